@@ -1,0 +1,359 @@
+//! Names and numbers that can't hold a bad value: checked where text comes in, trusted everywhere else.
+//!
+//! This file knows nothing of files, Wasm or HTTP.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+/// Why a text is no name of the kind that was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{text}` is not {expected}")]
+pub struct BadName {
+    /// What was given.
+    pub text: String,
+    /// What would have been taken, for a person.
+    pub expected: &'static str,
+}
+
+/// Whether `text` is kebab-case as WIT has it: words of lower-case letters and digits, each starting with a letter, joined by `-`.
+pub fn is_kebab(text: &str) -> bool {
+    text.split('-').all(|word| {
+        word.starts_with(|c: char| c.is_ascii_lowercase())
+            && word.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+    })
+}
+
+macro_rules! kebab_name {
+    ($(#[$doc:meta])* $name:ident, $expected:literal) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// The name as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = BadName;
+
+            fn from_str(text: &str) -> Result<Self, BadName> {
+                // 63 bytes: a name is also a file's and a folder's, and a label in metrics.
+                if is_kebab(text) && text.len() <= 63 {
+                    Ok(Self(text.into()))
+                } else {
+                    Err(BadName { text: text.to_owned(), expected: $expected })
+                }
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = BadName;
+
+            fn try_from(text: String) -> Result<Self, BadName> {
+                text.parse()
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(name: $name) -> String {
+                name.0.as_ref().to_owned()
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+kebab_name!(
+    /// A module's name: its key in the manifest, and the owner of its data.
+    ModuleName,
+    "a module name: kebab-case, such as `order-history`, at most 63 bytes"
+);
+kebab_name!(
+    /// A compartment's name.
+    CompartmentName,
+    "a compartment name: kebab-case, such as `core`, at most 63 bytes"
+);
+kebab_name!(
+    /// An application's name.
+    AppName,
+    "an application name: kebab-case, such as `shop`, at most 63 bytes"
+);
+
+/// The name of a WIT interface as components spell it: `shop:orders/orders@1.0.0`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct InterfaceName {
+    full: Arc<str>,
+    /// Where the interface's own name starts in `full`.
+    start: usize,
+    /// Where it ends: at the `@`, or at the end.
+    end: usize,
+}
+
+impl InterfaceName {
+    /// The whole name, version included.
+    pub fn as_str(&self) -> &str {
+        &self.full
+    }
+
+    /// `shop:orders`.
+    pub fn package(&self) -> &str {
+        &self.full[..self.start - 1]
+    }
+
+    /// `shop`.
+    pub fn namespace(&self) -> &str {
+        self.package().split(':').next().unwrap_or_default()
+    }
+
+    /// `orders`: the interface's own name.
+    pub fn short(&self) -> &str {
+        &self.full[self.start..self.end]
+    }
+
+    /// `shop:orders/orders`: the name without its version.
+    pub fn unversioned(&self) -> &str {
+        &self.full[..self.end]
+    }
+
+    /// `1.0.0`, where the package has a version.
+    pub fn version(&self) -> Option<&str> {
+        self.full.get(self.end + 1..)
+    }
+
+    /// Whether an export of this name serves an import of `wanted`: the same interface, and a version that semantic versioning
+    /// calls compatible and no older. Versions `0.0.x` and pre-releases fit exactly only, as Wasmtime's linker has it.
+    pub fn serves(&self, wanted: &InterfaceName) -> bool {
+        if self == wanted {
+            return true;
+        }
+        if self.unversioned() != wanted.unversioned() {
+            return false;
+        }
+        match (self.version().and_then(Version::parse), wanted.version().and_then(Version::parse)) {
+            (Some(have), Some(want)) => have.track() == want.track() && have >= want,
+            _ => false,
+        }
+    }
+}
+
+/// A release version; pre-releases are none.
+#[derive(PartialEq, PartialOrd)]
+struct Version(u64, u64, u64);
+
+impl Version {
+    fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.split('.');
+        let mut number = || parts.next()?.parse().ok();
+        let version = Self(number()?, number()?, number()?);
+        parts.next().is_none().then_some(version)
+    }
+
+    /// Versions of one track are compatible; a `0.0.x` is alone on its track.
+    fn track(&self) -> (u64, u64, u64) {
+        match self {
+            Self(0, 0, patch) => (0, 0, *patch),
+            Self(0, minor, _) => (0, *minor, 0),
+            Self(major, ..) => (*major, 0, 0),
+        }
+    }
+}
+
+impl FromStr for InterfaceName {
+    type Err = BadName;
+
+    fn from_str(text: &str) -> Result<Self, BadName> {
+        let bad =
+            || BadName { text: text.to_owned(), expected: "an interface name such as `shop:orders/orders@1.0.0`" };
+        let end = text.find('@').unwrap_or(text.len());
+        let slash = text[..end].find('/').ok_or_else(bad)?;
+        let (package, short) = (&text[..slash], &text[slash + 1..end]);
+        let well_formed =
+            package.split_once(':').is_some_and(|(namespace, name)| is_kebab(namespace) && is_kebab(name));
+        let version_given = end == text.len() || end + 1 < text.len();
+        if well_formed && is_kebab(short) && version_given {
+            Ok(Self { full: text.into(), start: slash + 1, end })
+        } else {
+            Err(bad())
+        }
+    }
+}
+
+impl TryFrom<String> for InterfaceName {
+    type Error = BadName;
+
+    fn try_from(text: String) -> Result<Self, BadName> {
+        text.parse()
+    }
+}
+
+impl From<InterfaceName> for String {
+    fn from(name: InterfaceName) -> String {
+        name.full.as_ref().to_owned()
+    }
+}
+
+impl fmt::Display for InterfaceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.full)
+    }
+}
+
+/// A function as people write it: `orders/orders.place-order`, or with the interface's whole name where the short one is
+/// ambiguous: `orders/shop:orders/orders@1.0.0.place-order`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FunctionPath {
+    /// The module that exports it.
+    pub module: ModuleName,
+    /// The interface: short, without version, or whole.
+    pub interface: String,
+    /// The function's name.
+    pub function: String,
+}
+
+impl FromStr for FunctionPath {
+    type Err = BadName;
+
+    fn from_str(text: &str) -> Result<Self, BadName> {
+        let bad = || BadName {
+            text: text.to_owned(),
+            expected: "a function such as `orders/orders.place-order`: module, interface, function",
+        };
+        let (module, rest) = text.split_once('/').ok_or_else(bad)?;
+        let (interface, function) = rest.rsplit_once('.').ok_or_else(bad)?;
+        if interface.is_empty() || !is_kebab(function) {
+            return Err(bad());
+        }
+        let module = module.parse().map_err(|_| bad())?;
+        Ok(Self { module, interface: interface.to_owned(), function: function.to_owned() })
+    }
+}
+
+impl fmt::Display for FunctionPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}.{}", self.module, self.interface, self.function)
+    }
+}
+
+/// The SHA-256 of some bytes, written `sha256:<hex>`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Digest([u8; 32]);
+
+impl Digest {
+    /// Digests `bytes`.
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(Sha256::digest(bytes).into())
+    }
+
+    /// 64 hexadecimal characters.
+    pub fn hex(&self) -> String {
+        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "sha256:{}", self.hex())
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for Digest {
+    type Err = BadName;
+
+    fn from_str(text: &str) -> Result<Self, BadName> {
+        let bad = || BadName { text: text.to_owned(), expected: "a digest: `sha256:` and 64 hexadecimal characters" };
+        let hex = text.strip_prefix("sha256:").filter(|hex| hex.len() == 64 && hex.is_ascii()).ok_or_else(bad)?;
+        let mut bytes = [0; 32];
+        for (index, byte) in bytes.iter_mut().enumerate() {
+            *byte = u8::from_str_radix(&hex[2 * index..2 * index + 2], 16).map_err(|_| bad())?;
+        }
+        Ok(Self(bytes))
+    }
+}
+
+impl<'de> Deserialize<'de> for Digest {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl Serialize for Digest {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// A generation's number: it grows by one with each that is published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct GenerationNumber(pub u64);
+
+impl fmt::Display for GenerationNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_kebab_case() {
+        for good in ["orders", "order-history", "a1-b2"] {
+            assert!(good.parse::<ModuleName>().is_ok(), "{good}");
+        }
+        for bad in ["", "Orders", "order_history", "-a", "a-", "1a", "a--b", "a/b", "../a", &"a".repeat(64)] {
+            assert!(bad.parse::<ModuleName>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn interface_names_come_apart() {
+        let name: InterfaceName = "shop:orders/queries@1.2.0".parse().unwrap();
+        assert_eq!((name.package(), name.short(), name.version()), ("shop:orders", "queries", Some("1.2.0")));
+        assert_eq!((name.namespace(), name.unversioned()), ("shop", "shop:orders/queries"));
+        for bad in ["orders", "shop:orders", "shop/orders", "shop:orders/", "shop:orders/a@", "Shop:orders/a"] {
+            assert!(bad.parse::<InterfaceName>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn newer_compatible_versions_serve() {
+        let serves = |have: &str, want: &str| {
+            let name = |v: &str| format!("a:b/c{v}").parse::<InterfaceName>().unwrap();
+            name(have).serves(&name(want))
+        };
+        assert!(serves("@1.2.0", "@1.1.9") && serves("@0.2.12", "@0.2.6") && serves("", ""));
+        assert!(!serves("@1.1.0", "@1.2.0") && !serves("@2.0.0", "@1.0.0") && !serves("@0.3.0", "@0.2.0"));
+        assert!(!serves("@0.0.2", "@0.0.1") && !serves("@1.0.0", "@1.0.0-draft") && !serves("@1.0.0", ""));
+        assert!(serves("@0.1.0-draft", "@0.1.0-draft"));
+    }
+
+    #[test]
+    fn functions_are_named_short_or_whole() {
+        let short: FunctionPath = "orders/orders.place-order".parse().unwrap();
+        assert_eq!((short.interface.as_str(), short.function.as_str()), ("orders", "place-order"));
+        let whole: FunctionPath = "orders/shop:orders/orders@1.0.0.place-order".parse().unwrap();
+        assert_eq!(whole.interface, "shop:orders/orders@1.0.0");
+        assert!("orders.place-order".parse::<FunctionPath>().is_err());
+    }
+}

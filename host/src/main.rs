@@ -1,0 +1,3 @@
+//! The `watertight` binary.
+
+fn main() {}

@@ -1,0 +1,265 @@
+//! What is wrong with an application, found before anything of it runs.
+//!
+//! Every check adds to one list of [`Problem`]s, so that an operator mends a manifest or a module in one pass. The codes are
+//! stable: programs may match on them.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use serde::{Serialize, Serializer};
+
+use crate::ids::{InterfaceName, ModuleName};
+
+macro_rules! codes {
+    ($($(#[doc = $doc:literal])* $variant:ident = $text:literal,)*) => {
+        /// The kind of a problem. Its text is stable and part of the host's interface.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Code {
+            $($(#[doc = $doc])* $variant,)*
+        }
+
+        impl Code {
+            /// Every code, in the order of the documentation.
+            pub const ALL: &[Code] = &[$(Code::$variant,)*];
+
+            /// The stable text.
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Code::$variant => $text,)*
+                }
+            }
+
+            /// What it means, as the documentation has it.
+            pub fn meaning(self) -> &'static str {
+                match self {
+                    $(Code::$variant => concat!($($doc),*).trim_ascii(),)*
+                }
+            }
+        }
+    };
+}
+
+codes! {
+    /// A file can't be read.
+    Unreadable = "unreadable",
+    /// A file is no TOML.
+    Syntax = "syntax",
+    /// A key that the format doesn't have.
+    UnknownKey = "unknown-key",
+    /// A key that the format needs is not there.
+    MissingKey = "missing-key",
+    /// A value of the wrong type, out of its range, or without its unit.
+    BadValue = "bad-value",
+    /// Something is named that the manifest doesn't have.
+    UnknownName = "unknown-name",
+    /// The same thing is said twice.
+    Duplicate = "duplicate",
+    /// The bytes are no component: truncated, a core module, or invalid.
+    NotAComponent = "not-a-component",
+    /// A component's own section of migrations, name and docs can't be read.
+    BadSection = "bad-section",
+    /// A migration can't be applied, or was changed after it was.
+    Migration = "migration",
+    /// A module imports an interface that no module it may call exports, and that the host doesn't have.
+    MissingExport = "missing-export",
+    /// A module imports another module's interface, and its `calls` doesn't name that module.
+    UndeclaredCall = "undeclared-call",
+    /// A module imports a capability that its `uses` doesn't grant.
+    Ungranted = "ungranted",
+    /// Two modules that a caller may call export the interface that it imports.
+    Ambiguous = "ambiguous",
+    /// An import and the export that would serve it differ in type.
+    TypeMismatch = "type-mismatch",
+    /// Modules call each other in a circle.
+    Cycle = "cycle",
+    /// Modules can't share one compartment as they are.
+    Placement = "placement",
+    /// A route names a function that isn't there.
+    UnknownFunction = "unknown-function",
+    /// A route binds a parameter that the function doesn't have, binds one twice, or leaves one out.
+    BadBinding = "bad-binding",
+    /// A type can't be carried where a route or call would need it.
+    UnsupportedType = "unsupported-type",
+    /// An error case has no status, or a status has no error case.
+    ErrorTable = "error-table",
+    /// Two routes answer the same requests, or a path can't be one.
+    RouteConflict = "route-conflict",
+    /// The component compiles to nothing that can run here.
+    Compile = "compile",
+    /// The state folder can't be used.
+    State = "state",
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl Serialize for Code {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+/// One thing that is wrong, with all that is known of where.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Problem {
+    /// The kind.
+    pub code: Code,
+    /// What is wrong, in one sentence for a person, without where.
+    pub message: String,
+    /// The module that it is about.
+    pub module: Option<ModuleName>,
+    /// The interface.
+    pub interface: Option<InterfaceName>,
+    /// The function.
+    pub function: Option<String>,
+    /// The way into a type: `draft.lines[].quantity`.
+    pub type_path: Option<String>,
+    /// What was expected there.
+    pub expected: Option<String>,
+    /// What was found there.
+    pub found: Option<String>,
+    /// The file.
+    pub file: Option<PathBuf>,
+    /// The line in it, from 1.
+    pub line: Option<u32>,
+    /// What to do about it.
+    pub help: Option<String>,
+}
+
+impl Problem {
+    /// A problem of which nothing but its kind and sentence is known yet.
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+            module: None,
+            interface: None,
+            function: None,
+            type_path: None,
+            expected: None,
+            found: None,
+            file: None,
+            line: None,
+            help: None,
+        }
+    }
+
+    /// Says which module.
+    pub fn module(mut self, module: &ModuleName) -> Self {
+        self.module = Some(module.clone());
+        self
+    }
+
+    /// Says which interface.
+    pub fn interface(mut self, interface: &InterfaceName) -> Self {
+        self.interface = Some(interface.clone());
+        self
+    }
+
+    /// Says which function.
+    pub fn function(mut self, function: impl Into<String>) -> Self {
+        self.function = Some(function.into());
+        self
+    }
+
+    /// Says where in a type.
+    pub fn type_path(mut self, path: impl Into<String>) -> Self {
+        self.type_path = Some(path.into());
+        self
+    }
+
+    /// Says what would have fitted, and what is there.
+    pub fn expected(mut self, expected: impl Into<String>, found: impl Into<String>) -> Self {
+        self.expected = Some(expected.into());
+        self.found = Some(found.into());
+        self
+    }
+
+    /// Says which file.
+    pub fn file(mut self, file: &Path) -> Self {
+        self.file = Some(file.to_owned());
+        self
+    }
+
+    /// Says which line of the file, from 1.
+    pub fn line(mut self, line: u32) -> Self {
+        self.line = Some(line);
+        self
+    }
+
+    /// Says what to do.
+    pub fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+}
+
+impl fmt::Display for Problem {
+    /// The first line says what; further lines, indented, where and what to do.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "[{}] {}", self.code, self.message)?;
+        if let Some(file) = &self.file {
+            write!(f, "\n  --> {}", file.display())?;
+            if let Some(line) = self.line {
+                write!(f, ":{line}")?;
+            }
+        }
+        let place = [
+            ("module", self.module.as_ref().map(ToString::to_string)),
+            ("interface", self.interface.as_ref().map(ToString::to_string)),
+            ("function", self.function.clone()),
+            ("type", self.type_path.clone()),
+            ("expected", self.expected.clone()),
+            ("found", self.found.clone()),
+            ("help", self.help.clone()),
+        ];
+        for (label, text) in place {
+            if let Some(text) = text {
+                write!(f, "\n  {label:<9} {text}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Some problems, never none: why something that was asked for was refused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Problems(Vec<Problem>);
+
+impl Problems {
+    /// `Ok(value)` where the list is empty, and the whole list otherwise.
+    pub fn or<T>(problems: Vec<Problem>, value: T) -> Result<T, Problems> {
+        if problems.is_empty() { Ok(value) } else { Err(Problems(problems)) }
+    }
+
+    /// The list.
+    pub fn as_slice(&self) -> &[Problem] {
+        &self.0
+    }
+
+    /// The list, owned.
+    pub fn into_vec(self) -> Vec<Problem> {
+        self.0
+    }
+}
+
+impl From<Problem> for Problems {
+    fn from(problem: Problem) -> Self {
+        Self(vec![problem])
+    }
+}
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, problem) in self.0.iter().enumerate() {
+            let separator = if index == 0 { "" } else { "\n" };
+            write!(f, "{separator}{problem}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Problems {}
