@@ -1,0 +1,228 @@
+//! The configuration of an application: its manifest and its routes, read once into checked types.
+//!
+//! Text comes in here and nowhere else; nothing past this module parses it again. Every fault of every file is found in one pass.
+//! This module never looks at a component: it can tell what an application says of itself, not whether that is true.
+//!
+//! The order of parts: `source` (bytes to text and lines), `tree` (a walk that reports), `units` and `words` (single values),
+//! `settings`, `modules`, `path`, `route`, `manifest` (what the files mean).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use glob::{MatchOptions, Pattern};
+
+use crate::ids::{AppName, CompartmentName, ModuleName};
+use crate::problem::{Code, Problem, Problems};
+
+mod manifest;
+mod modules;
+mod path;
+mod route;
+mod settings;
+mod source;
+mod tree;
+mod units;
+mod words;
+
+#[cfg(test)]
+mod tests;
+
+pub use modules::{Capability, CompartmentConfig, ComponentSource, ModuleConfig};
+pub use path::{BadPath, PathTemplate, Segment};
+pub use route::{BodyBinding, Method, RouteConfig};
+pub use settings::{Defaults, HttpLimits, InstanceMode, Instances, Limits, LogConfig, LogFormat, LogLevel};
+pub use source::At;
+pub use words::UnknownWord;
+
+use manifest::{App, Manifest};
+use modules::{Declared, Folders};
+use route::{Claims, read_routes};
+use source::Source;
+
+/// The manifest's name in its folder.
+const MANIFEST: &str = "app.toml";
+/// Where the manifest is, from the folder of a whole project.
+const MODULES: &str = "modules";
+/// The state folder, from the manifest's, where nothing else is said.
+const STATE: &str = ".watertight";
+/// Where the data listener is, where nothing else is said: on this machine only.
+const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
+/// Where the admin listener is, where nothing else is said: on this machine only.
+const ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8081);
+/// How many files of routes an application may have. A glob that finds more was meant to find something else.
+const MAX_ROUTE_FILES: usize = 1000;
+
+/// An application, as its files have it and the command line corrects it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AppConfig {
+    /// Its name.
+    pub name: AppName,
+    /// The manifest's file.
+    pub manifest: PathBuf,
+    /// The manifest's folder.
+    pub root: PathBuf,
+    /// Where components are built: the nearest folder from `root` upwards that holds a folder `wit`, or else `root` itself. Absolute.
+    pub workspace: PathBuf,
+    /// Where requests come in. 127.0.0.1:8080 by default.
+    pub listen: SocketAddr,
+    /// Where the operator comes in. 127.0.0.1:8081 by default.
+    pub admin: SocketAddr,
+    /// The folder of everything that lasts. `.watertight` beside the manifest by default.
+    pub state: PathBuf,
+    /// The modules; never none.
+    pub modules: BTreeMap<ModuleName, ModuleConfig>,
+    /// The compartments that the manifest wishes for. No module is in two.
+    pub compartments: BTreeMap<CompartmentName, CompartmentConfig>,
+    /// What holds for every other compartment.
+    pub defaults: Defaults,
+    /// The limits of the data listener.
+    pub http: HttpLimits,
+    /// The log.
+    pub log: LogConfig,
+    /// The routes, in the order of files and lines. No two match the same requests.
+    pub routes: Vec<RouteConfig>,
+}
+
+/// What the command line or the environment says instead of the manifest. `clap` has already preferred a flag to its variable.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Overrides {
+    /// `--listen`, `WATERTIGHT_LISTEN`.
+    pub listen: Option<SocketAddr>,
+    /// `--admin`, `WATERTIGHT_ADMIN`.
+    pub admin: Option<SocketAddr>,
+    /// `--state`, `WATERTIGHT_STATE`: relative to the folder that the host was started in.
+    pub state: Option<PathBuf>,
+}
+
+/// Reads the application at `path`: a manifest, or a folder with an `app.toml` or a `modules/app.toml`.
+///
+/// # Errors
+///
+/// Everything that is wrong with the manifest and its route files, the manifest first, each file's in the order of lines.
+pub fn load(path: &Path, overrides: &Overrides) -> Result<AppConfig, Problems> {
+    let file = find_manifest(path)?;
+    let source = Source::read(&file)?;
+    let tree = source.parse()?;
+    let root = file.parent().filter(|root| !root.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned();
+    let folders = Folders { workspace: find_workspace(&root), root };
+    let manifest = tree::document(&source, &tree, |table| Manifest::read(table, &folders));
+
+    let Manifest { app, modules, declared, compartments, defaults, http, log } = manifest;
+    let files = find_route_files(&app, &folders.root, &source);
+    let (routes, route_problems) = load_routes(&files, &declared);
+    let (listen, admin) = addresses(&app, overrides, &source);
+    let state = overrides.state.clone().unwrap_or_else(|| folders.root.join(app.state.as_deref().unwrap_or(STATE)));
+
+    drop(tree);
+    let mut problems = source.into_problems();
+    problems.extend(route_problems);
+    let Folders { root, workspace } = folders;
+    let config = app.name.map(|name| AppConfig {
+        name,
+        manifest: file,
+        root,
+        workspace,
+        listen,
+        admin,
+        state,
+        modules,
+        compartments,
+        defaults,
+        http,
+        log,
+        routes,
+    });
+    Problems::or(problems, config).map(|config| config.expect("a missing name was reported"))
+}
+
+/// The addresses of the data listener and of the admin listener: two different ones.
+fn addresses(app: &App, overrides: &Overrides, source: &Source) -> (SocketAddr, SocketAddr) {
+    let listen = overrides.listen.or(app.listen.as_deref().copied()).unwrap_or(LISTEN);
+    let admin = overrides.admin.or(app.admin.as_deref().copied()).unwrap_or(ADMIN);
+    // For port 0 the system picks two.
+    if listen == admin && listen.port() != 0 {
+        let line = app.admin.or(app.listen).map_or(app.line, |address| address.line);
+        let problem = Problem::new(Code::Duplicate, format!("`listen` and `admin` are both {listen}"));
+        source
+            .report(line, problem.help("flags and environment go before the manifest; 8080 and 8081 are the defaults"));
+    }
+    (listen, admin)
+}
+
+fn find_manifest(path: &Path) -> Result<PathBuf, Problem> {
+    if !path.is_dir() {
+        return Ok(path.to_owned());
+    }
+    let candidates = [path.join(MANIFEST), path.join(MODULES).join(MANIFEST)];
+    candidates.into_iter().find(|file| file.is_file()).ok_or_else(|| {
+        let message = format!("the folder holds neither `{MANIFEST}` nor `{MODULES}/{MANIFEST}`");
+        Problem::new(Code::Unreadable, message).file(path).help("name the manifest or its folder")
+    })
+}
+
+fn find_workspace(root: &Path) -> PathBuf {
+    // Only an empty path or a vanished working folder has no absolute form; neither gets here with a manifest that was read.
+    let root = std::path::absolute(root).unwrap_or_else(|_| root.to_owned());
+    let workspace = root.ancestors().find(|folder| folder.join("wit").is_dir());
+    workspace.map_or_else(|| root.clone(), Path::to_owned)
+}
+
+/// The files that the manifest's globs find, each once, in the order of the globs and then of the alphabet.
+fn find_route_files(app: &App, root: &Path, source: &Source) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    let mut seen = BTreeSet::new();
+    for glob in &app.routes {
+        let found = match expand(root, glob) {
+            Ok(found) => found,
+            Err(problem) => {
+                source.report(glob.line, problem);
+                continue;
+            }
+        };
+        if found.is_empty() {
+            let message = format!("`app.routes`: `{}` finds no file", **glob);
+            let help = format!("it is relative to {}", root.display());
+            source.report(glob.line, Problem::new(Code::Unreadable, message).help(help));
+        }
+        files.extend(found.into_iter().filter(|file| seen.insert(file.clone())));
+    }
+    files
+}
+
+fn expand(root: &Path, glob: &str) -> Result<Vec<PathBuf>, Problem> {
+    // A `*` stays within a folder, and a leading dot is written out: editors leave `.#a.toml` behind.
+    let options =
+        MatchOptions { case_sensitive: true, require_literal_separator: true, require_literal_leading_dot: true };
+    let root = root.to_str().ok_or_else(|| Problem::new(Code::Unreadable, "the folder's path is not UTF-8"))?;
+    let pattern = format!("{}/{glob}", Pattern::escape(root));
+    let bad = |why: &dyn std::fmt::Display| Problem::new(Code::BadValue, format!("`app.routes`: `{glob}`: {why}"));
+    let mut files = Vec::new();
+    for entry in glob::glob_with(&pattern, options).map_err(|error| bad(&error.msg))? {
+        let file = entry.map_err(|error| {
+            Problem::new(Code::Unreadable, format!("can't look into {}: {}", error.path().display(), error.error()))
+        })?;
+        if file.is_file() {
+            files.push(file);
+        }
+        if files.len() > MAX_ROUTE_FILES {
+            return Err(bad(&format_args!("more than {MAX_ROUTE_FILES} files")));
+        }
+    }
+    Ok(files)
+}
+
+fn load_routes(files: &[PathBuf], declared: &Declared) -> (Vec<RouteConfig>, Vec<Problem>) {
+    let (mut routes, mut problems) = (Vec::new(), Vec::new());
+    let mut claims = Claims::default();
+    for file in files {
+        match Source::read(file) {
+            Ok(source) => {
+                routes.extend(read_routes(&source, declared, &mut claims));
+                problems.extend(source.into_problems());
+            }
+            Err(problem) => problems.push(problem),
+        }
+    }
+    (routes, problems)
+}

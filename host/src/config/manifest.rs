@@ -1,0 +1,83 @@
+//! The app manifest's own text: everything that can be known without another file.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use super::modules::{CompartmentConfig, Declared, Folders, ModuleConfig, read_compartments, read_modules};
+use super::settings::{Defaults, HttpLimits, LogConfig};
+use super::source::At;
+use super::tree::Table;
+use crate::ids::{AppName, CompartmentName, ModuleName};
+
+/// A manifest as it was read. Where it had faults, the value is the default, and the fault was reported.
+pub(super) struct Manifest {
+    pub(super) app: App,
+    pub(super) modules: BTreeMap<ModuleName, ModuleConfig>,
+    /// All names of modules, those with faults included.
+    pub(super) declared: Declared,
+    pub(super) compartments: BTreeMap<CompartmentName, CompartmentConfig>,
+    pub(super) defaults: Defaults,
+    pub(super) http: HttpLimits,
+    pub(super) log: LogConfig,
+}
+
+/// `[app]`.
+#[derive(Default)]
+pub(super) struct App {
+    /// Missing only where that was reported.
+    pub(super) name: Option<AppName>,
+    pub(super) listen: Option<At<SocketAddr>>,
+    pub(super) admin: Option<At<SocketAddr>>,
+    pub(super) state: Option<String>,
+    /// Globs of route files.
+    pub(super) routes: Vec<At<String>>,
+    /// The table's line.
+    pub(super) line: u32,
+}
+
+impl Manifest {
+    /// Reads the document.
+    pub(super) fn read(table: &mut Table<'_>, folders: &Folders) -> Self {
+        let app = table.required("app").and_then(|value| value.table(App::read));
+        let modules = table.required("modules").and_then(|value| value.table(|t| read_modules(t, folders)));
+        let (modules, declared) = modules.unwrap_or_default();
+        let defaults =
+            table.optional("defaults").and_then(|value| value.table(|t| Defaults::read(t, Defaults::default())));
+        let defaults = defaults.unwrap_or_default();
+        let compartments = table.optional("compartments");
+        let compartments = compartments.and_then(|value| value.table(|t| read_compartments(t, &declared, defaults)));
+        let http = table.optional("http").and_then(|value| value.table(HttpLimits::read));
+        let log = table.optional("log").and_then(|value| value.table(LogConfig::read));
+        Self {
+            app: app.unwrap_or_default(),
+            modules,
+            declared,
+            compartments: compartments.unwrap_or_default(),
+            defaults,
+            http: http.unwrap_or_default(),
+            log: log.unwrap_or_default(),
+        }
+    }
+}
+
+impl App {
+    fn read(table: &mut Table<'_>) -> Self {
+        let name = table.required("name").and_then(|value| value.parse::<AppName>());
+        let state = table.optional("state").and_then(|value| {
+            let text = value.string()?;
+            if text.is_empty() {
+                value.refuse("an empty text names no folder");
+            }
+            Some(text.to_owned())
+        });
+        let globs = table.optional("routes").and_then(|value| value.list()).unwrap_or_default();
+        Self {
+            name: name.map(|name| name.value),
+            listen: table.optional("listen").and_then(|value| value.parse()),
+            admin: table.optional("admin").and_then(|value| value.parse()),
+            state,
+            routes: globs.iter().filter_map(|value| Some(value.at(value.string()?.to_owned()))).collect(),
+            line: table.line(),
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! The modules and compartments of a manifest.
+//!
+//! This file looks at no component: whether one is there, and what it needs, is found out by those who load it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Component, Path, PathBuf};
+
+use super::settings::{Defaults, Instances, Limits};
+use super::source::At;
+use super::tree::{Table, Value, list};
+use super::words::words;
+use crate::ids::{CompartmentName, ModuleName};
+use crate::problem::{Code, Problem};
+
+words! {
+    /// Something that the host does for a module, and that the manifest must grant.
+    Capability {
+        /// The module's own database.
+        Sql = "sql",
+        /// Its log.
+        Logging = "logging",
+        /// The time of day, and time that passes.
+        Clocks = "clocks",
+        /// Random numbers.
+        Random = "random",
+        /// The values of its `config` table.
+        Config = "config",
+    }
+}
+
+/// Where a module's component is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ComponentSource {
+    /// `component = "greet"`: a module folder beside the manifest, which `watertight build` compiles.
+    Folder {
+        /// The folder.
+        folder: PathBuf,
+        /// What building it leaves: `target/components/FOLDER.wasm` under the workspace.
+        component: PathBuf,
+    },
+    /// `component = "built/greet.wasm"`: a file, relative to the manifest.
+    File(PathBuf),
+}
+
+impl ComponentSource {
+    /// The component's file.
+    pub fn file(&self) -> &Path {
+        match self {
+            Self::Folder { component, .. } => component,
+            Self::File(file) => file,
+        }
+    }
+
+    fn read(value: &Value<'_>, folders: &Folders) -> Option<At<Self>> {
+        let text = value.string()?;
+        if text.ends_with(".wasm") {
+            return Some(value.at(Self::File(folders.root.join(text))));
+        }
+        // One plain name: what two folders of one name would leave is one and the same file.
+        let mut parts = Path::new(text).components();
+        if let (Some(Component::Normal(name)), None) = (parts.next(), parts.next()) {
+            let component = folders.workspace.join("target/components").join(name).with_added_extension("wasm");
+            return Some(value.at(Self::Folder { folder: folders.root.join(name), component }));
+        }
+        value.refuse(format_args!("`{text}` is neither the name of a folder beside the manifest nor a `.wasm` file"));
+        None
+    }
+}
+
+/// The folders that names in a manifest are relative to.
+pub(super) struct Folders {
+    /// The manifest's own.
+    pub(super) root: PathBuf,
+    /// Where components are built.
+    pub(super) workspace: PathBuf,
+}
+
+/// One module: `[modules.NAME]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModuleConfig {
+    /// Where its component is.
+    pub component: At<ComponentSource>,
+    /// The modules that it may call, each with the line that says so. None by default.
+    pub calls: BTreeMap<ModuleName, u32>,
+    /// The capabilities that it is granted, each with the line that says so. None by default.
+    pub uses: BTreeMap<Capability, u32>,
+    /// What it is configured with. Nothing by default.
+    pub config: BTreeMap<String, String>,
+    /// The line of its name.
+    pub line: u32,
+}
+
+impl ModuleConfig {
+    fn read(
+        table: &mut Table<'_>,
+        name: Option<&ModuleName>,
+        declared: &Declared,
+        folders: &Folders,
+    ) -> Option<ModuleConfig> {
+        let component = table.required("component").and_then(|value| ComponentSource::read(&value, folders));
+        let calls = set(table.optional("calls"), |value| declared.module(value));
+        let uses = set(table.optional("uses"), Value::parse::<Capability>);
+        let config = table.optional("config").and_then(|value| value.table(read_config)).unwrap_or_default();
+        if let Some((name, line)) = name.and_then(|name| Some((name, *calls.get(name)?))) {
+            table.report(line, Problem::new(Code::Cycle, format!("module `{name}` may call itself")).module(name));
+        }
+        Some(ModuleConfig { component: component?, calls, uses, config, line: table.line() })
+    }
+}
+
+/// The keys of `[modules]` that are names.
+#[derive(Default)]
+pub(super) struct Declared(BTreeSet<ModuleName>);
+
+impl Declared {
+    /// The name of a module that the manifest has.
+    pub(super) fn module(&self, value: &Value<'_>) -> Option<At<ModuleName>> {
+        let name = value.parse::<ModuleName>()?;
+        self.check(value, &name).then_some(name)
+    }
+
+    /// Whether the manifest has the module that `value` names.
+    pub(super) fn check(&self, value: &Value<'_>, name: &ModuleName) -> bool {
+        let there = self.0.contains(name);
+        if !there {
+            let problem = Problem::new(Code::UnknownName, format!("there is no module `{name}`"));
+            value.report(problem.help(format!("the manifest's modules are {}", list(&self.0))));
+        }
+        there
+    }
+}
+
+/// Reads `[modules]`. A module with a fault is left out of the modules, but not of the names that others may use.
+pub(super) fn read_modules(table: &mut Table<'_>, folders: &Folders) -> (BTreeMap<ModuleName, ModuleConfig>, Declared) {
+    let entries: Vec<(Option<ModuleName>, Value<'_>)> =
+        table.entries().into_iter().map(|(key, value)| (name(key, &value), value)).collect();
+    let declared = Declared(entries.iter().filter_map(|(name, _)| name.clone()).collect());
+    if entries.is_empty() {
+        table.report(table.line(), Problem::new(Code::MissingKey, "an application needs at least one module"));
+    }
+    let mut modules = BTreeMap::new();
+    for (name, value) in entries {
+        let module = value.table(|t| ModuleConfig::read(t, name.as_ref(), &declared, folders)).flatten();
+        if let (Some(name), Some(module)) = (name, module) {
+            modules.insert(name, module);
+        }
+    }
+    (modules, declared)
+}
+
+/// One compartment: `[compartments.NAME]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CompartmentConfig {
+    /// The modules that are to share it; never none.
+    pub modules: BTreeSet<ModuleName>,
+    /// How its instances come and go. What isn't said here is as in the defaults.
+    pub instances: Instances,
+    /// What its calls may take. What isn't said here is as in the defaults.
+    pub limits: Limits,
+    /// The line of its name.
+    pub line: u32,
+}
+
+/// Reads `[compartments]`.
+pub(super) fn read_compartments(
+    table: &mut Table<'_>,
+    declared: &Declared,
+    defaults: Defaults,
+) -> BTreeMap<CompartmentName, CompartmentConfig> {
+    let mut compartments = BTreeMap::new();
+    let mut placed = BTreeMap::new();
+    for (key, value) in table.entries() {
+        let name = name::<CompartmentName>(key, &value);
+        let read = value.table(|t| {
+            let modules = place(t, declared, key, &mut placed);
+            let Defaults { instances, limits } = Defaults::read(t, defaults);
+            CompartmentConfig { modules, instances, limits, line: t.line() }
+        });
+        if let (Some(name), Some(compartment)) = (name, read) {
+            compartments.insert(name, compartment);
+        }
+    }
+    compartments
+}
+
+/// Reads the `modules` of the compartment `key`; `placed` says where those are that others took before.
+fn place(
+    table: &mut Table<'_>,
+    declared: &Declared,
+    key: &str,
+    placed: &mut BTreeMap<ModuleName, (String, u32)>,
+) -> BTreeSet<ModuleName> {
+    let Some(value) = table.required("modules") else { return BTreeSet::new() };
+    if value.list().is_some_and(|list| list.is_empty()) {
+        value.refuse("a compartment holds at least one module");
+    }
+    let modules = set(Some(value), |value| declared.module(value));
+    for (module, &line) in &modules {
+        let before = placed.insert(module.clone(), (key.to_owned(), line));
+        if let Some((other, other_line)) = before {
+            let message = format!("module `{module}` stands in two compartments: `{other}` and `{key}`");
+            let help = format!("the other place is line {other_line}");
+            table.report(line, Problem::new(Code::Duplicate, message).module(module).help(help));
+        }
+    }
+    modules.into_keys().collect()
+}
+
+/// The operator's name for an entry of a table.
+fn name<T: std::str::FromStr<Err: std::fmt::Display>>(key: &str, value: &Value<'_>) -> Option<T> {
+    key.parse().map_err(|error| value.refuse(error)).ok()
+}
+
+/// Reads a list whose entries stand for themselves, once each. The map's values are lines.
+fn set<'a, T: Ord + std::fmt::Display>(
+    value: Option<Value<'a>>,
+    read: impl Fn(&Value<'a>) -> Option<At<T>>,
+) -> BTreeMap<T, u32> {
+    let mut found = BTreeMap::new();
+    for entry in value.and_then(|value| value.list()).unwrap_or_default() {
+        let Some(At { value, line }) = read(&entry) else { continue };
+        if found.contains_key(&value) {
+            entry.report(Problem::new(Code::Duplicate, format!("`{value}` is in the list twice")));
+        } else {
+            found.insert(value, line);
+        }
+    }
+    found
+}
+
+fn read_config(table: &mut Table<'_>) -> BTreeMap<String, String> {
+    let text = |(key, value): (&str, Value<'_>)| Some((key.to_owned(), value.string()?.to_owned()));
+    table.entries().into_iter().filter_map(text).collect()
+}

@@ -1,0 +1,221 @@
+//! Templates of paths: `/greetings/{greeting_id}/cancel`.
+//!
+//! A template is compared with the path of a request as it stands on the wire. Percent-encoding is the router's business.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::ids::is_kebab;
+
+/// The longest template, in bytes.
+const MAX_BYTES: usize = 1024;
+/// The most parameters of one.
+const MAX_PARAMETERS: usize = 16;
+
+/// A checked template. Each segment is literal text or one parameter, which takes exactly one segment of a path, and never none.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct PathTemplate {
+    text: String,
+    segments: Vec<Segment>,
+}
+
+/// What stands between two slashes.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Segment {
+    /// Itself.
+    Literal(String),
+    /// `{greeting_id}`: whatever is there is the parameter of this name, in WIT's spelling: `greeting-id`.
+    Parameter(String),
+}
+
+/// Why a text is no template.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages say it")]
+pub enum BadPath {
+    #[error("a path starts with `/`")]
+    NoSlash,
+    #[error("a path has at most {MAX_BYTES} bytes")]
+    TooLong,
+    #[error("a path has at most {MAX_PARAMETERS} parameters")]
+    TooManyParameters,
+    #[error("a path has no empty segment, neither within nor at its end")]
+    EmptySegment,
+    #[error("clients resolve `.` and `..` before they ask: no request has the segment `{0}`")]
+    DotSegment(String),
+    #[error("the segment `{0}` is neither text without braces nor one parameter such as `{{greeting_id}}`")]
+    Braces(String),
+    #[error("`{0}` is no parameter's name: write snake_case, such as `greeting_id`")]
+    Name(String),
+    #[error("the parameter `{0}` stands in the path twice")]
+    Twice(String),
+    #[error("the segment `{segment}` has a `{character}`, which no path on the wire has unescaped")]
+    Character { segment: String, character: char },
+}
+
+impl PathTemplate {
+    /// The template as it was written.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Its segments. `/` has none.
+    pub fn segments(&self) -> &[Segment] {
+        &self.segments
+    }
+
+    /// The names of its parameters in WIT's spelling (`greeting-id`), in order.
+    pub fn parameters(&self) -> impl Iterator<Item = &str> {
+        self.segments.iter().filter_map(|segment| match segment {
+            Segment::Parameter(name) => Some(name.as_str()),
+            Segment::Literal(_) => None,
+        })
+    }
+
+    /// The template for `matchit` 0.9. Parameters are named by their place, `/greetings/{0}/cancel`, so that templates which match
+    /// the same paths are the same text whatever they call their parameters: one entry of a router serves all methods of a path.
+    /// `matchit` hands parameters over in order, which is that of [`parameters`](Self::parameters).
+    pub fn to_matchit(&self) -> String {
+        if self.segments.is_empty() {
+            return "/".to_owned();
+        }
+        let mut places = 0..;
+        let segments = self.segments.iter().map(|segment| match segment {
+            Segment::Literal(text) => format!("/{text}"),
+            Segment::Parameter(_) => format!("/{{{}}}", places.next().unwrap_or_default()),
+        });
+        segments.collect()
+    }
+}
+
+impl FromStr for PathTemplate {
+    type Err = BadPath;
+
+    fn from_str(text: &str) -> Result<Self, BadPath> {
+        if text.len() > MAX_BYTES {
+            return Err(BadPath::TooLong);
+        }
+        let rest = text.strip_prefix('/').ok_or(BadPath::NoSlash)?;
+        let segments: Vec<Segment> =
+            if rest.is_empty() { Vec::new() } else { rest.split('/').map(parse_segment).collect::<Result<_, _>>()? };
+        let template = Self { text: text.to_owned(), segments };
+        let names: Vec<&str> = template.parameters().collect();
+        if names.len() > MAX_PARAMETERS {
+            return Err(BadPath::TooManyParameters);
+        }
+        let twice = names.iter().enumerate().find(|(index, name)| names[..*index].contains(name));
+        match twice {
+            Some((_, name)) => Err(BadPath::Twice(name.replace('-', "_"))),
+            None => Ok(template),
+        }
+    }
+}
+
+fn parse_segment(text: &str) -> Result<Segment, BadPath> {
+    if text.is_empty() {
+        return Err(BadPath::EmptySegment);
+    }
+    if text == "." || text == ".." {
+        return Err(BadPath::DotSegment(text.to_owned()));
+    }
+    if let Some(name) = text.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) {
+        let kebab = name.replace('_', "-");
+        return if is_kebab(&kebab) && !name.contains('-') {
+            Ok(Segment::Parameter(kebab))
+        } else {
+            Err(BadPath::Name(name.to_owned()))
+        };
+    }
+    if text.contains(['{', '}']) {
+        return Err(BadPath::Braces(text.to_owned()));
+    }
+    match text.chars().find(|&character| !is_plain(character)) {
+        Some(character) => Err(BadPath::Character { segment: text.to_owned(), character }),
+        None => Ok(Segment::Literal(text.to_owned())),
+    }
+}
+
+/// Whether a path on the wire has this character as it is: RFC 3986's `pchar` without `%`, whose two spellings (`%2f`, `%2F`) make
+/// one path look like two.
+fn is_plain(character: char) -> bool {
+    character.is_ascii_alphanumeric() || "-._~!$&'()*+,;=:@".contains(character)
+}
+
+impl fmt::Display for PathTemplate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn template(text: &str) -> PathTemplate {
+        text.parse().expect("a template")
+    }
+
+    #[test]
+    fn parameters_get_their_wit_names() {
+        let path = template("/a/{greeting_id}/b-c/{x}");
+        assert_eq!(path.parameters().collect::<Vec<_>>(), ["greeting-id", "x"]);
+        assert_eq!((path.to_matchit().as_str(), path.as_str()), ("/a/{0}/b-c/{1}", "/a/{greeting_id}/b-c/{x}"));
+        assert_eq!((template("/").to_matchit().as_str(), template("/").segments().len()), ("/", 0));
+    }
+
+    #[test]
+    fn what_can_be_no_path_is_refused() {
+        let refused = [
+            ("", "starts with"),
+            ("a", "starts with"),
+            ("/a/", "empty segment"),
+            ("//", "empty segment"),
+            ("/a//b", "empty segment"),
+            ("/a/../b", "resolve"),
+            ("/.", "resolve"),
+            ("/{a}{b}", "is no parameter's name"),
+            ("/x-{a}", "braces"),
+            ("/{a", "braces"),
+            ("/{}", "is no parameter's name"),
+            ("/{greeting-id}", "snake_case"),
+            ("/{Id}", "snake_case"),
+            ("/{*rest}", "snake_case"),
+            ("/{a}/{a}", "twice"),
+            ("/a b", "` `"),
+            ("/a?b", "`?`"),
+            ("/a%20b", "`%`"),
+            ("/é", "`é`"),
+        ];
+        for (text, why) in refused {
+            let error = text.parse::<PathTemplate>().expect_err(text).to_string();
+            assert!(error.contains(why), "{text}: {error}");
+        }
+        assert_eq!(format!("/{}", "a".repeat(MAX_BYTES)).parse::<PathTemplate>(), Err(BadPath::TooLong));
+        let many: String = (0..=MAX_PARAMETERS).map(|index| format!("/{{a{index}}}")).collect();
+        assert_eq!(many.parse::<PathTemplate>(), Err(BadPath::TooManyParameters));
+    }
+
+    proptest! {
+        /// That equal text is the only way for two templates to conflict is what the check of routes builds on.
+        #[test]
+        fn matchit_takes_every_set_of_different_templates(
+            paths in prop::collection::vec("(/(a|ab|b|\\{[abc]\\}|\\*|:a)){0,4}", 1..12),
+        ) {
+            let mut router = matchit::Router::new();
+            let mut seen = std::collections::BTreeSet::new();
+            for text in paths {
+                let Ok(path) = (if text.is_empty() { "/" } else { &text }).parse::<PathTemplate>() else { continue };
+                let known = !seen.insert(path.to_matchit());
+                prop_assert_eq!(router.insert(path.to_matchit(), ()).is_err(), known, "{}", path);
+            }
+        }
+
+        #[test]
+        fn no_text_panics(text in "[/{}a-z_.*%é -]{0,40}") {
+            if let Ok(path) = text.parse::<PathTemplate>() {
+                prop_assert!(matchit::Router::new().insert(path.to_matchit(), ()).is_ok());
+            }
+        }
+    }
+}

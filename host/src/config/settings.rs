@@ -1,0 +1,217 @@
+//! The numbers of an application: instances, limits, the HTTP edge, the log. Every one has a default and a range.
+
+use std::num::NonZeroU32;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use super::tree::Table;
+use super::words::words;
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+const HOUR: Duration = Duration::from_secs(60 * 60);
+
+words! {
+    /// What serves the next call of a compartment.
+    InstanceMode {
+        /// A warm instance, which served others before: a module's globals live on.
+        Reuse = "reuse",
+        /// A new instance for every request: nothing is shared but the database.
+        Fresh = "fresh",
+    }
+}
+
+/// How instances of a compartment come and go: `[defaults.instances]`, `[compartments.NAME.instances]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Instances {
+    /// Whether an instance serves more than one request. `reuse` by default.
+    pub mode: InstanceMode,
+    /// After how many calls a warm instance is thrown away, so that what a module leaks stays bounded. 10,000 by default: at
+    /// tens of microseconds for a new one, its cost per call is lost in the noise.
+    pub max_calls: NonZeroU32,
+    /// After how long without a call a warm instance is freed. 30 seconds by default: memory of a peak goes soon after it.
+    pub idle: Duration,
+}
+
+impl Default for Instances {
+    fn default() -> Self {
+        let max_calls = NonZeroU32::new(10_000).expect("a literal above zero");
+        Self { mode: InstanceMode::Reuse, max_calls, idle: Duration::from_secs(30) }
+    }
+}
+
+impl Instances {
+    const IDLE: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(24 * 60 * 60);
+
+    pub(super) fn read(table: &mut Table<'_>, base: Self) -> Self {
+        let max_calls = table.count("max_calls", 1..=u32::MAX, base.max_calls.get());
+        Self {
+            mode: table.word("mode", base.mode),
+            max_calls: NonZeroU32::new(max_calls).expect("the range starts at one"),
+            idle: table.duration("idle", Self::IDLE, base.idle),
+        }
+    }
+}
+
+/// What one call may take, and how many may run: `[defaults.limits]`, `[compartments.NAME.limits]`. All hold for a compartment's
+/// outermost calls; those inside it are plain function calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of linear memory and tables that one instance of the compartment may hold, all its modules together. It protects the
+    /// process from a guest that only grows. 256 MiB by default: room for an interpreter, and dozens at once in a small server.
+    pub memory: u64,
+    /// How long a call may take from its arrival, with everything that it waits for. It protects callers from a guest that never
+    /// ends. 30 seconds by default: what proxies commonly wait.
+    pub request: Duration,
+    /// How many calls of the compartment run at once, each on an instance of its own. It protects the memory of all, together with
+    /// `memory`. 256 by default: their 2 MiB kept resident each are half a GiB.
+    pub calls: u32,
+    /// How many callers may wait for one of those; the next is told so at once. It protects the waiting from waiting in vain. 1,024
+    /// by default: four for each running call. Zero means that nobody waits.
+    pub queue: u32,
+    /// Bytes that a call's result may have where it leaves the compartment. It protects the host, where a value outside a guest
+    /// takes up to 40 times its bytes. 16 MiB by default: far above a page of any list.
+    pub result: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { memory: 256 * MIB, request: Duration::from_secs(30), calls: 256, queue: 1024, result: 16 * MIB }
+    }
+}
+
+impl Limits {
+    /// From what a Rust module's stack alone takes to more than a 32-bit guest can address in one memory.
+    const MEMORY: RangeInclusive<u64> = MIB..=64 * GIB;
+    const REQUEST: RangeInclusive<Duration> = Duration::from_millis(1)..=HOUR;
+    const CALLS: RangeInclusive<u32> = 1..=10_000;
+    const QUEUE: RangeInclusive<u32> = 0..=1_000_000;
+    const RESULT: RangeInclusive<u64> = KIB..=GIB;
+
+    pub(super) fn read(table: &mut Table<'_>, base: Self) -> Self {
+        Self {
+            memory: table.size("memory", Self::MEMORY, base.memory),
+            request: table.duration("request", Self::REQUEST, base.request),
+            calls: table.count("calls", Self::CALLS, base.calls),
+            queue: table.count("queue", Self::QUEUE, base.queue),
+            result: table.size("result", Self::RESULT, base.result),
+        }
+    }
+}
+
+/// What holds for compartments where theirs says nothing else: `[defaults]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Defaults {
+    /// `[defaults.instances]`.
+    pub instances: Instances,
+    /// `[defaults.limits]`.
+    pub limits: Limits,
+}
+
+impl Defaults {
+    /// Reads the keys `instances` and `limits`; what they leave out is as in `base`.
+    pub(super) fn read(table: &mut Table<'_>, base: Self) -> Self {
+        let instances =
+            table.optional("instances").and_then(|value| value.table(|t| Instances::read(t, base.instances)));
+        let limits = table.optional("limits").and_then(|value| value.table(|t| Limits::read(t, base.limits)));
+        Self { instances: instances.unwrap_or(base.instances), limits: limits.unwrap_or(base.limits) }
+    }
+}
+
+/// The limits of the data listener: `[http]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HttpLimits {
+    /// Bytes that a request's body may have; more is answered 413. 1 MiB by default: far above any form, far below an upload.
+    pub body: u64,
+    /// How many requests are worked on at once, over all connections; the next is answered 503. 1,024 by default: with `body` it
+    /// bounds what bodies take to 1 GiB.
+    pub in_flight: u32,
+    /// How many connections are open at once; further ones wait in the kernel's backlog. 4,096 by default. Each is an open file of
+    /// the process: raise its limit with this.
+    pub connections: u32,
+    /// How long a client may take to send a request's head. 10 seconds by default: long for a phone, short for an attacker who
+    /// holds connections by sending a byte at a time.
+    pub header_timeout: Duration,
+    /// How long a stopping host waits for what is in flight. 30 seconds by default, like a request's own limit, so that whatever was
+    /// admitted can end.
+    pub drain: Duration,
+}
+
+impl Default for HttpLimits {
+    fn default() -> Self {
+        Self {
+            body: MIB,
+            in_flight: 1024,
+            connections: 4096,
+            header_timeout: Duration::from_secs(10),
+            drain: Duration::from_secs(30),
+        }
+    }
+}
+
+impl HttpLimits {
+    const BODY: RangeInclusive<u64> = KIB..=GIB;
+    const AT_ONCE: RangeInclusive<u32> = 1..=1_000_000;
+    const HEADER_TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(300);
+    const DRAIN: RangeInclusive<Duration> = Duration::ZERO..=HOUR;
+
+    pub(super) fn read(table: &mut Table<'_>) -> Self {
+        let base = Self::default();
+        Self {
+            body: table.size("body", Self::BODY, base.body),
+            in_flight: table.count("in_flight", Self::AT_ONCE, base.in_flight),
+            connections: table.count("connections", Self::AT_ONCE, base.connections),
+            header_timeout: table.duration("header_timeout", Self::HEADER_TIMEOUT, base.header_timeout),
+            drain: table.duration("drain", Self::DRAIN, base.drain),
+        }
+    }
+}
+
+words! {
+    /// How the log is written.
+    LogFormat {
+        /// Lines for a person.
+        Human = "human",
+        /// One JSON object a line.
+        Json = "json",
+    }
+}
+
+words! {
+    /// The least grave thing that the log tells of.
+    LogLevel {
+        /// What failed and needs somebody.
+        Error = "error",
+        /// And what will, or was put right.
+        Warn = "warn",
+        /// And what happened: starts, generations, requests.
+        Info = "info",
+        /// And how.
+        Debug = "debug",
+        /// And every step.
+        Trace = "trace",
+    }
+}
+
+/// The host's own log: `[log]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogConfig {
+    /// `human` by default.
+    pub format: LogFormat,
+    /// `info` by default.
+    pub level: LogLevel,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self { format: LogFormat::Human, level: LogLevel::Info }
+    }
+}
+
+impl LogConfig {
+    pub(super) fn read(table: &mut Table<'_>) -> Self {
+        let base = Self::default();
+        Self { format: table.word("format", base.format), level: table.word("level", base.level) }
+    }
+}

@@ -1,0 +1,213 @@
+//! Files with faults. Each row is one application; its text says what is to be told.
+
+use super::*;
+
+/// What a manifest needs besides what a row is about.
+const APP: &str = "[app]\nname = \"demo\"\n";
+const MODULES: &str = "[modules.a]\ncomponent = \"a\"\n[modules.b]\ncomponent = \"b\"\n";
+
+/// Checks manifests, each with `rest` after it.
+fn check_all(rest: &str, manifests: &[&str]) {
+    for manifest in manifests {
+        check(&[("app.toml", &format!("{manifest}\n{rest}"))]);
+    }
+}
+
+#[test]
+fn in_app() {
+    check_all(
+        MODULES,
+        &[
+            "app.name = 1 #~ bad-value: `app.name` must be a string, and is a whole number",
+            "app.name = \"Demo\" #~ bad-value: `app.name`: `Demo` is not an application name",
+            "app.name = \"\" #~ bad-value: is not an application name",
+            "[app] #~ missing-key: the key `app.name` is missing",
+            "app = [] #~ bad-value: `app` must be a table, and is a list",
+            "[[app]] #~ bad-value: must be a table",
+            "[app] #~ missing-key: `app.name`\nnome = \"demo\" #~ unknown-key: there is no key `app.nome`\nx.y = 1 #~ unknown-key: `app.x`",
+            "app.name = \"demo\"\nappp.name = \"x\" #~ unknown-key: there is no key `appp`",
+            "[app]\nname = \"demo\"\nlisten = \"localhost\" #~ bad-value: `app.listen`: invalid socket address",
+            "[app]\nname = \"demo\"\nadmin = 8081 #~ bad-value: `app.admin` must be a string",
+            "[app]\nname = \"demo\"\nadmin = \"127.0.0.1:99999\" #~ bad-value: `app.admin`",
+            "[app]\nname = \"demo\"\nlisten = \"127.0.0.1:8081\" #~ duplicate: are both 127.0.0.1:8081",
+            "[app]\nname = \"demo\"\nstate = \"\" #~ bad-value: `app.state`",
+            "[app]\nname = \"demo\"\nroutes = \"a.toml\" #~ bad-value: `app.routes` must be a list, and is a string",
+            "[app]\nname = \"demo\"\nroutes = [\n  1, #~ bad-value: `app.routes[0]`\n  true, #~ bad-value: `app.routes[1]`\n]",
+            "[app]\nname = \"demo\"\nroutes = [\n  \"none/*.toml\", #~ unreadable: finds no file\n  \"[\", #~ bad-value: `[`\n]",
+        ],
+    );
+    check_all("", &["[modules.a] #~ missing-key: the key `app` is missing\ncomponent = \"a\""]);
+}
+
+#[test]
+fn in_modules() {
+    check_all(
+        APP,
+        &[
+            "[modules] #~ missing-key: at least one module",
+            "modules = 1 #~ bad-value: `modules` must be a table",
+            "modules.a = \"a.wasm\" #~ bad-value: `modules.a` must be a table, and is a string",
+            "[modules.a] #~ missing-key: the key `modules.a.component` is missing",
+            "[modules.A_b] #~ bad-value: `A_b` is not a module name\ncomponent = 1 #~ bad-value: `modules.A_b.component`",
+            "[modules.a]\ncomponent = \"\" #~ bad-value: neither the name of a folder",
+            "[modules.a]\ncomponent = \"../a\" #~ bad-value: neither the name of a folder",
+            "[modules.a]\ncomponent = \"/a\" #~ bad-value: neither the name of a folder",
+            "[modules.a]\ncomponent = \"x/a\" #~ bad-value: neither the name of a folder",
+            "[modules.a]\ncomponent = \"a\"\ncalls = [\"c\"] #~ unknown-name: there is no module `c`",
+            "[modules.a]\ncomponent = \"a\"\ncalls = [\"a\"] #~ cycle: module `a` may call itself",
+            "[modules.a]\ncomponent = \"a\"\ncalls = [\"b\",\n\"b\"] #~ duplicate: `b` is in the list twice\n[modules.b] #~ missing-key: component",
+            "[modules.a]\ncomponent = \"a\"\nuses = [\"sql\", \"sql\"] #~ duplicate: `sql` is in the list twice",
+            "[modules.a]\ncomponent = \"a\"\nuses = [\n\"sql\",\n\"http\", #~ bad-value: `http` is none of `sql`, `logging`\n]",
+            "[modules.a]\ncomponent = \"a\"\nuses = {} #~ bad-value: must be a list",
+            "[modules.a]\ncomponent = \"a\"\nconfig = { n = 3 } #~ bad-value: `modules.a.config.n` must be a string",
+            "[modules.a]\ncomponent = \"a\"\nuse = [] #~ unknown-key: `modules.a.use`\ncall = [] #~ unknown-key: `modules.a.call`",
+        ],
+    );
+}
+
+#[test]
+fn in_compartments() {
+    check_all(
+        &format!("{APP}{MODULES}"),
+        &[
+            "[compartments.x] #~ missing-key: `compartments.x.modules`",
+            "[compartments.X] #~ bad-value: `X` is not a compartment name\nmodules = [\"a\"]",
+            "[compartments.x]\nmodules = [] #~ bad-value: at least one module",
+            "[compartments.x]\nmodules = [\"c\"] #~ unknown-name: there is no module `c`",
+            "[compartments.x]\nmodules = [\"a\"]\n[compartments.y]\nmodules = [\n\"b\",\n\"a\", #~ duplicate: two compartments: `x` and `y`\n]",
+            "[compartments.x]\nmodules = [\"a\"]\nlimits = { calls = 0 } #~ bad-value: `compartments.x.limits.calls`: `0` is not within 1 and 10000",
+            "[compartments.x]\nmodules = [\"a\"]\ninstances.modes = 1 #~ unknown-key: `compartments.x.instances.modes`",
+        ],
+    );
+}
+
+#[test]
+fn in_numbers() {
+    check_all(
+        &format!("{APP}{MODULES}"),
+        &[
+            "[defaults.instances]\nidle = 30 #~ bad-value: a number has no unit: write text such as `30s`",
+            "[defaults.instances]\nidle = \"30\" #~ bad-value: `30` is not a duration with its unit",
+            "[defaults.instances]\nidle = \"1ms\" #~ bad-value: `1ms` is not within 100ms and 1day",
+            "[defaults.instances]\nmax_calls = 0 #~ bad-value: `0` is not within 1",
+            "[defaults.instances]\nmax_calls = -1 #~ bad-value: `-1` is not within 1",
+            "[defaults.instances]\nmax_calls = 0x1_0000_0000 #~ bad-value: is not within 1",
+            "[defaults.instances]\nmax_calls = 1.5 #~ bad-value: must be a whole number, and is a fraction",
+            "[defaults.instances]\nmode = \"new\" #~ bad-value: `new` is none of `reuse`, `fresh`",
+            "[defaults.limits]\nmemory = 256 #~ bad-value: a number has no unit: write text such as `256MiB`",
+            "[defaults.limits]\nmemory = \"256\" #~ bad-value: `256` is not a size with its unit",
+            "[defaults.limits]\nmemory = \"1B\" #~ bad-value: `1B` is not within 1.0 MiB and 64.0 GiB",
+            "[defaults.limits]\nrequest = \"2h\" #~ bad-value: `2h` is not within 1ms and 1h",
+            "[defaults.limits]\nrequest = 07:32:00 #~ bad-value: must be a string, and is a date or time",
+            "[defaults]\nlimit = {} #~ unknown-key: `defaults.limit`\ninstances = true #~ bad-value: must be a table",
+            "[http]\nbody = \"2GiB\" #~ bad-value: `http.body`\nin_flight = 0 #~ bad-value: `http.in_flight`\ndrain = \"x\" #~ bad-value: `http.drain`",
+            "[http]\nheader-timeout = \"1s\" #~ unknown-key: `http.header-timeout`",
+            "[log]\nformat = \"xml\" #~ bad-value: `xml` is none of `human`, `json`\nlevel = \"all\" #~ bad-value: `all` is none of `error`",
+        ],
+    );
+}
+
+#[test]
+fn of_syntax() {
+    check_all(
+        "",
+        &[
+            "[app]\nname = #~ syntax: ",
+            "[app]\nname = \"demo #~ syntax: ",
+            "[app #~ syntax: \nname = 1",
+            "[app]\nname = \"x\"\nname = \"y\" #~ syntax: duplicate key",
+            "[modules.a]\n[modules.a] #~ syntax: duplicate key",
+            "a = 1 = 2 #~ syntax: ",
+        ],
+    );
+}
+
+/// Checks files of routes, which may call `a` and `b`.
+fn check_routes(files: &[&str]) {
+    let manifest = format!("{APP}routes = [\"routes/*.toml\"]\n{MODULES}");
+    let names: Vec<String> = (0..files.len()).map(|index| format!("routes/{index}.toml")).collect();
+    let mut all = vec![("app.toml", manifest.as_str())];
+    all.extend(names.iter().map(String::as_str).zip(files.iter().copied()));
+    check(&all);
+}
+
+#[test]
+fn in_routes() {
+    let rows = [
+        "[[route]] #~ missing-key: `route[0].method` #~ missing-key: `route[0].path` #~ missing-key: `route[0].call`",
+        "route = {} #~ bad-value: `route` must be a list",
+        "route = [\n1] #~ bad-value: `route[0]` must be a table",
+        "[[routes]] #~ unknown-key: there is no key `routes`",
+        "M\npath = \"x\" #~ route-conflict: a path starts with `/`",
+        "M\npath = \"/x/\" #~ route-conflict: no empty segment",
+        "M\npath = \"/{a-b}\" #~ route-conflict: write snake_case",
+        "M\npath = 1 #~ bad-value: must be a string",
+        "[[route]]\nmethod = \"get\" #~ bad-value: `get` is none of `GET`\npath = \"/\"\ncall = \"a/a.b\"",
+        "[[route]]\nmethod = \"GET\"\npath = \"/\"\ncall = \"a.b\" #~ bad-value: is not a function such as",
+        "[[route]]\nmethod = \"GET\"\npath = \"/\"\ncall = \"c/a.b\" #~ unknown-name: there is no module `c`",
+        "M\npath = \"/\"\nstatus = 600 #~ bad-value: `600` is not within 200 and 599",
+        "M\npath = \"/\"\nstatus = 100 #~ bad-value: `100` is not within",
+        "M\npath = \"/\"\nstatus = \"200\" #~ bad-value: must be a whole number",
+        "M\npath = \"/\"\nerrors = { a = 99 } #~ bad-value: `route[0].errors.a`: `99` is not within 400 and 599",
+        "M\npath = \"/\"\nerrors = { a_b = 404 } #~ bad-value: `a_b` is not the name of an error case",
+        "M\npath = \"/\"\nbody = \"A\" #~ bad-value: neither a parameter's name",
+        "[[route]]\nmethod = \"GET\"\npath = \"/\"\ncall = \"a/a.b\"\nbody = \"*\" #~ bad-binding: a GET request has no body",
+        "[[route]]\nmethod = \"HEAD\"\npath = \"/\"\ncall = \"a/a.b\"\nbody = \"x\" #~ bad-binding: a HEAD request has no body",
+        "M\npath = \"/\"\nheaders = { a = \"a b\" } #~ bad-value: `a b` is not the name of a header",
+        "M\npath = \"/\"\nheaders = { a = \"Host\" } #~ bad-value: `Host` belongs to HTTP",
+        "M\npath = \"/\"\nheaders = { a = \"Content-Length\" } #~ bad-value: belongs to HTTP",
+        "M\npath = \"/\"\nheaders = { A = \"x\" } #~ bad-value: `A` is not the name of a parameter",
+        "M\npath = \"/{a_b}\"\nbody = \"a-b\" #~ bad-binding: `a-b` is bound twice: by the path and the body",
+        "M\npath = \"/{a_b}\"\nheaders = { a-b = \"x\" } #~ bad-binding: by the path and a header",
+        "M\npath = \"/\"\nbody = \"x\" #~ bad-binding: by a header and the body\nheaders = { x = \"x\" }",
+        "M\npath = \"/\"\nquery = [] #~ unknown-key: `route[0].query`\n\n[[route]]\nmethod = \"PUT\"\npath = \"/\"\ncall = \"a/a.b\"\n[route.error] #~ unknown-key: `route[1].error`\nx = 404",
+        "[[route] #~ syntax: ",
+    ];
+    for row in rows {
+        check_routes(&[&row.replace("M\n", "[[route]]\nmethod = \"POST\"\ncall = \"a/a.b\"\n")]);
+    }
+}
+
+#[test]
+fn between_routes() {
+    let route =
+        |method: &str, path: &str| format!("[[route]]\nmethod = \"{method}\"\ncall = \"a/a.b\"\npath = {path}\n\n");
+    check_routes(&[
+        &(route("GET", "\"/a/{x}\"")
+            + &route("GET", "\"/a/{y}\" #~ route-conflict: `GET /a/{x}`")
+            + &route("PUT", "\"/a/{y}\"")),
+        &route("GET", "\"/a/{z}\" #~ route-conflict: `GET /a/{z}` matches the same requests as `GET /a/{x}`"),
+        "broken #~ syntax: ",
+        "[[route]]\nmethod = \"PUT\"\ncall = \"c/a.b\" #~ unknown-name: `c`\npath = \"/a/{q}\" #~ route-conflict: `PUT /a/{y}`",
+    ]);
+    let manifest = format!("{APP}routes = [\"*.r\"]\n{MODULES}");
+    let twice = [route("GET", "\"/a\""), route("GET", "\"/a\"")].concat();
+    let folder = folder(&[("app.toml", &manifest), ("x.r", &twice)]);
+    let problems = load(folder.path(), &Overrides::default()).unwrap_err();
+    let help = problems.as_slice()[0].help.clone().unwrap();
+    assert!(help.contains("x.r:4"), "the other place is told: {help}");
+}
+
+#[test]
+fn five_at_once_in_the_order_of_lines() {
+    let manifest = "[app]\nname = \"demo\"\nroutes = [\"r.toml\"]\nport = 1 #~ unknown-key: `app.port`
+[modules.b]\ncomponent = \"b\"\ncalls = [\"c\"] #~ unknown-name: `c`
+[modules.a] #~ missing-key: `modules.a.component`
+[defaults.limits]\nrequest = 30 #~ bad-value: no unit";
+    let routes = "[[route]]\nmethod = \"GO\" #~ bad-value: `GO`\npath = \"/\"\ncall = \"a/a.b\"";
+    let files = [("app.toml", manifest), ("r.toml", routes)];
+    check(&files);
+    let problems = load_files(&files).unwrap_err();
+    let lines: Vec<Option<u32>> = problems.as_slice().iter().map(|problem| problem.line).collect();
+    assert_eq!(lines, [4, 7, 8, 10, 2].map(Some));
+}
+
+#[test]
+fn of_files() {
+    let code = |path: &Path| load(path, &Overrides::default()).unwrap_err().as_slice()[0].code;
+    let folder = folder(&[("empty/x", ""), ("bytes/app.toml", "")]);
+    assert_eq!(code(&folder.path().join("empty")), Code::Unreadable);
+    assert_eq!(code(&folder.path().join("gone.toml")), Code::Unreadable);
+    fs::write(folder.path().join("bytes/app.toml"), b"[app]\nname = \"\xff\"").unwrap();
+    assert_eq!(code(&folder.path().join("bytes")), Code::Syntax);
+}

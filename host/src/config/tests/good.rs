@@ -1,0 +1,193 @@
+//! What is read from applications without a fault.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use axum::http::StatusCode;
+
+use super::*;
+
+/// The manifest that the documentation shows.
+pub(super) const MANIFEST: &str = r#"[app]
+name   = "demo"
+listen = "127.0.0.1:9080"
+admin  = "[::1]:9081"
+state  = "data"                   # relative to this file
+routes = ["routes/*.toml"]
+
+[modules.alpha]
+component = "alpha-go"            # a module folder beside this file, or a .wasm file
+calls     = ["beta", "gamma"]
+uses      = [
+  "sql", "logging",
+  "clocks", "random", "config",
+]
+config    = { currency = "EUR" }
+
+[modules.beta]
+component = "built/beta.wasm"
+
+[modules.gamma]
+component = "gamma"
+
+[defaults.instances]
+mode = "fresh"
+max_calls = 5_000
+idle = "10s"
+
+[defaults.limits]
+memory = "64MiB"
+request = "5s"
+calls = 8
+
+[compartments.core]
+modules = ["alpha", "beta"]
+instances = { mode = "reuse" }
+limits.memory = "1GiB"
+
+[http]
+body = "64KiB"
+in_flight = 10
+connections = 20
+header_timeout = "1500ms"
+drain = "0s"
+
+[log]
+format = "json"
+level = "debug"
+"#;
+
+/// The route that the documentation shows, and the shortest.
+pub(super) const ROUTES: &str = r#"[[route]]
+method = "POST"
+path   = "/greetings/{greeting_id}"
+call   = "alpha/alpha.place-greeting"
+body   = "draft"
+headers = { "idempotency-key" = "Idempotency-Key" }
+status = 201
+errors = { not-found = 404, storage = 500 }
+
+[[route]]
+method = "GET"
+path = "/greetings"
+call = "beta/demo:beta/queries@1.0.0.list"
+[route.errors]
+storage = 503
+"#;
+
+const SMALL: &str = "app.name = \"demo\"\nmodules.a.component = \"a\"\n";
+
+#[test]
+fn the_documentation_s_example_is_read() {
+    let folder = folder(&[("modules/app.toml", MANIFEST), ("modules/routes/a.toml", ROUTES), ("wit/.keep", "")]);
+    let app = load(folder.path(), &Overrides::default()).unwrap();
+    let root = folder.path().join("modules");
+
+    assert_eq!((app.name.as_str(), &app.root, &app.manifest), ("demo", &root, &root.join("app.toml")));
+    assert_eq!((app.listen.to_string().as_str(), app.admin.to_string().as_str()), ("127.0.0.1:9080", "[::1]:9081"));
+    assert_eq!((&app.state, app.workspace.as_path()), (&root.join("data"), folder.path()));
+
+    let modules: Vec<(&str, u32, &Path)> =
+        app.modules.iter().map(|(name, module)| (name.as_str(), module.line, module.component.file())).collect();
+    let built = folder.path().join("target/components");
+    assert_eq!(
+        modules,
+        [
+            ("alpha", 8, built.join("alpha-go.wasm").as_path()),
+            ("beta", 17, root.join("built/beta.wasm").as_path()),
+            ("gamma", 20, built.join("gamma.wasm").as_path()),
+        ]
+    );
+    let alpha = &app.modules[&"alpha".parse().unwrap()];
+    assert_eq!(
+        alpha.calls.iter().map(|(name, line)| (name.as_str(), *line)).collect::<Vec<_>>(),
+        [("beta", 10), ("gamma", 10)]
+    );
+    assert_eq!(alpha.uses.keys().copied().collect::<Vec<_>>(), Capability::ALL);
+    assert_eq!((alpha.uses[&Capability::Sql], alpha.uses[&Capability::Random]), (12, 13));
+    assert_eq!(alpha.config["currency"], "EUR");
+
+    let instances =
+        Instances { mode: InstanceMode::Fresh, max_calls: 5000.try_into().unwrap(), idle: Duration::from_secs(10) };
+    let limits = Limits { memory: 64 << 20, request: Duration::from_secs(5), calls: 8, queue: 1024, result: 16 << 20 };
+    assert_eq!(app.defaults, Defaults { instances, limits });
+    let core = &app.compartments[&"core".parse().unwrap()];
+    assert_eq!(core.modules, BTreeSet::from(["alpha".parse().unwrap(), "beta".parse().unwrap()]));
+    assert_eq!(core.instances, Instances { mode: InstanceMode::Reuse, ..instances });
+    assert_eq!((core.limits, core.line), (Limits { memory: 1 << 30, ..limits }, 33));
+
+    let header_timeout = Duration::from_millis(1500);
+    let http = HttpLimits { body: 65536, in_flight: 10, connections: 20, header_timeout, drain: Duration::ZERO };
+    assert_eq!(app.http, http);
+    assert_eq!(app.log, LogConfig { format: LogFormat::Json, level: LogLevel::Debug });
+}
+
+#[test]
+fn routes_are_read() {
+    let app = load_files(&[("app.toml", MANIFEST), ("routes/a.toml", ROUTES)]).unwrap();
+    let [first, second] = app.routes.as_slice() else { panic!("{:#?}", app.routes) };
+
+    assert!(first.file.ends_with("routes/a.toml"));
+    assert_eq!((first.line, first.method, first.path.as_str()), (1, Method::Post, "/greetings/{greeting_id}"));
+    assert_eq!((first.call.to_string().as_str(), first.call.line), ("alpha/alpha.place-greeting", 4));
+    assert_eq!(first.body, Some(At { value: BodyBinding::Parameter("draft".to_owned()), line: 5 }));
+    assert_eq!(first.headers["idempotency-key"].as_str(), "idempotency-key");
+    let errors: Vec<(&str, u16, u32)> =
+        first.errors.iter().map(|(case, status)| (case.as_str(), status.as_u16(), status.line)).collect();
+    assert_eq!((first.status, errors), (StatusCode::CREATED, vec![("not-found", 404, 8), ("storage", 500, 8)]));
+
+    assert_eq!((second.line, second.method, second.status), (10, Method::Get, StatusCode::OK));
+    assert_eq!((&second.body, second.headers.len(), second.errors["storage"].line), (&None, 0, 15));
+}
+
+#[test]
+fn the_defaults_hold_where_nothing_is_said() {
+    let folder = folder(&[("app.toml", SMALL)]);
+    let app = load(&folder.path().join("app.toml"), &Overrides::default()).unwrap();
+    assert_eq!((app.listen.to_string().as_str(), app.admin.to_string().as_str()), ("127.0.0.1:8080", "127.0.0.1:8081"));
+    assert_eq!((app.state, app.workspace), (folder.path().join(".watertight"), folder.path().to_owned()));
+    assert_eq!((app.defaults, app.http, app.log), Default::default());
+    assert!(app.routes.is_empty() && app.compartments.is_empty());
+    let Limits { memory, request, .. } = app.defaults.limits;
+    assert_eq!((memory, request), (256 << 20, Duration::from_secs(30)));
+}
+
+#[test]
+fn the_command_line_goes_before_the_manifest() {
+    let folder = folder(&[("app.toml", MANIFEST), ("routes/a.toml", "")]);
+    let address = |text: &str| text.parse::<SocketAddr>().unwrap();
+    let mut overrides =
+        Overrides { listen: Some(address("0.0.0.0:1")), admin: Some(address("0.0.0.0:2")), state: Some("here".into()) };
+    let app = load(folder.path(), &overrides).unwrap();
+    assert_eq!((app.listen, app.admin, app.state), (address("0.0.0.0:1"), address("0.0.0.0:2"), "here".into()));
+
+    overrides.admin = overrides.listen;
+    let problems = load(folder.path(), &overrides).unwrap_err();
+    assert_eq!((problems.as_slice()[0].code, problems.as_slice()[0].line), (Code::Duplicate, Some(4)));
+
+    // Whatever ports the system picks, they are two.
+    overrides = Overrides { listen: Some(address("[::1]:0")), admin: Some(address("[::1]:0")), state: None };
+    assert!(load(folder.path(), &overrides).is_ok());
+}
+
+#[test]
+fn a_folder_whose_name_looks_like_a_glob_is_a_folder() {
+    let manifest = SMALL.to_owned() + "app.routes = [\"routes/*.toml\", \"routes/[ab].toml\"]\n";
+    let files = [
+        ("[x]*/app.toml", manifest.as_str()),
+        ("[x]*/routes/a.toml", &ROUTES.replace("alpha/", "a/").replace("beta/d", "a/d")),
+    ];
+    let folder = folder(&files);
+    let app = load(&folder.path().join("[x]*"), &Overrides::default()).unwrap();
+    assert_eq!(app.routes.len(), 2, "a file that two globs find is read once");
+}
+
+#[test]
+fn one_path_may_have_many_methods_and_literals_go_before_parameters() {
+    let route =
+        |method: &str, path: &str| format!("[[route]]\nmethod = \"{method}\"\npath = \"{path}\"\ncall = \"a/a.b\"\n");
+    let routes = [route("GET", "/x/{a}"), route("PUT", "/x/{b}"), route("GET", "/x/y"), route("GET", "/")].concat();
+    let manifest = SMALL.to_owned() + "app.routes = [\"r.toml\"]\n";
+    assert_eq!(load_files(&[("app.toml", &manifest), ("r.toml", &routes)]).unwrap().routes.len(), 4);
+}

@@ -1,0 +1,103 @@
+//! Whatever the bytes, reading ends with a value or with problems that point into the file.
+
+use proptest::prelude::*;
+
+use super::good::{MANIFEST, ROUTES};
+use super::*;
+
+/// Reads bytes as a manifest and as routes, and checks what is told of them.
+fn read_both(bytes: &[u8]) -> Result<(), TestCaseError> {
+    let path = Path::new("a.toml");
+    let lines = u32::try_from(bytes.split(|&byte| byte == b'\n').count()).unwrap();
+    let mut problems = Vec::new();
+    match Source::new(path, bytes.to_vec()) {
+        Err(problem) => problems.push(problem),
+        Ok(source) => {
+            match source.parse() {
+                Err(problem) => problems.push(problem),
+                Ok(tree) => {
+                    let folders = Folders { root: "r".into(), workspace: "w".into() };
+                    let manifest = tree::document(&source, &tree, |table| Manifest::read(table, &folders));
+                    read_routes(&source, &manifest.declared, &mut Claims::default());
+                }
+            }
+            problems.extend(source.into_problems());
+        }
+    }
+    for problem in problems {
+        prop_assert_eq!(problem.file.as_deref(), Some(path));
+        prop_assert!(problem.line.is_some_and(|line| (1..=lines).contains(&line)), "{} of {} lines", problem, lines);
+    }
+    Ok(())
+}
+
+/// Bits that mean something where they land.
+const SNIPPETS: &[&str] = &[
+    "\n",
+    "\"",
+    "'''",
+    "[",
+    "]",
+    "[[",
+    "{",
+    "}",
+    "=",
+    ".",
+    ",",
+    "#",
+    "\\u0000",
+    "\u{feff}",
+    "é",
+    "\r\n",
+    "\r",
+    "-1",
+    "0x",
+    "1e999",
+    "nan",
+    "1979-05-27",
+    "true",
+    "\n[modules.zeta]\n",
+    "\n[[route]]\n",
+    "\n[app.x.y]\n",
+    "9999999999999999999999",
+    "\"30s\"",
+    "18446744073709551615s",
+    "= \"\"",
+    "calls = [\"nobody\"]\n",
+];
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn any_bytes(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        read_both(&bytes)?;
+    }
+
+    #[test]
+    fn any_text(text in "([a-z]{1,8}|[\\[\\]{}=.,\"'#\n ]|app|modules|route|[0-9]{1,3}){0,60}") {
+        read_both(text.as_bytes())?;
+    }
+
+    #[test]
+    fn good_files_with_edits(
+        routes in any::<bool>(),
+        edits in prop::collection::vec((any::<prop::sample::Index>(), 0_usize..20, prop::sample::select(SNIPPETS)), 1..6),
+    ) {
+        let mut bytes = if routes { ROUTES } else { MANIFEST }.as_bytes().to_vec();
+        for (place, cut, snippet) in edits {
+            let start = place.index(bytes.len() + 1);
+            let end = (start + cut).min(bytes.len());
+            bytes.splice(start..end, snippet.bytes());
+        }
+        read_both(&bytes)?;
+    }
+}
+
+#[test]
+fn deep_nesting_is_refused_by_the_parser() {
+    for opening in ["[", "{a=", "a."] {
+        read_both(format!("x = {}", opening.repeat(50_000)).as_bytes()).unwrap();
+        read_both(format!("{}x = 1", opening.repeat(50_000)).as_bytes()).unwrap();
+    }
+}

@@ -1,0 +1,76 @@
+//! Durations and sizes as people write them, always with their unit.
+//!
+//! A number alone is refused: nobody remembers whether `timeout = 30` was seconds.
+
+use std::time::Duration;
+
+use bytesize::ByteSize;
+
+/// The longest text of a duration: `365days 23h 59m 59s` is shorter. It also keeps `humantime` off sums that overflow its
+/// `Duration::new` (`18446744073709551615s 1000000000ns` panics in 2.4.0).
+const MAX_DURATION_TEXT: usize = 20;
+
+/// Reads `30s`, `1h 30m`, `250ms`. The error says what would have been taken.
+pub(super) fn duration(text: &str) -> Result<Duration, &'static str> {
+    const EXPECTED: &str = "a duration with its unit, such as `30s`, `250ms` or `1h 30m`";
+    // `humantime` takes a bare `0`, too.
+    if text.len() > MAX_DURATION_TEXT || !text.ends_with(char::is_alphabetic) {
+        return Err(EXPECTED);
+    }
+    humantime::parse_duration(text).map_err(|_| EXPECTED)
+}
+
+/// Reads `256MiB`, `64KiB`, `1.5GB`, `512B`, in bytes. The error says what would have been taken.
+pub(super) fn size(text: &str) -> Result<u64, &'static str> {
+    const EXPECTED: &str = "a size with its unit, such as `256MiB`, `64KiB` or `512B`";
+    // `bytesize` takes `256` and `256m`, too: the first has no unit, and of the second nobody knows whether it is 2^20.
+    if !text.ends_with('B') {
+        return Err(EXPECTED);
+    }
+    text.parse::<ByteSize>().map(|size| size.as_u64()).map_err(|_| EXPECTED)
+}
+
+/// A duration for a message: `1h 30m`.
+pub(super) fn show_duration(duration: Duration) -> String {
+    humantime::format_duration(duration).to_string()
+}
+
+/// A size for a message: `256.0 MiB`.
+pub(super) fn show_size(bytes: u64) -> String {
+    ByteSize(bytes).display().iec().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn durations_carry_units() {
+        for (text, millis) in [("30s", 30_000), ("250ms", 250), ("1h 30m", 5_400_000), ("1.5s", 1500), ("0s", 0)] {
+            assert_eq!(duration(text), Ok(Duration::from_millis(millis)), "{text}");
+        }
+        for text in ["", "30", "0", "s", "-1s", "1 fortnight", "18446744073709551615s 1000000000ns", "30s 1"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn sizes_carry_units() {
+        for (text, bytes) in [("256MiB", 256 << 20), ("64 KiB", 64 << 10), ("1.5GB", 1_500_000_000), ("7B", 7)] {
+            assert_eq!(size(text), Ok(bytes), "{text}");
+        }
+        for text in ["", "256", "256m", "256M", "MiB", "-1MiB", "1e3KiB", "nanB", "é"] {
+            assert!(size(text).is_err(), "{text}");
+        }
+        assert_eq!(size("99999999999EiB"), Ok(u64::MAX), "too much stays too much");
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics(text in ".{0,30}", units in "[0-9]{1,20}(s|ms|ns|years|w|h| ){0,3}[0-9]{0,10}(s|ns|B)?") {
+            let _ = (duration(&text), size(&text), duration(&units), size(&units));
+        }
+    }
+}
