@@ -99,7 +99,8 @@ pub struct Overrides {
 ///
 /// # Errors
 ///
-/// Everything that is wrong with the manifest and its route files, the manifest first, each file's in the order of lines.
+/// Everything that is wrong with the manifest and its route files, the manifest first, each file's in the order of lines. Of a
+/// file with an error of syntax that is all that is told; a manifest with one hides its route files.
 pub fn load(path: &Path, overrides: &Overrides) -> Result<AppConfig, Problems> {
     let file = find_manifest(path)?;
     let source = Source::read(&file)?;
@@ -144,20 +145,19 @@ fn addresses(app: &App, overrides: &Overrides, source: &Source) -> (SocketAddr, 
     if listen == admin && listen.port() != 0 {
         let line = app.admin.or(app.listen).map_or(app.line, |address| address.line);
         let problem = Problem::new(Code::Duplicate, format!("`listen` and `admin` are both {listen}"));
-        source
-            .report(line, problem.help("flags and environment go before the manifest; 8080 and 8081 are the defaults"));
+        source.report(line, problem.help("flags and environment go before the manifest, and that before the defaults"));
     }
     (listen, admin)
 }
 
-fn find_manifest(path: &Path) -> Result<PathBuf, Problem> {
+fn find_manifest(path: &Path) -> Result<PathBuf, Problems> {
     if !path.is_dir() {
         return Ok(path.to_owned());
     }
     let candidates = [path.join(MANIFEST), path.join(MODULES).join(MANIFEST)];
     candidates.into_iter().find(|file| file.is_file()).ok_or_else(|| {
         let message = format!("the folder holds neither `{MANIFEST}` nor `{MODULES}/{MANIFEST}`");
-        Problem::new(Code::Unreadable, message).file(path).help("name the manifest or its folder")
+        Problem::new(Code::Unreadable, message).file(path).help("name the manifest or its folder").into()
     })
 }
 
@@ -175,8 +175,8 @@ fn find_route_files(app: &App, root: &Path, source: &Source) -> Vec<PathBuf> {
     for glob in &app.routes {
         let found = match expand(root, glob) {
             Ok(found) => found,
-            Err(problem) => {
-                source.report(glob.line, problem);
+            Err(problems) => {
+                problems.into_vec().into_iter().for_each(|problem| source.report(glob.line, problem));
                 continue;
             }
         };
@@ -190,7 +190,7 @@ fn find_route_files(app: &App, root: &Path, source: &Source) -> Vec<PathBuf> {
     files
 }
 
-fn expand(root: &Path, glob: &str) -> Result<Vec<PathBuf>, Problem> {
+fn expand(root: &Path, glob: &str) -> Result<Vec<PathBuf>, Problems> {
     // A `*` stays within a folder, and a leading dot is written out: editors leave `.#a.toml` behind.
     let options =
         MatchOptions { case_sensitive: true, require_literal_separator: true, require_literal_leading_dot: true };
@@ -202,11 +202,12 @@ fn expand(root: &Path, glob: &str) -> Result<Vec<PathBuf>, Problem> {
         let file = entry.map_err(|error| {
             Problem::new(Code::Unreadable, format!("can't look into {}: {}", error.path().display(), error.error()))
         })?;
-        if file.is_file() {
+        // A link to nothing is reported when it is read.
+        if !file.is_dir() {
             files.push(file);
         }
         if files.len() > MAX_ROUTE_FILES {
-            return Err(bad(&format_args!("more than {MAX_ROUTE_FILES} files")));
+            return Err(bad(&format_args!("more than {MAX_ROUTE_FILES} files")).into());
         }
     }
     Ok(files)
@@ -221,7 +222,7 @@ fn load_routes(files: &[PathBuf], declared: &Declared) -> (Vec<RouteConfig>, Vec
                 routes.extend(read_routes(&source, declared, &mut claims));
                 problems.extend(source.into_problems());
             }
-            Err(problem) => problems.push(problem),
+            Err(refused) => problems.extend(refused.into_vec()),
         }
     }
     (routes, problems)

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use super::modules::{CompartmentConfig, Declared, Folders, ModuleConfig, read_compartments, read_modules};
 use super::settings::{Defaults, HttpLimits, LogConfig};
 use super::source::At;
-use super::tree::Table;
+use super::tree::{Table, Value};
 use crate::ids::{AppName, CompartmentName, ModuleName};
 
 /// A manifest as it was read. Where it had faults, the value is the default, and the fault was reported.
@@ -73,11 +73,22 @@ impl App {
         let globs = table.optional("routes").and_then(|value| value.list()).unwrap_or_default();
         Self {
             name: name.map(|name| name.value),
-            listen: table.optional("listen").and_then(|value| value.parse()),
-            admin: table.optional("admin").and_then(|value| value.parse()),
+            listen: table.optional("listen").and_then(|value| read_address(&value)),
+            admin: table.optional("admin").and_then(|value| read_address(&value)),
             state,
             routes: globs.iter().filter_map(|value| Some(value.at(value.string()?.to_owned()))).collect(),
             line: table.line(),
         }
     }
+}
+
+fn read_address(value: &Value<'_>) -> Option<At<SocketAddr>> {
+    let text = value.string()?;
+    let address = text.parse().map(|address| value.at(address)).ok();
+    if address.is_none() {
+        value.refuse(format_args!(
+            "`{text}` is not an IP address with a port, such as `127.0.0.1:8080` or `[::1]:8080`"
+        ));
+    }
+    address
 }

@@ -2,6 +2,7 @@
 //!
 //! This file looks at no component: whether one is there, and what it needs, is found out by those who load it.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
 
@@ -219,10 +220,13 @@ fn set<'a, T: Ord + std::fmt::Display>(
     let mut found = BTreeMap::new();
     for entry in value.and_then(|value| value.list()).unwrap_or_default() {
         let Some(At { value, line }) = read(&entry) else { continue };
-        if found.contains_key(&value) {
-            entry.report(Problem::new(Code::Duplicate, format!("`{value}` is in the list twice")));
-        } else {
-            found.insert(value, line);
+        match found.entry(value) {
+            Entry::Vacant(free) => {
+                free.insert(line);
+            }
+            Entry::Occupied(taken) => {
+                entry.report(Problem::new(Code::Duplicate, format!("`{}` is in the list twice", taken.key())));
+            }
         }
     }
     found

@@ -117,16 +117,14 @@ fn parse_segment(text: &str) -> Result<Segment, BadPath> {
     if text == "." || text == ".." {
         return Err(BadPath::DotSegment(text.to_owned()));
     }
-    if let Some(name) = text.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) {
-        let kebab = name.replace('_', "-");
-        return if is_kebab(&kebab) && !name.contains('-') {
-            Ok(Segment::Parameter(kebab))
-        } else {
-            Err(BadPath::Name(name.to_owned()))
-        };
-    }
-    if text.contains(['{', '}']) {
+    let inner = text.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
+    if inner.unwrap_or(text).contains(['{', '}']) {
         return Err(BadPath::Braces(text.to_owned()));
+    }
+    if let Some(name) = inner {
+        let kebab = name.replace('_', "-");
+        let snake = is_kebab(&kebab) && !name.contains('-');
+        return if snake { Ok(Segment::Parameter(kebab)) } else { Err(BadPath::Name(name.to_owned())) };
     }
     match text.chars().find(|&character| !is_plain(character)) {
         Some(character) => Err(BadPath::Character { segment: text.to_owned(), character }),
@@ -174,7 +172,7 @@ mod tests {
             ("/a//b", "empty segment"),
             ("/a/../b", "resolve"),
             ("/.", "resolve"),
-            ("/{a}{b}", "is no parameter's name"),
+            ("/{a}{b}", "braces"),
             ("/x-{a}", "braces"),
             ("/{a", "braces"),
             ("/{}", "is no parameter's name"),

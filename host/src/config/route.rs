@@ -97,8 +97,8 @@ const OWNED_BY_HTTP: [&str; 12] = [
 pub(super) fn read_routes(source: &Source, declared: &Declared, claims: &mut Claims) -> Vec<RouteConfig> {
     let tree = match source.parse() {
         Ok(tree) => tree,
-        Err(problem) => {
-            source.report(problem.line.unwrap_or(1), problem);
+        Err(problems) => {
+            source.adopt(problems);
             return Vec::new();
         }
     };

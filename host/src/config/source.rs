@@ -12,9 +12,9 @@ use std::sync::Arc;
 use toml::Spanned;
 use toml::de::DeTable;
 
-use crate::problem::{Code, Problem};
+use crate::problem::{Code, Problem, Problems};
 
-/// How many bytes a manifest or a route file may have: some 20,000 routes. More is a wrong file, not a large application.
+/// How many bytes a manifest or a route file may have: some 5,000 routes. More is a wrong file, not a large application.
 pub(super) const MAX_FILE: u64 = 1 << 20;
 
 /// A checked value, and the line of its file that it stands on, counted from 1.
@@ -45,21 +45,21 @@ pub(super) struct Source {
 
 impl Source {
     /// Reads a file. The problem is that it can't be read, or is no text.
-    pub(super) fn read(path: &Path) -> Result<Self, Problem> {
+    pub(super) fn read(path: &Path) -> Result<Self, Problems> {
         let unreadable = |why: String| Problem::new(Code::Unreadable, why).file(path);
         let bytes = read_bounded(path).map_err(|error| unreadable(format!("can't read the file: {error}")))?;
         if bytes.len() as u64 > MAX_FILE {
-            return Err(unreadable(format!("the file has more than {MAX_FILE} bytes")));
+            return Err(unreadable(format!("the file has more than {MAX_FILE} bytes")).into());
         }
         Self::new(path, bytes)
     }
 
     /// Takes a file's bytes. The problem is that they are no UTF-8.
-    pub(super) fn new(path: &Path, bytes: Vec<u8>) -> Result<Self, Problem> {
+    pub(super) fn new(path: &Path, bytes: Vec<u8>) -> Result<Self, Problems> {
         let text = String::from_utf8(bytes).map_err(|error| {
             let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
             let line = good.iter().filter(|&&byte| byte == b'\n').count() + 1;
-            Problem::new(Code::Syntax, "the file is not UTF-8").file(path).line(as_line(line))
+            Problems::from(Problem::new(Code::Syntax, "the file is not UTF-8").file(path).line(as_line(line)))
         })?;
         // A newline at the very end begins no line: an error "at the end of the file" belongs to the last line that one can see.
         let newlines = text.bytes().enumerate().filter(|&(_, byte)| byte == b'\n');
@@ -68,11 +68,11 @@ impl Source {
     }
 
     /// The document's tree. The problem is the first error of syntax: those after it are mostly its echo.
-    pub(super) fn parse(&self) -> Result<Spanned<DeTable<'_>>, Problem> {
+    pub(super) fn parse(&self) -> Result<Spanned<DeTable<'_>>, Problems> {
         DeTable::parse(&self.text).map_err(|error| {
             let line = self.line(error.span().map_or(0, |span| span.start));
             let message = error.message().split_whitespace().collect::<Vec<_>>().join(" ");
-            Problem::new(Code::Syntax, message).file(&self.path).line(line)
+            Problem::new(Code::Syntax, message).file(&self.path).line(line).into()
         })
     }
 
@@ -89,6 +89,11 @@ impl Source {
     /// Adds a problem of this file.
     pub(super) fn report(&self, line: u32, problem: Problem) {
         self.problems.borrow_mut().push(problem.file(&self.path).line(line));
+    }
+
+    /// Adds problems that name their file and line themselves.
+    pub(super) fn adopt(&self, problems: Problems) {
+        self.problems.borrow_mut().extend(problems.into_vec());
     }
 
     /// What was reported, in the order of lines.
@@ -128,6 +133,7 @@ mod tests {
     #[test]
     fn bytes_that_are_no_text_have_a_line_too() {
         let problem = Source::new(Path::new("a.toml"), b"a = 1\nb = \"\xff\"\n".to_vec()).err().expect("no UTF-8");
+        let [problem] = problem.as_slice() else { panic!("{problem}") };
         assert_eq!((problem.code, problem.line), (Code::Syntax, Some(2)));
     }
 
@@ -136,6 +142,6 @@ mod tests {
         let file = tempfile::NamedTempFile::new().expect("a temporary file");
         file.as_file().set_len(MAX_FILE + 1).expect("room");
         let problem = Source::read(file.path()).err().expect("too large");
-        assert!(problem.message.contains("more than"), "{problem}");
+        assert!(problem.as_slice()[0].message.contains("more than"), "{problem}");
     }
 }

@@ -26,7 +26,7 @@ fn in_app() {
             "[[app]] #~ bad-value: must be a table",
             "[app] #~ missing-key: `app.name`\nnome = \"demo\" #~ unknown-key: there is no key `app.nome`\nx.y = 1 #~ unknown-key: `app.x`",
             "app.name = \"demo\"\nappp.name = \"x\" #~ unknown-key: there is no key `appp`",
-            "[app]\nname = \"demo\"\nlisten = \"localhost\" #~ bad-value: `app.listen`: invalid socket address",
+            "[app]\nname = \"demo\"\nlisten = \"localhost\" #~ bad-value: `app.listen`: `localhost` is not an IP address with a port",
             "[app]\nname = \"demo\"\nadmin = 8081 #~ bad-value: `app.admin` must be a string",
             "[app]\nname = \"demo\"\nadmin = \"127.0.0.1:99999\" #~ bad-value: `app.admin`",
             "[app]\nname = \"demo\"\nlisten = \"127.0.0.1:8081\" #~ duplicate: are both 127.0.0.1:8081",
@@ -208,6 +208,12 @@ fn of_files() {
     let folder = folder(&[("empty/x", ""), ("bytes/app.toml", "")]);
     assert_eq!(code(&folder.path().join("empty")), Code::Unreadable);
     assert_eq!(code(&folder.path().join("gone.toml")), Code::Unreadable);
+    let manifest = format!("{APP}routes = [\"*.r\"]\n{MODULES}");
+    fs::write(folder.path().join("empty/app.toml"), manifest).unwrap();
+    std::os::unix::fs::symlink("gone", folder.path().join("empty/x.r")).unwrap();
+    let problems = load(&folder.path().join("empty"), &Overrides::default()).unwrap_err();
+    let [problem] = problems.as_slice() else { panic!("{problems}") };
+    assert_eq!((problem.code, problem.file.clone()), (Code::Unreadable, Some(folder.path().join("empty/x.r"))));
     fs::write(folder.path().join("bytes/app.toml"), b"[app]\nname = \"\xff\"").unwrap();
     assert_eq!(code(&folder.path().join("bytes")), Code::Syntax);
 }

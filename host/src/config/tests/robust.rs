@@ -11,10 +11,10 @@ fn read_both(bytes: &[u8]) -> Result<(), TestCaseError> {
     let lines = u32::try_from(bytes.split(|&byte| byte == b'\n').count()).unwrap();
     let mut problems = Vec::new();
     match Source::new(path, bytes.to_vec()) {
-        Err(problem) => problems.push(problem),
+        Err(refused) => problems.extend(refused.into_vec()),
         Ok(source) => {
             match source.parse() {
-                Err(problem) => problems.push(problem),
+                Err(refused) => problems.extend(refused.into_vec()),
                 Ok(tree) => {
                     let folders = Folders { root: "r".into(), workspace: "w".into() };
                     let manifest = tree::document(&source, &tree, |table| Manifest::read(table, &folders));
