@@ -9,3 +9,5 @@ pub mod ids;
 pub mod migration;
 pub mod problem;
 pub mod shape;
+
+pub mod json;
