@@ -6,8 +6,13 @@
 //! The modules below stand in the order of the data's way; each uses only those before it (`tests/tidy.rs` checks it).
 
 pub mod ids;
+
 pub mod migration;
+
 pub mod problem;
+
 pub mod shape;
 
 pub mod config;
+
+pub mod json;

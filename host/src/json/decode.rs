@@ -1,0 +1,392 @@
+//! Documents as values: a walk over a prepared type that reads JSON as it goes.
+//!
+//! What doesn't fit is noted with its place and skipped, and a stand-in takes its part: so one pass finds everything. Only text that
+//! is no JSON ends the walk, or a bound. A value that contains a stand-in never leaves this file.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::fmt::Display;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use wasmtime::component::Val;
+
+use super::prepare::{Cases, Fields, Names, Node};
+use super::reader::{Kind, Reader, Syntax};
+use super::report::{Full, Report, Step, nearest};
+use super::{MAX_ECHO, Violation, clip, scalar};
+
+/// Why the walk ended early.
+pub(super) enum Halt {
+    /// The text is no JSON from here on.
+    Syntax(Syntax),
+    /// A bound was hit, and noted among the violations.
+    Bound,
+}
+
+impl From<Full> for Halt {
+    fn from(_: Full) -> Self {
+        Self::Bound
+    }
+}
+
+impl From<Syntax> for Halt {
+    fn from(syntax: Syntax) -> Self {
+        Self::Syntax(syntax)
+    }
+}
+
+/// Reads a whole document with `read`.
+pub(super) fn document<'a, T>(
+    bytes: &'a [u8],
+    read: impl FnOnce(&mut Decoder<'a>) -> Result<T, Halt>,
+) -> Result<T, Vec<Violation>> {
+    let (text, broken_at) = match std::str::from_utf8(bytes) {
+        Ok(text) => (text, None),
+        // What comes before is read all the same, to say where the broken place is.
+        Err(error) => {
+            let (valid, _) = bytes.split_at(error.valid_up_to());
+            (std::str::from_utf8(valid).unwrap_or_default(), Some(error.valid_up_to()))
+        }
+    };
+    let mut decoder = Decoder { reader: Reader::new(text), report: Report::new() };
+    let mut outcome = read(&mut decoder).and_then(|value| {
+        decoder.reader.end()?;
+        Ok(value)
+    });
+    if let Some(at) = broken_at {
+        outcome = match outcome {
+            Err(Halt::Bound) => Err(Halt::Bound),
+            Err(Halt::Syntax(syntax)) if syntax.at < at => Err(Halt::Syntax(syntax)),
+            _ => Err(Halt::Syntax(Syntax { message: "a byte that is not UTF-8", at })),
+        };
+    }
+    match outcome {
+        Ok(value) => decoder.report.finish(value),
+        Err(Halt::Bound) => Err(decoder.report.into_violations()),
+        Err(Halt::Syntax(syntax)) => Err(vec![decoder.report.no_json(text, syntax)]),
+    }
+}
+
+/// A place in a document, and what was found wrong up to there.
+pub(super) struct Decoder<'a> {
+    reader: Reader<'a>,
+    report: Report<'a>,
+}
+
+impl<'a> Decoder<'a> {
+    /// Reads one value of a type.
+    pub(super) fn value(&mut self, node: &'a Node) -> Result<Val, Halt> {
+        let kind = self.reader.peek()?;
+        match (node, kind) {
+            (Node::Option(_), Kind::Null) => {
+                self.reader.null()?;
+                Ok(Val::Option(None))
+            }
+            (Node::Option(inner), _) => Ok(Val::Option(Some(Box::new(self.value(inner)?)))),
+            (Node::Bool, Kind::Bool) => Ok(Val::Bool(self.reader.boolean()?)),
+            (Node::Integer(_) | Node::F32 | Node::F64, Kind::Number) => self.number(node),
+            (_, Kind::String) => self.string(node),
+            (Node::List(item), Kind::List) => Ok(Val::List(self.list(None, |_| item)?)),
+            (Node::FixedList(item, length), Kind::List) => {
+                Ok(Val::FixedLengthList(self.list(Some(*length), |_| item)?))
+            }
+            (Node::Tuple(items), Kind::List) => Ok(Val::Tuple(self.list(Some(items.len()), |index| &items[index])?)),
+            (Node::Object(value), Kind::Object) => self.object(value),
+            (Node::Pairs(pair), Kind::List) => self.pairs(&pair.0, &pair.1),
+            (Node::Flags(names), Kind::List) => self.flags(names),
+            (Node::Record(fields), Kind::Object) => {
+                let slots = self.fields(fields)?;
+                let named = slots.into_iter().zip(&fields.names.list);
+                Ok(Val::Record(named.map(|(value, name)| (String::from(&*name.wit), value)).collect()))
+            }
+            (Node::Variant(cases), Kind::Object) => {
+                let chosen = self.case(cases)?;
+                Ok(chosen.map_or_else(stand_in, |(index, payload)| {
+                    Val::Variant(String::from(&*cases.names.list[index].wit), payload)
+                }))
+            }
+            (Node::Result(cases), Kind::Object) => {
+                let chosen = self.case(cases)?;
+                Ok(chosen.map_or_else(stand_in, |(index, payload)| {
+                    Val::Result(if index == 0 { Ok(payload) } else { Err(payload) })
+                }))
+            }
+            _ => self.unfit(node),
+        }
+    }
+
+    /// Reads an object whose members have the types of some fields.
+    pub(super) fn fields_only(&mut self, fields: &'a Fields) -> Result<Vec<Val>, Halt> {
+        if self.reader.peek()? == Kind::Object {
+            return self.fields(fields);
+        }
+        self.unfit_for("an object")?;
+        Ok(Vec::new())
+    }
+
+    /// Reads an object's fields, in whatever order they come; gives them in the type's order.
+    fn fields(&mut self, fields: &'a Fields) -> Result<Vec<Val>, Halt> {
+        self.report.count(fields.nodes.len())?;
+        let mut slots: Vec<Option<Val>> = std::iter::repeat_with(|| None).take(fields.nodes.len()).collect();
+        let (mut first, mut guess) = (true, 0);
+        self.reader.open()?;
+        while self.reader.item(b'}', &mut first)? {
+            let key = self.reader.key()?;
+            let Some(index) = fields.names.find_json(&key, guess) else {
+                self.unknown_field(key, &fields.names)?;
+                continue;
+            };
+            guess = index + 1;
+            let name = &*fields.names.list[index].json;
+            self.report.enter(Step::key(name));
+            if slots[index].is_none() {
+                slots[index] = Some(self.value(&fields.nodes[index])?);
+            } else {
+                self.report.violate(format!("the field `{name}` is given twice"))?;
+                self.reader.skip()?;
+            }
+            self.report.leave();
+        }
+        self.complete(fields, slots)
+    }
+
+    /// Puts the absent fields in their places.
+    fn complete(&mut self, fields: &'a Fields, slots: Vec<Option<Val>>) -> Result<Vec<Val>, Halt> {
+        for (index, slot) in slots.iter().enumerate() {
+            if slot.is_none() && fields.nodes[index].absent().is_none() {
+                let name = &*fields.names.list[index].json;
+                self.report.enter(Step::key(name));
+                self.report.violate(format!("missing field `{name}`"))?;
+                self.report.leave();
+            }
+        }
+        // An absent field is `none`, or noted above; this reuses the slots' memory.
+        Ok(slots.into_iter().map(|slot| slot.unwrap_or(Val::Option(None))).collect())
+    }
+
+    fn unknown_field(&mut self, key: Cow<'a, str>, names: &Names) -> Result<(), Halt> {
+        let mut detail = format!("unknown field `{}`", clip(&key, MAX_ECHO));
+        if let Some(near) = nearest(&key, names) {
+            detail.push_str(&format!("; did you mean `{near}`?"));
+        }
+        self.report.enter(Step::Key(key));
+        self.report.violate(detail)?;
+        self.reader.skip()?;
+        self.report.leave();
+        Ok(())
+    }
+
+    fn number(&mut self, node: &'a Node) -> Result<Val, Halt> {
+        let start = self.reader.at();
+        let text = self.reader.number()?;
+        let value = match node {
+            Node::Integer(integer) => integer.parse(text),
+            Node::F32 => scalar::parse_f32(text),
+            _ => scalar::parse_f64(text),
+        };
+        self.or_refuse(value, start, node)
+    }
+
+    /// Reads a string as whatever the type makes of one.
+    fn string(&mut self, node: &'a Node) -> Result<Val, Halt> {
+        let start = self.reader.at();
+        let text = self.reader.string()?;
+        let value = match node {
+            Node::String => Some(Val::String(text.into_owned())),
+            Node::Char => scalar::parse_char(&text),
+            Node::Integer(integer) if integer.is_wide() => integer.parse(&text),
+            Node::Enum(names) => names.find_json(&text, 0).map(|index| Val::Enum((*names.list[index].wit).to_owned())),
+            Node::Variant(cases) => match cases.names.find_json(&text, 0) {
+                Some(index) if cases.payloads[index].is_some() => {
+                    let name = &cases.names.list[index].json;
+                    self.report.violate(format!("the case `{name}` needs a value: {{\"{name}\": …}}"))?;
+                    return Ok(stand_in());
+                }
+                found => found.map(|index| Val::Variant((*cases.names.list[index].wit).to_owned(), None)),
+            },
+            Node::Bytes(length) => match STANDARD.decode(text.as_bytes()) {
+                Ok(bytes) if length.is_none_or(|length| length == bytes.len()) => {
+                    self.report.count(bytes.len())?;
+                    let bytes = bytes.into_iter().map(Val::U8).collect();
+                    Some(if length.is_some() { Val::FixedLengthList(bytes) } else { Val::List(bytes) })
+                }
+                _ => None,
+            },
+            _ => None,
+        };
+        self.or_refuse(value, start, node)
+    }
+
+    /// Reads a list, of `length` items if that is given; `item` says the type at an index below the length.
+    fn list(&mut self, length: Option<usize>, item: impl Fn(usize) -> &'a Node) -> Result<Vec<Val>, Halt> {
+        let (mut items, mut found, mut first) = (Vec::new(), 0, true);
+        self.reader.open()?;
+        self.report.enter(Step::Index(0));
+        while self.reader.item(b']', &mut first)? {
+            self.report.at_index(found);
+            if length.is_some_and(|length| found >= length) {
+                self.reader.skip()?;
+            } else {
+                self.report.count(1)?;
+                items.push(self.value(item(found))?);
+            }
+            found += 1;
+        }
+        self.report.leave();
+        if let Some(length) = length.filter(|&length| length != found) {
+            self.report.violate(format!("expected a list of {length} items, found {found}"))?;
+        }
+        Ok(items)
+    }
+
+    fn flags(&mut self, names: &'a Names) -> Result<Val, Halt> {
+        let mut chosen = Vec::new();
+        let mut seen = vec![false; names.list.len()];
+        let (mut index, mut first) = (0, true);
+        self.reader.open()?;
+        self.report.enter(Step::Index(0));
+        while self.reader.item(b']', &mut first)? {
+            self.report.at_index(index);
+            index += 1;
+            if self.reader.peek()? != Kind::String {
+                self.unfit_for(format_args!("one of {names}"))?;
+                continue;
+            }
+            let start = self.reader.at();
+            let text = self.reader.string()?;
+            match names.find_json(&text, index - 1) {
+                None => self.refuse(start, format_args!("one of {names}"))?,
+                Some(flag) if std::mem::replace(&mut seen[flag], true) => {
+                    self.report.violate(format!("the flag `{text}` is given twice"))?;
+                }
+                Some(flag) => chosen.push(String::from(&*names.list[flag].wit)),
+            }
+        }
+        self.report.leave();
+        Ok(Val::Flags(chosen))
+    }
+
+    /// Reads the one member of an object that stands for a case: its index and its payload.
+    fn case(&mut self, cases: &'a Cases) -> Result<Option<(usize, Option<Box<Val>>)>, Halt> {
+        let (mut chosen, mut found, mut first) = (None, 0, true);
+        self.reader.open()?;
+        while self.reader.item(b'}', &mut first)? {
+            let key = self.reader.key()?;
+            found += 1;
+            if found > 1 {
+                self.reader.skip()?;
+                continue;
+            }
+            let Some(index) = cases.names.find_json(&key, 0) else {
+                let detail = format!("unknown case `{}`, expected one of {}", clip(&key, MAX_ECHO), cases.names);
+                self.report.enter(Step::Key(key));
+                self.report.violate(detail)?;
+                self.reader.skip()?;
+                self.report.leave();
+                continue;
+            };
+            self.report.enter(Step::key(&cases.names.list[index].json));
+            chosen = Some((index, self.payload(cases.payloads[index].as_ref())?));
+            self.report.leave();
+        }
+        if found != 1 {
+            self.report.violate(format!("expected exactly one of the cases {}, found {found} members", cases.names))?;
+        }
+        Ok(chosen)
+    }
+
+    fn payload(&mut self, node: Option<&'a Node>) -> Result<Option<Box<Val>>, Halt> {
+        if let Some(node) = node {
+            return Ok(Some(Box::new(self.value(node)?)));
+        }
+        match self.reader.peek()? {
+            Kind::Null => self.reader.null()?,
+            _ => self.unfit_for("null, for a case without a value")?,
+        }
+        Ok(None)
+    }
+
+    fn object(&mut self, value: &'a Node) -> Result<Val, Halt> {
+        let (mut entries, mut first) = (Vec::new(), true);
+        let mut seen = HashSet::new();
+        self.reader.open()?;
+        while self.reader.item(b'}', &mut first)? {
+            let key = self.reader.key()?;
+            self.report.count(2)?;
+            self.report.enter(Step::Key(key.clone()));
+            if seen.insert(key.clone()) {
+                entries.push((Val::String(key.into_owned()), self.value(value)?));
+            } else {
+                self.report.violate(format!("the key `{}` is given twice", clip(&key, MAX_ECHO)))?;
+                self.reader.skip()?;
+            }
+            self.report.leave();
+        }
+        Ok(Val::Map(entries))
+    }
+
+    fn pairs(&mut self, key: &'a Node, value: &'a Node) -> Result<Val, Halt> {
+        let mut entries: Vec<(Val, Val)> = Vec::new();
+        let mut seen = HashSet::new();
+        let (mut index, mut first) = (0, true);
+        self.reader.open()?;
+        self.report.enter(Step::Index(0));
+        while self.reader.item(b']', &mut first)? {
+            self.report.at_index(index);
+            index += 1;
+            self.report.count(2)?;
+            if self.reader.peek()? != Kind::List {
+                self.unfit_for("a pair of key and value")?;
+                continue;
+            }
+            let pair = self.list(Some(2), |place| if place == 0 { key } else { value })?;
+            let Ok([key, value]) = <[Val; 2]>::try_from(pair) else { continue };
+            if scalar::identity(&key).is_some_and(|key| !seen.insert(key)) {
+                self.report.violate("the key of this pair is given twice".to_owned())?;
+            }
+            entries.push((key, value));
+        }
+        self.report.leave();
+        Ok(Val::Map(entries))
+    }
+
+    /// Skips a value of another kind than the type's.
+    fn unfit(&mut self, node: &Node) -> Result<Val, Halt> {
+        self.unfit_for(node)?;
+        Ok(stand_in())
+    }
+
+    fn unfit_for(&mut self, expected: impl Display) -> Result<(), Halt> {
+        let start = self.reader.at();
+        self.reader.skip()?;
+        self.refuse(start, expected)
+    }
+
+    fn or_refuse(&mut self, value: Option<Val>, start: usize, node: &Node) -> Result<Val, Halt> {
+        match value {
+            Some(value) => Ok(value),
+            None => {
+                self.refuse(start, node)?;
+                Ok(stand_in())
+            }
+        }
+    }
+
+    /// Notes that what was read since `start` isn't what the type wants.
+    fn refuse(&mut self, start: usize, expected: impl Display) -> Result<(), Halt> {
+        let text = self.reader.since(start);
+        let found = match text.as_bytes().first() {
+            Some(b'[') => "a list".to_owned(),
+            Some(b'{') => "an object".to_owned(),
+            _ => clip(text, MAX_ECHO),
+        };
+        self.report.violate(format!("expected {expected}, found {found}"))?;
+        Ok(())
+    }
+}
+
+/// What takes the part of a value that doesn't fit.
+fn stand_in() -> Val {
+    Val::Tuple(Vec::new())
+}

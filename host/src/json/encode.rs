@@ -1,0 +1,290 @@
+//! Values as documents: a walk over a prepared type that writes JSON as it goes.
+//!
+//! A value that isn't of the type is an error with its place; names of fields are compared, so that no value of another type slips
+//! through because it looks alike.
+
+use std::collections::HashSet;
+use std::hash::Hash;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::Serialize;
+use wasmtime::component::Val;
+
+use super::prepare::{Cases, Fields, Node};
+use super::push_pointer;
+use super::scalar::{Integer, identity};
+
+/// How many bytes become base64 at once: a multiple of 3, so that no padding stands within.
+const BASE64_CHUNK: usize = 768;
+
+/// Why a value has no document.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages say it")]
+pub enum EncodeError {
+    #[error("the value takes more than {limit} bytes as JSON")]
+    TooLarge { limit: usize },
+    #[error("the value at `{pointer}` is {number}, which JSON can't carry")]
+    NotFinite { pointer: String, number: f64 },
+    #[error("the value at `{pointer}` isn't of its type: expected {expected}")]
+    Mismatch { pointer: String, expected: String },
+}
+
+/// An error before its place is known: that is put together while going back up, so that only failure pays for it.
+struct Fault {
+    kind: Kind,
+    /// From the innermost step outwards.
+    path: Vec<String>,
+}
+
+enum Kind {
+    TooLarge,
+    NotFinite(f64),
+    Mismatch(String),
+}
+
+impl From<Kind> for Fault {
+    fn from(kind: Kind) -> Self {
+        Self { kind, path: Vec::new() }
+    }
+}
+
+impl Fault {
+    fn within(mut self, step: impl ToString) -> Self {
+        self.path.push(step.to_string());
+        self
+    }
+
+    fn into_error(self, limit: usize) -> EncodeError {
+        let mut pointer = String::new();
+        for step in self.path.iter().rev() {
+            push_pointer(&mut pointer, step);
+        }
+        match self.kind {
+            Kind::TooLarge => EncodeError::TooLarge { limit },
+            Kind::NotFinite(number) => EncodeError::NotFinite { pointer, number },
+            Kind::Mismatch(expected) => EncodeError::Mismatch { pointer, expected },
+        }
+    }
+}
+
+/// See [`super::Codec::encode`].
+pub(super) fn document(node: &Node, value: &Val, out: &mut Vec<u8>, limit: usize) -> Result<(), EncodeError> {
+    let start = out.len();
+    let mut encoder = Encoder { end: start.saturating_add(limit), out };
+    let outcome = encoder.value(node, value).and_then(|()| encoder.room(0));
+    outcome.map_err(|fault| {
+        out.truncate(start);
+        fault.into_error(limit)
+    })
+}
+
+struct Encoder<'o> {
+    out: &'o mut Vec<u8>,
+    /// Where `out` must end.
+    end: usize,
+}
+
+impl Encoder<'_> {
+    fn value(&mut self, node: &Node, value: &Val) -> Result<(), Fault> {
+        match (node, value) {
+            (Node::Bool, Val::Bool(value)) => self.raw(if *value { "true" } else { "false" }),
+            (Node::Integer(Integer::U8), Val::U8(number)) => self.serialize(number),
+            (Node::Integer(Integer::S8), Val::S8(number)) => self.serialize(number),
+            (Node::Integer(Integer::U16), Val::U16(number)) => self.serialize(number),
+            (Node::Integer(Integer::S16), Val::S16(number)) => self.serialize(number),
+            (Node::Integer(Integer::U32), Val::U32(number)) => self.serialize(number),
+            (Node::Integer(Integer::S32), Val::S32(number)) => self.serialize(number),
+            (Node::Integer(Integer::U64), Val::U64(number)) => self.serialize(number),
+            (Node::Integer(Integer::S64), Val::S64(number)) => self.serialize(number),
+            (Node::F32, Val::Float32(value)) => self.float(*value, f64::from(*value))?,
+            (Node::F64, Val::Float64(value)) => self.float(*value, *value)?,
+            (Node::Char, Val::Char(value)) => self.string(value.encode_utf8(&mut [0; 4]))?,
+            (Node::String, Val::String(value)) => self.string(value)?,
+            (Node::Bytes(None), Val::List(bytes)) => self.bytes(node, bytes)?,
+            (Node::Bytes(Some(length)), Val::FixedLengthList(bytes)) if bytes.len() == *length => {
+                self.bytes(node, bytes)?;
+            }
+            (Node::List(item), Val::List(items)) => self.list(items, |_| item)?,
+            (Node::FixedList(item, length), Val::FixedLengthList(items)) if items.len() == *length => {
+                self.list(items, |_| item)?;
+            }
+            (Node::Tuple(nodes), Val::Tuple(items)) if items.len() == nodes.len() => {
+                self.list(items, |index| &nodes[index])?;
+            }
+            (Node::Object(node), Val::Map(entries)) => self.object(node, entries)?,
+            (Node::Pairs(pair), Val::Map(entries)) => self.pairs(&pair.0, &pair.1, entries)?,
+            (Node::Option(_), Val::Option(None)) => self.raw("null"),
+            (Node::Option(inner), Val::Option(Some(value))) => self.value(inner, value)?,
+            (Node::Result(cases), Val::Result(Ok(payload))) => self.result(node, cases, 0, payload.as_deref())?,
+            (Node::Result(cases), Val::Result(Err(payload))) => self.result(node, cases, 1, payload.as_deref())?,
+            (Node::Record(fields), Val::Record(values)) => self.record(node, fields, values)?,
+            (Node::Variant(cases), Val::Variant(name, payload)) => {
+                self.variant(node, cases, name, payload.as_deref())?;
+            }
+            (Node::Enum(names), Val::Enum(name)) => {
+                let index = names.find_wit(name).ok_or_else(|| mismatch(node))?;
+                self.string(&names.list[index].json)?;
+            }
+            (Node::Flags(names), Val::Flags(chosen)) => {
+                let item = |name: &String| names.find_wit(name).map(|index| &*names.list[index].json);
+                self.sequence(chosen, |encoder, _, name| encoder.string(item(name).ok_or_else(|| mismatch(node))?))?;
+            }
+            _ => return Err(mismatch(node)),
+        }
+        Ok(())
+    }
+
+    fn record(&mut self, node: &Node, fields: &Fields, values: &[(String, Val)]) -> Result<(), Fault> {
+        if values.len() != fields.nodes.len() {
+            return Err(mismatch(node));
+        }
+        for (index, (name, value)) in values.iter().enumerate() {
+            let expected = &fields.names.list[index];
+            if **name != *expected.wit {
+                return Err(mismatch(format_args!("the field `{}`", expected.json)).within(&expected.json));
+            }
+            self.raw(&fields.heads[index]);
+            self.value(&fields.nodes[index], value).map_err(|fault| fault.within(&expected.json))?;
+        }
+        self.raw(if values.is_empty() { "{}" } else { "}" });
+        self.room(0)
+    }
+
+    fn variant(&mut self, node: &Node, cases: &Cases, name: &str, payload: Option<&Val>) -> Result<(), Fault> {
+        let index = cases.names.find_wit(name).ok_or_else(|| mismatch(node))?;
+        match (&cases.payloads[index], payload) {
+            (None, None) => self.string(&cases.names.list[index].json),
+            (Some(_), Some(_)) => self.result(node, cases, index, payload),
+            _ => Err(mismatch(node)),
+        }
+    }
+
+    /// Writes a case as an object.
+    fn result(&mut self, node: &Node, cases: &Cases, index: usize, payload: Option<&Val>) -> Result<(), Fault> {
+        self.raw(&cases.heads[index]);
+        match (&cases.payloads[index], payload) {
+            (None, None) => self.raw("null"),
+            (Some(node), Some(value)) => {
+                self.value(node, value).map_err(|fault| fault.within(&cases.names.list[index].json))?;
+            }
+            _ => return Err(mismatch(node)),
+        }
+        self.raw("}");
+        Ok(())
+    }
+
+    fn list<'n>(&mut self, items: &[Val], node: impl Fn(usize) -> &'n Node) -> Result<(), Fault> {
+        self.sequence(items, |encoder, index, item| encoder.value(node(index), item))
+    }
+
+    fn pairs(&mut self, key: &Node, value: &Node, entries: &[(Val, Val)]) -> Result<(), Fault> {
+        let entries = last_of_each(entries, identity);
+        self.sequence(&entries, |encoder, _, entry| {
+            encoder.raw("[");
+            encoder.value(key, &entry.0).map_err(|fault| fault.within(0))?;
+            encoder.raw(",");
+            encoder.value(value, &entry.1).map_err(|fault| fault.within(1))?;
+            encoder.raw("]");
+            Ok(())
+        })
+    }
+
+    fn object<'v>(&mut self, node: &Node, entries: &'v [(Val, Val)]) -> Result<(), Fault> {
+        let mut opening = "{";
+        let text = |key: &'v Val| if let Val::String(key) = key { Some(key.as_str()) } else { None };
+        for (key, value) in last_of_each(entries, text) {
+            let key = text(key).ok_or_else(|| mismatch("a string for a key"))?;
+            self.raw(opening);
+            opening = ",";
+            self.string(key)?;
+            self.raw(":");
+            self.value(node, value).map_err(|fault| fault.within(key))?;
+        }
+        self.raw(if opening == "{" { "{}" } else { "}" });
+        Ok(())
+    }
+
+    /// Writes a list; `write` writes the item at an index.
+    fn sequence<T>(
+        &mut self,
+        items: &[T],
+        mut write: impl FnMut(&mut Self, usize, &T) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
+        self.raw("[");
+        for (index, item) in items.iter().enumerate() {
+            if index > 0 {
+                self.raw(",");
+            }
+            write(self, index, item).map_err(|fault| fault.within(index))?;
+            self.room(0)?;
+        }
+        self.raw("]");
+        Ok(())
+    }
+
+    fn bytes(&mut self, node: &Node, values: &[Val]) -> Result<(), Fault> {
+        self.room(values.len())?;
+        self.raw("\"");
+        let (mut bytes, mut text) = ([0; BASE64_CHUNK], [0; BASE64_CHUNK / 3 * 4]);
+        for chunk in values.chunks(BASE64_CHUNK) {
+            for (byte, value) in bytes.iter_mut().zip(chunk) {
+                let Val::U8(value) = value else { return Err(mismatch(node)) };
+                *byte = *value;
+            }
+            let length =
+                STANDARD.encode_slice(&bytes[..chunk.len()], &mut text).expect("four characters hold three bytes");
+            self.out.extend_from_slice(&text[..length]);
+        }
+        self.raw("\"");
+        Ok(())
+    }
+
+    fn string(&mut self, text: &str) -> Result<(), Fault> {
+        self.room(text.len())?;
+        self.serialize(text);
+        Ok(())
+    }
+
+    /// Writes a float in the fewest digits that read back as the same one. `wide` is the same number.
+    fn float(&mut self, number: impl Serialize, wide: f64) -> Result<(), Fault> {
+        if !wide.is_finite() {
+            return Err(Kind::NotFinite(wide).into());
+        }
+        self.serialize(&number);
+        Ok(())
+    }
+
+    fn serialize(&mut self, value: &(impl Serialize + ?Sized)) {
+        serde_json::to_writer(&mut *self.out, value).expect("scalars always serialize, and a Vec takes every write");
+    }
+
+    fn raw(&mut self, text: &str) {
+        self.out.extend_from_slice(text.as_bytes());
+    }
+
+    /// Makes sure that `more` bytes may follow.
+    fn room(&self, more: usize) -> Result<(), Fault> {
+        if self.end.saturating_sub(self.out.len()) >= more && self.out.len() <= self.end {
+            Ok(())
+        } else {
+            Err(Kind::TooLarge.into())
+        }
+    }
+}
+
+fn mismatch(expected: impl ToString) -> Fault {
+    Kind::Mismatch(expected.to_string()).into()
+}
+
+/// A map's entries without those that a later one with the same key replaces, as the component model has it.
+fn last_of_each<'v, K: Eq + Hash>(
+    entries: &'v [(Val, Val)],
+    key: impl Fn(&'v Val) -> Option<K>,
+) -> Vec<&'v (Val, Val)> {
+    let mut seen = HashSet::with_capacity(entries.len());
+    let is_last = |entry: &&'v (Val, Val)| key(&entry.0).is_none_or(|key| seen.insert(key));
+    let mut last: Vec<_> = entries.iter().rev().filter(is_last).collect();
+    last.reverse();
+    last
+}

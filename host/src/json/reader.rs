@@ -1,0 +1,289 @@
+//! Reads JSON (RFC 8259) piece by piece, as the caller asks for it, without copying.
+//!
+//! Why not serde_json: it turns numbers into machine numbers before a type is known (`-0` and `1.0` become one, integers beyond 64
+//! bits and `1e400` are lost), and stops at the first value that doesn't fit. Here the caller sees a number's own text and goes on.
+//! Both take the same documents: `tests/json` compares them.
+//!
+//! This file knows nothing of WIT, and must keep the depth bound: its callers recurse once for each level.
+
+use std::borrow::Cow;
+
+use super::MAX_DEPTH;
+
+/// What kind of value comes next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Null,
+    Bool,
+    Number,
+    String,
+    List,
+    Object,
+}
+
+/// Where a text stops being JSON, and why.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Syntax {
+    pub(super) message: &'static str,
+    /// In bytes, from the text's start.
+    pub(super) at: usize,
+}
+
+/// A place in a text.
+#[derive(Debug)]
+pub(super) struct Reader<'a> {
+    text: &'a str,
+    at: usize,
+    depth: usize,
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(text: &'a str) -> Self {
+        Self { text, at: 0, depth: 0 }
+    }
+
+    /// How far the text was read, in bytes.
+    pub(super) fn at(&self) -> usize {
+        self.at
+    }
+
+    /// The text from `start` to where it was read.
+    pub(super) fn since(&self, start: usize) -> &'a str {
+        &self.text[start..self.at]
+    }
+
+    /// Goes to the next value and says its kind, by its first character.
+    pub(super) fn peek(&mut self) -> Result<Kind, Syntax> {
+        match self.next_token() {
+            Some(b'"') => Ok(Kind::String),
+            Some(b'{') => Ok(Kind::Object),
+            Some(b'[') => Ok(Kind::List),
+            Some(b'-' | b'0'..=b'9') => Ok(Kind::Number),
+            Some(b't' | b'f') => Ok(Kind::Bool),
+            Some(b'n') => Ok(Kind::Null),
+            Some(_) => Err(self.error("expected a value")),
+            None => Err(self.error("the document ends where a value is expected")),
+        }
+    }
+
+    /// Reads `null`.
+    pub(super) fn null(&mut self) -> Result<(), Syntax> {
+        self.word("null")
+    }
+
+    /// Reads `true` or `false`.
+    pub(super) fn boolean(&mut self) -> Result<bool, Syntax> {
+        let value = self.byte() == Some(b't');
+        self.word(if value { "true" } else { "false" })?;
+        Ok(value)
+    }
+
+    /// Reads a number, and gives its text.
+    pub(super) fn number(&mut self) -> Result<&'a str, Syntax> {
+        let start = self.at;
+        if self.byte() == Some(b'-') {
+            self.at += 1;
+        }
+        match self.byte() {
+            Some(b'0') => self.at += 1,
+            _ => self.digits()?,
+        }
+        if self.byte() == Some(b'.') {
+            self.at += 1;
+            self.digits()?;
+        }
+        if let Some(b'e' | b'E') = self.byte() {
+            self.at += 1;
+            if let Some(b'+' | b'-') = self.byte() {
+                self.at += 1;
+            }
+            self.digits()?;
+        }
+        Ok(self.since(start))
+    }
+
+    /// Reads a string. Borrowed from the text unless it has escapes.
+    pub(super) fn string(&mut self) -> Result<Cow<'a, str>, Syntax> {
+        self.at += 1;
+        let clean = self.clean_run();
+        if self.byte() == Some(b'"') {
+            self.at += 1;
+            return Ok(Cow::Borrowed(clean));
+        }
+        let mut unescaped = String::from(clean);
+        loop {
+            match self.byte() {
+                Some(b'"') => {
+                    self.at += 1;
+                    return Ok(Cow::Owned(unescaped));
+                }
+                Some(b'\\') => unescaped.push(self.escape()?),
+                Some(_) => return Err(self.error("a control character in a string; it must be escaped")),
+                None => return Err(self.error("the document ends within a string")),
+            }
+            unescaped.push_str(self.clean_run());
+        }
+    }
+
+    /// Enters a list or an object; [`Reader::item`] and [`Reader::key`] then lead through it.
+    pub(super) fn open(&mut self) -> Result<(), Syntax> {
+        if self.depth == MAX_DEPTH {
+            return Err(self.error("lists and objects nest too deeply (more than 128 levels)"));
+        }
+        self.depth += 1;
+        self.at += 1;
+        Ok(())
+    }
+
+    /// Whether another item follows; otherwise the list or object was left. `first` starts as true.
+    pub(super) fn item(&mut self, close: u8, first: &mut bool) -> Result<bool, Syntax> {
+        match self.next_token() {
+            Some(byte) if byte == close => {
+                self.at += 1;
+                self.depth -= 1;
+                Ok(false)
+            }
+            Some(_) if std::mem::take(first) => Ok(true),
+            Some(b',') => {
+                self.at += 1;
+                Ok(true)
+            }
+            Some(_) if close == b']' => Err(self.error("expected `,` or `]`")),
+            Some(_) => Err(self.error("expected `,` or `}`")),
+            None if close == b']' => Err(self.error("the document ends within a list")),
+            None => Err(self.error("the document ends within an object")),
+        }
+    }
+
+    /// Reads an item's key and the colon after it.
+    pub(super) fn key(&mut self) -> Result<Cow<'a, str>, Syntax> {
+        if self.next_token() != Some(b'"') {
+            return Err(self.error("expected a key in double quotes"));
+        }
+        let key = self.string()?;
+        if self.next_token() != Some(b':') {
+            return Err(self.error("expected `:` after a key"));
+        }
+        self.at += 1;
+        Ok(key)
+    }
+
+    /// Reads a whole value and forgets it. It is checked like any other.
+    pub(super) fn skip(&mut self) -> Result<(), Syntax> {
+        let kind = self.peek()?;
+        match kind {
+            Kind::Null => self.null(),
+            Kind::Bool => self.boolean().map(drop),
+            Kind::Number => self.number().map(drop),
+            Kind::String => self.string().map(drop),
+            Kind::List | Kind::Object => {
+                let close = if kind == Kind::List { b']' } else { b'}' };
+                let mut first = true;
+                self.open()?;
+                while self.item(close, &mut first)? {
+                    if kind == Kind::Object {
+                        self.key()?;
+                    }
+                    self.skip()?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Makes sure that nothing but white space follows.
+    pub(super) fn end(&mut self) -> Result<(), Syntax> {
+        match self.next_token() {
+            None => Ok(()),
+            Some(_) => Err(self.error("the document goes on after its value")),
+        }
+    }
+
+    fn byte(&self) -> Option<u8> {
+        self.text.as_bytes().get(self.at).copied()
+    }
+
+    fn next_token(&mut self) -> Option<u8> {
+        while let Some(b' ' | b'\t' | b'\n' | b'\r') = self.byte() {
+            self.at += 1;
+        }
+        self.byte()
+    }
+
+    fn error(&self, message: &'static str) -> Syntax {
+        Syntax { message, at: self.at }
+    }
+
+    fn word(&mut self, word: &'static str) -> Result<(), Syntax> {
+        // Whatever directly follows the word, such as the x of `nullx`, is refused by whoever reads on.
+        if self.text.as_bytes()[self.at..].starts_with(word.as_bytes()) {
+            self.at += word.len();
+            return Ok(());
+        }
+        Err(self.error("expected a value"))
+    }
+
+    fn digits(&mut self) -> Result<(), Syntax> {
+        let start = self.at;
+        while let Some(b'0'..=b'9') = self.byte() {
+            self.at += 1;
+        }
+        if self.at == start { Err(self.error("expected a digit")) } else { Ok(()) }
+    }
+
+    /// Reads up to the next quote, backslash or control character.
+    fn clean_run(&mut self) -> &'a str {
+        let start = self.at;
+        let rest = &self.text.as_bytes()[start..];
+        self.at += rest.iter().position(|&b| b < b' ' || b == b'"' || b == b'\\').unwrap_or(rest.len());
+        self.since(start)
+    }
+
+    fn escape(&mut self) -> Result<char, Syntax> {
+        let start = self.at;
+        self.at += 1;
+        let simple = match self.byte() {
+            Some(b @ (b'"' | b'\\' | b'/')) => char::from(b),
+            Some(b'b') => '\u{8}',
+            Some(b'f') => '\u{c}',
+            Some(b'n') => '\n',
+            Some(b'r') => '\r',
+            Some(b't') => '\t',
+            Some(b'u') => {
+                self.at += 1;
+                return self.unicode_escape(start);
+            }
+            _ => return Err(self.error("an escape that JSON doesn't have")),
+        };
+        self.at += 1;
+        Ok(simple)
+    }
+
+    /// The rest of `\uXXXX`, with its second half where it takes two.
+    fn unicode_escape(&mut self, start: usize) -> Result<char, Syntax> {
+        let lone = Syntax { message: "half of a surrogate pair", at: start };
+        let unit = self.hex4()?;
+        if !(0xd800..0xe000).contains(&unit) {
+            return char::from_u32(unit).ok_or(lone);
+        }
+        if unit >= 0xdc00 || !self.text.as_bytes()[self.at..].starts_with(b"\\u") {
+            return Err(lone);
+        }
+        self.at += 2;
+        let low = self.hex4()?;
+        if !(0xdc00..0xe000).contains(&low) {
+            return Err(lone);
+        }
+        char::from_u32(0x10000 + ((unit - 0xd800) << 10) + (low - 0xdc00)).ok_or(lone)
+    }
+
+    fn hex4(&mut self) -> Result<u32, Syntax> {
+        let mut unit = 0;
+        for _ in 0..4 {
+            let digit = self.byte().and_then(|b| char::from(b).to_digit(16));
+            unit = unit * 16 + digit.ok_or_else(|| self.error("expected four hexadecimal digits"))?;
+            self.at += 1;
+        }
+        Ok(unit)
+    }
+}
