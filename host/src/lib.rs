@@ -9,3 +9,11 @@ pub mod ids;
 pub mod migration;
 pub mod problem;
 pub mod shape;
+
+pub mod artifact;
+
+pub mod build;
+
+#[cfg(test)]
+#[path = "../tests/support/components.rs"]
+pub(crate) mod test_components;
