@@ -15,4 +15,8 @@ pub mod shape;
 
 pub mod config;
 
+pub mod artifact;
+
 pub mod json;
+
+pub mod build;

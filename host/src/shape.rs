@@ -2,11 +2,20 @@
 //!
 //! Types are resolved: aliases are followed and nothing points back into the bytes, so that shapes can be kept, compared across
 //! components and sent between threads. Names of types are for people; two types are the same when they are built the same.
+//!
+//! Nothing here compiles or runs a component.
+
+mod compare;
+mod print;
+mod read;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::ids::InterfaceName;
+
+pub use compare::{Difference, MAX_DIFFERENCES, differences};
+pub use read::{ShapeError, read};
 
 /// A component from outside.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -26,6 +35,9 @@ pub struct Shape {
 pub struct Interface {
     /// Its functions by the name that components give them: `place-order`, `[method]transaction.query`.
     pub functions: BTreeMap<String, Function>,
+    /// The types that it names, other than the resources it defines. A resource that it uses from another interface stands here as
+    /// its owned handle.
+    pub types: BTreeMap<String, Type>,
     /// The resources that it defines.
     pub resources: BTreeSet<String>,
     /// Its documentation, where the component carries it.

@@ -1,0 +1,258 @@
+//! Compiles Rust modules with Cargo: one run for all that share a Cargo workspace.
+//!
+//! The target is `wasm32-unknown-unknown`: what it makes imports the interfaces of its world and nothing else.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ffi::OsString;
+use std::io::{BufRead as _, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde::Deserialize;
+
+use super::Event;
+use super::error::BuildError;
+use super::source::Source;
+use crate::ids::ModuleName;
+
+/// What modules are compiled for.
+const TARGET: &str = "wasm32-unknown-unknown";
+
+/// How much of what Cargo says is kept for an error, in bytes: the end of it.
+const MAX_OUTPUT: usize = 64 << 10;
+
+/// The profiles, for workspaces that don't have them: small and fast code, and the same with names and lines.
+const PROFILES: [(&str, &[&str]); 2] = [
+    (
+        "module",
+        &[
+            "inherits=\"release\"",
+            "opt-level=3",
+            "lto=true",
+            "codegen-units=1",
+            "panic=\"abort\"",
+            "strip=\"debuginfo\"",
+            "debug=false",
+        ],
+    ),
+    ("module-debug", &["inherits=\"module\"", "strip=\"none\"", "debug=\"line-tables-only\""]),
+];
+
+/// A package that Cargo shall compile.
+struct Package<'a> {
+    /// Its place in the list that [`compile`] was given.
+    index: usize,
+    module: &'a ModuleName,
+    name: String,
+    manifest: PathBuf,
+}
+
+/// Compiles every source; the results, each a core module's file, stand in the order of the sources.
+pub(super) fn compile(
+    sources: &[Source],
+    debug: bool,
+    listener: &(dyn Fn(Event<'_>) + Sync),
+) -> Vec<Result<PathBuf, BuildError>> {
+    let mut results = BTreeMap::new();
+    let mut workspaces: BTreeMap<PathBuf, Vec<Package<'_>>> = BTreeMap::new();
+    for (index, source) in sources.iter().enumerate() {
+        match package(index, source).and_then(|package| Ok((workspace(&package)?, package))) {
+            Ok((workspace, package)) => workspaces.entry(workspace).or_default().push(package),
+            Err(error) => drop(results.insert(index, Err(error))),
+        }
+    }
+    for (manifest, packages) in workspaces {
+        let run = Run::new(&manifest, &packages, debug);
+        results.extend(run.all(&packages, listener));
+    }
+    // Every source was put into `results` or into a workspace, and a run answers for each of its packages.
+    results.into_values().collect()
+}
+
+fn package<'a>(index: usize, source: &'a Source) -> Result<Package<'a>, BuildError> {
+    let manifest = source.folder.join("Cargo.toml");
+    let text = std::fs::read_to_string(&manifest).map_err(|error| BuildError::unreadable(&manifest, error))?;
+    let wrong = |message| BuildError::Manifest { path: manifest.clone(), message };
+    let document: Manifest = toml::from_str(&text).map_err(|error| wrong(error.to_string().trim_end().to_owned()))?;
+    let name = document.package.ok_or_else(|| wrong("it has no `[package]`".to_owned()))?.name;
+    Ok(Package { index, module: &source.name, name, manifest })
+}
+
+#[derive(Deserialize)]
+struct Manifest {
+    package: Option<PackageTable>,
+}
+
+#[derive(Deserialize)]
+struct PackageTable {
+    name: String,
+}
+
+/// The manifest of the Cargo workspace that a package is in: its own where it is in none.
+fn workspace(package: &Package<'_>) -> Result<PathBuf, BuildError> {
+    let mut command = cargo();
+    command.args(["locate-project", "--workspace", "--message-format", "plain", "--manifest-path"]);
+    let output = command.arg(&package.manifest).stdin(Stdio::null()).output().map_err(cannot_start)?;
+    let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
+    if output.status.success() {
+        Ok(said(&output.stdout).into())
+    } else {
+        Err(BuildError::Manifest { path: package.manifest.clone(), message: said(&output.stderr) })
+    }
+}
+
+/// The Cargo that runs us, when one does: its toolchain is the one meant.
+fn program() -> OsString {
+    std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
+}
+
+fn cargo() -> Command {
+    Command::new(program())
+}
+
+fn cannot_start(source: std::io::Error) -> BuildError {
+    BuildError::NoToolchain { program: program().into(), source }
+}
+
+/// One run of Cargo.
+struct Run {
+    command: Command,
+    /// The command as one could type it.
+    shown: String,
+}
+
+/// What a run of Cargo left.
+struct Outcome {
+    /// The core modules that are there, by their package's manifest.
+    files: HashMap<PathBuf, PathBuf>,
+    succeeded: bool,
+    /// The end of what Cargo said.
+    output: String,
+}
+
+impl Run {
+    fn new(workspace: &Path, packages: &[Package<'_>], debug: bool) -> Self {
+        let profile = if debug { "module-debug" } else { "module" };
+        let mut arguments = vec!["build", "--lib", "--target", TARGET, "--profile", profile, "--manifest-path"];
+        let manifest = workspace.to_string_lossy();
+        arguments.push(&manifest);
+        for package in packages {
+            arguments.extend(["-p", &package.name]);
+        }
+        let shown = format!("cargo {}", arguments.join(" "));
+        let mut command = cargo();
+        command.args(arguments);
+        // One module's mistake does not hold up the others.
+        command.args(["--keep-going", "--message-format", "json-render-diagnostics"]);
+        for setting in missing_profiles(workspace) {
+            command.args(["--config", &setting]);
+        }
+        // `rust-toolchain.toml` is looked for from the current folder upwards.
+        if let Some(folder) = workspace.parent() {
+            command.current_dir(folder);
+        }
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Self { command, shown }
+    }
+
+    /// Runs it, and answers for each package by its index.
+    fn all(
+        mut self,
+        packages: &[Package<'_>],
+        listener: &(dyn Fn(Event<'_>) + Sync),
+    ) -> Vec<(usize, Result<PathBuf, BuildError>)> {
+        let modules: Vec<_> = packages.iter().map(|package| package.module.clone()).collect();
+        listener(Event::Compiling { modules: &modules, command: &self.shown });
+        let outcome = self.run(listener);
+        let result = |package: &Package<'_>| match &outcome {
+            Ok(outcome) => match outcome.files.get(&package.manifest) {
+                Some(file) => Ok(file.clone()),
+                None => Err(self.failure(package, outcome)),
+            },
+            Err(error) => Err(cannot_start(std::io::Error::new(error.kind(), error.to_string()))),
+        };
+        packages.iter().map(|package| (package.index, result(package))).collect()
+    }
+
+    fn run(&mut self, listener: &(dyn Fn(Event<'_>) + Sync)) -> std::io::Result<Outcome> {
+        let mut child = self.command.spawn()?;
+        let stdout = child.stdout.take().expect("stdout is piped");
+        let stderr = child.stderr.take().expect("stderr is piped");
+        let (files, output) = std::thread::scope(|scope| {
+            // Both are read at once: a child that fills one pipe would wait for ever on the other.
+            let output = scope.spawn(|| said(stderr, listener));
+            let files = files(stdout);
+            (files, output.join().unwrap_or_default())
+        });
+        let succeeded = child.wait()?.success();
+        Ok(Outcome { files, succeeded, output })
+    }
+
+    fn failure(&self, package: &Package<'_>, outcome: &Outcome) -> BuildError {
+        let module = package.module.clone();
+        if outcome.succeeded {
+            BuildError::NoWasm { module }
+        } else if outcome.output.contains(&format!("`{TARGET}` target may not be installed")) {
+            BuildError::MissingTarget { target: TARGET }
+        } else {
+            BuildError::Toolchain { module, command: self.shown.clone(), output: outcome.output.clone() }
+        }
+    }
+}
+
+/// The settings of those profiles that the workspace's manifest doesn't have.
+fn missing_profiles(workspace: &Path) -> Vec<String> {
+    // A manifest that can't be read is for Cargo to complain about.
+    let document: toml::Table =
+        std::fs::read_to_string(workspace).ok().and_then(|text| text.parse().ok()).unwrap_or_default();
+    let present = |name: &str| document.get("profile").and_then(|profiles| profiles.get(name)).is_some();
+    let missing = PROFILES.iter().filter(|(name, _)| !present(name));
+    missing
+        .flat_map(|(name, settings)| settings.iter().map(move |setting| format!("profile.{name}.{setting}")))
+        .collect()
+}
+
+#[derive(Deserialize)]
+struct Message {
+    reason: String,
+    manifest_path: Option<PathBuf>,
+    #[serde(default)]
+    filenames: Vec<PathBuf>,
+}
+
+/// The core modules that Cargo's messages name, by their package's manifest.
+fn files(stdout: impl Read) -> HashMap<PathBuf, PathBuf> {
+    let mut files = HashMap::new();
+    for line in BufReader::new(stdout).lines() {
+        let Ok(line) = line else { break };
+        // Lines of build scripts and macros may stand among the messages.
+        let Ok(message) = serde_json::from_str::<Message>(&line) else { continue };
+        let is_wasm = |file: &&PathBuf| file.extension().is_some_and(|extension| extension == "wasm");
+        if message.reason == "compiler-artifact"
+            && let Some(manifest) = message.manifest_path.and_then(|manifest| manifest.canonicalize().ok())
+            && let Some(file) = message.filenames.iter().find(is_wasm)
+        {
+            files.insert(manifest, file.clone());
+        }
+    }
+    files
+}
+
+/// Passes lines on as they come, and returns the end of them all.
+fn said(stderr: impl Read, listener: &(dyn Fn(Event<'_>) + Sync)) -> String {
+    let mut output = String::new();
+    for line in BufReader::new(stderr).split(b'\n') {
+        let Ok(line) = line else { break };
+        let line = String::from_utf8_lossy(&line);
+        let line = line.trim_end_matches('\r');
+        listener(Event::Output(line));
+        output.push_str(line);
+        output.push('\n');
+        if output.len() > 2 * MAX_OUTPUT {
+            output.drain(..output.floor_char_boundary(output.len() - MAX_OUTPUT));
+        }
+    }
+    output.drain(..output.floor_char_boundary(output.len().saturating_sub(MAX_OUTPUT)));
+    output.truncate(output.trim_end().len());
+    output
+}

@@ -1,0 +1,116 @@
+//! The documentation of interfaces, from WIT text: compiled code doesn't keep it.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use wit_parser::{TypeDefKind, UnresolvedPackage, UnresolvedPackageGroup};
+
+use super::Event;
+use crate::artifact::{Docs, InterfaceDocs};
+use crate::ids::InterfaceName;
+
+/// What WIT folders say of their interfaces.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Documentation(BTreeMap<InterfaceName, InterfaceDocs>);
+
+impl Documentation {
+    /// Reads every package of the workspace: `wit` and the folders in it.
+    pub(super) fn read(workspace: &Path, listener: &(dyn Fn(Event<'_>) + Sync)) -> Self {
+        let mut documentation = Self::default();
+        let wit = workspace.join("wit");
+        documentation.add_folder(&wit, listener);
+        for folder in folders_in(&wit) {
+            documentation.add_folder(&folder, listener);
+        }
+        documentation
+    }
+
+    /// Adds a module's own `wit` folder and its `deps`; the workspace's word counts where both have an interface.
+    pub(super) fn with(&self, wit: &Path, listener: &(dyn Fn(Event<'_>) + Sync)) -> Cow<'_, Self> {
+        if !wit.is_dir() {
+            return Cow::Borrowed(self);
+        }
+        let mut documentation = self.clone();
+        documentation.add_folder(wit, listener);
+        for folder in folders_in(&wit.join("deps")) {
+            documentation.add_folder(&folder, listener);
+        }
+        Cow::Owned(documentation)
+    }
+
+    /// The documentation of these interfaces.
+    pub(super) fn of<'a>(&self, interfaces: impl Iterator<Item = &'a InterfaceName>) -> Docs {
+        Docs(interfaces.filter_map(|name| Some((name.clone(), self.0.get(name)?.clone()))).collect())
+    }
+
+    fn add_folder(&mut self, folder: &Path, listener: &(dyn Fn(Event<'_>) + Sync)) {
+        if !holds_wit(folder) {
+            return;
+        }
+        match UnresolvedPackageGroup::parse_dir(folder) {
+            Ok(group) => {
+                self.add_package(&group.main);
+                group.nested.iter().for_each(|package| self.add_package(package));
+            }
+            // What a module really needs of WIT its own compiler has checked already.
+            Err(error) => {
+                let folder = folder.display();
+                listener(Event::Warning(&format!("no documentation from `{folder}`, which is no WIT: {error:#}")));
+            }
+        }
+    }
+
+    fn add_package(&mut self, package: &UnresolvedPackage) {
+        for (_, interface) in package.interfaces.iter() {
+            let name = interface.name.as_ref().and_then(|name| package.name.interface_id(name).parse().ok());
+            let Some(name) = name else { continue };
+            // Interfaces of other packages, which this one only uses, have no text here.
+            let docs = interface_docs(package, interface);
+            if docs != InterfaceDocs::default() {
+                self.0.entry(name).or_insert(docs);
+            }
+        }
+    }
+}
+
+fn interface_docs(package: &UnresolvedPackage, interface: &wit_parser::Interface) -> InterfaceDocs {
+    let functions =
+        interface.functions.iter().filter_map(|(name, function)| Some((name.clone(), text(&function.docs)?)));
+    let mut types = BTreeMap::new();
+    for (name, id) in &interface.types {
+        let ty = &package.types[*id];
+        let parts: Vec<(&str, &wit_parser::Docs)> = match &ty.kind {
+            TypeDefKind::Record(record) => record.fields.iter().map(|field| (&*field.name, &field.docs)).collect(),
+            TypeDefKind::Variant(variant) => variant.cases.iter().map(|case| (&*case.name, &case.docs)).collect(),
+            TypeDefKind::Enum(cases) => cases.cases.iter().map(|case| (&*case.name, &case.docs)).collect(),
+            TypeDefKind::Flags(flags) => flags.flags.iter().map(|flag| (&*flag.name, &flag.docs)).collect(),
+            _ => Vec::new(),
+        };
+        let parts = parts.into_iter().map(|(part, docs)| (format!("{name}.{part}"), docs));
+        let all = std::iter::once((name.clone(), &ty.docs)).chain(parts);
+        types.extend(all.filter_map(|(name, docs)| Some((name, text(docs)?))));
+    }
+    InterfaceDocs { docs: text(&interface.docs), functions: functions.collect(), types }
+}
+
+fn text(docs: &wit_parser::Docs) -> Option<Arc<str>> {
+    let text = docs.contents.as_deref()?.trim();
+    (!text.is_empty()).then(|| text.into())
+}
+
+fn entries(folder: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+    let mut paths: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    paths.sort();
+    paths
+}
+
+fn folders_in(folder: &Path) -> Vec<PathBuf> {
+    entries(folder).into_iter().filter(|path| path.is_dir()).collect()
+}
+
+fn holds_wit(folder: &Path) -> bool {
+    entries(folder).iter().any(|path| path.extension().is_some_and(|extension| extension == "wit"))
+}

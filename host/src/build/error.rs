@@ -1,0 +1,205 @@
+//! Why a module can't be built: what, where, and what to do.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::artifact::SectionError;
+use crate::ids::{BadName, ModuleName};
+
+/// Why a module can't be built.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// A file or folder can't be read.
+    #[error("`{path}` can't be read")]
+    Unreadable {
+        /// Which.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// A file can't be written.
+    #[error("`{path}` can't be written")]
+    Unwritable {
+        /// Which.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// The folder's name is no module's.
+    #[error("the folder `{folder}` can't be a module: its name would be the module's")]
+    Name {
+        /// The folder.
+        folder: PathBuf,
+        /// Why not.
+        #[source]
+        source: BadName,
+    },
+    /// Two folders have one name.
+    #[error("`{first}` and `{second}` would both be the module `{name}`")]
+    SameName {
+        /// The name.
+        name: ModuleName,
+        /// The first folder.
+        first: PathBuf,
+        /// The second.
+        second: PathBuf,
+    },
+    /// Nothing in the folder tells its language.
+    #[error("the language of the module in `{folder}` is not known: there is no `Cargo.toml` in it")]
+    UnknownLanguage {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// The language's own manifest can't be understood.
+    #[error("`{path}` can't be understood: {message}")]
+    Manifest {
+        /// The manifest.
+        path: PathBuf,
+        /// Why.
+        message: String,
+    },
+    /// A migration can't be taken.
+    #[error("the migration `{path}` can't be taken: {reason}")]
+    Migration {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: &'static str,
+    },
+    /// A toolchain's program can't be started.
+    #[error("`{program}` can't be started")]
+    NoToolchain {
+        /// The program.
+        program: PathBuf,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// The toolchain can't compile for WebAssembly yet.
+    #[error("Rust's standard library for `{target}` is not installed")]
+    MissingTarget {
+        /// The target.
+        target: &'static str,
+    },
+    /// A toolchain failed.
+    #[error("module `{module}` does not compile; `{command}` says:\n{output}")]
+    Toolchain {
+        /// The module.
+        module: ModuleName,
+        /// What was run.
+        command: String,
+        /// The end of what it said.
+        output: String,
+    },
+    /// The toolchain made no WebAssembly of the module.
+    #[error("compiling module `{module}` gave no `.wasm` file")]
+    NoWasm {
+        /// The module.
+        module: ModuleName,
+    },
+    /// What was compiled can't be made a component.
+    #[error("module `{module}` compiles, but can't be made a component")]
+    Encode {
+        /// The module.
+        module: ModuleName,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The component exports no interface.
+    #[error("module `{module}` exports no interface: nothing could call it")]
+    NoExports {
+        /// The module.
+        module: ModuleName,
+    },
+    /// What is to be embedded is not acceptable.
+    #[error("module `{module}` can't carry what it should")]
+    Section {
+        /// The module.
+        module: ModuleName,
+        /// Why.
+        #[source]
+        source: SectionError,
+    },
+    /// No host would load it.
+    #[error("module `{module}` comes to {size} bytes, which no host loads")]
+    TooLarge {
+        /// The module.
+        module: ModuleName,
+        /// Its size in bytes.
+        size: u64,
+    },
+}
+
+impl BuildError {
+    pub(super) fn unreadable(path: &Path, source: io::Error) -> Self {
+        Self::Unreadable { path: path.to_owned(), source }
+    }
+
+    pub(super) fn unwritable(path: &Path, source: io::Error) -> Self {
+        Self::Unwritable { path: path.to_owned(), source }
+    }
+
+    /// What to do about it, where there is more to say than the error itself does.
+    pub fn help(&self) -> Option<String> {
+        Some(match self {
+            Self::Name { .. } => "rename the folder".to_owned(),
+            Self::SameName { .. } => "rename one of the folders, or build them one by one with `--out`".to_owned(),
+            Self::UnknownLanguage { .. } => {
+                "give the folder of a Rust module, or build the component with its language's own tools and name the \
+                 `.wasm` file in the manifest"
+                    .to_owned()
+            }
+            Self::NoToolchain { .. } => "install Rust from https://rustup.rs, or put it on the PATH".to_owned(),
+            Self::MissingTarget { target } => format!("run `rustup target add {target}`"),
+            Self::NoWasm { .. } => "say `crate-type = [\"cdylib\"]` under `[lib]` in its Cargo.toml".to_owned(),
+            Self::Encode { .. } | Self::NoExports { .. } => {
+                "implement the world of its `wit` folder with `wit_bindgen::generate!` and `export!`".to_owned()
+            }
+            Self::Section { .. } | Self::Migration { .. } => "mend its `migrations` folder".to_owned(),
+            Self::TooLarge { .. } => "build it without `--debug`, or split it".to_owned(),
+            Self::Unreadable { .. }
+            | Self::Unwritable { .. }
+            | Self::Manifest { .. }
+            | Self::Toolchain { .. } => return None,
+        })
+    }
+}
+
+/// Every module that could not be built; never none.
+#[derive(Debug)]
+pub struct BuildErrors(Vec<BuildError>);
+
+impl BuildErrors {
+    pub(super) fn or<T>(errors: Vec<BuildError>, value: T) -> Result<T, Self> {
+        if errors.is_empty() { Ok(value) } else { Err(Self(errors)) }
+    }
+
+    /// The errors, in the order of the modules.
+    pub fn as_slice(&self) -> &[BuildError] {
+        &self.0
+    }
+}
+
+impl fmt::Display for BuildErrors {
+    /// Each error with its causes and what to do, for a person.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, error) in self.0.iter().enumerate() {
+            write!(f, "{}{error}", if index == 0 { "" } else { "\n" })?;
+            let mut cause = std::error::Error::source(error);
+            while let Some(error) = cause {
+                write!(f, ": {error}")?;
+                cause = error.source();
+            }
+            if let Some(help) = error.help() {
+                write!(f, "\n  help: {help}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for BuildErrors {}

@@ -1,0 +1,106 @@
+//! A module's folder, read: its name, language and migrations.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::error::BuildError;
+use crate::ids::ModuleName;
+use crate::migration::Migration;
+
+/// How large one migration may be, in bytes.
+const MAX_MIGRATION_BYTES: u64 = 1 << 20;
+
+/// A language that modules can be built from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Language {
+    /// A Cargo package with a `cdylib`.
+    Rust,
+}
+
+impl Language {
+    /// The name that components carry.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Rust => "rust",
+        }
+    }
+
+    fn of(folder: &Path) -> Option<Self> {
+        folder.join("Cargo.toml").is_file().then_some(Self::Rust)
+    }
+}
+
+/// A module before it is compiled.
+#[derive(Debug)]
+pub(super) struct Source {
+    /// The folder's name.
+    pub(super) name: ModuleName,
+    /// The folder, absolute and without links.
+    pub(super) folder: PathBuf,
+    pub(super) language: Language,
+    pub(super) migrations: Vec<Migration>,
+}
+
+/// The modules in `folders`, in order, and what is wrong with the others.
+pub(super) fn read_all(folders: &[PathBuf]) -> (Vec<Source>, Vec<BuildError>) {
+    let mut sources = Vec::with_capacity(folders.len());
+    let mut errors = Vec::new();
+    let mut seen = BTreeMap::new();
+    for folder in folders {
+        match Source::read(folder) {
+            Ok(source) => match seen.insert(source.name.clone(), source.folder.clone()) {
+                // The same folder twice is once.
+                Some(first) if first == source.folder => {}
+                Some(first) => errors.push(BuildError::SameName { name: source.name, first, second: source.folder }),
+                None => sources.push(source),
+            },
+            Err(error) => errors.push(error),
+        }
+    }
+    (sources, errors)
+}
+
+impl Source {
+    fn read(folder: &Path) -> Result<Self, BuildError> {
+        // Links are followed first, so that `.` has a name too.
+        let folder = folder.canonicalize().map_err(|error| BuildError::unreadable(folder, error))?;
+        let text = folder.file_name().unwrap_or_default().to_string_lossy();
+        let name = text.parse().map_err(|source| BuildError::Name { folder: folder.clone(), source })?;
+        let language =
+            Language::of(&folder).ok_or_else(|| BuildError::UnknownLanguage { folder: folder.clone() })?;
+        let migrations = migrations(&folder.join("migrations"))?;
+        Ok(Self { name, folder, language, migrations })
+    }
+}
+
+/// The `.sql` files of a folder in the order of their names; none where there is no such folder.
+fn migrations(folder: &Path) -> Result<Vec<Migration>, BuildError> {
+    if !folder.exists() {
+        return Ok(Vec::new());
+    }
+    let unreadable = |error| BuildError::unreadable(folder, error);
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).map_err(unreadable)? {
+        let path = entry.map_err(unreadable)?.path();
+        if path.extension().is_some_and(|extension| extension == "sql") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    files.iter().map(|path| migration(path)).collect()
+}
+
+fn migration(path: &Path) -> Result<Migration, BuildError> {
+    let refused = |reason| BuildError::Migration { path: path.to_owned(), reason };
+    let unreadable = |error| BuildError::unreadable(path, error);
+    let name = path.file_name().and_then(|name| name.to_str()).ok_or_else(|| refused("its name is not Unicode"))?;
+    if fs::metadata(path).map_err(unreadable)?.len() > MAX_MIGRATION_BYTES {
+        return Err(refused("it is larger than 1 MiB"));
+    }
+    let sql = String::from_utf8(fs::read(path).map_err(unreadable)?).map_err(|_| refused("it is not UTF-8"))?;
+    if sql.trim().is_empty() {
+        return Err(refused("it is empty"));
+    }
+    Ok(Migration::new(name, sql))
+}

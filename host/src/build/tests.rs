@@ -1,0 +1,217 @@
+#![allow(clippy::unwrap_used)]
+
+use std::sync::Mutex;
+
+use wit_component::StringEncoding;
+use wit_parser::Resolve;
+
+use super::*;
+
+const WIT: &str = "
+package a:calc@1.0.0;
+
+/// Reckons.
+interface calc {
+    /// A pair
+    /// of numbers.
+    record pair {
+        /// The left one.
+        left: u32,
+        right: u32,
+    }
+    /// The sum.
+    add: func(left: u32, right: u32) -> u32;
+    pairs: func() -> pair;
+}
+
+world alpha { export calc; }
+";
+
+/// Bindings by hand, so that the module needs no dependency: `meta.bin` is what `wit_bindgen::generate!` would embed.
+const CODE: &str = r#"
+#[unsafe(export_name = "a:calc/calc@1.0.0#add")]
+pub extern "C" fn add(left: u32, right: u32) -> u32 { left.wrapping_add(right) }
+
+static PAIR: [u32; 2] = [1, 2];
+#[unsafe(export_name = "a:calc/calc@1.0.0#pairs")]
+pub extern "C" fn pairs() -> *const u32 { PAIR.as_ptr() }
+
+#[used]
+#[unsafe(link_section = "component-type:alpha")]
+static META: [u8; include_bytes!("../meta.bin").len()] = *include_bytes!("../meta.bin");
+"#;
+
+/// A workspace in a temporary folder.
+struct Place(tempfile::TempDir);
+
+impl Place {
+    fn new() -> Self {
+        let place = Self(tempfile::tempdir().unwrap());
+        place.write("Cargo.toml", "[workspace]\nresolver = \"3\"\nmembers = [\"modules/*\"]\n");
+        place.write("wit/calc/calc.wit", WIT);
+        place.write("wit/broken/broken.wit", "package ;");
+        place
+    }
+
+    fn write(&self, path: &str, text: impl AsRef<[u8]>) {
+        let path = self.0.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    /// A Rust module that does its work.
+    fn module(&self, name: &str) -> PathBuf {
+        self.package(name, "crate-type = [\"cdylib\"]");
+        self.write(&format!("modules/{name}/src/lib.rs"), CODE);
+        let mut resolve = Resolve::default();
+        let package = resolve.push_str("calc.wit", WIT).unwrap();
+        let world = resolve.select_world(&[package], Some("alpha")).unwrap();
+        let meta = wit_component::metadata::encode(&resolve, world, StringEncoding::UTF8, None, false).unwrap();
+        self.write(&format!("modules/{name}/meta.bin"), meta);
+        self.folder(name)
+    }
+
+    fn package(&self, name: &str, lib: &str) {
+        let manifest = format!("[package]\nname = \"the-{name}\"\nedition = \"2024\"\n[lib]\n{lib}\n");
+        self.write(&format!("modules/{name}/Cargo.toml"), manifest);
+        self.write(&format!("modules/{name}/src/lib.rs"), "");
+    }
+
+    fn folder(&self, name: &str) -> PathBuf {
+        self.0.path().join("modules").join(name)
+    }
+
+    fn options(&self) -> Options {
+        Options { workspace: self.0.path().to_owned(), out: None, debug: false }
+    }
+
+    /// Builds these modules, and says what was heard of it.
+    fn build(&self, folders: &[PathBuf], options: &Options) -> (Result<Vec<Built>, BuildErrors>, Vec<String>) {
+        let heard = Mutex::new(Vec::new());
+        let listener = |event: Event<'_>| heard.lock().unwrap().push(format!("{event:?}"));
+        let result = build(folders, options, &listener);
+        (result, heard.into_inner().unwrap())
+    }
+
+    fn errors(&self, folders: &[PathBuf]) -> BuildErrors {
+        self.build(folders, &self.options()).0.unwrap_err()
+    }
+}
+
+#[test]
+fn modules_become_components_that_carry_all_that_belongs_to_them() {
+    let place = Place::new();
+    let folders = [place.module("alpha"), place.module("beta")];
+    place.write("modules/alpha/migrations/0002_more.sql", "create table more (id text);");
+    place.write("modules/alpha/migrations/0001_items.sql", "create table items (id text);");
+    place.write("modules/alpha/migrations/README.md", "not a migration");
+
+    let (result, heard) = place.build(&folders, &place.options());
+    let built = result.unwrap_or_else(|errors| panic!("{errors}"));
+    assert_eq!(built.iter().map(|built| built.name.as_str()).collect::<Vec<_>>(), ["alpha", "beta"]);
+    assert!(built.iter().all(|built| built.changed));
+    let runs = heard.iter().filter(|event| event.starts_with("Compiling")).count();
+    assert_eq!(runs, 1, "{heard:?}");
+    assert!(heard.iter().any(|event| event.starts_with("Warning") && event.contains("broken")), "{heard:?}");
+
+    let path = place.0.path().join("target/components/alpha.wasm");
+    assert_eq!(built[0].path, path);
+    let artifact = Artifact::load(&path, MAX_COMPONENT_BYTES).unwrap();
+    assert_eq!((artifact.digest, artifact.build()), (built[0].digest, built[0].build.clone()));
+    let embedded = artifact.embedded.as_ref().unwrap();
+    assert_eq!((embedded.name.as_str(), embedded.language.as_str()), ("alpha", "rust"));
+    let migrations: Vec<_> = artifact.migrations().iter().map(|migration| migration.name.as_str()).collect();
+    assert_eq!(migrations, ["0001_items.sql", "0002_more.sql"]);
+
+    assert!(artifact.shape.imports.is_empty() && artifact.shape.bare_imports.is_empty());
+    let name = "a:calc/calc@1.0.0".parse().unwrap();
+    let interface = &artifact.shape.exports[&name];
+    assert_eq!(interface.docs.as_deref(), Some("Reckons."));
+    assert_eq!(interface.functions["add"].docs.as_deref(), Some("The sum."));
+    let types: Vec<_> = embedded.docs.0[&name].types.iter().map(|(name, docs)| format!("{name}: {docs}")).collect();
+    assert_eq!(types, ["pair: A pair\nof numbers.", "pair.left: The left one."]);
+    assert!(!path.with_extension("wasm.part").exists());
+    assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 2);
+
+    // The same again: the same file, untouched.
+    let before = fs::metadata(&path).unwrap().modified().unwrap();
+    let (again, _) = place.build(&folders, &place.options());
+    assert!(again.unwrap().iter().all(|built| !built.changed));
+    assert_eq!(fs::metadata(&path).unwrap().modified().unwrap(), before);
+
+    // A migration more: another build. With names kept, and elsewhere: another file.
+    place.write("modules/alpha/migrations/0003_last.sql", "create table last (id text);");
+    let options = Options { debug: true, out: Some(place.0.path().join("elsewhere")), ..place.options() };
+    let debug = place.build(&folders[..1], &options).0.unwrap_or_else(|errors| panic!("{errors}"));
+    assert!(debug[0].path.ends_with("elsewhere/alpha.wasm"));
+    assert_ne!(debug[0].build, built[0].build);
+    assert!(debug[0].size > built[0].size);
+}
+
+#[test]
+fn one_module_that_does_not_compile_holds_up_no_other() {
+    let place = Place::new();
+    let good = place.module("good");
+    let bad = place.module("bad");
+    place.write("modules/bad/src/lib.rs", "pub fn broken() -> u32 { no_such_thing }");
+    place.package("no-wasm", "");
+    place.package("no-world", "crate-type = [\"cdylib\"]");
+
+    let folders = [bad, place.folder("no-wasm"), good, place.folder("no-world")];
+    let errors = place.errors(&folders);
+    let [compile, no_wasm, no_exports] = errors.as_slice() else { panic!("{errors:?}") };
+    let BuildError::Toolchain { module, output, .. } = compile else { panic!("{compile:?}") };
+    assert_eq!(module.as_str(), "bad");
+    assert!(output.contains("cannot find value `no_such_thing`") && output.contains("src/lib.rs:1:"), "{output}");
+    // Cargo gave up on one module, so that the run failed; this one has no WebAssembly all the same.
+    assert!(matches!(no_wasm, BuildError::NoWasm { module } if module.as_str() == "no-wasm"), "{no_wasm:?}");
+    assert!(matches!(no_exports, BuildError::NoExports { .. }), "{no_exports:?}");
+    assert!(place.0.path().join("target/components/good.wasm").exists());
+}
+
+#[test]
+fn what_can_not_be_a_module_is_refused_before_anything_is_compiled() {
+    let place = Place::new();
+    place.module("ok");
+    let copy = place.0.path().join("copies/ok");
+    place.write("copies/ok/Cargo.toml", "");
+    place.write("modules/plain/README.md", "nothing here");
+    place.write("modules/Upper/Cargo.toml", "");
+    place.module("empty-sql");
+    place.write("modules/empty-sql/migrations/0001_x.sql", "  \n");
+    place.module("large-sql");
+    place.write("modules/large-sql/migrations/0001_x.sql", vec![b'-'; (1 << 20) + 1]);
+    place.module("latin-sql");
+    place.write("modules/latin-sql/migrations/0001_x.sql", b"-- \xe9t\xe9");
+    place.write("modules/broken/Cargo.toml", "[package\n");
+    place.write("modules/virtual/Cargo.toml", "[workspace]\n");
+
+    let cases: [(PathBuf, &str, bool); 8] = [
+        (place.folder("missing"), "can't be read", false),
+        (place.folder("plain"), "language", true),
+        (place.folder("Upper"), "rename the folder", true),
+        (place.folder("empty-sql"), "it is empty", true),
+        (place.folder("large-sql"), "larger than 1 MiB", true),
+        (place.folder("latin-sql"), "not UTF-8", true),
+        (place.folder("broken"), "Cargo.toml", false),
+        (place.folder("virtual"), "no `[package]`", false),
+    ];
+    for (folder, part, helps) in cases {
+        let errors = place.errors(std::slice::from_ref(&folder));
+        assert_eq!(errors.as_slice().len(), 1, "{errors}");
+        assert!(errors.to_string().contains(part), "{folder:?}: {errors}");
+        assert_eq!(errors.as_slice()[0].help().is_some(), helps, "{errors}");
+    }
+    let (sources, errors) = source::read_all(&[place.folder("ok"), place.folder("ok"), copy]);
+    assert_eq!(sources.len(), 1);
+    assert!(matches!(errors.as_slice(), [BuildError::SameName { .. }]), "{errors:?}");
+}
+
+#[test]
+fn migrations_in_an_impossible_form_are_named() {
+    let place = Place::new();
+    let folder = place.module("alpha");
+    place.write("modules/alpha/migrations/what is this.sql", "select 1;");
+    let errors = place.errors(&[folder]).to_string();
+    assert!(errors.contains("`what is this.sql`") && errors.contains("help: "), "{errors}");
+}

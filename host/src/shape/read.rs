@@ -1,0 +1,405 @@
+//! Reads a [`Shape`] from a component's bytes.
+//!
+//! It uses wasmparser's validator, which bounds the size and depth of types, and leaves function bodies alone, so that a component
+//! of many megabytes is read in milliseconds. `wit_component::decode` is not used here: it merges an interface that is imported and
+//! exported into one, and refuses components that WIT text can't express. Bytes are untrusted: every fault is an error.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use wasmparser::component_types::{
+    ComponentAnyTypeId, ComponentDefinedType, ComponentDefinedTypeId, ComponentEntityType, ComponentFuncTypeId,
+    ComponentInstanceTypeId, ComponentItem, ComponentValType, ResourceId,
+};
+use wasmparser::types::{Types, TypesRef};
+use wasmparser::{Encoding, Parser, Payload, PrimitiveValType, ValidPayload, Validator, WasmFeatures};
+
+use super::{Case, Field, Function, Interface, Named, Resource, Shape, Type};
+use crate::ids::InterfaceName;
+
+/// How deep a type may be nested. The validator itself refuses more than this; the bound here is for our own recursion.
+const MAX_DEPTH: usize = 100;
+
+/// Why bytes have no shape.
+#[derive(Debug, thiserror::Error)]
+pub enum ShapeError {
+    /// They are no WebAssembly at all.
+    #[error("this is no WebAssembly: it does not start with `\\0asm`")]
+    NotWasm,
+    /// They are a core module.
+    #[error("this is a core WebAssembly module, not a component")]
+    CoreModule,
+    /// They end in the middle of something.
+    #[error("the component ends too early, after {length} bytes: it is truncated or damaged")]
+    Truncated {
+        /// How many bytes there are.
+        length: usize,
+    },
+    /// They are no valid component.
+    #[error("the component is invalid at byte {offset:#x}: {message}")]
+    Invalid {
+        /// Where, from the start of the bytes.
+        offset: u64,
+        /// What the validator says.
+        message: String,
+    },
+    /// A type is nested deeper than anything here follows.
+    #[error("a type is nested deeper than {MAX_DEPTH} levels")]
+    TooDeep,
+    /// An import or export has a type that the component model doesn't give to functions' values.
+    #[error("`{name}` has a type that is not known here: {what}")]
+    Unsupported {
+        /// The import's or export's name.
+        name: String,
+        /// The type.
+        what: &'static str,
+    },
+}
+
+impl ShapeError {
+    /// What to do about it.
+    pub fn help(&self) -> &'static str {
+        match self {
+            Self::NotWasm => "give a component file, as `watertight build` makes it",
+            Self::CoreModule => {
+                "make a component of it: `watertight build`, or `wasm-tools component new` for other toolchains"
+            }
+            Self::Truncated { .. } => "copy or build the file again",
+            Self::Invalid { .. } => "build it again with tools of this year; `wasm-tools validate --features all` says more",
+            Self::TooDeep | Self::Unsupported { .. } => "simplify the type in the WIT interface",
+        }
+    }
+}
+
+/// Reads what the component in `bytes` imports and exports. Function bodies are not looked at.
+///
+/// # Errors
+///
+/// When `bytes` are no component, or one that the component model's rules refuse.
+pub fn read(bytes: &[u8]) -> Result<Shape, ShapeError> {
+    if !bytes.starts_with(b"\0asm") {
+        return Err(if bytes.len() < 4 && b"\0asm".starts_with(bytes) && !bytes.is_empty() {
+            ShapeError::Truncated { length: bytes.len() }
+        } else {
+            ShapeError::NotWasm
+        });
+    }
+    let outline = Outline::of(bytes)?;
+    let mut reader = Reader::new(outline.types.as_ref());
+    let imports = outline.items(&outline.imports, |types, name| types.component_item_for_import(name));
+    let exports = outline.items(&outline.exports, |types, name| types.component_item_for_export(name));
+    // Names first, in the order of the file: a later interface may use an earlier one's types.
+    for (name, item) in imports.iter().chain(&exports) {
+        reader.learn_names(name, item);
+    }
+    let mut shape = Shape::default();
+    for (name, item) in imports {
+        match reader.interface(name, item)? {
+            Entry::Interface(name, interface) => drop(shape.imports.insert(name, interface)),
+            Entry::Bare => shape.bare_imports.push(name.to_owned()),
+            Entry::TypeOnly => {}
+        }
+    }
+    for (name, item) in exports {
+        match reader.interface(name, item)? {
+            Entry::Interface(name, interface) => drop(shape.exports.insert(name, interface)),
+            Entry::Bare => shape.bare_exports.push(name.to_owned()),
+            Entry::TypeOnly => {}
+        }
+    }
+    Ok(shape)
+}
+
+/// The outermost component's imports and exports, by name, with the types that the validator made of them.
+struct Outline {
+    types: Types,
+    imports: Vec<String>,
+    exports: Vec<String>,
+}
+
+impl Outline {
+    fn of(bytes: &[u8]) -> Result<Self, ShapeError> {
+        let invalid = |error: wasmparser::Error| {
+            if error.message().contains("unexpected end-of-file") {
+                return ShapeError::Truncated { length: bytes.len() };
+            }
+            // Nested causes come as lines.
+            let message = error.message().lines().collect::<Vec<_>>().join(": ");
+            ShapeError::Invalid { offset: error.offset(), message }
+        };
+        let mut parser = Parser::new(0);
+        parser.set_features(WasmFeatures::all());
+        let mut validator = Validator::new_with_features(WasmFeatures::all());
+        let (mut imports, mut exports) = (Vec::new(), Vec::new());
+        let mut nested = 0_usize;
+        for payload in parser.parse_all(bytes) {
+            let payload = payload.map_err(invalid)?;
+            if let Payload::Version { encoding: Encoding::Module, .. } = payload
+                && nested == 0
+            {
+                return Err(ShapeError::CoreModule);
+            }
+            match validator.payload(&payload).map_err(invalid)? {
+                ValidPayload::Parser(_) => nested += 1,
+                ValidPayload::End(types) if nested == 0 => return Ok(Self { types, imports, exports }),
+                ValidPayload::End(_) => nested -= 1,
+                // A function's body comes here, and is not validated: compiling does that.
+                ValidPayload::Ok | ValidPayload::Func(..) => {}
+            }
+            match payload {
+                Payload::ComponentImportSection(section) if nested == 0 => {
+                    for import in section {
+                        imports.push(import.map_err(invalid)?.name.name.to_owned());
+                    }
+                }
+                Payload::ComponentExportSection(section) if nested == 0 => {
+                    for export in section {
+                        exports.push(export.map_err(invalid)?.name.name.to_owned());
+                    }
+                }
+                _ => {}
+            }
+        }
+        Err(ShapeError::Truncated { length: bytes.len() })
+    }
+
+    fn items<'a>(
+        &'a self,
+        names: &'a [String],
+        find: impl Fn(TypesRef<'a>, &str) -> Option<&'a ComponentItem>,
+    ) -> Vec<(&'a str, &'a ComponentItem)> {
+        let item = |name: &'a String| Some((name.as_str(), find(self.types.as_ref(), name)?));
+        names.iter().filter_map(item).collect()
+    }
+}
+
+/// What one import or export of the component is.
+enum Entry {
+    Interface(InterfaceName, Interface),
+    /// It is there, and can't be linked by an interface's name.
+    Bare,
+    /// A type that is defined elsewhere and only named again: nothing to link.
+    TypeOnly,
+}
+
+/// Turns the validator's types into ours.
+struct Reader<'a> {
+    types: TypesRef<'a>,
+    /// The names that interfaces give to value types.
+    names: HashMap<ComponentDefinedTypeId, Arc<str>>,
+    /// Who defines each resource: the first interface that shows it.
+    resources: HashMap<ResourceId, Resource>,
+    /// What was converted, so that a type used in many places is built once and shared.
+    done: HashMap<ComponentDefinedTypeId, Type>,
+}
+
+impl<'a> Reader<'a> {
+    fn new(types: TypesRef<'a>) -> Self {
+        Self { types, names: HashMap::new(), resources: HashMap::new(), done: HashMap::new() }
+    }
+
+    fn learn_names(&mut self, item_name: &str, item: &ComponentItem) {
+        match item.ty {
+            ComponentEntityType::Instance(id) => {
+                let interface: Option<InterfaceName> = item_name.parse().ok();
+                let types = self.types;
+                for (name, export) in &types[id].exports {
+                    self.learn_type(name, export, interface.as_ref());
+                }
+            }
+            ComponentEntityType::Type { .. } => self.learn_type(item_name, item, None),
+            _ => {}
+        }
+    }
+
+    fn learn_type(&mut self, name: &str, item: &ComponentItem, interface: Option<&InterfaceName>) {
+        match item.ty {
+            ComponentEntityType::Type { created: ComponentAnyTypeId::Defined(id), .. } => {
+                self.names.entry(id).or_insert_with(|| name.into());
+            }
+            ComponentEntityType::Type { created: ComponentAnyTypeId::Resource(id), .. } => {
+                let resource = || Resource { interface: interface.cloned(), name: name.into() };
+                self.resources.entry(id.resource()).or_insert_with(resource);
+            }
+            _ => {}
+        }
+    }
+
+    fn interface(&mut self, name: &str, item: &ComponentItem) -> Result<Entry, ShapeError> {
+        let id = match item.ty {
+            ComponentEntityType::Instance(id) => id,
+            ComponentEntityType::Type { created: ComponentAnyTypeId::Resource(id), .. } => {
+                // A resource of the world itself must be given from outside, one that an interface defines need not be again.
+                let defined_by = self.resources.get(&id.resource()).and_then(|resource| resource.interface.as_ref());
+                return Ok(if defined_by.is_some() { Entry::TypeOnly } else { Entry::Bare });
+            }
+            ComponentEntityType::Type { .. } => return Ok(Entry::TypeOnly),
+            _ => return Ok(Entry::Bare),
+        };
+        match name.parse::<InterfaceName>() {
+            Ok(name) => {
+                let interface = self.instance(&name, id)?;
+                Ok(Entry::Interface(name, interface))
+            }
+            Err(_) => Ok(Entry::Bare),
+        }
+    }
+
+    fn instance(&mut self, name: &InterfaceName, id: ComponentInstanceTypeId) -> Result<Interface, ShapeError> {
+        let mut interface = Interface::default();
+        let types = self.types;
+        for (item_name, item) in &types[id].exports {
+            match item.ty {
+                ComponentEntityType::Func(id) => {
+                    interface.functions.insert(item_name.clone(), self.function(id)?);
+                }
+                ComponentEntityType::Type { created: ComponentAnyTypeId::Defined(id), .. } => {
+                    interface.types.insert(item_name.clone(), self.defined(id, 0)?);
+                }
+                ComponentEntityType::Type { created: ComponentAnyTypeId::Resource(id), .. } => {
+                    let resource = self.resource(id.resource());
+                    if resource.interface.as_ref() == Some(name) && *resource.name == **item_name {
+                        interface.resources.insert(item_name.clone());
+                    } else {
+                        interface.types.insert(item_name.clone(), Type::Own(resource));
+                    }
+                }
+                _ => {
+                    return Err(ShapeError::Unsupported {
+                        name: format!("{name}.{item_name}"),
+                        what: "it is neither a function nor a type of a value",
+                    });
+                }
+            }
+        }
+        Ok(interface)
+    }
+
+    fn function(&mut self, id: ComponentFuncTypeId) -> Result<Function, ShapeError> {
+        let types = self.types;
+        let function = &types[id];
+        let mut parameters = Vec::with_capacity(function.params.len());
+        for (name, ty) in &function.params {
+            parameters.push(Field { name: name.as_str().into(), ty: self.value(*ty, 0)? });
+        }
+        let result = function.result.map(|ty| self.value(ty, 0)).transpose()?;
+        Ok(Function { parameters, result, is_async: function.async_, docs: None })
+    }
+
+    fn value(&mut self, ty: ComponentValType, depth: usize) -> Result<Type, ShapeError> {
+        match ty {
+            ComponentValType::Primitive(primitive) => Ok(primitive_type(primitive)),
+            ComponentValType::Type(id) => self.defined(id, depth),
+        }
+    }
+
+    fn shared(&mut self, ty: ComponentValType, depth: usize) -> Result<Arc<Type>, ShapeError> {
+        self.value(ty, depth).map(Arc::new)
+    }
+
+    fn maybe(&mut self, ty: Option<ComponentValType>, depth: usize) -> Result<Option<Arc<Type>>, ShapeError> {
+        ty.map(|ty| self.shared(ty, depth)).transpose()
+    }
+
+    /// `depth` counts the types around this one.
+    fn defined(&mut self, id: ComponentDefinedTypeId, depth: usize) -> Result<Type, ShapeError> {
+        if depth > MAX_DEPTH {
+            return Err(ShapeError::TooDeep);
+        }
+        let (id, name) = self.origin(id);
+        if let Some(ty) = self.done.get(&id) {
+            return Ok(ty.clone());
+        }
+        let ty = self.structure(id, name, depth + 1)?;
+        self.done.insert(id, ty.clone());
+        Ok(ty)
+    }
+
+    /// Follows aliases to the definition: the innermost type that has a name, or the innermost of all.
+    fn origin(&self, id: ComponentDefinedTypeId) -> (ComponentDefinedTypeId, Arc<str>) {
+        let mut named = self.names.get(&id).map(|name| (id, name));
+        let mut innermost = id;
+        while let Some(next) = self.types.peel_alias(innermost) {
+            innermost = next;
+            named = self.names.get(&innermost).map(|name| (innermost, name)).or(named);
+        }
+        // The component model wants every record, variant, enum and flags that crosses its border to be named.
+        named.map_or_else(|| (innermost, "_".into()), |(id, name)| (id, name.clone()))
+    }
+
+    fn structure(&mut self, id: ComponentDefinedTypeId, name: Arc<str>, depth: usize) -> Result<Type, ShapeError> {
+        let types = self.types;
+        Ok(match &types[id] {
+            ComponentDefinedType::Primitive(primitive) => primitive_type(*primitive),
+            ComponentDefinedType::Record(record) => {
+                let mut body = Vec::with_capacity(record.fields.len());
+                for (field, ty) in &record.fields {
+                    body.push(Field { name: field.as_str().into(), ty: self.value(*ty, depth)? });
+                }
+                Type::Record(Arc::new(Named { name, body }))
+            }
+            ComponentDefinedType::Variant(variant) => {
+                let mut body = Vec::with_capacity(variant.cases.len());
+                for (case, inner) in &variant.cases {
+                    let ty = inner.ty.map(|ty| self.value(ty, depth)).transpose()?;
+                    body.push(Case { name: case.as_str().into(), ty });
+                }
+                Type::Variant(Arc::new(Named { name, body }))
+            }
+            ComponentDefinedType::Enum(cases) => {
+                let body = cases.iter().map(|case| case.as_str().into()).collect();
+                Type::Enum(Arc::new(Named { name, body }))
+            }
+            ComponentDefinedType::Flags(flags) => {
+                let body = flags.iter().map(|flag| flag.as_str().into()).collect();
+                Type::Flags(Arc::new(Named { name, body }))
+            }
+            ComponentDefinedType::Tuple(tuple) => {
+                let types: Result<Vec<_>, _> = tuple.types.iter().map(|ty| self.value(*ty, depth)).collect();
+                Type::Tuple(types?.into())
+            }
+            ComponentDefinedType::List { element, .. } => Type::List(self.shared(*element, depth)?),
+            ComponentDefinedType::FixedLengthList { element, length, .. } => {
+                Type::FixedList(self.shared(*element, depth)?, *length)
+            }
+            ComponentDefinedType::Map { key, value, .. } => {
+                Type::Map(self.shared(*key, depth)?, self.shared(*value, depth)?)
+            }
+            ComponentDefinedType::Option { ty, .. } => Type::Option(self.shared(*ty, depth)?),
+            ComponentDefinedType::Result { ok, err, .. } => {
+                Type::Result { ok: self.maybe(*ok, depth)?, err: self.maybe(*err, depth)? }
+            }
+            ComponentDefinedType::Own(id) => Type::Own(self.resource(id.resource())),
+            ComponentDefinedType::Borrow(id) => Type::Borrow(self.resource(id.resource())),
+            ComponentDefinedType::Stream { ty, .. } => Type::Stream(self.maybe(*ty, depth)?),
+            ComponentDefinedType::Future { ty, .. } => Type::Future(self.maybe(*ty, depth)?),
+        })
+    }
+
+    fn resource(&self, id: ResourceId) -> Resource {
+        // A resource that crosses the border is exported by some interface or by the world, for the same reason as in `origin`.
+        self.resources.get(&id).cloned().unwrap_or_else(|| Resource { interface: None, name: "_".into() })
+    }
+}
+
+fn primitive_type(primitive: PrimitiveValType) -> Type {
+    match primitive {
+        PrimitiveValType::Bool => Type::Bool,
+        PrimitiveValType::S8 => Type::S8,
+        PrimitiveValType::U8 => Type::U8,
+        PrimitiveValType::S16 => Type::S16,
+        PrimitiveValType::U16 => Type::U16,
+        PrimitiveValType::S32 => Type::S32,
+        PrimitiveValType::U32 => Type::U32,
+        PrimitiveValType::S64 => Type::S64,
+        PrimitiveValType::U64 => Type::U64,
+        PrimitiveValType::F32 => Type::F32,
+        PrimitiveValType::F64 => Type::F64,
+        PrimitiveValType::Char => Type::Char,
+        PrimitiveValType::String => Type::String,
+        PrimitiveValType::ErrorContext => Type::ErrorContext,
+    }
+}
+
+#[cfg(test)]
+mod tests;
