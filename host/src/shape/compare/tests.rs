@@ -65,16 +65,8 @@ const EDITS: &[(&str, &str, &[&str])] = &[
     ("key: option<string>", "key: option<u8>", &["place key?: string / u8"]),
     // Records.
     ("quantity: u32", "quantity: u64", &["place draft.lines[].quantity: u32 / u64"]),
-    (
-        "quantity: u32, ",
-        "",
-        &["place draft.lines[].quantity: field `quantity: u32` / no such field"],
-    ),
-    (
-        "sku: string, ",
-        "sku: string, size: u8, ",
-        &["place draft.lines[].size: no such field / field `size: u8`"],
-    ),
+    ("quantity: u32, ", "", &["place draft.lines[].quantity: field `quantity: u32` / no such field"]),
+    ("sku: string, ", "sku: string, size: u8, ", &["place draft.lines[].size: no such field / field `size: u8`"]),
     (
         "currency: string, minor: s64",
         "minor: s64, currency: string",
@@ -93,22 +85,14 @@ const EDITS: &[(&str, &str, &[&str])] = &[
     ("card(string), ", "card(u64), ", &["place draft.method.card: string / u64"]),
     ("card(string), ", "card, ", &["place draft.method.card: string / a case without a value"]),
     (", invoice", ", invoice(string)", &["place draft.method.invoice: a case without a value / string"]),
-    (
-        ", invoice",
-        ", invoice, cash",
-        &["place draft.method.cash: no such case / case `cash`"],
-    ),
+    (", invoice", ", invoice, cash", &["place draft.method.cash: no such case / case `cash`"]),
     (
         "missing(string), refused",
         "refused, missing(string)",
         &["place result.err: cases in the order missing, refused / cases in the order refused, missing"],
     ),
     ("open, paid", "open", &["place result.ok.paid: case `paid` / no such case"]),
-    (
-        "open, paid",
-        "paid, open",
-        &["place result.ok: cases in the order open, paid / cases in the order paid, open"],
-    ),
+    ("open, paid", "paid, open", &["place result.ok: cases in the order open, paid / cases in the order paid, open"]),
     ("read, write", "read, write, grant", &["may rights.grant: no such flag / flag `grant`"]),
     ("result<status, error>", "result<status>", &["place result.err: variant error / no value"]),
     ("result<status, error>", "result<_, error>", &["place result.ok: enum status / no value"]),
@@ -179,7 +163,8 @@ fn the_number_of_differences_and_their_length_are_bounded() {
     assert_eq!(differences(&wanted, &Interface::default()).len(), MAX_DIFFERENCES);
 
     let cases = |order: &mut dyn Iterator<Item = u32>| {
-        let names: Vec<_> = order.map(|index| format!("a-rather-long-name-{}", "x".repeat(index as usize + 1))).collect();
+        let names: Vec<_> =
+            order.map(|index| format!("a-rather-long-name-{}", "x".repeat(index as usize + 1))).collect();
         interface(&format!("enum e {{ {} }} f: func(e: e);", names.join(", ")))
     };
     let found = differences(&cases(&mut (0..60)), &cases(&mut (0..60).rev()));
