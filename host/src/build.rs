@@ -1,6 +1,6 @@
 //! `watertight build`: a module's folder becomes one component file, by its language's own toolchain.
 //!
-//! A folder is read ([`source`]), its code compiled ([`cargo`]), made a component, and given its section of name, migrations and
+//! A folder is read, its code compiled, made a component, and given its section of name, migrations and
 //! documentation. The same source gives the same file, bit for bit. Nothing is printed here: a caller hears of every step.
 
 mod cargo;

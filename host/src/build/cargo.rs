@@ -268,3 +268,38 @@ fn said(stderr: impl Read, listener: &(dyn Fn(Event<'_>) + Sync)) -> String {
     output.truncate(output.trim_end().len());
     output
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_target_is_told_from_a_mistake() {
+        let module: ModuleName = "alpha".parse().expect("a module name");
+        let package = Package { index: 0, module: &module, name: "alpha".to_owned(), manifest: "/x/Cargo.toml".into() };
+        let judge = |output: &str| {
+            let run = Run { command: cargo(), shown: "cargo build".to_owned() };
+            let mut errors = Vec::new();
+            let outcome = Outcome { compiled: HashMap::new(), output: output.to_owned() };
+            run.judge(std::slice::from_ref(&package), outcome, &mut [None], &mut errors);
+            errors.pop().expect("a module that has no file is an error")
+        };
+        let error = judge(
+            "error[E0463]: can't find crate for `std`\n  = note: the `wasm32-unknown-unknown` target may not be installed",
+        );
+        assert_eq!(error.help().as_deref(), Some("run `rustup target add wasm32-unknown-unknown`"));
+        assert!(matches!(judge("error: expected `;`"), BuildError::Toolchain { .. }));
+    }
+
+    #[test]
+    fn of_much_output_the_end_is_kept() {
+        let long = format!("{}\nlast: é\n", "première ligne\n".repeat(50_000));
+        let heard = std::sync::atomic::AtomicUsize::new(0);
+        let kept = said(long.as_bytes(), &|_: Event<'_>| {
+            heard.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        });
+        assert!(kept.len() <= MAX_OUTPUT && kept.len() > MAX_OUTPUT / 2, "{}", kept.len());
+        assert!(kept.ends_with("last: é"));
+        assert_eq!(heard.into_inner(), 50_002);
+    }
+}
