@@ -9,7 +9,9 @@ pub mod ids;
 pub mod migration;
 pub mod problem;
 pub mod shape;
+
 pub mod artifact;
+
 pub mod build;
 
 #[cfg(test)]
