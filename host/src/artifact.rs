@@ -9,7 +9,9 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub use section::{Docs, Embedded, FORMAT, InterfaceDocs, MAX_MIGRATIONS, MAX_SECTION_BYTES, SECTION_NAME, SectionError};
+pub use section::{
+    Docs, Embedded, FORMAT, InterfaceDocs, MAX_MIGRATIONS, MAX_SECTION_BYTES, SECTION_NAME, SectionError,
+};
 
 use crate::ids::Digest;
 use crate::migration::Migration;
@@ -129,10 +131,9 @@ impl Artifact {
     ///
     /// When the bytes are no component, or carry a section of ours that is damaged.
     pub fn new(path: &Path, bytes: Arc<[u8]>) -> Result<Self, ArtifactError> {
-        let mut shape =
-            shape::read(&bytes).map_err(|source| ArtifactError::Shape { path: path.to_owned(), source })?;
-        let embedded = Embedded::find(&bytes)
-            .map_err(|source| ArtifactError::Section { path: path.to_owned(), source })?;
+        let mut shape = shape::read(&bytes).map_err(|source| ArtifactError::Shape { path: path.to_owned(), source })?;
+        let embedded =
+            Embedded::find(&bytes).map_err(|source| ArtifactError::Section { path: path.to_owned(), source })?;
         if let Some(embedded) = &embedded {
             embedded.docs.fill(&mut shape);
         }

@@ -1,6 +1,6 @@
 //! `watertight build`: a module's folder becomes one component file, by its language's own toolchain.
 //!
-//! A folder is read ([`source`]), its code compiled ([`cargo`]), made a component, and given its section of name, migrations and
+//! A folder is read, its code compiled, made a component, and given its section of name, migrations and
 //! documentation. The same source gives the same file, bit for bit. Nothing is printed here: a caller hears of every step.
 
 mod cargo;
@@ -70,7 +70,7 @@ pub struct Built {
     pub changed: bool,
 }
 
-/// Builds the modules in `folders`, in that order; those in one Cargo workspace are compiled by one run of Cargo.
+/// Builds the modules in `folders`, and returns them in that order; those in one Cargo workspace are compiled by one run of Cargo.
 ///
 /// # Errors
 ///
@@ -81,11 +81,13 @@ pub fn build(
     listener: &(dyn Fn(Event<'_>) + Sync),
 ) -> Result<Vec<Built>, BuildErrors> {
     let (sources, mut errors) = source::read_all(folders);
-    let compiled = cargo::compile(&sources, options.debug, listener);
+    let (compiled, failed) = cargo::compile(&sources, options.debug, listener);
+    errors.extend(failed);
     let documentation = Documentation::read(&options.workspace, listener);
     let mut built = Vec::with_capacity(sources.len());
     for (source, core) in sources.iter().zip(compiled) {
-        match core.and_then(|core| finish(source, &core, &documentation, options, listener)) {
+        let Some(core) = core else { continue };
+        match finish(source, &core, &documentation, options, listener) {
             Ok(module) => {
                 listener(Event::Built(&module));
                 built.push(module);

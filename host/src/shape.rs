@@ -44,6 +44,13 @@ pub struct Interface {
     pub docs: Option<Arc<str>>,
 }
 
+impl Interface {
+    /// Whether it holds nothing but types of values. Importing such an interface asks for nothing: types are compared, not linked.
+    pub fn is_types_only(&self) -> bool {
+        self.functions.is_empty() && self.resources.is_empty()
+    }
+}
+
 /// One function.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Function {

@@ -236,20 +236,22 @@ fn is_migration_name(name: &str) -> bool {
 
 fn find_bytes(component: &[u8]) -> Result<Option<&[u8]>, SectionError> {
     let mut nested = 0_usize;
-    let mut found = None;
+    let mut found = Vec::new();
     for payload in Parser::new(0).parse_all(component) {
         match payload.map_err(|error| SectionError::Unreadable(error.to_string()))? {
             Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => nested += 1,
             Payload::End(_) => nested = nested.saturating_sub(1),
             Payload::CustomSection(section) if nested == 0 && section.name() == SECTION_NAME => {
-                if found.replace(section.data()).is_some() {
-                    return Err(SectionError::Twice);
-                }
+                found.push(section.data());
             }
             _ => {}
         }
     }
-    Ok(found)
+    match found.as_slice() {
+        [] => Ok(None),
+        [json] => Ok(Some(json)),
+        _ => Err(SectionError::Twice),
+    }
 }
 
 impl Docs {

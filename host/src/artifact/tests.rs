@@ -33,7 +33,10 @@ fn docs() -> Docs {
         functions: BTreeMap::from([("f".to_owned(), "Does f.".into()), ("gone".to_owned(), "Is no more.".into())]),
         types: BTreeMap::from([("t.x".to_owned(), "An x.".into())]),
     };
-    Docs(BTreeMap::from([("a:b/c@1.0.0".parse().unwrap(), docs), ("a:b/other".parse().unwrap(), InterfaceDocs::default())]))
+    Docs(BTreeMap::from([
+        ("a:b/c@1.0.0".parse().unwrap(), docs),
+        ("a:b/other".parse().unwrap(), InterfaceDocs::default()),
+    ]))
 }
 
 fn embedded() -> Embedded {
@@ -103,11 +106,19 @@ fn a_damaged_section_is_refused_with_the_reason() {
         ("a bad name", changed(|json| json["name"] = "../alpha".into()), "module name"),
         ("no language", changed(|json| json["language"] = "".into()), "`language`"),
         ("a build with an escape", changed(|json| json["build"] = "\u{1b}[31m".into()), "`build`"),
-        ("a changed migration", changed(|json| json["migrations"][0]["sql"] = "drop table x;".into()), "0001_items.sql"),
+        (
+            "a changed migration",
+            changed(|json| json["migrations"][0]["sql"] = "drop table x;".into()),
+            "0001_items.sql",
+        ),
         ("a bad checksum", changed(|json| json["migrations"][0]["checksum"] = "sha256:00".into()), "digest"),
         ("twice the same", changed(|json| json["migrations"][1] = json["migrations"][0].clone()), "order"),
         ("a wrong order", changed(|json| json["migrations"].as_array_mut().unwrap().reverse()), "order"),
-        ("a name with a path", changed(|json| json["migrations"] = json!([migration("../x.sql")])), "no migration's name"),
+        (
+            "a name with a path",
+            changed(|json| json["migrations"] = json!([migration("../x.sql")])),
+            "no migration's name",
+        ),
         ("a name of nothing", changed(|json| json["migrations"] = json!([migration(".sql")])), "no migration's name"),
         ("too many", changed(|json| json["migrations"] = many()), "10001 migrations"),
         ("too large", with_section(vec![b' '; MAX_SECTION_BYTES + 1]), "at most"),

@@ -47,26 +47,34 @@ struct Package<'a> {
     manifest: PathBuf,
 }
 
-/// Compiles every source; the results, each a core module's file, stand in the order of the sources.
+/// Compiles every source. The core modules' files stand in the order of the sources, with a hole where one did not compile; what
+/// went wrong is said once for all modules that it concerns.
 pub(super) fn compile(
     sources: &[Source],
     debug: bool,
     listener: &(dyn Fn(Event<'_>) + Sync),
-) -> Vec<Result<PathBuf, BuildError>> {
-    let mut results = BTreeMap::new();
+) -> (Vec<Option<PathBuf>>, Vec<BuildError>) {
+    let mut files = vec![None; sources.len()];
+    let mut errors = Vec::new();
     let mut workspaces: BTreeMap<PathBuf, Vec<Package<'_>>> = BTreeMap::new();
     for (index, source) in sources.iter().enumerate() {
         match package(index, source).and_then(|package| Ok((workspace(&package)?, package))) {
             Ok((workspace, package)) => workspaces.entry(workspace).or_default().push(package),
-            Err(error) => drop(results.insert(index, Err(error))),
+            // Without a toolchain the other modules would say the same.
+            Err(error @ BuildError::NoToolchain { .. }) => return (files, vec![error]),
+            Err(error) => errors.push(error),
         }
     }
     for (manifest, packages) in workspaces {
-        let run = Run::new(&manifest, &packages, debug);
-        results.extend(run.all(&packages, listener));
+        let mut run = Run::new(&manifest, &packages, debug);
+        let modules: Vec<_> = packages.iter().map(|package| package.module.clone()).collect();
+        listener(Event::Compiling { modules: &modules, command: &run.shown });
+        match run.run(listener) {
+            Ok(outcome) => run.judge(&packages, outcome, &mut files, &mut errors),
+            Err(error) => errors.push(cannot_start(error)),
+        }
     }
-    // Every source was put into `results` or into a workspace, and a run answers for each of its packages.
-    results.into_values().collect()
+    (files, errors)
 }
 
 fn package<'a>(index: usize, source: &'a Source) -> Result<Package<'a>, BuildError> {
@@ -123,9 +131,8 @@ struct Run {
 
 /// What a run of Cargo left.
 struct Outcome {
-    /// The core modules that are there, by their package's manifest.
-    files: HashMap<PathBuf, PathBuf>,
-    succeeded: bool,
+    /// The packages that compiled, by their manifest, with the core module that came of it.
+    compiled: HashMap<PathBuf, Option<PathBuf>>,
     /// The end of what Cargo said.
     output: String,
 }
@@ -155,48 +162,45 @@ impl Run {
         Self { command, shown }
     }
 
-    /// Runs it, and answers for each package by its index.
-    fn all(
-        mut self,
-        packages: &[Package<'_>],
-        listener: &(dyn Fn(Event<'_>) + Sync),
-    ) -> Vec<(usize, Result<PathBuf, BuildError>)> {
-        let modules: Vec<_> = packages.iter().map(|package| package.module.clone()).collect();
-        listener(Event::Compiling { modules: &modules, command: &self.shown });
-        let outcome = self.run(listener);
-        let result = |package: &Package<'_>| match &outcome {
-            Ok(outcome) => match outcome.files.get(&package.manifest) {
-                Some(file) => Ok(file.clone()),
-                None => Err(self.failure(package, outcome)),
-            },
-            Err(error) => Err(cannot_start(std::io::Error::new(error.kind(), error.to_string()))),
-        };
-        packages.iter().map(|package| (package.index, result(package))).collect()
-    }
-
     fn run(&mut self, listener: &(dyn Fn(Event<'_>) + Sync)) -> std::io::Result<Outcome> {
         let mut child = self.command.spawn()?;
         let stdout = child.stdout.take().expect("stdout is piped");
         let stderr = child.stderr.take().expect("stderr is piped");
-        let (files, output) = std::thread::scope(|scope| {
+        let (compiled, output) = std::thread::scope(|scope| {
             // Both are read at once: a child that fills one pipe would wait for ever on the other.
             let output = scope.spawn(|| said(stderr, listener));
-            let files = files(stdout);
-            (files, output.join().unwrap_or_default())
+            let compiled = compiled(stdout);
+            (compiled, output.join().unwrap_or_default())
         });
-        let succeeded = child.wait()?.success();
-        Ok(Outcome { files, succeeded, output })
+        // Whether all went well is seen by what is there.
+        child.wait()?;
+        Ok(Outcome { compiled, output })
     }
 
-    fn failure(&self, package: &Package<'_>, outcome: &Outcome) -> BuildError {
-        let module = package.module.clone();
-        if outcome.succeeded {
-            BuildError::NoWasm { module }
-        } else if outcome.output.contains(&format!("`{TARGET}` target may not be installed")) {
+    /// Puts each package's file in its place, and says what is wrong with those that have none.
+    fn judge(
+        self,
+        packages: &[Package<'_>],
+        outcome: Outcome,
+        files: &mut [Option<PathBuf>],
+        errors: &mut Vec<BuildError>,
+    ) {
+        let mut failed = Vec::new();
+        for package in packages {
+            match outcome.compiled.get(&package.manifest) {
+                Some(Some(file)) => files[package.index] = Some(file.clone()),
+                Some(None) => errors.push(BuildError::NoWasm { module: package.module.clone() }),
+                None => failed.push(package.module.clone()),
+            }
+        }
+        if failed.is_empty() {
+            return;
+        }
+        errors.push(if outcome.output.contains(&format!("`{TARGET}` target may not be installed")) {
             BuildError::MissingTarget { target: TARGET }
         } else {
-            BuildError::Toolchain { module, command: self.shown.clone(), output: outcome.output.clone() }
-        }
+            BuildError::Toolchain { modules: failed, command: self.shown, output: outcome.output }
+        });
     }
 }
 
@@ -216,26 +220,34 @@ fn missing_profiles(workspace: &Path) -> Vec<String> {
 struct Message {
     reason: String,
     manifest_path: Option<PathBuf>,
+    target: Option<Target>,
     #[serde(default)]
     filenames: Vec<PathBuf>,
 }
 
-/// The core modules that Cargo's messages name, by their package's manifest.
-fn files(stdout: impl Read) -> HashMap<PathBuf, PathBuf> {
-    let mut files = HashMap::new();
+#[derive(Deserialize)]
+struct Target {
+    kind: Vec<String>,
+}
+
+/// The packages that Cargo's messages say were compiled, by their manifest, with the `.wasm` file where there is one.
+fn compiled(stdout: impl Read) -> HashMap<PathBuf, Option<PathBuf>> {
+    let mut compiled = HashMap::new();
     for line in BufReader::new(stdout).lines() {
         let Ok(line) = line else { break };
         // Lines of build scripts and macros may stand among the messages.
         let Ok(message) = serde_json::from_str::<Message>(&line) else { continue };
-        let is_wasm = |file: &&PathBuf| file.extension().is_some_and(|extension| extension == "wasm");
+        // A package's build script is another artifact of the same manifest.
+        let is_script = message.target.is_some_and(|target| target.kind.iter().any(|kind| kind == "custom-build"));
         if message.reason == "compiler-artifact"
+            && !is_script
             && let Some(manifest) = message.manifest_path.and_then(|manifest| manifest.canonicalize().ok())
-            && let Some(file) = message.filenames.iter().find(is_wasm)
         {
-            files.insert(manifest, file.clone());
+            let is_wasm = |file: &PathBuf| file.extension().is_some_and(|extension| extension == "wasm");
+            compiled.insert(manifest, message.filenames.into_iter().find(is_wasm));
         }
     }
-    files
+    compiled
 }
 
 /// Passes lines on as they come, and returns the end of them all.
@@ -255,4 +267,39 @@ fn said(stderr: impl Read, listener: &(dyn Fn(Event<'_>) + Sync)) -> String {
     output.drain(..output.floor_char_boundary(output.len().saturating_sub(MAX_OUTPUT)));
     output.truncate(output.trim_end().len());
     output
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_target_is_told_from_a_mistake() {
+        let module: ModuleName = "alpha".parse().expect("a module name");
+        let package = Package { index: 0, module: &module, name: "alpha".to_owned(), manifest: "/x/Cargo.toml".into() };
+        let judge = |output: &str| {
+            let run = Run { command: cargo(), shown: "cargo build".to_owned() };
+            let mut errors = Vec::new();
+            let outcome = Outcome { compiled: HashMap::new(), output: output.to_owned() };
+            run.judge(std::slice::from_ref(&package), outcome, &mut [None], &mut errors);
+            errors.pop().expect("a module that has no file is an error")
+        };
+        let error = judge(
+            "error[E0463]: can't find crate for `std`\n  = note: the `wasm32-unknown-unknown` target may not be installed",
+        );
+        assert_eq!(error.help().as_deref(), Some("run `rustup target add wasm32-unknown-unknown`"));
+        assert!(matches!(judge("error: expected `;`"), BuildError::Toolchain { .. }));
+    }
+
+    #[test]
+    fn of_much_output_the_end_is_kept() {
+        let long = format!("{}\nlast: é\n", "première ligne\n".repeat(50_000));
+        let heard = std::sync::atomic::AtomicUsize::new(0);
+        let kept = said(long.as_bytes(), &|_: Event<'_>| {
+            heard.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        });
+        assert!(kept.len() <= MAX_OUTPUT && kept.len() > MAX_OUTPUT / 2, "{}", kept.len());
+        assert!(kept.ends_with("last: é"));
+        assert_eq!(heard.into_inner(), 50_002);
+    }
 }

@@ -85,10 +85,10 @@ pub enum BuildError {
         target: &'static str,
     },
     /// A toolchain failed.
-    #[error("module `{module}` does not compile; `{command}` says:\n{output}")]
+    #[error("{} not compile; `{command}` says:\n{output}", subject(modules))]
     Toolchain {
-        /// The module.
-        module: ModuleName,
+        /// The modules that did not compile.
+        modules: Vec<ModuleName>,
         /// What was run.
         command: String,
         /// The end of what it said.
@@ -161,11 +161,18 @@ impl BuildError {
             }
             Self::Section { .. } | Self::Migration { .. } => "mend its `migrations` folder".to_owned(),
             Self::TooLarge { .. } => "build it without `--debug`, or split it".to_owned(),
-            Self::Unreadable { .. }
-            | Self::Unwritable { .. }
-            | Self::Manifest { .. }
-            | Self::Toolchain { .. } => return None,
+            Self::Unreadable { .. } | Self::Unwritable { .. } | Self::Manifest { .. } | Self::Toolchain { .. } => {
+                return None;
+            }
         })
+    }
+}
+
+fn subject(modules: &[ModuleName]) -> String {
+    let names: Vec<_> = modules.iter().map(|module| format!("`{module}`")).collect();
+    match names.as_slice() {
+        [name] => format!("module {name} does"),
+        _ => format!("modules {} do", names.join(", ")),
     }
 }
 

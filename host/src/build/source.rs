@@ -67,8 +67,7 @@ impl Source {
         let folder = folder.canonicalize().map_err(|error| BuildError::unreadable(folder, error))?;
         let text = folder.file_name().unwrap_or_default().to_string_lossy();
         let name = text.parse().map_err(|source| BuildError::Name { folder: folder.clone(), source })?;
-        let language =
-            Language::of(&folder).ok_or_else(|| BuildError::UnknownLanguage { folder: folder.clone() })?;
+        let language = Language::of(&folder).ok_or_else(|| BuildError::UnknownLanguage { folder: folder.clone() })?;
         let migrations = migrations(&folder.join("migrations"))?;
         Ok(Self { name, folder, language, migrations })
     }

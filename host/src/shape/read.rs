@@ -65,7 +65,9 @@ impl ShapeError {
                 "make a component of it: `watertight build`, or `wasm-tools component new` for other toolchains"
             }
             Self::Truncated { .. } => "copy or build the file again",
-            Self::Invalid { .. } => "build it again with tools of this year; `wasm-tools validate --features all` says more",
+            Self::Invalid { .. } => {
+                "build it again with tools of this year; `wasm-tools validate --features all` says more"
+            }
             Self::TooDeep | Self::Unsupported { .. } => "simplify the type in the WIT interface",
         }
     }

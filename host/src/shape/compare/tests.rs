@@ -17,9 +17,12 @@ const BASE: &str = "
     size: func() -> u64;
 ";
 
+fn with(body: &str, direction: &str) -> Vec<u8> {
+    component(&format!("package a:b@1.0.0;\ninterface c {{\n{body}\n}}\nworld w {{ {direction} c; }}"), "w")
+}
+
 fn interface(body: &str) -> Interface {
-    let wit = format!("package a:b@1.0.0;\ninterface c {{\n{body}\n}}\nworld w {{ export c; }}");
-    shape::read(&component(&wit, "w")).unwrap().exports.into_values().next().unwrap()
+    shape::read(&with(body, "export")).unwrap().exports.into_values().next().unwrap()
 }
 
 /// Each difference on a line: function, path, what is wanted and what is offered.
@@ -65,16 +68,8 @@ const EDITS: &[(&str, &str, &[&str])] = &[
     ("key: option<string>", "key: option<u8>", &["place key?: string / u8"]),
     // Records.
     ("quantity: u32", "quantity: u64", &["place draft.lines[].quantity: u32 / u64"]),
-    (
-        "quantity: u32, ",
-        "",
-        &["place draft.lines[].quantity: field `quantity: u32` / no such field"],
-    ),
-    (
-        "sku: string, ",
-        "sku: string, size: u8, ",
-        &["place draft.lines[].size: no such field / field `size: u8`"],
-    ),
+    ("quantity: u32, ", "", &["place draft.lines[].quantity: field `quantity: u32` / no such field"]),
+    ("sku: string, ", "sku: string, size: u8, ", &["place draft.lines[].size: no such field / field `size: u8`"]),
     (
         "currency: string, minor: s64",
         "minor: s64, currency: string",
@@ -93,22 +88,14 @@ const EDITS: &[(&str, &str, &[&str])] = &[
     ("card(string), ", "card(u64), ", &["place draft.method.card: string / u64"]),
     ("card(string), ", "card, ", &["place draft.method.card: string / a case without a value"]),
     (", invoice", ", invoice(string)", &["place draft.method.invoice: a case without a value / string"]),
-    (
-        ", invoice",
-        ", invoice, cash",
-        &["place draft.method.cash: no such case / case `cash`"],
-    ),
+    (", invoice", ", invoice, cash", &["place draft.method.cash: no such case / case `cash`"]),
     (
         "missing(string), refused",
         "refused, missing(string)",
         &["place result.err: cases in the order missing, refused / cases in the order refused, missing"],
     ),
     ("open, paid", "open", &["place result.ok.paid: case `paid` / no such case"]),
-    (
-        "open, paid",
-        "paid, open",
-        &["place result.ok: cases in the order open, paid / cases in the order paid, open"],
-    ),
+    ("open, paid", "paid, open", &["place result.ok: cases in the order open, paid / cases in the order paid, open"]),
     ("read, write", "read, write, grant", &["may rights.grant: no such flag / flag `grant`"]),
     ("result<status, error>", "result<status>", &["place result.err: variant error / no value"]),
     ("result<status, error>", "result<_, error>", &["place result.ok: enum status / no value"]),
@@ -123,6 +110,36 @@ fn every_edit_is_found_and_named() {
         assert!(BASE.contains(from), "{from}");
         let found = lines(&wanted, &interface(&BASE.replacen(from, to, 1)));
         assert_eq!(found, *expected, "{from} -> {to}");
+    }
+}
+
+/// Whether wac links the two, and the validator takes the result: what we must agree with.
+fn links(importer: &[u8], exporter: &[u8]) -> Result<(), String> {
+    use wac_graph::types::Package;
+    let mut graph = wac_graph::CompositionGraph::new();
+    let mut instantiate = |name: &str, bytes: &[u8]| {
+        let package = Package::from_bytes(name, None, bytes.to_vec(), graph.types_mut()).unwrap();
+        let package = graph.register_package(package).unwrap();
+        graph.instantiate(package)
+    };
+    let (importer, exporter) = (instantiate("t:importer", importer), instantiate("t:exporter", exporter));
+    let export = graph.alias_instance_export(exporter, "a:b/c@1.0.0").unwrap();
+    graph.set_instantiation_argument(importer, "a:b/c@1.0.0", export).map_err(|error| format!("{error:?}"))?;
+    graph.encode(wac_graph::EncodeOptions::default()).map(drop).map_err(|error| format!("{error:?}"))
+}
+
+#[test]
+fn wac_and_the_validator_agree() {
+    let importer = with(BASE, "import");
+    let wanted = shape::read(&importer).unwrap().imports.into_values().next().unwrap();
+    // A type under another name: functions are as before, and the interface lacks the name.
+    let renamed = ("", BASE.replace("money", "coins"));
+    let edits = EDITS.iter().map(|(from, to, _)| (*from, BASE.replacen(from, to, 1)));
+    for (from, body) in edits.chain([renamed]) {
+        let exporter = with(&body, "export");
+        let ours = differences(&wanted, &interface(&body));
+        let theirs = links(&importer, &exporter);
+        assert_eq!(ours.is_empty(), theirs.is_ok(), "{from}: {ours:?} / {theirs:?}");
     }
 }
 
@@ -179,7 +196,8 @@ fn the_number_of_differences_and_their_length_are_bounded() {
     assert_eq!(differences(&wanted, &Interface::default()).len(), MAX_DIFFERENCES);
 
     let cases = |order: &mut dyn Iterator<Item = u32>| {
-        let names: Vec<_> = order.map(|index| format!("a-rather-long-name-{}", "x".repeat(index as usize + 1))).collect();
+        let names: Vec<_> =
+            order.map(|index| format!("a-rather-long-name-{}", "x".repeat(index as usize + 1))).collect();
         interface(&format!("enum e {{ {} }} f: func(e: e);", names.join(", ")))
     };
     let found = differences(&cases(&mut (0..60)), &cases(&mut (0..60).rev()));

@@ -90,10 +90,7 @@ fn types_are_resolved_and_keep_their_own_names() {
     let place = &api.functions["place"];
     let text: Vec<_> = place.parameters.iter().map(|field| format!("{}: {}", field.name, field.ty)).collect();
     assert_eq!(text, ["lines: list<record line>", "basket: own<a:api/api@1.0.0.basket>"]);
-    assert_eq!(
-        place.result.as_ref().unwrap().to_string(),
-        "result<tuple<record line, enum status>, variant error>"
-    );
+    assert_eq!(place.result.as_ref().unwrap().to_string(), "result<tuple<record line, enum status>, variant error>");
     let Type::List(line) = &place.parameters[0].ty else { panic!("a list") };
     let Type::Record(line) = &**line else { panic!("a record") };
     let fields: Vec<_> = line.body.iter().map(|field| format!("{}: {}", field.name, field.ty)).collect();
@@ -175,7 +172,8 @@ fn bytes_that_are_no_component_are_refused_with_the_reason() {
     let mut of_zeros = whole[..8].to_vec();
     of_zeros.resize(1 << 20, 0);
     let nested = format!("{}{}", "(component ".repeat(1100), ")".repeat(1100));
-    let cases: Vec<(&str, Vec<u8>, fn(&ShapeError) -> bool)> = vec![
+    type Fits = fn(&ShapeError) -> bool;
+    let cases: Vec<(&str, Vec<u8>, Fits)> = vec![
         ("nothing", vec![], |error| matches!(error, ShapeError::NotWasm)),
         ("garbage", b"PK\x03\x04garbage".to_vec(), |error| matches!(error, ShapeError::NotWasm)),
         ("text", b"(component)".to_vec(), |error| matches!(error, ShapeError::NotWasm)),
@@ -236,7 +234,8 @@ fn a_type_bomb_is_refused_quickly() {
             wat += &format!("(type $t{level} (tuple $t{0} $t{0}))\n", level - 1);
         }
         wat += &format!(r#"(import "a:b/c" (instance (export "f" (func (param "x" $t{}))))))"#, levels - 1);
-        wat = wat.replace("(instance (export", &format!("(instance (alias outer 1 $t{} (type $u)) (export", levels - 1));
+        wat =
+            wat.replace("(instance (export", &format!("(instance (alias outer 1 $t{} (type $u)) (export", levels - 1));
         wat = wat.replace(&format!("(param \"x\" $t{})", levels - 1), "(param \"x\" $u)");
         wat::parse_str(wat).unwrap()
     };
@@ -251,7 +250,9 @@ fn a_type_bomb_is_refused_quickly() {
 /// A component whose code is large, as interpreters' are: the bodies are passed over.
 #[test]
 fn large_code_is_read_quickly() {
-    use wasm_encoder::{CodeSection, ComponentSection as _, Function, FunctionSection, Module, ModuleSection, TypeSection};
+    use wasm_encoder::{
+        CodeSection, ComponentSection as _, Function, FunctionSection, Module, ModuleSection, TypeSection,
+    };
     let mut types = TypeSection::new();
     types.ty().function([], []);
     let (mut functions, mut code) = (FunctionSection::new(), CodeSection::new());
@@ -369,8 +370,19 @@ fn named<T>(body: T) -> Arc<Named<T>> {
 fn any_type() -> impl Strategy<Value = Type> {
     let leaf = prop_oneof![
         prop::sample::select(vec![
-            Type::Bool, Type::U8, Type::S8, Type::U16, Type::S16, Type::U32, Type::S32, Type::U64, Type::S64, Type::F32,
-            Type::F64, Type::Char, Type::String,
+            Type::Bool,
+            Type::U8,
+            Type::S8,
+            Type::U16,
+            Type::S16,
+            Type::U32,
+            Type::S32,
+            Type::U64,
+            Type::S64,
+            Type::F32,
+            Type::F64,
+            Type::Char,
+            Type::String,
         ]),
         any_names().prop_map(|names| Type::Enum(named(names))),
         any_names().prop_map(|names| Type::Flags(named(names))),
