@@ -52,7 +52,7 @@ pub enum Event<'a> {
 }
 
 /// A component that was built.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Built {
     /// The module: its folder's name.
     pub name: ModuleName,

@@ -6,17 +6,29 @@
 //! The modules below stand in the order of the data's way; each uses only those before it (`tests/tidy.rs` checks it).
 
 pub mod ids;
-
 pub mod migration;
-
 pub mod problem;
-
 pub mod shape;
-
 pub mod config;
-
 pub mod artifact;
-
+pub mod failpoint;
+pub mod database;
 pub mod json;
-
+pub mod graph;
+pub mod routes;
+pub mod engine;
+pub mod store;
+pub mod capability;
+pub mod link;
+pub mod runtime;
+pub mod state;
+pub mod application;
+pub mod invoke;
+pub mod http;
+pub mod admin;
 pub mod build;
+pub mod cli;
+
+#[cfg(test)]
+#[path = "../tests/support/components.rs"]
+pub(crate) mod test_components;

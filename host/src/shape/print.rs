@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Resource, Type};
+use super::{Function, Resource, Type};
 
 impl fmt::Display for Type {
     /// One line. A named type is its kind and its name, without what it is made of.
@@ -51,6 +51,19 @@ impl fmt::Display for Type {
             Self::Future(None) => f.write_str("future"),
             Self::Future(Some(value)) => write!(f, "future<{value}>"),
         }
+    }
+}
+
+impl fmt::Display for Function {
+    /// `func(name: string) -> result<record greeting, string>`, in one line.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.is_async { "async func(" } else { "func(" })?;
+        for (index, parameter) in self.parameters.iter().enumerate() {
+            let separator = if index == 0 { "" } else { ", " };
+            write!(f, "{separator}{}: {}", parameter.name, parameter.ty)?;
+        }
+        f.write_str(")")?;
+        self.result.iter().try_for_each(|result| write!(f, " -> {result}"))
     }
 }
 

@@ -1,0 +1,169 @@
+//! The admin edge: what operators and the command line ask a running host.
+//!
+//! `/healthz` and `/readyz` are open, all else wants the token. It listens on a socket of its own and is never reached through the data
+//! listener.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::body::{Body, Bytes};
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use serde_json::value::RawValue;
+use subtle::ConstantTimeEq;
+
+use crate::graph::render::{GraphView, ModuleView};
+use crate::ids::FunctionPath;
+use crate::invoke::{InvokeError, invoke};
+use crate::runtime::{InstanceStats, Runtime};
+
+/// The largest body of a request to the admin listener, in bytes: arguments of a call.
+const MAX_BODY: usize = 16 << 20;
+
+/// What the admin listener knows of the host.
+pub struct Admin {
+    runtime: Arc<Runtime>,
+    token: String,
+    ready: AtomicBool,
+}
+
+/// The body of `POST /call`.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CallRequest {
+    /// `MODULE/INTERFACE.FUNCTION`.
+    pub function: String,
+    /// One value for each parameter.
+    pub arguments: Vec<Box<RawValue>>,
+}
+
+/// The answer to `POST /call`.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct CallResponse {
+    /// The result.
+    pub result: Box<RawValue>,
+}
+
+/// An entry of `GET /modules`.
+#[derive(Debug, Serialize)]
+struct ModuleEntry<'a> {
+    #[serde(flatten)]
+    module: ModuleView<'a>,
+    instances: InstanceStats,
+}
+
+impl Admin {
+    /// Answers for `runtime` to whoever knows `token`. Not ready yet.
+    pub fn new(runtime: Arc<Runtime>, token: String) -> Arc<Self> {
+        Arc::new(Self { runtime, token, ready: AtomicBool::new(false) })
+    }
+
+    /// Says whether requests should be sent here.
+    pub fn set_ready(&self, ready: bool) {
+        self.ready.store(ready, Ordering::Release);
+    }
+
+    /// The routes.
+    pub fn router(self: Arc<Self>) -> Router {
+        let closed = Router::new()
+            .route("/modules", get(modules))
+            .route("/graph", get(graph))
+            .route("/call", post(call))
+            .layer(DefaultBodyLimit::max(MAX_BODY))
+            .route_layer(middleware::from_fn_with_state(self.clone(), authorize));
+        Router::new()
+            .route("/healthz", get(|| async { "ok\n" }))
+            .route("/readyz", get(ready))
+            .merge(closed)
+            .fallback(|| async { problem(StatusCode::NOT_FOUND, "no-such-path", "nothing is at this path") })
+            .method_not_allowed_fallback(|| async {
+                problem(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "the path takes other methods")
+            })
+            .with_state(self)
+    }
+}
+
+/// Lets only those through who send the token. Compared in constant time: how much of a guess was right is not told.
+async fn authorize(State(admin): State<Arc<Admin>>, request: Request, next: Next) -> Response {
+    let given =
+        request.headers().get(header::AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
+    if given.is_some_and(|given| given.ct_eq(admin.token.as_bytes()).into()) {
+        return next.run(request).await;
+    }
+    let detail = "send the admin token as `Authorization: Bearer …`; it is in the state folder, in `admin.token`";
+    let mut response = problem(StatusCode::UNAUTHORIZED, "unauthorized", detail);
+    response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    response
+}
+
+async fn ready(State(admin): State<Arc<Admin>>) -> Response {
+    if admin.ready.load(Ordering::Acquire) {
+        return "ready\n".into_response();
+    }
+    problem(StatusCode::SERVICE_UNAVAILABLE, "not-ready", "the host is starting or stopping")
+}
+
+async fn modules(State(admin): State<Arc<Admin>>) -> Response {
+    let generation = admin.runtime.current();
+    let view = GraphView::new(&generation.graph);
+    let entry = |module: ModuleView<'_>| {
+        let compartment = generation.compartments().iter().find(|c| c.name() == module.compartment);
+        let instances = compartment.map(|compartment| compartment.stats()).unwrap_or_default();
+        json!(ModuleEntry { module, instances })
+    };
+    let modules: Vec<_> = view.modules.into_iter().map(entry).collect();
+    Json(json!({ "generation": generation.number, "modules": modules })).into_response()
+}
+
+async fn graph(State(admin): State<Arc<Admin>>) -> Response {
+    Json(GraphView::new(&admin.runtime.current().graph)).into_response()
+}
+
+async fn call(State(admin): State<Arc<Admin>>, body: Bytes) -> Response {
+    let request: CallRequest = match serde_json::from_slice(&body) {
+        Ok(request) => request,
+        Err(error) => return problem(StatusCode::BAD_REQUEST, "invalid-request", &error.to_string()),
+    };
+    let path: FunctionPath = match request.function.parse() {
+        Ok(path) => path,
+        Err(error) => return problem(StatusCode::BAD_REQUEST, "invalid-request", &format!("{error}")),
+    };
+    let arguments: Vec<&str> = request.arguments.iter().map(|argument| argument.get()).collect();
+    let id: Arc<str> = ulid::Ulid::generate().to_string().into();
+    match invoke(&admin.runtime.current(), &path, &arguments, id).await {
+        Ok(result) => Json(CallResponse { result }).into_response(),
+        Err(error) => refused(&error),
+    }
+}
+
+fn refused(error: &InvokeError) -> Response {
+    let (status, name) = match error {
+        InvokeError::NotFound(_) => (StatusCode::NOT_FOUND, "no-such-function"),
+        InvokeError::Unsupported(_) => (StatusCode::UNPROCESSABLE_ENTITY, "unsupported-type"),
+        InvokeError::Invalid(_) => (StatusCode::BAD_REQUEST, "invalid-request"),
+        InvokeError::Failed(_) => (StatusCode::INTERNAL_SERVER_ERROR, "module-failed"),
+        InvokeError::Overloaded(_) => (StatusCode::SERVICE_UNAVAILABLE, "overloaded"),
+        InvokeError::Deadline(_) => (StatusCode::GATEWAY_TIMEOUT, "deadline"),
+    };
+    problem(status, name, &error.to_string())
+}
+
+/// Problem details, as the data edge writes them.
+fn problem(status: StatusCode, name: &str, detail: &str) -> Response {
+    let details = json!({
+        "type": format!("/problems/{name}"),
+        "title": name.replace('-', " "),
+        "status": status.as_u16(),
+        "detail": detail,
+    });
+    let mut response = Response::new(Body::from(details.to_string()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    response
+}

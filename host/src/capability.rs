@@ -1,0 +1,50 @@
+//! What the host offers to modules in their own name: their database and their log.
+//!
+//! Modules of a compartment share one store. Who is calling is told by the import's own name, which composition made distinct for
+//! each module (`link`); the generated traits pass it on as the first argument, so no guest can speak for another.
+
+mod logging;
+mod sql;
+
+use wasmtime::component::{Component, HasSelf, Linker};
+
+use crate::store::{InstanceState, ModuleIndex};
+
+mod bindings {
+    //! Generated from the same WIT text that guests are built against.
+    #![allow(missing_docs, unreachable_pub, clippy::needless_pass_by_value)]
+
+    wasmtime::component::bindgen!({
+        path: ["../wit/sql", "../wit/logging"],
+        inline: "
+            package watertight:host;
+            world capabilities {
+                import watertight:sql/sql@1.0.0;
+                import wasi:logging/logging@0.1.0-draft;
+            }
+        ",
+        world: "watertight:host/capabilities",
+        imports: {
+            default: async | trappable,
+            "wasi:logging/logging": trappable,
+        },
+        named_imports: {
+            "watertight:sql/sql@1.0.0": crate::store::ModuleIndex,
+            "wasi:logging/logging@0.1.0-draft": crate::store::ModuleIndex,
+        },
+    });
+}
+
+/// Defines everything that the host offers in `linker`. `module` says whose an import is, by the import's name.
+pub fn add_to_linker(
+    linker: &mut Linker<InstanceState>,
+    component: &Component,
+    module: impl Fn(&str) -> Option<ModuleIndex>,
+) -> wasmtime::Result<()> {
+    let owner = |import: &str| {
+        module(import).ok_or_else(|| wasmtime::Error::msg(format!("import `{import}` belongs to no module")))
+    };
+    wasmtime_wasi::p2::add_to_linker_async(linker)?;
+    bindings::named_imports::watertight::sql::sql::add_to_linker::<_, HasSelf<_>>(linker, component, owner, |s| s)?;
+    bindings::named_imports::wasi::logging::logging::add_to_linker::<_, HasSelf<_>>(linker, component, owner, |s| s)
+}

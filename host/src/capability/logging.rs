@@ -1,0 +1,46 @@
+//! `wasi:logging`: a module's lines among the host's, with the module's name and the request's id.
+
+use tracing::{Level, enabled, event};
+
+use super::bindings::named_imports::wasi::logging::logging::Host;
+use super::bindings::wasi::logging::logging::Level as GuestLevel;
+use crate::store::{InstanceState, ModuleIndex};
+
+/// The longest line that is written whole, in bytes; of a longer one, the beginning.
+const MAX_LINE: usize = 16 << 10;
+/// The longest context that is written whole, in bytes.
+const MAX_CONTEXT: usize = 256;
+
+impl Host for InstanceState {
+    fn log(
+        &mut self,
+        module: ModuleIndex,
+        level: GuestLevel,
+        context: String,
+        message: String,
+    ) -> wasmtime::Result<()> {
+        let request = &*self.call().request;
+        let name = self.module(module).name.as_str();
+        let (context, message) = (cut(&context, MAX_CONTEXT), cut(&message, MAX_LINE));
+        macro_rules! line {
+            ($level:expr) => {
+                if enabled!(target: "module", $level) {
+                    event!(target: "module", $level, module = name, request, context, "{message}");
+                }
+            };
+        }
+        match level {
+            GuestLevel::Trace => line!(Level::TRACE),
+            GuestLevel::Debug => line!(Level::DEBUG),
+            GuestLevel::Info => line!(Level::INFO),
+            GuestLevel::Warn => line!(Level::WARN),
+            GuestLevel::Error | GuestLevel::Critical => line!(Level::ERROR),
+        }
+        Ok(())
+    }
+}
+
+/// The beginning of `text`, at most `limit` bytes of it.
+fn cut(text: &str, limit: usize) -> &str {
+    &text[..text.floor_char_boundary(limit)]
+}

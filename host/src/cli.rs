@@ -1,0 +1,189 @@
+//! The command line: what can be asked, and by which words.
+//!
+//! It is turned into checked values here; nothing past it knows of flags.
+
+mod build;
+mod call;
+mod check;
+mod inspect;
+mod output;
+mod serve;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::engine::compile::{CHILD_COMMAND, run_as_child};
+use crate::ids::FunctionPath;
+
+/// Runs modular monoliths: WebAssembly modules behind WIT interfaces, in one process.
+#[derive(Debug, Parser)]
+#[command(name = "watertight", version, max_term_width = 100, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Load an application and serve it until SIGTERM or Ctrl-C.
+    Run(RunArguments),
+    /// Say everything that is wrong with an application, without running it.
+    Check(CheckArguments),
+    /// Draw who calls whom.
+    Graph(GraphArguments),
+    /// Call a function of a module with JSON: in the running host, or in this process where none runs.
+    Call(CallArguments),
+    /// Tell what a component imports, exports and carries.
+    Inspect(InspectArguments),
+    /// Compile modules and make their components.
+    Build(BuildArguments),
+    /// Compile a component from standard input: for the host's own use.
+    #[command(name = CHILD_COMMAND, hide = true)]
+    Compile { profile: String, output: PathBuf },
+}
+
+/// The application that a command is about.
+#[derive(Debug, Args)]
+struct Application {
+    /// The manifest, or a folder that holds `app.toml` or `modules/app.toml`.
+    #[arg(value_name = "APP", default_value = ".")]
+    app: PathBuf,
+}
+
+/// The same, where the command's own words come first.
+#[derive(Debug, Args)]
+struct NamedApplication {
+    /// The manifest, or a folder that holds `app.toml` or `modules/app.toml`.
+    #[arg(long, value_name = "APP", default_value = ".")]
+    app: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct RunArguments {
+    #[command(flatten)]
+    application: Application,
+    /// Where requests come in, instead of what the manifest says. Port 0 takes any that is free.
+    #[arg(long, value_name = "ADDRESS", env = "WATERTIGHT_LISTEN")]
+    listen: Option<SocketAddr>,
+    /// Where the operator comes in.
+    #[arg(long, value_name = "ADDRESS", env = "WATERTIGHT_ADMIN")]
+    admin: Option<SocketAddr>,
+    /// The folder of everything that lasts.
+    #[arg(long, value_name = "FOLDER", env = "WATERTIGHT_STATE")]
+    state: Option<PathBuf>,
+    /// What the admin listener wants to hear; without it, a token is generated into the state folder.
+    #[arg(long, env = "WATERTIGHT_ADMIN_TOKEN", hide = true, hide_env_values = true)]
+    admin_token: Option<String>,
+}
+
+#[derive(Debug, Args)]
+struct CheckArguments {
+    #[command(flatten)]
+    application: Application,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct GraphArguments {
+    #[command(flatten)]
+    application: Application,
+    /// How to draw it.
+    #[arg(long, value_enum, default_value_t = GraphFormat::Text)]
+    format: GraphFormat,
+    /// The same as `--format json`.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum GraphFormat {
+    Text,
+    Mermaid,
+    Dot,
+    Json,
+}
+
+#[derive(Debug, Args)]
+struct CallArguments {
+    /// The function: `MODULE/INTERFACE.FUNCTION`.
+    function: FunctionPath,
+    /// One JSON text for each parameter.
+    #[arg(value_name = "JSON")]
+    arguments: Vec<String>,
+    #[command(flatten)]
+    application: NamedApplication,
+    /// Ask the host whose admin listener is here, wherever its state is.
+    #[arg(long, value_name = "ADDRESS", env = "WATERTIGHT_ADMIN")]
+    admin: Option<SocketAddr>,
+    /// The folder of everything that lasts.
+    #[arg(long, value_name = "FOLDER", env = "WATERTIGHT_STATE")]
+    state: Option<PathBuf>,
+    /// What the admin listener wants to hear.
+    #[arg(long, env = "WATERTIGHT_ADMIN_TOKEN", hide = true, hide_env_values = true)]
+    admin_token: Option<String>,
+    /// Print the result on one line.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct InspectArguments {
+    /// A module of the application, or a component file.
+    #[arg(value_name = "MODULE|FILE")]
+    target: String,
+    #[command(flatten)]
+    application: NamedApplication,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct BuildArguments {
+    /// The modules; all of the application that are folders, where none is named.
+    #[arg(value_name = "MODULE")]
+    modules: Vec<String>,
+    #[command(flatten)]
+    application: NamedApplication,
+    /// Where components go, instead of `target/components` of the workspace.
+    #[arg(long, value_name = "FOLDER")]
+    out: Option<PathBuf>,
+    /// Keep the names and lines of the source in the code.
+    #[arg(long)]
+    debug: bool,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Cli {
+    /// Reads the process's arguments; where they aren't understood, says so and ends the process with 2.
+    pub fn read() -> Self {
+        Self::parse()
+    }
+}
+
+/// Does what was asked.
+pub fn run(cli: Cli) -> ExitCode {
+    let done = match cli.command {
+        Command::Run(arguments) => serve::run(arguments),
+        Command::Check(arguments) => check::check(&arguments),
+        Command::Graph(arguments) => check::graph(&arguments),
+        Command::Call(arguments) => call::call(&arguments),
+        Command::Inspect(arguments) => inspect::inspect(&arguments),
+        Command::Build(arguments) => build::build(&arguments),
+        Command::Compile { profile, output } => run_as_child(&profile, &output).map_err(anyhow::Error::msg),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            output::report(&error);
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! `build`: modules from source to components, with progress.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::{BuildArguments, output};
+use crate::build::{Event, Options, build as build_modules};
+use crate::config::{self, AppConfig, ComponentSource, Overrides};
+
+pub(super) fn build(arguments: &BuildArguments) -> anyhow::Result<()> {
+    let config = config::load(&arguments.application.app, &Overrides::default())?;
+    let folders = folders(&config, &arguments.modules)?;
+    let options = Options { workspace: config.workspace, out: arguments.out.clone(), debug: arguments.debug };
+    let bar = ProgressBar::new_spinner();
+    bar.set_style(ProgressStyle::with_template("{spinner} {msg} ({elapsed})").context("the spinner's template")?);
+    bar.enable_steady_tick(Duration::from_millis(100));
+    let listener = |event: Event<'_>| match event {
+        Event::Compiling { command, .. } => {
+            bar.set_message(command.to_owned());
+            bar.suspend(|| output::say(&format!("  running {command}")));
+        }
+        Event::Output(line) => bar.suspend(|| output::say(line)),
+        Event::Warning(text) => bar.suspend(|| output::say(&format!("  warning {text}"))),
+        Event::Built(built) => {
+            let change = if built.changed { "" } else { " (unchanged)" };
+            let size = bytesize::ByteSize(built.size);
+            let line = format!("{} build {}, {size}: {}{change}", built.name, built.build, built.path.display());
+            bar.suspend(|| output::done(&line));
+        }
+    };
+    let built = build_modules(&folders, &options, &listener);
+    bar.finish_and_clear();
+    let built = built?;
+    if arguments.json {
+        output::print_json(&built)?;
+    }
+    Ok(())
+}
+
+/// The folders of the named modules, or of all that have one.
+fn folders(config: &AppConfig, names: &[String]) -> anyhow::Result<Vec<PathBuf>> {
+    let folder = |source: &ComponentSource| match source {
+        ComponentSource::Folder { folder, .. } => Some(folder.clone()),
+        ComponentSource::File(_) => None,
+    };
+    if names.is_empty() {
+        return Ok(config.modules.values().filter_map(|module| folder(&module.component.value)).collect());
+    }
+    let find = |name: &String| {
+        let module = config.modules.iter().find(|(known, _)| known.as_str() == name);
+        let (_, module) = module.with_context(|| format!("`{}` has no module `{name}`", config.name))?;
+        folder(&module.component.value)
+            .with_context(|| format!("module `{name}` is a component file: there is no folder to build it from"))
+    };
+    names.iter().map(find).collect()
+}

@@ -1,0 +1,78 @@
+//! Words for people on standard error, coloured where a terminal reads; what was asked for on standard output.
+
+use std::io::Write;
+
+use anstyle::{AnsiColor, Style};
+use serde::Serialize;
+
+use crate::problem::{Problem, Problems};
+
+const RED: Style = AnsiColor::Red.on_default().bold();
+const GREEN: Style = AnsiColor::Green.on_default().bold();
+const FAINT: Style = Style::new().dimmed();
+const BOLD: Style = Style::new().bold();
+
+/// What was refused was printed already; only the exit code is left to say.
+#[derive(Debug, thiserror::Error)]
+#[error("refused")]
+pub(super) struct Printed;
+
+/// Writes `text` to standard output. A reader that went away wants no more.
+pub(super) fn print(text: &str) {
+    let _ = anstream::stdout().write_all(text.as_bytes());
+}
+
+/// Writes JSON to standard output.
+pub(super) fn print_json<T: Serialize>(value: &T) -> anyhow::Result<()> {
+    print(&(serde_json::to_string_pretty(value)? + "\n"));
+    Ok(())
+}
+
+/// Writes a line to standard error.
+pub(super) fn say(text: &str) {
+    let _ = writeln!(anstream::stderr(), "{text}");
+}
+
+/// Writes a line of good news to standard error.
+pub(super) fn done(text: &str) {
+    say(&format!("{GREEN}{:>9}{GREEN:#} {text}", "done"));
+}
+
+/// Says why a command failed.
+pub(super) fn report(error: &anyhow::Error) {
+    if error.is::<Printed>() {
+        return;
+    }
+    if let Some(problems) = error.downcast_ref::<Problems>() {
+        return problems_found(problems);
+    }
+    let causes: Vec<String> = error.chain().map(ToString::to_string).collect();
+    say(&format!("{RED}error{RED:#}{BOLD}:{BOLD:#} {}", causes.join(": ")));
+}
+
+/// Lists problems, and counts them.
+pub(super) fn problems_found(problems: &Problems) {
+    for problem in problems.as_slice() {
+        say(&problem_text(problem));
+    }
+    let count = problems.as_slice().len();
+    let noun = if count == 1 { "problem" } else { "problems" };
+    say(&format!("{RED}{count} {noun}{RED:#}; nothing was started or changed"));
+}
+
+/// The problem's own text, with its first line and its labels set off.
+fn problem_text(problem: &Problem) -> String {
+    let text = problem.to_string();
+    let mut lines = text.lines();
+    let first = lines.next().unwrap_or_default();
+    let mut out = match first.split_once("] ") {
+        Some((code, message)) => format!("{RED}error{code}]{RED:#} {BOLD}{message}{BOLD:#}"),
+        None => first.to_owned(),
+    };
+    for line in lines {
+        let (label, rest) = line.split_at(line.len().min(11));
+        out.push_str(&format!("\n{FAINT}{label}{FAINT:#}{rest}"));
+    }
+    out.push('\n');
+    out
+}

@@ -1,0 +1,163 @@
+//! `run`: the whole life of a host: configure, check, take the state, start, serve, wait, drain.
+
+use std::io::IsTerminal;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use axum::body::Body;
+use axum::http::Request;
+use hyper::body::Incoming;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tower::ServiceExt;
+use tracing_subscriber::EnvFilter;
+
+use super::RunArguments;
+use crate::admin::Admin;
+use crate::application::{self, Checked, Host};
+use crate::config::{self, AppConfig, LogConfig, LogFormat, Overrides};
+use crate::http::Edge;
+use crate::http::server::{Bounds, Listener};
+use crate::runtime::Runtime;
+use crate::state::{HostInfo, StateFolder};
+
+/// Connections that the admin listener has open at once.
+const ADMIN_CONNECTIONS: u32 = 64;
+/// How long databases may take to close after everything has drained.
+const CLOSE_TIME: Duration = Duration::from_secs(5);
+
+pub(super) fn run(arguments: RunArguments) -> anyhow::Result<()> {
+    let start = Instant::now();
+    let RunArguments { application, listen, admin, state, admin_token } = arguments;
+    let config = config::load(&application.app, &Overrides { listen, admin, state })?;
+    start_log(&config.log)?;
+    let checked = application::check(config)?;
+    let state = StateFolder::open(&checked.config.state)?;
+    let token = state.token(admin_token).context("the admin token can't be kept")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(serve(checked, state, token, start))
+}
+
+async fn serve(checked: Checked, state: StateFolder, token: String, start: Instant) -> anyhow::Result<()> {
+    let config = checked.config.clone();
+    // Signals are heard from here on: one that comes during the start ends it in order.
+    let mut stop_signal = std::pin::pin!(signalled()?);
+    let (listener, admin_listener) = bind(&config).await?;
+    let host = Host::new().context("the host can't find its own binary")?;
+    let runtime = Arc::new(tokio::task::block_in_place(|| application::start(checked, &state, &host))?);
+
+    let (stop, stopped) = watch::channel(false);
+    let (stop_admin, admin_stopped) = watch::channel(false);
+    let admin = Admin::new(runtime.clone(), token);
+    let edge = Edge::new(runtime.clone(), config.http);
+    let info = HostInfo { process: std::process::id(), listen: listener.address()?, admin: admin_listener.address()? };
+    state.announce(&info).context("the state folder can't be written")?;
+
+    let admin_task = tokio::spawn(serve_admin(admin_listener, admin.clone(), admin_stopped));
+    let ready = async {
+        application::warm_up(&runtime).await?;
+        anyhow::Ok(())
+    };
+    tokio::select! {
+        ready = ready => ready?,
+        () = &mut stop_signal => return Ok(()),
+    }
+    let data_task = tokio::spawn(listener.serve(move |request| edge.clone().handle(request), stopped));
+    admin.set_ready(true);
+    tracing::info!(listen = %info.listen, admin = %info.admin, millis = start.elapsed().as_millis(), "ready");
+
+    stop_signal.await;
+    tracing::info!(drain = ?config.http.drain, "stopping: no new connections, finishing what is in flight");
+    admin.set_ready(false);
+    stop.send_replace(true);
+    tokio::spawn(async {
+        // Whoever asks twice doesn't want to wait.
+        if let Ok(again) = signalled() {
+            again.await;
+            std::process::exit(1);
+        }
+    });
+    let all_ended = data_task.await.context("the data listener failed")?;
+    stop_admin.send_replace(true);
+    let _ = admin_task.await;
+    close(&runtime).await;
+    if all_ended {
+        tracing::info!("stopped");
+    } else {
+        tracing::warn!(drain = ?config.http.drain, "stopped; some requests did not end in time and were cut off");
+    }
+    drop(state);
+    Ok(())
+}
+
+async fn bind(config: &AppConfig) -> anyhow::Result<(Listener, Listener)> {
+    let bounds = Bounds {
+        connections: config.http.connections,
+        header_timeout: config.http.header_timeout,
+        drain: config.http.drain,
+    };
+    let listener = Listener::bind(config.listen, bounds)
+        .await
+        .with_context(|| format!("can't listen on {}; choose another with --listen", config.listen))?;
+    let bounds = Bounds { connections: ADMIN_CONNECTIONS, ..bounds };
+    let admin = Listener::bind(config.admin, bounds)
+        .await
+        .with_context(|| format!("can't listen on {}; choose another with --admin", config.admin))?;
+    Ok((listener, admin))
+}
+
+async fn serve_admin(listener: Listener, admin: Arc<Admin>, stop: watch::Receiver<bool>) {
+    let router = admin.router();
+    let handle = move |request: Request<Incoming>| {
+        let answer = router.clone().oneshot(request.map(Body::new));
+        async move {
+            match answer.await {
+                Ok(response) => response,
+                Err(never) => match never {},
+            }
+        }
+    };
+    listener.serve(handle, stop).await;
+}
+
+async fn close(runtime: &Runtime) {
+    let generation = runtime.current();
+    let modules = generation.compartments().iter().flat_map(|compartment| compartment.modules());
+    let databases: Vec<_> = modules.filter_map(|module| module.database.clone()).collect();
+    let closing = async {
+        for database in databases {
+            database.close().await;
+        }
+    };
+    if tokio::time::timeout(CLOSE_TIME, closing).await.is_err() {
+        tracing::warn!("a database is still busy; what was acknowledged is safe");
+    }
+}
+
+/// Waits for SIGTERM or Ctrl-C. They are heard from the call on, not from the first poll.
+fn signalled() -> anyhow::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM can't be heard")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("Ctrl-C can't be heard")?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+/// Logs to standard error. `WATERTIGHT_LOG` says more than a level: `info,request=debug`.
+fn start_log(log: &LogConfig) -> anyhow::Result<()> {
+    let level = log.level.as_str();
+    let filter = match std::env::var("WATERTIGHT_LOG") {
+        Ok(directives) => EnvFilter::try_new(directives).context("WATERTIGHT_LOG can't be understood")?,
+        Err(_) => EnvFilter::new(level),
+    };
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match log.format {
+        LogFormat::Json => lines.json().flatten_event(true).init(),
+        LogFormat::Human => lines.with_ansi(std::io::stderr().is_terminal()).init(),
+    }
+    Ok(())
+}

@@ -1,0 +1,222 @@
+//! Compiling components, and keeping the code.
+//!
+//! A component's bytes are untrusted, compiled code is native code. So compilation runs in a child process of the same binary with
+//! low priority and bounded memory and time; the result goes to a folder that only this user can reach, named by all that it
+//! depends on, written aside and renamed. The only `unsafe` of the host is here: it maps such a file.
+
+use std::io::{Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use wasmtime::component::Component;
+
+use super::{Engines, Profile, compatibility};
+use crate::ids::Digest;
+
+/// The longest that one compilation may take. A 20 MB interpreter takes about 15 s on two cores.
+const COMPILE_TIME: Duration = Duration::from_secs(300);
+/// The most memory that the compiling child may use: a 20 MB interpreter takes less than 2 GiB.
+const COMPILE_MEMORY: u64 = 4 << 30;
+/// The largest composed component that is compiled.
+const MAX_COMPONENT: u64 = 512 << 20;
+/// The most of the child's own words that an error repeats.
+const MAX_COMPLAINT: usize = 4096;
+/// How much less important the child is than the host: the largest niceness but one.
+const NICENESS: i32 = 18;
+
+/// Why a component was not compiled.
+#[derive(Debug, thiserror::Error)]
+pub enum CompileError {
+    /// The folder for compiled code can't be used.
+    #[error("the folder for compiled code, {}, can't be used: {reason}", .folder.display())]
+    Folder {
+        /// The folder.
+        folder: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// The child process could not do its work.
+    #[error("the compiling process failed")]
+    Process(#[source] std::io::Error),
+    /// The component is refused.
+    #[error("{0}")]
+    Refused(String),
+    /// It took too long.
+    #[error("compiling took longer than {} s and was stopped", COMPILE_TIME.as_secs())]
+    Timeout,
+    /// The code was compiled and doesn't load.
+    #[error("compiled code doesn't load")]
+    Load(#[source] wasmtime::Error),
+    /// The engine can't be had.
+    #[error(transparent)]
+    Engine(#[from] super::EngineError),
+}
+
+/// Compiles components and keeps their code in a folder.
+#[derive(Clone)]
+pub struct Compiler {
+    engines: Engines,
+    folder: PathBuf,
+    program: PathBuf,
+}
+
+/// A component, ready to be linked.
+pub struct Compiled {
+    /// The code.
+    pub component: Component,
+    /// Whether it was there already.
+    pub cached: bool,
+}
+
+impl Compiler {
+    /// A compiler that keeps code in `folder` (made if missing; it must belong to this user and be closed to all others) and runs
+    /// `program` with the arguments of [`child_arguments`].
+    pub fn new(engines: Engines, folder: &Path, program: PathBuf) -> Result<Self, CompileError> {
+        let refused = |reason: String| CompileError::Folder { folder: folder.to_owned(), reason };
+        let mut builder = std::fs::DirBuilder::new();
+        builder.recursive(true).mode(0o700).create(folder).map_err(|error| refused(error.to_string()))?;
+        let metadata = std::fs::symlink_metadata(folder).map_err(|error| refused(error.to_string()))?;
+        if !metadata.is_dir() {
+            return Err(refused("it is no folder".to_owned()));
+        }
+        if metadata.uid() != rustix::process::geteuid().as_raw() {
+            return Err(refused("it belongs to another user, who could put code there".to_owned()));
+        }
+        if metadata.permissions().mode() & 0o077 != 0 {
+            return Err(refused("other users can reach it; run `chmod 700` on it".to_owned()));
+        }
+        Ok(Self { engines, folder: folder.to_owned(), program })
+    }
+
+    /// The engines that code is compiled for.
+    pub fn engines(&self) -> &Engines {
+        &self.engines
+    }
+
+    /// Where the code of `bytes` is or would be.
+    fn file(&self, bytes: &[u8], profile: Profile) -> Result<PathBuf, CompileError> {
+        let engine = self.engines.get(profile)?;
+        let name = format!("{}-{}-{}.cwasm", Digest::of(bytes).hex(), profile.as_str(), compatibility(&engine));
+        Ok(self.folder.join(name))
+    }
+
+    /// Loads the code of a component, compiling it first where it isn't known. Blocks: minutes for a large component.
+    pub fn compile(&self, bytes: &[u8], profile: Profile) -> Result<Compiled, CompileError> {
+        let file = self.file(bytes, profile)?;
+        let cached = file.exists();
+        if !cached {
+            self.run_child(bytes, profile, &file)?;
+        }
+        let engine = self.engines.get(profile)?;
+        Ok(Compiled { component: load(&engine, &file)?, cached })
+    }
+
+    fn run_child(&self, bytes: &[u8], profile: Profile, file: &Path) -> Result<(), CompileError> {
+        let aside = file.with_extension(format!("{}.tmp", std::process::id()));
+        let result = self.compile_aside(bytes, profile, &aside).and_then(|()| {
+            std::fs::File::open(&aside).and_then(|code| code.sync_all()).map_err(CompileError::Process)?;
+            std::fs::rename(&aside, file).map_err(CompileError::Process)
+        });
+        if result.is_err() {
+            // What is left aside is of no use to anyone; that it can't be removed changes nothing.
+            let _ = std::fs::remove_file(&aside);
+        }
+        result
+    }
+
+    fn compile_aside(&self, bytes: &[u8], profile: Profile, aside: &Path) -> Result<(), CompileError> {
+        let mut child = std::process::Command::new(&self.program)
+            .args(child_arguments(profile, aside))
+            .env_clear()
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(CompileError::Process)?;
+        let mut stdin = child.stdin.take().expect("stdin is piped");
+        let mut stderr = child.stderr.take().expect("stderr is piped");
+        std::thread::scope(|scope| {
+            // A child that ends early closes its end; its exit status says why.
+            scope.spawn(move || stdin.write_all(bytes));
+            let complaint = scope.spawn(move || {
+                let mut text = Vec::new();
+                let _ = stderr.by_ref().take(MAX_COMPLAINT as u64).read_to_end(&mut text);
+                let _ = std::io::copy(&mut stderr, &mut std::io::sink());
+                String::from_utf8_lossy(&text).trim().to_owned()
+            });
+            let status = wait(&mut child)?;
+            let complaint = complaint.join().unwrap_or_default();
+            match status {
+                None => Err(CompileError::Timeout),
+                Some(status) if status.success() => Ok(()),
+                Some(status) if complaint.is_empty() => {
+                    Err(CompileError::Refused(format!("the compiling process ended with {status}")))
+                }
+                Some(_) => Err(CompileError::Refused(complaint)),
+            }
+        })
+    }
+}
+
+/// Waits for the child, up to [`COMPILE_TIME`]; then ends it and returns none.
+fn wait(child: &mut std::process::Child) -> Result<Option<std::process::ExitStatus>, CompileError> {
+    let start = std::time::Instant::now();
+    let mut pause = Duration::from_millis(1);
+    loop {
+        if let Some(status) = child.try_wait().map_err(CompileError::Process)? {
+            return Ok(Some(status));
+        }
+        if start.elapsed() > COMPILE_TIME {
+            child.kill().and_then(|()| child.wait()).map_err(CompileError::Process)?;
+            return Ok(None);
+        }
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(20));
+    }
+}
+
+/// Maps compiled code.
+#[allow(unsafe_code)]
+fn load(engine: &wasmtime::Engine, file: &Path) -> Result<Component, CompileError> {
+    // SAFETY: the file was written by this binary's own child, into a folder that no other user can reach (checked in
+    // `Compiler::new`), and no file there is changed once it has its name.
+    unsafe { Component::deserialize_file(engine, file) }.map_err(CompileError::Load)
+}
+
+/// The name of the hidden command that compiles: not part of the host's interface.
+pub const CHILD_COMMAND: &str = "compile-component";
+
+/// The arguments that make the binary compile what it reads from standard input and write the code to `output`.
+fn child_arguments(profile: Profile, output: &Path) -> [std::ffi::OsString; 3] {
+    [CHILD_COMMAND.into(), profile.as_str().into(), output.into()]
+}
+
+/// The child's side: limits itself, compiles standard input, writes the code.
+///
+/// Returns why not, for standard error.
+pub fn run_as_child(profile: &str, output: &Path) -> Result<(), String> {
+    limit_self().map_err(|error| format!("the compiling process can't limit itself: {error}"))?;
+    let profile = Profile::parse(profile).ok_or_else(|| format!("`{profile}` is no profile"))?;
+    let mut bytes = Vec::new();
+    let read = std::io::stdin().take(MAX_COMPONENT + 1).read_to_end(&mut bytes);
+    read.map_err(|error| format!("the component can't be read: {error}"))?;
+    if bytes.len() as u64 > MAX_COMPONENT {
+        return Err(format!("the component is larger than {} MiB", MAX_COMPONENT >> 20));
+    }
+    let engine = wasmtime::Engine::new(&profile.config()).map_err(|error| format!("{error:#}"))?;
+    let code = engine.precompile_component(&bytes).map_err(|error| format!("{error:#}"))?;
+    std::fs::write(output, code).map_err(|error| format!("the code can't be written: {error}"))
+}
+
+/// Low priority, bounded memory (what it can write to; the pools that the engine merely reserves don't count) and no core dumps.
+fn limit_self() -> rustix::io::Result<()> {
+    rustix::process::nice(NICENESS)?;
+    for (resource, wanted) in [(Resource::Data, COMPILE_MEMORY), (Resource::Core, 0)] {
+        let maximum = getrlimit(resource).maximum.map_or(wanted, |maximum| maximum.min(wanted));
+        setrlimit(resource, Rlimit { current: Some(maximum), maximum: Some(maximum) })?;
+    }
+    Ok(())
+}

@@ -1,0 +1,224 @@
+//! The application as a graph: which module's import is served by whom. A pure value: building it reads no file, compiles nothing
+//! and runs nothing, so that a refusal costs nothing and tests need only shapes.
+//!
+//! A graph without problems is complete, acyclic, type-checked and granted (invariant 4); [`AppGraph::build`] returns every problem
+//! that there is, together.
+
+mod imports;
+mod order;
+mod provided;
+pub mod render;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::artifact::Artifact;
+use crate::config::{AppConfig, Capability, Instances, Limits};
+use crate::ids::{AppName, CompartmentName, FunctionPath, InterfaceName, ModuleName};
+use crate::problem::{Code, Problem};
+use crate::shape::{Function, Interface};
+
+pub use provided::RESUME;
+
+/// A whole application, linked on paper.
+#[derive(Debug, Clone)]
+pub struct AppGraph {
+    /// The application's name.
+    pub app: AppName,
+    /// Its modules.
+    pub modules: BTreeMap<ModuleName, Node>,
+    /// Where they stand; every module is in exactly one.
+    pub compartments: Vec<Compartment>,
+}
+
+/// A module in the graph.
+#[derive(Debug, Clone)]
+pub struct Node {
+    /// Its component.
+    pub artifact: Arc<Artifact>,
+    /// Its imports that another module serves.
+    pub calls: BTreeMap<InterfaceName, Provider>,
+    /// Its imports that the host serves in the module's own name.
+    pub capabilities: BTreeMap<InterfaceName, Capability>,
+    /// Its imports that the host serves to whoever asks, because they carry no authority: the clocks, random bytes, and the rest of
+    /// WASI, which is there and empty.
+    pub ambient: BTreeSet<InterfaceName>,
+    /// The capabilities that the manifest grants.
+    pub granted: BTreeSet<Capability>,
+}
+
+/// Who serves an import.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Provider {
+    /// The module.
+    pub module: ModuleName,
+    /// The interface as that module exports it: of the imported version or a newer compatible one.
+    pub export: InterfaceName,
+}
+
+/// Modules that share one store per call.
+#[derive(Debug, Clone)]
+pub struct Compartment {
+    /// Its name.
+    pub name: CompartmentName,
+    /// Its modules, in the order in which they can be instantiated: a provider stands before its callers.
+    pub modules: Vec<ModuleName>,
+    /// How its instances live.
+    pub instances: Instances,
+    /// What its calls may use.
+    pub limits: Limits,
+}
+
+/// A function that was found by its path.
+#[derive(Debug, Clone, Copy)]
+pub struct Found<'a> {
+    /// The interface as the module exports it.
+    pub interface: &'a InterfaceName,
+    /// The function.
+    pub function: &'a Function,
+}
+
+/// Why a path names no function.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotFound {
+    /// There is no such module.
+    #[error("there is no module `{0}`")]
+    Module(ModuleName),
+    /// The module exports no such interface.
+    #[error("module `{module}` exports no interface `{interface}`; it exports {}", list(.exports))]
+    Interface {
+        /// The module.
+        module: ModuleName,
+        /// What was asked for.
+        interface: String,
+        /// What there is.
+        exports: Vec<String>,
+    },
+    /// Several exported interfaces go by that name.
+    #[error("module `{module}` exports several interfaces named `{interface}`: {}", list(.exports))]
+    Ambiguous {
+        /// The module.
+        module: ModuleName,
+        /// What was asked for.
+        interface: String,
+        /// The candidates.
+        exports: Vec<String>,
+    },
+    /// The interface has no such function.
+    #[error("interface `{interface}` has no function `{function}`; it has {}", list(.functions))]
+    Function {
+        /// The interface.
+        interface: InterfaceName,
+        /// What was asked for.
+        function: String,
+        /// What there is.
+        functions: Vec<String>,
+    },
+}
+
+/// `a`, `b` and `c`, for a sentence.
+fn list(names: &[String]) -> String {
+    match names {
+        [] => "none".to_owned(),
+        names => names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "),
+    }
+}
+
+/// What came of linking on paper.
+pub struct Outcome {
+    /// The graph; whole only where there are no problems, and every module has its component.
+    pub graph: AppGraph,
+    /// Everything that is wrong.
+    pub problems: Vec<Problem>,
+}
+
+impl AppGraph {
+    /// Links the configured modules on paper. `artifacts` has the component of each; a module without one was reported with the file
+    /// and is left out quietly, so that one unreadable file doesn't hide what else is wrong.
+    pub fn build(config: &AppConfig, artifacts: &BTreeMap<ModuleName, Arc<Artifact>>) -> Outcome {
+        let mut problems = Vec::new();
+        let modules: BTreeMap<ModuleName, Node> = artifacts
+            .iter()
+            .filter_map(|(name, artifact)| {
+                let module = config.modules.get(name)?;
+                Some((name.clone(), imports::resolve(name, module, artifact, config, artifacts, &mut problems)))
+            })
+            .collect();
+        let order = order::instantiation_order(&modules, &mut problems);
+        let compartments = place(config, &modules, order, &mut problems);
+        Outcome { graph: AppGraph { app: config.name.clone(), modules, compartments }, problems }
+    }
+
+    /// Finds an exported function by its path.
+    pub fn find(&self, path: &FunctionPath) -> Result<Found<'_>, NotFound> {
+        let node = self.modules.get(&path.module).ok_or_else(|| NotFound::Module(path.module.clone()))?;
+        find_function(&path.module, &node.artifact.shape.exports, &path.interface, &path.function)
+    }
+}
+
+/// Finds a function among a module's exports; the interface may be named in short, without its version, or whole.
+pub(crate) fn find_function<'a>(
+    module: &ModuleName,
+    exports: &'a BTreeMap<InterfaceName, Interface>,
+    interface: &str,
+    function: &str,
+) -> Result<Found<'a>, NotFound> {
+    let named = |name: &InterfaceName| [name.as_str(), name.unversioned(), name.short()].contains(&interface);
+    let mut candidates = exports.iter().filter(|(name, _)| named(name));
+    let (Some((name, found)), None) = (candidates.next(), candidates.next()) else {
+        let names =
+            |all: &mut dyn Iterator<Item = &InterfaceName>| all.map(ToString::to_string).collect::<Vec<String>>();
+        let several = names(&mut exports.keys().filter(|name| named(name)));
+        let (module, interface) = (module.clone(), interface.to_owned());
+        return Err(if several.is_empty() {
+            NotFound::Interface { module, interface, exports: names(&mut exports.keys()) }
+        } else {
+            NotFound::Ambiguous { module, interface, exports: several }
+        });
+    };
+    match found.functions.get(function) {
+        Some(function) => Ok(Found { interface: name, function }),
+        None => Err(NotFound::Function {
+            interface: name.clone(),
+            function: function.to_owned(),
+            functions: found.functions.keys().cloned().collect(),
+        }),
+    }
+}
+
+/// Puts all modules into the one compartment that there is: the manifest's, or `main`.
+fn place(
+    config: &AppConfig,
+    modules: &BTreeMap<ModuleName, Node>,
+    order: Vec<ModuleName>,
+    problems: &mut Vec<Problem>,
+) -> Vec<Compartment> {
+    let mut named = config.compartments.iter();
+    let (name, instances, limits) = match named.next() {
+        Some((name, wish)) => (name.clone(), wish.instances, wish.limits),
+        None => {
+            let name = "main".parse().expect("`main` is kebab-case");
+            (name, config.defaults.instances, config.defaults.limits)
+        }
+    };
+    for (extra, _) in named {
+        problems.push(
+            Problem::new(Code::Placement, format!("compartment `{extra}` is one too many: all modules share one"))
+                .file(&config.manifest)
+                .help(format!("name the modules of `{extra}` under `{name}`, or name no compartment")),
+        );
+    }
+    let heavy: Vec<&ModuleName> =
+        modules.iter().filter(|(_, node)| node.ambient.iter().any(provided::merges_by_name)).map(|(n, _)| n).collect();
+    if let [_, _, ..] = heavy.as_slice() {
+        let names: Vec<String> = heavy.iter().map(ToString::to_string).collect();
+        problems.push(
+            Problem::new(
+                Code::Placement,
+                format!("modules {} each bring WASI along, and one compartment can hold one such module", list(&names)),
+            )
+            .help("build all but one of them for a target without WASI, such as `wasm32-unknown-unknown`"),
+        );
+    }
+    vec![Compartment { name, modules: order, instances, limits }]
+}

@@ -1,0 +1,66 @@
+//! The order in which modules can be instantiated: a provider before its callers. Where there is none, the circles.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Node;
+use crate::ids::ModuleName;
+use crate::problem::{Code, Problem};
+
+/// How far the walk has come with a module.
+enum Mark {
+    /// On the way from the root to here.
+    Open,
+    Done,
+}
+
+struct Walk<'a> {
+    modules: &'a BTreeMap<ModuleName, Node>,
+    marks: BTreeMap<&'a ModuleName, Mark>,
+    way: Vec<&'a ModuleName>,
+    order: Vec<ModuleName>,
+    problems: &'a mut Vec<Problem>,
+}
+
+/// All modules, providers first. Each circle that the walk meets is a problem.
+pub(super) fn instantiation_order(
+    modules: &BTreeMap<ModuleName, Node>,
+    problems: &mut Vec<Problem>,
+) -> Vec<ModuleName> {
+    let mut walk = Walk { modules, marks: BTreeMap::new(), way: Vec::new(), order: Vec::new(), problems };
+    for name in modules.keys() {
+        walk.visit(name);
+    }
+    walk.order
+}
+
+impl<'a> Walk<'a> {
+    /// Depth first. The depth is at most the number of modules, which the manifest bounds.
+    fn visit(&mut self, name: &'a ModuleName) {
+        match self.marks.get(name) {
+            Some(Mark::Done) => return,
+            Some(Mark::Open) => return self.circle(name),
+            None => {}
+        }
+        let Some(node) = self.modules.get(name) else { return };
+        self.marks.insert(name, Mark::Open);
+        self.way.push(name);
+        let callees: BTreeSet<&ModuleName> = node.calls.values().map(|provider| &provider.module).collect();
+        for callee in callees {
+            self.visit(callee);
+        }
+        self.way.pop();
+        self.marks.insert(name, Mark::Done);
+        self.order.push(name.clone());
+    }
+
+    fn circle(&mut self, name: &ModuleName) {
+        let start = self.way.iter().position(|on_way| *on_way == name).expect("an open module is on the way");
+        let mut names: Vec<String> = self.way[start..].iter().map(ToString::to_string).collect();
+        names.push(name.to_string());
+        self.problems.push(
+            Problem::new(Code::Cycle, format!("modules call each other in a circle: {}", names.join(" -> ")))
+                .module(name)
+                .help("move what both need into a module that calls neither, or turn one call around"),
+        );
+    }
+}

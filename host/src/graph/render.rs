@@ -1,0 +1,175 @@
+//! The graph for people and programs: text, Mermaid, Graphviz, JSON.
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+
+use super::AppGraph;
+use crate::config::InstanceMode;
+use crate::ids::{AppName, CompartmentName, Digest, InterfaceName, ModuleName};
+
+/// How a graph is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// Indented lines.
+    Text,
+    /// A Mermaid flowchart.
+    Mermaid,
+    /// A Graphviz digraph.
+    Dot,
+    /// JSON: the same as the admin listener's.
+    Json,
+}
+
+/// A graph, ready to be written.
+#[derive(Debug, Serialize)]
+pub struct GraphView<'a> {
+    /// The application.
+    pub app: &'a AppName,
+    /// Its compartments.
+    pub compartments: Vec<CompartmentView<'a>>,
+    /// Its modules, by name.
+    pub modules: Vec<ModuleView<'a>>,
+    /// Who calls whom.
+    pub calls: Vec<CallView<'a>>,
+}
+
+/// A compartment.
+#[derive(Debug, Serialize)]
+pub struct CompartmentView<'a> {
+    /// Its name.
+    pub name: &'a CompartmentName,
+    /// `reuse` or `fresh`.
+    pub instances: &'static str,
+    /// Its modules, providers first.
+    pub modules: &'a [ModuleName],
+}
+
+/// A module.
+#[derive(Debug, Serialize)]
+pub struct ModuleView<'a> {
+    /// Its name.
+    pub name: &'a ModuleName,
+    /// The language that it was written in, where its component says.
+    pub language: Option<&'a str>,
+    /// Its build.
+    pub build: String,
+    /// Its component.
+    pub digest: Digest,
+    /// Where it stands.
+    pub compartment: &'a CompartmentName,
+    /// The interfaces that it offers.
+    pub exports: Vec<&'a InterfaceName>,
+    /// The capabilities that it is granted.
+    pub uses: Vec<String>,
+}
+
+/// An edge.
+#[derive(Debug, Serialize)]
+pub struct CallView<'a> {
+    /// Who calls.
+    pub from: &'a ModuleName,
+    /// Who is called.
+    pub to: &'a ModuleName,
+    /// Through which interface, as the caller imports it.
+    pub interface: &'a InterfaceName,
+    /// How: `fused` is a function call.
+    pub kind: &'static str,
+}
+
+impl<'a> GraphView<'a> {
+    /// Prepares a graph for writing.
+    pub fn new(graph: &'a AppGraph) -> Self {
+        let compartments = graph.compartments.iter().map(|compartment| CompartmentView {
+            name: &compartment.name,
+            instances: match compartment.instances.mode {
+                InstanceMode::Reuse => "reuse",
+                InstanceMode::Fresh => "fresh",
+            },
+            modules: &compartment.modules,
+        });
+        let modules = graph.modules.iter().filter_map(|(name, node)| {
+            let home = graph.compartments.iter().find(|compartment| compartment.modules.contains(name))?;
+            Some(ModuleView {
+                name,
+                language: node.artifact.embedded.as_ref().map(|embedded| embedded.language.as_str()),
+                build: node.artifact.build(),
+                digest: node.artifact.digest,
+                compartment: &home.name,
+                exports: node.artifact.shape.exports.keys().collect(),
+                uses: node.granted.iter().map(ToString::to_string).collect(),
+            })
+        });
+        let calls = graph.modules.iter().flat_map(|(from, node)| {
+            let edges = node.calls.iter();
+            edges.map(move |(interface, provider)| CallView { from, to: &provider.module, interface, kind: "fused" })
+        });
+        Self {
+            app: &graph.app,
+            compartments: compartments.collect(),
+            modules: modules.collect(),
+            calls: calls.collect(),
+        }
+    }
+
+    /// Writes it.
+    pub fn render(&self, format: Format) -> String {
+        match format {
+            Format::Text => self.text(),
+            Format::Mermaid => self.mermaid(),
+            Format::Dot => self.dot(),
+            Format::Json => serde_json::to_string_pretty(self).expect("a view is plain JSON") + "\n",
+        }
+    }
+
+    fn text(&self) -> String {
+        let mut out = format!("{}\n", self.app);
+        for compartment in &self.compartments {
+            let _ = writeln!(out, "  compartment {} ({} instances)", compartment.name, compartment.instances);
+            for module in self.modules.iter().filter(|module| module.compartment == compartment.name) {
+                let _ = writeln!(out, "    {} (build {})", module.name, module.build);
+                for export in &module.exports {
+                    let _ = writeln!(out, "      exports {export}");
+                }
+                for call in self.calls.iter().filter(|call| call.from == module.name) {
+                    let _ = writeln!(out, "      calls   {} of {} ({})", call.interface, call.to, call.kind);
+                }
+                if !module.uses.is_empty() {
+                    let _ = writeln!(out, "      uses    {}", module.uses.join(", "));
+                }
+            }
+        }
+        out
+    }
+
+    fn mermaid(&self) -> String {
+        let mut out = "flowchart LR\n".to_owned();
+        for compartment in &self.compartments {
+            // `_c` keeps a compartment apart from a module of the same name.
+            let _ = writeln!(out, "  subgraph {0}_c [\"{0}\"]", compartment.name);
+            for module in compartment.modules {
+                let _ = writeln!(out, "    {module}[\"{module}\"]");
+            }
+            out.push_str("  end\n");
+        }
+        for call in &self.calls {
+            let _ = writeln!(out, "  {} -->|\"{}\"| {}", call.from, call.interface, call.to);
+        }
+        out
+    }
+
+    fn dot(&self) -> String {
+        let mut out = format!("digraph \"{}\" {{\n  rankdir=LR;\n  node [shape=component];\n", self.app);
+        for compartment in &self.compartments {
+            let _ = writeln!(out, "  subgraph \"cluster_{0}\" {{\n    label=\"{0}\";", compartment.name);
+            for module in compartment.modules {
+                let _ = writeln!(out, "    \"{module}\";");
+            }
+            out.push_str("  }\n");
+        }
+        for call in &self.calls {
+            let _ = writeln!(out, "  \"{}\" -> \"{}\" [label=\"{}\"];", call.from, call.to, call.interface);
+        }
+        out + "}\n"
+    }
+}

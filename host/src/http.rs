@@ -1,0 +1,116 @@
+//! The data edge: requests in, answers out. Business code sees none of it (invariant 10).
+//!
+//! A request takes the current generation once and stays on it (invariant 3). Routes belong to the generation, so axum's own router
+//! has nothing to do here; its types carry requests and answers.
+
+pub mod answer;
+mod call;
+mod parameters;
+pub mod server;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::body::Body;
+use axum::http::{HeaderValue, Request, Response, header};
+use hyper::body::Incoming;
+use tokio::sync::Semaphore;
+
+use crate::config::HttpLimits;
+use crate::ids::GenerationNumber;
+use crate::routes::{Body as RouteBody, Matched};
+use crate::runtime::Runtime;
+use crate::store::CallContext;
+
+use answer::{Failure, HostProblem};
+
+/// The header that carries a request's id, in and out.
+pub const REQUEST_ID: &str = "x-request-id";
+/// The header that says which generation answered.
+pub const GENERATION: &str = "watertight-generation";
+/// The longest request id that is taken over from a client, in bytes.
+const MAX_REQUEST_ID: usize = 128;
+
+/// What every request on the data listener shares.
+pub struct Edge {
+    runtime: Arc<Runtime>,
+    limits: HttpLimits,
+    in_flight: Semaphore,
+}
+
+impl Edge {
+    /// An edge in front of `runtime`.
+    pub fn new(runtime: Arc<Runtime>, limits: HttpLimits) -> Arc<Self> {
+        let in_flight = Semaphore::new(limits.in_flight as usize);
+        Arc::new(Self { runtime, limits, in_flight })
+    }
+
+    /// How many requests are being worked on.
+    pub fn in_flight(&self) -> usize {
+        self.limits.in_flight as usize - self.in_flight.available_permits()
+    }
+
+    /// Answers one request. Never fails: whatever goes wrong is an answer.
+    pub async fn handle(self: Arc<Self>, request: Request<Incoming>) -> Response<Body> {
+        let arrival = Instant::now();
+        let id = request_id(&request);
+        let generation = self.runtime.current();
+        let number = generation.number;
+        let answered = match self.in_flight.try_acquire() {
+            Ok(_place) => self.answer(request, &id, generation, arrival).await,
+            Err(_) => Err(HostProblem::Overloaded.into()),
+        };
+        let mut response = answered.unwrap_or_else(|failure| failure.into_response(&id));
+        add_headers(&mut response, &id, number);
+        tracing::debug!(
+            target: "request",
+            request = &*id,
+            status = response.status().as_u16(),
+            micros = u64::try_from(arrival.elapsed().as_micros()).unwrap_or(u64::MAX),
+        );
+        response
+    }
+
+    async fn answer(
+        &self,
+        request: Request<Incoming>,
+        id: &Arc<str>,
+        generation: Arc<crate::runtime::Generation>,
+        arrival: Instant,
+    ) -> Result<Response<Body>, Failure> {
+        let (head, body) = request.into_parts();
+        let (place, route, path) = match generation.routes.find(&head.method, head.uri.path()) {
+            Matched::Route(place, route, path) => (place, route, path),
+            Matched::OtherMethods(allow) => return Err(Failure::from(HostProblem::MethodNotAllowed).allow(allow)),
+            Matched::Nothing => return Err(HostProblem::NoSuchPath.into()),
+        };
+        let target = generation.route_target(place);
+        let deadline = arrival + generation.time(target);
+        let body = match route.body {
+            RouteBody::Ignored => None,
+            _ => Some(parameters::read_body(&head.headers, body, self.limits.body, deadline).await?),
+        };
+        let values = parameters::decode(route, &path, &head, body.as_deref())?;
+        let context = CallContext { request: id.clone(), deadline };
+        let result = call::detached(generation.clone(), target, values, context).await?;
+        answer::from_result(route, result.as_ref(), generation.result_limit(target))
+    }
+}
+
+/// The client's id, where it is one that can be logged and sent back, or a new one.
+fn request_id(request: &Request<Incoming>) -> Arc<str> {
+    let given = request.headers().get(REQUEST_ID).map(HeaderValue::as_bytes);
+    let fits = |id: &&[u8]| (1..=MAX_REQUEST_ID).contains(&id.len()) && id.iter().all(u8::is_ascii_graphic);
+    match given.filter(fits).and_then(|id| std::str::from_utf8(id).ok()) {
+        Some(id) => id.into(),
+        None => ulid::Ulid::generate().to_string().into(),
+    }
+}
+
+fn add_headers(response: &mut Response<Body>, id: &str, number: GenerationNumber) {
+    let headers = response.headers_mut();
+    let id = HeaderValue::from_str(id).expect("request ids are printable ASCII");
+    headers.insert(REQUEST_ID, id);
+    headers.insert(GENERATION, number.0.into());
+    debug_assert!(!headers.contains_key(header::SERVER), "nothing says what runs here");
+}

@@ -1,0 +1,275 @@
+//! Answers: values as JSON, and everything that went wrong as problem details (RFC 9457).
+//!
+//! Nothing of the inside leaves: an answer names what the client did or what a module said, never a path, a statement or a backtrace.
+
+use axum::body::Body;
+use axum::http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
+use axum::http::{HeaderName, HeaderValue, Response, StatusCode};
+use serde::Serialize;
+use serde_json::value::RawValue;
+use wasmtime::component::Val;
+
+use crate::json::Violation;
+use crate::routes::{ErrorAnswer, Route};
+use crate::runtime::CallError;
+
+/// What a client that was turned away should wait before it tries again, in seconds.
+const RETRY_SECONDS: u16 = 1;
+
+/// One thing that is wrong with a request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Fault {
+    /// Where in the body: a JSON pointer; empty where it isn't in the body.
+    pub pointer: String,
+    /// What.
+    pub detail: String,
+    /// `query`, `header` or `path`, where it isn't in the body.
+    #[serde(rename = "in", skip_serializing_if = "Option::is_none")]
+    pub place: Option<&'static str>,
+    /// The name there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+}
+
+impl Fault {
+    fn outside(place: &'static str, name: &str, detail: impl Into<String>) -> Self {
+        Self { pointer: String::new(), detail: detail.into(), place: Some(place), name: Some(name.to_owned()) }
+    }
+
+    pub(super) fn query(name: &str, detail: impl Into<String>) -> Self {
+        // The name may be the client's own, of any length.
+        Self::outside("query", &name[..name.floor_char_boundary(128)], detail)
+    }
+
+    pub(super) fn header(name: &HeaderName, detail: impl Into<String>) -> Self {
+        Self::outside("header", name.as_str(), detail)
+    }
+
+    pub(super) fn path(name: &str, detail: impl Into<String>) -> Self {
+        Self::outside("path", &name.replace('-', "_"), detail)
+    }
+}
+
+impl From<Violation> for Fault {
+    fn from(violation: Violation) -> Self {
+        Self { pointer: violation.pointer, detail: violation.detail, place: None, name: None }
+    }
+}
+
+/// Why the host itself doesn't give what was asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HostProblem {
+    /// The request isn't what the route takes.
+    Invalid(Vec<Fault>),
+    /// No route has the path.
+    NoSuchPath,
+    /// Routes have the path under other methods.
+    MethodNotAllowed,
+    /// The body didn't come in time.
+    BodyTooSlow,
+    /// The connection ended within the body.
+    BodyCutOff,
+    /// The body is larger than it may be.
+    BodyTooLarge {
+        /// In bytes.
+        limit: u64,
+    },
+    /// The body isn't declared as JSON.
+    UnsupportedMediaType,
+    /// A module failed: a trap, or a limit.
+    ModuleFailed,
+    /// Too many requests at once.
+    Overloaded,
+    /// The request ran past its deadline.
+    Deadline,
+}
+
+impl HostProblem {
+    /// Status, stable name, and a sentence for a person.
+    fn words(&self) -> (StatusCode, &'static str, String) {
+        match self {
+            Self::Invalid(_) => (StatusCode::BAD_REQUEST, "invalid-request", "the request has faults".to_owned()),
+            Self::NoSuchPath => (StatusCode::NOT_FOUND, "no-such-path", "nothing is at this path".to_owned()),
+            Self::MethodNotAllowed => {
+                (StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "the path takes other methods".to_owned())
+            }
+            Self::BodyTooSlow => {
+                (StatusCode::REQUEST_TIMEOUT, "body-too-slow", "the body did not come in time".to_owned())
+            }
+            Self::BodyCutOff => (StatusCode::BAD_REQUEST, "body-cut-off", "the body ended too early".to_owned()),
+            Self::BodyTooLarge { limit } => {
+                (StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", format!("the body has more than {limit} bytes"))
+            }
+            Self::UnsupportedMediaType => (
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "unsupported-media-type",
+                "send the body as `Content-Type: application/json`, not compressed".to_owned(),
+            ),
+            Self::ModuleFailed => {
+                (StatusCode::INTERNAL_SERVER_ERROR, "module-failed", "the request failed inside".to_owned())
+            }
+            Self::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "overloaded", "too many requests at once".to_owned()),
+            Self::Deadline => (StatusCode::GATEWAY_TIMEOUT, "deadline", "the request took too long".to_owned()),
+        }
+    }
+}
+
+impl From<CallError> for HostProblem {
+    fn from(error: CallError) -> Self {
+        match error {
+            CallError::QueueFull { .. } => Self::Overloaded,
+            CallError::Deadline => Self::Deadline,
+            CallError::Limit(_) | CallError::Trap(_) => Self::ModuleFailed,
+        }
+    }
+}
+
+/// An answer that isn't what was asked for, before it is bytes. Boxed: it is rare, and what is returned beside it is small.
+#[derive(Debug)]
+pub struct Failure(Box<Parts>);
+
+#[derive(Debug)]
+struct Parts {
+    status: StatusCode,
+    /// The problem's stable name.
+    name: String,
+    detail: String,
+    faults: Vec<Fault>,
+    payload: Option<Box<RawValue>>,
+    header: Option<(HeaderName, HeaderValue)>,
+}
+
+impl<P: Into<HostProblem>> From<P> for Failure {
+    fn from(problem: P) -> Self {
+        let problem = problem.into();
+        let (status, name, detail) = problem.words();
+        let faults = if let HostProblem::Invalid(faults) = problem { faults } else { Vec::new() };
+        Self(Box::new(Parts { status, name: name.to_owned(), detail, faults, payload: None, header: None }))
+    }
+}
+
+/// The body of a failure (RFC 9457, section 3).
+#[derive(Serialize)]
+struct Details<'a> {
+    r#type: String,
+    title: String,
+    status: u16,
+    detail: &'a str,
+    instance: &'a str,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    errors: &'a [Fault],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payload: Option<&'a RawValue>,
+}
+
+impl Failure {
+    /// Says which methods the path takes.
+    pub(super) fn allow(mut self, methods: HeaderValue) -> Self {
+        self.0.header = Some((ALLOW, methods));
+        self
+    }
+
+    /// The answer, to the request of that id.
+    pub fn into_response(self, id: &str) -> Response<Body> {
+        let Parts { status, name, detail, faults, payload, header } = *self.0;
+        let details = Details {
+            r#type: format!("/problems/{name}"),
+            title: title(&name),
+            status: status.as_u16(),
+            detail: &detail,
+            instance: id,
+            errors: &faults,
+            payload: payload.as_deref(),
+        };
+        let body = serde_json::to_vec(&details).expect("problem details are plain JSON");
+        let mut response = json(status, body);
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if let Some((name, value)) = header {
+            headers.insert(name, value);
+        }
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(RETRY_AFTER, RETRY_SECONDS.into());
+        }
+        response
+    }
+}
+
+/// `not-found` as a title: `Not found`.
+fn title(name: &str) -> String {
+    let mut title = name.replace('-', " ");
+    if let Some(first) = title.get_mut(..1) {
+        first.make_ascii_uppercase();
+    }
+    title
+}
+
+fn json(status: StatusCode, body: Vec<u8>) -> Response<Body> {
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+/// The answer that a function's result stands for; `limit` is what its JSON may take, in bytes.
+pub(super) fn from_result(route: &Route, result: Option<&Val>, limit: usize) -> Result<Response<Body>, Failure> {
+    let value = match (result, &route.answer.errors) {
+        (Some(Val::Result(Ok(value))), Some(_)) => value.as_deref(),
+        (Some(Val::Result(Err(error))), Some(errors)) => {
+            return Err(module_error(route, error.as_deref(), errors, limit));
+        }
+        (value, _) => value,
+    };
+    let status = route.answer.status;
+    match (value, &route.answer.value) {
+        (Some(value), Some(codec)) => {
+            let mut body = Vec::with_capacity(256);
+            codec.encode(value, &mut body, limit).map_err(|error| unwritable(route, &error.to_string()))?;
+            Ok(json(status, body))
+        }
+        _ => {
+            let mut response = Response::new(Body::empty());
+            *response.status_mut() = status;
+            Ok(response)
+        }
+    }
+}
+
+/// A result that can't be written: too large, or a float that JSON doesn't have.
+fn unwritable(route: &Route, reason: &str) -> Failure {
+    tracing::error!(target: "trap", route = &*route.path, module = %route.module, reason, "a result can't be written");
+    HostProblem::ModuleFailed.into()
+}
+
+/// The answer to a typed error.
+fn module_error(
+    route: &Route,
+    error: Option<&Val>,
+    errors: &std::collections::BTreeMap<String, ErrorAnswer>,
+    limit: usize,
+) -> Failure {
+    let (case, payload) = match error {
+        Some(Val::Variant(case, payload)) => (case, payload.as_deref()),
+        Some(Val::Enum(case)) => (case, None),
+        _ => return unwritable(route, "the error has no case"),
+    };
+    let Some(answer) = errors.get(case) else { return unwritable(route, "the error's case is not in the table") };
+    let raw = match (payload, &answer.payload) {
+        (Some(payload), Some(codec)) => {
+            let mut body = Vec::new();
+            let written = codec.encode(payload, &mut body, limit).map_err(|error| error.to_string());
+            let raw = written.and_then(|()| String::from_utf8(body).map_err(|error| error.to_string()));
+            match raw.and_then(|text| RawValue::from_string(text).map_err(|error| error.to_string())) {
+                Ok(raw) => Some(raw),
+                Err(reason) => return unwritable(route, &reason),
+            }
+        }
+        _ => None,
+    };
+    let detail = match payload {
+        Some(Val::String(text)) => text.clone(),
+        _ => title(case),
+    };
+    let name = case.clone();
+    Failure(Box::new(Parts { status: answer.status, name, detail, faults: Vec::new(), payload: raw, header: None }))
+}

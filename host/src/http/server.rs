@@ -1,0 +1,124 @@
+//! A listener: accepts connections, speaks HTTP/1.1 and h2c on them, and stops when told, letting what is in flight finish.
+//!
+//! An accept error never ends it. Both edges are served by it.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::server::graceful::GracefulShutdown;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+
+/// How long accepting pauses after an error that will not pass at once, such as too many open files.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Requests that one HTTP/2 connection may have open.
+const MAX_STREAMS: u32 = 256;
+
+/// What bounds a listener.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// Connections open at once; further ones wait in the kernel's backlog.
+    pub connections: u32,
+    /// How long a client may take to send a request's head; also how long a connection may be idle.
+    pub header_timeout: Duration,
+    /// How long stopping waits for what is in flight.
+    pub drain: Duration,
+}
+
+/// A bound socket that nobody serves yet.
+pub struct Listener {
+    socket: TcpListener,
+    bounds: Bounds,
+}
+
+impl Listener {
+    /// Binds `address`; port 0 takes any that is free.
+    pub async fn bind(address: SocketAddr, bounds: Bounds) -> io::Result<Self> {
+        Ok(Self { socket: TcpListener::bind(address).await?, bounds })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+
+    /// Serves until `stop` says so, then lets what is in flight finish, up to the bound.
+    ///
+    /// Returns whether everything finished.
+    pub async fn serve<H, F>(self, handle: H, mut stop: watch::Receiver<bool>) -> bool
+    where
+        H: Fn(Request<Incoming>) -> F + Clone + Send + 'static,
+        F: Future<Output = Response<Body>> + Send + 'static,
+    {
+        let places = Arc::new(Semaphore::new(self.bounds.connections as usize));
+        let graceful = GracefulShutdown::new();
+        let builder = self.protocols();
+        loop {
+            let next = tokio::select! {
+                biased;
+                // An error means that nobody can say stop any more: the process is ending.
+                _ = stop.wait_for(|stop| *stop) => break,
+                next = self.accept(&places) => next,
+            };
+            let (stream, place) = next;
+            let handle = handle.clone();
+            let service = service_fn(move |request| {
+                let answer = handle(request);
+                async move { Ok::<_, Infallible>(answer.await) }
+            });
+            let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
+            let connection = graceful.watch(connection);
+            tokio::spawn(async move {
+                // A client that breaks off or speaks no HTTP concerns nobody else.
+                if let Err(error) = connection.await {
+                    tracing::debug!(target: "http", %error, "connection ended");
+                }
+                drop(place);
+            });
+        }
+        drop(self.socket);
+        tokio::time::timeout(self.bounds.drain, graceful.shutdown()).await.is_ok()
+    }
+
+    fn protocols(&self) -> Builder<TokioExecutor> {
+        let mut builder = Builder::new(TokioExecutor::new());
+        builder.http1().timer(TokioTimer::new()).header_read_timeout(self.bounds.header_timeout);
+        builder.http2().timer(TokioTimer::new()).max_concurrent_streams(MAX_STREAMS);
+        builder
+    }
+
+    /// The next connection, with its place among those that may be open.
+    async fn accept(&self, places: &Arc<Semaphore>) -> (TcpStream, OwnedSemaphorePermit) {
+        let place = places.clone().acquire_owned().await.expect("the semaphore is never closed");
+        loop {
+            match self.socket.accept().await {
+                Ok((stream, _)) => {
+                    // Answers are written whole: waiting to fill a segment only delays them. If it can't be set, they are slower.
+                    let _ = stream.set_nodelay(true);
+                    return (stream, place);
+                }
+                Err(error) if of_one_client(&error) => {}
+                Err(error) => {
+                    tracing::warn!(target: "http", %error, "a connection could not be accepted");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+}
+
+/// Whether an accept error is about one client that went away.
+fn of_one_client(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
+}

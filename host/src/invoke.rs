@@ -1,0 +1,85 @@
+//! Calling any exported function by its name with JSON: what an operator does by hand.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use crate::graph::NotFound;
+use crate::ids::FunctionPath;
+use crate::json::{FunctionCodec, Unsupported, Violation};
+use crate::runtime::{CallError, Generation};
+use crate::store::CallContext;
+
+/// Why a function gave no result.
+#[derive(Debug, Clone, thiserror::Error, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "case", content = "payload")]
+pub enum InvokeError {
+    /// There is no such function.
+    #[error("{0}")]
+    NotFound(String),
+    /// Its types can't be written as JSON.
+    #[error("the function can't be called with JSON: {}", .0.join("; "))]
+    Unsupported(Vec<String>),
+    /// The arguments don't fit.
+    #[error("the arguments don't fit: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Invalid(Vec<Violation>),
+    /// The call failed.
+    #[error("{0}")]
+    Failed(String),
+    /// Too many calls at once.
+    #[error("{0}")]
+    Overloaded(String),
+    /// The call took too long.
+    #[error("{0}")]
+    Deadline(String),
+}
+
+impl From<NotFound> for InvokeError {
+    fn from(error: NotFound) -> Self {
+        Self::NotFound(error.to_string())
+    }
+}
+
+impl From<Vec<Unsupported>> for InvokeError {
+    fn from(parts: Vec<Unsupported>) -> Self {
+        Self::Unsupported(parts.iter().map(ToString::to_string).collect())
+    }
+}
+
+impl From<CallError> for InvokeError {
+    fn from(error: CallError) -> Self {
+        let text = error.to_string();
+        match error {
+            CallError::QueueFull { .. } => Self::Overloaded(text),
+            CallError::Deadline => Self::Deadline(text),
+            CallError::Limit(_) | CallError::Trap(_) => Self::Failed(text),
+        }
+    }
+}
+
+/// Calls `path` with one JSON text for each parameter; trailing optional ones may be left out.
+///
+/// Returns the result as JSON: `{"ok": …}` or `{"err": …}` where the function returns a `result`, and `null` where it returns nothing.
+pub async fn invoke<T: AsRef<[u8]>>(
+    generation: &Generation,
+    path: &FunctionPath,
+    arguments: &[T],
+    request: Arc<str>,
+) -> Result<Box<RawValue>, InvokeError> {
+    let found = generation.graph.find(path)?;
+    let codec = FunctionCodec::new(found.function)?;
+    let values = codec.decode(arguments).map_err(InvokeError::Invalid)?;
+    let target = generation.target(&path.module, found.interface, &path.function);
+    let target = target.ok_or_else(|| InvokeError::NotFound(format!("`{path}` is a method: it needs a handle")))?;
+    let deadline = Instant::now() + generation.time(target);
+    let result = generation.call(target, &values, CallContext { request, deadline }).await?;
+    let mut json = Vec::new();
+    let failed = |reason: String| InvokeError::Failed(format!("the result can't be written: {reason}"));
+    codec
+        .encode(result.as_ref(), &mut json, generation.result_limit(target))
+        .map_err(|error| failed(error.to_string()))?;
+    let text = String::from_utf8(json).map_err(|error| failed(error.to_string()))?;
+    RawValue::from_string(text).map_err(|error| failed(error.to_string()))
+}

@@ -1,0 +1,145 @@
+//! From a compartment on paper to code that can be instantiated: compose, compile, define the host's side, find the exports.
+//!
+//! Linking decides nothing: what serves what was settled by the graph. If it fails all the same, the types that only Wasmtime checks
+//! (WASI's own) don't fit.
+
+mod compose;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use wasmtime::Engine;
+use wasmtime::component::{Component, ComponentExportIndex, InstancePre, Linker};
+
+use crate::capability;
+use crate::engine::Profile;
+use crate::engine::compile::{CompileError, Compiler};
+use crate::graph::{AppGraph, Compartment};
+use crate::ids::{InterfaceName, ModuleName};
+use crate::problem::{Code, Problem};
+use crate::store::{InstanceState, ModuleIndex};
+
+pub use compose::{Composition, compose};
+
+/// An exported function of a compartment, by its place in the compartment's table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct FunctionIndex(pub u32);
+
+/// A function that can be called from outside its compartment.
+pub struct Export {
+    /// Where it is in an instance.
+    pub index: ComponentExportIndex,
+    /// Whether it returns a value.
+    pub returns: bool,
+}
+
+/// A compartment's code with everything that it imports.
+pub struct Linked {
+    /// Ready to be instantiated.
+    pub pre: InstancePre<InstanceState>,
+    /// The profile that it was compiled for.
+    pub profile: Profile,
+    /// Whether the code was in the cache.
+    pub cached: bool,
+    /// The functions that can be called, each at its [`FunctionIndex`].
+    pub exports: Arc<[Export]>,
+    functions: HashMap<(ModuleName, InterfaceName, String), FunctionIndex>,
+}
+
+/// Why a compartment can't be linked.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    /// The components don't fit together.
+    #[error("the modules of compartment `{compartment}` can't be composed: {reason}")]
+    Compose {
+        /// Which.
+        compartment: String,
+        /// Why.
+        reason: String,
+    },
+    /// The composition doesn't compile.
+    #[error(transparent)]
+    Compile(#[from] CompileError),
+    /// The host doesn't have what the composition imports.
+    #[error("the host can't serve what compartment `{compartment}` imports")]
+    Imports {
+        /// Which.
+        compartment: String,
+        /// What Wasmtime says of it.
+        source: wasmtime::Error,
+    },
+}
+
+impl From<LinkError> for Problem {
+    fn from(error: LinkError) -> Self {
+        let code = match &error {
+            LinkError::Compile(_) => Code::Compile,
+            LinkError::Compose { .. } | LinkError::Imports { .. } => Code::TypeMismatch,
+        };
+        let mut message = error.to_string();
+        let mut source = std::error::Error::source(&error);
+        while let Some(cause) = source {
+            message = format!("{message}: {cause}");
+            source = cause.source();
+        }
+        Problem::new(code, message)
+    }
+}
+
+/// Links one compartment. Blocks, for as long as compiling takes where its code isn't known.
+pub fn link(graph: &AppGraph, compartment: &Compartment, compiler: &Compiler) -> Result<Linked, LinkError> {
+    let name = || compartment.name.to_string();
+    let composition =
+        compose(graph, compartment).map_err(|reason| LinkError::Compose { compartment: name(), reason })?;
+    let profile = Profile::from(compartment.instances.mode);
+    let compiled = compiler.compile(&composition.bytes, profile)?;
+    let engine = compiler.engines().get(profile).map_err(CompileError::from)?;
+    let pre = define_imports(&engine, &compiled.component, &composition)
+        .map_err(|source| LinkError::Imports { compartment: name(), source })?;
+    let (exports, functions) = find_exports(graph, &compiled.component, &composition);
+    Ok(Linked { pre, profile, cached: compiled.cached, exports, functions })
+}
+
+fn define_imports(
+    engine: &Engine,
+    component: &Component,
+    composition: &Composition,
+) -> wasmtime::Result<InstancePre<InstanceState>> {
+    let mut linker = Linker::new(engine);
+    let owner = |import: &str| composition.owners.get(import).copied();
+    capability::add_to_linker(&mut linker, component, owner)?;
+    linker.instantiate_pre(component)
+}
+
+type Exports = (Arc<[Export]>, HashMap<(ModuleName, InterfaceName, String), FunctionIndex>);
+
+/// Every function that can be called from outside: the plain ones of all exported interfaces. Methods need a handle, and no handle
+/// leaves a compartment.
+fn find_exports(graph: &AppGraph, component: &Component, composition: &Composition) -> Exports {
+    let mut exports = Vec::new();
+    let mut functions = HashMap::new();
+    for ((module, interface), export) in &composition.exports {
+        let Some(instance) = component.get_export_index(None, export.as_str()) else { continue };
+        let shape = &graph.modules[module].artifact.shape.exports[interface];
+        for (name, function) in shape.functions.iter().filter(|(name, _)| !name.starts_with('[')) {
+            if let Some(index) = component.get_export_index(Some(&instance), name.as_str()) {
+                let place = FunctionIndex(u32::try_from(exports.len()).expect("a component has fewer exports"));
+                exports.push(Export { index, returns: function.result.is_some() });
+                functions.insert((module.clone(), interface.clone(), name.clone()), place);
+            }
+        }
+    }
+    (exports.into(), functions)
+}
+
+impl Linked {
+    /// Every function that can be called, by module, exported interface and name.
+    pub fn functions(&self) -> impl Iterator<Item = (&(ModuleName, InterfaceName, String), FunctionIndex)> {
+        self.functions.iter().map(|(name, place)| (name, *place))
+    }
+}
+
+/// The place of each module in its compartment.
+pub(crate) fn module_index(place: usize) -> ModuleIndex {
+    ModuleIndex(u16::try_from(place).expect("a compartment holds fewer than 65,536 modules"))
+}

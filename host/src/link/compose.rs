@@ -1,0 +1,112 @@
+//! Composing a compartment's components into one, so that Wasmtime generates adapters between them that copy straight from one
+//! module's memory to the other's, and no host code runs in a call.
+
+use std::collections::{BTreeMap, HashMap};
+
+use wac_graph::types::Package;
+use wac_graph::{CompositionGraph, EncodeOptions, NodeId};
+
+use super::module_index;
+use crate::graph::{AppGraph, Compartment, Node};
+use crate::ids::{InterfaceName, ModuleName};
+use crate::store::ModuleIndex;
+
+/// A compartment as one component.
+pub struct Composition {
+    /// The component.
+    pub bytes: Vec<u8>,
+    /// Whose each import is that the host serves in a module's own name.
+    pub owners: HashMap<String, ModuleIndex>,
+    /// The name under which the component exports each interface of each module. Two modules may export the same interface.
+    pub exports: BTreeMap<(ModuleName, InterfaceName), String>,
+}
+
+/// Composes a compartment. The order of its modules is one in which providers stand first.
+///
+/// Returns the reason where the components don't fit, in `wac-graph`'s words.
+pub fn compose(graph: &AppGraph, compartment: &Compartment) -> Result<Composition, String> {
+    let mut composer = Composer {
+        composed: CompositionGraph::new(),
+        instances: HashMap::new(),
+        owners: HashMap::new(),
+        exports: BTreeMap::new(),
+    };
+    for (place, module) in compartment.modules.iter().enumerate() {
+        composer.add(module, &graph.modules[module], module_index(place))?;
+    }
+    // Wasmtime validates what it compiles.
+    let options = EncodeOptions { validate: false, ..EncodeOptions::default() };
+    let bytes = composer.composed.encode(options).map_err(|error| chain(&error))?;
+    Ok(Composition { bytes, owners: composer.owners, exports: composer.exports })
+}
+
+struct Composer {
+    composed: CompositionGraph,
+    instances: HashMap<ModuleName, NodeId>,
+    owners: HashMap<String, ModuleIndex>,
+    exports: BTreeMap<(ModuleName, InterfaceName), String>,
+}
+
+impl Composer {
+    fn add(&mut self, module: &ModuleName, node: &Node, index: ModuleIndex) -> Result<(), String> {
+        let artifact = &node.artifact;
+        let package =
+            Package::from_bytes(&format!("module:{module}"), None, artifact.bytes.to_vec(), self.composed.types_mut())
+                .map_err(|error| format!("module `{module}`: {error:#}"))?;
+        let world = package.ty();
+        let package = self.composed.register_package(package).map_err(|error| chain(&error))?;
+        let instance = self.composed.instantiate(package);
+
+        for (import, provider) in &node.calls {
+            let callee = self.instances[&provider.module];
+            let export = self.composed.alias_instance_export(callee, provider.export.as_str());
+            let export = export.map_err(|error| chain(&error))?;
+            self.argument(module, instance, import, export)?;
+        }
+        for (number, import) in node.capabilities.keys().enumerate() {
+            let kind = self.composed.types()[world].imports.get(import.as_str()).copied();
+            let kind = kind.ok_or_else(|| format!("module `{module}` has no import `{import}`"))?;
+            let label = label(index, 'i', number, module, import);
+            let node = self.composed.import(label.as_str(), kind).map_err(|error| chain(&error))?;
+            self.argument(module, instance, import, node)?;
+            self.owners.insert(label, index);
+        }
+        for (number, export) in artifact.shape.exports.keys().enumerate() {
+            let node = self.composed.alias_instance_export(instance, export.as_str());
+            let node = node.map_err(|error| chain(&error))?;
+            let label = label(index, 'e', number, module, export);
+            self.composed.export(node, label.as_str()).map_err(|error| chain(&error))?;
+            self.exports.insert((module.clone(), export.clone()), label);
+        }
+        self.instances.insert(module.clone(), instance);
+        Ok(())
+    }
+
+    fn argument(
+        &mut self,
+        module: &ModuleName,
+        instance: NodeId,
+        import: &InterfaceName,
+        argument: NodeId,
+    ) -> Result<(), String> {
+        let set = self.composed.set_instantiation_argument(instance, import.as_str(), argument);
+        set.map_err(|error| format!("module `{module}`, import `{import}`: {}", chain(&error)))
+    }
+}
+
+/// A plain name that no other import or export of the composition has: place and number make it so, the names are for people. The
+/// numbers are joined to letters, since each word of a plain name starts with one.
+fn label(place: ModuleIndex, kind: char, number: usize, module: &ModuleName, interface: &InterfaceName) -> String {
+    format!("m{}-{kind}{number}-{module}-{}", place.0, interface.short())
+}
+
+/// An error with its causes, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,233 @@
+//! Binding one route: which part of a request is which parameter, and which status is which error.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::{Answer, Body, ErrorAnswer, Parameter, Route, Source};
+use crate::config::{BodyBinding, RouteConfig};
+use crate::graph::{AppGraph, Found};
+use crate::json::{Codec, ObjectCodec, Unsupported};
+use crate::problem::{Code, Problem};
+use crate::shape::{Field, Function, Type};
+
+/// Binds `route`, or says what is wrong with it.
+pub(super) fn bind(route: &RouteConfig, graph: &AppGraph, problems: &mut Vec<Problem>) -> Option<Route> {
+    let before = problems.len();
+    let path = &route.call.value;
+    let found = match graph.find(path) {
+        Ok(found) => found,
+        // A module whose component is missing was reported with the component.
+        Err(_) if !graph.modules.contains_key(&path.module) => return None,
+        Err(error) => {
+            let problem = Problem::new(Code::UnknownFunction, error.to_string());
+            problems.push(problem.module(&path.module).file(&route.file).line(route.call.line));
+            return None;
+        }
+    };
+    let mut binder = Binder { route, found, problems };
+    let parameters = binder.parameters();
+    let answer = binder.answer();
+    let body = binder.body(&parameters);
+    if binder.problems.len() > before {
+        return None;
+    }
+    Some(Route {
+        method: route.method,
+        path: route.path.value.as_str().into(),
+        module: path.module.clone(),
+        interface: found.interface.clone(),
+        function: path.function.clone(),
+        parameters,
+        body: body?,
+        answer: answer?,
+    })
+}
+
+/// Two templates that would both match some path, which only the router finds.
+pub(super) fn conflict(route: &Route, error: &matchit::InsertError) -> Problem {
+    Problem::new(Code::RouteConflict, format!("the path `{}` can't be routed: {error}", route.path))
+        .module(&route.module)
+}
+
+struct Binder<'a> {
+    route: &'a RouteConfig,
+    found: Found<'a>,
+    problems: &'a mut Vec<Problem>,
+}
+
+impl Binder<'_> {
+    fn report(&mut self, code: Code, message: String, line: u32) -> &mut Problem {
+        let problem = Problem::new(code, message)
+            .module(&self.route.call.value.module)
+            .interface(self.found.interface)
+            .function(&self.route.call.value.function)
+            .file(&self.route.file)
+            .line(line);
+        self.problems.push(problem);
+        self.problems.last_mut().expect("one was just pushed")
+    }
+
+    fn codec(&mut self, place: &str, ty: &Type) -> Option<Codec> {
+        match Codec::new(place, ty) {
+            Ok(codec) => Some(codec),
+            Err(parts) => {
+                for Unsupported { path, reason } in parts {
+                    let message = format!("a route can't carry `{path}`: {reason}");
+                    self.report(Code::UnsupportedType, message, self.route.call.line).type_path = Some(path);
+                }
+                None
+            }
+        }
+    }
+
+    fn function(&self) -> &'static str {
+        "the function"
+    }
+
+    /// Gives each parameter its source, and reports bindings that no parameter has.
+    fn parameters(&mut self) -> Vec<Parameter> {
+        let function: &Function = self.found.function;
+        let route = self.route;
+        let has = |name: &str| function.parameters.iter().any(|parameter| &*parameter.name == name);
+        let known = || function.parameters.iter().map(|p| format!("`{}`", p.name)).collect::<Vec<_>>().join(", ");
+        let mut unknown: Vec<(String, u32)> = Vec::new();
+        unknown
+            .extend(route.path.value.parameters().filter(|name| !has(name)).map(|n| (n.to_owned(), route.path.line)));
+        unknown.extend(route.headers.iter().filter(|(name, _)| !has(name)).map(|(n, at)| (n.clone(), at.line)));
+        if let Some(body) = &route.body
+            && let BodyBinding::Parameter(name) = &body.value
+            && !has(name)
+        {
+            unknown.push((name.clone(), body.line));
+        }
+        for (name, line) in unknown {
+            let message = format!("{} has no parameter `{name}`; it has {}", self.function(), known());
+            self.report(Code::BadBinding, message, line);
+        }
+        let mut spread = 0;
+        function.parameters.iter().filter_map(|parameter| self.parameter(parameter, &mut spread)).collect()
+    }
+
+    fn parameter(&mut self, parameter: &Field, spread: &mut usize) -> Option<Parameter> {
+        let codec = self.codec(&parameter.name, &parameter.ty)?;
+        let source = self.source(&parameter.name, spread);
+        if !matches!(source, Source::Body(_)) && !codec.takes_text() {
+            let (message, help) = match &source {
+                Source::Query(_) => (
+                    format!(
+                        "nothing binds parameter `{}`: its type is no plain value, so no query field can be it",
+                        parameter.name
+                    ),
+                    format!("write `body = \"{}\"`, or `body = \"*\"`", parameter.name),
+                ),
+                _ => (
+                    format!("parameter `{}` is bound to a text, and its type is no plain value", parameter.name),
+                    "only numbers, booleans, characters, strings, enums and options of those are read from a path, \
+                     a query or a header"
+                        .to_owned(),
+                ),
+            };
+            self.report(Code::BadBinding, message, self.route.line).help = Some(help);
+            return None;
+        }
+        Some(Parameter { name: parameter.name.clone(), source, codec })
+    }
+
+    fn source(&self, name: &str, spread: &mut usize) -> Source {
+        if let Some(place) = self.route.path.value.parameters().position(|bound| bound == name) {
+            return Source::Path(place);
+        }
+        if let Some(header) = self.route.headers.get(name) {
+            return Source::Header(header.value.clone());
+        }
+        match self.route.body.as_ref().map(|body| &body.value) {
+            Some(BodyBinding::Parameter(bound)) if bound == name => Source::Body(0),
+            Some(BodyBinding::Spread) => {
+                *spread += 1;
+                Source::Body(*spread - 1)
+            }
+            _ => Source::Query(name.replace('-', "_")),
+        }
+    }
+
+    fn body(&mut self, parameters: &[Parameter]) -> Option<Body> {
+        match self.route.body.as_ref().map(|body| &body.value) {
+            None => Some(Body::Ignored),
+            Some(BodyBinding::Parameter(_)) => Some(Body::Parameter),
+            Some(BodyBinding::Spread) => {
+                let is_field =
+                    |name: &Arc<str>| parameters.iter().any(|p| p.name == *name && matches!(p.source, Source::Body(_)));
+                let fields: Vec<(&str, &Type)> = self
+                    .found
+                    .function
+                    .parameters
+                    .iter()
+                    .filter(|field| is_field(&field.name))
+                    .map(|field| (&*field.name, &field.ty))
+                    .collect();
+                // Each field was prepared alone before; what is wrong with one was reported then.
+                ObjectCodec::new(&fields).ok().map(Body::Spread)
+            }
+        }
+    }
+
+    fn answer(&mut self) -> Option<Answer> {
+        let result = self.found.function.result.as_ref();
+        let status = self.route.status;
+        let (value, errors) = match result {
+            Some(Type::Result { ok, err }) => {
+                let errors = self.errors(err.as_deref());
+                (ok.as_deref().map(|ok| self.codec("result", ok)), Some(errors))
+            }
+            other => {
+                for (case, at) in &self.route.errors {
+                    let message = format!("{} has no error case `{case}`: it returns no `result`", self.function());
+                    self.report(Code::ErrorTable, message, at.line);
+                }
+                (other.map(|ty| self.codec("result", ty)), None)
+            }
+        };
+        let value = match value {
+            Some(codec) => Some(codec?),
+            None => None,
+        };
+        Some(Answer { status, value, errors })
+    }
+
+    fn errors(&mut self, err: Option<&Type>) -> BTreeMap<String, ErrorAnswer> {
+        let cases: Vec<(Arc<str>, Option<Type>)> = match err {
+            Some(Type::Variant(variant)) => variant.body.iter().map(|c| (c.name.clone(), c.ty.clone())).collect(),
+            Some(Type::Enum(cases)) => cases.body.iter().map(|name| (name.clone(), None)).collect(),
+            other => {
+                let found = other.map_or_else(|| "nothing".to_owned(), ToString::to_string);
+                let message = "the function's error type has no cases that could have a status".to_owned();
+                let problem = self.report(Code::ErrorTable, message, self.route.call.line);
+                problem.expected = Some("a variant or an enum".to_owned());
+                problem.found = Some(found);
+                return BTreeMap::new();
+            }
+        };
+        for (case, at) in &self.route.errors {
+            if !cases.iter().any(|(name, _)| &**name == case) {
+                let names = cases.iter().map(|(name, _)| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+                let message = format!("{} has no error case `{case}`; it has {names}", self.function());
+                self.report(Code::ErrorTable, message, at.line);
+            }
+        }
+        cases.into_iter().filter_map(|(name, ty)| self.error_case(&name, ty.as_ref())).collect()
+    }
+
+    fn error_case(&mut self, name: &Arc<str>, ty: Option<&Type>) -> Option<(String, ErrorAnswer)> {
+        let Some(status) = self.route.errors.get(&**name).map(|at| at.value) else {
+            let message = format!("error case `{name}` has no status");
+            self.report(Code::ErrorTable, message, self.route.line).help =
+                Some(format!("add `{name} = …` to `errors`"));
+            return None;
+        };
+        let payload = match ty {
+            Some(ty) => Some(self.codec(name, ty)?),
+            None => None,
+        };
+        Some((name.to_string(), ErrorAnswer { status, payload }))
+    }
+}

@@ -1,0 +1,235 @@
+//! A compartment at work: admits calls, gives each an instance, and tells failures apart.
+//!
+//! A trap spoils its store, so the store is dropped: nothing of it serves another call (invariant 6).
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use wasmtime::component::{InstancePre, Val};
+use wasmtime::{Trap, WasmBacktrace};
+
+use super::instance::Live;
+use super::limits::{Admission, LineBudget, Refused};
+use crate::config::{InstanceMode, Instances, Limits};
+use crate::graph;
+use crate::ids::CompartmentName;
+use crate::link::{Export, FunctionIndex, Linked};
+use crate::store::{CallContext, InstanceState, LimitHit, ModuleData};
+
+/// An instance that holds more memory than this after a call is not kept.
+const KEEP_MEMORY: usize = 64 << 20;
+/// Frames of a guest's stack that a log line names.
+const MAX_FRAMES: usize = 16;
+
+/// Why a call gave no result. What was inside stays inside: details are logged, not returned.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CallError {
+    /// As many calls wait for the compartment as may.
+    #[error("the queue of compartment `{compartment}` is full")]
+    QueueFull {
+        /// Which.
+        compartment: CompartmentName,
+    },
+    /// The call's time was up: in the queue, in a guest, or in the host.
+    #[error("the call ran past its deadline")]
+    Deadline,
+    /// The call met a limit.
+    #[error("a limit was met: {0}")]
+    Limit(LimitHit),
+    /// A guest trapped.
+    #[error("a module trapped: {0}")]
+    Trap(String),
+}
+
+/// Counts since the compartment started.
+#[derive(Debug, Default)]
+pub struct Counters {
+    made: AtomicU64,
+    dropped: AtomicU64,
+    calls: AtomicU64,
+}
+
+/// What the instances of a compartment are doing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+pub struct InstanceStats {
+    /// Kept for the next call.
+    pub warm: usize,
+    /// Made since the start.
+    pub made: u64,
+    /// Thrown away since the start: after a trap, its last call, or idle.
+    pub dropped: u64,
+    /// Calls that got an instance.
+    pub calls: u64,
+    /// Calls that wait for a place.
+    pub waiting: usize,
+}
+
+/// The modules that share a store per call.
+pub struct Compartment {
+    name: CompartmentName,
+    pre: InstancePre<InstanceState>,
+    exports: Arc<[Export]>,
+    modules: Arc<[ModuleData]>,
+    instances: Instances,
+    limits: Limits,
+    admission: Admission,
+    warm: Mutex<Vec<Live>>,
+    counters: Counters,
+    traps: LineBudget,
+}
+
+impl Compartment {
+    /// Takes over what linking made. Starts the task that drops idle instances; it ends with the compartment.
+    pub fn new(plan: &graph::Compartment, linked: Linked, modules: Arc<[ModuleData]>) -> Arc<Self> {
+        let compartment = Arc::new(Self {
+            name: plan.name.clone(),
+            pre: linked.pre,
+            exports: linked.exports,
+            modules,
+            instances: plan.instances,
+            limits: plan.limits,
+            admission: Admission::new(plan.limits.calls as usize, plan.limits.queue as usize),
+            warm: Mutex::default(),
+            counters: Counters::default(),
+            traps: LineBudget::new(),
+        });
+        if plan.instances.mode == InstanceMode::Reuse {
+            tokio::spawn(drop_idle(Arc::downgrade(&compartment), plan.instances.idle));
+        }
+        compartment
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &CompartmentName {
+        &self.name
+    }
+
+    /// What its calls may use.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// What its modules have.
+    pub fn modules(&self) -> &[ModuleData] {
+        &self.modules
+    }
+
+    /// What its instances are doing.
+    pub fn stats(&self) -> InstanceStats {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        InstanceStats {
+            warm: self.warm().len(),
+            made: read(&self.counters.made),
+            dropped: read(&self.counters.dropped),
+            calls: read(&self.counters.calls),
+            waiting: self.admission.waiting(),
+        }
+    }
+
+    /// Makes an instance before the first call needs one. Also shows whether the modules start at all.
+    pub async fn warm_up(&self, call: CallContext) -> Result<(), CallError> {
+        let live = self.start(call).await?;
+        self.put_back(live);
+        Ok(())
+    }
+
+    /// Calls a function on an instance of its own until it returns.
+    pub async fn call(
+        &self,
+        place: FunctionIndex,
+        parameters: &[Val],
+        call: CallContext,
+    ) -> Result<Option<Val>, CallError> {
+        let _place = self.admission.admit(call.deadline).await.map_err(|refused| match refused {
+            Refused::Full => CallError::QueueFull { compartment: self.name.clone() },
+            Refused::Late => CallError::Deadline,
+        })?;
+        self.counters.calls.fetch_add(1, Ordering::Relaxed);
+        let warm = self.warm().pop();
+        let mut live = match warm {
+            Some(live) => live,
+            None => self.start(call.clone()).await?,
+        };
+        match live.call(&self.exports[place.0 as usize], place, parameters, call).await {
+            Ok(result) => {
+                self.put_back(live);
+                Ok(result)
+            }
+            Err(error) => {
+                self.counters.dropped.fetch_add(1, Ordering::Relaxed);
+                Err(self.explain(&error, Some(live.state())))
+            }
+        }
+    }
+
+    fn warm(&self) -> std::sync::MutexGuard<'_, Vec<Live>> {
+        // Pushing and popping leave the list whole wherever a panic might strike.
+        self.warm.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn start(&self, call: CallContext) -> Result<Live, CallError> {
+        let memory = usize::try_from(self.limits.memory).unwrap_or(usize::MAX);
+        self.counters.made.fetch_add(1, Ordering::Relaxed);
+        let started = Live::start(&self.pre, self.exports.len(), self.modules.clone(), memory, call).await;
+        started.map_err(|error| self.explain(&error, None))
+    }
+
+    /// Keeps an instance for the next call, unless its time is over.
+    fn put_back(&self, mut live: Live) {
+        let keep = self.instances.mode == InstanceMode::Reuse
+            && live.calls < self.instances.max_calls.get()
+            && live.state().memory() <= KEEP_MEMORY;
+        if keep {
+            live.used = Instant::now();
+            self.warm().push(live);
+        } else {
+            self.counters.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Tells what ended a call, and logs it.
+    fn explain(&self, error: &wasmtime::Error, state: Option<&InstanceState>) -> CallError {
+        let explained = match (state.and_then(InstanceState::limit_hit), error.downcast_ref::<Trap>()) {
+            (Some(limit), _) => CallError::Limit(limit),
+            (None, Some(Trap::Interrupt)) => CallError::Deadline,
+            (None, Some(trap)) => CallError::Trap(trap.to_string()),
+            (None, None) => CallError::Trap(error.root_cause().to_string()),
+        };
+        if let Some(unwritten) = self.traps.take() {
+            let request = state.map(|state| &*state.call().request).unwrap_or_default();
+            let (compartment, stack) = (&self.name, frames(error));
+            tracing::error!(target: "trap", %compartment, request, unwritten, stack, "{explained}");
+        }
+        explained
+    }
+}
+
+/// The guest's functions at the trap, innermost first.
+fn frames(error: &wasmtime::Error) -> String {
+    let Some(trace) = error.downcast_ref::<WasmBacktrace>() else { return String::new() };
+    let name = |frame: &wasmtime::FrameInfo| {
+        let module = frame.module().name().unwrap_or("?").to_owned();
+        let function = frame.func_name().map_or_else(|| format!("#{}", frame.func_index()), str::to_owned);
+        format!("{module}!{function}")
+    };
+    trace.frames().iter().take(MAX_FRAMES).map(name).collect::<Vec<_>>().join(" < ")
+}
+
+/// Drops instances that were not used for `idle`, for as long as the compartment is there.
+async fn drop_idle(compartment: Weak<Compartment>, idle: Duration) {
+    let pause = (idle / 2).max(Duration::from_millis(100));
+    loop {
+        tokio::time::sleep(pause).await;
+        let Some(compartment) = compartment.upgrade() else { return };
+        let (kept, dropped): (Vec<Live>, Vec<Live>) = {
+            let mut warm = compartment.warm();
+            std::mem::take(&mut *warm).into_iter().partition(|live| !live.is_idle(idle))
+        };
+        compartment.counters.dropped.fetch_add(dropped.len() as u64, Ordering::Relaxed);
+        // The ones in use since stand on top: they are the warmer ones.
+        let mut warm = compartment.warm();
+        let newer = std::mem::replace(&mut *warm, kept);
+        warm.extend(newer);
+    }
+}

@@ -1,0 +1,102 @@
+//! One set of instances of a compartment, in a store of its own.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use wasmtime::component::{Func, Instance, InstancePre, Val};
+use wasmtime::{Store, UpdateDeadline};
+
+use crate::link::{Export, FunctionIndex};
+use crate::store::{CallContext, InstanceState, ModuleData};
+
+/// Handles of resources that the guests of a store may hold at once, each side counted.
+const MAX_HANDLES: usize = 10_000;
+/// What one call may make the host copy out of guests, in Wasmtime's measure: a `list<u8>` in a result costs about 40 times its
+/// bytes, so this admits 6 MB of it.
+const HOSTCALL_FUEL: usize = 256 << 20;
+
+/// Instances that a call runs on.
+pub(super) struct Live {
+    store: Store<InstanceState>,
+    instance: Instance,
+    functions: Vec<Option<Func>>,
+    /// How many calls it has served.
+    pub(super) calls: u32,
+    /// When it last served one.
+    pub(super) used: Instant,
+}
+
+impl Live {
+    /// Instantiates every module of a compartment. Their start functions run under the call's deadline.
+    pub(super) async fn start(
+        pre: &InstancePre<InstanceState>,
+        exports: usize,
+        modules: Arc<[ModuleData]>,
+        memory: usize,
+        call: CallContext,
+    ) -> wasmtime::Result<Self> {
+        let deadline = call.deadline;
+        let mut store = Store::new(pre.engine(), InstanceState::new(modules, memory, call));
+        store.limiter(InstanceState::limiter);
+        store.set_max_component_handles(MAX_HANDLES);
+        store.set_hostcall_fuel(HOSTCALL_FUEL);
+        store.epoch_deadline_callback(|context| {
+            if Instant::now() >= context.data().call().deadline {
+                return Ok(UpdateDeadline::Interrupt);
+            }
+            // Not a plain self-wake: that would be polled again before the sockets are.
+            Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
+        });
+        store.set_epoch_deadline(1);
+        let instance = tokio::time::timeout_at(deadline.into(), pre.instantiate_async(&mut store)).await;
+        let instance = instance.unwrap_or_else(|_| Err(wasmtime::Trap::Interrupt.into()))?;
+        Ok(Self { store, instance, functions: vec![None; exports], calls: 0, used: Instant::now() })
+    }
+
+    /// The host's side.
+    pub(super) fn state(&self) -> &InstanceState {
+        self.store.data()
+    }
+
+    /// Calls a function. On an error, or when dropped before the end, the instances are spoilt.
+    pub(super) async fn call(
+        &mut self,
+        export: &Export,
+        place: FunctionIndex,
+        parameters: &[Val],
+        call: CallContext,
+    ) -> wasmtime::Result<Option<Val>> {
+        let deadline = call.deadline;
+        self.store.data_mut().begin_call(call);
+        self.store.set_epoch_deadline(1);
+        let function = self.function(export, place)?;
+        let mut result = [Val::Bool(false)];
+        let results = if export.returns { &mut result[..] } else { &mut [] };
+        // Epochs stop a guest that computes; this stops one that waits in the host.
+        let called = function.call_async(&mut self.store, parameters, results);
+        let called = tokio::time::timeout_at(deadline.into(), called).await;
+        called.unwrap_or_else(|_| Err(wasmtime::Trap::Interrupt.into()))?;
+        self.store.data_mut().end_call();
+        self.calls += 1;
+        let [value] = result;
+        Ok(export.returns.then_some(value))
+    }
+
+    fn function(&mut self, export: &Export, place: FunctionIndex) -> wasmtime::Result<Func> {
+        let slot = &mut self.functions[place.0 as usize];
+        match slot {
+            Some(function) => Ok(*function),
+            None => {
+                let function = self.instance.get_func(&mut self.store, export.index);
+                let function =
+                    function.ok_or_else(|| wasmtime::Error::msg("an export that linking found is missing"))?;
+                Ok(*slot.insert(function))
+            }
+        }
+    }
+
+    /// Whether it has not been used for `idle`.
+    pub(super) fn is_idle(&self, idle: Duration) -> bool {
+        self.used.elapsed() >= idle
+    }
+}

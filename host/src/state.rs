@@ -1,0 +1,196 @@
+//! The state folder: everything that lasts, for one host at a time.
+//!
+//! ```text
+//! STATE/lock          held while a host runs; its text says who and where
+//! STATE/admin.token   what the admin listener wants to hear, 0600
+//! STATE/data/NAME.db  a module's database
+//! STATE/code/         compiled components
+//! ```
+
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, Write};
+use std::net::SocketAddr;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::ModuleName;
+
+/// The most that is read of the lock and of the token.
+const MAX_TEXT: u64 = 4096;
+/// Random bytes of a generated token.
+const TOKEN_BYTES: usize = 32;
+
+/// Why the state folder can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// Another host has it.
+    #[error("another host is running on {}{}", .folder.display(), .host.as_ref().map(|h| format!(" (process {}, admin at {})", h.process, h.admin)).unwrap_or_default())]
+    Locked {
+        /// The folder.
+        folder: PathBuf,
+        /// Who, where the lock says so.
+        host: Option<HostInfo>,
+    },
+    /// It can't be made, read or written.
+    #[error("the state folder {} can't be used", .folder.display())]
+    Unusable {
+        /// The folder.
+        folder: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+}
+
+/// The host that runs on a state folder.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostInfo {
+    /// Its process id.
+    pub process: u32,
+    /// Where its data listener is.
+    pub listen: SocketAddr,
+    /// Where its admin listener is.
+    pub admin: SocketAddr,
+}
+
+/// A state folder that this process has to itself, until dropped.
+#[derive(Debug)]
+pub struct StateFolder {
+    path: PathBuf,
+    lock: File,
+}
+
+impl StateFolder {
+    /// Takes the folder, making it where it is missing: reachable by this user alone.
+    pub fn open(path: &Path) -> Result<Self, StateError> {
+        let unusable = |source| StateError::Unusable { folder: path.to_owned(), source };
+        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(unusable)?;
+        DirBuilder::new().recursive(true).mode(0o700).create(path.join("data")).map_err(unusable)?;
+        let mut lock = open_lock(path, true).map_err(unusable)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(StateError::Locked { folder: path.to_owned(), host: read_host(&mut lock) });
+            }
+            Err(TryLockError::Error(error)) => return Err(unusable(error)),
+        }
+        // What an earlier host left says nothing of this one.
+        lock.set_len(0).map_err(unusable)?;
+        Ok(Self { path: path.to_owned(), lock })
+    }
+
+    /// The host that runs on a folder, if one does and says where.
+    pub fn running_host(path: &Path) -> Option<HostInfo> {
+        let mut lock = open_lock(path, false).ok()?;
+        match lock.try_lock_shared() {
+            Err(TryLockError::WouldBlock) => read_host(&mut lock),
+            _ => None,
+        }
+    }
+
+    /// Writes into the lock who runs, and where.
+    pub fn announce(&self, host: &HostInfo) -> io::Result<()> {
+        let mut lock = &self.lock;
+        lock.set_len(0)?;
+        lock.rewind()?;
+        lock.write_all(&serde_json::to_vec(host)?)
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A module's database file. It belongs to the module's name, whatever build or language is behind it.
+    pub fn database(&self, module: &ModuleName) -> PathBuf {
+        self.path.join("data").join(format!("{module}.db"))
+    }
+
+    /// The folder of compiled code.
+    pub fn code(&self) -> PathBuf {
+        self.path.join("code")
+    }
+
+    /// The admin token: `given`, or the one that is in the folder, or a new one that is put there.
+    pub fn token(&self, given: Option<String>) -> io::Result<String> {
+        if let Some(token) = given {
+            return Ok(token);
+        }
+        if let Some(token) = read_token(&self.path)? {
+            return Ok(token);
+        }
+        let mut bytes = [0; TOKEN_BYTES];
+        getrandom::fill(&mut bytes).map_err(io::Error::other)?;
+        let token: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let mut file =
+            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(token_file(&self.path))?;
+        file.write_all(token.as_bytes())?;
+        Ok(token)
+    }
+}
+
+/// The token that a host keeps in its state folder, if there is one.
+pub fn read_token(folder: &Path) -> io::Result<Option<String>> {
+    match File::open(token_file(folder)) {
+        Ok(file) => {
+            let mut token = String::new();
+            file.take(MAX_TEXT).read_to_string(&mut token)?;
+            let token = token.trim();
+            Ok((!token.is_empty()).then(|| token.to_owned()))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn token_file(folder: &Path) -> PathBuf {
+    folder.join("admin.token")
+}
+
+fn open_lock(folder: &Path, create: bool) -> io::Result<File> {
+    OpenOptions::new().read(true).write(create).create(create).truncate(false).mode(0o600).open(folder.join("lock"))
+}
+
+fn read_host(lock: &mut File) -> Option<HostInfo> {
+    let mut text = String::new();
+    lock.take(MAX_TEXT).read_to_string(&mut text).ok()?;
+    serde_json::from_str(&text).ok()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn one_host_at_a_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state");
+        let first = StateFolder::open(&path).unwrap();
+        let host =
+            HostInfo { process: 1, listen: "127.0.0.1:1".parse().unwrap(), admin: "127.0.0.1:2".parse().unwrap() };
+        first.announce(&host).unwrap();
+        assert_eq!(StateFolder::running_host(&path), Some(host.clone()));
+        let StateError::Locked { host: Some(found), .. } = StateFolder::open(&path).unwrap_err() else { panic!() };
+        assert_eq!(found, host);
+        drop(first);
+        assert_eq!(StateFolder::running_host(&path), None);
+        StateFolder::open(&path).unwrap();
+    }
+
+    #[test]
+    fn the_token_stays_and_is_private() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateFolder::open(folder.path()).unwrap();
+        let token = state.token(None).unwrap();
+        assert_eq!(token.len(), 2 * TOKEN_BYTES);
+        assert_eq!(state.token(None).unwrap(), token);
+        assert_eq!(read_token(folder.path()).unwrap(), Some(token));
+        let mode = token_file(folder.path()).metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        assert_eq!(state.token(Some("given".into())).unwrap(), "given");
+    }
+}

@@ -1,0 +1,195 @@
+//! What the host keeps beside one set of instances: whose they are, what they may use, and the call that they serve now.
+//!
+//! One [`InstanceState`] belongs to one Wasmtime `Store`. It holds no business data and outlives a call only where instances are
+//! reused; whatever belongs to the call ends with it ([`InstanceState::end_call`]).
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use wasmtime::component::ResourceTable;
+use wasmtime::{ResourceLimiter, Result};
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+
+use crate::database::{Database, Transaction};
+use crate::ids::ModuleName;
+
+/// Resources of WASI (streams, pollables) that the guests of a store may hold at once.
+const MAX_WASI_RESOURCES: usize = 1_000;
+/// Elements that all tables of a store may have together.
+const MAX_TABLE_ELEMENTS: usize = 1_000_000;
+
+/// A module of a compartment, by its place in it: how a capability knows who is calling.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ModuleIndex(pub u16);
+
+/// What a module has, whichever instance of it is running.
+pub struct ModuleData {
+    /// Its name.
+    pub name: ModuleName,
+    /// Its database, where it is granted one.
+    pub database: Option<Database>,
+}
+
+/// The call that a store serves.
+#[derive(Debug, Clone)]
+pub struct CallContext {
+    /// The request's id, for log lines.
+    pub request: Arc<str>,
+    /// When the call must have ended.
+    pub deadline: Instant,
+}
+
+/// A limit that a call met.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum LimitHit {
+    /// The memories of the store would be larger together than they may.
+    #[error("memory would grow to {wanted} bytes, of {limit} allowed")]
+    Memory {
+        /// What all memories would have been, in bytes.
+        wanted: usize,
+        /// What they may be.
+        limit: usize,
+    },
+    /// The tables of the store would be larger together than they may.
+    #[error("tables would grow to {wanted} elements, of {limit} allowed")]
+    Table {
+        /// What all tables would have been, in elements.
+        wanted: usize,
+        /// What they may be.
+        limit: usize,
+    },
+}
+
+/// Sums what the instances of a store take; Wasmtime's own limits are for each memory alone.
+struct Limiter {
+    memory: usize,
+    memory_limit: usize,
+    table: usize,
+    hit: Option<LimitHit>,
+}
+
+impl ResourceLimiter for Limiter {
+    fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> Result<bool> {
+        let wanted = self.memory.saturating_add(desired.saturating_sub(current));
+        if wanted > self.memory_limit {
+            self.hit = Some(LimitHit::Memory { wanted, limit: self.memory_limit });
+            return Ok(false);
+        }
+        self.memory = wanted;
+        Ok(true)
+    }
+
+    fn table_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> Result<bool> {
+        let wanted = self.table.saturating_add(desired.saturating_sub(current));
+        if wanted > MAX_TABLE_ELEMENTS {
+            self.hit = Some(LimitHit::Table { wanted, limit: MAX_TABLE_ELEMENTS });
+            return Ok(false);
+        }
+        self.table = wanted;
+        Ok(true)
+    }
+}
+
+/// A transaction that a guest opened, and whose it is.
+struct OpenTransaction {
+    handle: u32,
+    module: ModuleIndex,
+    transaction: Transaction,
+}
+
+/// The host's side of a store.
+pub struct InstanceState {
+    modules: Arc<[ModuleData]>,
+    call: CallContext,
+    limiter: Limiter,
+    /// At most one per module.
+    transactions: Vec<OpenTransaction>,
+    /// Never reused within a store, so that a handle that a guest kept from an earlier call means nothing.
+    next_handle: u32,
+    wasi: Option<WasiCtx>,
+    table: ResourceTable,
+}
+
+impl InstanceState {
+    /// The state of a new store whose memories may hold `memory_limit` bytes together.
+    pub fn new(modules: Arc<[ModuleData]>, memory_limit: usize, call: CallContext) -> Self {
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(MAX_WASI_RESOURCES);
+        let limiter = Limiter { memory: 0, memory_limit, table: 0, hit: None };
+        Self { modules, call, limiter, transactions: Vec::new(), next_handle: 0, wasi: None, table }
+    }
+
+    /// For `Store::limiter`.
+    pub fn limiter(&mut self) -> &mut dyn ResourceLimiter {
+        &mut self.limiter
+    }
+
+    /// Takes up a call.
+    pub fn begin_call(&mut self, call: CallContext) {
+        self.call = call;
+        self.limiter.hit = None;
+    }
+
+    /// Ends what belongs to the call: transactions that it left open are rolled back.
+    pub fn end_call(&mut self) {
+        self.transactions.clear();
+    }
+
+    /// The call.
+    pub fn call(&self) -> &CallContext {
+        &self.call
+    }
+
+    /// The limit that the call met, if it met one.
+    pub fn limit_hit(&self) -> Option<LimitHit> {
+        self.limiter.hit
+    }
+
+    /// What all memories of the store hold, in bytes.
+    pub fn memory(&self) -> usize {
+        self.limiter.memory
+    }
+
+    /// Who is calling.
+    pub fn module(&self, index: ModuleIndex) -> &ModuleData {
+        &self.modules[usize::from(index.0)]
+    }
+
+    /// Whether a module has a transaction open.
+    pub fn has_transaction(&self, module: ModuleIndex) -> bool {
+        self.transactions.iter().any(|open| open.module == module)
+    }
+
+    /// Keeps a transaction, and returns its handle.
+    pub fn add_transaction(&mut self, module: ModuleIndex, transaction: Transaction) -> u32 {
+        let handle = self.next_handle;
+        self.next_handle = self.next_handle.wrapping_add(1);
+        self.transactions.push(OpenTransaction { handle, module, transaction });
+        handle
+    }
+
+    /// The module's open transaction of that handle.
+    pub fn transaction(&mut self, module: ModuleIndex, handle: u32) -> Option<&mut Transaction> {
+        let place = self.place(module, handle)?;
+        Some(&mut self.transactions[place].transaction)
+    }
+
+    /// Takes the module's open transaction of that handle out.
+    pub fn take_transaction(&mut self, module: ModuleIndex, handle: u32) -> Option<Transaction> {
+        let place = self.place(module, handle)?;
+        Some(self.transactions.swap_remove(place).transaction)
+    }
+
+    fn place(&self, module: ModuleIndex, handle: u32) -> Option<usize> {
+        self.transactions.iter().position(|open| open.handle == handle && open.module == module)
+    }
+}
+
+impl WasiView for InstanceState {
+    /// WASI as guests find it: clocks and random bytes are the host's; there are no files, arguments, variables or sockets, input is
+    /// at its end, and output goes nowhere. Made when first used, since most stores never do.
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        let ctx = self.wasi.get_or_insert_with(|| WasiCtx::builder().build());
+        WasiCtxView { ctx, table: &mut self.table }
+    }
+}
