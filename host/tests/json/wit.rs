@@ -8,10 +8,10 @@ use wit_parser::{Handle, Resolve, Type as Wit, TypeDefKind, TypeId};
 /// The type that `ty` stands for, with some declarations before it.
 pub(crate) fn parse(declarations: &str, ty: &str) -> Type {
     let mut resolve = Resolve { all_features: true, ..Resolve::default() };
-    let text = format!("package a:a; interface a {{ {declarations}\n f: func(it: {ty}); }}");
+    let text = format!("package a:a; interface a {{ {declarations}\n the-function: func(it: {ty}); }}");
     let package = resolve.push_source("a.wit", &text).unwrap_or_else(|error| panic!("{text}: {error:#}"));
     let interface = resolve.packages[package].interfaces["a"];
-    let function = &resolve.interfaces[interface].functions["f"];
+    let function = &resolve.interfaces[interface].functions["the-function"];
     read(&resolve, &function.params[0].ty)
 }
 
@@ -40,7 +40,8 @@ fn read_defined(resolve: &Resolve, id: TypeId) -> Type {
     let payload = |ty: &Option<Wit>| ty.as_ref().map(inner);
     let definition = &resolve.types[id];
     let name = || Arc::from(definition.name.as_deref().unwrap_or("unnamed"));
-    let resource = |id: TypeId| Resource { interface: None, name: Arc::from(resolve.types[id].name.as_deref().unwrap()) };
+    let resource =
+        |id: TypeId| Resource { interface: None, name: Arc::from(resolve.types[id].name.as_deref().unwrap()) };
     match &definition.kind {
         TypeDefKind::Type(ty) => read(resolve, ty),
         TypeDefKind::List(ty) => Type::List(inner(ty)),
@@ -50,7 +51,8 @@ fn read_defined(resolve: &Resolve, id: TypeId) -> Type {
         TypeDefKind::Result(result) => Type::Result { ok: payload(&result.ok), err: payload(&result.err) },
         TypeDefKind::Tuple(tuple) => Type::Tuple(tuple.types.iter().map(|ty| read(resolve, ty)).collect()),
         TypeDefKind::Record(record) => {
-            let field = |field: &wit_parser::Field| Field { name: field.name.as_str().into(), ty: read(resolve, &field.ty) };
+            let field =
+                |field: &wit_parser::Field| Field { name: field.name.as_str().into(), ty: read(resolve, &field.ty) };
             Type::Record(Arc::new(Named { name: name(), body: record.fields.iter().map(field).collect() }))
         }
         TypeDefKind::Variant(variant) => {
