@@ -67,7 +67,7 @@ const MAX_ECHO: usize = 40;
 /// A part of a type that JSON can't carry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unsupported {
-    /// The way to it, in WIT's names: `draft.lines[].handle`.
+    /// The way to it, in WIT's names: `a.items[].handle`.
     pub path: String,
     /// Why it can't be carried.
     pub reason: String,
@@ -117,7 +117,7 @@ impl Codec {
     /// Everything in the document that the type doesn't allow, at most [`MAX_VIOLATIONS`] with a note where there are more; or the one
     /// place where it stops being JSON.
     pub fn decode(&self, document: &[u8]) -> Result<Val, Vec<Violation>> {
-        decode::document(document, |decoder| decoder.value(&self.0))
+        decode::document(document, |decoder| decoder.root(&self.0))
     }
 
     /// The value that a bare text stands for: a segment of a path, a field of a query, a header. Strings, characters and names of

@@ -11,10 +11,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use wasmtime::component::Val;
 
-use super::prepare::{Cases, Fields, Names, Node};
+use super::prepare::{Cases, Fields, Name, Names, Node};
 use super::reader::{Kind, Reader, Syntax};
 use super::report::{Full, Report, Step, nearest};
 use super::{MAX_ECHO, Violation, clip, scalar};
+
+/// A case's index and its payload.
+type Chosen = (usize, Option<Box<Val>>);
 
 /// Why the walk ended early.
 pub(super) enum Halt {
@@ -76,59 +79,74 @@ pub(super) struct Decoder<'a> {
 
 impl<'a> Decoder<'a> {
     /// Reads one value of a type.
-    pub(super) fn value(&mut self, node: &'a Node) -> Result<Val, Halt> {
+    pub(super) fn root(&mut self, node: &'a Node) -> Result<Val, Halt> {
+        let mut value = stand_in();
+        self.value(node, &mut value)?;
+        Ok(value)
+    }
+
+    /// Reads one value of a type to `into`, whatever that was: values are made in their places, because moving each out of a
+    /// `Result` takes as long as reading it.
+    fn value(&mut self, node: &'a Node, into: &mut Val) -> Result<(), Halt> {
         let kind = self.reader.peek()?;
         match (node, kind) {
+            (_, Kind::String) => match node {
+                Node::Option(inner) => return self.some(inner, into),
+                _ => return self.string(node, into),
+            },
+            (Node::Integer(_) | Node::F32 | Node::F64, Kind::Number) => return self.number(node, into),
+            (Node::Bool, Kind::Bool) => *into = Val::Bool(self.reader.boolean()?),
+            (Node::Record(fields), Kind::Object) => *into = Val::Record(self.fields(fields)?),
+            (Node::List(item), Kind::List) => *into = Val::List(self.list(None, |_| item)?),
+            (Node::FixedList(item, length), Kind::List) => {
+                *into = Val::FixedLengthList(self.list(Some(*length), |_| item)?);
+            }
+            (Node::Tuple(items), Kind::List) => {
+                *into = Val::Tuple(self.list(Some(items.len()), |index| &items[index])?);
+            }
             (Node::Option(_), Kind::Null) => {
                 self.reader.null()?;
-                Ok(Val::Option(None))
+                *into = Val::Option(None);
             }
-            (Node::Option(inner), _) => Ok(Val::Option(Some(Box::new(self.value(inner)?)))),
-            (Node::Bool, Kind::Bool) => Ok(Val::Bool(self.reader.boolean()?)),
-            (Node::Integer(_) | Node::F32 | Node::F64, Kind::Number) => self.number(node),
-            (_, Kind::String) => self.string(node),
-            (Node::List(item), Kind::List) => Ok(Val::List(self.list(None, |_| item)?)),
-            (Node::FixedList(item, length), Kind::List) => {
-                Ok(Val::FixedLengthList(self.list(Some(*length), |_| item)?))
-            }
-            (Node::Tuple(items), Kind::List) => Ok(Val::Tuple(self.list(Some(items.len()), |index| &items[index])?)),
-            (Node::Object(value), Kind::Object) => self.object(value),
-            (Node::Pairs(pair), Kind::List) => self.pairs(&pair.0, &pair.1),
-            (Node::Flags(names), Kind::List) => self.flags(names),
-            (Node::Record(fields), Kind::Object) => {
-                let slots = self.fields(fields)?;
-                let named = slots.into_iter().zip(&fields.names.list);
-                Ok(Val::Record(named.map(|(value, name)| (String::from(&*name.wit), value)).collect()))
-            }
+            (Node::Option(inner), _) => return self.some(inner, into),
+            (Node::Object(value), Kind::Object) => *into = self.object(value)?,
+            (Node::Pairs(pair), Kind::List) => *into = self.pairs(&pair.0, &pair.1)?,
+            (Node::Flags(names), Kind::List) => *into = self.flags(names)?,
             (Node::Variant(cases), Kind::Object) => {
                 let chosen = self.case(cases)?;
-                Ok(chosen.map_or_else(stand_in, |(index, payload)| {
+                *into = chosen.map_or_else(stand_in, |(index, payload)| {
                     Val::Variant(String::from(&*cases.names.list[index].wit), payload)
-                }))
+                });
             }
             (Node::Result(cases), Kind::Object) => {
                 let chosen = self.case(cases)?;
-                Ok(chosen.map_or_else(stand_in, |(index, payload)| {
+                *into = chosen.map_or_else(stand_in, |(index, payload)| {
                     Val::Result(if index == 0 { Ok(payload) } else { Err(payload) })
-                }))
+                });
             }
-            _ => self.unfit(node),
+            _ => {
+                self.unfit(node)?;
+                *into = stand_in();
+            }
         }
+        Ok(())
     }
 
     /// Reads an object whose members have the types of some fields.
-    pub(super) fn fields_only(&mut self, fields: &'a Fields) -> Result<Vec<Val>, Halt> {
+    pub(super) fn fields_only(&mut self, fields: &'a Fields) -> Result<Vec<(String, Val)>, Halt> {
         if self.reader.peek()? == Kind::Object {
             return self.fields(fields);
         }
-        self.unfit_for("an object")?;
+        self.unfit("an object")?;
         Ok(Vec::new())
     }
 
     /// Reads an object's fields, in whatever order they come; gives them in the type's order.
-    fn fields(&mut self, fields: &'a Fields) -> Result<Vec<Val>, Halt> {
-        self.report.count(fields.nodes.len())?;
-        let mut slots: Vec<Option<Val>> = std::iter::repeat_with(|| None).take(fields.nodes.len()).collect();
+    fn fields(&mut self, fields: &'a Fields) -> Result<Vec<(String, Val)>, Halt> {
+        let count = fields.nodes.len();
+        self.report.count(count)?;
+        // A field that isn't there yet has no name.
+        let mut values: Vec<_> = std::iter::repeat_with(|| (String::new(), stand_in())).take(count).collect();
         let (mut first, mut guess) = (true, 0);
         self.reader.open()?;
         while self.reader.item(b'}', &mut first)? {
@@ -138,31 +156,32 @@ impl<'a> Decoder<'a> {
                 continue;
             };
             guess = index + 1;
-            let name = &*fields.names.list[index].json;
-            self.report.enter(Step::key(name));
-            if slots[index].is_none() {
-                slots[index] = Some(self.value(&fields.nodes[index])?);
+            let (name, place) = (&fields.names.list[index], &mut values[index]);
+            self.report.enter(Step::key(&name.json));
+            if place.0.is_empty() {
+                place.0 = String::from(&*name.wit);
+                self.value(&fields.nodes[index], &mut place.1)?;
             } else {
-                self.report.violate(format!("the field `{name}` is given twice"))?;
+                self.report.violate(format!("the field `{}` is given twice", name.json))?;
                 self.reader.skip()?;
             }
             self.report.leave();
         }
-        self.complete(fields, slots)
-    }
-
-    /// Puts the absent fields in their places.
-    fn complete(&mut self, fields: &'a Fields, slots: Vec<Option<Val>>) -> Result<Vec<Val>, Halt> {
-        for (index, slot) in slots.iter().enumerate() {
-            if slot.is_none() && fields.nodes[index].absent().is_none() {
-                let name = &*fields.names.list[index].json;
-                self.report.enter(Step::key(name));
-                self.report.violate(format!("missing field `{name}`"))?;
-                self.report.leave();
+        for (index, place) in values.iter_mut().enumerate().filter(|(_, place)| place.0.is_empty()) {
+            let name = &fields.names.list[index];
+            match fields.nodes[index].absent() {
+                Some(value) => *place = (String::from(&*name.wit), value),
+                None => self.missing_field(name)?,
             }
         }
-        // An absent field is `none`, or noted above; this reuses the slots' memory.
-        Ok(slots.into_iter().map(|slot| slot.unwrap_or(Val::Option(None))).collect())
+        Ok(values)
+    }
+
+    fn missing_field(&mut self, name: &'a Name) -> Result<(), Halt> {
+        self.report.enter(Step::key(&name.json));
+        self.report.violate(format!("missing field `{}`", name.json))?;
+        self.report.leave();
+        Ok(())
     }
 
     fn unknown_field(&mut self, key: Cow<'a, str>, names: &Names) -> Result<(), Halt> {
@@ -177,7 +196,18 @@ impl<'a> Decoder<'a> {
         Ok(())
     }
 
-    fn number(&mut self, node: &'a Node) -> Result<Val, Halt> {
+    fn some(&mut self, inner: &'a Node, into: &mut Val) -> Result<(), Halt> {
+        *into = Val::Option(Some(self.boxed(inner)?));
+        Ok(())
+    }
+
+    fn boxed(&mut self, node: &'a Node) -> Result<Box<Val>, Halt> {
+        let mut value = Box::new(stand_in());
+        self.value(node, &mut value)?;
+        Ok(value)
+    }
+
+    fn number(&mut self, node: &'a Node, into: &mut Val) -> Result<(), Halt> {
         let start = self.reader.at();
         let text = self.reader.number()?;
         let value = match node {
@@ -185,11 +215,11 @@ impl<'a> Decoder<'a> {
             Node::F32 => scalar::parse_f32(text),
             _ => scalar::parse_f64(text),
         };
-        self.or_refuse(value, start, node)
+        self.put(value, into, start, node)
     }
 
     /// Reads a string as whatever the type makes of one.
-    fn string(&mut self, node: &'a Node) -> Result<Val, Halt> {
+    fn string(&mut self, node: &'a Node, into: &mut Val) -> Result<(), Halt> {
         let start = self.reader.at();
         let text = self.reader.string()?;
         let value = match node {
@@ -201,7 +231,7 @@ impl<'a> Decoder<'a> {
                 Some(index) if cases.payloads[index].is_some() => {
                     let name = &cases.names.list[index].json;
                     self.report.violate(format!("the case `{name}` needs a value: {{\"{name}\": …}}"))?;
-                    return Ok(stand_in());
+                    return Ok(());
                 }
                 found => found.map(|index| Val::Variant((*cases.names.list[index].wit).to_owned(), None)),
             },
@@ -215,7 +245,7 @@ impl<'a> Decoder<'a> {
             },
             _ => None,
         };
-        self.or_refuse(value, start, node)
+        self.put(value, into, start, node)
     }
 
     /// Reads a list, of `length` items if that is given; `item` says the type at an index below the length.
@@ -229,7 +259,9 @@ impl<'a> Decoder<'a> {
                 self.reader.skip()?;
             } else {
                 self.report.count(1)?;
-                items.push(self.value(item(found))?);
+                items.push(stand_in());
+                let last = items.len() - 1;
+                self.value(item(found), &mut items[last])?;
             }
             found += 1;
         }
@@ -250,7 +282,7 @@ impl<'a> Decoder<'a> {
             self.report.at_index(index);
             index += 1;
             if self.reader.peek()? != Kind::String {
-                self.unfit_for(format_args!("one of {names}"))?;
+                self.unfit(format_args!("one of {names}"))?;
                 continue;
             }
             let start = self.reader.at();
@@ -267,8 +299,8 @@ impl<'a> Decoder<'a> {
         Ok(Val::Flags(chosen))
     }
 
-    /// Reads the one member of an object that stands for a case: its index and its payload.
-    fn case(&mut self, cases: &'a Cases) -> Result<Option<(usize, Option<Box<Val>>)>, Halt> {
+    /// Reads the one member of an object that stands for a case.
+    fn case(&mut self, cases: &'a Cases) -> Result<Option<Chosen>, Halt> {
         let (mut chosen, mut found, mut first) = (None, 0, true);
         self.reader.open()?;
         while self.reader.item(b'}', &mut first)? {
@@ -298,16 +330,16 @@ impl<'a> Decoder<'a> {
 
     fn payload(&mut self, node: Option<&'a Node>) -> Result<Option<Box<Val>>, Halt> {
         if let Some(node) = node {
-            return Ok(Some(Box::new(self.value(node)?)));
+            return self.boxed(node).map(Some);
         }
         match self.reader.peek()? {
             Kind::Null => self.reader.null()?,
-            _ => self.unfit_for("null, for a case without a value")?,
+            _ => self.unfit("null, for a case without a value")?,
         }
         Ok(None)
     }
 
-    fn object(&mut self, value: &'a Node) -> Result<Val, Halt> {
+    fn object(&mut self, node: &'a Node) -> Result<Val, Halt> {
         let (mut entries, mut first) = (Vec::new(), true);
         let mut seen = HashSet::new();
         self.reader.open()?;
@@ -316,7 +348,9 @@ impl<'a> Decoder<'a> {
             self.report.count(2)?;
             self.report.enter(Step::Key(key.clone()));
             if seen.insert(key.clone()) {
-                entries.push((Val::String(key.into_owned()), self.value(value)?));
+                let mut value = stand_in();
+                self.value(node, &mut value)?;
+                entries.push((Val::String(key.into_owned()), value));
             } else {
                 self.report.violate(format!("the key `{}` is given twice", clip(&key, MAX_ECHO)))?;
                 self.reader.skip()?;
@@ -337,7 +371,7 @@ impl<'a> Decoder<'a> {
             index += 1;
             self.report.count(2)?;
             if self.reader.peek()? != Kind::List {
-                self.unfit_for("a pair of key and value")?;
+                self.unfit("a pair of key and value")?;
                 continue;
             }
             let pair = self.list(Some(2), |place| if place == 0 { key } else { value })?;
@@ -351,26 +385,23 @@ impl<'a> Decoder<'a> {
         Ok(Val::Map(entries))
     }
 
-    /// Skips a value of another kind than the type's.
-    fn unfit(&mut self, node: &Node) -> Result<Val, Halt> {
-        self.unfit_for(node)?;
-        Ok(stand_in())
-    }
-
-    fn unfit_for(&mut self, expected: impl Display) -> Result<(), Halt> {
+    /// Skips a value of another kind than what is expected.
+    fn unfit(&mut self, expected: impl Display) -> Result<(), Halt> {
         let start = self.reader.at();
         self.reader.skip()?;
         self.refuse(start, expected)
     }
 
-    fn or_refuse(&mut self, value: Option<Val>, start: usize, node: &Node) -> Result<Val, Halt> {
+    /// Puts what was read since `start` to its place, or notes that it isn't what the type wants.
+    fn put(&mut self, value: Option<Val>, into: &mut Val, start: usize, node: &Node) -> Result<(), Halt> {
         match value {
-            Some(value) => Ok(value),
+            Some(value) => *into = value,
             None => {
                 self.refuse(start, node)?;
-                Ok(stand_in())
+                *into = stand_in();
             }
         }
+        Ok(())
     }
 
     /// Notes that what was read since `start` isn't what the type wants.
@@ -386,7 +417,7 @@ impl<'a> Decoder<'a> {
     }
 }
 
-/// What takes the part of a value that doesn't fit.
+/// What stands where a value is to come, or where one doesn't fit.
 fn stand_in() -> Val {
     Val::Tuple(Vec::new())
 }

@@ -50,7 +50,7 @@ impl From<Kind> for Fault {
 }
 
 impl Fault {
-    fn within(mut self, step: impl ToString) -> Self {
+    fn within(mut self, step: &(impl ToString + ?Sized)) -> Self {
         self.path.push(step.to_string());
         self
     }
@@ -116,8 +116,8 @@ impl Encoder<'_> {
             (Node::Pairs(pair), Val::Map(entries)) => self.pairs(&pair.0, &pair.1, entries)?,
             (Node::Option(_), Val::Option(None)) => self.raw("null"),
             (Node::Option(inner), Val::Option(Some(value))) => self.value(inner, value)?,
-            (Node::Result(cases), Val::Result(Ok(payload))) => self.result(node, cases, 0, payload.as_deref())?,
-            (Node::Result(cases), Val::Result(Err(payload))) => self.result(node, cases, 1, payload.as_deref())?,
+            (Node::Result(cases), Val::Result(Ok(payload))) => self.case(node, cases, 0, payload.as_deref())?,
+            (Node::Result(cases), Val::Result(Err(payload))) => self.case(node, cases, 1, payload.as_deref())?,
             (Node::Record(fields), Val::Record(values)) => self.record(node, fields, values)?,
             (Node::Variant(cases), Val::Variant(name, payload)) => {
                 self.variant(node, cases, name, payload.as_deref())?;
@@ -142,7 +142,7 @@ impl Encoder<'_> {
         for (index, (name, value)) in values.iter().enumerate() {
             let expected = &fields.names.list[index];
             if **name != *expected.wit {
-                return Err(mismatch(format_args!("the field `{}`", expected.json)).within(&expected.json));
+                return Err(mismatch(&format_args!("the field `{}`", expected.json)).within(&expected.json));
             }
             self.raw(&fields.heads[index]);
             self.value(&fields.nodes[index], value).map_err(|fault| fault.within(&expected.json))?;
@@ -155,13 +155,13 @@ impl Encoder<'_> {
         let index = cases.names.find_wit(name).ok_or_else(|| mismatch(node))?;
         match (&cases.payloads[index], payload) {
             (None, None) => self.string(&cases.names.list[index].json),
-            (Some(_), Some(_)) => self.result(node, cases, index, payload),
+            (Some(_), Some(_)) => self.case(node, cases, index, payload),
             _ => Err(mismatch(node)),
         }
     }
 
     /// Writes a case as an object.
-    fn result(&mut self, node: &Node, cases: &Cases, index: usize, payload: Option<&Val>) -> Result<(), Fault> {
+    fn case(&mut self, node: &Node, cases: &Cases, index: usize, payload: Option<&Val>) -> Result<(), Fault> {
         self.raw(&cases.heads[index]);
         match (&cases.payloads[index], payload) {
             (None, None) => self.raw("null"),
@@ -182,9 +182,9 @@ impl Encoder<'_> {
         let entries = last_of_each(entries, identity);
         self.sequence(&entries, |encoder, _, entry| {
             encoder.raw("[");
-            encoder.value(key, &entry.0).map_err(|fault| fault.within(0))?;
+            encoder.value(key, &entry.0).map_err(|fault| fault.within(&0))?;
             encoder.raw(",");
-            encoder.value(value, &entry.1).map_err(|fault| fault.within(1))?;
+            encoder.value(value, &entry.1).map_err(|fault| fault.within(&1))?;
             encoder.raw("]");
             Ok(())
         })
@@ -216,7 +216,7 @@ impl Encoder<'_> {
             if index > 0 {
                 self.raw(",");
             }
-            write(self, index, item).map_err(|fault| fault.within(index))?;
+            write(self, index, item).map_err(|fault| fault.within(&index))?;
             self.room(0)?;
         }
         self.raw("]");
@@ -265,15 +265,11 @@ impl Encoder<'_> {
 
     /// Makes sure that `more` bytes may follow.
     fn room(&self, more: usize) -> Result<(), Fault> {
-        if self.end.saturating_sub(self.out.len()) >= more && self.out.len() <= self.end {
-            Ok(())
-        } else {
-            Err(Kind::TooLarge.into())
-        }
+        if self.out.len().saturating_add(more) <= self.end { Ok(()) } else { Err(Kind::TooLarge.into()) }
     }
 }
 
-fn mismatch(expected: impl ToString) -> Fault {
+fn mismatch(expected: &(impl ToString + ?Sized)) -> Fault {
     Kind::Mismatch(expected.to_string()).into()
 }
 

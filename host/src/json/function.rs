@@ -32,7 +32,8 @@ impl ObjectCodec {
     /// # Errors
     /// As [`Codec::decode`].
     pub fn decode(&self, document: &[u8]) -> Result<Vec<Val>, Vec<Violation>> {
-        decode::document(document, |decoder| decoder.fields_only(&self.0))
+        let values = decode::document(document, |decoder| decoder.fields_only(&self.0))?;
+        Ok(values.into_iter().map(|(_, value)| value).collect())
     }
 }
 
@@ -73,10 +74,8 @@ impl FunctionCodec {
             match documents.get(index).map(|document| codec.decode(document.as_ref())) {
                 Some(Ok(value)) => values.push(value),
                 Some(Err(more)) => {
-                    violations.extend(more.into_iter().map(|inner| Violation {
-                        pointer: format!("{pointer}{}", inner.pointer),
-                        detail: inner.detail,
-                    }))
+                    let outer = |inner: Violation| Violation { pointer: pointer.clone() + &inner.pointer, ..inner };
+                    violations.extend(more.into_iter().map(outer));
                 }
                 None => match codec.absent() {
                     Some(value) => values.push(value),

@@ -76,9 +76,9 @@ impl fmt::Display for Node {
 /// A name in both worlds.
 #[derive(Debug)]
 pub(super) struct Name {
-    /// In WIT: `unit-price`.
+    /// In WIT: `first-name`.
     pub(super) wit: Box<str>,
-    /// In JSON: `unit_price`.
+    /// In JSON: `first_name`.
     pub(super) json: Box<str>,
 }
 
@@ -296,7 +296,7 @@ impl Prepare {
             self.refuse(format!("`{a}` and `{b}` have the same name in JSON"));
         }
         let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
-        if let Some(odd) = names.list.iter().find(|name| !name.json.chars().all(plain)) {
+        if let Some(odd) = names.list.iter().find(|name| name.json.is_empty() || !name.json.chars().all(plain)) {
             self.refuse(format!("{:?} is no name that WIT allows", odd.wit));
         }
         names

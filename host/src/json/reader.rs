@@ -128,7 +128,7 @@ impl<'a> Reader<'a> {
     /// Enters a list or an object; [`Reader::item`] and [`Reader::key`] then lead through it.
     pub(super) fn open(&mut self) -> Result<(), Syntax> {
         if self.depth == MAX_DEPTH {
-            return Err(self.error("lists and objects nest too deeply (more than 128 levels)"));
+            return Err(self.error("lists and objects nest too deeply"));
         }
         self.depth += 1;
         self.at += 1;

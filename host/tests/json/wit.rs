@@ -8,10 +8,10 @@ use wit_parser::{Handle, Resolve, Type as Wit, TypeDefKind, TypeId};
 /// The type that `ty` stands for, with some declarations before it.
 pub(crate) fn parse(declarations: &str, ty: &str) -> Type {
     let mut resolve = Resolve { all_features: true, ..Resolve::default() };
-    let text = format!("package a:a; interface a {{ {declarations}\n f: func(it: {ty}); }}");
+    let text = format!("package a:a; interface a {{ {declarations}\n the-function: func(it: {ty}); }}");
     let package = resolve.push_source("a.wit", &text).unwrap_or_else(|error| panic!("{text}: {error:#}"));
     let interface = resolve.packages[package].interfaces["a"];
-    let function = &resolve.interfaces[interface].functions["f"];
+    let function = &resolve.interfaces[interface].functions["the-function"];
     read(&resolve, &function.params[0].ty)
 }
 
