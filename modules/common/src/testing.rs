@@ -38,6 +38,7 @@ impl TestPlatform {
         let open = || Connection::open(folder.path().join("db")).unwrap();
         let (writer, reader) = (open(), open());
         writer.pragma_update(None, "journal_mode", "wal").unwrap();
+        writer.pragma_update(None, "synchronous", "off").unwrap(); // Crashes end the process here, never the machine.
         let mut files: Vec<_> =
             Path::new(module).join("migrations").read_dir().unwrap().map(|entry| entry.unwrap().path()).collect();
         files.sort();
@@ -63,6 +64,13 @@ impl TestPlatform {
     /// The one integer that a query returns.
     pub fn count(&self, sql: &str) -> i64 {
         self.0.reader.lock().unwrap().query_row(sql, [], |row| row.get(0)).unwrap()
+    }
+
+    /// The texts of a column of what a query returns.
+    pub fn texts(&self, sql: &str, column: &str) -> Vec<String> {
+        let reader = self.0.reader.lock().unwrap();
+        let mut statement = reader.prepare(sql).unwrap();
+        statement.query_map([], |row| row.get(column)).unwrap().collect::<Result<_, _>>().unwrap()
     }
 
     fn writer(&self) -> MutexGuard<'_, Connection> {

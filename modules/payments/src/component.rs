@@ -15,26 +15,19 @@ fn payments() -> Payments<Host> {
 
 impl contract::Guest for Component {
     fn authorize(charge: contract::Charge, idempotency_key: String) -> Result<contract::Payment, contract::Error> {
-        answer(payments().authorize(charge.into(), &idempotency_key))
+        Ok(payments().authorize(charge.into(), &idempotency_key)?.into())
     }
 
     fn capture(id: String, idempotency_key: String) -> Result<contract::Payment, contract::Error> {
-        answer(payments().capture(&id, &idempotency_key))
+        Ok(payments().capture(&id, &idempotency_key)?.into())
     }
 
     fn refund(id: String, idempotency_key: String) -> Result<contract::Payment, contract::Error> {
-        answer(payments().refund(&id, &idempotency_key))
+        Ok(payments().refund(&id, &idempotency_key)?.into())
     }
 
     fn get_payment(id: String) -> Result<contract::Payment, contract::Error> {
-        answer(payments().get(&id))
-    }
-}
-
-fn answer(result: Result<Payment, Error>) -> Result<contract::Payment, contract::Error> {
-    match result {
-        Ok(payment) => Ok(payment.into()),
-        Err(error) => Err(error.into()),
+        Ok(payments().get(&id)?.into())
     }
 }
 

@@ -118,7 +118,8 @@ pub(crate) enum Step {
     Refund,
 }
 
-const COLUMNS: &str = "id, reference, currency, amount, method, token, status, reason, created_at, capture_key, refund_key";
+const COLUMNS: &str =
+    "id, reference, currency, amount, method, token, status, reason, created_at, capture_key, refund_key";
 
 /// Keeps a charge under its key. Returns false, and keeps nothing, where the key names one already.
 pub(crate) fn insert(sql: &impl Sql, record: &Record, key: &str) -> Result<bool, SqlError> {
@@ -156,7 +157,9 @@ pub(crate) fn step(sql: &impl Sql, step: Step, id: &str, key: &str) -> Result<bo
         Step::Capture => {
             "update payments set status = 'captured', capture_key = ?2 where id = ?1 and status = 'authorized'"
         }
-        Step::Refund => "update payments set status = 'refunded', refund_key = ?2 where id = ?1 and status = 'captured'",
+        Step::Refund => {
+            "update payments set status = 'refunded', refund_key = ?2 where id = ?1 and status = 'captured'"
+        }
     };
     Ok(sql.execute(statement, values![id, key])? == 1)
 }

@@ -42,7 +42,11 @@ impl<P: Platform> Payments<P> {
             capture_key: None,
             refund_key: None,
         };
-        if model::insert(&self.platform, &record, key)? { record.into_payment() } else { self.known(record.charge, key) }
+        if model::insert(&self.platform, &record, key)? {
+            record.into_payment()
+        } else {
+            self.known(record.charge, key)
+        }
     }
 
     /// Takes an authorized amount.
@@ -101,11 +105,11 @@ impl<P: Platform> Payments<P> {
 }
 
 fn check_charge(charge: &Charge) -> Result<(), Invalid> {
-    charge.amount.check_price("charge.amount")?;
-    check_text("charge.reference", &charge.reference, MAX_TEXT)?;
+    charge.amount.check_price("amount")?;
+    check_text("reference", &charge.reference, MAX_TEXT)?;
     match &charge.method {
-        Method::Card(token) => check_text("charge.method.card", token, MAX_TEXT),
-        Method::Wallet(id) => check_text("charge.method.wallet", id, MAX_TEXT),
+        Method::Card(token) => check_text("method.card", token, MAX_TEXT),
+        Method::Wallet(id) => check_text("method.wallet", id, MAX_TEXT),
         Method::Invoice => Ok(()),
     }
 }
