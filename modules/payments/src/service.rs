@@ -32,7 +32,7 @@ impl<P: Platform> Payments<P> {
         let state = match provider::authorize(&charge.method) {
             Decision::Approved => State::Standing(Status::Authorized),
             Decision::Declined(reason) => State::Declined(reason),
-            Decision::Silent => return self.known(charge, key),
+            Decision::Silent => return self.known(&charge, key),
         };
         let record = Record {
             id: self.platform.new_id(),
@@ -45,7 +45,7 @@ impl<P: Platform> Payments<P> {
         if model::insert(&self.platform, &record, key)? {
             record.into_payment()
         } else {
-            self.known(record.charge, key)
+            self.known(&record.charge, key)
         }
     }
 
@@ -65,9 +65,9 @@ impl<P: Platform> Payments<P> {
     }
 
     /// What is known of a charge without asking the provider.
-    fn known(&self, charge: Charge, key: &str) -> Result<Payment, Error> {
+    fn known(&self, charge: &Charge, key: &str) -> Result<Payment, Error> {
         match model::find_by_key(&self.platform, key)? {
-            Some(record) if record.charge == charge => record.into_payment(),
+            Some(record) if record.charge == *charge => record.into_payment(),
             Some(_) => Err(Error::Conflict("the idempotency key belongs to another charge".to_owned())),
             None => Err(Error::Unavailable("the payment provider does not answer".to_owned())),
         }
