@@ -1,0 +1,16 @@
+//! The host's capabilities and the shop's shared types, as generated from `wit/`. Nothing here is written by hand.
+#![allow(unsafe_code, missing_docs, unreachable_pub, clippy::all, clippy::pedantic, reason = "generated")]
+
+wit_bindgen::generate!({
+    path: [
+        "../../wit/common",
+        "../../wit/sql",
+        "../../wit/logging",
+        "../../wit/clocks",
+        "../../wit/random",
+        "wit",
+    ],
+    world: "shop:common-module/module",
+    generate_all,
+    generate_unused_types: true,
+});

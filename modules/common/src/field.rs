@@ -1,0 +1,49 @@
+//! How a field is checked, and how one is refused.
+
+/// The longest idempotency or deduplication key, in bytes.
+const MAX_KEY: usize = 128;
+
+/// A field that was understood and can't be accepted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field} {reason}")]
+pub struct Invalid {
+    /// The path to it in the contract's own names: `lines[0].unit-price`.
+    pub field: String,
+    /// What is wrong with it, as the rest of a sentence that the field begins.
+    pub reason: String,
+}
+
+impl Invalid {
+    /// A refused field.
+    pub fn new(field: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self { field: field.into(), reason: reason.into() }
+    }
+}
+
+/// Refuses a text that is empty or longer than `max` bytes.
+pub fn check_text(field: &str, text: &str, max: usize) -> Result<(), Invalid> {
+    match text.len() {
+        0 => Err(Invalid::new(field, "must not be empty")),
+        length if length > max => Err(Invalid::new(field, format!("must not be longer than {max} bytes"))),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses a key that can't name a request.
+pub fn check_key(field: &str, key: &str) -> Result<(), Invalid> {
+    check_text(field, key, MAX_KEY)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_bounded() {
+        assert!(check_text("name", "x", 1).is_ok());
+        assert_eq!(check_text("name", "", 1).unwrap_err().to_string(), "name must not be empty");
+        assert_eq!(check_text("name", "é", 1).unwrap_err().to_string(), "name must not be longer than 1 bytes");
+        assert!(check_key("key", &"k".repeat(MAX_KEY)).is_ok() && check_key("key", &"k".repeat(MAX_KEY + 1)).is_err());
+    }
+}

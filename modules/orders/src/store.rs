@@ -1,0 +1,228 @@
+//! How orders are kept: the SQL between records and rows.
+//!
+//! Every change of status is one statement that says which status it starts from, so that of two requests that race one changes the
+//! order and the other learns that it didn't.
+
+use shop_common::{Money, Page, Row, Sql, SqlError, Transaction, Value, values};
+
+use crate::model::{Line, NoticeStatus, Order, OrderStatus, PaymentMethod, Record};
+
+/// The same condition as the index `orders_unfinished` has, word for word.
+const UNFINISHED: &str = "(status = 'pending' or refund_due = 1 or (status = 'paid' and notice = 'pending'))";
+
+/// What [`read`] reads: a row for each line, the order repeated.
+const COLUMNS: &str =
+    "l.sku, l.quantity, l.unit_price, o.currency, o.id, o.customer, o.status, o.total, o.payment_id, o.notice,
+    o.created_at, o.method, o.token, o.decline_reason, o.refund_due";
+
+/// Writes an order down with its lines. Returns false, and writes nothing, where the key names one already.
+pub(crate) fn insert(sql: &impl Sql, record: &Record, key: Option<&str>) -> Result<bool, SqlError> {
+    let order = &record.order;
+    let (method, token) = method_to_columns(&record.payment);
+    let transaction = sql.begin()?;
+    let inserted = transaction.execute(
+        "insert into orders (id, customer, status, method, token, currency, total, created_at, idempotency_key)
+         values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+         on conflict (idempotency_key) do nothing",
+        values![
+            &order.id,
+            &order.customer,
+            status_to_column(order.status),
+            method,
+            token,
+            &order.total.currency,
+            order.total.minor,
+            &order.created_at,
+            key,
+        ],
+    )?;
+    if inserted == 0 {
+        return Ok(false);
+    }
+    let (statement, parameters) = insert_lines(order);
+    transaction.execute(&statement, parameters)?;
+    transaction.commit()?;
+    Ok(true)
+}
+
+/// One statement for all lines, because each is a trip to the writer.
+fn insert_lines(order: &Order) -> (String, Vec<Value>) {
+    let mut parameters = values![&order.id];
+    let mut rows = Vec::with_capacity(order.lines.len());
+    for (position, line) in order.lines.iter().enumerate() {
+        let first = parameters.len() + 1;
+        rows.push(format!("(?1, {position}, ?{first}, ?{}, ?{})", first + 1, first + 2));
+        parameters.extend(values![&line.sku, line.quantity, line.unit_price.minor]);
+    }
+    let rows = rows.join(", ");
+    (format!("insert into order_lines (order_id, position, sku, quantity, unit_price) values {rows}"), parameters)
+}
+
+/// Pending becomes paid. Returns whether it did.
+pub(crate) fn mark_paid(sql: &impl Sql, id: &str, payment: &str) -> Result<bool, SqlError> {
+    changes(
+        sql,
+        "update orders set status = 'paid', payment_id = ?2 where id = ?1 and status = 'pending'",
+        values![id, payment],
+    )
+}
+
+/// Pending becomes declined. Returns whether it did.
+pub(crate) fn mark_declined(sql: &impl Sql, id: &str, reason: &str) -> Result<bool, SqlError> {
+    changes(
+        sql,
+        "update orders set status = 'declined', decline_reason = ?2 where id = ?1 and status = 'pending'",
+        values![id, reason],
+    )
+}
+
+/// Pending or paid becomes cancelled, with the refund due. Returns whether it did.
+pub(crate) fn mark_cancelled(sql: &impl Sql, id: &str) -> Result<bool, SqlError> {
+    changes(
+        sql,
+        "update orders set status = 'cancelled', refund_due = 1 where id = ?1 and status in ('pending', 'paid')",
+        values![id],
+    )
+}
+
+/// Pending becomes cancelled, with the refund due; a paid order stays. Returns whether it did.
+pub(crate) fn abandon(sql: &impl Sql, id: &str) -> Result<bool, SqlError> {
+    changes(
+        sql,
+        "update orders set status = 'cancelled', refund_due = 1 where id = ?1 and status = 'pending'",
+        values![id],
+    )
+}
+
+/// The customer knows that the order is paid.
+pub(crate) fn mark_told(sql: &impl Sql, id: &str) -> Result<bool, SqlError> {
+    changes(sql, "update orders set notice = 'sent' where id = ?1", values![id])
+}
+
+/// Nothing of the customer's is kept. `payment` is the one that was given back, if there was one.
+pub(crate) fn mark_settled(sql: &impl Sql, id: &str, payment: Option<&str>) -> Result<bool, SqlError> {
+    changes(
+        sql,
+        "update orders set refund_due = 0, payment_id = coalesce(?2, payment_id) where id = ?1",
+        values![id, payment],
+    )
+}
+
+/// A start is about to try to finish the order.
+pub(crate) fn count_attempt(sql: &impl Sql, id: &str) -> Result<bool, SqlError> {
+    changes(sql, "update orders set attempts = attempts + 1 where id = ?1", values![id])
+}
+
+fn changes(sql: &impl Sql, statement: &str, parameters: Vec<Value>) -> Result<bool, SqlError> {
+    Ok(sql.execute(statement, parameters)? == 1)
+}
+
+/// The order with this id.
+pub(crate) fn find(sql: &impl Sql, id: &str) -> Result<Option<Record>, SqlError> {
+    find_by(sql, "o.id", id)
+}
+
+/// The order that this key made.
+pub(crate) fn find_by_key(sql: &impl Sql, key: &str) -> Result<Option<Record>, SqlError> {
+    find_by(sql, "o.idempotency_key", key)
+}
+
+fn find_by(sql: &impl Sql, column: &'static str, value: &str) -> Result<Option<Record>, SqlError> {
+    let statement = format!(
+        "select {COLUMNS} from orders o join order_lines l on l.order_id = o.id where {column} = ?1 order by l.position"
+    );
+    Ok(read(sql.query(&statement, values![value])?)?.pop())
+}
+
+/// A customer's orders, newest first: as many as the page has to fetch.
+pub(crate) fn list(sql: &impl Sql, customer: &str, page: &Page) -> Result<Vec<Record>, SqlError> {
+    let statement = format!(
+        "select {COLUMNS}
+         from (select * from orders where customer = ?1 and id < ?2 order by id desc limit ?3) o
+         join order_lines l on l.order_id = o.id
+         order by o.id desc, l.position"
+    );
+    read(sql.query(&statement, values![customer, page.before(), page.fetch()])?)
+}
+
+/// The ids of orders with something left to do, those first that were tried least.
+pub(crate) fn unfinished(sql: &impl Sql, limit: u32) -> Result<Vec<String>, SqlError> {
+    let statement = format!("select id from orders where {UNFINISHED} order by attempts, id limit ?1");
+    sql.query(&statement, values![limit])?.into_iter().map(|mut row| row.text()).collect()
+}
+
+/// Records from rows in which the lines of an order stand together.
+fn read(rows: Vec<Row>) -> Result<Vec<Record>, SqlError> {
+    let mut records: Vec<Record> = Vec::new();
+    for mut row in rows {
+        let (sku, quantity, price) = (row.text()?, row.integer()?, row.integer()?);
+        let quantity = quantity.try_into().map_err(|_| SqlError::misread("a quantity", &quantity.into()))?;
+        let currency = row.text()?;
+        let line = Line { sku, quantity, unit_price: Money { currency: currency.clone(), minor: price } };
+        let id = row.text()?;
+        match records.last_mut() {
+            Some(record) if record.order.id == id => record.order.lines.push(line),
+            _ => records.push(read_order(id, currency, line, row)?),
+        }
+    }
+    Ok(records)
+}
+
+fn read_order(id: String, currency: String, first_line: Line, mut row: Row) -> Result<Record, SqlError> {
+    let order = Order {
+        id,
+        customer: row.text()?,
+        status: status_from_column(&row.text()?)?,
+        lines: vec![first_line],
+        total: Money { currency, minor: row.integer()? },
+        payment_id: row.optional_text()?,
+        notice: notice_from_column(&row.text()?)?,
+        created_at: row.text()?,
+    };
+    let payment = method_from_columns(&row.text()?, row.optional_text()?)?;
+    Ok(Record { order, payment, decline_reason: row.optional_text()?, refund_due: row.integer()? != 0 })
+}
+
+fn status_to_column(status: OrderStatus) -> &'static str {
+    match status {
+        OrderStatus::Pending => "pending",
+        OrderStatus::Paid => "paid",
+        OrderStatus::Declined => "declined",
+        OrderStatus::Cancelled => "cancelled",
+    }
+}
+
+fn status_from_column(text: &str) -> Result<OrderStatus, SqlError> {
+    match text {
+        "pending" => Ok(OrderStatus::Pending),
+        "paid" => Ok(OrderStatus::Paid),
+        "declined" => Ok(OrderStatus::Declined),
+        "cancelled" => Ok(OrderStatus::Cancelled),
+        _ => Err(SqlError::misread("an order's status", &text.into())),
+    }
+}
+
+fn notice_from_column(text: &str) -> Result<NoticeStatus, SqlError> {
+    match text {
+        "pending" => Ok(NoticeStatus::Pending),
+        "sent" => Ok(NoticeStatus::Sent),
+        _ => Err(SqlError::misread("a notice's status", &text.into())),
+    }
+}
+
+fn method_to_columns(method: &PaymentMethod) -> (&'static str, Option<&String>) {
+    match method {
+        PaymentMethod::Card(token) => ("card", Some(token)),
+        PaymentMethod::Wallet(id) => ("wallet", Some(id)),
+        PaymentMethod::Invoice => ("invoice", None),
+    }
+}
+
+fn method_from_columns(method: &str, token: Option<String>) -> Result<PaymentMethod, SqlError> {
+    match (method, token) {
+        ("card", Some(token)) => Ok(PaymentMethod::Card(token)),
+        ("wallet", Some(id)) => Ok(PaymentMethod::Wallet(id)),
+        ("invoice", None) => Ok(PaymentMethod::Invoice),
+        _ => Err(SqlError::misread("a payment method", &method.into())),
+    }
+}

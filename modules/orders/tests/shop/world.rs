@@ -1,0 +1,120 @@
+//! A shop to try things in.
+
+use std::sync::Arc;
+
+use shop_common::Money;
+use shop_common::testing::{Fuse, TestPlatform};
+use shop_notifications::service::Notifications as NotificationService;
+use shop_orders::model::{Draft, Line, PaymentMethod};
+use shop_orders::ports::{Charge, Payment, PaymentError, Payments};
+use shop_orders::service::Orders;
+use shop_payments::service::Payments as PaymentService;
+
+use crate::native::{NativeNotifications, NativePayments};
+
+pub(crate) type Hook = Arc<dyn Fn(&Shop, &str) + Send + Sync>;
+
+/// The three modules, their databases, and a fuse that ends the process for all of them.
+#[derive(Clone)]
+pub(crate) struct Shop {
+    pub(crate) orders_db: TestPlatform,
+    pub(crate) payments_db: TestPlatform,
+    pub(crate) notifications_db: TestPlatform,
+    pub(crate) fuse: Fuse,
+    /// Called after a step of payments: `authorize`, `capture`, `refund`.
+    hook: Option<Hook>,
+}
+
+impl Shop {
+    pub(crate) fn new() -> Self {
+        let fuse = Fuse::default();
+        let platform =
+            |name| TestPlatform::with_fuse(&format!("{}/../{name}", env!("CARGO_MANIFEST_DIR")), fuse.clone());
+        Self {
+            orders_db: platform("orders"),
+            payments_db: platform("payments"),
+            notifications_db: platform("notifications"),
+            fuse: fuse.clone(),
+            hook: None,
+        }
+    }
+
+    /// The same shop, in which something happens between a step of payments and the next of orders.
+    pub(crate) fn with_hook(&self, hook: impl Fn(&Shop, &str) + Send + Sync + 'static) -> Self {
+        Self { hook: Some(Arc::new(hook)), ..self.clone() }
+    }
+
+    pub(crate) fn orders(&self) -> Orders<TestPlatform, HookedPayments, NativeNotifications<TestPlatform>> {
+        let payments = HookedPayments { payments: NativePayments(self.payments()), shop: self.clone() };
+        let notifications = NativeNotifications(NotificationService::new(self.notifications_db.clone()));
+        Orders::new(self.orders_db.clone(), payments, notifications)
+    }
+
+    pub(crate) fn payments(&self) -> PaymentService<TestPlatform> {
+        PaymentService::new(self.payments_db.clone())
+    }
+
+    /// How many orders stand so.
+    pub(crate) fn orders_where(&self, condition: &str) -> i64 {
+        self.orders_db.count(&format!("select count(*) from orders where {condition}"))
+    }
+
+    /// How many payments stand so.
+    pub(crate) fn payments_where(&self, condition: &str) -> i64 {
+        self.payments_db.count(&format!("select count(*) from payments where {condition}"))
+    }
+
+    /// How many notifications stand so.
+    pub(crate) fn notifications_where(&self, condition: &str) -> i64 {
+        self.notifications_db.count(&format!("select count(*) from notifications where {condition}"))
+    }
+
+    /// The next start of the host.
+    pub(crate) fn restart(&self) {
+        self.fuse.restart();
+        while self.orders().resume().unwrap() {}
+    }
+}
+
+/// Payments with a hook behind each step.
+pub(crate) struct HookedPayments {
+    payments: NativePayments<TestPlatform>,
+    shop: Shop,
+}
+
+impl HookedPayments {
+    fn after<T>(&self, step: &str, result: T) -> T {
+        if let Some(hook) = &self.shop.hook {
+            hook(&Shop { hook: None, ..self.shop.clone() }, step);
+        }
+        result
+    }
+}
+
+impl Payments for HookedPayments {
+    fn authorize(&self, charge: &Charge, key: &str) -> Result<Payment, PaymentError> {
+        self.after("authorize", self.payments.authorize(charge, key))
+    }
+
+    fn capture(&self, id: &str, key: &str) -> Result<Payment, PaymentError> {
+        self.after("capture", self.payments.capture(id, key))
+    }
+
+    fn refund(&self, id: &str, key: &str) -> Result<Payment, PaymentError> {
+        self.after("refund", self.payments.refund(id, key))
+    }
+
+    fn get(&self, id: &str) -> Result<Payment, PaymentError> {
+        self.payments.get(id)
+    }
+}
+
+pub(crate) fn line(sku: &str, quantity: u32, minor: i64) -> Line {
+    Line { sku: sku.to_owned(), quantity, unit_price: Money { currency: "EUR".to_owned(), minor } }
+}
+
+/// Two teas, 9.00 EUR, by a card.
+pub(crate) fn draft(token: &str) -> Draft {
+    let payment = PaymentMethod::Card(token.to_owned());
+    Draft { customer: "ada".to_owned(), lines: vec![line("tea", 2, 450)], payment }
+}

@@ -1,0 +1,89 @@
+//! The component: the contract's functions over the service, and nothing else.
+
+use shop_common::component::Host;
+
+use crate::bindings::exports::shop::payments::payments as contract;
+use crate::model::{Charge, Error, Method, Payment, Status};
+use crate::service::Payments;
+
+/// The component's exports.
+pub(crate) struct Component;
+
+fn payments() -> Payments<Host> {
+    Payments::new(Host::connect())
+}
+
+impl contract::Guest for Component {
+    fn authorize(charge: contract::Charge, idempotency_key: String) -> Result<contract::Payment, contract::Error> {
+        Ok(payments().authorize(charge.into(), &idempotency_key)?.into())
+    }
+
+    fn capture(id: String, idempotency_key: String) -> Result<contract::Payment, contract::Error> {
+        Ok(payments().capture(&id, &idempotency_key)?.into())
+    }
+
+    fn refund(id: String, idempotency_key: String) -> Result<contract::Payment, contract::Error> {
+        Ok(payments().refund(&id, &idempotency_key)?.into())
+    }
+
+    fn get_payment(id: String) -> Result<contract::Payment, contract::Error> {
+        Ok(payments().get(&id)?.into())
+    }
+}
+
+impl From<contract::Charge> for Charge {
+    fn from(charge: contract::Charge) -> Self {
+        Self { amount: charge.amount.into(), method: charge.method.into(), reference: charge.reference }
+    }
+}
+
+impl From<contract::Method> for Method {
+    fn from(method: contract::Method) -> Self {
+        match method {
+            contract::Method::Card(token) => Self::Card(token),
+            contract::Method::Wallet(id) => Self::Wallet(id),
+            contract::Method::Invoice => Self::Invoice,
+        }
+    }
+}
+
+impl From<Method> for contract::Method {
+    fn from(method: Method) -> Self {
+        match method {
+            Method::Card(token) => Self::Card(token),
+            Method::Wallet(id) => Self::Wallet(id),
+            Method::Invoice => Self::Invoice,
+        }
+    }
+}
+
+impl From<Payment> for contract::Payment {
+    fn from(payment: Payment) -> Self {
+        Self {
+            id: payment.id,
+            reference: payment.charge.reference,
+            amount: payment.charge.amount.into(),
+            method: payment.charge.method.into(),
+            status: match payment.status {
+                Status::Authorized => contract::Status::Authorized,
+                Status::Captured => contract::Status::Captured,
+                Status::Refunded => contract::Status::Refunded,
+            },
+            created_at: payment.created_at,
+        }
+    }
+}
+
+/// What a caller may know. The cause of a failing database is logged here and goes no further.
+impl From<Error> for contract::Error {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::NotFound(id) => Self::NotFound(id),
+            Error::Invalid(field) => Self::Invalid(field.into()),
+            Error::Declined(reason) => Self::Declined(reason),
+            Error::Conflict(reason) => Self::Conflict(reason),
+            Error::Unavailable(reason) => Self::Unavailable(reason),
+            Error::Storage(cause) => Self::Storage(cause.report(&Host::connect())),
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! What payments are made of, and how they are kept: types, and the SQL between them and rows.
+
+use shop_common::{Invalid, Money, Row, Sql, SqlError, Value, values};
+
+/// Who is charged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Method {
+    /// A token that stands for a card.
+    Card(String),
+    /// The id of a wallet.
+    Wallet(String),
+    /// Pays later, on an invoice.
+    Invoice,
+}
+
+/// Where a payment stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// The amount is held.
+    Authorized,
+    /// The amount was taken.
+    Captured,
+    /// The amount was given back.
+    Refunded,
+}
+
+/// What is to be authorized.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Charge {
+    /// How much. Zero where what is paid for is free.
+    pub amount: Money,
+    /// Who is charged.
+    pub method: Method,
+    /// What the payment is for, in the caller's words.
+    pub reference: String,
+}
+
+/// A payment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Payment {
+    /// A ULID.
+    pub id: String,
+    /// What was charged.
+    pub charge: Charge,
+    /// Where it stands.
+    pub status: Status,
+    /// When it was authorized.
+    pub created_at: String,
+}
+
+/// Why a request is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// There is no such payment.
+    #[error("there is no payment {0}")]
+    NotFound(String),
+    /// A field can't be accepted.
+    #[error("a field can't be accepted")]
+    Invalid(#[from] Invalid),
+    /// The provider declined.
+    #[error("declined: {0}")]
+    Declined(String),
+    /// The payment's status forbids the step, or the key belongs to another request.
+    #[error("conflict: {0}")]
+    Conflict(String),
+    /// The provider or the database doesn't answer now.
+    #[error("unavailable: {0}")]
+    Unavailable(String),
+    /// The database failed.
+    #[error("the database failed")]
+    Storage(#[source] SqlError),
+}
+
+impl From<SqlError> for Error {
+    fn from(error: SqlError) -> Self {
+        if error.is_passing() { Self::Unavailable("the database is busy".to_owned()) } else { Self::Storage(error) }
+    }
+}
+
+/// What became of a charge.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum State {
+    /// The provider declined, for this reason: there is no payment.
+    Declined(String),
+    /// There is a payment.
+    Standing(Status),
+}
+
+/// A charge that was tried.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Record {
+    pub(crate) id: String,
+    pub(crate) charge: Charge,
+    pub(crate) state: State,
+    pub(crate) created_at: String,
+    /// The key of the request that captured it.
+    pub(crate) capture_key: Option<String>,
+    /// The key of the request that refunded it.
+    pub(crate) refund_key: Option<String>,
+}
+
+impl Record {
+    /// The payment, unless the charge was declined.
+    pub(crate) fn into_payment(self) -> Result<Payment, Error> {
+        match self.state {
+            State::Declined(reason) => Err(Error::Declined(reason)),
+            State::Standing(status) => {
+                Ok(Payment { id: self.id, charge: self.charge, status, created_at: self.created_at })
+            }
+        }
+    }
+}
+
+/// A step after the first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Step {
+    Capture,
+    Refund,
+}
+
+const COLUMNS: &str =
+    "id, reference, currency, amount, method, token, status, reason, created_at, capture_key, refund_key";
+
+/// Keeps a charge under its key. Returns false, and keeps nothing, where the key names one already.
+pub(crate) fn insert(sql: &impl Sql, record: &Record, key: &str) -> Result<bool, SqlError> {
+    let charge = &record.charge;
+    let (method, token) = method_to_columns(&charge.method);
+    let (status, reason) = match &record.state {
+        State::Declined(reason) => ("declined", Some(reason)),
+        State::Standing(status) => (status.as_str(), None),
+    };
+    let changed = sql.execute(
+        "insert into payments (id, reference, currency, amount, method, token, status, reason, created_at, authorize_key)
+         values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
+         on conflict (authorize_key) do nothing",
+        values![
+            &record.id,
+            &charge.reference,
+            &charge.amount.currency,
+            charge.amount.minor,
+            method,
+            token,
+            status,
+            reason,
+            &record.created_at,
+            key,
+        ],
+    )?;
+    Ok(changed == 1)
+}
+
+/// Takes a step, where the payment stands just before it. Returns whether it did.
+///
+/// Fails with a duplicate where the key names another payment's step.
+pub(crate) fn step(sql: &impl Sql, step: Step, id: &str, key: &str) -> Result<bool, SqlError> {
+    let statement = match step {
+        Step::Capture => {
+            "update payments set status = 'captured', capture_key = ?2 where id = ?1 and status = 'authorized'"
+        }
+        Step::Refund => {
+            "update payments set status = 'refunded', refund_key = ?2 where id = ?1 and status = 'captured'"
+        }
+    };
+    Ok(sql.execute(statement, values![id, key])? == 1)
+}
+
+/// The charge with this id.
+pub(crate) fn find(sql: &impl Sql, id: &str) -> Result<Option<Record>, SqlError> {
+    one(sql.query(&format!("select {COLUMNS} from payments where id = ?1"), values![id])?)
+}
+
+/// The charge that this key made.
+pub(crate) fn find_by_key(sql: &impl Sql, key: &str) -> Result<Option<Record>, SqlError> {
+    one(sql.query(&format!("select {COLUMNS} from payments where authorize_key = ?1"), values![key])?)
+}
+
+fn one(rows: Vec<Row>) -> Result<Option<Record>, SqlError> {
+    rows.into_iter().next().map(read).transpose()
+}
+
+fn read(mut row: Row) -> Result<Record, SqlError> {
+    let (id, reference) = (row.text()?, row.text()?);
+    let amount = Money { currency: row.text()?, minor: row.integer()? };
+    let method = method_from_columns(row.text()?, row.optional_text()?)?;
+    let state = match (row.text()?, row.optional_text()?) {
+        (status, Some(reason)) if status == "declined" => State::Declined(reason),
+        (status, _) => State::Standing(Status::from_str(&status)?),
+    };
+    Ok(Record {
+        id,
+        charge: Charge { amount, method, reference },
+        state,
+        created_at: row.text()?,
+        capture_key: row.optional_text()?,
+        refund_key: row.optional_text()?,
+    })
+}
+
+fn method_to_columns(method: &Method) -> (&'static str, Option<&String>) {
+    match method {
+        Method::Card(token) => ("card", Some(token)),
+        Method::Wallet(id) => ("wallet", Some(id)),
+        Method::Invoice => ("invoice", None),
+    }
+}
+
+fn method_from_columns(method: String, token: Option<String>) -> Result<Method, SqlError> {
+    match (method.as_str(), token) {
+        ("card", Some(token)) => Ok(Method::Card(token)),
+        ("wallet", Some(id)) => Ok(Method::Wallet(id)),
+        ("invoice", None) => Ok(Method::Invoice),
+        _ => Err(SqlError::misread("a payment method", &Value::Text(method))),
+    }
+}
+
+impl Status {
+    /// The contract's name for it, which is also how it is kept.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Authorized => "authorized",
+            Self::Captured => "captured",
+            Self::Refunded => "refunded",
+        }
+    }
+
+    fn from_str(text: &str) -> Result<Self, SqlError> {
+        let all = [Self::Authorized, Self::Captured, Self::Refunded];
+        all.into_iter()
+            .find(|status| status.as_str() == text)
+            .ok_or_else(|| SqlError::misread("a payment's status", &text.into()))
+    }
+}

@@ -1,0 +1,115 @@
+//! The rules of payments.
+//!
+//! Each step is one statement that decides and writes at once, so that of requests that race one wins and the others see what it did.
+//! Keys are their step's own: the same text may name an authorization and a capture.
+
+use shop_common::field::{check_key, check_text};
+use shop_common::time::timestamp;
+use shop_common::{Invalid, Level, Platform};
+
+use crate::model::{self, Charge, Error, Method, Payment, Record, State, Status, Step};
+use crate::provider::{self, Decision};
+
+/// The longest reference, card token and wallet id, in bytes.
+const MAX_TEXT: usize = 128;
+
+/// Payments over a platform.
+#[derive(Debug, Clone)]
+pub struct Payments<P> {
+    platform: P,
+}
+
+impl<P: Platform> Payments<P> {
+    /// Payments that are kept in the platform's database.
+    pub fn new(platform: P) -> Self {
+        Self { platform }
+    }
+
+    /// Holds an amount. The key names the charge for good: its payment, or that it was declined.
+    pub fn authorize(&self, charge: Charge, key: &str) -> Result<Payment, Error> {
+        check_charge(&charge)?;
+        check_key("idempotency-key", key)?;
+        let state = match provider::authorize(&charge.method) {
+            Decision::Approved => State::Standing(Status::Authorized),
+            Decision::Declined(reason) => State::Declined(reason),
+            Decision::Silent => return self.known(&charge, key),
+        };
+        let record = Record {
+            id: self.platform.new_id(),
+            charge,
+            state,
+            created_at: timestamp(self.platform.now()),
+            capture_key: None,
+            refund_key: None,
+        };
+        if model::insert(&self.platform, &record, key)? {
+            record.into_payment()
+        } else {
+            self.known(&record.charge, key)
+        }
+    }
+
+    /// Takes an authorized amount.
+    pub fn capture(&self, id: &str, key: &str) -> Result<Payment, Error> {
+        self.step(Step::Capture, id, key)
+    }
+
+    /// Gives a captured amount back.
+    pub fn refund(&self, id: &str, key: &str) -> Result<Payment, Error> {
+        self.step(Step::Refund, id, key)
+    }
+
+    /// One payment.
+    pub fn get(&self, id: &str) -> Result<Payment, Error> {
+        self.find(id)?.into_payment()
+    }
+
+    /// What is known of a charge without asking the provider.
+    fn known(&self, charge: &Charge, key: &str) -> Result<Payment, Error> {
+        match model::find_by_key(&self.platform, key)? {
+            Some(record) if record.charge == *charge => record.into_payment(),
+            Some(_) => Err(Error::Conflict("the idempotency key belongs to another charge".to_owned())),
+            None => Err(Error::Unavailable("the payment provider does not answer".to_owned())),
+        }
+    }
+
+    fn step(&self, step: Step, id: &str, key: &str) -> Result<Payment, Error> {
+        check_key("idempotency-key", key)?;
+        let taken = match model::step(&self.platform, step, id, key) {
+            Err(error) if error.is_duplicate() => {
+                return Err(Error::Conflict("the idempotency key belongs to another payment's step".to_owned()));
+            }
+            other => other?,
+        };
+        let record = self.find(id)?;
+        let (done_by, verb) = match step {
+            Step::Capture => (&record.capture_key, "captured"),
+            Step::Refund => (&record.refund_key, "refunded"),
+        };
+        if taken {
+            self.platform.log(Level::Info, "payments", &format!("{id} {verb}"));
+        } else if done_by.as_deref() != Some(key) {
+            let payment = record.into_payment()?;
+            let message = format!("a payment that is {} can't be {verb}", payment.status.as_str());
+            return Err(Error::Conflict(message));
+        }
+        record.into_payment()
+    }
+
+    /// A charge that wasn't declined.
+    fn find(&self, id: &str) -> Result<Record, Error> {
+        model::find(&self.platform, id)?
+            .filter(|record| matches!(record.state, State::Standing(_)))
+            .ok_or_else(|| Error::NotFound(id.to_owned()))
+    }
+}
+
+fn check_charge(charge: &Charge) -> Result<(), Invalid> {
+    charge.amount.check_price("amount")?;
+    check_text("reference", &charge.reference, MAX_TEXT)?;
+    match &charge.method {
+        Method::Card(token) => check_text("method.card", token, MAX_TEXT),
+        Method::Wallet(id) => check_text("method.wallet", id, MAX_TEXT),
+        Method::Invoice => Ok(()),
+    }
+}
