@@ -9,3 +9,7 @@ pub mod ids;
 pub mod migration;
 pub mod problem;
 pub mod shape;
+
+pub mod failpoint;
+
+pub mod database;

@@ -1,0 +1,267 @@
+//! One module's database: an SQLite file with one writer and a few readers.
+//!
+//! The storage engine behind `watertight:sql`. It knows nothing of Wasm: the capability hands it a guest's statements, and the native
+//! benchmark uses it as it is. What it promises:
+//!
+//! - What was acknowledged survives a power cut. The log is synced before an answer leaves, once for all commits that wait
+//!   ([`durability`]); a read returns nothing that is not synced.
+//! - No statement reaches out of the file, changes its schema, or takes part in the host's transactions ([`policy`]).
+//! - No statement runs past its deadline, no wait is without a bound, and no async thread is held for longer than a millisecond
+//!   or so ([`readers`]).
+//!
+//! It must never open the database file or its `-shm` beside SQLite: closing such a handle would drop SQLite's own locks on it, as POSIX
+//! has it. The `-wal` has no locks, and a handle of ours on it is what gets synced.
+
+mod connection;
+mod counters;
+mod durability;
+mod error;
+mod migrate;
+mod policy;
+mod readers;
+mod settings;
+mod transaction;
+mod value;
+mod writer;
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering::SeqCst;
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Instant;
+
+use rusqlite::wal::CheckpointMode;
+use tokio::sync::{oneshot, watch};
+
+use crate::migration::Migration;
+use connection::{Guarded, check_input};
+use counters::Counters;
+use durability::{Durability, Syncer};
+use readers::Readers;
+use writer::{Bound, Job, Ticket, Writer};
+
+pub use counters::Counted;
+pub use error::{ConstraintKind, OpenError, SqlError};
+pub use settings::{Settings, WalSync};
+pub use transaction::Transaction;
+pub use value::{Rows, Value};
+
+/// A module's database. Clones are handles of the same one; dropping the last ends its threads.
+#[derive(Clone)]
+pub struct Database {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    path: PathBuf,
+    settings: Arc<Settings>,
+    readers: Arc<Readers>,
+    /// The way to the writer; none once closed.
+    jobs: Mutex<Option<SyncSender<Job>>>,
+    durability: Arc<Durability>,
+    counters: Arc<Counters>,
+    /// Turns true when the writer has closed its connection.
+    gone: watch::Receiver<bool>,
+}
+
+impl Database {
+    /// Opens the database at `path`, makes it where there is none, and applies the migrations that are due. Blocks, mostly on the
+    /// disk: not for an async thread. Once it returns, all that the database holds is on the disk.
+    ///
+    /// # Errors
+    /// [`OpenError`] says which file or migration; nothing of a failed migration stays.
+    pub fn open(path: &Path, settings: Settings, migrations: &[Migration]) -> Result<Self, OpenError> {
+        let files = |source| OpenError::Files { path: path.to_owned(), source };
+        let sqlite = |source| OpenError::Database { path: path.to_owned(), source };
+        create_private(path).map_err(files)?;
+        let guarded = Guarded::writer(path, &settings).map_err(sqlite)?;
+        migrate::apply(&guarded, migrations).map_err(|failure| match failure {
+            migrate::Failure::Sqlite(source) => sqlite(source),
+            migrate::Failure::Refused(error) => error,
+        })?;
+        // What a killed process left in the log was never synced, perhaps; this copies it into the database file and syncs that.
+        guarded.raw().wal_checkpoint_v2(None::<&str>, CheckpointMode::TRUNCATE).map_err(sqlite)?;
+        let wal = File::open(wal_path(path)).map_err(files)?;
+        settings.sync.run(&wal).and_then(|()| sync_folder(path)).map_err(files)?;
+        guarded.give_to_guests(&settings).map_err(sqlite)?;
+        let readers = (0..settings.readers.max(1)).map(|_| Guarded::reader(path, &settings));
+        let readers = readers.collect::<Result<Vec<_>, _>>().map_err(sqlite)?;
+        Self::start(path, settings, guarded, wal, readers).map_err(files)
+    }
+
+    /// Starts the threads.
+    fn start(path: &Path, settings: Settings, guarded: Guarded, wal: File, readers: Vec<Guarded>) -> io::Result<Self> {
+        let settings = Arc::new(settings);
+        let durability = Arc::new(Durability::new());
+        let counters = Arc::new(Counters::default());
+        let batch = settings.batch.max(1);
+        let (jobs, waiting) = sync_channel(settings.writer_queue.max(1));
+        let (ended, to_sync) = sync_channel(batch);
+        let (leaving, gone) = watch::channel(false);
+
+        let syncer = Syncer {
+            wal,
+            sync: settings.sync.clone(),
+            batch,
+            durability: durability.clone(),
+            counters: counters.clone(),
+        };
+        let syncer = thread::Builder::new().name("sql-syncer".to_owned()).spawn(move || syncer.run(&to_sync))?;
+        let writer = Writer {
+            guarded,
+            settings: settings.clone(),
+            durability: durability.clone(),
+            counters: counters.clone(),
+            ended,
+        };
+        thread::Builder::new().name("sql-writer".to_owned()).spawn(move || {
+            writer.run(&waiting);
+            let Writer { guarded, ended, .. } = writer;
+            drop(ended);
+            if syncer.join().is_err() {
+                tracing::error!("the database's syncer panicked");
+            }
+            // The last connection to close copies the log into the database file and removes it.
+            drop(guarded);
+            // Nobody listens once the last handle is gone.
+            let _ = leaving.send(true);
+        })?;
+        let readers = Readers::new(readers, settings.clone(), durability.clone(), counters.clone());
+        let jobs = Mutex::new(Some(jobs));
+        Ok(Self {
+            inner: Arc::new(Inner { path: path.to_owned(), settings, readers, jobs, durability, counters, gone }),
+        })
+    }
+
+    /// Runs one statement that only reads, and returns its rows once all that they show is on the disk.
+    ///
+    /// # Errors
+    /// Any [`SqlError`] but `Constraint`. `Timeout` once `deadline` has passed, whatever it waited for.
+    pub async fn query(&self, sql: &str, parameters: Vec<Value>, deadline: Instant) -> Result<Rows, SqlError> {
+        check_input(sql, &parameters, self.settings())?;
+        self.inner.readers.query(sql, parameters, deadline).await
+    }
+
+    /// Runs one statement that writes, as a transaction of its own; returns how many rows it changed, once that is on the disk.
+    ///
+    /// # Errors
+    /// Any [`SqlError`]. Nothing was changed, but for a `Storage` after a failed sync, of which nobody can know.
+    pub async fn execute(&self, sql: &str, parameters: Vec<Value>, deadline: Instant) -> Result<u64, SqlError> {
+        check_input(sql, &parameters, self.settings())?;
+        let ticket = Arc::new(Ticket::default());
+        let (reply, mut answer) = oneshot::channel();
+        let statement = Bound { sql: sql.to_owned(), parameters };
+        self.submit(Job::Execute { statement, deadline, ticket: ticket.clone(), reply })?;
+        let answer = match tokio::time::timeout_at(deadline.into(), &mut answer).await {
+            Ok(answer) => answer,
+            Err(_) if ticket.give_up() => return Err(SqlError::Timeout),
+            // The writer has begun: it keeps the deadline itself, and only it knows how this ends.
+            Err(_) => answer.await,
+        };
+        answer.unwrap_or(Err(SqlError::Closed))
+    }
+
+    /// Opens a write transaction, waiting for the writer until `deadline`, which then is the transaction's own.
+    ///
+    /// # Errors
+    /// `Busy` where too many wait already; `Timeout`; `Closed`; `Storage`.
+    pub async fn begin(&self, deadline: Instant) -> Result<Transaction, SqlError> {
+        let (reply, lease) = oneshot::channel();
+        self.submit(Job::Begin { deadline, reply })?;
+        let lease = tokio::time::timeout_at(deadline.into(), lease).await.map_err(|_| SqlError::Timeout)?;
+        Ok(Transaction::new(lease.unwrap_or(Err(SqlError::Closed))?, self.clone(), deadline))
+    }
+
+    /// Waits until everything that was committed before now is on the disk.
+    ///
+    /// # Errors
+    /// `Timeout` where that takes longer than until `deadline`; `Storage` where a sync failed.
+    pub async fn settle(&self, deadline: Instant) -> Result<(), SqlError> {
+        self.inner.durability.wait(self.inner.durability.issued(), deadline).await
+    }
+
+    /// Takes no further statement, lets those end that wait or run, and returns once the files are closed. Every later call on any
+    /// handle answers `Closed`. A transaction that is still open has until its own deadline.
+    pub async fn close(&self) {
+        self.inner.close();
+        // An error means that the writer's thread is gone, which is what we wait for.
+        let _ = self.inner.gone.clone().wait_for(|gone| *gone).await;
+    }
+
+    /// What it has done so far.
+    pub fn counters(&self) -> Counted {
+        self.inner.counters.now()
+    }
+
+    /// The database's file.
+    pub fn path(&self) -> &Path {
+        &self.inner.path
+    }
+
+    /// The write-ahead log: the file that is synced.
+    pub fn wal_path(&self) -> PathBuf {
+        wal_path(&self.inner.path)
+    }
+
+    fn settings(&self) -> &Settings {
+        &self.inner.settings
+    }
+
+    /// Puts a job into the writer's queue.
+    fn submit(&self, job: Job) -> Result<(), SqlError> {
+        let jobs = self.inner.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(jobs) = jobs.as_ref() else { return Err(SqlError::Closed) };
+        let queue = self.inner.counters.writer_queue();
+        // Counted before it is there, so that the writer never counts down first.
+        queue.fetch_add(1, SeqCst);
+        jobs.try_send(job).map_err(|error| {
+            queue.fetch_sub(1, SeqCst);
+            match error {
+                TrySendError::Full(_) => SqlError::Busy,
+                TrySendError::Disconnected(_) => SqlError::Closed,
+            }
+        })
+    }
+}
+
+impl Inner {
+    fn close(&self) {
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.readers.close();
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // Readers first, so that the writer's connection is the last and leaves no log behind.
+        self.readers.close();
+    }
+}
+
+/// `PATH-wal`, as SQLite names it.
+fn wal_path(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push("-wal");
+    name.into()
+}
+
+/// Makes the file, if there is none, readable to the host's user only. SQLite gives its other files the same mode.
+fn create_private(path: &Path) -> io::Result<()> {
+    let mut options = File::options();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    match options.open(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        result => result.map(drop),
+    }
+}
+
+/// Makes the names of the database's files durable.
+fn sync_folder(path: &Path) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+}

@@ -1,0 +1,363 @@
+//! One SQLite connection, set up so that a guest's statement can do no more than it may and take no longer than it may.
+//!
+//! Everything here blocks, and belongs to one thread at a time. Statements of guests are cached by their text; the host's own must
+//! never be prepared through that cache, or a guest could run one by writing the same text.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rusqlite::config::DbConfig;
+use rusqlite::hooks::{AuthContext, Authorization};
+use rusqlite::limits::Limit;
+use rusqlite::{CachedStatement, Connection, OpenFlags};
+
+use super::error::{SqlError, translate};
+use super::policy::{self, Role};
+use super::settings::Settings;
+use super::value::{Rows, Value};
+
+/// Instructions of SQLite's virtual machine between two looks at the clock: some 10 µs.
+const PROGRESS_STEPS: i32 = 1_000;
+/// How long the writer waits for a lock. Nobody else writes, but an operator's `sqlite3` on the same file may.
+const WRITER_PATIENCE: Duration = Duration::from_secs(1);
+/// How long a reader waits for a lock, on an async thread: in WAL mode it meets one only while another process recovers the log.
+const READER_PATIENCE: Duration = Duration::from_millis(5);
+/// KiB of page cache per connection.
+const CACHE_KIB: i32 = 2_048;
+/// Bytes to which an overgrown log file is cut once it is written from its start again.
+const LOG_KEPT: i32 = 64 * 1024 * 1024;
+/// The page size of a new database; also SQLite's default.
+const PAGE_BYTES: i64 = 4_096;
+const NEVER: u64 = u64::MAX;
+
+/// What kind of statement a call takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Access {
+    /// Only such as change nothing.
+    Reads,
+    /// Only such as may change something.
+    Writes,
+    /// Both.
+    Any,
+}
+
+/// What the callbacks inside SQLite look at, and leave behind.
+#[derive(Debug)]
+pub(super) struct Watch {
+    epoch: Instant,
+    /// When the running statement is to stop, in nanoseconds since `epoch`.
+    stop_at: AtomicU64,
+    role: AtomicU8,
+    /// Why the authorizer refused.
+    denied: Mutex<Option<String>>,
+    /// Pages in the log after the last commit that wrote; 0 once taken.
+    log_pages: AtomicU32,
+}
+
+impl Watch {
+    fn new() -> Self {
+        Self {
+            epoch: Instant::now(),
+            stop_at: AtomicU64::new(NEVER),
+            role: AtomicU8::new(Role::Host as u8),
+            denied: Mutex::new(None),
+            log_pages: AtomicU32::new(0),
+        }
+    }
+
+    /// Lets the next statement run until `deadline`.
+    pub(super) fn arm(&self, deadline: Instant) {
+        let nanos = deadline.saturating_duration_since(self.epoch).as_nanos();
+        self.stop_at.store(u64::try_from(nanos).unwrap_or(NEVER), Relaxed);
+    }
+
+    /// Stops the running statement at its next look.
+    pub(super) fn stop(&self) {
+        self.stop_at.store(0, Relaxed);
+    }
+
+    fn is_over(&self) -> bool {
+        let stop_at = self.stop_at.load(Relaxed);
+        stop_at != NEVER && self.epoch.elapsed().as_nanos() >= u128::from(stop_at)
+    }
+
+    fn authorize(&self, context: &AuthContext<'_>) -> Authorization {
+        match policy::check(Role::from_u8(self.role.load(Relaxed)), context) {
+            Ok(()) => Authorization::Allow,
+            Err(reason) => {
+                *self.denied.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason);
+                Authorization::Deny
+            }
+        }
+    }
+}
+
+/// Why a statement failed, before it is put into words.
+enum Failure {
+    Sqlite(rusqlite::Error),
+    Own(SqlError),
+}
+
+impl From<rusqlite::Error> for Failure {
+    fn from(error: rusqlite::Error) -> Self {
+        Failure::Sqlite(error)
+    }
+}
+
+fn syntax(text: impl Into<String>) -> Failure {
+    Failure::Own(SqlError::Syntax(text.into()))
+}
+
+/// A connection with its guards. It begins in [`Role::Host`].
+pub(super) struct Guarded {
+    connection: Connection,
+    watch: Arc<Watch>,
+}
+
+impl Guarded {
+    /// Opens the connection that writes, and makes the database if there is none.
+    pub(super) fn writer(path: &Path, settings: &Settings) -> rusqlite::Result<Self> {
+        let connection = Connection::open_with_flags(
+            path,
+            OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+        )?;
+        connection.busy_timeout(WRITER_PATIENCE)?;
+        connection.pragma_update(None, "page_size", PAGE_BYTES)?;
+        let mode: String = connection.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0))?;
+        if mode != "wal" {
+            return Err(rusqlite::Error::InvalidQuery);
+        }
+        // With NORMAL a commit writes the log and leaves the syncing to us.
+        connection.pragma_update(None, "synchronous", "normal")?;
+        connection.pragma_update(None, "journal_size_limit", LOG_KEPT)?;
+        let page: i64 = connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
+        let pages = i64::try_from(settings.max_database_bytes).unwrap_or(i64::MAX) / page;
+        connection.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()))?;
+        // We checkpoint by ourselves, in the writer's pauses. This also clears the hook that is set below.
+        connection.pragma_update_and_check(None, "wal_autocheckpoint", 0, |_| Ok(()))?;
+        let mut guarded = Self::guard(connection, settings)?;
+        let watch = guarded.watch.clone();
+        guarded.connection.wal_hook(Some(move |_: &mut rusqlite::hooks::Wal, pages: i32| {
+            watch.log_pages.store(pages.unsigned_abs(), Relaxed);
+            Ok(())
+        }))?;
+        Ok(guarded)
+    }
+
+    /// Opens a connection that only reads, for guests.
+    pub(super) fn reader(path: &Path, settings: &Settings) -> rusqlite::Result<Self> {
+        let connection =
+            Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+        connection.busy_timeout(READER_PATIENCE)?;
+        connection.pragma_update(None, "query_only", true)?;
+        let guarded = Self::guard(connection, settings)?;
+        guarded.give_to_guests(settings)?;
+        Ok(guarded)
+    }
+
+    fn guard(mut connection: Connection, settings: &Settings) -> rusqlite::Result<Self> {
+        connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
+        for (config, on) in [
+            (DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true),
+            (DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, true),
+            (DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false),
+            (DbConfig::SQLITE_DBCONFIG_WRITABLE_SCHEMA, false),
+            (DbConfig::SQLITE_DBCONFIG_LEGACY_ALTER_TABLE, false),
+            (DbConfig::SQLITE_DBCONFIG_DQS_DML, false),
+            (DbConfig::SQLITE_DBCONFIG_DQS_DDL, false),
+            (DbConfig::SQLITE_DBCONFIG_ENABLE_FTS3_TOKENIZER, false),
+            (DbConfig::SQLITE_DBCONFIG_ENABLE_ATTACH_CREATE, false),
+            (DbConfig::SQLITE_DBCONFIG_ENABLE_ATTACH_WRITE, false),
+        ] {
+            connection.set_db_config(config, on)?;
+        }
+        // Loading extensions from SQL is off in a new connection; the authorizer denies the function as well.
+        connection.set_prepared_statement_cache_capacity(settings.cached_statements);
+        let watch = Arc::new(Watch::new());
+        let progress = watch.clone();
+        connection.progress_handler(PROGRESS_STEPS, Some(move || progress.is_over()))?;
+        let authorizer = watch.clone();
+        connection.authorizer(Some(move |context: AuthContext<'_>| authorizer.authorize(&context)))?;
+        Ok(Self { connection, watch })
+    }
+
+    /// From now on statements are guests': their limits hold and their role is theirs.
+    pub(super) fn give_to_guests(&self, settings: &Settings) -> rusqlite::Result<()> {
+        let number = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
+        for (limit, value) in [
+            (Limit::SQLITE_LIMIT_ATTACHED, 0),
+            (Limit::SQLITE_LIMIT_WORKER_THREADS, 0),
+            (Limit::SQLITE_LIMIT_LENGTH, number(settings.max_value_bytes)),
+            (Limit::SQLITE_LIMIT_SQL_LENGTH, number(settings.max_statement_bytes)),
+            (Limit::SQLITE_LIMIT_COLUMN, 256),
+            // Each level is a few hundred bytes of stack, and a guest's call runs on a small one.
+            (Limit::SQLITE_LIMIT_EXPR_DEPTH, 250),
+            (Limit::SQLITE_LIMIT_COMPOUND_SELECT, 100),
+            (Limit::SQLITE_LIMIT_VDBE_OP, 1_000_000),
+            (Limit::SQLITE_LIMIT_FUNCTION_ARG, 100),
+            // A pattern costs up to its length times the text's, within one instruction.
+            (Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, 256),
+            (Limit::SQLITE_LIMIT_VARIABLE_NUMBER, 4_096),
+            (Limit::SQLITE_LIMIT_TRIGGER_DEPTH, 32),
+        ] {
+            self.connection.set_limit(limit, value)?;
+        }
+        self.set_role(Role::Guest);
+        Ok(())
+    }
+
+    /// The bare connection, for what the host does while nothing is a guest's yet.
+    pub(super) fn raw(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// What stops this connection's statements.
+    pub(super) fn watch(&self) -> &Arc<Watch> {
+        &self.watch
+    }
+
+    /// Whether no transaction is open. SQLite ends one by itself on some errors.
+    pub(super) fn is_idle(&self) -> bool {
+        self.connection.is_autocommit()
+    }
+
+    /// Rows changed since the connection was opened.
+    pub(super) fn total_changes(&self) -> u64 {
+        self.connection.total_changes()
+    }
+
+    /// Pages in the log if something was committed since the last call; else 0.
+    pub(super) fn take_log_pages(&self) -> u32 {
+        self.watch.log_pages.swap(0, Relaxed)
+    }
+
+    pub(super) fn set_role(&self, role: Role) {
+        self.watch.role.store(role as u8, Relaxed);
+    }
+
+    /// Why the authorizer refused, if it did since the last call.
+    pub(super) fn take_denial(&self) -> Option<String> {
+        self.watch.denied.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Does something of the host's own between guests' statements: allowed everything, and stopped by nothing.
+    pub(super) fn as_host<T>(&self, work: impl FnOnce() -> T) -> T {
+        self.watch.stop_at.store(NEVER, Relaxed);
+        self.set_role(Role::Host);
+        let result = work();
+        self.set_role(Role::Guest);
+        result
+    }
+
+    /// Runs one statement of a guest and collects its rows. `begun` is called when SQLite has chosen the snapshot that it reads.
+    pub(super) fn query(
+        &self,
+        sql: &str,
+        parameters: &[Value],
+        access: Access,
+        settings: &Settings,
+        begun: impl FnOnce(),
+    ) -> Result<Rows, SqlError> {
+        self.try_query(sql, parameters, access, settings, begun).map_err(|failure| self.explain(failure))
+    }
+
+    /// Runs one statement of a guest that writes; returns how many rows it changed.
+    pub(super) fn execute(&self, sql: &str, parameters: &[Value]) -> Result<u64, SqlError> {
+        self.try_execute(sql, parameters).map_err(|failure| self.explain(failure))
+    }
+
+    fn try_query(
+        &self,
+        sql: &str,
+        parameters: &[Value],
+        access: Access,
+        settings: &Settings,
+        begun: impl FnOnce(),
+    ) -> Result<Rows, Failure> {
+        let mut statement = self.prepare(sql, parameters, access)?;
+        let columns: Vec<String> = statement.column_names().map(str::to_owned).collect();
+        let mut cursor = statement.raw_query();
+        let mut rows = Vec::new();
+        let mut left = settings.max_transfer_bytes;
+        let mut next = cursor.next();
+        begun();
+        while let Some(row) = next? {
+            if rows.len() == settings.max_rows {
+                return Err(Failure::Own(SqlError::TooLarge));
+            }
+            let mut values = Vec::with_capacity(columns.len());
+            for (index, column) in columns.iter().enumerate() {
+                let value = Value::copied(row.get_ref(index)?)
+                    .ok_or_else(|| syntax(format!("the text in column `{column}` is not UTF-8: cast it to a blob")))?;
+                left = left.checked_sub(value.weight()).ok_or(Failure::Own(SqlError::TooLarge))?;
+                values.push(value);
+            }
+            rows.push(values);
+            next = cursor.next();
+        }
+        drop(cursor);
+        Ok(Rows { columns, rows })
+    }
+
+    fn try_execute(&self, sql: &str, parameters: &[Value]) -> Result<u64, Failure> {
+        let mut statement = self.prepare(sql, parameters, Access::Writes)?;
+        let mut cursor = statement.raw_query();
+        // The rows of a RETURNING are not asked for; SQLite has made every change before it gives the first.
+        while cursor.next()?.is_some() {}
+        drop(cursor);
+        drop(statement);
+        Ok(self.connection.changes())
+    }
+
+    fn prepare(&self, sql: &str, parameters: &[Value], access: Access) -> Result<CachedStatement<'_>, Failure> {
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let reads = statement.readonly();
+        // Whatever else has no columns and changes nothing is denied, so this is no statement at all.
+        if reads && statement.column_count() == 0 {
+            return Err(syntax("there is no statement"));
+        }
+        match access {
+            Access::Reads if !reads => {
+                return Err(syntax("outside a transaction `query` takes a statement that only reads"));
+            }
+            Access::Writes if reads => return Err(syntax("`execute` takes a statement that writes")),
+            _ => {}
+        }
+        let takes = statement.parameter_count();
+        if takes != parameters.len() {
+            return Err(syntax(format!("the statement takes {takes} parameters, and {} were given", parameters.len())));
+        }
+        for (index, value) in parameters.iter().enumerate() {
+            statement.raw_bind_parameter(index + 1, value)?;
+        }
+        Ok(statement)
+    }
+
+    fn explain(&self, failure: Failure) -> SqlError {
+        match failure {
+            Failure::Own(error) => error,
+            Failure::Sqlite(error) => translate(&error, self.take_denial()),
+        }
+    }
+}
+
+/// Checks what can be checked before a connection is there.
+pub(super) fn check_input(sql: &str, parameters: &[Value], settings: &Settings) -> Result<(), SqlError> {
+    if sql.len() > settings.max_statement_bytes {
+        return Err(SqlError::TooLarge);
+    }
+    // SQLite would stop reading there.
+    if sql.contains('\0') {
+        return Err(SqlError::Syntax("a statement holds no NUL".to_owned()));
+    }
+    let mut total = 0_usize;
+    for value in parameters {
+        total = total.saturating_add(value.weight());
+        if value.payload() > settings.max_value_bytes {
+            return Err(SqlError::TooLarge);
+        }
+    }
+    if total > settings.max_transfer_bytes { Err(SqlError::TooLarge) } else { Ok(()) }
+}

@@ -1,0 +1,150 @@
+//! What is committed, and what of that is on the disk.
+//!
+//! Each commit takes the next number before it begins (`issued`), and a sync of the write-ahead log moves `synced` up to the numbers
+//! that it covers. Whoever may have seen a commit waits until `synced` has reached it, so that nothing leaves that a power cut could
+//! take back.
+//!
+//! The syncer is a thread of its own: while it syncs one batch the writer runs the transactions of the next, which matters most for
+//! transactions that wait for their guest between statements. A batch is whatever has come since the last sync began.
+//!
+//! A failed sync is final. The kernel may have dropped the pages and call the next sync a success, so nothing that is not known to be
+//! on the disk can ever be known to be: every later answer is `Storage`, until the database is opened again and SQLite has
+//! recovered what is really there. This file must never try a sync again.
+
+use std::fs::File;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::mpsc::Receiver;
+use std::time::Instant;
+
+use tokio::sync::{oneshot, watch};
+
+use super::counters::Counters;
+use super::error::SqlError;
+use super::settings::WalSync;
+use crate::failpoint::crash_point;
+
+/// Where a caller gets its answer.
+pub(super) type Reply<T> = oneshot::Sender<Result<T, SqlError>>;
+
+#[derive(Debug, Clone, Copy)]
+struct State {
+    synced: u64,
+    failed: bool,
+}
+
+/// The two numbers, shared by the writer, the syncer and all readers.
+#[derive(Debug)]
+pub(super) struct Durability {
+    issued: AtomicU64,
+    state: watch::Sender<State>,
+}
+
+impl Durability {
+    pub(super) fn new() -> Self {
+        Self { issued: AtomicU64::new(0), state: watch::Sender::new(State { synced: 0, failed: false }) }
+    }
+
+    /// Takes the next number. To be called before COMMIT: a reader that sees the commit must find its number.
+    pub(super) fn issue(&self) -> u64 {
+        self.issued.fetch_add(1, SeqCst) + 1
+    }
+
+    /// The number of the newest commit that a snapshot taken before now can hold.
+    pub(super) fn issued(&self) -> u64 {
+        self.issued.load(SeqCst)
+    }
+
+    /// Whether a sync has failed.
+    pub(super) fn has_failed(&self) -> bool {
+        self.state.borrow().failed
+    }
+
+    /// Gives up on the database.
+    pub(super) fn fail(&self) {
+        self.state.send_modify(|state| state.failed = true);
+    }
+
+    fn reach(&self, number: u64) {
+        self.state.send_modify(|state| state.synced = state.synced.max(number));
+    }
+
+    /// Waits until everything up to `number` is on the disk.
+    pub(super) async fn wait(&self, number: u64, deadline: Instant) -> Result<(), SqlError> {
+        let settled = |state: &State| state.failed || state.synced >= number;
+        let now = *self.state.borrow();
+        if !settled(&now) {
+            let mut state = self.state.subscribe();
+            let waiting = tokio::time::timeout_at(deadline.into(), state.wait_for(settled));
+            let outcome = waiting.await.map_err(|_| SqlError::Timeout)?;
+            outcome.map_err(|_| SqlError::Closed)?;
+        }
+        if self.has_failed() { Err(SqlError::unsynced()) } else { Ok(()) }
+    }
+}
+
+/// A transaction that has ended, with the answer that waits for the disk.
+pub(super) struct Ended {
+    /// Everything up to here must be on the disk before the answer leaves.
+    pub(super) number: u64,
+    /// Whether it wrote anything by itself.
+    pub(super) wrote: bool,
+    pub(super) result: Result<u64, SqlError>,
+    pub(super) reply: Reply<u64>,
+}
+
+impl Ended {
+    fn answer(self, failed: bool) {
+        let result = if failed { Err(SqlError::unsynced()) } else { self.result };
+        // Nobody is there when the caller was dropped.
+        let _ = self.reply.send(result);
+    }
+}
+
+/// Syncs the log for batches of ended transactions.
+pub(super) struct Syncer {
+    pub(super) wal: File,
+    pub(super) sync: WalSync,
+    pub(super) batch: usize,
+    pub(super) durability: Arc<Durability>,
+    pub(super) counters: Arc<Counters>,
+}
+
+impl Syncer {
+    /// Runs until the writer is gone and everything is answered.
+    pub(super) fn run(self, ended: &Receiver<Ended>) {
+        let mut batch = Vec::with_capacity(self.batch);
+        while let Ok(first) = ended.recv() {
+            batch.push(first);
+            batch.extend(ended.try_iter().take(self.batch - 1));
+            self.settle(&mut batch);
+        }
+        // A number that never came belongs to a writer that died: nobody may wait for it.
+        if self.durability.state.borrow().synced < self.durability.issued() {
+            self.durability.fail();
+        }
+    }
+
+    /// Makes a batch durable and answers it.
+    fn settle(&self, batch: &mut Vec<Ended>) {
+        let writes = batch.iter().filter(|ended| ended.wrote).count();
+        // Without a write in the batch all before it is synced already: batches come in order.
+        if writes > 0 && !self.durability.has_failed() {
+            match self.sync.run(&self.wal) {
+                Ok(()) => self.counters.synced(writes),
+                Err(error) => {
+                    tracing::error!(%error, "the write-ahead log could not be synced: the database takes no more statements");
+                    self.durability.fail();
+                }
+            }
+        }
+        let failed = self.durability.has_failed();
+        if let (Some(last), false) = (batch.last(), failed) {
+            self.durability.reach(last.number);
+            crash_point("sql::synced");
+        }
+        for ended in batch.drain(..) {
+            ended.answer(failed);
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! Brings a database up to its module's migrations, before any guest sees it.
+//!
+//! All that are due are applied in one transaction: a database is at one build's schema or at another's, never between. The history
+//! is kept in the same file. A migration never touches it, nor a connection's settings, nor the transaction.
+
+use rusqlite::{Connection, params};
+
+use super::connection::Guarded;
+use super::error::OpenError;
+use super::policy::{RESERVED, Role};
+use crate::migration::Migration;
+
+const HISTORY: &str = "
+    CREATE TABLE IF NOT EXISTS watertight_migrations (
+        place INTEGER PRIMARY KEY,
+        name TEXT NOT NULL UNIQUE,
+        checksum TEXT NOT NULL,
+        applied_at TEXT NOT NULL
+    ) STRICT";
+
+/// Why it did not work, before the path is known.
+pub(super) enum Failure {
+    Sqlite(rusqlite::Error),
+    Refused(OpenError),
+}
+
+impl From<rusqlite::Error> for Failure {
+    fn from(error: rusqlite::Error) -> Self {
+        Failure::Sqlite(error)
+    }
+}
+
+/// Applies what is due of `migrations`, or changes nothing.
+pub(super) fn apply(guarded: &Guarded, migrations: &[Migration]) -> Result<(), Failure> {
+    check_given(migrations).map_err(Failure::Refused)?;
+    let connection = guarded.raw();
+    // A migration may build a table anew and drop the old one, which would delete every row that refers to it. So references are
+    // checked once at the end instead, as SQLite's documentation of ALTER TABLE advises.
+    connection.pragma_update(None, "foreign_keys", false)?;
+    connection.execute_batch("BEGIN IMMEDIATE")?;
+    let outcome = apply_due(guarded, migrations);
+    guarded.set_role(Role::Host);
+    if outcome.is_ok() {
+        connection.execute_batch("COMMIT")?;
+    } else if !guarded.is_idle() {
+        connection.execute_batch("ROLLBACK")?;
+    }
+    connection.pragma_update(None, "foreign_keys", true)?;
+    outcome
+}
+
+fn apply_due(guarded: &Guarded, migrations: &[Migration]) -> Result<(), Failure> {
+    let connection = guarded.raw();
+    connection.execute_batch(HISTORY)?;
+    let applied = history(connection)?;
+    check_history(&applied, migrations).map_err(Failure::Refused)?;
+    let due = migrations.get(applied.len()..).unwrap_or_default();
+    for (index, migration) in due.iter().enumerate() {
+        guarded.set_role(Role::Migration);
+        let outcome = connection.execute_batch(&migration.sql);
+        guarded.set_role(Role::Host);
+        outcome.map_err(|error| failed(guarded, migration, &error))?;
+        let place = i64::try_from(applied.len() + index + 1).expect("a list's length fits");
+        connection.execute(
+            "INSERT INTO watertight_migrations VALUES (?1, ?2, ?3, strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))",
+            params![place, migration.name, migration.checksum.to_string()],
+        )?;
+        check_reserved(connection, migration)?;
+    }
+    match due.last() {
+        Some(last) => check_references(connection, last),
+        None => Ok(()),
+    }
+}
+
+/// The given list must be in order and be what its checksums say.
+fn check_given(migrations: &[Migration]) -> Result<(), OpenError> {
+    let bad = |migration: &Migration, reason| OpenError::BadMigration { name: migration.name.clone(), reason };
+    for pair in migrations.windows(2) {
+        if pair[0].name >= pair[1].name {
+            return Err(bad(&pair[1], "is not named after the one before it"));
+        }
+    }
+    match migrations.iter().find(|migration| !migration.is_intact()) {
+        Some(migration) => Err(bad(migration, "is not what its checksum says")),
+        None => Ok(()),
+    }
+}
+
+/// Name and checksum of what was applied, in order.
+fn history(connection: &Connection) -> rusqlite::Result<Vec<(String, String)>> {
+    let mut statement = connection.prepare("SELECT name, checksum FROM watertight_migrations ORDER BY place")?;
+    statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+}
+
+/// What was applied and what is given must agree as far as both go. A database with more is a newer build's, and an older build
+/// may run on it; what of that is safe was decided when the newer one was let in.
+fn check_history(applied: &[(String, String)], given: &[Migration]) -> Result<(), OpenError> {
+    for (index, ((name, checksum), migration)) in applied.iter().zip(given).enumerate() {
+        if *name != migration.name {
+            return Err(OpenError::ReorderedMigration {
+                place: index + 1,
+                applied: name.clone(),
+                given: migration.name.clone(),
+            });
+        }
+        if *checksum != migration.checksum.to_string() {
+            return Err(OpenError::ChangedMigration { name: name.clone() });
+        }
+    }
+    Ok(())
+}
+
+/// Renaming gets past the authorizer, which is told the old name only.
+fn check_reserved(connection: &Connection, migration: &Migration) -> Result<(), Failure> {
+    let mut statement = connection.prepare(
+        "SELECT name FROM sqlite_schema WHERE name LIKE ?1 ESCAPE '\\' AND name <> 'watertight_migrations' LIMIT 1",
+    )?;
+    let pattern = format!("{}%", RESERVED.replace('_', "\\_"));
+    let mut rows = statement.query([pattern])?;
+    match rows.next()? {
+        Some(row) => {
+            let name: String = row.get(0)?;
+            let message = format!("`{name}`: names that start with `{RESERVED}` are the host's");
+            Err(Failure::Refused(OpenError::Migration { name: migration.name.clone(), message }))
+        }
+        None => Ok(()),
+    }
+}
+
+/// No row may be left that refers to one that isn't there.
+fn check_references(connection: &Connection, last: &Migration) -> Result<(), Failure> {
+    let mut statement = connection.prepare("PRAGMA foreign_key_check")?;
+    let mut rows = statement.query([])?;
+    match rows.next()? {
+        Some(row) => {
+            let (child, parent): (String, String) = (row.get(0)?, row.get(2)?);
+            let message = format!("a row of `{child}` refers to a row of `{parent}` that is not there");
+            Err(Failure::Refused(OpenError::Migration { name: last.name.clone(), message }))
+        }
+        None => Ok(()),
+    }
+}
+
+fn failed(guarded: &Guarded, migration: &Migration, error: &rusqlite::Error) -> Failure {
+    let denied = guarded.take_denial();
+    let message = match error {
+        rusqlite::Error::SqlInputError { error, msg, sql, offset } => {
+            // `sql` is what was left of the migration; `offset` is -1 where no place is known.
+            let before = migration.sql.len() - sql.len().min(migration.sql.len());
+            let place = before + usize::try_from(*offset).unwrap_or(0);
+            let line = 1 + migration.sql.bytes().take(place).filter(|byte| *byte == b'\n').count();
+            let text = denied.filter(|_| error.code == rusqlite::ErrorCode::AuthorizationForStatementDenied);
+            format!("{} (line {line})", text.as_ref().unwrap_or(msg))
+        }
+        rusqlite::Error::SqliteFailure(error, Some(text)) => denied
+            .filter(|_| error.code == rusqlite::ErrorCode::AuthorizationForStatementDenied)
+            .unwrap_or(text.clone()),
+        other => other.to_string(),
+    };
+    Failure::Refused(OpenError::Migration { name: migration.name.clone(), message })
+}

@@ -1,0 +1,148 @@
+//! What a statement may do, decided while SQLite prepares it.
+//!
+//! The rule is a list of what is allowed: an action that a later SQLite invents is denied. Guests read and write rows of their own
+//! tables. The schema changes by migrations only, so that it is the same for every build that looks at it. Nothing but the host begins
+//! and ends transactions, or sets anything of a connection.
+
+use rusqlite::hooks::{AuthAction, AuthContext};
+
+/// On whose behalf a connection prepares statements.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Role {
+    /// The host's own statements: everything.
+    Host,
+    /// A module's migration: rows and schema.
+    Migration,
+    /// A module's statement at run time: rows.
+    Guest,
+}
+
+impl Role {
+    pub(super) fn from_u8(role: u8) -> Self {
+        match role {
+            0 => Role::Host,
+            1 => Role::Migration,
+            _ => Role::Guest,
+        }
+    }
+}
+
+/// Tables and other objects with this prefix are the host's: a module can't see, write or create one.
+pub(super) const RESERVED: &str = "watertight_";
+
+/// Functions that reach out of the database.
+const DENIED_FUNCTIONS: &[&str] = &["load_extension", "fts3_tokenizer", "readfile", "writefile", "edit"];
+
+/// Tables that SQLite makes up, and that show more than the module's own data.
+const DENIED_TABLES: &[&str] = &["dbstat", "fts3tokenize"];
+
+const SCHEMA: &str = "the schema is changed by migrations only";
+const TRANSACTION: &str = "transactions are begun and ended through the `transaction` resource";
+
+/// Whether `context` is allowed to `role`; the error says why not, for the author of the statement.
+pub(super) fn check(role: Role, context: &AuthContext<'_>) -> Result<(), String> {
+    match role {
+        Role::Host => Ok(()),
+        Role::Migration => check_migration(context),
+        Role::Guest => check_guest(context),
+    }
+}
+
+fn check_guest(context: &AuthContext<'_>) -> Result<(), String> {
+    match context.action {
+        AuthAction::Select | AuthAction::Recursive => Ok(()),
+        AuthAction::Read { table_name, .. } => readable(table_name),
+        AuthAction::Function { function_name } => function(function_name),
+        AuthAction::Insert { table_name }
+        | AuthAction::Update { table_name, .. }
+        | AuthAction::Delete { table_name } => {
+            if has_prefix(table_name, "sqlite_") {
+                Err(SCHEMA.to_owned())
+            } else {
+                not_reserved(table_name)
+            }
+        }
+        action => Err(denial(&action)),
+    }
+}
+
+fn check_migration(context: &AuthContext<'_>) -> Result<(), String> {
+    match context.action {
+        AuthAction::Select | AuthAction::Recursive => Ok(()),
+        AuthAction::Function { function_name } => function(function_name),
+        // Changing the schema writes to `sqlite_schema`; that SQLite lets nobody do it by hand is its own rule.
+        AuthAction::Read { table_name, .. }
+        | AuthAction::Insert { table_name }
+        | AuthAction::Update { table_name, .. }
+        | AuthAction::Delete { table_name }
+        | AuthAction::CreateTable { table_name }
+        | AuthAction::DropTable { table_name }
+        | AuthAction::AlterTable { table_name, .. }
+        | AuthAction::Analyze { table_name } => not_reserved(table_name),
+        AuthAction::CreateIndex { index_name: name, table_name }
+        | AuthAction::DropIndex { index_name: name, table_name }
+        | AuthAction::CreateTrigger { trigger_name: name, table_name }
+        | AuthAction::DropTrigger { trigger_name: name, table_name } => {
+            not_reserved(name).and_then(|()| not_reserved(table_name))
+        }
+        AuthAction::CreateView { view_name } | AuthAction::DropView { view_name } => not_reserved(view_name),
+        AuthAction::Reindex { index_name } => not_reserved(index_name),
+        action => Err(denial(&action)),
+    }
+}
+
+/// Why an action that isn't on a role's list is denied.
+fn denial(action: &AuthAction<'_>) -> String {
+    match action {
+        AuthAction::Transaction { .. } | AuthAction::Savepoint { .. } => TRANSACTION.to_owned(),
+        AuthAction::Attach { .. } | AuthAction::Detach { .. } => {
+            "a module has one database: ATTACH, DETACH and VACUUM are denied".to_owned()
+        }
+        AuthAction::Pragma { pragma_name, .. } => format!("PRAGMA is denied: {pragma_name}"),
+        AuthAction::CreateTempTable { .. }
+        | AuthAction::CreateTempIndex { .. }
+        | AuthAction::CreateTempTrigger { .. }
+        | AuthAction::CreateTempView { .. }
+        | AuthAction::DropTempTable { .. }
+        | AuthAction::DropTempIndex { .. }
+        | AuthAction::DropTempTrigger { .. }
+        | AuthAction::DropTempView { .. } => "temporary objects are denied: connections are shared".to_owned(),
+        AuthAction::CreateVtable { module_name, .. } | AuthAction::DropVtable { module_name, .. } => {
+            format!("virtual tables are denied: {module_name}")
+        }
+        AuthAction::Unknown { code, .. } => format!("denied: action {code}"),
+        _ => SCHEMA.to_owned(),
+    }
+}
+
+fn function(name: &str) -> Result<(), String> {
+    if DENIED_FUNCTIONS.iter().any(|denied| denied.eq_ignore_ascii_case(name)) {
+        Err(format!("the function `{name}` is denied"))
+    } else {
+        Ok(())
+    }
+}
+
+fn readable(table: &str) -> Result<(), String> {
+    if has_prefix(table, "sqlite_")
+        || has_prefix(table, "pragma_")
+        || DENIED_TABLES.iter().any(|d| d.eq_ignore_ascii_case(table))
+    {
+        return Err(format!("`{table}` can't be read"));
+    }
+    not_reserved(table)
+}
+
+fn not_reserved(name: &str) -> Result<(), String> {
+    if has_prefix(name, RESERVED) {
+        Err(format!("`{name}`: names that start with `{RESERVED}` are the host's"))
+    } else {
+        Ok(())
+    }
+}
+
+/// SQL compares names without regard to ASCII case.
+fn has_prefix(name: &str, prefix: &str) -> bool {
+    name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+}

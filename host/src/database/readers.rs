@@ -1,0 +1,197 @@
+//! Reads outside a transaction: a few connections that only read.
+//!
+//! A short read runs on the calling thread. Handing it to another and back costs more than a point query does. When it has not ended
+//! within its budget it is stopped and begun again on a thread that may block: nothing was written, so the second run is as good as
+//! the first. What this file must never do is keep an async thread longer than that budget.
+
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
+use tokio::task::JoinHandle;
+
+use super::connection::{Access, Guarded, Watch};
+use super::counters::Counters;
+use super::durability::Durability;
+use super::error::SqlError;
+use super::settings::Settings;
+use super::value::{Rows, Value};
+
+/// The pool.
+pub(super) struct Readers {
+    idle: Mutex<Vec<Guarded>>,
+    /// One permit per connection.
+    permits: Arc<Semaphore>,
+    closed: AtomicBool,
+    settings: Arc<Settings>,
+    durability: Arc<Durability>,
+    counters: Arc<Counters>,
+}
+
+/// What a read gave, and the newest commit that it may have seen.
+struct Read {
+    result: Result<Rows, SqlError>,
+    seen: u64,
+}
+
+impl Readers {
+    pub(super) fn new(
+        idle: Vec<Guarded>,
+        settings: Arc<Settings>,
+        durability: Arc<Durability>,
+        counters: Arc<Counters>,
+    ) -> Arc<Self> {
+        let permits = Arc::new(Semaphore::new(idle.len()));
+        Arc::new(Self {
+            idle: Mutex::new(idle),
+            permits,
+            closed: AtomicBool::new(false),
+            settings,
+            durability,
+            counters,
+        })
+    }
+
+    /// Closes what is idle now, and the rest once it is given back.
+    pub(super) fn close(&self) {
+        self.closed.store(true, SeqCst);
+        self.permits.close();
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// Runs one statement that only reads.
+    pub(super) async fn query(
+        self: &Arc<Self>,
+        sql: &str,
+        parameters: Vec<Value>,
+        deadline: Instant,
+    ) -> Result<Rows, SqlError> {
+        let reader = self.take(deadline).await?;
+        let inline = Instant::now() + self.settings.inline_budget;
+        reader.watch().arm(inline.min(deadline));
+        let mut read = reader.read(sql, &parameters);
+        let in_time = read.result != Err(SqlError::Timeout);
+        self.counters.read(in_time);
+        if in_time {
+            drop(reader);
+        } else if inline < deadline {
+            reader.watch().arm(deadline);
+            read = LongRead::start(reader, sql.to_owned(), parameters).join().await?;
+        }
+        self.durability.wait(read.seen, deadline).await?;
+        read.result
+    }
+
+    /// Takes a connection: without waiting where one is idle.
+    async fn take(self: &Arc<Self>, deadline: Instant) -> Result<Reader, SqlError> {
+        let permit = match self.permits.clone().try_acquire_owned() {
+            Ok(permit) => permit,
+            Err(TryAcquireError::Closed) => return Err(SqlError::Closed),
+            Err(TryAcquireError::NoPermits) => self.wait_for_permit(deadline).await?,
+        };
+        let guarded = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        // With a permit there is a connection, unless the pool was closed in between.
+        let guarded = guarded.ok_or(SqlError::Closed)?;
+        Ok(Reader { guarded: Some(guarded), pool: self.clone(), _permit: permit })
+    }
+
+    async fn wait_for_permit(&self, deadline: Instant) -> Result<OwnedSemaphorePermit, SqlError> {
+        let waiting = Waiting::enter(&self.counters, self.settings.read_queue).ok_or(SqlError::Busy)?;
+        let permit = tokio::time::timeout_at(deadline.into(), self.permits.clone().acquire_owned()).await;
+        drop(waiting);
+        permit.map_err(|_| SqlError::Timeout)?.map_err(|_| SqlError::Closed)
+    }
+}
+
+/// A place among those that wait.
+struct Waiting<'a>(&'a Counters);
+
+impl<'a> Waiting<'a> {
+    fn enter(counters: &'a Counters, most: usize) -> Option<Self> {
+        let queue = counters.read_queue();
+        // Counted even when it is over: dropping takes it back.
+        let place = Self(counters);
+        (queue.fetch_add(1, SeqCst) < most).then_some(place)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.read_queue().fetch_sub(1, SeqCst);
+    }
+}
+
+/// A connection on loan. Dropping it gives it back; the permit is freed after that.
+struct Reader {
+    /// Always there, until it is dropped.
+    guarded: Option<Guarded>,
+    pool: Arc<Readers>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Reader {
+    fn guarded(&self) -> &Guarded {
+        self.guarded.as_ref().expect("a reader has its connection until it is dropped")
+    }
+
+    fn watch(&self) -> &Arc<Watch> {
+        self.guarded().watch()
+    }
+
+    /// Runs the statement until it ends or the connection's watch stops it.
+    fn read(&self, sql: &str, parameters: &[Value]) -> Read {
+        let pool = &self.pool;
+        // A failure to prepare has seen the schema only, and a module's schema is synced before it is opened.
+        let mut seen = 0;
+        let result =
+            self.guarded().query(sql, parameters, Access::Reads, &pool.settings, || seen = pool.durability.issued());
+        Read { result, seen }
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        let mut idle = self.pool.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.pool.closed.load(SeqCst) {
+            idle.extend(self.guarded.take());
+        }
+    }
+}
+
+/// A read on a thread of its own. When its caller goes away it is stopped.
+struct LongRead {
+    task: JoinHandle<(Reader, Read)>,
+    watch: Arc<Watch>,
+}
+
+impl LongRead {
+    /// The reader's watch must be armed already, so that a stop can't be overwritten.
+    fn start(reader: Reader, sql: String, parameters: Vec<Value>) -> Self {
+        let watch = reader.watch().clone();
+        let task = tokio::task::spawn_blocking(move || {
+            let read = reader.read(&sql, &parameters);
+            // The reader goes back with the result: until the result is taken nobody else can have it, and be stopped for us.
+            (reader, read)
+        });
+        Self { task, watch }
+    }
+
+    async fn join(mut self) -> Result<Read, SqlError> {
+        match (&mut self.task).await {
+            Ok((reader, read)) => {
+                // Given back only after this can no longer stop it.
+                drop(self);
+                drop(reader);
+                Ok(read)
+            }
+            Err(_) => Err(SqlError::Storage("the database failed".to_owned())),
+        }
+    }
+}
+
+impl Drop for LongRead {
+    fn drop(&mut self) {
+        self.watch.stop();
+    }
+}

@@ -1,0 +1,347 @@
+//! The one writer of a database: a thread that runs transactions in turn.
+//!
+//! It begins, runs and commits; it never waits for the disk. What has ended goes to the [syncer](super::durability), which answers.
+//! A transaction that is fed by a guest holds the writer on a lease: without a statement for the lease's length, or past its
+//! deadline, it is rolled back and the next in the queue has its turn.
+//!
+//! The log is copied into the database file here, between transactions: only the writer knows a moment at which nobody writes, and so
+//! at which the log can be emptied under constant load.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering::SeqCst};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::time::Instant;
+
+use rusqlite::Statement;
+use rusqlite::wal::CheckpointMode;
+
+use super::connection::{Access, Guarded};
+use super::counters::Counters;
+use super::durability::{Durability, Ended, Reply};
+use super::error::{SqlError, is_failed_sync, translate};
+use super::settings::Settings;
+use super::value::{Rows, Value};
+use crate::failpoint::crash_point;
+
+/// Pages in the log at which it is copied into the database file; SQLite's own default.
+const CHECKPOINT_PAGES: u32 = 1_000;
+/// Pages in the log at which the writer waits for readers, so that the log can begin anew.
+const CROWDED_PAGES: u32 = 16 * CHECKPOINT_PAGES;
+
+/// What waits for the writer.
+pub(super) enum Job {
+    /// One statement as a transaction of its own.
+    Execute {
+        /// The statement.
+        statement: Bound,
+        /// When it must have ended.
+        deadline: Instant,
+        /// Who of caller and writer has it.
+        ticket: Arc<Ticket>,
+        /// Where the answer goes.
+        reply: Reply<u64>,
+    },
+    /// A transaction that its caller feeds.
+    Begin {
+        /// When it must have ended.
+        deadline: Instant,
+        /// Where the lease goes.
+        reply: Reply<Lease>,
+    },
+}
+
+/// A statement with its parameters.
+pub(super) struct Bound {
+    /// The text.
+    pub(super) sql: String,
+    /// Its parameters.
+    pub(super) parameters: Vec<Value>,
+}
+
+/// Decides the race between a caller whose deadline passes and the writer that takes its job: a caller that is told `Timeout` must
+/// not find the change made.
+#[derive(Debug, Default)]
+pub(super) struct Ticket(AtomicU8);
+
+impl Ticket {
+    const WAITING: u8 = 0;
+    const TAKEN: u8 = 1;
+    const GIVEN_UP: u8 = 2;
+
+    fn turn(&self, to: u8) -> bool {
+        self.0.compare_exchange(Self::WAITING, to, SeqCst, SeqCst).is_ok()
+    }
+
+    /// The caller gives up; false where the writer has begun.
+    pub(super) fn give_up(&self) -> bool {
+        self.turn(Self::GIVEN_UP)
+    }
+
+    fn take(&self) -> bool {
+        self.turn(Self::TAKEN)
+    }
+}
+
+/// The right to use the writer. Dropping it rolls back.
+pub(super) struct Lease {
+    /// Takes one request at a time.
+    pub(super) requests: SyncSender<Request>,
+    /// Why the writer stopped listening, once it has.
+    pub(super) end: Arc<LeaseEnd>,
+}
+
+/// What a transaction asks of the writer.
+pub(super) enum Request {
+    /// A statement's rows.
+    Query(Bound, Reply<Rows>),
+    /// A statement's count of changed rows.
+    Execute(Bound, Reply<u64>),
+    /// The end.
+    Commit(Reply<u64>),
+}
+
+/// How a lease ended: read by a caller that finds nobody listening.
+#[derive(Debug, Default)]
+pub(super) struct LeaseEnd(AtomicU8);
+
+impl LeaseEnd {
+    const TIMED_OUT: u8 = 1;
+
+    /// What a further statement answers.
+    pub(super) fn error(&self) -> SqlError {
+        if self.0.load(SeqCst) == Self::TIMED_OUT { SqlError::Timeout } else { SqlError::Closed }
+    }
+
+    fn time_out(&self) {
+        self.0.store(Self::TIMED_OUT, SeqCst);
+    }
+}
+
+/// What the writer works with.
+pub(super) struct Writer {
+    pub(super) guarded: Guarded,
+    pub(super) settings: Arc<Settings>,
+    pub(super) durability: Arc<Durability>,
+    pub(super) counters: Arc<Counters>,
+    pub(super) ended: SyncSender<Ended>,
+}
+
+impl Writer {
+    /// Runs until the last handle of the database is gone and every job that waits is done.
+    pub(super) fn run(&self, jobs: &Receiver<Job>) {
+        let turn = self.guarded.as_host(|| Turn::new(self));
+        match turn {
+            Ok(mut turn) => {
+                while let Ok(job) = jobs.recv() {
+                    self.counters.writer_queue().fetch_sub(1, SeqCst);
+                    turn.job(job);
+                    turn.tend_log();
+                }
+            }
+            Err(error) => tracing::error!(%error, "the database's writer can't start"),
+        }
+    }
+}
+
+/// The writer at work, with the statements that begin and end transactions, prepared once.
+struct Turn<'w> {
+    writer: &'w Writer,
+    begin: Statement<'w>,
+    commit: Statement<'w>,
+    rollback: Statement<'w>,
+    log: Log,
+}
+
+impl<'w> Turn<'w> {
+    fn new(writer: &'w Writer) -> rusqlite::Result<Self> {
+        // Not from the cache: a guest's text must not find them there.
+        let connection = writer.guarded.raw();
+        Ok(Self {
+            writer,
+            begin: connection.prepare("BEGIN IMMEDIATE")?,
+            commit: connection.prepare("COMMIT")?,
+            rollback: connection.prepare("ROLLBACK")?,
+            log: Log { pages: 0, next: CHECKPOINT_PAGES },
+        })
+    }
+
+    fn job(&mut self, job: Job) {
+        match job {
+            Job::Execute { statement, deadline, ticket, reply } => {
+                // A caller that was dropped, or gave up, wants nothing any more.
+                if !reply.is_closed() && ticket.take() {
+                    self.execute(&statement, deadline, reply);
+                }
+            }
+            Job::Begin { deadline, reply } => {
+                if !reply.is_closed() {
+                    self.lend(deadline, reply);
+                }
+            }
+        }
+    }
+
+    fn execute(&mut self, statement: &Bound, deadline: Instant, reply: Reply<u64>) {
+        let outcome = self.begin(deadline).and_then(|()| {
+            let guarded = &self.writer.guarded;
+            guarded.watch().arm(deadline);
+            guarded.execute(&statement.sql, &statement.parameters)
+        });
+        match outcome {
+            Ok(changed) => self.commit(changed, reply),
+            Err(error) => {
+                self.roll_back();
+                // What an error tells, such as that a row exists, must be on the disk before it is told.
+                self.end(Ended { number: self.writer.durability.issued(), wrote: false, result: Err(error), reply });
+            }
+        }
+    }
+
+    /// Begins a transaction and serves it until it ends.
+    fn lend(&mut self, deadline: Instant, reply: Reply<Lease>) {
+        if let Err(error) = self.begin(deadline) {
+            let _ = reply.send(Err(error));
+            return;
+        }
+        let (requests, asked) = sync_channel(1);
+        let end = Arc::new(LeaseEnd::default());
+        // Where nobody takes the lease, its sender is dropped and serving ends at once.
+        let _ = reply.send(Ok(Lease { requests, end: end.clone() }));
+        self.serve(deadline, &asked, &end);
+        self.roll_back();
+    }
+
+    fn serve(&mut self, deadline: Instant, asked: &Receiver<Request>, end: &LeaseEnd) {
+        let settings = self.writer.settings.clone();
+        let mut open = true;
+        while open {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let request = match asked.recv_timeout(left.min(settings.lease)) {
+                Ok(request) => request,
+                Err(RecvTimeoutError::Timeout) => return end.time_out(),
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
+            self.writer.guarded.watch().arm(deadline);
+            open = match request {
+                Request::Commit(reply) => return self.commit(0, reply),
+                Request::Query(Bound { sql, parameters }, reply) => {
+                    self.step(end, reply, |guarded| guarded.query(&sql, &parameters, Access::Any, &settings, || {}))
+                }
+                Request::Execute(Bound { sql, parameters }, reply) => {
+                    self.step(end, reply, |guarded| guarded.execute(&sql, &parameters))
+                }
+            };
+        }
+    }
+
+    /// Runs one statement of a transaction; says whether the transaction is still open.
+    fn step<T>(&mut self, end: &LeaseEnd, reply: Reply<T>, work: impl FnOnce(&Guarded) -> Result<T, SqlError>) -> bool {
+        let guarded = &self.writer.guarded;
+        let changes = guarded.total_changes();
+        let result = work(guarded);
+        let open = match result {
+            Ok(_) => true,
+            Err(SqlError::Timeout) => {
+                end.time_out();
+                false
+            }
+            // Some failures end the transaction within SQLite (`OR ROLLBACK`, a full disk). And where a part of a failed statement
+            // stays (`OR FAIL`, a RETURNING that is too large) it must go, which only a rollback can do.
+            Err(_) => !guarded.is_idle() && guarded.total_changes() == changes,
+        };
+        if !open {
+            self.roll_back();
+        }
+        let _ = reply.send(result);
+        open
+    }
+
+    fn begin(&mut self, deadline: Instant) -> Result<(), SqlError> {
+        if self.writer.durability.has_failed() {
+            return Err(SqlError::unsynced());
+        }
+        if Instant::now() >= deadline {
+            return Err(SqlError::Timeout);
+        }
+        let begun = self.writer.guarded.as_host(|| self.begin.execute([]));
+        begun.map(drop).map_err(|error| translate(&error, None))
+    }
+
+    /// Commits what is open, and leaves the answer to the syncer.
+    fn commit(&mut self, changed: u64, reply: Reply<u64>) {
+        crash_point("sql::before-commit");
+        let number = self.writer.durability.issue();
+        let outcome = self.writer.guarded.as_host(|| self.commit.execute([]));
+        let pages = self.writer.guarded.take_log_pages();
+        let result = match outcome {
+            Ok(_) => {
+                crash_point("sql::committed");
+                self.log.has(pages);
+                Ok(changed)
+            }
+            Err(error) => {
+                // A deferred reference that leads nowhere, or a disk that failed.
+                if is_failed_sync(&error) {
+                    self.writer.durability.fail();
+                }
+                self.roll_back();
+                Err(translate(&error, None))
+            }
+        };
+        self.end(Ended { number, wrote: pages > 0, result, reply });
+    }
+
+    /// Rolls back what is open, if anything is.
+    fn roll_back(&mut self) {
+        if self.writer.guarded.is_idle() {
+            return;
+        }
+        self.writer.counters.rolled_back();
+        if let Err(error) = self.writer.guarded.as_host(|| self.rollback.execute([])) {
+            // The connection can't be brought to a known state: nothing further may be written through it.
+            tracing::error!(%error, "a transaction could not be rolled back");
+            self.writer.durability.fail();
+        }
+    }
+
+    /// Hands an answer to the syncer. This waits where `batch` answers wait for a sync already.
+    fn end(&self, ended: Ended) {
+        // The syncer outlives the writer; where it died the reply is dropped with this, and its caller sees `Closed`.
+        let _ = self.writer.ended.send(ended);
+    }
+
+    /// Copies the log into the database file when it is long enough. Never within a transaction.
+    fn tend_log(&mut self) {
+        if self.log.pages < self.log.next || self.writer.durability.has_failed() {
+            return;
+        }
+        let mode = if self.log.pages < CROWDED_PAGES { CheckpointMode::PASSIVE } else { CheckpointMode::RESTART };
+        match self.writer.guarded.raw().wal_checkpoint_v2(None::<&str>, mode) {
+            Ok(_) => self.writer.counters.checkpointed(),
+            Err(error) if is_failed_sync(&error) => self.writer.durability.fail(),
+            // Readers held on for longer than we wait: the next time, then.
+            Err(error) => tracing::debug!(%error, "the write-ahead log could not be copied"),
+        }
+        self.log.next = self.log.pages + CHECKPOINT_PAGES / 4;
+    }
+}
+
+/// The log's length, and the length at which it is looked after next.
+struct Log {
+    pages: u32,
+    next: u32,
+}
+
+impl Log {
+    /// Notes the length after a commit; 0 where it wrote nothing.
+    fn has(&mut self, pages: u32) {
+        if pages == 0 {
+            return;
+        }
+        // It grows only, but for when all of it is copied and nobody reads it: then it begins anew.
+        if pages < self.pages {
+            self.next = CHECKPOINT_PAGES;
+        }
+        self.pages = pages;
+    }
+}
