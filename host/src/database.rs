@@ -24,6 +24,7 @@ mod transaction;
 mod value;
 mod writer;
 
+use std::fmt;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -224,6 +225,12 @@ impl Database {
                 TrySendError::Disconnected(_) => SqlError::Closed,
             }
         })
+    }
+}
+
+impl fmt::Debug for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Database").field("path", &self.inner.path).finish_non_exhaustive()
     }
 }
 
