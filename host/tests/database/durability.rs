@@ -56,15 +56,21 @@ fn gated() -> (Case, Arc<Gate>) {
 async fn nothing_that_is_not_synced_is_acknowledged_or_read() {
     let (case, gate) = gated();
     case.execute("INSERT INTO a VALUES (1, 'x', 1)").await.unwrap();
-    gate.set(true);
     let spawn = |sql: &'static str| {
         let database = case.database.clone();
         tokio::spawn(async move { database.execute(sql, Vec::new(), soon()).await })
     };
+    // With two that wait for the writer, it leaves the first to the syncer.
+    let holder = case.database.begin(soon()).await.unwrap();
     let write = spawn("INSERT INTO a VALUES (2, 'y', 1)");
-    gate.reached().await;
-    // The commit is in the log, and its sync is on its way. Meanwhile the writer goes on with the next batch.
     let next = spawn("INSERT INTO a VALUES (3, 'z', 1)");
+    while case.database.counters().writer_queue < 2 {
+        tokio::task::yield_now().await;
+    }
+    gate.set(true);
+    drop(holder);
+    gate.reached().await;
+    // The commit is in the log, and its sync is on its way. Meanwhile the writer goes on.
     let conflicting = spawn("INSERT INTO a VALUES (4, 'y', 1)");
     let read = {
         let database = case.database.clone();
@@ -114,8 +120,8 @@ async fn one_sync_serves_all_that_wait() {
         assert_eq!(write.unwrap(), Ok(1));
     }
     let counted = case.database.counters();
-    // One sync for what had come when the syncer woke, and one for all the rest.
-    assert!(counted.commits == 64 && counted.syncs <= 2, "{counted:?}");
+    // One or two for what came while the first was on its way, and one for all the rest.
+    assert!(counted.commits == 64 && counted.syncs <= 3, "{counted:?}");
     assert_eq!(gate.passed.load(SeqCst), counted.syncs + 1, "and the opening's");
     assert!(counted.largest_batch >= 32, "{counted:?}");
 }

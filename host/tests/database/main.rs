@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod bounds;
+#[cfg(feature = "failpoints")]
+mod crash;
 mod denied;
 mod durability;
 mod migrations;
