@@ -24,6 +24,7 @@ mod transaction;
 mod value;
 mod writer;
 
+use std::fmt;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -39,7 +40,7 @@ use tokio::sync::{oneshot, watch};
 use crate::migration::Migration;
 use connection::{Guarded, check_input};
 use counters::Counters;
-use durability::{Durability, Syncer};
+use durability::{Durability, Handover, Syncer};
 use readers::Readers;
 use writer::{Bound, Job, Ticket, Writer};
 
@@ -83,7 +84,11 @@ impl Database {
             migrate::Failure::Refused(error) => error,
         })?;
         // What a killed process left in the log was never synced, perhaps; this copies it into the database file and syncs that.
-        guarded.raw().wal_checkpoint_v2(None::<&str>, CheckpointMode::TRUNCATE).map_err(sqlite)?;
+        match guarded.raw().wal_checkpoint_v2(None::<&str>, CheckpointMode::TRUNCATE) {
+            // Another process reads the file; what stays in the log is synced below.
+            Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy) => {}
+            result => drop(result.map_err(sqlite)?),
+        }
         let wal = File::open(wal_path(path)).map_err(files)?;
         settings.sync.run(&wal).and_then(|()| sync_folder(path)).map_err(files)?;
         guarded.give_to_guests(&settings).map_err(sqlite)?;
@@ -97,30 +102,23 @@ impl Database {
         let settings = Arc::new(settings);
         let durability = Arc::new(Durability::new());
         let counters = Arc::new(Counters::default());
-        let batch = settings.batch.max(1);
         let (jobs, waiting) = sync_channel(settings.writer_queue.max(1));
-        let (ended, to_sync) = sync_channel(batch);
         let (leaving, gone) = watch::channel(false);
 
-        let syncer = Syncer {
-            wal,
-            sync: settings.sync.clone(),
-            batch,
-            durability: durability.clone(),
-            counters: counters.clone(),
-        };
-        let syncer = thread::Builder::new().name("sql-syncer".to_owned()).spawn(move || syncer.run(&to_sync))?;
+        let syncer =
+            Syncer { wal, sync: settings.sync.clone(), durability: durability.clone(), counters: counters.clone() };
+        let (handover, syncer) = Handover::start(syncer, settings.batch.max(1))?;
         let writer = Writer {
             guarded,
             settings: settings.clone(),
             durability: durability.clone(),
             counters: counters.clone(),
-            ended,
+            handover,
         };
         thread::Builder::new().name("sql-writer".to_owned()).spawn(move || {
             writer.run(&waiting);
-            let Writer { guarded, ended, .. } = writer;
-            drop(ended);
+            let Writer { guarded, handover, .. } = writer;
+            drop(handover);
             if syncer.join().is_err() {
                 tracing::error!("the database's syncer panicked");
             }
@@ -224,6 +222,12 @@ impl Database {
                 TrySendError::Disconnected(_) => SqlError::Closed,
             }
         })
+    }
+}
+
+impl fmt::Debug for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Database").field("path", &self.inner.path).finish_non_exhaustive()
     }
 }
 

@@ -5,16 +5,20 @@
 //! take back.
 //!
 //! The syncer is a thread of its own: while it syncs one batch the writer runs the transactions of the next, which matters most for
-//! transactions that wait for their guest between statements. A batch is whatever has come since the last sync began.
+//! transactions that wait for their guest between statements. A batch is whatever has come since the last sync began. Only when
+//! nothing is under way and nobody waits does the writer sync by itself: with an `fdatasync` of 100 to 180 µs that took a lone
+//! write from 270 to 180 µs, and changed nothing with 64 at once.
 //!
 //! A failed sync is final. The kernel may have dropped the pages and call the next sync a success, so nothing that is not known to be
 //! on the disk can ever be known to be: every later answer is `Storage`, until the database is opened again and SQLite has
 //! recovered what is really there. This file must never try a sync again.
 
 use std::fs::File;
+use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
-use std::sync::mpsc::Receiver;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
 use tokio::sync::{oneshot, watch};
@@ -105,19 +109,52 @@ impl Ended {
 pub(super) struct Syncer {
     pub(super) wal: File,
     pub(super) sync: WalSync,
-    pub(super) batch: usize,
     pub(super) durability: Arc<Durability>,
     pub(super) counters: Arc<Counters>,
 }
 
+/// The writer's way to the syncer. Dropping it ends the syncer's thread once everything is answered.
+pub(super) struct Handover {
+    syncer: Arc<Syncer>,
+    queue: SyncSender<Ended>,
+    /// What was put into the queue and is not answered.
+    in_flight: Arc<AtomicUsize>,
+}
+
+impl Handover {
+    /// Starts the syncer's thread. At most `batch` wait for it, and so are covered by one sync.
+    pub(super) fn start(syncer: Syncer, batch: usize) -> io::Result<(Self, JoinHandle<()>)> {
+        let (queue, ended) = sync_channel(batch);
+        let handover = Self { syncer: Arc::new(syncer), queue, in_flight: Arc::default() };
+        let (syncer, in_flight) = (handover.syncer.clone(), handover.in_flight.clone());
+        let work = move || syncer.run(&ended, &in_flight, batch);
+        let thread = thread::Builder::new().name("sql-syncer".to_owned()).spawn(work)?;
+        Ok((handover, thread))
+    }
+
+    /// Has `ended` answered once it is on the disk: on the spot where the writer has `nothing_else` to do and the syncer neither. Else
+    /// it waits here only where a whole batch waits already.
+    pub(super) fn end(&self, ended: Ended, nothing_else: bool) {
+        // Nobody but the writer adds to what is in flight, so numbers stay in order.
+        if nothing_else && self.in_flight.load(SeqCst) == 0 {
+            self.syncer.settle(&mut vec![ended]);
+            return;
+        }
+        self.in_flight.fetch_add(1, SeqCst);
+        // The syncer outlives the writer. Had it died, the reply would be dropped here and its caller see `Closed`.
+        let _ = self.queue.send(ended);
+    }
+}
+
 impl Syncer {
-    /// Runs until the writer is gone and everything is answered.
-    pub(super) fn run(self, ended: &Receiver<Ended>) {
-        let mut batch = Vec::with_capacity(self.batch);
+    fn run(&self, ended: &Receiver<Ended>, in_flight: &AtomicUsize, most: usize) {
+        let mut batch = Vec::with_capacity(most);
         while let Ok(first) = ended.recv() {
             batch.push(first);
-            batch.extend(ended.try_iter().take(self.batch - 1));
+            batch.extend(ended.try_iter().take(most - 1));
+            let answered = batch.len();
             self.settle(&mut batch);
+            in_flight.fetch_sub(answered, SeqCst);
         }
         // A number that never came belongs to a writer that died: nobody may wait for it.
         if self.durability.state.borrow().synced < self.durability.issued() {

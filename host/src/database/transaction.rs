@@ -2,7 +2,9 @@
 //!
 //! The statements run on the writer's thread; this is the near end of its lease. Dropping it rolls back without waiting.
 
+use std::fmt;
 use std::sync::mpsc::TrySendError;
+use std::time::Instant;
 
 use tokio::sync::oneshot;
 
@@ -24,11 +26,11 @@ use super::writer::{Bound, Lease, Request};
 pub struct Transaction {
     lease: Lease,
     database: Database,
-    deadline: std::time::Instant,
+    deadline: Instant,
 }
 
 impl Transaction {
-    pub(super) fn new(lease: Lease, database: Database, deadline: std::time::Instant) -> Self {
+    pub(super) fn new(lease: Lease, database: Database, deadline: Instant) -> Self {
         Self { lease, database, deadline }
     }
 
@@ -87,5 +89,11 @@ impl Transaction {
             Ok(result) => result,
             Err(_) => Err(self.lease.end.error()),
         }
+    }
+}
+
+impl fmt::Debug for Transaction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Transaction").field("database", &self.database).finish_non_exhaustive()
     }
 }

@@ -1,6 +1,7 @@
 //! The one writer of a database: a thread that runs transactions in turn.
 //!
-//! It begins, runs and commits; it never waits for the disk. What has ended goes to the [syncer](super::durability), which answers.
+//! It begins, runs and commits. What has ended goes to the [syncer](super::durability), which answers; while anybody waits for the
+//! writer, it does not wait for the disk.
 //! A transaction that is fed by a guest holds the writer on a lease: without a statement for the lease's length, or past its
 //! deadline, it is rolled back and the next in the queue has its turn.
 //!
@@ -17,7 +18,7 @@ use rusqlite::wal::CheckpointMode;
 
 use super::connection::{Access, Guarded};
 use super::counters::Counters;
-use super::durability::{Durability, Ended, Reply};
+use super::durability::{Durability, Ended, Handover, Reply};
 use super::error::{SqlError, is_failed_sync, translate};
 use super::settings::Settings;
 use super::value::{Rows, Value};
@@ -123,7 +124,7 @@ pub(super) struct Writer {
     pub(super) settings: Arc<Settings>,
     pub(super) durability: Arc<Durability>,
     pub(super) counters: Arc<Counters>,
-    pub(super) ended: SyncSender<Ended>,
+    pub(super) handover: Handover,
 }
 
 impl Writer {
@@ -304,10 +305,9 @@ impl<'w> Turn<'w> {
         }
     }
 
-    /// Hands an answer to the syncer. This waits where `batch` answers wait for a sync already.
     fn end(&self, ended: Ended) {
-        // The syncer outlives the writer; where it died the reply is dropped with this, and its caller sees `Closed`.
-        let _ = self.writer.ended.send(ended);
+        let nobody_waits = self.writer.counters.writer_queue().load(SeqCst) == 0;
+        self.writer.handover.end(ended, nobody_waits);
     }
 
     /// Copies the log into the database file when it is long enough. Never within a transaction.

@@ -1,0 +1,84 @@
+//! The database on real files: what it promises to a guest, to an operator, and to whoever pulls the plug.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod bounds;
+#[cfg(feature = "failpoints")]
+mod crash;
+mod denied;
+mod durability;
+mod migrations;
+mod model;
+mod statements;
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+use watertight::database::{Database, Rows, Settings, SqlError, Value};
+use watertight::migration::Migration;
+
+const TABLES: &str = "
+    CREATE TABLE a (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, size INTEGER CHECK (size >= 0)) STRICT;
+    CREATE TABLE b (id INTEGER PRIMARY KEY, a INTEGER NOT NULL REFERENCES a (id) DEFERRABLE INITIALLY IMMEDIATE,
+                    late INTEGER REFERENCES a (id) DEFERRABLE INITIALLY DEFERRED) STRICT;";
+
+/// A database in a folder of its own.
+struct Case {
+    database: Database,
+    folder: TempDir,
+}
+
+impl Case {
+    fn new() -> Self {
+        Self::with(Settings::default())
+    }
+
+    fn with(settings: Settings) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let database = Database::open(&folder.path().join("a.db"), settings, &tables()).unwrap();
+        Self { database, folder }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.path().join("a.db")
+    }
+
+    async fn query(&self, sql: &str) -> Result<Rows, SqlError> {
+        self.database.query(sql, Vec::new(), soon()).await
+    }
+
+    async fn execute(&self, sql: &str) -> Result<u64, SqlError> {
+        self.database.execute(sql, Vec::new(), soon()).await
+    }
+
+    async fn number(&self, sql: &str) -> i64 {
+        number(&self.query(sql).await.unwrap())
+    }
+}
+
+fn tables() -> Vec<Migration> {
+    vec![Migration::new("0001_tables.sql", TABLES)]
+}
+
+fn number(rows: &Rows) -> i64 {
+    match rows.rows[..] {
+        [ref row] => match row[..] {
+            [Value::Integer(number)] => number,
+            _ => panic!("{row:?}"),
+        },
+        _ => panic!("{rows:?}"),
+    }
+}
+
+/// A deadline that no test meets on purpose.
+fn soon() -> Instant {
+    within(30_000)
+}
+
+fn within(millis: u64) -> Instant {
+    Instant::now() + Duration::from_millis(millis)
+}
+
+fn is_syntax(error: &SqlError, part: &str) -> bool {
+    matches!(error, SqlError::Syntax(text) if text.contains(part))
+}

@@ -1,0 +1,155 @@
+//! Migrations: applied once, in order, all or none.
+
+use watertight::database::OpenError;
+
+use super::*;
+
+fn open(case: &Case, migrations: &[Migration]) -> Result<Database, OpenError> {
+    Database::open(&case.path(), Settings::default(), migrations)
+}
+
+fn list(sqls: &[&str]) -> Vec<Migration> {
+    let named = sqls.iter().enumerate().map(|(i, sql)| Migration::new(format!("{:04}_step.sql", i + 2), *sql));
+    tables().into_iter().chain(named).collect()
+}
+
+/// A closed database with the tables.
+async fn closed() -> Case {
+    let case = Case::new();
+    case.execute("INSERT INTO a VALUES (1, 'x', 1)").await.unwrap();
+    case.execute("INSERT INTO b VALUES (1, 1, NULL)").await.unwrap();
+    case.database.close().await;
+    case
+}
+
+async fn count(database: &Database, sql: &str) -> i64 {
+    number(&database.query(sql, Vec::new(), soon()).await.unwrap())
+}
+
+#[tokio::test]
+async fn are_applied_once_and_an_older_build_runs_on_newer_ones() {
+    let case = closed().await;
+    let more = list(&[
+        "ALTER TABLE a ADD COLUMN note TEXT DEFAULT 'n'; CREATE INDEX a_size ON a (size);",
+        "INSERT INTO a VALUES (2, 'y', 1, 'm')",
+    ]);
+    for _ in 0..3 {
+        let database = open(&case, &more).unwrap();
+        assert_eq!(count(&database, "SELECT count(note) FROM a").await, 2);
+        database.close().await;
+    }
+    let older = open(&case, &tables()).unwrap();
+    assert_eq!(count(&older, "SELECT count(*) FROM a").await, 2);
+    older.close().await;
+}
+
+#[tokio::test]
+async fn a_failing_one_changes_nothing_and_is_named() {
+    let case = closed().await;
+    let error = open(&case, &list(&["CREATE TABLE c (x)", "CREATE TABLE d (x);\n\nINSERT INTO nowhere VALUES (1)"]))
+        .unwrap_err();
+    assert_eq!(error.to_string(), "the migration `0003_step.sql` failed: no such table: nowhere");
+    let error = open(&case, &list(&["CREATE TABLE c (x);\n\nINSERT INTOO c VALUES (1)"])).unwrap_err();
+    assert_eq!(error.to_string(), "the migration `0002_step.sql` failed: near \"INTOO\": syntax error (line 3)");
+    let error = open(&case, &list(&["INSERT INTO a VALUES (1, 'z', 1)"])).unwrap_err();
+    assert_eq!(error.to_string(), "the migration `0002_step.sql` failed: UNIQUE constraint failed: a.id");
+    let database = open(&case, &list(&["CREATE TABLE c (y)"])).unwrap();
+    assert_eq!(count(&database, "SELECT count(y) FROM c").await, 0);
+}
+
+#[tokio::test]
+async fn changed_missing_and_reordered_ones_are_refused() {
+    let case = closed().await;
+    let database = open(&case, &list(&["CREATE TABLE c (x)", "CREATE TABLE d (x)"])).unwrap();
+    database.close().await;
+    let error = open(&case, &list(&["CREATE TABLE c (x)", "CREATE TABLE d (y)"])).unwrap_err();
+    assert!(matches!(&error, OpenError::ChangedMigration { name } if name == "0003_step.sql"), "{error}");
+    let mut missing = list(&["CREATE TABLE c (x)", "CREATE TABLE d (x)"]);
+    missing.remove(1);
+    let error = open(&case, &missing).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the migration `0002_step.sql` was applied at place 2, where the module now has `0003_step.sql`"
+    );
+    let mut swapped = list(&["CREATE TABLE c (x)", "CREATE TABLE d (x)"]);
+    swapped.swap(1, 2);
+    assert!(matches!(open(&case, &swapped).unwrap_err(), OpenError::BadMigration { .. }));
+    let mut forged = list(&["CREATE TABLE c (x)", "CREATE TABLE d (x)"]);
+    forged[2].sql.push(' ');
+    assert!(matches!(open(&case, &forged).unwrap_err(), OpenError::BadMigration { .. }));
+}
+
+#[tokio::test]
+async fn what_a_migration_must_not_do() {
+    let case = closed().await;
+    for (sql, part) in [
+        ("PRAGMA foreign_keys = on", "PRAGMA"),
+        ("ATTACH 'x' AS x", "ATTACH"),
+        ("BEGIN", "transaction"),
+        ("COMMIT", "transaction"),
+        ("CREATE TABLE c (x); COMMIT; CREATE TABLE d (x)", "transaction"),
+        ("ROLLBACK", "transaction"),
+        ("SAVEPOINT s", "transaction"),
+        ("VACUUM", ""),
+        ("CREATE TEMP TABLE c (x)", "temporary"),
+        ("CREATE VIRTUAL TABLE c USING fts5(x)", "virtual"),
+        ("SELECT load_extension('x')", "load_extension"),
+        ("DROP TABLE watertight_migrations", "the host's"),
+        ("DELETE FROM watertight_migrations", "the host's"),
+        ("UPDATE watertight_migrations SET checksum = ''", "the host's"),
+        ("ALTER TABLE watertight_migrations RENAME TO c", "the host's"),
+        ("CREATE INDEX c ON watertight_migrations (name)", "the host's"),
+        ("CREATE TRIGGER c AFTER INSERT ON watertight_migrations BEGIN SELECT 1; END", "the host's"),
+        ("CREATE TABLE watertight_c (x)", "the host's"),
+        ("CREATE TABLE c (x); ALTER TABLE c RENAME TO Watertight_c", "the host's"),
+        ("CREATE VIEW watertight_c AS SELECT 1", "the host's"),
+        ("DELETE FROM a", "refers"),
+        ("INSERT INTO sqlite_master VALUES ('table', 'c', 'c', 0, '')", ""),
+        ("CREATE TABLE c (", ""),
+    ] {
+        let error = open(&case, &list(&[sql])).unwrap_err();
+        assert!(
+            matches!(&error, OpenError::Migration { name, message } if name == "0002_step.sql" && message.contains(part)),
+            "{sql}: {error}"
+        );
+    }
+    // A view and a trigger may name anything; using them is denied like the rest.
+    let sneaky = list(&["CREATE VIEW c AS SELECT name FROM watertight_migrations;
+         CREATE TRIGGER t AFTER INSERT ON a BEGIN DELETE FROM watertight_migrations; END"]);
+    let database = open(&case, &sneaky).unwrap();
+    assert!(is_syntax(&database.query("SELECT * FROM c", Vec::new(), soon()).await.unwrap_err(), "the host's"));
+    let insert = database.execute("INSERT INTO a VALUES (5, 'v', 1)", Vec::new(), soon()).await;
+    assert!(is_syntax(&insert.unwrap_err(), "the host's"));
+}
+
+#[tokio::test]
+async fn a_table_can_be_built_anew() {
+    let case = closed().await;
+    let rebuild = "CREATE TABLE a2 (id INTEGER PRIMARY KEY, name TEXT);
+        INSERT INTO a2 SELECT id, name FROM a; DROP TABLE a; ALTER TABLE a2 RENAME TO a;";
+    let database = open(&case, &list(&[rebuild])).unwrap();
+    assert_eq!(count(&database, "SELECT count(*) FROM b JOIN a ON a.id = b.a").await, 1);
+    let orphan = database.execute("INSERT INTO b VALUES (2, 7, NULL)", Vec::new(), soon()).await;
+    assert!(matches!(orphan, Err(SqlError::Constraint { .. })), "references hold again: {orphan:?}");
+}
+
+#[test]
+fn files_that_are_no_database_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.db");
+    std::fs::write(&path, "no database at all, but long enough to be looked at as one".repeat(20)).unwrap();
+    assert!(matches!(Database::open(&path, Settings::default(), &[]), Err(OpenError::Database { .. })));
+    let nowhere = folder.path().join("no/such/folder/a.db");
+    assert!(matches!(Database::open(&nowhere, Settings::default(), &[]), Err(OpenError::Files { .. })));
+}
+
+#[tokio::test]
+async fn the_files_are_private() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let case = Case::new();
+    case.execute("INSERT INTO a VALUES (1, 'x', 1)").await.unwrap();
+    for file in std::fs::read_dir(case.folder.path()).unwrap() {
+        let file = file.unwrap();
+        assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{:?}", file.file_name());
+    }
+}
