@@ -100,7 +100,7 @@ impl Row {
 
     /// The next column, which is a text.
     pub fn text(&mut self) -> Result<String, SqlError> {
-        self.optional_text()?.ok_or_else(|| SqlError::misread("a text", &Value::Null))
+        self.optional_text()?.ok_or_else(|| SqlError::misread("a text"))
     }
 
     /// The next column, which is a text or null.
@@ -108,7 +108,7 @@ impl Row {
         match self.next()? {
             Value::Null => Ok(None),
             Value::Text(text) => Ok(Some(text)),
-            other => Err(SqlError::misread("a text", &other)),
+            _ => Err(SqlError::misread("a text")),
         }
     }
 
@@ -116,7 +116,7 @@ impl Row {
     pub fn integer(&mut self) -> Result<i64, SqlError> {
         match self.next()? {
             Value::Integer(integer) => Ok(integer),
-            other => Err(SqlError::misread("an integer", &other)),
+            _ => Err(SqlError::misread("an integer")),
         }
     }
 
@@ -178,9 +178,9 @@ impl SqlError {
         matches!(self, Self::Constraint { kind: Constraint::Unique, .. })
     }
 
-    /// A stored value that is not what its column holds.
-    pub fn misread(expected: &str, found: &Value) -> Self {
-        Self::Storage(format!("{expected} was expected in a column, found {found:?}"))
+    /// A stored value that is not what its column holds. The value itself stays out of the log.
+    pub fn misread(expected: &str) -> Self {
+        Self::Storage(format!("a column that holds {expected} holds something else"))
     }
 
     /// Logs what happened and returns what a caller may know of it.

@@ -173,9 +173,7 @@ impl<P: Platform, Pay: Payments, Tell: Notifications> Orders<P, Pay, Tell> {
             Err(PaymentError::Refused(reason)) => return Err(Error::Conflict(reason)),
         };
         if !store::mark_paid(&self.platform, id, &payment.id)? {
-            record = self.find(id)?;
-            record.order.payment_id.get_or_insert(payment.id);
-            return Ok(record);
+            return self.find(id);
         }
         record.order.status = OrderStatus::Paid;
         record.order.payment_id = Some(payment.id);

@@ -156,7 +156,7 @@ fn read(rows: Vec<Row>) -> Result<Vec<Record>, SqlError> {
     let mut records: Vec<Record> = Vec::new();
     for mut row in rows {
         let (sku, quantity, price) = (row.text()?, row.integer()?, row.integer()?);
-        let quantity = quantity.try_into().map_err(|_| SqlError::misread("a quantity", &quantity.into()))?;
+        let quantity = quantity.try_into().map_err(|_| SqlError::misread("a quantity"))?;
         let currency = row.text()?;
         let line = Line { sku, quantity, unit_price: Money { currency: currency.clone(), minor: price } };
         let id = row.text()?;
@@ -198,7 +198,7 @@ fn status_from_column(text: &str) -> Result<OrderStatus, SqlError> {
         "paid" => Ok(OrderStatus::Paid),
         "declined" => Ok(OrderStatus::Declined),
         "cancelled" => Ok(OrderStatus::Cancelled),
-        _ => Err(SqlError::misread("an order's status", &text.into())),
+        _ => Err(SqlError::misread("an order's status")),
     }
 }
 
@@ -206,7 +206,7 @@ fn notice_from_column(text: &str) -> Result<NoticeStatus, SqlError> {
     match text {
         "pending" => Ok(NoticeStatus::Pending),
         "sent" => Ok(NoticeStatus::Sent),
-        _ => Err(SqlError::misread("a notice's status", &text.into())),
+        _ => Err(SqlError::misread("a notice's status")),
     }
 }
 
@@ -223,6 +223,6 @@ fn method_from_columns(method: &str, token: Option<String>) -> Result<PaymentMet
         ("card", Some(token)) => Ok(PaymentMethod::Card(token)),
         ("wallet", Some(id)) => Ok(PaymentMethod::Wallet(id)),
         ("invoice", None) => Ok(PaymentMethod::Invoice),
-        _ => Err(SqlError::misread("a payment method", &method.into())),
+        _ => Err(SqlError::misread("a payment method")),
     }
 }

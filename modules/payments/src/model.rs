@@ -1,6 +1,6 @@
 //! What payments are made of, and how they are kept: types, and the SQL between them and rows.
 
-use shop_common::{Invalid, Money, Row, Sql, SqlError, Value, values};
+use shop_common::{Invalid, Money, Row, Sql, SqlError, values};
 
 /// Who is charged.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -181,7 +181,7 @@ fn one(rows: Vec<Row>) -> Result<Option<Record>, SqlError> {
 fn read(mut row: Row) -> Result<Record, SqlError> {
     let (id, reference) = (row.text()?, row.text()?);
     let amount = Money { currency: row.text()?, minor: row.integer()? };
-    let method = method_from_columns(row.text()?, row.optional_text()?)?;
+    let method = method_from_columns(&row.text()?, row.optional_text()?)?;
     let state = match (row.text()?, row.optional_text()?) {
         (status, Some(reason)) if status == "declined" => State::Declined(reason),
         (status, _) => State::Standing(Status::from_str(&status)?),
@@ -204,12 +204,12 @@ fn method_to_columns(method: &Method) -> (&'static str, Option<&String>) {
     }
 }
 
-fn method_from_columns(method: String, token: Option<String>) -> Result<Method, SqlError> {
-    match (method.as_str(), token) {
+fn method_from_columns(method: &str, token: Option<String>) -> Result<Method, SqlError> {
+    match (method, token) {
         ("card", Some(token)) => Ok(Method::Card(token)),
         ("wallet", Some(id)) => Ok(Method::Wallet(id)),
         ("invoice", None) => Ok(Method::Invoice),
-        _ => Err(SqlError::misread("a payment method", &Value::Text(method))),
+        _ => Err(SqlError::misread("a payment method")),
     }
 }
 
@@ -225,8 +225,6 @@ impl Status {
 
     fn from_str(text: &str) -> Result<Self, SqlError> {
         let all = [Self::Authorized, Self::Captured, Self::Refunded];
-        all.into_iter()
-            .find(|status| status.as_str() == text)
-            .ok_or_else(|| SqlError::misread("a payment's status", &text.into()))
+        all.into_iter().find(|status| status.as_str() == text).ok_or_else(|| SqlError::misread("a payment's status"))
     }
 }

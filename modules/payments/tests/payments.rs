@@ -18,7 +18,7 @@ fn charge(token: &str) -> Charge {
     Charge { amount, method: Method::Card(token.to_owned()), reference: "order".to_owned() }
 }
 
-fn is_conflict(result: Result<Payment, Error>) -> bool {
+fn is_conflict(result: &Result<Payment, Error>) -> bool {
     matches!(result, Err(Error::Conflict(_)))
 }
 
@@ -27,11 +27,11 @@ fn a_payment_moves_forward_only() {
     let (payments, _) = shop();
     let made = payments.authorize(charge("tok_visa"), "a").unwrap();
     assert_eq!((made.status, &made.charge), (Status::Authorized, &charge("tok_visa")));
-    assert!(is_conflict(payments.refund(&made.id, "r")));
+    assert!(is_conflict(&payments.refund(&made.id, "r")));
     assert_eq!(payments.capture(&made.id, "c").unwrap().status, Status::Captured);
-    assert!(is_conflict(payments.capture(&made.id, "other")));
+    assert!(is_conflict(&payments.capture(&made.id, "other")));
     assert_eq!(payments.refund(&made.id, "r").unwrap().status, Status::Refunded);
-    assert!(is_conflict(payments.refund(&made.id, "other")) && is_conflict(payments.capture(&made.id, "other")));
+    assert!(is_conflict(&payments.refund(&made.id, "other")) && is_conflict(&payments.capture(&made.id, "other")));
     assert_eq!(payments.get(&made.id).unwrap(), Payment { status: Status::Refunded, ..made });
 }
 
@@ -66,10 +66,10 @@ fn a_key_names_one_request() {
         Charge { amount: Money { currency: "EUR".to_owned(), minor: 901 }, ..charge("tok_visa") },
     ];
     for other in others {
-        assert!(is_conflict(payments.authorize(other, "one")));
+        assert!(is_conflict(&payments.authorize(other, "one")));
     }
     payments.capture(&one.id, "c").unwrap();
-    assert!(is_conflict(payments.capture(&two.id, "c")));
+    assert!(is_conflict(&payments.capture(&two.id, "c")));
     assert_eq!(payments.get(&two.id).unwrap().status, Status::Authorized);
 }
 
@@ -103,7 +103,7 @@ fn racing_requests_take_each_step_once() {
     let id = &made[0].as_ref().unwrap().id;
     let captured = race(&|racer| payments.capture(id, &format!("c{racer}")));
     assert_eq!(captured.iter().filter(|result| result.is_ok()).count(), 1);
-    assert_eq!(captured.into_iter().filter(|result| is_conflict(result.clone())).count(), 15);
+    assert_eq!(captured.iter().filter(|result| is_conflict(result)).count(), 15);
     assert_eq!(database.count("select count(*) from payments where status = 'captured'"), 1);
 }
 
