@@ -4,10 +4,10 @@
 //! benchmark uses it as it is. What it promises:
 //!
 //! - What was acknowledged survives a power cut. The log is synced before an answer leaves, once for all commits that wait
-//!   ([`durability`]); a read returns nothing that is not synced.
-//! - No statement reaches out of the file, changes its schema, or takes part in the host's transactions ([`policy`]).
+//!   (`durability`); a read returns nothing that is not synced.
+//! - No statement reaches out of the file, changes its schema, or takes part in the host's transactions (`policy`).
 //! - No statement runs past its deadline, no wait is without a bound, and no async thread is held for longer than a millisecond
-//!   or so ([`readers`]).
+//!   or so (`readers`).
 //!
 //! It must never open the database file or its `-shm` beside SQLite: closing such a handle would drop SQLite's own locks on it, as POSIX
 //! has it. The `-wal` has no locks, and a handle of ours on it is what gets synced.
@@ -41,6 +41,7 @@ use crate::migration::Migration;
 use connection::{Guarded, check_input};
 use counters::Counters;
 use durability::{Durability, Handover, Syncer};
+use policy::Role;
 use readers::Readers;
 use writer::{Bound, Job, Ticket, Writer};
 
@@ -91,7 +92,7 @@ impl Database {
         }
         let wal = File::open(wal_path(path)).map_err(files)?;
         settings.sync.run(&wal).and_then(|()| sync_folder(path)).map_err(files)?;
-        guarded.give_to_guests(&settings).map_err(sqlite)?;
+        guarded.set_role(Role::Guest);
         let readers = (0..settings.readers.max(1)).map(|_| Guarded::reader(path, &settings));
         let readers = readers.collect::<Result<Vec<_>, _>>().map_err(sqlite)?;
         Self::start(path, settings, guarded, wal, readers).map_err(files)

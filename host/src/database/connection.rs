@@ -30,6 +30,8 @@ const CACHE_KIB: i32 = 2_048;
 const LOG_KEPT: i32 = 64 * 1024 * 1024;
 /// The page size of a new database; also SQLite's default.
 const PAGE_BYTES: i64 = 4_096;
+/// Bytes of one migration's text.
+const MIGRATION_BYTES: i32 = 1024 * 1024;
 const NEVER: u64 = u64::MAX;
 
 /// What kind of statement a call takes.
@@ -153,7 +155,7 @@ impl Guarded {
         connection.busy_timeout(READER_PATIENCE)?;
         connection.pragma_update(None, "query_only", true)?;
         let guarded = Self::guard(connection, settings)?;
-        guarded.give_to_guests(settings)?;
+        guarded.set_role(Role::Guest);
         Ok(guarded)
     }
 
@@ -173,6 +175,7 @@ impl Guarded {
         ] {
             connection.set_db_config(config, on)?;
         }
+        limit(&connection, settings)?;
         // Loading extensions from SQL is off in a new connection; the authorizer denies the function as well.
         connection.set_prepared_statement_cache_capacity(settings.cached_statements);
         let watch = Arc::new(Watch::new());
@@ -181,31 +184,6 @@ impl Guarded {
         let authorizer = watch.clone();
         connection.authorizer(Some(move |context: AuthContext<'_>| authorizer.authorize(&context)))?;
         Ok(Self { connection, watch })
-    }
-
-    /// From now on statements are guests': their limits hold and their role is theirs.
-    pub(super) fn give_to_guests(&self, settings: &Settings) -> rusqlite::Result<()> {
-        let number = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
-        for (limit, value) in [
-            (Limit::SQLITE_LIMIT_ATTACHED, 0),
-            (Limit::SQLITE_LIMIT_WORKER_THREADS, 0),
-            (Limit::SQLITE_LIMIT_LENGTH, number(settings.max_value_bytes)),
-            (Limit::SQLITE_LIMIT_SQL_LENGTH, number(settings.max_statement_bytes)),
-            (Limit::SQLITE_LIMIT_COLUMN, 256),
-            // Each level is a few hundred bytes of stack, and a guest's call runs on a small one.
-            (Limit::SQLITE_LIMIT_EXPR_DEPTH, 250),
-            (Limit::SQLITE_LIMIT_COMPOUND_SELECT, 100),
-            (Limit::SQLITE_LIMIT_VDBE_OP, 1_000_000),
-            (Limit::SQLITE_LIMIT_FUNCTION_ARG, 100),
-            // A pattern costs up to its length times the text's, within one instruction.
-            (Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, 256),
-            (Limit::SQLITE_LIMIT_VARIABLE_NUMBER, 4_096),
-            (Limit::SQLITE_LIMIT_TRIGGER_DEPTH, 32),
-        ] {
-            self.connection.set_limit(limit, value)?;
-        }
-        self.set_role(Role::Guest);
-        Ok(())
     }
 
     /// The bare connection, for what the host does while nothing is a guest's yet.
@@ -233,6 +211,7 @@ impl Guarded {
         self.watch.log_pages.swap(0, Relaxed)
     }
 
+    /// Says whose statements are prepared from now on.
     pub(super) fn set_role(&self, role: Role) {
         self.watch.role.store(role as u8, Relaxed);
     }
@@ -341,6 +320,30 @@ impl Guarded {
             Failure::Sqlite(error) => translate(&error, self.take_denial()),
         }
     }
+}
+
+/// Sets SQLite's own limits. They hold for migrations too: each connection parses the schema, and must be able to.
+fn limit(connection: &Connection, settings: &Settings) -> rusqlite::Result<()> {
+    for (limit, most) in [
+        (Limit::SQLITE_LIMIT_ATTACHED, 0),
+        (Limit::SQLITE_LIMIT_WORKER_THREADS, 0),
+        (Limit::SQLITE_LIMIT_LENGTH, i32::try_from(settings.max_value_bytes).unwrap_or(i32::MAX)),
+        // Guests' statements are bounded closer, before they come here.
+        (Limit::SQLITE_LIMIT_SQL_LENGTH, MIGRATION_BYTES),
+        (Limit::SQLITE_LIMIT_COLUMN, 256),
+        // Each level is a few hundred bytes of stack, and a guest's call runs on a small one.
+        (Limit::SQLITE_LIMIT_EXPR_DEPTH, 250),
+        (Limit::SQLITE_LIMIT_COMPOUND_SELECT, 100),
+        (Limit::SQLITE_LIMIT_VDBE_OP, 1_000_000),
+        (Limit::SQLITE_LIMIT_FUNCTION_ARG, 100),
+        // A pattern costs up to its length times the text's, within one instruction.
+        (Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, 256),
+        (Limit::SQLITE_LIMIT_VARIABLE_NUMBER, 4_096),
+        (Limit::SQLITE_LIMIT_TRIGGER_DEPTH, 32),
+    ] {
+        connection.set_limit(limit, most)?;
+    }
+    Ok(())
 }
 
 /// Checks what can be checked before a connection is there.

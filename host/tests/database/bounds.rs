@@ -28,6 +28,17 @@ async fn an_endless_read_stops_at_its_deadline_and_holds_up_nobody() {
 }
 
 #[tokio::test(flavor = "current_thread")]
+async fn reads_in_a_loop_let_other_tasks_run() {
+    let case = Case::new();
+    let other = tokio::spawn(async {});
+    let start = Instant::now();
+    while !other.is_finished() {
+        assert_eq!(case.number("SELECT 1").await, 1);
+        assert!(start.elapsed() < Duration::from_secs(10), "the other task never runs");
+    }
+}
+
+#[tokio::test(flavor = "current_thread")]
 async fn a_near_deadline_stops_a_read_on_the_calling_thread() {
     let case = Case::with(Settings { inline_budget: Duration::from_secs(60), ..Settings::default() });
     assert_eq!(case.database.query(ENDLESS, Vec::new(), within(20)).await, Err(SqlError::Timeout));

@@ -133,6 +133,28 @@ async fn a_table_can_be_built_anew() {
     assert!(matches!(orphan, Err(SqlError::Constraint { .. })), "references hold again: {orphan:?}");
 }
 
+#[tokio::test]
+async fn what_a_schema_may_have_works_for_guests() {
+    let case = closed().await;
+    let rich = "CREATE TABLE c (id INTEGER PRIMARY KEY AUTOINCREMENT, a INTEGER REFERENCES a (id) ON DELETE CASCADE);
+        CREATE INDEX c_a ON c (a) WHERE a > 0;
+        CREATE VIEW v AS SELECT c.id, a.name FROM c JOIN a ON a.id = c.a;
+        CREATE TRIGGER t AFTER INSERT ON c BEGIN UPDATE a SET size = size + 1 WHERE id = NEW.a; END;
+        INSERT INTO c (a) VALUES (1);
+        ANALYZE;";
+    for _ in 0..2 {
+        let database = open(&case, &list(&[rich])).unwrap();
+        database.execute("INSERT INTO c (a) VALUES (1)", Vec::new(), soon()).await.unwrap();
+        assert!(count(&database, "SELECT count(*) FROM v WHERE name = 'x'").await >= 2);
+        database.close().await;
+    }
+    let database = open(&case, &list(&[rich])).unwrap();
+    assert_eq!(count(&database, "SELECT size FROM a").await, 4);
+    database.execute("DELETE FROM b", Vec::new(), soon()).await.unwrap();
+    assert_eq!(database.execute("DELETE FROM a", Vec::new(), soon()).await, Ok(1));
+    assert_eq!(count(&database, "SELECT count(*) FROM c").await, 0, "the reference's own action");
+}
+
 #[test]
 fn files_that_are_no_database_are_refused() {
     let folder = tempfile::tempdir().unwrap();
