@@ -6,11 +6,11 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use wasmtime::ResourceLimiter;
 use wasmtime::component::ResourceTable;
-use wasmtime::{ResourceLimiter, Result};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
-use crate::database::{Database, Transaction};
+use crate::database::{Database, SqlError, Transaction};
 use crate::ids::ModuleName;
 
 /// Resources of WASI (streams, pollables) that the guests of a store may hold at once.
@@ -69,7 +69,7 @@ struct Limiter {
 }
 
 impl ResourceLimiter for Limiter {
-    fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> Result<bool> {
+    fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
         let wanted = self.memory.saturating_add(desired.saturating_sub(current));
         if wanted > self.memory_limit {
             self.hit = Some(LimitHit::Memory { wanted, limit: self.memory_limit });
@@ -79,7 +79,7 @@ impl ResourceLimiter for Limiter {
         Ok(true)
     }
 
-    fn table_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> Result<bool> {
+    fn table_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
         let wanted = self.table.saturating_add(desired.saturating_sub(current));
         if wanted > MAX_TABLE_ELEMENTS {
             self.hit = Some(LimitHit::Table { wanted, limit: MAX_TABLE_ELEMENTS });
@@ -130,9 +130,13 @@ impl InstanceState {
         self.limiter.hit = None;
     }
 
-    /// Ends what belongs to the call: transactions that it left open are rolled back.
-    pub fn end_call(&mut self) {
-        self.transactions.clear();
+    /// Ends what belongs to the call: transactions that it left open are rolled back. What was read in one may not be durable yet, so
+    /// the answer waits for that, and there is none where it can't be had.
+    pub async fn end_call(&mut self) -> Result<(), SqlError> {
+        for open in self.transactions.drain(..) {
+            open.transaction.rollback().await?;
+        }
+        Ok(())
     }
 
     /// The call.

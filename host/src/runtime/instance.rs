@@ -73,10 +73,12 @@ impl Live {
         let mut result = [Val::Bool(false)];
         let results = if export.returns { &mut result[..] } else { &mut [] };
         // Epochs stop a guest that computes; this stops one that waits in the host.
-        let called = function.call_async(&mut self.store, parameters, results);
-        let called = tokio::time::timeout_at(deadline.into(), called).await;
-        called.unwrap_or_else(|_| Err(wasmtime::Trap::Interrupt.into()))?;
-        self.store.data_mut().end_call();
+        let store = &mut self.store;
+        let called = tokio::time::timeout_at(deadline.into(), async move {
+            function.call_async(&mut *store, parameters, results).await?;
+            store.data_mut().end_call().await.map_err(wasmtime::Error::from)
+        });
+        called.await.unwrap_or_else(|_| Err(wasmtime::Trap::Interrupt.into()))?;
         self.calls += 1;
         let [value] = result;
         Ok(export.returns.then_some(value))
