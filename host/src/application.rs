@@ -79,13 +79,17 @@ impl Host {
 ///
 /// Everything that is wrong. Migrations are applied only after all else was found right; one that fails leaves its database as it was.
 pub fn start(checked: Checked, state: &StateFolder, host: &Host) -> Result<Runtime, Problems> {
-    let Checked { config: _, graph, routes } = checked;
+    let Checked { config, graph, routes } = checked;
     let compiler = Compiler::new(host.engines.clone(), &state.code(), host.program.clone())
         .map_err(|error| Problem::new(Code::State, error.to_string()))?;
     let linked = link_all(&graph, &compiler)?;
     let databases = open_databases(&graph, state, &host.database)?;
     let with_data = |(linked, compartment): (Linked, &crate::graph::Compartment)| {
-        let data = |module: &ModuleName| ModuleData { name: module.clone(), database: databases.get(module).cloned() };
+        let data = |module: &ModuleName| ModuleData {
+            name: module.clone(),
+            database: databases.get(module).cloned(),
+            config: config.modules[module].config.clone(),
+        };
         (linked, compartment.modules.iter().map(data).collect::<Arc<[ModuleData]>>())
     };
     let parts = linked.into_iter().zip(&graph.compartments).map(with_data).collect();

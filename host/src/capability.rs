@@ -1,8 +1,9 @@
-//! What the host offers to modules in their own name: their database and their log.
+//! What the host offers to modules in their own name: their database, their log, their configuration.
 //!
 //! Modules of a compartment share one store. Who is calling is told by the import's own name, which composition made distinct for
 //! each module (`link`); the generated traits pass it on as the first argument, so no guest can speak for another.
 
+mod config;
 mod logging;
 mod sql;
 
@@ -15,22 +16,25 @@ mod bindings {
     #![allow(missing_docs, unreachable_pub, clippy::needless_pass_by_value)]
 
     wasmtime::component::bindgen!({
-        path: ["../wit/sql", "../wit/logging"],
+        path: ["../wit/sql", "../wit/logging", "../wit/config"],
         inline: "
             package watertight:host;
             world capabilities {
                 import watertight:sql/sql@1.0.0;
                 import wasi:logging/logging@0.1.0-draft;
+                import wasi:config/store@0.2.0-rc.1;
             }
         ",
         world: "watertight:host/capabilities",
         imports: {
             default: async | trappable,
             "wasi:logging/logging": trappable,
+            "wasi:config/store": trappable,
         },
         named_imports: {
             "watertight:sql/sql@1.0.0": crate::store::ModuleIndex,
             "wasi:logging/logging@0.1.0-draft": crate::store::ModuleIndex,
+            "wasi:config/store@0.2.0-rc.1": crate::store::ModuleIndex,
         },
     });
 }
@@ -46,5 +50,6 @@ pub fn add_to_linker(
     };
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
     bindings::named_imports::watertight::sql::sql::add_to_linker::<_, HasSelf<_>>(linker, component, owner, |s| s)?;
-    bindings::named_imports::wasi::logging::logging::add_to_linker::<_, HasSelf<_>>(linker, component, owner, |s| s)
+    bindings::named_imports::wasi::logging::logging::add_to_linker::<_, HasSelf<_>>(linker, component, owner, |s| s)?;
+    bindings::named_imports::wasi::config::store::add_to_linker::<_, HasSelf<_>>(linker, component, owner, |s| s)
 }

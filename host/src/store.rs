@@ -3,6 +3,7 @@
 //! One [`InstanceState`] belongs to one Wasmtime `Store`. It holds no business data and outlives a call only where instances are
 //! reused; whatever belongs to the call ends with it ([`InstanceState::end_call`]).
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -28,6 +29,8 @@ pub struct ModuleData {
     pub name: ModuleName,
     /// Its database, where it is granted one.
     pub database: Option<Database>,
+    /// The values that the manifest gives it.
+    pub config: BTreeMap<String, String>,
 }
 
 /// The call that a store serves.

@@ -26,13 +26,17 @@ pub(super) enum Provision {
 }
 
 /// The interfaces whose every call says which module it comes from.
-const OWN: [(Capability, &str); 2] =
-    [(Capability::Sql, "watertight:sql/sql@1.0.0"), (Capability::Logging, "wasi:logging/logging@0.1.0-draft")];
+const OWN: [(Capability, &str); 3] = [
+    (Capability::Sql, "watertight:sql/sql@1.0.0"),
+    (Capability::Logging, "wasi:logging/logging@0.1.0-draft"),
+    (Capability::Config, "wasi:config/store@0.2.0-rc.1"),
+];
 
 /// Their types, in the very text that authors read.
-const OWN_WIT: [(&str, &str); 2] = [
+const OWN_WIT: [(&str, &str); 3] = [
     ("sql.wit", include_str!("../../../wit/sql/sql.wit")),
     ("logging.wit", include_str!("../../../wit/logging/logging.wit")),
+    ("store.wit", include_str!("../../../wit/config/store.wit")),
 ];
 
 static OWN_SHAPES: LazyLock<BTreeMap<InterfaceName, (Capability, Interface)>> =
