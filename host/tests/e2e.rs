@@ -5,9 +5,23 @@
 #[path = "support/host.rs"]
 mod host;
 
-#[test]
-fn it_starts() {
-    let t = std::time::Instant::now();
-    let host = host::Launch::shop().start();
-    eprintln!("{:?} {}", t.elapsed(), host.log());
-}
+#[path = "e2e/admin.rs"]
+mod admin;
+#[path = "e2e/answers.rs"]
+mod answers;
+#[path = "e2e/app.rs"]
+mod app;
+#[path = "e2e/client.rs"]
+mod client;
+#[path = "e2e/command_line.rs"]
+mod command_line;
+#[path = "e2e/instances.rs"]
+mod instances;
+#[path = "e2e/isolation.rs"]
+mod isolation;
+#[path = "e2e/lifecycle.rs"]
+mod lifecycle;
+#[path = "e2e/shop.rs"]
+mod shop;
+#[path = "e2e/wire.rs"]
+mod wire;
