@@ -2,6 +2,8 @@
 //!
 //! An accept error never ends it. Both edges are served by it.
 
+mod idle;
+
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
@@ -18,6 +20,8 @@ use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+
+use idle::{Activity, Watched};
 
 /// How long accepting pauses after an error that will not pass at once, such as too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -71,16 +75,27 @@ impl Listener {
                 next = self.accept(&places) => next,
             };
             let (stream, place) = next;
-            let handle = handle.clone();
+            let activity = Activity::new();
+            let stream = TokioIo::new(Watched::new(stream, activity.clone()));
+            let (handle, requests) = (handle.clone(), activity.clone());
             let service = service_fn(move |request| {
+                let busy = requests.request();
                 let answer = handle(request);
-                async move { Ok::<_, Infallible>(answer.await) }
+                async move {
+                    let answer = answer.await;
+                    drop(busy);
+                    Ok::<_, Infallible>(answer)
+                }
             });
-            let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
-            let connection = graceful.watch(connection);
+            let connection = graceful.watch(builder.serve_connection(stream, service).into_owned());
+            let limit = self.bounds.header_timeout;
             tokio::spawn(async move {
+                let ended = tokio::select! {
+                    ended = connection => ended,
+                    () = activity.idle(limit) => Err("nothing happened on it".into()),
+                };
                 // A client that breaks off or speaks no HTTP concerns nobody else.
-                if let Err(error) = connection.await {
+                if let Err(error) = ended {
                     tracing::debug!(target: "http", %error, "connection ended");
                 }
                 drop(place);
