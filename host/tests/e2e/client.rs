@@ -1,6 +1,6 @@
 //! Clients: one that speaks HTTP as clients do, and one that writes bytes as nobody should.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -133,6 +133,31 @@ impl Raw {
         self.0.read_exact(&mut body).unwrap();
         let text = String::from_utf8(body).unwrap();
         Answer { status, headers, body: serde_json::from_str(&text).unwrap_or_default(), text }
+    }
+
+    /// Whether an answer begins within that time.
+    pub(crate) fn has_answer(&mut self, time: Duration) -> bool {
+        matches!(self.peek(time), Ok(1..))
+    }
+
+    /// Whether the other side ends the connection within that time. What it says before is skipped.
+    pub(crate) fn is_closed(&mut self, time: Duration) -> bool {
+        loop {
+            match self.peek(time) {
+                Ok(0) => return true,
+                Ok(_) => {
+                    let _ = self.0.read(&mut [0; 4096]);
+                }
+                Err(error) => return !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut),
+            }
+        }
+    }
+
+    fn peek(&mut self, time: Duration) -> std::io::Result<usize> {
+        self.0.set_read_timeout(Some(time)).unwrap();
+        let seen = self.0.peek(&mut [0]);
+        self.0.set_read_timeout(Some(PATIENCE)).unwrap();
+        seen
     }
 
     /// Everything until the other side closes the connection.
