@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use axum::body::Bytes;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body as _, Incoming};
 use percent_encoding::percent_decode_str;
@@ -24,8 +24,8 @@ pub(super) async fn read_body(
     limit: u64,
     deadline: Instant,
 ) -> Result<Bytes, HostProblem> {
-    let plain = |value: &axum::http::HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"identity");
-    if !is_json(headers) || !headers.get(header::CONTENT_ENCODING).is_none_or(plain) {
+    let plain = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"identity");
+    if !is_json(headers) || !headers.get_all(header::CONTENT_ENCODING).iter().all(plain) {
         return Err(HostProblem::UnsupportedMediaType);
     }
     if body.size_hint().lower() > limit {
@@ -40,11 +40,14 @@ pub(super) async fn read_body(
     }
 }
 
-/// Whether the body is declared as `application/json`, with or without parameters.
+/// Whether the body is declared as `application/json`, with or without parameters, and as nothing else.
 fn is_json(headers: &HeaderMap) -> bool {
-    let declared = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let essence = declared.and_then(|text| text.split(';').next()).map(str::trim);
-    essence.is_some_and(|essence| essence.eq_ignore_ascii_case("application/json"))
+    let json = |value: &HeaderValue| {
+        let essence = value.to_str().ok().and_then(|text| text.split(';').next()).map(str::trim);
+        essence.is_some_and(|essence| essence.eq_ignore_ascii_case("application/json"))
+    };
+    let mut declared = headers.get_all(header::CONTENT_TYPE).iter();
+    declared.next().is_some_and(json) && declared.next().is_none()
 }
 
 /// The values of a route's parameters, in order.
@@ -87,11 +90,16 @@ fn query_fields<'a>(route: &Route, query: &'a str, faults: &mut Vec<Fault>) -> V
     }
     let known =
         |name: &str| route.parameters.iter().any(|p| matches!(&p.source, Source::Query(field) if field == name));
-    for (count, (name, value)) in form_urlencoded::parse(query.as_bytes()).enumerate() {
+    for (count, field) in query.split('&').filter(|field| !field.is_empty()).enumerate() {
         if count == MAX_QUERY_FIELDS {
             faults.push(Fault::query("", format!("more than {MAX_QUERY_FIELDS} query fields")));
             break;
         }
+        let (name, value) = field.split_once('=').unwrap_or((field, ""));
+        let (Some(name), Some(value)) = (form_decode(name), form_decode(value)) else {
+            faults.push(Fault::query(name, "it is not UTF-8"));
+            continue;
+        };
         if !known(&name) {
             faults.push(Fault::query(&name, "there is no such query field"));
         } else if fields.iter().any(|(field, _)| *field == name) {
@@ -101,6 +109,15 @@ fn query_fields<'a>(route: &Route, query: &'a str, faults: &mut Vec<Fault>) -> V
         }
     }
     fields
+}
+
+/// A name or value of a query (`application/x-www-form-urlencoded`), unless it is not UTF-8.
+fn form_decode(text: &str) -> Option<Cow<'_, str>> {
+    if !text.contains('+') {
+        return percent_decode_str(text).decode_utf8().ok();
+    }
+    let spaced = text.replace('+', " ");
+    Some(percent_decode_str(&spaced).decode_utf8().ok()?.into_owned().into())
 }
 
 fn path_value(parameter: &Parameter, segment: &str) -> Result<Val, Fault> {

@@ -2,6 +2,8 @@
 //!
 //! An accept error never ends it. Both edges are served by it.
 
+mod idle;
+
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
@@ -13,23 +15,18 @@ use axum::body::Body;
 use axum::http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+
+use idle::{Activity, Watched};
 
 /// How long accepting pauses after an error that will not pass at once, such as too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Requests that one HTTP/2 connection may have open.
 const MAX_STREAMS: u32 = 256;
-
-/// How often an idle HTTP/2 connection is asked whether it is still there.
-const PING_PAUSE: Duration = Duration::from_secs(30);
-/// What an HTTP/2 client says first.
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// How long to wait for the rest of a preface that came in pieces.
-const PEEK_PAUSE: Duration = Duration::from_millis(10);
 
 /// What bounds a listener.
 #[derive(Debug, Clone, Copy)]
@@ -78,12 +75,28 @@ impl Listener {
                 next = self.accept(&places) => next,
             };
             let (stream, place) = next;
-            let (builder, handle, watcher) = (builder.clone(), handle.clone(), graceful.watcher());
-            let patience = self.bounds.header_timeout;
+            let activity = Activity::new();
+            let stream = TokioIo::new(Watched::new(stream, activity.clone()));
+            let (handle, requests) = (handle.clone(), activity.clone());
+            let service = service_fn(move |request| {
+                let busy = requests.request();
+                let answer = handle(request);
+                async move {
+                    let answer = answer.await;
+                    drop(busy);
+                    Ok::<_, Infallible>(answer)
+                }
+            });
+            let connection = graceful.watch(builder.serve_connection(stream, service).into_owned());
+            let limit = self.bounds.header_timeout;
             tokio::spawn(async move {
-                // A client that breaks off, is too slow or speaks no HTTP concerns nobody else.
-                if let Err(error) = serve_connection(stream, builder, handle, watcher, patience).await {
-                    tracing::debug!(target: "http", error, "connection ended");
+                let ended = tokio::select! {
+                    ended = connection => ended,
+                    () = activity.idle(limit) => Err("nothing happened on it".into()),
+                };
+                // A client that breaks off or speaks no HTTP concerns nobody else.
+                if let Err(error) = ended {
+                    tracing::debug!(target: "http", %error, "connection ended");
                 }
                 drop(place);
             });
@@ -94,13 +107,10 @@ impl Listener {
 
     fn protocols(&self) -> Builder<TokioExecutor> {
         let mut builder = Builder::new(TokioExecutor::new());
-        builder.http1().timer(TokioTimer::new()).header_read_timeout(self.bounds.header_timeout);
-        builder
-            .http2()
-            .timer(TokioTimer::new())
-            .max_concurrent_streams(MAX_STREAMS)
-            .keep_alive_interval(PING_PAUSE)
-            .keep_alive_timeout(self.bounds.header_timeout);
+        // A slow head is let go by `Activity`, like everything else that holds a connection for nothing: hyper's own timer would be set
+        // and cleared for each request.
+        builder.http1().header_read_timeout(None);
+        builder.http2().max_concurrent_streams(MAX_STREAMS);
         builder
     }
 
@@ -121,48 +131,6 @@ impl Listener {
                 }
             }
         }
-    }
-}
-
-/// Serves one connection until it ends.
-async fn serve_connection<H, F>(
-    stream: TcpStream,
-    builder: Builder<TokioExecutor>,
-    handle: H,
-    watcher: Watcher,
-    patience: Duration,
-) -> Result<(), String>
-where
-    H: Fn(Request<Incoming>) -> F + Clone + Send + 'static,
-    F: Future<Output = Response<Body>> + Send + 'static,
-{
-    // hyper-util can tell the protocols apart as well, and would wait for a silent client for ever.
-    let version = tokio::time::timeout(patience, speaks_http2(&stream)).await;
-    let builder = match version.map_err(|_| "no request came".to_owned())?.map_err(|error| error.to_string())? {
-        true => builder.http2_only(),
-        false => builder.http1_only(),
-    };
-    let service = service_fn(move |request| {
-        let answer = handle(request);
-        async move { Ok::<_, Infallible>(answer.await) }
-    });
-    let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
-    watcher.watch(connection).await.map_err(|error| error.to_string())
-}
-
-/// Whether a client starts with the preface of HTTP/2 (RFC 9113, section 3.4). Nothing is taken from the stream.
-async fn speaks_http2(stream: &TcpStream) -> io::Result<bool> {
-    let mut start = [0; PREFACE.len()];
-    loop {
-        let seen = stream.peek(&mut start).await?;
-        if seen == 0 || !PREFACE.starts_with(&start[..seen]) {
-            return Ok(false);
-        }
-        if seen == PREFACE.len() {
-            return Ok(true);
-        }
-        // The socket stays readable while the rest is missing.
-        tokio::time::sleep(PEEK_PAUSE).await;
     }
 }
 

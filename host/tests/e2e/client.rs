@@ -1,0 +1,188 @@
+//! Clients: one that speaks HTTP as clients do, and one that writes bytes as nobody should.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use reqwest::header::HeaderMap;
+use reqwest::{Method, RequestBuilder};
+use serde_json::{Value, json};
+
+use crate::host::Host;
+
+/// How long an answer may take before the test gives up.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What a host answered.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    /// Null where the body is empty or no JSON.
+    pub(crate) body: Value,
+    pub(crate) text: String,
+}
+
+impl Answer {
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map(|value| value.to_str().unwrap()).unwrap_or_default()
+    }
+
+    /// The problem's name: what follows `/problems/` in its type.
+    pub(crate) fn problem(&self) -> &str {
+        self.body["type"].as_str().and_then(|text| text.strip_prefix("/problems/")).unwrap_or_default()
+    }
+
+    /// The text at a JSON pointer.
+    pub(crate) fn at(&self, pointer: &str) -> &str {
+        let value = self.body.pointer(pointer).and_then(Value::as_str);
+        value.unwrap_or_else(|| panic!("{pointer} is no text in {self:?}"))
+    }
+
+    /// Itself, if the status is that one.
+    pub(crate) fn expect(self, status: u16) -> Self {
+        assert_eq!(self.status, status, "{self:?}");
+        self
+    }
+}
+
+/// A client with connections of its own.
+pub(crate) fn client() -> reqwest::Client {
+    reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().unwrap()
+}
+
+pub(crate) async fn send(request: RequestBuilder) -> Answer {
+    let response = request.send().await.unwrap();
+    let (status, headers) = (response.status().as_u16(), response.headers().clone());
+    let text = response.text().await.unwrap();
+    Answer { status, headers, body: serde_json::from_str(&text).unwrap_or_default(), text }
+}
+
+impl Host {
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        send(client().get(self.url(path))).await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Answer {
+        send(client().post(self.url(path)).json(body)).await
+    }
+
+    pub(crate) async fn post_with_key(&self, path: &str, key: &str, body: &Value) -> Answer {
+        send(client().post(self.url(path)).header("Idempotency-Key", key).json(body)).await
+    }
+
+    pub(crate) async fn admin_get(&self, path: &str) -> Answer {
+        send(client().get(self.admin_url(path)).bearer_auth(self.token())).await
+    }
+
+    /// Calls a function through the admin listener.
+    pub(crate) async fn call(&self, function: &str, arguments: &Value) -> Answer {
+        let body = json!({ "function": function, "arguments": arguments });
+        send(client().request(Method::POST, self.admin_url("/call")).bearer_auth(self.token()).json(&body)).await
+    }
+
+    /// What a function returned.
+    pub(crate) async fn called(&self, function: &str, arguments: Value) -> Value {
+        self.call(function, &arguments).await.expect(200).body["result"].take()
+    }
+}
+
+/// A connection that sends what it is told.
+pub(crate) struct Raw(TcpStream);
+
+impl Raw {
+    pub(crate) fn connect(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect_timeout(&address, PATIENCE).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        stream.set_nodelay(true).unwrap();
+        Self(stream)
+    }
+
+    pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
+        self.0.write_all(bytes.as_ref()).unwrap();
+        self
+    }
+
+    /// Sends what the other side may refuse to read to the end.
+    pub(crate) fn try_send(&mut self, bytes: &[u8]) -> &mut Self {
+        let _ = self.0.write_all(bytes);
+        self
+    }
+
+    /// The next answer. `with_body` is false for one to `HEAD`.
+    pub(crate) fn answer(&mut self, with_body: bool) -> Answer {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            self.0.read_exact(&mut byte).unwrap_or_else(|error| {
+                panic!("no answer: {error}, after {:?}", String::from_utf8_lossy(&head));
+            });
+            head.push(byte[0]);
+        }
+        let head = String::from_utf8(head).unwrap();
+        let mut lines = head.split("\r\n").filter(|line| !line.is_empty());
+        let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
+        let mut headers = HeaderMap::new();
+        for line in lines {
+            let (name, value) = line.split_once(": ").unwrap();
+            headers.append(name.parse::<reqwest::header::HeaderName>().unwrap(), value.parse().unwrap());
+        }
+        let length = headers.get("content-length").map_or(0, |value| value.to_str().unwrap().parse().unwrap());
+        let mut body = vec![0; if with_body { length } else { 0 }];
+        self.0.read_exact(&mut body).unwrap();
+        let text = String::from_utf8(body).unwrap();
+        Answer { status, headers, body: serde_json::from_str(&text).unwrap_or_default(), text }
+    }
+
+    /// Whether an answer begins within that time.
+    pub(crate) fn has_answer(&mut self, time: Duration) -> bool {
+        matches!(self.peek(time), Ok(1..))
+    }
+
+    /// Whether the other side ends the connection within that time. What it says before is skipped.
+    pub(crate) fn is_closed(&mut self, time: Duration) -> bool {
+        loop {
+            match self.peek(time) {
+                Ok(0) => return true,
+                Ok(_) => {
+                    let _ = self.0.read(&mut [0; 4096]);
+                }
+                Err(error) => return !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut),
+            }
+        }
+    }
+
+    fn peek(&mut self, time: Duration) -> std::io::Result<usize> {
+        self.0.set_read_timeout(Some(time)).unwrap();
+        let seen = self.0.peek(&mut [0]);
+        self.0.set_read_timeout(Some(PATIENCE)).unwrap();
+        seen
+    }
+
+    /// Everything until the other side closes the connection.
+    pub(crate) fn rest(&mut self) -> Vec<u8> {
+        let mut rest = Vec::new();
+        let mut chunk = [0; 4096];
+        // A reset ends it as well.
+        while let Ok(read @ 1..) = self.0.read(&mut chunk) {
+            rest.extend_from_slice(&chunk[..read]);
+        }
+        rest
+    }
+}
+
+/// A request as bytes, with its length.
+pub(crate) fn request(method: &str, path: &str, headers: &[&str], body: &[u8]) -> Vec<u8> {
+    let mut bytes = format!("{method} {path} HTTP/1.1\r\nHost: shop\r\n").into_bytes();
+    for header in headers {
+        bytes.extend_from_slice(header.as_bytes());
+        bytes.extend_from_slice(b"\r\n");
+    }
+    if method != "GET" && method != "HEAD" {
+        bytes.extend_from_slice(format!("Content-Length: {}\r\n", body.len()).as_bytes());
+    }
+    bytes.extend_from_slice(b"\r\n");
+    bytes.extend_from_slice(body);
+    bytes
+}

@@ -1,0 +1,229 @@
+//! The shop as its customers see it.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use crate::app::App;
+use crate::client::{client, send};
+use crate::host::Launch;
+
+/// Two teas for 9.00 euro.
+pub(crate) fn draft(customer: &str, payment: Value) -> Value {
+    let line = json!({ "sku": "tea", "quantity": 2, "unit_price": { "currency": "EUR", "minor": 450 } });
+    json!({ "customer": customer, "lines": [line], "payment": payment })
+}
+
+pub(crate) fn card(token: &str) -> Value {
+    json!({ "card": token })
+}
+
+#[tokio::test]
+async fn an_order_is_placed_paid_and_told() {
+    let host = Launch::shop().start();
+    let draft = draft("ada", card("tok_visa"));
+    let placed = host.post("/orders", &draft).await.expect(201);
+    assert_eq!(placed.header("content-type"), "application/json");
+    assert_eq!(placed.header("watertight-generation"), "1");
+    let order = placed.body;
+    assert_eq!(order["customer"], "ada");
+    assert_eq!(order["status"], "paid");
+    assert_eq!(order["notice"], "sent");
+    assert_eq!(order["lines"], draft["lines"]);
+    assert_eq!(order["total"], json!({ "currency": "EUR", "minor": 900 }));
+    let created = order["created_at"].as_str().unwrap();
+    assert_eq!((created.len(), &created[10..11], &created[23..]), (24, "T", "Z"), "{created}");
+
+    let id = order["id"].as_str().unwrap();
+    assert_eq!(id.len(), 26);
+    assert_eq!(host.get(&format!("/orders/{id}")).await.expect(200).body, order);
+
+    let payment = host.get(&format!("/payments/{}", order["payment_id"].as_str().unwrap())).await.expect(200).body;
+    assert_eq!(payment["status"], "captured");
+    assert_eq!(payment["amount"], order["total"]);
+    assert_eq!(payment["method"], card("tok_visa"));
+    assert_eq!(payment["reference"], id);
+
+    let told = host.get("/notifications?recipient=ada").await.expect(200).body;
+    assert_eq!(told["items"].as_array().unwrap().len(), 1);
+    assert_eq!(told["items"][0]["template"], "order-placed");
+    let text = told["items"][0]["text"].as_str().unwrap();
+    assert!(text.contains(id) && text.contains("9.00 EUR"), "{text}");
+    assert_eq!(told["next"], Value::Null);
+}
+
+#[tokio::test]
+async fn every_payment_method_is_taken() {
+    let host = Launch::shop().start();
+    let invoice = json!("invoice");
+    let methods = [
+        (card("tok_visa"), card("tok_visa")),
+        (json!({ "wallet": "w1" }), json!({ "wallet": "w1" })),
+        (invoice.clone(), invoice.clone()),
+        (json!({ "invoice": null }), invoice),
+    ];
+    for (sent, kept) in methods {
+        let order = host.post("/orders", &draft("ada", sent)).await.expect(201);
+        let payment = host.get(&format!("/payments/{}", order.at("/payment_id"))).await.expect(200).body;
+        assert_eq!(payment["method"], kept);
+    }
+}
+
+#[tokio::test]
+async fn orders_are_listed_newest_first_by_pages() {
+    let host = Launch::shop().start();
+    let mut placed = Vec::new();
+    for _ in 0..5 {
+        placed.push(host.post("/orders", &draft("ada", card("t"))).await.expect(201).at("/id").to_owned());
+        // Ids sort by the millisecond that they were made in.
+        tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+    }
+    host.post("/orders", &draft("eve", card("t"))).await.expect(201);
+    placed.reverse();
+
+    let (mut listed, mut path, mut pages) = (Vec::new(), "/orders?customer=ada&limit=2".to_owned(), 0);
+    loop {
+        let page = host.get(&path).await.expect(200).body;
+        let ids = page["items"].as_array().unwrap().iter().map(|order| order["id"].as_str().unwrap().to_owned());
+        listed.extend(ids);
+        pages += 1;
+        match page["next"].as_str() {
+            Some(next) => path = format!("/orders?customer=ada&limit=2&after={next}"),
+            None => break,
+        }
+    }
+    assert_eq!(listed, placed);
+    assert_eq!(pages, 3);
+    let nobody = host.get("/orders?customer=nobody").await.expect(200).body;
+    assert_eq!(nobody, json!({ "items": [], "next": null }));
+
+    // Notifications are paged in the same way.
+    let page = host.get("/notifications?recipient=ada&limit=4").await.expect(200).body;
+    assert_eq!(page["items"].as_array().unwrap().len(), 4);
+    let after = page["next"].as_str().unwrap();
+    let rest = host.get(&format!("/notifications?recipient=ada&limit=4&after={after}")).await.expect(200).body;
+    assert_eq!((rest["items"].as_array().unwrap().len(), &rest["next"]), (1, &Value::Null));
+}
+
+#[tokio::test]
+async fn cancelling_gives_the_money_back_once() {
+    let host = Launch::shop().start();
+    let order = host.post("/orders", &draft("ada", card("tok_visa"))).await.expect(201);
+    let (id, payment) = (order.at("/id"), order.at("/payment_id"));
+    for _ in 0..2 {
+        let cancelled = send(client().post(host.url(&format!("/orders/{id}/cancel")))).await.expect(200);
+        assert_eq!(cancelled.at("/status"), "cancelled");
+    }
+    assert_eq!(host.get(&format!("/payments/{payment}")).await.at("/status"), "refunded");
+    let told = host.get("/notifications?recipient=ada").await.expect(200).body;
+    let templates: Vec<_> = told["items"].as_array().unwrap().iter().map(|notice| &notice["template"]).collect();
+    assert_eq!(templates, ["order-cancelled", "order-placed"]);
+}
+
+#[tokio::test]
+async fn a_payment_is_refunded_under_its_key() {
+    let host = Launch::shop().start();
+    let order = host.post("/orders", &draft("ada", card("tok_visa"))).await.expect(201);
+    let path = format!("/payments/{}/refund", order.at("/payment_id"));
+    let refund = |key: &str| send(client().post(host.url(&path)).header("idempotency-key", key));
+    assert_eq!(refund("r1").await.expect(200).at("/status"), "refunded");
+    assert_eq!(refund("r1").await.expect(200).at("/status"), "refunded");
+    let other = refund("r2").await.expect(409);
+    assert_eq!((other.problem(), other.header("content-type")), ("conflict", "application/problem+json"));
+    let missing = send(client().post(host.url(&path))).await.expect(400);
+    assert_eq!(missing.body["errors"][0]["in"], "header");
+    assert_eq!(missing.body["errors"][0]["name"], "idempotency-key");
+}
+
+#[tokio::test]
+async fn refusals_are_problem_details() {
+    let host = Launch::shop().start();
+    let declined = host.post("/orders", &draft("ada", card("tok_declined"))).await.expect(402);
+    assert_eq!(declined.header("content-type"), "application/problem+json");
+    let id = declined.header("x-request-id").to_owned();
+    assert_eq!(
+        declined.body,
+        json!({
+            "type": "/problems/declined", "title": "Declined", "status": 402, "detail": "the card was declined",
+            "instance": id, "payload": "the card was declined",
+        })
+    );
+    let silent = host.post("/orders", &draft("ada", card("tok_timeout"))).await.expect(503);
+    assert_eq!((silent.problem(), silent.header("retry-after")), ("unavailable", "1"));
+
+    let unknown = host.get("/orders/01ARZ3NDEKTSV4RRFFQ69G5FAV").await.expect(404);
+    assert_eq!((unknown.problem(), unknown.at("/payload")), ("not-found", "01ARZ3NDEKTSV4RRFFQ69G5FAV"));
+
+    let mut none = draft("ada", card("tok_visa"));
+    none["lines"][0]["quantity"] = json!(0);
+    let invalid = host.post("/orders", &none).await.expect(422);
+    assert_eq!(invalid.problem(), "invalid");
+    assert_eq!(invalid.at("/payload/field"), "lines[0].quantity");
+
+    // Nothing was charged, and nobody was told of anything.
+    let told = host.get("/notifications?recipient=ada").await.expect(200);
+    assert_eq!(told.body["items"], json!([]));
+}
+
+#[tokio::test]
+async fn a_key_belongs_to_one_draft() {
+    let host = Launch::shop().start();
+    let draft = |customer| draft(customer, card("tok_visa"));
+    let first = host.post_with_key("/orders", "k", &draft("ada")).await.expect(201);
+    let again = host.post_with_key("/orders", "k", &draft("ada")).await.expect(201);
+    assert_eq!(first.body, again.body);
+    let other = host.post_with_key("/orders", "k", &draft("eve")).await.expect(409);
+    assert_eq!(other.problem(), "conflict");
+    // A declined order stays declined under its key.
+    for _ in 0..2 {
+        host.post_with_key("/orders", "d", &self::draft("ada", card("tok_declined"))).await.expect(402);
+    }
+}
+
+/// `instances` of both kinds: racing calls run on instances of their own in either.
+async fn one_order_of_fifty_requests(settings: &str) {
+    let app = App::shop(settings);
+    let host = app.launch().start();
+    let body = draft("ada", card("tok_visa"));
+    let requests = (0..50).map(|_| host.post_with_key("/orders", "same", &body));
+    let answers = futures::future::join_all(requests).await;
+    let ids: BTreeSet<String> = answers.into_iter().map(|answer| answer.expect(201).at("/id").to_owned()).collect();
+    assert_eq!(ids.len(), 1, "{ids:?}");
+    let listed = host.get("/orders?customer=ada").await.expect(200).body;
+    assert_eq!(listed["items"].as_array().unwrap().len(), 1);
+    assert_eq!(listed["items"][0]["status"], "paid");
+    let told = host.get("/notifications?recipient=ada").await.expect(200).body;
+    assert_eq!(told["items"].as_array().unwrap().len(), 1);
+    // What the payments module itself has kept.
+    let path = host.state().join("data/payments.db");
+    let payments = rusqlite::Connection::open(path).unwrap();
+    let charges: i64 = payments.query_row("SELECT count(*) FROM payments", [], |row| row.get(0)).unwrap();
+    assert_eq!(charges, 1);
+}
+
+#[tokio::test]
+async fn racing_requests_of_one_key_are_one_order_and_one_charge() {
+    one_order_of_fifty_requests("").await;
+}
+
+#[tokio::test]
+async fn racing_requests_on_fresh_instances_are_one_order_too() {
+    one_order_of_fifty_requests("[defaults.instances]\nmode = \"fresh\"").await;
+}
+
+#[tokio::test]
+async fn an_order_outlives_the_host() {
+    let state = crate::host::folder();
+    let folder = state.path().join("state");
+    let host = Launch::shop().state(&folder).start();
+    let order = host.post("/orders", &draft("ada", card("tok_visa"))).await.expect(201);
+    let payment = format!("/payments/{}", order.at("/payment_id"));
+    let paid = host.get(&payment).await.expect(200).body;
+    host.kill();
+
+    let host = Launch::shop().state(&folder).start();
+    assert_eq!(host.get(&format!("/orders/{}", order.at("/id"))).await.expect(200).body, order.body);
+    assert_eq!(host.get(&payment).await.expect(200).body, paid);
+    let told = host.get("/notifications?recipient=ada").await.expect(200).body;
+    assert_eq!(told["items"].as_array().unwrap().len(), 1);
+}

@@ -1,0 +1,285 @@
+//! HTTP on the wire: connections, ids, bounds, and clients that behave badly.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::app::{App, guest};
+use crate::client::{Raw, client, request, send};
+use crate::host::{Host, Launch};
+use crate::shop::{card, draft};
+
+/// An order as bytes, with further headers.
+fn order(customer: &str, headers: &[&str]) -> Vec<u8> {
+    let body = draft(customer, card("tok_visa")).to_string();
+    let mut all = vec!["Content-Type: application/json"];
+    all.extend(headers);
+    request("POST", "/orders", &all, body.as_bytes())
+}
+
+fn list(headers: &[&str]) -> Vec<u8> {
+    request("GET", "/orders?customer=nobody", headers, b"")
+}
+
+#[tokio::test]
+async fn request_ids_go_in_out_and_into_the_log() {
+    let host = Launch::shop().start();
+    let id_of = |given: &[u8]| {
+        let mut head = b"GET /orders?customer=nobody HTTP/1.1\r\nHost: shop\r\nX-Request-Id: ".to_vec();
+        head.extend_from_slice(given);
+        head.extend_from_slice(b"\r\n\r\n");
+        Raw::connect(host.listen()).send(head).answer(true).expect(200).header("x-request-id").to_owned()
+    };
+    for kept in ["7", "a-B_c.d/e:f", &"x".repeat(128)] {
+        assert_eq!(id_of(kept.as_bytes()), kept);
+    }
+    // Hostile ones are replaced: they would be written to the log and sent back.
+    let long = "x".repeat(129);
+    for replaced in [&b""[..], long.as_bytes(), b"a b", b"caf\xc3\xa9", b"\xff", b"a\tb"] {
+        let id = id_of(replaced);
+        assert!(id.len() == 26 && id.bytes().all(|byte| byte.is_ascii_alphanumeric()), "{id}");
+    }
+    assert_ne!(id_of(b""), id_of(b""));
+
+    let answer = Raw::connect(host.listen()).send(order("ada", &["X-Request-Id: find-me"])).answer(true).expect(201);
+    assert_eq!(answer.header("x-request-id"), "find-me");
+    let log = host.log();
+    let line = log.lines().find(|line| line.contains("was placed")).unwrap();
+    assert!(line.contains("find-me") && line.contains("notifications"), "{line}");
+}
+
+#[test]
+fn a_connection_serves_many_requests() {
+    let host = Launch::shop().start();
+    let mut connection = Raw::connect(host.listen());
+    for _ in 0..3 {
+        connection.send(order("ada", &[])).answer(true).expect(201);
+        connection.send(request("GET", "/nothing", &[], b"")).answer(true).expect(404);
+    }
+    // A refused body leaves the connection in step, or ends it; it never makes the next request of it.
+    connection.send(list(&["Connection: close"])).answer(true).expect(200);
+    assert_eq!(connection.rest(), b"");
+}
+
+#[test]
+fn pipelined_requests_are_answered_in_order() {
+    let host = Launch::shop().start();
+    let mut all = list(&["X-Request-Id: 1"]);
+    all.extend(order("ada", &["X-Request-Id: 2"]));
+    all.extend(request("GET", "/nothing", &["X-Request-Id: 3"], b""));
+    all.extend(list(&["X-Request-Id: 4"]));
+    let mut connection = Raw::connect(host.listen());
+    connection.send(all);
+    for (id, status) in [("1", 200), ("2", 201), ("3", 404), ("4", 200)] {
+        assert_eq!(connection.answer(true).expect(status).header("x-request-id"), id);
+    }
+}
+
+#[tokio::test]
+async fn http2_is_spoken_without_tls() {
+    let host = Launch::shop().start();
+    let client = reqwest::Client::builder().no_proxy().http2_prior_knowledge().build().unwrap();
+    let place = |customer: usize| {
+        let body = draft(&format!("c{customer}"), card("tok_visa"));
+        client.post(host.url("/orders")).json(&body).send()
+    };
+    for response in futures::future::join_all((0..20).map(place)).await {
+        let response = response.unwrap();
+        assert_eq!((response.version(), response.status().as_u16()), (reqwest::Version::HTTP_2, 201));
+        assert_eq!(response.headers()["watertight-generation"], "1");
+    }
+    let large = client.post(host.url("/orders")).header("content-type", "application/json").body(vec![b' '; 2 << 20]);
+    let refused = large.send().await.unwrap();
+    assert_eq!(refused.status().as_u16(), 413);
+    send(client.get(host.url("/orders?customer=c1"))).await.expect(200);
+}
+
+#[test]
+fn what_is_no_http_is_refused() {
+    let host = Launch::shop().start();
+    let status = |bytes: &[u8]| {
+        let mut connection = Raw::connect(host.listen());
+        connection.try_send(bytes);
+        let text = String::from_utf8_lossy(&connection.rest()).into_owned();
+        text.split(' ').nth(1).unwrap_or_default().to_owned()
+    };
+    assert_eq!(status(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n"), "400");
+    assert_eq!(status(b"GARBAGE\r\n\r\n"), "400");
+    assert_eq!(status(b"GET / HTTP/1.1\r\nHost: a\r\nBad Name: x\r\n\r\n"), "400");
+    assert_eq!(status(b"GET / HTTP/1.1\r\nHost: a\r\nA: b\0c\r\n\r\n"), "400");
+    assert_eq!(status(b"POST /orders HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n{}"), "400");
+    assert_eq!(status(b"POST /orders HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n"), "400");
+    let many = "A: b\r\n".repeat(200);
+    assert_eq!(status(format!("GET / HTTP/1.1\r\nHost: a\r\n{many}\r\n").as_bytes()), "431");
+    let long = "x".repeat(1 << 20);
+    assert_eq!(status(format!("GET / HTTP/1.1\r\nHost: a\r\nA: {long}\r\n\r\n").as_bytes()), "431");
+    let path = &long[..70_000];
+    assert_eq!(status(format!("GET /{path} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes()), "414");
+    // And it goes on.
+    Raw::connect(host.listen()).send(list(&[])).answer(true).expect(200);
+}
+
+#[test]
+fn a_client_is_told_to_go_on_only_where_its_body_is_wanted() {
+    let host = Launch::shop().start();
+    let head = |kind: &str| {
+        format!(
+            "POST /orders HTTP/1.1\r\nHost: a\r\nContent-Type: {kind}\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n"
+        )
+    };
+    let mut connection = Raw::connect(host.listen());
+    connection.send(head("application/json")).answer(true).expect(100);
+    connection.send("{}").answer(true).expect(400);
+    Raw::connect(host.listen()).send(head("text/plain")).answer(true).expect(415);
+}
+
+/// How long the host keeps a connection on which this was sent, and then `drip` every 50 ms.
+fn kept(host: &Host, first: &[u8], drip: &[u8]) -> Duration {
+    let mut connection = Raw::connect(host.listen());
+    connection.send(first);
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(5) && !connection.is_closed(Duration::from_millis(50)) {
+        connection.try_send(drip);
+    }
+    start.elapsed()
+}
+
+#[test]
+fn slow_clients_are_cut_off() {
+    let app = App::shop("[http]\nheader_timeout = \"300ms\"");
+    let host = app.launch().start();
+    let beginnings: [(&str, &[u8], &[u8]); 6] = [
+        ("nothing at all", b"", b""),
+        ("a first byte", b"P", b""),
+        ("a head without end", b"GET / HTTP/1.1\r\nHost: a\r\nA: ", b"x"),
+        ("half of HTTP/2's greeting", b"PRI * HTTP/2.0\r\n", b""),
+        ("silence after a request", &list(&[]), b""),
+        ("silence after HTTP/2's greeting", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0", b""),
+    ];
+    let times = beginnings.map(|(what, first, drip)| (what, kept(&host, first, drip)));
+    let patient: Vec<_> = times.iter().filter(|(_, time)| *time > Duration::from_secs(3)).collect();
+    assert!(patient.is_empty(), "kept too long: {patient:?}");
+}
+
+#[test]
+fn a_body_that_does_not_come_is_given_up() {
+    let app = App::shop("[defaults.limits]\nrequest = \"300ms\"");
+    let host = app.launch().start();
+    let mut connection = Raw::connect(host.listen());
+    connection.send("POST /orders HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{");
+    let start = Instant::now();
+    assert_eq!(connection.answer(true).expect(408).problem(), "body-too-slow");
+    assert!(start.elapsed() < Duration::from_secs(3));
+}
+
+#[tokio::test]
+async fn too_many_requests_at_once_are_turned_away() {
+    let app = App::shop("[http]\nin_flight = 1");
+    let host = app.launch().start();
+    let body = draft("ada", card("tok_visa")).to_string();
+    let mut slow = Raw::connect(host.listen());
+    let head = "POST /orders HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nExpect: 100-continue\r\n";
+    // Once it is told to go on, it is being worked on.
+    slow.send(format!("{head}Content-Length: {}\r\n\r\n", body.len())).answer(true).expect(100);
+    let turned_away = host.get("/orders?customer=ada").await.expect(503);
+    assert_eq!((turned_away.problem(), turned_away.header("retry-after")), ("overloaded", "1"));
+    assert_eq!(turned_away.header("watertight-generation"), "1");
+    slow.send(&body).answer(true).expect(201);
+    host.get("/orders?customer=ada").await.expect(200);
+}
+
+#[tokio::test]
+async fn calls_beyond_a_compartments_places_and_queue_are_turned_away() {
+    let settings = "[defaults.limits]\ncalls = 1\nqueue = 1";
+    let host = probe(settings).launch().start();
+    let body = json!({ "milliseconds": 400 });
+    let wait = || host.post("/wait", &body);
+    let answers = futures::future::join_all([wait(), wait(), wait(), wait()]).await;
+    let mut statuses: Vec<u16> = answers.iter().map(|answer| answer.status).collect();
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 200, 503, 503]);
+    let refused = answers.iter().find(|answer| answer.status == 503).unwrap();
+    assert_eq!((refused.problem(), refused.header("retry-after")), ("overloaded", "1"));
+}
+
+/// The probe alone, behind a route that waits and one that runs a script.
+pub(crate) fn probe(settings: &str) -> App {
+    let component = guest("probe");
+    App::new(&format!(
+        "[app]\nname = \"probe\"\nroutes = [\"routes/*.toml\"]\n[modules.a]\ncomponent = {component:?}\n\
+         uses = [\"sql\", \"logging\", \"clocks\"]\n{settings}\n"
+    ))
+    .routes(
+        "[[route]]\nmethod = \"POST\"\npath = \"/wait\"\ncall = \"a/acts.wait\"\nbody = \"*\"\n\
+         [[route]]\nmethod = \"POST\"\npath = \"/script\"\ncall = \"a/raw.script\"\nbody = \"steps\"\n",
+    )
+}
+
+/// A script that takes `milliseconds` and then writes a note.
+pub(crate) fn late_note(milliseconds: u32) -> Vec<u8> {
+    let steps = json!([{ "wait": milliseconds }, { "execute_outside": "INSERT INTO note (text) VALUES ('late')" }]);
+    request("POST", "/script", &["Content-Type: application/json"], steps.to_string().as_bytes())
+}
+
+#[tokio::test]
+async fn a_client_that_goes_away_cancels_nothing() {
+    let host = probe("").launch().start();
+    let mut connection = Raw::connect(host.listen());
+    connection.send(late_note(300));
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    drop(connection);
+    let notes = || host.called("a/raw.query", json!(["SELECT text FROM note", []]));
+    assert_eq!(notes().await["ok"]["rows"], json!([]));
+    let start = Instant::now();
+    while notes().await["ok"]["rows"] != json!([[{ "text": "late" }]]) {
+        assert!(start.elapsed() < Duration::from_secs(10), "the note was never written");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn clients_that_go_away_leave_whole_orders() {
+    let host = Launch::shop().start();
+    for customer in 0..40 {
+        let customer = format!("c{customer}");
+        let mut connection = Raw::connect(host.listen());
+        connection.send(order(&customer, &[]));
+        tokio::time::sleep(Duration::from_micros(customer.len() as u64 * 300)).await;
+    }
+    let path = host.state().join("data/orders.db");
+    let orders = rusqlite::Connection::open(path).unwrap();
+    let count = |condition: &str| -> i64 {
+        orders.query_row(&format!("SELECT count(*) FROM orders WHERE {condition}"), [], |row| row.get(0)).unwrap()
+    };
+    let start = Instant::now();
+    while count("status <> 'paid' OR notice <> 'sent'") > 0 || count("true") == 0 {
+        assert!(start.elapsed() < Duration::from_secs(10), "an order stays unfinished");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn connections_come_and_go() {
+    let app = App::shop("[http]\nconnections = 20");
+    let host = app.launch().start();
+    for round in 0..500 {
+        let mut connection = Raw::connect(host.listen());
+        match round % 3 {
+            0 => {}
+            1 => drop(connection.send("GET /orders?customer=")),
+            _ => drop(connection.send(list(&[])).answer(true).expect(200)),
+        }
+    }
+    // Idle ones take the places; who comes then waits for one to end, and is served.
+    let mut idle: Vec<Raw> = (0..20).map(|_| Raw::connect(host.listen())).collect();
+    for connection in &mut idle {
+        connection.send(list(&[])).answer(true).expect(200);
+    }
+    let mut waiting = Raw::connect(host.listen());
+    waiting.send(list(&[]));
+    assert!(!waiting.has_answer(Duration::from_millis(200)));
+    idle.pop();
+    waiting.answer(true).expect(200);
+    drop(idle);
+    send(client().get(host.url("/orders?customer=nobody"))).await.expect(200);
+}

@@ -1,0 +1,94 @@
+//! What a module may do to its instance.
+
+use std::cell::{Cell, RefCell};
+use std::hint::black_box;
+
+use crate::Component;
+use crate::bindings::exports::test::probe::acts::Guest;
+use crate::bindings::wasi::clocks::wall_clock;
+use crate::bindings::wasi::logging::logging::{Level, log};
+
+/// Bytes of a page of linear memory.
+const PAGE: usize = 64 << 10;
+
+thread_local! {
+    static CALLS: Cell<u32> = const { Cell::new(0) };
+    static TAKEN: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Computes for so many milliseconds.
+pub(crate) fn wait(milliseconds: u32) {
+    let now = || {
+        let now = wall_clock::now();
+        now.seconds * 1_000 + u64::from(now.nanoseconds) / 1_000_000
+    };
+    let end = now() + u64::from(milliseconds);
+    while now() < end {}
+}
+
+impl Guest for Component {
+    fn count() -> u32 {
+        CALLS.with(|calls| {
+            calls.set(calls.get() + 1);
+            calls.get()
+        })
+    }
+
+    fn trap() {
+        panic!("as asked for");
+    }
+
+    fn spin() {
+        loop {
+            black_box(());
+        }
+    }
+
+    fn recurse() -> u64 {
+        #[inline(never)]
+        fn deeper(depth: u64) -> u64 {
+            let frame = black_box([depth; 64]);
+            // The stack ends long before.
+            if depth == u64::MAX { 0 } else { deeper(depth + 1) + frame[(depth % 64) as usize] }
+        }
+        deeper(black_box(0))
+    }
+
+    fn take_memory(mebibytes: u32) -> u32 {
+        TAKEN.with_borrow_mut(|taken| {
+            for _ in 0..mebibytes {
+                let mut block = vec![0u8; 1 << 20];
+                block.iter_mut().step_by(PAGE).for_each(|byte| *byte = 1);
+                taken.push(black_box(block));
+            }
+            taken.len() as u32
+        })
+    }
+
+    fn text(bytes: u32) -> String {
+        "x".repeat(bytes as usize)
+    }
+
+    fn not_a_number() -> f64 {
+        f64::NAN
+    }
+
+    fn wait(milliseconds: u32) -> String {
+        wait(milliseconds);
+        "waited".to_owned()
+    }
+
+    fn log(message: String) {
+        log(Level::Info, "probe", &message);
+    }
+
+    fn surroundings() -> Vec<String> {
+        vec![
+            format!("{} arguments", std::env::args().count()),
+            format!("{} variables", std::env::vars().count()),
+            format!("file: {}", std::fs::read("/etc/hostname").is_ok()),
+            format!("folder: {}", std::fs::read_dir(".").is_ok()),
+            format!("connection: {}", std::net::TcpStream::connect("127.0.0.1:1").is_ok()),
+        ]
+    }
+}

@@ -1,0 +1,99 @@
+//! The database, as it is.
+
+use std::cell::RefCell;
+
+use crate::Component;
+use crate::acts::wait;
+use crate::bindings::exports::test::probe::raw::{Guest, Step};
+use crate::bindings::watertight::sql::sql::{self, ConstraintViolation, Error, Rows, Transaction, Value};
+
+thread_local! {
+    /// A transaction that outlives its call.
+    static KEPT: RefCell<Option<Transaction>> = const { RefCell::new(None) };
+}
+
+impl Guest for Component {
+    fn query(statement: String, parameters: Vec<Value>) -> Result<Rows, Error> {
+        sql::query(&statement, &parameters)
+    }
+
+    fn execute(statement: String, parameters: Vec<Value>) -> Result<u64, Error> {
+        sql::execute(&statement, &parameters)
+    }
+
+    fn script(steps: Vec<Step>) -> Vec<String> {
+        let mut script = Script { open: Vec::new(), committed: None };
+        let said = steps.into_iter().map(|step| script.step(step)).collect();
+        // What is open at the end stays open: the host has to end it.
+        script.open.into_iter().for_each(std::mem::forget);
+        said
+    }
+}
+
+struct Script {
+    /// The last is the current one.
+    open: Vec<Transaction>,
+    committed: Option<u32>,
+}
+
+impl Script {
+    fn step(&mut self, step: Step) -> String {
+        match step {
+            Step::Begin => said(Transaction::begin().map(|transaction| self.open.push(transaction)), |()| String::new()),
+            Step::Query(statement) => said(self.current().query(&statement, &[]), count),
+            Step::Execute(statement) => said(self.current().execute(&statement, &[]), |changed| changed.to_string()),
+            Step::ExecuteOutside(statement) => said(sql::execute(&statement, &[]), |changed| changed.to_string()),
+            Step::QueryOutside(statement) => said(sql::query(&statement, &[]), count),
+            Step::Commit => {
+                let transaction = self.open.pop().expect("a script commits what it has begun");
+                self.committed = Some(transaction.handle());
+                said(Transaction::commit(transaction), |()| String::new())
+            }
+            Step::Drop => said(Ok(drop(self.open.pop())), |()| String::new()),
+            Step::UseCommitted => {
+                let handle = self.committed.expect("a script uses what it has committed");
+                said(forge(handle).query("SELECT 1", &[]), count)
+            }
+            Step::Wait(milliseconds) => said(Ok(wait(milliseconds)), |()| String::new()),
+            Step::Keep => {
+                let transaction = self.open.pop();
+                said(Ok(KEPT.with(|kept| std::mem::forget(kept.replace(transaction)))), |()| String::new())
+            }
+            Step::Take => {
+                let kept = KEPT.with(RefCell::take);
+                said(Ok(self.open.extend(kept)), |()| String::new())
+            }
+            Step::Trap => panic!("as asked for"),
+        }
+    }
+
+    fn current(&self) -> &Transaction {
+        self.open.last().expect("a script uses what it has begun")
+    }
+}
+
+#[allow(unsafe_code)]
+fn forge(handle: u32) -> Transaction {
+    // SAFETY: none: this is what a module without scruples does. The engine answers with a trap.
+    unsafe { Transaction::from_handle(handle) }
+}
+
+fn count(rows: Rows) -> String {
+    rows.rows.len().to_string()
+}
+
+fn said<T>(outcome: Result<T, Error>, show: impl FnOnce(T) -> String) -> String {
+    match outcome {
+        Ok(value) => {
+            let shown = show(value);
+            if shown.is_empty() { "ok".to_owned() } else { shown }
+        }
+        Err(Error::Constraint(ConstraintViolation { kind, detail })) => format!("constraint {kind:?} {detail}"),
+        Err(Error::Syntax(reason)) => format!("syntax {reason}"),
+        Err(Error::Busy) => "busy".to_owned(),
+        Err(Error::Timeout) => "timeout".to_owned(),
+        Err(Error::TooLarge) => "too-large".to_owned(),
+        Err(Error::Closed) => "closed".to_owned(),
+        Err(Error::Storage(reason)) => format!("storage {reason}"),
+    }
+}
