@@ -1,0 +1,353 @@
+//! A real host for tests: the real binary in a process of its own, on free ports, on a state folder of its own.
+//!
+//! It is killed when dropped; if that happens in a failing test, what it logged is shown. It knows no application but where the
+//! shop is, and speaks no HTTP beyond asking whether the host is ready.
+
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "several test binaries include this file, each uses its part"
+)]
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+use watertight::state::HostInfo;
+
+/// How long a host may take to be ready or to end: far more than it needs, on a machine that does other things too.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How often it is looked at meanwhile.
+const GLANCE: Duration = Duration::from_millis(3);
+/// What the host takes from the environment; tests say it themselves.
+const VARIABLES: [&str; 5] =
+    ["WATERTIGHT_LISTEN", "WATERTIGHT_ADMIN", "WATERTIGHT_STATE", "WATERTIGHT_ADMIN_TOKEN", "WATERTIGHT_LOG"];
+
+/// The repository.
+pub fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+/// The shop's manifest.
+///
+/// # Panics
+///
+/// When its components were not built.
+pub fn shop() -> PathBuf {
+    for module in ["orders", "payments", "notifications"] {
+        let component = repository().join("target/components").join(module).with_extension("wasm");
+        let missing = "is missing: run `cargo run -p watertight -- build --app .` in the repository, or `make modules`";
+        assert!(component.is_file(), "{} {missing}", component.display());
+    }
+    repository().join("modules/app.toml")
+}
+
+/// An empty folder under `target/tmp`, removed when dropped.
+pub fn folder() -> TempDir {
+    tempfile::Builder::new().prefix("host-").tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
+}
+
+/// The binary with nothing of this process's own settings.
+pub fn binary() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_watertight"));
+    VARIABLES.iter().for_each(|name| {
+        command.env_remove(name);
+    });
+    command
+}
+
+/// How a host is to be started.
+pub struct Launch {
+    app: PathBuf,
+    state: Option<PathBuf>,
+    arguments: Vec<OsString>,
+    variables: Vec<(String, String)>,
+    prefix: Vec<String>,
+}
+
+impl Launch {
+    /// On the shop.
+    pub fn shop() -> Self {
+        Self::app(&shop())
+    }
+
+    /// On the application of that manifest.
+    pub fn app(app: &Path) -> Self {
+        Self { app: app.to_owned(), state: None, arguments: Vec::new(), variables: Vec::new(), prefix: Vec::new() }
+    }
+
+    /// On that state folder, rather than on a new one that goes with the host.
+    pub fn state(mut self, folder: &Path) -> Self {
+        self.state = Some(folder.to_owned());
+        self
+    }
+
+    /// With one more argument. What is said of `--listen` and `--admin` here goes before port 0.
+    pub fn argument(mut self, argument: &str) -> Self {
+        self.arguments.push(argument.into());
+        self
+    }
+
+    /// With a variable in its environment.
+    pub fn variable(mut self, name: &str, value: &str) -> Self {
+        self.variables.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Under another program, such as `["strace", "-f"]`.
+    pub fn under(mut self, prefix: &[&str]) -> Self {
+        self.prefix = prefix.iter().map(|&word| word.to_owned()).collect();
+        self
+    }
+
+    /// Starts it, and returns once it is ready.
+    ///
+    /// # Panics
+    ///
+    /// When it ends or takes too long; says what it logged.
+    pub fn start(self) -> Host {
+        let (own, state) = match &self.state {
+            Some(state) => (None, state.clone()),
+            None => {
+                let own = folder();
+                let state = own.path().join("state");
+                (Some(own), state)
+            }
+        };
+        code::lend(&state);
+        // What a killed host left there must not be taken for this one's word.
+        if state.join("lock").exists() {
+            fs::write(state.join("lock"), "").unwrap();
+        }
+        let log = state.with_extension("log");
+        let mut command = self.command(&state);
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(&log).unwrap()).spawn();
+        let child = child.unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        let placeholder = SocketAddr::from(([127, 0, 0, 1], 0));
+        let info = HostInfo { process: child.id(), listen: placeholder, admin: placeholder };
+        let mut host = Host { child, info, state, log, _own: own };
+        host.wait_until_ready();
+        code::keep(&host.state);
+        host
+    }
+
+    /// Runs it where it is expected to end by itself, and returns how, with what it logged.
+    ///
+    /// # Panics
+    ///
+    /// When it goes on.
+    pub fn ends(self) -> (ExitStatus, String) {
+        let own = folder();
+        let state = self.state.clone().unwrap_or_else(|| own.path().join("state"));
+        let log = own.path().join("log");
+        let mut command = self.command(&state);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(&log).unwrap());
+        let mut child = command.spawn().unwrap();
+        let status = wait(&mut child);
+        if status.is_none() {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+        let log = fs::read_to_string(&log).unwrap();
+        (status.unwrap_or_else(|| panic!("the host goes on:\n{log}")), log)
+    }
+
+    fn command(&self, state: &Path) -> Command {
+        let plain = binary();
+        let mut command = match self.prefix.split_first() {
+            None => plain,
+            Some((program, arguments)) => {
+                let mut command = Command::new(program);
+                command.args(arguments).arg(plain.get_program());
+                VARIABLES.iter().for_each(|name| {
+                    command.env_remove(name);
+                });
+                command
+            }
+        };
+        command.arg("run").arg(&self.app).arg("--state").arg(state).args(&self.arguments);
+        for flag in ["--listen", "--admin"] {
+            if !self.arguments.iter().any(|argument| argument.to_string_lossy().starts_with(flag)) {
+                command.args([flag, "127.0.0.1:0"]);
+            }
+        }
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
+        command
+    }
+}
+
+/// A running host.
+pub struct Host {
+    child: Child,
+    info: HostInfo,
+    state: PathBuf,
+    log: PathBuf,
+    _own: Option<TempDir>,
+}
+
+impl Host {
+    /// Where its data listener is.
+    pub fn listen(&self) -> SocketAddr {
+        self.info.listen
+    }
+
+    /// Where its admin listener is.
+    pub fn admin(&self) -> SocketAddr {
+        self.info.admin
+    }
+
+    /// The address of something on the data listener; `path` starts with a slash.
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.info.listen)
+    }
+
+    /// The address of something on the admin listener.
+    pub fn admin_url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.info.admin)
+    }
+
+    /// The host's own process id, whatever it was started under.
+    pub fn process(&self) -> u32 {
+        self.info.process
+    }
+
+    /// Its state folder.
+    pub fn state(&self) -> &Path {
+        &self.state
+    }
+
+    /// The admin token in its state folder.
+    pub fn token(&self) -> String {
+        fs::read_to_string(self.state.join("admin.token")).unwrap()
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap()
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        let process = Pid::from_raw(self.info.process.try_into().unwrap()).unwrap();
+        kill_process(process, signal).unwrap();
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Panics
+    ///
+    /// When it goes on.
+    pub fn wait(&mut self) -> ExitStatus {
+        wait(&mut self.child).unwrap_or_else(|| panic!("the host goes on"))
+    }
+
+    /// Ends it as a power cut would, and returns once it is gone. Its state stays where it is unless it is the host's own.
+    pub fn kill(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        // Gone already is fine. The host first: a program that it runs under would outlive its own end otherwise.
+        if self.child.try_wait().is_ok_and(|status| status.is_none()) {
+            let process = Pid::from_raw(self.info.process.try_into().unwrap()).unwrap();
+            let _ = kill_process(process, Signal::KILL);
+            if self.info.process != self.child.id() && wait(&mut self.child).is_some() {
+                return;
+            }
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+
+    fn wait_until_ready(&mut self) {
+        let start = Instant::now();
+        loop {
+            if let Some(info) = read_info(&self.state) {
+                self.info = info;
+                if is_ready(self.info.admin) {
+                    return;
+                }
+            }
+            if let Some(status) = self.child.try_wait().unwrap() {
+                panic!("the host ended with {status} before it was ready");
+            }
+            assert!(start.elapsed() < PATIENCE, "the host is not ready after {PATIENCE:?}");
+            std::thread::sleep(GLANCE);
+        }
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        self.end();
+        if std::thread::panicking() {
+            eprintln!("--- the host's log\n{}---", fs::read_to_string(&self.log).unwrap_or_default());
+        }
+    }
+}
+
+fn wait(child: &mut Child) -> Option<ExitStatus> {
+    let start = Instant::now();
+    while start.elapsed() < PATIENCE {
+        if let Some(status) = child.try_wait().unwrap() {
+            return Some(status);
+        }
+        std::thread::sleep(GLANCE);
+    }
+    None
+}
+
+fn read_info(state: &Path) -> Option<HostInfo> {
+    serde_json::from_str(&fs::read_to_string(state.join("lock")).ok()?).ok()
+}
+
+fn is_ready(admin: SocketAddr) -> bool {
+    let ask = || -> std::io::Result<String> {
+        let mut stream = TcpStream::connect_timeout(&admin, PATIENCE)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: host\r\nConnection: close\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    };
+    ask().is_ok_and(|answer| answer.starts_with("HTTP/1.1 200"))
+}
+
+/// Compiled code, shared between the state folders of tests: compiling the same component for each would take most of the time.
+/// Its files are named by all that they depend on and never change, so links to them are as good as copies.
+mod code {
+    use std::fs;
+    use std::os::unix::fs::DirBuilderExt;
+    use std::path::{Path, PathBuf};
+
+    fn shared() -> PathBuf {
+        Path::new(env!("CARGO_TARGET_TMPDIR")).join("code")
+    }
+
+    pub(super) fn lend(state: &Path) {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(state.join("code")).unwrap();
+        fs::create_dir_all(shared()).unwrap();
+        link(&shared(), &state.join("code"));
+    }
+
+    pub(super) fn keep(state: &Path) {
+        link(&state.join("code"), &shared());
+    }
+
+    fn link(from: &Path, to: &Path) {
+        for entry in fs::read_dir(from).unwrap() {
+            let file = entry.unwrap();
+            if file.path().extension().is_some_and(|extension| extension == "cwasm") {
+                // There already, or just gone: then it is compiled again.
+                let _ = fs::hard_link(file.path(), to.join(file.file_name()));
+            }
+        }
+    }
+}
