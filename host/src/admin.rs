@@ -18,8 +18,9 @@ use serde_json::json;
 use serde_json::value::RawValue;
 use subtle::ConstantTimeEq;
 
+use crate::graph::RESUME;
 use crate::graph::render::{GraphView, ModuleView};
-use crate::ids::FunctionPath;
+use crate::ids::{FunctionPath, InterfaceName};
 use crate::invoke::{InvokeError, invoke};
 use crate::runtime::{InstanceStats, Runtime};
 
@@ -31,6 +32,8 @@ pub struct Admin {
     runtime: Arc<Runtime>,
     token: String,
     ready: AtomicBool,
+    /// What modules take for a sign that nothing else runs.
+    resume: InterfaceName,
 }
 
 /// The body of `POST /call`.
@@ -59,9 +62,10 @@ struct ModuleEntry<'a> {
 }
 
 impl Admin {
-    /// Answers for `runtime` to whoever knows `token`. Not ready yet.
+    /// Answers for `runtime` to whoever knows `token`. Not ready yet: until then functions are called by nobody but the start.
     pub fn new(runtime: Arc<Runtime>, token: String) -> Arc<Self> {
-        Arc::new(Self { runtime, token, ready: AtomicBool::new(false) })
+        let resume = RESUME.parse().expect("the host's own interface is well named");
+        Arc::new(Self { runtime, token, ready: AtomicBool::new(false), resume })
     }
 
     /// Says whether requests should be sent here.
@@ -106,6 +110,10 @@ async fn ready(State(admin): State<Arc<Admin>>) -> Response {
     if admin.ready.load(Ordering::Acquire) {
         return "ready\n".into_response();
     }
+    not_ready()
+}
+
+fn not_ready() -> Response {
     problem(StatusCode::SERVICE_UNAVAILABLE, "not-ready", "the host is starting or stopping")
 }
 
@@ -134,9 +142,17 @@ async fn call(State(admin): State<Arc<Admin>>, body: Bytes) -> Response {
         Ok(path) => path,
         Err(error) => return problem(StatusCode::BAD_REQUEST, "invalid-request", &format!("{error}")),
     };
+    let generation = admin.runtime.current();
+    if !admin.ready.load(Ordering::Acquire) {
+        return not_ready();
+    }
+    if generation.graph.find(&path).is_ok_and(|found| found.interface.serves(&admin.resume)) {
+        let detail = "only a start of the host calls this, while nothing else runs";
+        return problem(StatusCode::CONFLICT, "reserved", detail);
+    }
     let arguments: Vec<&str> = request.arguments.iter().map(|argument| argument.get()).collect();
     let id: Arc<str> = ulid::Ulid::generate().to_string().into();
-    match invoke(&admin.runtime.current(), &path, &arguments, id).await {
+    match invoke(&generation, &path, &arguments, id).await {
         Ok(result) => Json(CallResponse { result }).into_response(),
         Err(error) => refused(&error),
     }

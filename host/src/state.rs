@@ -65,8 +65,8 @@ impl StateFolder {
     /// Takes the folder, making it where it is missing: reachable by this user alone.
     pub fn open(path: &Path) -> Result<Self, StateError> {
         let unusable = |source| StateError::Unusable { folder: path.to_owned(), source };
-        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(unusable)?;
-        DirBuilder::new().recursive(true).mode(0o700).create(path.join("data")).map_err(unusable)?;
+        make_folder(path).map_err(unusable)?;
+        make_folder(&path.join("data")).map_err(unusable)?;
         let mut lock = open_lock(path, true).map_err(unusable)?;
         match lock.try_lock() {
             Ok(()) => {}
@@ -128,6 +128,24 @@ impl StateFolder {
         file.write_all(token.as_bytes())?;
         Ok(token)
     }
+}
+
+/// Makes a folder that only this user can reach, and makes its name last: a power cut must not take back a folder, and with it all
+/// that was acknowledged in it.
+fn make_folder(path: &Path) -> io::Result<()> {
+    let is_missing = |folder: &&Path| !folder.as_os_str().is_empty() && !folder.exists();
+    let missing = path.ancestors().take_while(is_missing).count();
+    DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    // Even one that was there: the start that made it may have ended before this.
+    for folder in path.ancestors().take(missing.max(1)) {
+        let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        match File::open(parent).and_then(|parent| parent.sync_all()) {
+            // A parent that this user can't read was not changed by this user.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+            result => result?,
+        }
+    }
+    Ok(())
 }
 
 /// The token that a host keeps in its state folder, if there is one.

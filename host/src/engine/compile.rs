@@ -27,6 +27,9 @@ const MAX_COMPLAINT: usize = 4096;
 /// How much less important the child is than the host: the largest niceness but one.
 const NICENESS: i32 = 18;
 
+/// How a file's name ends as long as it is written.
+const ASIDE: &str = "tmp";
+
 /// Why a component was not compiled.
 #[derive(Debug, thiserror::Error)]
 pub enum CompileError {
@@ -88,6 +91,7 @@ impl Compiler {
         if metadata.permissions().mode() & 0o077 != 0 {
             return Err(refused("other users can reach it; run `chmod 700` on it".to_owned()));
         }
+        remove_leftovers(folder).map_err(|error| refused(error.to_string()))?;
         Ok(Self { engines, folder: folder.to_owned(), program })
     }
 
@@ -106,16 +110,22 @@ impl Compiler {
     /// Loads the code of a component, compiling it first where it isn't known. Blocks: minutes for a large component.
     pub fn compile(&self, bytes: &[u8], profile: Profile) -> Result<Compiled, CompileError> {
         let file = self.file(bytes, profile)?;
-        let cached = file.exists();
-        if !cached {
-            self.run_child(bytes, profile, &file)?;
-        }
         let engine = self.engines.get(profile)?;
-        Ok(Compiled { component: load(&engine, &file)?, cached })
+        if file.exists() {
+            match load(&engine, &file) {
+                Ok(component) => return Ok(Compiled { component, cached: true }),
+                // A disk that lost a part of it, say. The new file takes over the name; what is mapped of the old one stays.
+                Err(reason) => {
+                    tracing::warn!(file = %file.display(), reason = format!("{reason:#}"), "spoilt code is compiled again");
+                }
+            }
+        }
+        self.run_child(bytes, profile, &file)?;
+        Ok(Compiled { component: load(&engine, &file).map_err(CompileError::Load)?, cached: false })
     }
 
     fn run_child(&self, bytes: &[u8], profile: Profile, file: &Path) -> Result<(), CompileError> {
-        let aside = file.with_extension(format!("{}.tmp", std::process::id()));
+        let aside = file.with_extension(format!("{}.{ASIDE}", std::process::id()));
         let result = self.compile_aside(bytes, profile, &aside).and_then(|()| {
             std::fs::File::open(&aside).and_then(|code| code.sync_all()).map_err(CompileError::Process)?;
             std::fs::rename(&aside, file).map_err(CompileError::Process)
@@ -161,6 +171,17 @@ impl Compiler {
     }
 }
 
+/// Removes what a host that ended while it compiled has left.
+fn remove_leftovers(folder: &Path) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let file = entry?.path();
+        if file.extension().is_some_and(|extension| extension == ASIDE) {
+            std::fs::remove_file(file)?;
+        }
+    }
+    Ok(())
+}
+
 /// Waits for the child, up to [`COMPILE_TIME`]; then ends it and returns none.
 fn wait(child: &mut std::process::Child) -> Result<Option<std::process::ExitStatus>, CompileError> {
     let start = std::time::Instant::now();
@@ -180,10 +201,10 @@ fn wait(child: &mut std::process::Child) -> Result<Option<std::process::ExitStat
 
 /// Maps compiled code.
 #[allow(unsafe_code)]
-fn load(engine: &wasmtime::Engine, file: &Path) -> Result<Component, CompileError> {
+fn load(engine: &wasmtime::Engine, file: &Path) -> wasmtime::Result<Component> {
     // SAFETY: the file was written by this binary's own child, into a folder that no other user can reach (checked in
     // `Compiler::new`), and no file there is changed once it has its name.
-    unsafe { Component::deserialize_file(engine, file) }.map_err(CompileError::Load)
+    unsafe { Component::deserialize_file(engine, file) }
 }
 
 /// The name of the hidden command that compiles: not part of the host's interface.
@@ -211,8 +232,11 @@ pub fn run_as_child(profile: &str, output: &Path) -> Result<(), String> {
     std::fs::write(output, code).map_err(|error| format!("the code can't be written: {error}"))
 }
 
-/// Low priority, bounded memory (what it can write to; the pools that the engine merely reserves don't count) and no core dumps.
+/// Low priority, bounded memory (what it can write to; the pools that the engine merely reserves don't count), no core dumps, and no
+/// life beyond the host's, which alone bounds its time.
 fn limit_self() -> rustix::io::Result<()> {
+    #[cfg(target_os = "linux")]
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
     rustix::process::nice(NICENESS)?;
     for (resource, wanted) in [(Resource::Data, COMPILE_MEMORY), (Resource::Core, 0)] {
         let maximum = getrlimit(resource).maximum.map_or(wanted, |maximum| maximum.min(wanted));

@@ -106,11 +106,13 @@ impl<P: Platform, Pay: Payments, Tell: Notifications> Orders<P, Pay, Tell> {
     ///
     /// Nothing is remembered between calls but in the database. Each try is counted before it is made, and those go first that were
     /// tried least: an order that keeps failing, even one that ends the process, holds up no other. Calls go on as long as a whole
-    /// batch was there and some of it got finished; so they end, and an order whose charge stays unavailable waits for the next start.
+    /// batch was there of which some got finished or had never been tried before; so they end, everything new is tried by the first
+    /// start, and an order whose charge stays unavailable waits for the next.
     pub fn resume(&self) -> Result<bool, Error> {
-        let ids = store::unfinished(&self.platform, RESUME_BATCH)?;
+        let orders = store::unfinished(&self.platform, RESUME_BATCH)?;
+        let some_are_new = orders.iter().any(|(_, attempts)| *attempts == 0);
         let mut finished = 0;
-        for id in &ids {
+        for (id, _) in &orders {
             store::count_attempt(&self.platform, id)?;
             match self.find(id).and_then(|record| self.advance(record, Moment::Starting)) {
                 Ok(record) if record.is_finished() => finished += 1,
@@ -118,11 +120,11 @@ impl<P: Platform, Pay: Payments, Tell: Notifications> Orders<P, Pay, Tell> {
                 Err(error) => self.warn_of(id, "is still unfinished", &error),
             }
         }
-        if !ids.is_empty() {
-            let message = format!("{finished} of {} unfinished orders were finished", ids.len());
+        if !orders.is_empty() {
+            let message = format!("{finished} of {} unfinished orders were finished", orders.len());
             self.platform.log(Level::Info, "resume", &message);
         }
-        Ok(ids.len() == RESUME_BATCH as usize && finished > 0)
+        Ok(orders.len() == RESUME_BATCH as usize && (finished > 0 || some_are_new))
     }
 
     /// The order of a draft: a new one, or the one that its key names.

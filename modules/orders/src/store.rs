@@ -145,10 +145,10 @@ pub(crate) fn list(sql: &impl Sql, customer: &str, page: &Page) -> Result<Vec<Re
     read(sql.query(&statement, values![customer, page.before(), page.fetch()])?)
 }
 
-/// The ids of orders with something left to do, those first that were tried least.
-pub(crate) fn unfinished(sql: &impl Sql, limit: u32) -> Result<Vec<String>, SqlError> {
-    let statement = format!("select id from orders where {UNFINISHED} order by attempts, id limit ?1");
-    sql.query(&statement, values![limit])?.into_iter().map(|mut row| row.text()).collect()
+/// The ids of orders with something left to do, each with how often a start has tried it; those first that were tried least.
+pub(crate) fn unfinished(sql: &impl Sql, limit: u32) -> Result<Vec<(String, i64)>, SqlError> {
+    let statement = format!("select id, attempts from orders where {UNFINISHED} order by attempts, id limit ?1");
+    sql.query(&statement, values![limit])?.into_iter().map(|mut row| Ok((row.text()?, row.integer()?))).collect()
 }
 
 /// Records from rows in which the lines of an order stand together.

@@ -37,14 +37,25 @@ fn many_are_finished_in_batches() {
 fn orders_that_keep_failing_hold_up_no_others() {
     let shop = Shop::new();
     leave_pending(&shop, RESUME_BATCH + 10, true);
-    // A start that finishes nothing ends, whatever is left.
+    // Each is tried once; then a start that finishes nothing ends, whatever is left.
+    assert!(shop.orders().resume().unwrap() && shop.orders().resume().unwrap());
     assert!(!shop.orders().resume().unwrap());
+    assert_eq!(shop.orders_where("attempts = 0"), 0);
     leave_pending(&shop, 5, false);
     // The next goes first to what was tried least: all that can be finished is.
     shop.restart();
     assert_eq!(shop.orders_where("status = 'paid'"), 5);
     assert_eq!(shop.orders_where("status = 'pending' and attempts = 0"), 0);
     assert_eq!(shop.orders_where("status = 'pending'"), i64::from(RESUME_BATCH) + 10);
+}
+
+#[test]
+fn the_first_start_tries_everything_new() {
+    let shop = Shop::new();
+    leave_pending(&shop, RESUME_BATCH + 10, true);
+    leave_pending(&shop, 5, false);
+    shop.restart();
+    assert_eq!(shop.orders_where("status = 'paid'"), 5);
 }
 
 #[test]
@@ -76,7 +87,7 @@ fn lists_and_starts_read_by_index() {
         database.texts(&format!("explain query plan {query}"), "detail").join("; ")
     };
     let unfinished =
-        "select id from orders where (status = 'pending' or refund_due = 1 or (status = 'paid' and notice = 'pending'))
+        "select id, attempts from orders where (status = 'pending' or refund_due = 1 or (status = 'paid' and notice = 'pending'))
         order by attempts, id limit 50";
     let page = "select * from orders where customer = 'ada' and id < '~' order by id desc limit 21";
     for (query, index) in [(unfinished, "orders_unfinished"), (page, "orders_by_customer")] {

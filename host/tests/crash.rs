@@ -1,0 +1,32 @@
+//! Crashes: whatever ends the host, wherever it ends, what it answered holds, nobody is charged twice and nothing is left half done.
+//!
+//! The real binary runs the real shop. It is ended at crash points, by `kill -9`, and by power cuts that are replayed from what it
+//! asked of the kernel; and its disk fails. These tests must never open a database file of a host that is not running: closing it would
+//! tidy up what the next start is to be tried on.
+
+#![allow(clippy::unwrap_used, clippy::print_stderr, unreachable_pub, missing_docs, reason = "a test")]
+
+#[path = "crash/client.rs"]
+mod client;
+#[path = "crash/code.rs"]
+mod code;
+#[path = "crash/disk.rs"]
+mod disk;
+#[path = "crash/durability.rs"]
+mod durability;
+#[path = "support/host.rs"]
+mod host;
+#[path = "crash/kills.rs"]
+mod kills;
+#[path = "crash/ledger.rs"]
+mod ledger;
+#[path = "crash/points.rs"]
+mod points;
+#[path = "crash/power.rs"]
+mod power;
+#[path = "crash/races.rs"]
+mod races;
+#[path = "crash/restarts.rs"]
+mod restarts;
+#[path = "crash/trace.rs"]
+mod trace;

@@ -1,0 +1,95 @@
+//! The folder of compiled code: what is spoilt there is made again, and a folder that others can reach is refused.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+
+use crate::client::{Shop, draft};
+use crate::host::{Launch, folder};
+
+/// The compiled code of a state folder.
+fn code(state: &Path) -> Vec<PathBuf> {
+    let files = fs::read_dir(state.join("code")).unwrap().map(|entry| entry.unwrap().path());
+    files.filter(|file| file.extension().is_some_and(|extension| extension == "cwasm")).collect()
+}
+
+#[test]
+fn spoilt_code_is_compiled_again() {
+    let folder = folder();
+    let state = folder.path().join("state");
+    Launch::shop().state(&state).start().kill();
+    let good = fs::read(&code(&state)[0]).unwrap();
+    let spoilt: [&[u8]; 4] = [b"", b"not code", &good[..1000], &good[..good.len() / 2]];
+    for bytes in spoilt {
+        for file in code(&state) {
+            // Other state folders have the same file under other names: it must not be changed in its place.
+            fs::remove_file(&file).unwrap();
+            fs::write(&file, bytes).unwrap();
+        }
+        let host = Launch::shop().state(&state).start();
+        assert!(host.log().contains("compiled again"), "{} bytes:\n{}", bytes.len(), host.log());
+        assert_eq!(Shop(host.listen()).place(&draft("ada", "tok_visa"), None).unwrap().status, 201);
+        host.kill();
+        assert_eq!(fs::read(&code(&state)[0]).unwrap().len(), good.len());
+    }
+}
+
+#[test]
+fn code_that_others_could_write_is_refused() {
+    let folder = folder();
+    let state = folder.path().join("state");
+    Launch::shop().state(&state).start().kill();
+    let code = state.join("code");
+
+    fs::set_permissions(&code, Permissions::from_mode(0o755)).unwrap();
+    refused(&state, &["other users can reach it", "chmod 700"]);
+    fs::set_permissions(&code, Permissions::from_mode(0o770)).unwrap();
+    refused(&state, &["other users can reach it"]);
+
+    fs::set_permissions(&code, Permissions::from_mode(0o700)).unwrap();
+    // Only root can give a folder away; others can't get into this state by themselves.
+    if chown(&code, Some(1), None).is_ok() {
+        refused(&state, &["belongs to another user"]);
+    }
+
+    fs::rename(&code, folder.path().join("elsewhere")).unwrap();
+    std::os::unix::fs::symlink(folder.path().join("elsewhere"), &code).unwrap();
+    refused(&state, &["it is no folder"]);
+    fs::remove_file(&code).unwrap();
+    fs::write(&code, "").unwrap();
+    refused(&state, &[]);
+}
+
+/// Nothing starts, and the reason names the folder.
+fn refused(state: &Path, words: &[&str]) {
+    let (status, log) = Launch::shop().state(state).ends();
+    assert_eq!(status.code(), Some(1), "{log}");
+    let folder = state.join("code").display().to_string();
+    for word in words.iter().copied().chain([folder.as_str(), "nothing was started"]) {
+        assert!(log.contains(word), "`{word}` is not in:\n{log}");
+    }
+}
+
+#[test]
+fn a_host_that_was_killed_while_it_compiled_leaves_nothing_behind() {
+    let folder = folder();
+    let state = folder.path().join("state");
+    let code = state.join("code");
+    for millis in [150, 300, 600] {
+        let mut command = crate::host::binary();
+        command.arg("run").arg(crate::host::shop()).arg("--state").arg(&state);
+        command.args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]).stderr(std::process::Stdio::null());
+        let mut child = command.spawn().unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(millis));
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    fs::create_dir_all(&code).unwrap();
+    fs::set_permissions(&code, Permissions::from_mode(0o700)).unwrap();
+    fs::write(code.join("0123-reuse-4567.999999.tmp"), "what a killed host had compiled").unwrap();
+    let host = Launch::shop().state(&state).start();
+    assert_eq!(Shop(host.listen()).place(&draft("ada", "tok_visa"), None).unwrap().status, 201);
+    let names = fs::read_dir(&code).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let left: Vec<_> = names.filter(|name| !name.ends_with(".cwasm")).collect();
+    assert!(left.is_empty(), "{left:?}");
+}

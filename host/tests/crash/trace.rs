@@ -1,0 +1,163 @@
+//! What a host asked of the kernel, as `strace` wrote it down.
+//!
+//! A line's place is when `strace` saw it: a call's end stands before whatever its thread or, told by it, any other did next. So
+//! "that call had ended before this one began" is certain where the lines say so.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use crate::host::Launch;
+
+/// How `strace` is called; a file for its output follows. Strings are written as long as SQLite's pages and the answers are.
+pub const STRACE: [&str; 8] = ["-f", "-ttt", "-yy", "-s", "100000", "-e", CALLS, "-o"];
+/// What is written down: writes, what makes them last, and names.
+const CALLS: &str = "trace=fdatasync,fsync,sendto,write,writev,sendmsg,pwrite64,ftruncate,mkdir,openat,unlink";
+
+/// A system call.
+#[derive(Debug, Clone)]
+pub struct Call {
+    pub name: String,
+    /// As `strace` writes them, up to what a second line may add.
+    pub arguments: String,
+    /// The lines at which it began and ended; [`usize::MAX`] where it never ended.
+    pub began: usize,
+    pub ended: usize,
+    /// Whether it ended well.
+    pub well: bool,
+}
+
+/// A launch whose system calls are written to `file`.
+pub fn traced(launch: Launch, file: &Path) -> Launch {
+    check_strace();
+    launch.under(&[&["strace"], &STRACE[..], &[file.to_str().unwrap()]].concat())
+}
+
+/// Says so, if there is no `strace` or it may not trace.
+///
+/// # Panics
+///
+/// When it can't be used.
+pub fn check_strace() {
+    let run = Command::new("strace").args(["-f", "-o", "/dev/null", "true"]).output();
+    let output = run.unwrap_or_else(|error| panic!("strace is missing ({error}): install it, `apt-get install -y strace`"));
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    let help = "this test needs ptrace; in a container allow it, `--cap-add=SYS_PTRACE`";
+    assert!(output.status.success(), "strace may not trace here: {help}\n{complaint}");
+}
+
+/// Reads a trace whose host has ended.
+pub fn read(file: &Path) -> Vec<Call> {
+    let mut calls: Vec<Call> = Vec::new();
+    let mut open: Vec<(String, usize)> = Vec::new();
+    for (line, text) in String::from_utf8_lossy(&fs::read(file).unwrap()).lines().enumerate() {
+        let (thread, text) = text.split_once(' ').unwrap();
+        let (_time, text) = text.trim_start().split_once(' ').unwrap();
+        if let Some(rest) = text.strip_prefix("<... ") {
+            // Only one call of a thread is open at a time.
+            let Some(place) = open.iter().position(|(by, _)| by == thread) else { continue };
+            let call = &mut calls[open.swap_remove(place).1];
+            call.ended = line;
+            call.well = ends_well(rest);
+        } else if let Some((name, arguments)) = text.split_once('(')
+            && name.bytes().all(|byte| byte.is_ascii_alphanumeric())
+        {
+            let unfinished = arguments.ends_with("<unfinished ...>");
+            if unfinished {
+                open.push((thread.to_owned(), calls.len()));
+            }
+            calls.push(Call {
+                name: name.to_owned(),
+                arguments: arguments.to_owned(),
+                began: line,
+                ended: if unfinished { usize::MAX } else { line },
+                well: !unfinished && ends_well(arguments),
+            });
+        }
+    }
+    assert!(!calls.is_empty(), "{} has no calls", file.display());
+    calls
+}
+
+/// `… = 12`, rather than `… = -1 EIO (Input/output error)` or `… = ?`.
+fn ends_well(text: &str) -> bool {
+    text.rsplit_once(" = ").is_some_and(|(_, result)| result.starts_with(|first: char| first.is_ascii_digit()))
+}
+
+impl Call {
+    /// The file behind its first argument, a descriptor: `28</state/data/orders.db-wal>, …`.
+    pub fn file(&self) -> &str {
+        let text = self.arguments.split_once('<').map_or("", |(_, text)| text);
+        let end = [">, ", ">)", "> <unfinished"].iter().filter_map(|end| text.find(end)).min();
+        &text[..end.unwrap_or(0)]
+    }
+
+    /// Whether it is a sync that ended well.
+    pub fn is_sync(&self) -> bool {
+        self.well && matches!(self.name.as_str(), "fsync" | "fdatasync")
+    }
+
+    /// The bytes of its strings, in order: what it writes.
+    pub fn bytes(&self) -> Vec<Vec<u8>> {
+        let mut strings = Vec::new();
+        let mut rest = self.arguments.as_bytes();
+        while let Some(start) = rest.iter().position(|&byte| byte == b'"') {
+            let (string, length) = unescape(&rest[start + 1..]);
+            strings.push(string);
+            rest = &rest[start + 1 + length..];
+        }
+        strings
+    }
+
+    /// Its last argument, a number: an offset or a length.
+    pub fn number(&self) -> usize {
+        let end = [") ", " <unfinished"].iter().filter_map(|end| self.arguments.rfind(end)).max().unwrap();
+        let text = &self.arguments[..end];
+        text.rsplit(", ").next().unwrap().parse().unwrap_or_else(|error| panic!("{error}: {}", &text[text.len() - 30..]))
+    }
+
+    /// What it sends to a client, if it does.
+    pub fn answer(&self) -> Option<String> {
+        if !self.file().starts_with("TCP:") {
+            return None;
+        }
+        let text = String::from_utf8(self.bytes().concat()).ok()?;
+        text.starts_with("HTTP/1.1 ").then_some(text)
+    }
+}
+
+/// A C string up to its closing quote: its bytes, and how long it is with the quote.
+fn unescape(text: &[u8]) -> (Vec<u8>, usize) {
+    let mut bytes = Vec::new();
+    let mut place = 0;
+    loop {
+        let byte = text[place];
+        place += 1;
+        if byte == b'"' {
+            return (bytes, place);
+        }
+        if byte != b'\\' {
+            bytes.push(byte);
+            continue;
+        }
+        let code = text[place];
+        place += 1;
+        bytes.push(match code {
+            b'n' => b'\n',
+            b't' => b'\t',
+            b'r' => b'\r',
+            b'v' => 0x0b,
+            b'f' => 0x0c,
+            b'0'..=b'7' => {
+                let mut value = u32::from(code - b'0');
+                let first = place;
+                while place < first + 2 && matches!(text[place], b'0'..=b'7') {
+                    value = value * 8 + u32::from(text[place] - b'0');
+                    place += 1;
+                }
+                u8::try_from(value).unwrap()
+            }
+            other => other,
+        });
+    }
+}
