@@ -8,6 +8,10 @@ mod imports;
 mod order;
 mod provided;
 pub mod render;
+mod types;
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -116,8 +120,8 @@ pub enum NotFound {
     },
 }
 
-/// `a`, `b` and `c`, for a sentence.
-fn list(names: &[String]) -> String {
+/// The names for a sentence: `a`, `b`, `c`.
+pub(crate) fn list(names: &[String]) -> String {
     match names {
         [] => "none".to_owned(),
         names => names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "),
@@ -144,7 +148,8 @@ impl AppGraph {
                 Some((name.clone(), imports::resolve(name, module, artifact, config, artifacts, &mut problems)))
             })
             .collect();
-        let order = order::instantiation_order(&modules, &mut problems);
+        let order = order::instantiation_order(config, &modules, &mut problems);
+        types::check(config, &modules, &mut problems);
         let compartments = place(config, &modules, order, &mut problems);
         Outcome { graph: AppGraph { app: config.name.clone(), modules, compartments }, problems }
     }
@@ -201,24 +206,24 @@ fn place(
             (name, config.defaults.instances, config.defaults.limits)
         }
     };
-    for (extra, _) in named {
+    for (extra, wish) in named {
         problems.push(
             Problem::new(Code::Placement, format!("compartment `{extra}` is one too many: all modules share one"))
                 .file(&config.manifest)
+                .line(wish.line)
                 .help(format!("name the modules of `{extra}` under `{name}`, or name no compartment")),
         );
     }
     let heavy: Vec<&ModuleName> =
         modules.iter().filter(|(_, node)| node.ambient.iter().any(provided::merges_by_name)).map(|(n, _)| n).collect();
-    if let [_, _, ..] = heavy.as_slice() {
+    if let [_, second, ..] = heavy.as_slice() {
         let names: Vec<String> = heavy.iter().map(ToString::to_string).collect();
-        problems.push(
-            Problem::new(
-                Code::Placement,
-                format!("modules {} each bring WASI along, and one compartment can hold one such module", list(&names)),
-            )
-            .help("build all but one of them for a target without WASI, such as `wasm32-unknown-unknown`"),
-        );
+        let message =
+            format!("modules {} each bring WASI along, and one compartment can hold one such module", list(&names));
+        let help = "build all but one of them for a target without WASI, such as `wasm32-unknown-unknown`";
+        let mut problem = Problem::new(Code::Placement, message).module(second).file(&config.manifest).help(help);
+        problem.line = config.modules.get(*second).map(|module| module.line);
+        problems.push(problem);
     }
     vec![Compartment { name, modules: order, instances, limits }]
 }

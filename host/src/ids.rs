@@ -79,7 +79,7 @@ macro_rules! kebab_name {
 kebab_name!(
     /// A module's name: its key in the manifest, and the owner of its data.
     ModuleName,
-    "a module name: kebab-case, such as `order-history`, at most 63 bytes"
+    "a module name: kebab-case, such as `page-views`, at most 63 bytes"
 );
 kebab_name!(
     /// A compartment's name.
@@ -89,10 +89,10 @@ kebab_name!(
 kebab_name!(
     /// An application's name.
     AppName,
-    "an application name: kebab-case, such as `shop`, at most 63 bytes"
+    "an application name: kebab-case, such as `demo`, at most 63 bytes"
 );
 
-/// The name of a WIT interface as components spell it: `shop:orders/orders@1.0.0`.
+/// The name of a WIT interface as components spell it: `alpha:greeting/greet@1.0.0`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct InterfaceName {
@@ -109,22 +109,22 @@ impl InterfaceName {
         &self.full
     }
 
-    /// `shop:orders`.
+    /// `alpha:greeting`.
     pub fn package(&self) -> &str {
         &self.full[..self.start - 1]
     }
 
-    /// `shop`.
+    /// `alpha`.
     pub fn namespace(&self) -> &str {
         self.package().split(':').next().unwrap_or_default()
     }
 
-    /// `orders`: the interface's own name.
+    /// `greet`: the interface's own name.
     pub fn short(&self) -> &str {
         &self.full[self.start..self.end]
     }
 
-    /// `shop:orders/orders`: the name without its version.
+    /// `alpha:greeting/greet`: the name without its version.
     pub fn unversioned(&self) -> &str {
         &self.full[..self.end]
     }
@@ -148,16 +148,28 @@ impl InterfaceName {
             _ => false,
         }
     }
+
+    /// Whether the version is a release, such as `0.2.6`, of the versions that start with `series`, such as `0.2.`.
+    pub fn is_release_of(&self, series: &str) -> bool {
+        self.version().is_some_and(|version| version.starts_with(series) && Version::parse(version).is_some())
+    }
+
+    /// The order of two interfaces by the age of their versions, not by their spelling; what is no release stands first.
+    pub fn compare_versions(&self, other: &InterfaceName) -> std::cmp::Ordering {
+        let version = |name: &InterfaceName| name.version().and_then(Version::parse);
+        version(self).cmp(&version(other)).then_with(|| self.cmp(other))
+    }
 }
 
 /// A release version; pre-releases are none.
-#[derive(PartialEq, PartialOrd)]
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Version(u64, u64, u64);
 
 impl Version {
     fn parse(text: &str) -> Option<Self> {
         let mut parts = text.split('.');
-        let mut number = || parts.next()?.parse().ok();
+        // `u64` would take a sign as well.
+        let mut number = || parts.next().filter(|part| part.bytes().all(|b| b.is_ascii_digit()))?.parse().ok();
         let version = Self(number()?, number()?, number()?);
         parts.next().is_none().then_some(version)
     }
@@ -177,7 +189,7 @@ impl FromStr for InterfaceName {
 
     fn from_str(text: &str) -> Result<Self, BadName> {
         let bad =
-            || BadName { text: text.to_owned(), expected: "an interface name such as `shop:orders/orders@1.0.0`" };
+            || BadName { text: text.to_owned(), expected: "an interface name such as `alpha:greeting/greet@1.0.0`" };
         let end = text.find('@').unwrap_or(text.len());
         let slash = text[..end].find('/').ok_or_else(bad)?;
         let (package, short) = (&text[..slash], &text[slash + 1..end]);
@@ -212,8 +224,8 @@ impl fmt::Display for InterfaceName {
     }
 }
 
-/// A function as people write it: `orders/orders.place-order`, or with the interface's whole name where the short one is
-/// ambiguous: `orders/shop:orders/orders@1.0.0.place-order`.
+/// A function as people write it: `hello/greet.say-hello`, or with the interface's whole name where the short one is
+/// ambiguous: `hello/alpha:greeting/greet@1.0.0.say-hello`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FunctionPath {
     /// The module that exports it.
@@ -230,7 +242,7 @@ impl FromStr for FunctionPath {
     fn from_str(text: &str) -> Result<Self, BadName> {
         let bad = || BadName {
             text: text.to_owned(),
-            expected: "a function such as `orders/orders.place-order`: module, interface, function",
+            expected: "a function such as `hello/greet.say-hello`: module, interface, function",
         };
         let (module, rest) = text.split_once('/').ok_or_else(bad)?;
         let (interface, function) = rest.rsplit_once('.').ok_or_else(bad)?;
@@ -281,7 +293,8 @@ impl FromStr for Digest {
 
     fn from_str(text: &str) -> Result<Self, BadName> {
         let bad = || BadName { text: text.to_owned(), expected: "a digest: `sha256:` and 64 hexadecimal characters" };
-        let hex = text.strip_prefix("sha256:").filter(|hex| hex.len() == 64 && hex.is_ascii()).ok_or_else(bad)?;
+        let hex = text.strip_prefix("sha256:").filter(|hex| hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_hexdigit()));
+        let hex = hex.ok_or_else(bad)?;
         let mut bytes = [0; 32];
         for (index, byte) in bytes.iter_mut().enumerate() {
             *byte = u8::from_str_radix(&hex[2 * index..2 * index + 2], 16).map_err(|_| bad())?;
@@ -313,25 +326,31 @@ impl fmt::Display for GenerationNumber {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
+    fn interface(text: &str) -> InterfaceName {
+        text.parse().unwrap()
+    }
+
     #[test]
     fn names_are_kebab_case() {
-        for good in ["orders", "order-history", "a1-b2"] {
+        for good in ["hello", "page-views", "a1-b2", &"a".repeat(63)] {
             assert!(good.parse::<ModuleName>().is_ok(), "{good}");
         }
-        for bad in ["", "Orders", "order_history", "-a", "a-", "1a", "a--b", "a/b", "../a", &"a".repeat(64)] {
+        for bad in ["", "Hello", "page_views", "-a", "a-", "1a", "a--b", "a/b", "../a", "é", &"a".repeat(64)] {
             assert!(bad.parse::<ModuleName>().is_err(), "{bad}");
         }
     }
 
     #[test]
     fn interface_names_come_apart() {
-        let name: InterfaceName = "shop:orders/queries@1.2.0".parse().unwrap();
-        assert_eq!((name.package(), name.short(), name.version()), ("shop:orders", "queries", Some("1.2.0")));
-        assert_eq!((name.namespace(), name.unversioned()), ("shop", "shop:orders/queries"));
-        for bad in ["orders", "shop:orders", "shop/orders", "shop:orders/", "shop:orders/a@", "Shop:orders/a"] {
+        let name = interface("alpha:greeting/greet@1.2.0");
+        assert_eq!((name.package(), name.short(), name.version()), ("alpha:greeting", "greet", Some("1.2.0")));
+        assert_eq!((name.namespace(), name.unversioned()), ("alpha", "alpha:greeting/greet"));
+        assert_eq!(interface("a:b/c").version(), None);
+        for bad in ["a", "a:b", "a/b", "a:b/", "a:b/c@", "A:b/c", "a:b/c@1.0.0/d", "a:b:c/d", ":b/c", "a:b/c d"] {
             assert!(bad.parse::<InterfaceName>().is_err(), "{bad}");
         }
     }
@@ -346,14 +365,36 @@ mod tests {
         assert!(!serves("@1.1.0", "@1.2.0") && !serves("@2.0.0", "@1.0.0") && !serves("@0.3.0", "@0.2.0"));
         assert!(!serves("@0.0.2", "@0.0.1") && !serves("@1.0.0", "@1.0.0-draft") && !serves("@1.0.0", ""));
         assert!(serves("@0.1.0-draft", "@0.1.0-draft"));
+        assert!(!serves("@0.1.0", "@0.0.1") && !serves("@0.1.0", "@0.1.0-draft") && !serves("@1.0.0+b", "@1.0.0"));
+        assert!(!interface("a:b/c@1.0.0").serves(&interface("a:b/d@1.0.0")));
+    }
+
+    #[test]
+    fn the_newest_version_is_not_the_last_in_the_alphabet() {
+        let newest = ["a:b/c@1.9.0", "a:b/c@1.10.0", "a:b/c@1.2.0"].into_iter().map(interface);
+        let newest = newest.max_by(InterfaceName::compare_versions).unwrap();
+        assert_eq!(newest.version(), Some("1.10.0"));
     }
 
     #[test]
     fn functions_are_named_short_or_whole() {
-        let short: FunctionPath = "orders/orders.place-order".parse().unwrap();
-        assert_eq!((short.interface.as_str(), short.function.as_str()), ("orders", "place-order"));
-        let whole: FunctionPath = "orders/shop:orders/orders@1.0.0.place-order".parse().unwrap();
-        assert_eq!(whole.interface, "shop:orders/orders@1.0.0");
-        assert!("orders.place-order".parse::<FunctionPath>().is_err());
+        let short: FunctionPath = "hello/greet.say-hello".parse().unwrap();
+        assert_eq!((short.interface.as_str(), short.function.as_str()), ("greet", "say-hello"));
+        let whole: FunctionPath = "hello/alpha:greeting/greet@1.0.0.say-hello".parse().unwrap();
+        assert_eq!(whole.interface, "alpha:greeting/greet@1.0.0");
+        for bad in ["greet.say-hello", "hello/greet", "hello/.say", "hello/greet.Say", "Hello/greet.say", "/greet.say"] {
+            assert!(bad.parse::<FunctionPath>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn digests_are_read_as_they_are_written() {
+        let digest = Digest::of(b"a");
+        assert_eq!(digest.to_string().parse::<Digest>().unwrap(), digest);
+        assert!(digest.hex().parse::<Digest>().is_err());
+        // Four characters that are two bytes each: slicing them in the middle would panic.
+        for bad in [format!("sha256:{}", "é".repeat(32)), format!("sha256:{}", "+1".repeat(32)), "sha256:".to_owned()] {
+            assert!(bad.parse::<Digest>().is_err(), "{bad}");
+        }
     }
 }

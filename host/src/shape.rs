@@ -33,7 +33,7 @@ pub struct Shape {
 /// One interface.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Interface {
-    /// Its functions by the name that components give them: `place-order`, `[method]transaction.query`.
+    /// Its functions by the name that components give them: `say-hello`, `[method]basket.add`.
     pub functions: BTreeMap<String, Function>,
     /// The types that it names, other than the resources it defines. A resource that it uses from another interface stands here as
     /// its owned handle.

@@ -103,7 +103,8 @@ impl ModuleConfig {
         let uses = set(table.optional("uses"), Value::parse::<Capability>);
         let config = table.optional("config").and_then(|value| value.table(read_config)).unwrap_or_default();
         if let Some((name, line)) = name.and_then(|name| Some((name, *calls.get(name)?))) {
-            table.report(line, Problem::new(Code::Cycle, format!("module `{name}` may call itself")).module(name));
+            let problem = Problem::new(Code::Cycle, format!("module `{name}` may call itself")).module(name);
+            table.report(line, problem.help("leave it out of its own `calls`: no module is linked to itself"));
         }
         Some(ModuleConfig { component: component?, calls, uses, config, line: table.line() })
     }

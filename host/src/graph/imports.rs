@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::provided::{self, Provision};
-use super::{Node, Provider};
+use super::{Node, Provider, list};
 use crate::artifact::Artifact;
 use crate::config::{AppConfig, Capability, ModuleConfig};
 use crate::ids::{InterfaceName, ModuleName};
@@ -53,30 +53,33 @@ pub(super) fn resolve(
 }
 
 impl Resolver<'_> {
+    /// A problem of this module, at its place in the manifest.
+    fn problem(&self, code: Code, message: String) -> Problem {
+        Problem::new(code, message).module(self.name).file(&self.config.manifest).line(self.module.line)
+    }
+
     fn check_bare(&mut self, artifact: &Artifact) {
         for name in &artifact.shape.bare_imports {
+            let message = format!("module `{}` imports `{name}`, which is no interface of a package", self.name);
             self.problems.push(
-                Problem::new(
-                    Code::MissingExport,
-                    format!("module `{}` imports `{name}`, which is no interface", self.name),
-                )
-                .module(self.name)
-                .help("only interfaces of packages can be linked: import `namespace:package/interface`"),
+                Problem::new(Code::MissingExport, message)
+                    .module(self.name)
+                    .file(&artifact.path)
+                    .help("in the module's world, import `namespace:package/interface`: only that can be linked"),
             );
         }
     }
 
     fn check_async(&mut self, interface: &InterfaceName, shape: &Interface) {
         for (function, _) in shape.functions.iter().filter(|(_, function)| function.is_async) {
+            let message = format!("`{function}` is an `async func`, which this host doesn't link");
             self.problems.push(
-                Problem::new(
-                    Code::UnsupportedType,
-                    format!("`{function}` is an `async func`, which this host doesn't link"),
-                )
-                .module(self.name)
-                .interface(interface)
-                .function(function)
-                .help("make it a plain `func`: callers wait without holding anything up"),
+                Problem::new(Code::UnsupportedType, message)
+                    .module(self.name)
+                    .interface(interface)
+                    .function(function)
+                    .file(&self.node.artifact.path)
+                    .help("make it a plain `func`: callers wait without holding anything up"),
             );
         }
     }
@@ -85,7 +88,8 @@ impl Resolver<'_> {
         match provided::provision(import) {
             Some(Provision::Own(capability, name, offered)) => {
                 if self.granted(capability, import) {
-                    self.compare(import, wanted, name, offered, "the host");
+                    let help = format!("build the module against the host's own contract, `{}`", name.package());
+                    self.compare(import, wanted, name, offered, "the host", &help);
                     self.node.capabilities.insert(import.clone(), capability);
                 }
             }
@@ -97,6 +101,7 @@ impl Resolver<'_> {
             Some(Provision::Empty) => {
                 self.node.ambient.insert(import.clone());
             }
+            None if provided::is_for_hosts(import) => self.unknown(import),
             None => self.call(import, wanted),
         }
     }
@@ -104,40 +109,40 @@ impl Resolver<'_> {
     fn granted(&mut self, capability: Capability, import: &InterfaceName) -> bool {
         let granted = self.module.uses.contains_key(&capability);
         if !granted {
-            self.problems.push(
-                Problem::new(
-                    Code::Ungranted,
-                    format!("module `{}` imports `{import}`, which the manifest doesn't grant", self.name),
-                )
-                .module(self.name)
-                .interface(import)
-                .file(&self.config.manifest)
-                .line(self.module.line)
-                .help(format!("add \"{capability}\" to `uses` of [modules.{}]", self.name)),
-            );
+            let message = format!("module `{}` imports `{import}`, which the manifest doesn't grant", self.name);
+            let help = format!("add \"{capability}\" to `uses` of [modules.{}]", self.name);
+            self.problems.push(self.problem(Code::Ungranted, message).interface(import).help(help));
         }
         granted
     }
 
+    /// An import that a host would serve, and this one doesn't.
+    fn unknown(&mut self, import: &InterfaceName) {
+        let message = format!("module `{}` imports `{import}`, which this host doesn't have", self.name);
+        let help = format!("it has {}", provided::nearest(import));
+        self.problems.push(self.problem(Code::MissingExport, message).interface(import).help(help));
+    }
+
     /// An import that only another module can serve.
     fn call(&mut self, import: &InterfaceName, wanted: &Interface) {
-        let providers: Vec<(&ModuleName, &InterfaceName, &Interface)> = self
-            .artifacts
-            .iter()
-            .filter(|(module, _)| *module != self.name)
-            .flat_map(|(module, artifact)| {
-                let exports = artifact.shape.exports.iter().filter(|(export, _)| export.serves(import));
-                exports.map(move |(export, offered)| (module, export, offered))
+        let others = self.artifacts.iter().filter(|(module, _)| *module != self.name);
+        let providers: Vec<(&ModuleName, &InterfaceName, &Interface)> = others
+            .filter_map(|(module, artifact)| {
+                let (export, offered) = best(import, &artifact.shape.exports)?;
+                Some((module, export, offered))
             })
             .collect();
         let callable: Vec<_> =
             providers.iter().filter(|(module, ..)| self.module.calls.contains_key(*module)).copied().collect();
         match callable.as_slice() {
             [(module, export, offered)] => {
-                self.compare(import, wanted, export, offered, &format!("module `{module}`"));
+                let help = "build both modules against the same version of the contract";
+                self.compare(import, wanted, export, offered, &format!("module `{module}`"), help);
                 let provider = Provider { module: (*module).clone(), export: (*export).clone() };
                 self.node.calls.insert(import.clone(), provider);
             }
+            // One that could not be read may be the provider: that it couldn't be read was reported, and is all that is known.
+            [] if self.module.calls.keys().any(|module| !self.artifacts.contains_key(module)) => {}
             [] if providers.is_empty() => self.nobody(import),
             [] => self.undeclared(import, &providers.iter().map(|(module, ..)| *module).collect::<Vec<_>>()),
             several => self.ambiguous(import, &several.iter().map(|(module, ..)| *module).collect::<Vec<_>>()),
@@ -145,59 +150,36 @@ impl Resolver<'_> {
     }
 
     fn nobody(&mut self, import: &InterfaceName) {
-        let mut others = provided::offered_versions(import);
-        for (module, artifact) in self.artifacts {
+        let own = self.node.artifact.shape.exports.keys().any(|export| export.serves(import));
+        let others = self.artifacts.iter().filter(|(module, _)| *module != self.name).flat_map(|(module, artifact)| {
             let same = |export: &&InterfaceName| export.unversioned() == import.unversioned();
-            others.extend(
-                artifact.shape.exports.keys().filter(same).map(|export| format!("{export} (module `{module}`)")),
-            );
-        }
-        let help = if others.is_empty() {
-            "add the module that exports it to the manifest, and to `calls`".to_owned()
+            artifact.shape.exports.keys().filter(same).map(move |export| format!("`{export}` (module `{module}`)"))
+        });
+        let others: Vec<String> = others.collect();
+        let help = if own && others.is_empty() {
+            "no module is linked to itself: another one must export it".to_owned()
+        } else if others.is_empty() {
+            format!("add the module that exports it to the manifest, and to `calls` of [modules.{}]", self.name)
         } else {
-            format!("no compatible version is there, only: {}", others.join(", "))
+            format!("no version is there that fits, only {}", others.join(", "))
         };
-        self.problems.push(
-            Problem::new(
-                Code::MissingExport,
-                format!("nothing exports `{import}`, which module `{}` imports", self.name),
-            )
-            .module(self.name)
-            .interface(import)
-            .file(&self.config.manifest)
-            .line(self.module.line)
-            .help(help),
-        );
+        let message = format!("nothing exports `{import}`, which module `{}` imports", self.name);
+        self.problems.push(self.problem(Code::MissingExport, message).interface(import).help(help));
     }
 
     fn undeclared(&mut self, import: &InterfaceName, providers: &[&ModuleName]) {
         let names = providers.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(" or ");
-        self.problems.push(
-            Problem::new(
-                Code::UndeclaredCall,
-                format!("module `{}` imports `{import}`, and its `calls` names no module that exports it", self.name),
-            )
-            .module(self.name)
-            .interface(import)
-            .file(&self.config.manifest)
-            .line(self.module.line)
-            .help(format!("add {names} to `calls` of [modules.{}]", self.name)),
-        );
+        let message =
+            format!("module `{}` imports `{import}`, and its `calls` names no module that exports it", self.name);
+        let help = format!("add {names} to `calls` of [modules.{}]", self.name);
+        self.problems.push(self.problem(Code::UndeclaredCall, message).interface(import).help(help));
     }
 
     fn ambiguous(&mut self, import: &InterfaceName, providers: &[&ModuleName]) {
-        let names = providers.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" and ");
-        self.problems.push(
-            Problem::new(
-                Code::Ambiguous,
-                format!("module `{}` imports `{import}`, which {names} both export", self.name),
-            )
-            .module(self.name)
-            .interface(import)
-            .file(&self.config.manifest)
-            .line(self.module.line)
-            .help(format!("name just one of them in `calls` of [modules.{}]", self.name)),
-        );
+        let names = list(&providers.iter().map(ToString::to_string).collect::<Vec<_>>());
+        let message = format!("module `{}` imports `{import}`, which several that it may call export: {names}", self.name);
+        let help = format!("name just one of them in `calls` of [modules.{}]", self.name);
+        self.problems.push(self.problem(Code::Ambiguous, message).interface(import).help(help));
     }
 
     fn compare(
@@ -207,19 +189,30 @@ impl Resolver<'_> {
         export: &InterfaceName,
         offered: &Interface,
         provider: &str,
+        help: &str,
     ) {
         for difference in differences(wanted, offered) {
-            let mut problem = Problem::new(
-                Code::TypeMismatch,
-                format!("module `{}` imports `{import}` with other types than {provider} has in `{export}`", self.name),
-            )
-            .module(self.name)
-            .interface(import)
-            .expected(difference.expected, difference.found)
-            .help("build both modules against the same version of the contract");
+            let what = difference.function.as_ref().map_or_else(String::new, |function| format!("`{function}` of "));
+            let there = if import == export { String::new() } else { format!(" (`{export}`)") };
+            let message =
+                format!("{what}`{import}` differs between module `{}`, which imports it, and {provider}{there}", self.name);
+            let problem = self.problem(Code::TypeMismatch, message).interface(import).help(help);
+            let mut problem = problem.expected(difference.expected, difference.found);
             problem.function = difference.function;
             problem.type_path = difference.type_path;
             self.problems.push(problem);
         }
     }
+}
+
+/// Which of a module's exports serves `import`: the very version, or else the newest that fits.
+fn best<'a>(
+    import: &InterfaceName,
+    exports: &'a BTreeMap<InterfaceName, Interface>,
+) -> Option<(&'a InterfaceName, &'a Interface)> {
+    let newest = || {
+        let fitting = exports.iter().filter(|(export, _)| export.serves(import));
+        fitting.max_by(|(a, _), (b, _)| a.compare_versions(b))
+    };
+    exports.get_key_value(import).or_else(newest)
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Node;
+use crate::config::AppConfig;
 use crate::ids::ModuleName;
 use crate::problem::{Code, Problem};
 
@@ -14,6 +15,7 @@ enum Mark {
 }
 
 struct Walk<'a> {
+    config: &'a AppConfig,
     modules: &'a BTreeMap<ModuleName, Node>,
     marks: BTreeMap<&'a ModuleName, Mark>,
     way: Vec<&'a ModuleName>,
@@ -23,10 +25,11 @@ struct Walk<'a> {
 
 /// All modules, providers first. Each circle that the walk meets is a problem.
 pub(super) fn instantiation_order(
+    config: &AppConfig,
     modules: &BTreeMap<ModuleName, Node>,
     problems: &mut Vec<Problem>,
 ) -> Vec<ModuleName> {
-    let mut walk = Walk { modules, marks: BTreeMap::new(), way: Vec::new(), order: Vec::new(), problems };
+    let mut walk = Walk { config, modules, marks: BTreeMap::new(), way: Vec::new(), order: Vec::new(), problems };
     for name in modules.keys() {
         walk.visit(name);
     }
@@ -57,10 +60,11 @@ impl<'a> Walk<'a> {
         let start = self.way.iter().position(|on_way| *on_way == name).expect("an open module is on the way");
         let mut names: Vec<String> = self.way[start..].iter().map(ToString::to_string).collect();
         names.push(name.to_string());
-        self.problems.push(
-            Problem::new(Code::Cycle, format!("modules call each other in a circle: {}", names.join(" -> ")))
-                .module(name)
-                .help("move what both need into a module that calls neither, or turn one call around"),
-        );
+        let message = format!("modules call each other in a circle: {}", names.join(" -> "));
+        let help = "move what both need into a module that calls neither, or turn one call around";
+        let mut problem =
+            Problem::new(Code::Cycle, message).module(name).file(&self.config.manifest).help(help);
+        problem.line = self.config.modules.get(name).map(|module| module.line);
+        self.problems.push(problem);
     }
 }

@@ -39,6 +39,46 @@ const OWN_WIT: [(&str, &str); 3] = [
     ("store.wit", include_str!("../../../wit/config/store.wit")),
 ];
 
+/// What of WASI 0.2 the host serves to every module alike; [`crate::capability`] defines it. A package stands under the capability
+/// that grants it, or under none where all of it is there and empty.
+const WASI: [(&str, Option<Capability>, &[&str]); 6] = [
+    ("wasi:clocks", Some(Capability::Clocks), &["wall-clock", "monotonic-clock"]),
+    ("wasi:random", Some(Capability::Random), &["random", "insecure", "insecure-seed"]),
+    ("wasi:io", None, &["error", "poll", "streams"]),
+    (
+        "wasi:cli",
+        None,
+        &[
+            "environment",
+            "exit",
+            "stdin",
+            "stdout",
+            "stderr",
+            "terminal-input",
+            "terminal-output",
+            "terminal-stdin",
+            "terminal-stdout",
+            "terminal-stderr",
+        ],
+    ),
+    ("wasi:filesystem", None, &["types", "preopens"]),
+    (
+        "wasi:sockets",
+        None,
+        &[
+            "network",
+            "instance-network",
+            "ip-name-lookup",
+            "tcp",
+            "tcp-create-socket",
+            "udp",
+            "udp-create-socket",
+        ],
+    ),
+];
+/// The versions of WASI that the host serves.
+const WASI_SERIES: &str = "0.2.";
+
 static OWN_SHAPES: LazyLock<BTreeMap<InterfaceName, (Capability, Interface)>> =
     LazyLock::new(|| own_shapes().expect("the host's own contracts are valid"));
 
@@ -67,21 +107,73 @@ pub(super) fn provision(import: &InterfaceName) -> Option<Provision> {
     if let Some((name, (capability, interface))) = OWN_SHAPES.iter().find(|(name, _)| name.serves(import)) {
         return Some(Provision::Own(*capability, name, interface));
     }
-    let release = import.version().is_some_and(|version| version.starts_with("0.2."));
-    match import.package() {
-        "wasi:clocks" if release => Some(Provision::Shared(Capability::Clocks)),
-        "wasi:random" if release => Some(Provision::Shared(Capability::Random)),
-        "wasi:cli" | "wasi:io" | "wasi:filesystem" | "wasi:sockets" if release => Some(Provision::Empty),
-        _ => None,
+    let (_, capability, interfaces) = WASI.iter().find(|(package, ..)| *package == import.package())?;
+    let there = interfaces.contains(&import.short()) && import.is_release_of(WASI_SERIES);
+    there.then(|| capability.map_or(Provision::Empty, Provision::Shared))
+}
+
+/// Whether the interface's name says that a host should have it, this one or another: no module of an application is its provider.
+pub(super) fn is_for_hosts(import: &InterfaceName) -> bool {
+    matches!(import.namespace(), "wasi" | "watertight")
+}
+
+/// What the host has that is nearest to `import`, for a hint: its other versions, else its package, else all that there is.
+pub(super) fn nearest(import: &InterfaceName) -> String {
+    let own = OWN_SHAPES.keys();
+    let mut found: Vec<String> =
+        own.clone().filter(|name| name.unversioned() == import.unversioned()).map(ToString::to_string).collect();
+    let packages = WASI.iter().filter(|(package, ..)| *package == import.package());
+    found.extend(packages.flat_map(|(package, _, interfaces)| {
+        interfaces.iter().map(move |interface| format!("{package}/{interface}@{WASI_SERIES}x"))
+    }));
+    if found.is_empty() {
+        found = own.map(ToString::to_string).collect();
+        found.extend(WASI.iter().map(|(package, ..)| format!("{package}@{WASI_SERIES}x")));
     }
+    found.join(", ")
 }
 
-/// Versions in which the host has the interface that `import` names, for a hint.
-pub(super) fn offered_versions(import: &InterfaceName) -> Vec<String> {
-    OWN_SHAPES.keys().filter(|name| name.unversioned() == import.unversioned()).map(ToString::to_string).collect()
-}
-
-/// Whether two modules of a compartment can't both import this: its resources would be one and the same for both.
+/// Whether two modules of a compartment can't both import this, because it would be one and the same for both. Clocks, random bytes
+/// and plain streams carry nothing that is anybody's own.
 pub(super) fn merges_by_name(import: &InterfaceName) -> bool {
-    !matches!(import.as_str().split('@').next(), Some("wasi:clocks/wall-clock") | Some("wasi:random/random"))
+    !matches!(import.package(), "wasi:clocks" | "wasi:random" | "wasi:io")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> InterfaceName {
+        text.parse().expect("a name")
+    }
+
+    #[test]
+    fn the_host_has_its_own_interfaces_and_wasi_in_releases() {
+        let own = provision(&name("watertight:sql/sql@1.0.0"));
+        assert!(matches!(own, Some(Provision::Own(Capability::Sql, _, interface)) if !interface.is_types_only()));
+        let clock = provision(&name("wasi:clocks/wall-clock@0.2.99"));
+        assert!(matches!(clock, Some(Provision::Shared(Capability::Clocks))));
+        assert!(matches!(provision(&name("wasi:cli/stdout@0.2.0")), Some(Provision::Empty)));
+        for absent in [
+            "watertight:sql/sql@1.1.0",
+            "watertight:sql/sql",
+            "wasi:clocks/wall-clock@0.2.0-rc-2023-11-10",
+            "wasi:clocks/wall-clock@0.3.0",
+            "wasi:clocks/sundial@0.2.0",
+            "wasi:logging/logging@0.1.0",
+            "wasi:http/outgoing-handler@0.2.0",
+        ] {
+            assert!(provision(&name(absent)).is_none(), "{absent}");
+        }
+    }
+
+    #[test]
+    fn every_interface_of_the_tables_has_a_well_formed_name() {
+        for (package, _, interfaces) in WASI {
+            for interface in interfaces {
+                assert!(provision(&name(&format!("{package}/{interface}@{WASI_SERIES}6"))).is_some());
+            }
+        }
+        assert_eq!(OWN_SHAPES.len(), OWN.len());
+    }
 }

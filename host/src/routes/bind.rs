@@ -3,12 +3,17 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use axum::http::StatusCode;
+
 use super::{Answer, Body, ErrorAnswer, Parameter, Route, Source};
 use crate::config::{BodyBinding, RouteConfig};
-use crate::graph::{AppGraph, Found};
+use crate::graph::{AppGraph, Found, list};
 use crate::json::{Codec, ObjectCodec, Unsupported};
 use crate::problem::{Code, Problem};
 use crate::shape::{Field, Function, Type};
+
+/// Statuses whose answers never have a body (RFC 9110, section 6.4.1).
+const NO_BODY: [StatusCode; 3] = [StatusCode::NO_CONTENT, StatusCode::RESET_CONTENT, StatusCode::NOT_MODIFIED];
 
 /// Binds `route`, or says what is wrong with it.
 pub(super) fn bind(route: &RouteConfig, graph: &AppGraph, problems: &mut Vec<Problem>) -> Option<Route> {
@@ -19,8 +24,9 @@ pub(super) fn bind(route: &RouteConfig, graph: &AppGraph, problems: &mut Vec<Pro
         // A module whose component is missing was reported with the component.
         Err(_) if !graph.modules.contains_key(&path.module) => return None,
         Err(error) => {
-            let problem = Problem::new(Code::UnknownFunction, error.to_string());
-            problems.push(problem.module(&path.module).file(&route.file).line(route.call.line));
+            let problem = Problem::new(Code::UnknownFunction, error.to_string()).module(&path.module);
+            let help = format!("`watertight inspect {}` shows what there is", path.module);
+            problems.push(problem.file(&route.file).line(route.call.line).help(help));
             return None;
         }
     };
@@ -73,15 +79,13 @@ impl Binder<'_> {
             Err(parts) => {
                 for Unsupported { path, reason } in parts {
                     let message = format!("a route can't carry `{path}`: {reason}");
-                    self.report(Code::UnsupportedType, message, self.route.call.line).type_path = Some(path);
+                    let problem = self.report(Code::UnsupportedType, message, self.route.call.line);
+                    problem.type_path = Some(path);
+                    problem.help = Some("route to a function of plain values: this one is for other modules".to_owned());
                 }
                 None
             }
         }
-    }
-
-    fn function(&self) -> &'static str {
-        "the function"
     }
 
     /// Gives each parameter its source, and reports bindings that no parameter has.
@@ -89,7 +93,7 @@ impl Binder<'_> {
         let function: &Function = self.found.function;
         let route = self.route;
         let has = |name: &str| function.parameters.iter().any(|parameter| &*parameter.name == name);
-        let known = || function.parameters.iter().map(|p| format!("`{}`", p.name)).collect::<Vec<_>>().join(", ");
+        let known = list(&function.parameters.iter().map(|parameter| parameter.name.to_string()).collect::<Vec<_>>());
         let mut unknown: Vec<(String, u32)> = Vec::new();
         unknown
             .extend(route.path.value.parameters().filter(|name| !has(name)).map(|n| (n.to_owned(), route.path.line)));
@@ -101,8 +105,16 @@ impl Binder<'_> {
             unknown.push((name.clone(), body.line));
         }
         for (name, line) in unknown {
-            let message = format!("{} has no parameter `{name}`; it has {}", self.function(), known());
+            let message = format!("the function has no parameter `{name}`; it has {known}");
             self.report(Code::BadBinding, message, line);
+        }
+        let bound = |name: &str| route.path.value.parameters().any(|p| p == name) || route.headers.contains_key(name);
+        if let Some(body) = &route.body
+            && body.value == BodyBinding::Spread
+            && function.parameters.iter().all(|parameter| bound(&parameter.name))
+        {
+            let message = "`body = \"*\"` spreads the body over no parameter: there is none that nothing else binds";
+            self.report(Code::BadBinding, message.to_owned(), body.line).help = Some("leave `body` out".to_owned());
         }
         let mut spread = 0;
         function.parameters.iter().filter_map(|parameter| self.parameter(parameter, &mut spread)).collect()
@@ -181,12 +193,17 @@ impl Binder<'_> {
             }
             other => {
                 for (case, at) in &self.route.errors {
-                    let message = format!("{} has no error case `{case}`: it returns no `result`", self.function());
+                    let message = format!("the function has no error case `{case}`: it returns no `result`");
                     self.report(Code::ErrorTable, message, at.line);
                 }
                 (other.map(|ty| self.codec("result", ty)), None)
             }
         };
+        if value.is_some() && NO_BODY.contains(&status) {
+            let message = format!("an answer of status {} has no body, and the function returns a value", status.as_u16());
+            self.report(Code::UnsupportedType, message, self.route.line).help =
+                Some("let the route answer with another `status`, such as 200".to_owned());
+        }
         let value = match value {
             Some(codec) => Some(codec?),
             None => None,
@@ -204,13 +221,14 @@ impl Binder<'_> {
                 let problem = self.report(Code::ErrorTable, message, self.route.call.line);
                 problem.expected = Some("a variant or an enum".to_owned());
                 problem.found = Some(found);
+                problem.help = Some("give the error a case for each kind of failure".to_owned());
                 return BTreeMap::new();
             }
         };
         for (case, at) in &self.route.errors {
             if !cases.iter().any(|(name, _)| &**name == case) {
-                let names = cases.iter().map(|(name, _)| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-                let message = format!("{} has no error case `{case}`; it has {names}", self.function());
+                let names = list(&cases.iter().map(|(name, _)| name.to_string()).collect::<Vec<_>>());
+                let message = format!("the function has no error case `{case}`; it has {names}");
                 self.report(Code::ErrorTable, message, at.line);
             }
         }

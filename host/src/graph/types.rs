@@ -1,0 +1,57 @@
+//! Interfaces that modules import for their types alone: nobody serves them, and in a compartment those of one name become one.
+//!
+//! So modules that share a name must mean the same by it, even where neither calls the other.
+
+use std::collections::BTreeMap;
+
+use super::Node;
+use crate::config::AppConfig;
+use crate::ids::{InterfaceName, ModuleName};
+use crate::problem::{Code, Problem};
+use crate::shape::{Interface, differences};
+
+/// A module's import of types.
+struct Import<'a> {
+    module: &'a ModuleName,
+    name: &'a InterfaceName,
+    interface: &'a Interface,
+}
+
+/// Compares all imports of types under one name with the first of that name, by the order of modules.
+pub(super) fn check(config: &AppConfig, modules: &BTreeMap<ModuleName, Node>, problems: &mut Vec<Problem>) {
+    let mut first: BTreeMap<&str, Vec<Import<'_>>> = BTreeMap::new();
+    for (module, node) in modules {
+        for (name, interface) in node.artifact.shape.imports.iter().filter(|(_, interface)| interface.is_types_only()) {
+            let known = first.entry(name.unversioned()).or_default();
+            // The same name up to compatible versions: that is what composition makes one of.
+            match known.iter().find(|other| other.name.serves(name) || name.serves(other.name)) {
+                Some(other) => compare(config, &Import { module, name, interface }, other, problems),
+                None => known.push(Import { module, name, interface }),
+            }
+        }
+    }
+}
+
+/// A component imports only the types that it uses: just those that both import can differ.
+fn compare(config: &AppConfig, import: &Import<'_>, other: &Import<'_>, problems: &mut Vec<Problem>) {
+    let shared = |of: &Interface, with: &Interface| Interface {
+        types: of.types.iter().filter(|(name, _)| with.types.contains_key(*name)).map(|(n, t)| (n.clone(), t.clone())).collect(),
+        ..Interface::default()
+    };
+    let (wanted, found) = (shared(import.interface, other.interface), shared(other.interface, import.interface));
+    for difference in differences(&wanted, &found) {
+        let message = format!(
+            "modules `{}` and `{}` import `{}` with different types, and no two such can share a compartment",
+            import.module, other.module, import.name
+        );
+        let mut problem = Problem::new(Code::TypeMismatch, message)
+            .module(import.module)
+            .interface(import.name)
+            .expected(difference.expected, difference.found)
+            .file(&config.manifest)
+            .help("build both modules against the same version of the contract");
+        problem.line = config.modules.get(import.module).map(|module| module.line);
+        problem.type_path = difference.type_path;
+        problems.push(problem);
+    }
+}

@@ -1,0 +1,180 @@
+//! Applications on paper, as data: each folder of `graphs/` is a case.
+//!
+//! A case holds an application (`app.toml`, `routes/*.toml`), what its components are made from, and `expect.txt`: the exact problems,
+//! or `ok` and the graph. `BLESS=1` writes `expect.txt` anew; read the difference before you commit it. Components are made thus:
+//!
+//! | file | becomes `NAME.wasm` |
+//! | --- | --- |
+//! | `NAME.wit` | a component for its world `component`; a line `//~ contract sql` adds the host's contract from `wit/sql` |
+//! | `NAME.half.wit` | the first half of that |
+//! | `NAME.wat` | what the text says |
+//! | `NAME.wasm.txt` | the text itself |
+//!
+//! An application that is refused is never started here; one that is not, is: a graph without problems must link and start.
+
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use watertight::application::{self, Checked, Host};
+use watertight::config::{self, Overrides};
+use watertight::database::Settings;
+use watertight::engine::Engines;
+use watertight::graph::render::{Format, GraphView};
+use watertight::problem::{Code, Problems};
+use watertight::state::StateFolder;
+
+#[path = "support/components.rs"]
+mod components;
+
+const EXPECTATION: &str = "expect.txt";
+
+fn cases() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/graphs");
+    let mut cases: Vec<PathBuf> = fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path()).collect();
+    cases.retain(|path| path.is_dir());
+    cases.sort();
+    cases
+}
+
+/// A copy of a case with its components made.
+fn prepare(case: &Path) -> tempfile::TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    // It makes the copy a workspace of its own, whatever stands above it.
+    fs::create_dir(copy.path().join("wit")).unwrap();
+    for entry in fs::read_dir(case).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        let made = |suffix: &str| name.strip_suffix(suffix).map(|stem| copy.path().join(format!("{stem}.wasm")));
+        if path.is_dir() {
+            fs::create_dir(copy.path().join(name)).unwrap();
+            for file in fs::read_dir(&path).unwrap() {
+                let file = file.unwrap().path();
+                fs::copy(&file, copy.path().join(name).join(file.file_name().unwrap())).unwrap();
+            }
+        } else if let Some(file) = made(".half.wit") {
+            let bytes = component(&path);
+            fs::write(file, &bytes[..bytes.len() / 2]).unwrap();
+        } else if let Some(file) = made(".wit") {
+            fs::write(file, component(&path)).unwrap();
+        } else if let Some(file) = made(".wat") {
+            fs::write(file, wat::parse_file(&path).unwrap()).unwrap();
+        } else if let Some(file) = made(".wasm.txt") {
+            fs::copy(&path, file).unwrap();
+        } else {
+            fs::copy(&path, copy.path().join(name)).unwrap();
+        }
+    }
+    copy
+}
+
+fn component(wit: &Path) -> Vec<u8> {
+    let mut text = fs::read_to_string(wit).unwrap();
+    let contracts: Vec<String> =
+        text.lines().filter_map(|line| line.strip_prefix("//~ contract ")).map(contract).collect();
+    text.push_str(&contracts.concat());
+    components::component(&text, "component")
+}
+
+/// A contract of the repository as a package within other text.
+fn contract(name: &str) -> String {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../wit").join(name);
+    let file = fs::read_dir(folder).unwrap().next().unwrap().unwrap().path();
+    let text = fs::read_to_string(file).unwrap();
+    let (before, rest) = text.split_once("package ").unwrap();
+    let (package, rest) = rest.split_once(';').unwrap();
+    assert!(before.lines().all(|line| line.starts_with("//") || line.is_empty()), "{name}");
+    format!("\npackage {package} {{\n{rest}\n}}\n")
+}
+
+fn check(folder: &Path) -> Result<Checked, Problems> {
+    config::load(folder, &Overrides::default()).and_then(application::check)
+}
+
+/// What `expect.txt` says: nothing of it depends on the folder or on the tools that made the components.
+fn outcome(folder: &Path, checked: &Result<Checked, Problems>) -> String {
+    let text = match checked {
+        Ok(checked) => {
+            let mut text = format!("ok\n{}", GraphView::new(&checked.graph).render(Format::Text));
+            for node in checked.graph.modules.values() {
+                text = text.replace(&format!(" (build {})", node.artifact.build()), "");
+            }
+            for route in checked.routes.routes() {
+                text.push_str(&format!("  {} {} -> {}\n", route.method, route.path, route.target()));
+            }
+            text
+        }
+        Err(problems) => format!("{problems}\n"),
+    };
+    text.replace(&format!("{}/", folder.display()), "").replace(&folder.display().to_string(), ".")
+}
+
+#[test]
+fn every_case_has_the_outcome_that_it_expects() {
+    let bless = std::env::var_os("BLESS").is_some();
+    let mut failures = Vec::new();
+    for case in cases() {
+        let copy = prepare(&case);
+        let found = outcome(copy.path(), &check(copy.path()));
+        let file = case.join(EXPECTATION);
+        if bless {
+            fs::write(file, found).unwrap();
+            continue;
+        }
+        let expected = fs::read_to_string(file).unwrap_or_default();
+        if found != expected {
+            failures.push(format!("=== {}\n--- expected\n{expected}--- found\n{found}", case.display()));
+        }
+    }
+    assert!(failures.is_empty(), "{}\n(BLESS=1 rewrites the expectations)", failures.join("\n"));
+}
+
+/// Whoever is refused something must be told where to look and what to do.
+#[test]
+fn every_problem_says_where_it_is() {
+    for case in cases() {
+        let copy = prepare(&case);
+        let Err(problems) = check(copy.path()) else { continue };
+        for problem in problems.as_slice() {
+            assert!(problem.file.is_some(), "{}: no file: {problem}", case.display());
+            let of_a_component = problem.file.as_ref().unwrap().extension().is_some_and(|extension| extension == "wasm");
+            assert!(problem.line.is_some() || of_a_component, "{}: no line: {problem}", case.display());
+        }
+    }
+}
+
+#[test]
+fn every_kind_of_refusal_has_a_case() {
+    let mut shown = BTreeSet::new();
+    for case in cases() {
+        let text = fs::read_to_string(case.join(EXPECTATION)).unwrap();
+        shown.extend(Code::ALL.iter().copied().filter(|code| text.contains(&format!("[{code}]"))));
+    }
+    // What only starting finds; what is about one file's text alone has its cases beside `config`.
+    let elsewhere = [Code::Migration, Code::Compile, Code::State, Code::Syntax, Code::MissingKey];
+    let missing: Vec<&Code> = Code::ALL.iter().filter(|code| !shown.contains(code) && !elsewhere.contains(code)).collect();
+    assert!(missing.is_empty(), "no case for {missing:?}");
+}
+
+/// What is found right on paper links and starts: composition, Wasmtime and the graph agree.
+#[test]
+fn what_has_no_problems_starts() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let engines = Engines::new();
+    for case in cases() {
+        let copy = prepare(&case);
+        let Ok(checked) = check(copy.path()) else { continue };
+        let state = StateFolder::open(&copy.path().join("state")).unwrap();
+        let program = PathBuf::from(env!("CARGO_BIN_EXE_watertight"));
+        let host = Host { engines: engines.clone(), program, database: Settings::default() };
+        runtime.block_on(async {
+            let started = tokio::task::block_in_place(|| application::start(checked, &state, &host));
+            let started = Arc::new(started.unwrap_or_else(|problems| panic!("{}:\n{problems}", case.display())));
+            let warm = application::warm_up(&started).await;
+            warm.unwrap_or_else(|problems| panic!("{}:\n{problems}", case.display()));
+        });
+    }
+}
