@@ -1,0 +1,145 @@
+//! Calls between modules of a fused compartment, through the host's own path, beside the same composition on bare Wasmtime with the
+//! same `Config`: no limits, no epochs that tick, no fibers, no host around it.
+//!
+//! The calls are made inside one call of a guest, so that what the host does for that one does not show; what would show is
+//! anything that the host puts between modules.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark reports")]
+
+mod support;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use watertight::application::{self, Checked, Host};
+use watertight::config::{self, Overrides};
+use watertight::database::Settings;
+use watertight::engine::{Engines, Profile};
+use watertight::link::{Composition, compose};
+use watertight::runtime::{Generation, Target};
+use watertight::state::StateFolder;
+use watertight::store::CallContext;
+use wasmtime::component::{Component, Instance, Linker, TypedFunc, Val};
+use wasmtime::{Engine, Store};
+
+use support::compare::{Pairs, in_turns};
+use support::cores::Cores;
+use support::report::Report;
+
+/// What is called, how often within one call, and what one of these does.
+const KINDS: [(&str, u32, &str); 3] = [
+    ("scalar", 1_000_000, "func(u32, u32) -> u32"),
+    ("record", 1_000_000, "record with texts -> result of one"),
+    ("list", 20_000, "list of 100 records -> s64"),
+];
+/// Long enough for any of these, even on a slow machine.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+fn main() -> anyhow::Result<()> {
+    let [caller, callee] = support::application::guests(["caller", "callee"])?;
+    let folder = tempfile::tempdir_in(support::folder()?)?;
+    let manifest = folder.path().join("app.toml");
+    let text = format!(
+        "[app]\nname = \"calls\"\nstate = \"state\"\n\n[modules.caller]\ncomponent = {caller:?}\ncalls = [\"callee\"]\n\n\
+         [modules.callee]\ncomponent = {callee:?}\n\n[defaults.limits]\nrequest = \"300s\"\n"
+    );
+    std::fs::write(&manifest, text)?;
+    let checked = application::check(config::load(&manifest, &Overrides::default())?)?;
+    let mut bare = Bare::new(&checked).map_err(in_words)?;
+
+    Cores::pin(Cores::find()?.server)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let within = runtime.enter();
+    let hosted = Hosted::new(checked)?;
+    drop(within);
+
+    let mut report = Report::new("call", "calls between modules, fused by the host / on bare Wasmtime");
+    for (kind, times, what) in KINDS {
+        // Once each for caches and branch predictors, and to see that both do the same.
+        let (ours, theirs) = (runtime.block_on(hosted.run(kind, times))?, bare.run(kind, times).map_err(in_words)?);
+        ensure!(ours.1 == theirs.1, "`{kind}`: the host's result is {}, bare Wasmtime's {}", ours.1, theirs.1);
+        let measured = in_turns(support::rounds() * 3, 2, |side| {
+            let (seconds, _) = if side == 0 { runtime.block_on(hosted.run(kind, times))? } else { bare.run(kind, times).map_err(in_words)? };
+            anyhow::Ok(seconds * 1e9 / f64::from(times))
+        })?;
+        let [ours, theirs] = <[Vec<f64>; 2]>::try_from(measured).ok().context("two sides were measured")?;
+        report.times(&format!("{kind}: {what}, {times} calls"), "ns/call", 1.05, 1.10, Pairs::new(ours, theirs));
+    }
+    report.finish()
+}
+
+/// `wasmtime::Error` is no standard error.
+fn in_words(error: wasmtime::Error) -> anyhow::Error {
+    anyhow::anyhow!("{error:#}")
+}
+
+/// The caller's export that drives, in the composition on bare Wasmtime.
+struct Bare {
+    store: Store<()>,
+    instance: Instance,
+    interface: String,
+}
+
+impl Bare {
+    fn new(checked: &Checked) -> wasmtime::Result<Self> {
+        let compartment = &checked.graph.compartments[0];
+        let Composition { bytes, exports, .. } = compose(&checked.graph, compartment).map_err(wasmtime::Error::msg)?;
+        let interface = exports.into_iter().find(|((module, _), _)| module.as_str() == "caller");
+        let engine = Engine::new(&Profile::Reuse.config())?;
+        let component = Component::new(&engine, bytes)?;
+        let mut store = Store::new(&engine, ());
+        // The code counts epochs, as the host's does; here they never advance.
+        store.set_epoch_deadline(1);
+        let instance = Linker::new(&engine).instantiate(&mut store, &component)?;
+        let (_, interface) = interface.expect("the caller exports an interface");
+        Ok(Self { store, instance, interface })
+    }
+
+    fn run(&mut self, kind: &str, times: u32) -> wasmtime::Result<(f64, u64)> {
+        let Self { store, instance, interface } = self;
+        let interface = instance.get_export_index(&mut *store, None, interface);
+        let function = instance.get_export_index(&mut *store, interface.as_ref(), kind);
+        let function = function.ok_or_else(|| wasmtime::format_err!("there is no export `{kind}`"))?;
+        let function: TypedFunc<(u32,), (u64,)> = instance.get_typed_func(&mut *store, function)?;
+        let start = Instant::now();
+        let (sum,) = function.call(&mut *store, (times,))?;
+        Ok((start.elapsed().as_secs_f64(), sum))
+    }
+}
+
+/// The same, run by the host.
+struct Hosted {
+    generation: Arc<Generation>,
+    // The folder is this process's as long as it runs.
+    _state: StateFolder,
+}
+
+impl Hosted {
+    fn new(checked: Checked) -> anyhow::Result<Self> {
+        let state = StateFolder::open(&checked.config.state)?;
+        let host = Host { engines: Engines::new(), program: support::binary(), database: Settings::default() };
+        let runtime = application::start(checked, &state, &host)?;
+        Ok(Self { generation: runtime.current(), _state: state })
+    }
+
+    fn target(&self, kind: &str) -> anyhow::Result<Target> {
+        let module = "caller".parse()?;
+        let interface = "bench:work/drive@1.0.0".parse()?;
+        self.generation.target(&module, &interface, kind).context("an export")
+    }
+
+    /// Runs as a request does: on a worker of the runtime.
+    async fn run(&self, kind: &str, times: u32) -> anyhow::Result<(f64, u64)> {
+        let (target, generation) = (self.target(kind)?, self.generation.clone());
+        let call = CallContext { request: "bench".into(), deadline: Instant::now() + PATIENCE };
+        let run = async move {
+            let start = Instant::now();
+            let result = generation.call(target, &[Val::U32(times)], call).await?;
+            anyhow::Ok((start.elapsed().as_secs_f64(), result))
+        };
+        match tokio::spawn(run).await?? {
+            (seconds, Some(Val::U64(sum))) => Ok((seconds, sum)),
+            (_, other) => anyhow::bail!("an unexpected result: {other:?}"),
+        }
+    }
+}

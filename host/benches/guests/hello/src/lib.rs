@@ -1,0 +1,23 @@
+//! The module that answers in the benchmark `http`.
+#![cfg(target_arch = "wasm32")]
+
+mod bindings {
+    //! Generated from `wit`.
+    #![allow(unsafe_code, missing_docs, unreachable_pub, clippy::all, clippy::pedantic, reason = "generated")]
+
+    use super::Component;
+
+    wit_bindgen::generate!({ path: "wit", world: "bench:hello/module" });
+    export!(Component);
+}
+
+use bindings::exports::bench::hello::hello::{Greeting, Guest};
+
+struct Component;
+
+impl Guest for Component {
+    fn greet(name: String) -> Greeting {
+        let message = format!("Hello, {name}!");
+        Greeting { length: message.len() as u32, message }
+    }
+}

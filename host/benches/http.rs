@@ -1,0 +1,90 @@
+//! A greeting over HTTP: through a route to a module's function, with reused and with fresh instances, beside plain axum. Each server
+//! has one core, the driver the other.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark reports")]
+
+mod support;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::ensure;
+use axum::extract;
+use axum::routing::get;
+use axum::{Json, Router};
+use serde::Serialize;
+
+use support::compare::in_turns;
+use support::cores::Cores;
+use support::load::{Requests, Run, Sample, drive, once};
+use support::report::Report;
+use support::server::{self, Server};
+
+/// Connections at once. The last is the one that the goals are judged by: it keeps the server's core busy.
+const CONNECTIONS: [usize; 3] = [1, 8, 64];
+const SIDES: [&str; 3] = ["reuse", "fresh", "axum"];
+
+fn main() -> anyhow::Result<()> {
+    if server::is_native() {
+        return server::serve_native(Router::new().route("/hello/{name}", get(greet)));
+    }
+    let cores = Cores::find()?;
+    let [hello] = support::application::guests(["hello"])?;
+    let folder = tempfile::tempdir_in(support::folder()?)?;
+    let mut servers = Vec::new();
+    for side in SIDES {
+        let state = folder.path().join(format!("{side}-state"));
+        servers.push(match side {
+            "axum" => Server::native(&cores, &state)?,
+            mode => Server::host(Some(&cores), &application(folder.path(), mode, &hello)?, &state)?,
+        });
+    }
+    let requests = Requests::get(["/hello/world".to_owned()]);
+    let answers = servers.iter().map(|server| once(server.address, &requests)).collect::<anyhow::Result<Vec<_>>>()?;
+    ensure!(answers.windows(2).all(|two| two[0] == two[1]), "the servers answer differently: {answers:?}");
+
+    let mut report = Report::new("http", "GET /hello/{name}: a route to a module's function / plain axum, one core each");
+    for connections in CONNECTIONS {
+        let main = connections == CONNECTIONS[CONNECTIONS.len() - 1];
+        let (rounds, time) = if main { (support::rounds(), 1500) } else { (3, 700) };
+        let run = Run { connections, warm: Duration::from_millis(250), time: Duration::from_millis(time) };
+        let measured: Vec<Vec<Sample>> = in_turns(rounds, SIDES.len(), |side| {
+            drive(&cores, servers[side].process(), servers[side].address, &requests, run)
+        })?;
+        for (side, goal, floor) in [(0, 0.80, 0.70), (1, 0.30, 0.20)] {
+            let name = format!("{}, {connections} connections", SIDES[side]);
+            report.loads(name, goal, Some(floor), &measured[side], &measured[2]);
+        }
+    }
+    for server in servers {
+        server.stop()?;
+    }
+    report.finish()
+}
+
+/// An application of one module and one route.
+fn application(folder: &Path, mode: &str, component: &Path) -> anyhow::Result<PathBuf> {
+    let root = folder.join(mode);
+    std::fs::create_dir(&root)?;
+    let manifest = root.join("app.toml");
+    let text = format!(
+        "[app]\nname = \"hello\"\nroutes = [\"routes.toml\"]\n\n[modules.hello]\ncomponent = {component:?}\n\n\
+         [defaults.instances]\nmode = \"{mode}\"\n"
+    );
+    std::fs::write(&manifest, text)?;
+    let route = "[[route]]\nmethod = \"GET\"\npath = \"/hello/{name}\"\ncall = \"hello/hello.greet\"\n";
+    std::fs::write(root.join("routes.toml"), route)?;
+    Ok(manifest)
+}
+
+#[derive(Serialize)]
+struct Greeting {
+    message: String,
+    length: u32,
+}
+
+/// The native side.
+async fn greet(extract::Path(name): extract::Path<String>) -> Json<Greeting> {
+    let message = format!("Hello, {name}!");
+    let length = u32::try_from(message.len()).unwrap_or(u32::MAX);
+    Json(Greeting { message, length })
+}

@@ -1,0 +1,77 @@
+//! The shop: reading and placing orders through the host, beside a native monolith of the same module logic, the same writer and the
+//! same SQLite settings behind axum. Each server has one core, the driver the other.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark reports")]
+
+#[path = "shop/native.rs"]
+mod native;
+mod support;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use serde_json::Value;
+
+use support::compare::in_turns;
+use support::cores::Cores;
+use support::load::{Requests, Run, Sample, drive, once};
+use support::report::Report;
+use support::server::{self, Server};
+
+/// Connections at once. The last is the one that the goals are judged by: it keeps the server's core busy.
+const CONNECTIONS: [usize; 3] = [1, 8, 64];
+/// Orders that are read.
+const ORDERS: usize = 256;
+const DRAFT: &str = r#"{"customer":"ada","lines":[{"sku":"tea","quantity":2,"unit_price":{"currency":"EUR","minor":450}},{"sku":"cup","quantity":1,"unit_price":{"currency":"EUR","minor":1290}}],"payment":{"card":"tok_visa"}}"#;
+
+fn main() -> anyhow::Result<()> {
+    if server::is_native() {
+        return server::serve_native(native::router(&server::native_state()?)?);
+    }
+    let cores = Cores::find()?;
+    let app = support::application::shop()?;
+    let folder = tempfile::tempdir_in(support::folder()?)?;
+    let servers = [
+        Server::host(Some(&cores), &app, &folder.path().join("host"))?,
+        Server::native(&cores, &folder.path().join("native"))?,
+    ];
+    let place = Requests::post("/orders", DRAFT, 201);
+    let (ours, our_reads) = seed(servers[0].address, &place)?;
+    let (theirs, their_reads) = seed(servers[1].address, &place)?;
+    ensure!(ours == theirs, "the servers answer differently:\n{ours}\n{theirs}");
+
+    let mut report = Report::new("shop", "the shop on the host / as a native axum monolith, one core each");
+    let reads = [our_reads, their_reads];
+    let places = [place.clone(), place];
+    for (name, requests, goal) in [("GET /orders/{id}", &reads, 0.70), ("POST /orders", &places, 0.80)] {
+        for connections in CONNECTIONS {
+            let main = connections == CONNECTIONS[CONNECTIONS.len() - 1];
+            let (rounds, time) = if main { (support::rounds(), 2000) } else { (3, 1000) };
+            let run = Run { connections, warm: Duration::from_millis(300), time: Duration::from_millis(time) };
+            let measured: Vec<Vec<Sample>> = in_turns(rounds, 2, |side| {
+                drive(&cores, servers[side].process(), servers[side].address, &requests[side], run)
+            })?;
+            report.loads(format!("{name}, {connections} connections"), goal, None, &measured[0], &measured[1]);
+        }
+    }
+    for server in servers {
+        server.stop()?;
+    }
+    report.finish()
+}
+
+/// Places orders; returns what one looks like when it is read, without what differs from order to order, and requests that read them.
+fn seed(address: SocketAddr, place: &Requests) -> anyhow::Result<(Value, Requests)> {
+    let mut paths = Vec::with_capacity(ORDERS);
+    for _ in 0..ORDERS {
+        let order: Value = serde_json::from_slice(&once(address, place)?)?;
+        let id = order["id"].as_str().context("an order has an id")?;
+        paths.push(format!("/orders/{id}"));
+    }
+    let reads = Requests::get(paths);
+    let mut order: Value = serde_json::from_slice(&once(address, &reads)?)?;
+    for own in ["id", "payment_id", "created_at"] {
+        order[own] = order[own].as_str().map(str::len).into();
+    }
+    Ok((order, reads))
+}

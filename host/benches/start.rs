@@ -1,0 +1,42 @@
+//! How long the host takes from its start to ready on the shop, with its code in the cache, and what it holds in memory when idle.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark reports")]
+
+mod support;
+
+use std::time::Duration;
+
+use support::cores::resident_bytes;
+use support::report::Report;
+use support::server::Server;
+
+/// Until what the start left behind has gone.
+const SETTLE: Duration = Duration::from_secs(1);
+/// The most that we want from start to ready, in milliseconds.
+const START_GOAL: f64 = 100.0;
+/// The most that we want in memory when idle, in MB.
+const MEMORY_GOAL: f64 = 60.0;
+
+fn main() -> anyhow::Result<()> {
+    let app = support::application::shop()?;
+    let folder = tempfile::tempdir_in(support::folder()?)?;
+    let state = folder.path().join("state");
+    let first = Server::host(None, &app, &state)?;
+    let compiled = first.start_time.as_secs_f64() * 1e3;
+    first.stop()?;
+
+    let (mut times, mut memory) = (Vec::new(), Vec::new());
+    for _ in 0..support::rounds() * 3 {
+        let server = Server::host(None, &app, &state)?;
+        times.push(server.start_time.as_secs_f64() * 1e3);
+        if memory.len() < support::rounds() {
+            std::thread::sleep(SETTLE);
+            memory.push(resident_bytes(server.process())? as f64 / 1e6);
+        }
+        server.stop()?;
+    }
+    let mut report = Report::new("start", "the release binary on the shop");
+    report.figure("start to ready, cached code", "ms", Some(START_GOAL), times);
+    report.figure("resident when idle", "MB", Some(MEMORY_GOAL), memory);
+    report.figure("start to ready, compiling first", "ms", None, vec![compiled]);
+    report.finish()
+}

@@ -1,0 +1,37 @@
+//! Applications for benchmarks: the shop of this repository, and small ones that are written for the purpose.
+
+use std::path::{Path, PathBuf};
+
+use watertight::build::{self, Event, Options};
+use watertight::config::{self, ComponentSource, Overrides};
+
+use super::{folder, workspace};
+
+/// Builds the shop's modules where they changed, and returns its manifest.
+pub fn shop() -> anyhow::Result<PathBuf> {
+    let config = config::load(&workspace(), &Overrides::default())?;
+    let folders = config.modules.values().filter_map(|module| match &module.component.value {
+        ComponentSource::Folder { folder, .. } => Some(folder.clone()),
+        ComponentSource::File(_) => None,
+    });
+    make(folders.collect(), None)?;
+    Ok(config.manifest)
+}
+
+/// Builds guests of `benches/guests` and returns their component files, in order.
+pub fn guests<const N: usize>(names: [&str; N]) -> anyhow::Result<[PathBuf; N]> {
+    let out = folder()?.join("components");
+    let guests = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/guests");
+    make(names.iter().map(|name| guests.join(name)).collect(), Some(out.clone()))?;
+    Ok(names.map(|name| out.join(name).with_extension("wasm")))
+}
+
+fn make(folders: Vec<PathBuf>, out: Option<PathBuf>) -> anyhow::Result<()> {
+    let options = Options { workspace: workspace(), out, debug: false };
+    build::build(&folders, &options, &|event| match event {
+        Event::Compiling { command, .. } => eprintln!("  running {command}"),
+        Event::Output(line) | Event::Warning(line) => eprintln!("  {line}"),
+        Event::Built(_) => {}
+    })?;
+    Ok(())
+}

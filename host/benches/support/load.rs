@@ -1,0 +1,196 @@
+//! The load driver: a closed loop over HTTP/1.1 keep-alive connections, on one thread.
+//!
+//! It knows as little HTTP as it can, so that it costs less than any server that it drives: requests are bytes that were made before,
+//! and of an answer it reads the status and the length. How busy its own thread was is part of the result.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail, ensure};
+use hdrhistogram::Histogram;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::cores::{Cores, process_seconds, thread_seconds};
+
+/// The longest answer that is read, in bytes.
+const MAX_ANSWER: usize = 256 << 10;
+/// The longest time that is recorded, in microseconds.
+const MAX_MICROS: u64 = 60_000_000;
+
+/// What is sent, over and over.
+#[derive(Debug, Clone)]
+pub struct Requests {
+    bytes: Arc<[Vec<u8>]>,
+    status: u16,
+}
+
+impl Requests {
+    /// `GET`s of paths; each must be answered 200.
+    pub fn get(paths: impl IntoIterator<Item = String>) -> Self {
+        let request = |path| format!("GET {path} HTTP/1.1\r\nhost: bench\r\naccept: application/json\r\n\r\n").into_bytes();
+        Self { bytes: paths.into_iter().map(request).collect(), status: 200 }
+    }
+
+    /// `POST`s of one JSON text; each must be answered `status`.
+    pub fn post(path: &str, json: &str, status: u16) -> Self {
+        let length = json.len();
+        let head = format!("POST {path} HTTP/1.1\r\nhost: bench\r\naccept: application/json\r\n");
+        let text = format!("{head}content-type: application/json\r\ncontent-length: {length}\r\n\r\n{json}");
+        Self { bytes: [text.into_bytes()].into(), status }
+    }
+}
+
+/// What one run gave.
+#[derive(Debug, Clone, Copy, serde::Serialize)]
+pub struct Sample {
+    /// Requests answered in a second.
+    pub per_second: f64,
+    /// Microseconds of processor time that the server took for each.
+    pub cpu_micros: f64,
+    /// Half were answered within so many microseconds.
+    pub p50_micros: u64,
+    /// All but one in a hundred were.
+    pub p99_micros: u64,
+    /// The part of the time in which the server was running, over all its threads.
+    pub server_busy: f64,
+    /// The part of the time in which this driver's thread was.
+    pub driver_busy: f64,
+}
+
+/// How a run is done.
+#[derive(Debug, Clone, Copy)]
+pub struct Run {
+    /// Connections, each with one request under way.
+    pub connections: usize,
+    /// Time before anything counts.
+    pub warm: Duration,
+    /// Time that counts.
+    pub time: Duration,
+}
+
+const WARMING: u8 = 0;
+const COUNTING: u8 = 1;
+const OVER: u8 = 2;
+
+struct Shared {
+    phase: AtomicU8,
+    latencies: Mutex<Histogram<u32>>,
+}
+
+/// Drives the server `process` at `address` from the driver's core.
+pub fn drive(cores: &Cores, process: u32, address: SocketAddr, requests: &Requests, run: Run) -> anyhow::Result<Sample> {
+    cores.pinned(cores.driver, || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(drive_all(process, address, requests, run))
+    })?
+}
+
+async fn drive_all(process: u32, address: SocketAddr, requests: &Requests, run: Run) -> anyhow::Result<Sample> {
+    let latencies = Mutex::new(Histogram::new_with_bounds(1, MAX_MICROS, 3)?);
+    let shared = Arc::new(Shared { phase: AtomicU8::new(WARMING), latencies });
+    let mut tasks = tokio::task::JoinSet::new();
+    for number in 0..run.connections {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        // Neighbours start at different requests.
+        let first = number * requests.bytes.len() / run.connections;
+        tasks.spawn(Connection { stream, buffer: vec![0; 16 << 10] }.run(requests.clone(), first, shared.clone()));
+    }
+    tokio::time::sleep(run.warm).await;
+    let (start, server, own) = (Instant::now(), process_seconds(process)?, thread_seconds());
+    shared.phase.store(COUNTING, Relaxed);
+    tokio::time::sleep(run.time).await;
+    shared.phase.store(OVER, Relaxed);
+    let seconds = start.elapsed().as_secs_f64();
+    let (server, own) = (process_seconds(process)? - server, thread_seconds() - own);
+    while let Some(ended) = tasks.join_next().await {
+        ended??;
+    }
+    let latencies = shared.latencies.lock().unwrap_or_else(PoisonError::into_inner);
+    let answered = latencies.len() as f64;
+    ensure!(answered > 0.0, "no request was answered");
+    Ok(Sample {
+        per_second: answered / seconds,
+        cpu_micros: server * 1e6 / answered,
+        p50_micros: latencies.value_at_quantile(0.5),
+        p99_micros: latencies.value_at_quantile(0.99),
+        server_busy: server / seconds,
+        driver_busy: own / seconds,
+    })
+}
+
+/// Sends one request and returns the answer's status and body.
+pub fn once(address: SocketAddr, requests: &Requests) -> anyhow::Result<Vec<u8>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let mut connection =
+            Connection { stream: TcpStream::connect(address).await?, buffer: vec![0; MAX_ANSWER] };
+        let body = connection.exchange(&requests.bytes[0], requests.status).await?;
+        Ok(connection.buffer[body].to_vec())
+    })
+}
+
+struct Connection {
+    stream: TcpStream,
+    buffer: Vec<u8>,
+}
+
+impl Connection {
+    async fn run(mut self, requests: Requests, first: usize, shared: Arc<Shared>) -> anyhow::Result<()> {
+        for request in requests.bytes.iter().cycle().skip(first) {
+            let start = Instant::now();
+            self.exchange(request, requests.status).await?;
+            match shared.phase.load(Relaxed) {
+                COUNTING => {
+                    let micros = u64::try_from(start.elapsed().as_micros()).unwrap_or(MAX_MICROS);
+                    shared.latencies.lock().unwrap_or_else(PoisonError::into_inner).saturating_record(micros);
+                }
+                OVER => break,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends a request and reads its answer; returns where in the buffer the body is.
+    async fn exchange(&mut self, request: &[u8], status: u16) -> anyhow::Result<std::ops::Range<usize>> {
+        self.stream.write_all(request).await?;
+        let mut filled = 0;
+        let mut whole = None;
+        loop {
+            if filled == self.buffer.len() {
+                ensure!(filled < MAX_ANSWER, "an answer has more than {MAX_ANSWER} bytes");
+                self.buffer.resize(2 * filled, 0);
+            }
+            let read = self.stream.read(&mut self.buffer[filled..]).await?;
+            if read == 0 {
+                bail!("the server closed a connection");
+            }
+            filled += read;
+            if whole.is_none() {
+                whole = body_of(&self.buffer[..filled])?;
+            }
+            if let Some(body) = whole.clone().filter(|body| body.end <= filled) {
+                let got = self.buffer.get(9..12).unwrap_or_default();
+                if got != status.to_string().as_bytes() {
+                    bail!("not answered {status}: {}", String::from_utf8_lossy(&self.buffer[..filled]));
+                }
+                return Ok(body);
+            }
+        }
+    }
+}
+
+/// Where the body of an answer is or will be, once its head is there.
+fn body_of(bytes: &[u8]) -> anyhow::Result<Option<std::ops::Range<usize>>> {
+    const LENGTH: &[u8] = b"\r\ncontent-length: ";
+    let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else { return Ok(None) };
+    let field = bytes[..end].windows(LENGTH.len()).position(|text| text == LENGTH);
+    let rest = &bytes[field.context("an answer doesn't say its length")? + LENGTH.len()..=end];
+    let digits = rest.iter().take_while(|byte| byte.is_ascii_digit());
+    let length = digits.fold(0_usize, |length, digit| length * 10 + usize::from(digit - b'0'));
+    Ok(Some(end + 4..end + 4 + length))
+}

@@ -1,0 +1,166 @@
+//! Servers under test: processes of their own, on a core of their own.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::cores::Cores;
+
+/// How long a server may take to say that it is ready. The first start of the host compiles.
+const START_TIME: Duration = Duration::from_secs(120);
+/// How often its log is looked at meanwhile; the resolution of [`Server::start_time`].
+const LOOK: Duration = Duration::from_micros(200);
+/// How long a server may take to end.
+const STOP_TIME: Duration = Duration::from_secs(10);
+/// Says which role the benchmark's own binary plays; none: the benchmark's.
+const ROLE: &str = "WATERTIGHT_BENCH_ROLE";
+/// Where a native server keeps its data.
+const STATE: &str = "WATERTIGHT_BENCH_STATE";
+
+/// A running server. Dropping it ends it.
+pub struct Server {
+    child: Child,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// From before it was started to when it said that it was ready.
+    pub start_time: Duration,
+    log: PathBuf,
+}
+
+impl Server {
+    /// Starts the host's own binary on the application at `app`, on the server's core or on all.
+    pub fn host(cores: Option<&Cores>, app: &Path, state: &Path) -> anyhow::Result<Self> {
+        let mut command = Command::new(super::binary());
+        command.arg("run").arg(app).arg("--state").arg(state);
+        command.args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
+        for variable in ["WATERTIGHT_LOG", "WATERTIGHT_LISTEN", "WATERTIGHT_ADMIN", "WATERTIGHT_STATE"] {
+            command.env_remove(variable);
+        }
+        Self::start(cores, command, &state.with_extension("log"))
+    }
+
+    /// Starts this very binary as a native server that keeps its data in `state`.
+    pub fn native(cores: &Cores, state: &Path) -> anyhow::Result<Self> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.env(ROLE, "native").env(STATE, state);
+        Self::start(Some(cores), command, &state.with_extension("log"))
+    }
+
+    fn start(cores: Option<&Cores>, mut command: Command, log: &Path) -> anyhow::Result<Self> {
+        // To a file, as a service's log goes: a pipe would cost the driver's core.
+        command.env_remove("RUST_BACKTRACE").stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(log)?);
+        let start = Instant::now();
+        // The child inherits the core of the thread that starts it.
+        let child = match cores {
+            Some(cores) => cores.pinned(cores.server, || command.spawn())?,
+            None => command.spawn(),
+        };
+        let mut child = child.with_context(|| format!("{:?} can't be started", command.get_program()))?;
+        match wait_until_ready(&mut child, log, start) {
+            Ok(address) => Ok(Self { child, address, start_time: start.elapsed(), log: log.to_owned() }),
+            Err(error) => {
+                let _ = child.kill();
+                let _ = child.wait();
+                Err(error)
+            }
+        }
+    }
+
+    /// Its process.
+    pub fn process(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Ends it in order, and returns once it is gone.
+    pub fn stop(mut self) -> anyhow::Result<()> {
+        let ended = self.end()?;
+        if !ended.success() {
+            bail!("a server ended with {ended}:\n{}", tail(&self.log));
+        }
+        Ok(())
+    }
+
+    fn end(&mut self) -> io::Result<std::process::ExitStatus> {
+        if let Some(ended) = self.child.try_wait()? {
+            return Ok(ended);
+        }
+        kill_process(Pid::from_child(&self.child), Signal::TERM)?;
+        let start = Instant::now();
+        while start.elapsed() < STOP_TIME {
+            if let Some(ended) = self.child.try_wait()? {
+                return Ok(ended);
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        self.child.kill()?;
+        self.child.wait()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // A server that can't be ended shows by itself.
+        let _ = self.end();
+    }
+}
+
+/// Waits for a line such as `… ready listen=127.0.0.1:1234 …`.
+fn wait_until_ready(child: &mut Child, log: &Path, start: Instant) -> anyhow::Result<SocketAddr> {
+    while start.elapsed() < START_TIME {
+        let text = std::fs::read_to_string(log)?;
+        if let Some((_, rest)) = text.split_once(" ready listen=").filter(|(_, rest)| rest.contains('\n')) {
+            let address = rest.split_whitespace().next().unwrap_or_default();
+            return address.parse().with_context(|| format!("`{address}` is no address"));
+        }
+        if let Some(ended) = child.try_wait()? {
+            bail!("a server ended with {ended}:\n{}", tail(log));
+        }
+        std::thread::sleep(LOOK);
+    }
+    bail!("a server is not ready after {START_TIME:?}:\n{}", tail(log))
+}
+
+fn tail(log: &Path) -> String {
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().rev().take(20).collect();
+    lines.into_iter().rev().collect::<Vec<_>>().join("\n")
+}
+
+/// Whether this process was started by [`Server::native`].
+pub fn is_native() -> bool {
+    std::env::var_os(ROLE).is_some_and(|role| role == OsStr::new("native"))
+}
+
+/// Where this native server keeps its data.
+pub fn native_state() -> anyhow::Result<PathBuf> {
+    Ok(std::env::var_os(STATE).context("a native server is told where its data is")?.into())
+}
+
+/// Serves `router` until SIGTERM, as a native service does it: tokio's default runtime, axum's own loop.
+pub fn serve_native(router: axum::Router) -> anyhow::Result<()> {
+    use axum::serve::ListenerExt;
+    use tokio::signal::unix::{SignalKind, signal};
+
+    tracing_subscriber::fmt().with_ansi(false).with_writer(io::stderr).init();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+        tracing::info!(listen = %listener.local_addr()?, "ready");
+        let listener = listener.tap_io(|stream| {
+            let _ = stream.set_nodelay(true);
+        });
+        tokio::select! {
+            served = async { axum::serve(listener, router).await } => served?,
+            _ = terminate.recv() => {}
+        }
+        anyhow::Ok(())
+    })
+}
