@@ -4,6 +4,8 @@
 
 use std::path::Path;
 
+use rustix::process::Signal;
+
 use crate::client::{Answer, Shop, draft};
 use crate::host::{Host, Launch, folder};
 use crate::ledger::Ledger;
@@ -73,6 +75,30 @@ fn a_sync_that_fails_is_told_as_a_failure_and_ends_the_database() {
             Ledger::read(&state).check_settled(&when);
         }
     }
+}
+
+/// SQLite itself syncs the header of a log that begins anew, within a commit.
+#[test]
+fn a_sync_within_a_commit_that_fails_ends_the_database() {
+    let folder = folder();
+    let state = folder.path().join("state");
+    // A host that stops in order leaves no log behind.
+    let mut host = Launch::shop().state(&state).start();
+    assert_eq!(place(&host, "first").status, 201);
+    host.signal(Signal::TERM);
+    assert!(host.wait().success());
+    let host = failing(&state, "orders", "fsync:error=EIO:when=1").start();
+    for key in ["second", "second", "third"] {
+        let answer = place(&host, key);
+        assert_eq!((answer.status, &answer.body["type"]), (500, &"/problems/storage".into()), "{answer:?}");
+    }
+    host.kill();
+    let host = Launch::shop().state(&state).start();
+    Ledger::read(&state).check_settled("after a failed sync of a log's header");
+    assert_eq!(place(&host, "second").status, 201);
+    assert_eq!(place(&host, "first").body["status"], "paid");
+    let orders = Ledger::read(&state).orders.len();
+    assert!((2..=3).contains(&orders), "{orders}: the first, the second, and perhaps the third");
 }
 
 #[test]
