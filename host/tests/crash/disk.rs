@@ -77,6 +77,24 @@ fn a_sync_that_fails_is_told_as_a_failure_and_ends_the_database() {
     }
 }
 
+/// What failed and can't be repeated is called off, and what was taken for it is given back by the next start.
+#[test]
+fn an_order_without_a_key_whose_payment_could_not_be_synced_is_given_back() {
+    for sync in 1..=2 {
+        let folder = folder();
+        let state = folder.path().join("state");
+        with_an_order(&state);
+        let host = failing(&state, "payments", &format!("fdatasync:error=EIO:when={}", 2 + sync)).start();
+        assert_eq!(place(&host, "second").status, 201, "{sync}");
+        let answer = Shop(host.listen()).place(&draft("bob", "tok_visa"), None).unwrap();
+        assert_eq!(answer.status, 503, "{sync}: {answer:?}");
+        host.kill();
+        let host = Launch::shop().state(&state).start();
+        Ledger::read(&state).check_settled(&format!("sync {sync} of payments"));
+        assert_eq!(Shop(host.listen()).list("bob")[0]["status"], "cancelled", "{sync}");
+    }
+}
+
 /// SQLite itself syncs the header of a log that begins anew, within a commit.
 #[test]
 fn a_sync_within_a_commit_that_fails_ends_the_database() {

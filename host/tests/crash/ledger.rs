@@ -84,7 +84,7 @@ impl Ledger {
             match orders.get(payment.reference.as_str()) {
                 None => faults.push(format!("{payment:?} has no order")),
                 Some(order) if order.total != payment.amount => {
-                    faults.push(format!("{payment:?} is not for {order:?}"))
+                    faults.push(format!("{payment:?} is not for {order:?}"));
                 }
                 Some(_) => {}
             }
