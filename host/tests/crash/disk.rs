@@ -1,1 +1,159 @@
-//! x
+//! A disk that fails: `strace` has the kernel answer a database's syncs or writes with an error, each in turn.
+//!
+//! Nothing is told that the disk refused to keep, and once it works again a start finds everything in order.
+
+use std::path::Path;
+
+use rustix::process::Signal;
+
+use crate::client::{Answer, Shop, draft};
+use crate::host::{Host, Launch, folder};
+use crate::ledger::Ledger;
+use crate::trace::check_strace;
+
+/// Each database and the syncs that one order takes of it.
+const SYNCS: [(&str, u32); 3] = [("orders", 3), ("payments", 2), ("notifications", 1)];
+
+/// A host one of whose databases fails as `inject` says: `fdatasync:error=EIO:when=2`, counted for each thread.
+fn failing(state: &Path, module: &str, inject: &str) -> Launch {
+    check_strace();
+    let wal = state.join("data").join(format!("{module}.db-wal"));
+    let (wal, inject) = (wal.to_str().unwrap(), format!("inject={inject}"));
+    Launch::shop().state(state).under(&["strace", "-f", "-o", "/dev/null", "-P", wal, "-e", &inject])
+}
+
+fn place(host: &Host, key: &str) -> Answer {
+    Shop(host.listen()).place(&draft("ada", "tok_visa"), Some(key)).unwrap()
+}
+
+/// A state folder with one order, so that its files are there.
+fn with_an_order(state: &Path) {
+    let host = Launch::shop().state(state).start();
+    assert_eq!(place(&host, "first").status, 201);
+    host.kill();
+}
+
+#[test]
+fn a_sync_that_fails_is_told_as_a_failure_and_ends_the_database() {
+    for (module, syncs) in SYNCS {
+        for sync in 1..=syncs {
+            let folder = folder();
+            let state = folder.path().join("state");
+            with_an_order(&state);
+            // The writer's own syncs are counted: the second order's come after the first's.
+            let inject = format!("fdatasync:error=EIO:when={}", syncs + sync);
+            let host = failing(&state, module, &inject).start();
+            let when = format!("sync {sync} of {module}");
+            let second = place(&host, "second");
+            assert_eq!(second.status, 201, "{when}: {second:?}");
+            let third = place(&host, "third");
+            // Once it is paid the order stands, whether or not the customer could be told.
+            let paid = module == "notifications" || (module == "orders" && sync == 3);
+            assert_eq!(third.status == 201, paid, "{when}: {third:?}");
+            assert!(host.log().contains("could not be synced"), "{when}:\n{}", host.log());
+            if paid {
+                assert_eq!(third.body["notice"], "pending", "{when}");
+            } else {
+                assert!([500, 503].contains(&third.status), "{when}: {third:?}");
+                assert!(!third.body.to_string().contains("wal"), "{when}: nothing of the inside is told: {third:?}");
+                // Nothing that the database says now is known to last.
+                assert_ne!(place(&host, "fourth").status, 201, "{when}");
+            }
+            if module == "orders" {
+                let read = Shop(host.listen()).get(&format!("/orders/{}", second.id())).unwrap();
+                assert_eq!(read.status, 500, "{when}: {read:?}");
+            }
+            host.kill();
+            let host = Launch::shop().state(&state).start();
+            Ledger::read(&state).check_settled(&when);
+            let again = place(&host, "third");
+            assert_eq!((again.status, &again.body["notice"]), (201, &"sent".into()), "{when}");
+            if paid {
+                assert_eq!(again.id(), third.id(), "{when}");
+            }
+            assert_eq!(place(&host, "second").body, second.body, "{when}");
+            Ledger::read(&state).check_settled(&when);
+        }
+    }
+}
+
+/// What failed and can't be repeated is called off, and what was taken for it is given back by the next start.
+#[test]
+fn an_order_without_a_key_whose_payment_could_not_be_synced_is_given_back() {
+    for sync in 1..=2 {
+        let folder = folder();
+        let state = folder.path().join("state");
+        with_an_order(&state);
+        let host = failing(&state, "payments", &format!("fdatasync:error=EIO:when={}", 2 + sync)).start();
+        assert_eq!(place(&host, "second").status, 201, "{sync}");
+        let answer = Shop(host.listen()).place(&draft("bob", "tok_visa"), None).unwrap();
+        assert_eq!(answer.status, 503, "{sync}: {answer:?}");
+        host.kill();
+        let host = Launch::shop().state(&state).start();
+        Ledger::read(&state).check_settled(&format!("sync {sync} of payments"));
+        assert_eq!(Shop(host.listen()).list("bob")[0]["status"], "cancelled", "{sync}");
+    }
+}
+
+/// SQLite itself syncs the header of a log that begins anew, within a commit.
+#[test]
+fn a_sync_within_a_commit_that_fails_ends_the_database() {
+    let folder = folder();
+    let state = folder.path().join("state");
+    // A host that stops in order leaves no log behind.
+    let mut host = Launch::shop().state(&state).start();
+    assert_eq!(place(&host, "first").status, 201);
+    host.signal(Signal::TERM);
+    assert!(host.wait().success());
+    let host = failing(&state, "orders", "fsync:error=EIO:when=1").start();
+    for key in ["second", "second", "third"] {
+        let answer = place(&host, key);
+        assert_eq!((answer.status, &answer.body["type"]), (500, &"/problems/storage".into()), "{answer:?}");
+    }
+    host.kill();
+    let host = Launch::shop().state(&state).start();
+    Ledger::read(&state).check_settled("after a failed sync of a log's header");
+    assert_eq!(place(&host, "second").status, 201);
+    assert_eq!(place(&host, "first").body["status"], "paid");
+    let orders = Ledger::read(&state).orders.len();
+    assert!((2..=3).contains(&orders), "{orders}: the first, the second, and perhaps the third");
+}
+
+#[test]
+fn a_full_disk_fails_the_request_that_met_it_and_no_other() {
+    for (module, _) in SYNCS {
+        let folder = folder();
+        let state = folder.path().join("state");
+        with_an_order(&state);
+        // The log's header and a few pages of the second order are written; then the disk is full, until somebody makes room.
+        let host = failing(&state, module, "pwrite64:error=ENOSPC:when=4").start();
+        let second = place(&host, "second");
+        if module == "notifications" {
+            assert_eq!((second.status, &second.body["notice"]), (201, &"pending".into()), "{module}: {second:?}");
+        } else {
+            assert!([500, 503].contains(&second.status), "{module}: {second:?}");
+        }
+        let again = place(&host, "second");
+        assert_eq!((again.status, &again.body["notice"]), (201, &"sent".into()), "{module}: {again:?}");
+        assert_eq!(place(&host, "third").status, 201, "{module}");
+        let ledger = Ledger::read(&state);
+        ledger.check_settled(&format!("the disk of {module} was full"));
+        assert_eq!(ledger.orders.len(), 3, "{module}");
+        host.kill();
+        let _host = Launch::shop().state(&state).start();
+        Ledger::read(&state).check_settled(&format!("a start after the disk of {module} was full"));
+    }
+}
+
+/// A disk that fails while databases are opened: the host says so and serves nothing.
+#[test]
+fn a_disk_that_fails_at_the_start_is_said() {
+    let folder = folder();
+    let state = folder.path().join("state");
+    with_an_order(&state);
+    let (status, log) = failing(&state, "orders", "fdatasync:error=EIO").ends();
+    assert!(!status.success(), "{log}");
+    assert!(log.contains("orders") && log.contains("nothing was started"), "{log}");
+    let host = Launch::shop().state(&state).start();
+    assert_eq!(Shop(host.listen()).list("ada").len(), 1);
+}

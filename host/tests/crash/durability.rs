@@ -38,7 +38,8 @@ fn what_an_order_writes_is_synced_before_its_answer_leaves() {
     let (calls, state) = trace_of_an_order();
     let created = answer(&calls, "HTTP/1.1 201");
     // The databases are open and at rest when the lock says where the host listens.
-    let ready = calls.iter().rfind(|call| call.name == "write" && call.file() == format!("{state}/lock")).unwrap().ended;
+    let ready =
+        calls.iter().rfind(|call| call.name == "write" && call.file() == format!("{state}/lock")).unwrap().ended;
     let mut first_writes = Vec::new();
     for (module, commits) in [("orders", 3), ("payments", 2), ("notifications", 1)] {
         let wal = format!("{state}/data/{module}.db-wal");

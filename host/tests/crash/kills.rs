@@ -151,7 +151,11 @@ impl World {
                     let before = &mut told[place];
                     if before.draft["customer"] == *name {
                         let cancelled = self.insist(|shop| shop.cancel(before.answer.id()));
-                        assert_eq!((cancelled.status, &cancelled.body["status"]), (200, &"cancelled".into()), "{before:?}");
+                        assert_eq!(
+                            (cancelled.status, &cancelled.body["status"]),
+                            (200, &"cancelled".into()),
+                            "{before:?}"
+                        );
                         before.cancelled = true;
                     }
                 }
@@ -205,7 +209,12 @@ impl World {
 
 fn kill_while_starting(state: &Path, after: Duration) {
     let mut command = binary();
-    command.arg("run").arg(shop()).arg("--state").arg(state).args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
+    command.arg("run").arg(shop()).arg("--state").arg(state).args([
+        "--listen",
+        "127.0.0.1:0",
+        "--admin",
+        "127.0.0.1:0",
+    ]);
     let mut child = command.stderr(std::process::Stdio::null()).spawn().unwrap();
     std::thread::sleep(after);
     child.kill().unwrap();

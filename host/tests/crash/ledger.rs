@@ -37,7 +37,8 @@ pub struct Payment {
 impl Ledger {
     /// Reads the databases of a state folder whose host is running, or a copy that nobody else uses.
     pub fn read(state: &Path) -> Self {
-        let orders = "select id, status, total, payment_id, notice, refund_due, idempotency_key, ifnull(token, '') from orders";
+        let orders =
+            "select id, status, total, payment_id, notice, refund_due, idempotency_key, ifnull(token, '') from orders";
         let torn = "select id from orders where id not in (select order_id from order_lines)";
         let torn: Vec<String> = rows(state, "orders", torn, |row| row.get(0));
         assert!(torn.is_empty(), "orders have no lines: {torn:?}");
@@ -82,7 +83,9 @@ impl Ledger {
             }
             match orders.get(payment.reference.as_str()) {
                 None => faults.push(format!("{payment:?} has no order")),
-                Some(order) if order.total != payment.amount => faults.push(format!("{payment:?} is not for {order:?}")),
+                Some(order) if order.total != payment.amount => {
+                    faults.push(format!("{payment:?} is not for {order:?}"));
+                }
                 Some(_) => {}
             }
         }
@@ -115,7 +118,8 @@ impl Ledger {
     fn fault(&self, order: &Order) -> Option<String> {
         let payment = self.payments.iter().find(|payment| payment.reference == order.id);
         let status = payment.map(|payment| payment.status.as_str());
-        let told = |event| self.notices.iter().filter(|key| **key == format!("order:{}:{event}", order.id)).count() == 1;
+        let told =
+            |event| self.notices.iter().filter(|key| **key == format!("order:{}:{event}", order.id)).count() == 1;
         let settled = match order.status.as_str() {
             "pending" => order.token == "tok_timeout" && status.is_none(),
             "paid" => status == Some("captured") && order.notice == "sent" && told("placed"),

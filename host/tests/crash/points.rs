@@ -179,7 +179,12 @@ fn a_start_that_crashes_while_it_resumes() {
 /// Starts a host that may end before it is ready. Returns whether it was ready; then it is killed.
 fn is_ready_with(state: &Path, failpoints: &str) -> bool {
     let mut command = binary();
-    command.arg("run").arg(shop()).arg("--state").arg(state).args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
+    command.arg("run").arg(shop()).arg("--state").arg(state).args([
+        "--listen",
+        "127.0.0.1:0",
+        "--admin",
+        "127.0.0.1:0",
+    ]);
     let log = std::fs::File::create(state.with_extension("resuming.log")).unwrap();
     let mut child = command.env("FAILPOINTS", failpoints).stderr(log).spawn().unwrap();
     let start = Instant::now();
@@ -188,7 +193,9 @@ fn is_ready_with(state: &Path, failpoints: &str) -> bool {
         if child.try_wait().unwrap().is_some() {
             break false;
         }
-        if admin(state, child.id()).is_some_and(|admin| Shop(admin).get("/readyz").is_ok_and(|answer| answer.status == 200)) {
+        if admin(state, child.id())
+            .is_some_and(|admin| Shop(admin).get("/readyz").is_ok_and(|answer| answer.status == 200))
+        {
             break true;
         }
         std::thread::sleep(Duration::from_millis(3));

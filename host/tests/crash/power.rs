@@ -134,7 +134,11 @@ fn power_cuts_while_an_order_is_placed() {
             assert_eq!(again, answered, "{when}");
         }
         let ledger = Ledger::read(&state);
-        assert_eq!((ledger.only().status.as_str(), ledger.payments.len(), ledger.notices.len()), ("paid", 1, 1), "{when}");
+        assert_eq!(
+            (ledger.only().status.as_str(), ledger.payments.len(), ledger.notices.len()),
+            ("paid", 1, 1),
+            "{when}"
+        );
     }
 }
 
@@ -190,7 +194,8 @@ fn nothing_is_told_that_a_power_cut_could_take_back() {
 
 /// The orders that an answer tells of.
 fn orders_in(answer: &str) -> Vec<Value> {
-    let body: Value = answer.split_once("\r\n\r\n").and_then(|(_, body)| serde_json::from_str(body).ok()).unwrap_or_default();
+    let body: Value =
+        answer.split_once("\r\n\r\n").and_then(|(_, body)| serde_json::from_str(body).ok()).unwrap_or_default();
     match body.get("items").and_then(Value::as_array) {
         Some(items) => items.clone(),
         None if body.get("lines").is_some() => vec![body],

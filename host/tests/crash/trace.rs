@@ -40,7 +40,8 @@ pub fn traced(launch: Launch, file: &Path) -> Launch {
 /// When it can't be used.
 pub fn check_strace() {
     let run = Command::new("strace").args(["-f", "-o", "/dev/null", "true"]).output();
-    let output = run.unwrap_or_else(|error| panic!("strace is missing ({error}): install it, `apt-get install -y strace`"));
+    let output =
+        run.unwrap_or_else(|error| panic!("strace is missing ({error}): install it, `apt-get install -y strace`"));
     let complaint = String::from_utf8_lossy(&output.stderr);
     let help = "this test needs ptrace; in a container allow it, `--cap-add=SYS_PTRACE`";
     assert!(output.status.success(), "strace may not trace here: {help}\n{complaint}");
@@ -113,7 +114,11 @@ impl Call {
     pub fn number(&self) -> usize {
         let end = [") ", " <unfinished"].iter().filter_map(|end| self.arguments.rfind(end)).max().unwrap();
         let text = &self.arguments[..end];
-        text.rsplit(", ").next().unwrap().parse().unwrap_or_else(|error| panic!("{error}: {}", &text[text.len() - 30..]))
+        text.rsplit(", ")
+            .next()
+            .unwrap()
+            .parse()
+            .unwrap_or_else(|error| panic!("{error}: {}", &text[text.len() - 30..]))
     }
 
     /// What it sends to a client, if it does.
