@@ -101,7 +101,7 @@ fn rows(rows: db::Rows) -> Vec<Row> {
         db::Value::Text(text) => Value::Text(text),
         db::Value::Blob(bytes) => Value::Blob(bytes),
     };
-    rows.rows.into_iter().map(|row| Row::new(row.into_iter().map(convert).collect())).collect()
+    rows.into_iter().map(|row| Row::new(row.into_iter().map(convert).collect())).collect()
 }
 
 fn error(error: db::SqlError) -> SqlError {

@@ -24,7 +24,7 @@ impl Host for InstanceState {
         module: ModuleIndex,
         statement: String,
         parameters: Vec<wit::Value>,
-    ) -> Answer<wit::Rows> {
+    ) -> Answer<Vec<wit::Row>> {
         let database = match self.database(module) {
             Ok(database) => database,
             Err(error) => return Ok(Err(error)),
@@ -68,7 +68,7 @@ impl HostTransaction for InstanceState {
         transaction: Resource<wit::Transaction>,
         statement: String,
         parameters: Vec<wit::Value>,
-    ) -> Answer<wit::Rows> {
+    ) -> Answer<Vec<wit::Row>> {
         let Some(transaction) = self.transaction(module, transaction.rep()) else {
             return Ok(Err(wit::Error::Closed));
         };
@@ -126,9 +126,8 @@ fn from_value(value: Value) -> wit::Value {
     }
 }
 
-fn into_rows(rows: Rows) -> wit::Rows {
-    let row = |values: Vec<Value>| values.into_iter().map(from_value).collect();
-    wit::Rows { columns: rows.columns, rows: rows.rows.into_iter().map(row).collect() }
+fn into_rows(rows: Rows) -> Vec<wit::Row> {
+    rows.into_iter().map(|row| row.into_iter().map(from_value).collect()).collect()
 }
 
 fn into_error(error: SqlError) -> wit::Error {

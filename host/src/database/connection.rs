@@ -259,7 +259,7 @@ impl Guarded {
         begun: impl FnOnce(),
     ) -> Result<Rows, Failure> {
         let mut statement = self.prepare(sql, parameters, access)?;
-        let columns: Vec<String> = statement.column_names().map(str::to_owned).collect();
+        let columns = statement.column_count();
         let mut cursor = statement.raw_query();
         let mut rows = Vec::new();
         let mut left = settings.max_transfer_bytes;
@@ -269,10 +269,12 @@ impl Guarded {
             if rows.len() == settings.max_rows {
                 return Err(Failure::Own(SqlError::TooLarge));
             }
-            let mut values = Vec::with_capacity(columns.len());
-            for (index, column) in columns.iter().enumerate() {
-                let value = Value::copied(row.get_ref(index)?)
-                    .ok_or_else(|| syntax(format!("the text in column `{column}` is not UTF-8: cast it to a blob")))?;
+            let mut values = Vec::with_capacity(columns);
+            for index in 0..columns {
+                let value = Value::copied(row.get_ref(index)?).ok_or_else(|| {
+                    let column = row.as_ref().column_name(index).unwrap_or_default();
+                    syntax(format!("the text in column `{column}` is not UTF-8: cast it to a blob"))
+                })?;
                 left = left.checked_sub(value.weight()).ok_or(Failure::Own(SqlError::TooLarge))?;
                 values.push(value);
             }
@@ -280,7 +282,7 @@ impl Guarded {
             next = cursor.next();
         }
         drop(cursor);
-        Ok(Rows { columns, rows })
+        Ok(rows)
     }
 
     fn try_execute(&self, sql: &str, parameters: &[Value]) -> Result<u64, Failure> {

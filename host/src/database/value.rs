@@ -93,11 +93,5 @@ impl<T: Into<Value>> From<Option<T>> for Value {
     }
 }
 
-/// What a query returned.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Rows {
-    /// The columns' names, in order.
-    pub columns: Vec<String>,
-    /// Each row has one value per column.
-    pub rows: Vec<Vec<Value>>,
-}
+/// What a query returned: each row has a value for each column, in the statement's order.
+pub type Rows = Vec<Vec<Value>>;

@@ -50,7 +50,7 @@ async fn a_long_read_gives_all_its_rows() {
     let case = Case::with(Settings { inline_budget: Duration::ZERO, ..Settings::default() });
     let sql = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?1) SELECT i FROM n";
     let rows = case.database.query(sql, vec![40_000.into()], soon()).await.unwrap();
-    assert_eq!(rows.rows.len(), 40_000);
+    assert_eq!(rows.len(), 40_000);
     assert_eq!(case.database.counters().long_reads, 1);
 }
 
@@ -170,7 +170,7 @@ async fn sizes_are_bounded() {
         let sql = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?1) SELECT i FROM n";
         case.database.query(sql, vec![n.into()], soon())
     };
-    assert_eq!(numbers(10).await.unwrap().rows.len(), 10);
+    assert_eq!(numbers(10).await.unwrap().len(), 10);
     assert_eq!(numbers(11).await, Err(SqlError::TooLarge));
     let text = |n: usize| Value::Text("x".repeat(n));
     let ask = |sql: &'static str, values| case.database.query(sql, values, soon());

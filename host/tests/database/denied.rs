@@ -146,5 +146,5 @@ async fn ordinary_sql_is_allowed() {
     ] {
         assert_eq!(case.number(sql).await, 1, "{sql}");
     }
-    assert_eq!(case.query("EXPLAIN QUERY PLAN SELECT * FROM a WHERE id = 1").await.unwrap().rows.len(), 1);
+    assert_eq!(case.query("EXPLAIN QUERY PLAN SELECT * FROM a WHERE id = 1").await.unwrap().len(), 1);
 }

@@ -196,7 +196,7 @@ async fn a_failed_sync_is_final() {
     assert_eq!(case.database.settle(soon()).await, Err(storage));
     case.database.close().await;
     let again = Database::open(&case.path(), Settings::default(), &tables()).unwrap();
-    let rows = again.query("SELECT id FROM a", Vec::new(), soon()).await.unwrap().rows;
+    let rows = again.query("SELECT id FROM a", Vec::new(), soon()).await.unwrap();
     let ids: HashSet<String> = rows.iter().map(|row| format!("{row:?}")).collect();
     assert!(ids.contains("[Integer(1)]") && !ids.contains("[Integer(3)]"), "{ids:?}");
 }

@@ -61,7 +61,7 @@ fn tables() -> Vec<Migration> {
 }
 
 fn number(rows: &Rows) -> i64 {
-    match rows.rows[..] {
+    match rows[..] {
         [ref row] => match row[..] {
             [Value::Integer(number)] => number,
             _ => panic!("{row:?}"),

@@ -95,7 +95,7 @@ fn content(rows: &Rows) -> Model {
         [Value::Integer(key), Value::Integer(value)] => (key, value),
         _ => panic!("{row:?}"),
     };
-    rows.rows.iter().map(pair).collect()
+    rows.iter().map(pair).collect()
 }
 
 async fn check(actions: Vec<Action>) {

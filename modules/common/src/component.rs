@@ -93,7 +93,7 @@ fn to_host(values: Vec<Value>) -> Vec<sql::Value> {
     values.into_iter().map(convert).collect()
 }
 
-fn rows(rows: sql::Rows) -> Vec<Row> {
+fn rows(rows: Vec<sql::Row>) -> Vec<Row> {
     let convert = |value| match value {
         sql::Value::Null => Value::Null,
         sql::Value::Integer(integer) => Value::Integer(integer),
@@ -101,7 +101,7 @@ fn rows(rows: sql::Rows) -> Vec<Row> {
         sql::Value::Text(text) => Value::Text(text),
         sql::Value::Blob(bytes) => Value::Blob(bytes),
     };
-    rows.rows.into_iter().map(|row| Row::new(row.into_iter().map(convert).collect())).collect()
+    rows.into_iter().map(|row| Row::new(row.into_iter().map(convert).collect())).collect()
 }
 
 impl From<sql::Error> for SqlError {

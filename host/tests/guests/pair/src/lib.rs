@@ -5,7 +5,7 @@ mod bindings;
 
 use bindings::exports::test::pair::pair::Guest;
 use bindings::test::probe::{acts, raw};
-use bindings::watertight::sql::sql::{self, Rows, Transaction, Value};
+use bindings::watertight::sql::sql::{self, Row, Transaction, Value};
 
 const WRITE: &str = "INSERT INTO note (text) VALUES (?1)";
 const READ: &str = "SELECT text FROM note ORDER BY id";
@@ -37,10 +37,10 @@ impl Guest for Component {
     }
 }
 
-fn texts(rows: Rows) -> Vec<String> {
+fn texts(rows: Vec<Row>) -> Vec<String> {
     let text = |row: Vec<Value>| match row.into_iter().next() {
         Some(Value::Text(text)) => text,
         other => format!("{other:?}"),
     };
-    rows.rows.into_iter().map(text).collect()
+    rows.into_iter().map(text).collect()
 }

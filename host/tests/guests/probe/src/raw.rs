@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use crate::Component;
 use crate::acts::wait;
 use crate::bindings::exports::test::probe::raw::{Guest, Step};
-use crate::bindings::watertight::sql::sql::{self, ConstraintViolation, Error, Rows, Transaction, Value};
+use crate::bindings::watertight::sql::sql::{self, ConstraintViolation, Error, Row, Transaction, Value};
 
 thread_local! {
     /// A transaction that outlives its call.
@@ -13,7 +13,7 @@ thread_local! {
 }
 
 impl Guest for Component {
-    fn query(statement: String, parameters: Vec<Value>) -> Result<Rows, Error> {
+    fn query(statement: String, parameters: Vec<Value>) -> Result<Vec<Row>, Error> {
         sql::query(&statement, &parameters)
     }
 
@@ -78,8 +78,8 @@ fn forge(handle: u32) -> Transaction {
     unsafe { Transaction::from_handle(handle) }
 }
 
-fn count(rows: Rows) -> String {
-    rows.rows.len().to_string()
+fn count(rows: Vec<Row>) -> String {
+    rows.len().to_string()
 }
 
 fn said<T>(outcome: Result<T, Error>, show: impl FnOnce(T) -> String) -> String {
