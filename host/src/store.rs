@@ -10,7 +10,7 @@ use wasmtime::component::ResourceTable;
 use wasmtime::{ResourceLimiter, Result};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
-use crate::database::{Database, Transaction};
+use crate::database::{Database, SqlError, Transaction};
 use crate::ids::ModuleName;
 
 /// Resources of WASI (streams, pollables) that the guests of a store may hold at once.
@@ -131,8 +131,15 @@ impl InstanceState {
     }
 
     /// Ends what belongs to the call: transactions that it left open are rolled back.
-    pub fn end_call(&mut self) {
-        self.transactions.clear();
+    ///
+    /// # Errors
+    ///
+    /// Where what they have read is not on the disk and can't be put there: then the call's result must not leave.
+    pub async fn end_call(&mut self) -> Result<(), SqlError> {
+        for OpenTransaction { transaction, .. } in self.transactions.drain(..) {
+            transaction.rollback().await?;
+        }
+        Ok(())
     }
 
     /// The call.

@@ -76,7 +76,7 @@ impl Live {
         let called = function.call_async(&mut self.store, parameters, results);
         let called = tokio::time::timeout_at(deadline.into(), called).await;
         called.unwrap_or_else(|_| Err(wasmtime::Trap::Interrupt.into()))?;
-        self.store.data_mut().end_call();
+        self.store.data_mut().end_call().await?;
         self.calls += 1;
         let [value] = result;
         Ok(export.returns.then_some(value))
