@@ -14,7 +14,7 @@ use std::time::Instant;
 use axum::body::Body;
 use axum::http::{HeaderValue, Request, Response, header};
 use hyper::body::Incoming;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::config::HttpLimits;
 use crate::ids::GenerationNumber;
@@ -35,19 +35,25 @@ const MAX_REQUEST_ID: usize = 128;
 pub struct Edge {
     runtime: Arc<Runtime>,
     limits: HttpLimits,
-    in_flight: Semaphore,
+    in_flight: Arc<Semaphore>,
 }
 
 impl Edge {
     /// An edge in front of `runtime`.
     pub fn new(runtime: Arc<Runtime>, limits: HttpLimits) -> Arc<Self> {
-        let in_flight = Semaphore::new(limits.in_flight as usize);
+        let in_flight = Arc::new(Semaphore::new(limits.in_flight as usize));
         Arc::new(Self { runtime, limits, in_flight })
     }
 
-    /// How many requests are being worked on.
+    /// How many requests are being worked on, with those whose client went away.
     pub fn in_flight(&self) -> usize {
         self.limits.in_flight as usize - self.in_flight.available_permits()
+    }
+
+    /// Waits until none is, up to `deadline`; returns whether that came first. No request may begin meanwhile.
+    pub async fn finish(&self, deadline: Instant) -> bool {
+        let all = self.in_flight.acquire_many(self.limits.in_flight);
+        tokio::time::timeout_at(deadline.into(), all).await.is_ok()
     }
 
     /// Answers one request. Never fails: whatever goes wrong is an answer.
@@ -56,8 +62,8 @@ impl Edge {
         let id = request_id(&request);
         let generation = self.runtime.current();
         let number = generation.number;
-        let answered = match self.in_flight.try_acquire() {
-            Ok(_place) => self.answer(request, &id, generation, arrival).await,
+        let answered = match self.in_flight.clone().try_acquire_owned() {
+            Ok(place) => self.answer(request, &id, generation, arrival, place).await,
             Err(_) => Err(HostProblem::Overloaded.into()),
         };
         let mut response = answered.unwrap_or_else(|failure| failure.into_response(&id));
@@ -77,14 +83,15 @@ impl Edge {
         id: &Arc<str>,
         generation: Arc<crate::runtime::Generation>,
         arrival: Instant,
+        place: OwnedSemaphorePermit,
     ) -> Result<Response<Body>, Failure> {
         let (head, body) = request.into_parts();
-        let (place, route, path) = match generation.routes.find(&head.method, head.uri.path()) {
-            Matched::Route(place, route, path) => (place, route, path),
+        let (index, route, path) = match generation.routes.find(&head.method, head.uri.path()) {
+            Matched::Route(index, route, path) => (index, route, path),
             Matched::OtherMethods(allow) => return Err(Failure::from(HostProblem::MethodNotAllowed).allow(allow)),
             Matched::Nothing => return Err(HostProblem::NoSuchPath.into()),
         };
-        let target = generation.route_target(place);
+        let target = generation.route_target(index);
         let deadline = arrival + generation.time(target);
         let body = match route.body {
             RouteBody::Ignored => None,
@@ -92,7 +99,7 @@ impl Edge {
         };
         let values = parameters::decode(route, &path, &head, body.as_deref())?;
         let context = CallContext { request: id.clone(), deadline };
-        let result = call::detached(generation.clone(), target, values, context).await?;
+        let result = call::detached(generation.clone(), target, values, context, place).await?;
         answer::from_result(route, result.as_ref(), generation.result_limit(target))
     }
 }

@@ -1,5 +1,7 @@
 //! `wasi:logging`: a module's lines among the host's, with the module's name and the request's id.
 
+use std::borrow::Cow;
+
 use tracing::{Level, enabled, event};
 
 use super::bindings::named_imports::wasi::logging::logging::Host;
@@ -21,7 +23,7 @@ impl Host for InstanceState {
     ) -> wasmtime::Result<()> {
         let request = &*self.call().request;
         let name = self.module(module).name.as_str();
-        let (context, message) = (cut(&context, MAX_CONTEXT), cut(&message, MAX_LINE));
+        let (context, message) = (cut(&context, MAX_CONTEXT), one_line(cut(&message, MAX_LINE)));
         macro_rules! line {
             ($level:expr) => {
                 if enabled!(target: "module", $level) {
@@ -38,6 +40,18 @@ impl Host for InstanceState {
         }
         Ok(())
     }
+}
+
+/// `text` with its control characters escaped: a guest's words must not pass for another's line.
+fn one_line(text: &str) -> Cow<'_, str> {
+    if !text.contains(char::is_control) {
+        return text.into();
+    }
+    let mut line = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        if c.is_control() { line.extend(c.escape_debug()) } else { line.push(c) }
+    }
+    line.into()
 }
 
 /// The beginning of `text`, at most `limit` bytes of it.

@@ -96,8 +96,11 @@ impl HostTransaction for InstanceState {
     }
 
     async fn drop(&mut self, module: ModuleIndex, transaction: Resource<wit::Transaction>) -> wasmtime::Result<()> {
-        // Dropping the host's side rolls back. A handle from an earlier call has nothing behind it any more.
-        drop(self.take_transaction(module, transaction.rep()));
+        // A handle from an earlier call has nothing behind it any more.
+        if let Some(transaction) = self.take_transaction(module, transaction.rep()) {
+            // What it has read must be on the disk before the guest can tell anybody; if that fails, it can't.
+            transaction.rollback().await?;
+        }
         Ok(())
     }
 }

@@ -63,13 +63,15 @@ async fn serve(checked: Checked, state: StateFolder, token: String, start: Insta
         ready = ready => ready?,
         () = &mut stop_signal => return Ok(()),
     }
-    let data_task = tokio::spawn(listener.serve(move |request| edge.clone().handle(request), stopped));
+    let data_edge = edge.clone();
+    let data_task = tokio::spawn(listener.serve(move |request| data_edge.clone().handle(request), stopped));
     admin.set_ready(true);
     tracing::info!(listen = %info.listen, admin = %info.admin, millis = start.elapsed().as_millis(), "ready");
 
     stop_signal.await;
     tracing::info!(drain = ?config.http.drain, "stopping: no new connections, finishing what is in flight");
     admin.set_ready(false);
+    let drained_by = Instant::now() + config.http.drain;
     stop.send_replace(true);
     tokio::spawn(async {
         // Whoever asks twice doesn't want to wait.
@@ -78,7 +80,9 @@ async fn serve(checked: Checked, state: StateFolder, token: String, start: Insta
             std::process::exit(1);
         }
     });
-    let all_ended = data_task.await.context("the data listener failed")?;
+    let all_answered = data_task.await.context("the data listener failed")?;
+    // Calls whose clients went away have no connection any more.
+    let all_ended = edge.finish(drained_by).await && all_answered;
     stop_admin.send_replace(true);
     let _ = admin_task.await;
     close(&runtime).await;

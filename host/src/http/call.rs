@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use tokio::sync::OwnedSemaphorePermit;
 use wasmtime::component::Val;
 
 use crate::runtime::{CallError, Generation, Target};
@@ -14,14 +15,20 @@ use crate::store::CallContext;
 
 type Outcome = Result<Option<Val>, CallError>;
 
-/// Calls `target`; if the returned future is dropped before the end, the call goes on by itself.
+/// Calls `target`; if the returned future is dropped before the end, the call goes on by itself. It keeps its `place` among those
+/// in flight until it ends.
 pub(super) fn detached(
     generation: Arc<Generation>,
     target: Target,
     values: Vec<Val>,
     context: CallContext,
+    place: OwnedSemaphorePermit,
 ) -> impl Future<Output = Outcome> {
-    let call = async move { generation.call(target, &values, context).await };
+    let call = async move {
+        let outcome = generation.call(target, &values, context).await;
+        drop(place);
+        outcome
+    };
     Detached { call: Some(Box::pin(call)) }
 }
 

@@ -1,1 +1,182 @@
-//! x
+//! What a guest does to its instance costs the request that met it, and nothing else.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::app::{App, guest, wasi_probe};
+use crate::client::{client, send};
+use crate::host::Host;
+
+/// The probe as `a`, every act behind a route.
+fn acts(component: &std::path::Path, settings: &str) -> App {
+    let mut routes = String::new();
+    for act in
+        ["count", "trap", "spin", "recurse", "take-memory", "text", "not-a-number", "wait", "log", "surroundings"]
+    {
+        routes += &format!("[[route]]\nmethod = \"GET\"\npath = \"/{act}\"\ncall = \"a/acts.{act}\"\n");
+    }
+    App::new(&format!(
+        "[app]\nname = \"acts\"\nroutes = [\"routes/*.toml\"]\n[modules.a]\ncomponent = {component:?}\n\
+         uses = [\"sql\", \"logging\", \"clocks\", \"random\"]\n{settings}\n"
+    ))
+    .routes(&routes)
+}
+
+async fn start(settings: &str) -> (App, Host) {
+    let app = acts(&guest("probe"), settings);
+    let host = app.launch().start();
+    (app, host)
+}
+
+async fn counts(host: &Host) -> Vec<i64> {
+    let mut counts = Vec::new();
+    for _ in 0..4 {
+        counts.push(host.get("/count").await.expect(200).body.as_i64().unwrap());
+    }
+    counts
+}
+
+async fn fails(host: &Host, path: &str) {
+    let answer = host.get(path).await.expect(500);
+    assert_eq!(answer.problem(), "module-failed");
+    assert_eq!(answer.at("/detail"), "the request failed inside", "nothing of the inside leaves");
+    assert!(answer.body.get("payload").is_none() && answer.body.get("errors").is_none(), "{answer:?}");
+}
+
+#[tokio::test]
+async fn reused_instances_keep_their_globals() {
+    let (_app, host) = start("").await;
+    assert_eq!(counts(&host).await, [1, 2, 3, 4]);
+}
+
+#[tokio::test]
+async fn fresh_instances_know_nothing_of_each_other() {
+    let (_app, host) = start("[defaults.instances]\nmode = \"fresh\"").await;
+    assert_eq!(counts(&host).await, [1, 1, 1, 1]);
+    let instances = host.admin_get("/modules").await.expect(200).body["modules"][0]["instances"].take();
+    assert_eq!((&instances["warm"], &instances["calls"]), (&json!(0), &json!(4)));
+}
+
+#[tokio::test]
+async fn an_instance_serves_a_bounded_number_of_calls() {
+    let (_app, host) =
+        start("[compartments.main]\nmodules = [\"a\"]\n[compartments.main.instances]\nmax_calls = 3").await;
+    assert_eq!(counts(&host).await, [1, 2, 3, 1]);
+}
+
+#[tokio::test]
+async fn an_idle_instance_is_freed() {
+    let (_app, host) = start("[defaults.instances]\nidle = \"100ms\"").await;
+    assert_eq!(counts(&host).await, [1, 2, 3, 4]);
+    let warm = async || host.admin_get("/modules").await.expect(200).body["modules"][0]["instances"]["warm"].as_i64();
+    let start = Instant::now();
+    while warm().await != Some(0) {
+        assert!(start.elapsed() < Duration::from_secs(10), "an idle instance stays");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(counts(&host).await, [1, 2, 3, 4]);
+}
+
+#[tokio::test]
+async fn a_trap_costs_its_own_request() {
+    let (_app, host) = start("").await;
+    assert_eq!(counts(&host).await, [1, 2, 3, 4]);
+    fails(&host, "/trap").await;
+    // The spoilt instance is gone, and its globals with it.
+    assert_eq!(counts(&host).await, [1, 2, 3, 4]);
+    fails(&host, "/recurse").await;
+    assert_eq!(counts(&host).await, [1, 2, 3, 4]);
+    assert!(host.log().contains("unreachable"), "{}", host.log());
+}
+
+#[tokio::test]
+async fn traps_do_not_flood_the_log() {
+    let (_app, host) = start("").await;
+    let client = client();
+    for _ in 0..100 {
+        send(client.get(host.url("/trap"))).await.expect(500);
+    }
+    let lines = host.log().lines().filter(|line| line.contains("ERROR")).count();
+    assert!((1..60).contains(&lines), "{lines} lines");
+}
+
+#[tokio::test]
+async fn an_endless_loop_ends_at_the_deadline_and_holds_up_nobody() {
+    let (_app, host) = start("[defaults.limits]\nrequest = \"400ms\"").await;
+    let client = client();
+    let start = Instant::now();
+    // More than there are threads: each would be stuck.
+    let loops = futures::future::join_all((0..8).map(|_| send(client.get(host.url("/spin")))));
+    let others = async {
+        let mut slowest = Duration::ZERO;
+        for _ in 0..5 {
+            let start = Instant::now();
+            host.get("/count").await.expect(200);
+            slowest = slowest.max(start.elapsed());
+        }
+        slowest
+    };
+    let (loops, slowest) = tokio::join!(loops, others);
+    assert!(slowest < Duration::from_millis(350), "a request took {slowest:?} beside endless loops");
+    for answer in loops {
+        assert_eq!(answer.expect(504).problem(), "deadline");
+    }
+    assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
+    host.get("/count").await.expect(200);
+}
+
+#[tokio::test]
+async fn a_memory_bomb_bursts_alone() {
+    let (_app, host) = start("[defaults.limits]\nmemory = \"32MiB\"").await;
+    assert_eq!(host.get("/take-memory?mebibytes=16").await.expect(200).body, 16);
+    fails(&host, "/take-memory?mebibytes=4000").await;
+    assert!(host.log().contains("of 33554432 allowed"), "{}", host.log());
+    // Another instance: nothing is taken yet.
+    assert_eq!(host.get("/take-memory?mebibytes=16").await.expect(200).body, 16);
+}
+
+#[tokio::test]
+async fn an_instance_that_has_grown_is_not_kept() {
+    let (_app, host) = start("").await;
+    assert_eq!(host.get("/take-memory?mebibytes=10").await.expect(200).body, 10);
+    assert_eq!(host.get("/take-memory?mebibytes=100").await.expect(200).body, 110);
+    assert_eq!(host.get("/take-memory?mebibytes=1").await.expect(200).body, 1);
+}
+
+#[tokio::test]
+async fn results_are_bounded_and_must_be_json() {
+    let (_app, host) = start("[defaults.limits]\nresult = \"64KiB\"").await;
+    assert_eq!(host.get("/text?bytes=60000").await.expect(200).text.len(), 60_002);
+    fails(&host, "/text?bytes=70000").await;
+    fails(&host, "/text?bytes=100000000").await;
+    fails(&host, "/not-a-number").await;
+    assert_eq!(host.get("/text?bytes=1").await.expect(200).body, "x");
+}
+
+#[tokio::test]
+async fn a_log_line_says_whose_it_is_and_stays_one_line() {
+    let (_app, host) = start("").await;
+    let request = client().get(host.url("/log?message=first%0A2030-01-01+ERROR+forged+%1B[31m"));
+    send(request.header("x-request-id", "log-1")).await.expect(200);
+    let log = host.log();
+    let line = log.lines().find(|line| line.contains("first")).unwrap();
+    assert!(line.contains("log-1") && line.contains("module=\"a\""), "{line}");
+    assert!(line.contains("forged"), "a guest's line break ends the line: {log}");
+    assert!(!log.contains('\u{1b}'), "a guest's escape reaches the terminal: {log:?}");
+}
+
+#[tokio::test]
+async fn a_component_of_wasi_runs_and_finds_nothing_there() {
+    let app = acts(&wasi_probe(), "");
+    let host = app.launch().start();
+    assert_eq!(counts(&host).await, [1, 2, 3, 4]);
+    let surroundings = host.get("/surroundings").await.expect(200).body;
+    let expected = ["0 arguments", "0 variables", "file: false", "folder: false", "connection: false"];
+    assert_eq!(surroundings, json!(expected));
+    assert_eq!(host.get("/wait?milliseconds=5").await.expect(200).body, "waited");
+    fails(&host, "/trap").await;
+    // It carries no section, so no migrations: its database is there and empty.
+    let note = host.called("a/raw.query", json!(["SELECT text FROM note", []])).await;
+    assert_eq!(note["err"]["syntax"], "no such table: note");
+}

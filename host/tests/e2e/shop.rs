@@ -11,7 +11,9 @@ use crate::host::Launch;
 /// Two teas for 9.00 euro.
 pub(crate) fn draft(customer: &str, payment: Value) -> Value {
     let line = json!({ "sku": "tea", "quantity": 2, "unit_price": { "currency": "EUR", "minor": 450 } });
-    json!({ "customer": customer, "lines": [line], "payment": payment })
+    let mut draft = json!({ "customer": customer, "lines": [line] });
+    draft["payment"] = payment;
+    draft
 }
 
 pub(crate) fn card(token: &str) -> Value {

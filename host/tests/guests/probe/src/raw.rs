@@ -39,7 +39,7 @@ struct Script {
 impl Script {
     fn step(&mut self, step: Step) -> String {
         match step {
-            Step::Begin => said(Transaction::begin().map(|transaction| self.open.push(transaction)), |()| String::new()),
+            Step::Begin => said(Transaction::begin().map(|transaction| self.open.push(transaction)), done),
             Step::Query(statement) => said(self.current().query(&statement, &[]), count),
             Step::Execute(statement) => said(self.current().execute(&statement, &[]), |changed| changed.to_string()),
             Step::ExecuteOutside(statement) => said(sql::execute(&statement, &[]), |changed| changed.to_string()),
@@ -47,21 +47,28 @@ impl Script {
             Step::Commit => {
                 let transaction = self.open.pop().expect("a script commits what it has begun");
                 self.committed = Some(transaction.handle());
-                said(Transaction::commit(transaction), |()| String::new())
+                said(Transaction::commit(transaction), done)
             }
-            Step::Drop => said(Ok(drop(self.open.pop())), |()| String::new()),
+            Step::Drop => {
+                drop(self.open.pop());
+                done(())
+            }
             Step::UseCommitted => {
                 let handle = self.committed.expect("a script uses what it has committed");
                 said(forge(handle).query("SELECT 1", &[]), count)
             }
-            Step::Wait(milliseconds) => said(Ok(wait(milliseconds)), |()| String::new()),
+            Step::Wait(milliseconds) => {
+                wait(milliseconds);
+                done(())
+            }
             Step::Keep => {
-                let transaction = self.open.pop();
-                said(Ok(KEPT.with(|kept| std::mem::forget(kept.replace(transaction)))), |()| String::new())
+                let before = KEPT.replace(self.open.pop());
+                std::mem::forget(before);
+                done(())
             }
             Step::Take => {
-                let kept = KEPT.with(RefCell::take);
-                said(Ok(self.open.extend(kept)), |()| String::new())
+                self.open.extend(KEPT.take());
+                done(())
             }
             Step::Trap => panic!("as asked for"),
         }
@@ -78,16 +85,18 @@ fn forge(handle: u32) -> Transaction {
     unsafe { Transaction::from_handle(handle) }
 }
 
+fn done((): ()) -> String {
+    "ok".to_owned()
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "what a query returned, passed on")]
 fn count(rows: Vec<Row>) -> String {
     rows.len().to_string()
 }
 
 fn said<T>(outcome: Result<T, Error>, show: impl FnOnce(T) -> String) -> String {
     match outcome {
-        Ok(value) => {
-            let shown = show(value);
-            if shown.is_empty() { "ok".to_owned() } else { shown }
-        }
+        Ok(value) => show(value),
         Err(Error::Constraint(ConstraintViolation { kind, detail })) => format!("constraint {kind:?} {detail}"),
         Err(Error::Syntax(reason)) => format!("syntax {reason}"),
         Err(Error::Busy) => "busy".to_owned(),
