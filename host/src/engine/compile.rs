@@ -24,6 +24,8 @@ const COMPILE_MEMORY: u64 = 4 << 30;
 const MAX_COMPONENT: u64 = 512 << 20;
 /// The most of the child's own words that an error repeats.
 const MAX_COMPLAINT: usize = 4096;
+/// How the name of code ends that is not whole yet.
+const ASIDE: &str = "tmp";
 /// How much less important the child is than the host: the largest niceness but one.
 const NICENESS: i32 = 18;
 
@@ -88,7 +90,9 @@ impl Compiler {
         if metadata.permissions().mode() & 0o077 != 0 {
             return Err(refused("other users can reach it; run `chmod 700` on it".to_owned()));
         }
-        Ok(Self { engines, folder: folder.to_owned(), program })
+        let compiler = Self { engines, folder: folder.to_owned(), program };
+        compiler.sweep();
+        Ok(compiler)
     }
 
     /// The engines that code is compiled for.
@@ -106,16 +110,39 @@ impl Compiler {
     /// Loads the code of a component, compiling it first where it isn't known. Blocks: minutes for a large component.
     pub fn compile(&self, bytes: &[u8], profile: Profile) -> Result<Compiled, CompileError> {
         let file = self.file(bytes, profile)?;
-        let cached = file.exists();
-        if !cached {
-            self.run_child(bytes, profile, &file)?;
-        }
         let engine = self.engines.get(profile)?;
-        Ok(Compiled { component: load(&engine, &file)?, cached })
+        if file.exists() {
+            match load(&engine, &file) {
+                Ok(component) => return Ok(Compiled { component, cached: true }),
+                // Such as a file that was cut off with the disk's last byte.
+                Err(error) => {
+                    tracing::warn!(file = %file.display(), %error, "compiled code doesn't load; compiling again")
+                }
+            }
+        }
+        self.run_child(bytes, profile, &file)?;
+        Ok(Compiled { component: load(&engine, &file)?, cached: false })
+    }
+
+    /// Removes what hosts that died while they compiled left behind. What is younger may be another's work.
+    fn sweep(&self) {
+        let old = |path: &Path| {
+            let age = path.metadata().and_then(|metadata| metadata.modified()).map(|time| time.elapsed());
+            matches!(age, Ok(Ok(age)) if age > 2 * COMPILE_TIME)
+        };
+        for entry in std::fs::read_dir(&self.folder).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if path.extension().is_some_and(|extension| extension == ASIDE) && old(&path) {
+                // It is only litter: the next start tries again.
+                let _ = std::fs::remove_file(path);
+            }
+        }
     }
 
     fn run_child(&self, bytes: &[u8], profile: Profile, file: &Path) -> Result<(), CompileError> {
-        let aside = file.with_extension(format!("{}.tmp", std::process::id()));
+        // A name that nobody else uses, in this process or another: two that compile the same bytes at once each write their own
+        // file, and the later one takes the earlier one's place. What was mapped meanwhile stays as it was.
+        let aside = file.with_extension(format!("{}.{ASIDE}", ulid::Ulid::generate()));
         let result = self.compile_aside(bytes, profile, &aside).and_then(|()| {
             std::fs::File::open(&aside).and_then(|code| code.sync_all()).map_err(CompileError::Process)?;
             std::fs::rename(&aside, file).map_err(CompileError::Process)
@@ -166,12 +193,14 @@ fn wait(child: &mut std::process::Child) -> Result<Option<std::process::ExitStat
     let start = std::time::Instant::now();
     let mut pause = Duration::from_millis(1);
     loop {
-        if let Some(status) = child.try_wait().map_err(CompileError::Process)? {
+        let status = child.try_wait();
+        if let Ok(Some(status)) = status {
             return Ok(Some(status));
         }
-        if start.elapsed() > COMPILE_TIME {
-            child.kill().and_then(|()| child.wait()).map_err(CompileError::Process)?;
-            return Ok(None);
+        if status.is_err() || start.elapsed() > COMPILE_TIME {
+            // Whatever happened, it must end, or those who feed and hear it would never.
+            let ended = child.kill().and_then(|()| child.wait());
+            return status.and(ended).map(|_| None).map_err(CompileError::Process);
         }
         std::thread::sleep(pause);
         pause = (pause * 2).min(Duration::from_millis(20));
@@ -208,11 +237,14 @@ pub fn run_as_child(profile: &str, output: &Path) -> Result<(), String> {
     }
     let engine = wasmtime::Engine::new(&profile.config()).map_err(|error| format!("{error:#}"))?;
     let code = engine.precompile_component(&bytes).map_err(|error| format!("{error:#}"))?;
-    std::fs::write(output, code).map_err(|error| format!("the code can't be written: {error}"))
+    let written = std::fs::File::create_new(output).and_then(|mut file| file.write_all(&code));
+    written.map_err(|error| format!("the code can't be written: {error}"))
 }
 
-/// Low priority, bounded memory (what it can write to; the pools that the engine merely reserves don't count) and no core dumps.
+/// Ends with the host; low priority, bounded memory (what it can write to; the pools that the engine merely reserves don't count) and no core dumps.
 fn limit_self() -> rustix::io::Result<()> {
+    // Should the host have ended before this, its end of the pipe is closed, and what is read is too short to be compiled.
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
     rustix::process::nice(NICENESS)?;
     for (resource, wanted) in [(Resource::Data, COMPILE_MEMORY), (Resource::Core, 0)] {
         let maximum = getrlimit(resource).maximum.map_or(wanted, |maximum| maximum.min(wanted));
