@@ -199,7 +199,8 @@ fn a_module_that_can_t_start_says_which_limit_it_met() {
 fn more_calls_than_the_pools_have_room_for_are_turned_away() {
     run(async {
         // 60 memories each: 68 such instances fill the pool of 4,096.
-        let greedy = GUEST.replace("(func $spin (canon", &("(core instance (instantiate $m))\n".repeat(59) + "(func $spin (canon"));
+        let greedy = GUEST
+            .replace("(func $spin (canon", &("(core instance (instantiate $m))\n".repeat(59) + "(func $spin (canon"));
         let app = start(&greedy, "[defaults.limits]\ncalls = 10000\nrequest = \"3s\"\n").unwrap();
         let generation = app.runtime.current();
         let callers: Vec<_> = (0..100)

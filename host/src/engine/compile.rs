@@ -24,10 +24,11 @@ const COMPILE_MEMORY: u64 = 4 << 30;
 const MAX_COMPONENT: u64 = 512 << 20;
 /// The most of the child's own words that an error repeats.
 const MAX_COMPLAINT: usize = 4096;
-/// How the name of code ends that is not whole yet.
-const ASIDE: &str = "tmp";
 /// How much less important the child is than the host: the largest niceness but one.
 const NICENESS: i32 = 18;
+
+/// How a file's name ends as long as it is written.
+const ASIDE: &str = "tmp";
 
 /// Why a component was not compiled.
 #[derive(Debug, thiserror::Error)]
@@ -90,9 +91,8 @@ impl Compiler {
         if metadata.permissions().mode() & 0o077 != 0 {
             return Err(refused("other users can reach it; run `chmod 700` on it".to_owned()));
         }
-        let compiler = Self { engines, folder: folder.to_owned(), program };
-        compiler.sweep();
-        Ok(compiler)
+        remove_leftovers(folder).map_err(|error| refused(error.to_string()))?;
+        Ok(Self { engines, folder: folder.to_owned(), program })
     }
 
     /// The engines that code is compiled for.
@@ -114,34 +114,19 @@ impl Compiler {
         if file.exists() {
             match load(&engine, &file) {
                 Ok(component) => return Ok(Compiled { component, cached: true }),
-                // Such as a file that was cut off with the disk's last byte.
-                Err(error) => {
-                    tracing::warn!(file = %file.display(), %error, "compiled code doesn't load; compiling again")
+                // A disk that lost a part of it, say. The new file takes over the name; what is mapped of the old one stays.
+                Err(reason) => {
+                    tracing::warn!(file = %file.display(), reason = format!("{reason:#}"), "spoilt code is compiled again");
                 }
             }
         }
         self.run_child(bytes, profile, &file)?;
-        Ok(Compiled { component: load(&engine, &file)?, cached: false })
-    }
-
-    /// Removes what hosts that died while they compiled left behind. What is younger may be another's work.
-    fn sweep(&self) {
-        let old = |path: &Path| {
-            let age = path.metadata().and_then(|metadata| metadata.modified()).map(|time| time.elapsed());
-            matches!(age, Ok(Ok(age)) if age > 2 * COMPILE_TIME)
-        };
-        for entry in std::fs::read_dir(&self.folder).into_iter().flatten().flatten() {
-            let path = entry.path();
-            if path.extension().is_some_and(|extension| extension == ASIDE) && old(&path) {
-                // It is only litter: the next start tries again.
-                let _ = std::fs::remove_file(path);
-            }
-        }
+        Ok(Compiled { component: load(&engine, &file).map_err(CompileError::Load)?, cached: false })
     }
 
     fn run_child(&self, bytes: &[u8], profile: Profile, file: &Path) -> Result<(), CompileError> {
-        // A name that nobody else uses, in this process or another: two that compile the same bytes at once each write their own
-        // file, and the later one takes the earlier one's place. What was mapped meanwhile stays as it was.
+        // A name that nobody else uses: two that compile the same bytes at once each write their own file, and the later one takes
+        // the earlier one's place. What was mapped meanwhile stays as it was.
         let aside = file.with_extension(format!("{}.{ASIDE}", ulid::Ulid::generate()));
         let result = self.compile_aside(bytes, profile, &aside).and_then(|()| {
             std::fs::File::open(&aside).and_then(|code| code.sync_all()).map_err(CompileError::Process)?;
@@ -188,6 +173,17 @@ impl Compiler {
     }
 }
 
+/// Removes what a host that ended while it compiled has left.
+fn remove_leftovers(folder: &Path) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let file = entry?.path();
+        if file.extension().is_some_and(|extension| extension == ASIDE) {
+            std::fs::remove_file(file)?;
+        }
+    }
+    Ok(())
+}
+
 /// Waits for the child, up to [`COMPILE_TIME`]; then ends it and returns none.
 fn wait(child: &mut std::process::Child) -> Result<Option<std::process::ExitStatus>, CompileError> {
     let start = std::time::Instant::now();
@@ -209,10 +205,10 @@ fn wait(child: &mut std::process::Child) -> Result<Option<std::process::ExitStat
 
 /// Maps compiled code.
 #[allow(unsafe_code)]
-fn load(engine: &wasmtime::Engine, file: &Path) -> Result<Component, CompileError> {
+fn load(engine: &wasmtime::Engine, file: &Path) -> wasmtime::Result<Component> {
     // SAFETY: the file was written by this binary's own child, into a folder that no other user can reach (checked in
     // `Compiler::new`), and no file there is changed once it has its name.
-    unsafe { Component::deserialize_file(engine, file) }.map_err(CompileError::Load)
+    unsafe { Component::deserialize_file(engine, file) }
 }
 
 /// The name of the hidden command that compiles: not part of the host's interface.
@@ -241,9 +237,10 @@ pub fn run_as_child(profile: &str, output: &Path) -> Result<(), String> {
     written.map_err(|error| format!("the code can't be written: {error}"))
 }
 
-/// Ends with the host; low priority, bounded memory (what it can write to; the pools that the engine merely reserves don't count) and no core dumps.
+/// Low priority, bounded memory (what it can write to; the pools that the engine merely reserves don't count), no core dumps, and no
+/// life beyond the host's, which alone bounds its time.
 fn limit_self() -> rustix::io::Result<()> {
-    // Should the host have ended before this, its end of the pipe is closed, and what is read is too short to be compiled.
+    #[cfg(target_os = "linux")]
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
     rustix::process::nice(NICENESS)?;
     for (resource, wanted) in [(Resource::Data, COMPILE_MEMORY), (Resource::Core, 0)] {
