@@ -6,6 +6,7 @@
 
 use std::io::{Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -146,6 +147,8 @@ impl Compiler {
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
+            // A Ctrl-C is the host's to hear; it takes the child along when it ends.
+            .process_group(0)
             .spawn()
             .map_err(CompileError::Process)?;
         let mut stdin = child.stdin.take().expect("stdin is piped");
