@@ -95,8 +95,7 @@ impl Admin {
 
 /// Lets only those through who send the token. Compared in constant time: how much of a guess was right is not told.
 async fn authorize(State(admin): State<Arc<Admin>>, request: Request, next: Next) -> Response {
-    let given =
-        request.headers().get(header::AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
+    let given = request.headers().get(header::AUTHORIZATION).and_then(|value| bearer(value.as_bytes()));
     if given.is_some_and(|given| given.ct_eq(admin.token.as_bytes()).into()) {
         return next.run(request).await;
     }
@@ -104,6 +103,12 @@ async fn authorize(State(admin): State<Arc<Admin>>, request: Request, next: Next
     let mut response = problem(StatusCode::UNAUTHORIZED, "unauthorized", detail);
     response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     response
+}
+
+/// The token of an `Authorization`; the scheme may be written in any case (RFC 9110, section 11.1).
+fn bearer(value: &[u8]) -> Option<&[u8]> {
+    let (scheme, token) = value.split_at_checked(b"Bearer ".len())?;
+    scheme.eq_ignore_ascii_case(b"Bearer ").then_some(token)
 }
 
 async fn ready(State(admin): State<Arc<Admin>>) -> Response {

@@ -61,6 +61,14 @@ impl Profile {
         }
     }
 
+    /// The most that one linear memory may hold, in bytes.
+    pub fn largest_memory(self) -> usize {
+        match self {
+            Profile::Reuse => REUSE_MEMORY,
+            Profile::Fresh => FRESH_MEMORY,
+        }
+    }
+
     /// The profile of that name.
     pub fn parse(text: &str) -> Option<Self> {
         [Profile::Reuse, Profile::Fresh].into_iter().find(|profile| profile.as_str() == text)
@@ -102,7 +110,7 @@ impl Profile {
             .max_tables_per_component(256)
             .max_core_instance_size(1 << 20)
             .max_component_instance_size(4 << 20)
-            .max_memory_size(if self == Profile::Fresh { FRESH_MEMORY } else { REUSE_MEMORY })
+            .max_memory_size(self.largest_memory())
             .async_stack_keep_resident(KEEP_SMALL)
             .pagemap_scan(Enabled::Auto);
         if self == Profile::Fresh {

@@ -12,8 +12,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::body::Body;
-use axum::http::{HeaderValue, Request, Response, header};
-use hyper::body::Incoming;
+use axum::http::{HeaderValue, Method, Request, Response, header};
+use hyper::body::{Body as _, Incoming};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::config::HttpLimits;
@@ -59,6 +59,7 @@ impl Edge {
     /// Answers one request. Never fails: whatever goes wrong is an answer.
     pub async fn handle(self: Arc<Self>, request: Request<Incoming>) -> Response<Body> {
         let arrival = Instant::now();
+        let head_only = request.method() == Method::HEAD;
         let id = request_id(&request);
         let generation = self.runtime.current();
         let number = generation.number;
@@ -68,6 +69,9 @@ impl Edge {
         };
         let mut response = answered.unwrap_or_else(|failure| failure.into_response(&id));
         add_headers(&mut response, &id, number);
+        if head_only {
+            drop_body(&mut response);
+        }
         tracing::debug!(
             target: "request",
             request = &*id,
@@ -111,6 +115,14 @@ fn request_id(request: &Request<Incoming>) -> Arc<str> {
     match given.filter(fits).and_then(|id| std::str::from_utf8(id).ok()) {
         Some(id) => id.into(),
         None => ulid::Ulid::generate().to_string().into(),
+    }
+}
+
+/// What a HEAD request is answered: the same without the body. Hyper leaves it out on HTTP/1.1, and sends it on HTTP/2.
+fn drop_body(response: &mut Response<Body>) {
+    let body = std::mem::replace(response.body_mut(), Body::empty());
+    if let Some(length) = body.size_hint().exact().filter(|length| *length > 0) {
+        response.headers_mut().insert(header::CONTENT_LENGTH, length.into());
     }
 }
 

@@ -195,8 +195,10 @@ impl FromStr for InterfaceName {
         let (package, short) = (&text[..slash], &text[slash + 1..end]);
         let well_formed =
             package.split_once(':').is_some_and(|(namespace, name)| is_kebab(namespace) && is_kebab(name));
-        let version_given = end == text.len() || end + 1 < text.len();
-        if well_formed && is_kebab(short) && version_given {
+        let in_version = |b: u8| b.is_ascii_alphanumeric() || b"-.+".contains(&b);
+        let version = text.get(end + 1..);
+        let version_fits = version.is_none_or(|version| !version.is_empty() && version.bytes().all(in_version));
+        if well_formed && is_kebab(short) && version_fits {
             Ok(Self { full: text.into(), start: slash + 1, end })
         } else {
             Err(bad())
@@ -293,7 +295,8 @@ impl FromStr for Digest {
 
     fn from_str(text: &str) -> Result<Self, BadName> {
         let bad = || BadName { text: text.to_owned(), expected: "a digest: `sha256:` and 64 hexadecimal characters" };
-        let hex = text.strip_prefix("sha256:").filter(|hex| hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_hexdigit()));
+        let hex =
+            text.strip_prefix("sha256:").filter(|hex| hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_hexdigit()));
         let hex = hex.ok_or_else(bad)?;
         let mut bytes = [0; 32];
         for (index, byte) in bytes.iter_mut().enumerate() {
@@ -382,7 +385,8 @@ mod tests {
         assert_eq!((short.interface.as_str(), short.function.as_str()), ("greet", "say-hello"));
         let whole: FunctionPath = "hello/alpha:greeting/greet@1.0.0.say-hello".parse().unwrap();
         assert_eq!(whole.interface, "alpha:greeting/greet@1.0.0");
-        for bad in ["greet.say-hello", "hello/greet", "hello/.say", "hello/greet.Say", "Hello/greet.say", "/greet.say"] {
+        for bad in ["greet.say-hello", "hello/greet", "hello/.say", "hello/greet.Say", "Hello/greet.say", "/greet.say"]
+        {
             assert!(bad.parse::<FunctionPath>().is_err(), "{bad}");
         }
     }
@@ -393,7 +397,8 @@ mod tests {
         assert_eq!(digest.to_string().parse::<Digest>().unwrap(), digest);
         assert!(digest.hex().parse::<Digest>().is_err());
         // Four characters that are two bytes each: slicing them in the middle would panic.
-        for bad in [format!("sha256:{}", "é".repeat(32)), format!("sha256:{}", "+1".repeat(32)), "sha256:".to_owned()] {
+        for bad in [format!("sha256:{}", "é".repeat(32)), format!("sha256:{}", "+1".repeat(32)), "sha256:".to_owned()]
+        {
             assert!(bad.parse::<Digest>().is_err(), "{bad}");
         }
     }

@@ -52,7 +52,7 @@ impl From<CallError> for InvokeError {
     fn from(error: CallError) -> Self {
         let text = error.to_string();
         match error {
-            CallError::QueueFull { .. } => Self::Overloaded(text),
+            CallError::QueueFull { .. } | CallError::NoRoom { .. } => Self::Overloaded(text),
             CallError::Deadline => Self::Deadline(text),
             CallError::Limit(_) | CallError::Trap(_) => Self::Failed(text),
         }

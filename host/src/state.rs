@@ -12,6 +12,7 @@ use std::io::{self, Read, Seek, Write};
 use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +22,9 @@ use crate::ids::ModuleName;
 const MAX_TEXT: u64 = 4096;
 /// Random bytes of a generated token.
 const TOKEN_BYTES: usize = 32;
+/// How often a held lock is tried again, and after which pause: whoever only looks whether a host runs holds it for a moment, too.
+const LOCK_TRIES: u32 = 20;
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
 /// Why the state folder can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -68,7 +72,7 @@ impl StateFolder {
         make_folder(path).map_err(unusable)?;
         make_folder(&path.join("data")).map_err(unusable)?;
         let mut lock = open_lock(path, true).map_err(unusable)?;
-        match lock.try_lock() {
+        match try_lock(&lock) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 return Err(StateError::Locked { folder: path.to_owned(), host: read_host(&mut lock) });
@@ -113,9 +117,14 @@ impl StateFolder {
     }
 
     /// The admin token: `given`, or the one that is in the folder, or a new one that is put there.
+    ///
+    /// # Errors
+    ///
+    /// When the file can't be read or written, and when the token that is given or there could not be sent in a header: an empty one,
+    /// above all, would be no secret.
     pub fn token(&self, given: Option<String>) -> io::Result<String> {
         if let Some(token) = given {
-            return Ok(token);
+            return checked_token(token);
         }
         if let Some(token) = read_token(&self.path)? {
             return Ok(token);
@@ -123,9 +132,15 @@ impl StateFolder {
         let mut bytes = [0; TOKEN_BYTES];
         getrandom::fill(&mut bytes).map_err(io::Error::other)?;
         let token: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        let mut file =
-            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(token_file(&self.path))?;
+        // Written aside, by nobody's leave but this user's, and renamed: the file is never there in part or open to others.
+        let aside = self.path.join("admin.token.new");
+        match std::fs::remove_file(&aside) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&aside)?;
         file.write_all(token.as_bytes())?;
+        std::fs::rename(aside, token_file(&self.path))?;
         Ok(token)
     }
 }
@@ -148,14 +163,38 @@ fn make_folder(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// The token, where it can be a bearer's: visible ASCII.
+fn checked_token(token: String) -> io::Result<String> {
+    if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "it is empty, or has other characters than visible ASCII",
+        ));
+    }
+    Ok(token)
+}
+
+/// Takes the lock, or finds that another process keeps it.
+fn try_lock(lock: &File) -> Result<(), TryLockError> {
+    for _ in 1..LOCK_TRIES {
+        match lock.try_lock() {
+            Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
+            done => return done,
+        }
+    }
+    lock.try_lock()
+}
+
 /// The token that a host keeps in its state folder, if there is one.
 pub fn read_token(folder: &Path) -> io::Result<Option<String>> {
     match File::open(token_file(folder)) {
         Ok(file) => {
             let mut token = String::new();
             file.take(MAX_TEXT).read_to_string(&mut token)?;
-            let token = token.trim();
-            Ok((!token.is_empty()).then(|| token.to_owned()))
+            match token.trim() {
+                "" => Ok(None),
+                token => checked_token(token.to_owned()).map(Some),
+            }
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
@@ -210,5 +249,33 @@ mod tests {
         let mode = token_file(folder.path()).metadata().unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         assert_eq!(state.token(Some("given".into())).unwrap(), "given");
+        assert!(state.token(Some(String::new())).is_err() && state.token(Some("two words".into())).is_err());
+    }
+
+    #[test]
+    fn a_new_token_is_private_whatever_was_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateFolder::open(folder.path()).unwrap();
+        // What a host that died while it wrote, or somebody's `touch`, may have left.
+        std::fs::write(token_file(folder.path()), "").unwrap();
+        std::fs::set_permissions(token_file(folder.path()), std::fs::Permissions::from_mode(0o644)).unwrap();
+        std::fs::write(folder.path().join("admin.token.new"), "half").unwrap();
+        assert_eq!(state.token(None).unwrap().len(), 2 * TOKEN_BYTES);
+        assert_eq!(token_file(folder.path()).metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(!folder.path().join("admin.token.new").exists());
+    }
+
+    #[test]
+    fn looking_for_a_host_keeps_none_from_starting() {
+        let folder = tempfile::tempdir().unwrap();
+        drop(StateFolder::open(folder.path()).unwrap());
+        let looking = open_lock(folder.path(), false).unwrap();
+        looking.try_lock_shared().unwrap();
+        let gone = std::thread::spawn(move || {
+            std::thread::sleep(3 * LOCK_PAUSE);
+            drop(looking);
+        });
+        StateFolder::open(folder.path()).unwrap();
+        gone.join().unwrap();
     }
 }

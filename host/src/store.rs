@@ -12,6 +12,7 @@ use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use crate::database::{Database, SqlError, Transaction};
+use crate::engine::Profile;
 use crate::ids::ModuleName;
 
 /// Resources of WASI (streams, pollables) that the guests of a store may hold at once.
@@ -67,12 +68,22 @@ pub enum LimitHit {
 struct Limiter {
     memory: usize,
     memory_limit: usize,
+    /// What one memory may hold: as much as the engine reserves for it.
+    largest_memory: usize,
     table: usize,
     hit: Option<LimitHit>,
 }
 
 impl ResourceLimiter for Limiter {
-    fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+    fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        // It will not be granted: counted, it would stay counted, since Wasmtime doesn't say what failed to grow.
+        if maximum.is_some_and(|maximum| desired > maximum) {
+            return Ok(false);
+        }
+        if desired > self.largest_memory {
+            self.hit = Some(LimitHit::Memory { wanted: desired, limit: self.largest_memory });
+            return Ok(false);
+        }
         let wanted = self.memory.saturating_add(desired.saturating_sub(current));
         if wanted > self.memory_limit {
             self.hit = Some(LimitHit::Memory { wanted, limit: self.memory_limit });
@@ -82,7 +93,10 @@ impl ResourceLimiter for Limiter {
         Ok(true)
     }
 
-    fn table_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+    fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        if maximum.is_some_and(|maximum| desired > maximum) {
+            return Ok(false);
+        }
         let wanted = self.table.saturating_add(desired.saturating_sub(current));
         if wanted > MAX_TABLE_ELEMENTS {
             self.hit = Some(LimitHit::Table { wanted, limit: MAX_TABLE_ELEMENTS });
@@ -114,11 +128,12 @@ pub struct InstanceState {
 }
 
 impl InstanceState {
-    /// The state of a new store whose memories may hold `memory_limit` bytes together.
-    pub fn new(modules: Arc<[ModuleData]>, memory_limit: usize, call: CallContext) -> Self {
+    /// The state of a new store whose memories may hold `memory_limit` bytes together, and each as much as `profile` has room for.
+    pub fn new(modules: Arc<[ModuleData]>, memory_limit: usize, profile: Profile, call: CallContext) -> Self {
         let mut table = ResourceTable::new();
         table.set_max_capacity(MAX_WASI_RESOURCES);
-        let limiter = Limiter { memory: 0, memory_limit, table: 0, hit: None };
+        let largest_memory = profile.largest_memory();
+        let limiter = Limiter { memory: 0, memory_limit, largest_memory, table: 0, hit: None };
         Self { modules, call, limiter, transactions: Vec::new(), next_handle: 0, wasi: None, table }
     }
 
@@ -198,5 +213,37 @@ impl WasiView for InstanceState {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         let ctx = self.wasi.get_or_insert_with(|| WasiCtx::builder().build());
         WasiCtxView { ctx, table: &mut self.table }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn limiter() -> Limiter {
+        Limiter { memory: 0, memory_limit: 1000, largest_memory: 600, table: 0, hit: None }
+    }
+
+    #[test]
+    fn memories_are_summed_and_the_limit_is_named() {
+        let mut limiter = limiter();
+        assert!(limiter.memory_growing(0, 400, None).unwrap());
+        assert!(limiter.memory_growing(0, 400, Some(500)).unwrap());
+        assert!(!limiter.memory_growing(400, 601, None).unwrap());
+        assert_eq!(limiter.hit, Some(LimitHit::Memory { wanted: 601, limit: 600 }));
+        assert!(limiter.memory_growing(400, 600, None).unwrap());
+        assert!(!limiter.memory_growing(0, 1, None).unwrap());
+        assert_eq!(limiter.hit, Some(LimitHit::Memory { wanted: 1001, limit: 1000 }));
+    }
+
+    #[test]
+    fn what_a_memory_s_own_type_forbids_is_not_counted() {
+        let mut limiter = limiter();
+        for _ in 0..100 {
+            assert!(!limiter.memory_growing(100, 501, Some(500)).unwrap());
+            assert!(!limiter.table_growing(100, 501, Some(500)).unwrap());
+        }
+        assert_eq!((limiter.memory, limiter.table, limiter.hit), (0, 0, None));
     }
 }

@@ -140,7 +140,8 @@ fn every_problem_says_where_it_is() {
         let Err(problems) = check(copy.path()) else { continue };
         for problem in problems.as_slice() {
             assert!(problem.file.is_some(), "{}: no file: {problem}", case.display());
-            let of_a_component = problem.file.as_ref().unwrap().extension().is_some_and(|extension| extension == "wasm");
+            let of_a_component =
+                problem.file.as_ref().unwrap().extension().is_some_and(|extension| extension == "wasm");
             assert!(problem.line.is_some() || of_a_component, "{}: no line: {problem}", case.display());
         }
     }
@@ -155,7 +156,8 @@ fn every_kind_of_refusal_has_a_case() {
     }
     // What only starting finds; what is about one file's text alone has its cases beside `config`.
     let elsewhere = [Code::Migration, Code::Compile, Code::State, Code::Syntax, Code::MissingKey];
-    let missing: Vec<&Code> = Code::ALL.iter().filter(|code| !shown.contains(code) && !elsewhere.contains(code)).collect();
+    let missing: Vec<&Code> =
+        Code::ALL.iter().filter(|code| !shown.contains(code) && !elsewhere.contains(code)).collect();
     assert!(missing.is_empty(), "no case for {missing:?}");
 }
 

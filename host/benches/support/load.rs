@@ -30,7 +30,8 @@ pub struct Requests {
 impl Requests {
     /// `GET`s of paths; each must be answered 200.
     pub fn get(paths: impl IntoIterator<Item = String>) -> Self {
-        let request = |path| format!("GET {path} HTTP/1.1\r\nhost: bench\r\naccept: application/json\r\n\r\n").into_bytes();
+        let request =
+            |path| format!("GET {path} HTTP/1.1\r\nhost: bench\r\naccept: application/json\r\n\r\n").into_bytes();
         Self { bytes: paths.into_iter().map(request).collect(), status: 200 }
     }
 
@@ -81,7 +82,13 @@ struct Shared {
 }
 
 /// Drives the server `process` at `address` from the driver's core.
-pub fn drive(cores: &Cores, process: u32, address: SocketAddr, requests: &Requests, run: Run) -> anyhow::Result<Sample> {
+pub fn drive(
+    cores: &Cores,
+    process: u32,
+    address: SocketAddr,
+    requests: &Requests,
+    run: Run,
+) -> anyhow::Result<Sample> {
     cores.pinned(cores.driver, || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(drive_all(process, address, requests, run))
@@ -126,8 +133,7 @@ async fn drive_all(process: u32, address: SocketAddr, requests: &Requests, run: 
 pub fn once(address: SocketAddr, requests: &Requests) -> anyhow::Result<Vec<u8>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let mut connection =
-            Connection { stream: TcpStream::connect(address).await?, buffer: vec![0; MAX_ANSWER] };
+        let mut connection = Connection { stream: TcpStream::connect(address).await?, buffer: vec![0; MAX_ANSWER] };
         let body = connection.exchange(&requests.bytes[0], requests.status).await?;
         Ok(connection.buffer[body].to_vec())
     })

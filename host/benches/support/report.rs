@@ -125,7 +125,8 @@ impl Report {
     }
 
     fn results_table(&self) -> Table {
-        let mut table = table(&["", "ours", "baseline", "", "ratio", "min … max", "goal", "at least", "", "CPU µs", "p99 µs"]);
+        let mut table =
+            table(&["", "ours", "baseline", "", "ratio", "min … max", "goal", "at least", "", "CPU µs", "p99 µs"]);
         for Outcome { name, unit, aim, verdict, pairs, beside } in &self.results {
             let mark = |value: Option<f64>| value.map_or_else(String::new, |value| format!("{value:.2}"));
             let both = |name| {
@@ -211,4 +212,3 @@ impl Machine {
         }
     }
 }
-

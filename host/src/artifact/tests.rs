@@ -1,3 +1,5 @@
+//! What is taken for an artifact, and what is refused.
+
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;

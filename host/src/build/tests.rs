@@ -1,3 +1,5 @@
+//! Building module folders.
+
 #![allow(clippy::unwrap_used)]
 
 use std::sync::Mutex;

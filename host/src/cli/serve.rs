@@ -36,7 +36,10 @@ pub(super) fn run(arguments: RunArguments) -> anyhow::Result<()> {
     let state = StateFolder::open(&checked.config.state)?;
     let token = state.token(admin_token).context("the admin token can't be kept")?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(serve(checked, state, token, start))
+    let done = runtime.block_on(serve(checked, state, token, start));
+    // A start that was stopped may be compiling still: nobody waits for what nobody wants any more.
+    runtime.shutdown_background();
+    done
 }
 
 async fn serve(checked: Checked, state: StateFolder, token: String, start: Instant) -> anyhow::Result<()> {
@@ -45,7 +48,16 @@ async fn serve(checked: Checked, state: StateFolder, token: String, start: Insta
     let mut stop_signal = std::pin::pin!(signalled()?);
     let (listener, admin_listener) = bind(&config).await?;
     let host = Host::new().context("the host can't find its own binary")?;
-    let runtime = Arc::new(tokio::task::block_in_place(|| application::start(checked, &state, &host))?);
+    let starting = tokio::task::spawn_blocking(move || {
+        let started = application::start(checked, &state, &host);
+        (state, started)
+    });
+    let (state, started) = tokio::select! {
+        biased;
+        () = &mut stop_signal => return Ok(()),
+        ended = starting => ended.context("the start failed")?,
+    };
+    let runtime = Arc::new(started?);
 
     let (stop, stopped) = watch::channel(false);
     let (stop_admin, admin_stopped) = watch::channel(false);

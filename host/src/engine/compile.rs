@@ -6,6 +6,7 @@
 
 use std::io::{Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -125,7 +126,9 @@ impl Compiler {
     }
 
     fn run_child(&self, bytes: &[u8], profile: Profile, file: &Path) -> Result<(), CompileError> {
-        let aside = file.with_extension(format!("{}.{ASIDE}", std::process::id()));
+        // A name that nobody else uses: two that compile the same bytes at once each write their own file, and the later one takes
+        // the earlier one's place. What was mapped meanwhile stays as it was.
+        let aside = file.with_extension(format!("{}.{ASIDE}", ulid::Ulid::generate()));
         let result = self.compile_aside(bytes, profile, &aside).and_then(|()| {
             std::fs::File::open(&aside).and_then(|code| code.sync_all()).map_err(CompileError::Process)?;
             std::fs::rename(&aside, file).map_err(CompileError::Process)
@@ -144,6 +147,8 @@ impl Compiler {
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
+            // A Ctrl-C is the host's to hear; it takes the child along when it ends.
+            .process_group(0)
             .spawn()
             .map_err(CompileError::Process)?;
         let mut stdin = child.stdin.take().expect("stdin is piped");
@@ -187,12 +192,14 @@ fn wait(child: &mut std::process::Child) -> Result<Option<std::process::ExitStat
     let start = std::time::Instant::now();
     let mut pause = Duration::from_millis(1);
     loop {
-        if let Some(status) = child.try_wait().map_err(CompileError::Process)? {
+        let status = child.try_wait();
+        if let Ok(Some(status)) = status {
             return Ok(Some(status));
         }
-        if start.elapsed() > COMPILE_TIME {
-            child.kill().and_then(|()| child.wait()).map_err(CompileError::Process)?;
-            return Ok(None);
+        if status.is_err() || start.elapsed() > COMPILE_TIME {
+            // Whatever happened, it must end, or those who feed and hear it would never.
+            let ended = child.kill().and_then(|()| child.wait());
+            return status.and(ended).map(|_| None).map_err(CompileError::Process);
         }
         std::thread::sleep(pause);
         pause = (pause * 2).min(Duration::from_millis(20));
@@ -229,7 +236,8 @@ pub fn run_as_child(profile: &str, output: &Path) -> Result<(), String> {
     }
     let engine = wasmtime::Engine::new(&profile.config()).map_err(|error| format!("{error:#}"))?;
     let code = engine.precompile_component(&bytes).map_err(|error| format!("{error:#}"))?;
-    std::fs::write(output, code).map_err(|error| format!("the code can't be written: {error}"))
+    let written = std::fs::File::create_new(output).and_then(|mut file| file.write_all(&code));
+    written.map_err(|error| format!("the code can't be written: {error}"))
 }
 
 /// Low priority, bounded memory (what it can write to; the pools that the engine merely reserves don't count), no core dumps, and no

@@ -177,7 +177,8 @@ impl Resolver<'_> {
 
     fn ambiguous(&mut self, import: &InterfaceName, providers: &[&ModuleName]) {
         let names = list(&providers.iter().map(ToString::to_string).collect::<Vec<_>>());
-        let message = format!("module `{}` imports `{import}`, which several that it may call export: {names}", self.name);
+        let message =
+            format!("module `{}` imports `{import}`, which several that it may call export: {names}", self.name);
         let help = format!("name just one of them in `calls` of [modules.{}]", self.name);
         self.problems.push(self.problem(Code::Ambiguous, message).interface(import).help(help));
     }
@@ -194,8 +195,10 @@ impl Resolver<'_> {
         for difference in differences(wanted, offered) {
             let what = difference.function.as_ref().map_or_else(String::new, |function| format!("`{function}` of "));
             let there = if import == export { String::new() } else { format!(" (`{export}`)") };
-            let message =
-                format!("{what}`{import}` differs between module `{}`, which imports it, and {provider}{there}", self.name);
+            let message = format!(
+                "{what}`{import}` differs between module `{}`, which imports it, and {provider}{there}",
+                self.name
+            );
             let problem = self.problem(Code::TypeMismatch, message).interface(import).help(help);
             let mut problem = problem.expected(difference.expected, difference.found);
             problem.function = difference.function;

@@ -62,8 +62,7 @@ impl<'a> Walk<'a> {
         names.push(name.to_string());
         let message = format!("modules call each other in a circle: {}", names.join(" -> "));
         let help = "move what both need into a module that calls neither, or turn one call around";
-        let mut problem =
-            Problem::new(Code::Cycle, message).module(name).file(&self.config.manifest).help(help);
+        let mut problem = Problem::new(Code::Cycle, message).module(name).file(&self.config.manifest).help(help);
         problem.line = self.config.modules.get(name).map(|module| module.line);
         self.problems.push(problem);
     }

@@ -65,15 +65,7 @@ const WASI: [(&str, Option<Capability>, &[&str]); 6] = [
     (
         "wasi:sockets",
         None,
-        &[
-            "network",
-            "instance-network",
-            "ip-name-lookup",
-            "tcp",
-            "tcp-create-socket",
-            "udp",
-            "udp-create-socket",
-        ],
+        &["network", "instance-network", "ip-name-lookup", "tcp", "tcp-create-socket", "udp", "udp-create-socket"],
     ),
 ];
 /// The versions of WASI that the host serves.

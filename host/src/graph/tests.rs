@@ -1,0 +1,191 @@
+//! Random applications against a simple reference: who may call whom, and what is wrong with it.
+//!
+//! What each refusal says is in `tests/graphs/`.
+
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::config::{At, ComponentSource, Defaults, HttpLimits, LogConfig, ModuleConfig};
+use crate::ids::Digest;
+use crate::shape::{Field, Function, Shape, Type};
+
+/// A module as the reference knows it. Module `i` exports the interface `m:i/api`, of which others may have a wrong idea.
+#[derive(Debug, Clone)]
+struct Plan {
+    /// Whether its component is there.
+    there: bool,
+    /// Whom it imports, and whether it has the right type in mind.
+    imports: BTreeMap<usize, bool>,
+    /// Whom the manifest lets it call.
+    calls: BTreeSet<usize>,
+    /// Whether it imports random bytes, and whether it is granted.
+    random: (bool, bool),
+}
+
+fn plans() -> impl Strategy<Value = Vec<Plan>> {
+    (1..8_usize).prop_flat_map(|count| {
+        let imports = prop::collection::btree_map(0..count, prop::bool::weighted(0.95), 0..4);
+        // Mostly what is imported may be called, and mostly components are there: else every application would be refused.
+        let rest = (prop::bool::weighted(0.97), prop::collection::btree_set(0..count, 0..2), prop::bool::weighted(0.1));
+        let random = (any::<bool>(), prop::bool::weighted(0.95));
+        // Half of them have calls in one direction only, so that many have no circle.
+        let plan = (imports, rest, random);
+        (prop::collection::vec(plan, count), any::<bool>()).prop_map(|(plans, forward)| {
+            let plan = |(at, (imports, (there, extra, stingy), random)): (
+                usize,
+                (BTreeMap<_, _>, (bool, BTreeSet<_>, bool), _),
+            )| {
+                let fits = |to: &usize| *to != at && (!forward || *to > at);
+                let imports: BTreeMap<usize, bool> = imports.into_iter().filter(|(to, _)| fits(to)).collect();
+                let mut calls: BTreeSet<usize> = extra.into_iter().filter(|to| *to != at).collect();
+                if !stingy {
+                    calls.extend(imports.keys());
+                }
+                Plan { there, imports, calls, random }
+            };
+            plans.into_iter().enumerate().map(plan).collect()
+        })
+    })
+}
+
+fn module(at: usize) -> ModuleName {
+    format!("m{at}").parse().unwrap()
+}
+
+fn api(at: usize) -> InterfaceName {
+    format!("test:m{at}/api@1.0.0").parse().unwrap()
+}
+
+fn interface(ty: Type) -> Interface {
+    let parameters = vec![Field { name: "value".into(), ty }];
+    let function = Function { parameters, result: None, is_async: false, docs: None };
+    Interface { functions: BTreeMap::from([("go".to_owned(), function)]), ..Interface::default() }
+}
+
+fn artifact(at: usize, plan: &Plan) -> Arc<Artifact> {
+    let import = |(to, right): (&usize, &bool)| (api(*to), interface(if *right { Type::U32 } else { Type::String }));
+    let mut imports: BTreeMap<_, _> = plan.imports.iter().map(import).collect();
+    if plan.random.0 {
+        let name: InterfaceName = "wasi:random/random@0.2.6".parse().unwrap();
+        imports.insert(name, interface(Type::U64));
+    }
+    let shape = Shape { imports, exports: BTreeMap::from([(api(at), interface(Type::U32))]), ..Shape::default() };
+    let path = Path::new("m.wasm").to_owned();
+    Arc::new(Artifact { path, bytes: Arc::new([]), digest: Digest::of(&[]), shape, embedded: None })
+}
+
+fn config(plans: &[Plan]) -> AppConfig {
+    let module_config = |plan: &Plan| ModuleConfig {
+        component: At { value: ComponentSource::File("m.wasm".into()), line: 1 },
+        calls: plan.calls.iter().map(|to| (module(*to), 1)).collect(),
+        uses: if plan.random.1 { BTreeMap::from([(Capability::Random, 1)]) } else { BTreeMap::new() },
+        config: BTreeMap::new(),
+        line: 1,
+    };
+    AppConfig {
+        name: "demo".parse().unwrap(),
+        manifest: "app.toml".into(),
+        root: ".".into(),
+        workspace: ".".into(),
+        listen: "127.0.0.1:0".parse().unwrap(),
+        admin: "127.0.0.1:0".parse().unwrap(),
+        state: "state".into(),
+        modules: plans.iter().enumerate().map(|(at, plan)| (module(at), module_config(plan))).collect(),
+        compartments: BTreeMap::new(),
+        defaults: Defaults::default(),
+        http: HttpLimits::default(),
+        log: LogConfig::default(),
+        routes: Vec::new(),
+    }
+}
+
+/// Who calls whom, where the call can be linked.
+fn edges(plans: &[Plan]) -> BTreeSet<(usize, usize)> {
+    let of = |(at, plan): (usize, &Plan)| {
+        let linked = plan.imports.keys().filter(|to| plan.calls.contains(to) && plans[**to].there);
+        linked.map(|to| (at, *to)).collect::<Vec<_>>()
+    };
+    plans.iter().enumerate().filter(|(_, plan)| plan.there).flat_map(of).collect()
+}
+
+/// Whether some module reaches itself: by Warshall's closure, which has nothing in common with a walk.
+fn has_circle(count: usize, edges: &BTreeSet<(usize, usize)>) -> bool {
+    let mut reach = vec![vec![false; count]; count];
+    edges.iter().for_each(|(from, to)| reach[*from][*to] = true);
+    for via in 0..count {
+        for from in 0..count {
+            for to in 0..count {
+                reach[from][to] |= reach[from][via] && reach[via][to];
+            }
+        }
+    }
+    (0..count).any(|at| reach[at][at])
+}
+
+/// How many problems of each code there should be, circles aside.
+fn expected(plans: &[Plan]) -> BTreeMap<Code, usize> {
+    let mut counts = BTreeMap::new();
+    let mut count = |code| *counts.entry(code).or_insert(0) += 1;
+    for plan in plans.iter().filter(|plan| plan.there) {
+        let blind = plan.calls.iter().any(|to| !plans[*to].there);
+        for (to, right) in &plan.imports {
+            match (plans[*to].there, plan.calls.contains(to)) {
+                (true, true) if !right => count(Code::TypeMismatch),
+                (true, true) => {}
+                _ if blind => {}
+                (true, false) => count(Code::UndeclaredCall),
+                (false, _) => count(Code::MissingExport),
+            }
+        }
+        if plan.random.0 && !plan.random.1 {
+            count(Code::Ungranted);
+        }
+    }
+    counts
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn the_graph_agrees_with_the_reference(plans in plans()) {
+        let there = plans.iter().enumerate().filter(|(_, plan)| plan.there);
+        let artifacts: BTreeMap<_, _> = there.map(|(at, plan)| (module(at), artifact(at, plan))).collect();
+        let Outcome { graph, problems } = AppGraph::build(&config(&plans), &artifacts);
+        let edges = edges(&plans);
+
+        let mut counts: BTreeMap<Code, usize> = BTreeMap::new();
+        problems.iter().for_each(|problem| *counts.entry(problem.code).or_default() += 1);
+        let circles = counts.remove(&Code::Cycle).unwrap_or_default();
+        prop_assert_eq!(counts, expected(&plans));
+        prop_assert_eq!(circles > 0, has_circle(plans.len(), &edges), "{:?}", edges);
+
+        let calls = graph.modules.iter().flat_map(|(from, node)| node.calls.values().map(|to| (from.clone(), to.module.clone())));
+        let wanted = edges.iter().map(|(from, to)| (module(*from), module(*to)));
+        prop_assert_eq!(calls.collect::<BTreeSet<_>>(), wanted.collect());
+
+        // A circle that is reported is one: each step in it is a call.
+        for problem in problems.iter().filter(|problem| problem.code == Code::Cycle) {
+            let way: Vec<&str> = problem.message.rsplit(": ").next().unwrap().split(" -> ").collect();
+            prop_assert_eq!(way.first(), way.last());
+            for step in way.windows(2) {
+                let at = |name: &str| name[1..].parse::<usize>().unwrap();
+                prop_assert!(edges.contains(&(at(step[0]), at(step[1]))), "{}", problem.message);
+            }
+        }
+
+        let [compartment] = graph.compartments.as_slice() else { panic!("one compartment") };
+        let place = |at: usize| compartment.modules.iter().position(|name| *name == module(at)).unwrap();
+        prop_assert_eq!(compartment.modules.len(), artifacts.len());
+        if circles == 0 {
+            for (from, to) in &edges {
+                prop_assert!(place(*to) < place(*from), "{:?}", compartment.modules);
+            }
+        }
+    }
+}

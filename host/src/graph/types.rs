@@ -35,7 +35,12 @@ pub(super) fn check(config: &AppConfig, modules: &BTreeMap<ModuleName, Node>, pr
 /// A component imports only the types that it uses: just those that both import can differ.
 fn compare(config: &AppConfig, import: &Import<'_>, other: &Import<'_>, problems: &mut Vec<Problem>) {
     let shared = |of: &Interface, with: &Interface| Interface {
-        types: of.types.iter().filter(|(name, _)| with.types.contains_key(*name)).map(|(n, t)| (n.clone(), t.clone())).collect(),
+        types: of
+            .types
+            .iter()
+            .filter(|(name, _)| with.types.contains_key(*name))
+            .map(|(n, t)| (n.clone(), t.clone()))
+            .collect(),
         ..Interface::default()
     };
     let (wanted, found) = (shared(import.interface, other.interface), shared(other.interface, import.interface));

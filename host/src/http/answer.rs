@@ -117,7 +117,7 @@ impl HostProblem {
 impl From<CallError> for HostProblem {
     fn from(error: CallError) -> Self {
         match error {
-            CallError::QueueFull { .. } => Self::Overloaded,
+            CallError::QueueFull { .. } | CallError::NoRoom { .. } => Self::Overloaded,
             CallError::Deadline => Self::Deadline,
             CallError::Limit(_) | CallError::Trap(_) => Self::ModuleFailed,
         }

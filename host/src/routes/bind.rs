@@ -7,7 +7,8 @@ use axum::http::StatusCode;
 
 use super::{Answer, Body, ErrorAnswer, Parameter, Route, Source};
 use crate::config::{BodyBinding, RouteConfig};
-use crate::graph::{AppGraph, Found, list};
+use crate::graph::{AppGraph, Found, NotFound, list};
+use crate::ids::FunctionPath;
 use crate::json::{Codec, ObjectCodec, Unsupported};
 use crate::problem::{Code, Problem};
 use crate::shape::{Field, Function, Type};
@@ -25,7 +26,14 @@ pub(super) fn bind(route: &RouteConfig, graph: &AppGraph, problems: &mut Vec<Pro
         Err(_) if !graph.modules.contains_key(&path.module) => return None,
         Err(error) => {
             let problem = Problem::new(Code::UnknownFunction, error.to_string()).module(&path.module);
-            let help = format!("`watertight inspect {}` shows what there is", path.module);
+            let help = match &error {
+                NotFound::Ambiguous { exports, .. } => {
+                    let whole =
+                        FunctionPath { interface: exports.first().cloned().unwrap_or_default(), ..path.clone() };
+                    format!("write the whole name of one, such as `{whole}`")
+                }
+                _ => format!("`watertight inspect {}` shows what there is", path.module),
+            };
             problems.push(problem.file(&route.file).line(route.call.line).help(help));
             return None;
         }
@@ -81,7 +89,8 @@ impl Binder<'_> {
                     let message = format!("a route can't carry `{path}`: {reason}");
                     let problem = self.report(Code::UnsupportedType, message, self.route.call.line);
                     problem.type_path = Some(path);
-                    problem.help = Some("route to a function of plain values: this one is for other modules".to_owned());
+                    problem.help =
+                        Some("route to a function of plain values: this one is for other modules".to_owned());
                 }
                 None
             }
@@ -130,7 +139,11 @@ impl Binder<'_> {
                         "nothing binds parameter `{}`: its type is no plain value, so no query field can be it",
                         parameter.name
                     ),
-                    format!("write `body = \"{}\"`, or `body = \"*\"`", parameter.name),
+                    if self.route.method.takes_body() {
+                        format!("write `body = \"{}\"`, or `body = \"*\"`", parameter.name)
+                    } else {
+                        format!("a {} request has no body to take it from: use another method", self.route.method)
+                    },
                 ),
                 _ => (
                     format!("parameter `{}` is bound to a text, and its type is no plain value", parameter.name),
@@ -200,7 +213,8 @@ impl Binder<'_> {
             }
         };
         if value.is_some() && NO_BODY.contains(&status) {
-            let message = format!("an answer of status {} has no body, and the function returns a value", status.as_u16());
+            let message =
+                format!("an answer of status {} has no body, and the function returns a value", status.as_u16());
             self.report(Code::UnsupportedType, message, self.route.line).help =
                 Some("let the route answer with another `status`, such as 200".to_owned());
         }

@@ -7,11 +7,12 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use wasmtime::component::{InstancePre, Val};
-use wasmtime::{Trap, WasmBacktrace};
+use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
 
 use super::instance::Live;
 use super::limits::{Admission, LineBudget, Refused};
 use crate::config::{InstanceMode, Instances, Limits};
+use crate::engine::Profile;
 use crate::graph;
 use crate::ids::CompartmentName;
 use crate::link::{Export, FunctionIndex, Linked};
@@ -31,6 +32,12 @@ pub enum CallError {
         /// Which.
         compartment: CompartmentName,
     },
+    /// Wasmtime's pools have no room for another instance: all compartments together run more than the host has room for.
+    #[error("there is no room for another instance of compartment `{compartment}`")]
+    NoRoom {
+        /// Which.
+        compartment: CompartmentName,
+    },
     /// The call's time was up: in the queue, in a guest, or in the host.
     #[error("the call ran past its deadline")]
     Deadline,
@@ -42,7 +49,7 @@ pub enum CallError {
     Trap(String),
 }
 
-/// Counts since the compartment started.
+/// Counts since the compartment started. What was made is at work, warm or dropped: nothing is lost, however a call ends.
 #[derive(Debug, Default)]
 pub struct Counters {
     made: AtomicU64,
@@ -69,6 +76,7 @@ pub struct InstanceStats {
 pub struct Compartment {
     name: CompartmentName,
     pre: InstancePre<InstanceState>,
+    profile: Profile,
     exports: Arc<[Export]>,
     modules: Arc<[ModuleData]>,
     instances: Instances,
@@ -85,6 +93,7 @@ impl Compartment {
         let compartment = Arc::new(Self {
             name: plan.name.clone(),
             pre: linked.pre,
+            profile: linked.profile,
             exports: linked.exports,
             modules,
             instances: plan.instances,
@@ -129,8 +138,7 @@ impl Compartment {
 
     /// Makes an instance before the first call needs one. Also shows whether the modules start at all.
     pub async fn warm_up(&self, call: CallContext) -> Result<(), CallError> {
-        let live = self.start(call).await?;
-        self.put_back(live);
+        self.start(call).await?.put_back();
         Ok(())
     }
 
@@ -147,18 +155,18 @@ impl Compartment {
         })?;
         self.counters.calls.fetch_add(1, Ordering::Relaxed);
         let warm = self.warm().pop();
-        let mut live = match warm {
-            Some(live) => live,
+        let mut lease = match warm {
+            Some(live) => Lease { compartment: self, live: Some(live) },
             None => self.start(call.clone()).await?,
         };
-        match live.call(&self.exports[place.0 as usize], place, parameters, call).await {
+        match lease.live().call(&self.exports[place.0 as usize], place, parameters, call).await {
             Ok(result) => {
-                self.put_back(live);
+                lease.put_back();
                 Ok(result)
             }
             Err(error) => {
-                self.counters.dropped.fetch_add(1, Ordering::Relaxed);
-                Err(self.explain(&error, Some(live.state())))
+                let state = lease.live().state();
+                Err(self.explain(&error, state.limit_hit(), &state.call().request))
             }
         }
     }
@@ -168,40 +176,63 @@ impl Compartment {
         self.warm.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn start(&self, call: CallContext) -> Result<Live, CallError> {
+    async fn start(&self, call: CallContext) -> Result<Lease<'_>, CallError> {
         let memory = usize::try_from(self.limits.memory).unwrap_or(usize::MAX);
+        let request = call.request.clone();
+        let state = InstanceState::new(self.modules.clone(), memory, self.profile, call);
+        let started = Live::start(&self.pre, self.exports.len(), state).await;
+        let live = started.map_err(|(error, limit)| self.explain(&error, limit, &request))?;
         self.counters.made.fetch_add(1, Ordering::Relaxed);
-        let started = Live::start(&self.pre, self.exports.len(), self.modules.clone(), memory, call).await;
-        started.map_err(|error| self.explain(&error, None))
-    }
-
-    /// Keeps an instance for the next call, unless its time is over.
-    fn put_back(&self, mut live: Live) {
-        let keep = self.instances.mode == InstanceMode::Reuse
-            && live.calls < self.instances.max_calls.get()
-            && live.state().memory() <= KEEP_MEMORY;
-        if keep {
-            live.used = Instant::now();
-            self.warm().push(live);
-        } else {
-            self.counters.dropped.fetch_add(1, Ordering::Relaxed);
-        }
+        Ok(Lease { compartment: self, live: Some(live) })
     }
 
     /// Tells what ended a call, and logs it.
-    fn explain(&self, error: &wasmtime::Error, state: Option<&InstanceState>) -> CallError {
-        let explained = match (state.and_then(InstanceState::limit_hit), error.downcast_ref::<Trap>()) {
+    fn explain(&self, error: &wasmtime::Error, limit: Option<LimitHit>, request: &str) -> CallError {
+        let explained = match (limit, error.downcast_ref::<Trap>()) {
             (Some(limit), _) => CallError::Limit(limit),
             (None, Some(Trap::Interrupt)) => CallError::Deadline,
             (None, Some(trap)) => CallError::Trap(trap.to_string()),
+            (None, None) if error.is::<PoolConcurrencyLimitError>() => {
+                CallError::NoRoom { compartment: self.name.clone() }
+            }
             (None, None) => CallError::Trap(error.root_cause().to_string()),
         };
         if let Some(unwritten) = self.traps.take() {
-            let request = state.map(|state| &*state.call().request).unwrap_or_default();
             let (compartment, stack) = (&self.name, frames(error));
             tracing::error!(target: "trap", %compartment, request, unwritten, stack, "{explained}");
         }
         explained
+    }
+}
+
+/// An instance at work. What is not put back is thrown away: after a trap, and where the call is dropped before its end.
+struct Lease<'a> {
+    compartment: &'a Compartment,
+    /// There until it is put back.
+    live: Option<Live>,
+}
+
+impl Lease<'_> {
+    fn live(&mut self) -> &mut Live {
+        self.live.as_mut().expect("it is put back by value only")
+    }
+
+    /// Keeps the instance for the next call, unless its time is over.
+    fn put_back(mut self) {
+        let Instances { mode, max_calls, .. } = self.compartment.instances;
+        let live = self.live();
+        if mode == InstanceMode::Reuse && live.calls < max_calls.get() && live.state().memory() <= KEEP_MEMORY {
+            live.used = Instant::now();
+            self.compartment.warm().extend(self.live.take());
+        }
+    }
+}
+
+impl Drop for Lease<'_> {
+    fn drop(&mut self) {
+        if self.live.is_some() {
+            self.compartment.counters.dropped.fetch_add(1, Ordering::Relaxed);
+        }
     }
 }
 
@@ -222,14 +253,9 @@ async fn drop_idle(compartment: Weak<Compartment>, idle: Duration) {
     loop {
         tokio::time::sleep(pause).await;
         let Some(compartment) = compartment.upgrade() else { return };
-        let (kept, dropped): (Vec<Live>, Vec<Live>) = {
-            let mut warm = compartment.warm();
-            std::mem::take(&mut *warm).into_iter().partition(|live| !live.is_idle(idle))
-        };
-        compartment.counters.dropped.fetch_add(dropped.len() as u64, Ordering::Relaxed);
-        // The ones in use since stand on top: they are the warmer ones.
-        let mut warm = compartment.warm();
-        let newer = std::mem::replace(&mut *warm, kept);
-        warm.extend(newer);
+        // Taken out under one lock, so that a call never finds the list empty while warm instances are looked through; freed after it,
+        // since that takes a while.
+        let idle: Vec<Live> = compartment.warm().extract_if(.., |live| live.is_idle(idle)).collect();
+        compartment.counters.dropped.fetch_add(idle.len() as u64, Ordering::Relaxed);
     }
 }

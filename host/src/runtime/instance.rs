@@ -1,13 +1,12 @@
 //! One set of instances of a compartment, in a store of its own.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use wasmtime::component::{Func, Instance, InstancePre, Val};
 use wasmtime::{Store, UpdateDeadline};
 
 use crate::link::{Export, FunctionIndex};
-use crate::store::{CallContext, InstanceState, ModuleData};
+use crate::store::{CallContext, InstanceState, LimitHit};
 
 /// Handles of resources that the guests of a store may hold at once, each side counted.
 const MAX_HANDLES: usize = 10_000;
@@ -27,16 +26,15 @@ pub(super) struct Live {
 }
 
 impl Live {
-    /// Instantiates every module of a compartment. Their start functions run under the call's deadline.
+    /// Instantiates every module of a compartment in the store that `state` is for. Their start functions run under the call's
+    /// deadline. An error comes with the limit that was met, where one was.
     pub(super) async fn start(
         pre: &InstancePre<InstanceState>,
         exports: usize,
-        modules: Arc<[ModuleData]>,
-        memory: usize,
-        call: CallContext,
-    ) -> wasmtime::Result<Self> {
-        let deadline = call.deadline;
-        let mut store = Store::new(pre.engine(), InstanceState::new(modules, memory, call));
+        state: InstanceState,
+    ) -> Result<Self, (wasmtime::Error, Option<LimitHit>)> {
+        let deadline = state.call().deadline;
+        let mut store = Store::new(pre.engine(), state);
         store.limiter(InstanceState::limiter);
         store.set_max_component_handles(MAX_HANDLES);
         store.set_hostcall_fuel(HOSTCALL_FUEL);
@@ -49,8 +47,12 @@ impl Live {
         });
         store.set_epoch_deadline(1);
         let instance = tokio::time::timeout_at(deadline.into(), pre.instantiate_async(&mut store)).await;
-        let instance = instance.unwrap_or_else(|_| Err(wasmtime::Trap::Interrupt.into()))?;
-        Ok(Self { store, instance, functions: vec![None; exports], calls: 0, used: Instant::now() })
+        match instance.unwrap_or_else(|_| Err(wasmtime::Trap::Interrupt.into())) {
+            Ok(instance) => {
+                Ok(Self { store, instance, functions: vec![None; exports], calls: 0, used: Instant::now() })
+            }
+            Err(error) => Err((error, store.data().limit_hit())),
+        }
     }
 
     /// The host's side.

@@ -1,3 +1,5 @@
+//! What differs between two interfaces, and how it is told.
+
 #![allow(clippy::unwrap_used)]
 
 use super::*;

@@ -1,3 +1,5 @@
+//! What is read from components' bytes, and what is refused.
+
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeSet;

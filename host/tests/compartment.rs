@@ -1,0 +1,232 @@
+//! A compartment whose guest loops, traps, eats memory and is left alone: each costs its own call and nothing else.
+
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::fs;
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+use wasmtime::component::Val;
+use watertight::application::{self, Host};
+use watertight::config::{self, Overrides};
+use watertight::database::Settings;
+use watertight::engine::Engines;
+use watertight::runtime::{CallError, Generation, InstanceStats, Runtime};
+use watertight::state::StateFolder;
+use watertight::store::{CallContext, LimitHit};
+
+const GUEST: &str = r#"
+(component
+  (core module $m
+    (memory 1)
+    (global $calls (mut i32) (i32.const 0))
+    (func (export "spin") (loop (br 0)))
+    (func (export "trap") unreachable)
+    (func (export "eat") (loop (br_if 0 (i32.ne (memory.grow (i32.const 1)) (i32.const -1)))) unreachable)
+    (func (export "count") (result i32)
+      (global.set $calls (i32.add (global.get $calls) (i32.const 1)))
+      (global.get $calls)))
+  (core instance $i (instantiate $m))
+  (func $spin (canon lift (core func $i "spin")))
+  (func $trap (canon lift (core func $i "trap")))
+  (func $eat (canon lift (core func $i "eat")))
+  (func $count (result u32) (canon lift (core func $i "count")))
+  (instance $api
+    (export "spin" (func $spin)) (export "trap" (func $trap)) (export "eat" (func $eat)) (export "count" (func $count)))
+  (export "t:t/api@1.0.0" (instance $api)))
+"#;
+
+struct App {
+    runtime: Runtime,
+    /// The state folder's lock is held as long as the application runs.
+    _state: StateFolder,
+    _folder: TempDir,
+}
+
+/// Starts `guest` as the module `m`; `settings` stand under `[defaults]`.
+fn start(guest: &str, settings: &str) -> Result<App, String> {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("m.wasm"), wat::parse_str(guest).unwrap()).unwrap();
+    let manifest = format!("[app]\nname = \"demo\"\n[modules.m]\ncomponent = \"m.wasm\"\n{settings}\n");
+    fs::write(folder.path().join("app.toml"), manifest).unwrap();
+    let state = StateFolder::open(&folder.path().join("state")).unwrap();
+    let config = config::load(folder.path(), &Overrides::default()).unwrap();
+    let checked = application::check(config).unwrap();
+    let program = PathBuf::from(env!("CARGO_BIN_EXE_watertight"));
+    let host = Host { engines: Engines::new(), program, database: Settings::default() };
+    let runtime = application::start(checked, &state, &host).map_err(|problems| problems.to_string())?;
+    Ok(App { runtime, _state: state, _folder: folder })
+}
+
+fn run<F: Future>(future: F) -> F::Output {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap().block_on(future)
+}
+
+async fn call(generation: &Generation, function: &str) -> Result<Option<Val>, CallError> {
+    let name = ("m".parse().unwrap(), "t:t/api@1.0.0".parse().unwrap());
+    let target = generation.target(&name.0, &name.1, function).unwrap();
+    let deadline = Instant::now() + generation.time(target);
+    generation.call(target, &[], CallContext { request: "test".into(), deadline }).await
+}
+
+fn stats(generation: &Generation) -> InstanceStats {
+    generation.compartments()[0].stats()
+}
+
+#[test]
+fn a_call_that_fails_costs_its_own_instance_only() {
+    run(async {
+        let settings = "[defaults.limits]\nmemory = \"1MiB\"\nrequest = \"200ms\"\n";
+        let app = start(GUEST, settings).unwrap();
+        let generation = app.runtime.current();
+        assert_eq!(call(&generation, "count").await, Ok(Some(Val::U32(1))));
+        assert_eq!(call(&generation, "count").await, Ok(Some(Val::U32(2))), "instances are reused");
+
+        assert!(matches!(call(&generation, "trap").await, Err(CallError::Trap(_))));
+        assert_eq!(call(&generation, "count").await, Ok(Some(Val::U32(1))), "nothing of a trapped instance is left");
+
+        let start = Instant::now();
+        assert_eq!(call(&generation, "spin").await, Err(CallError::Deadline));
+        assert!((150..2000).contains(&start.elapsed().as_millis()), "{:?}", start.elapsed());
+
+        let limit = 1 << 20;
+        let wanted = limit + (64 << 10);
+        let eaten = call(&generation, "eat").await;
+        assert_eq!(eaten, Err(CallError::Limit(LimitHit::Memory { wanted, limit })));
+
+        let stats = stats(&generation);
+        assert_eq!((stats.made, stats.dropped, stats.warm, stats.calls), (3, 3, 0, 6));
+    });
+}
+
+#[test]
+fn a_call_that_is_left_gives_its_place_and_its_instance_back() {
+    run(async {
+        let app = start(GUEST, "[defaults.limits]\ncalls = 1\nqueue = 0\nrequest = \"30s\"\n").unwrap();
+        let generation = app.runtime.current();
+        let left = tokio::time::timeout(Duration::from_millis(50), call(&generation, "spin")).await;
+        assert!(left.is_err(), "it went on");
+        assert_eq!(call(&generation, "count").await, Ok(Some(Val::U32(1))), "its place is free");
+        let stats = stats(&generation);
+        assert_eq!((stats.made, stats.dropped, stats.warm, stats.waiting), (2, 1, 1, 0));
+    });
+}
+
+#[test]
+fn a_guest_that_computes_lets_others_run() {
+    // One thread: were the loop not interrupted, nothing else would ever run.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let app = start(GUEST, "[defaults.limits]\nrequest = \"1s\"\n").unwrap();
+        let generation = app.runtime.current();
+        let spinning = {
+            let generation = generation.clone();
+            tokio::spawn(async move { call(&generation, "spin").await })
+        };
+        tokio::task::yield_now().await;
+        for _ in 0..10 {
+            assert!(call(&generation, "count").await.is_ok());
+        }
+        assert!(!spinning.is_finished());
+        assert_eq!(spinning.await.unwrap(), Err(CallError::Deadline));
+    });
+}
+
+#[test]
+fn a_full_queue_is_told_at_once() {
+    run(async {
+        let app = start(GUEST, "[defaults.limits]\ncalls = 2\nqueue = 3\nrequest = \"500ms\"\n").unwrap();
+        let generation = app.runtime.current();
+        let callers: Vec<_> = (0..20)
+            .map(|_| {
+                let generation = generation.clone();
+                tokio::spawn(async move { call(&generation, "spin").await })
+            })
+            .collect();
+        let mut full = 0;
+        for caller in callers {
+            match caller.await.unwrap() {
+                Err(CallError::QueueFull { .. }) => full += 1,
+                other => assert_eq!(other, Err(CallError::Deadline)),
+            }
+        }
+        assert_eq!(full, 15);
+        assert!(call(&generation, "count").await.is_ok());
+    });
+}
+
+#[test]
+fn instances_end_after_their_calls_or_when_idle() {
+    run(async {
+        let app = start(GUEST, "[defaults.instances]\nmax_calls = 2\nidle = \"100ms\"\n").unwrap();
+        let generation = app.runtime.current();
+        for expected in [1, 2, 1, 2, 1] {
+            assert_eq!(call(&generation, "count").await, Ok(Some(Val::U32(expected))));
+        }
+        assert_eq!(stats(&generation).warm, 1);
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let stats = stats(&generation);
+        assert_eq!((stats.warm, stats.made, stats.dropped), (0, 3, 3));
+    });
+    run(async {
+        let app = start(GUEST, "[defaults.instances]\nmode = \"fresh\"\n").unwrap();
+        let generation = app.runtime.current();
+        for _ in 0..3 {
+            assert_eq!(call(&generation, "count").await, Ok(Some(Val::U32(1))), "nothing is left of the call before");
+        }
+        assert_eq!(stats(&generation).warm, 0);
+    });
+}
+
+#[test]
+fn a_module_that_can_t_start_says_which_limit_it_met() {
+    let too_large = GUEST.replace("(memory 1)", "(memory 100)");
+    let traps = GUEST.replace("(global $calls", "(start $boom) (func $boom unreachable) (global $calls");
+    for (guest, message) in [(too_large, "1048576 allowed"), (traps, "unreachable")] {
+        run(async {
+            let app = start(&guest, "[defaults.limits]\nmemory = \"1MiB\"\n").unwrap();
+            let problems = application::warm_up(&app.runtime).await.unwrap_err();
+            assert!(problems.to_string().contains(message), "{problems}");
+            assert_eq!(stats(&app.runtime.current()), InstanceStats::default());
+        });
+    }
+}
+
+#[test]
+fn more_calls_than_the_pools_have_room_for_are_turned_away() {
+    run(async {
+        // 60 memories each: 68 such instances fill the pool of 4,096.
+        let greedy = GUEST
+            .replace("(func $spin (canon", &("(core instance (instantiate $m))\n".repeat(59) + "(func $spin (canon"));
+        let app = start(&greedy, "[defaults.limits]\ncalls = 10000\nrequest = \"3s\"\n").unwrap();
+        let generation = app.runtime.current();
+        let callers: Vec<_> = (0..100)
+            .map(|_| {
+                let generation = generation.clone();
+                tokio::spawn(async move { call(&generation, "spin").await })
+            })
+            .collect();
+        let mut no_room = 0;
+        for caller in callers {
+            match caller.await.unwrap() {
+                Err(CallError::NoRoom { .. }) => no_room += 1,
+                other => assert_eq!(other, Err(CallError::Deadline)),
+            }
+        }
+        assert!(no_room == 32, "{no_room}");
+        assert!(call(&generation, "count").await.is_ok());
+    });
+}
+
+#[test]
+fn a_generation_outlives_the_runtime_that_published_it() {
+    run(async {
+        let app = start(GUEST, "").unwrap();
+        let generation: Arc<Generation> = app.runtime.current();
+        drop(app);
+        assert!(call(&generation, "count").await.is_ok());
+    });
+}

@@ -1,0 +1,259 @@
+//! Keeps the source tree as it was meant: layers, lengths, purposes, and the tables of ARCHITECTURE.md that are made from the code.
+//!
+//! `BLESS=1` writes those tables anew. Nothing here compiles or runs the host.
+
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use watertight::problem::Code;
+
+/// Longer files have two purposes.
+const MAX_LINES: usize = 500;
+
+/// A Rust file of the repository.
+struct Source {
+    /// From the repository's root, such as `host/src/lib.rs`.
+    path: String,
+    text: String,
+}
+
+impl Source {
+    /// Its lines with their numbers, without comments and without what only tests see.
+    fn code(&self) -> Vec<(usize, &str)> {
+        let lines: Vec<&str> = self.text.lines().collect();
+        let is_test_module = |at: usize| {
+            let mut next = lines[at + 1..].iter().skip_while(|line| line.trim_start().starts_with("#["));
+            lines[at] == "#[cfg(test)]"
+                && next.next().is_some_and(|line| line.starts_with("mod ") && line.ends_with('{'))
+        };
+        let end = (0..lines.len()).find(|at| is_test_module(*at)).unwrap_or(lines.len());
+        let numbered = lines[..end].iter().enumerate().map(|(at, line)| (at + 1, *line));
+        numbered.filter(|(_, line)| !line.trim_start().starts_with("//")).collect()
+    }
+
+    fn is_test(&self) -> bool {
+        let file = self.path.rsplit('/').next().unwrap_or_default();
+        ["tests.rs", "testing.rs"].contains(&file) || self.path.contains("/tests/") || self.path.contains("/benches/")
+    }
+
+    /// The module of the host that it belongs to; none where it is no part of the library.
+    fn module(&self) -> Option<&str> {
+        let inside = self.path.strip_prefix("host/src/")?.strip_suffix(".rs")?;
+        let module = inside.split('/').next()?;
+        (!["lib", "main"].contains(&module)).then_some(module)
+    }
+
+    /// The first sentence of what it says of itself.
+    fn purpose(&self) -> String {
+        let docs = self.text.lines().map_while(|line| line.strip_prefix("//!")).map(str::trim);
+        let paragraph = docs.take_while(|line| !line.is_empty()).collect::<Vec<_>>().join(" ");
+        let end = paragraph.find(". ").unwrap_or(paragraph.trim_end_matches('.').len());
+        // Links of rustdoc lead nowhere in Markdown.
+        paragraph[..end].replace("[`", "`").replace("`]", "`").replace('|', "\\|")
+    }
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+/// Every Rust file of the host and of the modules, by path.
+fn sources() -> Vec<Source> {
+    let mut found = Vec::new();
+    for top in ["host", "modules"] {
+        collect(&root().join(top), &mut found);
+    }
+    found.sort_by(|a, b| a.path.cmp(&b.path));
+    assert!(found.len() > 100, "the tree was not found: {} files", found.len());
+    found
+}
+
+fn collect(folder: &Path, found: &mut Vec<Source>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        if path.is_dir() {
+            // What tools leave behind is nobody's source.
+            if name != "target" && name != "node_modules" && !name.starts_with('.') {
+                collect(&path, found);
+            }
+        } else if name.ends_with(".rs") {
+            let relative = path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned();
+            found.push(Source { text: fs::read_to_string(&path).unwrap(), path: relative });
+        }
+    }
+}
+
+/// Fails with every fault at once.
+fn none(faults: &[String], rule: &str) {
+    assert!(faults.is_empty(), "{rule}:\n  {}", faults.join("\n  "));
+}
+
+#[test]
+fn every_file_says_what_it_is_for() {
+    let silent = sources().iter().filter(|s| !s.text.starts_with("//! ")).map(|s| s.path.clone()).collect::<Vec<_>>();
+    none(&silent, "a file opens with `//!` and its purpose");
+}
+
+#[test]
+fn no_file_is_long() {
+    let sources = sources();
+    let long =
+        sources.iter().map(|source| (source, source.text.lines().count())).filter(|(_, lines)| *lines > MAX_LINES);
+    let long: Vec<String> = long.map(|(source, lines)| format!("{}: {lines} lines", source.path)).collect();
+    none(&long, "a file has at most 500 lines");
+}
+
+#[test]
+fn a_module_s_file_stands_beside_its_folder() {
+    let named = sources().iter().filter(|s| s.path.ends_with("/mod.rs")).map(|s| s.path.clone()).collect::<Vec<_>>();
+    none(&named, "`foo.rs` and `foo/`, never `foo/mod.rs`");
+}
+
+/// The library's modules, in the order in which `lib.rs` declares them.
+fn layers() -> Vec<String> {
+    let text = fs::read_to_string(root().join("host/src/lib.rs")).unwrap();
+    text.lines().filter_map(|line| Some(line.strip_prefix("pub mod ")?.strip_suffix(';')?.to_owned())).collect()
+}
+
+#[test]
+fn a_module_uses_only_those_before_it() {
+    let layers = layers();
+    let place = |module: &str| layers.iter().position(|layer| layer == module);
+    let mut faults = Vec::new();
+    for source in sources().iter().filter(|source| !source.is_test()) {
+        let Some(module) = source.module() else { continue };
+        let own = place(module).unwrap_or_else(|| panic!("lib.rs doesn't declare `{module}`"));
+        let top = source.path.matches('/').count() == 2;
+        for (line, code) in source.code() {
+            for used in code.split("crate::").skip(1) {
+                let name: String = used.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
+                if place(&name).is_none_or(|used| used > own) {
+                    faults.push(format!("{}:{line}: `crate::{name}` stands after `{module}`", source.path));
+                }
+            }
+            // From a file of the top folder this is the crate itself: a way around the check.
+            if top && code.contains("super::") {
+                faults.push(format!("{}:{line}: `super::` reaches past the module", source.path));
+            }
+        }
+    }
+    none(&faults, "a file uses only modules that stand before its own in lib.rs");
+}
+
+/// Names that belong to one application: the packages of its contracts, and functions whose names could be nobody else's.
+fn business_names() -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for folder in fs::read_dir(root().join("wit")).unwrap() {
+        let folder = folder.unwrap().path();
+        for file in fs::read_dir(folder).into_iter().flatten() {
+            let text = fs::read_to_string(file.unwrap().path()).unwrap();
+            let package = text.lines().find_map(|line| line.strip_prefix("package ")).unwrap_or_default();
+            let Some((namespace, rest)) = package.split_once(':') else { continue };
+            if ["watertight", "wasi"].contains(&namespace) {
+                continue;
+            }
+            names.insert(namespace.to_owned());
+            // Everybody may have something in common.
+            names.extend(rest.split('@').next().filter(|name| *name != "common").map(str::to_owned));
+            let functions =
+                text.lines().filter(|line| line.contains(": func(")).filter_map(|line| line.split(':').next());
+            for name in functions.map(str::trim).filter(|name| name.contains('-')) {
+                names.extend([name.to_owned(), name.replace('-', "_")]);
+            }
+        }
+    }
+    assert!(names.len() > 10, "the contracts were not found: {names:?}");
+    names
+}
+
+#[test]
+fn the_host_knows_no_business() {
+    let names = business_names();
+    let mut faults = Vec::new();
+    for source in sources().iter().filter(|source| source.path.starts_with("host/src/")) {
+        for (at, line) in source.text.lines().enumerate() {
+            let lower = line.to_ascii_lowercase();
+            let words: BTreeSet<&str> =
+                lower.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-' || c == '_')).collect();
+            faults.extend(
+                names
+                    .iter()
+                    .filter(|name| words.contains(name.as_str()))
+                    .map(|n| format!("{}:{}: `{n}`", source.path, at + 1)),
+            );
+        }
+    }
+    none(&faults, "host/src runs any application: no name of one stands in it, not even in comments");
+}
+
+#[test]
+fn nothing_is_left_for_later() {
+    // Put together here, so that this file doesn't find itself.
+    let marks = ["to", "unimpl", "db", "TO", "FIX"].iter().zip(["do!(", "emented!(", "g!(", "DO", "ME"]);
+    let marks: Vec<String> = marks.map(|(a, b)| format!("{a}{b}")).collect();
+    let mut faults = Vec::new();
+    for source in sources() {
+        for (at, line) in source.text.lines().enumerate() {
+            faults
+                .extend(marks.iter().filter(|m| line.contains(*m)).map(|m| format!("{}:{}: {m}", source.path, at + 1)));
+        }
+    }
+    none(&faults, "what isn't done is an issue, not a comment");
+}
+
+#[test]
+fn nothing_unwraps_outside_tests() {
+    let mut faults = Vec::new();
+    for source in sources().iter().filter(|source| !source.is_test()) {
+        let lines = source.code().into_iter().filter(|(_, code)| code.contains(".unwrap()"));
+        faults.extend(lines.map(|(line, _)| format!("{}:{line}", source.path)));
+    }
+    none(&faults, "`expect` says the invariant, an error says what went wrong; `unwrap` says nothing");
+}
+
+/// Checks what stands between two markers of ARCHITECTURE.md, or writes it.
+fn check_table(name: &str, expected: &str) {
+    let file = root().join("host/ARCHITECTURE.md");
+    let text = fs::read_to_string(&file).unwrap();
+    let (open, close) = (format!("<!-- {name} -->"), format!("<!-- /{name} -->"));
+    let (before, rest) = text.split_once(&open).unwrap_or_else(|| panic!("ARCHITECTURE.md has no {open}"));
+    let (found, after) = rest.split_once(&close).unwrap_or_else(|| panic!("ARCHITECTURE.md has no {close}"));
+    let expected = format!("\n\n{expected}\n");
+    if found != expected && std::env::var_os("BLESS").is_some() {
+        fs::write(&file, format!("{before}{open}{expected}{close}{after}")).unwrap();
+        return;
+    }
+    let lines = |text: &str| text.lines().map(str::to_owned).collect::<BTreeSet<String>>();
+    let (found, expected_lines) = (lines(found), lines(&expected));
+    let stale = found.difference(&expected_lines).map(|line| format!("- {line}"));
+    let missing = expected_lines.difference(&found).map(|line| format!("+ {line}"));
+    let difference: Vec<String> = stale.chain(missing).collect();
+    none(&difference, &format!("the table `{name}` of ARCHITECTURE.md is not what the code says (BLESS=1 writes it)"));
+}
+
+#[test]
+fn architecture_tables_are_true() {
+    // One test for both: they write one file.
+    let mut codes = "| code | meaning |\n| --- | --- |\n".to_owned();
+    for code in Code::ALL {
+        let _ = writeln!(codes, "| `{code}` | {} |", code.meaning());
+    }
+    check_table("codes", &codes);
+
+    let order = layers();
+    let mut files = "| file | purpose |\n| --- | --- |\n".to_owned();
+    let mut sources = sources();
+    sources.retain(|source| source.path.starts_with("host/src/") && !source.is_test());
+    // In the order of the data's way, as lib.rs has it; the crate's own files first.
+    let place = |source: &Source| source.module().and_then(|module| order.iter().position(|layer| layer == module));
+    sources.sort_by_key(|source| (place(source), source.path.matches('/').count(), source.path.clone()));
+    for source in &sources {
+        let _ = writeln!(files, "| `{}` | {} |", &source.path["host/".len()..], source.purpose());
+    }
+    check_table("files", &files);
+}
