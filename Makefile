@@ -40,7 +40,7 @@ check: build ## Say everything that is wrong with the application, without runni
 
 test: tools-test $(DEV_HOST) ## Run every test: modules natively, the host, and both together over real sockets.
 	$(DEV_HOST) build --app .
-	cargo test --locked --workspace --features watertight/failpoints
+	cargo test --locked --workspace --no-fail-fast --features watertight/failpoints
 
 test-native: toolchain ## Run the modules' own tests only: natively, without the host.
 	cargo test --locked -p shop-common -p shop-orders -p shop-payments -p shop-notifications
