@@ -4,6 +4,7 @@
 
 use std::fs::{self, File};
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use watertight::engine::compile::{CompileError, Compiler};
 use watertight::engine::{Engines, Profile};
@@ -50,6 +51,25 @@ fn damaged_code_is_compiled_again() {
     File::options().write(true).open(&file).unwrap().set_len(100).unwrap();
     assert!(!compiler.compile(&component(), Profile::Reuse).unwrap().cached);
     assert!(compiler.compile(&component(), Profile::Reuse).unwrap().cached);
+}
+
+#[test]
+fn code_that_was_not_used_for_longest_goes_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let compiler = compiler(folder.path());
+    let code = folder.path().join("code");
+    compiler.compile(&component(), Profile::Reuse).unwrap();
+    let used = files(folder.path()).remove(0);
+    for age in 1..=100 {
+        let file = File::create(code.join(format!("{age:03}.cwasm"))).unwrap();
+        file.set_modified(SystemTime::now() - Duration::from_secs(age)).unwrap();
+    }
+    File::open(code.join(&used)).unwrap().set_modified(SystemTime::now() - Duration::from_secs(1000)).unwrap();
+    assert!(compiler.compile(&component(), Profile::Reuse).unwrap().cached, "to use it makes it young");
+    compiler.compile(&component(), Profile::Fresh).unwrap();
+    let left = files(folder.path());
+    assert_eq!(left.len(), 64);
+    assert!(left.contains(&used) && left.contains(&"062.cwasm".to_owned()) && !left.contains(&"063.cwasm".to_owned()));
 }
 
 #[test]

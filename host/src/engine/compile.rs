@@ -25,6 +25,8 @@ const COMPILE_MEMORY: u64 = 4 << 30;
 const MAX_COMPONENT: u64 = 512 << 20;
 /// The most of the child's own words that an error repeats.
 const MAX_COMPLAINT: usize = 4096;
+/// Compiled components that are kept: the builds of a few days of development.
+const KEPT_CODE: usize = 64;
 /// How much less important the child is than the host: the largest niceness but one.
 const NICENESS: i32 = 18;
 
@@ -114,7 +116,10 @@ impl Compiler {
         let engine = self.engines.get(profile)?;
         if file.exists() {
             match load(&engine, &file) {
-                Ok(component) => return Ok(Compiled { component, cached: true }),
+                Ok(component) => {
+                    mark_used(&file);
+                    return Ok(Compiled { component, cached: true });
+                }
                 // A disk that lost a part of it, say. The new file takes over the name; what is mapped of the old one stays.
                 Err(reason) => {
                     tracing::warn!(file = %file.display(), reason = format!("{reason:#}"), "spoilt code is compiled again");
@@ -122,7 +127,23 @@ impl Compiler {
             }
         }
         self.run_child(bytes, profile, &file)?;
+        self.prune();
         Ok(Compiled { component: load(&engine, &file).map_err(CompileError::Load)?, cached: false })
+    }
+
+    /// Removes the code that was not used for longest, beyond [`KEPT_CODE`]. It is never needed, only faster to have.
+    fn prune(&self) {
+        let Ok(entries) = std::fs::read_dir(&self.folder) else { return };
+        let mut files: Vec<_> = entries
+            .flatten()
+            .filter(|entry| entry.path().extension().is_some_and(|extension| extension == "cwasm"))
+            .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
+            .collect();
+        files.sort_unstable_by(|one, other| other.cmp(one));
+        for (_, file) in files.into_iter().skip(KEPT_CODE) {
+            // Whoever has it mapped keeps it.
+            let _ = std::fs::remove_file(file);
+        }
     }
 
     fn run_child(&self, bytes: &[u8], profile: Profile, file: &Path) -> Result<(), CompileError> {
@@ -173,6 +194,13 @@ impl Compiler {
                 Some(_) => Err(CompileError::Refused(complaint)),
             }
         })
+    }
+}
+
+/// Notes when code was last used. Where that can't be noted, it is merely removed earlier.
+fn mark_used(file: &Path) {
+    if let Ok(file) = std::fs::File::options().append(true).open(file) {
+        let _ = file.set_modified(std::time::SystemTime::now());
     }
 }
 

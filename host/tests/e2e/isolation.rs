@@ -9,10 +9,10 @@ use crate::shop::{card, draft};
 /// Two modules of the same component, and one that calls the first: all in one compartment, so in one store.
 fn three(settings: &str) -> App {
     let (probe, pair) = (guest("probe"), guest("pair"));
-    let uses = "uses = [\"sql\", \"logging\", \"clocks\"]";
+    let uses = "uses = [\"sql\", \"logging\", \"clocks\", \"config\"]";
     App::new(&format!(
-        "[app]\nname = \"three\"\n[modules.a]\ncomponent = {probe:?}\n{uses}\n[modules.b]\ncomponent = {probe:?}\n{uses}\n\
-         [modules.pair]\ncomponent = {pair:?}\n{uses}\ncalls = [\"a\"]\n{settings}\n"
+        "[app]\nname = \"three\"\n[modules.a]\ncomponent = {probe:?}\n{uses}\nconfig = {{ colour = \"red\" }}\n[modules.b]\ncomponent = {probe:?}\n{uses}\n\
+         [modules.pair]\ncomponent = {pair:?}\n{uses}\ncalls = [\"a\"]\nconfig = {{ size = \"9\" }}\n{settings}\n"
     ))
 }
 
@@ -54,6 +54,13 @@ async fn modules_that_share_a_store_have_their_own_data() {
     // A callee's trap ends its fused caller too.
     host.call("pair/pair.trap-other", &json!([])).await.expect(500);
     assert_eq!(notes(&host, "a").await, ["theirs", "theirs-2"]);
+}
+
+#[tokio::test]
+async fn a_module_is_configured_by_its_own_values_alone() {
+    let host = three("").launch().start();
+    assert_eq!(host.called("pair/pair.configured", json!(["size"])).await, json!(["9", ["size"]]));
+    assert_eq!(host.called("pair/pair.configured", json!(["colour"])).await, json!([null, ["size"]]));
 }
 
 #[tokio::test]

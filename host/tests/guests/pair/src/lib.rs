@@ -5,6 +5,7 @@ mod bindings;
 
 use bindings::exports::test::pair::pair::Guest;
 use bindings::test::probe::{acts, raw};
+use bindings::wasi::config::store;
 use bindings::watertight::sql::sql::{self, Row, Transaction, Value};
 
 const WRITE: &str = "INSERT INTO note (text) VALUES (?1)";
@@ -34,6 +35,11 @@ impl Guest for Component {
 
     fn trap_other() {
         acts::trap();
+    }
+
+    fn configured(key: String) -> (Option<String>, Vec<String>) {
+        let keys = store::get_all().expect("values in memory are there").into_iter().map(|(key, _)| key);
+        (store::get(&key).expect("values in memory are there"), keys.collect())
     }
 }
 
