@@ -9,13 +9,13 @@ use std::time::Instant;
 
 use crate::artifact::{Artifact, MAX_COMPONENT_BYTES};
 use crate::config::{AppConfig, Capability};
-use crate::database::{Database, Settings};
+use crate::database::{Database, OpenError, Settings};
 use crate::engine::Engines;
 use crate::engine::compile::Compiler;
 use crate::graph::AppGraph;
 use crate::ids::{GenerationNumber, ModuleName};
 use crate::link::{Linked, link};
-use crate::problem::{Code, Problem, Problems};
+use crate::problem::{Code, Problem, Problems, with_causes};
 use crate::routes::RouteTable;
 use crate::runtime::{Generation, Runtime};
 use crate::state::StateFolder;
@@ -124,23 +124,18 @@ fn open_databases(
                 databases.insert(name.clone(), database);
             }
             Err(error) => {
-                let problem = Problem::new(Code::Migration, error_chain(&error)).module(name);
-                problems.push(problem.file(&node.artifact.path));
+                // The disk's fault or the module's: the message names the file of the one, the component holds the other.
+                let problem = match &error {
+                    OpenError::Database { .. } | OpenError::Files { .. } => {
+                        Problem::new(Code::State, with_causes(&error))
+                    }
+                    _ => Problem::new(Code::Migration, with_causes(&error)).file(&node.artifact.path),
+                };
+                problems.push(problem.module(name));
             }
         }
     }
     Problems::or(problems, databases)
-}
-
-/// An error with its causes, in one line.
-fn error_chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 /// Makes a first instance of each compartment, so that a module that can't start is found before a request finds it, and lets

@@ -16,7 +16,7 @@ use crate::engine::Profile;
 use crate::engine::compile::{CompileError, Compiler};
 use crate::graph::{AppGraph, Compartment};
 use crate::ids::{InterfaceName, ModuleName};
-use crate::problem::{Code, Problem};
+use crate::problem::{Code, Problem, with_causes};
 use crate::store::{InstanceState, ModuleIndex};
 
 pub use compose::{Composition, compose};
@@ -76,13 +76,7 @@ impl From<LinkError> for Problem {
             LinkError::Compile(_) => Code::Compile,
             LinkError::Compose { .. } | LinkError::Imports { .. } => Code::TypeMismatch,
         };
-        let mut message = error.to_string();
-        let mut source = std::error::Error::source(&error);
-        while let Some(cause) = source {
-            message = format!("{message}: {cause}");
-            source = cause.source();
-        }
-        Problem::new(code, message)
+        Problem::new(code, with_causes(&error))
     }
 }
 

@@ -9,6 +9,7 @@ use wac_graph::{CompositionGraph, EncodeOptions, NodeId};
 use super::module_index;
 use crate::graph::{AppGraph, Compartment, Node};
 use crate::ids::{InterfaceName, ModuleName};
+use crate::problem::with_causes;
 use crate::store::ModuleIndex;
 
 /// A compartment as one component.
@@ -36,7 +37,7 @@ pub fn compose(graph: &AppGraph, compartment: &Compartment) -> Result<Compositio
     }
     // Wasmtime validates what it compiles.
     let options = EncodeOptions { validate: false, ..EncodeOptions::default() };
-    let bytes = composer.composed.encode(options).map_err(|error| chain(&error))?;
+    let bytes = composer.composed.encode(options).map_err(|error| with_causes(&error))?;
     Ok(Composition { bytes, owners: composer.owners, exports: composer.exports })
 }
 
@@ -54,28 +55,28 @@ impl Composer {
             Package::from_bytes(&format!("module:{module}"), None, artifact.bytes.to_vec(), self.composed.types_mut())
                 .map_err(|error| format!("module `{module}`: {error:#}"))?;
         let world = package.ty();
-        let package = self.composed.register_package(package).map_err(|error| chain(&error))?;
+        let package = self.composed.register_package(package).map_err(|error| with_causes(&error))?;
         let instance = self.composed.instantiate(package);
 
         for (import, provider) in &node.calls {
             let callee = self.instances[&provider.module];
             let export = self.composed.alias_instance_export(callee, provider.export.as_str());
-            let export = export.map_err(|error| chain(&error))?;
+            let export = export.map_err(|error| with_causes(&error))?;
             self.argument(module, instance, import, export)?;
         }
         for (number, import) in node.capabilities.keys().enumerate() {
             let kind = self.composed.types()[world].imports.get(import.as_str()).copied();
             let kind = kind.ok_or_else(|| format!("module `{module}` has no import `{import}`"))?;
             let label = label(index, 'i', number, module, import);
-            let node = self.composed.import(label.as_str(), kind).map_err(|error| chain(&error))?;
+            let node = self.composed.import(label.as_str(), kind).map_err(|error| with_causes(&error))?;
             self.argument(module, instance, import, node)?;
             self.owners.insert(label, index);
         }
         for (number, export) in artifact.shape.exports.keys().enumerate() {
             let node = self.composed.alias_instance_export(instance, export.as_str());
-            let node = node.map_err(|error| chain(&error))?;
+            let node = node.map_err(|error| with_causes(&error))?;
             let label = label(index, 'e', number, module, export);
-            self.composed.export(node, label.as_str()).map_err(|error| chain(&error))?;
+            self.composed.export(node, label.as_str()).map_err(|error| with_causes(&error))?;
             self.exports.insert((module.clone(), export.clone()), label);
         }
         self.instances.insert(module.clone(), instance);
@@ -90,7 +91,7 @@ impl Composer {
         argument: NodeId,
     ) -> Result<(), String> {
         let set = self.composed.set_instantiation_argument(instance, import.as_str(), argument);
-        set.map_err(|error| format!("module `{module}`, import `{import}`: {}", chain(&error)))
+        set.map_err(|error| format!("module `{module}`, import `{import}`: {}", with_causes(&error)))
     }
 }
 
@@ -98,15 +99,4 @@ impl Composer {
 /// numbers are joined to letters, since each word of a plain name starts with one.
 fn label(place: ModuleIndex, kind: char, number: usize, module: &ModuleName, interface: &InterfaceName) -> String {
     format!("m{}-{kind}{number}-{module}-{}", place.0, interface.short())
-}
-
-/// An error with its causes, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
