@@ -167,9 +167,6 @@ impl Guarded {
             (DbConfig::SQLITE_DBCONFIG_LEGACY_ALTER_TABLE, false),
             (DbConfig::SQLITE_DBCONFIG_DQS_DML, false),
             (DbConfig::SQLITE_DBCONFIG_DQS_DDL, false),
-            // Plans don't look at parameters' values. Otherwise SQLite, built with STAT4, prepares a cached statement anew for each new
-            // value of an indexed column: half of what a point query took.
-            (DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true),
             (DbConfig::SQLITE_DBCONFIG_ENABLE_FTS3_TOKENIZER, false),
             (DbConfig::SQLITE_DBCONFIG_ENABLE_ATTACH_CREATE, false),
             (DbConfig::SQLITE_DBCONFIG_ENABLE_ATTACH_WRITE, false),
