@@ -11,6 +11,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
+use wasmtime::component::{Component, Instance, Linker, TypedFunc, Val};
+use wasmtime::{Engine, Store};
 use watertight::application::{self, Checked, Host};
 use watertight::config::{self, Overrides};
 use watertight::database::Settings;
@@ -19,8 +21,6 @@ use watertight::link::{Composition, compose};
 use watertight::runtime::{Generation, Target};
 use watertight::state::StateFolder;
 use watertight::store::CallContext;
-use wasmtime::component::{Component, Instance, Linker, TypedFunc, Val};
-use wasmtime::{Engine, Store};
 
 use support::compare::{Pairs, in_turns};
 use support::cores::Cores;
@@ -59,7 +59,11 @@ fn main() -> anyhow::Result<()> {
         let (ours, theirs) = (runtime.block_on(hosted.run(kind, times))?, bare.run(kind, times).map_err(in_words)?);
         ensure!(ours.1 == theirs.1, "`{kind}`: the host's result is {}, bare Wasmtime's {}", ours.1, theirs.1);
         let measured = in_turns(support::rounds() * 3, 2, |side| {
-            let (seconds, _) = if side == 0 { runtime.block_on(hosted.run(kind, times))? } else { bare.run(kind, times).map_err(in_words)? };
+            let (seconds, _) = if side == 0 {
+                runtime.block_on(hosted.run(kind, times))?
+            } else {
+                bare.run(kind, times).map_err(in_words)?
+            };
             anyhow::Ok(seconds * 1e9 / f64::from(times))
         })?;
         let [ours, theirs] = <[Vec<f64>; 2]>::try_from(measured).ok().context("two sides were measured")?;

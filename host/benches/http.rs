@@ -42,11 +42,12 @@ fn main() -> anyhow::Result<()> {
     let answers = servers.iter().map(|server| once(server.address, &requests)).collect::<anyhow::Result<Vec<_>>>()?;
     ensure!(answers.windows(2).all(|two| two[0] == two[1]), "the servers answer differently: {answers:?}");
 
-    let mut report = Report::new("http", "GET /hello/{name}: a route to a module's function / plain axum, one core each");
+    let mut report =
+        Report::new("http", "GET /hello/{name}: a route to a module's function / plain axum, one core each");
     for connections in CONNECTIONS {
         let main = connections == CONNECTIONS[CONNECTIONS.len() - 1];
         let (rounds, time) = if main { (support::rounds(), 1500) } else { (3, 700) };
-        let run = Run { connections, warm: Duration::from_millis(250), time: Duration::from_millis(time) };
+        let run = Run { connections, warm: Duration::from_millis(250), time: Duration::from_millis(time), spin: true };
         let measured: Vec<Vec<Sample>> = in_turns(rounds, SIDES.len(), |side| {
             drive(&cores, servers[side].process(), servers[side].address, &requests, run)
         })?;

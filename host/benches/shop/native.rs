@@ -29,11 +29,8 @@ use adapters::{NativeNotifications, NativePayments};
 use platform::NativePlatform;
 use wire::{DraftJson, OrderJson, Problem};
 
-type Service<'f> = Orders<
-    NativePlatform<'f>,
-    NativePayments<NativePlatform<'f>>,
-    NativeNotifications<NativePlatform<'f>>,
->;
+type Service<'f> =
+    Orders<NativePlatform<'f>, NativePayments<NativePlatform<'f>>, NativeNotifications<NativePlatform<'f>>>;
 
 /// How long a request may take: the host's default.
 const REQUEST: Duration = Duration::from_secs(30);
@@ -69,8 +66,7 @@ impl Shop {
         let done = fiber::run(move |fiber| {
             let platform = |name, database| NativePlatform { name, database, deadline, fiber };
             let payments = NativePayments(Payments::new(platform("payments", &self.payments)));
-            let notifications =
-                NativeNotifications(Notifications::new(platform("notifications", &self.notifications)));
+            let notifications = NativeNotifications(Notifications::new(platform("notifications", &self.notifications)));
             work(&Orders::new(platform("orders", &self.orders), payments, notifications))
         });
         done.await.map_err(Problem::from)
