@@ -47,7 +47,7 @@ fn main() -> anyhow::Result<()> {
     for connections in CONNECTIONS {
         let main = connections == CONNECTIONS[CONNECTIONS.len() - 1];
         let (rounds, time) = if main { (support::rounds(), 1500) } else { (3, 700) };
-        let run = Run { connections, warm: Duration::from_millis(250), time: Duration::from_millis(time) };
+        let run = Run { connections, warm: Duration::from_millis(250), time: Duration::from_millis(time), spin: true };
         let measured: Vec<Vec<Sample>> = in_turns(rounds, SIDES.len(), |side| {
             drive(&cores, servers[side].process(), servers[side].address, &requests, run)
         })?;

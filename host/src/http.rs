@@ -25,9 +25,9 @@ use crate::store::CallContext;
 use answer::{Failure, HostProblem};
 
 /// The header that carries a request's id, in and out.
-pub const REQUEST_ID: &str = "x-request-id";
+pub static REQUEST_ID: header::HeaderName = header::HeaderName::from_static("x-request-id");
 /// The header that says which generation answered.
-pub const GENERATION: &str = "watertight-generation";
+pub static GENERATION: header::HeaderName = header::HeaderName::from_static("watertight-generation");
 /// The longest request id that is taken over from a client, in bytes.
 const MAX_REQUEST_ID: usize = 128;
 
@@ -110,11 +110,11 @@ impl Edge {
 
 /// The client's id, where it is one that can be logged and sent back, or a new one.
 fn request_id(request: &Request<Incoming>) -> Arc<str> {
-    let given = request.headers().get(REQUEST_ID).map(HeaderValue::as_bytes);
+    let given = request.headers().get(&REQUEST_ID).map(HeaderValue::as_bytes);
     let fits = |id: &&[u8]| (1..=MAX_REQUEST_ID).contains(&id.len()) && id.iter().all(u8::is_ascii_graphic);
     match given.filter(fits).and_then(|id| std::str::from_utf8(id).ok()) {
         Some(id) => id.into(),
-        None => ulid::Ulid::generate().to_string().into(),
+        None => Arc::from(&*ulid::Ulid::generate().array_to_str(&mut [0; ulid::ULID_LEN])),
     }
 }
 
@@ -129,7 +129,7 @@ fn drop_body(response: &mut Response<Body>) {
 fn add_headers(response: &mut Response<Body>, id: &str, number: GenerationNumber) {
     let headers = response.headers_mut();
     let id = HeaderValue::from_str(id).expect("request ids are printable ASCII");
-    headers.insert(REQUEST_ID, id);
-    headers.insert(GENERATION, number.0.into());
+    headers.insert(&REQUEST_ID, id);
+    headers.insert(&GENERATION, number.0.into());
     debug_assert!(!headers.contains_key(header::SERVER), "nothing says what runs here");
 }

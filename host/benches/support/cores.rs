@@ -51,12 +51,6 @@ pub fn process_seconds(process: u32) -> io::Result<f64> {
     Ok((ticks(14) + ticks(15)) / TICKS)
 }
 
-/// Seconds of processor time that the calling thread took so far.
-pub fn thread_seconds() -> f64 {
-    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
-    text.split_whitespace().next().and_then(|nanos| nanos.parse::<f64>().ok()).unwrap_or_default() / 1e9
-}
-
 /// Bytes of a process that are in memory.
 pub fn resident_bytes(process: u32) -> io::Result<u64> {
     let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;

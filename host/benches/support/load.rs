@@ -1,7 +1,7 @@
 //! The load driver: a closed loop over HTTP/1.1 keep-alive connections, on one thread.
 //!
 //! It knows as little HTTP as it can, so that it costs less than any server that it drives: requests are bytes that were made before,
-//! and of an answer it reads the status and the length. How busy its own thread was is part of the result.
+//! and of an answer it reads the status and the length.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
@@ -13,7 +13,7 @@ use hdrhistogram::Histogram;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::cores::{Cores, process_seconds, thread_seconds};
+use super::cores::{Cores, process_seconds};
 
 /// The longest answer that is read, in bytes.
 const MAX_ANSWER: usize = 256 << 10;
@@ -57,8 +57,6 @@ pub struct Sample {
     pub p99_micros: u64,
     /// The part of the time in which the server was running, over all its threads.
     pub server_busy: f64,
-    /// The part of the time in which this driver's thread was.
-    pub driver_busy: f64,
 }
 
 /// How a run is done.
@@ -70,6 +68,9 @@ pub struct Run {
     pub warm: Duration,
     /// Time that counts.
     pub time: Duration,
+    /// Whether the driver's thread never sleeps. Waking a sleeping core takes several microseconds of the waker's time, which a server
+    /// would pay the more often the slower it is. Not where requests wait for a disk: the kernel works for that on any core.
+    pub spin: bool,
 }
 
 const WARMING: u8 = 0;
@@ -106,13 +107,13 @@ async fn drive_all(process: u32, address: SocketAddr, requests: &Requests, run: 
         let first = number * requests.bytes.len() / run.connections;
         tasks.spawn(Connection { stream, buffer: vec![0; 16 << 10] }.run(requests.clone(), first, shared.clone()));
     }
-    tokio::time::sleep(run.warm).await;
-    let (start, server, own) = (Instant::now(), process_seconds(process)?, thread_seconds());
+    pass(run.warm, run.spin).await;
+    let (start, server) = (Instant::now(), process_seconds(process)?);
     shared.phase.store(COUNTING, Relaxed);
-    tokio::time::sleep(run.time).await;
+    pass(run.time, run.spin).await;
     shared.phase.store(OVER, Relaxed);
     let seconds = start.elapsed().as_secs_f64();
-    let (server, own) = (process_seconds(process)? - server, thread_seconds() - own);
+    let server = process_seconds(process)? - server;
     while let Some(ended) = tasks.join_next().await {
         ended??;
     }
@@ -125,8 +126,18 @@ async fn drive_all(process: u32, address: SocketAddr, requests: &Requests, run: 
         p50_micros: latencies.value_at_quantile(0.5),
         p99_micros: latencies.value_at_quantile(0.99),
         server_busy: server / seconds,
-        driver_busy: own / seconds,
     })
+}
+
+/// Lets time pass; where it spins, there always is something to run, and sockets are looked at in between.
+async fn pass(time: Duration, spin: bool) {
+    if !spin {
+        return tokio::time::sleep(time).await;
+    }
+    let start = Instant::now();
+    while start.elapsed() < time {
+        tokio::task::yield_now().await;
+    }
 }
 
 /// Sends one request and returns the answer's status and body.

@@ -81,7 +81,6 @@ impl Report {
             ("p50_micros", both(|sample| sample.p50_micros as f64)),
             ("p99_micros", both(|sample| sample.p99_micros as f64)),
             ("server_busy", both(|sample| sample.server_busy)),
-            ("driver_busy", both(|sample| sample.driver_busy)),
         ]);
         let pairs = Pairs::new(of(ours, |sample| sample.per_second), of(baseline, |sample| sample.per_second));
         self.add(name, "requests/s", Aim { better: Better::Higher, goal, floor }, pairs, beside);
@@ -204,7 +203,8 @@ impl Machine {
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         Self {
             processor: after(&read("/proc/cpuinfo"), "model name"),
-            cores: std::thread::available_parallelism().map_or(0, Into::into),
+            // Of the machine: this process may be on one of them already.
+            cores: read("/proc/cpuinfo").lines().filter(|line| line.starts_with("processor")).count(),
             kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
             memory_bytes: memory.parse::<u64>().unwrap_or_default() * 1024,
             load_average: first(read("/proc/loadavg")).parse().unwrap_or_default(),
