@@ -1,4 +1,4 @@
-//! The data edge: requests in, answers out. Business code sees none of it (invariant 10).
+//! The data edge: requests in, answers out. Business code sees none of it (invariant 9).
 //!
 //! A request takes the current generation once and stays on it (invariant 3). Routes belong to the generation, so axum's own router
 //! has nothing to do here; its types carry requests and answers.
