@@ -73,6 +73,7 @@ fn main() -> anyhow::Result<()> {
 }
 
 /// `wasmtime::Error` is no standard error.
+#[allow(clippy::needless_pass_by_value, reason = "for `map_err`")]
 fn in_words(error: wasmtime::Error) -> anyhow::Error {
     anyhow::anyhow!("{error:#}")
 }

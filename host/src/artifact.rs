@@ -156,11 +156,12 @@ impl Artifact {
 
 /// The file's bytes, or `None` when there are more than `max_bytes`.
 fn read_bounded(path: &Path, max_bytes: u64) -> io::Result<Option<Vec<u8>>> {
-    let file = File::open(path)?;
-    let metadata = file.metadata()?;
-    if !metadata.is_file() {
+    // Before it is opened: opening a pipe would wait for whoever writes to it.
+    if !path.metadata()?.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a file"));
     }
+    let file = File::open(path)?;
+    let metadata = file.metadata()?;
     if metadata.len() > max_bytes {
         return Ok(None);
     }

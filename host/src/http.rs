@@ -103,8 +103,9 @@ impl Edge {
         };
         let values = parameters::decode(route, &path, &head, body.as_deref())?;
         let context = CallContext { request: id.clone(), deadline };
-        let result = call::detached(generation.clone(), target, values, context, place).await?;
-        answer::from_result(route, result.as_ref(), generation.result_limit(target))
+        let (result, place) = call::detached(generation.clone(), target, values, context, place).await;
+        let response = answer::from_result(route, result?.as_ref(), generation.result_limit(target), id)?;
+        Ok(answer::hold_if_large(response, place))
     }
 }
 

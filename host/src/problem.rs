@@ -122,11 +122,17 @@ pub struct Problem {
     /// What was found there.
     pub found: Option<String>,
     /// The file.
+    #[serde(serialize_with = "lossy")]
     pub file: Option<PathBuf>,
     /// The line in it, from 1.
     pub line: Option<u32>,
     /// What to do about it.
     pub help: Option<String>,
+}
+
+/// A path as text, where it isn't text with marks for what is not.
+fn lossy<S: Serializer>(path: &Option<PathBuf>, serializer: S) -> Result<S::Ok, S::Error> {
+    path.as_ref().map(|path| path.to_string_lossy()).serialize(serializer)
 }
 
 impl Problem {

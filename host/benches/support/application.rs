@@ -14,7 +14,7 @@ pub fn shop() -> anyhow::Result<PathBuf> {
         ComponentSource::Folder { folder, .. } => Some(folder.clone()),
         ComponentSource::File(_) => None,
     });
-    make(folders.collect(), None)?;
+    make(&folders.collect::<Vec<_>>(), None)?;
     Ok(config.manifest)
 }
 
@@ -22,13 +22,13 @@ pub fn shop() -> anyhow::Result<PathBuf> {
 pub fn guests<const N: usize>(names: [&str; N]) -> anyhow::Result<[PathBuf; N]> {
     let out = folder()?.join("components");
     let guests = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/guests");
-    make(names.iter().map(|name| guests.join(name)).collect(), Some(out.clone()))?;
+    make(&names.map(|name| guests.join(name)), Some(out.clone()))?;
     Ok(names.map(|name| out.join(name).with_extension("wasm")))
 }
 
-fn make(folders: Vec<PathBuf>, out: Option<PathBuf>) -> anyhow::Result<()> {
+fn make(folders: &[PathBuf], out: Option<PathBuf>) -> anyhow::Result<()> {
     let options = Options { workspace: workspace(), out, debug: false };
-    build::build(&folders, &options, &|event| match event {
+    build::build(folders, &options, &|event| match event {
         Event::Compiling { command, .. } => eprintln!("  running {command}"),
         Event::Output(line) | Event::Warning(line) => eprintln!("  {line}"),
         Event::Built(_) => {}

@@ -23,7 +23,7 @@ impl Cores {
         let all = sched_getaffinity(None)?;
         let usable = || (0..CpuSet::MAX_CPU).filter(|core| all.is_set(*core));
         let first = usable().next().ok_or_else(|| io::Error::other("no core is usable"))?;
-        Ok(Self { server: first, driver: usable().last().unwrap_or(first), all })
+        Ok(Self { server: first, driver: usable().next_back().unwrap_or(first), all })
     }
 
     /// Puts the calling thread on one core; threads and processes that it starts from now on inherit that.

@@ -70,7 +70,7 @@ fn problem_text(problem: &Problem) -> String {
         None => first.to_owned(),
     };
     for line in lines {
-        let (label, rest) = line.split_at(line.len().min(11));
+        let (label, rest) = line.split_at(line.floor_char_boundary(11));
         out.push_str(&format!("\n{FAINT}{label}{FAINT:#}{rest}"));
     }
     out.push('\n');

@@ -11,6 +11,7 @@ use hyper::body::Incoming;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tower::ServiceExt;
+use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 
 use super::RunArguments;
@@ -24,6 +25,10 @@ use crate::state::{HostInfo, StateFolder};
 
 /// Connections that the admin listener has open at once.
 const ADMIN_CONNECTIONS: u32 = 64;
+/// Log lines that wait to be written; further ones are lost. At 200 bytes a line that is 2 MB.
+const LOG_QUEUE: usize = 10_000;
+/// How long after a signal another one means the same.
+const SAME_SIGNAL: Duration = Duration::from_millis(500);
 /// How long databases may take to close after everything has drained.
 const CLOSE_TIME: Duration = Duration::from_secs(5);
 
@@ -31,7 +36,7 @@ pub(super) fn run(arguments: RunArguments) -> anyhow::Result<()> {
     let start = Instant::now();
     let RunArguments { application, listen, admin, state, admin_token } = arguments;
     let config = config::load(&application.app, &Overrides { listen, admin, state })?;
-    start_log(&config.log)?;
+    let _flush = start_log(&config.log)?;
     let checked = application::check(config)?;
     let state = StateFolder::open(&checked.config.state)?;
     let token = state.token(admin_token).context("the admin token can't be kept")?;
@@ -86,7 +91,8 @@ async fn serve(checked: Checked, state: StateFolder, token: String, start: Insta
     let drained_by = Instant::now() + config.http.drain;
     stop.send_replace(true);
     tokio::spawn(async {
-        // Whoever asks twice doesn't want to wait.
+        // Whoever asks twice doesn't want to wait; who sends one signal twice at once (as `timeout` does) asks once.
+        tokio::time::sleep(SAME_SIGNAL).await;
         if let Ok(again) = signalled() {
             again.await;
             std::process::exit(1);
@@ -163,17 +169,23 @@ fn signalled() -> anyhow::Result<impl Future<Output = ()>> {
     })
 }
 
-/// Logs to standard error. `WATERTIGHT_LOG` says more than a level: `info,request=debug`.
-fn start_log(log: &LogConfig) -> anyhow::Result<()> {
+/// Logs to standard error, by a thread of its own: whoever reads it may stall or go away, and no request waits for that. What is
+/// returned writes what is left when it is dropped. `WATERTIGHT_LOG` says more than a level: `info,request=debug`.
+fn start_log(log: &LogConfig) -> anyhow::Result<WorkerGuard> {
     let level = log.level.as_str();
     let filter = match std::env::var("WATERTIGHT_LOG") {
-        Ok(directives) => EnvFilter::try_new(directives).context("WATERTIGHT_LOG can't be understood")?,
-        Err(_) => EnvFilter::new(level),
+        Ok(directives) if !directives.is_empty() => {
+            EnvFilter::try_new(directives).context("WATERTIGHT_LOG can't be understood")?
+        }
+        _ => EnvFilter::new(level),
     };
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let (writer, flush) =
+        NonBlockingBuilder::default().lossy(true).buffered_lines_limit(LOG_QUEUE).finish(std::io::stderr());
+    // A line that can't be written is lost: to say so on the same standard error would fail as well, by a panic.
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).log_internal_errors(false);
     match log.format {
         LogFormat::Json => lines.json().flatten_event(true).init(),
         LogFormat::Human => lines.with_ansi(std::io::stderr().is_terminal()).init(),
     }
-    Ok(())
+    Ok(flush)
 }

@@ -126,7 +126,11 @@ impl Compiler {
                 }
             }
         }
-        tracing::info!(profile = profile.as_str(), bytes = bytes.len(), "compiling; the code is kept for the next start");
+        tracing::info!(
+            profile = profile.as_str(),
+            bytes = bytes.len(),
+            "compiling; the code is kept for the next start"
+        );
         self.run_child(bytes, profile, &file)?;
         self.prune();
         Ok(Compiled { component: load(&engine, &file).map_err(CompileError::Load)?, cached: false })

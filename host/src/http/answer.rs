@@ -3,16 +3,21 @@
 //! Nothing of the inside leaves: an answer names what the client did or what a module said, never a path, a statement or a backtrace.
 
 use axum::body::Body;
-use axum::http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
+use axum::http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderName, HeaderValue, Response, StatusCode};
+use http_body_util::BodyExt;
+use hyper::body::Body as _;
 use serde::Serialize;
 use serde_json::value::RawValue;
+use tokio::sync::OwnedSemaphorePermit;
 use wasmtime::component::Val;
 
 use crate::json::Violation;
 use crate::routes::{ErrorAnswer, Route};
 use crate::runtime::CallError;
 
+/// Answers above this many bytes hold their place until they were handed out.
+const LARGE_ANSWER: u64 = 64 << 10;
 /// What a client that was turned away should wait before it tries again, in seconds.
 const RETRY_SECONDS: u16 = 1;
 
@@ -212,11 +217,16 @@ fn json(status: StatusCode, body: Vec<u8>) -> Response<Body> {
 }
 
 /// The answer that a function's result stands for; `limit` is what its JSON may take, in bytes.
-pub(super) fn from_result(route: &Route, result: Option<&Val>, limit: usize) -> Result<Response<Body>, Failure> {
+pub(super) fn from_result(
+    route: &Route,
+    result: Option<&Val>,
+    limit: usize,
+    id: &str,
+) -> Result<Response<Body>, Failure> {
     let value = match (result, &route.answer.errors) {
         (Some(Val::Result(Ok(value))), Some(_)) => value.as_deref(),
         (Some(Val::Result(Err(error))), Some(errors)) => {
-            return Err(module_error(route, error.as_deref(), errors, limit));
+            return Err(module_error(route, error.as_deref(), errors, limit, id));
         }
         (value, _) => value,
     };
@@ -224,7 +234,7 @@ pub(super) fn from_result(route: &Route, result: Option<&Val>, limit: usize) -> 
     match (value, &route.answer.value) {
         (Some(value), Some(codec)) => {
             let mut body = Vec::with_capacity(256);
-            codec.encode(value, &mut body, limit).map_err(|error| unwritable(route, &error.to_string()))?;
+            codec.encode(value, &mut body, limit).map_err(|error| unwritable(route, id, &error.to_string()))?;
             Ok(json(status, body))
         }
         _ => {
@@ -236,8 +246,8 @@ pub(super) fn from_result(route: &Route, result: Option<&Val>, limit: usize) -> 
 }
 
 /// A result that can't be written: too large, or a float that JSON doesn't have.
-fn unwritable(route: &Route, reason: &str) -> Failure {
-    tracing::error!(target: "trap", route = &*route.path, module = %route.module, reason, "a result can't be written");
+fn unwritable(route: &Route, id: &str, reason: &str) -> Failure {
+    tracing::error!(target: "trap", request = id, route = &*route.path, module = %route.module, reason, "a result can't be written");
     HostProblem::ModuleFailed.into()
 }
 
@@ -247,13 +257,14 @@ fn module_error(
     error: Option<&Val>,
     errors: &std::collections::BTreeMap<String, ErrorAnswer>,
     limit: usize,
+    id: &str,
 ) -> Failure {
     let (case, payload) = match error {
         Some(Val::Variant(case, payload)) => (case, payload.as_deref()),
         Some(Val::Enum(case)) => (case, None),
-        _ => return unwritable(route, "the error has no case"),
+        _ => return unwritable(route, id, "the error has no case"),
     };
-    let Some(answer) = errors.get(case) else { return unwritable(route, "the error's case is not in the table") };
+    let Some(answer) = errors.get(case) else { return unwritable(route, id, "the error's case is not in the table") };
     let raw = match (payload, &answer.payload) {
         (Some(payload), Some(codec)) => {
             let mut body = Vec::new();
@@ -261,7 +272,7 @@ fn module_error(
             let raw = written.and_then(|()| String::from_utf8(body).map_err(|error| error.to_string()));
             match raw.and_then(|text| RawValue::from_string(text).map_err(|error| error.to_string())) {
                 Ok(raw) => Some(raw),
-                Err(reason) => return unwritable(route, &reason),
+                Err(reason) => return unwritable(route, id, &reason),
             }
         }
         _ => None,
@@ -272,4 +283,21 @@ fn module_error(
     };
     let name = case.clone();
     Failure(Box::new(Parts { status: answer.status, name, detail, faults: Vec::new(), payload: raw, header: None }))
+}
+
+/// A large answer keeps its place among the requests in flight until it was handed out: what clients don't fetch is bounded by their
+/// number.
+pub(super) fn hold_if_large(mut response: Response<Body>, place: OwnedSemaphorePermit) -> Response<Body> {
+    let length = response.body().size_hint().lower();
+    if length <= LARGE_ANSWER {
+        return response;
+    }
+    // The mapped body no longer knows.
+    response.headers_mut().insert(CONTENT_LENGTH, length.into());
+    response.map(|body| {
+        Body::new(body.map_frame(move |frame| {
+            let _held = &place;
+            frame
+        }))
+    })
 }

@@ -13,10 +13,11 @@ use wasmtime::component::Val;
 use crate::runtime::{CallError, Generation, Target};
 use crate::store::CallContext;
 
-type Outcome = Result<Option<Val>, CallError>;
+/// What came of a call, and its place among those in flight.
+type Outcome = (Result<Option<Val>, CallError>, OwnedSemaphorePermit);
 
 /// Calls `target`; if the returned future is dropped before the end, the call goes on by itself. It keeps its `place` among those
-/// in flight until it ends.
+/// in flight until it ends, and gives it back.
 pub(super) fn detached(
     generation: Arc<Generation>,
     target: Target,
@@ -26,8 +27,7 @@ pub(super) fn detached(
 ) -> impl Future<Output = Outcome> {
     let call = async move {
         let outcome = generation.call(target, &values, context).await;
-        drop(place);
-        outcome
+        (outcome, place)
     };
     Detached { call: Some(Box::pin(call)) }
 }

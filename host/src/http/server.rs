@@ -21,7 +21,7 @@ use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
-use idle::{Activity, Watched};
+use idle::{Activity, Sent};
 
 /// How long accepting pauses after an error that will not pass at once, such as too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -76,13 +76,13 @@ impl Listener {
             };
             let (stream, place) = next;
             let activity = Activity::new();
-            let stream = TokioIo::new(Watched::new(stream, activity.clone()));
+            let stream = TokioIo::new(stream);
             let (handle, requests) = (handle.clone(), activity.clone());
             let service = service_fn(move |request| {
-                let busy = requests.request();
+                let (busy, activity) = (requests.request(), requests.clone());
                 let answer = handle(request);
                 async move {
-                    let answer = answer.await;
+                    let answer = answer.await.map(|body| Sent::new(body, activity));
                     drop(busy);
                     Ok::<_, Infallible>(answer)
                 }

@@ -64,7 +64,7 @@ fn a_silent_card_is_tried_again_by_each_start_and_delays_none() {
         let start = Instant::now();
         let host = Launch::shop().state(&state).start();
         assert!(start.elapsed().as_secs() < 10, "the start waited for cards that never answer");
-        assert!(host.log().contains("still unfinished"), "the start tried:\n{}", host.log());
+        assert!(host.has_logged("still unfinished"), "the start tried:\n{}", host.log());
         let ledger = Ledger::read(&state);
         ledger.check_settled("with silent cards");
         assert_eq!((ledger.orders.len(), ledger.payments.len()), (OVER_A_BATCH, 0));
@@ -122,7 +122,7 @@ fn a_cancelled_order_whose_refund_was_cut_off_is_refunded_by_the_next_start() {
     Shop(host.listen()).cancel(order.id()).unwrap_err();
     host.wait();
     let host = Launch::shop().state(&state).start();
-    assert!(host.log().contains("1 of 1 unfinished orders were finished"), "{}", host.log());
+    assert!(host.has_logged("1 of 1 unfinished orders were finished"), "{}", host.log());
     let shop = Shop(host.listen());
     assert_eq!(shop.get(&format!("/orders/{}", order.id())).unwrap().body["status"], "cancelled");
     let payment = order.body["payment_id"].as_str().unwrap();

@@ -230,7 +230,15 @@ impl Host {
 
     /// What it has logged so far.
     pub fn log(&self) -> String {
+        // The host writes its log by a thread of its own, an instant later.
+        std::thread::sleep(Duration::from_millis(100));
         fs::read_to_string(&self.log).unwrap()
+    }
+
+    /// Whether it has logged that, or does within five seconds.
+    #[allow(dead_code, reason = "not every test binary asks")]
+    pub fn has_logged(&self, text: &str) -> bool {
+        (0..50).any(|_| self.log().contains(text))
     }
 
     /// Sends it a signal.

@@ -1,5 +1,6 @@
 -- Every charge that was tried. A declined one stays too, so that its key answers the same for ever.
--- Each key names one request of its kind: unique columns decide between requests that race.
+-- A key of `authorize` names one charge: the unique column decides between requests that race. The other steps' keys are compared
+-- within their payment only, so that nobody can use up the key of another payment's step.
 create table payments (
     id            text    not null primary key, -- a ULID
     reference     text    not null,
@@ -11,6 +12,6 @@ create table payments (
     reason        text    check ((reason is null) = (status <> 'declined')),
     created_at    text    not null,
     authorize_key text    not null unique,
-    capture_key   text    unique,
-    refund_key    text    unique
+    capture_key   text,
+    refund_key    text
 ) strict, without rowid;

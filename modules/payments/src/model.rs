@@ -151,7 +151,6 @@ pub(crate) fn insert(sql: &impl Sql, record: &Record, key: &str) -> Result<bool,
 
 /// Takes a step, where the payment stands just before it. Returns whether it did.
 ///
-/// Fails with a duplicate where the key names another payment's step.
 pub(crate) fn step(sql: &impl Sql, step: Step, id: &str, key: &str) -> Result<bool, SqlError> {
     let statement = match step {
         Step::Capture => {

@@ -75,12 +75,7 @@ impl<P: Platform> Payments<P> {
 
     fn step(&self, step: Step, id: &str, key: &str) -> Result<Payment, Error> {
         check_key("idempotency-key", key)?;
-        let taken = match model::step(&self.platform, step, id, key) {
-            Err(error) if error.is_duplicate() => {
-                return Err(Error::Conflict("the idempotency key belongs to another payment's step".to_owned()));
-            }
-            other => other?,
-        };
+        let taken = model::step(&self.platform, step, id, key)?;
         let record = self.find(id)?;
         let (done_by, verb) = match step {
             Step::Capture => (&record.capture_key, "captured"),

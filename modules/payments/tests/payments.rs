@@ -68,9 +68,10 @@ fn a_key_names_one_request() {
     for other in others {
         assert!(is_conflict(&payments.authorize(other, "one")));
     }
+    // A step's key is its payment's own: nobody can use up another's.
     payments.capture(&one.id, "c").unwrap();
-    assert!(is_conflict(&payments.capture(&two.id, "c")));
-    assert_eq!(payments.get(&two.id).unwrap().status, Status::Authorized);
+    assert!(is_conflict(&payments.capture(&one.id, "d")));
+    assert_eq!(payments.capture(&two.id, "c").unwrap().status, Status::Captured);
 }
 
 #[test]

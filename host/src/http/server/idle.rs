@@ -3,14 +3,17 @@
 //! Hyper's own timeout covers a head of HTTP/1.1 that has begun, but neither the bytes before it that tell the version, nor an
 //! HTTP/2 connection without streams. Here only what a client gets counts, never what it sends: bytes that trickle in are not work.
 
-use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use axum::body::{Body, Bytes};
+use hyper::body::{Frame, SizeHint};
+
+/// How much of an answer is handed out at once, in bytes: a client that is slower than this in each idle time is let go.
+const PIECE: usize = 64 << 10;
 
 /// What happens on one connection.
 pub(super) struct Activity {
@@ -33,7 +36,7 @@ impl Activity {
         Request(self.clone())
     }
 
-    /// Returns once there has been no request and nothing was written for `limit`.
+    /// Returns once there has been no request, and nothing of an answer could be handed out, for `limit`.
     pub(super) async fn idle(&self, limit: Duration) {
         loop {
             let quiet = match self.requests.load(Ordering::Relaxed) {
@@ -63,85 +66,84 @@ impl Drop for Request {
     }
 }
 
-/// A stream whose writes count as activity.
-pub(super) struct Watched<S> {
-    stream: S,
+/// An answer's body, handed out in pieces: each piece that the client's side has room for is activity.
+pub(super) struct Sent {
+    body: Body,
+    /// What is left of the piece that the body gave last.
+    rest: Bytes,
     activity: Arc<Activity>,
 }
 
-impl<S> Watched<S> {
-    /// Notes the writes of `stream`.
-    pub(super) fn new(stream: S, activity: Arc<Activity>) -> Self {
-        Self { stream, activity }
+impl Sent {
+    /// Notes what is taken of `body`.
+    pub(super) fn new(body: Body, activity: Arc<Activity>) -> Self {
+        Self { body, rest: Bytes::new(), activity }
     }
 
-    fn written(&self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        if let Poll::Ready(Ok(1..)) = result {
-            self.activity.note();
+    fn piece(&mut self) -> Frame<Bytes> {
+        self.activity.note();
+        Frame::data(self.rest.split_to(self.rest.len().min(PIECE)))
+    }
+}
+
+impl hyper::body::Body for Sent {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        if !self.rest.is_empty() {
+            return Poll::Ready(Some(Ok(self.piece())));
         }
-        result
-    }
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let result = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.written(result)
+        match Pin::new(&mut self.body).poll_frame(context) {
+            Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(Ok(match frame.into_data() {
+                Ok(data) => {
+                    self.rest = data;
+                    self.piece()
+                }
+                Err(other) => other,
+            }))),
+            other => other,
+        }
     }
 
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let result = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
-        self.written(result)
+    fn is_end_stream(&self) -> bool {
+        self.rest.is_empty() && self.body.is_end_stream()
     }
 
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+    fn size_hint(&self) -> SizeHint {
+        let (rest, inner) = (self.rest.len() as u64, self.body.size_hint());
+        let mut hint = SizeHint::new();
+        hint.set_lower(inner.lower() + rest);
+        if let Some(upper) = inner.upper() {
+            hint.set_upper(upper + rest);
+        }
+        hint
     }
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
-    use tokio::io::AsyncWriteExt;
+    use http_body_util::BodyExt;
 
     use super::*;
 
     const LIMIT: Duration = Duration::from_millis(200);
 
     #[tokio::test]
-    async fn requests_and_writes_put_the_end_off() {
+    async fn requests_and_pieces_of_answers_put_the_end_off() {
         let activity = Activity::new();
-        let (stream, _other) = tokio::io::duplex(64);
-        let mut stream = Watched::new(stream, activity.clone());
+        let mut answer = Sent::new(Body::from(vec![7; 2 * PIECE + 1]), activity.clone());
         let start = Instant::now();
         let request = activity.request();
         let steps = async {
             tokio::time::sleep(3 * LIMIT).await;
             drop(request);
             tokio::time::sleep(LIMIT / 2).await;
-            stream.write_all(b"x").await.unwrap();
+            let piece = answer.frame().await.unwrap().unwrap().into_data().unwrap();
+            assert_eq!((piece.len(), hyper::body::Body::size_hint(&answer).exact()), (PIECE, Some(PIECE as u64 + 1)));
             std::future::pending::<()>().await;
         };
         tokio::select! {
@@ -150,5 +152,6 @@ mod tests {
         }
         let elapsed = start.elapsed();
         assert!(elapsed >= 4 * LIMIT + LIMIT / 2 - Duration::from_millis(2), "{elapsed:?}");
+        assert_eq!(answer.collect().await.unwrap().to_bytes().len(), PIECE + 1);
     }
 }
