@@ -45,12 +45,7 @@ impl Edge {
         Arc::new(Self { runtime, limits, in_flight })
     }
 
-    /// How many requests are being worked on, with those whose client went away.
-    pub fn in_flight(&self) -> usize {
-        self.limits.in_flight as usize - self.in_flight.available_permits()
-    }
-
-    /// Waits until none is, up to `deadline`; returns whether that came first. No request may begin meanwhile.
+    /// Waits until no request is being worked on, those of clients that went away included, up to `deadline`; returns whether that came first. No request may begin meanwhile.
     pub async fn finish(&self, deadline: Instant) -> bool {
         let all = self.in_flight.acquire_many(self.limits.in_flight);
         tokio::time::timeout_at(deadline.into(), all).await.is_ok()

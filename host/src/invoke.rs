@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::graph::NotFound;
@@ -13,8 +12,7 @@ use crate::runtime::{CallError, Generation};
 use crate::store::CallContext;
 
 /// Why a function gave no result.
-#[derive(Debug, Clone, thiserror::Error, Serialize)]
-#[serde(rename_all = "kebab-case", tag = "case", content = "payload")]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum InvokeError {
     /// There is no such function.
     #[error("{0}")]

@@ -101,11 +101,6 @@ impl StateFolder {
         lock.write_all(&serde_json::to_vec(host)?)
     }
 
-    /// The folder.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// A module's database file. It belongs to the module's name, whatever build or language is behind it.
     pub fn database(&self, module: &ModuleName) -> PathBuf {
         self.path.join("data").join(format!("{module}.db"))

@@ -12,9 +12,9 @@ use crate::store::{InstanceState, ModuleIndex};
 type Answer<T> = wasmtime::Result<Result<T, wit::Error>>;
 
 impl InstanceState {
-    fn database(&self, module: ModuleIndex) -> Result<Database, wit::Error> {
+    fn database(&self, module: ModuleIndex) -> wasmtime::Result<Database> {
         // Linking refuses an import of SQL without a grant, and a grant opens a database: this can't be missing.
-        self.module(module).database.clone().ok_or_else(|| wit::Error::Storage("the module has no database".to_owned()))
+        self.module(module).database.clone().ok_or_else(|| wasmtime::Error::msg("the module has no database"))
     }
 }
 
@@ -25,10 +25,7 @@ impl Host for InstanceState {
         statement: String,
         parameters: Vec<wit::Value>,
     ) -> Answer<Vec<wit::Row>> {
-        let database = match self.database(module) {
-            Ok(database) => database,
-            Err(error) => return Ok(Err(error)),
-        };
+        let database = self.database(module)?;
         let rows = database.query(&statement, values(parameters), self.call().deadline).await;
         Ok(rows.map(into_rows).map_err(into_error))
     }
@@ -38,10 +35,7 @@ impl Host for InstanceState {
         if self.has_transaction(module) {
             return Ok(Err(wit::Error::Busy));
         }
-        let database = match self.database(module) {
-            Ok(database) => database,
-            Err(error) => return Ok(Err(error)),
-        };
+        let database = self.database(module)?;
         let changed = database.execute(&statement, values(parameters), self.call().deadline).await;
         Ok(changed.map_err(into_error))
     }
@@ -52,10 +46,7 @@ impl HostTransaction for InstanceState {
         if self.has_transaction(module) {
             return Ok(Err(wit::Error::Busy));
         }
-        let database = match self.database(module) {
-            Ok(database) => database,
-            Err(error) => return Ok(Err(error)),
-        };
+        let database = self.database(module)?;
         match database.begin(self.call().deadline).await {
             Ok(transaction) => Ok(Ok(Resource::new_own(self.add_transaction(module, transaction)))),
             Err(error) => Ok(Err(into_error(error))),

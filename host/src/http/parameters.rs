@@ -61,7 +61,7 @@ pub(super) fn decode(route: &Route, path: &[&str], head: &Parts, body: Option<&[
             Source::Path(place) => path_value(parameter, path[*place]),
             Source::Query(name) => match query.iter().find(|(field, _)| field == name) {
                 Some((_, text)) => parameter.codec.decode_text(text).map_err(|detail| Fault::query(name, detail)),
-                None => absent(parameter).ok_or_else(|| Fault::query(name, "it is missing")),
+                None => parameter.codec.absent().ok_or_else(|| Fault::query(name, "it is missing")),
             },
             Source::Header(name) => header_value(parameter, name, &head.headers),
             Source::Body(place) => match from_body.get_mut(*place) {
@@ -76,10 +76,6 @@ pub(super) fn decode(route: &Route, path: &[&str], head: &Parts, body: Option<&[
         }
     }
     if faults.is_empty() { Ok(values) } else { Err(HostProblem::Invalid(faults)) }
-}
-
-fn absent(parameter: &Parameter) -> Option<Val> {
-    parameter.codec.absent()
 }
 
 /// The fields of a query, each once and known.
@@ -129,7 +125,7 @@ fn path_value(parameter: &Parameter, segment: &str) -> Result<Val, Fault> {
 fn header_value(parameter: &Parameter, name: &header::HeaderName, headers: &HeaderMap) -> Result<Val, Fault> {
     let mut given = headers.get_all(name).iter();
     match (given.next(), given.next()) {
-        (None, _) => absent(parameter).ok_or_else(|| Fault::header(name, "it is missing")),
+        (None, _) => parameter.codec.absent().ok_or_else(|| Fault::header(name, "it is missing")),
         (Some(_), Some(_)) => Err(Fault::header(name, "it is given twice")),
         (Some(value), None) => {
             let text = std::str::from_utf8(value.as_bytes()).map_err(|_| Fault::header(name, "it is not UTF-8"))?;
