@@ -152,7 +152,8 @@ impl InstanceState {
     /// the answer waits for that, and there is none where it can't be had.
     pub async fn end_call(&mut self) -> Result<(), SqlError> {
         for open in self.transactions.drain(..) {
-            open.transaction.rollback().await?;
+            // Boxed: it is rare, and each call's future would have room for it.
+            Box::pin(open.transaction.rollback()).await?;
         }
         Ok(())
     }

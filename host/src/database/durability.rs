@@ -80,7 +80,8 @@ impl Durability {
         if !settled(&now) {
             let mut state = self.state.subscribe();
             let waiting = tokio::time::timeout_at(deadline.into(), state.wait_for(settled));
-            let outcome = waiting.await.map_err(|_| SqlError::Timeout)?;
+            // Boxed: most that ask need not wait.
+            let outcome = Box::pin(waiting).await.map_err(|_| SqlError::Timeout)?;
             outcome.map_err(|_| SqlError::Closed)?;
         }
         if self.has_failed() { Err(SqlError::unsynced()) } else { Ok(()) }

@@ -83,7 +83,7 @@ impl Readers {
             drop(reader);
         } else if inline < deadline {
             reader.watch().arm(deadline);
-            read = LongRead::start(reader, sql.to_owned(), parameters).join().await?;
+            read = Box::pin(LongRead::start(reader, sql.to_owned(), parameters).join()).await?;
         }
         self.durability.wait(read.seen, deadline).await?;
         read.result
@@ -94,7 +94,8 @@ impl Readers {
         let permit = match self.permits.clone().try_acquire_owned() {
             Ok(permit) => permit,
             Err(TryAcquireError::Closed) => return Err(SqlError::Closed),
-            Err(TryAcquireError::NoPermits) => self.wait_for_permit(deadline).await?,
+            // What is rare here is boxed: every read's future would have room for it.
+            Err(TryAcquireError::NoPermits) => Box::pin(self.wait_for_permit(deadline)).await?,
         };
         let guarded = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         // With a permit there is a connection, unless the pool was closed in between.

@@ -157,7 +157,8 @@ impl Compartment {
         let warm = self.warm().pop();
         let mut lease = match warm {
             Some(live) => Lease { compartment: self, live: Some(live) },
-            None => self.start(call.clone()).await?,
+            // Boxed: starting is rare, and its state alone would double what each call allocates for its own.
+            None => Box::pin(self.start(call.clone())).await?,
         };
         match lease.live().call(&self.exports[place.0 as usize], place, parameters, call).await {
             Ok(result) => {
