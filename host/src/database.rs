@@ -234,15 +234,15 @@ impl fmt::Debug for Database {
 
 impl Inner {
     fn close(&self) {
-        self.jobs.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // Readers first, so that the writer's connection is the last: only one that writes leaves no log behind.
         self.readers.close();
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        // Readers first, so that the writer's connection is the last and leaves no log behind.
-        self.readers.close();
+        self.close();
     }
 }
 

@@ -228,3 +228,13 @@ async fn the_log_is_copied_and_begun_anew_under_load() {
     let log = std::fs::metadata(case.database.wal_path()).unwrap().len();
     assert!(log < 16 * 1024 * 1024, "the log has {log} bytes after 24 MB were written");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_closed_leaves_no_log() {
+    for round in 0..50 {
+        let case = Case::new();
+        case.execute("INSERT INTO a VALUES (1, 'x', 1)").await.unwrap();
+        case.database.close().await;
+        assert!(!case.database.wal_path().exists(), "{round}");
+    }
+}
