@@ -19,7 +19,7 @@ use crate::problem::{Code, Problem, Problems, with_causes};
 use crate::routes::RouteTable;
 use crate::runtime::{Generation, Runtime};
 use crate::state::StateFolder;
-use crate::store::{CallContext, ModuleData};
+use crate::store::ModuleData;
 
 /// An application that is complete, acyclic, type-checked, granted and routed.
 #[derive(Debug)]
@@ -142,14 +142,7 @@ fn open_databases(
 /// modules resume what an earlier process left unfinished.
 pub async fn warm_up(runtime: &Runtime) -> Result<(), Problems> {
     let generation = runtime.current();
-    let mut problems = Vec::new();
-    for compartment in generation.compartments() {
-        let deadline = Instant::now() + compartment.limits().request;
-        if let Err(error) = compartment.warm_up(CallContext { request: "start".into(), deadline }).await {
-            let message = format!("compartment `{}` doesn't start: {error}", compartment.name());
-            problems.push(Problem::new(Code::Compile, message));
-        }
-    }
+    let problems = generation.warm_up().await;
     Problems::or(problems, ())?;
     generation.resume().await;
     Ok(())

@@ -65,11 +65,11 @@ fn run<F: Future>(future: F) -> F::Output {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap().block_on(future)
 }
 
-async fn call(generation: &Generation, function: &str) -> Result<Option<Val>, CallError> {
+async fn call(generation: &Arc<Generation>, function: &str) -> Result<Option<Val>, CallError> {
     let name = ("m".parse().unwrap(), "t:t/api@1.0.0".parse().unwrap());
     let target = generation.target(&name.0, &name.1, function).unwrap();
     let deadline = Instant::now() + generation.time(target);
-    generation.call(target, &[], CallContext { request: "test".into(), deadline }).await
+    generation.call(target, &[], CallContext::new("test".into(), deadline)).await
 }
 
 fn stats(generation: &Generation) -> InstanceStats {
