@@ -17,8 +17,8 @@ use wasmtime::component::Val;
 use crate::graph::{AppGraph, RESUME};
 use crate::ids::{GenerationNumber, InterfaceName, ModuleName};
 use crate::link::{FunctionIndex, Linked};
-use crate::routes::{Route, RouteTable};
 use crate::problem::{Code, Problem};
+use crate::routes::{Route, RouteTable};
 use crate::store::{BridgeIndex, CallContext, CallFuture, CallResult, Callees, ModuleData};
 
 pub use crate::store::CallError;

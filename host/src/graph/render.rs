@@ -183,11 +183,8 @@ impl<'a> GraphView<'a> {
                 EdgeKind::Fused => "solid",
                 EdgeKind::Bridged => "dashed",
             };
-            let _ = writeln!(
-                out,
-                "  \"{}\" -> \"{}\" [label=\"{}\", style={style}];",
-                call.from, call.to, call.interface
-            );
+            let _ =
+                writeln!(out, "  \"{}\" -> \"{}\" [label=\"{}\", style={style}];", call.from, call.to, call.interface);
         }
         out + "}\n"
     }

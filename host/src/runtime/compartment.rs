@@ -117,12 +117,7 @@ impl Compartment {
     }
 
     /// Calls a function on an instance of its own until it returns.
-    pub async fn call(
-        &self,
-        place: FunctionIndex,
-        parameters: &[Val],
-        call: CallContext,
-    ) -> CallResult {
+    pub async fn call(&self, place: FunctionIndex, parameters: &[Val], call: CallContext) -> CallResult {
         let _place = self.admission.admit(call.deadline).await.map_err(|refused| match refused {
             Refused::Full => CallError::QueueFull { compartment: self.name.clone() },
             Refused::Late => CallError::Deadline,
