@@ -136,7 +136,7 @@ impl Hosted {
     /// Runs as a request does: on a worker of the runtime.
     async fn run(&self, kind: &str, times: u32) -> anyhow::Result<(f64, u64)> {
         let (target, generation) = (self.target(kind)?, self.generation.clone());
-        let call = CallContext { request: "bench".into(), deadline: Instant::now() + PATIENCE };
+        let call = CallContext::new("bench".into(), Instant::now() + PATIENCE);
         let run = async move {
             let start = Instant::now();
             let result = generation.call(target, &[Val::U32(times)], call).await?;

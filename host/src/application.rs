@@ -21,7 +21,7 @@ use crate::problem::{Code, Problem, Problems};
 use crate::routes::RouteTable;
 use crate::runtime::{Generation, Runtime};
 use crate::state::StateFolder;
-use crate::store::{CallContext, ModuleData};
+use crate::store::ModuleData;
 
 pub(crate) use databases::Databases;
 
@@ -125,7 +125,7 @@ pub(crate) fn assemble(
     checked: Checked,
     linked: Vec<Linked>,
     databases: &Databases,
-) -> Generation {
+) -> Arc<Generation> {
     let Checked { config, graph, routes } = checked;
     let with_data = |(linked, compartment): (Linked, &crate::graph::Compartment)| {
         let data = |module: &ModuleName| ModuleData {
@@ -136,7 +136,7 @@ pub(crate) fn assemble(
         (linked, compartment.modules.iter().map(data).collect::<Arc<[ModuleData]>>())
     };
     let parts = linked.into_iter().zip(&graph.compartments).map(with_data).collect();
-    Generation::new(number, graph, routes, parts, config.http.drain)
+    Arc::new(Generation::new(number, graph, routes, parts, config.http.drain))
 }
 
 pub(crate) fn link_all(graph: &AppGraph, compiler: &Compiler) -> Result<Vec<Linked>, Problems> {
@@ -153,21 +153,4 @@ pub(crate) fn link_all(graph: &AppGraph, compiler: &Compiler) -> Result<Vec<Link
         }
     }
     Problems::or(problems, linked)
-}
-
-/// Makes a first instance of each compartment, so that a module that can't start is found before a request finds it.
-///
-/// # Errors
-///
-/// A problem for each compartment that doesn't start.
-pub async fn warm_up(generation: &Generation) -> Result<(), Problems> {
-    let mut problems = Vec::new();
-    for compartment in generation.compartments() {
-        let deadline = Instant::now() + compartment.limits().request;
-        if let Err(error) = compartment.warm_up(CallContext { request: "start".into(), deadline }).await {
-            let message = format!("compartment `{}` doesn't start: {error}", compartment.name());
-            problems.push(Problem::new(Code::Compile, message));
-        }
-    }
-    Problems::or(problems, ())
 }

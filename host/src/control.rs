@@ -235,7 +235,7 @@ impl Control {
             })
             .await?;
         let generation = application::assemble(number, checked, linked, &self.databases);
-        application::warm_up(&generation).await?;
+        generation.warm_up().await?;
         self.databases.migrate(&graph).await?;
         crash_point("change::migrated");
         let place = self.runtime.drain_place().await;

@@ -3,9 +3,10 @@
 //! One [`InstanceState`] belongs to one Wasmtime `Store`. It holds no business data and outlives a call only where instances are
 //! reused; whatever belongs to the call ends with it ([`InstanceState::end_call`]).
 
+mod call;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
 
 use wasmtime::ResourceLimiter;
 use wasmtime::component::ResourceTable;
@@ -14,6 +15,8 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use crate::database::{Database, SqlError, Transaction};
 use crate::engine::Profile;
 use crate::ids::ModuleName;
+
+pub use call::{BridgeIndex, CallContext, CallError, CallFuture, CallResult, CalleeFailed, Callees};
 
 /// Resources of WASI (streams, pollables) that the guests of a store may hold at once.
 const MAX_WASI_RESOURCES: usize = 1_000;
@@ -32,15 +35,6 @@ pub struct ModuleData {
     pub database: Option<Database>,
     /// The values that the manifest gives it.
     pub config: BTreeMap<String, String>,
-}
-
-/// The call that a store serves.
-#[derive(Debug, Clone)]
-pub struct CallContext {
-    /// The request's id, for log lines.
-    pub request: Arc<str>,
-    /// When the call must have ended.
-    pub deadline: Instant,
 }
 
 /// A limit that a call met.
@@ -156,6 +150,11 @@ impl InstanceState {
             Box::pin(open.transaction.rollback()).await?;
         }
         Ok(())
+    }
+
+    /// Lets go of the generation that the call ran on, so that a warm instance keeps none alive.
+    pub fn leave_generation(&mut self) {
+        self.call.end();
     }
 
     /// The call.

@@ -82,7 +82,7 @@ impl Initial {
         let running = Running { config: checked.config.clone(), graph: checked.graph.clone() };
         let number = resumed.unwrap_or_else(|| history.next());
         let generation = application::assemble(number, checked, linked, &databases);
-        tokio::runtime::Handle::current().block_on(application::warm_up(&generation))?;
+        tokio::runtime::Handle::current().block_on(generation.warm_up())?;
         if resumed.is_none() {
             for node in running.graph.modules.values() {
                 history.kept().keep_component(&node.artifact).map_err(Problem::from)?;
