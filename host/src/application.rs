@@ -15,8 +15,8 @@ use crate::database::Settings;
 use crate::engine::Engines;
 use crate::engine::compile::Compiler;
 use crate::graph::AppGraph;
-use crate::ids::{GenerationNumber, ModuleName};
-use crate::link::{Linked, link};
+use crate::ids::{Digest, GenerationNumber, ModuleName};
+use crate::link::{Linked, identity, link};
 use crate::problem::{Code, Problem, Problems};
 use crate::routes::RouteTable;
 use crate::runtime::{Generation, Runtime};
@@ -113,7 +113,7 @@ impl Host {
 ///
 /// Everything that is wrong. Migrations are applied only after all else was found right; one that fails leaves its database as it was.
 pub fn start(checked: Checked, state: &StateFolder, host: &Host) -> Result<Runtime, Problems> {
-    let linked = link_all(&checked.graph, &host.compiler(state)?)?;
+    let linked = link_all(&checked.graph, &host.compiler(state)?, &LinkedCode::new())?;
     let databases = Databases::new(host.database.clone());
     databases.open(&checked.graph, state)?;
     Ok(Runtime::new(assemble(GenerationNumber(1), checked, linked, &databases)))
@@ -139,10 +139,17 @@ pub(crate) fn assemble(
     Arc::new(Generation::new(number, graph, routes, parts, config.http.drain))
 }
 
-pub(crate) fn link_all(graph: &AppGraph, compiler: &Compiler) -> Result<Vec<Linked>, Problems> {
+/// Compartments that are linked already, by their identity.
+pub(crate) type LinkedCode = BTreeMap<Digest, Linked>;
+
+pub(crate) fn link_all(graph: &AppGraph, compiler: &Compiler, known: &LinkedCode) -> Result<Vec<Linked>, Problems> {
     let (mut linked, mut problems) = (Vec::new(), Vec::new());
     for compartment in &graph.compartments {
         let start = Instant::now();
+        if let Some(known) = known.get(&identity(graph, compartment)) {
+            linked.push(known.clone());
+            continue;
+        }
         match link(graph, compartment, compiler) {
             Ok(done) => {
                 let millis = start.elapsed().as_millis();

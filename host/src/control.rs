@@ -13,7 +13,7 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
-use crate::application::{self, Artifacts, Checked, Databases};
+use crate::application::{self, Artifacts, Checked, Databases, LinkedCode};
 use crate::artifact::Artifact;
 use crate::config::{self, AppConfig, AppFiles, Overrides};
 use crate::engine::compile::Compiler;
@@ -51,6 +51,7 @@ pub struct Control {
 struct Running {
     config: AppConfig,
     graph: AppGraph,
+    linked: LinkedCode,
 }
 
 /// What is asked for.
@@ -209,31 +210,31 @@ impl Control {
             return Ok(outcome(current, false, plan));
         }
         let number = self.memory().next();
-        let next = Running { config: checked.config.clone(), graph: checked.graph.clone() };
-        self.bring_up(number, checked, cause, origin).await?;
-        *running = next;
+        *running = self.bring_up(number, checked, running.linked.clone(), cause, origin).await?;
         Ok(outcome(number, true, plan))
     }
 
-    /// Prepares a generation and publishes it.
+    /// Prepares a generation and publishes it. What of `known` it needs isn't linked again.
     async fn bring_up(
         self: &Arc<Self>,
         number: GenerationNumber,
         checked: Checked,
+        known: LinkedCode,
         cause: Cause,
         origin: Option<Digest>,
-    ) -> Result<(), Problems> {
-        let (graph, files) = (checked.graph.clone(), checked.config.files.clone());
+    ) -> Result<Running, Problems> {
+        let (config, graph) = (checked.config.clone(), checked.graph.clone());
         let (checked, linked, configuration) = self
             .blocking(move |control| {
-                let linked = application::link_all(&checked.graph, &control.compiler)?;
+                let linked = application::link_all(&checked.graph, &control.compiler, &known)?;
                 crash_point("change::linked");
-                let configuration = control.keep(&checked, &files)?;
+                let configuration = control.keep(&checked)?;
                 crash_point("change::kept");
                 control.databases.open(&checked.graph, &control.state)?;
                 Ok((checked, linked, configuration))
             })
             .await?;
+        let by_identity = linked.iter().map(|linked| (linked.identity, linked.clone())).collect();
         let generation = application::assemble(number, checked, linked, &self.databases);
         generation.warm_up().await?;
         self.databases.migrate(&graph).await?;
@@ -243,15 +244,15 @@ impl Control {
         self.memory().publish(cause, configuration, records(&graph), origin).map_err(|error| unwritten(&error))?;
         crash_point("change::published");
         self.runtime.publish(generation, place);
-        Ok(())
+        Ok(Running { config, graph, linked: by_identity })
     }
 
-    fn keep(&self, checked: &Checked, files: &AppFiles) -> Result<Digest, Problem> {
+    fn keep(&self, checked: &Checked) -> Result<Digest, Problem> {
         let kept = self.memory().kept().clone();
         for node in checked.graph.modules.values() {
             kept.keep_component(&node.artifact)?;
         }
-        Ok(kept.keep_configuration(files)?)
+        Ok(kept.keep_configuration(&checked.config.files)?)
     }
 
     /// Runs what blocks on a thread that may.
@@ -292,7 +293,7 @@ impl Control {
             }
             Change::Rollback(_) => {
                 let Cause::Rollback { to } = cause else { unreachable!("the cause of a rollback is one") };
-                let (config, artifacts) = self.earlier(to)?;
+                let (config, artifacts) = self.earlier(to, &artifacts(graph))?;
                 check_contracts(graph, &artifacts)?;
                 Ok(Target { cause, config, artifacts, origin: None })
             }
@@ -300,7 +301,7 @@ impl Control {
     }
 
     /// What an earlier generation ran.
-    fn earlier(&self, number: GenerationNumber) -> Result<(AppConfig, Artifacts), Problems> {
+    fn earlier(&self, number: GenerationNumber, known: &Artifacts) -> Result<(AppConfig, Artifacts), Problems> {
         let (published, kept) = {
             let history = self.memory();
             let known: Vec<String> = history.published().iter().map(|one| one.number.to_string()).collect();
@@ -314,7 +315,7 @@ impl Control {
             };
             (published, history.kept().clone())
         };
-        start::kept_application(&published, &kept, &self.overrides)
+        start::kept_application(&published, &kept, &self.overrides, known)
     }
 
     /// What stands on the disk where the host was started, if it can be read.

@@ -6,6 +6,7 @@
 
 mod bridge;
 mod compose;
+mod identity;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,11 +18,12 @@ use crate::capability;
 use crate::engine::Profile;
 use crate::engine::compile::{CompileError, Compiler};
 use crate::graph::{AppGraph, Compartment};
-use crate::ids::{InterfaceName, ModuleName};
+use crate::ids::{Digest, InterfaceName, ModuleName};
 use crate::problem::{Code, Problem, with_causes};
 use crate::store::{InstanceState, ModuleIndex};
 
 pub use compose::{Bridged, Composition, compose};
+pub use identity::identity;
 
 /// An exported function of a compartment, by its place in the compartment's table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -38,8 +40,11 @@ pub struct Export {
     pub returns: bool,
 }
 
-/// A compartment's code with everything that it imports.
+/// A compartment's code with everything that it imports. It belongs to no generation: clones share the code.
+#[derive(Clone)]
 pub struct Linked {
+    /// What it was linked from.
+    pub identity: Digest,
     /// Ready to be instantiated.
     pub pre: InstancePre<InstanceState>,
     /// The profile that it was compiled for.
@@ -50,7 +55,7 @@ pub struct Linked {
     pub exports: Arc<[Export]>,
     /// What its modules call in other compartments, each at its [`BridgeIndex`](crate::store::BridgeIndex).
     pub bridges: Vec<FunctionName>,
-    functions: HashMap<FunctionName, FunctionIndex>,
+    functions: Arc<HashMap<FunctionName, FunctionIndex>>,
 }
 
 /// Why a compartment can't be linked.
@@ -98,7 +103,8 @@ pub fn link(graph: &AppGraph, compartment: &Compartment, compiler: &Compiler) ->
     let (pre, bridges) = define_imports(&engine, graph, &compiled.component, &composition)
         .map_err(|source| LinkError::Imports { compartment: name(), source })?;
     let (exports, functions) = find_exports(graph, &compiled.component, &composition);
-    Ok(Linked { pre, profile, cached: compiled.cached, exports, bridges, functions })
+    let identity = identity(graph, compartment);
+    Ok(Linked { identity, pre, profile, cached: compiled.cached, exports, bridges, functions: functions.into() })
 }
 
 fn define_imports(

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::Semaphore;
 
 use super::{Control, MAX_CHANGES, Running, records, unwritten};
-use crate::application::{self, Artifacts, Checked, Databases, Host};
+use crate::application::{self, Artifacts, Checked, Databases, Host, LinkedCode};
 use crate::config::{self, AppConfig, AppFiles, Overrides};
 use crate::ids::{Digest, GenerationNumber};
 use crate::plan::{Plan, Side};
@@ -44,14 +44,14 @@ impl Initial {
         let last = history.last().filter(|_| history.origin() == Some(origin)).cloned();
         let (resumed, checked) = match last {
             Some(last) => {
-                let (config, artifacts) = kept_application(&last, history.kept(), &overrides)?;
+                let (config, artifacts) = kept_application(&last, history.kept(), &overrides, &artifacts)?;
                 (Some(last.number), application::check_with(config, &artifacts)?)
             }
             None => (None, application::check_with(config, &artifacts)?),
         };
         let same = match (&resumed, history.last()) {
             // Only a comment changed, say.
-            (None, Some(last)) => is_unchanged(&checked, last, &history, &overrides).then_some(last.number),
+            (None, Some(last)) => is_unchanged(&checked, last, &history, &overrides, &artifacts).then_some(last.number),
             _ => None,
         };
         Ok(Self { checked, app, overrides, state, origin, resumed: resumed.or(same), history })
@@ -76,10 +76,14 @@ impl Initial {
     pub fn start(self, host: &Host) -> Result<Control, Problems> {
         let Self { checked, app, overrides, state, mut history, origin, resumed } = self;
         let compiler = host.compiler(&state)?;
-        let linked = application::link_all(&checked.graph, &compiler)?;
+        let linked = application::link_all(&checked.graph, &compiler, &LinkedCode::new())?;
         let databases = Databases::new(host.database.clone());
         databases.open(&checked.graph, &state)?;
-        let running = Running { config: checked.config.clone(), graph: checked.graph.clone() };
+        let running = Running {
+            config: checked.config.clone(),
+            graph: checked.graph.clone(),
+            linked: linked.iter().map(|linked| (linked.identity, linked.clone())).collect(),
+        };
         let number = resumed.unwrap_or_else(|| history.next());
         let generation = application::assemble(number, checked, linked, &databases);
         tokio::runtime::Handle::current().block_on(generation.warm_up())?;
@@ -108,22 +112,33 @@ impl Initial {
 }
 
 /// Whether what is to run means the same as what was published last.
-fn is_unchanged(checked: &Checked, last: &Published, history: &History, overrides: &Overrides) -> bool {
-    let Ok((config, artifacts)) = kept_application(last, history.kept(), overrides) else { return false };
+fn is_unchanged(
+    checked: &Checked,
+    last: &Published,
+    history: &History,
+    overrides: &Overrides,
+    known: &Artifacts,
+) -> bool {
+    let Ok((config, artifacts)) = kept_application(last, history.kept(), overrides, known) else { return false };
     let Ok(old) = application::check_with(config, &artifacts) else { return false };
     let new = Side { config: &checked.config, graph: &checked.graph };
     Plan::new(Side { config: &old.config, graph: &old.graph }, new).is_empty()
 }
 
-/// The application of a published generation, as it was kept.
+/// The application of a published generation, as it was kept. Components that are among `known` aren't read again.
 pub(super) fn kept_application(
     published: &Published,
     kept: &Kept,
     overrides: &Overrides,
+    known: &Artifacts,
 ) -> Result<(AppConfig, Artifacts), Problems> {
     let config = config::parse(&kept.configuration(&published.configuration)?, overrides)?;
     let (mut artifacts, mut problems) = (Artifacts::new(), Vec::new());
     for (module, record) in &published.modules {
+        if let Some(known) = known.values().find(|known| known.digest == record.digest) {
+            artifacts.insert(module.clone(), known.clone());
+            continue;
+        }
         match kept.component(&record.digest) {
             Ok(artifact) => drop(artifacts.insert(module.clone(), Arc::new(artifact))),
             Err(problem) => problems.push(problem.module(module)),
