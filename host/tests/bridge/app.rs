@@ -19,7 +19,8 @@ use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
 /// Two compartments, for the end of a manifest.
-pub(crate) const APART: &str = "[compartments.one]\nmodules = [\"caller\"]\n[compartments.two]\nmodules = [\"callee\"]\n";
+pub(crate) const APART: &str =
+    "[compartments.one]\nmodules = [\"caller\"]\n[compartments.two]\nmodules = [\"callee\"]\n";
 
 /// An application at work.
 pub(crate) struct App {

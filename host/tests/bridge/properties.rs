@@ -5,6 +5,7 @@
 //! are a guest for any type.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -25,7 +26,8 @@ const TYPES: usize = 40;
 fn bridges_carry_every_type_of_values() {
     let mut runner = TestRunner::new(ProptestConfig::with_cases(APPLICATIONS));
     let typed = typed_values().prop_filter("the engine has it", |(ty, _)| is_compiled(ty));
-    let result = runner.run(&vec(typed, TYPES), |typed| {
+    let result = runner.run(&vec(typed, TYPES), |mut typed| {
+        typed.extend(nested_options());
         run(async {
             let types: Vec<&Type> = typed.iter().map(|(ty, _)| ty).collect();
             let components = [("caller", caller(&types)), ("callee", callee(&types))];
@@ -40,21 +42,30 @@ fn bridges_carry_every_type_of_values() {
                 prop_assert_eq!(&bridged, &expected, "{:?}", ty);
                 prop_assert_eq!(fused, expected, "{:?}", ty);
             }
-            prop_assert_eq!(apart.stats("callee").calls, TYPES as u64);
+            prop_assert_eq!(apart.stats("callee").calls, typed.len() as u64);
             Ok(())
         })
     });
     result.unwrap_or_else(|error| panic!("{error}"));
 }
 
+/// Options of options: JSON can't carry them, so that they are not among the random types.
+fn nested_options() -> Vec<(Type, Val)> {
+    let ty = Type::Option(Arc::new(Type::Option(Arc::new(Type::String))));
+    let some = |value: Val| Val::Option(Some(Box::new(value)));
+    let values = [Val::Option(None), some(Val::Option(None)), some(some(Val::String("x".to_owned())))];
+    values.into_iter().map(|value| (ty.clone(), value)).collect()
+}
+
 fn more() -> impl Iterator<Item = Val> {
     std::iter::repeat_n(Val::U64(7), MORE)
 }
 
-/// Wasmtime has maps and lists of a fixed length only when asked.
+/// Wasmtime's lists of a fixed length are not finished: its own documentation says so, and the host leaves them off.
 fn is_compiled(ty: &Type) -> bool {
     match ty {
-        Type::Map(..) | Type::FixedList(..) => false,
+        Type::FixedList(..) => false,
+        Type::Map(key, value) => is_compiled(key) && is_compiled(value),
         Type::List(item) | Type::Option(item) => is_compiled(item),
         Type::Result { ok, err } => ok.iter().chain(err).all(|ty| is_compiled(ty)),
         Type::Tuple(types) => types.iter().all(is_compiled),
@@ -134,6 +145,7 @@ impl Text {
     fn reference(&mut self, ty: &Type) -> String {
         match ty {
             Type::List(item) => format!("list<{}>", self.reference(item)),
+            Type::Map(key, value) => format!("map<{}, {}>", self.reference(key), self.reference(value)),
             Type::Option(item) => format!("option<{}>", self.reference(item)),
             Type::Result { ok: None, err: None } => "result".to_owned(),
             Type::Result { ok: Some(ok), err: None } => format!("result<{}>", self.reference(ok)),
@@ -158,7 +170,9 @@ impl Text {
                 let cases: Vec<String> = cases.collect();
                 self.define("variant", &cases)
             }
-            Type::Enum(names) => self.define("enum", &names.body.iter().map(|name| format!("%{name}")).collect::<Vec<_>>()),
+            Type::Enum(names) => {
+                self.define("enum", &names.body.iter().map(|name| format!("%{name}")).collect::<Vec<_>>())
+            }
             Type::Flags(names) => {
                 self.define("flags", &names.body.iter().map(|name| format!("%{name}")).collect::<Vec<_>>())
             }
