@@ -80,6 +80,7 @@ impl Profile {
         config
             .wasm_component_model(true)
             .wasm_component_model_implements(true)
+            .wasm_component_model_map(true)
             .concurrency_support(false)
             .epoch_interruption(true)
             .max_wasm_stack(WASM_STACK)
