@@ -3,6 +3,8 @@
 //! `/healthz` and `/readyz` are open, all else wants the token. It listens on a socket of its own and is never reached through the data
 //! listener.
 
+mod changes;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -17,21 +19,26 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use serde_json::value::RawValue;
 use subtle::ConstantTimeEq;
+use tokio::sync::Semaphore;
 
+use crate::control::Control;
 use crate::graph::RESUME;
 use crate::graph::render::{GraphView, ModuleView};
 use crate::ids::{FunctionPath, InterfaceName};
 use crate::invoke::{InvokeError, invoke};
-use crate::runtime::{InstanceStats, Runtime};
+use crate::runtime::InstanceStats;
 
-/// The largest body of a request to the admin listener, in bytes: arguments of a call.
+pub use changes::{FILES_PART, Generations, RollbackRequest};
+
+/// The largest body of a request to the admin listener, in bytes: arguments of a call. Uploads have bounds of their own.
 const MAX_BODY: usize = 16 << 20;
 
 /// What the admin listener knows of the host.
 pub struct Admin {
-    runtime: Arc<Runtime>,
+    control: Arc<Control>,
     token: String,
     ready: AtomicBool,
+    uploads: Semaphore,
     /// What modules take for a sign that nothing else runs.
     resume: InterfaceName,
 }
@@ -62,10 +69,16 @@ struct ModuleEntry<'a> {
 }
 
 impl Admin {
-    /// Answers for `runtime` to whoever knows `token`. Not ready yet: until then functions are called by nobody but the start.
-    pub fn new(runtime: Arc<Runtime>, token: String) -> Arc<Self> {
+    /// Answers for the application of `control` to whoever knows `token`. Not ready yet: until then functions are called by nobody but the start.
+    pub fn new(control: Arc<Control>, token: String) -> Arc<Self> {
         let resume = RESUME.parse().expect("the host's own interface is well named");
-        Arc::new(Self { runtime, token, ready: AtomicBool::new(false), resume })
+        Arc::new(Self {
+            control,
+            token,
+            ready: AtomicBool::new(false),
+            uploads: Semaphore::new(changes::MAX_UPLOADS),
+            resume,
+        })
     }
 
     /// Says whether requests should be sent here.
@@ -73,13 +86,25 @@ impl Admin {
         self.ready.store(ready, Ordering::Release);
     }
 
+    fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Acquire)
+    }
+
     /// The routes.
     pub fn router(self: Arc<Self>) -> Router {
+        // They bound what they read themselves.
+        let changes = Router::new()
+            .route("/generations", get(changes::generations))
+            .route("/modules/{name}/swap", post(changes::swap))
+            .route("/apply", post(changes::apply))
+            .route("/rollback", post(changes::rollback))
+            .layer(DefaultBodyLimit::disable());
         let closed = Router::new()
             .route("/modules", get(modules))
             .route("/graph", get(graph))
             .route("/call", post(call))
             .layer(DefaultBodyLimit::max(MAX_BODY))
+            .merge(changes)
             .route_layer(middleware::from_fn_with_state(self.clone(), authorize));
         Router::new()
             .route("/healthz", get(|| async { "ok\n" }))
@@ -112,7 +137,7 @@ fn bearer(value: &[u8]) -> Option<&[u8]> {
 }
 
 async fn ready(State(admin): State<Arc<Admin>>) -> Response {
-    if admin.ready.load(Ordering::Acquire) {
+    if admin.is_ready() {
         return "ready\n".into_response();
     }
     not_ready()
@@ -123,7 +148,7 @@ fn not_ready() -> Response {
 }
 
 async fn modules(State(admin): State<Arc<Admin>>) -> Response {
-    let generation = admin.runtime.current();
+    let generation = admin.control.runtime().current();
     let view = GraphView::new(&generation.graph);
     let entry = |module: ModuleView<'_>| {
         let compartment = generation.compartments().iter().find(|c| c.name() == module.compartment);
@@ -135,7 +160,7 @@ async fn modules(State(admin): State<Arc<Admin>>) -> Response {
 }
 
 async fn graph(State(admin): State<Arc<Admin>>) -> Response {
-    Json(GraphView::new(&admin.runtime.current().graph)).into_response()
+    Json(GraphView::new(&admin.control.runtime().current().graph)).into_response()
 }
 
 async fn call(State(admin): State<Arc<Admin>>, body: Bytes) -> Response {
@@ -147,8 +172,8 @@ async fn call(State(admin): State<Arc<Admin>>, body: Bytes) -> Response {
         Ok(path) => path,
         Err(error) => return problem(StatusCode::BAD_REQUEST, "invalid-request", &format!("{error}")),
     };
-    let generation = admin.runtime.current();
-    if !admin.ready.load(Ordering::Acquire) {
+    let generation = admin.control.runtime().current();
+    if !admin.is_ready() {
         return not_ready();
     }
     if generation.graph.find(&path).is_ok_and(|found| found.interface.serves(&admin.resume)) {
@@ -177,12 +202,19 @@ fn refused(error: &InvokeError) -> Response {
 
 /// Problem details, as the data edge writes them.
 fn problem(status: StatusCode, name: &str, detail: &str) -> Response {
-    let details = json!({
+    answer(status, &details(status, name, detail))
+}
+
+fn details(status: StatusCode, name: &str, detail: &str) -> serde_json::Value {
+    json!({
         "type": format!("/problems/{name}"),
         "title": name.replace('-', " "),
         "status": status.as_u16(),
         "detail": detail,
-    });
+    })
+}
+
+fn answer(status: StatusCode, details: &serde_json::Value) -> Response {
     let mut response = Response::new(Body::from(details.to_string()));
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));

@@ -2,6 +2,8 @@
 //!
 //! Up to [`Checked`] nothing is executed or written; a refusal there changes nothing (invariant 4).
 
+mod databases;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,17 +11,19 @@ use std::time::Instant;
 
 use crate::artifact::{Artifact, MAX_COMPONENT_BYTES};
 use crate::config::{AppConfig, Capability};
-use crate::database::{Database, OpenError, Settings};
+use crate::database::Settings;
 use crate::engine::Engines;
 use crate::engine::compile::Compiler;
 use crate::graph::AppGraph;
 use crate::ids::{GenerationNumber, ModuleName};
 use crate::link::{Linked, link};
-use crate::problem::{Code, Problem, Problems, with_causes};
+use crate::problem::{Code, Problem, Problems};
 use crate::routes::RouteTable;
 use crate::runtime::{Generation, Runtime};
 use crate::state::StateFolder;
 use crate::store::{CallContext, ModuleData};
+
+pub(crate) use databases::Databases;
 
 /// An application that is complete, acyclic, type-checked, granted and routed.
 #[derive(Debug)]
@@ -38,8 +42,28 @@ pub struct Checked {
 ///
 /// Everything that is wrong, in one list.
 pub fn check(config: AppConfig) -> Result<Checked, Problems> {
-    let mut problems = Vec::new();
-    let mut artifacts = BTreeMap::new();
+    let (artifacts, problems) = load_components(&config);
+    link_on_paper(config, &artifacts, problems)
+}
+
+/// The same with components that were read before: one for each module.
+///
+/// # Errors
+///
+/// Everything that is wrong, in one list.
+pub fn check_with(config: AppConfig, artifacts: &Artifacts) -> Result<Checked, Problems> {
+    let missing = config.modules.keys().filter(|name| !artifacts.contains_key(*name));
+    let problem = |name| Problem::new(Code::Unreadable, "the module has no component").module(name);
+    let problems = missing.map(problem).collect();
+    link_on_paper(config, artifacts, problems)
+}
+
+/// The component of each module.
+pub type Artifacts = BTreeMap<ModuleName, Arc<Artifact>>;
+
+/// Reads the components that the manifest names; those that can't be read are problems.
+pub fn load_components(config: &AppConfig) -> (Artifacts, Vec<Problem>) {
+    let (mut artifacts, mut problems) = (Artifacts::new(), Vec::new());
     for (name, module) in &config.modules {
         match Artifact::load(module.component.value.file(), MAX_COMPONENT_BYTES) {
             Ok(artifact) => {
@@ -48,7 +72,11 @@ pub fn check(config: AppConfig) -> Result<Checked, Problems> {
             Err(error) => problems.push(Problem::from(error).module(name)),
         }
     }
-    let linked = AppGraph::build(&config, &artifacts);
+    (artifacts, problems)
+}
+
+fn link_on_paper(config: AppConfig, artifacts: &Artifacts, mut problems: Vec<Problem>) -> Result<Checked, Problems> {
+    let linked = AppGraph::build(&config, artifacts);
     problems.extend(linked.problems);
     let (routes, route_problems) = RouteTable::bind(&config, &linked.graph);
     problems.extend(route_problems);
@@ -70,33 +98,48 @@ impl Host {
     pub fn new() -> std::io::Result<Self> {
         Ok(Self { engines: Engines::new(), program: std::env::current_exe()?, database: Settings::default() })
     }
+
+    /// What compiles for applications with that state.
+    pub(crate) fn compiler(&self, state: &StateFolder) -> Result<Compiler, Problem> {
+        Compiler::new(self.engines.clone(), &state.code(), self.program.clone())
+            .map_err(|error| Problem::new(Code::State, error.to_string()))
+    }
 }
 
-/// Compiles, links, migrates and starts an application. Blocks while it compiles; must run inside a tokio runtime, on a thread that
-/// may block.
+/// Compiles, links, migrates and starts an application that nobody changes while it runs. Blocks while it compiles; must run inside a
+/// tokio runtime, on a thread that may block.
 ///
 /// # Errors
 ///
 /// Everything that is wrong. Migrations are applied only after all else was found right; one that fails leaves its database as it was.
 pub fn start(checked: Checked, state: &StateFolder, host: &Host) -> Result<Runtime, Problems> {
+    let linked = link_all(&checked.graph, &host.compiler(state)?)?;
+    let databases = Databases::new(host.database.clone());
+    databases.open(&checked.graph, state)?;
+    Ok(Runtime::new(assemble(GenerationNumber(1), checked, linked, &databases)))
+}
+
+/// Puts a generation together from its linked compartments, in the graph's order. Must run inside a tokio runtime.
+pub(crate) fn assemble(
+    number: GenerationNumber,
+    checked: Checked,
+    linked: Vec<Linked>,
+    databases: &Databases,
+) -> Generation {
     let Checked { config, graph, routes } = checked;
-    let compiler = Compiler::new(host.engines.clone(), &state.code(), host.program.clone())
-        .map_err(|error| Problem::new(Code::State, error.to_string()))?;
-    let linked = link_all(&graph, &compiler)?;
-    let databases = open_databases(&graph, state, &host.database)?;
     let with_data = |(linked, compartment): (Linked, &crate::graph::Compartment)| {
         let data = |module: &ModuleName| ModuleData {
             name: module.clone(),
-            database: databases.get(module).cloned(),
+            database: databases.of(module).filter(|_| graph.modules[module].granted.contains(&Capability::Sql)),
             config: config.modules[module].config.clone(),
         };
         (linked, compartment.modules.iter().map(data).collect::<Arc<[ModuleData]>>())
     };
     let parts = linked.into_iter().zip(&graph.compartments).map(with_data).collect();
-    Ok(Runtime::new(Generation::new(GenerationNumber(1), graph, routes, parts)))
+    Generation::new(number, graph, routes, parts, config.http.drain)
 }
 
-fn link_all(graph: &AppGraph, compiler: &Compiler) -> Result<Vec<Linked>, Problems> {
+pub(crate) fn link_all(graph: &AppGraph, compiler: &Compiler) -> Result<Vec<Linked>, Problems> {
     let (mut linked, mut problems) = (Vec::new(), Vec::new());
     for compartment in &graph.compartments {
         let start = Instant::now();
@@ -112,36 +155,12 @@ fn link_all(graph: &AppGraph, compiler: &Compiler) -> Result<Vec<Linked>, Proble
     Problems::or(problems, linked)
 }
 
-fn open_databases(
-    graph: &AppGraph,
-    state: &StateFolder,
-    settings: &Settings,
-) -> Result<BTreeMap<ModuleName, Database>, Problems> {
-    let (mut databases, mut problems) = (BTreeMap::new(), Vec::new());
-    for (name, node) in graph.modules.iter().filter(|(_, node)| node.granted.contains(&Capability::Sql)) {
-        match Database::open(&state.database(name), settings.clone(), node.artifact.migrations()) {
-            Ok(database) => {
-                databases.insert(name.clone(), database);
-            }
-            Err(error) => {
-                // The disk's fault or the module's: the message names the file of the one, the component holds the other.
-                let problem = match &error {
-                    OpenError::Database { .. } | OpenError::Files { .. } => {
-                        Problem::new(Code::State, with_causes(&error))
-                    }
-                    _ => Problem::new(Code::Migration, with_causes(&error)).file(&node.artifact.path),
-                };
-                problems.push(problem.module(name));
-            }
-        }
-    }
-    Problems::or(problems, databases)
-}
-
-/// Makes a first instance of each compartment, so that a module that can't start is found before a request finds it, and lets
-/// modules resume what an earlier process left unfinished.
-pub async fn warm_up(runtime: &Runtime) -> Result<(), Problems> {
-    let generation = runtime.current();
+/// Makes a first instance of each compartment, so that a module that can't start is found before a request finds it.
+///
+/// # Errors
+///
+/// A problem for each compartment that doesn't start.
+pub async fn warm_up(generation: &Generation) -> Result<(), Problems> {
     let mut problems = Vec::new();
     for compartment in generation.compartments() {
         let deadline = Instant::now() + compartment.limits().request;
@@ -150,7 +169,5 @@ pub async fn warm_up(runtime: &Runtime) -> Result<(), Problems> {
             problems.push(Problem::new(Code::Compile, message));
         }
     }
-    Problems::or(problems, ())?;
-    generation.resume().await;
-    Ok(())
+    Problems::or(problems, ())
 }

@@ -4,7 +4,9 @@
 
 mod build;
 mod call;
+mod change;
 mod check;
+mod client;
 mod inspect;
 mod output;
 mod serve;
@@ -36,6 +38,14 @@ enum Command {
     Graph(GraphArguments),
     /// Call a function of a module with JSON: in the running host, or in this process where none runs.
     Call(CallArguments),
+    /// Put another build of a module in place while requests flow.
+    Swap(change::SwapArguments),
+    /// Put a whole application in place: its manifest, routes and components as they stand on the disk.
+    Apply(change::ApplyArguments),
+    /// Go back to what an earlier generation ran.
+    Rollback(change::RollbackArguments),
+    /// List what was published, what still drains, and what was refused.
+    Generations(change::GenerationsArguments),
     /// Tell what a component imports, exports and carries.
     Inspect(InspectArguments),
     /// Compile modules and make their components.
@@ -117,15 +127,8 @@ struct CallArguments {
     arguments: Vec<String>,
     #[command(flatten)]
     application: NamedApplication,
-    /// Ask the host whose admin listener is here, wherever its state is.
-    #[arg(long, value_name = "ADDRESS", env = "WATERTIGHT_ADMIN")]
-    admin: Option<SocketAddr>,
-    /// The folder of everything that lasts.
-    #[arg(long, value_name = "FOLDER", env = "WATERTIGHT_STATE")]
-    state: Option<PathBuf>,
-    /// What the admin listener wants to hear.
-    #[arg(long, env = "WATERTIGHT_ADMIN_TOKEN", hide = true, hide_env_values = true)]
-    admin_token: Option<String>,
+    #[command(flatten)]
+    host: client::HostArguments,
     /// Print the result on one line.
     #[arg(long)]
     json: bool,
@@ -176,6 +179,10 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Check(arguments) => check::check(&arguments),
         Command::Graph(arguments) => check::graph(&arguments),
         Command::Call(arguments) => call::call(&arguments),
+        Command::Swap(arguments) => change::swap(&arguments),
+        Command::Apply(arguments) => change::apply(&arguments),
+        Command::Rollback(arguments) => change::rollback(&arguments),
+        Command::Generations(arguments) => change::generations(&arguments),
         Command::Inspect(arguments) => inspect::inspect(&arguments),
         Command::Build(arguments) => build::build(&arguments),
         Command::Compile { profile, output } => run_as_child(&profile, &output).map_err(anyhow::Error::msg),

@@ -15,6 +15,7 @@ use glob::{MatchOptions, Pattern};
 use crate::ids::{AppName, CompartmentName, ModuleName};
 use crate::problem::{Code, Problem, Problems};
 
+mod files;
 mod manifest;
 mod modules;
 mod path;
@@ -28,6 +29,7 @@ mod words;
 #[cfg(test)]
 mod tests;
 
+pub use files::{AppFiles, TextFile};
 pub use modules::{Capability, CompartmentConfig, ComponentSource, ModuleConfig};
 pub use path::{BadPath, PathTemplate, Segment};
 pub use route::{BodyBinding, Method, RouteConfig};
@@ -82,6 +84,8 @@ pub struct AppConfig {
     pub log: LogConfig,
     /// The routes, in the order of files and lines. No two match the same requests.
     pub routes: Vec<RouteConfig>,
+    /// The text that all of this was read from.
+    pub files: AppFiles,
 }
 
 /// What the command line or the environment says instead of the manifest. `clap` has already preferred a flag to its variable.
@@ -102,20 +106,46 @@ pub struct Overrides {
 /// Everything that is wrong with the manifest and its route files, the manifest first, each file's in the order of lines. Of a
 /// file with an error of syntax that is all that is told; a manifest with one hides its route files.
 pub fn load(path: &Path, overrides: &Overrides) -> Result<AppConfig, Problems> {
-    let file = find_manifest(path)?;
-    let source = Source::read(&file)?;
+    let manifest = Source::read(&find_manifest(path)?)?;
+    read(manifest, overrides, |app, root, manifest| {
+        find_route_files(app, root, manifest).iter().map(|file| Source::read(file)).collect()
+    })
+}
+
+/// Reads an application from text that was read before; no file is looked at.
+///
+/// # Errors
+///
+/// As [`load`].
+pub fn parse(files: &AppFiles, overrides: &Overrides) -> Result<AppConfig, Problems> {
+    let source = |file: &TextFile| Source::new(&file.path, file.text.clone().into_bytes());
+    if files.routes.len() > MAX_ROUTE_FILES {
+        let message = format!("more than {MAX_ROUTE_FILES} files of routes");
+        return Err(Problem::new(Code::BadValue, message).file(&files.manifest.path).into());
+    }
+    read(source(&files.manifest)?, overrides, |_, _, _| files.routes.iter().map(source).collect())
+}
+
+/// Reads a manifest, and the route files that `find_routes` has for it.
+fn read(
+    source: Source,
+    overrides: &Overrides,
+    find_routes: impl FnOnce(&App, &Path, &Source) -> Vec<Result<Source, Problems>>,
+) -> Result<AppConfig, Problems> {
+    let file = source.path().to_path_buf();
     let tree = source.parse()?;
     let root = file.parent().filter(|root| !root.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned();
     let folders = Folders { workspace: find_workspace(&root), root };
     let manifest = tree::document(&source, &tree, |table| Manifest::read(table, &folders));
 
     let Manifest { app, modules, declared, compartments, defaults, http, log } = manifest;
-    let files = find_route_files(&app, &folders.root, &source);
-    let (routes, route_problems) = load_routes(&files, &declared);
+    let route_sources = find_routes(&app, &folders.root, &source);
+    let (routes, route_files, route_problems) = load_routes(route_sources, &declared);
     let (listen, admin) = addresses(&app, overrides, &source);
     let state = overrides.state.clone().unwrap_or_else(|| folders.root.join(app.state.as_deref().unwrap_or(STATE)));
 
     drop(tree);
+    let files = AppFiles { manifest: source.to_file(), routes: route_files };
     let mut problems = source.into_problems();
     problems.extend(route_problems);
     let Folders { root, workspace } = folders;
@@ -133,6 +163,7 @@ pub fn load(path: &Path, overrides: &Overrides) -> Result<AppConfig, Problems> {
         http,
         log,
         routes,
+        files,
     });
     Problems::or(problems, config).map(|config| config.expect("a missing name was reported"))
 }
@@ -213,17 +244,21 @@ fn expand(root: &Path, glob: &str) -> Result<Vec<PathBuf>, Problems> {
     Ok(files)
 }
 
-fn load_routes(files: &[PathBuf], declared: &Declared) -> (Vec<RouteConfig>, Vec<Problem>) {
-    let (mut routes, mut problems) = (Vec::new(), Vec::new());
+fn load_routes(
+    sources: Vec<Result<Source, Problems>>,
+    declared: &Declared,
+) -> (Vec<RouteConfig>, Vec<TextFile>, Vec<Problem>) {
+    let (mut routes, mut files, mut problems) = (Vec::new(), Vec::new(), Vec::new());
     let mut claims = Claims::default();
-    for file in files {
-        match Source::read(file) {
+    for source in sources {
+        match source {
             Ok(source) => {
                 routes.extend(read_routes(&source, declared, &mut claims));
+                files.push(source.to_file());
                 problems.extend(source.into_problems());
             }
             Err(refused) => problems.extend(refused.into_vec()),
         }
     }
-    (routes, problems)
+    (routes, files, problems)
 }

@@ -12,6 +12,7 @@
 //! It must never open the database file or its `-shm` beside SQLite: closing such a handle would drop SQLite's own locks on it, as POSIX
 //! has it. The `-wal` has no locks, and a handle of ours on it is what gets synced.
 
+mod additive;
 mod connection;
 mod counters;
 mod durability;
@@ -41,12 +42,13 @@ use crate::migration::Migration;
 use connection::{Guarded, check_input};
 use counters::Counters;
 use durability::{Durability, Handover, Syncer};
+use migrate::Rule;
 use policy::Role;
 use readers::Readers;
 use writer::{Bound, Job, Ticket, Writer};
 
 pub use counters::Counted;
-pub use error::{ConstraintKind, OpenError, SqlError};
+pub use error::{ConstraintKind, MigrateError, OpenError, SqlError};
 pub use settings::{Settings, WalSync};
 pub use transaction::Transaction;
 pub use value::{Rows, Value};
@@ -80,7 +82,7 @@ impl Database {
         let sqlite = |source| OpenError::Database { path: path.to_owned(), source };
         create_private(path).map_err(files)?;
         let guarded = Guarded::writer(path, &settings).map_err(sqlite)?;
-        migrate::apply(&guarded, migrations).map_err(|failure| match failure {
+        migrate::apply(&guarded, migrations, Rule::Any).map_err(|failure| match failure {
             migrate::Failure::Sqlite(source) => sqlite(source),
             migrate::Failure::Refused(error) => error,
         })?;
@@ -172,6 +174,24 @@ impl Database {
         self.submit(Job::Begin { deadline, reply })?;
         let lease = tokio::time::timeout_at(deadline.into(), lease).await.map_err(|_| SqlError::Timeout)?;
         Ok(Transaction::new(lease.unwrap_or(Err(SqlError::Closed))?, self.clone(), deadline))
+    }
+
+    /// Applies the migrations that are due while guests are served: only such as change nothing for a build that doesn't know them.
+    /// Returns how many were applied, once they are on the disk.
+    ///
+    /// # Errors
+    /// [`MigrateError::Refused`] says which migration and why, and nothing of any stays; [`MigrateError::Failed`] as
+    /// [`Database::execute`].
+    pub async fn migrate(&self, migrations: &[Migration], deadline: Instant) -> Result<u64, MigrateError> {
+        let (refused, refusal) = oneshot::channel();
+        let (reply, answer) = oneshot::channel();
+        self.submit(Job::Migrate { migrations: migrations.to_owned(), refused, reply })?;
+        let answer = tokio::time::timeout_at(deadline.into(), answer).await.map_err(|_| SqlError::Timeout)?;
+        let applied = answer.unwrap_or(Err(SqlError::Closed))?;
+        match refusal.await {
+            Ok(error) => Err(MigrateError::Refused(error)),
+            Err(_) => Ok(applied),
+        }
     }
 
     /// Waits until everything that was committed before now is on the disk.

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::ids::{InterfaceName, ModuleName};
 
@@ -102,8 +102,16 @@ impl Serialize for Code {
     }
 }
 
+impl<'de> Deserialize<'de> for Code {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let known = Code::ALL.iter().find(|code| code.as_str() == text);
+        known.copied().ok_or_else(|| serde::de::Error::custom(format!("`{text}` is no code of a problem")))
+    }
+}
+
 /// One thing that is wrong, with all that is known of where.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {
     /// The kind.
     pub code: Code,

@@ -4,14 +4,17 @@
 //! are done (invariants 3 and 5).
 
 pub mod compartment;
+mod drain;
 mod instance;
 mod limits;
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
 use wasmtime::component::Val;
 
 use crate::graph::{AppGraph, RESUME};
@@ -24,6 +27,8 @@ pub use compartment::{CallError, Compartment, InstanceStats};
 
 /// How often one start asks one module whether it has more to resume. A module that always has is asked again at the next start.
 const MAX_RESUME_CALLS: u32 = 10_000;
+/// Retired generations that finish their requests at once; the next is published when one of them is free.
+pub const MAX_DRAINING: usize = 4;
 
 /// A function of the running application.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -46,6 +51,12 @@ pub struct Generation {
     targets: HashMap<(ModuleName, InterfaceName, String), Target>,
     /// Each route's function, by the route's place.
     route_targets: Vec<Target>,
+    /// How long its requests may take once another generation has taken its place.
+    drain: Duration,
+    /// Whether a call may take longer than that.
+    may_outlast: bool,
+    /// Says that what is left must end.
+    ended: CancellationToken,
 }
 
 impl Generation {
@@ -56,6 +67,7 @@ impl Generation {
         graph: AppGraph,
         routes: RouteTable,
         linked: Vec<(Linked, Arc<[ModuleData]>)>,
+        drain: Duration,
     ) -> Self {
         let mut targets = HashMap::new();
         let mut compartments = Vec::new();
@@ -70,7 +82,9 @@ impl Generation {
             *targets.get(&name).expect("a route was bound to a function that linking found")
         };
         let route_targets = routes.routes().iter().map(target).collect();
-        Self { number, graph, routes, compartments, targets, route_targets }
+        let may_outlast = compartments.iter().any(|compartment| compartment.limits().request > drain);
+        let ended = CancellationToken::new();
+        Self { number, graph, routes, compartments, targets, route_targets, drain, may_outlast, ended }
     }
 
     /// The function of the route at `place`.
@@ -100,7 +114,24 @@ impl Generation {
 
     /// Calls a function. Returns its result, where it returns one.
     pub async fn call(&self, target: Target, parameters: &[Val], call: CallContext) -> Result<Option<Val>, CallError> {
-        self.compartments[target.compartment].call(target.function, parameters, call).await
+        let called = self.compartments[target.compartment].call(target.function, parameters, call);
+        if self.may_outlast {
+            // Boxed: rare, and every call's future would have room for it.
+            return Box::pin(self.until_end(called)).await;
+        }
+        called.await
+    }
+
+    async fn until_end<T>(&self, called: impl Future<Output = Result<T, CallError>>) -> Result<T, CallError> {
+        tokio::select! {
+            result = called => result,
+            () = self.ended.cancelled() => Err(CallError::Deadline),
+        }
+    }
+
+    /// Ends what is still running.
+    fn end(&self) {
+        self.ended.cancel();
     }
 
     /// Lets every module that wants to pick up what an earlier process left unfinished. What fails is logged: it is asked for again at
@@ -135,16 +166,46 @@ impl Generation {
 /// The running application.
 pub struct Runtime {
     current: ArcSwap<Generation>,
+    /// Of those that drain; freed ones are removed when the next is added.
+    retired: Mutex<Vec<Weak<Generation>>>,
+    places: Arc<Semaphore>,
 }
+
+/// The right to have one more generation drain.
+pub struct DrainPlace(OwnedSemaphorePermit);
 
 impl Runtime {
     /// Starts with a first generation.
     pub fn new(first: Generation) -> Self {
-        Self { current: ArcSwap::from_pointee(first) }
+        let places = Arc::new(Semaphore::new(MAX_DRAINING));
+        Self { current: ArcSwap::from_pointee(first), retired: Mutex::default(), places }
     }
 
     /// The current generation: whoever holds it can finish on it.
     pub fn current(&self) -> Arc<Generation> {
         self.current.load_full()
+    }
+
+    /// Waits until fewer than [`MAX_DRAINING`] generations drain: not longer than the longest of them may take.
+    pub async fn drain_place(&self) -> DrainPlace {
+        DrainPlace(self.places.clone().acquire_owned().await.expect("the semaphore is never closed"))
+    }
+
+    /// Makes `next` the current generation. Requests that began on the one before end there, and then it is freed. Must run inside a
+    /// tokio runtime.
+    pub fn publish(&self, next: Generation, place: DrainPlace) {
+        let old = self.current.swap(Arc::new(next));
+        let mut retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
+        retired.retain(|generation| generation.strong_count() > 0);
+        retired.push(Arc::downgrade(&old));
+        drop(retired);
+        let drain = old.drain;
+        tokio::spawn(drain::drain(old, drain, place.0));
+    }
+
+    /// The generations that still drain, oldest first.
+    pub fn draining(&self) -> Vec<GenerationNumber> {
+        let retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
+        retired.iter().filter_map(Weak::upgrade).map(|generation| generation.number).collect()
     }
 }

@@ -1,11 +1,17 @@
 //! The state folder: everything that lasts, for one host at a time.
 //!
 //! ```text
-//! STATE/lock          held while a host runs; its text says who and where
-//! STATE/admin.token   what the admin listener wants to hear, 0600
-//! STATE/data/NAME.db  a module's database
-//! STATE/code/         compiled components
+//! STATE/lock             held while a host runs; its text says who and where
+//! STATE/admin.token      what the admin listener wants to hear, 0600
+//! STATE/data/NAME.db     a module's database
+//! STATE/code/            compiled components
+//! STATE/history.json     what was published and what was refused
+//! STATE/artifacts/       the components of published generations
+//! STATE/configurations/  their manifests and routes
 //! ```
+
+mod history;
+mod kept;
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
@@ -17,6 +23,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::ModuleName;
+
+pub use history::{Cause, History, KEPT_GENERATIONS, ModuleRecord, Published, Refused};
+pub use kept::{Kept, KeptError};
 
 /// The most that is read of the lock and of the token.
 const MAX_TEXT: u64 = 4096;
@@ -104,6 +113,16 @@ impl StateFolder {
     /// A module's database file. It belongs to the module's name, whatever build or language is behind it.
     pub fn database(&self, module: &ModuleName) -> PathBuf {
         self.path.join("data").join(format!("{module}.db"))
+    }
+
+    /// The memory of what was published here.
+    ///
+    /// # Errors
+    ///
+    /// Where it can't be read: what ran last is not known then, and nothing should be guessed.
+    pub fn history(&self) -> Result<History, StateError> {
+        let history = Kept::open(&self.path).and_then(|kept| History::open(&self.path, kept));
+        history.map_err(|source| StateError::Unusable { folder: self.path.clone(), source })
     }
 
     /// The folder of compiled code.

@@ -188,7 +188,7 @@ fn a_module_that_can_t_start_says_which_limit_it_met() {
     for (guest, message) in [(too_large, "1048576 allowed"), (traps, "unreachable")] {
         run(async {
             let app = start(&guest, "[defaults.limits]\nmemory = \"1MiB\"\n").unwrap();
-            let problems = application::warm_up(&app.runtime).await.unwrap_err();
+            let problems = application::warm_up(&app.runtime.current()).await.unwrap_err();
             assert!(problems.to_string().contains(message), "{problems}");
             assert_eq!(stats(&app.runtime.current()), InstanceStats::default());
         });

@@ -16,8 +16,9 @@ use tracing_subscriber::EnvFilter;
 
 use super::RunArguments;
 use crate::admin::Admin;
-use crate::application::{self, Checked, Host};
+use crate::application::Host;
 use crate::config::{self, AppConfig, LogConfig, LogFormat, Overrides};
+use crate::control::{Control, Initial};
 use crate::http::Edge;
 use crate::http::server::{Bounds, Listener};
 use crate::runtime::Runtime;
@@ -35,49 +36,43 @@ const CLOSE_TIME: Duration = Duration::from_secs(5);
 pub(super) fn run(arguments: RunArguments) -> anyhow::Result<()> {
     let start = Instant::now();
     let RunArguments { application, listen, admin, state, admin_token } = arguments;
-    let config = config::load(&application.app, &Overrides { listen, admin, state })?;
+    let overrides = Overrides { listen, admin, state };
+    let config = config::load(&application.app, &overrides)?;
     let _flush = start_log(&config.log)?;
-    let checked = application::check(config)?;
-    let state = StateFolder::open(&checked.config.state)?;
+    let state = StateFolder::open(&config.state)?;
     let token = state.token(admin_token).context("the admin token can't be kept")?;
+    let initial = Initial::find(config, application.app, &overrides, state)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let done = runtime.block_on(serve(checked, state, token, start));
+    let done = runtime.block_on(serve(initial, token, start));
     // A start that was stopped may be compiling still: nobody waits for what nobody wants any more.
     runtime.shutdown_background();
     done
 }
 
-async fn serve(checked: Checked, state: StateFolder, token: String, start: Instant) -> anyhow::Result<()> {
-    let config = checked.config.clone();
+async fn serve(initial: Initial, token: String, start: Instant) -> anyhow::Result<()> {
+    let config = initial.config().clone();
     // Signals are heard from here on: one that comes during the start ends it in order.
     let mut stop_signal = std::pin::pin!(signalled()?);
     let (listener, admin_listener) = bind(&config).await?;
     let host = Host::new().context("the host can't find its own binary")?;
-    let starting = tokio::task::spawn_blocking(move || {
-        let started = application::start(checked, &state, &host);
-        (state, started)
-    });
-    let (state, started) = tokio::select! {
+    let starting = tokio::task::spawn_blocking(move || initial.start(&host));
+    let control = tokio::select! {
         biased;
         () = &mut stop_signal => return Ok(()),
-        ended = starting => ended.context("the start failed")?,
+        started = starting => Arc::new(started.context("the start failed")??),
     };
-    let runtime = Arc::new(started?);
+    let runtime = control.runtime().clone();
 
     let (stop, stopped) = watch::channel(false);
     let (stop_admin, admin_stopped) = watch::channel(false);
-    let admin = Admin::new(runtime.clone(), token);
+    let admin = Admin::new(control.clone(), token);
     let edge = Edge::new(runtime.clone(), config.http);
     let info = HostInfo { process: std::process::id(), listen: listener.address()?, admin: admin_listener.address()? };
-    state.announce(&info).context("the state folder can't be written")?;
+    control.state().announce(&info).context("the state folder can't be written")?;
 
     let admin_task = tokio::spawn(serve_admin(admin_listener, admin.clone(), admin_stopped));
-    let ready = async {
-        application::warm_up(&runtime).await?;
-        anyhow::Ok(())
-    };
     tokio::select! {
-        ready = ready => ready?,
+        () = resume(&runtime) => {}
         () = &mut stop_signal => return Ok(()),
     }
     let data_edge = edge.clone();
@@ -103,13 +98,12 @@ async fn serve(checked: Checked, state: StateFolder, token: String, start: Insta
     let all_ended = edge.finish(drained_by).await && all_answered;
     stop_admin.send_replace(true);
     let _ = admin_task.await;
-    close(&runtime).await;
+    close(&control).await;
     if all_ended {
         tracing::info!("stopped");
     } else {
         tracing::warn!(drain = ?config.http.drain, "stopped; some requests did not end in time and were cut off");
     }
-    drop(state);
     Ok(())
 }
 
@@ -143,16 +137,13 @@ async fn serve_admin(listener: Listener, admin: Arc<Admin>, stop: watch::Receive
     listener.serve(handle, stop).await;
 }
 
-async fn close(runtime: &Runtime) {
-    let generation = runtime.current();
-    let modules = generation.compartments().iter().flat_map(|compartment| compartment.modules());
-    let databases: Vec<_> = modules.filter_map(|module| module.database.clone()).collect();
-    let closing = async {
-        for database in databases {
-            database.close().await;
-        }
-    };
-    if tokio::time::timeout(CLOSE_TIME, closing).await.is_err() {
+/// Lets modules pick up what an earlier process left unfinished.
+async fn resume(runtime: &Runtime) {
+    runtime.current().resume().await;
+}
+
+async fn close(control: &Control) {
+    if tokio::time::timeout(CLOSE_TIME, control.close()).await.is_err() {
         tracing::warn!("a database is still busy; what was acknowledged is safe");
     }
 }

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use toml::Spanned;
 use toml::de::DeTable;
 
+use super::files::TextFile;
 use crate::problem::{Code, Problem, Problems};
 
 /// How many bytes a manifest or a route file may have: some 5,000 routes. More is a wrong file, not a large application.
@@ -48,14 +49,15 @@ impl Source {
     pub(super) fn read(path: &Path) -> Result<Self, Problems> {
         let unreadable = |why: String| Problem::new(Code::Unreadable, why).file(path);
         let bytes = read_bounded(path).map_err(|error| unreadable(format!("can't read the file: {error}")))?;
-        if bytes.len() as u64 > MAX_FILE {
-            return Err(unreadable(format!("the file has more than {MAX_FILE} bytes")).into());
-        }
         Self::new(path, bytes)
     }
 
-    /// Takes a file's bytes. The problem is that they are no UTF-8.
+    /// Takes a file's bytes. The problem is that they are too many, or no UTF-8.
     pub(super) fn new(path: &Path, bytes: Vec<u8>) -> Result<Self, Problems> {
+        if bytes.len() as u64 > MAX_FILE {
+            let message = format!("the file has more than {MAX_FILE} bytes");
+            return Err(Problem::new(Code::Unreadable, message).file(path).into());
+        }
         let text = String::from_utf8(bytes).map_err(|error| {
             let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
             let line = good.iter().filter(|&&byte| byte == b'\n').count() + 1;
@@ -79,6 +81,11 @@ impl Source {
     /// The file's path, as it was asked for.
     pub(super) fn path(&self) -> &Arc<Path> {
         &self.path
+    }
+
+    /// The file, to be kept.
+    pub(super) fn to_file(&self) -> TextFile {
+        TextFile { path: self.path.to_path_buf(), text: self.text.clone() }
     }
 
     /// The line of a byte.

@@ -96,6 +96,14 @@ pub enum OpenError {
         /// The migration that was given there.
         given: String,
     },
+    /// A migration does more than add to the schema, and builds that don't know it may still serve.
+    #[error("the migration `{name}` can't be applied while another build may serve: {reason}")]
+    NotAdditive {
+        /// The migration.
+        name: String,
+        /// What it does.
+        reason: String,
+    },
     /// A migration failed. Nothing of it, nor of those applied with it, stays.
     #[error("the migration `{name}` failed: {message}")]
     Migration {
@@ -104,6 +112,17 @@ pub enum OpenError {
         /// What SQLite says of it, and the line.
         message: String,
     },
+}
+
+/// Why migrations were not applied to a database that serves.
+#[derive(Debug, thiserror::Error)]
+pub enum MigrateError {
+    /// They are not in order, not what was applied before, or not such as may be applied now.
+    #[error(transparent)]
+    Refused(#[from] OpenError),
+    /// The database did not take them.
+    #[error("the database took no migration")]
+    Failed(#[from] SqlError),
 }
 
 const NO_LONGER_TRUSTED: &str = "the database could not be synced and takes no more statements";

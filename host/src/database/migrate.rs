@@ -5,6 +5,7 @@
 
 use rusqlite::{Connection, params};
 
+use super::additive::Schema;
 use super::connection::Guarded;
 use super::error::OpenError;
 use super::policy::{RESERVED, Role};
@@ -30,15 +31,24 @@ impl From<rusqlite::Error> for Failure {
     }
 }
 
-/// Applies what is due of `migrations`, or changes nothing.
-pub(super) fn apply(guarded: &Guarded, migrations: &[Migration]) -> Result<(), Failure> {
+/// Which migrations may be applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rule {
+    /// All: nothing else uses the database.
+    Any,
+    /// Only such as add what a build that doesn't know them never meets.
+    Additive,
+}
+
+/// Applies what is due of `migrations`, or changes nothing. Returns how many were due.
+pub(super) fn apply(guarded: &Guarded, migrations: &[Migration], rule: Rule) -> Result<u64, Failure> {
     check_given(migrations).map_err(Failure::Refused)?;
     let connection = guarded.raw();
     // A migration may build a table anew and drop the old one, which would delete every row that refers to it. So references are
     // checked once at the end instead, as SQLite's documentation of ALTER TABLE advises.
     connection.pragma_update(None, "foreign_keys", false)?;
     connection.execute_batch("BEGIN IMMEDIATE")?;
-    let outcome = apply_due(guarded, migrations);
+    let outcome = apply_due(guarded, migrations, rule);
     guarded.set_role(Role::Host);
     if outcome.is_ok() {
         connection.execute_batch("COMMIT")?;
@@ -49,17 +59,23 @@ pub(super) fn apply(guarded: &Guarded, migrations: &[Migration]) -> Result<(), F
     outcome
 }
 
-fn apply_due(guarded: &Guarded, migrations: &[Migration]) -> Result<(), Failure> {
+fn apply_due(guarded: &Guarded, migrations: &[Migration], rule: Rule) -> Result<u64, Failure> {
     let connection = guarded.raw();
     connection.execute_batch(HISTORY)?;
     let applied = history(connection)?;
     check_history(&applied, migrations).map_err(Failure::Refused)?;
     let due = migrations.get(applied.len()..).unwrap_or_default();
     for (index, migration) in due.iter().enumerate() {
-        guarded.set_role(Role::Migration);
-        let outcome = connection.execute_batch(&migration.sql);
-        guarded.set_role(Role::Host);
-        outcome.map_err(|error| failed(guarded, migration, &error))?;
+        match rule {
+            Rule::Any => run(guarded, migration, Role::Migration)?,
+            Rule::Additive => {
+                let before = Schema::read(connection)?;
+                run(guarded, migration, Role::Addition)?;
+                let after = Schema::read(connection)?;
+                let refused = |reason| OpenError::NotAdditive { name: migration.name.clone(), reason };
+                before.check_additions(&after).map_err(|reason| Failure::Refused(refused(reason)))?;
+            }
+        }
         let place = i64::try_from(applied.len() + index + 1).expect("a list's length fits");
         connection.execute(
             "INSERT INTO watertight_migrations VALUES (?1, ?2, ?3, strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))",
@@ -67,10 +83,22 @@ fn apply_due(guarded: &Guarded, migrations: &[Migration]) -> Result<(), Failure>
         )?;
         check_reserved(connection, migration)?;
     }
-    match due.last() {
-        Some(last) => check_references(connection, last),
-        None => Ok(()),
+    if let Some(last) = due.last() {
+        check_references(connection, last)?;
     }
+    Ok(due.len() as u64)
+}
+
+fn run(guarded: &Guarded, migration: &Migration, role: Role) -> Result<(), Failure> {
+    guarded.set_role(role);
+    let outcome = guarded.raw().execute_batch(&migration.sql);
+    guarded.set_role(Role::Host);
+    outcome.map_err(|error| match (role, guarded.take_denial()) {
+        (Role::Addition, Some(reason)) => {
+            Failure::Refused(OpenError::NotAdditive { name: migration.name.clone(), reason })
+        }
+        (_, denied) => failed(denied, migration, &error),
+    })
 }
 
 /// The given list must be in order and be what its checksums say.
@@ -142,8 +170,7 @@ fn check_references(connection: &Connection, last: &Migration) -> Result<(), Fai
     }
 }
 
-fn failed(guarded: &Guarded, migration: &Migration, error: &rusqlite::Error) -> Failure {
-    let denied = guarded.take_denial();
+fn failed(denied: Option<String>, migration: &Migration, error: &rusqlite::Error) -> Failure {
     let message = match error {
         rusqlite::Error::SqlInputError { error, msg, sql, offset } => {
             // `sql` is what was left of the migration; `offset` is -1 where no place is known.

@@ -14,6 +14,8 @@ pub(super) enum Role {
     Host,
     /// A module's migration: rows and schema.
     Migration,
+    /// A migration beside builds that don't know it: it may add to the schema, and touches no row.
+    Addition,
     /// A module's statement at run time: rows.
     Guest,
 }
@@ -23,6 +25,7 @@ impl Role {
         match role {
             0 => Role::Host,
             1 => Role::Migration,
+            2 => Role::Addition,
             _ => Role::Guest,
         }
     }
@@ -45,6 +48,7 @@ pub(super) fn check(role: Role, context: &AuthContext<'_>) -> Result<(), String>
     match role {
         Role::Host => Ok(()),
         Role::Migration => check_migration(context),
+        Role::Addition => check_addition(context),
         Role::Guest => check_guest(context),
     }
 }
@@ -91,6 +95,29 @@ fn check_migration(context: &AuthContext<'_>) -> Result<(), String> {
         // ALTER TABLE checks the rows with this by itself.
         AuthAction::Pragma { pragma_name: "quick_check", .. } => Ok(()),
         action => Err(denial(&action)),
+    }
+}
+
+/// What adding to the schema takes; what of that is an addition indeed is seen by comparing the schema after with that before.
+fn check_addition(context: &AuthContext<'_>) -> Result<(), String> {
+    match context.action {
+        AuthAction::Insert { table_name }
+        | AuthAction::Update { table_name, .. }
+        | AuthAction::Delete { table_name } => {
+            if has_prefix(table_name, "sqlite_") {
+                Ok(())
+            } else {
+                Err(format!("it changes rows of `{table_name}`"))
+            }
+        }
+        AuthAction::CreateTrigger { .. } | AuthAction::CreateView { .. } => {
+            Err("it makes a trigger or a view".to_owned())
+        }
+        AuthAction::DropTable { .. }
+        | AuthAction::DropIndex { .. }
+        | AuthAction::DropTrigger { .. }
+        | AuthAction::DropView { .. } => Err("it removes something".to_owned()),
+        _ => check_migration(context),
     }
 }
 

@@ -15,14 +15,17 @@ use std::time::Instant;
 
 use rusqlite::Statement;
 use rusqlite::wal::CheckpointMode;
+use tokio::sync::oneshot;
 
 use super::connection::{Access, Guarded};
 use super::counters::Counters;
 use super::durability::{Durability, Ended, Handover, Reply};
-use super::error::{SqlError, is_failed_sync, translate};
+use super::error::{OpenError, SqlError, is_failed_sync, translate};
+use super::migrate::{self, Rule};
 use super::settings::Settings;
 use super::value::{Rows, Value};
 use crate::failpoint::crash_point;
+use crate::migration::Migration;
 
 /// Pages in the log at which it is copied into the database file; SQLite's own default.
 const CHECKPOINT_PAGES: u32 = 1_000;
@@ -48,6 +51,15 @@ pub(super) enum Job {
         deadline: Instant,
         /// Where the lease goes.
         reply: Reply<Lease>,
+    },
+    /// Migrations that are due, while guests are served.
+    Migrate {
+        /// All of the module's, in order.
+        migrations: Vec<Migration>,
+        /// Where a refusal goes; dropped where there is none.
+        refused: oneshot::Sender<OpenError>,
+        /// Told once the outcome is on the disk.
+        reply: Reply<u64>,
     },
 }
 
@@ -179,7 +191,37 @@ impl<'w> Turn<'w> {
                     self.lend(deadline, reply);
                 }
             }
+            Job::Migrate { migrations, refused, reply } => {
+                if !reply.is_closed() {
+                    self.migrate(&migrations, refused, reply);
+                }
+            }
         }
+    }
+
+    fn migrate(&self, migrations: &[Migration], refused: oneshot::Sender<OpenError>, reply: Reply<u64>) {
+        if self.writer.durability.has_failed() {
+            let _ = reply.send(Err(SqlError::unsynced()));
+            return;
+        }
+        let number = self.writer.durability.issue();
+        let outcome = self.writer.guarded.as_host(|| migrate::apply(&self.writer.guarded, migrations, Rule::Additive));
+        let result = match outcome {
+            Ok(applied) => Ok(applied),
+            Err(migrate::Failure::Refused(error)) => {
+                // The receiver is gone where its caller is.
+                let _ = refused.send(error);
+                Ok(0)
+            }
+            Err(migrate::Failure::Sqlite(error)) => {
+                if is_failed_sync(&error) {
+                    self.writer.durability.fail();
+                }
+                Err(translate(&error, None))
+            }
+        };
+        // Its pages are in the log like those of any commit.
+        self.end(Ended { number, wrote: true, result, reply });
     }
 
     fn execute(&mut self, statement: &Bound, deadline: Instant, reply: Reply<u64>) {

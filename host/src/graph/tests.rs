@@ -10,7 +10,7 @@ use std::path::Path;
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::{At, ComponentSource, Defaults, HttpLimits, LogConfig, ModuleConfig};
+use crate::config::{AppFiles, At, ComponentSource, Defaults, HttpLimits, LogConfig, ModuleConfig};
 use crate::ids::Digest;
 use crate::shape::{Field, Function, Shape, Type};
 
@@ -101,6 +101,7 @@ fn config(plans: &[Plan]) -> AppConfig {
         http: HttpLimits::default(),
         log: LogConfig::default(),
         routes: Vec::new(),
+        files: AppFiles::default(),
     }
 }
 

@@ -175,3 +175,47 @@ async fn the_files_are_private() {
         assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{:?}", file.file_name());
     }
 }
+
+#[tokio::test]
+async fn beside_other_builds_only_additions_are_applied() {
+    // What is refused, and a part of the reason.
+    const REFUSED: [(&str, &str); 13] = [
+        ("INSERT INTO a VALUES (2, 'y', 1)", "changes rows of `a`"),
+        ("UPDATE a SET size = 2", "changes rows of `a`"),
+        ("DELETE FROM a", "changes rows of `a`"),
+        ("DROP TABLE b", "removes something"),
+        ("ALTER TABLE a RENAME TO c", "removes or renames the table `a`"),
+        ("ALTER TABLE a RENAME COLUMN size TO length", "changes the table `a`"),
+        ("ALTER TABLE b DROP COLUMN late", "changes"),
+        ("ALTER TABLE a ADD COLUMN note TEXT CHECK (note <> size)", "with a constraint"),
+        ("ALTER TABLE a ADD COLUMN b INTEGER REFERENCES b (id)", "with a constraint"),
+        ("ALTER TABLE a ADD COLUMN double INTEGER AS (size * 2)", "with a constraint"),
+        ("CREATE UNIQUE INDEX a_size ON a (size)", "the index `a_size` is unique"),
+        ("CREATE TRIGGER t AFTER INSERT ON a BEGIN DELETE FROM b; END", "trigger or a view"),
+        ("CREATE TABLE c (x); CREATE VIEW v AS SELECT 1", "trigger or a view"),
+    ];
+    let case = Case::new();
+    case.execute("INSERT INTO a VALUES (1, 'x', 1)").await.unwrap();
+    case.execute("INSERT INTO b VALUES (1, 1, NULL)").await.unwrap();
+    for (sql, reason) in REFUSED {
+        let error = case.database.migrate(&list(&[sql]), soon()).await.expect_err(sql).to_string();
+        assert!(error.contains(reason) && error.contains("0002_step.sql"), "{sql}: {error}");
+    }
+    let broken = case.database.migrate(&list(&["CREATE TABLE c (x); CREATE TABLE c (x)"]), soon()).await.unwrap_err();
+    assert!(broken.to_string().contains("failed: table c already exists"), "{broken}");
+    // Nothing of any of them stayed, and the database serves on.
+    assert_eq!(count(&case.database, "SELECT count(*) FROM a").await, 1);
+    let good = list(&[
+        "CREATE TABLE c (x UNIQUE); CREATE INDEX a_size ON a (size)",
+        "ALTER TABLE a ADD COLUMN note TEXT; ALTER TABLE a ADD COLUMN rank INTEGER NOT NULL DEFAULT 7",
+    ]);
+    assert_eq!(case.database.migrate(&good, soon()).await.unwrap(), 2);
+    assert_eq!(case.database.migrate(&good, soon()).await.unwrap(), 0);
+    // A build that doesn't know them goes on, and one that knows fewer needs none.
+    assert_eq!(case.database.migrate(&tables(), soon()).await.unwrap(), 0);
+    assert_eq!(count(&case.database, "SELECT rank FROM a").await, 7);
+    case.execute("INSERT INTO a (id, name, size) VALUES (2, 'y', 1)").await.unwrap();
+    case.database.close().await;
+    let again = open(&case, &good).unwrap();
+    assert_eq!(count(&again, "SELECT sum(rank) FROM a").await, 14);
+}

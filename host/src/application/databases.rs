@@ -1,0 +1,98 @@
+//! The databases of a host: one for each module that is granted `sql`, shared by all generations that have the module.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::config::Capability;
+use crate::database::{Database, MigrateError, OpenError, Settings};
+use crate::graph::{AppGraph, Node};
+use crate::ids::ModuleName;
+use crate::problem::{Code, Problem, Problems, with_causes};
+use crate::state::StateFolder;
+
+/// How long the migrations of one database may wait for its writer and take.
+const MIGRATION_TIME: Duration = Duration::from_secs(60);
+
+/// The open databases. One stays open until the host ends, also where no generation has its module any more.
+pub(crate) struct Databases {
+    settings: Settings,
+    open: Mutex<BTreeMap<ModuleName, Database>>,
+}
+
+impl Databases {
+    /// None is open yet.
+    pub(crate) fn new(settings: Settings) -> Self {
+        Self { settings, open: Mutex::default() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<ModuleName, Database>> {
+        // Inserting and reading leave the map whole wherever a panic might strike.
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A module's database, where it has one.
+    pub(crate) fn of(&self, module: &ModuleName) -> Option<Database> {
+        self.lock().get(module).cloned()
+    }
+
+    /// Opens those of a graph that are not open, with all their migrations: nobody else uses them. Blocks.
+    pub(crate) fn open(&self, graph: &AppGraph, state: &StateFolder) -> Result<(), Problems> {
+        let mut problems = Vec::new();
+        for (name, node) in with_sql(graph) {
+            if self.of(name).is_some() {
+                continue;
+            }
+            match Database::open(&state.database(name), self.settings.clone(), node.artifact.migrations()) {
+                Ok(database) => {
+                    self.lock().insert(name.clone(), database);
+                }
+                Err(error) => problems.push(problem(name, node, &error)),
+            }
+        }
+        Problems::or(problems, ())
+    }
+
+    /// Applies to open databases what a graph's modules need of them, while other builds are served.
+    pub(crate) async fn migrate(&self, graph: &AppGraph) -> Result<(), Problems> {
+        let mut problems = Vec::new();
+        for (name, node) in with_sql(graph) {
+            let Some(database) = self.of(name) else { continue };
+            match database.migrate(node.artifact.migrations(), Instant::now() + MIGRATION_TIME).await {
+                Ok(0) => {}
+                Ok(applied) => tracing::info!(module = %name, applied, "migrated"),
+                Err(MigrateError::Refused(error)) => problems.push(problem(name, node, &error)),
+                Err(MigrateError::Failed(error)) => {
+                    let message = format!("the migrations could not be applied: {error}");
+                    problems.push(Problem::new(Code::Migration, message).module(name));
+                }
+            }
+        }
+        Problems::or(problems, ())
+    }
+
+    /// Closes all.
+    pub(crate) async fn close(&self) {
+        let open: Vec<Database> = self.lock().values().cloned().collect();
+        for database in open {
+            database.close().await;
+        }
+    }
+}
+
+fn with_sql(graph: &AppGraph) -> impl Iterator<Item = (&ModuleName, &Node)> {
+    graph.modules.iter().filter(|(_, node)| node.granted.contains(&Capability::Sql))
+}
+
+/// The disk's fault or the module's: the message names the file of the one, the component holds the other.
+fn problem(module: &ModuleName, node: &Node, error: &OpenError) -> Problem {
+    let problem = match error {
+        OpenError::Database { .. } | OpenError::Files { .. } => Problem::new(Code::State, with_causes(error)),
+        OpenError::NotAdditive { .. } => Problem::new(Code::Migration, with_causes(error)).help(
+            "while a host serves, a migration may create tables and indexes that are not unique, and add columns; for more, stop the \
+             host and start it with the new build",
+        ),
+        _ => Problem::new(Code::Migration, with_causes(error)).file(&node.artifact.path),
+    };
+    problem.module(module)
+}

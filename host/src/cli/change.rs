@@ -1,0 +1,185 @@
+//! `swap`, `apply`, `rollback` and `generations`: what a running host runs, changed and told.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::Args;
+use reqwest::Method;
+use reqwest::multipart::{Form, Part};
+
+use super::client::{Client, HostArguments};
+use super::{Application, NamedApplication, output};
+use crate::admin::{FILES_PART, Generations, RollbackRequest};
+use crate::control::Outcome;
+use crate::ids::{GenerationNumber, ModuleName};
+use crate::problem::Problems;
+use crate::state::Cause;
+
+#[derive(Debug, Args)]
+pub(super) struct SwapArguments {
+    /// The module.
+    module: ModuleName,
+    /// The component file of its new build.
+    file: PathBuf,
+    #[command(flatten)]
+    application: NamedApplication,
+    #[command(flatten)]
+    host: HostArguments,
+    #[command(flatten)]
+    change: ChangeArguments,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ApplyArguments {
+    #[command(flatten)]
+    application: Application,
+    #[command(flatten)]
+    host: HostArguments,
+    #[command(flatten)]
+    change: ChangeArguments,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RollbackArguments {
+    /// The generation to go back to; the one before the current, where none is named.
+    generation: Option<u64>,
+    #[command(flatten)]
+    application: NamedApplication,
+    #[command(flatten)]
+    host: HostArguments,
+    #[command(flatten)]
+    change: ChangeArguments,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct GenerationsArguments {
+    #[command(flatten)]
+    application: NamedApplication,
+    #[command(flatten)]
+    host: HostArguments,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// How a change is made.
+#[derive(Debug, Args)]
+struct ChangeArguments {
+    /// Only say what would change.
+    #[arg(long)]
+    dry_run: bool,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+impl ChangeArguments {
+    fn path(&self, path: &str) -> String {
+        if self.dry_run { format!("{path}?dry_run=true") } else { path.to_owned() }
+    }
+
+    /// Sends the change and tells what came of it.
+    async fn make(&self, client: &Client, request: reqwest::RequestBuilder) -> anyhow::Result<()> {
+        let done = client.send::<Outcome>(request).await;
+        if self.json
+            && let Some(problems) = done.as_ref().err().and_then(|error| error.downcast_ref::<Problems>())
+        {
+            output::print_json(&serde_json::json!({ "problems": problems }))?;
+            return Err(output::Printed.into());
+        }
+        let outcome = done?;
+        if self.json {
+            return output::print_json(&outcome);
+        }
+        output::print(&outcome.plan.to_string());
+        let Outcome { generation, published, millis, .. } = outcome;
+        match (published, self.dry_run) {
+            (true, _) => output::done(&format!("generation {generation} serves, {millis} ms")),
+            (false, true) => output::done(&format!("nothing was changed; generation {generation} serves")),
+            (false, false) => output::done(&format!("generation {generation} serves already")),
+        }
+        Ok(())
+    }
+}
+
+fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
+}
+
+pub(super) fn swap(arguments: &SwapArguments) -> anyhow::Result<()> {
+    let SwapArguments { module, file, application, host, change } = arguments;
+    let component = std::fs::read(file).with_context(|| format!("{} can't be read", file.display()))?;
+    let client = host.connect_to(&application.app)?;
+    let request = client
+        .request(Method::POST, &change.path(&format!("/modules/{module}/swap")))
+        .header(reqwest::header::CONTENT_TYPE, "application/wasm")
+        .body(component);
+    block_on(change.make(&client, request))
+}
+
+pub(super) fn apply(arguments: &ApplyArguments) -> anyhow::Result<()> {
+    let ApplyArguments { application, host, change } = arguments;
+    let config = host.load(&application.app)?;
+    let client = host.connect(&config.state)?;
+    // Checked by the host; what it is given is what is on the disk now.
+    let mut form = Form::new().part(FILES_PART, Part::bytes(serde_json::to_vec(&config.files)?));
+    for (name, module) in &config.modules {
+        let file = module.component.value.file();
+        let component = std::fs::read(file).with_context(|| format!("{} can't be read", file.display()))?;
+        form = form.part(name.to_string(), Part::bytes(component));
+    }
+    let request = client.request(Method::POST, &change.path("/apply")).multipart(form);
+    block_on(change.make(&client, request))
+}
+
+pub(super) fn rollback(arguments: &RollbackArguments) -> anyhow::Result<()> {
+    let RollbackArguments { generation, application, host, change } = arguments;
+    let client = host.connect_to(&application.app)?;
+    let body = RollbackRequest { to: generation.map(GenerationNumber) };
+    let request = client.request(Method::POST, &change.path("/rollback")).json(&body);
+    block_on(change.make(&client, request))
+}
+
+pub(super) fn generations(arguments: &GenerationsArguments) -> anyhow::Result<()> {
+    let client = arguments.host.connect_to(&arguments.application.app)?;
+    let generations = block_on(client.send::<Generations>(client.request(Method::GET, "/generations")))?;
+    if arguments.json {
+        return output::print_json(&generations);
+    }
+    output::print(&text(&generations));
+    Ok(())
+}
+
+fn text(generations: &Generations) -> String {
+    let mut out = String::new();
+    for published in &generations.generations {
+        let number = published.number;
+        let state = match () {
+            () if number == generations.current => "current",
+            () if generations.draining.contains(&number) => "draining",
+            () => "",
+        };
+        let builds: Vec<String> =
+            published.modules.iter().map(|(name, module)| format!("{name} {}", module.build)).collect();
+        let _ = writeln!(out, "{number:>5}  {state:<8}  {}  {}", published.at, cause(&published.cause));
+        let _ = writeln!(out, "                 {}", builds.join(", "));
+    }
+    for refused in &generations.refused {
+        let _ = writeln!(out, "    -  refused   {}  {}", refused.at, cause(&refused.cause));
+        for problem in &refused.problems {
+            let text = |key: &str| problem[key].as_str().unwrap_or_default();
+            let _ = writeln!(out, "                 [{}] {}", text("code"), text("message"));
+        }
+    }
+    out
+}
+
+fn cause(cause: &Cause) -> String {
+    match cause {
+        Cause::Run => "run".to_owned(),
+        Cause::Swap { module } => format!("swap of {module}"),
+        Cause::Apply => "apply".to_owned(),
+        Cause::Rollback { to } => format!("rollback to {to}"),
+    }
+}

@@ -1,0 +1,109 @@
+//! The command line's side of the admin listener.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use clap::Args;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use crate::config::{self, AppConfig, Overrides};
+use crate::problem::{Problem, Problems};
+use crate::state::{StateFolder, read_token};
+
+/// Which host is asked, and by what right.
+#[derive(Debug, Args)]
+pub(super) struct HostArguments {
+    /// Ask the host whose admin listener is here, wherever its state is.
+    #[arg(long, value_name = "ADDRESS", env = "WATERTIGHT_ADMIN")]
+    pub(super) admin: Option<SocketAddr>,
+    /// The folder of everything that lasts.
+    #[arg(long, value_name = "FOLDER", env = "WATERTIGHT_STATE")]
+    pub(super) state: Option<PathBuf>,
+    /// What the admin listener wants to hear.
+    #[arg(long, env = "WATERTIGHT_ADMIN_TOKEN", hide = true, hide_env_values = true)]
+    pub(super) admin_token: Option<String>,
+}
+
+/// A running host.
+pub(super) struct Client {
+    admin: SocketAddr,
+    token: String,
+    http: reqwest::Client,
+}
+
+/// What a host answers where it refuses.
+#[derive(Deserialize)]
+struct Refusal {
+    detail: Option<String>,
+    problems: Option<Vec<Problem>>,
+}
+
+impl HostArguments {
+    /// The application's configuration, with the state folder that is meant.
+    pub(super) fn load(&self, app: &Path) -> anyhow::Result<AppConfig> {
+        let overrides = Overrides { state: self.state.clone(), ..Overrides::default() };
+        Ok(config::load(app, &overrides)?)
+    }
+
+    /// The host that is asked: the one at `--admin`, or the one that runs on the state folder; none where none runs.
+    pub(super) fn find(&self, state: &Path) -> anyhow::Result<Option<Client>> {
+        let running = StateFolder::running_host(state).map(|host| host.admin);
+        let Some(admin) = self.admin.or(running) else { return Ok(None) };
+        let token = match self.admin_token.clone() {
+            Some(token) => token,
+            None => read_token(state)
+                .context("the admin token can't be read")?
+                .with_context(|| format!("no admin token is in {}; set WATERTIGHT_ADMIN_TOKEN", state.display()))?,
+        };
+        // Only this host is asked, whatever proxies the environment names.
+        Ok(Some(Client { admin, token, http: reqwest::Client::builder().no_proxy().build()? }))
+    }
+
+    /// The same, where there must be one.
+    pub(super) fn connect(&self, state: &Path) -> anyhow::Result<Client> {
+        let none = || {
+            format!("no host runs on {}; start one with `watertight run`, or name one with --admin", state.display())
+        };
+        self.find(state)?.with_context(none)
+    }
+
+    /// The host that runs an application, whether or not its manifest can be read.
+    pub(super) fn connect_to(&self, app: &Path) -> anyhow::Result<Client> {
+        match (&self.state, self.admin, &self.admin_token) {
+            (Some(state), ..) => self.connect(state),
+            (None, Some(_), Some(_)) => self.connect(Path::new(".")),
+            _ => self.connect(&self.load(app)?.state),
+        }
+    }
+}
+
+impl Client {
+    /// A request with the token.
+    pub(super) fn request(&self, method: reqwest::Method, path: &str) -> reqwest::RequestBuilder {
+        self.http.request(method, format!("http://{}{path}", self.admin)).bearer_auth(&self.token)
+    }
+
+    /// Sends a request, and reads its answer.
+    ///
+    /// # Errors
+    ///
+    /// [`Problems`] where the host refused with such; else what went wrong, in words.
+    pub(super) async fn send<T: DeserializeOwned>(&self, request: reqwest::RequestBuilder) -> anyhow::Result<T> {
+        let response = request.send().await;
+        let response =
+            response.with_context(|| format!("the host's admin listener at {} doesn't answer", self.admin))?;
+        let status = response.status();
+        if status.is_success() {
+            return response.json().await.context("the host's answer can't be understood");
+        }
+        let refusal: Refusal = response.json().await.context("the host's answer can't be understood")?;
+        match refusal.problems {
+            Some(problems) if !problems.is_empty() => {
+                Err(Problems::or(problems, ()).expect_err("there are some").into())
+            }
+            _ => anyhow::bail!("{}", refusal.detail.unwrap_or_else(|| format!("the host refused: {status}"))),
+        }
+    }
+}

@@ -1,0 +1,377 @@
+//! Changing the application while it runs: plan, prepare, publish, drain.
+//!
+//! One change is in work at a time, the rest queue. Whatever goes wrong before publishing leaves the running generation untouched and is
+//! remembered with its problems. What was published is in the state folder before any request runs on it, so a host that ends at any
+//! moment starts again with a complete generation.
+
+mod start;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
+
+use crate::application::{self, Artifacts, Checked, Databases};
+use crate::artifact::Artifact;
+use crate::config::{self, AppConfig, AppFiles, Overrides};
+use crate::engine::compile::Compiler;
+use crate::failpoint::crash_point;
+use crate::graph::AppGraph;
+use crate::ids::{Digest, GenerationNumber, ModuleName};
+use crate::plan::{Plan, Side};
+use crate::problem::{Code, Problem, Problems};
+use crate::runtime::Runtime;
+use crate::state::{Cause, History, ModuleRecord, StateFolder};
+
+pub use start::Initial;
+
+/// Changes that wait or are in work; the next is told to come back.
+const MAX_CHANGES: usize = 16;
+/// What a first line says of a migration that older builds may not survive.
+const CONTRACTS: &str = "-- contract";
+
+/// The application on a host, and what changes it.
+pub struct Control {
+    runtime: Arc<Runtime>,
+    compiler: Compiler,
+    databases: Databases,
+    state: StateFolder,
+    /// The manifest that the host was started on, as it was named.
+    app: PathBuf,
+    overrides: Overrides,
+    history: Mutex<History>,
+    changes: Semaphore,
+    /// Held by the change in work.
+    running: tokio::sync::Mutex<Running>,
+}
+
+/// What runs, on paper.
+struct Running {
+    config: AppConfig,
+    graph: AppGraph,
+}
+
+/// What is asked for.
+#[derive(Debug)]
+pub enum Change {
+    /// Another build of one module.
+    Swap {
+        /// The module.
+        module: ModuleName,
+        /// The component's bytes.
+        component: Arc<[u8]>,
+    },
+    /// A whole application.
+    Apply {
+        /// Its manifest and routes.
+        files: AppFiles,
+        /// Its components, by module.
+        components: Vec<(ModuleName, Arc<[u8]>)>,
+    },
+    /// What an earlier generation ran; without a number, what ran before the current one.
+    Rollback(Option<GenerationNumber>),
+}
+
+/// What came of a change.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Outcome {
+    /// The generation that is current now.
+    pub generation: GenerationNumber,
+    /// Whether it was published by this change: not where nothing changes, nor where only the plan was asked for.
+    pub published: bool,
+    /// What changes.
+    pub plan: Plan,
+    /// From the start of the work to its end, in milliseconds; what the change waited for others is not in it.
+    pub millis: u64,
+}
+
+/// Why there is none.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ChangeError {
+    /// It is refused. Nothing has changed.
+    #[error(transparent)]
+    Refused(#[from] Problems),
+    /// Too many changes wait.
+    #[error("{MAX_CHANGES} changes wait already; nothing was changed")]
+    Busy,
+    /// The host failed in the middle of it.
+    #[error("the change ended without a result; `watertight generations` shows what runs")]
+    Lost,
+}
+
+/// An application that is to run.
+struct Target {
+    cause: Cause,
+    config: AppConfig,
+    artifacts: Artifacts,
+    /// What stands on the disk, where that is what is asked for.
+    origin: Option<Digest>,
+}
+
+impl Control {
+    /// What runs.
+    pub fn runtime(&self) -> &Arc<Runtime> {
+        &self.runtime
+    }
+
+    /// The state folder.
+    pub fn state(&self) -> &StateFolder {
+        &self.state
+    }
+
+    /// What was published and refused so far.
+    pub fn history(&self) -> History {
+        self.memory().clone()
+    }
+
+    fn memory(&self) -> MutexGuard<'_, History> {
+        // The history changes by whole values only.
+        self.history.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes a change, or with `only_plan` says what it would change. Once it is in work it is finished, whether or not anybody waits.
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeError`]; the running generation is untouched then.
+    pub async fn change(self: &Arc<Self>, change: Change, only_plan: bool) -> Result<Outcome, ChangeError> {
+        let control = self.clone();
+        let work = async move {
+            let _place = control.changes.try_acquire().map_err(|_| ChangeError::Busy)?;
+            let mut running = control.running.lock().await;
+            let cause = control.cause(&change);
+            let done = control.make(&mut running, change, only_plan).await;
+            match &done {
+                Ok(done) if done.published => {
+                    let Outcome { generation, millis, .. } = done;
+                    tracing::info!(target: "change", %generation, millis, ?cause, "published");
+                }
+                Err(problems) if !only_plan => {
+                    let codes: Vec<&str> = problems.as_slice().iter().map(|problem| problem.code.as_str()).collect();
+                    tracing::warn!(target: "change", ?cause, ?codes, "refused");
+                    if let Err(error) = control.memory().refuse(cause, problems) {
+                        tracing::error!(target: "change", %error, "the refusal can't be remembered");
+                    }
+                }
+                _ => {}
+            }
+            Ok(done?)
+        };
+        tokio::spawn(work).await.unwrap_or(Err(ChangeError::Lost))
+    }
+
+    fn cause(&self, change: &Change) -> Cause {
+        match change {
+            Change::Swap { module, .. } => Cause::Swap { module: module.clone() },
+            Change::Apply { .. } => Cause::Apply,
+            Change::Rollback(to) => Cause::Rollback { to: to.unwrap_or_else(|| self.previous()) },
+        }
+    }
+
+    /// The generation before the current one.
+    fn previous(&self) -> GenerationNumber {
+        let history = self.memory();
+        let before = history.published().iter().rev().nth(1).map(|published| published.number);
+        before.unwrap_or(GenerationNumber(0))
+    }
+
+    async fn make(
+        self: &Arc<Self>,
+        running: &mut Running,
+        change: Change,
+        only_plan: bool,
+    ) -> Result<Outcome, Problems> {
+        let start = Instant::now();
+        let outcome = |generation, published, plan| {
+            let millis = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
+            Outcome { generation, published, plan, millis }
+        };
+        let current = self.runtime.current().number;
+        let side = (running.config.clone(), running.graph.clone());
+        let (checked, plan, cause, origin) = self
+            .blocking(move |control| {
+                let target = control.target(&side, change)?;
+                let checked = application::check_with(target.config, &target.artifacts)?;
+                let old = Side { config: &side.0, graph: &side.1 };
+                let plan = Plan::new(old, Side { config: &checked.config, graph: &checked.graph });
+                Ok((checked, plan, target.cause, target.origin))
+            })
+            .await?;
+        if only_plan {
+            return Ok(outcome(current, false, plan));
+        }
+        if plan.is_empty() {
+            if let Some(origin) = origin {
+                self.memory().note_origin(origin).map_err(|error| unwritten(&error))?;
+            }
+            return Ok(outcome(current, false, plan));
+        }
+        let number = self.memory().next();
+        let next = Running { config: checked.config.clone(), graph: checked.graph.clone() };
+        self.bring_up(number, checked, cause, origin).await?;
+        *running = next;
+        Ok(outcome(number, true, plan))
+    }
+
+    /// Prepares a generation and publishes it.
+    async fn bring_up(
+        self: &Arc<Self>,
+        number: GenerationNumber,
+        checked: Checked,
+        cause: Cause,
+        origin: Option<Digest>,
+    ) -> Result<(), Problems> {
+        let (graph, files) = (checked.graph.clone(), checked.config.files.clone());
+        let (checked, linked, configuration) = self
+            .blocking(move |control| {
+                let linked = application::link_all(&checked.graph, &control.compiler)?;
+                crash_point("change::linked");
+                let configuration = control.keep(&checked, &files)?;
+                crash_point("change::kept");
+                control.databases.open(&checked.graph, &control.state)?;
+                Ok((checked, linked, configuration))
+            })
+            .await?;
+        let generation = application::assemble(number, checked, linked, &self.databases);
+        application::warm_up(&generation).await?;
+        self.databases.migrate(&graph).await?;
+        crash_point("change::migrated");
+        let place = self.runtime.drain_place().await;
+        // From here on a restart serves it; so the requests may.
+        self.memory().publish(cause, configuration, records(&graph), origin).map_err(|error| unwritten(&error))?;
+        crash_point("change::published");
+        self.runtime.publish(generation, place);
+        Ok(())
+    }
+
+    fn keep(&self, checked: &Checked, files: &AppFiles) -> Result<Digest, Problem> {
+        let kept = self.memory().kept().clone();
+        for node in checked.graph.modules.values() {
+            kept.keep_component(&node.artifact)?;
+        }
+        Ok(kept.keep_configuration(files)?)
+    }
+
+    /// Runs what blocks on a thread that may.
+    async fn blocking<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Self) -> Result<T, Problems> + Send + 'static,
+    ) -> Result<T, Problems> {
+        let control = self.clone();
+        let done = tokio::task::spawn_blocking(move || work(&control)).await;
+        done.unwrap_or_else(|error| Err(Problem::new(Code::State, format!("the change failed: {error}")).into()))
+    }
+
+    /// What a change asks for, as a whole application.
+    fn target(&self, running: &(AppConfig, AppGraph), change: Change) -> Result<Target, Problems> {
+        let (config, graph) = running;
+        let cause = self.cause(&change);
+        match change {
+            Change::Swap { module, component } => {
+                let mut artifacts = artifacts(graph);
+                if !artifacts.contains_key(&module) {
+                    let problem = Problem::new(Code::UnknownName, format!("there is no module `{module}`"));
+                    let names: Vec<&str> = artifacts.keys().map(ModuleName::as_str).collect();
+                    return Err(problem.help(format!("the application's modules are {}", names.join(", "))).into());
+                }
+                artifacts.insert(module.clone(), read(&module, component)?);
+                Ok(Target { cause, config: config.clone(), artifacts, origin: None })
+            }
+            Change::Apply { files, components } => {
+                let config = config::parse(&files, &self.overrides)?;
+                let (mut artifacts, mut problems) = (Artifacts::new(), Vec::new());
+                for (module, component) in components {
+                    match read(&module, component) {
+                        Ok(artifact) => drop(artifacts.insert(module, artifact)),
+                        Err(problem) => problems.push(problem),
+                    }
+                }
+                Problems::or(problems, Target { cause, config, artifacts, origin: self.origin() })
+            }
+            Change::Rollback(_) => {
+                let Cause::Rollback { to } = cause else { unreachable!("the cause of a rollback is one") };
+                let (config, artifacts) = self.earlier(to)?;
+                check_contracts(graph, &artifacts)?;
+                Ok(Target { cause, config, artifacts, origin: None })
+            }
+        }
+    }
+
+    /// What an earlier generation ran.
+    fn earlier(&self, number: GenerationNumber) -> Result<(AppConfig, Artifacts), Problems> {
+        let (published, kept) = {
+            let history = self.memory();
+            let known: Vec<String> = history.published().iter().map(|one| one.number.to_string()).collect();
+            let Some(published) = history.find(number).cloned() else {
+                let message = match number.0 {
+                    0 => "nothing was published before the current generation".to_owned(),
+                    _ => format!("generation {number} is not kept"),
+                };
+                let help = format!("kept are {}", known.join(", "));
+                return Err(Problem::new(Code::UnknownName, message).help(help).into());
+            };
+            (published, history.kept().clone())
+        };
+        start::kept_application(&published, &kept, &self.overrides)
+    }
+
+    /// What stands on the disk where the host was started, if it can be read.
+    fn origin(&self) -> Option<Digest> {
+        let config = config::load(&self.app, &self.overrides).ok()?;
+        let (artifacts, problems) = application::load_components(&config);
+        problems.is_empty().then(|| start::origin(&config.files, &artifacts))
+    }
+
+    /// Closes the databases. Nothing may be in work any more.
+    pub async fn close(&self) {
+        self.databases.close().await;
+    }
+}
+
+/// Reads an uploaded component.
+fn read(module: &ModuleName, component: Arc<[u8]>) -> Result<Arc<Artifact>, Problem> {
+    // There is no file: problems name the module.
+    let artifact = Artifact::new(Path::new(""), component);
+    artifact.map(Arc::new).map_err(|error| {
+        let mut problem = Problem::from(error).module(module);
+        problem.file = None;
+        problem
+    })
+}
+
+/// The components of a graph.
+fn artifacts(graph: &AppGraph) -> Artifacts {
+    graph.modules.iter().map(|(name, node)| (name.clone(), node.artifact.clone())).collect()
+}
+
+fn records(graph: &AppGraph) -> std::collections::BTreeMap<ModuleName, ModuleRecord> {
+    let record = |artifact: &Artifact| ModuleRecord {
+        digest: artifact.digest,
+        build: artifact.build(),
+        language: artifact.embedded.as_ref().map(|embedded| embedded.language.clone()),
+    };
+    graph.modules.iter().map(|(name, node)| (name.clone(), record(&node.artifact))).collect()
+}
+
+/// Refuses to go back beyond a migration that says of itself that older builds don't survive it.
+fn check_contracts(running: &AppGraph, artifacts: &Artifacts) -> Result<(), Problems> {
+    let mut problems = Vec::new();
+    for (name, node) in &running.modules {
+        let known = artifacts.get(name).map_or(usize::MAX, |artifact| artifact.migrations().len());
+        for migration in node.artifact.migrations().iter().skip(known) {
+            if migration.sql.lines().next().is_some_and(|line| line.trim_end() == CONTRACTS) {
+                let message = format!("the older build doesn't know the migration `{}`, a contraction", migration.name);
+                let problem = Problem::new(Code::Migration, message).module(name);
+                problems
+                    .push(problem.help("swap in a new build that does what the older one did, on the newer schema"));
+            }
+        }
+    }
+    Problems::or(problems, ())
+}
+
+fn unwritten(error: &std::io::Error) -> Problem {
+    Problem::new(Code::State, format!("the history of generations can't be written: {error}"))
+}

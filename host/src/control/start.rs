@@ -1,0 +1,141 @@
+//! What a start of the host runs: what was published last, or what stands on the disk now.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::Semaphore;
+
+use super::{Control, MAX_CHANGES, Running, records, unwritten};
+use crate::application::{self, Artifacts, Checked, Databases, Host};
+use crate::config::{self, AppConfig, AppFiles, Overrides};
+use crate::ids::{Digest, GenerationNumber};
+use crate::plan::{Plan, Side};
+use crate::problem::{Code, Problem, Problems, with_causes};
+use crate::runtime::Runtime;
+use crate::state::{Cause, History, Kept, Published, StateFolder};
+
+/// What a start is to run, checked on paper.
+pub struct Initial {
+    checked: Checked,
+    app: PathBuf,
+    overrides: Overrides,
+    state: StateFolder,
+    history: History,
+    origin: Digest,
+    /// The generation that is resumed, where nothing has changed since it was published.
+    resumed: Option<GenerationNumber>,
+}
+
+impl Initial {
+    /// Finds out what is to run. `config` is what the disk says, `app` where that is, `overrides` what flags and environment say.
+    ///
+    /// What was published last is resumed where manifest, routes and components on the disk are what they were at the last `run` or
+    /// `apply`: a swapped build stays swapped. Otherwise the disk counts.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with what is to run.
+    pub fn find(config: AppConfig, app: PathBuf, overrides: &Overrides, state: StateFolder) -> Result<Self, Problems> {
+        let history = state.history().map_err(|error| Problem::new(Code::State, with_causes(&error)))?;
+        // What is kept was read elsewhere, perhaps: its state is here.
+        let overrides = Overrides { state: Some(config.state.clone()), ..overrides.clone() };
+        let (artifacts, problems) = application::load_components(&config);
+        let origin = Problems::or(problems, origin(&config.files, &artifacts))?;
+        let last = history.last().filter(|_| history.origin() == Some(origin)).cloned();
+        let (resumed, checked) = match last {
+            Some(last) => {
+                let (config, artifacts) = kept_application(&last, history.kept(), &overrides)?;
+                (Some(last.number), application::check_with(config, &artifacts)?)
+            }
+            None => (None, application::check_with(config, &artifacts)?),
+        };
+        let same = match (&resumed, history.last()) {
+            // Only a comment changed, say.
+            (None, Some(last)) => is_unchanged(&checked, last, &history, &overrides).then_some(last.number),
+            _ => None,
+        };
+        Ok(Self { checked, app, overrides, state, origin, resumed: resumed.or(same), history })
+    }
+
+    /// What is configured.
+    pub fn config(&self) -> &AppConfig {
+        &self.checked.config
+    }
+
+    /// The state folder.
+    pub fn state(&self) -> &StateFolder {
+        &self.state
+    }
+
+    /// Compiles, links, migrates, makes first instances, and publishes what is not a resumed generation. Blocks while it compiles; must run inside a tokio
+    /// runtime, on a thread that may block.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong. Migrations are applied only after all else was found right.
+    pub fn start(self, host: &Host) -> Result<Control, Problems> {
+        let Self { checked, app, overrides, state, mut history, origin, resumed } = self;
+        let compiler = host.compiler(&state)?;
+        let linked = application::link_all(&checked.graph, &compiler)?;
+        let databases = Databases::new(host.database.clone());
+        databases.open(&checked.graph, &state)?;
+        let running = Running { config: checked.config.clone(), graph: checked.graph.clone() };
+        let number = resumed.unwrap_or_else(|| history.next());
+        let generation = application::assemble(number, checked, linked, &databases);
+        tokio::runtime::Handle::current().block_on(application::warm_up(&generation))?;
+        if resumed.is_none() {
+            for node in running.graph.modules.values() {
+                history.kept().keep_component(&node.artifact).map_err(Problem::from)?;
+            }
+            let configuration = history.kept().keep_configuration(&running.config.files).map_err(Problem::from)?;
+            let published = history.publish(Cause::Run, configuration, records(&running.graph), Some(origin));
+            published.map_err(|error| unwritten(&error))?;
+        } else {
+            history.note_origin(origin).map_err(|error| unwritten(&error))?;
+        }
+        Ok(Control {
+            runtime: Arc::new(Runtime::new(generation)),
+            compiler,
+            databases,
+            state,
+            app,
+            overrides,
+            history: Mutex::new(history),
+            changes: Semaphore::new(MAX_CHANGES),
+            running: tokio::sync::Mutex::new(running),
+        })
+    }
+}
+
+/// Whether what is to run means the same as what was published last.
+fn is_unchanged(checked: &Checked, last: &Published, history: &History, overrides: &Overrides) -> bool {
+    let Ok((config, artifacts)) = kept_application(last, history.kept(), overrides) else { return false };
+    let Ok(old) = application::check_with(config, &artifacts) else { return false };
+    let new = Side { config: &checked.config, graph: &checked.graph };
+    Plan::new(Side { config: &old.config, graph: &old.graph }, new).is_empty()
+}
+
+/// The application of a published generation, as it was kept.
+pub(super) fn kept_application(
+    published: &Published,
+    kept: &Kept,
+    overrides: &Overrides,
+) -> Result<(AppConfig, Artifacts), Problems> {
+    let config = config::parse(&kept.configuration(&published.configuration)?, overrides)?;
+    let (mut artifacts, mut problems) = (Artifacts::new(), Vec::new());
+    for (module, record) in &published.modules {
+        match kept.component(&record.digest) {
+            Ok(artifact) => drop(artifacts.insert(module.clone(), Arc::new(artifact))),
+            Err(problem) => problems.push(problem.module(module)),
+        }
+    }
+    Problems::or(problems, (config, artifacts))
+}
+
+/// What files and components are, in one digest.
+pub(super) fn origin(files: &AppFiles, artifacts: &Artifacts) -> Digest {
+    let texts: Vec<&str> =
+        std::iter::once(&files.manifest).chain(&files.routes).map(|file| file.text.as_str()).collect();
+    let components: Vec<_> = artifacts.iter().map(|(name, artifact)| (name, artifact.digest)).collect();
+    Digest::of(&serde_json::to_vec(&(texts, components)).expect("texts and names are JSON"))
+}

@@ -1,0 +1,101 @@
+//! Whether a migration only added to a schema: the schema after it is compared with that before.
+//!
+//! What SQLite made of the statements is looked at, not their text: tables may come, each with indexes of its own; columns may come at
+//! the end of a table; indexes that are not unique may come. Everything that was there is there, unchanged.
+
+use std::collections::BTreeMap;
+
+use rusqlite::Connection;
+
+/// Tables, indexes, triggers and views.
+pub(super) struct Schema {
+    /// By type and name.
+    objects: BTreeMap<(String, String), Object>,
+}
+
+#[derive(PartialEq, Eq)]
+struct Object {
+    /// The table that it belongs to.
+    table: String,
+    /// As SQLite keeps it; none for what it made by itself.
+    sql: Option<String>,
+    /// Of a table.
+    columns: Vec<Column>,
+    /// Of an index.
+    unique: bool,
+}
+
+/// Name, type, whether it is NOT NULL, default, place in the primary key, and whether it is hidden or generated.
+type Column = (String, String, bool, Option<String>, i64, i64);
+
+impl Schema {
+    /// Reads the schema of a connection, with what its transaction has changed.
+    pub(super) fn read(connection: &Connection) -> rusqlite::Result<Self> {
+        let mut objects = BTreeMap::new();
+        let mut found = connection.prepare("SELECT type, name, tbl_name, sql FROM sqlite_schema")?;
+        let rows = found.query_map([], |row| Ok(((row.get(0)?, row.get(1)?), row.get(2)?, row.get(3)?)))?;
+        for row in rows {
+            let (key, table, sql): ((String, String), String, Option<String>) = row?;
+            let columns = if key.0 == "table" { columns(connection, &key.1)? } else { Vec::new() };
+            let unique = key.0 == "index" && is_unique(connection, &table, &key.1)?;
+            objects.insert(key, Object { table, sql, columns, unique });
+        }
+        Ok(Self { objects })
+    }
+
+    /// The first thing in `after` that is more than an addition to this, in words.
+    pub(super) fn check_additions(&self, after: &Schema) -> Result<(), String> {
+        // What SQLite made by itself goes with its table.
+        for ((kind, name), old) in self.objects.iter().filter(|(_, old)| old.sql.is_some()) {
+            let Some(new) = after.objects.get(&(kind.clone(), name.clone())) else {
+                return Err(format!("it removes or renames the {kind} `{name}`"));
+            };
+            if new != old {
+                old.check_added_columns(new).map_err(|reason| format!("it {reason} the {kind} `{name}`"))?;
+            }
+        }
+        for ((kind, name), new) in &after.objects {
+            let is_new = !self.objects.contains_key(&(kind.clone(), name.clone()));
+            let on_old_table = self.objects.contains_key(&("table".to_owned(), new.table.clone()));
+            if is_new && on_old_table && kind == "index" && new.unique {
+                return Err(format!("the index `{name}` is unique, and rows of other builds may not be"));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Object {
+    /// Whether `new` is this table with more columns at its end, of which another build needs not know.
+    fn check_added_columns(&self, new: &Object) -> Result<(), &'static str> {
+        let (Some(old_sql), Some(new_sql)) = (&self.sql, &new.sql) else { return Err("changes") };
+        if new.columns.get(..self.columns.len()) != Some(&self.columns[..]) || new.columns.len() == self.columns.len() {
+            return Err("changes");
+        }
+        let added = &new.columns[self.columns.len()..];
+        if added.iter().any(|(_, _, not_null, default, key, _)| *key != 0 || (*not_null && default.is_none())) {
+            return Err("adds a column without a default to");
+        }
+        // SQLite writes an added column before the closing bracket, so the rest of the text tells what came with it. A constraint there
+        // could refuse what another build writes.
+        let shared = old_sql.bytes().zip(new_sql.bytes()).take_while(|(old, new)| old == new).count();
+        let added = new_sql.get(shared..).unwrap_or(new_sql).to_ascii_uppercase();
+        if ["CHECK", "REFERENCES", "GENERATED", " AS "].iter().any(|word| added.contains(word)) {
+            return Err("adds a column with a constraint to");
+        }
+        Ok(())
+    }
+}
+
+fn columns(connection: &Connection, table: &str) -> rusqlite::Result<Vec<Column>> {
+    let mut found = connection
+        .prepare("SELECT name, type, \"notnull\", dflt_value, pk, hidden FROM pragma_table_xinfo(?1) ORDER BY cid")?;
+    let rows = found
+        .query_map([table], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?)))?;
+    rows.collect()
+}
+
+fn is_unique(connection: &Connection, table: &str, index: &str) -> rusqlite::Result<bool> {
+    let mut found = connection.prepare("SELECT \"unique\" FROM pragma_index_list(?1) WHERE name = ?2")?;
+    found.query_row([table, index], |row| row.get(0))
+}

@@ -1,0 +1,283 @@
+//! What a change would change: the running application compared with the one that is to take its place.
+//!
+//! A plan is a pure value. Making one runs nothing, so an operator can read it before anything happens, and tests can compare it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::{AppConfig, BodyBinding, RouteConfig};
+use crate::graph::{AppGraph, Compartment, Node};
+use crate::ids::{CompartmentName, Digest, ModuleName};
+
+/// An application on paper: one of the two that are compared.
+#[derive(Debug, Clone, Copy)]
+pub struct Side<'a> {
+    /// What was configured.
+    pub config: &'a AppConfig,
+    /// How it is linked.
+    pub graph: &'a AppGraph,
+}
+
+/// The differences between two applications. What stays as it is isn't in it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// Modules, by name.
+    pub modules: Vec<ModuleChange>,
+    /// Compartments, by name.
+    pub compartments: Vec<CompartmentChange>,
+    /// Routes, by path and method.
+    pub routes: Vec<RouteChange>,
+    /// Keys of the manifest that count from the next start of the host on.
+    pub restart: Vec<String>,
+}
+
+/// What becomes of something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Change {
+    /// It is new.
+    Added,
+    /// It goes.
+    Removed,
+    /// It is another than before.
+    Changed,
+}
+
+/// A module that changes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModuleChange {
+    /// Its name.
+    pub name: ModuleName,
+    /// How.
+    pub change: Change,
+    /// The build that runs.
+    pub from: Option<Build>,
+    /// The build that is to run; the same where only grants or configuration change.
+    pub to: Option<Build>,
+    /// Migrations that the new build carries and the old one doesn't.
+    pub migrations: Vec<String>,
+}
+
+/// A build of a module.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Build {
+    /// Its id.
+    pub build: String,
+    /// Its component.
+    pub digest: Digest,
+    /// The language that it was written in, where its component says.
+    pub language: Option<String>,
+}
+
+/// A compartment that is linked anew, or goes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CompartmentChange {
+    /// Its name.
+    pub name: CompartmentName,
+    /// How.
+    pub change: Change,
+    /// The modules that it is to hold.
+    pub modules: Vec<ModuleName>,
+}
+
+/// A route that changes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouteChange {
+    /// The method.
+    pub method: String,
+    /// The path's template.
+    pub path: String,
+    /// How.
+    pub change: Change,
+    /// The function that is to answer, or that answered.
+    pub call: String,
+}
+
+impl Plan {
+    /// What it takes to get from `old` to `new`.
+    pub fn new(old: Side<'_>, new: Side<'_>) -> Self {
+        Self {
+            modules: modules(old, new),
+            compartments: compartments(old, new),
+            routes: routes(old.config, new.config),
+            restart: restart(old.config, new.config),
+        }
+    }
+
+    /// Whether the running application is the wanted one already.
+    pub fn is_empty(&self) -> bool {
+        self.modules.is_empty() && self.compartments.is_empty() && self.routes.is_empty() && self.restart.is_empty()
+    }
+}
+
+/// The entries of two maps side by side, by key.
+fn pairs<'a, K: Ord, V>(
+    old: &'a BTreeMap<K, V>,
+    new: &'a BTreeMap<K, V>,
+) -> Vec<(&'a K, Option<&'a V>, Option<&'a V>)> {
+    let keys: BTreeSet<&K> = old.keys().chain(new.keys()).collect();
+    keys.into_iter().map(|key| (key, old.get(key), new.get(key))).collect()
+}
+
+/// How one side's entry differs from the other's, if it does.
+fn change<T>(old: Option<&T>, new: Option<&T>, same: impl FnOnce(&T, &T) -> bool) -> Option<Change> {
+    match (old, new) {
+        (None, Some(_)) => Some(Change::Added),
+        (Some(_), None) => Some(Change::Removed),
+        (Some(old), Some(new)) if !same(old, new) => Some(Change::Changed),
+        _ => None,
+    }
+}
+
+fn modules(old: Side<'_>, new: Side<'_>) -> Vec<ModuleChange> {
+    let found = pairs(&old.graph.modules, &new.graph.modules).into_iter().filter_map(|(name, from, to)| {
+        let same = |from: &Node, to: &Node| same_module(name, (old.config, from), (new.config, to));
+        let change = change(from, to, same)?;
+        let known = from.map_or(0, |node| node.artifact.migrations().len());
+        let migrations = to.map_or(&[][..], |node| node.artifact.migrations());
+        Some(ModuleChange {
+            name: name.clone(),
+            change,
+            from: from.map(build),
+            to: to.map(build),
+            migrations: migrations.iter().skip(known).map(|migration| migration.name.clone()).collect(),
+        })
+    });
+    found.collect()
+}
+
+fn build(node: &Node) -> Build {
+    Build {
+        build: node.artifact.build(),
+        digest: node.artifact.digest,
+        language: node.artifact.embedded.as_ref().map(|embedded| embedded.language.clone()),
+    }
+}
+
+/// Whether a module would not notice which of the two it runs in.
+fn same_module(name: &ModuleName, old: (&AppConfig, &Node), new: (&AppConfig, &Node)) -> bool {
+    let config = |config: &AppConfig| config.modules.get(name).map(|module| module.config.clone());
+    old.1.artifact.digest == new.1.artifact.digest
+        && old.1.calls == new.1.calls
+        && old.1.granted == new.1.granted
+        && config(old.0) == config(new.0)
+}
+
+fn compartments(old: Side<'_>, new: Side<'_>) -> Vec<CompartmentChange> {
+    let by_name = |side: Side<'_>| -> BTreeMap<CompartmentName, Compartment> {
+        side.graph.compartments.iter().map(|compartment| (compartment.name.clone(), compartment.clone())).collect()
+    };
+    let (from, to) = (by_name(old), by_name(new));
+    let same = |from: &Compartment, to: &Compartment| {
+        let same_modules = from.modules.iter().all(|module| {
+            let (from, to) = (old.graph.modules.get(module), new.graph.modules.get(module));
+            from.zip(to).is_some_and(|(from, to)| same_module(module, (old.config, from), (new.config, to)))
+        });
+        from.modules == to.modules && from.instances == to.instances && from.limits == to.limits && same_modules
+    };
+    let found = pairs(&from, &to).into_iter().filter_map(|(name, from, to)| {
+        let change = change(from, to, same)?;
+        let modules = to.map(|compartment| compartment.modules.clone()).unwrap_or_default();
+        Some(CompartmentChange { name: name.clone(), change, modules })
+    });
+    found.collect()
+}
+
+fn routes(old: &AppConfig, new: &AppConfig) -> Vec<RouteChange> {
+    let by_key = |config: &AppConfig| -> BTreeMap<(String, String), RouteConfig> {
+        let key = |route: &RouteConfig| (route.path.value.to_string(), route.method.as_str().to_owned());
+        config.routes.iter().map(|route| (key(route), route.clone())).collect()
+    };
+    let (from, to) = (by_key(old), by_key(new));
+    let found = pairs(&from, &to).into_iter().filter_map(|((path, method), from, to)| {
+        let change = change(from, to, same_route)?;
+        let call = to.or(from)?.call.value.to_string();
+        Some(RouteChange { method: method.clone(), path: path.clone(), change, call })
+    });
+    found.collect()
+}
+
+/// Whether two routes of one path and method mean the same, wherever they stand.
+fn same_route(old: &RouteConfig, new: &RouteConfig) -> bool {
+    let body = |route: &RouteConfig| -> Option<BodyBinding> { route.body.as_ref().map(|body| body.value.clone()) };
+    let headers = |route: &RouteConfig| -> Vec<_> {
+        route.headers.iter().map(|(name, header)| (name.clone(), header.value.clone())).collect()
+    };
+    let errors = |route: &RouteConfig| -> Vec<_> {
+        route.errors.iter().map(|(case, status)| (case.clone(), status.value)).collect()
+    };
+    old.call.value == new.call.value
+        && old.status == new.status
+        && body(old) == body(new)
+        && headers(old) == headers(new)
+        && errors(old) == errors(new)
+}
+
+fn restart(old: &AppConfig, new: &AppConfig) -> Vec<String> {
+    let keys = [
+        ("app.name", old.name != new.name),
+        ("app.listen", old.listen != new.listen),
+        ("app.admin", old.admin != new.admin),
+        ("app.state", old.state != new.state),
+        ("http", old.http != new.http),
+        ("log", old.log != new.log),
+    ];
+    keys.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key.to_owned()).collect()
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Change::Added => "+",
+            Change::Removed => "-",
+            Change::Changed => "~",
+        })
+    }
+}
+
+impl fmt::Display for ModuleChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} module {}", self.change, self.name)?;
+        let text = |build: &Build| match &build.language {
+            Some(language) => format!("{} ({language})", build.build),
+            None => build.build.clone(),
+        };
+        match (&self.from, &self.to) {
+            (Some(from), Some(to)) if from.digest == to.digest => {
+                write!(f, ", build {}: other grants or configuration", text(to))?;
+            }
+            (Some(from), Some(to)) => write!(f, ", build {} in place of {}", text(to), text(from))?,
+            (None, Some(build)) | (Some(build), None) => write!(f, ", build {}", text(build))?,
+            (None, None) => {}
+        }
+        self.migrations.iter().try_for_each(|migration| write!(f, "\n    migration {migration}"))
+    }
+}
+
+/// One line for each change.
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_empty() {
+            return writeln!(f, "nothing changes");
+        }
+        for module in &self.modules {
+            writeln!(f, "{module}")?;
+        }
+        for CompartmentChange { name, change, modules } in &self.compartments {
+            let modules: Vec<&str> = modules.iter().map(ModuleName::as_str).collect();
+            match change {
+                Change::Removed => writeln!(f, "{change} compartment {name}")?,
+                _ => writeln!(f, "{change} compartment {name}, linked: {}", modules.join(", "))?,
+            }
+        }
+        for RouteChange { method, path, change, call } in &self.routes {
+            writeln!(f, "{change} route {method} {path}, answered by {call}")?;
+        }
+        for key in &self.restart {
+            writeln!(f, "  `{key}` counts from the next start of the host on")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,170 @@
+//! Files that are named by their digest: the components and the configurations of generations.
+//!
+//! A file is written aside, synced and renamed, and never changed afterwards; what is read is checked against its name.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::artifact::{Artifact, MAX_COMPONENT_BYTES};
+use crate::config::AppFiles;
+use crate::ids::Digest;
+use crate::problem::{Code, Problem, with_causes};
+
+/// How a file's name ends as long as it is written.
+const ASIDE: &str = "tmp";
+/// The largest configuration that is read back: a manifest and a thousand route files of 1 MiB would not fit, and nobody has them.
+const MAX_CONFIGURATION: u64 = 64 << 20;
+
+/// The folders of kept files.
+#[derive(Debug, Clone)]
+pub struct Kept {
+    /// `DIGEST.wasm`.
+    components: PathBuf,
+    /// `DIGEST.json`.
+    configurations: PathBuf,
+}
+
+/// Why something that was kept can't be had.
+#[derive(Debug, thiserror::Error)]
+pub enum KeptError {
+    /// It can't be read or written.
+    #[error("{} can't be used", .file.display())]
+    File {
+        /// The file.
+        file: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// Its bytes are not those that its name says.
+    #[error("{} is damaged: its bytes have another digest than its name", .0.display())]
+    Damaged(PathBuf),
+    /// It is no configuration.
+    #[error("{} holds no configuration", .file.display())]
+    Syntax {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it.
+        source: serde_json::Error,
+    },
+}
+
+impl From<KeptError> for Problem {
+    fn from(error: KeptError) -> Self {
+        Problem::new(Code::State, with_causes(&error))
+    }
+}
+
+impl Kept {
+    /// The folders under `state`, made where they are missing.
+    pub(super) fn open(state: &Path) -> io::Result<Self> {
+        let kept = Self { components: state.join("artifacts"), configurations: state.join("configurations") };
+        for folder in [&kept.components, &kept.configurations] {
+            super::make_folder(folder)?;
+            remove_leftovers(folder)?;
+        }
+        Ok(kept)
+    }
+
+    /// Keeps a component, durably.
+    pub fn keep_component(&self, artifact: &Artifact) -> Result<(), KeptError> {
+        self.keep(&self.component_file(&artifact.digest), &artifact.bytes)
+    }
+
+    /// Keeps a configuration, durably; returns the digest that it goes by.
+    pub fn keep_configuration(&self, files: &AppFiles) -> Result<Digest, KeptError> {
+        let bytes = serde_json::to_vec(files).expect("names and text are JSON");
+        let digest = Digest::of(&bytes);
+        self.keep(&self.configuration_file(&digest), &bytes)?;
+        Ok(digest)
+    }
+
+    /// Loads a component.
+    ///
+    /// # Errors
+    ///
+    /// A problem of code `state` where it is gone or damaged.
+    pub fn component(&self, digest: &Digest) -> Result<Artifact, Problem> {
+        let file = self.component_file(digest);
+        let bytes = read(&file, digest, MAX_COMPONENT_BYTES)?;
+        Ok(Artifact::new(&file, Arc::from(bytes))?)
+    }
+
+    /// Loads a configuration.
+    ///
+    /// # Errors
+    ///
+    /// As [`Kept::component`].
+    pub fn configuration(&self, digest: &Digest) -> Result<AppFiles, Problem> {
+        let file = self.configuration_file(digest);
+        let bytes = read(&file, digest, MAX_CONFIGURATION)?;
+        Ok(serde_json::from_slice(&bytes).map_err(|source| KeptError::Syntax { file, source })?)
+    }
+
+    /// Removes what is not among `components` and `configurations`. What can't be removed is tried again the next time.
+    pub(crate) fn prune(&self, components: &BTreeSet<Digest>, configurations: &BTreeSet<Digest>) {
+        for (folder, wanted) in [(&self.components, components), (&self.configurations, configurations)] {
+            let names: BTreeSet<String> = wanted.iter().map(Digest::hex).collect();
+            for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+                let file = entry.path();
+                if !file.file_stem().is_some_and(|stem| names.contains(&*stem.to_string_lossy())) {
+                    let _ = fs::remove_file(file);
+                }
+            }
+        }
+    }
+
+    fn component_file(&self, digest: &Digest) -> PathBuf {
+        self.components.join(digest.hex()).with_extension("wasm")
+    }
+
+    fn configuration_file(&self, digest: &Digest) -> PathBuf {
+        self.configurations.join(digest.hex()).with_extension("json")
+    }
+
+    fn keep(&self, file: &Path, bytes: &[u8]) -> Result<(), KeptError> {
+        // One of another length is damaged, and written anew; damage of another kind shows when it is read.
+        if fs::metadata(file).is_ok_and(|metadata| metadata.len() == bytes.len() as u64) {
+            return Ok(());
+        }
+        write_durably(file, bytes).map_err(|source| KeptError::File { file: file.to_owned(), source })
+    }
+}
+
+fn read(file: &Path, digest: &Digest, most: u64) -> Result<Vec<u8>, KeptError> {
+    let mut bytes = Vec::new();
+    let read = File::open(file).and_then(|open| open.take(most.saturating_add(1)).read_to_end(&mut bytes));
+    read.map_err(|source| KeptError::File { file: file.to_owned(), source })?;
+    if Digest::of(&bytes) == *digest { Ok(bytes) } else { Err(KeptError::Damaged(file.to_owned())) }
+}
+
+/// Writes a file such that it is there whole or not at all, and lasts once this returns.
+pub(super) fn write_durably(file: &Path, bytes: &[u8]) -> io::Result<()> {
+    let aside = file.with_extension(ASIDE);
+    let written =
+        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&aside).and_then(|mut open| {
+            open.write_all(bytes)?;
+            open.sync_all()?;
+            fs::rename(&aside, file)
+        });
+    if written.is_err() {
+        let _ = fs::remove_file(&aside);
+    }
+    written?;
+    let folder = file.parent().expect("a file in the state folder stands in a folder");
+    File::open(folder)?.sync_all()
+}
+
+/// Removes what a host that ended while it wrote has left.
+fn remove_leftovers(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let file = entry?.path();
+        if file.extension().is_some_and(|extension| extension == ASIDE) {
+            fs::remove_file(file)?;
+        }
+    }
+    Ok(())
+}
