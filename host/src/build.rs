@@ -6,7 +6,11 @@
 mod cargo;
 mod documentation;
 mod error;
+mod go;
+mod javascript;
+mod process;
 mod source;
+mod world;
 
 use std::fs;
 use std::io;
@@ -81,13 +85,24 @@ pub fn build(
     listener: &(dyn Fn(Event<'_>) + Sync),
 ) -> Result<Vec<Built>, BuildErrors> {
     let (sources, mut errors) = source::read_all(folders);
-    let (compiled, failed) = cargo::compile(&sources, options.debug, listener);
+    let rust: Vec<_> = sources.iter().filter(|source| source.language == Language::Rust).collect();
+    let (cores, failed) =
+        if rust.is_empty() { Default::default() } else { cargo::compile(&rust, options.debug, listener) };
     errors.extend(failed);
+    let mut cores = cores.into_iter();
     let documentation = Documentation::read(&options.workspace, listener);
     let mut built = Vec::with_capacity(sources.len());
-    for (source, core) in sources.iter().zip(compiled) {
-        let Some(core) = core else { continue };
-        match finish(source, &core, &documentation, options, listener) {
+    for source in &sources {
+        let compiled = match source.language {
+            Language::Rust => match cores.next().flatten() {
+                Some(core) => encode(source, &core),
+                // Why it isn't there was said for all Rust modules together.
+                None => continue,
+            },
+            Language::Go => go::compile(source, &options.workspace, options.debug, listener),
+            Language::JavaScript => javascript::compile(source, &options.workspace, listener),
+        };
+        match compiled.and_then(|component| finish(source, component, &documentation, options, listener)) {
             Ok(module) => {
                 listener(Event::Built(&module));
                 built.push(module);
@@ -98,17 +113,15 @@ pub fn build(
     BuildErrors::or(errors, built)
 }
 
-/// Turns a compiled core module into the component file.
+/// Gives a component its section, and writes the file.
 fn finish(
     source: &Source,
-    core: &Path,
+    mut component: Vec<u8>,
     documentation: &Documentation,
     options: &Options,
     listener: &(dyn Fn(Event<'_>) + Sync),
 ) -> Result<Built, BuildError> {
     let name = &source.name;
-    let core = fs::read(core).map_err(|error| BuildError::unreadable(core, error))?;
-    let mut component = encode(&core).map_err(|error| BuildError::Encode { module: name.clone(), source: error })?;
     let not_ours = |error| BuildError::Encode { module: name.clone(), source: Box::new(error) };
     let shape = shape::read(&component).map_err(not_ours)?;
     if shape.exports.is_empty() {
@@ -139,8 +152,11 @@ fn finish(
     })
 }
 
-fn encode(core: &[u8]) -> Result<Vec<u8>, Box<dyn std::error::Error + Send + Sync>> {
-    Ok(ComponentEncoder::default().validate(true).module(core)?.encode()?)
+/// Makes a Rust module's core module a component.
+fn encode(source: &Source, core: &Path) -> Result<Vec<u8>, BuildError> {
+    let core = fs::read(core).map_err(|error| BuildError::unreadable(core, error))?;
+    let encoded = ComponentEncoder::default().validate(true).module(&core).and_then(ComponentEncoder::encode);
+    encoded.map_err(|error| BuildError::Encode { module: source.name.clone(), source: error.into() })
 }
 
 /// Writes aside and renames, so that no reader ever sees half a file; says whether there was anything to write.

@@ -148,7 +148,8 @@ struct InspectArguments {
 
 #[derive(Debug, Args)]
 struct BuildArguments {
-    /// The modules; all of the application that are folders, where none is named.
+    /// The modules, by their names or by their folders beside the manifest; all of the application that are folders, where none is
+    /// named.
     #[arg(value_name = "MODULE")]
     modules: Vec<String>,
     #[command(flatten)]

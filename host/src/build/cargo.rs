@@ -12,14 +12,12 @@ use serde::Deserialize;
 
 use super::Event;
 use super::error::BuildError;
+use super::process::said;
 use super::source::Source;
 use crate::ids::ModuleName;
 
 /// What modules are compiled for.
 const TARGET: &str = "wasm32-unknown-unknown";
-
-/// How much of what Cargo says is kept for an error, in bytes: the end of it.
-const MAX_OUTPUT: usize = 64 << 10;
 
 /// The profiles, for workspaces that don't have them: small and fast code, and the same with names and lines.
 const PROFILES: [(&str, &[&str]); 2] = [
@@ -50,7 +48,7 @@ struct Package<'a> {
 /// Compiles every source. The core modules' files stand in the order of the sources, with a hole where one did not compile; what
 /// went wrong is said once for all modules that it concerns.
 pub(super) fn compile(
-    sources: &[Source],
+    sources: &[&Source],
     debug: bool,
     listener: &(dyn Fn(Event<'_>) + Sync),
 ) -> (Vec<Option<PathBuf>>, Vec<BuildError>) {
@@ -119,7 +117,11 @@ fn cargo() -> Command {
 }
 
 fn cannot_start(source: std::io::Error) -> BuildError {
-    BuildError::NoToolchain { program: program().into(), source }
+    BuildError::NoToolchain {
+        program: program().into(),
+        help: "install Rust from https://rustup.rs, or put it on the PATH",
+        source,
+    }
 }
 
 /// One run of Cargo.
@@ -250,25 +252,6 @@ fn compiled(stdout: impl Read) -> HashMap<PathBuf, Option<PathBuf>> {
     compiled
 }
 
-/// Passes lines on as they come, and returns the end of them all.
-fn said(stderr: impl Read, listener: &(dyn Fn(Event<'_>) + Sync)) -> String {
-    let mut output = String::new();
-    for line in BufReader::new(stderr).split(b'\n') {
-        let Ok(line) = line else { break };
-        let line = String::from_utf8_lossy(&line);
-        let line = line.trim_end_matches('\r');
-        listener(Event::Output(line));
-        output.push_str(line);
-        output.push('\n');
-        if output.len() > 2 * MAX_OUTPUT {
-            output.drain(..output.floor_char_boundary(output.len() - MAX_OUTPUT));
-        }
-    }
-    output.drain(..output.floor_char_boundary(output.len().saturating_sub(MAX_OUTPUT)));
-    output.truncate(output.trim_end().len());
-    output
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -289,17 +272,5 @@ mod tests {
         );
         assert_eq!(error.help().as_deref(), Some("run `rustup target add wasm32-unknown-unknown`"));
         assert!(matches!(judge("error: expected `;`"), BuildError::Toolchain { .. }));
-    }
-
-    #[test]
-    fn of_much_output_the_end_is_kept() {
-        let long = format!("{}\nlast: é\n", "première ligne\n".repeat(50_000));
-        let heard = std::sync::atomic::AtomicUsize::new(0);
-        let kept = said(long.as_bytes(), &|_: Event<'_>| {
-            heard.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        });
-        assert!(kept.len() <= MAX_OUTPUT && kept.len() > MAX_OUTPUT / 2, "{}", kept.len());
-        assert!(kept.ends_with("last: é"));
-        assert_eq!(heard.into_inner(), 50_002);
     }
 }

@@ -107,10 +107,10 @@ fn entries(folder: &Path) -> Vec<PathBuf> {
     paths
 }
 
-fn folders_in(folder: &Path) -> Vec<PathBuf> {
+pub(super) fn folders_in(folder: &Path) -> Vec<PathBuf> {
     entries(folder).into_iter().filter(|path| path.is_dir()).collect()
 }
 
-fn holds_wit(folder: &Path) -> bool {
+pub(super) fn holds_wit(folder: &Path) -> bool {
     entries(folder).iter().any(|path| path.extension().is_some_and(|extension| extension == "wit"))
 }

@@ -48,7 +48,10 @@ pub enum BuildError {
         second: PathBuf,
     },
     /// Nothing in the folder tells its language.
-    #[error("the language of the module in `{folder}` is not known: there is no `Cargo.toml` in it")]
+    #[error(
+        "the language of the module in `{folder}` is not known: it has no `Cargo.toml`, \
+             `go.mod` or `package.json`"
+    )]
     UnknownLanguage {
         /// The folder.
         folder: PathBuf,
@@ -69,14 +72,44 @@ pub enum BuildError {
         /// Why.
         reason: &'static str,
     },
+    /// Several things in the folder tell its language.
+    #[error("the language of the module in `{folder}` is not clear: it has both `{first}` and `{second}`")]
+    SeveralLanguages {
+        /// The folder.
+        folder: PathBuf,
+        /// The manifest of one language.
+        first: &'static str,
+        /// That of another.
+        second: &'static str,
+    },
+    /// A module's world can't be understood.
+    #[error("the world of module `{module}` can't be understood: {message}")]
+    World {
+        /// The module.
+        module: ModuleName,
+        /// Why, with the place.
+        message: String,
+    },
     /// A toolchain's program can't be started.
     #[error("`{program}` can't be started")]
     NoToolchain {
         /// The program.
         program: PathBuf,
+        /// How to get it.
+        help: &'static str,
         /// What the system says.
         #[source]
         source: io::Error,
+    },
+    /// A toolchain is too old.
+    #[error("{tool} is too old: this is {found}, and {wanted} is needed")]
+    OldToolchain {
+        /// The toolchain.
+        tool: &'static str,
+        /// Its version.
+        found: String,
+        /// The oldest that will do.
+        wanted: String,
     },
     /// The toolchain can't compile for WebAssembly yet.
     #[error("Rust's standard library for `{target}` is not installed")]
@@ -149,15 +182,20 @@ impl BuildError {
             Self::Name { .. } => "rename the folder".to_owned(),
             Self::SameName { .. } => "rename one of the folders, or build them one by one with `--out`".to_owned(),
             Self::UnknownLanguage { .. } => {
-                "give the folder of a Rust module, or build the component with its language's own tools and name the \
+                "give the folder of a module in Rust, Go or JavaScript, or build the component with its language's own tools and name the \
                  `.wasm` file in the manifest"
                     .to_owned()
             }
-            Self::NoToolchain { .. } => "install Rust from https://rustup.rs, or put it on the PATH".to_owned(),
+            Self::SeveralLanguages { .. } => "leave one of them, and put the other into a folder of its own".to_owned(),
+            Self::World { .. } => {
+                "its `wit` folder has one world, whose packages stand in the workspace's `wit` or in `wit/deps`".to_owned()
+            }
+            Self::NoToolchain { help, .. } => (*help).to_owned(),
+            Self::OldToolchain { tool, wanted, .. } => format!("install {tool} {wanted} or newer"),
             Self::MissingTarget { target } => format!("run `rustup target add {target}`"),
             Self::NoWasm { .. } => "say `crate-type = [\"cdylib\"]` under `[lib]` in its Cargo.toml".to_owned(),
             Self::Encode { .. } | Self::NoExports { .. } => {
-                "implement the world of its `wit` folder with `wit_bindgen::generate!` and `export!`".to_owned()
+                "implement the world of its `wit` folder; in Rust, with `wit_bindgen::generate!` and `export!`".to_owned()
             }
             Self::Section { .. } | Self::Migration { .. } => "mend its `migrations` folder".to_owned(),
             Self::TooLarge { .. } => "build it without `--debug`, or split it".to_owned(),

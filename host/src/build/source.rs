@@ -16,18 +16,45 @@ const MAX_MIGRATION_BYTES: u64 = 1 << 20;
 pub enum Language {
     /// A Cargo package with a `cdylib`.
     Rust,
+    /// A Go module.
+    Go,
+    /// An npm package.
+    JavaScript,
 }
 
 impl Language {
+    /// All of them.
+    const ALL: [Self; 3] = [Self::Rust, Self::Go, Self::JavaScript];
+
     /// The name that components carry.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Rust => "rust",
+            Self::Go => "go",
+            Self::JavaScript => "javascript",
         }
     }
 
-    fn of(folder: &Path) -> Option<Self> {
-        folder.join("Cargo.toml").is_file().then_some(Self::Rust)
+    /// The file that says that a folder is a module of this language.
+    fn manifest(self) -> &'static str {
+        match self {
+            Self::Rust => "Cargo.toml",
+            Self::Go => "go.mod",
+            Self::JavaScript => "package.json",
+        }
+    }
+
+    fn of(folder: &Path) -> Result<Self, BuildError> {
+        let mut found = Self::ALL.into_iter().filter(|language| folder.join(language.manifest()).is_file());
+        let language = found.next().ok_or_else(|| BuildError::UnknownLanguage { folder: folder.to_owned() })?;
+        match found.next() {
+            None => Ok(language),
+            Some(other) => Err(BuildError::SeveralLanguages {
+                folder: folder.to_owned(),
+                first: language.manifest(),
+                second: other.manifest(),
+            }),
+        }
     }
 }
 
@@ -67,7 +94,7 @@ impl Source {
         let folder = folder.canonicalize().map_err(|error| BuildError::unreadable(folder, error))?;
         let text = folder.file_name().unwrap_or_default().to_string_lossy();
         let name = text.parse().map_err(|source| BuildError::Name { folder: folder.clone(), source })?;
-        let language = Language::of(&folder).ok_or_else(|| BuildError::UnknownLanguage { folder: folder.clone() })?;
+        let language = Language::of(&folder)?;
         let migrations = migrations(&folder.join("migrations"))?;
         Ok(Self { name, folder, language, migrations })
     }

@@ -9,6 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::{BuildArguments, output};
 use crate::build::{Event, Options, build as build_modules};
 use crate::config::{self, AppConfig, ComponentSource, Overrides};
+use crate::ids::ModuleName;
 
 pub(super) fn build(arguments: &BuildArguments) -> anyhow::Result<()> {
     let config = config::load(&arguments.application.app, &Overrides::default())?;
@@ -40,7 +41,7 @@ pub(super) fn build(arguments: &BuildArguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The folders of the named modules, or of all that have one.
+/// The folders of the named modules, or of all that have one. A module is named as the manifest does, or by its folder beside it.
 fn folders(config: &AppConfig, names: &[String]) -> anyhow::Result<Vec<PathBuf>> {
     let folder = |source: &ComponentSource| match source {
         ComponentSource::Folder { folder, .. } => Some(folder.clone()),
@@ -50,8 +51,13 @@ fn folders(config: &AppConfig, names: &[String]) -> anyhow::Result<Vec<PathBuf>>
         return Ok(config.modules.values().filter_map(|module| folder(&module.component.value)).collect());
     }
     let find = |name: &String| {
-        let module = config.modules.iter().find(|(known, _)| known.as_str() == name);
-        let (_, module) = module.with_context(|| format!("`{}` has no module `{name}`", config.name))?;
+        let Some((_, module)) = config.modules.iter().find(|(known, _)| known.as_str() == name) else {
+            // Another build of a module stands beside it, and the manifest names one of them.
+            let beside = name.parse::<ModuleName>().ok().map(|name| config.root.join(name.as_str()));
+            return beside.filter(|folder| folder.is_dir()).with_context(|| {
+                format!("`{}` has no module `{name}`, and no such folder is beside its manifest", config.name)
+            });
+        };
         folder(&module.component.value)
             .with_context(|| format!("module `{name}` is a component file: there is no folder to build it from"))
     };

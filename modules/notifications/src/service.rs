@@ -1,6 +1,7 @@
 //! The rules of notifications.
 
 use shop_common::field::{check_key, check_text};
+use shop_common::log::quoted;
 use shop_common::time::timestamp;
 use shop_common::{Level, Page, Paged, Platform};
 
@@ -38,7 +39,7 @@ impl<P: Platform> Notifications<P> {
         let record = Record { notification, fields: model::fields_to_column(&fields) };
         if model::insert(&self.platform, &record, key)? {
             let Notification { recipient, text, .. } = &record.notification;
-            self.platform.log(Level::Info, "notifications", &format!("to {recipient:?}: {text}"));
+            self.platform.log(Level::Info, "notifications", &format!("to {}: {text}", quoted(recipient)));
             return Ok(record.notification);
         }
         self.known(&record, key)

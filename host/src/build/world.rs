@@ -1,0 +1,90 @@
+//! A module's world, gathered from its own `wit` folder and from the packages of the workspace that it needs.
+//!
+//! So no contract is copied: generators of every language get one text that is made when they run.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use wit_component::{StringEncoding, WitPrinter, embed_component_metadata};
+use wit_parser::{PackageName, Resolve, UnresolvedPackageGroup, WorldId};
+
+use super::documentation::{folders_in, holds_wit};
+use super::error::BuildError;
+use super::source::Source;
+
+/// The world that a module implements.
+pub(super) struct World {
+    /// Its name.
+    pub(super) name: String,
+    /// It and all that it names, as one WIT text: the module's own package first, the others nested in it.
+    pub(super) text: String,
+    resolve: Resolve,
+    id: WorldId,
+}
+
+impl World {
+    /// The one world of the module's `wit` folder.
+    pub(super) fn gather(source: &Source, workspace: &Path) -> Result<Self, BuildError> {
+        let wit = source.folder.join("wit");
+        let refused = |message: String| BuildError::World { module: source.name.clone(), message };
+        if !holds_wit(&wit) {
+            return Err(refused(format!("there is no `.wit` file in `{}`", wit.display())));
+        }
+        let main = UnresolvedPackageGroup::parse_dir(&wit).map_err(|error| refused(format!("{error:#}")))?;
+        let packages = needed(&main, available(&wit, workspace));
+        Self::resolve(main, packages).map_err(|error| refused(format!("{error:#}")))
+    }
+
+    fn resolve(main: UnresolvedPackageGroup, packages: Vec<UnresolvedPackageGroup>) -> anyhow::Result<Self> {
+        let mut resolve = Resolve::default();
+        let package = match resolve.push_groups(main, packages) {
+            Ok(package) => package,
+            Err(error) => anyhow::bail!("{error}"),
+        };
+        let id = resolve.select_world(&[package], None)?;
+        let others: Vec<_> = resolve.packages.iter().map(|(id, _)| id).filter(|id| *id != package).collect();
+        let mut printer = WitPrinter::default();
+        printer.print(&resolve, package, &others)?;
+        let text = printer.output.to_string();
+        Ok(Self { name: resolve.worlds[id].name.clone(), text, resolve, id })
+    }
+
+    /// Writes into a core module which world it implements, as components are made from it.
+    pub(super) fn embed(&self, core: &mut Vec<u8>) -> anyhow::Result<()> {
+        embed_component_metadata(core, &self.resolve, self.id, StringEncoding::UTF8, false)
+    }
+}
+
+/// The packages that a module may name; its own word counts where the workspace has one of the same name. What is no WIT is left out:
+/// whether it was needed turns out when it is missing.
+fn available(wit: &Path, workspace: &Path) -> BTreeMap<PackageName, UnresolvedPackageGroup> {
+    let shared = workspace.join("wit");
+    let folders = folders_in(&wit.join("deps")).into_iter().chain([shared.clone()]).chain(folders_in(&shared));
+    let mut packages = BTreeMap::new();
+    for folder in folders.filter(|folder| holds_wit(folder)) {
+        if let Ok(group) = UnresolvedPackageGroup::parse_dir(&folder) {
+            packages.entry(group.main.name.clone()).or_insert(group);
+        }
+    }
+    packages
+}
+
+/// Those packages that `main` names, and those that they name in turn.
+fn needed(
+    main: &UnresolvedPackageGroup,
+    mut available: BTreeMap<PackageName, UnresolvedPackageGroup>,
+) -> Vec<UnresolvedPackageGroup> {
+    let named = |group: &UnresolvedPackageGroup| -> BTreeSet<PackageName> {
+        let packages = std::iter::once(&group.main).chain(&group.nested);
+        packages.flat_map(|package| package.foreign_deps.keys().cloned()).collect()
+    };
+    let mut wanted = named(main);
+    let mut packages = Vec::new();
+    while let Some(name) = wanted.pop_first() {
+        if let Some(package) = available.remove(&name) {
+            wanted.extend(named(&package));
+            packages.push(package);
+        }
+    }
+    packages
+}
