@@ -8,7 +8,7 @@ mod start;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
@@ -24,6 +24,8 @@ use crate::plan::{Plan, Side};
 use crate::problem::{Code, Problem, Problems};
 use crate::runtime::Runtime;
 use crate::state::{Cause, History, ModuleRecord, StateFolder};
+use crate::telemetry::Telemetry;
+use crate::telemetry::table::Came;
 
 pub use start::Initial;
 
@@ -37,6 +39,7 @@ pub struct Control {
     runtime: Arc<Runtime>,
     compiler: Compiler,
     databases: Databases,
+    telemetry: Arc<Telemetry>,
     state: StateFolder,
     /// The manifest that the host was started on, as it was named.
     app: PathBuf,
@@ -122,6 +125,14 @@ impl Control {
         &self.state
     }
 
+    /// All metrics, as text.
+    pub fn metrics(&self) -> String {
+        self.telemetry.render(|now| {
+            self.runtime.sample(now);
+            self.databases.sample(now);
+        })
+    }
+
     /// What was published and refused so far.
     pub fn history(&self) -> History {
         self.memory().clone()
@@ -140,10 +151,15 @@ impl Control {
     pub async fn change(self: &Arc<Self>, change: Change, only_plan: bool) -> Result<Outcome, ChangeError> {
         let control = self.clone();
         let work = async move {
-            let _place = control.changes.try_acquire().map_err(|_| ChangeError::Busy)?;
-            let mut running = control.running.lock().await;
             let cause = control.cause(&change);
+            let Ok(_place) = control.changes.try_acquire() else {
+                control.telemetry.changed(cause.as_str(), Came::Busy, Duration::ZERO);
+                return Err(ChangeError::Busy);
+            };
+            let mut running = control.running.lock().await;
+            let (cause, start) = (control.cause(&change), Instant::now());
             let done = control.make(&mut running, change, only_plan).await;
+            control.telemetry.changed(cause.as_str(), came(&done, only_plan), start.elapsed());
             match &done {
                 Ok(done) if done.published => {
                     let Outcome { generation, millis, .. } = done;
@@ -235,7 +251,7 @@ impl Control {
             })
             .await?;
         let by_identity = linked.iter().map(|linked| (linked.identity, linked.clone())).collect();
-        let generation = application::assemble(number, checked, linked, &self.databases);
+        let generation = application::assemble(number, checked, linked, &self.databases, &self.telemetry);
         generation.warm_up().await?;
         self.databases.migrate(&graph).await?;
         crash_point("change::migrated");
@@ -328,6 +344,15 @@ impl Control {
     /// Closes the databases. Nothing may be in work any more.
     pub async fn close(&self) {
         self.databases.close().await;
+    }
+}
+
+fn came(done: &Result<Outcome, Problems>, only_plan: bool) -> Came {
+    match done {
+        Ok(_) if only_plan => Came::Planned,
+        Ok(done) if done.published => Came::Published,
+        Ok(_) => Came::Unchanged,
+        Err(_) => Came::Refused,
     }
 }
 

@@ -12,6 +12,7 @@ pub mod shape;
 pub mod config;
 pub mod artifact;
 pub mod failpoint;
+pub mod telemetry;
 pub mod database;
 pub mod json;
 pub mod graph;
