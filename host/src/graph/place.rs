@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use super::{Compartment, Node, list, provided};
-use crate::config::{AppConfig, Instances, Limits};
+use crate::config::{AppConfig, InstanceMode, Instances, Limits};
 use crate::ids::{CompartmentName, InterfaceName, ModuleName};
 use crate::problem::{Code, Problem};
 use crate::profile::{self, Excess, Profile};
@@ -121,7 +121,7 @@ impl Planner<'_> {
         &mut self,
         name: CompartmentName,
         modules: Vec<ModuleName>,
-        instances: Instances,
+        mut instances: Instances,
         limits: Limits,
         reason: Reason,
     ) {
@@ -133,6 +133,10 @@ impl Planner<'_> {
             self.problems.push(at_module(problem.help(help), self.config, module));
             (Profile::Large, profile::Reason::Large(module.clone(), no_room.excess))
         });
+        if profile == Profile::Async {
+            // A function may return and go on. In a warm instance it would do so in the next call, under another request's name.
+            instances.mode = InstanceMode::Fresh;
+        }
         let compartment =
             Compartment { name: name.clone(), modules, instances, limits, reason, profile, profile_reason };
         self.compartments.insert(name, compartment);
