@@ -60,10 +60,13 @@ pub(crate) fn measure(runtime: &Runtime, hosted: &Hosted, bare: Bare, report: &m
     Ok(())
 }
 
+/// Takes how often to call, and returns a sum of what came back.
+type Drive = TypedFunc<(u32,), (u64,)>;
+
 /// The caller on bare Wasmtime, with the callee behind its import.
 pub(crate) struct Bare {
     store: Store<()>,
-    drives: Vec<(&'static str, TypedFunc<(u32,), (u64,)>)>,
+    drives: Vec<(&'static str, Drive)>,
 }
 
 /// An instance of the callee, in a store of its own.
