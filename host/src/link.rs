@@ -34,6 +34,7 @@ pub struct Export {
 }
 
 /// A compartment's code with everything that it imports.
+#[derive(Clone)]
 pub struct Linked {
     /// Ready to be instantiated.
     pub pre: InstancePre<InstanceState>,
