@@ -8,7 +8,9 @@ mod expect;
 mod read;
 mod run;
 
-
 pub use expect::Difference;
 pub use read::{Case, Step, Suite, SuiteError, find};
 pub use run::{CaseReport, Failure, Report, RunError, Subject};
+
+#[cfg(test)]
+mod tests;
