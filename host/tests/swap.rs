@@ -1,0 +1,17 @@
+//! Changing the application while it runs, from outside: the real binary, real sockets, builds that were never seen before.
+//!
+//! What must hold whatever is asked of a host and whenever it ends: a request is answered by one published generation, none fails
+//! because of a change, and the history says what runs.
+
+#![allow(clippy::unwrap_used, missing_docs, reason = "a test fails by panicking")]
+
+#[path = "swap/admin.rs"]
+mod admin;
+#[path = "swap/app.rs"]
+mod app;
+#[path = "support/host.rs"]
+mod host;
+#[path = "swap/model.rs"]
+mod model;
+#[path = "swap/wire.rs"]
+mod wire;
