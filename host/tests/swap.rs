@@ -9,9 +9,13 @@
 mod admin;
 #[path = "swap/app.rs"]
 mod app;
+#[path = "swap/drain.rs"]
+mod drain;
 #[path = "support/host.rs"]
 mod host;
 #[path = "swap/model.rs"]
 mod model;
+#[path = "../benches/support/process.rs"]
+mod process;
 #[path = "swap/wire.rs"]
 mod wire;

@@ -22,7 +22,7 @@ use crate::host::{Host, folder};
 use crate::wire::{Answer, Connection, get};
 
 /// Sequences that are tried.
-const CASES: u32 = 6;
+const CASES: u32 = 10;
 /// Steps of one, at most.
 const STEPS: usize = 16;
 /// Clients that ask all the time.
@@ -474,4 +474,12 @@ fn any_sequence_of_changes_is_what_the_history_says() {
             Ok(())
         })
         .unwrap();
+}
+
+#[test]
+fn the_oldest_generations_are_forgotten() {
+    let new = Step::Swap { front: true };
+    let swaps = std::iter::repeat_n(new, KEPT_GENERATIONS + 3);
+    let steps: Vec<Step> = swaps.chain([Step::Restart { kill: true }, Step::RollBack, Step::RollBack]).collect();
+    tell(false, &steps);
 }
