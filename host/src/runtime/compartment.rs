@@ -12,10 +12,10 @@ use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
 use super::instance::Live;
 use super::limits::{Admission, LineBudget, Refused};
 use crate::config::{InstanceMode, Instances, Limits};
-use crate::engine::Profile;
 use crate::graph;
 use crate::ids::CompartmentName;
 use crate::link::{Export, FunctionIndex, Linked};
+use crate::profile::Profile;
 use crate::store::{CallContext, CallError, CallResult, CalleeFailed, InstanceState, LimitHit, ModuleData};
 
 /// An instance that holds more memory than this after a call is not kept.
