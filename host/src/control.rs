@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, TryAcquireError};
 
 use crate::application::{self, Artifacts, Checked, Databases, LinkedCode};
 use crate::artifact::Artifact;
@@ -97,6 +97,9 @@ pub enum ChangeError {
     /// Too many changes wait.
     #[error("{MAX_CHANGES} changes wait already; nothing was changed")]
     Busy,
+    /// The host stops.
+    #[error("the host stops; nothing was changed")]
+    Stopping,
     /// The host failed in the middle of it.
     #[error("the change ended without a result; `watertight generations` shows what runs")]
     Lost,
@@ -140,8 +143,14 @@ impl Control {
     pub async fn change(self: &Arc<Self>, change: Change, only_plan: bool) -> Result<Outcome, ChangeError> {
         let control = self.clone();
         let work = async move {
-            let _place = control.changes.try_acquire().map_err(|_| ChangeError::Busy)?;
+            let _place = control.changes.try_acquire().map_err(|error| match error {
+                TryAcquireError::NoPermits => ChangeError::Busy,
+                TryAcquireError::Closed => ChangeError::Stopping,
+            })?;
             let mut running = control.running.lock().await;
+            if control.changes.is_closed() {
+                return Err(ChangeError::Stopping);
+            }
             let cause = control.cause(&change);
             let done = control.make(&mut running, change, only_plan).await;
             match &done {
@@ -152,7 +161,8 @@ impl Control {
                 Err(problems) if !only_plan => {
                     let codes: Vec<&str> = problems.as_slice().iter().map(|problem| problem.code.as_str()).collect();
                     tracing::warn!(target: "change", ?cause, ?codes, "refused");
-                    if let Err(error) = control.memory().refuse(cause, problems) {
+                    let problems = problems.clone();
+                    if let Err(error) = control.remember(move |history| history.refuse(cause, &problems)).await {
                         tracing::error!(target: "change", %error, "the refusal can't be remembered");
                     }
                 }
@@ -194,6 +204,7 @@ impl Control {
         let (checked, plan, cause, origin) = self
             .blocking(move |control| {
                 let target = control.target(&side, change)?;
+                check_contracts(&side.1, &target.artifacts)?;
                 let checked = application::check_with(target.config, &target.artifacts)?;
                 let old = Side { config: &side.0, graph: &side.1 };
                 let plan = Plan::new(old, Side { config: &checked.config, graph: &checked.graph });
@@ -205,7 +216,7 @@ impl Control {
         }
         if plan.is_empty() {
             if let Some(origin) = origin {
-                self.memory().note_origin(origin).map_err(|error| unwritten(&error))?;
+                self.remember(move |history| history.note_origin(origin)).await?;
             }
             return Ok(outcome(current, false, plan));
         }
@@ -241,10 +252,26 @@ impl Control {
         crash_point("change::migrated");
         let place = self.runtime.drain_place().await;
         // From here on a restart serves it; so the requests may.
-        self.memory().publish(cause, configuration, records(&graph), origin).map_err(|error| unwritten(&error))?;
+        let records = records(&graph);
+        self.remember(move |history| history.publish(cause, configuration, records, origin)).await?;
         crash_point("change::published");
         self.runtime.publish(generation, place);
         Ok(Running { config, graph, linked: by_identity })
+    }
+
+    /// Changes the history, on a thread that may wait for the disk; whoever reads it meanwhile finds what it was. Only the change in
+    /// work does this.
+    async fn remember(
+        self: &Arc<Self>,
+        change: impl FnOnce(&mut History) -> std::io::Result<()> + Send + 'static,
+    ) -> Result<(), Problems> {
+        let changed = move |control: &Self| {
+            let mut history = control.history();
+            change(&mut history).map_err(|error| unwritten(&error))?;
+            *control.memory() = history;
+            Ok(())
+        };
+        self.blocking(changed).await
     }
 
     fn keep(&self, checked: &Checked) -> Result<Digest, Problem> {
@@ -284,6 +311,12 @@ impl Control {
                 let config = config::parse(&files, &self.overrides)?;
                 let (mut artifacts, mut problems) = (Artifacts::new(), Vec::new());
                 for (module, component) in components {
+                    if !config.modules.contains_key(&module) {
+                        let problem = Problem::new(Code::UnknownName, format!("there is no module `{module}`"));
+                        problems
+                            .push(problem.help("send one component for each module of the manifest, and no others"));
+                        continue;
+                    }
                     match read(&module, component) {
                         Ok(artifact) => drop(artifacts.insert(module, artifact)),
                         Err(problem) => problems.push(problem),
@@ -294,7 +327,6 @@ impl Control {
             Change::Rollback(_) => {
                 let Cause::Rollback { to } = cause else { unreachable!("the cause of a rollback is one") };
                 let (config, artifacts) = self.earlier(to, &artifacts(graph))?;
-                check_contracts(graph, &artifacts)?;
                 Ok(Target { cause, config, artifacts, origin: None })
             }
         }
@@ -325,8 +357,10 @@ impl Control {
         problems.is_empty().then(|| start::origin(&config.files, &artifacts))
     }
 
-    /// Closes the databases. Nothing may be in work any more.
+    /// Closes the databases, after the change in work. Those that wait are not begun, and no request may be in work any more.
     pub async fn close(&self) {
+        self.changes.close();
+        let _ended = self.running.lock().await;
         self.databases.close().await;
     }
 }
@@ -356,7 +390,7 @@ fn records(graph: &AppGraph) -> std::collections::BTreeMap<ModuleName, ModuleRec
     graph.modules.iter().map(|(name, node)| (name.clone(), record(&node.artifact))).collect()
 }
 
-/// Refuses to go back beyond a migration that says of itself that older builds don't survive it.
+/// Refuses builds that don't know a migration of the running one which says of itself that older builds don't survive it.
 fn check_contracts(running: &AppGraph, artifacts: &Artifacts) -> Result<(), Problems> {
     let mut problems = Vec::new();
     for (name, node) in &running.modules {

@@ -9,13 +9,27 @@
 mod admin;
 #[path = "swap/app.rs"]
 mod app;
+#[path = "swap/disk.rs"]
+mod disk;
 #[path = "swap/drain.rs"]
 mod drain;
+#[path = "swap/ends.rs"]
+mod ends;
+#[path = "swap/hostile.rs"]
+mod hostile;
 #[path = "support/host.rs"]
 mod host;
+#[path = "swap/migrations.rs"]
+mod migrations;
 #[path = "swap/model.rs"]
 mod model;
+#[path = "../benches/support/open.rs"]
+mod open;
 #[path = "../benches/support/process.rs"]
 mod process;
+#[path = "swap/shop.rs"]
+mod shop;
+#[path = "crash/trace.rs"]
+mod trace;
 #[path = "swap/wire.rs"]
 mod wire;

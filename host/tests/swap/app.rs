@@ -205,7 +205,7 @@ impl App {
     pub(crate) fn new(content: Content, settings: &str) -> Self {
         let app = Self { folder: host::folder(), settings: settings.to_owned() };
         fs::create_dir(app.path().join("routes")).unwrap();
-        app.write(content, "");
+        app.write(content, 0);
         app
     }
 
@@ -213,15 +213,15 @@ impl App {
         self.folder.path()
     }
 
-    /// Puts other content there, and a comment.
-    pub(crate) fn write(&self, content: Content, comment: &str) {
+    /// Puts other content there, and a comment with that number.
+    pub(crate) fn write(&self, content: Content, comment: u32) {
         let compartments = if content.apart {
             "[compartments.one]\nmodules = [\"front\"]\n[compartments.two]\nmodules = [\"back\"]\n"
         } else {
             "[compartments.both]\nmodules = [\"front\", \"back\"]\n"
         };
         let manifest = format!(
-            "# {comment}\n[app]\nname = \"tags\"\nroutes = [\"routes/*.toml\"]\n\
+            "# edit {comment}\n[app]\nname = \"tags\"\nroutes = [\"routes/*.toml\"]\n\
              [modules.front]\ncomponent = \"front.wasm\"\ncalls = [\"back\"]\nuses = [\"clocks\"]\n\
              [modules.back]\ncomponent = \"back.wasm\"\nuses = [\"sql\"]\n{compartments}{}\n",
             self.settings

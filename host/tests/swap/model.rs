@@ -64,20 +64,36 @@ impl Fault {
 #[derive(Debug, Clone)]
 enum Step {
     /// A build that was never seen before.
-    Swap { front: bool },
+    Swap {
+        front: bool,
+    },
     /// The build that runs.
-    SwapSame { front: bool },
+    SwapSame {
+        front: bool,
+    },
     /// A build of some generation before.
-    SwapOlder { front: bool, which: prop::sample::Index },
-    Refused { front: bool, fault: Fault },
+    SwapOlder {
+        front: bool,
+        which: prop::sample::Index,
+    },
+    Refused {
+        front: bool,
+        fault: Fault,
+    },
     UnknownModule,
     RollBack,
     /// To the number of some generation that there was, or of none.
-    RollBackTo { which: prop::sample::Index },
+    RollBackTo {
+        which: prop::sample::Index,
+    },
     /// What stands on the disk changes.
     Edit(Edit),
-    Apply { dry_run: bool },
-    Restart { kill: bool },
+    Apply {
+        dry_run: bool,
+    },
+    Restart {
+        kill: bool,
+    },
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -377,7 +393,7 @@ impl Story<'_> {
             Edit::Route => model.disk.extra = !model.disk.extra,
             Edit::Comment => model.comment += 1,
         }
-        self.app.write(model.disk, &format!("edit {}", model.comment));
+        self.app.write(model.disk, model.comment);
     }
 
     fn restart(&mut self, kill: bool) {
