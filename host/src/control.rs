@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, TryAcquireError};
 
 use crate::application::{self, Artifacts, Checked, Databases, LinkedCode};
 use crate::artifact::Artifact;
@@ -100,6 +100,9 @@ pub enum ChangeError {
     /// Too many changes wait.
     #[error("{MAX_CHANGES} changes wait already; nothing was changed")]
     Busy,
+    /// The host stops.
+    #[error("the host stops; nothing was changed")]
+    Stopping,
     /// The host failed in the middle of it.
     #[error("the change ended without a result; `watertight generations` shows what runs")]
     Lost,
@@ -130,14 +133,6 @@ impl Control {
         self.history.load_full()
     }
 
-    /// Adds to the history, on the disk and then here. Blocks; only the change in work may.
-    fn remember(&self, add: impl FnOnce(&mut History) -> io::Result<()>) -> Result<(), Problem> {
-        let mut history = History::clone(&self.history.load());
-        add(&mut history).map_err(|error| unwritten(&error))?;
-        self.history.store(Arc::new(history));
-        Ok(())
-    }
-
     /// Makes a change, or with `only_plan` says what it would change. Once it is in work it is finished, whether or not anybody waits.
     ///
     /// # Errors
@@ -146,8 +141,14 @@ impl Control {
     pub async fn change(self: &Arc<Self>, change: Change, only_plan: bool) -> Result<Outcome, ChangeError> {
         let control = self.clone();
         let work = async move {
-            let _place = control.changes.try_acquire().map_err(|_| ChangeError::Busy)?;
+            let _place = control.changes.try_acquire().map_err(|error| match error {
+                TryAcquireError::NoPermits => ChangeError::Busy,
+                TryAcquireError::Closed => ChangeError::Stopping,
+            })?;
             let mut running = control.running.lock().await;
+            if control.changes.is_closed() {
+                return Err(ChangeError::Stopping);
+            }
             let cause = control.cause(&change);
             let done = control.make(&mut running, change, only_plan).await;
             match &done {
@@ -158,21 +159,16 @@ impl Control {
                 Err(problems) if !only_plan => {
                     let codes: Vec<&str> = problems.as_slice().iter().map(|problem| problem.code.as_str()).collect();
                     tracing::warn!(target: "change", ?cause, ?codes, "refused");
-                    control.remember_refusal(cause, problems.clone()).await;
+                    let problems = problems.clone();
+                    if let Err(error) = control.remember(move |history| history.refuse(cause, &problems)).await {
+                        tracing::error!(target: "change", %error, "the refusal can't be remembered");
+                    }
                 }
                 _ => {}
             }
             Ok(done?)
         };
         tokio::spawn(work).await.unwrap_or(Err(ChangeError::Lost))
-    }
-
-    async fn remember_refusal(self: &Arc<Self>, cause: Cause, problems: Problems) {
-        let remember =
-            move |control: &Self| control.remember(|history| history.refuse(cause, &problems)).map_err(Problems::from);
-        if let Err(error) = self.blocking(remember).await {
-            tracing::error!(target: "change", %error, "the refusal can't be remembered");
-        }
     }
 
     fn cause(&self, change: &Change) -> Cause {
@@ -206,6 +202,7 @@ impl Control {
         let (checked, plan, cause, origin) = self
             .blocking(move |control| {
                 let target = control.target(&side, change)?;
+                check_contracts(&side.1, &target.artifacts)?;
                 let checked = application::check_with(target.config, &target.artifacts)?;
                 let old = Side { config: &side.0, graph: &side.1 };
                 let plan = Plan::new(old, Side { config: &checked.config, graph: &checked.graph });
@@ -217,7 +214,7 @@ impl Control {
         }
         if plan.is_empty() {
             if let Some(origin) = origin {
-                self.blocking(move |control| Ok(control.remember(|history| history.note_origin(origin))?)).await?;
+                self.remember(move |history| history.note_origin(origin)).await?;
             }
             return Ok(outcome(current, false, plan));
         }
@@ -252,16 +249,27 @@ impl Control {
         self.databases.migrate(&graph).await?;
         crash_point("change::migrated");
         let place = self.runtime.drain_place().await;
-        let modules = records(&graph);
-        self.blocking(move |control| {
-            // From here on a restart serves it; so the requests may.
-            control.remember(|history| history.publish(cause, configuration, modules, origin))?;
-            crash_point("change::published");
-            control.runtime.publish(generation, place);
-            Ok(())
-        })
-        .await?;
+        // From here on a restart serves it; so the requests may.
+        let records = records(&graph);
+        self.remember(move |history| history.publish(cause, configuration, records, origin)).await?;
+        crash_point("change::published");
+        self.runtime.publish(generation, place);
         Ok(Running { config, graph, linked: by_identity })
+    }
+
+    /// Changes the history, on a thread that may wait for the disk; whoever reads it meanwhile finds what it was. Only the change in
+    /// work does this.
+    async fn remember(
+        self: &Arc<Self>,
+        change: impl FnOnce(&mut History) -> io::Result<()> + Send + 'static,
+    ) -> Result<(), Problems> {
+        let changed = move |control: &Self| {
+            let mut history = History::clone(&control.history.load());
+            change(&mut history).map_err(|error| unwritten(&error))?;
+            control.history.store(Arc::new(history));
+            Ok(())
+        };
+        self.blocking(changed).await
     }
 
     fn keep(&self, checked: &Checked) -> Result<Digest, Problem> {
@@ -302,6 +310,12 @@ impl Control {
                 let config = config::parse(&files, &self.overrides)?;
                 let (mut artifacts, mut problems) = (Artifacts::new(), Vec::new());
                 for (module, component) in components {
+                    if !config.modules.contains_key(&module) {
+                        let problem = Problem::new(Code::UnknownName, format!("there is no module `{module}`"));
+                        problems
+                            .push(problem.help("send one component for each module of the manifest, and no others"));
+                        continue;
+                    }
                     match read(&module, component) {
                         Ok(artifact) => drop(artifacts.insert(module, artifact)),
                         Err(problem) => problems.push(problem),
@@ -312,7 +326,6 @@ impl Control {
             Change::Rollback(_) => {
                 let Cause::Rollback { to } = cause else { unreachable!("the cause of a rollback is one") };
                 let (config, artifacts) = self.earlier(to, &artifacts(graph))?;
-                check_contracts(graph, &artifacts)?;
                 Ok(Target { cause, config, artifacts, origin: None })
             }
         }
@@ -344,8 +357,10 @@ impl Control {
         Some(start::origin(&config.files, &components))
     }
 
-    /// Closes the databases. Nothing may be in work any more.
+    /// Closes the databases, after the change in work. Those that wait are not begun, and no request may be in work any more.
     pub async fn close(&self) {
+        self.changes.close();
+        let _ended = self.running.lock().await;
         self.databases.close().await;
     }
 }
@@ -375,7 +390,7 @@ fn records(graph: &AppGraph) -> std::collections::BTreeMap<ModuleName, ModuleRec
     graph.modules.iter().map(|(name, node)| (name.clone(), record(&node.artifact))).collect()
 }
 
-/// Refuses to go back beyond a migration that says of itself that older builds don't survive it.
+/// Refuses builds that don't know a migration of the running one which says of itself that older builds don't survive it.
 fn check_contracts(running: &AppGraph, artifacts: &Artifacts) -> Result<(), Problems> {
     let mut problems = Vec::new();
     for (name, node) in &running.modules {
