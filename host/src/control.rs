@@ -6,16 +6,18 @@
 
 mod start;
 
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, TryAcquireError};
 
 use crate::application::{self, Artifacts, Checked, Databases, LinkedCode};
 use crate::artifact::Artifact;
-use crate::config::{self, AppConfig, AppFiles, Overrides};
+use crate::config::{self, AppConfig, AppFiles, ModuleConfig, Overrides};
 use crate::engine::compile::Compiler;
 use crate::failpoint::crash_point;
 use crate::graph::AppGraph;
@@ -44,7 +46,8 @@ pub struct Control {
     /// The manifest that the host was started on, as it was named.
     app: PathBuf,
     overrides: Overrides,
-    history: Mutex<History>,
+    /// Changed only by the change in work.
+    history: ArcSwap<History>,
     changes: Semaphore,
     /// Held by the change in work.
     running: tokio::sync::Mutex<Running>,
@@ -100,6 +103,9 @@ pub enum ChangeError {
     /// Too many changes wait.
     #[error("{MAX_CHANGES} changes wait already; nothing was changed")]
     Busy,
+    /// The host stops.
+    #[error("the host stops; nothing was changed")]
+    Stopping,
     /// The host failed in the middle of it.
     #[error("the change ended without a result; `watertight generations` shows what runs")]
     Lost,
@@ -134,13 +140,8 @@ impl Control {
     }
 
     /// What was published and refused so far.
-    pub fn history(&self) -> History {
-        self.memory().clone()
-    }
-
-    fn memory(&self) -> MutexGuard<'_, History> {
-        // The history changes by whole values only.
-        self.history.lock().unwrap_or_else(PoisonError::into_inner)
+    pub fn history(&self) -> Arc<History> {
+        self.history.load_full()
     }
 
     /// Makes a change, or with `only_plan` says what it would change. Once it is in work it is finished, whether or not anybody waits.
@@ -151,12 +152,17 @@ impl Control {
     pub async fn change(self: &Arc<Self>, change: Change, only_plan: bool) -> Result<Outcome, ChangeError> {
         let control = self.clone();
         let work = async move {
-            let cause = control.cause(&change);
-            let Ok(_place) = control.changes.try_acquire() else {
-                control.telemetry.changed(cause.as_str(), Came::Busy, Duration::ZERO);
-                return Err(ChangeError::Busy);
-            };
+            let _place = control.changes.try_acquire().map_err(|error| match error {
+                TryAcquireError::NoPermits => {
+                    control.telemetry.changed(control.cause(&change).as_str(), Came::Busy, Duration::ZERO);
+                    ChangeError::Busy
+                }
+                TryAcquireError::Closed => ChangeError::Stopping,
+            })?;
             let mut running = control.running.lock().await;
+            if control.changes.is_closed() {
+                return Err(ChangeError::Stopping);
+            }
             let (cause, start) = (control.cause(&change), Instant::now());
             let done = control.make(&mut running, change, only_plan).await;
             control.telemetry.changed(cause.as_str(), came(&done, only_plan), start.elapsed());
@@ -168,7 +174,8 @@ impl Control {
                 Err(problems) if !only_plan => {
                     let codes: Vec<&str> = problems.as_slice().iter().map(|problem| problem.code.as_str()).collect();
                     tracing::warn!(target: "change", ?cause, ?codes, "refused");
-                    if let Err(error) = control.memory().refuse(cause, problems) {
+                    let problems = problems.clone();
+                    if let Err(error) = control.remember(move |history| history.refuse(cause, &problems)).await {
                         tracing::error!(target: "change", %error, "the refusal can't be remembered");
                     }
                 }
@@ -189,7 +196,7 @@ impl Control {
 
     /// The generation before the current one.
     fn previous(&self) -> GenerationNumber {
-        let history = self.memory();
+        let history = self.history();
         let before = history.published().iter().rev().nth(1).map(|published| published.number);
         before.unwrap_or(GenerationNumber(0))
     }
@@ -210,6 +217,7 @@ impl Control {
         let (checked, plan, cause, origin) = self
             .blocking(move |control| {
                 let target = control.target(&side, change)?;
+                check_contracts(&side.1, &target.artifacts)?;
                 let checked = application::check_with(target.config, &target.artifacts)?;
                 let old = Side { config: &side.0, graph: &side.1 };
                 let plan = Plan::new(old, Side { config: &checked.config, graph: &checked.graph });
@@ -221,11 +229,11 @@ impl Control {
         }
         if plan.is_empty() {
             if let Some(origin) = origin {
-                self.memory().note_origin(origin).map_err(|error| unwritten(&error))?;
+                self.remember(move |history| history.note_origin(origin)).await?;
             }
             return Ok(outcome(current, false, plan));
         }
-        let number = self.memory().next();
+        let number = self.history().next();
         *running = self.bring_up(number, checked, running.linked.clone(), cause, origin).await?;
         Ok(outcome(number, true, plan))
     }
@@ -257,14 +265,31 @@ impl Control {
         crash_point("change::migrated");
         let place = self.runtime.drain_place().await;
         // From here on a restart serves it; so the requests may.
-        self.memory().publish(cause, configuration, records(&graph), origin).map_err(|error| unwritten(&error))?;
+        let records = records(&graph);
+        self.remember(move |history| history.publish(cause, configuration, records, origin)).await?;
         crash_point("change::published");
         self.runtime.publish(generation, place);
         Ok(Running { config, graph, linked: by_identity })
     }
 
+    /// Changes the history, on a thread that may wait for the disk; whoever reads it meanwhile finds what it was. Only the change in
+    /// work does this.
+    async fn remember(
+        self: &Arc<Self>,
+        change: impl FnOnce(&mut History) -> io::Result<()> + Send + 'static,
+    ) -> Result<(), Problems> {
+        let changed = move |control: &Self| {
+            let mut history = History::clone(&control.history.load());
+            change(&mut history).map_err(|error| unwritten(&error))?;
+            control.history.store(Arc::new(history));
+            Ok(())
+        };
+        self.blocking(changed).await
+    }
+
     fn keep(&self, checked: &Checked) -> Result<Digest, Problem> {
-        let kept = self.memory().kept().clone();
+        let history = self.history();
+        let kept = history.kept();
         for node in checked.graph.modules.values() {
             kept.keep_component(&node.artifact)?;
         }
@@ -300,6 +325,12 @@ impl Control {
                 let config = config::parse(&files, &self.overrides)?;
                 let (mut artifacts, mut problems) = (Artifacts::new(), Vec::new());
                 for (module, component) in components {
+                    if !config.modules.contains_key(&module) {
+                        let problem = Problem::new(Code::UnknownName, format!("there is no module `{module}`"));
+                        problems
+                            .push(problem.help("send one component for each module of the manifest, and no others"));
+                        continue;
+                    }
                     match read(&module, component) {
                         Ok(artifact) => drop(artifacts.insert(module, artifact)),
                         Err(problem) => problems.push(problem),
@@ -310,7 +341,6 @@ impl Control {
             Change::Rollback(_) => {
                 let Cause::Rollback { to } = cause else { unreachable!("the cause of a rollback is one") };
                 let (config, artifacts) = self.earlier(to, &artifacts(graph))?;
-                check_contracts(graph, &artifacts)?;
                 Ok(Target { cause, config, artifacts, origin: None })
             }
         }
@@ -318,31 +348,34 @@ impl Control {
 
     /// What an earlier generation ran.
     fn earlier(&self, number: GenerationNumber, known: &Artifacts) -> Result<(AppConfig, Artifacts), Problems> {
-        let (published, kept) = {
-            let history = self.memory();
-            let known: Vec<String> = history.published().iter().map(|one| one.number.to_string()).collect();
-            let Some(published) = history.find(number).cloned() else {
-                let message = match number.0 {
-                    0 => "nothing was published before the current generation".to_owned(),
-                    _ => format!("generation {number} is not kept"),
-                };
-                let help = format!("kept are {}", known.join(", "));
-                return Err(Problem::new(Code::UnknownName, message).help(help).into());
+        let history = self.history();
+        let Some(published) = history.find(number) else {
+            let message = match number.0 {
+                0 => "nothing was published before the current generation".to_owned(),
+                _ => format!("generation {number} is not kept"),
             };
-            (published, history.kept().clone())
+            let known: Vec<String> = history.published().iter().map(|one| one.number.to_string()).collect();
+            let help = format!("kept are {}", known.join(", "));
+            return Err(Problem::new(Code::UnknownName, message).help(help).into());
         };
-        start::kept_application(&published, &kept, &self.overrides, known)
+        start::kept_application(published, history.kept(), &self.overrides, known)
     }
 
     /// What stands on the disk where the host was started, if it can be read.
     fn origin(&self) -> Option<Digest> {
         let config = config::load(&self.app, &self.overrides).ok()?;
-        let (artifacts, problems) = application::load_components(&config);
-        problems.is_empty().then(|| start::origin(&config.files, &artifacts))
+        let digest = |(name, module): (&ModuleName, &ModuleConfig)| {
+            let bytes = std::fs::read(module.component.value.file()).ok()?;
+            Some((name.clone(), Digest::of(&bytes)))
+        };
+        let components = config.modules.iter().map(digest).collect::<Option<_>>()?;
+        Some(start::origin(&config.files, &components))
     }
 
-    /// Closes the databases. Nothing may be in work any more.
+    /// Closes the databases, after the change in work. Those that wait are not begun, and no request may be in work any more.
     pub async fn close(&self) {
+        self.changes.close();
+        let _ended = self.running.lock().await;
         self.databases.close().await;
     }
 }
@@ -381,7 +414,7 @@ fn records(graph: &AppGraph) -> std::collections::BTreeMap<ModuleName, ModuleRec
     graph.modules.iter().map(|(name, node)| (name.clone(), record(&node.artifact))).collect()
 }
 
-/// Refuses to go back beyond a migration that says of itself that older builds don't survive it.
+/// Refuses builds that don't know a migration of the running one which says of itself that older builds don't survive it.
 fn check_contracts(running: &AppGraph, artifacts: &Artifacts) -> Result<(), Problems> {
     let mut problems = Vec::new();
     for (name, node) in &running.modules {
@@ -398,6 +431,6 @@ fn check_contracts(running: &AppGraph, artifacts: &Artifacts) -> Result<(), Prob
     Problems::or(problems, ())
 }
 
-fn unwritten(error: &std::io::Error) -> Problem {
+fn unwritten(error: &io::Error) -> Problem {
     Problem::new(Code::State, format!("the history of generations can't be written: {error}"))
 }

@@ -23,6 +23,7 @@ use crate::artifact::Artifact;
 use crate::config::{AppConfig, Capability, Instances, Limits};
 use crate::ids::{AppName, CompartmentName, FunctionPath, InterfaceName, ModuleName};
 use crate::problem::Problem;
+use crate::profile::{self, Profile};
 use crate::shape::{Function, Interface};
 
 pub use place::Reason;
@@ -77,6 +78,10 @@ pub struct Compartment {
     pub limits: Limits,
     /// Why it is there and holds these modules.
     pub reason: Reason,
+    /// What kind of engine runs it.
+    pub profile: Profile,
+    /// Why that one.
+    pub profile_reason: profile::Reason,
 }
 
 /// How a call gets from one module to another.

@@ -110,7 +110,11 @@ impl Edge {
         let deadline = arrival + generation.time(target);
         let body = match route.body {
             RouteBody::Ignored => None,
-            _ => Some(parameters::read_body(&head.headers, body, self.limits.body, deadline).await?),
+            _ => {
+                let body = parameters::read_body(&head.headers, body, self.limits.body, deadline);
+                // Who sends slowly keeps no retired generation.
+                Some(generation.until_end(body).await.unwrap_or(Err(HostProblem::BodyTooSlow))?)
+            }
         };
         let values = parameters::decode(route, &path, &head, body.as_deref())?;
         let context = CallContext::new(id.clone(), deadline).from(Origin::Route);

@@ -15,11 +15,11 @@ use wasmtime::Engine;
 use wasmtime::component::{Component, ComponentExportIndex, InstancePre, Linker};
 
 use crate::capability;
-use crate::engine::Profile;
 use crate::engine::compile::{CompileError, Compiler};
 use crate::graph::{AppGraph, Compartment};
 use crate::ids::{Digest, InterfaceName, ModuleName};
 use crate::problem::{Code, Problem, with_causes};
+use crate::profile::Profile;
 use crate::store::{InstanceState, ModuleIndex};
 
 pub use compose::{Bridged, Composition, compose};
@@ -97,7 +97,7 @@ pub fn link(graph: &AppGraph, compartment: &Compartment, compiler: &Compiler) ->
     let name = || compartment.name.to_string();
     let composition =
         compose(graph, compartment).map_err(|reason| LinkError::Compose { compartment: name(), reason })?;
-    let profile = Profile::from(compartment.instances.mode);
+    let profile = compartment.profile;
     let compiled = compiler.compile(&composition.bytes, profile)?;
     let engine = compiler.engines().get(profile).map_err(CompileError::from)?;
     let (pre, bridges) = define_imports(&engine, graph, &compiled.component, &composition)

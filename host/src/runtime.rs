@@ -170,15 +170,21 @@ impl Generation {
         let called = self.compartments[target.compartment].call(target.function, parameters, call);
         if self.may_outlast {
             // Boxed: rare, and every call's future would have room for it.
-            return Box::pin(self.until_end(called)).await;
+            return Box::pin(self.until_end(called)).await.unwrap_or(Err(CallError::Deadline));
         }
         called.await
     }
 
-    async fn until_end(&self, called: impl Future<Output = CallResult>) -> CallResult {
+    /// Does `work` for a request that is on this generation; none where the generation ends first.
+    pub async fn until_end<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        if !self.may_outlast {
+            return Some(work.await);
+        }
         tokio::select! {
-            result = called => result,
-            () = self.ended.cancelled() => Err(CallError::Deadline),
+            // The end first: a call that ends because those that it made have ended would be told another reason.
+            biased;
+            () = self.ended.cancelled() => None,
+            done = work => Some(done),
         }
     }
 

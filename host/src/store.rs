@@ -13,8 +13,8 @@ use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use crate::database::{Database, SqlError, Transaction};
-use crate::engine::Profile;
 use crate::ids::ModuleName;
+use crate::profile::Profile;
 
 pub use call::{BridgeIndex, CallContext, CallError, CallFuture, CallResult, CalleeFailed, Callees};
 
@@ -126,7 +126,7 @@ impl InstanceState {
     pub fn new(modules: Arc<[ModuleData]>, memory_limit: usize, profile: Profile, call: CallContext) -> Self {
         let mut table = ResourceTable::new();
         table.set_max_capacity(MAX_WASI_RESOURCES);
-        let largest_memory = profile.largest_memory();
+        let largest_memory = usize::try_from(profile.room().memory).unwrap_or(usize::MAX);
         let limiter = Limiter { memory: 0, memory_limit, largest_memory, table: 0, hit: None };
         Self { modules, call, limiter, transactions: Vec::new(), next_handle: 0, wasi: None, table }
     }

@@ -2,17 +2,20 @@
 //!
 //! An upload is read whole before anything waits for it: one that stalls holds up nobody's change.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
 use axum::body::Body;
 use axum::extract::multipart::Multipart;
+use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{FromRequest, Path, Query, Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
+use hyper::body::Body as _;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -27,6 +30,8 @@ use crate::state::{Published, Refused};
 pub(super) const MAX_UPLOADS: usize = 2;
 /// The largest upload of a whole application, in bytes.
 const MAX_APPLICATION: u64 = 2 * MAX_COMPONENT_BYTES;
+/// The largest body of a request to go back, in bytes.
+const MAX_ROLLBACK: u64 = 1024;
 /// How long an upload may pause.
 const MAX_PAUSE: Duration = Duration::from_secs(10);
 
@@ -78,10 +83,12 @@ pub(super) async fn generations(State(admin): State<Arc<Admin>>) -> Response {
 
 pub(super) async fn swap(
     State(admin): State<Arc<Admin>>,
-    Path(module): Path<String>,
-    Query(options): Query<Options>,
+    module: Result<Path<String>, PathRejection>,
+    options: Result<Query<Options>, QueryRejection>,
     request: Request,
 ) -> Result<Response, Response> {
+    let options = read_options(options)?;
+    let Path(module) = module.map_err(|error| invalid(&error.body_text()))?;
     let module: ModuleName = module.parse().map_err(|error| invalid(&format!("{error}")))?;
     let kind = request.headers().get(axum::http::header::CONTENT_TYPE);
     if kind.is_none_or(|kind| kind.as_bytes() != b"application/wasm") {
@@ -94,9 +101,10 @@ pub(super) async fn swap(
 
 pub(super) async fn apply(
     State(admin): State<Arc<Admin>>,
-    Query(options): Query<Options>,
+    options: Result<Query<Options>, QueryRejection>,
     request: Request,
 ) -> Result<Response, Response> {
+    let options = read_options(options)?;
     let (head, body) = request.into_parts();
     let bytes = upload(&admin, body, MAX_APPLICATION).await?;
     let request = Request::from_parts(head, Body::from(bytes));
@@ -106,10 +114,13 @@ pub(super) async fn apply(
 
 /// The application in an upload's parts.
 async fn application(mut parts: Multipart) -> Result<Change, Response> {
-    let (mut files, mut components) = (None, Vec::new());
+    let (mut files, mut components, mut seen) = (None, Vec::new(), BTreeSet::new());
     while let Some(part) = parts.next_field().await.map_err(|error| invalid(&error.body_text()))? {
         let name = part.name().unwrap_or_default().to_owned();
         let bytes = part.bytes().await.map_err(|error| invalid(&error.body_text()))?;
+        if !seen.insert(name.clone()) {
+            return Err(invalid(&format!("the part `{name}` is there twice")));
+        }
         if name == FILES_PART {
             let read: AppFiles = serde_json::from_slice(&bytes).map_err(|error| invalid(&error.to_string()))?;
             files = Some(read);
@@ -124,10 +135,12 @@ async fn application(mut parts: Multipart) -> Result<Change, Response> {
 
 pub(super) async fn rollback(
     State(admin): State<Arc<Admin>>,
-    Query(options): Query<Options>,
+    options: Result<Query<Options>, QueryRejection>,
     request: Request,
 ) -> Result<Response, Response> {
-    let body = upload(&admin, request.into_body(), 1024).await?;
+    let options = read_options(options)?;
+    // Takes no place among the uploads: going back must be possible however many of them stall.
+    let body = read(request.into_body(), MAX_ROLLBACK).await?;
     let request: RollbackRequest = match body.is_empty() {
         true => RollbackRequest::default(),
         false => serde_json::from_slice(&body).map_err(|error| invalid(&error.to_string()))?,
@@ -154,20 +167,36 @@ fn refused(error: &ChangeError) -> Response {
             super::answer(StatusCode::CONFLICT, &body)
         }
         ChangeError::Busy => problem(StatusCode::SERVICE_UNAVAILABLE, "overloaded", &error.to_string()),
+        ChangeError::Stopping => problem(StatusCode::SERVICE_UNAVAILABLE, "not-ready", &error.to_string()),
         ChangeError::Lost => problem(StatusCode::INTERNAL_SERVER_ERROR, "change-lost", &error.to_string()),
     }
+}
+
+fn read_options(options: Result<Query<Options>, QueryRejection>) -> Result<Options, Response> {
+    options.map(|Query(options)| options).map_err(|error| invalid(&error.body_text()))
 }
 
 fn invalid(detail: &str) -> Response {
     problem(StatusCode::BAD_REQUEST, "invalid-request", detail)
 }
 
-/// Reads a whole body of at most `most` bytes.
-async fn upload(admin: &Admin, mut body: Body, most: u64) -> Result<Bytes, Response> {
+/// Reads a whole upload of at most `most` bytes, as one of a few at once.
+async fn upload(admin: &Admin, body: Body, most: u64) -> Result<Bytes, Response> {
     let Ok(_place) = admin.uploads.try_acquire() else {
         let detail = format!("{MAX_UPLOADS} uploads are being read already");
         return Err(problem(StatusCode::SERVICE_UNAVAILABLE, "overloaded", &detail));
     };
+    read(body, most).await
+}
+
+/// Reads a whole body of at most `most` bytes.
+async fn read(mut body: Body, most: u64) -> Result<Bytes, Response> {
+    let too_large =
+        || problem(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", &format!("the body has more than {most} bytes"));
+    // Where its length is announced it is refused before it comes.
+    if body.size_hint().lower() > most {
+        return Err(too_large());
+    }
     let mut bytes = BytesMut::new();
     loop {
         let frame = match tokio::time::timeout(MAX_PAUSE, body.frame()).await {
@@ -183,8 +212,7 @@ async fn upload(admin: &Admin, mut body: Body, most: u64) -> Result<Bytes, Respo
         };
         let Ok(data) = frame.into_data() else { continue };
         if (bytes.len() + data.len()) as u64 > most {
-            let detail = format!("the body has more than {most} bytes");
-            return Err(problem(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", &detail));
+            return Err(too_large());
         }
         bytes.extend_from_slice(&data);
     }

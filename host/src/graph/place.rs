@@ -1,5 +1,5 @@
 //! The planner: which modules share a compartment, and why. The manifest's wishes come first; then modules that bring along what is
-//! one and the same for a whole compartment stand apart, and all others together.
+//! one and the same for a whole compartment stand apart, large ones do, and all others stand together.
 //!
 //! A wish that can't be granted is a problem: nothing is ever placed elsewhere than was asked for.
 
@@ -9,9 +9,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use super::{Compartment, Node, list, provided};
-use crate::config::AppConfig;
+use crate::config::{AppConfig, Defaults, InstanceMode};
 use crate::ids::{CompartmentName, InterfaceName, ModuleName};
 use crate::problem::{Code, Problem};
+use crate::profile::{self, Excess, Profile};
 
 /// Where modules stand that nothing keeps apart.
 const TOGETHER: &str = "main";
@@ -25,6 +26,9 @@ pub enum Reason {
     Together,
     /// Its one module imports this, which would be one and the same for all modules beside it.
     Apart(InterfaceName),
+    /// Its one module is no small one: whatever stood beside it would be compiled with it at each change, and run by an engine for
+    /// large modules.
+    Large(Excess),
 }
 
 impl fmt::Display for Reason {
@@ -32,6 +36,7 @@ impl fmt::Display for Reason {
         match self {
             Self::Wish => f.write_str("the manifest says so"),
             Self::Together => f.write_str("nothing keeps its modules apart"),
+            Self::Large(excess) => write!(f, "its module {excess}"),
             Self::Apart(import) => write!(f, "{import} would be the same one for every module beside it"),
         }
     }
@@ -72,14 +77,8 @@ impl Planner<'_> {
             if let [_, second, ..] = self.heavy(&modules).as_slice() {
                 self.refuse_second(name, &modules, second);
             }
-            let compartment = Compartment {
-                name: name.clone(),
-                modules,
-                instances: wish.instances,
-                limits: wish.limits,
-                reason: Reason::Wish,
-            };
-            self.compartments.insert(name.clone(), compartment);
+            let settings = Defaults { instances: wish.instances, limits: wish.limits };
+            self.insert(name.clone(), modules, settings, Reason::Wish);
         }
     }
 
@@ -87,21 +86,22 @@ impl Planner<'_> {
         let wished: BTreeSet<&ModuleName> = self.config.compartments.values().flat_map(|wish| &wish.modules).collect();
         let mut together = BTreeSet::new();
         for (module, node) in self.modules.iter().filter(|(module, _)| !wished.contains(module)) {
-            match merging(node) {
-                Some(import) => {
+            let large = || Profile::excess(&node.artifact.needs).map(Reason::Large);
+            match merging(node).map(|import| Reason::Apart(import.clone())).or_else(large) {
+                Some(reason) => {
                     let name = module.as_str().parse().expect("a module's name is a compartment's too");
-                    self.add(name, BTreeSet::from([module.clone()]), Reason::Apart(import.clone()));
+                    self.add(name, &BTreeSet::from([module.clone()]), reason);
                 }
                 None => drop(together.insert(module.clone())),
             }
         }
         if !together.is_empty() {
-            self.add(TOGETHER.parse().expect("`main` is kebab-case"), together, Reason::Together);
+            self.add(TOGETHER.parse().expect("`main` is kebab-case"), &together, Reason::Together);
         }
     }
 
     /// Adds a compartment that nobody named, unless somebody gave its name to another.
-    fn add(&mut self, name: CompartmentName, modules: BTreeSet<ModuleName>, reason: Reason) {
+    fn add(&mut self, name: CompartmentName, modules: &BTreeSet<ModuleName>, reason: Reason) {
         if self.compartments.contains_key(&name) {
             let first = modules.first().expect("a compartment holds a module");
             let names: Vec<String> = modules.iter().map(ToString::to_string).collect();
@@ -114,9 +114,26 @@ impl Planner<'_> {
             self.problems.push(at_module(problem, self.config, first));
             return;
         }
-        let (instances, limits) = (self.config.defaults.instances, self.config.defaults.limits);
-        let modules = self.in_order(&modules);
-        self.compartments.insert(name.clone(), Compartment { name, modules, instances, limits, reason });
+        self.insert(name, self.in_order(modules), self.config.defaults, reason);
+    }
+
+    fn insert(&mut self, name: CompartmentName, modules: Vec<ModuleName>, settings: Defaults, reason: Reason) {
+        let Defaults { mut instances, limits } = settings;
+        let needs = modules.iter().map(|module| (module, &self.modules[module].artifact.needs));
+        let (profile, profile_reason) = Profile::choose(instances.mode, needs).unwrap_or_else(|no_room| {
+            let module = &no_room.module;
+            let problem = Problem::new(Code::Placement, no_room.to_string()).module(module);
+            let help = "build it to start with less: what it needs later it can ask for then";
+            self.problems.push(at_module(problem.help(help), self.config, module));
+            (Profile::Large, profile::Reason::Large(module.clone(), no_room.excess))
+        });
+        if profile == Profile::Async {
+            // A function may return and go on. In a warm instance it would do so in the next call, under another request's name.
+            instances.mode = InstanceMode::Fresh;
+        }
+        let compartment =
+            Compartment { name: name.clone(), modules, instances, limits, reason, profile, profile_reason };
+        self.compartments.insert(name, compartment);
     }
 
     /// Those that are there, providers first.

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::{AppGraph, EdgeKind};
 use crate::config::InstanceMode;
 use crate::ids::{AppName, CompartmentName, Digest, InterfaceName, ModuleName};
+use crate::profile::Profile;
 
 /// How a graph is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +46,10 @@ pub struct CompartmentView<'a> {
     pub modules: &'a [ModuleName],
     /// Why it is there and holds these.
     pub reason: String,
+    /// What kind of engine runs it.
+    pub profile: Profile,
+    /// Why that one.
+    pub profile_reason: String,
 }
 
 /// A module.
@@ -90,6 +95,8 @@ impl<'a> GraphView<'a> {
             },
             modules: &compartment.modules,
             reason: compartment.reason.to_string(),
+            profile: compartment.profile,
+            profile_reason: compartment.profile_reason.to_string(),
         });
         let modules = graph.modules.iter().filter_map(|(name, node)| {
             let home = graph.compartments.iter().find(|compartment| compartment.modules.contains(name))?;
@@ -132,7 +139,8 @@ impl<'a> GraphView<'a> {
         let mut out = format!("{}\n", self.app);
         for compartment in &self.compartments {
             let _ = writeln!(out, "  compartment {} ({} instances)", compartment.name, compartment.instances);
-            let _ = writeln!(out, "    because {}", compartment.reason);
+            let _ = writeln!(out, "    placed: {}", compartment.reason);
+            let _ = writeln!(out, "    engine: {} ({})", compartment.profile.as_str(), compartment.profile_reason);
             for module in self.modules.iter().filter(|module| module.compartment == compartment.name) {
                 let _ = writeln!(out, "    {} (build {})", module.name, module.build);
                 for export in &module.exports {
@@ -153,7 +161,7 @@ impl<'a> GraphView<'a> {
         let mut out = "flowchart LR\n".to_owned();
         for compartment in &self.compartments {
             // `_c` keeps a compartment apart from a module of the same name.
-            let _ = writeln!(out, "  subgraph {0}_c [\"{0}\"]", compartment.name);
+            let _ = writeln!(out, "  subgraph {0}_c [\"{0} ({1})\"]", compartment.name, compartment.profile.as_str());
             for module in compartment.modules {
                 let _ = writeln!(out, "    {module}[\"{module}\"]");
             }
@@ -172,7 +180,12 @@ impl<'a> GraphView<'a> {
     fn dot(&self) -> String {
         let mut out = format!("digraph \"{}\" {{\n  rankdir=LR;\n  node [shape=component];\n", self.app);
         for compartment in &self.compartments {
-            let _ = writeln!(out, "  subgraph \"cluster_{0}\" {{\n    label=\"{0}\";", compartment.name);
+            let _ = writeln!(
+                out,
+                "  subgraph \"cluster_{0}\" {{\n    label=\"{0} ({1})\";",
+                compartment.name,
+                compartment.profile.as_str()
+            );
             for module in compartment.modules {
                 let _ = writeln!(out, "    \"{module}\";");
             }

@@ -13,6 +13,7 @@ use super::*;
 use crate::config::{AppFiles, At, CompartmentConfig, ComponentSource, Defaults, HttpLimits, LogConfig, ModuleConfig};
 use crate::ids::Digest;
 use crate::problem::Code;
+use crate::profile::Needs;
 use crate::shape::{Field, Function, Shape, Type};
 
 const ENVIRONMENT: &str = "wasi:cli/environment@0.2.6";
@@ -87,7 +88,14 @@ fn artifact(at: usize, plan: &Plan) -> Arc<Artifact> {
     }
     let shape = Shape { imports, exports: BTreeMap::from([(api(at), interface(Type::U32))]), ..Shape::default() };
     let path = Path::new("m.wasm").to_owned();
-    Arc::new(Artifact { path, bytes: Arc::new([]), digest: Digest::of(&[]), shape, embedded: None })
+    Arc::new(Artifact {
+        path,
+        bytes: Arc::new([]),
+        digest: Digest::of(&[]),
+        shape,
+        needs: Needs::default(),
+        embedded: None,
+    })
 }
 
 fn config(plans: &[Plan]) -> AppConfig {

@@ -199,7 +199,7 @@ impl History {
         self.write(Text { origin: Some(origin), ..self.text.clone() })
     }
 
-    /// Remembers a refusal.
+    /// Remembers a refusal, and removes what was kept for it.
     pub fn refuse(&mut self, cause: Cause, problems: &Problems) -> io::Result<()> {
         let problems = problems.as_slice().iter().take(KEPT_PROBLEMS);
         let problems = problems.map(|problem| serde_json::to_value(problem).expect("a problem is plain JSON"));
@@ -207,11 +207,19 @@ impl History {
         text.refused.push(Refused { at: now(), cause, problems: problems.collect() });
         let surplus = text.refused.len().saturating_sub(KEPT_REFUSALS);
         text.refused.drain(..surplus);
+        // First: where the disk is full, this makes room.
+        self.prune();
         self.write(text)
     }
 
     fn write(&mut self, text: Text) -> io::Result<()> {
-        write_durably(&self.file, &serde_json::to_vec_pretty(&text)?)?;
+        if let Err(error) = write_durably(&self.file, &serde_json::to_vec_pretty(&text)?) {
+            // The new text may be in place, and only that it lasts is unknown: the next start must not find there what was refused.
+            if let Err(again) = write_durably(&self.file, &serde_json::to_vec_pretty(&self.text)?) {
+                tracing::error!(%again, "the history of generations could not be put back");
+            }
+            return Err(error);
+        }
         self.text = text;
         Ok(())
     }

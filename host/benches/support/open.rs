@@ -1,0 +1,241 @@
+//! A load driver that doesn't wait: requests are due at fixed times, whether or not earlier ones were answered, and a request's latency
+//! counts from when it was due. So a server that pauses is seen to pause.
+//!
+//! Every answer is kept, with when it was due and how long it took; and everything that broke.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+
+/// Connections at most. A request that finds none waits, and its latency counts.
+const MAX_CONNECTIONS: usize = 512;
+/// How long an answer may take before the request counts as broken.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// The longest time that is recorded, in microseconds.
+const MAX_MICROS: u64 = 60_000_000;
+/// The longest answer that is read, in bytes.
+const MAX_ANSWER: usize = 256 << 10;
+/// How often it is looked which requests are due.
+const TICK: Duration = Duration::from_millis(1);
+
+/// A request and the status that it is due.
+#[derive(Debug, Clone)]
+pub struct Request {
+    pub bytes: Arc<[u8]>,
+    pub status: u16,
+}
+
+/// What was answered.
+#[derive(Debug, Clone, Copy)]
+pub struct Answered {
+    /// When it was due, after the start.
+    pub due: Duration,
+    /// From then to the end of its answer.
+    pub latency: Duration,
+    pub status: u16,
+    /// Whether that is what it should be.
+    pub right: bool,
+    /// The generation that answered, where the answer says one.
+    pub generation: u64,
+}
+
+/// What a run gave.
+#[derive(Debug, Default)]
+pub struct Run {
+    pub answers: Vec<Answered>,
+    /// Connections that broke with a request on them: when the request was due, and how.
+    pub broken: Vec<(Duration, String)>,
+}
+
+/// Load that goes on until it is stopped.
+pub struct Load {
+    stop: Arc<AtomicBool>,
+    start: Instant,
+    thread: JoinHandle<io::Result<Run>>,
+}
+
+impl Load {
+    /// Asks `address` for what `next` makes, `per_second` times a second.
+    pub fn start(
+        address: SocketAddr,
+        per_second: f64,
+        next: impl Fn(u64) -> Request + Send + 'static,
+    ) -> io::Result<Self> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let start = Instant::now();
+        let told = stop.clone();
+        let thread = std::thread::Builder::new().name("load".to_owned()).spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            Ok(runtime.block_on(drive(address, per_second, next, start, &told)))
+        })?;
+        Ok(Self { stop, start, thread })
+    }
+
+    /// The time since its start.
+    pub fn elapsed(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    /// Ends it, once what is under way was answered.
+    pub fn stop(self) -> io::Result<Run> {
+        self.stop.store(true, Relaxed);
+        self.thread.join().unwrap_or_else(|_| Err(io::Error::other("the load driver panicked")))
+    }
+}
+
+/// What a request came to, and its connection where that is still good.
+type Done = (Duration, Duration, Result<(u16, u64), String>, Option<Connection>, u16);
+
+async fn drive(
+    address: SocketAddr,
+    per_second: f64,
+    next: impl Fn(u64) -> Request,
+    start: Instant,
+    stop: &AtomicBool,
+) -> Run {
+    let (tell, mut told) = mpsc::unbounded_channel::<Done>();
+    let mut run = Run::default();
+    let mut idle: Vec<Connection> = Vec::new();
+    let (mut sent, mut under_way) = (0_u64, 0_usize);
+    let mut tick = tokio::time::interval(TICK);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        let ends = stop.load(Relaxed);
+        if ends && under_way == 0 {
+            return run;
+        }
+        while !ends && under_way < MAX_CONNECTIONS {
+            let due = Duration::from_secs_f64(sent as f64 / per_second);
+            if due > start.elapsed() {
+                break;
+            }
+            let (request, connection, tell) = (next(sent), idle.pop(), tell.clone());
+            sent += 1;
+            under_way += 1;
+            tokio::spawn(async move {
+                let (outcome, connection) = exchange(address, connection, &request.bytes).await;
+                let latency = start.elapsed().saturating_sub(due);
+                let _ = tell.send((due, latency, outcome, connection, request.status));
+            });
+        }
+        tokio::select! {
+            _ = tick.tick() => {}
+            Some(done) = told.recv() => {
+                under_way -= 1;
+                note(&mut run, &mut idle, done);
+                while let Ok(done) = told.try_recv() {
+                    under_way -= 1;
+                    note(&mut run, &mut idle, done);
+                }
+            }
+        }
+    }
+}
+
+fn note(run: &mut Run, idle: &mut Vec<Connection>, (due, latency, outcome, connection, wanted): Done) {
+    match outcome {
+        Ok((status, generation)) => {
+            run.answers.push(Answered { due, latency, status, right: status == wanted, generation });
+        }
+        Err(error) => run.broken.push((due, error)),
+    }
+    idle.extend(connection);
+}
+
+async fn exchange(
+    address: SocketAddr,
+    connection: Option<Connection>,
+    request: &[u8],
+) -> (Result<(u16, u64), String>, Option<Connection>) {
+    let work = async {
+        let mut connection = match connection {
+            Some(connection) => connection,
+            None => Connection::open(address).await?,
+        };
+        let answer = connection.exchange(request).await?;
+        Ok::<_, io::Error>((answer, connection))
+    };
+    match tokio::time::timeout(PATIENCE, work).await {
+        Ok(Ok((answer, connection))) => (Ok(answer), Some(connection)),
+        Ok(Err(error)) => (Err(error.to_string()), None),
+        Err(_) => (Err(format!("no answer after {PATIENCE:?}")), None),
+    }
+}
+
+struct Connection {
+    stream: TcpStream,
+    buffer: Vec<u8>,
+}
+
+impl Connection {
+    async fn open(address: SocketAddr) -> io::Result<Self> {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        Ok(Self { stream, buffer: vec![0; 8 << 10] })
+    }
+
+    /// Sends a request and reads its whole answer: the status, and the generation where there is one.
+    async fn exchange(&mut self, request: &[u8]) -> io::Result<(u16, u64)> {
+        self.stream.write_all(request).await?;
+        let mut filled = 0;
+        loop {
+            if filled == self.buffer.len() {
+                if filled >= MAX_ANSWER {
+                    return Err(io::Error::other("the answer is too long"));
+                }
+                self.buffer.resize(2 * filled, 0);
+            }
+            match self.stream.read(&mut self.buffer[filled..]).await? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                count => filled += count,
+            }
+            if let Some(answer) = read(&self.buffer[..filled]) {
+                return Ok(answer);
+            }
+        }
+    }
+}
+
+/// What an answer says, once it is there whole.
+fn read(bytes: &[u8]) -> Option<(u16, u64)> {
+    let end = bytes.windows(4).position(|four| four == b"\r\n\r\n")?;
+    let head = std::str::from_utf8(&bytes[..end]).ok()?;
+    let field = |name: &str| -> Option<u64> {
+        let mut lines = head.lines().filter_map(|line| line.split_once(": "));
+        lines.find(|(found, _)| found.eq_ignore_ascii_case(name)).and_then(|(_, value)| value.trim().parse().ok())
+    };
+    let length = usize::try_from(field("content-length")?).ok()?;
+    let status = head.get(9..12)?.parse().ok()?;
+    (bytes.len() >= end + 4 + length).then(|| (status, field("watertight-generation").unwrap_or_default()))
+}
+
+impl Run {
+    /// What was answered otherwise than it should be, by status.
+    pub fn wrong(&self) -> BTreeMap<u16, u64> {
+        let mut wrong = BTreeMap::new();
+        for answer in self.answers.iter().filter(|answer| !answer.right) {
+            *wrong.entry(answer.status).or_default() += 1;
+        }
+        wrong
+    }
+
+    /// The latencies of the requests that were due in each second, in microseconds.
+    pub fn by_second(&self) -> BTreeMap<u64, Histogram<u32>> {
+        let mut seconds = BTreeMap::new();
+        for answer in &self.answers {
+            let empty = || Histogram::new_with_bounds(1, MAX_MICROS, 3).expect("the bounds are good");
+            let histogram: &mut Histogram<u32> = seconds.entry(answer.due.as_secs()).or_insert_with(empty);
+            histogram.saturating_record(u64::try_from(answer.latency.as_micros()).unwrap_or(MAX_MICROS));
+        }
+        seconds
+    }
+}

@@ -1,0 +1,35 @@
+//! Changing the application while it runs, from outside: the real binary, real sockets, builds that were never seen before.
+//!
+//! What must hold whatever is asked of a host and whenever it ends: a request is answered by one published generation, none fails
+//! because of a change, and the history says what runs.
+
+#![allow(clippy::unwrap_used, missing_docs, reason = "a test fails by panicking")]
+
+#[path = "swap/admin.rs"]
+mod admin;
+#[path = "swap/app.rs"]
+mod app;
+#[path = "swap/disk.rs"]
+mod disk;
+#[path = "swap/drain.rs"]
+mod drain;
+#[path = "swap/ends.rs"]
+mod ends;
+#[path = "swap/hostile.rs"]
+mod hostile;
+#[path = "support/host.rs"]
+mod host;
+#[path = "swap/migrations.rs"]
+mod migrations;
+#[path = "swap/model.rs"]
+mod model;
+#[path = "../benches/support/open.rs"]
+mod open;
+#[path = "../benches/support/process.rs"]
+mod process;
+#[path = "swap/shop.rs"]
+mod shop;
+#[path = "crash/trace.rs"]
+mod trace;
+#[path = "swap/wire.rs"]
+mod wire;

@@ -1,0 +1,98 @@
+//! The admin listener as tests ask it.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use serde_json::{Value, json};
+use watertight::config::{self, Overrides};
+
+use crate::host::Host;
+use crate::wire::{Answer, once, request};
+
+/// What separates the parts of an upload. No component has it in it.
+const BOUNDARY: &str = "----swap-tests-f3a94c71d2";
+
+/// Whoever knows the token of a host.
+#[derive(Debug, Clone)]
+pub(crate) struct Operator {
+    pub(crate) address: SocketAddr,
+    pub(crate) token: String,
+}
+
+impl Operator {
+    pub(crate) fn of(host: &Host) -> Self {
+        Self { address: host.admin(), token: host.token() }
+    }
+
+    /// A request with the token.
+    pub(crate) fn request(&self, method: &str, path: &str, kind: &str, body: &[u8]) -> Vec<u8> {
+        let token = format!("Bearer {}", self.token);
+        request(method, path, &[("authorization", &token), ("content-type", kind)], body)
+    }
+
+    pub(crate) fn ask(&self, method: &str, path: &str, kind: &str, body: &[u8]) -> Answer {
+        once(self.address, &self.request(method, path, kind, body)).unwrap()
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Value {
+        self.ask("GET", path, "application/json", b"").expect(200).body
+    }
+
+    pub(crate) fn generations(&self) -> Value {
+        self.get("/generations")
+    }
+
+    pub(crate) fn swap(&self, module: &str, component: &[u8]) -> Answer {
+        self.ask("POST", &format!("/modules/{module}/swap"), "application/wasm", component)
+    }
+
+    /// A swap that must be published. Returns the generation's number.
+    pub(crate) fn swapped(&self, module: &str, component: &[u8]) -> u64 {
+        published(&self.swap(module, component))
+    }
+
+    pub(crate) fn rollback(&self, to: Option<u64>) -> Answer {
+        let body = json!({ "to": to }).to_string();
+        self.ask("POST", "/rollback", "application/json", body.as_bytes())
+    }
+
+    /// Applies what stands in a folder.
+    pub(crate) fn apply(&self, folder: &Path, dry_run: bool) -> Answer {
+        self.upload(&parts_of(folder), dry_run)
+    }
+
+    /// Applies these parts.
+    pub(crate) fn upload(&self, parts: &[(String, Vec<u8>)], dry_run: bool) -> Answer {
+        let path = if dry_run { "/apply?dry_run=true" } else { "/apply" };
+        self.ask("POST", path, &format!("multipart/form-data; boundary={BOUNDARY}"), &multipart(parts))
+    }
+}
+
+/// The generation that a change published.
+pub(crate) fn published(answer: &Answer) -> u64 {
+    assert_eq!((answer.status, &answer.body["published"]), (200, &json!(true)), "{answer:?}");
+    answer.body["generation"].as_u64().unwrap()
+}
+
+/// What an upload of the application in a folder consists of.
+pub(crate) fn parts_of(folder: &Path) -> Vec<(String, Vec<u8>)> {
+    let config = config::load(folder, &Overrides::default()).unwrap_or_else(|problems| panic!("{problems}"));
+    let mut parts = vec![("@files".to_owned(), serde_json::to_vec(&config.files).unwrap())];
+    for (name, module) in &config.modules {
+        parts.push((name.to_string(), std::fs::read(module.component.value.file()).unwrap()));
+    }
+    parts
+}
+
+/// The parts as a body.
+pub(crate) fn multipart(parts: &[(String, Vec<u8>)]) -> Vec<u8> {
+    let mut body = Vec::new();
+    for (name, bytes) in parts {
+        let head = format!("--{BOUNDARY}\r\ncontent-disposition: form-data; name=\"{name}\"\r\n\r\n");
+        body.extend_from_slice(head.as_bytes());
+        body.extend_from_slice(bytes);
+        body.extend_from_slice(b"\r\n");
+    }
+    body.extend_from_slice(format!("--{BOUNDARY}--\r\n").as_bytes());
+    body
+}

@@ -1,0 +1,252 @@
+//! An application whose answers say which builds made them: `front` answers with its own tag and with that of `back`, which it calls.
+//!
+//! A build is made in a millisecond from text, and no two tags make the same component.
+
+use std::fs;
+use std::path::Path;
+
+use tempfile::TempDir;
+use watertight::artifact::{Docs, Embedded};
+use watertight::migration::Migration;
+use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
+use wit_parser::Resolve;
+
+use crate::host::{self, Host, Launch};
+use crate::wire::{Answer, get, once};
+
+const WIT: &str = "
+    package tags:app@1.0.0;
+    interface back { tag: func() -> u32; }
+    interface front {
+        /// Its own tag, that of `back`, and again that of `back`, a moment later.
+        tags: func() -> tuple<u32, u32, u32>;
+        /// The same, with computing in between.
+        compute: func(millis: u32) -> tuple<u32, u32, u32>;
+        /// The same, with waiting in between.
+        wait: func(millis: u32) -> tuple<u32, u32, u32>;
+        /// The same, for whoever sends a body.
+        take: func(number: u32) -> tuple<u32, u32, u32>;
+    }
+    world front-world { import wasi:clocks/monotonic-clock@0.2.6; import back; export front; }
+    world back-world { export back; }
+    package wasi:clocks@0.2.6 {
+        interface monotonic-clock {
+            use wasi:io/poll@0.2.6.{pollable};
+            now: func() -> u64;
+            subscribe-duration: func(when: u64) -> pollable;
+        }
+    }
+    package wasi:io@0.2.6 {
+        interface poll { resource pollable { block: func(); } }
+    }";
+
+const FRONT: &str = r#"
+(module
+  (import "wasi:clocks/monotonic-clock@0.2.6" "now" (func $now (result i64)))
+  (import "wasi:clocks/monotonic-clock@0.2.6" "subscribe-duration" (func $subscribe (param i64) (result i32)))
+  (import "wasi:io/poll@0.2.6" "[method]pollable.block" (func $block (param i32)))
+  (import "wasi:io/poll@0.2.6" "[resource-drop]pollable" (func $drop (param i32)))
+  (import "tags:app/back@1.0.0" "tag" (func $tag (result i32)))
+  (memory (export "memory") 1)
+  (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) unreachable)
+  (func $begin
+    (i32.store (i32.const 16) (i32.const {tag}))
+    (i32.store (i32.const 20) (call $tag)))
+  (func $end (result i32)
+    (i32.store (i32.const 24) (call $tag))
+    (i32.const 16))
+  (func $nanoseconds (param $millis i32) (result i64)
+    (i64.mul (i64.extend_i32_u (local.get $millis)) (i64.const 1000000)))
+  (func (export "tags:app/front@1.0.0#tags") (result i32) (call $begin) (call $end))
+  (func (export "tags:app/front@1.0.0#take") (param i32) (result i32) (call $begin) (call $end))
+  (func (export "tags:app/front@1.0.0#compute") (param $millis i32) (result i32)
+    (local $until i64) (local $rounds i32)
+    (call $begin)
+    (local.set $until (i64.add (call $now) (call $nanoseconds (local.get $millis))))
+    (loop $outer
+      (local.set $rounds (i32.const 100000))
+      (loop $inner
+        (local.set $rounds (i32.sub (local.get $rounds) (i32.const 1)))
+        (br_if $inner (local.get $rounds)))
+      (br_if $outer (i64.lt_u (call $now) (local.get $until))))
+    (call $end))
+  (func (export "tags:app/front@1.0.0#wait") (param $millis i32) (result i32)
+    (local $pollable i32)
+    (call $begin)
+    (local.set $pollable (call $subscribe (call $nanoseconds (local.get $millis))))
+    (call $block (local.get $pollable))
+    (call $drop (local.get $pollable))
+    (call $end))
+  {more})
+"#;
+
+const BACK: &str = r#"
+(module
+  (func (export "tags:app/back@1.0.0#tag") (result i32) (i32.const {tag}))
+  {more})
+"#;
+
+const ROUTES: &str = r#"
+[[route]]
+method = "GET"
+path   = "/tags"
+call   = "front/front.tags"
+
+[[route]]
+method = "GET"
+path   = "/compute"
+call   = "front/front.compute"
+
+[[route]]
+method = "GET"
+path   = "/wait"
+call   = "front/front.wait"
+
+[[route]]
+method = "POST"
+path   = "/take"
+call   = "front/front.take"
+body   = "number"
+"#;
+
+/// One route more.
+const EXTRA: &str = "\n[[route]]\nmethod = \"GET\"\npath = \"/extra\"\ncall = \"front/front.tags\"\n";
+
+fn component(wit: &str, world: &str, core: &str) -> Vec<u8> {
+    let mut resolve = Resolve { all_features: true, ..Resolve::default() };
+    let package = resolve.push_str("tags.wit", wit).unwrap_or_else(|error| panic!("{error:?}\n{wit}"));
+    let world = resolve.select_world(&[package], Some(world)).unwrap();
+    let mut module = wat::parse_str(core).unwrap_or_else(|error| panic!("{error}\n{core}"));
+    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8, false).unwrap();
+    ComponentEncoder::default()
+        .validate(true)
+        .module(&module)
+        .and_then(ComponentEncoder::encode)
+        .unwrap_or_else(|error| panic!("{error:?}\n{wit}"))
+}
+
+fn core(text: &str, tag: u32, more: &str) -> String {
+    text.replace("{tag}", &tag.to_string()).replace("{more}", more)
+}
+
+/// A build of `front`.
+pub(crate) fn front(tag: u32) -> Vec<u8> {
+    component(WIT, "front-world", &core(FRONT, tag, ""))
+}
+
+/// A build of `back`.
+pub(crate) fn back(tag: u32) -> Vec<u8> {
+    component(WIT, "back-world", &core(BACK, tag, ""))
+}
+
+/// A build of either.
+pub(crate) fn build(module: &str, tag: u32) -> Vec<u8> {
+    if module == "front" { front(tag) } else { back(tag) }
+}
+
+/// A build of `back` with more in its core module.
+pub(crate) fn back_with(tag: u32, more: &str) -> Vec<u8> {
+    component(WIT, "back-world", &core(BACK, tag, more))
+}
+
+/// A build that has everything but the function that others use, `tags` of `front` or `tag` of `back`: it goes by another name.
+pub(crate) fn build_that_drops(module: &str) -> Vec<u8> {
+    let (world, text, function) = match module {
+        "front" => ("front-world", FRONT, "tags"),
+        _ => ("back-world", BACK, "tag"),
+    };
+    let wit = match module {
+        "front" => WIT.replacen("tags: func()", "other: func()", 1),
+        _ => WIT.replacen("tag: func()", "other: func()", 1),
+    };
+    let exported = |function| format!("tags:app/{module}@1.0.0#{function}\"");
+    component(&wit, world, &core(text, 0, "").replace(&exported(function), &exported("other")))
+}
+
+/// A component with these migrations in it, each a name and its SQL.
+pub(crate) fn with_migrations(mut component: Vec<u8>, module: &str, migrations: &[(&str, &str)]) -> Vec<u8> {
+    let migrations = migrations.iter().map(|(name, sql)| Migration::new((*name).to_owned(), (*sql).to_owned()));
+    let section = Embedded::new(&component, module.parse().unwrap(), "wat", migrations.collect(), Docs::default());
+    section.unwrap().append_to(&mut component).unwrap();
+    component
+}
+
+/// What an application consists of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Content {
+    pub(crate) front: u32,
+    pub(crate) back: u32,
+    /// Whether the modules stand in compartments of their own.
+    pub(crate) apart: bool,
+    /// Whether there is the route `/extra`.
+    pub(crate) extra: bool,
+}
+
+impl Content {
+    /// Tags 1 and 2.
+    pub(crate) fn first(apart: bool) -> Self {
+        Self { front: 1, back: 2, apart, extra: false }
+    }
+
+    /// What the functions answer.
+    pub(crate) fn tags(&self) -> serde_json::Value {
+        serde_json::json!([self.front, self.back, self.back])
+    }
+}
+
+/// The application in a folder.
+pub(crate) struct App {
+    folder: TempDir,
+    settings: String,
+}
+
+impl App {
+    /// With further lines in its manifest.
+    pub(crate) fn new(content: Content, settings: &str) -> Self {
+        let app = Self { folder: host::folder(), settings: settings.to_owned() };
+        fs::create_dir(app.path().join("routes")).unwrap();
+        app.write(content, 0);
+        app
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Puts other content there, and a comment with that number.
+    pub(crate) fn write(&self, content: Content, comment: u32) {
+        let compartments = if content.apart {
+            "[compartments.one]\nmodules = [\"front\"]\n[compartments.two]\nmodules = [\"back\"]\n"
+        } else {
+            "[compartments.both]\nmodules = [\"front\", \"back\"]\n"
+        };
+        let manifest = format!(
+            "# edit {comment}\n[app]\nname = \"tags\"\nroutes = [\"routes/*.toml\"]\n\
+             [modules.front]\ncomponent = \"front.wasm\"\ncalls = [\"back\"]\nuses = [\"clocks\"]\n\
+             [modules.back]\ncomponent = \"back.wasm\"\nuses = [\"sql\"]\n{compartments}{}\n",
+            self.settings
+        );
+        fs::write(self.path().join("app.toml"), manifest).unwrap();
+        let extra = if content.extra { EXTRA } else { "" };
+        fs::write(self.path().join("routes/tags.toml"), format!("{ROUTES}{extra}")).unwrap();
+        fs::write(self.path().join("front.wasm"), front(content.front)).unwrap();
+        fs::write(self.path().join("back.wasm"), back(content.back)).unwrap();
+    }
+
+    pub(crate) fn launch(&self) -> Launch {
+        Launch::app(self.path())
+    }
+}
+
+/// Asks for something with `GET`.
+pub(crate) fn ask(host: &Host, path: &str) -> Answer {
+    once(host.listen(), &get(path)).unwrap()
+}
+
+/// Checks that this is served, by that generation.
+#[track_caller]
+pub(crate) fn serves(host: &Host, generation: u64, content: Content) {
+    let answer = ask(host, "/tags").expect(200);
+    assert_eq!((answer.generation(), &answer.body), (generation, &content.tags()));
+    assert_eq!(ask(host, "/extra").status, if content.extra { 200 } else { 404 });
+}

@@ -1,0 +1,97 @@
+//! A disk that is full at each write of a change: `strace` has the kernel answer so. What runs is untouched, now and after a start.
+
+use std::path::{Path, PathBuf};
+
+use watertight::ids::Digest;
+
+use crate::admin::Operator;
+use crate::app::{App, Content, back, serves};
+use crate::host::{Launch, folder};
+use crate::trace::check_strace;
+
+/// Under `strace`, with `calls` on `file` failing as on a full disk.
+fn full(launch: Launch, file: &Path, calls: &str) -> Launch {
+    let inject = format!("inject={calls}:error=ENOSPC");
+    launch.under(&["strace", "-f", "-o", "/dev/null", "-P", file.to_str().unwrap(), "-e", &inject])
+}
+
+/// What a swap writes in a state folder, and by which calls.
+fn writes(component: &[u8]) -> Vec<(PathBuf, &'static str)> {
+    let artifact = Path::new("artifacts").join(Digest::of(component).hex());
+    let mut all = Vec::new();
+    for aside in [artifact.with_extension("tmp"), "history.tmp".into()] {
+        for calls in ["openat", "write", "fsync", "rename,renameat,renameat2"] {
+            all.push((aside.clone(), calls));
+        }
+    }
+    // The folders' own syncs make the names last.
+    all.extend([("artifacts".into(), "fsync"), ("".into(), "fsync")]);
+    all
+}
+
+#[test]
+fn a_full_disk_refuses_the_change_that_meets_it() {
+    check_strace();
+    let first = Content::first(true);
+    let component = back(102);
+    let app = App::new(first, "");
+    for (file, calls) in writes(&component) {
+        let folder = folder();
+        let state = folder.path().join("state");
+        let host = app.launch().state(&state).start();
+        host.kill();
+        // Joined with nothing a path would end in a slash.
+        let file = state.join(&file).components().collect::<PathBuf>();
+        let when = format!("{calls} of {}", file.display());
+        let host = full(app.launch().state(&state), &file, calls).start();
+        let operator = Operator::of(&host);
+        let answer = operator.swap("back", &component).expect(409);
+        assert_eq!(answer.codes(), ["state"], "{when}");
+        serves(&host, 1, first);
+        let told = operator.generations();
+        assert_eq!((&told["current"], told["generations"].as_array().unwrap().len()), (&1.into(), 1), "{when}");
+        host.kill();
+        // The next start finds nothing of what was refused, and once there is room it can be done.
+        let host = app.launch().state(&state).start();
+        serves(&host, 1, first);
+        assert_eq!(Operator::of(&host).swapped("back", &component), 2, "{when}");
+        serves(&host, 2, Content { back: 102, ..first });
+    }
+}
+
+/// Compiled code that can't be written, and a database that can't.
+#[test]
+fn code_and_databases_that_can_t_be_written_refuse_the_change() {
+    check_strace();
+    let first = Content::first(true);
+    let app = App::new(first, "");
+    let host = app.launch().start();
+    let code = host.state().join("code");
+    std::fs::rename(&code, host.state().join("elsewhere")).unwrap();
+    let operator = Operator::of(&host);
+    assert_eq!(operator.swap("back", &back(7102)).expect(409).codes(), ["compile"]);
+    serves(&host, 1, first);
+    std::fs::rename(host.state().join("elsewhere"), &code).unwrap();
+    assert_eq!(operator.swapped("back", &back(7102)), 2);
+
+    let folder = folder();
+    let state = folder.path().join("state");
+    app.launch().state(&state).start().kill();
+    let log = state.join("data/back.db-wal");
+    for calls in ["pwrite64", "fdatasync,fsync"] {
+        let host = full(app.launch().state(&state), &log, calls).start();
+        let migrations = [("0001_a.sql", "CREATE TABLE a (id INTEGER)")];
+        let component = crate::app::with_migrations(back(102), "back", &migrations);
+        let answer = Operator::of(&host).swap("back", &component).expect(409);
+        assert!(["migration", "state"].contains(&answer.codes()[0]), "{calls}: {answer:?}");
+        serves(&host, 1, first);
+        host.kill();
+        let host = app.launch().state(&state).start();
+        serves(&host, 1, first);
+        if calls.contains("sync") {
+            assert_eq!(Operator::of(&host).swapped("back", &component), 2);
+            serves(&host, 2, Content { back: 102, ..first });
+        }
+        host.kill();
+    }
+}

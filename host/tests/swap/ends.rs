@@ -1,0 +1,223 @@
+//! The host ends in the middle of a change, at any point and at any moment: the next start serves a whole generation, the old one or the
+//! new one, and the history says which.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
+use std::thread;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::admin::{Operator, multipart, parts_of};
+use crate::app::{App, Content, back, build, serves, with_migrations};
+use crate::host::{Host, folder};
+use crate::wire::{Connection, get, once};
+
+/// Where a change can end the process, and the generation that the next start serves.
+const POINTS: [(&str, u64); 4] =
+    [("change::linked", 1), ("change::kept", 1), ("change::migrated", 1), ("change::published", 2)];
+/// How often the host is killed at a random moment.
+const KILLS: u64 = 12;
+
+fn start(app: &App, state: &Path) -> Host {
+    app.launch().state(state).start()
+}
+
+fn numbers(host: &Host) -> Vec<u64> {
+    let told = Operator::of(host).generations();
+    assert_eq!((&told["draining"], &told["refused"]), (&json!([]), &json!([])));
+    let published = told["generations"].as_array().unwrap();
+    let numbers: Vec<u64> = published.iter().map(|one| one["number"].as_u64().unwrap()).collect();
+    assert_eq!(told["current"], *numbers.last().unwrap());
+    numbers
+}
+
+/// Starts a host that ends at `point`, and asks it for a change.
+fn ends_at(app: &App, state: &Path, point: &str, change: impl FnOnce(&Operator) -> Vec<u8>) {
+    let mut host = app.launch().state(state).variable("FAILPOINTS", &format!("{point}=return")).start();
+    let operator = Operator::of(&host);
+    once(host.admin(), &change(&operator)).unwrap_err();
+    assert!(!host.wait().success(), "{point}: the host was to abort");
+}
+
+#[test]
+fn a_swap_that_ends_at_any_point_is_made_or_not() {
+    for (apart, (point, serving)) in [false, true].into_iter().flat_map(|apart| POINTS.map(|point| (apart, point))) {
+        let first = Content::first(apart);
+        let second = Content { back: 102, ..first };
+        let app = App::new(first, "");
+        let folder = folder();
+        let state = folder.path().join("state");
+        let component = with_migrations(back(102), "back", &[("0001_a.sql", "CREATE TABLE a (id INTEGER)")]);
+        ends_at(&app, &state, point, |operator| {
+            operator.request("POST", "/modules/back/swap", "application/wasm", &component)
+        });
+        let host = start(&app, &state);
+        assert_eq!(numbers(&host), (1..=serving).collect::<Vec<_>>(), "{point}");
+        serves(&host, serving, if serving == 1 { first } else { second });
+        // Nothing half is left over, and it goes on from there.
+        let leftovers = ["artifacts", "configurations", "code", "."].map(|name| state.join(name));
+        let aside = leftovers.iter().flat_map(|folder| std::fs::read_dir(folder).unwrap());
+        let aside: Vec<_> = aside
+            .map(|file| file.unwrap().path())
+            .filter(|file| file.extension().is_some_and(|e| e == "tmp"))
+            .collect();
+        assert!(aside.is_empty(), "{point}: {aside:?}");
+        let operator = Operator::of(&host);
+        if serving == 1 {
+            assert_eq!(operator.swapped("back", &component), 2, "{point}");
+            serves(&host, 2, second);
+        }
+        operator.rollback(None).expect(200);
+        serves(&host, 3, first);
+        host.kill();
+        let host = start(&app, &state);
+        serves(&host, 3, first);
+        Operator::of(&host).rollback(Some(2)).expect(200);
+        serves(&host, 4, second);
+    }
+}
+
+#[test]
+fn an_application_that_ends_at_any_point_is_applied_or_not() {
+    for (point, serving) in POINTS {
+        let first = Content::first(false);
+        let second = Content { front: 101, back: 102, apart: true, extra: true };
+        let app = App::new(first, "");
+        let folder = folder();
+        let state = folder.path().join("state");
+        let next = App::new(second, "");
+        ends_at(&app, &state, point, |operator| {
+            let kind = "multipart/form-data; boundary=----swap-tests-f3a94c71d2";
+            operator.request("POST", "/apply", kind, &multipart(&parts_of(next.path())))
+        });
+        let host = start(&app, &state);
+        assert_eq!(numbers(&host), (1..=serving).collect::<Vec<_>>(), "{point}");
+        serves(&host, serving, if serving == 1 { first } else { second });
+        let operator = Operator::of(&host);
+        let (to, number) =
+            if serving == 1 { (operator.apply(next.path(), false), 2) } else { (operator.rollback(None), 3) };
+        to.expect(200);
+        serves(&host, number, if serving == 1 { second } else { first });
+    }
+}
+
+/// What was asked for and what was told, by whoever swaps without end.
+#[derive(Default)]
+struct Swaps {
+    asked: AtomicU32,
+    told: AtomicU32,
+    ended: AtomicBool,
+}
+
+impl Swaps {
+    /// Swaps `back` to tag 1000 + the generation's number, again and again.
+    fn swap(&self, operator: &Operator, mut number: u32) {
+        while !self.ended.load(SeqCst) {
+            number += 1;
+            self.asked.store(number, SeqCst);
+            let swap =
+                operator.request("POST", "/modules/back/swap", "application/wasm", &build("back", 1000 + number));
+            let answer = match once(operator.address, &swap) {
+                Ok(answer) => answer,
+                Err(error) => return self.must_have_ended(&error),
+            };
+            assert_eq!((answer.status, &answer.body["generation"]), (200, &json!(number)), "{answer:?}");
+            self.told.store(number, SeqCst);
+        }
+    }
+
+    /// Only the host's end is an excuse.
+    fn must_have_ended(&self, error: &std::io::Error) {
+        assert!(self.ended.load(SeqCst), "{error}");
+    }
+
+    /// Asks without end; each answer is of one generation.
+    fn ask(&self, host: std::net::SocketAddr) {
+        let mut connection = match Connection::open(host) {
+            Ok(connection) => connection,
+            Err(error) => return self.must_have_ended(&error),
+        };
+        let mut last = 0;
+        while !self.ended.load(SeqCst) {
+            let answer = match connection.exchange(&get("/tags")) {
+                Ok(answer) => answer,
+                Err(error) => return self.must_have_ended(&error),
+            };
+            assert_eq!((answer.status, &answer.body), (200, &tags(answer.generation())), "{answer:?}");
+            assert!(answer.generation() >= last, "{answer:?} after {last}");
+            last = answer.generation();
+        }
+    }
+}
+
+fn tags(generation: u64) -> Value {
+    let back = if generation == 1 { 2 } else { 1000 + generation };
+    json!([1, back, back])
+}
+
+#[test]
+fn killed_at_any_moment_it_serves_what_was_told() {
+    let app = App::new(Content::first(true), "");
+    let folder = folder();
+    let state = folder.path().join("state");
+    let mut number = 1;
+    for kill in 0..KILLS {
+        let host = start(&app, &state);
+        let swaps = Swaps { told: AtomicU32::new(number), asked: AtomicU32::new(number), ..Swaps::default() };
+        let operator = Operator::of(&host);
+        thread::scope(|scope| {
+            scope.spawn(|| swaps.swap(&operator, number));
+            scope.spawn(|| swaps.ask(host.listen()));
+            // Numbers that look random: every moment of two swaps or so.
+            thread::sleep(Duration::from_millis(20 + (kill * 71) % 230));
+            swaps.ended.store(true, SeqCst);
+            let process = rustix::process::Pid::from_raw(host.process().try_into().unwrap()).unwrap();
+            rustix::process::kill_process(process, rustix::process::Signal::KILL).unwrap();
+        });
+        host.kill();
+        let host = start(&app, &state);
+        let answer = once(host.listen(), &get("/tags")).unwrap().expect(200);
+        let (told, asked) = (swaps.told.load(SeqCst), swaps.asked.load(SeqCst));
+        number = u32::try_from(answer.generation()).unwrap();
+        assert!((told..=asked).contains(&number), "told {told}, asked for {asked}, serves {number}");
+        assert_eq!(answer.body, tags(answer.generation()));
+        assert_eq!(Operator::of(&host).generations()["current"], number);
+        host.kill();
+    }
+    assert!(number > 3, "hardly anything was swapped: {number}");
+    let host = start(&app, &state);
+    Operator::of(&host).rollback(None).expect(200);
+    let answer = once(host.listen(), &get("/tags")).unwrap().expect(200);
+    assert_eq!((answer.generation(), answer.body), (u64::from(number) + 1, tags(u64::from(number) - 1)));
+}
+
+/// What stands on the disk goes through the same gate at a start.
+#[test]
+fn a_start_on_a_changed_disk_is_checked_like_any_change() {
+    let first = Content::first(false);
+    let app = App::new(first, "");
+    let folder = folder();
+    let state = folder.path().join("state");
+    let host = start(&app, &state);
+    assert_eq!(Operator::of(&host).swapped("front", &build("front", 101)), 2);
+    let swapped = Content { front: 101, ..first };
+    host.kill();
+    // A build that doesn't fit: nothing starts, and nothing is forgotten.
+    std::fs::write(app.path().join("back.wasm"), crate::app::build_that_drops("back")).unwrap();
+    let (status, log) = app.launch().state(&state).ends();
+    assert!(status.code() == Some(1) && log.contains("type-mismatch"), "{log}");
+    app.write(first, 0);
+    let host = start(&app, &state);
+    serves(&host, 2, swapped);
+    host.kill();
+    // What changed on the disk counts, also for the module that was swapped.
+    app.write(Content { back: 102, ..first }, 0);
+    let host = start(&app, &state);
+    serves(&host, 3, Content { back: 102, ..first });
+    // And there is the way back to what was swapped.
+    Operator::of(&host).rollback(Some(2)).expect(200);
+    serves(&host, 4, swapped);
+    host.kill();
+    serves(&start(&app, &state), 4, swapped);
+}

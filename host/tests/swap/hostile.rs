@@ -1,0 +1,317 @@
+//! Changes that nobody should ask for, and uploads that go wrong: what runs is untouched, and the answer says what was wrong.
+
+use std::fs;
+use std::thread;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::admin::{Operator, parts_of};
+use crate::app::{App, Content, back, back_with, build, build_that_drops, front, serves};
+use crate::host::Host;
+use crate::wire::{Answer, Connection, head, once, request};
+
+/// What the history tells: what was published, and the codes of what was refused.
+fn told(host: &Host) -> (Vec<u64>, Vec<Vec<String>>) {
+    let told = Operator::of(host).generations();
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let codes =
+        |refused: &Value| refused["problems"].as_array().unwrap().iter().map(|one| text(&one["code"])).collect();
+    (
+        told["generations"].as_array().unwrap().iter().map(|one| one["number"].as_u64().unwrap()).collect(),
+        told["refused"].as_array().unwrap().iter().map(codes).collect(),
+    )
+}
+
+/// Checks that nothing was changed: `refused` more changes are remembered than before.
+#[track_caller]
+fn is_untouched(host: &Host, refused: usize) {
+    serves(host, 1, Content::first(true));
+    let (published, all) = told(host);
+    assert_eq!((published, all.len()), (vec![1], refused), "{all:?}");
+}
+
+fn problem(answer: &Answer) -> &str {
+    assert_eq!(answer.header("content-type"), "application/problem+json", "{answer:?}");
+    answer.body["type"].as_str().unwrap().strip_prefix("/problems/").unwrap()
+}
+
+#[test]
+fn changes_want_the_token() {
+    let app = App::new(Content::first(true), "");
+    let host = app.launch().start();
+    let component = back(3);
+    for path in ["/modules/back/swap", "/apply", "/rollback", "/generations"] {
+        let method = if path == "/generations" { "GET" } else { "POST" };
+        for token in ["", "Bearer ", "Bearer wrong"] {
+            let headers = [("authorization", token), ("content-type", "application/wasm")];
+            let answer = once(host.admin(), &request(method, path, &headers, &component)).unwrap().expect(401);
+            assert_eq!(problem(&answer), "unauthorized");
+        }
+        // What is the operator's is not reached from outside.
+        assert_eq!(once(host.listen(), &request(method, path, &[], b"")).unwrap().status, 404);
+    }
+    is_untouched(&host, 0);
+}
+
+#[test]
+fn what_is_no_change_is_refused_before_it_is_one() {
+    let app = App::new(Content::first(true), "");
+    let host = app.launch().start();
+    let operator = Operator::of(&host);
+    let component = back(3);
+    let wasm = "application/wasm";
+    let json = "application/json";
+    for (path, kind, body, status, name) in [
+        ("/modules/back/swap", json, &component[..], 415, "unsupported-media-type"),
+        ("/modules/back/swap", "", &component, 415, "unsupported-media-type"),
+        ("/modules/Back_/swap", wasm, &component, 400, "invalid-request"),
+        ("/modules/back/swap?dryrun=true", wasm, &component, 400, "invalid-request"),
+        ("/modules/back/swap?dry_run=perhaps", wasm, &component, 400, "invalid-request"),
+        ("/modules/b%FFck/swap", wasm, &component, 400, "invalid-request"),
+        ("/modules/back/else", wasm, &component, 404, "no-such-path"),
+        ("/rollback", json, b"{", 400, "invalid-request"),
+        ("/rollback", json, b"{\"until\":1}", 400, "invalid-request"),
+        ("/rollback", json, b"{\"to\":-1}", 400, "invalid-request"),
+        ("/rollback", json, &[b' '; 1025], 413, "body-too-large"),
+        ("/apply", json, b"{}", 400, "invalid-request"),
+        ("/apply", "multipart/form-data", b"--", 400, "invalid-request"),
+        ("/apply", "multipart/form-data; boundary=x", b"", 400, "invalid-request"),
+        ("/apply", "multipart/form-data; boundary=x", b"--x\r\ncontent-disp", 400, "invalid-request"),
+    ] {
+        let answer = operator.ask("POST", path, kind, body);
+        assert_eq!((answer.status, problem(&answer)), (status, name), "{path} {kind}: {answer:?}");
+    }
+    assert_eq!(operator.ask("GET", "/modules/back/swap", "", b"").status, 405);
+    // Nobody waits for 257 MiB to come.
+    for (path, length) in [("/modules/back/swap", (256 << 20) + 1), ("/apply", (512 << 20) + 1), ("/rollback", 1025)] {
+        let token = format!("Bearer {}", operator.token);
+        let mut connection = Connection::open(host.admin()).unwrap();
+        connection
+            .send(head("POST", path, &[("authorization", &token), ("content-type", wasm)], length).as_bytes())
+            .unwrap();
+        let answer = connection.answer().unwrap();
+        assert_eq!((answer.status, problem(&answer)), (413, "body-too-large"), "{path}");
+    }
+    is_untouched(&host, 0);
+}
+
+#[test]
+fn builds_that_don_t_fit_are_refused_and_remembered() {
+    let app = App::new(Content::first(true), "");
+    let host = app.launch().start();
+    let operator = Operator::of(&host);
+    let whole = back(3);
+    let large = back_with(3, "(memory 60000)");
+    let traps = back_with(3, "(func $boom unreachable) (start $boom)");
+    let builds: [(&str, Vec<u8>, &str); 11] = [
+        ("nobody", whole.clone(), "unknown-name"),
+        ("back", Vec::new(), "not-a-component"),
+        ("back", b"(component)".to_vec(), "not-a-component"),
+        ("back", whole[..whole.len() / 2].to_vec(), "not-a-component"),
+        ("back", [&whole[..], b"more"].concat(), "not-a-component"),
+        ("back", wat::parse_str("(module)").unwrap(), "not-a-component"),
+        ("back", front(3), "missing-export"),
+        ("front", whole, "unknown-function"),
+        ("back", build_that_drops("back"), "type-mismatch"),
+        ("back", large, "compile"),
+        ("back", traps, "compile"),
+    ];
+    for (count, (module, component, code)) in builds.iter().enumerate() {
+        let answer = operator.swap(module, component).expect(409);
+        assert!(problem(&answer) == "refused" && answer.codes().contains(code), "{count}, {code}: {answer:?}");
+        let messages = answer.body["problems"].as_array().unwrap().iter().map(|one| one["message"].as_str().unwrap());
+        assert!(messages.into_iter().all(|message| !message.is_empty()));
+        is_untouched(&host, count + 1);
+        assert_eq!(told(&host).1[count], answer.codes());
+    }
+    // Nothing of them is left behind, beside what runs.
+    let kept = fs::read_dir(host.state().join("artifacts")).unwrap().count();
+    assert_eq!(kept, 2);
+    // Neither is a plan of them remembered, nor one that is fine.
+    operator.ask("POST", "/modules/back/swap?dry_run=true", "application/wasm", &builds[8].1).expect(409);
+    operator.ask("POST", "/modules/back/swap?dry_run=true", "application/wasm", &back(4)).expect(200);
+    is_untouched(&host, builds.len());
+    assert_eq!(operator.swapped("back", &back(4)), 2);
+}
+
+/// Who is broken, and by whom it is used: by its consumer's name, and by file and line of the route.
+#[test]
+fn a_dropped_function_is_told_with_those_who_use_it() {
+    let app = App::new(Content::first(true), "");
+    let host = app.launch().start();
+    let operator = Operator::of(&host);
+    let answer = operator.swap("front", &build_that_drops("front")).expect(409);
+    let problems = answer.body["problems"].as_array().unwrap();
+    let route = problems.iter().find(|problem| problem["code"] == "unknown-function").unwrap();
+    assert_eq!((route["module"].as_str(), route["line"].as_u64()), (Some("front"), Some(5)), "{route}");
+    assert!(
+        route["file"].as_str().unwrap().ends_with("routes/tags.toml")
+            && route["message"].as_str().unwrap().contains("tags")
+    );
+    let answer = operator.swap("back", &build_that_drops("back")).expect(409);
+    let consumer = &answer.body["problems"][0];
+    assert_eq!(
+        (&consumer["module"], &consumer["interface"]),
+        (&json!("front"), &json!("tags:app/back@1.0.0")),
+        "{answer:?}"
+    );
+    assert!(consumer.to_string().contains("`back`") && consumer["function"] == "tag", "{consumer}");
+    is_untouched(&host, 2);
+}
+
+#[test]
+fn applications_with_wrong_parts_are_refused() {
+    let app = App::new(Content::first(true), "");
+    let host = app.launch().start();
+    let operator = Operator::of(&host);
+    let next = App::new(Content { back: 3, ..Content::first(true) }, "");
+    let parts = parts_of(next.path());
+    let without = |name: &str| parts.iter().filter(|(part, _)| part != name).cloned().collect::<Vec<_>>();
+    let with = |name: &str, bytes: &[u8]| {
+        let mut more = without(name);
+        more.push((name.to_owned(), bytes.to_vec()));
+        more
+    };
+    let twice = |name: &str| {
+        let again = parts.iter().filter(|(part, _)| part == name);
+        parts.iter().chain(again).cloned().collect::<Vec<_>>()
+    };
+    for (parts, about) in [
+        (without("@files"), "`@files` is missing"),
+        (with("@files", b"no JSON"), "expected"),
+        (with("@files", b"{}"), "missing field"),
+        (with("No_Name", b""), "No_Name"),
+        (twice("back"), "`back` is there twice"),
+        (twice("@files"), "`@files` is there twice"),
+    ] {
+        let answer = operator.upload(&parts, false).expect(400);
+        assert!(answer.body["detail"].as_str().unwrap().contains(about), "{about}: {answer:?}");
+    }
+    is_untouched(&host, 0);
+    let mut files: Value = serde_json::from_slice(&parts[0].1).unwrap();
+    let manifest = files["manifest"]["text"].as_str().unwrap().replace("[app]", "[app]\ncolour = \"red\"");
+    files["manifest"]["text"] = manifest.into();
+    let bad_manifest = with("@files", files.to_string().as_bytes());
+    let refused = [
+        (without("back"), "unreadable"),
+        (with("else", &back(3)), "unknown-name"),
+        (with("back", b"nothing"), "not-a-component"),
+        (bad_manifest, "unknown-key"),
+    ];
+    for (count, (parts, code)) in refused.iter().enumerate() {
+        let answer = operator.upload(parts, false).expect(409);
+        assert_eq!(answer.codes(), [*code]);
+        is_untouched(&host, count + 1);
+    }
+    let answer = operator.upload(&parts, true).expect(200);
+    assert_eq!(
+        (&answer.body["published"], &answer.body["plan"]["modules"][0]["name"]),
+        (&json!(false), &json!("back"))
+    );
+    is_untouched(&host, refused.len());
+    operator.upload(&parts, false).expect(200);
+    serves(&host, 2, Content { back: 3, ..Content::first(true) });
+}
+
+/// An upload of `back` that says how long it is, and of which half came.
+fn half_an_upload(operator: &Operator) -> Connection {
+    let component = back(9);
+    let token = format!("Bearer {}", operator.token);
+    let head = head(
+        "POST",
+        "/modules/back/swap",
+        &[("authorization", &token), ("content-type", "application/wasm")],
+        component.len(),
+    );
+    let mut connection = Connection::open(operator.address).unwrap();
+    connection.send(head.as_bytes()).unwrap();
+    connection.send(&component[..component.len() / 2]).unwrap();
+    thread::sleep(Duration::from_millis(100));
+    connection
+}
+
+#[test]
+fn an_upload_that_stalls_or_breaks_off_holds_up_nobody() {
+    let first = Content::first(true);
+    let app = App::new(first, "");
+    let host = app.launch().start();
+    let operator = Operator::of(&host);
+    let mut stalled = half_an_upload(&operator);
+    assert_eq!(operator.swapped("front", &front(101)), 2);
+    let broken = half_an_upload(&operator);
+    // Two are read at once. Who wants to go back needs no upload.
+    assert_eq!(problem(&operator.swap("front", &front(102)).expect(503)), "overloaded");
+    operator.rollback(None).expect(200);
+    serves(&host, 3, first);
+    drop(broken);
+    let patient = || {
+        let answer = operator.swap("front", &front(103));
+        assert!([200, 503].contains(&answer.status), "{answer:?}");
+        thread::sleep(Duration::from_millis(10));
+        answer.status == 200
+    };
+    while !patient() {}
+    assert_eq!(problem(&stalled.answer().unwrap().expect(408)), "body-too-slow");
+    assert_eq!(told(&host), (vec![1, 2, 3, 4], vec![]));
+    serves(&host, 4, Content { front: 103, ..first });
+}
+
+/// Once a change is whole it is made, whether or not anybody waits for the answer.
+#[test]
+fn a_client_that_goes_away_leaves_no_half_of_a_swap() {
+    let first = Content::first(true);
+    let app = App::new(first, "");
+    let host = app.launch().start();
+    let operator = Operator::of(&host);
+    for number in 2..6 {
+        let tag = 100 + number;
+        let mut connection = Connection::open(host.admin()).unwrap();
+        let swap = operator.request("POST", "/modules/back/swap", "application/wasm", &back(tag));
+        connection.send(&swap).unwrap();
+        // At different moments of the change.
+        thread::sleep(Duration::from_millis(u64::from(7 * (number - 2))));
+        drop(connection);
+        let mut glances = 0;
+        while operator.generations()["current"] != number {
+            glances += 1;
+            assert!(glances < 2000, "the change was dropped");
+            thread::sleep(Duration::from_millis(10));
+        }
+        serves(&host, u64::from(number), Content { back: tag, ..first });
+    }
+}
+
+#[test]
+fn changes_that_come_at_once_are_made_one_after_the_other() {
+    let first = Content::first(true);
+    let app = App::new(first, "");
+    let host = app.launch().start();
+    let operator = Operator::of(&host);
+    thread::scope(|scope| {
+        let two = [("front", 101), ("back", 102)].map(|(module, tag)| {
+            let operator = &operator;
+            scope.spawn(move || operator.swapped(module, &build(module, tag)))
+        });
+        let mut numbers = two.map(|change| change.join().unwrap());
+        numbers.sort_unstable();
+        assert_eq!(numbers, [2, 3]);
+    });
+    serves(&host, 3, Content { front: 101, back: 102, ..first });
+
+    // Seventeen: as many as were read are made, the rest are told to come back.
+    let answers: Vec<Answer> = thread::scope(|scope| {
+        let operator = &operator;
+        let all: Vec<_> =
+            (0..17).map(|number| scope.spawn(move || operator.swap("back", &back(200 + number)))).collect();
+        all.into_iter().map(|change| change.join().unwrap()).collect()
+    });
+    let (made, refused): (Vec<&Answer>, Vec<&Answer>) = answers.iter().partition(|answer| answer.status == 200);
+    assert!(made.len() >= 2 && refused.iter().all(|answer| answer.status == 503), "{answers:?}");
+    let mut numbers: Vec<u64> = made.iter().map(|answer| answer.body["generation"].as_u64().unwrap()).collect();
+    numbers.sort_unstable();
+    assert_eq!(numbers, (4..4 + made.len() as u64).collect::<Vec<_>>());
+    let last = *numbers.last().unwrap();
+    let winner = answers.iter().position(|answer| answer.status == 200 && answer.body["generation"] == last).unwrap();
+    serves(&host, last, Content { front: 101, back: 200 + u32::try_from(winner).unwrap(), ..first });
+}

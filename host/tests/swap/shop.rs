@@ -1,0 +1,146 @@
+//! The shop while its modules are swapped: orders are placed and read at a steady rate, and no customer notices.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use watertight::artifact::SECTION_NAME;
+
+use crate::admin::Operator;
+use crate::host::{self, Host, Launch};
+use crate::open::{Load, Request};
+use crate::wire::{get, once, request};
+
+/// Requests in a second: what an unoptimised host does with ease on a machine that does other things too.
+const RATE: f64 = 150.0;
+/// Between two swaps.
+const PAUSE: Duration = Duration::from_millis(100);
+const MODULES: [&str; 3] = ["orders", "payments", "notifications"];
+
+/// A build of a module of the shop that was never seen before: `build` is its id.
+pub(crate) fn new_build(module: &str, build: &str) -> Vec<u8> {
+    host::shop();
+    let bytes =
+        std::fs::read(host::repository().join("target/components").join(module).with_extension("wasm")).unwrap();
+    with_build_id(&bytes, build)
+}
+
+/// The same component with another build id in its section, and with it other bytes.
+fn with_build_id(component: &[u8], build: &str) -> Vec<u8> {
+    let place = component.windows(SECTION_NAME.len()).rposition(|window| window == SECTION_NAME.as_bytes()).unwrap();
+    let key = b"\"build\":\"";
+    let found = component[place..].windows(key.len()).position(|window| window == key).unwrap();
+    let start = place + found + key.len();
+    let length = component[start..].iter().position(|byte| *byte == b'"').unwrap();
+    // As long as the old one: the section's length stays.
+    let id = format!("{build:x>length$}");
+    let mut changed = component.to_vec();
+    changed[start..start + length].copy_from_slice(&id.as_bytes()[id.len() - length..]);
+    changed
+}
+
+pub(crate) fn draft() -> Value {
+    json!({
+        "customer": "ada",
+        "lines": [{"sku": "tea", "quantity": 2, "unit_price": {"currency": "EUR", "minor": 450}}],
+        "payment": {"card": "tok_visa"},
+    })
+}
+
+fn place() -> Vec<u8> {
+    request("POST", "/orders", &[("content-type", "application/json")], draft().to_string().as_bytes())
+}
+
+/// One order in five requests, and else readers of it.
+fn customers(host: &Host) -> impl Fn(u64) -> Request + Send + 'static {
+    let order = once(host.listen(), &place()).unwrap().expect(201);
+    let id = order.body["id"].as_str().unwrap();
+    let place: Arc<[u8]> = place().into();
+    let read: Arc<[u8]> = get(&format!("/orders/{id}")).into();
+    move |number| match number % 5 {
+        0 => Request { bytes: place.clone(), status: 201 },
+        _ => Request { bytes: read.clone(), status: 200 },
+    }
+}
+
+fn every_module_is_swapped_under_load(settings: &str) {
+    let app = host::copy_of_shop(settings);
+    let host = Launch::app(app.path()).start();
+    let operator = Operator::of(&host);
+    let load = Load::start(host.listen(), RATE, customers(&host)).unwrap();
+    std::thread::sleep(PAUSE);
+    let mut generation = 1;
+    for round in 0..2 {
+        for module in MODULES {
+            generation += 1;
+            let build = format!("{module}{round}");
+            assert_eq!(operator.swapped(module, &new_build(module, &build)), generation);
+            std::thread::sleep(PAUSE);
+        }
+    }
+    let builds: Vec<Value> =
+        operator.get("/modules")["modules"].as_array().unwrap().iter().map(|module| module["build"].clone()).collect();
+    assert!(builds.iter().all(|build| build.as_str().unwrap().ends_with('1')), "{builds:?}");
+    let run = load.stop().unwrap();
+    assert!(run.broken.is_empty(), "{:?}", run.broken);
+    assert!(run.wrong().is_empty(), "{:?}", run.wrong());
+    let answered: BTreeSet<u64> = run.answers.iter().map(|answer| answer.generation).collect();
+    assert_eq!(answered, (1..=generation).collect(), "requests were answered all the while");
+    let orders = once(host.listen(), &get("/orders?customer=ada")).unwrap().expect(200);
+    assert!(!orders.body["items"].as_array().unwrap().is_empty());
+}
+
+#[test]
+fn every_module_is_swapped_under_load_fused() {
+    every_module_is_swapped_under_load("");
+}
+
+#[test]
+fn every_module_is_swapped_under_load_apart() {
+    every_module_is_swapped_under_load(
+        "[compartments.a]\nmodules = [\"orders\"]\n[compartments.b]\nmodules = [\"payments\"]\n\
+         [compartments.c]\nmodules = [\"notifications\"]\n",
+    );
+}
+
+/// The same through the command line, as an operator does it: the builds in other languages come this way, too.
+#[test]
+fn the_command_line_swaps_rolls_back_and_tells() {
+    let app = host::copy_of_shop("");
+    let host = Launch::app(app.path()).start();
+    let file = app.path().join("new.wasm");
+    std::fs::write(&file, new_build("payments", "never-seen")).unwrap();
+    let run = |arguments: &[&str]| {
+        let admin = format!("--admin={}", host.admin());
+        let mut command = host::binary();
+        command.env("WATERTIGHT_ADMIN_TOKEN", host.token());
+        let output = command.args(arguments).arg(admin).output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.code(), text(&output.stdout), text(&output.stderr))
+    };
+    let app = app.path().join("app.toml");
+    let (file, app) = (file.to_str().unwrap(), app.to_str().unwrap());
+    let (code, plan, said) = run(&["swap", "payments", file, "--dry-run"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(plan.contains("module payments, build ") && plan.contains("never-seen"), "{plan}");
+    assert_eq!(Operator::of(&host).generations()["current"], 1);
+    let (code, _, said) = run(&["swap", "payments", file]);
+    assert!(code == Some(0) && said.contains("generation 2 serves"), "{said}");
+    let (code, plan, said) = run(&["swap", "payments", file]);
+    assert!(code == Some(0) && said.contains("already") && plan.contains("nothing changes"), "{plan}{said}");
+    // What stands on the disk is the old build.
+    let (code, plan, said) = run(&["apply", app]);
+    assert!(code == Some(0) && plan.contains("payments") && said.contains("generation 3 serves"), "{plan}{said}");
+    let (code, _, said) = run(&["rollback"]);
+    assert!(code == Some(0) && said.contains("generation 4 serves"), "{said}");
+    let (code, _, said) = run(&["rollback", "1"]);
+    assert!(code == Some(0) && said.contains("generation 5 serves"), "{said}");
+    let (code, _, said) = run(&["rollback", "77"]);
+    assert!(code == Some(1) && said.contains("generation 77 is not kept"), "{said}");
+    let (code, told, _) = run(&["generations"]);
+    assert_eq!(code, Some(0));
+    for words in ["run", "swap of payments", "apply", "rollback to 2", "rollback to 1", "current", "refused"] {
+        assert!(told.contains(words), "{words} is not in {told}");
+    }
+}

@@ -1,0 +1,134 @@
+//! HTTP/1.1 as bytes on a connection of one's own: nothing is sent again behind a test's back, and what breaks is seen.
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use serde_json::Value;
+
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A whole answer.
+#[derive(Clone)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    /// By name in lower case.
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) text: String,
+    /// Null where the body is no JSON.
+    pub(crate) body: Value,
+}
+
+impl std::fmt::Debug for Answer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} of generation {}: {}", self.status, self.header("watertight-generation"), self.text)
+    }
+}
+
+impl Answer {
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.iter().find(|(found, _)| found == name).map_or("", |(_, value)| value)
+    }
+
+    /// The generation that answered.
+    pub(crate) fn generation(&self) -> u64 {
+        self.header("watertight-generation").parse().unwrap_or_else(|_| panic!("no generation: {self:?}"))
+    }
+
+    /// Itself, where the status is that one.
+    pub(crate) fn expect(self, status: u16) -> Self {
+        assert_eq!(self.status, status, "{self:?}");
+        self
+    }
+
+    /// The codes of its problems, in order.
+    pub(crate) fn codes(&self) -> Vec<&str> {
+        let problems = self.body["problems"].as_array().unwrap_or_else(|| panic!("no problems: {self:?}"));
+        problems.iter().map(|problem| problem["code"].as_str().unwrap()).collect()
+    }
+}
+
+/// A request's text: its head with `content-length`, and its body.
+pub(crate) fn request(method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
+    let mut bytes = head(method, path, headers, body.len()).into_bytes();
+    bytes.extend_from_slice(body);
+    bytes
+}
+
+/// A request's head that announces a body of `length` bytes.
+pub(crate) fn head(method: &str, path: &str, headers: &[(&str, &str)], length: usize) -> String {
+    let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    format!("{method} {path} HTTP/1.1\r\nhost: test\r\ncontent-length: {length}\r\n{headers}\r\n")
+}
+
+pub(crate) fn get(path: &str) -> Vec<u8> {
+    request("GET", path, &[], b"")
+}
+
+/// A connection that stays open from request to request.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    stream: TcpStream,
+    /// What came beyond the last answer.
+    rest: Vec<u8>,
+}
+
+impl Connection {
+    pub(crate) fn open(address: SocketAddr) -> io::Result<Self> {
+        let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        stream.set_nodelay(true)?;
+        Ok(Self { stream, rest: Vec::new() })
+    }
+
+    pub(crate) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stream.write_all(bytes)
+    }
+
+    /// The next answer, whole.
+    pub(crate) fn answer(&mut self) -> io::Result<Answer> {
+        loop {
+            if let Some((answer, length)) = read(&self.rest) {
+                self.rest.drain(..length);
+                return Ok(answer);
+            }
+            let mut some = [0; 16 << 10];
+            match self.stream.read(&mut some)? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                count => self.rest.extend_from_slice(&some[..count]),
+            }
+        }
+    }
+
+    pub(crate) fn exchange(&mut self, bytes: &[u8]) -> io::Result<Answer> {
+        self.send(bytes)?;
+        self.answer()
+    }
+}
+
+/// One request on a connection that is closed afterwards.
+pub(crate) fn once(address: SocketAddr, bytes: &[u8]) -> io::Result<Answer> {
+    Connection::open(address)?.exchange(bytes)
+}
+
+/// The answer at the beginning of these bytes and its length, once it is there whole.
+fn read(bytes: &[u8]) -> Option<(Answer, usize)> {
+    let end = bytes.windows(4).position(|window| window == b"\r\n\r\n")?;
+    let head = std::str::from_utf8(&bytes[..end]).unwrap();
+    let mut lines = head.split("\r\n");
+    let status: u16 = lines.next()?.split(' ').nth(1)?.parse().ok()?;
+    let field = |line: &str| line.split_once(": ").map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()));
+    let headers: Vec<(String, String)> = lines.filter_map(field).collect();
+    let length = headers.iter().find(|(name, _)| name == "content-length").map_or("0", |(_, length)| length);
+    let length = end + 4 + length.parse::<usize>().unwrap();
+    if status == 100 {
+        let (answer, rest) = read(&bytes[end + 4..])?;
+        return Some((answer, end + 4 + rest));
+    }
+    let body = bytes.get(end + 4..length)?;
+    let text = String::from_utf8_lossy(body).into_owned();
+    let answer = Answer { status, headers, body: serde_json::from_str(&text).unwrap_or_default(), text };
+    Some((answer, length))
+}
