@@ -23,13 +23,13 @@ mod host;
 mod migrations;
 #[path = "swap/model.rs"]
 mod model;
+#[allow(dead_code, unreachable_pub, reason = "the benchmarks' own: this is a part")]
 #[path = "../benches/support/open.rs"]
 mod open;
+#[allow(dead_code, unreachable_pub, reason = "the benchmarks' own: this is a part")]
 #[path = "../benches/support/process.rs"]
 mod process;
 #[path = "swap/shop.rs"]
 mod shop;
-#[path = "crash/trace.rs"]
-mod trace;
 #[path = "swap/wire.rs"]
 mod wire;
