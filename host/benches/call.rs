@@ -3,8 +3,12 @@
 //!
 //! The calls are made inside one call of a guest, so that what the host does for that one does not show; what would show is
 //! anything that the host puts between modules.
+//!
+//! Then the same two modules in two compartments, beside the same two components linked dynamically on bare Wasmtime (`bridged`).
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark reports")]
 
+#[path = "call/bridged.rs"]
+mod bridged;
 mod support;
 
 use std::sync::Arc;
@@ -39,22 +43,30 @@ const PATIENCE: Duration = Duration::from_secs(300);
 fn main() -> anyhow::Result<()> {
     let [caller, callee] = support::application::guests(["caller", "callee"])?;
     let folder = tempfile::tempdir_in(support::folder()?)?;
-    let manifest = folder.path().join("app.toml");
-    let text = format!(
-        "[app]\nname = \"calls\"\nstate = \"state\"\n\n[modules.caller]\ncomponent = {caller:?}\ncalls = [\"callee\"]\n\n\
-         [modules.callee]\ncomponent = {callee:?}\n\n[defaults.limits]\nrequest = \"300s\"\n"
-    );
-    std::fs::write(&manifest, text)?;
-    let checked = application::check(config::load(&manifest, &Overrides::default())?)?;
+    let check = |name: &str, placement: &str| {
+        let folder = folder.path().join(name);
+        std::fs::create_dir(&folder)?;
+        let manifest = folder.join("app.toml");
+        let text = format!(
+            "[app]\nname = \"calls\"\nstate = \"state\"\n\n[modules.caller]\ncomponent = {caller:?}\ncalls = [\"callee\"]\n\n\
+             [modules.callee]\ncomponent = {callee:?}\n\n[defaults.limits]\nrequest = \"300s\"\n{placement}"
+        );
+        std::fs::write(&manifest, text)?;
+        anyhow::Ok(application::check(config::load(&manifest, &Overrides::default())?)?)
+    };
+    let checked = check("fused", "")?;
+    let apart =
+        check("bridged", "[compartments.a]\nmodules = [\"caller\"]\n[compartments.b]\nmodules = [\"callee\"]\n")?;
     let mut bare = Bare::new(&checked).map_err(in_words)?;
 
     Cores::pin(Cores::find()?.server)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let within = runtime.enter();
     let hosted = Hosted::new(checked)?;
+    let apart = Hosted::new(apart)?;
     drop(within);
 
-    let mut report = Report::new("call", "calls between modules, fused by the host / on bare Wasmtime");
+    let mut report = Report::new("call", "calls between modules, by the host / on bare Wasmtime");
     for (kind, times, what) in KINDS {
         // Once each for caches and branch predictors, and to see that both do the same.
         let (ours, theirs) = (runtime.block_on(hosted.run(kind, times))?, bare.run(kind, times).map_err(in_words)?);
@@ -68,8 +80,10 @@ fn main() -> anyhow::Result<()> {
             anyhow::Ok(seconds * 1e9 / f64::from(times))
         })?;
         let [ours, theirs] = <[Vec<f64>; 2]>::try_from(measured).ok().context("two sides were measured")?;
-        report.times(&format!("{kind}: {what}, {times} calls"), "ns/call", 1.05, 1.10, Pairs::new(ours, theirs));
+        report.times(&format!("fused {kind}: {what}, {times} calls"), "ns/call", 1.05, 1.10, Pairs::new(ours, theirs));
     }
+    let dynamic = runtime.block_on(bridged::Bare::new(&caller, &callee)).map_err(in_words)?;
+    bridged::measure(&runtime, &apart, dynamic, &mut report)?;
     report.finish()
 }
 

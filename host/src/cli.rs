@@ -10,6 +10,7 @@ mod client;
 mod inspect;
 mod output;
 mod serve;
+mod test;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -18,7 +19,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::engine::compile::{CHILD_COMMAND, run_as_child};
-use crate::ids::FunctionPath;
+use crate::ids::{FunctionPath, ModuleName};
 
 /// Runs modular monoliths: WebAssembly modules behind WIT interfaces, in one process.
 #[derive(Debug, Parser)]
@@ -50,6 +51,8 @@ enum Command {
     Inspect(InspectArguments),
     /// Compile modules and make their components.
     Build(BuildArguments),
+    /// Run the contract suites that concern a module: calls, answers, and what its database holds then.
+    Test(TestArguments),
     /// Compile a component from standard input: for the host's own use.
     #[command(name = CHILD_COMMAND, hide = true)]
     Compile { profile: String, output: PathBuf },
@@ -165,6 +168,22 @@ struct BuildArguments {
     json: bool,
 }
 
+#[derive(Debug, Args)]
+struct TestArguments {
+    /// A module of the application, a component file, or a folder beside the manifest that was built; every module of the
+    /// application where nothing is named.
+    #[arg(value_name = "MODULE|FILE")]
+    target: Option<String>,
+    #[command(flatten)]
+    application: NamedApplication,
+    /// The module that a file stands for, where its exports don't tell.
+    #[arg(long = "as", value_name = "MODULE", requires = "target")]
+    module: Option<ModuleName>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
 impl Cli {
     /// Reads the process's arguments; where they aren't understood, says so and ends the process with 2.
     pub fn read() -> Self {
@@ -185,6 +204,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Generations(arguments) => change::generations(&arguments),
         Command::Inspect(arguments) => inspect::inspect(&arguments),
         Command::Build(arguments) => build::build(&arguments),
+        Command::Test(arguments) => test::test(&arguments),
         Command::Compile { profile, output } => run_as_child(&profile, &output).map_err(anyhow::Error::msg),
     };
     match done {

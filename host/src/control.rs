@@ -6,16 +6,18 @@
 
 mod start;
 
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
+use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, TryAcquireError};
 
 use crate::application::{self, Artifacts, Checked, Databases, LinkedCode};
 use crate::artifact::Artifact;
-use crate::config::{self, AppConfig, AppFiles, Overrides};
+use crate::config::{self, AppConfig, AppFiles, ModuleConfig, Overrides};
 use crate::engine::compile::Compiler;
 use crate::failpoint::crash_point;
 use crate::graph::AppGraph;
@@ -41,7 +43,8 @@ pub struct Control {
     /// The manifest that the host was started on, as it was named.
     app: PathBuf,
     overrides: Overrides,
-    history: Mutex<History>,
+    /// Changed only by the change in work.
+    history: ArcSwap<History>,
     changes: Semaphore,
     /// Held by the change in work.
     running: tokio::sync::Mutex<Running>,
@@ -126,13 +129,16 @@ impl Control {
     }
 
     /// What was published and refused so far.
-    pub fn history(&self) -> History {
-        self.memory().clone()
+    pub fn history(&self) -> Arc<History> {
+        self.history.load_full()
     }
 
-    fn memory(&self) -> MutexGuard<'_, History> {
-        // The history changes by whole values only.
-        self.history.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Adds to the history, on the disk and then here. Blocks; only the change in work may.
+    fn remember(&self, add: impl FnOnce(&mut History) -> io::Result<()>) -> Result<(), Problem> {
+        let mut history = History::clone(&self.history.load());
+        add(&mut history).map_err(|error| unwritten(&error))?;
+        self.history.store(Arc::new(history));
+        Ok(())
     }
 
     /// Makes a change, or with `only_plan` says what it would change. Once it is in work it is finished, whether or not anybody waits.
@@ -161,16 +167,21 @@ impl Control {
                 Err(problems) if !only_plan => {
                     let codes: Vec<&str> = problems.as_slice().iter().map(|problem| problem.code.as_str()).collect();
                     tracing::warn!(target: "change", ?cause, ?codes, "refused");
-                    let problems = problems.clone();
-                    if let Err(error) = control.remember(move |history| history.refuse(cause, &problems)).await {
-                        tracing::error!(target: "change", %error, "the refusal can't be remembered");
-                    }
+                    control.remember_refusal(cause, problems.clone()).await;
                 }
                 _ => {}
             }
             Ok(done?)
         };
         tokio::spawn(work).await.unwrap_or(Err(ChangeError::Lost))
+    }
+
+    async fn remember_refusal(self: &Arc<Self>, cause: Cause, problems: Problems) {
+        let remember =
+            move |control: &Self| control.remember(|history| history.refuse(cause, &problems)).map_err(Problems::from);
+        if let Err(error) = self.blocking(remember).await {
+            tracing::error!(target: "change", %error, "the refusal can't be remembered");
+        }
     }
 
     fn cause(&self, change: &Change) -> Cause {
@@ -183,7 +194,7 @@ impl Control {
 
     /// The generation before the current one.
     fn previous(&self) -> GenerationNumber {
-        let history = self.memory();
+        let history = self.history();
         let before = history.published().iter().rev().nth(1).map(|published| published.number);
         before.unwrap_or(GenerationNumber(0))
     }
@@ -216,11 +227,11 @@ impl Control {
         }
         if plan.is_empty() {
             if let Some(origin) = origin {
-                self.remember(move |history| history.note_origin(origin)).await?;
+                self.blocking(move |control| Ok(control.remember(|history| history.note_origin(origin))?)).await?;
             }
             return Ok(outcome(current, false, plan));
         }
-        let number = self.memory().next();
+        let number = self.history().next();
         *running = self.bring_up(number, checked, running.linked.clone(), cause, origin).await?;
         Ok(outcome(number, true, plan))
     }
@@ -251,31 +262,21 @@ impl Control {
         self.databases.migrate(&graph).await?;
         crash_point("change::migrated");
         let place = self.runtime.drain_place().await;
-        // From here on a restart serves it; so the requests may.
-        let records = records(&graph);
-        self.remember(move |history| history.publish(cause, configuration, records, origin)).await?;
-        crash_point("change::published");
-        self.runtime.publish(generation, place);
+        let modules = records(&graph);
+        self.blocking(move |control| {
+            // From here on a restart serves it; so the requests may.
+            control.remember(|history| history.publish(cause, configuration, modules, origin))?;
+            crash_point("change::published");
+            control.runtime.publish(generation, place);
+            Ok(())
+        })
+        .await?;
         Ok(Running { config, graph, linked: by_identity })
     }
 
-    /// Changes the history, on a thread that may wait for the disk; whoever reads it meanwhile finds what it was. Only the change in
-    /// work does this.
-    async fn remember(
-        self: &Arc<Self>,
-        change: impl FnOnce(&mut History) -> std::io::Result<()> + Send + 'static,
-    ) -> Result<(), Problems> {
-        let changed = move |control: &Self| {
-            let mut history = control.history();
-            change(&mut history).map_err(|error| unwritten(&error))?;
-            *control.memory() = history;
-            Ok(())
-        };
-        self.blocking(changed).await
-    }
-
     fn keep(&self, checked: &Checked) -> Result<Digest, Problem> {
-        let kept = self.memory().kept().clone();
+        let history = self.history();
+        let kept = history.kept();
         for node in checked.graph.modules.values() {
             kept.keep_component(&node.artifact)?;
         }
@@ -334,27 +335,28 @@ impl Control {
 
     /// What an earlier generation ran.
     fn earlier(&self, number: GenerationNumber, known: &Artifacts) -> Result<(AppConfig, Artifacts), Problems> {
-        let (published, kept) = {
-            let history = self.memory();
-            let known: Vec<String> = history.published().iter().map(|one| one.number.to_string()).collect();
-            let Some(published) = history.find(number).cloned() else {
-                let message = match number.0 {
-                    0 => "nothing was published before the current generation".to_owned(),
-                    _ => format!("generation {number} is not kept"),
-                };
-                let help = format!("kept are {}", known.join(", "));
-                return Err(Problem::new(Code::UnknownName, message).help(help).into());
+        let history = self.history();
+        let Some(published) = history.find(number) else {
+            let message = match number.0 {
+                0 => "nothing was published before the current generation".to_owned(),
+                _ => format!("generation {number} is not kept"),
             };
-            (published, history.kept().clone())
+            let known: Vec<String> = history.published().iter().map(|one| one.number.to_string()).collect();
+            let help = format!("kept are {}", known.join(", "));
+            return Err(Problem::new(Code::UnknownName, message).help(help).into());
         };
-        start::kept_application(&published, &kept, &self.overrides, known)
+        start::kept_application(published, history.kept(), &self.overrides, known)
     }
 
     /// What stands on the disk where the host was started, if it can be read.
     fn origin(&self) -> Option<Digest> {
         let config = config::load(&self.app, &self.overrides).ok()?;
-        let (artifacts, problems) = application::load_components(&config);
-        problems.is_empty().then(|| start::origin(&config.files, &artifacts))
+        let digest = |(name, module): (&ModuleName, &ModuleConfig)| {
+            let bytes = std::fs::read(module.component.value.file()).ok()?;
+            Some((name.clone(), Digest::of(&bytes)))
+        };
+        let components = config.modules.iter().map(digest).collect::<Option<_>>()?;
+        Some(start::origin(&config.files, &components))
     }
 
     /// Closes the databases, after the change in work. Those that wait are not begun, and no request may be in work any more.
@@ -407,6 +409,6 @@ fn check_contracts(running: &AppGraph, artifacts: &Artifacts) -> Result<(), Prob
     Problems::or(problems, ())
 }
 
-fn unwritten(error: &std::io::Error) -> Problem {
+fn unwritten(error: &io::Error) -> Problem {
     Problem::new(Code::State, format!("the history of generations can't be written: {error}"))
 }

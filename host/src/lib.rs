@@ -27,6 +27,7 @@ pub mod state;
 pub mod application;
 pub mod control;
 pub mod invoke;
+pub mod suite;
 pub mod http;
 pub mod admin;
 pub mod build;

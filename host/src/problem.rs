@@ -70,9 +70,9 @@ codes! {
     Ambiguous = "ambiguous",
     /// An import and the export that would serve it differ in type.
     TypeMismatch = "type-mismatch",
-    /// Modules call each other in a circle.
+    /// Modules, or compartments, call each other in a circle.
     Cycle = "cycle",
-    /// Modules can't share one compartment as they are.
+    /// Modules can't stand where they would: together, apart from whom they call, or on any engine.
     Placement = "placement",
     /// A route names a function that isn't there.
     UnknownFunction = "unknown-function",

@@ -34,7 +34,7 @@ pub enum Profile {
     /// reused or not: their memory is a copy-on-write image, of which a call pays for what it changes.
     Large,
     /// Modules that use the component model's own concurrency (`async func`, streams, futures), whatever their size. It makes every
-    /// call dearer, so the others go without.
+    /// call dearer, so the others go without. A function may return and go on, so each call has new instances.
     Async,
 }
 
@@ -89,7 +89,9 @@ impl fmt::Display for Reason {
             Self::Small(InstanceMode::Reuse) => f.write_str("small modules, whose instances are reused"),
             Self::Small(InstanceMode::Fresh) => f.write_str("small modules, with a new instance for each call"),
             Self::Large(module, excess) => write!(f, "{module} {excess}"),
-            Self::Concurrent(module) => write!(f, "{module} uses the component model's own concurrency"),
+            Self::Concurrent(module) => {
+                write!(f, "{module} uses the component model's own concurrency, so that each call has new instances")
+            }
         }
     }
 }

@@ -203,6 +203,10 @@ fn what_can_not_be_a_module_is_refused_before_anything_is_compiled() {
         assert!(errors.to_string().contains(part), "{folder:?}: {errors}");
         assert_eq!(errors.as_slice()[0].help().is_some(), helps, "{errors}");
     }
+    place.write("modules/both/Cargo.toml", "");
+    place.write("modules/both/go.mod", "module both\n");
+    let errors = place.errors(&[place.folder("both")]);
+    assert!(matches!(errors.as_slice(), [BuildError::SeveralLanguages { .. }]), "{errors:?}");
     let (sources, errors) = source::read_all(&[place.folder("ok"), place.folder("ok"), copy]);
     assert_eq!(sources.len(), 1);
     assert!(matches!(errors.as_slice(), [BuildError::SameName { .. }]), "{errors:?}");
@@ -215,4 +219,101 @@ fn migrations_in_an_impossible_form_are_named() {
     place.write("modules/alpha/migrations/what is this.sql", "select 1;");
     let errors = place.errors(&[folder]).to_string();
     assert!(errors.contains("`what is this.sql`") && errors.contains("help: "), "{errors}");
+}
+
+/// The Go code of a module that does its work.
+const GO: &str = r#"//go:build wasip1
+
+package export_a_calc_calc
+
+import "calc/bindings/a_calc_calc"
+
+func Add(left, right uint32) uint32 { return left + right }
+
+func Pairs() a_calc_calc.Pair { return a_calc_calc.Pair{Left: 1, Right: 2} }
+"#;
+
+impl Place {
+    /// A Go module; it pins what generated code needs as the shop's does.
+    fn go_module(&self, name: &str) -> PathBuf {
+        // Cargo takes every folder there for a package otherwise.
+        let members = format!("members = [\"modules/*\"]\nexclude = [\"modules/{name}\"]\n");
+        self.write("Cargo.toml", format!("[workspace]\nresolver = \"3\"\n{members}"));
+        let pinned = "go.bytecodealliance.org/pkg v0.2.3";
+        self.write(&format!("modules/{name}/go.mod"), format!("module calc\n\ngo 1.25.0\n\nrequire {pinned}\n"));
+        let sums = include_str!("../../../modules/notifications-go/go.sum");
+        let sums = sums.lines().filter(|line| line.starts_with("go.bytecodealliance.org/"));
+        self.write(&format!("modules/{name}/go.sum"), sums.map(|line| format!("{line}\n")).collect::<String>());
+        let world = "package a:module; world module { export a:calc/calc@1.0.0; }";
+        self.write(&format!("modules/{name}/wit/world.wit"), world);
+        self.write(&format!("modules/{name}/component/export_a_calc_calc/calc.go"), GO);
+        self.folder(name)
+    }
+}
+
+#[test]
+fn go_modules_become_components_of_the_same_contract() {
+    let place = Place::new();
+    let folders = [place.go_module("gamma"), place.module("alpha")];
+    place.write("modules/gamma/migrations/0001_items.sql", "create table items (id text);");
+    place.write("modules/gamma/bindings/left_over/old.go", "what an earlier world left");
+    let (result, heard) = place.build(&folders, &place.options());
+    let built = result.unwrap_or_else(|errors| panic!("{errors}"));
+    assert_eq!(built.iter().map(|built| built.name.as_str()).collect::<Vec<_>>(), ["gamma", "alpha"]);
+    assert!(heard.iter().any(|event| event.contains("go build")), "{heard:?}");
+    assert!(!place.folder("gamma").join("bindings/left_over").exists());
+
+    let [go, rust] = [&built[0], &built[1]].map(|built| Artifact::load(&built.path, MAX_COMPONENT_BYTES).unwrap());
+    let embedded = go.embedded.as_ref().unwrap();
+    assert_eq!((embedded.name.as_str(), embedded.language.as_str(), go.migrations().len()), ("gamma", "go", 1));
+    assert_eq!(go.shape.exports, rust.shape.exports);
+    let name = "a:calc/calc@1.0.0".parse().unwrap();
+    assert_eq!(embedded.docs.0[&name], rust.embedded.as_ref().unwrap().docs.0[&name]);
+    // What Go's own runtime needs, and nothing else.
+    assert!(go.shape.imports.keys().all(|import| import.namespace() == "wasi"), "{:?}", go.shape.imports.keys());
+
+    // The same again: the same file. With names kept: another.
+    let (again, _) = place.build(&folders[..1], &place.options());
+    assert!(!again.unwrap()[0].changed);
+    let options = Options { debug: true, out: Some(place.0.path().join("elsewhere")), ..place.options() };
+    assert!(place.build(&folders[..1], &options).0.unwrap()[0].size > built[0].size);
+}
+
+#[test]
+fn what_a_go_module_lacks_is_told() {
+    let place = Place::new();
+    let folder = place.go_module("gamma");
+    let error = |path: &str, text: &str| {
+        let path = format!("modules/gamma/{path}");
+        let before = fs::read(place.0.path().join(&path)).unwrap();
+        place.write(&path, text);
+        let errors = place.errors(std::slice::from_ref(&folder));
+        place.write(&path, before);
+        assert_eq!(errors.as_slice().len(), 1, "{errors}");
+        errors
+    };
+    let errors = error("component/export_a_calc_calc/calc.go", &GO.replace("left + right", "no_such_thing"));
+    let BuildError::Toolchain { modules, output, .. } = &errors.as_slice()[0] else { panic!("{errors}") };
+    assert_eq!(modules[0].as_str(), "gamma");
+    assert!(output.contains("calc.go:7:") && output.contains("undefined: no_such_thing"), "{output}");
+    let errors = error("go.mod", "module calc\n\ngo 1.999\n");
+    assert!(matches!(&errors.as_slice()[0], BuildError::OldToolchain { wanted, .. } if wanted == "1.999"), "{errors}");
+    assert!(errors.to_string().contains("help: install Go 1.999"), "{errors}");
+    let errors = error("go.mod", "modul calc\n");
+    assert!(
+        matches!(&errors.as_slice()[0], BuildError::Manifest { message, .. } if message.contains("modul")),
+        "{errors}"
+    );
+    for (world, part) in [
+        ("package a:module; world", "world.wit:1:24"),
+        ("package a:module; world module { export a:cals/calc@1.0.0; }", "a:cals"),
+        ("package a:module; interface no-world {}", "world"),
+        ("package a:module; world one {} world two {}", "world"),
+    ] {
+        let errors = error("wit/world.wit", world);
+        assert!(matches!(&errors.as_slice()[0], BuildError::World { .. }), "{errors}");
+        assert!(errors.to_string().contains(part) && errors.to_string().contains("help: "), "{errors}");
+    }
+    fs::remove_dir_all(folder.join("wit")).unwrap();
+    assert!(place.errors(&[folder]).to_string().contains("there is no `.wit` file"));
 }

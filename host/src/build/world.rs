@@ -37,10 +37,8 @@ impl World {
 
     fn resolve(main: UnresolvedPackageGroup, packages: Vec<UnresolvedPackageGroup>) -> anyhow::Result<Self> {
         let mut resolve = Resolve::default();
-        let package = match resolve.push_groups(main, packages) {
-            Ok(package) => package,
-            Err(error) => anyhow::bail!("{error}"),
-        };
+        let pushed = resolve.push_groups(main, packages);
+        let package = pushed.map_err(|error| anyhow::Error::msg(resolve.render_error(&error.into())))?;
         let id = resolve.select_world(&[package], None)?;
         let others: Vec<_> = resolve.packages.iter().map(|(id, _)| id).filter(|id| *id != package).collect();
         let mut printer = WitPrinter::default();

@@ -38,6 +38,16 @@ pub(super) fn done(text: &str) {
     say(&format!("{GREEN}{:>9}{GREEN:#} {text}", "done"));
 }
 
+/// Writes a line of a test that passed to standard error.
+pub(super) fn passed(text: &str) {
+    say(&format!("{GREEN}{:>9}{GREEN:#} {text}", "passed"));
+}
+
+/// Writes a line of a test that failed to standard error.
+pub(super) fn failed(text: &str) {
+    say(&format!("{RED}{:>9}{RED:#} {text}", "failed"));
+}
+
 /// Says why a command failed.
 pub(super) fn report(error: &anyhow::Error) {
     if error.is::<Printed>() {

@@ -1,14 +1,16 @@
 //! What a start of the host runs: what was published last, or what stands on the disk now.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use tokio::sync::Semaphore;
 
 use super::{Control, MAX_CHANGES, Running, records, unwritten};
 use crate::application::{self, Artifacts, Checked, Databases, Host, LinkedCode};
 use crate::config::{self, AppConfig, AppFiles, Overrides};
-use crate::ids::{Digest, GenerationNumber};
+use crate::ids::{Digest, GenerationNumber, ModuleName};
 use crate::plan::{Plan, Side};
 use crate::problem::{Code, Problem, Problems, with_causes};
 use crate::runtime::Runtime;
@@ -40,7 +42,8 @@ impl Initial {
         // What is kept was read elsewhere, perhaps: its state is here.
         let overrides = Overrides { state: Some(config.state.clone()), ..overrides.clone() };
         let (artifacts, problems) = application::load_components(&config);
-        let origin = Problems::or(problems, origin(&config.files, &artifacts))?;
+        let digests = artifacts.iter().map(|(name, artifact)| (name.clone(), artifact.digest)).collect();
+        let origin = Problems::or(problems, origin(&config.files, &digests))?;
         let last = history.last().filter(|_| history.origin() == Some(origin)).cloned();
         let (resumed, checked) = match last {
             Some(last) => {
@@ -104,7 +107,7 @@ impl Initial {
             state,
             app,
             overrides,
-            history: Mutex::new(history),
+            history: ArcSwap::from_pointee(history),
             changes: Semaphore::new(MAX_CHANGES),
             running: tokio::sync::Mutex::new(running),
         })
@@ -148,9 +151,8 @@ pub(super) fn kept_application(
 }
 
 /// What files and components are, in one digest.
-pub(super) fn origin(files: &AppFiles, artifacts: &Artifacts) -> Digest {
+pub(super) fn origin(files: &AppFiles, components: &BTreeMap<ModuleName, Digest>) -> Digest {
     let texts: Vec<&str> =
         std::iter::once(&files.manifest).chain(&files.routes).map(|file| file.text.as_str()).collect();
-    let components: Vec<_> = artifacts.iter().map(|(name, artifact)| (name, artifact.digest)).collect();
     Digest::of(&serde_json::to_vec(&(texts, components)).expect("texts and names are JSON"))
 }

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use super::{Compartment, Node, list, provided};
-use crate::config::{AppConfig, Instances, Limits};
+use crate::config::{AppConfig, Defaults, InstanceMode};
 use crate::ids::{CompartmentName, InterfaceName, ModuleName};
 use crate::problem::{Code, Problem};
 use crate::profile::{self, Excess, Profile};
@@ -77,7 +77,8 @@ impl Planner<'_> {
             if let [_, second, ..] = self.heavy(&modules).as_slice() {
                 self.refuse_second(name, &modules, second);
             }
-            self.insert(name.clone(), modules, wish.instances, wish.limits, Reason::Wish);
+            let settings = Defaults { instances: wish.instances, limits: wish.limits };
+            self.insert(name.clone(), modules, settings, Reason::Wish);
         }
     }
 
@@ -89,18 +90,18 @@ impl Planner<'_> {
             match merging(node).map(|import| Reason::Apart(import.clone())).or_else(large) {
                 Some(reason) => {
                     let name = module.as_str().parse().expect("a module's name is a compartment's too");
-                    self.add(name, BTreeSet::from([module.clone()]), reason);
+                    self.add(name, &BTreeSet::from([module.clone()]), reason);
                 }
                 None => drop(together.insert(module.clone())),
             }
         }
         if !together.is_empty() {
-            self.add(TOGETHER.parse().expect("`main` is kebab-case"), together, Reason::Together);
+            self.add(TOGETHER.parse().expect("`main` is kebab-case"), &together, Reason::Together);
         }
     }
 
     /// Adds a compartment that nobody named, unless somebody gave its name to another.
-    fn add(&mut self, name: CompartmentName, modules: BTreeSet<ModuleName>, reason: Reason) {
+    fn add(&mut self, name: CompartmentName, modules: &BTreeSet<ModuleName>, reason: Reason) {
         if self.compartments.contains_key(&name) {
             let first = modules.first().expect("a compartment holds a module");
             let names: Vec<String> = modules.iter().map(ToString::to_string).collect();
@@ -113,18 +114,11 @@ impl Planner<'_> {
             self.problems.push(at_module(problem, self.config, first));
             return;
         }
-        let (instances, limits) = (self.config.defaults.instances, self.config.defaults.limits);
-        self.insert(name, self.in_order(&modules), instances, limits, reason);
+        self.insert(name, self.in_order(modules), self.config.defaults, reason);
     }
 
-    fn insert(
-        &mut self,
-        name: CompartmentName,
-        modules: Vec<ModuleName>,
-        instances: Instances,
-        limits: Limits,
-        reason: Reason,
-    ) {
+    fn insert(&mut self, name: CompartmentName, modules: Vec<ModuleName>, settings: Defaults, reason: Reason) {
+        let Defaults { mut instances, limits } = settings;
         let needs = modules.iter().map(|module| (module, &self.modules[module].artifact.needs));
         let (profile, profile_reason) = Profile::choose(instances.mode, needs).unwrap_or_else(|no_room| {
             let module = &no_room.module;
@@ -133,6 +127,10 @@ impl Planner<'_> {
             self.problems.push(at_module(problem.help(help), self.config, module));
             (Profile::Large, profile::Reason::Large(module.clone(), no_room.excess))
         });
+        if profile == Profile::Async {
+            // A function may return and go on. In a warm instance it would do so in the next call, under another request's name.
+            instances.mode = InstanceMode::Fresh;
+        }
         let compartment =
             Compartment { name: name.clone(), modules, instances, limits, reason, profile, profile_reason };
         self.compartments.insert(name, compartment);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use wasmtime::component::Val;
+use watertight::profile::Profile;
 use watertight::runtime::CallError;
 use watertight::store::CalleeFailed;
 
@@ -30,19 +31,30 @@ const ACTS: &str = r#"
       (i32.add (local.get $how) (i32.const 1)))
 "#;
 
-fn callee() -> Vec<u8> {
+/// An asynchronous function beside the others, which makes its compartment's engine one with concurrency.
+const LATER: (&str, &str) = ("interface later { later: async func(); }", r#"(func (export "t:t/later@1.0.0#later"))"#);
+
+/// The core module's text and the world with [`LATER`] added where `concurrent`.
+fn make(concurrent: bool, world: &str, core: &str) -> Vec<u8> {
+    let (interface, function) = if concurrent { LATER } else { ("", "") };
+    let export = if concurrent { "export later;" } else { "" };
+    component(&format!("{WIT} {interface} world component {{ {world} {export} }}"), &core.replace("@later", function))
+}
+
+fn callee(concurrent: bool) -> Vec<u8> {
     let core = format!(
         r#"(module {ACTS} (memory (export "memory") 1)
         (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) i32.const 1024)
         (func (export "t:t/inner@1.0.0#answer") (param i32) (result i32) (call $act (local.get 0)))
         (func (export "t:t/inner@1.0.0#careful") (param i32) (result i32)
-          (i32.store (i32.const 4) (call $act (local.get 0))) i32.const 0))"#
+          (i32.store (i32.const 4) (call $act (local.get 0))) i32.const 0)
+        @later)"#
     );
     // At 0 is `ok`, and behind it what it holds.
-    component(&format!("{WIT} world component {{ export inner; }}"), &core)
+    make(concurrent, "export inner;", &core)
 }
 
-fn caller() -> Vec<u8> {
+fn caller(concurrent: bool) -> Vec<u8> {
     let core = r#"(module
         (import "t:t/inner@1.0.0" "answer" (func $answer (param i32) (result i32)))
         (import "t:t/inner@1.0.0" "careful" (func $careful (param i32 i32)))
@@ -50,12 +62,18 @@ fn caller() -> Vec<u8> {
         (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) i32.const 1024)
         (func (export "t:t/outer@1.0.0#answer") (param i32) (result i32) (call $answer (local.get 0)))
         (func (export "t:t/outer@1.0.0#careful") (param i32) (result i32)
-          (call $careful (local.get 0) (i32.const 0)) i32.const 0))"#;
-    component(&format!("{WIT} world component {{ import inner; export outer; }}"), core)
+          (call $careful (local.get 0) (i32.const 0)) i32.const 0)
+        @later)"#;
+    make(concurrent, "import inner; export outer;", core)
 }
 
 async fn start(settings: &str) -> App {
-    App::start(&[("caller", caller()), ("callee", callee())], &[("caller", "callee")], settings).await
+    start_with(false, false, settings).await
+}
+
+async fn start_with(caller_is_concurrent: bool, callee_is: bool, settings: &str) -> App {
+    let components = [("caller", caller(caller_is_concurrent)), ("callee", callee(callee_is))];
+    App::start(&components, &[("caller", "callee")], settings).await
 }
 
 fn unavailable(cause: &str) -> Option<Val> {
@@ -116,6 +134,33 @@ fn a_deadline_is_the_callers_where_its_own_time_is_up() {
         let answer = tight.call("caller", "outer.answer", &[Val::U32(1)], 20_000).await;
         assert!(matches!(answer, Err(CallError::Callee(failed)) if failed.error == CallError::Deadline));
     });
+}
+
+#[test]
+fn engines_with_and_without_concurrency_call_each_other() {
+    for (caller, callee) in [(true, false), (false, true), (true, true)] {
+        run(async {
+            let app = start_with(caller, callee, APART).await;
+            let profiles: Vec<Profile> =
+                app.runtime.current().graph.compartments.iter().map(|compartment| compartment.profile).collect();
+            let profile = |concurrent| if concurrent { Profile::Async } else { Profile::Reuse };
+            assert_eq!(profiles, [profile(caller), profile(callee)]);
+            for _ in 0..3 {
+                assert_eq!(app.call("caller", "outer.answer", &[Val::U32(2)], 5_000).await, Ok(Some(Val::U32(3))));
+                let told = app.call("caller", "outer.careful", &[Val::U32(0)], 5_000).await;
+                assert_eq!(told, Ok(unavailable("it failed")), "{caller} {callee}");
+                let ended = app.call("caller", "outer.answer", &[Val::U32(0)], 5_000).await;
+                assert!(matches!(&ended, Err(CallError::Callee(_))), "{ended:?}");
+                let late = app.call("caller", "outer.answer", &[Val::U32(1)], 100).await;
+                assert_eq!(late, Err(CallError::Deadline));
+            }
+            let spin = app.call("caller", "outer.answer", &[Val::U32(1)], 60_000);
+            assert!(tokio::time::timeout(Duration::from_millis(200), spin).await.is_err());
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            let stats = app.stats("callee");
+            assert_eq!(stats.made, stats.dropped + stats.warm as u64, "an instance is still at work");
+        });
+    }
 }
 
 /// The callee may take less time than its caller.

@@ -213,6 +213,57 @@ fn a_graph_is_drawn_in_every_format() {
     assert_eq!(watertight(&["graph", path(&app), "--json"]).expect(0).json(), json);
 }
 
+#[test]
+fn a_graph_shows_compartments_with_reasons_and_what_is_bridged() {
+    let app = App::shop("[compartments.core]\nmodules = [\"orders\", \"payments\"]");
+    let draw = |format: &str| watertight(&["graph", path(&app), "--format", format]).expect(0).out;
+    let (told, charged) = ("shop:notifications/notifications@1.0.0", "shop:payments/payments@1.0.0");
+    for (format, lines) in [
+        (
+            "text",
+            [
+                "    placed: the manifest says so".to_owned(),
+                "    placed: nothing keeps its modules apart".to_owned(),
+                "    engine: reuse (small modules, whose instances are reused)".to_owned(),
+                format!("      calls   {told} of notifications (bridged)"),
+                format!("      calls   {charged} of payments (fused)"),
+            ],
+        ),
+        (
+            "mermaid",
+            [
+                "  subgraph core_c [\"core (reuse)\"]".to_owned(),
+                "  subgraph main_c [\"main (reuse)\"]".to_owned(),
+                "    notifications[\"notifications\"]".to_owned(),
+                format!("  orders -.->|\"{told}\"| notifications"),
+                format!("  orders -->|\"{charged}\"| payments"),
+            ],
+        ),
+        (
+            "dot",
+            [
+                "  subgraph \"cluster_core\" {".to_owned(),
+                "    label=\"core (reuse)\";".to_owned(),
+                "  subgraph \"cluster_main\" {".to_owned(),
+                format!("  \"orders\" -> \"notifications\" [label=\"{told}\", style=dashed];"),
+                format!("  \"orders\" -> \"payments\" [label=\"{charged}\", style=solid];"),
+            ],
+        ),
+    ] {
+        let drawn = draw(format);
+        for line in lines {
+            assert!(drawn.lines().any(|found| found == line), "{line:?} is not in\n{drawn}");
+        }
+    }
+    let json: Value = serde_json::from_str(&draw("json")).unwrap();
+    let core = json!({
+        "name": "core", "modules": ["payments", "orders"], "instances": "reuse", "reason": "the manifest says so",
+        "profile": "reuse", "profile_reason": "small modules, whose instances are reused",
+    });
+    assert_eq!(json["compartments"][0], core);
+    assert_eq!((&json["calls"][0]["kind"], &json["calls"][1]["kind"]), (&json!("bridged"), &json!("fused")));
+}
+
 #[tokio::test]
 async fn functions_are_called_in_the_running_host() {
     let app = App::shop("");

@@ -5,6 +5,7 @@ mod answers;
 pub(crate) mod app;
 pub(crate) mod client;
 mod command_line;
+mod concurrency;
 mod instances;
 mod isolation;
 mod lifecycle;

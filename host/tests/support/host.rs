@@ -169,28 +169,21 @@ impl Launch {
     /// On the shop.
     pub fn shop() -> Self {
         if Placement::of_this_run() == Placement::Fused {
-            return Self::new(&shop(), None);
+            return Self::new(shop(), None);
         }
         let copy = copy_of_shop("");
         Placement::of_this_run().apply(copy.path());
-        Self::new(&copy.path().to_owned(), Some(copy))
+        Self::new(copy.path().to_owned(), Some(copy))
     }
 
     /// On the application of that manifest, which may be changed to place its modules.
     pub fn app(app: &Path) -> Self {
         Placement::of_this_run().apply(app);
-        Self::new(app, None)
+        Self::new(app.to_owned(), None)
     }
 
-    fn new(app: &Path, copy: Option<TempDir>) -> Self {
-        Self {
-            app: app.to_owned(),
-            _copy: copy,
-            state: None,
-            arguments: Vec::new(),
-            variables: Vec::new(),
-            prefix: Vec::new(),
-        }
+    fn new(app: PathBuf, copy: Option<TempDir>) -> Self {
+        Self { app, _copy: copy, state: None, arguments: Vec::new(), variables: Vec::new(), prefix: Vec::new() }
     }
 
     /// On that state folder, rather than on a new one that goes with the host.

@@ -1,0 +1,136 @@
+//! Calls between compartments, beside the same two components on bare Wasmtime with the same `Config`: the caller's import is a
+//! function that is defined dynamically and calls the other component, an instance of which is at hand. No queue, no deadline, no
+//! limits, no pool of instances, nobody to be told of a failure.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use anyhow::{Context, ensure};
+use tokio::runtime::Runtime;
+use wasmtime::component::{Component, Func, Linker, TypedFunc};
+use wasmtime::{Engine, Store};
+use watertight::profile::Profile;
+
+use crate::support::compare::{Pairs, in_turns};
+use crate::support::report::Report;
+use crate::support::rounds;
+use crate::{Hosted, in_words};
+
+/// What is called, how often within one call, and what one of these does.
+const KINDS: [(&str, u32, &str); 3] = [
+    ("scalar", 200_000, "func(u32, u32) -> u32"),
+    ("record", 100_000, "record with texts -> result of one"),
+    ("list", 2_000, "list of 100 records -> s64"),
+];
+/// What a bridged scalar call may cost above bare dynamic Wasmtime, in nanoseconds.
+const SCALAR_ABOVE: f64 = 500.0;
+/// What the others may cost, as a ratio.
+const RATIO: f64 = 1.3;
+
+/// Measures both in turns.
+pub(crate) fn measure(runtime: &Runtime, hosted: &Hosted, bare: Bare, report: &mut Report) -> anyhow::Result<()> {
+    let bare = Arc::new(tokio::sync::Mutex::new(bare));
+    for (kind, times, what) in KINDS {
+        let run_bare = || {
+            let bare = bare.clone();
+            // As a request runs: on a worker of the runtime.
+            let run = runtime.spawn(async move { bare.lock().await.run(kind, times).await });
+            runtime.block_on(run)?.map_err(in_words)
+        };
+        let (ours, theirs) = (runtime.block_on(hosted.run(kind, times))?, run_bare()?);
+        ensure!(ours.1 == theirs.1, "`{kind}`: the host's result is {}, bare Wasmtime's {}", ours.1, theirs.1);
+        let measured = in_turns(rounds() * 3, 2, |side| {
+            let (seconds, _) = if side == 0 { runtime.block_on(hosted.run(kind, times))? } else { run_bare()? };
+            anyhow::Ok(seconds * 1e9 / f64::from(times))
+        })?;
+        let [ours, theirs] = <[Vec<f64>; 2]>::try_from(measured).ok().context("two sides were measured")?;
+        if kind == "scalar" {
+            let above = ours.iter().zip(&theirs).map(|(ours, theirs)| ours - theirs).collect();
+            report.figure(
+                &format!("bridged {kind}, above bare dynamic Wasmtime"),
+                "ns/call",
+                Some(SCALAR_ABOVE),
+                above,
+            );
+        }
+        let name = format!("bridged {kind}: {what}, {times} calls");
+        report.times(&name, "ns/call", RATIO, RATIO, Pairs::new(ours, theirs));
+    }
+    Ok(())
+}
+
+/// Takes how often to call, and returns a sum of what came back.
+type Drive = TypedFunc<(u32,), (u64,)>;
+
+/// The caller on bare Wasmtime, with the callee behind its import.
+pub(crate) struct Bare {
+    store: Store<()>,
+    drives: Vec<(&'static str, Drive)>,
+}
+
+/// An instance of the callee, in a store of its own.
+struct Callee {
+    store: Store<()>,
+    functions: Vec<Func>,
+}
+
+/// What the callee exports, and the caller's export that drives it.
+const FUNCTIONS: [(&str, &str); 3] = [("add", "scalar"), ("update", "record"), ("total", "list")];
+
+impl Bare {
+    pub(crate) async fn new(caller: &Path, callee: &Path) -> wasmtime::Result<Self> {
+        let engine = Engine::new(&Profile::Reuse.config())?;
+        let store = || {
+            let mut store = Store::new(&engine, ());
+            // The code counts epochs, as the host's does; here they never advance.
+            store.set_epoch_deadline(1);
+            store
+        };
+        let component = Component::from_file(&engine, callee)?;
+        let mut callee_store = store();
+        let callee = Linker::new(&engine).instantiate(&mut callee_store, &component)?;
+        let (_, interface) =
+            callee.get_export(&mut callee_store, None, "bench:work/work@1.0.0").expect("the callee's interface");
+        let mut functions = Vec::new();
+        for (name, _) in FUNCTIONS {
+            let (_, index) = callee.get_export(&mut callee_store, Some(&interface), name).expect("its function");
+            functions.push(callee.get_func(&mut callee_store, index).expect("it is a function"));
+        }
+        let callee = Arc::new(Mutex::new(Some(Box::new(Callee { store: callee_store, functions }))));
+
+        let component = Component::from_file(&engine, caller)?;
+        let mut linker = Linker::new(&engine);
+        let mut work = linker.instance("bench:work/work@1.0.0")?;
+        for (place, (name, _)) in FUNCTIONS.iter().enumerate() {
+            let callee = callee.clone();
+            work.func_new_async(name, move |_, _, parameters, results| {
+                let callee = callee.clone();
+                Box::new(async move {
+                    let mut live = callee.lock().expect("nobody panics").take().expect("one call at a time");
+                    let function = live.functions[place];
+                    function.call_async(&mut live.store, parameters, results).await?;
+                    *callee.lock().expect("nobody panics") = Some(live);
+                    Ok(())
+                })
+            })?;
+        }
+        let mut store = store();
+        let instance = linker.instantiate_async(&mut store, &component).await?;
+        let (_, interface) =
+            instance.get_export(&mut store, None, "bench:work/drive@1.0.0").expect("the caller's interface");
+        let mut drives = Vec::new();
+        for (_, name) in FUNCTIONS {
+            let (_, index) = instance.get_export(&mut store, Some(&interface), name).expect("its function");
+            drives.push((name, instance.get_typed_func(&mut store, index)?));
+        }
+        Ok(Self { store, drives })
+    }
+
+    async fn run(&mut self, kind: &str, times: u32) -> wasmtime::Result<(f64, u64)> {
+        let (_, drive) = self.drives.iter().find(|(name, _)| *name == kind).expect("a kind that is driven");
+        let start = Instant::now();
+        let (sum,) = drive.call_async(&mut self.store, (times,)).await?;
+        Ok((start.elapsed().as_secs_f64(), sum))
+    }
+}

@@ -1,0 +1,212 @@
+//! `test`: runs the contract suites that concern a module, on the module that the manifest has or on another build of it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::{TestArguments, output};
+use crate::application::{Artifacts, Host, load_components};
+use crate::artifact::{Artifact, MAX_COMPONENT_BYTES};
+use crate::config::{self, AppConfig, ComponentSource, Overrides};
+use crate::ids::{Digest, InterfaceName, ModuleName};
+use crate::problem::{Problem, Problems};
+use crate::suite::{self, CaseReport, Failure, Report, Subject, Suite};
+
+/// How much of a value a difference shows to people, in bytes.
+const MAX_SHOWN: usize = 400;
+
+/// What is to be tested.
+struct Target {
+    module: ModuleName,
+    artifact: Arc<Artifact>,
+}
+
+/// How one module went.
+#[derive(Serialize)]
+struct ModuleReport {
+    module: ModuleName,
+    file: PathBuf,
+    digest: Digest,
+    build: String,
+    language: Option<String>,
+    suites: Vec<Report>,
+    /// What it exports and no suite tests.
+    without_suite: Vec<InterfaceName>,
+    passed: usize,
+    failed: usize,
+}
+
+pub(super) fn test(arguments: &TestArguments) -> anyhow::Result<()> {
+    let config = config::load(&arguments.application.app, &Overrides::default())?;
+    let suites = suite::find(&config.workspace)?;
+    let (artifacts, mut problems) = load_components(&config);
+    let targets = match &arguments.target {
+        Some(name) => vec![target(name, arguments.module.as_ref(), &config, &artifacts, &suites, &mut problems)?],
+        None => artifacts
+            .iter()
+            .map(|(module, artifact)| Target { module: module.clone(), artifact: artifact.clone() })
+            .collect(),
+    };
+    Problems::or(problems, ())?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let mut reports = Vec::new();
+    for target in targets {
+        reports.push(runtime.block_on(module(&target, &config, &artifacts, &suites))?);
+    }
+    if arguments.json {
+        output::print_json(&reports)?;
+    }
+    let sum = |count: fn(&ModuleReport) -> usize| reports.iter().map(count).sum::<usize>();
+    let (passed, failed) = (sum(|report| report.passed), sum(|report| report.failed));
+    output::say(&format!("{passed} passed, {failed} failed"));
+    if failed == 0 && passed > 0 { Ok(()) } else { Err(output::Printed.into()) }
+}
+
+/// What a word names: a module of the manifest, a component file, or a module's folder beside the manifest that was built.
+fn target(
+    name: &str,
+    wanted: Option<&ModuleName>,
+    config: &AppConfig,
+    artifacts: &Artifacts,
+    suites: &[Suite],
+    problems: &mut Vec<Problem>,
+) -> anyhow::Result<Target> {
+    if let Some(module) = config.modules.keys().find(|known| known.as_str() == name) {
+        let Some(artifact) = artifacts.get(module) else {
+            return Err(Problems::or(std::mem::take(problems), ())
+                .expect_err("what has no component is a problem")
+                .into());
+        };
+        return Ok(Target { module: module.clone(), artifact: artifact.clone() });
+    }
+    let built = || name.parse::<ModuleName>().ok().filter(|name| config.root.join(name.as_str()).is_dir());
+    let file = match Path::new(name) {
+        file if file.is_file() => file.to_owned(),
+        _ => match built() {
+            Some(name) => config.workspace.join("target/components").join(name.as_str()).with_added_extension("wasm"),
+            None => {
+                bail!("`{name}` is neither a module of `{}`, nor a file, nor a folder beside the manifest", config.name)
+            }
+        },
+    };
+    let artifact = Artifact::load(&file, MAX_COMPONENT_BYTES).map_err(|error| Problems::from(Problem::from(error)))?;
+    let module = match wanted {
+        Some(module) => config.modules.keys().find(|known| *known == module),
+        None => place(&artifact, artifacts, suites)?,
+    };
+    let module = module.with_context(|| match wanted {
+        Some(module) => format!("`{}` has no module `{module}`", config.name),
+        None => format!("no module of `{}` exports what {} does; name one with `--as`", config.name, file.display()),
+    })?;
+    // The component that the manifest names there is not what is tested: it may be missing or broken.
+    problems.retain(|problem| problem.module.as_ref() != Some(module));
+    Ok(Target { module: module.clone(), artifact: Arc::new(artifact) })
+}
+
+/// The module that a component can stand for: the one that exports the same contracts.
+fn place<'a>(
+    artifact: &Artifact,
+    artifacts: &'a Artifacts,
+    suites: &[Suite],
+) -> anyhow::Result<Option<&'a ModuleName>> {
+    let exports = |artifact: &Artifact, interface: &InterfaceName| {
+        artifact.shape.exports.keys().any(|name| name.serves(interface))
+    };
+    let contracts: Vec<_> =
+        suites.iter().map(|suite| &suite.interface).filter(|name| exports(artifact, name)).collect();
+    let fits = |other: &Artifact| match contracts.as_slice() {
+        [] => artifact.shape.exports.keys().all(|name| exports(other, name)),
+        contracts => contracts.iter().all(|name| exports(other, name)),
+    };
+    let places: Vec<_> = artifacts.iter().filter(|(_, other)| fits(other)).map(|(name, _)| name).collect();
+    match places.as_slice() {
+        [] => Ok(None),
+        [module] => Ok(Some(module)),
+        several => {
+            let names: Vec<_> = several.iter().map(ToString::to_string).collect();
+            bail!("it could stand for several modules: {}; name one with `--as`", names.join(", "))
+        }
+    }
+}
+
+async fn module(
+    target: &Target,
+    config: &AppConfig,
+    artifacts: &Artifacts,
+    suites: &[Suite],
+) -> anyhow::Result<ModuleReport> {
+    let Target { module, artifact } = target;
+    let exports = &artifact.shape.exports;
+    let concerns = |suite: &&Suite| exports.keys().any(|export| export.serves(&suite.interface));
+    let suites: Vec<_> = suites.iter().filter(concerns).collect();
+    let tested = |export: &InterfaceName| suites.iter().any(|suite| export.serves(&suite.interface));
+    let without_suite: Vec<_> = exports.keys().filter(|export| !tested(export)).cloned().collect();
+    let language = artifact.embedded.as_ref().map(|embedded| embedded.language.clone());
+    let of = language.as_deref().map(|language| format!(" in {language}")).unwrap_or_default();
+    output::say(&format!("{module}{of}, build {}: {}", artifact.build(), artifact.path.display()));
+    for export in &without_suite {
+        output::say(&format!("  {export} has no suite"));
+    }
+    let mut report = ModuleReport {
+        module: module.clone(),
+        file: artifact.path.clone(),
+        digest: artifact.digest,
+        build: artifact.build(),
+        language,
+        suites: Vec::new(),
+        without_suite,
+        passed: 0,
+        failed: 0,
+    };
+    if suites.is_empty() {
+        return Ok(report);
+    }
+    let mut config = config.clone();
+    let place = config.modules.get_mut(module).with_context(|| format!("there is no module `{module}`"))?;
+    place.component.value = ComponentSource::File(artifact.path.clone());
+    let mut artifacts = artifacts.clone();
+    artifacts.insert(module.clone(), artifact.clone());
+    let host = Host::new().context("the host can't find its own binary")?;
+    let subject = tokio::task::block_in_place(|| Subject::link(config, &artifacts, module, host))?;
+    for suite in suites {
+        let shown = suite.file.file_name().unwrap_or_default().to_string_lossy();
+        output::say(&format!("  {} ({shown})", suite.interface));
+        let run = subject.run(suite, case).await?;
+        let failed = run.cases.iter().filter(|case| case.failure.is_some()).count();
+        report.failed += failed;
+        report.passed += run.cases.len() - failed;
+        report.suites.push(run);
+    }
+    Ok(report)
+}
+
+/// Says how a case went: a line, and where it failed what was expected and found.
+fn case(report: &CaseReport) {
+    let line = format!("{} ({} ms)", report.name, report.millis);
+    let Some(Failure { step, what, reason, differences }) = &report.failure else { return output::passed(&line) };
+    output::failed(&line);
+    let what = what.split_whitespace().collect::<Vec<_>>().join(" ");
+    output::say(&format!(
+        "              step {step}, {what}{}",
+        reason.iter().map(|reason| format!(": {reason}")).collect::<String>()
+    ));
+    for difference in differences {
+        let at = if difference.at.is_empty() { "the whole answer" } else { &difference.at };
+        output::say(&format!("                {at}"));
+        output::say(&format!("                  expected {}", shown(difference.expected.as_ref())));
+        output::say(&format!("                  found    {}", shown(difference.found.as_ref())));
+    }
+}
+
+fn shown(value: Option<&Value>) -> String {
+    let Some(value) = value else { return "nothing".to_owned() };
+    let mut text = value.to_string();
+    if text.len() > MAX_SHOWN {
+        text.truncate(text.floor_char_boundary(MAX_SHOWN));
+        text.push('…');
+    }
+    text
+}

@@ -1,0 +1,206 @@
+//! Suites as they stand in files: `wit/FOLDER/suite/*.json` of the workspace.
+//!
+//! What a suite says is checked here as far as it can be without the module, so that a misspelt word is no test that passes.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::expect::check;
+use crate::ids::InterfaceName;
+
+/// How large a suite's file may be, in bytes.
+const MAX_FILE: u64 = 1 << 20;
+
+/// The cases of one file.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Suite {
+    /// The file.
+    pub file: PathBuf,
+    /// The interface whose functions it calls.
+    pub interface: InterfaceName,
+    /// In the order of the file; never none.
+    pub cases: Vec<Case>,
+}
+
+/// Steps on a state of their own.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Case {
+    /// What must hold, as a sentence.
+    pub name: String,
+    /// One after the other; the case fails with the first that does.
+    pub steps: Vec<Step>,
+}
+
+/// One step of a case.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(try_from = "RawStep")]
+pub enum Step {
+    /// Calls a function.
+    Call {
+        /// Its name in the contract.
+        function: String,
+        /// A JSON value for each parameter; trailing optional ones may be left out.
+        arguments: Vec<Value>,
+        /// What it must return.
+        answer: Value,
+    },
+    /// Reads the module's database.
+    Query {
+        /// The statement.
+        sql: String,
+        /// The rows that it must find, each a list.
+        rows: Value,
+    },
+    /// Writes to the module's database past the module, as an older build of it might have.
+    Execute {
+        /// The statement.
+        sql: String,
+    },
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawSuite {
+    interface: InterfaceName,
+    cases: Vec<Case>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawStep {
+    call: Option<String>,
+    #[serde(default)]
+    arguments: Option<Vec<Value>>,
+    #[serde(default)]
+    answer: Option<Value>,
+    query: Option<String>,
+    rows: Option<Value>,
+    execute: Option<String>,
+}
+
+impl TryFrom<RawStep> for Step {
+    type Error = String;
+
+    fn try_from(raw: RawStep) -> Result<Self, String> {
+        match raw {
+            RawStep { call: Some(function), arguments, answer, query: None, rows: None, execute: None } => {
+                let arguments = arguments.unwrap_or_default();
+                arguments.iter().try_for_each(|argument| check(argument, false))?;
+                let answer = answer.unwrap_or_default();
+                check(&answer, true)?;
+                Ok(Self::Call { function, arguments, answer })
+            }
+            RawStep {
+                query: Some(sql),
+                rows: Some(rows),
+                call: None,
+                arguments: None,
+                answer: None,
+                execute: None,
+            } => {
+                check(&rows, true)?;
+                Ok(Self::Query { sql, rows })
+            }
+            RawStep { execute: Some(sql), call: None, arguments: None, answer: None, query: None, rows: None } => {
+                Ok(Self::Execute { sql })
+            }
+            _ => Err("a step is `call` with `arguments` and `answer`, or `query` with `rows`, or `execute`".to_owned()),
+        }
+    }
+}
+
+/// Why a suite can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SuiteError {
+    /// A file or folder can't be read.
+    #[error("the suite `{}` can't be read", .path.display())]
+    Unreadable {
+        /// Which.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// It is too large.
+    #[error("the suite `{}` is larger than 1 MiB: make several of it", .path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It is not the JSON that it should be.
+    #[error("the suite `{}` is not as `wit/README.md` describes it", .path.display())]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// Why not, with line and column.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// It has no cases, two of one name, or one without steps.
+    #[error("the suite `{}` {reason}", .path.display())]
+    Cases {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+/// All suites of a workspace, in the order of their paths.
+///
+/// # Errors
+///
+/// The first file that can't be used.
+pub fn find(workspace: &Path) -> Result<Vec<Suite>, SuiteError> {
+    let mut suites = Vec::new();
+    for contract in entries(&workspace.join("wit"))? {
+        for file in entries(&contract.join("suite"))? {
+            if file.extension().is_some_and(|extension| extension == "json") {
+                suites.push(read(&file)?);
+            }
+        }
+    }
+    Ok(suites)
+}
+
+/// What is in a folder, in order; nothing where there is no such folder.
+fn entries(folder: &Path) -> Result<Vec<PathBuf>, SuiteError> {
+    let unreadable = |source| SuiteError::Unreadable { path: folder.to_owned(), source };
+    if !folder.is_dir() {
+        return Ok(Vec::new());
+    }
+    let entries = fs::read_dir(folder).and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect());
+    let mut paths: Vec<PathBuf> = entries.map_err(unreadable)?;
+    paths.sort();
+    Ok(paths)
+}
+
+fn read(path: &Path) -> Result<Suite, SuiteError> {
+    let unreadable = |source| SuiteError::Unreadable { path: path.to_owned(), source };
+    if fs::metadata(path).map_err(unreadable)?.len() > MAX_FILE {
+        return Err(SuiteError::TooLarge { path: path.to_owned() });
+    }
+    let text = fs::read(path).map_err(unreadable)?;
+    let raw: RawSuite =
+        serde_json::from_slice(&text).map_err(|source| SuiteError::Format { path: path.to_owned(), source })?;
+    let refused = |reason: String| SuiteError::Cases { path: path.to_owned(), reason };
+    if raw.cases.is_empty() {
+        return Err(refused("has no cases".to_owned()));
+    }
+    let mut names = BTreeSet::new();
+    for case in &raw.cases {
+        if case.steps.is_empty() {
+            return Err(refused(format!("has a case without steps: `{}`", case.name)));
+        }
+        if !names.insert(&case.name) {
+            return Err(refused(format!("has two cases named `{}`", case.name)));
+        }
+    }
+    Ok(Suite { file: path.to_owned(), interface: raw.interface, cases: raw.cases })
+}

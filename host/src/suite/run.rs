@@ -1,0 +1,274 @@
+//! Running suites: the part of an application that a module needs, linked once, and a state of its own for each case.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD as BASE64;
+use serde::Serialize;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::expect::{Difference, Kept, differences, fill};
+use super::read::{Case, Step, Suite};
+use crate::application::{self, Artifacts, Checked, Databases, Host, assemble, link_all};
+use crate::config::AppConfig;
+use crate::database::{self, Database};
+use crate::graph::AppGraph;
+use crate::ids::{FunctionPath, GenerationNumber, ModuleName};
+use crate::invoke::invoke;
+use crate::link::Linked;
+use crate::problem::Problems;
+use crate::runtime::Generation;
+use crate::state::{StateError, StateFolder};
+
+/// How long a statement of a suite may take.
+const STATEMENT_TIME: Duration = Duration::from_secs(10);
+
+/// A module to be tested, in its place in an application: linked, and ready to be started once for each case.
+pub struct Subject {
+    module: ModuleName,
+    config: AppConfig,
+    graph: AppGraph,
+    artifacts: Artifacts,
+    linked: Vec<Linked>,
+    host: Host,
+    /// Where states are made; gone with the subject.
+    folder: TempDir,
+}
+
+/// Why a module can't be tested, or a case not be run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// A folder for states can't be had.
+    #[error("there is no room for states in `{}`", .folder.display())]
+    Folder {
+        /// Where.
+        folder: PathBuf,
+        /// What the system says.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A state can't be taken.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The application doesn't fit together with the module, or doesn't start.
+    #[error(transparent)]
+    Problems(#[from] Problems),
+}
+
+/// How a suite went.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Report {
+    /// The interface.
+    pub interface: String,
+    /// The suite's file.
+    pub file: PathBuf,
+    /// Its cases.
+    pub cases: Vec<CaseReport>,
+}
+
+/// How a case went.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct CaseReport {
+    /// Its name.
+    pub name: String,
+    /// How long it took, its start included.
+    pub millis: u64,
+    /// Why it failed, if it did.
+    pub failure: Option<Failure>,
+}
+
+/// The step at which a case failed.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Failure {
+    /// Its number, from 1.
+    pub step: usize,
+    /// The function or statement.
+    pub what: String,
+    /// Why there was nothing to compare.
+    pub reason: Option<String>,
+    /// What was not as expected.
+    pub differences: Vec<Difference>,
+}
+
+impl Subject {
+    /// Links `module` with all that it calls. `config` names the component to be tested; `artifacts` has it and those of all other
+    /// modules. Compiled code is kept in `target/test` of the workspace. Blocks while it compiles.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with the whole application when the component takes the module's place in it: also callers that it no
+    /// longer fits.
+    pub fn link(config: AppConfig, artifacts: &Artifacts, module: &ModuleName, host: Host) -> Result<Self, RunError> {
+        let workspace = config.workspace.join("target/test");
+        let Checked { mut config, graph, .. } = application::check_with(config, artifacts)?;
+        reduce(&mut config, &needed(&graph, module));
+        let artifacts: Artifacts = artifacts
+            .iter()
+            .filter(|(name, _)| config.modules.contains_key(*name))
+            .map(|(n, a)| (n.clone(), a.clone()))
+            .collect();
+        let Checked { config, graph, .. } = application::check_with(config, &artifacts)?;
+
+        let no_room = |source| RunError::Folder { folder: workspace.clone(), source };
+        let code = workspace.join("code");
+        std::fs::create_dir_all(&code).map_err(no_room)?;
+        let folder = tempfile::Builder::new().prefix("state-").tempdir_in(&workspace).map_err(no_room)?;
+        let state = StateFolder::open(&folder.path().join("link"))?;
+        let compiler = host.compiler(&state).map_err(Problems::from)?;
+        // A cache that several runs may share: what it lacks, or loses meanwhile, is compiled.
+        share(&code, &state.code());
+        let linked = link_all(&graph, &compiler)?;
+        share(&state.code(), &code);
+        Ok(Self { module: module.clone(), config, graph, artifacts, linked, host, folder })
+    }
+
+    /// Runs every case of a suite; `heard` is told of each.
+    ///
+    /// # Errors
+    ///
+    /// When a case can't be run at all. A case that fails is no error here.
+    pub async fn run(&self, suite: &Suite, mut heard: impl FnMut(&CaseReport)) -> Result<Report, RunError> {
+        let mut cases = Vec::with_capacity(suite.cases.len());
+        for case in &suite.cases {
+            let start = Instant::now();
+            let failure = self.run_case(suite, case).await?;
+            let millis = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
+            let report = CaseReport { name: case.name.clone(), millis, failure };
+            heard(&report);
+            cases.push(report);
+        }
+        Ok(Report { interface: suite.interface.to_string(), file: suite.file.clone(), cases })
+    }
+
+    /// Starts the application on an empty state, takes the steps, and ends it.
+    async fn run_case(&self, suite: &Suite, case: &Case) -> Result<Option<Failure>, RunError> {
+        let no_room = |source| RunError::Folder { folder: self.folder.path().to_owned(), source };
+        let folder = tempfile::Builder::new().prefix("case-").tempdir_in(self.folder.path()).map_err(no_room)?;
+        let state = StateFolder::open(folder.path())?;
+        let databases = Databases::new(self.host.database.clone());
+        tokio::task::block_in_place(|| databases.open(&self.graph, &state))?;
+        let checked = application::check_with(self.config.clone(), &self.artifacts)?;
+        let generation = assemble(GenerationNumber(1), checked, self.linked.clone(), &databases);
+        let run = Run { subject: self, suite, generation, database: databases.of(&self.module), kept: Kept::new() };
+        let failure = run.steps(case).await;
+        databases.close().await;
+        Ok(failure)
+    }
+}
+
+/// A module and all that it calls, directly or not.
+fn needed(graph: &AppGraph, module: &ModuleName) -> BTreeSet<ModuleName> {
+    let (mut needed, mut open) = (BTreeSet::new(), vec![module.clone()]);
+    while let Some(module) = open.pop() {
+        if let Some(node) = graph.modules.get(&module) {
+            open.extend(node.calls.values().map(|provider| provider.module.clone()));
+        }
+        needed.insert(module);
+        open.retain(|module| !needed.contains(module));
+    }
+    needed
+}
+
+/// Leaves only these modules in the application, and no routes.
+fn reduce(config: &mut AppConfig, modules: &BTreeSet<ModuleName>) {
+    config.routes.clear();
+    config.modules.retain(|name, _| modules.contains(name));
+    for module in config.modules.values_mut() {
+        module.calls.retain(|name, _| modules.contains(name));
+    }
+    for compartment in config.compartments.values_mut() {
+        compartment.modules.retain(|name| modules.contains(name));
+    }
+    config.compartments.retain(|_, compartment| !compartment.modules.is_empty());
+}
+
+/// Links compiled code from one folder into another. Its files are named by all that they depend on and never change.
+fn share(from: &Path, to: &Path) {
+    let Ok(entries) = std::fs::read_dir(from) else { return };
+    for entry in entries.flatten() {
+        if entry.path().extension().is_some_and(|extension| extension == "cwasm") {
+            // There already, or just gone: then it is compiled again.
+            let _ = std::fs::hard_link(entry.path(), to.join(entry.file_name()));
+        }
+    }
+}
+
+/// One case at work.
+struct Run<'a> {
+    subject: &'a Subject,
+    suite: &'a Suite,
+    generation: Generation,
+    database: Option<Database>,
+    kept: Kept,
+}
+
+impl Run<'_> {
+    async fn steps(mut self, case: &Case) -> Option<Failure> {
+        for (index, step) in case.steps.iter().enumerate() {
+            let (reason, differences) = match self.step(step).await {
+                Ok(differences) if differences.is_empty() => continue,
+                Ok(differences) => (None, differences),
+                Err(reason) => (Some(reason), Vec::new()),
+            };
+            let what = match step {
+                Step::Call { function, .. } => function.clone(),
+                Step::Query { sql, .. } | Step::Execute { sql } => sql.clone(),
+            };
+            return Some(Failure { step: index + 1, what, reason, differences });
+        }
+        None
+    }
+
+    async fn step(&mut self, step: &Step) -> Result<Vec<Difference>, String> {
+        match step {
+            Step::Call { function, arguments, answer } => {
+                let found = self.call(function, arguments).await?;
+                differences(answer, &found, &mut self.kept)
+            }
+            Step::Query { sql, rows } => {
+                let found = self.database()?.query(sql, Vec::new(), Instant::now() + STATEMENT_TIME).await;
+                let found = found.map_err(|error| format!("the statement failed: {error}"))?;
+                let found: Vec<Value> = found.into_iter().map(|row| row.into_iter().map(json).collect()).collect();
+                differences(rows, &found.into(), &mut self.kept)
+            }
+            Step::Execute { sql } => {
+                let done = self.database()?.execute(sql, Vec::new(), Instant::now() + STATEMENT_TIME).await;
+                done.map(|_| Vec::new()).map_err(|error| format!("the statement failed: {error}"))
+            }
+        }
+    }
+
+    async fn call(&self, function: &str, arguments: &[Value]) -> Result<Value, String> {
+        let module = self.subject.module.clone();
+        // As the module exports it: of the suite's version, or of a newer compatible one.
+        let exports = &self.subject.graph.modules[&module].artifact.shape.exports;
+        let export = exports.keys().find(|export| export.serves(&self.suite.interface));
+        let interface = export.ok_or_else(|| format!("it exports no `{}`", self.suite.interface))?.to_string();
+        let path = FunctionPath { module, interface, function: function.to_owned() };
+        let arguments = arguments.iter().map(|argument| Ok(fill(argument, &self.kept)?.to_string()));
+        let arguments = arguments.collect::<Result<Vec<_>, String>>()?;
+        let answer = invoke(&self.generation, &path, &arguments, "test".into()).await;
+        let answer = answer.map_err(|error| format!("the call failed: {error}"))?;
+        serde_json::from_str(answer.get()).map_err(|error| format!("the answer is no JSON: {error}"))
+    }
+
+    fn database(&self) -> Result<&Database, String> {
+        self.database
+            .as_ref()
+            .ok_or_else(|| "the module has no database: the manifest doesn't grant it `sql`".to_owned())
+    }
+}
+
+/// A database's value in a suite: a blob is padded base64, as everywhere in JSON.
+fn json(value: database::Value) -> Value {
+    match value {
+        database::Value::Null => Value::Null,
+        database::Value::Integer(integer) => integer.into(),
+        database::Value::Real(real) => real.into(),
+        database::Value::Text(text) => text.into(),
+        database::Value::Blob(bytes) => BASE64.encode(bytes).into(),
+    }
+}

@@ -1,0 +1,81 @@
+//! Asynchronous functions: within a compartment, from a route and by hand. What a call leaves running ends with it.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::app::{App, guest};
+use crate::host::Host;
+
+/// A module that asks another, in one compartment, every function behind a route.
+fn start(settings: &str) -> (App, Host) {
+    let (asks, slow) = (guest("asks"), guest("slow"));
+    let route =
+        |path: &str, call: &str| format!("[[route]]\nmethod = \"GET\"\npath = \"/{path}\"\ncall = \"{call}\"\n");
+    let mut routes: String =
+        ["both", "sum", "double", "wait", "trap"].map(|name| route(name, &format!("asks/asks.{name}"))).concat();
+    routes += &route("linger", "slow/slow.linger");
+    let app = App::new(&format!(
+        "[app]\nname = \"concurrent\"\nroutes = [\"routes/*.toml\"]\n[modules.asks]\ncomponent = {asks:?}\ncalls = [\"slow\"]\n\
+         [modules.slow]\ncomponent = {slow:?}\n[compartments.both]\nmodules = [\"asks\", \"slow\"]\n{settings}\n"
+    ));
+    let app = app.routes(&routes);
+    let host = app.launch().start();
+    (app, host)
+}
+
+#[tokio::test]
+async fn two_calls_wait_for_each_other() {
+    let (_app, host) = start("");
+    for _ in 0..3 {
+        assert_eq!(host.called("slow/slow.double", json!([21])).await, 42);
+        let met = host.get("/both").await.expect(200).body;
+        assert!(met[0].as_u64() >= Some(2) && met[1].as_u64() >= Some(2), "{met}");
+    }
+    let graph = host.admin_get("/graph").await.expect(200).body;
+    assert_eq!(graph["compartments"][0]["profile"], "async");
+}
+
+#[tokio::test]
+async fn values_come_one_after_the_other() {
+    let (_app, host) = start("");
+    for _ in 0..3 {
+        assert_eq!(host.get("/sum?to=100").await.expect(200).body, 5050);
+    }
+    assert_eq!(host.called("asks/asks.sum", json!([10])).await, 55);
+    assert_eq!(host.get("/double?number=4").await.expect(200).body, 8);
+}
+
+#[tokio::test]
+async fn who_waits_forever_is_stopped_at_the_deadline() {
+    let (_app, host) = start("[defaults.limits]\nrequest = \"400ms\"");
+    let start = Instant::now();
+    let waits = futures::future::join_all((0..4).map(|_| host.get("/wait")));
+    let (waits, double) = tokio::join!(waits, host.get("/double?number=4"));
+    assert_eq!(double.expect(200).body, 8);
+    for wait in waits {
+        assert_eq!(wait.expect(504).problem(), "deadline");
+    }
+    assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
+}
+
+#[tokio::test]
+async fn a_trap_in_an_asynchronous_function_costs_its_own_request() {
+    let (_app, host) = start("");
+    for _ in 0..2 {
+        assert_eq!(host.get("/trap").await.expect(500).problem(), "module-failed");
+        assert_eq!(host.get("/sum?to=4").await.expect(200).body, 10);
+    }
+}
+
+#[tokio::test]
+async fn what_a_call_leaves_running_ends_with_it() {
+    let (_app, host) = start("");
+    for forever in [false, true, true, false] {
+        assert_eq!(host.get(&format!("/linger?forever={forever}")).await.expect(200).body, 0);
+        // Whatever was left would have its turn here.
+        host.get("/both").await.expect(200);
+    }
+    let instances = host.admin_get("/modules").await.expect(200).body["modules"][0]["instances"].take();
+    assert_eq!((&instances["warm"], &instances["dropped"]), (&json!(0), &instances["made"]), "{instances}");
+}

@@ -1,0 +1,33 @@
+//! A module for tests that calls asynchronous functions of another, several at once.
+#![cfg(target_arch = "wasm32")]
+
+mod bindings;
+
+use bindings::exports::test::asks::asks::Guest;
+use bindings::test::slow::slow;
+use futures::future::join;
+
+/// The component's exports.
+pub(crate) struct Component;
+
+impl Guest for Component {
+    async fn both() -> (u32, u32) {
+        join(slow::meet(2), slow::meet(2)).await
+    }
+
+    async fn sum(to: u32) -> u32 {
+        slow::count(to).await.collect().await.into_iter().sum()
+    }
+
+    fn double(number: u32) -> u32 {
+        slow::double(number)
+    }
+
+    async fn wait() {
+        slow::meet(u32::MAX).await;
+    }
+
+    async fn trap() {
+        slow::trap().await;
+    }
+}

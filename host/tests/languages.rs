@@ -1,0 +1,277 @@
+//! Modules in other languages: built by the real binary from their folders, held against the suite of their contract, and sharing one
+//! database. Needs Go, and Node.js with npm; `make test` installs them where they are missing.
+
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::LazyLock;
+use std::time::SystemTime;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+#[path = "support/components.rs"]
+mod components;
+#[path = "support/host.rs"]
+mod host;
+
+/// The builds of the notifications module.
+const BUILDS: [(&str, &str); 3] =
+    [("notifications", "rust"), ("notifications-go", "go"), ("notifications-js", "javascript")];
+
+/// What a command did and said.
+struct Said {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+impl Said {
+    fn expect(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "{}\n{}", self.out, self.err);
+        self
+    }
+
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {}", self.out))
+    }
+}
+
+fn run(command: &mut Command) -> Said {
+    let Output { status, stdout, stderr } = command.output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    Said { code: status.code().unwrap(), out: text(stdout), err: text(stderr) }
+}
+
+/// The binary on the shop.
+fn watertight(arguments: &[&str]) -> Said {
+    run(host::binary().args(arguments).arg("--app").arg(host::repository()))
+}
+
+/// Every build of the module, made once: where `make` made them, this finds nothing to do.
+fn components() -> [PathBuf; 3] {
+    static BUILT: LazyLock<()> = LazyLock::new(|| {
+        watertight(&["build", "notifications", "notifications-go", "notifications-js"]).expect(0);
+    });
+    LazyLock::force(&BUILT);
+    BUILDS.map(|(name, _)| host::repository().join("target/components").join(name).with_added_extension("wasm"))
+}
+
+/// The names of the cases that passed, and of those that failed.
+fn outcome(report: &Value) -> (Vec<&str>, Vec<&str>) {
+    let suites = report[0]["suites"].as_array().unwrap().iter();
+    let cases = suites.flat_map(|suite| suite["cases"].as_array().unwrap());
+    let (mut passed, mut failed) = (Vec::new(), Vec::new());
+    for case in cases {
+        let list = if case["failure"].is_null() { &mut passed } else { &mut failed };
+        list.push(case["name"].as_str().unwrap());
+    }
+    (passed, failed)
+}
+
+#[test]
+fn every_build_passes_the_suite_of_its_contract() {
+    components();
+    for (build, language) in BUILDS {
+        let report = watertight(&["test", build, "--json"]).expect(0).json();
+        assert_eq!(
+            (report[0]["module"].as_str(), report[0]["language"].as_str()),
+            (Some("notifications"), Some(language))
+        );
+        let (passed, failed) = outcome(&report);
+        assert!(passed.len() >= 26 && failed.is_empty(), "{build}: {passed:?} {failed:?}");
+        assert_eq!(report[0]["passed"], passed.len());
+    }
+}
+
+/// The shop's contract of notifications with another world, as one text.
+fn contract(world: &str, change: impl Fn(String) -> String) -> String {
+    let nested = |file: &str| {
+        let text = fs::read_to_string(host::repository().join("wit").join(file)).unwrap();
+        let (head, rest) = text.split_once(";\n").unwrap();
+        format!("{head} {{\n{rest}\n}}\n")
+    };
+    let contract = change(nested("notifications/notifications.wit"));
+    format!("package test:test;\nworld it {{ {world} }}\n{}\n{contract}", nested("common/types.wit"))
+}
+
+#[test]
+fn a_build_that_does_not_keep_the_contract_fails_its_suite() {
+    components();
+    let folder = host::folder();
+    let file = folder.path().join("broken.wasm");
+    let export = "export shop:notifications/notifications@1.0.0;";
+    // Every function of it traps.
+    fs::write(&file, components::component(&contract(export, |text| text), "it")).unwrap();
+    let said = watertight(&["test", file.to_str().unwrap(), "--json"]).expect(1);
+    let report = said.json();
+    let (passed, failed) = outcome(&report);
+    assert!(passed.is_empty() && failed.len() >= 26, "{passed:?}");
+    assert!(said.err.contains("step 1, list-notifications: the call failed: "), "{}", said.err);
+    assert!(said.err.ends_with(&format!("0 passed, {} failed\n", failed.len())), "{}", said.err);
+
+    // Another type: its callers are told, and nothing runs.
+    let change = |text: String| text.replace("deduplication-key: string)", "deduplication-key: u32)");
+    fs::write(&file, components::component(&contract(export, change), "it")).unwrap();
+    let said = watertight(&["test", file.to_str().unwrap()]).expect(1);
+    assert!(said.err.contains("type-mismatch") && said.err.contains("orders"), "{}", said.err);
+}
+
+#[test]
+fn what_has_no_suite_is_said() {
+    components();
+    let said = watertight(&["test", "orders"]).expect(1);
+    assert!(said.err.contains("shop:orders/orders@1.0.0 has no suite"), "{}", said.err);
+    // All modules: those that have one are tested.
+    let report = watertight(&["test", "--json"]).expect(0).json();
+    let modules: Vec<_> = report.as_array().unwrap().iter().map(|module| module["module"].as_str().unwrap()).collect();
+    assert_eq!(modules, ["notifications", "orders", "payments"]);
+    assert_eq!(report[1]["without_suite"][0], "shop:orders/orders@1.0.0");
+    for (target, part) in [("nothing", "neither a module"), ("routes", "there is no such component file")] {
+        let said = watertight(&["test", target]).expect(1);
+        assert!(said.err.contains(part), "{}", said.err);
+    }
+    let payments = host::repository().join("target/components/payments.wasm");
+    let said = watertight(&["test", payments.to_str().unwrap(), "--as", "nobody"]).expect(1);
+    assert!(said.err.contains("no module `nobody`"), "{}", said.err);
+    watertight(&["test", "--as", "orders"]).expect(2);
+}
+
+/// A module alone in an application of its own, with a state that can be shared.
+fn alone(component: &Path) -> TempDir {
+    let folder = host::folder();
+    let manifest = format!(
+        "[app]\nname = \"alone\"\n[modules.notifications]\ncomponent = \"{}\"\nuses = [\"sql\", \"logging\", \"clocks\", \"random\"]\n",
+        component.display()
+    );
+    fs::write(folder.path().join("app.toml"), manifest).unwrap();
+    folder
+}
+
+#[test]
+fn what_one_build_wrote_another_reads() {
+    let state = host::folder();
+    let apps = components().map(|component| alone(&component));
+    let call = |app: &TempDir, function: &str, arguments: &[Value]| {
+        let mut command = host::binary();
+        command.arg("call").arg(format!("notifications/notifications.{function}"));
+        command
+            .args(arguments.iter().map(Value::to_string))
+            .arg("--app")
+            .arg(app.path())
+            .arg("--state")
+            .arg(state.path());
+        run(&mut command).expect(0).json()["ok"].take()
+    };
+    let notice = |order: usize| {
+        let fields = json!([{"name": "order", "value": order.to_string()}, {"name": "total", "value": "1 €"}]);
+        json!({"recipient": "Zoë 🦀", "template": "order-placed", "fields": fields})
+    };
+    let mut told = Vec::new();
+    for (order, app) in apps.iter().enumerate() {
+        told.push(call(app, "notify", &[notice(order), json!(format!("key {order}"))]));
+    }
+    told.reverse();
+    for app in &apps {
+        assert_eq!(call(app, "list-notifications", &[json!("Zoë 🦀")])["items"], json!(told));
+        for (order, known) in told.iter().rev().enumerate() {
+            assert_eq!(call(app, "notify", &[notice(order), json!(format!("key {order}"))]), *known);
+        }
+    }
+    // A page that one began another goes on with.
+    let first = call(&apps[1], "list-notifications", &[json!("Zoë 🦀"), json!(1)]);
+    let second = call(&apps[2], "list-notifications", &[json!("Zoë 🦀"), json!(1), first["next"].clone()]);
+    let third = call(&apps[0], "list-notifications", &[json!("Zoë 🦀"), json!(1), second["next"].clone()]);
+    assert_eq!(json!([first["items"][0], second["items"][0], third["items"][0]]), json!(told));
+    assert_eq!(third["next"], Value::Null);
+}
+
+#[test]
+fn a_missing_toolchain_is_told() {
+    for (build, program, help) in [
+        ("notifications-go", "`go` can't be started", "help: install Go 1.25 or newer"),
+        ("notifications-js", "`node` can't be started", "help: install Node.js 20 or newer"),
+    ] {
+        let mut command = host::binary();
+        command.args(["build", build, "--app"]).arg(host::repository()).env("PATH", "/nowhere");
+        let said = run(&mut command).expect(1);
+        assert!(said.err.contains(program) && said.err.contains(help), "{}", said.err);
+    }
+}
+
+/// A workspace with the JavaScript module and what it has installed.
+fn javascript() -> TempDir {
+    components();
+    let (from, folder) = (host::repository(), host::folder());
+    let copy = |path: &str| {
+        let to = folder.path().join(path);
+        fs::create_dir_all(to.parent().unwrap()).unwrap();
+        fs::copy(from.join(path), &to).unwrap();
+        to
+    };
+    let files = |path: &str| {
+        let entries = fs::read_dir(from.join(path)).unwrap().map(|entry| entry.unwrap().path());
+        entries
+            .filter(|path| path.is_file())
+            .map(|path| path.strip_prefix(&from).unwrap().display().to_string())
+            .collect::<Vec<_>>()
+    };
+    for contract in ["common", "sql", "logging", "clocks", "random", "notifications"] {
+        files(&format!("wit/{contract}")).iter().for_each(|file| drop(copy(file)));
+    }
+    let module = "modules/notifications-js";
+    files(&format!("{module}/src")).iter().for_each(|file| drop(copy(file)));
+    copy(&format!("{module}/wit/world.wit"));
+    copy(&format!("{module}/package.json"));
+    // Installed long after it was pinned.
+    let lock = copy(&format!("{module}/package-lock.json"));
+    fs::File::options().write(true).open(lock).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
+    let installed = "node_modules";
+    std::os::unix::fs::symlink(from.join(module).join(installed), folder.path().join(module).join(installed)).unwrap();
+    let manifest = "[app]\nname = \"x\"\n[modules.notifications]\ncomponent = \"notifications-js\"\n";
+    fs::write(folder.path().join("modules/app.toml"), manifest).unwrap();
+    folder
+}
+
+#[test]
+fn what_a_javascript_module_lacks_is_told() {
+    let workspace = javascript();
+    let build = || run(host::binary().args(["build", "--json", "--app"]).arg(workspace.path()));
+    let built = build().expect(0).json();
+    let inspected =
+        run(host::binary().arg("inspect").arg(built[0]["path"].as_str().unwrap()).arg("--json")).expect(0).json();
+    assert_eq!(
+        (inspected["language"].as_str(), inspected["name"].as_str()),
+        (Some("javascript"), Some("notifications-js"))
+    );
+    // What its world imports, and no WASI besides.
+    let imports: Vec<_> =
+        inspected["imports"].as_array().unwrap().iter().map(|import| import["name"].as_str().unwrap()).collect();
+    assert!(imports.iter().all(|name| !name.starts_with("wasi:cli") && !name.starts_with("wasi:io")), "{imports:?}");
+    // Unchanged: the very same component, at once.
+    assert_eq!(build().expect(0).json()[0]["digest"], built[0]["digest"]);
+
+    let wrong = |path: &str, change: &dyn Fn(String) -> String, parts: &[&str]| {
+        let file = workspace.path().join("modules/notifications-js").join(path);
+        let before = fs::read_to_string(&file).unwrap();
+        fs::write(&file, change(before.clone())).unwrap();
+        let said = build().expect(1);
+        fs::write(&file, before).unwrap();
+        parts.iter().for_each(|part| assert!(said.err.contains(part), "{path}: {part} is not in {}", said.err));
+    };
+    wrong(
+        "src/service.js",
+        &|text| text + "\nconst = 1;\n",
+        &["module `notifications-js` does not compile", "src/service.js:", "SyntaxError"],
+    );
+    wrong(
+        "src/component.js",
+        &|text| text.replace("export const notifications", "const notifications"),
+        &["notifications"],
+    );
+    wrong("package.json", &|text| text.replace("component.js", "nothing.js"), &["package.json", "`src/nothing.js`"]);
+    wrong("package.json", &|text| text.replace("\"main\"", "\"man\""), &["it has no `main`"]);
+    wrong("wit/world.wit", &|text| text.replace("random/random", "random/randm"), &["world.wit:8:", "randm", "help: "]);
+}
