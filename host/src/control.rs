@@ -133,14 +133,6 @@ impl Control {
         self.history.load_full()
     }
 
-    /// Adds to the history, on the disk and then here. Blocks; only the change in work may.
-    fn remember(&self, add: impl FnOnce(&mut History) -> io::Result<()>) -> Result<(), Problem> {
-        let mut history = History::clone(&self.history.load());
-        add(&mut history).map_err(|error| unwritten(&error))?;
-        self.history.store(Arc::new(history));
-        Ok(())
-    }
-
     /// Makes a change, or with `only_plan` says what it would change. Once it is in work it is finished, whether or not anybody waits.
     ///
     /// # Errors
@@ -167,21 +159,16 @@ impl Control {
                 Err(problems) if !only_plan => {
                     let codes: Vec<&str> = problems.as_slice().iter().map(|problem| problem.code.as_str()).collect();
                     tracing::warn!(target: "change", ?cause, ?codes, "refused");
-                    control.remember_refusal(cause, problems.clone()).await;
+                    let problems = problems.clone();
+                    if let Err(error) = control.remember(move |history| history.refuse(cause, &problems)).await {
+                        tracing::error!(target: "change", %error, "the refusal can't be remembered");
+                    }
                 }
                 _ => {}
             }
             Ok(done?)
         };
         tokio::spawn(work).await.unwrap_or(Err(ChangeError::Lost))
-    }
-
-    async fn remember_refusal(self: &Arc<Self>, cause: Cause, problems: Problems) {
-        let remember =
-            move |control: &Self| control.remember(|history| history.refuse(cause, &problems)).map_err(Problems::from);
-        if let Err(error) = self.blocking(remember).await {
-            tracing::error!(target: "change", %error, "the refusal can't be remembered");
-        }
     }
 
     fn cause(&self, change: &Change) -> Cause {
@@ -227,7 +214,7 @@ impl Control {
         }
         if plan.is_empty() {
             if let Some(origin) = origin {
-                self.blocking(move |control| Ok(control.remember(|history| history.note_origin(origin))?)).await?;
+                self.remember(move |history| history.note_origin(origin)).await?;
             }
             return Ok(outcome(current, false, plan));
         }
@@ -262,16 +249,27 @@ impl Control {
         self.databases.migrate(&graph).await?;
         crash_point("change::migrated");
         let place = self.runtime.drain_place().await;
-        let modules = records(&graph);
-        self.blocking(move |control| {
-            // From here on a restart serves it; so the requests may.
-            control.remember(|history| history.publish(cause, configuration, modules, origin))?;
-            crash_point("change::published");
-            control.runtime.publish(generation, place);
-            Ok(())
-        })
-        .await?;
+        // From here on a restart serves it; so the requests may.
+        let records = records(&graph);
+        self.remember(move |history| history.publish(cause, configuration, records, origin)).await?;
+        crash_point("change::published");
+        self.runtime.publish(generation, place);
         Ok(Running { config, graph, linked: by_identity })
+    }
+
+    /// Changes the history, on a thread that may wait for the disk; whoever reads it meanwhile finds what it was. Only the change in
+    /// work does this.
+    async fn remember(
+        self: &Arc<Self>,
+        change: impl FnOnce(&mut History) -> io::Result<()> + Send + 'static,
+    ) -> Result<(), Problems> {
+        let changed = move |control: &Self| {
+            let mut history = History::clone(&control.history.load());
+            change(&mut history).map_err(|error| unwritten(&error))?;
+            control.history.store(Arc::new(history));
+            Ok(())
+        };
+        self.blocking(changed).await
     }
 
     fn keep(&self, checked: &Checked) -> Result<Digest, Problem> {
