@@ -9,12 +9,17 @@
 mod admin;
 #[path = "swap/app.rs"]
 mod app;
+#[allow(unreachable_pub, reason = "the benchmarks' own")]
+#[path = "../benches/support/builds.rs"]
+mod builds;
 #[path = "swap/disk.rs"]
 mod disk;
 #[path = "swap/drain.rs"]
 mod drain;
 #[path = "swap/ends.rs"]
 mod ends;
+#[path = "swap/freed.rs"]
+mod freed;
 #[path = "swap/hostile.rs"]
 mod hostile;
 #[path = "support/host.rs"]

@@ -92,6 +92,51 @@ impl Load {
     }
 }
 
+/// How many requests a second are answered at most: so many connections ask for what `next` makes, each as soon as it was answered.
+pub fn saturate(
+    address: SocketAddr,
+    connections: usize,
+    time: Duration,
+    next: impl Fn(u64) -> Request + Clone + Send + 'static,
+) -> io::Result<f64> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let start = Instant::now();
+        let mut tasks = tokio::task::JoinSet::new();
+        for number in 0..connections as u64 {
+            let next = next.clone();
+            tasks.spawn(async move {
+                let mut connection = Connection::open(address).await?;
+                let mut count = 0;
+                while start.elapsed() < time {
+                    let request = next(number + count);
+                    let (status, _) = connection.exchange(&request.bytes).await?;
+                    if status != request.status {
+                        return Err(io::Error::other(format!("answered {status}")));
+                    }
+                    count += 1;
+                }
+                Ok(count)
+            });
+        }
+        let mut answered = 0;
+        while let Some(ended) = tasks.join_next().await {
+            answered += ended.map_err(io::Error::other)??;
+        }
+        Ok(answered as f64 / start.elapsed().as_secs_f64())
+    })
+}
+
+/// Asks once on a new connection; returns the generation that gave the right answer.
+pub fn ask(address: SocketAddr, request: &Request) -> io::Result<u64> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let (status, generation) = Connection::open(address).await?.exchange(&request.bytes).await?;
+        let error = || io::Error::other(format!("answered {status}"));
+        if status == request.status { Ok(generation) } else { Err(error()) }
+    })
+}
+
 /// What a request came to, and its connection where that is still good.
 type Done = (Duration, Duration, Result<(u16, u64), String>, Option<Connection>, u16);
 

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use watertight::artifact::SECTION_NAME;
 
 use crate::admin::Operator;
+use crate::builds::with_build_id;
 use crate::host::{self, Host, Launch};
 use crate::open::{Load, Request};
 use crate::wire::{get, once, request};
@@ -24,20 +24,6 @@ pub(crate) fn new_build(module: &str, build: &str) -> Vec<u8> {
     let bytes =
         std::fs::read(host::repository().join("target/components").join(module).with_extension("wasm")).unwrap();
     with_build_id(&bytes, build)
-}
-
-/// The same component with another build id in its section, and with it other bytes.
-fn with_build_id(component: &[u8], build: &str) -> Vec<u8> {
-    let place = component.windows(SECTION_NAME.len()).rposition(|window| window == SECTION_NAME.as_bytes()).unwrap();
-    let key = b"\"build\":\"";
-    let found = component[place..].windows(key.len()).position(|window| window == key).unwrap();
-    let start = place + found + key.len();
-    let length = component[start..].iter().position(|byte| *byte == b'"').unwrap();
-    // As long as the old one: the section's length stays.
-    let id = format!("{build:x>length$}");
-    let mut changed = component.to_vec();
-    changed[start..start + length].copy_from_slice(&id.as_bytes()[id.len() - length..]);
-    changed
 }
 
 pub(crate) fn draft() -> Value {
