@@ -151,7 +151,11 @@ fn business_names() -> BTreeSet<String> {
     for folder in fs::read_dir(root().join("wit")).unwrap() {
         let folder = folder.unwrap().path();
         for file in fs::read_dir(folder).into_iter().flatten() {
-            let text = fs::read_to_string(file.unwrap().path()).unwrap();
+            let file = file.unwrap().path();
+            if file.extension().is_none_or(|extension| extension != "wit") {
+                continue;
+            }
+            let text = fs::read_to_string(file).unwrap();
             let package = text.lines().find_map(|line| line.strip_prefix("package ")).unwrap_or_default();
             let Some((namespace, rest)) = package.split_once(':') else { continue };
             if ["watertight", "wasi"].contains(&namespace) {
