@@ -1,7 +1,7 @@
 //! Swapping the shop's modules: what customers notice under load, how long an operator waits, and what is left behind.
 //!
 //! The host and the driver share all cores. Every build is one that was never seen before, so each swap compiles.
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark reports")]
+#![allow(clippy::print_stdout, clippy::print_stderr, unreachable_pub, reason = "a benchmark reports")]
 
 #[path = "swap/load.rs"]
 mod load;
