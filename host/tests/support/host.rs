@@ -63,6 +63,20 @@ pub fn binary() -> Command {
     command
 }
 
+/// Says so, if there is no `strace` or it may not trace.
+///
+/// # Panics
+///
+/// When it can't be used.
+pub fn check_strace() {
+    let run = Command::new("strace").args(["-f", "-o", "/dev/null", "true"]).output();
+    let output =
+        run.unwrap_or_else(|error| panic!("strace is missing ({error}): install it, `apt-get install -y strace`"));
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    let help = "this test needs ptrace; in a container allow it, `--cap-add=SYS_PTRACE`";
+    assert!(output.status.success(), "strace may not trace here: {help}\n{complaint}");
+}
+
 /// How applications of several modules are placed that say nothing of compartments. Every test must hold under each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Placement {
