@@ -16,8 +16,9 @@ use wasmtime::{Engine, Store};
 use watertight::application::{self, Checked, Host};
 use watertight::config::{self, Overrides};
 use watertight::database::Settings;
-use watertight::engine::{Engines, Profile};
+use watertight::engine::Engines;
 use watertight::link::{Composition, compose};
+use watertight::profile::Profile;
 use watertight::runtime::{Generation, Target};
 use watertight::state::StateFolder;
 use watertight::store::CallContext;
@@ -136,7 +137,7 @@ impl Hosted {
     /// Runs as a request does: on a worker of the runtime.
     async fn run(&self, kind: &str, times: u32) -> anyhow::Result<(f64, u64)> {
         let (target, generation) = (self.target(kind)?, self.generation.clone());
-        let call = CallContext { request: "bench".into(), deadline: Instant::now() + PATIENCE };
+        let call = CallContext::new("bench".into(), Instant::now() + PATIENCE);
         let run = async move {
             let start = Instant::now();
             let result = generation.call(target, &[Val::U32(times)], call).await?;

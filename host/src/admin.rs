@@ -195,6 +195,7 @@ fn refused(error: &InvokeError) -> Response {
         InvokeError::Invalid(_) => (StatusCode::BAD_REQUEST, "invalid-request"),
         InvokeError::Failed(_) => (StatusCode::INTERNAL_SERVER_ERROR, "module-failed"),
         InvokeError::Overloaded(_) => (StatusCode::SERVICE_UNAVAILABLE, "overloaded"),
+        InvokeError::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
         InvokeError::Deadline(_) => (StatusCode::GATEWAY_TIMEOUT, "deadline"),
     };
     problem(status, name, &error.to_string())

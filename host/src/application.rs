@@ -15,13 +15,13 @@ use crate::database::Settings;
 use crate::engine::Engines;
 use crate::engine::compile::Compiler;
 use crate::graph::AppGraph;
-use crate::ids::{GenerationNumber, ModuleName};
-use crate::link::{Linked, link};
+use crate::ids::{Digest, GenerationNumber, ModuleName};
+use crate::link::{Linked, identity, link};
 use crate::problem::{Code, Problem, Problems};
 use crate::routes::RouteTable;
 use crate::runtime::{Generation, Runtime};
 use crate::state::StateFolder;
-use crate::store::{CallContext, ModuleData};
+use crate::store::ModuleData;
 
 pub(crate) use databases::Databases;
 
@@ -113,7 +113,7 @@ impl Host {
 ///
 /// Everything that is wrong. Migrations are applied only after all else was found right; one that fails leaves its database as it was.
 pub fn start(checked: Checked, state: &StateFolder, host: &Host) -> Result<Runtime, Problems> {
-    let linked = link_all(&checked.graph, &host.compiler(state)?)?;
+    let linked = link_all(&checked.graph, &host.compiler(state)?, &LinkedCode::new())?;
     let databases = Databases::new(host.database.clone());
     databases.open(&checked.graph, state)?;
     Ok(Runtime::new(assemble(GenerationNumber(1), checked, linked, &databases)))
@@ -125,7 +125,7 @@ pub(crate) fn assemble(
     checked: Checked,
     linked: Vec<Linked>,
     databases: &Databases,
-) -> Generation {
+) -> Arc<Generation> {
     let Checked { config, graph, routes } = checked;
     let with_data = |(linked, compartment): (Linked, &crate::graph::Compartment)| {
         let data = |module: &ModuleName| ModuleData {
@@ -136,13 +136,20 @@ pub(crate) fn assemble(
         (linked, compartment.modules.iter().map(data).collect::<Arc<[ModuleData]>>())
     };
     let parts = linked.into_iter().zip(&graph.compartments).map(with_data).collect();
-    Generation::new(number, graph, routes, parts, config.http.drain)
+    Arc::new(Generation::new(number, graph, routes, parts, config.http.drain))
 }
 
-pub(crate) fn link_all(graph: &AppGraph, compiler: &Compiler) -> Result<Vec<Linked>, Problems> {
+/// Compartments that are linked already, by their identity.
+pub(crate) type LinkedCode = BTreeMap<Digest, Linked>;
+
+pub(crate) fn link_all(graph: &AppGraph, compiler: &Compiler, known: &LinkedCode) -> Result<Vec<Linked>, Problems> {
     let (mut linked, mut problems) = (Vec::new(), Vec::new());
     for compartment in &graph.compartments {
         let start = Instant::now();
+        if let Some(known) = known.get(&identity(graph, compartment)) {
+            linked.push(known.clone());
+            continue;
+        }
         match link(graph, compartment, compiler) {
             Ok(done) => {
                 let millis = start.elapsed().as_millis();
@@ -153,21 +160,4 @@ pub(crate) fn link_all(graph: &AppGraph, compiler: &Compiler) -> Result<Vec<Link
         }
     }
     Problems::or(problems, linked)
-}
-
-/// Makes a first instance of each compartment, so that a module that can't start is found before a request finds it.
-///
-/// # Errors
-///
-/// A problem for each compartment that doesn't start.
-pub async fn warm_up(generation: &Generation) -> Result<(), Problems> {
-    let mut problems = Vec::new();
-    for compartment in generation.compartments() {
-        let deadline = Instant::now() + compartment.limits().request;
-        if let Err(error) = compartment.warm_up(CallContext { request: "start".into(), deadline }).await {
-            let message = format!("compartment `{}` doesn't start: {error}", compartment.name());
-            problems.push(Problem::new(Code::Compile, message));
-        }
-    }
-    Problems::or(problems, ())
 }

@@ -16,6 +16,7 @@ pub use section::{
 use crate::ids::Digest;
 use crate::migration::Migration;
 use crate::problem::{Code, Problem};
+use crate::profile::Needs;
 use crate::shape::{self, Shape, ShapeError};
 
 /// How large a component file may be, in bytes. Interpreters come to some 20 MiB.
@@ -32,6 +33,8 @@ pub struct Artifact {
     pub digest: Digest,
     /// What it imports and exports, with the documentation that it carries.
     pub shape: Shape,
+    /// What it asks of the engine that runs it.
+    pub needs: Needs,
     /// What `watertight build` wrote into it, if it did.
     pub embedded: Option<Embedded>,
 }
@@ -131,13 +134,15 @@ impl Artifact {
     ///
     /// When the bytes are no component, or carry a section of ours that is damaged.
     pub fn new(path: &Path, bytes: Arc<[u8]>) -> Result<Self, ArtifactError> {
-        let mut shape = shape::read(&bytes).map_err(|source| ArtifactError::Shape { path: path.to_owned(), source })?;
+        let no_component = |source| ArtifactError::Shape { path: path.to_owned(), source };
+        let mut shape = shape::read(&bytes).map_err(no_component)?;
+        let needs = Needs::read(&bytes).map_err(no_component)?;
         let embedded =
             Embedded::find(&bytes).map_err(|source| ArtifactError::Section { path: path.to_owned(), source })?;
         if let Some(embedded) = &embedded {
             embedded.docs.fill(&mut shape);
         }
-        Ok(Self { path: path.to_owned(), digest: Digest::of(&bytes), bytes, shape, embedded })
+        Ok(Self { path: path.to_owned(), digest: Digest::of(&bytes), bytes, shape, needs, embedded })
     }
 
     /// The module's migrations, in order; none where the component carries no section.

@@ -6,16 +6,18 @@
 
 mod start;
 
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
+use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
-use crate::application::{self, Artifacts, Checked, Databases};
+use crate::application::{self, Artifacts, Checked, Databases, LinkedCode};
 use crate::artifact::Artifact;
-use crate::config::{self, AppConfig, AppFiles, Overrides};
+use crate::config::{self, AppConfig, AppFiles, ModuleConfig, Overrides};
 use crate::engine::compile::Compiler;
 use crate::failpoint::crash_point;
 use crate::graph::AppGraph;
@@ -41,7 +43,8 @@ pub struct Control {
     /// The manifest that the host was started on, as it was named.
     app: PathBuf,
     overrides: Overrides,
-    history: Mutex<History>,
+    /// Changed only by the change in work.
+    history: ArcSwap<History>,
     changes: Semaphore,
     /// Held by the change in work.
     running: tokio::sync::Mutex<Running>,
@@ -51,6 +54,7 @@ pub struct Control {
 struct Running {
     config: AppConfig,
     graph: AppGraph,
+    linked: LinkedCode,
 }
 
 /// What is asked for.
@@ -122,13 +126,16 @@ impl Control {
     }
 
     /// What was published and refused so far.
-    pub fn history(&self) -> History {
-        self.memory().clone()
+    pub fn history(&self) -> Arc<History> {
+        self.history.load_full()
     }
 
-    fn memory(&self) -> MutexGuard<'_, History> {
-        // The history changes by whole values only.
-        self.history.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Adds to the history, on the disk and then here. Blocks; only the change in work may.
+    fn remember(&self, add: impl FnOnce(&mut History) -> io::Result<()>) -> Result<(), Problem> {
+        let mut history = History::clone(&self.history.load());
+        add(&mut history).map_err(|error| unwritten(&error))?;
+        self.history.store(Arc::new(history));
+        Ok(())
     }
 
     /// Makes a change, or with `only_plan` says what it would change. Once it is in work it is finished, whether or not anybody waits.
@@ -151,15 +158,21 @@ impl Control {
                 Err(problems) if !only_plan => {
                     let codes: Vec<&str> = problems.as_slice().iter().map(|problem| problem.code.as_str()).collect();
                     tracing::warn!(target: "change", ?cause, ?codes, "refused");
-                    if let Err(error) = control.memory().refuse(cause, problems) {
-                        tracing::error!(target: "change", %error, "the refusal can't be remembered");
-                    }
+                    control.remember_refusal(cause, problems.clone()).await;
                 }
                 _ => {}
             }
             Ok(done?)
         };
         tokio::spawn(work).await.unwrap_or(Err(ChangeError::Lost))
+    }
+
+    async fn remember_refusal(self: &Arc<Self>, cause: Cause, problems: Problems) {
+        let remember =
+            move |control: &Self| control.remember(|history| history.refuse(cause, &problems)).map_err(Problems::from);
+        if let Err(error) = self.blocking(remember).await {
+            tracing::error!(target: "change", %error, "the refusal can't be remembered");
+        }
     }
 
     fn cause(&self, change: &Change) -> Cause {
@@ -172,7 +185,7 @@ impl Control {
 
     /// The generation before the current one.
     fn previous(&self) -> GenerationNumber {
-        let history = self.memory();
+        let history = self.history();
         let before = history.published().iter().rev().nth(1).map(|published| published.number);
         before.unwrap_or(GenerationNumber(0))
     }
@@ -204,54 +217,60 @@ impl Control {
         }
         if plan.is_empty() {
             if let Some(origin) = origin {
-                self.memory().note_origin(origin).map_err(|error| unwritten(&error))?;
+                self.blocking(move |control| Ok(control.remember(|history| history.note_origin(origin))?)).await?;
             }
             return Ok(outcome(current, false, plan));
         }
-        let number = self.memory().next();
-        let next = Running { config: checked.config.clone(), graph: checked.graph.clone() };
-        self.bring_up(number, checked, cause, origin).await?;
-        *running = next;
+        let number = self.history().next();
+        *running = self.bring_up(number, checked, running.linked.clone(), cause, origin).await?;
         Ok(outcome(number, true, plan))
     }
 
-    /// Prepares a generation and publishes it.
+    /// Prepares a generation and publishes it. What of `known` it needs isn't linked again.
     async fn bring_up(
         self: &Arc<Self>,
         number: GenerationNumber,
         checked: Checked,
+        known: LinkedCode,
         cause: Cause,
         origin: Option<Digest>,
-    ) -> Result<(), Problems> {
-        let (graph, files) = (checked.graph.clone(), checked.config.files.clone());
+    ) -> Result<Running, Problems> {
+        let (config, graph) = (checked.config.clone(), checked.graph.clone());
         let (checked, linked, configuration) = self
             .blocking(move |control| {
-                let linked = application::link_all(&checked.graph, &control.compiler)?;
+                let linked = application::link_all(&checked.graph, &control.compiler, &known)?;
                 crash_point("change::linked");
-                let configuration = control.keep(&checked, &files)?;
+                let configuration = control.keep(&checked)?;
                 crash_point("change::kept");
                 control.databases.open(&checked.graph, &control.state)?;
                 Ok((checked, linked, configuration))
             })
             .await?;
+        let by_identity = linked.iter().map(|linked| (linked.identity, linked.clone())).collect();
         let generation = application::assemble(number, checked, linked, &self.databases);
-        application::warm_up(&generation).await?;
+        generation.warm_up().await?;
         self.databases.migrate(&graph).await?;
         crash_point("change::migrated");
         let place = self.runtime.drain_place().await;
-        // From here on a restart serves it; so the requests may.
-        self.memory().publish(cause, configuration, records(&graph), origin).map_err(|error| unwritten(&error))?;
-        crash_point("change::published");
-        self.runtime.publish(generation, place);
-        Ok(())
+        let modules = records(&graph);
+        self.blocking(move |control| {
+            // From here on a restart serves it; so the requests may.
+            control.remember(|history| history.publish(cause, configuration, modules, origin))?;
+            crash_point("change::published");
+            control.runtime.publish(generation, place);
+            Ok(())
+        })
+        .await?;
+        Ok(Running { config, graph, linked: by_identity })
     }
 
-    fn keep(&self, checked: &Checked, files: &AppFiles) -> Result<Digest, Problem> {
-        let kept = self.memory().kept().clone();
+    fn keep(&self, checked: &Checked) -> Result<Digest, Problem> {
+        let history = self.history();
+        let kept = history.kept();
         for node in checked.graph.modules.values() {
             kept.keep_component(&node.artifact)?;
         }
-        Ok(kept.keep_configuration(files)?)
+        Ok(kept.keep_configuration(&checked.config.files)?)
     }
 
     /// Runs what blocks on a thread that may.
@@ -292,7 +311,7 @@ impl Control {
             }
             Change::Rollback(_) => {
                 let Cause::Rollback { to } = cause else { unreachable!("the cause of a rollback is one") };
-                let (config, artifacts) = self.earlier(to)?;
+                let (config, artifacts) = self.earlier(to, &artifacts(graph))?;
                 check_contracts(graph, &artifacts)?;
                 Ok(Target { cause, config, artifacts, origin: None })
             }
@@ -300,28 +319,29 @@ impl Control {
     }
 
     /// What an earlier generation ran.
-    fn earlier(&self, number: GenerationNumber) -> Result<(AppConfig, Artifacts), Problems> {
-        let (published, kept) = {
-            let history = self.memory();
-            let known: Vec<String> = history.published().iter().map(|one| one.number.to_string()).collect();
-            let Some(published) = history.find(number).cloned() else {
-                let message = match number.0 {
-                    0 => "nothing was published before the current generation".to_owned(),
-                    _ => format!("generation {number} is not kept"),
-                };
-                let help = format!("kept are {}", known.join(", "));
-                return Err(Problem::new(Code::UnknownName, message).help(help).into());
+    fn earlier(&self, number: GenerationNumber, known: &Artifacts) -> Result<(AppConfig, Artifacts), Problems> {
+        let history = self.history();
+        let Some(published) = history.find(number) else {
+            let message = match number.0 {
+                0 => "nothing was published before the current generation".to_owned(),
+                _ => format!("generation {number} is not kept"),
             };
-            (published, history.kept().clone())
+            let known: Vec<String> = history.published().iter().map(|one| one.number.to_string()).collect();
+            let help = format!("kept are {}", known.join(", "));
+            return Err(Problem::new(Code::UnknownName, message).help(help).into());
         };
-        start::kept_application(&published, &kept, &self.overrides)
+        start::kept_application(published, history.kept(), &self.overrides, known)
     }
 
     /// What stands on the disk where the host was started, if it can be read.
     fn origin(&self) -> Option<Digest> {
         let config = config::load(&self.app, &self.overrides).ok()?;
-        let (artifacts, problems) = application::load_components(&config);
-        problems.is_empty().then(|| start::origin(&config.files, &artifacts))
+        let digest = |(name, module): (&ModuleName, &ModuleConfig)| {
+            let bytes = std::fs::read(module.component.value.file()).ok()?;
+            Some((name.clone(), Digest::of(&bytes)))
+        };
+        let components = config.modules.iter().map(digest).collect::<Option<_>>()?;
+        Some(start::origin(&config.files, &components))
     }
 
     /// Closes the databases. Nothing may be in work any more.
@@ -372,6 +392,6 @@ fn check_contracts(running: &AppGraph, artifacts: &Artifacts) -> Result<(), Prob
     Problems::or(problems, ())
 }
 
-fn unwritten(error: &std::io::Error) -> Problem {
+fn unwritten(error: &io::Error) -> Problem {
     Problem::new(Code::State, format!("the history of generations can't be written: {error}"))
 }

@@ -11,20 +11,18 @@ use std::time::Duration;
 
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
-use crate::config::InstanceMode;
+use crate::profile::{Profile, Room};
 
 /// How often the epoch advances: a guest that computes gives way, and is checked against its deadline, this often.
 pub const EPOCH_TICK: Duration = Duration::from_millis(10);
 
-/// Core instances, memories and tables that one engine's pool has. A composition takes one of each per module and call, some glue
-/// besides; 256 calls at once of a dozen modules fit. Reserved as address space only.
-const POOL_CORE_INSTANCES: u32 = 4096;
-/// Component instances, and stacks, that one engine's pool has.
-const POOL_COMPONENT_INSTANCES: u32 = 1024;
-/// The most that one linear memory may grow to in the profile for fresh instances, where it is also what is reserved.
-const FRESH_MEMORY: usize = 256 << 20;
-/// The most that one linear memory may grow to where instances are reused.
-const REUSE_MEMORY: usize = 1 << 30;
+/// Core instances, memories and tables that an engine's pool has for each call that it has room for: a composition takes one of each
+/// per module, some glue besides. Reserved as address space only.
+const CORE_INSTANCES_PER_CALL: u32 = 4;
+/// The same where one module brings adapters and glue along, of some four core modules.
+const CORE_INSTANCES_PER_LARGE_CALL: u32 = 8;
+/// Stacks for each call where a call may wait in several places at once.
+const STACKS_PER_ASYNC_CALL: u32 = 4;
 /// What a fresh instance's memory keeps resident between uses, so that the kernel isn't asked for it again each time.
 const KEEP_MEMORY: usize = 2 << 20;
 /// The same for a table, and for a stack.
@@ -32,88 +30,76 @@ const KEEP_SMALL: usize = 64 << 10;
 /// The stack of one call, and the part of it that guests may use; the rest is the host functions'.
 const ASYNC_STACK: usize = 1 << 20;
 const WASM_STACK: usize = 512 << 10;
-
-/// What an engine is tuned for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Profile {
-    /// Small modules whose instances serve many calls: memory is mapped once with guard pages, so that bounds checks cost nothing.
-    Reuse,
-    /// Small modules with a new instance for each call: no guard pages and no copy-on-write images, because changing mappings
-    /// costs more than checking bounds.
-    Fresh,
-}
-
-impl From<InstanceMode> for Profile {
-    fn from(mode: InstanceMode) -> Self {
-        match mode {
-            InstanceMode::Reuse => Profile::Reuse,
-            InstanceMode::Fresh => Profile::Fresh,
-        }
-    }
-}
+/// The same for interpreters, which call themselves for each call of the program that they run.
+const LARGE_ASYNC_STACK: usize = 2 << 20;
+const LARGE_WASM_STACK: usize = 1 << 20;
+/// What Wasmtime may keep for a component's instance, its core instances aside.
+const COMPONENT_INSTANCE: usize = 4 << 20;
 
 impl Profile {
-    /// Its name in cache files, logs and answers.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Profile::Reuse => "reuse",
-            Profile::Fresh => "fresh",
-        }
-    }
-
-    /// The most that one linear memory may hold, in bytes.
-    pub fn largest_memory(self) -> usize {
-        match self {
-            Profile::Reuse => REUSE_MEMORY,
-            Profile::Fresh => FRESH_MEMORY,
-        }
-    }
-
-    /// The profile of that name.
-    pub fn parse(text: &str) -> Option<Self> {
-        [Profile::Reuse, Profile::Fresh].into_iter().find(|profile| profile.as_str() == text)
-    }
-
     /// Everything that this profile fixes. Public so that benchmarks can run the same code on a bare engine.
     pub fn config(self) -> Config {
+        self.config_for(self.room().calls)
+    }
+
+    /// The same for an engine that only compiles: code doesn't depend on how many calls there is room for, and that room is counted
+    /// as memory in use.
+    fn config_to_compile(self) -> Config {
+        self.config_for(1)
+    }
+
+    fn config_for(self, calls: u32) -> Config {
         let mut config = Config::new();
+        let (wasm_stack, stack) = match self {
+            Self::Reuse | Self::Fresh => (WASM_STACK, ASYNC_STACK),
+            Self::Large | Self::Async => (LARGE_WASM_STACK, LARGE_ASYNC_STACK),
+        };
         config
             .wasm_component_model(true)
             .wasm_component_model_implements(true)
-            .concurrency_support(false)
+            .wasm_component_model_map(true)
+            .concurrency_support(self == Self::Async)
             .epoch_interruption(true)
-            .max_wasm_stack(WASM_STACK)
-            .async_stack_size(ASYNC_STACK)
+            .max_wasm_stack(wasm_stack)
+            .async_stack_size(stack)
             .wasm_backtrace_max_frames(std::num::NonZeroUsize::new(32));
-        if self == Profile::Fresh {
+        if self == Self::Fresh {
             config
                 .memory_init_cow(false)
-                .memory_reservation(FRESH_MEMORY as u64)
+                .memory_reservation(self.room().memory)
                 .memory_reservation_for_growth(0)
                 .memory_guard_size(0)
                 .guard_before_linear_memory(false)
                 .signals_based_traps(false);
         }
-        config.allocation_strategy(InstanceAllocationStrategy::Pooling(self.pool()));
+        config.allocation_strategy(InstanceAllocationStrategy::Pooling(self.pool(calls)));
         config
     }
 
-    fn pool(self) -> PoolingAllocationConfig {
+    fn pool(self, calls: u32) -> PoolingAllocationConfig {
+        let Room { memory, table, instance, .. } = self.room();
+        let (per_call, stacks) = match self {
+            Self::Reuse | Self::Fresh => (CORE_INSTANCES_PER_CALL, 1),
+            Self::Large => (CORE_INSTANCES_PER_LARGE_CALL, 1),
+            Self::Async => (CORE_INSTANCES_PER_LARGE_CALL, STACKS_PER_ASYNC_CALL),
+        };
+        let bytes = |bytes: u64| usize::try_from(bytes).expect("the host runs on 64 bits");
         let mut pool = PoolingAllocationConfig::new();
-        pool.total_component_instances(POOL_COMPONENT_INSTANCES)
-            .total_stacks(POOL_COMPONENT_INSTANCES)
-            .total_core_instances(POOL_CORE_INSTANCES)
-            .total_memories(POOL_CORE_INSTANCES)
-            .total_tables(POOL_CORE_INSTANCES)
+        pool.total_component_instances(calls)
+            .total_stacks(calls * stacks)
+            .total_core_instances(calls * per_call)
+            .total_memories(calls * per_call)
+            .total_tables(calls * per_call)
             .max_core_instances_per_component(256)
             .max_memories_per_component(64)
             .max_tables_per_component(256)
-            .max_core_instance_size(1 << 20)
-            .max_component_instance_size(4 << 20)
-            .max_memory_size(self.largest_memory())
+            .max_core_instance_size(bytes(instance))
+            .max_component_instance_size(COMPONENT_INSTANCE)
+            .max_memory_size(bytes(memory))
+            .table_elements(bytes(table))
             .async_stack_keep_resident(KEEP_SMALL)
             .pagemap_scan(Enabled::Auto);
-        if self == Profile::Fresh {
+        if self == Self::Fresh {
             pool.linear_memory_keep_resident(KEEP_MEMORY).table_keep_resident(KEEP_SMALL);
         }
         pool
@@ -123,7 +109,7 @@ impl Profile {
 /// The engines of a process.
 #[derive(Clone, Default)]
 pub struct Engines {
-    built: Arc<[OnceLock<Engine>; 2]>,
+    built: Arc<[OnceLock<Engine>; Profile::ALL.len()]>,
 }
 
 /// Why an engine can't be had.

@@ -6,6 +6,7 @@
 
 mod imports;
 mod order;
+mod place;
 mod provided;
 pub mod render;
 mod types;
@@ -16,12 +17,16 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use serde::Serialize;
+
 use crate::artifact::Artifact;
 use crate::config::{AppConfig, Capability, Instances, Limits};
 use crate::ids::{AppName, CompartmentName, FunctionPath, InterfaceName, ModuleName};
-use crate::problem::{Code, Problem};
+use crate::problem::Problem;
+use crate::profile::{self, Profile};
 use crate::shape::{Function, Interface};
 
+pub use place::Reason;
 pub use provided::RESUME;
 
 /// A whole application, linked on paper.
@@ -31,7 +36,7 @@ pub struct AppGraph {
     pub app: AppName,
     /// Its modules.
     pub modules: BTreeMap<ModuleName, Node>,
-    /// Where they stand; every module is in exactly one.
+    /// Where they stand, by name; every module is in exactly one.
     pub compartments: Vec<Compartment>,
 }
 
@@ -71,6 +76,37 @@ pub struct Compartment {
     pub instances: Instances,
     /// What its calls may use.
     pub limits: Limits,
+    /// Why it is there and holds these modules.
+    pub reason: Reason,
+    /// What kind of engine runs it.
+    pub profile: Profile,
+    /// Why that one.
+    pub profile_reason: profile::Reason,
+}
+
+/// How a call gets from one module to another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EdgeKind {
+    /// Within a compartment: a function call, with no host code in it.
+    Fused,
+    /// Between compartments: the host carries the values from one store to another.
+    Bridged,
+}
+
+impl EdgeKind {
+    /// Its name in answers.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Fused => "fused",
+            Self::Bridged => "bridged",
+        }
+    }
+}
+
+/// The place of the compartment that holds `module`.
+fn home(compartments: &[Compartment], module: &ModuleName) -> Option<usize> {
+    compartments.iter().position(|compartment| compartment.modules.contains(module))
 }
 
 /// A function that was found by its path.
@@ -148,10 +184,24 @@ impl AppGraph {
                 Some((name.clone(), imports::resolve(name, module, artifact, config, artifacts, &mut problems)))
             })
             .collect();
+        let before = problems.len();
         let order = order::instantiation_order(config, &modules, &mut problems);
-        types::check(config, &modules, &mut problems);
-        let compartments = place(config, &modules, order, &mut problems);
+        let acyclic = problems.len() == before;
+        let compartments = place::place(config, &modules, &order, acyclic, &mut problems);
+        for compartment in &compartments {
+            types::check(config, &modules, compartment, &mut problems);
+        }
         Outcome { graph: AppGraph { app: config.name.clone(), modules, compartments }, problems }
+    }
+
+    /// The place of a module's compartment. None only where there were problems.
+    pub fn home(&self, module: &ModuleName) -> Option<usize> {
+        home(&self.compartments, module)
+    }
+
+    /// How `caller` calls `callee`.
+    pub fn edge(&self, caller: &ModuleName, callee: &ModuleName) -> EdgeKind {
+        if self.home(caller) == self.home(callee) { EdgeKind::Fused } else { EdgeKind::Bridged }
     }
 
     /// Finds an exported function by its path.
@@ -189,41 +239,4 @@ pub(crate) fn find_function<'a>(
             functions: found.functions.keys().cloned().collect(),
         }),
     }
-}
-
-/// Puts all modules into the one compartment that there is: the manifest's, or `main`.
-fn place(
-    config: &AppConfig,
-    modules: &BTreeMap<ModuleName, Node>,
-    order: Vec<ModuleName>,
-    problems: &mut Vec<Problem>,
-) -> Vec<Compartment> {
-    let mut named = config.compartments.iter();
-    let (name, instances, limits) = match named.next() {
-        Some((name, wish)) => (name.clone(), wish.instances, wish.limits),
-        None => {
-            let name = "main".parse().expect("`main` is kebab-case");
-            (name, config.defaults.instances, config.defaults.limits)
-        }
-    };
-    for (extra, wish) in named {
-        problems.push(
-            Problem::new(Code::Placement, format!("compartment `{extra}` is one too many: all modules share one"))
-                .file(&config.manifest)
-                .line(wish.line)
-                .help(format!("name the modules of `{extra}` under `{name}`, or name no compartment")),
-        );
-    }
-    let heavy: Vec<&ModuleName> =
-        modules.iter().filter(|(_, node)| node.ambient.iter().any(provided::merges_by_name)).map(|(n, _)| n).collect();
-    if let [_, second, ..] = heavy.as_slice() {
-        let names: Vec<String> = heavy.iter().map(ToString::to_string).collect();
-        let message =
-            format!("modules {} each bring WASI along, and one compartment can hold one such module", list(&names));
-        let help = "build all but one of them for a target without WASI, such as `wasm32-unknown-unknown`";
-        let mut problem = Problem::new(Code::Placement, message).module(second).file(&config.manifest).help(help);
-        problem.line = config.modules.get(*second).map(|module| module.line);
-        problems.push(problem);
-    }
-    vec![Compartment { name, modules: order, instances, limits }]
 }

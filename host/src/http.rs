@@ -97,7 +97,7 @@ impl Edge {
             _ => Some(parameters::read_body(&head.headers, body, self.limits.body, deadline).await?),
         };
         let values = parameters::decode(route, &path, &head, body.as_deref())?;
-        let context = CallContext { request: id.clone(), deadline };
+        let context = CallContext::new(id.clone(), deadline);
         let (result, place) = call::detached(generation.clone(), target, values, context, place).await;
         let response = answer::from_result(route, result?.as_ref(), generation.result_limit(target), id)?;
         Ok(answer::hold_if_large(response, place))

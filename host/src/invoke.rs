@@ -29,6 +29,9 @@ pub enum InvokeError {
     /// Too many calls at once.
     #[error("{0}")]
     Overloaded(String),
+    /// A module of another compartment, which the function calls, gave no result.
+    #[error("{0}")]
+    Unavailable(String),
     /// The call took too long.
     #[error("{0}")]
     Deadline(String),
@@ -51,6 +54,7 @@ impl From<CallError> for InvokeError {
         let text = error.to_string();
         match error {
             CallError::QueueFull { .. } | CallError::NoRoom { .. } => Self::Overloaded(text),
+            CallError::Callee(_) => Self::Unavailable(text),
             CallError::Deadline => Self::Deadline(text),
             CallError::Limit(_) | CallError::Trap(_) => Self::Failed(text),
         }
@@ -61,7 +65,7 @@ impl From<CallError> for InvokeError {
 ///
 /// Returns the result as JSON: `{"ok": …}` or `{"err": …}` where the function returns a `result`, and `null` where it returns nothing.
 pub async fn invoke<T: AsRef<[u8]>>(
-    generation: &Generation,
+    generation: &Arc<Generation>,
     path: &FunctionPath,
     arguments: &[T],
     request: Arc<str>,
@@ -72,7 +76,7 @@ pub async fn invoke<T: AsRef<[u8]>>(
     let target = generation.target(&path.module, found.interface, &path.function);
     let target = target.ok_or_else(|| InvokeError::NotFound(format!("`{path}` is a method: it needs a handle")))?;
     let deadline = Instant::now() + generation.time(target);
-    let result = generation.call(target, &values, CallContext { request, deadline }).await?;
+    let result = generation.call(target, &values, CallContext::new(request, deadline)).await?;
     let mut json = Vec::new();
     let failed = |reason: String| InvokeError::Failed(format!("the result can't be written: {reason}"));
     codec

@@ -10,6 +10,7 @@ pub mod migration;
 pub mod problem;
 pub mod shape;
 pub mod config;
+pub mod profile;
 pub mod artifact;
 pub mod failpoint;
 pub mod database;

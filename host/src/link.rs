@@ -1,9 +1,12 @@
-//! From a compartment on paper to code that can be instantiated: compose, compile, define the host's side, find the exports.
+//! From a compartment on paper to code that can be instantiated: compose, compile, define the host's side and the bridges to other
+//! compartments, find the exports.
 //!
 //! Linking decides nothing: what serves what was settled by the graph. If it fails all the same, the types that only Wasmtime checks
 //! (WASI's own) don't fit.
 
+mod bridge;
 mod compose;
+mod identity;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,18 +15,22 @@ use wasmtime::Engine;
 use wasmtime::component::{Component, ComponentExportIndex, InstancePre, Linker};
 
 use crate::capability;
-use crate::engine::Profile;
 use crate::engine::compile::{CompileError, Compiler};
 use crate::graph::{AppGraph, Compartment};
-use crate::ids::{InterfaceName, ModuleName};
+use crate::ids::{Digest, InterfaceName, ModuleName};
 use crate::problem::{Code, Problem, with_causes};
+use crate::profile::Profile;
 use crate::store::{InstanceState, ModuleIndex};
 
-pub use compose::{Composition, compose};
+pub use compose::{Bridged, Composition, compose};
+pub use identity::identity;
 
 /// An exported function of a compartment, by its place in the compartment's table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct FunctionIndex(pub u32);
+
+/// A function of an application: its module, the interface as that exports it, and its name there.
+pub type FunctionName = (ModuleName, InterfaceName, String);
 
 /// A function that can be called from outside its compartment.
 pub struct Export {
@@ -33,9 +40,11 @@ pub struct Export {
     pub returns: bool,
 }
 
-/// A compartment's code with everything that it imports.
+/// A compartment's code with everything that it imports. It belongs to no generation: clones share the code.
 #[derive(Clone)]
 pub struct Linked {
+    /// What it was linked from.
+    pub identity: Digest,
     /// Ready to be instantiated.
     pub pre: InstancePre<InstanceState>,
     /// The profile that it was compiled for.
@@ -44,7 +53,9 @@ pub struct Linked {
     pub cached: bool,
     /// The functions that can be called, each at its [`FunctionIndex`].
     pub exports: Arc<[Export]>,
-    functions: HashMap<(ModuleName, InterfaceName, String), FunctionIndex>,
+    /// What its modules call in other compartments, each at its [`BridgeIndex`](crate::store::BridgeIndex).
+    pub bridges: Vec<FunctionName>,
+    functions: Arc<HashMap<FunctionName, FunctionIndex>>,
 }
 
 /// Why a compartment can't be linked.
@@ -86,27 +97,30 @@ pub fn link(graph: &AppGraph, compartment: &Compartment, compiler: &Compiler) ->
     let name = || compartment.name.to_string();
     let composition =
         compose(graph, compartment).map_err(|reason| LinkError::Compose { compartment: name(), reason })?;
-    let profile = Profile::from(compartment.instances.mode);
+    let profile = compartment.profile;
     let compiled = compiler.compile(&composition.bytes, profile)?;
     let engine = compiler.engines().get(profile).map_err(CompileError::from)?;
-    let pre = define_imports(&engine, &compiled.component, &composition)
+    let (pre, bridges) = define_imports(&engine, graph, &compiled.component, &composition)
         .map_err(|source| LinkError::Imports { compartment: name(), source })?;
     let (exports, functions) = find_exports(graph, &compiled.component, &composition);
-    Ok(Linked { pre, profile, cached: compiled.cached, exports, functions })
+    let identity = identity(graph, compartment);
+    Ok(Linked { identity, pre, profile, cached: compiled.cached, exports, bridges, functions: functions.into() })
 }
 
 fn define_imports(
     engine: &Engine,
+    graph: &AppGraph,
     component: &Component,
     composition: &Composition,
-) -> wasmtime::Result<InstancePre<InstanceState>> {
+) -> wasmtime::Result<(InstancePre<InstanceState>, Vec<FunctionName>)> {
     let mut linker = Linker::new(engine);
     let owner = |import: &str| composition.owners.get(import).copied();
     capability::add_to_linker(&mut linker, component, owner)?;
-    linker.instantiate_pre(component)
+    let bridges = bridge::add_to_linker(&mut linker, graph, composition)?;
+    Ok((linker.instantiate_pre(component)?, bridges))
 }
 
-type Exports = (Arc<[Export]>, HashMap<(ModuleName, InterfaceName, String), FunctionIndex>);
+type Exports = (Arc<[Export]>, HashMap<FunctionName, FunctionIndex>);
 
 /// Every function that can be called from outside: the plain ones of all exported interfaces. Methods need a handle, and no handle
 /// leaves a compartment.
@@ -129,7 +143,7 @@ fn find_exports(graph: &AppGraph, component: &Component, composition: &Compositi
 
 impl Linked {
     /// Every function that can be called, by module, exported interface and name.
-    pub fn functions(&self) -> impl Iterator<Item = (&(ModuleName, InterfaceName, String), FunctionIndex)> {
+    pub fn functions(&self) -> impl Iterator<Item = (&FunctionName, FunctionIndex)> {
         self.functions.iter().map(|(name, place)| (name, *place))
     }
 }

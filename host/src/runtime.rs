@@ -20,10 +20,12 @@ use wasmtime::component::Val;
 use crate::graph::{AppGraph, RESUME};
 use crate::ids::{GenerationNumber, InterfaceName, ModuleName};
 use crate::link::{FunctionIndex, Linked};
+use crate::problem::{Code, Problem, Problems};
 use crate::routes::{Route, RouteTable};
-use crate::store::{CallContext, ModuleData};
+use crate::store::{BridgeIndex, CallContext, CallFuture, CallResult, Callees, ModuleData};
 
-pub use compartment::{CallError, Compartment, InstanceStats};
+pub use crate::store::CallError;
+pub use compartment::{Compartment, InstanceStats};
 
 /// How often one start asks one module whether it has more to resume. A module that always has is asked again at the next start.
 const MAX_RESUME_CALLS: u32 = 10_000;
@@ -49,6 +51,8 @@ pub struct Generation {
     pub routes: RouteTable,
     compartments: Vec<Arc<Compartment>>,
     targets: HashMap<(ModuleName, InterfaceName, String), Target>,
+    /// For each compartment, where its bridges lead.
+    bridges: Vec<Vec<Target>>,
     /// Each route's function, by the route's place.
     route_targets: Vec<Target>,
     /// How long its requests may take once another generation has taken its place.
@@ -71,12 +75,16 @@ impl Generation {
     ) -> Self {
         let mut targets = HashMap::new();
         let mut compartments = Vec::new();
+        let mut bridges = Vec::new();
         for (place, (linked, modules)) in linked.into_iter().enumerate() {
             for (name, function) in linked.functions() {
                 targets.insert(name.clone(), Target { compartment: place, function });
             }
+            bridges.push(linked.bridges.clone());
             compartments.push(Compartment::new(&graph.compartments[place], linked, modules));
         }
+        let target = |name| *targets.get(name).expect("the graph checked that the callee exports what is called");
+        let bridges = bridges.iter().map(|bridges| bridges.iter().map(target).collect()).collect();
         let target = |route: &Route| {
             let name = (route.module.clone(), route.interface.clone(), route.function.clone());
             *targets.get(&name).expect("a route was bound to a function that linking found")
@@ -84,7 +92,7 @@ impl Generation {
         let route_targets = routes.routes().iter().map(target).collect();
         let may_outlast = compartments.iter().any(|compartment| compartment.limits().request > drain);
         let ended = CancellationToken::new();
-        Self { number, graph, routes, compartments, targets, route_targets, drain, may_outlast, ended }
+        Self { number, graph, routes, compartments, targets, bridges, route_targets, drain, may_outlast, ended }
     }
 
     /// The function of the route at `place`.
@@ -113,7 +121,8 @@ impl Generation {
     }
 
     /// Calls a function. Returns its result, where it returns one.
-    pub async fn call(&self, target: Target, parameters: &[Val], call: CallContext) -> Result<Option<Val>, CallError> {
+    pub async fn call(self: &Arc<Self>, target: Target, parameters: &[Val], call: CallContext) -> CallResult {
+        let call = call.within(self.clone(), target.compartment);
         let called = self.compartments[target.compartment].call(target.function, parameters, call);
         if self.may_outlast {
             // Boxed: rare, and every call's future would have room for it.
@@ -122,7 +131,7 @@ impl Generation {
         called.await
     }
 
-    async fn until_end<T>(&self, called: impl Future<Output = Result<T, CallError>>) -> Result<T, CallError> {
+    async fn until_end(&self, called: impl Future<Output = CallResult>) -> CallResult {
         tokio::select! {
             result = called => result,
             () = self.ended.cancelled() => Err(CallError::Deadline),
@@ -134,9 +143,26 @@ impl Generation {
         self.ended.cancel();
     }
 
+    /// Makes a first instance of each compartment, so that a module that can't start is found before a request finds it.
+    ///
+    /// # Errors
+    ///
+    /// A problem for each compartment that doesn't start.
+    pub async fn warm_up(self: &Arc<Self>) -> Result<(), Problems> {
+        let mut problems = Vec::new();
+        for (place, compartment) in self.compartments.iter().enumerate() {
+            let call = CallContext::new("start".into(), Instant::now() + compartment.limits().request);
+            if let Err(error) = compartment.warm_up(call.within(self.clone(), place)).await {
+                let message = format!("compartment `{}` doesn't start: {error}", compartment.name());
+                problems.push(Problem::new(Code::Compile, message));
+            }
+        }
+        Problems::or(problems, ())
+    }
+
     /// Lets every module that wants to pick up what an earlier process left unfinished. What fails is logged: it is asked for again at
     /// the next start.
-    pub async fn resume(&self) {
+    pub async fn resume(self: &Arc<Self>) {
         let name: InterfaceName = RESUME.parse().expect("the host's own interface is well named");
         for (module, node) in &self.graph.modules {
             let export = node.artifact.shape.exports.keys().find(|export| export.serves(&name));
@@ -147,9 +173,9 @@ impl Generation {
         }
     }
 
-    async fn resume_module(&self, target: Target) -> Result<(), String> {
+    async fn resume_module(self: &Arc<Self>, target: Target) -> Result<(), String> {
         for _ in 0..MAX_RESUME_CALLS {
-            let call = CallContext { request: "resume".into(), deadline: Instant::now() + self.time(target) };
+            let call = CallContext::new("resume".into(), Instant::now() + self.time(target));
             match self.call(target, &[], call).await {
                 Ok(Some(Val::Result(Ok(Some(more))))) if *more == Val::Bool(true) => {}
                 Ok(Some(Val::Result(Err(Some(reason))))) => {
@@ -160,6 +186,21 @@ impl Generation {
             }
         }
         Err(format!("it had more to resume after {MAX_RESUME_CALLS} calls"))
+    }
+}
+
+impl Callees for Generation {
+    fn call_across<'a>(
+        self: Arc<Self>,
+        caller: usize,
+        bridge: BridgeIndex,
+        parameters: &'a [Val],
+        mut call: CallContext,
+    ) -> CallFuture<'a> {
+        let target = self.bridges[caller][bridge.0 as usize];
+        // What is left of the caller's time, unless the callee's own limit is tighter.
+        call.deadline = call.deadline.min(Instant::now() + self.time(target));
+        Box::pin(async move { self.call(target, parameters, call).await })
     }
 }
 
@@ -176,9 +217,9 @@ pub struct DrainPlace(OwnedSemaphorePermit);
 
 impl Runtime {
     /// Starts with a first generation.
-    pub fn new(first: Generation) -> Self {
+    pub fn new(first: Arc<Generation>) -> Self {
         let places = Arc::new(Semaphore::new(MAX_DRAINING));
-        Self { current: ArcSwap::from_pointee(first), retired: Mutex::default(), places }
+        Self { current: ArcSwap::new(first), retired: Mutex::default(), places }
     }
 
     /// The current generation: whoever holds it can finish on it.
@@ -193,8 +234,8 @@ impl Runtime {
 
     /// Makes `next` the current generation. Requests that began on the one before end there, and then it is freed. Must run inside a
     /// tokio runtime.
-    pub fn publish(&self, next: Generation, place: DrainPlace) {
-        let old = self.current.swap(Arc::new(next));
+    pub fn publish(&self, next: Arc<Generation>, place: DrainPlace) {
+        let old = self.current.swap(next);
         let mut retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
         retired.retain(|generation| generation.strong_count() > 0);
         retired.push(Arc::downgrade(&old));

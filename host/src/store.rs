@@ -3,17 +3,20 @@
 //! One [`InstanceState`] belongs to one Wasmtime `Store`. It holds no business data and outlives a call only where instances are
 //! reused; whatever belongs to the call ends with it ([`InstanceState::end_call`]).
 
+mod call;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
 
 use wasmtime::ResourceLimiter;
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use crate::database::{Database, SqlError, Transaction};
-use crate::engine::Profile;
 use crate::ids::ModuleName;
+use crate::profile::Profile;
+
+pub use call::{BridgeIndex, CallContext, CallError, CallFuture, CallResult, CalleeFailed, Callees};
 
 /// Resources of WASI (streams, pollables) that the guests of a store may hold at once.
 const MAX_WASI_RESOURCES: usize = 1_000;
@@ -32,15 +35,6 @@ pub struct ModuleData {
     pub database: Option<Database>,
     /// The values that the manifest gives it.
     pub config: BTreeMap<String, String>,
-}
-
-/// The call that a store serves.
-#[derive(Debug, Clone)]
-pub struct CallContext {
-    /// The request's id, for log lines.
-    pub request: Arc<str>,
-    /// When the call must have ended.
-    pub deadline: Instant,
 }
 
 /// A limit that a call met.
@@ -132,7 +126,7 @@ impl InstanceState {
     pub fn new(modules: Arc<[ModuleData]>, memory_limit: usize, profile: Profile, call: CallContext) -> Self {
         let mut table = ResourceTable::new();
         table.set_max_capacity(MAX_WASI_RESOURCES);
-        let largest_memory = profile.largest_memory();
+        let largest_memory = usize::try_from(profile.room().memory).unwrap_or(usize::MAX);
         let limiter = Limiter { memory: 0, memory_limit, largest_memory, table: 0, hit: None };
         Self { modules, call, limiter, transactions: Vec::new(), next_handle: 0, wasi: None, table }
     }
@@ -156,6 +150,11 @@ impl InstanceState {
             Box::pin(open.transaction.rollback()).await?;
         }
         Ok(())
+    }
+
+    /// Lets go of the generation that the call ran on, so that a warm instance keeps none alive.
+    pub fn leave_generation(&mut self) {
+        self.call.end();
     }
 
     /// The call.

@@ -65,11 +65,11 @@ fn run<F: Future>(future: F) -> F::Output {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap().block_on(future)
 }
 
-async fn call(generation: &Generation, function: &str) -> Result<Option<Val>, CallError> {
+async fn call(generation: &Arc<Generation>, function: &str) -> Result<Option<Val>, CallError> {
     let name = ("m".parse().unwrap(), "t:t/api@1.0.0".parse().unwrap());
     let target = generation.target(&name.0, &name.1, function).unwrap();
     let deadline = Instant::now() + generation.time(target);
-    generation.call(target, &[], CallContext { request: "test".into(), deadline }).await
+    generation.call(target, &[], CallContext::new("test".into(), deadline)).await
 }
 
 fn stats(generation: &Generation) -> InstanceStats {
@@ -188,7 +188,7 @@ fn a_module_that_can_t_start_says_which_limit_it_met() {
     for (guest, message) in [(too_large, "1048576 allowed"), (traps, "unreachable")] {
         run(async {
             let app = start(&guest, "[defaults.limits]\nmemory = \"1MiB\"\n").unwrap();
-            let problems = application::warm_up(&app.runtime.current()).await.unwrap_err();
+            let problems = app.runtime.current().warm_up().await.unwrap_err();
             assert!(problems.to_string().contains(message), "{problems}");
             assert_eq!(stats(&app.runtime.current()), InstanceStats::default());
         });

@@ -6,8 +6,9 @@ use std::fs::{self, File};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use watertight::engine::Engines;
 use watertight::engine::compile::{CompileError, Compiler};
-use watertight::engine::{Engines, Profile};
+use watertight::profile::Profile;
 
 #[path = "support/components.rs"]
 mod components;

@@ -8,6 +8,8 @@ mod bounds;
 mod properties;
 #[path = "json/table.rs"]
 mod table;
+#[path = "support/types.rs"]
+mod types;
 #[path = "json/values.rs"]
 mod values;
 #[path = "json/wit.rs"]

@@ -1,14 +1,16 @@
 //! What a start of the host runs: what was published last, or what stands on the disk now.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use tokio::sync::Semaphore;
 
 use super::{Control, MAX_CHANGES, Running, records, unwritten};
-use crate::application::{self, Artifacts, Checked, Databases, Host};
+use crate::application::{self, Artifacts, Checked, Databases, Host, LinkedCode};
 use crate::config::{self, AppConfig, AppFiles, Overrides};
-use crate::ids::{Digest, GenerationNumber};
+use crate::ids::{Digest, GenerationNumber, ModuleName};
 use crate::plan::{Plan, Side};
 use crate::problem::{Code, Problem, Problems, with_causes};
 use crate::runtime::Runtime;
@@ -40,18 +42,19 @@ impl Initial {
         // What is kept was read elsewhere, perhaps: its state is here.
         let overrides = Overrides { state: Some(config.state.clone()), ..overrides.clone() };
         let (artifacts, problems) = application::load_components(&config);
-        let origin = Problems::or(problems, origin(&config.files, &artifacts))?;
+        let digests = artifacts.iter().map(|(name, artifact)| (name.clone(), artifact.digest)).collect();
+        let origin = Problems::or(problems, origin(&config.files, &digests))?;
         let last = history.last().filter(|_| history.origin() == Some(origin)).cloned();
         let (resumed, checked) = match last {
             Some(last) => {
-                let (config, artifacts) = kept_application(&last, history.kept(), &overrides)?;
+                let (config, artifacts) = kept_application(&last, history.kept(), &overrides, &artifacts)?;
                 (Some(last.number), application::check_with(config, &artifacts)?)
             }
             None => (None, application::check_with(config, &artifacts)?),
         };
         let same = match (&resumed, history.last()) {
             // Only a comment changed, say.
-            (None, Some(last)) => is_unchanged(&checked, last, &history, &overrides).then_some(last.number),
+            (None, Some(last)) => is_unchanged(&checked, last, &history, &overrides, &artifacts).then_some(last.number),
             _ => None,
         };
         Ok(Self { checked, app, overrides, state, origin, resumed: resumed.or(same), history })
@@ -76,13 +79,17 @@ impl Initial {
     pub fn start(self, host: &Host) -> Result<Control, Problems> {
         let Self { checked, app, overrides, state, mut history, origin, resumed } = self;
         let compiler = host.compiler(&state)?;
-        let linked = application::link_all(&checked.graph, &compiler)?;
+        let linked = application::link_all(&checked.graph, &compiler, &LinkedCode::new())?;
         let databases = Databases::new(host.database.clone());
         databases.open(&checked.graph, &state)?;
-        let running = Running { config: checked.config.clone(), graph: checked.graph.clone() };
+        let running = Running {
+            config: checked.config.clone(),
+            graph: checked.graph.clone(),
+            linked: linked.iter().map(|linked| (linked.identity, linked.clone())).collect(),
+        };
         let number = resumed.unwrap_or_else(|| history.next());
         let generation = application::assemble(number, checked, linked, &databases);
-        tokio::runtime::Handle::current().block_on(application::warm_up(&generation))?;
+        tokio::runtime::Handle::current().block_on(generation.warm_up())?;
         if resumed.is_none() {
             for node in running.graph.modules.values() {
                 history.kept().keep_component(&node.artifact).map_err(Problem::from)?;
@@ -100,7 +107,7 @@ impl Initial {
             state,
             app,
             overrides,
-            history: Mutex::new(history),
+            history: ArcSwap::from_pointee(history),
             changes: Semaphore::new(MAX_CHANGES),
             running: tokio::sync::Mutex::new(running),
         })
@@ -108,22 +115,33 @@ impl Initial {
 }
 
 /// Whether what is to run means the same as what was published last.
-fn is_unchanged(checked: &Checked, last: &Published, history: &History, overrides: &Overrides) -> bool {
-    let Ok((config, artifacts)) = kept_application(last, history.kept(), overrides) else { return false };
+fn is_unchanged(
+    checked: &Checked,
+    last: &Published,
+    history: &History,
+    overrides: &Overrides,
+    known: &Artifacts,
+) -> bool {
+    let Ok((config, artifacts)) = kept_application(last, history.kept(), overrides, known) else { return false };
     let Ok(old) = application::check_with(config, &artifacts) else { return false };
     let new = Side { config: &checked.config, graph: &checked.graph };
     Plan::new(Side { config: &old.config, graph: &old.graph }, new).is_empty()
 }
 
-/// The application of a published generation, as it was kept.
+/// The application of a published generation, as it was kept. Components that are among `known` aren't read again.
 pub(super) fn kept_application(
     published: &Published,
     kept: &Kept,
     overrides: &Overrides,
+    known: &Artifacts,
 ) -> Result<(AppConfig, Artifacts), Problems> {
     let config = config::parse(&kept.configuration(&published.configuration)?, overrides)?;
     let (mut artifacts, mut problems) = (Artifacts::new(), Vec::new());
     for (module, record) in &published.modules {
+        if let Some(known) = known.values().find(|known| known.digest == record.digest) {
+            artifacts.insert(module.clone(), known.clone());
+            continue;
+        }
         match kept.component(&record.digest) {
             Ok(artifact) => drop(artifacts.insert(module.clone(), Arc::new(artifact))),
             Err(problem) => problems.push(problem.module(module)),
@@ -133,9 +151,8 @@ pub(super) fn kept_application(
 }
 
 /// What files and components are, in one digest.
-pub(super) fn origin(files: &AppFiles, artifacts: &Artifacts) -> Digest {
+pub(super) fn origin(files: &AppFiles, components: &BTreeMap<ModuleName, Digest>) -> Digest {
     let texts: Vec<&str> =
         std::iter::once(&files.manifest).chain(&files.routes).map(|file| file.text.as_str()).collect();
-    let components: Vec<_> = artifacts.iter().map(|(name, artifact)| (name, artifact.digest)).collect();
     Digest::of(&serde_json::to_vec(&(texts, components)).expect("texts and names are JSON"))
 }

@@ -14,8 +14,9 @@ use std::time::Duration;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use wasmtime::component::Component;
 
-use super::{Engines, Profile, compatibility};
+use super::{Engines, compatibility};
 use crate::ids::Digest;
+use crate::profile::Profile;
 
 /// The longest that one compilation may take. A 20 MB interpreter takes about 15 s on two cores.
 const COMPILE_TIME: Duration = Duration::from_secs(300);
@@ -267,7 +268,7 @@ pub fn run_as_child(profile: &str, output: &Path) -> Result<(), String> {
     if bytes.len() as u64 > MAX_COMPONENT {
         return Err(format!("the component is larger than {} MiB", MAX_COMPONENT >> 20));
     }
-    let engine = wasmtime::Engine::new(&profile.config()).map_err(|error| format!("{error:#}"))?;
+    let engine = wasmtime::Engine::new(&profile.config_to_compile()).map_err(|error| format!("{error:#}"))?;
     let code = engine.precompile_component(&bytes).map_err(|error| format!("{error:#}"))?;
     let written = std::fs::File::create_new(output).and_then(|mut file| file.write_all(&code));
     written.map_err(|error| format!("the code can't be written: {error}"))

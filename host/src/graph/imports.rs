@@ -40,14 +40,10 @@ pub(super) fn resolve(
     let mut resolver = Resolver { name, module, config, artifacts, problems, node };
     resolver.check_bare(artifact);
     for (import, wanted) in &artifact.shape.imports {
-        resolver.check_async(import, wanted);
         // An interface of types alone needs nobody behind it.
         if !wanted.is_types_only() {
             resolver.import(import, wanted);
         }
-    }
-    for (export, offered) in &artifact.shape.exports {
-        resolver.check_async(export, offered);
     }
     resolver.node
 }
@@ -66,20 +62,6 @@ impl Resolver<'_> {
                     .module(self.name)
                     .file(&artifact.path)
                     .help("in the module's world, import `namespace:package/interface`: only that can be linked"),
-            );
-        }
-    }
-
-    fn check_async(&mut self, interface: &InterfaceName, shape: &Interface) {
-        for (function, _) in shape.functions.iter().filter(|(_, function)| function.is_async) {
-            let message = format!("`{function}` is an `async func`, which this host doesn't link");
-            self.problems.push(
-                Problem::new(Code::UnsupportedType, message)
-                    .module(self.name)
-                    .interface(interface)
-                    .function(function)
-                    .file(&self.node.artifact.path)
-                    .help("make it a plain `func`: callers wait without holding anything up"),
             );
         }
     }

@@ -4,9 +4,10 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use super::AppGraph;
+use super::{AppGraph, EdgeKind};
 use crate::config::InstanceMode;
 use crate::ids::{AppName, CompartmentName, Digest, InterfaceName, ModuleName};
+use crate::profile::Profile;
 
 /// How a graph is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +44,12 @@ pub struct CompartmentView<'a> {
     pub instances: &'static str,
     /// Its modules, providers first.
     pub modules: &'a [ModuleName],
+    /// Why it is there and holds these.
+    pub reason: String,
+    /// What kind of engine runs it.
+    pub profile: Profile,
+    /// Why that one.
+    pub profile_reason: String,
 }
 
 /// A module.
@@ -73,8 +80,8 @@ pub struct CallView<'a> {
     pub to: &'a ModuleName,
     /// Through which interface, as the caller imports it.
     pub interface: &'a InterfaceName,
-    /// How: `fused` is a function call.
-    pub kind: &'static str,
+    /// How: `fused` is a function call, `bridged` goes through the host.
+    pub kind: EdgeKind,
 }
 
 impl<'a> GraphView<'a> {
@@ -87,6 +94,9 @@ impl<'a> GraphView<'a> {
                 InstanceMode::Fresh => "fresh",
             },
             modules: &compartment.modules,
+            reason: compartment.reason.to_string(),
+            profile: compartment.profile,
+            profile_reason: compartment.profile_reason.to_string(),
         });
         let modules = graph.modules.iter().filter_map(|(name, node)| {
             let home = graph.compartments.iter().find(|compartment| compartment.modules.contains(name))?;
@@ -102,7 +112,10 @@ impl<'a> GraphView<'a> {
         });
         let calls = graph.modules.iter().flat_map(|(from, node)| {
             let edges = node.calls.iter();
-            edges.map(move |(interface, provider)| CallView { from, to: &provider.module, interface, kind: "fused" })
+            edges.map(move |(interface, provider)| {
+                let to = &provider.module;
+                CallView { from, to, interface, kind: graph.edge(from, to) }
+            })
         });
         Self {
             app: &graph.app,
@@ -126,13 +139,15 @@ impl<'a> GraphView<'a> {
         let mut out = format!("{}\n", self.app);
         for compartment in &self.compartments {
             let _ = writeln!(out, "  compartment {} ({} instances)", compartment.name, compartment.instances);
+            let _ = writeln!(out, "    placed: {}", compartment.reason);
+            let _ = writeln!(out, "    engine: {} ({})", compartment.profile.as_str(), compartment.profile_reason);
             for module in self.modules.iter().filter(|module| module.compartment == compartment.name) {
                 let _ = writeln!(out, "    {} (build {})", module.name, module.build);
                 for export in &module.exports {
                     let _ = writeln!(out, "      exports {export}");
                 }
                 for call in self.calls.iter().filter(|call| call.from == module.name) {
-                    let _ = writeln!(out, "      calls   {} of {} ({})", call.interface, call.to, call.kind);
+                    let _ = writeln!(out, "      calls   {} of {} ({})", call.interface, call.to, call.kind.as_str());
                 }
                 if !module.uses.is_empty() {
                     let _ = writeln!(out, "      uses    {}", module.uses.join(", "));
@@ -146,14 +161,18 @@ impl<'a> GraphView<'a> {
         let mut out = "flowchart LR\n".to_owned();
         for compartment in &self.compartments {
             // `_c` keeps a compartment apart from a module of the same name.
-            let _ = writeln!(out, "  subgraph {0}_c [\"{0}\"]", compartment.name);
+            let _ = writeln!(out, "  subgraph {0}_c [\"{0} ({1})\"]", compartment.name, compartment.profile.as_str());
             for module in compartment.modules {
                 let _ = writeln!(out, "    {module}[\"{module}\"]");
             }
             out.push_str("  end\n");
         }
         for call in &self.calls {
-            let _ = writeln!(out, "  {} -->|\"{}\"| {}", call.from, call.interface, call.to);
+            let arrow = match call.kind {
+                EdgeKind::Fused => "-->",
+                EdgeKind::Bridged => "-.->",
+            };
+            let _ = writeln!(out, "  {} {arrow}|\"{}\"| {}", call.from, call.interface, call.to);
         }
         out
     }
@@ -161,14 +180,24 @@ impl<'a> GraphView<'a> {
     fn dot(&self) -> String {
         let mut out = format!("digraph \"{}\" {{\n  rankdir=LR;\n  node [shape=component];\n", self.app);
         for compartment in &self.compartments {
-            let _ = writeln!(out, "  subgraph \"cluster_{0}\" {{\n    label=\"{0}\";", compartment.name);
+            let _ = writeln!(
+                out,
+                "  subgraph \"cluster_{0}\" {{\n    label=\"{0} ({1})\";",
+                compartment.name,
+                compartment.profile.as_str()
+            );
             for module in compartment.modules {
                 let _ = writeln!(out, "    \"{module}\";");
             }
             out.push_str("  }\n");
         }
         for call in &self.calls {
-            let _ = writeln!(out, "  \"{}\" -> \"{}\" [label=\"{}\"];", call.from, call.to, call.interface);
+            let style = match call.kind {
+                EdgeKind::Fused => "solid",
+                EdgeKind::Bridged => "dashed",
+            };
+            let _ =
+                writeln!(out, "  \"{}\" -> \"{}\" [label=\"{}\", style={style}];", call.from, call.to, call.interface);
         }
         out + "}\n"
     }

@@ -10,9 +10,13 @@ use std::path::Path;
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::{AppFiles, At, ComponentSource, Defaults, HttpLimits, LogConfig, ModuleConfig};
+use crate::config::{AppFiles, At, CompartmentConfig, ComponentSource, Defaults, HttpLimits, LogConfig, ModuleConfig};
 use crate::ids::Digest;
+use crate::problem::Code;
+use crate::profile::Needs;
 use crate::shape::{Field, Function, Shape, Type};
+
+const ENVIRONMENT: &str = "wasi:cli/environment@0.2.6";
 
 /// A module as the reference knows it. Module `i` exports the interface `m:i/api`, of which others may have a wrong idea.
 #[derive(Debug, Clone)]
@@ -25,6 +29,10 @@ struct Plan {
     calls: BTreeSet<usize>,
     /// Whether it imports random bytes, and whether it is granted.
     random: (bool, bool),
+    /// Whether it brings WASI along.
+    heavy: bool,
+    /// The compartment that the manifest places it in.
+    wish: Option<usize>,
 }
 
 fn plans() -> impl Strategy<Value = Vec<Plan>> {
@@ -33,12 +41,13 @@ fn plans() -> impl Strategy<Value = Vec<Plan>> {
         // Mostly what is imported may be called, and mostly components are there: else every application would be refused.
         let rest = (prop::bool::weighted(0.97), prop::collection::btree_set(0..count, 0..2), prop::bool::weighted(0.1));
         let random = (any::<bool>(), prop::bool::weighted(0.95));
+        let place = (prop::bool::weighted(0.2), prop::option::weighted(0.4, 0..3_usize));
         // Half of them have calls in one direction only, so that many have no circle.
-        let plan = (imports, rest, random);
+        let plan = (imports, rest, random, place);
         (prop::collection::vec(plan, count), any::<bool>()).prop_map(|(plans, forward)| {
-            let plan = |(at, (imports, (there, extra, stingy), random)): (
+            let plan = |(at, (imports, (there, extra, stingy), random, (heavy, wish))): (
                 usize,
-                (BTreeMap<_, _>, (bool, BTreeSet<_>, bool), _),
+                (BTreeMap<_, _>, (bool, BTreeSet<_>, bool), _, _),
             )| {
                 let fits = |to: &usize| *to != at && (!forward || *to > at);
                 let imports: BTreeMap<usize, bool> = imports.into_iter().filter(|(to, _)| fits(to)).collect();
@@ -46,7 +55,7 @@ fn plans() -> impl Strategy<Value = Vec<Plan>> {
                 if !stingy {
                     calls.extend(imports.keys());
                 }
-                Plan { there, imports, calls, random }
+                Plan { there, imports, calls, random, heavy, wish }
             };
             plans.into_iter().enumerate().map(plan).collect()
         })
@@ -74,9 +83,19 @@ fn artifact(at: usize, plan: &Plan) -> Arc<Artifact> {
         let name: InterfaceName = "wasi:random/random@0.2.6".parse().unwrap();
         imports.insert(name, interface(Type::U64));
     }
+    if plan.heavy {
+        imports.insert(ENVIRONMENT.parse().unwrap(), interface(Type::String));
+    }
     let shape = Shape { imports, exports: BTreeMap::from([(api(at), interface(Type::U32))]), ..Shape::default() };
     let path = Path::new("m.wasm").to_owned();
-    Arc::new(Artifact { path, bytes: Arc::new([]), digest: Digest::of(&[]), shape, embedded: None })
+    Arc::new(Artifact {
+        path,
+        bytes: Arc::new([]),
+        digest: Digest::of(&[]),
+        shape,
+        needs: Needs::default(),
+        embedded: None,
+    })
 }
 
 fn config(plans: &[Plan]) -> AppConfig {
@@ -96,12 +115,34 @@ fn config(plans: &[Plan]) -> AppConfig {
         admin: "127.0.0.1:0".parse().unwrap(),
         state: "state".into(),
         modules: plans.iter().enumerate().map(|(at, plan)| (module(at), module_config(plan))).collect(),
-        compartments: BTreeMap::new(),
+        compartments: wishes(plans),
         defaults: Defaults::default(),
         http: HttpLimits::default(),
         log: LogConfig::default(),
         routes: Vec::new(),
         files: AppFiles::default(),
+    }
+}
+
+/// What the manifest says of compartments: only those that hold a module.
+fn wishes(plans: &[Plan]) -> BTreeMap<CompartmentName, CompartmentConfig> {
+    let Defaults { instances, limits } = Defaults::default();
+    let mut wishes: BTreeMap<CompartmentName, CompartmentConfig> = BTreeMap::new();
+    for (at, plan) in plans.iter().enumerate() {
+        if let Some(wish) = plan.wish {
+            let empty = CompartmentConfig { modules: BTreeSet::new(), instances, limits, line: 1 };
+            wishes.entry(format!("c{wish}").parse().unwrap()).or_insert(empty).modules.insert(module(at));
+        }
+    }
+    wishes
+}
+
+/// The name of the compartment in which a module must stand.
+fn compartment(at: usize, plan: &Plan) -> String {
+    match plan.wish {
+        Some(wish) => format!("c{wish}"),
+        None if plan.heavy => format!("m{at}"),
+        None => "main".to_owned(),
     }
 }
 
@@ -147,6 +188,12 @@ fn expected(plans: &[Plan]) -> BTreeMap<Code, usize> {
             count(Code::Ungranted);
         }
     }
+    for wish in 0..3 {
+        let heavy = plans.iter().filter(|plan| plan.there && plan.heavy && plan.wish == Some(wish)).count();
+        if heavy > 1 {
+            count(Code::Placement);
+        }
+    }
     counts
 }
 
@@ -164,7 +211,13 @@ proptest! {
         problems.iter().for_each(|problem| *counts.entry(problem.code).or_default() += 1);
         let circles = counts.remove(&Code::Cycle).unwrap_or_default();
         prop_assert_eq!(counts, expected(&plans));
-        prop_assert_eq!(circles > 0, has_circle(plans.len(), &edges), "{:?}", edges);
+        // Compartments by number, and the calls between them.
+        let names: Vec<String> = plans.iter().enumerate().map(|(at, plan)| compartment(at, plan)).collect();
+        let place = |at: usize| names.iter().position(|name| *name == names[at]).unwrap();
+        let across: BTreeSet<_> =
+            edges.iter().map(|(from, to)| (place(*from), place(*to))).filter(|(from, to)| from != to).collect();
+        let circular = has_circle(plans.len(), &edges);
+        prop_assert_eq!(circles > 0, circular || has_circle(plans.len(), &across), "{:?} {:?}", edges, across);
 
         let calls = graph.modules.iter().flat_map(|(from, node)| node.calls.values().map(|to| (from.clone(), to.module.clone())));
         let wanted = edges.iter().map(|(from, to)| (module(*from), module(*to)));
@@ -172,21 +225,37 @@ proptest! {
 
         // A circle that is reported is one: each step in it is a call.
         for problem in problems.iter().filter(|problem| problem.code == Code::Cycle) {
-            let way: Vec<&str> = problem.message.rsplit(": ").next().unwrap().split(" -> ").collect();
+            let way = problem.message.split(": ").nth(1).unwrap().split(" (").next().unwrap();
+            let way: Vec<&str> = way.split(" -> ").collect();
             prop_assert_eq!(way.first(), way.last());
             for step in way.windows(2) {
                 let at = |name: &str| name[1..].parse::<usize>().unwrap();
-                prop_assert!(edges.contains(&(at(step[0]), at(step[1]))), "{}", problem.message);
+                let between_modules = || edges.contains(&(at(step[0]), at(step[1])));
+                let named = |name: &str| names.iter().position(|other| other == name).unwrap();
+                let is_call = if circular { between_modules() } else { across.contains(&(named(step[0]), named(step[1]))) };
+                prop_assert!(is_call, "{}", problem.message);
             }
         }
 
-        let [compartment] = graph.compartments.as_slice() else { panic!("one compartment") };
-        let place = |at: usize| compartment.modules.iter().position(|name| *name == module(at)).unwrap();
-        prop_assert_eq!(compartment.modules.len(), artifacts.len());
-        if circles == 0 {
-            for (from, to) in &edges {
-                prop_assert!(place(*to) < place(*from), "{:?}", compartment.modules);
+        let mut placed = BTreeSet::new();
+        for found in &graph.compartments {
+            let position = |at: usize| found.modules.iter().position(|name| *name == module(at));
+            for (at, _) in plans.iter().enumerate().filter(|(at, _)| position(*at).is_some()) {
+                prop_assert!(placed.insert(at), "a module stands twice");
+                prop_assert_eq!(found.name.as_str(), &*names[at]);
             }
+            if !circular {
+                for (from, to) in &edges {
+                    if let (Some(caller), Some(callee)) = (position(*from), position(*to)) {
+                        prop_assert!(callee < caller, "{:?}", found.modules);
+                    }
+                }
+            }
+        }
+        prop_assert_eq!(placed.len(), artifacts.len());
+        for (from, to) in &edges {
+            let kind = if names[*from] == names[*to] { EdgeKind::Fused } else { EdgeKind::Bridged };
+            prop_assert_eq!(graph.edge(&module(*from), &module(*to)), kind);
         }
     }
 }

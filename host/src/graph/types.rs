@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use super::Node;
+use super::{Compartment, Node};
 use crate::config::AppConfig;
 use crate::ids::{InterfaceName, ModuleName};
 use crate::problem::{Code, Problem};
@@ -17,10 +17,15 @@ struct Import<'a> {
     interface: &'a Interface,
 }
 
-/// Compares all imports of types under one name with the first of that name, by the order of modules.
-pub(super) fn check(config: &AppConfig, modules: &BTreeMap<ModuleName, Node>, problems: &mut Vec<Problem>) {
+/// Compares all imports of types under one name, in one compartment, with the first of that name, by the order of modules.
+pub(super) fn check(
+    config: &AppConfig,
+    modules: &BTreeMap<ModuleName, Node>,
+    compartment: &Compartment,
+    problems: &mut Vec<Problem>,
+) {
     let mut first: BTreeMap<&str, Vec<Import<'_>>> = BTreeMap::new();
-    for (module, node) in modules {
+    for (module, node) in modules.iter().filter(|(module, _)| compartment.modules.contains(module)) {
         for (name, interface) in node.artifact.shape.imports.iter().filter(|(_, interface)| interface.is_types_only()) {
             let known = first.entry(name.unversioned()).or_default();
             // The same name up to compatible versions: that is what composition makes one of.
@@ -54,7 +59,7 @@ fn compare(config: &AppConfig, import: &Import<'_>, other: &Import<'_>, problems
             .interface(import.name)
             .expected(difference.expected, difference.found)
             .file(&config.manifest)
-            .help("build both modules against the same version of the contract");
+            .help("build both modules against the same version of the contract, or place them apart");
         problem.line = config.modules.get(import.module).map(|module| module.line);
         problem.type_path = difference.type_path;
         problems.push(problem);

@@ -85,6 +85,8 @@ pub enum HostProblem {
     ModuleFailed,
     /// Too many requests at once.
     Overloaded,
+    /// A module of another compartment gave no result, and nobody handled that.
+    Unavailable,
     /// The request ran past its deadline.
     Deadline,
 }
@@ -114,6 +116,11 @@ impl HostProblem {
                 (StatusCode::INTERNAL_SERVER_ERROR, "module-failed", "the request failed inside".to_owned())
             }
             Self::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "overloaded", "too many requests at once".to_owned()),
+            Self::Unavailable => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "unavailable",
+                "a part of the application doesn't answer now".to_owned(),
+            ),
             Self::Deadline => (StatusCode::GATEWAY_TIMEOUT, "deadline", "the request took too long".to_owned()),
         }
     }
@@ -123,6 +130,7 @@ impl From<CallError> for HostProblem {
     fn from(error: CallError) -> Self {
         match error {
             CallError::QueueFull { .. } | CallError::NoRoom { .. } => Self::Overloaded,
+            CallError::Callee(_) => Self::Unavailable,
             CallError::Deadline => Self::Deadline,
             CallError::Limit(_) | CallError::Trap(_) => Self::ModuleFailed,
         }

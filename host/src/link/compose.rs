@@ -1,13 +1,17 @@
 //! Composing a compartment's components into one, so that Wasmtime generates adapters between them that copy straight from one
 //! module's memory to the other's, and no host code runs in a call.
+//!
+//! What a module of another compartment serves stays an import of the composition, under a name of the importing module's own.
+
+mod own;
 
 use std::collections::{BTreeMap, HashMap};
 
-use wac_graph::types::Package;
+use wac_graph::types::{ItemKind, Package, WorldId};
 use wac_graph::{CompositionGraph, EncodeOptions, NodeId};
 
 use super::module_index;
-use crate::graph::{AppGraph, Compartment, Node};
+use crate::graph::{AppGraph, Compartment, EdgeKind, Node, Provider};
 use crate::ids::{InterfaceName, ModuleName};
 use crate::problem::with_causes;
 use crate::store::ModuleIndex;
@@ -18,8 +22,21 @@ pub struct Composition {
     pub bytes: Vec<u8>,
     /// Whose each import is that the host serves in a module's own name.
     pub owners: HashMap<String, ModuleIndex>,
+    /// The imports that modules of other compartments serve, by their name in the component.
+    pub bridges: BTreeMap<String, Bridged>,
     /// The name under which the component exports each interface of each module. Two modules may export the same interface.
     pub exports: BTreeMap<(ModuleName, InterfaceName), String>,
+}
+
+/// An import that a module of another compartment serves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bridged {
+    /// Who imports it.
+    pub caller: ModuleName,
+    /// As what.
+    pub import: InterfaceName,
+    /// Who serves it.
+    pub provider: Provider,
 }
 
 /// Composes a compartment. The order of its modules is one in which providers stand first.
@@ -27,9 +44,11 @@ pub struct Composition {
 /// Returns the reason where the components don't fit, in `wac-graph`'s words.
 pub fn compose(graph: &AppGraph, compartment: &Compartment) -> Result<Composition, String> {
     let mut composer = Composer {
+        graph,
         composed: CompositionGraph::new(),
         instances: HashMap::new(),
         owners: HashMap::new(),
+        bridges: BTreeMap::new(),
         exports: BTreeMap::new(),
     };
     for (place, module) in compartment.modules.iter().enumerate() {
@@ -38,17 +57,20 @@ pub fn compose(graph: &AppGraph, compartment: &Compartment) -> Result<Compositio
     // Wasmtime validates what it compiles.
     let options = EncodeOptions { validate: false, ..EncodeOptions::default() };
     let bytes = composer.composed.encode(options).map_err(|error| with_causes(&error))?;
-    Ok(Composition { bytes, owners: composer.owners, exports: composer.exports })
+    let Composer { owners, bridges, exports, .. } = composer;
+    Ok(Composition { bytes, owners, bridges, exports })
 }
 
-struct Composer {
+struct Composer<'a> {
+    graph: &'a AppGraph,
     composed: CompositionGraph,
     instances: HashMap<ModuleName, NodeId>,
     owners: HashMap<String, ModuleIndex>,
+    bridges: BTreeMap<String, Bridged>,
     exports: BTreeMap<(ModuleName, InterfaceName), String>,
 }
 
-impl Composer {
+impl Composer<'_> {
     fn add(&mut self, module: &ModuleName, node: &Node, index: ModuleIndex) -> Result<(), String> {
         let artifact = &node.artifact;
         let package =
@@ -58,18 +80,27 @@ impl Composer {
         let package = self.composed.register_package(package).map_err(|error| with_causes(&error))?;
         let instance = self.composed.instantiate(package);
 
-        for (import, provider) in &node.calls {
+        for (number, (import, provider)) in node.calls.iter().enumerate() {
+            if self.graph.edge(module, &provider.module) == EdgeKind::Bridged {
+                let label = label(index, 'b', number, module, import);
+                let ItemKind::Instance(interface) = self.wanted(module, world, import)? else {
+                    return Err(format!("module `{module}` imports `{import}` as something else than an interface"));
+                };
+                let kind = ItemKind::Instance(own::standing_alone(self.composed.types_mut(), interface));
+                self.import(module, instance, import, kind, &label)?;
+                let bridged = Bridged { caller: module.clone(), import: import.clone(), provider: provider.clone() };
+                self.bridges.insert(label, bridged);
+                continue;
+            }
             let callee = self.instances[&provider.module];
             let export = self.composed.alias_instance_export(callee, provider.export.as_str());
             let export = export.map_err(|error| with_causes(&error))?;
             self.argument(module, instance, import, export)?;
         }
         for (number, import) in node.capabilities.keys().enumerate() {
-            let kind = self.composed.types()[world].imports.get(import.as_str()).copied();
-            let kind = kind.ok_or_else(|| format!("module `{module}` has no import `{import}`"))?;
             let label = label(index, 'i', number, module, import);
-            let node = self.composed.import(label.as_str(), kind).map_err(|error| with_causes(&error))?;
-            self.argument(module, instance, import, node)?;
+            let kind = self.wanted(module, world, import)?;
+            self.import(module, instance, import, kind, &label)?;
             self.owners.insert(label, index);
         }
         for (number, export) in artifact.shape.exports.keys().enumerate() {
@@ -81,6 +112,25 @@ impl Composer {
         }
         self.instances.insert(module.clone(), instance);
         Ok(())
+    }
+
+    /// What a module wants of an import.
+    fn wanted(&self, module: &ModuleName, world: WorldId, import: &InterfaceName) -> Result<ItemKind, String> {
+        let kind = self.composed.types()[world].imports.get(import.as_str()).copied();
+        kind.ok_or_else(|| format!("module `{module}` has no import `{import}`"))
+    }
+
+    /// Makes a module's import one of the composition, called `label`.
+    fn import(
+        &mut self,
+        module: &ModuleName,
+        instance: NodeId,
+        import: &InterfaceName,
+        kind: ItemKind,
+        label: &str,
+    ) -> Result<(), String> {
+        let node = self.composed.import(label, kind).map_err(|error| with_causes(&error))?;
+        self.argument(module, instance, import, node)
     }
 
     fn argument(

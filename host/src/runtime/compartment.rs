@@ -12,42 +12,16 @@ use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
 use super::instance::Live;
 use super::limits::{Admission, LineBudget, Refused};
 use crate::config::{InstanceMode, Instances, Limits};
-use crate::engine::Profile;
 use crate::graph;
 use crate::ids::CompartmentName;
 use crate::link::{Export, FunctionIndex, Linked};
-use crate::store::{CallContext, InstanceState, LimitHit, ModuleData};
+use crate::profile::Profile;
+use crate::store::{CallContext, CallError, CallResult, CalleeFailed, InstanceState, LimitHit, ModuleData};
 
 /// An instance that holds more memory than this after a call is not kept.
 const KEEP_MEMORY: usize = 64 << 20;
 /// Frames of a guest's stack that a log line names.
 const MAX_FRAMES: usize = 16;
-
-/// Why a call gave no result. What was inside stays inside: details are logged, not returned.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum CallError {
-    /// As many calls wait for the compartment as may.
-    #[error("the queue of compartment `{compartment}` is full")]
-    QueueFull {
-        /// Which.
-        compartment: CompartmentName,
-    },
-    /// Wasmtime's pools have no room for another instance: all compartments together run more than the host has room for.
-    #[error("there is no room for another instance of compartment `{compartment}`")]
-    NoRoom {
-        /// Which.
-        compartment: CompartmentName,
-    },
-    /// The call's time was up: in the queue, in a guest, or in the host.
-    #[error("the call ran past its deadline")]
-    Deadline,
-    /// The call met a limit.
-    #[error("a limit was met: {0}")]
-    Limit(LimitHit),
-    /// A guest trapped.
-    #[error("a module trapped: {0}")]
-    Trap(String),
-}
 
 /// Counts since the compartment started. What was made is at work, warm or dropped: nothing is lost, however a call ends.
 #[derive(Debug, Default)]
@@ -143,12 +117,7 @@ impl Compartment {
     }
 
     /// Calls a function on an instance of its own until it returns.
-    pub async fn call(
-        &self,
-        place: FunctionIndex,
-        parameters: &[Val],
-        call: CallContext,
-    ) -> Result<Option<Val>, CallError> {
+    pub async fn call(&self, place: FunctionIndex, parameters: &[Val], call: CallContext) -> CallResult {
         let _place = self.admission.admit(call.deadline).await.map_err(|refused| match refused {
             Refused::Full => CallError::QueueFull { compartment: self.name.clone() },
             Refused::Late => CallError::Deadline,
@@ -193,6 +162,9 @@ impl Compartment {
             (Some(limit), _) => CallError::Limit(limit),
             (None, Some(Trap::Interrupt)) => CallError::Deadline,
             (None, Some(trap)) => CallError::Trap(trap.to_string()),
+            (None, None) if let Some(failed) = error.downcast_ref::<CalleeFailed>() => {
+                CallError::Callee(Box::new(failed.clone()))
+            }
             (None, None) if error.is::<PoolConcurrencyLimitError>() => {
                 CallError::NoRoom { compartment: self.name.clone() }
             }
@@ -222,6 +194,7 @@ impl Lease<'_> {
     fn put_back(mut self) {
         let Instances { mode, max_calls, .. } = self.compartment.instances;
         let live = self.live();
+        live.leave_generation();
         if mode == InstanceMode::Reuse && live.calls < max_calls.get() && live.state().memory() <= KEEP_MEMORY {
             live.used = Instant::now();
             self.compartment.warm().extend(self.live.take());

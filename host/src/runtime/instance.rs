@@ -60,6 +60,11 @@ impl Live {
         self.store.data()
     }
 
+    /// Lets go of the generation that the last call ran on.
+    pub(super) fn leave_generation(&mut self) {
+        self.store.data_mut().leave_generation();
+    }
+
     /// Calls a function. On an error, or when dropped before the end, the instances are spoilt.
     pub(super) async fn call(
         &mut self,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
@@ -12,7 +13,7 @@ use tempfile::TempDir;
 
 use super::expect::{Difference, Kept, differences, fill};
 use super::read::{Case, Step, Suite};
-use crate::application::{self, Artifacts, Checked, Databases, Host, assemble, link_all};
+use crate::application::{self, Artifacts, Checked, Databases, Host, LinkedCode, assemble, link_all};
 use crate::config::AppConfig;
 use crate::database::{self, Database};
 use crate::graph::AppGraph;
@@ -120,7 +121,7 @@ impl Subject {
         let compiler = host.compiler(&state).map_err(Problems::from)?;
         // A cache that several runs may share: what it lacks, or loses meanwhile, is compiled.
         share(&code, &state.code());
-        let linked = link_all(&graph, &compiler)?;
+        let linked = link_all(&graph, &compiler, &LinkedCode::new())?;
         share(&state.code(), &code);
         Ok(Self { module: module.clone(), config, graph, artifacts, linked, host, folder })
     }
@@ -200,7 +201,7 @@ fn share(from: &Path, to: &Path) {
 struct Run<'a> {
     subject: &'a Subject,
     suite: &'a Suite,
-    generation: Generation,
+    generation: Arc<Generation>,
     database: Option<Database>,
     kept: Kept,
 }

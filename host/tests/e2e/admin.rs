@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::app::App;
 use crate::client::{Answer, client, send};
-use crate::host::Launch;
+use crate::host::{Launch, Placement};
 use crate::shop::{card, draft};
 use crate::wire::probe;
 
@@ -46,7 +46,14 @@ async fn modules_and_graph_say_what_runs() {
     assert_eq!(names, ["notifications", "orders", "payments"]);
     for module in modules["modules"].as_array().unwrap() {
         assert_eq!(module["language"], "rust");
-        assert_eq!(module["compartment"], "main");
+        let compartment = match (Placement::of_this_run(), module["name"].as_str().unwrap()) {
+            (Placement::Fused, _) => "main",
+            (Placement::Mixed, "orders" | "payments") => "others",
+            (Placement::Apart, "orders") => "orders-alone",
+            (Placement::Apart, "payments") => "payments-alone",
+            _ => "notifications-alone",
+        };
+        assert_eq!(module["compartment"], compartment);
         let digest = module["digest"].as_str().unwrap();
         assert!(digest.len() == 71 && digest.starts_with("sha256:"), "{digest}");
         assert!(module["build"].as_str().is_some_and(|build| !build.is_empty()));
@@ -56,8 +63,14 @@ async fn modules_and_graph_say_what_runs() {
 
     let graph = host.admin_get("/graph").await.expect(200).body;
     let calls: Vec<String> =
-        graph["calls"].as_array().unwrap().iter().map(|c| format!("{} {}", c["from"], c["to"])).collect();
-    assert_eq!(calls, [r#""orders" "notifications""#, r#""orders" "payments""#]);
+        graph["calls"].as_array().unwrap().iter().map(|c| format!("{} {} {}", c["from"], c["to"], c["kind"])).collect();
+    let (told, charged) = match Placement::of_this_run() {
+        Placement::Fused => ("fused", "fused"),
+        Placement::Apart => ("bridged", "bridged"),
+        Placement::Mixed => ("bridged", "fused"),
+    };
+    let expected = [format!(r#""orders" "notifications" "{told}""#), format!(r#""orders" "payments" "{charged}""#)];
+    assert_eq!(calls, expected);
 }
 
 #[tokio::test]

@@ -24,22 +24,13 @@ impl App {
 
     /// The shop, with further lines in its manifest.
     pub(crate) fn shop(settings: &str) -> Self {
-        let manifest = fs::read_to_string(host::shop()).unwrap();
-        let components = host::repository().join("target/components");
-        // Folders beside the manifest become files elsewhere.
-        let manifest: String = manifest
-            .lines()
-            .map(|line| match line.strip_prefix("component = \"").and_then(|rest| rest.strip_suffix('"')) {
-                Some(name) => format!("component = \"{}/{name}.wasm\"\n", components.display()),
-                None => format!("{line}\n"),
-            })
-            .collect();
-        let app = Self::new(&format!("{manifest}\n{settings}\n"));
-        for route in fs::read_dir(host::shop().with_file_name("routes")).unwrap() {
-            let route = route.unwrap();
-            fs::copy(route.path(), app.path().join("routes").join(route.file_name())).unwrap();
-        }
-        app
+        Self { folder: host::copy_of_shop(settings) }
+    }
+
+    /// With another manifest.
+    pub(crate) fn manifest(self, manifest: &str) -> Self {
+        fs::write(self.path().join("app.toml"), manifest).unwrap();
+        self
     }
 
     /// With a file of routes.

@@ -63,9 +63,88 @@ pub fn binary() -> Command {
     command
 }
 
+/// How applications of several modules are placed that say nothing of compartments. Every test must hold under each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Placement {
+    /// As the host does it: pure modules together.
+    Fused,
+    /// Each module alone.
+    Apart,
+    /// The first module, by name, alone; all others together.
+    Mixed,
+}
+
+impl Placement {
+    /// By the name of the test binary, or what `WATERTIGHT_TEST_PLACEMENT` says: `fused`, `apart`, `mixed`.
+    pub fn of_this_run() -> Self {
+        let asked = std::env::var("WATERTIGHT_TEST_PLACEMENT").ok();
+        let binary = env!("CARGO_CRATE_NAME").rsplit_once('_').map(|(_, placement)| placement);
+        match asked.as_deref().or(binary) {
+            Some("apart") => Self::Apart,
+            Some("mixed") => Self::Mixed,
+            _ => Self::Fused,
+        }
+    }
+
+    /// What a manifest says of compartments, for its modules in order of their names.
+    fn compartments(self, modules: &[String]) -> String {
+        let (apart, together) = match (self, modules) {
+            (Self::Apart, modules) => (modules, &[][..]),
+            (Self::Mixed, [_, _, ..]) => modules.split_at(1),
+            _ => return String::new(),
+        };
+        let alone = apart.iter().map(|module| format!("[compartments.{module}-alone]\nmodules = [{module:?}]\n"));
+        let others = if together.is_empty() {
+            String::new()
+        } else {
+            format!("[compartments.others]\nmodules = {together:?}\n")
+        };
+        alone.collect::<String>() + &others
+    }
+
+    /// Writes it into the manifest at `app`, or in its folder, unless that speaks of compartments itself.
+    fn apply(self, app: &Path) {
+        let file = if app.is_dir() { app.join("app.toml") } else { app.to_owned() };
+        let Ok(text) = fs::read_to_string(&file) else { return };
+        // What can't be read is for the host to refuse.
+        let Ok(manifest) = toml::from_str::<toml::Table>(&text) else { return };
+        let modules = manifest.get("modules").and_then(toml::Value::as_table);
+        if manifest.contains_key("compartments") || modules.is_none_or(|modules| modules.len() < 2) {
+            return;
+        }
+        let mut names: Vec<String> = modules.into_iter().flat_map(|modules| modules.keys().cloned()).collect();
+        names.sort();
+        fs::write(&file, format!("{text}\n{}", self.compartments(&names))).unwrap();
+    }
+}
+
+/// A copy of the shop elsewhere, with further lines in its manifest.
+pub fn copy_of_shop(settings: &str) -> TempDir {
+    let manifest = fs::read_to_string(shop()).unwrap();
+    let components = repository().join("target/components");
+    // Folders beside the manifest become files elsewhere.
+    let manifest: String = manifest
+        .lines()
+        .map(|line| match line.strip_prefix("component = \"").and_then(|rest| rest.strip_suffix('"')) {
+            Some(name) => format!("component = \"{}/{name}.wasm\"\n", components.display()),
+            None => format!("{line}\n"),
+        })
+        .collect();
+    let copy = folder();
+    fs::write(copy.path().join("app.toml"), format!("{manifest}\n{settings}\n")).unwrap();
+    fs::create_dir(copy.path().join("routes")).unwrap();
+    for route in fs::read_dir(shop().with_file_name("routes")).unwrap() {
+        let route = route.unwrap();
+        fs::copy(route.path(), copy.path().join("routes").join(route.file_name())).unwrap();
+    }
+    copy
+}
+
 /// How a host is to be started.
 pub struct Launch {
     app: PathBuf,
+    /// Holds the application, where it is a copy.
+    _copy: Option<TempDir>,
     state: Option<PathBuf>,
     arguments: Vec<OsString>,
     variables: Vec<(String, String)>,
@@ -75,12 +154,29 @@ pub struct Launch {
 impl Launch {
     /// On the shop.
     pub fn shop() -> Self {
-        Self::app(&shop())
+        if Placement::of_this_run() == Placement::Fused {
+            return Self::new(&shop(), None);
+        }
+        let copy = copy_of_shop("");
+        Placement::of_this_run().apply(copy.path());
+        Self::new(&copy.path().to_owned(), Some(copy))
     }
 
-    /// On the application of that manifest.
+    /// On the application of that manifest, which may be changed to place its modules.
     pub fn app(app: &Path) -> Self {
-        Self { app: app.to_owned(), state: None, arguments: Vec::new(), variables: Vec::new(), prefix: Vec::new() }
+        Placement::of_this_run().apply(app);
+        Self::new(app, None)
+    }
+
+    fn new(app: &Path, copy: Option<TempDir>) -> Self {
+        Self {
+            app: app.to_owned(),
+            _copy: copy,
+            state: None,
+            arguments: Vec::new(),
+            variables: Vec::new(),
+            prefix: Vec::new(),
+        }
     }
 
     /// On that state folder, rather than on a new one that goes with the host.
@@ -132,7 +228,7 @@ impl Launch {
         let child = child.unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let placeholder = SocketAddr::from(([127, 0, 0, 1], 0));
         let info = HostInfo { process: child.id(), listen: placeholder, admin: placeholder };
-        let mut host = Host { child, info, state, log, _own: own };
+        let mut host = Host { child, info, state, log, _own: own, _copy: self._copy };
         host.wait_until_ready();
         code::keep(&host.state);
         host
@@ -190,6 +286,7 @@ pub struct Host {
     state: PathBuf,
     log: PathBuf,
     _own: Option<TempDir>,
+    _copy: Option<TempDir>,
 }
 
 impl Host {

@@ -1,0 +1,98 @@
+//! Calls that leave a compartment. The host takes the values out of the caller's memory and hands them to the generation that the call
+//! is on, which has an instance of the callee's compartment take them in.
+//!
+//! Wasmtime doesn't compare the types of such functions: the graph did. How a failure can be told to the caller is settled here, once.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use wasmtime::StoreContextMut;
+use wasmtime::component::types::ComponentFunc;
+use wasmtime::component::{Linker, Val};
+
+use super::{Composition, FunctionName};
+use crate::graph::AppGraph;
+use crate::ids::ModuleName;
+use crate::shape::{Function, Type};
+use crate::store::{BridgeIndex, CallError, CallResult, CalleeFailed, InstanceState};
+
+/// The case by which a function's error says that a module doesn't answer; it carries a text.
+const UNAVAILABLE: &str = "unavailable";
+
+/// One function of another compartment, as its caller sees it.
+struct Bridge {
+    index: BridgeIndex,
+    /// Who is called.
+    module: ModuleName,
+    /// Whether the function can say that the module is unavailable.
+    can_say: bool,
+}
+
+/// Defines every import of the composition that a module of another compartment serves. Returns what is called there, each at its
+/// [`BridgeIndex`].
+pub(super) fn add_to_linker(
+    linker: &mut Linker<InstanceState>,
+    graph: &AppGraph,
+    composition: &Composition,
+) -> wasmtime::Result<Vec<FunctionName>> {
+    let mut called = Vec::new();
+    for (label, bridged) in &composition.bridges {
+        let provider = &bridged.provider;
+        let interface = &graph.modules[&bridged.caller].artifact.shape.imports[&bridged.import];
+        let mut instance = linker.instance(label)?;
+        for (name, function) in &interface.functions {
+            let index = BridgeIndex(u32::try_from(called.len()).expect("a component has fewer imports"));
+            let bridge =
+                Arc::new(Bridge { index, module: provider.module.clone(), can_say: has_unavailable(function) });
+            instance.func_new_async(name, move |store, _: ComponentFunc, parameters, results| {
+                Box::new(bridge.clone().cross(store, parameters, results))
+            })?;
+            called.push((provider.module.clone(), provider.export.clone(), name.clone()));
+        }
+    }
+    Ok(called)
+}
+
+/// Whether a function returns `result<_, E>`, where `E` is a variant with a case `unavailable(string)`.
+fn has_unavailable(function: &Function) -> bool {
+    let Some(Type::Result { err: Some(error), .. }) = &function.result else { return false };
+    let Type::Variant(variant) = &**error else { return false };
+    variant.body.iter().any(|case| *case.name == *UNAVAILABLE && case.ty == Some(Type::String))
+}
+
+impl Bridge {
+    async fn cross(
+        self: Arc<Self>,
+        store: StoreContextMut<'_, InstanceState>,
+        parameters: &[Val],
+        results: &mut [Val],
+    ) -> wasmtime::Result<()> {
+        let call = store.data().call();
+        let Some(crossing) = call.cross(self.index, parameters) else {
+            return Err(wasmtime::Error::msg("a module called another one while it served no call"));
+        };
+        let result = self.settle(crossing.await, store.data().call().deadline)?;
+        if let ([slot], Some(value)) = (results, result) {
+            *slot = value;
+        }
+        Ok(())
+    }
+
+    /// Tells the caller what came of it.
+    fn settle(&self, outcome: CallResult, deadline: Instant) -> wasmtime::Result<Option<Val>> {
+        let error = match outcome {
+            Ok(value) => return Ok(value),
+            Err(error) => error,
+        };
+        // The caller's own time is up as well: there is nobody to tell.
+        if error == CallError::Deadline && Instant::now() >= deadline {
+            return Err(wasmtime::Trap::Interrupt.into());
+        }
+        if self.can_say {
+            let text = format!("module `{}` is unavailable: {}", self.module, error.cause());
+            let error = Val::Variant(UNAVAILABLE.to_owned(), Some(Box::new(Val::String(text))));
+            return Ok(Some(Val::Result(Err(Some(Box::new(error))))));
+        }
+        Err(CalleeFailed { module: self.module.clone(), error }.into())
+    }
+}

@@ -1,0 +1,161 @@
+//! What a component asks of the engine that runs it, read from its bytes.
+//!
+//! Bytes are untrusted: numbers in them are only compared, never allocated.
+
+use wasmparser::{
+    CanonicalFunction, CanonicalOption, ComponentType, ComponentTypeDeclaration, Encoding, Import,
+    InstanceTypeDeclaration, Parser, Payload, TypeRef, WasmFeatures,
+};
+
+use crate::shape::ShapeError;
+
+/// What the engine keeps for each function that can be pointed at, and for each import: `VMFuncRef` and `VMFunctionImport` of
+/// Wasmtime are no larger.
+const PER_FUNCTION: u64 = 32;
+/// What it keeps for each global, table and memory, imported or not.
+const PER_ITEM: u64 = 32;
+
+/// What a component asks of the engine that runs it: of each kind, the most that one core module asks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Needs {
+    /// Bytes of one linear memory at the start.
+    pub memory: u64,
+    /// Elements of one table at the start.
+    pub table: u64,
+    /// Bytes that the engine keeps for an instance, at most: it depends on which functions can be pointed at.
+    pub instance: u64,
+    /// Core modules, adapters and glue included.
+    pub core_modules: u32,
+    /// Whether anything in it uses the component model's own concurrency.
+    pub concurrency: bool,
+}
+
+impl Needs {
+    /// Reads them. Function bodies are not looked at.
+    pub fn read(bytes: &[u8]) -> Result<Self, ShapeError> {
+        Self::of(bytes).map_err(|error| ShapeError::Invalid {
+            offset: error.offset(),
+            message: error.message().lines().collect::<Vec<_>>().join(": "),
+        })
+    }
+
+    fn of(bytes: &[u8]) -> Result<Self, wasmparser::Error> {
+        let mut needs = Self::default();
+        // The bytes of the instance of each core module that is being read. They don't nest, but components around them do.
+        let mut instance = 0_u64;
+        let mut parser = Parser::new(0);
+        parser.set_features(WasmFeatures::all());
+        for payload in parser.parse_all(bytes) {
+            match payload? {
+                Payload::Version { encoding: Encoding::Module, .. } => {
+                    needs.core_modules = needs.core_modules.saturating_add(1);
+                    instance = 0;
+                }
+                Payload::ImportSection(section) => {
+                    for import in section.into_imports() {
+                        let Import { ty, .. } = import?;
+                        instance =
+                            instance.saturating_add(if let TypeRef::Func(_) = ty { PER_FUNCTION } else { PER_ITEM });
+                    }
+                }
+                Payload::FunctionSection(section) => {
+                    instance = instance.saturating_add(u64::from(section.count()) * PER_FUNCTION);
+                }
+                Payload::GlobalSection(section) => {
+                    instance = instance.saturating_add(u64::from(section.count()) * PER_ITEM);
+                }
+                Payload::TableSection(section) => {
+                    for table in section {
+                        needs.table = needs.table.max(table?.ty.initial);
+                        instance = instance.saturating_add(PER_ITEM);
+                    }
+                }
+                Payload::MemorySection(section) => {
+                    for memory in section {
+                        let memory = memory?;
+                        let page = 1_u64 << memory.page_size_log2.unwrap_or(16).min(16);
+                        needs.memory = needs.memory.max(memory.initial.saturating_mul(page));
+                        instance = instance.saturating_add(PER_ITEM);
+                    }
+                }
+                Payload::ComponentCanonicalSection(section) => {
+                    for function in section {
+                        needs.concurrency |= is_concurrent(&function?);
+                    }
+                }
+                Payload::ComponentTypeSection(section) => {
+                    for ty in section {
+                        needs.concurrency |= has_concurrency(&ty?);
+                    }
+                }
+                _ => {}
+            }
+            needs.instance = needs.instance.max(instance);
+        }
+        Ok(needs)
+    }
+}
+
+/// Whether a function between core modules and components belongs to the component model's own concurrency.
+fn is_concurrent(function: &CanonicalFunction) -> bool {
+    use CanonicalFunction::{Lift, Lower, ResourceDrop, ResourceNew, ResourceRep};
+    match function {
+        Lift { options, .. } | Lower { options, .. } => options.contains(&CanonicalOption::Async),
+        ResourceNew { .. } | ResourceDrop { .. } | ResourceRep { .. } => false,
+        _ => true,
+    }
+}
+
+/// Whether a type of the component's is of something concurrent, or declares such a thing.
+fn has_concurrency(ty: &ComponentType<'_>) -> bool {
+    use wasmparser::ComponentDefinedType::{Future, Stream};
+    match ty {
+        ComponentType::Defined(ty) => matches!(ty, Future(_) | Stream(_)),
+        ComponentType::Func(function) => function.async_,
+        ComponentType::Component(declarations) => declarations.iter().any(|declaration| match declaration {
+            ComponentTypeDeclaration::Type(ty) => has_concurrency(ty),
+            _ => false,
+        }),
+        ComponentType::Instance(declarations) => declarations.iter().any(|declaration| match declaration {
+            InstanceTypeDeclaration::Type(ty) => has_concurrency(ty),
+            _ => false,
+        }),
+        ComponentType::Resource { .. } => false,
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn needs(text: &str) -> Needs {
+        Needs::read(&wat::parse_str(text).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn the_largest_of_each_kind_counts() {
+        let found = needs(
+            r#"(component
+                (core module (memory 3) (table 10 funcref))
+                (component (core module (memory 2) (table 40 funcref) (func) (func) (global i32 i32.const 0)))
+            )"#,
+        );
+        let instance = 2 * PER_FUNCTION + 3 * PER_ITEM;
+        let expected = Needs { memory: 3 << 16, table: 40, instance, core_modules: 2, concurrency: false };
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn concurrency_shows_in_types_and_in_glue() {
+        assert!(needs("(component (type (func async (result u32))))").concurrency);
+        assert!(needs("(component (type (instance (type (stream u8)))))").concurrency);
+        assert!(needs("(component (core func (canon waitable-set.new)))").concurrency);
+        assert!(!needs("(component (type (func (result u32))))").concurrency);
+    }
+
+    #[test]
+    fn what_is_no_component_is_an_error() {
+        assert!(Needs::read(b"\0asm").is_err());
+    }
+}

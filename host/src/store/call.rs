@@ -1,0 +1,131 @@
+//! A call: what it carries along, why it may give no result, and how it goes on in another compartment.
+//!
+//! Linked code must lead from one compartment to another without knowing a generation: the way is told by the call ([`Callees`]), so
+//! that a request stays on its own generation, and no instance that waits for its next call keeps one alive.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Instant;
+
+use wasmtime::component::Val;
+
+use super::LimitHit;
+use crate::ids::{CompartmentName, ModuleName};
+
+/// What a function returns, if anything, or why it returned nothing.
+pub type CallResult = Result<Option<Val>, CallError>;
+
+/// A call's result that is still to come.
+pub type CallFuture<'a> = Pin<Box<dyn Future<Output = CallResult> + Send + 'a>>;
+
+/// A function that a compartment calls in another, by its place in the first one's table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BridgeIndex(pub u32);
+
+/// What leads from one compartment to the others: the generation that a call runs on.
+pub trait Callees: Send + Sync {
+    /// Calls what `bridge` of the compartment at `caller` leads to. Takes no longer than `call` may.
+    fn call_across<'a>(
+        self: Arc<Self>,
+        caller: usize,
+        bridge: BridgeIndex,
+        parameters: &'a [Val],
+        call: CallContext,
+    ) -> CallFuture<'a>;
+}
+
+/// The call that a store serves.
+#[derive(Clone)]
+pub struct CallContext {
+    /// The request's id, for log lines.
+    pub request: Arc<str>,
+    /// When the call must have ended.
+    pub deadline: Instant,
+    /// Where it is; nowhere before it is in a compartment, and after it ended.
+    place: Option<(Arc<dyn Callees>, usize)>,
+}
+
+impl std::fmt::Debug for CallContext {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { request, deadline, place: _ } = self;
+        f.debug_struct("CallContext").field("request", request).field("deadline", deadline).finish_non_exhaustive()
+    }
+}
+
+impl CallContext {
+    /// For the request of that id.
+    pub fn new(request: Arc<str>, deadline: Instant) -> Self {
+        Self { request, deadline, place: None }
+    }
+
+    /// In the compartment at `compartment`, from where `callees` lead on.
+    pub fn within(self, callees: Arc<dyn Callees>, compartment: usize) -> Self {
+        Self { place: Some((callees, compartment)), ..self }
+    }
+
+    /// Lets go of what the call was on.
+    pub(super) fn end(&mut self) {
+        self.place = None;
+    }
+
+    /// Goes on in another compartment. None where the call is in no compartment.
+    pub fn cross<'a>(&self, bridge: BridgeIndex, parameters: &'a [Val]) -> Option<CallFuture<'a>> {
+        let (callees, compartment) = self.place.clone()?;
+        let call = Self::new(self.request.clone(), self.deadline);
+        Some(callees.call_across(compartment, bridge, parameters, call))
+    }
+}
+
+/// Why a call gave no result. What was inside stays inside: details are logged, not returned.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CallError {
+    /// As many calls wait for the compartment as may.
+    #[error("the queue of compartment `{compartment}` is full")]
+    QueueFull {
+        /// Which.
+        compartment: CompartmentName,
+    },
+    /// Wasmtime's pools have no room for another instance: all compartments together run more than the host has room for.
+    #[error("there is no room for another instance of compartment `{compartment}`")]
+    NoRoom {
+        /// Which.
+        compartment: CompartmentName,
+    },
+    /// The call's time was up: in the queue, in a guest, or in the host.
+    #[error("the call ran past its deadline")]
+    Deadline,
+    /// The call met a limit.
+    #[error("a limit was met: {0}")]
+    Limit(LimitHit),
+    /// A guest trapped.
+    #[error("a module trapped: {0}")]
+    Trap(String),
+    /// A module of another compartment failed, and the function that was called there has no error to say so.
+    #[error(transparent)]
+    Callee(Box<CalleeFailed>),
+}
+
+impl CallError {
+    /// The kind of cause, for a caller in another module: nothing of the inside is in it.
+    pub fn cause(&self) -> &'static str {
+        match self {
+            Self::QueueFull { .. } => "too many calls wait for it",
+            Self::NoRoom { .. } => "there is no room for another instance of it",
+            Self::Deadline => "it took too long",
+            Self::Limit(_) => "it met a limit",
+            Self::Trap(_) => "it failed",
+            Self::Callee(_) => "a module that it calls is unavailable",
+        }
+    }
+}
+
+/// A module of another compartment gave no result: what ends a caller that can't be told in its own words.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("module `{module}`, called in another compartment, gave no result: {error}")]
+pub struct CalleeFailed {
+    /// Which.
+    pub module: ModuleName,
+    /// Why.
+    pub error: CallError,
+}

@@ -1,0 +1,102 @@
+//! Applications of two modules, `caller` and `callee`, in one compartment or in two.
+
+use std::fs;
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+use wasmtime::component::Val;
+use watertight::application::{self, Host};
+use watertight::config::{self, Overrides};
+use watertight::database::Settings;
+use watertight::engine::Engines;
+use watertight::runtime::{CallError, Generation, InstanceStats, Runtime};
+use watertight::state::StateFolder;
+use watertight::store::CallContext;
+use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
+use wit_parser::Resolve;
+
+/// Two compartments, for the end of a manifest.
+pub(crate) const APART: &str =
+    "[compartments.one]\nmodules = [\"caller\"]\n[compartments.two]\nmodules = [\"callee\"]\n";
+
+/// An application at work.
+pub(crate) struct App {
+    pub(crate) runtime: Runtime,
+    /// The state folder's lock is held as long as the application runs.
+    _state: StateFolder,
+    _folder: TempDir,
+}
+
+impl App {
+    /// Starts components by name; `calls` says who calls whom, `settings` end the manifest.
+    pub(crate) async fn start(components: &[(&str, Vec<u8>)], calls: &[(&str, &str)], settings: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut manifest = "[app]\nname = \"demo\"\n".to_owned();
+        for (name, bytes) in components {
+            fs::write(folder.path().join(name).with_extension("wasm"), bytes).unwrap();
+            let callees: Vec<&str> = calls.iter().filter(|(from, _)| from == name).map(|(_, to)| *to).collect();
+            manifest += &format!("[modules.{name}]\ncomponent = \"{name}.wasm\"\ncalls = {callees:?}\n");
+        }
+        fs::write(folder.path().join("app.toml"), format!("{manifest}{settings}\n")).unwrap();
+        let state = StateFolder::open(&folder.path().join("state")).unwrap();
+        let checked = application::check(config::load(folder.path(), &Overrides::default()).unwrap());
+        let checked = checked.unwrap_or_else(|problems| panic!("{problems}"));
+        let program = PathBuf::from(env!("CARGO_BIN_EXE_watertight"));
+        let host = Host { engines: Engines::new(), program, database: Settings::default() };
+        let runtime = tokio::task::block_in_place(|| application::start(checked, &state, &host));
+        let runtime = runtime.unwrap_or_else(|problems| panic!("{problems}"));
+        Self { runtime, _state: state, _folder: folder }
+    }
+
+    /// Calls `t:t/API@1.0.0.function` of a module, within so many milliseconds.
+    pub(crate) async fn call(
+        &self,
+        module: &str,
+        function: &str,
+        parameters: &[Val],
+        millis: u64,
+    ) -> Result<Option<Val>, CallError> {
+        call(&self.runtime.current(), module, function, parameters, millis).await
+    }
+
+    /// What the instances of a module's compartment are doing.
+    pub(crate) fn stats(&self, module: &str) -> InstanceStats {
+        let generation = self.runtime.current();
+        let place = generation.graph.home(&module.parse().unwrap()).unwrap();
+        generation.compartments()[place].stats()
+    }
+}
+
+pub(crate) async fn call(
+    generation: &Arc<Generation>,
+    module: &str,
+    function: &str,
+    parameters: &[Val],
+    millis: u64,
+) -> Result<Option<Val>, CallError> {
+    let (api, function) = function.split_once('.').unwrap();
+    let target = generation.target(&module.parse().unwrap(), &format!("t:t/{api}@1.0.0").parse().unwrap(), function);
+    let deadline = Instant::now() + Duration::from_millis(millis);
+    generation.call(target.unwrap(), parameters, CallContext::new("test".into(), deadline)).await
+}
+
+pub(crate) fn run<F: Future>(future: F) -> F::Output {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap().block_on(future)
+}
+
+/// A component of a core module in text and the world `component` of a package `t:t@1.0.0` in WIT.
+pub(crate) fn component(wit: &str, core: &str) -> Vec<u8> {
+    let mut resolve = Resolve { all_features: true, ..Resolve::default() };
+    let package = resolve.push_str("test.wit", wit).unwrap_or_else(|error| panic!("{error:?}\n{wit}"));
+    let world = resolve.select_world(&[package], Some("component")).unwrap();
+    let mut module = wat::parse_str(core).unwrap_or_else(|error| panic!("{error}\n{core}"));
+    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8, false).unwrap();
+    ComponentEncoder::default()
+        .validate(true)
+        .module(&module)
+        .and_then(ComponentEncoder::encode)
+        .unwrap_or_else(|error| panic!("{error:?}\n{wit}"))
+}

@@ -1,0 +1,166 @@
+//! How calls across compartments end, and that nothing of them is left.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use wasmtime::component::Val;
+use watertight::runtime::CallError;
+use watertight::store::CalleeFailed;
+
+use crate::app::{APART, App, call, component, run};
+
+const WIT: &str = "package t:t@1.0.0;
+interface inner {
+    variant error { other, unavailable(string) }
+    answer: func(how: u32) -> u32;
+    careful: func(how: u32) -> result<u32, error>;
+}
+interface outer {
+    use inner.{error};
+    answer: func(how: u32) -> u32;
+    careful: func(how: u32) -> result<u32, error>;
+}
+";
+
+/// Traps, spins, or answers one more than it is asked; counts its calls in what it answers.
+const ACTS: &str = r#"
+    (func $act (param $how i32) (result i32)
+      (if (i32.eq (local.get $how) (i32.const 0)) (then unreachable))
+      (if (i32.eq (local.get $how) (i32.const 1)) (then (loop (br 0))))
+      (i32.add (local.get $how) (i32.const 1)))
+"#;
+
+fn callee() -> Vec<u8> {
+    let core = format!(
+        r#"(module {ACTS} (memory (export "memory") 1)
+        (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) i32.const 1024)
+        (func (export "t:t/inner@1.0.0#answer") (param i32) (result i32) (call $act (local.get 0)))
+        (func (export "t:t/inner@1.0.0#careful") (param i32) (result i32)
+          (i32.store (i32.const 4) (call $act (local.get 0))) i32.const 0))"#
+    );
+    // At 0 is `ok`, and behind it what it holds.
+    component(&format!("{WIT} world component {{ export inner; }}"), &core)
+}
+
+fn caller() -> Vec<u8> {
+    let core = r#"(module
+        (import "t:t/inner@1.0.0" "answer" (func $answer (param i32) (result i32)))
+        (import "t:t/inner@1.0.0" "careful" (func $careful (param i32 i32)))
+        (memory (export "memory") 1)
+        (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) i32.const 1024)
+        (func (export "t:t/outer@1.0.0#answer") (param i32) (result i32) (call $answer (local.get 0)))
+        (func (export "t:t/outer@1.0.0#careful") (param i32) (result i32)
+          (call $careful (local.get 0) (i32.const 0)) i32.const 0))"#;
+    component(&format!("{WIT} world component {{ import inner; export outer; }}"), core)
+}
+
+async fn start(settings: &str) -> App {
+    App::start(&[("caller", caller()), ("callee", callee())], &[("caller", "callee")], settings).await
+}
+
+fn unavailable(cause: &str) -> Option<Val> {
+    let text = Val::String(format!("module `callee` is unavailable: {cause}"));
+    Some(Val::Result(Err(Some(Box::new(Val::Variant("unavailable".to_owned(), Some(Box::new(text))))))))
+}
+
+#[test]
+fn an_answer_comes_back_and_both_instances_are_kept() {
+    run(async {
+        let app = start(APART).await;
+        for number in 2..10 {
+            let answer = app.call("caller", "outer.answer", &[Val::U32(number)], 5_000).await;
+            assert_eq!(answer, Ok(Some(Val::U32(number + 1))));
+            let answer = app.call("caller", "outer.careful", &[Val::U32(number)], 5_000).await;
+            assert_eq!(answer, Ok(Some(Val::Result(Ok(Some(Box::new(Val::U32(number + 1))))))));
+        }
+        for module in ["caller", "callee"] {
+            let stats = app.stats(module);
+            assert_eq!((stats.made, stats.dropped, stats.warm, stats.calls), (1, 0, 1, 16), "{module}");
+        }
+    });
+}
+
+#[test]
+fn a_trap_is_told_where_the_function_can_say_it_and_ends_the_caller_where_not() {
+    run(async {
+        let app = start(APART).await;
+        let careful = app.call("caller", "outer.careful", &[Val::U32(0)], 5_000).await;
+        assert_eq!(careful, Ok(unavailable("it failed")));
+        assert_eq!((app.stats("caller").dropped, app.stats("callee").dropped), (0, 1));
+        match app.call("caller", "outer.answer", &[Val::U32(0)], 5_000).await {
+            Err(CallError::Callee(failed)) => {
+                let CalleeFailed { module, error } = *failed;
+                assert_eq!(module.as_str(), "callee");
+                assert!(matches!(&error, CallError::Trap(reason) if reason.contains("unreachable")), "{error}");
+            }
+            other => panic!("{other:?}"),
+        }
+        assert_eq!((app.stats("caller").dropped, app.stats("callee").dropped), (1, 2));
+        assert!(app.call("caller", "outer.answer", &[Val::U32(2)], 5_000).await.is_ok());
+    });
+}
+
+#[test]
+fn a_deadline_is_the_callers_where_its_own_time_is_up() {
+    run(async {
+        let app = start(APART).await;
+        for function in ["outer.careful", "outer.answer"] {
+            let start = Instant::now();
+            let late = app.call("caller", function, &[Val::U32(1)], 200).await;
+            assert_eq!(late, Err(CallError::Deadline), "{function}");
+            assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
+        }
+        let tight = start_tight().await;
+        let careful = tight.call("caller", "outer.careful", &[Val::U32(1)], 20_000).await;
+        assert_eq!(careful, Ok(unavailable("it took too long")));
+        let answer = tight.call("caller", "outer.answer", &[Val::U32(1)], 20_000).await;
+        assert!(matches!(answer, Err(CallError::Callee(failed)) if failed.error == CallError::Deadline));
+    });
+}
+
+/// The callee may take less time than its caller.
+async fn start_tight() -> App {
+    start(&format!("{APART}limits = {{ request = \"100ms\", calls = 1, queue = 0 }}\n")).await
+}
+
+#[test]
+fn a_call_that_is_dropped_drops_the_one_in_it() {
+    run(async {
+        let app = start(&format!("{APART}limits = {{ calls = 1, queue = 0 }}\n")).await;
+        let spin = app.call("caller", "outer.answer", &[Val::U32(1)], 60_000);
+        assert!(tokio::time::timeout(Duration::from_millis(200), spin).await.is_err());
+        // Its place is free, and its instance gone.
+        let answer = app.call("caller", "outer.careful", &[Val::U32(2)], 5_000).await;
+        assert!(matches!(answer, Ok(Some(Val::Result(Ok(_))))), "{answer:?}");
+        assert_eq!((app.stats("caller").dropped, app.stats("callee").dropped), (1, 1));
+    });
+}
+
+#[test]
+fn a_full_queue_is_told() {
+    run(async {
+        let app = Arc::new(start(&format!("{APART}limits = {{ calls = 1, queue = 0, request = \"1s\" }}\n")).await);
+        let busy = tokio::spawn({
+            let app = app.clone();
+            async move { app.call("caller", "outer.careful", &[Val::U32(1)], 20_000).await }
+        });
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let refused = app.call("caller", "outer.careful", &[Val::U32(2)], 20_000).await;
+        assert_eq!(refused, Ok(unavailable("too many calls wait for it")));
+        assert_eq!(busy.await.unwrap(), Ok(unavailable("it took too long")));
+    });
+}
+
+#[test]
+fn warm_instances_keep_no_generation_alive() {
+    run(async {
+        let app = start(APART).await;
+        app.runtime.current().warm_up().await.unwrap();
+        let generation = app.runtime.current();
+        assert!(call(&generation, "caller", "outer.answer", &[Val::U32(2)], 5_000).await.is_ok());
+        assert!(generation.compartments().iter().all(|compartment| compartment.stats().warm == 1));
+        let weak = Arc::downgrade(&generation);
+        drop((app, generation));
+        assert!(weak.upgrade().is_none(), "a warm instance holds the generation that its last call ran on");
+    });
+}

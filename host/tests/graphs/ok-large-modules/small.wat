@@ -1,0 +1,9 @@
+(component
+  (core module $m
+    (memory 17)
+    (table 0 funcref)
+    (func (export "go")))
+  (core instance $i (instantiate $m))
+  (func $go (canon lift (core func $i "go")))
+  (instance $api (export "go" (func $go)))
+  (export "a:small/x" (instance $api)))
