@@ -7,7 +7,9 @@
 //! ([`MAX_NAMES`]). Nothing that a client sends becomes a label.
 
 mod snapshot;
+mod spans;
 pub mod table;
+pub mod trace;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -19,7 +21,10 @@ use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterV
 use crate::ids::CompartmentName;
 use table::{Came, Failed, Metric, Origin, Thrown};
 
+pub use opentelemetry::trace::SpanKind;
 pub use snapshot::Snapshot;
+pub use spans::{NoExport, Recorder, Span};
+pub use trace::Trace;
 
 /// Routes, compartments, and pairs of compartments that have series of their own, each; what a host sees beyond that in its life,
 /// through many changes, shares one.
@@ -39,8 +44,9 @@ const CHANGE_BOUNDS: [f64; 10] = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 2
 /// Statuses that the host itself may answer any route's request with.
 const HOST_STATUSES: [u16; 9] = [400, 404, 405, 408, 413, 415, 500, 503, 504];
 
-/// All counters of a host.
+/// All counters of a host, and what takes its spans.
 pub struct Telemetry {
+    recorder: Option<Arc<Recorder>>,
     registry: Registry,
     requests: IntCounterVec,
     request_time: HistogramVec,
@@ -63,13 +69,19 @@ struct Names {
 }
 
 impl Telemetry {
-    /// Nothing is counted yet.
+    /// Nothing is counted yet, and no span is made.
     pub fn new() -> Arc<Self> {
+        Self::with(None)
+    }
+
+    /// The same, with what takes spans.
+    pub fn with(recorder: Option<Arc<Recorder>>) -> Arc<Self> {
         let registry = Registry::new();
         let requests = register(&registry, counters(&table::REQUESTS));
         let request_time = register(&registry, histograms(&table::REQUEST_TIME, &REQUEST_BOUNDS));
         let unrouted = RouteMetrics::new(&requests, &request_time, (OTHER, OTHER), &[]);
         Arc::new(Self {
+            recorder,
             calls: register(&registry, counters(&table::CALLS)),
             call_errors: register(&registry, counters(&table::CALL_ERRORS)),
             instances_made: register(&registry, counters(&table::INSTANCES_MADE)),
@@ -113,6 +125,18 @@ impl Telemetry {
         let known = admit(&mut self.names().edges, (from.to_string(), to.to_string()));
         let (from, to) = if known { (from.as_str(), to.as_str()) } else { (OTHER, OTHER) };
         self.calls.with_label_values(&[from, to, "bridged"])
+    }
+
+    /// What takes spans, if anything does.
+    pub fn recorder(&self) -> Option<&Arc<Recorder>> {
+        self.recorder.as_ref()
+    }
+
+    /// Sends what spans are left; later ones are lost. Blocks, for a bounded time.
+    pub fn stop(&self) {
+        if let Some(recorder) = &self.recorder {
+            recorder.stop();
+        }
     }
 
     /// Counts a change.

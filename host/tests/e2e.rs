@@ -12,9 +12,13 @@ mod host;
 mod suite;
 
 // These place their modules themselves: once is enough.
+#[path = "e2e/collector.rs"]
+mod collector;
 #[path = "e2e/metrics.rs"]
 mod metrics;
 #[path = "e2e/scrape.rs"]
 mod scrape;
+#[path = "e2e/traces.rs"]
+mod traces;
 
 use suite::{app, client, shop, wire};

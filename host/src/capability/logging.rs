@@ -21,13 +21,13 @@ impl Host for InstanceState {
         context: String,
         message: String,
     ) -> wasmtime::Result<()> {
-        let request = &*self.call().request;
+        let (request, trace) = (&*self.call().request, self.call().trace.id());
         let name = self.module(module).name.as_str();
         let (context, message) = (cut(&context, MAX_CONTEXT), one_line(cut(&message, MAX_LINE)));
         macro_rules! line {
             ($level:expr) => {
                 if enabled!(target: "module", $level) {
-                    event!(target: "module", $level, module = name, request, context, "{message}");
+                    event!(target: "module", $level, module = name, request, %trace, context, "{message}");
                 }
             };
         }

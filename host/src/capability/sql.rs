@@ -8,6 +8,7 @@ use super::bindings::named_imports::watertight::sql::sql::{Host, HostTransaction
 use super::bindings::watertight::sql::sql as wit;
 use crate::database::{ConstraintKind, Database, Rows, SqlError, Value};
 use crate::store::{InstanceState, ModuleIndex};
+use crate::telemetry::{Span, SpanKind};
 
 type Answer<T> = wasmtime::Result<Result<T, wit::Error>>;
 
@@ -15,6 +16,19 @@ impl InstanceState {
     fn database(&self, module: ModuleIndex) -> wasmtime::Result<Database> {
         // Linking refuses an import of SQL without a grant, and a grant opens a database: this can't be missing.
         self.module(module).database.clone().ok_or_else(|| wasmtime::Error::msg("the module has no database"))
+    }
+
+    /// What is recorded of a statement, where it is.
+    fn span(&self, module: ModuleIndex, operation: &'static str, statement: Option<&str>) -> Option<Span> {
+        let module = &self.module(module).name;
+        let mut span = self.call().trace.child(SpanKind::Client, || format!("{operation} {module}"))?;
+        span.set("db.system.name", "sqlite");
+        span.set("db.namespace", module.to_string());
+        span.set("db.operation.name", operation);
+        if let Some(statement) = statement {
+            span.set_text("db.query.text", statement);
+        }
+        Some(span)
     }
 }
 
@@ -26,8 +40,9 @@ impl Host for InstanceState {
         parameters: Vec<wit::Value>,
     ) -> Answer<Vec<wit::Row>> {
         let database = self.database(module)?;
+        let span = self.span(module, "query", Some(&statement));
         let rows = database.query(&statement, values(parameters), self.call().deadline).await;
-        Ok(rows.map(into_rows).map_err(into_error))
+        Ok(settle(span, rows).map(into_rows))
     }
 
     async fn execute(&mut self, module: ModuleIndex, statement: String, parameters: Vec<wit::Value>) -> Answer<u64> {
@@ -36,8 +51,8 @@ impl Host for InstanceState {
             return Ok(Err(wit::Error::Busy));
         }
         let database = self.database(module)?;
-        let changed = database.execute(&statement, values(parameters), self.call().deadline).await;
-        Ok(changed.map_err(into_error))
+        let span = self.span(module, "execute", Some(&statement));
+        Ok(settle(span, database.execute(&statement, values(parameters), self.call().deadline).await))
     }
 }
 
@@ -47,10 +62,9 @@ impl HostTransaction for InstanceState {
             return Ok(Err(wit::Error::Busy));
         }
         let database = self.database(module)?;
-        match database.begin(self.call().deadline).await {
-            Ok(transaction) => Ok(Ok(Resource::new_own(self.add_transaction(module, transaction)))),
-            Err(error) => Ok(Err(into_error(error))),
-        }
+        let span = self.span(module, "begin", None);
+        let begun = settle(span, database.begin(self.call().deadline).await);
+        Ok(begun.map(|transaction| Resource::new_own(self.add_transaction(module, transaction))))
     }
 
     async fn query(
@@ -60,10 +74,12 @@ impl HostTransaction for InstanceState {
         statement: String,
         parameters: Vec<wit::Value>,
     ) -> Answer<Vec<wit::Row>> {
-        let Some(transaction) = self.transaction(module, transaction.rep()) else {
-            return Ok(Err(wit::Error::Closed));
+        let span = self.span(module, "query", Some(&statement));
+        let rows = match self.transaction(module, transaction.rep()) {
+            Some(transaction) => transaction.query(&statement, values(parameters)).await,
+            None => Err(SqlError::Closed),
         };
-        Ok(transaction.query(&statement, values(parameters)).await.map(into_rows).map_err(into_error))
+        Ok(settle(span, rows).map(into_rows))
     }
 
     async fn execute(
@@ -73,27 +89,47 @@ impl HostTransaction for InstanceState {
         statement: String,
         parameters: Vec<wit::Value>,
     ) -> Answer<u64> {
-        let Some(transaction) = self.transaction(module, transaction.rep()) else {
-            return Ok(Err(wit::Error::Closed));
+        let span = self.span(module, "execute", Some(&statement));
+        let changed = match self.transaction(module, transaction.rep()) {
+            Some(transaction) => transaction.execute(&statement, values(parameters)).await,
+            None => Err(SqlError::Closed),
         };
-        Ok(transaction.execute(&statement, values(parameters)).await.map_err(into_error))
+        Ok(settle(span, changed))
     }
 
     async fn commit(&mut self, module: ModuleIndex, transaction: Resource<wit::Transaction>) -> Answer<()> {
-        match self.take_transaction(module, transaction.rep()) {
-            Some(transaction) => Ok(transaction.commit().await.map_err(into_error)),
-            None => Ok(Err(wit::Error::Closed)),
-        }
+        let span = self.span(module, "commit", None);
+        let committed = match self.take_transaction(module, transaction.rep()) {
+            Some(transaction) => transaction.commit().await,
+            None => Err(SqlError::Closed),
+        };
+        Ok(settle(span, committed))
     }
 
     async fn drop(&mut self, module: ModuleIndex, transaction: Resource<wit::Transaction>) -> wasmtime::Result<()> {
         // A handle from an earlier call has nothing behind it any more.
         if let Some(transaction) = self.take_transaction(module, transaction.rep()) {
             // What it has read must be on the disk before the guest can tell anybody; if that fails, it can't.
-            transaction.rollback().await?;
+            let span = self.span(module, "rollback", None);
+            let rolled_back = transaction.rollback().await;
+            end(span, &rolled_back);
+            rolled_back?;
         }
         Ok(())
     }
+}
+
+/// Ends what is recorded of a statement.
+fn end<T>(span: Option<Span>, outcome: &Result<T, SqlError>) {
+    if let Some(span) = span {
+        span.end(outcome.as_ref().err().map(|error| error as &dyn std::fmt::Display));
+    }
+}
+
+/// Ends what is recorded of a statement, and says what came of it in the guest's words.
+fn settle<T>(span: Option<Span>, outcome: Result<T, SqlError>) -> Result<T, wit::Error> {
+    end(span, &outcome);
+    outcome.map_err(into_error)
 }
 
 fn values(parameters: Vec<wit::Value>) -> Vec<Value> {

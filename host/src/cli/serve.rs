@@ -23,6 +23,7 @@ use crate::http::Edge;
 use crate::http::server::{Bounds, Listener};
 use crate::runtime::Runtime;
 use crate::state::{HostInfo, StateFolder};
+use crate::telemetry::{Recorder, Telemetry};
 
 /// Connections that the admin listener has open at once.
 const ADMIN_CONNECTIONS: u32 = 64;
@@ -56,7 +57,9 @@ async fn serve(initial: Initial, token: String, start: Instant) -> anyhow::Resul
     // Signals are heard from here on: one that comes during the start ends it in order.
     let mut stop_signal = std::pin::pin!(signalled()?);
     let (listener, admin_listener) = bind(&config).await?;
-    let host = Host::new().context("the host can't find its own binary")?;
+    let mut host = Host::new().context("the host can't find its own binary")?;
+    host.telemetry = Telemetry::with(Recorder::start(&config.telemetry, &config.name)?);
+    let telemetry = host.telemetry.clone();
     let starting = tokio::task::spawn_blocking(move || initial.start(&host));
     let control = tokio::select! {
         biased;
@@ -101,6 +104,8 @@ async fn serve(initial: Initial, token: String, start: Instant) -> anyhow::Resul
     stop_admin.send_replace(true);
     let _ = admin_task.await;
     close(&control).await;
+    // It waits for the collector, by a thread that may block.
+    let _ = tokio::task::spawn_blocking(move || telemetry.stop()).await;
     if all_ended {
         tracing::info!("stopped");
     } else {

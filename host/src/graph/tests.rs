@@ -119,6 +119,7 @@ fn config(plans: &[Plan]) -> AppConfig {
         defaults: Defaults::default(),
         http: HttpLimits::default(),
         log: LogConfig::default(),
+        telemetry: crate::config::Tracing::default(),
         routes: Vec::new(),
         files: AppFiles::default(),
     }

@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use wasmtime::component::Val;
 
-use super::Place;
+use super::{Place, noted::Noted};
 use crate::json::Violation;
 use crate::routes::{ErrorAnswer, Route};
 use crate::runtime::CallError;
@@ -229,12 +229,12 @@ pub(super) fn from_result(
     route: &Route,
     result: Option<&Val>,
     limit: usize,
-    id: &str,
+    noted: &Noted,
 ) -> Result<Response<Body>, Failure> {
     let value = match (result, &route.answer.errors) {
         (Some(Val::Result(Ok(value))), Some(_)) => value.as_deref(),
         (Some(Val::Result(Err(error))), Some(errors)) => {
-            return Err(module_error(route, error.as_deref(), errors, limit, id));
+            return Err(module_error(route, error.as_deref(), errors, limit, noted));
         }
         (value, _) => value,
     };
@@ -242,7 +242,7 @@ pub(super) fn from_result(
     match (value, &route.answer.value) {
         (Some(value), Some(codec)) => {
             let mut body = Vec::with_capacity(256);
-            codec.encode(value, &mut body, limit).map_err(|error| unwritable(route, id, &error.to_string()))?;
+            codec.encode(value, &mut body, limit).map_err(|error| unwritable(route, noted, &error.to_string()))?;
             Ok(json(status, body))
         }
         _ => {
@@ -254,8 +254,9 @@ pub(super) fn from_result(
 }
 
 /// A result that can't be written: too large, or a float that JSON doesn't have.
-fn unwritable(route: &Route, id: &str, reason: &str) -> Failure {
-    tracing::error!(target: "trap", request = id, route = &*route.path, module = %route.module, reason, "a result can't be written");
+fn unwritable(route: &Route, noted: &Noted, reason: &str) -> Failure {
+    let (request, trace) = (&*noted.id, noted.trace.id());
+    tracing::error!(target: "trap", request, %trace, route = &*route.path, module = %route.module, reason, "a result can't be written");
     HostProblem::ModuleFailed.into()
 }
 
@@ -265,14 +266,16 @@ fn module_error(
     error: Option<&Val>,
     errors: &std::collections::BTreeMap<String, ErrorAnswer>,
     limit: usize,
-    id: &str,
+    noted: &Noted,
 ) -> Failure {
     let (case, payload) = match error {
         Some(Val::Variant(case, payload)) => (case, payload.as_deref()),
         Some(Val::Enum(case)) => (case, None),
-        _ => return unwritable(route, id, "the error has no case"),
+        _ => return unwritable(route, noted, "the error has no case"),
     };
-    let Some(answer) = errors.get(case) else { return unwritable(route, id, "the error's case is not in the table") };
+    let Some(answer) = errors.get(case) else {
+        return unwritable(route, noted, "the error's case is not in the table");
+    };
     let raw = match (payload, &answer.payload) {
         (Some(payload), Some(codec)) => {
             let mut body = Vec::new();
@@ -280,7 +283,7 @@ fn module_error(
             let raw = written.and_then(|()| String::from_utf8(body).map_err(|error| error.to_string()));
             match raw.and_then(|text| RawValue::from_string(text).map_err(|error| error.to_string())) {
                 Ok(raw) => Some(raw),
-                Err(reason) => return unwritable(route, id, &reason),
+                Err(reason) => return unwritable(route, noted, &reason),
             }
         }
         _ => None,

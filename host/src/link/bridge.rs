@@ -14,7 +14,8 @@ use super::{Composition, FunctionName};
 use crate::graph::AppGraph;
 use crate::ids::ModuleName;
 use crate::shape::{Function, Type};
-use crate::store::{BridgeIndex, CallError, CallResult, CalleeFailed, InstanceState};
+use crate::store::{BridgeIndex, CallContext, CallError, CallResult, CalleeFailed, InstanceState};
+use crate::telemetry::{Span, SpanKind};
 
 /// The case by which a function's error says that a module doesn't answer; it carries a text.
 const UNAVAILABLE: &str = "unavailable";
@@ -22,8 +23,12 @@ const UNAVAILABLE: &str = "unavailable";
 /// One function of another compartment, as its caller sees it.
 struct Bridge {
     index: BridgeIndex,
+    /// Who calls.
+    caller: ModuleName,
     /// Who is called.
     module: ModuleName,
+    /// What is called: interface and function.
+    function: String,
     /// Whether the function can say that the module is unavailable.
     can_say: bool,
 }
@@ -42,8 +47,13 @@ pub(super) fn add_to_linker(
         let mut instance = linker.instance(label)?;
         for (name, function) in &interface.functions {
             let index = BridgeIndex(u32::try_from(called.len()).expect("a component has fewer imports"));
-            let bridge =
-                Arc::new(Bridge { index, module: provider.module.clone(), can_say: has_unavailable(function) });
+            let bridge = Arc::new(Bridge {
+                index,
+                caller: bridged.caller.clone(),
+                module: provider.module.clone(),
+                function: format!("{}.{name}", provider.export),
+                can_say: has_unavailable(function),
+            });
             instance.func_new_async(name, move |store, _: ComponentFunc, parameters, results| {
                 Box::new(bridge.clone().cross(store, parameters, results))
             })?;
@@ -68,14 +78,29 @@ impl Bridge {
         results: &mut [Val],
     ) -> wasmtime::Result<()> {
         let call = store.data().call();
-        let Some(crossing) = call.cross(self.index, parameters) else {
+        let span = self.span(call);
+        let Some(crossing) = call.cross(self.index, parameters, span.as_ref()) else {
             return Err(wasmtime::Error::msg("a module called another one while it served no call"));
         };
-        let result = self.settle(crossing.await, store.data().call().deadline)?;
+        let outcome = crossing.await;
+        if let Some(span) = span {
+            span.end(outcome.as_ref().err().map(|error| error as &dyn std::fmt::Display));
+        }
+        let result = self.settle(outcome, store.data().call().deadline)?;
         if let ([slot], Some(value)) = (results, result) {
             *slot = value;
         }
         Ok(())
+    }
+
+    /// What is recorded of the call, if it is.
+    fn span(&self, call: &CallContext) -> Option<Span> {
+        let Self { caller, module, function, .. } = self;
+        let mut span = call.trace.child(SpanKind::Internal, || format!("{module}/{function}"))?;
+        span.set("watertight.caller", caller.to_string());
+        span.set("watertight.callee", module.to_string());
+        span.set("watertight.function", function.clone());
+        Some(span)
     }
 
     /// Tells the caller what came of it.

@@ -161,7 +161,7 @@ impl Compartment {
             }
             Err(error) => {
                 let state = lease.live().state();
-                let error = self.explain(&error, state.limit_hit(), &state.call().request);
+                let error = self.explain(&error, state.limit_hit(), state.call());
                 lease.throw_away(match error.kind() {
                     Failed::Limit => Thrown::Limit,
                     Failed::Deadline => Thrown::Deadline,
@@ -185,17 +185,16 @@ impl Compartment {
 
     async fn start(&self, call: CallContext) -> Result<Lease<'_>, CallError> {
         let memory = usize::try_from(self.limits.memory).unwrap_or(usize::MAX);
-        let request = call.request.clone();
-        let state = InstanceState::new(self.modules.clone(), memory, self.profile, call);
+        let state = InstanceState::new(self.modules.clone(), memory, self.profile, call.clone());
         let started = Live::start(&self.pre, self.exports.len(), state).await;
-        let live = started.map_err(|(error, limit)| self.explain(&error, limit, &request))?;
+        let live = started.map_err(|(error, limit)| self.explain(&error, limit, &call))?;
         self.counters.made.fetch_add(1, Ordering::Relaxed);
         self.metrics.made();
         Ok(Lease::new(self, live))
     }
 
     /// Tells what ended a call, and logs it.
-    fn explain(&self, error: &wasmtime::Error, limit: Option<LimitHit>, request: &str) -> CallError {
+    fn explain(&self, error: &wasmtime::Error, limit: Option<LimitHit>, call: &CallContext) -> CallError {
         let explained = match (limit, error.downcast_ref::<Trap>()) {
             (Some(limit), _) => CallError::Limit(limit),
             (None, Some(Trap::Interrupt)) => CallError::Deadline,
@@ -210,7 +209,8 @@ impl Compartment {
         };
         if let Some(unwritten) = self.traps.take() {
             let (compartment, stack) = (&self.name, frames(error));
-            tracing::error!(target: "trap", %compartment, request, unwritten, stack, "{explained}");
+            let (request, trace) = (&*call.request, call.trace.id());
+            tracing::error!(target: "trap", %compartment, request, %trace, unwritten, stack, "{explained}");
         }
         explained
     }

@@ -13,6 +13,7 @@ use wasmtime::component::Val;
 use super::LimitHit;
 use crate::ids::{CompartmentName, ModuleName};
 use crate::telemetry::table::{Failed, Origin};
+use crate::telemetry::{Span, Trace};
 
 /// What a function returns, if anything, or why it returned nothing.
 pub type CallResult = Result<Option<Val>, CallError>;
@@ -45,26 +46,34 @@ pub struct CallContext {
     pub deadline: Instant,
     /// Where it comes from, if from outside all compartments.
     pub origin: Origin,
+    /// Where it stands in its request's trace.
+    pub trace: Trace,
     /// Where it is; nowhere before it is in a compartment, and after it ended.
     place: Option<(Arc<dyn Callees>, usize)>,
 }
 
 impl std::fmt::Debug for CallContext {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { request, deadline, origin: _, place: _ } = self;
-        f.debug_struct("CallContext").field("request", request).field("deadline", deadline).finish_non_exhaustive()
+        let Self { request, deadline, origin: _, trace, place: _ } = self;
+        let mut shown = f.debug_struct("CallContext");
+        shown.field("request", request).field("deadline", deadline).field("trace", trace).finish_non_exhaustive()
     }
 }
 
 impl CallContext {
     /// For the request of that id, which an operator makes.
     pub fn new(request: Arc<str>, deadline: Instant) -> Self {
-        Self { request, deadline, origin: Origin::Operator, place: None }
+        Self { request, deadline, origin: Origin::Operator, trace: Trace::new(), place: None }
     }
 
     /// The same, but from there.
     pub fn from(self, origin: Origin) -> Self {
         Self { origin, ..self }
+    }
+
+    /// The same, in that trace.
+    pub fn traced(self, trace: Trace) -> Self {
+        Self { trace, ..self }
     }
 
     /// In the compartment at `compartment`, from where `callees` lead on.
@@ -77,10 +86,12 @@ impl CallContext {
         self.place = None;
     }
 
-    /// Goes on in another compartment. None where the call is in no compartment.
-    pub fn cross<'a>(&self, bridge: BridgeIndex, parameters: &'a [Val]) -> Option<CallFuture<'a>> {
+    /// Goes on in another compartment, within `span` where that is recorded. None where the call is in no compartment.
+    pub fn cross<'a>(&self, bridge: BridgeIndex, parameters: &'a [Val], span: Option<&Span>) -> Option<CallFuture<'a>> {
         let (callees, compartment) = self.place.clone()?;
-        let call = Self::new(self.request.clone(), self.deadline);
+        let trace = span.map_or(&self.trace, Span::trace).clone();
+        let call =
+            Self { request: self.request.clone(), deadline: self.deadline, origin: self.origin, trace, place: None };
         Some(callees.call_across(compartment, bridge, parameters, call))
     }
 }

@@ -156,7 +156,7 @@ impl Subject {
         let databases = Databases::new(self.host.database.clone());
         tokio::task::block_in_place(|| databases.open(&self.graph, &state))?;
         let checked = application::check_with(self.config.clone(), &self.artifacts)?;
-        let generation = assemble(GenerationNumber(1), checked, self.linked.clone(), &databases);
+        let generation = assemble(GenerationNumber(1), checked, self.linked.clone(), &databases, &self.host.telemetry);
         let run = Run { subject: self, suite, generation, database: databases.of(&self.module), kept: Kept::new() };
         let failure = run.steps(case).await;
         databases.close().await;

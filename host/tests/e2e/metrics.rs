@@ -214,7 +214,9 @@ async fn the_pool_shows_who_runs_and_who_waits() {
         slow().await.expect(503);
     };
     let (one, two, three, ()) = tokio::join!(slow(), slow(), slow(), look);
-    [one, two, three].map(|answer| answer.expect(200));
+    for answer in [one, two, three] {
+        answer.expect(200);
+    }
     let now = host.scrape().await;
     assert_eq!(now.value(&table::CALL_ERRORS, &[("compartment", "main"), ("kind", "queue-full")]), 1.0);
     assert_eq!(requests(&now, "POST", "/wait", "503"), 1.0);

@@ -56,6 +56,13 @@ drain = "0s"
 [log]
 format = "json"
 level = "debug"
+
+[telemetry]
+otlp = "http://127.0.0.1:4318"
+ratio = 0.25
+queue = 100
+interval = "1s"
+timeout = "2s"
 "#;
 
 /// The route that the documentation shows, and the shortest.
@@ -121,6 +128,9 @@ fn the_documentation_s_example_is_read() {
     let http = HttpLimits { body: 65536, in_flight: 10, connections: 20, header_timeout, drain: Duration::ZERO };
     assert_eq!(app.http, http);
     assert_eq!(app.log, LogConfig { format: LogFormat::Json, level: LogLevel::Debug });
+    let Tracing { otlp, ratio, queue, interval, timeout } = app.telemetry;
+    assert_eq!((otlp, f64::from(ratio)), (Some("http://127.0.0.1:4318".parse().unwrap()), 0.25));
+    assert_eq!((queue, interval, timeout), (100, Duration::from_secs(1), Duration::from_secs(2)));
 }
 
 #[test]
@@ -147,7 +157,7 @@ fn the_defaults_hold_where_nothing_is_said() {
     let app = load(&folder.path().join("app.toml"), &Overrides::default()).unwrap();
     assert_eq!((app.listen.to_string().as_str(), app.admin.to_string().as_str()), ("127.0.0.1:8080", "127.0.0.1:8081"));
     assert_eq!((app.state, app.workspace), (folder.path().join(".watertight"), folder.path().to_owned()));
-    assert_eq!((app.defaults, app.http, app.log), Default::default());
+    assert_eq!((app.defaults, app.http, app.log, app.telemetry), Default::default());
     assert!(app.routes.is_empty() && app.compartments.is_empty());
     let Limits { memory, request, .. } = app.defaults.limits;
     assert_eq!((memory, request), (256 << 20, Duration::from_secs(30)));
@@ -161,9 +171,10 @@ fn the_command_line_goes_before_the_manifest() {
         listen: Some(address("0.0.0.0:1")),
         admin: Some(address("0.0.0.0:2")),
         state: Some("here".into()),
-        otlp: None,
+        otlp: Some("http://other".parse().unwrap()),
     };
     let app = load(folder.path(), &overrides).unwrap();
+    assert_eq!(app.telemetry.otlp, overrides.otlp);
     assert_eq!((app.listen, app.admin, app.state), (address("0.0.0.0:1"), address("0.0.0.0:2"), "here".into()));
 
     overrides.admin = overrides.listen;

@@ -1,0 +1,119 @@
+//! What is noted of a request from its head to its answer: its id, its trace, its time.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::body::Body;
+use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, header};
+use hyper::body::{Body as _, Incoming};
+
+use super::{GENERATION, REQUEST_ID};
+use crate::runtime::Generation;
+use crate::telemetry::trace::TRACEPARENT;
+use crate::telemetry::{Span, Trace};
+
+/// The longest request id that is taken over from a client, in bytes.
+const MAX_REQUEST_ID: usize = 128;
+
+/// A request that is worked on.
+pub(super) struct Noted {
+    pub(super) arrival: Instant,
+    pub(super) id: Arc<str>,
+    pub(super) trace: Trace,
+    span: Option<Span>,
+    head_only: bool,
+}
+
+impl Noted {
+    /// Notes a request that begins on `generation`.
+    pub(super) fn begin(request: &Request<Incoming>, generation: &Generation) -> Self {
+        let arrival = Instant::now();
+        let (trace, mut span) = Trace::of_request(request.headers(), generation.telemetry().recorder());
+        if let Some(span) = &mut span {
+            // Whoever sends a method that nobody knows doesn't make a name of it.
+            let method = if is_known(request.method()) { request.method().as_str() } else { "_OTHER" };
+            span.name("HTTP");
+            span.set("http.request.method", method.to_owned());
+            span.set_text("url.path", request.uri().path());
+        }
+        let (id, head_only) = (request_id(request.headers()), request.method() == Method::HEAD);
+        Self { arrival, id, trace, span, head_only }
+    }
+
+    /// Counts and records the answer, and finishes it. `route` is the place of the route that answered, if one was found.
+    pub(super) fn end(
+        self,
+        mut response: Response<Body>,
+        generation: &Generation,
+        route: Option<usize>,
+    ) -> Response<Body> {
+        let (status, time) = (response.status().as_u16(), self.arrival.elapsed());
+        let metrics = match route {
+            Some(place) => generation.route_metrics(place),
+            None => generation.telemetry().unrouted(),
+        };
+        metrics.answered(status, time);
+        let headers = response.headers_mut();
+        headers.insert(&REQUEST_ID, HeaderValue::from_str(&self.id).expect("request ids are printable ASCII"));
+        headers.insert(&GENERATION, generation.number.0.into());
+        headers.insert(&TRACEPARENT, self.trace.header());
+        debug_assert!(!headers.contains_key(header::SERVER), "nothing says what runs here");
+        if self.head_only {
+            drop_body(&mut response);
+        }
+        let (request, trace) = (&*self.id, self.trace.id());
+        let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        tracing::debug!(target: "request", request, %trace, status, micros);
+        if let Some(span) = self.span {
+            record(span, request, status, generation, route);
+        }
+        response
+    }
+}
+
+fn record(mut span: Span, request: &str, status: u16, generation: &Generation, route: Option<usize>) {
+    if let Some(place) = route {
+        let route = &generation.routes.routes()[place];
+        span.name(format!("{} {}", route.method.as_str(), route.path));
+        span.set("http.route", route.path.to_string());
+    }
+    span.set("http.response.status_code", i64::from(status));
+    span.set("watertight.request", request.to_owned());
+    span.set("watertight.generation", generation.number.to_string());
+    let failed = format!("status {status}");
+    span.end((status >= 500).then_some(&failed));
+}
+
+/// Whether it is one of the methods of RFC 9110, or PATCH.
+fn is_known(method: &Method) -> bool {
+    let known = [
+        Method::GET,
+        Method::HEAD,
+        Method::POST,
+        Method::PUT,
+        Method::DELETE,
+        Method::CONNECT,
+        Method::OPTIONS,
+        Method::TRACE,
+        Method::PATCH,
+    ];
+    known.contains(method)
+}
+
+/// The client's id, where it is one that can be logged and sent back, or a new one.
+fn request_id(headers: &HeaderMap) -> Arc<str> {
+    let given = headers.get(&REQUEST_ID).map(HeaderValue::as_bytes);
+    let fits = |id: &&[u8]| (1..=MAX_REQUEST_ID).contains(&id.len()) && id.iter().all(u8::is_ascii_graphic);
+    match given.filter(fits).and_then(|id| std::str::from_utf8(id).ok()) {
+        Some(id) => id.into(),
+        None => Arc::from(&*ulid::Ulid::generate().array_to_str(&mut [0; ulid::ULID_LEN])),
+    }
+}
+
+/// What a HEAD request is answered: the same without the body. Hyper leaves it out on HTTP/1.1, and sends it on HTTP/2.
+fn drop_body(response: &mut Response<Body>) {
+    let body = std::mem::replace(response.body_mut(), Body::empty());
+    if let Some(length) = body.size_hint().exact().filter(|length| *length > 0) {
+        response.headers_mut().insert(header::CONTENT_LENGTH, length.into());
+    }
+}
