@@ -26,6 +26,7 @@ use watertight::profile::Profile;
 use watertight::runtime::{Generation, Target};
 use watertight::state::StateFolder;
 use watertight::store::CallContext;
+use watertight::telemetry::Telemetry;
 
 use support::compare::{Pairs, in_turns};
 use support::cores::Cores;
@@ -137,7 +138,12 @@ struct Hosted {
 impl Hosted {
     fn new(checked: Checked) -> anyhow::Result<Self> {
         let state = StateFolder::open(&checked.config.state)?;
-        let host = Host { engines: Engines::new(), program: support::binary(), database: Settings::default() };
+        let host = Host {
+            engines: Engines::new(),
+            program: support::binary(),
+            database: Settings::default(),
+            telemetry: Telemetry::new(),
+        };
         let runtime = application::start(checked, &state, &host)?;
         Ok(Self { generation: runtime.current(), _state: state })
     }

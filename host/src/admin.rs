@@ -1,6 +1,6 @@
 //! The admin edge: what operators and the command line ask a running host.
 //!
-//! `/healthz` and `/readyz` are open, all else wants the token. It listens on a socket of its own and is never reached through the data
+//! `/healthz`, `/readyz` and `/metrics` are open, all else wants the token. It listens on a socket of its own and is never reached through the data
 //! listener.
 
 mod changes;
@@ -27,6 +27,7 @@ use crate::graph::render::{GraphView, ModuleView};
 use crate::ids::{FunctionPath, InterfaceName};
 use crate::invoke::{InvokeError, invoke};
 use crate::runtime::InstanceStats;
+use crate::telemetry;
 
 pub use changes::{FILES_PART, Generations, RollbackRequest};
 
@@ -109,6 +110,7 @@ impl Admin {
         Router::new()
             .route("/healthz", get(|| async { "ok\n" }))
             .route("/readyz", get(ready))
+            .route("/metrics", get(metrics))
             .merge(closed)
             .fallback(|| async { problem(StatusCode::NOT_FOUND, "no-such-path", "nothing is at this path") })
             .method_not_allowed_fallback(|| async {
@@ -141,6 +143,10 @@ async fn ready(State(admin): State<Arc<Admin>>) -> Response {
         return "ready\n".into_response();
     }
     not_ready()
+}
+
+async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
+    ([(header::CONTENT_TYPE, telemetry::CONTENT_TYPE)], admin.control.metrics()).into_response()
 }
 
 fn not_ready() -> Response {

@@ -22,6 +22,7 @@ use crate::routes::RouteTable;
 use crate::runtime::{Generation, Runtime};
 use crate::state::StateFolder;
 use crate::store::ModuleData;
+use crate::telemetry::Telemetry;
 
 pub(crate) use databases::Databases;
 
@@ -91,12 +92,15 @@ pub struct Host {
     pub program: PathBuf,
     /// How databases work.
     pub database: Settings,
+    /// What counts.
+    pub telemetry: Arc<Telemetry>,
 }
 
 impl Host {
     /// The host as its binary runs it.
     pub fn new() -> std::io::Result<Self> {
-        Ok(Self { engines: Engines::new(), program: std::env::current_exe()?, database: Settings::default() })
+        let (program, database) = (std::env::current_exe()?, Settings::default());
+        Ok(Self { engines: Engines::new(), program, database, telemetry: Telemetry::new() })
     }
 
     /// What compiles for applications with that state.
@@ -116,7 +120,7 @@ pub fn start(checked: Checked, state: &StateFolder, host: &Host) -> Result<Runti
     let linked = link_all(&checked.graph, &host.compiler(state)?, &LinkedCode::new())?;
     let databases = Databases::new(host.database.clone());
     databases.open(&checked.graph, state)?;
-    Ok(Runtime::new(assemble(GenerationNumber(1), checked, linked, &databases)))
+    Ok(Runtime::new(assemble(GenerationNumber(1), checked, linked, &databases, &host.telemetry)))
 }
 
 /// Puts a generation together from its linked compartments, in the graph's order. Must run inside a tokio runtime.
@@ -125,6 +129,7 @@ pub(crate) fn assemble(
     checked: Checked,
     linked: Vec<Linked>,
     databases: &Databases,
+    telemetry: &Arc<Telemetry>,
 ) -> Arc<Generation> {
     let Checked { config, graph, routes } = checked;
     let with_data = |(linked, compartment): (Linked, &crate::graph::Compartment)| {
@@ -136,7 +141,7 @@ pub(crate) fn assemble(
         (linked, compartment.modules.iter().map(data).collect::<Arc<[ModuleData]>>())
     };
     let parts = linked.into_iter().zip(&graph.compartments).map(with_data).collect();
-    Arc::new(Generation::new(number, graph, routes, parts, config.http.drain))
+    Arc::new(Generation::new(number, graph, routes, parts, config.http.drain, telemetry))
 }
 
 /// Compartments that are linked already, by their identity.

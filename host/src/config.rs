@@ -22,6 +22,7 @@ mod path;
 mod route;
 mod settings;
 mod source;
+mod telemetry;
 mod tree;
 mod units;
 mod words;
@@ -35,6 +36,7 @@ pub use path::{BadPath, PathTemplate, Segment};
 pub use route::{BodyBinding, Method, RouteConfig};
 pub use settings::{Defaults, HttpLimits, InstanceMode, Instances, Limits, LogConfig, LogFormat, LogLevel};
 pub use source::At;
+pub use telemetry::{BadCollector, Collector, Ratio, Tracing};
 pub use words::UnknownWord;
 
 use manifest::{App, Manifest};
@@ -82,6 +84,8 @@ pub struct AppConfig {
     pub http: HttpLimits,
     /// The log.
     pub log: LogConfig,
+    /// Which spans are recorded, and where they go.
+    pub telemetry: Tracing,
     /// The routes, in the order of files and lines. No two match the same requests.
     pub routes: Vec<RouteConfig>,
     /// The text that all of this was read from.
@@ -97,6 +101,8 @@ pub struct Overrides {
     pub admin: Option<SocketAddr>,
     /// `--state`, `WATERTIGHT_STATE`: relative to the folder that the host was started in.
     pub state: Option<PathBuf>,
+    /// `--otlp`, `OTEL_EXPORTER_OTLP_ENDPOINT`.
+    pub otlp: Option<Collector>,
 }
 
 /// Reads the application at `path`: a manifest, or a folder with an `app.toml` or a `modules/app.toml`.
@@ -138,7 +144,8 @@ fn read(
     let folders = Folders { workspace: find_workspace(&root), root };
     let manifest = tree::document(&source, &tree, |table| Manifest::read(table, &folders));
 
-    let Manifest { app, modules, declared, compartments, defaults, http, log } = manifest;
+    let Manifest { app, modules, declared, compartments, defaults, http, log, mut telemetry } = manifest;
+    telemetry.otlp = overrides.otlp.clone().or(telemetry.otlp);
     let route_sources = find_routes(&app, &folders.root, &source);
     let (routes, route_files, route_problems) = load_routes(route_sources, &declared);
     let (listen, admin) = addresses(&app, overrides, &source);
@@ -162,6 +169,7 @@ fn read(
         defaults,
         http,
         log,
+        telemetry,
         routes,
         files,
     });

@@ -9,7 +9,7 @@ mod start;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
@@ -26,6 +26,8 @@ use crate::plan::{Plan, Side};
 use crate::problem::{Code, Problem, Problems};
 use crate::runtime::Runtime;
 use crate::state::{Cause, History, ModuleRecord, StateFolder};
+use crate::telemetry::Telemetry;
+use crate::telemetry::table::Came;
 
 pub use start::Initial;
 
@@ -39,6 +41,7 @@ pub struct Control {
     runtime: Arc<Runtime>,
     compiler: Compiler,
     databases: Databases,
+    telemetry: Arc<Telemetry>,
     state: StateFolder,
     /// The manifest that the host was started on, as it was named.
     app: PathBuf,
@@ -128,6 +131,14 @@ impl Control {
         &self.state
     }
 
+    /// All metrics, as text.
+    pub fn metrics(&self) -> String {
+        self.telemetry.render(|now| {
+            self.runtime.sample(now);
+            self.databases.sample(now);
+        })
+    }
+
     /// What was published and refused so far.
     pub fn history(&self) -> Arc<History> {
         self.history.load_full()
@@ -142,15 +153,19 @@ impl Control {
         let control = self.clone();
         let work = async move {
             let _place = control.changes.try_acquire().map_err(|error| match error {
-                TryAcquireError::NoPermits => ChangeError::Busy,
+                TryAcquireError::NoPermits => {
+                    control.telemetry.changed(control.cause(&change).as_str(), Came::Busy, Duration::ZERO);
+                    ChangeError::Busy
+                }
                 TryAcquireError::Closed => ChangeError::Stopping,
             })?;
             let mut running = control.running.lock().await;
             if control.changes.is_closed() {
                 return Err(ChangeError::Stopping);
             }
-            let cause = control.cause(&change);
+            let (cause, start) = (control.cause(&change), Instant::now());
             let done = control.make(&mut running, change, only_plan).await;
+            control.telemetry.changed(cause.as_str(), came(&done, only_plan), start.elapsed());
             match &done {
                 Ok(done) if done.published => {
                     let Outcome { generation, millis, .. } = done;
@@ -244,7 +259,7 @@ impl Control {
             })
             .await?;
         let by_identity = linked.iter().map(|linked| (linked.identity, linked.clone())).collect();
-        let generation = application::assemble(number, checked, linked, &self.databases);
+        let generation = application::assemble(number, checked, linked, &self.databases, &self.telemetry);
         generation.warm_up().await?;
         self.databases.migrate(&graph).await?;
         crash_point("change::migrated");
@@ -362,6 +377,15 @@ impl Control {
         self.changes.close();
         let _ended = self.running.lock().await;
         self.databases.close().await;
+    }
+}
+
+fn came(done: &Result<Outcome, Problems>, only_plan: bool) -> Came {
+    match done {
+        Ok(_) if only_plan => Came::Planned,
+        Ok(done) if done.published => Came::Published,
+        Ok(_) => Came::Unchanged,
+        Err(_) => Came::Refused,
     }
 }
 

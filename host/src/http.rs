@@ -19,8 +19,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::config::HttpLimits;
 use crate::ids::GenerationNumber;
 use crate::routes::{Body as RouteBody, Matched};
-use crate::runtime::Runtime;
+use crate::runtime::{Generation, InFlight, Runtime};
 use crate::store::CallContext;
+use crate::telemetry::table::Origin;
 
 use answer::{Failure, HostProblem};
 
@@ -30,6 +31,12 @@ pub static REQUEST_ID: header::HeaderName = header::HeaderName::from_static("x-r
 pub static GENERATION: header::HeaderName = header::HeaderName::from_static("watertight-generation");
 /// The longest request id that is taken over from a client, in bytes.
 const MAX_REQUEST_ID: usize = 128;
+
+/// A request's place among those in flight: given back when dropped.
+struct Place {
+    _permit: OwnedSemaphorePermit,
+    _on: InFlight,
+}
 
 /// What every request on the data listener shares.
 pub struct Edge {
@@ -58,8 +65,12 @@ impl Edge {
         let id = request_id(&request);
         let generation = self.runtime.current();
         let number = generation.number;
+        let mut route = None;
         let answered = match self.in_flight.clone().try_acquire_owned() {
-            Ok(place) => self.answer(request, &id, generation, arrival, place).await,
+            Ok(permit) => {
+                let place = Place { _permit: permit, _on: generation.enter() };
+                self.answer(request, &id, &generation, arrival, place, &mut route).await
+            }
             Err(_) => Err(HostProblem::Overloaded.into()),
         };
         let mut response = answered.unwrap_or_else(|failure| failure.into_response(&id));
@@ -67,22 +78,26 @@ impl Edge {
         if head_only {
             drop_body(&mut response);
         }
-        tracing::debug!(
-            target: "request",
-            request = &*id,
-            status = response.status().as_u16(),
-            micros = u64::try_from(arrival.elapsed().as_micros()).unwrap_or(u64::MAX),
-        );
+        let (status, time) = (response.status().as_u16(), arrival.elapsed());
+        let metrics = match route {
+            Some(place) => generation.route_metrics(place),
+            None => generation.telemetry().unrouted(),
+        };
+        metrics.answered(status, time);
+        let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        tracing::debug!(target: "request", request = &*id, status, micros);
         response
     }
 
+    /// Says in `found` which route answers, once that is known.
     async fn answer(
         &self,
         request: Request<Incoming>,
         id: &Arc<str>,
-        generation: Arc<crate::runtime::Generation>,
+        generation: &Arc<Generation>,
         arrival: Instant,
-        place: OwnedSemaphorePermit,
+        place: Place,
+        found: &mut Option<usize>,
     ) -> Result<Response<Body>, Failure> {
         let (head, body) = request.into_parts();
         let (index, route, path) = match generation.routes.find(&head.method, head.uri.path()) {
@@ -90,6 +105,7 @@ impl Edge {
             Matched::OtherMethods(allow) => return Err(Failure::from(HostProblem::MethodNotAllowed).allow(allow)),
             Matched::Nothing => return Err(HostProblem::NoSuchPath.into()),
         };
+        *found = Some(index);
         let target = generation.route_target(index);
         let deadline = arrival + generation.time(target);
         let body = match route.body {
@@ -101,7 +117,7 @@ impl Edge {
             }
         };
         let values = parameters::decode(route, &path, &head, body.as_deref())?;
-        let context = CallContext::new(id.clone(), deadline);
+        let context = CallContext::new(id.clone(), deadline).from(Origin::Route);
         let (result, place) = call::detached(generation.clone(), target, values, context, place).await;
         let response = answer::from_result(route, result?.as_ref(), generation.result_limit(target), id)?;
         Ok(answer::hold_if_large(response, place))

@@ -159,6 +159,14 @@ impl RouteTable {
     }
 }
 
+impl Answer {
+    /// The statuses that it names.
+    pub fn statuses(&self) -> Vec<u16> {
+        let errors = self.errors.iter().flat_map(BTreeMap::values).map(|error| error.status);
+        errors.chain([self.status]).map(|status| status.as_u16()).collect()
+    }
+}
+
 impl Path {
     fn allow(&self) -> HeaderValue {
         let mut names: Vec<&str> = self.methods.iter().map(|(method, _)| method.as_str()).collect();

@@ -7,8 +7,10 @@ pub mod compartment;
 mod drain;
 mod instance;
 mod limits;
+mod seen;
 
 use std::collections::HashMap;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -19,13 +21,16 @@ use wasmtime::component::Val;
 
 use crate::graph::{AppGraph, RESUME};
 use crate::ids::{GenerationNumber, InterfaceName, ModuleName};
-use crate::link::{FunctionIndex, Linked};
+use crate::link::{FunctionIndex, FunctionName, Linked};
 use crate::problem::{Code, Problem, Problems};
 use crate::routes::{Route, RouteTable};
 use crate::store::{BridgeIndex, CallContext, CallFuture, CallResult, Callees, ModuleData};
+use crate::telemetry::table::Origin;
+use crate::telemetry::{RouteMetrics, Telemetry};
 
 pub use crate::store::CallError;
 pub use compartment::{Compartment, InstanceStats};
+pub use seen::InFlight;
 
 /// How often one start asks one module whether it has more to resume. A module that always has is asked again at the next start.
 const MAX_RESUME_CALLS: u32 = 10_000;
@@ -52,9 +57,11 @@ pub struct Generation {
     compartments: Vec<Arc<Compartment>>,
     targets: HashMap<(ModuleName, InterfaceName, String), Target>,
     /// For each compartment, where its bridges lead.
-    bridges: Vec<Vec<Target>>,
-    /// Each route's function, by the route's place.
-    route_targets: Vec<Target>,
+    bridges: Vec<Vec<seen::Edge>>,
+    /// Each route's function and counters, by the route's place.
+    route_targets: Vec<(Target, RouteMetrics)>,
+    telemetry: Arc<Telemetry>,
+    in_flight: Arc<AtomicUsize>,
     /// How long its requests may take once another generation has taken its place.
     drain: Duration,
     /// Whether a call may take longer than that.
@@ -72,6 +79,7 @@ impl Generation {
         routes: RouteTable,
         linked: Vec<(Linked, Arc<[ModuleData]>)>,
         drain: Duration,
+        telemetry: &Arc<Telemetry>,
     ) -> Self {
         let mut targets = HashMap::new();
         let mut compartments = Vec::new();
@@ -81,23 +89,54 @@ impl Generation {
                 targets.insert(name.clone(), Target { compartment: place, function });
             }
             bridges.push(linked.bridges.clone());
-            compartments.push(Compartment::new(&graph.compartments[place], linked, modules));
+            compartments.push(Compartment::new(&graph.compartments[place], linked, modules, telemetry));
         }
-        let target = |name| *targets.get(name).expect("the graph checked that the callee exports what is called");
-        let bridges = bridges.iter().map(|bridges| bridges.iter().map(target).collect()).collect();
+        let target =
+            |name: &FunctionName| *targets.get(name).expect("the graph checked that the callee exports what is called");
+        let edge = |from: usize, name: &FunctionName| {
+            let target: Target = target(name);
+            let (from, to) = (&graph.compartments[from].name, &graph.compartments[target.compartment].name);
+            seen::Edge { target, calls: telemetry.bridge(from, to) }
+        };
+        let edges = |(from, names): (usize, &Vec<FunctionName>)| names.iter().map(|name| edge(from, name)).collect();
+        let bridges = bridges.iter().enumerate().map(edges).collect();
         let target = |route: &Route| {
             let name = (route.module.clone(), route.interface.clone(), route.function.clone());
-            *targets.get(&name).expect("a route was bound to a function that linking found")
+            let target = *targets.get(&name).expect("a route was bound to a function that linking found");
+            (target, telemetry.route(route.method.as_str(), &route.path, &route.answer.statuses()))
         };
         let route_targets = routes.routes().iter().map(target).collect();
         let may_outlast = compartments.iter().any(|compartment| compartment.limits().request > drain);
         let ended = CancellationToken::new();
-        Self { number, graph, routes, compartments, targets, bridges, route_targets, drain, may_outlast, ended }
+        Self {
+            number,
+            graph,
+            routes,
+            compartments,
+            targets,
+            bridges,
+            route_targets,
+            telemetry: telemetry.clone(),
+            in_flight: Arc::default(),
+            drain,
+            may_outlast,
+            ended,
+        }
     }
 
     /// The function of the route at `place`.
     pub fn route_target(&self, place: usize) -> Target {
-        self.route_targets[place]
+        self.route_targets[place].0
+    }
+
+    /// The counters of the route at `place`.
+    pub fn route_metrics(&self, place: usize) -> &RouteMetrics {
+        &self.route_targets[place].1
+    }
+
+    /// The host's counters.
+    pub fn telemetry(&self) -> &Arc<Telemetry> {
+        &self.telemetry
     }
 
     /// How long a call of `target` may take.
@@ -120,8 +159,13 @@ impl Generation {
         &self.compartments
     }
 
-    /// Calls a function. Returns its result, where it returns one.
+    /// Calls a function from outside. Returns its result, where it returns one.
     pub async fn call(self: &Arc<Self>, target: Target, parameters: &[Val], call: CallContext) -> CallResult {
+        self.compartments[target.compartment].metrics().called(call.origin);
+        self.run(target, parameters, call).await
+    }
+
+    async fn run(self: &Arc<Self>, target: Target, parameters: &[Val], call: CallContext) -> CallResult {
         let call = call.within(self.clone(), target.compartment);
         let called = self.compartments[target.compartment].call(target.function, parameters, call);
         if self.may_outlast {
@@ -181,7 +225,7 @@ impl Generation {
 
     async fn resume_module(self: &Arc<Self>, target: Target) -> Result<(), String> {
         for _ in 0..MAX_RESUME_CALLS {
-            let call = CallContext::new("resume".into(), Instant::now() + self.time(target));
+            let call = CallContext::new("resume".into(), Instant::now() + self.time(target)).from(Origin::Resume);
             match self.call(target, &[], call).await {
                 Ok(Some(Val::Result(Ok(Some(more))))) if *more == Val::Bool(true) => {}
                 Ok(Some(Val::Result(Err(Some(reason))))) => {
@@ -203,10 +247,12 @@ impl Callees for Generation {
         parameters: &'a [Val],
         mut call: CallContext,
     ) -> CallFuture<'a> {
-        let target = self.bridges[caller][bridge.0 as usize];
+        let seen::Edge { target, calls } = &self.bridges[caller][bridge.0 as usize];
+        let target = *target;
+        calls.inc();
         // What is left of the caller's time, unless the callee's own limit is tighter.
         call.deadline = call.deadline.min(Instant::now() + self.time(target));
-        Box::pin(async move { self.call(target, parameters, call).await })
+        Box::pin(async move { self.run(target, parameters, call).await })
     }
 }
 
@@ -252,7 +298,11 @@ impl Runtime {
 
     /// The generations that still drain, oldest first.
     pub fn draining(&self) -> Vec<GenerationNumber> {
+        self.retired().iter().map(|generation| generation.number).collect()
+    }
+
+    fn retired(&self) -> Vec<Arc<Generation>> {
         let retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
-        retired.iter().filter_map(Weak::upgrade).map(|generation| generation.number).collect()
+        retired.iter().filter_map(Weak::upgrade).collect()
     }
 }

@@ -11,4 +11,10 @@ mod host;
 #[path = "e2e/suite.rs"]
 mod suite;
 
+// These place their modules themselves: once is enough.
+#[path = "e2e/metrics.rs"]
+mod metrics;
+#[path = "e2e/scrape.rs"]
+mod scrape;
+
 use suite::{app, client, shop, wire};

@@ -16,6 +16,7 @@ use watertight::engine::Engines;
 use watertight::http::Edge;
 use watertight::http::server::{Bounds, Listener};
 use watertight::state::StateFolder;
+use watertight::telemetry::Telemetry;
 
 const GUEST: &str = r#"
 (component
@@ -43,7 +44,7 @@ async fn head_has_get_s_headers_and_no_body() {
     let checked = application::check(config::load(folder.path(), &Overrides::default()).unwrap()).unwrap();
     let limits = checked.config.http;
     let program = PathBuf::from(env!("CARGO_BIN_EXE_watertight"));
-    let host = Host { engines: Engines::new(), program, database: Settings::default() };
+    let host = Host { engines: Engines::new(), program, database: Settings::default(), telemetry: Telemetry::new() };
     let runtime = tokio::task::block_in_place(|| application::start(checked, &state, &host)).unwrap();
     let edge = Edge::new(runtime.into(), limits);
     let second = Duration::from_secs(1);

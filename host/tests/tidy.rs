@@ -10,6 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use watertight::problem::Code;
+use watertight::telemetry::table;
 
 /// Longer files have two purposes.
 const MAX_LINES: usize = 500;
@@ -242,12 +243,20 @@ fn check_table(name: &str, expected: &str) {
 
 #[test]
 fn architecture_tables_are_true() {
-    // One test for both: they write one file.
+    // One test for all: they write one file.
     let mut codes = "| code | meaning |\n| --- | --- |\n".to_owned();
     for code in Code::ALL {
         let _ = writeln!(codes, "| `{code}` | {} |", code.meaning());
     }
     check_table("codes", &codes);
+
+    let mut metrics = "| metric | kind | labels | what it says |\n| --- | --- | --- | --- |\n".to_owned();
+    for metric in table::ALL {
+        let labels: Vec<String> = metric.labels.iter().map(|label| format!("`{label}`")).collect();
+        let (name, kind) = (metric.name, metric.kind.as_str());
+        let _ = writeln!(metrics, "| `{name}` | {kind} | {} | {} |", labels.join(", "), metric.help);
+    }
+    check_table("metrics", &metrics);
 
     let order = layers();
     let mut files = "| file | purpose |\n| --- | --- |\n".to_owned();

@@ -10,6 +10,7 @@ use crate::graph::{AppGraph, Node};
 use crate::ids::ModuleName;
 use crate::problem::{Code, Problem, Problems, with_causes};
 use crate::state::StateFolder;
+use crate::telemetry::{Snapshot, table};
 
 /// How long the migrations of one database may wait for its writer and take.
 const MIGRATION_TIME: Duration = Duration::from_secs(60);
@@ -69,6 +70,22 @@ impl Databases {
             }
         }
         Problems::or(problems, ())
+    }
+
+    /// Adds what each has done so far.
+    pub(crate) fn sample(&self, now: &mut Snapshot) {
+        for (module, database) in self.lock().iter() {
+            let (module, counted) = ([module.as_str()], database.counters());
+            now.add(&table::COMMITS, &module, counted.commits);
+            now.add(&table::SYNCS, &module, counted.syncs);
+            now.add(&table::LARGEST_BATCH, &module, counted.largest_batch);
+            now.add(&table::ROLLBACKS, &module, counted.rollbacks);
+            now.add(&table::CHECKPOINTS, &module, counted.checkpoints);
+            now.add(&table::READS, &[module[0], "inline"], counted.inline_reads);
+            now.add(&table::READS, &[module[0], "thread"], counted.long_reads);
+            now.add(&table::WRITER_QUEUE, &module, counted.writer_queue as u64);
+            now.add(&table::READ_QUEUE, &module, counted.read_queue as u64);
+        }
     }
 
     /// Closes all.

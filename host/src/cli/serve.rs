@@ -35,8 +35,10 @@ const CLOSE_TIME: Duration = Duration::from_secs(5);
 
 pub(super) fn run(arguments: RunArguments) -> anyhow::Result<()> {
     let start = Instant::now();
-    let RunArguments { application, listen, admin, state, admin_token } = arguments;
-    let overrides = Overrides { listen, admin, state };
+    let RunArguments { application, listen, admin, state, otlp, admin_token } = arguments;
+    // By the standard, an empty variable is none.
+    let otlp = otlp.filter(|address| !address.is_empty()).map(|address| address.parse()).transpose()?;
+    let overrides = Overrides { listen, admin, state, otlp };
     let config = config::load(&application.app, &overrides)?;
     let _flush = start_log(&config.log)?;
     let state = StateFolder::open(&config.state)?;

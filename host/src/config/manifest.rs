@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use super::modules::{CompartmentConfig, Declared, Folders, ModuleConfig, read_compartments, read_modules};
 use super::settings::{Defaults, HttpLimits, LogConfig};
 use super::source::At;
+use super::telemetry::Tracing;
 use super::tree::{Table, Value};
 use crate::ids::{AppName, CompartmentName, ModuleName};
 
@@ -19,6 +20,7 @@ pub(super) struct Manifest {
     pub(super) defaults: Defaults,
     pub(super) http: HttpLimits,
     pub(super) log: LogConfig,
+    pub(super) telemetry: Tracing,
 }
 
 /// `[app]`.
@@ -48,6 +50,7 @@ impl Manifest {
         let compartments = compartments.and_then(|value| value.table(|t| read_compartments(t, &declared, defaults)));
         let http = table.optional("http").and_then(|value| value.table(HttpLimits::read));
         let log = table.optional("log").and_then(|value| value.table(LogConfig::read));
+        let telemetry = table.optional("telemetry").and_then(|value| value.table(Tracing::read));
         Self {
             app: app.unwrap_or_default(),
             modules,
@@ -56,6 +59,7 @@ impl Manifest {
             defaults,
             http: http.unwrap_or_default(),
             log: log.unwrap_or_default(),
+            telemetry: telemetry.unwrap_or_default(),
         }
     }
 }

@@ -185,6 +185,22 @@ impl<'a> Value<'a> {
         self.within(number, integer, &range, u32::to_string)
     }
 
+    /// A number from 0 to 1, in millionths.
+    pub(super) fn millionths(&self) -> Option<u32> {
+        const WHOLE: f64 = 1e6;
+        let text = match self.tree {
+            DeValue::Float(float) => float.as_str(),
+            DeValue::Integer(integer) => integer.as_str(),
+            _ => return self.wrong_type("a number from 0 to 1"),
+        };
+        let number = text.parse::<f64>().ok().filter(|number| (0.0..=1.0).contains(number));
+        if number.is_none() {
+            self.refuse(format_args!("`{text}` is not within 0 and 1"));
+        }
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is within 0 and a million")]
+        number.map(|number| (number * WHOLE).round() as u32)
+    }
+
     /// A duration within `range`.
     pub(super) fn duration(&self, range: RangeInclusive<Duration>) -> Option<Duration> {
         let text = self.with_unit("`30s`")?;

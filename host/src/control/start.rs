@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use tokio::sync::Semaphore;
@@ -15,6 +16,7 @@ use crate::plan::{Plan, Side};
 use crate::problem::{Code, Problem, Problems, with_causes};
 use crate::runtime::Runtime;
 use crate::state::{Cause, History, Kept, Published, StateFolder};
+use crate::telemetry::table::Came;
 
 /// What a start is to run, checked on paper.
 pub struct Initial {
@@ -77,6 +79,7 @@ impl Initial {
     ///
     /// Everything that is wrong. Migrations are applied only after all else was found right.
     pub fn start(self, host: &Host) -> Result<Control, Problems> {
+        let begun = Instant::now();
         let Self { checked, app, overrides, state, mut history, origin, resumed } = self;
         let compiler = host.compiler(&state)?;
         let linked = application::link_all(&checked.graph, &compiler, &LinkedCode::new())?;
@@ -88,7 +91,7 @@ impl Initial {
             linked: linked.iter().map(|linked| (linked.identity, linked.clone())).collect(),
         };
         let number = resumed.unwrap_or_else(|| history.next());
-        let generation = application::assemble(number, checked, linked, &databases);
+        let generation = application::assemble(number, checked, linked, &databases, &host.telemetry);
         tokio::runtime::Handle::current().block_on(generation.warm_up())?;
         if resumed.is_none() {
             for node in running.graph.modules.values() {
@@ -100,10 +103,13 @@ impl Initial {
         } else {
             history.note_origin(origin).map_err(|error| unwritten(&error))?;
         }
+        let came = if resumed.is_none() { Came::Published } else { Came::Unchanged };
+        host.telemetry.changed(Cause::Run.as_str(), came, begun.elapsed());
         Ok(Control {
             runtime: Arc::new(Runtime::new(generation)),
             compiler,
             databases,
+            telemetry: host.telemetry.clone(),
             state,
             app,
             overrides,

@@ -9,9 +9,9 @@ use http_body_util::BodyExt;
 use hyper::body::Body as _;
 use serde::Serialize;
 use serde_json::value::RawValue;
-use tokio::sync::OwnedSemaphorePermit;
 use wasmtime::component::Val;
 
+use super::Place;
 use crate::json::Violation;
 use crate::routes::{ErrorAnswer, Route};
 use crate::runtime::CallError;
@@ -295,7 +295,7 @@ fn module_error(
 
 /// A large answer keeps its place among the requests in flight until it was handed out: what clients don't fetch is bounded by their
 /// number.
-pub(super) fn hold_if_large(mut response: Response<Body>, place: OwnedSemaphorePermit) -> Response<Body> {
+pub(super) fn hold_if_large(mut response: Response<Body>, place: Place) -> Response<Body> {
     let length = response.body().size_hint().lower();
     if length <= LARGE_ANSWER {
         return response;

@@ -7,14 +7,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use tokio::sync::OwnedSemaphorePermit;
 use wasmtime::component::Val;
 
+use super::Place;
 use crate::runtime::{CallError, Generation, Target};
 use crate::store::CallContext;
 
 /// What came of a call, and its place among those in flight.
-type Outcome = (Result<Option<Val>, CallError>, OwnedSemaphorePermit);
+type Outcome = (Result<Option<Val>, CallError>, Place);
 
 /// Calls `target`; if the returned future is dropped before the end, the call goes on by itself. It keeps its `place` among those
 /// in flight until it ends, and gives it back.
@@ -23,7 +23,7 @@ pub(super) fn detached(
     target: Target,
     values: Vec<Val>,
     context: CallContext,
-    place: OwnedSemaphorePermit,
+    place: Place,
 ) -> impl Future<Output = Outcome> {
     let call = async move {
         let outcome = generation.call(target, &values, context).await;

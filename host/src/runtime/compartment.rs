@@ -17,6 +17,8 @@ use crate::ids::CompartmentName;
 use crate::link::{Export, FunctionIndex, Linked};
 use crate::profile::Profile;
 use crate::store::{CallContext, CallError, CallResult, CalleeFailed, InstanceState, LimitHit, ModuleData};
+use crate::telemetry::table::{Failed, Thrown};
+use crate::telemetry::{CompartmentMetrics, Telemetry};
 
 /// An instance that holds more memory than this after a call is not kept.
 const KEEP_MEMORY: usize = 64 << 20;
@@ -42,6 +44,8 @@ pub struct InstanceStats {
     pub dropped: u64,
     /// Calls that got an instance.
     pub calls: u64,
+    /// Calls that run now.
+    pub running: usize,
     /// Calls that wait for a place.
     pub waiting: usize,
 }
@@ -58,12 +62,18 @@ pub struct Compartment {
     admission: Admission,
     warm: Mutex<Vec<Live>>,
     counters: Counters,
+    metrics: CompartmentMetrics,
     traps: LineBudget,
 }
 
 impl Compartment {
     /// Takes over what linking made. Starts the task that drops idle instances; it ends with the compartment.
-    pub fn new(plan: &graph::Compartment, linked: Linked, modules: Arc<[ModuleData]>) -> Arc<Self> {
+    pub fn new(
+        plan: &graph::Compartment,
+        linked: Linked,
+        modules: Arc<[ModuleData]>,
+        telemetry: &Telemetry,
+    ) -> Arc<Self> {
         let compartment = Arc::new(Self {
             name: plan.name.clone(),
             pre: linked.pre,
@@ -75,6 +85,7 @@ impl Compartment {
             admission: Admission::new(plan.limits.calls as usize, plan.limits.queue as usize),
             warm: Mutex::default(),
             counters: Counters::default(),
+            metrics: telemetry.compartment(&plan.name),
             traps: LineBudget::new(),
         });
         if plan.instances.mode == InstanceMode::Reuse {
@@ -98,6 +109,11 @@ impl Compartment {
         &self.modules
     }
 
+    /// What counts for it and for those of its name in other generations.
+    pub fn metrics(&self) -> &CompartmentMetrics {
+        &self.metrics
+    }
+
     /// What its instances are doing.
     pub fn stats(&self) -> InstanceStats {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
@@ -106,6 +122,7 @@ impl Compartment {
             made: read(&self.counters.made),
             dropped: read(&self.counters.dropped),
             calls: read(&self.counters.calls),
+            running: (self.limits.calls as usize).saturating_sub(self.admission.free()),
             waiting: self.admission.waiting(),
         }
     }
@@ -118,6 +135,14 @@ impl Compartment {
 
     /// Calls a function on an instance of its own until it returns.
     pub async fn call(&self, place: FunctionIndex, parameters: &[Val], call: CallContext) -> CallResult {
+        let result = self.run(place, parameters, call).await;
+        if let Err(error) = &result {
+            self.metrics.failed(error.kind());
+        }
+        result
+    }
+
+    async fn run(&self, place: FunctionIndex, parameters: &[Val], call: CallContext) -> CallResult {
         let _place = self.admission.admit(call.deadline).await.map_err(|refused| match refused {
             Refused::Full => CallError::QueueFull { compartment: self.name.clone() },
             Refused::Late => CallError::Deadline,
@@ -125,7 +150,7 @@ impl Compartment {
         self.counters.calls.fetch_add(1, Ordering::Relaxed);
         let warm = self.warm().pop();
         let mut lease = match warm {
-            Some(live) => Lease { compartment: self, live: Some(live) },
+            Some(live) => Lease::new(self, live),
             // Boxed: starting is rare, and its state alone would double what each call allocates for its own.
             None => Box::pin(self.start(call.clone())).await?,
         };
@@ -136,9 +161,21 @@ impl Compartment {
             }
             Err(error) => {
                 let state = lease.live().state();
-                Err(self.explain(&error, state.limit_hit(), &state.call().request))
+                let error = self.explain(&error, state.limit_hit(), &state.call().request);
+                lease.throw_away(match error.kind() {
+                    Failed::Limit => Thrown::Limit,
+                    Failed::Deadline => Thrown::Deadline,
+                    Failed::Callee => Thrown::Callee,
+                    Failed::Trap | Failed::QueueFull | Failed::NoRoom => Thrown::Trap,
+                });
+                Err(error)
             }
         }
+    }
+
+    fn count_dropped(&self, why: Thrown, instances: usize) {
+        self.counters.dropped.fetch_add(instances as u64, Ordering::Relaxed);
+        self.metrics.dropped(why, instances);
     }
 
     fn warm(&self) -> std::sync::MutexGuard<'_, Vec<Live>> {
@@ -153,7 +190,8 @@ impl Compartment {
         let started = Live::start(&self.pre, self.exports.len(), state).await;
         let live = started.map_err(|(error, limit)| self.explain(&error, limit, &request))?;
         self.counters.made.fetch_add(1, Ordering::Relaxed);
-        Ok(Lease { compartment: self, live: Some(live) })
+        self.metrics.made();
+        Ok(Lease::new(self, live))
     }
 
     /// Tells what ended a call, and logs it.
@@ -178,14 +216,28 @@ impl Compartment {
     }
 }
 
+impl Drop for Compartment {
+    fn drop(&mut self) {
+        let warm = self.warm().len();
+        self.count_dropped(Thrown::Retired, warm);
+    }
+}
+
 /// An instance at work. What is not put back is thrown away: after a trap, and where the call is dropped before its end.
 struct Lease<'a> {
     compartment: &'a Compartment,
     /// There until it is put back.
     live: Option<Live>,
+    /// Why it is thrown away where it isn't put back.
+    why: Thrown,
 }
 
-impl Lease<'_> {
+impl<'a> Lease<'a> {
+    fn new(compartment: &'a Compartment, live: Live) -> Self {
+        // Nothing else is known of a call that is dropped before its end.
+        Self { compartment, live: Some(live), why: Thrown::Dropped }
+    }
+
     fn live(&mut self) -> &mut Live {
         self.live.as_mut().expect("it is put back by value only")
     }
@@ -195,17 +247,28 @@ impl Lease<'_> {
         let Instances { mode, max_calls, .. } = self.compartment.instances;
         let live = self.live();
         live.leave_generation();
-        if mode == InstanceMode::Reuse && live.calls < max_calls.get() && live.state().memory() <= KEEP_MEMORY {
-            live.used = Instant::now();
-            self.compartment.warm().extend(self.live.take());
-        }
+        let why = match () {
+            () if mode == InstanceMode::Fresh => Thrown::Fresh,
+            () if live.calls >= max_calls.get() => Thrown::MaxCalls,
+            () if live.state().memory() > KEEP_MEMORY => Thrown::Memory,
+            () => {
+                live.used = Instant::now();
+                self.compartment.warm().extend(self.live.take());
+                return;
+            }
+        };
+        self.throw_away(why);
+    }
+
+    fn throw_away(mut self, why: Thrown) {
+        self.why = why;
     }
 }
 
 impl Drop for Lease<'_> {
     fn drop(&mut self) {
         if self.live.is_some() {
-            self.compartment.counters.dropped.fetch_add(1, Ordering::Relaxed);
+            self.compartment.count_dropped(self.why, 1);
         }
     }
 }
@@ -230,6 +293,6 @@ async fn drop_idle(compartment: Weak<Compartment>, idle: Duration) {
         // Taken out under one lock, so that a call never finds the list empty while warm instances are looked through; freed after it,
         // since that takes a while.
         let idle: Vec<Live> = compartment.warm().extract_if(.., |live| live.is_idle(idle)).collect();
-        compartment.counters.dropped.fetch_add(idle.len() as u64, Ordering::Relaxed);
+        compartment.count_dropped(Thrown::Idle, idle.len());
     }
 }

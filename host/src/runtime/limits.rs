@@ -29,6 +29,11 @@ impl Admission {
         Self { places: Semaphore::new(calls), waiting: AtomicUsize::new(0), queue }
     }
 
+    /// How many calls may come in now without waiting.
+    pub(super) fn free(&self) -> usize {
+        self.places.available_permits()
+    }
+
     /// How many calls wait.
     pub(super) fn waiting(&self) -> usize {
         self.waiting.load(Ordering::Relaxed)

@@ -43,6 +43,18 @@ pub enum Cause {
     },
 }
 
+impl Cause {
+    /// The word for its kind.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Run => "run",
+            Self::Swap { .. } => "swap",
+            Self::Apply => "apply",
+            Self::Rollback { .. } => "rollback",
+        }
+    }
+}
+
 /// A module of a published generation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModuleRecord {

@@ -12,6 +12,7 @@ use wasmtime::component::Val;
 
 use super::LimitHit;
 use crate::ids::{CompartmentName, ModuleName};
+use crate::telemetry::table::{Failed, Origin};
 
 /// What a function returns, if anything, or why it returned nothing.
 pub type CallResult = Result<Option<Val>, CallError>;
@@ -42,21 +43,28 @@ pub struct CallContext {
     pub request: Arc<str>,
     /// When the call must have ended.
     pub deadline: Instant,
+    /// Where it comes from, if from outside all compartments.
+    pub origin: Origin,
     /// Where it is; nowhere before it is in a compartment, and after it ended.
     place: Option<(Arc<dyn Callees>, usize)>,
 }
 
 impl std::fmt::Debug for CallContext {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { request, deadline, place: _ } = self;
+        let Self { request, deadline, origin: _, place: _ } = self;
         f.debug_struct("CallContext").field("request", request).field("deadline", deadline).finish_non_exhaustive()
     }
 }
 
 impl CallContext {
-    /// For the request of that id.
+    /// For the request of that id, which an operator makes.
     pub fn new(request: Arc<str>, deadline: Instant) -> Self {
-        Self { request, deadline, place: None }
+        Self { request, deadline, origin: Origin::Operator, place: None }
+    }
+
+    /// The same, but from there.
+    pub fn from(self, origin: Origin) -> Self {
+        Self { origin, ..self }
     }
 
     /// In the compartment at `compartment`, from where `callees` lead on.
@@ -107,6 +115,18 @@ pub enum CallError {
 }
 
 impl CallError {
+    /// Its kind, for counters.
+    pub fn kind(&self) -> Failed {
+        match self {
+            Self::QueueFull { .. } => Failed::QueueFull,
+            Self::NoRoom { .. } => Failed::NoRoom,
+            Self::Deadline => Failed::Deadline,
+            Self::Limit(_) => Failed::Limit,
+            Self::Trap(_) => Failed::Trap,
+            Self::Callee(_) => Failed::Callee,
+        }
+    }
+
     /// The kind of cause, for a caller in another module: nothing of the inside is in it.
     pub fn cause(&self) -> &'static str {
         match self {

@@ -15,6 +15,7 @@ use watertight::engine::Engines;
 use watertight::runtime::{CallError, Generation, InstanceStats, Runtime};
 use watertight::state::StateFolder;
 use watertight::store::CallContext;
+use watertight::telemetry::Telemetry;
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
@@ -45,7 +46,8 @@ impl App {
         let checked = application::check(config::load(folder.path(), &Overrides::default()).unwrap());
         let checked = checked.unwrap_or_else(|problems| panic!("{problems}"));
         let program = PathBuf::from(env!("CARGO_BIN_EXE_watertight"));
-        let host = Host { engines: Engines::new(), program, database: Settings::default() };
+        let host =
+            Host { engines: Engines::new(), program, database: Settings::default(), telemetry: Telemetry::new() };
         let runtime = tokio::task::block_in_place(|| application::start(checked, &state, &host));
         let runtime = runtime.unwrap_or_else(|problems| panic!("{problems}"));
         Self { runtime, _state: state, _folder: folder }

@@ -27,8 +27,14 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// How often it is looked at meanwhile.
 const GLANCE: Duration = Duration::from_millis(3);
 /// What the host takes from the environment; tests say it themselves.
-const VARIABLES: [&str; 5] =
-    ["WATERTIGHT_LISTEN", "WATERTIGHT_ADMIN", "WATERTIGHT_STATE", "WATERTIGHT_ADMIN_TOKEN", "WATERTIGHT_LOG"];
+const VARIABLES: [&str; 6] = [
+    "WATERTIGHT_LISTEN",
+    "WATERTIGHT_ADMIN",
+    "WATERTIGHT_STATE",
+    "WATERTIGHT_ADMIN_TOKEN",
+    "WATERTIGHT_LOG",
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+];
 
 /// The repository.
 pub fn repository() -> PathBuf {

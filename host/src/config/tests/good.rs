@@ -157,8 +157,12 @@ fn the_defaults_hold_where_nothing_is_said() {
 fn the_command_line_goes_before_the_manifest() {
     let folder = folder(&[("app.toml", MANIFEST), ("routes/a.toml", "")]);
     let address = |text: &str| text.parse::<SocketAddr>().unwrap();
-    let mut overrides =
-        Overrides { listen: Some(address("0.0.0.0:1")), admin: Some(address("0.0.0.0:2")), state: Some("here".into()) };
+    let mut overrides = Overrides {
+        listen: Some(address("0.0.0.0:1")),
+        admin: Some(address("0.0.0.0:2")),
+        state: Some("here".into()),
+        otlp: None,
+    };
     let app = load(folder.path(), &overrides).unwrap();
     assert_eq!((app.listen, app.admin, app.state), (address("0.0.0.0:1"), address("0.0.0.0:2"), "here".into()));
 
@@ -167,7 +171,8 @@ fn the_command_line_goes_before_the_manifest() {
     assert_eq!((problems.as_slice()[0].code, problems.as_slice()[0].line), (Code::Duplicate, Some(4)));
 
     // Whatever ports the system picks, they are two.
-    overrides = Overrides { listen: Some(address("[::1]:0")), admin: Some(address("[::1]:0")), state: None };
+    overrides =
+        Overrides { listen: Some(address("[::1]:0")), admin: Some(address("[::1]:0")), state: None, otlp: None };
     assert!(load(folder.path(), &overrides).is_ok());
 }
 

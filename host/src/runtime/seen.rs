@@ -1,0 +1,59 @@
+//! What of the running application is looked at for metrics.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use prometheus::IntCounter;
+
+use super::{Generation, Runtime, Target};
+use crate::telemetry::{Snapshot, table};
+
+/// A way from one compartment to another.
+pub(super) struct Edge {
+    /// Where it leads.
+    pub(super) target: Target,
+    /// Calls that took it.
+    pub(super) calls: IntCounter,
+}
+
+/// A request that is in flight on a generation for as long as this lives. It doesn't keep the generation.
+pub struct InFlight(Arc<AtomicUsize>);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}
+
+impl Generation {
+    /// Counts a request as in flight here.
+    pub fn enter(&self) -> InFlight {
+        self.in_flight.fetch_add(1, Relaxed);
+        InFlight(self.in_flight.clone())
+    }
+}
+
+impl Runtime {
+    /// Adds what can be seen of the generations that are not freed, and of their compartments: those of one name together.
+    pub fn sample(&self, now: &mut Snapshot) {
+        let current = self.current();
+        // One that is published right now is both.
+        let mut retired = self.retired();
+        retired.retain(|generation| generation.number != current.number);
+        now.add(&table::GENERATION, &[], current.number.0);
+        now.add(&table::GENERATIONS_ALIVE, &[], 1 + retired.len() as u64);
+        for compartment in current.compartments() {
+            now.add(&table::CALLS_LIMIT, &[compartment.name().as_str()], compartment.limits().calls.into());
+        }
+        for generation in retired.iter().chain([&current]) {
+            let number = generation.number.to_string();
+            now.add(&table::IN_FLIGHT, &[&number], generation.in_flight.load(Relaxed) as u64);
+            for compartment in generation.compartments() {
+                let (name, stats) = (compartment.name().as_str(), compartment.stats());
+                now.add(&table::INSTANCES_WARM, &[name], stats.warm as u64);
+                now.add(&table::CALLS_RUNNING, &[name], stats.running as u64);
+                now.add(&table::CALLS_WAITING, &[name], stats.waiting as u64);
+            }
+        }
+    }
+}

@@ -1,0 +1,280 @@
+//! What can be seen of a host from outside: counters, and where a request stands in its trace.
+//!
+//! Counters belong to the process and are named by what they count, never by a generation, so that none goes back when another
+//! generation takes over. Who counts on the way of a request has looked its counters up before: there it only adds, atomically.
+//!
+//! What is counted is bounded: by routes, compartments and modules, of which a host sees at most so many names in its life
+//! ([`MAX_NAMES`]). Nothing that a client sends becomes a label.
+
+mod snapshot;
+pub mod table;
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use prometheus::core::Collector;
+use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry, TextEncoder};
+
+use crate::ids::CompartmentName;
+use table::{Came, Failed, Metric, Origin, Thrown};
+
+pub use snapshot::Snapshot;
+
+/// Routes, compartments, and pairs of compartments that have series of their own, each; what a host sees beyond that in its life,
+/// through many changes, shares one.
+pub const MAX_NAMES: usize = 4_096;
+/// What stands in the place of names that have no series of their own.
+const OTHER: &str = "other";
+/// Where calls come from that come from no compartment.
+const OUTSIDE: &str = "outside";
+/// What the text of [`Telemetry::render`] is.
+pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
+
+/// Bounds of the request histogram, in seconds: from a point query's time to the default limit of a request.
+const REQUEST_BOUNDS: [f64; 16] =
+    [0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0];
+/// Bounds of the histogram of changes, in seconds: from a rollback's time to the compiling of an interpreter.
+const CHANGE_BOUNDS: [f64; 10] = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 20.0, 60.0];
+/// Statuses that the host itself may answer any route's request with.
+const HOST_STATUSES: [u16; 9] = [400, 404, 405, 408, 413, 415, 500, 503, 504];
+
+/// All counters of a host.
+pub struct Telemetry {
+    registry: Registry,
+    requests: IntCounterVec,
+    request_time: HistogramVec,
+    calls: IntCounterVec,
+    call_errors: IntCounterVec,
+    instances_made: IntCounterVec,
+    instances_dropped: IntCounterVec,
+    changes: IntCounterVec,
+    change_time: HistogramVec,
+    names: Mutex<Names>,
+    unrouted: RouteMetrics,
+}
+
+/// The names that have series of their own.
+#[derive(Default)]
+struct Names {
+    routes: BTreeSet<(String, String)>,
+    compartments: BTreeSet<String>,
+    edges: BTreeSet<(String, String)>,
+}
+
+impl Telemetry {
+    /// Nothing is counted yet.
+    pub fn new() -> Arc<Self> {
+        let registry = Registry::new();
+        let requests = register(&registry, counters(&table::REQUESTS));
+        let request_time = register(&registry, histograms(&table::REQUEST_TIME, &REQUEST_BOUNDS));
+        let unrouted = RouteMetrics::new(&requests, &request_time, (OTHER, OTHER), &[]);
+        Arc::new(Self {
+            calls: register(&registry, counters(&table::CALLS)),
+            call_errors: register(&registry, counters(&table::CALL_ERRORS)),
+            instances_made: register(&registry, counters(&table::INSTANCES_MADE)),
+            instances_dropped: register(&registry, counters(&table::INSTANCES_DROPPED)),
+            changes: register(&registry, counters(&table::CHANGES)),
+            change_time: register(&registry, histograms(&table::CHANGE_TIME, &CHANGE_BOUNDS)),
+            names: Mutex::default(),
+            requests,
+            request_time,
+            unrouted,
+            registry,
+        })
+    }
+
+    /// The counters of a route, whose configuration names `statuses`.
+    pub fn route(&self, method: &str, path: &str, statuses: &[u16]) -> RouteMetrics {
+        let known = admit(&mut self.names().routes, (method.to_owned(), path.to_owned()));
+        let labels = if known { (method, path) } else { (OTHER, OTHER) };
+        RouteMetrics::new(&self.requests, &self.request_time, labels, statuses)
+    }
+
+    /// The counters of requests that have no route.
+    pub fn unrouted(&self) -> &RouteMetrics {
+        &self.unrouted
+    }
+
+    /// The counters of a compartment.
+    pub fn compartment(&self, name: &CompartmentName) -> CompartmentMetrics {
+        let known = admit(&mut self.names().compartments, name.to_string());
+        let name = if known { name.as_str() } else { OTHER };
+        CompartmentMetrics {
+            calls: Origin::ALL.map(|origin| self.calls.with_label_values(&[OUTSIDE, name, origin.as_str()])),
+            errors: Failed::ALL.map(|why| self.call_errors.with_label_values(&[name, why.as_str()])),
+            made: self.instances_made.with_label_values(&[name]),
+            dropped: Thrown::ALL.map(|why| self.instances_dropped.with_label_values(&[name, why.as_str()])),
+        }
+    }
+
+    /// The counter of calls from one compartment to another.
+    pub fn bridge(&self, from: &CompartmentName, to: &CompartmentName) -> IntCounter {
+        let known = admit(&mut self.names().edges, (from.to_string(), to.to_string()));
+        let (from, to) = if known { (from.as_str(), to.as_str()) } else { (OTHER, OTHER) };
+        self.calls.with_label_values(&[from, to, "bridged"])
+    }
+
+    /// Counts a change.
+    pub fn changed(&self, cause: &str, came: Came, time: Duration) {
+        self.changes.with_label_values(&[cause, came.as_str()]).inc();
+        self.change_time.with_label_values(&[cause, came.as_str()]).observe(time.as_secs_f64());
+    }
+
+    /// Everything as text, in the exposition format. `sample` adds what is not counted but looked at.
+    pub fn render(&self, sample: impl FnOnce(&mut Snapshot)) -> String {
+        let mut now = Snapshot::new();
+        sample(&mut now);
+        let mut families = self.registry.gather();
+        families.extend(now.gather());
+        families.sort_by(|one, other| one.name().cmp(other.name()));
+        TextEncoder::new().encode_to_string(&families).expect("the table has names that can be written")
+    }
+
+    fn names(&self) -> std::sync::MutexGuard<'_, Names> {
+        // Inserting leaves the sets whole wherever a panic might strike.
+        self.names.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether a name has series of its own, which it gets where there is room.
+fn admit<T: Ord>(names: &mut BTreeSet<T>, name: T) -> bool {
+    names.contains(&name) || (names.len() < MAX_NAMES && names.insert(name))
+}
+
+fn register<C: Collector + Clone + 'static>(registry: &Registry, collector: C) -> C {
+    registry.register(Box::new(collector.clone())).expect("the table has each metric once");
+    collector
+}
+
+fn counters(metric: &Metric) -> IntCounterVec {
+    IntCounterVec::new(Opts::new(metric.name, metric.help), metric.labels).expect("the table has good names")
+}
+
+fn histograms(metric: &Metric, bounds: &[f64]) -> HistogramVec {
+    let options = HistogramOpts::new(metric.name, metric.help).buckets(bounds.to_vec());
+    HistogramVec::new(options, metric.labels).expect("the table has good names")
+}
+
+/// The counters of one route.
+pub struct RouteMetrics {
+    requests: IntCounterVec,
+    method: String,
+    path: String,
+    /// Looked up when the status first comes.
+    statuses: Box<[(u16, OnceLock<IntCounter>)]>,
+    time: Histogram,
+}
+
+impl RouteMetrics {
+    fn new(requests: &IntCounterVec, time: &HistogramVec, (method, path): (&str, &str), own: &[u16]) -> Self {
+        let all: BTreeSet<u16> = own.iter().chain(&HOST_STATUSES).copied().collect();
+        let metrics = Self {
+            requests: requests.clone(),
+            method: method.to_owned(),
+            path: path.to_owned(),
+            statuses: all.into_iter().map(|status| (status, OnceLock::new())).collect(),
+            time: time.with_label_values(&[method, path]),
+        };
+        // What the configuration names is there from the start, as zero: a first error is then a rise.
+        for (status, counter) in metrics.statuses.iter().filter(|(status, _)| own.contains(status)) {
+            counter.get_or_init(|| metrics.counter(*status));
+        }
+        metrics
+    }
+
+    fn counter(&self, status: u16) -> IntCounter {
+        self.requests.with_label_values(&[&*self.method, &*self.path, &status.to_string()])
+    }
+
+    /// Counts an answer.
+    pub fn answered(&self, status: u16, time: Duration) {
+        match self.statuses.iter().find(|(known, _)| *known == status) {
+            Some((_, counter)) => counter.get_or_init(|| self.counter(status)).inc(),
+            None => self.counter(status).inc(),
+        }
+        self.time.observe(time.as_secs_f64());
+    }
+}
+
+/// The counters of one compartment, whichever generation it is of.
+pub struct CompartmentMetrics {
+    calls: [IntCounter; Origin::ALL.len()],
+    errors: [IntCounter; Failed::ALL.len()],
+    made: IntCounter,
+    dropped: [IntCounter; Thrown::ALL.len()],
+}
+
+impl CompartmentMetrics {
+    /// Counts a call from outside.
+    pub fn called(&self, from: Origin) {
+        self.calls[from as usize].inc();
+    }
+
+    /// Counts a call that gave no result.
+    pub fn failed(&self, why: Failed) {
+        self.errors[why as usize].inc();
+    }
+
+    /// Counts an instance that was made.
+    pub fn made(&self) {
+        self.made.inc();
+    }
+
+    /// Counts instances that were thrown away.
+    pub fn dropped(&self, why: Thrown, instances: usize) {
+        self.dropped[why as usize].inc_by(instances as u64);
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_stand_at_their_places() {
+        assert!(Origin::ALL.iter().enumerate().all(|(place, label)| *label as usize == place));
+        assert!(Failed::ALL.iter().enumerate().all(|(place, label)| *label as usize == place));
+        assert!(Thrown::ALL.iter().enumerate().all(|(place, label)| *label as usize == place));
+    }
+
+    #[test]
+    fn what_a_route_may_answer_is_there_as_zero_and_the_rest_when_it_comes() {
+        let telemetry = Telemetry::new();
+        let route = telemetry.route("GET", "/a/{b}", &[200, 404]);
+        let count = |text: &str, status: &str| {
+            let start =
+                format!(r#"watertight_http_requests_total{{method="GET",route="/a/{{b}}",status="{status}"}} "#);
+            text.lines().find_map(|line| line.strip_prefix(&start)).map(str::to_owned)
+        };
+        let text = telemetry.render(|_| {});
+        assert_eq!(
+            ["200", "404", "500"].map(|status| count(&text, status)),
+            [Some("0".to_owned()), Some("0".to_owned()), None]
+        );
+        route.answered(500, Duration::from_millis(3));
+        // The same route of another generation counts on.
+        telemetry.route("GET", "/a/{b}", &[200]).answered(500, Duration::from_millis(3));
+        telemetry.route("GET", "/a/{b}", &[200]).answered(299, Duration::from_secs(60));
+        let text = telemetry.render(|_| {});
+        assert_eq!((count(&text, "500"), count(&text, "299")), (Some("2".to_owned()), Some("1".to_owned())));
+    }
+
+    #[test]
+    fn names_without_end_share_series() {
+        let telemetry = Telemetry::new();
+        for number in 0..MAX_NAMES + 100 {
+            telemetry.route("GET", &format!("/{number}"), &[]).answered(500, Duration::ZERO);
+        }
+        // Those that are known stay.
+        telemetry.route("GET", "/0", &[]).answered(500, Duration::ZERO);
+        let text = telemetry.render(|_| {});
+        let lines: Vec<&str> =
+            text.lines().filter(|line| line.starts_with("watertight_http_requests_total{")).collect();
+        assert_eq!(lines.len(), MAX_NAMES + 1);
+        let shared = r#"watertight_http_requests_total{method="other",route="other",status="500"} 100"#;
+        assert!(lines.contains(&shared), "{}", lines[lines.len() - 1]);
+        assert!(lines.contains(&r#"watertight_http_requests_total{method="GET",route="/0",status="500"} 2"#));
+    }
+}

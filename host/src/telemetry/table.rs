@@ -1,0 +1,202 @@
+//! Every metric that the host has: its name, its labels and what it says. The documentation is made from here.
+
+/// What kind of numbers a metric has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// It only grows, for as long as the process lives.
+    Counter,
+    /// It goes up and down.
+    Gauge,
+    /// It counts by size.
+    Histogram,
+}
+
+impl Kind {
+    /// The word for it, as the exposition format has it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+        }
+    }
+}
+
+/// A metric.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Metric {
+    /// Its name. Stable: dashboards stand on it.
+    pub name: &'static str,
+    /// What it is.
+    pub kind: Kind,
+    /// The names of its labels.
+    pub labels: &'static [&'static str],
+    /// What it says, for a person.
+    pub help: &'static str,
+}
+
+macro_rules! metrics {
+    ($($(#[doc = $help:literal])* $name:ident = $kind:ident $text:literal [$($label:literal),*];)*) => {
+        $(
+            $(#[doc = $help])*
+            pub const $name: Metric = Metric {
+                name: $text,
+                kind: Kind::$kind,
+                labels: &[$($label),*],
+                help: concat!($($help),*).trim_ascii(),
+            };
+        )*
+
+        /// All of them, in the order of the documentation.
+        pub const ALL: &[Metric] = &[$($name,)*];
+    };
+}
+
+metrics! {
+    /// Requests that were answered, by the method and the path's template of their route. Where no route was found, or none was
+    /// looked for since too many requests were there, both are `other`.
+    REQUESTS = Counter "watertight_http_requests_total" ["method", "route", "status"];
+    /// Time from a request's head to its answer's.
+    REQUEST_TIME = Histogram "watertight_http_request_duration_seconds" ["method", "route"];
+    /// Calls into a compartment: from another one (`bridged`), or from `outside` for a request (`route`), an operator (`operator`) or
+    /// at the start (`resume`). Calls within a compartment are fused: the host doesn't see them, and they aren't counted.
+    CALLS = Counter "watertight_calls_total" ["from", "to", "kind"];
+    /// Calls into a compartment that gave no result, by why. A module's typed errors are results.
+    CALL_ERRORS = Counter "watertight_call_errors_total" ["compartment", "kind"];
+    /// Instances of a compartment that were made.
+    INSTANCES_MADE = Counter "watertight_instances_made_total" ["compartment"];
+    /// Instances that were thrown away, by why: `trap`, `limit`, `deadline`, `callee` (a callee failed, and the caller with it),
+    /// `dropped` (its call was given up), `max-calls`, `idle`, `memory` (it held more than is kept), `fresh` (the mode), `retired`
+    /// (with its generation).
+    INSTANCES_DROPPED = Counter "watertight_instances_dropped_total" ["compartment", "reason"];
+    /// Instances that wait for their next call.
+    INSTANCES_WARM = Gauge "watertight_instances_warm" ["compartment"];
+    /// Calls of a compartment that run now, each on an instance of its own.
+    CALLS_RUNNING = Gauge "watertight_compartment_calls_running" ["compartment"];
+    /// Calls that wait for a place in the compartment.
+    CALLS_WAITING = Gauge "watertight_compartment_calls_waiting" ["compartment"];
+    /// Calls that may run at once: `limits.calls` of the current generation.
+    CALLS_LIMIT = Gauge "watertight_compartment_calls_limit" ["compartment"];
+    /// The number of the current generation.
+    GENERATION = Gauge "watertight_generation" [];
+    /// Generations that are not freed: the current one and those that drain.
+    GENERATIONS_ALIVE = Gauge "watertight_generations_alive" [];
+    /// Requests in flight on each generation that is not freed.
+    IN_FLIGHT = Gauge "watertight_generation_requests_in_flight" ["generation"];
+    /// Changes of the application by what asked for them (`run` is a start of the host) and what came of them: `published`,
+    /// `unchanged`, `planned` (only the plan was asked for), `refused`, `busy` (too many waited).
+    CHANGES = Counter "watertight_changes_total" ["cause", "outcome"];
+    /// Time that changes took, from the start of the work to its end.
+    CHANGE_TIME = Histogram "watertight_change_duration_seconds" ["cause", "outcome"];
+    /// Transactions of a module's database that wrote something and are on the disk.
+    COMMITS = Counter "watertight_database_commits_total" ["module"];
+    /// Syncs of the write-ahead log. Commits by syncs are the size of a batch.
+    SYNCS = Counter "watertight_database_syncs_total" ["module"];
+    /// The most commits that one sync covered.
+    LARGEST_BATCH = Gauge "watertight_database_largest_batch" ["module"];
+    /// Transactions rolled back, whatever the reason.
+    ROLLBACKS = Counter "watertight_database_rollbacks_total" ["module"];
+    /// Times the write-ahead log was copied into the database file.
+    CHECKPOINTS = Counter "watertight_database_checkpoints_total" ["module"];
+    /// Reads by where they ended: on the calling thread (`inline`), or begun again on one of their own (`thread`).
+    READS = Counter "watertight_database_reads_total" ["module", "place"];
+    /// Writes and transactions that wait for the writer.
+    WRITER_QUEUE = Gauge "watertight_database_writer_queue" ["module"];
+    /// Reads that wait for a connection.
+    READ_QUEUE = Gauge "watertight_database_read_queue" ["module"];
+}
+
+/// A closed set of a label's values.
+macro_rules! labels {
+    ($(#[$doc:meta])* $name:ident { $($(#[$word_doc:meta])* $word:ident = $text:literal,)+ }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum $name {
+            $($(#[$word_doc])* $word,)+
+        }
+
+        impl $name {
+            /// Every one, each at its own place.
+            pub const ALL: [Self; [$($text),+].len()] = [$(Self::$word),+];
+
+            /// The label's value.
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$word => $text,)+
+                }
+            }
+        }
+    };
+}
+
+labels! {
+    /// Where a call into a compartment comes from, if not from another compartment.
+    Origin {
+        /// A request.
+        Route = "route",
+        /// A person, by the admin listener or the command line.
+        Operator = "operator",
+        /// The host's start.
+        Resume = "resume",
+    }
+}
+
+labels! {
+    /// Why a call gave no result.
+    Failed {
+        /// As many calls waited as may.
+        QueueFull = "queue-full",
+        /// There was no room for another instance.
+        NoRoom = "no-room",
+        /// Its time was up.
+        Deadline = "deadline",
+        /// It met a limit.
+        Limit = "limit",
+        /// A guest trapped.
+        Trap = "trap",
+        /// A module of another compartment failed.
+        Callee = "callee",
+    }
+}
+
+labels! {
+    /// Why an instance was thrown away.
+    Thrown {
+        /// A guest trapped.
+        Trap = "trap",
+        /// The call met a limit.
+        Limit = "limit",
+        /// The call's time was up.
+        Deadline = "deadline",
+        /// A module of another compartment failed, and the caller with it.
+        Callee = "callee",
+        /// The call was given up before its end.
+        Dropped = "dropped",
+        /// It has served as many calls as it may.
+        MaxCalls = "max-calls",
+        /// Nobody used it.
+        Idle = "idle",
+        /// It held more memory than is kept.
+        Memory = "memory",
+        /// It was to serve one call only.
+        Fresh = "fresh",
+        /// Its generation was freed.
+        Retired = "retired",
+    }
+}
+
+labels! {
+    /// What came of a change.
+    Came {
+        /// It was published.
+        Published = "published",
+        /// There was nothing to change.
+        Unchanged = "unchanged",
+        /// Only the plan was asked for.
+        Planned = "planned",
+        /// It was refused.
+        Refused = "refused",
+        /// Too many changes waited.
+        Busy = "busy",
+    }
+}

@@ -1,0 +1,224 @@
+//! A reader of `/metrics` that is as strict as Prometheus' text format, and questions to what it read.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use watertight::telemetry::table::{self, Kind, Metric};
+
+type Labels = BTreeMap<String, String>;
+
+/// What was said at one moment.
+pub(crate) struct Scrape {
+    text: String,
+    /// By name.
+    families: BTreeMap<String, Family>,
+}
+
+/// Everything of one name.
+#[derive(Debug, Default)]
+struct Family {
+    help: String,
+    kind: String,
+    /// In their order: suffix (`_bucket`, `_sum`, `_count` or nothing), labels, number.
+    samples: Vec<(String, Labels, f64)>,
+}
+
+/// What a histogram has counted.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Counted {
+    pub(crate) count: f64,
+    pub(crate) sum: f64,
+}
+
+impl Scrape {
+    /// Reads it, or fails: on a line that is none of the format, a family whose lines don't stand together after its HELP and TYPE, a
+    /// series that is there twice, labels that differ within a family, and a histogram whose buckets don't add up.
+    pub(crate) fn read(text: &str) -> Self {
+        assert!(text.ends_with('\n'), "the last line ends");
+        let mut families: BTreeMap<String, Family> = BTreeMap::new();
+        let (mut current, mut seen) = (String::new(), BTreeSet::new());
+        for line in text.lines() {
+            if let Some(rest) = line.strip_prefix("# HELP ") {
+                let (name, help) = rest.split_once(' ').unwrap();
+                is_name(name);
+                let family = Family { help: help.to_owned(), ..Family::default() };
+                assert!(families.insert(name.to_owned(), family).is_none(), "twice: {line}");
+                current = name.to_owned();
+            } else if let Some(rest) = line.strip_prefix("# TYPE ") {
+                let (name, kind) = rest.split_once(' ').unwrap();
+                assert_eq!(name, current, "HELP and TYPE stand together");
+                assert!(["counter", "gauge", "histogram"].contains(&kind), "{line}");
+                families.get_mut(name).unwrap().kind = kind.to_owned();
+            } else {
+                let (series, number) = line.rsplit_once(' ').unwrap();
+                assert!(seen.insert(series), "twice: {line}");
+                let (name, labels) = read_series(series);
+                let family = families.get_mut(&current).unwrap_or_else(|| panic!("of no family: {line}"));
+                let suffix = name.strip_prefix(&*current).unwrap_or_else(|| panic!("of another family: {line}"));
+                let fits = match &*family.kind {
+                    "histogram" => ["_bucket", "_sum", "_count"].contains(&suffix),
+                    kind => !kind.is_empty() && suffix.is_empty(),
+                };
+                assert!(fits, "not of its kind: {line}");
+                family.samples.push((suffix.to_owned(), labels, number.parse().unwrap()));
+            }
+        }
+        let read = Self { text: text.to_owned(), families };
+        read.families.iter().for_each(|(name, family)| family.check(name));
+        read
+    }
+
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The names of all metrics.
+    pub(crate) fn names(&self) -> BTreeSet<&str> {
+        self.families.keys().map(String::as_str).collect()
+    }
+
+    /// Every line that has a number, without the number.
+    pub(crate) fn series(&self) -> BTreeSet<&str> {
+        let lines = self.text.lines().filter(|line| !line.starts_with('#'));
+        lines.map(|line| line.rsplit_once(' ').unwrap().0).collect()
+    }
+
+    /// A metric's kind and help.
+    pub(crate) fn described(&self, name: &str) -> (&str, &str) {
+        let family = &self.families[name];
+        (&family.kind, &family.help)
+    }
+
+    /// The names of a metric's labels.
+    pub(crate) fn labels(&self, name: &str) -> BTreeSet<&str> {
+        let samples = self.families[name].samples.iter();
+        samples.flat_map(|(_, labels, _)| labels.keys().map(String::as_str)).filter(|label| *label != "le").collect()
+    }
+
+    /// All series of a metric that have those labels: a histogram's by how much it has counted.
+    fn matching(&self, metric: &Metric, labels: &[(&str, &str)]) -> Vec<(&Labels, f64)> {
+        let suffix = if metric.kind == Kind::Histogram { "_count" } else { "" };
+        self.samples(metric, suffix, labels)
+    }
+
+    fn samples(&self, metric: &Metric, suffix: &str, wanted: &[(&str, &str)]) -> Vec<(&Labels, f64)> {
+        let samples = self.families.get(metric.name).map_or(&[][..], |family| &family.samples);
+        let has = |own: &Labels| wanted.iter().all(|(key, value)| own.get(*key).is_some_and(|own| own == value));
+        let found = samples.iter().filter(|(own, labels, _)| own == suffix && has(labels));
+        found.map(|(_, labels, number)| (labels, *number)).collect()
+    }
+
+    /// The number of the one series that has all those labels, if it is there.
+    pub(crate) fn find(&self, metric: &Metric, labels: &[(&str, &str)]) -> Option<f64> {
+        assert_eq!(labels.len(), metric.labels.len(), "{} has the labels {:?}", metric.name, metric.labels);
+        self.matching(metric, labels).first().map(|(_, value)| *value)
+    }
+
+    /// The number of the one series that has all those labels.
+    pub(crate) fn value(&self, metric: &Metric, labels: &[(&str, &str)]) -> f64 {
+        self.find(metric, labels).unwrap_or_else(|| panic!("there is no {} {labels:?}:\n{}", metric.name, self.text))
+    }
+
+    /// The sum of all series that have those labels.
+    pub(crate) fn sum(&self, metric: &Metric, labels: &[(&str, &str)]) -> f64 {
+        self.matching(metric, labels).into_iter().map(|(_, value)| value).sum()
+    }
+
+    /// What the histogram with those labels has counted.
+    pub(crate) fn histogram(&self, metric: &Metric, labels: &[(&str, &str)]) -> Counted {
+        let [sum] = self.samples(metric, "_sum", labels)[..] else { panic!("{} {labels:?}", metric.name) };
+        Counted { count: self.value(metric, labels), sum: sum.1 }
+    }
+
+    /// Fails where a counter is smaller than it was, or gone.
+    pub(crate) fn grew_from(&self, before: &Scrape) {
+        for metric in table::ALL.iter().filter(|metric| metric.kind != Kind::Gauge) {
+            for (labels, value) in before.matching(metric, &[]) {
+                let labels: Vec<(&str, &str)> = labels.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+                let now = self.find(metric, &labels);
+                assert!(now.is_some_and(|now| now >= value), "{} {labels:?}: {now:?} after {value}", metric.name);
+            }
+        }
+    }
+}
+
+impl Family {
+    fn check(&self, name: &str) {
+        assert!(!self.help.is_empty() && !self.samples.is_empty(), "{name} says nothing");
+        let names = |labels: &Labels| labels.keys().filter(|label| *label != "le").cloned().collect::<Vec<_>>();
+        let (_, first, _) = &self.samples[0];
+        assert!(self.samples.iter().all(|(_, labels, _)| names(labels) == names(first)), "{name}: labels differ");
+        if self.kind != "histogram" {
+            return;
+        }
+        let mut buckets: BTreeMap<Labels, Vec<(f64, f64)>> = BTreeMap::new();
+        for (suffix, labels, number) in &self.samples {
+            assert_eq!(suffix == "_bucket", labels.contains_key("le"), "{name}");
+            let mut labels = labels.clone();
+            let bound = labels.remove("le");
+            let own = buckets.entry(labels).or_default();
+            match (&**suffix, bound) {
+                ("_bucket", Some(bound)) => own.push((bound.parse().unwrap(), *number)),
+                ("_count", None) => assert_eq!(own.last(), Some(&(f64::INFINITY, *number)), "{name}"),
+                _ => {}
+            }
+            assert!(own.is_sorted_by(|a, b| a.0 < b.0 && a.1 <= b.1), "{name}: a bucket holds all smaller ones");
+        }
+    }
+}
+
+impl fmt::Debug for Scrape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+fn is_name(name: &str) {
+    let letter = |c: char| c.is_ascii_alphabetic() || c == '_';
+    let good = name.starts_with(letter) && name.chars().all(|c| letter(c) || c.is_ascii_digit());
+    assert!(good, "`{name}` is no name");
+}
+
+/// `name` or `name{label="value",…}`.
+fn read_series(text: &str) -> (&str, Labels) {
+    let (name, rest) = text.split_at(text.find('{').unwrap_or(text.len()));
+    is_name(name);
+    let mut labels = Labels::new();
+    let Some(mut rest) = rest.strip_prefix('{') else { return (name, labels) };
+    loop {
+        let (label, quoted) = rest.split_once("=\"").unwrap_or_else(|| panic!("no label: {text}"));
+        is_name(label);
+        let (mut value, mut characters) = (String::new(), quoted.chars());
+        loop {
+            match characters.next().unwrap_or_else(|| panic!("no end: {text}")) {
+                '"' => break,
+                '\\' => value.push(match characters.next() {
+                    Some('n') => '\n',
+                    Some(c @ ('\\' | '"')) => c,
+                    other => panic!("\\{other:?} in {text}"),
+                }),
+                c => value.push(c),
+            }
+        }
+        assert!(labels.insert(label.to_owned(), value).is_none(), "twice: {text}");
+        rest = characters.as_str();
+        match rest.strip_prefix(',') {
+            Some(more) => rest = more,
+            None => break,
+        }
+    }
+    assert_eq!(rest, "}", "{text}");
+    (name, labels)
+}
+
+#[test]
+#[should_panic(expected = "a bucket holds all smaller ones")]
+fn buckets_that_shrink_are_refused() {
+    Scrape::read("# HELP a b\n# TYPE a histogram\na_bucket{le=\"1\"} 2\na_bucket{le=\"+Inf\"} 1\na_sum 1\na_count 1\n");
+}
+
+#[test]
+#[should_panic(expected = "twice")]
+fn a_series_that_is_there_twice_is_refused() {
+    Scrape::read("# HELP a b\n# TYPE a counter\na{b=\"c\"} 2\na{b=\"c\"} 1\n");
+}
