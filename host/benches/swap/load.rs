@@ -98,6 +98,9 @@ pub fn swaps_under_load(
     for (due, error) in run.broken.iter().take(5) {
         eprintln!("  broke: due after {due:?}: {error}");
     }
+    for answer in &run.told {
+        eprintln!("  was answered: {answer}");
+    }
     report.figure(&name("a swap under load, from the command to its end"), "ms", None, commands);
     report.figure(&name("of that in the host"), "ms", None, inside);
     percentiles(report, placement, &run, &with_swap)

@@ -241,6 +241,11 @@ fn a_start_on_a_changed_disk_is_checked_like_any_change() {
     assert_eq!(Operator::of(&host).swapped("front", &build("front", 101)), 2);
     let swapped = Content { front: 101, ..first };
     host.kill();
+    // Another comment is no change.
+    app.write(first, 1);
+    let host = start(&app, &state);
+    serves(&host, 2, swapped);
+    host.kill();
     // A build that doesn't fit: nothing starts, and nothing is forgotten.
     std::fs::write(app.path().join("back.wasm"), crate::app::build_that_drops("back")).unwrap();
     let (status, log) = app.launch().state(&state).ends();
