@@ -24,6 +24,8 @@ mod freed;
 mod hostile;
 #[path = "support/host.rs"]
 mod host;
+#[path = "swap/languages.rs"]
+mod languages;
 #[path = "swap/migrations.rs"]
 mod migrations;
 #[path = "swap/model.rs"]

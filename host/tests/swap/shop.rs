@@ -39,7 +39,7 @@ fn place() -> Vec<u8> {
 }
 
 /// One order in ten requests, and else readers of it.
-fn customers(host: &Host) -> impl Fn(u64) -> Request + Send + 'static {
+pub(crate) fn customers(host: &Host) -> impl Fn(u64) -> Request + Send + 'static {
     let order = once(host.listen(), &place()).unwrap().expect(201);
     let id = order.body["id"].as_str().unwrap();
     let place: Arc<[u8]> = place().into();
