@@ -13,6 +13,7 @@ use watertight::profile::Profile;
 use watertight::runtime::Generation;
 use watertight::state::StateFolder;
 use watertight::store::CallContext;
+use watertight::telemetry::Telemetry;
 
 use crate::app::{App, Content, build, build_that_drops};
 use crate::host::folder;
@@ -40,7 +41,8 @@ impl Counted {
         let initial = Initial::find(config, app.path().to_owned(), &Overrides::default(), state).unwrap();
         let engines = Engines::new();
         let program = PathBuf::from(env!("CARGO_BIN_EXE_watertight"));
-        let host = Host { engines: engines.clone(), program, database: Settings::default() };
+        let host =
+            Host { engines: engines.clone(), program, database: Settings::default(), telemetry: Telemetry::new() };
         let control = tokio::task::block_in_place(|| initial.start(&host).unwrap());
         Self { control: Arc::new(control), engines, all: Vec::new() }
     }
