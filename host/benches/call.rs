@@ -68,7 +68,7 @@ fn main() -> anyhow::Result<()> {
     drop(within);
 
     let mut report = Report::new("call", "calls between modules, by the host / on bare Wasmtime");
-    for (kind, times, what) in KINDS {
+    for (kind, times, what) in KINDS.into_iter().filter(|(kind, ..)| is_asked_for("fused", kind)) {
         // Once each for caches and branch predictors, and to see that both do the same.
         let (ours, theirs) = (runtime.block_on(hosted.run(kind, times))?, bare.run(kind, times).map_err(in_words)?);
         ensure!(ours.1 == theirs.1, "`{kind}`: the host's result is {}, bare Wasmtime's {}", ours.1, theirs.1);
@@ -86,6 +86,12 @@ fn main() -> anyhow::Result<()> {
     let dynamic = runtime.block_on(bridged::Bare::new(&caller, &callee)).map_err(in_words)?;
     bridged::measure(&runtime, &apart, dynamic, &mut report)?;
     report.finish()
+}
+
+/// Whether the command line names neither kinds of calls nor types, or these: `cargo bench --bench call -- bridged scalar`.
+fn is_asked_for(call: &str, kind: &str) -> bool {
+    let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with("--")).collect();
+    words.iter().all(|word| word == call || word == kind)
 }
 
 /// `wasmtime::Error` is no standard error.

@@ -4,9 +4,12 @@
 #![allow(dead_code, unreachable_pub, reason = "each benchmark uses a part")]
 
 pub mod application;
+pub mod builds;
 pub mod compare;
 pub mod cores;
 pub mod load;
+pub mod open;
+pub mod process;
 pub mod report;
 pub mod server;
 

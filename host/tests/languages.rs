@@ -269,7 +269,7 @@ fn what_a_javascript_module_lacks_is_told() {
     wrong(
         "src/component.js",
         &|text| text.replace("export const notifications", "const notifications"),
-        &["notifications"],
+        &["does not export a \"notifications\" interface"],
     );
     wrong("package.json", &|text| text.replace("component.js", "nothing.js"), &["package.json", "`src/nothing.js`"]);
     wrong("package.json", &|text| text.replace("\"main\"", "\"man\""), &["it has no `main`"]);

@@ -9,27 +9,34 @@
 mod admin;
 #[path = "swap/app.rs"]
 mod app;
+#[allow(unreachable_pub, reason = "the benchmarks' own")]
+#[path = "../benches/support/builds.rs"]
+mod builds;
 #[path = "swap/disk.rs"]
 mod disk;
 #[path = "swap/drain.rs"]
 mod drain;
 #[path = "swap/ends.rs"]
 mod ends;
+#[path = "swap/freed.rs"]
+mod freed;
 #[path = "swap/hostile.rs"]
 mod hostile;
 #[path = "support/host.rs"]
 mod host;
+#[path = "swap/languages.rs"]
+mod languages;
 #[path = "swap/migrations.rs"]
 mod migrations;
 #[path = "swap/model.rs"]
 mod model;
+#[allow(dead_code, unreachable_pub, reason = "the benchmarks' own: this is a part")]
 #[path = "../benches/support/open.rs"]
 mod open;
+#[allow(dead_code, unreachable_pub, reason = "the benchmarks' own: this is a part")]
 #[path = "../benches/support/process.rs"]
 mod process;
 #[path = "swap/shop.rs"]
 mod shop;
-#[path = "crash/trace.rs"]
-mod trace;
 #[path = "swap/wire.rs"]
 mod wire;

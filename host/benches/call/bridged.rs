@@ -15,7 +15,7 @@ use watertight::profile::Profile;
 use crate::support::compare::{Pairs, in_turns};
 use crate::support::report::Report;
 use crate::support::rounds;
-use crate::{Hosted, in_words};
+use crate::{Hosted, in_words, is_asked_for};
 
 /// What is called, how often within one call, and what one of these does.
 const KINDS: [(&str, u32, &str); 3] = [
@@ -31,7 +31,7 @@ const RATIO: f64 = 1.3;
 /// Measures both in turns.
 pub(crate) fn measure(runtime: &Runtime, hosted: &Hosted, bare: Bare, report: &mut Report) -> anyhow::Result<()> {
     let bare = Arc::new(tokio::sync::Mutex::new(bare));
-    for (kind, times, what) in KINDS {
+    for (kind, times, what) in KINDS.into_iter().filter(|(kind, ..)| is_asked_for("bridged", kind)) {
         let run_bare = || {
             let bare = bare.clone();
             // As a request runs: on a worker of the runtime.

@@ -24,6 +24,10 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const MAX_MICROS: u64 = 60_000_000;
 /// The longest answer that is read, in bytes.
 const MAX_ANSWER: usize = 256 << 10;
+/// Answers of which the text is kept where they should be others.
+const MAX_TOLD: usize = 8;
+/// How long a connection is kept that nobody uses: half as long as the host keeps it, so that none is used that the host closes.
+const MAX_IDLE: Duration = Duration::from_secs(5);
 /// How often it is looked which requests are due.
 const TICK: Duration = Duration::from_millis(1);
 
@@ -52,6 +56,8 @@ pub struct Answered {
 #[derive(Debug, Default)]
 pub struct Run {
     pub answers: Vec<Answered>,
+    /// Answers that should be others, as they came: the first few.
+    pub told: Vec<String>,
     /// Connections that broke with a request on them: when the request was due, and how.
     pub broken: Vec<(Duration, String)>,
 }
@@ -92,8 +98,60 @@ impl Load {
     }
 }
 
+/// How many requests a second are answered at most: so many connections ask for what `next` makes, each as soon as it was answered.
+pub fn saturate(
+    address: SocketAddr,
+    connections: usize,
+    time: Duration,
+    next: impl Fn(u64) -> Request + Clone + Send + 'static,
+) -> io::Result<f64> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let start = Instant::now();
+        let mut tasks = tokio::task::JoinSet::new();
+        for number in 0..connections as u64 {
+            let next = next.clone();
+            tasks.spawn(async move {
+                let mut connection = Connection::open(address).await?;
+                let mut count = 0;
+                while start.elapsed() < time {
+                    let request = next(number + count);
+                    let Answer { status, .. } = connection.exchange(&request.bytes).await?;
+                    if status != request.status {
+                        return Err(io::Error::other(format!("answered {status}")));
+                    }
+                    count += 1;
+                }
+                Ok(count)
+            });
+        }
+        let mut answered = 0;
+        while let Some(ended) = tasks.join_next().await {
+            answered += ended.map_err(io::Error::other)??;
+        }
+        Ok(answered as f64 / start.elapsed().as_secs_f64())
+    })
+}
+
+/// Asks once on a new connection; returns the generation that gave the right answer.
+pub fn ask(address: SocketAddr, request: &Request) -> io::Result<u64> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let Answer { status, generation, .. } = Connection::open(address).await?.exchange(&request.bytes).await?;
+        let error = || io::Error::other(format!("answered {status}"));
+        if status == request.status { Ok(generation) } else { Err(error()) }
+    })
+}
+
+struct Answer {
+    status: u16,
+    generation: u64,
+    /// The whole answer, where it tells of a failure.
+    text: String,
+}
+
 /// What a request came to, and its connection where that is still good.
-type Done = (Duration, Duration, Result<(u16, u64), String>, Option<Connection>, u16);
+type Done = (Duration, Duration, Result<Answer, String>, Option<Connection>, u16);
 
 async fn drive(
     address: SocketAddr,
@@ -118,7 +176,8 @@ async fn drive(
             if due > start.elapsed() {
                 break;
             }
-            let (request, connection, tell) = (next(sent), idle.pop(), tell.clone());
+            let connection = idle.pop().filter(|connection| connection.used.elapsed() < MAX_IDLE);
+            let (request, tell) = (next(sent), tell.clone());
             sent += 1;
             under_way += 1;
             tokio::spawn(async move {
@@ -143,8 +202,11 @@ async fn drive(
 
 fn note(run: &mut Run, idle: &mut Vec<Connection>, (due, latency, outcome, connection, wanted): Done) {
     match outcome {
-        Ok((status, generation)) => {
+        Ok(Answer { status, generation, text }) => {
             run.answers.push(Answered { due, latency, status, right: status == wanted, generation });
+            if status != wanted && run.told.len() < MAX_TOLD {
+                run.told.push(text);
+            }
         }
         Err(error) => run.broken.push((due, error)),
     }
@@ -155,7 +217,7 @@ async fn exchange(
     address: SocketAddr,
     connection: Option<Connection>,
     request: &[u8],
-) -> (Result<(u16, u64), String>, Option<Connection>) {
+) -> (Result<Answer, String>, Option<Connection>) {
     let work = async {
         let mut connection = match connection {
             Some(connection) => connection,
@@ -173,6 +235,8 @@ async fn exchange(
 
 struct Connection {
     stream: TcpStream,
+    /// When it was answered last.
+    used: Instant,
     buffer: Vec<u8>,
 }
 
@@ -180,11 +244,11 @@ impl Connection {
     async fn open(address: SocketAddr) -> io::Result<Self> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream, buffer: vec![0; 8 << 10] })
+        Ok(Self { stream, used: Instant::now(), buffer: vec![0; 8 << 10] })
     }
 
-    /// Sends a request and reads its whole answer: the status, and the generation where there is one.
-    async fn exchange(&mut self, request: &[u8]) -> io::Result<(u16, u64)> {
+    /// Sends a request and reads its whole answer: what it says.
+    async fn exchange(&mut self, request: &[u8]) -> io::Result<Answer> {
         self.stream.write_all(request).await?;
         let mut filled = 0;
         loop {
@@ -199,6 +263,7 @@ impl Connection {
                 count => filled += count,
             }
             if let Some(answer) = read(&self.buffer[..filled]) {
+                self.used = Instant::now();
                 return Ok(answer);
             }
         }
@@ -206,7 +271,7 @@ impl Connection {
 }
 
 /// What an answer says, once it is there whole.
-fn read(bytes: &[u8]) -> Option<(u16, u64)> {
+fn read(bytes: &[u8]) -> Option<Answer> {
     let end = bytes.windows(4).position(|four| four == b"\r\n\r\n")?;
     let head = std::str::from_utf8(&bytes[..end]).ok()?;
     let field = |name: &str| -> Option<u64> {
@@ -215,7 +280,11 @@ fn read(bytes: &[u8]) -> Option<(u16, u64)> {
     };
     let length = usize::try_from(field("content-length")?).ok()?;
     let status = head.get(9..12)?.parse().ok()?;
-    (bytes.len() >= end + 4 + length).then(|| (status, field("watertight-generation").unwrap_or_default()))
+    (bytes.len() >= end + 4 + length).then(|| Answer {
+        status,
+        generation: field("watertight-generation").unwrap_or_default(),
+        text: if status >= 400 { String::from_utf8_lossy(bytes).into_owned() } else { String::new() },
+    })
 }
 
 impl Run {

@@ -87,7 +87,7 @@ pub(super) async fn swap(
     options: Result<Query<Options>, QueryRejection>,
     request: Request,
 ) -> Result<Response, Response> {
-    let options = read_options(options)?;
+    let Query(options) = options.map_err(|error| invalid(&error.body_text()))?;
     let Path(module) = module.map_err(|error| invalid(&error.body_text()))?;
     let module: ModuleName = module.parse().map_err(|error| invalid(&format!("{error}")))?;
     let kind = request.headers().get(axum::http::header::CONTENT_TYPE);
@@ -104,7 +104,7 @@ pub(super) async fn apply(
     options: Result<Query<Options>, QueryRejection>,
     request: Request,
 ) -> Result<Response, Response> {
-    let options = read_options(options)?;
+    let Query(options) = options.map_err(|error| invalid(&error.body_text()))?;
     let (head, body) = request.into_parts();
     let bytes = upload(&admin, body, MAX_APPLICATION).await?;
     let request = Request::from_parts(head, Body::from(bytes));
@@ -138,7 +138,7 @@ pub(super) async fn rollback(
     options: Result<Query<Options>, QueryRejection>,
     request: Request,
 ) -> Result<Response, Response> {
-    let options = read_options(options)?;
+    let Query(options) = options.map_err(|error| invalid(&error.body_text()))?;
     // Takes no place among the uploads: going back must be possible however many of them stall.
     let body = read(request.into_body(), MAX_ROLLBACK).await?;
     let request: RollbackRequest = match body.is_empty() {
@@ -170,10 +170,6 @@ fn refused(error: &ChangeError) -> Response {
         ChangeError::Stopping => problem(StatusCode::SERVICE_UNAVAILABLE, "not-ready", &error.to_string()),
         ChangeError::Lost => problem(StatusCode::INTERNAL_SERVER_ERROR, "change-lost", &error.to_string()),
     }
-}
-
-fn read_options(options: Result<Query<Options>, QueryRejection>) -> Result<Options, Response> {
-    options.map(|Query(options)| options).map_err(|error| invalid(&error.body_text()))
 }
 
 fn invalid(detail: &str) -> Response {

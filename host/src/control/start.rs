@@ -34,7 +34,7 @@ impl Initial {
     /// Finds out what is to run. `config` is what the disk says, `app` where that is, `overrides` what flags and environment say.
     ///
     /// What was published last is resumed where manifest, routes and components on the disk are what they were at the last `run` or
-    /// `apply`: a swapped build stays swapped. Otherwise the disk counts.
+    /// `apply`, apart from comments: a swapped build stays swapped. Otherwise the disk counts.
     ///
     /// # Errors
     ///
@@ -55,7 +55,7 @@ impl Initial {
             None => (None, application::check_with(config, &artifacts)?),
         };
         let same = match (&resumed, history.last()) {
-            // Only a comment changed, say.
+            // Only what goes without saying is said now, for example.
             (None, Some(last)) => is_unchanged(&checked, last, &history, &overrides, &artifacts).then_some(last.number),
             _ => None,
         };
@@ -156,9 +156,11 @@ pub(super) fn kept_application(
     Problems::or(problems, (config, artifacts))
 }
 
-/// What files and components are, in one digest.
+/// What files and components are, in one digest. Comments and the order of keys are no part of it: who edits those doesn't want a
+/// swapped build to be undone by the next start.
 pub(super) fn origin(files: &AppFiles, components: &BTreeMap<ModuleName, Digest>) -> Digest {
-    let texts: Vec<&str> =
-        std::iter::once(&files.manifest).chain(&files.routes).map(|file| file.text.as_str()).collect();
-    Digest::of(&serde_json::to_vec(&(texts, components)).expect("texts and names are JSON"))
+    let all = std::iter::once(&files.manifest).chain(&files.routes);
+    // The files were read as TOML before; what isn't would count as it is written.
+    let tables: Vec<_> = all.map(|file| file.text.parse::<toml::Table>().map_err(|_| &file.text)).collect();
+    Digest::of(&serde_json::to_vec(&(tables, components)).expect("tables, texts and names are JSON"))
 }

@@ -27,6 +27,9 @@ use crate::state::{StateError, StateFolder};
 /// How long a statement of a suite may take.
 const STATEMENT_TIME: Duration = Duration::from_secs(10);
 
+/// Compiled compartments that are kept for the next runs.
+const KEPT_CODE: usize = 16;
+
 /// A module to be tested, in its place in an application: linked, and ready to be started once for each case.
 pub struct Subject {
     module: ModuleName,
@@ -123,6 +126,7 @@ impl Subject {
         share(&code, &state.code());
         let linked = link_all(&graph, &compiler, &LinkedCode::new())?;
         share(&state.code(), &code);
+        prune(&code);
         Ok(Self { module: module.clone(), config, graph, artifacts, linked, host, folder })
     }
 
@@ -194,6 +198,18 @@ fn share(from: &Path, to: &Path) {
             // There already, or just gone: then it is compiled again.
             let _ = std::fs::hard_link(entry.path(), to.join(entry.file_name()));
         }
+    }
+}
+
+/// Removes the code that was not used for longest, beyond [`KEPT_CODE`].
+fn prune(code: &Path) {
+    let Ok(entries) = std::fs::read_dir(code) else { return };
+    let used = |entry: std::fs::DirEntry| Some((entry.metadata().ok()?.modified().ok()?, entry.path()));
+    let mut files: Vec<_> = entries.flatten().filter_map(used).collect();
+    files.sort();
+    for (_, file) in files.iter().rev().skip(KEPT_CODE) {
+        // Another run may have been faster.
+        let _ = std::fs::remove_file(file);
     }
 }
 

@@ -7,9 +7,8 @@ use std::path::Path;
 use rustix::process::Signal;
 
 use crate::client::{Answer, Shop, draft};
-use crate::host::{Host, Launch, folder};
+use crate::host::{Host, Launch, check_strace, folder};
 use crate::ledger::Ledger;
-use crate::trace::check_strace;
 
 /// Each database and the syncs that one order takes of it.
 const SYNCS: [(&str, u32); 3] = [("orders", 3), ("payments", 2), ("notifications", 1)];

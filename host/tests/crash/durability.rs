@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use crate::client::{Shop, draft};
-use crate::host::{Launch, binary, folder, shop};
-use crate::trace::{Call, STRACE, check_strace, read, traced};
+use crate::host::{Launch, binary, check_strace, folder, shop};
+use crate::trace::{Call, STRACE, read, traced};
 
 /// The trace of a host that placed one order and was then asked for everything there is to read.
 fn trace_of_an_order() -> (Vec<Call>, String) {

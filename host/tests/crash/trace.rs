@@ -5,9 +5,8 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
-use crate::host::Launch;
+use crate::host::{Launch, check_strace};
 
 /// How `strace` is called; a file for its output follows. Strings are written as long as SQLite's pages and the answers are.
 pub const STRACE: [&str; 8] = ["-f", "-ttt", "-yy", "-s", "100000", "-e", CALLS, "-o"];
@@ -31,20 +30,6 @@ pub struct Call {
 pub fn traced(launch: Launch, file: &Path) -> Launch {
     check_strace();
     launch.under(&[&["strace"], &STRACE[..], &[file.to_str().unwrap()]].concat())
-}
-
-/// Says so, if there is no `strace` or it may not trace.
-///
-/// # Panics
-///
-/// When it can't be used.
-pub fn check_strace() {
-    let run = Command::new("strace").args(["-f", "-o", "/dev/null", "true"]).output();
-    let output =
-        run.unwrap_or_else(|error| panic!("strace is missing ({error}): install it, `apt-get install -y strace`"));
-    let complaint = String::from_utf8_lossy(&output.stderr);
-    let help = "this test needs ptrace; in a container allow it, `--cap-add=SYS_PTRACE`";
-    assert!(output.status.success(), "strace may not trace here: {help}\n{complaint}");
 }
 
 /// Reads a trace whose host has ended.

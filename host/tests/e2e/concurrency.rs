@@ -7,17 +7,18 @@ use serde_json::json;
 use crate::app::{App, guest};
 use crate::host::Host;
 
-/// A module that asks another, in one compartment, every function behind a route.
+/// A module that asks another, in one compartment, and a third one in another; every function behind a route.
 fn start(settings: &str) -> (App, Host) {
-    let (asks, slow) = (guest("asks"), guest("slow"));
+    let (asks, slow, probe) = (guest("asks"), guest("slow"), guest("probe"));
     let route =
         |path: &str, call: &str| format!("[[route]]\nmethod = \"GET\"\npath = \"/{path}\"\ncall = \"{call}\"\n");
-    let mut routes: String =
-        ["both", "sum", "double", "wait", "trap"].map(|name| route(name, &format!("asks/asks.{name}"))).concat();
+    let mut routes: String = ["both", "sum", "double", "wait", "trap", "counted", "trap-far"]
+        .map(|name| route(name, &format!("asks/asks.{name}")))
+        .concat();
     routes += &route("linger", "slow/slow.linger");
     let app = App::new(&format!(
-        "[app]\nname = \"concurrent\"\nroutes = [\"routes/*.toml\"]\n[modules.asks]\ncomponent = {asks:?}\ncalls = [\"slow\"]\n\
-         [modules.slow]\ncomponent = {slow:?}\n[compartments.both]\nmodules = [\"asks\", \"slow\"]\n{settings}\n"
+        "[app]\nname = \"concurrent\"\nroutes = [\"routes/*.toml\"]\n[modules.asks]\ncomponent = {asks:?}\ncalls = [\"slow\", \"far\"]\n\
+         [modules.slow]\ncomponent = {slow:?}\n[modules.far]\ncomponent = {probe:?}\nuses = [\"sql\", \"logging\", \"clocks\"]\n[compartments.both]\nmodules = [\"asks\", \"slow\"]\n{settings}\n"
     ));
     let app = app.routes(&routes);
     let host = app.launch().start();
@@ -44,6 +45,15 @@ async fn values_come_one_after_the_other() {
     }
     assert_eq!(host.called("asks/asks.sum", json!([10])).await, 55);
     assert_eq!(host.get("/double?number=4").await.expect(200).body, 8);
+}
+
+#[tokio::test]
+async fn an_asynchronous_function_calls_across_compartments() {
+    let (_app, host) = start("");
+    assert_eq!(host.get("/counted").await.expect(200).body, json!([1, 2, 3]));
+    assert_eq!(host.get("/counted").await.expect(200).body, json!([4, 5, 6]));
+    assert_eq!(host.get("/trap-far").await.expect(503).problem(), "unavailable");
+    assert_eq!(host.get("/counted").await.expect(200).body, json!([1, 2, 3]));
 }
 
 #[tokio::test]

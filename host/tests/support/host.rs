@@ -47,10 +47,8 @@ pub fn repository() -> PathBuf {
 ///
 /// When its components were not built.
 pub fn shop() -> PathBuf {
-    for module in ["orders", "payments", "notifications"] {
-        let component = repository().join("target/components").join(module).with_extension("wasm");
-        let missing = "is missing: run `cargo run -p watertight -- build --app .` in the repository, or `make modules`";
-        assert!(component.is_file(), "{} {missing}", component.display());
+    for module in ["orders", "payments", notifications()] {
+        component(module);
     }
     repository().join("modules/app.toml")
 }
@@ -67,6 +65,20 @@ pub fn binary() -> Command {
         command.env_remove(name);
     });
     command
+}
+
+/// Says so, if there is no `strace` or it may not trace.
+///
+/// # Panics
+///
+/// When it can't be used.
+pub fn check_strace() {
+    let run = Command::new("strace").args(["-f", "-o", "/dev/null", "true"]).output();
+    let output =
+        run.unwrap_or_else(|error| panic!("strace is missing ({error}): install it, `apt-get install -y strace`"));
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    let help = "this test needs ptrace; in a container allow it, `--cap-add=SYS_PTRACE`";
+    assert!(output.status.success(), "strace may not trace here: {help}\n{complaint}");
 }
 
 /// How applications of several modules are placed that say nothing of compartments. Every test must hold under each.
@@ -124,6 +136,27 @@ impl Placement {
     }
 }
 
+/// The build of notifications that this run is about, by the name of the test binary: in Go, in JavaScript, or the manifest's own.
+fn notifications() -> &'static str {
+    match env!("CARGO_CRATE_NAME").rsplit_once('_').map(|(_, language)| language) {
+        Some("go") => "notifications-go",
+        Some("javascript") => "notifications-js",
+        _ => "notifications",
+    }
+}
+
+/// A component of the shop, as `make` leaves it.
+///
+/// # Panics
+///
+/// When it was not built.
+pub fn component(name: &str) -> PathBuf {
+    let component = repository().join("target/components").join(name).with_extension("wasm");
+    let missing = format!("run `cargo run -p watertight -- build {name} --app .` in the repository, or `make modules`");
+    assert!(component.is_file(), "{} is missing: {missing}", component.display());
+    component
+}
+
 /// A copy of the shop elsewhere, with further lines in its manifest.
 pub fn copy_of_shop(settings: &str) -> TempDir {
     let manifest = fs::read_to_string(shop()).unwrap();
@@ -132,7 +165,10 @@ pub fn copy_of_shop(settings: &str) -> TempDir {
     let manifest: String = manifest
         .lines()
         .map(|line| match line.strip_prefix("component = \"").and_then(|rest| rest.strip_suffix('"')) {
-            Some(name) => format!("component = \"{}/{name}.wasm\"\n", components.display()),
+            Some(name) => {
+                let name = if name == "notifications" { notifications() } else { name };
+                format!("component = \"{}/{name}.wasm\"\n", components.display())
+            }
             None => format!("{line}\n"),
         })
         .collect();
@@ -160,7 +196,7 @@ pub struct Launch {
 impl Launch {
     /// On the shop.
     pub fn shop() -> Self {
-        if Placement::of_this_run() == Placement::Fused {
+        if Placement::of_this_run() == Placement::Fused && notifications() == "notifications" {
             return Self::new(shop(), None);
         }
         let copy = copy_of_shop("");

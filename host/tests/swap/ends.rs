@@ -192,6 +192,44 @@ fn killed_at_any_moment_it_serves_what_was_told() {
     assert_eq!((answer.generation(), answer.body), (u64::from(number) + 1, tags(u64::from(number) - 1)));
 }
 
+/// A change that nobody waits for is made, or not begun, before the host ends in order.
+#[test]
+fn a_host_that_stops_finishes_the_change_in_work() {
+    let first = Content::first(true);
+    let app = App::new(first, "");
+    let folder = folder();
+    let state = folder.path().join("state");
+    let (mut number, mut content, mut made) = (1, first, 0);
+    for round in 0..6 {
+        let mut host = start(&app, &state);
+        let operator = Operator::of(&host);
+        for tag in [200 + round, 300 + round] {
+            let mut connection = Connection::open(host.admin()).unwrap();
+            let component = build("back", tag);
+            connection.send(&operator.request("POST", "/modules/back/swap", "application/wasm", &component)).unwrap();
+        }
+        thread::sleep(Duration::from_millis(u64::from(round) * 8));
+        host.signal(rustix::process::Signal::TERM);
+        assert!(host.wait().success(), "{}", host.log());
+        let log = host.log();
+        assert!(!log.contains("ERROR") && !log.contains("refused"), "{log}");
+        let host = start(&app, &state);
+        let published = numbers(&host);
+        let now = *published.last().unwrap();
+        assert!((number..=number + 2).contains(&now), "{published:?} after {number}");
+        made += now - number;
+        let answer = once(host.listen(), &get("/tags")).unwrap().expect(200);
+        assert_eq!(answer.generation(), now);
+        if now > number {
+            content.back = u32::try_from(answer.body[1].as_u64().unwrap()).unwrap();
+            assert!([200 + round, 300 + round].contains(&content.back), "{answer:?}");
+        }
+        serves(&host, now, content);
+        number = now;
+    }
+    assert!(made > 0, "no change was made");
+}
+
 /// What stands on the disk goes through the same gate at a start.
 #[test]
 fn a_start_on_a_changed_disk_is_checked_like_any_change() {
@@ -202,6 +240,11 @@ fn a_start_on_a_changed_disk_is_checked_like_any_change() {
     let host = start(&app, &state);
     assert_eq!(Operator::of(&host).swapped("front", &build("front", 101)), 2);
     let swapped = Content { front: 101, ..first };
+    host.kill();
+    // Another comment is no change.
+    app.write(first, 1);
+    let host = start(&app, &state);
+    serves(&host, 2, swapped);
     host.kill();
     // A build that doesn't fit: nothing starts, and nothing is forgotten.
     std::fs::write(app.path().join("back.wasm"), crate::app::build_that_drops("back")).unwrap();

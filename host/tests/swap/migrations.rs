@@ -35,7 +35,7 @@ fn what_adds_is_applied_and_what_does_not_is_refused() {
         ("DROP TABLE a", "removes"),
         ("CREATE UNIQUE INDEX only ON a (more)", "unique"),
         ("ALTER TABLE a RENAME TO c", "changes"),
-        ("ALTER TABLE a ADD COLUMN must TEXT NOT NULL", "NULL"),
+        ("ALTER TABLE a ADD COLUMN must TEXT NOT NULL", "without a default"),
         ("CREATE TABLE a (id INTEGER)", "already exists"),
         ("CREATE TABLE c (id INTEGER); INSERT INTO nowhere VALUES (1)", "no such table"),
         ("UPDATE a SET more = 1", ""),

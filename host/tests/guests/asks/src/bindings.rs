@@ -4,7 +4,14 @@
 use crate::Component;
 
 wit_bindgen::generate!({
-    path: ["../slow/wit", "wit"],
+    path: [
+        "../../../../wit/sql",
+        "../../../../wit/logging",
+        "../../../../wit/clocks",
+        "../probe/wit",
+        "../slow/wit",
+        "wit",
+    ],
     world: "test:asks/module",
     generate_all,
 });

@@ -4,6 +4,7 @@
 mod bindings;
 
 use bindings::exports::test::asks::asks::Guest;
+use bindings::test::probe::acts;
 use bindings::test::slow::slow;
 use futures::future::join;
 
@@ -29,5 +30,20 @@ impl Guest for Component {
 
     async fn trap() {
         slow::trap().await;
+    }
+
+    async fn counted() -> Vec<u32> {
+        let first = acts::count();
+        let meets_and_counts = async {
+            slow::meet(2).await;
+            acts::count()
+        };
+        let (second, _) = join(meets_and_counts, slow::meet(2)).await;
+        vec![first, second, acts::count()]
+    }
+
+    async fn trap_far() {
+        slow::meet(1).await;
+        acts::trap();
     }
 }

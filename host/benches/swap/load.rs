@@ -1,0 +1,130 @@
+//! Half of the load that saturates the machine, while every module is swapped again and again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use hdrhistogram::Histogram;
+use serde_json::Value;
+
+use super::operator::{MODULES, Operator};
+use super::support;
+use super::support::load::{Requests, once};
+use super::support::open::{Load, Request, Run, ask, saturate};
+use super::support::report::Report;
+use super::support::server::Server;
+
+/// The request of the project's documents.
+const DRAFT: &str = r#"{"customer":"ada","lines":[{"sku":"tea","quantity":2,"unit_price":{"currency":"EUR","minor":450}}],"payment":{"card":"tok_visa"}}"#;
+/// Orders that are read.
+const ORDERS: usize = 64;
+/// One request in so many places an order, the others read one.
+const PLACING: u64 = 10;
+/// Connections of the load that saturates.
+const CONNECTIONS: usize = 64;
+/// The part of that load which is kept up.
+const PART: f64 = 0.5;
+/// Before anything counts.
+const WARM: u64 = 3;
+/// From one swap to the next, in seconds; the seconds between are those without.
+const EVERY: f64 = 2.0;
+/// How long after a swap's end the second still counts as one with a swap: the old generation is freed.
+const AFTER: f64 = 0.1;
+
+/// Checks that the next request is answered by that generation.
+pub fn answers_from(server: &Server, generation: u64) -> anyhow::Result<()> {
+    let request = Request { bytes: read("/orders?customer=nobody").into(), status: 200 };
+    let answered = ask(server.address, &request)?;
+    ensure!(answered == generation, "generation {generation} was published, and {answered} answers");
+    Ok(())
+}
+
+fn read(path: &str) -> Vec<u8> {
+    format!("GET {path} HTTP/1.1\r\nhost: bench\r\n\r\n").into_bytes()
+}
+
+/// Readers of orders, and some who place one.
+fn customers(server: &Server) -> anyhow::Result<impl Fn(u64) -> Request + Clone + Send + 'static> {
+    let place = Requests::post("/orders", DRAFT, 201);
+    let mut reads: Vec<Arc<[u8]>> = Vec::with_capacity(ORDERS);
+    for _ in 0..ORDERS {
+        let order: Value = serde_json::from_slice(&once(server.address, &place)?)?;
+        reads.push(read(&format!("/orders/{}", order["id"].as_str().context("an order has an id")?)).into());
+    }
+    let length = DRAFT.len();
+    let head = "POST /orders HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json";
+    let place: Arc<[u8]> = format!("{head}\r\ncontent-length: {length}\r\n\r\n{DRAFT}").into_bytes().into();
+    Ok(move |number: u64| match number % PLACING {
+        0 => Request { bytes: place.clone(), status: 201 },
+        _ => Request { bytes: reads[(number % ORDERS as u64) as usize].clone(), status: 200 },
+    })
+}
+
+/// Swaps each module again and again under load, and reports what its customers had of it.
+pub fn swaps_under_load(
+    report: &mut Report,
+    placement: &str,
+    server: &Server,
+    operator: &Operator,
+) -> anyhow::Result<()> {
+    let swaps = if support::is_quick() { 3 } else { 30 };
+    let customers = customers(server)?;
+    let most = saturate(server.address, CONNECTIONS, Duration::from_secs(5), customers.clone())?;
+    let load = Load::start(server.address, most * PART, customers)?;
+    let mut with_swap = std::collections::BTreeSet::new();
+    let (mut commands, mut inside) = (Vec::new(), Vec::new());
+    for number in 0..swaps * MODULES.len() {
+        let next = Duration::from_secs_f64(WARM as f64 + number as f64 * EVERY);
+        std::thread::sleep(next.saturating_sub(load.elapsed()));
+        let start = load.elapsed().as_secs();
+        let done = operator.swap(MODULES[number % MODULES.len()], &format!("{placement}{number}"))?;
+        let end = (load.elapsed().as_secs_f64() + AFTER) as u64;
+        with_swap.extend(start..=end);
+        commands.push(done.millis);
+        inside.push(done.millis_inside);
+    }
+    std::thread::sleep(Duration::from_secs(2));
+    let run = load.stop()?;
+    let name = |what: &str| format!("{placement}: {what}");
+    report.figure(&name("saturated by"), "requests/s", None, vec![most]);
+    report.figure(&name("answered under load"), "requests", None, vec![run.answers.len() as f64]);
+    report.figure(
+        &name("answers of another status than due"),
+        "",
+        Some(0.0),
+        vec![run.wrong().values().sum::<u64>() as f64],
+    );
+    report.figure(&name("connections that broke"), "", Some(0.0), vec![run.broken.len() as f64]);
+    for (due, error) in run.broken.iter().take(5) {
+        eprintln!("  broke: due after {due:?}: {error}");
+    }
+    for answer in &run.told {
+        eprintln!("  was answered: {answer}");
+    }
+    report.figure(&name("a swap under load, from the command to its end"), "ms", None, commands);
+    report.figure(&name("of that in the host"), "ms", None, inside);
+    percentiles(report, placement, &run, &with_swap)
+}
+
+/// Latencies of the seconds with a swap, and of those without.
+fn percentiles(
+    report: &mut Report,
+    placement: &str,
+    run: &Run,
+    with_swap: &std::collections::BTreeSet<u64>,
+) -> anyhow::Result<()> {
+    let empty = || Histogram::<u32>::new_with_bounds(1, 60_000_000, 3);
+    let (mut with, mut without) = (empty()?, empty()?);
+    let mut seconds = run.by_second();
+    // The last second isn't whole.
+    seconds.pop_last();
+    for (second, histogram) in seconds.range(WARM..) {
+        if with_swap.contains(second) { with.add(histogram)? } else { without.add(histogram)? }
+    }
+    for (quantile, name) in [(0.5, "p50"), (0.99, "p99"), (0.999, "p99.9")] {
+        let millis = |histogram: &Histogram<u32>| histogram.value_at_quantile(quantile) as f64 / 1e3;
+        report.figure(&format!("{placement}: {name}, seconds with a swap"), "ms", None, vec![millis(&with)]);
+        report.figure(&format!("{placement}: {name}, seconds without"), "ms", None, vec![millis(&without)]);
+    }
+    Ok(())
+}

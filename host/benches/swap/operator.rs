@@ -1,0 +1,105 @@
+//! The operator of a host: commands, each a process of its own, as people give them.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::Instant;
+
+use anyhow::{Context, ensure};
+use serde_json::Value;
+use watertight::state::{StateFolder, read_token};
+
+use super::support::builds::with_build_id;
+use super::support::{binary, workspace};
+
+/// The shop's modules.
+pub const MODULES: [&str; 3] = ["orders", "payments", "notifications"];
+
+/// The shop elsewhere, with further lines in its manifest.
+pub fn copy_of_shop(shop: &Path, folder: &Path, settings: &str) -> anyhow::Result<PathBuf> {
+    let components = workspace().join("target/components");
+    let mut manifest: String = std::fs::read_to_string(shop)?
+        .lines()
+        .map(|line| match line.strip_prefix("component = \"").and_then(|rest| rest.strip_suffix('"')) {
+            Some(name) => format!("component = \"{}/{name}.wasm\"\n", components.display()),
+            None => format!("{line}\n"),
+        })
+        .collect();
+    manifest += settings;
+    std::fs::create_dir_all(folder.join("routes"))?;
+    for route in std::fs::read_dir(shop.with_file_name("routes"))? {
+        let route = route?;
+        std::fs::copy(route.path(), folder.join("routes").join(route.file_name()))?;
+    }
+    let copy = folder.join("app.toml");
+    std::fs::write(&copy, manifest)?;
+    Ok(copy)
+}
+
+/// Whoever has the token.
+pub struct Operator {
+    admin: SocketAddr,
+    token: String,
+    /// Where builds are put.
+    folder: PathBuf,
+}
+
+/// What a change came to.
+#[derive(Debug, Clone, Copy)]
+pub struct Done {
+    pub generation: u64,
+    /// From the command to its end.
+    pub millis: f64,
+    /// As the host tells it.
+    pub millis_inside: f64,
+}
+
+impl Operator {
+    /// Of the host that runs on `state`.
+    pub fn new(state: &Path) -> anyhow::Result<Self> {
+        let host = StateFolder::running_host(state).context("the host says where it is")?;
+        let token = read_token(state)?.context("the state folder has a token")?;
+        Ok(Self { admin: host.admin, token, folder: state.to_owned() })
+    }
+
+    fn run(&self, arguments: &[&str]) -> anyhow::Result<(f64, Output)> {
+        let start = Instant::now();
+        let mut command = Command::new(binary());
+        command.args(arguments).arg("--json").arg("--admin").arg(self.admin.to_string());
+        let output = command.env("WATERTIGHT_ADMIN_TOKEN", &self.token).output()?;
+        Ok((start.elapsed().as_secs_f64() * 1e3, output))
+    }
+
+    fn change(&self, arguments: &[&str]) -> anyhow::Result<Done> {
+        let (millis, output) = self.run(arguments)?;
+        ensure!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        let told: Value = serde_json::from_slice(&output.stdout)?;
+        ensure!(told["published"] == true, "{arguments:?} changed nothing: {told}");
+        let generation = told["generation"].as_u64().context("a generation has a number")?;
+        Ok(Done { generation, millis, millis_inside: told["millis"].as_f64().unwrap_or_default() })
+    }
+
+    /// Swaps a module for a build of that id.
+    pub fn swap(&self, module: &str, id: &str) -> anyhow::Result<Done> {
+        let built = std::fs::read(workspace().join("target/components").join(module).with_extension("wasm"))?;
+        let file = self.folder.join("next.wasm");
+        std::fs::write(&file, with_build_id(&built, id))?;
+        self.change(&["swap", module, &file.to_string_lossy()])
+    }
+
+    /// Goes back to what ran before.
+    pub fn roll_back(&self) -> anyhow::Result<Done> {
+        self.change(&["rollback"])
+    }
+
+    /// Asks for a build of `payments` that has none of its functions, and returns after how many milliseconds it was told who needs them.
+    pub fn refused(&self) -> anyhow::Result<f64> {
+        let file = workspace().join("target/components/notifications.wasm");
+        let (millis, output) = self.run(&["swap", "payments", &file.to_string_lossy()])?;
+        let told = String::from_utf8_lossy(&output.stdout);
+        ensure!(output.status.code() == Some(1), "it was not refused: {told}");
+        let names = ["orders", "routes/payments.toml", "\"line\""];
+        ensure!(names.iter().all(|name| told.contains(name)), "nobody is told who needs it: {told}");
+        Ok(millis)
+    }
+}

@@ -1,0 +1,109 @@
+//! What Wasmtime's pools and the runtime hold after many changes, counted from within: as much as after few.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use watertight::application::Host;
+use watertight::config::{self, Overrides};
+use watertight::control::{Change, Control, Initial};
+use watertight::database::Settings;
+use watertight::engine::Engines;
+use watertight::profile::Profile;
+use watertight::runtime::Generation;
+use watertight::state::StateFolder;
+use watertight::store::CallContext;
+use watertight::telemetry::Telemetry;
+
+use crate::app::{App, Content, build, build_that_drops};
+use crate::host::folder;
+
+/// What is held.
+#[derive(Debug, PartialEq, Eq)]
+struct Held {
+    generations: usize,
+    stores: u64,
+    core_instances: u64,
+    memories: usize,
+}
+
+struct Counted {
+    control: Arc<Control>,
+    engines: Engines,
+    /// Every generation that there was.
+    all: Vec<Weak<Generation>>,
+}
+
+impl Counted {
+    fn start(app: &App, state: &std::path::Path) -> Self {
+        let config = config::load(app.path(), &Overrides::default()).unwrap();
+        let state = StateFolder::open(state).unwrap();
+        let initial = Initial::find(config, app.path().to_owned(), &Overrides::default(), state).unwrap();
+        let engines = Engines::new();
+        let program = PathBuf::from(env!("CARGO_BIN_EXE_watertight"));
+        let host =
+            Host { engines: engines.clone(), program, database: Settings::default(), telemetry: Telemetry::new() };
+        let control = tokio::task::block_in_place(|| initial.start(&host).unwrap());
+        Self { control: Arc::new(control), engines, all: Vec::new() }
+    }
+
+    /// Swaps, and has the new generation answer; a build that is refused comes before it.
+    async fn swap(&mut self, number: u32) {
+        let module = if number.is_multiple_of(2) { "front" } else { "back" };
+        let swap = |component: Vec<u8>| Change::Swap { module: module.parse().unwrap(), component: component.into() };
+        self.control.change(swap(build_that_drops(module)), false).await.unwrap_err();
+        assert!(self.control.change(swap(build(module, 5000 + number)), false).await.unwrap().published);
+        let generation = self.control.runtime().current();
+        let target = generation.target(&"front".parse().unwrap(), &"tags:app/front@1.0.0".parse().unwrap(), "tags");
+        let call = CallContext::new("test".into(), Instant::now() + Duration::from_secs(10));
+        generation.call(target.unwrap(), &[], call).await.unwrap();
+        self.all.push(Arc::downgrade(&generation));
+    }
+
+    fn held(&self) -> Held {
+        let metrics = self.engines.get(Profile::Reuse).unwrap().pooling_allocator_metrics().unwrap();
+        Held {
+            generations: self.all.iter().filter(|generation| generation.strong_count() > 0).count(),
+            stores: metrics.component_instances(),
+            core_instances: metrics.core_instances(),
+            memories: metrics.memories(),
+        }
+    }
+}
+
+#[test]
+fn after_many_swaps_as_much_is_held_as_after_few() {
+    const FEW: u32 = 3;
+    const MANY: u32 = 25;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    for apart in [false, true] {
+        let app = App::new(Content::first(apart), "");
+        let folder = folder();
+        runtime.block_on(async {
+            let mut counted = Counted::start(&app, &folder.path().join("state"));
+            for number in 0..FEW {
+                counted.swap(number).await;
+            }
+            // One generation with a warm instance of each compartment.
+            let expected = Held { generations: 1, ..counted.settled().await };
+            assert!((1..=2).contains(&expected.stores), "{expected:?}");
+            for number in FEW..MANY {
+                counted.swap(number).await;
+            }
+            assert_eq!(counted.settled().await, expected);
+            counted.control.close().await;
+        });
+    }
+}
+
+impl Counted {
+    /// What is held once nothing drains.
+    async fn settled(&self) -> Held {
+        let start = Instant::now();
+        while !self.control.runtime().draining().is_empty() || self.held().generations > 1 {
+            assert!(start.elapsed() < Duration::from_secs(30), "never freed: {:?}", self.held());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        self.held()
+    }
+}
