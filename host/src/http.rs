@@ -104,7 +104,7 @@ impl Edge {
             }
         };
         let values = parameters::decode(route, &path, &head, body.as_deref())?;
-        let context = CallContext::new(noted.id.clone(), deadline).from(Origin::Route).traced(noted.trace.clone());
+        let context = CallContext::within_trace(noted.id.clone(), deadline, Origin::Route, noted.trace.clone());
         let (result, place) = call::detached(generation.clone(), target, values, context, place).await;
         let response = answer::from_result(route, result?.as_ref(), generation.result_limit(target), noted)?;
         Ok(answer::hold_if_large(response, place))

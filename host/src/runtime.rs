@@ -26,7 +26,7 @@ use crate::problem::{Code, Problem, Problems};
 use crate::routes::{Route, RouteTable};
 use crate::store::{BridgeIndex, CallContext, CallFuture, CallResult, Callees, ModuleData};
 use crate::telemetry::table::Origin;
-use crate::telemetry::{RouteMetrics, Telemetry};
+use crate::telemetry::{RouteMetrics, Telemetry, Trace};
 
 pub use crate::store::CallError;
 pub use compartment::{Compartment, InstanceStats};
@@ -225,7 +225,8 @@ impl Generation {
 
     async fn resume_module(self: &Arc<Self>, target: Target) -> Result<(), String> {
         for _ in 0..MAX_RESUME_CALLS {
-            let call = CallContext::new("resume".into(), Instant::now() + self.time(target)).from(Origin::Resume);
+            let deadline = Instant::now() + self.time(target);
+            let call = CallContext::within_trace("resume".into(), deadline, Origin::Resume, Trace::new());
             match self.call(target, &[], call).await {
                 Ok(Some(Val::Result(Ok(Some(more))))) if *more == Val::Bool(true) => {}
                 Ok(Some(Val::Result(Err(Some(reason))))) => {

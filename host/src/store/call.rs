@@ -61,19 +61,14 @@ impl std::fmt::Debug for CallContext {
 }
 
 impl CallContext {
-    /// For the request of that id, which an operator makes.
+    /// For the request of that id, which an operator makes: in a trace of its own.
     pub fn new(request: Arc<str>, deadline: Instant) -> Self {
-        Self { request, deadline, origin: Origin::Operator, trace: Trace::new(), place: None }
+        Self::within_trace(request, deadline, Origin::Operator, Trace::new())
     }
 
-    /// The same, but from there.
-    pub fn from(self, origin: Origin) -> Self {
-        Self { origin, ..self }
-    }
-
-    /// The same, in that trace.
-    pub fn traced(self, trace: Trace) -> Self {
-        Self { trace, ..self }
+    /// For the request of that id, from there, in that trace.
+    pub fn within_trace(request: Arc<str>, deadline: Instant, origin: Origin, trace: Trace) -> Self {
+        Self { request, deadline, origin, trace, place: None }
     }
 
     /// In the compartment at `compartment`, from where `callees` lead on.

@@ -58,11 +58,10 @@ impl Trace {
         state: impl FnOnce() -> String,
         recorder: Option<&Arc<Recorder>>,
     ) -> (Self, Option<Span>) {
-        let mut trace = Self::new();
         let parent = given.and_then(parse);
-        if let Some(parent) = parent {
-            trace.id = parent.trace;
-        }
+        let ids = RandomIdGenerator::default();
+        let id = parent.map_or_else(|| ids.new_trace_id(), |parent| parent.trace);
+        let mut trace = Self { id, span: ids.new_span_id(), recording: None };
         let Some(recorder) = recorder else { return (trace, None) };
         if !parent.map_or_else(|| recorder.takes(trace.id), |parent| parent.sampled) {
             return (trace, None);
