@@ -28,6 +28,10 @@ use noted::Noted;
 
 /// The header that carries a request's id, in and out.
 pub static REQUEST_ID: header::HeaderName = header::HeaderName::from_static("x-request-id");
+/// The header that says which trace a request belongs to, in and out (W3C Trace Context).
+pub static TRACEPARENT: header::HeaderName = header::HeaderName::from_static("traceparent");
+/// The header in which others keep what is theirs of a trace.
+static TRACESTATE: header::HeaderName = header::HeaderName::from_static("tracestate");
 /// The header that says which generation answered.
 pub static GENERATION: header::HeaderName = header::HeaderName::from_static("watertight-generation");
 

@@ -147,7 +147,7 @@ impl Telemetry {
 
     /// Everything as text, in the exposition format. `sample` adds what is not counted but looked at.
     pub fn render(&self, sample: impl FnOnce(&mut Snapshot)) -> String {
-        let mut now = Snapshot::new();
+        let mut now = Snapshot::default();
         sample(&mut now);
         let mut families = self.registry.gather();
         families.extend(now.gather());

@@ -7,9 +7,8 @@ use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, header};
 use hyper::body::{Body as _, Incoming};
 
-use super::{GENERATION, REQUEST_ID};
+use super::{GENERATION, REQUEST_ID, TRACEPARENT, TRACESTATE};
 use crate::runtime::Generation;
-use crate::telemetry::trace::TRACEPARENT;
 use crate::telemetry::{Span, Trace};
 
 /// The longest request id that is taken over from a client, in bytes.
@@ -28,7 +27,9 @@ impl Noted {
     /// Notes a request that begins on `generation`.
     pub(super) fn begin(request: &Request<Incoming>, generation: &Generation) -> Self {
         let arrival = Instant::now();
-        let (trace, mut span) = Trace::of_request(request.headers(), generation.telemetry().recorder());
+        let headers = request.headers();
+        let state = || trace_state(headers).unwrap_or_default();
+        let (trace, mut span) = Trace::of_request(trace_parent(headers), state, generation.telemetry().recorder());
         if let Some(span) = &mut span {
             // Whoever sends a method that nobody knows doesn't make a name of it.
             let method = if is_known(request.method()) { request.method().as_str() } else { "_OTHER" };
@@ -36,7 +37,7 @@ impl Noted {
             span.set("http.request.method", method.to_owned());
             span.set_text("url.path", request.uri().path());
         }
-        let (id, head_only) = (request_id(request.headers()), request.method() == Method::HEAD);
+        let (id, head_only) = (request_id(headers), request.method() == Method::HEAD);
         Self { arrival, id, trace, span, head_only }
     }
 
@@ -56,7 +57,8 @@ impl Noted {
         let headers = response.headers_mut();
         headers.insert(&REQUEST_ID, HeaderValue::from_str(&self.id).expect("request ids are printable ASCII"));
         headers.insert(&GENERATION, generation.number.0.into());
-        headers.insert(&TRACEPARENT, self.trace.header());
+        let trace = HeaderValue::from_bytes(&self.trace.to_text()).expect("hexadecimal digits are header text");
+        headers.insert(&TRACEPARENT, trace);
         debug_assert!(!headers.contains_key(header::SERVER), "nothing says what runs here");
         if self.head_only {
             drop_body(&mut response);
@@ -98,6 +100,21 @@ fn is_known(method: &Method) -> bool {
         Method::PATCH,
     ];
     known.contains(method)
+}
+
+/// The caller's span, where there is one.
+fn trace_parent(headers: &HeaderMap) -> Option<&[u8]> {
+    let mut given = headers.get_all(&TRACEPARENT).iter();
+    match (given.next(), given.next()) {
+        (Some(one), None) => Some(one.as_bytes()),
+        _ => None,
+    }
+}
+
+/// What others keep of the trace: several headers are one list.
+fn trace_state(headers: &HeaderMap) -> Option<String> {
+    let texts: Result<Vec<&str>, _> = headers.get_all(&TRACESTATE).iter().map(HeaderValue::to_str).collect();
+    Some(texts.ok()?.join(","))
 }
 
 /// The client's id, where it is one that can be logged and sent back, or a new one.

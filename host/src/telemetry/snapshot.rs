@@ -2,36 +2,34 @@
 
 use std::collections::HashMap;
 
-use prometheus::core::Collector;
 use prometheus::proto::MetricFamily;
-use prometheus::{IntGaugeVec, Opts};
+use prometheus::{IntCounterVec, IntGaugeVec, Opts, Registry};
 
-use super::counters;
 use super::table::{Kind, Metric};
+use super::{counters, register};
 
 /// What is seen at one moment.
+#[derive(Default)]
 pub struct Snapshot {
+    registry: Registry,
     seen: HashMap<&'static str, Seen>,
 }
 
 enum Seen {
-    Counter(prometheus::IntCounterVec),
+    Counter(IntCounterVec),
     Gauge(IntGaugeVec),
 }
 
 impl Snapshot {
-    pub(super) fn new() -> Self {
-        Self { seen: HashMap::new() }
-    }
-
     /// Adds to what is seen of a metric: several that have the same labels are summed. A metric of the kind counter must be given what
     /// was counted since the process began.
     pub fn add(&mut self, metric: &Metric, labels: &[&str], value: u64) {
+        let registry = &self.registry;
         let seen = self.seen.entry(metric.name).or_insert_with(|| match metric.kind {
-            Kind::Counter => Seen::Counter(counters(metric)),
+            Kind::Counter => Seen::Counter(register(registry, counters(metric))),
             Kind::Gauge | Kind::Histogram => {
-                let options = Opts::new(metric.name, metric.help);
-                Seen::Gauge(IntGaugeVec::new(options, metric.labels).expect("the table has good names"))
+                let gauges = IntGaugeVec::new(Opts::new(metric.name, metric.help), metric.labels);
+                Seen::Gauge(register(registry, gauges.expect("the table has good names")))
             }
         });
         match seen {
@@ -40,11 +38,7 @@ impl Snapshot {
         }
     }
 
-    pub(super) fn gather(self) -> Vec<MetricFamily> {
-        let families = self.seen.into_values().flat_map(|seen| match seen {
-            Seen::Counter(counters) => counters.collect(),
-            Seen::Gauge(gauges) => gauges.collect(),
-        });
-        families.collect()
+    pub(super) fn gather(&self) -> Vec<MetricFamily> {
+        self.registry.gather()
     }
 }

@@ -1,4 +1,4 @@
-//! Where a request stands in its trace: the header `traceparent` (W3C Trace Context), in and out.
+//! Where a request stands in its trace, as `traceparent` writes it (W3C Trace Context), in and out.
 //!
 //! Every request has a trace, since its id stands in log lines. Spans are made only where they are recorded; elsewhere a trace is a
 //! few numbers that are handed along.
@@ -6,18 +6,13 @@
 use std::fmt;
 use std::sync::Arc;
 
-use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use opentelemetry::trace::{SpanId, SpanKind, TraceId, TraceState};
 use opentelemetry_sdk::trace::{IdGenerator, RandomIdGenerator};
 
 use super::spans::{Recorder, Span};
 
-/// The header that says which trace a request belongs to, in and out.
-pub static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-/// The header in which others keep what is theirs of a trace; it is passed on with the spans.
-static TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
-/// The length of a `traceparent` of version 00.
-const LENGTH: usize = 55;
+/// The length of a `traceparent` of version 00, in bytes.
+pub const LENGTH: usize = 55;
 /// What of a `tracestate` is looked at, in bytes; the standard asks for at least this much.
 const MAX_STATE: usize = 512;
 /// The flag that says that the caller records the trace.
@@ -53,12 +48,18 @@ impl Trace {
         Self { id: ids.new_trace_id(), span: ids.new_span_id(), recording: None }
     }
 
-    /// That of a request: the one that its headers tell of, or a new one. With it the request's own span, where that is recorded.
+    /// That of a request: the one that its `traceparent` tells of, or a new one. With it the request's own span, where that is
+    /// recorded; `state` is its `tracestate`, asked for only then: what others keep of the trace, passed on with the spans.
     ///
-    /// A caller that records its trace has this part recorded too; of new traces `recorder` takes its share.
-    pub fn of_request(headers: &HeaderMap, recorder: Option<&Arc<Recorder>>) -> (Self, Option<Span>) {
+    /// A `traceparent` that isn't as the standard has it counts as absent. A caller that records its trace has this part recorded too;
+    /// of new traces `recorder` takes its share.
+    pub fn of_request(
+        given: Option<&[u8]>,
+        state: impl FnOnce() -> String,
+        recorder: Option<&Arc<Recorder>>,
+    ) -> (Self, Option<Span>) {
         let mut trace = Self::new();
-        let parent = parent(headers);
+        let parent = given.and_then(parse);
         if let Some(parent) = parent {
             trace.id = parent.trace;
         }
@@ -66,7 +67,7 @@ impl Trace {
         if !parent.map_or_else(|| recorder.takes(trace.id), |parent| parent.sampled) {
             return (trace, None);
         }
-        let state = if parent.is_some() { state(headers) } else { TraceState::NONE };
+        let state = if parent.is_some() { read_state(&state()) } else { TraceState::NONE };
         trace.recording = Some(Arc::new(Recording { recorder: recorder.clone(), state }));
         let span = Span::new(&trace, parent.map(|parent| parent.span), SpanKind::Server, parent.is_some());
         (trace, span)
@@ -98,8 +99,8 @@ impl Trace {
         self.recording.as_ref()
     }
 
-    /// It as a header.
-    pub fn header(&self) -> HeaderValue {
+    /// It as a `traceparent`.
+    pub fn to_text(&self) -> [u8; LENGTH] {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";
         let flags = if self.recording.is_some() { SAMPLED } else { 0 };
         let mut text = *b"00-________________________________-________________-__";
@@ -112,7 +113,7 @@ impl Trace {
         write(3, &self.id.to_bytes());
         write(36, &self.span.to_bytes());
         write(53, &[flags]);
-        HeaderValue::from_bytes(&text).expect("hexadecimal digits are header text")
+        text
     }
 }
 
@@ -126,13 +127,6 @@ impl fmt::Debug for Trace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Trace").field("id", &self.id).field("span", &self.span).finish_non_exhaustive()
     }
-}
-
-/// What the headers tell of the caller's span. What isn't as the standard has it counts as absent.
-fn parent(headers: &HeaderMap) -> Option<Parent> {
-    let mut given = headers.get_all(&TRACEPARENT).iter();
-    let (value, None) = (given.next()?, given.next()) else { return None };
-    parse(value.as_bytes())
 }
 
 /// `VERSION-TRACE-SPAN-FLAGS` in lower-case hexadecimal digits; later versions than 00 may have more behind another hyphen.
@@ -169,9 +163,7 @@ fn hexadecimal<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {
 }
 
 /// What others keep in the trace; nothing where that can't be read.
-fn state(headers: &HeaderMap) -> TraceState {
-    let texts = headers.get_all(&TRACESTATE).iter().map(HeaderValue::to_str).collect::<Result<Vec<_>, _>>();
-    let text = texts.unwrap_or_default().join(",");
+fn read_state(text: &str) -> TraceState {
     if text.len() > MAX_STATE {
         return TraceState::NONE;
     }
@@ -187,20 +179,16 @@ mod tests {
 
     const GIVEN: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
-    fn headers(values: &[&str]) -> HeaderMap {
-        values.iter().map(|value| (TRACEPARENT.clone(), value.parse().unwrap())).collect()
-    }
-
     #[test]
     fn a_trace_is_continued() {
-        let parent = parent(&headers(&[GIVEN])).unwrap();
+        let parent = parse(GIVEN.as_bytes()).unwrap();
         assert_eq!(parent.trace.to_string(), "4bf92f3577b34da6a3ce929d0e0e4736");
         assert_eq!((parent.span.to_string(), parent.sampled), ("00f067aa0ba902b7".to_owned(), true));
-        let (trace, span) = Trace::of_request(&headers(&[GIVEN]), None);
+        let (trace, span) = Trace::of_request(Some(GIVEN.as_bytes()), String::new, None);
         assert!(span.is_none());
         assert_eq!(trace.id().to_string(), "4bf92f3577b34da6a3ce929d0e0e4736");
-        let out = trace.header();
-        let out = out.to_str().unwrap();
+        let out = trace.to_text();
+        let out = std::str::from_utf8(&out).unwrap();
         // Its own span, and not recorded.
         assert!(out.starts_with(&GIVEN[..36]) && out.ends_with("-00") && !out.contains(&GIVEN[36..52]), "{out}");
     }
@@ -228,8 +216,6 @@ mod tests {
         for text in bad {
             assert_eq!(parse(text.as_bytes()), None, "{text}");
         }
-        assert_eq!(parent(&headers(&[GIVEN, GIVEN])), None, "one trace only");
-        assert_eq!(parent(&headers(&[])), None);
     }
 
     proptest! {
@@ -237,10 +223,10 @@ mod tests {
         fn what_is_written_is_read_and_no_text_panics(text in ".{0,80}", version in 0..0xff_u8, flags in 0..=255_u8) {
             let _ = parse(text.as_bytes());
             let trace = Trace::new();
-            let written = trace.header();
-            let read = parse(written.as_bytes()).unwrap();
+            let written = trace.to_text();
+            let read = parse(&written).unwrap();
             prop_assert_eq!((read.trace, read.span, read.sampled), (trace.id, trace.span, false));
-            let other = format!("{version:02x}{}{flags:02x}", &written.to_str().unwrap()[2..53]);
+            let other = format!("{version:02x}{}{flags:02x}", std::str::from_utf8(&written[2..53]).unwrap());
             prop_assert_eq!(parse(other.as_bytes()).unwrap().sampled, flags & 1 == 1);
         }
     }
