@@ -109,6 +109,15 @@ impl Counted {
             assert!(start.elapsed() < Duration::from_secs(30), "never freed: {:?}", self.held());
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        self.held()
+        // The last handle of a generation goes an instant before what it held.
+        let mut held = self.held();
+        loop {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            let now = self.held();
+            if now == held {
+                return now;
+            }
+            held = now;
+        }
     }
 }
