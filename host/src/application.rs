@@ -104,9 +104,9 @@ impl Host {
     }
 
     /// What compiles for applications with that state.
-    pub(crate) fn compiler(&self, state: &StateFolder) -> Result<Compiler, Problem> {
+    pub(crate) fn compiler(&self, state: &StateFolder) -> Result<Compiler, Problems> {
         Compiler::new(self.engines.clone(), &state.code(), self.program.clone())
-            .map_err(|error| Problem::new(Code::State, error.to_string()))
+            .map_err(|error| Problem::new(Code::State, error.to_string()).into())
     }
 }
 

@@ -287,7 +287,7 @@ impl Control {
         self.blocking(changed).await
     }
 
-    fn keep(&self, checked: &Checked) -> Result<Digest, Problem> {
+    fn keep(&self, checked: &Checked) -> Result<Digest, Problems> {
         let history = self.history();
         let kept = history.kept();
         for node in checked.graph.modules.values() {
@@ -333,7 +333,7 @@ impl Control {
                     }
                     match read(&module, component) {
                         Ok(artifact) => drop(artifacts.insert(module, artifact)),
-                        Err(problem) => problems.push(problem),
+                        Err(found) => problems.extend(found.into_vec()),
                     }
                 }
                 Problems::or(problems, Target { cause, config, artifacts, origin: self.origin() })
@@ -390,13 +390,13 @@ fn came(done: &Result<Outcome, Problems>, only_plan: bool) -> Came {
 }
 
 /// Reads an uploaded component.
-fn read(module: &ModuleName, component: Arc<[u8]>) -> Result<Arc<Artifact>, Problem> {
+fn read(module: &ModuleName, component: Arc<[u8]>) -> Result<Arc<Artifact>, Problems> {
     // There is no file: problems name the module.
     let artifact = Artifact::new(Path::new(""), component);
     artifact.map(Arc::new).map_err(|error| {
         let mut problem = Problem::from(error).module(module);
         problem.file = None;
-        problem
+        problem.into()
     })
 }
 

@@ -95,9 +95,9 @@ impl Initial {
         tokio::runtime::Handle::current().block_on(generation.warm_up())?;
         if resumed.is_none() {
             for node in running.graph.modules.values() {
-                history.kept().keep_component(&node.artifact).map_err(Problem::from)?;
+                history.kept().keep_component(&node.artifact)?;
             }
-            let configuration = history.kept().keep_configuration(&running.config.files).map_err(Problem::from)?;
+            let configuration = history.kept().keep_configuration(&running.config.files)?;
             let published = history.publish(Cause::Run, configuration, records(&running.graph), Some(origin));
             published.map_err(|error| unwritten(&error))?;
         } else {
@@ -150,7 +150,7 @@ pub(super) fn kept_application(
         }
         match kept.component(&record.digest) {
             Ok(artifact) => drop(artifacts.insert(module.clone(), Arc::new(artifact))),
-            Err(problem) => problems.push(problem.module(module)),
+            Err(found) => problems.extend(found.into_vec().into_iter().map(|problem| problem.module(module))),
         }
     }
     Problems::or(problems, (config, artifacts))

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use crate::artifact::{Artifact, MAX_COMPONENT_BYTES};
 use crate::config::AppFiles;
 use crate::ids::Digest;
-use crate::problem::{Code, Problem, with_causes};
+use crate::problem::{Code, Problem, Problems, with_causes};
 
 /// How a file's name ends as long as it is written.
 const ASIDE: &str = "tmp";
@@ -52,9 +52,9 @@ pub enum KeptError {
     },
 }
 
-impl From<KeptError> for Problem {
+impl From<KeptError> for Problems {
     fn from(error: KeptError) -> Self {
-        Problem::new(Code::State, with_causes(&error))
+        Problem::new(Code::State, with_causes(&error)).into()
     }
 }
 
@@ -87,10 +87,10 @@ impl Kept {
     /// # Errors
     ///
     /// A problem of code `state` where it is gone or damaged.
-    pub fn component(&self, digest: &Digest) -> Result<Artifact, Problem> {
+    pub fn component(&self, digest: &Digest) -> Result<Artifact, Problems> {
         let file = self.component_file(digest);
         let bytes = read(&file, digest, MAX_COMPONENT_BYTES)?;
-        Ok(Artifact::new(&file, Arc::from(bytes))?)
+        Artifact::new(&file, Arc::from(bytes)).map_err(|error| Problem::from(error).into())
     }
 
     /// Loads a configuration.
@@ -98,7 +98,7 @@ impl Kept {
     /// # Errors
     ///
     /// As [`Kept::component`].
-    pub fn configuration(&self, digest: &Digest) -> Result<AppFiles, Problem> {
+    pub fn configuration(&self, digest: &Digest) -> Result<AppFiles, Problems> {
         let file = self.configuration_file(digest);
         let bytes = read(&file, digest, MAX_CONFIGURATION)?;
         Ok(serde_json::from_slice(&bytes).map_err(|source| KeptError::Syntax { file, source })?)
