@@ -15,11 +15,13 @@ pub struct Settings {
     /// Read connections: how many reads run at once. 4: each costs three file handles and up to 2 MiB of page cache, and a point
     /// query holds one for some 10 µs.
     pub readers: usize,
-    /// Reads that may wait for a connection; one more is answered [`SqlError::Busy`](super::SqlError::Busy). 256.
+    /// Reads that may wait for a connection; one more is answered [`SqlError::Busy`](super::SqlError::Busy). 1,024, as the
+    /// writer's.
     pub read_queue: usize,
-    /// Writes and transactions that may wait for the writer; one more is answered `Busy`. 256.
+    /// Writes and transactions that may wait for the writer; one more is answered `Busy`. 1,024: as many as requests are in flight by
+    /// default. A compartment runs 256 calls at once, and while a generation drains there are two of them.
     pub writer_queue: usize,
-    /// Transactions that may wait for a sync, and so the most that one sync covers. 256: no less than `writer_queue`, so that one
+    /// Transactions that may wait for a sync, and so the most that one sync covers. 1,024: no less than `writer_queue`, so that one
     /// sync can serve a whole queue.
     pub batch: usize,
     /// How long a transaction may hold the writer without a statement. 100 ms, as the contract `watertight:sql` promises.
@@ -48,9 +50,9 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             readers: 4,
-            read_queue: 256,
-            writer_queue: 256,
-            batch: 256,
+            read_queue: 1024,
+            writer_queue: 1024,
+            batch: 1024,
             lease: Duration::from_millis(100),
             inline_budget: Duration::from_millis(1),
             max_statement_bytes: 64 * KIB,
