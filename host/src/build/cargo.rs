@@ -3,18 +3,20 @@
 //! The target is `wasm32-unknown-unknown`: what it makes imports the interfaces of its world and nothing else.
 
 use std::collections::{BTreeMap, HashMap};
-use std::ffi::OsString;
 use std::io::{BufRead as _, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use serde::Deserialize;
 
 use super::Event;
 use super::error::BuildError;
-use super::process::said;
+use super::process::{Ran, ask, run};
 use super::source::Source;
 use crate::ids::ModuleName;
+
+/// How to get Rust.
+const HELP: &str = "install Rust from https://rustup.rs, or put it on the PATH";
 
 /// What modules are compiled for.
 const TARGET: &str = "wasm32-unknown-unknown";
@@ -64,12 +66,13 @@ pub(super) fn compile(
         }
     }
     for (manifest, packages) in workspaces {
-        let mut run = Run::new(&manifest, &packages, debug);
+        let (command, shown) = command(&manifest, &packages, debug);
         let modules: Vec<_> = packages.iter().map(|package| package.module.clone()).collect();
-        listener(Event::Compiling { modules: &modules, command: &run.shown });
-        match run.run(listener) {
-            Ok(outcome) => run.judge(&packages, outcome, &mut files, &mut errors),
-            Err(error) => errors.push(cannot_start(error)),
+        listener(Event::Compiling { modules: &modules, command: &shown });
+        // Whether all went well is seen by what is there.
+        match run(command, HELP, listener, compiled) {
+            Ok(ran) => judge(&packages, ran, shown, &mut files, &mut errors),
+            Err(error) => errors.push(error),
         }
     }
     (files, errors)
@@ -98,112 +101,68 @@ struct PackageTable {
 fn workspace(package: &Package<'_>) -> Result<PathBuf, BuildError> {
     let mut command = cargo();
     command.args(["locate-project", "--workspace", "--message-format", "plain", "--manifest-path"]);
-    let output = command.arg(&package.manifest).stdin(Stdio::null()).output().map_err(cannot_start)?;
-    let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
-    if output.status.success() {
-        Ok(said(&output.stdout).into())
-    } else {
-        Err(BuildError::Manifest { path: package.manifest.clone(), message: said(&output.stderr) })
-    }
+    command.arg(&package.manifest);
+    let wrong = |message| BuildError::Manifest { path: package.manifest.clone(), message };
+    Ok(ask(command, HELP)?.map_err(wrong)?.into())
 }
 
 /// The Cargo that runs us, when one does: its toolchain is the one meant.
-fn program() -> OsString {
-    std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
-}
-
 fn cargo() -> Command {
-    Command::new(program())
+    Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
 }
 
-fn cannot_start(source: std::io::Error) -> BuildError {
-    BuildError::NoToolchain {
-        program: program().into(),
-        help: "install Rust from https://rustup.rs, or put it on the PATH",
-        source,
+/// The packages that compiled, by their manifest, with the core module that came of it.
+type Compiled = HashMap<PathBuf, Option<PathBuf>>;
+
+/// One run of Cargo, and the command as one could type it.
+fn command(workspace: &Path, packages: &[Package<'_>], debug: bool) -> (Command, String) {
+    let profile = if debug { "module-debug" } else { "module" };
+    let mut arguments = vec!["build", "--lib", "--target", TARGET, "--profile", profile, "--manifest-path"];
+    let manifest = workspace.to_string_lossy();
+    arguments.push(&manifest);
+    for package in packages {
+        arguments.extend(["-p", &package.name]);
     }
+    let shown = format!("cargo {}", arguments.join(" "));
+    let mut command = cargo();
+    command.args(arguments);
+    // One module's mistake does not hold up the others.
+    command.args(["--keep-going", "--message-format", "json-render-diagnostics"]);
+    for setting in missing_profiles(workspace) {
+        command.args(["--config", &setting]);
+    }
+    // `rust-toolchain.toml` is looked for from the current folder upwards.
+    if let Some(folder) = workspace.parent() {
+        command.current_dir(folder);
+    }
+    (command, shown)
 }
 
-/// One run of Cargo.
-struct Run {
-    command: Command,
-    /// The command as one could type it.
+/// Puts each package's file in its place, and says what is wrong with those that have none.
+fn judge(
+    packages: &[Package<'_>],
+    ran: Ran<Compiled>,
     shown: String,
-}
-
-/// What a run of Cargo left.
-struct Outcome {
-    /// The packages that compiled, by their manifest, with the core module that came of it.
-    compiled: HashMap<PathBuf, Option<PathBuf>>,
-    /// The end of what Cargo said.
-    output: String,
-}
-
-impl Run {
-    fn new(workspace: &Path, packages: &[Package<'_>], debug: bool) -> Self {
-        let profile = if debug { "module-debug" } else { "module" };
-        let mut arguments = vec!["build", "--lib", "--target", TARGET, "--profile", profile, "--manifest-path"];
-        let manifest = workspace.to_string_lossy();
-        arguments.push(&manifest);
-        for package in packages {
-            arguments.extend(["-p", &package.name]);
+    files: &mut [Option<PathBuf>],
+    errors: &mut Vec<BuildError>,
+) {
+    let Ran { printed: compiled, errors: output, .. } = ran;
+    let mut failed = Vec::new();
+    for package in packages {
+        match compiled.get(&package.manifest) {
+            Some(Some(file)) => files[package.index] = Some(file.clone()),
+            Some(None) => errors.push(BuildError::NoWasm { module: package.module.clone() }),
+            None => failed.push(package.module.clone()),
         }
-        let shown = format!("cargo {}", arguments.join(" "));
-        let mut command = cargo();
-        command.args(arguments);
-        // One module's mistake does not hold up the others.
-        command.args(["--keep-going", "--message-format", "json-render-diagnostics"]);
-        for setting in missing_profiles(workspace) {
-            command.args(["--config", &setting]);
-        }
-        // `rust-toolchain.toml` is looked for from the current folder upwards.
-        if let Some(folder) = workspace.parent() {
-            command.current_dir(folder);
-        }
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        Self { command, shown }
     }
-
-    fn run(&mut self, listener: &(dyn Fn(Event<'_>) + Sync)) -> std::io::Result<Outcome> {
-        let mut child = self.command.spawn()?;
-        let stdout = child.stdout.take().expect("stdout is piped");
-        let stderr = child.stderr.take().expect("stderr is piped");
-        let (compiled, output) = std::thread::scope(|scope| {
-            // Both are read at once: a child that fills one pipe would wait for ever on the other.
-            let output = scope.spawn(|| said(stderr, listener));
-            let compiled = compiled(stdout);
-            (compiled, output.join().unwrap_or_default())
-        });
-        // Whether all went well is seen by what is there.
-        child.wait()?;
-        Ok(Outcome { compiled, output })
+    if failed.is_empty() {
+        return;
     }
-
-    /// Puts each package's file in its place, and says what is wrong with those that have none.
-    fn judge(
-        self,
-        packages: &[Package<'_>],
-        outcome: Outcome,
-        files: &mut [Option<PathBuf>],
-        errors: &mut Vec<BuildError>,
-    ) {
-        let mut failed = Vec::new();
-        for package in packages {
-            match outcome.compiled.get(&package.manifest) {
-                Some(Some(file)) => files[package.index] = Some(file.clone()),
-                Some(None) => errors.push(BuildError::NoWasm { module: package.module.clone() }),
-                None => failed.push(package.module.clone()),
-            }
-        }
-        if failed.is_empty() {
-            return;
-        }
-        errors.push(if outcome.output.contains(&format!("`{TARGET}` target may not be installed")) {
-            BuildError::MissingTarget { target: TARGET }
-        } else {
-            BuildError::Toolchain { modules: failed, command: self.shown, output: outcome.output }
-        });
-    }
+    errors.push(if output.contains(&format!("`{TARGET}` target may not be installed")) {
+        BuildError::MissingTarget { target: TARGET }
+    } else {
+        BuildError::Toolchain { modules: failed, command: shown, output }
+    });
 }
 
 /// The settings of those profiles that the workspace's manifest doesn't have.
@@ -233,7 +192,7 @@ struct Target {
 }
 
 /// The packages that Cargo's messages say were compiled, by their manifest, with the `.wasm` file where there is one.
-fn compiled(stdout: impl Read) -> HashMap<PathBuf, Option<PathBuf>> {
+fn compiled(stdout: impl Read) -> Compiled {
     let mut compiled = HashMap::new();
     for line in BufReader::new(stdout).lines() {
         let Ok(line) = line else { break };
@@ -261,10 +220,9 @@ mod tests {
         let module: ModuleName = "alpha".parse().expect("a module name");
         let package = Package { index: 0, module: &module, name: "alpha".to_owned(), manifest: "/x/Cargo.toml".into() };
         let judge = |output: &str| {
-            let run = Run { command: cargo(), shown: "cargo build".to_owned() };
             let mut errors = Vec::new();
-            let outcome = Outcome { compiled: HashMap::new(), output: output.to_owned() };
-            run.judge(std::slice::from_ref(&package), outcome, &mut [None], &mut errors);
+            let ran = Ran { success: false, printed: Compiled::new(), errors: output.to_owned() };
+            super::judge(std::slice::from_ref(&package), ran, "cargo build".to_owned(), &mut [None], &mut errors);
             errors.pop().expect("a module that has no file is an error")
         };
         let error = judge(

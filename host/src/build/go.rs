@@ -15,7 +15,7 @@ use wit_bindgen_core::wit_parser::Resolve;
 use wit_component::ComponentEncoder;
 
 use super::error::BuildError;
-use super::process::{ask, check_version, run};
+use super::process::{ask, check_version, step};
 use super::source::Source;
 use super::world::World;
 use super::{Event, write_if_changed};
@@ -60,10 +60,6 @@ fn go(source: &Source, arguments: &[&str]) -> Command {
     command
 }
 
-fn cannot_start(source: std::io::Error) -> BuildError {
-    BuildError::NoToolchain { program: "go".into(), help: HELP, source }
-}
-
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct GoMod {
@@ -82,9 +78,9 @@ struct Module {
 fn check(source: &Source) -> Result<String, BuildError> {
     let manifest = source.folder.join("go.mod");
     let wrong = |message| BuildError::Manifest { path: manifest.clone(), message };
-    let json = ask(go(source, &["mod", "edit", "-json"])).map_err(cannot_start)?.map_err(wrong)?;
+    let json = ask(go(source, &["mod", "edit", "-json"]), HELP)?.map_err(wrong)?;
     let read: GoMod = serde_json::from_str(&json).map_err(|error| wrong(format!("it names no module: {error}")))?;
-    let version = ask(go(source, &["env", "GOVERSION"])).map_err(cannot_start)?.map_err(wrong)?;
+    let version = ask(go(source, &["env", "GOVERSION"]), HELP)?.map_err(wrong)?;
     check_version("Go", &version, &[OLDEST, read.go.as_deref().unwrap_or(OLDEST)])?;
     Ok(read.module.path)
 }
@@ -148,12 +144,8 @@ fn build(
     let flags = if debug { "-ldflags=-checklinkname=0" } else { "-ldflags=-s -w -checklinkname=0" };
     let arguments = ["build", "-buildmode=c-shared", "-trimpath", "-buildvcs=false", flags, "-o"];
     let shown = format!("GOOS=wasip1 GOARCH=wasm go {} {} ./bindings", arguments.join(" "), output.display());
-    listener(Event::Compiling { modules: std::slice::from_ref(&source.name), command: &shown });
     let mut command = go(source, &arguments);
     command.arg(&output).arg("./bindings").env("GOOS", "wasip1").env("GOARCH", "wasm").env("CGO_ENABLED", "0");
-    let ran = run(command, listener).map_err(cannot_start)?;
-    if !ran.success {
-        return Err(BuildError::Toolchain { modules: vec![source.name.clone()], command: shown, output: ran.output });
-    }
+    step(source, command, shown, HELP, listener)?;
     Ok(output)
 }

@@ -11,7 +11,7 @@ use std::process::Command;
 use serde::Deserialize;
 
 use super::error::BuildError;
-use super::process::{Ran, ask, check_version, run};
+use super::process::{ask, check_version, step};
 use super::source::Source;
 use super::world::World;
 use super::{Event, write_if_changed};
@@ -45,7 +45,7 @@ pub(super) fn compile(
 ) -> Result<Vec<u8>, BuildError> {
     let world = World::gather(source, workspace)?;
     let main = main(source)?;
-    let version = ask(node(source, &["--version"])).map_err(cannot_start)?;
+    let version = ask(node(source, &["--version"]), HELP)?;
     let version = version.unwrap_or_else(|said| said);
     check_version("Node.js", &version, &[OLDEST])?;
 
@@ -70,7 +70,7 @@ pub(super) fn compile(
     let shown = format!("node componentize.mjs {}", arguments.join(" "));
     let mut command = node(source, &["--input-type=module", "--eval", SCRIPT, "--"]);
     command.args(arguments);
-    step(source, &shown, run_shown(source, command, &shown, listener)?)?;
+    step(source, command, shown, HELP, listener)?;
     let bytes = fs::read(&component).map_err(|error| BuildError::unreadable(&component, error))?;
     write(&stamp, &inputs)?;
     Ok(bytes)
@@ -103,35 +103,13 @@ fn install(source: &Source, listener: &(dyn Fn(Event<'_>) + Sync)) -> Result<(),
     let arguments = ["ci", "--ignore-scripts", "--no-audit", "--no-fund"];
     command.current_dir(&source.folder).args(arguments);
     let shown = format!("npm {}", arguments.join(" "));
-    step(source, &shown, run_shown(source, command, &shown, listener)?)
-}
-
-fn run_shown(
-    source: &Source,
-    command: Command,
-    shown: &str,
-    listener: &(dyn Fn(Event<'_>) + Sync),
-) -> Result<Ran, BuildError> {
-    listener(Event::Compiling { modules: std::slice::from_ref(&source.name), command: shown });
-    let program = PathBuf::from(command.get_program());
-    run(command, listener).map_err(|source| BuildError::NoToolchain { program, help: HELP, source })
-}
-
-fn step(source: &Source, shown: &str, ran: Ran) -> Result<(), BuildError> {
-    if ran.success {
-        return Ok(());
-    }
-    Err(BuildError::Toolchain { modules: vec![source.name.clone()], command: shown.to_owned(), output: ran.output })
+    step(source, command, shown, HELP, listener)
 }
 
 fn node(source: &Source, arguments: &[&str]) -> Command {
     let mut command = Command::new("node");
     command.current_dir(&source.folder).args(arguments);
     command
-}
-
-fn cannot_start(source: std::io::Error) -> BuildError {
-    BuildError::NoToolchain { program: "node".into(), help: HELP, source }
 }
 
 /// All that goes into a component, as a list of digests: the module's files, its world, and what puts them together.

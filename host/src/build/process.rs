@@ -1,42 +1,86 @@
 //! Runs a toolchain's program: passes on what it says as it says it, and keeps the end for an error.
 
 use std::io::{BufRead as _, BufReader, Read};
-use std::process::{Command, Stdio};
+use std::path::PathBuf;
+use std::process::{ChildStdout, Command, Stdio};
 
 use super::Event;
 use super::error::BuildError;
+use super::source::Source;
 
 /// How much of what a tool says is kept for an error, in bytes: the end of it.
 const MAX_OUTPUT: usize = 64 << 10;
 
 /// What a program left.
-pub(super) struct Ran {
+pub(super) struct Ran<T> {
     /// Whether it ended well.
     pub(super) success: bool,
-    /// The end of what it said, on standard error and then on standard output.
-    pub(super) output: String,
+    /// What was made of its standard output.
+    pub(super) printed: T,
+    /// The end of what it said on standard error.
+    pub(super) errors: String,
 }
 
-/// Runs a program to its end; its lines, of both streams, are passed on.
-pub(super) fn run(mut command: Command, listener: &(dyn Fn(Event<'_>) + Sync)) -> std::io::Result<Ran> {
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+/// Runs a program to its end. Its standard output is for `read`; the lines of its standard error are passed on.
+///
+/// # Errors
+///
+/// Where it can't be started; `help` says how to get it.
+pub(super) fn run<T>(
+    mut command: Command,
+    help: &'static str,
+    listener: &(dyn Fn(Event<'_>) + Sync),
+    read: impl FnOnce(ChildStdout) -> T,
+) -> Result<Ran<T>, BuildError> {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().map_err(|error| cannot_start(&command, help, error))?;
     let stdout = child.stdout.take().expect("stdout is piped");
     let stderr = child.stderr.take().expect("stderr is piped");
     // Both are read at once: a child that fills one pipe would wait for ever on the other.
-    let output = std::thread::scope(|scope| {
+    let (printed, errors) = std::thread::scope(|scope| {
         let errors = scope.spawn(|| said(stderr, listener));
-        let printed = said(stdout, listener);
-        let errors = errors.join().unwrap_or_default();
-        [errors, printed].into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join("\n")
+        (read(stdout), errors.join().unwrap_or_default())
     });
-    Ok(Ran { success: child.wait()?.success(), output })
+    let ended = child.wait().map_err(|error| cannot_start(&command, help, error))?;
+    Ok(Ran { success: ended.success(), printed, errors })
+}
+
+/// Takes one step of a module's build: runs a program whose lines, of both streams, are passed on. `shown` is the command as one could
+/// type it.
+///
+/// # Errors
+///
+/// Where it can't be started, and where it fails: with the end of what it said.
+pub(super) fn step(
+    source: &Source,
+    command: Command,
+    shown: String,
+    help: &'static str,
+    listener: &(dyn Fn(Event<'_>) + Sync),
+) -> Result<(), BuildError> {
+    let modules = vec![source.name.clone()];
+    listener(Event::Compiling { modules: &modules, command: &shown });
+    let Ran { success, printed, errors } = run(command, help, listener, |stdout| said(stdout, listener))?;
+    if success {
+        return Ok(());
+    }
+    let output = [errors, printed].into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join("\n");
+    Err(BuildError::Toolchain { modules, command: shown, output })
 }
 
 /// What a program prints, without the line's end; what it says where it fails.
-pub(super) fn ask(mut command: Command) -> std::io::Result<Result<String, String>> {
-    let output = command.stdin(Stdio::null()).output()?;
+///
+/// # Errors
+///
+/// Where it can't be started; `help` says how to get it.
+pub(super) fn ask(mut command: Command, help: &'static str) -> Result<Result<String, String>, BuildError> {
+    let output = command.stdin(Stdio::null()).output().map_err(|error| cannot_start(&command, help, error))?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
     Ok(if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) })
+}
+
+fn cannot_start(command: &Command, help: &'static str, source: std::io::Error) -> BuildError {
+    BuildError::NoToolchain { program: PathBuf::from(command.get_program()), help, source }
 }
 
 /// The numbers of a version such as `go1.26.8`, `v20.20.2` or `1.25`, for comparing; `None` where the text has none.
@@ -62,7 +106,7 @@ pub(super) fn check_version(tool: &'static str, found: &str, wanted: &[&str]) ->
 }
 
 /// Passes lines on as they come, and returns the end of them all.
-pub(super) fn said(stderr: impl Read, listener: &(dyn Fn(Event<'_>) + Sync)) -> String {
+fn said(stderr: impl Read, listener: &(dyn Fn(Event<'_>) + Sync)) -> String {
     let mut output = String::new();
     for line in BufReader::new(stderr).split(b'\n') {
         let Ok(line) = line else { break };
