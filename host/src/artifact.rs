@@ -9,6 +9,8 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 pub use section::{
     Docs, Embedded, FORMAT, InterfaceDocs, MAX_MIGRATIONS, MAX_SECTION_BYTES, SECTION_NAME, SectionError,
 };
@@ -37,6 +39,24 @@ pub struct Artifact {
     pub needs: Needs,
     /// What `watertight build` wrote into it, if it did.
     pub embedded: Option<Embedded>,
+}
+
+/// What is told of an artifact where it is one build of a module among others.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Build {
+    /// Its id.
+    pub build: String,
+    /// Its component.
+    pub digest: Digest,
+    /// The language that it was written in, where its component says.
+    pub language: Option<String>,
+}
+
+impl From<&Artifact> for Build {
+    fn from(artifact: &Artifact) -> Self {
+        let language = artifact.language().map(str::to_owned);
+        Self { build: artifact.build(), digest: artifact.digest, language }
+    }
 }
 
 /// Why a file is no artifact.
@@ -148,6 +168,11 @@ impl Artifact {
     /// The module's migrations, in order; none where the component carries no section.
     pub fn migrations(&self) -> &[Migration] {
         self.embedded.as_ref().map_or(&[], |embedded| &embedded.migrations)
+    }
+
+    /// The language that it was written in, where the component says.
+    pub fn language(&self) -> Option<&str> {
+        self.embedded.as_ref().map(|embedded| embedded.language.as_str())
     }
 
     /// The build's id: what the component carries, or the start of its digest.

@@ -6,6 +6,7 @@
 
 mod start;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,16 +17,17 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, TryAcquireError};
 
 use crate::application::{self, Artifacts, Checked, Databases, LinkedCode};
-use crate::artifact::Artifact;
+use crate::artifact::{Artifact, Build};
 use crate::config::{self, AppConfig, AppFiles, ModuleConfig, Overrides};
 use crate::engine::compile::Compiler;
 use crate::failpoint::crash_point;
 use crate::graph::AppGraph;
 use crate::ids::{Digest, GenerationNumber, ModuleName};
+use crate::link::Linked;
 use crate::plan::{Plan, Side};
 use crate::problem::{Code, Problem, Problems};
 use crate::runtime::Runtime;
-use crate::state::{Cause, History, ModuleRecord, StateFolder};
+use crate::state::{Cause, History, Kept, StateFolder};
 use crate::telemetry::Telemetry;
 use crate::telemetry::table::Came;
 
@@ -113,7 +115,6 @@ pub enum ChangeError {
 
 /// An application that is to run.
 struct Target {
-    cause: Cause,
     config: AppConfig,
     artifacts: Artifacts,
     /// What stands on the disk, where that is what is asked for.
@@ -164,7 +165,7 @@ impl Control {
                 return Err(ChangeError::Stopping);
             }
             let (cause, start) = (control.cause(&change), Instant::now());
-            let done = control.make(&mut running, change, only_plan).await;
+            let done = control.make(&mut running, change, cause.clone(), only_plan).await;
             control.telemetry.changed(cause.as_str(), came(&done, only_plan), start.elapsed());
             match &done {
                 Ok(done) if done.published => {
@@ -205,6 +206,7 @@ impl Control {
         self: &Arc<Self>,
         running: &mut Running,
         change: Change,
+        cause: Cause,
         only_plan: bool,
     ) -> Result<Outcome, Problems> {
         let start = Instant::now();
@@ -214,14 +216,14 @@ impl Control {
         };
         let current = self.runtime.current().number;
         let side = (running.config.clone(), running.graph.clone());
-        let (checked, plan, cause, origin) = self
+        let (checked, plan, origin) = self
             .blocking(move |control| {
                 let target = control.target(&side, change)?;
                 check_contracts(&side.1, &target.artifacts)?;
                 let checked = application::check_with(target.config, &target.artifacts)?;
                 let old = Side { config: &side.0, graph: &side.1 };
                 let plan = Plan::new(old, Side { config: &checked.config, graph: &checked.graph });
-                Ok((checked, plan, target.cause, target.origin))
+                Ok((checked, plan, target.origin))
             })
             .await?;
         if only_plan {
@@ -247,29 +249,28 @@ impl Control {
         cause: Cause,
         origin: Option<Digest>,
     ) -> Result<Running, Problems> {
-        let (config, graph) = (checked.config.clone(), checked.graph.clone());
         let (checked, linked, configuration) = self
             .blocking(move |control| {
                 let linked = application::link_all(&checked.graph, &control.compiler, &known)?;
                 crash_point("change::linked");
-                let configuration = control.keep(&checked)?;
+                let configuration = keep(control.history().kept(), &checked.graph, &checked.config)?;
                 crash_point("change::kept");
                 control.databases.open(&checked.graph, &control.state)?;
                 Ok((checked, linked, configuration))
             })
             .await?;
-        let by_identity = linked.iter().map(|linked| (linked.identity, linked.clone())).collect();
+        let running = Running::new(&checked, &linked);
         let generation = application::assemble(number, checked, linked, &self.databases, &self.telemetry);
         generation.warm_up().await?;
-        self.databases.migrate(&graph).await?;
+        self.databases.migrate(&running.graph).await?;
         crash_point("change::migrated");
         let place = self.runtime.drain_place().await;
         // From here on a restart serves it; so the requests may.
-        let records = records(&graph);
-        self.remember(move |history| history.publish(cause, configuration, records, origin)).await?;
+        let builds = builds(&running.graph);
+        self.remember(move |history| history.publish(cause, configuration, builds, origin)).await?;
         crash_point("change::published");
         self.runtime.publish(generation, place);
-        Ok(Running { config, graph, linked: by_identity })
+        Ok(running)
     }
 
     /// Changes the history, on a thread that may wait for the disk; whoever reads it meanwhile finds what it was. Only the change in
@@ -287,15 +288,6 @@ impl Control {
         self.blocking(changed).await
     }
 
-    fn keep(&self, checked: &Checked) -> Result<Digest, Problems> {
-        let history = self.history();
-        let kept = history.kept();
-        for node in checked.graph.modules.values() {
-            kept.keep_component(&node.artifact)?;
-        }
-        Ok(kept.keep_configuration(&checked.config.files)?)
-    }
-
     /// Runs what blocks on a thread that may.
     async fn blocking<T: Send + 'static>(
         self: &Arc<Self>,
@@ -309,17 +301,17 @@ impl Control {
     /// What a change asks for, as a whole application.
     fn target(&self, running: &(AppConfig, AppGraph), change: Change) -> Result<Target, Problems> {
         let (config, graph) = running;
-        let cause = self.cause(&change);
+        let known: Artifacts = graph.modules.iter().map(|(name, node)| (name.clone(), node.artifact.clone())).collect();
         match change {
             Change::Swap { module, component } => {
-                let mut artifacts = artifacts(graph);
+                let mut artifacts = known.clone();
                 if !artifacts.contains_key(&module) {
                     let problem = Problem::new(Code::UnknownName, format!("there is no module `{module}`"));
                     let names: Vec<&str> = artifacts.keys().map(ModuleName::as_str).collect();
                     return Err(problem.help(format!("the application's modules are {}", names.join(", "))).into());
                 }
-                artifacts.insert(module.clone(), read(&module, component)?);
-                Ok(Target { cause, config: config.clone(), artifacts, origin: None })
+                artifacts.insert(module.clone(), read(&module, component, &known)?);
+                Ok(Target { config: config.clone(), artifacts, origin: None })
             }
             Change::Apply { files, components } => {
                 let config = config::parse(&files, &self.overrides)?;
@@ -331,17 +323,16 @@ impl Control {
                             .push(problem.help("send one component for each module of the manifest, and no others"));
                         continue;
                     }
-                    match read(&module, component) {
+                    match read(&module, component, &known) {
                         Ok(artifact) => drop(artifacts.insert(module, artifact)),
                         Err(found) => problems.extend(found.into_vec()),
                     }
                 }
-                Problems::or(problems, Target { cause, config, artifacts, origin: self.origin() })
+                Problems::or(problems, Target { config, artifacts, origin: self.origin() })
             }
-            Change::Rollback(_) => {
-                let Cause::Rollback { to } = cause else { unreachable!("the cause of a rollback is one") };
-                let (config, artifacts) = self.earlier(to, &artifacts(graph))?;
-                Ok(Target { cause, config, artifacts, origin: None })
+            Change::Rollback(to) => {
+                let (config, artifacts) = self.earlier(to.unwrap_or_else(|| self.previous()), &known)?;
+                Ok(Target { config, artifacts, origin: None })
             }
         }
     }
@@ -389,8 +380,26 @@ fn came(done: &Result<Outcome, Problems>, only_plan: bool) -> Came {
     }
 }
 
-/// Reads an uploaded component.
-fn read(module: &ModuleName, component: Arc<[u8]>) -> Result<Arc<Artifact>, Problems> {
+impl Running {
+    fn new(checked: &Checked, linked: &[Linked]) -> Self {
+        let linked = linked.iter().map(|linked| (linked.identity, linked.clone())).collect();
+        Self { config: checked.config.clone(), graph: checked.graph.clone(), linked }
+    }
+}
+
+/// Keeps all that a generation is made of, durably; returns what its configuration goes by.
+fn keep(kept: &Kept, graph: &AppGraph, config: &AppConfig) -> Result<Digest, Problems> {
+    for node in graph.modules.values() {
+        kept.keep_component(&node.artifact)?;
+    }
+    Ok(kept.keep_configuration(&config.files)?)
+}
+
+/// Reads an uploaded component, unless it is one of the running ones.
+fn read(module: &ModuleName, component: Arc<[u8]>, known: &Artifacts) -> Result<Arc<Artifact>, Problems> {
+    if let Some(known) = known.values().find(|known| known.bytes == component) {
+        return Ok(known.clone());
+    }
     // There is no file: problems name the module.
     let artifact = Artifact::new(Path::new(""), component);
     artifact.map(Arc::new).map_err(|error| {
@@ -400,18 +409,9 @@ fn read(module: &ModuleName, component: Arc<[u8]>) -> Result<Arc<Artifact>, Prob
     })
 }
 
-/// The components of a graph.
-fn artifacts(graph: &AppGraph) -> Artifacts {
-    graph.modules.iter().map(|(name, node)| (name.clone(), node.artifact.clone())).collect()
-}
-
-fn records(graph: &AppGraph) -> std::collections::BTreeMap<ModuleName, ModuleRecord> {
-    let record = |artifact: &Artifact| ModuleRecord {
-        digest: artifact.digest,
-        build: artifact.build(),
-        language: artifact.embedded.as_ref().map(|embedded| embedded.language.clone()),
-    };
-    graph.modules.iter().map(|(name, node)| (name.clone(), record(&node.artifact))).collect()
+/// The builds of a graph's modules.
+fn builds(graph: &AppGraph) -> BTreeMap<ModuleName, Build> {
+    graph.modules.iter().map(|(name, node)| (name.clone(), Build::from(&*node.artifact))).collect()
 }
 
 /// Refuses builds that don't know a migration of the running one which says of itself that older builds don't survive it.

@@ -13,6 +13,7 @@ pub mod config;
 pub mod profile;
 pub mod artifact;
 pub mod failpoint;
+pub mod files;
 pub mod telemetry;
 pub mod database;
 pub mod json;

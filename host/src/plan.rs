@@ -7,9 +7,10 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::artifact::Build;
 use crate::config::{AppConfig, BodyBinding, RouteConfig};
 use crate::graph::{AppGraph, Compartment, Node};
-use crate::ids::{CompartmentName, Digest, ModuleName};
+use crate::ids::{CompartmentName, ModuleName};
 
 /// An application on paper: one of the two that are compared.
 #[derive(Debug, Clone, Copy)]
@@ -58,17 +59,6 @@ pub struct ModuleChange {
     pub to: Option<Build>,
     /// Migrations that the new build carries and the old one doesn't.
     pub migrations: Vec<String>,
-}
-
-/// A build of a module.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Build {
-    /// Its id.
-    pub build: String,
-    /// Its component.
-    pub digest: Digest,
-    /// The language that it was written in, where its component says.
-    pub language: Option<String>,
 }
 
 /// A compartment that is linked anew, or goes.
@@ -140,20 +130,12 @@ fn modules(old: Side<'_>, new: Side<'_>) -> Vec<ModuleChange> {
         Some(ModuleChange {
             name: name.clone(),
             change,
-            from: from.map(build),
-            to: to.map(build),
+            from: from.map(|node| Build::from(&*node.artifact)),
+            to: to.map(|node| Build::from(&*node.artifact)),
             migrations: migrations.iter().skip(known).map(|migration| migration.name.clone()).collect(),
         })
     });
     found.collect()
-}
-
-fn build(node: &Node) -> Build {
-    Build {
-        build: node.artifact.build(),
-        digest: node.artifact.digest,
-        language: node.artifact.embedded.as_ref().map(|embedded| embedded.language.clone()),
-    }
 }
 
 /// Whether a module would not notice which of the two it runs in.

@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::ModuleName;
 
-pub use history::{Cause, History, KEPT_GENERATIONS, ModuleRecord, Published, Refused};
+pub use history::{Cause, History, KEPT_GENERATIONS, Published, Refused};
 pub use kept::{Kept, KeptError};
 
 /// The most that is read of the lock and of the token.

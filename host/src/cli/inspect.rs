@@ -84,7 +84,7 @@ fn report(artifact: &Artifact) -> Report {
         digest: artifact.digest,
         build: artifact.build(),
         name: embedded.map(|embedded| embedded.name.clone()),
-        language: embedded.map(|embedded| embedded.language.clone()),
+        language: artifact.language().map(str::to_owned),
         migrations: artifact.migrations().iter().map(migration).collect(),
         imports: interfaces(&artifact.shape.imports),
         exports: interfaces(&artifact.shape.exports),

@@ -21,7 +21,6 @@ use crate::config::{self, AppConfig, LogConfig, LogFormat, Overrides};
 use crate::control::{Control, Initial};
 use crate::http::Edge;
 use crate::http::server::{Bounds, Listener};
-use crate::runtime::Runtime;
 use crate::state::{HostInfo, StateFolder};
 use crate::telemetry::{Recorder, Telemetry};
 
@@ -77,7 +76,8 @@ async fn serve(initial: Initial, token: String, start: Instant) -> anyhow::Resul
 
     let admin_task = tokio::spawn(serve_admin(admin_listener, admin.clone(), admin_stopped));
     tokio::select! {
-        () = resume(&runtime) => {}
+        // Nobody holds the generation longer than that.
+        () = async { runtime.current().resume().await } => {}
         () = &mut stop_signal => return Ok(()),
     }
     let data_edge = edge.clone();
@@ -142,11 +142,6 @@ async fn serve_admin(listener: Listener, admin: Arc<Admin>, stop: watch::Receive
         }
     };
     listener.serve(handle, stop).await;
-}
-
-/// Lets modules pick up what an earlier process left unfinished.
-async fn resume(runtime: &Runtime) {
-    runtime.current().resume().await;
 }
 
 async fn close(control: &Control) {

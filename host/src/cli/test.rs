@@ -144,8 +144,8 @@ async fn module(
     let suites: Vec<_> = suites.iter().filter(concerns).collect();
     let tested = |export: &InterfaceName| suites.iter().any(|suite| export.serves(&suite.interface));
     let without_suite: Vec<_> = exports.keys().filter(|export| !tested(export)).cloned().collect();
-    let language = artifact.embedded.as_ref().map(|embedded| embedded.language.clone());
-    let of = language.as_deref().map(|language| format!(" in {language}")).unwrap_or_default();
+    let language = artifact.language();
+    let of = language.map(|language| format!(" in {language}")).unwrap_or_default();
     output::say(&format!("{module}{of}, build {}: {}", artifact.build(), artifact.path.display()));
     for export in &without_suite {
         output::say(&format!("  {export} has no suite"));
@@ -155,7 +155,7 @@ async fn module(
         file: artifact.path.clone(),
         digest: artifact.digest,
         build: artifact.build(),
-        language,
+        language: language.map(str::to_owned),
         suites: Vec::new(),
         without_suite,
         passed: 0,

@@ -8,7 +8,7 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 use tokio::sync::Semaphore;
 
-use super::{Control, MAX_CHANGES, Running, records, unwritten};
+use super::{Control, MAX_CHANGES, Running, builds, keep, unwritten};
 use crate::application::{self, Artifacts, Checked, Databases, Host, LinkedCode};
 use crate::config::{self, AppConfig, AppFiles, Overrides};
 use crate::ids::{Digest, GenerationNumber, ModuleName};
@@ -72,8 +72,8 @@ impl Initial {
         &self.state
     }
 
-    /// Compiles, links, migrates, makes first instances, and publishes what is not a resumed generation. Blocks while it compiles; must run inside a tokio
-    /// runtime, on a thread that may block.
+    /// Compiles, links, migrates, makes first instances, and publishes what is not a resumed generation. Blocks while it compiles; must
+    /// run inside a tokio runtime, on a thread that may block.
     ///
     /// # Errors
     ///
@@ -85,25 +85,19 @@ impl Initial {
         let linked = application::link_all(&checked.graph, &compiler, &LinkedCode::new())?;
         let databases = Databases::new(host.database.clone());
         databases.open(&checked.graph, &state)?;
-        let running = Running {
-            config: checked.config.clone(),
-            graph: checked.graph.clone(),
-            linked: linked.iter().map(|linked| (linked.identity, linked.clone())).collect(),
-        };
+        let running = Running::new(&checked, &linked);
         let number = resumed.unwrap_or_else(|| history.next());
         let generation = application::assemble(number, checked, linked, &databases, &host.telemetry);
         tokio::runtime::Handle::current().block_on(generation.warm_up())?;
-        if resumed.is_none() {
-            for node in running.graph.modules.values() {
-                history.kept().keep_component(&node.artifact)?;
-            }
-            let configuration = history.kept().keep_configuration(&running.config.files)?;
-            let published = history.publish(Cause::Run, configuration, records(&running.graph), Some(origin));
-            published.map_err(|error| unwritten(&error))?;
-        } else {
+        let came = if resumed.is_some() {
             history.note_origin(origin).map_err(|error| unwritten(&error))?;
-        }
-        let came = if resumed.is_none() { Came::Published } else { Came::Unchanged };
+            Came::Unchanged
+        } else {
+            let configuration = keep(history.kept(), &running.graph, &running.config)?;
+            let published = history.publish(Cause::Run, configuration, builds(&running.graph), Some(origin));
+            published.map_err(|error| unwritten(&error))?;
+            Came::Published
+        };
         host.telemetry.changed(Cause::Run.as_str(), came, begun.elapsed());
         Ok(Control {
             runtime: Arc::new(Runtime::new(generation)),

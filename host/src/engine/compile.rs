@@ -15,6 +15,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use wasmtime::component::Component;
 
 use super::{Engines, compatibility};
+use crate::files::{ASIDE, remove_leftovers};
 use crate::ids::Digest;
 use crate::profile::Profile;
 
@@ -30,9 +31,6 @@ const MAX_COMPLAINT: usize = 4096;
 const KEPT_CODE: usize = 64;
 /// How much less important the child is than the host: the largest niceness but one.
 const NICENESS: i32 = 18;
-
-/// How a file's name ends as long as it is written.
-const ASIDE: &str = "tmp";
 
 /// Why a component was not compiled.
 #[derive(Debug, thiserror::Error)]
@@ -133,23 +131,8 @@ impl Compiler {
             "compiling; the code is kept for the next start"
         );
         self.run_child(bytes, profile, &file)?;
-        self.prune();
+        prune(&self.folder, KEPT_CODE);
         Ok(Compiled { component: load(&engine, &file).map_err(CompileError::Load)?, cached: false })
-    }
-
-    /// Removes the code that was not used for longest, beyond [`KEPT_CODE`]. It is never needed, only faster to have.
-    fn prune(&self) {
-        let Ok(entries) = std::fs::read_dir(&self.folder) else { return };
-        let mut files: Vec<_> = entries
-            .flatten()
-            .filter(|entry| entry.path().extension().is_some_and(|extension| extension == "cwasm"))
-            .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
-            .collect();
-        files.sort_unstable_by(|one, other| other.cmp(one));
-        for (_, file) in files.into_iter().skip(KEPT_CODE) {
-            // Whoever has it mapped keeps it.
-            let _ = std::fs::remove_file(file);
-        }
     }
 
     fn run_child(&self, bytes: &[u8], profile: Profile, file: &Path) -> Result<(), CompileError> {
@@ -203,22 +186,26 @@ impl Compiler {
     }
 }
 
+/// Removes the code in a folder that was not used for longest, beyond so many files. It is never needed, only faster to have.
+pub(crate) fn prune(folder: &Path, kept: usize) {
+    let Ok(entries) = std::fs::read_dir(folder) else { return };
+    let mut files: Vec<_> = entries
+        .flatten()
+        .filter(|entry| entry.path().extension().is_some_and(|extension| extension == "cwasm"))
+        .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
+        .collect();
+    files.sort_unstable_by(|one, other| other.cmp(one));
+    for (_, file) in files.into_iter().skip(kept) {
+        // Whoever has it mapped keeps it.
+        let _ = std::fs::remove_file(file);
+    }
+}
+
 /// Notes when code was last used. Where that can't be noted, it is merely removed earlier.
 fn mark_used(file: &Path) {
     if let Ok(file) = std::fs::File::options().append(true).open(file) {
         let _ = file.set_modified(std::time::SystemTime::now());
     }
-}
-
-/// Removes what a host that ended while it compiled has left.
-fn remove_leftovers(folder: &Path) -> std::io::Result<()> {
-    for entry in std::fs::read_dir(folder)? {
-        let file = entry?.path();
-        if file.extension().is_some_and(|extension| extension == ASIDE) {
-            std::fs::remove_file(file)?;
-        }
-    }
-    Ok(())
 }
 
 /// Waits for the child, up to [`COMPILE_TIME`]; then ends it and returns none.

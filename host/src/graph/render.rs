@@ -5,7 +5,6 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use super::{AppGraph, EdgeKind};
-use crate::config::InstanceMode;
 use crate::ids::{AppName, CompartmentName, Digest, InterfaceName, ModuleName};
 use crate::profile::Profile;
 
@@ -89,20 +88,17 @@ impl<'a> GraphView<'a> {
     pub fn new(graph: &'a AppGraph) -> Self {
         let compartments = graph.compartments.iter().map(|compartment| CompartmentView {
             name: &compartment.name,
-            instances: match compartment.instances.mode {
-                InstanceMode::Reuse => "reuse",
-                InstanceMode::Fresh => "fresh",
-            },
+            instances: compartment.instances.mode.as_str(),
             modules: &compartment.modules,
             reason: compartment.reason.to_string(),
             profile: compartment.profile,
             profile_reason: compartment.profile_reason.to_string(),
         });
         let modules = graph.modules.iter().filter_map(|(name, node)| {
-            let home = graph.compartments.iter().find(|compartment| compartment.modules.contains(name))?;
+            let home = &graph.compartments[graph.home(name)?];
             Some(ModuleView {
                 name,
-                language: node.artifact.embedded.as_ref().map(|embedded| embedded.language.as_str()),
+                language: node.artifact.language(),
                 build: node.artifact.build(),
                 digest: node.artifact.digest,
                 compartment: &home.name,

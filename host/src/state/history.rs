@@ -10,7 +10,9 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
-use super::kept::{Kept, write_durably};
+use super::kept::Kept;
+use crate::artifact::Build;
+use crate::files::write_durably;
 use crate::ids::{Digest, GenerationNumber, ModuleName};
 use crate::problem::Problems;
 
@@ -55,17 +57,6 @@ impl Cause {
     }
 }
 
-/// A module of a published generation.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ModuleRecord {
-    /// Its component.
-    pub digest: Digest,
-    /// Its build's id.
-    pub build: String,
-    /// The language that it was written in, where its component says.
-    pub language: Option<String>,
-}
-
 /// A published generation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Published {
@@ -79,7 +70,7 @@ pub struct Published {
     /// Its manifest and routes.
     pub configuration: Digest,
     /// Its modules.
-    pub modules: BTreeMap<ModuleName, ModuleRecord>,
+    pub modules: BTreeMap<ModuleName, Build>,
 }
 
 /// A change that was refused.
@@ -178,7 +169,7 @@ impl History {
         &mut self,
         cause: Cause,
         configuration: Digest,
-        modules: BTreeMap<ModuleName, ModuleRecord>,
+        modules: BTreeMap<ModuleName, Build>,
         origin: Option<Digest>,
     ) -> io::Result<()> {
         let mut text = self.text.clone();

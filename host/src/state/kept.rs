@@ -3,19 +3,17 @@
 //! A file is written aside, synced and renamed, and never changed afterwards; what is read is checked against its name.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::{self, File};
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::artifact::{Artifact, MAX_COMPONENT_BYTES};
 use crate::config::AppFiles;
+use crate::files::{remove_leftovers, write_durably};
 use crate::ids::Digest;
 use crate::problem::{Code, Problem, Problems, with_causes};
 
-/// How a file's name ends as long as it is written.
-const ASIDE: &str = "tmp";
 /// The largest configuration that is read back: a manifest and a thousand route files of 1 MiB would not fit, and nobody has them.
 const MAX_CONFIGURATION: u64 = 64 << 20;
 
@@ -139,32 +137,4 @@ fn read(file: &Path, digest: &Digest, most: u64) -> Result<Vec<u8>, KeptError> {
     let read = File::open(file).and_then(|open| open.take(most.saturating_add(1)).read_to_end(&mut bytes));
     read.map_err(|source| KeptError::File { file: file.to_owned(), source })?;
     if Digest::of(&bytes) == *digest { Ok(bytes) } else { Err(KeptError::Damaged(file.to_owned())) }
-}
-
-/// Writes a file such that it is there whole or not at all, and lasts once this returns.
-pub(super) fn write_durably(file: &Path, bytes: &[u8]) -> io::Result<()> {
-    let aside = file.with_extension(ASIDE);
-    let written =
-        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&aside).and_then(|mut open| {
-            open.write_all(bytes)?;
-            open.sync_all()?;
-            fs::rename(&aside, file)
-        });
-    if written.is_err() {
-        let _ = fs::remove_file(&aside);
-    }
-    written?;
-    let folder = file.parent().expect("a file in the state folder stands in a folder");
-    File::open(folder)?.sync_all()
-}
-
-/// Removes what a host that ended while it wrote has left.
-fn remove_leftovers(folder: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(folder)? {
-        let file = entry?.path();
-        if file.extension().is_some_and(|extension| extension == ASIDE) {
-            fs::remove_file(file)?;
-        }
-    }
-    Ok(())
 }

@@ -16,11 +16,13 @@ use super::read::{Case, Step, Suite};
 use crate::application::{self, Artifacts, Checked, Databases, Host, LinkedCode, assemble, link_all};
 use crate::config::AppConfig;
 use crate::database::{self, Database};
+use crate::engine::compile::prune;
 use crate::graph::AppGraph;
 use crate::ids::{FunctionPath, GenerationNumber, ModuleName};
 use crate::invoke::invoke;
 use crate::link::Linked;
 use crate::problem::Problems;
+use crate::routes::RouteTable;
 use crate::runtime::Generation;
 use crate::state::{StateError, StateFolder};
 
@@ -35,7 +37,6 @@ pub struct Subject {
     module: ModuleName,
     config: AppConfig,
     graph: AppGraph,
-    artifacts: Artifacts,
     linked: Vec<Linked>,
     host: Host,
     /// Where states are made; gone with the subject.
@@ -126,8 +127,8 @@ impl Subject {
         share(&code, &state.code());
         let linked = link_all(&graph, &compiler, &LinkedCode::new())?;
         share(&state.code(), &code);
-        prune(&code);
-        Ok(Self { module: module.clone(), config, graph, artifacts, linked, host, folder })
+        prune(&code, KEPT_CODE);
+        Ok(Self { module: module.clone(), config, graph, linked, host, folder })
     }
 
     /// Runs every case of a suite; `heard` is told of each.
@@ -155,7 +156,9 @@ impl Subject {
         let state = StateFolder::open(folder.path())?;
         let databases = Databases::new(self.host.database.clone());
         tokio::task::block_in_place(|| databases.open(&self.graph, &state))?;
-        let checked = application::check_with(self.config.clone(), &self.artifacts)?;
+        // There are no routes: a suite calls functions.
+        let (config, graph, routes) = (self.config.clone(), self.graph.clone(), RouteTable::default());
+        let checked = Checked { config, graph, routes };
         let generation = assemble(GenerationNumber(1), checked, self.linked.clone(), &databases, &self.host.telemetry);
         let run = Run { subject: self, suite, generation, database: databases.of(&self.module), kept: Kept::new() };
         let failure = run.steps(case).await;
@@ -198,18 +201,6 @@ fn share(from: &Path, to: &Path) {
             // There already, or just gone: then it is compiled again.
             let _ = std::fs::hard_link(entry.path(), to.join(entry.file_name()));
         }
-    }
-}
-
-/// Removes the code that was not used for longest, beyond [`KEPT_CODE`].
-fn prune(code: &Path) {
-    let Ok(entries) = std::fs::read_dir(code) else { return };
-    let used = |entry: std::fs::DirEntry| Some((entry.metadata().ok()?.modified().ok()?, entry.path()));
-    let mut files: Vec<_> = entries.flatten().filter_map(used).collect();
-    files.sort();
-    for (_, file) in files.iter().rev().skip(KEPT_CODE) {
-        // Another run may have been faster.
-        let _ = std::fs::remove_file(file);
     }
 }
 
