@@ -4,6 +4,8 @@
 
 #[path = "bridge/app.rs"]
 mod app;
+#[path = "support/components.rs"]
+mod components;
 #[path = "bridge/ends.rs"]
 mod ends;
 #[path = "bridge/properties.rs"]

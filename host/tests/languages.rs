@@ -5,45 +5,24 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
 use std::sync::LazyLock;
 use std::time::SystemTime;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+#[path = "support/command.rs"]
+mod command;
 #[path = "support/components.rs"]
 mod components;
 #[path = "support/host.rs"]
 mod host;
 
+use command::{Said, run};
+
 /// The builds of the notifications module.
 const BUILDS: [(&str, &str); 3] =
     [("notifications", "rust"), ("notifications-go", "go"), ("notifications-js", "javascript")];
-
-/// What a command did and said.
-struct Said {
-    code: i32,
-    out: String,
-    err: String,
-}
-
-impl Said {
-    fn expect(self, code: i32) -> Self {
-        assert_eq!(self.code, code, "{}\n{}", self.out, self.err);
-        self
-    }
-
-    fn json(&self) -> Value {
-        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {}", self.out))
-    }
-}
-
-fn run(command: &mut Command) -> Said {
-    let Output { status, stdout, stderr } = command.output().unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    Said { code: status.code().unwrap(), out: text(stdout), err: text(stderr) }
-}
 
 /// The binary on the shop.
 fn watertight(arguments: &[&str]) -> Said {

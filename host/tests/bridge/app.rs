@@ -16,8 +16,8 @@ use watertight::runtime::{CallError, Generation, InstanceStats, Runtime};
 use watertight::state::StateFolder;
 use watertight::store::CallContext;
 use watertight::telemetry::Telemetry;
-use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
-use wit_parser::Resolve;
+
+use crate::components::component_of;
 
 /// Two compartments, for the end of a manifest.
 pub(crate) const APART: &str =
@@ -91,14 +91,5 @@ pub(crate) fn run<F: Future>(future: F) -> F::Output {
 
 /// A component of a core module in text and the world `component` of a package `t:t@1.0.0` in WIT.
 pub(crate) fn component(wit: &str, core: &str) -> Vec<u8> {
-    let mut resolve = Resolve { all_features: true, ..Resolve::default() };
-    let package = resolve.push_str("test.wit", wit).unwrap_or_else(|error| panic!("{error:?}\n{wit}"));
-    let world = resolve.select_world(&[package], Some("component")).unwrap();
-    let mut module = wat::parse_str(core).unwrap_or_else(|error| panic!("{error}\n{core}"));
-    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8, false).unwrap();
-    ComponentEncoder::default()
-        .validate(true)
-        .module(&module)
-        .and_then(ComponentEncoder::encode)
-        .unwrap_or_else(|error| panic!("{error:?}\n{wit}"))
+    component_of(wit, "component", core)
 }

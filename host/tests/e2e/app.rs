@@ -27,6 +27,20 @@ impl App {
         Self { folder: host::copy_of_shop(settings) }
     }
 
+    /// The shop, with notifications that fail in the way `how` and further lines in its manifest.
+    pub(crate) fn failing_notices(how: &str, settings: &str) -> Self {
+        let (notices, components) = (guest("notices"), host::repository().join("target/components"));
+        let uses = "uses = [\"sql\", \"logging\", \"clocks\", \"random\"]";
+        drop(host::shop());
+        Self::shop("").manifest(&format!(
+            "[app]\nname = \"shop\"\nroutes = [\"routes/*.toml\"]\n\
+             [modules.orders]\ncomponent = \"{0}/orders.wasm\"\n{uses}\ncalls = [\"payments\", \"notifications\"]\n\
+             [modules.payments]\ncomponent = \"{0}/payments.wasm\"\n{uses}\n\
+             [modules.notifications]\ncomponent = {notices:?}\nuses = [\"config\"]\nconfig = {{ how = \"{how}\" }}\n{settings}\n",
+            components.display()
+        ))
+    }
+
     /// With another manifest.
     pub(crate) fn manifest(self, manifest: &str) -> Self {
         fs::write(self.path().join("app.toml"), manifest).unwrap();
@@ -48,6 +62,13 @@ impl App {
     pub(crate) fn launch(&self) -> Launch {
         Launch::app(self.path())
     }
+}
+
+/// Orders and payments together, notifications apart, with further settings of its compartment.
+pub(crate) fn apart(settings: &str) -> String {
+    format!(
+        "[compartments.core]\nmodules = [\"orders\", \"payments\"]\n[compartments.aside]\nmodules = [\"notifications\"]\n{settings}\n"
+    )
 }
 
 /// The guests, built as any module is: by `watertight build`.

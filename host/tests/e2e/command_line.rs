@@ -1,42 +1,19 @@
 //! The command line: what it says, and its exit codes: 0 fine, 1 refused or failed, 2 not understood.
 
+#[path = "../support/command.rs"]
+mod command;
+
 use std::collections::BTreeSet;
-use std::process::Output;
 
 use serde_json::{Value, json};
 
 use crate::app::App;
 use crate::host;
 use crate::shop::{card, draft};
-
-/// What a command did and said.
-struct Said {
-    code: i32,
-    out: String,
-    err: String,
-}
-
-impl Said {
-    fn expect(self, code: i32) -> Self {
-        assert_eq!(self.code, code, "{}\n{}", self.out, self.err);
-        assert!(
-            !self.out.contains('\x1b') && !self.err.contains('\x1b'),
-            "colours, and no terminal: {}{}",
-            self.out,
-            self.err
-        );
-        self
-    }
-
-    fn json(&self) -> Value {
-        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {}", self.out))
-    }
-}
+use command::{Said, run};
 
 fn watertight(arguments: &[&str]) -> Said {
-    let Output { status, stdout, stderr } = host::binary().args(arguments).output().unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    Said { code: status.code().unwrap(), out: text(stdout), err: text(stderr) }
+    run(host::binary().args(arguments))
 }
 
 fn path(app: &App) -> &str {

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use watertight::telemetry::table::{self, Kind, Metric};
 
-use crate::app::{App, guest};
+use crate::app::{App, apart, guest};
 use crate::client::{Answer, client, send};
-use crate::host::{self, Host, Launch};
+use crate::host::{Host, Launch};
 use crate::scrape::Scrape;
 use crate::shop::{card, draft};
 
@@ -312,18 +312,7 @@ async fn a_database_shows_its_work() {
 
 #[tokio::test]
 async fn a_failing_callee_shows_on_both_sides() {
-    let components = host::repository().join("target/components");
-    drop(host::shop());
-    let uses = "uses = [\"sql\", \"logging\", \"clocks\", \"random\"]";
-    let app = App::shop("").manifest(&format!(
-        "[app]\nname = \"shop\"\nroutes = [\"routes/*.toml\"]\n\
-         [modules.orders]\ncomponent = \"{0}/orders.wasm\"\n{uses}\ncalls = [\"payments\", \"notifications\"]\n\
-         [modules.payments]\ncomponent = \"{0}/payments.wasm\"\n{uses}\n\
-         [modules.notifications]\ncomponent = {1:?}\nuses = [\"config\"]\nconfig = {{ how = \"trap\" }}\n\
-         [compartments.core]\nmodules = [\"orders\", \"payments\"]\n[compartments.aside]\nmodules = [\"notifications\"]\n",
-        components.display(),
-        guest("notices"),
-    ));
+    let app = App::failing_notices("trap", &apart(""));
     let host = app.launch().start();
     host.post("/orders", &draft("ada", card("tok_visa"))).await.expect(201);
     let now = host.scrape().await;

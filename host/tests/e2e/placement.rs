@@ -4,31 +4,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::app::{App, guest};
+use crate::app::{App, apart};
 use crate::client::Answer;
-use crate::host::{self, Host};
+use crate::host::Host;
 use crate::shop::{card, draft};
-
-/// The shop, with notifications that fail in the way `how` and further lines in its manifest.
-fn shop_with_failing_notices(how: &str, settings: &str) -> App {
-    let (notices, components) = (guest("notices"), host::repository().join("target/components"));
-    let uses = "uses = [\"sql\", \"logging\", \"clocks\", \"random\"]";
-    drop(host::shop());
-    App::shop("").manifest(&format!(
-        "[app]\nname = \"shop\"\nroutes = [\"routes/*.toml\"]\n\
-         [modules.orders]\ncomponent = \"{0}/orders.wasm\"\n{uses}\ncalls = [\"payments\", \"notifications\"]\n\
-         [modules.payments]\ncomponent = \"{0}/payments.wasm\"\n{uses}\n\
-         [modules.notifications]\ncomponent = {notices:?}\nuses = [\"config\"]\nconfig = {{ how = \"{how}\" }}\n{settings}\n",
-        components.display()
-    ))
-}
-
-/// Orders and payments together, notifications apart, with further settings of its compartment.
-fn apart(settings: &str) -> String {
-    format!(
-        "[compartments.core]\nmodules = [\"orders\", \"payments\"]\n[compartments.aside]\nmodules = [\"notifications\"]\n{settings}\n"
-    )
-}
 
 async fn place(host: &Host) -> Answer {
     host.post("/orders", &draft("ada", card("tok_visa"))).await
@@ -42,7 +21,7 @@ fn is_placed(answer: Answer) {
 
 #[tokio::test]
 async fn an_order_is_placed_though_notifications_trap_apart() {
-    let app = shop_with_failing_notices("trap", &apart(""));
+    let app = App::failing_notices("trap", &apart(""));
     let host = app.launch().start();
     for _ in 0..3 {
         is_placed(place(&host).await);
@@ -59,10 +38,8 @@ async fn an_order_is_placed_though_notifications_trap_apart() {
 
 #[tokio::test]
 async fn a_trap_in_notifications_ends_the_order_placed_together() {
-    let app = shop_with_failing_notices(
-        "trap",
-        "[compartments.all]\nmodules = [\"orders\", \"payments\", \"notifications\"]",
-    );
+    let app =
+        App::failing_notices("trap", "[compartments.all]\nmodules = [\"orders\", \"payments\", \"notifications\"]");
     let host = app.launch().start();
     assert_eq!(place(&host).await.expect(500).problem(), "module-failed");
     // The next request succeeds: the order was paid before the trap, and its notice is still due.
@@ -73,7 +50,7 @@ async fn a_trap_in_notifications_ends_the_order_placed_together() {
 
 #[tokio::test]
 async fn a_callee_that_takes_too_long_leaves_its_caller_time() {
-    let app = shop_with_failing_notices("spin", &apart("limits.request = \"200ms\""));
+    let app = App::failing_notices("spin", &apart("limits.request = \"200ms\""));
     let host = app.launch().start();
     let start = Instant::now();
     is_placed(place(&host).await);
@@ -82,7 +59,7 @@ async fn a_callee_that_takes_too_long_leaves_its_caller_time() {
 
 #[tokio::test]
 async fn a_callee_gets_what_is_left_of_its_callers_time() {
-    let app = shop_with_failing_notices("spin", &apart("[defaults.limits]\nrequest = \"500ms\""));
+    let app = App::failing_notices("spin", &apart("[defaults.limits]\nrequest = \"500ms\""));
     let host = app.launch().start();
     assert_eq!(place(&host).await.expect(504).problem(), "deadline");
     host.get("/orders?customer=ada").await.expect(200);
@@ -90,7 +67,7 @@ async fn a_callee_gets_what_is_left_of_its_callers_time() {
 
 #[tokio::test]
 async fn a_callee_that_meets_its_limit_is_unavailable() {
-    let app = shop_with_failing_notices("eat", &apart("limits.memory = \"8MiB\""));
+    let app = App::failing_notices("eat", &apart("limits.memory = \"8MiB\""));
     let host = app.launch().start();
     is_placed(place(&host).await);
     assert!(host.has_logged("of 8388608 allowed"), "{}", host.log());
@@ -98,7 +75,7 @@ async fn a_callee_that_meets_its_limit_is_unavailable() {
 
 #[tokio::test]
 async fn a_callee_with_a_full_queue_is_unavailable() {
-    let app = shop_with_failing_notices("spin", &apart("limits = { calls = 1, queue = 0, request = \"2s\" }"));
+    let app = App::failing_notices("spin", &apart("limits = { calls = 1, queue = 0, request = \"2s\" }"));
     let host = app.launch().start();
     let late = async {
         tokio::time::sleep(Duration::from_millis(500)).await;
@@ -113,7 +90,7 @@ async fn a_callee_with_a_full_queue_is_unavailable() {
 
 #[tokio::test]
 async fn nothing_of_the_inside_is_told_to_a_caller() {
-    let app = shop_with_failing_notices("trap", &apart(""));
+    let app = App::failing_notices("trap", &apart(""));
     let host = app.launch().start();
     is_placed(place(&host).await);
     let log = host.log();
@@ -127,7 +104,7 @@ async fn nothing_of_the_inside_is_told_to_a_caller() {
 
 #[tokio::test]
 async fn the_graph_shows_where_modules_stand_and_why() {
-    let app = shop_with_failing_notices("trap", &apart(""));
+    let app = App::failing_notices("trap", &apart(""));
     let host = app.launch().start();
     let graph = host.admin_get("/graph").await.expect(200).body;
     let compartments: Vec<Value> = graph["compartments"]

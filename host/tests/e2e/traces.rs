@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use serde_json::json;
 
-use crate::app::{App, guest};
+use crate::app::{App, apart};
 use crate::client::{Answer, client, send};
 use crate::collector::{Collector, Span};
-use crate::host::{self, Host, Launch};
+use crate::host::{Host, Launch};
 use crate::shop::{card, draft};
 use crate::wire::probe;
 
@@ -147,19 +147,7 @@ async fn transactions_show_each_step() {
 #[tokio::test]
 async fn failures_show_where_they_are() {
     let collector = Collector::start().await;
-    let components = host::repository().join("target/components");
-    drop(host::shop());
-    let uses = "uses = [\"sql\", \"logging\", \"clocks\", \"random\"]";
-    let app = App::shop("").manifest(&format!(
-        "[app]\nname = \"shop\"\nroutes = [\"routes/*.toml\"]\n\
-         [modules.orders]\ncomponent = \"{0}/orders.wasm\"\n{uses}\ncalls = [\"payments\", \"notifications\"]\n\
-         [modules.payments]\ncomponent = \"{0}/payments.wasm\"\n{uses}\n\
-         [modules.notifications]\ncomponent = {1:?}\nuses = [\"config\"]\nconfig = {{ how = \"trap\" }}\n\
-         [compartments.core]\nmodules = [\"orders\", \"payments\"]\n[compartments.aside]\nmodules = [\"notifications\"]\n{2}",
-        components.display(),
-        guest("notices"),
-        collector.manifest(""),
-    ));
+    let app = App::failing_notices("trap", &apart(&collector.manifest("")));
     let host = app.launch().start();
     let answer = host.post("/orders", &draft("ada", card("tok_visa"))).await.expect(201);
     let (trace, ..) = told(&answer);

@@ -1,11 +1,15 @@
-//! Components for tests, made from WIT text alone: they have the right imports and exports, and every function traps.
+//! Components for tests, made from text: they have the right imports and exports.
 
-#![allow(unreachable_pub, reason = "unit tests and several test binaries include this file")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "unit tests and several test binaries include this file, each uses its part"
+)]
 
 use wit_component::{ComponentEncoder, StringEncoding, dummy_module, embed_component_metadata};
-use wit_parser::{LiftLowerAbi, ManglingAndAbi, Resolve};
+use wit_parser::{LiftLowerAbi, ManglingAndAbi, Resolve, WorldId};
 
-/// A valid component for the world named `world` of the package in `wit`.
+/// A valid component for the world named `world` of the package in `wit`, of which every function traps.
 ///
 /// Further packages stand in the same text: `package a:b@1.0.0 { interface c { … } }`.
 ///
@@ -13,10 +17,23 @@ use wit_parser::{LiftLowerAbi, ManglingAndAbi, Resolve};
 ///
 /// When the text is no WIT, or has no such world.
 pub fn component(wit: &str, world: &str) -> Vec<u8> {
+    encode(wit, world, |resolve, world| dummy_module(resolve, world, ManglingAndAbi::Legacy(LiftLowerAbi::Sync)))
+}
+
+/// The same with a core module in text.
+///
+/// # Panics
+///
+/// When either text is none, or they don't fit.
+pub fn component_of(wit: &str, world: &str, core: &str) -> Vec<u8> {
+    encode(wit, world, |_, _| wat::parse_str(core).unwrap_or_else(|error| panic!("{error}\n{core}")))
+}
+
+fn encode(wit: &str, world: &str, core: impl FnOnce(&Resolve, WorldId) -> Vec<u8>) -> Vec<u8> {
     let mut resolve = Resolve { all_features: true, ..Resolve::default() };
     let package = resolve.push_str("test.wit", wit).unwrap_or_else(|error| panic!("{error:?}\n{wit}"));
     let world = resolve.select_world(&[package], Some(world)).unwrap_or_else(|error| panic!("{error:?}\n{wit}"));
-    let mut module = dummy_module(&resolve, world, ManglingAndAbi::Legacy(LiftLowerAbi::Sync));
+    let mut module = core(&resolve, world);
     embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8, false)
         .expect("metadata of a world that was just parsed");
     ComponentEncoder::default()

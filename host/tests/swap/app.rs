@@ -8,9 +8,8 @@ use std::path::Path;
 use tempfile::TempDir;
 use watertight::artifact::{Docs, Embedded};
 use watertight::migration::Migration;
-use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
-use wit_parser::Resolve;
 
+use crate::components::component_of;
 use crate::host::{self, Host, Launch};
 use crate::wire::{Answer, get, once};
 
@@ -112,31 +111,18 @@ body   = "number"
 /// One route more.
 const EXTRA: &str = "\n[[route]]\nmethod = \"GET\"\npath = \"/extra\"\ncall = \"front/front.tags\"\n";
 
-fn component(wit: &str, world: &str, core: &str) -> Vec<u8> {
-    let mut resolve = Resolve { all_features: true, ..Resolve::default() };
-    let package = resolve.push_str("tags.wit", wit).unwrap_or_else(|error| panic!("{error:?}\n{wit}"));
-    let world = resolve.select_world(&[package], Some(world)).unwrap();
-    let mut module = wat::parse_str(core).unwrap_or_else(|error| panic!("{error}\n{core}"));
-    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8, false).unwrap();
-    ComponentEncoder::default()
-        .validate(true)
-        .module(&module)
-        .and_then(ComponentEncoder::encode)
-        .unwrap_or_else(|error| panic!("{error:?}\n{wit}"))
-}
-
 fn core(text: &str, tag: u32, more: &str) -> String {
     text.replace("{tag}", &tag.to_string()).replace("{more}", more)
 }
 
 /// A build of `front`.
 pub(crate) fn front(tag: u32) -> Vec<u8> {
-    component(WIT, "front-world", &core(FRONT, tag, ""))
+    component_of(WIT, "front-world", &core(FRONT, tag, ""))
 }
 
 /// A build of `back`.
 pub(crate) fn back(tag: u32) -> Vec<u8> {
-    component(WIT, "back-world", &core(BACK, tag, ""))
+    component_of(WIT, "back-world", &core(BACK, tag, ""))
 }
 
 /// A build of either.
@@ -146,7 +132,7 @@ pub(crate) fn build(module: &str, tag: u32) -> Vec<u8> {
 
 /// A build of `back` with more in its core module.
 pub(crate) fn back_with(tag: u32, more: &str) -> Vec<u8> {
-    component(WIT, "back-world", &core(BACK, tag, more))
+    component_of(WIT, "back-world", &core(BACK, tag, more))
 }
 
 /// A build that has everything but the function that others use, `tags` of `front` or `tag` of `back`: it goes by another name.
@@ -160,7 +146,7 @@ pub(crate) fn build_that_drops(module: &str) -> Vec<u8> {
         _ => WIT.replacen("tag: func()", "other: func()", 1),
     };
     let exported = |function| format!("tags:app/{module}@1.0.0#{function}\"");
-    component(&wit, world, &core(text, 0, "").replace(&exported(function), &exported("other")))
+    component_of(&wit, world, &core(text, 0, "").replace(&exported(function), &exported("other")))
 }
 
 /// A component with these migrations in it, each a name and its SQL.

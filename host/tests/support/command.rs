@@ -1,0 +1,40 @@
+//! What a command did and said.
+
+#![allow(unreachable_pub, clippy::unwrap_used, reason = "several test binaries include this file")]
+
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+/// What a command did and said.
+pub struct Said {
+    pub code: i32,
+    pub out: String,
+    pub err: String,
+}
+
+impl Said {
+    /// With that exit code, and without colours: no terminal reads.
+    pub fn expect(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "{}\n{}", self.out, self.err);
+        assert!(
+            !self.out.contains('\x1b') && !self.err.contains('\x1b'),
+            "colours, and no terminal: {}{}",
+            self.out,
+            self.err
+        );
+        self
+    }
+
+    /// Its standard output as JSON.
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {}", self.out))
+    }
+}
+
+/// Runs a command to its end.
+pub fn run(command: &mut Command) -> Said {
+    let Output { status, stdout, stderr } = command.output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    Said { code: status.code().unwrap(), out: text(stdout), err: text(stderr) }
+}
