@@ -33,9 +33,9 @@ fn main() -> anyhow::Result<()> {
         let app = copy_of_shop(&shop, &folder.path().join(placement), compartments)?;
         let state = folder.path().join(format!("{placement}-state"));
         let server = Server::host(None, &app, &state)?;
-        let operator = Operator::new(&state)?;
-        idle(&mut report, placement, &server, &operator)?;
-        load::swaps_under_load(&mut report, placement, &server, &operator)?;
+        let mut operator = Operator::new(&state)?;
+        idle(&mut report, placement, &server, &mut operator)?;
+        load::swaps_under_load(&mut report, placement, &server, &mut operator)?;
         server.stop()?;
     }
     left_behind(&mut report, &shop, folder.path())?;
@@ -43,7 +43,7 @@ fn main() -> anyhow::Result<()> {
 }
 
 /// What an operator waits for on an idle host, from the command to its end.
-fn idle(report: &mut Report, placement: &str, server: &Server, operator: &Operator) -> anyhow::Result<()> {
+fn idle(report: &mut Report, placement: &str, server: &Server, operator: &mut Operator) -> anyhow::Result<()> {
     let rounds = support::rounds() * 2;
     let (mut swaps, mut inside, mut back, mut refusals) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for round in 0..rounds {
@@ -67,7 +67,7 @@ fn left_behind(report: &mut Report, shop: &Path, folder: &Path) -> anyhow::Resul
     let app = copy_of_shop(shop, &folder.join("many"), APART)?;
     let state = folder.join("many-state");
     let server = Server::host(None, &app, &state)?;
-    let operator = Operator::new(&state)?;
+    let mut operator = Operator::new(&state)?;
     let mut few = None;
     for number in 0..many {
         let done = operator.swap(MODULES[number % MODULES.len()], &format!("m{number}"))?;

@@ -16,11 +16,15 @@ use crate::profile::{Profile, Room};
 /// How often the epoch advances: a guest that computes gives way, and is checked against its deadline, this often.
 pub const EPOCH_TICK: Duration = Duration::from_millis(10);
 
-/// Core instances, memories and tables that an engine's pool has for each call that it has room for: a composition takes one of each
-/// per module, some glue besides. Reserved as address space only.
-const CORE_INSTANCES_PER_CALL: u32 = 4;
+/// Memories that an engine's pool has for each call that it has room for. Reserved as address space only. A small module has one; a
+/// compartment of several takes more, so that fewer calls of it find room.
+const MEMORIES_PER_CALL: u32 = 1;
 /// The same where one module brings adapters and glue along, of some four core modules.
-const CORE_INSTANCES_PER_LARGE_CALL: u32 = 8;
+const MEMORIES_PER_LARGE_CALL: u32 = 8;
+/// Tables for each memory: a module's own, and that of the glue through which it calls what it imports.
+const TABLES_PER_MEMORY: u32 = 2;
+/// Core instances for each memory: a module, and two of glue. They are only counted.
+const CORE_INSTANCES_PER_MEMORY: u32 = 4;
 /// Stacks for each call where a call may wait in several places at once.
 const STACKS_PER_ASYNC_CALL: u32 = 4;
 /// What a fresh instance's memory keeps resident between uses, so that the kernel isn't asked for it again each time.
@@ -44,7 +48,7 @@ impl Profile {
 
     /// The same for an engine that only compiles: code doesn't depend on how many calls there is room for, and that room is counted
     /// as memory in use.
-    fn config_to_compile(self) -> Config {
+    pub(crate) fn config_to_compile(self) -> Config {
         self.config_for(1)
     }
 
@@ -78,18 +82,18 @@ impl Profile {
 
     fn pool(self, calls: u32) -> PoolingAllocationConfig {
         let Room { memory, table, instance, .. } = self.room();
-        let (per_call, stacks) = match self {
-            Self::Reuse | Self::Fresh => (CORE_INSTANCES_PER_CALL, 1),
-            Self::Large => (CORE_INSTANCES_PER_LARGE_CALL, 1),
-            Self::Async => (CORE_INSTANCES_PER_LARGE_CALL, STACKS_PER_ASYNC_CALL),
+        let (memories, stacks) = match self {
+            Self::Reuse | Self::Fresh => (calls * MEMORIES_PER_CALL, 1),
+            Self::Large => (calls * MEMORIES_PER_LARGE_CALL, 1),
+            Self::Async => (calls * MEMORIES_PER_LARGE_CALL, STACKS_PER_ASYNC_CALL),
         };
         let bytes = |bytes: u64| usize::try_from(bytes).expect("the host runs on 64 bits");
         let mut pool = PoolingAllocationConfig::new();
         pool.total_component_instances(calls)
             .total_stacks(calls * stacks)
-            .total_core_instances(calls * per_call)
-            .total_memories(calls * per_call)
-            .total_tables(calls * per_call)
+            .total_core_instances(memories * CORE_INSTANCES_PER_MEMORY)
+            .total_memories(memories)
+            .total_tables(memories * TABLES_PER_MEMORY)
             .max_core_instances_per_component(256)
             .max_memories_per_component(64)
             .max_tables_per_component(256)

@@ -151,8 +151,8 @@ impl Profile {
     /// What its instances may have. Memories are address space alone until they are used: 4 GiB each where there are guard pages.
     pub fn room(self) -> Room {
         match self {
-            Self::Reuse => Room { memory: 1024 * MIB, table: 20_000, instance: MIB, calls: 1024 },
-            Self::Fresh => Room { memory: 256 * MIB, table: 20_000, instance: MIB, calls: 1024 },
+            Self::Reuse => Room { memory: 1024 * MIB, table: 20_000, instance: MIB, calls: 4096 },
+            Self::Fresh => Room { memory: 256 * MIB, table: 20_000, instance: MIB, calls: 4096 },
             Self::Large | Self::Async => Room { memory: 4096 * MIB, table: 200_000, instance: 16 * MIB, calls: 256 },
         }
     }

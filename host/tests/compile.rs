@@ -24,7 +24,8 @@ fn compiler(folder: &Path) -> Compiler {
 
 fn files(folder: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder.join("code")).unwrap();
-    entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| !name.starts_with("functions.sqlite")).collect()
 }
 
 #[test]
@@ -41,6 +42,77 @@ fn the_same_bytes_at_once_are_one_file_in_the_end() {
     assert!(file.ends_with(".cwasm"), "{file}");
     assert!(compiler.compile(&bytes, Profile::Reuse).unwrap().cached);
     assert!(!compiler.compile(&bytes, Profile::Fresh).unwrap().cached, "a profile's code is its own");
+}
+
+/// A component of many functions, one of which has `number` in it.
+fn program(number: u32) -> Vec<u8> {
+    let functions: String = (0..200)
+        .map(|index| {
+            let constant = if index == 77 { number } else { index };
+            format!(
+                "(func $f{index} (param i32) (result i32) (local i32)
+                   (block (loop (br_if 1 (i32.ge_u (local.get 1) (local.get 0)))
+                     (i32.store (local.get 1) (i32.load8_u (i32.mul (local.get 1) (i32.const {constant}))))
+                     (local.set 1 (i32.add (local.get 1) (i32.const {}))) (br 0)))
+                   (call_indirect (param i32) (result i32) (local.get 1) (i32.and (local.get 0) (i32.const 63)))
+                   (call $f{} (local.get 1)) i32.div_u)\n",
+                index + 1,
+                (index + 1) % 200,
+            )
+        })
+        .collect();
+    let names: String = (0..64).map(|index| format!(" $f{index}")).collect();
+    wat::parse_str(format!(
+        "(component (core module $m (memory 1) (table 64 funcref) (elem (i32.const 0) func{names}) {functions}
+           (export \"f\" (func $f0)))
+           (core instance $i (instantiate $m)))"
+    ))
+    .unwrap()
+}
+
+#[test]
+fn functions_that_were_compiled_before_are_the_same_code() {
+    let code = |builds: &[u32]| {
+        let folder = tempfile::tempdir().unwrap();
+        let compiler = compiler(folder.path());
+        let mut last = Vec::new();
+        for number in builds {
+            let before = files(folder.path());
+            assert!(!compiler.compile(&program(*number), Profile::Reuse).unwrap().cached);
+            let mut new = files(folder.path());
+            new.retain(|file| !before.contains(file));
+            last = fs::read(folder.path().join("code").join(&new[0])).unwrap();
+        }
+        last
+    };
+    let other = code(&[1_000]);
+    assert!(code(&[999, 1_001, 1_000]) == other, "code of other builds was taken for it");
+    assert!(code(&[1_001]) != other);
+}
+
+#[test]
+fn the_child_takes_processor_time_that_nobody_else_wants() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_watertight"))
+        .args(["compile-component", "reuse", "idle"])
+        .arg(folder.path().join("out"))
+        .stdin(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    // The 41st field of `/proc/PID/stat`; 5 is SCHED_IDLE (sched(7)).
+    let policy = || {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap();
+        stat.rsplit(')').next().unwrap().split_whitespace().nth(38).unwrap().to_owned()
+    };
+    let start = std::time::Instant::now();
+    while policy() != "5" {
+        assert!(start.elapsed() < Duration::from_secs(30), "its policy is {}", policy());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    // Nothing comes: the end of its input.
+    drop(child.stdin.take());
+    assert!(!child.wait().unwrap().success());
 }
 
 #[test]

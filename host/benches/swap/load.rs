@@ -65,7 +65,7 @@ pub fn swaps_under_load(
     report: &mut Report,
     placement: &str,
     server: &Server,
-    operator: &Operator,
+    operator: &mut Operator,
 ) -> anyhow::Result<()> {
     let swaps = if support::is_quick() { 3 } else { 30 };
     let customers = customers(server)?;

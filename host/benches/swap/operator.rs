@@ -7,6 +7,9 @@ use std::time::Instant;
 
 use anyhow::{Context, ensure};
 use serde_json::Value;
+use wasm_encoder::reencode::{Error, Reencode, ReencodeComponent};
+use wasm_encoder::{CodeSection, Component, Instruction};
+use wasmparser::{FunctionBody, Parser};
 use watertight::state::{StateFolder, read_token};
 
 use super::support::builds::with_build_id;
@@ -42,6 +45,8 @@ pub struct Operator {
     token: String,
     /// Where builds are put.
     folder: PathBuf,
+    /// How many were made.
+    builds: i32,
 }
 
 /// What a change came to.
@@ -59,7 +64,7 @@ impl Operator {
     pub fn new(state: &Path) -> anyhow::Result<Self> {
         let host = StateFolder::running_host(state).context("the host says where it is")?;
         let token = read_token(state)?.context("the state folder has a token")?;
-        Ok(Self { admin: host.admin, token, folder: state.to_owned() })
+        Ok(Self { admin: host.admin, token, folder: state.to_owned(), builds: 0 })
     }
 
     fn run(&self, arguments: &[&str]) -> anyhow::Result<(f64, Output)> {
@@ -80,10 +85,11 @@ impl Operator {
     }
 
     /// Swaps a module for a build of that id.
-    pub fn swap(&self, module: &str, id: &str) -> anyhow::Result<Done> {
+    pub fn swap(&mut self, module: &str, id: &str) -> anyhow::Result<Done> {
         let built = std::fs::read(workspace().join("target/components").join(module).with_extension("wasm"))?;
         let file = self.folder.join("next.wasm");
-        std::fs::write(&file, with_build_id(&built, id))?;
+        self.builds += 1;
+        std::fs::write(&file, with_other_code(&with_build_id(&built, id), self.builds)?)?;
         self.change(&["swap", module, &file.to_string_lossy()])
     }
 
@@ -102,4 +108,32 @@ impl Operator {
         ensure!(names.iter().all(|name| told.contains(name)), "nobody is told who needs it: {told}");
         Ok(millis)
     }
+}
+
+/// The same component, of which no function is as any build had it before: each begins with a number that is dropped again. Without it
+/// the host would find all of them compiled already. A build of a team changes a few.
+fn with_other_code(component: &[u8], number: i32) -> anyhow::Result<Vec<u8>> {
+    struct Changed(i32);
+
+    impl Reencode for Changed {
+        type Error = std::convert::Infallible;
+
+        fn parse_function_body(&mut self, code: &mut CodeSection, body: FunctionBody<'_>) -> Result<(), Error> {
+            let mut function = self.new_function_with_parsed_locals(&body)?;
+            function.instruction(&Instruction::I32Const(self.0)).instruction(&Instruction::Drop);
+            let mut operators = body.get_operators_reader()?;
+            while !operators.eof() {
+                function.instruction(&self.parse_instruction(&mut operators)?);
+            }
+            code.function(&function);
+            Ok(())
+        }
+    }
+
+    impl ReencodeComponent for Changed {}
+
+    let mut changed = Component::new();
+    let parsed = Changed(number).parse_component(&mut changed, Parser::new(0), component);
+    parsed.map_err(|error| anyhow::anyhow!("{error}"))?;
+    Ok(changed.finish())
 }

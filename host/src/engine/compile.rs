@@ -4,6 +4,9 @@
 //! low priority and bounded memory and time; the result goes to a folder that only this user can reach, named by all that it
 //! depends on, written aside and renamed. The only `unsafe` of the host is here: it maps such a file.
 
+mod child;
+mod functions;
+
 use std::io::{Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
@@ -11,26 +14,22 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use wasmtime::component::Component;
 
 use super::{Engines, compatibility};
 use crate::files::{ASIDE, remove_leftovers};
 use crate::ids::Digest;
 use crate::profile::Profile;
+use child::Priority;
 
 /// The longest that one compilation may take. A 20 MB interpreter takes about 15 s on two cores.
 const COMPILE_TIME: Duration = Duration::from_secs(300);
-/// The most memory that the compiling child may use: a 20 MB interpreter takes less than 2 GiB.
-const COMPILE_MEMORY: u64 = 4 << 30;
-/// The largest composed component that is compiled.
-const MAX_COMPONENT: u64 = 512 << 20;
+/// How long it may take with nothing but the processor time that nobody else wants. What takes longer hasn't got any.
+const IDLE_TIME: Duration = Duration::from_secs(30);
 /// The most of the child's own words that an error repeats.
 const MAX_COMPLAINT: usize = 4096;
 /// Compiled components that are kept: the builds of a few days of development.
 const KEPT_CODE: usize = 64;
-/// How much less important the child is than the host: the largest niceness but one.
-const NICENESS: i32 = 18;
 
 /// Why a component was not compiled.
 #[derive(Debug, thiserror::Error)]
@@ -60,12 +59,15 @@ pub enum CompileError {
     Engine(#[from] super::EngineError),
 }
 
+pub use child::{CHILD_COMMAND, run_as_child};
+
 /// Compiles components and keeps their code in a folder.
 #[derive(Clone)]
 pub struct Compiler {
     engines: Engines,
     folder: PathBuf,
     program: PathBuf,
+    idle_time: Duration,
 }
 
 /// A component, ready to be linked.
@@ -94,7 +96,7 @@ impl Compiler {
             return Err(refused("other users can reach it; run `chmod 700` on it".to_owned()));
         }
         remove_leftovers(folder).map_err(|error| refused(error.to_string()))?;
-        Ok(Self { engines, folder: folder.to_owned(), program })
+        Ok(Self { engines, folder: folder.to_owned(), program, idle_time: IDLE_TIME })
     }
 
     /// The engines that code is compiled for.
@@ -139,7 +141,15 @@ impl Compiler {
         // A name that nobody else uses: two that compile the same bytes at once each write their own file, and the later one takes
         // the earlier one's place. What was mapped meanwhile stays as it was.
         let aside = file.with_extension(format!("{}.{ASIDE}", ulid::Ulid::generate()));
-        let result = self.compile_aside(bytes, profile, &aside).and_then(|()| {
+        let result = match self.compile_aside(bytes, profile, &aside, Priority::Idle) {
+            Err(CompileError::Timeout) => {
+                tracing::warn!("all processors are busy; the compiling process takes its share of them now");
+                let _ = std::fs::remove_file(&aside);
+                self.compile_aside(bytes, profile, &aside, Priority::Low)
+            }
+            result => result,
+        };
+        let result = result.and_then(|()| {
             std::fs::File::open(&aside).and_then(|code| code.sync_all()).map_err(CompileError::Process)?;
             std::fs::rename(&aside, file).map_err(CompileError::Process)
         });
@@ -150,9 +160,19 @@ impl Compiler {
         result
     }
 
-    fn compile_aside(&self, bytes: &[u8], profile: Profile, aside: &Path) -> Result<(), CompileError> {
+    fn compile_aside(
+        &self,
+        bytes: &[u8],
+        profile: Profile,
+        aside: &Path,
+        priority: Priority,
+    ) -> Result<(), CompileError> {
+        let time = match priority {
+            Priority::Idle => self.idle_time,
+            Priority::Low => COMPILE_TIME,
+        };
         let mut child = std::process::Command::new(&self.program)
-            .args(child_arguments(profile, aside))
+            .args(child::arguments(profile, priority, aside))
             .env_clear()
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
@@ -172,7 +192,7 @@ impl Compiler {
                 let _ = std::io::copy(&mut stderr, &mut std::io::sink());
                 String::from_utf8_lossy(&text).trim().to_owned()
             });
-            let status = wait(&mut child)?;
+            let status = wait(&mut child, time)?;
             let complaint = complaint.join().unwrap_or_default();
             match status {
                 None => Err(CompileError::Timeout),
@@ -208,8 +228,8 @@ fn mark_used(file: &Path) {
     }
 }
 
-/// Waits for the child, up to [`COMPILE_TIME`]; then ends it and returns none.
-fn wait(child: &mut std::process::Child) -> Result<Option<std::process::ExitStatus>, CompileError> {
+/// Waits for the child, up to `time`; then ends it and returns none.
+fn wait(child: &mut std::process::Child, time: Duration) -> Result<Option<std::process::ExitStatus>, CompileError> {
     let start = std::time::Instant::now();
     let mut pause = Duration::from_millis(1);
     loop {
@@ -217,7 +237,7 @@ fn wait(child: &mut std::process::Child) -> Result<Option<std::process::ExitStat
         if let Ok(Some(status)) = status {
             return Ok(Some(status));
         }
-        if status.is_err() || start.elapsed() > COMPILE_TIME {
+        if status.is_err() || start.elapsed() > time {
             // Whatever happened, it must end, or those who feed and hear it would never.
             let ended = child.kill().and_then(|()| child.wait());
             return status.and(ended).map(|_| None).map_err(CompileError::Process);
@@ -235,41 +255,22 @@ fn load(engine: &wasmtime::Engine, file: &Path) -> wasmtime::Result<Component> {
     unsafe { Component::deserialize_file(engine, file) }
 }
 
-/// The name of the hidden command that compiles: not part of the host's interface.
-pub const CHILD_COMMAND: &str = "compile-component";
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
 
-/// The arguments that make the binary compile what it reads from standard input and write the code to `output`.
-fn child_arguments(profile: Profile, output: &Path) -> [std::ffi::OsString; 3] {
-    [CHILD_COMMAND.into(), profile.as_str().into(), output.into()]
-}
-
-/// The child's side: limits itself, compiles standard input, writes the code.
-///
-/// Returns why not, for standard error.
-pub fn run_as_child(profile: &str, output: &Path) -> Result<(), String> {
-    limit_self().map_err(|error| format!("the compiling process can't limit itself: {error}"))?;
-    let profile = Profile::parse(profile).ok_or_else(|| format!("`{profile}` is no profile"))?;
-    let mut bytes = Vec::new();
-    let read = std::io::stdin().take(MAX_COMPONENT + 1).read_to_end(&mut bytes);
-    read.map_err(|error| format!("the component can't be read: {error}"))?;
-    if bytes.len() as u64 > MAX_COMPONENT {
-        return Err(format!("the component is larger than {} MiB", MAX_COMPONENT >> 20));
+    #[test]
+    fn a_child_that_gets_no_processor_is_followed_by_one_that_does() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
+        let program = folder.path().join("program");
+        std::fs::write(&program, "#!/bin/sh\n[ \"$3\" = idle ] && exec sleep 60\necho \"as $3\" >&2; exit 1\n")
+            .unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o700)).unwrap();
+        let mut compiler = Compiler::new(Engines::new(), folder.path(), program).unwrap();
+        compiler.idle_time = Duration::from_millis(50);
+        let refused = compiler.compile(b"a component", Profile::Reuse).err().unwrap();
+        assert_eq!(refused.to_string(), "as low");
     }
-    let engine = wasmtime::Engine::new(&profile.config_to_compile()).map_err(|error| format!("{error:#}"))?;
-    let code = engine.precompile_component(&bytes).map_err(|error| format!("{error:#}"))?;
-    let written = std::fs::File::create_new(output).and_then(|mut file| file.write_all(&code));
-    written.map_err(|error| format!("the code can't be written: {error}"))
-}
-
-/// Low priority, bounded memory (what it can write to; the pools that the engine merely reserves don't count), no core dumps, and no
-/// life beyond the host's, which alone bounds its time.
-fn limit_self() -> rustix::io::Result<()> {
-    #[cfg(target_os = "linux")]
-    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
-    rustix::process::nice(NICENESS)?;
-    for (resource, wanted) in [(Resource::Data, COMPILE_MEMORY), (Resource::Core, 0)] {
-        let maximum = getrlimit(resource).maximum.map_or(wanted, |maximum| maximum.min(wanted));
-        setrlimit(resource, Rlimit { current: Some(maximum), maximum: Some(maximum) })?;
-    }
-    Ok(())
 }

@@ -2,7 +2,7 @@
 //!
 //! A trap spoils its store, so the store is dropped: nothing of it serves another call (invariant 6).
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -61,6 +61,8 @@ pub struct Compartment {
     limits: Limits,
     admission: Admission,
     warm: Mutex<Vec<Live>>,
+    /// Whether another generation has taken over, so that there will be fewer and fewer calls.
+    retired: AtomicBool,
     counters: Counters,
     metrics: CompartmentMetrics,
     traps: LineBudget,
@@ -84,6 +86,7 @@ impl Compartment {
             limits: plan.limits,
             admission: Admission::new(plan.limits.calls as usize, plan.limits.queue as usize),
             warm: Mutex::default(),
+            retired: AtomicBool::new(false),
             counters: Counters::default(),
             metrics: telemetry.compartment(&plan.name),
             traps: LineBudget::new(),
@@ -122,9 +125,26 @@ impl Compartment {
             made: read(&self.counters.made),
             dropped: read(&self.counters.dropped),
             calls: read(&self.counters.calls),
-            running: (self.limits.calls as usize).saturating_sub(self.admission.free()),
+            running: self.running(),
             waiting: self.admission.waiting(),
         }
+    }
+
+    fn running(&self) -> usize {
+        (self.limits.calls as usize).saturating_sub(self.admission.free())
+    }
+
+    /// Keeps from now on only as many instances as calls run, since the next generation needs their room. Freeing the others takes a
+    /// while.
+    pub fn retire(&self) {
+        self.retired.store(true, Ordering::Relaxed);
+        let needed = self.running();
+        let spare = {
+            let mut warm = self.warm();
+            let start = needed.min(warm.len());
+            warm.split_off(start)
+        };
+        self.count_dropped(Thrown::Retired, spare.len());
     }
 
     /// Makes an instance before the first call needs one. Also shows whether the modules start at all.
@@ -171,6 +191,11 @@ impl Compartment {
                 Err(error)
             }
         }
+    }
+
+    /// Whether it is retired, and keeps enough instances for those that still call.
+    fn is_crowded(&self) -> bool {
+        self.retired.load(Ordering::Relaxed) && self.warm().len() >= self.running()
     }
 
     fn count_dropped(&self, why: Thrown, instances: usize) {
@@ -244,16 +269,18 @@ impl<'a> Lease<'a> {
 
     /// Keeps the instance for the next call, unless its time is over.
     fn put_back(mut self) {
-        let Instances { mode, max_calls, .. } = self.compartment.instances;
+        let compartment = self.compartment;
+        let Instances { mode, max_calls, .. } = compartment.instances;
         let live = self.live();
         live.leave_generation();
         let why = match () {
             () if mode == InstanceMode::Fresh => Thrown::Fresh,
             () if live.calls >= max_calls.get() => Thrown::MaxCalls,
             () if live.state().memory() > KEEP_MEMORY => Thrown::Memory,
+            () if compartment.is_crowded() => Thrown::Retired,
             () => {
                 live.used = Instant::now();
-                self.compartment.warm().extend(self.live.take());
+                compartment.warm().extend(self.live.take());
                 return;
             }
         };

@@ -16,6 +16,11 @@ const GRACE: Duration = Duration::from_secs(5);
 pub(super) async fn drain(retired: Arc<Generation>, time: Duration, place: OwnedSemaphorePermit) {
     let number = retired.number;
     let start = Instant::now();
+    let spare = retired.compartments().to_vec();
+    // Unmapping an interpreter's memories takes milliseconds: not on a thread that requests wait for.
+    if let Err(error) = tokio::task::spawn_blocking(move || spare.iter().for_each(|one| one.retire())).await {
+        tracing::error!(generation = %number, %error, "retiring a generation's instances failed");
+    }
     if !unused(&retired, start + time).await {
         tracing::warn!(generation = %number, drain = ?time, "requests of a retired generation did not end in time and are cut off");
         retired.end();
@@ -23,7 +28,7 @@ pub(super) async fn drain(retired: Arc<Generation>, time: Duration, place: Owned
             tracing::error!(generation = %number, "a retired generation is still in use");
         }
     }
-    // Unmapping an interpreter's memories takes milliseconds: not on a thread that requests wait for.
+    // Again not on a thread that requests wait for.
     let freed = tokio::task::spawn_blocking(move || drop(retired)).await;
     let millis = start.elapsed().as_millis();
     match freed {

@@ -1,0 +1,107 @@
+//! The process that compiles: limits itself, compiles standard input, writes the code.
+
+use std::ffi::OsString;
+use std::io::{Read, Write};
+use std::path::Path;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use thread_priority::{
+    NormalThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy, set_thread_priority_and_policy, thread_native_id,
+};
+use wasmtime::Engine;
+
+use super::functions::Functions;
+use crate::profile::Profile;
+
+/// The name of the hidden command that compiles: not part of the host's interface.
+pub const CHILD_COMMAND: &str = "compile-component";
+/// The largest composed component that is compiled.
+const MAX_COMPONENT: u64 = 512 << 20;
+/// The most memory that the child may use: a 20 MB interpreter takes less than 2 GiB.
+const MAX_MEMORY: u64 = 4 << 30;
+/// How much less important than the host it is where it takes its share: the largest niceness but one.
+const NICENESS: i32 = 18;
+
+/// How the child competes for processors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Priority {
+    /// It gets what nobody else wants, and gives way at once to a thread of the host that wakes up; a merely nice process would finish
+    /// its slice first, which each statement of a transaction would wait for.
+    Idle,
+    /// It gets a small share, however busy the machine is.
+    Low,
+}
+
+impl Priority {
+    const ALL: [Self; 2] = [Self::Idle, Self::Low];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Low => "low",
+        }
+    }
+
+    fn take(self) -> Result<(), String> {
+        match self {
+            Self::Idle => {
+                let policy = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
+                // Threads that are started later inherit it.
+                set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, policy)
+                    .map_err(|error| error.to_string())
+            }
+            Self::Low => rustix::process::nice(NICENESS).map(drop).map_err(|error| error.to_string()),
+        }
+    }
+}
+
+/// The arguments that make the binary compile what it reads from standard input and write the code to `output`.
+pub(super) fn arguments(profile: Profile, priority: Priority, output: &Path) -> [OsString; 4] {
+    [CHILD_COMMAND.into(), profile.as_str().into(), priority.as_str().into(), output.into()]
+}
+
+/// Compiles standard input for `profile`, and writes the code to `output`, a file that isn't there yet. Functions that were compiled
+/// before are taken from, and new ones put into, a file beside it.
+///
+/// Returns why not, for standard error.
+pub fn run_as_child(profile: &str, priority: &str, output: &Path) -> Result<(), String> {
+    let priority = Priority::ALL.into_iter().find(|one| one.as_str() == priority);
+    let priority = priority.ok_or("the priority is unknown")?;
+    limit_self(priority).map_err(|error| format!("the compiling process can't limit itself: {error}"))?;
+    let profile = Profile::parse(profile).ok_or_else(|| format!("`{profile}` is no profile"))?;
+    let mut bytes = Vec::new();
+    let read = std::io::stdin().take(MAX_COMPONENT + 1).read_to_end(&mut bytes);
+    read.map_err(|error| format!("the component can't be read: {error}"))?;
+    if bytes.len() as u64 > MAX_COMPONENT {
+        return Err(format!("the component is larger than {} MiB", MAX_COMPONENT >> 20));
+    }
+    let functions = output.parent().and_then(Functions::open);
+    let mut config = profile.config_to_compile();
+    if let Some(functions) = functions.clone() {
+        config.enable_incremental_compilation(functions).map_err(|error| format!("{error:#}"))?;
+    }
+    let engine = Engine::new(&config).map_err(|error| format!("{error:#}"))?;
+    let code = engine.precompile_component(&bytes).map_err(|error| format!("{error:#}"))?;
+    let written = std::fs::File::create_new(output).and_then(|mut file| file.write_all(&code));
+    written.map_err(|error| format!("the code can't be written: {error}"))?;
+    if let Some(functions) = functions {
+        // Without it the next component takes longer.
+        let _ = functions.keep();
+    }
+    Ok(())
+}
+
+/// Low priority, bounded memory (what it can write to; the pools that the engine merely reserves don't count), no core dumps, and no
+/// life beyond the host's, which alone bounds its time.
+fn limit_self(priority: Priority) -> Result<(), String> {
+    #[cfg(target_os = "linux")]
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
+        .map_err(|error| error.to_string())?;
+    priority.take()?;
+    for (resource, wanted) in [(Resource::Data, MAX_MEMORY), (Resource::Core, 0)] {
+        let maximum = getrlimit(resource).maximum.map_or(wanted, |maximum| maximum.min(wanted));
+        let limit = Rlimit { current: Some(maximum), maximum: Some(maximum) };
+        setrlimit(resource, limit).map_err(|error| error.to_string())?;
+    }
+    Ok(())
+}

@@ -1,0 +1,214 @@
+//! Functions that were compiled before, so that another build of one module costs what is new in it, and not the whole compartment.
+//!
+//! Cranelift's incremental cache asks for them by a hash of all that the code depends on: the function before it is compiled, the
+//! processor, the settings. They are in an SQLite file in the folder for compiled code, which no other user can reach; each is checked
+//! against its digest, since it becomes native code. It is never needed, only faster to have: whatever fails, the function is compiled.
+
+use std::borrow::Cow;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rusqlite::{Connection, OptionalExtension, params};
+use sha2::{Digest, Sha256};
+use wasmtime::CacheStore;
+
+/// The file, beside the code.
+const FILE: &str = "functions.sqlite";
+/// The most that is kept, in bytes; beyond that, the half that was not used for longest goes. A JavaScript engine takes 60 MB.
+const KEPT: i64 = 256 << 20;
+/// How exactly it is noted when a function was used, in seconds. Each note rewrites its code.
+const USED_WITHIN: i64 = 24 * 60 * 60;
+/// Another process of this user may be writing: compiling again takes no longer than waiting for it.
+const BUSY: Duration = Duration::from_millis(100);
+
+const SCHEMA: &str = "CREATE TABLE IF NOT EXISTS function (\
+    key BLOB PRIMARY KEY NOT NULL, code BLOB NOT NULL, digest BLOB NOT NULL, used INTEGER NOT NULL) STRICT";
+
+/// The functions, for one compilation.
+pub(super) struct Functions(Mutex<Open>);
+
+struct Open {
+    connection: Connection,
+    /// In seconds since 1970.
+    now: i64,
+    made: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Found, and noted as used too long ago.
+    stale: Vec<Vec<u8>>,
+}
+
+impl std::fmt::Debug for Functions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Functions")
+    }
+}
+
+impl Functions {
+    /// Those in `folder`; none where they can't be had. A file that is no database any more is begun anew.
+    pub(super) fn open(folder: &Path) -> Option<Arc<Self>> {
+        let file = folder.join(FILE);
+        let connection = connect(&file).or_else(|error| {
+            if is_spoilt(&error) {
+                // What was beside it belongs to it. If it can't be removed, opening fails again.
+                for name in [FILE.to_owned(), format!("{FILE}-wal"), format!("{FILE}-shm")] {
+                    let _ = std::fs::remove_file(folder.join(name));
+                }
+            }
+            connect(&file)
+        });
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let now = i64::try_from(now).unwrap_or(i64::MAX);
+        let open = Open { connection: connection.ok()?, now, made: Vec::new(), stale: Vec::new() };
+        Some(Arc::new(Self(Mutex::new(open))))
+    }
+
+    /// Keeps what was made since.
+    pub(super) fn keep(&self) -> rusqlite::Result<()> {
+        let mut open = self.lock();
+        let Open { connection, now, made, stale } = &mut *open;
+        let transaction = connection.transaction()?;
+        {
+            let mut insert =
+                transaction.prepare("INSERT OR REPLACE INTO function (key, code, digest, used) VALUES (?, ?, ?, ?)")?;
+            for (key, code) in made.drain(..) {
+                insert.execute(params![key, code, digest(&key, &code), *now])?;
+            }
+            let mut touch = transaction.prepare("UPDATE function SET used = ? WHERE key = ?")?;
+            for key in stale.drain(..) {
+                touch.execute(params![*now, key])?;
+            }
+        }
+        prune(&transaction, KEPT)?;
+        transaction.commit()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Open> {
+        // Each use leaves it whole wherever a panic might strike.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl CacheStore for Functions {
+    fn get(&self, key: &[u8]) -> Option<Cow<'_, [u8]>> {
+        let mut open = self.lock();
+        let found = {
+            let mut find =
+                open.connection.prepare_cached("SELECT code, digest, used FROM function WHERE key = ?").ok()?;
+            let row = find.query_row([key], |row| {
+                Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, Vec<u8>>(1)?, row.get::<_, i64>(2)?))
+            });
+            row.optional().ok()?
+        };
+        let (code, kept, used) = found?;
+        if used.saturating_add(USED_WITHIN) < open.now {
+            open.stale.push(key.to_owned());
+        }
+        drop(open);
+        (digest(key, &code) == *kept).then_some(Cow::Owned(code))
+    }
+
+    fn insert(&self, key: &[u8], value: Vec<u8>) -> bool {
+        self.lock().made.push((key.to_owned(), value));
+        true
+    }
+}
+
+fn connect(file: &Path) -> rusqlite::Result<Connection> {
+    let connection = Connection::open(file)?;
+    connection.busy_timeout(BUSY)?;
+    connection.pragma_update(None, "journal_mode", "wal")?;
+    // What a crash of the machine takes away or spoils is found by its digest.
+    connection.pragma_update(None, "synchronous", "off")?;
+    connection.execute_batch(SCHEMA)?;
+    Ok(connection)
+}
+
+fn is_spoilt(error: &rusqlite::Error) -> bool {
+    use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
+    matches!(error.sqlite_error_code(), Some(DatabaseCorrupt | NotADatabase))
+}
+
+/// Removes the older half where more than `kept` bytes are.
+fn prune(connection: &Connection, kept: i64) -> rusqlite::Result<()> {
+    let number = |pragma: &str| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
+    let used = (number("page_count")? - number("freelist_count")?) * number("page_size")?;
+    if used > kept {
+        connection.execute(
+            "DELETE FROM function WHERE key IN \
+             (SELECT key FROM function ORDER BY used LIMIT (SELECT (count(*) + 1) / 2 FROM function))",
+            [],
+        )?;
+    }
+    Ok(())
+}
+
+fn digest(key: &[u8], code: &[u8]) -> [u8; 32] {
+    Sha256::new().chain_update(key).chain_update(code).finalize().into()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    const KEY: &[u8] = &[7; 32];
+
+    fn folder_with(code: &[u8]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        let functions = Functions::open(folder.path()).unwrap();
+        assert_eq!(functions.get(KEY), None);
+        functions.insert(KEY, code.to_owned());
+        functions.keep().unwrap();
+        folder
+    }
+
+    #[test]
+    fn what_was_kept_is_found_and_what_is_spoilt_is_not() {
+        let folder = folder_with(b"code");
+        let functions = Functions::open(folder.path()).unwrap();
+        assert_eq!(functions.get(KEY).as_deref(), Some(&b"code"[..]));
+        assert_eq!(functions.get(&[8; 32]), None);
+        functions.lock().connection.execute("UPDATE function SET code = ?", [b"Code"]).unwrap();
+        assert_eq!(functions.get(KEY), None);
+        // Compiled again, it takes the place of what was spoilt.
+        functions.insert(KEY, b"new".to_vec());
+        functions.keep().unwrap();
+        assert_eq!(functions.get(KEY).as_deref(), Some(&b"new"[..]));
+    }
+
+    #[test]
+    fn a_file_that_is_no_database_is_begun_anew() {
+        let folder = folder_with(b"code");
+        std::fs::write(folder.path().join(FILE), [0xAB; 9000]).unwrap();
+        let functions = Functions::open(folder.path()).unwrap();
+        assert_eq!(functions.get(KEY), None);
+        functions.insert(KEY, b"new".to_vec());
+        functions.keep().unwrap();
+        assert_eq!(Functions::open(folder.path()).unwrap().get(KEY).as_deref(), Some(&b"new"[..]));
+    }
+
+    #[test]
+    fn what_was_not_used_for_longest_goes_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let functions = Functions::open(folder.path()).unwrap();
+        for number in 0..10_u8 {
+            functions.lock().now = if number % 2 == 0 { 1_000 } else { 2_000 };
+            functions.insert(&[number; 32], vec![number; 10_000]);
+            functions.keep().unwrap();
+        }
+        // One of the older ones is used again.
+        functions.lock().now = 1_000 + 2 * USED_WITHIN;
+        assert!(functions.get(&[0; 32]).is_some());
+        functions.keep().unwrap();
+        let open = functions.lock();
+        prune(&open.connection, 200_000).unwrap();
+        let count =
+            || open.connection.query_row("SELECT count(*) FROM function", [], |row| row.get::<_, i64>(0)).unwrap();
+        assert_eq!(count(), 10);
+        prune(&open.connection, 100_000).unwrap();
+        assert_eq!(count(), 5);
+        drop(open);
+        let found: Vec<u8> = (0..10).filter(|number| functions.get(&[*number; 32]).is_some()).collect();
+        assert!(found.contains(&0) && found.iter().filter(|number| *number % 2 == 1).count() == 4, "{found:?}");
+    }
+}
