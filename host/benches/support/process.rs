@@ -9,7 +9,8 @@ use std::io;
 pub struct Holdings {
     /// Files of compiled code that are mapped, by name; gone ones that are mapped still are among them.
     pub code: BTreeSet<String>,
-    /// Mappings of them.
+    /// Mappings of them that can be run. What memories start with is mapped from them too, wherever in the engine's pool an instance
+    /// stood last, so that their number says nothing.
     pub mappings: usize,
     pub threads: usize,
     /// Open files and sockets.
@@ -31,7 +32,7 @@ impl Holdings {
         };
         Ok(Self {
             code: code.iter().map(name).collect(),
-            mappings: code.len(),
+            mappings: code.iter().filter(|line| line.contains(" r-xp ")).count(),
             threads: usize::try_from(number("Threads:")).unwrap_or_default(),
             files: fs::read_dir(format!("/proc/{process}/fd"))?.count(),
             resident: number("VmRSS:") * 1024,
