@@ -13,8 +13,9 @@ use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAlloc
 
 use crate::profile::{Profile, Room};
 
-/// How often the epoch advances: a guest that computes gives way, and is checked against its deadline, this often.
-pub const EPOCH_TICK: Duration = Duration::from_millis(10);
+/// How often the epoch advances: a guest that computes gives way, and is checked against its deadline and its processor time, this
+/// often. So a loop is stopped half a tick after its budget on average.
+pub const EPOCH_TICK: Duration = Duration::from_millis(5);
 
 /// Memories that an engine's pool has for each call that it has room for. Reserved as address space only. A small module has one; a
 /// compartment of several takes more, so that fewer calls of it find room.
@@ -31,12 +32,8 @@ const STACKS_PER_ASYNC_CALL: u32 = 4;
 const KEEP_MEMORY: usize = 2 << 20;
 /// The same for a table, and for a stack.
 const KEEP_SMALL: usize = 64 << 10;
-/// The stack of one call, and the part of it that guests may use; the rest is the host functions'.
-const ASYNC_STACK: usize = 1 << 20;
-const WASM_STACK: usize = 512 << 10;
-/// The same for interpreters, which call themselves for each call of the program that they run.
-const LARGE_ASYNC_STACK: usize = 2 << 20;
-const LARGE_WASM_STACK: usize = 1 << 20;
+/// How much larger the stack of a call is than what guests may use of it; the rest is the host functions'.
+const STACK_PER_GUESTS: usize = 2;
 /// What Wasmtime may keep for a component's instance, its core instances aside.
 const COMPONENT_INSTANCE: usize = 4 << 20;
 
@@ -54,18 +51,14 @@ impl Profile {
 
     fn config_for(self, calls: u32) -> Config {
         let mut config = Config::new();
-        let (wasm_stack, stack) = match self {
-            Self::Reuse | Self::Fresh => (WASM_STACK, ASYNC_STACK),
-            Self::Large | Self::Async => (LARGE_WASM_STACK, LARGE_ASYNC_STACK),
-        };
         config
             .wasm_component_model(true)
             .wasm_component_model_implements(true)
             .wasm_component_model_map(true)
             .concurrency_support(self == Self::Async)
             .epoch_interruption(true)
-            .max_wasm_stack(wasm_stack)
-            .async_stack_size(stack)
+            .max_wasm_stack(self.stack())
+            .async_stack_size(self.stack() * STACK_PER_GUESTS)
             .wasm_backtrace_max_frames(std::num::NonZeroUsize::new(32));
         if self == Self::Fresh {
             config

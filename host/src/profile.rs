@@ -148,6 +148,14 @@ impl Profile {
         Self::ALL.into_iter().find(|profile| profile.as_str() == text)
     }
 
+    /// Bytes of stack that the guests of one call have. Interpreters call themselves for each call of the program that they run.
+    pub fn stack(self) -> usize {
+        match self {
+            Self::Reuse | Self::Fresh => 512 << 10,
+            Self::Large | Self::Async => 1 << 20,
+        }
+    }
+
     /// What its instances may have. Memories are address space alone until they are used: 4 GiB each where there are guard pages.
     pub fn room(self) -> Room {
         match self {

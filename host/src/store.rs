@@ -4,24 +4,27 @@
 //! reused; whatever belongs to the call ends with it ([`InstanceState::end_call`]).
 
 mod call;
+mod limits;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use wasmtime::ResourceLimiter;
-use wasmtime::component::ResourceTable;
+use wasmtime::component::{ResourceTable, Val};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use crate::database::{Database, SqlError, Transaction};
 use crate::ids::ModuleName;
 use crate::profile::Profile;
+use crate::telemetry::Span;
+use limits::Limiter;
 
 pub use call::{BridgeIndex, CallContext, CallError, CallFuture, CallResult, CalleeFailed, Callees};
+pub use limits::{Cpu, LimitHit};
 
 /// Resources of WASI (streams, pollables) that the guests of a store may hold at once.
 const MAX_WASI_RESOURCES: usize = 1_000;
-/// Elements that all tables of a store may have together.
-const MAX_TABLE_ELEMENTS: usize = 1_000_000;
 
 /// A module of a compartment, by its place in it: how a capability knows who is calling.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,70 +40,6 @@ pub struct ModuleData {
     pub config: BTreeMap<String, String>,
 }
 
-/// A limit that a call met.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum LimitHit {
-    /// The memories of the store would be larger together than they may.
-    #[error("memory would grow to {wanted} bytes, of {limit} allowed")]
-    Memory {
-        /// What all memories would have been, in bytes.
-        wanted: usize,
-        /// What they may be.
-        limit: usize,
-    },
-    /// The tables of the store would be larger together than they may.
-    #[error("tables would grow to {wanted} elements, of {limit} allowed")]
-    Table {
-        /// What all tables would have been, in elements.
-        wanted: usize,
-        /// What they may be.
-        limit: usize,
-    },
-}
-
-/// Sums what the instances of a store take; Wasmtime's own limits are for each memory alone.
-struct Limiter {
-    memory: usize,
-    memory_limit: usize,
-    /// What one memory may hold: as much as the engine reserves for it.
-    largest_memory: usize,
-    table: usize,
-    hit: Option<LimitHit>,
-}
-
-impl ResourceLimiter for Limiter {
-    fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
-        // It will not be granted: counted, it would stay counted, since Wasmtime doesn't say what failed to grow.
-        if maximum.is_some_and(|maximum| desired > maximum) {
-            return Ok(false);
-        }
-        if desired > self.largest_memory {
-            self.hit = Some(LimitHit::Memory { wanted: desired, limit: self.largest_memory });
-            return Ok(false);
-        }
-        let wanted = self.memory.saturating_add(desired.saturating_sub(current));
-        if wanted > self.memory_limit {
-            self.hit = Some(LimitHit::Memory { wanted, limit: self.memory_limit });
-            return Ok(false);
-        }
-        self.memory = wanted;
-        Ok(true)
-    }
-
-    fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
-        if maximum.is_some_and(|maximum| desired > maximum) {
-            return Ok(false);
-        }
-        let wanted = self.table.saturating_add(desired.saturating_sub(current));
-        if wanted > MAX_TABLE_ELEMENTS {
-            self.hit = Some(LimitHit::Table { wanted, limit: MAX_TABLE_ELEMENTS });
-            return Ok(false);
-        }
-        self.table = wanted;
-        Ok(true)
-    }
-}
-
 /// A transaction that a guest opened, and whose it is.
 struct OpenTransaction {
     handle: u32,
@@ -113,6 +52,9 @@ pub struct InstanceState {
     modules: Arc<[ModuleData]>,
     call: CallContext,
     limiter: Limiter,
+    cpu: Arc<Cpu>,
+    /// Bytes of log lines that the call may still write; none once it wanted to write more.
+    log: Option<u64>,
     /// At most one per module.
     transactions: Vec<OpenTransaction>,
     /// Never reused within a store, so that a handle that a guest kept from an earlier call means nothing.
@@ -127,8 +69,11 @@ impl InstanceState {
         let mut table = ResourceTable::new();
         table.set_max_capacity(MAX_WASI_RESOURCES);
         let largest_memory = usize::try_from(profile.room().memory).unwrap_or(usize::MAX);
-        let limiter = Limiter { memory: 0, memory_limit, largest_memory, table: 0, hit: None };
-        Self { modules, call, limiter, transactions: Vec::new(), next_handle: 0, wasi: None, table }
+        let largest_table = usize::try_from(profile.room().table).unwrap_or(usize::MAX);
+        let limiter = Limiter { memory: 0, memory_limit, largest_memory, largest_table, table: 0, hit: None };
+        let (cpu, log) = (Cpu::new(), Some(call.log));
+        cpu.begin(call.cpu);
+        Self { modules, call, limiter, cpu, log, transactions: Vec::new(), next_handle: 0, wasi: None, table }
     }
 
     /// For `Store::limiter`.
@@ -138,8 +83,41 @@ impl InstanceState {
 
     /// Takes up a call.
     pub fn begin_call(&mut self, call: CallContext) {
+        self.cpu.begin(call.cpu);
+        self.log = Some(call.log);
         self.call = call;
         self.limiter.hit = None;
+    }
+
+    /// The processor time of the call: whoever polls it says so there.
+    pub fn cpu(&self) -> &Arc<Cpu> {
+        &self.cpu
+    }
+
+    /// The epoch ticked while a guest ran. Returns whether it must end, and remembers why.
+    pub fn tick(&mut self) -> bool {
+        if let Some(limit) = self.cpu.tick() {
+            self.limiter.hit = Some(LimitHit::Cpu { limit });
+            return true;
+        }
+        Instant::now() >= self.call.deadline
+    }
+
+    /// Takes `bytes` of what the call may log. Returns whether it may write them; the error says that this is the first time it may not.
+    pub fn take_log(&mut self, bytes: usize) -> Result<bool, u64> {
+        let Some(left) = self.log else { return Ok(false) };
+        self.log = left.checked_sub(bytes as u64);
+        if self.log.is_none() { Err(self.call.log) } else { Ok(true) }
+    }
+
+    /// Whether the call wanted to log more than it may.
+    pub fn met_log_limit(&self) -> bool {
+        self.log.is_none()
+    }
+
+    /// Goes on in another compartment; none where the store serves no call. `span` is there where the call is recorded.
+    pub fn cross<'a>(&self, bridge: BridgeIndex, parameters: &'a [Val], span: Option<&Span>) -> Option<CallFuture<'a>> {
+        self.call.cross(bridge, parameters, span, self.cpu.left())
     }
 
     /// Ends what belongs to the call: transactions that it left open are rolled back. What was read in one may not be durable yet, so
@@ -213,37 +191,5 @@ impl WasiView for InstanceState {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         let ctx = self.wasi.get_or_insert_with(|| WasiCtx::builder().build());
         WasiCtxView { ctx, table: &mut self.table }
-    }
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-
-    fn limiter() -> Limiter {
-        Limiter { memory: 0, memory_limit: 1000, largest_memory: 600, table: 0, hit: None }
-    }
-
-    #[test]
-    fn memories_are_summed_and_the_limit_is_named() {
-        let mut limiter = limiter();
-        assert!(limiter.memory_growing(0, 400, None).unwrap());
-        assert!(limiter.memory_growing(0, 400, Some(500)).unwrap());
-        assert!(!limiter.memory_growing(400, 601, None).unwrap());
-        assert_eq!(limiter.hit, Some(LimitHit::Memory { wanted: 601, limit: 600 }));
-        assert!(limiter.memory_growing(400, 600, None).unwrap());
-        assert!(!limiter.memory_growing(0, 1, None).unwrap());
-        assert_eq!(limiter.hit, Some(LimitHit::Memory { wanted: 1001, limit: 1000 }));
-    }
-
-    #[test]
-    fn what_a_memory_s_own_type_forbids_is_not_counted() {
-        let mut limiter = limiter();
-        for _ in 0..100 {
-            assert!(!limiter.memory_growing(100, 501, Some(500)).unwrap());
-            assert!(!limiter.table_growing(100, 501, Some(500)).unwrap());
-        }
-        assert_eq!((limiter.memory, limiter.table, limiter.hit), (0, 0, None));
     }
 }

@@ -52,6 +52,7 @@ pub struct Telemetry {
     request_time: HistogramVec,
     calls: IntCounterVec,
     call_errors: IntCounterVec,
+    limits: IntCounterVec,
     instances_made: IntCounterVec,
     instances_dropped: IntCounterVec,
     changes: IntCounterVec,
@@ -84,6 +85,7 @@ impl Telemetry {
             recorder,
             calls: register(&registry, counters(&table::CALLS)),
             call_errors: register(&registry, counters(&table::CALL_ERRORS)),
+            limits: register(&registry, counters(&table::LIMITS)),
             instances_made: register(&registry, counters(&table::INSTANCES_MADE)),
             instances_dropped: register(&registry, counters(&table::INSTANCES_DROPPED)),
             changes: register(&registry, counters(&table::CHANGES)),
@@ -115,6 +117,8 @@ impl Telemetry {
         CompartmentMetrics {
             calls: Origin::ALL.map(|origin| self.calls.with_label_values(&[OUTSIDE, name, origin.as_str()])),
             errors: Failed::ALL.map(|why| self.call_errors.with_label_values(&[name, why.as_str()])),
+            limits: self.limits.clone(),
+            name: name.to_owned(),
             made: self.instances_made.with_label_values(&[name]),
             dropped: Thrown::ALL.map(|why| self.instances_dropped.with_label_values(&[name, why.as_str()])),
         }
@@ -225,6 +229,9 @@ impl RouteMetrics {
 pub struct CompartmentMetrics {
     calls: [IntCounter; Origin::ALL.len()],
     errors: [IntCounter; Failed::ALL.len()],
+    limits: IntCounterVec,
+    /// As the label has it.
+    name: String,
     made: IntCounter,
     dropped: [IntCounter; Thrown::ALL.len()],
 }
@@ -238,6 +245,11 @@ impl CompartmentMetrics {
     /// Counts a call that gave no result.
     pub fn failed(&self, why: Failed) {
         self.errors[why as usize].inc();
+    }
+
+    /// Counts a limit that a call met: rare, so its counter is looked up.
+    pub fn limited(&self, limit: &str) {
+        self.limits.with_label_values(&[&*self.name, limit]).inc();
     }
 
     /// Counts an instance that was made.

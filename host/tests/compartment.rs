@@ -86,7 +86,7 @@ fn a_call_that_fails_costs_its_own_instance_only() {
         assert_eq!(call(&generation, "count").await, Ok(Some(Val::U32(1))));
         assert_eq!(call(&generation, "count").await, Ok(Some(Val::U32(2))), "instances are reused");
 
-        assert!(matches!(call(&generation, "trap").await, Err(CallError::Trap(_))));
+        assert!(matches!(call(&generation, "trap").await, Err(CallError::Trap { .. })));
         assert_eq!(call(&generation, "count").await, Ok(Some(Val::U32(1))), "nothing of a trapped instance is left");
 
         let start = Instant::now();
@@ -96,7 +96,8 @@ fn a_call_that_fails_costs_its_own_instance_only() {
         let limit = 1 << 20;
         let wanted = limit + (64 << 10);
         let eaten = call(&generation, "eat").await;
-        assert_eq!(eaten, Err(CallError::Limit(LimitHit::Memory { wanted, limit })));
+        let module = Some("m".parse().unwrap());
+        assert_eq!(eaten, Err(CallError::Limit { hit: LimitHit::Memory { wanted, limit }, module }));
 
         let stats = stats(&generation);
         assert_eq!((stats.made, stats.dropped, stats.warm, stats.calls), (3, 3, 0, 6));

@@ -21,13 +21,24 @@ impl Host for InstanceState {
         context: String,
         message: String,
     ) -> wasmtime::Result<()> {
-        let (request, trace) = (&*self.call().request, self.call().trace.id());
-        let name = self.module(module).name.as_str();
-        let (context, message) = (cut(&context, MAX_CONTEXT), one_line(cut(&message, MAX_LINE)));
+        let (context, message) = (cut(&context, MAX_CONTEXT), cut(&message, MAX_LINE));
         macro_rules! line {
             ($level:expr) => {
                 if enabled!(target: "module", $level) {
-                    event!(target: "module", $level, module = name, request, %trace, context, "{message}");
+                    let taken = self.take_log(context.len() + message.len());
+                    let (request, trace) = (&*self.call().request, self.call().trace.id());
+                    let name = self.module(module).name.as_str();
+                    match taken {
+                        Ok(true) => {
+                            let message = one_line(message);
+                            event!(target: "module", $level, module = name, request, %trace, context, "{message}");
+                        }
+                        Ok(false) => {}
+                        Err(limit) => tracing::warn!(
+                            target: "module", module = name, request, %trace, limit,
+                            "further lines of this call are dropped: it may log {limit} bytes"
+                        ),
+                    }
                 }
             };
         }

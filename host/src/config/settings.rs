@@ -73,11 +73,32 @@ pub struct Limits {
     /// Bytes that a call's result may have where it leaves the compartment. It protects the host, where a value outside a guest
     /// takes up to 40 times its bytes. 16 MiB by default: far above a page of any list.
     pub result: u64,
+    /// How long a call may compute, with what it has other compartments compute. It protects the other requests' share of the
+    /// processors. 10 seconds by default: far above a request's work, far below `request`.
+    pub cpu: Duration,
+    /// What the arguments or the result of one function may take in the host where they leave a guest, in Wasmtime's measure: a
+    /// `list<u8>` in a result costs about 40 times its bytes. It protects the host's memory. 256 MiB by default: 6 MB of such a list.
+    pub transfer: u64,
+    /// Handles of resources that the guests of one instance may hold at once, each side counted. 10,000 by default.
+    pub handles: u32,
+    /// Bytes of log lines that a call may write; what is beyond is dropped, and a line says so. It protects the log's disk and its
+    /// readers. 256 KiB by default: a thousand lines.
+    pub log: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { memory: 256 * MIB, request: Duration::from_secs(30), calls: 256, queue: 1024, result: 16 * MIB }
+        Self {
+            memory: 256 * MIB,
+            request: Duration::from_secs(30),
+            calls: 256,
+            queue: 1024,
+            result: 16 * MIB,
+            cpu: Duration::from_secs(10),
+            transfer: 256 * MIB,
+            handles: 10_000,
+            log: 256 * KIB,
+        }
     }
 }
 
@@ -88,6 +109,11 @@ impl Limits {
     const CALLS: RangeInclusive<u32> = 1..=10_000;
     const QUEUE: RangeInclusive<u32> = 0..=1_000_000;
     const RESULT: RangeInclusive<u64> = KIB..=GIB;
+    /// From two ticks of the epoch.
+    const CPU: RangeInclusive<Duration> = Duration::from_millis(10)..=HOUR;
+    const TRANSFER: RangeInclusive<u64> = KIB..=16 * GIB;
+    const HANDLES: RangeInclusive<u32> = 1..=1_000_000;
+    const LOG: RangeInclusive<u64> = 0..=GIB;
 
     pub(super) fn read(table: &mut Table<'_>, base: Self) -> Self {
         Self {
@@ -96,6 +122,10 @@ impl Limits {
             calls: table.count("calls", Self::CALLS, base.calls),
             queue: table.count("queue", Self::QUEUE, base.queue),
             result: table.size("result", Self::RESULT, base.result),
+            cpu: table.duration("cpu", Self::CPU, base.cpu),
+            transfer: table.size("transfer", Self::TRANSFER, base.transfer),
+            handles: table.count("handles", Self::HANDLES, base.handles),
+            log: table.size("log", Self::LOG, base.log),
         }
     }
 }

@@ -132,7 +132,7 @@ impl From<CallError> for HostProblem {
             CallError::QueueFull { .. } | CallError::NoRoom { .. } => Self::Overloaded,
             CallError::Callee(_) => Self::Unavailable,
             CallError::Deadline => Self::Deadline,
-            CallError::Limit(_) | CallError::Trap(_) => Self::ModuleFailed,
+            CallError::Limit { .. } | CallError::Trap { .. } => Self::ModuleFailed,
         }
     }
 }

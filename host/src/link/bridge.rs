@@ -79,7 +79,7 @@ impl Bridge {
     ) -> wasmtime::Result<()> {
         let call = store.data().call();
         let span = self.span(call);
-        let Some(crossing) = call.cross(self.index, parameters, span.as_ref()) else {
+        let Some(crossing) = store.data().cross(self.index, parameters, span.as_ref()) else {
             return Err(wasmtime::Error::msg("a module called another one while it served no call"));
         };
         let outcome = crossing.await;

@@ -3,6 +3,7 @@
 //!
 //! What a module of another compartment serves stays an import of the composition, under a name of the importing module's own.
 
+mod named;
 mod own;
 
 use std::collections::{BTreeMap, HashMap};
@@ -73,9 +74,10 @@ struct Composer<'a> {
 impl Composer<'_> {
     fn add(&mut self, module: &ModuleName, node: &Node, index: ModuleIndex) -> Result<(), String> {
         let artifact = &node.artifact;
-        let package =
-            Package::from_bytes(&format!("module:{module}"), None, artifact.bytes.to_vec(), self.composed.types_mut())
-                .map_err(|error| format!("module `{module}`: {error:#}"))?;
+        let bytes =
+            named::named(&artifact.bytes, module.as_str()).map_err(|error| format!("module `{module}`: {error}"))?;
+        let package = Package::from_bytes(&format!("module:{module}"), None, bytes, self.composed.types_mut())
+            .map_err(|error| format!("module `{module}`: {error:#}"))?;
         let world = package.ty();
         let package = self.composed.register_package(package).map_err(|error| with_causes(&error))?;
         let instance = self.composed.instantiate(package);

@@ -13,7 +13,7 @@ use super::instance::Live;
 use super::limits::{Admission, LineBudget, Refused};
 use crate::config::{InstanceMode, Instances, Limits};
 use crate::graph;
-use crate::ids::CompartmentName;
+use crate::ids::{CompartmentName, ModuleName};
 use crate::link::{Export, FunctionIndex, Linked};
 use crate::profile::Profile;
 use crate::store::{CallContext, CallError, CallResult, CalleeFailed, InstanceState, LimitHit, ModuleData};
@@ -147,8 +147,15 @@ impl Compartment {
         self.count_dropped(Thrown::Retired, spare.len());
     }
 
+    /// What a call may use here, of what its caller leaves it.
+    fn bound(&self, call: &mut CallContext) {
+        call.cpu = call.cpu.min(self.limits.cpu);
+        call.log = call.log.min(self.limits.log);
+    }
+
     /// Makes an instance before the first call needs one. Also shows whether the modules start at all.
-    pub async fn warm_up(&self, call: CallContext) -> Result<(), CallError> {
+    pub async fn warm_up(&self, mut call: CallContext) -> Result<(), CallError> {
+        self.bound(&mut call);
         self.start(call).await?.put_back();
         Ok(())
     }
@@ -162,7 +169,8 @@ impl Compartment {
         result
     }
 
-    async fn run(&self, place: FunctionIndex, parameters: &[Val], call: CallContext) -> CallResult {
+    async fn run(&self, place: FunctionIndex, parameters: &[Val], mut call: CallContext) -> CallResult {
+        self.bound(&mut call);
         let _place = self.admission.admit(call.deadline).await.map_err(|refused| match refused {
             Refused::Full => CallError::QueueFull { compartment: self.name.clone() },
             Refused::Late => CallError::Deadline,
@@ -174,7 +182,11 @@ impl Compartment {
             // Boxed: starting is rare, and its state alone would double what each call allocates for its own.
             None => Box::pin(self.start(call.clone())).await?,
         };
-        match lease.live().call(&self.exports[place.0 as usize], place, parameters, call).await {
+        let called = lease.live().call(&self.exports[place.0 as usize], place, parameters, call).await;
+        if lease.live().state().met_log_limit() {
+            self.metrics.limited("log");
+        }
+        match called {
             Ok(result) => {
                 lease.put_back();
                 Ok(result)
@@ -211,7 +223,7 @@ impl Compartment {
     async fn start(&self, call: CallContext) -> Result<Lease<'_>, CallError> {
         let memory = usize::try_from(self.limits.memory).unwrap_or(usize::MAX);
         let state = InstanceState::new(self.modules.clone(), memory, self.profile, call.clone());
-        let started = Live::start(&self.pre, self.exports.len(), state).await;
+        let started = Live::start(&self.pre, self.exports.len(), &self.limits, state).await;
         let live = started.map_err(|(error, limit)| self.explain(&error, limit, &call))?;
         self.counters.made.fetch_add(1, Ordering::Relaxed);
         self.metrics.made();
@@ -220,24 +232,43 @@ impl Compartment {
 
     /// Tells what ended a call, and logs it.
     fn explain(&self, error: &wasmtime::Error, limit: Option<LimitHit>, call: &CallContext) -> CallError {
-        let explained = match (limit, error.downcast_ref::<Trap>()) {
-            (Some(limit), _) => CallError::Limit(limit),
+        let stack = Backtrace::of(error);
+        let module = stack.module();
+        let explained = match (limit.or_else(|| self.limit_behind(error)), error.downcast_ref::<Trap>()) {
+            (Some(hit), _) => {
+                self.metrics.limited(hit.name());
+                CallError::Limit { hit, module }
+            }
             (None, Some(Trap::Interrupt)) => CallError::Deadline,
-            (None, Some(trap)) => CallError::Trap(trap.to_string()),
+            (None, Some(trap)) => CallError::Trap { reason: trap.to_string(), module },
             (None, None) if let Some(failed) = error.downcast_ref::<CalleeFailed>() => {
                 CallError::Callee(Box::new(failed.clone()))
             }
             (None, None) if error.is::<PoolConcurrencyLimitError>() => {
                 CallError::NoRoom { compartment: self.name.clone() }
             }
-            (None, None) => CallError::Trap(error.root_cause().to_string()),
+            (None, None) => CallError::Trap { reason: error.root_cause().to_string(), module },
         };
         if let Some(unwritten) = self.traps.take() {
-            let (compartment, stack) = (&self.name, frames(error));
+            let compartment = &self.name;
             let (request, trace) = (&*call.request, call.trace.id());
-            tracing::error!(target: "trap", %compartment, request, %trace, unwritten, stack, "{explained}");
+            tracing::error!(target: "trap", %compartment, request, %trace, unwritten, %stack, "{explained}");
         }
         explained
+    }
+
+    /// The limit of Wasmtime's own that an error tells of.
+    fn limit_behind(&self, error: &wasmtime::Error) -> Option<LimitHit> {
+        if let Some(Trap::StackOverflow) = error.downcast_ref() {
+            return Some(LimitHit::Stack { limit: self.profile.stack() });
+        }
+        // These have no type that could be asked for: the tests of each limit notice other words.
+        let cause = error.root_cause().to_string();
+        if cause.contains("fuel allocated for hostcalls") {
+            return Some(LimitHit::Transfer { limit: usize::try_from(self.limits.transfer).unwrap_or(usize::MAX) });
+        }
+        let handles = LimitHit::Handles { limit: self.limits.handles as usize };
+        cause.contains("store handle limit exceeded").then_some(handles)
     }
 }
 
@@ -300,15 +331,32 @@ impl Drop for Lease<'_> {
     }
 }
 
-/// The guest's functions at the trap, innermost first.
-fn frames(error: &wasmtime::Error) -> String {
-    let Some(trace) = error.downcast_ref::<WasmBacktrace>() else { return String::new() };
-    let name = |frame: &wasmtime::FrameInfo| {
-        let module = frame.module().name().unwrap_or("?").to_owned();
-        let function = frame.func_name().map_or_else(|| format!("#{}", frame.func_index()), str::to_owned);
-        format!("{module}!{function}")
-    };
-    trace.frames().iter().take(MAX_FRAMES).map(name).collect::<Vec<_>>().join(" < ")
+/// The guest's functions at a trap, innermost first.
+struct Backtrace<'a>(&'a [wasmtime::FrameInfo]);
+
+impl<'a> Backtrace<'a> {
+    fn of(error: &'a wasmtime::Error) -> Self {
+        Self(error.downcast_ref::<WasmBacktrace>().map_or(&[], |trace| trace.frames()))
+    }
+
+    /// The module that the innermost one belongs to: linking gave its core modules that name.
+    fn module(&self) -> Option<ModuleName> {
+        self.0.iter().find_map(|frame| frame.module().name()?.parse().ok())
+    }
+}
+
+impl std::fmt::Display for Backtrace<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (place, frame) in self.0.iter().take(MAX_FRAMES).enumerate() {
+            let between = if place == 0 { "" } else { " < " };
+            write!(f, "{between}{}!", frame.module().name().unwrap_or("?"))?;
+            match frame.func_name() {
+                Some(name) => write!(f, "{:#}", rustc_demangle::demangle(name))?,
+                None => write!(f, "#{}", frame.func_index())?,
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Drops instances that were not used for `idle`, for as long as the compartment is there.

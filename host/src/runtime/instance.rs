@@ -1,22 +1,21 @@
 //! One set of instances of a compartment, in a store of its own.
 
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use wasmtime::component::{Func, Instance, InstancePre, Val};
 use wasmtime::{Store, UpdateDeadline};
 
+use crate::config::Limits;
 use crate::link::{Export, FunctionIndex};
-use crate::store::{CallContext, InstanceState, LimitHit};
-
-/// Handles of resources that the guests of a store may hold at once, each side counted.
-const MAX_HANDLES: usize = 10_000;
-/// What one call may make the host copy out of guests, in Wasmtime's measure: a `list<u8>` in a result costs about 40 times its
-/// bytes, so this admits 6 MB of it.
-const HOSTCALL_FUEL: usize = 256 << 20;
+use crate::store::{CallContext, Cpu, InstanceState, LimitHit};
 
 /// Instances that a call runs on.
 pub(super) struct Live {
     store: Store<InstanceState>,
+    cpu: Arc<Cpu>,
     instance: Instance,
     functions: Vec<Option<Func>>,
     /// How many calls it has served.
@@ -31,25 +30,28 @@ impl Live {
     pub(super) async fn start(
         pre: &InstancePre<InstanceState>,
         exports: usize,
+        limits: &Limits,
         state: InstanceState,
     ) -> Result<Self, (wasmtime::Error, Option<LimitHit>)> {
-        let deadline = state.call().deadline;
+        let (deadline, cpu) = (state.call().deadline, state.cpu().clone());
         let mut store = Store::new(pre.engine(), state);
         store.limiter(InstanceState::limiter);
-        store.set_max_component_handles(MAX_HANDLES);
-        store.set_hostcall_fuel(HOSTCALL_FUEL);
-        store.epoch_deadline_callback(|context| {
-            if Instant::now() >= context.data().call().deadline {
+        store.set_max_component_handles(limits.handles as usize);
+        store.set_hostcall_fuel(usize::try_from(limits.transfer).unwrap_or(usize::MAX));
+        store.epoch_deadline_callback(|mut context| {
+            if context.data_mut().tick() {
                 return Ok(UpdateDeadline::Interrupt);
             }
             // Not a plain self-wake: that would be polled again before the sockets are.
             Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
         });
         store.set_epoch_deadline(1);
-        let instance = tokio::time::timeout_at(deadline.into(), pre.instantiate_async(&mut store)).await;
+        let instance = tokio::time::timeout_at(deadline.into(), pre.instantiate_async(&mut store));
+        let instance = metered(&cpu, instance).await;
         match instance.unwrap_or_else(|_| Err(wasmtime::Trap::Interrupt.into())) {
             Ok(instance) => {
-                Ok(Self { store, instance, functions: vec![None; exports], calls: 0, used: Instant::now() })
+                let functions = vec![None; exports];
+                Ok(Self { store, cpu, instance, functions, calls: 0, used: Instant::now() })
             }
             Err(error) => Err((error, store.data().limit_hit())),
         }
@@ -85,7 +87,8 @@ impl Live {
             function.call_async(&mut *store, parameters, results).await?;
             store.data_mut().end_call().await.map_err(wasmtime::Error::from)
         });
-        called.await.unwrap_or_else(|_| Err(wasmtime::Trap::Interrupt.into()))?;
+        let called = metered(&self.cpu, called).await;
+        called.unwrap_or_else(|_| Err(wasmtime::Trap::Interrupt.into()))?;
         self.calls += 1;
         let [value] = result;
         Ok(export.returns.then_some(value))
@@ -108,4 +111,16 @@ impl Live {
     pub(super) fn is_idle(&self, idle: Duration) -> bool {
         self.used.elapsed() >= idle
     }
+}
+
+/// Counts the processor time of `work`.
+async fn metered<T>(cpu: &Cpu, work: impl Future<Output = T>) -> T {
+    let mut work = pin!(work);
+    poll_fn(|context| {
+        cpu.poll();
+        let polled = work.as_mut().poll(context);
+        cpu.pause();
+        polled
+    })
+    .await
 }

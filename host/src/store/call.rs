@@ -6,7 +6,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use wasmtime::component::Val;
 
@@ -44,6 +44,10 @@ pub struct CallContext {
     pub request: Arc<str>,
     /// When the call must have ended.
     pub deadline: Instant,
+    /// How long it may compute.
+    pub cpu: Duration,
+    /// Bytes of log lines that it may write.
+    pub log: u64,
     /// Where it comes from, if from outside all compartments.
     pub origin: Origin,
     /// Where it stands in its request's trace.
@@ -54,7 +58,7 @@ pub struct CallContext {
 
 impl std::fmt::Debug for CallContext {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { request, deadline, origin: _, trace, place: _ } = self;
+        let Self { request, deadline, trace, .. } = self;
         let mut shown = f.debug_struct("CallContext");
         shown.field("request", request).field("deadline", deadline).field("trace", trace).finish_non_exhaustive()
     }
@@ -68,7 +72,7 @@ impl CallContext {
 
     /// For the request of that id, from there, in that trace.
     pub fn within_trace(request: Arc<str>, deadline: Instant, origin: Origin, trace: Trace) -> Self {
-        Self { request, deadline, origin, trace, place: None }
+        Self { request, deadline, cpu: Duration::MAX, log: u64::MAX, origin, trace, place: None }
     }
 
     /// In the compartment at `compartment`, from where `callees` lead on.
@@ -81,14 +85,24 @@ impl CallContext {
         self.place = None;
     }
 
-    /// Goes on in another compartment, within `span` where that is recorded. None where the call is in no compartment.
-    pub fn cross<'a>(&self, bridge: BridgeIndex, parameters: &'a [Val], span: Option<&Span>) -> Option<CallFuture<'a>> {
+    /// Goes on in another compartment, which may compute for `cpu`; within `span` where that is recorded. None where the call is in no compartment.
+    pub(super) fn cross<'a>(
+        &self,
+        bridge: BridgeIndex,
+        parameters: &'a [Val],
+        span: Option<&Span>,
+        cpu: Duration,
+    ) -> Option<CallFuture<'a>> {
         let (callees, compartment) = self.place.clone()?;
         let trace = span.map_or(&self.trace, Span::trace).clone();
-        let call =
-            Self { request: self.request.clone(), deadline: self.deadline, origin: self.origin, trace, place: None };
+        let Self { deadline, log, origin, .. } = *self;
+        let call = Self { request: self.request.clone(), deadline, cpu, log, origin, trace, place: None };
         Some(callees.call_across(compartment, bridge, parameters, call))
     }
+}
+
+fn within(module: &Option<ModuleName>) -> String {
+    module.as_ref().map_or_else(String::new, |module| format!(" in `{module}`"))
 }
 
 /// Why a call gave no result. What was inside stays inside: details are logged, not returned.
@@ -110,11 +124,21 @@ pub enum CallError {
     #[error("the call ran past its deadline")]
     Deadline,
     /// The call met a limit.
-    #[error("a limit was met: {0}")]
-    Limit(LimitHit),
+    #[error("a limit was met{}: {hit}", within(.module))]
+    Limit {
+        /// Which, with its figures.
+        hit: LimitHit,
+        /// In which module, where that is known.
+        module: Option<ModuleName>,
+    },
     /// A guest trapped.
-    #[error("a module trapped: {0}")]
-    Trap(String),
+    #[error("a module trapped{}: {reason}", within(.module))]
+    Trap {
+        /// In Wasmtime's words.
+        reason: String,
+        /// Which module, where that is known.
+        module: Option<ModuleName>,
+    },
     /// A module of another compartment failed, and the function that was called there has no error to say so.
     #[error(transparent)]
     Callee(Box<CalleeFailed>),
@@ -127,8 +151,8 @@ impl CallError {
             Self::QueueFull { .. } => Failed::QueueFull,
             Self::NoRoom { .. } => Failed::NoRoom,
             Self::Deadline => Failed::Deadline,
-            Self::Limit(_) => Failed::Limit,
-            Self::Trap(_) => Failed::Trap,
+            Self::Limit { .. } => Failed::Limit,
+            Self::Trap { .. } => Failed::Trap,
             Self::Callee(_) => Failed::Callee,
         }
     }
@@ -139,8 +163,8 @@ impl CallError {
             Self::QueueFull { .. } => "too many calls wait for it",
             Self::NoRoom { .. } => "there is no room for another instance of it",
             Self::Deadline => "it took too long",
-            Self::Limit(_) => "it met a limit",
-            Self::Trap(_) => "it failed",
+            Self::Limit { .. } => "it met a limit",
+            Self::Trap { .. } => "it failed",
             Self::Callee(_) => "a module that it calls is unavailable",
         }
     }

@@ -63,6 +63,9 @@ metrics! {
     CALLS = Counter "watertight_calls_total" ["from", "to", "kind"];
     /// Calls into a compartment that gave no result, by why. A module's typed errors are results.
     CALL_ERRORS = Counter "watertight_call_errors_total" ["compartment", "kind"];
+    /// Limits that calls into a compartment met, by their key in the manifest: `memory`, `cpu`, `transfer`, `handles`, `log`; and
+    /// `stack` and `table`, which the engine fixes. What meets `log` only loses lines.
+    LIMITS = Counter "watertight_limits_total" ["compartment", "limit"];
     /// Instances of a compartment that were made.
     INSTANCES_MADE = Counter "watertight_instances_made_total" ["compartment"];
     /// Instances that were thrown away, by why: `trap`, `limit`, `deadline`, `callee` (a callee failed, and the caller with it),

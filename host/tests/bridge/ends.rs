@@ -109,7 +109,7 @@ fn a_trap_is_told_where_the_function_can_say_it_and_ends_the_caller_where_not() 
             Err(CallError::Callee(failed)) => {
                 let CalleeFailed { module, error } = *failed;
                 assert_eq!(module.as_str(), "callee");
-                assert!(matches!(&error, CallError::Trap(reason) if reason.contains("unreachable")), "{error}");
+                assert!(matches!(&error, CallError::Trap { reason, .. } if reason.contains("unreachable")), "{error}");
             }
             other => panic!("{other:?}"),
         }

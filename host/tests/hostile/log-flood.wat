@@ -1,0 +1,6 @@
+;; status 204 limit log
+(func (export "attack") (local $left i32)
+  (local.set $left (i32.const 10000))
+  (loop
+    (call $log (i32.const 2) (i32.const 0) (i32.const 7) (i32.const 0) (i32.const 60000))
+    (br_if 0 (local.tee $left (i32.sub (local.get $left) (i32.const 1))))))

@@ -1,0 +1,2 @@
+;; status 500 trap
+(func (export "attack") unreachable)
