@@ -87,6 +87,10 @@ struct RunArguments {
     /// The folder of everything that lasts.
     #[arg(long, value_name = "FOLDER", env = "WATERTIGHT_STATE")]
     state: Option<PathBuf>,
+    /// Run what was published last, whatever stands on the disk. Without it, what has changed there since the last `run` or `apply` takes
+    /// its place.
+    #[arg(long)]
+    published: bool,
     /// Where spans are sent, by OTLP over HTTP, such as `http://127.0.0.1:4318`; without it, none are made.
     #[arg(long, value_name = "URL", env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
     otlp: Option<String>,

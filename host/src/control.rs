@@ -31,7 +31,7 @@ use crate::state::{Cause, History, Kept, StateFolder};
 use crate::telemetry::Telemetry;
 use crate::telemetry::table::Came;
 
-pub use start::Initial;
+pub use start::{Initial, Wanted};
 
 /// Changes that wait or are in work; the next is told to come back.
 const MAX_CHANGES: usize = 16;
@@ -170,11 +170,11 @@ impl Control {
             match &done {
                 Ok(done) if done.published => {
                     let Outcome { generation, millis, .. } = done;
-                    tracing::info!(target: "change", %generation, millis, ?cause, "published");
+                    tracing::info!(target: "change", %generation, millis, %cause, "published");
                 }
                 Err(problems) if !only_plan => {
                     let codes: Vec<&str> = problems.as_slice().iter().map(|problem| problem.code.as_str()).collect();
-                    tracing::warn!(target: "change", ?cause, ?codes, "refused");
+                    tracing::warn!(target: "change", %cause, ?codes, "refused");
                     let problems = problems.clone();
                     if let Err(error) = control.remember(move |history| history.refuse(cause, &problems)).await {
                         tracing::error!(target: "change", %error, "the refusal can't be remembered");

@@ -9,7 +9,7 @@ use super::{CallArguments, output};
 use crate::admin::{CallRequest, CallResponse};
 use crate::application::Host;
 use crate::config::{AppConfig, Overrides};
-use crate::control::Initial;
+use crate::control::{Initial, Wanted};
 use crate::invoke::invoke;
 use crate::state::StateFolder;
 
@@ -52,7 +52,7 @@ async fn in_host(arguments: &CallArguments, client: &Client) -> anyhow::Result<B
 async fn in_process(arguments: &CallArguments, config: AppConfig) -> anyhow::Result<Box<RawValue>> {
     let state = StateFolder::open(&config.state)?;
     let overrides = Overrides { state: arguments.host.state.clone(), ..Overrides::default() };
-    let initial = Initial::find(config, arguments.application.app.clone(), &overrides, state)?;
+    let initial = Initial::find(config, arguments.application.app.clone(), &overrides, state, Wanted::Newest)?;
     let host = Host::new().context("the host can't find its own binary")?;
     let control = tokio::task::spawn_blocking(move || initial.start(&host)).await??;
     let generation = control.runtime().current();

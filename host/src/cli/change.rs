@@ -14,7 +14,6 @@ use crate::admin::{FILES_PART, Generations, RollbackRequest};
 use crate::control::Outcome;
 use crate::ids::{GenerationNumber, ModuleName};
 use crate::problem::Problems;
-use crate::state::Cause;
 
 #[derive(Debug, Args)]
 pub(super) struct SwapArguments {
@@ -162,24 +161,16 @@ fn text(generations: &Generations) -> String {
         };
         let builds: Vec<String> =
             published.modules.iter().map(|(name, module)| format!("{name} {}", module.build)).collect();
-        let _ = writeln!(out, "{number:>5}  {state:<8}  {}  {}", published.at, cause(&published.cause));
+        let _ = writeln!(out, "{number:>5}  {state:<8}  {}  {}", published.at, published.cause);
         let _ = writeln!(out, "                 {}", builds.join(", "));
     }
     for refused in &generations.refused {
-        let _ = writeln!(out, "    -  refused   {}  {}", refused.at, cause(&refused.cause));
+        let _ = writeln!(out, "    -  refused   {}  {}", refused.at, refused.cause);
         for problem in &refused.problems {
             let text = |key: &str| problem[key].as_str().unwrap_or_default();
-            let _ = writeln!(out, "                 [{}] {}", text("code"), text("message"));
+            let place = problem["line"].as_u64().map_or_else(String::new, |line| format!("{}:{line}: ", text("file")));
+            let _ = writeln!(out, "                 [{}] {place}{}", text("code"), text("message"));
         }
     }
     out
-}
-
-fn cause(cause: &Cause) -> String {
-    match cause {
-        Cause::Run => "run".to_owned(),
-        Cause::Swap { module } => format!("swap of {module}"),
-        Cause::Apply => "apply".to_owned(),
-        Cause::Rollback { to } => format!("rollback to {to}"),
-    }
 }

@@ -18,7 +18,7 @@ use super::RunArguments;
 use crate::admin::Admin;
 use crate::application::Host;
 use crate::config::{self, AppConfig, LogConfig, LogFormat, Overrides};
-use crate::control::{Control, Initial};
+use crate::control::{Control, Initial, Wanted};
 use crate::http::Edge;
 use crate::http::server::{Bounds, Listener};
 use crate::state::{HostInfo, StateFolder};
@@ -35,7 +35,7 @@ const CLOSE_TIME: Duration = Duration::from_secs(5);
 
 pub(super) fn run(arguments: RunArguments) -> anyhow::Result<()> {
     let start = Instant::now();
-    let RunArguments { application, listen, admin, state, otlp, admin_token } = arguments;
+    let RunArguments { application, listen, admin, state, published, otlp, admin_token } = arguments;
     // By the standard, an empty variable is none.
     let otlp = otlp.filter(|address| !address.is_empty()).map(|address| address.parse()).transpose()?;
     let overrides = Overrides { listen, admin, state, otlp };
@@ -43,7 +43,8 @@ pub(super) fn run(arguments: RunArguments) -> anyhow::Result<()> {
     let _flush = start_log(&config.log)?;
     let state = StateFolder::open(&config.state)?;
     let token = state.token(admin_token).context("the admin token can't be kept")?;
-    let initial = Initial::find(config, application.app, &overrides, state)?;
+    let wanted = if published { Wanted::Published } else { Wanted::Newest };
+    let initial = Initial::find(config, application.app, &overrides, state, wanted)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let done = runtime.block_on(serve(initial, token, start));
     // A start that was stopped may be compiling still: nobody waits for what nobody wants any more.

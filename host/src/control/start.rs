@@ -18,6 +18,15 @@ use crate::runtime::Runtime;
 use crate::state::{Cause, History, Kept, Published, StateFolder};
 use crate::telemetry::table::Came;
 
+/// Which application a start is to run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// What stands on the disk, where that has changed since the last `run` or `apply`; otherwise what was published last.
+    Newest,
+    /// What was published last, whatever stands on the disk.
+    Published,
+}
+
 /// What a start is to run, checked on paper.
 pub struct Initial {
     checked: Checked,
@@ -25,41 +34,57 @@ pub struct Initial {
     overrides: Overrides,
     state: StateFolder,
     history: History,
-    origin: Digest,
+    /// What stands on the disk, where that is what runs.
+    origin: Option<Digest>,
     /// The generation that is resumed, where nothing has changed since it was published.
     resumed: Option<GenerationNumber>,
+    /// What else changes it, and which it was.
+    plan: Option<(GenerationNumber, Plan)>,
 }
 
 impl Initial {
     /// Finds out what is to run. `config` is what the disk says, `app` where that is, `overrides` what flags and environment say.
     ///
     /// What was published last is resumed where manifest, routes and components on the disk are what they were at the last `run` or
-    /// `apply`, apart from comments: a swapped build stays swapped. Otherwise the disk counts.
+    /// `apply`, apart from comments: a swapped build stays swapped. Otherwise the disk counts, unless something else is wanted.
     ///
     /// # Errors
     ///
     /// Everything that is wrong with what is to run.
-    pub fn find(config: AppConfig, app: PathBuf, overrides: &Overrides, state: StateFolder) -> Result<Self, Problems> {
+    pub fn find(
+        config: AppConfig,
+        app: PathBuf,
+        overrides: &Overrides,
+        state: StateFolder,
+        wanted: Wanted,
+    ) -> Result<Self, Problems> {
         let history = state.history().map_err(|error| Problem::new(Code::State, with_causes(&error)))?;
         // What is kept was read elsewhere, perhaps: its state is here.
         let overrides = Overrides { state: Some(config.state.clone()), ..overrides.clone() };
         let (artifacts, problems) = application::load_components(&config);
-        let digests = artifacts.iter().map(|(name, artifact)| (name.clone(), artifact.digest)).collect();
-        let origin = Problems::or(problems, origin(&config.files, &digests))?;
-        let last = history.last().filter(|_| history.origin() == Some(origin)).cloned();
-        let (resumed, checked) = match last {
-            Some(last) => {
-                let (config, artifacts) = kept_application(&last, history.kept(), &overrides, &artifacts)?;
-                (Some(last.number), application::check_with(config, &artifacts)?)
+        let last = history.last();
+        let (origin, resumed) = match wanted {
+            Wanted::Newest => {
+                let digests = artifacts.iter().map(|(name, artifact)| (name.clone(), artifact.digest)).collect();
+                let origin = Problems::or(problems, origin(&config.files, &digests));
+                let origin = origin.map_err(|problems| or_published(problems, last))?;
+                (Some(origin), last.filter(|_| history.origin() == Some(origin)))
             }
-            None => (None, application::check_with(config, &artifacts)?),
+            Wanted::Published => {
+                let nothing = || Problem::new(Code::State, "nothing was published yet").help("start without that wish");
+                (None, Some(last.ok_or_else(nothing)?))
+            }
         };
-        let same = match (&resumed, history.last()) {
-            // Only what goes without saying is said now, for example.
-            (None, Some(last)) => is_unchanged(&checked, last, &history, &overrides, &artifacts).then_some(last.number),
-            _ => None,
-        };
-        Ok(Self { checked, app, overrides, state, origin, resumed: resumed.or(same), history })
+        if let Some(last) = resumed {
+            let (config, artifacts) = kept_application(last, history.kept(), &overrides, &artifacts)?;
+            let (resumed, checked) = (Some(last.number), application::check_with(config, &artifacts)?);
+            return Ok(Self { checked, app, overrides, state, origin, resumed, plan: None, history });
+        }
+        let checked = application::check_with(config, &artifacts).map_err(|problems| or_published(problems, last))?;
+        let plan = last.and_then(|last| Some((last.number, plan(&checked, last, &history, &overrides, &artifacts)?)));
+        // Only what goes without saying is said now, for example.
+        let resumed = plan.as_ref().filter(|(_, plan)| plan.is_empty()).map(|(number, _)| *number);
+        Ok(Self { checked, app, overrides, state, origin, resumed, plan, history })
     }
 
     /// What is configured.
@@ -80,7 +105,11 @@ impl Initial {
     /// Everything that is wrong. Migrations are applied only after all else was found right.
     pub fn start(self, host: &Host) -> Result<Control, Problems> {
         let begun = Instant::now();
-        let Self { checked, app, overrides, state, mut history, origin, resumed } = self;
+        let Self { checked, app, overrides, state, mut history, origin, resumed, plan } = self;
+        if let Some((last, plan)) = plan.filter(|(_, plan)| !plan.is_empty()) {
+            tracing::info!(target: "change", %last, "what stands on the disk is not what was published last, and takes its place");
+            plan.to_string().lines().for_each(|line| tracing::info!(target: "change", "{line}"));
+        }
         let compiler = host.compiler(&state)?;
         let linked = application::link_all(&checked.graph, &compiler, &LinkedCode::new())?;
         let databases = Databases::new(host.database.clone());
@@ -90,11 +119,13 @@ impl Initial {
         let generation = application::assemble(number, checked, linked, &databases, &host.telemetry);
         tokio::runtime::Handle::current().block_on(generation.warm_up())?;
         let came = if resumed.is_some() {
-            history.note_origin(origin).map_err(|error| unwritten(&error))?;
+            if let Some(origin) = origin {
+                history.note_origin(origin).map_err(|error| unwritten(&error))?;
+            }
             Came::Unchanged
         } else {
             let configuration = keep(history.kept(), &running.graph, &running.config)?;
-            let published = history.publish(Cause::Run, configuration, builds(&running.graph), Some(origin));
+            let published = history.publish(Cause::Run, configuration, builds(&running.graph), origin);
             published.map_err(|error| unwritten(&error))?;
             Came::Published
         };
@@ -114,18 +145,28 @@ impl Initial {
     }
 }
 
-/// Whether what is to run means the same as what was published last.
-fn is_unchanged(
+/// Why what stands on the disk can't run, and what could.
+fn or_published(problems: Problems, last: Option<&Published>) -> Problems {
+    let mut problems = problems.into_vec();
+    problems.extend(last.map(|last| {
+        let message = format!("generation {}, which was published before, is kept", last.number);
+        Problem::new(Code::State, message).help("`run --published` starts it, whatever stands on the disk")
+    }));
+    Problems::from(problems)
+}
+
+/// What changes between what was published last and what is to run; none where that can't be had any more.
+fn plan(
     checked: &Checked,
     last: &Published,
     history: &History,
     overrides: &Overrides,
     known: &Artifacts,
-) -> bool {
-    let Ok((config, artifacts)) = kept_application(last, history.kept(), overrides, known) else { return false };
-    let Ok(old) = application::check_with(config, &artifacts) else { return false };
+) -> Option<Plan> {
+    let (config, artifacts) = kept_application(last, history.kept(), overrides, known).ok()?;
+    let old = application::check_with(config, &artifacts).ok()?;
     let new = Side { config: &checked.config, graph: &checked.graph };
-    Plan::new(Side { config: &old.config, graph: &old.graph }, new).is_empty()
+    Some(Plan::new(Side { config: &old.config, graph: &old.graph }, new))
 }
 
 /// The application of a published generation, as it was kept. Components that are among `known` aren't read again.

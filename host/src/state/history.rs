@@ -3,6 +3,7 @@
 //! It is one file, written whole: aside, synced, renamed. So a host that ends at any moment finds either the one state or the other.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -53,6 +54,16 @@ impl Cause {
             Self::Swap { .. } => "swap",
             Self::Apply => "apply",
             Self::Rollback { .. } => "rollback",
+        }
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Run | Self::Apply => f.write_str(self.as_str()),
+            Self::Swap { module } => write!(f, "swap of {module}"),
+            Self::Rollback { to } => write!(f, "rollback to {to}"),
         }
     }
 }

@@ -250,6 +250,15 @@ fn a_start_on_a_changed_disk_is_checked_like_any_change() {
     std::fs::write(app.path().join("back.wasm"), crate::app::build_that_drops("back")).unwrap();
     let (status, log) = app.launch().state(&state).ends();
     assert!(status.code() == Some(1) && log.contains("type-mismatch"), "{log}");
+    // It says what could run, and that runs where it is asked for.
+    assert!(log.contains("generation 2") && log.contains("run --published"), "{log}");
+    for _ in 0..2 {
+        let host = app.launch().state(&state).argument("--published").start();
+        serves(&host, 2, swapped);
+        host.kill();
+    }
+    let (status, _) = app.launch().state(&state).ends();
+    assert_eq!(status.code(), Some(1), "the disk was not taken for what runs");
     app.write(first, 0);
     let host = start(&app, &state);
     serves(&host, 2, swapped);
@@ -258,6 +267,7 @@ fn a_start_on_a_changed_disk_is_checked_like_any_change() {
     app.write(Content { back: 102, ..first }, 0);
     let host = start(&app, &state);
     serves(&host, 3, Content { back: 102, ..first });
+    assert!(host.has_logged("takes its place") && host.has_logged("~ module back"), "{}", host.log());
     // And there is the way back to what was swapped.
     Operator::of(&host).rollback(Some(2)).expect(200);
     serves(&host, 4, swapped);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use watertight::application::Host;
 use watertight::config::{self, Overrides};
-use watertight::control::{Change, Control, Initial};
+use watertight::control::{Change, Control, Initial, Wanted};
 use watertight::database::Settings;
 use watertight::engine::Engines;
 use watertight::profile::Profile;
@@ -38,7 +38,8 @@ impl Counted {
     fn start(app: &App, state: &std::path::Path) -> Self {
         let config = config::load(app.path(), &Overrides::default()).unwrap();
         let state = StateFolder::open(state).unwrap();
-        let initial = Initial::find(config, app.path().to_owned(), &Overrides::default(), state).unwrap();
+        let initial =
+            Initial::find(config, app.path().to_owned(), &Overrides::default(), state, Wanted::Newest).unwrap();
         let engines = Engines::new();
         let program = PathBuf::from(env!("CARGO_BIN_EXE_watertight"));
         let host =
