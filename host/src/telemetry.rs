@@ -19,7 +19,7 @@ use prometheus::core::Collector;
 use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry, TextEncoder};
 
 use crate::ids::CompartmentName;
-use table::{Came, Failed, Metric, Origin, Thrown};
+use table::{Came, Failed, Limited, Metric, Origin, Thrown};
 
 pub use opentelemetry::trace::SpanKind;
 pub use snapshot::Snapshot;
@@ -117,8 +117,7 @@ impl Telemetry {
         CompartmentMetrics {
             calls: Origin::ALL.map(|origin| self.calls.with_label_values(&[OUTSIDE, name, origin.as_str()])),
             errors: Failed::ALL.map(|why| self.call_errors.with_label_values(&[name, why.as_str()])),
-            limits: self.limits.clone(),
-            name: name.to_owned(),
+            limits: Limited::ALL.map(|limit| self.limits.with_label_values(&[name, limit.as_str()])),
             made: self.instances_made.with_label_values(&[name]),
             dropped: Thrown::ALL.map(|why| self.instances_dropped.with_label_values(&[name, why.as_str()])),
         }
@@ -229,9 +228,7 @@ impl RouteMetrics {
 pub struct CompartmentMetrics {
     calls: [IntCounter; Origin::ALL.len()],
     errors: [IntCounter; Failed::ALL.len()],
-    limits: IntCounterVec,
-    /// As the label has it.
-    name: String,
+    limits: [IntCounter; Limited::ALL.len()],
     made: IntCounter,
     dropped: [IntCounter; Thrown::ALL.len()],
 }
@@ -247,9 +244,9 @@ impl CompartmentMetrics {
         self.errors[why as usize].inc();
     }
 
-    /// Counts a limit that a call met: rare, so its counter is looked up.
-    pub fn limited(&self, limit: &str) {
-        self.limits.with_label_values(&[&*self.name, limit]).inc();
+    /// Counts a limit that a call met.
+    pub fn limited(&self, limit: Limited) {
+        self.limits[limit as usize].inc();
     }
 
     /// Counts an instance that was made.
@@ -272,6 +269,7 @@ mod tests {
     fn labels_stand_at_their_places() {
         assert!(Origin::ALL.iter().enumerate().all(|(place, label)| *label as usize == place));
         assert!(Failed::ALL.iter().enumerate().all(|(place, label)| *label as usize == place));
+        assert!(Limited::ALL.iter().enumerate().all(|(place, label)| *label as usize == place));
         assert!(Thrown::ALL.iter().enumerate().all(|(place, label)| *label as usize == place));
     }
 

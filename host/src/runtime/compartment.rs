@@ -17,7 +17,7 @@ use crate::ids::{CompartmentName, ModuleName};
 use crate::link::{Export, FunctionIndex, Linked};
 use crate::profile::Profile;
 use crate::store::{CallContext, CallError, CallResult, CalleeFailed, InstanceState, LimitHit, ModuleData};
-use crate::telemetry::table::{Failed, Thrown};
+use crate::telemetry::table::{Failed, Limited, Thrown};
 use crate::telemetry::{CompartmentMetrics, Telemetry};
 
 /// An instance that holds more memory than this after a call is not kept.
@@ -184,7 +184,7 @@ impl Compartment {
         };
         let called = lease.live().call(&self.exports[place.0 as usize], place, parameters, call).await;
         if lease.live().state().met_log_limit() {
-            self.metrics.limited("log");
+            self.metrics.limited(Limited::Log);
         }
         match called {
             Ok(result) => {
@@ -236,7 +236,7 @@ impl Compartment {
         let module = stack.module();
         let explained = match (limit.or_else(|| self.limit_behind(error)), error.downcast_ref::<Trap>()) {
             (Some(hit), _) => {
-                self.metrics.limited(hit.name());
+                self.metrics.limited(hit.kind());
                 CallError::Limit { hit, module }
             }
             (None, Some(Trap::Interrupt)) => CallError::Deadline,

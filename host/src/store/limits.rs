@@ -7,6 +7,8 @@ use std::time::Duration;
 use rustix::time::{ClockId, clock_gettime};
 use wasmtime::ResourceLimiter;
 
+use crate::telemetry::table::Limited;
+
 /// Elements that all tables of a store may have together.
 const MAX_TABLE_ELEMENTS: usize = 1_000_000;
 
@@ -56,15 +58,15 @@ pub enum LimitHit {
 }
 
 impl LimitHit {
-    /// Which, for counters and logs: the key of the manifest where it has one.
-    pub fn name(&self) -> &'static str {
+    /// Which, for counters.
+    pub fn kind(&self) -> Limited {
         match self {
-            Self::Memory { .. } => "memory",
-            Self::Table { .. } => "table",
-            Self::Cpu { .. } => "cpu",
-            Self::Stack { .. } => "stack",
-            Self::Transfer { .. } => "transfer",
-            Self::Handles { .. } => "handles",
+            Self::Memory { .. } => Limited::Memory,
+            Self::Table { .. } => Limited::Table,
+            Self::Cpu { .. } => Limited::Cpu,
+            Self::Stack { .. } => Limited::Stack,
+            Self::Transfer { .. } => Limited::Transfer,
+            Self::Handles { .. } => Limited::Handles,
         }
     }
 }

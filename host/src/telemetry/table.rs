@@ -163,6 +163,26 @@ labels! {
 }
 
 labels! {
+    /// A limit, by its key in the manifest where it has one.
+    Limited {
+        /// What all memories of a store hold.
+        Memory = "memory",
+        /// What all tables of a store hold.
+        Table = "table",
+        /// The time that a call computes.
+        Cpu = "cpu",
+        /// How deeply functions call functions.
+        Stack = "stack",
+        /// What a function's arguments or result take in the host.
+        Transfer = "transfer",
+        /// Handles that guests hold.
+        Handles = "handles",
+        /// Log lines of a call.
+        Log = "log",
+    }
+}
+
+labels! {
     /// Why an instance was thrown away.
     Thrown {
         /// A guest trapped.

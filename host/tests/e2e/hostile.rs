@@ -3,22 +3,15 @@
 //! Each file of `hostile/` is the core code of a module, whose function `attack` does it. Its first line says what is answered and
 //! why; a second one what type `attack` has, where it returns anything.
 
-#![allow(clippy::unwrap_used, missing_docs, reason = "a test fails by panicking")]
-
-#[path = "e2e/client.rs"]
-mod client;
-#[path = "support/host.rs"]
-mod host;
-#[path = "e2e/scrape.rs"]
-mod scrape;
-
 use std::fmt::Write;
 use std::fs;
 use std::time::Duration;
 
-use host::{Host, Launch};
-use scrape::Scrape;
 use watertight::telemetry::table;
+
+use crate::client;
+use crate::host::{self, Host, Launch};
+use crate::scrape::Scrape;
 
 /// Small enough that each is met soon.
 const LIMITS: &str = "[defaults.limits]\nmemory = \"16MiB\"\ncpu = \"100ms\"\nrequest = \"10s\"\ntransfer = \"5MiB\"\n\
