@@ -161,13 +161,19 @@ impl Generation {
 
     /// Calls a function from outside. Returns its result, where it returns one.
     pub async fn call(self: &Arc<Self>, target: Target, parameters: &[Val], call: CallContext) -> CallResult {
-        self.compartments[target.compartment].metrics().called(call.origin);
+        let metrics = self.compartments[target.compartment].metrics();
+        metrics.called(call.origin);
         let called = self.run(target, parameters, call);
-        if self.may_outlast {
-            // Boxed: rare, and every call's future would have room for it.
-            return Box::pin(self.until_end(called)).await.unwrap_or(Err(CallError::Deadline));
+        if !self.may_outlast {
+            return called.await;
         }
-        called.await
+        // Boxed: rare, and every call's future would have room for it.
+        let done = Box::pin(self.until_end(called)).await;
+        done.unwrap_or_else(|| {
+            // The call was dropped before it could.
+            metrics.failed(CallError::Deadline.kind());
+            Err(CallError::Deadline)
+        })
     }
 
     /// The generation's end is not for this to notice: who calls across compartments would be told of it, and go on.
