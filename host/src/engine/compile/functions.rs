@@ -125,7 +125,9 @@ impl CacheStore for Functions {
 }
 
 /// A function's code, its digest, and when it was used.
-fn find(connection: &Connection, key: &[u8]) -> rusqlite::Result<Option<(Vec<u8>, Vec<u8>, i64)>> {
+type Found = (Vec<u8>, Vec<u8>, i64);
+
+fn find(connection: &Connection, key: &[u8]) -> rusqlite::Result<Option<Found>> {
     let mut find = connection.prepare_cached("SELECT code, digest, used FROM function WHERE key = ?")?;
     find.query_row([key], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).optional()
 }
