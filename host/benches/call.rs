@@ -50,7 +50,7 @@ fn main() -> anyhow::Result<()> {
         let manifest = folder.join("app.toml");
         let text = format!(
             "[app]\nname = \"calls\"\nstate = \"state\"\n\n[modules.caller]\ncomponent = {caller:?}\ncalls = [\"callee\"]\n\n\
-             [modules.callee]\ncomponent = {callee:?}\n\n[http]\ndrain = \"300s\"\n\n[defaults.limits]\nrequest = \"300s\"\n{placement}"
+             [modules.callee]\ncomponent = {callee:?}\n\n[defaults.limits]\nrequest = \"300s\"\n{placement}"
         );
         std::fs::write(&manifest, text)?;
         anyhow::Ok(application::check(config::load(&manifest, &Overrides::default())?)?)

@@ -161,18 +161,25 @@ impl Generation {
 
     /// Calls a function from outside. Returns its result, where it returns one.
     pub async fn call(self: &Arc<Self>, target: Target, parameters: &[Val], call: CallContext) -> CallResult {
-        self.compartments[target.compartment].metrics().called(call.origin);
-        self.run(target, parameters, call).await
+        let metrics = self.compartments[target.compartment].metrics();
+        metrics.called(call.origin);
+        let called = self.run(target, parameters, call);
+        if !self.may_outlast {
+            return called.await;
+        }
+        // Boxed: rare, and every call's future would have room for it.
+        let done = Box::pin(self.until_end(called)).await;
+        done.unwrap_or_else(|| {
+            // The call was dropped before it could.
+            metrics.failed(CallError::Deadline.kind());
+            Err(CallError::Deadline)
+        })
     }
 
+    /// The generation's end is not for this to notice: who calls across compartments would be told of it, and go on.
     async fn run(self: &Arc<Self>, target: Target, parameters: &[Val], call: CallContext) -> CallResult {
         let call = call.within(self.clone(), target.compartment);
-        let called = self.compartments[target.compartment].call(target.function, parameters, call);
-        if self.may_outlast {
-            // Boxed: rare, and every call's future would have room for it.
-            return Box::pin(self.until_end(called)).await.unwrap_or(Err(CallError::Deadline));
-        }
-        called.await
+        self.compartments[target.compartment].call(target.function, parameters, call).await
     }
 
     /// Does `work` for a request that is on this generation; none where the generation ends first.
@@ -181,7 +188,7 @@ impl Generation {
             return Some(work.await);
         }
         tokio::select! {
-            // The end first: a call that ends because those that it made have ended would be told another reason.
+            // The end first: what could be done at the last moment would else be done on a generation that has ended.
             biased;
             () = self.ended.cancelled() => None,
             done = work => Some(done),

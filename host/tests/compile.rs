@@ -115,6 +115,31 @@ fn the_child_takes_processor_time_that_nobody_else_wants() {
     assert!(!child.wait().unwrap().success());
 }
 
+/// The kernel says so to the first write of the code.
+#[test]
+fn on_a_full_disk_kept_functions_give_way_to_code() {
+    let folder = tempfile::tempdir().unwrap();
+    let component = folder.path().join("component.wasm");
+    fs::write(&component, program(1)).unwrap();
+    let compile = |prefix: &[&str], output: &str| {
+        let command = [env!("CARGO_BIN_EXE_watertight"), "compile-component", "reuse", "low", output];
+        let command = [prefix, &command].concat();
+        let mut run = std::process::Command::new(command[0]);
+        let run = run.args(&command[1..]).stdin(File::open(&component).unwrap()).output().unwrap();
+        assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+        fs::read(output).unwrap()
+    };
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let code = compile(&[], &path("first"));
+    assert!(folder.path().join("functions.sqlite").exists());
+    let second = path("second");
+    let full = ["strace", "-f", "-o", "/dev/null", "-P", &second, "-e", "inject=write:error=ENOSPC:when=1"];
+    assert!(compile(&full, &second) == code);
+    let mut left: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    left.sort();
+    assert_eq!(left, ["component.wasm", "first", "second"]);
+}
+
 #[test]
 fn damaged_code_is_compiled_again() {
     let folder = tempfile::tempdir().unwrap();

@@ -124,14 +124,22 @@ impl History {
     /// Reads the history of a state folder; an empty one where there is none.
     pub(super) fn open(state: &Path, kept: Kept) -> io::Result<Self> {
         let file = state.join("history.json");
-        let text = match fs::read(&file) {
-            Ok(bytes) => serde_json::from_slice(&bytes)?,
+        let damaged = |what: &str| io::Error::new(io::ErrorKind::InvalidData, format!("history.json {what}"));
+        let text: Text = match fs::read(&file) {
+            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| damaged(&format!("is damaged: {error}")))?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => Text { format: FORMAT, ..Text::default() },
-            Err(error) => return Err(error),
+            Err(error) => return Err(io::Error::new(error.kind(), format!("history.json: {error}"))),
         };
         if text.format != FORMAT {
-            let message = format!("history.json has format {}, and this host knows {FORMAT}", text.format);
-            return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+            return Err(damaged(&format!("has format {}, and this host knows {FORMAT}", text.format)));
+        }
+        // Whoever goes back names a number, and the next one must be new.
+        let mut last = 0;
+        for GenerationNumber(number) in text.published.iter().map(|published| published.number) {
+            if number <= last || number == u64::MAX {
+                return Err(damaged(&format!("is damaged: generation {number} comes after {last}")));
+            }
+            last = number;
         }
         Ok(Self { file, kept, text })
     }
@@ -267,7 +275,20 @@ mod tests {
     #[test]
     fn a_damaged_history_is_no_empty_one() {
         let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("history.json"), "{").unwrap();
-        assert!(History::open(folder.path(), Kept::open(folder.path()).unwrap()).is_err());
+        let mut history = open(folder.path());
+        for _ in 0..2 {
+            history.publish(Cause::Run, Digest::of(b"a"), BTreeMap::new(), None).unwrap();
+        }
+        let file = folder.path().join("history.json");
+        let whole = fs::read_to_string(&file).unwrap();
+        let second = |number: &str| whole.replace("\"number\": 2", &format!("\"number\": {number}"));
+        // The next number would be one that there was, or none.
+        for text in ["{".to_owned(), second("0"), second("1"), second(&u64::MAX.to_string())] {
+            fs::write(&file, &text).unwrap();
+            let refused = History::open(folder.path(), Kept::open(folder.path()).unwrap()).unwrap_err();
+            assert!(refused.to_string().starts_with("history.json is damaged"), "{refused}");
+        }
+        fs::write(&file, second("7")).unwrap();
+        assert_eq!(open(folder.path()).next(), GenerationNumber(8));
     }
 }

@@ -17,6 +17,9 @@ use crate::problem::{Code, Problem, Problems, with_causes};
 /// The largest configuration that is read back: a manifest and a thousand route files of 1 MiB would not fit, and nobody has them.
 const MAX_CONFIGURATION: u64 = 64 << 20;
 
+/// How much of a kept file is looked at in one step.
+const COMPARED_AT_ONCE: usize = 64 << 10;
+
 /// The folders of kept files.
 #[derive(Debug, Clone)]
 pub struct Kept {
@@ -124,12 +127,29 @@ impl Kept {
     }
 
     fn keep(&self, file: &Path, bytes: &[u8]) -> Result<(), KeptError> {
-        // One of another length is damaged, and written anew; damage of another kind shows when it is read.
-        if fs::metadata(file).is_ok_and(|metadata| metadata.len() == bytes.len() as u64) {
+        // What is damaged is written anew: what is published must be there for the next start.
+        if holds(file, bytes).unwrap_or(false) {
             return Ok(());
         }
         write_durably(file, bytes).map_err(|source| KeptError::File { file: file.to_owned(), source })
     }
+}
+
+/// Whether a file holds these bytes and no others.
+fn holds(file: &Path, mut bytes: &[u8]) -> io::Result<bool> {
+    let mut file = File::open(file)?;
+    if file.metadata()?.len() != bytes.len() as u64 {
+        return Ok(false);
+    }
+    let mut buffer = [0; COMPARED_AT_ONCE];
+    while !bytes.is_empty() {
+        let count = file.read(&mut buffer)?;
+        match bytes.strip_prefix(&buffer[..count]) {
+            Some(rest) if count > 0 => bytes = rest,
+            _ => return Ok(false),
+        }
+    }
+    Ok(true)
 }
 
 fn read(file: &Path, digest: &Digest, most: u64) -> Result<Vec<u8>, KeptError> {

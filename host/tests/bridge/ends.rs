@@ -31,6 +31,9 @@ const ACTS: &str = r#"
       (i32.add (local.get $how) (i32.const 1)))
 "#;
 
+/// Asked this, the caller asks its callee again and again, until that fails.
+const ON_AND_ON: u32 = 1_000;
+
 /// An asynchronous function beside the others, which makes its compartment's engine one with concurrency.
 const LATER: (&str, &str) = ("interface later { later: async func(); }", r#"(func (export "t:t/later@1.0.0#later"))"#);
 
@@ -60,11 +63,19 @@ fn caller(concurrent: bool) -> Vec<u8> {
         (import "t:t/inner@1.0.0" "careful" (func $careful (param i32 i32)))
         (memory (export "memory") 1)
         (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) i32.const 1024)
-        (func (export "t:t/outer@1.0.0#answer") (param i32) (result i32) (call $answer (local.get 0)))
+        (func (export "t:t/outer@1.0.0#answer") (param i32) (result i32)
+          (local $answer i32)
+          (loop
+            (local.set $answer (call $answer (local.get 0)))
+            (br_if 0 (i32.eq (local.get 0) (i32.const @on))))
+          local.get $answer)
         (func (export "t:t/outer@1.0.0#careful") (param i32) (result i32)
-          (call $careful (local.get 0) (i32.const 0)) i32.const 0)
+          (loop
+            (call $careful (local.get 0) (i32.const 0))
+            (br_if 0 (i32.and (i32.eq (local.get 0) (i32.const @on)) (i32.eqz (i32.load8_u (i32.const 0))))))
+          i32.const 0)
         @later)"#;
-    make(concurrent, "import inner; export outer;", core)
+    make(concurrent, "import inner; export outer;", &core.replace("@on", &ON_AND_ON.to_string()))
 }
 
 async fn start(settings: &str) -> App {
@@ -178,6 +189,29 @@ fn a_call_that_is_dropped_drops_the_one_in_it() {
         let answer = app.call("caller", "outer.careful", &[Val::U32(2)], 5_000).await;
         assert!(matches!(answer, Ok(Some(Val::Result(Ok(_))))), "{answer:?}");
         assert_eq!((app.stats("caller").dropped, app.stats("callee").dropped), (1, 1));
+    });
+}
+
+/// The reason is the generation's end, also where a caller calls on and on and would be told before it is ended.
+#[test]
+fn the_end_of_a_generation_ends_its_callers_and_tells_them_nothing() {
+    run(async {
+        let settings = format!("{APART}[http]\ndrain = \"100ms\"\n");
+        for _ in 0..5 {
+            let app = start(&settings).await;
+            let old = app.runtime.current();
+            let calls = ["outer.answer", "outer.careful"].map(|function| {
+                let old = old.clone();
+                tokio::spawn(async move { call(&old, "caller", function, &[Val::U32(ON_AND_ON)], 20_000).await })
+            });
+            drop(old);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            let next = start(&settings).await;
+            app.runtime.publish(next.runtime.current(), app.runtime.drain_place().await);
+            for call in calls {
+                assert_eq!(call.await.unwrap(), Err(CallError::Deadline));
+            }
+        }
     });
 }
 

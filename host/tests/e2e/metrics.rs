@@ -274,6 +274,20 @@ async fn a_swap_shows_and_no_counter_goes_back() {
 }
 
 #[tokio::test]
+async fn a_call_that_a_drain_cut_off_is_an_error() {
+    let host = probe("[http]\ndrain = \"200ms\"").launch().start();
+    let slow = async { host.get("/spin").await.expect(504) };
+    let swap = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        host.swap("a", another_build(&guest("probe"), 3), "").await.expect(200)
+    };
+    tokio::join!(slow, swap);
+    let now = host.scrape().await;
+    assert_eq!(now.value(&table::CALL_ERRORS, &[("compartment", "main"), ("kind", "deadline")]), 1.0);
+    assert_eq!((requests(&now, "GET", "/spin", "504"), dropped(&now, "main", "dropped")), (1.0, 1.0));
+}
+
+#[tokio::test]
 async fn a_database_shows_its_work() {
     let host = probe("").launch().start();
     let seen = |now: &Scrape, metric: &Metric| now.value(metric, &[("module", "a")]);

@@ -192,6 +192,31 @@ fn killed_at_any_moment_it_serves_what_was_told() {
     assert_eq!((answer.generation(), answer.body), (u64::from(number) + 1, tags(u64::from(number) - 1)));
 }
 
+/// What a disk has spoilt of an earlier generation is not taken for what a later one is made of.
+#[test]
+fn what_is_kept_of_a_generation_is_whole_whatever_was_there() {
+    let first = Content::first(true);
+    let app = App::new(first, "");
+    let folder = folder();
+    let state = folder.path().join("state");
+    let host = start(&app, &state);
+    let operator = Operator::of(&host);
+    operator.swapped("back", &back(102));
+    operator.rollback(None).expect(200);
+    for kept in ["artifacts", "configurations"] {
+        for file in std::fs::read_dir(state.join(kept)).unwrap() {
+            let file = file.unwrap().path();
+            let mut bytes = std::fs::read(&file).unwrap();
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 1;
+            std::fs::write(&file, bytes).unwrap();
+        }
+    }
+    assert_eq!(operator.swapped("back", &back(102)), 4);
+    host.kill();
+    serves(&start(&app, &state), 4, Content { back: 102, ..first });
+}
+
 /// A change that nobody waits for is made, or not begun, before the host ends in order.
 #[test]
 fn a_host_that_stops_finishes_the_change_in_work() {

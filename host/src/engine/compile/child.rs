@@ -1,8 +1,10 @@
 //! The process that compiles: limits itself, compiles standard input, writes the code.
 
 use std::ffi::OsString;
-use std::io::{Read, Write};
+use std::fs::File;
+use std::io::{ErrorKind, Read, Seek, Write};
 use std::path::Path;
+use std::sync::Arc;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use thread_priority::{
@@ -82,13 +84,29 @@ pub fn run_as_child(profile: &str, priority: &str, output: &Path) -> Result<(), 
     }
     let engine = Engine::new(&config).map_err(|error| format!("{error:#}"))?;
     let code = engine.precompile_component(&bytes).map_err(|error| format!("{error:#}"))?;
-    let written = std::fs::File::create_new(output).and_then(|mut file| file.write_all(&code));
-    written.map_err(|error| format!("the code can't be written: {error}"))?;
-    if let Some(functions) = functions {
-        // Without it the next component takes longer.
-        let _ = functions.keep();
+    drop(engine);
+    drop(config);
+    write(output, &code, functions).map_err(|error| format!("the code can't be written: {error}"))
+}
+
+/// Writes the code, then keeps the functions. Where the disk is full they give way to the code.
+fn write(output: &Path, code: &[u8], functions: Option<Arc<Functions>>) -> std::io::Result<()> {
+    let mut file = File::create_new(output)?;
+    match (file.write_all(code), functions) {
+        (Err(error), Some(functions)) if error.kind() == ErrorKind::StorageFull => {
+            functions.give_way();
+            // Closed: as long as it is open, it takes what it took.
+            drop(functions);
+            file.set_len(0)?;
+            file.rewind()?;
+            file.write_all(code)
+        }
+        (Ok(()), Some(functions)) => {
+            functions.keep();
+            Ok(())
+        }
+        (written, _) => written,
     }
-    Ok(())
 }
 
 /// Low priority, bounded memory (what it can write to; the pools that the engine merely reserves don't count), no core dumps, and no

@@ -5,7 +5,7 @@
 //! against its digest, since it becomes native code. It is never needed, only faster to have: whatever fails, the function is compiled.
 
 use std::borrow::Cow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -26,10 +26,15 @@ const SCHEMA: &str = "CREATE TABLE IF NOT EXISTS function (\
     key BLOB PRIMARY KEY NOT NULL, code BLOB NOT NULL, digest BLOB NOT NULL, used INTEGER NOT NULL) STRICT";
 
 /// The functions, for one compilation.
-pub(super) struct Functions(Mutex<Open>);
+pub(super) struct Functions {
+    folder: PathBuf,
+    open: Mutex<Open>,
+}
 
 struct Open {
     connection: Connection,
+    /// Whether a part of the file is no database any more.
+    spoilt: bool,
     /// In seconds since 1970.
     now: i64,
     made: Vec<(Vec<u8>, Vec<u8>)>,
@@ -49,57 +54,63 @@ impl Functions {
         let file = folder.join(FILE);
         let connection = connect(&file).or_else(|error| {
             if is_spoilt(&error) {
-                // What was beside it belongs to it. If it can't be removed, opening fails again.
-                for name in [FILE.to_owned(), format!("{FILE}-wal"), format!("{FILE}-shm")] {
-                    let _ = std::fs::remove_file(folder.join(name));
-                }
+                remove(folder);
             }
             connect(&file)
         });
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let now = i64::try_from(now).unwrap_or(i64::MAX);
-        let open = Open { connection: connection.ok()?, now, made: Vec::new(), stale: Vec::new() };
-        Some(Arc::new(Self(Mutex::new(open))))
+        let open = Open { connection: connection.ok()?, spoilt: false, now, made: Vec::new(), stale: Vec::new() };
+        Some(Arc::new(Self { folder: folder.to_owned(), open: Mutex::new(open) }))
     }
 
-    /// Keeps what was made since.
-    pub(super) fn keep(&self) -> rusqlite::Result<()> {
+    /// Keeps what was made since. Where the file turns out to be spoilt, or the disk to be full, the next compilation begins it anew.
+    pub(super) fn keep(&self) {
         let mut open = self.lock();
-        let Open { connection, now, made, stale } = &mut *open;
-        let transaction = connection.transaction()?;
-        {
-            let mut insert =
-                transaction.prepare("INSERT OR REPLACE INTO function (key, code, digest, used) VALUES (?, ?, ?, ?)")?;
-            for (key, code) in made.drain(..) {
-                insert.execute(params![key, code, digest(&key, &code), *now])?;
-            }
-            let mut touch = transaction.prepare("UPDATE function SET used = ? WHERE key = ?")?;
-            for key in stale.drain(..) {
-                touch.execute(params![*now, key])?;
-            }
+        // Another process may be writing: without these the next component takes longer.
+        let useless = write(&mut open).is_err_and(|error| is_spoilt(&error) || is_full(&error));
+        if open.spoilt || useless {
+            remove(&self.folder);
         }
-        prune(&transaction, KEPT)?;
-        transaction.commit()
+    }
+
+    /// Removes the file: what it takes of the disk is given back when this is dropped.
+    pub(super) fn give_way(&self) {
+        remove(&self.folder);
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Open> {
         // Each use leaves it whole wherever a panic might strike.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn write(open: &mut Open) -> rusqlite::Result<()> {
+    let Open { connection, now, made, stale, .. } = open;
+    let transaction = connection.transaction()?;
+    {
+        let mut insert =
+            transaction.prepare("INSERT OR REPLACE INTO function (key, code, digest, used) VALUES (?, ?, ?, ?)")?;
+        for (key, code) in made.drain(..) {
+            insert.execute(params![key, code, digest(&key, &code), *now])?;
+        }
+        let mut touch = transaction.prepare("UPDATE function SET used = ? WHERE key = ?")?;
+        for key in stale.drain(..) {
+            touch.execute(params![*now, key])?;
+        }
+    }
+    prune(&transaction, KEPT)?;
+    transaction.commit()
 }
 
 impl CacheStore for Functions {
     fn get(&self, key: &[u8]) -> Option<Cow<'_, [u8]>> {
         let mut open = self.lock();
-        let found = {
-            let mut find =
-                open.connection.prepare_cached("SELECT code, digest, used FROM function WHERE key = ?").ok()?;
-            let row = find.query_row([key], |row| {
-                Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, Vec<u8>>(1)?, row.get::<_, i64>(2)?))
-            });
-            row.optional().ok()?
-        };
-        let (code, kept, used) = found?;
+        let found = find(&open.connection, key);
+        if found.as_ref().is_err_and(is_spoilt) {
+            open.spoilt = true;
+        }
+        let (code, kept, used) = found.ok()??;
         if used.saturating_add(USED_WITHIN) < open.now {
             open.stale.push(key.to_owned());
         }
@@ -110,6 +121,21 @@ impl CacheStore for Functions {
     fn insert(&self, key: &[u8], value: Vec<u8>) -> bool {
         self.lock().made.push((key.to_owned(), value));
         true
+    }
+}
+
+/// A function's code, its digest, and when it was used.
+type Found = (Vec<u8>, Vec<u8>, i64);
+
+fn find(connection: &Connection, key: &[u8]) -> rusqlite::Result<Option<Found>> {
+    let mut find = connection.prepare_cached("SELECT code, digest, used FROM function WHERE key = ?")?;
+    find.query_row([key], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).optional()
+}
+
+/// Removes the file with what belongs to it. If it can't be removed, it is of no use, and no harm.
+fn remove(folder: &Path) {
+    for name in [FILE.to_owned(), format!("{FILE}-wal"), format!("{FILE}-shm")] {
+        let _ = std::fs::remove_file(folder.join(name));
     }
 }
 
@@ -126,6 +152,10 @@ fn connect(file: &Path) -> rusqlite::Result<Connection> {
 fn is_spoilt(error: &rusqlite::Error) -> bool {
     use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
     matches!(error.sqlite_error_code(), Some(DatabaseCorrupt | NotADatabase))
+}
+
+fn is_full(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull)
 }
 
 /// Removes the older half where more than `kept` bytes are.
@@ -158,7 +188,7 @@ mod tests {
         let functions = Functions::open(folder.path()).unwrap();
         assert_eq!(functions.get(KEY), None);
         functions.insert(KEY, code.to_owned());
-        functions.keep().unwrap();
+        functions.keep();
         folder
     }
 
@@ -172,7 +202,7 @@ mod tests {
         assert_eq!(functions.get(KEY), None);
         // Compiled again, it takes the place of what was spoilt.
         functions.insert(KEY, b"new".to_vec());
-        functions.keep().unwrap();
+        functions.keep();
         assert_eq!(functions.get(KEY).as_deref(), Some(&b"new"[..]));
     }
 
@@ -183,8 +213,36 @@ mod tests {
         let functions = Functions::open(folder.path()).unwrap();
         assert_eq!(functions.get(KEY), None);
         functions.insert(KEY, b"new".to_vec());
-        functions.keep().unwrap();
+        functions.keep();
         assert_eq!(Functions::open(folder.path()).unwrap().get(KEY).as_deref(), Some(&b"new"[..]));
+    }
+
+    #[test]
+    fn a_file_of_which_a_part_is_spoilt_is_begun_anew() {
+        let folder = folder_with(&[1; 100_000]);
+        let file = folder.path().join(FILE);
+        // All but the first page, which says what the file is.
+        let mut bytes = std::fs::read(&file).unwrap();
+        bytes[4096..].fill(0xAB);
+        std::fs::write(&file, bytes).unwrap();
+        for _ in 0..2 {
+            let functions = Functions::open(folder.path()).unwrap();
+            functions.get(KEY);
+            functions.insert(KEY, b"new".to_vec());
+            functions.keep();
+        }
+        assert_eq!(Functions::open(folder.path()).unwrap().get(KEY).as_deref(), Some(&b"new"[..]));
+    }
+
+    #[test]
+    fn on_a_full_disk_it_gives_back_what_it_took() {
+        let folder = folder_with(b"code");
+        let functions = Functions::open(folder.path()).unwrap();
+        functions.lock().connection.pragma_update(None, "max_page_count", 6).unwrap();
+        functions.insert(&[8; 32], vec![1; 100_000]);
+        functions.keep();
+        drop(functions);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 
     #[test]
@@ -194,12 +252,12 @@ mod tests {
         for number in 0..10_u8 {
             functions.lock().now = if number % 2 == 0 { 1_000 } else { 2_000 };
             functions.insert(&[number; 32], vec![number; 10_000]);
-            functions.keep().unwrap();
+            functions.keep();
         }
         // One of the older ones is used again.
         functions.lock().now = 1_000 + 2 * USED_WITHIN;
         assert!(functions.get(&[0; 32]).is_some());
-        functions.keep().unwrap();
+        functions.keep();
         let open = functions.lock();
         prune(&open.connection, 200_000).unwrap();
         let count =
