@@ -7,6 +7,7 @@ pub mod application;
 pub mod builds;
 pub mod compare;
 pub mod cores;
+pub mod customers;
 pub mod load;
 pub mod open;
 pub mod process;

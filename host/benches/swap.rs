@@ -12,11 +12,12 @@ mod support;
 use std::path::Path;
 use std::time::Duration;
 
+use support::application::copy_of_shop;
 use support::process::Holdings;
 use support::report::Report;
 use support::server::Server;
 
-use operator::{MODULES, Operator, copy_of_shop};
+use operator::{MODULES, Operator};
 
 /// Compartments of one placement: what ends its manifest.
 const FUSED: &str = "";

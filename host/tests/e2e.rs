@@ -14,6 +14,8 @@ mod suite;
 // These place their modules themselves: once is enough.
 #[path = "e2e/collector.rs"]
 mod collector;
+#[path = "support/attacks.rs"]
+mod attacks;
 #[path = "e2e/hostile.rs"]
 mod hostile;
 #[path = "e2e/metrics.rs"]

@@ -1,25 +1,17 @@
 //! Half of the load that saturates the machine, while every module is swapped again and again.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use hdrhistogram::Histogram;
-use serde_json::Value;
 
 use super::operator::{MODULES, Operator};
 use super::support;
-use super::support::load::{Requests, once};
+use super::support::customers::{customers, read};
 use super::support::open::{Load, Request, Run, ask, saturate};
 use super::support::report::Report;
 use super::support::server::Server;
 
-/// The request of the project's documents.
-const DRAFT: &str = r#"{"customer":"ada","lines":[{"sku":"tea","quantity":2,"unit_price":{"currency":"EUR","minor":450}}],"payment":{"card":"tok_visa"}}"#;
-/// Orders that are read.
-const ORDERS: usize = 64;
-/// One request in so many places an order, the others read one.
-const PLACING: u64 = 10;
 /// Connections of the load that saturates.
 const CONNECTIONS: usize = 64;
 /// The part of that load which is kept up.
@@ -37,27 +29,6 @@ pub fn answers_from(server: &Server, generation: u64) -> anyhow::Result<()> {
     let answered = ask(server.address, &request)?;
     ensure!(answered == generation, "generation {generation} was published, and {answered} answers");
     Ok(())
-}
-
-fn read(path: &str) -> Vec<u8> {
-    format!("GET {path} HTTP/1.1\r\nhost: bench\r\n\r\n").into_bytes()
-}
-
-/// Readers of orders, and some who place one.
-fn customers(server: &Server) -> anyhow::Result<impl Fn(u64) -> Request + Clone + Send + 'static> {
-    let place = Requests::post("/orders", DRAFT, 201);
-    let mut reads: Vec<Arc<[u8]>> = Vec::with_capacity(ORDERS);
-    for _ in 0..ORDERS {
-        let order: Value = serde_json::from_slice(&once(server.address, &place)?)?;
-        reads.push(read(&format!("/orders/{}", order["id"].as_str().context("an order has an id")?)).into());
-    }
-    let length = DRAFT.len();
-    let head = "POST /orders HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json";
-    let place: Arc<[u8]> = format!("{head}\r\ncontent-length: {length}\r\n\r\n{DRAFT}").into_bytes().into();
-    Ok(move |number: u64| match number % PLACING {
-        0 => Request { bytes: place.clone(), status: 201 },
-        _ => Request { bytes: reads[(number % ORDERS as u64) as usize].clone(), status: 200 },
-    })
 }
 
 /// Swaps each module again and again under load, and reports what its customers had of it.

@@ -18,27 +18,6 @@ use super::support::{binary, workspace};
 /// The shop's modules.
 pub const MODULES: [&str; 3] = ["orders", "payments", "notifications"];
 
-/// The shop elsewhere, with further lines in its manifest.
-pub fn copy_of_shop(shop: &Path, folder: &Path, settings: &str) -> anyhow::Result<PathBuf> {
-    let components = workspace().join("target/components");
-    let mut manifest: String = std::fs::read_to_string(shop)?
-        .lines()
-        .map(|line| match line.strip_prefix("component = \"").and_then(|rest| rest.strip_suffix('"')) {
-            Some(name) => format!("component = \"{}/{name}.wasm\"\n", components.display()),
-            None => format!("{line}\n"),
-        })
-        .collect();
-    manifest += settings;
-    std::fs::create_dir_all(folder.join("routes"))?;
-    for route in std::fs::read_dir(shop.with_file_name("routes"))? {
-        let route = route?;
-        std::fs::copy(route.path(), folder.join("routes").join(route.file_name()))?;
-    }
-    let copy = folder.join("app.toml");
-    std::fs::write(&copy, manifest)?;
-    Ok(copy)
-}
-
 /// Whoever has the token.
 pub struct Operator {
     admin: SocketAddr,

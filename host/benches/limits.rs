@@ -1,0 +1,131 @@
+//! What hostile modules cost those who stand beside them, and how exactly a loop is stopped.
+//!
+//! The shop is under load, at 30 % of what saturates the machine, while one hostile module after the other is called again and again,
+//! each in a compartment of its own. The host and the driver share all cores.
+#![allow(clippy::print_stdout, clippy::print_stderr, unreachable_pub, reason = "a benchmark reports")]
+
+#[path = "../tests/support/attacks.rs"]
+mod attacks;
+mod support;
+
+use std::fmt::Write;
+use std::time::{Duration, Instant};
+
+use anyhow::ensure;
+use hdrhistogram::Histogram;
+use watertight::engine::EPOCH_TICK;
+
+use attacks::Attack;
+use support::application::copy_of_shop;
+use support::customers::{customers, read};
+use support::open::{Load, Request, Run, ask, saturate};
+use support::report::Report;
+use support::server::Server;
+
+/// The part of the load that saturates.
+const PART: f64 = 0.3;
+/// Connections of the load that saturates.
+const CONNECTIONS: usize = 64;
+/// What a loop may compute.
+const CPU: Duration = Duration::from_millis(100);
+/// Limits of the hostile modules: small enough that each is met soon.
+const LIMITS: &str = "memory = \"16MiB\"\ncpu = \"100ms\"\nrequest = \"10s\"\ntransfer = \"5MiB\"\nhandles = 1000\n\
+                      log = \"64KiB\"\nresult = \"64KiB\"\n";
+
+fn main() -> anyhow::Result<()> {
+    let shop = support::application::shop()?;
+    let folder = tempfile::tempdir_in(support::folder()?)?;
+    let attacks = Attack::all();
+    let app = copy_of_shop(&shop, &folder.path().join("app"), &manifest(&attacks))?;
+    let mut routes = String::new();
+    for Attack { name, component, status, .. } in &attacks {
+        std::fs::write(app.with_file_name(format!("{name}.wasm")), component)?;
+        let status = if *status == 500 { 200 } else { *status };
+        writeln!(
+            routes,
+            "[[route]]\nmethod = \"GET\"\npath = \"/{name}\"\ncall = \"{name}/api.attack\"\nstatus = {status}"
+        )?;
+    }
+    std::fs::write(app.with_file_name("routes").join("hostile.toml"), routes)?;
+    let mut report = Report::new("limits", "hostile modules beside the shop, by the release binary");
+    let server = Server::host(None, &app, &folder.path().join("state"))?;
+    stopped(&mut report, &server)?;
+    beside(&mut report, &server, &attacks)?;
+    server.stop()?;
+    report.finish()
+}
+
+fn manifest(attacks: &[Attack]) -> String {
+    let mut text = "[compartments.shop]\nmodules = [\"orders\", \"payments\", \"notifications\"]\n".to_owned();
+    for Attack { name, .. } in attacks {
+        let _ = write!(text, "[modules.{name}]\ncomponent = \"{name}.wasm\"\nuses = [\"logging\"]\n");
+        let _ = write!(text, "[compartments.{name}]\nmodules = [\"{name}\"]\n[compartments.{name}.limits]\n{LIMITS}");
+    }
+    text
+}
+
+/// How much longer than its budget a loop runs, on a machine that does nothing else.
+fn stopped(report: &mut Report, server: &Server) -> anyhow::Result<()> {
+    let rounds = if support::is_quick() { 20 } else { 200 };
+    let request = Request { bytes: read("/loop").into(), status: 500 };
+    let mut above = Vec::with_capacity(rounds);
+    for _ in 0..rounds {
+        let start = Instant::now();
+        ask(server.address, &request)?;
+        above.push((start.elapsed().as_secs_f64() - CPU.as_secs_f64()) * 1e3);
+    }
+    above.sort_unstable_by(f64::total_cmp);
+    let p99 = above[(rounds * 99).div_ceil(100) - 1];
+    report.figure("a loop with 100 ms of processor time: request's time above that", "ms", None, above);
+    report.figure("its p99", "ms", Some(10.0), vec![p99]);
+    Ok(())
+}
+
+/// What the shop's customers have of each attack.
+fn beside(report: &mut Report, server: &Server, attacks: &[Attack]) -> anyhow::Result<()> {
+    let seconds = if support::is_quick() { 2 } else { 8 };
+    let customers = customers(server)?;
+    let most = saturate(server.address, CONNECTIONS, Duration::from_secs(5), customers.clone())?;
+    report.figure("saturated by", "requests/s", None, vec![most]);
+    let mut quiet = Vec::new();
+    let run = |attack: Option<&Attack>| -> anyhow::Result<(Run, u64)> {
+        let load = Load::start(server.address, most * PART, customers.clone())?;
+        let mut count = 0;
+        while load.elapsed() < Duration::from_secs(seconds) {
+            match attack {
+                Some(Attack { name, status, .. }) => {
+                    ask(server.address, &Request { bytes: read(&format!("/{name}")).into(), status: *status })?;
+                    count += 1;
+                }
+                None => std::thread::sleep(Duration::from_millis(10)),
+            }
+        }
+        let run = load.stop()?;
+        ensure!(run.broken.is_empty(), "connections broke: {:?}", run.broken);
+        Ok((run, count))
+    };
+    // Between the attacks, since the machine isn't the same all the time.
+    for (number, attack) in attacks.iter().enumerate() {
+        if number % 3 == 0 {
+            quiet.push(p99(&run(None)?.0)?);
+        }
+        let (done, count) = run(Some(attack))?;
+        let wrong: u64 = done.wrong().values().sum();
+        ensure!(wrong == 0, "{}: {:?}", attack.name, done.wrong());
+        quiet.sort_unstable_by(f64::total_cmp);
+        let goal = quiet[quiet.len() / 2] + 2.0 * EPOCH_TICK.as_secs_f64() * 1e3;
+        let name = format!("p99 of {} customers beside {count} attacks: {}", done.answers.len(), attack.name);
+        report.figure(&name, "ms", Some(goal), vec![p99(&done)?]);
+    }
+    report.figure("p99 of customers, quiet", "ms", None, quiet);
+    Ok(())
+}
+
+/// In milliseconds.
+fn p99(run: &Run) -> anyhow::Result<f64> {
+    let mut all = Histogram::<u32>::new_with_bounds(1, 60_000_000, 3)?;
+    for histogram in run.by_second().values() {
+        all.add(histogram)?;
+    }
+    Ok(all.value_at_quantile(0.99) as f64 / 1e3)
+}

@@ -1,0 +1,39 @@
+//! Customers of the shop: readers of orders, and some who place one.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use serde_json::Value;
+
+use super::load::{Requests, once};
+use super::open::Request;
+use super::server::Server;
+
+/// The request of the project's documents.
+const DRAFT: &str = r#"{"customer":"ada","lines":[{"sku":"tea","quantity":2,"unit_price":{"currency":"EUR","minor":450}}],"payment":{"card":"tok_visa"}}"#;
+/// Orders that are read.
+const ORDERS: usize = 64;
+/// One request in so many places an order, the others read one.
+const PLACING: u64 = 10;
+
+/// A request that reads.
+pub fn read(path: &str) -> Vec<u8> {
+    format!("GET {path} HTTP/1.1\r\nhost: bench\r\n\r\n").into_bytes()
+}
+
+/// Readers of orders, and some who place one.
+pub fn customers(server: &Server) -> anyhow::Result<impl Fn(u64) -> Request + Clone + Send + 'static> {
+    let place = Requests::post("/orders", DRAFT, 201);
+    let mut reads: Vec<Arc<[u8]>> = Vec::with_capacity(ORDERS);
+    for _ in 0..ORDERS {
+        let order: Value = serde_json::from_slice(&once(server.address, &place)?)?;
+        reads.push(read(&format!("/orders/{}", order["id"].as_str().context("an order has an id")?)).into());
+    }
+    let length = DRAFT.len();
+    let head = "POST /orders HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json";
+    let place: Arc<[u8]> = format!("{head}\r\ncontent-length: {length}\r\n\r\n{DRAFT}").into_bytes().into();
+    Ok(move |number: u64| match number % PLACING {
+        0 => Request { bytes: place.clone(), status: 201 },
+        _ => Request { bytes: reads[(number % ORDERS as u64) as usize].clone(), status: 200 },
+    })
+}
