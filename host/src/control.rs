@@ -402,11 +402,7 @@ fn read(module: &ModuleName, component: Arc<[u8]>, known: &Artifacts) -> Result<
     }
     // There is no file: problems name the module.
     let artifact = Artifact::new(Path::new(""), component);
-    artifact.map(Arc::new).map_err(|error| {
-        let mut problem = Problem::from(error).module(module);
-        problem.file = None;
-        problem.into()
-    })
+    artifact.map(Arc::new).map_err(|error| Problem::from(error).module(module).into())
 }
 
 /// The builds of a graph's modules.
