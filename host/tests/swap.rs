@@ -40,5 +40,7 @@ mod open;
 mod process;
 #[path = "swap/shop.rs"]
 mod shop;
+#[path = "swap/versions.rs"]
+mod versions;
 #[path = "swap/wire.rs"]
 mod wire;
