@@ -12,6 +12,8 @@ mod app;
 #[allow(unreachable_pub, reason = "the benchmarks' own")]
 #[path = "../benches/support/builds.rs"]
 mod builds;
+#[path = "support/command.rs"]
+mod command;
 #[path = "support/components.rs"]
 mod components;
 #[path = "swap/disk.rs"]
