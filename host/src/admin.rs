@@ -21,6 +21,7 @@ use serde_json::value::RawValue;
 use subtle::ConstantTimeEq;
 use tokio::sync::Semaphore;
 
+use crate::application::ModuleMigrations;
 use crate::control::Control;
 use crate::graph::RESUME;
 use crate::graph::render::{GraphView, ModuleView};
@@ -59,6 +60,13 @@ pub struct CallRequest {
 pub struct CallResponse {
     /// The result.
     pub result: Box<RawValue>,
+}
+
+/// The answer to `GET /migrations`.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Migrations {
+    /// Every module with a database, by name.
+    pub modules: Vec<ModuleMigrations>,
 }
 
 /// An entry of `GET /modules`.
@@ -103,6 +111,7 @@ impl Admin {
         let closed = Router::new()
             .route("/modules", get(modules))
             .route("/graph", get(graph))
+            .route("/migrations", get(migrations))
             .route("/call", post(call))
             .layer(DefaultBodyLimit::max(MAX_BODY))
             .merge(changes)
@@ -167,6 +176,13 @@ async fn modules(State(admin): State<Arc<Admin>>) -> Response {
 
 async fn graph(State(admin): State<Arc<Admin>>) -> Response {
     Json(GraphView::new(&admin.control.runtime().current().graph)).into_response()
+}
+
+async fn migrations(State(admin): State<Arc<Admin>>) -> Response {
+    match admin.control.migrations().await {
+        Ok(modules) => Json(Migrations { modules }).into_response(),
+        Err(problems) => problem(StatusCode::INTERNAL_SERVER_ERROR, "failed", &problems.to_string()),
+    }
 }
 
 async fn call(State(admin): State<Arc<Admin>>, body: Bytes) -> Response {

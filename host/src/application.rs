@@ -3,6 +3,7 @@
 //! Up to [`Checked`] nothing is executed or written; a refusal there changes nothing (invariant 4).
 
 mod databases;
+mod migrations;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -25,6 +26,7 @@ use crate::store::ModuleData;
 use crate::telemetry::Telemetry;
 
 pub(crate) use databases::Databases;
+pub use migrations::ModuleMigrations;
 
 /// An application that is complete, acyclic, type-checked, granted and routed.
 #[derive(Debug)]

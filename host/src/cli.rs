@@ -8,6 +8,7 @@ mod change;
 mod check;
 mod client;
 mod inspect;
+mod migrations;
 mod output;
 mod serve;
 mod test;
@@ -47,6 +48,8 @@ enum Command {
     Rollback(change::RollbackArguments),
     /// List what was published, what still drains, and what was refused.
     Generations(change::GenerationsArguments),
+    /// List the migrations of every module with a database: applied, pending, unknown to its build, or not what was applied.
+    Migrations(migrations::MigrationsArguments),
     /// Tell what a component imports, exports and carries.
     Inspect(InspectArguments),
     /// Compile modules and make their components.
@@ -209,6 +212,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Apply(arguments) => change::apply(&arguments),
         Command::Rollback(arguments) => change::rollback(&arguments),
         Command::Generations(arguments) => change::generations(&arguments),
+        Command::Migrations(arguments) => migrations::migrations(&arguments),
         Command::Inspect(arguments) => inspect::inspect(&arguments),
         Command::Build(arguments) => build::build(&arguments),
         Command::Test(arguments) => test::test(&arguments),

@@ -16,9 +16,9 @@ use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, TryAcquireError};
 
-use crate::application::{self, Artifacts, Checked, Databases, LinkedCode};
+use crate::application::{self, Artifacts, Checked, Databases, LinkedCode, ModuleMigrations};
 use crate::artifact::{Artifact, Build};
-use crate::config::{self, AppConfig, AppFiles, ModuleConfig, Overrides};
+use crate::config::{self, AppConfig, AppFiles, Capability, ModuleConfig, Overrides};
 use crate::engine::compile::Compiler;
 use crate::failpoint::crash_point;
 use crate::graph::AppGraph;
@@ -31,12 +31,10 @@ use crate::state::{Cause, History, Kept, StateFolder};
 use crate::telemetry::Telemetry;
 use crate::telemetry::table::Came;
 
-pub use start::{Initial, Wanted};
+pub use start::{Initial, Wanted, find_standing};
 
 /// Changes that wait or are in work; the next is told to come back.
 const MAX_CHANGES: usize = 16;
-/// What a first line says of a migration that older builds may not survive.
-const CONTRACTS: &str = "-- contract";
 
 /// The application on a host, and what changes it.
 pub struct Control {
@@ -138,6 +136,21 @@ impl Control {
             self.runtime.sample(now);
             self.databases.sample(now);
         })
+    }
+
+    /// How the migrations of the current generation stand to the databases, by module.
+    ///
+    /// # Errors
+    ///
+    /// Only where reading broke off; a database that can't be read is told with its module.
+    pub async fn migrations(self: &Arc<Self>) -> Result<Vec<ModuleMigrations>, Problems> {
+        let generation = self.runtime.current();
+        let read = move |control: &Self| {
+            let state = control.state.path();
+            let with_data = generation.graph.modules.iter().filter(|(_, n)| n.granted.contains(&Capability::Sql));
+            Ok(with_data.map(|(name, node)| ModuleMigrations::read(state, name, &node.artifact)).collect())
+        };
+        self.blocking(read).await
     }
 
     /// What was published and refused so far.
@@ -402,11 +415,7 @@ fn read(module: &ModuleName, component: Arc<[u8]>, known: &Artifacts) -> Result<
     }
     // There is no file: problems name the module.
     let artifact = Artifact::new(Path::new(""), component);
-    artifact.map(Arc::new).map_err(|error| {
-        let mut problem = Problem::from(error).module(module);
-        problem.file = None;
-        problem.into()
-    })
+    artifact.map(Arc::new).map_err(|error| Problem::from(error).module(module).into())
 }
 
 /// The builds of a graph's modules.
@@ -420,7 +429,7 @@ fn check_contracts(running: &AppGraph, artifacts: &Artifacts) -> Result<(), Prob
     for (name, node) in &running.modules {
         let known = artifacts.get(name).map_or(usize::MAX, |artifact| artifact.migrations().len());
         for migration in node.artifact.migrations().iter().skip(known) {
-            if migration.sql.lines().next().is_some_and(|line| line.trim_end() == CONTRACTS) {
+            if migration.is_contraction() {
                 let message = format!("the older build doesn't know the migration `{}`, a contraction", migration.name);
                 let problem = Problem::new(Code::Migration, message).module(name);
                 problems

@@ -13,6 +13,7 @@
 //! has it. The `-wal` has no locks, and a handle of ours on it is what gets synced.
 
 mod additive;
+mod applied;
 mod connection;
 mod counters;
 mod durability;
@@ -47,6 +48,7 @@ use policy::Role;
 use readers::Readers;
 use writer::{Bound, Job, Ticket, Writer};
 
+pub use applied::applied;
 pub use counters::Counted;
 pub use error::{ConstraintKind, MigrateError, OpenError, SqlError};
 pub use settings::{Settings, WalSync};

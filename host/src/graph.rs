@@ -211,19 +211,26 @@ impl AppGraph {
     }
 }
 
-/// Finds a function among a module's exports; the interface may be named in short, without its version, or whole.
+/// Finds a function among a module's exports by the name that its interface [goes by](InterfaceName::goes_by). Of several versions it is
+/// what an import would be served by: the very one that is named, or else the newest, where that serves what all others do.
 pub(crate) fn find_function<'a>(
     module: &ModuleName,
     exports: &'a BTreeMap<InterfaceName, Interface>,
     interface: &str,
     function: &str,
 ) -> Result<Found<'a>, NotFound> {
-    let named = |name: &InterfaceName| [name.as_str(), name.unversioned(), name.short()].contains(&interface);
-    let mut candidates = exports.iter().filter(|(name, _)| named(name));
-    let (Some((name, found)), None) = (candidates.next(), candidates.next()) else {
-        let names =
-            |all: &mut dyn Iterator<Item = &InterfaceName>| all.map(ToString::to_string).collect::<Vec<String>>();
-        let several = names(&mut exports.keys().filter(|name| named(name)));
+    let candidates: Vec<_> = exports.iter().filter(|(name, _)| name.goes_by(interface)).collect();
+    let is_named = |name: &InterfaceName| {
+        interface == name.as_str()
+            || interface.split_once('@').is_some_and(|(short, v)| short == name.short() && name.version() == Some(v))
+    };
+    let named: Vec<_> = candidates.iter().filter(|(name, _)| is_named(name)).collect();
+    let newest = candidates.iter().max_by(|(a, _), (b, _)| a.compare_versions(b));
+    let newest = newest.filter(|(newest, _)| candidates.iter().all(|(name, _)| newest.serves(name)));
+    let chosen = if let [only] = named.as_slice() { Some(*only) } else { newest };
+    let Some(&(name, found)) = chosen else {
+        let names = |all: &mut dyn Iterator<Item = &InterfaceName>| all.map(ToString::to_string).collect::<Vec<_>>();
+        let several = names(&mut candidates.iter().map(|(name, _)| *name));
         let (module, interface) = (module.clone(), interface.to_owned());
         return Err(if several.is_empty() {
             NotFound::Interface { module, interface, exports: names(&mut exports.keys()) }

@@ -144,9 +144,24 @@ impl InterfaceName {
             return false;
         }
         match (self.version().and_then(Version::parse), wanted.version().and_then(Version::parse)) {
-            (Some(have), Some(want)) => have.track() == want.track() && have >= want,
+            (Some(have), Some(want)) => have.serves(&want),
             _ => false,
         }
+    }
+
+    /// Whether it goes by `text`: its short name, its name without a version, or either with a version that it serves as an import of
+    /// that version. Parts of a version that are left out are 0: `greet@2` is served by `greet@2.1.0`.
+    pub fn goes_by(&self, text: &str) -> bool {
+        let (name, version) = text.split_once('@').map_or((text, None), |(name, version)| (name, Some(version)));
+        if ![self.short(), self.unversioned()].contains(&name) {
+            return false;
+        }
+        let Some(version) = version else { return true };
+        let whole = format!("{version}{}", ".0".repeat(2_usize.saturating_sub(version.matches('.').count())));
+        self.version() == Some(version)
+            || Version::parse(&whole)
+                .zip(self.version().and_then(Version::parse))
+                .is_some_and(|(wanted, have)| have.serves(&wanted))
     }
 
     /// Whether the version is a release, such as `0.2.6`, of the versions that start with `series`, such as `0.2.`.
@@ -172,6 +187,10 @@ impl Version {
         let mut number = || parts.next().filter(|part| part.bytes().all(|b| b.is_ascii_digit()))?.parse().ok();
         let version = Self(number()?, number()?, number()?);
         parts.next().is_none().then_some(version)
+    }
+
+    fn serves(&self, wanted: &Self) -> bool {
+        self.track() == wanted.track() && self >= wanted
     }
 
     /// Versions of one track are compatible; a `0.0.x` is alone on its track.
@@ -226,13 +245,14 @@ impl fmt::Display for InterfaceName {
     }
 }
 
-/// A function as people write it: `hello/greet.say-hello`, or with the interface's whole name where the short one is
-/// ambiguous: `hello/alpha:greeting/greet@1.0.0.say-hello`.
+/// A function as people write it: `hello/greet.say-hello`; with a version where the module exports several,
+/// `hello/greet@2.say-hello`; with the interface's whole name where the short one is ambiguous,
+/// `hello/alpha:greeting/greet@1.0.0.say-hello`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FunctionPath {
     /// The module that exports it.
     pub module: ModuleName,
-    /// The interface: short, without version, or whole.
+    /// The interface: short or with its package, with or without a version; see [`InterfaceName::goes_by`].
     pub interface: String,
     /// The function's name.
     pub function: String,
@@ -373,6 +393,21 @@ mod tests {
     }
 
     #[test]
+    fn interfaces_go_by_names_with_the_versions_that_they_serve() {
+        let goes_by = |name: &str, text: &str| interface(name).goes_by(text);
+        for text in ["c", "a:b/c", "c@2", "c@2.1", "c@2.0", "c@2.1.3", "c@2.0.9", "a:b/c@2", "a:b/c@2.1.3"] {
+            assert!(goes_by("a:b/c@2.1.3", text), "{text}");
+        }
+        for text in ["", "d", "b/c", "a:b/d", "c@1", "c@3", "c@2.2", "c@2.1.4", "c@", "c@2.1.3.0", "c@2.1.3-rc", "c@+2"]
+        {
+            assert!(!goes_by("a:b/c@2.1.3", text), "{text}");
+        }
+        assert!(goes_by("a:b/c@0.2.5", "c@0.2") && !goes_by("a:b/c@0.2.5", "c@0"));
+        assert!(goes_by("a:b/c@1.0.0-rc.1", "c@1.0.0-rc.1") && !goes_by("a:b/c@1.0.0-rc.1", "c@1"));
+        assert!(goes_by("a:b/c", "c") && !goes_by("a:b/c", "c@1"));
+    }
+
+    #[test]
     fn the_newest_version_is_not_the_last_in_the_alphabet() {
         let newest = ["a:b/c@1.9.0", "a:b/c@1.10.0", "a:b/c@1.2.0"].into_iter().map(interface);
         let newest = newest.max_by(InterfaceName::compare_versions).unwrap();
@@ -385,6 +420,8 @@ mod tests {
         assert_eq!((short.interface.as_str(), short.function.as_str()), ("greet", "say-hello"));
         let whole: FunctionPath = "hello/alpha:greeting/greet@1.0.0.say-hello".parse().unwrap();
         assert_eq!(whole.interface, "alpha:greeting/greet@1.0.0");
+        let versioned: FunctionPath = "hello/greet@2.say-hello".parse().unwrap();
+        assert_eq!((versioned.interface.as_str(), versioned.function.as_str()), ("greet@2", "say-hello"));
         for bad in ["greet.say-hello", "hello/greet", "hello/.say", "hello/greet.Say", "Hello/greet.say", "/greet.say"]
         {
             assert!(bad.parse::<FunctionPath>().is_err(), "{bad}");

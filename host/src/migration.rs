@@ -4,6 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::Digest;
 
+/// What a first line says of a migration that older builds may not survive.
+pub const CONTRACTS: &str = "-- contract";
+
 /// One migration. Its place in the order is its place in the list that holds it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -23,8 +26,130 @@ impl Migration {
         Self { name: name.into(), checksum: Digest::of(sql.as_bytes()), sql }
     }
 
+    /// Whether its first line says that builds which don't know it do not survive it.
+    pub fn is_contraction(&self) -> bool {
+        self.sql.lines().next().is_some_and(|line| line.trim_end() == CONTRACTS)
+    }
+
     /// Whether the text is what the checksum says.
     pub fn is_intact(&self) -> bool {
         Digest::of(self.sql.as_bytes()) == self.checksum
+    }
+}
+
+/// A migration that a database has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Applied {
+    /// Its name.
+    pub name: String,
+    /// The digest of what was applied, as text.
+    pub checksum: String,
+    /// When, RFC 3339.
+    pub at: String,
+}
+
+/// What is carried by a build, as [`compare`] tells it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Carried {
+    /// Its name.
+    pub name: String,
+    /// The digest of its text.
+    pub checksum: Digest,
+    /// Whether builds that don't know it do not survive it.
+    pub contraction: bool,
+}
+
+/// How a migration of a build stands to a database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// The database has what the build carries.
+    Applied,
+    /// The build carries it, and the database has it not.
+    Pending,
+    /// The database has it, and the build doesn't know it: a newer build's.
+    Unknown,
+    /// It had another text when it was applied: the build is refused.
+    Changed,
+    /// Another one was applied at this place: the build is refused.
+    Reordered,
+}
+
+impl State {
+    /// Its name in answers.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Applied => "applied",
+            Self::Pending => "pending",
+            Self::Unknown => "unknown",
+            Self::Changed => "changed",
+            Self::Reordered => "reordered",
+        }
+    }
+}
+
+/// One place in the order of migrations: what a build carries there, and what a database has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// From 1.
+    pub number: usize,
+    /// How the two stand to each other.
+    pub state: State,
+    /// The build's.
+    pub carried: Option<Carried>,
+    /// The database's.
+    pub applied: Option<Applied>,
+}
+
+/// What a build carries beside what a database has, place by place.
+pub fn compare(carried: &[Migration], applied: &[Applied]) -> Vec<Place> {
+    let place = |index: usize| {
+        let (carried, applied) = (carried.get(index), applied.get(index));
+        let state = match (carried, applied) {
+            (Some(carried), Some(applied)) if carried.name != applied.name => State::Reordered,
+            (Some(carried), Some(applied)) if carried.checksum.to_string() != applied.checksum => State::Changed,
+            (Some(_), Some(_)) => State::Applied,
+            (Some(_), None) => State::Pending,
+            (None, _) => State::Unknown,
+        };
+        let carried = carried.map(|carried| Carried {
+            name: carried.name.clone(),
+            checksum: carried.checksum,
+            contraction: carried.is_contraction(),
+        });
+        Place { number: index + 1, state, carried, applied: applied.cloned() }
+    };
+    (0..carried.len().max(applied.len())).map(place).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_told_by_what_stands_there() {
+        let carried = |names: &[&str]| names.iter().map(|name| Migration::new(*name, *name)).collect::<Vec<_>>();
+        let applied = |names: &[(&str, &str)]| -> Vec<Applied> {
+            let one = |(name, sql): &(&str, &str)| Applied {
+                name: (*name).to_owned(),
+                checksum: Digest::of(sql.as_bytes()).to_string(),
+                at: "then".to_owned(),
+            };
+            names.iter().map(one).collect()
+        };
+        let states = |carried: &[Migration], applied: &[Applied]| -> Vec<&str> {
+            compare(carried, applied).iter().map(|place| place.state.as_str()).collect()
+        };
+        assert_eq!(states(&carried(&["a", "b"]), &applied(&[("a", "a")])), ["applied", "pending"]);
+        assert_eq!(states(&carried(&["a"]), &applied(&[("a", "a"), ("b", "b")])), ["applied", "unknown"]);
+        assert_eq!(states(&carried(&["a", "c"]), &applied(&[("a", "b"), ("b", "b")])), ["changed", "reordered"]);
+        assert!(states(&[], &[]).is_empty());
+    }
+
+    #[test]
+    fn a_contraction_says_so_in_its_first_line() {
+        let is = |sql: &str| Migration::new("a", sql).is_contraction();
+        assert!(is("-- contract\nDROP TABLE a") && is("-- contract") && is("-- contract \r\nx"));
+        assert!(!is("") && !is("\n-- contract") && !is("-- contracts") && !is("--contract") && !is(" -- contract"));
     }
 }

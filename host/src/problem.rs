@@ -66,7 +66,7 @@ codes! {
     UndeclaredCall = "undeclared-call",
     /// A module imports a capability that its `uses` doesn't grant.
     Ungranted = "ungranted",
-    /// Two modules that a caller may call export the interface that it imports.
+    /// What is imported or routed to could be several: modules that export the interface, or versions of it.
     Ambiguous = "ambiguous",
     /// An import and the export that would serve it differ in type.
     TypeMismatch = "type-mismatch",
@@ -192,9 +192,9 @@ impl Problem {
         self
     }
 
-    /// Says which file.
+    /// Says which file. An empty path says nothing: a component that was uploaded has no file.
     pub fn file(mut self, file: &Path) -> Self {
-        self.file = Some(file.to_owned());
+        self.file = (!file.as_os_str().is_empty()).then(|| file.to_owned());
         self
     }
 

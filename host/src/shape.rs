@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use crate::ids::InterfaceName;
 
-pub use compare::{Difference, MAX_DIFFERENCES, differences};
+pub use compare::{Difference, MAX_DIFFERENCES, differences, exact_differences, has_type, shared_type_differences};
 pub use read::{ShapeError, read};
 
 /// A component from outside.
@@ -48,6 +48,16 @@ impl Interface {
     /// Whether it holds nothing but types of values. Importing such an interface asks for nothing: types are compared, not linked.
     pub fn is_types_only(&self) -> bool {
         self.functions.is_empty() && self.resources.is_empty()
+    }
+
+    /// The types whose names mean nothing: values, where the interface defines no resource. Methods are bound to the very interface that
+    /// defines their resource, which nothing can stand in for.
+    pub fn types_by_structure(&self) -> impl Iterator<Item = (&String, &Type)> {
+        self.types.iter().filter(|(_, ty)| self.is_by_structure(ty))
+    }
+
+    fn is_by_structure(&self, ty: &Type) -> bool {
+        self.resources.is_empty() && !ty.has_handle()
     }
 }
 
@@ -121,6 +131,25 @@ pub enum Type {
     Borrow(Resource),
     Stream(Option<Arc<Type>>),
     Future(Option<Arc<Type>>),
+}
+
+impl Type {
+    /// Whether a handle of a resource is anywhere in it: what it is then depends on who defines that resource. The validator bounds the
+    /// size of a type with all that it is made of, and so this walk.
+    pub fn has_handle(&self) -> bool {
+        let maybe = |ty: &Option<Arc<Type>>| ty.as_ref().is_some_and(|ty| ty.has_handle());
+        match self {
+            Self::Own(_) | Self::Borrow(_) => true,
+            Self::List(item) | Self::FixedList(item, _) | Self::Option(item) => item.has_handle(),
+            Self::Map(key, value) => key.has_handle() || value.has_handle(),
+            Self::Result { ok, err } => maybe(ok) || maybe(err),
+            Self::Tuple(types) => types.iter().any(Type::has_handle),
+            Self::Record(record) => record.body.iter().any(|field| field.ty.has_handle()),
+            Self::Variant(variant) => variant.body.iter().any(|case| case.ty.as_ref().is_some_and(Type::has_handle)),
+            Self::Stream(item) | Self::Future(item) => maybe(item),
+            _ => false,
+        }
+    }
 }
 
 /// A type that WIT gives a name.

@@ -110,9 +110,28 @@ impl StateFolder {
         lock.write_all(&serde_json::to_vec(host)?)
     }
 
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// A module's database file. It belongs to the module's name, whatever build or language is behind it.
     pub fn database(&self, module: &ModuleName) -> PathBuf {
-        self.path.join("data").join(format!("{module}.db"))
+        Self::database_in(&self.path, module)
+    }
+
+    /// The same in a folder that this process doesn't have to itself.
+    pub fn database_in(path: &Path, module: &ModuleName) -> PathBuf {
+        path.join("data").join(format!("{module}.db"))
+    }
+
+    /// What was published in a folder that this process doesn't have to itself, to be read only: nothing is made or locked.
+    ///
+    /// # Errors
+    ///
+    /// Where it can't be read.
+    pub fn read_history(path: &Path) -> Result<History, StateError> {
+        History::open(path, Kept::at(path)).map_err(|source| StateError::Unusable { folder: path.to_owned(), source })
     }
 
     /// The memory of what was published here.

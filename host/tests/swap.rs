@@ -12,6 +12,8 @@ mod app;
 #[allow(unreachable_pub, reason = "the benchmarks' own")]
 #[path = "../benches/support/builds.rs"]
 mod builds;
+#[path = "support/command.rs"]
+mod command;
 #[path = "support/components.rs"]
 mod components;
 #[path = "swap/disk.rs"]
@@ -40,5 +42,7 @@ mod open;
 mod process;
 #[path = "swap/shop.rs"]
 mod shop;
+#[path = "swap/versions.rs"]
+mod versions;
 #[path = "swap/wire.rs"]
 mod wire;

@@ -109,6 +109,18 @@ fn problem(module: &ModuleName, node: &Node, error: &OpenError) -> Problem {
             "while a host serves, a migration may create tables and indexes that are not unique, and add columns; for more, stop the \
              host and start it with the new build",
         ),
+        OpenError::Unmarked { .. } => Problem::new(Code::Migration, with_causes(error)).file(&node.artifact.path).help(
+            "earlier builds may come back by a rollback: only create tables and indexes that are not unique, and add columns, or begin the \
+             migration with `-- contract`: then there is no way back beyond it",
+        ),
+        OpenError::Contracted { .. } => Problem::new(Code::Migration, with_causes(error))
+            .file(&node.artifact.path)
+            .help("give a new build that does what this one did, on the newer schema"),
+        OpenError::ChangedMigration { .. } | OpenError::ReorderedMigration { .. } => {
+            Problem::new(Code::Migration, with_causes(error)).file(&node.artifact.path).help(
+                "what was applied never changes: take it back as it was, and put what is new into a migration of its own, after all others",
+            )
+        }
         _ => Problem::new(Code::Migration, with_causes(error)).file(&node.artifact.path),
     };
     problem.module(module)

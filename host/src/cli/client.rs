@@ -69,6 +69,15 @@ impl HostArguments {
         self.find(state)?.with_context(none)
     }
 
+    /// The host that runs an application, if one does; the manifest is read only where it takes that to know.
+    pub(super) fn find_for(&self, app: &Path) -> anyhow::Result<Option<Client>> {
+        match (&self.state, self.admin, &self.admin_token) {
+            (Some(state), ..) => self.find(state),
+            (None, Some(_), Some(_)) => self.find(Path::new(".")),
+            _ => self.find(&self.load(app)?.state),
+        }
+    }
+
     /// The host that runs an application, whether or not its manifest can be read.
     pub(super) fn connect_to(&self, app: &Path) -> anyhow::Result<Client> {
         match (&self.state, self.admin, &self.admin_token) {

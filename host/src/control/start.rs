@@ -1,7 +1,7 @@
 //! What a start of the host runs: what was published last, or what stands on the disk now.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -142,6 +142,26 @@ impl Initial {
             changes: Semaphore::new(MAX_CHANGES),
             running: tokio::sync::Mutex::new(running),
         })
+    }
+}
+
+/// What a start on `state` would run now, without looking whether it can: configuration and components. Nothing is made or locked.
+///
+/// # Errors
+///
+/// What can't be read of it.
+pub fn find_standing(
+    config: AppConfig,
+    overrides: &Overrides,
+    state: &Path,
+) -> Result<(AppConfig, Artifacts), Problems> {
+    let history = StateFolder::read_history(state).map_err(|error| Problem::new(Code::State, with_causes(&error)))?;
+    let (artifacts, problems) = application::load_components(&config);
+    let digests = artifacts.iter().map(|(name, artifact)| (name.clone(), artifact.digest)).collect();
+    let origin = Problems::or(problems, origin(&config.files, &digests))?;
+    match history.last().filter(|_| history.origin() == Some(origin)) {
+        Some(last) => kept_application(last, history.kept(), overrides, &artifacts),
+        None => Ok((config, artifacts)),
     }
 }
 

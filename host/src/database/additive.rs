@@ -19,10 +19,19 @@ struct Object {
     table: String,
     /// As SQLite keeps it; none for what it made by itself.
     sql: Option<String>,
+    /// Where its rows are in the file: another table by the same name has another.
+    root: i64,
     /// Of a table.
     columns: Vec<Column>,
     /// Of an index.
+    index: Index,
+}
+
+#[derive(Default, PartialEq, Eq)]
+struct Index {
     unique: bool,
+    /// Whether something is computed for it from a row: that may fail, and the row's writer with it.
+    computes: bool,
 }
 
 /// Name, type, whether it is NOT NULL, default, place in the primary key, and whether it is hidden or generated.
@@ -32,13 +41,17 @@ impl Schema {
     /// Reads the schema of a connection, with what its transaction has changed.
     pub(super) fn read(connection: &Connection) -> rusqlite::Result<Self> {
         let mut objects = BTreeMap::new();
-        let mut found = connection.prepare("SELECT type, name, tbl_name, sql FROM sqlite_schema")?;
-        let rows = found.query_map([], |row| Ok(((row.get(0)?, row.get(1)?), row.get(2)?, row.get(3)?)))?;
+        let mut found = connection.prepare("SELECT type, name, tbl_name, sql, rootpage FROM sqlite_schema")?;
+        let rows =
+            found.query_map([], |row| Ok(((row.get(0)?, row.get(1)?), row.get(2)?, row.get(3)?, row.get(4)?)))?;
         for row in rows {
-            let (key, table, sql): ((String, String), String, Option<String>) = row?;
+            let (key, table, sql, root): ((String, String), String, Option<String>, Option<i64>) = row?;
             let columns = if key.0 == "table" { columns(connection, &key.1)? } else { Vec::new() };
-            let unique = key.0 == "index" && is_unique(connection, &table, &key.1)?;
-            objects.insert(key, Object { table, sql, columns, unique });
+            let index = match key.0.as_str() {
+                "index" => index(connection, &table, &key.1, sql.as_deref())?,
+                _ => Index::default(),
+            };
+            objects.insert(key, Object { table, sql, root: root.unwrap_or_default(), columns, index });
         }
         Ok(Self { objects })
     }
@@ -57,8 +70,11 @@ impl Schema {
         for ((kind, name), new) in &after.objects {
             let is_new = !self.objects.contains_key(&(kind.clone(), name.clone()));
             let on_old_table = self.objects.contains_key(&("table".to_owned(), new.table.clone()));
-            if is_new && on_old_table && kind == "index" && new.unique {
+            if is_new && on_old_table && new.index.unique {
                 return Err(format!("the index `{name}` is unique, and rows of other builds may not be"));
+            }
+            if is_new && on_old_table && new.index.computes {
+                return Err(format!("the {kind} `{name}` computes, which may fail for rows of other builds"));
             }
         }
         Ok(())
@@ -68,6 +84,9 @@ impl Schema {
 impl Object {
     /// Whether `new` is this table with more columns at its end, of which another build needs not know.
     fn check_added_columns(&self, new: &Object) -> Result<(), &'static str> {
+        if new.root != self.root {
+            return Err("puts another in the place of");
+        }
         let (Some(old_sql), Some(new_sql)) = (&self.sql, &new.sql) else { return Err("changes") };
         if new.columns.get(..self.columns.len()) != Some(&self.columns[..]) || new.columns.len() == self.columns.len() {
             return Err("changes");
@@ -76,11 +95,14 @@ impl Object {
         if added.iter().any(|(_, _, not_null, default, key, _)| *key != 0 || (*not_null && default.is_none())) {
             return Err("adds a column without a default to");
         }
+        if added.iter().any(|(.., hidden)| *hidden != 0) {
+            return Err("adds a column that is computed to");
+        }
         // SQLite writes an added column before the closing bracket, so the rest of the text tells what came with it. A constraint there
         // could refuse what another build writes.
         let shared = old_sql.bytes().zip(new_sql.bytes()).take_while(|(old, new)| old == new).count();
         let added = new_sql.get(shared..).unwrap_or(new_sql).to_ascii_uppercase();
-        if ["CHECK", "REFERENCES", "GENERATED", " AS "].iter().any(|word| added.contains(word)) {
+        if ["CHECK", "REFERENCES"].iter().any(|word| added.contains(word)) {
             return Err("adds a column with a constraint to");
         }
         Ok(())
@@ -95,7 +117,14 @@ fn columns(connection: &Connection, table: &str) -> rusqlite::Result<Vec<Column>
     rows.collect()
 }
 
-fn is_unique(connection: &Connection, table: &str, index: &str) -> rusqlite::Result<bool> {
-    let mut found = connection.prepare("SELECT \"unique\" FROM pragma_index_list(?1) WHERE name = ?2")?;
-    found.query_row([table, index], |row| row.get(0))
+fn index(connection: &Connection, table: &str, name: &str, sql: Option<&str>) -> rusqlite::Result<Index> {
+    let mut found = connection.prepare("SELECT \"unique\", partial FROM pragma_index_list(?1) WHERE name = ?2")?;
+    let (unique, partial): (bool, bool) = found.query_row([table, name], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    // -2 is an expression in the place of a column.
+    let mut found = connection.prepare("SELECT count(*) > 0 FROM pragma_index_xinfo(?1) WHERE cid = -2")?;
+    let expressions: bool = found.query_row([name], |row| row.get(0))?;
+    // SQLite says that there is a condition, and not what is in it. Comparing can't fail; a function may, and has brackets.
+    let condition = sql.and_then(|sql| sql.to_ascii_uppercase().split_once("WHERE").map(|(_, rest)| rest.to_owned()));
+    let calls = partial && condition.is_none_or(|condition| condition.contains(['(', '-']));
+    Ok(Index { unique, computes: expressions || calls })
 }

@@ -104,6 +104,22 @@ pub enum OpenError {
         /// What it does.
         reason: String,
     },
+    /// A migration does more than add to a schema that other builds know, and doesn't say so.
+    #[error(
+        "the migration `{name}` does more than add to what is there, and its first line doesn't say `-- contract`: {reason}"
+    )]
+    Unmarked {
+        /// The migration.
+        name: String,
+        /// What it does.
+        reason: String,
+    },
+    /// A migration was applied that builds which don't know it do not survive, and this build doesn't know it.
+    #[error("the migration `{name}`, a contraction, was applied, and the module doesn't know it")]
+    Contracted {
+        /// The migration.
+        name: String,
+    },
     /// A migration failed. Nothing of it, nor of those applied with it, stays.
     #[error("the migration `{name}` failed: {message}")]
     Migration {

@@ -2,6 +2,9 @@
 //!
 //! All that are due are applied in one transaction: a database is at one build's schema or at another's, never between. The history
 //! is kept in the same file. A migration never touches it, nor a connection's settings, nor the transaction.
+//!
+//! What builds were made for before, a rollback may bring back. So a migration of a database that has some already adds to it, or says in
+//! its first line that it does more; and what says so is remembered here, for builds that don't know it.
 
 use rusqlite::{Connection, params};
 
@@ -9,15 +12,20 @@ use super::additive::Schema;
 use super::connection::Guarded;
 use super::error::OpenError;
 use super::policy::{RESERVED, Role};
-use crate::migration::Migration;
+use crate::migration::{CONTRACTS, Migration};
 
 const HISTORY: &str = "
     CREATE TABLE IF NOT EXISTS watertight_migrations (
         place INTEGER PRIMARY KEY,
         name TEXT NOT NULL UNIQUE,
         checksum TEXT NOT NULL,
-        applied_at TEXT NOT NULL
+        applied_at TEXT NOT NULL,
+        contracts INTEGER NOT NULL DEFAULT 0
     ) STRICT";
+
+/// Whether a history has the column for contractions: those that hosts made before there was one have not.
+const HAS_CONTRACTS: &str =
+    "SELECT count(*) > 0 FROM pragma_table_info('watertight_migrations') WHERE name = 'contracts'";
 
 /// Why it did not work, before the path is known.
 pub(super) enum Failure {
@@ -62,24 +70,35 @@ pub(super) fn apply(guarded: &Guarded, migrations: &[Migration], rule: Rule) -> 
 fn apply_due(guarded: &Guarded, migrations: &[Migration], rule: Rule) -> Result<u64, Failure> {
     let connection = guarded.raw();
     connection.execute_batch(HISTORY)?;
+    if !connection.query_row(HAS_CONTRACTS, [], |row| row.get::<_, bool>(0))? {
+        connection
+            .execute_batch("ALTER TABLE watertight_migrations ADD COLUMN contracts INTEGER NOT NULL DEFAULT 0")?;
+    }
     let applied = history(connection)?;
     check_history(&applied, migrations).map_err(Failure::Refused)?;
+    note_contractions(connection, &applied, migrations)?;
     let due = migrations.get(applied.len()..).unwrap_or_default();
     for (index, migration) in due.iter().enumerate() {
         match rule {
-            Rule::Any => run(guarded, migration, Role::Migration)?,
-            Rule::Additive => {
-                let before = Schema::read(connection)?;
-                run(guarded, migration, Role::Addition)?;
-                let after = Schema::read(connection)?;
-                let refused = |reason| OpenError::NotAdditive { name: migration.name.clone(), reason };
-                before.check_additions(&after).map_err(|reason| Failure::Refused(refused(reason)))?;
+            // Nobody was made for a database that has nothing.
+            Rule::Any if applied.is_empty() || migration.is_contraction() => run(guarded, migration, Role::Migration)?,
+            Rule::Any => add(guarded, migration).map_err(|refused| match refused {
+                Failure::Refused(OpenError::NotAdditive { name, reason }) => {
+                    Failure::Refused(OpenError::Unmarked { name, reason })
+                }
+                other => other,
+            })?,
+            Rule::Additive if migration.is_contraction() => {
+                let reason = format!("its first line says `{CONTRACTS}`");
+                return Err(Failure::Refused(OpenError::NotAdditive { name: migration.name.clone(), reason }));
             }
+            Rule::Additive => add(guarded, migration)?,
         }
         let place = i64::try_from(applied.len() + index + 1).expect("a list's length fits");
         connection.execute(
-            "INSERT INTO watertight_migrations VALUES (?1, ?2, ?3, strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))",
-            params![place, migration.name, migration.checksum.to_string()],
+            "INSERT INTO watertight_migrations (place, name, checksum, applied_at, contracts)
+             VALUES (?1, ?2, ?3, strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), ?4)",
+            params![place, migration.name, migration.checksum.to_string(), migration.is_contraction()],
         )?;
         check_reserved(connection, migration)?;
     }
@@ -87,6 +106,26 @@ fn apply_due(guarded: &Guarded, migrations: &[Migration], rule: Rule) -> Result<
         check_references(connection, last)?;
     }
     Ok(due.len() as u64)
+}
+
+/// Runs a migration that may do nothing but add to the schema.
+fn add(guarded: &Guarded, migration: &Migration) -> Result<(), Failure> {
+    let before = Schema::read(guarded.raw())?;
+    run(guarded, migration, Role::Addition)?;
+    let after = Schema::read(guarded.raw())?;
+    let refused = |reason| OpenError::NotAdditive { name: migration.name.clone(), reason };
+    before.check_additions(&after).map_err(|reason| Failure::Refused(refused(reason)))
+}
+
+/// Remembers which of the applied ones are contractions, where a history was begun without that.
+fn note_contractions(connection: &Connection, applied: &[Applied], given: &[Migration]) -> rusqlite::Result<()> {
+    for (applied, migration) in applied.iter().zip(given) {
+        if migration.is_contraction() && !applied.contracts {
+            connection
+                .execute("UPDATE watertight_migrations SET contracts = 1 WHERE name = ?1", params![migration.name])?;
+        }
+    }
+    Ok(())
 }
 
 fn run(guarded: &Guarded, migration: &Migration, role: Role) -> Result<(), Failure> {
@@ -115,28 +154,41 @@ fn check_given(migrations: &[Migration]) -> Result<(), OpenError> {
     }
 }
 
-/// Name and checksum of what was applied, in order.
-fn history(connection: &Connection) -> rusqlite::Result<Vec<(String, String)>> {
-    let mut statement = connection.prepare("SELECT name, checksum FROM watertight_migrations ORDER BY place")?;
-    statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+/// What is remembered of an applied migration.
+struct Applied {
+    name: String,
+    checksum: String,
+    contracts: bool,
+}
+
+/// What was applied, in order.
+fn history(connection: &Connection) -> rusqlite::Result<Vec<Applied>> {
+    let mut statement =
+        connection.prepare("SELECT name, checksum, contracts FROM watertight_migrations ORDER BY place")?;
+    let applied =
+        |row: &rusqlite::Row<'_>| Ok(Applied { name: row.get(0)?, checksum: row.get(1)?, contracts: row.get(2)? });
+    statement.query_map([], applied)?.collect()
 }
 
 /// What was applied and what is given must agree as far as both go. A database with more is a newer build's, and an older build
-/// may run on it; what of that is safe was decided when the newer one was let in.
-fn check_history(applied: &[(String, String)], given: &[Migration]) -> Result<(), OpenError> {
-    for (index, ((name, checksum), migration)) in applied.iter().zip(given).enumerate() {
-        if *name != migration.name {
+/// may run on it, unless one of those says that it may not.
+fn check_history(applied: &[Applied], given: &[Migration]) -> Result<(), OpenError> {
+    for (index, (applied, migration)) in applied.iter().zip(given).enumerate() {
+        if applied.name != migration.name {
             return Err(OpenError::ReorderedMigration {
                 place: index + 1,
-                applied: name.clone(),
+                applied: applied.name.clone(),
                 given: migration.name.clone(),
             });
         }
-        if *checksum != migration.checksum.to_string() {
-            return Err(OpenError::ChangedMigration { name: name.clone() });
+        if applied.checksum != migration.checksum.to_string() {
+            return Err(OpenError::ChangedMigration { name: applied.name.clone() });
         }
     }
-    Ok(())
+    match applied.iter().skip(given.len()).find(|applied| applied.contracts) {
+        Some(applied) => Err(OpenError::Contracted { name: applied.name.clone() }),
+        None => Ok(()),
+    }
 }
 
 /// Renaming gets past the authorizer, which is told the old name only.

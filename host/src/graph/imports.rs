@@ -1,4 +1,5 @@
-//! Resolving one module's imports: each is served by one module that it may call, by the host under a grant, or is a problem.
+//! Resolving one module's imports: each is served by one module that it may call, by the host under a grant, or is a problem. And what
+//! the host calls of a module is what the host takes it for.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use crate::artifact::Artifact;
 use crate::config::{AppConfig, Capability, ModuleConfig};
 use crate::ids::{InterfaceName, ModuleName};
 use crate::problem::{Code, Problem};
-use crate::shape::{Interface, differences};
+use crate::shape::{Difference, Interface, differences, exact_differences};
 
 /// Everything that resolving one module's imports looks at, and what it finds wrong.
 struct Resolver<'a> {
@@ -39,6 +40,7 @@ pub(super) fn resolve(
     };
     let mut resolver = Resolver { name, module, config, artifacts, problems, node };
     resolver.check_bare(artifact);
+    resolver.check_called_by_host(artifact);
     for (import, wanted) in &artifact.shape.imports {
         // An interface of types alone needs nobody behind it.
         if !wanted.is_types_only() {
@@ -66,12 +68,23 @@ impl Resolver<'_> {
         }
     }
 
+    /// The host is a consumer like any: what it calls must be what its contract says.
+    fn check_called_by_host(&mut self, artifact: &Artifact) {
+        let (name, wanted) = provided::resume();
+        for (export, offered) in artifact.shape.exports.iter().filter(|(export, _)| export.serves(name)) {
+            let message = format!("`{export}` of module `{}` is not what the host calls by that name", self.name);
+            let help = format!("build the module against the host's own contract, `{}`", name.package());
+            self.differ(differences(wanted, offered), name, &help, |_| message.clone());
+        }
+    }
+
     fn import(&mut self, import: &InterfaceName, wanted: &Interface) {
         match provided::provision(import) {
             Some(Provision::Own(capability, name, offered)) => {
                 if self.granted(capability, import) {
                     let help = format!("build the module against the host's own contract, `{}`", name.package());
-                    self.compare(import, wanted, name, offered, "the host", &help);
+                    let found = exact_differences(wanted, offered);
+                    self.mismatch(import, found, name, "the host", &help);
                     self.node.capabilities.insert(import.clone(), capability);
                 }
             }
@@ -119,7 +132,8 @@ impl Resolver<'_> {
         match callable.as_slice() {
             [(module, export, offered)] => {
                 let help = "build both modules against the same version of the contract";
-                self.compare(import, wanted, export, offered, &format!("module `{module}`"), help);
+                let found = differences(wanted, offered);
+                self.mismatch(import, found, export, &format!("module `{module}`"), help);
                 let provider = Provider { module: (*module).clone(), export: (*export).clone() };
                 self.node.calls.insert(import.clone(), provider);
             }
@@ -165,23 +179,34 @@ impl Resolver<'_> {
         self.problems.push(self.problem(Code::Ambiguous, message).interface(import).help(help));
     }
 
-    fn compare(
+    /// Reports what differs between an import and the export that would serve it.
+    fn mismatch(
         &mut self,
         import: &InterfaceName,
-        wanted: &Interface,
+        found: Vec<Difference>,
         export: &InterfaceName,
-        offered: &Interface,
         provider: &str,
         help: &str,
     ) {
-        for difference in differences(wanted, offered) {
-            let what = difference.function.as_ref().map_or_else(String::new, |function| format!("`{function}` of "));
-            let there = if import == export { String::new() } else { format!(" (`{export}`)") };
-            let message = format!(
-                "{what}`{import}` differs between module `{}`, which imports it, and {provider}{there}",
-                self.name
-            );
-            let problem = self.problem(Code::TypeMismatch, message).interface(import).help(help);
+        let there = if import == export { String::new() } else { format!(" (`{export}`)") };
+        let importer = self.name;
+        self.differ(found, import, help, |function| {
+            let what = function.map_or_else(String::new, |function| format!("`{function}` of "));
+            format!("{what}`{import}` differs between module `{importer}`, which imports it, and {provider}{there}")
+        });
+    }
+
+    /// Reports every difference under `interface`, with a message that knows the function.
+    fn differ(
+        &mut self,
+        found: Vec<Difference>,
+        interface: &InterfaceName,
+        help: &str,
+        message: impl Fn(Option<&str>) -> String,
+    ) {
+        for difference in found {
+            let message = message(difference.function.as_deref());
+            let problem = self.problem(Code::TypeMismatch, message).interface(interface).help(help);
             let mut problem = problem.expected(difference.expected, difference.found);
             problem.function = difference.function;
             problem.type_path = difference.type_path;

@@ -33,10 +33,11 @@ const OWN: [(Capability, &str); 3] = [
 ];
 
 /// Their types, in the very text that authors read.
-const OWN_WIT: [(&str, &str); 3] = [
+const OWN_WIT: [(&str, &str); 4] = [
     ("sql.wit", include_str!("../../../wit/sql/sql.wit")),
     ("logging.wit", include_str!("../../../wit/logging/logging.wit")),
     ("store.wit", include_str!("../../../wit/config/store.wit")),
+    ("lifecycle.wit", include_str!("../../../wit/lifecycle/lifecycle.wit")),
 ];
 
 /// What of WASI 0.2 the host serves to every module alike; [`crate::capability`] defines it. A package stands under the capability
@@ -71,32 +72,48 @@ const WASI: [(&str, Option<Capability>, &[&str]); 6] = [
 /// The versions of WASI that the host serves.
 const WASI_SERIES: &str = "0.2.";
 
-static OWN_SHAPES: LazyLock<BTreeMap<InterfaceName, (Capability, Interface)>> =
-    LazyLock::new(|| own_shapes().expect("the host's own contracts are valid"));
+/// The shapes of the host's own contracts.
+struct OwnShapes {
+    /// What it serves.
+    served: BTreeMap<InterfaceName, (Capability, Interface)>,
+    /// What it calls: [`RESUME`].
+    resume: (InterfaceName, Interface),
+}
+
+static OWN_SHAPES: LazyLock<OwnShapes> = LazyLock::new(|| own_shapes().expect("the host's own contracts are valid"));
 
 /// Reads the host's own interfaces the way any component's are read: from a component that imports them all.
-fn own_shapes() -> anyhow::Result<BTreeMap<InterfaceName, (Capability, Interface)>> {
+fn own_shapes() -> anyhow::Result<OwnShapes> {
     let mut resolve = Resolve::default();
     for (file, text) in OWN_WIT {
         resolve.push_str(file, text)?;
     }
-    let imports: String = OWN.iter().map(|(_, name)| format!("import {name};")).collect();
+    let names = OWN.iter().map(|(_, name)| *name).chain([RESUME]);
+    let imports: String = names.map(|name| format!("import {name};")).collect();
     let package = resolve.push_str("host.wit", &format!("package watertight:host; world host {{ {imports} }}"))?;
     let world = resolve.select_world(&[package], Some("host"))?;
     let mut module = dummy_module(&resolve, world, ManglingAndAbi::Legacy(LiftLowerAbi::Sync));
     embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8, false)?;
     let mut shape = shape::read(&ComponentEncoder::default().module(&module)?.encode()?)?;
-    let entry = |(capability, name): (Capability, &str)| {
+    let mut take = |name: &str| {
         let name: InterfaceName = name.parse()?;
         let interface = shape.imports.remove(&name).ok_or_else(|| anyhow::anyhow!("`{name}` has no functions"))?;
-        Ok((name, (capability, interface)))
+        anyhow::Ok((name, interface))
     };
-    OWN.into_iter().map(entry).collect()
+    let mut entry = |(capability, name)| take(name).map(|(name, interface)| (name, (capability, interface)));
+    let served = OWN.into_iter().map(&mut entry).collect::<anyhow::Result<_>>()?;
+    Ok(OwnShapes { served, resume: take(RESUME)? })
+}
+
+/// What the host calls of a module that exports it.
+pub(super) fn resume() -> (&'static InterfaceName, &'static Interface) {
+    let (name, interface) = &OWN_SHAPES.resume;
+    (name, interface)
 }
 
 /// How the host serves `import`, if it does.
 pub(super) fn provision(import: &InterfaceName) -> Option<Provision> {
-    if let Some((name, (capability, interface))) = OWN_SHAPES.iter().find(|(name, _)| name.serves(import)) {
+    if let Some((name, (capability, interface))) = OWN_SHAPES.served.iter().find(|(name, _)| name.serves(import)) {
         return Some(Provision::Own(*capability, name, interface));
     }
     let (_, capability, interfaces) = WASI.iter().find(|(package, ..)| *package == import.package())?;
@@ -111,7 +128,7 @@ pub(super) fn is_for_hosts(import: &InterfaceName) -> bool {
 
 /// What the host has that is nearest to `import`, for a hint: its other versions, else its package, else all that there is.
 pub(super) fn nearest(import: &InterfaceName) -> String {
-    let own = OWN_SHAPES.keys();
+    let own = OWN_SHAPES.served.keys();
     let mut found: Vec<String> =
         own.clone().filter(|name| name.unversioned() == import.unversioned()).map(ToString::to_string).collect();
     let packages = WASI.iter().filter(|(package, ..)| *package == import.package());
@@ -166,6 +183,6 @@ mod tests {
                 assert!(provision(&name(&format!("{package}/{interface}@{WASI_SERIES}6"))).is_some());
             }
         }
-        assert_eq!(OWN_SHAPES.len(), OWN.len());
+        assert_eq!(OWN_SHAPES.served.len(), OWN.len());
     }
 }

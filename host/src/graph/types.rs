@@ -1,6 +1,6 @@
-//! Interfaces that modules import for their types alone: nobody serves them, and in a compartment those of one name become one.
+//! Interfaces that modules import for their types alone, with handles in them: in a compartment those of one name become one.
 //!
-//! So modules that share a name must mean the same by it, even where neither calls the other.
+//! So modules that share a name must mean the same by it, even where neither calls the other. Types of values alone are each module's own.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use super::{Compartment, Node};
 use crate::config::AppConfig;
 use crate::ids::{InterfaceName, ModuleName};
 use crate::problem::{Code, Problem};
-use crate::shape::{Interface, differences};
+use crate::shape::{Interface, Type, shared_type_differences};
 
 /// A module's import of types.
 struct Import<'a> {
@@ -26,7 +26,9 @@ pub(super) fn check(
 ) {
     let mut first: BTreeMap<&str, Vec<Import<'_>>> = BTreeMap::new();
     for (module, node) in modules.iter().filter(|(module, _)| compartment.modules.contains(module)) {
-        for (name, interface) in node.artifact.shape.imports.iter().filter(|(_, interface)| interface.is_types_only()) {
+        let with_handles = |interface: &Interface| interface.types.values().any(Type::has_handle);
+        let imports = node.artifact.shape.imports.iter();
+        for (name, interface) in imports.filter(|(_, i)| i.is_types_only() && with_handles(i)) {
             let known = first.entry(name.unversioned()).or_default();
             // The same name up to compatible versions: that is what composition makes one of.
             match known.iter().find(|other| other.name.serves(name) || name.serves(other.name)) {
@@ -39,17 +41,7 @@ pub(super) fn check(
 
 /// A component imports only the types that it uses: just those that both import can differ.
 fn compare(config: &AppConfig, import: &Import<'_>, other: &Import<'_>, problems: &mut Vec<Problem>) {
-    let shared = |of: &Interface, with: &Interface| Interface {
-        types: of
-            .types
-            .iter()
-            .filter(|(name, _)| with.types.contains_key(*name))
-            .map(|(n, t)| (n.clone(), t.clone()))
-            .collect(),
-        ..Interface::default()
-    };
-    let (wanted, found) = (shared(import.interface, other.interface), shared(other.interface, import.interface));
-    for difference in differences(&wanted, &found) {
+    for difference in shared_type_differences(import.interface, other.interface) {
         let message = format!(
             "modules `{}` and `{}` import `{}` with different types, and no two such can share a compartment",
             import.module, other.module, import.name

@@ -1,10 +1,13 @@
 //! Composing a compartment's components into one, so that Wasmtime generates adapters between them that copy straight from one
 //! module's memory to the other's, and no host code runs in a call.
 //!
-//! What a module of another compartment serves stays an import of the composition, under a name of the importing module's own.
+//! What a module of another compartment serves stays an import of the composition, under a name of the importing module's own. So does
+//! an interface that a module imports for its types of values alone: nobody serves it, and what another module calls by the same name
+//! may differ.
 
 mod named;
 mod own;
+mod renamed;
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -15,7 +18,9 @@ use super::module_index;
 use crate::graph::{AppGraph, Compartment, EdgeKind, Node, Provider};
 use crate::ids::{InterfaceName, ModuleName};
 use crate::problem::with_causes;
+use crate::shape::{Type, has_type};
 use crate::store::ModuleIndex;
+use renamed::Renamed;
 
 /// A compartment as one component.
 pub struct Composition {
@@ -46,8 +51,10 @@ pub struct Bridged {
 pub fn compose(graph: &AppGraph, compartment: &Compartment) -> Result<Composition, String> {
     let mut composer = Composer {
         graph,
+        compartment,
         composed: CompositionGraph::new(),
         instances: HashMap::new(),
+        renamed: HashMap::new(),
         owners: HashMap::new(),
         bridges: BTreeMap::new(),
         exports: BTreeMap::new(),
@@ -64,18 +71,23 @@ pub fn compose(graph: &AppGraph, compartment: &Compartment) -> Result<Compositio
 
 struct Composer<'a> {
     graph: &'a AppGraph,
+    compartment: &'a Compartment,
     composed: CompositionGraph,
     instances: HashMap<ModuleName, NodeId>,
+    /// The name of the export that stands in for another one, by who imports it and as what.
+    renamed: HashMap<(ModuleName, InterfaceName), String>,
     owners: HashMap<String, ModuleIndex>,
     bridges: BTreeMap<String, Bridged>,
     exports: BTreeMap<(ModuleName, InterfaceName), String>,
 }
 
-impl Composer<'_> {
+impl<'a> Composer<'a> {
     fn add(&mut self, module: &ModuleName, node: &Node, index: ModuleIndex) -> Result<(), String> {
         let artifact = &node.artifact;
         let bytes =
             named::named(&artifact.bytes, module.as_str()).map_err(|error| format!("module `{module}`: {error}"))?;
+        let bytes = renamed::with_exports(bytes, &self.renamed_exports(module, node))
+            .map_err(|error| format!("module `{module}`: {error}"))?;
         let package = Package::from_bytes(&format!("module:{module}"), None, bytes, self.composed.types_mut())
             .map_err(|error| format!("module `{module}`: {error:#}"))?;
         let world = package.ty();
@@ -95,7 +107,9 @@ impl Composer<'_> {
                 continue;
             }
             let callee = self.instances[&provider.module];
-            let export = self.composed.alias_instance_export(callee, provider.export.as_str());
+            let renamed = self.renamed.get(&(module.clone(), import.clone()));
+            let export = renamed.map_or(provider.export.as_str(), String::as_str);
+            let export = self.composed.alias_instance_export(callee, export);
             let export = export.map_err(|error| with_causes(&error))?;
             self.argument(module, instance, import, export)?;
         }
@@ -104,6 +118,16 @@ impl Composer<'_> {
             let kind = self.wanted(module, world, import)?;
             self.import(module, instance, import, kind, &label)?;
             self.owners.insert(label, index);
+        }
+        for (number, (import, interface)) in artifact.shape.imports.iter().enumerate() {
+            // A type with a handle is one only together with whoever defines the resource.
+            if interface.is_types_only() && !interface.types.values().any(Type::has_handle) {
+                let ItemKind::Instance(interface) = self.wanted(module, world, import)? else {
+                    return Err(format!("module `{module}` imports `{import}` as something else than an interface"));
+                };
+                let kind = ItemKind::Instance(own::standing_alone(self.composed.types_mut(), interface));
+                self.import(module, instance, import, kind, &label(index, 't', number, module, import))?;
+            }
         }
         for (number, export) in artifact.shape.exports.keys().enumerate() {
             let node = self.composed.alias_instance_export(instance, export.as_str());
@@ -114,6 +138,24 @@ impl Composer<'_> {
         }
         self.instances.insert(module.clone(), instance);
         Ok(())
+    }
+
+    /// What `module` must export once more, since callers in this compartment know types of it under other names.
+    fn renamed_exports(&mut self, module: &ModuleName, node: &Node) -> Vec<Renamed<'a>> {
+        let graph = self.graph;
+        let mut all = Vec::new();
+        for caller in &self.compartment.modules {
+            let shape = &graph.modules[caller].artifact.shape;
+            for (import, provider) in graph.modules[caller].calls.iter().filter(|(_, p)| p.module == *module) {
+                let (wanted, offered) = (&shape.imports[import], &node.artifact.shape.exports[&provider.export]);
+                if !wanted.types_by_structure().all(|(name, ty)| has_type(offered, name, ty)) {
+                    let label = format!("watertight-renamed{}", all.len());
+                    self.renamed.insert((caller.clone(), import.clone()), label.clone());
+                    all.push(Renamed { export: provider.export.as_str(), wanted, label });
+                }
+            }
+        }
+        all
     }
 
     /// What a module wants of an import.

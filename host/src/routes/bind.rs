@@ -8,7 +8,7 @@ use axum::http::StatusCode;
 use super::{Answer, Body, ErrorAnswer, Parameter, Route, Source};
 use crate::config::{BodyBinding, RouteConfig};
 use crate::graph::{AppGraph, Found, NotFound, list};
-use crate::ids::FunctionPath;
+use crate::ids::{FunctionPath, InterfaceName};
 use crate::json::{Codec, ObjectCodec, Unsupported};
 use crate::problem::{Code, Problem};
 use crate::shape::{Field, Function, Type};
@@ -25,15 +25,11 @@ pub(super) fn bind(route: &RouteConfig, graph: &AppGraph, problems: &mut Vec<Pro
         // A module whose component is missing was reported with the component.
         Err(_) if !graph.modules.contains_key(&path.module) => return None,
         Err(error) => {
-            let problem = Problem::new(Code::UnknownFunction, error.to_string()).module(&path.module);
-            let help = match &error {
-                NotFound::Ambiguous { exports, .. } => {
-                    let whole =
-                        FunctionPath { interface: exports.first().cloned().unwrap_or_default(), ..path.clone() };
-                    format!("write the whole name of one, such as `{whole}`")
-                }
-                _ => format!("`watertight inspect {}` shows what there is", path.module),
+            let (code, help) = match &error {
+                NotFound::Ambiguous { exports, .. } => (Code::Ambiguous, which_of(path, exports)),
+                _ => (Code::UnknownFunction, format!("`watertight inspect {}` shows what there is", path.module)),
             };
+            let problem = Problem::new(code, error.to_string()).module(&path.module).function(&path.function);
             problems.push(problem.file(&route.file).line(route.call.line).help(help));
             return None;
         }
@@ -55,6 +51,20 @@ pub(super) fn bind(route: &RouteConfig, graph: &AppGraph, problems: &mut Vec<Pro
         body: body?,
         answer: answer?,
     })
+}
+
+/// What to write so that it is clear which of several interfaces is meant: the version where that tells them apart.
+fn which_of(path: &FunctionPath, exports: &[String]) -> String {
+    let exports: Vec<InterfaceName> = exports.iter().filter_map(|export| export.parse().ok()).collect();
+    let written = |export: &InterfaceName| {
+        let major = export.version().and_then(|version| version.split('.').next());
+        let short = major.map(|major| format!("{}@{major}", export.short()));
+        let is_enough = |short: &String| exports.iter().filter(|other| other.goes_by(short)).count() == 1;
+        let interface = short.filter(is_enough).unwrap_or_else(|| export.as_str().to_owned());
+        FunctionPath { interface, ..path.clone() }.to_string()
+    };
+    let written: Vec<String> = exports.iter().map(written).collect();
+    format!("name one of them: {}", list(&written))
 }
 
 /// Two templates that would both match some path, which only the router finds.
@@ -115,7 +125,8 @@ impl Binder<'_> {
         }
         for (name, line) in unknown {
             let message = format!("the function has no parameter `{name}`; it has {known}");
-            self.report(Code::BadBinding, message, line);
+            self.report(Code::BadBinding, message, line).help =
+                Some(format!("bind a parameter that is there, not `{name}`"));
         }
         let bound = |name: &str| route.path.value.parameters().any(|p| p == name) || route.headers.contains_key(name);
         if let Some(body) = &route.body
@@ -202,12 +213,12 @@ impl Binder<'_> {
         let (value, errors) = match result {
             Some(Type::Result { ok, err }) => {
                 let errors = self.errors(err.as_deref());
-                (ok.as_deref().map(|ok| self.codec("result", ok)), Some(errors))
+                (ok.as_deref().map(|ok| self.codec("result.ok", ok)), Some(errors))
             }
             other => {
                 for (case, at) in &self.route.errors {
                     let message = format!("the function has no error case `{case}`: it returns no `result`");
-                    self.report(Code::ErrorTable, message, at.line);
+                    self.report(Code::ErrorTable, message, at.line).help = Some("leave `errors` out".to_owned());
                 }
                 (other.map(|ty| self.codec("result", ty)), None)
             }
@@ -243,7 +254,7 @@ impl Binder<'_> {
             if !cases.iter().any(|(name, _)| &**name == case) {
                 let names = list(&cases.iter().map(|(name, _)| name.to_string()).collect::<Vec<_>>());
                 let message = format!("the function has no error case `{case}`; it has {names}");
-                self.report(Code::ErrorTable, message, at.line);
+                self.report(Code::ErrorTable, message, at.line).help = Some(format!("take `{case}` out of `errors`"));
             }
         }
         cases.into_iter().filter_map(|(name, ty)| self.error_case(&name, ty.as_ref())).collect()
@@ -257,7 +268,7 @@ impl Binder<'_> {
             return None;
         };
         let payload = match ty {
-            Some(ty) => Some(self.codec(name, ty)?),
+            Some(ty) => Some(self.codec(&format!("result.err.{name}"), ty)?),
             None => None,
         };
         Some((name.to_string(), ErrorAnswer { status, payload }))

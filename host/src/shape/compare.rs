@@ -3,6 +3,10 @@
 //! Wasmtime, wac and the component model's validator ask for equality: the same parameters, fields, cases and flags, by name and in
 //! order; an interface may offer more functions and types than are wanted, and nothing else may differ. This mirrors
 //! `SubtypeCx::component_instance_type` of wasmparser, but goes on after the first difference and says where each one is.
+//!
+//! One thing is looked at otherwise: the names of types. Values are what functions carry, and are the same where they are built the
+//! same; so a type that is called otherwise, or that no wanted function carries, is no difference. Linking gives it the wanted name.
+//! An interface that defines a resource is the exception: nothing can stand in for it, so its types must have their names.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt::Display;
@@ -33,13 +37,16 @@ pub struct Difference {
 
 /// Every place where `offered` is not what `wanted` wants, up to [`MAX_DIFFERENCES`]. None means that it can be linked.
 pub fn differences(wanted: &Interface, offered: &Interface) -> Vec<Difference> {
-    let mut walk = Walk {
-        function: None,
-        path: Vec::new(),
-        found: Vec::new(),
-        seen_here: HashSet::new(),
-        seen_ever: HashSet::new(),
-    };
+    all_differences(wanted, offered, |ty| !wanted.is_by_structure(ty))
+}
+
+/// The same where what is wanted is merged with what others want of the same name: then every type must be there by its name, used or not.
+pub fn exact_differences(wanted: &Interface, offered: &Interface) -> Vec<Difference> {
+    all_differences(wanted, offered, |_| true)
+}
+
+fn all_differences(wanted: &Interface, offered: &Interface, by_name: impl Fn(&Type) -> bool) -> Vec<Difference> {
+    let mut walk = Walk::default();
     for (name, wanted) in &wanted.functions {
         walk.function = Some(name);
         walk.seen_here.clear();
@@ -52,7 +59,7 @@ pub fn differences(wanted: &Interface, offered: &Interface) -> Vec<Difference> {
     for resource in wanted.resources.difference(&offered.resources) {
         walk.at(resource, |walk| walk.report("a resource", "no such resource"));
     }
-    for (name, wanted) in &wanted.types {
+    for (name, wanted) in wanted.types.iter().filter(|(_, ty)| by_name(ty)) {
         walk.at(name, |walk| match offered.types.get(name) {
             Some(offered) => walk.types(wanted, offered),
             None => walk.report(wanted, "no such type"),
@@ -61,6 +68,27 @@ pub fn differences(wanted: &Interface, offered: &Interface) -> Vec<Difference> {
     walk.found
 }
 
+/// Every place where the two mean different types by one name.
+pub fn shared_type_differences(wanted: &Interface, offered: &Interface) -> Vec<Difference> {
+    let mut walk = Walk::default();
+    for (name, wanted) in &wanted.types {
+        if let Some(offered) = offered.types.get(name) {
+            walk.at(name, |walk| walk.types(wanted, offered));
+        }
+    }
+    walk.found
+}
+
+/// Whether `interface` has that type under that name.
+pub fn has_type(interface: &Interface, name: &str, wanted: &Type) -> bool {
+    interface.types.get(name).is_some_and(|offered| {
+        let mut walk = Walk::default();
+        walk.types(wanted, offered);
+        walk.found.is_empty()
+    })
+}
+
+#[derive(Default)]
 struct Walk<'a> {
     function: Option<&'a str>,
     path: Vec<String>,

@@ -62,12 +62,17 @@ impl From<KeptError> for Problems {
 impl Kept {
     /// The folders under `state`, made where they are missing.
     pub(super) fn open(state: &Path) -> io::Result<Self> {
-        let kept = Self { components: state.join("artifacts"), configurations: state.join("configurations") };
+        let kept = Self::at(state);
         for folder in [&kept.components, &kept.configurations] {
             super::make_folder(folder)?;
             remove_leftovers(folder)?;
         }
         Ok(kept)
+    }
+
+    /// The folders under `state`, which need not be there: to be read.
+    pub(super) fn at(state: &Path) -> Self {
+        Self { components: state.join("artifacts"), configurations: state.join("configurations") }
     }
 
     /// Keeps a component, durably.

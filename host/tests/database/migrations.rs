@@ -13,6 +13,12 @@ fn list(sqls: &[&str]) -> Vec<Migration> {
     tables().into_iter().chain(named).collect()
 }
 
+/// The same where each says of itself that older builds don't survive it.
+fn contractions(sqls: &[&str]) -> Vec<Migration> {
+    let marked: Vec<String> = sqls.iter().map(|sql| format!("-- contract\n{sql}")).collect();
+    list(&marked.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
 /// A closed database with the tables.
 async fn closed() -> Case {
     let case = Case::new();
@@ -31,27 +37,28 @@ async fn are_applied_once_and_an_older_build_runs_on_newer_ones() {
     let case = closed().await;
     let more = list(&[
         "ALTER TABLE a ADD COLUMN note TEXT DEFAULT 'n'; CREATE INDEX a_size ON a (size);",
-        "INSERT INTO a VALUES (2, 'y', 1, 'm')",
+        "ALTER TABLE a ADD COLUMN rank INTEGER",
     ]);
     for _ in 0..3 {
         let database = open(&case, &more).unwrap();
-        assert_eq!(count(&database, "SELECT count(note) FROM a").await, 2);
+        assert_eq!(count(&database, "SELECT count(note) FROM a").await, 1);
         database.close().await;
     }
     let older = open(&case, &tables()).unwrap();
-    assert_eq!(count(&older, "SELECT count(*) FROM a").await, 2);
+    assert_eq!(count(&older, "SELECT count(*) FROM a").await, 1);
     older.close().await;
 }
 
 #[tokio::test]
 async fn a_failing_one_changes_nothing_and_is_named() {
     let case = closed().await;
-    let error = open(&case, &list(&["CREATE TABLE c (x)", "CREATE TABLE d (x);\n\nINSERT INTO nowhere VALUES (1)"]))
-        .unwrap_err();
+    let error =
+        open(&case, &contractions(&["CREATE TABLE c (x)", "CREATE TABLE d (x);\n\nINSERT INTO nowhere VALUES (1)"]))
+            .unwrap_err();
     assert_eq!(error.to_string(), "the migration `0003_step.sql` failed: no such table: nowhere");
-    let error = open(&case, &list(&["CREATE TABLE c (x);\n\nINSERT INTOO c VALUES (1)"])).unwrap_err();
-    assert_eq!(error.to_string(), "the migration `0002_step.sql` failed: near \"INTOO\": syntax error (line 3)");
-    let error = open(&case, &list(&["INSERT INTO a VALUES (1, 'z', 1)"])).unwrap_err();
+    let error = open(&case, &contractions(&["CREATE TABLE c (x);\n\nINSERT INTOO c VALUES (1)"])).unwrap_err();
+    assert_eq!(error.to_string(), "the migration `0002_step.sql` failed: near \"INTOO\": syntax error (line 4)");
+    let error = open(&case, &contractions(&["INSERT INTO a VALUES (1, 'z', 1)"])).unwrap_err();
     assert_eq!(error.to_string(), "the migration `0002_step.sql` failed: UNIQUE constraint failed: a.id");
     let database = open(&case, &list(&["CREATE TABLE c (y)"])).unwrap();
     assert_eq!(count(&database, "SELECT count(y) FROM c").await, 0);
@@ -107,14 +114,14 @@ async fn what_a_migration_must_not_do() {
         ("INSERT INTO sqlite_master VALUES ('table', 'c', 'c', 0, '')", ""),
         ("CREATE TABLE c (", ""),
     ] {
-        let error = open(&case, &list(&[sql])).unwrap_err();
+        let error = open(&case, &contractions(&[sql])).unwrap_err();
         assert!(
             matches!(&error, OpenError::Migration { name, message } if name == "0002_step.sql" && message.contains(part)),
             "{sql}: {error}"
         );
     }
     // A view and a trigger may name anything; using them is denied like the rest.
-    let sneaky = list(&["CREATE VIEW c AS SELECT name FROM watertight_migrations;
+    let sneaky = contractions(&["CREATE VIEW c AS SELECT name FROM watertight_migrations;
          CREATE TRIGGER t AFTER INSERT ON a BEGIN DELETE FROM watertight_migrations; END"]);
     let database = open(&case, &sneaky).unwrap();
     assert!(is_syntax(&database.query("SELECT * FROM c", Vec::new(), soon()).await.unwrap_err(), "the host's"));
@@ -127,7 +134,7 @@ async fn a_table_can_be_built_anew() {
     let case = closed().await;
     let rebuild = "CREATE TABLE a2 (id INTEGER PRIMARY KEY, name TEXT);
         INSERT INTO a2 SELECT id, name FROM a; DROP TABLE a; ALTER TABLE a2 RENAME TO a;";
-    let database = open(&case, &list(&[rebuild])).unwrap();
+    let database = open(&case, &contractions(&[rebuild])).unwrap();
     assert_eq!(count(&database, "SELECT count(*) FROM b JOIN a ON a.id = b.a").await, 1);
     let orphan = database.execute("INSERT INTO b VALUES (2, 7, NULL)", Vec::new(), soon()).await;
     assert!(matches!(orphan, Err(SqlError::Constraint { .. })), "references hold again: {orphan:?}");
@@ -143,12 +150,12 @@ async fn what_a_schema_may_have_works_for_guests() {
         INSERT INTO c (a) VALUES (1);
         ANALYZE;";
     for _ in 0..2 {
-        let database = open(&case, &list(&[rich])).unwrap();
+        let database = open(&case, &contractions(&[rich])).unwrap();
         database.execute("INSERT INTO c (a) VALUES (1)", Vec::new(), soon()).await.unwrap();
         assert!(count(&database, "SELECT count(*) FROM v WHERE name = 'x'").await >= 2);
         database.close().await;
     }
-    let database = open(&case, &list(&[rich])).unwrap();
+    let database = open(&case, &contractions(&[rich])).unwrap();
     assert_eq!(count(&database, "SELECT size FROM a").await, 4);
     database.execute("DELETE FROM b", Vec::new(), soon()).await.unwrap();
     assert_eq!(database.execute("DELETE FROM a", Vec::new(), soon()).await, Ok(1));
@@ -179,7 +186,7 @@ async fn the_files_are_private() {
 #[tokio::test]
 async fn beside_other_builds_only_additions_are_applied() {
     // What is refused, and a part of the reason.
-    const REFUSED: [(&str, &str); 13] = [
+    const REFUSED: [(&str, &str); 20] = [
         ("INSERT INTO a VALUES (2, 'y', 1)", "changes rows of `a`"),
         ("UPDATE a SET size = 2", "changes rows of `a`"),
         ("DELETE FROM a", "changes rows of `a`"),
@@ -189,7 +196,20 @@ async fn beside_other_builds_only_additions_are_applied() {
         ("ALTER TABLE b DROP COLUMN late", "changes"),
         ("ALTER TABLE a ADD COLUMN note TEXT CHECK (note <> size)", "with a constraint"),
         ("ALTER TABLE a ADD COLUMN b INTEGER REFERENCES b (id)", "with a constraint"),
-        ("ALTER TABLE a ADD COLUMN double INTEGER AS (size * 2)", "with a constraint"),
+        ("ALTER TABLE a ADD COLUMN double INTEGER AS (size * 2)", "computed"),
+        ("ALTER TABLE a ADD COLUMN double INTEGER AS(size*2)VIRTUAL", "computed"),
+        ("CREATE INDEX a_size ON a (abs(size))", "the index `a_size` computes"),
+        ("CREATE INDEX a_name ON a (name) WHERE json_valid(name)", "the index `a_name` computes"),
+        ("CREATE INDEX a_name ON a (name) WHERE size ->> 'x'", "the index `a_name` computes"),
+        // The same table to look at, and another one.
+        (
+            "CREATE TABLE c (x); ALTER TABLE b RENAME TO old; CREATE TABLE b (id INTEGER PRIMARY KEY, \
+             a INTEGER NOT NULL REFERENCES a (id) DEFERRABLE INITIALLY IMMEDIATE, \
+             late INTEGER REFERENCES a (id) DEFERRABLE INITIALLY DEFERRED, more TEXT) STRICT",
+            "puts another in the place of the table `b`",
+        ),
+        ("-- contract\nCREATE TABLE c (x)", "its first line says `-- contract`"),
+        ("-- contract\r\nDROP TABLE b", "its first line says `-- contract`"),
         ("CREATE UNIQUE INDEX a_size ON a (size)", "the index `a_size` is unique"),
         ("CREATE TRIGGER t AFTER INSERT ON a BEGIN DELETE FROM b; END", "trigger or a view"),
         ("CREATE TABLE c (x); CREATE VIEW v AS SELECT 1", "trigger or a view"),
@@ -206,7 +226,8 @@ async fn beside_other_builds_only_additions_are_applied() {
     // Nothing of any of them stayed, and the database serves on.
     assert_eq!(count(&case.database, "SELECT count(*) FROM a").await, 1);
     let good = list(&[
-        "CREATE TABLE c (x UNIQUE); CREATE INDEX a_size ON a (size)",
+        "CREATE TABLE c (x UNIQUE CHECK (length(x) > 1)); CREATE INDEX a_size ON a (size); CREATE INDEX c_x ON c (abs(x));
+         CREATE INDEX a_some ON a (name) WHERE size > 3 AND name IS NOT NULL",
         "ALTER TABLE a ADD COLUMN note TEXT; ALTER TABLE a ADD COLUMN rank INTEGER NOT NULL DEFAULT 7",
     ]);
     assert_eq!(case.database.migrate(&good, soon()).await.unwrap(), 2);
@@ -218,4 +239,60 @@ async fn beside_other_builds_only_additions_are_applied() {
     case.database.close().await;
     let again = open(&case, &good).unwrap();
     assert_eq!(count(&again, "SELECT sum(rank) FROM a").await, 14);
+}
+
+/// What takes away, or touches rows, is applied where nothing serves, if it says so: a rollback may bring back who knows what was there.
+#[tokio::test]
+async fn what_does_more_than_add_says_so() {
+    for sql in [
+        "DROP TABLE b",
+        "UPDATE a SET size = 2",
+        "CREATE UNIQUE INDEX a_size ON a (size)",
+        "ALTER TABLE a ADD COLUMN note TEXT CHECK (note <> '')",
+        "CREATE VIEW v AS SELECT 1",
+        "\n-- contract\nDROP TABLE b",
+        "-- contracts\nDROP TABLE b",
+    ] {
+        let case = closed().await;
+        let error = open(&case, &list(&[sql])).unwrap_err();
+        assert!(matches!(&error, OpenError::Unmarked { name, .. } if name == "0002_step.sql"), "{sql}: {error}");
+        let database = open(&case, &contractions(&[sql])).unwrap();
+        database.close().await;
+    }
+    // Nobody was made for a database that has nothing: what is applied at once with its first migration needs no word.
+    let folder = tempfile::tempdir().unwrap();
+    let first = list(&["INSERT INTO a VALUES (1, 'x', 1)", "DROP TABLE b"]);
+    let database = Database::open(&folder.path().join("a.db"), Settings::default(), &first).unwrap();
+    assert_eq!(count(&database, "SELECT count(*) FROM a").await, 1);
+}
+
+#[tokio::test]
+async fn a_build_that_doesn_t_know_a_contraction_is_refused() {
+    let case = closed().await;
+    let known = contractions(&["DROP TABLE b", "CREATE TABLE c (x)"]);
+    open(&case, &known).unwrap().close().await;
+    for older in [&known[..1], &known[..2], &[]] {
+        let error = open(&case, older).unwrap_err();
+        assert!(matches!(&error, OpenError::Contracted { .. }), "{error}");
+    }
+    let database = open(&case, &known).unwrap();
+    let error = database.migrate(&known[..1], soon()).await.unwrap_err().to_string();
+    assert_eq!(error, "the migration `0002_step.sql`, a contraction, was applied, and the module doesn't know it");
+    database.close().await;
+}
+
+/// A history that an earlier host began doesn't say which are contractions; the first build that knows them does.
+#[tokio::test]
+async fn an_earlier_hosts_history_is_gone_on_with() {
+    let case = closed().await;
+    let known = contractions(&["DROP TABLE b"]);
+    open(&case, &known).unwrap().close().await;
+    let raw = rusqlite::Connection::open(case.path()).unwrap();
+    raw.execute_batch("ALTER TABLE watertight_migrations DROP COLUMN contracts").unwrap();
+    drop(raw);
+    open(&case, &known[..1]).unwrap().close().await;
+    open(&case, &known).unwrap().close().await;
+    assert!(matches!(open(&case, &known[..1]).unwrap_err(), OpenError::Contracted { .. }));
+    let more = contractions(&["DROP TABLE b", "CREATE TABLE c (x)"]);
+    open(&case, &more).unwrap().close().await;
 }

@@ -1,10 +1,15 @@
 //! Builds that bring migrations along, while the old build serves.
 
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
 use rustix::process::Signal;
 
 use crate::admin::Operator;
 use crate::app::{App, Content, back, serves, with_migrations};
-use crate::host::{Host, folder};
+use crate::command::run;
+use crate::host::{Host, binary, folder};
 
 const TABLE: (&str, &str) = ("0001_a.sql", "CREATE TABLE a (id INTEGER PRIMARY KEY)");
 
@@ -53,12 +58,131 @@ fn what_adds_is_applied_and_what_does_not_is_refused() {
     let changed = (TABLE.0, "CREATE TABLE a (id INTEGER PRIMARY KEY, other TEXT)");
     let moved = ("0000_z.sql", "CREATE TABLE z (id INTEGER)");
     for migrations in [&[changed, column][..], &[moved, TABLE, column]] {
-        assert_eq!(operator.swap("back", &migrating(104, migrations)).expect(409).codes(), ["migration"]);
+        let answer = operator.swap("back", &migrating(104, migrations)).expect(409);
+        assert_eq!(answer.codes(), ["migration"]);
+        let problem = &answer.body["problems"][0];
+        assert_eq!((&problem["module"], &problem["file"]), (&"back".into(), &serde_json::Value::Null), "{problem}");
+        assert!(problem["help"].as_str().unwrap().contains("never changes"), "{problem}");
     }
     // Older builds live with newer tables.
     operator.rollback(Some(1)).expect(200);
     serves(&host, 4, first);
     assert_eq!(names(&host), expected);
+}
+
+/// What `watertight migrations` says of `back`, as number, name and state; it must change nothing in the state folder.
+fn told(app: &App, state: &Path, arguments: &[&str]) -> (bool, Vec<(u64, String, String)>) {
+    let before = files(state);
+    let mut command = binary();
+    command.arg("migrations").arg(app.path()).arg("--json").args(arguments);
+    let said = run(&mut command).expect(0).json();
+    assert_eq!(files(state), before);
+    let [module] = said["modules"].as_array().unwrap().as_slice() else { panic!("{said}") };
+    assert_eq!((&module["module"], &module["error"]), (&"back".into(), &serde_json::Value::Null));
+    let line = |place: &serde_json::Value| {
+        let name = [&place["carried"]["name"], &place["applied"]["name"]].into_iter().find_map(|name| name.as_str());
+        let is_applied = place["applied"]["at"].as_str().is_some_and(|at| at.starts_with("20"));
+        assert_eq!(is_applied, place["state"] != "pending", "{place}");
+        (place["number"].as_u64().unwrap(), name.unwrap().to_owned(), place["state"].as_str().unwrap().to_owned())
+    };
+    (module["exists"].as_bool().unwrap(), module["migrations"].as_array().unwrap().iter().map(line).collect())
+}
+
+/// Every file below a folder with its length and when it was written. What is shared memory alone is left out.
+fn files(folder: &Path) -> BTreeMap<PathBuf, (u64, SystemTime)> {
+    let mut found = BTreeMap::new();
+    for entry in std::fs::read_dir(folder).into_iter().flatten() {
+        let path = entry.unwrap().path();
+        let metadata = path.metadata().unwrap();
+        if metadata.is_dir() {
+            found.extend(files(&path));
+        } else if !path.to_string_lossy().ends_with("-shm") {
+            found.insert(path, (metadata.len(), metadata.modified().unwrap()));
+        }
+    }
+    found
+}
+
+#[test]
+fn migrations_are_told_beside_a_host_and_without_one() {
+    let first = Content::first(true);
+    let app = App::new(first, "");
+    let folder = folder();
+    let state = folder.path().join("state ?#%");
+    let flags = ["--state", state.to_str().unwrap()];
+    let column = ("0002_b.sql", "ALTER TABLE a ADD COLUMN more TEXT");
+    let place = |number: u64, name: &str, state: &str| (number, name.to_owned(), state.to_owned());
+    let applied = [place(1, TABLE.0, "applied"), place(2, column.0, "applied")];
+
+    // Before any start.
+    std::fs::write(app.path().join("back.wasm"), migrating(102, &[TABLE])).unwrap();
+    assert_eq!(told(&app, &state, &flags), (false, vec![place(1, TABLE.0, "pending")]));
+    assert!(!state.exists(), "nothing was made");
+
+    // Beside a host: what runs counts, whatever the disk says.
+    let mut host = app.launch().state(&state).start();
+    let admin = host.admin().to_string();
+    assert_eq!(told(&app, &state, &flags), (true, vec![place(1, TABLE.0, "applied")]));
+    Operator::of(&host).swapped("back", &migrating(103, &[TABLE, column]));
+    assert_eq!(told(&app, &state, &flags), (true, applied.to_vec()));
+    let token = host.token();
+    let elsewhere = ["--admin", &admin, "--state", "nowhere"];
+    let mut command = binary();
+    command.arg("migrations").arg(app.path()).args(elsewhere).env("WATERTIGHT_ADMIN_TOKEN", token);
+    let text = run(&mut command).expect(0).out;
+    assert!(text.contains("back, build") && text.contains("   2  applied    0002_b.sql  20"), "{text}");
+
+    // Without one: the swapped build is what the next start runs.
+    host.signal(Signal::TERM);
+    assert!(host.wait().success());
+    assert_eq!(told(&app, &state, &flags), (true, applied.to_vec()));
+    // And after a crash, where the log is left.
+    let host = app.launch().state(&state).start();
+    host.kill();
+    assert_eq!(told(&app, &state, &flags), (true, applied.to_vec()));
+
+    // What the disk has now is another build.
+    let third = ("0003_c.sql", "-- contract\nDROP TABLE a");
+    let changed = (TABLE.0, "CREATE TABLE a (id INTEGER PRIMARY KEY, other TEXT)");
+    for (migrations, states) in [
+        (&[TABLE][..], &["applied", "unknown"][..]),
+        (&[TABLE, column, third], &["applied", "applied", "pending"]),
+        (&[changed, column], &["changed", "applied"]),
+        (&[TABLE, third], &["applied", "reordered"]),
+        (&[], &["unknown", "unknown"]),
+    ] {
+        std::fs::write(app.path().join("back.wasm"), migrating(104, migrations)).unwrap();
+        let (exists, found) = told(&app, &state, &flags);
+        let found: Vec<&str> = found.iter().map(|(.., state)| state.as_str()).collect();
+        assert_eq!((exists, found.as_slice()), (true, states));
+    }
+
+    // A database that can't be read says why.
+    std::fs::write(state.join("data/back.db"), "no database at all".repeat(100)).unwrap();
+    let mut command = binary();
+    command.arg("migrations").arg(app.path()).args(flags);
+    let text = run(&mut command).expect(0).out;
+    assert!(text.contains("can't be opened") && text.contains("not a database"), "{text}");
+}
+
+/// A start with an older build on the disk is a way back as well.
+#[test]
+fn no_start_leads_back_beyond_a_contraction_and_none_passes_what_doesn_t_say_so() {
+    let app = App::new(Content::first(true), "");
+    let folder = folder();
+    let state = folder.path().join("state");
+    let begin = |migrations: &[(&str, &str)], tag| {
+        std::fs::write(app.path().join("back.wasm"), migrating(tag, migrations)).unwrap();
+        app.launch().state(&state)
+    };
+    begin(&[TABLE], 102).start().kill();
+    let (status, log) = begin(&[TABLE, ("0002_b.sql", "DROP TABLE a")], 103).ends();
+    assert!(!status.success() && log.contains("0002_b.sql") && log.contains("-- contract"), "{log}");
+    let contraction = ("0002_b.sql", "-- contract\nDROP TABLE a");
+    begin(&[TABLE, contraction], 104).start().kill();
+    let (status, log) = begin(&[TABLE], 105).ends();
+    assert!(!status.success() && log.contains("0002_b.sql") && log.contains("doesn't know it"), "{log}");
+    begin(&[TABLE, contraction], 106).start().kill();
 }
 
 /// What says of itself that older builds don't survive it is applied where nothing serves; there is no way back beyond it.

@@ -2,6 +2,9 @@
 //!
 //! An import under a name of our own can't lean on the interface that it uses types of. The composition would import that one as a
 //! whole, and for everybody: somebody's database, say. Types of values are the same where they are built the same.
+//!
+//! It goes by its import's name alone. Under the interface's, wac would merge it with what others import by that name, and two modules
+//! may mean different types by it, of which nothing is carried between them.
 
 use std::collections::HashSet;
 
@@ -14,7 +17,7 @@ pub(super) fn standing_alone(types: &mut Types, interface: InterfaceId) -> Inter
         types,
         taken: wanted.exports.keys().cloned().collect(),
         named: HashSet::new(),
-        interface: Interface { id: wanted.id.clone(), ..Interface::default() },
+        interface: Interface::default(),
     };
     for (name, kind) in wanted.exports {
         match kind {

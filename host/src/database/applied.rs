@@ -1,0 +1,53 @@
+//! Which migrations a database has, read from outside: beside a host that serves or without one.
+//!
+//! It changes nothing and makes no database: the file is opened to be read, as SQLite alone may open it.
+
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
+use rusqlite::{Connection, OpenFlags};
+
+use super::{OpenError, wal_path};
+use crate::migration::Applied;
+
+/// How long a lock is waited for: another process may recover the log.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// What stands for itself in the path of a URI.
+const IN_PATHS: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'.').remove(b'-').remove(b'_').remove(b'~');
+
+/// The migrations that were applied to the database at `path`, in order; none where there is no such file.
+///
+/// # Errors
+/// [`OpenError::Database`] and [`OpenError::Files`] where the file can't be read, or is no database.
+pub fn applied(path: &Path) -> Result<Option<Vec<Applied>>, OpenError> {
+    let files = |source| OpenError::Files { path: path.to_owned(), source };
+    let is_there = |path: &Path| match path.metadata() {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(files(error)),
+    };
+    if !is_there(path)? {
+        return Ok(None);
+    }
+    let has_log = is_there(&wal_path(path))?;
+    read(path, has_log).map(Some).map_err(|source| OpenError::Database { path: path.to_owned(), source })
+}
+
+fn read(path: &Path, has_log: bool) -> rusqlite::Result<Vec<Applied>> {
+    // Without a log nobody has the database open, and a reader would make the files of one, which none then takes away.
+    let how = if has_log { "mode=ro" } else { "mode=ro&immutable=1" };
+    let uri = format!("file:{}?{how}", percent_encode(path.as_os_str().as_encoded_bytes(), IN_PATHS));
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(uri, flags)?;
+    connection.busy_timeout(PATIENCE)?;
+    let has_history = "SELECT count(*) > 0 FROM sqlite_schema WHERE name = 'watertight_migrations'";
+    if !connection.query_row(has_history, [], |row| row.get::<_, bool>(0))? {
+        return Ok(Vec::new());
+    }
+    let mut statement =
+        connection.prepare("SELECT name, checksum, applied_at FROM watertight_migrations ORDER BY place")?;
+    let applied = |row: &rusqlite::Row<'_>| Ok(Applied { name: row.get(0)?, checksum: row.get(1)?, at: row.get(2)? });
+    statement.query_map([], applied)?.collect()
+}

@@ -1,0 +1,254 @@
+//! An exported interface once more, with its types under the names that a caller knows them by.
+//!
+//! Functions fit where their types are built the same, whatever those are called. But a component asks for the names of its import's
+//! types as well, and gives them no meaning: so they are given to it here, in front of the very same functions.
+
+use wasm_encoder::{
+    Alias, ComponentAliasSection, ComponentDefinedTypeEncoder, ComponentExportKind, ComponentExportSection,
+    ComponentInstanceSection, ComponentSection, ComponentTypeSection, ComponentValType, PrimitiveValType,
+};
+use wasmparser::{BinaryReaderError, ComponentExternalKind, Parser, Payload, ValidPayload, Validator, WasmFeatures};
+
+use crate::shape::{Interface, Type};
+
+/// An export as a caller wants it.
+pub(super) struct Renamed<'a> {
+    /// The export.
+    pub(super) export: &'a str,
+    /// What the caller wants of it.
+    pub(super) wanted: &'a Interface,
+    /// What the component is to export it as: a plain name.
+    pub(super) label: String,
+}
+
+/// `component` with those exports more.
+pub(super) fn with_exports(component: Vec<u8>, all: &[Renamed<'_>]) -> Result<Vec<u8>, BinaryReaderError> {
+    if all.is_empty() {
+        return Ok(component);
+    }
+    let (spaces, exported) = Spaces::of(&component)?;
+    let mut appending = Appending { bytes: component, spaces, named: Vec::new(), labels: 0 };
+    for renamed in all {
+        let instance = exported.iter().find(|(name, _)| name == renamed.export).map(|(_, index)| *index);
+        appending.export(instance.expect("the graph found the export in these bytes"), renamed);
+    }
+    Ok(appending.bytes)
+}
+
+/// How many of each there are: the next has that index.
+struct Spaces {
+    types: u32,
+    functions: u32,
+    instances: u32,
+}
+
+impl Spaces {
+    /// Those of a component, and the index of each exported instance.
+    fn of(bytes: &[u8]) -> Result<(Self, Vec<(String, u32)>), BinaryReaderError> {
+        let mut validator = Validator::new_with_features(WasmFeatures::all());
+        let mut parser = Parser::new(0);
+        parser.set_features(WasmFeatures::all());
+        let (mut exported, mut nested) = (Vec::new(), 0_usize);
+        for payload in parser.parse_all(bytes) {
+            let payload = payload?;
+            if let (Payload::ComponentExportSection(section), 0) = (&payload, nested) {
+                let mut next = validator.types(0).map_or(0, |types| types.component_instance_count());
+                for export in section.clone() {
+                    let export = export?;
+                    if export.kind == ComponentExternalKind::Instance {
+                        exported.push((export.name.name.to_owned(), next));
+                        next += 1;
+                    }
+                }
+            }
+            match validator.payload(&payload)? {
+                ValidPayload::Parser(_) => nested += 1,
+                ValidPayload::End(types) if nested == 0 => {
+                    let types = types.as_ref();
+                    let spaces = Self {
+                        types: types.component_type_count(),
+                        functions: types.component_function_count(),
+                        instances: types.component_instance_count(),
+                    };
+                    return Ok((spaces, exported));
+                }
+                ValidPayload::End(_) => nested -= 1,
+                ValidPayload::Ok | ValidPayload::Func(..) => {}
+            }
+        }
+        unreachable!("the parser ends with an end or an error")
+    }
+}
+
+/// A component that sections are appended to.
+struct Appending {
+    bytes: Vec<u8>,
+    spaces: Spaces,
+    /// Records and their like that have a name by now, and their index.
+    named: Vec<(Type, u32)>,
+    labels: u32,
+}
+
+impl Appending {
+    fn append(&mut self, section: &impl ComponentSection) {
+        section.append_to_component(&mut self.bytes);
+    }
+
+    fn export(&mut self, instance: u32, renamed: &Renamed<'_>) {
+        let wanted = renamed.wanted;
+        let mut items = Vec::new();
+        for (name, ty) in wanted.types_by_structure() {
+            let index = match self.value(ty) {
+                ComponentValType::Type(index) => index,
+                primitive => self.define(|encoder| encode_primitive(encoder, primitive)),
+            };
+            items.push((name.as_str(), ComponentExportKind::Type, index));
+        }
+        let handles = wanted.types.iter().filter(|(_, ty)| ty.has_handle()).map(|(name, _)| name);
+        for name in handles {
+            self.alias(instance, ComponentExportKind::Type, name);
+            items.push((name, ComponentExportKind::Type, take(&mut self.spaces.types)));
+        }
+        for name in wanted.functions.keys() {
+            self.alias(instance, ComponentExportKind::Func, name);
+            items.push((name, ComponentExportKind::Func, take(&mut self.spaces.functions)));
+        }
+        let mut section = ComponentInstanceSection::new();
+        section.export_items(items);
+        self.append(&section);
+        let index = take(&mut self.spaces.instances);
+        let mut section = ComponentExportSection::new();
+        section.export(renamed.label.as_str(), ComponentExportKind::Instance, index, None);
+        self.append(&section);
+        take(&mut self.spaces.instances);
+    }
+
+    fn alias(&mut self, instance: u32, kind: ComponentExportKind, name: &str) {
+        let mut section = ComponentAliasSection::new();
+        section.alias(Alias::InstanceExport { instance, kind, name });
+        self.append(&section);
+    }
+
+    /// Defines a type; returns its index.
+    fn define(&mut self, encode: impl FnOnce(ComponentDefinedTypeEncoder<'_>)) -> u32 {
+        let mut section = ComponentTypeSection::new();
+        encode(section.defined_type());
+        self.append(&section);
+        take(&mut self.spaces.types)
+    }
+
+    /// A type without handles. The validator bounded its size and depth when it was read.
+    fn value(&mut self, ty: &Type) -> ComponentValType {
+        if let Some(primitive) = primitive(ty) {
+            return ComponentValType::Primitive(primitive);
+        }
+        if let Some((_, index)) = self.named.iter().find(|(known, _)| known == ty) {
+            return ComponentValType::Type(*index);
+        }
+        let index = match ty {
+            Type::List(item) => {
+                let item = self.value(item);
+                self.define(|encoder| encoder.list(item))
+            }
+            Type::FixedList(item, length) => {
+                let item = self.value(item);
+                self.define(|encoder| encoder.fixed_length_list(item, *length))
+            }
+            Type::Map(key, value) => {
+                let (key, value) = (self.value(key), self.value(value));
+                self.define(|encoder| encoder.map(key, value))
+            }
+            Type::Option(some) => {
+                let some = self.value(some);
+                self.define(|encoder| encoder.option(some))
+            }
+            Type::Result { ok, err } => {
+                let (ok, err) = (self.maybe(ok.as_deref()), self.maybe(err.as_deref()));
+                self.define(|encoder| encoder.result(ok, err))
+            }
+            Type::Stream(item) => {
+                let item = self.maybe(item.as_deref());
+                self.define(|encoder| encoder.stream(item))
+            }
+            Type::Future(value) => {
+                let value = self.maybe(value.as_deref());
+                self.define(|encoder| encoder.future(value))
+            }
+            Type::Tuple(types) => {
+                let types: Vec<_> = types.iter().map(|ty| self.value(ty)).collect();
+                self.define(|encoder| encoder.tuple(types))
+            }
+            Type::Record(record) => {
+                let fields: Vec<_> = record.body.iter().map(|field| (&*field.name, self.value(&field.ty))).collect();
+                let index = self.define(|encoder| encoder.record(fields));
+                self.name(ty, index)
+            }
+            Type::Variant(variant) => {
+                let case = |case: &crate::shape::Case| (case.name.clone(), self.maybe(case.ty.as_ref()));
+                let cases: Vec<_> = variant.body.iter().map(case).collect();
+                let cases: Vec<_> = cases.iter().map(|(name, ty)| (&**name, *ty)).collect();
+                let index = self.define(|encoder| encoder.variant(cases));
+                self.name(ty, index)
+            }
+            Type::Enum(names) => {
+                let names: Vec<&str> = names.body.iter().map(|name| &**name).collect();
+                let index = self.define(|encoder| encoder.enum_type(names));
+                self.name(ty, index)
+            }
+            Type::Flags(names) => {
+                let names: Vec<&str> = names.body.iter().map(|name| &**name).collect();
+                let index = self.define(|encoder| encoder.flags(names));
+                self.name(ty, index)
+            }
+            _ => unreachable!("handles are left out, and what has no parts was met above"),
+        };
+        ComponentValType::Type(index)
+    }
+
+    fn maybe(&mut self, ty: Option<&Type>) -> Option<ComponentValType> {
+        ty.map(|ty| self.value(ty))
+    }
+
+    /// The component model wants such a type to have a name before anything that is exported uses it. Which one is nobody's business.
+    fn name(&mut self, ty: &Type, index: u32) -> u32 {
+        let label = format!("watertight-own{}", take(&mut self.labels));
+        let mut section = ComponentExportSection::new();
+        section.export(label.as_str(), ComponentExportKind::Type, index, None);
+        self.append(&section);
+        let index = take(&mut self.spaces.types);
+        self.named.push((ty.clone(), index));
+        index
+    }
+}
+
+fn take(next: &mut u32) -> u32 {
+    let index = *next;
+    *next += 1;
+    index
+}
+
+fn encode_primitive(encoder: ComponentDefinedTypeEncoder<'_>, ty: ComponentValType) {
+    if let ComponentValType::Primitive(primitive) = ty {
+        encoder.primitive(primitive);
+    }
+}
+
+fn primitive(ty: &Type) -> Option<PrimitiveValType> {
+    Some(match ty {
+        Type::Bool => PrimitiveValType::Bool,
+        Type::U8 => PrimitiveValType::U8,
+        Type::S8 => PrimitiveValType::S8,
+        Type::U16 => PrimitiveValType::U16,
+        Type::S16 => PrimitiveValType::S16,
+        Type::U32 => PrimitiveValType::U32,
+        Type::S32 => PrimitiveValType::S32,
+        Type::U64 => PrimitiveValType::U64,
+        Type::S64 => PrimitiveValType::S64,
+        Type::F32 => PrimitiveValType::F32,
+        Type::F64 => PrimitiveValType::F64,
+        Type::Char => PrimitiveValType::Char,
+        Type::String => PrimitiveValType::String,
+        Type::ErrorContext => PrimitiveValType::ErrorContext,
+        _ => return None,
+    })
+}
