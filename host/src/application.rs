@@ -137,6 +137,7 @@ pub(crate) fn assemble(
             name: module.clone(),
             database: databases.of(module).filter(|_| graph.modules[module].granted.contains(&Capability::Sql)),
             config: config.modules[module].config.clone(),
+            brings_wasi: graph.modules[module].merging().is_some(),
         };
         (linked, compartment.modules.iter().map(data).collect::<Arc<[ModuleData]>>())
     };

@@ -56,6 +56,13 @@ pub struct Node {
     pub granted: BTreeSet<Capability>,
 }
 
+impl Node {
+    /// What of its imports would be one and the same for all modules of a compartment, so that only one of them can have it.
+    pub fn merging(&self) -> Option<&InterfaceName> {
+        self.ambient.iter().find(|import| provided::merges_by_name(import))
+    }
+}
+
 /// Who serves an import.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Provider {
