@@ -8,7 +8,6 @@ mod limits;
 mod log;
 mod output;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -16,6 +15,7 @@ use wasmtime::ResourceLimiter;
 use wasmtime::component::{ResourceTable, Val};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
+use crate::config::ModuleValues;
 use crate::database::{Database, SqlError, Transaction};
 use crate::ids::ModuleName;
 use crate::profile::Profile;
@@ -41,8 +41,8 @@ pub struct ModuleData {
     pub name: ModuleName,
     /// Its database, where it is granted one.
     pub database: Option<Database>,
-    /// The values that the manifest gives it.
-    pub config: BTreeMap<String, String>,
+    /// What it is configured with.
+    pub values: ModuleValues,
     /// Whether it brings WASI along, which only one module of a store can: what is written to its streams is this one's.
     pub brings_wasi: bool,
 }

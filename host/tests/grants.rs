@@ -14,5 +14,9 @@ mod host;
 mod app;
 #[path = "e2e/client.rs"]
 mod client;
+#[path = "support/command.rs"]
+mod command;
 #[path = "grants/output.rs"]
 mod output;
+#[path = "grants/settings.rs"]
+mod settings;

@@ -12,7 +12,7 @@ use super::{Control, MAX_CHANGES, Running, builds, keep, unwritten};
 use crate::application::{self, Artifacts, Checked, Databases, Host, LinkedCode};
 use crate::config::{self, AppConfig, AppFiles, Overrides};
 use crate::ids::{Digest, GenerationNumber, ModuleName};
-use crate::plan::{Plan, Side};
+use crate::plan::Plan;
 use crate::problem::{Code, Problem, Problems, with_causes};
 use crate::runtime::Runtime;
 use crate::state::{Cause, History, Kept, Published, StateFolder};
@@ -124,8 +124,7 @@ fn is_unchanged(
 ) -> bool {
     let Ok((config, artifacts)) = kept_application(last, history.kept(), overrides, known) else { return false };
     let Ok(old) = application::check_with(config, &artifacts) else { return false };
-    let new = Side { config: &checked.config, graph: &checked.graph };
-    Plan::new(Side { config: &old.config, graph: &old.graph }, new).is_empty()
+    Plan::new(old.side(), checked.side()).is_empty()
 }
 
 /// The application of a published generation, as it was kept. Components that are among `known` aren't read again.
