@@ -17,6 +17,7 @@ use crate::engine::compile::Compiler;
 use crate::graph::AppGraph;
 use crate::ids::{Digest, GenerationNumber, ModuleName};
 use crate::link::{Linked, identity, link};
+use crate::outbound::Outgoing;
 use crate::plan::Side;
 use crate::problem::{Code, Problem, Problems};
 use crate::routes::RouteTable;
@@ -151,6 +152,10 @@ pub(crate) fn assemble(
             name: module.clone(),
             database: databases.of(module).filter(|_| graph.modules[module].granted.contains(&Capability::Sql)),
             values: values.of(module).cloned().unwrap_or_default(),
+            outgoing: graph.modules[module]
+                .granted
+                .contains(&Capability::Http)
+                .then(|| Outgoing::new(config.modules[module].http.clone(), telemetry.outbound(module))),
             brings_wasi: graph.modules[module].merging().is_some(),
         };
         (linked, compartment.modules.iter().map(data).collect::<Arc<[ModuleData]>>())

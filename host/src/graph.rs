@@ -50,7 +50,7 @@ pub struct Node {
     /// Its imports that the host serves in the module's own name.
     pub capabilities: BTreeMap<InterfaceName, Capability>,
     /// Its imports that the host serves to whoever asks, because they carry no authority: the clocks, random bytes, and the rest of
-    /// WASI, which is there and empty.
+    /// WASI, which is there and empty; and requests to other hosts, since only one module of a store can import those.
     pub ambient: BTreeSet<InterfaceName>,
     /// The capabilities that the manifest grants.
     pub granted: BTreeSet<Capability>,

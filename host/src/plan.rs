@@ -8,7 +8,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::artifact::Build;
-use crate::config::{AppConfig, BodyBinding, RouteConfig, SecretSource, ValueSource, Values};
+use crate::config::{AppConfig, BodyBinding, Outbound, RouteConfig, SecretSource, ValueSource, Values};
 use crate::graph::{AppGraph, Compartment, Node};
 use crate::ids::{CompartmentName, ModuleName};
 
@@ -146,7 +146,12 @@ fn same_module(name: &ModuleName, old: (Side<'_>, &Node), new: (Side<'_>, &Node)
         && old.1.calls == new.1.calls
         && old.1.granted == new.1.granted
         && old.0.values.of(name) == new.0.values.of(name)
+        && http(old.0.config, name) == http(new.0.config, name)
         && sources(old.0.config, name) == sources(new.0.config, name)
+}
+
+fn http<'a>(config: &'a AppConfig, name: &ModuleName) -> Option<&'a Outbound> {
+    config.modules.get(name).map(|module| &module.http)
 }
 
 /// Where a module's values and secrets come from, wherever in the manifest that stands.

@@ -4,6 +4,7 @@
 //! reused; whatever belongs to the call ends with it ([`InstanceState::end_call`]).
 
 mod call;
+mod http;
 mod limits;
 mod log;
 mod output;
@@ -14,12 +15,15 @@ use std::time::Instant;
 use wasmtime::ResourceLimiter;
 use wasmtime::component::{ResourceTable, Val};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
 
 use crate::config::ModuleValues;
 use crate::database::{Database, SqlError, Transaction};
 use crate::ids::ModuleName;
+use crate::outbound::Outgoing;
 use crate::profile::Profile;
 use crate::telemetry::Span;
+use http::Http;
 use limits::Limiter;
 use log::LogBudget;
 use output::{Console, Which};
@@ -45,6 +49,8 @@ pub struct ModuleData {
     pub values: ModuleValues,
     /// Whether it brings WASI along, which only one module of a store can: what is written to its streams is this one's.
     pub brings_wasi: bool,
+    /// Its way to other hosts, where it is granted one.
+    pub outgoing: Option<Arc<Outgoing>>,
 }
 
 /// A transaction that a guest opened, and whose it is.
@@ -68,6 +74,8 @@ pub struct InstanceState {
     wasi: Option<WasiCtx>,
     /// Where the streams of WASI lead; there once the module that brings it along has used it.
     console: Option<Console>,
+    /// There once the store's module has used it.
+    http: Option<Box<Http>>,
     table: ResourceTable,
 }
 
@@ -83,7 +91,19 @@ impl InstanceState {
         cpu.begin(call.cpu);
         log.begin(call.log);
         let transactions = Vec::new();
-        Self { modules, call, limiter, cpu, log, transactions, next_handle: 0, wasi: None, console: None, table }
+        Self {
+            modules,
+            call,
+            limiter,
+            cpu,
+            log,
+            transactions,
+            next_handle: 0,
+            wasi: None,
+            console: None,
+            http: None,
+            table,
+        }
     }
 
     /// For `Store::limiter`.
@@ -97,6 +117,9 @@ impl InstanceState {
             // What a start function left without an end is said in the start's name.
             console.end_call();
             console.begin_call(&call);
+        }
+        if let Some(http) = &mut self.http {
+            http.begin_call(&call);
         }
         self.cpu.begin(call.cpu);
         self.log.begin(call.log);
@@ -216,5 +239,18 @@ impl WasiView for InstanceState {
             builder.build()
         });
         WasiCtxView { ctx, table: &mut self.table }
+    }
+}
+
+impl WasiHttpView for InstanceState {
+    /// It is the module's that brings it along: only one of a store can.
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        let Self { modules, call, log, http, table, .. } = self;
+        let Http { context, hooks } = &mut **http.get_or_insert_with(|| {
+            let module = modules.iter().find(|module| module.brings_wasi);
+            let outgoing = module.and_then(|module| module.outgoing.clone());
+            Box::new(Http::new(module.map(|module| module.name.clone()), outgoing, call, log.clone()))
+        });
+        WasiHttpCtxView { hooks, table, ctx: context }
     }
 }

@@ -20,3 +20,5 @@ mod command;
 mod output;
 #[path = "grants/settings.rs"]
 mod settings;
+#[path = "grants/http.rs"]
+mod http;

@@ -3,7 +3,7 @@
 //! Each file of `hostile/` is the core code of a module, whose function `attack` does it. Its first line says what is answered and
 //! why; a second one what type `attack` has, where it returns anything.
 
-#![allow(clippy::unwrap_used, missing_docs, reason = "a test fails by panicking")]
+#![allow(clippy::unwrap_used, dead_code, missing_docs, reason = "a test fails by panicking")]
 
 #[path = "e2e/client.rs"]
 mod client;

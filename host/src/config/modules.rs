@@ -6,6 +6,7 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
 
+use super::outbound::Outbound;
 use super::settings::{Defaults, Instances, Limits};
 use super::source::At;
 use super::tree::{Table, Value, list};
@@ -27,6 +28,8 @@ words! {
         Random = "random",
         /// The values of its tables `config` and `secrets`.
         Config = "config",
+        /// Requests to other hosts, those of its `http` table.
+        Http = "http",
     }
 }
 
@@ -90,6 +93,8 @@ pub struct ModuleConfig {
     pub config: BTreeMap<String, At<ValueSource>>,
     /// Its secrets. None by default.
     pub secrets: BTreeMap<String, At<SecretSource>>,
+    /// Where its requests may go, where it is granted any. Nowhere by default.
+    pub http: Outbound,
     /// The line of its name.
     pub line: u32,
 }
@@ -107,6 +112,7 @@ impl ModuleConfig {
         let config = table.optional("config").and_then(|value| value.table(read_config)).unwrap_or_default();
         let secrets = table.optional("secrets");
         let secrets = secrets.and_then(|value| value.table(|t| read_secrets(t, &config, &folders.root)));
+        let http = table.optional("http").and_then(|value| value.table(Outbound::read));
         if let Some((name, line)) = name.and_then(|name| Some((name, *calls.get(name)?))) {
             let problem = Problem::new(Code::Cycle, format!("module `{name}` may call itself")).module(name);
             table.report(line, problem.help("leave it out of its own `calls`: no module is linked to itself"));
@@ -117,6 +123,7 @@ impl ModuleConfig {
             uses,
             config,
             secrets: secrets.unwrap_or_default(),
+            http: http.unwrap_or_default(),
             line: table.line(),
         })
     }

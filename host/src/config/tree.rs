@@ -164,6 +164,14 @@ impl<'a> Value<'a> {
         }
     }
 
+    /// `true` or `false`.
+    pub(super) fn truth(&self) -> Option<bool> {
+        match self.tree {
+            DeValue::Boolean(truth) => Some(*truth),
+            _ => self.wrong_type("true or false"),
+        }
+    }
+
     /// Its values, if it is a list.
     pub(super) fn list(&self) -> Option<Vec<Value<'a>>> {
         let DeValue::Array(array) = self.tree else { return self.wrong_type("a list") };

@@ -151,7 +151,7 @@ impl Planner<'_> {
     fn refuse_second(&mut self, name: &CompartmentName, modules: &[ModuleName], second: &ModuleName) {
         let heavy: Vec<String> = self.heavy(modules).iter().map(ToString::to_string).collect();
         let message = format!(
-            "modules {} each bring WASI along, and one compartment, here `{name}`, can hold one such module",
+            "modules {} each bring WASI along or ask other hosts, and one compartment, here `{name}`, can hold one such module",
             list(&heavy)
         );
         let help = "place all but one of them in other compartments, or build them for a target without WASI, such as \

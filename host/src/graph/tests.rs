@@ -105,6 +105,7 @@ fn config(plans: &[Plan]) -> AppConfig {
         uses: if plan.random.1 { BTreeMap::from([(Capability::Random, 1)]) } else { BTreeMap::new() },
         config: BTreeMap::new(),
         secrets: BTreeMap::new(),
+        http: crate::config::Outbound::default(),
         line: 1,
     };
     AppConfig {
