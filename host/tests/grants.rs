@@ -22,3 +22,5 @@ mod output;
 mod settings;
 #[path = "grants/http.rs"]
 mod http;
+#[path = "grants/provider.rs"]
+mod provider;
