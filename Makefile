@@ -20,8 +20,8 @@ DEV_HOST := target/debug/watertight
 help: ## List what can be made.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-# Other builds of modules that the shop has already, in other languages.
-BUILDS := notifications-go notifications-js
+# Other builds of modules that the shop has already: in other languages, and with a provider over HTTP.
+BUILDS := notifications-go notifications-js payments-http
 
 run: shop ## Build the host and what the manifest names, and serve the shop on 127.0.0.1:8080 (admin 8081).
 	$(HOST) run $(APP) $(ARGS)

@@ -11,13 +11,15 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::artifact::{Artifact, MAX_COMPONENT_BYTES};
-use crate::config::{AppConfig, Capability};
+use crate::config::{AppConfig, Capability, Values};
 use crate::database::Settings;
 use crate::engine::Engines;
 use crate::engine::compile::Compiler;
 use crate::graph::AppGraph;
 use crate::ids::{Digest, GenerationNumber, ModuleName};
 use crate::link::{Linked, identity, link};
+use crate::outbound::Outgoing;
+use crate::plan::Side;
 use crate::problem::{Code, Problem, Problems};
 use crate::routes::RouteTable;
 use crate::runtime::{Generation, Runtime};
@@ -37,6 +39,15 @@ pub struct Checked {
     pub graph: AppGraph,
     /// Where requests go.
     pub routes: RouteTable,
+    /// What the modules are configured with.
+    pub values: Values,
+}
+
+impl Checked {
+    /// What is compared with another application.
+    pub fn side(&self) -> Side<'_> {
+        Side { config: &self.config, graph: &self.graph, values: &self.values }
+    }
 }
 
 /// Reads every component and links the application on paper.
@@ -83,7 +94,11 @@ fn link_on_paper(config: AppConfig, artifacts: &Artifacts, mut problems: Vec<Pro
     problems.extend(linked.problems);
     let (routes, route_problems) = RouteTable::bind(&config, &linked.graph);
     problems.extend(route_problems);
-    Problems::or(problems, Checked { config, graph: linked.graph, routes })
+    let values = Values::read(&config).unwrap_or_else(|missing| {
+        problems.extend(missing.into_vec());
+        Values::default()
+    });
+    Problems::or(problems, Checked { config, graph: linked.graph, routes, values })
 }
 
 /// How to run what was checked.
@@ -133,12 +148,17 @@ pub(crate) fn assemble(
     databases: &Databases,
     telemetry: &Arc<Telemetry>,
 ) -> Arc<Generation> {
-    let Checked { config, graph, routes } = checked;
+    let Checked { config, graph, routes, values } = checked;
     let with_data = |(linked, compartment): (Linked, &crate::graph::Compartment)| {
         let data = |module: &ModuleName| ModuleData {
             name: module.clone(),
             database: databases.of(module).filter(|_| graph.modules[module].granted.contains(&Capability::Sql)),
-            config: config.modules[module].config.clone(),
+            values: values.of(module).cloned().unwrap_or_default(),
+            outgoing: graph.modules[module]
+                .granted
+                .contains(&Capability::Http)
+                .then(|| Outgoing::new(config.modules[module].http.clone(), telemetry.outbound(module))),
+            brings_wasi: graph.modules[module].merging().is_some(),
         };
         (linked, compartment.modules.iter().map(data).collect::<Arc<[ModuleData]>>())
     };

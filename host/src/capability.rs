@@ -49,6 +49,7 @@ pub fn add_to_linker(
         module(import).ok_or_else(|| wasmtime::Error::msg(format!("import `{import}` belongs to no module")))
     };
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
+    wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
     bindings::named_imports::watertight::sql::sql::add_to_linker::<_, HasSelf<_>>(linker, component, owner, |s| s)?;
     bindings::named_imports::wasi::logging::logging::add_to_linker::<_, HasSelf<_>>(linker, component, owner, |s| s)?;
     bindings::named_imports::wasi::config::store::add_to_linker::<_, HasSelf<_>>(linker, component, owner, |s| s)

@@ -4,7 +4,7 @@
 //! This module never looks at a component: it can tell what an application says of itself, not whether that is true.
 //!
 //! The order of parts: `source` (bytes to text and lines), `tree` (a walk that reports), `units` and `words` (single values),
-//! `settings`, `modules`, `path`, `route`, `manifest` (what the files mean).
+//! `settings`, `values`, `outbound`, `modules`, `path`, `route`, `manifest` (what the files mean).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -18,6 +18,7 @@ use crate::problem::{Code, Problem, Problems};
 mod files;
 mod manifest;
 mod modules;
+mod outbound;
 mod path;
 mod route;
 mod settings;
@@ -25,6 +26,7 @@ mod source;
 mod telemetry;
 mod tree;
 mod units;
+mod values;
 mod words;
 
 #[cfg(test)]
@@ -32,11 +34,13 @@ mod tests;
 
 pub use files::{AppFiles, TextFile};
 pub use modules::{Capability, CompartmentConfig, ComponentSource, ModuleConfig};
+pub use outbound::{Allowed, BadOrigin, HostName, Origin, Outbound, Scheme};
 pub use path::{BadPath, PathTemplate, Segment};
 pub use route::{BodyBinding, Method, RouteConfig};
 pub use settings::{Defaults, HttpLimits, InstanceMode, Instances, Limits, LogConfig, LogFormat, LogLevel};
 pub use source::At;
 pub use telemetry::{BadCollector, Collector, Ratio, Tracing};
+pub use values::{ModuleValues, Secret, SecretSource, ValueSource, Values};
 pub use words::UnknownWord;
 
 use manifest::{App, Manifest};

@@ -18,7 +18,7 @@ use tokio::sync::{Semaphore, TryAcquireError};
 
 use crate::application::{self, Artifacts, Checked, Databases, LinkedCode, ModuleMigrations};
 use crate::artifact::{Artifact, Build};
-use crate::config::{self, AppConfig, AppFiles, Capability, ModuleConfig, Overrides};
+use crate::config::{self, AppConfig, AppFiles, Capability, ModuleConfig, Overrides, Values};
 use crate::engine::compile::Compiler;
 use crate::failpoint::crash_point;
 use crate::graph::AppGraph;
@@ -57,6 +57,7 @@ pub struct Control {
 struct Running {
     config: AppConfig,
     graph: AppGraph,
+    values: Values,
     linked: LinkedCode,
 }
 
@@ -228,14 +229,14 @@ impl Control {
             Outcome { generation, published, plan, millis }
         };
         let current = self.runtime.current().number;
-        let side = (running.config.clone(), running.graph.clone());
+        let side = (running.config.clone(), running.graph.clone(), running.values.clone());
         let (checked, plan, origin) = self
             .blocking(move |control| {
-                let target = control.target(&side, change)?;
+                let target = control.target((&side.0, &side.1), change)?;
                 check_contracts(&side.1, &target.artifacts)?;
                 let checked = application::check_with(target.config, &target.artifacts)?;
-                let old = Side { config: &side.0, graph: &side.1 };
-                let plan = Plan::new(old, Side { config: &checked.config, graph: &checked.graph });
+                let old = Side { config: &side.0, graph: &side.1, values: &side.2 };
+                let plan = Plan::new(old, checked.side());
                 Ok((checked, plan, target.origin))
             })
             .await?;
@@ -312,7 +313,7 @@ impl Control {
     }
 
     /// What a change asks for, as a whole application.
-    fn target(&self, running: &(AppConfig, AppGraph), change: Change) -> Result<Target, Problems> {
+    fn target(&self, running: (&AppConfig, &AppGraph), change: Change) -> Result<Target, Problems> {
         let (config, graph) = running;
         let known: Artifacts = graph.modules.iter().map(|(name, node)| (name.clone(), node.artifact.clone())).collect();
         match change {
@@ -396,7 +397,8 @@ fn came(done: &Result<Outcome, Problems>, only_plan: bool) -> Came {
 impl Running {
     fn new(checked: &Checked, linked: &[Linked]) -> Self {
         let linked = linked.iter().map(|linked| (linked.identity, linked.clone())).collect();
-        Self { config: checked.config.clone(), graph: checked.graph.clone(), linked }
+        let Checked { config, graph, values, .. } = checked;
+        Self { config: config.clone(), graph: graph.clone(), values: values.clone(), linked }
     }
 }
 

@@ -50,10 +50,17 @@ pub struct Node {
     /// Its imports that the host serves in the module's own name.
     pub capabilities: BTreeMap<InterfaceName, Capability>,
     /// Its imports that the host serves to whoever asks, because they carry no authority: the clocks, random bytes, and the rest of
-    /// WASI, which is there and empty.
+    /// WASI, which is there and empty; and requests to other hosts, since only one module of a store can import those.
     pub ambient: BTreeSet<InterfaceName>,
     /// The capabilities that the manifest grants.
     pub granted: BTreeSet<Capability>,
+}
+
+impl Node {
+    /// What of its imports would be one and the same for all modules of a compartment, so that only one of them can have it.
+    pub fn merging(&self) -> Option<&InterfaceName> {
+        self.ambient.iter().find(|import| provided::merges_by_name(import))
+    }
 }
 
 /// Who serves an import.

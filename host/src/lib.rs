@@ -21,6 +21,7 @@ pub mod graph;
 pub mod routes;
 pub mod plan;
 pub mod engine;
+pub mod outbound;
 pub mod store;
 pub mod capability;
 pub mod link;

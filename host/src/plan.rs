@@ -8,7 +8,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::artifact::Build;
-use crate::config::{AppConfig, BodyBinding, RouteConfig};
+use crate::config::{AppConfig, BodyBinding, Outbound, RouteConfig, SecretSource, ValueSource, Values};
 use crate::graph::{AppGraph, Compartment, Node};
 use crate::ids::{CompartmentName, ModuleName};
 
@@ -19,6 +19,8 @@ pub struct Side<'a> {
     pub config: &'a AppConfig,
     /// How it is linked.
     pub graph: &'a AppGraph,
+    /// What its modules are configured with.
+    pub values: &'a Values,
 }
 
 /// The differences between two applications. What stays as it is isn't in it.
@@ -123,7 +125,7 @@ fn change<T>(old: Option<&T>, new: Option<&T>, same: impl FnOnce(&T, &T) -> bool
 
 fn modules(old: Side<'_>, new: Side<'_>) -> Vec<ModuleChange> {
     let found = pairs(&old.graph.modules, &new.graph.modules).into_iter().filter_map(|(name, from, to)| {
-        let same = |from: &Node, to: &Node| same_module(name, (old.config, from), (new.config, to));
+        let same = |from: &Node, to: &Node| same_module(name, (old, from), (new, to));
         let change = change(from, to, same)?;
         let known = from.map_or(0, |node| node.artifact.migrations().len());
         let migrations = to.map_or(&[][..], |node| node.artifact.migrations());
@@ -139,12 +141,26 @@ fn modules(old: Side<'_>, new: Side<'_>) -> Vec<ModuleChange> {
 }
 
 /// Whether a module would not notice which of the two it runs in.
-fn same_module(name: &ModuleName, old: (&AppConfig, &Node), new: (&AppConfig, &Node)) -> bool {
-    let config = |config: &AppConfig| config.modules.get(name).map(|module| module.config.clone());
+fn same_module(name: &ModuleName, old: (Side<'_>, &Node), new: (Side<'_>, &Node)) -> bool {
     old.1.artifact.digest == new.1.artifact.digest
         && old.1.calls == new.1.calls
         && old.1.granted == new.1.granted
-        && config(old.0) == config(new.0)
+        && old.0.values.of(name) == new.0.values.of(name)
+        && http(old.0.config, name) == http(new.0.config, name)
+        && sources(old.0.config, name) == sources(new.0.config, name)
+}
+
+fn http<'a>(config: &'a AppConfig, name: &ModuleName) -> Option<&'a Outbound> {
+    config.modules.get(name).map(|module| &module.http)
+}
+
+/// Where a module's values and secrets come from, wherever in the manifest that stands.
+type Sources<'a> = (BTreeMap<&'a str, &'a ValueSource>, BTreeMap<&'a str, &'a SecretSource>);
+
+fn sources<'a>(config: &'a AppConfig, name: &ModuleName) -> Option<Sources<'a>> {
+    let module = config.modules.get(name)?;
+    let values = module.config.iter().map(|(key, source)| (key.as_str(), &source.value)).collect();
+    Some((values, module.secrets.iter().map(|(key, source)| (key.as_str(), &source.value)).collect()))
 }
 
 fn compartments(old: Side<'_>, new: Side<'_>) -> Vec<CompartmentChange> {
@@ -155,7 +171,7 @@ fn compartments(old: Side<'_>, new: Side<'_>) -> Vec<CompartmentChange> {
     let same = |from: &Compartment, to: &Compartment| {
         let same_modules = from.modules.iter().all(|module| {
             let (from, to) = (old.graph.modules.get(module), new.graph.modules.get(module));
-            from.zip(to).is_some_and(|(from, to)| same_module(module, (old.config, from), (new.config, to)))
+            from.zip(to).is_some_and(|(from, to)| same_module(module, (old, from), (new, to)))
         });
         from.modules == to.modules && from.instances == to.instances && from.limits == to.limits && same_modules
     };

@@ -50,6 +50,8 @@ codes! {
     MissingKey = "missing-key",
     /// A value of the wrong type, out of its range, or without its unit.
     BadValue = "bad-value",
+    /// A variable of the environment, or a file, that a module is to have a value or a secret from can't be had.
+    MissingValue = "missing-value",
     /// Something is named that the manifest doesn't have.
     UnknownName = "unknown-name",
     /// The same thing is said twice.

@@ -4,24 +4,33 @@
 //! reused; whatever belongs to the call ends with it ([`InstanceState::end_call`]).
 
 mod call;
+mod http;
 mod limits;
+mod log;
+mod output;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
 use wasmtime::ResourceLimiter;
 use wasmtime::component::{ResourceTable, Val};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
 
+use crate::config::ModuleValues;
 use crate::database::{Database, SqlError, Transaction};
 use crate::ids::ModuleName;
+use crate::outbound::Outgoing;
 use crate::profile::Profile;
 use crate::telemetry::Span;
+use http::Http;
 use limits::Limiter;
+use log::LogBudget;
+use output::{Console, Which};
 
 pub use call::{BridgeIndex, CallContext, CallError, CallFuture, CallResult, CalleeFailed, Callees};
 pub use limits::{Cpu, LimitHit};
+pub use log::Speaker;
 
 /// Resources of WASI (streams, pollables) that the guests of a store may hold at once.
 const MAX_WASI_RESOURCES: usize = 1_000;
@@ -36,8 +45,12 @@ pub struct ModuleData {
     pub name: ModuleName,
     /// Its database, where it is granted one.
     pub database: Option<Database>,
-    /// The values that the manifest gives it.
-    pub config: BTreeMap<String, String>,
+    /// What it is configured with.
+    pub values: ModuleValues,
+    /// Whether it brings WASI along, which only one module of a store can: what is written to its streams is this one's.
+    pub brings_wasi: bool,
+    /// Its way to other hosts, where it is granted one.
+    pub outgoing: Option<Arc<Outgoing>>,
 }
 
 /// A transaction that a guest opened, and whose it is.
@@ -53,13 +66,16 @@ pub struct InstanceState {
     call: CallContext,
     limiter: Limiter,
     cpu: Arc<Cpu>,
-    /// Bytes of log lines that the call may still write; none once it wanted to write more.
-    log: Option<u64>,
+    log: Arc<LogBudget>,
     /// At most one per module.
     transactions: Vec<OpenTransaction>,
     /// Never reused within a store, so that a handle that a guest kept from an earlier call means nothing.
     next_handle: u32,
     wasi: Option<WasiCtx>,
+    /// Where the streams of WASI lead; there once the module that brings it along has used it.
+    console: Option<Console>,
+    /// There once the store's module has used it.
+    http: Option<Box<Http>>,
     table: ResourceTable,
 }
 
@@ -71,9 +87,23 @@ impl InstanceState {
         let largest_memory = usize::try_from(profile.room().memory).unwrap_or(usize::MAX);
         let largest_table = usize::try_from(profile.room().table).unwrap_or(usize::MAX);
         let limiter = Limiter { memory: 0, memory_limit, largest_memory, largest_table, table: 0, hit: None };
-        let (cpu, log) = (Cpu::new(), Some(call.log));
+        let (cpu, log) = (Cpu::new(), Arc::new(LogBudget::default()));
         cpu.begin(call.cpu);
-        Self { modules, call, limiter, cpu, log, transactions: Vec::new(), next_handle: 0, wasi: None, table }
+        log.begin(call.log);
+        let transactions = Vec::new();
+        Self {
+            modules,
+            call,
+            limiter,
+            cpu,
+            log,
+            transactions,
+            next_handle: 0,
+            wasi: None,
+            console: None,
+            http: None,
+            table,
+        }
     }
 
     /// For `Store::limiter`.
@@ -83,8 +113,16 @@ impl InstanceState {
 
     /// Takes up a call.
     pub fn begin_call(&mut self, call: CallContext) {
+        if let Some(console) = &self.console {
+            // What a start function left without an end is said in the start's name.
+            console.end_call();
+            console.begin_call(&call);
+        }
+        if let Some(http) = &mut self.http {
+            http.begin_call(&call);
+        }
         self.cpu.begin(call.cpu);
-        self.log = Some(call.log);
+        self.log.begin(call.log);
         self.call = call;
         self.limiter.hit = None;
     }
@@ -103,16 +141,15 @@ impl InstanceState {
         Instant::now() >= self.call.deadline
     }
 
-    /// Takes `bytes` of what the call may log. Returns whether it may write them; the error says that this is the first time it may not.
-    pub fn take_log(&mut self, bytes: usize) -> Result<bool, u64> {
-        let Some(left) = self.log else { return Ok(false) };
-        self.log = left.checked_sub(bytes as u64);
-        if self.log.is_none() { Err(self.call.log) } else { Ok(true) }
+    /// A module, as one that says something to the log.
+    pub fn speaker(&self, module: ModuleIndex) -> Speaker<'_> {
+        let CallContext { request, trace, .. } = &self.call;
+        Speaker { module: &self.module(module).name, request, trace, budget: &self.log }
     }
 
     /// Whether the call wanted to log more than it may.
     pub fn met_log_limit(&self) -> bool {
-        self.log.is_none()
+        self.log.is_spent()
     }
 
     /// Goes on in another compartment; none where the store serves no call. `span` is there where the call is recorded.
@@ -123,6 +160,9 @@ impl InstanceState {
     /// Ends what belongs to the call: transactions that it left open are rolled back. What was read in one may not be durable yet, so
     /// the answer waits for that, and there is none where it can't be had.
     pub async fn end_call(&mut self) -> Result<(), SqlError> {
+        if let Some(console) = &self.console {
+            console.end_call();
+        }
         for open in self.transactions.drain(..) {
             // Boxed: it is rare, and each call's future would have room for it.
             Box::pin(open.transaction.rollback()).await?;
@@ -187,9 +227,30 @@ impl InstanceState {
 
 impl WasiView for InstanceState {
     /// WASI as guests find it: clocks and random bytes are the host's; there are no files, arguments, variables or sockets, input is
-    /// at its end, and output goes nowhere. Made when first used, since most stores never do.
+    /// at its end, and output goes to the module's log. Made when first used, since most stores never do.
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        let ctx = self.wasi.get_or_insert_with(|| WasiCtx::builder().build());
+        let Self { modules, call, log, console, .. } = self;
+        let ctx = self.wasi.get_or_insert_with(|| {
+            let mut builder = WasiCtx::builder();
+            if let Some(module) = modules.iter().find(|module| module.brings_wasi) {
+                let console = console.insert(Console::new(module.name.clone(), call, log.clone()));
+                builder.stdout(console.stream(Which::Output)).stderr(console.stream(Which::Error));
+            }
+            builder.build()
+        });
         WasiCtxView { ctx, table: &mut self.table }
+    }
+}
+
+impl WasiHttpView for InstanceState {
+    /// It is the module's that brings it along: only one of a store can.
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        let Self { modules, call, log, http, table, .. } = self;
+        let Http { context, hooks } = &mut **http.get_or_insert_with(|| {
+            let module = modules.iter().find(|module| module.brings_wasi);
+            let outgoing = module.and_then(|module| module.outgoing.clone());
+            Box::new(Http::new(module.map(|module| module.name.clone()), outgoing, call, log.clone()))
+        });
+        WasiHttpCtxView { hooks, table, ctx: context }
     }
 }

@@ -18,8 +18,8 @@ use std::time::Duration;
 use prometheus::core::Collector;
 use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry, TextEncoder};
 
-use crate::ids::CompartmentName;
-use table::{Came, Failed, Limited, Metric, Origin, Thrown};
+use crate::ids::{CompartmentName, ModuleName};
+use table::{Came, Failed, Limited, Metric, Origin, Thrown, Went};
 
 pub use opentelemetry::trace::SpanKind;
 pub use snapshot::Snapshot;
@@ -55,6 +55,7 @@ pub struct Telemetry {
     limits: IntCounterVec,
     instances_made: IntCounterVec,
     instances_dropped: IntCounterVec,
+    outbound: IntCounterVec,
     changes: IntCounterVec,
     change_time: HistogramVec,
     names: Mutex<Names>,
@@ -66,6 +67,7 @@ pub struct Telemetry {
 struct Names {
     routes: BTreeSet<(String, String)>,
     compartments: BTreeSet<String>,
+    outbound: BTreeSet<String>,
     edges: BTreeSet<(String, String)>,
 }
 
@@ -88,6 +90,7 @@ impl Telemetry {
             limits: register(&registry, counters(&table::LIMITS)),
             instances_made: register(&registry, counters(&table::INSTANCES_MADE)),
             instances_dropped: register(&registry, counters(&table::INSTANCES_DROPPED)),
+            outbound: register(&registry, counters(&table::OUTBOUND)),
             changes: register(&registry, counters(&table::CHANGES)),
             change_time: register(&registry, histograms(&table::CHANGE_TIME, &CHANGE_BOUNDS)),
             names: Mutex::default(),
@@ -128,6 +131,13 @@ impl Telemetry {
         let known = admit(&mut self.names().edges, (from.to_string(), to.to_string()));
         let (from, to) = if known { (from.as_str(), to.as_str()) } else { (OTHER, OTHER) };
         self.calls.with_label_values(&[from, to, "bridged"])
+    }
+
+    /// The counters of a module's requests to other hosts.
+    pub fn outbound(&self, module: &ModuleName) -> OutboundMetrics {
+        let known = admit(&mut self.names().outbound, module.to_string());
+        let name = if known { module.as_str() } else { OTHER };
+        OutboundMetrics(Went::ALL.map(|went| self.outbound.with_label_values(&[name, went.as_str()])))
     }
 
     /// What takes spans, if anything does.
@@ -257,6 +267,16 @@ impl CompartmentMetrics {
     /// Counts instances that were thrown away.
     pub fn dropped(&self, why: Thrown, instances: usize) {
         self.dropped[why as usize].inc_by(instances as u64);
+    }
+}
+
+/// The counters of one module's requests to other hosts.
+pub struct OutboundMetrics([IntCounter; Went::ALL.len()]);
+
+impl OutboundMetrics {
+    /// Counts one.
+    pub fn went(&self, went: Went) {
+        self.0[went as usize].inc();
     }
 }
 

@@ -6,9 +6,11 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
 
+use super::outbound::Outbound;
 use super::settings::{Defaults, Instances, Limits};
 use super::source::At;
 use super::tree::{Table, Value, list};
+use super::values::{SecretSource, ValueSource, read_config, read_secrets};
 use super::words::words;
 use crate::ids::{CompartmentName, ModuleName};
 use crate::problem::{Code, Problem};
@@ -24,8 +26,10 @@ words! {
         Clocks = "clocks",
         /// Random numbers.
         Random = "random",
-        /// The values of its `config` table.
+        /// The values of its tables `config` and `secrets`.
         Config = "config",
+        /// Requests to other hosts, those of its `http` table.
+        Http = "http",
     }
 }
 
@@ -86,7 +90,11 @@ pub struct ModuleConfig {
     /// The capabilities that it is granted, each with the line that says so. None by default.
     pub uses: BTreeMap<Capability, u32>,
     /// What it is configured with. Nothing by default.
-    pub config: BTreeMap<String, String>,
+    pub config: BTreeMap<String, At<ValueSource>>,
+    /// Its secrets. None by default.
+    pub secrets: BTreeMap<String, At<SecretSource>>,
+    /// Where its requests may go, where it is granted any. Nowhere by default.
+    pub http: Outbound,
     /// The line of its name.
     pub line: u32,
 }
@@ -102,11 +110,22 @@ impl ModuleConfig {
         let calls = set(table.optional("calls"), |value| declared.module(value));
         let uses = set(table.optional("uses"), Value::parse::<Capability>);
         let config = table.optional("config").and_then(|value| value.table(read_config)).unwrap_or_default();
+        let secrets = table.optional("secrets");
+        let secrets = secrets.and_then(|value| value.table(|t| read_secrets(t, &config, &folders.root)));
+        let http = table.optional("http").and_then(|value| value.table(Outbound::read));
         if let Some((name, line)) = name.and_then(|name| Some((name, *calls.get(name)?))) {
             let problem = Problem::new(Code::Cycle, format!("module `{name}` may call itself")).module(name);
             table.report(line, problem.help("leave it out of its own `calls`: no module is linked to itself"));
         }
-        Some(ModuleConfig { component: component?, calls, uses, config, line: table.line() })
+        Some(ModuleConfig {
+            component: component?,
+            calls,
+            uses,
+            config,
+            secrets: secrets.unwrap_or_default(),
+            http: http.unwrap_or_default(),
+            line: table.line(),
+        })
     }
 }
 
@@ -231,9 +250,4 @@ fn set<'a, T: Ord + std::fmt::Display>(
         }
     }
     found
-}
-
-fn read_config(table: &mut Table<'_>) -> BTreeMap<String, String> {
-    let text = |(key, value): (&str, Value<'_>)| Some((key.to_owned(), value.string()?.to_owned()));
-    table.entries().into_iter().filter_map(text).collect()
 }

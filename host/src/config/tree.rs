@@ -140,6 +140,11 @@ impl<'a> Value<'a> {
         self.report(Problem::new(Code::BadValue, format!("`{}`: {why}", self.name)));
     }
 
+    /// Whether it is a table.
+    pub(super) fn is_table(&self) -> bool {
+        matches!(self.tree, DeValue::Table(_))
+    }
+
     /// Its text.
     pub(super) fn string(&self) -> Option<&'a str> {
         match self.tree {
@@ -156,6 +161,14 @@ impl<'a> Value<'a> {
                 self.refuse(error);
                 None
             }
+        }
+    }
+
+    /// `true` or `false`.
+    pub(super) fn truth(&self) -> Option<bool> {
+        match self.tree {
+            DeValue::Boolean(truth) => Some(*truth),
+            _ => self.wrong_type("true or false"),
         }
     }
 

@@ -12,7 +12,7 @@ use super::{Control, MAX_CHANGES, Running, builds, keep, unwritten};
 use crate::application::{self, Artifacts, Checked, Databases, Host, LinkedCode};
 use crate::config::{self, AppConfig, AppFiles, Overrides};
 use crate::ids::{Digest, GenerationNumber, ModuleName};
-use crate::plan::{Plan, Side};
+use crate::plan::Plan;
 use crate::problem::{Code, Problem, Problems, with_causes};
 use crate::runtime::Runtime;
 use crate::state::{Cause, History, Kept, Published, StateFolder};
@@ -185,8 +185,7 @@ fn plan(
 ) -> Option<Plan> {
     let (config, artifacts) = kept_application(last, history.kept(), overrides, known).ok()?;
     let old = application::check_with(config, &artifacts).ok()?;
-    let new = Side { config: &checked.config, graph: &checked.graph };
-    Some(Plan::new(Side { config: &old.config, graph: &old.graph }, new))
+    Some(Plan::new(old.side(), checked.side()))
 }
 
 /// The application of a published generation, as it was kept. Components that are among `known` aren't read again.

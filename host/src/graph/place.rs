@@ -8,7 +8,7 @@ mod cross;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use super::{Compartment, Node, list, provided};
+use super::{Compartment, Node, list};
 use crate::config::{AppConfig, Defaults, InstanceMode};
 use crate::ids::{CompartmentName, InterfaceName, ModuleName};
 use crate::problem::{Code, Problem};
@@ -87,7 +87,7 @@ impl Planner<'_> {
         let mut together = BTreeSet::new();
         for (module, node) in self.modules.iter().filter(|(module, _)| !wished.contains(module)) {
             let large = || Profile::excess(&node.artifact.needs).map(Reason::Large);
-            match merging(node).map(|import| Reason::Apart(import.clone())).or_else(large) {
+            match node.merging().map(|import| Reason::Apart(import.clone())).or_else(large) {
                 Some(reason) => {
                     let name = module.as_str().parse().expect("a module's name is a compartment's too");
                     self.add(name, &BTreeSet::from([module.clone()]), reason);
@@ -144,14 +144,14 @@ impl Planner<'_> {
     /// Those of `modules`, by name, that import what would be one for all of a compartment.
     fn heavy(&self, modules: &[ModuleName]) -> Vec<ModuleName> {
         let heavy: BTreeSet<&ModuleName> =
-            modules.iter().filter(|module| merging(&self.modules[*module]).is_some()).collect();
+            modules.iter().filter(|module| self.modules[*module].merging().is_some()).collect();
         heavy.into_iter().cloned().collect()
     }
 
     fn refuse_second(&mut self, name: &CompartmentName, modules: &[ModuleName], second: &ModuleName) {
         let heavy: Vec<String> = self.heavy(modules).iter().map(ToString::to_string).collect();
         let message = format!(
-            "modules {} each bring WASI along, and one compartment, here `{name}`, can hold one such module",
+            "modules {} each bring WASI along or ask other hosts, and one compartment, here `{name}`, can hold one such module",
             list(&heavy)
         );
         let help = "place all but one of them in other compartments, or build them for a target without WASI, such as \
@@ -159,11 +159,6 @@ impl Planner<'_> {
         let problem = Problem::new(Code::Placement, message).module(second).help(help);
         self.problems.push(at_module(problem, self.config, second));
     }
-}
-
-/// What of a module's imports would be one and the same for all modules of a compartment.
-fn merging(node: &Node) -> Option<&InterfaceName> {
-    node.ambient.iter().find(|import| provided::merges_by_name(import))
 }
 
 /// A problem at a module's place in the manifest.

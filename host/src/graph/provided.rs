@@ -42,9 +42,10 @@ const OWN_WIT: [(&str, &str); 4] = [
 
 /// What of WASI 0.2 the host serves to every module alike; [`crate::capability`] defines it. A package stands under the capability
 /// that grants it, or under none where all of it is there and empty.
-const WASI: [(&str, Option<Capability>, &[&str]); 6] = [
+const WASI: [(&str, Option<Capability>, &[&str]); 7] = [
     ("wasi:clocks", Some(Capability::Clocks), &["wall-clock", "monotonic-clock"]),
     ("wasi:random", Some(Capability::Random), &["random", "insecure", "insecure-seed"]),
+    ("wasi:http", Some(Capability::Http), &["types", "outgoing-handler"]),
     ("wasi:io", None, &["error", "poll", "streams"]),
     (
         "wasi:cli",
@@ -170,7 +171,8 @@ mod tests {
             "wasi:clocks/wall-clock@0.3.0",
             "wasi:clocks/sundial@0.2.0",
             "wasi:logging/logging@0.1.0",
-            "wasi:http/outgoing-handler@0.2.0",
+            "wasi:http/outgoing-handler@0.3.0",
+            "wasi:http/incoming-handler@0.2.0",
         ] {
             assert!(provision(&name(absent)).is_none(), "{absent}");
         }

@@ -104,6 +104,8 @@ fn config(plans: &[Plan]) -> AppConfig {
         calls: plan.calls.iter().map(|to| (module(*to), 1)).collect(),
         uses: if plan.random.1 { BTreeMap::from([(Capability::Random, 1)]) } else { BTreeMap::new() },
         config: BTreeMap::new(),
+        secrets: BTreeMap::new(),
+        http: crate::config::Outbound::default(),
         line: 1,
     };
     AppConfig {

@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use super::expect::{Difference, Kept, differences, fill};
 use super::read::{Case, Step, Suite};
 use crate::application::{self, Artifacts, Checked, Databases, Host, LinkedCode, assemble, link_all};
-use crate::config::AppConfig;
+use crate::config::{AppConfig, Values};
 use crate::database::{self, Database};
 use crate::engine::compile::prune;
 use crate::graph::AppGraph;
@@ -37,6 +37,7 @@ pub struct Subject {
     module: ModuleName,
     config: AppConfig,
     graph: AppGraph,
+    values: Values,
     linked: Vec<Linked>,
     host: Host,
     /// Where states are made; gone with the subject.
@@ -115,7 +116,7 @@ impl Subject {
             .filter(|(name, _)| config.modules.contains_key(*name))
             .map(|(n, a)| (n.clone(), a.clone()))
             .collect();
-        let Checked { config, graph, .. } = application::check_with(config, &artifacts)?;
+        let Checked { config, graph, values, .. } = application::check_with(config, &artifacts)?;
 
         let no_room = |source| RunError::Folder { folder: workspace.clone(), source };
         let code = workspace.join("code");
@@ -128,7 +129,7 @@ impl Subject {
         let linked = link_all(&graph, &compiler, &LinkedCode::new())?;
         share(&state.code(), &code);
         prune(&code, KEPT_CODE);
-        Ok(Self { module: module.clone(), config, graph, linked, host, folder })
+        Ok(Self { module: module.clone(), config, graph, values, linked, host, folder })
     }
 
     /// Runs every case of a suite; `heard` is told of each.
@@ -158,7 +159,7 @@ impl Subject {
         tokio::task::block_in_place(|| databases.open(&self.graph, &state))?;
         // There are no routes: a suite calls functions.
         let (config, graph, routes) = (self.config.clone(), self.graph.clone(), RouteTable::default());
-        let checked = Checked { config, graph, routes };
+        let checked = Checked { config, graph, routes, values: self.values.clone() };
         let generation = assemble(GenerationNumber(1), checked, self.linked.clone(), &databases, &self.host.telemetry);
         let run = Run { subject: self, suite, generation, database: databases.of(&self.module), kept: Kept::new() };
         let failure = run.steps(case).await;

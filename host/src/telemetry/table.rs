@@ -91,6 +91,9 @@ metrics! {
     CHANGES = Counter "watertight_changes_total" ["cause", "outcome"];
     /// Time that changes took, from the start of the work to its end.
     CHANGE_TIME = Histogram "watertight_change_duration_seconds" ["cause", "outcome"];
+    /// Requests of modules to other hosts, by what came of them: `answered`, `denied` (the manifest doesn't allow it, or the name
+    /// stands for a private address), `limit` (of `http`; one whose answer is too large was answered as well), `failed`.
+    OUTBOUND = Counter "watertight_outbound_requests_total" ["module", "outcome"];
     /// Transactions of a module's database that wrote something and are on the disk.
     COMMITS = Counter "watertight_database_commits_total" ["module"];
     /// Syncs of the write-ahead log. Commits by syncs are the size of a batch.
@@ -205,6 +208,20 @@ labels! {
         Fresh = "fresh",
         /// Its generation was freed.
         Retired = "retired",
+    }
+}
+
+labels! {
+    /// What came of a module's request to another host.
+    Went {
+        /// It was answered, with whatever status.
+        Answered = "answered",
+        /// It may not go there.
+        Denied = "denied",
+        /// It met a limit.
+        Limit = "limit",
+        /// The network failed, or the other host.
+        Failed = "failed",
     }
 }
 

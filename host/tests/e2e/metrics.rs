@@ -87,9 +87,10 @@ async fn what_is_documented_is_there_and_nothing_else() {
     let host = shop_apart().launch().start();
     host.get("/metrics").await.expect(404);
     let now = host.scrape().await;
-    let documented: BTreeSet<&str> = table::ALL.iter().map(|metric| metric.name).collect();
-    assert_eq!(now.names(), documented);
-    for Metric { name, kind, labels, help } in table::ALL {
+    // No module of the shop is granted `http`; `grants` looks for its counter.
+    let documented = || table::ALL.iter().filter(|metric| metric.name != table::OUTBOUND.name);
+    assert_eq!(now.names(), documented().map(|metric| metric.name).collect::<BTreeSet<&str>>());
+    for Metric { name, kind, labels, help } in documented() {
         let (found, text) = now.described(name);
         assert_eq!((found, text), (kind.as_str(), *help), "{name}");
         let labels: BTreeSet<&str> = labels.iter().copied().collect();

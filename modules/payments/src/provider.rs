@@ -1,8 +1,8 @@
 //! The built-in payment provider. It moves no money: two card tokens fail, so that failures can be tried, and all else succeeds.
 //!
-//! A real provider gets the idempotency key too, so that a charge that is tried again is made once there as well.
+//! A real provider gets the idempotency key too, so that a charge that is tried again is made once there as well: see `payments-http`.
 
-use crate::model::Method;
+use crate::model::{Charge, Method};
 
 /// The card that is always declined.
 const DECLINED_TOKEN: &str = "tok_declined";
@@ -21,8 +21,8 @@ pub enum Decision {
 }
 
 /// Asks for an amount to be held.
-pub fn authorize(method: &Method) -> Decision {
-    match method {
+pub fn authorize(charge: &Charge, _key: &str) -> Decision {
+    match &charge.method {
         Method::Card(token) if token == DECLINED_TOKEN => Decision::Declined("the card was declined".to_owned()),
         Method::Card(token) if token == SILENT_TOKEN => Decision::Silent,
         _ => Decision::Approved,

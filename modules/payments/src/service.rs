@@ -29,7 +29,7 @@ impl<P: Platform> Payments<P> {
     pub fn authorize(&self, charge: Charge, key: &str) -> Result<Payment, Error> {
         check_charge(&charge)?;
         check_key("idempotency-key", key)?;
-        let state = match provider::authorize(&charge.method) {
+        let state = match provider::authorize(&charge, key) {
             Decision::Approved => State::Standing(Status::Authorized),
             Decision::Declined(reason) => State::Declined(reason),
             Decision::Silent => return self.known(&charge, key),

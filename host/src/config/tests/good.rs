@@ -21,7 +21,7 @@ component = "alpha-go"            # a module folder beside this file, or a .wasm
 calls     = ["beta", "gamma"]
 uses      = [
   "sql", "logging",
-  "clocks", "random", "config",
+  "clocks", "random", "config", "http",
 ]
 config    = { currency = "EUR" }
 
@@ -113,7 +113,7 @@ fn the_documentation_s_example_is_read() {
     );
     assert_eq!(alpha.uses.keys().copied().collect::<Vec<_>>(), Capability::ALL);
     assert_eq!((alpha.uses[&Capability::Sql], alpha.uses[&Capability::Random]), (12, 13));
-    assert_eq!(alpha.config["currency"], "EUR");
+    assert_eq!(alpha.config["currency"].value, ValueSource::Text("EUR".to_owned()));
 
     let instances =
         Instances { mode: InstanceMode::Fresh, max_calls: 5000.try_into().unwrap(), idle: Duration::from_secs(10) };

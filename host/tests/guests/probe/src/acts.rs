@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::hint::black_box;
+use std::io::Write;
 
 use crate::Component;
 use crate::bindings::exports::test::probe::acts::Guest;
@@ -80,6 +81,16 @@ impl Guest for Component {
 
     fn log(message: String) {
         log(Level::Info, "probe", &message);
+    }
+
+    fn print(text: String, to_error: bool) {
+        // Without WASI nobody hears it.
+        let _ = if to_error {
+            std::io::stderr().write_all(text.as_bytes())
+        } else {
+            let mut out = std::io::stdout();
+            out.write_all(text.as_bytes()).and_then(|()| out.flush())
+        };
     }
 
     fn surroundings() -> Vec<String> {

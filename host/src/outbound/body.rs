@@ -1,0 +1,115 @@
+//! Bodies of requests and answers, counted as they pass.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use bytes::Bytes;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Sleep;
+use wasmtime_wasi::runtime::AbortOnDropJoinHandle;
+use wasmtime_wasi_http::{Error, WasiBody};
+
+use super::{Outgoing, of_hyper};
+use crate::telemetry::table::Went;
+
+/// Takes a frame off what may still pass; the error is that it may not.
+fn take(left: &mut u64, frame: &Frame<Bytes>) -> Result<(), ()> {
+    let bytes = frame.data_ref().map_or(0, Bytes::len) as u64;
+    *left = left.checked_sub(bytes).ok_or(())?;
+    Ok(())
+}
+
+/// A request's body, up to its limit.
+pub(super) struct Sent {
+    inner: WasiBody,
+    left: u64,
+    limit: u64,
+}
+
+impl Sent {
+    pub(super) fn new(inner: WasiBody, limit: u64) -> Self {
+        Self { inner, left: limit, limit }
+    }
+}
+
+impl Body for Sent {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let Self { inner, left, limit } = &mut *self;
+        Pin::new(inner).poll_frame(context).map(|frame| {
+            frame.map(|frame| {
+                let frame = frame?;
+                take(left, &frame).map_err(|()| Error::HttpRequestBodySize(Some(*limit)))?;
+                Ok(frame)
+            })
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+/// An answer's body, up to its limit and its time. Holds its request's place, and the connection, until it is read or dropped.
+pub(super) struct Received {
+    inner: Incoming,
+    left: u64,
+    end: Pin<Box<Sleep>>,
+    outgoing: Arc<Outgoing>,
+    _place: OwnedSemaphorePermit,
+    _connection: AbortOnDropJoinHandle<()>,
+}
+
+impl Received {
+    pub(super) fn new(
+        inner: Incoming,
+        end: Instant,
+        outgoing: Arc<Outgoing>,
+        place: OwnedSemaphorePermit,
+        connection: AbortOnDropJoinHandle<()>,
+    ) -> Self {
+        let end = Box::pin(tokio::time::sleep_until(end.into()));
+        Self { inner, left: outgoing.grant.response, end, outgoing, _place: place, _connection: connection }
+    }
+}
+
+impl Body for Received {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let Self { inner, left, end, outgoing, .. } = &mut *self;
+        let late = end.as_mut().poll(context).is_ready();
+        let polled = match Pin::new(inner).poll_frame(context) {
+            Poll::Ready(None) => return Poll::Ready(None),
+            _ if late => Err(Error::ConnectionReadTimeout),
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(Some(Err(error))) => Err(of_hyper(&error)),
+            Poll::Ready(Some(Ok(frame))) => match take(left, &frame) {
+                Ok(()) => Ok(frame),
+                Err(()) => {
+                    outgoing.counters.went(Went::Limit);
+                    Err(Error::HttpResponseBodySize(Some(outgoing.grant.response)))
+                }
+            },
+        };
+        Poll::Ready(Some(polled))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}

@@ -1,0 +1,93 @@
+//! `wasi:http` as the module of a store has it: the interface is Wasmtime's, and each request goes out by the module's own grant.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::http::Request;
+use tracing::Level;
+use wasmtime_wasi_http::{Error, RequestOptions, Result, WasiBody, WasiHttpCtx, WasiHttpHooks};
+
+use super::CallContext;
+use super::log::{LogBudget, Speaker};
+use crate::ids::ModuleName;
+use crate::outbound::Outgoing;
+use crate::telemetry::Trace;
+
+/// Bytes that the fields of one head may take in the host, names and values and what surrounds them.
+const MAX_FIELDS: usize = 64 << 10;
+
+/// A store's part of it.
+pub(super) struct Http {
+    pub(super) context: WasiHttpCtx,
+    pub(super) hooks: Hooks,
+}
+
+/// Whose requests they are, and in which call.
+pub(super) struct Hooks {
+    /// None where the store's module isn't granted it.
+    outgoing: Option<Arc<Outgoing>>,
+    voice: Voice,
+    deadline: Instant,
+}
+
+/// What says in the log what was denied, also after the call that asked.
+#[derive(Clone)]
+struct Voice {
+    module: Option<ModuleName>,
+    request: Arc<str>,
+    trace: Trace,
+    budget: Arc<LogBudget>,
+}
+
+impl Http {
+    pub(super) fn new(
+        module: Option<ModuleName>,
+        outgoing: Option<Arc<Outgoing>>,
+        call: &CallContext,
+        budget: Arc<LogBudget>,
+    ) -> Self {
+        let voice = Voice { module, request: call.request.clone(), trace: call.trace.clone(), budget };
+        let mut context = WasiHttpCtx::new();
+        context.set_field_size_limit(MAX_FIELDS);
+        Self { context, hooks: Hooks { outgoing, voice, deadline: call.deadline } }
+    }
+
+    pub(super) fn begin_call(&mut self, call: &CallContext) {
+        let Hooks { voice, deadline, .. } = &mut self.hooks;
+        (voice.request, voice.trace, *deadline) = (call.request.clone(), call.trace.clone(), call.deadline);
+    }
+}
+
+/// What the interface waits for: an answer, and what goes on behind it.
+type Answer = Result<(axum::http::Response<WasiBody>, Box<dyn Future<Output = Result<()>> + Send>)>;
+
+impl WasiHttpHooks for Hooks {
+    fn send_request(
+        &mut self,
+        request: Request<WasiBody>,
+        options: Option<RequestOptions>,
+        _: Box<dyn Future<Output = Result<()>> + Send>,
+    ) -> Box<dyn Future<Output = Answer> + Send> {
+        let (outgoing, voice, deadline) = (self.outgoing.clone(), self.voice.clone(), self.deadline);
+        Box::new(async move {
+            let outgoing = outgoing.ok_or(Error::HttpRequestDenied)?;
+            match outgoing.send(request, options, deadline).await {
+                Ok(answer) => Ok((answer, Box::new(async { Ok(()) }) as Box<dyn Future<Output = Result<()>> + Send>)),
+                Err(failure) => {
+                    if failure.is_about_a_grant() {
+                        voice.warn(&failure.to_string());
+                    }
+                    Err(failure.into_error())
+                }
+            }
+        })
+    }
+}
+
+impl Voice {
+    fn warn(&self, message: &str) {
+        if let Self { module: Some(module), request, trace, budget } = self {
+            Speaker { module, request, trace, budget }.write(Level::WARN, "http", message);
+        }
+    }
+}

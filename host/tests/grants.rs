@@ -1,0 +1,26 @@
+//! What modules are granted, from outside: exactly that, and in their own name.
+
+#![allow(
+    clippy::unwrap_used,
+    dead_code,
+    missing_docs,
+    reason = "a test fails by panicking; what it shares with others is used in part"
+)]
+
+#[path = "support/host.rs"]
+mod host;
+
+#[path = "e2e/app.rs"]
+mod app;
+#[path = "e2e/client.rs"]
+mod client;
+#[path = "support/command.rs"]
+mod command;
+#[path = "grants/output.rs"]
+mod output;
+#[path = "grants/settings.rs"]
+mod settings;
+#[path = "grants/http.rs"]
+mod http;
+#[path = "grants/provider.rs"]
+mod provider;

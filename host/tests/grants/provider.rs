@@ -1,0 +1,136 @@
+//! The shop with payments over HTTP: a real provider on loopback, and a secret that it wants to hear.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::{Arc, LazyLock, Mutex};
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::routing::post;
+use axum::{Json, Router};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+use crate::command::run;
+use crate::host::{self, Host};
+
+const SECRET: &str = "hush-of-the-provider-41d8";
+
+/// The shop's components, made once.
+fn component(name: &str) -> PathBuf {
+    static BUILT: LazyLock<()> = LazyLock::new(|| {
+        let mut build = host::binary();
+        build.args(["build", "orders", "payments", "payments-http", "notifications", "--app"]);
+        run(build.arg(host::repository())).expect(0);
+    });
+    LazyLock::force(&BUILT);
+    host::component(name)
+}
+
+/// The charges that a provider was asked for, with their keys.
+#[derive(Clone, Default)]
+struct Charges(Arc<Mutex<Vec<(String, Value)>>>);
+
+impl Charges {
+    fn all(&self) -> Vec<(String, Value)> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+async fn charge(
+    State(charges): State<Charges>,
+    head: HeaderMap,
+    Json(charge): Json<Value>,
+) -> (StatusCode, Json<Value>) {
+    if head["authorization"] != format!("Bearer {SECRET}") {
+        return (StatusCode::UNAUTHORIZED, Json(json!({})));
+    }
+    let key = head["idempotency-key"].to_str().unwrap().to_owned();
+    let card = charge["method"]["card"].as_str().unwrap_or_default().to_owned();
+    charges.0.lock().unwrap().push((key, charge));
+    match card.as_str() {
+        "tok_declined" => (StatusCode::PAYMENT_REQUIRED, Json(json!({ "reason": "not with that card" }))),
+        "tok_timeout" => {
+            tokio::time::sleep(Duration::from_secs(30)).await;
+            (StatusCode::OK, Json(json!({})))
+        }
+        _ => (StatusCode::CREATED, Json(json!({ "id": "ch_1" }))),
+    }
+}
+
+/// A provider, and the shop that asks it. The shop's folder goes with the last.
+async fn start(secret: &str) -> (Charges, tempfile::TempDir, Host) {
+    let charges = Charges::default();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let provider = Router::new().route("/v1/charges", post(charge)).with_state(charges.clone());
+    tokio::spawn(async move { axum::serve(listener, provider).await.unwrap() });
+
+    let (built_in, over_http) = (component("payments"), component("payments-http"));
+    let app = host::copy_of_shop("");
+    let file = app.path().join("app.toml");
+    let manifest = fs::read_to_string(&file).unwrap();
+    let grants = format!(
+        r#"
+[modules.payments.config]
+provider = "http://{address}/v1"
+[modules.payments.secrets]
+api_key = {{ file = "key" }}
+[modules.payments.http]
+allow = ["http://{address}"]
+timeout = "500ms"
+"#
+    );
+    let mut manifest = manifest.replace(built_in.to_str().unwrap(), over_http.to_str().unwrap());
+    let start = manifest.find("[modules.payments]").unwrap();
+    let uses = start + manifest[start..].find("uses").unwrap();
+    let list = uses + manifest[uses..].find('[').unwrap() + 1;
+    manifest.insert_str(list, "\"config\", \"http\", ");
+    fs::write(&file, manifest + &grants).unwrap();
+    fs::write(app.path().join("key"), secret).unwrap();
+    let host = host::Launch::app(app.path()).start();
+    (charges, app, host)
+}
+
+fn draft(token: &str) -> Value {
+    let line = json!({ "sku": "tea", "quantity": 2, "unit_price": { "currency": "EUR", "minor": 450 } });
+    json!({ "customer": "ada", "lines": [line], "payment": { "card": token } })
+}
+
+#[tokio::test]
+async fn an_order_is_charged_once_by_a_provider_over_http() {
+    let (charges, app, host) = start(SECRET).await;
+    let order = host.post_with_key("/orders", "o-1", &draft("tok_visa")).await.expect(201).body;
+    assert_eq!(order["status"], "paid");
+    let again = host.post_with_key("/orders", "o-1", &draft("tok_visa")).await;
+    assert_eq!(again.body["id"], order["id"]);
+    let asked = charges.all();
+    assert_eq!(asked.len(), 1, "{asked:?}");
+    assert_eq!(asked[0].1["amount"], json!({ "currency": "EUR", "minor": 900 }));
+    assert_eq!(asked[0].1["method"], json!({ "card": "tok_visa" }));
+    assert!(!asked[0].0.is_empty());
+
+    let declined = host.post_with_key("/orders", "o-2", &draft("tok_declined")).await.expect(402);
+    assert!(declined.body.to_string().contains("not with that card"), "{:?}", declined.body);
+    host.post_with_key("/orders", "o-3", &draft("tok_timeout")).await.expect(503);
+    assert_eq!(charges.all().len(), 3);
+
+    // The other build of the module reads what this one wrote.
+    let built_in = component("payments");
+    run(host::binary().args(["swap", "payments", built_in.to_str().unwrap()]).arg("--state").arg(host.state()))
+        .expect(0);
+    let payment = host.called("payments/payments.get-payment", json!([order["payment_id"]])).await;
+    assert_eq!(payment["ok"]["amount"], json!({ "currency": "EUR", "minor": 900 }), "{payment}");
+    host.post_with_key("/orders", "o-4", &draft("tok_visa")).await.expect(201);
+    assert_eq!(charges.all().len(), 3);
+    assert!(!host.log().contains(SECRET));
+    drop(app);
+}
+
+#[tokio::test]
+async fn a_provider_that_refuses_the_key_makes_payments_unavailable() {
+    let (charges, _app, host) = start("another").await;
+    host.post_with_key("/orders", "o-1", &draft("tok_visa")).await.expect(503);
+    assert_eq!(charges.all(), []);
+}

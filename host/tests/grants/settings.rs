@@ -1,0 +1,215 @@
+//! Values and secrets: each module has its own, and a secret is told to it alone.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use crate::app::{App, guest};
+use crate::command::{Said, run};
+use crate::host::{self, Host, Launch};
+
+/// None of them may be found anywhere but where the module asked for it.
+const IN_A_FILE: &str = "hush-in-a-file-7c1f";
+const IN_A_VARIABLE: &str = "hush-in-a-variable-93ab";
+const LATER: &str = "hush-later-5e20";
+
+/// A module with values and secrets, one with others of the same names, and the one that both call.
+fn app(settings: &str) -> App {
+    let (probe, pair) = (guest("probe"), guest("pair"));
+    let app = App::new(&format!(
+        r#"
+[app]
+name = "settings"
+[modules.a]
+component = {probe:?}
+uses = ["sql", "logging", "clocks"]
+[modules.mine]
+component = {pair:?}
+uses = ["sql", "config"]
+calls = ["a"]
+[modules.mine.config]
+currency = "EUR"
+region = {{ env = "SHOP_REGION" }}
+zone = {{ env = "SHOP_ZONE", default = "west" }}
+{settings}
+[modules.theirs]
+component = {pair:?}
+uses = ["sql", "config"]
+calls = ["a"]
+config = {{ api_key = "not a secret" }}
+"#
+    ));
+    fs::create_dir(app.path().join("secrets")).unwrap();
+    fs::write(app.path().join("secrets/key"), format!("{IN_A_FILE}\n")).unwrap();
+    app
+}
+
+const SECRETS: &str =
+    "[modules.mine.secrets]\napi_key = { file = \"secrets/key\" }\ntoken = { env = \"SHOP_TOKEN\" }\n";
+
+fn launch(app: &App) -> Launch {
+    app.launch().variable("SHOP_REGION", "north").variable("SHOP_TOKEN", IN_A_VARIABLE)
+}
+
+async fn ask(host: &Host, module: &str, key: &str) -> Value {
+    host.called(&format!("{module}/pair.configured"), json!([key])).await
+}
+
+/// The command line, with the variables that the host has.
+fn watertight(words: &[&str]) -> Command {
+    let mut command = host::binary();
+    command.args(words).env("SHOP_REGION", "north").env("SHOP_TOKEN", IN_A_VARIABLE);
+    command
+}
+
+fn on_host(host: &Host, words: &[&str]) -> Said {
+    let mut command = watertight(words);
+    run(command.arg("--state").arg(host.state())).expect(0)
+}
+
+/// Says where in a folder a text is to be found.
+fn found_in(folder: &Path, text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(found_in(&path, text));
+        } else if fs::read(&path).unwrap().windows(text.len()).any(|part| part == text.as_bytes()) {
+            found.push(path.display().to_string());
+        }
+    }
+    found
+}
+
+#[tokio::test]
+async fn a_module_has_values_of_the_manifest_and_of_the_environment() {
+    let app = app("");
+    let host = launch(&app).start();
+    let keys = json!(["currency", "region", "zone"]);
+    for (key, value) in [("currency", "EUR"), ("region", "north"), ("zone", "west")] {
+        assert_eq!(ask(&host, "mine", key).await, json!([value, keys]));
+    }
+    // What isn't named isn't there, whatever the host's environment has.
+    for key in ["SHOP_REGION", "SHOP_TOKEN", "PATH", "api_key"] {
+        assert_eq!(ask(&host, "mine", key).await, json!([null, keys]));
+    }
+    drop(host);
+    let host = launch(&app).variable("SHOP_ZONE", "east").start();
+    assert_eq!(ask(&host, "mine", "zone").await[0], "east");
+}
+
+#[test]
+fn what_is_missing_is_a_problem_with_its_place() {
+    let app = app(SECRETS);
+    fs::remove_file(app.path().join("secrets/key")).unwrap();
+    let mut command = host::binary();
+    command.args(["check", "--json"]).arg(app.path()).env_remove("SHOP_REGION").env_remove("SHOP_TOKEN");
+    let problems = run(&mut command).expect(1).json()["problems"].take();
+    let manifest = app.path().join("app.toml");
+    let text = fs::read_to_string(&manifest).unwrap();
+    let line = |key: &str| text.lines().position(|line| line.starts_with(key)).unwrap() + 1;
+    let expected = [
+        ("region = ", "the variable `SHOP_REGION` is not set"),
+        ("api_key = ", "secrets/key can't be read: "),
+        ("token = ", "the variable `SHOP_TOKEN` is not set"),
+    ];
+    assert_eq!(problems.as_array().unwrap().len(), expected.len(), "{problems}");
+    for (problem, (key, part)) in problems.as_array().unwrap().iter().zip(expected) {
+        assert_eq!((&problem["code"], &problem["module"]), (&json!("missing-value"), &json!("mine")));
+        assert_eq!((&problem["file"], &problem["line"]), (&json!(manifest), &json!(line(key))), "{problem}");
+        assert!(problem["message"].as_str().unwrap().contains(part), "{problem}");
+    }
+    // A host doesn't start on it.
+    let (status, log) = app.launch().ends();
+    assert_eq!(status.code(), Some(1));
+    assert!(log.contains("SHOP_REGION") && !log.contains(IN_A_VARIABLE), "{log}");
+}
+
+#[tokio::test]
+async fn a_secret_is_told_to_its_module_and_stands_nowhere_else() {
+    let app = app(SECRETS);
+    let state = host::folder();
+    let folder = state.path().join("state");
+    let host = launch(&app).state(&folder).variable("WATERTIGHT_LOG", "trace").start();
+    let keys = json!(["currency", "region", "zone"]);
+    let mut told = 0;
+    for (key, secret) in [("api_key", IN_A_FILE), ("token", IN_A_VARIABLE)] {
+        // Who asks for everything is told none.
+        assert_eq!(ask(&host, "mine", key).await, json!([secret, keys]));
+        told += 1;
+    }
+    // Another module's key of that name is its own.
+    assert_eq!(ask(&host, "theirs", "api_key").await, json!(["not a secret", ["api_key"]]));
+    assert_eq!(ask(&host, "theirs", "token").await[0], Value::Null);
+
+    // The file changes, and the manifest doesn't: nothing is noticed until somebody applies it, and then it is a change.
+    fs::write(app.path().join("secrets/key"), LATER).unwrap();
+    assert_eq!(ask(&host, "mine", "api_key").await[0], IN_A_FILE);
+    let mut said = Vec::new();
+    let path = app.path().to_str().unwrap();
+    for words in [&["apply", "--dry-run", path][..], &["apply", path], &["apply", path]] {
+        said.push(on_host(&host, words));
+    }
+    assert_eq!(ask(&host, "mine", "api_key").await[0], LATER);
+    told += 1;
+    assert_eq!(told, 3);
+
+    // One that isn't there any more keeps the running one as it is.
+    fs::remove_file(app.path().join("secrets/key")).unwrap();
+    let mut refused = watertight(&["apply", path]);
+    said.push(run(refused.arg("--state").arg(host.state())).expect(1));
+    assert_eq!(ask(&host, "mine", "api_key").await[0], LATER);
+    fs::write(app.path().join("secrets/key"), [LATER.as_bytes(), &[0xff]].concat()).unwrap();
+    said.push(run(watertight(&["check", path]).args(["--json"])).expect(1));
+    assert!(said.last().unwrap().out.contains("is not UTF-8"), "{}", said.last().unwrap().out);
+    fs::write(app.path().join("secrets/key"), LATER).unwrap();
+
+    // Failures, and everything that can be asked for.
+    host.call("mine/pair.trap-other", &json!([])).await;
+    let pair = guest("pair");
+    for words in [
+        &["check", path][..],
+        &["check", "--json", path],
+        &["graph", "--json", path],
+        &["inspect", pair.to_str().unwrap()],
+    ] {
+        said.push(run(&mut watertight(words)).expect(0));
+    }
+    for words in [&["generations"][..], &["generations", "--json"]] {
+        said.push(on_host(&host, words));
+    }
+    let mut answers = Vec::new();
+    for path in ["/modules", "/graph", "/generations", "/metrics", "/healthz", "/readyz"] {
+        let asked = crate::client::client().get(host.admin_url(path)).bearer_auth(host.token());
+        let answer = asked.send().await.unwrap();
+        assert!(answer.status().is_success(), "{path}: {}", answer.status());
+        answers.push(answer.text().await.unwrap());
+    }
+    // What the host writes at that level is a lot: it was searched at all.
+    let log = host.log();
+    assert!(log.contains("TRACE") && log.contains("published"), "{log}");
+    drop(host);
+    for secret in [IN_A_FILE, IN_A_VARIABLE, LATER] {
+        for text in answers.iter().chain(said.iter().flat_map(|said| [&said.out, &said.err])).chain([&log]) {
+            assert!(!text.contains(secret), "{secret} is in {text}");
+        }
+        assert_eq!(found_in(state.path(), secret), [""; 0]);
+    }
+    // The search finds what is there: the manifest is kept, with the names of its secrets.
+    assert_ne!(found_in(state.path(), "SHOP_TOKEN"), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_secret_is_read_again_at_a_start() {
+    let app = app(SECRETS);
+    let state = host::folder();
+    let folder = state.path().join("state");
+    let host = launch(&app).state(&folder).start();
+    assert_eq!(ask(&host, "mine", "api_key").await[0], IN_A_FILE);
+    drop(host);
+    fs::write(app.path().join("secrets/key"), LATER).unwrap();
+    let host = launch(&app).state(&folder).start();
+    assert_eq!(ask(&host, "mine", "api_key").await[0], LATER);
+}
