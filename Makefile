@@ -22,6 +22,8 @@ help: ## List what can be made.
 
 # Other builds of modules that the shop has already: in other languages, and with a provider over HTTP.
 BUILDS := notifications-go notifications-js payments-http
+# Those whose contract has a suite.
+SUITED := notifications notifications-go notifications-js
 
 run: shop ## Build the host and what the manifest names, and serve the shop on 127.0.0.1:8080 (admin 8081).
 	$(HOST) run $(APP) $(ARGS)
@@ -49,7 +51,7 @@ test: tools-test tools-languages $(DEV_HOST) test-go test-js ## Run every test: 
 	$(DEV_HOST) build --app .
 	$(DEV_HOST) build --app . $(BUILDS)
 	cargo test --locked --workspace --no-fail-fast --features watertight/failpoints
-	for build in notifications $(BUILDS); do $(DEV_HOST) test --app . $$build || exit 1; done
+	for build in $(SUITED); do $(DEV_HOST) test --app . $$build || exit 1; done
 
 test-native: toolchain test-go test-js ## Run the modules' own tests only: natively, without the host.
 	cargo test --locked -p shop-common -p shop-orders -p shop-payments -p shop-notifications
