@@ -202,7 +202,7 @@ async fn a_redirect_is_a_new_request() {
 #[tokio::test]
 async fn a_request_is_bounded_in_size_time_and_number() {
     let (address, _) = provider().await;
-    let bounds = "request = \"64KiB\"\nresponse = \"128KiB\"\ntimeout = \"700ms\"\nconcurrent = 3";
+    let bounds = "request = \"64KiB\"\nresponse = \"128KiB\"\ntimeout = \"3s\"\nconcurrent = 3";
     let host = app(&format!("allow = [\"http://{address}\"]\n{bounds}"), "").launch().start();
     let posted = |bytes: u32| with(with(request(address, "/length"), "method", "POST".into()), "body", bytes.into());
     assert_eq!(send(&host, posted(64 << 10)).await["ok"]["text"], "65536");
@@ -213,12 +213,12 @@ async fn a_request_is_bounded_in_size_time_and_number() {
     refused(&host, request(address, "/slow"), "ConnectionReadTimeout").await;
     refused(&host, request(address, "/stall"), "connection read timeout").await;
     let took = asked_at.elapsed();
-    assert!((Duration::from_millis(1_300)..Duration::from_secs(5)).contains(&took), "{took:?}");
+    assert!((Duration::from_millis(5_500)..Duration::from_secs(20)).contains(&took), "{took:?}");
     // A module may wait for less, and not for more.
     let hasty = with(request(address, "/slow"), "first_byte_milliseconds", 50.into());
     let asked_at = Instant::now();
     refused(&host, hasty, "ConnectionReadTimeout").await;
-    assert!(asked_at.elapsed() < Duration::from_millis(600));
+    assert!(asked_at.elapsed() < Duration::from_millis(2_500));
     refused(&host, with(request(address, "/slow"), "first_byte_milliseconds", 60_000.into()), "ConnectionReadTimeout")
         .await;
 
@@ -236,8 +236,11 @@ async fn a_request_is_bounded_in_size_time_and_number() {
         host.called("f/fetch.send-and-leave", json!([request(address, "/slow")])).await;
     }
     refused(&host, request(address, "/hello"), "ConnectionLimitReached").await;
-    tokio::time::sleep(Duration::from_millis(900)).await;
-    assert_eq!(send(&host, request(address, "/hello")).await["ok"]["text"], "hello");
+    let left_at = Instant::now();
+    while send(&host, request(address, "/hello")).await["ok"]["text"] != "hello" {
+        assert!(left_at.elapsed() < Duration::from_secs(20), "what was left behind goes on");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }
 
 #[tokio::test]
