@@ -61,12 +61,10 @@ impl Initial {
         let history = state.history().map_err(|error| Problem::new(Code::State, with_causes(&error)))?;
         // What is kept was read elsewhere, perhaps: its state is here.
         let overrides = Overrides { state: Some(config.state.clone()), ..overrides.clone() };
-        let (artifacts, problems) = application::load_components(&config);
+        let (artifacts, origin) = on_disk(&config);
         let last = history.last();
         let (origin, resumed) = match wanted {
             Wanted::Newest => {
-                let digests = artifacts.iter().map(|(name, artifact)| (name.clone(), artifact.digest)).collect();
-                let origin = Problems::or(problems, origin(&config.files, &digests));
                 let origin = origin.map_err(|problems| or_published(problems, last))?;
                 (Some(origin), last.filter(|_| history.origin() == Some(origin)))
             }
@@ -156,13 +154,20 @@ pub fn find_standing(
     state: &Path,
 ) -> Result<(AppConfig, Artifacts), Problems> {
     let history = StateFolder::read_history(state).map_err(|error| Problem::new(Code::State, with_causes(&error)))?;
-    let (artifacts, problems) = application::load_components(&config);
-    let digests = artifacts.iter().map(|(name, artifact)| (name.clone(), artifact.digest)).collect();
-    let origin = Problems::or(problems, origin(&config.files, &digests))?;
+    let (artifacts, origin) = on_disk(&config);
+    let origin = origin?;
     match history.last().filter(|_| history.origin() == Some(origin)) {
         Some(last) => kept_application(last, history.kept(), overrides, &artifacts),
         None => Ok((config, artifacts)),
     }
+}
+
+/// The components that a configuration names, and what they and it are in one digest; the problems where some can't be read.
+fn on_disk(config: &AppConfig) -> (Artifacts, Result<Digest, Problems>) {
+    let (artifacts, problems) = application::load_components(config);
+    let digests = artifacts.iter().map(|(name, artifact)| (name.clone(), artifact.digest)).collect();
+    let origin = Problems::or(problems, origin(&config.files, &digests));
+    (artifacts, origin)
 }
 
 /// Why what stands on the disk can't run, and what could.
