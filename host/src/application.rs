@@ -152,7 +152,10 @@ pub(crate) fn assemble(
     let with_data = |(linked, compartment): (Linked, &crate::graph::Compartment)| {
         let data = |module: &ModuleName| ModuleData {
             name: module.clone(),
-            database: databases.of(module).filter(|_| graph.modules[module].granted.contains(&Capability::Sql)),
+            database: databases
+                .of(module)
+                .filter(|_| graph.modules[module].granted.contains(&Capability::Sql))
+                .map(|database| database.limited(compartment.limits.sql)),
             values: values.of(module).cloned().unwrap_or_default(),
             outgoing: graph.modules[module]
                 .granted

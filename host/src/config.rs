@@ -37,7 +37,7 @@ pub use modules::{Capability, CompartmentConfig, ComponentSource, ModuleConfig};
 pub use outbound::{Allowed, BadOrigin, HostName, Origin, Outbound, Scheme};
 pub use path::{BadPath, PathTemplate, Segment};
 pub use route::{BodyBinding, Method, RouteConfig};
-pub use settings::{Defaults, HttpLimits, InstanceMode, Instances, Limits, LogConfig, LogFormat, LogLevel};
+pub use settings::{Defaults, HttpLimits, InstanceMode, Instances, Limits, LogConfig, LogFormat, LogLevel, SqlLimits};
 pub use source::At;
 pub use telemetry::{BadCollector, Collector, Ratio, Tracing};
 pub use values::{ModuleValues, Secret, SecretSource, ValueSource, Values};

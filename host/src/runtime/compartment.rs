@@ -16,7 +16,7 @@ use crate::graph;
 use crate::ids::{CompartmentName, ModuleName};
 use crate::link::{Export, FunctionIndex, Linked};
 use crate::profile::Profile;
-use crate::store::{CallContext, CallError, CallResult, CalleeFailed, InstanceState, LimitHit, ModuleData};
+use crate::store::{CallContext, CallError, CallResult, CalleeFailed, InstanceState, LimitHit, ModuleData, kind_of};
 use crate::telemetry::table::{Failed, Limited, Thrown};
 use crate::telemetry::{CompartmentMetrics, Telemetry};
 
@@ -66,6 +66,7 @@ pub struct Compartment {
     counters: Counters,
     metrics: CompartmentMetrics,
     traps: LineBudget,
+    limited: LineBudget,
 }
 
 impl Compartment {
@@ -90,6 +91,7 @@ impl Compartment {
             counters: Counters::default(),
             metrics: telemetry.compartment(&plan.name),
             traps: LineBudget::new(),
+            limited: LineBudget::new(),
         });
         if plan.instances.mode == InstanceMode::Reuse {
             tokio::spawn(drop_idle(Arc::downgrade(&compartment), plan.instances.idle));
@@ -183,9 +185,7 @@ impl Compartment {
             None => Box::pin(self.start(call.clone())).await?,
         };
         let called = lease.live().call(&self.exports[place.0 as usize], place, parameters, call).await;
-        if lease.live().state().met_log_limit() {
-            self.metrics.limited(Limited::Log);
-        }
+        self.note_limits(lease.live().state());
         match called {
             Ok(result) => {
                 lease.put_back();
@@ -201,6 +201,21 @@ impl Compartment {
                     Failed::Trap | Failed::QueueFull | Failed::NoRoom => Thrown::Trap,
                 });
                 Err(error)
+            }
+        }
+    }
+
+    /// Counts the limits that a call met and went on.
+    fn note_limits(&self, state: &InstanceState) {
+        if state.met_log_limit() {
+            self.metrics.limited(Limited::Log);
+        }
+        for (module, limit) in state.sql_limits() {
+            self.metrics.limited(kind_of(&limit));
+            if let Some(unwritten) = self.limited.take() {
+                let (compartment, call) = (&self.name, state.call());
+                let (request, trace) = (&*call.request, call.trace.id());
+                tracing::warn!(target: "limit", %compartment, %module, request, %trace, unwritten, "{limit}");
             }
         }
     }

@@ -182,6 +182,18 @@ labels! {
         Handles = "handles",
         /// Log lines of a call.
         Log = "log",
+        /// Rows of a statement.
+        SqlRows = "sql.rows",
+        /// Bytes of a statement's parameters, or of its rows.
+        SqlBytes = "sql.bytes",
+        /// The time that a statement runs.
+        SqlTime = "sql.time",
+        /// The size of a database.
+        SqlSize = "sql.size",
+        /// The length of a statement's text.
+        SqlText = "sql.text",
+        /// The size of one value.
+        SqlValue = "sql.value",
     }
 }
 
