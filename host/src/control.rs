@@ -26,7 +26,7 @@ use crate::ids::{Digest, GenerationNumber, ModuleName};
 use crate::link::Linked;
 use crate::plan::{Plan, Side};
 use crate::problem::{Code, Problem, Problems};
-use crate::runtime::Runtime;
+use crate::runtime::{Admissions, Runtime};
 use crate::state::{Cause, History, Kept, StateFolder};
 use crate::telemetry::Telemetry;
 use crate::telemetry::table::Came;
@@ -41,6 +41,7 @@ pub struct Control {
     runtime: Arc<Runtime>,
     compiler: Compiler,
     databases: Databases,
+    admissions: Admissions,
     telemetry: Arc<Telemetry>,
     state: StateFolder,
     /// The manifest that the host was started on, as it was named.
@@ -274,7 +275,8 @@ impl Control {
             })
             .await?;
         let running = Running::new(&checked, &linked);
-        let generation = application::assemble(number, checked, linked, &self.databases, &self.telemetry);
+        let (databases, admissions) = (&self.databases, &self.admissions);
+        let generation = application::assemble(number, checked, linked, databases, admissions, &self.telemetry);
         generation.warm_up().await?;
         self.databases.migrate(&running.graph).await?;
         crash_point("change::migrated");

@@ -64,8 +64,9 @@ pub struct Limits {
     /// How long a call may take from its arrival, with everything that it waits for. It protects callers from a guest that never
     /// ends. 30 seconds by default: what proxies commonly wait.
     pub request: Duration,
-    /// How many calls of the compartment run at once, each on an instance of its own. It protects the memory of all, together with
-    /// `memory`. 256 by default: their 2 MiB kept resident each are half a GiB.
+    /// How many calls of each of its modules run at once, each on an instance of its own, over all generations; those that enter the
+    /// compartment there count. It protects the memory of all, together with `memory`, and the module's neighbours. 256 by default:
+    /// their 2 MiB kept resident each are half a GiB.
     pub calls: u32,
     /// How many callers may wait for one of those; the next is told so at once. It protects the waiting from waiting in vain. 1,024
     /// by default: four for each running call. Zero means that nobody waits.

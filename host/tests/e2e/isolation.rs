@@ -3,11 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::app::{App, guest};
-use crate::client;
 use crate::host::{self, Host, Placement};
-use crate::scrape::Scrape;
 use crate::shop::{card, draft};
-use watertight::telemetry::table;
 
 /// Two modules of the same component, and one that calls the first. Where nothing is said of compartments, they share a store.
 fn three(settings: &str) -> App {
@@ -277,47 +274,5 @@ async fn data_belongs_to_the_name_and_outlives_the_build() {
     assert_eq!(shop.get("/orders?customer=ada").await.expect(200).body["items"].as_array().unwrap().len(), 1);
     for name in ["orders", "payments", "notifications"] {
         assert!(folder.join(format!("data/{name}.db")).is_file());
-    }
-}
-
-#[tokio::test]
-async fn what_sql_may_take_is_the_compartment_s_and_hitting_it_is_told() {
-    let host = three(
-        "[defaults.limits.sql]\nrows = 5\ntime = \"50ms\"\nbytes = \"16KiB\"\nsize = \"256KiB\"\n\
-         [compartments.roomy]\nmodules = [\"b\"]\nlimits = { sql = { rows = 500 } }",
-    )
-    .launch()
-    .start();
-    let numbers = |n: u32| {
-        format!("WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {n}) SELECT i FROM n")
-    };
-    let too_large = json!({ "err": "too_large" });
-    assert_eq!(query(&host, "a", &numbers(6)).await, too_large);
-    assert_eq!(query(&host, "b", &numbers(6)).await["ok"].as_array().unwrap().len(), 6);
-    assert_eq!(query(&host, "b", &numbers(501)).await, too_large);
-    assert_eq!(query(&host, "a", "SELECT zeroblob(16400)").await, too_large);
-    let endless = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n";
-    assert_eq!(query(&host, "b", endless).await, json!({ "err": "timeout" }));
-    let fill = "INSERT INTO note (text) VALUES (hex(zeroblob(200000)))";
-    assert_eq!(execute(&host, "a", fill).await, json!({ "err": { "storage": "the database is full" } }));
-    assert_eq!(execute(&host, "a", &write("fits")).await, json!({ "ok": 1 }));
-    let scrape = client::send(client::client().get(host.admin_url("/metrics"))).await.expect(200);
-    let metrics = Scrape::read(&scrape.text);
-    for (compartment, limit, count) in [
-        ("main", "sql.rows", 1.0),
-        ("roomy", "sql.rows", 1.0),
-        ("main", "sql.bytes", 1.0),
-        ("roomy", "sql.time", 1.0),
-        ("main", "sql.size", 1.0),
-    ] {
-        let counted = metrics.value(&table::LIMITS, &[("compartment", compartment), ("limit", limit)]);
-        assert_eq!(counted, count, "{compartment} {limit}");
-    }
-    for line in [
-        "the statement would return more than 5 rows",
-        "ran for longer than 50ms",
-        "the database would have more than 262144 bytes",
-    ] {
-        assert!(host.has_logged(line), "{line}: {}", host.log());
     }
 }
