@@ -156,7 +156,7 @@ pub(crate) fn assemble(
             name: module.clone(),
             database: databases
                 .of(module)
-                .filter(|_| graph.modules[module].granted.contains(&Capability::Sql))
+                .filter(|_| graph.modules[module].keeps_data())
                 .map(|database| database.limited(compartment.limits.sql)),
             values: values.of(module).cloned().unwrap_or_default(),
             outgoing: graph.modules[module]

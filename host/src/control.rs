@@ -18,7 +18,7 @@ use tokio::sync::{Semaphore, TryAcquireError};
 
 use crate::application::{self, Artifacts, Checked, Databases, LinkedCode, ModuleMigrations};
 use crate::artifact::{Artifact, Build};
-use crate::config::{self, AppConfig, AppFiles, Capability, ModuleConfig, Overrides, Values};
+use crate::config::{self, AppConfig, AppFiles, ModuleConfig, Overrides, Values};
 use crate::engine::compile::Compiler;
 use crate::failpoint::crash_point;
 use crate::graph::AppGraph;
@@ -149,7 +149,7 @@ impl Control {
         let generation = self.runtime.current();
         let read = move |control: &Self| {
             let state = control.state.path();
-            let with_data = generation.graph.modules.iter().filter(|(_, n)| n.granted.contains(&Capability::Sql));
+            let with_data = generation.graph.modules.iter().filter(|(_, n)| n.keeps_data());
             Ok(with_data.map(|(name, node)| ModuleMigrations::read(state, name, &node.artifact)).collect())
         };
         self.blocking(read).await

@@ -234,6 +234,11 @@ impl Database {
         wal_path(&self.inner.path)
     }
 
+    /// What statements by this handle may take.
+    pub fn limits(&self) -> &SqlLimits {
+        &self.limits
+    }
+
     fn settings(&self) -> &Settings {
         &self.inner.settings
     }

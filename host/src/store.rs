@@ -32,7 +32,7 @@ pub use call::{BridgeIndex, CallContext, CallError, CallFuture, CallResult, Call
 pub use limits::{Cpu, LimitHit, kind_of};
 pub use log::Speaker;
 
-/// Resources of WASI (streams, pollables) that the guests of a store may hold at once.
+/// Resources of WASI (streams, pollables, buckets) that the guests of a store may hold at once.
 const MAX_WASI_RESOURCES: usize = 1_000;
 
 /// A module of a compartment, by its place in it: how a capability knows who is calling.
@@ -228,6 +228,21 @@ impl InstanceState {
     pub fn transaction(&mut self, module: ModuleIndex, handle: u32) -> Option<&mut Transaction> {
         let place = self.place(module, handle)?;
         Some(&mut self.transactions[place].transaction)
+    }
+
+    /// The module's open transaction, if it has one.
+    pub fn transaction_of(&mut self, module: ModuleIndex) -> Option<&mut Transaction> {
+        self.transactions.iter_mut().find(|open| open.module == module).map(|open| &mut open.transaction)
+    }
+
+    /// What the guests of the store hold, WASI's resources among it.
+    pub fn resources(&self) -> &ResourceTable {
+        &self.table
+    }
+
+    /// The same, to be changed.
+    pub fn resources_mut(&mut self) -> &mut ResourceTable {
+        &mut self.table
     }
 
     /// Takes the module's open transaction of that handle out.

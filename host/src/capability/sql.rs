@@ -13,8 +13,8 @@ use crate::telemetry::{Span, SpanKind};
 type Answer<T> = wasmtime::Result<Result<T, wit::Error>>;
 
 impl InstanceState {
-    fn database(&self, module: ModuleIndex) -> wasmtime::Result<Database> {
-        // Linking refuses an import of SQL without a grant, and a grant opens a database: this can't be missing.
+    pub(super) fn database(&self, module: ModuleIndex) -> wasmtime::Result<Database> {
+        // Linking refuses an import without a grant, and a grant opens a database: this can't be missing.
         self.module(module).database.clone().ok_or_else(|| wasmtime::Error::msg("the module has no database"))
     }
 
