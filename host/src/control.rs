@@ -264,6 +264,7 @@ impl Control {
         cause: Cause,
         origin: Option<Digest>,
     ) -> Result<Running, Problems> {
+        self.databases.close_others(&self.runtime.modules_with_data()).await;
         let (checked, linked, configuration) = self
             .blocking(move |control| {
                 let linked = application::link_all(&checked.graph, &control.compiler, &known)?;

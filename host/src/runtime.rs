@@ -10,7 +10,7 @@ mod instance;
 mod lines;
 mod seen;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -322,6 +322,16 @@ impl Runtime {
     /// The generations that still drain, oldest first.
     pub fn draining(&self) -> Vec<GenerationNumber> {
         self.retired().iter().map(|generation| generation.number).collect()
+    }
+
+    /// The modules with a database, of all generations that are not freed.
+    pub fn modules_with_data(&self) -> BTreeSet<ModuleName> {
+        let alive = self.retired().into_iter().chain([self.current()]);
+        let with_data = |generation: Arc<Generation>| {
+            let modules = generation.graph.modules.iter().filter(|(_, node)| node.keeps_data());
+            modules.map(|(name, _)| name.clone()).collect::<Vec<_>>()
+        };
+        alive.flat_map(with_data).collect()
     }
 
     fn retired(&self) -> Vec<Arc<Generation>> {

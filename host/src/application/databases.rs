@@ -1,6 +1,6 @@
 //! The databases of a host: one for each module that is granted `sql` or `keyvalue`, shared by all generations that have the module.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use crate::telemetry::{Snapshot, table};
 /// How long the migrations of one database may wait for its writer and take.
 const MIGRATION_TIME: Duration = Duration::from_secs(60);
 
-/// The open databases. One stays open until the host ends, also where no generation has its module any more.
+/// The open databases. One stays open for as long as a generation lives that has its module, and until the change after that.
 pub(crate) struct Databases {
     settings: Settings,
     open: Mutex<BTreeMap<ModuleName, Database>>,
@@ -84,6 +84,15 @@ impl Databases {
             now.add(&table::READS, &[module[0], "thread"], counted.long_reads);
             now.add(&table::WRITER_QUEUE, &module, counted.writer_queue as u64);
             now.add(&table::READ_QUEUE, &module, counted.read_queue as u64);
+        }
+    }
+
+    /// Closes those that no module of `used` has. They are opened anew where they are wanted again.
+    pub(crate) async fn close_others(&self, used: &BTreeSet<ModuleName>) {
+        let unused: Vec<Database> =
+            self.lock().extract_if(.., |name, _| !used.contains(name)).map(|(_, db)| db).collect();
+        for database in unused {
+            database.close().await;
         }
     }
 
