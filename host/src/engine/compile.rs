@@ -17,15 +17,15 @@ use std::time::Duration;
 use wasmtime::component::Component;
 
 use super::{Engines, compatibility};
+use crate::config::Compiling;
+use crate::failpoint::{Point, crash_point};
 use crate::files::{ASIDE, remove_leftovers};
 use crate::ids::Digest;
 use crate::profile::Profile;
 use child::Priority;
 
-/// The longest that one compilation may take. A 20 MB interpreter takes about 15 s on two cores.
-const COMPILE_TIME: Duration = Duration::from_secs(300);
-/// How long it may take with nothing but the processor time that nobody else wants. What takes longer hasn't got any.
-const IDLE_TIME: Duration = Duration::from_secs(30);
+/// The part of its time that a compilation has nothing but the processor time that nobody else wants. What takes longer hasn't got any.
+const IDLE_PART: u32 = 10;
 /// The most of the child's own words that an error repeats.
 const MAX_COMPLAINT: usize = 4096;
 /// Compiled components that are kept: the builds of a few days of development.
@@ -49,8 +49,11 @@ pub enum CompileError {
     #[error("{0}")]
     Refused(String),
     /// It took too long.
-    #[error("compiling took longer than {} s and was stopped", COMPILE_TIME.as_secs())]
-    Timeout,
+    #[error("compiling took longer than {}, which `compile.time` allows, and was stopped", humantime::format_duration(*.0))]
+    Timeout(Duration),
+    /// It wanted more memory than it may have.
+    #[error("compiling took more than {} MiB of memory, which `compile.memory` allows, and was stopped", .0 >> 20)]
+    Memory(u64),
     /// The code was compiled and doesn't load.
     #[error("compiled code doesn't load")]
     Load(#[source] wasmtime::Error),
@@ -67,6 +70,7 @@ pub struct Compiler {
     engines: Engines,
     folder: PathBuf,
     program: PathBuf,
+    limits: Compiling,
     idle_time: Duration,
 }
 
@@ -81,7 +85,9 @@ pub struct Compiled {
 impl Compiler {
     /// A compiler that keeps code in `folder` (made if missing; it must belong to this user and be closed to all others) and runs
     /// `program` with the arguments of [`child_arguments`].
-    pub fn new(engines: Engines, folder: &Path, program: PathBuf) -> Result<Self, CompileError> {
+    ///
+    /// One compilation takes no more than `limits`.
+    pub fn new(engines: Engines, folder: &Path, program: PathBuf, limits: Compiling) -> Result<Self, CompileError> {
         let refused = |reason: String| CompileError::Folder { folder: folder.to_owned(), reason };
         let mut builder = std::fs::DirBuilder::new();
         builder.recursive(true).mode(0o700).create(folder).map_err(|error| refused(error.to_string()))?;
@@ -96,7 +102,8 @@ impl Compiler {
             return Err(refused("other users can reach it; run `chmod 700` on it".to_owned()));
         }
         remove_leftovers(folder).map_err(|error| refused(error.to_string()))?;
-        Ok(Self { engines, folder: folder.to_owned(), program, idle_time: IDLE_TIME })
+        let idle_time = limits.time / IDLE_PART;
+        Ok(Self { engines, folder: folder.to_owned(), program, limits, idle_time })
     }
 
     /// The engines that code is compiled for.
@@ -142,16 +149,19 @@ impl Compiler {
         // the earlier one's place. What was mapped meanwhile stays as it was.
         let aside = file.with_extension(format!("{}.{ASIDE}", ulid::Ulid::generate()));
         let result = match self.compile_aside(bytes, profile, &aside, Priority::Idle) {
-            Err(CompileError::Timeout) => {
-                tracing::warn!("all processors are busy; the compiling process takes its share of them now");
+            Err(CompileError::Timeout(_)) => {
+                tracing::warn!("compiling goes on; the compiling process takes its share of the processors now, if they are busy");
                 let _ = std::fs::remove_file(&aside);
                 self.compile_aside(bytes, profile, &aside, Priority::Low)
             }
             result => result,
         };
         let result = result.and_then(|()| {
+            crash_point(Point::CodeAside);
             std::fs::File::open(&aside).and_then(|code| code.sync_all()).map_err(CompileError::Process)?;
-            std::fs::rename(&aside, file).map_err(CompileError::Process)
+            std::fs::rename(&aside, file).map_err(CompileError::Process)?;
+            crash_point(Point::CodeRenamed);
+            Ok(())
         });
         if result.is_err() {
             // What is left aside is of no use to anyone; that it can't be removed changes nothing.
@@ -169,10 +179,10 @@ impl Compiler {
     ) -> Result<(), CompileError> {
         let time = match priority {
             Priority::Idle => self.idle_time,
-            Priority::Low => COMPILE_TIME,
+            Priority::Low => self.limits.time.saturating_sub(self.idle_time),
         };
         let mut child = std::process::Command::new(&self.program)
-            .args(child::arguments(profile, priority, aside))
+            .args(child::arguments(profile, priority, self.limits.memory, aside))
             .env_clear()
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
@@ -195,8 +205,12 @@ impl Compiler {
             let status = wait(&mut child, time)?;
             let complaint = complaint.join().unwrap_or_default();
             match status {
-                None => Err(CompileError::Timeout),
+                None => Err(CompileError::Timeout(self.limits.time)),
                 Some(status) if status.success() => Ok(()),
+                // What Rust's allocator and the kernel say; the process has no other bound on its memory.
+                Some(_) if child::OUT_OF_MEMORY.iter().any(|words| complaint.contains(words)) => {
+                    Err(CompileError::Memory(self.limits.memory))
+                }
                 Some(status) if complaint.is_empty() => {
                     Err(CompileError::Refused(format!("the compiling process ended with {status}")))
                 }
@@ -268,7 +282,7 @@ mod tests {
         std::fs::write(&program, "#!/bin/sh\n[ \"$3\" = idle ] && exec sleep 60\necho \"as $3\" >&2; exit 1\n")
             .unwrap();
         std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o700)).unwrap();
-        let mut compiler = Compiler::new(Engines::new(), folder.path(), program).unwrap();
+        let mut compiler = Compiler::new(Engines::new(), folder.path(), program, Compiling::default()).unwrap();
         compiler.idle_time = Duration::from_millis(50);
         let refused = compiler.compile(b"a component", Profile::Reuse).err().unwrap();
         assert_eq!(refused.to_string(), "as low");
