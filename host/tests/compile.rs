@@ -20,7 +20,8 @@ fn component() -> Vec<u8> {
 }
 
 fn compiler(folder: &Path) -> Compiler {
-    Compiler::new(Engines::new(), &folder.join("code"), env!("CARGO_BIN_EXE_watertight").into(), Compiling::default()).unwrap()
+    Compiler::new(Engines::new(), &folder.join("code"), env!("CARGO_BIN_EXE_watertight").into(), Compiling::default())
+        .unwrap()
 }
 
 fn files(folder: &Path) -> Vec<String> {
@@ -197,7 +198,8 @@ fn a_refusal_says_why_and_leaves_nothing() {
 fn a_child_that_does_nothing_is_no_success() {
     for program in ["/bin/true", "/bin/false", "/no/such/program"] {
         let folder = tempfile::tempdir().unwrap();
-        let compiler = Compiler::new(Engines::new(), &folder.path().join("code"), program.into(), Compiling::default()).unwrap();
+        let compiler =
+            Compiler::new(Engines::new(), &folder.path().join("code"), program.into(), Compiling::default()).unwrap();
         assert!(compiler.compile(&vec![b'x'; 1 << 20], Profile::Reuse).is_err(), "{program}");
         assert!(files(folder.path()).is_empty());
     }

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use super::modules::{CompartmentConfig, Declared, Folders, ModuleConfig, read_compartments, read_modules};
 use super::compiling::Compiling;
+use super::modules::{CompartmentConfig, Declared, Folders, ModuleConfig, read_compartments, read_modules};
 use super::settings::{Defaults, HttpLimits, LogConfig};
 use super::source::At;
 use super::telemetry::Tracing;

@@ -150,7 +150,9 @@ impl Compiler {
         let aside = file.with_extension(format!("{}.{ASIDE}", ulid::Ulid::generate()));
         let result = match self.compile_aside(bytes, profile, &aside, Priority::Idle) {
             Err(CompileError::Timeout(_)) => {
-                tracing::warn!("compiling goes on; the compiling process takes its share of the processors now, if they are busy");
+                tracing::warn!(
+                    "compiling goes on; the compiling process takes its share of the processors now, if they are busy"
+                );
                 let _ = std::fs::remove_file(&aside);
                 self.compile_aside(bytes, profile, &aside, Priority::Low)
             }

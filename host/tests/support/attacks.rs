@@ -7,6 +7,7 @@
 //! | `;; result string` | what `attack` returns; nothing where the line is missing |
 //! | `;; limits request = "300ms"` | other limits of its compartment than [`LIMITS`] |
 //! | `;; sql INSERT …` | a statement; see `sql.wat` of this folder. The module is granted a database with a table `note` |
+//! | `;; fine 500` | what the next call is answered, of its harmless function `fine`; 200 where the line is missing |
 //! | `;; callee fused` | it calls a module that traps, in its own compartment or `apart` |
 #![allow(
     dead_code,
@@ -43,6 +44,8 @@ pub struct Attack {
     /// What its caller is answered.
     pub status: u16,
     pub why: Why,
+    /// What the next call of its harmless function is answered.
+    pub fine: u16,
     pub component: Vec<u8>,
     /// Whether it has a database.
     pub sql: bool,
@@ -92,7 +95,8 @@ impl Attack {
         let statements = lines("sql");
         let component = component(name, text, &lines("result"), &statements, callee.is_some());
         let sql = !statements.is_empty();
-        Self { name: name.to_owned(), status, why, component, sql, limits: limits.collect(), callee }
+        let fine = lines("fine").pop().map_or(200, |fine| fine.parse().unwrap());
+        Self { name: name.to_owned(), status, why, fine, component, sql, limits: limits.collect(), callee }
     }
 
     /// All of them, by name.
@@ -111,7 +115,8 @@ impl Attack {
     pub fn put(&self, folder: &Path) -> String {
         let Self { name, component, sql, limits, callee, .. } = self;
         fs::write(folder.join(format!("{name}.wasm")), component).unwrap();
-        let (uses, calls) = (if *sql { ", \"sql\"" } else { "" }, if callee.is_some() { "calls = [\"@\"]\n" } else { "" });
+        let (uses, calls) =
+            (if *sql { ", \"sql\"" } else { "" }, if callee.is_some() { "calls = [\"@\"]\n" } else { "" });
         let mut text = format!("[modules.{name}]\ncomponent = \"{name}.wasm\"\nuses = [\"logging\"{uses}]\n");
         let other = format!("{name}-callee");
         text += &calls.replace('@', &other);
