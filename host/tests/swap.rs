@@ -46,6 +46,8 @@ mod open;
 mod process;
 #[path = "swap/shop.rs"]
 mod shop;
+#[path = "swap/spoilt.rs"]
+mod spoilt;
 #[path = "swap/versions.rs"]
 mod versions;
 #[path = "swap/wire.rs"]

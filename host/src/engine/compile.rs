@@ -26,6 +26,8 @@ use child::Priority;
 
 /// The part of its time that a compilation has nothing but the processor time that nobody else wants. What takes longer hasn't got any.
 const IDLE_PART: u32 = 10;
+/// How the name of compiled code ends.
+const CODE: &str = "cwasm";
 /// The most of the child's own words that an error repeats.
 const MAX_COMPLAINT: usize = 4096;
 /// Compiled components that are kept: the builds of a few days of development.
@@ -111,26 +113,32 @@ impl Compiler {
         &self.engines
     }
 
-    /// Where the code of `bytes` is or would be.
-    fn file(&self, bytes: &[u8], profile: Profile) -> Result<PathBuf, CompileError> {
+    /// How the name of the code of `bytes` begins: with all that the code depends on. Its own digest follows.
+    fn key(&self, bytes: &[u8], profile: Profile) -> Result<String, CompileError> {
         let engine = self.engines.get(profile)?;
-        let name = format!("{}-{}-{}.cwasm", Digest::of(bytes).hex(), profile.as_str(), compatibility(&engine));
-        Ok(self.folder.join(name))
+        Ok(format!("{}-{}-{}", Digest::of(bytes).hex(), profile.as_str(), compatibility(&engine)))
+    }
+
+    /// The code that is kept under a key: one file, or several where a compiler has made the same thing differently.
+    fn kept(&self, key: &str) -> Vec<PathBuf> {
+        let files = std::fs::read_dir(&self.folder).into_iter().flatten().flatten().map(|entry| entry.path());
+        files.filter(|file| named_digest(file, key).is_some()).collect()
     }
 
     /// Loads the code of a component, compiling it first where it isn't known. Blocks: minutes for a large component.
     pub fn compile(&self, bytes: &[u8], profile: Profile) -> Result<Compiled, CompileError> {
-        let file = self.file(bytes, profile)?;
+        let key = self.key(bytes, profile)?;
         let engine = self.engines.get(profile)?;
-        if file.exists() {
-            match load(&engine, &file) {
+        for file in self.kept(&key) {
+            match load_whole(&engine, &file, &key) {
                 Ok(component) => {
                     mark_used(&file);
                     return Ok(Compiled { component, cached: true });
                 }
-                // A disk that lost a part of it, say. The new file takes over the name; what is mapped of the old one stays.
+                // A disk that lost a part of it, say. What is mapped of it stays.
                 Err(reason) => {
-                    tracing::warn!(file = %file.display(), reason = format!("{reason:#}"), "spoilt code is compiled again");
+                    tracing::warn!(file = %file.display(), reason, "spoilt code is compiled again");
+                    remove_spoilt(&file);
                 }
             }
         }
@@ -139,15 +147,16 @@ impl Compiler {
             bytes = bytes.len(),
             "compiling; the code is kept for the next start"
         );
-        self.run_child(bytes, profile, &file)?;
+        let file = self.run_child(bytes, profile, &key)?;
         prune(&self.folder, KEPT_CODE);
         Ok(Compiled { component: load(&engine, &file).map_err(CompileError::Load)?, cached: false })
     }
 
-    fn run_child(&self, bytes: &[u8], profile: Profile, file: &Path) -> Result<(), CompileError> {
+    /// Returns where the code is.
+    fn run_child(&self, bytes: &[u8], profile: Profile, key: &str) -> Result<PathBuf, CompileError> {
         // A name that nobody else uses: two that compile the same bytes at once each write their own file, and the later one takes
         // the earlier one's place. What was mapped meanwhile stays as it was.
-        let aside = file.with_extension(format!("{}.{ASIDE}", ulid::Ulid::generate()));
+        let aside = self.folder.join(format!("{key}.{}.{ASIDE}", ulid::Ulid::generate()));
         let result = match self.compile_aside(bytes, profile, &aside, Priority::Idle) {
             Err(CompileError::Timeout(_)) => {
                 tracing::warn!(
@@ -161,9 +170,11 @@ impl Compiler {
         let result = result.and_then(|()| {
             crash_point(Point::CodeAside);
             std::fs::File::open(&aside).and_then(|code| code.sync_all()).map_err(CompileError::Process)?;
-            std::fs::rename(&aside, file).map_err(CompileError::Process)?;
+            let code = std::fs::read(&aside).map_err(CompileError::Process)?;
+            let file = self.folder.join(format!("{key}.{}.{CODE}", Digest::of(&code).hex()));
+            std::fs::rename(&aside, &file).map_err(CompileError::Process)?;
             crash_point(Point::CodeRenamed);
-            Ok(())
+            Ok(file)
         });
         if result.is_err() {
             // What is left aside is of no use to anyone; that it can't be removed changes nothing.
@@ -227,7 +238,7 @@ pub(crate) fn prune(folder: &Path, kept: usize) {
     let Ok(entries) = std::fs::read_dir(folder) else { return };
     let mut files: Vec<_> = entries
         .flatten()
-        .filter(|entry| entry.path().extension().is_some_and(|extension| extension == "cwasm"))
+        .filter(|entry| entry.path().extension().is_some_and(|extension| extension == CODE))
         .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
         .collect();
     files.sort_unstable_by(|one, other| other.cmp(one));
@@ -261,6 +272,26 @@ fn wait(child: &mut std::process::Child, time: Duration) -> Result<Option<std::p
         std::thread::sleep(pause);
         pause = (pause * 2).min(Duration::from_millis(20));
     }
+}
+
+/// The digest in the name of a file of code, where the name begins with `key`.
+fn named_digest<'a>(file: &'a Path, key: &str) -> Option<&'a str> {
+    file.file_name()?.to_str()?.strip_prefix(key)?.strip_prefix('.')?.strip_suffix(CODE)?.strip_suffix('.')
+}
+
+/// Loads code that was kept, if it is what its name says; native code of which a bit was lost would do anything.
+fn load_whole(engine: &wasmtime::Engine, file: &Path, key: &str) -> Result<Component, String> {
+    let code = std::fs::read(file).map_err(|error| error.to_string())?;
+    if named_digest(file, key) != Some(Digest::of(&code).hex().as_str()) {
+        return Err("its bytes have another digest than its name".to_owned());
+    }
+    drop(code);
+    load(engine, file).map_err(|error| format!("{error:#}"))
+}
+
+/// What is there in the place of code, and isn't that. Where it can't be removed, it is found again the next time.
+fn remove_spoilt(file: &Path) {
+    let _ = if file.is_dir() { std::fs::remove_dir(file) } else { std::fs::remove_file(file) };
 }
 
 /// Maps compiled code.
