@@ -5,7 +5,7 @@
 # from PyPI into target/toolchains, the rest by apt-get where that is possible.
 
 .DEFAULT_GOAL := help
-.PHONY: help run build shop modules check test test-native test-go test-js bench lint fmt toolchain tools-languages tools-test clean
+.PHONY: help run build shop modules check test crash test-native test-go test-js bench lint fmt toolchain tools-languages tools-test clean
 SHELL := /bin/bash
 
 # `make run APP=elsewhere ARGS='--listen 0.0.0.0:80'`
@@ -52,6 +52,10 @@ test: tools-test tools-languages $(DEV_HOST) test-go test-js ## Run every test: 
 	$(DEV_HOST) build --app . $(BUILDS)
 	cargo test --locked --workspace --no-fail-fast --features watertight/failpoints
 	for build in $(SUITED); do $(DEV_HOST) test --app . $$build || exit 1; done
+
+crash: tools-test $(DEV_HOST) ## Kill the host ten times at every step of every change (CRASH_TIMES=10), while orders are placed.
+	$(DEV_HOST) build --app .
+	CRASH_TIMES=$${CRASH_TIMES:-10} cargo test --locked -p watertight --features failpoints --test crash -- --nocapture steps::
 
 test-native: toolchain test-go test-js ## Run the modules' own tests only: natively, without the host.
 	cargo test --locked -p shop-common -p shop-orders -p shop-payments -p shop-notifications

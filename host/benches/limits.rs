@@ -8,10 +8,9 @@
 mod attacks;
 mod support;
 
-use std::fmt::Write;
 use std::time::{Duration, Instant};
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use hdrhistogram::Histogram;
 use watertight::engine::EPOCH_TICK;
 
@@ -28,24 +27,19 @@ const PART: f64 = 0.3;
 const CONNECTIONS: usize = 64;
 /// What a loop may compute.
 const CPU: Duration = Duration::from_millis(100);
-/// Limits of the hostile modules: small enough that each is met soon.
-const LIMITS: &str = "memory = \"16MiB\"\ncpu = \"100ms\"\nrequest = \"10s\"\ntransfer = \"5MiB\"\nhandles = 1000\n\
-                      log = \"64KiB\"\nresult = \"64KiB\"\n";
-
 fn main() -> anyhow::Result<()> {
     let shop = support::application::shop()?;
     let folder = tempfile::tempdir_in(support::folder()?)?;
     let attacks = Attack::all();
-    let app = copy_of_shop(&shop, &folder.path().join("app"), &manifest(&attacks))?;
+    let mut manifest = "[compartments.shop]\nmodules = [\"orders\", \"payments\", \"notifications\"]\n".to_owned();
+    let app = copy_of_shop(&shop, &folder.path().join("app"), "")?;
     let mut routes = String::new();
-    for Attack { name, component, status, .. } in &attacks {
-        std::fs::write(app.with_file_name(format!("{name}.wasm")), component)?;
-        let status = if *status == 500 { 200 } else { *status };
-        writeln!(
-            routes,
-            "[[route]]\nmethod = \"GET\"\npath = \"/{name}\"\ncall = \"{name}/api.attack\"\nstatus = {status}"
-        )?;
+    for attack in &attacks {
+        manifest += &attack.put(app.parent().context("the manifest stands in a folder")?);
+        routes += &attack.route(&format!("/{}", attack.name), "attack");
     }
+    let shop = std::fs::read_to_string(&app)?;
+    std::fs::write(&app, shop + &manifest)?;
     std::fs::write(app.with_file_name("routes").join("hostile.toml"), routes)?;
     let mut report = Report::new("limits", "hostile modules beside the shop, by the release binary");
     let server = Server::host(None, &app, &folder.path().join("state"))?;
@@ -53,15 +47,6 @@ fn main() -> anyhow::Result<()> {
     beside(&mut report, &server, &attacks)?;
     server.stop()?;
     report.finish()
-}
-
-fn manifest(attacks: &[Attack]) -> String {
-    let mut text = "[compartments.shop]\nmodules = [\"orders\", \"payments\", \"notifications\"]\n".to_owned();
-    for Attack { name, .. } in attacks {
-        let _ = write!(text, "[modules.{name}]\ncomponent = \"{name}.wasm\"\nuses = [\"logging\"]\n");
-        let _ = write!(text, "[compartments.{name}]\nmodules = [\"{name}\"]\n[compartments.{name}.limits]\n{LIMITS}");
-    }
-    text
 }
 
 /// How much longer than its budget a loop runs, on a machine that does nothing else.
@@ -114,7 +99,8 @@ fn beside(report: &mut Report, server: &Server, attacks: &[Attack]) -> anyhow::R
         ensure!(wrong == 0, "{}: {:?}", attack.name, done.wrong());
         quiet.sort_unstable_by(f64::total_cmp);
         let goal = quiet[quiet.len() / 2] + 2.0 * EPOCH_TICK.as_secs_f64() * 1e3;
-        let name = format!("p99 of {} customers beside {count} attacks: {}", done.answers.len(), attack.name);
+        let told = format!("{}: answered {}, {}", attack.name, attack.status, attack.effect());
+        let name = format!("{told}; {count} times; p99 of {} customers beside it, 0 failed", done.answers.len());
         report.figure(&name, "ms", Some(goal), vec![p99(&done)?]);
     }
     report.figure("p99 of customers, quiet", "ms", None, quiet);

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::artifact::{Artifact, MAX_COMPONENT_BYTES};
-use crate::config::{AppConfig, Capability, Values};
+use crate::config::{AppConfig, Capability, Compiling, Values};
 use crate::database::Settings;
 use crate::engine::Engines;
 use crate::engine::compile::Compiler;
@@ -120,9 +120,9 @@ impl Host {
         Ok(Self { engines: Engines::new(), program, database, telemetry: Telemetry::new() })
     }
 
-    /// What compiles for applications with that state.
-    pub(crate) fn compiler(&self, state: &StateFolder) -> Result<Compiler, Problems> {
-        Compiler::new(self.engines.clone(), &state.code(), self.program.clone())
+    /// What compiles for applications with that state, within the limits of their manifest.
+    pub(crate) fn compiler(&self, state: &StateFolder, limits: Compiling) -> Result<Compiler, Problems> {
+        Compiler::new(self.engines.clone(), &state.code(), self.program.clone(), limits)
             .map_err(|error| Problem::new(Code::State, error.to_string()).into())
     }
 }
@@ -134,7 +134,7 @@ impl Host {
 ///
 /// Everything that is wrong. Migrations are applied only after all else was found right; one that fails leaves its database as it was.
 pub fn start(checked: Checked, state: &StateFolder, host: &Host) -> Result<Runtime, Problems> {
-    let linked = link_all(&checked.graph, &host.compiler(state)?, &LinkedCode::new())?;
+    let linked = link_all(&checked.graph, &host.compiler(state, checked.config.compile)?, &LinkedCode::new())?;
     let databases = Databases::new(host.database.clone());
     databases.open(&checked.graph, state)?;
     let admissions = Admissions::default();

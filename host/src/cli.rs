@@ -58,7 +58,7 @@ enum Command {
     Test(TestArguments),
     /// Compile a component from standard input: for the host's own use.
     #[command(name = CHILD_COMMAND, hide = true)]
-    Compile { profile: String, priority: String, output: PathBuf },
+    Compile { profile: String, priority: String, memory: u64, output: PathBuf },
 }
 
 /// The application that a command is about.
@@ -216,8 +216,8 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Inspect(arguments) => inspect::inspect(&arguments),
         Command::Build(arguments) => build::build(&arguments),
         Command::Test(arguments) => test::test(&arguments),
-        Command::Compile { profile, priority, output } => {
-            run_as_child(&profile, &priority, &output).map_err(anyhow::Error::msg)
+        Command::Compile { profile, priority, memory, output } => {
+            run_as_child(&profile, &priority, memory, &output).map_err(anyhow::Error::msg)
         }
     };
     match done {

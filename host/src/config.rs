@@ -4,7 +4,7 @@
 //! This module never looks at a component: it can tell what an application says of itself, not whether that is true.
 //!
 //! The order of parts: `source` (bytes to text and lines), `tree` (a walk that reports), `units` and `words` (single values),
-//! `settings`, `values`, `outbound`, `modules`, `path`, `route`, `manifest` (what the files mean).
+//! `settings`, `compiling`, `values`, `outbound`, `modules`, `path`, `route`, `manifest` (what the files mean).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -15,6 +15,7 @@ use glob::{MatchOptions, Pattern};
 use crate::ids::{AppName, CompartmentName, ModuleName};
 use crate::problem::{Code, Problem, Problems};
 
+mod compiling;
 mod files;
 mod manifest;
 mod modules;
@@ -32,6 +33,7 @@ mod words;
 #[cfg(test)]
 mod tests;
 
+pub use compiling::Compiling;
 pub use files::{AppFiles, TextFile};
 pub use modules::{Capability, CompartmentConfig, ComponentSource, ModuleConfig};
 pub use outbound::{Allowed, BadOrigin, HostName, Origin, Outbound, Scheme};
@@ -88,6 +90,8 @@ pub struct AppConfig {
     pub http: HttpLimits,
     /// The log.
     pub log: LogConfig,
+    /// What compiling may take.
+    pub compile: Compiling,
     /// Which spans are recorded, and where they go.
     pub telemetry: Tracing,
     /// The routes, in the order of files and lines. No two match the same requests.
@@ -148,7 +152,7 @@ fn read(
     let folders = Folders { workspace: find_workspace(&root), root };
     let manifest = tree::document(&source, &tree, |table| Manifest::read(table, &folders));
 
-    let Manifest { app, modules, declared, compartments, defaults, http, log, mut telemetry } = manifest;
+    let Manifest { app, modules, declared, compartments, defaults, http, log, compile, mut telemetry } = manifest;
     telemetry.otlp = overrides.otlp.clone().or(telemetry.otlp);
     let route_sources = find_routes(&app, &folders.root, &source);
     let (routes, route_files, route_problems) = load_routes(route_sources, &declared);
@@ -173,6 +177,7 @@ fn read(
         defaults,
         http,
         log,
+        compile,
         telemetry,
         routes,
         files,

@@ -20,7 +20,7 @@ use crate::application::{self, Artifacts, Checked, Databases, LinkedCode, Module
 use crate::artifact::{Artifact, Build};
 use crate::config::{self, AppConfig, AppFiles, ModuleConfig, Overrides, Values};
 use crate::engine::compile::Compiler;
-use crate::failpoint::crash_point;
+use crate::failpoint::{Point, crash_point};
 use crate::graph::AppGraph;
 use crate::ids::{Digest, GenerationNumber, ModuleName};
 use crate::link::Linked;
@@ -250,6 +250,7 @@ impl Control {
             }
             return Ok(outcome(current, false, plan));
         }
+        crash_point(Point::ChangePlanned);
         let number = self.history().next();
         *running = self.bring_up(number, checked, running.linked.clone(), cause, origin).await?;
         Ok(outcome(number, true, plan))
@@ -268,10 +269,11 @@ impl Control {
         let (checked, linked, configuration) = self
             .blocking(move |control| {
                 let linked = application::link_all(&checked.graph, &control.compiler, &known)?;
-                crash_point("change::linked");
+                crash_point(Point::ChangeLinked);
                 let configuration = keep(control.history().kept(), &checked.graph, &checked.config)?;
-                crash_point("change::kept");
+                crash_point(Point::ChangeKept);
                 control.databases.open(&checked.graph, &control.state)?;
+                crash_point(Point::ChangeOpened);
                 Ok((checked, linked, configuration))
             })
             .await?;
@@ -279,14 +281,16 @@ impl Control {
         let (databases, admissions) = (&self.databases, &self.admissions);
         let generation = application::assemble(number, checked, linked, databases, admissions, &self.telemetry);
         generation.warm_up().await?;
+        crash_point(Point::ChangeWarm);
         self.databases.migrate(&running.graph).await?;
-        crash_point("change::migrated");
+        crash_point(Point::ChangeMigrated);
         let place = self.runtime.drain_place().await;
         // From here on a restart serves it; so the requests may.
         let builds = builds(&running.graph);
         self.remember(move |history| history.publish(cause, configuration, builds, origin)).await?;
-        crash_point("change::published");
+        crash_point(Point::ChangePublished);
         self.runtime.publish(generation, place);
+        crash_point(Point::ChangeCurrent);
         Ok(running)
     }
 

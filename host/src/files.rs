@@ -5,26 +5,39 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use crate::failpoint::{Point, crash_point};
+
 /// How a file's name ends as long as it is written.
 pub const ASIDE: &str = "tmp";
+
+/// Where a test can end the process that writes a file: before and after it takes its place.
+#[derive(Debug, Clone, Copy)]
+pub struct Points {
+    /// It is written aside and synced.
+    pub aside: Point,
+    /// It is in place, and its folder isn't synced.
+    pub renamed: Point,
+}
 
 /// Writes a file such that it is there whole or not at all, readable to this user only, and lasts once this returns.
 ///
 /// # Errors
 ///
 /// Where it can't be written; and where its folder can't be synced: the file is in place then, and may not last.
-pub fn write_durably(file: &Path, bytes: &[u8]) -> io::Result<()> {
+pub fn write_durably(file: &Path, bytes: &[u8], points: Points) -> io::Result<()> {
     let aside = file.with_extension(ASIDE);
     let written =
         OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&aside).and_then(|mut open| {
             open.write_all(bytes)?;
             open.sync_all()?;
+            crash_point(points.aside);
             fs::rename(&aside, file)
         });
     if written.is_err() {
         let _ = fs::remove_file(&aside);
     }
     written?;
+    crash_point(points.renamed);
     let folder = file.parent().expect("a file in the state folder stands in a folder");
     File::open(folder)?.sync_all()
 }

@@ -96,6 +96,14 @@ pub struct Compartment {
     pub profile_reason: profile::Reason,
 }
 
+impl Compartment {
+    /// Its modules, for a sentence: "module `a`", "modules `a`, `b`".
+    pub fn modules_in_words(&self) -> String {
+        let names: Vec<String> = self.modules.iter().map(|module| format!("`{module}`")).collect();
+        format!("module{} {}", if names.len() == 1 { "" } else { "s" }, names.join(", "))
+    }
+}
+
 /// How a call gets from one module to another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]

@@ -72,8 +72,15 @@ pub enum LinkError {
         reason: String,
     },
     /// The composition doesn't compile.
-    #[error(transparent)]
-    Compile(#[from] CompileError),
+    #[error("compartment `{compartment}`, with {modules}, can't be compiled")]
+    Compile {
+        /// Which.
+        compartment: String,
+        /// The modules in it, in words.
+        modules: String,
+        /// Why.
+        source: CompileError,
+    },
     /// The host doesn't have what the composition imports.
     #[error("the host can't serve what compartment `{compartment}` imports")]
     Imports {
@@ -87,7 +94,7 @@ pub enum LinkError {
 impl From<LinkError> for Problem {
     fn from(error: LinkError) -> Self {
         let code = match &error {
-            LinkError::Compile(_) => Code::Compile,
+            LinkError::Compile { .. } => Code::Compile,
             LinkError::Compose { .. } | LinkError::Imports { .. } => Code::TypeMismatch,
         };
         Problem::new(code, with_causes(&error))
@@ -100,8 +107,10 @@ pub fn link(graph: &AppGraph, compartment: &Compartment, compiler: &Compiler) ->
     let composition =
         compose(graph, compartment).map_err(|reason| LinkError::Compose { compartment: name(), reason })?;
     let profile = compartment.profile;
-    let compiled = compiler.compile(&composition.bytes, profile)?;
-    let engine = compiler.engines().get(profile).map_err(CompileError::from)?;
+    let uncompiled =
+        |source| LinkError::Compile { compartment: name(), modules: compartment.modules_in_words(), source };
+    let compiled = compiler.compile(&composition.bytes, profile).map_err(uncompiled)?;
+    let engine = compiler.engines().get(profile).map_err(CompileError::from).map_err(uncompiled)?;
     let (pre, bridges) = define_imports(&engine, graph, &compiled.component, &composition)
         .map_err(|source| LinkError::Imports { compartment: name(), source })?;
     let (exports, functions) = find_exports(graph, compartment, &compiled.component, &composition);

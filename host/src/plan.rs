@@ -221,6 +221,7 @@ fn restart(old: &AppConfig, new: &AppConfig) -> Vec<String> {
         ("app.state", old.state != new.state),
         ("http", old.http != new.http),
         ("log", old.log != new.log),
+        ("compile", old.compile != new.compile),
         ("telemetry", old.telemetry != new.telemetry),
     ];
     keys.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key.to_owned()).collect()

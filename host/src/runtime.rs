@@ -223,8 +223,13 @@ impl Generation {
         for (place, compartment) in self.compartments.iter().enumerate() {
             let call = CallContext::new("start".into(), Instant::now() + compartment.limits().request);
             if let Err(error) = compartment.warm_up(call.within(self.clone(), place)).await {
-                let message = format!("compartment `{}` doesn't start: {error}", compartment.name());
-                problems.push(Problem::new(Code::Compile, message));
+                let within = self.graph.compartments[place].modules_in_words();
+                let message = format!("compartment `{}`, with {within}, doesn't start: {error}", compartment.name());
+                let problem = Problem::new(Code::Compile, message);
+                problems.push(match error.module() {
+                    Some(module) => problem.module(module),
+                    None => problem,
+                });
             }
         }
         Problems::or(problems, ())

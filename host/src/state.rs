@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::files::remove_leftovers;
 use crate::ids::ModuleName;
 
 pub use history::{Cause, History, KEPT_GENERATIONS, Published, Refused};
@@ -140,7 +141,10 @@ impl StateFolder {
     ///
     /// Where it can't be read: what ran last is not known then, and nothing should be guessed.
     pub fn history(&self) -> Result<History, StateError> {
-        let history = Kept::open(&self.path).and_then(|kept| History::open(&self.path, kept));
+        let history = Kept::open(&self.path).and_then(|kept| {
+            remove_leftovers(&self.path)?;
+            History::open(&self.path, kept)
+        });
         history.map_err(|source| StateError::Unusable { folder: self.path.clone(), source })
     }
 

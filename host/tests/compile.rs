@@ -6,6 +6,7 @@ use std::fs::{self, File};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use watertight::config::Compiling;
 use watertight::engine::Engines;
 use watertight::engine::compile::{CompileError, Compiler};
 use watertight::profile::Profile;
@@ -19,7 +20,8 @@ fn component() -> Vec<u8> {
 }
 
 fn compiler(folder: &Path) -> Compiler {
-    Compiler::new(Engines::new(), &folder.join("code"), env!("CARGO_BIN_EXE_watertight").into()).unwrap()
+    Compiler::new(Engines::new(), &folder.join("code"), env!("CARGO_BIN_EXE_watertight").into(), Compiling::default())
+        .unwrap()
 }
 
 fn files(folder: &Path) -> Vec<String> {
@@ -94,7 +96,7 @@ fn functions_that_were_compiled_before_are_the_same_code() {
 fn the_child_takes_processor_time_that_nobody_else_wants() {
     let folder = tempfile::tempdir().unwrap();
     let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_watertight"))
-        .args(["compile-component", "reuse", "idle"])
+        .args(["compile-component", "reuse", "idle", "4294967296"])
         .arg(folder.path().join("out"))
         .stdin(std::process::Stdio::piped())
         .stderr(std::process::Stdio::null())
@@ -122,7 +124,7 @@ fn on_a_full_disk_kept_functions_give_way_to_code() {
     let component = folder.path().join("component.wasm");
     fs::write(&component, program(1)).unwrap();
     let compile = |prefix: &[&str], output: &str| {
-        let command = [env!("CARGO_BIN_EXE_watertight"), "compile-component", "reuse", "low", output];
+        let command = [env!("CARGO_BIN_EXE_watertight"), "compile-component", "reuse", "low", "4294967296", output];
         let command = [prefix, &command].concat();
         let mut run = std::process::Command::new(command[0]);
         let run = run.args(&command[1..]).stdin(File::open(&component).unwrap()).output().unwrap();
@@ -196,7 +198,8 @@ fn a_refusal_says_why_and_leaves_nothing() {
 fn a_child_that_does_nothing_is_no_success() {
     for program in ["/bin/true", "/bin/false", "/no/such/program"] {
         let folder = tempfile::tempdir().unwrap();
-        let compiler = Compiler::new(Engines::new(), &folder.path().join("code"), program.into()).unwrap();
+        let compiler =
+            Compiler::new(Engines::new(), &folder.path().join("code"), program.into(), Compiling::default()).unwrap();
         assert!(compiler.compile(&vec![b'x'; 1 << 20], Profile::Reuse).is_err(), "{program}");
         assert!(files(folder.path()).is_empty());
     }
@@ -206,7 +209,7 @@ fn a_child_that_does_nothing_is_no_success() {
 fn a_folder_that_others_can_reach_is_refused() {
     use std::os::unix::fs::PermissionsExt;
     let folder = tempfile::tempdir().unwrap();
-    let new = |path: &Path| Compiler::new(Engines::new(), path, "/bin/true".into()).map(drop);
+    let new = |path: &Path| Compiler::new(Engines::new(), path, "/bin/true".into(), Compiling::default()).map(drop);
     let open = folder.path().join("open");
     fs::create_dir(&open).unwrap();
     fs::set_permissions(&open, fs::Permissions::from_mode(0o750)).unwrap();

@@ -6,10 +6,17 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stderr, unreachable_pub, missing_docs, reason = "a test")]
 
+#[allow(dead_code, reason = "those who swap: this is a part")]
+#[path = "swap/admin.rs"]
+mod admin;
+#[path = "../benches/support/builds.rs"]
+mod builds;
 #[path = "crash/client.rs"]
 mod client;
 #[path = "crash/code.rs"]
 mod code;
+#[path = "support/components.rs"]
+mod components;
 #[path = "crash/disk.rs"]
 mod disk;
 #[path = "crash/durability.rs"]
@@ -28,5 +35,10 @@ mod power;
 mod races;
 #[path = "crash/restarts.rs"]
 mod restarts;
+#[path = "crash/steps.rs"]
+mod steps;
 #[path = "crash/trace.rs"]
 mod trace;
+#[allow(dead_code, reason = "those who swap: this is a part")]
+#[path = "swap/wire.rs"]
+mod wire;

@@ -9,6 +9,8 @@
 mod admin;
 #[path = "swap/app.rs"]
 mod app;
+#[path = "swap/bombs.rs"]
+mod bombs;
 #[allow(unreachable_pub, reason = "the benchmarks' own")]
 #[path = "../benches/support/builds.rs"]
 mod builds;
@@ -24,6 +26,8 @@ mod drain;
 mod ends;
 #[path = "swap/freed.rs"]
 mod freed;
+#[path = "swap/granted.rs"]
+mod granted;
 #[path = "swap/hostile.rs"]
 mod hostile;
 #[path = "support/host.rs"]
@@ -42,6 +46,8 @@ mod open;
 mod process;
 #[path = "swap/shop.rs"]
 mod shop;
+#[path = "swap/spoilt.rs"]
+mod spoilt;
 #[path = "swap/versions.rs"]
 mod versions;
 #[path = "swap/wire.rs"]

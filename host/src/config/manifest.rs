@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+use super::compiling::Compiling;
 use super::modules::{CompartmentConfig, Declared, Folders, ModuleConfig, read_compartments, read_modules};
 use super::settings::{Defaults, HttpLimits, LogConfig};
 use super::source::At;
@@ -20,6 +21,7 @@ pub(super) struct Manifest {
     pub(super) defaults: Defaults,
     pub(super) http: HttpLimits,
     pub(super) log: LogConfig,
+    pub(super) compile: Compiling,
     pub(super) telemetry: Tracing,
 }
 
@@ -50,6 +52,7 @@ impl Manifest {
         let compartments = compartments.and_then(|value| value.table(|t| read_compartments(t, &declared, defaults)));
         let http = table.optional("http").and_then(|value| value.table(HttpLimits::read));
         let log = table.optional("log").and_then(|value| value.table(LogConfig::read));
+        let compile = table.optional("compile").and_then(|value| value.table(Compiling::read));
         let telemetry = table.optional("telemetry").and_then(|value| value.table(Tracing::read));
         Self {
             app: app.unwrap_or_default(),
@@ -59,6 +62,7 @@ impl Manifest {
             defaults,
             http: http.unwrap_or_default(),
             log: log.unwrap_or_default(),
+            compile: compile.unwrap_or_default(),
             telemetry: telemetry.unwrap_or_default(),
         }
     }

@@ -108,7 +108,7 @@ impl Initial {
             tracing::info!(target: "change", %last, "what stands on the disk is not what was published last, and takes its place");
             plan.to_string().lines().for_each(|line| tracing::info!(target: "change", "{line}"));
         }
-        let compiler = host.compiler(&state)?;
+        let compiler = host.compiler(&state, checked.config.compile)?;
         let linked = application::link_all(&checked.graph, &compiler, &LinkedCode::new())?;
         let databases = Databases::new(host.database.clone());
         databases.open(&checked.graph, &state)?;

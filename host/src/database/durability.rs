@@ -26,7 +26,7 @@ use tokio::sync::{oneshot, watch};
 use super::counters::Counters;
 use super::error::SqlError;
 use super::settings::WalSync;
-use crate::failpoint::crash_point;
+use crate::failpoint::{Point, crash_point};
 
 /// Where a caller gets its answer.
 pub(super) type Reply<T> = oneshot::Sender<Result<T, SqlError>>;
@@ -179,7 +179,7 @@ impl Syncer {
         let failed = self.durability.has_failed();
         if let (Some(last), false) = (batch.last(), failed) {
             self.durability.reach(last.number);
-            crash_point("sql::synced");
+            crash_point(Point::SqlSynced);
         }
         for ended in batch.drain(..) {
             ended.answer(failed);

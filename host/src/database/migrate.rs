@@ -12,6 +12,7 @@ use super::additive::Schema;
 use super::connection::Guarded;
 use super::error::OpenError;
 use super::policy::{RESERVED, Role};
+use crate::failpoint::{Point, crash_point};
 use crate::migration::{CONTRACTS, Migration};
 
 const HISTORY: &str = "
@@ -67,8 +68,14 @@ pub(super) fn apply(guarded: &Guarded, migrations: &[Migration], rule: Rule) -> 
     connection.execute_batch("BEGIN IMMEDIATE")?;
     let outcome = apply_due(guarded, migrations, rule);
     guarded.set_role(Role::Host);
-    if outcome.is_ok() {
+    if let Ok(due) = &outcome {
+        if *due > 0 {
+            crash_point(Point::MigrationRun);
+        }
         connection.execute_batch("COMMIT")?;
+        if *due > 0 {
+            crash_point(Point::MigrationCommitted);
+        }
     } else if !guarded.is_idle() {
         connection.execute_batch("ROLLBACK")?;
     }

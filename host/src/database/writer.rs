@@ -25,7 +25,7 @@ use super::migrate::{self, Rule};
 use super::settings::Settings;
 use super::value::{Rows, Value};
 use crate::config::SqlLimits;
-use crate::failpoint::crash_point;
+use crate::failpoint::{Point, crash_point};
 use crate::migration::Migration;
 
 /// Pages in the log at which it is copied into the database file; SQLite's own default.
@@ -318,13 +318,13 @@ impl<'w> Turn<'w> {
 
     /// Commits what is open, and leaves the answer to the syncer.
     fn commit(&mut self, changed: u64, reply: Reply<u64>) {
-        crash_point("sql::before-commit");
+        crash_point(Point::SqlBeforeCommit);
         let number = self.writer.durability.issue();
         let outcome = self.writer.guarded.as_host(|| self.commit.execute([]));
         let pages = self.writer.guarded.take_log_pages();
         let result = match outcome {
             Ok(_) => {
-                crash_point("sql::committed");
+                crash_point(Point::SqlCommitted);
                 self.log.has(pages);
                 Ok(changed)
             }

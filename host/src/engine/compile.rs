@@ -17,15 +17,17 @@ use std::time::Duration;
 use wasmtime::component::Component;
 
 use super::{Engines, compatibility};
+use crate::config::Compiling;
+use crate::failpoint::{Point, crash_point};
 use crate::files::{ASIDE, remove_leftovers};
 use crate::ids::Digest;
 use crate::profile::Profile;
 use child::Priority;
 
-/// The longest that one compilation may take. A 20 MB interpreter takes about 15 s on two cores.
-const COMPILE_TIME: Duration = Duration::from_secs(300);
-/// How long it may take with nothing but the processor time that nobody else wants. What takes longer hasn't got any.
-const IDLE_TIME: Duration = Duration::from_secs(30);
+/// The part of its time that a compilation has nothing but the processor time that nobody else wants. What takes longer hasn't got any.
+const IDLE_PART: u32 = 10;
+/// How the name of compiled code ends.
+const CODE: &str = "cwasm";
 /// The most of the child's own words that an error repeats.
 const MAX_COMPLAINT: usize = 4096;
 /// Compiled components that are kept: the builds of a few days of development.
@@ -49,8 +51,11 @@ pub enum CompileError {
     #[error("{0}")]
     Refused(String),
     /// It took too long.
-    #[error("compiling took longer than {} s and was stopped", COMPILE_TIME.as_secs())]
-    Timeout,
+    #[error("compiling took longer than {}, which `compile.time` allows, and was stopped", humantime::format_duration(*.0))]
+    Timeout(Duration),
+    /// It wanted more memory than it may have.
+    #[error("compiling took more than {} MiB of memory, which `compile.memory` allows, and was stopped", .0 >> 20)]
+    Memory(u64),
     /// The code was compiled and doesn't load.
     #[error("compiled code doesn't load")]
     Load(#[source] wasmtime::Error),
@@ -67,6 +72,7 @@ pub struct Compiler {
     engines: Engines,
     folder: PathBuf,
     program: PathBuf,
+    limits: Compiling,
     idle_time: Duration,
 }
 
@@ -81,7 +87,9 @@ pub struct Compiled {
 impl Compiler {
     /// A compiler that keeps code in `folder` (made if missing; it must belong to this user and be closed to all others) and runs
     /// `program` with the arguments of [`child_arguments`].
-    pub fn new(engines: Engines, folder: &Path, program: PathBuf) -> Result<Self, CompileError> {
+    ///
+    /// One compilation takes no more than `limits`.
+    pub fn new(engines: Engines, folder: &Path, program: PathBuf, limits: Compiling) -> Result<Self, CompileError> {
         let refused = |reason: String| CompileError::Folder { folder: folder.to_owned(), reason };
         let mut builder = std::fs::DirBuilder::new();
         builder.recursive(true).mode(0o700).create(folder).map_err(|error| refused(error.to_string()))?;
@@ -96,7 +104,8 @@ impl Compiler {
             return Err(refused("other users can reach it; run `chmod 700` on it".to_owned()));
         }
         remove_leftovers(folder).map_err(|error| refused(error.to_string()))?;
-        Ok(Self { engines, folder: folder.to_owned(), program, idle_time: IDLE_TIME })
+        let idle_time = limits.time / IDLE_PART;
+        Ok(Self { engines, folder: folder.to_owned(), program, limits, idle_time })
     }
 
     /// The engines that code is compiled for.
@@ -104,26 +113,32 @@ impl Compiler {
         &self.engines
     }
 
-    /// Where the code of `bytes` is or would be.
-    fn file(&self, bytes: &[u8], profile: Profile) -> Result<PathBuf, CompileError> {
+    /// How the name of the code of `bytes` begins: with all that the code depends on. Its own digest follows.
+    fn key(&self, bytes: &[u8], profile: Profile) -> Result<String, CompileError> {
         let engine = self.engines.get(profile)?;
-        let name = format!("{}-{}-{}.cwasm", Digest::of(bytes).hex(), profile.as_str(), compatibility(&engine));
-        Ok(self.folder.join(name))
+        Ok(format!("{}-{}-{}", Digest::of(bytes).hex(), profile.as_str(), compatibility(&engine)))
+    }
+
+    /// The code that is kept under a key: one file, or several where a compiler has made the same thing differently.
+    fn kept(&self, key: &str) -> Vec<PathBuf> {
+        let files = std::fs::read_dir(&self.folder).into_iter().flatten().flatten().map(|entry| entry.path());
+        files.filter(|file| named_digest(file, key).is_some()).collect()
     }
 
     /// Loads the code of a component, compiling it first where it isn't known. Blocks: minutes for a large component.
     pub fn compile(&self, bytes: &[u8], profile: Profile) -> Result<Compiled, CompileError> {
-        let file = self.file(bytes, profile)?;
+        let key = self.key(bytes, profile)?;
         let engine = self.engines.get(profile)?;
-        if file.exists() {
-            match load(&engine, &file) {
+        for file in self.kept(&key) {
+            match load_whole(&engine, &file, &key) {
                 Ok(component) => {
                     mark_used(&file);
                     return Ok(Compiled { component, cached: true });
                 }
-                // A disk that lost a part of it, say. The new file takes over the name; what is mapped of the old one stays.
+                // A disk that lost a part of it, say. What is mapped of it stays.
                 Err(reason) => {
-                    tracing::warn!(file = %file.display(), reason = format!("{reason:#}"), "spoilt code is compiled again");
+                    tracing::warn!(file = %file.display(), reason, "spoilt code is compiled again");
+                    remove_spoilt(&file);
                 }
             }
         }
@@ -132,26 +147,34 @@ impl Compiler {
             bytes = bytes.len(),
             "compiling; the code is kept for the next start"
         );
-        self.run_child(bytes, profile, &file)?;
+        let file = self.run_child(bytes, profile, &key)?;
         prune(&self.folder, KEPT_CODE);
         Ok(Compiled { component: load(&engine, &file).map_err(CompileError::Load)?, cached: false })
     }
 
-    fn run_child(&self, bytes: &[u8], profile: Profile, file: &Path) -> Result<(), CompileError> {
+    /// Returns where the code is.
+    fn run_child(&self, bytes: &[u8], profile: Profile, key: &str) -> Result<PathBuf, CompileError> {
         // A name that nobody else uses: two that compile the same bytes at once each write their own file, and the later one takes
         // the earlier one's place. What was mapped meanwhile stays as it was.
-        let aside = file.with_extension(format!("{}.{ASIDE}", ulid::Ulid::generate()));
+        let aside = self.folder.join(format!("{key}.{}.{ASIDE}", ulid::Ulid::generate()));
         let result = match self.compile_aside(bytes, profile, &aside, Priority::Idle) {
-            Err(CompileError::Timeout) => {
-                tracing::warn!("all processors are busy; the compiling process takes its share of them now");
+            Err(CompileError::Timeout(_)) => {
+                tracing::warn!(
+                    "compiling goes on; the compiling process takes its share of the processors now, if they are busy"
+                );
                 let _ = std::fs::remove_file(&aside);
                 self.compile_aside(bytes, profile, &aside, Priority::Low)
             }
             result => result,
         };
         let result = result.and_then(|()| {
+            crash_point(Point::CodeAside);
             std::fs::File::open(&aside).and_then(|code| code.sync_all()).map_err(CompileError::Process)?;
-            std::fs::rename(&aside, file).map_err(CompileError::Process)
+            let code = std::fs::read(&aside).map_err(CompileError::Process)?;
+            let file = self.folder.join(format!("{key}.{}.{CODE}", Digest::of(&code).hex()));
+            std::fs::rename(&aside, &file).map_err(CompileError::Process)?;
+            crash_point(Point::CodeRenamed);
+            Ok(file)
         });
         if result.is_err() {
             // What is left aside is of no use to anyone; that it can't be removed changes nothing.
@@ -169,10 +192,10 @@ impl Compiler {
     ) -> Result<(), CompileError> {
         let time = match priority {
             Priority::Idle => self.idle_time,
-            Priority::Low => COMPILE_TIME,
+            Priority::Low => self.limits.time.saturating_sub(self.idle_time),
         };
         let mut child = std::process::Command::new(&self.program)
-            .args(child::arguments(profile, priority, aside))
+            .args(child::arguments(profile, priority, self.limits.memory, aside))
             .env_clear()
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
@@ -195,8 +218,12 @@ impl Compiler {
             let status = wait(&mut child, time)?;
             let complaint = complaint.join().unwrap_or_default();
             match status {
-                None => Err(CompileError::Timeout),
+                None => Err(CompileError::Timeout(self.limits.time)),
                 Some(status) if status.success() => Ok(()),
+                // What Rust's allocator and the kernel say; the process has no other bound on its memory.
+                Some(_) if child::OUT_OF_MEMORY.iter().any(|words| complaint.contains(words)) => {
+                    Err(CompileError::Memory(self.limits.memory))
+                }
                 Some(status) if complaint.is_empty() => {
                     Err(CompileError::Refused(format!("the compiling process ended with {status}")))
                 }
@@ -211,7 +238,7 @@ pub(crate) fn prune(folder: &Path, kept: usize) {
     let Ok(entries) = std::fs::read_dir(folder) else { return };
     let mut files: Vec<_> = entries
         .flatten()
-        .filter(|entry| entry.path().extension().is_some_and(|extension| extension == "cwasm"))
+        .filter(|entry| entry.path().extension().is_some_and(|extension| extension == CODE))
         .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
         .collect();
     files.sort_unstable_by(|one, other| other.cmp(one));
@@ -247,6 +274,26 @@ fn wait(child: &mut std::process::Child, time: Duration) -> Result<Option<std::p
     }
 }
 
+/// The digest in the name of a file of code, where the name begins with `key`.
+fn named_digest<'a>(file: &'a Path, key: &str) -> Option<&'a str> {
+    file.file_name()?.to_str()?.strip_prefix(key)?.strip_prefix('.')?.strip_suffix(CODE)?.strip_suffix('.')
+}
+
+/// Loads code that was kept, if it is what its name says; native code of which a bit was lost would do anything.
+fn load_whole(engine: &wasmtime::Engine, file: &Path, key: &str) -> Result<Component, String> {
+    let code = std::fs::read(file).map_err(|error| error.to_string())?;
+    if named_digest(file, key) != Some(Digest::of(&code).hex().as_str()) {
+        return Err("its bytes have another digest than its name".to_owned());
+    }
+    drop(code);
+    load(engine, file).map_err(|error| format!("{error:#}"))
+}
+
+/// What is there in the place of code, and isn't that. Where it can't be removed, it is found again the next time.
+fn remove_spoilt(file: &Path) {
+    let _ = if file.is_dir() { std::fs::remove_dir(file) } else { std::fs::remove_file(file) };
+}
+
 /// Maps compiled code.
 #[allow(unsafe_code)]
 fn load(engine: &wasmtime::Engine, file: &Path) -> wasmtime::Result<Component> {
@@ -268,7 +315,7 @@ mod tests {
         std::fs::write(&program, "#!/bin/sh\n[ \"$3\" = idle ] && exec sleep 60\necho \"as $3\" >&2; exit 1\n")
             .unwrap();
         std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o700)).unwrap();
-        let mut compiler = Compiler::new(Engines::new(), folder.path(), program).unwrap();
+        let mut compiler = Compiler::new(Engines::new(), folder.path(), program, Compiling::default()).unwrap();
         compiler.idle_time = Duration::from_millis(50);
         let refused = compiler.compile(b"a component", Profile::Reuse).err().unwrap();
         assert_eq!(refused.to_string(), "as low");

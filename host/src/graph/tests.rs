@@ -121,6 +121,7 @@ fn config(plans: &[Plan]) -> AppConfig {
         defaults: Defaults::default(),
         http: HttpLimits::default(),
         log: LogConfig::default(),
+        compile: crate::config::Compiling::default(),
         telemetry: crate::config::Tracing::default(),
         routes: Vec::new(),
         files: AppFiles::default(),

@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use super::kept::Kept;
 use crate::artifact::Build;
-use crate::files::write_durably;
+use crate::failpoint::{Point, crash_point};
+use crate::files::{Points, write_durably};
 use crate::ids::{Digest, GenerationNumber, ModuleName};
 use crate::problem::Problems;
 
@@ -25,6 +26,8 @@ pub const KEPT_GENERATIONS: usize = 16;
 const KEPT_REFUSALS: usize = 16;
 /// Problems of one refusal that are remembered.
 const KEPT_PROBLEMS: usize = 32;
+
+const POINTS: Points = Points { aside: Point::HistoryAside, renamed: Point::HistoryRenamed };
 
 /// What a change was asked for as.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -197,6 +200,7 @@ impl History {
         text.published.drain(..surplus);
         text.origin = origin.or(text.origin);
         self.write(text)?;
+        crash_point(Point::HistoryWritten);
         self.prune();
         Ok(())
     }
@@ -223,9 +227,9 @@ impl History {
     }
 
     fn write(&mut self, text: Text) -> io::Result<()> {
-        if let Err(error) = write_durably(&self.file, &serde_json::to_vec_pretty(&text)?) {
+        if let Err(error) = write_durably(&self.file, &serde_json::to_vec_pretty(&text)?, POINTS) {
             // The new text may be in place, and only that it lasts is unknown: the next start must not find there what was refused.
-            if let Err(again) = write_durably(&self.file, &serde_json::to_vec_pretty(&self.text)?) {
+            if let Err(again) = write_durably(&self.file, &serde_json::to_vec_pretty(&self.text)?, POINTS) {
                 tracing::error!(%again, "the history of generations could not be put back");
             }
             return Err(error);

@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 use crate::artifact::{Artifact, MAX_COMPONENT_BYTES};
 use crate::config::AppFiles;
-use crate::files::{remove_leftovers, write_durably};
+use crate::failpoint::Point;
+use crate::files::{Points, remove_leftovers, write_durably};
 use crate::ids::Digest;
 use crate::problem::{Code, Problem, Problems, with_causes};
 
@@ -19,6 +20,9 @@ const MAX_CONFIGURATION: u64 = 64 << 20;
 
 /// How much of a kept file is looked at in one step.
 const COMPARED_AT_ONCE: usize = 64 << 10;
+
+const COMPONENT: Points = Points { aside: Point::ComponentAside, renamed: Point::ComponentRenamed };
+const CONFIGURATION: Points = Points { aside: Point::ConfigurationAside, renamed: Point::ConfigurationRenamed };
 
 /// The folders of kept files.
 #[derive(Debug, Clone)]
@@ -77,14 +81,14 @@ impl Kept {
 
     /// Keeps a component, durably.
     pub fn keep_component(&self, artifact: &Artifact) -> Result<(), KeptError> {
-        self.keep(&self.component_file(&artifact.digest), &artifact.bytes)
+        self.keep(&self.component_file(&artifact.digest), &artifact.bytes, COMPONENT)
     }
 
     /// Keeps a configuration, durably; returns the digest that it goes by.
     pub fn keep_configuration(&self, files: &AppFiles) -> Result<Digest, KeptError> {
         let bytes = serde_json::to_vec(files).expect("names and text are JSON");
         let digest = Digest::of(&bytes);
-        self.keep(&self.configuration_file(&digest), &bytes)?;
+        self.keep(&self.configuration_file(&digest), &bytes, CONFIGURATION)?;
         Ok(digest)
     }
 
@@ -131,12 +135,12 @@ impl Kept {
         self.configurations.join(digest.hex()).with_extension("json")
     }
 
-    fn keep(&self, file: &Path, bytes: &[u8]) -> Result<(), KeptError> {
+    fn keep(&self, file: &Path, bytes: &[u8], points: Points) -> Result<(), KeptError> {
         // What is damaged is written anew: what is published must be there for the next start.
         if holds(file, bytes).unwrap_or(false) {
             return Ok(());
         }
-        write_durably(file, bytes).map_err(|source| KeptError::File { file: file.to_owned(), source })
+        write_durably(file, bytes, points).map_err(|source| KeptError::File { file: file.to_owned(), source })
     }
 }
 

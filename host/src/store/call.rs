@@ -157,6 +157,15 @@ impl CallError {
         }
     }
 
+    /// The module whose code it was, where that is known.
+    pub fn module(&self) -> Option<&ModuleName> {
+        match self {
+            Self::Limit { module, .. } | Self::Trap { module, .. } => module.as_ref(),
+            Self::Callee(failed) => Some(&failed.module),
+            Self::QueueFull { .. } | Self::NoRoom { .. } | Self::Deadline => None,
+        }
+    }
+
     /// The kind of cause, for a caller in another module: nothing of the inside is in it.
     pub fn cause(&self) -> &'static str {
         match self {

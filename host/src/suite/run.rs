@@ -123,7 +123,7 @@ impl Subject {
         std::fs::create_dir_all(&code).map_err(no_room)?;
         let folder = tempfile::Builder::new().prefix("state-").tempdir_in(&workspace).map_err(no_room)?;
         let state = StateFolder::open(&folder.path().join("link"))?;
-        let compiler = host.compiler(&state)?;
+        let compiler = host.compiler(&state, config.compile)?;
         // A cache that several runs may share: what it lacks, or loses meanwhile, is compiled.
         share(&code, &state.code());
         let linked = link_all(&graph, &compiler, &LinkedCode::new())?;

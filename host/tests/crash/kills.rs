@@ -280,7 +280,7 @@ fn check_told(told: &[Told], ledger: &Ledger, shop: Shop) {
 }
 
 /// Ends the customers' day when dropped.
-struct Closing<'a>(&'a AtomicBool);
+pub struct Closing<'a>(pub &'a AtomicBool);
 
 impl Drop for Closing<'_> {
     fn drop(&mut self) {

@@ -45,7 +45,7 @@ fn at_every_commit(
         if through {
             host.kill();
         } else {
-            assert!(!host.wait().success(), "{point} {passes}: the host was to abort");
+            assert!(!host.wait().success(), "{point} {passes}: the host was to end");
         }
         let after = Launch::shop().state(&state).start();
         let when = format!("after {passes} times {point}");

@@ -9,7 +9,7 @@ use std::process::Command;
 use super::*;
 
 const FOLDER: &str = "WATERTIGHT_TEST_CRASH_FOLDER";
-const SIGABRT: i32 = 6;
+const SIGKILL: i32 = 9;
 
 /// Writes until it dies; says what was acknowledged. Does nothing as an ordinary test.
 #[tokio::test]
@@ -48,7 +48,7 @@ async fn what_was_acknowledged_is_there() {
             .env("FAILPOINTS", format!("{point}={passed}*off->return"))
             .output()
             .unwrap();
-        assert_eq!(output.status.signal(), Some(SIGABRT), "{point}: {output:?}");
+        assert_eq!(output.status.signal(), Some(SIGKILL), "{point}: {output:?}");
         let acknowledged =
             std::fs::read_to_string(folder.path().join("acknowledged")).map_or(0, |n| n.parse::<i64>().unwrap() + 1);
         assert_eq!(acknowledged, passed, "{point}");

@@ -1,5 +1,14 @@
-//! Hostile modules. Each file of `hostile/` is the core code of one, whose function `attack` does it. Its first line says what is
-//! answered and why; a second one what type `attack` has, where it returns anything.
+//! Hostile modules. Each file of `hostile/` is the core code of one, whose function `attack` does it. What must come of it stands in its
+//! first lines:
+//!
+//! | line | meaning |
+//! | --- | --- |
+//! | `;; status 500 trap` | what is answered, and what counts it; see [`Why`] |
+//! | `;; result string` | what `attack` returns; nothing where the line is missing |
+//! | `;; limits request = "300ms"` | other limits of its compartment than [`LIMITS`] |
+//! | `;; sql INSERT …` | a statement; see `sql.wat` of this folder. The module is granted a database with a table `note` |
+//! | `;; fine 500` | what the next call is answered, of its harmless function `fine`; 200 where the line is missing |
+//! | `;; callee fused` | it calls a module that traps, in its own compartment or `apart` |
 #![allow(
     dead_code,
     unreachable_pub,
@@ -7,8 +16,26 @@
     reason = "each user uses a part; tests and benchmarks fail by panicking"
 )]
 
+use std::fmt::Write;
 use std::fs;
 use std::path::Path;
+
+use watertight::artifact::{Docs, Embedded};
+use watertight::migration::Migration;
+
+/// Limits of a hostile module's compartment: small enough that each is met soon.
+const LIMITS: [(&str, &str); 7] = [
+    ("memory", "\"16MiB\""),
+    ("cpu", "\"100ms\""),
+    ("request", "\"10s\""),
+    ("transfer", "\"5MiB\""),
+    ("handles", "1000"),
+    ("log", "\"64KiB\""),
+    ("result", "\"64KiB\""),
+];
+
+/// What a module with a database imports and has, in its component and in its core module.
+const SQL: &str = include_str!("sql.wat");
 
 /// What a hostile module must come to.
 #[derive(Debug)]
@@ -17,58 +44,59 @@ pub struct Attack {
     /// What its caller is answered.
     pub status: u16,
     pub why: Why,
+    /// What the next call of its harmless function is answered.
+    pub fine: u16,
     pub component: Vec<u8>,
+    /// Whether it has a database.
+    pub sql: bool,
+    limits: Vec<(String, String)>,
+    /// A module that it calls, and whether that stands in a compartment of its own.
+    callee: Option<(Vec<u8>, bool)>,
 }
 
 /// What counts it.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub enum Why {
     Trap,
     Limit(String),
+    /// The call's time was up.
+    Deadline,
+    /// A callee in another compartment failed.
+    Callee,
     /// The answer itself was too large, after the call.
     Result,
+    /// The host refused what it was asked for, by the interface's own error, and the call went on.
+    Denied,
 }
 
 impl Attack {
     fn read(name: &str, text: &str) -> Self {
-        let mut words = text.lines().next().unwrap().strip_prefix(";; status ").unwrap().split(' ');
+        let lines = |key: &str| {
+            let start = format!(";; {key} ");
+            text.lines().filter_map(move |line| line.strip_prefix(&start).map(str::to_owned)).collect::<Vec<_>>()
+        };
+        let status = lines("status").remove(0);
+        let mut words = status.split(' ');
         let status = words.next().unwrap().parse().unwrap();
         let why = match (words.next().unwrap(), words.next()) {
             ("trap", None) => Why::Trap,
             ("result", None) => Why::Result,
+            ("deadline", None) => Why::Deadline,
+            ("callee", None) => Why::Callee,
+            ("denied", None) => Why::Denied,
             ("limit", Some(limit)) => Why::Limit(limit.to_owned()),
             other => panic!("{name}: {other:?}"),
         };
-        let result = text.lines().nth(1).and_then(|line| line.strip_prefix(";; result "));
-        let result = result.map_or_else(String::new, |result| format!("(result {result})"));
-        let component = format!(
-            r#"(component
-              (import "wasi:logging/logging@0.1.0-draft" (instance $logging
-                (type $l (enum "trace" "debug" "info" "warn" "error" "critical"))
-                (export "level" (type $level (eq $l)))
-                (export "log" (func (param "level" $level) (param "context" string) (param "message" string)))))
-              (type $handle (resource (rep i32)))
-              (core func $new (canon resource.new $handle))
-              (core module $memory (memory (export "memory") 1))
-              (core instance $memory (instantiate $memory))
-              (alias core export $memory "memory" (core memory $shared))
-              (core func $log (canon lower (func $logging "log") (memory $shared)))
-              (core module $m
-                (import "host" "new" (func $new (param i32) (result i32)))
-                (import "host" "log" (func $log (param i32 i32 i32 i32 i32)))
-                (import "host" "memory" (memory 1))
-                (func (export "fine") (result i32) (i32.const 7))
-                {text})
-              (core instance $host
-                (export "new" (func $new)) (export "log" (func $log)) (export "memory" (memory $shared)))
-              (core instance $i (instantiate $m (with "host" (instance $host))))
-              (func $attack {result} (canon lift (core func $i "attack") (memory $shared)))
-              (func $fine (result u32) (canon lift (core func $i "fine")))
-              (instance $api (export "attack" (func $attack)) (export "fine" (func $fine)))
-              (export "t:t/api@1.0.0" (instance $api)))"#
-        );
-        let component = wat::parse_str(&component).unwrap_or_else(|error| panic!("{name}: {error}"));
-        Self { name: name.to_owned(), status, why, component }
+        let limits = lines("limits").into_iter().map(|line| {
+            let (key, value) = line.split_once(" = ").unwrap();
+            (key.to_owned(), value.to_owned())
+        });
+        let callee = lines("callee").pop().map(|placed| (callee(), placed == "apart"));
+        let statements = lines("sql");
+        let component = component(name, text, &lines("result"), &statements, callee.is_some());
+        let sql = !statements.is_empty();
+        let fine = lines("fine").pop().map_or(200, |fine| fine.parse().unwrap());
+        Self { name: name.to_owned(), status, why, fine, component, sql, limits: limits.collect(), callee }
     }
 
     /// All of them, by name.
@@ -82,4 +110,151 @@ impl Attack {
         attacks.sort_by(|one, other| one.name.cmp(&other.name));
         attacks
     }
+
+    /// Puts the components into the manifest's folder; returns what the manifest says of them.
+    pub fn put(&self, folder: &Path) -> String {
+        let Self { name, component, sql, limits, callee, .. } = self;
+        fs::write(folder.join(format!("{name}.wasm")), component).unwrap();
+        let (uses, calls) =
+            (if *sql { ", \"sql\"" } else { "" }, if callee.is_some() { "calls = [\"@\"]\n" } else { "" });
+        let mut text = format!("[modules.{name}]\ncomponent = \"{name}.wasm\"\nuses = [\"logging\"{uses}]\n");
+        let other = format!("{name}-callee");
+        text += &calls.replace('@', &other);
+        let mut modules = format!("\"{name}\"");
+        if let Some((bytes, apart)) = callee {
+            fs::write(folder.join(format!("{other}.wasm")), bytes).unwrap();
+            let _ = write!(text, "[modules.{other}]\ncomponent = \"{other}.wasm\"\n");
+            if *apart {
+                let _ = write!(text, "[compartments.{other}]\nmodules = [\"{other}\"]\n");
+            } else {
+                let _ = write!(modules, ", \"{other}\"");
+            }
+        }
+        let _ = write!(text, "[compartments.{name}]\nmodules = [{modules}]\n[compartments.{name}.limits]\n");
+        let own = |key: &str| limits.iter().find(|(own, _)| own == key).map(|(_, value)| value.as_str());
+        for (key, value) in LIMITS {
+            let _ = writeln!(text, "{key} = {}", own(key).unwrap_or(value));
+        }
+        text
+    }
+
+    /// A route to one of its functions, `attack` or `fine`.
+    pub fn route(&self, path: &str, function: &str) -> String {
+        // Failures have statuses of their own.
+        let status = if function == "attack" && self.status < 300 { self.status } else { 200 };
+        let name = &self.name;
+        format!("[[route]]\nmethod = \"GET\"\npath = \"{path}\"\ncall = \"{name}/api.{function}\"\nstatus = {status}\n")
+    }
+
+    /// What is counted, for a table.
+    pub fn effect(&self) -> String {
+        match &self.why {
+            Why::Trap => "trap".to_owned(),
+            Why::Limit(limit) => format!("limit `{limit}`"),
+            Why::Deadline => "deadline".to_owned(),
+            Why::Callee => "callee unavailable".to_owned(),
+            Why::Result => "result too large".to_owned(),
+            Why::Denied => "denied by the interface's own error".to_owned(),
+        }
+    }
+}
+
+/// A component that traps when it is called.
+fn callee() -> Vec<u8> {
+    wat::parse_str(
+        r#"(component
+          (core module $m (func (export "attack") unreachable))
+          (core instance $i (instantiate $m))
+          (func $attack (canon lift (core func $i "attack")))
+          (instance $api (export "attack" (func $attack)))
+          (export "t:t/victim@1.0.0" (instance $api)))"#,
+    )
+    .unwrap()
+}
+
+fn component(name: &str, text: &str, result: &[String], statements: &[String], calls: bool) -> Vec<u8> {
+    let result = result.first().map_or_else(String::new, |result| format!("(result {result})"));
+    let (outside, inside) = SQL.split_once(";; ----\n").unwrap();
+    let (outside, inside) = if statements.is_empty() { ("", "") } else { (outside, inside) };
+    let (sql_instance, fine) = if statements.is_empty() {
+        ("", "(func (export \"fine\") (result i32) (i32.const 7))")
+    } else {
+        (r#"(with "sql" (instance $sql-core))"#, "")
+    };
+    let (callee, lowered, imported, given) = if calls {
+        (
+            r#"(import "t:t/victim@1.0.0" (instance $callee (export "attack" (func))))"#,
+            r#"(core func $callee (canon lower (func $callee "attack")))"#,
+            r#"(import "host" "callee" (func $callee))"#,
+            r#"(export "callee" (func $callee))"#,
+        )
+    } else {
+        ("", "", "", "")
+    };
+    let mut numbered = String::new();
+    for (number, statement) in statements.iter().enumerate() {
+        let (at, length) = (1024 * (number + 1), statement.len());
+        let given = format!("(i32.const {at}) (i32.const {length}) (i32.const 0) (i32.const 0) (i32.const 256)");
+        let _ = write!(
+            numbered,
+            r#"(data (i32.const {at}) "{statement}")
+               (func $query{number} (result i32) (call $query {given}) (call $said (i32.const 4)))
+               (func $execute{number} (result i32) (call $execute {given}) (call $said (i32.const 8)))
+               (func $query-within{number} (param i32) (result i32)
+                 (call $query-within (local.get 0) {given}) (call $said (i32.const 4)))
+               (func $execute-within{number} (param i32) (result i32)
+                 (call $execute-within (local.get 0) {given}) (call $said (i32.const 8)))"#
+        );
+    }
+    let component = format!(
+        r#"(component
+          (import "wasi:logging/logging@0.1.0-draft" (instance $logging
+            (type $l (enum "trace" "debug" "info" "warn" "error" "critical"))
+            (export "level" (type $level (eq $l)))
+            (export "log" (func (param "level" $level) (param "context" string) (param "message" string)))))
+          {callee}
+          (type $handle (resource (rep i32)))
+          (core func $new (canon resource.new $handle))
+          (core module $memory
+            (memory (export "memory") 1)
+            (global $next (mut i32) (i32.const 32768))
+            (func (export "reset") (global.set $next (i32.const 32768)))
+            (func (export "realloc") (param i32 i32 i32 i32) (result i32) (local $at i32)
+              (local.set $at (i32.and (i32.add (global.get $next) (i32.const 7)) (i32.const -8)))
+              (global.set $next (i32.add (local.get $at) (local.get 3)))
+              (loop $grow
+                (if (i32.gt_u (global.get $next) (i32.mul (memory.size) (i32.const 65536)))
+                  (then (if (i32.eq (memory.grow (i32.const 16)) (i32.const -1)) (then unreachable)) (br $grow))))
+              (local.get $at)))
+          (core instance $memory (instantiate $memory))
+          (alias core export $memory "memory" (core memory $shared))
+          (alias core export $memory "realloc" (core func $realloc))
+          (alias core export $memory "reset" (core func $reset))
+          (core func $log (canon lower (func $logging "log") (memory $shared)))
+          {lowered}
+          {outside}
+          (core module $m
+            (import "host" "new" (func $new (param i32) (result i32)))
+            (import "host" "log" (func $log (param i32 i32 i32 i32 i32)))
+            (import "host" "memory" (memory 1))
+            {imported}
+            {inside}
+            {fine}
+            {numbered}
+            {text})
+          (core instance $host
+            (export "new" (func $new)) (export "log" (func $log)) (export "memory" (memory $shared)) {given})
+          (core instance $i (instantiate $m (with "host" (instance $host)) {sql_instance}))
+          (func $attack {result} (canon lift (core func $i "attack") (memory $shared)))
+          (func $fine (result u32) (canon lift (core func $i "fine")))
+          (instance $api (export "attack" (func $attack)) (export "fine" (func $fine)))
+          (export "t:t/api@1.0.0" (instance $api)))"#
+    );
+    let mut component = wat::parse_str(&component).unwrap_or_else(|error| panic!("{name}: {error}"));
+    if !statements.is_empty() {
+        let migration = Migration::new("0001_note.sql".to_owned(), "CREATE TABLE note (text)".to_owned());
+        let section = Embedded::new(&component, name.parse().unwrap(), "wat", vec![migration], Docs::default());
+        section.unwrap().append_to(&mut component).unwrap();
+    }
+    component
 }

@@ -37,7 +37,7 @@ fn ends_at(app: &App, state: &Path, point: &str, change: impl FnOnce(&Operator) 
     let mut host = app.launch().state(state).variable("FAILPOINTS", &format!("{point}=return")).start();
     let operator = Operator::of(&host);
     once(host.admin(), &change(&operator)).unwrap_err();
-    assert!(!host.wait().success(), "{point}: the host was to abort");
+    assert!(!host.wait().success(), "{point}: the host was to end");
 }
 
 #[test]

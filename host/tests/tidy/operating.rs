@@ -59,7 +59,8 @@ fn the_operators_table_of_limits_is_true() {
     let plain = load("").unwrap();
     for Row { key, default, bounds: (from, to) } in rows() {
         let same = load(&format!("{key} = {default}")).unwrap_or_else(|problems| panic!("{key}: {problems}"));
-        let all = |config: &AppConfig| (config.defaults, config.http, config.telemetry.clone(), http(config));
+        let all =
+            |config: &AppConfig| (config.defaults, config.http, config.compile, config.telemetry.clone(), http(config));
         assert_eq!(all(&same), all(&plain), "{key} is not {default} by default");
         for bound in [&from, &to] {
             load(&format!("{key} = {bound}")).unwrap_or_else(|problems| panic!("{key} = {bound}: {problems}"));
@@ -74,7 +75,7 @@ fn the_operators_table_has_every_limit() {
     let known: BTreeSet<String> = rows().into_iter().map(|row| row.key).collect();
     // No limits, or tables of them.
     let others = ["defaults.limits.sql", "defaults.instances.mode", "modules.m.http.allow", "modules.m.http.private"];
-    for table in ["defaults.limits", "defaults.limits.sql", "defaults.instances", "modules.m.http", "http"] {
+    for table in ["defaults.limits", "defaults.limits.sql", "defaults.instances", "modules.m.http", "http", "compile"] {
         let problems = load(&format!("{table}.nothing = 1")).unwrap_err();
         let (_, keys) = problems.split_once("the keys here are ").unwrap();
         for key in keys.lines().next().unwrap().split('`').skip(1).step_by(2) {

@@ -19,8 +19,8 @@ use crate::profile::Profile;
 pub const CHILD_COMMAND: &str = "compile-component";
 /// The largest composed component that is compiled.
 const MAX_COMPONENT: u64 = 512 << 20;
-/// The most memory that the child may use: a 20 MB interpreter takes less than 2 GiB.
-const MAX_MEMORY: u64 = 4 << 30;
+/// What a child says whose memory is used up: Rust's allocator, which ends the process, and the kernel, of mappings.
+pub(super) const OUT_OF_MEMORY: [&str; 2] = ["memory allocation of ", "Cannot allocate memory"];
 /// How much less important than the host it is where it takes its share: the largest niceness but one.
 const NICENESS: i32 = 18;
 
@@ -57,19 +57,21 @@ impl Priority {
     }
 }
 
-/// The arguments that make the binary compile what it reads from standard input and write the code to `output`.
-pub(super) fn arguments(profile: Profile, priority: Priority, output: &Path) -> [OsString; 4] {
-    [CHILD_COMMAND.into(), profile.as_str().into(), priority.as_str().into(), output.into()]
+/// The arguments that make the binary compile what it reads from standard input, in so many bytes of memory, and write the code to
+/// `output`.
+pub(super) fn arguments(profile: Profile, priority: Priority, memory: u64, output: &Path) -> [OsString; 5] {
+    let memory = memory.to_string();
+    [CHILD_COMMAND.into(), profile.as_str().into(), priority.as_str().into(), memory.into(), output.into()]
 }
 
 /// Compiles standard input for `profile`, and writes the code to `output`, a file that isn't there yet. Functions that were compiled
 /// before are taken from, and new ones put into, a file beside it.
 ///
 /// Returns why not, for standard error.
-pub fn run_as_child(profile: &str, priority: &str, output: &Path) -> Result<(), String> {
+pub fn run_as_child(profile: &str, priority: &str, memory: u64, output: &Path) -> Result<(), String> {
     let priority = Priority::ALL.into_iter().find(|one| one.as_str() == priority);
     let priority = priority.ok_or("the priority is unknown")?;
-    limit_self(priority).map_err(|error| format!("the compiling process can't limit itself: {error}"))?;
+    limit_self(priority, memory).map_err(|error| format!("the compiling process can't limit itself: {error}"))?;
     let profile = Profile::parse(profile).ok_or_else(|| format!("`{profile}` is no profile"))?;
     let mut bytes = Vec::new();
     let read = std::io::stdin().take(MAX_COMPONENT + 1).read_to_end(&mut bytes);
@@ -111,12 +113,12 @@ fn write(output: &Path, code: &[u8], functions: Option<Arc<Functions>>) -> std::
 
 /// Low priority, bounded memory (what it can write to; the pools that the engine merely reserves don't count), no core dumps, and no
 /// life beyond the host's, which alone bounds its time.
-fn limit_self(priority: Priority) -> Result<(), String> {
+fn limit_self(priority: Priority, memory: u64) -> Result<(), String> {
     #[cfg(target_os = "linux")]
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
         .map_err(|error| error.to_string())?;
     priority.take()?;
-    for (resource, wanted) in [(Resource::Data, MAX_MEMORY), (Resource::Core, 0)] {
+    for (resource, wanted) in [(Resource::Data, memory), (Resource::Core, 0)] {
         let maximum = getrlimit(resource).maximum.map_or(wanted, |maximum| maximum.min(wanted));
         let limit = Rlimit { current: Some(maximum), maximum: Some(maximum) };
         setrlimit(resource, limit).map_err(|error| error.to_string())?;

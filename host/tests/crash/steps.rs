@@ -1,0 +1,407 @@
+//! `kill -9` at every named step of every change, while orders are placed: the next start serves a complete generation, the old one or
+//! the new one, the history tells which, and every order that was acknowledged is there.
+//!
+//! The steps are those of `host/src/failpoint.rs`; one that no story here passes doesn't compile.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use tempfile::TempDir;
+use watertight::artifact::{Docs, Embedded};
+use watertight::failpoint::Point;
+use watertight::ids::Digest;
+use watertight::migration::Migration;
+
+use crate::admin::{Operator, multipart, parts_of};
+use crate::builds::with_build_id;
+use crate::client::{Shop, draft};
+use crate::components::component_of;
+use crate::host::{Host, Launch, component, copy_of_shop, folder};
+use crate::kills::Closing;
+use crate::ledger::Ledger;
+use crate::wire::{get, once};
+
+/// How often the host is killed at each step of each change. Twice takes 45 s; `make crash` says ten.
+const TIMES: &str = "CRASH_TIMES";
+/// Customers who order at once.
+const CUSTOMERS: usize = 2;
+/// How long a customer waits before asking again, and for how long.
+const PAUSE: Duration = Duration::from_millis(2);
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Commits before one at which the host is killed: more than a start's own, which finishes what the last kill left.
+const COMMITS: usize = 30;
+/// The signal of `kill -9`.
+const KILL: i32 = 9;
+
+/// What passes a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Story {
+    Swap,
+    Apply,
+    Rollback,
+    /// A swap that is refused, and remembered.
+    Refusal,
+    /// A start on what has changed on the disk.
+    Start,
+    /// Nothing but orders.
+    Orders,
+}
+
+/// The stories that pass a step, and whether the host ends on the new generation's side of it.
+fn stories(point: Point) -> (&'static [Story], bool) {
+    use Story::{Apply, Orders, Refusal, Rollback, Start, Swap};
+    match point {
+        Point::ChangePlanned
+        | Point::ChangeLinked
+        | Point::ChangeKept
+        | Point::ChangeOpened
+        | Point::ChangeWarm
+        | Point::ChangeMigrated => (&[Swap, Apply, Rollback], false),
+        Point::CodeAside | Point::CodeRenamed | Point::ComponentAside | Point::ComponentRenamed => {
+            (&[Swap, Apply, Start], false)
+        }
+        Point::MigrationRun | Point::MigrationCommitted => (&[Swap, Apply, Start], false),
+        Point::ConfigurationAside | Point::ConfigurationRenamed => (&[Apply, Start], false),
+        Point::HistoryAside => (&[Swap, Apply, Rollback, Refusal, Start], false),
+        Point::HistoryRenamed => (&[Swap, Apply, Rollback, Refusal, Start], true),
+        Point::HistoryWritten => (&[Swap, Apply, Rollback, Start], true),
+        Point::ChangePublished | Point::ChangeCurrent => (&[Swap, Apply, Rollback], true),
+        Point::SqlBeforeCommit | Point::SqlCommitted | Point::SqlSynced => (&[Orders], false),
+    }
+}
+
+/// What a generation runs, as far as it differs from one to another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Content {
+    /// What the module `extra` answers.
+    tag: u32,
+    /// Which build of payments it has.
+    payments: char,
+}
+
+/// Customers' side, and what they were told.
+#[derive(Default)]
+struct World {
+    /// Where the host listens, while it may be asked.
+    address: Mutex<Option<Shop>>,
+    told: Mutex<BTreeMap<String, String>>,
+    closing: AtomicBool,
+}
+
+impl World {
+    fn open(&self, shop: Option<Shop>) {
+        *self.address.lock().unwrap_or_else(PoisonError::into_inner) = shop;
+    }
+
+    /// Places one order after the other, each until it is acknowledged.
+    fn order(&self, customer: usize) {
+        let draft = draft(&format!("customer-{customer}"), "tok_visa");
+        for number in 0.. {
+            let key = format!("{customer}-{number}");
+            let start = Instant::now();
+            loop {
+                if self.closing.load(SeqCst) {
+                    return;
+                }
+                let shop = *self.address.lock().unwrap_or_else(PoisonError::into_inner);
+                match shop.map(|shop| shop.place(&draft, Some(&key))) {
+                    Some(Ok(answer)) if answer.status != 503 => {
+                        assert_eq!(answer.status, 201, "{answer:?}");
+                        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+                        told.insert(key, answer.id().to_owned());
+                        break;
+                    }
+                    _ => thread::sleep(PAUSE),
+                }
+                assert!(start.elapsed() < PATIENCE, "{key} is not answered");
+            }
+        }
+    }
+
+    /// Every order that was acknowledged is there, once, and paid.
+    fn check(&self, ledger: &Ledger, when: &str) {
+        let kept: BTreeMap<&str, (&str, &str)> = ledger
+            .orders
+            .iter()
+            .filter_map(|order| Some((order.key.as_deref()?, (order.id.as_str(), order.status.as_str()))))
+            .collect();
+        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        for (key, id) in &*told {
+            assert_eq!(kept.get(key.as_str()), Some(&(id.as_str(), "paid")), "{when}: order {key}");
+        }
+    }
+}
+
+/// The shop, with one module more that says which build it is, and on whose builds nothing depends.
+struct Application {
+    folder: TempDir,
+    /// Numbers that no run before this one had: their code must not be known.
+    next: u32,
+}
+
+impl Application {
+    fn new() -> Self {
+        let folder = copy_of_shop(
+            "[modules.extra]\ncomponent = \"extra.wasm\"\nuses = [\"sql\"]\n[compartments.extra]\nmodules = [\"extra\"]",
+        );
+        let route = "[[route]]\nmethod = \"GET\"\npath = \"/extra\"\ncall = \"extra/tag.tag\"\n";
+        fs::write(folder.path().join("routes/extra.toml"), route).unwrap();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        Self { folder, next: now.subsec_nanos() | 1 << 30 }
+    }
+
+    /// Puts another build of `extra` there, and another setting that hardly matters. Returns the build's tag.
+    fn change(&mut self, migrations: usize) -> u32 {
+        self.next += 1;
+        fs::write(self.folder.path().join("extra.wasm"), extra(self.next, migrations)).unwrap();
+        let file = self.folder.path().join("app.toml");
+        let text = fs::read_to_string(&file).unwrap();
+        let text = text.split("# last\n").next().unwrap();
+        let log = self.next % 1_000_000 + 100_000;
+        fs::write(file, format!("{text}# last\n[defaults.limits]\nlog = \"{log}B\"\n")).unwrap();
+        self.next
+    }
+
+    /// A copy of it that is not what the host was started on.
+    fn copy(&self) -> Self {
+        let folder = folder();
+        fs::create_dir(folder.path().join("routes")).unwrap();
+        for part in ["", "routes"] {
+            for file in fs::read_dir(self.folder.path().join(part)).unwrap().map(|file| file.unwrap()) {
+                if file.path().is_file() {
+                    fs::copy(file.path(), folder.path().join(part).join(file.file_name())).unwrap();
+                }
+            }
+        }
+        Self { folder, next: self.next }
+    }
+}
+
+/// A build that answers `tag` and brings so many migrations along.
+fn extra(tag: u32, migrations: usize) -> Vec<u8> {
+    let wit = "package t:extra@1.0.0; interface tag { tag: func() -> u32; } world w { export tag; }";
+    let core = format!("(module (func (export \"t:extra/tag@1.0.0#tag\") (result i32) (i32.const {tag})))");
+    let mut component = component_of(wit, "w", &core);
+    let migration = |number| {
+        Migration::new(format!("{number:05}_more.sql"), format!("CREATE TABLE more_{number} (id INTEGER PRIMARY KEY)"))
+    };
+    let migrations = (0..migrations).map(migration).collect();
+    let section = Embedded::new(&component, "extra".parse().unwrap(), "wat", migrations, Docs::default());
+    section.unwrap().append_to(&mut component).unwrap();
+    component
+}
+
+/// A build of payments.
+fn payments(build: char) -> Vec<u8> {
+    with_build_id(&fs::read(component("payments")).unwrap(), &format!("steps{build}"))
+}
+
+/// The same story told again and again on one state folder.
+struct Run<'a> {
+    world: &'a World,
+    app: Application,
+    state: PathBuf,
+    /// What each generation that was published ran; the last one is current.
+    published: Vec<(u64, Content)>,
+    /// How many refusals are remembered.
+    refused: usize,
+    /// How many migrations the builds have.
+    migrations: usize,
+}
+
+impl Run<'_> {
+    fn current(&self) -> (u64, Content) {
+        *self.published.last().unwrap()
+    }
+
+    /// Checks what a start serves, before any customer asks. Returns the operator.
+    fn check(&mut self, host: &Host, when: &str) -> Operator {
+        let ledger = Ledger::read(&self.state);
+        ledger.check_settled(when);
+        self.world.check(&ledger, when);
+        let operator = Operator::of(host);
+        let told = operator.generations();
+        let (number, content) = self.current();
+        let last = told["generations"].as_array().unwrap().last().unwrap();
+        assert_eq!((&told["current"], &last["number"]), (&number.into(), &number.into()), "{when}: {told}");
+        assert_eq!(told["refused"].as_array().unwrap().len(), self.refused.min(16), "{when}: {told}");
+        // What the history tells is what runs, whole.
+        let extra = once(host.listen(), &get("/extra")).unwrap();
+        assert_eq!((extra.status, extra.generation(), &extra.body), (200, number, &content.tag.into()), "{when}");
+        let digest = |module: &str| last["modules"][module]["digest"].as_str().unwrap().to_owned();
+        assert_eq!(digest("payments"), Digest::of(&self.payments(content)).to_string(), "{when}");
+        let placed = Shop(host.listen()).place(&draft("probe", "tok_visa"), Some(&format!("probe {when}"))).unwrap();
+        assert_eq!((placed.status, &placed.body["status"]), (201, &"paid".into()), "{when}: {placed:?}");
+        for folder in ["artifacts", "configurations", "code", "."] {
+            let files = fs::read_dir(self.state.join(folder)).unwrap().map(|file| file.unwrap().path());
+            let aside: Vec<_> = files.filter(|file| file.extension().is_some_and(|e| e == "tmp")).collect();
+            assert!(aside.is_empty(), "{when}: {aside:?}");
+        }
+        operator
+    }
+
+    /// A start that nothing ends, checked.
+    fn serves(&mut self, when: &str) -> Host {
+        let host = Launch::app(self.app.folder.path()).state(&self.state).start();
+        self.check(&host, &format!("{when}, started"));
+        host
+    }
+
+    fn payments(&self, content: Content) -> Vec<u8> {
+        if content.payments == ' ' { fs::read(component("payments")).unwrap() } else { payments(content.payments) }
+    }
+
+    /// Kills a host at a step of a story, and notes what the next start has to serve.
+    fn tell(&mut self, story: Story, point: Point, is_new: bool, time: usize) {
+        let when = format!("{story:?} at {}, time {time}", point.name());
+        let (number, content) = self.current();
+        let armed = match story {
+            Story::Orders => format!("{}={}*off->return", point.name(), COMMITS + 7 * time),
+            _ => format!("{}=return", point.name()),
+        };
+        let launch = Launch::app(self.app.folder.path()).state(&self.state).variable("FAILPOINTS", &armed);
+        self.migrations += usize::from(matches!(point, Point::MigrationRun | Point::MigrationCommitted));
+        if story == Story::Start {
+            let tag = self.app.change(self.migrations);
+            let (status, log) = launch.ends();
+            assert_eq!(status.signal(), Some(KILL), "{when}: {log}");
+            // What stands on the disk is what every further start wants: the next one makes it, if this one didn't.
+            self.published.push((number + 1, Content { tag, payments: ' ' }));
+            self.serves(&when).kill();
+            return;
+        }
+        let mut host = launch.start();
+        let operator = self.check(&host, &when);
+        self.world.open(Some(Shop(host.listen())));
+        if story != Story::Orders {
+            thread::sleep(Duration::from_millis(20 + (time as u64 * 37) % 60));
+        }
+        let mut new = content;
+        let asked = match story {
+            // Another module of the shop than orders, whose compartment is composed anew; and one that stands alone.
+            Story::Swap if time % 2 == 1 && !needs_a_new_build(point) => {
+                new.payments = if content.payments == 'a' { 'b' } else { 'a' };
+                operator.request("POST", "/modules/payments/swap", "application/wasm", &self.payments(new))
+            }
+            Story::Swap => {
+                self.app.next += 1;
+                new.tag = self.app.next;
+                let component = extra(new.tag, self.migrations);
+                operator.request("POST", "/modules/extra/swap", "application/wasm", &component)
+            }
+            Story::Apply => {
+                let mut next = self.app.copy();
+                new = Content { tag: next.change(self.migrations), payments: ' ' };
+                self.app.next = next.next;
+                let parts = multipart(&parts_of(next.folder.path()));
+                let kind = "multipart/form-data; boundary=----swap-tests-f3a94c71d2";
+                operator.request("POST", "/apply", kind, &parts)
+            }
+            Story::Rollback => {
+                new = self.published[self.published.len() - 2].1;
+                operator.request("POST", "/rollback", "application/json", b"{}")
+            }
+            Story::Refusal => operator.request("POST", "/modules/extra/swap", "application/wasm", b"nothing"),
+            Story::Orders | Story::Start => Vec::new(),
+        };
+        if !asked.is_empty() {
+            let answer = once(host.admin(), &asked);
+            assert!(answer.is_err(), "{when}: {answer:?}\n{}", host.log());
+        }
+        let status = host.wait();
+        self.world.open(None);
+        assert_eq!(status.signal(), Some(KILL), "{when}: {}", host.log());
+        match (story, is_new) {
+            (Story::Refusal, told) => self.refused += usize::from(told),
+            (_, true) => self.published.push((number + 1, new)),
+            (_, false) => {}
+        }
+    }
+}
+
+/// Whether a step is passed only where a build was never seen before, or brings a migration along.
+fn needs_a_new_build(point: Point) -> bool {
+    matches!(
+        point,
+        Point::CodeAside
+            | Point::CodeRenamed
+            | Point::ComponentAside
+            | Point::ComponentRenamed
+            | Point::MigrationRun
+            | Point::MigrationCommitted
+    )
+}
+
+/// Removes code that no other run could use, which the harness keeps for all.
+struct Tidy(Vec<PathBuf>);
+
+fn kept_code() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("code");
+    fs::read_dir(folder).into_iter().flatten().map(|file| file.unwrap().path()).collect()
+}
+
+impl Drop for Tidy {
+    fn drop(&mut self) {
+        for file in kept_code().into_iter().filter(|file| !self.0.contains(file)) {
+            // It is compiled again where another test wanted it.
+            let _ = fs::remove_file(file);
+        }
+    }
+}
+
+#[test]
+fn killed_at_every_step_of_every_change() {
+    let times = std::env::var(TIMES).map_or(2, |times| times.parse().expect("a number"));
+    let (start, mut kills, mut orders) = (Instant::now(), 0, 0);
+    let mut tidy = Tidy(Vec::new());
+    // Each on a state of its own, or the ledger of thousands of orders would take the time.
+    for point in Point::ALL {
+        let told = killed_at(*point, times, &mut tidy);
+        kills += times * stories(*point).0.len();
+        orders += told;
+    }
+    eprintln!("{kills} kills in {:?}, {orders} orders acknowledged", start.elapsed());
+    assert!(orders > kills, "just {orders} orders were placed: the host hardly ran");
+}
+
+/// Tells each story that passes a step so many times. Returns how many orders were acknowledged.
+fn killed_at(point: Point, times: usize, tidy: &mut Tidy) -> usize {
+    let folder = folder();
+    let mut app = Application::new();
+    let tag = app.change(1);
+    let state = folder.path().join("state");
+    let first = Launch::app(app.folder.path()).state(&state).start();
+    if tidy.0.is_empty() {
+        tidy.0 = kept_code();
+    }
+    // Something to go back to.
+    app.next += 1;
+    assert_eq!(Operator::of(&first).swapped("extra", &extra(app.next, 1)), 2);
+    first.kill();
+    let content = |tag| Content { tag, payments: ' ' };
+    let published = vec![(1, content(tag)), (2, content(app.next))];
+    let world = World::default();
+    let mut run = Run { world: &world, app, state, published, refused: 0, migrations: 1 };
+    thread::scope(|scope| {
+        let world = &world;
+        let customers: Vec<_> = (0..CUSTOMERS).map(|customer| scope.spawn(move || world.order(customer))).collect();
+        // Even where this thread fails, the customers must go home.
+        let closing = Closing(&world.closing);
+        let (stories, is_new) = stories(point);
+        for time in 0..times {
+            for story in stories {
+                run.tell(*story, point, is_new, time);
+            }
+        }
+        drop(closing);
+        customers.into_iter().for_each(|customer| customer.join().unwrap());
+    });
+    run.serves("after the last kill").kill();
+    world.told.lock().unwrap_or_else(PoisonError::into_inner).len()
+}

@@ -1,0 +1,3 @@
+;; status 503 callee
+;; callee apart
+(func (export "attack") (call $callee))

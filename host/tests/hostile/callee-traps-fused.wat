@@ -1,0 +1,3 @@
+;; status 500 trap
+;; callee fused
+(func (export "attack") (call $callee))

@@ -1,0 +1,178 @@
+//! Builds that are made to cost the host time or memory before they run: they are refused within a bound that an operator can set, and
+//! what runs meanwhile answers every request.
+
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::admin::Operator;
+use crate::app::{App, Content, back_with, serves};
+use crate::command::run;
+use crate::host::{self, Host};
+use crate::wire::{Connection, get};
+
+/// What finding out that something is no component, or ending a process, may take on a busy machine.
+const SLACK: Duration = Duration::from_secs(10);
+
+/// A function of nested blocks. Each block changes some of its locals, and leaves for some of the blocks around it: so each local has a
+/// value of its own for each way into each block.
+fn tangle(blocks: usize, targets: usize, locals: usize) -> String {
+    let mut text = format!("(func (local{})\n{}", " i32".repeat(locals), "block ".repeat(blocks));
+    for block in 0..blocks {
+        for local in (0..locals).filter(|local| (local + block) % 7 == 0) {
+            let _ = write!(text, "local.get {local} i32.const {} i32.add local.set {local} ", block % 64);
+        }
+        let depth = blocks - block;
+        let _ = write!(text, "local.get {} br_table", block % locals);
+        for target in 0..targets.min(depth) {
+            let _ = write!(text, " {}", target * 31 % depth);
+        }
+        text += " 0 end\n";
+    }
+    text + ")"
+}
+
+/// Asks without end while `work` is done, and returns how often; every answer is what the first generation says.
+fn served_meanwhile<T>(host: &Host, work: impl FnOnce() -> T) -> (u32, T) {
+    let (ended, count) = (AtomicBool::new(false), AtomicU32::new(0));
+    let done = thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut connection = Connection::open(host.listen()).unwrap();
+            while !ended.load(SeqCst) {
+                let answer = connection.exchange(&get("/tags")).unwrap();
+                assert_eq!((answer.status, answer.body), (200, Content::first(true).tags()));
+                count.fetch_add(1, SeqCst);
+            }
+        });
+        // Even where this fails, the other must end.
+        let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+        ended.store(true, SeqCst);
+        done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    });
+    (count.load(SeqCst), done)
+}
+
+/// Processes that a host has started and that aren't gone.
+fn children(host: &Host) -> String {
+    let tasks = fs::read_dir(format!("/proc/{}/task", host.process())).unwrap();
+    tasks.map(|task| fs::read_to_string(task.unwrap().path().join("children")).unwrap_or_default()).collect()
+}
+
+#[test]
+fn a_component_that_compiles_for_ever_is_stopped_while_requests_go_on() {
+    let bombs = [
+        // One function of 20,000 blocks, and 300 of a hundred: by one processor and by all.
+        ("[compile]\ntime = \"3s\"", tangle(20_000, 3, 8), "took longer than 3s, which `compile.time` allows"),
+        (
+            "[compile]\ntime = \"3s\"",
+            tangle(100, 100, 16).repeat(300),
+            "took longer than 3s, which `compile.time` allows",
+        ),
+        (
+            "[compile]\ntime = \"10m\"\nmemory = \"256MiB\"",
+            tangle(300, 300, 100),
+            "took more than 256 MiB of memory, which `compile.memory` allows",
+        ),
+    ];
+    for (settings, bomb, says) in bombs {
+        let app = App::new(Content::first(true), settings);
+        let host = app.launch().start();
+        let operator = Operator::of(&host);
+        let component = back_with(3, &bomb);
+        let start = Instant::now();
+        let (served, answer) = served_meanwhile(&host, || operator.swap("back", &component).expect(409));
+        let message = answer.body["problems"][0]["message"].as_str().unwrap();
+        assert_eq!(answer.codes(), ["compile"]);
+        assert!(message.contains("compartment `two`, with module `back`") && message.contains(says), "{message}");
+        if settings.contains("3s") {
+            assert!(start.elapsed() < Duration::from_secs(3) + SLACK, "{:?}", start.elapsed());
+        }
+        assert!(served > 20, "{served} requests in {:?}", start.elapsed());
+        assert_eq!(children(&host), "", "the compiling process is gone");
+        serves(&host, 1, Content::first(true));
+        let left: Vec<_> = fs::read_dir(host.state().join("code")).unwrap().map(|file| file.unwrap().path()).collect();
+        assert!(left.iter().all(|file| file.extension().is_none_or(|e| e != "tmp")), "{left:?}");
+        // Nothing of it stands in the way of the next.
+        assert_eq!(operator.swapped("back", &crate::app::back(4)), 2);
+    }
+}
+
+#[test]
+fn a_start_function_that_never_ends_is_refused_with_its_module() {
+    for apart in [true, false] {
+        let app = App::new(Content::first(apart), "[defaults.limits]\ncpu = \"300ms\"\n");
+        let host = app.launch().start();
+        let operator = Operator::of(&host);
+        let endless = back_with(3, "(func $on (loop (br 0))) (start $on)");
+        let start = Instant::now();
+        let answer = operator.swap("back", &endless).expect(409);
+        assert!(start.elapsed() < SLACK, "{:?}", start.elapsed());
+        assert_eq!((answer.codes(), &answer.body["problems"][0]["module"]), (vec!["compile"], &"back".into()));
+        let message = answer.body["problems"][0]["message"].as_str().unwrap();
+        assert!(message.contains("doesn't start") && message.contains("300ms of processor time"), "{message}");
+        serves(&host, 1, Content::first(apart));
+        drop(host);
+        fs::write(app.path().join("back.wasm"), &endless).unwrap();
+        let start = Instant::now();
+        let (status, log) = app.launch().ends();
+        assert!(start.elapsed() < SLACK, "{:?}", start.elapsed());
+        assert_eq!(status.code(), Some(1), "{log}");
+        assert!(log.contains("module    back") && log.contains("300ms of processor time"), "{log}");
+    }
+}
+
+/// The most that a process has had in memory, in MiB.
+fn most_memory(host: &Host) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", host.process())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() >> 10
+}
+
+/// Bytes of nothing, and how much more than twice that the host may take for it, in MiB.
+const NOTHING: u64 = 200 << 20;
+const MORE: u64 = 64;
+
+#[test]
+fn two_hundred_megabytes_of_zeros_are_refused_at_once() {
+    let app = App::new(Content::first(true), "");
+    let host = app.launch().start();
+    let operator = Operator::of(&host);
+    let zeros = vec![0; usize::try_from(NOTHING).unwrap()];
+    let before = most_memory(&host);
+    for _ in 0..3 {
+        let start = Instant::now();
+        let (served, answer) = served_meanwhile(&host, || operator.swap("back", &zeros).expect(409));
+        assert_eq!((answer.codes(), &answer.body["problems"][0]["module"]), (vec!["not-a-component"], &"back".into()));
+        assert!(start.elapsed() < SLACK && served > 20, "{served} in {:?}", start.elapsed());
+    }
+    let took = most_memory(&host) - before;
+    assert!(took < (2 * NOTHING >> 20) + MORE, "{took} MiB");
+    serves(&host, 1, Content::first(true));
+    drop(host);
+
+    // As a file, with no more memory than that.
+    let file = app.path().join("back.wasm");
+    File::create(&file).unwrap().set_len(NOTHING).unwrap();
+    for command in ["check", "run"] {
+        let limited = format!("ulimit -d {}; exec \"$@\"", (2 * NOTHING >> 10) + (256 << 10));
+        let state = host::folder();
+        let start = Instant::now();
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &limited, "sh", env!("CARGO_BIN_EXE_watertight"), command]).arg(app.path());
+        if command == "run" {
+            shell.arg("--state").arg(state.path().join("state")).args([
+                "--listen",
+                "127.0.0.1:0",
+                "--admin",
+                "127.0.0.1:0",
+            ]);
+        }
+        let said = run(&mut shell).expect(1);
+        assert!(start.elapsed() < SLACK, "{command}: {:?}", start.elapsed());
+        let all = format!("{}{}", said.out, said.err);
+        assert!(all.contains("not-a-component") && all.contains("back.wasm"), "{command}: {all}");
+    }
+}

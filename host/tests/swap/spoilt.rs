@@ -1,0 +1,119 @@
+//! Files of the state folder that a disk, or somebody, has spoilt: what can be made again is, and of what can't, a start says which file it is
+//! and starts nothing.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::admin::Operator;
+use crate::app::{App, Content, back, serves};
+use crate::host::folder;
+
+/// What is done to each file of a kind.
+const WAYS: [(&str, fn(&Path, &[u8], &[u8])); 5] = [
+    ("empty", |file, _, _| fs::write(file, "").unwrap()),
+    ("cut off", |file, bytes, _| fs::write(file, &bytes[..bytes.len() / 2]).unwrap()),
+    ("with a bit flipped", |file, bytes, _| {
+        let mut bytes = bytes.to_vec();
+        // Of the history it is the first, since it has no digest: what it tells of does.
+        let at = if file.ends_with("history.json") { 0 } else { bytes.len() * 2 / 3 };
+        bytes[at] ^= 0x10;
+        fs::write(file, bytes).unwrap();
+    }),
+    ("another's", |file, _, other| fs::write(file, other).unwrap()),
+    ("a folder", |file, _, _| fs::create_dir(file).unwrap()),
+];
+
+/// What a start makes of it.
+#[derive(Debug, Clone, Copy)]
+enum Outcome {
+    /// It serves what was published last.
+    Serves,
+    /// It says this, and the file, and starts nothing.
+    Refuses,
+}
+
+/// The kinds of files, by their folder in the state and by how their names end.
+const KINDS: [(&str, &str, Outcome); 5] = [
+    ("code", ".cwasm", Outcome::Serves),
+    ("code", "functions.sqlite", Outcome::Serves),
+    ("artifacts", ".wasm", Outcome::Refuses),
+    ("configurations", ".json", Outcome::Refuses),
+    ("", "history.json", Outcome::Refuses),
+];
+
+fn files(folder: &Path, end: &str) -> Vec<PathBuf> {
+    let files = fs::read_dir(folder).unwrap().map(|file| file.unwrap().path());
+    let mut files: Vec<_> = files.filter(|file| file.to_str().unwrap().ends_with(end)).collect();
+    files.sort();
+    files
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir(to).unwrap();
+    fs::set_permissions(to, fs::metadata(from).unwrap().permissions()).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let (path, name) = entry.map(|entry| (entry.path(), entry.file_name())).unwrap();
+        if path.is_dir() {
+            copy(&path, &to.join(name));
+        } else {
+            fs::copy(&path, to.join(name)).unwrap();
+        }
+    }
+}
+
+#[test]
+fn what_is_spoilt_is_made_again_or_refused() {
+    let first = Content::first(true);
+    let second = Content { back: 102, ..first };
+    let app = App::new(first, "");
+    let folder = folder();
+    let state = folder.path().join("state");
+    let host = app.launch().state(&state).start();
+    // A build that is kept nowhere else.
+    assert_eq!(Operator::of(&host).swapped("back", &back(102)), 2);
+    serves(&host, 2, second);
+    host.kill();
+    for (kind, end, outcome) in KINDS {
+        for (way, spoil) in WAYS {
+            let when = format!("{kind}/*{end}, {way}");
+            let spoilt = folder.path().join("spoilt");
+            copy(&state, &spoilt);
+            let files = files(&spoilt.join(kind), end);
+            assert!(!files.is_empty(), "{when}");
+            let whole: Vec<Vec<u8>> = files.iter().map(|file| fs::read(file).unwrap()).collect();
+            for (number, file) in files.iter().enumerate() {
+                // Of something else altogether, where there is no other.
+                let other = if files.len() > 1 { &whole[(number + 1) % whole.len()][..] } else { b"something else" };
+                fs::remove_file(file).unwrap();
+                spoil(file, &whole[number], other);
+            }
+            match outcome {
+                Outcome::Serves => {
+                    let host = app.launch().state(&spoilt).start();
+                    serves(&host, 2, second);
+                    if end == ".cwasm" {
+                        assert!(host.has_logged("spoilt code is compiled again"), "{when}: {}", host.log());
+                    }
+                    // And compiling goes on.
+                    assert_eq!(Operator::of(&host).swapped("back", &back(103)), 3, "{when}");
+                    serves(&host, 3, Content { back: 103, ..first });
+                }
+                Outcome::Refuses => {
+                    let (status, log) = app.launch().state(&spoilt).ends();
+                    assert_eq!(status.code(), Some(1), "{when}: {log}");
+                    let named = files.iter().any(|file| log.contains(file.file_name().unwrap().to_str().unwrap()));
+                    assert!(named && log.contains("[state]"), "{when}: {log}");
+                    // Nothing was made worse: with what was there before it starts.
+                    for (file, bytes) in files.iter().zip(&whole) {
+                        if file.is_dir() {
+                            fs::remove_dir(file).unwrap();
+                        }
+                        fs::write(file, bytes).unwrap();
+                    }
+                    serves(&app.launch().state(&spoilt).start(), 2, second);
+                }
+            }
+            fs::remove_dir_all(&spoilt).unwrap();
+        }
+    }
+}
