@@ -43,6 +43,8 @@ pub struct Case {
 pub enum Step {
     /// Calls a function.
     Call {
+        /// Whose: of a module that exports this, rather than of the one that is tested.
+        of: Option<InterfaceName>,
         /// Its name in the contract.
         function: String,
         /// A JSON value for each parameter; trailing optional ones may be left out.
@@ -50,18 +52,24 @@ pub enum Step {
         /// What it must return.
         answer: Value,
     },
-    /// Reads the module's database.
+    /// Reads a module's database.
     Query {
+        /// Whose: of a module that exports this, rather than of the one that is tested.
+        of: Option<InterfaceName>,
         /// The statement.
         sql: String,
         /// The rows that it must find, each a list.
         rows: Value,
     },
-    /// Writes to the module's database past the module, as an older build of it might have.
+    /// Writes to a module's database past the module, as an older build of it might have, or one whose process ended.
     Execute {
+        /// Whose: of a module that exports this, rather than of the one that is tested.
+        of: Option<InterfaceName>,
         /// The statement.
         sql: String,
     },
+    /// Ends the modules and starts them on the same databases. What they have to resume is resumed, as after any start.
+    Restart,
 }
 
 #[derive(Deserialize)]
@@ -82,35 +90,39 @@ struct RawStep {
     query: Option<String>,
     rows: Option<Value>,
     execute: Option<String>,
+    restart: Option<bool>,
+    of: Option<InterfaceName>,
 }
 
 impl TryFrom<RawStep> for Step {
     type Error = String;
 
     fn try_from(raw: RawStep) -> Result<Self, String> {
-        match raw {
-            RawStep { call: Some(function), arguments, answer, query: None, rows: None, execute: None } => {
+        let RawStep { call, arguments, answer, query, rows, execute, restart, of } = raw;
+        match (call, query, execute, restart) {
+            (Some(function), None, None, None) if rows.is_none() => {
                 let arguments = arguments.unwrap_or_default();
                 arguments.iter().try_for_each(|argument| check(argument, false))?;
                 let answer = answer.unwrap_or_default();
                 check(&answer, true)?;
-                Ok(Self::Call { function, arguments, answer })
+                Ok(Self::Call { of, function, arguments, answer })
             }
-            RawStep {
-                query: Some(sql),
-                rows: Some(rows),
-                call: None,
-                arguments: None,
-                answer: None,
-                execute: None,
-            } => {
+            (None, Some(sql), None, None) if arguments.is_none() && answer.is_none() => {
+                let rows = rows.ok_or("`query` needs the `rows` that it must find")?;
                 check(&rows, true)?;
-                Ok(Self::Query { sql, rows })
+                Ok(Self::Query { of, sql, rows })
             }
-            RawStep { execute: Some(sql), call: None, arguments: None, answer: None, query: None, rows: None } => {
-                Ok(Self::Execute { sql })
+            (None, None, Some(sql), None) if arguments.is_none() && answer.is_none() && rows.is_none() => {
+                Ok(Self::Execute { of, sql })
             }
-            _ => Err("a step is `call` with `arguments` and `answer`, or `query` with `rows`, or `execute`".to_owned()),
+            (None, None, None, Some(true))
+                if arguments.is_none() && answer.is_none() && rows.is_none() && of.is_none() =>
+            {
+                Ok(Self::Restart)
+            }
+            _ => Err("a step is `call` with `arguments` and `answer`, `query` with `rows`, or `execute`, each with `of` where another \
+                      module is meant; or `\"restart\": true`"
+                .to_owned()),
         }
     }
 }
