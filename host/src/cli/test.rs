@@ -147,8 +147,7 @@ async fn module(
     // What the host itself calls is no contract of the workspace: suites try it by a step `restart`.
     let resume: InterfaceName = RESUME.parse().expect("the host's own interface is well named");
     let is_contract = |export: &&InterfaceName| !export.serves(&resume);
-    let without_suite: Vec<_> =
-        exports.keys().filter(is_contract).filter(|export| !tested(export)).cloned().collect();
+    let without_suite: Vec<_> = exports.keys().filter(is_contract).filter(|export| !tested(export)).cloned().collect();
     let language = artifact.language();
     let of = language.map(|language| format!(" in {language}")).unwrap_or_default();
     output::say(&format!("{module}{of}, build {}: {}", artifact.build(), artifact.path.display()));

@@ -81,7 +81,8 @@ impl<'a> Special<'a> {
             "$length" => Self::Length(value.as_u64().ok_or_else(wrong)?),
             "$value" => Self::Value(value.as_str().ok_or_else(wrong)?),
             "$repeat" => {
-                let [part @ (Value::String(_) | Value::Array(_)), times] = value.as_array().ok_or_else(wrong)?.as_slice()
+                let [part @ (Value::String(_) | Value::Array(_)), times] =
+                    value.as_array().ok_or_else(wrong)?.as_slice()
                 else {
                     return Err(wrong());
                 };

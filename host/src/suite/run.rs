@@ -272,12 +272,7 @@ impl Run<'_> {
         }
     }
 
-    async fn call(
-        &self,
-        of: Option<&InterfaceName>,
-        function: &str,
-        arguments: &[Value],
-    ) -> Result<Value, String> {
+    async fn call(&self, of: Option<&InterfaceName>, function: &str, arguments: &[Value]) -> Result<Value, String> {
         let (module, interface) = self.export(of)?;
         let path = FunctionPath { module, interface, function: function.to_owned() };
         let arguments = arguments.iter().map(|argument| Ok(fill(argument, &self.kept)?.to_string()));
@@ -295,7 +290,8 @@ impl Run<'_> {
             let export = node.artifact.shape.exports.keys().find(|export| export.serves(wanted))?;
             Some((module.clone(), export.to_string()))
         });
-        let mut exports: Vec<_> = exports.filter(|(module, _)| of.is_some() || *module == self.subject.module).collect();
+        let mut exports: Vec<_> =
+            exports.filter(|(module, _)| of.is_some() || *module == self.subject.module).collect();
         match (exports.pop(), exports.is_empty()) {
             (Some(export), true) => Ok(export),
             (None, _) => Err(format!("no module here exports `{wanted}`")),
