@@ -16,6 +16,9 @@ use crate::ids::InterfaceName;
 /// How large a suite's file may be, in bytes.
 const MAX_FILE: u64 = 1 << 20;
 
+/// The most calls that a step makes at once.
+const MAX_AT_ONCE: usize = 64;
+
 /// The cases of one file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Suite {
@@ -49,8 +52,10 @@ pub enum Step {
         function: String,
         /// A JSON value for each parameter; trailing optional ones may be left out.
         arguments: Vec<Value>,
-        /// What it must return.
+        /// What it must return, each time.
         answer: Value,
+        /// How often it is called at the same moment.
+        at_once: usize,
     },
     /// Reads a module's database.
     Query {
@@ -87,6 +92,7 @@ struct RawStep {
     arguments: Option<Vec<Value>>,
     #[serde(default)]
     answer: Option<Value>,
+    at_once: Option<usize>,
     query: Option<String>,
     rows: Option<Value>,
     execute: Option<String>,
@@ -98,28 +104,27 @@ impl TryFrom<RawStep> for Step {
     type Error = String;
 
     fn try_from(raw: RawStep) -> Result<Self, String> {
-        let RawStep { call, arguments, answer, query, rows, execute, restart, of } = raw;
+        let RawStep { call, arguments, answer, at_once, query, rows, execute, restart, of } = raw;
+        let is_no_call = arguments.is_none() && answer.is_none() && at_once.is_none();
         match (call, query, execute, restart) {
             (Some(function), None, None, None) if rows.is_none() => {
                 let arguments = arguments.unwrap_or_default();
                 arguments.iter().try_for_each(|argument| check(argument, false))?;
                 let answer = answer.unwrap_or_default();
                 check(&answer, true)?;
-                Ok(Self::Call { of, function, arguments, answer })
+                let at_once = at_once.unwrap_or(1);
+                if !(1..=MAX_AT_ONCE).contains(&at_once) {
+                    return Err(format!("`at_once` is between 1 and {MAX_AT_ONCE}"));
+                }
+                Ok(Self::Call { of, function, arguments, answer, at_once })
             }
-            (None, Some(sql), None, None) if arguments.is_none() && answer.is_none() => {
+            (None, Some(sql), None, None) if is_no_call => {
                 let rows = rows.ok_or("`query` needs the `rows` that it must find")?;
                 check(&rows, true)?;
                 Ok(Self::Query { of, sql, rows })
             }
-            (None, None, Some(sql), None) if arguments.is_none() && answer.is_none() && rows.is_none() => {
-                Ok(Self::Execute { of, sql })
-            }
-            (None, None, None, Some(true))
-                if arguments.is_none() && answer.is_none() && rows.is_none() && of.is_none() =>
-            {
-                Ok(Self::Restart)
-            }
+            (None, None, Some(sql), None) if is_no_call && rows.is_none() => Ok(Self::Execute { of, sql }),
+            (None, None, None, Some(true)) if is_no_call && rows.is_none() && of.is_none() => Ok(Self::Restart),
             _ => Err("a step is `call` with `arguments` and `answer`, `query` with `rows`, or `execute`, each with `of` where another \
                       module is meant; or `\"restart\": true`"
                 .to_owned()),

@@ -10,6 +10,7 @@ use base64::prelude::BASE64_STANDARD as BASE64;
 use serde::Serialize;
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::task::JoinSet;
 
 use super::expect::{Difference, Kept, differences, fill};
 use super::read::{Case, Step, Suite};
@@ -248,9 +249,14 @@ impl Run<'_> {
 
     async fn step(&mut self, step: &Step) -> Result<Vec<Difference>, String> {
         match step {
-            Step::Call { of, function, arguments, answer } => {
-                let found = self.call(of.as_ref(), function, arguments).await?;
-                differences(answer, &found, &mut self.kept)
+            Step::Call { of, function, arguments, answer, at_once } => {
+                for found in self.call(of.as_ref(), function, arguments, *at_once).await? {
+                    let differences = differences(answer, &found, &mut self.kept)?;
+                    if !differences.is_empty() {
+                        return Ok(differences);
+                    }
+                }
+                Ok(Vec::new())
             }
             Step::Query { of, sql, rows } => {
                 let found = self.database(of.as_ref())?.query(sql, Vec::new(), Instant::now() + STATEMENT_TIME).await;
@@ -272,14 +278,28 @@ impl Run<'_> {
         }
     }
 
-    async fn call(&self, of: Option<&InterfaceName>, function: &str, arguments: &[Value]) -> Result<Value, String> {
+    /// The answers of a function that is called so often at the same moment; all calls have ended then.
+    async fn call(
+        &self,
+        of: Option<&InterfaceName>,
+        function: &str,
+        arguments: &[Value],
+        at_once: usize,
+    ) -> Result<Vec<Value>, String> {
         let (module, interface) = self.export(of)?;
         let path = FunctionPath { module, interface, function: function.to_owned() };
         let arguments = arguments.iter().map(|argument| Ok(fill(argument, &self.kept)?.to_string()));
         let arguments = arguments.collect::<Result<Vec<_>, String>>()?;
-        let answer = invoke(&self.started.generation, &path, &arguments, "test".into()).await;
-        let answer = answer.map_err(|error| format!("the call failed: {error}"))?;
-        serde_json::from_str(answer.get()).map_err(|error| format!("the answer is no JSON: {error}"))
+        let mut calls = JoinSet::new();
+        for _ in 0..at_once {
+            let (generation, path, arguments) = (self.started.generation.clone(), path.clone(), arguments.clone());
+            calls.spawn(async move { invoke(&generation, &path, &arguments, "test".into()).await });
+        }
+        let answers = calls.join_all().await.into_iter().map(|answer| {
+            let answer = answer.map_err(|error| format!("the call failed: {error}"))?;
+            serde_json::from_str(answer.get()).map_err(|error| format!("the answer is no JSON: {error}"))
+        });
+        answers.collect()
     }
 
     /// Who exports an interface, and as what: the suite's own version, or a newer compatible one. The module that is tested, unless

@@ -145,7 +145,8 @@ fn suites_stand_beside_their_contracts() {
     assert_eq!(names, ["1.json", "2.json"]);
     assert_eq!(found[0].interface.as_str(), "a:b/c@1.0.0");
     let steps = &found[0].cases[0].steps;
-    let call = Step::Call { of: None, function: "f".to_owned(), arguments: Vec::new(), answer: Value::Null };
+    let call =
+        Step::Call { of: None, function: "f".to_owned(), arguments: Vec::new(), answer: Value::Null, at_once: 1 };
     assert_eq!((&steps[0], &steps[4]), (&call, &Step::Restart));
     let of = Some("d:e/f@1.0.0".parse().unwrap());
     assert_eq!(steps[5], Step::Execute { of, sql: "delete from t".to_owned() });
@@ -164,6 +165,9 @@ fn suites_stand_beside_their_contracts() {
         (&case(r#"{"query": "select 1"}"#), "needs the `rows`"),
         (&case(r#"{"call": "f", "restart": true}"#), "a step is"),
         (&case(r#"{"restart": false}"#), "a step is"),
+        (&case(r#"{"call": "f", "at_once": 0}"#), "between 1 and 64"),
+        (&case(r#"{"call": "f", "at_once": 65}"#), "between 1 and 64"),
+        (&case(r#"{"execute": "delete from t", "at_once": 2}"#), "a step is"),
         (&case(r#"{"restart": true, "of": "a:b/c"}"#), "a step is"),
         (&case(r#"{"call": "f", "of": "a b"}"#), "a b"),
         (&case(r#"{"call": "f", "anser": 1}"#), "anser"),

@@ -146,7 +146,7 @@ async fn a_provider_that_refuses_the_key_makes_payments_unavailable() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_suites_pass_with_a_provider_over_http() {
     let (charges, app) = shop(SECRET).await;
-    for (module, cases) in [("payments", 28), ("orders", 60)] {
+    for (module, cases) in [("payments", 30), ("orders", 71)] {
         let mut test = host::binary();
         test.args(["test", module, "--json", "--app"]).arg(app.path());
         let said = tokio::task::spawn_blocking(move || run(&mut test)).await.unwrap().expect(0);
