@@ -1,15 +1,15 @@
 //! Expectations: JSON in which an object with one key that begins with `$` stands for something else.
 //!
 //! `{"$any": …}`, `{"$ulid": …}` and `{"$timestamp": …}` accept what changes from run to run; with a name instead of null they also keep
-//! it, and the same name must be the same value again. `{"$length": N}` accepts a list of so many items. `{"$value": NAME}`, `{"$repeat": [TEXT, TIMES]}` and `{"$join": [TEXT, …]}` stand
-//! for a value that can be told.
+//! it, and the same name must be the same value again. `{"$length": N}` accepts a list of so many items. `{"$value": NAME}`,
+//! `{"$repeat": [TEXT or LIST, TIMES]}` and `{"$join": [TEXT, …]}` stand for a value that can be told.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-/// The longest text that `$repeat` makes, in bytes.
+/// The longest text that `$repeat` makes, in bytes, and the longest list, in bytes of its JSON.
 const MAX_REPEATED: usize = 1 << 20;
 /// A moment as contracts write it: `2026-11-23T08:15:30.123Z`.
 const TIMESTAMP_LENGTH: usize = 24;
@@ -33,7 +33,7 @@ enum Special<'a> {
     Volatile(Kind, Option<&'a str>),
     Length(u64),
     Value(&'a str),
-    Repeat(&'a str, usize),
+    Repeat(&'a Value, usize),
     Join(&'a [Value]),
 }
 
@@ -81,11 +81,14 @@ impl<'a> Special<'a> {
             "$length" => Self::Length(value.as_u64().ok_or_else(wrong)?),
             "$value" => Self::Value(value.as_str().ok_or_else(wrong)?),
             "$repeat" => {
-                let [text, times] = value.as_array().ok_or_else(wrong)?.as_slice() else { return Err(wrong()) };
-                let (text, times) = (text.as_str().ok_or_else(wrong)?, times.as_u64().ok_or_else(wrong)?);
-                let times =
-                    usize::try_from(times).ok().filter(|times| text.len().saturating_mul(*times) <= MAX_REPEATED);
-                Self::Repeat(text, times.ok_or_else(wrong)?)
+                let [part @ (Value::String(_) | Value::Array(_)), times] =
+                    value.as_array().ok_or_else(wrong)?.as_slice()
+                else {
+                    return Err(wrong());
+                };
+                let times = times.as_u64().and_then(|times| usize::try_from(times).ok()).ok_or_else(wrong)?;
+                repeat(part, times).ok_or_else(wrong)?;
+                Self::Repeat(part, times)
             }
             "$join" => Self::Join(value.as_array().ok_or_else(wrong)?),
             _ => {
@@ -107,6 +110,7 @@ pub(super) fn check(value: &Value, may_vary: bool) -> Result<(), String> {
                 Err(format!("this is no value that can be sent: {value}"))
             }
             Some(Special::Join(parts)) => parts.iter().try_for_each(|part| check(part, false)),
+            Some(Special::Repeat(part, _)) => check(part, false),
             Some(_) => Ok(()),
         },
         _ => Ok(()),
@@ -128,7 +132,8 @@ pub(super) fn fill(value: &Value, kept: &Kept) -> Result<Value, String> {
             Some(Special::Value(name)) => {
                 kept.get(name).cloned().ok_or_else(|| format!("no value was kept as `{name}` before"))?
             }
-            Some(Special::Repeat(text, times)) => text.repeat(times).into(),
+            Some(Special::Repeat(part, times)) => repeat(&fill(part, kept)?, times)
+                .ok_or_else(|| format!("`$repeat` would make more than {MAX_REPEATED} bytes of {part}"))?,
             Some(Special::Join(parts)) => {
                 let mut text = String::new();
                 for part in parts {
@@ -140,6 +145,18 @@ pub(super) fn fill(value: &Value, kept: &Kept) -> Result<Value, String> {
         },
         plain => plain.clone(),
     })
+}
+
+/// A text or a list so many times; none where that is too large.
+fn repeat(part: &Value, times: usize) -> Option<Value> {
+    let fits = |bytes: usize| bytes.saturating_mul(times) <= MAX_REPEATED;
+    match part {
+        Value::String(text) => fits(text.len()).then(|| text.repeat(times).into()),
+        Value::Array(items) => {
+            fits(part.to_string().len()).then(|| std::iter::repeat_n(items, times).flatten().cloned().collect())
+        }
+        _ => None,
+    }
 }
 
 /// Everything in which `found` is not as expected, in its order; keeps what the expectation names.

@@ -16,6 +16,9 @@ use crate::ids::InterfaceName;
 /// How large a suite's file may be, in bytes.
 const MAX_FILE: u64 = 1 << 20;
 
+/// The most calls that a step makes at once.
+const MAX_AT_ONCE: usize = 64;
+
 /// The cases of one file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Suite {
@@ -43,25 +46,35 @@ pub struct Case {
 pub enum Step {
     /// Calls a function.
     Call {
+        /// Whose: of a module that exports this, rather than of the one that is tested.
+        of: Option<InterfaceName>,
         /// Its name in the contract.
         function: String,
         /// A JSON value for each parameter; trailing optional ones may be left out.
         arguments: Vec<Value>,
-        /// What it must return.
+        /// What it must return, each time.
         answer: Value,
+        /// How often it is called at the same moment.
+        at_once: usize,
     },
-    /// Reads the module's database.
+    /// Reads a module's database.
     Query {
+        /// Whose: of a module that exports this, rather than of the one that is tested.
+        of: Option<InterfaceName>,
         /// The statement.
         sql: String,
         /// The rows that it must find, each a list.
         rows: Value,
     },
-    /// Writes to the module's database past the module, as an older build of it might have.
+    /// Writes to a module's database past the module, as an older build of it might have, or one whose process ended.
     Execute {
+        /// Whose: of a module that exports this, rather than of the one that is tested.
+        of: Option<InterfaceName>,
         /// The statement.
         sql: String,
     },
+    /// Ends the modules and starts them on the same databases. What they have to resume is resumed, as after any start.
+    Restart,
 }
 
 #[derive(Deserialize)]
@@ -79,38 +92,42 @@ struct RawStep {
     arguments: Option<Vec<Value>>,
     #[serde(default)]
     answer: Option<Value>,
+    at_once: Option<usize>,
     query: Option<String>,
     rows: Option<Value>,
     execute: Option<String>,
+    restart: Option<bool>,
+    of: Option<InterfaceName>,
 }
 
 impl TryFrom<RawStep> for Step {
     type Error = String;
 
     fn try_from(raw: RawStep) -> Result<Self, String> {
-        match raw {
-            RawStep { call: Some(function), arguments, answer, query: None, rows: None, execute: None } => {
+        let RawStep { call, arguments, answer, at_once, query, rows, execute, restart, of } = raw;
+        let is_no_call = arguments.is_none() && answer.is_none() && at_once.is_none();
+        match (call, query, execute, restart) {
+            (Some(function), None, None, None) if rows.is_none() => {
                 let arguments = arguments.unwrap_or_default();
                 arguments.iter().try_for_each(|argument| check(argument, false))?;
                 let answer = answer.unwrap_or_default();
                 check(&answer, true)?;
-                Ok(Self::Call { function, arguments, answer })
+                let at_once = at_once.unwrap_or(1);
+                if !(1..=MAX_AT_ONCE).contains(&at_once) {
+                    return Err(format!("`at_once` is between 1 and {MAX_AT_ONCE}"));
+                }
+                Ok(Self::Call { of, function, arguments, answer, at_once })
             }
-            RawStep {
-                query: Some(sql),
-                rows: Some(rows),
-                call: None,
-                arguments: None,
-                answer: None,
-                execute: None,
-            } => {
+            (None, Some(sql), None, None) if is_no_call => {
+                let rows = rows.ok_or("`query` needs the `rows` that it must find")?;
                 check(&rows, true)?;
-                Ok(Self::Query { sql, rows })
+                Ok(Self::Query { of, sql, rows })
             }
-            RawStep { execute: Some(sql), call: None, arguments: None, answer: None, query: None, rows: None } => {
-                Ok(Self::Execute { sql })
-            }
-            _ => Err("a step is `call` with `arguments` and `answer`, or `query` with `rows`, or `execute`".to_owned()),
+            (None, None, Some(sql), None) if is_no_call && rows.is_none() => Ok(Self::Execute { of, sql }),
+            (None, None, None, Some(true)) if is_no_call && rows.is_none() && of.is_none() => Ok(Self::Restart),
+            _ => Err("a step is `call` with `arguments` and `answer`, `query` with `rows`, or `execute`, each with `of` where another \
+                      module is meant; or `\"restart\": true`"
+                .to_owned()),
         }
     }
 }

@@ -10,6 +10,7 @@ use base64::prelude::BASE64_STANDARD as BASE64;
 use serde::Serialize;
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::task::JoinSet;
 
 use super::expect::{Difference, Kept, differences, fill};
 use super::read::{Case, Step, Suite};
@@ -18,7 +19,7 @@ use crate::config::{AppConfig, Values};
 use crate::database::{self, Database};
 use crate::engine::compile::prune;
 use crate::graph::AppGraph;
-use crate::ids::{FunctionPath, GenerationNumber, ModuleName};
+use crate::ids::{FunctionPath, GenerationNumber, InterfaceName, ModuleName};
 use crate::invoke::invoke;
 use crate::link::Linked;
 use crate::problem::Problems;
@@ -155,17 +156,24 @@ impl Subject {
         let no_room = |source| RunError::Folder { folder: self.folder.path().to_owned(), source };
         let folder = tempfile::Builder::new().prefix("case-").tempdir_in(self.folder.path()).map_err(no_room)?;
         let state = StateFolder::open(folder.path())?;
+        let started = self.start(GenerationNumber(1), &state).await?;
+        let mut run = Run { subject: self, suite, state, started, kept: Kept::new() };
+        let failure = run.steps(case).await;
+        run.started.databases.close().await;
+        Ok(failure)
+    }
+
+    /// Starts the application on a state, as a host does.
+    async fn start(&self, number: GenerationNumber, state: &StateFolder) -> Result<Started, RunError> {
         let databases = Databases::new(self.host.database.clone());
-        tokio::task::block_in_place(|| databases.open(&self.graph, &state))?;
+        tokio::task::block_in_place(|| databases.open(&self.graph, state))?;
         // There are no routes: a suite calls functions.
         let (config, graph, routes) = (self.config.clone(), self.graph.clone(), RouteTable::default());
         let checked = Checked { config, graph, routes, values: self.values.clone() };
         let (linked, admissions) = (self.linked.clone(), Admissions::default());
-        let generation = assemble(GenerationNumber(1), checked, linked, &databases, &admissions, &self.host.telemetry);
-        let run = Run { subject: self, suite, generation, database: databases.of(&self.module), kept: Kept::new() };
-        let failure = run.steps(case).await;
-        databases.close().await;
-        Ok(failure)
+        let generation = assemble(number, checked, linked, &databases, &admissions, &self.host.telemetry);
+        generation.resume().await;
+        Ok(Started { generation, databases })
     }
 }
 
@@ -210,13 +218,19 @@ fn share(from: &Path, to: &Path) {
 struct Run<'a> {
     subject: &'a Subject,
     suite: &'a Suite,
-    generation: Arc<Generation>,
-    database: Option<Database>,
+    state: StateFolder,
+    started: Started,
     kept: Kept,
 }
 
+/// What runs on a state.
+struct Started {
+    generation: Arc<Generation>,
+    databases: Databases,
+}
+
 impl Run<'_> {
-    async fn steps(mut self, case: &Case) -> Option<Failure> {
+    async fn steps(&mut self, case: &Case) -> Option<Failure> {
         for (index, step) in case.steps.iter().enumerate() {
             let (reason, differences) = match self.step(step).await {
                 Ok(differences) if differences.is_empty() => continue,
@@ -225,7 +239,8 @@ impl Run<'_> {
             };
             let what = match step {
                 Step::Call { function, .. } => function.clone(),
-                Step::Query { sql, .. } | Step::Execute { sql } => sql.clone(),
+                Step::Query { sql, .. } | Step::Execute { sql, .. } => sql.clone(),
+                Step::Restart => "restart".to_owned(),
             };
             return Some(Failure { step: index + 1, what, reason, differences });
         }
@@ -234,41 +249,80 @@ impl Run<'_> {
 
     async fn step(&mut self, step: &Step) -> Result<Vec<Difference>, String> {
         match step {
-            Step::Call { function, arguments, answer } => {
-                let found = self.call(function, arguments).await?;
-                differences(answer, &found, &mut self.kept)
+            Step::Call { of, function, arguments, answer, at_once } => {
+                for found in self.call(of.as_ref(), function, arguments, *at_once).await? {
+                    let differences = differences(answer, &found, &mut self.kept)?;
+                    if !differences.is_empty() {
+                        return Ok(differences);
+                    }
+                }
+                Ok(Vec::new())
             }
-            Step::Query { sql, rows } => {
-                let found = self.database()?.query(sql, Vec::new(), Instant::now() + STATEMENT_TIME).await;
+            Step::Query { of, sql, rows } => {
+                let found = self.database(of.as_ref())?.query(sql, Vec::new(), Instant::now() + STATEMENT_TIME).await;
                 let found = found.map_err(|error| format!("the statement failed: {error}"))?;
                 let found: Vec<Value> = found.into_iter().map(|row| row.into_iter().map(json).collect()).collect();
                 differences(rows, &found.into(), &mut self.kept)
             }
-            Step::Execute { sql } => {
-                let done = self.database()?.execute(sql, Vec::new(), Instant::now() + STATEMENT_TIME).await;
+            Step::Execute { of, sql } => {
+                let done = self.database(of.as_ref())?.execute(sql, Vec::new(), Instant::now() + STATEMENT_TIME).await;
                 done.map(|_| Vec::new()).map_err(|error| format!("the statement failed: {error}"))
+            }
+            Step::Restart => {
+                self.started.databases.close().await;
+                let next = GenerationNumber(self.started.generation.number.0 + 1);
+                let started = self.subject.start(next, &self.state).await;
+                self.started = started.map_err(|error| format!("it doesn't start again: {error}"))?;
+                Ok(Vec::new())
             }
         }
     }
 
-    async fn call(&self, function: &str, arguments: &[Value]) -> Result<Value, String> {
-        let module = self.subject.module.clone();
-        // As the module exports it: of the suite's version, or of a newer compatible one.
-        let exports = &self.subject.graph.modules[&module].artifact.shape.exports;
-        let export = exports.keys().find(|export| export.serves(&self.suite.interface));
-        let interface = export.ok_or_else(|| format!("it exports no `{}`", self.suite.interface))?.to_string();
+    /// The answers of a function that is called so often at the same moment; all calls have ended then.
+    async fn call(
+        &self,
+        of: Option<&InterfaceName>,
+        function: &str,
+        arguments: &[Value],
+        at_once: usize,
+    ) -> Result<Vec<Value>, String> {
+        let (module, interface) = self.export(of)?;
         let path = FunctionPath { module, interface, function: function.to_owned() };
         let arguments = arguments.iter().map(|argument| Ok(fill(argument, &self.kept)?.to_string()));
         let arguments = arguments.collect::<Result<Vec<_>, String>>()?;
-        let answer = invoke(&self.generation, &path, &arguments, "test".into()).await;
-        let answer = answer.map_err(|error| format!("the call failed: {error}"))?;
-        serde_json::from_str(answer.get()).map_err(|error| format!("the answer is no JSON: {error}"))
+        let mut calls = JoinSet::new();
+        for _ in 0..at_once {
+            let (generation, path, arguments) = (self.started.generation.clone(), path.clone(), arguments.clone());
+            calls.spawn(async move { invoke(&generation, &path, &arguments, "test".into()).await });
+        }
+        let answers = calls.join_all().await.into_iter().map(|answer| {
+            let answer = answer.map_err(|error| format!("the call failed: {error}"))?;
+            serde_json::from_str(answer.get()).map_err(|error| format!("the answer is no JSON: {error}"))
+        });
+        answers.collect()
     }
 
-    fn database(&self) -> Result<&Database, String> {
-        self.database
-            .as_ref()
-            .ok_or_else(|| "the module has no database: the manifest doesn't grant it `sql`".to_owned())
+    /// Who exports an interface, and as what: the suite's own version, or a newer compatible one. The module that is tested, unless
+    /// another is meant.
+    fn export(&self, of: Option<&InterfaceName>) -> Result<(ModuleName, String), String> {
+        let wanted = of.unwrap_or(&self.suite.interface);
+        let exports = self.subject.graph.modules.iter().filter_map(|(module, node)| {
+            let export = node.artifact.shape.exports.keys().find(|export| export.serves(wanted))?;
+            Some((module.clone(), export.to_string()))
+        });
+        let mut exports: Vec<_> =
+            exports.filter(|(module, _)| of.is_some() || *module == self.subject.module).collect();
+        match (exports.pop(), exports.is_empty()) {
+            (Some(export), true) => Ok(export),
+            (None, _) => Err(format!("no module here exports `{wanted}`")),
+            (Some(_), false) => Err(format!("several modules here export `{wanted}`")),
+        }
+    }
+
+    fn database(&self, of: Option<&InterfaceName>) -> Result<Database, String> {
+        let (module, _) = self.export(of)?;
+        let database = self.started.databases.of(&module);
+        database.ok_or_else(|| format!("`{module}` has no database: the manifest doesn't grant it `sql`"))
     }
 }
 

@@ -80,6 +80,20 @@ fn texts_are_made_of_parts() {
 }
 
 #[test]
+fn lists_are_repeated_and_bounded() {
+    let kept = Kept::from([("name".to_owned(), json!("Ada"))]);
+    let list = json!({"$repeat": [[1, {"who": {"$value": "name"}}], 2]});
+    check(&list, false).unwrap();
+    assert_eq!(fill(&list, &kept).unwrap(), json!([1, {"who": "Ada"}, 1, {"who": "Ada"}]));
+    assert!(compare(&json!({"$repeat": [["x"], 3]}), &json!(["x", "x", "x"])).is_empty());
+    assert_eq!(compare(&json!({"$repeat": [["x"], 3]}), &json!(["x", "x"])).len(), 1);
+    // Each part is small, and the whole isn't.
+    let nested = json!({"$repeat": [[{"$repeat": ["x", 1000]}], 2000]});
+    check(&nested, false).unwrap();
+    assert!(fill(&nested, &kept).unwrap_err().contains("$repeat"));
+}
+
+#[test]
 fn a_misspelt_word_is_no_test_that_passes() {
     for good in
         [json!({"$any": "x"}), json!([{"a": {"$ulid": null}}]), json!({"$repeat": ["x", 1]}), json!({"a": "$b"})]
@@ -96,6 +110,9 @@ fn a_misspelt_word_is_no_test_that_passes() {
         json!({"$repeat": "x"}),
         json!({"$repeat": ["x"]}),
         json!({"$repeat": ["x", 2_000_000]}),
+        json!({"$repeat": [["x"], 2_000_000]}),
+        json!({"$repeat": [1, 2]}),
+        json!({"$repeat": [[{"$any": null}], 2]}),
         json!({"$join": "x"}),
         json!({"$join": [{"$any": null}]}),
     ] {
@@ -116,7 +133,8 @@ fn suites_stand_beside_their_contracts() {
     };
     assert!(find(workspace.path()).unwrap().is_empty());
     let suite = r#"{"interface": "a:b/c@1.0.0", "cases": [{"name": "x", "steps": [
-        {"call": "f"}, {"call": "g", "arguments": [1], "answer": {"ok": null}}, {"query": "select 1", "rows": [[1]]}, {"execute": "delete from t"}
+        {"call": "f"}, {"call": "g", "arguments": [1], "answer": {"ok": null}}, {"query": "select 1", "rows": [[1]]}, {"execute": "delete from t"},
+        {"restart": true}, {"execute": "delete from t", "of": "d:e/f@1.0.0"}
     ]}]}"#;
     write("b/suite/2.json", suite);
     write("b/suite/1.json", suite);
@@ -127,8 +145,11 @@ fn suites_stand_beside_their_contracts() {
     assert_eq!(names, ["1.json", "2.json"]);
     assert_eq!(found[0].interface.as_str(), "a:b/c@1.0.0");
     let steps = &found[0].cases[0].steps;
-    assert_eq!(steps[0], Step::Call { function: "f".to_owned(), arguments: Vec::new(), answer: Value::Null });
-    assert_eq!(steps.len(), 4);
+    let call =
+        Step::Call { of: None, function: "f".to_owned(), arguments: Vec::new(), answer: Value::Null, at_once: 1 };
+    assert_eq!((&steps[0], &steps[4]), (&call, &Step::Restart));
+    let of = Some("d:e/f@1.0.0".parse().unwrap());
+    assert_eq!(steps[5], Step::Execute { of, sql: "delete from t".to_owned() });
 
     let case = |steps: &str| format!(r#"{{"interface": "a:b/c", "cases": [{{"name": "x", "steps": [{steps}]}}]}}"#);
     let twice = r#"{"interface": "a:b/c", "cases": [{"name": "x", "steps": [{"call": "f"}]}, {"name": "x", "steps": [{"call": "f"}]}]}"#;
@@ -141,7 +162,14 @@ fn suites_stand_beside_their_contracts() {
         (twice, "two cases named `x`"),
         (&case("{}"), "a step is"),
         (&case(r#"{"call": "f", "rows": []}"#), "a step is"),
-        (&case(r#"{"query": "select 1"}"#), "a step is"),
+        (&case(r#"{"query": "select 1"}"#), "needs the `rows`"),
+        (&case(r#"{"call": "f", "restart": true}"#), "a step is"),
+        (&case(r#"{"restart": false}"#), "a step is"),
+        (&case(r#"{"call": "f", "at_once": 0}"#), "between 1 and 64"),
+        (&case(r#"{"call": "f", "at_once": 65}"#), "between 1 and 64"),
+        (&case(r#"{"execute": "delete from t", "at_once": 2}"#), "a step is"),
+        (&case(r#"{"restart": true, "of": "a:b/c"}"#), "a step is"),
+        (&case(r#"{"call": "f", "of": "a b"}"#), "a b"),
         (&case(r#"{"call": "f", "anser": 1}"#), "anser"),
         (&case(r#"{"call": "f", "arguments": [{"$any": null}]}"#), "$any"),
         (&case(r#"{"call": "f", "answer": {"$uild": null}}"#), "$uild"),

@@ -59,8 +59,8 @@ async fn charge(
     }
 }
 
-/// A provider, and the shop that asks it. The shop's folder goes with the last.
-async fn start(secret: &str) -> (Charges, tempfile::TempDir, Host) {
+/// A provider, and the shop that asks it.
+async fn shop(secret: &str) -> (Charges, tempfile::TempDir) {
     let charges = Charges::default();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -89,6 +89,12 @@ timeout = "500ms"
     manifest.insert_str(list, "\"config\", \"http\", ");
     fs::write(&file, manifest + &grants).unwrap();
     fs::write(app.path().join("key"), secret).unwrap();
+    (charges, app)
+}
+
+/// A provider, and the running shop that asks it. The shop's folder goes with the last.
+async fn start(secret: &str) -> (Charges, tempfile::TempDir, Host) {
+    let (charges, app) = shop(secret).await;
     let host = host::Launch::app(app.path()).start();
     (charges, app, host)
 }
@@ -133,4 +139,48 @@ async fn a_provider_that_refuses_the_key_makes_payments_unavailable() {
     let (charges, _app, host) = start("another").await;
     host.post_with_key("/orders", "o-1", &draft("tok_visa")).await.expect(503);
     assert_eq!(charges.all(), []);
+}
+
+/// The suites of `payments` and `orders`, whose provider this is: what `watertight test` finds out of the built-in one, with money
+/// that is held elsewhere.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_suites_pass_with_a_provider_over_http() {
+    let (charges, app) = shop(SECRET).await;
+    for (module, cases) in [("payments", 30), ("orders", 71)] {
+        let mut test = host::binary();
+        test.args(["test", module, "--json", "--app"]).arg(app.path());
+        let said = tokio::task::spawn_blocking(move || run(&mut test)).await.unwrap().expect(0);
+        let report = said.json();
+        assert_eq!(report[0]["failed"], 0, "{}", said.err);
+        assert!(report[0]["passed"].as_u64().unwrap() >= cases, "{}", said.err);
+    }
+    assert!(charges.all().len() > 100, "the provider was hardly asked");
+}
+
+#[tokio::test]
+async fn a_provider_is_asked_once_for_a_charge_that_is_known_and_hears_each_key_as_another() {
+    let (charges, _app, host) = start(SECRET).await;
+    let charge = |minor: i64, card: &str| json!({ "amount": { "currency": "EUR", "minor": minor }, "method": { "card": card }, "reference": "order" });
+    let authorize =
+        async |charge: Value, key: &str| host.called("payments/payments.authorize", json!([charge, key])).await;
+    let made = authorize(charge(900, "tok_visa"), "key").await;
+    assert_eq!(authorize(charge(900, "tok_visa"), "key").await, made);
+    // Another charge never reaches it: it might hold that amount too.
+    assert!(!authorize(charge(901, "tok_visa"), "key").await["err"]["conflict"].is_null());
+    assert!(!authorize(charge(1, "tok_declined"), "declined").await["err"]["declined"].is_null());
+    assert!(!authorize(charge(1, "tok_declined"), "declined").await["err"]["declined"].is_null());
+    assert_eq!(charges.all().len(), 2, "{:?}", charges.all());
+    // What isn't known may have been held: it is asked again.
+    for _ in 0..2 {
+        assert!(!authorize(charge(1, "tok_timeout"), "silent").await["err"]["unavailable"].is_null());
+    }
+    assert_eq!(charges.all().len(), 4);
+
+    // A header can't carry every text, and loses spaces at its ends.
+    for (minor, key) in [" key", "key ", "a\nb", "a%0Ab", "ключ", "\u{1}"].into_iter().enumerate() {
+        let made = authorize(charge(i64::try_from(minor).unwrap(), "tok_visa"), key).await;
+        assert_eq!(made["ok"]["status"], "authorized", "{key:?}: {made}");
+    }
+    let heard: Vec<String> = charges.all().into_iter().skip(4).map(|(key, _)| key).collect();
+    assert_eq!(heard, ["%20key", "key%20", "a%0Ab", "a%250Ab", "%D0%BA%D0%BB%D1%8E%D1%87", "%01"]);
 }

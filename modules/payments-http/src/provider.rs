@@ -1,9 +1,10 @@
 //! The payment provider, asked over HTTP: `POST {provider}/charges` with the charge as JSON. Where it is says the value `provider` of
 //! the module's configuration, and who asks the secret `api_key`.
 //!
-//! The idempotency key goes along, so a charge that is tried again is made once there as well. 200 and 201 hold the amount, 402 declines
-//! it for good; whatever else comes back, or doesn't, says nothing of what happened.
+//! The idempotency key goes along, percent-encoded where a header can't carry it, so a charge that is tried again is made once there as
+//! well. 200 and 201 hold the amount, 402 declines it for good; whatever else comes back, or doesn't, says nothing of what happened.
 
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde_json::{Value, json};
 use wasip2::http::outgoing_handler::handle;
 use wasip2::http::types::{
@@ -12,6 +13,12 @@ use wasip2::http::types::{
 
 use crate::bindings::wasi::config::store;
 use crate::model::{Charge, Method};
+
+/// Whether to look first whether a key is known: what was answered once is never asked again.
+pub const MOVES_MONEY: bool = true;
+
+/// What a header can't carry of a key, or would lose at its ends, and what marks it.
+const NOT_IN_HEADERS: AsciiSet = CONTROLS.add(b' ').add(b'%');
 
 /// How long the provider may take to begin its answer, in nanoseconds.
 const PATIENCE: u64 = 5_000_000_000;
@@ -53,7 +60,7 @@ fn ask(charge: &Charge, key: &str) -> Option<IncomingResponse> {
         ("authorization", format!("Bearer {secret}")),
         ("content-type", "application/json".to_owned()),
         ("content-length", body.len().to_string()),
-        ("idempotency-key", key.to_owned()),
+        ("idempotency-key", utf8_percent_encode(key, &NOT_IN_HEADERS).to_string()),
     ];
     let fields = fields.map(|(name, value)| (name.to_owned(), value.into_bytes()));
     let request = OutgoingRequest::new(Fields::from_list(&fields).ok()?);

@@ -4,6 +4,10 @@
 
 use crate::model::{Charge, Method};
 
+/// Whether to look first whether a key is known. This one forgets what it was asked, so that asking again does no harm and a look at
+/// the database would only cost.
+pub const MOVES_MONEY: bool = false;
+
 /// The card that is always declined.
 const DECLINED_TOKEN: &str = "tok_declined";
 /// The card for which the provider never answers.

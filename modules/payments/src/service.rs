@@ -29,10 +29,17 @@ impl<P: Platform> Payments<P> {
     pub fn authorize(&self, charge: Charge, key: &str) -> Result<Payment, Error> {
         check_charge(&charge)?;
         check_key("idempotency-key", key)?;
+        // It might hold another charge's amount, or answer otherwise than it did the first time.
+        if provider::MOVES_MONEY
+            && let Some(payment) = self.known(&charge, key)?
+        {
+            return Ok(payment);
+        }
+        let silent = || Error::Unavailable("the payment provider does not answer".to_owned());
         let state = match provider::authorize(&charge, key) {
             Decision::Approved => State::Standing(Status::Authorized),
             Decision::Declined(reason) => State::Declined(reason),
-            Decision::Silent => return self.known(&charge, key),
+            Decision::Silent => return self.known(&charge, key)?.ok_or_else(silent),
         };
         let record = Record {
             id: self.platform.new_id(),
@@ -45,7 +52,7 @@ impl<P: Platform> Payments<P> {
         if model::insert(&self.platform, &record, key)? {
             record.into_payment()
         } else {
-            self.known(&record.charge, key)
+            self.known(&record.charge, key)?.ok_or_else(silent)
         }
     }
 
@@ -64,12 +71,12 @@ impl<P: Platform> Payments<P> {
         self.find(id)?.into_payment()
     }
 
-    /// What is known of a charge without asking the provider.
-    fn known(&self, charge: &Charge, key: &str) -> Result<Payment, Error> {
+    /// What is known of a charge without asking the provider; nothing where its key is new.
+    fn known(&self, charge: &Charge, key: &str) -> Result<Option<Payment>, Error> {
         match model::find_by_key(&self.platform, key)? {
-            Some(record) if record.charge == *charge => record.into_payment(),
+            Some(record) if record.charge == *charge => record.into_payment().map(Some),
             Some(_) => Err(Error::Conflict("the idempotency key belongs to another charge".to_owned())),
-            None => Err(Error::Unavailable("the payment provider does not answer".to_owned())),
+            None => Ok(None),
         }
     }
 
