@@ -28,7 +28,7 @@ use limits::Limiter;
 use log::LogBudget;
 use output::{Console, Which};
 
-pub use call::{BridgeIndex, CallContext, CallError, CallFuture, CallResult, CalleeFailed, Callees};
+pub use call::{BridgeIndex, CallContext, CallError, CallFuture, CallResult, CalleeFailed, Callees, Notes};
 pub use limits::{Cpu, LimitHit};
 pub use log::Speaker;
 

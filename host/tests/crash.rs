@@ -14,6 +14,8 @@ mod code;
 mod disk;
 #[path = "crash/durability.rs"]
 mod durability;
+#[path = "crash/full.rs"]
+mod full;
 #[path = "support/host.rs"]
 mod host;
 #[path = "crash/kills.rs"]

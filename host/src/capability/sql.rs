@@ -30,6 +30,18 @@ impl InstanceState {
         }
         Some(span)
     }
+
+    /// Ends what is recorded of a statement, and says what came of it in the guest's words. That there was no room is noted: whoever
+    /// answers for the whole call can say so, whatever the guest makes of it.
+    fn settle<T>(&self, span: Option<Span>, outcome: Result<T, SqlError>) -> Result<T, wit::Error> {
+        end(span, &outcome);
+        outcome.map_err(|error| {
+            if error == SqlError::Full {
+                self.call().notes.storage_was_full();
+            }
+            into_error(error)
+        })
+    }
 }
 
 impl Host for InstanceState {
@@ -42,7 +54,7 @@ impl Host for InstanceState {
         let database = self.database(module)?;
         let span = self.span(module, "query", Some(&statement));
         let rows = database.query(&statement, values(parameters), self.call().deadline).await;
-        Ok(settle(span, rows).map(into_rows))
+        Ok(self.settle(span, rows).map(into_rows))
     }
 
     async fn execute(&mut self, module: ModuleIndex, statement: String, parameters: Vec<wit::Value>) -> Answer<u64> {
@@ -52,7 +64,8 @@ impl Host for InstanceState {
         }
         let database = self.database(module)?;
         let span = self.span(module, "execute", Some(&statement));
-        Ok(settle(span, database.execute(&statement, values(parameters), self.call().deadline).await))
+        let changed = database.execute(&statement, values(parameters), self.call().deadline).await;
+        Ok(self.settle(span, changed))
     }
 }
 
@@ -63,7 +76,8 @@ impl HostTransaction for InstanceState {
         }
         let database = self.database(module)?;
         let span = self.span(module, "begin", None);
-        let begun = settle(span, database.begin(self.call().deadline).await);
+        let begun = database.begin(self.call().deadline).await;
+        let begun = self.settle(span, begun);
         Ok(begun.map(|transaction| Resource::new_own(self.add_transaction(module, transaction))))
     }
 
@@ -79,7 +93,7 @@ impl HostTransaction for InstanceState {
             Some(transaction) => transaction.query(&statement, values(parameters)).await,
             None => Err(SqlError::Closed),
         };
-        Ok(settle(span, rows).map(into_rows))
+        Ok(self.settle(span, rows).map(into_rows))
     }
 
     async fn execute(
@@ -94,7 +108,7 @@ impl HostTransaction for InstanceState {
             Some(transaction) => transaction.execute(&statement, values(parameters)).await,
             None => Err(SqlError::Closed),
         };
-        Ok(settle(span, changed))
+        Ok(self.settle(span, changed))
     }
 
     async fn commit(&mut self, module: ModuleIndex, transaction: Resource<wit::Transaction>) -> Answer<()> {
@@ -103,7 +117,7 @@ impl HostTransaction for InstanceState {
             Some(transaction) => transaction.commit().await,
             None => Err(SqlError::Closed),
         };
-        Ok(settle(span, committed))
+        Ok(self.settle(span, committed))
     }
 
     async fn drop(&mut self, module: ModuleIndex, transaction: Resource<wit::Transaction>) -> wasmtime::Result<()> {
@@ -124,12 +138,6 @@ fn end<T>(span: Option<Span>, outcome: &Result<T, SqlError>) {
     if let Some(span) = span {
         span.end(outcome.as_ref().err().map(|error| error as &dyn std::fmt::Display));
     }
-}
-
-/// Ends what is recorded of a statement, and says what came of it in the guest's words.
-fn settle<T>(span: Option<Span>, outcome: Result<T, SqlError>) -> Result<T, wit::Error> {
-    end(span, &outcome);
-    outcome.map_err(into_error)
 }
 
 fn values(parameters: Vec<wit::Value>) -> Vec<Value> {
@@ -177,6 +185,7 @@ fn into_error(error: SqlError) -> wit::Error {
         SqlError::Timeout => wit::Error::Timeout,
         SqlError::TooLarge => wit::Error::TooLarge,
         SqlError::Closed => wit::Error::Closed,
+        SqlError::Full => wit::Error::Storage(SqlError::Full.to_string()),
         SqlError::Storage(detail) => wit::Error::Storage(detail),
     }
 }

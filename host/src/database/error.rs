@@ -33,6 +33,10 @@ pub enum SqlError {
     /// The transaction has ended, or the database is closed.
     #[error("closed")]
     Closed,
+    /// There is no room to write to: the disk, a quota or the database's own bound. Nothing was changed, and once there is room again
+    /// the same is done.
+    #[error("the disk or the database is full")]
+    Full,
     /// The database failed.
     #[error("{0}")]
     Storage(String),
@@ -179,6 +183,10 @@ fn by_code(code: i32, message: Option<&str>, denied: Option<String>) -> SqlError
         ffi::SQLITE_BUSY | ffi::SQLITE_LOCKED => SqlError::Busy,
         ffi::SQLITE_INTERRUPT => SqlError::Timeout,
         ffi::SQLITE_TOOBIG => SqlError::TooLarge,
+        _ if is_full(code) => {
+            tracing::error!(code, message, "there is no room for the database to write to");
+            SqlError::Full
+        }
         primary => {
             // SQLite's own words may name files: they are for the log.
             tracing::error!(code, message, "the database failed");
@@ -187,9 +195,14 @@ fn by_code(code: i32, message: Option<&str>, denied: Option<String>) -> SqlError
     }
 }
 
+/// Whether nothing could be written, and nothing else is wrong: a full disk is `SQLITE_FULL`, a quota or a limit of the file's size is an
+/// error of the write, and the index of the log has a code of its own. A failed sync is none of these.
+fn is_full(code: i32) -> bool {
+    code & 0xff == ffi::SQLITE_FULL || [ffi::SQLITE_IOERR_WRITE, ffi::SQLITE_IOERR_SHMSIZE].contains(&code)
+}
+
 fn storage_text(primary: i32) -> &'static str {
     match primary {
-        ffi::SQLITE_FULL => "the disk or the database is full",
         ffi::SQLITE_IOERR => "input or output error",
         ffi::SQLITE_CORRUPT | ffi::SQLITE_NOTADB => "the database file is damaged",
         ffi::SQLITE_NOMEM => "out of memory",
