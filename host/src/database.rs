@@ -119,6 +119,7 @@ impl Database {
             durability: durability.clone(),
             counters: counters.clone(),
             handover,
+            readers: readers.iter().map(|reader| reader.watch().clone()).collect(),
         };
         thread::Builder::new().name("sql-writer".to_owned()).spawn(move || {
             writer.run(&waiting);

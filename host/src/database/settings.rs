@@ -40,6 +40,12 @@ pub struct Settings {
     pub max_rows: usize,
     /// Bytes of the database file; a write beyond is answered `Storage`. 16 GiB.
     pub max_database_bytes: u64,
+    /// Bytes of the write-ahead log at which it must be emptied: reads that keep it from being are stopped, and where that doesn't help,
+    /// writes are answered `Busy`. 256 MiB: a saturated writer makes that in some seconds, and a start reads it once.
+    pub max_log_bytes: u64,
+    /// Bytes that one transaction may add to the log's file beyond that; one that adds more is rolled back with `TooLarge`. It is looked
+    /// at every 1,000 instructions of SQLite, so a statement that writes large values gets some further. 256 MiB.
+    pub max_transaction_bytes: u64,
     /// Prepared statements that each connection keeps. 128: more than a module has.
     pub cached_statements: usize,
     /// How the write-ahead log is synced.
@@ -60,6 +66,8 @@ impl Default for Settings {
             max_transfer_bytes: 8 * MIB,
             max_rows: 50_000,
             max_database_bytes: 16 * 1024 * MIB as u64,
+            max_log_bytes: 256 * MIB as u64,
+            max_transaction_bytes: 256 * MIB as u64,
             cached_statements: 128,
             sync: WalSync::default(),
         }

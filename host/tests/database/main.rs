@@ -6,6 +6,7 @@ mod bounds;
 mod crash;
 mod denied;
 mod durability;
+mod growth;
 mod migrations;
 mod model;
 mod statements;
