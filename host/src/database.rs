@@ -14,6 +14,7 @@
 
 mod additive;
 mod applied;
+mod backup;
 mod connection;
 mod counters;
 mod durability;
@@ -49,6 +50,7 @@ use readers::Readers;
 use writer::{Bound, Job, Ticket, Writer};
 
 pub use applied::applied;
+pub use backup::{CopyError, copy_closed, copy_together};
 pub use counters::Counted;
 pub use error::{ConstraintKind, MigrateError, OpenError, SqlError};
 pub use settings::{Settings, WalSync};

@@ -8,6 +8,8 @@
 //! The log is copied into the database file here, between transactions: only the writer knows a moment at which nobody writes, and so
 //! at which the log can be emptied under constant load.
 
+mod copy;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering::SeqCst};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -17,6 +19,7 @@ use rusqlite::Statement;
 use rusqlite::wal::CheckpointMode;
 use tokio::sync::oneshot;
 
+use super::backup::Copy;
 use super::connection::{Access, Guarded, WRITER_PATIENCE, Watch};
 use super::counters::Counters;
 use super::durability::{Durability, Ended, Handover, Reply};
@@ -68,6 +71,8 @@ pub(super) enum Job {
         /// Told once the outcome is on the disk.
         reply: Reply<u64>,
     },
+    /// A copy of the whole database, made while others are served.
+    Copy(Copy),
 }
 
 /// A statement with its parameters.
@@ -155,7 +160,13 @@ impl Writer {
         match turn {
             Ok(mut turn) => {
                 while let Ok(job) = jobs.recv() {
-                    turn.take(job);
+                    match job {
+                        Job::Copy(copy) => {
+                            self.counters.writer_queue().fetch_sub(1, SeqCst);
+                            turn.copy(&copy, jobs);
+                        }
+                        job => turn.take(job),
+                    }
                 }
             }
             Err(error) => tracing::error!(%error, "the database's writer can't start"),
@@ -209,6 +220,9 @@ impl<'w> Turn<'w> {
                 if !reply.is_closed() {
                     self.migrate(&migrations, refused, reply);
                 }
+            }
+            Job::Copy(copy) => {
+                copy.moment.end(self.writer.guarded.path(), Err("it is being copied already".to_owned()));
             }
         }
     }
