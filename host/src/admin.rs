@@ -4,6 +4,7 @@
 //! listener.
 
 mod changes;
+mod operate;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -31,6 +32,7 @@ use crate::runtime::InstanceStats;
 use crate::telemetry;
 
 pub use changes::{FILES_PART, Generations, RollbackRequest};
+pub use operate::BackupRequest;
 
 /// The largest body of a request to the admin listener, in bytes: arguments of a call. Uploads have bounds of their own.
 const MAX_BODY: usize = 16 << 20;
@@ -113,6 +115,7 @@ impl Admin {
             .route("/graph", get(graph))
             .route("/migrations", get(migrations))
             .route("/call", post(call))
+            .route("/backup", post(operate::backup))
             .layer(DefaultBodyLimit::max(MAX_BODY))
             .merge(changes)
             .route_layer(middleware::from_fn_with_state(self.clone(), authorize));

@@ -1,9 +1,13 @@
 //! Files that are written aside and then take their place, so that nobody ever finds half of one.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+
+use sha2::{Digest as _, Sha256};
+
+use crate::ids::Digest;
 
 /// How a file's name ends as long as it is written.
 pub const ASIDE: &str = "tmp";
@@ -27,6 +31,30 @@ pub fn write_durably(file: &Path, bytes: &[u8]) -> io::Result<()> {
     written?;
     let folder = file.parent().expect("a file in the state folder stands in a folder");
     File::open(folder)?.sync_all()
+}
+
+/// How much is copied in one step.
+const COPIED_AT_ONCE: usize = 256 << 10;
+
+/// Copies all that is read, and returns its digest and how many bytes it were.
+///
+/// # Errors
+///
+/// Where it can't be read or written.
+pub fn copy_digested(mut from: impl Read, mut to: impl Write) -> io::Result<(Digest, u64)> {
+    let (mut hasher, mut size) = (Sha256::new(), 0);
+    let mut buffer = vec![0; COPIED_AT_ONCE];
+    loop {
+        let count = match from.read(&mut buffer) {
+            Ok(0) => return Ok((Digest::new(hasher.finalize().into()), size)),
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        hasher.update(&buffer[..count]);
+        to.write_all(&buffer[..count])?;
+        size += count as u64;
+    }
 }
 
 /// Removes what a host that ended while it wrote has left in a folder.

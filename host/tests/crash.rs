@@ -6,10 +6,14 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stderr, unreachable_pub, missing_docs, reason = "a test")]
 
+#[path = "crash/backup.rs"]
+mod backup;
 #[path = "crash/client.rs"]
 mod client;
 #[path = "crash/code.rs"]
 mod code;
+#[path = "support/command.rs"]
+mod command;
 #[path = "crash/disk.rs"]
 mod disk;
 #[path = "crash/durability.rs"]
@@ -30,5 +34,7 @@ mod power;
 mod races;
 #[path = "crash/restarts.rs"]
 mod restarts;
+#[path = "crash/restore.rs"]
+mod restore;
 #[path = "crash/trace.rs"]
 mod trace;

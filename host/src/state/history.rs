@@ -84,6 +84,15 @@ pub struct Published {
     pub modules: BTreeMap<ModuleName, Build>,
 }
 
+impl Published {
+    /// The files that it is made of, by their names within the state folder.
+    pub fn files(&self) -> BTreeMap<String, Digest> {
+        let component = |build: &Build| (Kept::component_name(&build.digest), build.digest);
+        let configuration = (Kept::configuration_name(&self.configuration), self.configuration);
+        self.modules.values().map(component).chain([configuration]).collect()
+    }
+}
+
 /// A change that was refused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refused {
@@ -142,6 +151,11 @@ impl History {
             last = number;
         }
         Ok(Self { file, kept, text })
+    }
+
+    /// The text of its file.
+    pub fn to_json(&self) -> Vec<u8> {
+        serde_json::to_vec_pretty(&self.text).expect("names, digests and numbers are JSON")
     }
 
     /// The components and configurations that it tells of.

@@ -123,6 +123,16 @@ impl Kept {
         }
     }
 
+    /// The name of a component's file within the state folder.
+    pub(super) fn component_name(digest: &Digest) -> String {
+        format!("artifacts/{}.wasm", digest.hex())
+    }
+
+    /// The name of a configuration's file within the state folder.
+    pub(super) fn configuration_name(digest: &Digest) -> String {
+        format!("configurations/{}.json", digest.hex())
+    }
+
     fn component_file(&self, digest: &Digest) -> PathBuf {
         self.components.join(digest.hex()).with_extension("wasm")
     }
