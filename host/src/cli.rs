@@ -9,6 +9,7 @@ mod change;
 mod check;
 mod client;
 mod inspect;
+mod log;
 mod migrations;
 mod output;
 mod serve;
@@ -55,6 +56,8 @@ enum Command {
     Backup(backup::BackupArguments),
     /// Put a backup into a state folder on which no host runs.
     Restore(backup::RestoreArguments),
+    /// Say what the running host logs, or set it until it ends.
+    Log(log::LogArguments),
     /// Tell what a component imports, exports and carries.
     Inspect(InspectArguments),
     /// Compile modules and make their components.
@@ -220,6 +223,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Migrations(arguments) => migrations::migrations(&arguments),
         Command::Backup(arguments) => backup::backup(&arguments),
         Command::Restore(arguments) => backup::restore(&arguments),
+        Command::Log(arguments) => log::log(&arguments),
         Command::Inspect(arguments) => inspect::inspect(&arguments),
         Command::Build(arguments) => build::build(&arguments),
         Command::Test(arguments) => test::test(&arguments),

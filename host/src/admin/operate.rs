@@ -1,4 +1,4 @@
-//! What keeps a host in order, over HTTP: `backup`.
+//! What keeps a host in order, over HTTP: `backup`, and what it logs.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,6 +19,14 @@ use crate::backup::BackupError;
 pub struct BackupRequest {
     /// The folder to make on the host's machine: an absolute path that nothing has.
     pub to: PathBuf,
+}
+
+/// The body of `PUT /log`, and the answer to it and to `GET /log`.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogLevel {
+    /// A level, or directives as `WATERTIGHT_LOG` takes them.
+    pub level: String,
 }
 
 pub(super) async fn backup(State(admin): State<Arc<Admin>>, body: Bytes) -> Result<Response, Response> {
@@ -42,6 +50,17 @@ fn refused(error: &BackupError) -> Response {
     let detail = crate::problem::with_causes(error);
     tracing::warn!(target: "change", error = detail, "nothing was backed up");
     problem(status, name, &detail)
+}
+
+pub(super) async fn log(State(admin): State<Arc<Admin>>) -> Response {
+    Json(LogLevel { level: admin.log.now() }).into_response()
+}
+
+pub(super) async fn set_log(State(admin): State<Arc<Admin>>, body: Bytes) -> Result<Response, Response> {
+    let LogLevel { level } = serde_json::from_slice(&body).map_err(|error| invalid(&error.to_string()))?;
+    admin.log.set(&level).map_err(|error| invalid(&format!("the log level can't be set: {error}")))?;
+    tracing::info!(target: "change", level, "what is logged was set, until the host ends");
+    Ok(log(State(admin)).await)
 }
 
 fn invalid(detail: &str) -> Response {

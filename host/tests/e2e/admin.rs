@@ -22,6 +22,8 @@ async fn health_is_open_and_all_else_wants_the_token() {
         (Method::GET, "/graph"),
         (Method::POST, "/call"),
         (Method::POST, "/backup"),
+        (Method::GET, "/log"),
+        (Method::PUT, "/log"),
     ] {
         let ask = || client().request(method.clone(), host.admin_url(path));
         let refused = send(ask()).await.expect(401);
