@@ -23,11 +23,18 @@ use super::{Database, create_private};
 pub(super) const STEP: i32 = 64;
 /// Pages that are copied at once of a database that nobody has open.
 const LARGE_STEP: i32 = 1_024;
-/// How long writers stop for one another at first; each further try doubles it, up to 1.3 s.
-const FIRST_HOLD: Duration = Duration::from_millis(10);
-const HOLDS: u32 = 8;
-/// The pause between two tries.
+/// How long is waited where another process has such a database locked.
 const PAUSE: Duration = Duration::from_millis(50);
+/// How long writers stop for one another at first, and at most: each further try doubles it. Less than the lease of a transaction, so that
+/// none that waits for a writer which has stopped runs out of it.
+const FIRST_HOLD: Duration = Duration::from_millis(10);
+const LAST_HOLD: Duration = Duration::from_millis(80);
+/// The pause between two tries, in lengths of the first of them: four fifths of the time, writers go on.
+const PAUSES: u32 = 4;
+/// How long it is tried. A moment is found where transactions end, so this is twice what a request may take by default.
+const TRYING: Duration = Duration::from_secs(60);
+/// How long a writer stops where whoever asked for it is gone.
+const HOLD_PATIENCE: Duration = Duration::from_secs(1);
 /// How often it is looked whether to go on.
 const GLANCE: Duration = Duration::from_millis(50);
 /// How long the end of those that copy is waited for where it is given up.
@@ -128,11 +135,9 @@ impl Moment {
         let mut state = self.lock();
         state.held += 1;
         self.changed.notify_all();
-        // Whoever asked lets go within the last hold's length; this bounds the wait should it have died.
-        let patience = FIRST_HOLD * (1 << HOLDS);
         let while_held = |state: &mut State| state.phase == Phase::Hold;
         let (mut state, late) =
-            self.changed.wait_timeout_while(state, patience, while_held).unwrap_or_else(PoisonError::into_inner);
+            self.changed.wait_timeout_while(state, HOLD_PATIENCE, while_held).unwrap_or_else(PoisonError::into_inner);
         state.held -= 1;
         if late.timed_out() { Phase::GiveUp } else { state.phase }
     }
@@ -215,8 +220,8 @@ fn agree(
     }
     let latest = Instant::now() + LONGEST;
     let members = databases.len();
-    let mut hold = FIRST_HOLD;
-    for _ in 0..HOLDS {
+    let (mut hold, mut tried) = (FIRST_HOLD, None);
+    loop {
         while !moment.wait(Instant::now() + GLANCE, |state| state.near == members)? {
             check(give_up, latest)?;
         }
@@ -230,10 +235,12 @@ fn agree(
         }
         moment.set(Phase::Copy);
         check(give_up, latest)?;
-        std::thread::sleep(PAUSE);
-        hold *= 2;
+        if tried.get_or_insert_with(Instant::now).elapsed() >= TRYING {
+            return Err(CopyError::NoMoment);
+        }
+        std::thread::sleep(hold * PAUSES);
+        hold = LAST_HOLD.min(hold * 2);
     }
-    Err(CopyError::NoMoment)
 }
 
 fn check(give_up: &dyn Fn() -> bool, latest: Instant) -> Result<(), CopyError> {

@@ -129,3 +129,29 @@ async fn transactions_that_wait_for_each_other_s_databases_are_not_harmed() {
     ended.store(true, SeqCst);
     assert!(nested.await.unwrap() > 0);
 }
+
+/// No moment without it before its end; and nobody else stops for that long.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_long_transaction_is_waited_for_and_its_end_is_found() {
+    let (first, second) = (Case::new(), Case::new());
+    let mut transaction = first.database.begin(soon()).await.unwrap();
+    transaction.execute("INSERT INTO a VALUES (1, 'a', 1)", Vec::new()).await.unwrap();
+    let copies = ["first", "second"].map(|name| second.folder.path().join(format!("{name}-copy.db")));
+    let both = vec![(first.database.clone(), copies[0].clone()), (second.database.clone(), copies[1].clone())];
+    let start = Instant::now();
+    let copying = tokio::task::spawn_blocking(move || copy_together(&both, &|| false));
+    let (mut slowest, mut id) = (Duration::ZERO, 0);
+    while start.elapsed() < Duration::from_secs(4) {
+        transaction.query("SELECT count(*) FROM a", Vec::new()).await.unwrap();
+        id += 1;
+        let before = Instant::now();
+        second.database.execute("INSERT INTO a VALUES (?1, ?1, 1)", vec![id.into()], soon()).await.unwrap();
+        slowest = slowest.max(before.elapsed());
+        assert!(!copying.is_finished(), "the transaction is open");
+    }
+    transaction.commit().await.unwrap();
+    copying.await.unwrap().unwrap();
+    assert_eq!(read(&copies[0], "SELECT count(*) FROM a"), 1);
+    assert_eq!(read(&copies[1], "SELECT count(*) FROM a"), id);
+    assert!(slowest < Duration::from_secs(1), "a write beside it took {slowest:?}");
+}
