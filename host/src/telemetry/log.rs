@@ -98,7 +98,7 @@ mod tests {
     #[test]
     fn levels_and_directives_are_taken_and_slips_refused() {
         for text in
-            ["info", "OFF", "info,request=debug", "warn, hyper::proto=trace", "info,[{module=x}]=debug", "request=off"]
+            ["info", "OFF", "info,request=debug", "warn,hyper::proto=trace", "info,[{module=x}]=debug", "request=off"]
         {
             assert!(parse_log_level(text).is_ok(), "{text}");
         }
