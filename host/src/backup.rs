@@ -94,7 +94,7 @@ pub enum BackupError {
     },
     /// The state folder has something in it.
     #[error(
-        "the state folder {} isn't empty; with `--replace`, what is there is moved into a folder beside it, in the same place",
+        "the state folder {} isn't empty; with `--replace`, what is there is moved into a folder within it",
         .0.display()
     )]
     NotEmpty(PathBuf),

@@ -8,8 +8,19 @@ use crate::backup::{
     backup, backup_command, copy_folder, files, generation, ids, names, place, read, restore, restore_command, start,
 };
 use crate::command::run;
-use crate::host::{Launch, folder};
+use crate::host::{Host, Launch, binary, component, folder};
 use crate::ledger::Ledger;
+
+/// Swaps in a build of notifications that does the same and is another.
+fn swap(host: &Host, mark: u8) {
+    let mut bytes = fs::read(component("notifications")).unwrap();
+    bytes.extend_from_slice(&[0, 6, 4, b'm', b'a', b'r', b'k', mark]);
+    let folder = folder();
+    let file = folder.path().join("notifications.wasm");
+    fs::write(&file, bytes).unwrap();
+    let mut command = binary();
+    run(command.args(["swap", "notifications"]).arg(&file).arg("--state").arg(host.state())).expect(0);
+}
 
 /// What may be in the state folder before a backup takes its place.
 const CONTENT: [&str; 4] = ["data", "artifacts", "configurations", "history.json"];
@@ -23,9 +34,11 @@ fn a_restore_that_ends_anywhere_leaves_the_old_state_or_none_that_starts() {
         let state = folder.path().join("state");
         let to = folder.path().join("backup");
         let host = start(&state);
+        swap(&host, 1);
         let first = place(&host, "first");
         backup(&state, &to);
         let second = place(&host, "second");
+        swap(&host, 2);
         host.kill();
         let mut command = restore_command(&to, &state);
         let ended = command.arg("--replace").env("FAILPOINTS", format!("{point}=return")).output().unwrap();
@@ -33,6 +46,7 @@ fn a_restore_that_ends_anywhere_leaves_the_old_state_or_none_that_starts() {
         if old {
             let host = start(&state);
             assert_eq!(ids(&Ledger::read(&state)), [&*first, &*second], "{point}");
+            assert_eq!(generation(&host), 3, "{point}");
             host.kill();
             run(restore_command(&to, &state).arg("--replace")).expect(0);
         } else {
@@ -44,7 +58,11 @@ fn a_restore_that_ends_anywhere_leaves_the_old_state_or_none_that_starts() {
         }
         let host = start(&state);
         assert_eq!(ids(&Ledger::read(&state)), [&*first], "{point}");
-        assert_eq!(generation(&host), 1);
+        // What was swapped in before the backup runs, and the history goes on from there.
+        assert_eq!(generation(&host), 2, "{point}");
+        swap(&host, 3);
+        assert_eq!(generation(&host), 3, "{point}");
+        place(&host, "on the next");
         host.kill();
         // What was there is somewhere.
         let moved: Vec<_> = files(&state).into_iter().filter(|file| file.ends_with("data/orders.db")).collect();
