@@ -4,6 +4,7 @@
 //! listener.
 
 mod changes;
+mod operate;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,8 +30,10 @@ use crate::ids::{FunctionPath, InterfaceName};
 use crate::invoke::{InvokeError, invoke};
 use crate::runtime::{CallStats, InstanceStats};
 use crate::telemetry;
+use crate::telemetry::log::LogControl;
 
 pub use changes::{FILES_PART, Generations, RollbackRequest};
+pub use operate::{BackupRequest, LogLevel};
 
 /// The largest body of a request to the admin listener, in bytes: arguments of a call. Uploads have bounds of their own.
 const MAX_BODY: usize = 16 << 20;
@@ -39,6 +42,7 @@ const MAX_BODY: usize = 16 << 20;
 pub struct Admin {
     control: Arc<Control>,
     token: String,
+    log: LogControl,
     ready: AtomicBool,
     uploads: Semaphore,
     /// What modules take for a sign that nothing else runs.
@@ -79,12 +83,13 @@ struct ModuleEntry<'a> {
 }
 
 impl Admin {
-    /// Answers for the application of `control` to whoever knows `token`. Not ready yet: until then functions are called by nobody but the start.
-    pub fn new(control: Arc<Control>, token: String) -> Arc<Self> {
+    /// Answers for the application of `control` to whoever knows `token`, and changes what is logged by `log`. Not ready yet: until then functions are called by nobody but the start.
+    pub fn new(control: Arc<Control>, token: String, log: LogControl) -> Arc<Self> {
         let resume = RESUME.parse().expect("the host's own interface is well named");
         Arc::new(Self {
             control,
             token,
+            log,
             ready: AtomicBool::new(false),
             uploads: Semaphore::new(changes::MAX_UPLOADS),
             resume,
@@ -114,6 +119,8 @@ impl Admin {
             .route("/graph", get(graph))
             .route("/migrations", get(migrations))
             .route("/call", post(call))
+            .route("/backup", post(operate::backup))
+            .route("/log", get(operate::log).put(operate::set_log))
             .layer(DefaultBodyLimit::max(MAX_BODY))
             .merge(changes)
             .route_layer(middleware::from_fn_with_state(self.clone(), authorize));

@@ -2,12 +2,14 @@
 //!
 //! It is turned into checked values here; nothing past it knows of flags.
 
+mod backup;
 mod build;
 mod call;
 mod change;
 mod check;
 mod client;
 mod inspect;
+mod log;
 mod migrations;
 mod output;
 mod serve;
@@ -50,6 +52,12 @@ enum Command {
     Generations(change::GenerationsArguments),
     /// List the migrations of every module with a database: applied, pending, unknown to its build, or not what was applied.
     Migrations(migrations::MigrationsArguments),
+    /// Copy all databases and the history into a folder, as they are at one moment: while the host serves, or without one.
+    Backup(backup::BackupArguments),
+    /// Put a backup into a state folder on which no host runs.
+    Restore(backup::RestoreArguments),
+    /// Say what the running host logs, or set it until it ends.
+    Log(log::LogArguments),
     /// Tell what a component imports, exports and carries.
     Inspect(InspectArguments),
     /// Compile modules and make their components.
@@ -213,6 +221,9 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Rollback(arguments) => change::rollback(&arguments),
         Command::Generations(arguments) => change::generations(&arguments),
         Command::Migrations(arguments) => migrations::migrations(&arguments),
+        Command::Backup(arguments) => backup::backup(&arguments),
+        Command::Restore(arguments) => backup::restore(&arguments),
+        Command::Log(arguments) => log::log(&arguments),
         Command::Inspect(arguments) => inspect::inspect(&arguments),
         Command::Build(arguments) => build::build(&arguments),
         Command::Test(arguments) => test::test(&arguments),

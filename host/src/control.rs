@@ -4,6 +4,7 @@
 //! remembered with its problems. What was published is in the state folder before any request runs on it, so a host that ends at any
 //! moment starts again with a complete generation.
 
+mod backup;
 mod start;
 
 use std::collections::BTreeMap;
@@ -31,6 +32,7 @@ use crate::state::{Cause, History, Kept, StateFolder};
 use crate::telemetry::Telemetry;
 use crate::telemetry::table::Came;
 
+pub use backup::back_up_stopped;
 pub use start::{Initial, Wanted, find_standing};
 
 /// Changes that wait or are in work; the next is told to come back.

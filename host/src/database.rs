@@ -14,6 +14,7 @@
 
 mod additive;
 mod applied;
+mod backup;
 mod connection;
 mod counters;
 mod durability;
@@ -50,6 +51,7 @@ use readers::Readers;
 use writer::{Bound, Job, Ticket, Writer};
 
 pub use applied::applied;
+pub use backup::{CopyError, copy_closed, copy_together};
 pub use counters::Counted;
 pub use error::{ConstraintKind, MigrateError, OpenError, SqlError, SqlLimit};
 pub use settings::{Settings, WalSync};
@@ -122,6 +124,7 @@ impl Database {
             durability: durability.clone(),
             counters: counters.clone(),
             handover,
+            readers: readers.iter().map(|reader| reader.watch().clone()).collect(),
         };
         thread::Builder::new().name("sql-writer".to_owned()).spawn(move || {
             writer.run(&waiting);

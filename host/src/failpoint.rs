@@ -68,6 +68,18 @@ points! {
     ChangePublished = "change::published",
     /// Requests run on it; nobody was told.
     ChangeCurrent = "change::current",
+    /// A backup is copied and not synced.
+    BackupCopied = "backup::copied",
+    /// It is whole, under the name of one that isn't.
+    BackupWritten = "backup::written",
+    /// What is restored is copied beside what is there.
+    RestoreCopied = "restore::copied",
+    /// From here on no host starts until it is in place.
+    RestoreMarked = "restore::marked",
+    /// What was there is moved out of the way.
+    RestoreMoved = "restore::moved",
+    /// What is restored is in place.
+    RestorePlaced = "restore::placed",
     /// A transaction is about to be committed.
     SqlBeforeCommit = "sql::before-commit",
     /// It is committed, and not synced.

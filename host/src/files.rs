@@ -1,11 +1,14 @@
 //! Files that are written aside and then take their place, so that nobody ever finds half of one.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use sha2::{Digest as _, Sha256};
+
 use crate::failpoint::{Point, crash_point};
+use crate::ids::Digest;
 
 /// How a file's name ends as long as it is written.
 pub const ASIDE: &str = "tmp";
@@ -24,22 +27,46 @@ pub struct Points {
 /// # Errors
 ///
 /// Where it can't be written; and where its folder can't be synced: the file is in place then, and may not last.
-pub fn write_durably(file: &Path, bytes: &[u8], points: Points) -> io::Result<()> {
+pub fn write_durably(file: &Path, bytes: &[u8], points: Option<Points>) -> io::Result<()> {
     let aside = file.with_extension(ASIDE);
     let written =
         OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&aside).and_then(|mut open| {
             open.write_all(bytes)?;
             open.sync_all()?;
-            crash_point(points.aside);
+            points.inspect(|points| crash_point(points.aside));
             fs::rename(&aside, file)
         });
     if written.is_err() {
         let _ = fs::remove_file(&aside);
     }
     written?;
-    crash_point(points.renamed);
+    points.inspect(|points| crash_point(points.renamed));
     let folder = file.parent().expect("a file in the state folder stands in a folder");
     File::open(folder)?.sync_all()
+}
+
+/// How much is copied in one step.
+const COPIED_AT_ONCE: usize = 256 << 10;
+
+/// Copies all that is read, and returns its digest and how many bytes it were.
+///
+/// # Errors
+///
+/// Where it can't be read or written.
+pub fn copy_digested(mut from: impl Read, mut to: impl Write) -> io::Result<(Digest, u64)> {
+    let (mut hasher, mut size) = (Sha256::new(), 0);
+    let mut buffer = vec![0; COPIED_AT_ONCE];
+    loop {
+        let count = match from.read(&mut buffer) {
+            Ok(0) => return Ok((Digest::new(hasher.finalize().into()), size)),
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        hasher.update(&buffer[..count]);
+        to.write_all(&buffer[..count])?;
+        size += count as u64;
+    }
 }
 
 /// Removes what a host that ended while it wrote has left in a folder.

@@ -105,8 +105,12 @@ impl Edge {
         };
         let values = parameters::decode(route, &path, &head, body.as_deref())?;
         let context = CallContext::within_trace(noted.id.clone(), deadline, Origin::Route, noted.trace.clone());
+        let notes = context.notes.clone();
         let (result, place) = call::detached(generation.clone(), target, values, context, place).await;
-        let response = answer::from_result(route, result?.as_ref(), generation.result_limit(target), noted)?;
+        let limit = generation.result_limit(target);
+        let response =
+            result.map_err(Failure::from).and_then(|result| answer::from_result(route, result.as_ref(), limit, noted));
+        let response = response.map_err(|failure| failure.or_full(&notes))?;
         Ok(answer::hold_if_large(response, place))
     }
 }

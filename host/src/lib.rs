@@ -27,6 +27,7 @@ pub mod capability;
 pub mod link;
 pub mod runtime;
 pub mod state;
+pub mod backup;
 pub mod application;
 pub mod control;
 pub mod invoke;

@@ -8,6 +8,7 @@
 //! STATE/history.json     what was published and what was refused
 //! STATE/artifacts/       the components of published generations
 //! STATE/configurations/  their manifests and routes
+//! STATE/restoring        there while a backup is put in place: no host starts on it
 //! ```
 
 mod history;
@@ -28,6 +29,8 @@ use crate::ids::ModuleName;
 pub use history::{Cause, History, KEPT_GENERATIONS, Published, Refused};
 pub use kept::{Kept, KeptError};
 
+/// The mark of a restore that is under way, or that was ended by force.
+pub(crate) const RESTORING: &str = "restoring";
 /// The most that is read of the lock and of the token.
 const MAX_TEXT: u64 = 4096;
 /// Random bytes of a generated token.
@@ -47,6 +50,9 @@ pub enum StateError {
         /// Who, where the lock says so.
         host: Option<HostInfo>,
     },
+    /// A restore into it did not end.
+    #[error("a restore into {} did not end; run `watertight restore` again", .0.display())]
+    Restoring(PathBuf),
     /// It can't be made, read or written.
     #[error("the state folder {} can't be used", .folder.display())]
     Unusable {
@@ -78,6 +84,15 @@ pub struct StateFolder {
 impl StateFolder {
     /// Takes the folder, making it where it is missing: reachable by this user alone.
     pub fn open(path: &Path) -> Result<Self, StateError> {
+        let folder = Self::open_to_restore(path)?;
+        match path.join(RESTORING).symlink_metadata() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(folder),
+            _ => Err(StateError::Restoring(path.to_owned())),
+        }
+    }
+
+    /// The same, also where a restore did not end.
+    pub(crate) fn open_to_restore(path: &Path) -> Result<Self, StateError> {
         let unusable = |source| StateError::Unusable { folder: path.to_owned(), source };
         make_folder(path).map_err(unusable)?;
         make_folder(&path.join("data")).map_err(unusable)?;

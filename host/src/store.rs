@@ -28,7 +28,7 @@ use limits::Limiter;
 use log::LogBudget;
 use output::{Console, Which};
 
-pub use call::{BridgeIndex, CallContext, CallError, CallFuture, CallResult, CalleeFailed, Callees};
+pub use call::{BridgeIndex, CallContext, CallError, CallFuture, CallResult, CalleeFailed, Callees, Notes};
 pub use limits::{Cpu, LimitHit, kind_of};
 pub use log::Speaker;
 
@@ -156,9 +156,14 @@ impl InstanceState {
         self.log.is_spent()
     }
 
-    /// A statement of a module met a limit.
-    pub fn note_sql_limit(&mut self, module: ModuleIndex, limit: SqlLimit) {
-        if !self.sql_limits.contains(&(module, limit)) {
+    /// Notes why a statement of a module failed, where somebody else than the guest is to know: a limit, or no room on the disk.
+    pub fn note_sql_error(&mut self, module: ModuleIndex, error: &SqlError) {
+        if matches!(error, SqlError::Full | SqlError::Limit(SqlLimit::Size(_))) {
+            self.call().notes.storage_was_full();
+        }
+        if let SqlError::Limit(limit) = *error
+            && !self.sql_limits.contains(&(module, limit))
+        {
             self.sql_limits.push((module, limit));
         }
     }

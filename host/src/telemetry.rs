@@ -6,6 +6,7 @@
 //! What is counted is bounded: by routes, compartments and modules, of which a host sees at most so many names in its life
 //! ([`MAX_NAMES`]). Nothing that a client sends becomes a label.
 
+pub mod log;
 mod snapshot;
 mod spans;
 pub mod table;

@@ -9,18 +9,24 @@
 #[allow(dead_code, reason = "those who swap: this is a part")]
 #[path = "swap/admin.rs"]
 mod admin;
+#[path = "crash/backup.rs"]
+mod backup;
 #[path = "../benches/support/builds.rs"]
 mod builds;
 #[path = "crash/client.rs"]
 mod client;
 #[path = "crash/code.rs"]
 mod code;
+#[path = "support/command.rs"]
+mod command;
 #[path = "support/components.rs"]
 mod components;
 #[path = "crash/disk.rs"]
 mod disk;
 #[path = "crash/durability.rs"]
 mod durability;
+#[path = "crash/full.rs"]
+mod full;
 #[path = "support/host.rs"]
 mod host;
 #[path = "crash/kills.rs"]
@@ -35,6 +41,8 @@ mod power;
 mod races;
 #[path = "crash/restarts.rs"]
 mod restarts;
+#[path = "crash/restore.rs"]
+mod restore;
 #[path = "crash/steps.rs"]
 mod steps;
 #[path = "crash/trace.rs"]

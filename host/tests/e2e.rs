@@ -20,6 +20,8 @@ mod attacks;
 mod hostile;
 #[path = "e2e/limits.rs"]
 mod limits;
+#[path = "e2e/log.rs"]
+mod log;
 #[path = "e2e/metrics.rs"]
 mod metrics;
 #[path = "e2e/scrape.rs"]

@@ -121,6 +121,7 @@ fn error(error: db::SqlError) -> SqlError {
         db::SqlError::Timeout => SqlError::Timeout,
         db::SqlError::Limit(_) => SqlError::TooLarge,
         db::SqlError::Closed => SqlError::Closed,
+        db::SqlError::Full => SqlError::Storage(db::SqlError::Full.to_string()),
         db::SqlError::Storage(detail) => SqlError::Storage(detail),
     }
 }

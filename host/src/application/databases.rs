@@ -36,6 +36,11 @@ impl Databases {
         self.lock().get(module).cloned()
     }
 
+    /// All that are open.
+    pub(crate) fn all(&self) -> Vec<Database> {
+        self.lock().values().cloned().collect()
+    }
+
     /// Opens those of a graph that are not open, with all their migrations: nobody else uses them. Blocks.
     pub(crate) fn open(&self, graph: &AppGraph, state: &StateFolder) -> Result<(), Problems> {
         let mut problems = Vec::new();
@@ -98,8 +103,7 @@ impl Databases {
 
     /// Closes all.
     pub(crate) async fn close(&self) {
-        let open: Vec<Database> = self.lock().values().cloned().collect();
-        for database in open {
+        for database in self.all() {
             database.close().await;
         }
     }

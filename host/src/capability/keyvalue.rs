@@ -62,9 +62,7 @@ impl InstanceState {
     }
 
     fn in_words(&mut self, module: ModuleIndex, error: SqlError) -> Error {
-        if let SqlError::Limit(limit) = error {
-            self.note_sql_limit(module, limit);
-        }
+        self.note_sql_error(module, &error);
         Error::Other(match error {
             // Nobody who uses keys knows of statements.
             SqlError::Limit(SqlLimit::Value(bytes)) => format!("the value has more than {bytes} bytes"),

@@ -31,7 +31,8 @@ impl InstanceState {
         Some(span)
     }
 
-    /// Ends what is recorded of a statement, and says what came of it in the guest's words.
+    /// Ends what is recorded of a statement, and says what came of it in the guest's words. That there was no room is noted: whoever
+    /// answers for the whole call can say so, whatever the guest makes of it.
     fn settle<T>(
         &mut self,
         module: ModuleIndex,
@@ -40,9 +41,7 @@ impl InstanceState {
     ) -> Result<T, wit::Error> {
         end(span, &outcome);
         outcome.map_err(|error| {
-            if let SqlError::Limit(limit) = error {
-                self.note_sql_limit(module, limit);
-            }
+            self.note_sql_error(module, &error);
             into_error(error)
         })
     }
@@ -189,10 +188,9 @@ fn into_error(error: SqlError) -> wit::Error {
         SqlError::Timeout => wit::Error::Timeout,
         SqlError::Limit(SqlLimit::Time(_)) => wit::Error::Timeout,
         SqlError::Limit(SqlLimit::Size(_)) => wit::Error::Storage("the database is full".to_owned()),
-        SqlError::Limit(SqlLimit::Rows(_) | SqlLimit::Bytes(_) | SqlLimit::Text(_) | SqlLimit::Value(_)) => {
-            wit::Error::TooLarge
-        }
+        SqlError::Limit(_) => wit::Error::TooLarge,
         SqlError::Closed => wit::Error::Closed,
+        SqlError::Full => wit::Error::Storage(SqlError::Full.to_string()),
         SqlError::Storage(detail) => wit::Error::Storage(detail),
     }
 }

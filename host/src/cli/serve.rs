@@ -12,7 +12,6 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tower::ServiceExt;
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
-use tracing_subscriber::EnvFilter;
 
 use super::RunArguments;
 use crate::admin::Admin;
@@ -22,6 +21,7 @@ use crate::control::{Control, Initial, Wanted};
 use crate::http::Edge;
 use crate::http::server::{Bounds, Listener};
 use crate::state::{HostInfo, StateFolder};
+use crate::telemetry::log::{LogControl, parse_log_level};
 use crate::telemetry::{Recorder, Telemetry};
 
 /// Connections that the admin listener has open at once.
@@ -40,19 +40,19 @@ pub(super) fn run(arguments: RunArguments) -> anyhow::Result<()> {
     let otlp = otlp.filter(|address| !address.is_empty()).map(|address| address.parse()).transpose()?;
     let overrides = Overrides { listen, admin, state, otlp };
     let config = config::load(&application.app, &overrides)?;
-    let _flush = start_log(&config.log)?;
+    let (log, _flush) = start_log(&config.log)?;
     let state = StateFolder::open(&config.state)?;
     let token = state.token(admin_token).context("the admin token can't be kept")?;
     let wanted = if published { Wanted::Published } else { Wanted::Newest };
     let initial = Initial::find(config, application.app, &overrides, state, wanted)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let done = runtime.block_on(serve(initial, token, start));
+    let done = runtime.block_on(serve(initial, token, log, start));
     // A start that was stopped may be compiling still: nobody waits for what nobody wants any more.
     runtime.shutdown_background();
     done
 }
 
-async fn serve(initial: Initial, token: String, start: Instant) -> anyhow::Result<()> {
+async fn serve(initial: Initial, token: String, log: LogControl, start: Instant) -> anyhow::Result<()> {
     let config = initial.config().clone();
     // Signals are heard from here on: one that comes during the start ends it in order.
     let mut stop_signal = std::pin::pin!(signalled()?);
@@ -70,7 +70,7 @@ async fn serve(initial: Initial, token: String, start: Instant) -> anyhow::Resul
 
     let (stop, stopped) = watch::channel(false);
     let (stop_admin, admin_stopped) = watch::channel(false);
-    let admin = Admin::new(control.clone(), token);
+    let admin = Admin::new(control.clone(), token, log);
     let edge = Edge::new(runtime.clone(), config.http);
     let info = HostInfo { process: std::process::id(), listen: listener.address()?, admin: admin_listener.address()? };
     control.state().announce(&info).context("the state folder can't be written")?;
@@ -164,22 +164,30 @@ fn signalled() -> anyhow::Result<impl Future<Output = ()>> {
 }
 
 /// Logs to standard error, by a thread of its own: whoever reads it may stall or go away, and no request waits for that. What is
-/// returned writes what is left when it is dropped. `WATERTIGHT_LOG` says more than a level: `info,request=debug`.
-fn start_log(log: &LogConfig) -> anyhow::Result<WorkerGuard> {
-    let level = log.level.as_str();
-    let filter = match std::env::var("WATERTIGHT_LOG") {
-        Ok(directives) if !directives.is_empty() => {
-            EnvFilter::try_new(directives).context("WATERTIGHT_LOG can't be understood")?
-        }
-        _ => EnvFilter::new(level),
-    };
+/// returned changes what is logged, and writes what is left when it is dropped. `WATERTIGHT_LOG` says more than a level:
+/// `info,request=debug`.
+fn start_log(log: &LogConfig) -> anyhow::Result<(LogControl, WorkerGuard)> {
+    let asked = std::env::var("WATERTIGHT_LOG").ok().filter(|directives| !directives.is_empty());
+    let text = asked.unwrap_or_else(|| log.level.as_str().to_owned());
+    let filter = parse_log_level(&text).context("WATERTIGHT_LOG can't be understood")?;
     let (writer, flush) =
         NonBlockingBuilder::default().lossy(true).buffered_lines_limit(LOG_QUEUE).finish(std::io::stderr());
     // A line that can't be written is lost: to say so on the same standard error would fail as well, by a panic.
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).log_internal_errors(false);
-    match log.format {
-        LogFormat::Json => lines.json().flatten_event(true).init(),
-        LogFormat::Human => lines.with_ansi(std::io::stderr().is_terminal()).init(),
-    }
-    Ok(flush)
+    let lines = tracing_subscriber::fmt().with_writer(writer).log_internal_errors(false);
+    let control = match log.format {
+        LogFormat::Json => {
+            let lines = lines.json().flatten_event(true).with_env_filter(filter).with_filter_reloading();
+            let handle = lines.reload_handle();
+            lines.init();
+            LogControl::new(text, move |filter| handle.reload(filter).map_err(|error| error.to_string()))
+        }
+        LogFormat::Human => {
+            let lines = lines.with_ansi(std::io::stderr().is_terminal());
+            let lines = lines.with_env_filter(filter).with_filter_reloading();
+            let handle = lines.reload_handle();
+            lines.init();
+            LogControl::new(text, move |filter| handle.reload(filter).map_err(|error| error.to_string()))
+        }
+    };
+    Ok((control, flush))
 }

@@ -22,26 +22,36 @@ const IN_PATHS: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'.').remove(b
 /// # Errors
 /// [`OpenError::Database`] and [`OpenError::Files`] where the file can't be read, or is no database.
 pub fn applied(path: &Path) -> Result<Option<Vec<Applied>>, OpenError> {
-    let files = |source| OpenError::Files { path: path.to_owned(), source };
-    let is_there = |path: &Path| match path.metadata() {
-        Ok(_) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(files(error)),
-    };
-    if !is_there(path)? {
+    if !is_there(path, path)? {
         return Ok(None);
     }
-    let has_log = is_there(&wal_path(path))?;
-    read(path, has_log).map(Some).map_err(|source| OpenError::Database { path: path.to_owned(), source })
+    let connection = open_to_read(path)?;
+    read(&connection).map(Some).map_err(|source| OpenError::Database { path: path.to_owned(), source })
 }
 
-fn read(path: &Path, has_log: bool) -> rusqlite::Result<Vec<Applied>> {
+/// Whether `file`, which belongs to the database at `path`, is there.
+fn is_there(path: &Path, file: &Path) -> Result<bool, OpenError> {
+    match file.metadata() {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(source) => Err(OpenError::Files { path: path.to_owned(), source }),
+    }
+}
+
+/// Opens a database to be read, and leaves no file behind that wasn't there.
+pub(super) fn open_to_read(path: &Path) -> Result<Connection, OpenError> {
     // Without a log nobody has the database open, and a reader would make the files of one, which none then takes away.
-    let how = if has_log { "mode=ro" } else { "mode=ro&immutable=1" };
+    let how = if is_there(path, &wal_path(path))? { "mode=ro" } else { "mode=ro&immutable=1" };
     let uri = format!("file:{}?{how}", percent_encode(path.as_os_str().as_encoded_bytes(), IN_PATHS));
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(uri, flags)?;
-    connection.busy_timeout(PATIENCE)?;
+    let opened = Connection::open_with_flags(uri, flags).and_then(|connection| {
+        connection.busy_timeout(PATIENCE)?;
+        Ok(connection)
+    });
+    opened.map_err(|source| OpenError::Database { path: path.to_owned(), source })
+}
+
+fn read(connection: &Connection) -> rusqlite::Result<Vec<Applied>> {
     let has_history = "SELECT count(*) > 0 FROM sqlite_schema WHERE name = 'watertight_migrations'";
     if !connection.query_row(has_history, [], |row| row.get::<_, bool>(0))? {
         return Ok(Vec::new());

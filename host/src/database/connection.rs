@@ -4,8 +4,8 @@
 //! never be prepared through that cache, or a guest could run one by writing the same text.
 
 use std::cell::Cell;
-use std::path::Path;
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -14,18 +14,21 @@ use rusqlite::hooks::{AuthContext, Authorization};
 use rusqlite::limits::Limit;
 use rusqlite::{CachedStatement, Connection, OpenFlags};
 
-use super::error::{SqlError, SqlLimit, is_full, is_too_big, translate};
+use super::error::{SqlError, SqlLimit, is_out_of_pages, is_too_big, translate};
 use super::policy::{self, Role};
 use super::settings::Settings;
 use super::value::{Rows, Value};
+use super::wal_path;
 use crate::config::SqlLimits;
 
 /// Instructions of SQLite's virtual machine between two looks at the clock: some 10 µs.
 const PROGRESS_STEPS: i32 = 1_000;
 /// How long the writer waits for a lock. Nobody else writes, but an operator's `sqlite3` on the same file may.
-const WRITER_PATIENCE: Duration = Duration::from_secs(1);
+pub(super) const WRITER_PATIENCE: Duration = Duration::from_secs(1);
 /// How long a reader waits for a lock, on an async thread: in WAL mode it meets one only while another process recovers the log.
 const READER_PATIENCE: Duration = Duration::from_millis(5);
+/// How often it is looked how long the log's file is while a statement writes: a file grows by megabytes in that time.
+const LOG_GLANCE: u64 = Duration::from_micros(200).as_nanos() as u64;
 /// KiB of page cache per connection.
 const CACHE_KIB: i32 = 2_048;
 /// Bytes to which an overgrown log file is cut once it is written from its start again.
@@ -60,11 +63,23 @@ pub(super) struct Watch {
     denied: Mutex<Option<String>>,
     /// Pages in the log after the last commit that wrote; 0 once taken.
     log_pages: AtomicU32,
+    /// The log's file, and how long a guest's transaction may make it; for a connection that writes.
+    log: Option<(PathBuf, u64)>,
+    /// When that was looked at, in nanoseconds since `epoch`.
+    log_seen: AtomicU64,
+    /// Whether it was met.
+    overgrown: AtomicBool,
+    /// Whether a read runs that has a thread of its own.
+    long: AtomicBool,
 }
 
 impl Watch {
-    fn new() -> Self {
+    fn new(log: Option<(PathBuf, u64)>) -> Self {
         Self {
+            log,
+            log_seen: AtomicU64::new(0),
+            overgrown: AtomicBool::new(false),
+            long: AtomicBool::new(false),
             epoch: Instant::now(),
             stop_at: AtomicU64::new(NEVER),
             role: AtomicU8::new(Role::Host as u8),
@@ -84,9 +99,46 @@ impl Watch {
         self.stop_at.store(0, Relaxed);
     }
 
+    /// Says whether the read that runs has a thread of its own.
+    pub(super) fn set_long(&self, long: bool) {
+        self.long.store(long, Relaxed);
+    }
+
+    /// Stops the running statement if it is such a read; says whether it is.
+    pub(super) fn stop_if_long(&self) -> bool {
+        let long = self.long.load(Relaxed);
+        if long {
+            self.stop();
+        }
+        long
+    }
+
+    /// Whether a transaction made the log longer than it may be, since the last call.
+    pub(super) fn take_overgrown(&self) -> bool {
+        self.overgrown.swap(false, Relaxed)
+    }
+
     fn is_over(&self) -> bool {
         let stop_at = self.stop_at.load(Relaxed);
-        stop_at != NEVER && self.epoch.elapsed().as_nanos() >= u128::from(stop_at)
+        if stop_at == NEVER {
+            return false;
+        }
+        let now = u64::try_from(self.epoch.elapsed().as_nanos()).unwrap_or(NEVER);
+        now >= stop_at || self.overgrows(now)
+    }
+
+    /// Whether the log's file is longer than it may be. What is written before a commit is there already, but for a page cache's worth.
+    fn overgrows(&self, now: u64) -> bool {
+        let Some((log, most)) = &self.log else { return false };
+        if now < self.log_seen.load(Relaxed).saturating_add(LOG_GLANCE) {
+            return false;
+        }
+        self.log_seen.store(now, Relaxed);
+        let over = log.metadata().is_ok_and(|file| file.len() > *most);
+        if over {
+            self.overgrown.store(true, Relaxed);
+        }
+        over
     }
 
     fn authorize(&self, context: &AuthContext<'_>) -> Authorization {
@@ -147,7 +199,9 @@ fn syntax(text: impl Into<String>) -> Failure {
 pub(super) struct Guarded {
     connection: Connection,
     watch: Arc<Watch>,
+    path: PathBuf,
     max_value: usize,
+    max_transaction: u64,
     /// Bytes that the database may have; none is known of a connection that only reads.
     size: Cell<Option<u64>>,
 }
@@ -170,7 +224,8 @@ impl Guarded {
         connection.pragma_update(None, "journal_size_limit", LOG_KEPT)?;
         // We checkpoint by ourselves, in the writer's pauses. This also clears the hook that is set below.
         connection.pragma_update_and_check(None, "wal_autocheckpoint", 0, |_| Ok(()))?;
-        let mut guarded = Self::guard(connection, settings)?;
+        let most = settings.max_log_bytes.saturating_add(settings.max_transaction_bytes);
+        let mut guarded = Self::guard(connection, path, settings, Some((wal_path(path), most)))?;
         guarded.set_size(settings.limits.size)?;
         let watch = guarded.watch.clone();
         guarded.connection.wal_hook(Some(move |_: &mut rusqlite::hooks::Wal, pages: i32| {
@@ -186,12 +241,17 @@ impl Guarded {
             Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
         connection.busy_timeout(READER_PATIENCE)?;
         connection.pragma_update(None, "query_only", true)?;
-        let guarded = Self::guard(connection, settings)?;
+        let guarded = Self::guard(connection, path, settings, None)?;
         guarded.set_role(Role::Guest);
         Ok(guarded)
     }
 
-    fn guard(mut connection: Connection, settings: &Settings) -> rusqlite::Result<Self> {
+    fn guard(
+        mut connection: Connection,
+        path: &Path,
+        settings: &Settings,
+        log: Option<(PathBuf, u64)>,
+    ) -> rusqlite::Result<Self> {
         connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
         for (config, on) in [
             (DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true),
@@ -213,17 +273,23 @@ impl Guarded {
         limit(&connection, settings)?;
         // Loading extensions from SQL is off in a new connection; the authorizer denies the function as well.
         connection.set_prepared_statement_cache_capacity(settings.cached_statements);
-        let watch = Arc::new(Watch::new());
+        let watch = Arc::new(Watch::new(log));
         let progress = watch.clone();
         connection.progress_handler(PROGRESS_STEPS, Some(move || progress.is_over()))?;
         let authorizer = watch.clone();
         connection.authorizer(Some(move |context: AuthContext<'_>| authorizer.authorize(&context)))?;
-        Ok(Self { connection, watch, max_value: settings.max_value_bytes, size: Cell::new(None) })
+        let (max_value, max_transaction) = (settings.max_value_bytes, settings.max_transaction_bytes);
+        Ok(Self { connection, watch, path: path.to_owned(), max_value, max_transaction, size: Cell::new(None) })
     }
 
     /// The bare connection, for what the host does while nothing is a guest's yet.
     pub(super) fn raw(&self) -> &Connection {
         &self.connection
+    }
+
+    /// The database's file.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// What stops this connection's statements.
@@ -367,7 +433,13 @@ impl Guarded {
     fn explain(&self, failure: Failure) -> SqlError {
         match failure {
             Failure::Own(error) => error,
-            Failure::Sqlite(error) => self.translate(&error),
+            Failure::Sqlite(error) => match self.translate(&error) {
+                // Left set: the writer is to look after the log as well.
+                SqlError::Timeout if self.watch.overgrown.load(Relaxed) => {
+                    SqlLimit::Transaction(self.max_transaction).into()
+                }
+                error => error,
+            },
         }
     }
 
@@ -375,7 +447,7 @@ impl Guarded {
     pub(super) fn translate(&self, error: &rusqlite::Error) -> SqlError {
         match self.size.get() {
             _ if is_too_big(error) => SqlLimit::Value(self.max_value).into(),
-            Some(size) if is_full(error) && !self.is_disk_full() => SqlLimit::Size(size).into(),
+            Some(size) if is_out_of_pages(error) && !self.is_disk_full() => SqlLimit::Size(size).into(),
             _ => translate(error, self.take_denial()),
         }
     }

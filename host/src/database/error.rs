@@ -34,6 +34,10 @@ pub enum SqlError {
     /// The transaction has ended, or the database is closed.
     #[error("closed")]
     Closed,
+    /// There is no room to write to: the disk or a quota. Nothing was changed, and once there is room again
+    /// the same is done.
+    #[error("the disk is full")]
+    Full,
     /// The database failed.
     #[error("{0}")]
     Storage(String),
@@ -60,6 +64,9 @@ pub enum SqlLimit {
     /// A parameter, or a value that it makes, is larger, in bytes.
     #[error("a value would have more than {0} bytes")]
     Value(usize),
+    /// Its transaction would add more to the log, in bytes.
+    #[error("the transaction would write more than {0} bytes")]
+    Transaction(u64),
 }
 
 /// The kind of a constraint.
@@ -180,7 +187,7 @@ pub(super) fn is_failed_sync(error: &rusqlite::Error) -> bool {
 }
 
 /// Whether SQLite had no room for a page: on the disk, or in as many as the database may have.
-pub(super) fn is_full(error: &rusqlite::Error) -> bool {
+pub(super) fn is_out_of_pages(error: &rusqlite::Error) -> bool {
     error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull)
 }
 
@@ -212,6 +219,10 @@ fn by_code(code: i32, message: Option<&str>, denied: Option<String>) -> SqlError
         ffi::SQLITE_ERROR | ffi::SQLITE_MISMATCH | ffi::SQLITE_RANGE => SqlError::Syntax(said()),
         ffi::SQLITE_BUSY | ffi::SQLITE_LOCKED => SqlError::Busy,
         ffi::SQLITE_INTERRUPT => SqlError::Timeout,
+        _ if is_full(code) => {
+            tracing::error!(code, message, "there is no room for the database to write to");
+            SqlError::Full
+        }
         primary => {
             // SQLite's own words may name files: they are for the log.
             tracing::error!(code, message, "the database failed");
@@ -220,9 +231,14 @@ fn by_code(code: i32, message: Option<&str>, denied: Option<String>) -> SqlError
     }
 }
 
+/// Whether nothing could be written, and nothing else is wrong: a full disk is `SQLITE_FULL`, a quota or a limit of the file's size is an
+/// error of the write, and the index of the log has a code of its own. A failed sync is none of these.
+fn is_full(code: i32) -> bool {
+    code & 0xff == ffi::SQLITE_FULL || [ffi::SQLITE_IOERR_WRITE, ffi::SQLITE_IOERR_SHMSIZE].contains(&code)
+}
+
 fn storage_text(primary: i32) -> &'static str {
     match primary {
-        ffi::SQLITE_FULL => "the disk or the database is full",
         ffi::SQLITE_IOERR => "input or output error",
         ffi::SQLITE_CORRUPT | ffi::SQLITE_NOTADB => "the database file is damaged",
         ffi::SQLITE_NOMEM => "out of memory",

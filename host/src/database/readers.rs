@@ -179,7 +179,9 @@ impl LongRead {
     fn start(reader: Reader, sql: String, parameters: Vec<Value>, limits: SqlLimits) -> Self {
         let watch = reader.watch().clone();
         let task = tokio::task::spawn_blocking(move || {
+            reader.watch().set_long(true);
             let read = reader.read(&sql, &parameters, &limits);
+            reader.watch().set_long(false);
             // The reader goes back with the result: until the result is taken nobody else can have it, and be stopped for us.
             (reader, read)
         });

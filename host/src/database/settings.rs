@@ -35,6 +35,12 @@ pub struct Settings {
     pub max_statement_bytes: usize,
     /// Bytes of one value, as a parameter, in a table's row, or between functions of a statement. 4 MiB.
     pub max_value_bytes: usize,
+    /// Bytes of the write-ahead log at which it must be emptied: reads that keep it from being are stopped, and where that doesn't help,
+    /// writes are answered `Busy`. 256 MiB: a saturated writer makes that in some seconds, and a start reads it once.
+    pub max_log_bytes: u64,
+    /// Bytes that one transaction may add to the log's file beyond that; one that adds more is rolled back, and told so. It is looked
+    /// at every 1,000 instructions of SQLite, so a statement that writes large values gets some further. 256 MiB.
+    pub max_transaction_bytes: u64,
     /// What holds for a handle that has no limits of its own ([`Database::limited`](super::Database::limited)).
     pub limits: SqlLimits,
     /// Prepared statements that each connection keeps. 128: more than a module has.
@@ -54,6 +60,8 @@ impl Default for Settings {
             inline_budget: Duration::from_millis(1),
             max_statement_bytes: 64 * KIB,
             max_value_bytes: 4 * MIB,
+            max_log_bytes: 256 * MIB as u64,
+            max_transaction_bytes: 256 * MIB as u64,
             limits: SqlLimits::default(),
             cached_statements: 128,
             sync: WalSync::default(),

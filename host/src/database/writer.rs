@@ -8,16 +8,19 @@
 //! The log is copied into the database file here, between transactions: only the writer knows a moment at which nobody writes, and so
 //! at which the log can be emptied under constant load.
 
+mod copy;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering::SeqCst};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rusqlite::Statement;
 use rusqlite::wal::CheckpointMode;
 use tokio::sync::oneshot;
 
-use super::connection::{Access, Due, Guarded};
+use super::backup::Copy;
+use super::connection::{Access, Due, Guarded, WRITER_PATIENCE, Watch};
 use super::counters::Counters;
 use super::durability::{Durability, Ended, Handover, Reply};
 use super::error::{OpenError, SqlError, SqlLimit, is_failed_sync};
@@ -32,6 +35,13 @@ use crate::migration::Migration;
 const CHECKPOINT_PAGES: u32 = 1_000;
 /// Pages in the log at which the writer waits for readers, so that the log can begin anew.
 const CROWDED_PAGES: u32 = 16 * CHECKPOINT_PAGES;
+/// Bytes of one page in the log, its header included.
+const LOG_PAGE_BYTES: u64 = 4_096 + 24;
+
+/// How often long reads are stopped for a log that must be emptied, and how long each time is waited for their end. One that begins
+/// before all of the log was copied keeps it as well; those after that don't.
+const STOPS: u32 = 5;
+const STOP_PATIENCE: Duration = Duration::from_millis(200);
 
 /// What waits for the writer.
 pub(super) enum Job {
@@ -66,6 +76,8 @@ pub(super) enum Job {
         /// Told once the outcome is on the disk.
         reply: Reply<u64>,
     },
+    /// A copy of the whole database, made while others are served.
+    Copy(Copy),
 }
 
 /// A statement with its parameters.
@@ -142,6 +154,8 @@ pub(super) struct Writer {
     pub(super) durability: Arc<Durability>,
     pub(super) counters: Arc<Counters>,
     pub(super) handover: Handover,
+    /// What stops the reads of the pool.
+    pub(super) readers: Vec<Arc<Watch>>,
 }
 
 impl Writer {
@@ -151,9 +165,13 @@ impl Writer {
         match turn {
             Ok(mut turn) => {
                 while let Ok(job) = jobs.recv() {
-                    self.counters.writer_queue().fetch_sub(1, SeqCst);
-                    turn.job(job);
-                    turn.tend_log();
+                    match job {
+                        Job::Copy(copy) => {
+                            self.counters.writer_queue().fetch_sub(1, SeqCst);
+                            turn.copy(&copy, jobs);
+                        }
+                        job => turn.take(job),
+                    }
                 }
             }
             Err(error) => tracing::error!(%error, "the database's writer can't start"),
@@ -179,8 +197,15 @@ impl<'w> Turn<'w> {
             begin: connection.prepare("BEGIN IMMEDIATE")?,
             commit: connection.prepare("COMMIT")?,
             rollback: connection.prepare("ROLLBACK")?,
-            log: Log { pages: 0, next: CHECKPOINT_PAGES },
+            log: Log { pages: 0, next: CHECKPOINT_PAGES, stuck: None },
         })
+    }
+
+    /// Does a job out of the queue, and what is due after it.
+    fn take(&mut self, job: Job) {
+        self.writer.counters.writer_queue().fetch_sub(1, SeqCst);
+        self.job(job);
+        self.tend_log();
     }
 
     fn job(&mut self, job: Job) {
@@ -201,10 +226,13 @@ impl<'w> Turn<'w> {
                     self.migrate(&migrations, refused, reply);
                 }
             }
+            Job::Copy(copy) => {
+                copy.moment.end(self.writer.guarded.path(), Err("it is being copied already".to_owned()));
+            }
         }
     }
 
-    fn migrate(&self, migrations: &[Migration], refused: oneshot::Sender<OpenError>, reply: Reply<u64>) {
+    fn migrate(&mut self, migrations: &[Migration], refused: oneshot::Sender<OpenError>, reply: Reply<u64>) {
         if self.writer.durability.has_failed() {
             let _ = reply.send(Err(SqlError::unsynced()));
             return;
@@ -226,6 +254,8 @@ impl<'w> Turn<'w> {
             }
         };
         // Its pages are in the log like those of any commit.
+        let pages = self.writer.guarded.take_log_pages();
+        self.log.has(pages);
         self.end(Ended { number, wrote: true, result, reply });
     }
 
@@ -311,6 +341,12 @@ impl<'w> Turn<'w> {
         if Instant::now() >= deadline {
             return Err(SqlError::Timeout);
         }
+        if self.log.stuck.is_some() {
+            self.empty_log(Duration::ZERO);
+            if let Some(error) = &self.log.stuck {
+                return Err(error.clone());
+            }
+        }
         let guarded = &self.writer.guarded;
         let begun = guarded.as_host(|| guarded.set_size(limits.size).and_then(|()| self.begin.execute([])));
         begun.map(drop).map_err(|error| guarded.translate(&error))
@@ -361,17 +397,74 @@ impl<'w> Turn<'w> {
 
     /// Copies the log into the database file when it is long enough. Never within a transaction.
     fn tend_log(&mut self) {
-        if self.log.pages < self.log.next || self.writer.durability.has_failed() {
+        if self.writer.durability.has_failed() {
             return;
         }
-        let mode = if self.log.pages < CROWDED_PAGES { CheckpointMode::PASSIVE } else { CheckpointMode::RESTART };
-        match self.writer.guarded.raw().wal_checkpoint_v2(None::<&str>, mode) {
-            Ok(_) => self.writer.counters.checkpointed(),
-            Err(error) if is_failed_sync(&error) => self.writer.durability.fail(),
-            // Readers held on for longer than we wait: the next time, then.
-            Err(error) => tracing::debug!(%error, "the write-ahead log could not be copied"),
+        // Of what was rolled back the file keeps its length, which no commit tells.
+        let overgrown = self.writer.guarded.watch().take_overgrown();
+        if overgrown || self.log.bytes() >= self.writer.settings.max_log_bytes {
+            self.empty_log(WRITER_PATIENCE);
+        } else if self.log.pages >= self.log.next {
+            let crowded = self.log.pages >= CROWDED_PAGES;
+            let done = self.checkpoint(if crowded { CheckpointMode::RESTART } else { CheckpointMode::PASSIVE });
+            // Where readers held on, not each few commits wait for them in vain.
+            let pause = if crowded && done.is_err() { CROWDED_PAGES / 4 } else { CHECKPOINT_PAGES / 4 };
+            self.log.next = self.log.pages + pause;
         }
-        self.log.next = self.log.pages + CHECKPOINT_PAGES / 4;
+    }
+
+    /// Empties the log, which is as long as it may be: waits for readers for up to `patience`, then stops those that read for long. Where
+    /// that doesn't help nobody writes any more, until it does.
+    fn empty_log(&mut self, patience: Duration) {
+        let connection = self.writer.guarded.raw();
+        let wait = |patience| {
+            if let Err(error) = connection.busy_timeout(patience) {
+                tracing::error!(%error, "the writer's patience can't be set");
+            }
+        };
+        wait(patience);
+        let mut done = self.checkpoint(CheckpointMode::TRUNCATE);
+        for _ in 0..STOPS {
+            if done != Err(SqlError::Busy) || patience.is_zero() {
+                break;
+            }
+            let stopped = self.writer.readers.iter().filter(|reader| reader.stop_if_long()).count();
+            let bytes = self.log.bytes();
+            tracing::warn!(
+                bytes,
+                stopped,
+                "the write-ahead log is as long as it may be: reads that keep it are stopped"
+            );
+            wait(STOP_PATIENCE);
+            done = self.checkpoint(CheckpointMode::TRUNCATE);
+        }
+        wait(WRITER_PATIENCE);
+        match done {
+            Ok(()) => self.log = Log { pages: 0, next: CHECKPOINT_PAGES, stuck: None },
+            Err(error) => {
+                if self.log.stuck.is_none() {
+                    tracing::error!(%error, bytes = self.log.bytes(), "the write-ahead log can't be emptied: nothing is written until it can");
+                }
+                self.log.stuck = Some(error);
+            }
+        }
+    }
+
+    fn checkpoint(&self, mode: CheckpointMode) -> Result<(), SqlError> {
+        match self.writer.guarded.raw().wal_checkpoint_v2(None::<&str>, mode) {
+            Ok(_) => {
+                self.writer.counters.checkpointed();
+                Ok(())
+            }
+            Err(error) => {
+                if is_failed_sync(&error) {
+                    self.writer.durability.fail();
+                }
+                // Readers that held on for longer than we wait, most of all: the next time, then.
+                tracing::debug!(%error, "the write-ahead log could not be copied");
+                Err(self.writer.guarded.translate(&error))
+            }
+        }
     }
 }
 
@@ -379,9 +472,16 @@ impl<'w> Turn<'w> {
 struct Log {
     pages: u32,
     next: u32,
+    /// Why it can't be emptied although it is as long as it may be.
+    stuck: Option<SqlError>,
 }
 
 impl Log {
+    /// How long it is; the file may be longer where it began anew.
+    fn bytes(&self) -> u64 {
+        u64::from(self.pages) * LOG_PAGE_BYTES
+    }
+
     /// Notes the length after a commit; 0 where it wrote nothing.
     fn has(&mut self, pages: u32) {
         if pages == 0 {

@@ -15,6 +15,7 @@ use super::{Place, noted::Noted};
 use crate::json::Violation;
 use crate::routes::{ErrorAnswer, Route};
 use crate::runtime::CallError;
+use crate::store::Notes;
 
 /// Answers above this many bytes hold their place until they were handed out.
 const LARGE_ANSWER: u64 = 64 << 10;
@@ -89,6 +90,8 @@ pub enum HostProblem {
     Unavailable,
     /// The request ran past its deadline.
     Deadline,
+    /// There was no room for a module's database to write to, and the call failed.
+    StorageFull,
 }
 
 impl HostProblem {
@@ -120,6 +123,11 @@ impl HostProblem {
                 StatusCode::SERVICE_UNAVAILABLE,
                 "unavailable",
                 "a part of the application doesn't answer now".to_owned(),
+            ),
+            Self::StorageFull => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "storage-full",
+                "there is no room now to store what the request needs".to_owned(),
             ),
             Self::Deadline => (StatusCode::GATEWAY_TIMEOUT, "deadline", "the request took too long".to_owned()),
         }
@@ -180,6 +188,12 @@ impl Failure {
     pub(super) fn allow(mut self, methods: HeaderValue) -> Self {
         self.0.header = Some((ALLOW, methods));
         self
+    }
+
+    /// What is answered instead where storage was full and the call failed by the server's fault: not for good, and not by the module's.
+    /// What a module says of the request itself stays.
+    pub(super) fn or_full(self, notes: &Notes) -> Self {
+        if notes.was_storage_full() && self.0.status.is_server_error() { HostProblem::StorageFull.into() } else { self }
     }
 
     /// The answer, to the request of that id.

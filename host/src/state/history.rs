@@ -87,6 +87,15 @@ pub struct Published {
     pub modules: BTreeMap<ModuleName, Build>,
 }
 
+impl Published {
+    /// The files that it is made of, by their names within the state folder.
+    pub fn files(&self) -> BTreeMap<String, Digest> {
+        let component = |build: &Build| (Kept::component_name(&build.digest), build.digest);
+        let configuration = (Kept::configuration_name(&self.configuration), self.configuration);
+        self.modules.values().map(component).chain([configuration]).collect()
+    }
+}
+
 /// A change that was refused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refused {
@@ -145,6 +154,11 @@ impl History {
             last = number;
         }
         Ok(Self { file, kept, text })
+    }
+
+    /// The text of its file.
+    pub fn to_json(&self) -> Vec<u8> {
+        serde_json::to_vec_pretty(&self.text).expect("names, digests and numbers are JSON")
     }
 
     /// The components and configurations that it tells of.
@@ -227,9 +241,9 @@ impl History {
     }
 
     fn write(&mut self, text: Text) -> io::Result<()> {
-        if let Err(error) = write_durably(&self.file, &serde_json::to_vec_pretty(&text)?, POINTS) {
+        if let Err(error) = write_durably(&self.file, &serde_json::to_vec_pretty(&text)?, Some(POINTS)) {
             // The new text may be in place, and only that it lasts is unknown: the next start must not find there what was refused.
-            if let Err(again) = write_durably(&self.file, &serde_json::to_vec_pretty(&self.text)?, POINTS) {
+            if let Err(again) = write_durably(&self.file, &serde_json::to_vec_pretty(&self.text)?, Some(POINTS)) {
                 tracing::error!(%again, "the history of generations could not be put back");
             }
             return Err(error);

@@ -127,6 +127,16 @@ impl Kept {
         }
     }
 
+    /// The name of a component's file within the state folder.
+    pub(super) fn component_name(digest: &Digest) -> String {
+        format!("artifacts/{}.wasm", digest.hex())
+    }
+
+    /// The name of a configuration's file within the state folder.
+    pub(super) fn configuration_name(digest: &Digest) -> String {
+        format!("configurations/{}.json", digest.hex())
+    }
+
     fn component_file(&self, digest: &Digest) -> PathBuf {
         self.components.join(digest.hex()).with_extension("wasm")
     }
@@ -140,7 +150,7 @@ impl Kept {
         if holds(file, bytes).unwrap_or(false) {
             return Ok(());
         }
-        write_durably(file, bytes, points).map_err(|source| KeptError::File { file: file.to_owned(), source })
+        write_durably(file, bytes, Some(points)).map_err(|source| KeptError::File { file: file.to_owned(), source })
     }
 }
 

@@ -6,6 +6,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use wasmtime::component::Val;
@@ -37,6 +38,22 @@ pub trait Callees: Send + Sync {
     ) -> CallFuture<'a>;
 }
 
+/// What is noted of a call and of those below it, for whoever answers for them all.
+#[derive(Debug, Clone, Default)]
+pub struct Notes(Arc<AtomicBool>);
+
+impl Notes {
+    /// There was no room for a database to write to.
+    pub fn storage_was_full(&self) {
+        self.0.store(true, Relaxed);
+    }
+
+    /// Whether that was so.
+    pub fn was_storage_full(&self) -> bool {
+        self.0.load(Relaxed)
+    }
+}
+
 /// The call that a store serves.
 #[derive(Clone)]
 pub struct CallContext {
@@ -52,6 +69,8 @@ pub struct CallContext {
     pub origin: Origin,
     /// Where it stands in its request's trace.
     pub trace: Trace,
+    /// What is noted of it, wherever it goes on.
+    pub notes: Notes,
     /// Where it is; nowhere before it is in a compartment, and after it ended.
     place: Option<(Arc<dyn Callees>, usize)>,
 }
@@ -72,7 +91,16 @@ impl CallContext {
 
     /// For the request of that id, from there, in that trace.
     pub fn within_trace(request: Arc<str>, deadline: Instant, origin: Origin, trace: Trace) -> Self {
-        Self { request, deadline, cpu: Duration::MAX, log: u64::MAX, origin, trace, place: None }
+        Self {
+            request,
+            deadline,
+            cpu: Duration::MAX,
+            log: u64::MAX,
+            origin,
+            trace,
+            notes: Notes::default(),
+            place: None,
+        }
     }
 
     /// In the compartment at `compartment`, from where `callees` lead on.
@@ -96,7 +124,8 @@ impl CallContext {
         let (callees, compartment) = self.place.clone()?;
         let trace = span.map_or(&self.trace, Span::trace).clone();
         let Self { deadline, log, origin, .. } = *self;
-        let call = Self { request: self.request.clone(), deadline, cpu, log, origin, trace, place: None };
+        let (request, notes) = (self.request.clone(), self.notes.clone());
+        let call = Self { request, deadline, cpu, log, origin, trace, notes, place: None };
         Some(callees.call_across(compartment, bridge, parameters, call))
     }
 }

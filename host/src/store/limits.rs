@@ -81,6 +81,7 @@ pub fn kind_of(limit: &SqlLimit) -> Limited {
         SqlLimit::Size(_) => Limited::SqlSize,
         SqlLimit::Text(_) => Limited::SqlText,
         SqlLimit::Value(_) => Limited::SqlValue,
+        SqlLimit::Transaction(_) => Limited::SqlTransaction,
     }
 }
 

@@ -63,8 +63,9 @@ metrics! {
     CALLS = Counter "watertight_calls_total" ["from", "to", "kind"];
     /// Calls into a compartment that gave no result, by why. A module's typed errors are results.
     CALL_ERRORS = Counter "watertight_call_errors_total" ["compartment", "kind"];
-    /// Limits that calls into a compartment met, by their key in the manifest: `memory`, `cpu`, `transfer`, `handles`, `log`; and
-    /// `stack` and `table`, which the engine fixes. What meets `log` only loses lines.
+    /// Limits that calls into a compartment met, by their key in the manifest: `memory`, `cpu`, `transfer`, `handles`, `log`, `sql.rows`
+    /// and so on; and `stack`, `table`, `sql.text`, `sql.value` and `sql.transaction`, which are fixed. What meets `log` only loses lines, and a
+    /// guest that meets one of `sql` is told and goes on.
     LIMITS = Counter "watertight_limits_total" ["compartment", "limit"];
     /// Instances of a compartment that were made.
     INSTANCES_MADE = Counter "watertight_instances_made_total" ["compartment"];
@@ -194,6 +195,8 @@ labels! {
         SqlText = "sql.text",
         /// The size of one value.
         SqlValue = "sql.value",
+        /// What a transaction writes.
+        SqlTransaction = "sql.transaction",
     }
 }
 

@@ -118,29 +118,35 @@ fn a_sync_within_a_commit_that_fails_ends_the_database() {
     assert!((2..=3).contains(&orders), "{orders}: the first, the second, and perhaps the third");
 }
 
+/// A disk that is full, a quota that is used up, and a write that fails otherwise: nothing was promised yet, so there is nothing to give up.
 #[test]
-fn a_full_disk_fails_the_request_that_met_it_and_no_other() {
-    for (module, _) in SYNCS {
+fn a_write_that_fails_fails_the_request_that_met_it_and_no_other() {
+    for (error, (module, _)) in ["ENOSPC", "EDQUOT", "EIO"].into_iter().flat_map(|e| SYNCS.map(|module| (e, module))) {
         let folder = folder();
         let state = folder.path().join("state");
         with_an_order(&state);
         // The log's header and a few pages of the second order are written; then the disk is full, until somebody makes room.
-        let host = failing(&state, module, "pwrite64:error=ENOSPC:when=4").start();
+        let host = failing(&state, module, &format!("pwrite64:error={error}:when=4")).start();
         let second = place(&host, "second");
         if module == "notifications" {
-            assert_eq!((second.status, &second.body["notice"]), (201, &"pending".into()), "{module}: {second:?}");
+            assert_eq!(
+                (second.status, &second.body["notice"]),
+                (201, &"pending".into()),
+                "{error} {module}: {second:?}"
+            );
         } else {
-            assert!([500, 503].contains(&second.status), "{module}: {second:?}");
+            let full = (503, &"/problems/storage-full".into());
+            assert_eq!((second.status, &second.body["type"]), full, "{error} {module}: {second:?}");
         }
         let again = place(&host, "second");
-        assert_eq!((again.status, &again.body["notice"]), (201, &"sent".into()), "{module}: {again:?}");
-        assert_eq!(place(&host, "third").status, 201, "{module}");
+        assert_eq!((again.status, &again.body["notice"]), (201, &"sent".into()), "{error} {module}: {again:?}");
+        assert_eq!(place(&host, "third").status, 201, "{error} {module}");
         let ledger = Ledger::read(&state);
-        ledger.check_settled(&format!("the disk of {module} was full"));
-        assert_eq!(ledger.orders.len(), 3, "{module}");
+        ledger.check_settled(&format!("{error} at a write of {module}"));
+        assert_eq!(ledger.orders.len(), 3, "{error} {module}");
         host.kill();
         let _host = Launch::shop().state(&state).start();
-        Ledger::read(&state).check_settled(&format!("a start after the disk of {module} was full"));
+        Ledger::read(&state).check_settled(&format!("a start after {error} at a write of {module}"));
     }
 }
 

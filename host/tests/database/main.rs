@@ -2,10 +2,12 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod bounds;
+mod copies;
 #[cfg(feature = "failpoints")]
 mod crash;
 mod denied;
 mod durability;
+mod growth;
 mod migrations;
 mod model;
 mod statements;

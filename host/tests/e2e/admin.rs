@@ -17,7 +17,14 @@ async fn health_is_open_and_all_else_wants_the_token() {
     let token = host.token();
     let wrong =
         ["", "Bearer", "Bearer ", "Bearer wrong", &token, &format!("Basic {token}"), &format!("Bearer {token}0")];
-    for (method, path) in [(Method::GET, "/modules"), (Method::GET, "/graph"), (Method::POST, "/call")] {
+    for (method, path) in [
+        (Method::GET, "/modules"),
+        (Method::GET, "/graph"),
+        (Method::POST, "/call"),
+        (Method::POST, "/backup"),
+        (Method::GET, "/log"),
+        (Method::PUT, "/log"),
+    ] {
         let ask = || client().request(method.clone(), host.admin_url(path));
         let refused = send(ask()).await.expect(401);
         assert_eq!((refused.problem(), refused.header("www-authenticate")), ("unauthorized", "Bearer"));

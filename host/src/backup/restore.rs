@@ -1,0 +1,231 @@
+//! Restoring: a backup is checked whole, copied beside what is in the state folder, and put in place by renaming.
+//!
+//! A mark in the state folder says that the renaming is under way, and no host starts on a folder that has it. So a restore that is ended by
+//! force leaves the state as it was, or one on which nothing runs until it was restored again. What was there is never removed.
+
+use std::fs::{self, File};
+use std::io::Read as _;
+use std::path::{Component, Path, PathBuf};
+use std::time::SystemTime;
+
+use super::{BackupError, Entry, FOLDERS, FORMAT, HISTORY, MANIFEST, MAX_MANIFEST, Manifest, copy, file_error};
+use crate::failpoint::{Point, crash_point};
+use crate::files::{copy_digested, write_durably};
+use crate::ids::{Digest, ModuleName};
+use crate::problem::with_causes;
+use crate::state::{RESTORING, StateFolder};
+
+/// Where a backup is copied to, within the state folder.
+const COPIED: &str = "restore.tmp";
+
+/// What was restored.
+#[derive(Debug)]
+pub struct Restored {
+    /// The backup.
+    pub manifest: Manifest,
+    /// Where what was there before is now, if anything was.
+    pub moved: Option<PathBuf>,
+}
+
+/// Puts a backup into the state folder at `state`, which is made where it is missing. With `replace`, what is there is moved into a folder
+/// within; otherwise it must be empty, but for the admin token and compiled code, which stay. `app` is the application's name, where it
+/// is known.
+///
+/// # Errors
+///
+/// [`BackupError`]. Nothing has changed then, unless a file could not be renamed: then no host starts on the folder until it is restored.
+pub fn restore(from: &Path, state: &Path, app: Option<&str>, replace: bool) -> Result<Restored, BackupError> {
+    let manifest = check(from, app)?;
+    let folder = StateFolder::open_to_restore(state)?;
+    let state = folder.path();
+    let unfinished = state.join(RESTORING).exists();
+    let there = what_is_there(state)?;
+    // Where an earlier restore did not end, whatever is there is its copy, or was to be moved.
+    if !there.is_empty() && !replace && !unfinished {
+        return Err(BackupError::NotEmpty(state.to_owned()));
+    }
+    let copied = state.join(COPIED);
+    if copied.symlink_metadata().is_ok() {
+        fs::remove_dir_all(&copied).map_err(file_error(&copied))?;
+    }
+    if let Err(error) = copy_all(from, &manifest, &copied) {
+        let _ = fs::remove_dir_all(&copied);
+        return Err(error);
+    }
+    crash_point(Point::RestoreCopied);
+    let moved = (!there.is_empty()).then(|| new_name(state));
+    let mark = state.join(RESTORING);
+    write_durably(&mark, format!("{}\n", from.display()).as_bytes(), None).map_err(file_error(&mark))?;
+    crash_point(Point::RestoreMarked);
+    if let Some(moved) = &moved {
+        super::make_folder(moved)?;
+        for name in &there {
+            rename(&state.join(name), &moved.join(name))?;
+        }
+        sync(moved)?;
+    }
+    crash_point(Point::RestoreMoved);
+    for name in FOLDERS {
+        // Where it is empty it wasn't moved.
+        match fs::remove_dir(state.join(name)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(file_error(state)(error)),
+            _ => {}
+        }
+        rename(&copied.join(name), &state.join(name))?;
+    }
+    rename(&copied.join(HISTORY), &state.join(HISTORY))?;
+    sync(state)?;
+    crash_point(Point::RestorePlaced);
+    fs::remove_file(&mark).map_err(file_error(&mark))?;
+    fs::remove_dir(&copied).map_err(file_error(&copied))?;
+    sync(state)?;
+    Ok(Restored { manifest, moved })
+}
+
+/// What of a state folder a restore would take the place of.
+fn what_is_there(state: &Path) -> Result<Vec<&'static str>, BackupError> {
+    let mut there = Vec::new();
+    for name in FOLDERS {
+        let folder = state.join(name);
+        match fs::read_dir(&folder) {
+            Ok(mut entries) => there.extend(entries.next().map(|_| name)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(file_error(&folder)(error)),
+        }
+    }
+    if state.join(HISTORY).symlink_metadata().is_ok() {
+        there.push(HISTORY);
+    }
+    Ok(there)
+}
+
+/// Reads a backup's manifest, and looks whether the backup is what it says.
+fn check(from: &Path, app: Option<&str>) -> Result<Manifest, BackupError> {
+    let spoilt = |path: &Path, reason: String| BackupError::Spoilt { path: path.to_owned(), reason };
+    let file = from.join(MANIFEST);
+    let mut text = Vec::new();
+    let read = File::open(&file).and_then(|open| open.take(MAX_MANIFEST + 1).read_to_end(&mut text));
+    read.map_err(file_error(&file))?;
+    let manifest: Manifest = serde_json::from_slice(&text).map_err(|error| spoilt(&file, error.to_string()))?;
+    if manifest.format != FORMAT {
+        return Err(spoilt(&file, format!("it has format {}, and this host knows {FORMAT}", manifest.format)));
+    }
+    if let Some(app) = app.filter(|app| *app != manifest.app) {
+        return Err(spoilt(from, format!("it is of the application `{}`, and this is `{app}`", manifest.app)));
+    }
+    for (name, entry) in &manifest.files {
+        if !is_file_of_a_backup(name) {
+            return Err(spoilt(&file, format!("`{name}` is no file of a backup")));
+        }
+        let path = from.join(name);
+        let found = path.symlink_metadata().map_err(file_error(&path))?;
+        if !found.is_file() || found.len() != entry.size {
+            return Err(spoilt(&path, format!("it is no file of {} bytes", entry.size)));
+        }
+        let (digest, _) =
+            File::open(&path).and_then(|file| copy_digested(file, std::io::sink())).map_err(file_error(&path))?;
+        if digest != entry.digest {
+            return Err(spoilt(&path, format!("its digest is {digest}, and was {}", entry.digest)));
+        }
+    }
+    let history = StateFolder::read_history(from).map_err(|error| spoilt(from, with_causes(&error)))?;
+    let last = history.last().filter(|last| last.number == manifest.generation);
+    let last = last.ok_or_else(|| spoilt(from, "its history and its manifest name other generations".to_owned()))?;
+    let missing = last.files().into_keys().chain([HISTORY.to_owned()]).find(|name| !manifest.files.contains_key(name));
+    match missing {
+        Some(name) => Err(spoilt(from, format!("`{name}` is missing"))),
+        None => Ok(manifest),
+    }
+}
+
+/// Whether a backup can have a file of that name: nothing else is ever read or written, wherever a manifest may point.
+fn is_file_of_a_backup(name: &str) -> bool {
+    let mut parts = Path::new(name).components();
+    let (Some(Component::Normal(first)), second, None) = (parts.next(), parts.next(), parts.next()) else {
+        return false;
+    };
+    let is_digest = |stem: &str| format!("sha256:{stem}").parse::<Digest>().is_ok_and(|digest| digest.hex() == stem);
+    match (first.to_str(), second) {
+        (Some(HISTORY), None) => name == HISTORY,
+        (Some(folder), Some(Component::Normal(file))) => {
+            let Some((stem, extension)) = file.to_str().and_then(|file| file.rsplit_once('.')) else { return false };
+            name == format!("{folder}/{stem}.{extension}")
+                && match (folder, extension) {
+                    ("data", "db") => stem.parse::<ModuleName>().is_ok(),
+                    ("artifacts", "wasm") | ("configurations", "json") => is_digest(stem),
+                    _ => false,
+                }
+        }
+        _ => false,
+    }
+}
+
+fn copy_all(from: &Path, manifest: &Manifest, copied: &Path) -> Result<(), BackupError> {
+    super::make_folder(copied)?;
+    for folder in FOLDERS {
+        super::make_folder(&copied.join(folder))?;
+    }
+    for (name, Entry { digest, .. }) in &manifest.files {
+        copy(&from.join(name), &copied.join(name), Some(*digest))?;
+    }
+    for folder in FOLDERS {
+        sync(&copied.join(folder))?;
+    }
+    sync(copied)
+}
+
+/// A name within the state folder that nothing has.
+fn new_name(state: &Path) -> PathBuf {
+    let at = humantime::format_rfc3339_seconds(SystemTime::now()).to_string().replace(':', "-");
+    let name = |number: u32| state.join(format!("before-restore-{at}-{number}"));
+    (1..).map(name).find(|path| path.symlink_metadata().is_err()).expect("a folder has fewer entries than numbers")
+}
+
+fn rename(from: &Path, to: &Path) -> Result<(), BackupError> {
+    fs::rename(from, to).map_err(file_error(from))
+}
+
+fn sync(folder: &Path) -> Result<(), BackupError> {
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(file_error(folder))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_manifest_points_nowhere_else() {
+        let digest = Digest::of(b"").hex();
+        for name in [
+            "history.json",
+            "data/a-b.db",
+            &format!("artifacts/{digest}.wasm"),
+            &format!("configurations/{digest}.json"),
+        ] {
+            assert!(is_file_of_a_backup(name), "{name}");
+        }
+        for name in [
+            "",
+            "/etc/passwd",
+            "../history.json",
+            "data/../history.json",
+            "data/../../a.db",
+            "./data/a.db",
+            "data//a.db",
+            "data/a.db/",
+            "data/a.db-wal",
+            "data/A.db",
+            "data/.db",
+            "admin.token",
+            "lock",
+            "restoring",
+            "code/a.cwasm",
+            "artifacts/a.wasm",
+            &format!("artifacts/{}.wasm", digest.to_uppercase()),
+            &format!("artifacts/{digest}.json"),
+            &format!("data/{digest}.wasm"),
+        ] {
+            assert!(!is_file_of_a_backup(name), "{name}");
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! `backup` and `restore`: everything that lasts of an application, in a folder of its own.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use clap::Args;
+use reqwest::Method;
+
+use super::client::HostArguments;
+use super::{Application, NamedApplication, change, output};
+use crate::admin::BackupRequest;
+use crate::backup::{self, Manifest, Restored};
+use crate::control::back_up_stopped;
+use crate::state::StateFolder;
+
+#[derive(Debug, Args)]
+pub(super) struct BackupArguments {
+    #[command(flatten)]
+    application: Application,
+    /// The folder to make: nothing may be there yet. A running host makes it, so it is a path of the host's machine.
+    #[arg(long, value_name = "FOLDER")]
+    to: PathBuf,
+    #[command(flatten)]
+    host: HostArguments,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RestoreArguments {
+    /// The backup.
+    #[arg(value_name = "FOLDER")]
+    from: PathBuf,
+    #[command(flatten)]
+    application: NamedApplication,
+    /// The folder of everything that lasts.
+    #[arg(long, value_name = "FOLDER", env = "WATERTIGHT_STATE")]
+    state: Option<PathBuf>,
+    /// Where the state folder isn't empty, move what is there into a folder within it.
+    #[arg(long)]
+    replace: bool,
+}
+
+/// Has the running host write a backup; without one, writes it here.
+pub(super) fn backup(arguments: &BackupArguments) -> anyhow::Result<()> {
+    let BackupArguments { application, to, host, json } = arguments;
+    let to = absolute(to)?;
+    let manifest: Manifest = match host.find_for(&application.app)? {
+        Some(client) => {
+            let request = client.request(Method::POST, "/backup").json(&BackupRequest { to: to.clone() });
+            change::block_on(client.send(request))?
+        }
+        None => {
+            let state = match &host.state {
+                Some(state) => state.clone(),
+                None => host.load(&application.app)?.state,
+            };
+            // Taking it would make it.
+            anyhow::ensure!(state.is_dir(), "there is no state folder {}: nothing to back up", state.display());
+            back_up_stopped(&to, &StateFolder::open(&state)?)?
+        }
+    };
+    if *json {
+        return output::print_json(&manifest);
+    }
+    for name in &manifest.left_out {
+        output::say(&format!(
+            "{name} was gone or damaged and is left out: there is no way back to the generation that has it"
+        ));
+    }
+    let Manifest { app, generation, files, .. } = &manifest;
+    let bytes: u64 = files.values().map(|entry| entry.size).sum();
+    let size = bytesize::ByteSize::b(bytes).display().iec();
+    output::done(&format!("{} has `{app}` at generation {generation}: {} files, {size}", to.display(), files.len()));
+    Ok(())
+}
+
+/// Puts a backup into a state folder on which no host runs.
+pub(super) fn restore(arguments: &RestoreArguments) -> anyhow::Result<()> {
+    let RestoreArguments { from, application, state, replace } = arguments;
+    let overrides = crate::config::Overrides { state: state.clone(), ..Default::default() };
+    // The manifest says where the state is; where that is said otherwise it need not be there.
+    let (state, app) = match (crate::config::load(&application.app, &overrides), state) {
+        (Ok(config), _) => (config.state, Some(config.name.to_string())),
+        (Err(_), Some(state)) => (state.clone(), None),
+        (Err(problems), None) => return Err(problems.into()),
+    };
+    let Restored { manifest, moved } = backup::restore(from, &state, app.as_deref(), *replace)?;
+    if let Some(moved) = moved {
+        output::say(&format!("what was there before is in {} now", moved.display()));
+    }
+    let Manifest { app, generation, at, .. } = manifest;
+    output::done(&format!(
+        "{} has `{app}` as it was at {at}: generation {generation}. `watertight run` resumes it where manifest and components are what \
+         they were then, `watertight run --published` in any case",
+        state.display()
+    ));
+    Ok(())
+}
+
+/// A path that means the same to the host.
+fn absolute(path: &Path) -> anyhow::Result<PathBuf> {
+    std::path::absolute(path).with_context(|| format!("{} is no path", path.display()))
+}

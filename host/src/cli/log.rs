@@ -1,0 +1,37 @@
+//! `log`: what a running host logs, told and set.
+
+use clap::Args;
+use reqwest::Method;
+
+use super::client::HostArguments;
+use super::{NamedApplication, change, output};
+use crate::admin::LogLevel;
+
+#[derive(Debug, Args)]
+pub(super) struct LogArguments {
+    /// What is logged from now on, until the host ends: a level, or what `WATERTIGHT_LOG` takes, such as `info,request=debug`. Without it, what
+    /// is logged now is printed.
+    #[arg(value_name = "LEVEL")]
+    level: Option<String>,
+    #[command(flatten)]
+    application: NamedApplication,
+    #[command(flatten)]
+    host: HostArguments,
+}
+
+pub(super) fn log(arguments: &LogArguments) -> anyhow::Result<()> {
+    let LogArguments { level, application, host } = arguments;
+    let client = host.connect_to(&application.app)?;
+    let request = match level {
+        Some(level) => client.request(Method::PUT, "/log").json(&LogLevel { level: level.clone() }),
+        None => client.request(Method::GET, "/log"),
+    };
+    let now: LogLevel = change::block_on(client.send(request))?;
+    output::print(&format!("{}\n", now.level));
+    if level.is_some() {
+        output::done(
+            "set until the host ends; the next start takes the manifest's `log.level` or WATERTIGHT_LOG again",
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,76 @@
+//! Copying the database between the transactions of its guests, so that all copies of a backup are of one moment.
+
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
+use std::time::Duration;
+
+use rusqlite::backup::{Backup, StepResult};
+
+use super::super::backup::{Copy, Phase, STEP, open_target};
+use super::{Job, Turn};
+
+/// How long a writer whose copy is nearly whole waits for a job before it looks how to go on.
+const GLANCE: Duration = Duration::from_millis(2);
+
+impl Turn<'_> {
+    /// Copies the database, and serves those that wait meanwhile.
+    pub(super) fn copy(&mut self, copy: &Copy, jobs: &Receiver<Job>) {
+        let outcome = self.try_copy(copy, jobs);
+        if outcome.is_err() {
+            // A part of a copy is nothing. Whoever asked for it removes what can't be removed here.
+            let _ = std::fs::remove_file(&copy.target);
+        }
+        copy.moment.end(self.writer.guarded.path(), outcome);
+    }
+
+    fn try_copy(&mut self, copy: &Copy, jobs: &Receiver<Job>) -> Result<(), String> {
+        let sqlite = |error: rusqlite::Error| error.to_string();
+        let mut target = open_target(&copy.target)?;
+        let backup = Backup::new(self.writer.guarded.raw(), &mut target).map_err(sqlite)?;
+        let mut near = false;
+        loop {
+            if self.writer.durability.has_failed() {
+                return Err("it could not be synced; what it holds is known after a start of the host".to_owned());
+            }
+            // A step of nothing counts what is left. What was copied before is kept up to date by SQLite; a large transaction that is
+            // rolled back makes it begin anew.
+            let left = match backup.step(0).map_err(sqlite)? {
+                StepResult::More => backup.progress().remaining,
+                StepResult::Done => return Err("it shrank while it was copied".to_owned()),
+                _ => return Err("another process has it locked".to_owned()),
+            };
+            if (left <= STEP) != near {
+                near = !near;
+                copy.moment.near(near);
+            }
+            let phase = match copy.moment.phase() {
+                Phase::Hold if near => copy.moment.hold(),
+                phase => phase,
+            };
+            match phase {
+                Phase::GiveUp => return Err("the copy was given up".to_owned()),
+                Phase::Finish => {
+                    return match backup.step(-1).map_err(sqlite)? {
+                        StepResult::Done => Ok(()),
+                        _ => Err("another process has it locked".to_owned()),
+                    };
+                }
+                Phase::Copy | Phase::Hold => {}
+            }
+            let job = if near {
+                jobs.recv_timeout(GLANCE)
+            } else {
+                // Never the last page: with it the copy would be whole, and no longer kept up to date.
+                backup.step(STEP.min(left - 1)).map_err(sqlite)?;
+                jobs.try_recv().map_err(|error| match error {
+                    TryRecvError::Empty => RecvTimeoutError::Timeout,
+                    TryRecvError::Disconnected => RecvTimeoutError::Disconnected,
+                })
+            };
+            match job {
+                Ok(job) => self.take(job),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Err("it was closed".to_owned()),
+            }
+        }
+    }
+}

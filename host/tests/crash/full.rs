@@ -1,0 +1,93 @@
+//! A disk that is full for a while: requests that need room are answered 503, the others as ever, and nothing is lost.
+//!
+//! The kernel refuses what would make any file of the host longer than a limit, as a quota does; the limit is lifted while the host runs.
+
+use std::collections::BTreeSet;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
+
+use crate::client::{Shop, draft, request};
+use crate::host::{Host, Launch, folder};
+use crate::ledger::Ledger;
+
+/// No file of the host may be longer from now on, or any may.
+pub(crate) fn leave_room(host: &Host, most: Option<u64>) {
+    let process = Pid::from_raw(host.process().try_into().unwrap());
+    prlimit(process, Resource::Fsize, Rlimit { current: most, maximum: None }).unwrap();
+}
+
+/// A host that doesn't end where a file gets too long.
+fn start(state: &std::path::Path) -> Host {
+    Launch::shop().state(state).under(&["sh", "-c", "trap '' XFSZ; exec \"$0\" \"$@\""]).start()
+}
+
+/// A whole answer's text.
+fn raw(host: &Host, key: &str) -> String {
+    let mut stream = TcpStream::connect(host.listen()).unwrap();
+    let key = format!("idempotency-key: {key}\r\n");
+    stream.write_all(request("POST", "/orders", &key, Some(&draft("ada", "tok_visa"))).as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer.to_ascii_lowercase()
+}
+
+#[test]
+fn a_full_disk_is_answered_503_until_there_is_room_again() {
+    let folder = folder();
+    let state = folder.path().join("state");
+    let host = start(&state);
+    let shop = Shop(host.listen());
+    let mut told = BTreeSet::new();
+    // Room for a few orders, or for none at all.
+    for (round, most) in [200_000, 40_000, 0].into_iter().enumerate() {
+        leave_room(&host, Some(most));
+        let mut refused = 0;
+        for number in 0..60 {
+            let key = format!("{round} {number}");
+            let answer = shop.place(&draft("ada", "tok_visa"), Some(&key)).unwrap();
+            match answer.status {
+                201 => drop(told.insert(answer.id().to_owned())),
+                503 => {
+                    assert_eq!(answer.body["type"], "/problems/storage-full", "{answer:?}");
+                    assert_eq!(answer.body.get("payload"), None, "{answer:?}");
+                    refused += 1;
+                }
+                _ => panic!("{answer:?}"),
+            }
+        }
+        assert!(refused > 3, "{refused}: the disk was never full");
+        let answer = raw(&host, "once more");
+        assert!(answer.starts_with("http/1.1 503 ") && answer.contains("\r\nretry-after: "), "{answer}");
+        // What needs no room is answered.
+        for id in &told {
+            let answer = shop.get(&format!("/orders/{id}")).unwrap();
+            assert_eq!((answer.status, &answer.body["status"]), (200, &"paid".into()), "{answer:?}");
+        }
+        let unknown = shop.get("/orders/01ARZ3NDEKTSV4RRFFQ69G5FAV").unwrap();
+        assert_eq!(unknown.status, 404, "a module's own word about a request stays: {unknown:?}");
+        let bad = shop.place(&serde_json::json!({"customer": "ada", "lines": [], "payment": "invoice"}), None).unwrap();
+        assert_eq!(bad.status, 422, "{bad:?}");
+
+        leave_room(&host, None);
+        // The same host, and the same keys: what was refused is done now, once.
+        for number in 0..60 {
+            let answer = shop.place(&draft("ada", "tok_visa"), Some(&format!("{round} {number}"))).unwrap();
+            assert_eq!(answer.status, 201, "{answer:?}");
+            told.insert(answer.id().to_owned());
+        }
+        let ledger = Ledger::read(&state);
+        ledger.check_always("after there was room again");
+        let held: BTreeSet<_> = ledger.orders.iter().map(|order| order.id.clone()).collect();
+        assert!(told.is_subset(&held));
+    }
+    host.kill();
+    let host = start(&state);
+    let ledger = Ledger::read(&state);
+    ledger.check_settled("a start after the disk was full");
+    let held: BTreeSet<_> = ledger.orders.iter().map(|order| order.id.clone()).collect();
+    assert!(told.is_subset(&held), "{:?}", told.difference(&held));
+    assert_eq!(ledger.orders.len(), 180 + usize::from(held.len() > 180), "each key has one order");
+    drop(host);
+}

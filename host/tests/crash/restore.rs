@@ -1,0 +1,157 @@
+//! Restoring: what is refused, and what is left where it ends in its middle.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use crate::backup::{
+    backup, backup_command, copy_folder, files, generation, ids, names, place, read, restore, restore_command, start,
+};
+use crate::command::run;
+use crate::host::{Host, Launch, binary, component, folder};
+use crate::ledger::Ledger;
+
+/// Swaps in a build of notifications that does the same and is another.
+fn swap(host: &Host, mark: u8) {
+    let mut bytes = fs::read(component("notifications")).unwrap();
+    bytes.extend_from_slice(&[0, 6, 4, b'm', b'a', b'r', b'k', mark]);
+    let folder = folder();
+    let file = folder.path().join("notifications.wasm");
+    fs::write(&file, bytes).unwrap();
+    let mut command = binary();
+    run(command.args(["swap", "notifications"]).arg(&file).arg("--state").arg(host.state())).expect(0);
+}
+
+/// What may be in the state folder before a backup takes its place.
+const CONTENT: [&str; 4] = ["data", "artifacts", "configurations", "history.json"];
+
+#[test]
+fn a_restore_that_ends_anywhere_leaves_the_old_state_or_none_that_starts() {
+    for (point, old) in
+        [("restore::copied", true), ("restore::marked", false), ("restore::moved", false), ("restore::placed", false)]
+    {
+        let folder = folder();
+        let state = folder.path().join("state");
+        let to = folder.path().join("backup");
+        let host = start(&state);
+        swap(&host, 1);
+        let first = place(&host, "first");
+        backup(&state, &to);
+        let second = place(&host, "second");
+        swap(&host, 2);
+        host.kill();
+        let mut command = restore_command(&to, &state);
+        let ended = command.arg("--replace").env("FAILPOINTS", format!("{point}=return")).output().unwrap();
+        assert_eq!(ended.status.code(), None, "{point}: it was to abort");
+        if old {
+            let host = start(&state);
+            assert_eq!(ids(&Ledger::read(&state)), [&*first, &*second], "{point}");
+            assert_eq!(generation(&host), 3, "{point}");
+            host.kill();
+            run(restore_command(&to, &state).arg("--replace")).expect(0);
+        } else {
+            let (status, log) = Launch::shop().state(&state).ends();
+            assert!(!status.success() && log.contains("did not end"), "{point}: {log}");
+            run(&mut backup_command(&state, &folder.path().join("no"))).expect(1);
+            // Nobody has to be asked again whether it may be replaced.
+            restore(&to, &state).expect(0);
+        }
+        let host = start(&state);
+        assert_eq!(ids(&Ledger::read(&state)), [&*first], "{point}");
+        // What was swapped in before the backup runs, and the history goes on from there.
+        assert_eq!(generation(&host), 2, "{point}");
+        swap(&host, 3);
+        assert_eq!(generation(&host), 3, "{point}");
+        place(&host, "on the next");
+        host.kill();
+        // What was there is somewhere.
+        let moved: Vec<_> = files(&state).into_iter().filter(|file| file.ends_with("data/orders.db")).collect();
+        let held = moved.iter().any(|orders| {
+            let database = rusqlite::Connection::open(orders).unwrap();
+            let count = "SELECT count(*) FROM orders WHERE id = ?1";
+            database.query_row(count, [&second], |row| row.get::<_, i64>(0)).unwrap() == 1
+        });
+        assert!(held, "{point}: the second order is gone from {moved:?}");
+        assert!(!state.join("restore.tmp").exists() && !state.join("restoring").exists());
+    }
+}
+
+#[test]
+fn restores_that_would_do_harm_are_refused_and_change_nothing() {
+    let folder = folder();
+    let state = folder.path().join("state");
+    let to = folder.path().join("backup");
+    let host = start(&state);
+    let first = place(&host, "first");
+    backup(&state, &to);
+    let refuse = |from: &Path, into: &Path, why: &str| {
+        let said = restore(from, into).expect(1);
+        assert!(said.err.contains(why), "{why}: {}", said.err);
+    };
+    refuse(&to, &state, "another host is running");
+    host.kill();
+    refuse(&to, &state, "isn't empty");
+    let fresh = folder.path().join("fresh");
+    // One bit of each file, its end, the file itself.
+    for file in files(&to) {
+        let spoilt = folder.path().join("spoilt");
+        let _ = fs::remove_dir_all(&spoilt);
+        copy_folder(&to, &spoilt);
+        let file = spoilt.join(file.strip_prefix(&to).unwrap());
+        let whole = fs::read(&file).unwrap();
+        let mut bytes = whole.clone();
+        bytes[whole.len() / 2] ^= 1;
+        let is_manifest = file.ends_with("backup.json");
+        if !is_manifest {
+            fs::write(&file, &bytes).unwrap();
+            refuse(&spoilt, &fresh, "is no backup that can be restored");
+        }
+        fs::write(&file, &whole[..whole.len() - 1]).unwrap();
+        refuse(&spoilt, &fresh, "is no backup that can be restored");
+        fs::remove_file(&file).unwrap();
+        refuse(&spoilt, &fresh, "can't be used");
+    }
+    // Manifests that say something else.
+    let manifest = fs::read_to_string(to.join("backup.json")).unwrap();
+    for (old, new, why) in [
+        ("\"format\": 1", "\"format\": 2", "format 2"),
+        ("\"app\": \"shop\"", "\"app\": \"stall\"", "of the application `stall`"),
+        ("\"generation\": 1", "\"generation\": 2", "name other generations"),
+        ("data/orders.db", "../orders.db", "is no file of a backup"),
+        ("data/orders.db", "/etc/hostname", "is no file of a backup"),
+        ("history.json", "admin.token", "is no file of a backup"),
+        ("\"left_out\"", "\"left_over\"", "left_over"),
+    ] {
+        let spoilt = folder.path().join("spoilt");
+        let _ = fs::remove_dir_all(&spoilt);
+        copy_folder(&to, &spoilt);
+        assert!(manifest.contains(old), "{old}");
+        fs::write(spoilt.join("backup.json"), manifest.replace(old, new)).unwrap();
+        refuse(&spoilt, &fresh, why);
+    }
+    // One that was begun and not ended.
+    let unfinished = folder.path().join("unfinished");
+    copy_folder(&to, &unfinished);
+    fs::remove_file(unfinished.join("backup.json")).unwrap();
+    refuse(&unfinished, &fresh, "can't be used");
+    // A disk with room for little.
+    let mut full = Command::new("sh");
+    let script = "trap '' XFSZ; ulimit -f 100; exec \"$0\" \"$@\"";
+    let plain = restore_command(&to, &fresh);
+    full.args(["-c", script]).arg(plain.get_program()).args(plain.get_args());
+    let said = run(&mut full).expect(1);
+    assert!(said.err.contains("File too large"), "{}", said.err);
+    let left: Vec<String> = files(&fresh).iter().map(|file| file.display().to_string()).collect();
+    assert_eq!(left, [fresh.join("lock").display().to_string()], "nothing is left of those that were refused");
+    restore(&to, &fresh).expect(0);
+    assert_eq!(ids(&read(&fresh)), [&*first]);
+    // And with leave what is there makes way, and is kept.
+    let said = run(restore_command(&to, &state).arg("--replace")).expect(0);
+    assert!(said.err.contains("before-restore-"), "{}", said.err);
+    let moved = names(&state).into_iter().find(|name| name.starts_with("before-restore-")).unwrap();
+    assert_eq!(names(&state.join(moved)), {
+        let mut all = CONTENT;
+        all.sort();
+        all
+    });
+}
