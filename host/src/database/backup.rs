@@ -25,10 +25,10 @@ pub(super) const STEP: i32 = 64;
 const LARGE_STEP: i32 = 1_024;
 /// How long is waited where another process has such a database locked.
 const PAUSE: Duration = Duration::from_millis(50);
-/// How long writers stop for one another at first, and at most: each further try doubles it. Less than the lease of a transaction, so that
-/// none that waits for a writer which has stopped runs out of it.
+/// How long writers stop for one another at first, and at most: each further try doubles it. Less than half the lease of a transaction, so
+/// that none that waits for a writer which has stopped runs out of it.
 const FIRST_HOLD: Duration = Duration::from_millis(10);
-const LAST_HOLD: Duration = Duration::from_millis(80);
+const LAST_HOLD: Duration = Duration::from_millis(40);
 /// The pause between two tries, in lengths of the first of them: four fifths of the time, writers go on.
 const PAUSES: u32 = 4;
 /// How long it is tried. A moment is found where transactions end, so this is twice what a request may take by default.

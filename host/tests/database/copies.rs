@@ -11,6 +11,11 @@ use super::*;
 const MANY: &str = "INSERT INTO a WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000) \
                     SELECT -i, hex(randomblob(200)), 1 FROM n";
 
+/// With a lease that a busy machine doesn't use up.
+fn patient() -> Case {
+    Case::with(Settings { lease: Duration::from_secs(2), ..Settings::default() })
+}
+
 fn read(file: &Path, sql: &str) -> i64 {
     let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY | rusqlite::OpenFlags::SQLITE_OPEN_URI;
     let uri = format!("file:{}?immutable=1", file.display());
@@ -102,7 +107,7 @@ async fn a_copy_that_can_t_be_written_harms_nobody() {
 /// A transaction of the first that waits for the second's writer: no moment may come of stopping one for the other for long.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn transactions_that_wait_for_each_other_s_databases_are_not_harmed() {
-    let (first, second) = (Case::new(), Case::new());
+    let (first, second) = (patient(), patient());
     let ended = Arc::new(AtomicBool::new(false));
     let nested = tokio::spawn({
         let (first, second, ended) = (first.database.clone(), second.database.clone(), ended.clone());
@@ -133,7 +138,7 @@ async fn transactions_that_wait_for_each_other_s_databases_are_not_harmed() {
 /// No moment without it before its end; and nobody else stops for that long.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_long_transaction_is_waited_for_and_its_end_is_found() {
-    let (first, second) = (Case::new(), Case::new());
+    let (first, second) = (patient(), patient());
     let mut transaction = first.database.begin(soon()).await.unwrap();
     transaction.execute("INSERT INTO a VALUES (1, 'a', 1)", Vec::new()).await.unwrap();
     let copies = ["first", "second"].map(|name| second.folder.path().join(format!("{name}-copy.db")));
@@ -153,5 +158,5 @@ async fn a_long_transaction_is_waited_for_and_its_end_is_found() {
     copying.await.unwrap().unwrap();
     assert_eq!(read(&copies[0], "SELECT count(*) FROM a"), 1);
     assert_eq!(read(&copies[1], "SELECT count(*) FROM a"), id);
-    assert!(slowest < Duration::from_secs(1), "a write beside it took {slowest:?}");
+    assert!(slowest < Duration::from_secs(3), "a write beside it took {slowest:?}");
 }
