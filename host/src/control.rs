@@ -269,6 +269,7 @@ impl Control {
                 crash_point("change::linked");
                 let configuration = keep(control.history().kept(), &checked.graph, &checked.config)?;
                 crash_point("change::kept");
+                control.databases.make_anew(&checked.graph, &control.state)?;
                 control.databases.open(&checked.graph, &control.state)?;
                 Ok((checked, linked, configuration))
             })
