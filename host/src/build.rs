@@ -110,8 +110,7 @@ pub fn build(
 ) -> Result<Vec<Built>, BuildErrors> {
     let (sources, mut errors) = source::read_all(folders);
     let rust: Vec<_> = sources.iter().filter(|source| source.language == Language::Rust).collect();
-    let (cores, failed) =
-        if rust.is_empty() { Default::default() } else { cargo::compile(&rust, options, listener) };
+    let (cores, failed) = if rust.is_empty() { Default::default() } else { cargo::compile(&rust, options, listener) };
     errors.extend(failed);
     let mut cores = cores.into_iter();
     let documentation = Documentation::read(&options.workspace, listener);

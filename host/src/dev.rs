@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use crate::build::{Inputs, Packages, inputs};
 use crate::config::{self, AppConfig, AppFiles, ComponentSource, Overrides, SecretSource};
 use crate::problem::Problems;
-use snapshot::Snapshot;
 pub use snapshot::MAX_FILES;
+use snapshot::Snapshot;
 pub use watch::Watcher;
 
 /// Files that tools change while they build.
@@ -73,12 +73,14 @@ impl Sources {
             let before = self.modules.clone();
             self.find_inputs(config.as_ref().ok());
             modules.extend(parts_of(&self.modules, &changed));
-            modules.extend(self.modules.iter().filter(|(folder, now)| before.get(*folder) != Some(now)).map(|(f, _)| f.clone()));
+            modules.extend(
+                self.modules.iter().filter(|(folder, now)| before.get(*folder) != Some(now)).map(|(f, _)| f.clone()),
+            );
             modules.retain(|folder| self.modules.contains_key(folder));
             // What is looked at for the first time was not changed; what decided that it is looked at was.
             self.seen = Snapshot::take(&self.all(), &now);
-            if changed.is_empty() {
-                changed = self.application.files.iter().filter(|file| is_toml(file)).cloned().collect();
+            if let (true, Ok(config)) = (changed.is_empty(), &config) {
+                changed = differing(&self.files, &config.files);
             }
         } else {
             self.seen = now;
@@ -144,10 +146,22 @@ impl Sources {
     }
 }
 
+/// The files that are in one and not, or with another text, in the other.
+fn differing(before: &AppFiles, now: &AppFiles) -> Vec<PathBuf> {
+    let all = |files: &AppFiles| -> Vec<_> { std::iter::once(&files.manifest).chain(&files.routes).cloned().collect() };
+    let (before, now) = (all(before), all(now));
+    let new = now.iter().filter(|file| !before.contains(file));
+    let gone = before.iter().filter(|file| now.iter().all(|now| now.path != file.path));
+    // Before the first look there was a manifest without a name.
+    new.chain(gone).map(|file| file.path.clone()).filter(|path| !path.as_os_str().is_empty()).collect()
+}
+
 /// The modules that any of these files is part of.
 fn parts_of(modules: &BTreeMap<PathBuf, Inputs>, files: &[PathBuf]) -> BTreeSet<PathBuf> {
     let has = |inputs: &Inputs| {
-        files.iter().any(|file| inputs.files.contains(file) || inputs.folders.iter().any(|folder| file.starts_with(folder)))
+        files
+            .iter()
+            .any(|file| inputs.files.contains(file) || inputs.folders.iter().any(|folder| file.starts_with(folder)))
     };
     modules.iter().filter(|(_, inputs)| has(inputs)).map(|(folder, _)| folder.clone()).collect()
 }

@@ -350,15 +350,15 @@ mod tests {
     #[test]
     fn a_folder_is_for_development_or_not() {
         let folder = tempfile::tempdir().unwrap();
-        let state = folder.path().join("shop");
+        let state = folder.path().join("app");
         let of_dev = StateFolder::development_beside(&state);
-        assert_eq!(of_dev, folder.path().join("shop-dev"));
+        assert_eq!(of_dev, folder.path().join("app-dev"));
         for _ in 0..2 {
             assert!(StateFolder::open_for_development(&of_dev).unwrap().is_for_development());
             assert!(matches!(StateFolder::open(&of_dev), Err(StateError::ForDevelopment(_))));
             assert!(!StateFolder::open(&state).unwrap().is_for_development());
         }
-        std::fs::write(StateFolder::database_in(&state, &"orders".parse().unwrap()), "data").unwrap();
+        std::fs::write(StateFolder::database_in(&state, &"alpha".parse().unwrap()), "data").unwrap();
         assert!(matches!(StateFolder::open_for_development(&state), Err(StateError::NotForDevelopment(_))));
         StateFolder::open(&state).unwrap();
     }

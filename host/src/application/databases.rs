@@ -69,7 +69,9 @@ impl Databases {
             // A database that can't be read is told about when it is opened.
             let Ok(Some(applied)) = database::applied(&state.database(name)) else { continue };
             let is_edited = |place: &Place| matches!(place.state, State::Changed | State::Reordered);
-            let Some(place) = compare(node.artifact.migrations(), &applied).into_iter().find(is_edited) else { continue };
+            let Some(place) = compare(node.artifact.migrations(), &applied).into_iter().find(is_edited) else {
+                continue;
+            };
             match self.rehearse(name, node, state) {
                 Ok(()) => edited.push((name, place)),
                 Err(problem) => problems.push(problem),
@@ -91,7 +93,7 @@ impl Databases {
             let migration = place.applied.map_or_else(String::new, |applied| applied.name);
             let (file, size) = (file.display(), bytesize::ByteSize(size));
             tracing::warn!(
-                target: "change",
+                target: "database",
                 "the database of `{name}` was removed with all its rows ({file}, {size}) and is made anew: its migration `{migration}` was \
                  edited after it was applied here"
             );

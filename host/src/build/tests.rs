@@ -84,7 +84,13 @@ impl Place {
     }
 
     fn options(&self) -> Options {
-        Options { workspace: self.0.path().to_owned(), out: None, profile: Profile::Release, colours: false, quiet: false }
+        Options {
+            workspace: self.0.path().to_owned(),
+            out: None,
+            profile: Profile::Release,
+            colours: false,
+            quiet: false,
+        }
     }
 
     /// Builds these modules, and says what was heard of it.

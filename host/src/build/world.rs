@@ -91,7 +91,8 @@ fn needed(
     let mut wanted = named(main);
     let mut packages: Vec<UnresolvedPackageGroup> = Vec::new();
     let mut missing = false;
-    let own: BTreeSet<&PackageName> = std::iter::once(&main.main).chain(&main.nested).map(|package| &package.name).collect();
+    let own: BTreeSet<&PackageName> =
+        std::iter::once(&main.main).chain(&main.nested).map(|package| &package.name).collect();
     while let Some(name) = wanted.pop_first() {
         if let Some((_, package)) = available.remove(&name) {
             wanted.extend(named(&package));

@@ -36,7 +36,7 @@ pub(super) fn dev(arguments: DevArguments) -> anyhow::Result<()> {
     let overrides = Overrides { state: Some(state), components: Some(components), ..given };
     let config = config::load(&application.app, &overrides)?;
     // Of the host's own lines only those that an author should know: the rest is said here.
-    let level = format!("warn,module={}", config.log.level.as_str());
+    let level = format!("warn,change=error,module={}", config.log.level.as_str());
     let _flush = start_log(config.log.format, &level)?;
 
     let sources = Sources::new(application.app.clone(), overrides.clone());
@@ -54,7 +54,8 @@ pub(super) fn dev(arguments: DevArguments) -> anyhow::Result<()> {
                 None => Ok(()),
                 Some(Ok((initial, token))) => {
                     let author = &mut author;
-                    let served = serve(initial, token, begun, move |control, info| author.follow(control, info, begun)).await;
+                    let served =
+                        serve(initial, token, begun, move |control, info| author.follow(control, info, begun)).await;
                     match served {
                         Ok(()) => return Ok(()),
                         refused => refused,
@@ -140,7 +141,10 @@ impl Author {
     async fn follow(&mut self, control: Arc<Control>, info: HostInfo, begun: Instant) -> Infallible {
         let number = control.runtime().current().number;
         let HostInfo { listen, admin, .. } = info;
-        output::live(&format!("generation {number} serves on http://{listen} (admin {admin}), {}", seconds(begun.elapsed())));
+        output::live(&format!(
+            "generation {number} serves on http://{listen} (admin {admin}), {}",
+            seconds(begun.elapsed())
+        ));
         loop {
             self.watcher.changed().await;
             let look = self.look().await;
@@ -155,14 +159,21 @@ impl Author {
         let what = self.names(&look);
         let number = || control.runtime().current().number;
         let Some(look) = self.understood(look) else {
-            return output::failed(&format!("{what}: the configuration can't be read; generation {} goes on", number()));
+            return output::failed(&format!(
+                "{what}: the configuration can't be read; generation {} goes on",
+                number()
+            ));
         };
         let made = self.build(look.modules.iter().cloned().collect(), true).await;
         self.settle(&look).await;
         let told = made.told();
         if !made.failed.is_empty() {
             let failed = made.failed.join(", ");
-            output::failed(&format!("{what}: {failed} can't be built ({}); generation {} goes on", seconds(made.time), number()));
+            output::failed(&format!(
+                "{what}: {failed} can't be built ({}); generation {} goes on",
+                seconds(made.time),
+                number()
+            ));
             if made.built.iter().all(|built| !built.changed) {
                 return;
             }
@@ -222,7 +233,8 @@ impl Author {
             return Made { built: Vec::new(), failed: Vec::new(), time: Duration::ZERO };
         }
         let (workspace, colours) = (self.config.workspace.clone(), std::io::stderr().is_terminal());
-        let options = Options { out: Some(workspace.join(COMPONENTS)), workspace, profile: Profile::Dev, colours, quiet };
+        let options =
+            Options { out: Some(workspace.join(COMPONENTS)), workspace, profile: Profile::Dev, colours, quiet };
         let work = move || {
             let built = Mutex::new(Vec::new());
             let listener = |event: Event<'_>| match event {
@@ -315,5 +327,9 @@ fn told(error: &BuildError) -> Vec<String> {
 }
 
 fn seconds(time: Duration) -> String {
-    if time < Duration::from_secs(1) { format!("{} ms", time.as_millis()) } else { format!("{:.1} s", time.as_secs_f64()) }
+    if time < Duration::from_secs(1) {
+        format!("{} ms", time.as_millis())
+    } else {
+        format!("{:.1} s", time.as_secs_f64())
+    }
 }

@@ -187,10 +187,8 @@ mod tests {
 
         /// What has changed since this was asked last.
         fn changed(&mut self) -> Vec<String> {
-            let inputs = Inputs {
-                folders: [self.0.path().join("module")].into(),
-                files: [self.0.path().join("beside")].into(),
-            };
+            let inputs =
+                Inputs { folders: [self.0.path().join("module")].into(), files: [self.0.path().join("beside")].into() };
             let now = Snapshot::take(&inputs, &self.1);
             let changed = now.changed_since(&self.1);
             self.1 = now;

@@ -48,7 +48,8 @@ impl Watcher {
     pub fn follow(&mut self, folders: &BTreeMap<PathBuf, u64>) {
         let Some(system) = &mut self.system else { return };
         let gone = |(path, number): (&PathBuf, &u64)| folders.get(path) != Some(number);
-        let gone: Vec<PathBuf> = self.watched.iter().filter(|known| gone(*known)).map(|(path, _)| path.clone()).collect();
+        let gone: Vec<PathBuf> =
+            self.watched.iter().filter(|known| gone(*known)).map(|(path, _)| path.clone()).collect();
         for path in gone {
             // The system forgets a folder that was removed by itself.
             let _ = system.unwatch(&path);

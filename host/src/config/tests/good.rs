@@ -183,8 +183,13 @@ fn the_command_line_goes_before_the_manifest() {
     assert_eq!((problems.as_slice()[0].code, problems.as_slice()[0].line), (Code::Duplicate, Some(4)));
 
     // Whatever ports the system picks, they are two.
-    overrides =
-        Overrides { listen: Some(address("[::1]:0")), admin: Some(address("[::1]:0")), state: None, otlp: None, components: None };
+    overrides = Overrides {
+        listen: Some(address("[::1]:0")),
+        admin: Some(address("[::1]:0")),
+        state: None,
+        otlp: None,
+        components: None,
+    };
     assert!(load(folder.path(), &overrides).is_ok());
 }
 
