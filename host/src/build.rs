@@ -41,6 +41,16 @@ pub struct Options {
     pub colours: bool,
     /// Whether tools shall only speak where something is wrong, if they can be told so.
     pub quiet: bool,
+    /// What Cargo has said of packages before; nothing, where it wasn't asked.
+    pub packages: Packages,
+}
+
+impl Options {
+    /// Small and fast code, where it belongs in that workspace, by tools that say what they do.
+    pub fn of(workspace: PathBuf) -> Self {
+        let packages = Packages::default();
+        Self { workspace, out: None, profile: Profile::Release, colours: false, quiet: false, packages }
+    }
 }
 
 /// What code is compiled for.

@@ -98,6 +98,11 @@ impl Sources {
         self.seen.adopt(&now, is_lock);
     }
 
+    /// What Cargo has said of packages.
+    pub fn packages(&self) -> &Packages {
+        &self.packages
+    }
+
     /// The folders to watch, with the number that tells one from another of its name.
     pub fn folders(&self) -> &BTreeMap<PathBuf, u64> {
         self.seen.folders()
@@ -174,3 +179,6 @@ fn decides_inputs(file: &Path) -> bool {
 fn is_toml(file: &Path) -> bool {
     file.extension().is_some_and(|extension| extension == "toml")
 }
+
+#[cfg(test)]
+mod tests;

@@ -70,7 +70,7 @@ pub(super) fn compile(
     let mut errors = Vec::new();
     let mut workspaces: BTreeMap<PathBuf, Vec<Package<'_>>> = BTreeMap::new();
     for (index, source) in sources.iter().enumerate() {
-        match package(index, source).and_then(|package| Ok((workspace(&package)?, package))) {
+        match package(index, source).and_then(|package| Ok((workspace(&package, options)?, package))) {
             Ok((workspace, package)) => workspaces.entry(workspace).or_default().push(package),
             // Without a toolchain the other modules would say the same.
             Err(error @ BuildError::NoToolchain { .. }) => return (files, vec![error]),
@@ -110,7 +110,10 @@ struct PackageTable {
 }
 
 /// The manifest of the Cargo workspace that a package is in: its own where it is in none.
-fn workspace(package: &Package<'_>) -> Result<PathBuf, BuildError> {
+fn workspace(package: &Package<'_>, options: &Options) -> Result<PathBuf, BuildError> {
+    if let Some(folder) = package.manifest.parent().and_then(|folder| options.packages.workspace(folder)) {
+        return Ok(folder.join("Cargo.toml"));
+    }
     let mut command = cargo();
     command.args(["locate-project", "--workspace", "--message-format", "plain", "--manifest-path"]);
     command.arg(&package.manifest);

@@ -40,7 +40,7 @@ pub fn inputs(folder: &Path, workspace: &Path, packages: &mut Packages) -> Input
 }
 
 /// Cargo's packages, as far as it was asked about them.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Packages(BTreeMap<PathBuf, Package>);
 
 #[derive(Debug, Clone)]
@@ -66,6 +66,11 @@ impl Packages {
             inputs.files.extend(WORKSPACE_FILES.iter().map(|file| package.workspace.join(file)));
             wanted.extend(package.by_path.iter().cloned());
         }
+    }
+
+    /// The folder of the workspace that the package in `folder` is in, where Cargo has said so.
+    pub(super) fn workspace(&self, folder: &Path) -> Option<&Path> {
+        Some(&self.0.get(folder)?.workspace)
     }
 
     /// Asks Cargo about all packages of a folder's workspace at once.

@@ -84,13 +84,7 @@ impl Place {
     }
 
     fn options(&self) -> Options {
-        Options {
-            workspace: self.0.path().to_owned(),
-            out: None,
-            profile: Profile::Release,
-            colours: false,
-            quiet: false,
-        }
+        Options::of(self.0.path().to_owned())
     }
 
     /// Builds these modules, and says what was heard of it.

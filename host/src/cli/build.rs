@@ -17,7 +17,7 @@ pub(super) fn build(arguments: &BuildArguments) -> anyhow::Result<()> {
     let folders = folders(&config, &arguments.modules)?;
     let profile = if arguments.debug { Profile::Debug } else { Profile::Release };
     let (out, colours) = (arguments.out.clone(), std::io::stderr().is_terminal());
-    let options = Options { workspace: config.workspace, out, profile, colours, quiet: false };
+    let options = Options { out, profile, colours, ..Options::of(config.workspace) };
     let bar = ProgressBar::new_spinner();
     bar.set_style(ProgressStyle::with_template("{spinner} {msg} ({elapsed})").context("the spinner's template")?);
     bar.enable_steady_tick(Duration::from_millis(100));

@@ -233,8 +233,9 @@ impl Author {
             return Made { built: Vec::new(), failed: Vec::new(), time: Duration::ZERO };
         }
         let (workspace, colours) = (self.config.workspace.clone(), std::io::stderr().is_terminal());
-        let options =
-            Options { out: Some(workspace.join(COMPONENTS)), workspace, profile: Profile::Dev, colours, quiet };
+        let packages = self.sources.as_ref().expect("sources were given back").packages().clone();
+        let out = Some(workspace.join(COMPONENTS));
+        let options = Options { workspace, out, profile: Profile::Dev, colours, quiet, packages };
         let work = move || {
             let built = Mutex::new(Vec::new());
             let listener = |event: Event<'_>| match event {
