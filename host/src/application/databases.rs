@@ -74,7 +74,7 @@ impl Databases {
             };
             match self.rehearse(name, node, state) {
                 Ok(()) => edited.push((name, place)),
-                Err(problem) => problems.push(problem),
+                Err(found) => problems.extend(found.into_vec()),
             }
         }
         Problems::or(problems, ())?;
@@ -102,16 +102,17 @@ impl Databases {
     }
 
     /// Applies a module's migrations to an empty database of no use.
-    fn rehearse(&self, name: &ModuleName, node: &Node, state: &StateFolder) -> Result<(), Problem> {
+    fn rehearse(&self, name: &ModuleName, node: &Node, state: &StateFolder) -> Result<(), Problems> {
         let file = state.path().join("rehearsal.db");
-        let unusable = |error| Problem::new(Code::State, format!("{} can't be used: {error}", file.display()));
+        let unusable =
+            |error| Problems::from(Problem::new(Code::State, format!("{} can't be used: {error}", file.display())));
         database::remove(&file).map_err(unusable)?;
         let opened = Database::open(&file, self.settings.clone(), node.artifact.migrations());
         if let Ok(database) = &opened {
             Handle::current().block_on(database.close());
         }
         database::remove(&file).map_err(unusable)?;
-        opened.map(drop).map_err(|error| problem(name, node, &error))
+        opened.map(drop).map_err(|error| problem(name, node, &error).into())
     }
 
     /// Applies to open databases what a graph's modules need of them, while other builds are served.

@@ -68,6 +68,7 @@ pub struct Compiler {
     folder: PathBuf,
     program: PathBuf,
     idle_time: Duration,
+    priority: Priority,
 }
 
 /// A component, ready to be linked.
@@ -96,7 +97,13 @@ impl Compiler {
             return Err(refused("other users can reach it; run `chmod 700` on it".to_owned()));
         }
         remove_leftovers(folder).map_err(|error| refused(error.to_string()))?;
-        Ok(Self { engines, folder: folder.to_owned(), program, idle_time: IDLE_TIME })
+        Ok(Self { engines, folder: folder.to_owned(), program, idle_time: IDLE_TIME, priority: Priority::Idle })
+    }
+
+    /// The same, where whoever waits for the code goes before what is served meanwhile.
+    #[must_use]
+    pub fn urgent(self) -> Self {
+        Self { priority: Priority::Equal, ..self }
     }
 
     /// The engines that code is compiled for.
@@ -141,8 +148,8 @@ impl Compiler {
         // A name that nobody else uses: two that compile the same bytes at once each write their own file, and the later one takes
         // the earlier one's place. What was mapped meanwhile stays as it was.
         let aside = file.with_extension(format!("{}.{ASIDE}", ulid::Ulid::generate()));
-        let result = match self.compile_aside(bytes, profile, &aside, Priority::Idle) {
-            Err(CompileError::Timeout) => {
+        let result = match self.compile_aside(bytes, profile, &aside, self.priority) {
+            Err(CompileError::Timeout) if self.priority == Priority::Idle => {
                 tracing::warn!("all processors are busy; the compiling process takes its share of them now");
                 let _ = std::fs::remove_file(&aside);
                 self.compile_aside(bytes, profile, &aside, Priority::Low)
@@ -169,7 +176,7 @@ impl Compiler {
     ) -> Result<(), CompileError> {
         let time = match priority {
             Priority::Idle => self.idle_time,
-            Priority::Low => COMPILE_TIME,
+            Priority::Low | Priority::Equal => COMPILE_TIME,
         };
         let mut child = std::process::Command::new(&self.program)
             .args(child::arguments(profile, priority, aside))
