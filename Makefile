@@ -5,7 +5,7 @@
 # from PyPI into target/toolchains, the rest by apt-get where that is possible.
 
 .DEFAULT_GOAL := help
-.PHONY: help run build shop modules check test crash test-native test-go test-js bench lint fmt toolchain tools-languages tools-test clean
+.PHONY: help run dev build shop modules check test crash test-native test-go test-js bench lint fmt toolchain tools-languages tools-test clean
 SHELL := /bin/bash
 
 # `make run APP=elsewhere ARGS='--listen 0.0.0.0:80'`
@@ -27,6 +27,9 @@ SUITED := notifications notifications-go notifications-js payments orders
 
 run: shop ## Build the host and what the manifest names, and serve the shop on 127.0.0.1:8080 (admin 8081).
 	$(HOST) run $(APP) $(ARGS)
+
+dev: $(HOST) ## Build and serve the shop, and do both again for whatever is changed in its sources.
+	$(HOST) dev $(APP) $(ARGS)
 
 build: $(HOST) modules ## Build the host (target/release/watertight) and every component (target/components), in all languages.
 

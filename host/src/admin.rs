@@ -42,7 +42,7 @@ const MAX_BODY: usize = 16 << 20;
 pub struct Admin {
     control: Arc<Control>,
     token: String,
-    log: LogControl,
+    log: Arc<LogControl>,
     ready: AtomicBool,
     uploads: Semaphore,
     /// What modules take for a sign that nothing else runs.
@@ -84,7 +84,7 @@ struct ModuleEntry<'a> {
 
 impl Admin {
     /// Answers for the application of `control` to whoever knows `token`, and changes what is logged by `log`. Not ready yet: until then functions are called by nobody but the start.
-    pub fn new(control: Arc<Control>, token: String, log: LogControl) -> Arc<Self> {
+    pub fn new(control: Arc<Control>, token: String, log: Arc<LogControl>) -> Arc<Self> {
         let resume = RESUME.parse().expect("the host's own interface is well named");
         Arc::new(Self {
             control,

@@ -122,8 +122,10 @@ impl Host {
 
     /// What compiles for applications with that state, within the limits of their manifest.
     pub(crate) fn compiler(&self, state: &StateFolder, limits: Compiling) -> Result<Compiler, Problems> {
-        Compiler::new(self.engines.clone(), &state.code(), self.program.clone(), limits)
-            .map_err(|error| Problem::new(Code::State, error.to_string()).into())
+        let compiler = Compiler::new(self.engines.clone(), &state.code(), self.program.clone(), limits)
+            .map_err(|error| Problem::new(Code::State, error.to_string()))?;
+        // An author waits for each build.
+        Ok(if state.is_for_development() { compiler.urgent() } else { compiler })
     }
 }
 

@@ -7,6 +7,7 @@ mod cargo;
 mod documentation;
 mod error;
 mod go;
+mod inputs;
 mod javascript;
 mod process;
 mod source;
@@ -23,6 +24,7 @@ use crate::ids::{Digest, ModuleName};
 use crate::shape;
 use documentation::Documentation;
 pub use error::{BuildError, BuildErrors};
+pub use inputs::{Inputs, Packages, inputs};
 pub use source::Language;
 use source::Source;
 
@@ -33,8 +35,40 @@ pub struct Options {
     pub workspace: PathBuf,
     /// Where components go; `target/components` of the workspace where nothing else is said.
     pub out: Option<PathBuf>,
-    /// Keep names and lines in the code.
-    pub debug: bool,
+    /// What the code is compiled for.
+    pub profile: Profile,
+    /// Whether tools shall colour what they say.
+    pub colours: bool,
+    /// Whether tools shall only speak where something is wrong, if they can be told so.
+    pub quiet: bool,
+    /// What Cargo has said of packages before; nothing, where it wasn't asked.
+    pub packages: Packages,
+}
+
+impl Options {
+    /// Small and fast code, where it belongs in that workspace, by tools that say what they do.
+    pub fn of(workspace: PathBuf) -> Self {
+        let packages = Packages::default();
+        Self { workspace, out: None, profile: Profile::Release, colours: false, quiet: false, packages }
+    }
+}
+
+/// What code is compiled for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Profile {
+    /// To be small and fast.
+    Release,
+    /// The same, with names and lines kept.
+    Debug,
+    /// To be there soon, with names and lines.
+    Dev,
+}
+
+impl Profile {
+    /// Whether names and lines are kept.
+    fn keeps_names(self) -> bool {
+        self != Self::Release
+    }
 }
 
 /// A step of a build, as it happens.
@@ -86,8 +120,7 @@ pub fn build(
 ) -> Result<Vec<Built>, BuildErrors> {
     let (sources, mut errors) = source::read_all(folders);
     let rust: Vec<_> = sources.iter().filter(|source| source.language == Language::Rust).collect();
-    let (cores, failed) =
-        if rust.is_empty() { Default::default() } else { cargo::compile(&rust, options.debug, listener) };
+    let (cores, failed) = if rust.is_empty() { Default::default() } else { cargo::compile(&rust, options, listener) };
     errors.extend(failed);
     let mut cores = cores.into_iter();
     let documentation = Documentation::read(&options.workspace, listener);
@@ -99,7 +132,7 @@ pub fn build(
                 // Why it isn't there was said for all Rust modules together.
                 None => continue,
             },
-            Language::Go => go::compile(source, &options.workspace, options.debug, listener),
+            Language::Go => go::compile(source, &options.workspace, options.profile.keeps_names(), listener),
             Language::JavaScript => javascript::compile(source, &options.workspace, listener),
         };
         match compiled.and_then(|component| finish(source, component, &documentation, options, listener)) {

@@ -8,6 +8,7 @@ mod call;
 mod change;
 mod check;
 mod client;
+mod dev;
 mod inspect;
 mod log;
 mod migrations;
@@ -36,6 +37,8 @@ pub struct Cli {
 enum Command {
     /// Load an application and serve it until SIGTERM or Ctrl-C.
     Run(RunArguments),
+    /// Build and serve an application, and do both again for whatever changes in its sources, until SIGTERM or Ctrl-C.
+    Dev(DevArguments),
     /// Say everything that is wrong with an application, without running it.
     Check(CheckArguments),
     /// Draw who calls whom.
@@ -105,6 +108,25 @@ struct RunArguments {
     /// Where spans are sent, by OTLP over HTTP, such as `http://127.0.0.1:4318`; without it, none are made.
     #[arg(long, value_name = "URL", env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
     otlp: Option<String>,
+    /// What the admin listener wants to hear; without it, a token is generated into the state folder.
+    #[arg(long, env = "WATERTIGHT_ADMIN_TOKEN", hide = true, hide_env_values = true)]
+    admin_token: Option<String>,
+}
+
+#[derive(Debug, Args)]
+struct DevArguments {
+    #[command(flatten)]
+    application: Application,
+    /// Where requests come in, instead of what the manifest says. Port 0 takes any that is free.
+    #[arg(long, value_name = "ADDRESS", env = "WATERTIGHT_LISTEN")]
+    listen: Option<SocketAddr>,
+    /// Where the operator comes in.
+    #[arg(long, value_name = "ADDRESS", env = "WATERTIGHT_ADMIN")]
+    admin: Option<SocketAddr>,
+    /// The folder of everything that lasts, instead of one beside that of `run`, with `-dev` at its name's end. Databases in it are
+    /// removed where their applied migrations are edited; so it can't be one that `run` has used.
+    #[arg(long, value_name = "FOLDER")]
+    state: Option<PathBuf>,
     /// What the admin listener wants to hear; without it, a token is generated into the state folder.
     #[arg(long, env = "WATERTIGHT_ADMIN_TOKEN", hide = true, hide_env_values = true)]
     admin_token: Option<String>,
@@ -213,6 +235,7 @@ impl Cli {
 pub fn run(cli: Cli) -> ExitCode {
     let done = match cli.command {
         Command::Run(arguments) => serve::run(arguments),
+        Command::Dev(arguments) => dev::dev(arguments),
         Command::Check(arguments) => check::check(&arguments),
         Command::Graph(arguments) => check::graph(&arguments),
         Command::Call(arguments) => call::call(&arguments),

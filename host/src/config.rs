@@ -56,6 +56,8 @@ const MANIFEST: &str = "app.toml";
 const MODULES: &str = "modules";
 /// The state folder, from the manifest's, where nothing else is said.
 const STATE: &str = ".watertight";
+/// Where components are built, from the workspace.
+const COMPONENTS: &str = "target/components";
 /// Where the data listener is, where nothing else is said: on this machine only.
 const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 /// Where the admin listener is, where nothing else is said: on this machine only.
@@ -111,6 +113,8 @@ pub struct Overrides {
     pub state: Option<PathBuf>,
     /// `--otlp`, `OTEL_EXPORTER_OTLP_ENDPOINT`.
     pub otlp: Option<Collector>,
+    /// Where the components of module folders are, instead of `target/components` of the workspace.
+    pub components: Option<PathBuf>,
 }
 
 /// Reads the application at `path`: a manifest, or a folder with an `app.toml` or a `modules/app.toml`.
@@ -149,7 +153,9 @@ fn read(
     let file = source.path().to_path_buf();
     let tree = source.parse()?;
     let root = file.parent().filter(|root| !root.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned();
-    let folders = Folders { workspace: find_workspace(&root), root };
+    let workspace = find_workspace(&root);
+    let components = overrides.components.clone().unwrap_or_else(|| workspace.join(COMPONENTS));
+    let folders = Folders { root, workspace, components };
     let manifest = tree::document(&source, &tree, |table| Manifest::read(table, &folders));
 
     let Manifest { app, modules, declared, compartments, defaults, http, log, compile, mut telemetry } = manifest;
@@ -163,7 +169,7 @@ fn read(
     let files = AppFiles { manifest: source.to_file(), routes: route_files };
     let mut problems = source.into_problems();
     problems.extend(route_problems);
-    let Folders { root, workspace } = folders;
+    let Folders { root, workspace, .. } = folders;
     let config = app.name.map(|name| AppConfig {
         name,
         manifest: file,

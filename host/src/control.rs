@@ -274,6 +274,7 @@ impl Control {
                 crash_point(Point::ChangeLinked);
                 let configuration = keep(control.history().kept(), &checked.graph, &checked.config)?;
                 crash_point(Point::ChangeKept);
+                control.databases.make_anew(&checked.graph, &control.state)?;
                 control.databases.open(&checked.graph, &control.state)?;
                 crash_point(Point::ChangeOpened);
                 Ok((checked, linked, configuration))

@@ -283,10 +283,29 @@ impl Drop for Inner {
     }
 }
 
+/// Removes the database at `path`, which nobody has open, if there is one.
+///
+/// # Errors
+/// Where a file of it can't be removed.
+pub fn remove(path: &Path) -> io::Result<()> {
+    // The log first: without its database it means nothing, and with another one it would be taken for that one's.
+    for file in [wal_path(path), beside(path, "-shm"), path.to_owned()] {
+        match std::fs::remove_file(file) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 /// `PATH-wal`, as SQLite names it.
 fn wal_path(path: &Path) -> PathBuf {
+    beside(path, "-wal")
+}
+
+fn beside(path: &Path, ending: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
-    name.push("-wal");
+    name.push(ending);
     name.into()
 }
 

@@ -35,6 +35,7 @@ pub mod suite;
 pub mod http;
 pub mod admin;
 pub mod build;
+pub mod dev;
 pub mod cli;
 
 #[cfg(test)]

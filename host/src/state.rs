@@ -9,6 +9,7 @@
 //! STATE/artifacts/       the components of published generations
 //! STATE/configurations/  their manifests and routes
 //! STATE/restoring        there while a backup is put in place: no host starts on it
+//! STATE/development      only there where `watertight dev` keeps it
 //! ```
 
 mod history;
@@ -33,6 +34,8 @@ pub use kept::{Kept, KeptError};
 pub(crate) const RESTORING: &str = "restoring";
 /// The most that is read of the lock and of the token.
 const MAX_TEXT: u64 = 4096;
+/// What tells a folder of `watertight dev` from others.
+const DEVELOPMENT: &str = "development";
 /// Random bytes of a generated token.
 const TOKEN_BYTES: usize = 32;
 /// How often a held lock is tried again, and after which pause: whoever only looks whether a host runs holds it for a moment, too.
@@ -53,6 +56,18 @@ pub enum StateError {
     /// A restore into it did not end.
     #[error("a restore into {} did not end; run `watertight restore` again", .0.display())]
     Restoring(PathBuf),
+    /// It is one of `watertight dev`, and something else wants it.
+    #[error(
+        "the state folder {} is one of `watertight dev`, which removes databases when migrations are edited; name another one",
+        .0.display()
+    )]
+    ForDevelopment(PathBuf),
+    /// `watertight dev` wants it, and something else has kept data in it.
+    #[error(
+        "the state folder {} was used by `watertight run`, and `watertight dev` would remove databases in it; name another one",
+        .0.display()
+    )]
+    NotForDevelopment(PathBuf),
     /// It can't be made, read or written.
     #[error("the state folder {} can't be used", .folder.display())]
     Unusable {
@@ -79,20 +94,70 @@ pub struct HostInfo {
 pub struct StateFolder {
     path: PathBuf,
     lock: File,
+    for_development: bool,
 }
 
 impl StateFolder {
     /// Takes the folder, making it where it is missing: reachable by this user alone.
+    ///
+    /// # Errors
+    ///
+    /// Where another host has it, where it is kept for development, and where it can't be used.
     pub fn open(path: &Path) -> Result<Self, StateError> {
-        let folder = Self::open_to_restore(path)?;
-        match path.join(RESTORING).symlink_metadata() {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(folder),
-            _ => Err(StateError::Restoring(path.to_owned())),
-        }
+        Self::open_to_restore(path)?.restored()
     }
 
     /// The same, also where a restore did not end.
     pub(crate) fn open_to_restore(path: &Path) -> Result<Self, StateError> {
+        let folder = Self::take(path)?;
+        if folder.for_development { Err(StateError::ForDevelopment(folder.path)) } else { Ok(folder) }
+    }
+
+    /// Nothing runs on half a restore.
+    fn restored(self) -> Result<Self, StateError> {
+        match self.path.join(RESTORING).symlink_metadata() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(self),
+            _ => Err(StateError::Restoring(self.path)),
+        }
+    }
+
+    /// The same for `watertight dev`: a folder of its own, whose databases may be made anew.
+    ///
+    /// # Errors
+    ///
+    /// Where another host has it, where anything else was kept in it before, and where it can't be used.
+    pub fn open_for_development(path: &Path) -> Result<Self, StateError> {
+        let mut folder = Self::take(path)?.restored()?;
+        if folder.for_development {
+            return Ok(folder);
+        }
+        let mark = || {
+            if path.join("history.json").exists() || path.join("data").read_dir()?.next().is_some() {
+                return Ok(false);
+            }
+            // Nothing of it belongs into a repository.
+            std::fs::write(path.join(".gitignore"), "*\n")?;
+            std::fs::write(path.join(DEVELOPMENT), "")?;
+            Ok(true)
+        };
+        folder.for_development = mark().map_err(|source| StateError::Unusable { folder: path.to_owned(), source })?;
+        if folder.for_development { Ok(folder) } else { Err(StateError::NotForDevelopment(folder.path)) }
+    }
+
+    /// The folder that `watertight dev` takes where `run` takes `state`: beside it.
+    pub fn development_beside(state: &Path) -> PathBuf {
+        let mut name = state.file_name().unwrap_or_default().to_owned();
+        name.push("-dev");
+        state.with_file_name(name)
+    }
+
+    /// Whether its databases may be made anew.
+    pub fn is_for_development(&self) -> bool {
+        self.for_development
+    }
+
+    /// Takes the folder, whomever it is for.
+    fn take(path: &Path) -> Result<Self, StateError> {
         let unusable = |source| StateError::Unusable { folder: path.to_owned(), source };
         make_folder(path).map_err(unusable)?;
         make_folder(&path.join("data")).map_err(unusable)?;
@@ -106,7 +171,8 @@ impl StateFolder {
         }
         // What an earlier host left says nothing of this one.
         lock.set_len(0).map_err(unusable)?;
-        Ok(Self { path: path.to_owned(), lock })
+        let for_development = path.join(DEVELOPMENT).exists();
+        Ok(Self { path: path.to_owned(), lock, for_development })
     }
 
     /// The host that runs on a folder, if one does and says where.
@@ -302,6 +368,22 @@ mod tests {
         assert_eq!(mode & 0o777, 0o600);
         assert_eq!(state.token(Some("given".into())).unwrap(), "given");
         assert!(state.token(Some(String::new())).is_err() && state.token(Some("two words".into())).is_err());
+    }
+
+    #[test]
+    fn a_folder_is_for_development_or_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = folder.path().join("app");
+        let of_dev = StateFolder::development_beside(&state);
+        assert_eq!(of_dev, folder.path().join("app-dev"));
+        for _ in 0..2 {
+            assert!(StateFolder::open_for_development(&of_dev).unwrap().is_for_development());
+            assert!(matches!(StateFolder::open(&of_dev), Err(StateError::ForDevelopment(_))));
+            assert!(!StateFolder::open(&state).unwrap().is_for_development());
+        }
+        std::fs::write(StateFolder::database_in(&state, &"alpha".parse().unwrap()), "data").unwrap();
+        assert!(matches!(StateFolder::open_for_development(&state), Err(StateError::NotForDevelopment(_))));
+        StateFolder::open(&state).unwrap();
     }
 
     #[test]

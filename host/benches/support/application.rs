@@ -48,7 +48,7 @@ pub fn copy_of_shop(shop: &Path, folder: &Path, settings: &str) -> anyhow::Resul
 }
 
 fn make(folders: &[PathBuf], out: Option<PathBuf>) -> anyhow::Result<()> {
-    let options = Options { workspace: workspace(), out, debug: false };
+    let options = Options { out, ..Options::of(workspace()) };
     build::build(folders, &options, &|event| match event {
         Event::Compiling { command, .. } => eprintln!("  running {command}"),
         Event::Output(line) | Event::Warning(line) => eprintln!("  {line}"),

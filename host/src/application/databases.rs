@@ -4,9 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::database::{Database, MigrateError, OpenError, Settings};
+use tokio::runtime::Handle;
+
+use crate::database::{self, Database, MigrateError, OpenError, Settings};
 use crate::graph::{AppGraph, Node};
 use crate::ids::ModuleName;
+use crate::migration::{Place, State, compare};
 use crate::problem::{Code, Problem, Problems, with_causes};
 use crate::state::StateFolder;
 use crate::telemetry::{Snapshot, table};
@@ -56,6 +59,64 @@ impl Databases {
             }
         }
         Problems::or(problems, ())
+    }
+
+    /// Where the state is for development: makes those databases anew whose applied migrations have another text, name or order now.
+    /// The new migrations are tried on an empty database first, and nothing is removed where one of them fails. Whoever still uses a
+    /// database that is removed is answered that it is closed. Blocks; must run inside a tokio runtime.
+    pub(crate) fn make_anew(&self, graph: &AppGraph, state: &StateFolder) -> Result<(), Problems> {
+        if !state.is_for_development() {
+            return Ok(());
+        }
+        let (mut edited, mut problems) = (Vec::new(), Vec::new());
+        for (name, node) in with_data(graph) {
+            // A database that can't be read is told about when it is opened.
+            let Ok(Some(applied)) = database::applied(&state.database(name)) else { continue };
+            let is_edited = |place: &Place| matches!(place.state, State::Changed | State::Reordered);
+            let Some(place) = compare(node.artifact.migrations(), &applied).into_iter().find(is_edited) else {
+                continue;
+            };
+            match self.rehearse(name, node, state) {
+                Ok(()) => edited.push((name, place)),
+                Err(found) => problems.extend(found.into_vec()),
+            }
+        }
+        Problems::or(problems, ())?;
+        for (name, place) in edited {
+            let open = self.lock().remove(name);
+            if let Some(database) = open {
+                Handle::current().block_on(database.close());
+            }
+            let file = state.database(name);
+            let unremoved = |error| {
+                let message = format!("the database `{}` can't be removed: {error}", file.display());
+                Problem::new(Code::State, message).module(name)
+            };
+            let size = file.metadata().map_or(0, |found| found.len());
+            database::remove(&file).map_err(unremoved)?;
+            let migration = place.applied.map_or_else(String::new, |applied| applied.name);
+            let (file, size) = (file.display(), bytesize::ByteSize(size));
+            tracing::warn!(
+                target: "database",
+                "the database of `{name}` was removed with all its rows ({file}, {size}) and is made anew: its migration `{migration}` was \
+                 edited after it was applied here"
+            );
+        }
+        Ok(())
+    }
+
+    /// Applies a module's migrations to an empty database of no use.
+    fn rehearse(&self, name: &ModuleName, node: &Node, state: &StateFolder) -> Result<(), Problems> {
+        let file = state.path().join("rehearsal.db");
+        let unusable =
+            |error| Problems::from(Problem::new(Code::State, format!("{} can't be used: {error}", file.display())));
+        database::remove(&file).map_err(unusable)?;
+        let opened = Database::open(&file, self.settings.clone(), node.artifact.migrations());
+        if let Ok(database) = &opened {
+            Handle::current().block_on(database.close());
+        }
+        database::remove(&file).map_err(unusable)?;
+        opened.map(drop).map_err(|error| problem(name, node, &error).into())
     }
 
     /// Applies to open databases what a graph's modules need of them, while other builds are served.

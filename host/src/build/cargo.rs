@@ -9,20 +9,21 @@ use std::process::Command;
 
 use serde::Deserialize;
 
-use super::Event;
 use super::error::BuildError;
 use super::process::{Ran, ask, run};
 use super::source::Source;
+use super::{Event, Options, Profile};
 use crate::ids::ModuleName;
 
 /// How to get Rust.
-const HELP: &str = "install Rust from https://rustup.rs, or put it on the PATH";
+pub(super) const HELP: &str = "install Rust from https://rustup.rs, or put it on the PATH";
 
 /// What modules are compiled for.
 const TARGET: &str = "wasm32-unknown-unknown";
 
-/// The profiles, for workspaces that don't have them: small and fast code, and the same with names and lines.
-const PROFILES: [(&str, &[&str]); 2] = [
+/// The profiles, for workspaces that don't have them: small and fast code, the same with names and lines, and code that is there soon.
+/// The last one's dependencies are compiled once, and macros among them run at each edit: so they are optimised.
+const PROFILES: [(&str, &[&str]); 3] = [
     (
         "module",
         &[
@@ -36,6 +37,17 @@ const PROFILES: [(&str, &[&str]); 2] = [
         ],
     ),
     ("module-debug", &["inherits=\"module\"", "strip=\"none\"", "debug=\"line-tables-only\""]),
+    (
+        "module-dev",
+        &[
+            "inherits=\"dev\"",
+            "opt-level=0",
+            "panic=\"abort\"",
+            "incremental=true",
+            "debug=\"line-tables-only\"",
+            "package.\"*\".opt-level=2",
+        ],
+    ),
 ];
 
 /// A package that Cargo shall compile.
@@ -51,14 +63,14 @@ struct Package<'a> {
 /// went wrong is said once for all modules that it concerns.
 pub(super) fn compile(
     sources: &[&Source],
-    debug: bool,
+    options: &Options,
     listener: &(dyn Fn(Event<'_>) + Sync),
 ) -> (Vec<Option<PathBuf>>, Vec<BuildError>) {
     let mut files = vec![None; sources.len()];
     let mut errors = Vec::new();
     let mut workspaces: BTreeMap<PathBuf, Vec<Package<'_>>> = BTreeMap::new();
     for (index, source) in sources.iter().enumerate() {
-        match package(index, source).and_then(|package| Ok((workspace(&package)?, package))) {
+        match package(index, source).and_then(|package| Ok((workspace(&package, options)?, package))) {
             Ok((workspace, package)) => workspaces.entry(workspace).or_default().push(package),
             // Without a toolchain the other modules would say the same.
             Err(error @ BuildError::NoToolchain { .. }) => return (files, vec![error]),
@@ -66,7 +78,7 @@ pub(super) fn compile(
         }
     }
     for (manifest, packages) in workspaces {
-        let (command, shown) = command(&manifest, &packages, debug);
+        let (command, shown) = command(&manifest, &packages, options);
         let modules: Vec<_> = packages.iter().map(|package| package.module.clone()).collect();
         listener(Event::Compiling { modules: &modules, command: &shown });
         // Whether all went well is seen by what is there.
@@ -98,7 +110,10 @@ struct PackageTable {
 }
 
 /// The manifest of the Cargo workspace that a package is in: its own where it is in none.
-fn workspace(package: &Package<'_>) -> Result<PathBuf, BuildError> {
+fn workspace(package: &Package<'_>, options: &Options) -> Result<PathBuf, BuildError> {
+    if let Some(folder) = package.manifest.parent().and_then(|folder| options.packages.workspace(folder)) {
+        return Ok(folder.join("Cargo.toml"));
+    }
     let mut command = cargo();
     command.args(["locate-project", "--workspace", "--message-format", "plain", "--manifest-path"]);
     command.arg(&package.manifest);
@@ -107,7 +122,7 @@ fn workspace(package: &Package<'_>) -> Result<PathBuf, BuildError> {
 }
 
 /// The Cargo that runs us, when one does: its toolchain is the one meant.
-fn cargo() -> Command {
+pub(super) fn cargo() -> Command {
     Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
 }
 
@@ -115,8 +130,12 @@ fn cargo() -> Command {
 type Compiled = HashMap<PathBuf, Option<PathBuf>>;
 
 /// One run of Cargo, and the command as one could type it.
-fn command(workspace: &Path, packages: &[Package<'_>], debug: bool) -> (Command, String) {
-    let profile = if debug { "module-debug" } else { "module" };
+fn command(workspace: &Path, packages: &[Package<'_>], options: &Options) -> (Command, String) {
+    let profile = match options.profile {
+        Profile::Release => "module",
+        Profile::Debug => "module-debug",
+        Profile::Dev => "module-dev",
+    };
     let mut arguments = vec!["build", "--lib", "--target", TARGET, "--profile", profile, "--manifest-path"];
     let manifest = workspace.to_string_lossy();
     arguments.push(&manifest);
@@ -128,6 +147,12 @@ fn command(workspace: &Path, packages: &[Package<'_>], debug: bool) -> (Command,
     command.args(arguments);
     // One module's mistake does not hold up the others.
     command.args(["--keep-going", "--message-format", "json-render-diagnostics"]);
+    if options.quiet {
+        command.arg("--quiet");
+    }
+    if options.colours {
+        command.args(["--color", "always"]);
+    }
     for setting in missing_profiles(workspace) {
         command.args(["--config", &setting]);
     }

@@ -44,7 +44,7 @@ impl Language {
         }
     }
 
-    fn of(folder: &Path) -> Result<Self, BuildError> {
+    pub(super) fn of(folder: &Path) -> Result<Self, BuildError> {
         let mut found = Self::ALL.into_iter().filter(|language| folder.join(language.manifest()).is_file());
         let language = found.next().ok_or_else(|| BuildError::UnknownLanguage { folder: folder.to_owned() })?;
         match found.next() {

@@ -84,7 +84,7 @@ impl Place {
     }
 
     fn options(&self) -> Options {
-        Options { workspace: self.0.path().to_owned(), out: None, debug: false }
+        Options::of(self.0.path().to_owned())
     }
 
     /// Builds these modules, and says what was heard of it.
@@ -143,7 +143,7 @@ fn modules_become_components_that_carry_all_that_belongs_to_them() {
 
     // A migration more: another build. With names kept, and elsewhere: another file.
     place.write("modules/alpha/migrations/0003_last.sql", "create table last (id text);");
-    let options = Options { debug: true, out: Some(place.0.path().join("elsewhere")), ..place.options() };
+    let options = Options { profile: Profile::Debug, out: Some(place.0.path().join("elsewhere")), ..place.options() };
     let debug = place.build(&folders[..1], &options).0.unwrap_or_else(|errors| panic!("{errors}"));
     assert!(debug[0].path.ends_with("elsewhere/alpha.wasm"));
     assert_ne!(debug[0].build, built[0].build);
@@ -277,7 +277,7 @@ fn go_modules_become_components_of_the_same_contract() {
     // The same again: the same file. With names kept: another.
     let (again, _) = place.build(&folders[..1], &place.options());
     assert!(!again.unwrap()[0].changed);
-    let options = Options { debug: true, out: Some(place.0.path().join("elsewhere")), ..place.options() };
+    let options = Options { profile: Profile::Debug, out: Some(place.0.path().join("elsewhere")), ..place.options() };
     assert!(place.build(&folders[..1], &options).0.unwrap()[0].size > built[0].size);
 }
 

@@ -3,7 +3,7 @@
 //! So no contract is copied: generators of every language get one text that is made when they run.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use wit_component::{StringEncoding, WitPrinter, embed_component_metadata};
 use wit_parser::{PackageName, Resolve, UnresolvedPackageGroup, WorldId};
@@ -31,7 +31,7 @@ impl World {
             return Err(refused(format!("there is no `.wit` file in `{}`", wit.display())));
         }
         let main = UnresolvedPackageGroup::parse_dir(&wit).map_err(|error| refused(format!("{error:#}")))?;
-        let packages = needed(&main, available(&wit, workspace));
+        let (packages, _) = needed(&main, available(&wit, workspace));
         Self::resolve(main, packages).map_err(|error| refused(format!("{error:#}")))
     }
 
@@ -53,36 +53,54 @@ impl World {
     }
 }
 
+/// The folders of those packages of the workspace that a module's world needs; none where that can't be known now.
+pub(super) fn contracts(folder: &Path, workspace: &Path) -> Option<BTreeSet<PathBuf>> {
+    let wit = folder.join("wit");
+    let main = UnresolvedPackageGroup::parse_dir(&wit).ok()?;
+    let available = available(&wit, workspace);
+    let folders: BTreeMap<PackageName, PathBuf> =
+        available.iter().map(|(name, (folder, _))| (name.clone(), folder.clone())).collect();
+    let (packages, missing) = needed(&main, available);
+    let folder = |package: UnresolvedPackageGroup| folders.get(&package.main.name).cloned();
+    if missing { None } else { packages.into_iter().map(folder).collect() }
+}
+
 /// The packages that a module may name; its own word counts where the workspace has one of the same name. What is no WIT is left out:
 /// whether it was needed turns out when it is missing.
-fn available(wit: &Path, workspace: &Path) -> BTreeMap<PackageName, UnresolvedPackageGroup> {
+fn available(wit: &Path, workspace: &Path) -> BTreeMap<PackageName, (PathBuf, UnresolvedPackageGroup)> {
     let shared = workspace.join("wit");
     let folders = folders_in(&wit.join("deps")).into_iter().chain([shared.clone()]).chain(folders_in(&shared));
     let mut packages = BTreeMap::new();
     for folder in folders.filter(|folder| holds_wit(folder)) {
         if let Ok(group) = UnresolvedPackageGroup::parse_dir(&folder) {
-            packages.entry(group.main.name.clone()).or_insert(group);
+            packages.entry(group.main.name.clone()).or_insert((folder, group));
         }
     }
     packages
 }
 
-/// Those packages that `main` names, and those that they name in turn.
+/// Those packages that `main` names, and those that they name in turn; and whether some of them aren't there.
 fn needed(
     main: &UnresolvedPackageGroup,
-    mut available: BTreeMap<PackageName, UnresolvedPackageGroup>,
-) -> Vec<UnresolvedPackageGroup> {
+    mut available: BTreeMap<PackageName, (PathBuf, UnresolvedPackageGroup)>,
+) -> (Vec<UnresolvedPackageGroup>, bool) {
     let named = |group: &UnresolvedPackageGroup| -> BTreeSet<PackageName> {
         let packages = std::iter::once(&group.main).chain(&group.nested);
         packages.flat_map(|package| package.foreign_deps.keys().cloned()).collect()
     };
     let mut wanted = named(main);
-    let mut packages = Vec::new();
+    let mut packages: Vec<UnresolvedPackageGroup> = Vec::new();
+    let mut missing = false;
+    let own: BTreeSet<&PackageName> =
+        std::iter::once(&main.main).chain(&main.nested).map(|package| &package.name).collect();
     while let Some(name) = wanted.pop_first() {
-        if let Some(package) = available.remove(&name) {
+        if let Some((_, package)) = available.remove(&name) {
             wanted.extend(named(&package));
             packages.push(package);
+        } else {
+            // Those that were found are gone from what is there.
+            missing |= !own.contains(&name) && packages.iter().all(|package| package.main.name != name);
         }
     }
-    packages
+    (packages, missing)
 }

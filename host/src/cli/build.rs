@@ -1,5 +1,6 @@
 //! `build`: modules from source to components, with progress.
 
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -7,14 +8,16 @@ use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{BuildArguments, output};
-use crate::build::{Event, Options, build as build_modules};
+use crate::build::{Event, Options, Profile, build as build_modules};
 use crate::config::{self, AppConfig, ComponentSource, Overrides};
 use crate::ids::ModuleName;
 
 pub(super) fn build(arguments: &BuildArguments) -> anyhow::Result<()> {
     let config = config::load(&arguments.application.app, &Overrides::default())?;
     let folders = folders(&config, &arguments.modules)?;
-    let options = Options { workspace: config.workspace, out: arguments.out.clone(), debug: arguments.debug };
+    let profile = if arguments.debug { Profile::Debug } else { Profile::Release };
+    let (out, colours) = (arguments.out.clone(), std::io::stderr().is_terminal());
+    let options = Options { out, profile, colours, ..Options::of(config.workspace) };
     let bar = ProgressBar::new_spinner();
     bar.set_style(ProgressStyle::with_template("{spinner} {msg} ({elapsed})").context("the spinner's template")?);
     bar.enable_steady_tick(Duration::from_millis(100));

@@ -49,8 +49,14 @@ impl HostArguments {
 
     /// The host that is asked: the one at `--admin`, or the one that runs on the state folder; none where none runs.
     pub(super) fn find(&self, state: &Path) -> anyhow::Result<Option<Client>> {
-        let running = StateFolder::running_host(state).map(|host| host.admin);
-        let Some(admin) = self.admin.or(running) else { return Ok(None) };
+        let of_dev = StateFolder::development_beside(state);
+        let mut running = StateFolder::running_host(state).map(|host| (host, state));
+        // Who names a folder means that one.
+        if self.state.is_none() {
+            running = running.or_else(|| Some((StateFolder::running_host(&of_dev)?, of_dev.as_path())));
+        }
+        let state = running.as_ref().map_or(state, |(_, state)| state);
+        let Some(admin) = self.admin.or(running.as_ref().map(|(host, _)| host.admin)) else { return Ok(None) };
         let token = match self.admin_token.clone() {
             Some(token) => token,
             None => read_token(state)

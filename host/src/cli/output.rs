@@ -48,6 +48,16 @@ pub(super) fn failed(text: &str) {
     say(&format!("{RED}{:>9}{RED:#} {text}", "failed"));
 }
 
+/// Writes a line about a change that serves to standard error.
+pub(super) fn live(text: &str) {
+    say(&format!("{GREEN}{:>9}{GREEN:#} {text}", "live"));
+}
+
+/// Writes a line about a change that made no difference to standard error.
+pub(super) fn same(text: &str) {
+    say(&format!("{FAINT}{:>9} {text}{FAINT:#}", "same"));
+}
+
 /// Says why a command failed.
 pub(super) fn report(error: &anyhow::Error) {
     if error.is::<Printed>() {

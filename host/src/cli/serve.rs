@@ -1,4 +1,4 @@
-//! `run`: the whole life of a host: configure, check, take the state, start, serve, wait, drain.
+//! The whole life of a host: configure, check, take the state, start, serve, wait, drain. `run` is that; `dev` does something beside it.
 
 use std::io::IsTerminal;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use super::RunArguments;
 use crate::admin::Admin;
 use crate::application::Host;
-use crate::config::{self, AppConfig, LogConfig, LogFormat, Overrides};
+use crate::config::{self, AppConfig, LogFormat, Overrides};
 use crate::control::{Control, Initial, Wanted};
 use crate::http::Edge;
 use crate::http::server::{Bounds, Listener};
@@ -38,21 +38,33 @@ pub(super) fn run(arguments: RunArguments) -> anyhow::Result<()> {
     let RunArguments { application, listen, admin, state, published, otlp, admin_token } = arguments;
     // By the standard, an empty variable is none.
     let otlp = otlp.filter(|address| !address.is_empty()).map(|address| address.parse()).transpose()?;
-    let overrides = Overrides { listen, admin, state, otlp };
+    let overrides = Overrides { listen, admin, state, otlp, components: None };
     let config = config::load(&application.app, &overrides)?;
-    let (log, _flush) = start_log(&config.log)?;
+    let (log, _flush) = start_log(config.log.format, config.log.level.as_str())?;
     let state = StateFolder::open(&config.state)?;
     let token = state.token(admin_token).context("the admin token can't be kept")?;
     let wanted = if published { Wanted::Published } else { Wanted::Newest };
     let initial = Initial::find(config, application.app, &overrides, state, wanted)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let done = runtime.block_on(serve(initial, token, log, start));
+    let done = runtime.block_on(serve(initial, token, log, start, |_, _| std::future::pending()));
     // A start that was stopped may be compiling still: nobody waits for what nobody wants any more.
     runtime.shutdown_background();
     done
 }
 
-async fn serve(initial: Initial, token: String, log: LogControl, start: Instant) -> anyhow::Result<()> {
+/// Starts an application, serves it until a signal, and lets what is in flight finish. As long as it serves, `beside` is done as well;
+/// it is given the application and where the host listens.
+///
+/// # Errors
+///
+/// [`Problems`](crate::problem::Problems) where the application can't be started.
+pub(super) async fn serve<B: Future<Output = std::convert::Infallible>>(
+    initial: Initial,
+    token: String,
+    log: Arc<LogControl>,
+    start: Instant,
+    beside: impl FnOnce(Arc<Control>, HostInfo) -> B,
+) -> anyhow::Result<()> {
     let config = initial.config().clone();
     // Signals are heard from here on: one that comes during the start ends it in order.
     let mut stop_signal = std::pin::pin!(signalled()?);
@@ -86,7 +98,10 @@ async fn serve(initial: Initial, token: String, log: LogControl, start: Instant)
     admin.set_ready(true);
     tracing::info!(listen = %info.listen, admin = %info.admin, millis = start.elapsed().as_millis(), "ready");
 
-    stop_signal.await;
+    tokio::select! {
+        () = &mut stop_signal => {}
+        never = beside(control.clone(), info) => match never {},
+    }
     tracing::info!(drain = ?config.http.drain, "stopping: no new connections, finishing what is in flight");
     admin.set_ready(false);
     let drained_by = Instant::now() + config.http.drain;
@@ -152,7 +167,7 @@ async fn close(control: &Control) {
 }
 
 /// Waits for SIGTERM or Ctrl-C. They are heard from the call on, not from the first poll.
-fn signalled() -> anyhow::Result<impl Future<Output = ()>> {
+pub(super) fn signalled() -> anyhow::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM can't be heard")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("Ctrl-C can't be heard")?;
     Ok(async move {
@@ -164,17 +179,17 @@ fn signalled() -> anyhow::Result<impl Future<Output = ()>> {
 }
 
 /// Logs to standard error, by a thread of its own: whoever reads it may stall or go away, and no request waits for that. What is
-/// returned changes what is logged, and writes what is left when it is dropped. `WATERTIGHT_LOG` says more than a level:
-/// `info,request=debug`.
-fn start_log(log: &LogConfig) -> anyhow::Result<(LogControl, WorkerGuard)> {
+/// returned changes what is logged, and writes what is left when it is dropped. `level` is what to log unless `WATERTIGHT_LOG` says; both
+/// may say more than a level: `info,request=debug`.
+pub(super) fn start_log(format: LogFormat, level: &str) -> anyhow::Result<(Arc<LogControl>, WorkerGuard)> {
     let asked = std::env::var("WATERTIGHT_LOG").ok().filter(|directives| !directives.is_empty());
-    let text = asked.unwrap_or_else(|| log.level.as_str().to_owned());
+    let text = asked.unwrap_or_else(|| level.to_owned());
     let filter = parse_log_level(&text).context("WATERTIGHT_LOG can't be understood")?;
     let (writer, flush) =
         NonBlockingBuilder::default().lossy(true).buffered_lines_limit(LOG_QUEUE).finish(std::io::stderr());
     // A line that can't be written is lost: to say so on the same standard error would fail as well, by a panic.
     let lines = tracing_subscriber::fmt().with_writer(writer).log_internal_errors(false);
-    let control = match log.format {
+    let control = match format {
         LogFormat::Json => {
             let lines = lines.json().flatten_event(true).with_env_filter(filter).with_filter_reloading();
             let handle = lines.reload_handle();
@@ -189,5 +204,5 @@ fn start_log(log: &LogConfig) -> anyhow::Result<(LogControl, WorkerGuard)> {
             LogControl::new(text, move |filter| handle.reload(filter).map_err(|error| error.to_string()))
         }
     };
-    Ok((control, flush))
+    Ok((Arc::new(control), flush))
 }

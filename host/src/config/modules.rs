@@ -73,7 +73,7 @@ impl ComponentSource {
         // One plain name: what two folders of one name would leave is one and the same file.
         let mut parts = Path::new(text).components();
         if let (Some(Component::Normal(name)), None) = (parts.next(), parts.next()) {
-            let component = folders.workspace.join("target/components").join(name).with_added_extension("wasm");
+            let component = folders.components.join(name).with_added_extension("wasm");
             return Some(value.at(Self::Folder { folder: folders.root.join(name), component }));
         }
         value.refuse(format_args!("`{text}` is neither the name of a folder beside the manifest nor a `.wasm` file"));
@@ -85,8 +85,10 @@ impl ComponentSource {
 pub(super) struct Folders {
     /// The manifest's own.
     pub(super) root: PathBuf,
-    /// Where components are built.
+    /// Where `wit` is.
     pub(super) workspace: PathBuf,
+    /// Where components are built.
+    pub(super) components: PathBuf,
 }
 
 /// One module: `[modules.NAME]`.

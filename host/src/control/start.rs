@@ -111,6 +111,7 @@ impl Initial {
         let compiler = host.compiler(&state, checked.config.compile)?;
         let linked = application::link_all(&checked.graph, &compiler, &LinkedCode::new())?;
         let databases = Databases::new(host.database.clone());
+        databases.make_anew(&checked.graph, &state)?;
         databases.open(&checked.graph, &state)?;
         let admissions = Admissions::default();
         let running = Running::new(&checked, &linked);

@@ -74,6 +74,7 @@ pub struct Compiler {
     program: PathBuf,
     limits: Compiling,
     idle_time: Duration,
+    priority: Priority,
 }
 
 /// A component, ready to be linked.
@@ -105,7 +106,13 @@ impl Compiler {
         }
         remove_leftovers(folder).map_err(|error| refused(error.to_string()))?;
         let idle_time = limits.time / IDLE_PART;
-        Ok(Self { engines, folder: folder.to_owned(), program, limits, idle_time })
+        Ok(Self { engines, folder: folder.to_owned(), program, limits, idle_time, priority: Priority::Idle })
+    }
+
+    /// The same, where whoever waits for the code goes before what is served meanwhile.
+    #[must_use]
+    pub fn urgent(self) -> Self {
+        Self { priority: Priority::Equal, ..self }
     }
 
     /// The engines that code is compiled for.
@@ -157,8 +164,8 @@ impl Compiler {
         // A name that nobody else uses: two that compile the same bytes at once each write their own file, and the later one takes
         // the earlier one's place. What was mapped meanwhile stays as it was.
         let aside = self.folder.join(format!("{key}.{}.{ASIDE}", ulid::Ulid::generate()));
-        let result = match self.compile_aside(bytes, profile, &aside, Priority::Idle) {
-            Err(CompileError::Timeout(_)) => {
+        let result = match self.compile_aside(bytes, profile, &aside, self.priority) {
+            Err(CompileError::Timeout(_)) if self.priority == Priority::Idle => {
                 tracing::warn!(
                     "compiling goes on; the compiling process takes its share of the processors now, if they are busy"
                 );
@@ -193,6 +200,7 @@ impl Compiler {
         let time = match priority {
             Priority::Idle => self.idle_time,
             Priority::Low => self.limits.time.saturating_sub(self.idle_time),
+            Priority::Equal => self.limits.time,
         };
         let mut child = std::process::Command::new(&self.program)
             .args(child::arguments(profile, priority, self.limits.memory, aside))

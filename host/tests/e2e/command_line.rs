@@ -23,7 +23,7 @@ fn path(app: &App) -> &str {
 #[test]
 fn help_names_every_command() {
     let help = watertight(&["--help"]).expect(0).out;
-    for command in ["run", "check", "graph", "call", "inspect", "build", "test"] {
+    for command in ["run", "dev", "check", "graph", "call", "inspect", "build", "test"] {
         assert!(help.contains(&format!("\n  {command} ")), "{command} is not in {help}");
         let own = watertight(&[command, "--help"]).expect(0).out;
         assert!(own.contains("Usage: watertight"), "{own}");

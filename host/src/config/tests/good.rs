@@ -172,6 +172,7 @@ fn the_command_line_goes_before_the_manifest() {
         admin: Some(address("0.0.0.0:2")),
         state: Some("here".into()),
         otlp: Some("http://other".parse().unwrap()),
+        components: Some("built".into()),
     };
     let app = load(folder.path(), &overrides).unwrap();
     assert_eq!(app.telemetry.otlp, overrides.otlp);
@@ -182,8 +183,13 @@ fn the_command_line_goes_before_the_manifest() {
     assert_eq!((problems.as_slice()[0].code, problems.as_slice()[0].line), (Code::Duplicate, Some(4)));
 
     // Whatever ports the system picks, they are two.
-    overrides =
-        Overrides { listen: Some(address("[::1]:0")), admin: Some(address("[::1]:0")), state: None, otlp: None };
+    overrides = Overrides {
+        listen: Some(address("[::1]:0")),
+        admin: Some(address("[::1]:0")),
+        state: None,
+        otlp: None,
+        components: None,
+    };
     assert!(load(folder.path(), &overrides).is_ok());
 }
 

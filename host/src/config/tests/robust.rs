@@ -16,7 +16,7 @@ fn read_both(bytes: &[u8]) -> Result<(), TestCaseError> {
             match source.parse() {
                 Err(refused) => problems.extend(refused.into_vec()),
                 Ok(tree) => {
-                    let folders = Folders { root: "r".into(), workspace: "w".into() };
+                    let folders = Folders { root: "r".into(), workspace: "w".into(), components: "c".into() };
                     let manifest = tree::document(&source, &tree, |table| Manifest::read(table, &folders));
                     read_routes(&source, &manifest.declared, &mut Claims::default());
                 }

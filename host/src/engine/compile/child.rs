@@ -32,15 +32,18 @@ pub(super) enum Priority {
     Idle,
     /// It gets a small share, however busy the machine is.
     Low,
+    /// It competes as the host does: somebody waits for the code.
+    Equal,
 }
 
 impl Priority {
-    const ALL: [Self; 2] = [Self::Idle, Self::Low];
+    const ALL: [Self; 3] = [Self::Idle, Self::Low, Self::Equal];
 
     fn as_str(self) -> &'static str {
         match self {
             Self::Idle => "idle",
             Self::Low => "low",
+            Self::Equal => "equal",
         }
     }
 
@@ -53,6 +56,7 @@ impl Priority {
                     .map_err(|error| error.to_string())
             }
             Self::Low => rustix::process::nice(NICENESS).map(drop).map_err(|error| error.to_string()),
+            Self::Equal => Ok(()),
         }
     }
 }
@@ -111,7 +115,7 @@ fn write(output: &Path, code: &[u8], functions: Option<Arc<Functions>>) -> std::
     }
 }
 
-/// Low priority, bounded memory (what it can write to; the pools that the engine merely reserves don't count), no core dumps, and no
+/// The priority, bounded memory (what it can write to; the pools that the engine merely reserves don't count), no core dumps, and no
 /// life beyond the host's, which alone bounds its time.
 fn limit_self(priority: Priority, memory: u64) -> Result<(), String> {
     #[cfg(target_os = "linux")]

@@ -1,0 +1,338 @@
+//! `dev`: builds and serves an application, and does both again for whatever its author changes.
+//!
+//! One change is in work at a time; what is saved meanwhile is found by the next look, all at once. What can't be built or is refused
+//! leaves the last good generation serving.
+
+use std::convert::Infallible;
+use std::fmt::Write as _;
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+
+use super::serve::{serve, signalled, start_log};
+use super::{DevArguments, output};
+use crate::build::{BuildError, Built, Event, Options, Profile, build};
+use crate::config::{self, AppConfig, Overrides};
+use crate::control::{Change, ChangeError, Control, Initial, Wanted};
+use crate::dev::{Look, MAX_FILES, Sources, Watcher};
+use crate::ids::ModuleName;
+use crate::problem::Problems;
+use crate::state::{HostInfo, StateFolder};
+
+/// Where components are built, from the workspace: what `build` leaves for `run` stays as it is.
+const COMPONENTS: &str = "target/components/dev";
+/// How many changed files are named in a line.
+const MAX_NAMED: usize = 3;
+
+pub(super) fn dev(arguments: DevArguments) -> anyhow::Result<()> {
+    let DevArguments { application, listen, admin, state, admin_token } = arguments;
+    let given = Overrides { listen, admin, ..Overrides::default() };
+    let config = config::load(&application.app, &given)?;
+    let state = state.unwrap_or_else(|| StateFolder::development_beside(&config.state));
+    let components = config.workspace.join(COMPONENTS);
+    let overrides = Overrides { state: Some(state), components: Some(components), ..given };
+    let config = config::load(&application.app, &overrides)?;
+    // Of the host's own lines only those that an author should know: the rest is said here.
+    let level = format!("warn,change=error,module={}", config.log.level.as_str());
+    let (log, _flush) = start_log(config.log.format, &level)?;
+
+    let sources = Sources::new(application.app.clone(), overrides.clone());
+    let mut author = Author { sources: Some(sources), watcher: Watcher::new(), config, is_first: true };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let done = runtime.block_on(async {
+        let mut stop_signal = std::pin::pin!(signalled()?);
+        loop {
+            let begun = Instant::now();
+            let built = tokio::select! {
+                () = &mut stop_signal => return Ok(()),
+                built = author.first_build() => built,
+            };
+            let done = match built.then(|| prepare(&author.config, &application.app, &overrides, admin_token.clone())) {
+                None => Ok(()),
+                Some(Ok((initial, token))) => {
+                    let author = &mut author;
+                    let served = serve(initial, token, log.clone(), begun, move |control, info| {
+                        author.follow(control, info, begun)
+                    })
+                    .await;
+                    match served {
+                        Ok(()) => return Ok(()),
+                        refused => refused,
+                    }
+                }
+                Some(Err(error)) => Err(error),
+            };
+            if let Err(error) = done {
+                if !error.is::<Problems>() {
+                    return Err(error);
+                }
+                output::report(&error);
+            }
+            output::failed("nothing serves yet; it is tried again when something changes");
+            tokio::select! {
+                () = &mut stop_signal => return Ok(()),
+                () = author.wait_for_news() => {}
+            }
+        }
+    });
+    // A build may be under way still: nobody waits for what nobody wants any more.
+    runtime.shutdown_background();
+    done
+}
+
+/// What a start takes: the application on paper, and the token of the admin listener.
+fn prepare(
+    config: &AppConfig,
+    app: &std::path::Path,
+    overrides: &Overrides,
+    admin_token: Option<String>,
+) -> anyhow::Result<(Initial, String)> {
+    let state = StateFolder::open_for_development(&config.state)?;
+    let token = state.token(admin_token).context("the admin token can't be kept")?;
+    Ok((Initial::find(config.clone(), app.to_owned(), overrides, state, Wanted::Newest)?, token))
+}
+
+/// What a person's files are, and what was made of them.
+struct Author {
+    /// Lent to a thread that may block while one looks.
+    sources: Option<Sources>,
+    watcher: Watcher,
+    /// What the manifest and routes said when they were last right.
+    config: AppConfig,
+    /// Whether nothing was built yet.
+    is_first: bool,
+}
+
+/// What came of building.
+struct Made {
+    built: Vec<Built>,
+    /// The modules that did not compile.
+    failed: Vec<String>,
+    time: Duration,
+}
+
+impl Author {
+    /// Looks at everything for the first time, and builds it; returns whether that worked.
+    async fn first_build(&mut self) -> bool {
+        let look = self.look().await;
+        let Some(look) = self.understood(look) else { return false };
+        // A start that failed for another reason has everything built: that is quick to find out.
+        let folders = self.folders();
+        // Without a word of the tools the very first build would seem to hang.
+        let quiet = !std::mem::take(&mut self.is_first);
+        let made = self.build(folders, quiet).await;
+        self.settle(&look).await;
+        made.failed.is_empty()
+    }
+
+    /// Waits for a change that is one.
+    async fn wait_for_news(&mut self) {
+        loop {
+            self.watcher.changed().await;
+            let look = self.look().await;
+            if look.is_news {
+                return;
+            }
+        }
+    }
+
+    /// Follows what the author changes, for ever.
+    async fn follow(&mut self, control: Arc<Control>, info: HostInfo, begun: Instant) -> Infallible {
+        let number = control.runtime().current().number;
+        let HostInfo { listen, admin, .. } = info;
+        output::live(&format!(
+            "generation {number} serves on http://{listen} (admin {admin}), {}",
+            seconds(begun.elapsed())
+        ));
+        loop {
+            self.watcher.changed().await;
+            let look = self.look().await;
+            if look.is_news {
+                self.work(look, &control).await;
+            }
+        }
+    }
+
+    /// Builds what has changed, and puts it in place.
+    async fn work(&mut self, look: Look, control: &Arc<Control>) {
+        let what = self.names(&look);
+        let number = || control.runtime().current().number;
+        let Some(look) = self.understood(look) else {
+            return output::failed(&format!(
+                "{what}: the configuration can't be read; generation {} goes on",
+                number()
+            ));
+        };
+        let made = self.build(look.modules.iter().cloned().collect(), true).await;
+        self.settle(&look).await;
+        let told = made.told();
+        if !made.failed.is_empty() {
+            let failed = made.failed.join(", ");
+            output::failed(&format!(
+                "{what}: {failed} can't be built ({}); generation {} goes on",
+                seconds(made.time),
+                number()
+            ));
+            if made.built.iter().all(|built| !built.changed) {
+                return;
+            }
+        }
+        let begun = Instant::now();
+        match self.apply(control).await {
+            Ok(outcome) if outcome.published => {
+                let (generation, swap) = (outcome.generation, seconds(begun.elapsed()));
+                output::live(&format!("{what}: {told}put in place in {swap}; generation {generation} serves"));
+            }
+            Ok(_) => output::same(&format!("{what}: {told}nothing is different; generation {} serves", number())),
+            Err(ChangeError::Refused(problems)) => {
+                output::problems_found(&problems);
+                output::failed(&format!("{what}: {told}refused; generation {} goes on", number()));
+            }
+            Err(error) => output::failed(&format!("{what}: {told}{error}; generation {} goes on", number())),
+        }
+    }
+
+    /// Puts what stands on the disk in place.
+    async fn apply(&self, control: &Arc<Control>) -> Result<crate::control::Outcome, ChangeError> {
+        let read = |(name, module): (&ModuleName, &config::ModuleConfig)| {
+            // What isn't there is missed by the change itself, which says so beside all else.
+            std::fs::read(module.component.value.file()).ok().map(|bytes| (name.clone(), bytes.into()))
+        };
+        let components = self.config.modules.iter().filter_map(read).collect();
+        control.change(Change::Apply { files: self.config.files.clone(), components }, false).await
+    }
+
+    /// Takes over what the files say now, or tells what is wrong with them.
+    fn understood(&mut self, look: Look) -> Option<Look> {
+        match &look.config {
+            Ok(config) => {
+                self.config = config.clone();
+                Some(look)
+            }
+            Err(problems) => {
+                output::problems_found(problems);
+                None
+            }
+        }
+    }
+
+    /// All folders that modules are built from.
+    fn folders(&self) -> Vec<PathBuf> {
+        let folder = |module: &config::ModuleConfig| match &module.component.value {
+            config::ComponentSource::Folder { folder, .. } => Some(folder.clone()),
+            config::ComponentSource::File(_) => None,
+        };
+        self.config.modules.values().filter_map(folder).collect()
+    }
+
+    /// Builds modules, and passes on what their tools say.
+    async fn build(&self, folders: Vec<PathBuf>, quiet: bool) -> Made {
+        let begun = Instant::now();
+        if folders.is_empty() {
+            return Made { built: Vec::new(), failed: Vec::new(), time: Duration::ZERO };
+        }
+        let (workspace, colours) = (self.config.workspace.clone(), std::io::stderr().is_terminal());
+        let packages = self.sources.as_ref().expect("sources were given back").packages().clone();
+        let out = Some(workspace.join(COMPONENTS));
+        let options = Options { workspace, out, profile: Profile::Dev, colours, quiet, packages };
+        let work = move || {
+            let built = Mutex::new(Vec::new());
+            let listener = |event: Event<'_>| match event {
+                Event::Compiling { .. } => {}
+                Event::Output(line) => output::say(line),
+                Event::Warning(text) => output::say(&format!("warning {text}")),
+                Event::Built(one) => built.lock().unwrap_or_else(PoisonError::into_inner).push(one.clone()),
+            };
+            let failed = match build(&folders, &options, &listener) {
+                Ok(_) => Vec::new(),
+                Err(errors) => errors.as_slice().iter().flat_map(told).collect(),
+            };
+            let built = built.into_inner().unwrap_or_else(PoisonError::into_inner);
+            Made { built, failed, time: begun.elapsed() }
+        };
+        match tokio::task::spawn_blocking(work).await {
+            Ok(made) => made,
+            Err(error) => Made { built: Vec::new(), failed: vec![error.to_string()], time: begun.elapsed() },
+        }
+    }
+
+    /// After a build: what tools wrote is not what the author changed.
+    async fn settle(&mut self, look: &Look) {
+        if !look.modules.is_empty() {
+            self.with_sources(|sources| sources.forgive_tools()).await;
+        }
+    }
+
+    /// Finds what has changed, and watches what there is to watch.
+    async fn look(&mut self) -> Look {
+        let look = self.with_sources(Sources::look).await;
+        let sources = self.sources.as_ref().expect("sources were given back");
+        if look.is_news && sources.are_too_many() {
+            output::say(&format!("warning more than {MAX_FILES} files are beside the sources; some are not looked at"));
+        }
+        self.watcher.follow(sources.folders());
+        look
+    }
+
+    async fn with_sources<T: Send + 'static>(&mut self, work: impl FnOnce(&mut Sources) -> T + Send + 'static) -> T {
+        let mut sources = self.sources.take().expect("one looks at a time");
+        let worked = tokio::task::spawn_blocking(move || {
+            let done = work(&mut sources);
+            (sources, done)
+        });
+        let (sources, done) = worked.await.expect("looking doesn't panic");
+        self.sources = Some(sources);
+        done
+    }
+
+    /// The changed files, for a line.
+    fn names(&self, look: &Look) -> String {
+        let sources = self.sources.as_ref().expect("sources were given back");
+        let short = |file: &PathBuf| sources.short(file, &self.config).display().to_string();
+        let mut text = look.changed.iter().take(MAX_NAMED).map(short).collect::<Vec<_>>().join(", ");
+        if look.changed.len() > MAX_NAMED {
+            let _ = write!(text, " and {} more", look.changed.len() - MAX_NAMED);
+        }
+        text
+    }
+}
+
+impl Made {
+    /// What was built, and how long that took: the beginning of a sentence.
+    fn told(&self) -> String {
+        let names: Vec<&str> = self.built.iter().map(|built| built.name.as_str()).collect();
+        if names.is_empty() { String::new() } else { format!("{} built in {}, ", names.join(", "), seconds(self.time)) }
+    }
+}
+
+/// Says what hasn't been said of an error, and returns the modules that it is about.
+fn told(error: &BuildError) -> Vec<String> {
+    match error {
+        // The tool has said it in its own words.
+        BuildError::Toolchain { modules, .. } => modules.iter().map(ToString::to_string).collect(),
+        error => {
+            let mut text = error.to_string();
+            let mut cause = std::error::Error::source(error);
+            while let Some(error) = cause {
+                let _ = write!(text, ": {error}");
+                cause = error.source();
+            }
+            output::failed(&text);
+            if let Some(help) = error.help() {
+                output::say(&format!("{:>9} {help}", "help"));
+            }
+            vec!["a module".to_owned()]
+        }
+    }
+}
+
+fn seconds(time: Duration) -> String {
+    if time < Duration::from_secs(1) {
+        format!("{} ms", time.as_millis())
+    } else {
+        format!("{:.1} s", time.as_secs_f64())
+    }
+}

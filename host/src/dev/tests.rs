@@ -1,0 +1,146 @@
+//! Which modules a file is part of.
+
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+
+use super::*;
+
+const FILES: [(&str, &str); 20] = [
+    (
+        "Cargo.toml",
+        "[workspace]\nresolver = \"3\"\nexclude = [\"outside\"]\nmembers = [\"modules/alpha\", \"modules/beta\", \"modules/more\", \"modules/tests\"]\n",
+    ),
+    ("outside/Cargo.toml", "[package]\nname = \"outside\"\nedition = \"2024\"\n[workspace]\n"),
+    ("outside/src/lib.rs", ""),
+    (
+        "modules/app.toml",
+        "[app]\nname = \"app\"\nroutes = [\"routes/*.toml\"]\n[modules.alpha]\ncomponent = \"alpha\"\n[modules.beta]\ncomponent = \"beta\"\n[modules.gamma]\ncomponent = \"gamma\"\n[modules.done]\ncomponent = \"done.wasm\"\n",
+    ),
+    ("modules/routes/a.toml", ""),
+    ("modules/done.wasm", ""),
+    (
+        "modules/alpha/Cargo.toml",
+        "[package]\nname = \"alpha\"\nedition = \"2024\"\n[dependencies]\nmore = { path = \"../more\" }\n[dev-dependencies]\ntests = { path = \"../tests\" }\n",
+    ),
+    ("modules/alpha/src/lib.rs", ""),
+    ("modules/alpha/wit/world.wit", "package m:alpha;\nworld alpha { import c:one/one@1.0.0; }\n"),
+    (
+        "modules/beta/Cargo.toml",
+        "[package]\nname = \"beta\"\nedition = \"2024\"\n[build-dependencies]\noutside = { path = \"../../outside\" }\n",
+    ),
+    ("modules/beta/src/lib.rs", ""),
+    ("modules/beta/wit/world.wit", "package m:beta;\nworld beta { export c:two/two@1.0.0; }\n"),
+    ("modules/gamma/package.json", "{}"),
+    ("modules/more/Cargo.toml", "[package]\nname = \"more\"\nedition = \"2024\"\n"),
+    ("modules/more/src/lib.rs", ""),
+    ("modules/tests/Cargo.toml", "[package]\nname = \"tests\"\nedition = \"2024\"\n"),
+    ("modules/tests/src/lib.rs", ""),
+    ("wit/one/one.wit", "package c:one@1.0.0;\ninterface one { a: func(); }\n"),
+    ("wit/two/two.wit", "package c:two@1.0.0;\ninterface two { use c:three/three@1.0.0.{t}; b: func() -> t; }\n"),
+    ("wit/three/three.wit", "package c:three@1.0.0;\ninterface three { type t = u32; }\n"),
+];
+
+/// A file, and the modules that are built when it changes. `gamma` has no world: it may need any contract.
+const CASES: [(&str, &[&str]); 15] = [
+    ("modules/alpha/src/lib.rs", &["alpha"]),
+    ("modules/alpha/migrations/0001_a.sql", &["alpha"]),
+    ("modules/beta/build.rs", &["beta"]),
+    ("modules/gamma/main.js", &["gamma"]),
+    ("modules/more/src/lib.rs", &["alpha"]),
+    ("outside/src/lib.rs", &["beta"]),
+    ("Cargo.lock", &["alpha", "beta"]),
+    ("rust-toolchain.toml", &["alpha", "beta"]),
+    ("wit/one/one.wit", &["alpha", "gamma"]),
+    ("wit/two/two.wit", &["beta", "gamma"]),
+    ("wit/three/three.wit", &["beta", "gamma"]),
+    ("modules/routes/a.toml", &[]),
+    ("modules/routes/b.toml", &[]),
+    ("modules/app.toml", &[]),
+    ("modules/done.wasm", &[]),
+];
+
+fn place() -> tempfile::TempDir {
+    let place = tempfile::tempdir().unwrap();
+    FILES.iter().for_each(|(file, text)| write(place.path(), file, text));
+    place
+}
+
+fn write(place: &Path, file: &str, text: &str) {
+    let path = place.join(file);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, text).unwrap();
+}
+
+fn modules(look: &Look) -> Vec<&str> {
+    look.modules.iter().map(|folder| folder.file_name().unwrap().to_str().unwrap()).collect()
+}
+
+#[test]
+fn a_file_is_part_of_those_modules_that_read_it() {
+    let place = place();
+    let mut sources = Sources::new(place.path().to_owned(), Overrides::default());
+    let look = sources.look();
+    assert!(look.config.is_ok() && look.is_news, "{:?}", look.config);
+    assert_eq!(modules(&look), ["alpha", "beta", "gamma"]);
+    assert!(!sources.look().is_news);
+    // What nobody reads.
+    write(place.path(), "modules/tests/src/lib.rs", "// one more line\n");
+    write(place.path(), "modules/readme.md", "");
+    assert!(!sources.look().is_news);
+    for (file, expected) in CASES {
+        let before = fs::read_to_string(place.path().join(file)).unwrap_or_default();
+        let comment = if file.ends_with(".wit") { "// a line\n" } else { "# a line\n" };
+        write(place.path(), file, &format!("{before}{comment}"));
+        let look = sources.look();
+        assert!(look.config.is_ok() && look.is_news, "{file}");
+        assert_eq!(modules(&look), expected, "{file}");
+        let short = sources.short(&look.changed[0], look.config.as_ref().unwrap()).to_owned();
+        assert_eq!((look.changed.len(), short), (1, file.into()));
+        assert!(!sources.look().is_news, "{file} is news once");
+    }
+}
+
+#[test]
+fn what_decides_is_looked_at_anew() {
+    let place = place();
+    let mut sources = Sources::new(place.path().to_owned(), Overrides::default());
+    sources.look();
+    let edit = |file: &str, from: &str, to: &str| {
+        let text = fs::read_to_string(place.path().join(file)).unwrap();
+        assert!(text.contains(from), "{file}");
+        write(place.path(), file, &text.replacen(from, to, 1));
+    };
+    // A world that needs another contract.
+    edit("modules/alpha/wit/world.wit", "c:one/one", "c:two/two");
+    assert_eq!(modules(&sources.look()), ["alpha"]);
+    edit("wit/two/two.wit", "b: func", "c: func");
+    assert_eq!(modules(&sources.look()), ["alpha", "beta", "gamma"]);
+    // A package that needs another.
+    edit(
+        "modules/beta/Cargo.toml",
+        "[build-dependencies]",
+        "[dependencies]\nmore = { path = \"../more\" }\n[build-dependencies]",
+    );
+    assert_eq!(modules(&sources.look()), ["beta"]);
+    write(place.path(), "modules/more/src/lib.rs", "// another\n");
+    assert_eq!(modules(&sources.look()), ["alpha", "beta"]);
+    // A contract that is none for a moment: who needs it is known still.
+    edit("wit/two/two.wit", "package c:two@1.0.0;", "package");
+    assert_eq!(modules(&sources.look()), ["alpha", "beta", "gamma"]);
+    edit("wit/two/two.wit", "package", "package c:two@1.0.0;");
+    assert_eq!(modules(&sources.look()), ["alpha", "beta", "gamma"]);
+    // A manifest that is none for a moment, while a module is edited.
+    edit("modules/app.toml", "[app]", "[app");
+    write(place.path(), "modules/alpha/src/lib.rs", "// another\n");
+    let look = sources.look();
+    assert!(look.config.is_err() && look.is_news);
+    assert_eq!(modules(&look), ["alpha"]);
+    assert!(!sources.look().is_news);
+    // A module more, and one less.
+    edit("modules/app.toml", "[app", "[app]");
+    edit("modules/app.toml", "[modules.gamma]\ncomponent = \"gamma\"", "[modules.more]\ncomponent = \"more\"");
+    assert_eq!(modules(&sources.look()), ["more"]);
+    write(place.path(), "modules/gamma/main.js", "another");
+    assert!(!sources.look().is_news);
+}

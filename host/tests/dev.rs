@@ -1,0 +1,439 @@
+//! `watertight dev`: the real binary on copies of small workspaces, edited as authors and their editors edit.
+//!
+//! One test compiles Rust; the others change component files, which the manifest may name as well.
+
+#![allow(clippy::unwrap_used, missing_docs, reason = "a test fails by panicking")]
+
+use std::fs::{self, File};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+use watertight::artifact::{Docs, Embedded};
+use watertight::migration::Migration;
+use wit_component::{StringEncoding, metadata};
+use wit_parser::Resolve;
+
+#[path = "support/command.rs"]
+mod command;
+#[path = "support/components.rs"]
+mod components;
+#[path = "support/host.rs"]
+mod host;
+#[allow(dead_code, reason = "the tests of swaps use all of it")]
+#[path = "swap/wire.rs"]
+mod wire;
+
+/// How long something may take that compiles, on a machine that does other things too.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// How long nothing may happen before it is taken that nothing will: longer than files go without being looked at.
+const SILENCE: Duration = Duration::from_secs(3);
+
+/// An application's files in a folder of its own, and `watertight dev` on it.
+struct Author {
+    place: TempDir,
+    process: Option<Child>,
+    /// How much of what it said was looked at.
+    read: usize,
+}
+
+impl Author {
+    fn new(files: &[(&str, &[u8])]) -> Self {
+        let author = Self { place: host::folder(), process: None, read: 0 };
+        // Nothing above it is taken for its workspace.
+        fs::create_dir(author.path("wit")).unwrap();
+        files.iter().for_each(|(name, bytes)| author.write(name, bytes));
+        author
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.place.path().join(name)
+    }
+
+    fn write(&self, name: &str, bytes: impl AsRef<[u8]>) {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
+
+    fn edit(&self, name: &str, from: &str, to: &str) {
+        let text = fs::read_to_string(self.path(name)).unwrap();
+        assert!(text.contains(from), "{name} has no `{from}`");
+        self.write(name, text.replacen(from, to, 1));
+    }
+
+    fn log(&self) -> PathBuf {
+        self.path("dev.log")
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = host::binary();
+        command.arg("dev").arg(self.place.path()).args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
+        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null());
+        command
+    }
+
+    fn start(&mut self) {
+        let mut command = self.command(&[]);
+        self.process = Some(command.stderr(File::create(self.log()).unwrap()).spawn().unwrap());
+        self.read = 0;
+    }
+
+    /// What it has said and nobody has looked at.
+    fn news(&self) -> String {
+        fs::read_to_string(self.log()).unwrap().split_off(self.read)
+    }
+
+    /// Waits for a line with all of these in it; what was said up to its end is returned, and was looked at.
+    fn hears(&mut self, parts: &[&str]) -> String {
+        let begun = Instant::now();
+        loop {
+            let news = self.news();
+            let mut end = 0;
+            for line in news.split_inclusive('\n') {
+                end += line.len();
+                if line.ends_with('\n') && parts.iter().all(|part| line.contains(part)) {
+                    self.read += end;
+                    return news[..end].to_owned();
+                }
+            }
+            let ended = self.process.as_mut().unwrap().try_wait().unwrap();
+            assert!(begun.elapsed() < PATIENCE && ended.is_none(), "nothing with {parts:?} ({ended:?}) in:\n{news}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Nothing is said for a while.
+    fn stays_silent(&self) {
+        std::thread::sleep(SILENCE);
+        assert_eq!(self.news(), "");
+    }
+
+    /// Waits until it serves; returns where.
+    fn serves(&mut self) -> SocketAddr {
+        let said = self.hears(&["live", "serves on http://"]);
+        let (_, rest) = said.rsplit_once("http://").unwrap();
+        rest.split_whitespace().next().unwrap().parse().unwrap()
+    }
+
+    /// Ctrl-C.
+    fn stop(&mut self) {
+        let mut process = self.process.take().unwrap();
+        kill_process(Pid::from_raw(process.id().try_into().unwrap()).unwrap(), Signal::INT).unwrap();
+        let begun = Instant::now();
+        while begun.elapsed() < PATIENCE {
+            if process.try_wait().unwrap().is_some() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        // Of one that has ended this changes nothing.
+        process.kill().unwrap();
+        let status = process.wait().unwrap();
+        assert!(status.success(), "{status}: {}", self.news());
+    }
+}
+
+impl Drop for Author {
+    fn drop(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            let _ = process.kill();
+            let _ = process.wait();
+            let said = fs::read_to_string(self.log()).unwrap_or_default();
+            // Shown where the test failed.
+            eprintln!("{said}");
+        }
+    }
+}
+
+/// What a path is answered.
+fn get(address: SocketAddr, path: &str) -> (u16, String) {
+    let answer = wire::once(address, &wire::get(path)).unwrap();
+    (answer.status, answer.text)
+}
+
+const CALC: &str = "
+package a:calc@1.0.0;
+/// Reckons.
+interface calc {
+    /// The sum.
+    add: func(left: u32, right: u32) -> u32;
+}
+world module { export calc; }
+";
+
+/// Bindings by hand, so that the module needs no crates: `meta.bin` is what `wit_bindgen::generate!` would embed.
+const CODE: &str = r#"
+#[unsafe(export_name = "a:calc/calc@1.0.0#add")]
+pub extern "C" fn add(left: u32, right: u32) -> u32 { more::more(left + right) }
+
+#[used]
+#[unsafe(link_section = "component-type:module")]
+static META: [u8; include_bytes!("../meta.bin").len()] = *include_bytes!("../meta.bin");
+"#;
+
+const SUM: &str = "[[route]]\nmethod = \"GET\"\npath = \"/sum\"\ncall = \"calc/calc.add\"\n";
+
+fn package(name: &str, rest: &str) -> String {
+    format!("[package]\nname = \"{name}\"\nedition = \"2024\"\n{rest}\n")
+}
+
+/// A workspace with a module in Rust, `calc`, which depends on the crate `more` beside it.
+fn rust() -> Author {
+    let mut resolve = Resolve::default();
+    let package_id = resolve.push_str("calc.wit", CALC).unwrap();
+    let world = resolve.select_world(&[package_id], Some("module")).unwrap();
+    let meta = metadata::encode(&resolve, world, StringEncoding::UTF8, None, false).unwrap();
+    let module = package("calc", "[lib]\ncrate-type = [\"cdylib\"]\n[dependencies]\nmore = { path = \"../more\" }");
+    Author::new(&[
+        ("Cargo.toml", b"[workspace]\nresolver = \"3\"\nmembers = [\"modules/calc\", \"modules/more\"]\n"),
+        ("wit/calc/calc.wit", CALC.replace("world module { export calc; }\n", "").as_bytes()),
+        (
+            "modules/app.toml",
+            b"[app]\nname = \"reckoning\"\nroutes = [\"*.routes.toml\"]\n[modules.calc]\ncomponent = \"calc\"\n",
+        ),
+        ("modules/calc.routes.toml", SUM.as_bytes()),
+        ("modules/calc/Cargo.toml", module.as_bytes()),
+        ("modules/calc/wit/world.wit", b"package a:module;\nworld module { export a:calc/calc@1.0.0; }\n"),
+        ("modules/calc/meta.bin", &meta),
+        ("modules/calc/src/lib.rs", CODE.as_bytes()),
+        ("modules/more/Cargo.toml", package("more", "").as_bytes()),
+        ("modules/more/src/lib.rs", b"pub fn more(number: u32) -> u32 { number }\n"),
+    ])
+}
+
+#[test]
+fn what_is_saved_is_built_and_serves() {
+    let mut author = rust();
+    author.write("modules/calc/src/lib.rs", "fn broken(");
+    author.start();
+    // Nothing serves before the first good build, and no mistake ends it.
+    let said = author.hears(&["failed", "nothing serves yet"]);
+    assert!(said.contains("unclosed delimiter"), "{said}");
+    author.write("modules/calc/src/lib.rs", CODE);
+    let address = author.serves();
+    let sum = || get(address, "/sum?left=1&right=2");
+    assert_eq!(sum(), (200, "3".to_owned()));
+
+    author.edit("modules/calc/src/lib.rs", "left + right", "left + right + 10");
+    author.hears(&["live modules/calc/src/lib.rs: calc built in ", "generation 2 serves"]);
+    assert_eq!(sum().1, "13");
+
+    // The compiler's own words; the last good build goes on.
+    author.edit("modules/calc/src/lib.rs", "left + right", "left + wrong");
+    let said = author.hears(&["failed modules/calc/src/lib.rs: calc can't be built", "generation 2 goes on"]);
+    assert!(said.contains("error[E0425]") && said.contains("--> modules/calc/src/lib.rs:3:"), "{said}");
+    assert_eq!(sum().1, "13");
+    author.edit("modules/calc/src/lib.rs", "left + wrong", "left + right");
+    author.hears(&["same modules/calc/src/lib.rs", "generation 2 serves"]);
+
+    // Nothing of this is a change; what is built lies in the workspace as well.
+    author.edit("modules/calc/src/lib.rs", "left", "left");
+    author.write("modules/calc/src/.lib.rs.swp", "an editor's");
+    author.write("modules/calc/src/lib.rs~", "an editor's");
+    author.write("modules/calc/.git/index", "a tool's");
+    assert!(author.path("target/CACHEDIR.TAG").is_file() && author.path("target/components/dev/calc.wasm").is_file());
+    author.stays_silent();
+    assert!(!author.path("target/components/calc.wasm").exists(), "that is what `run` takes");
+
+    // A crate that the module depends on, written aside and renamed.
+    author.write("modules/more/src/.lib.rs.aside", "pub fn more(number: u32) -> u32 { number + 100 }\n");
+    fs::rename(author.path("modules/more/src/.lib.rs.aside"), author.path("modules/more/src/lib.rs")).unwrap();
+    author.hears(&["live modules/more/src/lib.rs: calc built in ", "generation 3 serves"]);
+    assert_eq!(sum().1, "113");
+
+    // The contract: its documentation is in the component.
+    author.edit("wit/calc/calc.wit", "The sum.", "The sum, and more.");
+    author.hears(&["live wit/calc/calc.wit: calc built in ", "generation 4 serves"]);
+
+    // Folders that go and come back, in one file's time or in several.
+    let module = author.path("modules/calc");
+    fs::rename(&module, author.path("calc")).unwrap();
+    author.hears(&["failed", "generation 4 goes on"]);
+    fs::rename(author.path("calc"), &module).unwrap();
+    author.hears(&["same", "generation 4 serves"]);
+    author.edit("modules/calc/src/lib.rs", "+ 10", "+ 20");
+    author.hears(&["live modules/calc/src/lib.rs: calc built in ", "generation 5 serves"]);
+    assert_eq!(sum().1, "123");
+
+    // Commands find it, although it isn't on the state that `run` takes.
+    let call = ["call", "calc/calc.add", "1", "2", "--app", author.place.path().to_str().unwrap()];
+    assert_eq!(command::run(host::binary().args(call)).expect(0).json(), 123);
+    author.stop();
+    assert!(!author.path("modules/.watertight").exists());
+}
+
+const TAGS: &str = "
+package t:tags@1.0.0;
+interface tags { tag: func() -> u32; }
+interface others { tag: func() -> u32; }
+world tags-world { export tags; }
+world others-world { export others; }
+world both-world { import others; export tags; }
+";
+
+/// A component whose `tag` is that number.
+fn tagged(interface: &str, tag: u32) -> Vec<u8> {
+    let core = format!("(module (func (export \"t:tags/{interface}@1.0.0#tag\") (result i32) (i32.const {tag})))");
+    components::component_of(TAGS, &format!("{interface}-world"), &core)
+}
+
+const TAGS_MANIFEST: &str =
+    "[app]\nname = \"tags\"\nroutes = [\"routes/*.toml\"]\n[modules.tags]\ncomponent = \"tags.wasm\"\n";
+const TAGS_ROUTE: &str = "[[route]]\nmethod = \"GET\"\npath = \"/tag\"\ncall = \"tags/tags.tag\"\n";
+
+fn tags() -> Author {
+    Author::new(&[("app.toml", TAGS_MANIFEST.as_bytes()), ("routes/tags.toml", TAGS_ROUTE.as_bytes())])
+}
+
+#[test]
+fn manifest_routes_and_components_are_applied() {
+    let mut author = tags();
+    author.start();
+    let said = author.hears(&["failed", "nothing serves yet"]);
+    assert!(said.contains("error[unreadable] there is no such component file"), "{said}");
+    author.write("tags.wasm", tagged("tags", 1));
+    let address = author.serves();
+    let tag = || get(address, "/tag");
+    assert_eq!(tag(), (200, "1".to_owned()));
+    author.write("tags.wasm", tagged("tags", 2));
+    author.hears(&["live tags.wasm: put in place in ", "generation 2 serves"]);
+    assert_eq!(tag().1, "2");
+
+    // What the gate refuses is told as by `check`, and changes nothing.
+    author.write("tags.wasm", tagged("others", 3));
+    let said = author.hears(&["failed tags.wasm: refused", "generation 2 goes on"]);
+    assert!(said.contains("error[unknown-function]") && said.contains("routes/tags.toml:4"), "{said}");
+    assert_eq!(tag().1, "2");
+    author.write("tags.wasm", "half a f");
+    let said = author.hears(&["failed tags.wasm: refused"]);
+    assert!(said.contains("error[not-a-component]"), "{said}");
+    author.write("tags.wasm", tagged("tags", 4));
+    author.hears(&["live tags.wasm", "generation 3 serves"]);
+
+    // Each edit, and what is said of it.
+    author.write("routes/more.toml", TAGS_ROUTE.replace("\"/tag\"", "\"/more\""));
+    author.hears(&["live routes/more.toml: put in place in ", "generation 4 serves"]);
+    assert_eq!(get(address, "/more").1, "4");
+    author.write("app.toml", "[app]\nname = ");
+    let said = author.hears(&["failed app.toml", "generation 4 goes on"]);
+    assert!(said.contains("error[syntax]") && said.contains("app.toml:2"), "{said}");
+    fs::remove_file(author.path("app.toml")).unwrap();
+    author.hears(&["failed app.toml", "generation 4 goes on"]);
+    let manifest = format!("{TAGS_MANIFEST}[modules.others]\ncomponent = \"others.wasm\"\n");
+    author.write("app.toml", &manifest);
+    let said = author.hears(&["failed app.toml", "refused; generation 4 goes on"]);
+    assert!(said.contains("others"), "{said}");
+    author.write("others.wasm", tagged("others", 5));
+    author.hears(&["live others.wasm", "generation 5 serves"]);
+    author.write("routes/more.toml", TAGS_ROUTE.replace("\"/tag\"", "\"/more\"").replace("tags/tags", "others/others"));
+    author.hears(&["live routes/more.toml", "generation 6 serves"]);
+    assert_eq!(get(address, "/more").1, "5");
+    // The last edit's line is the last: nothing is done twice.
+    author.write("app.toml", format!("# a comment\n{manifest}"));
+    author.hears(&["same app.toml", "generation 6 serves"]);
+    author.stays_silent();
+    author.stop();
+
+    // The next one goes on where this one ended.
+    author.start();
+    let said = author.hears(&["live generation 6 serves on "]);
+    assert!(!said.contains("failed"), "{said}");
+    author.stop();
+}
+
+#[test]
+fn many_saves_at_once_are_few_changes() {
+    let mut author = tags();
+    author.write("tags.wasm", tagged("tags", 0));
+    author.start();
+    let address = author.serves();
+    for tag in 1..=200 {
+        author.write("tags.wasm", tagged("tags", tag));
+    }
+    let begun = Instant::now();
+    while get(address, "/tag").1 != "200" {
+        assert!(begun.elapsed() < PATIENCE, "{}", author.news());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    std::thread::sleep(SILENCE);
+    let lines = author.news().lines().count();
+    assert!((1..=50).contains(&lines), "{lines} lines: {}", author.news());
+    author.stop();
+}
+
+/// A module with a database, and what its migrations say.
+fn with_data(migrations: &[(&str, &str)]) -> Vec<u8> {
+    let mut component = tagged("tags", 1);
+    let migrations = migrations.iter().map(|(name, sql)| Migration::new((*name).to_owned(), (*sql).to_owned()));
+    let name = "tags".parse().unwrap();
+    let section = Embedded::new(&component, name, "wat", migrations.collect(), Docs::default());
+    section.unwrap().append_to(&mut component).unwrap();
+    component
+}
+
+/// The names of a database's tables, without the host's own.
+fn tables(state: &Path) -> Vec<String> {
+    let database = rusqlite::Connection::open(state.join("data/tags.db")).unwrap();
+    let sql = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'watertight%' ORDER BY name";
+    let mut found = database.prepare(sql).unwrap();
+    found.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+}
+
+#[test]
+fn edited_migrations_make_a_database_anew_and_only_here() {
+    const FIRST: (&str, &str) = ("0001_a.sql", "CREATE TABLE a (id INTEGER)");
+    const EDITED: (&str, &str) = ("0001_a.sql", "CREATE TABLE b (id INTEGER)");
+    let mut author = tags();
+    author.write("app.toml", format!("{TAGS_MANIFEST}uses = [\"sql\"]\n"));
+    author.write("tags.wasm", with_data(&[FIRST]));
+    let state = author.path(".watertight-dev");
+    author.start();
+    let address = author.serves();
+    assert_eq!(tables(&state), ["a"]);
+
+    // One that fails removes nothing.
+    author.write("tags.wasm", with_data(&[("0001_a.sql", "CREATE TABLE no sense")]));
+    let said = author.hears(&["failed tags.wasm: refused"]);
+    assert!(said.contains("error[migration]") && !said.contains("removed"), "{said}");
+    assert_eq!(tables(&state), ["a"]);
+    // One more is applied to what is there; an edited one begins anew, while a host runs or at a start.
+    author.write("tags.wasm", with_data(&[FIRST, ("0002_c.sql", "CREATE TABLE c (id INTEGER)")]));
+    let said = author.hears(&["live tags.wasm"]);
+    assert!(!said.contains("removed"), "{said}");
+    assert_eq!(tables(&state), ["a", "c"]);
+    author.write("tags.wasm", with_data(&[EDITED]));
+    let said = author.hears(&["live tags.wasm"]);
+    assert!(
+        said.contains("the database of `tags` was removed with all its rows") && said.contains("`0001_a.sql`"),
+        "{said}"
+    );
+    assert_eq!((tables(&state), get(address, "/tag").0), (vec!["b".to_owned()], 200));
+    author.stop();
+    author.write("tags.wasm", with_data(&[FIRST]));
+    author.start();
+    author.hears(&["WARN", "was removed with all its rows"]);
+    author.serves();
+    assert_eq!(tables(&state), ["a"]);
+    author.stop();
+
+    // `run` has a state of its own, in which nothing is removed; neither takes the other's.
+    let manifest = author.path("app.toml");
+    let run = || host::Launch::app(&manifest);
+    let of_run = author.path(".watertight");
+    run().state(&of_run).start().kill();
+    assert_eq!(tables(&of_run), ["a"]);
+    author.write("tags.wasm", with_data(&[EDITED]));
+    for (state, refusal) in
+        [(&of_run, "`0001_a.sql` was changed after it was applied"), (&state, "is one of `watertight dev`")]
+    {
+        let (status, log) = run().state(state).ends();
+        assert!(!status.success() && log.contains(refusal), "{log}");
+    }
+    let said = command::run(&mut author.command(&["--state", of_run.to_str().unwrap()])).expect(1);
+    assert!(said.err.contains("was used by `watertight run`"), "{}", said.err);
+    assert_eq!((tables(&of_run), tables(&state)), (vec!["a".to_owned()], vec!["a".to_owned()]));
+}
