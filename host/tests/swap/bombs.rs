@@ -124,6 +124,43 @@ fn a_start_function_that_never_ends_is_refused_with_its_module() {
     }
 }
 
+/// A component that exports so many interfaces, each of a function whose parameter is pairs of pairs of pairs.
+fn pairs_of_pairs(interfaces: usize, depth: usize) -> Vec<u8> {
+    let mut text = "(component (type $t0 (tuple u32 u32))\n".to_owned();
+    for depth in 1..depth {
+        let _ = writeln!(text, "(type $t{depth} (tuple $t{0} $t{0}))", depth - 1);
+    }
+    let _ = write!(
+        text,
+        r#"(core module $m (memory (export "memory") 1) (func (export "f") (param i32))
+             (func (export "realloc") (param i32 i32 i32 i32) (result i32) unreachable))
+           (core instance $i (instantiate $m))
+           (func $f (param "a" $t{}) (canon lift (core func $i "f") (memory (core memory $i "memory")) (realloc (core func $i "realloc"))))
+           (instance $api (export "f" (func $f)))"#,
+        depth - 1
+    );
+    for interface in 0..interfaces {
+        let _ = writeln!(text, "(export \"t:t/api{interface}@1.0.0\" (instance $api))");
+    }
+    wat::parse_str(text + ")").unwrap()
+}
+
+#[test]
+fn types_without_end_are_looked_at_in_no_time() {
+    let app = App::new(Content::first(true), "");
+    let host = app.launch().start();
+    let operator = Operator::of(&host);
+    for (interfaces, depth) in [(1, 17), (200, 17), (1, 60)] {
+        let component = pairs_of_pairs(interfaces, depth);
+        let (start, before) = (Instant::now(), most_memory(&host));
+        let (served, answer) = served_meanwhile(&host, || operator.swap("back", &component).expect(409));
+        let took = most_memory(&host) - before;
+        eprintln!("{interfaces} of {depth}: {:?}, {took} MiB, {answer:?}", start.elapsed());
+        assert!(start.elapsed() < SLACK && took < MORE, "{interfaces} of {depth}: {took} MiB, {:?}", start.elapsed());
+        assert!(served > 20 || start.elapsed() < Duration::from_millis(500), "{served}");
+    }
+}
+
 /// The most that a process has had in memory, in MiB.
 fn most_memory(host: &Host) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", host.process())).unwrap();
@@ -149,7 +186,7 @@ fn two_hundred_megabytes_of_zeros_are_refused_at_once() {
         assert!(start.elapsed() < SLACK && served > 20, "{served} in {:?}", start.elapsed());
     }
     let took = most_memory(&host) - before;
-    assert!(took < (2 * NOTHING >> 20) + MORE, "{took} MiB");
+    assert!(took < ((2 * NOTHING) >> 20) + MORE, "{took} MiB");
     serves(&host, 1, Content::first(true));
     drop(host);
 
@@ -157,7 +194,7 @@ fn two_hundred_megabytes_of_zeros_are_refused_at_once() {
     let file = app.path().join("back.wasm");
     File::create(&file).unwrap().set_len(NOTHING).unwrap();
     for command in ["check", "run"] {
-        let limited = format!("ulimit -d {}; exec \"$@\"", (2 * NOTHING >> 10) + (256 << 10));
+        let limited = format!("ulimit -d {}; exec \"$@\"", ((2 * NOTHING) >> 10) + (256 << 10));
         let state = host::folder();
         let start = Instant::now();
         let mut shell = Command::new("sh");

@@ -8,8 +8,11 @@ use crate::admin::Operator;
 use crate::app::{App, Content, back, serves};
 use crate::host::folder;
 
+/// Puts something in the place of a file: given what it held, and what another of its kind holds.
+type Spoil = fn(&Path, &[u8], &[u8]);
+
 /// What is done to each file of a kind.
-const WAYS: [(&str, fn(&Path, &[u8], &[u8])); 5] = [
+const WAYS: [(&str, Spoil); 5] = [
     ("empty", |file, _, _| fs::write(file, "").unwrap()),
     ("cut off", |file, bytes, _| fs::write(file, &bytes[..bytes.len() / 2]).unwrap()),
     ("with a bit flipped", |file, bytes, _| {
