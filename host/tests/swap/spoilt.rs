@@ -72,7 +72,8 @@ fn what_is_spoilt_is_made_again_or_refused() {
     let folder = folder();
     let state = folder.path().join("state");
     let host = app.launch().state(&state).start();
-    // A build that is kept nowhere else.
+    // A build that is kept nowhere else, and is compiled here whatever other tests have left.
+    files(&state.join("code"), ".cwasm").iter().for_each(|file| fs::remove_file(file).unwrap());
     assert_eq!(Operator::of(&host).swapped("back", &back(102)), 2);
     serves(&host, 2, second);
     host.kill();
