@@ -24,7 +24,6 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::files::remove_leftovers;
 use crate::ids::ModuleName;
 
 pub use history::{Cause, History, KEPT_GENERATIONS, Published, Refused};
@@ -223,7 +222,7 @@ impl StateFolder {
     /// Where it can't be read: what ran last is not known then, and nothing should be guessed.
     pub fn history(&self) -> Result<History, StateError> {
         let history = Kept::open(&self.path).and_then(|kept| {
-            remove_leftovers(&self.path)?;
+            History::remove_leftover(&self.path)?;
             History::open(&self.path, kept)
         });
         history.map_err(|source| StateError::Unusable { folder: self.path.clone(), source })

@@ -9,8 +9,6 @@
 mod admin;
 #[path = "swap/app.rs"]
 mod app;
-#[path = "swap/bombs.rs"]
-mod bombs;
 #[allow(unreachable_pub, reason = "the benchmarks' own")]
 #[path = "../benches/support/builds.rs"]
 mod builds;

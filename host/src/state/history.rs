@@ -14,10 +14,12 @@ use serde::{Deserialize, Serialize};
 use super::kept::Kept;
 use crate::artifact::Build;
 use crate::failpoint::{Point, crash_point};
-use crate::files::{Points, write_durably};
+use crate::files::{ASIDE, Points, write_durably};
 use crate::ids::{Digest, GenerationNumber, ModuleName};
 use crate::problem::Problems;
 
+/// The file, in the state folder.
+const FILE: &str = "history.json";
 /// The version of the file's format.
 const FORMAT: u32 = 1;
 /// Published generations that can be gone back to.
@@ -135,7 +137,7 @@ fn now() -> String {
 impl History {
     /// Reads the history of a state folder; an empty one where there is none.
     pub(super) fn open(state: &Path, kept: Kept) -> io::Result<Self> {
-        let file = state.join("history.json");
+        let file = state.join(FILE);
         let damaged = |what: &str| io::Error::new(io::ErrorKind::InvalidData, format!("history.json {what}"));
         let text: Text = match fs::read(&file) {
             Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| damaged(&format!("is damaged: {error}")))?,
@@ -159,6 +161,15 @@ impl History {
     /// The text of its file.
     pub fn to_json(&self) -> Vec<u8> {
         serde_json::to_vec_pretty(&self.text).expect("names, digests and numbers are JSON")
+    }
+
+    /// Removes what a host that ended while it wrote a history under `state` has left. Nothing else there is looked at: the folder may be
+    /// one that others use, too.
+    pub(super) fn remove_leftover(state: &Path) -> io::Result<()> {
+        match fs::remove_file(state.join(FILE).with_extension(ASIDE)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// The components and configurations that it tells of.

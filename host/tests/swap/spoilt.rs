@@ -8,8 +8,11 @@ use crate::admin::Operator;
 use crate::app::{App, Content, back, serves};
 use crate::host::folder;
 
+/// Puts something in the place of a file: given what it held, and what another of its kind holds.
+type Spoil = fn(&Path, &[u8], &[u8]);
+
 /// What is done to each file of a kind.
-const WAYS: [(&str, fn(&Path, &[u8], &[u8])); 5] = [
+const WAYS: [(&str, Spoil); 5] = [
     ("empty", |file, _, _| fs::write(file, "").unwrap()),
     ("cut off", |file, bytes, _| fs::write(file, &bytes[..bytes.len() / 2]).unwrap()),
     ("with a bit flipped", |file, bytes, _| {
@@ -69,7 +72,8 @@ fn what_is_spoilt_is_made_again_or_refused() {
     let folder = folder();
     let state = folder.path().join("state");
     let host = app.launch().state(&state).start();
-    // A build that is kept nowhere else.
+    // A build that is kept nowhere else, and is compiled here whatever other tests have left.
+    files(&state.join("code"), ".cwasm").iter().for_each(|file| fs::remove_file(file).unwrap());
     assert_eq!(Operator::of(&host).swapped("back", &back(102)), 2);
     serves(&host, 2, second);
     host.kill();
