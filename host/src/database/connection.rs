@@ -75,6 +75,11 @@ impl Watch {
         self.stop_at.store(u64::try_from(nanos).unwrap_or(NEVER), Relaxed);
     }
 
+    /// Lets the next statement run for as long as it takes.
+    pub(super) fn disarm(&self) {
+        self.stop_at.store(NEVER, Relaxed);
+    }
+
     /// Stops the running statement at its next look.
     pub(super) fn stop(&self) {
         self.stop_at.store(0, Relaxed);
@@ -226,7 +231,7 @@ impl Guarded {
 
     /// Does something of the host's own between guests' statements: allowed everything, and stopped by nothing.
     pub(super) fn as_host<T>(&self, work: impl FnOnce() -> T) -> T {
-        self.watch.stop_at.store(NEVER, Relaxed);
+        self.watch.disarm();
         self.set_role(Role::Host);
         let result = work();
         self.set_role(Role::Guest);

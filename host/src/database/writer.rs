@@ -11,7 +11,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering::SeqCst};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rusqlite::Statement;
 use rusqlite::wal::CheckpointMode;
@@ -56,6 +56,10 @@ pub(super) enum Job {
     Migrate {
         /// All of the module's, in order.
         migrations: Vec<Migration>,
+        /// How long they may take.
+        allowed: Duration,
+        /// Who of caller and writer has it.
+        ticket: Arc<Ticket>,
         /// Where a refusal goes; dropped where there is none.
         refused: oneshot::Sender<OpenError>,
         /// Told once the outcome is on the disk.
@@ -191,21 +195,28 @@ impl<'w> Turn<'w> {
                     self.lend(deadline, reply);
                 }
             }
-            Job::Migrate { migrations, refused, reply } => {
-                if !reply.is_closed() {
-                    self.migrate(&migrations, refused, reply);
+            Job::Migrate { migrations, allowed, ticket, refused, reply } => {
+                if !reply.is_closed() && ticket.take() {
+                    self.migrate(&migrations, allowed, refused, reply);
                 }
             }
         }
     }
 
-    fn migrate(&self, migrations: &[Migration], refused: oneshot::Sender<OpenError>, reply: Reply<u64>) {
+    fn migrate(
+        &self,
+        migrations: &[Migration],
+        allowed: Duration,
+        refused: oneshot::Sender<OpenError>,
+        reply: Reply<u64>,
+    ) {
         if self.writer.durability.has_failed() {
             let _ = reply.send(Err(SqlError::unsynced()));
             return;
         }
         let number = self.writer.durability.issue();
-        let outcome = self.writer.guarded.as_host(|| migrate::apply(&self.writer.guarded, migrations, Rule::Additive));
+        let outcome =
+            self.writer.guarded.as_host(|| migrate::apply(&self.writer.guarded, migrations, Rule::Additive, allowed));
         let result = match outcome {
             Ok(applied) => Ok(applied),
             Err(migrate::Failure::Refused(error)) => {
