@@ -8,7 +8,6 @@
 mod attacks;
 mod support;
 
-use std::fmt::Write;
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
@@ -16,7 +15,7 @@ use hdrhistogram::Histogram;
 use watertight::engine::EPOCH_TICK;
 
 use attacks::Attack;
-use support::application::copy_of_shop;
+use support::application::with_hostile;
 use support::customers::{customers, read};
 use support::open::{Load, Request, Run, ask, saturate};
 use support::report::Report;
@@ -26,42 +25,21 @@ use support::server::Server;
 const PART: f64 = 0.3;
 /// Connections of the load that saturates.
 const CONNECTIONS: usize = 64;
-/// What a loop may compute.
+/// What a loop may compute: the limit that hostile modules have.
 const CPU: Duration = Duration::from_millis(100);
-/// Limits of the hostile modules: small enough that each is met soon.
-const LIMITS: &str = "memory = \"16MiB\"\ncpu = \"100ms\"\nrequest = \"10s\"\ntransfer = \"5MiB\"\nhandles = 1000\n\
-                      log = \"64KiB\"\nresult = \"64KiB\"\n";
 
 fn main() -> anyhow::Result<()> {
     let shop = support::application::shop()?;
     let folder = tempfile::tempdir_in(support::folder()?)?;
     let attacks = Attack::all();
-    let app = copy_of_shop(&shop, &folder.path().join("app"), &manifest(&attacks))?;
-    let mut routes = String::new();
-    for Attack { name, component, status, .. } in &attacks {
-        std::fs::write(app.with_file_name(format!("{name}.wasm")), component)?;
-        let status = if *status == 500 { 200 } else { *status };
-        writeln!(
-            routes,
-            "[[route]]\nmethod = \"GET\"\npath = \"/{name}\"\ncall = \"{name}/api.attack\"\nstatus = {status}"
-        )?;
-    }
-    std::fs::write(app.with_file_name("routes").join("hostile.toml"), routes)?;
+    let hostile = attacks.iter().map(|attack| (&*attack.name, attack.status, &*attack.component));
+    let app = with_hostile(&shop, &folder.path().join("app"), "", hostile)?;
     let mut report = Report::new("limits", "hostile modules beside the shop, by the release binary");
     let server = Server::host(None, &app, &folder.path().join("state"))?;
     stopped(&mut report, &server)?;
     beside(&mut report, &server, &attacks)?;
     server.stop()?;
     report.finish()
-}
-
-fn manifest(attacks: &[Attack]) -> String {
-    let mut text = "[compartments.shop]\nmodules = [\"orders\", \"payments\", \"notifications\"]\n".to_owned();
-    for Attack { name, .. } in attacks {
-        let _ = write!(text, "[modules.{name}]\ncomponent = \"{name}.wasm\"\nuses = [\"logging\"]\n");
-        let _ = write!(text, "[compartments.{name}]\nmodules = [\"{name}\"]\n[compartments.{name}.limits]\n{LIMITS}");
-    }
-    text
 }
 
 /// How much longer than its budget a loop runs, on a machine that does nothing else.

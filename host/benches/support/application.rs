@@ -1,5 +1,6 @@
 //! Applications for benchmarks: the shop of this repository, and small ones that are written for the purpose.
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use watertight::build::{self, Event, Options};
@@ -45,6 +46,39 @@ pub fn copy_of_shop(shop: &Path, folder: &Path, settings: &str) -> anyhow::Resul
     let copy = folder.join("app.toml");
     std::fs::write(&copy, manifest)?;
     Ok(copy)
+}
+
+/// Limits of hostile modules: small enough that each is met soon.
+const LIMITS: &str = "memory = \"16MiB\"\ncpu = \"100ms\"\nrequest = \"10s\"\ntransfer = \"5MiB\"\nhandles = 1000\n\
+                      log = \"64KiB\"\nresult = \"64KiB\"\n";
+
+/// The shop elsewhere, with hostile modules beside it, each in a compartment of its own with limits that are met soon: their names, what
+/// they are answered at `/NAME`, and their components. `settings` are further lines of the manifest.
+pub fn with_hostile<'a>(
+    shop: &Path,
+    folder: &Path,
+    settings: &str,
+    hostile: impl Iterator<Item = (&'a str, u16, &'a [u8])>,
+) -> anyhow::Result<PathBuf> {
+    let mut manifest =
+        format!("{settings}[compartments.shop]\nmodules = [\"orders\", \"payments\", \"notifications\"]\n");
+    let (mut routes, mut components) = (String::new(), Vec::new());
+    for (name, status, component) in hostile {
+        write!(manifest, "[modules.{name}]\ncomponent = \"{name}.wasm\"\nuses = [\"logging\"]\n")?;
+        write!(manifest, "[compartments.{name}]\nmodules = [\"{name}\"]\n[compartments.{name}.limits]\n{LIMITS}")?;
+        let status = if status == 500 { 200 } else { status };
+        writeln!(
+            routes,
+            "[[route]]\nmethod = \"GET\"\npath = \"/{name}\"\ncall = \"{name}/api.attack\"\nstatus = {status}"
+        )?;
+        components.push((name, component));
+    }
+    let app = copy_of_shop(shop, folder, &manifest)?;
+    for (name, component) in components {
+        std::fs::write(app.with_file_name(format!("{name}.wasm")), component)?;
+    }
+    std::fs::write(app.with_file_name("routes").join("hostile.toml"), routes)?;
+    Ok(app)
 }
 
 fn make(folders: &[PathBuf], out: Option<PathBuf>) -> anyhow::Result<()> {
