@@ -80,7 +80,7 @@ pub struct Compiled {
 
 impl Compiler {
     /// A compiler that keeps code in `folder` (made if missing; it must belong to this user and be closed to all others) and runs
-    /// `program` with the arguments of [`child_arguments`].
+    /// `program` with [`CHILD_COMMAND`].
     pub fn new(engines: Engines, folder: &Path, program: PathBuf) -> Result<Self, CompileError> {
         let refused = |reason: String| CompileError::Folder { folder: folder.to_owned(), reason };
         let mut builder = std::fs::DirBuilder::new();
