@@ -59,47 +59,45 @@ fn json(migrations: Vec<Migration>, docs: Option<&str>) -> Option<Vec<u8>> {
     Some(serde_json::to_vec(&embedded).unwrap())
 }
 
+/// Names and texts of migrations, documentation, how the section is spoilt, and whether it stands there twice.
+type Case = (Vec<(String, String)>, Option<String>, Vec<Change>, bool);
+
 #[test]
 fn section() {
     let plain = component("package t:t@1.0.0; interface api { go: func(); } world w { export api; }", "w");
     let migrations = vec(("[0-9a-z_.-]{0,6}(\\.sql)?", any::<String>()), 0..4);
     let case = (migrations, any::<Option<String>>(), changes(), any::<bool>());
     let outcomes = &["taken", "refused", "no such module"];
-    fuzz(
-        "section",
-        outcomes,
-        case,
-        |(migrations, docs, changes, twice): (Vec<(String, String)>, Option<String>, Vec<Change>, bool)| -> Outcome {
-            let migrations = migrations.into_iter().map(|(name, sql)| Migration::new(name, sql)).collect();
-            let Some(json) = json(migrations, docs.as_deref()) else { return Ok("no such module") };
-            let json = changed(&json, &changes, WORDS);
-            let mut bytes = plain.clone();
-            let section = CustomSection { name: SECTION_NAME.into(), data: json.as_slice().into() };
+    fuzz("section", outcomes, case, |(migrations, docs, changes, twice): Case| -> Outcome {
+        let migrations = migrations.into_iter().map(|(name, sql)| Migration::new(name, sql)).collect();
+        let Some(json) = json(migrations, docs.as_deref()) else { return Ok("no such module") };
+        let json = changed(&json, &changes, WORDS);
+        let mut bytes = plain.clone();
+        let section = CustomSection { name: SECTION_NAME.into(), data: json.as_slice().into() };
+        section.append_to_component(&mut bytes);
+        let once = Artifact::new(Path::new("a.wasm"), bytes.as_slice().into());
+        if twice {
             section.append_to_component(&mut bytes);
-            let once = Artifact::new(Path::new("a.wasm"), bytes.as_slice().into());
-            if twice {
-                section.append_to_component(&mut bytes);
-                let again = Artifact::new(Path::new("a.wasm"), bytes.into());
-                let refused = matches!(again, Err(ArtifactError::Section { source: SectionError::Twice, .. }));
-                prop_assert!(refused, "two sections were taken");
+            let again = Artifact::new(Path::new("a.wasm"), bytes.into());
+            let refused = matches!(again, Err(ArtifactError::Section { source: SectionError::Twice, .. }));
+            prop_assert!(refused, "two sections were taken");
+        }
+        match once {
+            Ok(artifact) => {
+                let embedded = artifact.embedded.clone().expect("there is one");
+                prop_assert!(artifact.migrations().iter().all(Migration::is_intact));
+                prop_assert!(artifact.migrations().is_sorted_by(|one, next| one.name < next.name));
+                let mut again = plain.clone();
+                embedded.append_to(&mut again).unwrap();
+                prop_assert_eq!(Embedded::find(&again).unwrap(), Some(embedded));
+                Ok("taken")
             }
-            match once {
-                Ok(artifact) => {
-                    let embedded = artifact.embedded.clone().expect("there is one");
-                    prop_assert!(artifact.migrations().iter().all(Migration::is_intact));
-                    prop_assert!(artifact.migrations().is_sorted_by(|one, next| one.name < next.name));
-                    let mut again = plain.clone();
-                    embedded.append_to(&mut again).unwrap();
-                    prop_assert_eq!(Embedded::find(&again).unwrap(), Some(embedded));
-                    Ok("taken")
-                }
-                Err(error @ ArtifactError::Section { .. }) => {
-                    let problem = Problem::from(error).to_string();
-                    prop_assert!(problem.len() < 20_000, "{} bytes of message", problem.len());
-                    Ok("refused")
-                }
-                Err(other) => panic!("{other}"),
+            Err(error @ ArtifactError::Section { .. }) => {
+                let problem = Problem::from(error).to_string();
+                prop_assert!(problem.len() < 20_000, "{} bytes of message", problem.len());
+                Ok("refused")
             }
-        },
-    );
+            Err(other) => panic!("{other}"),
+        }
+    });
 }
