@@ -27,7 +27,7 @@ use crate::graph::RESUME;
 use crate::graph::render::{GraphView, ModuleView};
 use crate::ids::{FunctionPath, InterfaceName};
 use crate::invoke::{InvokeError, invoke};
-use crate::runtime::InstanceStats;
+use crate::runtime::{CallStats, InstanceStats};
 use crate::telemetry;
 
 pub use changes::{FILES_PART, Generations, RollbackRequest};
@@ -75,6 +75,7 @@ struct ModuleEntry<'a> {
     #[serde(flatten)]
     module: ModuleView<'a>,
     instances: InstanceStats,
+    calls: CallStats,
 }
 
 impl Admin {
@@ -168,7 +169,8 @@ async fn modules(State(admin): State<Arc<Admin>>) -> Response {
     let entry = |module: ModuleView<'_>| {
         let compartment = generation.compartments().iter().find(|c| c.name() == module.compartment);
         let instances = compartment.map(|compartment| compartment.stats()).unwrap_or_default();
-        json!(ModuleEntry { module, instances })
+        let calls = generation.calls(module.name).unwrap_or_default();
+        json!(ModuleEntry { module, instances, calls })
     };
     let modules: Vec<_> = view.modules.into_iter().map(entry).collect();
     Json(json!({ "generation": generation.number, "modules": modules })).into_response()

@@ -22,7 +22,7 @@ use crate::outbound::Outgoing;
 use crate::plan::Side;
 use crate::problem::{Code, Problem, Problems};
 use crate::routes::RouteTable;
-use crate::runtime::{Generation, Runtime};
+use crate::runtime::{Admissions, Generation, Runtime};
 use crate::state::StateFolder;
 use crate::store::ModuleData;
 use crate::telemetry::Telemetry;
@@ -137,7 +137,8 @@ pub fn start(checked: Checked, state: &StateFolder, host: &Host) -> Result<Runti
     let linked = link_all(&checked.graph, &host.compiler(state)?, &LinkedCode::new())?;
     let databases = Databases::new(host.database.clone());
     databases.open(&checked.graph, state)?;
-    Ok(Runtime::new(assemble(GenerationNumber(1), checked, linked, &databases, &host.telemetry)))
+    let admissions = Admissions::default();
+    Ok(Runtime::new(assemble(GenerationNumber(1), checked, linked, &databases, &admissions, &host.telemetry)))
 }
 
 /// Puts a generation together from its linked compartments, in the graph's order. Must run inside a tokio runtime.
@@ -146,13 +147,17 @@ pub(crate) fn assemble(
     checked: Checked,
     linked: Vec<Linked>,
     databases: &Databases,
+    admissions: &Admissions,
     telemetry: &Arc<Telemetry>,
 ) -> Arc<Generation> {
     let Checked { config, graph, routes, values } = checked;
     let with_data = |(linked, compartment): (Linked, &crate::graph::Compartment)| {
         let data = |module: &ModuleName| ModuleData {
             name: module.clone(),
-            database: databases.of(module).filter(|_| graph.modules[module].granted.contains(&Capability::Sql)),
+            database: databases
+                .of(module)
+                .filter(|_| graph.modules[module].keeps_data())
+                .map(|database| database.limited(compartment.limits.sql)),
             values: values.of(module).cloned().unwrap_or_default(),
             outgoing: graph.modules[module]
                 .granted
@@ -163,7 +168,7 @@ pub(crate) fn assemble(
         (linked, compartment.modules.iter().map(data).collect::<Arc<[ModuleData]>>())
     };
     let parts = linked.into_iter().zip(&graph.compartments).map(with_data).collect();
-    Arc::new(Generation::new(number, graph, routes, parts, config.http.drain, telemetry))
+    Arc::new(Generation::new(number, graph, routes, parts, config.http.drain, admissions, telemetry))
 }
 
 /// Compartments that are linked already, by their identity.

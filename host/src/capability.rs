@@ -4,6 +4,7 @@
 //! each module (`link`); the generated traits pass it on as the first argument, so no guest can speak for another.
 
 mod config;
+mod keyvalue;
 mod logging;
 mod sql;
 
@@ -16,13 +17,14 @@ mod bindings {
     #![allow(missing_docs, unreachable_pub, clippy::needless_pass_by_value)]
 
     wasmtime::component::bindgen!({
-        path: ["../wit/sql", "../wit/logging", "../wit/config"],
+        path: ["../wit/sql", "../wit/logging", "../wit/config", "../wit/keyvalue"],
         inline: "
             package watertight:host;
             world capabilities {
                 import watertight:sql/sql@1.0.0;
                 import wasi:logging/logging@0.1.0-draft;
                 import wasi:config/store@0.2.0-rc.1;
+                import wasi:keyvalue/store@0.2.0-draft2;
             }
         ",
         world: "watertight:host/capabilities",
@@ -35,7 +37,9 @@ mod bindings {
             "watertight:sql/sql@1.0.0": crate::store::ModuleIndex,
             "wasi:logging/logging@0.1.0-draft": crate::store::ModuleIndex,
             "wasi:config/store@0.2.0-rc.1": crate::store::ModuleIndex,
+            "wasi:keyvalue/store@0.2.0-draft2": crate::store::ModuleIndex,
         },
+        with: { "wasi:keyvalue/store.bucket": crate::capability::keyvalue::Bucket },
     });
 }
 
@@ -52,5 +56,6 @@ pub fn add_to_linker(
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
     bindings::named_imports::watertight::sql::sql::add_to_linker::<_, HasSelf<_>>(linker, component, owner, |s| s)?;
     bindings::named_imports::wasi::logging::logging::add_to_linker::<_, HasSelf<_>>(linker, component, owner, |s| s)?;
-    bindings::named_imports::wasi::config::store::add_to_linker::<_, HasSelf<_>>(linker, component, owner, |s| s)
+    bindings::named_imports::wasi::config::store::add_to_linker::<_, HasSelf<_>>(linker, component, owner, |s| s)?;
+    bindings::named_imports::wasi::keyvalue::store::add_to_linker::<_, HasSelf<_>>(linker, component, owner, |s| s)
 }

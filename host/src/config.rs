@@ -37,7 +37,7 @@ pub use modules::{Capability, CompartmentConfig, ComponentSource, ModuleConfig};
 pub use outbound::{Allowed, BadOrigin, HostName, Origin, Outbound, Scheme};
 pub use path::{BadPath, PathTemplate, Segment};
 pub use route::{BodyBinding, Method, RouteConfig};
-pub use settings::{Defaults, HttpLimits, InstanceMode, Instances, Limits, LogConfig, LogFormat, LogLevel};
+pub use settings::{Defaults, HttpLimits, InstanceMode, Instances, Limits, LogConfig, LogFormat, LogLevel, SqlLimits};
 pub use source::At;
 pub use telemetry::{BadCollector, Collector, Ratio, Tracing};
 pub use values::{ModuleValues, Secret, SecretSource, ValueSource, Values};
@@ -197,6 +197,8 @@ fn find_manifest(path: &Path) -> Result<PathBuf, Problems> {
     if !path.is_dir() {
         return Ok(path.to_owned());
     }
+    // Files are named in messages as they would be from here.
+    let path = path.strip_prefix(".").unwrap_or(path);
     let candidates = [path.join(MANIFEST), path.join(MODULES).join(MANIFEST)];
     candidates.into_iter().find(|file| file.is_file()).ok_or_else(|| {
         let message = format!("the folder holds neither `{MANIFEST}` nor `{MODULES}/{MANIFEST}`");

@@ -18,7 +18,7 @@ use tokio::sync::{Semaphore, TryAcquireError};
 
 use crate::application::{self, Artifacts, Checked, Databases, LinkedCode, ModuleMigrations};
 use crate::artifact::{Artifact, Build};
-use crate::config::{self, AppConfig, AppFiles, Capability, ModuleConfig, Overrides, Values};
+use crate::config::{self, AppConfig, AppFiles, ModuleConfig, Overrides, Values};
 use crate::engine::compile::Compiler;
 use crate::failpoint::crash_point;
 use crate::graph::AppGraph;
@@ -26,7 +26,7 @@ use crate::ids::{Digest, GenerationNumber, ModuleName};
 use crate::link::Linked;
 use crate::plan::{Plan, Side};
 use crate::problem::{Code, Problem, Problems};
-use crate::runtime::Runtime;
+use crate::runtime::{Admissions, Runtime};
 use crate::state::{Cause, History, Kept, StateFolder};
 use crate::telemetry::Telemetry;
 use crate::telemetry::table::Came;
@@ -41,6 +41,7 @@ pub struct Control {
     runtime: Arc<Runtime>,
     compiler: Compiler,
     databases: Databases,
+    admissions: Admissions,
     telemetry: Arc<Telemetry>,
     state: StateFolder,
     /// The manifest that the host was started on, as it was named.
@@ -148,7 +149,7 @@ impl Control {
         let generation = self.runtime.current();
         let read = move |control: &Self| {
             let state = control.state.path();
-            let with_data = generation.graph.modules.iter().filter(|(_, n)| n.granted.contains(&Capability::Sql));
+            let with_data = generation.graph.modules.iter().filter(|(_, n)| n.keeps_data());
             Ok(with_data.map(|(name, node)| ModuleMigrations::read(state, name, &node.artifact)).collect())
         };
         self.blocking(read).await
@@ -263,6 +264,7 @@ impl Control {
         cause: Cause,
         origin: Option<Digest>,
     ) -> Result<Running, Problems> {
+        self.databases.close_others(&self.runtime.modules_with_data()).await;
         let (checked, linked, configuration) = self
             .blocking(move |control| {
                 let linked = application::link_all(&checked.graph, &control.compiler, &known)?;
@@ -274,7 +276,8 @@ impl Control {
             })
             .await?;
         let running = Running::new(&checked, &linked);
-        let generation = application::assemble(number, checked, linked, &self.databases, &self.telemetry);
+        let (databases, admissions) = (&self.databases, &self.admissions);
+        let generation = application::assemble(number, checked, linked, databases, admissions, &self.telemetry);
         generation.warm_up().await?;
         self.databases.migrate(&running.graph).await?;
         crash_point("change::migrated");

@@ -39,6 +39,7 @@ use std::time::{Duration, Instant};
 use rusqlite::wal::CheckpointMode;
 use tokio::sync::{oneshot, watch};
 
+use crate::config::SqlLimits;
 use crate::migration::Migration;
 use connection::{Guarded, check_input};
 use counters::Counters;
@@ -50,7 +51,7 @@ use writer::{Bound, Job, Ticket, Writer};
 
 pub use applied::applied;
 pub use counters::Counted;
-pub use error::{ConstraintKind, MigrateError, OpenError, SqlError};
+pub use error::{ConstraintKind, MigrateError, OpenError, SqlError, SqlLimit};
 pub use settings::{Settings, WalSync};
 pub use transaction::Transaction;
 pub use value::{Rows, Value};
@@ -59,6 +60,8 @@ pub use value::{Rows, Value};
 #[derive(Clone)]
 pub struct Database {
     inner: Arc<Inner>,
+    /// What statements by this handle may take.
+    limits: SqlLimits,
 }
 
 struct Inner {
@@ -133,10 +136,14 @@ impl Database {
             let _ = leaving.send(true);
         })?;
         let readers = Readers::new(readers, settings.clone(), durability.clone(), counters.clone());
-        let jobs = Mutex::new(Some(jobs));
-        Ok(Self {
-            inner: Arc::new(Inner { path: path.to_owned(), settings, readers, jobs, durability, counters, gone }),
-        })
+        let (jobs, limits) = (Mutex::new(Some(jobs)), settings.limits);
+        let inner = Arc::new(Inner { path: path.to_owned(), settings, readers, jobs, durability, counters, gone });
+        Ok(Self { inner, limits })
+    }
+
+    /// A handle of the same database, whose statements may take what `limits` says.
+    pub fn limited(&self, limits: SqlLimits) -> Self {
+        Self { limits, ..self.clone() }
     }
 
     /// Runs one statement that only reads, and returns its rows once all that they show is on the disk.
@@ -144,8 +151,8 @@ impl Database {
     /// # Errors
     /// Any [`SqlError`] but `Constraint`. `Timeout` once `deadline` has passed, whatever it waited for.
     pub async fn query(&self, sql: &str, parameters: Vec<Value>, deadline: Instant) -> Result<Rows, SqlError> {
-        check_input(sql, &parameters, self.settings())?;
-        self.inner.readers.query(sql, parameters, deadline).await
+        check_input(sql, &parameters, self.settings(), &self.limits)?;
+        self.inner.readers.query(sql, parameters, &self.limits, deadline).await
     }
 
     /// Runs one statement that writes, as a transaction of its own; returns how many rows it changed, once that is on the disk.
@@ -153,11 +160,11 @@ impl Database {
     /// # Errors
     /// Any [`SqlError`]. Nothing was changed, but for a `Storage` after a failed sync, of which nobody can know.
     pub async fn execute(&self, sql: &str, parameters: Vec<Value>, deadline: Instant) -> Result<u64, SqlError> {
-        check_input(sql, &parameters, self.settings())?;
+        check_input(sql, &parameters, self.settings(), &self.limits)?;
         let ticket = Arc::new(Ticket::default());
         let (reply, mut answer) = oneshot::channel();
         let statement = Bound { sql: sql.to_owned(), parameters };
-        self.submit(Job::Execute { statement, deadline, ticket: ticket.clone(), reply })?;
+        self.submit(Job::Execute { statement, limits: self.limits, deadline, ticket: ticket.clone(), reply })?;
         let answer = match tokio::time::timeout_at(deadline.into(), &mut answer).await {
             Ok(answer) => answer,
             Err(_) if ticket.give_up() => return Err(SqlError::Timeout),
@@ -173,7 +180,7 @@ impl Database {
     /// `Busy` where too many wait already; `Timeout`; `Closed`; `Storage`.
     pub async fn begin(&self, deadline: Instant) -> Result<Transaction, SqlError> {
         let (reply, lease) = oneshot::channel();
-        self.submit(Job::Begin { deadline, reply })?;
+        self.submit(Job::Begin { limits: self.limits, deadline, reply })?;
         let lease = tokio::time::timeout_at(deadline.into(), lease).await.map_err(|_| SqlError::Timeout)?;
         Ok(Transaction::new(lease.unwrap_or(Err(SqlError::Closed))?, self.clone(), deadline))
     }
@@ -232,6 +239,11 @@ impl Database {
     /// The write-ahead log: the file that is synced.
     pub fn wal_path(&self) -> PathBuf {
         wal_path(&self.inner.path)
+    }
+
+    /// What statements by this handle may take.
+    pub fn limits(&self) -> &SqlLimits {
+        &self.limits
     }
 
     fn settings(&self) -> &Settings {

@@ -57,6 +57,11 @@ pub struct Node {
 }
 
 impl Node {
+    /// Whether it has a database.
+    pub fn keeps_data(&self) -> bool {
+        self.granted.iter().any(|capability| capability.keeps_data())
+    }
+
     /// What of its imports would be one and the same for all modules of a compartment, so that only one of them can have it.
     pub fn merging(&self) -> Option<&InterfaceName> {
         self.ambient.iter().find(|import| provided::merges_by_name(import))

@@ -38,6 +38,8 @@ pub struct Export {
     pub index: ComponentExportIndex,
     /// Whether it returns a value.
     pub returns: bool,
+    /// Whose it is.
+    pub module: ModuleIndex,
 }
 
 /// A compartment's code with everything that it imports. It belongs to no generation: clones share the code.
@@ -102,7 +104,7 @@ pub fn link(graph: &AppGraph, compartment: &Compartment, compiler: &Compiler) ->
     let engine = compiler.engines().get(profile).map_err(CompileError::from)?;
     let (pre, bridges) = define_imports(&engine, graph, &compiled.component, &composition)
         .map_err(|source| LinkError::Imports { compartment: name(), source })?;
-    let (exports, functions) = find_exports(graph, &compiled.component, &composition);
+    let (exports, functions) = find_exports(graph, compartment, &compiled.component, &composition);
     let identity = identity(graph, compartment);
     Ok(Linked { identity, pre, profile, cached: compiled.cached, exports, bridges, functions: functions.into() })
 }
@@ -124,16 +126,23 @@ type Exports = (Arc<[Export]>, HashMap<FunctionName, FunctionIndex>);
 
 /// Every function that can be called from outside: the plain ones of all exported interfaces. Methods need a handle, and no handle
 /// leaves a compartment.
-fn find_exports(graph: &AppGraph, component: &Component, composition: &Composition) -> Exports {
+fn find_exports(
+    graph: &AppGraph,
+    compartment: &Compartment,
+    component: &Component,
+    composition: &Composition,
+) -> Exports {
     let mut exports = Vec::new();
     let mut functions = HashMap::new();
     for ((module, interface), export) in &composition.exports {
         let Some(instance) = component.get_export_index(None, export.as_str()) else { continue };
         let shape = &graph.modules[module].artifact.shape.exports[interface];
+        let owner = compartment.modules.iter().position(|name| name == module);
+        let owner = module_index(owner.expect("a composition has its compartment's modules"));
         for (name, function) in shape.functions.iter().filter(|(name, _)| !name.starts_with('[')) {
             if let Some(index) = component.get_export_index(Some(&instance), name.as_str()) {
                 let place = FunctionIndex(u32::try_from(exports.len()).expect("a component has fewer exports"));
-                exports.push(Export { index, returns: function.result.is_some() });
+                exports.push(Export { index, returns: function.result.is_some(), module: owner });
                 functions.insert((module.clone(), interface.clone(), name.clone()), place);
             }
         }

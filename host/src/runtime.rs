@@ -3,13 +3,14 @@
 //! One writer publishes a generation by exchanging one pointer; readers take the current one without waiting and keep it until they
 //! are done (invariants 3 and 5).
 
+mod admission;
 pub mod compartment;
 mod drain;
 mod instance;
-mod limits;
+mod lines;
 mod seen;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -29,6 +30,7 @@ use crate::telemetry::table::Origin;
 use crate::telemetry::{RouteMetrics, Telemetry, Trace};
 
 pub use crate::store::CallError;
+pub use admission::{Admissions, CallStats};
 pub use compartment::{Compartment, InstanceStats};
 pub use seen::InFlight;
 
@@ -79,6 +81,7 @@ impl Generation {
         routes: RouteTable,
         linked: Vec<(Linked, Arc<[ModuleData]>)>,
         drain: Duration,
+        admissions: &Admissions,
         telemetry: &Arc<Telemetry>,
     ) -> Self {
         let mut targets = HashMap::new();
@@ -89,7 +92,7 @@ impl Generation {
                 targets.insert(name.clone(), Target { compartment: place, function });
             }
             bridges.push(linked.bridges.clone());
-            compartments.push(Compartment::new(&graph.compartments[place], linked, modules, telemetry));
+            compartments.push(Compartment::new(&graph.compartments[place], linked, modules, admissions, telemetry));
         }
         let target =
             |name: &FunctionName| *targets.get(name).expect("the graph checked that the callee exports what is called");
@@ -195,6 +198,16 @@ impl Generation {
         }
     }
 
+    /// Has admission hold to this generation's limits, whatever generation a call is on.
+    fn hold_to_limits(&self) {
+        self.compartments.iter().for_each(|compartment| compartment.hold_to_limits());
+    }
+
+    /// What the calls of a module are doing, on whatever generation.
+    pub fn calls(&self, module: &ModuleName) -> Option<CallStats> {
+        self.compartments.iter().find_map(|compartment| compartment.calls(module))
+    }
+
     /// Ends what is still running.
     fn end(&self) {
         self.ended.cancel();
@@ -278,6 +291,7 @@ pub struct DrainPlace(OwnedSemaphorePermit);
 impl Runtime {
     /// Starts with a first generation.
     pub fn new(first: Arc<Generation>) -> Self {
+        first.hold_to_limits();
         let places = Arc::new(Semaphore::new(MAX_DRAINING));
         Self { current: ArcSwap::new(first), retired: Mutex::default(), places }
     }
@@ -295,6 +309,7 @@ impl Runtime {
     /// Makes `next` the current generation. Requests that began on the one before end there, and then it is freed. Must run inside a
     /// tokio runtime.
     pub fn publish(&self, next: Arc<Generation>, place: DrainPlace) {
+        next.hold_to_limits();
         let old = self.current.swap(next);
         let mut retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
         retired.retain(|generation| generation.strong_count() > 0);
@@ -307,6 +322,16 @@ impl Runtime {
     /// The generations that still drain, oldest first.
     pub fn draining(&self) -> Vec<GenerationNumber> {
         self.retired().iter().map(|generation| generation.number).collect()
+    }
+
+    /// The modules with a database, of all generations that are not freed.
+    pub fn modules_with_data(&self) -> BTreeSet<ModuleName> {
+        let alive = self.retired().into_iter().chain([self.current()]);
+        let with_data = |generation: Arc<Generation>| {
+            let modules = generation.graph.modules.iter().filter(|(_, node)| node.keeps_data());
+            modules.map(|(name, _)| name.clone()).collect::<Vec<_>>()
+        };
+        alive.flat_map(with_data).collect()
     }
 
     fn retired(&self) -> Vec<Arc<Generation>> {

@@ -18,7 +18,7 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
 
 use crate::config::ModuleValues;
-use crate::database::{Database, SqlError, Transaction};
+use crate::database::{Database, SqlError, SqlLimit, Transaction};
 use crate::ids::ModuleName;
 use crate::outbound::Outgoing;
 use crate::profile::Profile;
@@ -29,10 +29,10 @@ use log::LogBudget;
 use output::{Console, Which};
 
 pub use call::{BridgeIndex, CallContext, CallError, CallFuture, CallResult, CalleeFailed, Callees};
-pub use limits::{Cpu, LimitHit};
+pub use limits::{Cpu, LimitHit, kind_of};
 pub use log::Speaker;
 
-/// Resources of WASI (streams, pollables) that the guests of a store may hold at once.
+/// Resources of WASI (streams, pollables, buckets) that the guests of a store may hold at once.
 const MAX_WASI_RESOURCES: usize = 1_000;
 
 /// A module of a compartment, by its place in it: how a capability knows who is calling.
@@ -69,6 +69,8 @@ pub struct InstanceState {
     log: Arc<LogBudget>,
     /// At most one per module.
     transactions: Vec<OpenTransaction>,
+    /// Limits of SQL that the call met: each once for each module.
+    sql_limits: Vec<(ModuleIndex, SqlLimit)>,
     /// Never reused within a store, so that a handle that a guest kept from an earlier call means nothing.
     next_handle: u32,
     wasi: Option<WasiCtx>,
@@ -98,6 +100,7 @@ impl InstanceState {
             cpu,
             log,
             transactions,
+            sql_limits: Vec::new(),
             next_handle: 0,
             wasi: None,
             console: None,
@@ -125,6 +128,7 @@ impl InstanceState {
         self.log.begin(call.log);
         self.call = call;
         self.limiter.hit = None;
+        self.sql_limits.clear();
     }
 
     /// The processor time of the call: whoever polls it says so there.
@@ -150,6 +154,18 @@ impl InstanceState {
     /// Whether the call wanted to log more than it may.
     pub fn met_log_limit(&self) -> bool {
         self.log.is_spent()
+    }
+
+    /// A statement of a module met a limit.
+    pub fn note_sql_limit(&mut self, module: ModuleIndex, limit: SqlLimit) {
+        if !self.sql_limits.contains(&(module, limit)) {
+            self.sql_limits.push((module, limit));
+        }
+    }
+
+    /// The limits that statements of the call met, each once for each module.
+    pub fn sql_limits(&self) -> impl Iterator<Item = (&ModuleName, SqlLimit)> {
+        self.sql_limits.iter().map(|(module, limit)| (&self.module(*module).name, *limit))
     }
 
     /// Goes on in another compartment; none where the store serves no call. `span` is there where the call is recorded.
@@ -212,6 +228,21 @@ impl InstanceState {
     pub fn transaction(&mut self, module: ModuleIndex, handle: u32) -> Option<&mut Transaction> {
         let place = self.place(module, handle)?;
         Some(&mut self.transactions[place].transaction)
+    }
+
+    /// The module's open transaction, if it has one.
+    pub fn transaction_of(&mut self, module: ModuleIndex) -> Option<&mut Transaction> {
+        self.transactions.iter_mut().find(|open| open.module == module).map(|open| &mut open.transaction)
+    }
+
+    /// What the guests of the store hold, WASI's resources among it.
+    pub fn resources(&self) -> &ResourceTable {
+        &self.table
+    }
+
+    /// The same, to be changed.
+    pub fn resources_mut(&mut self) -> &mut ResourceTable {
+        &mut self.table
     }
 
     /// Takes the module's open transaction of that handle out.

@@ -18,6 +18,8 @@ mod collector;
 mod attacks;
 #[path = "e2e/hostile.rs"]
 mod hostile;
+#[path = "e2e/limits.rs"]
+mod limits;
 #[path = "e2e/metrics.rs"]
 mod metrics;
 #[path = "e2e/scrape.rs"]

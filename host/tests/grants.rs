@@ -16,6 +16,8 @@ mod app;
 mod client;
 #[path = "support/command.rs"]
 mod command;
+#[path = "grants/keyvalue.rs"]
+mod keyvalue;
 #[path = "grants/output.rs"]
 mod output;
 #[path = "grants/settings.rs"]

@@ -4,6 +4,9 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
+#[path = "tidy/operating.rs"]
+mod operating;
+
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;

@@ -119,7 +119,7 @@ fn error(error: db::SqlError) -> SqlError {
         db::SqlError::Syntax(detail) => SqlError::Syntax(detail),
         db::SqlError::Busy => SqlError::Busy,
         db::SqlError::Timeout => SqlError::Timeout,
-        db::SqlError::TooLarge => SqlError::TooLarge,
+        db::SqlError::Limit(_) => SqlError::TooLarge,
         db::SqlError::Closed => SqlError::Closed,
         db::SqlError::Storage(detail) => SqlError::Storage(detail),
     }

@@ -1,10 +1,9 @@
-//! The databases of a host: one for each module that is granted `sql`, shared by all generations that have the module.
+//! The databases of a host: one for each module that is granted `sql` or `keyvalue`, shared by all generations that have the module.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::config::Capability;
 use crate::database::{Database, MigrateError, OpenError, Settings};
 use crate::graph::{AppGraph, Node};
 use crate::ids::ModuleName;
@@ -15,7 +14,7 @@ use crate::telemetry::{Snapshot, table};
 /// How long the migrations of one database may wait for its writer and take.
 const MIGRATION_TIME: Duration = Duration::from_secs(60);
 
-/// The open databases. One stays open until the host ends, also where no generation has its module any more.
+/// The open databases. One stays open for as long as a generation lives that has its module, and until the change after that.
 pub(crate) struct Databases {
     settings: Settings,
     open: Mutex<BTreeMap<ModuleName, Database>>,
@@ -40,7 +39,7 @@ impl Databases {
     /// Opens those of a graph that are not open, with all their migrations: nobody else uses them. Blocks.
     pub(crate) fn open(&self, graph: &AppGraph, state: &StateFolder) -> Result<(), Problems> {
         let mut problems = Vec::new();
-        for (name, node) in with_sql(graph) {
+        for (name, node) in with_data(graph) {
             if self.of(name).is_some() {
                 continue;
             }
@@ -57,7 +56,7 @@ impl Databases {
     /// Applies to open databases what a graph's modules need of them, while other builds are served.
     pub(crate) async fn migrate(&self, graph: &AppGraph) -> Result<(), Problems> {
         let mut problems = Vec::new();
-        for (name, node) in with_sql(graph) {
+        for (name, node) in with_data(graph) {
             let Some(database) = self.of(name) else { continue };
             match database.migrate(node.artifact.migrations(), MIGRATION_TIME).await {
                 Ok(0) => {}
@@ -88,6 +87,15 @@ impl Databases {
         }
     }
 
+    /// Closes those that no module of `used` has. They are opened anew where they are wanted again.
+    pub(crate) async fn close_others(&self, used: &BTreeSet<ModuleName>) {
+        let unused: Vec<Database> =
+            self.lock().extract_if(.., |name, _| !used.contains(name)).map(|(_, db)| db).collect();
+        for database in unused {
+            database.close().await;
+        }
+    }
+
     /// Closes all.
     pub(crate) async fn close(&self) {
         let open: Vec<Database> = self.lock().values().cloned().collect();
@@ -97,8 +105,8 @@ impl Databases {
     }
 }
 
-fn with_sql(graph: &AppGraph) -> impl Iterator<Item = (&ModuleName, &Node)> {
-    graph.modules.iter().filter(|(_, node)| node.granted.contains(&Capability::Sql))
+fn with_data(graph: &AppGraph) -> impl Iterator<Item = (&ModuleName, &Node)> {
+    graph.modules.iter().filter(|(_, node)| node.keeps_data())
 }
 
 /// The disk's fault or the module's: the message names the file of the one, the component holds the other.

@@ -6,15 +6,15 @@ use wasmtime::component::Resource;
 
 use super::bindings::named_imports::watertight::sql::sql::{Host, HostTransaction};
 use super::bindings::watertight::sql::sql as wit;
-use crate::database::{ConstraintKind, Database, Rows, SqlError, Value};
+use crate::database::{ConstraintKind, Database, Rows, SqlError, SqlLimit, Value};
 use crate::store::{InstanceState, ModuleIndex};
 use crate::telemetry::{Span, SpanKind};
 
 type Answer<T> = wasmtime::Result<Result<T, wit::Error>>;
 
 impl InstanceState {
-    fn database(&self, module: ModuleIndex) -> wasmtime::Result<Database> {
-        // Linking refuses an import of SQL without a grant, and a grant opens a database: this can't be missing.
+    pub(super) fn database(&self, module: ModuleIndex) -> wasmtime::Result<Database> {
+        // Linking refuses an import without a grant, and a grant opens a database: this can't be missing.
         self.module(module).database.clone().ok_or_else(|| wasmtime::Error::msg("the module has no database"))
     }
 
@@ -30,6 +30,22 @@ impl InstanceState {
         }
         Some(span)
     }
+
+    /// Ends what is recorded of a statement, and says what came of it in the guest's words.
+    fn settle<T>(
+        &mut self,
+        module: ModuleIndex,
+        span: Option<Span>,
+        outcome: Result<T, SqlError>,
+    ) -> Result<T, wit::Error> {
+        end(span, &outcome);
+        outcome.map_err(|error| {
+            if let SqlError::Limit(limit) = error {
+                self.note_sql_limit(module, limit);
+            }
+            into_error(error)
+        })
+    }
 }
 
 impl Host for InstanceState {
@@ -42,7 +58,7 @@ impl Host for InstanceState {
         let database = self.database(module)?;
         let span = self.span(module, "query", Some(&statement));
         let rows = database.query(&statement, values(parameters), self.call().deadline).await;
-        Ok(settle(span, rows).map(into_rows))
+        Ok(self.settle(module, span, rows).map(into_rows))
     }
 
     async fn execute(&mut self, module: ModuleIndex, statement: String, parameters: Vec<wit::Value>) -> Answer<u64> {
@@ -52,7 +68,8 @@ impl Host for InstanceState {
         }
         let database = self.database(module)?;
         let span = self.span(module, "execute", Some(&statement));
-        Ok(settle(span, database.execute(&statement, values(parameters), self.call().deadline).await))
+        let changed = database.execute(&statement, values(parameters), self.call().deadline).await;
+        Ok(self.settle(module, span, changed))
     }
 }
 
@@ -63,7 +80,8 @@ impl HostTransaction for InstanceState {
         }
         let database = self.database(module)?;
         let span = self.span(module, "begin", None);
-        let begun = settle(span, database.begin(self.call().deadline).await);
+        let begun = database.begin(self.call().deadline).await;
+        let begun = self.settle(module, span, begun);
         Ok(begun.map(|transaction| Resource::new_own(self.add_transaction(module, transaction))))
     }
 
@@ -79,7 +97,7 @@ impl HostTransaction for InstanceState {
             Some(transaction) => transaction.query(&statement, values(parameters)).await,
             None => Err(SqlError::Closed),
         };
-        Ok(settle(span, rows).map(into_rows))
+        Ok(self.settle(module, span, rows).map(into_rows))
     }
 
     async fn execute(
@@ -94,7 +112,7 @@ impl HostTransaction for InstanceState {
             Some(transaction) => transaction.execute(&statement, values(parameters)).await,
             None => Err(SqlError::Closed),
         };
-        Ok(settle(span, changed))
+        Ok(self.settle(module, span, changed))
     }
 
     async fn commit(&mut self, module: ModuleIndex, transaction: Resource<wit::Transaction>) -> Answer<()> {
@@ -103,7 +121,7 @@ impl HostTransaction for InstanceState {
             Some(transaction) => transaction.commit().await,
             None => Err(SqlError::Closed),
         };
-        Ok(settle(span, committed))
+        Ok(self.settle(module, span, committed))
     }
 
     async fn drop(&mut self, module: ModuleIndex, transaction: Resource<wit::Transaction>) -> wasmtime::Result<()> {
@@ -124,12 +142,6 @@ fn end<T>(span: Option<Span>, outcome: &Result<T, SqlError>) {
     if let Some(span) = span {
         span.end(outcome.as_ref().err().map(|error| error as &dyn std::fmt::Display));
     }
-}
-
-/// Ends what is recorded of a statement, and says what came of it in the guest's words.
-fn settle<T>(span: Option<Span>, outcome: Result<T, SqlError>) -> Result<T, wit::Error> {
-    end(span, &outcome);
-    outcome.map_err(into_error)
 }
 
 fn values(parameters: Vec<wit::Value>) -> Vec<Value> {
@@ -175,7 +187,11 @@ fn into_error(error: SqlError) -> wit::Error {
         SqlError::Syntax(detail) => wit::Error::Syntax(detail),
         SqlError::Busy => wit::Error::Busy,
         SqlError::Timeout => wit::Error::Timeout,
-        SqlError::TooLarge => wit::Error::TooLarge,
+        SqlError::Limit(SqlLimit::Time(_)) => wit::Error::Timeout,
+        SqlError::Limit(SqlLimit::Size(_)) => wit::Error::Storage("the database is full".to_owned()),
+        SqlError::Limit(SqlLimit::Rows(_) | SqlLimit::Bytes(_) | SqlLimit::Text(_) | SqlLimit::Value(_)) => {
+            wit::Error::TooLarge
+        }
         SqlError::Closed => wit::Error::Closed,
         SqlError::Storage(detail) => wit::Error::Storage(detail),
     }

@@ -151,7 +151,7 @@ pub(super) fn generations(arguments: &GenerationsArguments) -> anyhow::Result<()
 }
 
 fn text(generations: &Generations) -> String {
-    let mut out = String::new();
+    let mut entries = Vec::new();
     for published in &generations.generations {
         let number = published.number;
         let state = match () {
@@ -161,16 +161,51 @@ fn text(generations: &Generations) -> String {
         };
         let builds: Vec<String> =
             published.modules.iter().map(|(name, module)| format!("{name} {}", module.build)).collect();
+        let mut out = String::new();
         let _ = writeln!(out, "{number:>5}  {state:<8}  {}  {}", published.at, published.cause);
         let _ = writeln!(out, "                 {}", builds.join(", "));
+        entries.push((&published.at, out));
     }
     for refused in &generations.refused {
+        let mut out = String::new();
         let _ = writeln!(out, "    -  refused   {}  {}", refused.at, refused.cause);
         for problem in &refused.problems {
             let text = |key: &str| problem[key].as_str().unwrap_or_default();
             let place = problem["line"].as_u64().map_or_else(String::new, |line| format!("{}:{line}: ", text("file")));
             let _ = writeln!(out, "                 [{}] {place}{}", text("code"), text("message"));
         }
+        entries.push((&refused.at, out));
     }
-    out
+    // As it happened: times of one form are in order as texts are.
+    entries.sort_by_key(|(at, _)| *at);
+    entries.into_iter().map(|(_, text)| text).collect()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn generations_are_told_as_they_came() {
+        let published = |number: u64, at: &str| {
+            serde_json::json!({
+                "number": number, "at": at, "cause": "run", "modules": {},
+                "configuration": format!("sha256:{}", "0".repeat(64)),
+            })
+        };
+        let refused = serde_json::json!({ "at": "2026-01-02T00:00:00Z", "cause": "apply", "problems": [
+            { "code": "type-mismatch", "message": "no", "file": "app.toml", "line": 7 }] });
+        let generations: Generations = serde_json::from_value(serde_json::json!({
+            "current": 2, "draining": [1],
+            "generations": [published(1, "2026-01-01T00:00:00Z"), published(2, "2026-01-03T00:00:00Z")],
+            "refused": [refused],
+        }))
+        .unwrap();
+        let text = text(&generations);
+        let begins: Vec<&str> =
+            text.lines().filter(|line| !line.starts_with("      ")).map(|line| line[..15].trim()).collect();
+        assert_eq!(begins, ["1  draining", "-  refused", "2  current"]);
+        assert!(text.contains("[type-mismatch] app.toml:7: no"), "{text}");
+    }
 }

@@ -107,6 +107,13 @@ impl Client {
         if status.is_success() {
             return response.json().await.context("the host's answer can't be understood");
         }
+        if status == reqwest::StatusCode::UNAUTHORIZED {
+            anyhow::bail!(
+                "the host at {} doesn't know this token: it has the one of its state folder's `admin.token`, or of \
+                 WATERTIGHT_ADMIN_TOKEN where it was started with that",
+                self.admin
+            );
+        }
         let refusal: Refusal = response.json().await.context("the host's answer can't be understood")?;
         match refusal.problems {
             Some(problems) if !problems.is_empty() => {

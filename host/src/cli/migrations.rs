@@ -9,7 +9,7 @@ use super::client::HostArguments;
 use super::{Application, change, output};
 use crate::admin::Migrations;
 use crate::application::ModuleMigrations;
-use crate::config::{Capability, Overrides};
+use crate::config::Overrides;
 use crate::control::find_standing;
 use crate::migration::{Place, State};
 
@@ -43,7 +43,8 @@ fn on_disk(arguments: &MigrationsArguments) -> anyhow::Result<Migrations> {
     let state = config.state.clone();
     let overrides = Overrides { state: Some(state.clone()), ..Overrides::default() };
     let (config, artifacts) = find_standing(config, &overrides, &state)?;
-    let with_data = config.modules.iter().filter(|(_, module)| module.uses.contains_key(&Capability::Sql));
+    let with_data =
+        config.modules.iter().filter(|(_, module)| module.uses.keys().any(|capability| capability.keeps_data()));
     let read = |name| artifacts.get(name).map(|artifact| ModuleMigrations::read(&state, name, artifact));
     Ok(Migrations { modules: with_data.filter_map(|(name, _)| read(name)).collect() })
 }

@@ -28,8 +28,17 @@ words! {
         Random = "random",
         /// The values of its tables `config` and `secrets`.
         Config = "config",
+        /// Values under keys, in its own database.
+        Keyvalue = "keyvalue",
         /// Requests to other hosts, those of its `http` table.
         Http = "http",
+    }
+}
+
+impl Capability {
+    /// Whether a module that is granted it has a database.
+    pub fn keeps_data(self) -> bool {
+        matches!(self, Self::Sql | Self::Keyvalue)
     }
 }
 

@@ -64,8 +64,9 @@ pub struct Limits {
     /// How long a call may take from its arrival, with everything that it waits for. It protects callers from a guest that never
     /// ends. 30 seconds by default: what proxies commonly wait.
     pub request: Duration,
-    /// How many calls of the compartment run at once, each on an instance of its own. It protects the memory of all, together with
-    /// `memory`. 256 by default: their 2 MiB kept resident each are half a GiB.
+    /// How many calls of each of its modules run at once, each on an instance of its own, over all generations; those that enter the
+    /// compartment there count. It protects the memory of all, together with `memory`, and the module's neighbours. 256 by default:
+    /// their 2 MiB kept resident each are half a GiB.
     pub calls: u32,
     /// How many callers may wait for one of those; the next is told so at once. It protects the waiting from waiting in vain. 1,024
     /// by default: four for each running call. Zero means that nobody waits.
@@ -84,6 +85,47 @@ pub struct Limits {
     /// Bytes of log lines that a call may write; what is beyond is dropped, and a line says so. It protects the log's disk and its
     /// readers. 256 KiB by default: a thousand lines.
     pub log: u64,
+    /// What SQL may take: a statement of a module of the compartment, and its database.
+    pub sql: SqlLimits,
+}
+
+/// What one statement may take, and how large a module's database may become: `[defaults.limits.sql]`,
+/// `[compartments.NAME.limits.sql]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SqlLimits {
+    /// Rows that a statement may return. 50,000 by default: far above a page of any list.
+    pub rows: u32,
+    /// Bytes that all parameters of a statement may have together, and all rows that it returns. 8 MiB by default: they go into the
+    /// guest's memory as a whole, beside what the guest makes of them.
+    pub bytes: u64,
+    /// How long a statement may run; what it waits for before is the call's time. It protects the others' turn at the one writer and
+    /// the few readers. 5 seconds by default: an eternity beside the 100 ms that a transaction may hold the writer idle.
+    pub time: Duration,
+    /// Bytes of the database file. It protects the disk. 16 GiB by default.
+    pub size: u64,
+}
+
+impl Default for SqlLimits {
+    fn default() -> Self {
+        Self { rows: 50_000, bytes: 8 * MIB, time: Duration::from_secs(5), size: 16 * GIB }
+    }
+}
+
+impl SqlLimits {
+    const ROWS: RangeInclusive<u32> = 1..=10_000_000;
+    const BYTES: RangeInclusive<u64> = KIB..=GIB;
+    const TIME: RangeInclusive<Duration> = Duration::from_millis(1)..=HOUR;
+    /// Up to what SQLite can address in pages of 4 KiB.
+    const SIZE: RangeInclusive<u64> = 64 * KIB..=16 * 1024 * GIB;
+
+    fn read(table: &mut Table<'_>, base: Self) -> Self {
+        Self {
+            rows: table.count("rows", Self::ROWS, base.rows),
+            bytes: table.size("bytes", Self::BYTES, base.bytes),
+            time: table.duration("time", Self::TIME, base.time),
+            size: table.size("size", Self::SIZE, base.size),
+        }
+    }
 }
 
 impl Default for Limits {
@@ -98,6 +140,7 @@ impl Default for Limits {
             transfer: 256 * MIB,
             handles: 10_000,
             log: 256 * KIB,
+            sql: SqlLimits::default(),
         }
     }
 }
@@ -126,6 +169,10 @@ impl Limits {
             transfer: table.size("transfer", Self::TRANSFER, base.transfer),
             handles: table.count("handles", Self::HANDLES, base.handles),
             log: table.size("log", Self::LOG, base.log),
+            sql: table
+                .optional("sql")
+                .and_then(|value| value.table(|t| SqlLimits::read(t, base.sql)))
+                .unwrap_or(base.sql),
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::config::{self, AppConfig, AppFiles, Overrides};
 use crate::ids::{Digest, GenerationNumber, ModuleName};
 use crate::plan::Plan;
 use crate::problem::{Code, Problem, Problems, with_causes};
-use crate::runtime::Runtime;
+use crate::runtime::{Admissions, Runtime};
 use crate::state::{Cause, History, Kept, Published, StateFolder};
 use crate::telemetry::table::Came;
 
@@ -112,9 +112,10 @@ impl Initial {
         let linked = application::link_all(&checked.graph, &compiler, &LinkedCode::new())?;
         let databases = Databases::new(host.database.clone());
         databases.open(&checked.graph, &state)?;
+        let admissions = Admissions::default();
         let running = Running::new(&checked, &linked);
         let number = resumed.unwrap_or_else(|| history.next());
-        let generation = application::assemble(number, checked, linked, &databases, &host.telemetry);
+        let generation = application::assemble(number, checked, linked, &databases, &admissions, &host.telemetry);
         tokio::runtime::Handle::current().block_on(generation.warm_up())?;
         let came = if resumed.is_some() {
             if let Some(origin) = origin {
@@ -132,6 +133,7 @@ impl Initial {
             runtime: Arc::new(Runtime::new(generation)),
             compiler,
             databases,
+            admissions,
             telemetry: host.telemetry.clone(),
             state,
             app,

@@ -3,6 +3,7 @@
 //! Everything here blocks, and belongs to one thread at a time. Statements of guests are cached by their text; the host's own must
 //! never be prepared through that cache, or a guest could run one by writing the same text.
 
+use std::cell::Cell;
 use std::path::Path;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,10 +14,11 @@ use rusqlite::hooks::{AuthContext, Authorization};
 use rusqlite::limits::Limit;
 use rusqlite::{CachedStatement, Connection, OpenFlags};
 
-use super::error::{SqlError, translate};
+use super::error::{SqlError, SqlLimit, is_full, is_too_big, translate};
 use super::policy::{self, Role};
 use super::settings::Settings;
 use super::value::{Rows, Value};
+use crate::config::SqlLimits;
 
 /// Instructions of SQLite's virtual machine between two looks at the clock: some 10 µs.
 const PROGRESS_STEPS: i32 = 1_000;
@@ -32,6 +34,8 @@ const LOG_KEPT: i32 = 64 * 1024 * 1024;
 const PAGE_BYTES: i64 = 4_096;
 /// Bytes of one migration's text.
 const MIGRATION_BYTES: i32 = 1024 * 1024;
+/// With more bytes than these left on the disk, it is not the disk that is full.
+const DISK_LEFT: u64 = 1024 * 1024;
 const NEVER: u64 = u64::MAX;
 
 /// What kind of statement a call takes.
@@ -101,6 +105,33 @@ impl Watch {
     }
 }
 
+/// When a statement must have ended.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Due {
+    /// The moment.
+    pub(super) at: Instant,
+    /// The statement's own time, where that is what ends then, and not its call's.
+    own: Option<Duration>,
+}
+
+impl Due {
+    /// Of a statement that begins to run now.
+    pub(super) fn new(deadline: Instant, limits: &SqlLimits) -> Self {
+        match Instant::now().checked_add(limits.time) {
+            Some(at) if at < deadline => Self { at, own: Some(limits.time) },
+            _ => Self { at: deadline, own: None },
+        }
+    }
+
+    /// What came of the statement, where SQLite only knows that it was stopped.
+    pub(super) fn settle<T>(self, result: Result<T, SqlError>) -> Result<T, SqlError> {
+        match (result, self.own) {
+            (Err(SqlError::Timeout), Some(time)) => Err(SqlLimit::Time(time).into()),
+            (result, _) => result,
+        }
+    }
+}
+
 /// Why a statement failed, before it is put into words.
 enum Failure {
     Sqlite(rusqlite::Error),
@@ -121,6 +152,9 @@ fn syntax(text: impl Into<String>) -> Failure {
 pub(super) struct Guarded {
     connection: Connection,
     watch: Arc<Watch>,
+    max_value: usize,
+    /// Bytes that the database may have; none is known of a connection that only reads.
+    size: Cell<Option<u64>>,
 }
 
 impl Guarded {
@@ -139,12 +173,10 @@ impl Guarded {
         // With NORMAL a commit writes the log and leaves the syncing to us.
         connection.pragma_update(None, "synchronous", "normal")?;
         connection.pragma_update(None, "journal_size_limit", LOG_KEPT)?;
-        let page: i64 = connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
-        let pages = i64::try_from(settings.max_database_bytes).unwrap_or(i64::MAX) / page;
-        connection.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()))?;
         // We checkpoint by ourselves, in the writer's pauses. This also clears the hook that is set below.
         connection.pragma_update_and_check(None, "wal_autocheckpoint", 0, |_| Ok(()))?;
         let mut guarded = Self::guard(connection, settings)?;
+        guarded.set_size(settings.limits.size)?;
         let watch = guarded.watch.clone();
         guarded.connection.wal_hook(Some(move |_: &mut rusqlite::hooks::Wal, pages: i32| {
             watch.log_pages.store(pages.unsigned_abs(), Relaxed);
@@ -191,7 +223,7 @@ impl Guarded {
         connection.progress_handler(PROGRESS_STEPS, Some(move || progress.is_over()))?;
         let authorizer = watch.clone();
         connection.authorizer(Some(move |context: AuthContext<'_>| authorizer.authorize(&context)))?;
-        Ok(Self { connection, watch })
+        Ok(Self { connection, watch, max_value: settings.max_value_bytes, size: Cell::new(None) })
     }
 
     /// The bare connection, for what the host does while nothing is a guest's yet.
@@ -219,6 +251,17 @@ impl Guarded {
         self.watch.log_pages.swap(0, Relaxed)
     }
 
+    /// Says how many bytes the database may have from now on. One that has more keeps them. Not for a connection that only reads.
+    pub(super) fn set_size(&self, bytes: u64) -> rusqlite::Result<()> {
+        if self.size.get() != Some(bytes) {
+            let page: i64 = self.connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
+            let pages = i64::try_from(bytes).unwrap_or(i64::MAX) / page;
+            self.connection.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()))?;
+            self.size.set(Some(bytes));
+        }
+        Ok(())
+    }
+
     /// Says whose statements are prepared from now on.
     pub(super) fn set_role(&self, role: Role) {
         self.watch.role.store(role as u8, Relaxed);
@@ -244,10 +287,10 @@ impl Guarded {
         sql: &str,
         parameters: &[Value],
         access: Access,
-        settings: &Settings,
+        limits: &SqlLimits,
         begun: impl FnOnce(),
     ) -> Result<Rows, SqlError> {
-        self.try_query(sql, parameters, access, settings, begun).map_err(|failure| self.explain(failure))
+        self.try_query(sql, parameters, access, limits, begun).map_err(|failure| self.explain(failure))
     }
 
     /// Runs one statement of a guest that writes; returns how many rows it changed.
@@ -260,19 +303,21 @@ impl Guarded {
         sql: &str,
         parameters: &[Value],
         access: Access,
-        settings: &Settings,
+        limits: &SqlLimits,
         begun: impl FnOnce(),
     ) -> Result<Rows, Failure> {
         let mut statement = self.prepare(sql, parameters, access)?;
         let columns = statement.column_count();
         let mut cursor = statement.raw_query();
         let mut rows = Vec::new();
-        let mut left = settings.max_transfer_bytes;
+        let too_many = || Failure::Own(SqlLimit::Rows(limits.rows).into());
+        let too_large = || Failure::Own(SqlLimit::Bytes(limits.bytes).into());
+        let mut left = limits.bytes;
         let mut next = cursor.next();
         begun();
         while let Some(row) = next? {
-            if rows.len() == settings.max_rows {
-                return Err(Failure::Own(SqlError::TooLarge));
+            if rows.len() >= limits.rows as usize {
+                return Err(too_many());
             }
             let mut values = Vec::with_capacity(columns);
             for index in 0..columns {
@@ -280,7 +325,7 @@ impl Guarded {
                     let column = row.as_ref().column_name(index).unwrap_or_default();
                     syntax(format!("the text in column `{column}` is not UTF-8: cast it to a blob"))
                 })?;
-                left = left.checked_sub(value.weight()).ok_or(Failure::Own(SqlError::TooLarge))?;
+                left = left.checked_sub(value.weight() as u64).ok_or_else(too_large)?;
                 values.push(value);
             }
             rows.push(values);
@@ -327,8 +372,23 @@ impl Guarded {
     fn explain(&self, failure: Failure) -> SqlError {
         match failure {
             Failure::Own(error) => error,
-            Failure::Sqlite(error) => translate(&error, self.take_denial()),
+            Failure::Sqlite(error) => self.translate(&error),
         }
+    }
+
+    /// Puts what SQLite says into our words.
+    pub(super) fn translate(&self, error: &rusqlite::Error) -> SqlError {
+        match self.size.get() {
+            _ if is_too_big(error) => SqlLimit::Value(self.max_value).into(),
+            Some(size) if is_full(error) && !self.is_disk_full() => SqlLimit::Size(size).into(),
+            _ => translate(error, self.take_denial()),
+        }
+    }
+
+    /// SQLite has one code for a disk that is full and a database that is.
+    fn is_disk_full(&self) -> bool {
+        let Some(disk) = self.connection.path().and_then(|path| rustix::fs::statvfs(path).ok()) else { return true };
+        disk.f_bavail.saturating_mul(disk.f_frsize) < DISK_LEFT
     }
 }
 
@@ -357,20 +417,25 @@ fn limit(connection: &Connection, settings: &Settings) -> rusqlite::Result<()> {
 }
 
 /// Checks what can be checked before a connection is there.
-pub(super) fn check_input(sql: &str, parameters: &[Value], settings: &Settings) -> Result<(), SqlError> {
+pub(super) fn check_input(
+    sql: &str,
+    parameters: &[Value],
+    settings: &Settings,
+    limits: &SqlLimits,
+) -> Result<(), SqlError> {
     if sql.len() > settings.max_statement_bytes {
-        return Err(SqlError::TooLarge);
+        return Err(SqlLimit::Text(settings.max_statement_bytes).into());
     }
     // SQLite would stop reading there.
     if sql.contains('\0') {
         return Err(SqlError::Syntax("a statement holds no NUL".to_owned()));
     }
-    let mut total = 0_usize;
+    let mut total = 0_u64;
     for value in parameters {
-        total = total.saturating_add(value.weight());
+        total = total.saturating_add(value.weight() as u64);
         if value.payload() > settings.max_value_bytes {
-            return Err(SqlError::TooLarge);
+            return Err(SqlLimit::Value(settings.max_value_bytes).into());
         }
     }
-    if total > settings.max_transfer_bytes { Err(SqlError::TooLarge) } else { Ok(()) }
+    if total > limits.bytes { Err(SqlLimit::Bytes(limits.bytes).into()) } else { Ok(()) }
 }

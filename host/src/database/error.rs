@@ -4,6 +4,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use rusqlite::ffi;
 
@@ -27,15 +28,38 @@ pub enum SqlError {
     /// The deadline passed, or the transaction's lease ran out. Nothing was changed.
     #[error("the statement took too long")]
     Timeout,
-    /// The statement, a value or the result is over a limit.
-    #[error("the statement, a value or the result is too large")]
-    TooLarge,
+    /// The statement met a limit of its own. Nothing was changed.
+    #[error(transparent)]
+    Limit(#[from] SqlLimit),
     /// The transaction has ended, or the database is closed.
     #[error("closed")]
     Closed,
     /// The database failed.
     #[error("{0}")]
     Storage(String),
+}
+
+/// A limit that a statement met, with its figure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SqlLimit {
+    /// It returns more rows.
+    #[error("the statement would return more than {0} rows")]
+    Rows(u32),
+    /// Its parameters, or the rows that it returns, have more bytes together.
+    #[error("the statement's parameters or rows would have more than {0} bytes")]
+    Bytes(u64),
+    /// It ran for longer.
+    #[error("the statement ran for longer than {0:?}")]
+    Time(Duration),
+    /// The database would be larger, in bytes.
+    #[error("the database would have more than {0} bytes")]
+    Size(u64),
+    /// Its text is longer, in bytes.
+    #[error("the statement's text has more than {0} bytes")]
+    Text(usize),
+    /// A parameter, or a value that it makes, is larger, in bytes.
+    #[error("a value would have more than {0} bytes")]
+    Value(usize),
 }
 
 /// The kind of a constraint.
@@ -163,6 +187,16 @@ pub(super) fn is_failed_sync(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_extended_error_code(), Some(ffi::SQLITE_IOERR_FSYNC | ffi::SQLITE_IOERR_DIR_FSYNC))
 }
 
+/// Whether SQLite had no room for a page: on the disk, or in as many as the database may have.
+pub(super) fn is_full(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull)
+}
+
+/// Whether a value would have been larger than a connection lets it.
+pub(super) fn is_too_big(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(rusqlite::ErrorCode::TooBig)
+}
+
 /// Translates what SQLite says; `denied` is the authorizer's reason where it refused.
 pub(super) fn translate(error: &rusqlite::Error, denied: Option<String>) -> SqlError {
     use rusqlite::Error as E;
@@ -186,7 +220,6 @@ fn by_code(code: i32, message: Option<&str>, denied: Option<String>) -> SqlError
         ffi::SQLITE_ERROR | ffi::SQLITE_MISMATCH | ffi::SQLITE_RANGE => SqlError::Syntax(said()),
         ffi::SQLITE_BUSY | ffi::SQLITE_LOCKED => SqlError::Busy,
         ffi::SQLITE_INTERRUPT => SqlError::Timeout,
-        ffi::SQLITE_TOOBIG => SqlError::TooLarge,
         primary => {
             // SQLite's own words may name files: they are for the log.
             tracing::error!(code, message, "the database failed");

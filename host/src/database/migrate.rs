@@ -25,6 +25,15 @@ const HISTORY: &str = "
         contracts INTEGER NOT NULL DEFAULT 0
     ) STRICT";
 
+/// Where `wasi:keyvalue` keeps what it is given. Every database has it: it is empty where nobody does.
+const KEYVALUE: &str = "
+    CREATE TABLE IF NOT EXISTS watertight_keyvalue (
+        bucket TEXT NOT NULL,
+        key TEXT NOT NULL,
+        value BLOB NOT NULL,
+        PRIMARY KEY (bucket, key)
+    ) STRICT, WITHOUT ROWID";
+
 /// Whether a history has the column for contractions: those that hosts made before there was one have not.
 const HAS_CONTRACTS: &str =
     "SELECT count(*) > 0 FROM pragma_table_info('watertight_migrations') WHERE name = 'contracts'";
@@ -88,6 +97,7 @@ fn apply_due(guarded: &Guarded, migrations: &[Migration], rule: Rule, allowed: D
     let connection = guarded.raw();
     let deadline = Instant::now() + allowed;
     connection.execute_batch(HISTORY)?;
+    connection.execute_batch(KEYVALUE)?;
     if !connection.query_row(HAS_CONTRACTS, [], |row| row.get::<_, bool>(0))? {
         connection
             .execute_batch("ALTER TABLE watertight_migrations ADD COLUMN contracts INTEGER NOT NULL DEFAULT 0")?;
@@ -220,7 +230,7 @@ fn check_history(applied: &[Applied], given: &[Migration]) -> Result<(), OpenErr
 /// Renaming gets past the authorizer, which is told the old name only.
 fn check_reserved(connection: &Connection, migration: &Migration) -> Result<(), Failure> {
     let mut statement = connection.prepare(
-        "SELECT name FROM sqlite_schema WHERE name LIKE ?1 ESCAPE '\\' AND name <> 'watertight_migrations' LIMIT 1",
+        "SELECT name FROM sqlite_schema WHERE name LIKE ?1 ESCAPE '\\' AND name NOT IN ('watertight_migrations', 'watertight_keyvalue') LIMIT 1",
     )?;
     let pattern = format!("{}%", RESERVED.replace('_', "\\_"));
     let mut rows = statement.query([pattern])?;

@@ -34,6 +34,9 @@ impl Role {
 /// Tables and other objects with this prefix are the host's: a module can't see, write or create one.
 pub(super) const RESERVED: &str = "watertight_";
 
+/// The one of them whose rows are the module's own all the same: what it keeps under keys.
+const KEYVALUE: &str = "watertight_keyvalue";
+
 /// Functions that reach out of the database.
 const DENIED_FUNCTIONS: &[&str] = &["load_extension", "fts3_tokenizer", "readfile", "writefile", "edit"];
 
@@ -56,6 +59,14 @@ pub(super) fn check(role: Role, context: &AuthContext<'_>) -> Result<(), String>
 fn check_guest(context: &AuthContext<'_>) -> Result<(), String> {
     match context.action {
         AuthAction::Select | AuthAction::Recursive => Ok(()),
+        AuthAction::Read { table_name, .. }
+        | AuthAction::Insert { table_name }
+        | AuthAction::Update { table_name, .. }
+        | AuthAction::Delete { table_name }
+            if table_name.eq_ignore_ascii_case(KEYVALUE) =>
+        {
+            Ok(())
+        }
         AuthAction::Read { table_name, .. } => readable(table_name),
         AuthAction::Function { function_name } => function(function_name),
         AuthAction::Insert { table_name }

@@ -11,12 +11,13 @@ use std::time::Instant;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
 use tokio::task::JoinHandle;
 
-use super::connection::{Access, Guarded, Watch};
+use super::connection::{Access, Due, Guarded, Watch};
 use super::counters::Counters;
 use super::durability::Durability;
 use super::error::SqlError;
 use super::settings::Settings;
 use super::value::{Rows, Value};
+use crate::config::SqlLimits;
 
 /// The pool.
 pub(super) struct Readers {
@@ -65,6 +66,7 @@ impl Readers {
         self: &Arc<Self>,
         sql: &str,
         parameters: Vec<Value>,
+        limits: &SqlLimits,
         deadline: Instant,
     ) -> Result<Rows, SqlError> {
         // A read that needs not wait would never let go of its thread: this does, every hundred reads or so.
@@ -75,18 +77,19 @@ impl Readers {
             return Err(SqlError::Timeout);
         }
         let inline = now + self.settings.inline_budget;
-        reader.watch().arm(inline.min(deadline));
-        let mut read = reader.read(sql, &parameters);
+        let due = Due::new(deadline, limits);
+        reader.watch().arm(inline.min(due.at));
+        let mut read = reader.read(sql, &parameters, limits);
         let in_time = read.result != Err(SqlError::Timeout);
         self.counters.read(in_time);
         if in_time {
             drop(reader);
-        } else if inline < deadline {
-            reader.watch().arm(deadline);
-            read = Box::pin(LongRead::start(reader, sql.to_owned(), parameters).join()).await?;
+        } else if inline < due.at {
+            reader.watch().arm(due.at);
+            read = Box::pin(LongRead::start(reader, sql.to_owned(), parameters, *limits).join()).await?;
         }
         self.durability.wait(read.seen, deadline).await?;
-        read.result
+        due.settle(read.result)
     }
 
     /// Takes a connection: without waiting where one is idle.
@@ -147,12 +150,11 @@ impl Reader {
     }
 
     /// Runs the statement until it ends or the connection's watch stops it.
-    fn read(&self, sql: &str, parameters: &[Value]) -> Read {
+    fn read(&self, sql: &str, parameters: &[Value], limits: &SqlLimits) -> Read {
         let pool = &self.pool;
         // A failure to prepare has seen the schema only, and a module's schema is synced before it is opened.
         let mut seen = 0;
-        let result =
-            self.guarded().query(sql, parameters, Access::Reads, &pool.settings, || seen = pool.durability.issued());
+        let result = self.guarded().query(sql, parameters, Access::Reads, limits, || seen = pool.durability.issued());
         Read { result, seen }
     }
 }
@@ -174,10 +176,10 @@ struct LongRead {
 
 impl LongRead {
     /// The reader's watch must be armed already, so that a stop can't be overwritten.
-    fn start(reader: Reader, sql: String, parameters: Vec<Value>) -> Self {
+    fn start(reader: Reader, sql: String, parameters: Vec<Value>, limits: SqlLimits) -> Self {
         let watch = reader.watch().clone();
         let task = tokio::task::spawn_blocking(move || {
-            let read = reader.read(&sql, &parameters);
+            let read = reader.read(&sql, &parameters, &limits);
             // The reader goes back with the result: until the result is taken nobody else can have it, and be stopped for us.
             (reader, read)
         });

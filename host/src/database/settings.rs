@@ -6,6 +6,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::config::SqlLimits;
+
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
 
@@ -33,13 +35,8 @@ pub struct Settings {
     pub max_statement_bytes: usize,
     /// Bytes of one value, as a parameter, in a table's row, or between functions of a statement. 4 MiB.
     pub max_value_bytes: usize,
-    /// Bytes that all parameters of a statement may have together, and all rows that it returns. 8 MiB: a list goes into the
-    /// guest's memory as a whole, beside what the guest makes of it.
-    pub max_transfer_bytes: usize,
-    /// Rows that one query may return. 50 000.
-    pub max_rows: usize,
-    /// Bytes of the database file; a write beyond is answered `Storage`. 16 GiB.
-    pub max_database_bytes: u64,
+    /// What holds for a handle that has no limits of its own ([`Database::limited`](super::Database::limited)).
+    pub limits: SqlLimits,
     /// Prepared statements that each connection keeps. 128: more than a module has.
     pub cached_statements: usize,
     /// How long all migrations that are due may take where nobody waits for the database: at a start, and for a module that is new. 10
@@ -60,9 +57,7 @@ impl Default for Settings {
             inline_budget: Duration::from_millis(1),
             max_statement_bytes: 64 * KIB,
             max_value_bytes: 4 * MIB,
-            max_transfer_bytes: 8 * MIB,
-            max_rows: 50_000,
-            max_database_bytes: 16 * 1024 * MIB as u64,
+            limits: SqlLimits::default(),
             cached_statements: 128,
             migration: Duration::from_secs(600),
             sync: WalSync::default(),

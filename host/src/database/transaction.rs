@@ -72,7 +72,7 @@ impl Transaction {
     }
 
     fn bind(&self, sql: &str, parameters: Vec<Value>) -> Result<Bound, SqlError> {
-        check_input(sql, &parameters, self.database.settings())?;
+        check_input(sql, &parameters, self.database.settings(), &self.database.limits)?;
         Ok(Bound { sql: sql.to_owned(), parameters })
     }
 

@@ -17,13 +17,14 @@ use rusqlite::Statement;
 use rusqlite::wal::CheckpointMode;
 use tokio::sync::oneshot;
 
-use super::connection::{Access, Guarded};
+use super::connection::{Access, Due, Guarded};
 use super::counters::Counters;
 use super::durability::{Durability, Ended, Handover, Reply};
-use super::error::{OpenError, SqlError, is_failed_sync, translate};
+use super::error::{OpenError, SqlError, SqlLimit, is_failed_sync};
 use super::migrate::{self, Rule};
 use super::settings::Settings;
 use super::value::{Rows, Value};
+use crate::config::SqlLimits;
 use crate::failpoint::crash_point;
 use crate::migration::Migration;
 
@@ -38,6 +39,8 @@ pub(super) enum Job {
     Execute {
         /// The statement.
         statement: Bound,
+        /// What it may take.
+        limits: SqlLimits,
         /// When it must have ended.
         deadline: Instant,
         /// Who of caller and writer has it.
@@ -47,6 +50,8 @@ pub(super) enum Job {
     },
     /// A transaction that its caller feeds.
     Begin {
+        /// What each of its statements may take.
+        limits: SqlLimits,
         /// When it must have ended.
         deadline: Instant,
         /// Where the lease goes.
@@ -184,15 +189,15 @@ impl<'w> Turn<'w> {
 
     fn job(&mut self, job: Job) {
         match job {
-            Job::Execute { statement, deadline, ticket, reply } => {
+            Job::Execute { statement, limits, deadline, ticket, reply } => {
                 // A caller that was dropped, or gave up, wants nothing any more.
                 if !reply.is_closed() && ticket.take() {
-                    self.execute(&statement, deadline, reply);
+                    self.execute(&statement, &limits, deadline, reply);
                 }
             }
-            Job::Begin { deadline, reply } => {
+            Job::Begin { limits, deadline, reply } => {
                 if !reply.is_closed() {
-                    self.lend(deadline, reply);
+                    self.lend(&limits, deadline, reply);
                 }
             }
             Job::Migrate { migrations, allowed, ticket, refused, reply } => {
@@ -228,18 +233,18 @@ impl<'w> Turn<'w> {
                 if is_failed_sync(&error) {
                     self.writer.durability.fail();
                 }
-                Err(translate(&error, None))
+                Err(self.writer.guarded.translate(&error))
             }
         };
         // Its pages are in the log like those of any commit.
         self.end(Ended { number, wrote: true, result, reply });
     }
 
-    fn execute(&mut self, statement: &Bound, deadline: Instant, reply: Reply<u64>) {
-        let outcome = self.begin(deadline).and_then(|()| {
-            let guarded = &self.writer.guarded;
-            guarded.watch().arm(deadline);
-            guarded.execute(&statement.sql, &statement.parameters)
+    fn execute(&mut self, statement: &Bound, limits: &SqlLimits, deadline: Instant, reply: Reply<u64>) {
+        let outcome = self.begin(limits, deadline).and_then(|()| {
+            let (guarded, due) = (&self.writer.guarded, Due::new(deadline, limits));
+            guarded.watch().arm(due.at);
+            due.settle(guarded.execute(&statement.sql, &statement.parameters))
         });
         match outcome {
             Ok(changed) => self.commit(changed, reply),
@@ -252,8 +257,8 @@ impl<'w> Turn<'w> {
     }
 
     /// Begins a transaction and serves it until it ends.
-    fn lend(&mut self, deadline: Instant, reply: Reply<Lease>) {
-        if let Err(error) = self.begin(deadline) {
+    fn lend(&mut self, limits: &SqlLimits, deadline: Instant, reply: Reply<Lease>) {
+        if let Err(error) = self.begin(limits, deadline) {
             let _ = reply.send(Err(error));
             return;
         }
@@ -261,28 +266,28 @@ impl<'w> Turn<'w> {
         let end = Arc::new(LeaseEnd::default());
         // Where nobody takes the lease, its sender is dropped and serving ends at once.
         let _ = reply.send(Ok(Lease { requests, end: end.clone() }));
-        self.serve(deadline, &asked, &end);
+        self.serve(limits, deadline, &asked, &end);
         self.roll_back();
     }
 
-    fn serve(&mut self, deadline: Instant, asked: &Receiver<Request>, end: &LeaseEnd) {
-        let settings = self.writer.settings.clone();
+    fn serve(&mut self, limits: &SqlLimits, deadline: Instant, asked: &Receiver<Request>, end: &LeaseEnd) {
         let mut open = true;
         while open {
             let left = deadline.saturating_duration_since(Instant::now());
-            let request = match asked.recv_timeout(left.min(settings.lease)) {
+            let request = match asked.recv_timeout(left.min(self.writer.settings.lease)) {
                 Ok(request) => request,
                 Err(RecvTimeoutError::Timeout) => return end.time_out(),
                 Err(RecvTimeoutError::Disconnected) => return,
             };
-            self.writer.guarded.watch().arm(deadline);
+            let due = Due::new(deadline, limits);
+            self.writer.guarded.watch().arm(due.at);
             open = match request {
                 Request::Commit(reply) => return self.commit(0, reply),
-                Request::Query(Bound { sql, parameters }, reply) => {
-                    self.step(end, reply, |guarded| guarded.query(&sql, &parameters, Access::Any, &settings, || {}))
-                }
+                Request::Query(Bound { sql, parameters }, reply) => self.step(end, reply, |guarded| {
+                    due.settle(guarded.query(&sql, &parameters, Access::Any, limits, || {}))
+                }),
                 Request::Execute(Bound { sql, parameters }, reply) => {
-                    self.step(end, reply, |guarded| guarded.execute(&sql, &parameters))
+                    self.step(end, reply, |guarded| due.settle(guarded.execute(&sql, &parameters)))
                 }
             };
         }
@@ -295,7 +300,7 @@ impl<'w> Turn<'w> {
         let result = work(guarded);
         let open = match result {
             Ok(_) => true,
-            Err(SqlError::Timeout) => {
+            Err(SqlError::Timeout | SqlError::Limit(SqlLimit::Time(_))) => {
                 end.time_out();
                 false
             }
@@ -310,15 +315,16 @@ impl<'w> Turn<'w> {
         open
     }
 
-    fn begin(&mut self, deadline: Instant) -> Result<(), SqlError> {
+    fn begin(&mut self, limits: &SqlLimits, deadline: Instant) -> Result<(), SqlError> {
         if self.writer.durability.has_failed() {
             return Err(SqlError::unsynced());
         }
         if Instant::now() >= deadline {
             return Err(SqlError::Timeout);
         }
-        let begun = self.writer.guarded.as_host(|| self.begin.execute([]));
-        begun.map(drop).map_err(|error| translate(&error, None))
+        let guarded = &self.writer.guarded;
+        let begun = guarded.as_host(|| guarded.set_size(limits.size).and_then(|()| self.begin.execute([])));
+        begun.map(drop).map_err(|error| guarded.translate(&error))
     }
 
     /// Commits what is open, and leaves the answer to the syncer.
@@ -338,8 +344,9 @@ impl<'w> Turn<'w> {
                 if is_failed_sync(&error) {
                     self.writer.durability.fail();
                 }
+                let said = self.writer.guarded.translate(&error);
                 self.roll_back();
-                Err(translate(&error, None))
+                Err(said)
             }
         };
         self.end(Ended { number, wrote: pages > 0, result, reply });

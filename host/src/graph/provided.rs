@@ -26,17 +26,19 @@ pub(super) enum Provision {
 }
 
 /// The interfaces whose every call says which module it comes from.
-const OWN: [(Capability, &str); 3] = [
+const OWN: [(Capability, &str); 4] = [
     (Capability::Sql, "watertight:sql/sql@1.0.0"),
     (Capability::Logging, "wasi:logging/logging@0.1.0-draft"),
     (Capability::Config, "wasi:config/store@0.2.0-rc.1"),
+    (Capability::Keyvalue, "wasi:keyvalue/store@0.2.0-draft2"),
 ];
 
 /// Their types, in the very text that authors read.
-const OWN_WIT: [(&str, &str); 4] = [
+const OWN_WIT: [(&str, &str); 5] = [
     ("sql.wit", include_str!("../../../wit/sql/sql.wit")),
     ("logging.wit", include_str!("../../../wit/logging/logging.wit")),
     ("store.wit", include_str!("../../../wit/config/store.wit")),
+    ("keyvalue.wit", include_str!("../../../wit/keyvalue/store.wit")),
     ("lifecycle.wit", include_str!("../../../wit/lifecycle/lifecycle.wit")),
 ];
 

@@ -2,21 +2,22 @@
 //!
 //! A trap spoils its store, so the store is dropped: nothing of it serves another call (invariant 6).
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use wasmtime::component::{InstancePre, Val};
 use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
 
+use super::admission::{Admission, Admissions, CallStats, Refused};
 use super::instance::Live;
-use super::limits::{Admission, LineBudget, Refused};
+use super::lines::LineBudget;
 use crate::config::{InstanceMode, Instances, Limits};
 use crate::graph;
 use crate::ids::{CompartmentName, ModuleName};
 use crate::link::{Export, FunctionIndex, Linked};
 use crate::profile::Profile;
-use crate::store::{CallContext, CallError, CallResult, CalleeFailed, InstanceState, LimitHit, ModuleData};
+use crate::store::{CallContext, CallError, CallResult, CalleeFailed, InstanceState, LimitHit, ModuleData, kind_of};
 use crate::telemetry::table::{Failed, Limited, Thrown};
 use crate::telemetry::{CompartmentMetrics, Telemetry};
 
@@ -31,6 +32,7 @@ pub struct Counters {
     made: AtomicU64,
     dropped: AtomicU64,
     calls: AtomicU64,
+    running: AtomicUsize,
 }
 
 /// What the instances of a compartment are doing.
@@ -44,10 +46,8 @@ pub struct InstanceStats {
     pub dropped: u64,
     /// Calls that got an instance.
     pub calls: u64,
-    /// Calls that run now.
+    /// At work now.
     pub running: usize,
-    /// Calls that wait for a place.
-    pub waiting: usize,
 }
 
 /// The modules that share a store per call.
@@ -59,13 +59,15 @@ pub struct Compartment {
     modules: Arc<[ModuleData]>,
     instances: Instances,
     limits: Limits,
-    admission: Admission,
+    /// Those of its modules, in their order.
+    admissions: Vec<Arc<Admission>>,
     warm: Mutex<Vec<Live>>,
     /// Whether another generation has taken over, so that there will be fewer and fewer calls.
     retired: AtomicBool,
     counters: Counters,
     metrics: CompartmentMetrics,
     traps: LineBudget,
+    limited: LineBudget,
 }
 
 impl Compartment {
@@ -74,6 +76,7 @@ impl Compartment {
         plan: &graph::Compartment,
         linked: Linked,
         modules: Arc<[ModuleData]>,
+        admissions: &Admissions,
         telemetry: &Telemetry,
     ) -> Arc<Self> {
         let compartment = Arc::new(Self {
@@ -81,15 +84,16 @@ impl Compartment {
             pre: linked.pre,
             profile: linked.profile,
             exports: linked.exports,
+            admissions: modules.iter().map(|module| admissions.of(&module.name, &plan.limits)).collect(),
             modules,
             instances: plan.instances,
             limits: plan.limits,
-            admission: Admission::new(plan.limits.calls as usize, plan.limits.queue as usize),
             warm: Mutex::default(),
             retired: AtomicBool::new(false),
             counters: Counters::default(),
             metrics: telemetry.compartment(&plan.name),
             traps: LineBudget::new(),
+            limited: LineBudget::new(),
         });
         if plan.instances.mode == InstanceMode::Reuse {
             tokio::spawn(drop_idle(Arc::downgrade(&compartment), plan.instances.idle));
@@ -126,12 +130,22 @@ impl Compartment {
             dropped: read(&self.counters.dropped),
             calls: read(&self.counters.calls),
             running: self.running(),
-            waiting: self.admission.waiting(),
         }
     }
 
     fn running(&self) -> usize {
-        (self.limits.calls as usize).saturating_sub(self.admission.free())
+        self.counters.running.load(Ordering::Relaxed)
+    }
+
+    /// Has admission hold to its limits.
+    pub(super) fn hold_to_limits(&self) {
+        self.admissions.iter().for_each(|admission| admission.resize(&self.limits));
+    }
+
+    /// What the calls of one of its modules are doing.
+    pub fn calls(&self, module: &ModuleName) -> Option<CallStats> {
+        let place = self.modules.iter().position(|data| data.name == *module)?;
+        Some(self.admissions[place].stats())
     }
 
     /// Keeps from now on only as many instances as calls run, since the next generation needs their room. Freeing the others takes a
@@ -171,21 +185,21 @@ impl Compartment {
 
     async fn run(&self, place: FunctionIndex, parameters: &[Val], mut call: CallContext) -> CallResult {
         self.bound(&mut call);
-        let _place = self.admission.admit(call.deadline).await.map_err(|refused| match refused {
-            Refused::Full => CallError::QueueFull { compartment: self.name.clone() },
+        let export = &self.exports[place.0 as usize];
+        let module = usize::from(export.module.0);
+        let _place = self.admissions[module].admit(call.deadline).await.map_err(|refused| match refused {
+            Refused::Full => CallError::QueueFull { module: self.modules[module].name.clone() },
             Refused::Late => CallError::Deadline,
         })?;
-        self.counters.calls.fetch_add(1, Ordering::Relaxed);
+        let _running = Running::enter(&self.counters);
         let warm = self.warm().pop();
         let mut lease = match warm {
             Some(live) => Lease::new(self, live),
             // Boxed: starting is rare, and its state alone would double what each call allocates for its own.
             None => Box::pin(self.start(call.clone())).await?,
         };
-        let called = lease.live().call(&self.exports[place.0 as usize], place, parameters, call).await;
-        if lease.live().state().met_log_limit() {
-            self.metrics.limited(Limited::Log);
-        }
+        let called = lease.live().call(export, place, parameters, call).await;
+        self.note_limits(lease.live().state());
         match called {
             Ok(result) => {
                 lease.put_back();
@@ -201,6 +215,21 @@ impl Compartment {
                     Failed::Trap | Failed::QueueFull | Failed::NoRoom => Thrown::Trap,
                 });
                 Err(error)
+            }
+        }
+    }
+
+    /// Counts the limits that a call met and went on.
+    fn note_limits(&self, state: &InstanceState) {
+        if state.met_log_limit() {
+            self.metrics.limited(Limited::Log);
+        }
+        for (module, limit) in state.sql_limits() {
+            self.metrics.limited(kind_of(&limit));
+            if let Some(unwritten) = self.limited.take() {
+                let (compartment, call) = (&self.name, state.call());
+                let (request, trace) = (&*call.request, call.trace.id());
+                tracing::warn!(target: "limit", %compartment, %module, request, %trace, unwritten, "{limit}");
             }
         }
     }
@@ -276,6 +305,23 @@ impl Drop for Compartment {
     fn drop(&mut self) {
         let warm = self.warm().len();
         self.count_dropped(Thrown::Retired, warm);
+    }
+}
+
+/// A call that runs, for as long as this lives.
+struct Running<'a>(&'a AtomicUsize);
+
+impl<'a> Running<'a> {
+    fn enter(counters: &'a Counters) -> Self {
+        counters.calls.fetch_add(1, Ordering::Relaxed);
+        counters.running.fetch_add(1, Ordering::Relaxed);
+        Self(&counters.running)
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

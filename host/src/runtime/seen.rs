@@ -1,5 +1,6 @@
 //! What of the running application is looked at for metrics.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -42,18 +43,24 @@ impl Runtime {
         retired.retain(|generation| generation.number != current.number);
         now.add(&table::GENERATION, &[], current.number.0);
         now.add(&table::GENERATIONS_ALIVE, &[], 1 + retired.len() as u64);
-        for compartment in current.compartments() {
-            now.add(&table::CALLS_LIMIT, &[compartment.name().as_str()], compartment.limits().calls.into());
-        }
+        let mut calls = BTreeMap::new();
         for generation in retired.iter().chain([&current]) {
             let number = generation.number.to_string();
             now.add(&table::IN_FLIGHT, &[&number], generation.in_flight.load(Relaxed) as u64);
             for compartment in generation.compartments() {
                 let (name, stats) = (compartment.name().as_str(), compartment.stats());
                 now.add(&table::INSTANCES_WARM, &[name], stats.warm as u64);
-                now.add(&table::CALLS_RUNNING, &[name], stats.running as u64);
-                now.add(&table::CALLS_WAITING, &[name], stats.waiting as u64);
+                for module in compartment.modules() {
+                    // Those of one name share their calls, on whatever generation.
+                    calls.extend(compartment.calls(&module.name).map(|stats| (module.name.clone(), stats)));
+                }
             }
+        }
+        for (module, stats) in calls {
+            let module = [module.as_str()];
+            now.add(&table::CALLS_RUNNING, &module, stats.running as u64);
+            now.add(&table::CALLS_WAITING, &module, stats.waiting as u64);
+            now.add(&table::CALLS_LIMIT, &module, stats.limit as u64);
         }
     }
 }

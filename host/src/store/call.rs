@@ -108,11 +108,11 @@ fn within(module: &Option<ModuleName>) -> String {
 /// Why a call gave no result. What was inside stays inside: details are logged, not returned.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
-    /// As many calls wait for the compartment as may.
-    #[error("the queue of compartment `{compartment}` is full")]
+    /// As many calls wait for the module as may.
+    #[error("as many calls wait for module `{module}` as may")]
     QueueFull {
         /// Which.
-        compartment: CompartmentName,
+        module: ModuleName,
     },
     /// Wasmtime's pools have no room for another instance: all compartments together run more than the host has room for.
     #[error("there is no room for another instance of compartment `{compartment}`")]

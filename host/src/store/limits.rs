@@ -7,6 +7,7 @@ use std::time::Duration;
 use rustix::time::{ClockId, clock_gettime};
 use wasmtime::ResourceLimiter;
 
+use crate::database::SqlLimit;
 use crate::telemetry::table::Limited;
 
 /// Elements that all tables of a store may have together.
@@ -68,6 +69,18 @@ impl LimitHit {
             Self::Transfer { .. } => Limited::Transfer,
             Self::Handles { .. } => Limited::Handles,
         }
+    }
+}
+
+/// Which limit of SQL, for counters. Who meets one is told so, and the call goes on.
+pub fn kind_of(limit: &SqlLimit) -> Limited {
+    match limit {
+        SqlLimit::Rows(_) => Limited::SqlRows,
+        SqlLimit::Bytes(_) => Limited::SqlBytes,
+        SqlLimit::Time(_) => Limited::SqlTime,
+        SqlLimit::Size(_) => Limited::SqlSize,
+        SqlLimit::Text(_) => Limited::SqlText,
+        SqlLimit::Value(_) => Limited::SqlValue,
     }
 }
 

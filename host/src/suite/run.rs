@@ -23,7 +23,7 @@ use crate::invoke::invoke;
 use crate::link::Linked;
 use crate::problem::Problems;
 use crate::routes::RouteTable;
-use crate::runtime::Generation;
+use crate::runtime::{Admissions, Generation};
 use crate::state::{StateError, StateFolder};
 
 /// How long a statement of a suite may take.
@@ -160,7 +160,8 @@ impl Subject {
         // There are no routes: a suite calls functions.
         let (config, graph, routes) = (self.config.clone(), self.graph.clone(), RouteTable::default());
         let checked = Checked { config, graph, routes, values: self.values.clone() };
-        let generation = assemble(GenerationNumber(1), checked, self.linked.clone(), &databases, &self.host.telemetry);
+        let (linked, admissions) = (self.linked.clone(), Admissions::default());
+        let generation = assemble(GenerationNumber(1), checked, linked, &databases, &admissions, &self.host.telemetry);
         let run = Run { subject: self, suite, generation, database: databases.of(&self.module), kept: Kept::new() };
         let failure = run.steps(case).await;
         databases.close().await;

@@ -74,12 +74,12 @@ metrics! {
     INSTANCES_DROPPED = Counter "watertight_instances_dropped_total" ["compartment", "reason"];
     /// Instances that wait for their next call.
     INSTANCES_WARM = Gauge "watertight_instances_warm" ["compartment"];
-    /// Calls of a compartment that run now, each on an instance of its own.
-    CALLS_RUNNING = Gauge "watertight_compartment_calls_running" ["compartment"];
-    /// Calls that wait for a place in the compartment.
-    CALLS_WAITING = Gauge "watertight_compartment_calls_waiting" ["compartment"];
+    /// Calls of a module that run now, each on an instance of its own: those that enter its compartment there, on all generations.
+    CALLS_RUNNING = Gauge "watertight_module_calls_running" ["module"];
+    /// Calls that wait for a place.
+    CALLS_WAITING = Gauge "watertight_module_calls_waiting" ["module"];
     /// Calls that may run at once: `limits.calls` of the current generation.
-    CALLS_LIMIT = Gauge "watertight_compartment_calls_limit" ["compartment"];
+    CALLS_LIMIT = Gauge "watertight_module_calls_limit" ["module"];
     /// The number of the current generation.
     GENERATION = Gauge "watertight_generation" [];
     /// Generations that are not freed: the current one and those that drain.
@@ -182,6 +182,18 @@ labels! {
         Handles = "handles",
         /// Log lines of a call.
         Log = "log",
+        /// Rows of a statement.
+        SqlRows = "sql.rows",
+        /// Bytes of a statement's parameters, or of its rows.
+        SqlBytes = "sql.bytes",
+        /// The time that a statement runs.
+        SqlTime = "sql.time",
+        /// The size of a database.
+        SqlSize = "sql.size",
+        /// The length of a statement's text.
+        SqlText = "sql.text",
+        /// The size of one value.
+        SqlValue = "sql.value",
     }
 }
 

@@ -159,8 +159,7 @@ async fn a_commit_that_is_slow_to_sync_is_not_called_a_timeout() {
 #[tokio::test]
 async fn sizes_are_bounded() {
     let small = Settings {
-        max_rows: 10,
-        max_transfer_bytes: 4_000,
+        limits: SqlLimits { rows: 10, bytes: 4_000, ..SqlLimits::default() },
         max_value_bytes: 1_000,
         max_statement_bytes: 500,
         ..Settings::default()
@@ -171,17 +170,76 @@ async fn sizes_are_bounded() {
         case.database.query(sql, vec![n.into()], soon())
     };
     assert_eq!(numbers(10).await.unwrap().len(), 10);
-    assert_eq!(numbers(11).await, Err(SqlError::TooLarge));
+    assert_eq!(numbers(11).await, Err(SqlLimit::Rows(10).into()));
     let text = |n: usize| Value::Text("x".repeat(n));
     let ask = |sql: &'static str, values| case.database.query(sql, values, soon());
     assert!(ask("SELECT ?1", vec![text(1_000)]).await.is_ok());
-    assert_eq!(ask("SELECT ?1", vec![text(1_001)]).await, Err(SqlError::TooLarge));
-    assert_eq!(ask("SELECT ?1, ?2, ?3, ?4", vec![text(999); 4]).await, Err(SqlError::TooLarge));
-    assert_eq!(ask("SELECT ?1, ?1, ?1, ?1, ?1", vec![text(999)]).await, Err(SqlError::TooLarge));
-    assert_eq!(case.query("SELECT randomblob(1001)").await, Err(SqlError::TooLarge));
-    assert_eq!(case.query("SELECT zeroblob(1000000000)").await, Err(SqlError::TooLarge));
-    assert_eq!(case.query(&format!("SELECT '{}'", "x".repeat(500))).await, Err(SqlError::TooLarge));
-    assert_eq!(case.execute(&format!("SELECT '{}'", "x".repeat(500))).await, Err(SqlError::TooLarge));
+    assert_eq!(ask("SELECT ?1", vec![text(1_001)]).await, Err(SqlLimit::Value(1_000).into()));
+    assert_eq!(ask("SELECT ?1, ?2, ?3, ?4", vec![text(999); 4]).await, Err(SqlLimit::Bytes(4_000).into()));
+    assert_eq!(ask("SELECT ?1, ?1, ?1, ?1, ?1", vec![text(999)]).await, Err(SqlLimit::Bytes(4_000).into()));
+    assert_eq!(case.query("SELECT randomblob(1001)").await, Err(SqlLimit::Value(1_000).into()));
+    assert_eq!(case.query("SELECT zeroblob(1000000000)").await, Err(SqlLimit::Value(1_000).into()));
+    assert_eq!(case.query(&format!("SELECT '{}'", "x".repeat(500))).await, Err(SqlLimit::Text(500).into()));
+    assert_eq!(case.execute(&format!("SELECT '{}'", "x".repeat(500))).await, Err(SqlLimit::Text(500).into()));
     let nested = format!("SELECT {}1{}", "(1+".repeat(120), ")".repeat(120));
     assert_eq!(case.number(&nested).await, 121);
+}
+
+#[tokio::test]
+async fn a_statement_has_a_time_of_its_own() {
+    let time = Duration::from_millis(40);
+    let case = Case::limited(SqlLimits { time, ..SqlLimits::default() });
+    let over = SqlError::Limit(SqlLimit::Time(time));
+    let start = Instant::now();
+    assert_eq!(case.query(ENDLESS).await, Err(over.clone()));
+    assert_eq!(case.execute(ENDLESS_WRITE).await, Err(over.clone()));
+    for write in [false, true] {
+        let mut transaction = case.database.begin(soon()).await.unwrap();
+        transaction.execute("INSERT INTO a VALUES (1, 'x', 1)", Vec::new()).await.unwrap();
+        let ended = match write {
+            false => transaction.query(ENDLESS, Vec::new()).await.map(drop),
+            true => transaction.execute(ENDLESS_WRITE, Vec::new()).await.map(drop),
+        };
+        assert_eq!(ended, Err(over.clone()));
+        // It has ended with its transaction, and the next has its turn.
+        assert_eq!(transaction.commit().await, Err(SqlError::Timeout));
+        assert_eq!(case.number("SELECT count(*) FROM a").await, 0);
+    }
+    assert!(start.elapsed() < Duration::from_secs(5));
+    // What waits for the writer is not the statement's time.
+    let mut holder = case.database.begin(soon()).await.unwrap();
+    let waits = case.execute("INSERT INTO a VALUES (2, 'y', 1)");
+    let holds = async {
+        for _ in 0..4 {
+            tokio::time::sleep(time / 2).await;
+            holder.query("SELECT 1", Vec::new()).await.unwrap();
+        }
+        holder.commit().await.unwrap();
+    };
+    let (waited, ()) = tokio::join!(waits, holds);
+    assert_eq!(waited, Ok(1));
+    // The call's own end comes first where it is nearer.
+    assert_eq!(case.database.query(ENDLESS, Vec::new(), within(20)).await, Err(SqlError::Timeout));
+}
+
+#[tokio::test]
+async fn each_handle_has_limits_of_its_own() {
+    let case = Case::new();
+    let small = case.database.limited(SqlLimits { rows: 1, size: 64 * 1024, ..SqlLimits::default() });
+    let two = "SELECT 1 UNION SELECT 2";
+    assert_eq!(small.query(two, Vec::new(), soon()).await, Err(SqlLimit::Rows(1).into()));
+    assert_eq!(case.query(two).await.unwrap().len(), 2);
+    let big = || vec![Value::Text("x".repeat(200_000))];
+    let insert = "INSERT INTO a VALUES (NULL, ?1, length(?1))";
+    let full: Result<u64, SqlError> = Err(SqlLimit::Size(64 * 1024).into());
+    assert_eq!(small.execute(insert, big(), soon()).await, full);
+    assert_eq!(case.database.execute(insert, big(), soon()).await, Ok(1));
+    // A database that has more keeps it, and is read and emptied; a transaction meets the limit as well.
+    assert_eq!(small.execute("INSERT INTO b (a) SELECT id FROM a", Vec::new(), soon()).await, Ok(1));
+    let mut transaction = small.begin(soon()).await.unwrap();
+    assert_eq!(transaction.execute(insert, vec![Value::Text("y".repeat(300_000))]).await, full);
+    drop(transaction);
+    assert_eq!(small.execute("DELETE FROM b", Vec::new(), soon()).await, Ok(1));
+    assert_eq!(small.execute("DELETE FROM a", Vec::new(), soon()).await, Ok(1));
+    assert_eq!(small.execute(insert, vec![Value::Text("z".repeat(1_000))], soon()).await, Ok(1));
 }

@@ -14,7 +14,8 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
-use watertight::database::{Database, Rows, Settings, SqlError, Value};
+use watertight::config::SqlLimits;
+use watertight::database::{Database, Rows, Settings, SqlError, SqlLimit, Value};
 use watertight::migration::Migration;
 
 const TABLES: &str = "
@@ -37,6 +38,11 @@ impl Case {
         let folder = tempfile::tempdir().unwrap();
         let database = Database::open(&folder.path().join("a.db"), settings, &tables()).unwrap();
         Self { database, folder }
+    }
+
+    /// One whose statements may take what `limits` says.
+    fn limited(limits: SqlLimits) -> Self {
+        Self::with(Settings { limits, ..Settings::default() })
     }
 
     fn path(&self) -> PathBuf {

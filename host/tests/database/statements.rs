@@ -106,10 +106,10 @@ async fn a_statement_that_leaves_a_part_ends_its_transaction() {
         assert_eq!(case.number("SELECT count(*) FROM a").await, 1, "{sql}");
     }
     // A RETURNING whose rows are too many has changed the rows already.
-    let case = Case::with(Settings { max_rows: 2, ..Settings::default() });
+    let case = Case::limited(SqlLimits { rows: 2, ..SqlLimits::default() });
     let mut transaction = case.database.begin(soon()).await.unwrap();
     let sql = "INSERT INTO a VALUES (1, 'x', 1), (2, 'y', 1), (3, 'z', 1) RETURNING id";
-    assert_eq!(transaction.query(sql, Vec::new()).await, Err(SqlError::TooLarge));
+    assert_eq!(transaction.query(sql, Vec::new()).await, Err(SqlError::Limit(SqlLimit::Rows(2))));
     assert_eq!(transaction.commit().await, Err(SqlError::Closed));
     assert_eq!(case.number("SELECT count(*) FROM a").await, 0);
 }
@@ -148,10 +148,10 @@ async fn dropping_the_last_handle_ends_the_threads() {
 
 #[tokio::test]
 async fn errors_name_no_files() {
-    let case = Case::with(Settings { max_database_bytes: 64 * 1024, ..Settings::default() });
+    let case = Case::limited(SqlLimits { size: 64 * 1024, ..SqlLimits::default() });
     let big = vec![Value::Text("x".repeat(200_000))];
     let error = case.database.execute("INSERT INTO a VALUES (1, ?1, 1)", big, soon()).await.unwrap_err();
-    assert_eq!(error, SqlError::Storage("the disk or the database is full".to_owned()));
+    assert_eq!(error, SqlError::Limit(SqlLimit::Size(64 * 1024)));
     // A full database still reads, and still writes what fits.
     assert_eq!(case.execute("INSERT INTO a VALUES (1, 'x', 1)").await, Ok(1));
     assert_eq!(case.number("SELECT count(*) FROM a").await, 1);

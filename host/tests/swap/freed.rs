@@ -15,7 +15,8 @@ use watertight::state::StateFolder;
 use watertight::store::CallContext;
 use watertight::telemetry::Telemetry;
 
-use crate::app::{App, Content, build, build_that_drops};
+use crate::admin::Operator;
+use crate::app::{App, Content, build, build_that_drops, serves};
 use crate::host::folder;
 
 /// What is held.
@@ -116,4 +117,34 @@ impl Counted {
             held = now;
         }
     }
+}
+
+#[test]
+fn the_database_of_a_module_that_is_gone_is_closed_and_opened_again_when_it_is_back() {
+    const NAMES: usize = 12;
+    let app = App::new(Content::first(true), "");
+    let host = app.launch().start();
+    let operator = Operator::of(&host);
+    let files = || std::fs::read_dir(format!("/proc/{}/fd", host.process())).unwrap().count();
+    let more = |names: &[String]| {
+        let modules: String = names
+            .iter()
+            .map(|name| format!("[modules.{name}]\ncomponent = \"back.wasm\"\nuses = [\"sql\"]\n"))
+            .collect();
+        let manifest = std::fs::read_to_string(app.path().join("app.toml")).unwrap();
+        let plain = manifest.split("[modules.new").next().unwrap();
+        std::fs::write(app.path().join("app.toml"), format!("{plain}{modules}")).unwrap();
+        operator.apply(app.path(), false).expect(200);
+    };
+    // Other names each time, so that nothing of the last is kept.
+    more(&["new-first".to_owned()]);
+    let before = files();
+    for letter in ('a'..).take(NAMES) {
+        more(&[format!("new-{letter}")]);
+    }
+    // Those of two more generations may not be freed yet.
+    let few = 3 * 12;
+    assert!(files() <= before + few, "{before} files were open, then {}", files());
+    more(&["new-first".to_owned(), "new-a".to_owned()]);
+    serves(&host, NAMES as u64 + 3, Content::first(true));
 }

@@ -21,7 +21,7 @@ component = "alpha-go"            # a module folder beside this file, or a .wasm
 calls     = ["beta", "gamma"]
 uses      = [
   "sql", "logging",
-  "clocks", "random", "config", "http",
+  "clocks", "random", "config", "keyvalue", "http",
 ]
 config    = { currency = "EUR" }
 

@@ -1,0 +1,148 @@
+//! `wasi:keyvalue`: values under keys, in a table of the calling module's own database that every database has.
+//!
+//! The statements are run as the module's own, with its limits and deadline: it may do all this by SQL as well, where it is granted.
+
+use wasmtime::component::Resource;
+
+use super::bindings::named_imports::wasi::keyvalue::store::{Host, HostBucket};
+use super::bindings::wasi::keyvalue::store::{Error, KeyResponse};
+use crate::database::{Rows, SqlError, SqlLimit, Value};
+use crate::store::{InstanceState, ModuleIndex};
+
+/// Bytes of a bucket's name, and of a key.
+const MAX_NAME: usize = 1_024;
+/// Keys that one answer has.
+const PAGE: u32 = 1_000;
+
+const GET: &str = "SELECT value FROM watertight_keyvalue WHERE bucket = ?1 AND key = ?2";
+const EXISTS: &str = "SELECT 1 FROM watertight_keyvalue WHERE bucket = ?1 AND key = ?2";
+const SET: &str = "INSERT INTO watertight_keyvalue (bucket, key, value) VALUES (?1, ?2, ?3)
+     ON CONFLICT (bucket, key) DO UPDATE SET value = excluded.value";
+const DELETE: &str = "DELETE FROM watertight_keyvalue WHERE bucket = ?1 AND key = ?2";
+const LIST: &str = "SELECT key FROM watertight_keyvalue WHERE bucket = ?1 ORDER BY key LIMIT ?2";
+const LIST_FROM: &str = "SELECT key FROM watertight_keyvalue WHERE bucket = ?1 AND key > ?3 ORDER BY key LIMIT ?2";
+
+type Answer<T> = wasmtime::Result<Result<T, Error>>;
+
+/// A bucket that a guest has open.
+#[expect(unreachable_pub, reason = "generated code names it again as public")]
+pub struct Bucket {
+    module: ModuleIndex,
+    name: String,
+}
+
+impl InstanceState {
+    /// The name of an open bucket. A handle is its module's alone, since only that module was ever given it.
+    fn bucket(&self, module: ModuleIndex, bucket: &Resource<Bucket>) -> wasmtime::Result<Value> {
+        let bucket = self.resources().get(bucket)?;
+        if bucket.module != module {
+            return Err(wasmtime::Error::msg("the bucket is another module's"));
+        }
+        Ok(Value::Text(bucket.name.clone()))
+    }
+
+    /// Runs a statement that reads: in the module's transaction, where it has one open.
+    async fn read(&mut self, module: ModuleIndex, sql: &str, parameters: Vec<Value>) -> Answer<Rows> {
+        let (database, deadline) = (self.database(module)?, self.call().deadline);
+        let rows = match self.transaction_of(module) {
+            Some(transaction) => transaction.query(sql, parameters).await,
+            None => database.query(sql, parameters, deadline).await,
+        };
+        Ok(rows.map_err(|error| self.in_words(module, error)))
+    }
+
+    /// Runs one that writes, likewise.
+    async fn write(&mut self, module: ModuleIndex, sql: &str, parameters: Vec<Value>) -> Answer<()> {
+        let (database, deadline) = (self.database(module)?, self.call().deadline);
+        let changed = match self.transaction_of(module) {
+            Some(transaction) => transaction.execute(sql, parameters).await,
+            None => database.execute(sql, parameters, deadline).await,
+        };
+        Ok(changed.map(drop).map_err(|error| self.in_words(module, error)))
+    }
+
+    fn in_words(&mut self, module: ModuleIndex, error: SqlError) -> Error {
+        if let SqlError::Limit(limit) = error {
+            self.note_sql_limit(module, limit);
+        }
+        Error::Other(match error {
+            // Nobody who uses keys knows of statements.
+            SqlError::Limit(SqlLimit::Value(bytes)) => format!("the value has more than {bytes} bytes"),
+            SqlError::Limit(SqlLimit::Bytes(bytes)) => format!("the value or the keys have more than {bytes} bytes"),
+            SqlError::Busy => "too many wait for the database".to_owned(),
+            SqlError::Timeout | SqlError::Limit(SqlLimit::Time(_)) => "it took too long".to_owned(),
+            error => error.to_string(),
+        })
+    }
+}
+
+impl Host for InstanceState {
+    async fn open(&mut self, module: ModuleIndex, identifier: String) -> Answer<Resource<Bucket>> {
+        if identifier.len() > MAX_NAME {
+            return Ok(Err(Error::NoSuchStore));
+        }
+        // A guest that never closes one ends here, and its instance with it.
+        Ok(Ok(self.resources_mut().push(Bucket { module, name: identifier })?))
+    }
+}
+
+impl HostBucket for InstanceState {
+    async fn get(&mut self, module: ModuleIndex, bucket: Resource<Bucket>, key: String) -> Answer<Option<Vec<u8>>> {
+        let bucket = self.bucket(module, &bucket)?;
+        let rows = self.read(module, GET, vec![bucket, Value::Text(key)]).await?;
+        Ok(rows.map(|rows| match rows.into_iter().flatten().next() {
+            Some(Value::Blob(bytes)) => Some(bytes),
+            _ => None,
+        }))
+    }
+
+    async fn set(&mut self, module: ModuleIndex, bucket: Resource<Bucket>, key: String, value: Vec<u8>) -> Answer<()> {
+        let bucket = self.bucket(module, &bucket)?;
+        if key.len() > MAX_NAME {
+            return Ok(Err(Error::Other(format!("a key has at most {MAX_NAME} bytes"))));
+        }
+        self.write(module, SET, vec![bucket, Value::Text(key), Value::Blob(value)]).await
+    }
+
+    async fn delete(&mut self, module: ModuleIndex, bucket: Resource<Bucket>, key: String) -> Answer<()> {
+        let bucket = self.bucket(module, &bucket)?;
+        self.write(module, DELETE, vec![bucket, Value::Text(key)]).await
+    }
+
+    async fn exists(&mut self, module: ModuleIndex, bucket: Resource<Bucket>, key: String) -> Answer<bool> {
+        let bucket = self.bucket(module, &bucket)?;
+        let rows = self.read(module, EXISTS, vec![bucket, Value::Text(key)]).await?;
+        Ok(rows.map(|rows| !rows.is_empty()))
+    }
+
+    async fn list_keys(
+        &mut self,
+        module: ModuleIndex,
+        bucket: Resource<Bucket>,
+        cursor: Option<String>,
+    ) -> Answer<KeyResponse> {
+        let bucket = self.bucket(module, &bucket)?;
+        let page = self.database(module)?.limits().rows.min(PAGE);
+        let mut parameters = vec![bucket, Value::Integer(page.into())];
+        let sql = if cursor.is_some() { LIST_FROM } else { LIST };
+        parameters.extend(cursor.map(Value::Text));
+        let rows = self.read(module, sql, parameters).await?;
+        Ok(rows.map(|rows| {
+            let keys: Vec<String> = rows.into_iter().flatten().filter_map(text).collect();
+            let cursor = keys.last().filter(|_| keys.len() == page as usize).cloned();
+            KeyResponse { keys, cursor }
+        }))
+    }
+
+    async fn drop(&mut self, _: ModuleIndex, bucket: Resource<Bucket>) -> wasmtime::Result<()> {
+        self.resources_mut().delete(bucket)?;
+        Ok(())
+    }
+}
+
+fn text(value: Value) -> Option<String> {
+    match value {
+        Value::Text(text) => Some(text),
+        _ => None,
+    }
+}

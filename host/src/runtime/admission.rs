@@ -1,0 +1,257 @@
+//! Admission: how many calls of one module run at once and how many wait, over all generations that have the module.
+//!
+//! Each module has places of its own, so that one whose calls pile up holds up nobody who shares its compartment; and a swap neither
+//! doubles them nor lets those who wait start anew.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Instant;
+
+use serde::Serialize;
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use crate::config::Limits;
+use crate::ids::ModuleName;
+
+/// The admissions of a host's modules, by name.
+#[derive(Default)]
+pub struct Admissions(Mutex<BTreeMap<ModuleName, Weak<Admission>>>);
+
+impl Admissions {
+    /// A module's: that which another generation has, or a new one with those limits.
+    pub(super) fn of(&self, module: &ModuleName, limits: &Limits) -> Arc<Admission> {
+        // Inserting and removing leave the map whole wherever a panic might strike.
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(admission) = all.get(module).and_then(Weak::upgrade) {
+            return admission;
+        }
+        all.retain(|_, admission| admission.strong_count() > 0);
+        let admission = Arc::new(Admission::new(limits));
+        all.insert(module.clone(), Arc::downgrade(&admission));
+        admission
+    }
+}
+
+/// What the calls of a module are doing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct CallStats {
+    /// Those that run.
+    pub running: usize,
+    /// Those that wait for a place.
+    pub waiting: usize,
+    /// How many may run at once.
+    pub limit: usize,
+}
+
+/// Lets in a number of calls at once, and lets a bounded number wait.
+pub(super) struct Admission {
+    places: Semaphore,
+    /// How many places there are to be.
+    calls: Mutex<usize>,
+    /// Places beyond that, whose calls still run: they go when those end.
+    surplus: AtomicUsize,
+    waiting: AtomicUsize,
+    queue: AtomicUsize,
+}
+
+/// Why a call was not let in.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Refused {
+    /// As many wait as may.
+    Full,
+    /// Its deadline passed while it waited.
+    Late,
+}
+
+impl Admission {
+    fn new(limits: &Limits) -> Self {
+        let calls = limits.calls as usize;
+        Self {
+            places: Semaphore::new(calls),
+            calls: Mutex::new(calls),
+            surplus: AtomicUsize::new(0),
+            waiting: AtomicUsize::new(0),
+            queue: AtomicUsize::new(limits.queue as usize),
+        }
+    }
+
+    fn calls(&self) -> MutexGuard<'_, usize> {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Holds to other limits from now on. Nobody who is in, or waits, is turned away.
+    pub(super) fn resize(&self, limits: &Limits) {
+        self.queue.store(limits.queue as usize, Relaxed);
+        let mut calls = self.calls();
+        let (before, after) = (*calls, limits.calls as usize);
+        *calls = after;
+        if after < before {
+            let taken = self.places.forget_permits(before - after);
+            self.surplus.fetch_add(before - after - taken, Relaxed);
+            return;
+        }
+        for _ in before..after {
+            if !self.take_surplus() {
+                self.places.add_permits(1);
+            }
+        }
+    }
+
+    /// Takes one place out of the surplus, where there is any.
+    fn take_surplus(&self) -> bool {
+        self.surplus.load(Relaxed) > 0
+            && self.surplus.fetch_update(Relaxed, Relaxed, |surplus| surplus.checked_sub(1)).is_ok()
+    }
+
+    /// What its calls are doing.
+    pub(super) fn stats(&self) -> CallStats {
+        let limit = *self.calls();
+        let places = limit + self.surplus.load(Relaxed);
+        let running = places.saturating_sub(self.places.available_permits());
+        CallStats { running, waiting: self.waiting.load(Relaxed), limit }
+    }
+
+    /// Waits for a place until `deadline`.
+    pub(super) async fn admit(&self, deadline: Instant) -> Result<Place<'_>, Refused> {
+        let permit = match self.places.try_acquire() {
+            Ok(permit) => permit,
+            // Boxed: who finds a place has no need of it, and every call's future would have room for it.
+            Err(_) => Box::pin(self.wait(deadline)).await?,
+        };
+        Ok(Place { admission: self, permit: Some(permit) })
+    }
+
+    async fn wait(&self, deadline: Instant) -> Result<SemaphorePermit<'_>, Refused> {
+        let _waiting = Waiting::enter(self).ok_or(Refused::Full)?;
+        match tokio::time::timeout_at(deadline.into(), self.places.acquire()).await {
+            Ok(permit) => Ok(permit.expect("the semaphore is never closed")),
+            Err(_) => Err(Refused::Late),
+        }
+    }
+}
+
+/// The right to run one call.
+pub(super) struct Place<'a> {
+    admission: &'a Admission,
+    /// There until it is dropped.
+    permit: Option<SemaphorePermit<'a>>,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        if self.admission.take_surplus()
+            && let Some(permit) = self.permit.take()
+        {
+            permit.forget();
+        }
+    }
+}
+
+/// Counts as waiting while it lives, so that a caller that goes away is no longer counted.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn enter(admission: &'a Admission) -> Option<Self> {
+        let entered = Self(&admission.waiting);
+        (entered.0.fetch_add(1, Relaxed) < admission.queue.load(Relaxed)).then_some(entered)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn limits(calls: u32, queue: u32) -> Limits {
+        Limits { calls, queue, ..Limits::default() }
+    }
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_millis(20)
+    }
+
+    #[tokio::test]
+    async fn a_full_queue_refuses_and_a_late_caller_leaves_it() {
+        let admission = Admission::new(&limits(1, 1));
+        let place = admission.admit(soon()).await.unwrap();
+        let (late, full) = tokio::join!(admission.admit(soon()), admission.admit(soon()));
+        assert_eq!((late.err(), full.err()), (Some(Refused::Late), Some(Refused::Full)));
+        assert_eq!(admission.stats(), CallStats { running: 1, waiting: 0, limit: 1 });
+        drop(place);
+        assert!(admission.admit(soon()).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn those_who_wait_come_in_where_there_are_more_places() {
+        let admission = Admission::new(&limits(1, 1));
+        let _place = admission.admit(soon()).await.unwrap();
+        let grow = async {
+            tokio::task::yield_now().await;
+            admission.resize(&limits(2, 0));
+        };
+        let (second, ()) = tokio::join!(admission.admit(Instant::now() + Duration::from_secs(10)), grow);
+        assert!(second.is_ok());
+        assert_eq!(admission.admit(soon()).await.err(), Some(Refused::Full));
+    }
+
+    #[test]
+    fn a_module_has_one_admission_for_as_long_as_a_generation_has_the_module() {
+        let (admissions, module) = (Admissions::default(), "a".parse().unwrap());
+        let first = admissions.of(&module, &limits(1, 0));
+        assert!(Arc::ptr_eq(&first, &admissions.of(&module, &limits(9, 0))));
+        drop(first);
+        assert_eq!(admissions.of(&module, &limits(9, 0)).stats().limit, 9);
+        admissions.of(&"b".parse().unwrap(), &limits(1, 0));
+        assert_eq!(admissions.0.lock().unwrap().len(), 1, "what nobody has is forgotten");
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Enter,
+        Leave(usize),
+        Resize(u32),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![Just(Step::Enter), any::<usize>().prop_map(Step::Leave), (1_u32..6).prop_map(Step::Resize)]
+    }
+
+    proptest! {
+        /// However limits change: a call comes in if and only if fewer run than may.
+        #[test]
+        fn as_many_run_as_may(steps in prop::collection::vec(step(), 1..200)) {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+            runtime.block_on(async {
+                let (admission, mut limit, mut inside) = (Admission::new(&limits(3, 0)), 3_usize, Vec::new());
+                for step in steps {
+                    match step {
+                        Step::Enter => {
+                            let place = admission.admit(soon()).await;
+                            prop_assert_eq!(place.is_ok(), inside.len() < limit);
+                            inside.extend(place);
+                        }
+                        Step::Leave(_) if inside.is_empty() => {}
+                        Step::Leave(place) => drop(inside.swap_remove(place % inside.len())),
+                        Step::Resize(calls) => {
+                            admission.resize(&limits(calls, 0));
+                            limit = calls as usize;
+                        }
+                    }
+                    prop_assert_eq!(admission.stats(), CallStats { running: inside.len(), waiting: 0, limit });
+                }
+                Ok(())
+            })?;
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! Limits that a call goes on from: how many run, and what SQL may take.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use watertight::telemetry::table;
+
+use crate::app::{App, guest};
+use crate::host::Host;
+use crate::metrics::another_build;
+
+/// Two modules of one component, each with routes below its name. They share a compartment where nothing is said.
+fn two(settings: &str) -> App {
+    let (probe, mut manifest, mut routes) = (guest("probe"), String::new(), String::new());
+    for module in ["a", "b"] {
+        manifest += &format!(
+            "[modules.{module}]\ncomponent = {probe:?}\nuses = [\"sql\", \"logging\", \"clocks\", \"config\"]\n"
+        );
+        routes += &format!(
+            "[[route]]\nmethod = \"POST\"\npath = \"/{module}/wait\"\ncall = \"{module}/acts.wait\"\nbody = \"*\"\n\
+             [[route]]\nmethod = \"GET\"\npath = \"/{module}/count\"\ncall = \"{module}/acts.count\"\n"
+        );
+    }
+    App::new(&format!("[app]\nname = \"two\"\nroutes = [\"routes/*.toml\"]\n{manifest}{settings}\n")).routes(&routes)
+}
+
+async fn query(host: &Host, module: &str, statement: &str) -> Value {
+    host.called(&format!("{module}/raw.query"), json!([statement, []])).await
+}
+
+async fn execute(host: &Host, module: &str, statement: &str) -> Value {
+    host.called(&format!("{module}/raw.execute"), json!([statement, []])).await
+}
+
+/// Waits until so many calls of the module run and wait.
+async fn until_busy(host: &Host, module: &str, running: f64, waiting: f64) {
+    let start = Instant::now();
+    loop {
+        let now = host.scrape().await;
+        let seen = |metric| now.value(metric, &[("module", module)]);
+        if (seen(&table::CALLS_RUNNING), seen(&table::CALLS_WAITING)) == (running, waiting) {
+            return;
+        }
+        assert!(start.elapsed() < Duration::from_secs(20), "{running} never run and {waiting} wait: {now:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_module_s_calls_hold_up_nobody_else_and_are_counted_over_all_generations() {
+    let host = two("[defaults.limits]\ncalls = 2\nqueue = 1").launch().start();
+    // Compiled before, so that swapping is soon done.
+    host.swap("a", another_build(&guest("probe"), 1), "").await.expect(200);
+    host.swap("a", std::fs::read(guest("probe")).unwrap(), "").await.expect(200);
+    let slow = || async { host.post("/a/wait", &json!({ "milliseconds": 4000 })).await };
+    let others = async {
+        until_busy(&host, "a", 2.0, 1.0).await;
+        // It has two places and one to wait in; who shares its compartment has as many.
+        slow().await.expect(503);
+        host.get("/b/count").await.expect(200);
+        // Another generation gives it no more of them.
+        host.swap("a", another_build(&guest("probe"), 1), "").await.expect(200);
+        let refused = host.get("/a/count").await.expect(503);
+        assert_eq!((refused.problem(), refused.header("watertight-generation")), ("overloaded", "4"));
+        host.get("/b/count").await.expect(200);
+    };
+    let (one, two, three, ()) = tokio::join!(slow(), slow(), slow(), others);
+    for answer in [one, two, three] {
+        assert_eq!(answer.expect(200).header("watertight-generation"), "3");
+    }
+    host.get("/a/count").await.expect(200);
+    until_busy(&host, "a", 0.0, 0.0).await;
+}
+
+#[tokio::test]
+async fn what_sql_may_take_is_the_compartment_s_and_hitting_it_is_told() {
+    let host = two("[defaults.limits.sql]\nrows = 5\ntime = \"50ms\"\nbytes = \"16KiB\"\nsize = \"256KiB\"\n\
+         [compartments.roomy]\nmodules = [\"b\"]\nlimits = { sql = { rows = 500 } }")
+    .launch()
+    .start();
+    let numbers = |n: u32| {
+        format!("WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {n}) SELECT i FROM n")
+    };
+    let too_large = json!({ "err": "too_large" });
+    assert_eq!(query(&host, "a", &numbers(6)).await, too_large);
+    assert_eq!(query(&host, "b", &numbers(6)).await["ok"].as_array().unwrap().len(), 6);
+    assert_eq!(query(&host, "b", &numbers(501)).await, too_large);
+    assert_eq!(query(&host, "a", "SELECT zeroblob(16400)").await, too_large);
+    let endless = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n";
+    assert_eq!(query(&host, "b", endless).await, json!({ "err": "timeout" }));
+    let fill = "INSERT INTO note (text) VALUES (hex(zeroblob(200000)))";
+    assert_eq!(execute(&host, "a", fill).await, json!({ "err": { "storage": "the database is full" } }));
+    assert_eq!(execute(&host, "a", "INSERT INTO note (text) VALUES ('fits')").await, json!({ "ok": 1 }));
+    let metrics = host.scrape().await;
+    for (compartment, limit, count) in [
+        ("main", "sql.rows", 1.0),
+        ("roomy", "sql.rows", 1.0),
+        ("main", "sql.bytes", 1.0),
+        ("roomy", "sql.time", 1.0),
+        ("main", "sql.size", 1.0),
+    ] {
+        let counted = metrics.value(&table::LIMITS, &[("compartment", compartment), ("limit", limit)]);
+        assert_eq!(counted, count, "{compartment} {limit}");
+    }
+    for line in [
+        "the statement would return more than 5 rows",
+        "ran for longer than 50ms",
+        "the database would have more than 262144 bytes",
+    ] {
+        assert!(host.has_logged(line), "{line}: {}", host.log());
+    }
+}
