@@ -10,6 +10,7 @@ use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use rusqlite::Connection;
 use rusqlite::types::Value as Cell;
+use watertight::config::SqlLimits;
 use watertight::database::{Database, MigrateError, Rows, Settings, SqlError, Value, WalSync};
 use watertight::migration::Migration;
 
@@ -209,7 +210,7 @@ fn value() -> impl Strategy<Value = Value> {
 
 fn settings() -> Settings {
     Settings {
-        max_database_bytes: 16 << 20,
+        limits: SqlLimits { size: 16 << 20, ..SqlLimits::default() },
         migration: Duration::from_millis(50),
         readers: 1,
         // What is looked at here doesn't depend on the disk.
@@ -261,7 +262,7 @@ impl Untouched {
 /// Whether an error is one that a module's own doing explains.
 fn is_due(error: &SqlError) -> bool {
     match error {
-        SqlError::Constraint { .. } | SqlError::Syntax(_) | SqlError::Timeout | SqlError::TooLarge => true,
+        SqlError::Constraint { .. } | SqlError::Syntax(_) | SqlError::Timeout | SqlError::Limit(_) => true,
         SqlError::Storage(why) => why.contains("full"),
         SqlError::Busy | SqlError::Closed => false,
     }
@@ -303,7 +304,7 @@ fn sql() {
             match runtime.block_on(run(&database, statement)) {
                 Ok(rows) => {
                     let bytes = |rows: Rows| rows.concat().iter().map(size).sum::<usize>();
-                    let most = settings().max_transfer_bytes;
+                    let most = usize::try_from(settings().limits.bytes).unwrap();
                     prop_assert!(rows.is_none_or(|rows| bytes(rows) <= most), "more than {most} bytes of rows");
                     outcome = "done";
                 }
