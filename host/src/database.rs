@@ -17,12 +17,14 @@ mod applied;
 mod backup;
 mod connection;
 mod counters;
+mod due;
 mod durability;
 mod error;
 mod migrate;
 mod policy;
 mod readers;
 mod settings;
+mod ticket;
 mod transaction;
 mod value;
 mod writer;
@@ -35,7 +37,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rusqlite::wal::CheckpointMode;
 use tokio::sync::{oneshot, watch};
@@ -48,7 +50,8 @@ use durability::{Durability, Handover, Syncer};
 use migrate::Rule;
 use policy::Role;
 use readers::Readers;
-use writer::{Bound, Job, Ticket, Writer};
+use ticket::Ticket;
+use writer::{Bound, Job, Writer};
 
 pub use applied::applied;
 pub use backup::{CopyError, copy_closed, copy_together};
@@ -89,7 +92,7 @@ impl Database {
         let sqlite = |source| OpenError::Database { path: path.to_owned(), source };
         create_private(path).map_err(files)?;
         let guarded = Guarded::writer(path, &settings).map_err(sqlite)?;
-        migrate::apply(&guarded, migrations, Rule::Any).map_err(|failure| match failure {
+        migrate::apply(&guarded, migrations, Rule::Any, settings.migration).map_err(|failure| match failure {
             migrate::Failure::Sqlite(source) => sqlite(source),
             migrate::Failure::Refused(error) => error,
         })?;
@@ -189,16 +192,23 @@ impl Database {
     }
 
     /// Applies the migrations that are due while guests are served: only such as change nothing for a build that doesn't know them.
-    /// Returns how many were applied, once they are on the disk.
+    /// Returns how many were applied, once they are on the disk. They wait for the writer as long as they may run themselves: `allowed`.
     ///
     /// # Errors
     /// [`MigrateError::Refused`] says which migration and why, and nothing of any stays; [`MigrateError::Failed`] as
     /// [`Database::execute`].
-    pub async fn migrate(&self, migrations: &[Migration], deadline: Instant) -> Result<u64, MigrateError> {
+    pub async fn migrate(&self, migrations: &[Migration], allowed: Duration) -> Result<u64, MigrateError> {
+        let ticket = Arc::new(Ticket::default());
         let (refused, refusal) = oneshot::channel();
-        let (reply, answer) = oneshot::channel();
-        self.submit(Job::Migrate { migrations: migrations.to_owned(), refused, reply })?;
-        let answer = tokio::time::timeout_at(deadline.into(), answer).await.map_err(|_| SqlError::Timeout)?;
+        let (reply, mut answer) = oneshot::channel();
+        let migrations = migrations.to_owned();
+        self.submit(Job::Migrate { migrations, allowed, ticket: ticket.clone(), refused, reply })?;
+        let answer = match tokio::time::timeout(allowed, &mut answer).await {
+            Ok(answer) => answer,
+            Err(_) if ticket.give_up() => return Err(SqlError::Timeout.into()),
+            // The writer has begun, and stops in time: only it knows how this ends.
+            Err(_) => answer.await,
+        };
         let applied = answer.unwrap_or(Err(SqlError::Closed))?;
         match refusal.await {
             Ok(error) => Err(MigrateError::Refused(error)),

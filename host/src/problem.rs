@@ -10,6 +10,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::ids::{InterfaceName, ModuleName};
 
+/// How many characters of each text of a problem are kept. Manifests, routes and components name things at any length, and a problem may
+/// repeat them.
+const MAX_TEXT: usize = 2_000;
+
 macro_rules! codes {
     ($($(#[doc = $doc:literal])* $variant:ident = $text:literal,)*) => {
         /// The kind of a problem. Its text is stable and part of the host's interface.
@@ -140,6 +144,15 @@ pub struct Problem {
     pub help: Option<String>,
 }
 
+/// A text's start, with a mark where there is more.
+fn clip(mut text: String) -> String {
+    if let Some((end, _)) = text.char_indices().nth(MAX_TEXT) {
+        text.truncate(end);
+        text.push('…');
+    }
+    text
+}
+
 /// A path as text, where it isn't text with marks for what is not.
 fn lossy<S: Serializer>(path: &Option<PathBuf>, serializer: S) -> Result<S::Ok, S::Error> {
     path.as_ref().map(|path| path.to_string_lossy()).serialize(serializer)
@@ -150,7 +163,7 @@ impl Problem {
     pub fn new(code: Code, message: impl Into<String>) -> Self {
         Self {
             code,
-            message: message.into(),
+            message: clip(message.into()),
             module: None,
             interface: None,
             function: None,
@@ -177,20 +190,20 @@ impl Problem {
 
     /// Says which function.
     pub fn function(mut self, function: impl Into<String>) -> Self {
-        self.function = Some(function.into());
+        self.function = Some(clip(function.into()));
         self
     }
 
     /// Says where in a type.
     pub fn type_path(mut self, path: impl Into<String>) -> Self {
-        self.type_path = Some(path.into());
+        self.type_path = Some(clip(path.into()));
         self
     }
 
     /// Says what would have fitted, and what is there.
     pub fn expected(mut self, expected: impl Into<String>, found: impl Into<String>) -> Self {
-        self.expected = Some(expected.into());
-        self.found = Some(found.into());
+        self.expected = Some(clip(expected.into()));
+        self.found = Some(clip(found.into()));
         self
     }
 
@@ -208,7 +221,7 @@ impl Problem {
 
     /// Says what to do.
     pub fn help(mut self, help: impl Into<String>) -> Self {
-        self.help = Some(help.into());
+        self.help = Some(clip(help.into()));
         self
     }
 }

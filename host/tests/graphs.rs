@@ -28,68 +28,14 @@ use watertight::problem::{Code, Problems};
 use watertight::state::StateFolder;
 use watertight::telemetry::Telemetry;
 
+#[path = "support/cases.rs"]
+mod cases;
 #[path = "support/components.rs"]
 mod components;
 
+use cases::{cases, prepare};
+
 const EXPECTATION: &str = "expect.txt";
-
-fn cases() -> Vec<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/graphs");
-    let mut cases: Vec<PathBuf> = fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path()).collect();
-    cases.retain(|path| path.is_dir());
-    cases.sort();
-    cases
-}
-
-/// A copy of a case with its components made.
-fn prepare(case: &Path) -> tempfile::TempDir {
-    let copy = tempfile::tempdir().unwrap();
-    // It makes the copy a workspace of its own, whatever stands above it.
-    fs::create_dir(copy.path().join("wit")).unwrap();
-    for entry in fs::read_dir(case).unwrap() {
-        let path = entry.unwrap().path();
-        let name = path.file_name().unwrap().to_str().unwrap();
-        let made = |suffix: &str| name.strip_suffix(suffix).map(|stem| copy.path().join(format!("{stem}.wasm")));
-        if path.is_dir() {
-            fs::create_dir(copy.path().join(name)).unwrap();
-            for file in fs::read_dir(&path).unwrap() {
-                let file = file.unwrap().path();
-                fs::copy(&file, copy.path().join(name).join(file.file_name().unwrap())).unwrap();
-            }
-        } else if let Some(file) = made(".half.wit") {
-            let bytes = component(&path);
-            fs::write(file, &bytes[..bytes.len() / 2]).unwrap();
-        } else if let Some(file) = made(".wit") {
-            fs::write(file, component(&path)).unwrap();
-        } else if let Some(file) = made(".wat") {
-            fs::write(file, wat::parse_file(&path).unwrap()).unwrap();
-        } else if let Some(file) = made(".wasm.txt") {
-            fs::copy(&path, file).unwrap();
-        } else {
-            fs::copy(&path, copy.path().join(name)).unwrap();
-        }
-    }
-    copy
-}
-
-fn component(wit: &Path) -> Vec<u8> {
-    let mut text = fs::read_to_string(wit).unwrap();
-    let contracts: Vec<String> =
-        text.lines().filter_map(|line| line.strip_prefix("//~ contract ")).map(contract).collect();
-    text.push_str(&contracts.concat());
-    components::component(&text, "component")
-}
-
-/// A contract of the repository as a package within other text.
-fn contract(name: &str) -> String {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../wit").join(name);
-    let file = fs::read_dir(folder).unwrap().next().unwrap().unwrap().path();
-    let text = fs::read_to_string(file).unwrap();
-    let (before, rest) = text.split_once("package ").unwrap();
-    let (package, rest) = rest.split_once(';').unwrap();
-    assert!(before.lines().all(|line| line.starts_with("//") || line.is_empty()), "{name}");
-    format!("\npackage {package} {{\n{rest}\n}}\n")
-}
 
 fn check(folder: &Path) -> Result<Checked, Problems> {
     config::load(folder, &Overrides::default()).and_then(application::check)

@@ -4,6 +4,8 @@
 
 #[path = "json/bounds.rs"]
 mod bounds;
+#[path = "support/documents.rs"]
+mod documents;
 #[path = "json/properties.rs"]
 mod properties;
 #[path = "json/table.rs"]

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use anyhow::Context as _;
 use watertight::build::{self, Event, Options};
 use watertight::config::{self, ComponentSource, Overrides};
 
@@ -45,6 +46,24 @@ pub fn copy_of_shop(shop: &Path, folder: &Path, settings: &str) -> anyhow::Resul
     let copy = folder.join("app.toml");
     std::fs::write(&copy, manifest)?;
     Ok(copy)
+}
+
+/// The shop elsewhere, with hostile modules beside it. `routes` lead to them; `put` puts them into the manifest's folder and says what the
+/// manifest has of them. `settings` are further lines of the manifest.
+pub fn with_hostile(
+    shop: &Path,
+    folder: &Path,
+    settings: &str,
+    routes: &str,
+    put: impl FnOnce(&Path) -> String,
+) -> anyhow::Result<PathBuf> {
+    const SHOP: &str = "[compartments.shop]\nmodules = [\"orders\", \"payments\", \"notifications\"]\n";
+    let app = copy_of_shop(shop, folder, &format!("{settings}{SHOP}"))?;
+    let hostile = put(app.parent().context("the manifest stands in a folder")?);
+    let manifest = std::fs::read_to_string(&app)?;
+    std::fs::write(&app, manifest + &hostile)?;
+    std::fs::write(app.with_file_name("routes").join("hostile.toml"), routes)?;
+    Ok(app)
 }
 
 fn make(folders: &[PathBuf], out: Option<PathBuf>) -> anyhow::Result<()> {

@@ -1,5 +1,7 @@
 //! The operator of a host: commands, each a process of its own, as people give them.
 
+#![allow(dead_code, reason = "each benchmark uses a part")]
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -75,6 +77,16 @@ impl Operator {
     /// Goes back to what ran before.
     pub fn roll_back(&self) -> anyhow::Result<Done> {
         self.change(&["rollback"])
+    }
+
+    /// Makes what stands on the disk the application.
+    pub fn apply(&self, app: &Path) -> anyhow::Result<Done> {
+        self.change(&["apply", &app.to_string_lossy()])
+    }
+
+    /// Where the host is asked.
+    pub fn admin(&self) -> SocketAddr {
+        self.admin
     }
 
     /// Asks for a build of `payments` that has none of its functions, and returns after how many milliseconds it was told who needs them.

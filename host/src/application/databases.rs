@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::runtime::Handle;
 
@@ -124,7 +124,7 @@ impl Databases {
         let mut problems = Vec::new();
         for (name, node) in with_data(graph) {
             let Some(database) = self.of(name) else { continue };
-            match database.migrate(node.artifact.migrations(), Instant::now() + MIGRATION_TIME).await {
+            match database.migrate(node.artifact.migrations(), MIGRATION_TIME).await {
                 Ok(0) => {}
                 Ok(applied) => tracing::info!(module = %name, applied, "migrated"),
                 Err(MigrateError::Refused(error)) => problems.push(problem(name, node, &error)),

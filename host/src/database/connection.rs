@@ -94,6 +94,11 @@ impl Watch {
         self.stop_at.store(u64::try_from(nanos).unwrap_or(NEVER), Relaxed);
     }
 
+    /// Lets the next statement run for as long as it takes.
+    pub(super) fn disarm(&self) {
+        self.stop_at.store(NEVER, Relaxed);
+    }
+
     /// Stops the running statement at its next look.
     pub(super) fn stop(&self) {
         self.stop_at.store(0, Relaxed);
@@ -148,33 +153,6 @@ impl Watch {
                 *self.denied.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason);
                 Authorization::Deny
             }
-        }
-    }
-}
-
-/// When a statement must have ended.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Due {
-    /// The moment.
-    pub(super) at: Instant,
-    /// The statement's own time, where that is what ends then, and not its call's.
-    own: Option<Duration>,
-}
-
-impl Due {
-    /// Of a statement that begins to run now.
-    pub(super) fn new(deadline: Instant, limits: &SqlLimits) -> Self {
-        match Instant::now().checked_add(limits.time) {
-            Some(at) if at < deadline => Self { at, own: Some(limits.time) },
-            _ => Self { at: deadline, own: None },
-        }
-    }
-
-    /// What came of the statement, where SQLite only knows that it was stopped.
-    pub(super) fn settle<T>(self, result: Result<T, SqlError>) -> Result<T, SqlError> {
-        match (result, self.own) {
-            (Err(SqlError::Timeout), Some(time)) => Err(SqlLimit::Time(time).into()),
-            (result, _) => result,
         }
     }
 }
@@ -335,7 +313,7 @@ impl Guarded {
 
     /// Does something of the host's own between guests' statements: allowed everything, and stopped by nothing.
     pub(super) fn as_host<T>(&self, work: impl FnOnce() -> T) -> T {
-        self.watch.stop_at.store(NEVER, Relaxed);
+        self.watch.disarm();
         self.set_role(Role::Host);
         let result = work();
         self.set_role(Role::Guest);

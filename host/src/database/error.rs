@@ -151,6 +151,14 @@ pub enum OpenError {
         /// The migration.
         name: String,
     },
+    /// The migrations took longer than they may. Nothing of them stays.
+    #[error("the migration `{name}` was stopped: all that are due have {allowed} for it, and that has passed")]
+    TooSlow {
+        /// The migration that ran.
+        name: String,
+        /// How long they may take.
+        allowed: String,
+    },
     /// A migration failed. Nothing of it, nor of those applied with it, stays.
     #[error("the migration `{name}` failed: {message}")]
     Migration {

@@ -6,6 +6,8 @@
 //! What builds were made for before, a rollback may bring back. So a migration of a database that has some already adds to it, or says in
 //! its first line that it does more; and what says so is remembered here, for builds that don't know it.
 
+use std::time::{Duration, Instant};
+
 use rusqlite::{Connection, params};
 
 use super::additive::Schema;
@@ -58,33 +60,51 @@ pub(super) enum Rule {
     Additive,
 }
 
-/// Applies what is due of `migrations`, or changes nothing. Returns how many were due.
-pub(super) fn apply(guarded: &Guarded, migrations: &[Migration], rule: Rule) -> Result<u64, Failure> {
+/// Applies what is due of `migrations`, or changes nothing. Returns how many were due. What isn't done after `allowed` is stopped: while
+/// it runs, nothing else writes.
+pub(super) fn apply(
+    guarded: &Guarded,
+    migrations: &[Migration],
+    rule: Rule,
+    allowed: Duration,
+) -> Result<u64, Failure> {
     check_given(migrations).map_err(Failure::Refused)?;
     let connection = guarded.raw();
     // A migration may build a table anew and drop the old one, which would delete every row that refers to it. So references are
     // checked once at the end instead, as SQLite's documentation of ALTER TABLE advises.
     connection.pragma_update(None, "foreign_keys", false)?;
-    connection.execute_batch("BEGIN IMMEDIATE")?;
-    let outcome = apply_due(guarded, migrations, rule);
-    guarded.set_role(Role::Host);
-    if let Ok(due) = &outcome {
-        if *due > 0 {
-            crash_point(Point::MigrationRun);
-        }
-        connection.execute_batch("COMMIT")?;
-        if *due > 0 {
-            crash_point(Point::MigrationCommitted);
-        }
-    } else if !guarded.is_idle() {
-        connection.execute_batch("ROLLBACK")?;
-    }
+    let outcome = in_transaction(guarded, || apply_due(guarded, migrations, rule, allowed));
+    // Whatever came of it: the guests' writes after this are checked again.
     connection.pragma_update(None, "foreign_keys", true)?;
     outcome
 }
 
-fn apply_due(guarded: &Guarded, migrations: &[Migration], rule: Rule) -> Result<u64, Failure> {
+/// Does `work` in a transaction, of which nothing stays where it or the commit fails.
+fn in_transaction(guarded: &Guarded, work: impl FnOnce() -> Result<u64, Failure>) -> Result<u64, Failure> {
     let connection = guarded.raw();
+    connection.execute_batch("BEGIN IMMEDIATE")?;
+    let outcome = work();
+    guarded.set_role(Role::Host);
+    guarded.watch().disarm();
+    let outcome = outcome.and_then(|applied| {
+        if applied > 0 {
+            crash_point(Point::MigrationRun);
+        }
+        connection.execute_batch("COMMIT")?;
+        if applied > 0 {
+            crash_point(Point::MigrationCommitted);
+        }
+        Ok(applied)
+    });
+    if outcome.is_err() && !guarded.is_idle() {
+        connection.execute_batch("ROLLBACK")?;
+    }
+    outcome
+}
+
+fn apply_due(guarded: &Guarded, migrations: &[Migration], rule: Rule, allowed: Duration) -> Result<u64, Failure> {
+    let connection = guarded.raw();
+    let deadline = Instant::now() + allowed;
     connection.execute_batch(HISTORY)?;
     connection.execute_batch(KEYVALUE)?;
     if !connection.query_row(HAS_CONTRACTS, [], |row| row.get::<_, bool>(0))? {
@@ -96,21 +116,29 @@ fn apply_due(guarded: &Guarded, migrations: &[Migration], rule: Rule) -> Result<
     note_contractions(connection, &applied, migrations)?;
     let due = migrations.get(applied.len()..).unwrap_or_default();
     for (index, migration) in due.iter().enumerate() {
-        match rule {
+        guarded.watch().arm(deadline);
+        let done = match rule {
             // Nobody was made for a database that has nothing.
-            Rule::Any if applied.is_empty() || migration.is_contraction() => run(guarded, migration, Role::Migration)?,
+            Rule::Any if applied.is_empty() || migration.is_contraction() => run(guarded, migration, Role::Migration),
             Rule::Any => add(guarded, migration).map_err(|refused| match refused {
                 Failure::Refused(OpenError::NotAdditive { name, reason }) => {
                     Failure::Refused(OpenError::Unmarked { name, reason })
                 }
                 other => other,
-            })?,
+            }),
             Rule::Additive if migration.is_contraction() => {
                 let reason = format!("its first line says `{CONTRACTS}`");
-                return Err(Failure::Refused(OpenError::NotAdditive { name: migration.name.clone(), reason }));
+                Err(Failure::Refused(OpenError::NotAdditive { name: migration.name.clone(), reason }))
             }
-            Rule::Additive => add(guarded, migration)?,
+            Rule::Additive => add(guarded, migration),
+        };
+        // What failed because it was stopped says only that it was.
+        if done.is_err() && deadline <= Instant::now() {
+            let allowed = humantime::format_duration(allowed).to_string();
+            return Err(Failure::Refused(OpenError::TooSlow { name: migration.name.clone(), allowed }));
         }
+        done?;
+        guarded.watch().disarm();
         let place = i64::try_from(applied.len() + index + 1).expect("a list's length fits");
         connection.execute(
             "INSERT INTO watertight_migrations (place, name, checksum, applied_at, contracts)

@@ -11,8 +11,9 @@ use std::time::Instant;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
 use tokio::task::JoinHandle;
 
-use super::connection::{Access, Due, Guarded, Watch};
+use super::connection::{Access, Guarded, Watch};
 use super::counters::Counters;
+use super::due::Due;
 use super::durability::Durability;
 use super::error::SqlError;
 use super::settings::Settings;

@@ -45,6 +45,9 @@ pub struct Settings {
     pub limits: SqlLimits,
     /// Prepared statements that each connection keeps. 128: more than a module has.
     pub cached_statements: usize,
+    /// How long all migrations that are due may take where nobody waits for the database: at a start, and for a module that is new. 10
+    /// minutes: a table of some 100 million rows is built anew in that.
+    pub migration: Duration,
     /// How the write-ahead log is synced.
     pub sync: WalSync,
 }
@@ -64,6 +67,7 @@ impl Default for Settings {
             max_transaction_bytes: 256 * MIB as u64,
             limits: SqlLimits::default(),
             cached_statements: 128,
+            migration: Duration::from_secs(600),
             sync: WalSync::default(),
         }
     }

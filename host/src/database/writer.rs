@@ -20,12 +20,14 @@ use rusqlite::wal::CheckpointMode;
 use tokio::sync::oneshot;
 
 use super::backup::Copy;
-use super::connection::{Access, Due, Guarded, WRITER_PATIENCE, Watch};
+use super::connection::{Access, Guarded, WRITER_PATIENCE, Watch};
 use super::counters::Counters;
+use super::due::Due;
 use super::durability::{Durability, Ended, Handover, Reply};
 use super::error::{OpenError, SqlError, SqlLimit, is_failed_sync};
 use super::migrate::{self, Rule};
 use super::settings::Settings;
+use super::ticket::Ticket;
 use super::value::{Rows, Value};
 use crate::config::SqlLimits;
 use crate::failpoint::{Point, crash_point};
@@ -71,6 +73,10 @@ pub(super) enum Job {
     Migrate {
         /// All of the module's, in order.
         migrations: Vec<Migration>,
+        /// How long they may take.
+        allowed: Duration,
+        /// Who of caller and writer has it.
+        ticket: Arc<Ticket>,
         /// Where a refusal goes; dropped where there is none.
         refused: oneshot::Sender<OpenError>,
         /// Told once the outcome is on the disk.
@@ -86,30 +92,6 @@ pub(super) struct Bound {
     pub(super) sql: String,
     /// Its parameters.
     pub(super) parameters: Vec<Value>,
-}
-
-/// Decides the race between a caller whose deadline passes and the writer that takes its job: a caller that is told `Timeout` must
-/// not find the change made.
-#[derive(Debug, Default)]
-pub(super) struct Ticket(AtomicU8);
-
-impl Ticket {
-    const WAITING: u8 = 0;
-    const TAKEN: u8 = 1;
-    const GIVEN_UP: u8 = 2;
-
-    fn turn(&self, to: u8) -> bool {
-        self.0.compare_exchange(Self::WAITING, to, SeqCst, SeqCst).is_ok()
-    }
-
-    /// The caller gives up; false where the writer has begun.
-    pub(super) fn give_up(&self) -> bool {
-        self.turn(Self::GIVEN_UP)
-    }
-
-    fn take(&self) -> bool {
-        self.turn(Self::TAKEN)
-    }
 }
 
 /// The right to use the writer. Dropping it rolls back.
@@ -221,9 +203,9 @@ impl<'w> Turn<'w> {
                     self.lend(&limits, deadline, reply);
                 }
             }
-            Job::Migrate { migrations, refused, reply } => {
-                if !reply.is_closed() {
-                    self.migrate(&migrations, refused, reply);
+            Job::Migrate { migrations, allowed, ticket, refused, reply } => {
+                if !reply.is_closed() && ticket.take() {
+                    self.migrate(&migrations, allowed, refused, reply);
                 }
             }
             Job::Copy(copy) => {
@@ -232,13 +214,20 @@ impl<'w> Turn<'w> {
         }
     }
 
-    fn migrate(&mut self, migrations: &[Migration], refused: oneshot::Sender<OpenError>, reply: Reply<u64>) {
+    fn migrate(
+        &mut self,
+        migrations: &[Migration],
+        allowed: Duration,
+        refused: oneshot::Sender<OpenError>,
+        reply: Reply<u64>,
+    ) {
         if self.writer.durability.has_failed() {
             let _ = reply.send(Err(SqlError::unsynced()));
             return;
         }
         let number = self.writer.durability.issue();
-        let outcome = self.writer.guarded.as_host(|| migrate::apply(&self.writer.guarded, migrations, Rule::Additive));
+        let outcome =
+            self.writer.guarded.as_host(|| migrate::apply(&self.writer.guarded, migrations, Rule::Additive, allowed));
         let result = match outcome {
             Ok(applied) => Ok(applied),
             Err(migrate::Failure::Refused(error)) => {

@@ -87,7 +87,7 @@ pub struct Compiled {
 
 impl Compiler {
     /// A compiler that keeps code in `folder` (made if missing; it must belong to this user and be closed to all others) and runs
-    /// `program` with the arguments of [`child_arguments`].
+    /// `program` with [`CHILD_COMMAND`].
     ///
     /// One compilation takes no more than `limits`.
     pub fn new(engines: Engines, folder: &Path, program: PathBuf, limits: Compiling) -> Result<Self, CompileError> {

@@ -4,6 +4,12 @@ use watertight::database::OpenError;
 
 use super::*;
 
+/// What no migration here meets on purpose.
+const LONG: Duration = Duration::from_secs(30);
+/// Never ends, and denies nobody anything but time.
+const ENDLESS: &str =
+    "CREATE TABLE c (x); WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n";
+
 fn open(case: &Case, migrations: &[Migration]) -> Result<Database, OpenError> {
     Database::open(&case.path(), Settings::default(), migrations)
 }
@@ -218,10 +224,10 @@ async fn beside_other_builds_only_additions_are_applied() {
     case.execute("INSERT INTO a VALUES (1, 'x', 1)").await.unwrap();
     case.execute("INSERT INTO b VALUES (1, 1, NULL)").await.unwrap();
     for (sql, reason) in REFUSED {
-        let error = case.database.migrate(&list(&[sql]), soon()).await.expect_err(sql).to_string();
+        let error = case.database.migrate(&list(&[sql]), LONG).await.expect_err(sql).to_string();
         assert!(error.contains(reason) && error.contains("0002_step.sql"), "{sql}: {error}");
     }
-    let broken = case.database.migrate(&list(&["CREATE TABLE c (x); CREATE TABLE c (x)"]), soon()).await.unwrap_err();
+    let broken = case.database.migrate(&list(&["CREATE TABLE c (x); CREATE TABLE c (x)"]), LONG).await.unwrap_err();
     assert!(broken.to_string().contains("failed: table c already exists"), "{broken}");
     // Nothing of any of them stayed, and the database serves on.
     assert_eq!(count(&case.database, "SELECT count(*) FROM a").await, 1);
@@ -230,10 +236,10 @@ async fn beside_other_builds_only_additions_are_applied() {
          CREATE INDEX a_some ON a (name) WHERE size > 3 AND name IS NOT NULL",
         "ALTER TABLE a ADD COLUMN note TEXT; ALTER TABLE a ADD COLUMN rank INTEGER NOT NULL DEFAULT 7",
     ]);
-    assert_eq!(case.database.migrate(&good, soon()).await.unwrap(), 2);
-    assert_eq!(case.database.migrate(&good, soon()).await.unwrap(), 0);
+    assert_eq!(case.database.migrate(&good, LONG).await.unwrap(), 2);
+    assert_eq!(case.database.migrate(&good, LONG).await.unwrap(), 0);
     // A build that doesn't know them goes on, and one that knows fewer needs none.
-    assert_eq!(case.database.migrate(&tables(), soon()).await.unwrap(), 0);
+    assert_eq!(case.database.migrate(&tables(), LONG).await.unwrap(), 0);
     assert_eq!(count(&case.database, "SELECT rank FROM a").await, 7);
     case.execute("INSERT INTO a (id, name, size) VALUES (2, 'y', 1)").await.unwrap();
     case.database.close().await;
@@ -276,7 +282,7 @@ async fn a_build_that_doesn_t_know_a_contraction_is_refused() {
         assert!(matches!(&error, OpenError::Contracted { .. }), "{error}");
     }
     let database = open(&case, &known).unwrap();
-    let error = database.migrate(&known[..1], soon()).await.unwrap_err().to_string();
+    let error = database.migrate(&known[..1], LONG).await.unwrap_err().to_string();
     assert_eq!(error, "the migration `0002_step.sql`, a contraction, was applied, and the module doesn't know it");
     database.close().await;
 }
@@ -295,4 +301,30 @@ async fn an_earlier_hosts_history_is_gone_on_with() {
     assert!(matches!(open(&case, &known[..1]).unwrap_err(), OpenError::Contracted { .. }));
     let more = contractions(&["DROP TABLE b", "CREATE TABLE c (x)"]);
     open(&case, &more).unwrap().close().await;
+}
+
+/// Whoever waits for the writer gets it, and nothing of the migration comes after all.
+#[tokio::test]
+async fn one_that_never_ends_is_stopped_and_changes_nothing() {
+    let case = Case::new();
+    let allowed = Duration::from_millis(300);
+    let endless = list(&[ENDLESS]);
+    let (migrated, written) =
+        tokio::join!(case.database.migrate(&endless, allowed), case.execute("INSERT INTO a VALUES (1, 'x', 1)"));
+    let refused = migrated.unwrap_err().to_string();
+    assert!(refused.contains("`0002_step.sql` was stopped") && refused.contains("300ms"), "{refused}");
+    assert_eq!(written, Ok(1));
+    assert!(is_missing(&case.query("SELECT * FROM c").await.unwrap_err()));
+    // References are checked again.
+    assert!(case.execute("INSERT INTO b VALUES (1, 9, NULL)").await.is_err());
+    case.database.close().await;
+    let settings = Settings { migration: allowed, ..Settings::default() };
+    let refused = Database::open(&case.path(), settings, &contractions(&[ENDLESS])).unwrap_err();
+    assert!(matches!(&refused, OpenError::TooSlow { name, .. } if name == "0002_step.sql"), "{refused}");
+    let again = open(&case, &tables()).unwrap();
+    assert!(is_missing(&again.query("SELECT * FROM c", Vec::new(), soon()).await.unwrap_err()));
+}
+
+fn is_missing(error: &SqlError) -> bool {
+    is_syntax(error, "no such table: c")
 }

@@ -5,12 +5,11 @@ use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use serde_json::Value;
 use wasmtime::component::Val;
-use watertight::json::{Codec, Violation};
+use watertight::json::Codec;
 use watertight::shape::Type;
 
+use crate::documents::{SPOIL, TOKENS, check, encode};
 use crate::types::{typed_values, types};
-
-const LIMIT: usize = 10_000_000;
 
 proptest! {
     #[test]
@@ -92,89 +91,4 @@ proptest! {
         prop_assert_eq!(takes(Type::U64), u64::try_from(number).is_ok());
         prop_assert_eq!(takes(Type::S64), i64::try_from(number).is_ok());
     }
-}
-
-const SPOIL: &[u8] = b"{}[]\",:\\u0e19-+. ntf\n\x00\x80\xff";
-
-const TOKENS: &[&str] = &[
-    "{",
-    "}",
-    "[",
-    "]",
-    ",",
-    ":",
-    "\"a\"",
-    "\"b\":",
-    "0",
-    "-",
-    "1",
-    "1.5",
-    "e",
-    "E+1",
-    ".",
-    "null",
-    "true",
-    "false",
-    "nul",
-    " ",
-    "\n",
-    "\"",
-    "\\u00e9",
-    "\\ud83d\\ude00",
-    "\\ud83d",
-    "\\n",
-    "\u{feff}",
-    "é",
-    "\t",
-    "\"\\\"\"",
-    "\u{1}",
-    "\u{7f}",
-];
-
-/// Decodes, and checks what is said about it: syntax against serde_json, places against the document.
-fn check(codec: &Codec, document: &[u8]) -> Result<(), TestCaseError> {
-    let violations = match codec.decode(document) {
-        Ok(value) => {
-            let again = codec.decode(&encode(codec, &value));
-            prop_assert_eq!(again.unwrap(), value);
-            vec![]
-        }
-        Err(violations) => {
-            prop_assert!(!violations.is_empty());
-            violations
-        }
-    };
-    let syntax = violations.iter().any(|violation| violation.detail.starts_with("not JSON"));
-    match serde_json::from_slice::<Value>(document) {
-        Ok(value) => {
-            prop_assert!(!syntax, "{:?}", violations);
-            // Of members with the same key, serde_json keeps only the last.
-            let twins =
-                |violation: &Violation| violation.detail.contains("twice") || violation.detail.contains("exactly one");
-            for violation in &violations {
-                let found = has_place(&value, violation) || violations.iter().any(twins);
-                prop_assert!(found, "{}: {violation}", value);
-            }
-        }
-        // A number that is too large for serde_json is JSON all the same.
-        Err(error) if error.to_string().contains("number out of range") => {}
-        Err(error) => {
-            prop_assert!(syntax && violations.len() == 1, "{}: {:?}", error, violations);
-        }
-    }
-    Ok(())
-}
-
-fn has_place(value: &Value, violation: &Violation) -> bool {
-    if violation.detail.starts_with("missing field") {
-        let (parent, _) = violation.pointer.rsplit_once('/').unwrap();
-        return value.pointer(parent).is_some_and(Value::is_object) && value.pointer(&violation.pointer).is_none();
-    }
-    value.pointer(&violation.pointer).is_some()
-}
-
-fn encode(codec: &Codec, value: &Val) -> Vec<u8> {
-    let mut document = Vec::new();
-    codec.encode(value, &mut document, LIMIT).unwrap();
-    document
 }

@@ -146,6 +146,16 @@ impl Attack {
         format!("[[route]]\nmethod = \"GET\"\npath = \"{path}\"\ncall = \"{name}/api.{function}\"\nstatus = {status}\n")
     }
 
+    /// Puts all of them there.
+    pub fn put_all(attacks: &[Self], folder: &Path) -> String {
+        attacks.iter().map(|attack| attack.put(folder)).collect()
+    }
+
+    /// Routes to `attack` of each, at its name.
+    pub fn routes(attacks: &[Self]) -> String {
+        attacks.iter().map(|attack| attack.route(&format!("/{}", attack.name), "attack")).collect()
+    }
+
     /// What is counted, for a table.
     pub fn effect(&self) -> String {
         match &self.why {

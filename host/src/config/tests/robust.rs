@@ -101,3 +101,14 @@ fn deep_nesting_is_refused_by_the_parser() {
         read_both(format!("{}x = 1", opening.repeat(50_000)).as_bytes()).unwrap();
     }
 }
+
+/// Found by fuzzing: a message was as long as the file's longest word.
+#[test]
+fn long_words_are_repeated_in_part() {
+    let long = "x".repeat(500_000);
+    let manifest =
+        format!("[app]\nname = \"a\"\n{long} = 1\n[modules.a]\ncomponent = \"a.wasm\"\nuses = [\"{long}\"]\n");
+    let problems = load_files(&[("app.toml", &manifest)]).unwrap_err();
+    assert_eq!(problems.as_slice().len(), 2, "{problems}");
+    assert!(problems.to_string().len() < 10_000, "{}", problems.to_string().len());
+}

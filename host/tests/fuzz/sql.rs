@@ -1,0 +1,388 @@
+//! Statements, values and migrations: whatever a module sends to its database, it gets rows, or an error that says why; and it never
+//! gets at the host's tables, the schema, the settings or another file.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::{Index, select};
+use rusqlite::Connection;
+use rusqlite::types::Value as Cell;
+use watertight::config::SqlLimits;
+use watertight::database::{Database, MigrateError, Rows, Settings, SqlError, Value, WalSync};
+use watertight::migration::Migration;
+
+use crate::mutate::{Change, changed_text, changes};
+use crate::runner::fuzz;
+
+const TABLES: &str = "
+    CREATE TABLE a (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, size INTEGER CHECK (size >= 0)) STRICT;
+    CREATE TABLE b (id INTEGER PRIMARY KEY AUTOINCREMENT, a INTEGER REFERENCES a (id), it ANY) STRICT;
+    CREATE TABLE c (x, y, z);
+    CREATE INDEX c_x ON c (x);
+    CREATE TRIGGER t AFTER DELETE ON a BEGIN INSERT INTO c (x) VALUES (old.name); END;
+    CREATE VIEW v AS SELECT a.id, b.it FROM a JOIN b ON b.a = a.id;";
+
+const CORPUS: &[&str] = &[
+    "SELECT 1",
+    "SELECT ?1, ?2, typeof(?1)",
+    "SELECT * FROM a LEFT JOIN b ON b.a = a.id WHERE a.name LIKE ?1 ORDER BY 1 DESC LIMIT 3 OFFSET 1",
+    "SELECT name, count(*) OVER (PARTITION BY size ORDER BY id) FROM a GROUP BY name HAVING count(*) > 0",
+    "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n",
+    "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 60000) SELECT i, randomblob(100) FROM n",
+    "SELECT json_each.value, json_extract('{\"a\": [1, 2]}', '$.a[1]') FROM json_each('[1, 2, 3]')",
+    "SELECT zeroblob(1000000000), randomblob(5000000), hex(zeroblob(3000000))",
+    "SELECT printf('%.2000000f', 1.0), replace(hex(zeroblob(2000)), '00', hex(zeroblob(2000)))",
+    "SELECT group_concat(a.name || b.it) FROM a, b, a AS d, b AS e",
+    "INSERT INTO a VALUES (1, 'x', 1) RETURNING *",
+    "INSERT INTO a (name, size) SELECT name || ?1, size + 1 FROM a ON CONFLICT (name) DO UPDATE SET size = excluded.size",
+    "INSERT INTO b (a, it) VALUES (NULL, ?1), (1, ?2)",
+    "INSERT OR REPLACE INTO a VALUES (?1, ?2, -1)",
+    "INSERT INTO c SELECT zeroblob(1000000), 1, 2 FROM json_each('[1, 2, 3, 4, 5, 6, 7, 8, 9]')",
+    "UPDATE a SET size = size + 1, name = upper(name) WHERE id IN (SELECT a FROM b)",
+    "UPDATE OR IGNORE c SET x = y FROM a WHERE a.id = c.z",
+    "DELETE FROM a",
+    "DELETE FROM c WHERE rowid % 2 = 0 RETURNING x",
+    "REPLACE INTO c VALUES (1, 2.5, x'00ff')",
+    "EXPLAIN SELECT * FROM v",
+    "EXPLAIN QUERY PLAN DELETE FROM watertight_migrations",
+    "VALUES (1, NULL, 'é'), (2, x'', 1e999)",
+    "PRAGMA journal_mode = delete",
+    "PRAGMA writable_schema = on",
+    "PRAGMA main.user_version = 7",
+    "PRAGMA wal_checkpoint(TRUNCATE)",
+    "SELECT * FROM pragma_table_info('a')",
+    "ATTACH 'x.db' AS x",
+    "ATTACH DATABASE 'file:x.db?mode=rwc' AS x",
+    "DETACH main",
+    "VACUUM INTO 'x.db'",
+    "VACUUM",
+    "ANALYZE main",
+    "REINDEX c_x",
+    "BEGIN EXCLUSIVE",
+    "COMMIT",
+    "ROLLBACK TO s",
+    "SAVEPOINT s",
+    "CREATE TABLE d (x)",
+    "CREATE TEMP TABLE d AS SELECT * FROM a",
+    "CREATE VIRTUAL TABLE f USING fts5(x)",
+    "CREATE TRIGGER u AFTER INSERT ON a BEGIN UPDATE watertight_migrations SET name = 'x'; END",
+    "CREATE VIEW w AS SELECT * FROM sqlite_schema",
+    "CREATE UNIQUE INDEX i ON a (size) WHERE size > 0",
+    "DROP TABLE a",
+    "ALTER TABLE a RENAME COLUMN name TO title",
+    "ALTER TABLE c ADD COLUMN w DEFAULT 1",
+    "SELECT * FROM watertight_migrations",
+    "INSERT INTO watertight_migrations VALUES (9, 'x', 'x', 'x')",
+    "UPDATE sqlite_schema SET sql = ''",
+    "DELETE FROM sqlite_sequence",
+    "SELECT load_extension('x'), writefile('x', 'y'), fts3_tokenizer('simple')",
+    "SELECT 1; DROP TABLE a",
+    "/* SELECT */ -- nothing\nSELECT 'it''s' /* open",
+    "",
+];
+
+const WORDS: &[&str] = &[
+    " ",
+    "\n",
+    "\0",
+    ";",
+    "--",
+    "/*",
+    "*/",
+    "'",
+    "\"",
+    "`",
+    "[",
+    "]",
+    "(",
+    ")",
+    ",",
+    ".",
+    "?",
+    "?1",
+    "?2",
+    "?32767",
+    "?99999",
+    ":a",
+    "@a",
+    "$a",
+    "*",
+    "=",
+    "||",
+    "->>",
+    "<<",
+    "NULL",
+    "1e308",
+    "9223372036854775808",
+    "0x7fffffffffffffff",
+    "x'00'",
+    "x'0",
+    "1e400",
+    "-0.0",
+    "SELECT",
+    "FROM",
+    "WHERE",
+    "INSERT INTO",
+    "UPDATE",
+    "DELETE FROM",
+    "CREATE TABLE",
+    "CREATE TEMP VIEW",
+    "DROP",
+    "ALTER TABLE",
+    "PRAGMA",
+    "ATTACH",
+    "VACUUM INTO",
+    "BEGIN",
+    "END",
+    "WITH RECURSIVE",
+    "AS",
+    "UNION ALL",
+    "RETURNING *",
+    "ON CONFLICT DO NOTHING",
+    "COLLATE",
+    "EXPLAIN",
+    "CAST(",
+    "CASE",
+    "WHEN",
+    "MATCH",
+    "REGEXP",
+    "RAISE(ROLLBACK, 'x')",
+    "main.",
+    "temp.",
+    "sqlite_schema",
+    "sqlite_temp_master",
+    "sqlite_sequence",
+    "sqlite_stat1",
+    "sqlite_dbpage",
+    "watertight_migrations",
+    "WATERTIGHT_MIGRATIONS",
+    "\"watertight_migrations\"",
+    "pragma_journal_mode",
+    "dbstat",
+    "a",
+    "b",
+    "c",
+    "v",
+    "id",
+    "name",
+    "rowid",
+    "load_extension(",
+    "readfile(",
+    "zeroblob(",
+    "randomblob(",
+    "sqlite_compileoption_get(",
+    "json_group_array(",
+    "generate_series(1, 1000000000)",
+    "é",
+    "\u{feff}",
+];
+
+#[derive(Debug, Clone, Copy)]
+enum Way {
+    /// What the statement's first word asks for.
+    Due,
+    Query,
+    Execute,
+    Transaction,
+}
+
+type Statement = (Way, Index, Vec<Change>, Vec<Value>);
+
+fn statement() -> impl Strategy<Value = Statement> {
+    let ways = select(vec![Way::Due, Way::Due, Way::Due, Way::Query, Way::Execute, Way::Transaction]);
+    (ways, any::<Index>(), changes(), vec(value(), 0..4))
+}
+
+fn value() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        Just(Value::Null),
+        any::<i64>().prop_map(Value::Integer),
+        any::<f64>().prop_map(Value::Real),
+        prop_oneof![Just(f64::NAN), Just(f64::INFINITY), Just(-0.0), Just(f64::MIN_POSITIVE)].prop_map(Value::Real),
+        any::<String>().prop_map(Value::Text),
+        Just(Value::Text("a\0b".to_owned())),
+        vec(any::<u8>(), 0..40).prop_map(Value::Blob),
+    ]
+}
+
+fn settings() -> Settings {
+    Settings {
+        limits: SqlLimits { size: 16 << 20, ..SqlLimits::default() },
+        migration: Duration::from_millis(50),
+        readers: 1,
+        // What is looked at here doesn't depend on the disk.
+        sync: WalSync::with(|_| Ok(())),
+        ..Settings::default()
+    }
+}
+
+fn open(folder: &Path) -> Database {
+    Database::open(&folder.join("a.db"), settings(), &[Migration::new("0001_tables.sql", TABLES)]).unwrap()
+}
+
+fn soon() -> Instant {
+    Instant::now() + Duration::from_secs(30)
+}
+
+/// What no statement may change.
+#[derive(Debug, PartialEq)]
+struct Untouched {
+    schema: Vec<Vec<Cell>>,
+    migrations: Vec<Vec<Cell>>,
+    settings: Vec<Vec<Cell>>,
+    files: BTreeSet<String>,
+    /// Of the folder that the process works in.
+    elsewhere: usize,
+}
+
+impl Untouched {
+    fn of(folder: &Path) -> Self {
+        let database = Connection::open(folder.join("a.db")).unwrap();
+        let all = |sql: &str| -> Vec<Vec<Cell>> {
+            let mut statement = database.prepare(sql).unwrap();
+            let width = statement.column_count();
+            let rows = statement.query_map([], |row| (0..width).map(|column| row.get(column)).collect());
+            rows.unwrap().collect::<Result<_, _>>().unwrap()
+        };
+        let pragmas = ["journal_mode", "user_version", "application_id", "page_size", "auto_vacuum", "encoding"];
+        let entry = |entry: std::io::Result<std::fs::DirEntry>| entry.unwrap().file_name().into_string().unwrap();
+        Self {
+            schema: all("SELECT type, name, tbl_name, sql FROM sqlite_schema"),
+            migrations: all("SELECT * FROM watertight_migrations"),
+            settings: pragmas.iter().flat_map(|name| all(&format!("PRAGMA {name}"))).collect(),
+            files: std::fs::read_dir(folder).unwrap().map(entry).collect(),
+            elsewhere: std::fs::read_dir(".").unwrap().count(),
+        }
+    }
+}
+
+/// Whether an error is one that a module's own doing explains.
+fn is_due(error: &SqlError) -> bool {
+    match error {
+        SqlError::Constraint { .. } | SqlError::Syntax(_) | SqlError::Timeout | SqlError::Limit(_) => true,
+        SqlError::Busy | SqlError::Closed | SqlError::Full | SqlError::Storage(_) => false,
+    }
+}
+
+/// As many of the values as the statement seems to want.
+fn fitting(sql: &str, values: &[Value]) -> Vec<Value> {
+    let wanted = if sql.contains("?2") { 2 } else { usize::from(sql.contains("?1")) };
+    values.iter().cloned().chain(std::iter::repeat(Value::Integer(7))).take(wanted).collect()
+}
+
+async fn run(database: &Database, (way, which, changes, values): &Statement) -> Result<Option<Rows>, SqlError> {
+    let sql = changed_text(CORPUS[which.index(CORPUS.len())], changes, WORDS);
+    let deadline = Instant::now() + Duration::from_millis(50);
+    let values = if values.len() == 3 { values.clone() } else { fitting(&sql, values) };
+    let reads = ["SELECT", "WITH", "VALUES", "EXPLAIN"].iter().any(|word| sql.starts_with(word));
+    match way {
+        Way::Due if !reads => database.execute(&sql, values, deadline).await.map(|_| None),
+        Way::Query | Way::Due => database.query(&sql, values, deadline).await.map(Some),
+        Way::Execute => database.execute(&sql, values, deadline).await.map(|_| None),
+        Way::Transaction => {
+            let mut transaction = database.begin(deadline).await?;
+            let rows = transaction.query(&sql, values).await?;
+            transaction.commit().await?;
+            Ok(Some(rows))
+        }
+    }
+}
+
+#[test]
+fn sql() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    fuzz("sql", &["done", "refused"], vec(statement(), 1..24), |statements: Vec<Statement>| {
+        let folder = tempfile::tempdir().unwrap();
+        let database = open(folder.path());
+        let before = Untouched::of(folder.path());
+        let mut outcome = "refused";
+        for statement in &statements {
+            match runtime.block_on(run(&database, statement)) {
+                Ok(rows) => {
+                    let bytes = |rows: Rows| rows.concat().iter().map(size).sum::<usize>();
+                    let most = usize::try_from(settings().limits.bytes).unwrap();
+                    prop_assert!(rows.is_none_or(|rows| bytes(rows) <= most), "more than {most} bytes of rows");
+                    outcome = "done";
+                }
+                Err(error) => prop_assert!(is_due(&error), "{error:?}"),
+            }
+        }
+        prop_assert_eq!(Untouched::of(folder.path()), before);
+        // It goes on.
+        let alive = runtime.block_on(database.execute("UPDATE a SET size = 1 WHERE 0", vec![], soon()));
+        prop_assert_eq!(alive, Ok(0));
+        runtime.block_on(database.close());
+        Ok(outcome)
+    });
+}
+
+fn size(value: &Value) -> usize {
+    match value {
+        Value::Text(text) => text.len(),
+        Value::Blob(bytes) => bytes.len(),
+        _ => 8,
+    }
+}
+
+#[test]
+fn values() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let database = open(folder.path());
+    fuzz("values", &["kept"], value(), |value| {
+        // SQLite has no such number.
+        let due = match &value {
+            Value::Real(number) if number.is_nan() => Value::Null,
+            other => other.clone(),
+        };
+        let ask = |sql: &str, values| runtime.block_on(database.query(sql, values, soon())).unwrap();
+        prop_assert_eq!(ask("SELECT ?1", vec![value.clone()]), vec![vec![due.clone()]]);
+        let write = |sql: &str, values| runtime.block_on(database.execute(sql, values, soon())).unwrap();
+        write("DELETE FROM b", vec![]);
+        prop_assert_eq!(write("INSERT INTO b (it) VALUES (?1)", vec![value]), 1);
+        prop_assert_eq!(ask("SELECT it FROM b", vec![]), vec![vec![due]]);
+        Ok("kept")
+    });
+}
+
+/// A migration beside builds that don't know it, and one at a start: applied whole, or not at all.
+#[test]
+fn migrations() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let case = (any::<Index>(), changes(), any::<bool>());
+    fuzz("migrations", &["applied", "refused"], case, |(which, changes, serving): (Index, Vec<Change>, bool)| {
+        let folder = tempfile::tempdir().unwrap();
+        let database = open(folder.path());
+        let before = Untouched::of(folder.path());
+        let sql = changed_text(CORPUS[which.index(CORPUS.len())], &changes, WORDS);
+        let both = [Migration::new("0001_tables.sql", TABLES), Migration::new("0002_more.sql", sql)];
+        let applied = if serving {
+            match runtime.block_on(database.migrate(&both, settings().migration)) {
+                Ok(count) => count == 1,
+                Err(MigrateError::Refused(_)) => false,
+                Err(MigrateError::Failed(error)) => {
+                    prop_assert!(is_due(&error), "{error:?}");
+                    false
+                }
+            }
+        } else {
+            runtime.block_on(database.close());
+            Database::open(&folder.path().join("a.db"), settings(), &both).is_ok()
+        };
+        runtime.block_on(database.close());
+        let after = Untouched::of(folder.path());
+        prop_assert_eq!(&after.settings, &before.settings);
+        prop_assert_eq!(after.elsewhere, before.elsewhere);
+        prop_assert!(after.files.iter().all(|file| file.starts_with("a.db")), "{:?}", after.files);
+        prop_assert_eq!(after.migrations.len(), before.migrations.len() + usize::from(applied));
+        prop_assert_eq!(&after.migrations[..1], &before.migrations[..]);
+        if !applied {
+            prop_assert_eq!(after.schema, before.schema);
+            return Ok("refused");
+        }
+        Ok("applied")
+    });
+}

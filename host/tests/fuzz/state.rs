@@ -1,0 +1,114 @@
+//! What is found in the state folder: a spoilt memory of generations is refused or goes on with a new number, and what was kept under
+//! a digest has it or isn't given out.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use proptest::prelude::*;
+use watertight::artifact::Artifact;
+use watertight::config::{AppFiles, TextFile};
+use watertight::ids::Digest;
+use watertight::problem::{Code, Problem};
+use watertight::state::{Cause, History, StateFolder};
+
+use crate::components::component;
+use crate::mutate::{Change, changed, changes};
+use crate::runner::fuzz;
+
+const WORDS: &[&str] = &[
+    "{",
+    "}",
+    "[",
+    "]",
+    ",",
+    ":",
+    "\"",
+    "0",
+    "1",
+    "-1",
+    "18446744073709551615",
+    "1e3",
+    "null",
+    "format",
+    "number",
+    "published",
+    "refused",
+    "cause",
+    "run",
+    "swap",
+    "apply",
+    "rollback",
+    "to",
+    "module",
+    "sha256:",
+    "origin",
+    "configuration",
+    "modules",
+    "at",
+    "\\u0000",
+    "é",
+];
+
+/// A history as a host leaves it, with what it kept.
+fn fill(folder: &Path) -> (History, Digest, Digest) {
+    let mut history = StateFolder::open(folder).unwrap().history().unwrap();
+    let bytes = component("package t:t; interface api { go: func(); } world w { export api; }", "w");
+    let artifact = Artifact::new(Path::new("a.wasm"), bytes.into()).unwrap();
+    let manifest = TextFile { path: "app.toml".into(), text: "[app]".to_owned() };
+    let configuration = history.kept().keep_configuration(&AppFiles { manifest, routes: vec![] }).unwrap();
+    history.kept().keep_component(&artifact).unwrap();
+    let module = "a".parse::<watertight::ids::ModuleName>().unwrap();
+    let build =
+        serde_json::from_value(serde_json::json!({ "digest": artifact.digest, "build": "b", "language": null }));
+    let modules = BTreeMap::from([(module.clone(), build.unwrap())]);
+    for cause in [Cause::Run, Cause::Swap { module }, Cause::Rollback { to: history.next() }] {
+        history.publish(cause, configuration, modules.clone(), Some(configuration)).unwrap();
+    }
+    history.refuse(Cause::Apply, &Problem::new(Code::Cycle, "round and round").into()).unwrap();
+    (history, configuration, artifact.digest)
+}
+
+#[test]
+fn state() {
+    let folder = tempfile::tempdir().unwrap();
+    let (history, configuration, component) = fill(folder.path());
+    let file = |name: String| folder.path().join(name);
+    let files = [
+        file("history.json".to_owned()),
+        file(format!("artifacts/{}.wasm", component.hex())),
+        file(format!("configurations/{}.json", configuration.hex())),
+    ];
+    let whole: Vec<Vec<u8>> = files.iter().map(|file| fs::read(file).unwrap()).collect();
+    let case = (0..3_usize, changes());
+    fuzz("state", &["taken", "refused"], case, |(which, changes): (usize, Vec<Change>)| {
+        for (file, bytes) in files.iter().zip(&whole) {
+            fs::write(file, bytes).unwrap();
+        }
+        let spoilt = changed(&whole[which], &changes, WORDS);
+        fs::write(&files[which], &spoilt).unwrap();
+        if which > 0 {
+            let kept = history.kept();
+            let given = if which == 1 {
+                kept.component(&component).is_ok()
+            } else {
+                kept.configuration(&configuration).is_ok()
+            };
+            prop_assert_eq!(given, spoilt == whole[which]);
+            return Ok(if given { "taken" } else { "refused" });
+        }
+        let read = StateFolder::read_history(folder.path());
+        let state = StateFolder::open(folder.path()).unwrap();
+        let opened = state.history();
+        prop_assert_eq!(read.is_ok(), opened.is_ok());
+        let Ok(mut history) = opened else { return Ok("refused") };
+        let numbers: Vec<u64> = history.published().iter().map(|published| published.number.0).collect();
+        prop_assert!(numbers.is_sorted_by(|one, next| one < next), "{numbers:?}");
+        let next = history.next();
+        prop_assert!(numbers.iter().all(|number| *number < next.0), "{numbers:?}, {next}");
+        history.publish(Cause::Apply, configuration, BTreeMap::new(), None).unwrap();
+        let again = StateFolder::read_history(folder.path()).unwrap();
+        prop_assert_eq!(again.last().map(|last| last.number), Some(next));
+        Ok("taken")
+    });
+}
