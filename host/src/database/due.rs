@@ -23,10 +23,10 @@ impl Due {
         }
     }
 
-    /// What came of the statement, where SQLite only knows that it was stopped.
+    /// What came of the statement, where SQLite only knows that it was stopped: others may stop one as well.
     pub(super) fn settle<T>(self, result: Result<T, SqlError>) -> Result<T, SqlError> {
         match (result, self.own) {
-            (Err(SqlError::Timeout), Some(time)) => Err(SqlLimit::Time(time).into()),
+            (Err(SqlError::Timeout), Some(time)) if Instant::now() >= self.at => Err(SqlLimit::Time(time).into()),
             (result, _) => result,
         }
     }

@@ -232,10 +232,19 @@ async fn a_request_is_bounded_in_size_time_and_number() {
     assert_eq!(host.called("f/fetch.send-many", many("/hello", 3)).await, json!(["200", "200", "200"]));
 
     // Those that a call leaves behind end in time too.
-    for _ in 0..3 {
-        host.called("f/fetch.send-and-leave", json!([request(address, "/slow")])).await;
+    let mut tries = 0;
+    loop {
+        for _ in 0..3 {
+            host.called("f/fetch.send-and-leave", json!([request(address, "/slow")])).await;
+        }
+        let said = send(&host, request(address, "/hello")).await;
+        if said["err"].as_str().is_some_and(|error| error.contains("ConnectionLimitReached")) {
+            break;
+        }
+        // On a machine that is slow enough, the first has ended by the time the last is sent.
+        tries += 1;
+        assert!(tries < 5, "{said}");
     }
-    refused(&host, request(address, "/hello"), "ConnectionLimitReached").await;
     let left_at = Instant::now();
     while send(&host, request(address, "/hello")).await["ok"]["text"] != "hello" {
         assert!(left_at.elapsed() < Duration::from_secs(20), "what was left behind goes on");
