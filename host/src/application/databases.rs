@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 
+use crate::config::SqlLimits;
 use crate::database::{self, Database, MigrateError, OpenError, Settings};
 use crate::graph::{AppGraph, Node};
 use crate::ids::ModuleName;
@@ -37,6 +38,10 @@ impl Databases {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn settings_of(&self, graph: &AppGraph, module: &ModuleName) -> Settings {
+        Settings { limits: limits_of(graph, module), ..self.settings.clone() }
+    }
+
     /// A module's database, where it has one.
     pub(crate) fn of(&self, module: &ModuleName) -> Option<Database> {
         self.lock().get(module).cloned()
@@ -54,7 +59,7 @@ impl Databases {
             if self.of(name).is_some() {
                 continue;
             }
-            match Database::open(&state.database(name), self.settings.clone(), node.artifact.migrations()) {
+            match Database::open(&state.database(name), self.settings_of(graph, name), node.artifact.migrations()) {
                 Ok(database) => {
                     self.lock().insert(name.clone(), database);
                 }
@@ -88,7 +93,7 @@ impl Databases {
                     Some(applied) if applied.is_empty() => migrations.len(),
                     Some(applied) => applied.len().min(migrations.len()),
                 };
-                Database::open(&file, self.settings.clone(), &migrations[..known])
+                Database::open(&file, self.settings_of(graph, name), &migrations[..known])
             });
             match opened {
                 Ok(database) => drop(self.lock().insert(name.clone(), database)),
@@ -187,7 +192,7 @@ impl Databases {
         let mut problems = Vec::new();
         for (name, node) in with_data(graph) {
             let Some(database) = self.of(name) else { continue };
-            match database.migrate(node.artifact.migrations(), MIGRATION_TIME).await {
+            match database.limited(limits_of(graph, name)).migrate(node.artifact.migrations(), MIGRATION_TIME).await {
                 Ok(0) => {}
                 Ok(applied) => tracing::info!(module = %name, applied, "migrated"),
                 Err(MigrateError::Refused(error)) => problems.push(problem(name, node, &error)),
@@ -235,6 +240,12 @@ impl Databases {
 
 fn with_data(graph: &AppGraph) -> impl Iterator<Item = (&ModuleName, &Node)> {
     graph.modules.iter().filter(|(_, node)| node.keeps_data())
+}
+
+/// What a module's statements may take.
+fn limits_of(graph: &AppGraph, module: &ModuleName) -> SqlLimits {
+    let compartment = graph.compartments.iter().find(|compartment| compartment.modules.contains(module));
+    compartment.map(|compartment| compartment.limits.sql).unwrap_or_default()
 }
 
 /// The disk's fault or the module's: the message names the file of the one, the component holds the other.

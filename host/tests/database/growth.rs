@@ -12,7 +12,9 @@ const SLACK: u64 = 4 * MIB;
 const LONG_READ: &str = "SELECT (SELECT count(*) FROM a), (WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n)";
 
 fn small() -> Settings {
-    Settings { max_log_bytes: 4 * MIB, max_transaction_bytes: 2 * MIB, ..Settings::default() }
+    // A slow disk takes longer to fill the log than a statement has by default.
+    let limits = SqlLimits { time: Duration::from_secs(120), ..SqlLimits::default() };
+    Settings { max_log_bytes: 4 * MIB, max_transaction_bytes: 2 * MIB, limits, ..Settings::default() }
 }
 
 /// The most that the log's file had, by one who looks all the time.
