@@ -27,7 +27,7 @@ use crate::ids::{Digest, GenerationNumber, ModuleName};
 use crate::link::Linked;
 use crate::plan::{Plan, Side};
 use crate::problem::{Code, Problem, Problems};
-use crate::runtime::{Admissions, Runtime};
+use crate::runtime::{Admissions, Generation, Runtime};
 use crate::state::{Cause, History, Kept, StateFolder};
 use crate::telemetry::Telemetry;
 use crate::telemetry::table::Came;
@@ -246,7 +246,7 @@ impl Control {
         if only_plan {
             return Ok(outcome(current, false, plan));
         }
-        if plan.is_empty() {
+        if plan.is_empty() && !self.databases.are_torn() {
             if let Some(origin) = origin {
                 self.remember(move |history| history.note_origin(origin)).await?;
             }
@@ -268,33 +268,56 @@ impl Control {
         origin: Option<Digest>,
     ) -> Result<Running, Problems> {
         self.databases.close_others(&self.runtime.modules_with_data()).await;
-        let (checked, linked, configuration) = self
+        let (checked, linked, configuration, (new, opened)) = self
             .blocking(move |control| {
                 let linked = application::link_all(&checked.graph, &control.compiler, &known)?;
                 crash_point(Point::ChangeLinked);
                 let configuration = keep(control.history().kept(), &checked.graph, &checked.config)?;
                 crash_point(Point::ChangeKept);
                 control.databases.make_anew(&checked.graph, &control.state)?;
-                control.databases.open(&checked.graph, &control.state)?;
+                let opened = control.databases.open_beside(&checked.graph, &control.state);
                 crash_point(Point::ChangeOpened);
-                Ok((checked, linked, configuration))
+                Ok((checked, linked, configuration, opened))
             })
             .await?;
         let running = Running::new(&checked, &linked);
-        let (databases, admissions) = (&self.databases, &self.admissions);
-        let generation = application::assemble(number, checked, linked, databases, admissions, &self.telemetry);
-        generation.warm_up().await?;
-        crash_point(Point::ChangeWarm);
-        self.databases.migrate(&running.graph).await?;
-        crash_point(Point::ChangeMigrated);
+        let prepared = match opened {
+            Ok(()) => self.prepare(number, checked, linked).await,
+            Err(problems) => Err(problems),
+        };
+        let generation = match prepared {
+            Ok(generation) => generation,
+            Err(problems) => {
+                self.databases.unmake(&new, &self.state).await;
+                return Err(problems);
+            }
+        };
         let place = self.runtime.drain_place().await;
         // From here on a restart serves it; so the requests may.
         let builds = builds(&running.graph);
         self.remember(move |history| history.publish(cause, configuration, builds, origin)).await?;
         crash_point(Point::ChangePublished);
         self.runtime.publish(generation, place);
+        self.databases.mended();
         crash_point(Point::ChangeCurrent);
         Ok(running)
+    }
+
+    /// Makes a generation whose databases are open, and the first instance of each of its compartments; then migrates.
+    async fn prepare(
+        &self,
+        number: GenerationNumber,
+        checked: Checked,
+        linked: Vec<Linked>,
+    ) -> Result<Arc<Generation>, Problems> {
+        let graph = checked.graph.clone();
+        let (databases, admissions) = (&self.databases, &self.admissions);
+        let generation = application::assemble(number, checked, linked, databases, admissions, &self.telemetry);
+        generation.warm_up().await?;
+        crash_point(Point::ChangeWarm);
+        self.databases.migrate(&graph).await?;
+        crash_point(Point::ChangeMigrated);
+        Ok(generation)
     }
 
     /// Changes the history, on a thread that may wait for the disk; whoever reads it meanwhile finds what it was. Only the change in

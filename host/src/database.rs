@@ -92,10 +92,12 @@ impl Database {
         let sqlite = |source| OpenError::Database { path: path.to_owned(), source };
         create_private(path).map_err(files)?;
         let guarded = Guarded::writer(path, &settings).map_err(sqlite)?;
-        migrate::apply(&guarded, migrations, Rule::Any, settings.migration).map_err(|failure| match failure {
-            migrate::Failure::Sqlite(source) => sqlite(source),
-            migrate::Failure::Refused(error) => error,
-        })?;
+        migrate::apply(&guarded, migrations, Rule::Any, settings.limits.size, settings.migration).map_err(
+            |failure| match failure {
+                migrate::Failure::Sqlite(source) => sqlite(source),
+                migrate::Failure::Refused(error) => error,
+            },
+        )?;
         // What a killed process left in the log was never synced, perhaps; this copies it into the database file and syncs that.
         match guarded.raw().wal_checkpoint_v2(None::<&str>, CheckpointMode::TRUNCATE) {
             // Another process reads the file; what stays in the log is synced below.
@@ -202,7 +204,8 @@ impl Database {
         let (refused, refusal) = oneshot::channel();
         let (reply, mut answer) = oneshot::channel();
         let migrations = migrations.to_owned();
-        self.submit(Job::Migrate { migrations, allowed, ticket: ticket.clone(), refused, reply })?;
+        let size = self.limits.size;
+        self.submit(Job::Migrate { migrations, size, allowed, ticket: ticket.clone(), refused, reply })?;
         let answer = match tokio::time::timeout(allowed, &mut answer).await {
             Ok(answer) => answer,
             Err(_) if ticket.give_up() => return Err(SqlError::Timeout.into()),

@@ -1,11 +1,13 @@
 //! The databases of a host: one for each module that is granted `sql` or `keyvalue`, shared by all generations that have the module.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
 
+use crate::config::SqlLimits;
 use crate::database::{self, Database, MigrateError, OpenError, Settings};
 use crate::graph::{AppGraph, Node};
 use crate::ids::ModuleName;
@@ -21,17 +23,23 @@ const MIGRATION_TIME: Duration = Duration::from_secs(60);
 pub(crate) struct Databases {
     settings: Settings,
     open: Mutex<BTreeMap<ModuleName, Database>>,
+    /// Whether one was removed that the current generation uses.
+    torn: AtomicBool,
 }
 
 impl Databases {
     /// None is open yet.
     pub(crate) fn new(settings: Settings) -> Self {
-        Self { settings, open: Mutex::default() }
+        Self { settings, open: Mutex::default(), torn: AtomicBool::new(false) }
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<ModuleName, Database>> {
         // Inserting and reading leave the map whole wherever a panic might strike.
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn settings_of(&self, graph: &AppGraph, module: &ModuleName) -> Settings {
+        Settings { limits: limits_of(graph, module), ..self.settings.clone() }
     }
 
     /// A module's database, where it has one.
@@ -44,14 +52,14 @@ impl Databases {
         self.lock().values().cloned().collect()
     }
 
-    /// Opens those of a graph that are not open, with all their migrations: nobody else uses them. Blocks.
+    /// Opens those of a graph that are not open, with all their migrations: no host serves yet. Blocks.
     pub(crate) fn open(&self, graph: &AppGraph, state: &StateFolder) -> Result<(), Problems> {
         let mut problems = Vec::new();
         for (name, node) in with_data(graph) {
             if self.of(name).is_some() {
                 continue;
             }
-            match Database::open(&state.database(name), self.settings.clone(), node.artifact.migrations()) {
+            match Database::open(&state.database(name), self.settings_of(graph, name), node.artifact.migrations()) {
                 Ok(database) => {
                     self.lock().insert(name.clone(), database);
                 }
@@ -59,6 +67,65 @@ impl Databases {
             }
         }
         Problems::or(problems, ())
+    }
+
+    /// Opens those of a graph that are not open while a host serves: new ones with all their migrations, and those that were there with
+    /// what was applied before. What is due of these waits for [`Self::migrate`], since generations that had them may come back. Says
+    /// which are new, whatever came of it. Blocks.
+    pub(crate) fn open_beside(
+        &self,
+        graph: &AppGraph,
+        state: &StateFolder,
+    ) -> (BTreeSet<ModuleName>, Result<(), Problems>) {
+        let (mut new, mut problems) = (BTreeSet::new(), Vec::new());
+        for (name, node) in with_data(graph) {
+            if self.of(name).is_some() {
+                continue;
+            }
+            let (file, migrations) = (state.database(name), node.artifact.migrations());
+            let opened = database::applied(&file).and_then(|applied| {
+                let known = match applied {
+                    None => {
+                        new.insert(name.clone());
+                        migrations.len()
+                    }
+                    // Nobody was made for what it has.
+                    Some(applied) if applied.is_empty() => migrations.len(),
+                    Some(applied) => applied.len().min(migrations.len()),
+                };
+                Database::open(&file, self.settings_of(graph, name), &migrations[..known])
+            });
+            match opened {
+                Ok(database) => drop(self.lock().insert(name.clone(), database)),
+                Err(error) => problems.push(problem(name, node, &error)),
+            }
+        }
+        (new, Problems::or(problems, ()))
+    }
+
+    /// Removes databases that a change made which was refused: nothing that was published has ever used them, and another build may begin
+    /// with other migrations.
+    pub(crate) async fn unmake(&self, new: &BTreeSet<ModuleName>, state: &StateFolder) {
+        for name in new {
+            let open = self.lock().remove(name);
+            if let Some(database) = open {
+                database.close().await;
+            }
+            let file = state.database(name);
+            if let Err(error) = database::remove(&file) {
+                tracing::warn!(%error, file = %file.display(), "the database of a refused change can't be removed");
+            }
+        }
+    }
+
+    /// Whether the current generation uses a database that was removed: then it is to be published anew, even where nothing is different.
+    pub(crate) fn are_torn(&self) -> bool {
+        self.torn.load(Ordering::Relaxed)
+    }
+
+    /// A generation is current that uses what is open.
+    pub(crate) fn mended(&self) {
+        self.torn.store(false, Ordering::Relaxed);
     }
 
     /// Where the state is for development: makes those databases anew whose applied migrations have another text, name or order now.
@@ -85,6 +152,7 @@ impl Databases {
         for (name, place) in edited {
             let open = self.lock().remove(name);
             if let Some(database) = open {
+                self.torn.store(true, Ordering::Relaxed);
                 Handle::current().block_on(database.close());
             }
             let file = state.database(name);
@@ -124,7 +192,7 @@ impl Databases {
         let mut problems = Vec::new();
         for (name, node) in with_data(graph) {
             let Some(database) = self.of(name) else { continue };
-            match database.migrate(node.artifact.migrations(), MIGRATION_TIME).await {
+            match database.limited(limits_of(graph, name)).migrate(node.artifact.migrations(), MIGRATION_TIME).await {
                 Ok(0) => {}
                 Ok(applied) => tracing::info!(module = %name, applied, "migrated"),
                 Err(MigrateError::Refused(error)) => problems.push(problem(name, node, &error)),
@@ -172,6 +240,12 @@ impl Databases {
 
 fn with_data(graph: &AppGraph) -> impl Iterator<Item = (&ModuleName, &Node)> {
     graph.modules.iter().filter(|(_, node)| node.keeps_data())
+}
+
+/// What a module's statements may take.
+fn limits_of(graph: &AppGraph, module: &ModuleName) -> SqlLimits {
+    let compartment = graph.compartments.iter().find(|compartment| compartment.modules.contains(module));
+    compartment.map(|compartment| compartment.limits.sql).unwrap_or_default()
 }
 
 /// The disk's fault or the module's: the message names the file of the one, the component holds the other.

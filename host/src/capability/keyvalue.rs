@@ -11,6 +11,8 @@ use crate::store::{InstanceState, ModuleIndex};
 
 /// Bytes of a bucket's name, and of a key.
 const MAX_NAME: usize = 1_024;
+/// What a key counts for in an answer, at most.
+const MAX_KEY_WEIGHT: u64 = MAX_NAME as u64 + 64;
 /// Keys that one answer has.
 const PAGE: u32 = 1_000;
 
@@ -120,7 +122,10 @@ impl HostBucket for InstanceState {
         cursor: Option<String>,
     ) -> Answer<KeyResponse> {
         let bucket = self.bucket(module, &bucket)?;
-        let page = self.database(module)?.limits().rows.min(PAGE);
+        let limits = *self.database(module)?.limits();
+        // So few that the longest keys fit: what is answered is bounded in bytes as well.
+        let fitting = u32::try_from(limits.bytes / MAX_KEY_WEIGHT).unwrap_or(PAGE);
+        let page = limits.rows.min(PAGE).min(fitting).max(1);
         let mut parameters = vec![bucket, Value::Integer(page.into())];
         let sql = if cursor.is_some() { LIST_FROM } else { LIST };
         parameters.extend(cursor.map(Value::Text));

@@ -290,6 +290,12 @@ impl Guarded {
         self.watch.log_pages.swap(0, Relaxed)
     }
 
+    /// How many bytes the database has, as the connection sees it.
+    pub(super) fn bytes(&self) -> rusqlite::Result<u64> {
+        let read = |pragma| self.connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
+        Ok(read("page_size")?.unsigned_abs().saturating_mul(read("page_count")?.unsigned_abs()))
+    }
+
     /// Says how many bytes the database may have from now on. One that has more keeps them. Not for a connection that only reads.
     pub(super) fn set_size(&self, bytes: u64) -> rusqlite::Result<()> {
         if self.size.get() != Some(bytes) {

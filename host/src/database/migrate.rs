@@ -39,6 +39,9 @@ const KEYVALUE: &str = "
 const HAS_CONTRACTS: &str =
     "SELECT count(*) > 0 FROM pragma_table_info('watertight_migrations') WHERE name = 'contracts'";
 
+/// Bytes that a full database may grow by where it is migrated: a table of the host's or a column takes a page or two.
+const ROOM: u64 = 1024 * 1024;
+
 /// Why it did not work, before the path is known.
 pub(super) enum Failure {
     Sqlite(rusqlite::Error),
@@ -61,15 +64,18 @@ pub(super) enum Rule {
 }
 
 /// Applies what is due of `migrations`, or changes nothing. Returns how many were due. What isn't done after `allowed` is stopped: while
-/// it runs, nothing else writes.
+/// it runs, nothing else writes. The database may grow to `size` bytes, and a full one by [`ROOM`].
 pub(super) fn apply(
     guarded: &Guarded,
     migrations: &[Migration],
     rule: Rule,
+    size: u64,
     allowed: Duration,
 ) -> Result<u64, Failure> {
     check_given(migrations).map_err(Failure::Refused)?;
     let connection = guarded.raw();
+    // The next transaction of a guest sets its own again.
+    guarded.set_size(size.max(guarded.bytes()?).saturating_add(ROOM))?;
     // A migration may build a table anew and drop the old one, which would delete every row that refers to it. So references are
     // checked once at the end instead, as SQLite's documentation of ALTER TABLE advises.
     connection.pragma_update(None, "foreign_keys", false)?;

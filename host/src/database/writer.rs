@@ -73,6 +73,8 @@ pub(super) enum Job {
     Migrate {
         /// All of the module's, in order.
         migrations: Vec<Migration>,
+        /// How many bytes the database may have.
+        size: u64,
         /// How long they may take.
         allowed: Duration,
         /// Who of caller and writer has it.
@@ -203,9 +205,9 @@ impl<'w> Turn<'w> {
                     self.lend(&limits, deadline, reply);
                 }
             }
-            Job::Migrate { migrations, allowed, ticket, refused, reply } => {
+            Job::Migrate { migrations, size, allowed, ticket, refused, reply } => {
                 if !reply.is_closed() && ticket.take() {
-                    self.migrate(&migrations, allowed, refused, reply);
+                    self.migrate(&migrations, size, allowed, refused, reply);
                 }
             }
             Job::Copy(copy) => {
@@ -217,6 +219,7 @@ impl<'w> Turn<'w> {
     fn migrate(
         &mut self,
         migrations: &[Migration],
+        size: u64,
         allowed: Duration,
         refused: oneshot::Sender<OpenError>,
         reply: Reply<u64>,
@@ -226,8 +229,8 @@ impl<'w> Turn<'w> {
             return;
         }
         let number = self.writer.durability.issue();
-        let outcome =
-            self.writer.guarded.as_host(|| migrate::apply(&self.writer.guarded, migrations, Rule::Additive, allowed));
+        let guarded = &self.writer.guarded;
+        let outcome = guarded.as_host(|| migrate::apply(guarded, migrations, Rule::Additive, size, allowed));
         let result = match outcome {
             Ok(applied) => Ok(applied),
             Err(migrate::Failure::Refused(error)) => {

@@ -9,9 +9,9 @@ use std::time::{Duration, SystemTime};
 use crate::build::Inputs;
 use crate::ids::Digest;
 
-/// How many files are looked at. Who has more of them has a folder there that is no source.
+/// How many files, and folders, are looked at. Who has more of them has a folder there that is no source.
 pub const MAX_FILES: usize = 50_000;
-/// How deep folders stand in each other; a link may lead back to where it stands.
+/// How deep folders stand in each other.
 const MAX_DEPTH: usize = 64;
 /// Larger files are told apart by length and times alone.
 const MAX_READ: u64 = 256 << 20;
@@ -56,8 +56,8 @@ impl Seen {
 impl Snapshot {
     /// What is there now. Files that are as they were `before` aren't read again.
     pub(super) fn take(inputs: &Inputs, before: &Self) -> Self {
-        let mut walk = Walk { before, now: SystemTime::now(), found: Self::default() };
-        inputs.folders.iter().for_each(|folder| walk.folder(folder, 0));
+        let mut walk = Walk { before, now: SystemTime::now(), above: Vec::new(), found: Self::default() };
+        inputs.folders.iter().for_each(|folder| walk.folder(folder));
         for file in &inputs.files {
             walk.file(file);
             // Its folder tells when it comes or goes.
@@ -85,7 +85,7 @@ impl Snapshot {
 
     /// Whether there were too many files.
     pub(super) fn is_cut_off(&self) -> bool {
-        self.files.len() >= MAX_FILES
+        self.files.len() >= MAX_FILES || self.folders.len() >= MAX_FILES
     }
 
     /// Takes over what another one has of some files.
@@ -99,15 +99,28 @@ impl Snapshot {
 struct Walk<'a> {
     before: &'a Snapshot,
     now: SystemTime,
+    /// The folders that the walk is in, by device and number.
+    above: Vec<(u64, u64)>,
     found: Snapshot,
 }
 
 impl Walk<'_> {
-    fn folder(&mut self, folder: &Path, depth: usize) {
+    fn folder(&mut self, folder: &Path) {
         let Ok(metadata) = folder.metadata() else { return };
-        if depth > MAX_DEPTH || self.found.folders.insert(folder.to_owned(), metadata.ino()).is_some() && depth > 0 {
+        let itself = (metadata.dev(), metadata.ino());
+        // A link may lead back to where it stands: two of them would lead on in more ways than there is time for.
+        if self.above.contains(&itself) || self.above.len() > MAX_DEPTH || self.found.is_cut_off() {
             return;
         }
+        if self.found.folders.insert(folder.to_owned(), metadata.ino()).is_some() && !self.above.is_empty() {
+            return;
+        }
+        self.above.push(itself);
+        self.entries(folder);
+        self.above.pop();
+    }
+
+    fn entries(&mut self, folder: &Path) {
         let Ok(entries) = fs::read_dir(folder) else { return };
         // Generators leave their code beside the sources that it is made from.
         let generates = folder.join("go.mod").exists();
@@ -116,7 +129,7 @@ impl Walk<'_> {
                 continue;
             }
             if path.is_dir() {
-                self.folder(&path, depth + 1);
+                self.folder(&path);
             } else {
                 self.file(&path);
             }
@@ -223,6 +236,20 @@ mod tests {
         fs::write(place.0.path().join("beside"), "").unwrap();
         fs::write(place.0.path().join("other"), "").unwrap();
         assert_eq!(place.changed(), ["beside"]);
+    }
+
+    #[test]
+    fn links_that_lead_back_are_not_followed_for_ever() {
+        let mut place = Place::new();
+        place.write("a/one", "1");
+        fs::create_dir(place.path("b")).unwrap();
+        // Two would double the ways at each step.
+        for (link, to) in [("a/up", ".."), ("b/up", ".."), ("a/self", "."), ("b/a", "../a")] {
+            std::os::unix::fs::symlink(to, place.path(link)).unwrap();
+        }
+        assert_eq!(place.changed(), ["module/a/one", "module/b/a/one"], "a link to a folder beside is followed");
+        place.write("a/one", "2");
+        assert_eq!(place.changed(), ["module/a/one", "module/b/a/one"]);
     }
 
     #[test]

@@ -328,3 +328,37 @@ async fn one_that_never_ends_is_stopped_and_changes_nothing() {
 fn is_missing(error: &SqlError) -> bool {
     is_syntax(error, "no such table: c")
 }
+
+#[tokio::test]
+async fn a_full_database_is_opened_and_migrated_within_the_limit_of_who_migrates() {
+    let size = 128 * 1024;
+    let case = Case::limited(SqlLimits { size, ..SqlLimits::default() });
+    let insert = "INSERT INTO a VALUES (NULL, ?1, length(?1))";
+    let text = |bytes: usize| vec![Value::Text("x".repeat(bytes))];
+    while case.database.execute(insert, text(500), soon()).await.is_ok() {}
+    let mut given = tables();
+    let mut add = |name: &str, sql: &str| {
+        given.push(Migration::new(name.to_owned(), sql.to_owned()));
+        given.clone()
+    };
+    // A little always fits.
+    let small = add("0003.sql", "CREATE TABLE c (x); CREATE TABLE d (x)");
+    assert_eq!(case.database.migrate(&small, LONG).await.unwrap(), 1);
+    assert_eq!(
+        case.database.execute(insert, text(60_000), soon()).await,
+        Err(SqlLimit::Size(size).into()),
+        "guests have what they had"
+    );
+    // An index over everything fits where the new limit has room for it, whatever the last guest had.
+    let more = SqlLimits { size: 64 * 1024 * 1024, ..SqlLimits::default() };
+    assert_eq!(case.database.limited(more).execute(insert, text(3_000_000), soon()).await, Ok(1));
+    assert!(case.database.execute(insert, text(60_000), soon()).await.is_err());
+    let large = add("0004.sql", "CREATE INDEX a_all ON a (name)");
+    assert!(case.database.migrate(&large, LONG).await.is_err());
+    assert_eq!(case.database.limited(more).migrate(&large, LONG).await.unwrap(), 1);
+    // So is a start with a limit that has become too small.
+    case.database.close().await;
+    let last = add("0005.sql", "CREATE TABLE e (x)");
+    let settings = Settings { limits: SqlLimits { size, ..SqlLimits::default() }, ..Settings::default() };
+    Database::open(&case.path(), settings, &last).unwrap().close().await;
+}

@@ -140,3 +140,45 @@ async fn it_needs_its_own_grant() {
     assert!(!status.success());
     assert!(text.contains("wasi:keyvalue/store@0.2.0-draft2") && text.contains("keyvalue"), "{text}");
 }
+
+#[tokio::test]
+async fn odd_keys_are_told_apart_and_listed_whatever_one_answer_may_have() {
+    let host = two("[defaults.limits.sql]\nbytes = \"4KiB\"").launch().start();
+    let mut keys = vec![
+        "\0".to_owned(),
+        "a".into(),
+        "a\0".into(),
+        "a\0b".into(),
+        "A".into(),
+        "%".into(),
+        "\u{10ffff}".into(),
+        "é".into(),
+    ];
+    keys.extend((0..12).map(|key| format!("{key:01024}")));
+    for key in &keys {
+        assert_eq!(take(&host, "a", "b\0", json!([{ "set": [key, ONE] }])).await, ["Ok(())"]);
+    }
+    assert_eq!(take(&host, "a", "b", json!([{ "list_keys": null }])).await, ["Ok(([], None))"]);
+    assert_eq!(
+        take(&host, "a", "b\0", json!([{ "delete": "a\0" }, { "get": "a\0" }, { "get": "a" }, { "get": "a\0b" }]))
+            .await,
+        ["Ok(())", "Ok(None)", "Ok(Some(\"one\"))", "Ok(Some(\"one\"))"]
+    );
+    keys.retain(|key| key != "a\0");
+    keys.sort();
+    // Of those, each page has as many as fit, and each cursor leads to the next.
+    let (mut found, mut cursor) = (Vec::new(), Value::Null);
+    for _ in 0..=keys.len() {
+        let said = take(&host, "a", "b\0", json!([{ "list_keys": cursor }])).await;
+        let text = said[0].strip_prefix("Ok((").unwrap_or_else(|| panic!("{said:?}"));
+        let (page, next) = text.rsplit_once(", ").unwrap();
+        let last = page.matches("\", \"").count() + 1;
+        found.extend(keys.iter().skip(found.len()).take(last).cloned());
+        if next.starts_with("None") {
+            break;
+        }
+        assert_eq!(next, format!("Some({:?})))", found.last().unwrap()));
+        cursor = json!(found.last().unwrap());
+    }
+    assert_eq!(found, keys);
+}

@@ -17,6 +17,7 @@ use crate::host::{self, Launch};
 /// read from `wit`.
 const IMPORTS: [(&str, &str, &str); 10] = [
     ("sql", "watertight:sql/sql@1.0.0", "wit/sql/sql.wit"),
+    ("keyvalue", "wasi:keyvalue/store@0.2.0-draft2", "wit/keyvalue/store.wit"),
     ("logging", "wasi:logging/logging@0.1.0-draft", "wit/logging/logging.wit"),
     ("clocks", "wasi:clocks/wall-clock@0.2.6", "wit/clocks/wall-clock.wit"),
     (

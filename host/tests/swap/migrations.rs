@@ -6,8 +6,8 @@ use std::time::SystemTime;
 
 use rustix::process::Signal;
 
-use crate::admin::Operator;
-use crate::app::{App, Content, back, serves, with_migrations};
+use crate::admin::{Operator, published};
+use crate::app::{App, Content, back, back_with, serves, with_migrations};
 use crate::command::run;
 use crate::host::{Host, binary, folder};
 
@@ -217,4 +217,59 @@ fn there_is_no_way_back_beyond_a_contraction() {
     assert_eq!(operator.swapped("back", &migrating(106, &[TABLE, contraction])), 4);
     operator.rollback(None).expect(200);
     serves(&host, 5, now);
+}
+
+/// A database that no generation has open any more is still one that a rollback may bring back: no change contracts it, and what a refused
+/// change makes of it or beside it is gone.
+#[test]
+fn a_module_that_comes_back_brings_no_contraction_and_a_refused_one_leaves_nothing() {
+    let first = Content::first(true);
+    let app = App::new(first, "");
+    let manifest = app.path().join("app.toml");
+    let with = std::fs::read_to_string(&manifest).unwrap();
+    let without = with.replace("uses = [\"sql\"]", "");
+    assert_ne!(with, without);
+    let host = app.launch().start();
+    let operator = Operator::of(&host);
+    let build = |component: &[u8]| std::fs::write(app.path().join("back.wasm"), component).unwrap();
+    let apply = |text: &str, component: &[u8]| {
+        std::fs::write(&manifest, text).unwrap();
+        build(component);
+        operator.apply(app.path(), false)
+    };
+    assert_eq!(operator.swapped("back", &migrating(102, &[TABLE])), 2);
+    // The second change finds that nobody has the database any more.
+    for tag in [103, 104] {
+        apply(&without, &back(tag)).expect(200);
+    }
+    let contraction = ("0002_b.sql", "-- contract\nDROP TABLE a");
+    assert_eq!(apply(&with, &migrating(105, &[TABLE, contraction])).expect(409).codes(), ["migration"]);
+    assert_eq!(names(&host), ["0001_a.sql"]);
+    operator.rollback(Some(2)).expect(200);
+    serves(&host, 5, Content { back: 102, ..first });
+    assert_eq!(names(&host), ["0001_a.sql"]);
+}
+
+/// A module whose first build is refused begins anew: its migrations were never published.
+#[test]
+fn what_a_refused_change_made_is_gone() {
+    let first = Content::first(true);
+    let app = App::new(first, "");
+    let manifest = app.path().join("app.toml");
+    let host = app.launch().start();
+    let operator = Operator::of(&host);
+    let text = std::fs::read_to_string(&manifest).unwrap();
+    std::fs::write(&manifest, format!("{text}\n[modules.more]\ncomponent = \"more.wasm\"\nuses = [\"sql\"]\n"))
+        .unwrap();
+    let more = |component: Vec<u8>, table: &str| {
+        let sql = format!("CREATE TABLE {table} (id INTEGER)");
+        std::fs::write(app.path().join("more.wasm"), with_migrations(component, "more", &[("0001.sql", &sql)]))
+            .unwrap();
+        operator.apply(app.path(), false)
+    };
+    let file = host.state().join("data/more.db");
+    more(back_with(102, "(func $start unreachable) (start $start)"), "a").expect(409);
+    assert!(!file.exists());
+    assert_eq!(published(&more(back(103), "b")), 2);
+    assert!(file.exists());
 }
