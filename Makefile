@@ -28,8 +28,11 @@ help: ## List what can be made.
 
 # Other builds of modules that the shop has already: in other languages, and with a provider over HTTP.
 BUILDS := notifications-go notifications-js payments-http
-# Those that are held against their contract's suites. For payments-http the test `grants` does that: it needs a provider.
-SUITED := notifications notifications-go notifications-js payments orders
+# Those that are held against their contract's suites: the module of each contract's name, and others. For payments-http the test `grants`
+# does that: it needs a provider.
+SUITED := $(patsubst wit/%/suite/,%,$(wildcard wit/*/suite/)) notifications-go notifications-js
+# The Rust modules' own packages.
+NATIVE := $(patsubst %,-p %,$(shell sed -n 's/^name = "\(.*\)"$$/\1/p' modules/*/Cargo.toml))
 
 run: shop ## Build the host and what the manifest names, and serve the shop on 127.0.0.1:8080 (admin 8081).
 	$(HOST) run $(APP) $(ARGS)
@@ -69,7 +72,7 @@ crash: tools-test $(DEV_HOST) ## Kill the host ten times at every step of every 
 test-all: test lint doc deny ## Run everything but `soak`, `crash` ten times over and hours of `fuzz`: what CI runs.
 
 test-native: toolchain test-go test-js ## Run the modules' own tests only: natively, without the host.
-	cargo test --locked -p shop-common -p shop-orders -p shop-payments -p shop-notifications
+	cargo test --locked $(NATIVE)
 
 test-go: tools-languages
 	cd modules/notifications-go && go vet ./... && go test ./...

@@ -10,7 +10,7 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use hdrhistogram::Histogram;
 use watertight::engine::EPOCH_TICK;
 
@@ -73,7 +73,8 @@ fn beside(report: &mut Report, server: &Server, attacks: &[Attack]) -> anyhow::R
         while load.elapsed() < Duration::from_secs(seconds) {
             match attack {
                 Some(Attack { name, status, .. }) => {
-                    ask(server.address, &Request { bytes: read(&format!("/{name}")).into(), status: *status })?;
+                    let request = Request { bytes: read(&format!("/{name}")).into(), status: *status };
+                    ask(server.address, &request).with_context(|| format!("`{name}`, {count} times before"))?;
                     count += 1;
                 }
                 None => std::thread::sleep(Duration::from_millis(10)),

@@ -155,6 +155,9 @@ impl Unfinished {
         let (Some(parent), Some(name), true) = (target.parent(), target.file_name(), target.is_absolute()) else {
             return Err(refused("it is no absolute path of a new folder"));
         };
+        if !parent.is_dir() {
+            return Err(refused("the folder that it is to stand in isn't there; make it first"));
+        }
         let parent = parent.canonicalize().map_err(file_error(parent))?;
         if parent.starts_with(state.canonicalize().map_err(file_error(state))?) {
             return Err(refused("it is inside of the state folder, and would be lost with it"));
@@ -162,7 +165,7 @@ impl Unfinished {
         let target = parent.join(name);
         let refused = |reason| BackupError::Target { target: target.clone(), reason };
         if target.symlink_metadata().is_ok() {
-            return Err(refused("it is there already"));
+            return Err(refused("it is there already; name another folder"));
         }
         let aside = parent.join(format!(".{}.unfinished", name.to_string_lossy()));
         clear(&aside, &refused)?;

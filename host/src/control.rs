@@ -313,7 +313,7 @@ impl Control {
         let graph = checked.graph.clone();
         let (databases, admissions) = (&self.databases, &self.admissions);
         let generation = application::assemble(number, checked, linked, databases, admissions, &self.telemetry);
-        generation.warm_up().await?;
+        generation.warm_up(Some(&self.runtime.current())).await?;
         crash_point(Point::ChangeWarm);
         self.databases.migrate(&graph).await?;
         crash_point(Point::ChangeMigrated);

@@ -20,7 +20,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use wasmtime::component::Val;
 
-use crate::graph::{AppGraph, RESUME};
+use crate::graph::{self, AppGraph, RESUME};
 use crate::ids::{GenerationNumber, InterfaceName, ModuleName};
 use crate::link::{FunctionIndex, FunctionName, Linked};
 use crate::problem::{Code, Problem, Problems};
@@ -213,16 +213,21 @@ impl Generation {
         self.ended.cancel();
     }
 
-    /// Makes a first instance of each compartment, so that a module that can't start is found before a request finds it.
+    /// Makes a first instance of each compartment, so that a module that can't start is found before a request finds it. One that runs
+    /// already, in the generation `before`, is let be: its module can't hold up the change of another.
     ///
     /// # Errors
     ///
     /// A problem for each compartment that doesn't start.
-    pub async fn warm_up(self: &Arc<Self>) -> Result<(), Problems> {
+    pub async fn warm_up(self: &Arc<Self>, before: Option<&Self>) -> Result<(), Problems> {
         let mut problems = Vec::new();
         for (place, compartment) in self.compartments.iter().enumerate() {
             let call = CallContext::new("start".into(), Instant::now() + compartment.limits().request);
             if let Err(error) = compartment.warm_up(call.within(self.clone(), place)).await {
+                if before.is_some_and(|before| before.runs(compartment, &self.graph.compartments[place])) {
+                    tracing::warn!(compartment = %compartment.name(), %error, "it runs, and can't start another instance now");
+                    continue;
+                }
                 let within = self.graph.compartments[place].modules_in_words();
                 let message = format!("compartment `{}`, with {within}, doesn't start: {error}", compartment.name());
                 let problem = Problem::new(Code::Compile, message);
@@ -233,6 +238,15 @@ impl Generation {
             }
         }
         Problems::or(problems, ())
+    }
+
+    /// Whether it has that compartment: the same code, with the same limits.
+    fn runs(&self, compartment: &Compartment, plan: &graph::Compartment) -> bool {
+        let same = |(own, own_plan): (&Arc<Compartment>, &graph::Compartment)| {
+            own.identity() == compartment.identity()
+                && (own_plan.limits, own_plan.instances) == (plan.limits, plan.instances)
+        };
+        self.compartments.iter().zip(&self.graph.compartments).any(same)
     }
 
     /// Lets every module that wants to pick up what an earlier process left unfinished. What fails is logged: it is asked for again at

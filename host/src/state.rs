@@ -45,7 +45,7 @@ const LOCK_PAUSE: Duration = Duration::from_millis(10);
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
     /// Another host has it.
-    #[error("another host is running on {}{}", .folder.display(), .host.as_ref().map(|h| format!(" (process {}, admin at {})", h.process, h.admin)).unwrap_or_default())]
+    #[error("another host is running on {}{}; stop it first, or name another state folder with --state", .folder.display(), .host.as_ref().map(|h| format!(" (process {}, admin at {})", h.process, h.admin)).unwrap_or_default())]
     Locked {
         /// The folder.
         folder: PathBuf,

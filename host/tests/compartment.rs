@@ -190,7 +190,7 @@ fn a_module_that_can_t_start_says_which_limit_it_met() {
     for (guest, message) in [(too_large, "1048576 allowed"), (traps, "unreachable")] {
         run(async {
             let app = start(&guest, "[defaults.limits]\nmemory = \"1MiB\"\n").unwrap();
-            let problems = app.runtime.current().warm_up().await.unwrap_err();
+            let problems = app.runtime.current().warm_up(None).await.unwrap_err();
             assert!(problems.to_string().contains(message), "{problems}");
             assert_eq!(stats(&app.runtime.current()), InstanceStats::default());
         });

@@ -123,7 +123,7 @@ fn what_has_no_problems_starts() {
         runtime.block_on(async {
             let started = tokio::task::block_in_place(|| application::start(checked, &state, &host));
             let started = Arc::new(started.unwrap_or_else(|problems| panic!("{}:\n{problems}", case.display())));
-            let warm = started.current().warm_up().await;
+            let warm = started.current().warm_up(None).await;
             warm.unwrap_or_else(|problems| panic!("{}:\n{problems}", case.display()));
         });
     }

@@ -39,10 +39,10 @@ fn print(result: &RawValue, json: bool) -> anyhow::Result<()> {
 }
 
 async fn in_host(arguments: &CallArguments, client: &Client) -> anyhow::Result<Box<RawValue>> {
-    let values = arguments
-        .arguments
-        .iter()
-        .map(|text| RawValue::from_string(text.clone()).with_context(|| format!("an argument is not JSON: {text}")));
+    let values = arguments.arguments.iter().map(|text| {
+        RawValue::from_string(text.clone())
+            .with_context(|| format!("an argument is not JSON: {text} (a text is written with its quotes: '\"…\"')"))
+    });
     let request =
         CallRequest { function: arguments.function.to_string(), arguments: values.collect::<Result<_, _>>()? };
     let answer: CallResponse = client.send(client.request(Method::POST, "/call").json(&request)).await?;

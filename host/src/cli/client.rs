@@ -8,6 +8,7 @@ use clap::Args;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use super::output;
 use crate::config::{self, AppConfig, Overrides};
 use crate::problem::{Problem, Problems};
 use crate::state::{StateFolder, read_token};
@@ -53,7 +54,11 @@ impl HostArguments {
         let mut running = StateFolder::running_host(state).map(|host| (host, state));
         // Who names a folder means that one.
         if self.state.is_none() {
-            running = running.or_else(|| Some((StateFolder::running_host(&of_dev)?, of_dev.as_path())));
+            running = running.or_else(|| {
+                let host = StateFolder::running_host(&of_dev)?;
+                output::say(&format!("asking the host of `watertight dev` ({})", of_dev.display()));
+                Some((host, of_dev.as_path()))
+            });
         }
         let state = running.as_ref().map_or(state, |(_, state)| state);
         let Some(admin) = self.admin.or(running.as_ref().map(|(host, _)| host.admin)) else { return Ok(None) };

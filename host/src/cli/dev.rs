@@ -3,6 +3,7 @@
 //! One change is in work at a time; what is saved meanwhile is found by the next look, all at once. What can't be built or is refused
 //! leaves the last good generation serving.
 
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::fmt::Write as _;
 use std::io::IsTerminal as _;
@@ -26,6 +27,8 @@ use crate::state::{HostInfo, StateFolder};
 const COMPONENTS: &str = "target/components/dev";
 /// How many changed files are named in a line.
 const MAX_NAMED: usize = 3;
+/// How long a build may say nothing before it is said that it goes on.
+const SILENCE: Duration = Duration::from_secs(2);
 
 pub(super) fn dev(arguments: DevArguments) -> anyhow::Result<()> {
     let DevArguments { application, listen, admin, state, admin_token } = arguments;
@@ -38,6 +41,9 @@ pub(super) fn dev(arguments: DevArguments) -> anyhow::Result<()> {
     // Of the host's own lines only those that an author should know: the rest is said here.
     let level = format!("warn,change=error,module={}", config.log.level.as_str());
     let (log, _flush) = start_log(config.log.format, &level)?;
+    // What would be found out after minutes of building, first.
+    drop(StateFolder::open_for_development(&config.state)?);
+    try_to_listen(&config)?;
 
     let sources = Sources::new(application.app.clone(), overrides.clone());
     let mut author = Author { sources: Some(sources), watcher: Watcher::new(), config, is_first: true };
@@ -81,6 +87,15 @@ pub(super) fn dev(arguments: DevArguments) -> anyhow::Result<()> {
     // A build may be under way still: nobody waits for what nobody wants any more.
     runtime.shutdown_background();
     done
+}
+
+/// Whether both listeners can be had; they are let go again.
+fn try_to_listen(config: &AppConfig) -> anyhow::Result<()> {
+    for (address, flag) in [(config.listen, "--listen"), (config.admin, "--admin")] {
+        let listener = std::net::TcpListener::bind(address);
+        drop(listener.with_context(|| format!("can't listen on {address}; choose another with {flag}"))?);
+    }
+    Ok(())
 }
 
 /// What a start takes: the application on paper, and the token of the admin listener.
@@ -166,7 +181,7 @@ impl Author {
                 number()
             ));
         };
-        let made = self.build(look.modules.iter().cloned().collect(), true).await;
+        let made = self.build(self.with_companions(&look), true).await;
         self.settle(&look).await;
         let told = made.told();
         if !made.failed.is_empty() {
@@ -219,6 +234,17 @@ impl Author {
         }
     }
 
+    /// The folders of what has changed; with one in Rust, all that are in Rust. Cargo compiles what macros need anew for each set of
+    /// packages that it is asked for, since that decides on features; of the others nothing is left to do.
+    fn with_companions(&self, look: &Look) -> Vec<PathBuf> {
+        let mut folders: BTreeSet<PathBuf> = look.modules.iter().cloned().collect();
+        let is_rust = |folder: &PathBuf| folder.join("Cargo.toml").is_file();
+        if folders.iter().any(is_rust) {
+            folders.extend(self.folders().into_iter().filter(is_rust));
+        }
+        folders.into_iter().collect()
+    }
+
     /// All folders that modules are built from.
     fn folders(&self) -> Vec<PathBuf> {
         let folder = |module: &config::ModuleConfig| match &module.component.value {
@@ -234,6 +260,9 @@ impl Author {
         if folders.is_empty() {
             return Made { built: Vec::new(), failed: Vec::new(), time: Duration::ZERO };
         }
+        let names: Vec<_> =
+            folders.iter().filter_map(|folder| folder.file_name()).map(|name| name.to_string_lossy()).collect();
+        let goes_on = format!("building {} …", names.join(", "));
         let (workspace, colours) = (self.config.workspace.clone(), std::io::stderr().is_terminal());
         let packages = self.sources.as_ref().expect("sources were given back").packages().clone();
         let out = Some(workspace.join(COMPONENTS));
@@ -253,7 +282,17 @@ impl Author {
             let built = built.into_inner().unwrap_or_else(PoisonError::into_inner);
             Made { built, failed, time: begun.elapsed() }
         };
-        match tokio::task::spawn_blocking(work).await {
+        let mut work = tokio::task::spawn_blocking(work);
+        let made = match tokio::time::timeout(SILENCE, &mut work).await {
+            Ok(made) => made,
+            Err(_) => {
+                if quiet {
+                    output::say(&goes_on);
+                }
+                work.await
+            }
+        };
+        match made {
             Ok(made) => made,
             Err(error) => Made { built: Vec::new(), failed: vec![error.to_string()], time: begun.elapsed() },
         }
@@ -303,7 +342,8 @@ impl Author {
 impl Made {
     /// What was built, and how long that took: the beginning of a sentence.
     fn told(&self) -> String {
-        let names: Vec<&str> = self.built.iter().map(|built| built.name.as_str()).collect();
+        let changed = self.built.iter().filter(|built| built.changed);
+        let names: Vec<&str> = changed.map(|built| built.name.as_str()).collect();
         if names.is_empty() { String::new() } else { format!("{} built in {}, ", names.join(", "), seconds(self.time)) }
     }
 }

@@ -117,7 +117,7 @@ impl Initial {
         let running = Running::new(&checked, &linked);
         let number = resumed.unwrap_or_else(|| history.next());
         let generation = application::assemble(number, checked, linked, &databases, &admissions, &host.telemetry);
-        tokio::runtime::Handle::current().block_on(generation.warm_up())?;
+        tokio::runtime::Handle::current().block_on(generation.warm_up(None))?;
         let came = if resumed.is_some() {
             if let Some(origin) = origin {
                 history.note_origin(origin).map_err(|error| unwritten(&error))?;

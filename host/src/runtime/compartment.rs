@@ -14,7 +14,7 @@ use super::instance::Live;
 use super::lines::LineBudget;
 use crate::config::{InstanceMode, Instances, Limits};
 use crate::graph;
-use crate::ids::{CompartmentName, ModuleName};
+use crate::ids::{CompartmentName, Digest, ModuleName};
 use crate::link::{Export, FunctionIndex, Linked};
 use crate::profile::Profile;
 use crate::store::{CallContext, CallError, CallResult, CalleeFailed, InstanceState, LimitHit, ModuleData, kind_of};
@@ -53,6 +53,8 @@ pub struct InstanceStats {
 /// The modules that share a store per call.
 pub struct Compartment {
     name: CompartmentName,
+    /// What its code was linked from.
+    identity: Digest,
     pre: InstancePre<InstanceState>,
     profile: Profile,
     exports: Arc<[Export]>,
@@ -81,6 +83,7 @@ impl Compartment {
     ) -> Arc<Self> {
         let compartment = Arc::new(Self {
             name: plan.name.clone(),
+            identity: linked.identity,
             pre: linked.pre,
             profile: linked.profile,
             exports: linked.exports,
@@ -104,6 +107,11 @@ impl Compartment {
     /// Its name.
     pub fn name(&self) -> &CompartmentName {
         &self.name
+    }
+
+    /// What its code was linked from: where it is the same, the code is.
+    pub fn identity(&self) -> Digest {
+        self.identity
     }
 
     /// What its calls may use.

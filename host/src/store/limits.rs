@@ -189,12 +189,10 @@ impl Cpu {
         (self.used.load(Relaxed).saturating_add(self.current()) >= budget).then(|| Duration::from_nanos(budget))
     }
 
-    /// What is left for a callee; asked by the call itself, while it runs.
+    /// What is left for a callee; asked by the call itself, while it runs. The poll that runs now isn't counted: it lasts for a tick of the
+    /// epoch at most, and reading the thread's clock would cost each bridged call as much again as all else of it.
     pub(super) fn left(&self) -> Duration {
-        // No clock is read for what can only be milliseconds.
-        let current = if self.ticked.load(Relaxed) { self.current() } else { 0 };
-        let used = self.used.load(Relaxed).saturating_add(current);
-        Duration::from_nanos(self.budget.load(Relaxed).saturating_sub(used))
+        Duration::from_nanos(self.budget.load(Relaxed).saturating_sub(self.used.load(Relaxed)))
     }
 
     /// What the poll that runs now has used.

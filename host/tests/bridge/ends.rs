@@ -234,7 +234,7 @@ fn a_full_queue_is_told() {
 fn warm_instances_keep_no_generation_alive() {
     run(async {
         let app = start(APART).await;
-        app.runtime.current().warm_up().await.unwrap();
+        app.runtime.current().warm_up(None).await.unwrap();
         let generation = app.runtime.current();
         assert!(call(&generation, "caller", "outer.answer", &[Val::U32(2)], 5_000).await.is_ok());
         assert!(generation.compartments().iter().all(|compartment| compartment.stats().warm == 1));

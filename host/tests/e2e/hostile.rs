@@ -106,3 +106,17 @@ async fn a_loop_is_stopped_by_its_processor_time_though_it_may_wait_for_long() {
     // Its time on the wall would be ten seconds.
     assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
 }
+
+#[tokio::test]
+async fn a_module_that_no_longer_starts_holds_up_the_change_of_no_other() {
+    let wanted = ["start-loops-later", "trap"];
+    let attacks: Vec<Attack> = Attack::all().into_iter().filter(|attack| wanted.contains(&&*attack.name)).collect();
+    let (_folder, host) = start(&attacks);
+    host.get("/start-loops-later/attack").await.expect(500);
+    let marked = |component: &[u8]| [component, &[0, 6, 4, b'm', b'a', b'r', b'k', 1]].concat();
+    host.swap("trap", marked(&attacks[1].component), "").await.expect(200);
+    assert_eq!(host.get("/trap/fine").await.expect(200).header("watertight-generation"), "2");
+    assert!(host.has_logged("can't start another instance now"), "{}", host.log());
+    // A build of its own that doesn't start is refused as ever.
+    host.swap("start-loops-later", marked(&attacks[0].component), "").await.expect(409);
+}

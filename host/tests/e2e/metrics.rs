@@ -276,7 +276,9 @@ async fn a_swap_shows_and_no_counter_goes_back() {
 
 #[tokio::test]
 async fn a_call_that_a_drain_cut_off_is_an_error() {
-    let host = probe("[http]\ndrain = \"200ms\"").launch().start();
+    // It computes for as long as the swap compiles.
+    let host =
+        probe("[http]\ndrain = \"200ms\"\n[defaults.limits]\ncpu = \"5min\"\nrequest = \"5min\"").launch().start();
     let slow = async { host.get("/spin").await.expect(504) };
     let swap = async {
         tokio::time::sleep(Duration::from_millis(300)).await;

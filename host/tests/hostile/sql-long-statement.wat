@@ -1,5 +1,6 @@
 ;; status 204 denied
 ;; limits transfer = "64MiB"
+;; limits cpu = "5s"
 ;; sql SELECT 1
 (func (export "attack")
   (drop (memory.grow (i32.const 160)))

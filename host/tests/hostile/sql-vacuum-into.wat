@@ -1,4 +1,5 @@
 ;; status 204 denied
+;; limits handles = 100000
 ;; sql VACUUM INTO 'copy.db'
 (func (export "attack") (local $transaction i32)
   (call $is (call $query0) (i32.const 2))

@@ -32,7 +32,6 @@ const IMPORTS: [(&str, &str, &str); 10] = [
         "package wasi:random@0.2.6; interface insecure { get-insecure-random-u64: func() -> u64; }",
     ),
     ("config", "wasi:config/store@0.2.0-rc.1", "wit/config/store.wit"),
-    ("keyvalue", "wasi:keyvalue/store@0.2.0-draft2", "wit/keyvalue/store.wit"),
     // Its types are Wasmtime's own, which look at them when a generation is linked.
     (
         "http",
