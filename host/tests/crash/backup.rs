@@ -293,7 +293,7 @@ fn backups_that_can_t_be_are_refused_and_leave_nothing() {
         ("state/backup", "inside of the state folder"),
         ("state/data/backup", "inside of the state folder"),
         ("link/backup", "inside of the state folder"),
-        ("no/such/backup", "can't be used"),
+        ("no/such/backup", "make it first"),
         ("taken", "something else has the name"),
         ("..", "no absolute path of a new folder"),
     ];
