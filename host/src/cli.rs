@@ -88,16 +88,26 @@ struct NamedApplication {
     app: PathBuf,
 }
 
+/// Where a host listens.
 #[derive(Debug, Args)]
-struct RunArguments {
-    #[command(flatten)]
-    application: Application,
+struct Listeners {
     /// Where requests come in, instead of what the manifest says. Port 0 takes any that is free.
     #[arg(long, value_name = "ADDRESS", env = "WATERTIGHT_LISTEN")]
     listen: Option<SocketAddr>,
     /// Where the operator comes in.
     #[arg(long, value_name = "ADDRESS", env = "WATERTIGHT_ADMIN")]
     admin: Option<SocketAddr>,
+    /// What the admin listener wants to hear; without it, a token is generated into the state folder.
+    #[arg(long, env = "WATERTIGHT_ADMIN_TOKEN", hide = true, hide_env_values = true)]
+    admin_token: Option<String>,
+}
+
+#[derive(Debug, Args)]
+struct RunArguments {
+    #[command(flatten)]
+    application: Application,
+    #[command(flatten)]
+    listeners: Listeners,
     /// The folder of everything that lasts.
     #[arg(long, value_name = "FOLDER", env = "WATERTIGHT_STATE")]
     state: Option<PathBuf>,
@@ -108,28 +118,18 @@ struct RunArguments {
     /// Where spans are sent, by OTLP over HTTP, such as `http://127.0.0.1:4318`; without it, none are made.
     #[arg(long, value_name = "URL", env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
     otlp: Option<String>,
-    /// What the admin listener wants to hear; without it, a token is generated into the state folder.
-    #[arg(long, env = "WATERTIGHT_ADMIN_TOKEN", hide = true, hide_env_values = true)]
-    admin_token: Option<String>,
 }
 
 #[derive(Debug, Args)]
 struct DevArguments {
     #[command(flatten)]
     application: Application,
-    /// Where requests come in, instead of what the manifest says. Port 0 takes any that is free.
-    #[arg(long, value_name = "ADDRESS", env = "WATERTIGHT_LISTEN")]
-    listen: Option<SocketAddr>,
-    /// Where the operator comes in.
-    #[arg(long, value_name = "ADDRESS", env = "WATERTIGHT_ADMIN")]
-    admin: Option<SocketAddr>,
+    #[command(flatten)]
+    listeners: Listeners,
     /// The folder of everything that lasts, instead of one beside that of `run`, with `-dev` at its name's end. Databases in it are
     /// removed where their applied migrations are edited; so it can't be one that `run` has used.
     #[arg(long, value_name = "FOLDER")]
     state: Option<PathBuf>,
-    /// What the admin listener wants to hear; without it, a token is generated into the state folder.
-    #[arg(long, env = "WATERTIGHT_ADMIN_TOKEN", hide = true, hide_env_values = true)]
-    admin_token: Option<String>,
 }
 
 #[derive(Debug, Args)]

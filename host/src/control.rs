@@ -151,8 +151,11 @@ impl Control {
         let generation = self.runtime.current();
         let read = move |control: &Self| {
             let state = control.state.path();
-            let with_data = generation.graph.modules.iter().filter(|(_, n)| n.keeps_data());
-            Ok(with_data.map(|(name, node)| ModuleMigrations::read(state, name, &node.artifact)).collect())
+            Ok(generation
+                .graph
+                .with_data()
+                .map(|(name, node)| ModuleMigrations::read(state, name, &node.artifact))
+                .collect())
         };
         self.blocking(read).await
     }

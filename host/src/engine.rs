@@ -30,8 +30,11 @@ const CORE_INSTANCES_PER_MEMORY: u32 = 4;
 const STACKS_PER_ASYNC_CALL: u32 = 4;
 /// What a fresh instance's memory keeps resident between uses, so that the kernel isn't asked for it again each time.
 const KEEP_MEMORY: usize = 2 << 20;
-/// The same for a table, and for a stack.
-const KEEP_SMALL: usize = 64 << 10;
+/// The same for a table.
+const KEEP_TABLE: usize = 64 << 10;
+/// What a stack keeps. Wasmtime takes the stack that was used longest ago, so that in time each of thousands holds what the deepest
+/// recursion left: the rest is given back. This much is what most calls touch.
+const KEEP_STACK: usize = 16 << 10;
 /// How much larger the stack of a call is than what guests may use of it; the rest is the host functions'.
 const STACK_PER_GUESTS: usize = 2;
 /// What Wasmtime may keep for a component's instance, its core instances aside.
@@ -59,6 +62,7 @@ impl Profile {
             .epoch_interruption(true)
             .max_wasm_stack(self.stack())
             .async_stack_size(self.stack() * STACK_PER_GUESTS)
+            .async_stack_zeroing(true)
             .wasm_backtrace_max_frames(std::num::NonZeroUsize::new(32));
         if self == Self::Fresh {
             config
@@ -94,10 +98,10 @@ impl Profile {
             .max_component_instance_size(COMPONENT_INSTANCE)
             .max_memory_size(bytes(memory))
             .table_elements(bytes(table))
-            .async_stack_keep_resident(KEEP_SMALL)
+            .async_stack_keep_resident(KEEP_STACK)
             .pagemap_scan(Enabled::Auto);
         if self == Self::Fresh {
-            pool.linear_memory_keep_resident(KEEP_MEMORY).table_keep_resident(KEEP_SMALL);
+            pool.linear_memory_keep_resident(KEEP_MEMORY).table_keep_resident(KEEP_TABLE);
         }
         pool
     }

@@ -219,6 +219,11 @@ impl AppGraph {
         home(&self.compartments, module)
     }
 
+    /// The modules that have a database.
+    pub fn with_data(&self) -> impl Iterator<Item = (&ModuleName, &Node)> {
+        self.modules.iter().filter(|(_, node)| node.keeps_data())
+    }
+
     /// How `caller` calls `callee`.
     pub fn edge(&self, caller: &ModuleName, callee: &ModuleName) -> EdgeKind {
         if self.home(caller) == self.home(callee) { EdgeKind::Fused } else { EdgeKind::Bridged }

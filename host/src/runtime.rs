@@ -98,8 +98,9 @@ impl Generation {
             |name: &FunctionName| *targets.get(name).expect("the graph checked that the callee exports what is called");
         let edge = |from: usize, name: &FunctionName| {
             let target: Target = target(name);
-            let (from, to) = (&graph.compartments[from].name, &graph.compartments[target.compartment].name);
-            seen::Edge { target, calls: telemetry.bridge(from, to) }
+            let (from, to) = (&graph.compartments[from], &graph.compartments[target.compartment]);
+            let time = Some(to.limits.request).filter(|time| *time < from.limits.request);
+            seen::Edge { target, calls: telemetry.bridge(&from.name, &to.name), time }
         };
         let edges = |(from, names): (usize, &Vec<FunctionName>)| names.iter().map(|name| edge(from, name)).collect();
         let bridges = bridges.iter().enumerate().map(edges).collect();
@@ -166,7 +167,8 @@ impl Generation {
     pub async fn call(self: &Arc<Self>, target: Target, parameters: &[Val], call: CallContext) -> CallResult {
         let metrics = self.compartments[target.compartment].metrics();
         metrics.called(call.origin);
-        let called = self.run(target, parameters, call);
+        let call = call.within(self.clone(), target.compartment);
+        let called = self.compartments[target.compartment].call(target.function, parameters, call);
         if !self.may_outlast {
             return called.await;
         }
@@ -177,12 +179,6 @@ impl Generation {
             metrics.failed(CallError::Deadline.kind());
             Err(CallError::Deadline)
         })
-    }
-
-    /// The generation's end is not for this to notice: who calls across compartments would be told of it, and go on.
-    async fn run(self: &Arc<Self>, target: Target, parameters: &[Val], call: CallContext) -> CallResult {
-        let call = call.within(self.clone(), target.compartment);
-        self.compartments[target.compartment].call(target.function, parameters, call).await
     }
 
     /// Does `work` for a request that is on this generation; none where the generation ends first.
@@ -280,6 +276,7 @@ impl Generation {
 }
 
 impl Callees for Generation {
+    /// The generation's end is not for this to notice: who calls would be told of it, and go on.
     fn call_across<'a>(
         self: Arc<Self>,
         caller: usize,
@@ -287,12 +284,15 @@ impl Callees for Generation {
         parameters: &'a [Val],
         mut call: CallContext,
     ) -> CallFuture<'a> {
-        let seen::Edge { target, calls } = &self.bridges[caller][bridge.0 as usize];
+        let seen::Edge { target, calls, time } = &self.bridges[caller][bridge.0 as usize];
         let target = *target;
         calls.inc();
         // What is left of the caller's time, unless the callee's own limit is tighter.
-        call.deadline = call.deadline.min(Instant::now() + self.time(target));
-        Box::pin(async move { self.run(target, parameters, call).await })
+        if let Some(time) = *time {
+            call.deadline = call.deadline.min(Instant::now() + time);
+        }
+        let call = call.within(self.clone(), target.compartment);
+        Box::pin(async move { self.compartments[target.compartment].call(target.function, parameters, call).await })
     }
 }
 
@@ -347,8 +347,7 @@ impl Runtime {
     pub fn modules_with_data(&self) -> BTreeSet<ModuleName> {
         let alive = self.retired().into_iter().chain([self.current()]);
         let with_data = |generation: Arc<Generation>| {
-            let modules = generation.graph.modules.iter().filter(|(_, node)| node.keeps_data());
-            modules.map(|(name, _)| name.clone()).collect::<Vec<_>>()
+            generation.graph.with_data().map(|(name, _)| name.clone()).collect::<Vec<_>>()
         };
         alive.flat_map(with_data).collect()
     }

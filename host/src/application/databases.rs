@@ -55,7 +55,7 @@ impl Databases {
     /// Opens those of a graph that are not open, with all their migrations: no host serves yet. Blocks.
     pub(crate) fn open(&self, graph: &AppGraph, state: &StateFolder) -> Result<(), Problems> {
         let mut problems = Vec::new();
-        for (name, node) in with_data(graph) {
+        for (name, node) in graph.with_data() {
             if self.of(name).is_some() {
                 continue;
             }
@@ -78,7 +78,7 @@ impl Databases {
         state: &StateFolder,
     ) -> (BTreeSet<ModuleName>, Result<(), Problems>) {
         let (mut new, mut problems) = (BTreeSet::new(), Vec::new());
-        for (name, node) in with_data(graph) {
+        for (name, node) in graph.with_data() {
             if self.of(name).is_some() {
                 continue;
             }
@@ -136,14 +136,14 @@ impl Databases {
             return Ok(());
         }
         let (mut edited, mut problems) = (Vec::new(), Vec::new());
-        for (name, node) in with_data(graph) {
+        for (name, node) in graph.with_data() {
             // A database that can't be read is told about when it is opened.
             let Ok(Some(applied)) = database::applied(&state.database(name)) else { continue };
             let is_edited = |place: &Place| matches!(place.state, State::Changed | State::Reordered);
             let Some(place) = compare(node.artifact.migrations(), &applied).into_iter().find(is_edited) else {
                 continue;
             };
-            match self.rehearse(name, node, state) {
+            match self.rehearse(graph, name, node, state) {
                 Ok(()) => edited.push((name, place)),
                 Err(found) => problems.extend(found.into_vec()),
             }
@@ -174,12 +174,12 @@ impl Databases {
     }
 
     /// Applies a module's migrations to an empty database of no use.
-    fn rehearse(&self, name: &ModuleName, node: &Node, state: &StateFolder) -> Result<(), Problems> {
+    fn rehearse(&self, graph: &AppGraph, name: &ModuleName, node: &Node, state: &StateFolder) -> Result<(), Problems> {
         let file = state.path().join("rehearsal.db");
         let unusable =
             |error| Problems::from(Problem::new(Code::State, format!("{} can't be used: {error}", file.display())));
         database::remove(&file).map_err(unusable)?;
-        let opened = Database::open(&file, self.settings.clone(), node.artifact.migrations());
+        let opened = Database::open(&file, self.settings_of(graph, name), node.artifact.migrations());
         if let Ok(database) = &opened {
             Handle::current().block_on(database.close());
         }
@@ -190,7 +190,7 @@ impl Databases {
     /// Applies to open databases what a graph's modules need of them, while other builds are served.
     pub(crate) async fn migrate(&self, graph: &AppGraph) -> Result<(), Problems> {
         let mut problems = Vec::new();
-        for (name, node) in with_data(graph) {
+        for (name, node) in graph.with_data() {
             let Some(database) = self.of(name) else { continue };
             match database.limited(limits_of(graph, name)).migrate(node.artifact.migrations(), MIGRATION_TIME).await {
                 Ok(0) => {}
@@ -238,14 +238,9 @@ impl Databases {
     }
 }
 
-fn with_data(graph: &AppGraph) -> impl Iterator<Item = (&ModuleName, &Node)> {
-    graph.modules.iter().filter(|(_, node)| node.keeps_data())
-}
-
 /// What a module's statements may take.
 fn limits_of(graph: &AppGraph, module: &ModuleName) -> SqlLimits {
-    let compartment = graph.compartments.iter().find(|compartment| compartment.modules.contains(module));
-    compartment.map(|compartment| compartment.limits.sql).unwrap_or_default()
+    graph.home(module).map(|home| graph.compartments[home].limits.sql).unwrap_or_default()
 }
 
 /// The disk's fault or the module's: the message names the file of the one, the component holds the other.

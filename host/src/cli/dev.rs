@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 
 use super::serve::{serve, signalled, start_log};
-use super::{DevArguments, output};
+use super::{DevArguments, Listeners, output};
 use crate::build::{BuildError, Built, Event, Options, Profile, build};
 use crate::config::{self, AppConfig, Overrides};
 use crate::control::{Change, ChangeError, Control, Initial, Wanted};
@@ -31,7 +31,7 @@ const MAX_NAMED: usize = 3;
 const SILENCE: Duration = Duration::from_secs(2);
 
 pub(super) fn dev(arguments: DevArguments) -> anyhow::Result<()> {
-    let DevArguments { application, listen, admin, state, admin_token } = arguments;
+    let DevArguments { application, listeners: Listeners { listen, admin, admin_token }, state } = arguments;
     let given = Overrides { listen, admin, ..Overrides::default() };
     let config = config::load(&application.app, &given)?;
     let state = state.unwrap_or_else(|| StateFolder::development_beside(&config.state));

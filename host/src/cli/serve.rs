@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tower::ServiceExt;
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 
-use super::RunArguments;
+use super::{Listeners, RunArguments};
 use crate::admin::Admin;
 use crate::application::Host;
 use crate::config::{self, AppConfig, LogFormat, Overrides};
@@ -35,7 +35,8 @@ const CLOSE_TIME: Duration = Duration::from_secs(5);
 
 pub(super) fn run(arguments: RunArguments) -> anyhow::Result<()> {
     let start = Instant::now();
-    let RunArguments { application, listen, admin, state, published, otlp, admin_token } = arguments;
+    let RunArguments { application, listeners: Listeners { listen, admin, admin_token }, state, published, otlp } =
+        arguments;
     // By the standard, an empty variable is none.
     let otlp = otlp.filter(|address| !address.is_empty()).map(|address| address.parse()).transpose()?;
     let overrides = Overrides { listen, admin, state, otlp, components: None };

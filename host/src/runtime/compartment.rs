@@ -4,8 +4,9 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use futures::TryFutureExt as _;
 use wasmtime::component::{InstancePre, Val};
 use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
 
@@ -23,6 +24,8 @@ use crate::telemetry::{CompartmentMetrics, Telemetry};
 
 /// An instance that holds more memory than this after a call is not kept.
 const KEEP_MEMORY: usize = 64 << 20;
+/// How often idle instances are looked for at most.
+const MIN_LOOK: Duration = Duration::from_millis(100);
 /// Frames of a guest's stack that a log line names.
 const MAX_FRAMES: usize = 16;
 
@@ -64,6 +67,8 @@ pub struct Compartment {
     /// Those of its modules, in their order.
     admissions: Vec<Arc<Admission>>,
     warm: Mutex<Vec<Live>>,
+    /// How often idle instances were looked for: what tells how long ago one was used, since no call should have to read a clock for that.
+    looks: AtomicU64,
     /// Whether another generation has taken over, so that there will be fewer and fewer calls.
     retired: AtomicBool,
     counters: Counters,
@@ -92,6 +97,7 @@ impl Compartment {
             instances: plan.instances,
             limits: plan.limits,
             warm: Mutex::default(),
+            looks: AtomicU64::new(0),
             retired: AtomicBool::new(false),
             counters: Counters::default(),
             metrics: telemetry.compartment(&plan.name),
@@ -183,12 +189,14 @@ impl Compartment {
     }
 
     /// Calls a function on an instance of its own until it returns.
-    pub async fn call(&self, place: FunctionIndex, parameters: &[Val], call: CallContext) -> CallResult {
-        let result = self.run(place, parameters, call).await;
-        if let Err(error) = &result {
-            self.metrics.failed(error.kind());
-        }
-        result
+    pub fn call(
+        &self,
+        place: FunctionIndex,
+        parameters: &[Val],
+        call: CallContext,
+    ) -> impl Future<Output = CallResult> + Send {
+        // Each async function around another one would have room for the call's context of its own.
+        self.run(place, parameters, call).inspect_err(|error| self.metrics.failed(error.kind()))
     }
 
     async fn run(&self, place: FunctionIndex, parameters: &[Val], mut call: CallContext) -> CallResult {
@@ -206,7 +214,8 @@ impl Compartment {
             // Boxed: starting is rare, and its state alone would double what each call allocates for its own.
             None => Box::pin(self.start(call.clone())).await?,
         };
-        let called = lease.live().call(export, place, parameters, call).await;
+        lease.live().begin(call);
+        let called = lease.live().call(export, place, parameters).await;
         self.note_limits(lease.live().state());
         match called {
             Ok(result) => {
@@ -364,7 +373,7 @@ impl<'a> Lease<'a> {
             () if live.state().memory() > KEEP_MEMORY => Thrown::Memory,
             () if compartment.is_crowded() => Thrown::Retired,
             () => {
-                live.used = Instant::now();
+                live.used = compartment.looks.load(Ordering::Relaxed);
                 compartment.warm().extend(self.live.take());
                 return;
             }
@@ -413,15 +422,17 @@ impl std::fmt::Display for Backtrace<'_> {
     }
 }
 
-/// Drops instances that were not used for `idle`, for as long as the compartment is there.
+/// Drops instances that were not used for `idle`, for as long as the compartment is there; at the latest half as long after that.
 async fn drop_idle(compartment: Weak<Compartment>, idle: Duration) {
-    let pause = (idle / 2).max(Duration::from_millis(100));
-    loop {
+    let pause = (idle / 2).max(MIN_LOOK);
+    let unused = u64::try_from(idle.as_nanos().div_ceil(pause.as_nanos())).unwrap_or(u64::MAX);
+    for look in 1.. {
         tokio::time::sleep(pause).await;
         let Some(compartment) = compartment.upgrade() else { return };
+        compartment.looks.store(look, Ordering::Relaxed);
         // Taken out under one lock, so that a call never finds the list empty while warm instances are looked through; freed after it,
         // since that takes a while.
-        let idle: Vec<Live> = compartment.warm().extract_if(.., |live| live.is_idle(idle)).collect();
+        let idle: Vec<Live> = compartment.warm().extract_if(.., |live| look - live.used > unused).collect();
         compartment.count_dropped(Thrown::Idle, idle.len());
     }
 }

@@ -1,10 +1,11 @@
 //! One set of instances of a compartment, in a store of its own.
 
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use tokio::time::{Sleep, sleep_until};
 use wasmtime::component::{Func, Instance, InstancePre, Val};
 use wasmtime::{Store, UpdateDeadline};
 
@@ -20,8 +21,8 @@ pub(super) struct Live {
     functions: Vec<Option<Func>>,
     /// How many calls it has served.
     pub(super) calls: u32,
-    /// When it last served one.
-    pub(super) used: Instant,
+    /// How often idle instances had been looked for when it last served one.
+    pub(super) used: u64,
 }
 
 impl Live {
@@ -46,12 +47,11 @@ impl Live {
             Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
         });
         store.set_epoch_deadline(1);
-        let instance = tokio::time::timeout_at(deadline.into(), pre.instantiate_async(&mut store));
-        let instance = metered(&cpu, instance).await;
-        match instance.unwrap_or_else(|_| Err(wasmtime::Trap::Interrupt.into())) {
+        let instance = bounded(deadline, &cpu, pin!(pre.instantiate_async(&mut store))).await;
+        match instance {
             Ok(instance) => {
                 let functions = vec![None; exports];
-                Ok(Self { store, cpu, instance, functions, calls: 0, used: Instant::now() })
+                Ok(Self { store, cpu, instance, functions, calls: 0, used: 0 })
             }
             Err(error) => Err((error, store.data().limit_hit())),
         }
@@ -67,28 +67,31 @@ impl Live {
         self.store.data_mut().leave_generation();
     }
 
-    /// Calls a function. On an error, or when dropped before the end, the instances are spoilt.
+    /// Takes up a call.
+    pub(super) fn begin(&mut self, call: CallContext) {
+        self.store.data_mut().begin_call(call);
+        self.store.set_epoch_deadline(1);
+    }
+
+    /// Calls a function, for the call that was taken up. On an error, or when dropped before the end, the instances are spoilt.
     pub(super) async fn call(
         &mut self,
         export: &Export,
         place: FunctionIndex,
         parameters: &[Val],
-        call: CallContext,
     ) -> wasmtime::Result<Option<Val>> {
-        let deadline = call.deadline;
-        self.store.data_mut().begin_call(call);
-        self.store.set_epoch_deadline(1);
+        let deadline = self.state().call().deadline;
         let function = self.function(export, place)?;
         let mut result = [Val::Bool(false)];
-        let results = if export.returns { &mut result[..] } else { &mut [] };
-        // Epochs stop a guest that computes; this stops one that waits in the host.
-        let store = &mut self.store;
-        let called = tokio::time::timeout_at(deadline.into(), async move {
-            function.call_async(&mut *store, parameters, results).await?;
-            store.data_mut().end_call().await.map_err(wasmtime::Error::from)
-        });
-        let called = metered(&self.cpu, called).await;
-        called.unwrap_or_else(|_| Err(wasmtime::Trap::Interrupt.into()))?;
+        {
+            let results = if export.returns { &mut result[..] } else { &mut [] };
+            let store = &mut self.store;
+            let called = pin!(async move {
+                function.call_async(&mut *store, parameters, results).await?;
+                store.data_mut().end_call().await.map_err(wasmtime::Error::from)
+            });
+            bounded(deadline, &self.cpu, called).await?;
+        }
         self.calls += 1;
         let [value] = result;
         Ok(export.returns.then_some(value))
@@ -106,21 +109,25 @@ impl Live {
             }
         }
     }
-
-    /// Whether it has not been used for `idle`.
-    pub(super) fn is_idle(&self, idle: Duration) -> bool {
-        self.used.elapsed() >= idle
-    }
 }
 
-/// Counts the processor time of `work`.
-async fn metered<T>(cpu: &Cpu, work: impl Future<Output = T>) -> T {
-    let mut work = pin!(work);
+/// Does `work` until `deadline`, and counts its processor time. Epochs stop a guest that computes; this stops one that waits in the host.
+async fn bounded<T>(
+    deadline: Instant,
+    cpu: &Cpu,
+    mut work: Pin<&mut impl Future<Output = wasmtime::Result<T>>>,
+) -> wasmtime::Result<T> {
+    // Most calls never wait. Made for those that do, a timer costs the others neither time nor room.
+    let mut late: Option<Pin<Box<Sleep>>> = None;
     poll_fn(|context| {
         cpu.poll();
         let polled = work.as_mut().poll(context);
         cpu.pause();
-        polled
+        if polled.is_ready() {
+            return polled;
+        }
+        let late = late.get_or_insert_with(|| Box::pin(sleep_until(deadline.into())));
+        late.as_mut().poll(context).map(|()| Err(wasmtime::Trap::Interrupt.into()))
     })
     .await
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
 
 use prometheus::IntCounter;
 
@@ -15,6 +16,9 @@ pub(super) struct Edge {
     pub(super) target: Target,
     /// Calls that took it.
     pub(super) calls: IntCounter,
+    /// How long a call may take there, where that is less than where it comes from: elsewhere the caller's deadline comes first, and no
+    /// clock need be read.
+    pub(super) time: Option<Duration>,
 }
 
 /// A request that is in flight on a generation for as long as this lives. It doesn't keep the generation.
