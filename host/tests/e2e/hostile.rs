@@ -108,6 +108,35 @@ async fn a_loop_is_stopped_by_its_processor_time_though_it_may_wait_for_long() {
 }
 
 #[tokio::test]
+async fn deep_stacks_are_given_back() {
+    let attacks: Vec<Attack> =
+        Attack::all().into_iter().filter(|attack| attack.name == "recursion-then-loop").collect();
+    let (_folder, host) = start(&attacks);
+    let all_at_once = async |path: &str, status: u16| {
+        for answer in futures::future::join_all((0..DEEP_CALLS).map(|_| host.get(path))).await {
+            answer.expect(status);
+        }
+        resident(&host)
+    };
+    all_at_once("/recursion-then-loop/fine", 200).await;
+    let before = all_at_once("/recursion-then-loop/fine", 200).await;
+    let after = all_at_once("/recursion-then-loop/attack", 500).await;
+    assert!(after < before + DEEP_CALLS * DEEP_STACK / 4, "{before} bytes were resident, {after} are");
+}
+
+/// Calls that loop at the bottom of their stacks, all at once.
+const DEEP_CALLS: u64 = 100;
+/// What each of them has of its stack, in bytes: 8,000 calls of at least so much each.
+const DEEP_STACK: u64 = 8_000 * 32;
+
+/// Bytes that the host has in memory.
+fn resident(host: &Host) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", host.process())).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+}
+
+#[tokio::test]
 async fn a_module_that_no_longer_starts_holds_up_the_change_of_no_other() {
     let wanted = ["start-loops-later", "trap"];
     let attacks: Vec<Attack> = Attack::all().into_iter().filter(|attack| wanted.contains(&&*attack.name)).collect();
