@@ -25,28 +25,38 @@ use support::server::Server;
 const PART: f64 = 0.3;
 /// Connections of the load that saturates.
 const CONNECTIONS: usize = 64;
+/// The module that loops.
+const LOOP: &str = "loop";
 /// What a loop may compute: the limit that hostile modules have.
 const CPU: Duration = Duration::from_millis(100);
 
 fn main() -> anyhow::Result<()> {
     let shop = support::application::shop()?;
     let folder = tempfile::tempdir_in(support::folder()?)?;
-    let attacks = Attack::all();
+    let attacks: Vec<Attack> = Attack::all().into_iter().filter(|attack| is_asked_for(&attack.name)).collect();
     let app = with_hostile(&shop, &folder.path().join("app"), "", &Attack::routes(&attacks), |folder| {
         Attack::put_all(&attacks, folder)
     })?;
     let mut report = Report::new("limits", "hostile modules beside the shop, by the release binary");
     let server = Server::host(None, &app, &folder.path().join("state"))?;
-    stopped(&mut report, &server)?;
+    if is_asked_for(LOOP) {
+        stopped(&mut report, &server)?;
+    }
     beside(&mut report, &server, &attacks)?;
     server.stop()?;
     report.finish()
 }
 
+/// Whether the command line names no module, or this one: `cargo bench --bench limits -- loop`.
+fn is_asked_for(name: &str) -> bool {
+    let mut words = std::env::args().skip(1).filter(|word| !word.starts_with("--")).peekable();
+    words.peek().is_none() || words.any(|word| word == name)
+}
+
 /// How much longer than its budget a loop runs, on a machine that does nothing else.
 fn stopped(report: &mut Report, server: &Server) -> anyhow::Result<()> {
     let rounds = if support::is_quick() { 20 } else { 200 };
-    let request = Request { bytes: read("/loop").into(), status: 500 };
+    let request = Request { bytes: read(&format!("/{LOOP}")).into(), status: 500 };
     let mut above = Vec::with_capacity(rounds);
     for _ in 0..rounds {
         let start = Instant::now();

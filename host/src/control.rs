@@ -5,6 +5,7 @@
 //! moment starts again with a complete generation.
 
 mod backup;
+mod refuse;
 mod start;
 
 use std::collections::BTreeMap;
@@ -26,13 +27,14 @@ use crate::graph::AppGraph;
 use crate::ids::{Digest, GenerationNumber, ModuleName};
 use crate::link::Linked;
 use crate::plan::{Plan, Side};
-use crate::problem::{Code, Problem, Problems};
+use crate::problem::{Code, Problem, Problems, list};
 use crate::runtime::{Admissions, Generation, Runtime};
 use crate::state::{Cause, History, Kept, StateFolder};
 use crate::telemetry::Telemetry;
 use crate::telemetry::table::Came;
 
 pub use backup::back_up_stopped;
+use refuse::{contracted, with_mistaken};
 pub use start::{Initial, Wanted, find_standing};
 
 /// Changes that wait or are in work; the next is told to come back.
@@ -239,8 +241,9 @@ impl Control {
         let (checked, plan, origin) = self
             .blocking(move |control| {
                 let target = control.target((&side.0, &side.1), change)?;
-                check_contracts(&side.1, &target.artifacts)?;
-                let checked = application::check_with(target.config, &target.artifacts)?;
+                contracted(&side.1, &target.artifacts)?;
+                let checked = application::check_with(target.config, &target.artifacts)
+                    .map_err(|problems| with_mistaken(problems, &side.1, &target.artifacts))?;
                 let old = Side { config: &side.0, graph: &side.1, values: &side.2 };
                 let plan = Plan::new(old, checked.side());
                 Ok((checked, plan, target.origin))
@@ -357,8 +360,9 @@ impl Control {
                 let mut artifacts = known.clone();
                 if !artifacts.contains_key(&module) {
                     let problem = Problem::new(Code::UnknownName, format!("there is no module `{module}`"));
-                    let names: Vec<&str> = artifacts.keys().map(ModuleName::as_str).collect();
-                    return Err(problem.help(format!("the application's modules are {}", names.join(", "))).into());
+                    return Err(problem
+                        .help(format!("the application's modules are {}", list(artifacts.keys())))
+                        .into());
                 }
                 artifacts.insert(module.clone(), read(&module, component, &known)?);
                 Ok(Target { config: config.clone(), artifacts, origin: None })
@@ -459,23 +463,6 @@ fn read(module: &ModuleName, component: Arc<[u8]>, known: &Artifacts) -> Result<
 /// The builds of a graph's modules.
 fn builds(graph: &AppGraph) -> BTreeMap<ModuleName, Build> {
     graph.modules.iter().map(|(name, node)| (name.clone(), Build::from(&*node.artifact))).collect()
-}
-
-/// Refuses builds that don't know a migration of the running one which says of itself that older builds don't survive it.
-fn check_contracts(running: &AppGraph, artifacts: &Artifacts) -> Result<(), Problems> {
-    let mut problems = Vec::new();
-    for (name, node) in &running.modules {
-        let known = artifacts.get(name).map_or(usize::MAX, |artifact| artifact.migrations().len());
-        for migration in node.artifact.migrations().iter().skip(known) {
-            if migration.is_contraction() {
-                let message = format!("the older build doesn't know the migration `{}`, a contraction", migration.name);
-                let problem = Problem::new(Code::Migration, message).module(name);
-                problems
-                    .push(problem.help("swap in a new build that does what the older one did, on the newer schema"));
-            }
-        }
-    }
-    Problems::or(problems, ())
 }
 
 fn unwritten(error: &io::Error) -> Problem {

@@ -22,7 +22,7 @@ use serde::Serialize;
 use crate::artifact::Artifact;
 use crate::config::{AppConfig, Capability, Instances, Limits};
 use crate::ids::{AppName, CompartmentName, FunctionPath, InterfaceName, ModuleName};
-use crate::problem::Problem;
+use crate::problem::{Problem, list};
 use crate::profile::{self, Profile};
 use crate::shape::{Function, Interface};
 
@@ -142,8 +142,13 @@ pub struct Found<'a> {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotFound {
     /// There is no such module.
-    #[error("there is no module `{0}`")]
-    Module(ModuleName),
+    #[error("there is no module `{name}`; the application's modules are {}", list(.modules))]
+    Module {
+        /// What was asked for.
+        name: ModuleName,
+        /// What there is.
+        modules: Vec<String>,
+    },
     /// The module exports no such interface.
     #[error("module `{module}` exports no interface `{interface}`; it exports {}", list(.exports))]
     Interface {
@@ -174,14 +179,6 @@ pub enum NotFound {
         /// What there is.
         functions: Vec<String>,
     },
-}
-
-/// The names for a sentence: `a`, `b`, `c`.
-pub(crate) fn list(names: &[String]) -> String {
-    match names {
-        [] => "none".to_owned(),
-        names => names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "),
-    }
 }
 
 /// What came of linking on paper.
@@ -231,7 +228,10 @@ impl AppGraph {
 
     /// Finds an exported function by its path.
     pub fn find(&self, path: &FunctionPath) -> Result<Found<'_>, NotFound> {
-        let node = self.modules.get(&path.module).ok_or_else(|| NotFound::Module(path.module.clone()))?;
+        let node = self.modules.get(&path.module).ok_or_else(|| NotFound::Module {
+            name: path.module.clone(),
+            modules: self.modules.keys().map(ToString::to_string).collect(),
+        })?;
         find_function(&path.module, &node.artifact.shape.exports, &path.interface, &path.function)
     }
 }

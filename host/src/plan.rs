@@ -72,6 +72,19 @@ pub struct CompartmentChange {
     pub change: Change,
     /// The modules that it is to hold.
     pub modules: Vec<ModuleName>,
+    /// What its calls and instances may take that is other than before.
+    pub settings: Vec<SettingChange>,
+}
+
+/// A number or word of the manifest that changes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SettingChange {
+    /// Its key in the compartment's table: `limits.cpu`.
+    pub key: String,
+    /// What holds now.
+    pub from: String,
+    /// What is to hold.
+    pub to: String,
 }
 
 /// A route that changes.
@@ -178,9 +191,17 @@ fn compartments(old: Side<'_>, new: Side<'_>) -> Vec<CompartmentChange> {
     let found = pairs(&from, &to).into_iter().filter_map(|(name, from, to)| {
         let change = change(from, to, same)?;
         let modules = to.map(|compartment| compartment.modules.clone()).unwrap_or_default();
-        Some(CompartmentChange { name: name.clone(), change, modules })
+        let settings = from.zip(to).map(|(from, to)| settings(from, to)).unwrap_or_default();
+        Some(CompartmentChange { name: name.clone(), change, modules, settings })
     });
     found.collect()
+}
+
+/// What of the manifest differs for two compartments of one name.
+fn settings(from: &Compartment, to: &Compartment) -> Vec<SettingChange> {
+    let entries = |side: &Compartment| [side.limits.entries(), side.instances.entries()].concat();
+    let differing = entries(from).into_iter().zip(entries(to)).filter(|(from, to)| from != to);
+    differing.map(|((key, from), (_, to))| SettingChange { key: key.to_owned(), from, to }).collect()
 }
 
 fn routes(old: &AppConfig, new: &AppConfig) -> Vec<RouteChange> {
@@ -265,11 +286,14 @@ impl fmt::Display for Plan {
         for module in &self.modules {
             writeln!(f, "{module}")?;
         }
-        for CompartmentChange { name, change, modules } in &self.compartments {
+        for CompartmentChange { name, change, modules, settings } in &self.compartments {
             let modules: Vec<&str> = modules.iter().map(ModuleName::as_str).collect();
             match change {
                 Change::Removed => writeln!(f, "{change} compartment {name}")?,
                 _ => writeln!(f, "{change} compartment {name}, linked: {}", modules.join(", "))?,
+            }
+            for SettingChange { key, from, to } in settings {
+                writeln!(f, "    {key} {to} in place of {from}")?;
             }
         }
         for RouteChange { method, path, change, call } in &self.routes {

@@ -299,6 +299,16 @@ impl fmt::Display for Problems {
 
 impl std::error::Error for Problems {}
 
+/// Names for a message: "`a`, `b`".
+pub(crate) fn list<T: fmt::Display>(names: impl IntoIterator<Item = T>) -> String {
+    /// Longer lists help nobody.
+    const MAX_NAMES: usize = 20;
+    let mut names = names.into_iter();
+    let shown: Vec<String> = names.by_ref().take(MAX_NAMES).map(|name| format!("`{name}`")).collect();
+    let more = if names.next().is_some() { " …" } else { "" };
+    if shown.is_empty() { "none".to_owned() } else { shown.join(", ") + more }
+}
+
 /// An error with all its causes, in one line.
 pub fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();

@@ -11,6 +11,7 @@ use super::{BuildArguments, output};
 use crate::build::{Event, Options, Profile, build as build_modules};
 use crate::config::{self, AppConfig, ComponentSource, Overrides};
 use crate::ids::ModuleName;
+use crate::problem::list;
 
 pub(super) fn build(arguments: &BuildArguments) -> anyhow::Result<()> {
     let config = config::load(&arguments.application.app, &Overrides::default())?;
@@ -58,7 +59,11 @@ fn folders(config: &AppConfig, names: &[String]) -> anyhow::Result<Vec<PathBuf>>
             // Another build of a module stands beside it, and the manifest names one of them.
             let beside = name.parse::<ModuleName>().ok().map(|name| config.root.join(name.as_str()));
             return beside.filter(|folder| folder.is_dir()).with_context(|| {
-                format!("`{}` has no module `{name}`, and no such folder is beside its manifest", config.name)
+                let modules = list(config.modules.keys());
+                format!(
+                    "`{}` has no module `{name}`, only {modules}, and no such folder is beside its manifest",
+                    config.name
+                )
             });
         };
         folder(&module.component.value)

@@ -13,7 +13,7 @@ use crate::artifact::{Artifact, MAX_COMPONENT_BYTES};
 use crate::config::{self, AppConfig, ComponentSource, Overrides};
 use crate::graph::RESUME;
 use crate::ids::{Digest, InterfaceName, ModuleName};
-use crate::problem::{Problem, Problems};
+use crate::problem::{Problem, Problems, list};
 use crate::suite::{self, CaseReport, Failure, Report, Subject, Suite};
 
 /// How much of a value a difference shows to people, in bytes.
@@ -89,7 +89,10 @@ fn target(
         _ => match built() {
             Some(name) => config.workspace.join("target/components").join(name.as_str()).with_added_extension("wasm"),
             None => {
-                bail!("`{name}` is neither a module of `{}`, nor a file, nor a folder beside the manifest", config.name)
+                let (app, modules) = (&config.name, list(config.modules.keys()));
+                bail!(
+                    "`{name}` is neither a module of `{app}` ({modules}), nor a file, nor a folder beside the manifest"
+                )
             }
         },
     };
@@ -99,7 +102,7 @@ fn target(
         None => place(&artifact, artifacts, suites)?,
     };
     let module = module.with_context(|| match wanted {
-        Some(module) => format!("`{}` has no module `{module}`", config.name),
+        Some(module) => format!("`{}` has no module `{module}`, only {}", config.name, list(config.modules.keys())),
         None => format!("no module of `{}` exports what {} does; name one with `--as`", config.name, file.display()),
     })?;
     // The component that the manifest names there is not what is tested: it may be missing or broken.

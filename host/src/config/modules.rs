@@ -9,11 +9,11 @@ use std::path::{Component, Path, PathBuf};
 use super::outbound::Outbound;
 use super::settings::{Defaults, Instances, Limits};
 use super::source::At;
-use super::tree::{Table, Value, list};
+use super::tree::{Table, Value};
 use super::values::{SecretSource, ValueSource, read_config, read_secrets};
 use super::words::words;
 use crate::ids::{CompartmentName, ModuleName};
-use crate::problem::{Code, Problem};
+use crate::problem::{Code, Problem, list};
 
 words! {
     /// Something that the host does for a module, and that the manifest must grant.

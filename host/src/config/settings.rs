@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::tree::Table;
+use super::units::{show_duration, show_size};
 use super::words::words;
 
 const KIB: u64 = 1 << 10;
@@ -51,6 +52,16 @@ impl Instances {
             max_calls: NonZeroU32::new(max_calls).expect("the range starts at one"),
             idle: table.duration("idle", Self::IDLE, base.idle),
         }
+    }
+
+    /// Each by its key in a compartment's table, as it could stand there.
+    pub fn entries(&self) -> Vec<(&'static str, String)> {
+        let Self { mode, max_calls, idle } = *self;
+        vec![
+            ("instances.mode", mode.as_str().to_owned()),
+            ("instances.max_calls", max_calls.to_string()),
+            ("instances.idle", show_duration(idle)),
+        ]
     }
 }
 
@@ -174,6 +185,27 @@ impl Limits {
                 .and_then(|value| value.table(|t| SqlLimits::read(t, base.sql)))
                 .unwrap_or(base.sql),
         }
+    }
+
+    /// Each by its key in a compartment's table, as it could stand there.
+    pub fn entries(&self) -> Vec<(&'static str, String)> {
+        let Self { memory, request, calls, queue, result, cpu, transfer, handles, log, sql } = *self;
+        let SqlLimits { rows, bytes, time, size } = sql;
+        vec![
+            ("limits.memory", show_size(memory)),
+            ("limits.request", show_duration(request)),
+            ("limits.calls", calls.to_string()),
+            ("limits.queue", queue.to_string()),
+            ("limits.result", show_size(result)),
+            ("limits.cpu", show_duration(cpu)),
+            ("limits.transfer", show_size(transfer)),
+            ("limits.handles", handles.to_string()),
+            ("limits.log", show_size(log)),
+            ("limits.sql.rows", rows.to_string()),
+            ("limits.sql.bytes", show_size(bytes)),
+            ("limits.sql.time", show_duration(time)),
+            ("limits.sql.size", show_size(size)),
+        ]
     }
 }
 

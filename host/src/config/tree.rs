@@ -14,7 +14,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::source::{At, Source};
 use super::units;
-use crate::problem::{Code, Problem};
+use crate::problem::{Code, Problem, list};
 
 /// A value, and where it stands.
 pub(super) struct Value<'a> {
@@ -273,14 +273,4 @@ impl<'a> Value<'a> {
         self.report(problem.expected(expected, found));
         None
     }
-}
-
-/// Names for a message: "`a`, `b`".
-pub(super) fn list<T: fmt::Display>(names: impl IntoIterator<Item = T>) -> String {
-    /// Longer lists help nobody.
-    const MAX_NAMES: usize = 20;
-    let mut names = names.into_iter();
-    let shown: Vec<String> = names.by_ref().take(MAX_NAMES).map(|name| format!("`{name}`")).collect();
-    let more = if names.next().is_some() { " …" } else { "" };
-    if shown.is_empty() { "none".to_owned() } else { shown.join(", ") + more }
 }

@@ -35,9 +35,12 @@ pub(super) fn show_duration(duration: Duration) -> String {
     humantime::format_duration(duration).to_string()
 }
 
-/// A size for a message: `256.0 MiB`.
+/// A size for a message, exactly and as a manifest has it: `256MiB`, `1536KiB`, `1000B`.
 pub(super) fn show_size(bytes: u64) -> String {
-    ByteSize(bytes).display().iec().to_string()
+    const UNITS: [&str; 4] = ["GiB", "MiB", "KiB", "B"];
+    let whole = UNITS.iter().zip([30, 20, 10, 0]).find(|(_, bits)| bytes != 0 && bytes.trailing_zeros() >= *bits);
+    let (unit, bits) = whole.unwrap_or((&"B", 0));
+    format!("{}{unit}", bytes >> bits)
 }
 
 #[cfg(test)]
@@ -53,6 +56,13 @@ mod tests {
         }
         for text in ["", "30", "0", "s", "-1s", "1 fortnight", "18446744073709551615s 1000000000ns", "30s 1"] {
             assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_size_is_shown_as_it_is_read(odd in 0_u64..1 << 20, zeros in 0_u32..32) {
+            prop_assert_eq!(size(&show_size(odd << zeros)), Ok(odd << zeros));
         }
     }
 

@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::provided::{self, Provision};
-use super::{Node, Provider, list};
+use super::{Node, Provider};
 use crate::artifact::Artifact;
 use crate::config::{AppConfig, Capability, ModuleConfig};
 use crate::ids::{InterfaceName, ModuleName};
-use crate::problem::{Code, Problem};
+use crate::problem::{Code, Problem, list};
 use crate::shape::{Difference, Interface, differences, exact_differences};
 
 /// Everything that resolving one module's imports looks at, and what it finds wrong.
@@ -172,7 +172,7 @@ impl Resolver<'_> {
     }
 
     fn ambiguous(&mut self, import: &InterfaceName, providers: &[&ModuleName]) {
-        let names = list(&providers.iter().map(ToString::to_string).collect::<Vec<_>>());
+        let names = list(providers);
         let message =
             format!("module `{}` imports `{import}`, which several that it may call export: {names}", self.name);
         let help = format!("name just one of them in `calls` of [modules.{}]", self.name);

@@ -8,10 +8,10 @@ mod cross;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use super::{Compartment, Node, list};
+use super::{Compartment, Node};
 use crate::config::{AppConfig, Defaults, InstanceMode};
 use crate::ids::{CompartmentName, InterfaceName, ModuleName};
-use crate::problem::{Code, Problem};
+use crate::problem::{Code, Problem, list};
 use crate::profile::{self, Excess, Profile};
 
 /// Where modules stand that nothing keeps apart.
@@ -104,10 +104,9 @@ impl Planner<'_> {
     fn add(&mut self, name: CompartmentName, modules: &BTreeSet<ModuleName>, reason: Reason) {
         if self.compartments.contains_key(&name) {
             let first = modules.first().expect("a compartment holds a module");
-            let names: Vec<String> = modules.iter().map(ToString::to_string).collect();
             let message = format!(
                 "{} would stand in a compartment `{name}` ({reason}), and another one has that name",
-                list(&names)
+                list(modules)
             );
             let help = "name them in a compartment of the manifest, or give the other one another name";
             let problem = Problem::new(Code::Placement, message).module(first).help(help);
@@ -149,10 +148,9 @@ impl Planner<'_> {
     }
 
     fn refuse_second(&mut self, name: &CompartmentName, modules: &[ModuleName], second: &ModuleName) {
-        let heavy: Vec<String> = self.heavy(modules).iter().map(ToString::to_string).collect();
         let message = format!(
             "modules {} each bring WASI along or ask other hosts, and one compartment, here `{name}`, can hold one such module",
-            list(&heavy)
+            list(self.heavy(modules))
         );
         let help = "place all but one of them in other compartments, or build them for a target without WASI, such as \
                     `wasm32-unknown-unknown`";

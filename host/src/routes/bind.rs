@@ -7,10 +7,10 @@ use axum::http::StatusCode;
 
 use super::{Answer, Body, ErrorAnswer, Parameter, Route, Source};
 use crate::config::{BodyBinding, RouteConfig};
-use crate::graph::{AppGraph, Found, NotFound, list};
+use crate::graph::{AppGraph, Found, NotFound};
 use crate::ids::{FunctionPath, InterfaceName};
 use crate::json::{Codec, ObjectCodec, Unsupported};
-use crate::problem::{Code, Problem};
+use crate::problem::{Code, Problem, list};
 use crate::shape::{Field, Function, Type};
 
 /// Statuses whose answers never have a body (RFC 9110, section 6.4.1).
@@ -112,7 +112,7 @@ impl Binder<'_> {
         let function: &Function = self.found.function;
         let route = self.route;
         let has = |name: &str| function.parameters.iter().any(|parameter| &*parameter.name == name);
-        let known = list(&function.parameters.iter().map(|parameter| parameter.name.to_string()).collect::<Vec<_>>());
+        let known = list(function.parameters.iter().map(|parameter| &parameter.name));
         let mut unknown: Vec<(String, u32)> = Vec::new();
         unknown
             .extend(route.path.value.parameters().filter(|name| !has(name)).map(|n| (n.to_owned(), route.path.line)));
@@ -252,7 +252,7 @@ impl Binder<'_> {
         };
         for (case, at) in &self.route.errors {
             if !cases.iter().any(|(name, _)| &**name == case) {
-                let names = list(&cases.iter().map(|(name, _)| name.to_string()).collect::<Vec<_>>());
+                let names = list(cases.iter().map(|(name, _)| name));
                 let message = format!("the function has no error case `{case}`; it has {names}");
                 self.report(Code::ErrorTable, message, at.line).help = Some(format!("take `{case}` out of `errors`"));
             }

@@ -127,6 +127,15 @@ fn the_command_line_swaps_rolls_back_and_tells() {
     assert!(code == Some(0) && said.contains("generation 5 serves"), "{said}");
     let (code, _, said) = run(&["rollback", "77"]);
     assert!(code == Some(1) && said.contains("generation 77 is not kept"), "{said}");
+    let orders = host::component("orders");
+    let (code, _, said) = run(&["swap", "payments", orders.to_str().unwrap()]);
+    let first = said.find("what is given for module `payments` exports what module `orders` does").unwrap();
+    assert!(code == Some(1) && said.find("exports nothing").is_none_or(|second| first < second), "{said}");
+    let (mut manifest, limits) = (std::fs::read_to_string(app).unwrap(), "[defaults.limits]\ncpu = \"5s\"\n");
+    manifest.push_str(limits);
+    std::fs::write(app, manifest).unwrap();
+    let (code, plan, said) = run(&["apply", app, "--dry-run"]);
+    assert!(code == Some(0) && plan.contains("\n    limits.cpu 5s in place of 10s\n"), "{plan}{said}");
     let (code, told, _) = run(&["generations"]);
     assert_eq!(code, Some(0));
     for words in ["run", "swap of payments", "apply", "rollback to 2", "rollback to 1", "current", "refused"] {

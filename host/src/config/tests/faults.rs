@@ -109,7 +109,7 @@ fn in_numbers() {
             "[defaults.instances]\nmode = \"new\" #~ bad-value: `new` is none of `reuse`, `fresh`",
             "[defaults.limits]\nmemory = 256 #~ bad-value: a number has no unit: write text such as `256MiB`",
             "[defaults.limits]\nmemory = \"256\" #~ bad-value: `256` is not a size with its unit",
-            "[defaults.limits]\nmemory = \"1B\" #~ bad-value: `1B` is not within 1.0 MiB and 64.0 GiB",
+            "[defaults.limits]\nmemory = \"1B\" #~ bad-value: `1B` is not within 1MiB and 64GiB",
             "[defaults.limits]\nrequest = \"2h\" #~ bad-value: `2h` is not within 1ms and 1h",
             "[defaults.limits]\nrequest = 07:32:00 #~ bad-value: must be a string, and is a date or time",
             "[defaults]\nlimit = {} #~ unknown-key: `defaults.limit`\ninstances = true #~ bad-value: must be a table",
