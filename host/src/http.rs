@@ -16,6 +16,7 @@ use axum::body::Body;
 use axum::http::{Request, Response, header};
 use hyper::body::Incoming;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use wasmtime::component::Val;
 
 use crate::config::HttpLimits;
 use crate::routes::{Body as RouteBody, Matched};
@@ -108,8 +109,8 @@ impl Edge {
         let notes = context.notes.clone();
         let (result, place) = call::detached(generation.clone(), target, values, context, place).await;
         let limit = generation.result_limit(target);
-        let response =
-            result.map_err(Failure::from).and_then(|result| answer::from_result(route, result.as_ref(), limit, noted));
+        let write = |result: Option<Val>| answer::from_result(route, result.as_ref(), limit, noted);
+        let response = generation.step(target, || result.map_err(Failure::from).and_then(write));
         let response = response.map_err(|failure| failure.or_full(&notes))?;
         Ok(answer::hold_if_large(response, place))
     }

@@ -79,9 +79,9 @@ pub async fn invoke<T: AsRef<[u8]>>(
     let result = generation.call(target, &values, CallContext::new(request, deadline)).await?;
     let mut json = Vec::new();
     let failed = |reason: String| InvokeError::Failed(format!("the result can't be written: {reason}"));
-    codec
-        .encode(result.as_ref(), &mut json, generation.result_limit(target))
-        .map_err(|error| failed(error.to_string()))?;
+    let limit = generation.result_limit(target);
+    let encoded = generation.step(target, || codec.encode(result.as_ref(), &mut json, limit));
+    encoded.map_err(|error| failed(error.to_string()))?;
     let text = String::from_utf8(json).map_err(|error| failed(error.to_string()))?;
     RawValue::from_string(text).map_err(|error| failed(error.to_string()))
 }

@@ -9,6 +9,7 @@ mod drain;
 mod instance;
 mod lines;
 mod seen;
+mod steps;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::AtomicUsize;
@@ -156,6 +157,11 @@ impl Generation {
     /// The function of a module's exported interface.
     pub fn target(&self, module: &ModuleName, interface: &InterfaceName, function: &str) -> Option<Target> {
         self.targets.get(&(module.clone(), interface.clone(), function.to_owned())).copied()
+    }
+
+    /// Does in one piece what is to be done with a result of `target`: where its calls compute for long, not at the cost of others.
+    pub fn step<T>(&self, target: Target, work: impl FnOnce() -> T) -> T {
+        self.compartments[target.compartment].step(target.function, work)
     }
 
     /// The compartments.

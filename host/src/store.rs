@@ -29,7 +29,7 @@ use log::LogBudget;
 use output::{Console, Which};
 
 pub use call::{BridgeIndex, CallContext, CallError, CallFuture, CallResult, CalleeFailed, Callees, Notes};
-pub use limits::{Cpu, LimitHit, kind_of};
+pub use limits::{Cpu, LimitHit, Step, kind_of};
 pub use log::Speaker;
 
 /// Resources of WASI (streams, pollables, buckets) that the guests of a store may hold at once.

@@ -54,6 +54,7 @@ pub struct Telemetry {
     calls: IntCounterVec,
     call_errors: IntCounterVec,
     limits: IntCounterVec,
+    long_steps: IntCounterVec,
     instances_made: IntCounterVec,
     instances_dropped: IntCounterVec,
     outbound: IntCounterVec,
@@ -89,6 +90,7 @@ impl Telemetry {
             calls: register(&registry, counters(&table::CALLS)),
             call_errors: register(&registry, counters(&table::CALL_ERRORS)),
             limits: register(&registry, counters(&table::LIMITS)),
+            long_steps: register(&registry, counters(&table::LONG_STEPS)),
             instances_made: register(&registry, counters(&table::INSTANCES_MADE)),
             instances_dropped: register(&registry, counters(&table::INSTANCES_DROPPED)),
             outbound: register(&registry, counters(&table::OUTBOUND)),
@@ -122,6 +124,7 @@ impl Telemetry {
             calls: Origin::ALL.map(|origin| self.calls.with_label_values(&[OUTSIDE, name, origin.as_str()])),
             errors: Failed::ALL.map(|why| self.call_errors.with_label_values(&[name, why.as_str()])),
             limits: Limited::ALL.map(|limit| self.limits.with_label_values(&[name, limit.as_str()])),
+            long_steps: self.long_steps.with_label_values(&[name]),
             made: self.instances_made.with_label_values(&[name]),
             dropped: Thrown::ALL.map(|why| self.instances_dropped.with_label_values(&[name, why.as_str()])),
         }
@@ -240,6 +243,7 @@ pub struct CompartmentMetrics {
     calls: [IntCounter; Origin::ALL.len()],
     errors: [IntCounter; Failed::ALL.len()],
     limits: [IntCounter; Limited::ALL.len()],
+    long_steps: IntCounter,
     made: IntCounter,
     dropped: [IntCounter; Thrown::ALL.len()],
 }
@@ -258,6 +262,11 @@ impl CompartmentMetrics {
     /// Counts a limit that a call met.
     pub fn limited(&self, limit: Limited) {
         self.limits[limit as usize].inc();
+    }
+
+    /// Counts a step that took long.
+    pub fn took_a_long_step(&self) {
+        self.long_steps.inc();
     }
 
     /// Counts an instance that was made.

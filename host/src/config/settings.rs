@@ -89,7 +89,8 @@ pub struct Limits {
     /// processors. 10 seconds by default: far above a request's work, far below `request`.
     pub cpu: Duration,
     /// What the arguments or the result of one function may take in the host where they leave a guest, in Wasmtime's measure: a
-    /// `list<u8>` in a result costs about 40 times its bytes. It protects the host's memory. 256 MiB by default: 6 MB of such a list.
+    /// `list<u8>` in a result costs about 40 times its bytes. It protects the host's memory, and whoever waits while it is copied. 64 MiB by
+    /// default: 1.6 MB of such a list, which takes some 100 ms.
     pub transfer: u64,
     /// Handles of resources that the guests of one instance may hold at once, each side counted. 10,000 by default.
     pub handles: u32,
@@ -148,7 +149,7 @@ impl Default for Limits {
             queue: 1024,
             result: 16 * MIB,
             cpu: Duration::from_secs(10),
-            transfer: 256 * MIB,
+            transfer: 64 * MIB,
             handles: 10_000,
             log: 256 * KIB,
             sql: SqlLimits::default(),

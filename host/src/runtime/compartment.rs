@@ -11,8 +11,9 @@ use wasmtime::component::{InstancePre, Val};
 use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
 
 use super::admission::{Admission, Admissions, CallStats, Refused};
-use super::instance::Live;
+use super::instance::{Live, Work};
 use super::lines::LineBudget;
+use super::steps::Steps;
 use crate::config::{InstanceMode, Instances, Limits};
 use crate::graph;
 use crate::ids::{CompartmentName, Digest, ModuleName};
@@ -73,6 +74,10 @@ pub struct Compartment {
     retired: AtomicBool,
     counters: Counters,
     metrics: CompartmentMetrics,
+    /// What is known of its functions, by their places.
+    steps: Box<[Steps]>,
+    /// And of starts.
+    start_steps: Steps,
     traps: LineBudget,
     limited: LineBudget,
 }
@@ -91,6 +96,8 @@ impl Compartment {
             identity: linked.identity,
             pre: linked.pre,
             profile: linked.profile,
+            steps: linked.exports.iter().map(|_| Steps::default()).collect(),
+            start_steps: Steps::default(),
             exports: linked.exports,
             admissions: modules.iter().map(|module| admissions.of(&module.name, &plan.limits)).collect(),
             modules,
@@ -215,7 +222,8 @@ impl Compartment {
             None => Box::pin(self.start(call.clone())).await?,
         };
         lease.live().begin(call);
-        let called = lease.live().call(export, place, parameters).await;
+        let work = Work { steps: &self.steps[place.0 as usize], metrics: &self.metrics };
+        let called = lease.live().call(export, place, parameters, work).await;
         self.note_limits(lease.live().state());
         match called {
             Ok(result) => {
@@ -234,6 +242,11 @@ impl Compartment {
                 Err(error)
             }
         }
+    }
+
+    /// Does in one piece what is to be done with a result of the function.
+    pub(super) fn step<T>(&self, place: FunctionIndex, work: impl FnOnce() -> T) -> T {
+        self.steps[place.0 as usize].make(work)
     }
 
     /// Counts the limits that a call met and went on.
@@ -269,7 +282,8 @@ impl Compartment {
     async fn start(&self, call: CallContext) -> Result<Lease<'_>, CallError> {
         let memory = usize::try_from(self.limits.memory).unwrap_or(usize::MAX);
         let state = InstanceState::new(self.modules.clone(), memory, self.profile, call.clone());
-        let started = Live::start(&self.pre, self.exports.len(), &self.limits, state).await;
+        let work = Work { steps: &self.start_steps, metrics: &self.metrics };
+        let started = Live::start(&self.pre, self.exports.len(), &self.limits, state, work).await;
         let live = started.map_err(|(error, limit)| self.explain(&error, limit, &call))?;
         self.counters.made.fetch_add(1, Ordering::Relaxed);
         self.metrics.made();

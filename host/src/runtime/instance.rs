@@ -3,15 +3,18 @@
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Instant;
 
 use tokio::time::{Sleep, sleep_until};
 use wasmtime::component::{Func, Instance, InstancePre, Val};
 use wasmtime::{Store, UpdateDeadline};
 
+use super::steps::{Steps, Turn};
 use crate::config::Limits;
 use crate::link::{Export, FunctionIndex};
 use crate::store::{CallContext, Cpu, InstanceState, LimitHit};
+use crate::telemetry::CompartmentMetrics;
 
 /// Instances that a call runs on.
 pub(super) struct Live {
@@ -33,6 +36,7 @@ impl Live {
         exports: usize,
         limits: &Limits,
         state: InstanceState,
+        work: Work<'_>,
     ) -> Result<Self, (wasmtime::Error, Option<LimitHit>)> {
         let (deadline, cpu) = (state.call().deadline, state.cpu().clone());
         let mut store = Store::new(pre.engine(), state);
@@ -47,7 +51,7 @@ impl Live {
             Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
         });
         store.set_epoch_deadline(1);
-        let instance = bounded(deadline, &cpu, pin!(pre.instantiate_async(&mut store))).await;
+        let instance = work.bounded(deadline, &cpu, pin!(pre.instantiate_async(&mut store))).await;
         match instance {
             Ok(instance) => {
                 let functions = vec![None; exports];
@@ -79,6 +83,7 @@ impl Live {
         export: &Export,
         place: FunctionIndex,
         parameters: &[Val],
+        work: Work<'_>,
     ) -> wasmtime::Result<Option<Val>> {
         let deadline = self.state().call().deadline;
         let function = self.function(export, place)?;
@@ -90,7 +95,7 @@ impl Live {
                 function.call_async(&mut *store, parameters, results).await?;
                 store.data_mut().end_call().await.map_err(wasmtime::Error::from)
             });
-            bounded(deadline, &self.cpu, called).await?;
+            work.bounded(deadline, &self.cpu, called).await?;
         }
         self.calls += 1;
         let [value] = result;
@@ -111,23 +116,42 @@ impl Live {
     }
 }
 
-/// Does `work` until `deadline`, and counts its processor time. Epochs stop a guest that computes; this stops one that waits in the host.
-async fn bounded<T>(
-    deadline: Instant,
-    cpu: &Cpu,
-    mut work: Pin<&mut impl Future<Output = wasmtime::Result<T>>>,
-) -> wasmtime::Result<T> {
-    // Most calls never wait. Made for those that do, a timer costs the others neither time nor room.
-    let mut late: Option<Pin<Box<Sleep>>> = None;
-    poll_fn(|context| {
-        cpu.poll();
-        let polled = work.as_mut().poll(context);
-        cpu.pause();
-        if polled.is_ready() {
-            return polled;
+/// What is known, and counted, of the work of one function.
+#[derive(Clone, Copy)]
+pub(super) struct Work<'a> {
+    pub(super) steps: &'a Steps,
+    pub(super) metrics: &'a CompartmentMetrics,
+}
+
+impl Work<'_> {
+    /// Does `work` until `deadline`, and counts its processor time. Epochs stop a guest that computes; this stops one that waits in the host.
+    async fn bounded<T>(
+        self,
+        deadline: Instant,
+        cpu: &Cpu,
+        mut work: Pin<&mut impl Future<Output = wasmtime::Result<T>>>,
+    ) -> wasmtime::Result<T> {
+        if self.steps.are_watched() {
+            cpu.watch();
         }
-        let late = late.get_or_insert_with(|| Box::pin(sleep_until(deadline.into())));
-        late.as_mut().poll(context).map(|()| Err(wasmtime::Trap::Interrupt.into()))
-    })
-    .await
+        let mut turn = Turn::default();
+        // Most calls never wait. Made for those that do, a timer costs the others neither time nor room.
+        let mut late: Option<Pin<Box<Sleep>>> = None;
+        poll_fn(|context| {
+            let step = |context: &mut Context<'_>| {
+                cpu.poll();
+                let polled = work.as_mut().poll(context);
+                if self.steps.note(cpu.pause()) {
+                    self.metrics.took_a_long_step();
+                }
+                polled
+            };
+            if let Poll::Ready(Poll::Ready(done)) = self.steps.poll(&mut turn, context, step) {
+                return Poll::Ready(done);
+            }
+            let late = late.get_or_insert_with(|| Box::pin(sleep_until(deadline.into())));
+            late.as_mut().poll(context).map(|()| Err(wasmtime::Trap::Interrupt.into()))
+        })
+        .await
+    }
 }

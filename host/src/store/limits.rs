@@ -135,6 +135,15 @@ impl ResourceLimiter for Limiter {
     }
 }
 
+/// One poll of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Step {
+    /// How long it took.
+    pub time: Duration,
+    /// Whether that is processor time, and not time on the wall.
+    pub is_exact: bool,
+}
+
 /// The processor time of one call, which whoever polls the call and whoever interrupts its guests count together.
 ///
 /// Asking the kernel for a thread's processor time costs more than a short call's whole work. So until the first tick of the epoch a
@@ -178,8 +187,15 @@ impl Cpu {
     }
 
     /// It ends.
-    pub fn pause(&self) {
-        self.used.fetch_add(self.current(), Relaxed);
+    pub fn pause(&self) -> Step {
+        let spent = self.current();
+        self.used.fetch_add(spent, Relaxed);
+        Step { time: Duration::from_nanos(spent), is_exact: self.exact.load(Relaxed) }
+    }
+
+    /// Has the call's polls measured exactly from the first one on.
+    pub fn watch(&self) {
+        self.ticked.store(true, Relaxed);
     }
 
     /// The epoch ticked while a guest ran. Says what the budget was where it is used up.

@@ -67,6 +67,9 @@ metrics! {
     /// and so on; and `stack`, `table`, `sql.text`, `sql.value` and `sql.transaction`, which are fixed. What meets `log` only loses lines, and a
     /// guest that meets one of `sql` is told and goes on.
     LIMITS = Counter "watertight_limits_total" ["compartment", "limit"];
+    /// Times that a call computed for more than 10 ms without giving way: a large result was copied out, or memory was filled. Calls of
+    /// that function run on threads of their own then, some at once, so that others needn't wait.
+    LONG_STEPS = Counter "watertight_long_steps_total" ["compartment"];
     /// Instances of a compartment that were made.
     INSTANCES_MADE = Counter "watertight_instances_made_total" ["compartment"];
     /// Instances that were thrown away, by why: `trap`, `limit`, `deadline`, `callee` (a callee failed, and the caller with it),
