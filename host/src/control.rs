@@ -26,7 +26,7 @@ use crate::failpoint::{Point, crash_point};
 use crate::graph::AppGraph;
 use crate::ids::{Digest, GenerationNumber, ModuleName};
 use crate::link::Linked;
-use crate::plan::{Plan, Side};
+use crate::plan::{Plan, Side, restart};
 use crate::problem::{Code, Problem, Problems, list};
 use crate::runtime::{Admissions, Generation, Runtime};
 use crate::state::{Cause, History, Kept, StateFolder};
@@ -34,7 +34,7 @@ use crate::telemetry::Telemetry;
 use crate::telemetry::table::Came;
 
 pub use backup::back_up_stopped;
-use refuse::{contracted, with_mistaken};
+use refuse::{contracted, explained};
 pub use start::{Initial, Wanted, find_standing};
 
 /// Changes that wait or are in work; the next is told to come back.
@@ -51,6 +51,8 @@ pub struct Control {
     /// The manifest that the host was started on, as it was named.
     app: PathBuf,
     overrides: Overrides,
+    /// What the process began with.
+    started: AppConfig,
     /// Changed only by the change in work.
     history: ArcSwap<History>,
     changes: Semaphore,
@@ -238,21 +240,27 @@ impl Control {
         };
         let current = self.runtime.current().number;
         let side = (running.config.clone(), running.graph.clone(), running.values.clone());
-        let (checked, plan, origin) = self
+        let (checked, plan, is_same, origin) = self
             .blocking(move |control| {
                 let target = control.target((&side.0, &side.1), change)?;
-                contracted(&side.1, &target.artifacts)?;
+                // Where the state is for development, the database is made anew.
+                if !control.state.is_for_development() {
+                    contracted(&side.1, &target.artifacts)?;
+                }
                 let checked = application::check_with(target.config, &target.artifacts)
-                    .map_err(|problems| with_mistaken(problems, &side.1, &target.artifacts))?;
+                    .map_err(|problems| explained(problems, &side.1, &target.artifacts))?;
                 let old = Side { config: &side.0, graph: &side.1, values: &side.2 };
-                let plan = Plan::new(old, checked.side());
-                Ok((checked, plan, target.origin))
+                let mut plan = Plan::new(old, checked.side());
+                let is_same = plan.is_empty();
+                // What the process began with holds until it ends, whatever was applied since.
+                plan.restart = restart(&control.started, &checked.config);
+                Ok((checked, plan, is_same, target.origin))
             })
             .await?;
         if only_plan {
             return Ok(outcome(current, false, plan));
         }
-        if plan.is_empty() && !self.databases.are_torn() {
+        if is_same && !self.databases.are_torn() {
             if let Some(origin) = origin {
                 self.remember(move |history| history.note_origin(origin)).await?;
             }

@@ -61,6 +61,19 @@ pub struct ModuleChange {
     pub to: Option<Build>,
     /// Migrations that the new build carries and the old one doesn't.
     pub migrations: Vec<String>,
+    /// What the manifest grants it, or no longer: capabilities, and modules that it may call.
+    pub grants: Vec<GrantChange>,
+}
+
+/// A grant that changes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GrantChange {
+    /// How.
+    pub change: Change,
+    /// The key in the module's table: `uses` or `calls`.
+    pub key: String,
+    /// The capability or the module.
+    pub name: String,
 }
 
 /// A compartment that is linked anew, or goes.
@@ -148,9 +161,27 @@ fn modules(old: Side<'_>, new: Side<'_>) -> Vec<ModuleChange> {
             from: from.map(|node| Build::from(&*node.artifact)),
             to: to.map(|node| Build::from(&*node.artifact)),
             migrations: migrations.iter().skip(known).map(|migration| migration.name.clone()).collect(),
+            grants: grants(name, old.config, new.config),
         })
     });
     found.collect()
+}
+
+/// What a module is granted by one manifest and not by the other.
+fn grants(name: &ModuleName, old: &AppConfig, new: &AppConfig) -> Vec<GrantChange> {
+    let grants = |config: &AppConfig| -> BTreeSet<(&str, String)> {
+        let Some(module) = config.modules.get(name) else { return BTreeSet::new() };
+        let uses = module.uses.keys().map(|capability| ("uses", capability.as_str().to_owned()));
+        uses.chain(module.calls.keys().map(|callee| ("calls", callee.to_string()))).collect()
+    };
+    let (from, to) = (grants(old), grants(new));
+    from.symmetric_difference(&to)
+        .map(|grant| GrantChange {
+            change: if to.contains(grant) { Change::Added } else { Change::Removed },
+            key: grant.0.to_owned(),
+            name: grant.1.clone(),
+        })
+        .collect()
 }
 
 /// Whether a module would not notice which of the two it runs in.
@@ -191,7 +222,9 @@ fn compartments(old: Side<'_>, new: Side<'_>) -> Vec<CompartmentChange> {
     let found = pairs(&from, &to).into_iter().filter_map(|(name, from, to)| {
         let change = change(from, to, same)?;
         let modules = to.map(|compartment| compartment.modules.clone()).unwrap_or_default();
-        let settings = from.zip(to).map(|(from, to)| settings(from, to)).unwrap_or_default();
+        // A new one's modules had the limits of another before.
+        let before = || old.graph.home(to?.modules.first()?).map(|home| &old.graph.compartments[home]);
+        let settings = from.or_else(before).zip(to).map(|(from, to)| settings(from, to)).unwrap_or_default();
         Some(CompartmentChange { name: name.clone(), change, modules, settings })
     });
     found.collect()
@@ -234,7 +267,8 @@ fn same_route(old: &RouteConfig, new: &RouteConfig) -> bool {
         && errors(old) == errors(new)
 }
 
-fn restart(old: &AppConfig, new: &AppConfig) -> Vec<String> {
+/// Keys of the manifest in which `new` differs from what a process began with, and which it reads only once.
+pub fn restart(old: &AppConfig, new: &AppConfig) -> Vec<String> {
     let keys = [
         ("app.name", old.name != new.name),
         ("app.listen", old.listen != new.listen),
@@ -273,6 +307,9 @@ impl fmt::Display for ModuleChange {
             (None, Some(build)) | (Some(build), None) => write!(f, ", build {}", text(build))?,
             (None, None) => {}
         }
+        for GrantChange { change, key, name } in &self.grants {
+            write!(f, "\n    {change} {key} {name}")?;
+        }
         self.migrations.iter().try_for_each(|migration| write!(f, "\n    migration {migration}"))
     }
 }
@@ -281,7 +318,7 @@ impl fmt::Display for ModuleChange {
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.is_empty() {
-            return writeln!(f, "nothing changes");
+            writeln!(f, "nothing changes")?;
         }
         for module in &self.modules {
             writeln!(f, "{module}")?;

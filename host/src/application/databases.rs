@@ -128,7 +128,8 @@ impl Databases {
         self.torn.store(false, Ordering::Relaxed);
     }
 
-    /// Where the state is for development: makes those databases anew whose applied migrations have another text, name or order now.
+    /// Where the state is for development: makes those databases anew whose applied migrations have another text, name or order now, or
+    /// are gone.
     /// The new migrations are tried on an empty database first, and nothing is removed where one of them fails. Whoever still uses a
     /// database that is removed is answered that it is closed. Blocks; must run inside a tokio runtime.
     pub(crate) fn make_anew(&self, graph: &AppGraph, state: &StateFolder) -> Result<(), Problems> {
@@ -139,7 +140,7 @@ impl Databases {
         for (name, node) in graph.with_data() {
             // A database that can't be read is told about when it is opened.
             let Ok(Some(applied)) = database::applied(&state.database(name)) else { continue };
-            let is_edited = |place: &Place| matches!(place.state, State::Changed | State::Reordered);
+            let is_edited = |place: &Place| matches!(place.state, State::Changed | State::Reordered | State::Unknown);
             let Some(place) = compare(node.artifact.migrations(), &applied).into_iter().find(is_edited) else {
                 continue;
             };
@@ -167,7 +168,7 @@ impl Databases {
             tracing::warn!(
                 target: "database",
                 "the database of `{name}` was removed with all its rows ({file}, {size}) and is made anew: its migration `{migration}` was \
-                 edited after it was applied here"
+                 edited, renamed or removed after it was applied here"
             );
         }
         Ok(())

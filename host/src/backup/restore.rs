@@ -105,7 +105,12 @@ fn check(from: &Path, app: Option<&str>) -> Result<Manifest, BackupError> {
     let file = from.join(MANIFEST);
     let mut text = Vec::new();
     let read = File::open(&file).and_then(|open| open.take(MAX_MANIFEST + 1).read_to_end(&mut text));
-    read.map_err(file_error(&file))?;
+    read.map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory => {
+            spoilt(from, format!("there is no `{MANIFEST}` in it, as `watertight backup` writes one"))
+        }
+        _ => file_error(&file)(error),
+    })?;
     let manifest: Manifest = serde_json::from_slice(&text).map_err(|error| spoilt(&file, error.to_string()))?;
     if manifest.format != FORMAT {
         return Err(spoilt(&file, format!("it has format {}, and this host knows {FORMAT}", manifest.format)));

@@ -19,6 +19,12 @@ pub enum BuildError {
         #[source]
         source: io::Error,
     },
+    /// There is no such folder.
+    #[error("there is no folder `{folder}` to build a module from")]
+    NoFolder {
+        /// Which.
+        folder: PathBuf,
+    },
     /// A file can't be written.
     #[error("`{path}` can't be written")]
     Unwritable {
@@ -179,6 +185,7 @@ impl BuildError {
     /// What to do about it, where there is more to say than the error itself does.
     pub fn help(&self) -> Option<String> {
         Some(match self {
+            Self::NoFolder { .. } => "make it, or mend the module's `component` in the manifest".to_owned(),
             Self::Name { .. } => "rename the folder".to_owned(),
             Self::SameName { .. } => "rename one of the folders, or build them one by one with `--out`".to_owned(),
             Self::UnknownLanguage { .. } => {

@@ -91,7 +91,10 @@ pub(super) fn read_all(folders: &[PathBuf]) -> (Vec<Source>, Vec<BuildError>) {
 impl Source {
     fn read(folder: &Path) -> Result<Self, BuildError> {
         // Links are followed first, so that `.` has a name too.
-        let folder = folder.canonicalize().map_err(|error| BuildError::unreadable(folder, error))?;
+        let folder = folder.canonicalize().map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => BuildError::NoFolder { folder: folder.to_owned() },
+            _ => BuildError::unreadable(folder, error),
+        })?;
         let text = folder.file_name().unwrap_or_default().to_string_lossy();
         let name = text.parse().map_err(|source| BuildError::Name { folder: folder.clone(), source })?;
         let language = Language::of(&folder)?;

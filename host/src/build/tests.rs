@@ -188,7 +188,7 @@ fn what_can_not_be_a_module_is_refused_before_anything_is_compiled() {
     place.write("modules/virtual/Cargo.toml", "[workspace]\n");
 
     let cases: [(PathBuf, &str, bool); 8] = [
-        (place.folder("missing"), "can't be read", false),
+        (place.folder("missing"), "there is no folder", true),
         (place.folder("plain"), "language", true),
         (place.folder("Upper"), "rename the folder", true),
         (place.folder("empty-sql"), "it is empty", true),

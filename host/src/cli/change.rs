@@ -13,7 +13,7 @@ use super::{Application, NamedApplication, output};
 use crate::admin::{FILES_PART, Generations, RollbackRequest};
 use crate::control::Outcome;
 use crate::ids::{GenerationNumber, ModuleName};
-use crate::problem::Problems;
+use crate::problem::{Code, Problem, Problems};
 
 #[derive(Debug, Args)]
 pub(super) struct SwapArguments {
@@ -114,7 +114,13 @@ pub(super) fn swap(arguments: &SwapArguments) -> anyhow::Result<()> {
         .request(Method::POST, &change.path(&format!("/modules/{module}/swap")))
         .header(reqwest::header::CONTENT_TYPE, "application/wasm")
         .body(component);
-    block_on(change.make(&client, request))
+    let done = block_on(change.make(&client, request));
+    let problems = done.as_ref().err().and_then(|error| error.downcast_ref::<Problems>());
+    let asks_for_more = |problem: &Problem| matches!(problem.code, Code::Ungranted | Code::UndeclaredCall);
+    if problems.is_some_and(|problems| problems.as_slice().iter().any(asks_for_more)) {
+        output::say("a swap goes by the manifest that was applied last: mend that, `watertight apply` it, then swap");
+    }
+    done
 }
 
 pub(super) fn apply(arguments: &ApplyArguments) -> anyhow::Result<()> {

@@ -20,7 +20,7 @@ use crate::config::{self, AppConfig, Overrides};
 use crate::control::{Change, ChangeError, Control, Initial, Wanted};
 use crate::dev::{Look, MAX_FILES, Sources, Watcher};
 use crate::ids::ModuleName;
-use crate::problem::Problems;
+use crate::problem::{Problems, list};
 use crate::state::{HostInfo, StateFolder};
 
 /// Where components are built, from the workspace: what `build` leaves for `run` stays as it is.
@@ -91,10 +91,16 @@ pub(super) fn dev(arguments: DevArguments) -> anyhow::Result<()> {
 
 /// Whether both listeners can be had; they are let go again.
 fn try_to_listen(config: &AppConfig) -> anyhow::Result<()> {
+    let mut taken = Vec::new();
     for (address, flag) in [(config.listen, "--listen"), (config.admin, "--admin")] {
-        let listener = std::net::TcpListener::bind(address);
-        drop(listener.with_context(|| format!("can't listen on {address}; choose another with {flag}"))?);
+        let listener = std::net::TcpListener::bind(address).map(drop);
+        if let Err(error) = listener {
+            taken.push(format!(
+                "can't listen on {address} ({error}); choose another with {flag} (port 0 takes any that is free)"
+            ));
+        }
     }
+    anyhow::ensure!(taken.is_empty(), taken.join("\n"));
     Ok(())
 }
 
@@ -200,6 +206,10 @@ impl Author {
             Ok(outcome) if outcome.published => {
                 let (generation, swap) = (outcome.generation, seconds(begun.elapsed()));
                 output::live(&format!("{what}: {told}put in place in {swap}; generation {generation} serves"));
+                if !outcome.plan.restart.is_empty() {
+                    let keys = list(&outcome.plan.restart);
+                    output::same(&format!("{keys}: what began with this process holds until it is started again"));
+                }
             }
             Ok(_) => output::same(&format!("{what}: {told}nothing is different; generation {} serves", number())),
             Err(ChangeError::Refused(problems)) => {

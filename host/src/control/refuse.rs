@@ -24,8 +24,9 @@ pub(super) fn contracted(running: &AppGraph, artifacts: &Artifacts) -> Result<()
     Problems::or(problems, ())
 }
 
-/// Puts before what a change is refused for that a component seems to be another module's: then all else only follows from that.
-pub(super) fn with_mistaken(problems: Problems, running: &AppGraph, artifacts: &Artifacts) -> Problems {
+/// What a change is refused for; where a component seems to be another module's, that alone: all else only follows from it, and advice on
+/// how to mend that would mislead.
+pub(super) fn explained(problems: Problems, running: &AppGraph, artifacts: &Artifacts) -> Problems {
     let mut found = Vec::new();
     for (name, node) in &running.modules {
         let Some(given) = artifacts.get(name).map(|artifact| interfaces(artifact)) else { continue };
@@ -40,8 +41,7 @@ pub(super) fn with_mistaken(problems: Problems, running: &AppGraph, artifacts: &
             found.push(Problem::new(Code::MissingExport, message).module(name).help(help));
         }
     }
-    found.extend(problems.into_vec());
-    found.into()
+    if found.is_empty() { problems } else { found.into() }
 }
 
 /// What a component exports, in whatever versions.

@@ -139,6 +139,7 @@ impl Initial {
             state,
             app,
             overrides,
+            started: running.config.clone(),
             history: ArcSwap::from_pointee(history),
             changes: Semaphore::new(MAX_CHANGES),
             running: tokio::sync::Mutex::new(running),
