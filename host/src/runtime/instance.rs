@@ -5,6 +5,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Instant;
 
+use tokio::task::coop::{Unconstrained, unconstrained};
 use tokio::time::{Sleep, sleep_until};
 use wasmtime::component::{Func, Instance, InstancePre, Val};
 use wasmtime::{Store, UpdateDeadline};
@@ -118,7 +119,7 @@ async fn bounded<T>(
     mut work: Pin<&mut impl Future<Output = wasmtime::Result<T>>>,
 ) -> wasmtime::Result<T> {
     // Most calls never wait. Made for those that do, a timer costs the others neither time nor room.
-    let mut late: Option<Pin<Box<Sleep>>> = None;
+    let mut late: Option<Pin<Box<Unconstrained<Sleep>>>> = None;
     poll_fn(|context| {
         cpu.poll();
         let polled = work.as_mut().poll(context);
@@ -126,8 +127,29 @@ async fn bounded<T>(
         if polled.is_ready() {
             return polled;
         }
-        let late = late.get_or_insert_with(|| Box::pin(sleep_until(deadline.into())));
+        // Tokio lets a task do so much in one poll, timers included. Work that uses it up each time must not keep the timer from being seen.
+        let late = late.get_or_insert_with(|| Box::pin(unconstrained(sleep_until(deadline.into()))));
         late.as_mut().poll(context).map(|()| Err(wasmtime::Trap::Interrupt.into()))
     })
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    /// What always has something to do uses up what tokio lets a task do in one poll, and a timer counts as doing, too.
+    #[tokio::test]
+    async fn what_never_runs_out_of_work_ends_in_time() {
+        let busy = async {
+            loop {
+                tokio::task::consume_budget().await;
+            }
+        };
+        let cpu = Cpu::new();
+        let bounded = bounded::<()>(Instant::now() + Duration::from_millis(50), &cpu, pin!(busy)).await;
+        assert!(bounded.is_err_and(|error| error.is::<wasmtime::Trap>()));
+    }
 }
