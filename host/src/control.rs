@@ -242,13 +242,14 @@ impl Control {
         let side = (running.config.clone(), running.graph.clone(), running.values.clone());
         let (checked, plan, is_same, origin) = self
             .blocking(move |control| {
+                let is_swap = matches!(change, Change::Swap { .. });
                 let target = control.target((&side.0, &side.1), change)?;
                 // Where the state is for development, the database is made anew.
                 if !control.state.is_for_development() {
                     contracted(&side.1, &target.artifacts)?;
                 }
                 let checked = application::check_with(target.config, &target.artifacts)
-                    .map_err(|problems| explained(problems, &side.1, &target.artifacts))?;
+                    .map_err(|problems| explained(problems, &side.1, &target.artifacts, is_swap))?;
                 let old = Side { config: &side.0, graph: &side.1, values: &side.2 };
                 let mut plan = Plan::new(old, checked.side());
                 let is_same = plan.is_empty();

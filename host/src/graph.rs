@@ -27,7 +27,7 @@ use crate::profile::{self, Profile};
 use crate::shape::{Function, Interface};
 
 pub use place::Reason;
-pub use provided::RESUME;
+pub use provided::{RESUME, is_for_hosts};
 
 /// A whole application, linked on paper.
 #[derive(Debug, Clone)]

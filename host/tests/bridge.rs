@@ -4,6 +4,8 @@
 
 #[path = "bridge/app.rs"]
 mod app;
+#[path = "bridge/chains.rs"]
+mod chains;
 #[path = "support/components.rs"]
 mod components;
 #[path = "bridge/ends.rs"]

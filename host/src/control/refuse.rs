@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use crate::application::Artifacts;
 use crate::artifact::Artifact;
-use crate::graph::AppGraph;
+use crate::graph::{AppGraph, is_for_hosts};
+use crate::ids::ModuleName;
 use crate::problem::{Code, Problem, Problems};
 
 /// Refuses builds that don't know a migration of the running one which says of itself that older builds don't survive it.
@@ -24,27 +25,102 @@ pub(super) fn contracted(running: &AppGraph, artifacts: &Artifacts) -> Result<()
     Problems::or(problems, ())
 }
 
-/// What a change is refused for; where a component seems to be another module's, that alone: all else only follows from it, and advice on
-/// how to mend that would mislead.
-pub(super) fn explained(problems: Problems, running: &AppGraph, artifacts: &Artifacts) -> Problems {
+/// What a change is refused for, and before that where a component seems to be another module's. Where nothing else was given (`is_swap`),
+/// that alone: all else only follows from it, and advice on how to mend that would mislead.
+pub(super) fn explained(problems: Problems, running: &AppGraph, artifacts: &Artifacts, is_swap: bool) -> Problems {
     let mut found = Vec::new();
     for (name, node) in &running.modules {
         let Some(given) = artifacts.get(name).map(|artifact| interfaces(artifact)) else { continue };
         if given.is_empty() || !given.is_disjoint(&interfaces(&node.artifact)) {
             continue;
         }
-        let is_meant = |artifact: &Artifact| given == interfaces(artifact);
-        if let Some((other, _)) = running.modules.iter().find(|(_, node)| is_meant(&node.artifact)) {
+        // One that is to go can't be given anything: its build may have moved here on purpose.
+        let is_meant =
+            |other: &ModuleName, artifact: &Artifact| artifacts.contains_key(other) && given == interfaces(artifact);
+        if let Some((other, _)) = running.modules.iter().find(|(other, node)| is_meant(other, &node.artifact)) {
             let message =
                 format!("what is given for module `{name}` exports what module `{other}` does, and nothing of its own");
             let help = format!("give it for `{other}`, or give a build of `{name}`");
             found.push(Problem::new(Code::MissingExport, message).module(name).help(help));
         }
     }
-    if found.is_empty() { problems } else { found.into() }
+    if found.is_empty() || !is_swap {
+        found.extend(problems.into_vec());
+    }
+    found.into()
 }
 
-/// What a component exports, in whatever versions.
+/// What a component exports, in whatever versions; without what the host calls, which says nothing of which module it is.
 fn interfaces(artifact: &Artifact) -> BTreeSet<String> {
-    artifact.shape.exports.keys().map(|export| export.unversioned().to_owned()).collect()
+    let own = artifact.shape.exports.keys().filter(|export| !is_for_hosts(export));
+    own.map(|export| export.unversioned().to_owned()).collect()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::fs;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::config::{self, Overrides};
+    use crate::ids::Digest;
+    use crate::profile::Needs;
+    use crate::shape::{Interface, Shape};
+
+    /// Components by the names of their modules, and what each exports.
+    fn artifacts(given: &[(&str, &[&str])]) -> Artifacts {
+        let artifact = |(name, exports): &(&str, &[&str])| {
+            let exports: BTreeMap<_, _> =
+                exports.iter().map(|export| (export.parse().unwrap(), Interface::default())).collect();
+            let artifact = Artifact {
+                path: format!("{name}.wasm").into(),
+                bytes: Arc::new([]),
+                digest: Digest::of(&[]),
+                shape: Shape { exports, ..Shape::default() },
+                needs: Needs::default(),
+                embedded: None,
+            };
+            (name.parse().unwrap(), Arc::new(artifact))
+        };
+        given.iter().map(artifact).collect()
+    }
+
+    /// Whether `given` for what runs is told to be another module's, by the name that the hint says.
+    fn meant(running: &[(&str, &[&str])], given: &[(&str, &[&str])]) -> Option<String> {
+        let folder = tempfile::tempdir().unwrap();
+        let modules = running.iter().map(|(name, _)| format!("[modules.{name}]\ncomponent = \"{name}.wasm\"\n"));
+        let manifest = format!("[app]\nname = \"demo\"\n{}", modules.collect::<String>());
+        fs::write(folder.path().join("app.toml"), manifest).unwrap();
+        let config = config::load(folder.path(), &Overrides::default()).unwrap();
+        let graph = AppGraph::build(&config, &artifacts(running)).graph;
+        let other = Problem::new(Code::BadValue, "something else");
+        let told = explained(other.clone().into(), &graph, &artifacts(given), false).into_vec();
+        assert_eq!(told.last().map(|last| &last.message), Some(&other.message), "what is wrong is told all the same");
+        let of_swap = explained(other.into(), &graph, &artifacts(given), true).into_vec();
+        assert_eq!((of_swap.len(), &of_swap[0].message), (1, &told[0].message), "a swap is told one of both");
+        (told.len() > 1)
+            .then(|| told[0].message.split("what module `").nth(1).unwrap().split('`').next().unwrap().to_owned())
+    }
+
+    const ONE: (&str, &[&str]) = ("one", &["t:one/api@1.0.0", "watertight:app/resume@1.0.0"]);
+    const TWO: (&str, &[&str]) = ("two", &["t:two/api@1.0.0", "watertight:app/resume@1.0.0"]);
+
+    #[test]
+    fn another_module_s_component_is_known_by_its_exports() {
+        assert_eq!(meant(&[ONE, TWO], &[ONE, ("two", ONE.1)]), Some("one".to_owned()));
+        assert_eq!(meant(&[ONE, TWO], &[ONE, ("two", &["t:one/api@2.0.0"])]), Some("one".to_owned()));
+        assert_eq!(meant(&[ONE, TWO], &[ONE, ("two", &["t:two/api@2.0.0", "t:one/api@1.0.0"])]), None);
+        assert_eq!(meant(&[ONE, ("two", ONE.1)], &[ONE, ("two", ONE.1)]), None, "two builds may export the same");
+        assert_eq!(meant(&[ONE, ("two", &[])], &[ONE, ("two", &[])]), None);
+    }
+
+    #[test]
+    fn what_moved_or_only_exports_what_the_host_calls_is_no_other_module_s() {
+        assert_eq!(meant(&[ONE, TWO], &[("two", ONE.1)]), None, "the module `one` is to go");
+        let only_resume: &[&str] = &["watertight:app/resume@1.0.0"];
+        let two: (&str, &[&str]) = ("two", &["t:two/api@1.0.0"]);
+        assert_eq!(meant(&[("one", only_resume), two], &[("one", only_resume), ("two", only_resume)]), None);
+    }
 }

@@ -125,7 +125,7 @@ pub(super) fn provision(import: &InterfaceName) -> Option<Provision> {
 }
 
 /// Whether the interface's name says that a host should have it, this one or another: no module of an application is its provider.
-pub(super) fn is_for_hosts(import: &InterfaceName) -> bool {
+pub fn is_for_hosts(import: &InterfaceName) -> bool {
     matches!(import.namespace(), "wasi" | "watertight")
 }
 

@@ -436,7 +436,8 @@ impl std::fmt::Display for Backtrace<'_> {
     }
 }
 
-/// Drops instances that were not used for `idle`, for as long as the compartment is there; at the latest half as long after that.
+/// Drops instances that were not used for `idle`, for as long as the compartment is there: at the latest half as long after that, and,
+/// where it is less than two of [`MIN_LOOK`], at the latest those two after it.
 async fn drop_idle(compartment: Weak<Compartment>, idle: Duration) {
     let pause = (idle / 2).max(MIN_LOOK);
     let unused = u64::try_from(idle.as_nanos().div_ceil(pause.as_nanos())).unwrap_or(u64::MAX);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
+use tokio::task::coop::{Unconstrained, unconstrained};
 use tokio::time::{Sleep, sleep_until};
 use wasmtime::component::{Func, Instance, InstancePre, Val};
 use wasmtime::{Store, UpdateDeadline};
@@ -136,7 +137,7 @@ impl Work<'_> {
         }
         let mut turn = Turn::default();
         // Most calls never wait. Made for those that do, a timer costs the others neither time nor room.
-        let mut late: Option<Pin<Box<Sleep>>> = None;
+        let mut late: Option<Pin<Box<Unconstrained<Sleep>>>> = None;
         poll_fn(|context| {
             let step = |context: &mut Context<'_>| {
                 cpu.poll();
@@ -149,9 +150,35 @@ impl Work<'_> {
             if let Poll::Ready(Poll::Ready(done)) = self.steps.poll(&mut turn, context, step) {
                 return Poll::Ready(done);
             }
-            let late = late.get_or_insert_with(|| Box::pin(sleep_until(deadline.into())));
+            // Tokio lets a task do so much in one poll, timers included. Work that uses it up each time must not keep the timer from being
+            // seen.
+            let late = late.get_or_insert_with(|| Box::pin(unconstrained(sleep_until(deadline.into()))));
             late.as_mut().poll(context).map(|()| Err(wasmtime::Trap::Interrupt.into()))
         })
         .await
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::telemetry::Telemetry;
+
+    /// What always has something to do uses up what tokio lets a task do in one poll, and a timer counts as doing, too.
+    #[tokio::test]
+    async fn what_never_runs_out_of_work_ends_in_time() {
+        let busy = async {
+            loop {
+                tokio::task::consume_budget().await;
+            }
+        };
+        let (cpu, steps) = (Cpu::new(), Steps::default());
+        let metrics = &Telemetry::new().compartment(&"a".parse().unwrap());
+        let work = Work { steps: &steps, metrics };
+        let bounded = work.bounded::<()>(Instant::now() + Duration::from_millis(50), &cpu, pin!(busy)).await;
+        assert!(bounded.is_err_and(|error| error.is::<wasmtime::Trap>()));
     }
 }
