@@ -131,11 +131,17 @@ fn the_command_line_swaps_rolls_back_and_tells() {
     let (code, _, said) = run(&["swap", "payments", orders.to_str().unwrap()]);
     let first = said.find("what is given for module `payments` exports what module `orders` does").unwrap();
     assert!(code == Some(1) && said.find("exports nothing").is_none_or(|second| first < second), "{said}");
-    let (mut manifest, limits) = (std::fs::read_to_string(app).unwrap(), "[defaults.limits]\ncpu = \"5s\"\n");
-    manifest.push_str(limits);
-    std::fs::write(app, manifest).unwrap();
-    let (code, plan, said) = run(&["apply", app, "--dry-run"]);
-    assert!(code == Some(0) && plan.contains("\n    limits.cpu 5s in place of 10s\n"), "{plan}{said}");
+    // The plan names what changes, and as long as the process lives, what it doesn't take up.
+    let mut manifest = std::fs::read_to_string(app).unwrap();
+    manifest.push_str("[defaults.limits]\ncpu = \"5s\"\n[http]\nbody = \"3MiB\"\n");
+    std::fs::write(app, manifest.replacen("\"random\"]", "\"random\", \"config\"]", 1)).unwrap();
+    for dry in [&["--dry-run"][..], &[], &[]] {
+        let (code, plan, said) = run(&[&["apply", app], dry].concat());
+        let limit = plan.contains("\n    limits.cpu 5s in place of 10s\n");
+        let grants = plan.contains("\n    + uses config\n");
+        assert!(code == Some(0) && limit == grants && limit != said.contains("already"), "{plan}{said}");
+        assert!(plan.contains("`http` counts from the next start"), "{plan}");
+    }
     let (code, told, _) = run(&["generations"]);
     assert_eq!(code, Some(0));
     for words in ["run", "swap of payments", "apply", "rollback to 2", "rollback to 1", "current", "refused"] {
