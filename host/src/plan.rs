@@ -62,6 +62,7 @@ pub struct ModuleChange {
     /// Migrations that the new build carries and the old one doesn't.
     pub migrations: Vec<String>,
     /// What the manifest grants it, or no longer: capabilities, and modules that it may call.
+    #[serde(default)]
     pub grants: Vec<GrantChange>,
 }
 
@@ -86,6 +87,7 @@ pub struct CompartmentChange {
     /// The modules that it is to hold.
     pub modules: Vec<ModuleName>,
     /// What its calls and instances may take that is other than before.
+    #[serde(default)]
     pub settings: Vec<SettingChange>,
 }
 
