@@ -107,7 +107,7 @@ fn check(from: &Path, app: Option<&str>) -> Result<Manifest, BackupError> {
     let read = File::open(&file).and_then(|open| open.take(MAX_MANIFEST + 1).read_to_end(&mut text));
     read.map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory => {
-            spoilt(from, format!("there is no `{MANIFEST}` in it, as `watertight backup` writes one"))
+            spoilt(from, format!("there is no `{MANIFEST}` in it, which `watertight backup` writes last"))
         }
         _ => file_error(&file)(error),
     })?;

@@ -109,7 +109,9 @@ fn restores_that_would_do_harm_are_refused_and_change_nothing() {
         fs::write(&file, &whole[..whole.len() - 1]).unwrap();
         refuse(&spoilt, &fresh, "is no backup that can be restored");
         fs::remove_file(&file).unwrap();
-        refuse(&spoilt, &fresh, "can't be used");
+        let why =
+            if is_manifest { "is no backup that can be restored: there is no `backup.json`" } else { "can't be used" };
+        refuse(&spoilt, &fresh, why);
     }
     // Manifests that say something else.
     let manifest = fs::read_to_string(to.join("backup.json")).unwrap();
@@ -133,7 +135,7 @@ fn restores_that_would_do_harm_are_refused_and_change_nothing() {
     let unfinished = folder.path().join("unfinished");
     copy_folder(&to, &unfinished);
     fs::remove_file(unfinished.join("backup.json")).unwrap();
-    refuse(&unfinished, &fresh, "can't be used");
+    refuse(&unfinished, &fresh, "there is no `backup.json` in it");
     // A disk with room for little.
     let mut full = Command::new("sh");
     let script = "trap '' XFSZ; ulimit -f 100; exec \"$0\" \"$@\"";

@@ -112,7 +112,7 @@ fn builds_that_don_t_fit_are_refused_and_remembered() {
         ("back", [&whole[..], b"more"].concat(), "not-a-component"),
         ("back", wat::parse_str("(module)").unwrap(), "not-a-component"),
         ("back", front(3), "missing-export"),
-        ("front", whole, "unknown-function"),
+        ("front", whole, "missing-export"),
         ("back", build_that_drops("back"), "type-mismatch"),
         ("back", large, "compile"),
         ("back", traps, "compile"),

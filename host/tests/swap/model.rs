@@ -51,7 +51,6 @@ impl Fault {
             Fault::Truncated => (module, whole[..whole.len() - 7].to_vec(), "not-a-component"),
             Fault::CoreModule => (module, wat::parse_str("(module)").unwrap(), "not-a-component"),
             // `back` as `front` has no function for the routes, `front` as `back` none for `front`.
-            Fault::OtherModules if module == "front" => (module, build(other, 0), "unknown-function"),
             Fault::OtherModules => (module, build(other, 0), "missing-export"),
             Fault::DropsFunction if module == "front" => (module, build_that_drops(module), "unknown-function"),
             Fault::DropsFunction => (module, build_that_drops(module), "type-mismatch"),
