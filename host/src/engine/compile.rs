@@ -2,7 +2,7 @@
 //!
 //! A component's bytes are untrusted, compiled code is native code. So compilation runs in a child process of the same binary with
 //! low priority and bounded memory and time; the result goes to a folder that only this user can reach, named by all that it
-//! depends on, written aside and renamed. The only `unsafe` of the host is here: it maps such a file.
+//! depends on, written aside and renamed. The only `unsafe` of the library is here: it maps such a file.
 
 mod child;
 mod functions;
