@@ -232,7 +232,7 @@ fn compartments(old: Side<'_>, new: Side<'_>) -> Vec<CompartmentChange> {
     found.collect()
 }
 
-/// What of the manifest differs for two compartments of one name.
+/// What of the manifest differs for two compartments that hold the same module.
 fn settings(from: &Compartment, to: &Compartment) -> Vec<SettingChange> {
     let entries = |side: &Compartment| [side.limits.entries(), side.instances.entries()].concat();
     let differing = entries(from).into_iter().zip(entries(to)).filter(|(from, to)| from != to);
