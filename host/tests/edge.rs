@@ -49,7 +49,7 @@ async fn head_has_get_s_headers_and_no_body() {
     let edge = Edge::new(runtime.into(), limits);
     let second = Duration::from_secs(1);
     let bounds = Bounds { connections: 10, header_timeout: second, drain: second };
-    let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), bounds).await.unwrap();
+    let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), bounds).unwrap();
     let address = listener.address().unwrap();
     let (stop, stopped) = watch::channel(false);
     let serving = tokio::spawn(listener.serve(move |request| edge.clone().handle(request), stopped));

@@ -69,7 +69,7 @@ pub(super) async fn serve<B: Future<Output = std::convert::Infallible>>(
     let config = initial.config().clone();
     // Signals are heard from here on: one that comes during the start ends it in order.
     let mut stop_signal = std::pin::pin!(signalled()?);
-    let (listener, admin_listener) = bind(&config).await?;
+    let (listener, admin_listener) = bind(&config)?;
     let mut host = Host::new().context("the host can't find its own binary")?;
     host.telemetry = Telemetry::with(Recorder::start(&config.telemetry, &config.name)?);
     let telemetry = host.telemetry.clone();
@@ -131,18 +131,17 @@ pub(super) async fn serve<B: Future<Output = std::convert::Infallible>>(
     Ok(())
 }
 
-async fn bind(config: &AppConfig) -> anyhow::Result<(Listener, Listener)> {
+/// To be called within the runtime that will serve.
+fn bind(config: &AppConfig) -> anyhow::Result<(Listener, Listener)> {
     let bounds = Bounds {
         connections: config.http.connections,
         header_timeout: config.http.header_timeout,
         drain: config.http.drain,
     };
     let listener = Listener::bind(config.listen, bounds)
-        .await
         .with_context(|| format!("can't listen on {}; choose another with --listen", config.listen))?;
     let bounds = Bounds { connections: ADMIN_CONNECTIONS, ..bounds };
     let admin = Listener::bind(config.admin, bounds)
-        .await
         .with_context(|| format!("can't listen on {}; choose another with --admin", config.admin))?;
     Ok((listener, admin))
 }

@@ -270,7 +270,7 @@ async fn connections_come_and_go() {
             _ => drop(connection.send(list(&[])).answer(true).expect(200)),
         }
     }
-    // Idle ones take the places; who comes then waits for one to end, and is served.
+    // Idle ones take the places; who comes then waits for one to end, and is served. So do many at once.
     let mut idle: Vec<Raw> = (0..20).map(|_| Raw::connect(host.listen())).collect();
     for connection in &mut idle {
         connection.send(list(&[])).answer(true).expect(200);
@@ -280,6 +280,11 @@ async fn connections_come_and_go() {
     assert!(!waiting.has_answer(Duration::from_millis(200)));
     idle.pop();
     waiting.answer(true).expect(200);
+    drop(waiting);
+    let crowd: Vec<Raw> = (0..300).map(|_| Raw::connect(host.listen())).collect();
     drop(idle);
+    for mut connection in crowd {
+        connection.send(list(&[])).answer(true).expect(200);
+    }
     send(client().get(host.url("/orders?customer=nobody"))).await.expect(200);
 }
