@@ -120,8 +120,8 @@ impl Client {
         }
         if status == reqwest::StatusCode::UNAUTHORIZED {
             anyhow::bail!(
-                "the host at {} doesn't know this token: it has the one of its state folder's `admin.token`, or of \
-                 WATERTIGHT_ADMIN_TOKEN where it was started with that",
+                "the host at {} doesn't know this token: it has the one of its state folder's `admin.token` (`--state` names \
+                 that folder), or of WATERTIGHT_ADMIN_TOKEN where it was started with that",
                 self.admin
             );
         }
