@@ -23,6 +23,8 @@ struct Object {
     root: i64,
     /// Of a table.
     columns: Vec<Column>,
+    /// Of a table: whether its columns take values of their type only.
+    strict: bool,
     /// Of an index.
     index: Index,
 }
@@ -46,12 +48,15 @@ impl Schema {
             found.query_map([], |row| Ok(((row.get(0)?, row.get(1)?), row.get(2)?, row.get(3)?, row.get(4)?)))?;
         for row in rows {
             let (key, table, sql, root): ((String, String), String, Option<String>, Option<i64>) = row?;
-            let columns = if key.0 == "table" { columns(connection, &key.1)? } else { Vec::new() };
+            let (columns, strict) = match key.0.as_str() {
+                "table" => (columns(connection, &key.1)?, is_strict(connection, &key.1)?),
+                _ => (Vec::new(), false),
+            };
             let index = match key.0.as_str() {
                 "index" => index(connection, &table, &key.1, sql.as_deref())?,
                 _ => Index::default(),
             };
-            objects.insert(key, Object { table, sql, root: root.unwrap_or_default(), columns, index });
+            objects.insert(key, Object { table, sql, root: root.unwrap_or_default(), columns, strict, index });
         }
         Ok(Self { objects })
     }
@@ -101,12 +106,37 @@ impl Object {
         // SQLite writes an added column before the closing bracket, so the rest of the text tells what came with it. A constraint there
         // could refuse what another build writes.
         let shared = old_sql.bytes().zip(new_sql.bytes()).take_while(|(old, new)| old == new).count();
-        let added = new_sql.get(shared..).unwrap_or(new_sql).to_ascii_uppercase();
-        if ["CHECK", "REFERENCES"].iter().any(|word| added.contains(word)) {
+        let text = new_sql.get(shared..).unwrap_or(new_sql).to_ascii_uppercase();
+        if ["CHECK", "REFERENCES"].iter().any(|word| text.contains(word)) {
             return Err("adds a column with a constraint to");
+        }
+        if !added.iter().all(|column| has_sound_default(column, self.strict)) {
+            return Err("adds a column with a default that is no constant of its type to");
         }
         Ok(())
     }
+}
+
+/// Whether rows that don't name the column can be written.
+///
+/// SQLite looks at a default only where a table has rows, and a table that is empty today may have some where the migration runs next. So
+/// it is asked to add the column to a table with a row, in a database of its own.
+fn has_sound_default((_, kind, not_null, default, ..): &Column, strict: bool) -> bool {
+    let Some(default) = default else { return !not_null };
+    let (kind, strict) = if strict { (kind.as_str(), " STRICT") } else { ("", "") };
+    let not_null = if *not_null { " NOT NULL" } else { "" };
+    let asked = || {
+        let connection = Connection::open_in_memory()?;
+        connection.execute_batch(&format!("CREATE TABLE t (a INTEGER){strict}; INSERT INTO t VALUES (1)"))?;
+        connection.execute(&format!("ALTER TABLE t ADD COLUMN b {kind}{not_null} DEFAULT ({default}\n)"), [])?;
+        connection.execute("INSERT INTO t (a) VALUES (2)", [])
+    };
+    asked().is_ok()
+}
+
+fn is_strict(connection: &Connection, table: &str) -> rusqlite::Result<bool> {
+    let mut found = connection.prepare("SELECT strict FROM pragma_table_list WHERE schema = 'main' AND name = ?1")?;
+    found.query_row([table], |row| row.get(0))
 }
 
 fn columns(connection: &Connection, table: &str) -> rusqlite::Result<Vec<Column>> {

@@ -191,8 +191,10 @@ async fn the_files_are_private() {
 
 #[tokio::test]
 async fn beside_other_builds_only_additions_are_applied() {
+    const EMPTY: &str = "CREATE TABLE empty (y INTEGER) STRICT; CREATE TABLE empty_lax (y)";
+    const NO_DEFAULT: &str = "with a default that is no constant of its type to the table `empty";
     // What is refused, and a part of the reason.
-    const REFUSED: [(&str, &str); 20] = [
+    const REFUSED: [(&str, &str); 29] = [
         ("INSERT INTO a VALUES (2, 'y', 1)", "changes rows of `a`"),
         ("UPDATE a SET size = 2", "changes rows of `a`"),
         ("DELETE FROM a", "changes rows of `a`"),
@@ -217,27 +219,45 @@ async fn beside_other_builds_only_additions_are_applied() {
         ("-- contract\nCREATE TABLE c (x)", "its first line says `-- contract`"),
         ("-- contract\r\nDROP TABLE b", "its first line says `-- contract`"),
         ("CREATE UNIQUE INDEX a_size ON a (size)", "the index `a_size` is unique"),
+        // SQLite takes these where there are no rows, and then no row.
+        ("ALTER TABLE empty ADD COLUMN x TEXT NOT NULL DEFAULT NULL", NO_DEFAULT),
+        ("ALTER TABLE empty ADD COLUMN x INTEGER NOT NULL DEFAULT (nullif(1, 1))", NO_DEFAULT),
+        ("ALTER TABLE empty ADD COLUMN x INTEGER DEFAULT (json('{'))", NO_DEFAULT),
+        ("ALTER TABLE empty ADD COLUMN x INTEGER DEFAULT (1 -- one\n + abs(-9223372036854775808))", NO_DEFAULT),
+        ("ALTER TABLE empty ADD COLUMN x INTEGER NOT NULL DEFAULT 'abc'", NO_DEFAULT),
+        ("ALTER TABLE empty ADD COLUMN x BLOB DEFAULT 'abc'", NO_DEFAULT),
+        ("ALTER TABLE empty ADD COLUMN x INTEGER DEFAULT CURRENT_TIMESTAMP", NO_DEFAULT),
+        ("ALTER TABLE empty_lax ADD COLUMN x TEXT NOT NULL DEFAULT NULL", NO_DEFAULT),
+        ("ALTER TABLE empty_lax ADD COLUMN x TEXT DEFAULT (abs(-9223372036854775808))", NO_DEFAULT),
         ("CREATE TRIGGER t AFTER INSERT ON a BEGIN DELETE FROM b; END", "trigger or a view"),
         ("CREATE TABLE c (x); CREATE VIEW v AS SELECT 1", "trigger or a view"),
     ];
     let case = Case::new();
     case.execute("INSERT INTO a VALUES (1, 'x', 1)").await.unwrap();
     case.execute("INSERT INTO b VALUES (1, 1, NULL)").await.unwrap();
+    let more = |sqls: &[&str]| list(&[&[EMPTY], sqls].concat());
+    assert_eq!(case.database.migrate(&more(&[]), LONG).await.unwrap(), 1);
     for (sql, reason) in REFUSED {
-        let error = case.database.migrate(&list(&[sql]), LONG).await.expect_err(sql).to_string();
-        assert!(error.contains(reason) && error.contains("0002_step.sql"), "{sql}: {error}");
+        let error = case.database.migrate(&more(&[sql]), LONG).await.expect_err(sql).to_string();
+        assert!(error.contains(reason) && error.contains("0003_step.sql"), "{sql}: {error}");
     }
-    let broken = case.database.migrate(&list(&["CREATE TABLE c (x); CREATE TABLE c (x)"]), LONG).await.unwrap_err();
+    let broken = case.database.migrate(&more(&["CREATE TABLE c (x); CREATE TABLE c (x)"]), LONG).await.unwrap_err();
     assert!(broken.to_string().contains("failed: table c already exists"), "{broken}");
     // Nothing of any of them stayed, and the database serves on.
     assert_eq!(count(&case.database, "SELECT count(*) FROM a").await, 1);
-    let good = list(&[
+    let good = more(&[
         "CREATE TABLE c (x UNIQUE CHECK (length(x) > 1)); CREATE INDEX a_size ON a (size); CREATE INDEX c_x ON c (abs(x));
          CREATE INDEX a_some ON a (name) WHERE size > 3 AND name IS NOT NULL",
         "ALTER TABLE a ADD COLUMN note TEXT; ALTER TABLE a ADD COLUMN rank INTEGER NOT NULL DEFAULT 7",
+        "ALTER TABLE empty ADD COLUMN b REAL DEFAULT -1; ALTER TABLE empty ADD COLUMN c TEXT NOT NULL DEFAULT ('it''s -- (');
+         ALTER TABLE empty ADD COLUMN d BLOB DEFAULT x'00'; ALTER TABLE empty ADD COLUMN e ANY DEFAULT TRUE;
+         ALTER TABLE empty ADD COLUMN f TEXT DEFAULT NULL; ALTER TABLE empty_lax ADD COLUMN g INTEGER NOT NULL DEFAULT 'abc'",
     ]);
-    assert_eq!(case.database.migrate(&good, LONG).await.unwrap(), 2);
+    assert_eq!(case.database.migrate(&good, LONG).await.unwrap(), 3);
     assert_eq!(case.database.migrate(&good, LONG).await.unwrap(), 0);
+    for table in ["empty", "empty_lax"] {
+        case.execute(&format!("INSERT INTO {table} (y) VALUES (1)")).await.unwrap();
+    }
     // A build that doesn't know them goes on, and one that knows fewer needs none.
     assert_eq!(case.database.migrate(&tables(), LONG).await.unwrap(), 0);
     assert_eq!(count(&case.database, "SELECT rank FROM a").await, 7);
