@@ -109,7 +109,12 @@ impl Edge {
         let notes = context.notes.clone();
         let (result, place) = call::detached(generation.clone(), target, values, context, place).await;
         let limit = generation.result_limit(target);
-        let write = |result: Option<Val>| answer::from_result(route, result.as_ref(), limit, noted);
+        let write = |result: Option<Val>| {
+            answer::from_result(route, result.as_ref(), limit).unwrap_or_else(|error| {
+                generation.unwritable(target, &error, &noted.id, &noted.trace);
+                Err(HostProblem::ModuleFailed.into())
+            })
+        };
         let response = generation.step(target, || result.map_err(Failure::from).and_then(write));
         let response = response.map_err(|failure| failure.or_full(&notes))?;
         Ok(answer::hold_if_large(response, place))

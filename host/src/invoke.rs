@@ -55,7 +55,7 @@ impl From<CallError> for InvokeError {
         match error {
             CallError::QueueFull { .. } | CallError::NoRoom { .. } => Self::Overloaded(text),
             CallError::Callee(_) => Self::Unavailable(text),
-            CallError::Deadline => Self::Deadline(text),
+            CallError::Deadline { .. } => Self::Deadline(text),
             CallError::Limit { .. } | CallError::Trap { .. } => Self::Failed(text),
         }
     }
@@ -76,12 +76,17 @@ pub async fn invoke<T: AsRef<[u8]>>(
     let target = generation.target(&path.module, found.interface, &path.function);
     let target = target.ok_or_else(|| InvokeError::NotFound(format!("`{path}` is a method: it needs a handle")))?;
     let deadline = Instant::now() + generation.time(target);
-    let result = generation.call(target, &values, CallContext::new(request, deadline)).await?;
+    let call = CallContext::new(request.clone(), deadline);
+    let trace = call.trace.clone();
+    let result = generation.call(target, &values, call).await?;
     let mut json = Vec::new();
     let failed = |reason: String| InvokeError::Failed(format!("the result can't be written: {reason}"));
     let limit = generation.result_limit(target);
     let encoded = generation.step(target, || codec.encode(result.as_ref(), &mut json, limit));
-    encoded.map_err(|error| failed(error.to_string()))?;
+    encoded.map_err(|error| {
+        generation.unwritable(target, &error, &request, &trace);
+        failed(error.to_string())
+    })?;
     let text = String::from_utf8(json).map_err(|error| failed(error.to_string()))?;
     RawValue::from_string(text).map_err(|error| failed(error.to_string()))
 }

@@ -4,6 +4,7 @@
 //! are done (invariants 3 and 5).
 
 mod admission;
+mod backtrace;
 pub mod compartment;
 mod drain;
 mod instance;
@@ -23,6 +24,7 @@ use wasmtime::component::Val;
 
 use crate::graph::{self, AppGraph, RESUME};
 use crate::ids::{GenerationNumber, InterfaceName, ModuleName};
+use crate::json::EncodeError;
 use crate::link::{FunctionIndex, FunctionName, Linked};
 use crate::problem::{Code, Problem, Problems};
 use crate::routes::{Route, RouteTable};
@@ -159,6 +161,11 @@ impl Generation {
         self.targets.get(&(module.clone(), interface.clone(), function.to_owned())).copied()
     }
 
+    /// Logs that a result of `target` can't be written as JSON, and counts it where it is too large.
+    pub fn unwritable(&self, target: Target, error: &EncodeError, request: &str, trace: &Trace) {
+        self.compartments[target.compartment].unwritable(target.function, error, request, trace);
+    }
+
     /// Does in one piece what is to be done with a result of `target`: where its calls compute for long, not at the cost of others.
     pub fn step<T>(&self, target: Target, work: impl FnOnce() -> T) -> T {
         self.compartments[target.compartment].step(target.function, work)
@@ -182,8 +189,9 @@ impl Generation {
         let done = Box::pin(self.until_end(called)).await;
         done.unwrap_or_else(|| {
             // The call was dropped before it could.
-            metrics.failed(CallError::Deadline.kind());
-            Err(CallError::Deadline)
+            let late = self.compartments[target.compartment].late(target.function);
+            metrics.failed(late.kind());
+            Err(late)
         })
     }
 

@@ -11,8 +11,8 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use wasmtime::component::Val;
 
-use super::{Place, noted::Noted};
-use crate::json::Violation;
+use super::Place;
+use crate::json::{EncodeError, Violation};
 use crate::routes::{ErrorAnswer, Route};
 use crate::runtime::CallError;
 use crate::store::Notes;
@@ -139,7 +139,7 @@ impl From<CallError> for HostProblem {
         match error {
             CallError::QueueFull { .. } | CallError::NoRoom { .. } => Self::Overloaded,
             CallError::Callee(_) => Self::Unavailable,
-            CallError::Deadline => Self::Deadline,
+            CallError::Deadline { .. } => Self::Deadline,
             CallError::Limit { .. } | CallError::Trap { .. } => Self::ModuleFailed,
         }
     }
@@ -239,66 +239,56 @@ fn json(status: StatusCode, body: Vec<u8>) -> Response<Body> {
 }
 
 /// The answer that a function's result stands for; `limit` is what its JSON may take, in bytes.
+///
+/// # Errors
+///
+/// A result that can't be written: too large, or a float that JSON doesn't have.
 pub(super) fn from_result(
     route: &Route,
     result: Option<&Val>,
     limit: usize,
-    noted: &Noted,
-) -> Result<Response<Body>, Failure> {
+) -> Result<Result<Response<Body>, Failure>, EncodeError> {
     let value = match (result, &route.answer.errors) {
         (Some(Val::Result(Ok(value))), Some(_)) => value.as_deref(),
         (Some(Val::Result(Err(error))), Some(errors)) => {
-            return Err(module_error(route, error.as_deref(), errors, limit, noted));
+            return module_error(error.as_deref(), errors, limit).map(Err);
         }
         (value, _) => value,
     };
     let status = route.answer.status;
-    match (value, &route.answer.value) {
+    Ok(Ok(match (value, &route.answer.value) {
         (Some(value), Some(codec)) => {
             let mut body = Vec::with_capacity(256);
-            codec.encode(value, &mut body, limit).map_err(|error| unwritable(route, noted, &error.to_string()))?;
-            Ok(json(status, body))
+            codec.encode(value, &mut body, limit)?;
+            json(status, body)
         }
         _ => {
             let mut response = Response::new(Body::empty());
             *response.status_mut() = status;
-            Ok(response)
+            response
         }
-    }
-}
-
-/// A result that can't be written: too large, or a float that JSON doesn't have.
-fn unwritable(route: &Route, noted: &Noted, reason: &str) -> Failure {
-    let (request, trace) = (&*noted.id, noted.trace.id());
-    tracing::error!(target: "trap", request, %trace, route = &*route.path, module = %route.module, reason, "a result can't be written");
-    HostProblem::ModuleFailed.into()
+    }))
 }
 
 /// The answer to a typed error.
 fn module_error(
-    route: &Route,
     error: Option<&Val>,
     errors: &std::collections::BTreeMap<String, ErrorAnswer>,
     limit: usize,
-    noted: &Noted,
-) -> Failure {
+) -> Result<Failure, EncodeError> {
+    let not = |expected: &str| EncodeError::Mismatch { pointer: String::new(), expected: expected.to_owned() };
     let (case, payload) = match error {
         Some(Val::Variant(case, payload)) => (case, payload.as_deref()),
         Some(Val::Enum(case)) => (case, None),
-        _ => return unwritable(route, noted, "the error has no case"),
+        _ => return Err(not("an error with cases")),
     };
-    let Some(answer) = errors.get(case) else {
-        return unwritable(route, noted, "the error's case is not in the table");
-    };
+    let answer = errors.get(case).ok_or_else(|| not("a case that has a status"))?;
     let raw = match (payload, &answer.payload) {
         (Some(payload), Some(codec)) => {
             let mut body = Vec::new();
-            let written = codec.encode(payload, &mut body, limit).map_err(|error| error.to_string());
-            let raw = written.and_then(|()| String::from_utf8(body).map_err(|error| error.to_string()));
-            match raw.and_then(|text| RawValue::from_string(text).map_err(|error| error.to_string())) {
-                Ok(raw) => Some(raw),
-                Err(reason) => return unwritable(route, noted, &reason),
-            }
+            codec.encode(payload, &mut body, limit)?;
+            let text = String::from_utf8(body).map_err(|_| not("UTF-8"))?;
+            Some(RawValue::from_string(text).map_err(|_| not("JSON"))?)
         }
         _ => None,
     };
@@ -307,7 +297,7 @@ fn module_error(
         _ => title(case),
     };
     let name = case.clone();
-    Failure(Box::new(Parts { status: answer.status, name, detail, faults: Vec::new(), payload: raw, header: None }))
+    Ok(Failure(Box::new(Parts { status: answer.status, name, detail, faults: Vec::new(), payload: raw, header: None })))
 }
 
 /// A large answer keeps its place among the requests in flight until it was handed out: what clients don't fetch is bounded by their

@@ -110,7 +110,7 @@ impl Bridge {
             Err(error) => error,
         };
         // The caller's own time is up as well: there is nobody to tell.
-        if error == CallError::Deadline && Instant::now() >= deadline {
+        if matches!(error, CallError::Deadline { .. }) && Instant::now() >= deadline {
             return Err(wasmtime::Trap::Interrupt.into());
         }
         if self.can_say {

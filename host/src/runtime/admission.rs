@@ -80,6 +80,11 @@ impl Admission {
         self.calls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// How many calls may wait.
+    pub(super) fn queue(&self) -> usize {
+        self.queue.load(Relaxed)
+    }
+
     /// Holds to other limits from now on. Nobody who is in, or waits, is turned away.
     pub(super) fn resize(&self, limits: &Limits) {
         self.queue.store(limits.queue as usize, Relaxed);

@@ -8,27 +8,27 @@ use std::time::Duration;
 
 use futures::TryFutureExt as _;
 use wasmtime::component::{InstancePre, Val};
-use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
+use wasmtime::{PoolConcurrencyLimitError, Trap};
 
 use super::admission::{Admission, Admissions, CallStats, Refused};
+use super::backtrace::Backtrace;
 use super::instance::{Live, Work};
 use super::lines::LineBudget;
 use super::steps::Steps;
 use crate::config::{InstanceMode, Instances, Limits};
 use crate::graph;
 use crate::ids::{CompartmentName, Digest, ModuleName};
+use crate::json::EncodeError;
 use crate::link::{Export, FunctionIndex, Linked};
 use crate::profile::Profile;
 use crate::store::{CallContext, CallError, CallResult, CalleeFailed, InstanceState, LimitHit, ModuleData, kind_of};
 use crate::telemetry::table::{Failed, Limited, Thrown};
-use crate::telemetry::{CompartmentMetrics, Telemetry};
+use crate::telemetry::{CompartmentMetrics, Telemetry, Trace};
 
 /// An instance that holds more memory than this after a call is not kept.
 const KEEP_MEMORY: usize = 64 << 20;
 /// How often idle instances are looked for at most.
 const MIN_LOOK: Duration = Duration::from_millis(100);
-/// Frames of a guest's stack that a log line names.
-const MAX_FRAMES: usize = 16;
 
 /// Counts since the compartment started. What was made is at work, warm or dropped: nothing is lost, however a call ends.
 #[derive(Debug, Default)]
@@ -210,10 +210,10 @@ impl Compartment {
         self.bound(&mut call);
         let export = &self.exports[place.0 as usize];
         let module = usize::from(export.module.0);
-        let _place = self.admissions[module].admit(call.deadline).await.map_err(|refused| match refused {
-            Refused::Full => CallError::QueueFull { module: self.modules[module].name.clone() },
-            Refused::Late => CallError::Deadline,
-        })?;
+        let _place = match self.admissions[module].admit(call.deadline).await {
+            Ok(place) => place,
+            Err(refused) => return Err(self.refused(&refused, place, &call)),
+        };
         let _running = Running::enter(&self.counters);
         let warm = self.warm().pop();
         let mut lease = match warm {
@@ -221,18 +221,24 @@ impl Compartment {
             // Boxed: starting is rare, and its state alone would double what each call allocates for its own.
             None => Box::pin(self.start(call.clone())).await?,
         };
+        let work = Work::of(&self.steps[place.0 as usize], &call, &self.metrics);
         lease.live().begin(call);
-        let work = Work { steps: &self.steps[place.0 as usize], metrics: &self.metrics };
         let called = lease.live().call(export, place, parameters, work).await;
         self.note_limits(lease.live().state());
         match called {
             Ok(result) => {
+                // Who was refused more memory and made do with what there was met its limit all the same.
+                if let Some(hit) = lease.live().state().limit_hit() {
+                    let state = lease.live().state();
+                    let told = format_args!("a limit was met: {hit}");
+                    self.note_limit(hit.kind(), &told, &self.module(place).name, state.call());
+                }
                 lease.put_back();
                 Ok(result)
             }
             Err(error) => {
                 let state = lease.live().state();
-                let error = self.explain(&error, state.limit_hit(), state.call());
+                let error = self.explain(&error, state.limit_hit(), state.call(), Some(place));
                 lease.throw_away(match error.kind() {
                     Failed::Limit => Thrown::Limit,
                     Failed::Deadline => Thrown::Deadline,
@@ -255,13 +261,53 @@ impl Compartment {
             self.metrics.limited(Limited::Log);
         }
         for (module, limit) in state.sql_limits() {
-            self.metrics.limited(kind_of(&limit));
-            if let Some(unwritten) = self.limited.take() {
-                let (compartment, call) = (&self.name, state.call());
-                let (request, trace) = (&*call.request, call.trace.id());
-                tracing::warn!(target: "limit", %compartment, %module, request, %trace, unwritten, "{limit}");
-            }
+            self.note_limit(kind_of(&limit), &limit, module, state.call());
         }
+    }
+
+    /// Counts a limit that ended no call, and logs it.
+    fn note_limit(&self, kind: Limited, limit: &dyn std::fmt::Display, module: &ModuleName, call: &CallContext) {
+        self.metrics.limited(kind);
+        self.warn(limit, module, &call.request, &call.trace);
+    }
+
+    fn warn(&self, what: &dyn std::fmt::Display, module: &ModuleName, request: &str, trace: &Trace) {
+        if let Some(unwritten) = self.limited.take() {
+            let (compartment, trace) = (&self.name, trace.id());
+            tracing::warn!(target: "limit", %compartment, %module, request, %trace, unwritten, "{what}");
+        }
+    }
+
+    /// Logs that a result of the function can't be written as JSON, and counts it where it is too large.
+    pub(super) fn unwritable(&self, place: FunctionIndex, error: &EncodeError, request: &str, trace: &Trace) {
+        if matches!(error, EncodeError::TooLarge { .. }) {
+            self.metrics.limited(Limited::Result);
+        }
+        self.warn(&format_args!("a result can't be written: {error}"), &self.module(place).name, request, trace);
+    }
+
+    /// The module whose function it is.
+    fn module(&self, place: FunctionIndex) -> &ModuleData {
+        &self.modules[usize::from(self.exports[place.0 as usize].module.0)]
+    }
+
+    /// Tells why a call was not let in, and logs it.
+    fn refused(&self, refused: &Refused, place: FunctionIndex, call: &CallContext) -> CallError {
+        let module = &self.module(place).name;
+        let error = match refused {
+            Refused::Full => {
+                let admission = &self.admissions[usize::from(self.exports[place.0 as usize].module.0)];
+                CallError::QueueFull { module: module.clone(), limit: admission.queue() }
+            }
+            Refused::Late => self.late(place),
+        };
+        self.warn(&error, module, &call.request, &call.trace);
+        error
+    }
+
+    /// What ends a call of the function whose time is up.
+    pub(super) fn late(&self, place: FunctionIndex) -> CallError {
+        CallError::Deadline { module: Some(self.module(place).name.clone()), limit: self.limits.request }
     }
 
     /// Whether it is retired, and keeps enough instances for those that still call.
@@ -282,24 +328,31 @@ impl Compartment {
     async fn start(&self, call: CallContext) -> Result<Lease<'_>, CallError> {
         let memory = usize::try_from(self.limits.memory).unwrap_or(usize::MAX);
         let state = InstanceState::new(self.modules.clone(), memory, self.profile, call.clone());
-        let work = Work { steps: &self.start_steps, metrics: &self.metrics };
+        let work = Work::of(&self.start_steps, &call, &self.metrics);
         let started = Live::start(&self.pre, self.exports.len(), &self.limits, state, work).await;
-        let live = started.map_err(|(error, limit)| self.explain(&error, limit, &call))?;
+        let live = started.map_err(|(error, limit)| self.explain(&error, limit, &call, None))?;
         self.counters.made.fetch_add(1, Ordering::Relaxed);
         self.metrics.made();
         Ok(Lease::new(self, live))
     }
 
-    /// Tells what ended a call, and logs it.
-    fn explain(&self, error: &wasmtime::Error, limit: Option<LimitHit>, call: &CallContext) -> CallError {
+    /// Tells what ended a call of the function at `called`, or a start, and logs it.
+    fn explain(
+        &self,
+        error: &wasmtime::Error,
+        limit: Option<LimitHit>,
+        call: &CallContext,
+        called: Option<FunctionIndex>,
+    ) -> CallError {
         let stack = Backtrace::of(error);
-        let module = stack.module();
+        // No guest's function runs while its result is copied out, or while it waits in the host: it was the one that was called.
+        let module = stack.module().or_else(|| Some(self.module(called?).name.clone()));
         let explained = match (limit.or_else(|| self.limit_behind(error)), error.downcast_ref::<Trap>()) {
             (Some(hit), _) => {
                 self.metrics.limited(hit.kind());
                 CallError::Limit { hit, module }
             }
-            (None, Some(Trap::Interrupt)) => CallError::Deadline,
+            (None, Some(Trap::Interrupt)) => CallError::Deadline { module, limit: self.limits.request },
             (None, Some(trap)) => CallError::Trap { reason: trap.to_string(), module },
             (None, None) if let Some(failed) = error.downcast_ref::<CalleeFailed>() => {
                 CallError::Callee(Box::new(failed.clone()))
@@ -405,34 +458,6 @@ impl Drop for Lease<'_> {
         if self.live.is_some() {
             self.compartment.count_dropped(self.why, 1);
         }
-    }
-}
-
-/// The guest's functions at a trap, innermost first.
-struct Backtrace<'a>(&'a [wasmtime::FrameInfo]);
-
-impl<'a> Backtrace<'a> {
-    fn of(error: &'a wasmtime::Error) -> Self {
-        Self(error.downcast_ref::<WasmBacktrace>().map_or(&[], |trace| trace.frames()))
-    }
-
-    /// The module that the innermost one belongs to: linking gave its core modules that name.
-    fn module(&self) -> Option<ModuleName> {
-        self.0.iter().find_map(|frame| frame.module().name()?.parse().ok())
-    }
-}
-
-impl std::fmt::Display for Backtrace<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        for (place, frame) in self.0.iter().take(MAX_FRAMES).enumerate() {
-            let between = if place == 0 { "" } else { " < " };
-            write!(f, "{between}{}!", frame.module().name().unwrap_or("?"))?;
-            match frame.func_name() {
-                Some(name) => write!(f, "{:#}", rustc_demangle::demangle(name))?,
-                None => write!(f, "#{}", frame.func_index())?,
-            }
-        }
-        Ok(())
     }
 }
 

@@ -120,11 +120,18 @@ impl Live {
 /// What is known, and counted, of the work of one function.
 #[derive(Clone, Copy)]
 pub(super) struct Work<'a> {
-    pub(super) steps: &'a Steps,
-    pub(super) metrics: &'a CompartmentMetrics,
+    steps: &'a Steps,
+    /// Whether its steps are made within those of another call.
+    is_nested: bool,
+    metrics: &'a CompartmentMetrics,
 }
 
-impl Work<'_> {
+impl<'a> Work<'a> {
+    /// Of a function, or of a start, for that call.
+    pub(super) fn of(steps: &'a Steps, call: &CallContext, metrics: &'a CompartmentMetrics) -> Self {
+        Self { steps, is_nested: call.is_nested, metrics }
+    }
+
     /// Does `work` until `deadline`, and counts its processor time. Epochs stop a guest that computes; this stops one that waits in the host.
     async fn bounded<T>(
         self,
@@ -135,7 +142,7 @@ impl Work<'_> {
         if self.steps.are_watched() {
             cpu.watch();
         }
-        let mut turn = Turn::default();
+        let mut turn = Turn::new(!self.is_nested);
         // Most calls never wait. Made for those that do, a timer costs the others neither time nor room.
         let mut late: Option<Pin<Box<Unconstrained<Sleep>>>> = None;
         poll_fn(|context| {
@@ -177,7 +184,7 @@ mod tests {
         };
         let (cpu, steps) = (Cpu::new(), Steps::default());
         let metrics = &Telemetry::new().compartment(&"a".parse().unwrap());
-        let work = Work { steps: &steps, metrics };
+        let work = Work { steps: &steps, is_nested: false, metrics };
         let bounded = work.bounded::<()>(Instant::now() + Duration::from_millis(50), &cpu, pin!(busy)).await;
         assert!(bounded.is_err_and(|error| error.is::<wasmtime::Trap>()));
     }

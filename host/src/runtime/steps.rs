@@ -31,10 +31,12 @@ const ASIDE: u32 = 4096;
 const FIRST: u32 = 16;
 
 /// How many steps are aside at once, in the process: threads that compute beside the workers take their time from them.
-static TURNS: LazyLock<Arc<Semaphore>> = LazyLock::new(|| {
+static TURNS: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(turns())));
+
+fn turns() -> usize {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    Arc::new(Semaphore::new((cores / 2).max(1)))
-});
+    (cores / 2).max(1)
+}
 
 thread_local! {
     /// Whether the step that this thread makes is aside already, so that those inside it need no turn of their own.
@@ -55,9 +57,21 @@ impl Default for Steps {
     }
 }
 
-/// A call's place among those that are aside; nothing until it needs one.
-#[derive(Default)]
-pub(super) struct Turn(Option<PollSemaphore>);
+/// A call's place among those that are aside.
+pub(super) struct Turn {
+    may_wait: bool,
+    /// There while it waits for one, and while it has one.
+    place: Option<PollSemaphore>,
+}
+
+impl Turn {
+    /// `may_wait` says whether the call's steps are polled by nobody's but its task: those within another call's step, which itself may
+    /// have to wait, must not. They could be given the turn while the other one's wait keeps them from being polled, and nobody would
+    /// have it then.
+    pub(super) fn new(may_wait: bool) -> Self {
+        Self { may_wait, place: None }
+    }
+}
 
 impl Steps {
     /// Whether they are to be measured exactly.
@@ -98,11 +112,13 @@ impl Steps {
         context: &mut Context<'_>,
         step: impl FnOnce(&mut Context<'_>) -> T,
     ) -> Poll<T> {
-        if !self.are_aside() || !self.is_known() || !can_step_aside() {
+        if !turn.may_wait || !self.are_aside() || !self.is_known() || !can_step_aside() {
+            // It may have waited for a turn before other calls changed what is known.
+            turn.place = None;
             return Poll::Ready(self.make(|| step(context)));
         }
-        let turn = turn.0.get_or_insert_with(|| PollSemaphore::new(TURNS.clone()));
-        let _permit = ready!(turn.poll_acquire(context)).expect("the semaphore is never closed");
+        let place = turn.place.get_or_insert_with(|| PollSemaphore::new(TURNS.clone()));
+        let _permit = ready!(place.poll_acquire(context)).expect("the semaphore is never closed");
         Poll::Ready(aside(|| step(context)))
     }
 
@@ -183,6 +199,28 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+    async fn no_turn_is_lost_to_who_no_longer_needs_it_or_is_within_another_step() {
+        let poll = |steps: &Steps, turn: &mut Turn| {
+            steps.poll(turn, &mut Context::from_waker(std::task::Waker::noop()), |_| ())
+        };
+        let all = u32::try_from(turns()).unwrap();
+        let work = async move {
+            let taken = TURNS.acquire_many(all).await.unwrap();
+            let (steps, mut turn) = (Steps::default(), Turn::new(true));
+            steps.note(step(50, true));
+            assert_eq!(poll(&steps, &mut turn), Poll::Pending);
+            assert_eq!(poll(&steps, &mut Turn::new(false)), Poll::Ready(()));
+            // It is given its turn, and meanwhile all others of the function were short.
+            drop(taken);
+            steps.0.store(0, Relaxed);
+            assert_eq!(poll(&steps, &mut turn), Poll::Ready(()));
+            let again = tokio::time::timeout(Duration::from_secs(10), TURNS.acquire_many(all)).await;
+            drop((again.unwrap().unwrap(), turn));
+        };
+        tokio::spawn(work).await.unwrap();
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
     async fn others_go_on_while_a_step_is_aside() {
         let steps = Steps::default();
         steps.note(step(50, true));
@@ -190,7 +228,7 @@ mod tests {
         let hear = std::sync::Mutex::new(hear);
         let work = async move {
             let waited = tokio::spawn(async move {
-                let mut turn = Turn::default();
+                let mut turn = Turn::new(true);
                 // On the one worker there is: nobody could say anything, if it were held up.
                 let listen = |_: &mut Context<'_>| hear.lock().unwrap().recv_timeout(Duration::from_secs(10));
                 std::future::poll_fn(|context| steps.poll(&mut turn, context, listen)).await

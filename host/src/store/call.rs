@@ -71,6 +71,8 @@ pub struct CallContext {
     pub trace: Trace,
     /// What is noted of it, wherever it goes on.
     pub notes: Notes,
+    /// Whether it is made within another one, in another compartment.
+    pub is_nested: bool,
     /// Where it is; nowhere before it is in a compartment, and after it ended.
     place: Option<(Arc<dyn Callees>, usize)>,
 }
@@ -99,6 +101,7 @@ impl CallContext {
             origin,
             trace,
             notes: Notes::default(),
+            is_nested: false,
             place: None,
         }
     }
@@ -125,7 +128,7 @@ impl CallContext {
         let trace = span.map_or(&self.trace, Span::trace).clone();
         let Self { deadline, log, origin, .. } = *self;
         let (request, notes) = (self.request.clone(), self.notes.clone());
-        let call = Self { request, deadline, cpu, log, origin, trace, notes, place: None };
+        let call = Self { request, deadline, cpu, log, origin, trace, notes, is_nested: true, place: None };
         Some(callees.call_across(compartment, bridge, parameters, call))
     }
 }
@@ -138,10 +141,12 @@ fn within(module: &Option<ModuleName>) -> String {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
     /// As many calls wait for the module as may.
-    #[error("as many calls wait for module `{module}` as may")]
+    #[error("as many calls wait for module `{module}` as may: {limit}")]
     QueueFull {
         /// Which.
         module: ModuleName,
+        /// How many may.
+        limit: usize,
     },
     /// Wasmtime's pools have no room for another instance: all compartments together run more than the host has room for.
     #[error("there is no room for another instance of compartment `{compartment}`")]
@@ -150,8 +155,13 @@ pub enum CallError {
         compartment: CompartmentName,
     },
     /// The call's time was up: in the queue, in a guest, or in the host.
-    #[error("the call ran past its deadline")]
-    Deadline,
+    #[error("the call ran past its deadline{}: it had {limit:?} at most", within(.module))]
+    Deadline {
+        /// In which module, where that is known.
+        module: Option<ModuleName>,
+        /// What a request may take in that compartment; a caller may have had less left.
+        limit: Duration,
+    },
     /// The call met a limit.
     #[error("a limit was met{}: {hit}", within(.module))]
     Limit {
@@ -179,7 +189,7 @@ impl CallError {
         match self {
             Self::QueueFull { .. } => Failed::QueueFull,
             Self::NoRoom { .. } => Failed::NoRoom,
-            Self::Deadline => Failed::Deadline,
+            Self::Deadline { .. } => Failed::Deadline,
             Self::Limit { .. } => Failed::Limit,
             Self::Trap { .. } => Failed::Trap,
             Self::Callee(_) => Failed::Callee,
@@ -189,9 +199,10 @@ impl CallError {
     /// The module whose code it was, where that is known.
     pub fn module(&self) -> Option<&ModuleName> {
         match self {
-            Self::Limit { module, .. } | Self::Trap { module, .. } => module.as_ref(),
+            Self::Limit { module, .. } | Self::Trap { module, .. } | Self::Deadline { module, .. } => module.as_ref(),
             Self::Callee(failed) => Some(&failed.module),
-            Self::QueueFull { .. } | Self::NoRoom { .. } | Self::Deadline => None,
+            Self::QueueFull { module, .. } => Some(module),
+            Self::NoRoom { .. } => None,
         }
     }
 
@@ -200,7 +211,7 @@ impl CallError {
         match self {
             Self::QueueFull { .. } => "too many calls wait for it",
             Self::NoRoom { .. } => "there is no room for another instance of it",
-            Self::Deadline => "it took too long",
+            Self::Deadline { .. } => "it took too long",
             Self::Limit { .. } => "it met a limit",
             Self::Trap { .. } => "it failed",
             Self::Callee(_) => "a module that it calls is unavailable",

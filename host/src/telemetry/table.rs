@@ -184,6 +184,8 @@ labels! {
         Transfer = "transfer",
         /// Handles that guests hold.
         Handles = "handles",
+        /// What a function's result takes as JSON.
+        Result = "result",
         /// Log lines of a call.
         Log = "log",
         /// Rows of a statement.

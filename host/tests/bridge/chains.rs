@@ -49,7 +49,7 @@ async fn start(times: [u64; 3], more: &str) -> App {
 /// As many levels below the first as the error came from.
 fn depth(error: &CallError) -> Option<usize> {
     match error {
-        CallError::Deadline => Some(0),
+        CallError::Deadline { .. } => Some(0),
         CallError::Callee(failed) => depth(&failed.error).map(|depth| depth + 1),
         _ => None,
     }
@@ -115,5 +115,50 @@ fn the_tightest_time_wins_wherever_it_stands() {
                 checked(order.map(|place| [200, 900, 30_000][place]), waits).await;
             }
         }
+    });
+}
+
+const LISTS: &str = "package t:t@1.0.0;
+interface inner { many: func(count: u32) -> list<u8>; }
+interface outer { many: func(count: u32) -> list<u8>; }
+";
+/// So many values that copying them out is one long step.
+const MANY: u32 = 500_000;
+
+/// Calls that are long only by what they call wait for each other's turns with both parts of themselves: none may keep its turn while it
+/// can't go on.
+#[test]
+fn who_is_long_by_a_callee_loses_no_turn() {
+    let core = |export: &str, import: &str, many: &str| {
+        let text = format!(
+            r#"(module {import} (memory (export "memory") 16)
+              (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) i32.const 1024)
+              (func (export "t:t/{export}@1.0.0#many") (param i32) (result i32) {many} i32.const 16))"#
+        );
+        let import = if import.is_empty() { "" } else { "import inner; " };
+        component(&format!("{LISTS} world component {{ {import}export {export}; }}"), &text)
+    };
+    let inner =
+        core("inner", "", "(i32.store (i32.const 16) (i32.const 1024)) (i32.store (i32.const 20) (local.get 0))");
+    let import = r#"(import "t:t/inner@1.0.0" "many" (func $next (param i32 i32)))"#;
+    let outer = core("outer", import, "(call $next (local.get 0) (i32.const 16))");
+    let settings = "[compartments.in-a]\nmodules = [\"a\"]\n[compartments.in-b]\nmodules = [\"b\"]\n";
+    run(async {
+        let app = Arc::new(App::start(&[("a", outer), ("b", inner)], &[("a", "b")], settings).await);
+        // The one is known as short then, and the other as long.
+        for _ in 0..40 {
+            app.call("a", "outer.many", &[Val::U32(10)], 60_000).await.unwrap();
+        }
+        for _ in 0..3 {
+            app.call("b", "inner.many", &[Val::U32(MANY)], 60_000).await.unwrap();
+        }
+        let asked = (0..8).map(|_| {
+            let app = app.clone();
+            tokio::spawn(async move { app.call("a", "outer.many", &[Val::U32(MANY)], 60_000).await })
+        });
+        for answer in asked.collect::<Vec<_>>() {
+            answer.await.unwrap().unwrap();
+        }
+        assert!(!counted(&app, "watertight_long_steps_total").is_empty());
     });
 }

@@ -60,7 +60,10 @@ async fn each_attack_costs_its_own_request_and_says_why() {
                 Why::Callee => {
                     (metrics.value(&table::CALL_ERRORS, &[("compartment", name), ("kind", "callee")]), "trapped")
                 }
-                Why::Result | Why::Denied => (count, ""),
+                Why::Result => {
+                    (metrics.value(&table::LIMITS, &[("compartment", name), ("limit", "result")]), "can't be written")
+                }
+                Why::Denied => (count, ""),
             };
             assert_eq!(counted, count, "{name}: {:?}", metrics.text());
             if !error.is_empty() {
@@ -73,8 +76,17 @@ async fn each_attack_costs_its_own_request_and_says_why() {
             }
         }
     }
-    for name in ["loop", "recursion", "trap"] {
-        assert!(host.has_logged(&format!("in `{name}`")), "{name}: {}", host.log());
+    for Attack { name, why, .. } in &attacks {
+        let is_named = match why {
+            Why::Trap | Why::Limit(_) | Why::Result => {
+                // Or its callee is.
+                let said = [format!("in `{name}"), format!("module={name} "), format!("module=\"{name}\" ")];
+                said.iter().any(|said| host.log().contains(said))
+            }
+            Why::Deadline => host.has_logged(&format!("deadline in `{name}`: it had ")),
+            Why::Callee | Why::Denied => true,
+        };
+        assert!(is_named, "{name}: {}", host.log());
     }
     assert!(host.has_logged("further lines of this call are dropped"));
     // Three floods of 64 KiB each, and what the others say.

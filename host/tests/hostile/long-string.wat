@@ -1,6 +1,6 @@
 ;; status 500 limit transfer
 ;; result string
+;; limits memory = "128MiB"
 (func (export "attack") (result i32)
-  (drop (memory.grow (i32.const 100)))
-  (memory.fill (i32.const 8) (i32.const 97) (i32.const 6000000))
-  (i32.store (i32.const 0) (i32.const 8)) (i32.store (i32.const 4) (i32.const 6000000)) (i32.const 0))
+  (drop (memory.grow (i32.const 1600)))
+  (i32.store (i32.const 0) (i32.const 8)) (i32.store (i32.const 4) (i32.const 100000000)) (i32.const 0))
