@@ -8,18 +8,20 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{Request, Response};
+use futures::FutureExt as _;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::task::unconstrained;
 
 use idle::{Activity, Sent};
 
@@ -29,6 +31,10 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// too many has its client try again a second later: the 128 that a socket of the standard library has are full after 40 ms at 3,500
 /// new connections a second.
 const BACKLOG: u32 = 4096;
+/// How long a stop goes on accepting, so that the kernel's word of what waits is heard.
+const LAST_CALL: Duration = Duration::from_millis(20);
+/// How long a stop waits for the first requests of connections that were made before it.
+const FIRST_REQUESTS: Duration = Duration::from_millis(500);
 /// Requests that one HTTP/2 connection may have open.
 const MAX_STREAMS: u32 = 256;
 
@@ -75,18 +81,15 @@ impl Listener {
         let places = Arc::new(Semaphore::new(self.bounds.connections as usize));
         let graceful = GracefulShutdown::new();
         let builder = self.protocols();
-        loop {
-            let next = tokio::select! {
-                biased;
-                // An error means that nobody can say stop any more: the process is ending.
-                _ = stop.wait_for(|stop| *stop) => break,
-                next = self.accept(&places) => next,
-            };
-            let (stream, place) = next;
+        // Each connection has one until its first request.
+        let (newcomer, mut newcomers) = mpsc::channel::<Infallible>(1);
+        let serve = |(stream, place): (TcpStream, OwnedSemaphorePermit), newcomer: mpsc::Sender<Infallible>| {
+            let newcomer = Mutex::new(Some(newcomer));
             let activity = Activity::new();
             let stream = TokioIo::new(stream);
             let (handle, requests) = (handle.clone(), activity.clone());
             let service = service_fn(move |request| {
+                newcomer.lock().unwrap_or_else(PoisonError::into_inner).take();
                 let (busy, activity) = (requests.request(), requests.clone());
                 let answer = handle(request);
                 async move {
@@ -108,8 +111,24 @@ impl Listener {
                 }
                 drop(place);
             });
+        };
+        let all = async || loop {
+            serve(self.accept(&places).await, newcomer.clone());
+        };
+        tokio::select! {
+            biased;
+            // An error means that nobody can say stop any more: the process is ending.
+            _ = stop.wait_for(|stop| *stop) => {}
+            () = all() => {}
         }
-        drop(self.socket);
+        // Who came before that has sent a request, or is about to, and could not know what became of it. So those in the backlog are
+        // served too; and hyper, which ends connections that it has read no request of, is told to stop once it has read them.
+        let _ = tokio::time::timeout(LAST_CALL, all()).await;
+        while let Some(next) = unconstrained(self.accept(&places)).now_or_never() {
+            serve(next, newcomer.clone());
+        }
+        drop((self.socket, newcomer));
+        let _ = tokio::time::timeout(FIRST_REQUESTS, newcomers.recv()).await;
         tokio::time::timeout(self.bounds.drain, graceful.shutdown()).await.is_ok()
     }
 

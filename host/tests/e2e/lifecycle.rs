@@ -68,6 +68,26 @@ async fn ctrl_c_ends_it_in_order() {
 }
 
 #[test]
+fn who_came_before_the_stop_is_answered() {
+    let mut host = Launch::shop().start();
+    // They come while it can't accept: what it finds then is that it was told to stop, and all of them.
+    host.signal(Signal::STOP);
+    let crowd: Vec<Raw> = (0..300)
+        .map(|_| {
+            let mut connection = Raw::connect(host.listen());
+            connection.send("GET /orders?customer=x HTTP/1.1\r\nHost: a\r\n\r\n");
+            connection
+        })
+        .collect();
+    host.signal(Signal::TERM);
+    host.signal(Signal::CONT);
+    for mut connection in crowd {
+        connection.answer(true).expect(200);
+    }
+    assert_eq!(host.wait().code(), Some(0), "{}", host.log());
+}
+
+#[test]
 fn draining_has_an_end() {
     let app = App::shop("[http]\ndrain = \"200ms\"");
     let mut host = app.launch().start();
