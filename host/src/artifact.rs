@@ -140,12 +140,7 @@ impl Artifact {
     ///
     /// When the file can't be read or is too large, and as [`Artifact::new`].
     pub fn load(path: &Path, max_bytes: u64) -> Result<Self, ArtifactError> {
-        let bytes = match read_bounded(path, max_bytes) {
-            Ok(Some(bytes)) => bytes,
-            Ok(None) => return Err(ArtifactError::TooLarge { path: path.to_owned(), limit: max_bytes }),
-            Err(source) => return Err(ArtifactError::Unreadable { path: path.to_owned(), source }),
-        };
-        Self::new(path, bytes.into())
+        Self::new(path, read(path, max_bytes)?.into())
     }
 
     /// An artifact of bytes that were received or read elsewhere; `path` says where they come from, for messages.
@@ -181,6 +176,19 @@ impl Artifact {
             Some(embedded) => embedded.build.clone(),
             None => self.digest.hex()[..section::BUILD_ID_LENGTH].to_owned(),
         }
+    }
+}
+
+/// The bytes of a component's file, whatever they are, of at most `max_bytes`.
+///
+/// # Errors
+///
+/// When the file can't be read, is no file, or is too large.
+pub fn read(path: &Path, max_bytes: u64) -> Result<Vec<u8>, ArtifactError> {
+    match read_bounded(path, max_bytes) {
+        Ok(Some(bytes)) => Ok(bytes),
+        Ok(None) => Err(ArtifactError::TooLarge { path: path.to_owned(), limit: max_bytes }),
+        Err(source) => Err(ArtifactError::Unreadable { path: path.to_owned(), source }),
     }
 }
 

@@ -3,7 +3,6 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use anyhow::Context;
 use clap::Args;
 use reqwest::Method;
 use reqwest::multipart::{Form, Part};
@@ -11,6 +10,7 @@ use reqwest::multipart::{Form, Part};
 use super::client::{Client, HostArguments};
 use super::{Application, NamedApplication, output};
 use crate::admin::{FILES_PART, Generations, RollbackRequest};
+use crate::artifact::{self, MAX_COMPONENT_BYTES};
 use crate::control::Outcome;
 use crate::ids::{GenerationNumber, ModuleName};
 use crate::problem::{Code, Problem, Problems};
@@ -108,7 +108,7 @@ pub(super) fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyh
 
 pub(super) fn swap(arguments: &SwapArguments) -> anyhow::Result<()> {
     let SwapArguments { module, file, application, host, change } = arguments;
-    let component = std::fs::read(file).with_context(|| format!("{} can't be read", file.display()))?;
+    let component = artifact::read(file, MAX_COMPONENT_BYTES)?;
     let client = host.connect_to(&application.app)?;
     let request = client
         .request(Method::POST, &change.path(&format!("/modules/{module}/swap")))
@@ -131,7 +131,7 @@ pub(super) fn apply(arguments: &ApplyArguments) -> anyhow::Result<()> {
     let mut form = Form::new().part(FILES_PART, Part::bytes(serde_json::to_vec(&config.files)?));
     for (name, module) in &config.modules {
         let file = module.component.value.file();
-        let component = std::fs::read(file).with_context(|| format!("{} can't be read", file.display()))?;
+        let component = artifact::read(file, MAX_COMPONENT_BYTES)?;
         form = form.part(name.to_string(), Part::bytes(component));
     }
     let request = client.request(Method::POST, &change.path("/apply")).multipart(form);
