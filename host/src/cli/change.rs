@@ -108,7 +108,7 @@ pub(super) fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyh
 
 pub(super) fn swap(arguments: &SwapArguments) -> anyhow::Result<()> {
     let SwapArguments { module, file, application, host, change } = arguments;
-    let component = artifact::read(file, MAX_COMPONENT_BYTES)?;
+    let component = artifact::read(file, MAX_COMPONENT_BYTES).map_err(|error| Problems::from(Problem::from(error)))?;
     let client = host.connect_to(&application.app)?;
     let request = client
         .request(Method::POST, &change.path(&format!("/modules/{module}/swap")))
@@ -131,7 +131,8 @@ pub(super) fn apply(arguments: &ApplyArguments) -> anyhow::Result<()> {
     let mut form = Form::new().part(FILES_PART, Part::bytes(serde_json::to_vec(&config.files)?));
     for (name, module) in &config.modules {
         let file = module.component.value.file();
-        let component = artifact::read(file, MAX_COMPONENT_BYTES)?;
+        let component =
+            artifact::read(file, MAX_COMPONENT_BYTES).map_err(|error| Problems::from(Problem::from(error)))?;
         form = form.part(name.to_string(), Part::bytes(component));
     }
     let request = client.request(Method::POST, &change.path("/apply")).multipart(form);

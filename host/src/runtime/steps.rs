@@ -3,7 +3,8 @@
 //! A guest gives way at each tick of the epoch. What is done for it in one piece can't: copying a list of a million values out of it,
 //! filling its memory. On a worker of the runtime that would hold up every request whose turn is there. So a function that was seen to
 //! do that has its further calls step aside: the worker's other work goes on on another thread meanwhile. That costs some microseconds,
-//! which a short call isn't worth; but the first ones of a function do it too: nothing is known of them, and one alone is noticed.
+//! which a short call isn't worth. Nor is it worth it for the first calls of each function, of which nothing is known: some twenty more
+//! threads come of that where builds are swapped all the time, and 20 MB with them.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -27,8 +28,6 @@ const SURELY_LONG: Duration = EPOCH_TICK.saturating_mul(10);
 const WATCHED: u32 = 256;
 /// For how many steps it stays aside after one that was long.
 const ASIDE: u32 = 4096;
-/// How many first steps of a function, of which nothing is known yet, are aside where that takes no wait.
-const FIRST: u32 = 16;
 
 /// How many steps are aside at once, in the process: threads that compute beside the workers take their time from them.
 static TURNS: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(turns())));
@@ -43,19 +42,9 @@ thread_local! {
     static IS_ASIDE: Cell<bool> = const { Cell::new(false) };
 }
 
-/// What is known of one function's steps: for how many more they are watched; above [`WATCHED`], made aside; and above [`KNOWN`], that
-/// they are its first.
-#[derive(Debug)]
+/// What is known of one function's steps: for how many more they are watched, and above [`WATCHED`], made aside.
+#[derive(Debug, Default)]
 pub(super) struct Steps(AtomicU32);
-
-/// The most that is left of a function of which something is known.
-const KNOWN: u32 = WATCHED + ASIDE;
-
-impl Default for Steps {
-    fn default() -> Self {
-        Self((KNOWN + FIRST).into())
-    }
-}
 
 /// A call's place among those that are aside.
 pub(super) struct Turn {
@@ -83,21 +72,15 @@ impl Steps {
         self.0.load(Relaxed) > WATCHED
     }
 
-    /// Whether so much is known of them that those aside are worth a wait.
-    fn is_known(&self) -> bool {
-        self.0.load(Relaxed) <= KNOWN
-    }
-
     /// Learns from a step. Returns whether it was long.
     pub(super) fn note(&self, step: Step) -> bool {
         let left = self.0.load(Relaxed);
         let is_long = step.time >= LONG;
         let next = match (is_long, step.is_exact) {
-            (true, true) => KNOWN,
+            (true, true) => WATCHED + ASIDE,
             (true, false) if step.time >= SURELY_LONG => left.max(2 * WATCHED),
             (true, false) => left.max(WATCHED),
             (false, _) if left == 0 => return false,
-            (false, _) if left == KNOWN + 1 => 0,
             (false, _) => left - 1,
         };
         // Steps of other calls may get lost between: they only count down.
@@ -112,7 +95,7 @@ impl Steps {
         context: &mut Context<'_>,
         step: impl FnOnce(&mut Context<'_>) -> T,
     ) -> Poll<T> {
-        if !turn.may_wait || !self.are_aside() || !self.is_known() || !can_step_aside() {
+        if !turn.may_wait || !self.are_aside() || !can_step_aside() {
             // It may have waited for a turn before other calls changed what is known.
             turn.place = None;
             return Poll::Ready(self.make(|| step(context)));
@@ -166,7 +149,7 @@ mod tests {
 
     #[test]
     fn what_seems_long_is_watched_and_what_is_long_steps_aside_for_a_while() {
-        let steps = Steps(0.into());
+        let steps = Steps::default();
         assert!(!steps.note(step(1, false)) && !steps.are_watched());
         // The wall's clock counts what others computed.
         assert!(!steps.note(step(20, false)) && steps.are_watched() && !steps.are_aside());
@@ -183,19 +166,7 @@ mod tests {
         }
         assert!(!steps.are_aside() && steps.are_watched());
         // Nor does it need proof where it is very long.
-        assert!(Steps(0.into()).note(step(100, false)));
-    }
-
-    #[test]
-    fn the_first_steps_of_a_function_are_aside_until_it_is_known() {
-        let steps = Steps::default();
-        for _ in 0..FIRST {
-            assert!(steps.are_watched() && steps.are_aside() && !steps.is_known());
-            assert!(!steps.note(step(1, true)));
-        }
-        assert!(!steps.are_watched() && !steps.are_aside());
-        let steps = Steps::default();
-        assert!(steps.note(step(20, true)) && steps.are_aside() && steps.is_known());
+        assert!(Steps::default().note(step(100, false)));
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
