@@ -1,7 +1,7 @@
 //! `swap`, `apply`, `rollback` and `generations`: what a running host runs, changed and told.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use reqwest::Method;
@@ -108,7 +108,7 @@ pub(super) fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyh
 
 pub(super) fn swap(arguments: &SwapArguments) -> anyhow::Result<()> {
     let SwapArguments { module, file, application, host, change } = arguments;
-    let component = artifact::read(file, MAX_COMPONENT_BYTES).map_err(|error| Problems::from(Problem::from(error)))?;
+    let component = read_component(file)?;
     let client = host.connect_to(&application.app)?;
     let request = client
         .request(Method::POST, &change.path(&format!("/modules/{module}/swap")))
@@ -123,6 +123,10 @@ pub(super) fn swap(arguments: &SwapArguments) -> anyhow::Result<()> {
     done
 }
 
+fn read_component(file: &Path) -> Result<Vec<u8>, Problems> {
+    artifact::read(file, MAX_COMPONENT_BYTES).map_err(|error| Problem::from(error).into())
+}
+
 pub(super) fn apply(arguments: &ApplyArguments) -> anyhow::Result<()> {
     let ApplyArguments { application, host, change } = arguments;
     let config = host.load(&application.app)?;
@@ -131,9 +135,7 @@ pub(super) fn apply(arguments: &ApplyArguments) -> anyhow::Result<()> {
     let mut form = Form::new().part(FILES_PART, Part::bytes(serde_json::to_vec(&config.files)?));
     for (name, module) in &config.modules {
         let file = module.component.value.file();
-        let component =
-            artifact::read(file, MAX_COMPONENT_BYTES).map_err(|error| Problems::from(Problem::from(error)))?;
-        form = form.part(name.to_string(), Part::bytes(component));
+        form = form.part(name.to_string(), Part::bytes(read_component(file)?));
     }
     let request = client.request(Method::POST, &change.path("/apply")).multipart(form);
     block_on(change.make(&client, request))

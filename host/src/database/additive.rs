@@ -122,7 +122,8 @@ impl Object {
 /// SQLite looks at a default only where a table has rows, and a table that is empty today may have some where the migration runs next. So
 /// it is asked to add the column to a table with a row, in a database of its own.
 fn has_sound_default((_, kind, not_null, default, ..): &Column, strict: bool) -> bool {
-    let Some(default) = default else { return !not_null };
+    // NOT NULL without a default is refused by itself.
+    let Some(default) = default else { return true };
     let (kind, strict) = if strict { (kind.as_str(), " STRICT") } else { ("", "") };
     let not_null = if *not_null { " NOT NULL" } else { "" };
     let asked = || {

@@ -95,14 +95,14 @@ impl Steps {
         context: &mut Context<'_>,
         step: impl FnOnce(&mut Context<'_>) -> T,
     ) -> Poll<T> {
-        if !turn.may_wait || !self.are_aside() || !can_step_aside() {
-            // It may have waited for a turn before other calls changed what is known.
-            turn.place = None;
-            return Poll::Ready(self.make(|| step(context)));
+        if turn.may_wait && self.are_aside() && can_step_aside() {
+            let place = turn.place.get_or_insert_with(|| PollSemaphore::new(TURNS.clone()));
+            let _permit = ready!(place.poll_acquire(context)).expect("the semaphore is never closed");
+            return Poll::Ready(aside(|| step(context)));
         }
-        let place = turn.place.get_or_insert_with(|| PollSemaphore::new(TURNS.clone()));
-        let _permit = ready!(place.poll_acquire(context)).expect("the semaphore is never closed");
-        Poll::Ready(aside(|| step(context)))
+        // It may have waited for a turn before other calls changed what is known.
+        turn.place = None;
+        Poll::Ready(self.make(|| step(context)))
     }
 
     /// Makes a step that can't wait, aside where there is a turn at once.
