@@ -1,20 +1,26 @@
 //! What hostile modules cost those who stand beside them, and how exactly a loop is stopped.
 //!
 //! The shop is under load, at 30 % of what saturates the machine, while one hostile module after the other is called again and again,
-//! each in a compartment of its own. The host and the driver share all cores.
+//! each in a compartment of its own, or one build after the other is offered that must be refused. The host and the driver share all cores.
 #![allow(clippy::print_stdout, clippy::print_stderr, unreachable_pub, reason = "a benchmark reports")]
 
 #[path = "../tests/support/attacks.rs"]
 mod attacks;
+#[path = "../tests/support/refused.rs"]
+mod refused;
 mod support;
 
+use std::net::SocketAddr;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use hdrhistogram::Histogram;
 use watertight::engine::EPOCH_TICK;
+use watertight::state::{StateFolder, read_token};
 
 use attacks::Attack;
+use refused::Refused;
 use support::application::with_hostile;
 use support::customers::{customers, read};
 use support::open::{Load, Request, Run, ask, saturate};
@@ -27,24 +33,64 @@ const PART: f64 = 0.3;
 const CONNECTIONS: usize = 64;
 /// The module that loops.
 const LOOP: &str = "loop";
+/// The module that builds are offered for: it imports nothing but what all have.
+const TARGET: &str = "trap";
 /// What a loop may compute: the limit that hostile modules have.
 const CPU: Duration = Duration::from_millis(100);
+
+/// What bounds a bomb: a round should be over soon.
+const COMPILING: &str = "[compile]\ntime = \"1s\"\n";
 
 fn main() -> anyhow::Result<()> {
     let shop = support::application::shop()?;
     let folder = tempfile::tempdir_in(support::folder()?)?;
-    let attacks: Vec<Attack> = Attack::all().into_iter().filter(|attack| is_asked_for(&attack.name)).collect();
-    let app = with_hostile(&shop, &folder.path().join("app"), "", &Attack::routes(&attacks), |folder| {
-        Attack::put_all(&attacks, folder)
-    })?;
-    let mut report = Report::new("limits", "hostile modules beside the shop, by the release binary");
-    let server = Server::host(None, &app, &folder.path().join("state"))?;
+    let (app, state) = (folder.path().join("app"), folder.path().join("state"));
+    let attacks = Attack::all();
+    let app =
+        with_hostile(&shop, &app, COMPILING, &Attack::routes(&attacks), |folder| Attack::put_all(&attacks, folder))?;
+    let mut report = Report::new("limits", "hostile modules and builds beside the shop, by the release binary");
+    let server = Server::host(None, &app, &state)?;
     if is_asked_for(LOOP) {
         stopped(&mut report, &server)?;
     }
-    beside(&mut report, &server, &attacks)?;
+    let mut blows: Vec<Blow> = attacks.iter().map(|attack| Blow::call(server.address, attack)).collect();
+    blows.extend(Blow::offers(&state)?);
+    blows.retain(|blow| is_asked_for(&blow.name));
+    beside(&mut report, &server, &blows)?;
     server.stop()?;
     report.finish()
+}
+
+/// What is done again and again beside the customers.
+struct Blow {
+    name: String,
+    /// What comes of it, for the table.
+    told: String,
+    address: SocketAddr,
+    request: Request,
+}
+
+impl Blow {
+    /// A hostile module is called.
+    fn call(address: SocketAddr, attack: &Attack) -> Self {
+        let Attack { name, status, .. } = attack;
+        let request = Request { bytes: read(&format!("/{name}")).into(), status: *status };
+        Self { name: name.clone(), told: format!("answered {status}, {}", attack.effect()), address, request }
+    }
+
+    /// A build is offered to the host that runs on `state`, and refused.
+    fn offers(state: &Path) -> anyhow::Result<Vec<Self>> {
+        let address = StateFolder::running_host(state).context("the host says where it is")?.admin;
+        let token = read_token(state)?.context("the state folder has a token")?;
+        let offer = |Refused { name, code, component }| {
+            let length = component.len();
+            let head = format!("POST /modules/{TARGET}/swap HTTP/1.1\r\nhost: bench\r\nauthorization: Bearer {token}");
+            let head = format!("{head}\r\ncontent-type: application/wasm\r\ncontent-length: {length}\r\n\r\n");
+            let request = Request { bytes: [head.into_bytes(), component].concat().into(), status: 409 };
+            Self { name: name.to_owned(), told: format!("refused, `{code}`"), address, request }
+        };
+        Ok(Refused::all().into_iter().map(offer).collect())
+    }
 }
 
 /// Whether the command line names no module, or this one: `cargo bench --bench limits -- loop`.
@@ -70,21 +116,19 @@ fn stopped(report: &mut Report, server: &Server) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What the shop's customers have of each attack.
-fn beside(report: &mut Report, server: &Server, attacks: &[Attack]) -> anyhow::Result<()> {
-    let seconds = if support::is_quick() { 2 } else { 8 };
+/// What the shop's customers have of each.
+fn beside(report: &mut Report, server: &Server, blows: &[Blow]) -> anyhow::Result<()> {
+    let (rounds, time) = if support::is_quick() { (3, Duration::from_secs(1)) } else { (5, Duration::from_secs(2)) };
     let customers = customers(server)?;
     let most = saturate(server.address, CONNECTIONS, Duration::from_secs(5), customers.clone())?;
     report.figure("saturated by", "requests/s", None, vec![most]);
-    let mut quiet = Vec::new();
-    let run = |attack: Option<&Attack>| -> anyhow::Result<(Run, u64)> {
+    let run = |blow: Option<&Blow>| -> anyhow::Result<(Run, usize)> {
         let load = Load::start(server.address, most * PART, customers.clone())?;
         let mut count = 0;
-        while load.elapsed() < Duration::from_secs(seconds) {
-            match attack {
-                Some(Attack { name, status, .. }) => {
-                    let request = Request { bytes: read(&format!("/{name}")).into(), status: *status };
-                    ask(server.address, &request).with_context(|| format!("`{name}`, {count} times before"))?;
+        while load.elapsed() < time {
+            match blow {
+                Some(Blow { name, address, request, .. }) => {
+                    ask(*address, request).with_context(|| format!("`{name}`, {count} times before"))?;
                     count += 1;
                 }
                 None => std::thread::sleep(Duration::from_millis(10)),
@@ -92,24 +136,39 @@ fn beside(report: &mut Report, server: &Server, attacks: &[Attack]) -> anyhow::R
         }
         let run = load.stop()?;
         ensure!(run.broken.is_empty(), "connections broke: {:?}", run.broken);
+        ensure!(run.wrong().is_empty(), "{:?}: {:?}", run.wrong(), run.told);
         Ok((run, count))
     };
-    // Between the attacks, since the machine isn't the same all the time.
-    for (number, attack) in attacks.iter().enumerate() {
-        if number % 3 == 0 {
-            quiet.push(p99(&run(None)?.0)?);
+    let mut quiet = Vec::new();
+    let mut found: Vec<Found> = blows.iter().map(|_| Found::default()).collect();
+    for _ in 0..rounds {
+        for (number, (blow, found)) in blows.iter().zip(&mut found).enumerate() {
+            // Between the others, since the machine isn't the same all the time.
+            if number % 3 == 0 {
+                quiet.push(p99(&run(None)?.0)?);
+            }
+            let (run, count) = run(Some(blow)).with_context(|| format!("beside `{}`", blow.name))?;
+            found.p99.push(p99(&run)?);
+            found.customers += run.answers.len();
+            found.count += count;
         }
-        let (done, count) = run(Some(attack))?;
-        let wrong: u64 = done.wrong().values().sum();
-        ensure!(wrong == 0, "{}: {:?}", attack.name, done.wrong());
-        quiet.sort_unstable_by(f64::total_cmp);
-        let goal = quiet[quiet.len() / 2] + 2.0 * EPOCH_TICK.as_secs_f64() * 1e3;
-        let told = format!("{}: answered {}, {}", attack.name, attack.status, attack.effect());
-        let name = format!("{told}; {count} times; p99 of {} customers beside it, 0 failed", done.answers.len());
-        report.figure(&name, "ms", Some(goal), vec![p99(&done)?]);
+    }
+    quiet.sort_unstable_by(f64::total_cmp);
+    let goal = quiet[quiet.len() / 2] + 2.0 * EPOCH_TICK.as_secs_f64() * 1e3;
+    for (Blow { name, told, .. }, Found { p99, customers, count }) in blows.iter().zip(found) {
+        let name = format!("{name}: {told}; {count} times; p99 of {customers} customers beside it, 0 failed");
+        report.figure(&name, "ms", Some(goal), p99);
     }
     report.figure("p99 of customers, quiet", "ms", None, quiet);
     Ok(())
+}
+
+/// What was found beside one.
+#[derive(Default)]
+struct Found {
+    p99: Vec<f64>,
+    customers: usize,
+    count: usize,
 }
 
 /// In milliseconds.

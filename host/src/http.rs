@@ -99,9 +99,13 @@ impl Edge {
         let body = match route.body {
             RouteBody::Ignored => None,
             _ => {
-                let body = parameters::read_body(&head.headers, body, self.limits.body, deadline);
+                let body = parameters::read_body(&head.headers, body, generation.body_limit(target), deadline);
                 // Who sends slowly keeps no retired generation.
-                Some(generation.until_end(body).await.unwrap_or(Err(HostProblem::BodyTooSlow))?)
+                let body = generation.until_end(body).await.unwrap_or(Err(HostProblem::BodyTooSlow));
+                if let Err(HostProblem::BodyTooLarge { .. }) = body {
+                    generation.body_too_large(target, &noted.id, &noted.trace);
+                }
+                Some(body?)
             }
         };
         let values = parameters::decode(route, &path, &head, body.as_deref())?;

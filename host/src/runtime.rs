@@ -151,6 +151,16 @@ impl Generation {
         self.compartments[target.compartment].limits().request
     }
 
+    /// What the body of a request for `target` may have, in bytes.
+    pub fn body_limit(&self, target: Target) -> u64 {
+        self.compartments[target.compartment].limits().body
+    }
+
+    /// Counts and logs that the body of a request for `target` was larger than that.
+    pub fn body_too_large(&self, target: Target, request: &str, trace: &Trace) {
+        self.compartments[target.compartment].body_too_large(target.function, request, trace);
+    }
+
     /// What a result of `target` may take as JSON, in bytes.
     pub fn result_limit(&self, target: Target) -> usize {
         usize::try_from(self.compartments[target.compartment].limits().result).unwrap_or(usize::MAX)

@@ -151,9 +151,9 @@ impl InstanceState {
         Speaker { module: &self.module(module).name, request, trace, budget: &self.log }
     }
 
-    /// Whether the call wanted to log more than it may.
-    pub fn met_log_limit(&self) -> bool {
-        self.log.is_spent()
+    /// Where the call wanted to log more than it may: the module that did, and what the call may log, in bytes.
+    pub fn met_log_limit(&self) -> Option<(ModuleName, u64)> {
+        self.log.spent_by()
     }
 
     /// Notes why a statement of a module failed, where somebody else than the guest is to know: a limit, or no room on the disk.

@@ -19,6 +19,8 @@ mod command;
 mod components;
 #[path = "support/host.rs"]
 mod host;
+#[path = "support/refused.rs"]
+mod refused;
 #[allow(dead_code, reason = "those who swap: this is a part")]
 #[path = "swap/wire.rs"]
 mod wire;

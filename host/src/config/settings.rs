@@ -82,6 +82,9 @@ pub struct Limits {
     /// How many callers may wait for one of those; the next is told so at once. It protects the waiting from waiting in vain. 1,024
     /// by default: four for each running call. Zero means that nobody waits.
     pub queue: u32,
+    /// Bytes that the body of a request for a function of the compartment may have; more is answered 413. 1 MiB by default: far above any
+    /// form, far below an upload.
+    pub body: u64,
     /// Bytes that a call's result may have where it leaves the compartment. It protects the host, where a value outside a guest
     /// takes up to 40 times its bytes. 16 MiB by default: far above a page of any list.
     pub result: u64,
@@ -147,6 +150,7 @@ impl Default for Limits {
             request: Duration::from_secs(30),
             calls: 256,
             queue: 1024,
+            body: MIB,
             result: 16 * MIB,
             cpu: Duration::from_secs(10),
             transfer: 64 * MIB,
@@ -163,6 +167,7 @@ impl Limits {
     const REQUEST: RangeInclusive<Duration> = Duration::from_millis(1)..=HOUR;
     const CALLS: RangeInclusive<u32> = 1..=10_000;
     const QUEUE: RangeInclusive<u32> = 0..=1_000_000;
+    const BODY: RangeInclusive<u64> = KIB..=GIB;
     const RESULT: RangeInclusive<u64> = KIB..=GIB;
     /// From two ticks of the epoch.
     const CPU: RangeInclusive<Duration> = Duration::from_millis(10)..=HOUR;
@@ -176,6 +181,7 @@ impl Limits {
             request: table.duration("request", Self::REQUEST, base.request),
             calls: table.count("calls", Self::CALLS, base.calls),
             queue: table.count("queue", Self::QUEUE, base.queue),
+            body: table.size("body", Self::BODY, base.body),
             result: table.size("result", Self::RESULT, base.result),
             cpu: table.duration("cpu", Self::CPU, base.cpu),
             transfer: table.size("transfer", Self::TRANSFER, base.transfer),
@@ -190,13 +196,14 @@ impl Limits {
 
     /// Each by its key in a compartment's table, as it could stand there.
     pub fn entries(&self) -> Vec<(&'static str, String)> {
-        let Self { memory, request, calls, queue, result, cpu, transfer, handles, log, sql } = *self;
+        let Self { memory, request, calls, queue, body, result, cpu, transfer, handles, log, sql } = *self;
         let SqlLimits { rows, bytes, time, size } = sql;
         vec![
             ("limits.memory", show_size(memory)),
             ("limits.request", show_duration(request)),
             ("limits.calls", calls.to_string()),
             ("limits.queue", queue.to_string()),
+            ("limits.body", show_size(body)),
             ("limits.result", show_size(result)),
             ("limits.cpu", show_duration(cpu)),
             ("limits.transfer", show_size(transfer)),
@@ -232,10 +239,8 @@ impl Defaults {
 /// The limits of the data listener: `[http]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HttpLimits {
-    /// Bytes that a request's body may have; more is answered 413. 1 MiB by default: far above any form, far below an upload.
-    pub body: u64,
-    /// How many requests are worked on at once, over all connections; the next is answered 503. 1,024 by default: with `body` it
-    /// bounds what bodies take to 1 GiB.
+    /// How many requests are worked on at once, over all connections; the next is answered 503. 1,024 by default: with
+    /// [`Limits::body`] it bounds what bodies take to 1 GiB.
     pub in_flight: u32,
     /// How many connections are open at once; further ones wait in the kernel's backlog. 4,096 by default. Each is an open file of
     /// the process: raise its limit with this.
@@ -251,7 +256,6 @@ pub struct HttpLimits {
 impl Default for HttpLimits {
     fn default() -> Self {
         Self {
-            body: MIB,
             in_flight: 1024,
             connections: 4096,
             header_timeout: Duration::from_secs(10),
@@ -261,7 +265,6 @@ impl Default for HttpLimits {
 }
 
 impl HttpLimits {
-    const BODY: RangeInclusive<u64> = KIB..=GIB;
     const AT_ONCE: RangeInclusive<u32> = 1..=1_000_000;
     const HEADER_TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(300);
     const DRAIN: RangeInclusive<Duration> = Duration::ZERO..=HOUR;
@@ -269,7 +272,6 @@ impl HttpLimits {
     pub(super) fn read(table: &mut Table<'_>) -> Self {
         let base = Self::default();
         Self {
-            body: table.size("body", Self::BODY, base.body),
             in_flight: table.count("in_flight", Self::AT_ONCE, base.in_flight),
             connections: table.count("connections", Self::AT_ONCE, base.connections),
             header_timeout: table.duration("header_timeout", Self::HEADER_TIMEOUT, base.header_timeout),

@@ -257,8 +257,10 @@ impl Compartment {
 
     /// Counts the limits that a call met and went on.
     fn note_limits(&self, state: &InstanceState) {
-        if state.met_log_limit() {
-            self.metrics.limited(Limited::Log);
+        if let Some((module, limit)) = state.met_log_limit() {
+            let told =
+                format_args!("a limit was met: further lines of this call were dropped, it may log {limit} bytes");
+            self.note_limit(Limited::Log, &told, &module, state.call());
         }
         for (module, limit) in state.sql_limits() {
             self.note_limit(kind_of(&limit), &limit, module, state.call());
@@ -276,6 +278,13 @@ impl Compartment {
             let (compartment, trace) = (&self.name, trace.id());
             tracing::warn!(target: "limit", %compartment, %module, request, %trace, unwritten, "{what}");
         }
+    }
+
+    /// Counts and logs that the body of a request for the function was larger than it may be.
+    pub(super) fn body_too_large(&self, place: FunctionIndex, request: &str, trace: &Trace) {
+        self.metrics.limited(Limited::Body);
+        let told = format_args!("a limit was met: a request's body has more than {} bytes", self.limits.body);
+        self.warn(&told, &self.module(place).name, request, trace);
     }
 
     /// Logs that a result of the function can't be written as JSON, and counts it where it is too large.

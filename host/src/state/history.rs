@@ -68,6 +68,8 @@ impl fmt::Display for Cause {
         match self {
             Self::Run | Self::Apply => f.write_str(self.as_str()),
             Self::Swap { module } => write!(f, "swap of {module}"),
+            // There was none to go back to.
+            Self::Rollback { to: GenerationNumber(0) } => f.write_str(self.as_str()),
             Self::Rollback { to } => write!(f, "rollback to {to}"),
         }
     }

@@ -2,16 +2,19 @@
 
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
 
 use tracing::{Level, enabled, event};
 
 use crate::ids::ModuleName;
 use crate::telemetry::Trace;
 
-/// The longest line that is written whole, in bytes; of a longer one, the beginning.
+/// The longest line that is written whole, in bytes; of a longer one, the beginning and [`CUT`].
 pub(super) const MAX_LINE: usize = 16 << 10;
 /// The longest context that is written whole, in bytes.
 const MAX_CONTEXT: usize = 256;
+/// What stands for the rest of what is cut.
+const CUT: &str = "…";
 
 /// Bytes of log lines that one call may still write. A store's guests share it.
 #[derive(Debug, Default)]
@@ -20,6 +23,8 @@ pub struct LogBudget {
     left: AtomicU64,
     /// Whether the call wanted to write more.
     spent: AtomicBool,
+    /// The module that did.
+    by: Mutex<Option<ModuleName>>,
 }
 
 impl LogBudget {
@@ -35,22 +40,27 @@ impl LogBudget {
         self.spent.load(Relaxed)
     }
 
-    /// Takes `bytes`. Returns whether they may be written; the error says that this is the first time they may not.
-    fn take(&self, bytes: usize) -> Result<bool, u64> {
+    /// The module that wanted to write more, and what may be written.
+    pub(super) fn spent_by(&self) -> Option<(ModuleName, u64)> {
+        let by = || self.by.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        self.is_spent().then(by).flatten().map(|module| (module, self.limit.load(Relaxed)))
+    }
+
+    /// Takes `bytes` for a line of that module. Returns whether they may be written.
+    fn take(&self, bytes: usize, module: &ModuleName) -> bool {
         if self.is_spent() {
-            return Ok(false);
+            return false;
         }
         // One thread at a time runs a store.
-        match self.left.load(Relaxed).checked_sub(bytes as u64) {
-            Some(left) => {
-                self.left.store(left, Relaxed);
-                Ok(true)
-            }
+        let left = self.left.load(Relaxed).checked_sub(bytes as u64);
+        match left {
+            Some(left) => self.left.store(left, Relaxed),
             None => {
+                *self.by.lock().unwrap_or_else(PoisonError::into_inner) = Some(module.clone());
                 self.spent.store(true, Relaxed);
-                Err(self.limit.load(Relaxed))
             }
         }
+        left.is_some()
     }
 }
 
@@ -67,24 +77,16 @@ pub struct Speaker<'a> {
 }
 
 impl Speaker<'_> {
-    /// Writes a line, or its beginning. What is beyond the call's budget is dropped, and a line says so once.
+    /// Writes a line, or its beginning. What is beyond the call's budget is dropped; the call's end tells of it.
     pub fn write(&self, level: Level, context: &str, message: &str) {
-        let (context, message) = (cut(context, MAX_CONTEXT), cut(message, MAX_LINE));
+        let ((context, _), (message, rest)) = (cut(context, MAX_CONTEXT), cut(message, MAX_LINE));
         let (name, request) = (self.module.as_str(), self.request);
         macro_rules! line {
             ($level:expr) => {
                 if enabled!(target: "module", $level) {
-                    let trace = self.trace.id();
-                    match self.budget.take(context.len() + message.len()) {
-                        Ok(true) => {
-                            let message = one_line(message);
-                            event!(target: "module", $level, module = name, request, %trace, context, "{message}");
-                        }
-                        Ok(false) => {}
-                        Err(limit) => tracing::warn!(
-                            target: "module", module = name, request, %trace, limit,
-                            "further lines of this call are dropped: it may log {limit} bytes"
-                        ),
+                    if self.budget.take(context.len() + message.len(), self.module) {
+                        let (message, trace) = (one_line(message), self.trace.id());
+                        event!(target: "module", $level, module = name, request, %trace, context, "{message}{rest}");
                     }
                 }
             };
@@ -111,7 +113,8 @@ fn one_line(text: &str) -> Cow<'_, str> {
     line.into()
 }
 
-/// The beginning of `text`, at most `limit` bytes of it.
-fn cut(text: &str, limit: usize) -> &str {
-    &text[..text.floor_char_boundary(limit)]
+/// The beginning of `text`, at most `limit` bytes of it, and what stands for the rest.
+fn cut(text: &str, limit: usize) -> (&str, &'static str) {
+    let beginning = &text[..text.floor_char_boundary(limit)];
+    (beginning, if beginning.len() < text.len() { CUT } else { "" })
 }

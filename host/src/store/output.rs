@@ -80,7 +80,7 @@ struct Lines {
     request: Arc<str>,
     trace: Trace,
     budget: Arc<LogBudget>,
-    /// The beginning of the line that has no end yet, at most [`MAX_LINE`] bytes: of each stream, so that they don't mix.
+    /// The beginning of the line that has no end yet, one byte more than [`MAX_LINE`] at most, which shows that it is longer: of each stream, so that they don't mix.
     rests: [Vec<u8>; 2],
 }
 
@@ -94,7 +94,7 @@ impl Lines {
             }
             let (text, ends) = part.strip_suffix(b"\n").map_or((part, false), |text| (text, true));
             let rest = &mut self.rests[which as usize];
-            rest.extend_from_slice(&text[..text.len().min(MAX_LINE - rest.len())]);
+            rest.extend_from_slice(&text[..text.len().min(MAX_LINE + 1 - rest.len())]);
             if ends {
                 self.write(which);
             }

@@ -184,6 +184,8 @@ labels! {
         Transfer = "transfer",
         /// Handles that guests hold.
         Handles = "handles",
+        /// A request's body.
+        Body = "body",
         /// What a function's result takes as JSON.
         Result = "result",
         /// Log lines of a call.

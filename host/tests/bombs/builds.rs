@@ -1,7 +1,6 @@
 //! Builds that are made to cost the host time or memory before they run: they are refused within a bound that an operator can set, and
 //! what runs meanwhile answers every request.
 
-use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
@@ -13,6 +12,7 @@ use crate::admin::Operator;
 use crate::app::{App, Content, back_with, serves};
 use crate::command::run;
 use crate::host::{self, Host};
+use crate::refused::{NOTHING, Refused, good, pairs_of_pairs, tangle};
 use crate::wire::{Connection, get};
 
 /// What finding out that something is no component, or ending a process, may take on a busy machine.
@@ -24,24 +24,6 @@ static ALONE: Mutex<()> = Mutex::new(());
 
 fn alone() -> MutexGuard<'static, ()> {
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// A function of nested blocks. Each block changes some of its locals, and leaves for some of the blocks around it: so each local has a
-/// value of its own for each way into each block.
-fn tangle(blocks: usize, targets: usize, locals: usize) -> String {
-    let mut text = format!("(func (local{})\n{}", " i32".repeat(locals), "block ".repeat(blocks));
-    for block in 0..blocks {
-        for local in (0..locals).filter(|local| (local + block) % 7 == 0) {
-            let _ = write!(text, "local.get {local} i32.const {} i32.add local.set {local} ", block % 64);
-        }
-        let depth = blocks - block;
-        let _ = write!(text, "local.get {} br_table", block % locals);
-        for target in 0..targets.min(depth) {
-            let _ = write!(text, " {}", target * 31 % depth);
-        }
-        text += " 0 end\n";
-    }
-    text + ")"
 }
 
 /// Asks without end while `work` is done, and returns how often; every answer is what the first generation says.
@@ -112,6 +94,27 @@ fn a_component_that_compiles_for_ever_is_stopped_while_requests_go_on() {
 }
 
 #[test]
+fn what_is_refused_is_told_why_while_requests_go_on() {
+    let _alone = alone();
+    let settings = "[compile]\ntime = \"2s\"\n[defaults.limits]\ncpu = \"300ms\"\n\
+                    [modules.target]\ncomponent = \"target.wasm\"\nuses = [\"logging\"]\n";
+    let app = App::new(Content::first(true), settings);
+    fs::write(app.path().join("target.wasm"), good("", "")).unwrap();
+    let route = "[[route]]\nmethod = \"GET\"\npath = \"/attack\"\ncall = \"target/api.attack\"\nstatus = 204\n";
+    fs::write(app.path().join("routes/target.toml"), route).unwrap();
+    let host = app.launch().start();
+    let operator = Operator::of(&host);
+    for Refused { name, code, component } in Refused::all() {
+        let (served, answer) = served_meanwhile(&host, || operator.swap("target", &component).expect(409));
+        assert!(answer.codes().contains(&code), "{name}: {:?}", answer.body);
+        assert!(served > 0, "{name}");
+        assert_eq!(children(&host), "", "{name}");
+    }
+    serves(&host, 1, Content::first(true));
+    assert_eq!(operator.swapped("target", &good("", "(func)")), 2);
+}
+
+#[test]
 fn a_start_function_that_never_ends_is_refused_with_its_module() {
     let _alone = alone();
     for apart in [true, false] {
@@ -134,27 +137,6 @@ fn a_start_function_that_never_ends_is_refused_with_its_module() {
         assert_eq!(status.code(), Some(1), "{log}");
         assert!(log.contains("module    back") && log.contains("300ms of processor time"), "{log}");
     }
-}
-
-/// A component that exports so many interfaces, each of a function whose parameter is pairs of pairs of pairs.
-fn pairs_of_pairs(interfaces: usize, depth: usize) -> Vec<u8> {
-    let mut text = "(component (type $t0 (tuple u32 u32))\n".to_owned();
-    for depth in 1..depth {
-        let _ = writeln!(text, "(type $t{depth} (tuple $t{0} $t{0}))", depth - 1);
-    }
-    let _ = write!(
-        text,
-        r#"(core module $m (memory (export "memory") 1) (func (export "f") (param i32))
-             (func (export "realloc") (param i32 i32 i32 i32) (result i32) unreachable))
-           (core instance $i (instantiate $m))
-           (func $f (param "a" $t{}) (canon lift (core func $i "f") (memory (core memory $i "memory")) (realloc (core func $i "realloc"))))
-           (instance $api (export "f" (func $f)))"#,
-        depth - 1
-    );
-    for interface in 0..interfaces {
-        let _ = writeln!(text, "(export \"t:t/api{interface}@1.0.0\" (instance $api))");
-    }
-    wat::parse_str(text + ")").unwrap()
 }
 
 #[test]
@@ -180,8 +162,7 @@ fn most_memory(host: &Host) -> u64 {
     line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() >> 10
 }
 
-/// Bytes of nothing, and how much more than twice that the host may take for it, in MiB.
-const NOTHING: u64 = 200 << 20;
+/// How much more than twice what nothing has the host may take for it, in MiB.
 const MORE: u64 = 64;
 
 #[test]
@@ -190,7 +171,7 @@ fn two_hundred_megabytes_of_zeros_are_refused_at_once() {
     let app = App::new(Content::first(true), "");
     let host = app.launch().start();
     let operator = Operator::of(&host);
-    let zeros = vec![0; usize::try_from(NOTHING).unwrap()];
+    let zeros = vec![0; NOTHING];
     let before = most_memory(&host);
     for _ in 0..3 {
         let start = Instant::now();
@@ -199,13 +180,13 @@ fn two_hundred_megabytes_of_zeros_are_refused_at_once() {
         assert!(start.elapsed() < SLACK && served > 20, "{served} in {:?}", start.elapsed());
     }
     let took = most_memory(&host) - before;
-    assert!(took < ((2 * NOTHING) >> 20) + MORE, "{took} MiB");
+    assert!(took < ((2 * NOTHING as u64) >> 20) + MORE, "{took} MiB");
     serves(&host, 1, Content::first(true));
     drop(host);
 
     // As a file, with no more memory than that.
     let file = app.path().join("back.wasm");
-    File::create(&file).unwrap().set_len(NOTHING).unwrap();
+    File::create(&file).unwrap().set_len(NOTHING as u64).unwrap();
     for command in ["check", "run"] {
         let limited = format!("ulimit -d {}; exec \"$@\"", ((2 * NOTHING) >> 10) + (256 << 10));
         let state = host::folder();

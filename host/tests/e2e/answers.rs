@@ -13,7 +13,7 @@ use crate::client::{Answer, Raw};
 use crate::host::{self, Host};
 
 /// The limit of bodies that the cases are written for.
-const SETTINGS: &str = "[http]\nbody = \"64KiB\"";
+const SETTINGS: &str = "[defaults.limits]\nbody = \"64KiB\"";
 /// Errors of which the table has all.
 const MANY: usize = 16;
 /// Errors that it has of more, and one.

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use watertight::telemetry::table;
 
 use crate::app::{App, guest};
+use crate::client::{client, send};
 use crate::host::Host;
 use crate::metrics::another_build;
 
@@ -70,6 +71,25 @@ async fn a_module_s_calls_hold_up_nobody_else_and_are_counted_over_all_generatio
     }
     host.get("/a/count").await.expect(200);
     until_busy(&host, "a", 0.0, 0.0).await;
+}
+
+#[tokio::test]
+async fn a_body_may_be_as_large_as_its_compartment_says() {
+    let apart = "[compartments.one]\nmodules = [\"a\"]\nlimits.body = \"4KiB\"\n\
+                 [compartments.other]\nmodules = [\"b\"]\nlimits.body = \"3MiB\"\n";
+    let host = two(apart).launch().start();
+    let post = async |module: &str, spaces: usize| {
+        let body = format!("{{\"milliseconds\": 0{}}}", " ".repeat(spaces));
+        let request = client().post(host.url(&format!("/{module}/wait"))).header("content-type", "application/json");
+        send(request.body(body)).await
+    };
+    post("a", 4000).await.expect(200);
+    assert_eq!(post("a", 5000).await.expect(413).problem(), "body-too-large");
+    post("b", 2 << 20).await.expect(200);
+    let count = host.scrape().await.value(&table::LIMITS, &[("compartment", "one"), ("limit", "body")]);
+    assert_eq!(count, 1.0);
+    assert!(host.has_logged("a limit was met: a request's body has more than 4096 bytes"), "{}", host.log());
+    assert!(host.log().contains("module=a "), "{}", host.log());
 }
 
 #[tokio::test]

@@ -113,7 +113,7 @@ fn in_numbers() {
             "[defaults.limits]\nrequest = \"2h\" #~ bad-value: `2h` is not within 1ms and 1h",
             "[defaults.limits]\nrequest = 07:32:00 #~ bad-value: must be a string, and is a date or time",
             "[defaults]\nlimit = {} #~ unknown-key: `defaults.limit`\ninstances = true #~ bad-value: must be a table",
-            "[http]\nbody = \"2GiB\" #~ bad-value: `http.body`\nin_flight = 0 #~ bad-value: `http.in_flight`\ndrain = \"x\" #~ bad-value: `http.drain`",
+            "[http]\nbody = \"1KiB\" #~ unknown-key: `http.body`\nin_flight = 0 #~ bad-value: `http.in_flight`\ndrain = \"x\" #~ bad-value: `http.drain`",
             "[http]\nheader-timeout = \"1s\" #~ unknown-key: `http.header-timeout`",
             "[telemetry]\notlp = \"127.0.0.1:4318\" #~ bad-value: `127.0.0.1:4318` is not a collector's address\nratio = \"all\" #~ bad-value: `telemetry.ratio` must be a number from 0 to 1",
             "[telemetry]\notlp = \"https://a\" #~ bad-value: without TLS\nratio = 1.5 #~ bad-value: `1.5` is not within 0 and 1",

@@ -40,6 +40,7 @@ idle = "10s"
 memory = "64MiB"
 request = "5s"
 calls = 8
+body = "64KiB"
 
 [compartments.core]
 modules = ["alpha", "beta"]
@@ -47,7 +48,6 @@ instances = { mode = "reuse" }
 limits.memory = "1GiB"
 
 [http]
-body = "64KiB"
 in_flight = 10
 connections = 20
 header_timeout = "1500ms"
@@ -117,15 +117,15 @@ fn the_documentation_s_example_is_read() {
 
     let instances =
         Instances { mode: InstanceMode::Fresh, max_calls: 5000.try_into().unwrap(), idle: Duration::from_secs(10) };
-    let limits = Limits { memory: 64 << 20, request: Duration::from_secs(5), calls: 8, ..Limits::default() };
+    let limits = Limits { memory: 64 << 20, request: Duration::from_secs(5), calls: 8, body: 65536, ..Limits::default() };
     assert_eq!(app.defaults, Defaults { instances, limits });
     let core = &app.compartments[&"core".parse().unwrap()];
     assert_eq!(core.modules, BTreeSet::from(["alpha".parse().unwrap(), "beta".parse().unwrap()]));
     assert_eq!(core.instances, Instances { mode: InstanceMode::Reuse, ..instances });
-    assert_eq!((core.limits, core.line), (Limits { memory: 1 << 30, ..limits }, 33));
+    assert_eq!((core.limits, core.line), (Limits { memory: 1 << 30, ..limits }, 34));
 
     let header_timeout = Duration::from_millis(1500);
-    let http = HttpLimits { body: 65536, in_flight: 10, connections: 20, header_timeout, drain: Duration::ZERO };
+    let http = HttpLimits { in_flight: 10, connections: 20, header_timeout, drain: Duration::ZERO };
     assert_eq!(app.http, http);
     assert_eq!(app.log, LogConfig { format: LogFormat::Json, level: LogLevel::Debug });
     let Tracing { otlp, ratio, queue, interval, timeout } = app.telemetry;

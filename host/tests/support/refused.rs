@@ -1,0 +1,103 @@
+//! Builds that no host may take: no components at all, such as can't be linked, and bombs, which are made to cost time or memory.
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "each user uses a part; tests and benchmarks fail by panicking"
+)]
+
+use std::fmt::Write as _;
+
+/// Bytes of a file of zeros.
+pub const NOTHING: usize = 200 << 20;
+/// What a module has to be granted, imported by one that isn't.
+const UNGRANTED: &str = r#"
+    (import "wasi:clocks/monotonic-clock@0.2.0" (instance (export "now" (func (result u64)))))"#;
+/// The right name with a wrong type.
+const WRONG_TYPE: &str = r#"
+    (import "wasi:logging/logging@0.1.0-draft" (instance (export "log" (func (param "message" u32)))))"#;
+
+/// One of them.
+pub struct Refused {
+    pub name: &'static str,
+    /// What it is refused by, maybe beside other codes.
+    pub code: &'static str,
+    pub component: Vec<u8>,
+}
+
+impl Refused {
+    /// All of them, as builds of a module that has `t:t/api.attack` and may only log.
+    pub fn all() -> Vec<Self> {
+        let whole = good("", "");
+        let all = [
+            ("truncated", "not-a-component", whole[..whole.len() / 2].to_vec()),
+            ("core-module", "not-a-component", wat::parse_str("(module)").unwrap()),
+            ("zeros", "not-a-component", vec![0; NOTHING]),
+            ("ungranted", "ungranted", good(UNGRANTED, "")),
+            ("wrong-type", "type-mismatch", good(WRONG_TYPE, "")),
+            ("start-loops", "compile", good("", "(func $on (loop (br 0))) (start $on)")),
+            // For one processor, and for all.
+            ("compile-bomb", "compile", good("", &tangle(20_000, 3, 8))),
+            ("compile-bombs", "compile", good("", &tangle(100, 100, 16).repeat(300))),
+            ("types-without-end", "not-a-component", pairs_of_pairs(200, 17)),
+        ];
+        all.into_iter().map(|(name, code, component)| Self { name, code, component }).collect()
+    }
+}
+
+/// A component that does no harm, with these fields in it, and these in its core module.
+pub fn good(outside: &str, inside: &str) -> Vec<u8> {
+    wat::parse_str(format!(
+        r#"(component
+          {outside}
+          (core module $m
+            (func (export "attack"))
+            (func (export "fine") (result i32) (i32.const 7))
+            {inside})
+          (core instance $i (instantiate $m))
+          (func $attack (canon lift (core func $i "attack")))
+          (func $fine (result u32) (canon lift (core func $i "fine")))
+          (instance $api (export "attack" (func $attack)) (export "fine" (func $fine)))
+          (export "t:t/api@1.0.0" (instance $api)))"#
+    ))
+    .unwrap()
+}
+
+/// A function of nested blocks. Each block changes some of its locals, and leaves for some of the blocks around it: so each local has a
+/// value of its own for each way into each block.
+pub fn tangle(blocks: usize, targets: usize, locals: usize) -> String {
+    let mut text = format!("(func (local{})\n{}", " i32".repeat(locals), "block ".repeat(blocks));
+    for block in 0..blocks {
+        for local in (0..locals).filter(|local| (local + block) % 7 == 0) {
+            let _ = write!(text, "local.get {local} i32.const {} i32.add local.set {local} ", block % 64);
+        }
+        let depth = blocks - block;
+        let _ = write!(text, "local.get {} br_table", block % locals);
+        for target in 0..targets.min(depth) {
+            let _ = write!(text, " {}", target * 31 % depth);
+        }
+        text += " 0 end\n";
+    }
+    text + ")"
+}
+
+/// A component that exports so many interfaces, each of a function whose parameter is pairs of pairs of pairs.
+pub fn pairs_of_pairs(interfaces: usize, depth: usize) -> Vec<u8> {
+    let mut text = "(component (type $t0 (tuple u32 u32))\n".to_owned();
+    for depth in 1..depth {
+        let _ = writeln!(text, "(type $t{depth} (tuple $t{0} $t{0}))", depth - 1);
+    }
+    let _ = write!(
+        text,
+        r#"(core module $m (memory (export "memory") 1) (func (export "f") (param i32))
+             (func (export "realloc") (param i32 i32 i32 i32) (result i32) unreachable))
+           (core instance $i (instantiate $m))
+           (func $f (param "a" $t{}) (canon lift (core func $i "f") (memory (core memory $i "memory")) (realloc (core func $i "realloc"))))
+           (instance $api (export "f" (func $f)))"#,
+        depth - 1
+    );
+    for interface in 0..interfaces {
+        let _ = writeln!(text, "(export \"t:t/api{interface}@1.0.0\" (instance $api))");
+    }
+    wat::parse_str(text + ")").unwrap()
+}
