@@ -117,7 +117,8 @@ fn the_documentation_s_example_is_read() {
 
     let instances =
         Instances { mode: InstanceMode::Fresh, max_calls: 5000.try_into().unwrap(), idle: Duration::from_secs(10) };
-    let limits = Limits { memory: 64 << 20, request: Duration::from_secs(5), calls: 8, body: 65536, ..Limits::default() };
+    let limits =
+        Limits { memory: 64 << 20, request: Duration::from_secs(5), calls: 8, body: 65536, ..Limits::default() };
     assert_eq!(app.defaults, Defaults { instances, limits });
     let core = &app.compartments[&"core".parse().unwrap()];
     assert_eq!(core.modules, BTreeSet::from(["alpha".parse().unwrap(), "beta".parse().unwrap()]));
