@@ -133,7 +133,7 @@ fn the_command_line_swaps_rolls_back_and_tells() {
     assert!(code == Some(1) && said.find("exports nothing").is_none_or(|second| first < second), "{said}");
     // The plan names what changes, and as long as the process lives, what it doesn't take up.
     let mut manifest = std::fs::read_to_string(app).unwrap();
-    manifest.push_str("[defaults.limits]\ncpu = \"5s\"\nbody = \"3MiB\"\n");
+    manifest.push_str("[defaults.limits]\ncpu = \"5s\"\n[http]\nin_flight = 100\n");
     std::fs::write(app, manifest.replacen("\"random\"]", "\"random\", \"config\"]", 1)).unwrap();
     for dry in [&["--dry-run"][..], &[], &[]] {
         let (code, plan, said) = run(&[&["apply", app], dry].concat());
