@@ -22,6 +22,7 @@ use watertight::state::{StateFolder, read_token};
 use attacks::Attack;
 use refused::Refused;
 use support::application::with_hostile;
+use support::compare::Values;
 use support::customers::{customers, read};
 use support::open::{Load, Request, Run, ask, saturate};
 use support::report::Report;
@@ -37,7 +38,6 @@ const LOOP: &str = "loop";
 const TARGET: &str = "trap";
 /// What a loop may compute: the limit that hostile modules have.
 const CPU: Duration = Duration::from_millis(100);
-
 /// What bounds a bomb: a round should be over soon.
 const COMPILING: &str = "[compile]\ntime = \"1s\"\n";
 
@@ -153,8 +153,7 @@ fn beside(report: &mut Report, server: &Server, blows: &[Blow]) -> anyhow::Resul
             found.count += count;
         }
     }
-    quiet.sort_unstable_by(f64::total_cmp);
-    let goal = quiet[quiet.len() / 2] + 2.0 * EPOCH_TICK.as_secs_f64() * 1e3;
+    let goal = Values::new(quiet.clone()).median + 2.0 * EPOCH_TICK.as_secs_f64() * 1e3;
     for (Blow { name, told, .. }, Found { p99, customers, count }) in blows.iter().zip(found) {
         let name = format!("{name}: {told}; {count} times; p99 of {customers} customers beside it, 0 failed");
         report.figure(&name, "ms", Some(goal), p99);

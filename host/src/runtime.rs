@@ -8,7 +8,6 @@ mod backtrace;
 pub mod compartment;
 mod drain;
 mod instance;
-mod lines;
 mod seen;
 mod steps;
 

@@ -22,7 +22,7 @@ use crate::database::{Database, SqlError, SqlLimit, Transaction};
 use crate::ids::ModuleName;
 use crate::outbound::Outgoing;
 use crate::profile::Profile;
-use crate::telemetry::Span;
+use crate::telemetry::{LineBudget, Span};
 use http::Http;
 use limits::Limiter;
 use log::LogBudget;
@@ -82,14 +82,21 @@ pub struct InstanceState {
 }
 
 impl InstanceState {
-    /// The state of a new store whose memories may hold `memory_limit` bytes together, and each as much as `profile` has room for.
-    pub fn new(modules: Arc<[ModuleData]>, memory_limit: usize, profile: Profile, call: CallContext) -> Self {
+    /// The state of a new store whose memories may hold `memory_limit` bytes together, and each as much as `profile` has room for. `lines`
+    /// bounds the lines about limits.
+    pub fn new(
+        modules: Arc<[ModuleData]>,
+        memory_limit: usize,
+        profile: Profile,
+        call: CallContext,
+        lines: Arc<LineBudget>,
+    ) -> Self {
         let mut table = ResourceTable::new();
         table.set_max_capacity(MAX_WASI_RESOURCES);
         let largest_memory = usize::try_from(profile.room().memory).unwrap_or(usize::MAX);
         let largest_table = usize::try_from(profile.room().table).unwrap_or(usize::MAX);
         let limiter = Limiter { memory: 0, memory_limit, largest_memory, largest_table, table: 0, hit: None };
-        let (cpu, log) = (Cpu::new(), Arc::new(LogBudget::default()));
+        let (cpu, log) = (Cpu::new(), Arc::new(LogBudget::new(lines)));
         cpu.begin(call.cpu);
         log.begin(call.log);
         let transactions = Vec::new();
@@ -151,9 +158,9 @@ impl InstanceState {
         Speaker { module: &self.module(module).name, request, trace, budget: &self.log }
     }
 
-    /// Where the call wanted to log more than it may: the module that did, and what the call may log, in bytes.
-    pub fn met_log_limit(&self) -> Option<(ModuleName, u64)> {
-        self.log.spent_by()
+    /// Whether the call wanted to log more than it may.
+    pub fn met_log_limit(&self) -> bool {
+        self.log.is_spent()
     }
 
     /// Notes why a statement of a module failed, where somebody else than the guest is to know: a limit, or no room on the disk.

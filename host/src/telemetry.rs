@@ -6,6 +6,7 @@
 //! What is counted is bounded: by routes, compartments and modules, of which a host sees at most so many names in its life
 //! ([`MAX_NAMES`]). Nothing that a client sends becomes a label.
 
+mod lines;
 pub mod log;
 mod snapshot;
 mod spans;
@@ -22,6 +23,7 @@ use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterV
 use crate::ids::{CompartmentName, ModuleName};
 use table::{Came, Failed, Limited, Metric, Origin, Thrown, Went};
 
+pub use lines::LineBudget;
 pub use opentelemetry::trace::SpanKind;
 pub use snapshot::Snapshot;
 pub use spans::{NoExport, Recorder, Span};

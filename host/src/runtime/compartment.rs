@@ -13,7 +13,6 @@ use wasmtime::{PoolConcurrencyLimitError, Trap};
 use super::admission::{Admission, Admissions, CallStats, Refused};
 use super::backtrace::Backtrace;
 use super::instance::{Live, Work};
-use super::lines::LineBudget;
 use super::steps::Steps;
 use crate::config::{InstanceMode, Instances, Limits};
 use crate::graph;
@@ -23,7 +22,7 @@ use crate::link::{Export, FunctionIndex, Linked};
 use crate::profile::Profile;
 use crate::store::{CallContext, CallError, CallResult, CalleeFailed, InstanceState, LimitHit, ModuleData, kind_of};
 use crate::telemetry::table::{Failed, Limited, Thrown};
-use crate::telemetry::{CompartmentMetrics, Telemetry, Trace};
+use crate::telemetry::{CompartmentMetrics, LineBudget, Telemetry, Trace};
 
 /// An instance that holds more memory than this after a call is not kept.
 const KEEP_MEMORY: usize = 64 << 20;
@@ -79,7 +78,8 @@ pub struct Compartment {
     /// And of starts.
     start_steps: Steps,
     traps: LineBudget,
-    limited: LineBudget,
+    /// Of lines about limits. Its instances tell of their log's themselves.
+    limited: Arc<LineBudget>,
 }
 
 impl Compartment {
@@ -108,8 +108,8 @@ impl Compartment {
             retired: AtomicBool::new(false),
             counters: Counters::default(),
             metrics: telemetry.compartment(&plan.name),
-            traps: LineBudget::new(),
-            limited: LineBudget::new(),
+            traps: LineBudget::default(),
+            limited: Arc::default(),
         });
         if plan.instances.mode == InstanceMode::Reuse {
             tokio::spawn(drop_idle(Arc::downgrade(&compartment), plan.instances.idle));
@@ -229,9 +229,9 @@ impl Compartment {
             Ok(result) => {
                 // Who was refused more memory and made do with what there was met its limit all the same.
                 if let Some(hit) = lease.live().state().limit_hit() {
-                    let state = lease.live().state();
+                    let CallContext { request, trace, .. } = lease.live().state().call();
                     let told = format_args!("a limit was met: {hit}");
-                    self.note_limit(hit.kind(), &told, &self.module(place).name, state.call());
+                    self.note_limit(hit.kind(), &told, &self.module(place).name, request, trace);
                 }
                 lease.put_back();
                 Ok(result)
@@ -257,20 +257,26 @@ impl Compartment {
 
     /// Counts the limits that a call met and went on.
     fn note_limits(&self, state: &InstanceState) {
-        if let Some((module, limit)) = state.met_log_limit() {
-            let told =
-                format_args!("a limit was met: further lines of this call were dropped, it may log {limit} bytes");
-            self.note_limit(Limited::Log, &told, &module, state.call());
+        if state.met_log_limit() {
+            self.metrics.limited(Limited::Log);
         }
+        let CallContext { request, trace, .. } = state.call();
         for (module, limit) in state.sql_limits() {
-            self.note_limit(kind_of(&limit), &limit, module, state.call());
+            self.note_limit(kind_of(&limit), &limit, module, request, trace);
         }
     }
 
     /// Counts a limit that ended no call, and logs it.
-    fn note_limit(&self, kind: Limited, limit: &dyn std::fmt::Display, module: &ModuleName, call: &CallContext) {
+    fn note_limit(
+        &self,
+        kind: Limited,
+        limit: &dyn std::fmt::Display,
+        module: &ModuleName,
+        request: &str,
+        trace: &Trace,
+    ) {
         self.metrics.limited(kind);
-        self.warn(limit, module, &call.request, &call.trace);
+        self.warn(limit, module, request, trace);
     }
 
     fn warn(&self, what: &dyn std::fmt::Display, module: &ModuleName, request: &str, trace: &Trace) {
@@ -282,9 +288,8 @@ impl Compartment {
 
     /// Counts and logs that the body of a request for the function was larger than it may be.
     pub(super) fn body_too_large(&self, place: FunctionIndex, request: &str, trace: &Trace) {
-        self.metrics.limited(Limited::Body);
         let told = format_args!("a limit was met: a request's body has more than {} bytes", self.limits.body);
-        self.warn(&told, &self.module(place).name, request, trace);
+        self.note_limit(Limited::Body, &told, &self.module(place).name, request, trace);
     }
 
     /// Logs that a result of the function can't be written as JSON, and counts it where it is too large.
@@ -336,7 +341,7 @@ impl Compartment {
 
     async fn start(&self, call: CallContext) -> Result<Lease<'_>, CallError> {
         let memory = usize::try_from(self.limits.memory).unwrap_or(usize::MAX);
-        let state = InstanceState::new(self.modules.clone(), memory, self.profile, call.clone());
+        let state = InstanceState::new(self.modules.clone(), memory, self.profile, call.clone(), self.limited.clone());
         let work = Work::of(&self.start_steps, &call, &self.metrics);
         let started = Live::start(&self.pre, self.exports.len(), &self.limits, state, work).await;
         let live = started.map_err(|(error, limit)| self.explain(&error, limit, &call, None))?;

@@ -285,6 +285,12 @@ mod tests {
     }
 
     #[test]
+    fn going_back_where_there_is_nothing_names_no_generation() {
+        let told = |to| Cause::Rollback { to: GenerationNumber(to) }.to_string();
+        assert_eq!((told(0), told(2)), ("rollback".to_owned(), "rollback to 2".to_owned()));
+    }
+
+    #[test]
     fn what_was_published_is_there_after_a_restart() {
         let folder = tempfile::tempdir().unwrap();
         let mut history = open(folder.path());

@@ -1,33 +1,38 @@
 //! The lines that guests have the host write, by whatever way: bounded, and each with its module, request and trace.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, PoisonError};
 
 use tracing::{Level, enabled, event};
 
 use crate::ids::ModuleName;
-use crate::telemetry::Trace;
+use crate::telemetry::{LineBudget, Trace};
 
 /// The longest line that is written whole, in bytes; of a longer one, the beginning and [`CUT`].
 pub(super) const MAX_LINE: usize = 16 << 10;
 /// The longest context that is written whole, in bytes.
 const MAX_CONTEXT: usize = 256;
-/// What stands for the rest of what is cut.
+/// What stands for the rest of a line that is cut.
 const CUT: &str = "…";
 
 /// Bytes of log lines that one call may still write. A store's guests share it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct LogBudget {
     limit: AtomicU64,
     left: AtomicU64,
     /// Whether the call wanted to write more.
     spent: AtomicBool,
-    /// The module that did.
-    by: Mutex<Option<ModuleName>>,
+    /// Of the lines that say so.
+    lines: Arc<LineBudget>,
 }
 
 impl LogBudget {
+    /// For calls of which none has begun. `lines` bounds the lines about those that want more.
+    pub(super) fn new(lines: Arc<LineBudget>) -> Self {
+        Self { limit: AtomicU64::new(0), left: AtomicU64::new(0), spent: AtomicBool::new(false), lines }
+    }
+
     /// Begins anew, for a call that may write so many bytes.
     pub(super) fn begin(&self, limit: u64) {
         self.limit.store(limit, Relaxed);
@@ -40,27 +45,22 @@ impl LogBudget {
         self.spent.load(Relaxed)
     }
 
-    /// The module that wanted to write more, and what may be written.
-    pub(super) fn spent_by(&self) -> Option<(ModuleName, u64)> {
-        let by = || self.by.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        self.is_spent().then(by).flatten().map(|module| (module, self.limit.load(Relaxed)))
-    }
-
-    /// Takes `bytes` for a line of that module. Returns whether they may be written.
-    fn take(&self, bytes: usize, module: &ModuleName) -> bool {
+    /// Takes `bytes`. Returns whether they may be written; the error says that this is the first time they may not.
+    fn take(&self, bytes: usize) -> Result<bool, u64> {
         if self.is_spent() {
-            return false;
+            return Ok(false);
         }
         // One thread at a time runs a store.
-        let left = self.left.load(Relaxed).checked_sub(bytes as u64);
-        match left {
-            Some(left) => self.left.store(left, Relaxed),
+        match self.left.load(Relaxed).checked_sub(bytes as u64) {
+            Some(left) => {
+                self.left.store(left, Relaxed);
+                Ok(true)
+            }
             None => {
-                *self.by.lock().unwrap_or_else(PoisonError::into_inner) = Some(module.clone());
                 self.spent.store(true, Relaxed);
+                Err(self.limit.load(Relaxed))
             }
         }
-        left.is_some()
     }
 }
 
@@ -77,16 +77,28 @@ pub struct Speaker<'a> {
 }
 
 impl Speaker<'_> {
-    /// Writes a line, or its beginning. What is beyond the call's budget is dropped; the call's end tells of it.
+    /// Writes a line, or its beginning. What is beyond the call's budget is dropped, and one line says so: of a burst of calls, not of each.
     pub fn write(&self, level: Level, context: &str, message: &str) {
-        let ((context, _), (message, rest)) = (cut(context, MAX_CONTEXT), cut(message, MAX_LINE));
+        let (context, message, rest) = (cut(context, MAX_CONTEXT), cut(message, MAX_LINE), rest(message));
         let (name, request) = (self.module.as_str(), self.request);
         macro_rules! line {
             ($level:expr) => {
                 if enabled!(target: "module", $level) {
-                    if self.budget.take(context.len() + message.len(), self.module) {
-                        let (message, trace) = (one_line(message), self.trace.id());
-                        event!(target: "module", $level, module = name, request, %trace, context, "{message}{rest}");
+                    let trace = self.trace.id();
+                    match self.budget.take(context.len() + message.len()) {
+                        Ok(true) => {
+                            let message = one_line(message);
+                            event!(target: "module", $level, module = name, request, %trace, context, "{message}{rest}");
+                        }
+                        Ok(false) => {}
+                        Err(limit) => {
+                            if let Some(unwritten) = self.budget.lines.take() {
+                                tracing::warn!(
+                                    target: "limit", module = %name, request, %trace, unwritten,
+                                    "a limit was met: further lines of this call are dropped: it may log {limit} bytes"
+                                );
+                            }
+                        }
                     }
                 }
             };
@@ -113,8 +125,12 @@ fn one_line(text: &str) -> Cow<'_, str> {
     line.into()
 }
 
-/// The beginning of `text`, at most `limit` bytes of it, and what stands for the rest.
-fn cut(text: &str, limit: usize) -> (&str, &'static str) {
-    let beginning = &text[..text.floor_char_boundary(limit)];
-    (beginning, if beginning.len() < text.len() { CUT } else { "" })
+/// The beginning of `text`, at most `limit` bytes of it.
+fn cut(text: &str, limit: usize) -> &str {
+    &text[..text.floor_char_boundary(limit)]
+}
+
+/// What stands for the rest of a line that is longer than [`MAX_LINE`].
+fn rest(line: &str) -> &'static str {
+    if line.len() > MAX_LINE { CUT } else { "" }
 }

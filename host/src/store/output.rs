@@ -80,7 +80,8 @@ struct Lines {
     request: Arc<str>,
     trace: Trace,
     budget: Arc<LogBudget>,
-    /// The beginning of the line that has no end yet, one byte more than [`MAX_LINE`] at most, which shows that it is longer: of each stream, so that they don't mix.
+    /// The beginning of the line that has no end yet, of each stream, so that they don't mix. At most one byte more than [`MAX_LINE`]:
+    /// that shows that there is more.
     rests: [Vec<u8>; 2],
 }
 

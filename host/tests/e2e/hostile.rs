@@ -88,7 +88,7 @@ async fn each_attack_costs_its_own_request_and_says_why() {
         };
         assert!(is_named, "{name}: {}", host.log());
     }
-    assert!(host.has_logged("further lines of this call were dropped"));
+    assert!(host.has_logged("further lines of this call are dropped"));
     // Three floods of 64 KiB each, and what the others say.
     assert!(host.log().len() < 400_000, "{}", host.log().len());
     // What was committed before a trap stays, once for each time; nothing else does.

@@ -7,19 +7,23 @@ use std::time::Instant;
 const LINES_PER_SECOND: u64 = 10;
 
 /// Bounds how many log lines of one kind are written.
-pub(super) struct LineBudget {
+#[derive(Debug)]
+pub struct LineBudget {
     start: Instant,
     /// The second that is counted (upper half) and the lines in it (lower half).
     state: AtomicU64,
 }
 
-impl LineBudget {
-    pub(super) fn new() -> Self {
+impl Default for LineBudget {
+    /// One that nothing was written of.
+    fn default() -> Self {
         Self { start: Instant::now(), state: AtomicU64::new(0) }
     }
+}
 
+impl LineBudget {
     /// Whether a line may be written now; if so, how many were not since the last second with lines.
-    pub(super) fn take(&self) -> Option<u64> {
+    pub fn take(&self) -> Option<u64> {
         let second = self.start.elapsed().as_secs() & u64::from(u32::MAX);
         let count = |state: u64| state & u64::from(u32::MAX);
         let update = |state: u64| Some(if state >> 32 == second { state.saturating_add(1) } else { second << 32 | 1 });
@@ -37,7 +41,7 @@ mod tests {
 
     #[test]
     fn a_burst_writes_a_bounded_number_of_lines() {
-        let budget = LineBudget::new();
+        let budget = LineBudget::default();
         let written = (0..1000).filter(|_| budget.take().is_some()).count() as u64;
         // The burst may straddle a second's end.
         assert!((LINES_PER_SECOND..=2 * LINES_PER_SECOND).contains(&written), "{written}");
