@@ -7,8 +7,8 @@ mod section;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 pub use section::{
@@ -30,7 +30,7 @@ pub struct Artifact {
     /// Where it comes from.
     pub path: PathBuf,
     /// The whole file.
-    pub bytes: Arc<[u8]>,
+    pub bytes: Bytes,
     /// The digest of `bytes`.
     pub digest: Digest,
     /// What it imports and exports, with the documentation that it carries.
@@ -148,7 +148,7 @@ impl Artifact {
     /// # Errors
     ///
     /// When the bytes are no component, or carry a section of ours that is damaged.
-    pub fn new(path: &Path, bytes: Arc<[u8]>) -> Result<Self, ArtifactError> {
+    pub fn new(path: &Path, bytes: Bytes) -> Result<Self, ArtifactError> {
         let no_component = |source| ArtifactError::Shape { path: path.to_owned(), source };
         let mut shape = shape::read(&bytes).map_err(no_component)?;
         let needs = Needs::read(&bytes).map_err(no_component)?;

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, TryAcquireError};
 
@@ -76,14 +77,14 @@ pub enum Change {
         /// The module.
         module: ModuleName,
         /// The component's bytes.
-        component: Arc<[u8]>,
+        component: Bytes,
     },
     /// A whole application.
     Apply {
         /// Its manifest and routes.
         files: AppFiles,
         /// Its components, by module.
-        components: Vec<(ModuleName, Arc<[u8]>)>,
+        components: Vec<(ModuleName, Bytes)>,
     },
     /// What an earlier generation ran; without a number, what ran before the current one.
     Rollback(Option<GenerationNumber>),
@@ -460,7 +461,7 @@ fn keep(kept: &Kept, graph: &AppGraph, config: &AppConfig) -> Result<Digest, Pro
 }
 
 /// Reads an uploaded component, unless it is one of the running ones.
-fn read(module: &ModuleName, component: Arc<[u8]>, known: &Artifacts) -> Result<Arc<Artifact>, Problems> {
+fn read(module: &ModuleName, component: Bytes, known: &Artifacts) -> Result<Arc<Artifact>, Problems> {
     if let Some(known) = known.values().find(|known| known.bytes == component) {
         return Ok(known.clone());
     }

@@ -32,6 +32,10 @@ pub(super) const MAX_UPLOADS: usize = 2;
 const MAX_APPLICATION: u64 = 2 * MAX_COMPONENT_BYTES;
 /// The largest body of a request to go back, in bytes.
 const MAX_ROLLBACK: u64 = 1024;
+/// So many bytes of an upload are read at once, then others have their turn for [`PACE`]: 256 MiB/s at most. What comes as fast as it can
+/// be copied takes a whole core from those who are served, and each transaction waits for it several times.
+const PIECE: usize = 256 << 10;
+const PACE: Duration = Duration::from_millis(1);
 /// How long an upload may pause.
 const MAX_PAUSE: Duration = Duration::from_secs(10);
 
@@ -96,7 +100,7 @@ pub(super) async fn swap(
         return Err(problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", detail));
     }
     let component = upload(&admin, request.into_body(), MAX_COMPONENT_BYTES).await?;
-    change(&admin, Change::Swap { module, component: Arc::from(&component[..]) }, &options).await
+    change(&admin, Change::Swap { module, component }, &options).await
 }
 
 pub(super) async fn apply(
@@ -109,7 +113,11 @@ pub(super) async fn apply(
     let bytes = upload(&admin, body, MAX_APPLICATION).await?;
     let request = Request::from_parts(head, Body::from(bytes));
     let parts = Multipart::from_request(request, &()).await.map_err(|error| invalid(&error.body_text()))?;
-    change(&admin, application(parts).await?, &options).await
+    // All of it is here: what is left is copying, for longer than the thread of others' requests can be held up.
+    let runtime = tokio::runtime::Handle::current();
+    let application = tokio::task::spawn_blocking(move || runtime.block_on(application(parts))).await;
+    let application = application.unwrap_or_else(|_| Err(refused(&ChangeError::Lost)))?;
+    change(&admin, application, &options).await
 }
 
 /// The application in an upload's parts.
@@ -126,7 +134,7 @@ async fn application(mut parts: Multipart) -> Result<Change, Response> {
             files = Some(read);
         } else {
             let module: ModuleName = name.parse().map_err(|error| invalid(&format!("{error}")))?;
-            components.push((module, Arc::from(&bytes[..])));
+            components.push((module, bytes));
         }
     }
     let files = files.ok_or_else(|| invalid(&format!("the part `{FILES_PART}` is missing: manifest and routes")))?;
@@ -193,8 +201,14 @@ async fn read(mut body: Body, most: u64) -> Result<Bytes, Response> {
     if body.size_hint().lower() > most {
         return Err(too_large());
     }
-    let mut bytes = BytesMut::new();
+    // Room only: the kernel gives memory as it is written to. What grew instead would be copied each time.
+    let mut bytes = BytesMut::with_capacity(usize::try_from(body.size_hint().lower()).unwrap_or_default());
+    let mut next = PIECE;
     loop {
+        if bytes.len() >= next {
+            next = bytes.len() + PIECE;
+            tokio::time::sleep(PACE).await;
+        }
         let frame = match tokio::time::timeout(MAX_PAUSE, body.frame()).await {
             Ok(None) => return Ok(bytes.freeze()),
             Ok(Some(Ok(frame))) => frame,

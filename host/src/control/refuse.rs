@@ -76,7 +76,7 @@ mod tests {
                 exports.iter().map(|export| (export.parse().unwrap(), Interface::default())).collect();
             let artifact = Artifact {
                 path: format!("{name}.wasm").into(),
-                bytes: Arc::new([]),
+                bytes: bytes::Bytes::new(),
                 digest: Digest::of(&[]),
                 shape: Shape { exports, ..Shape::default() },
                 needs: Needs::default(),

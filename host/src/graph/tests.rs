@@ -90,7 +90,7 @@ fn artifact(at: usize, plan: &Plan) -> Arc<Artifact> {
     let path = Path::new("m.wasm").to_owned();
     Arc::new(Artifact {
         path,
-        bytes: Arc::new([]),
+        bytes: bytes::Bytes::new(),
         digest: Digest::of(&[]),
         shape,
         needs: Needs::default(),

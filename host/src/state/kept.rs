@@ -6,7 +6,6 @@ use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use crate::artifact::{Artifact, MAX_COMPONENT_BYTES};
 use crate::config::AppFiles;
@@ -100,7 +99,7 @@ impl Kept {
     pub fn component(&self, digest: &Digest) -> Result<Artifact, Problems> {
         let file = self.component_file(digest);
         let bytes = read(&file, digest, MAX_COMPONENT_BYTES)?;
-        Artifact::new(&file, Arc::from(bytes)).map_err(|error| Problem::from(error).into())
+        Artifact::new(&file, bytes.into()).map_err(|error| Problem::from(error).into())
     }
 
     /// Loads a configuration.
