@@ -77,7 +77,7 @@ fn section() {
         let mut bytes = plain.clone();
         let section = CustomSection { name: SECTION_NAME.into(), data: json.as_slice().into() };
         section.append_to_component(&mut bytes);
-        let once = Artifact::new(Path::new("a.wasm"), bytes.as_slice().into());
+        let once = Artifact::new(Path::new("a.wasm"), bytes.clone().into());
         if twice {
             section.append_to_component(&mut bytes);
             let again = Artifact::new(Path::new("a.wasm"), bytes.into());

@@ -193,7 +193,7 @@ fn shape() {
 
 /// The same bytes to both.
 fn check(engine: &Engine, bytes: &[u8]) -> Outcome {
-    let ours = Artifact::new(Path::new("it.wasm"), bytes.into());
+    let ours = Artifact::new(Path::new("it.wasm"), bytes.to_vec().into());
     let theirs = Component::new(engine, bytes);
     match (&ours, &theirs) {
         (Ok(artifact), theirs) => {
