@@ -115,8 +115,12 @@ pub(super) async fn apply(
     let parts = Multipart::from_request(request, &()).await.map_err(|error| invalid(&error.body_text()))?;
     // All of it is here: what is left is copying, for longer than the thread of others' requests can be held up.
     let runtime = tokio::runtime::Handle::current();
-    let application = tokio::task::spawn_blocking(move || runtime.block_on(application(parts))).await;
-    let application = application.unwrap_or_else(|_| Err(refused(&ChangeError::Lost)))?;
+    let application = tokio::task::spawn_blocking(move || runtime.block_on(application(parts)).map_err(Box::new));
+    let application = match application.await {
+        Ok(Ok(application)) => application,
+        Ok(Err(answer)) => return Err(*answer),
+        Err(_) => return Err(refused(&ChangeError::Lost)),
+    };
     change(&admin, application, &options).await
 }
 
