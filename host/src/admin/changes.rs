@@ -205,7 +205,7 @@ async fn read(mut body: Body, most: u64) -> Result<Bytes, Response> {
     if body.size_hint().lower() > most {
         return Err(too_large());
     }
-    // Room only: the kernel gives memory as it is written to. What grew instead would be copied each time.
+    // Room only: the kernel gives memory as it is written to. What grew instead could be copied each time.
     let mut bytes = BytesMut::with_capacity(usize::try_from(body.size_hint().lower()).unwrap_or_default());
     let mut next = PIECE;
     loop {
