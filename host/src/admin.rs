@@ -102,7 +102,7 @@ impl Admin {
     }
 
     fn is_ready(&self) -> bool {
-        self.ready.load(Ordering::Acquire)
+        self.ready.load(Ordering::Acquire) && self.control.state().lost().is_none()
     }
 
     /// The routes.
@@ -159,7 +159,13 @@ async fn ready(State(admin): State<Arc<Admin>>) -> Response {
     if admin.is_ready() {
         return "ready\n".into_response();
     }
-    not_ready()
+    match admin.control.state().lost() {
+        Some(_) => {
+            let detail = "the state folder or a database was removed or replaced under the host; its log says which";
+            problem(StatusCode::SERVICE_UNAVAILABLE, "state-lost", detail)
+        }
+        None => not_ready(),
+    }
 }
 
 async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
@@ -167,7 +173,11 @@ async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
 }
 
 fn not_ready() -> Response {
-    problem(StatusCode::SERVICE_UNAVAILABLE, "not-ready", "the host is starting or stopping")
+    problem(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "not-ready",
+        "the host is starting or stopping, or has lost its state; `/readyz` says which",
+    )
 }
 
 async fn modules(State(admin): State<Arc<Admin>>) -> Response {

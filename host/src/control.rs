@@ -7,6 +7,7 @@
 mod backup;
 mod refuse;
 mod start;
+mod watch;
 
 use std::collections::BTreeMap;
 use std::io;

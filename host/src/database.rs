@@ -20,6 +20,7 @@ mod counters;
 mod due;
 mod durability;
 mod error;
+mod files;
 mod migrate;
 mod policy;
 mod readers;
@@ -43,10 +44,12 @@ use rusqlite::wal::CheckpointMode;
 use tokio::sync::{oneshot, watch};
 
 use crate::config::SqlLimits;
+use crate::files::Displaced;
 use crate::migration::Migration;
 use connection::{Guarded, check_input};
 use counters::Counters;
-use durability::{Durability, Handover, Syncer};
+use durability::{Durability, Failure, Handover, Syncer};
+use files::{Files, create_private};
 use migrate::Rule;
 use policy::Role;
 use readers::Readers;
@@ -76,6 +79,7 @@ struct Inner {
     /// The way to the writer; none once closed.
     jobs: Mutex<Option<SyncSender<Job>>>,
     durability: Arc<Durability>,
+    files: Arc<Files>,
     counters: Arc<Counters>,
     /// Turns true when the writer has closed its connection.
     gone: watch::Receiver<bool>,
@@ -90,7 +94,7 @@ impl Database {
     pub fn open(path: &Path, settings: Settings, migrations: &[Migration]) -> Result<Self, OpenError> {
         let files = |source| OpenError::Files { path: path.to_owned(), source };
         let sqlite = |source| OpenError::Database { path: path.to_owned(), source };
-        create_private(path).map_err(files)?;
+        let identity = create_private(path).map_err(files)?;
         let guarded = Guarded::writer(path, &settings).map_err(sqlite)?;
         migrate::apply(&guarded, migrations, Rule::Any, settings.limits.size, settings.migration).map_err(
             |failure| match failure {
@@ -104,24 +108,35 @@ impl Database {
             Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy) => {}
             result => drop(result.map_err(sqlite)?),
         }
-        let wal = File::open(wal_path(path)).map_err(files)?;
+        let (identified, wal) = Files::identify(path, identity).map_err(files)?;
         settings.sync.run(&wal).and_then(|()| sync_folder(path)).map_err(files)?;
         guarded.set_role(Role::Guest);
         let readers = (0..settings.readers.max(1)).map(|_| Guarded::reader(path, &settings));
         let readers = readers.collect::<Result<Vec<_>, _>>().map_err(sqlite)?;
-        Self::start(path, settings, guarded, wal, readers).map_err(files)
+        Self::start(path, settings, (guarded, readers), (identified, wal)).map_err(files)
     }
 
     /// Starts the threads.
-    fn start(path: &Path, settings: Settings, guarded: Guarded, wal: File, readers: Vec<Guarded>) -> io::Result<Self> {
+    fn start(
+        path: &Path,
+        settings: Settings,
+        (guarded, readers): (Guarded, Vec<Guarded>),
+        (files, wal): (Files, File),
+    ) -> io::Result<Self> {
+        let files = Arc::new(files);
         let settings = Arc::new(settings);
         let durability = Arc::new(Durability::new());
         let counters = Arc::new(Counters::default());
         let (jobs, waiting) = sync_channel(settings.writer_queue.max(1));
         let (leaving, gone) = watch::channel(false);
 
-        let syncer =
-            Syncer { wal, sync: settings.sync.clone(), durability: durability.clone(), counters: counters.clone() };
+        let syncer = Syncer {
+            wal,
+            files: files.clone(),
+            sync: settings.sync.clone(),
+            durability: durability.clone(),
+            counters: counters.clone(),
+        };
         let (handover, syncer) = Handover::start(syncer, settings.batch.max(1))?;
         let writer = Writer {
             guarded,
@@ -131,6 +146,7 @@ impl Database {
             handover,
             readers: readers.iter().map(|reader| reader.watch().clone()).collect(),
         };
+        let at_the_end = files.clone();
         thread::Builder::new().name("sql-writer".to_owned()).spawn(move || {
             writer.run(&waiting);
             let Writer { guarded, handover, .. } = writer;
@@ -138,14 +154,18 @@ impl Database {
             if syncer.join().is_err() {
                 tracing::error!("the database's syncer panicked");
             }
-            // The last connection to close copies the log into the database file and removes it.
+            // The last connection to close copies the log into the database file and removes it: by its path, which must be its own.
+            if at_the_end.check().is_err() {
+                guarded.keep_log();
+            }
             drop(guarded);
             // Nobody listens once the last handle is gone.
             let _ = leaving.send(true);
         })?;
         let readers = Readers::new(readers, settings.clone(), durability.clone(), counters.clone());
         let (jobs, limits) = (Mutex::new(Some(jobs)), settings.limits);
-        let inner = Arc::new(Inner { path: path.to_owned(), settings, readers, jobs, durability, counters, gone });
+        let inner =
+            Arc::new(Inner { path: path.to_owned(), settings, readers, jobs, durability, files, counters, gone });
         Ok(Self { inner, limits })
     }
 
@@ -225,6 +245,24 @@ impl Database {
     /// `Timeout` where that takes longer than until `deadline`; `Storage` where a sync failed.
     pub async fn settle(&self, deadline: Instant) -> Result<(), SqlError> {
         self.inner.durability.wait(self.inner.durability.issued(), deadline).await
+    }
+
+    /// Checks that the paths of the database's files lead to them. Where they don't, it takes no more statements from now on: what it
+    /// would acknowledge could not last. Fine where it was closed: its files may be removed then. Looks at the disk, for microseconds.
+    ///
+    /// # Errors
+    /// [`Displaced`] names the file.
+    pub fn check_files(&self) -> Result<(), Displaced> {
+        let checked = self.inner.files.check();
+        if checked.is_err() && self.is_open() {
+            self.inner.durability.fail(Failure::Displaced);
+            return checked;
+        }
+        Ok(())
+    }
+
+    fn is_open(&self) -> bool {
+        self.inner.jobs.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
     /// Takes no further statement, lets those end that wait or run, and returns once the files are closed. Every later call on any
@@ -320,18 +358,6 @@ fn beside(path: &Path, ending: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(ending);
     name.into()
-}
-
-/// Makes the file, if there is none, readable to the host's user only. SQLite gives its other files the same mode.
-fn create_private(path: &Path) -> io::Result<()> {
-    let mut options = File::options();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    match options.open(path) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        result => result.map(drop),
-    }
 }
 
 /// Makes the names of the database's files durable.

@@ -1,14 +1,19 @@
-//! Files that are written aside and then take their place, so that nobody ever finds half of one.
+//! Files that are written aside and then take their place, so that nobody ever finds half of one. No link is followed on the way.
+
+mod identity;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use rustix::fs::OFlags;
 use sha2::{Digest as _, Sha256};
 
 use crate::failpoint::{Point, crash_point};
 use crate::ids::Digest;
+
+pub use identity::{Displaced, FileIdentity};
 
 /// How a file's name ends as long as it is written.
 pub const ASIDE: &str = "tmp";
@@ -29,13 +34,12 @@ pub struct Points {
 /// Where it can't be written; and where its folder can't be synced: the file is in place then, and may not last.
 pub fn write_durably(file: &Path, bytes: &[u8], points: Option<Points>) -> io::Result<()> {
     let aside = file.with_extension(ASIDE);
-    let written =
-        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&aside).and_then(|mut open| {
-            open.write_all(bytes)?;
-            open.sync_all()?;
-            points.inspect(|points| crash_point(points.aside));
-            fs::rename(&aside, file)
-        });
+    let written = create_new(&aside).and_then(|mut open| {
+        open.write_all(bytes)?;
+        open.sync_all()?;
+        points.inspect(|points| crash_point(points.aside));
+        fs::rename(&aside, file)
+    });
     if written.is_err() {
         let _ = fs::remove_file(&aside);
     }
@@ -43,6 +47,34 @@ pub fn write_durably(file: &Path, bytes: &[u8], points: Option<Points>) -> io::R
     points.inspect(|points| crash_point(points.renamed));
     let folder = file.parent().expect("a file in the state folder stands in a folder");
     File::open(folder)?.sync_all()
+}
+
+/// Makes a new file that only this user can read, in the place of whatever has its name: a link there is removed, not followed.
+///
+/// # Errors
+///
+/// Where what has the name can't be removed, or the file can't be made.
+pub fn create_new(file: &Path) -> io::Result<File> {
+    match fs::remove_file(file) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(file)
+}
+
+/// Opens a regular file as `options` say, and nothing else: neither a link nor a device or pipe, which could block.
+///
+/// # Errors
+///
+/// `InvalidInput` where it is something else; else as [`OpenOptions::open`].
+pub fn open_regular(file: &Path, options: &mut OpenOptions) -> io::Result<File> {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let not_regular =
+        || io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file, and no link is followed here");
+    let open = options.custom_flags(flags.bits().cast_signed()).open(file).map_err(|error| {
+        if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) { not_regular() } else { error }
+    })?;
+    if open.metadata()?.is_file() { Ok(open) } else { Err(not_regular()) }
 }
 
 /// How much is copied in one step.

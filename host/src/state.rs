@@ -1,7 +1,8 @@
 //! The state folder: everything that lasts, for one host at a time.
 //!
 //! ```text
-//! STATE/lock             held while a host runs; its text says who and where
+//! STATE                  the folder itself is locked while a host runs
+//! STATE/lock             says who runs, and where
 //! STATE/admin.token      what the admin listener wants to hear, 0600
 //! STATE/data/NAME.db     a module's database
 //! STATE/code/            compiled components
@@ -12,35 +13,30 @@
 //! STATE/development      only there where `watertight dev` keeps it
 //! ```
 
+mod held;
 mod history;
 mod kept;
+mod token;
 
-use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Seek, Write};
+use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 
+use crate::files::{Displaced, write_durably};
 use crate::ids::ModuleName;
+use held::{Held, make_folder};
 
 pub use history::{Cause, History, KEPT_GENERATIONS, Published, Refused};
 pub use kept::{Kept, KeptError};
+pub use token::{TokenError, read_token};
 
 /// The mark of a restore that is under way, or that was ended by force.
 pub(crate) const RESTORING: &str = "restoring";
-/// The most that is read of the lock and of the token.
-const MAX_TEXT: u64 = 4096;
 /// What tells a folder of `watertight dev` from others.
 const DEVELOPMENT: &str = "development";
-/// Random bytes of a generated token.
-const TOKEN_BYTES: usize = 32;
-/// How often a held lock is tried again, and after which pause: whoever only looks whether a host runs holds it for a moment, too.
-const LOCK_TRIES: u32 = 20;
-const LOCK_PAUSE: Duration = Duration::from_millis(10);
-
 /// Why the state folder can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
@@ -67,6 +63,14 @@ pub enum StateError {
         .0.display()
     )]
     NotForDevelopment(PathBuf),
+    /// Others could change what is in it, or it leads elsewhere.
+    #[error("the state folder {} {reason}", .path.display())]
+    Open {
+        /// The folder, or the one within it.
+        path: PathBuf,
+        /// What is wrong with it, and what to do.
+        reason: &'static str,
+    },
     /// It can't be made, read or written.
     #[error("the state folder {} can't be used", .folder.display())]
     Unusable {
@@ -91,9 +95,10 @@ pub struct HostInfo {
 /// A state folder that this process has to itself, until dropped.
 #[derive(Debug)]
 pub struct StateFolder {
-    path: PathBuf,
-    lock: File,
+    held: Held,
     for_development: bool,
+    /// Why what is written here is lost, once it is.
+    lost: OnceLock<String>,
 }
 
 impl StateFolder {
@@ -109,14 +114,14 @@ impl StateFolder {
     /// The same, also where a restore did not end.
     pub(crate) fn open_to_restore(path: &Path) -> Result<Self, StateError> {
         let folder = Self::take(path)?;
-        if folder.for_development { Err(StateError::ForDevelopment(folder.path)) } else { Ok(folder) }
+        if folder.for_development { Err(StateError::ForDevelopment(folder.path().to_owned())) } else { Ok(folder) }
     }
 
     /// Nothing runs on half a restore.
     fn restored(self) -> Result<Self, StateError> {
-        match self.path.join(RESTORING).symlink_metadata() {
+        match self.path().join(RESTORING).symlink_metadata() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(self),
-            _ => Err(StateError::Restoring(self.path)),
+            _ => Err(StateError::Restoring(self.path().to_owned())),
         }
     }
 
@@ -135,12 +140,12 @@ impl StateFolder {
                 return Ok(false);
             }
             // Nothing of it belongs into a repository.
-            std::fs::write(path.join(".gitignore"), "*\n")?;
-            std::fs::write(path.join(DEVELOPMENT), "")?;
+            write_durably(&path.join(".gitignore"), b"*\n", None)?;
+            write_durably(&path.join(DEVELOPMENT), b"", None)?;
             Ok(true)
         };
         folder.for_development = mark().map_err(|source| StateError::Unusable { folder: path.to_owned(), source })?;
-        if folder.for_development { Ok(folder) } else { Err(StateError::NotForDevelopment(folder.path)) }
+        if folder.for_development { Ok(folder) } else { Err(StateError::NotForDevelopment(path.to_owned())) }
     }
 
     /// The folder that `watertight dev` takes where `run` takes `state`: beside it.
@@ -157,48 +162,65 @@ impl StateFolder {
 
     /// Takes the folder, whomever it is for.
     fn take(path: &Path) -> Result<Self, StateError> {
-        let unusable = |source| StateError::Unusable { folder: path.to_owned(), source };
-        make_folder(path).map_err(unusable)?;
-        make_folder(&path.join("data")).map_err(unusable)?;
-        let mut lock = open_lock(path, true).map_err(unusable)?;
-        match try_lock(&lock) {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(StateError::Locked { folder: path.to_owned(), host: read_host(&mut lock) });
-            }
-            Err(TryLockError::Error(error)) => return Err(unusable(error)),
-        }
-        // What an earlier host left says nothing of this one.
-        lock.set_len(0).map_err(unusable)?;
+        let held = Held::take(path)?;
+        make_folder(&path.join("data"))?;
         let for_development = path.join(DEVELOPMENT).exists();
-        Ok(Self { path: path.to_owned(), lock, for_development })
+        Ok(Self { held, for_development, lost: OnceLock::new() })
     }
 
     /// The host that runs on a folder, if one does and says where.
     pub fn running_host(path: &Path) -> Option<HostInfo> {
-        let mut lock = open_lock(path, false).ok()?;
-        match lock.try_lock_shared() {
-            Err(TryLockError::WouldBlock) => read_host(&mut lock),
-            _ => None,
-        }
+        Held::holder(path)
     }
 
-    /// Writes into the lock who runs, and where.
+    /// Writes into the folder who runs, and where.
+    ///
+    /// # Errors
+    ///
+    /// Where it can't be written.
     pub fn announce(&self, host: &HostInfo) -> io::Result<()> {
-        let mut lock = &self.lock;
-        lock.set_len(0)?;
-        lock.rewind()?;
-        lock.write_all(&serde_json::to_vec(host)?)
+        self.held.announce(host)
     }
 
     /// Where it is.
     pub fn path(&self) -> &Path {
-        &self.path
+        self.held.path()
+    }
+
+    /// Checks that the path still leads to the folder that this process has; what is written elsewhere would be another host's.
+    ///
+    /// # Errors
+    ///
+    /// [`Displaced`] where it doesn't.
+    pub fn check(&self) -> Result<(), Displaced> {
+        self.held.check()
+    }
+
+    /// Notes that the folder, or something in it that must last, was removed or replaced. Says so in the log, the first time.
+    pub fn lose(&self, reason: &Displaced) {
+        let mut is_news = false;
+        self.lost.get_or_init(|| {
+            is_news = true;
+            reason.to_string()
+        });
+        if is_news {
+            tracing::error!(
+                target: "state",
+                state = %self.path().display(),
+                "{reason} under the running host: nothing more is written, and /readyz answers 503. Stop the host, put back what was \
+                 there or restore a backup, then start it again"
+            );
+        }
+    }
+
+    /// Why what is written here would be lost, if it would.
+    pub fn lost(&self) -> Option<&str> {
+        self.lost.get().map(String::as_str)
     }
 
     /// A module's database file. It belongs to the module's name, whatever build or language is behind it.
     pub fn database(&self, module: &ModuleName) -> PathBuf {
-        Self::database_in(&self.path, module)
+        Self::database_in(self.path(), module)
     }
 
     /// The same in a folder that this process doesn't have to itself.
@@ -221,122 +243,30 @@ impl StateFolder {
     ///
     /// Where it can't be read: what ran last is not known then, and nothing should be guessed.
     pub fn history(&self) -> Result<History, StateError> {
-        let history = Kept::open(&self.path).and_then(|kept| {
-            History::remove_leftover(&self.path)?;
-            History::open(&self.path, kept)
-        });
-        history.map_err(|source| StateError::Unusable { folder: self.path.clone(), source })
+        let path = self.path();
+        let kept = Kept::open(path)?;
+        let history = History::remove_leftover(path).and_then(|()| History::open(path, kept));
+        history.map_err(|source| StateError::Unusable { folder: path.to_owned(), source })
     }
 
     /// The folder of compiled code.
     pub fn code(&self) -> PathBuf {
-        self.path.join("code")
+        self.path().join("code")
     }
 
     /// The admin token: `given`, or the one that is in the folder, or a new one that is put there.
     ///
     /// # Errors
     ///
-    /// When the file can't be read or written, and when the token that is given or there could not be sent in a header: an empty one,
-    /// above all, would be no secret.
-    pub fn token(&self, given: Option<String>) -> io::Result<String> {
-        if let Some(token) = given {
-            return checked_token(token);
-        }
-        if let Some(token) = read_token(&self.path)? {
-            return Ok(token);
-        }
-        let mut bytes = [0; TOKEN_BYTES];
-        getrandom::fill(&mut bytes).map_err(io::Error::other)?;
-        let token: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        // Written aside, by nobody's leave but this user's, and renamed: the file is never there in part or open to others.
-        let aside = self.path.join("admin.token.new");
-        match std::fs::remove_file(&aside) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&aside)?;
-        file.write_all(token.as_bytes())?;
-        std::fs::rename(aside, token_file(&self.path))?;
-        Ok(token)
+    /// [`TokenError`], where one can't be kept or would be no secret.
+    pub fn token(&self, given: Option<String>) -> Result<String, TokenError> {
+        token::token(self.path(), given)
     }
-}
-
-/// Makes a folder that only this user can reach, and makes its name last: a power cut must not take back a folder, and with it all
-/// that was acknowledged in it.
-fn make_folder(path: &Path) -> io::Result<()> {
-    let is_missing = |folder: &&Path| !folder.as_os_str().is_empty() && !folder.exists();
-    let missing = path.ancestors().take_while(is_missing).count();
-    DirBuilder::new().recursive(true).mode(0o700).create(path)?;
-    // Even one that was there: the start that made it may have ended before this.
-    for folder in path.ancestors().take(missing.max(1)) {
-        let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        match File::open(parent).and_then(|parent| parent.sync_all()) {
-            // A parent that this user can't read was not changed by this user.
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
-            result => result?,
-        }
-    }
-    Ok(())
-}
-
-/// The token, where it can be a bearer's: visible ASCII.
-fn checked_token(token: String) -> io::Result<String> {
-    if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "it is empty, or has other characters than visible ASCII",
-        ));
-    }
-    Ok(token)
-}
-
-/// Takes the lock, or finds that another process keeps it.
-fn try_lock(lock: &File) -> Result<(), TryLockError> {
-    for _ in 1..LOCK_TRIES {
-        match lock.try_lock() {
-            Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
-            done => return done,
-        }
-    }
-    lock.try_lock()
-}
-
-/// The token that a host keeps in its state folder, if there is one.
-pub fn read_token(folder: &Path) -> io::Result<Option<String>> {
-    match File::open(token_file(folder)) {
-        Ok(file) => {
-            let mut token = String::new();
-            file.take(MAX_TEXT).read_to_string(&mut token)?;
-            match token.trim() {
-                "" => Ok(None),
-                token => checked_token(token.to_owned()).map(Some),
-            }
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-fn token_file(folder: &Path) -> PathBuf {
-    folder.join("admin.token")
-}
-
-fn open_lock(folder: &Path, create: bool) -> io::Result<File> {
-    OpenOptions::new().read(true).write(create).create(create).truncate(false).mode(0o600).open(folder.join("lock"))
-}
-
-fn read_host(lock: &mut File) -> Option<HostInfo> {
-    let mut text = String::new();
-    lock.take(MAX_TEXT).read_to_string(&mut text).ok()?;
-    serde_json::from_str(&text).ok()
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
 
     #[test]
@@ -356,20 +286,6 @@ mod tests {
     }
 
     #[test]
-    fn the_token_stays_and_is_private() {
-        let folder = tempfile::tempdir().unwrap();
-        let state = StateFolder::open(folder.path()).unwrap();
-        let token = state.token(None).unwrap();
-        assert_eq!(token.len(), 2 * TOKEN_BYTES);
-        assert_eq!(state.token(None).unwrap(), token);
-        assert_eq!(read_token(folder.path()).unwrap(), Some(token));
-        let mode = token_file(folder.path()).metadata().unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o600);
-        assert_eq!(state.token(Some("given".into())).unwrap(), "given");
-        assert!(state.token(Some(String::new())).is_err() && state.token(Some("two words".into())).is_err());
-    }
-
-    #[test]
     fn a_folder_is_for_development_or_not() {
         let folder = tempfile::tempdir().unwrap();
         let state = folder.path().join("app");
@@ -386,26 +302,13 @@ mod tests {
     }
 
     #[test]
-    fn a_new_token_is_private_whatever_was_there() {
-        let folder = tempfile::tempdir().unwrap();
-        let state = StateFolder::open(folder.path()).unwrap();
-        // What a host that died while it wrote, or somebody's `touch`, may have left.
-        std::fs::write(token_file(folder.path()), "").unwrap();
-        std::fs::set_permissions(token_file(folder.path()), std::fs::Permissions::from_mode(0o644)).unwrap();
-        std::fs::write(folder.path().join("admin.token.new"), "half").unwrap();
-        assert_eq!(state.token(None).unwrap().len(), 2 * TOKEN_BYTES);
-        assert_eq!(token_file(folder.path()).metadata().unwrap().permissions().mode() & 0o777, 0o600);
-        assert!(!folder.path().join("admin.token.new").exists());
-    }
-
-    #[test]
     fn looking_for_a_host_keeps_none_from_starting() {
         let folder = tempfile::tempdir().unwrap();
         drop(StateFolder::open(folder.path()).unwrap());
-        let looking = open_lock(folder.path(), false).unwrap();
+        let looking = std::fs::File::open(folder.path()).unwrap();
         looking.try_lock_shared().unwrap();
         let gone = std::thread::spawn(move || {
-            std::thread::sleep(3 * LOCK_PAUSE);
+            std::thread::sleep(std::time::Duration::from_millis(30));
             drop(looking);
         });
         StateFolder::open(folder.path()).unwrap();

@@ -33,6 +33,8 @@ mod host;
 mod kills;
 #[path = "crash/ledger.rs"]
 mod ledger;
+#[path = "crash/lost.rs"]
+mod lost;
 #[path = "crash/points.rs"]
 mod points;
 #[path = "crash/power.rs"]

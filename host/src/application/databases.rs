@@ -9,6 +9,7 @@ use tokio::runtime::Handle;
 
 use crate::config::SqlLimits;
 use crate::database::{self, Database, MigrateError, OpenError, Settings};
+use crate::files::Displaced;
 use crate::graph::{AppGraph, Node};
 use crate::ids::ModuleName;
 use crate::migration::{Place, State, compare};
@@ -50,6 +51,11 @@ impl Databases {
     /// All that are open.
     pub(crate) fn all(&self) -> Vec<Database> {
         self.lock().values().cloned().collect()
+    }
+
+    /// Checks that the files of all that are open are where they were opened; see [`Database::check_files`]. Blocks.
+    pub(crate) fn check_files(&self) -> Result<(), Displaced> {
+        self.all().iter().map(Database::check_files).fold(Ok(()), Result::and)
     }
 
     /// Opens those of a graph that are not open, with all their migrations: no host serves yet. Blocks.

@@ -112,7 +112,7 @@ fn prepare(
     admin_token: Option<String>,
 ) -> anyhow::Result<(Initial, String)> {
     let state = StateFolder::open_for_development(&config.state)?;
-    let token = state.token(admin_token).context("the admin token can't be kept")?;
+    let token = state.token(admin_token).context("the admin token can't be used")?;
     Ok((Initial::find(config.clone(), app.to_owned(), overrides, state, Wanted::Newest)?, token))
 }
 

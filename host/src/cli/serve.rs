@@ -43,7 +43,7 @@ pub(super) fn run(arguments: RunArguments) -> anyhow::Result<()> {
     let config = config::load(&application.app, &overrides)?;
     let (log, _flush) = start_log(config.log.format, config.log.level.as_str())?;
     let state = StateFolder::open(&config.state)?;
-    let token = state.token(admin_token).context("the admin token can't be kept")?;
+    let token = state.token(admin_token).context("the admin token can't be used")?;
     let wanted = if published { Wanted::Published } else { Wanted::Newest };
     let initial = Initial::find(config, application.app, &overrides, state, wanted)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -102,6 +102,7 @@ pub(super) async fn serve<B: Future<Output = std::convert::Infallible>>(
     tokio::select! {
         () = &mut stop_signal => {}
         never = beside(control.clone(), info) => match never {},
+        never = control.clone().watch() => match never {},
     }
     tracing::info!(drain = ?config.http.drain, "stopping: no new connections, finishing what is in flight");
     admin.set_ready(false);

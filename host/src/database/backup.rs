@@ -15,9 +15,10 @@ use std::time::{Duration, Instant};
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
 
+use super::Database;
 use super::applied::open_to_read;
+use super::files::create_private;
 use super::writer::Job;
-use super::{Database, create_private};
 
 /// Pages that are copied between two jobs of the writer: 256 KiB, well below a millisecond.
 pub(super) const STEP: i32 = 64;

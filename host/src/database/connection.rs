@@ -275,6 +275,13 @@ impl Guarded {
         &self.watch
     }
 
+    /// Has closing leave the log and the database file as they are. Otherwise the last connection copies the one into the other.
+    pub(super) fn keep_log(&self) {
+        if let Err(error) = self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true) {
+            tracing::error!(%error, "the write-ahead log can't be kept from being copied");
+        }
+    }
+
     /// Whether no transaction is open. SQLite ends one by itself on some errors.
     pub(super) fn is_idle(&self) -> bool {
         self.connection.is_autocommit()

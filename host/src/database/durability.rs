@@ -11,7 +11,8 @@
 //!
 //! A failed sync is final. The kernel may have dropped the pages and call the next sync a success, so nothing that is not known to be
 //! on the disk can ever be known to be: every later answer is `Storage`, until the database is opened again and SQLite has
-//! recovered what is really there. This file must never try a sync again.
+//! recovered what is really there. This file must never try a sync again. As final is that a file was removed or replaced: what is written
+//! to it then goes with the process.
 
 use std::fs::File;
 use std::io;
@@ -25,16 +26,26 @@ use tokio::sync::{oneshot, watch};
 
 use super::counters::Counters;
 use super::error::SqlError;
+use super::files::Files;
 use super::settings::WalSync;
 use crate::failpoint::{Point, crash_point};
 
 /// Where a caller gets its answer.
 pub(super) type Reply<T> = oneshot::Sender<Result<T, SqlError>>;
 
+/// Why a database takes no more statements, until it is opened again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Failure {
+    /// A sync failed, or the writer did.
+    Unsynced,
+    /// A file of it was removed or replaced.
+    Displaced,
+}
+
 #[derive(Debug, Clone, Copy)]
 struct State {
     synced: u64,
-    failed: bool,
+    failed: Option<Failure>,
 }
 
 /// The two numbers, shared by the writer, the syncer and all readers.
@@ -46,7 +57,7 @@ pub(super) struct Durability {
 
 impl Durability {
     pub(super) fn new() -> Self {
-        Self { issued: AtomicU64::new(0), state: watch::Sender::new(State { synced: 0, failed: false }) }
+        Self { issued: AtomicU64::new(0), state: watch::Sender::new(State { synced: 0, failed: None }) }
     }
 
     /// Takes the next number. To be called before COMMIT: a reader that sees the commit must find its number.
@@ -59,14 +70,16 @@ impl Durability {
         self.issued.load(SeqCst)
     }
 
-    /// Whether a sync has failed.
-    pub(super) fn has_failed(&self) -> bool {
-        self.state.borrow().failed
+    /// What every statement is answered, where the database was given up.
+    pub(super) fn failure(&self) -> Option<SqlError> {
+        self.state.borrow().failed.map(SqlError::from)
     }
 
     /// Gives up on the database.
-    pub(super) fn fail(&self) {
-        self.state.send_modify(|state| state.failed = true);
+    pub(super) fn fail(&self, why: Failure) {
+        self.state.send_modify(|state| {
+            state.failed.get_or_insert(why);
+        });
     }
 
     fn reach(&self, number: u64) {
@@ -75,7 +88,7 @@ impl Durability {
 
     /// Waits until everything up to `number` is on the disk.
     pub(super) async fn wait(&self, number: u64, deadline: Instant) -> Result<(), SqlError> {
-        let settled = |state: &State| state.failed || state.synced >= number;
+        let settled = |state: &State| state.failed.is_some() || state.synced >= number;
         let now = *self.state.borrow();
         if !settled(&now) {
             let mut state = self.state.subscribe();
@@ -84,7 +97,7 @@ impl Durability {
             let outcome = Box::pin(waiting).await.map_err(|_| SqlError::Timeout)?;
             outcome.map_err(|_| SqlError::Closed)?;
         }
-        if self.has_failed() { Err(SqlError::unsynced()) } else { Ok(()) }
+        self.failure().map_or(Ok(()), Err)
     }
 }
 
@@ -94,13 +107,15 @@ pub(super) struct Ended {
     pub(super) number: u64,
     /// Whether it wrote anything by itself.
     pub(super) wrote: bool,
+    /// Whether it is a guest's commit that wrote: what the host does for itself is not counted as one.
+    pub(super) commits: bool,
     pub(super) result: Result<u64, SqlError>,
     pub(super) reply: Reply<u64>,
 }
 
 impl Ended {
-    fn answer(self, failed: bool) {
-        let result = if failed { Err(SqlError::unsynced()) } else { self.result };
+    fn answer(self, failure: Option<SqlError>) {
+        let result = failure.map_or(self.result, Err);
         // Nobody is there when the caller was dropped.
         let _ = self.reply.send(result);
     }
@@ -109,6 +124,7 @@ impl Ended {
 /// Syncs the log for batches of ended transactions.
 pub(super) struct Syncer {
     pub(super) wal: File,
+    pub(super) files: Arc<Files>,
     pub(super) sync: WalSync,
     pub(super) durability: Arc<Durability>,
     pub(super) counters: Arc<Counters>,
@@ -159,30 +175,40 @@ impl Syncer {
         }
         // A number that never came belongs to a writer that died: nobody may wait for it.
         if self.durability.state.borrow().synced < self.durability.issued() {
-            self.durability.fail();
+            self.durability.fail(Failure::Unsynced);
         }
     }
 
     /// Makes a batch durable and answers it.
     fn settle(&self, batch: &mut Vec<Ended>) {
-        let writes = batch.iter().filter(|ended| ended.wrote).count();
+        let commits = batch.iter().filter(|ended| ended.commits).count();
         // Without a write in the batch all before it is synced already: batches come in order.
-        if writes > 0 && !self.durability.has_failed() {
-            match self.sync.run(&self.wal) {
-                Ok(()) => self.counters.synced(writes),
-                Err(error) => {
-                    tracing::error!(%error, "the write-ahead log could not be synced: the database takes no more statements");
-                    self.durability.fail();
-                }
-            }
+        if batch.iter().any(|ended| ended.wrote) && self.durability.failure().is_none() {
+            self.sync(commits);
         }
-        let failed = self.durability.has_failed();
-        if let (Some(last), false) = (batch.last(), failed) {
+        let failure = self.durability.failure();
+        if let (Some(last), None) = (batch.last(), &failure) {
             self.durability.reach(last.number);
             crash_point(Point::SqlSynced);
         }
         for ended in batch.drain(..) {
-            ended.answer(failed);
+            ended.answer(failure.clone());
         }
+    }
+
+    /// Syncs the log, and looks whether it is still where a start finds it.
+    fn sync(&self, commits: usize) {
+        if let Err(error) = self.sync.run(&self.wal) {
+            tracing::error!(%error, "the write-ahead log could not be synced: the database takes no more statements");
+            self.durability.fail(Failure::Unsynced);
+            return;
+        }
+        // After the sync: what is removed from here on was there when it was acknowledged.
+        if let Err(reason) = self.files.check() {
+            tracing::error!(%reason, "a file of a database is gone: nothing is acknowledged, and the database takes no more statements");
+            self.durability.fail(Failure::Displaced);
+            return;
+        }
+        self.counters.synced(commits);
     }
 }

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use rusqlite::ffi;
 
+use super::durability::Failure;
+
 /// Why a statement failed. Mirrors the `error` variant of `watertight:sql`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SqlError {
@@ -180,12 +182,14 @@ pub enum MigrateError {
     Failed(#[from] SqlError),
 }
 
-const NO_LONGER_TRUSTED: &str = "the database could not be synced and takes no more statements";
-
-impl SqlError {
-    /// The answer after a failed sync.
-    pub(super) fn unsynced() -> Self {
-        SqlError::Storage(NO_LONGER_TRUSTED.to_owned())
+impl From<Failure> for SqlError {
+    /// The answer of a database that was given up.
+    fn from(failure: Failure) -> Self {
+        let reason = match failure {
+            Failure::Unsynced => "the database could not be synced and takes no more statements",
+            Failure::Displaced => "the database's file is gone and it takes no more statements",
+        };
+        SqlError::Storage(reason.to_owned())
     }
 }
 

@@ -23,7 +23,7 @@ use super::backup::Copy;
 use super::connection::{Access, Guarded, WRITER_PATIENCE, Watch};
 use super::counters::Counters;
 use super::due::Due;
-use super::durability::{Durability, Ended, Handover, Reply};
+use super::durability::{Durability, Ended, Failure, Handover, Reply};
 use super::error::{OpenError, SqlError, SqlLimit, is_failed_sync};
 use super::migrate::{self, Rule};
 use super::settings::Settings;
@@ -224,8 +224,8 @@ impl<'w> Turn<'w> {
         refused: oneshot::Sender<OpenError>,
         reply: Reply<u64>,
     ) {
-        if self.writer.durability.has_failed() {
-            let _ = reply.send(Err(SqlError::unsynced()));
+        if let Some(error) = self.writer.durability.failure() {
+            let _ = reply.send(Err(error));
             return;
         }
         let number = self.writer.durability.issue();
@@ -240,7 +240,7 @@ impl<'w> Turn<'w> {
             }
             Err(migrate::Failure::Sqlite(error)) => {
                 if is_failed_sync(&error) {
-                    self.writer.durability.fail();
+                    self.writer.durability.fail(Failure::Unsynced);
                 }
                 Err(self.writer.guarded.translate(&error))
             }
@@ -248,7 +248,7 @@ impl<'w> Turn<'w> {
         // Its pages are in the log like those of any commit.
         let pages = self.writer.guarded.take_log_pages();
         self.log.has(pages);
-        self.end(Ended { number, wrote: true, result, reply });
+        self.end(Ended { number, wrote: pages > 0, commits: false, result, reply });
     }
 
     fn execute(&mut self, statement: &Bound, limits: &SqlLimits, deadline: Instant, reply: Reply<u64>) {
@@ -262,7 +262,13 @@ impl<'w> Turn<'w> {
             Err(error) => {
                 self.roll_back();
                 // What an error tells, such as that a row exists, must be on the disk before it is told.
-                self.end(Ended { number: self.writer.durability.issued(), wrote: false, result: Err(error), reply });
+                self.end(Ended {
+                    number: self.writer.durability.issued(),
+                    wrote: false,
+                    commits: false,
+                    result: Err(error),
+                    reply,
+                });
             }
         }
     }
@@ -327,8 +333,8 @@ impl<'w> Turn<'w> {
     }
 
     fn begin(&mut self, limits: &SqlLimits, deadline: Instant) -> Result<(), SqlError> {
-        if self.writer.durability.has_failed() {
-            return Err(SqlError::unsynced());
+        if let Some(error) = self.writer.durability.failure() {
+            return Err(error);
         }
         if Instant::now() >= deadline {
             return Err(SqlError::Timeout);
@@ -359,14 +365,14 @@ impl<'w> Turn<'w> {
             Err(error) => {
                 // A deferred reference that leads nowhere, or a disk that failed.
                 if is_failed_sync(&error) {
-                    self.writer.durability.fail();
+                    self.writer.durability.fail(Failure::Unsynced);
                 }
                 let said = self.writer.guarded.translate(&error);
                 self.roll_back();
                 Err(said)
             }
         };
-        self.end(Ended { number, wrote: pages > 0, result, reply });
+        self.end(Ended { number, wrote: pages > 0, commits: pages > 0, result, reply });
     }
 
     /// Rolls back what is open, if anything is.
@@ -378,7 +384,7 @@ impl<'w> Turn<'w> {
         if let Err(error) = self.writer.guarded.as_host(|| self.rollback.execute([])) {
             // The connection can't be brought to a known state: nothing further may be written through it.
             tracing::error!(%error, "a transaction could not be rolled back");
-            self.writer.durability.fail();
+            self.writer.durability.fail(Failure::Unsynced);
         }
     }
 
@@ -389,7 +395,7 @@ impl<'w> Turn<'w> {
 
     /// Copies the log into the database file when it is long enough. Never within a transaction.
     fn tend_log(&mut self) {
-        if self.writer.durability.has_failed() {
+        if self.writer.durability.failure().is_some() {
             return;
         }
         // Of what was rolled back the file keeps its length, which no commit tells.
@@ -450,7 +456,7 @@ impl<'w> Turn<'w> {
             }
             Err(error) => {
                 if is_failed_sync(&error) {
-                    self.writer.durability.fail();
+                    self.writer.durability.fail(Failure::Unsynced);
                 }
                 // Readers that held on for longer than we wait, most of all: the next time, then.
                 tracing::debug!(%error, "the write-ahead log could not be copied");

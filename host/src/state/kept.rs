@@ -7,6 +7,7 @@ use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
+use super::StateError;
 use crate::artifact::{Artifact, MAX_COMPONENT_BYTES};
 use crate::config::AppFiles;
 use crate::failpoint::Point;
@@ -64,11 +65,11 @@ impl From<KeptError> for Problems {
 
 impl Kept {
     /// The folders under `state`, made where they are missing.
-    pub(super) fn open(state: &Path) -> io::Result<Self> {
+    pub(super) fn open(state: &Path) -> Result<Self, StateError> {
         let kept = Self::at(state);
         for folder in [&kept.components, &kept.configurations] {
             super::make_folder(folder)?;
-            remove_leftovers(folder)?;
+            remove_leftovers(folder).map_err(|source| StateError::Unusable { folder: folder.clone(), source })?;
         }
         Ok(kept)
     }

@@ -8,6 +8,7 @@ mod crash;
 mod denied;
 mod durability;
 mod growth;
+mod lost;
 mod migrations;
 mod model;
 mod statements;

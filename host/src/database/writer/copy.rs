@@ -28,8 +28,8 @@ impl Turn<'_> {
         let backup = Backup::new(self.writer.guarded.raw(), &mut target).map_err(sqlite)?;
         let mut near = false;
         loop {
-            if self.writer.durability.has_failed() {
-                return Err("it could not be synced; what it holds is known after a start of the host".to_owned());
+            if let Some(error) = self.writer.durability.failure() {
+                return Err(format!("{error}; what it holds is known after a start of the host"));
             }
             // A step of nothing counts what is left. What was copied before is kept up to date by SQLite; a large transaction that is
             // rolled back makes it begin anew.

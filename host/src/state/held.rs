@@ -1,0 +1,320 @@
+//! Holding a folder: for one process at a time, closed to other users, and noticing when its path leads elsewhere.
+//!
+//! The lock is on the folder itself, so that removing a file in it lets nobody in. The file `lock` in it is locked as well, which is what
+//! hosts before this one look at; its text says who runs, and it is written anew where it was removed.
+
+use std::fs::{DirBuilder, File, Metadata, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::{HostInfo, StateError};
+use crate::files::{Displaced, FileIdentity, create_new, open_regular};
+
+/// The file that says who runs.
+const LOCK: &str = "lock";
+/// The most that is read of it.
+const MAX_TEXT: u64 = 4096;
+/// How often a held lock is tried again, and after which pause: whoever only looks whether a host runs holds it for a moment, too.
+const LOCK_TRIES: u32 = 20;
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
+/// The permission bits by which others than the owner can change what is in a folder, and by which they can reach into it.
+const OTHERS_WRITE: u32 = 0o022;
+const OTHERS_REACH: u32 = 0o055;
+
+/// A folder that this process holds, until dropped.
+#[derive(Debug)]
+pub(super) struct Held {
+    path: PathBuf,
+    /// The lock, and what keeps the folder's identity from being given to another one.
+    folder: File,
+    identity: FileIdentity,
+    lock: Mutex<LockFile>,
+}
+
+#[derive(Debug)]
+struct LockFile {
+    file: File,
+    identity: FileIdentity,
+    /// What was written into it.
+    host: Option<HostInfo>,
+    /// Whether it could not be written anew, which is said once.
+    failed: bool,
+}
+
+impl Held {
+    /// Makes the folder where it is missing, and takes it.
+    pub(super) fn take(path: &Path) -> Result<Self, StateError> {
+        let unusable = |source| StateError::Unusable { folder: path.to_owned(), source };
+        make_folder_followed(path).map_err(unusable)?;
+        let folder = File::open(path).map_err(unusable)?;
+        let metadata = folder.metadata().map_err(unusable)?;
+        check_owner(path, &metadata)?;
+        let locked = || StateError::Locked { folder: path.to_owned(), host: read_host(path) };
+        lock_exclusively(&folder).map_err(|error| match error {
+            TryLockError::WouldBlock => locked(),
+            TryLockError::Error(error) => unusable(error),
+        })?;
+        // Removed or replaced since it was opened: whoever comes next would get another one.
+        let identity = FileIdentity::of(&metadata);
+        identity.check_followed(path).map_err(|error| unusable(io::Error::other(error)))?;
+        let lock = LockFile::take(path).map_err(|error| match error {
+            TryLockError::WouldBlock => locked(),
+            TryLockError::Error(error) => {
+                unusable(io::Error::new(error.kind(), format!("{}: {error}", path.join(LOCK).display())))
+            }
+        })?;
+        Ok(Self { path: path.to_owned(), folder, identity, lock: Mutex::new(lock) })
+    }
+
+    /// Whether a process holds the folder at `path`; the host that it is, where it says so.
+    pub(super) fn holder(path: &Path) -> Option<HostInfo> {
+        let is_held = |file: File| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock));
+        let by_folder = File::open(path).is_ok_and(is_held);
+        let by_file = || open_regular(&path.join(LOCK), OpenOptions::new().read(true)).is_ok_and(is_held);
+        if by_folder || by_file() { read_host(path) } else { None }
+    }
+
+    /// Says in the file `lock` who runs, and where.
+    pub(super) fn announce(&self, host: &HostInfo) -> io::Result<()> {
+        let mut lock = self.lock();
+        lock.host = Some(host.clone());
+        write_host(&lock.file, host)
+    }
+
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Checks that the path still leads to the folder that is held, and writes `lock` anew where it was removed or replaced.
+    ///
+    /// # Errors
+    ///
+    /// [`Displaced`] where the path leads elsewhere.
+    pub(super) fn check(&self) -> Result<(), Displaced> {
+        self.identity.check_followed(&self.path)?;
+        if self.folder.metadata().is_ok_and(|metadata| metadata.nlink() == 0) {
+            return Err(Displaced::Removed(self.path.clone()));
+        }
+        let mut lock = self.lock();
+        let file = self.path.join(LOCK);
+        if let Err(displaced) = lock.identity.check(&file) {
+            match lock.write_anew(&self.path) {
+                Ok(()) => {
+                    tracing::warn!(target: "state", "{displaced}, and was written anew; the folder is held all the same");
+                    lock.failed = false;
+                }
+                Err(error) if !lock.failed => {
+                    tracing::error!(target: "state", %error, "{displaced}, and can't be written anew; the folder is held all the same");
+                    lock.failed = true;
+                }
+                Err(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, LockFile> {
+        // Each field is whole by itself wherever a panic might strike.
+        self.lock.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl LockFile {
+    fn take(folder: &Path) -> Result<Self, TryLockError> {
+        let path = folder.join(LOCK);
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let file = open_regular(&path, &mut options).map_err(TryLockError::Error)?;
+        let metadata = file.metadata().map_err(TryLockError::Error)?;
+        // It is written to: under another name it may be anything.
+        if metadata.nlink() > 1 {
+            let reason = "it has another name as well, and would be written to; remove it";
+            return Err(TryLockError::Error(io::Error::new(io::ErrorKind::InvalidInput, reason)));
+        }
+        lock_exclusively(&file)?;
+        // What an earlier host left says nothing of this one.
+        file.set_len(0).map_err(TryLockError::Error)?;
+        Ok(Self { file, identity: FileIdentity::of(&metadata), host: None, failed: false })
+    }
+
+    /// Puts a new file in its place.
+    fn write_anew(&mut self, folder: &Path) -> io::Result<()> {
+        let aside = folder.join("lock.new");
+        let file = create_new(&aside)?;
+        file.try_lock()?;
+        if let Some(host) = &self.host {
+            write_host(&file, host)?;
+        }
+        std::fs::rename(aside, folder.join(LOCK))?;
+        self.identity = FileIdentity::of(&file.metadata()?);
+        self.file = file;
+        Ok(())
+    }
+}
+
+fn write_host(mut lock: &File, host: &HostInfo) -> io::Result<()> {
+    lock.set_len(0)?;
+    lock.rewind()?;
+    lock.write_all(&serde_json::to_vec(host)?)
+}
+
+fn read_host(folder: &Path) -> Option<HostInfo> {
+    let lock = open_regular(&folder.join(LOCK), OpenOptions::new().read(true)).ok()?;
+    let mut text = String::new();
+    lock.take(MAX_TEXT).read_to_string(&mut text).ok()?;
+    serde_json::from_str(&text).ok()
+}
+
+/// Takes a lock, or finds that another process keeps it.
+fn lock_exclusively(file: &File) -> Result<(), TryLockError> {
+    for _ in 1..LOCK_TRIES {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
+            done => return done,
+        }
+    }
+    file.try_lock()
+}
+
+/// Refuses a folder in which others than this process's user could put something, and warns of one that they can look into.
+fn check_owner(path: &Path, metadata: &Metadata) -> Result<(), StateError> {
+    let open = |reason| Err(StateError::Open { path: path.to_owned(), reason });
+    if metadata.uid() != rustix::process::geteuid().as_raw() {
+        return open(
+            "belongs to another user, who could replace what is in it; run `chown` on it, or name another one",
+        );
+    }
+    let mode = metadata.permissions().mode();
+    if mode & OTHERS_WRITE != 0 {
+        return open("can be written by other users, who could replace what is in it; run `chmod 700` on it");
+    }
+    if mode & OTHERS_REACH != 0 {
+        let mode = format!("{:03o}", mode & 0o777);
+        tracing::warn!(target: "state", folder = %path.display(), mode, "other users can look into the state folder; run `chmod 700` on it");
+    }
+    Ok(())
+}
+
+/// Makes a folder within the state folder that only this user can reach. One that is there already must be no link, and closed to what
+/// others write.
+pub(super) fn make_folder(path: &Path) -> Result<(), StateError> {
+    let unusable = |source| StateError::Unusable { folder: path.to_owned(), source };
+    if path.is_symlink() {
+        let reason = "is a link, and none is followed in a state folder: what is to be elsewhere is mounted there";
+        return Err(StateError::Open { path: path.to_owned(), reason });
+    }
+    make_folder_followed(path).map_err(unusable)?;
+    check_owner(path, &path.symlink_metadata().map_err(unusable)?)
+}
+
+/// Makes a folder that only this user can reach, and makes its name last: a power cut must not take back a folder, and with it all
+/// that was acknowledged in it.
+fn make_folder_followed(path: &Path) -> io::Result<()> {
+    let is_missing = |folder: &&Path| !folder.as_os_str().is_empty() && !folder.exists();
+    let missing = path.ancestors().take_while(is_missing).count();
+    DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    // Even one that was there: the start that made it may have ended before this.
+    for folder in path.ancestors().take(missing.max(1)) {
+        let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        match File::open(parent).and_then(|parent| parent.sync_all()) {
+            // A parent that this user can't read was not changed by this user.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+            result => result?,
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn refusal(path: &Path) -> String {
+        crate::problem::with_causes(&Held::take(path).unwrap_err())
+    }
+
+    fn host() -> HostInfo {
+        HostInfo { process: 1, listen: "127.0.0.1:1".parse().unwrap(), admin: "127.0.0.1:2".parse().unwrap() }
+    }
+
+    #[test]
+    fn without_its_lock_file_a_folder_is_held_all_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let held = Held::take(folder.path()).unwrap();
+        held.announce(&host()).unwrap();
+        let lock = folder.path().join(LOCK);
+        fs::remove_file(&lock).unwrap();
+        assert!(matches!(Held::take(folder.path()), Err(StateError::Locked { host: None, .. })));
+        held.check().unwrap();
+        assert_eq!(Held::holder(folder.path()), Some(host()), "it was written anew");
+        // What somebody put in its place is neither believed nor written to.
+        let other = folder.path().join("other");
+        fs::write(&other, "theirs").unwrap();
+        fs::remove_file(&lock).unwrap();
+        symlink(&other, &lock).unwrap();
+        held.check().unwrap();
+        assert_eq!(fs::read_to_string(&other).unwrap(), "theirs");
+        assert_eq!(Held::holder(folder.path()), Some(host()));
+        drop(held);
+        assert_eq!(Held::holder(folder.path()), None);
+        Held::take(folder.path()).unwrap();
+    }
+
+    #[test]
+    fn a_lock_that_leads_elsewhere_is_refused_and_nothing_there_is_touched() {
+        let folder = tempfile::tempdir().unwrap();
+        let (lock, other) = (folder.path().join(LOCK), folder.path().join("other"));
+        fs::write(&other, "theirs").unwrap();
+        symlink(&other, &lock).unwrap();
+        assert!(refusal(folder.path()).contains("no regular file"));
+        fs::remove_file(&lock).unwrap();
+        fs::hard_link(&other, &lock).unwrap();
+        assert!(refusal(folder.path()).contains("another name"));
+        fs::remove_file(&lock).unwrap();
+        fs::create_dir(&lock).unwrap();
+        refusal(folder.path());
+        assert_eq!(fs::read_to_string(&other).unwrap(), "theirs");
+    }
+
+    #[test]
+    fn a_folder_that_was_removed_or_replaced_is_told() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("state");
+        let held = Held::take(&path).unwrap();
+        held.check().unwrap();
+        fs::rename(&path, parent.path().join("elsewhere")).unwrap();
+        assert!(matches!(held.check(), Err(Displaced::Removed(_))));
+        fs::create_dir(&path).unwrap();
+        assert!(matches!(held.check(), Err(Displaced::Replaced(_))));
+        assert!(!path.join(LOCK).exists(), "nothing is written into what isn't held");
+    }
+
+    #[test]
+    fn folders_that_others_can_write_are_refused_and_links_within() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("state");
+        for (mode, refused) in [(0o770, true), (0o707, true), (0o722, true), (0o755, false), (0o700, false)] {
+            fs::remove_dir_all(&path).ok();
+            fs::create_dir(&path).unwrap();
+            fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+            match Held::take(&path) {
+                Ok(_) => assert!(!refused, "{mode:o}"),
+                Err(error) => assert!(refused && matches!(error, StateError::Open { .. }), "{mode:o}: {error}"),
+            }
+        }
+        symlink(parent.path(), path.join("data")).unwrap();
+        assert!(matches!(make_folder(&path.join("data")), Err(StateError::Open { .. })));
+        // The path that an operator gives may be a link itself.
+        let link = parent.path().join("link");
+        symlink(&path, &link).unwrap();
+        Held::take(&link).unwrap().check().unwrap();
+    }
+}

@@ -1,0 +1,124 @@
+//! A database whose file is removed, moved or replaced while it is open: nothing more is acknowledged.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use super::*;
+
+fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(ending);
+    name.into()
+}
+
+/// What can happen to one of the files.
+const LOSSES: [(&str, fn(&Path)); 4] = [
+    ("removed", |file| fs::remove_file(file).unwrap()),
+    ("moved", |file| fs::rename(file, file.with_extension("moved")).unwrap()),
+    ("replaced by a copy", |file| {
+        let copy = file.with_extension("copy");
+        fs::copy(file, &copy).unwrap();
+        fs::rename(copy, file).unwrap();
+    }),
+    ("a link to where it is", |file| {
+        let moved = file.with_extension("moved");
+        fs::rename(file, &moved).unwrap();
+        symlink(moved, file).unwrap();
+    }),
+];
+
+fn is_lost<T: std::fmt::Debug>(result: Result<T, SqlError>) -> bool {
+    matches!(&result, Err(SqlError::Storage(text)) if text.contains("is gone"))
+}
+
+#[tokio::test]
+async fn nothing_is_acknowledged_into_a_file_that_is_gone() {
+    for ending in ["", "-wal", "-shm"] {
+        for (loss, lose) in LOSSES {
+            let case = Case::new();
+            case.execute("INSERT INTO a VALUES (1, 'x', 1)").await.unwrap();
+            let transaction = case.database.begin(soon()).await.unwrap();
+            lose(&beside(&case.path(), ending));
+            let what = format!("`{ending}` {loss}");
+            drop(transaction);
+            assert!(is_lost(case.execute("INSERT INTO a VALUES (2, 'y', 1)").await), "{what}");
+            // It says so from then on, whatever is asked.
+            assert!(is_lost(case.query("SELECT count(*) FROM a").await), "{what}");
+            assert!(is_lost(case.database.begin(soon()).await.map(drop)), "{what}");
+            case.database.close().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn one_that_does_nothing_is_looked_at() {
+    for (loss, lose) in LOSSES {
+        let case = Case::new();
+        case.database.check_files().unwrap();
+        lose(&case.path());
+        let told = case.database.check_files().unwrap_err().to_string();
+        assert!(told.contains("a.db was re"), "{loss}: {told}");
+        assert!(is_lost(case.query("SELECT count(*) FROM a").await), "{loss}");
+        case.database.close().await;
+    }
+    // Whoever closes a database may remove it.
+    let case = Case::new();
+    case.database.close().await;
+    watertight::database::remove(&case.path()).unwrap();
+    case.database.check_files().unwrap();
+}
+
+/// Closing copies the log into the database file and removes it, by its name: another host's, perhaps, by then.
+#[tokio::test]
+async fn closing_touches_nothing_of_what_took_its_place() {
+    for ending in ["", "-wal"] {
+        let case = Case::new();
+        case.execute("INSERT INTO a VALUES (1, 'x', 1)").await.unwrap();
+        let file = beside(&case.path(), ending);
+        for ending in ["", "-wal", "-shm"] {
+            let file = beside(&case.path(), ending);
+            fs::rename(&file, file.with_extension("moved")).unwrap();
+        }
+        let theirs = Database::open(&case.path(), Settings::default(), &tables()).unwrap();
+        theirs.execute("INSERT INTO a VALUES (7, 'theirs', 1)", Vec::new(), soon()).await.unwrap();
+        let before = fs::read(&file).unwrap();
+        case.database.close().await;
+        assert_eq!(fs::read(&file).unwrap(), before, "`{ending}`");
+        let rows = theirs.query("SELECT count(*) FROM a WHERE name = 'theirs'", Vec::new(), soon()).await.unwrap();
+        assert_eq!(number(&rows), 1);
+        theirs.close().await;
+    }
+}
+
+#[test]
+fn no_link_is_followed_to_a_database() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, other) = (folder.path().join("a.db"), folder.path().join("other"));
+    for target in ["there", "nowhere"] {
+        if target == "there" {
+            fs::write(&other, "").unwrap();
+        }
+        symlink(&other, &path).unwrap();
+        let refused = Database::open(&path, Settings::default(), &tables()).map(drop).unwrap_err();
+        assert!(matches!(refused, watertight::database::OpenError::Files { .. }), "{target}: {refused}");
+        fs::remove_file(&path).unwrap();
+        assert_eq!(fs::read(&other).unwrap_or_default(), b"", "{target}");
+        let _ = fs::remove_file(&other);
+    }
+}
+
+#[tokio::test]
+async fn migrations_without_anything_due_are_no_commits() {
+    let case = Case::new();
+    case.execute("INSERT INTO a VALUES (1, 'x', 1)").await.unwrap();
+    let before = case.database.counters();
+    for _ in 0..3 {
+        assert_eq!(case.database.migrate(&tables(), Duration::from_secs(30)).await.unwrap(), 0);
+    }
+    let more = [tables(), vec![Migration::new("0002_c.sql", "CREATE TABLE c (x)")]].concat();
+    assert_eq!(case.database.migrate(&more, Duration::from_secs(30)).await.unwrap(), 1);
+    assert_eq!(case.database.counters().commits, before.commits, "none was a guest's");
+    case.execute("INSERT INTO a VALUES (2, 'y', 1)").await.unwrap();
+    assert_eq!(case.database.counters().commits, before.commits + 1);
+}
