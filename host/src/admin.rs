@@ -3,14 +3,15 @@
 //! `/healthz`, `/readyz` and `/metrics` are open, all else wants the token. It listens on a socket of its own and is never reached through the data
 //! listener.
 
+mod body;
 mod changes;
+mod guard;
 mod operate;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use axum::body::{Body, Bytes};
-use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::extract::{Extension, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -26,6 +27,8 @@ use crate::application::ModuleMigrations;
 use crate::control::Control;
 use crate::graph::RESUME;
 use crate::graph::render::{GraphView, ModuleView};
+use crate::http::answer::HostProblem;
+use crate::http::details::Failure;
 use crate::ids::{FunctionPath, InterfaceName};
 use crate::invoke::{InvokeError, invoke};
 use crate::runtime::{CallStats, InstanceStats};
@@ -36,7 +39,7 @@ pub use changes::{FILES_PART, Generations, RollbackRequest};
 pub use operate::{BackupRequest, LogLevel};
 
 /// The largest body of a request to the admin listener, in bytes: arguments of a call. Uploads have bounds of their own.
-const MAX_BODY: usize = 16 << 20;
+const MAX_BODY: u64 = 16 << 20;
 
 /// What the admin listener knows of the host.
 pub struct Admin {
@@ -107,13 +110,11 @@ impl Admin {
 
     /// The routes.
     pub fn router(self: Arc<Self>) -> Router {
-        // They bound what they read themselves.
         let changes = Router::new()
             .route("/generations", get(changes::generations))
             .route("/modules/{name}/swap", post(changes::swap))
             .route("/apply", post(changes::apply))
-            .route("/rollback", post(changes::rollback))
-            .layer(DefaultBodyLimit::disable());
+            .route("/rollback", post(changes::rollback));
         let closed = Router::new()
             .route("/modules", get(modules))
             .route("/graph", get(graph))
@@ -121,19 +122,19 @@ impl Admin {
             .route("/call", post(call))
             .route("/backup", post(operate::backup))
             .route("/log", get(operate::log).put(operate::set_log))
-            .layer(DefaultBodyLimit::max(MAX_BODY))
+            .route_layer(middleware::from_fn(guard::refuse_query))
             .merge(changes)
             .route_layer(middleware::from_fn_with_state(self.clone(), authorize));
-        Router::new()
+        let all = Router::new()
             .route("/healthz", get(|| async { "ok\n" }))
             .route("/readyz", get(ready))
             .route("/metrics", get(metrics))
             .merge(closed)
-            .fallback(|| async { problem(StatusCode::NOT_FOUND, "no-such-path", "nothing is at this path") })
-            .method_not_allowed_fallback(|| async {
-                problem(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "the path takes other methods")
-            })
-            .with_state(self)
+            .fallback(|| async { Failure::from(HostProblem::NoSuchPath) })
+            .method_not_allowed_fallback(|| async { Failure::from(HostProblem::MethodNotAllowed) })
+            .with_state(self.clone());
+        // Around all routes, not within each: what it does to the path counts when a route is looked for.
+        Router::new().fallback_service(all).layer(middleware::from_fn_with_state(self, guard::answer))
     }
 }
 
@@ -144,9 +145,8 @@ async fn authorize(State(admin): State<Arc<Admin>>, request: Request, next: Next
         return next.run(request).await;
     }
     let detail = "send the admin token as `Authorization: Bearer …`; it is in the state folder, in `admin.token`";
-    let mut response = problem(StatusCode::UNAUTHORIZED, "unauthorized", detail);
-    response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-    response
+    let refused = Failure::new(StatusCode::UNAUTHORIZED, "unauthorized", detail);
+    refused.with_header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")).into_response()
 }
 
 /// The token of an `Authorization`; the scheme may be written in any case (RFC 9110, section 11.1).
@@ -162,9 +162,9 @@ async fn ready(State(admin): State<Arc<Admin>>) -> Response {
     match admin.control.state().lost() {
         Some(_) => {
             let detail = "the state folder or a database was removed or replaced under the host; its log says which";
-            problem(StatusCode::SERVICE_UNAVAILABLE, "state-lost", detail)
+            Failure::new(StatusCode::SERVICE_UNAVAILABLE, "state-lost", detail).into_response()
         }
-        None => not_ready(),
+        None => not_ready().into_response(),
     }
 }
 
@@ -172,8 +172,8 @@ async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
     ([(header::CONTENT_TYPE, telemetry::CONTENT_TYPE)], admin.control.metrics()).into_response()
 }
 
-fn not_ready() -> Response {
-    problem(
+fn not_ready() -> Failure {
+    Failure::new(
         StatusCode::SERVICE_UNAVAILABLE,
         "not-ready",
         "the host is starting or stopping, or has lost its state; `/readyz` says which",
@@ -197,39 +197,36 @@ async fn graph(State(admin): State<Arc<Admin>>) -> Response {
     Json(GraphView::new(&admin.control.runtime().current().graph)).into_response()
 }
 
-async fn migrations(State(admin): State<Arc<Admin>>) -> Response {
+async fn migrations(State(admin): State<Arc<Admin>>) -> Result<Response, Failure> {
     match admin.control.migrations().await {
-        Ok(modules) => Json(Migrations { modules }).into_response(),
-        Err(problems) => problem(StatusCode::INTERNAL_SERVER_ERROR, "failed", &problems.to_string()),
+        Ok(modules) => Ok(Json(Migrations { modules }).into_response()),
+        Err(problems) => Err(Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "failed", problems.to_string())),
     }
 }
 
-async fn call(State(admin): State<Arc<Admin>>, body: Bytes) -> Response {
-    let request: CallRequest = match serde_json::from_slice(&body) {
-        Ok(request) => request,
-        Err(error) => return problem(StatusCode::BAD_REQUEST, "invalid-request", &error.to_string()),
-    };
-    let path: FunctionPath = match request.function.parse() {
-        Ok(path) => path,
-        Err(error) => return problem(StatusCode::BAD_REQUEST, "invalid-request", &format!("{error}")),
-    };
+async fn call(
+    State(admin): State<Arc<Admin>>,
+    Extension(guard::RequestId(id)): Extension<guard::RequestId>,
+    request: Request,
+) -> Result<Response, Failure> {
+    let request: CallRequest = body::object(request, MAX_BODY).await?;
+    let path: FunctionPath = request.function.parse().map_err(|error| body::invalid(&format!("{error}")))?;
     let generation = admin.control.runtime().current();
     if !admin.is_ready() {
-        return not_ready();
+        return Err(not_ready());
     }
     if generation.graph.find(&path).is_ok_and(|found| found.interface.serves(&admin.resume)) {
         let detail = "only a start of the host calls this, while nothing else runs";
-        return problem(StatusCode::CONFLICT, "reserved", detail);
+        return Err(Failure::new(StatusCode::CONFLICT, "reserved", detail));
     }
     let arguments: Vec<&str> = request.arguments.iter().map(|argument| argument.get()).collect();
-    let id: Arc<str> = ulid::Ulid::generate().to_string().into();
     match invoke(&generation, &path, &arguments, id).await {
-        Ok(result) => Json(CallResponse { result }).into_response(),
-        Err(error) => refused(&error),
+        Ok(result) => Ok(Json(CallResponse { result }).into_response()),
+        Err(error) => Err(refused(&error)),
     }
 }
 
-fn refused(error: &InvokeError) -> Response {
+fn refused(error: &InvokeError) -> Failure {
     let (status, name) = match error {
         InvokeError::NotFound(_) => (StatusCode::NOT_FOUND, "no-such-function"),
         InvokeError::Unsupported(_) => (StatusCode::UNPROCESSABLE_ENTITY, "unsupported-type"),
@@ -239,26 +236,5 @@ fn refused(error: &InvokeError) -> Response {
         InvokeError::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
         InvokeError::Deadline(_) => (StatusCode::GATEWAY_TIMEOUT, "deadline"),
     };
-    problem(status, name, &error.to_string())
-}
-
-/// Problem details, as the data edge writes them.
-fn problem(status: StatusCode, name: &str, detail: &str) -> Response {
-    answer(status, &details(status, name, detail))
-}
-
-fn details(status: StatusCode, name: &str, detail: &str) -> serde_json::Value {
-    json!({
-        "type": format!("/problems/{name}"),
-        "title": name.replace('-', " "),
-        "status": status.as_u16(),
-        "detail": detail,
-    })
-}
-
-fn answer(status: StatusCode, details: &serde_json::Value) -> Response {
-    let mut response = Response::new(Body::from(details.to_string()));
-    *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-    response
+    Failure::new(status, name, error.to_string())
 }

@@ -18,12 +18,12 @@ use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
+use crate::clock::now_text;
 use crate::config::{self, Overrides};
 use crate::database::CopyError;
 use crate::failpoint::{Point, crash_point};
@@ -232,7 +232,7 @@ impl Unfinished {
             }
             File::open(&folder).and_then(|folder| folder.sync_all()).map_err(file_error(&folder))?;
         }
-        let at = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
+        let at = now_text();
         let (files, left_out) = (std::mem::take(&mut self.files), std::mem::take(&mut self.left_out));
         let host = env!("CARGO_PKG_VERSION").to_owned();
         let manifest = Manifest { format: FORMAT, app, generation, at, host, files, left_out };

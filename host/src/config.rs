@@ -37,8 +37,8 @@ pub use compiling::Compiling;
 pub use files::{AppFiles, TextFile};
 pub use modules::{Capability, CompartmentConfig, ComponentSource, ModuleConfig};
 pub use outbound::{Allowed, BadOrigin, HostName, Origin, Outbound, Scheme};
-pub use path::{BadPath, PathTemplate, Segment};
-pub use route::{BodyBinding, Method, RouteConfig};
+pub use path::{BadPath, PathTemplate, Segment, is_path_character};
+pub use route::{BodyBinding, Method, RouteConfig, UnknownInput};
 pub use settings::{Defaults, HttpLimits, InstanceMode, Instances, Limits, LogConfig, LogFormat, LogLevel, SqlLimits};
 pub use source::At;
 pub use telemetry::{BadCollector, Collector, Ratio, Tracing};
@@ -161,7 +161,7 @@ fn read(
     let Manifest { app, modules, declared, compartments, defaults, http, log, compile, mut telemetry } = manifest;
     telemetry.otlp = overrides.otlp.clone().or(telemetry.otlp);
     let route_sources = find_routes(&app, &folders.root, &source);
-    let (routes, route_files, route_problems) = load_routes(route_sources, &declared);
+    let (routes, route_files, route_problems) = load_routes(route_sources, &declared, app.unknown_input);
     let (listen, admin) = addresses(&app, overrides, &source);
     let state = overrides.state.clone().unwrap_or_else(|| folders.root.join(app.state.as_deref().unwrap_or(STATE)));
 
@@ -272,13 +272,14 @@ fn expand(root: &Path, glob: &str) -> Result<Vec<PathBuf>, Problems> {
 fn load_routes(
     sources: Vec<Result<Source, Problems>>,
     declared: &Declared,
+    unknown_input: UnknownInput,
 ) -> (Vec<RouteConfig>, Vec<TextFile>, Vec<Problem>) {
     let (mut routes, mut files, mut problems) = (Vec::new(), Vec::new(), Vec::new());
     let mut claims = Claims::default();
     for source in sources {
         match source {
             Ok(source) => {
-                routes.extend(read_routes(&source, declared, &mut claims));
+                routes.extend(read_routes(&source, declared, &mut claims, unknown_input));
                 files.push(source.to_file());
                 problems.extend(source.into_problems());
             }

@@ -107,6 +107,15 @@ pub fn crash_point(point: Point) {
     let _ = point;
 }
 
+/// Panics where the point of that name is configured with `panic`; else does nothing.
+#[inline]
+pub fn panic_point(name: &'static str) {
+    #[cfg(feature = "failpoints")]
+    fail::fail_point!(name);
+    #[cfg(not(feature = "failpoints"))]
+    let _ = name;
+}
+
 #[cfg(feature = "failpoints")]
 fn die() {
     let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);

@@ -3,9 +3,14 @@
 //! A request takes the current generation once and stays on it (invariant 3). Routes belong to the generation, so axum's own router
 //! has nothing to do here; its types carry requests and answers.
 
+pub mod access;
 pub mod answer;
 mod call;
+pub mod details;
+pub mod head;
+pub mod media;
 mod noted;
+pub mod panics;
 mod parameters;
 pub mod server;
 
@@ -13,19 +18,22 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::body::Body;
-use axum::http::{Request, Response, header};
+use axum::http::{Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime::component::Val;
 
 use crate::config::HttpLimits;
-use crate::routes::{Body as RouteBody, Matched};
+use crate::failpoint::panic_point;
+use crate::routes::Matched;
 use crate::runtime::{Generation, InFlight, Runtime};
-use crate::store::CallContext;
+use crate::store::{CallContext, Notes, RequestLine};
 use crate::telemetry::table::Origin;
 
-use answer::{Failure, HostProblem};
+use answer::HostProblem;
+use details::Failure;
 use noted::Noted;
+pub use noted::{drop_body, request_id};
 
 /// The header that carries a request's id, in and out.
 pub static REQUEST_ID: header::HeaderName = header::HeaderName::from_static("x-request-id");
@@ -67,14 +75,21 @@ impl Edge {
         let generation = self.runtime.current();
         let noted = Noted::begin(&request, &generation);
         let mut route = None;
-        let answered = match self.in_flight.clone().try_acquire_owned() {
-            Ok(permit) => {
-                let place = Place { _permit: permit, _on: generation.enter() };
-                self.answer(request, &noted, &generation, place, &mut route).await
-            }
-            Err(_) => Err(HostProblem::Overloaded.into()),
+        let answered = match head::check(&request) {
+            Ok(()) => match self.in_flight.clone().try_acquire_owned() {
+                Ok(permit) => {
+                    let place = Place { _permit: permit, _on: generation.enter() };
+                    let answer = self.answer(request, &noted, &generation, place, &mut route);
+                    panics::caught(answer).await.unwrap_or_else(|panic| {
+                        noted.panicked(&panic, &generation);
+                        Err(HostProblem::HostFailed.into())
+                    })
+                }
+                Err(_) => Err(HostProblem::Overloaded.into()),
+            },
+            Err(failure) => Err(failure),
         };
-        let response = answered.unwrap_or_else(|failure| failure.into_response(&noted.id));
+        let response = answered.unwrap_or_else(|failure| failure.answer(&noted.id));
         noted.end(response, &generation, route)
     }
 
@@ -88,29 +103,35 @@ impl Edge {
         found: &mut Option<usize>,
     ) -> Result<Response<Body>, Failure> {
         let (head, body) = request.into_parts();
-        let (index, route, path) = match generation.routes.find(&head.method, head.uri.path()) {
+        let path = head::plain_path(head.uri.path());
+        let (index, route, path) = match generation.routes.find(&head.method, &path) {
             Matched::Route(index, route, path) => (index, route, path),
-            Matched::OtherMethods(allow) => return Err(Failure::from(HostProblem::MethodNotAllowed).allow(allow)),
+            Matched::OtherMethods(allow) => {
+                return Err(Failure::from(HostProblem::MethodNotAllowed).with_header(header::ALLOW, allow));
+            }
             Matched::Nothing => return Err(HostProblem::NoSuchPath.into()),
         };
         *found = Some(index);
+        panic_point("http::answer");
         let target = generation.route_target(index);
         let deadline = noted.arrival + generation.time(target);
-        let body = match route.body {
-            RouteBody::Ignored => None,
-            _ => {
-                let body = parameters::read_body(&head.headers, body, generation.body_limit(target), deadline);
-                // Who sends slowly keeps no retired generation.
-                let body = generation.until_end(body).await.unwrap_or(Err(HostProblem::BodyTooSlow));
-                if let Err(HostProblem::BodyTooLarge { .. }) = body {
-                    generation.body_too_large(target, &noted.id, &noted.trace);
-                }
-                Some(body?)
-            }
-        };
+        let body = parameters::read_body(route, &head.headers, body, generation.body_limit(target), deadline);
+        // Who sends slowly keeps no retired generation.
+        let body = generation.until_end(body).await.unwrap_or_else(|| Err(HostProblem::BodyTooSlow.into()));
+        if body.as_ref().is_err_and(|failure| failure.status() == StatusCode::PAYLOAD_TOO_LARGE) {
+            generation.body_too_large(target, &noted.id, &noted.trace);
+        }
+        let body = body?;
         let values = parameters::decode(route, &path, &head, body.as_deref())?;
+        let line = RequestLine {
+            method: route.method.as_str(),
+            route: route.path.clone(),
+            uri: noted.uri.clone(),
+            generation: generation.number,
+        };
+        let notes = Notes::new(line);
         let context = CallContext::within_trace(noted.id.clone(), deadline, Origin::Route, noted.trace.clone());
-        let notes = context.notes.clone();
+        let context = context.of_request(notes.clone());
         let (result, place) = call::detached(generation.clone(), target, values, context, place).await;
         let limit = generation.result_limit(target);
         let write = |result: Option<Val>| {
@@ -120,7 +141,7 @@ impl Edge {
             })
         };
         let response = generation.step(target, || result.map_err(Failure::from).and_then(write));
-        let response = response.map_err(|failure| failure.or_full(&notes))?;
+        let response = response.map_err(|failure| answer::or_full(failure, &notes))?;
         Ok(answer::hold_if_large(response, place))
     }
 }

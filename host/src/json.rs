@@ -64,6 +64,15 @@ pub const MAX_VALUES: usize = 1 << 21;
 /// How many characters of the input a message repeats.
 const MAX_ECHO: usize = 40;
 
+/// What becomes of fields of objects that their types don't have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UnknownFields {
+    /// Each is a violation.
+    Refused,
+    /// Their values are read and forgotten.
+    Ignored,
+}
+
 /// A part of a type that JSON can't carry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unsupported {
@@ -117,7 +126,15 @@ impl Codec {
     /// Everything in the document that the type doesn't allow, at most [`MAX_VIOLATIONS`] with a note where there are more; or the one
     /// place where it stops being JSON.
     pub fn decode(&self, document: &[u8]) -> Result<Val, Vec<Violation>> {
-        decode::document(document, |decoder| decoder.root(&self.0))
+        self.decode_with(document, UnknownFields::Refused)
+    }
+
+    /// As [`Codec::decode`]; `unknown` says what becomes of fields of objects that their types don't have.
+    ///
+    /// # Errors
+    /// As [`Codec::decode`].
+    pub fn decode_with(&self, document: &[u8], unknown: UnknownFields) -> Result<Val, Vec<Violation>> {
+        decode::document(document, unknown, |decoder| decoder.root(&self.0))
     }
 
     /// The value that a bare text stands for: a segment of a path, a field of a query, a header. Strings, characters and names of

@@ -5,6 +5,7 @@
 //!
 //! The modules below stand in the order of the data's way; each uses only those before it (`tests/tidy.rs` checks it).
 
+pub mod clock;
 pub mod ids;
 pub mod migration;
 pub mod problem;

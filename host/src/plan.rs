@@ -264,6 +264,7 @@ fn same_route(old: &RouteConfig, new: &RouteConfig) -> bool {
     };
     old.call.value == new.call.value
         && old.status == new.status
+        && old.unknown_input == new.unknown_input
         && body(old) == body(new)
         && headers(old) == headers(new)
         && errors(old) == errors(new)

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 
-use crate::config::{AppConfig, Method};
+use crate::config::{AppConfig, Method, UnknownInput};
 use crate::graph::AppGraph;
 use crate::ids::{FunctionPath, InterfaceName, ModuleName};
 use crate::json::{Codec, ObjectCodec};
@@ -46,6 +46,10 @@ pub struct Route {
     pub parameters: Vec<Parameter>,
     /// What the body is.
     pub body: Body,
+    /// The document that an absent body stands for, where every field of it may be absent.
+    pub absent_body: Option<&'static [u8]>,
+    /// What becomes of input that nothing binds.
+    pub unknown_input: UnknownInput,
     /// What becomes of a result.
     pub answer: Answer,
 }
@@ -77,8 +81,8 @@ pub enum Source {
 /// What a request's body is.
 #[derive(Debug)]
 pub enum Body {
-    /// None is read.
-    Ignored,
+    /// Nothing binds one.
+    Unbound,
     /// It is one parameter.
     Parameter,
     /// It is an object of several.
@@ -144,7 +148,7 @@ impl RouteTable {
         &self.routes
     }
 
-    /// The route of a method and a path. A GET route answers HEAD too, where no route of its own does.
+    /// The route of a method and a path, in which nothing is percent-encoded that need not be. A GET route answers HEAD too, where no route of its own does.
     pub fn find<'table, 'path>(&'table self, method: &axum::http::Method, path: &'path str) -> Matched<'table, 'path> {
         let Ok(found) = self.paths.at(path) else { return Matched::Nothing };
         let named = |name: &str| found.value.methods.iter().find(|(method, _)| method.as_str() == name);

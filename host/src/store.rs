@@ -10,13 +10,14 @@ mod log;
 mod output;
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use wasmtime::ResourceLimiter;
 use wasmtime::component::{ResourceTable, Val};
-use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi::{HostWallClock, WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
 
+use crate::clock;
 use crate::config::ModuleValues;
 use crate::database::{Database, SqlError, SqlLimit, Transaction};
 use crate::ids::ModuleName;
@@ -28,7 +29,9 @@ use limits::Limiter;
 use log::LogBudget;
 use output::{Console, Which};
 
-pub use call::{BridgeIndex, CallContext, CallError, CallFuture, CallResult, CalleeFailed, Callees, Notes};
+pub use call::{
+    BridgeIndex, CallContext, CallError, CallFuture, CallResult, CalleeFailed, Callees, Notes, RequestLine,
+};
 pub use limits::{Cpu, LimitHit, Step, kind_of};
 pub use log::Speaker;
 
@@ -275,6 +278,7 @@ impl WasiView for InstanceState {
         let Self { modules, call, log, console, .. } = self;
         let ctx = self.wasi.get_or_insert_with(|| {
             let mut builder = WasiCtx::builder();
+            builder.wall_clock(WallClock);
             if let Some(module) = modules.iter().find(|module| module.brings_wasi) {
                 let console = console.insert(Console::new(module.name.clone(), call, log.clone()));
                 builder.stdout(console.stream(Which::Output)).stderr(console.stream(Which::Error));
@@ -282,6 +286,19 @@ impl WasiView for InstanceState {
             builder.build()
         });
         WasiCtxView { ctx, table: &mut self.table }
+    }
+}
+
+/// The clock that guests read. Wasmtime's own panics where the machine's is set before 1970.
+struct WallClock;
+
+impl HostWallClock for WallClock {
+    fn resolution(&self) -> Duration {
+        Duration::from_nanos(1)
+    }
+
+    fn now(&self) -> Duration {
+        clock::since_1970()
     }
 }
 

@@ -23,7 +23,7 @@ use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterV
 use crate::ids::{CompartmentName, ModuleName};
 use table::{Came, Failed, Limited, Metric, Origin, Thrown, Went};
 
-pub use lines::LineBudget;
+pub use lines::{LineBudget, logged_path};
 pub use opentelemetry::trace::SpanKind;
 pub use snapshot::Snapshot;
 pub use spans::{NoExport, Recorder, Span};
@@ -45,7 +45,7 @@ const REQUEST_BOUNDS: [f64; 16] =
 /// Bounds of the histogram of changes, in seconds: from a rollback's time to the compiling of an interpreter.
 const CHANGE_BOUNDS: [f64; 10] = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 20.0, 60.0];
 /// Statuses that the host itself may answer any route's request with.
-const HOST_STATUSES: [u16; 9] = [400, 404, 405, 408, 413, 415, 500, 503, 504];
+const HOST_STATUSES: [u16; 10] = [400, 404, 405, 408, 413, 415, 500, 501, 503, 504];
 
 /// All counters of a host, and what takes its spans.
 pub struct Telemetry {
@@ -60,6 +60,7 @@ pub struct Telemetry {
     instances_made: IntCounterVec,
     instances_dropped: IntCounterVec,
     outbound: IntCounterVec,
+    panics: IntCounterVec,
     changes: IntCounterVec,
     change_time: HistogramVec,
     names: Mutex<Names>,
@@ -96,6 +97,7 @@ impl Telemetry {
             instances_made: register(&registry, counters(&table::INSTANCES_MADE)),
             instances_dropped: register(&registry, counters(&table::INSTANCES_DROPPED)),
             outbound: register(&registry, counters(&table::OUTBOUND)),
+            panics: register(&registry, counters(&table::PANICS)),
             changes: register(&registry, counters(&table::CHANGES)),
             change_time: register(&registry, histograms(&table::CHANGE_TIME, &CHANGE_BOUNDS)),
             names: Mutex::default(),
@@ -156,6 +158,11 @@ impl Telemetry {
         if let Some(recorder) = &self.recorder {
             recorder.stop();
         }
+    }
+
+    /// Counts a panic of the host over a request of that listener: `data` or `admin`.
+    pub fn panicked(&self, listener: &str) {
+        self.panics.with_label_values(&[listener]).inc();
     }
 
     /// Counts a change.

@@ -1,17 +1,24 @@
 //! What keeps a host in order, over HTTP: `backup`, and what it logs.
 
-use std::path::PathBuf;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use axum::Json;
-use axum::body::Bytes;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
-use super::{Admin, not_ready, problem};
+use super::body::{self, invalid};
+use super::{Admin, MAX_BODY, not_ready};
 use crate::backup::BackupError;
+use crate::http::details::{Failure, Fault};
+
+/// The longest path that the kernel takes, in bytes, with room for what a backup has below it.
+const MAX_PATH: usize = 3_072;
+/// The longest name of a file or folder, in bytes; an unfinished backup has a longer one than the backup.
+const MAX_NAME: usize = 240;
 
 /// The body of `POST /backup`.
 #[derive(Debug, Serialize, Deserialize)]
@@ -29,8 +36,9 @@ pub struct LogLevel {
     pub level: String,
 }
 
-pub(super) async fn backup(State(admin): State<Arc<Admin>>, body: Bytes) -> Result<Response, Response> {
-    let BackupRequest { to } = serde_json::from_slice(&body).map_err(|error| invalid(&error.to_string()))?;
+pub(super) async fn backup(State(admin): State<Arc<Admin>>, request: Request) -> Result<Response, Failure> {
+    let BackupRequest { to } = body::object(request, MAX_BODY).await?;
+    check_path(&to).map_err(|detail| invalid(&detail).with_faults(vec![Fault::at("/to", detail)]))?;
     if !admin.is_ready() {
         return Err(not_ready());
     }
@@ -39,7 +47,19 @@ pub(super) async fn backup(State(admin): State<Arc<Admin>>, body: Bytes) -> Resu
     written.map(|manifest| Json(manifest).into_response()).map_err(|error| refused(&error))
 }
 
-fn refused(error: &BackupError) -> Response {
+/// Refuses a path that no folder can have here, or that could forge a line of the log.
+fn check_path(path: &Path) -> Result<(), String> {
+    let bytes = path.as_os_str().as_bytes();
+    let longest = path.components().map(|part| part.as_os_str().len()).max().unwrap_or_default();
+    match () {
+        () if path.to_string_lossy().contains(char::is_control) => Err("the path has a control character".to_owned()),
+        () if bytes.len() > MAX_PATH => Err(format!("the path has more than {MAX_PATH} bytes")),
+        () if longest > MAX_NAME => Err(format!("a name in the path has more than {MAX_NAME} bytes")),
+        () => Ok(()),
+    }
+}
+
+fn refused(error: &BackupError) -> Failure {
     let (status, name) = match error {
         BackupError::Busy => (StatusCode::SERVICE_UNAVAILABLE, "overloaded"),
         BackupError::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "not-ready"),
@@ -49,20 +69,16 @@ fn refused(error: &BackupError) -> Response {
     // Whoever has the token may know what is where.
     let detail = crate::problem::with_causes(error);
     tracing::warn!(target: "change", error = detail, "nothing was backed up");
-    problem(status, name, &detail)
+    Failure::new(status, name, detail)
 }
 
 pub(super) async fn log(State(admin): State<Arc<Admin>>) -> Response {
     Json(LogLevel { level: admin.log.now() }).into_response()
 }
 
-pub(super) async fn set_log(State(admin): State<Arc<Admin>>, body: Bytes) -> Result<Response, Response> {
-    let LogLevel { level } = serde_json::from_slice(&body).map_err(|error| invalid(&error.to_string()))?;
+pub(super) async fn set_log(State(admin): State<Arc<Admin>>, request: Request) -> Result<Response, Failure> {
+    let LogLevel { level } = body::object(request, MAX_BODY).await?;
     admin.log.set(&level).map_err(|error| invalid(&format!("the log level can't be set: {error}")))?;
     tracing::info!(target: "change", level, "what is logged was set, until the host ends");
     Ok(log(State(admin)).await)
-}
-
-fn invalid(detail: &str) -> Response {
-    problem(StatusCode::BAD_REQUEST, "invalid-request", detail)
 }

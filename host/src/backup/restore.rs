@@ -6,9 +6,9 @@
 use std::fs::{self, File};
 use std::io::Read as _;
 use std::path::{Component, Path, PathBuf};
-use std::time::SystemTime;
 
 use super::{BackupError, Entry, FOLDERS, FORMAT, HISTORY, MANIFEST, MAX_MANIFEST, Manifest, copy, file_error};
+use crate::clock::now_text;
 use crate::failpoint::{Point, crash_point};
 use crate::files::{copy_digested, write_durably};
 use crate::ids::{Digest, ModuleName};
@@ -181,7 +181,7 @@ fn copy_all(from: &Path, manifest: &Manifest, copied: &Path) -> Result<(), Backu
 
 /// A name within the state folder that nothing has.
 fn new_name(state: &Path) -> PathBuf {
-    let at = humantime::format_rfc3339_seconds(SystemTime::now()).to_string().replace(':', "-");
+    let at = now_text().replace(':', "-");
     let name = |number: u32| state.join(format!("before-restore-{at}-{number}"));
     (1..).map(name).find(|path| path.symlink_metadata().is_err()).expect("a folder has fewer entries than numbers")
 }

@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Args;
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::output;
 use crate::config::{self, AppConfig, Overrides};
-use crate::problem::{Problem, Problems};
+use crate::http::details::Details;
+use crate::problem::Problems;
 use crate::state::{StateFolder, read_token};
 
 /// Which host is asked, and by what right.
@@ -32,13 +32,6 @@ pub(super) struct Client {
     admin: SocketAddr,
     token: String,
     http: reqwest::Client,
-}
-
-/// What a host answers where it refuses.
-#[derive(Deserialize)]
-struct Refusal {
-    detail: Option<String>,
-    problems: Option<Vec<Problem>>,
 }
 
 impl HostArguments {
@@ -125,12 +118,11 @@ impl Client {
                 self.admin
             );
         }
-        let refusal: Refusal = response.json().await.context("the host's answer can't be understood")?;
-        match refusal.problems {
-            Some(problems) if !problems.is_empty() => {
-                Err(Problems::or(problems, ()).expect_err("there are some").into())
-            }
-            _ => anyhow::bail!("{}", refusal.detail.unwrap_or_else(|| format!("the host refused: {status}"))),
-        }
+        let Details { detail, problems, .. } = response
+            .json()
+            .await
+            .with_context(|| format!("the host refused with status {status}, in words that can't be understood"))?;
+        Problems::or(problems, ())?;
+        anyhow::bail!("{detail}")
     }
 }

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use super::compiling::Compiling;
 use super::modules::{CompartmentConfig, Declared, Folders, ModuleConfig, read_compartments, read_modules};
+use super::route::UnknownInput;
 use super::settings::{Defaults, HttpLimits, LogConfig};
 use super::source::At;
 use super::telemetry::Tracing;
@@ -35,6 +36,8 @@ pub(super) struct App {
     pub(super) state: Option<String>,
     /// Globs of route files.
     pub(super) routes: Vec<At<String>>,
+    /// What becomes of input that nothing binds.
+    pub(super) unknown_input: UnknownInput,
     /// The table's line.
     pub(super) line: u32,
 }
@@ -85,6 +88,7 @@ impl App {
             admin: table.optional("admin").and_then(|value| read_address(&value)),
             state,
             routes: globs.iter().filter_map(|value| Some(value.at(value.string()?.to_owned()))).collect(),
+            unknown_input: table.word("unknown_input", UnknownInput::default()),
             line: table.line(),
         }
     }

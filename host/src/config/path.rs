@@ -2,6 +2,8 @@
 //!
 //! A template is compared with the path of a request as it stands on the wire. Percent-encoding is the router's business.
 
+mod elsewhere;
+
 use std::fmt;
 use std::str::FromStr;
 
@@ -50,6 +52,8 @@ pub enum BadPath {
     Twice(String),
     #[error("the segment `{segment}` has a `{character}`, which no path on the wire has unescaped")]
     Character { segment: String, character: char },
+    #[error("`{segment}` is not how a path is written here: {advice}")]
+    Elsewhere { segment: String, advice: String },
 }
 
 impl PathTemplate {
@@ -117,6 +121,9 @@ fn parse_segment(text: &str) -> Result<Segment, BadPath> {
     if text == "." || text == ".." {
         return Err(BadPath::DotSegment(text.to_owned()));
     }
+    if let Some(advice) = elsewhere::advice(text) {
+        return Err(BadPath::Elsewhere { segment: text.to_owned(), advice });
+    }
     let inner = text.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
     if inner.unwrap_or(text).contains(['{', '}']) {
         return Err(BadPath::Braces(text.to_owned()));
@@ -126,7 +133,7 @@ fn parse_segment(text: &str) -> Result<Segment, BadPath> {
         let snake = is_kebab(&kebab) && !name.contains('-');
         return if snake { Ok(Segment::Parameter(kebab)) } else { Err(BadPath::Name(name.to_owned())) };
     }
-    match text.chars().find(|&character| !is_plain(character)) {
+    match text.chars().find(|&character| !is_path_character(character)) {
         Some(character) => Err(BadPath::Character { segment: text.to_owned(), character }),
         None => Ok(Segment::Literal(text.to_owned())),
     }
@@ -134,7 +141,7 @@ fn parse_segment(text: &str) -> Result<Segment, BadPath> {
 
 /// Whether a path on the wire has this character as it is: RFC 3986's `pchar` without `%`, whose two spellings (`%2f`, `%2F`) make
 /// one path look like two.
-fn is_plain(character: char) -> bool {
+pub fn is_path_character(character: char) -> bool {
     character.is_ascii_alphanumeric() || "-._~!$&'()*+,;=:@".contains(character)
 }
 
@@ -178,7 +185,6 @@ mod tests {
             ("/{}", "is no parameter's name"),
             ("/{greeting-id}", "snake_case"),
             ("/{Id}", "snake_case"),
-            ("/{*rest}", "snake_case"),
             ("/{a}/{a}", "twice"),
             ("/a b", "` `"),
             ("/a?b", "`?`"),

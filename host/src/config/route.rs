@@ -45,6 +45,23 @@ impl Method {
     }
 }
 
+words! {
+    /// What becomes of input that nothing binds: query fields, fields of JSON objects, and whole bodies.
+    UnknownInput {
+        /// The request is answered 400.
+        Refuse = "refuse",
+        /// It is passed by.
+        Ignore = "ignore",
+    }
+}
+
+impl Default for UnknownInput {
+    /// A slip of the client's is told, not swallowed.
+    fn default() -> Self {
+        Self::Refuse
+    }
+}
+
 /// What the JSON body of a request is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BodyBinding {
@@ -75,6 +92,8 @@ pub struct RouteConfig {
     pub status: StatusCode,
     /// The status of each error case, by its name in WIT's spelling.
     pub errors: BTreeMap<String, At<StatusCode>>,
+    /// What becomes of input that nothing binds: `app.unknown_input`.
+    pub unknown_input: UnknownInput,
 }
 
 /// What HTTP itself or the host says in these headers is gone, or means something else, where a module would read it.
@@ -94,7 +113,12 @@ const OWNED_BY_HTTP: [&str; 12] = [
 ];
 
 /// Reads a file of routes. Its problems are the source's own.
-pub(super) fn read_routes(source: &Source, declared: &Declared, claims: &mut Claims) -> Vec<RouteConfig> {
+pub(super) fn read_routes(
+    source: &Source,
+    declared: &Declared,
+    claims: &mut Claims,
+    unknown_input: UnknownInput,
+) -> Vec<RouteConfig> {
     let tree = match source.parse() {
         Ok(tree) => tree,
         Err(problems) => {
@@ -104,7 +128,11 @@ pub(super) fn read_routes(source: &Source, declared: &Declared, claims: &mut Cla
     };
     document(source, &tree, |file| {
         let routes = file.optional("route").and_then(|value| value.list()).unwrap_or_default();
-        routes.iter().filter_map(|value| value.table(|t| read_route(t, source, declared, claims)).flatten()).collect()
+        let mut read = |value: &Value<'_>| {
+            let route = value.table(|table| read_route(table, source, declared, claims)).flatten()?;
+            Some(RouteConfig { unknown_input, ..route })
+        };
+        routes.iter().filter_map(|value| read(value)).collect()
     })
 }
 
@@ -114,7 +142,7 @@ fn read_route(table: &mut Table<'_>, source: &Source, declared: &Declared, claim
     let call = table.required("call").and_then(|value| read_call(&value, declared));
     let body = table.optional("body").and_then(|value| read_body(&value, method.as_deref().copied()));
     let headers = named(table.optional("headers"), "a parameter", read_header);
-    let status = table.optional("status").and_then(|value| read_status(&value, 200));
+    let status = table.optional("status").and_then(|value| read_success(&value));
     let errors = named(table.optional("errors"), "an error case", |value| read_status(value, 400));
     if let Some(path) = &path {
         report_bound_twice(table, path, body.as_ref(), &headers);
@@ -132,6 +160,7 @@ fn read_route(table: &mut Table<'_>, source: &Source, declared: &Declared, claim
         headers,
         status: status.map_or(StatusCode::OK, |status| status.value),
         errors,
+        unknown_input: UnknownInput::default(),
     })
 }
 
@@ -178,6 +207,22 @@ fn read_header(value: &Value<'_>) -> Option<At<HeaderName>> {
         return None;
     }
     Some(value.at(name))
+}
+
+/// Statuses that mean nothing without a `Location` (RFC 9110, section 15.4), which no answer can carry.
+const NEED_LOCATION: [u16; 6] = [301, 302, 303, 305, 307, 308];
+
+/// The status of an answer that is no error.
+fn read_success(value: &Value<'_>) -> Option<At<StatusCode>> {
+    let status = read_status(value, 200)?;
+    let number = status.value.as_u16();
+    if NEED_LOCATION.contains(&number) {
+        let message = format!("an answer of status {number} needs a `Location`, which answers of routes can't carry");
+        let help = "answer with another status, such as 200, and say where to go in the body";
+        value.report(Problem::new(Code::BadValue, message).help(help));
+        return None;
+    }
+    Some(status)
 }
 
 /// A status from `least` on. Those below 200 are no answers but announcements, and an error's answer is never a success.

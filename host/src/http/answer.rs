@@ -1,66 +1,24 @@
-//! Answers: values as JSON, and everything that went wrong as problem details (RFC 9457).
+//! Answers of the data listener: values as JSON, and the problems that the host itself answers with.
 //!
 //! Nothing of the inside leaves: an answer names what the client did or what a module said, never a path, a statement or a backtrace.
 
 use axum::body::Body;
-use axum::http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
-use axum::http::{HeaderName, HeaderValue, Response, StatusCode};
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::{HeaderValue, Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Body as _;
-use serde::Serialize;
 use serde_json::value::RawValue;
 use wasmtime::component::Val;
 
 use super::Place;
-use crate::json::{EncodeError, Violation};
+use super::details::{Failure, Fault, title};
+use crate::json::EncodeError;
 use crate::routes::{ErrorAnswer, Route};
 use crate::runtime::CallError;
 use crate::store::Notes;
 
 /// Answers above this many bytes hold their place until they were handed out.
 const LARGE_ANSWER: u64 = 64 << 10;
-/// What a client that was turned away should wait before it tries again, in seconds.
-const RETRY_SECONDS: u16 = 1;
-
-/// One thing that is wrong with a request.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Fault {
-    /// Where in the body: a JSON pointer; empty where it isn't in the body.
-    pub pointer: String,
-    /// What.
-    pub detail: String,
-    /// `query`, `header` or `path`, where it isn't in the body.
-    #[serde(rename = "in", skip_serializing_if = "Option::is_none")]
-    pub place: Option<&'static str>,
-    /// The name there.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
-}
-
-impl Fault {
-    fn outside(place: &'static str, name: &str, detail: impl Into<String>) -> Self {
-        Self { pointer: String::new(), detail: detail.into(), place: Some(place), name: Some(name.to_owned()) }
-    }
-
-    pub(super) fn query(name: &str, detail: impl Into<String>) -> Self {
-        // The name may be the client's own, of any length.
-        Self::outside("query", &name[..name.floor_char_boundary(128)], detail)
-    }
-
-    pub(super) fn header(name: &HeaderName, detail: impl Into<String>) -> Self {
-        Self::outside("header", name.as_str(), detail)
-    }
-
-    pub(super) fn path(name: &str, detail: impl Into<String>) -> Self {
-        Self::outside("path", &name.replace('-', "_"), detail)
-    }
-}
-
-impl From<Violation> for Fault {
-    fn from(violation: Violation) -> Self {
-        Self { pointer: violation.pointer, detail: violation.detail, place: None, name: None }
-    }
-}
 
 /// Why the host itself doesn't give what was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,8 +40,16 @@ pub enum HostProblem {
     },
     /// The body isn't declared as JSON.
     UnsupportedMediaType,
+    /// The body is compressed.
+    UnsupportedContentCoding,
+    /// No route can have the method.
+    UnknownMethod,
+    /// The body is transferred in a coding that isn't `chunked`.
+    UnknownTransferCoding,
     /// A module failed: a trap, or a limit.
     ModuleFailed,
+    /// The host failed: a panic.
+    HostFailed,
     /// Too many requests at once.
     Overloaded,
     /// A module of another compartment gave no result, and nobody handled that.
@@ -113,10 +79,26 @@ impl HostProblem {
             Self::UnsupportedMediaType => (
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 "unsupported-media-type",
-                "send the body as `Content-Type: application/json`, not compressed".to_owned(),
+                "send the body as `Content-Type: application/json`".to_owned(),
+            ),
+            Self::UnsupportedContentCoding => (
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "unsupported-media-type",
+                "send the body without a content coding, not compressed".to_owned(),
+            ),
+            Self::UnknownMethod => {
+                (StatusCode::NOT_IMPLEMENTED, "unknown-method", "no resource here has this method".to_owned())
+            }
+            Self::UnknownTransferCoding => (
+                StatusCode::NOT_IMPLEMENTED,
+                "unknown-transfer-coding",
+                "no transfer coding but `chunked` is implemented".to_owned(),
             ),
             Self::ModuleFailed => {
                 (StatusCode::INTERNAL_SERVER_ERROR, "module-failed", "the request failed inside".to_owned())
+            }
+            Self::HostFailed => {
+                (StatusCode::INTERNAL_SERVER_ERROR, "host-failed", "the host failed to answer the request".to_owned())
             }
             Self::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "overloaded", "too many requests at once".to_owned()),
             Self::Unavailable => (
@@ -145,90 +127,23 @@ impl From<CallError> for HostProblem {
     }
 }
 
-/// An answer that isn't what was asked for, before it is bytes. Boxed: it is rare, and what is returned beside it is small.
-#[derive(Debug)]
-pub struct Failure(Box<Parts>);
-
-#[derive(Debug)]
-struct Parts {
-    status: StatusCode,
-    /// The problem's stable name.
-    name: String,
-    detail: String,
-    faults: Vec<Fault>,
-    payload: Option<Box<RawValue>>,
-    header: Option<(HeaderName, HeaderValue)>,
-}
-
 impl<P: Into<HostProblem>> From<P> for Failure {
     fn from(problem: P) -> Self {
         let problem = problem.into();
         let (status, name, detail) = problem.words();
-        let faults = if let HostProblem::Invalid(faults) = problem { faults } else { Vec::new() };
-        Self(Box::new(Parts { status, name: name.to_owned(), detail, faults, payload: None, header: None }))
+        let failure = Self::new(status, name, detail);
+        if let HostProblem::Invalid(faults) = problem { failure.with_faults(faults) } else { failure }
     }
 }
 
-/// The body of a failure (RFC 9457, section 3).
-#[derive(Serialize)]
-struct Details<'a> {
-    r#type: String,
-    title: String,
-    status: u16,
-    detail: &'a str,
-    instance: &'a str,
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    errors: &'a [Fault],
-    #[serde(skip_serializing_if = "Option::is_none")]
-    payload: Option<&'a RawValue>,
-}
-
-impl Failure {
-    /// Says which methods the path takes.
-    pub(super) fn allow(mut self, methods: HeaderValue) -> Self {
-        self.0.header = Some((ALLOW, methods));
-        self
+/// What is answered instead where storage was full and the call failed by the server's fault: not for good, and not by the module's.
+/// What a module says of the request itself stays.
+pub(super) fn or_full(failure: Failure, notes: &Notes) -> Failure {
+    if notes.was_storage_full() && failure.status().is_server_error() {
+        HostProblem::StorageFull.into()
+    } else {
+        failure
     }
-
-    /// What is answered instead where storage was full and the call failed by the server's fault: not for good, and not by the module's.
-    /// What a module says of the request itself stays.
-    pub(super) fn or_full(self, notes: &Notes) -> Self {
-        if notes.was_storage_full() && self.0.status.is_server_error() { HostProblem::StorageFull.into() } else { self }
-    }
-
-    /// The answer, to the request of that id.
-    pub fn into_response(self, id: &str) -> Response<Body> {
-        let Parts { status, name, detail, faults, payload, header } = *self.0;
-        let details = Details {
-            r#type: format!("/problems/{name}"),
-            title: title(&name),
-            status: status.as_u16(),
-            detail: &detail,
-            instance: id,
-            errors: &faults,
-            payload: payload.as_deref(),
-        };
-        let body = serde_json::to_vec(&details).expect("problem details are plain JSON");
-        let mut response = json(status, body);
-        let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        if let Some((name, value)) = header {
-            headers.insert(name, value);
-        }
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            headers.insert(RETRY_AFTER, RETRY_SECONDS.into());
-        }
-        response
-    }
-}
-
-/// `not-found` as a title: `Not found`.
-fn title(name: &str) -> String {
-    let mut title = name.replace('-', " ");
-    if let Some(first) = title.get_mut(..1) {
-        first.make_ascii_uppercase();
-    }
-    title
 }
 
 fn json(status: StatusCode, body: Vec<u8>) -> Response<Body> {
@@ -296,8 +211,7 @@ fn module_error(
         Some(Val::String(text)) => text.clone(),
         _ => title(case),
     };
-    let name = case.clone();
-    Ok(Failure(Box::new(Parts { status: answer.status, name, detail, faults: Vec::new(), payload: raw, header: None })))
+    Ok(Failure::new(answer.status, case, detail).with_payload(raw))
 }
 
 /// A large answer keeps its place among the requests in flight until it was handed out: what clients don't fetch is bounded by their

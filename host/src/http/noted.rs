@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::body::Body;
-use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, header};
+use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, header};
 use hyper::body::{Body as _, Incoming};
 
+use super::access::{Line, method_name};
+use super::panics::Panicked;
 use super::{GENERATION, REQUEST_ID, TRACEPARENT, TRACESTATE};
 use crate::runtime::Generation;
-use crate::telemetry::{Span, Trace};
+use crate::telemetry::{Span, Trace, logged_path};
 
 /// The longest request id that is taken over from a client, in bytes.
 const MAX_REQUEST_ID: usize = 128;
@@ -19,8 +21,9 @@ pub(super) struct Noted {
     pub(super) arrival: Instant,
     pub(super) id: Arc<str>,
     pub(super) trace: Trace,
+    pub(super) uri: Uri,
+    method: Method,
     span: Option<Span>,
-    head_only: bool,
 }
 
 impl Noted {
@@ -31,14 +34,23 @@ impl Noted {
         let state = || trace_state(headers).unwrap_or_default();
         let (trace, mut span) = Trace::of_request(trace_parent(headers), state, generation.telemetry().recorder());
         if let Some(span) = &mut span {
-            // Whoever sends a method that nobody knows doesn't make a name of it.
-            let method = if is_known(request.method()) { request.method().as_str() } else { "_OTHER" };
             span.name("HTTP");
-            span.set("http.request.method", method.to_owned());
+            span.set("http.request.method", method_name(request.method()).to_owned());
             span.set_text("url.path", request.uri().path());
         }
-        let (id, head_only) = (request_id(headers), request.method() == Method::HEAD);
-        Self { arrival, id, trace, span, head_only }
+        let (id, uri, method) = (request_id(headers), request.uri().clone(), request.method().clone());
+        Self { arrival, id, trace, uri, method, span }
+    }
+
+    /// Counts and logs that the host panicked over the request.
+    pub(super) fn panicked(&self, panic: &Panicked, generation: &Generation) {
+        generation.telemetry().panicked("data");
+        let (request, trace, method, path) =
+            (&*self.id, self.trace.id(), method_name(&self.method), logged_path(self.uri.path()));
+        let generation = generation.number.0;
+        tracing::error!(
+            target: "request", method, path, request, %trace, generation, %panic, "the host failed to answer a request"
+        );
     }
 
     /// Counts and records the answer, and finishes it. `route` is the place of the route that answered, if one was found.
@@ -60,12 +72,23 @@ impl Noted {
         let trace = HeaderValue::from_bytes(&self.trace.to_text()).expect("hexadecimal digits are header text");
         headers.insert(&TRACEPARENT, trace);
         debug_assert!(!headers.contains_key(header::SERVER), "nothing says what runs here");
-        if self.head_only {
+        if self.method == Method::HEAD {
             drop_body(&mut response);
         }
-        let (request, trace) = (&*self.id, self.trace.id());
-        let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
-        tracing::debug!(target: "request", request, %trace, status, micros);
+        let request = &*self.id;
+        let line = Line {
+            listener: "data",
+            method: &self.method,
+            route: route.map(|place| &*generation.routes.routes()[place].path),
+            path: self.uri.path(),
+            status,
+            bytes: response.body().size_hint().exact(),
+            time,
+            request,
+            trace: Some(self.trace.id()),
+            generation: generation.number.0,
+        };
+        line.write();
         if let Some(span) = self.span {
             record(span, request, status, generation, route);
         }
@@ -86,22 +109,6 @@ fn record(mut span: Span, request: &str, status: u16, generation: &Generation, r
     span.end((status >= 500).then_some(&failed));
 }
 
-/// Whether it is one of the methods of RFC 9110, or PATCH.
-fn is_known(method: &Method) -> bool {
-    let known = [
-        Method::GET,
-        Method::HEAD,
-        Method::POST,
-        Method::PUT,
-        Method::DELETE,
-        Method::CONNECT,
-        Method::OPTIONS,
-        Method::TRACE,
-        Method::PATCH,
-    ];
-    known.contains(method)
-}
-
 /// The caller's span, where there is one.
 fn trace_parent(headers: &HeaderMap) -> Option<&[u8]> {
     let mut given = headers.get_all(&TRACEPARENT).iter();
@@ -118,7 +125,7 @@ fn trace_state(headers: &HeaderMap) -> Option<String> {
 }
 
 /// The client's id, where it is one that can be logged and sent back, or a new one.
-fn request_id(headers: &HeaderMap) -> Arc<str> {
+pub fn request_id(headers: &HeaderMap) -> Arc<str> {
     let given = headers.get(&REQUEST_ID).map(HeaderValue::as_bytes);
     let fits = |id: &&[u8]| (1..=MAX_REQUEST_ID).contains(&id.len()) && id.iter().all(u8::is_ascii_graphic);
     match given.filter(fits).and_then(|id| std::str::from_utf8(id).ok()) {
@@ -128,7 +135,7 @@ fn request_id(headers: &HeaderMap) -> Arc<str> {
 }
 
 /// What a HEAD request is answered: the same without the body. Hyper leaves it out on HTTP/1.1, and sends it on HTTP/2.
-fn drop_body(response: &mut Response<Body>) {
+pub fn drop_body(response: &mut Response<Body>) {
     let body = std::mem::replace(response.body_mut(), Body::empty());
     if let Some(length) = body.size_hint().exact().filter(|length| *length > 0) {
         response.headers_mut().insert(header::CONTENT_LENGTH, length.into());

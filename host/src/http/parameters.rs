@@ -5,49 +5,91 @@ use std::time::Instant;
 
 use axum::body::Bytes;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderValue, Version, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body as _, Incoming};
 use percent_encoding::percent_decode_str;
 use wasmtime::component::Val;
 
-use super::answer::{Fault, HostProblem};
+use super::answer::HostProblem;
+use super::details::{Failure, Fault};
+use super::media::{self, Declared};
+use crate::config::UnknownInput;
+use crate::json::UnknownFields;
 use crate::routes::{Body, Parameter, Route, Source};
 
 /// Query fields that one request may have.
 const MAX_QUERY_FIELDS: usize = 64;
 
-/// Reads a JSON body of at most `limit` bytes that is here by `deadline`.
+/// The byte order mark of UTF-8, which a sender may put before JSON (RFC 8259, section 8.1).
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// Reads what the route wants of a request's body: a JSON document of at most `limit` bytes that is here by `deadline`; none where the
+/// route binds none.
+///
+/// # Errors
+///
+/// A body that isn't JSON, too large, or too late; any body where the route binds none and refuses unknown input.
 pub(super) async fn read_body(
+    route: &Route,
     headers: &HeaderMap,
     body: Incoming,
     limit: u64,
     deadline: Instant,
-) -> Result<Bytes, HostProblem> {
-    let plain = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"identity");
-    if !is_json(headers) || !headers.get_all(header::CONTENT_ENCODING).iter().all(plain) {
-        return Err(HostProblem::UnsupportedMediaType);
+) -> Result<Option<Bytes>, Failure> {
+    let is_empty = body.is_end_stream();
+    if matches!(route.body, Body::Unbound) {
+        let is_refused = route.unknown_input == UnknownInput::Refuse && !is_empty && has_bytes(body, deadline).await?;
+        return if is_refused { Err(invalid(Fault::at("", "nothing takes a body here"))) } else { Ok(None) };
+    }
+    let absent = || Ok(Some(Bytes::from_static(route.absent_body.unwrap_or_default())));
+    if is_empty {
+        return absent();
+    }
+    media::check_coding(headers)?;
+    let declared = media::declared(headers);
+    if !declared.is_json() {
+        // Of a body without a length it isn't known before its end that there is none.
+        let may_be_none = declared == Declared::Nothing && body.size_hint().lower() == 0;
+        return if may_be_none && !has_bytes(body, deadline).await? {
+            absent()
+        } else {
+            Err(HostProblem::UnsupportedMediaType.into())
+        };
     }
     if body.size_hint().lower() > limit {
-        return Err(HostProblem::BodyTooLarge { limit });
+        return Err(HostProblem::BodyTooLarge { limit }.into());
     }
     let limited = Limited::new(body, usize::try_from(limit).unwrap_or(usize::MAX));
     match tokio::time::timeout_at(deadline.into(), limited.collect()).await {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(HostProblem::BodyTooLarge { limit }),
-        Ok(Err(_)) => Err(HostProblem::BodyCutOff),
-        Err(_) => Err(HostProblem::BodyTooSlow),
+        Ok(Ok(body)) => {
+            let body = body.to_bytes();
+            if body.is_empty() { absent() } else { Ok(Some(body)) }
+        }
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(HostProblem::BodyTooLarge { limit }.into()),
+        Ok(Err(_)) => Err(HostProblem::BodyCutOff.into()),
+        Err(_) => Err(HostProblem::BodyTooSlow.into()),
     }
 }
 
-/// Whether the body is declared as `application/json`, with or without parameters, and as nothing else.
-fn is_json(headers: &HeaderMap) -> bool {
-    let json = |value: &HeaderValue| {
-        let essence = value.to_str().ok().and_then(|text| text.split(';').next()).map(str::trim);
-        essence.is_some_and(|essence| essence.eq_ignore_ascii_case("application/json"))
-    };
-    let mut declared = headers.get_all(header::CONTENT_TYPE).iter();
-    declared.next().is_some_and(json) && declared.next().is_none()
+/// Whether there is anything in a body: known from its length, or once a first byte or its end is here.
+async fn has_bytes(mut body: Incoming, deadline: Instant) -> Result<bool, Failure> {
+    if body.size_hint().lower() > 0 {
+        return Ok(true);
+    }
+    loop {
+        match tokio::time::timeout_at(deadline.into(), body.frame()).await {
+            Ok(None) => return Ok(false),
+            Ok(Some(Ok(frame))) if frame.data_ref().is_some_and(|data| !data.is_empty()) => return Ok(true),
+            Ok(Some(Ok(_))) => {}
+            Ok(Some(Err(_))) => return Err(HostProblem::BodyCutOff.into()),
+            Err(_) => return Err(HostProblem::BodyTooSlow.into()),
+        }
+    }
+}
+
+fn invalid(fault: Fault) -> Failure {
+    HostProblem::Invalid(vec![fault]).into()
 }
 
 /// The values of a route's parameters, in order.
@@ -63,7 +105,7 @@ pub(super) fn decode(route: &Route, path: &[&str], head: &Parts, body: Option<&[
                 Some((_, text)) => parameter.codec.decode_text(text).map_err(|detail| Fault::query(name, detail)),
                 None => parameter.codec.absent().ok_or_else(|| Fault::query(name, "it is missing")),
             },
-            Source::Header(name) => header_value(parameter, name, &head.headers),
+            Source::Header(name) => header_value(parameter, name, head),
             Source::Body(place) => match from_body.get_mut(*place) {
                 Some(value) => Ok(std::mem::replace(value, Val::Bool(false))),
                 // The body's own faults are reported.
@@ -86,6 +128,7 @@ fn query_fields<'a>(route: &Route, query: &'a str, faults: &mut Vec<Fault>) -> V
     }
     let known =
         |name: &str| route.parameters.iter().any(|p| matches!(&p.source, Source::Query(field) if field == name));
+    let is_lenient = route.unknown_input == UnknownInput::Ignore;
     for (count, field) in query.split('&').filter(|field| !field.is_empty()).enumerate() {
         if count == MAX_QUERY_FIELDS {
             faults.push(Fault::query("", format!("more than {MAX_QUERY_FIELDS} query fields")));
@@ -93,10 +136,16 @@ fn query_fields<'a>(route: &Route, query: &'a str, faults: &mut Vec<Fault>) -> V
         }
         let (name, value) = field.split_once('=').unwrap_or((field, ""));
         let (Some(name), Some(value)) = (form_decode(name), form_decode(value)) else {
-            faults.push(Fault::query(name, "it is not UTF-8"));
+            // What is no text is no known field's name.
+            if !is_lenient || form_decode(name).is_some_and(|name| known(&name)) {
+                faults.push(Fault::query(name, "it is not UTF-8"));
+            }
             continue;
         };
         if !known(&name) {
+            if is_lenient {
+                continue;
+            }
             faults.push(Fault::query(&name, "there is no such query field"));
         } else if fields.iter().any(|(field, _)| *field == name) {
             faults.push(Fault::query(&name, "it is given twice"));
@@ -122,27 +171,37 @@ fn path_value(parameter: &Parameter, segment: &str) -> Result<Val, Fault> {
     parameter.codec.decode_text(&text).map_err(|detail| Fault::path(&parameter.name, detail))
 }
 
-fn header_value(parameter: &Parameter, name: &header::HeaderName, headers: &HeaderMap) -> Result<Val, Fault> {
-    let mut given = headers.get_all(name).iter();
-    match (given.next(), given.next()) {
-        (None, _) => parameter.codec.absent().ok_or_else(|| Fault::header(name, "it is missing")),
-        (Some(_), Some(_)) => Err(Fault::header(name, "it is given twice")),
-        (Some(value), None) => {
-            let text = std::str::from_utf8(value.as_bytes()).map_err(|_| Fault::header(name, "it is not UTF-8"))?;
-            parameter.codec.decode_text(text).map_err(|detail| Fault::header(name, detail))
+fn header_value(parameter: &Parameter, name: &header::HeaderName, head: &Parts) -> Result<Val, Fault> {
+    let mut given = head.headers.get_all(name).iter();
+    let text = match (given.next(), given.next()) {
+        (None, _) => return parameter.codec.absent().ok_or_else(|| Fault::header(name, "it is missing")),
+        // A client of HTTP/2 may send each cookie in a field of its own (RFC 9113, section 8.2.3).
+        (Some(_), Some(_)) if *name == header::COOKIE && head.version == Version::HTTP_2 => {
+            let cookies: Vec<&[u8]> = head.headers.get_all(name).iter().map(HeaderValue::as_bytes).collect();
+            Cow::Owned(cookies.join(&b"; "[..]))
         }
-    }
+        (Some(_), Some(_)) => return Err(Fault::header(name, "it is given twice")),
+        (Some(value), None) => Cow::Borrowed(value.as_bytes()),
+    };
+    let text = std::str::from_utf8(&text).map_err(|_| Fault::header(name, "it is not UTF-8"))?;
+    parameter.codec.decode_text(text).map_err(|detail| Fault::header(name, detail))
 }
 
 /// The values that the body stands for: one, or a field's each.
 fn body_values(route: &Route, body: &[u8], faults: &mut Vec<Fault>) -> Vec<Val> {
+    let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
+    let unknown = match route.unknown_input {
+        UnknownInput::Refuse => UnknownFields::Refused,
+        UnknownInput::Ignore => UnknownFields::Ignored,
+    };
     let decoded = match &route.body {
-        Body::Ignored => return Vec::new(),
+        Body::Unbound => return Vec::new(),
         Body::Parameter => {
             let whole = route.parameters.iter().find(|parameter| matches!(parameter.source, Source::Body(_)));
-            whole.expect("a route that binds its body has that parameter").codec.decode(body).map(|value| vec![value])
+            let codec = &whole.expect("a route that binds its body has that parameter").codec;
+            codec.decode_with(body, unknown).map(|value| vec![value])
         }
-        Body::Spread(fields) => fields.decode(body),
+        Body::Spread(fields) => fields.decode_with(body, unknown),
     };
     decoded.unwrap_or_else(|violations| {
         faults.extend(violations.into_iter().map(Fault::from));

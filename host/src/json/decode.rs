@@ -14,7 +14,7 @@ use wasmtime::component::Val;
 use super::prepare::{Cases, Fields, Name, Names, Node};
 use super::reader::{Kind, Reader, Syntax};
 use super::report::{Full, Report, Step, nearest};
-use super::{MAX_ECHO, Violation, clip, scalar};
+use super::{MAX_ECHO, UnknownFields, Violation, clip, scalar};
 
 /// A case's index and its payload.
 type Chosen = (usize, Option<Box<Val>>);
@@ -42,6 +42,7 @@ impl From<Syntax> for Halt {
 /// Reads a whole document with `read`.
 pub(super) fn document<'a, T>(
     bytes: &'a [u8],
+    unknown: UnknownFields,
     read: impl FnOnce(&mut Decoder<'a>) -> Result<T, Halt>,
 ) -> Result<T, Vec<Violation>> {
     let (text, broken_at) = match std::str::from_utf8(bytes) {
@@ -52,7 +53,7 @@ pub(super) fn document<'a, T>(
             (std::str::from_utf8(valid).unwrap_or_default(), Some(error.valid_up_to()))
         }
     };
-    let mut decoder = Decoder { reader: Reader::new(text), report: Report::new() };
+    let mut decoder = Decoder { reader: Reader::new(text), report: Report::new(), unknown };
     let mut outcome = read(&mut decoder).and_then(|value| {
         decoder.reader.end()?;
         Ok(value)
@@ -75,6 +76,7 @@ pub(super) fn document<'a, T>(
 pub(super) struct Decoder<'a> {
     reader: Reader<'a>,
     report: Report<'a>,
+    unknown: UnknownFields,
 }
 
 impl<'a> Decoder<'a> {
@@ -185,6 +187,9 @@ impl<'a> Decoder<'a> {
     }
 
     fn unknown_field(&mut self, key: Cow<'a, str>, names: &Names) -> Result<(), Halt> {
+        if self.unknown == UnknownFields::Ignored {
+            return Ok(self.reader.skip()?);
+        }
         let mut detail = format!("unknown field `{}`", clip(&key, MAX_ECHO));
         if let Some(near) = nearest(&key, names) {
             detail.push_str(&format!("; did you mean `{near}`?"));

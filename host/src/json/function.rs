@@ -5,7 +5,7 @@ use std::sync::Arc;
 use wasmtime::component::Val;
 
 use super::prepare::{Fields, Prepare};
-use super::{Codec, EncodeError, Unsupported, Violation, decode, push_pointer};
+use super::{Codec, EncodeError, UnknownFields, Unsupported, Violation, decode, push_pointer};
 use crate::shape::{Function, Type};
 
 /// What a function without a result returns, in JSON.
@@ -32,7 +32,15 @@ impl ObjectCodec {
     /// # Errors
     /// As [`Codec::decode`].
     pub fn decode(&self, document: &[u8]) -> Result<Vec<Val>, Vec<Violation>> {
-        let values = decode::document(document, |decoder| decoder.fields_only(&self.0))?;
+        self.decode_with(document, UnknownFields::Refused)
+    }
+
+    /// As [`ObjectCodec::decode`]; `unknown` says what becomes of fields of objects that their types don't have.
+    ///
+    /// # Errors
+    /// As [`Codec::decode`].
+    pub fn decode_with(&self, document: &[u8], unknown: UnknownFields) -> Result<Vec<Val>, Vec<Violation>> {
+        let values = decode::document(document, unknown, |decoder| decoder.fields_only(&self.0))?;
         Ok(values.into_iter().map(|(_, value)| value).collect())
     }
 }

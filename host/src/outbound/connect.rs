@@ -8,12 +8,14 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, lookup_host};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::rustls::pki_types::{ServerName, UnixTime};
+use tokio_rustls::rustls::time_provider::TimeProvider;
 use tokio_rustls::rustls::{self, ClientConfig, RootCertStore};
 use wasmtime_wasi_http::Error;
 
 use super::Failure;
 use super::address::is_private;
+use crate::clock;
 use crate::config::{HostName, Origin, Scheme};
 
 /// Answers of DNS for one name that are tried.
@@ -31,12 +33,22 @@ pub(super) fn tls() -> TlsConnector {
     if trusted == 0 {
         tracing::warn!("no certificates are found that the system trusts: requests to https fail");
     }
-    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+    let config = ClientConfig::builder_with_details(Arc::new(ring::default_provider()), Arc::new(Now))
         .with_safe_default_protocol_versions()
         .expect("the provider has the versions that its own crate calls safe")
         .with_root_certificates(roots)
         .with_no_client_auth();
     TlsConnector::from(Arc::new(config))
+}
+
+/// The time that certificates are held against. That of rustls panics where the machine's clock is set before 1970.
+#[derive(Debug)]
+struct Now;
+
+impl TimeProvider for Now {
+    fn current_time(&self) -> Option<UnixTime> {
+        Some(UnixTime::since_unix_epoch(clock::since_1970()))
+    }
 }
 
 /// Connects to `to`. What only leads inside is refused, unless `private` or `to` names the address itself.

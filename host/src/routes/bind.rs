@@ -47,10 +47,29 @@ pub(super) fn bind(route: &RouteConfig, graph: &AppGraph, problems: &mut Vec<Pro
         module: path.module.clone(),
         interface: found.interface.clone(),
         function: path.function.clone(),
+        absent_body: absent_body(route, found.function, &parameters),
         parameters,
         body: body?,
+        unknown_input: route.unknown_input,
         answer: answer?,
     })
+}
+
+/// What an absent body stands for: an object, where all of its fields are options; nothing, where the body itself is an option.
+fn absent_body(route: &RouteConfig, function: &Function, parameters: &[Parameter]) -> Option<&'static [u8]> {
+    const OBJECT: &[u8] = b"{}";
+    let is_option = |field: &Field| matches!(field.ty, Type::Option(_));
+    match &route.body.as_ref()?.value {
+        BodyBinding::Spread => {
+            let in_body = |parameter: &&Parameter| matches!(parameter.source, Source::Body(_));
+            parameters.iter().filter(in_body).all(|parameter| parameter.codec.absent().is_some()).then_some(OBJECT)
+        }
+        BodyBinding::Parameter(name) => match &function.parameters.iter().find(|field| *field.name == **name)?.ty {
+            Type::Option(_) => Some(b"null"),
+            Type::Record(record) => record.body.iter().all(is_option).then_some(OBJECT),
+            _ => None,
+        },
+    }
 }
 
 /// What to write so that it is clear which of several interfaces is meant: the version where that tells them apart.
@@ -188,7 +207,7 @@ impl Binder<'_> {
 
     fn body(&mut self, parameters: &[Parameter]) -> Option<Body> {
         match self.route.body.as_ref().map(|body| &body.value) {
-            None => Some(Body::Ignored),
+            None => Some(Body::Unbound),
             Some(BodyBinding::Parameter(_)) => Some(Body::Parameter),
             Some(BodyBinding::Spread) => {
                 let is_field =

@@ -22,7 +22,7 @@ use crate::link::{Export, FunctionIndex, Linked};
 use crate::profile::Profile;
 use crate::store::{CallContext, CallError, CallResult, CalleeFailed, InstanceState, LimitHit, ModuleData, kind_of};
 use crate::telemetry::table::{Failed, Limited, Thrown};
-use crate::telemetry::{CompartmentMetrics, LineBudget, Telemetry, Trace};
+use crate::telemetry::{CompartmentMetrics, LineBudget, Telemetry, Trace, logged_path};
 
 /// An instance that holds more memory than this after a call is not kept.
 const KEEP_MEMORY: usize = 64 << 20;
@@ -378,8 +378,13 @@ impl Compartment {
         };
         if let Some(unwritten) = self.traps.take() {
             let compartment = &self.name;
-            let (request, trace) = (&*call.request, call.trace.id());
-            tracing::error!(target: "trap", %compartment, request, %trace, unwritten, %stack, "{explained}");
+            let (request, trace, line) = (&*call.request, call.trace.id(), call.notes.request());
+            let (method, route) = (line.map(|line| line.method), line.map(|line| &*line.route));
+            let path = line.map(|line| logged_path(line.uri.path()));
+            let generation = line.map(|line| line.generation.0);
+            tracing::error!(
+                target: "trap", %compartment, method, route, path, request, %trace, generation, unwritten, %stack, "{explained}"
+            );
         }
         explained
     }

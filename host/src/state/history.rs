@@ -7,12 +7,12 @@ use std::fmt;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
 use super::kept::Kept;
 use crate::artifact::Build;
+use crate::clock::now_text;
 use crate::failpoint::{Point, crash_point};
 use crate::files::{ASIDE, Points, write_durably};
 use crate::ids::{Digest, GenerationNumber, ModuleName};
@@ -131,11 +131,6 @@ pub struct History {
     text: Text,
 }
 
-/// The time now, RFC 3339 in UTC with seconds.
-fn now() -> String {
-    humantime::format_rfc3339_seconds(SystemTime::now()).to_string()
-}
-
 impl History {
     /// Reads the history of a state folder; an empty one where there is none.
     pub(super) fn open(state: &Path, kept: Kept) -> io::Result<Self> {
@@ -222,7 +217,7 @@ impl History {
         origin: Option<Digest>,
     ) -> io::Result<()> {
         let mut text = self.text.clone();
-        text.published.push(Published { number: self.next(), at: now(), cause, configuration, modules });
+        text.published.push(Published { number: self.next(), at: now_text(), cause, configuration, modules });
         let surplus = text.published.len().saturating_sub(KEPT_GENERATIONS);
         text.published.drain(..surplus);
         text.origin = origin.or(text.origin);
@@ -245,7 +240,7 @@ impl History {
         let problems = problems.as_slice().iter().take(KEPT_PROBLEMS);
         let problems = problems.map(|problem| serde_json::to_value(problem).expect("a problem is plain JSON"));
         let mut text = self.text.clone();
-        text.refused.push(Refused { at: now(), cause, problems: problems.collect() });
+        text.refused.push(Refused { at: now_text(), cause, problems: problems.collect() });
         let surplus = text.refused.len().saturating_sub(KEPT_REFUSALS);
         text.refused.drain(..surplus);
         // First: where the disk is full, this makes room.

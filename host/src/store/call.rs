@@ -9,10 +9,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use axum::http::Uri;
 use wasmtime::component::Val;
 
 use super::LimitHit;
-use crate::ids::{CompartmentName, ModuleName};
+use crate::ids::{CompartmentName, GenerationNumber, ModuleName};
 use crate::telemetry::table::{Failed, Origin};
 use crate::telemetry::{Span, Trace};
 
@@ -38,19 +39,50 @@ pub trait Callees: Send + Sync {
     ) -> CallFuture<'a>;
 }
 
-/// What is noted of a call and of those below it, for whoever answers for them all.
+/// The request of the data listener that a call belongs to, for log lines.
+#[derive(Debug)]
+pub struct RequestLine {
+    /// Its method.
+    pub method: &'static str,
+    /// The template of its route's path.
+    pub route: Arc<str>,
+    /// Its target.
+    pub uri: Uri,
+    /// The generation that it is on.
+    pub generation: GenerationNumber,
+}
+
+/// What is known and noted of a request, shared by its call and those below it. Nothing, where the call belongs to none.
 #[derive(Debug, Clone, Default)]
-pub struct Notes(Arc<AtomicBool>);
+pub struct Notes(Option<Arc<Request>>);
+
+#[derive(Debug)]
+struct Request {
+    line: RequestLine,
+    storage_was_full: AtomicBool,
+}
 
 impl Notes {
+    /// Of that request.
+    pub fn new(line: RequestLine) -> Self {
+        Self(Some(Arc::new(Request { line, storage_was_full: AtomicBool::new(false) })))
+    }
+
+    /// The request.
+    pub fn request(&self) -> Option<&RequestLine> {
+        self.0.as_deref().map(|request| &request.line)
+    }
+
     /// There was no room for a database to write to.
     pub fn storage_was_full(&self) {
-        self.0.store(true, Relaxed);
+        if let Some(request) = &self.0 {
+            request.storage_was_full.store(true, Relaxed);
+        }
     }
 
     /// Whether that was so.
     pub fn was_storage_full(&self) -> bool {
-        self.0.load(Relaxed)
+        self.0.as_ref().is_some_and(|request| request.storage_was_full.load(Relaxed))
     }
 }
 
@@ -106,14 +138,20 @@ impl CallContext {
         }
     }
 
+    /// As part of the request that `notes` are of.
+    pub fn of_request(self, notes: Notes) -> Self {
+        Self { notes, ..self }
+    }
+
     /// In the compartment at `compartment`, from where `callees` lead on.
     pub fn within(self, callees: Arc<dyn Callees>, compartment: usize) -> Self {
         Self { place: Some((callees, compartment)), ..self }
     }
 
-    /// Lets go of what the call was on.
+    /// Lets go of what the call was on, and of its request.
     pub(super) fn end(&mut self) {
         self.place = None;
+        self.notes = Notes::default();
     }
 
     /// Goes on in another compartment, which may compute for `cpu`; within `span` where that is recorded. None where the call is in no compartment.

@@ -6,6 +6,14 @@ use std::time::Instant;
 /// Lines of one kind that are written within a second; more are counted.
 const LINES_PER_SECOND: u64 = 10;
 
+/// Bytes of a request's path that a log line has.
+const MAX_PATH: usize = 512;
+
+/// The beginning of a request's path, for a field of a log line. The log writes texts in quotes and escapes what could end a line.
+pub fn logged_path(path: &str) -> &str {
+    &path[..path.floor_char_boundary(MAX_PATH)]
+}
+
 /// Bounds how many log lines of one kind are written.
 #[derive(Debug)]
 pub struct LineBudget {

@@ -58,6 +58,8 @@ metrics! {
     REQUESTS = Counter "watertight_http_requests_total" ["method", "route", "status"];
     /// Time from a request's head to its answer's.
     REQUEST_TIME = Histogram "watertight_http_request_duration_seconds" ["method", "route"];
+    /// Requests that the host itself failed to answer by a panic, by listener: `data` or `admin`. Each was answered 500 (`host-failed`).
+    PANICS = Counter "watertight_request_panics_total" ["listener"];
     /// Calls into a compartment: from another one (`bridged`), or from `outside` for a request (`route`), an operator (`operator`) or
     /// at the start (`resume`). Calls within a compartment are fused: the host doesn't see them, and they aren't counted.
     CALLS = Counter "watertight_calls_total" ["from", "to", "kind"];

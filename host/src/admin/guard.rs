@@ -1,0 +1,126 @@
+//! What every request to the admin listener passes: the checks of its head, and what becomes of its answer.
+//!
+//! Handlers return a [`Failure`] as it is; it becomes problem details here, where the request's id is known. So does whatever the router
+//! itself refuses.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::extract::{Request, State};
+use axum::http::header::{ALLOW, CONTENT_TYPE};
+use axum::http::uri::PathAndQuery;
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use hyper::body::Body as _;
+
+use super::Admin;
+use crate::failpoint::panic_point;
+use crate::http::access::{Line, method_name};
+use crate::http::answer::HostProblem;
+use crate::http::details::{CONTENT, Failure, Fault};
+use crate::http::panics::{Panicked, caught};
+use crate::http::{REQUEST_ID, drop_body, head, request_id};
+use crate::telemetry::logged_path;
+
+/// The id of the request, for handlers.
+#[derive(Debug, Clone)]
+pub(super) struct RequestId(pub(super) Arc<str>);
+
+/// Checks a request's head, has it answered, and finishes the answer.
+pub(super) async fn answer(State(admin): State<Arc<Admin>>, mut request: Request, next: Next) -> Response {
+    let arrival = Instant::now();
+    let id = request_id(request.headers());
+    let (method, uri) = (request.method().clone(), request.uri().clone());
+    request.extensions_mut().insert(RequestId(id.clone()));
+    let checked = head::check(&request);
+    let answered = match checked {
+        Ok(()) => {
+            make_path_plain(request.uri_mut());
+            let work = async {
+                panic_point("admin::answer");
+                next.run(request).await
+            };
+            caught(work).await.unwrap_or_else(|panic| {
+                panicked(&admin, &panic, &method, &uri, &id);
+                Failure::from(HostProblem::HostFailed).into_response()
+            })
+        }
+        Err(failure) => failure.into_response(),
+    };
+    let mut response = finish(answered, &id);
+    if method == Method::HEAD {
+        drop_body(&mut response);
+    }
+    let line = Line {
+        listener: "admin",
+        method: &method,
+        route: None,
+        path: uri.path(),
+        status: response.status().as_u16(),
+        bytes: response.body().size_hint().exact(),
+        time: arrival.elapsed(),
+        request: &id,
+        trace: None::<&str>,
+        generation: admin.control.runtime().current().number.0,
+    };
+    line.write();
+    response
+}
+
+/// Puts a path without needless percent-encoding in place of one with it: routes are found by it.
+fn make_path_plain(uri: &mut Uri) {
+    let plain = head::plain_path(uri.path());
+    if plain == uri.path() {
+        return;
+    }
+    let text = match uri.query() {
+        Some(query) => format!("{plain}?{query}"),
+        None => plain.into_owned(),
+    };
+    if let Ok(target) = text.parse::<PathAndQuery>() {
+        *uri = Uri::from(target);
+    }
+}
+
+fn panicked(admin: &Admin, panic: &Panicked, method: &Method, uri: &Uri, request: &str) {
+    let generation = admin.control.runtime().current();
+    generation.telemetry().panicked("admin");
+    let (method, path) = (method_name(method), logged_path(uri.path()));
+    tracing::error!(target: "request", method, path, request, %panic, "the host failed to answer an operator");
+}
+
+/// The answer with the request's id, and problem details where it isn't what was asked for.
+fn finish(mut response: Response, id: &str) -> Response {
+    let kept = response.headers_mut().remove(ALLOW);
+    let mut response = match response.extensions_mut().remove::<Failure>() {
+        Some(failure) => failure.answer(id),
+        None if response.status().is_client_error() || response.status().is_server_error() => {
+            // The router's own words are plain text.
+            let is_told = response.headers().get(CONTENT_TYPE).is_some_and(|kind| kind == CONTENT);
+            if is_told { response } else { of_status(response.status()).answer(id) }
+        }
+        None => response,
+    };
+    let headers: &mut HeaderMap = response.headers_mut();
+    headers.extend(kept.map(|methods| (ALLOW, methods)));
+    headers.insert(&REQUEST_ID, HeaderValue::from_str(id).expect("request ids are printable ASCII"));
+    response
+}
+
+fn of_status(status: StatusCode) -> Failure {
+    let name = if status.is_client_error() { "invalid-request" } else { "host-failed" };
+    Failure::new(status, name, status.canonical_reason().unwrap_or("the request can't be answered").to_lowercase())
+}
+
+/// Refuses a query where none is taken: a field that is passed by, such as `dry_run`, may have meant something to whoever sent it.
+pub(super) async fn refuse_query(request: Request, next: Next) -> Response {
+    match request.uri().query().filter(|query| !query.is_empty()) {
+        None => next.run(request).await,
+        Some(query) => {
+            let name = query.split(['=', '&']).next().unwrap_or_default();
+            let fault = Fault::query(name, "there is no such query field");
+            Failure::from(HostProblem::Invalid(vec![fault])).into_response()
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! Media types and content codings of request bodies, compared as RFC 9110 says (sections 8.3 and 8.4).
+
+use axum::http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE};
+use axum::http::{HeaderMap, HeaderValue};
+
+use super::answer::HostProblem;
+use super::details::Failure;
+
+/// What a request says of its body's media type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Declared<'a> {
+    /// Nothing.
+    Nothing,
+    /// One type and subtype, in the client's own case, without parameters.
+    As(&'a str),
+    /// Several types, or none that can be read.
+    Broken,
+}
+
+/// The declared media type of the body.
+pub fn declared(headers: &HeaderMap) -> Declared<'_> {
+    let mut given = headers.get_all(CONTENT_TYPE).iter();
+    match (given.next(), given.next()) {
+        (None, _) => Declared::Nothing,
+        (Some(one), None) => essence(one).map_or(Declared::Broken, Declared::As),
+        (Some(_), Some(_)) => Declared::Broken,
+    }
+}
+
+/// The type and subtype of a `Content-Type`.
+fn essence(value: &HeaderValue) -> Option<&str> {
+    let essence = value.to_str().ok()?.split(';').next()?.trim_matches([' ', '\t']);
+    let (kind, subtype) = essence.split_once('/')?;
+    (is_token(kind) && is_token(subtype)).then_some(essence)
+}
+
+fn is_token(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
+}
+
+impl Declared<'_> {
+    /// Whether it is that media type.
+    pub fn is(self, media_type: &str) -> bool {
+        matches!(self, Self::As(essence) if essence.eq_ignore_ascii_case(media_type))
+    }
+
+    /// Whether it is JSON: `application/json`, or a type whose structured syntax suffix is `+json` (RFC 6839).
+    pub fn is_json(self) -> bool {
+        const SUFFIX: &str = "+json";
+        let Self::As(essence) = self else { return false };
+        let subtype = essence.split_once('/').map_or("", |(_, subtype)| subtype);
+        let has_suffix = || {
+            let (name, suffix) = subtype.split_at_checked(subtype.len().saturating_sub(SUFFIX.len()))?;
+            (!name.is_empty() && suffix.eq_ignore_ascii_case(SUFFIX)).then_some(())
+        };
+        essence.eq_ignore_ascii_case("application/json") || has_suffix().is_some()
+    }
+}
+
+/// Refuses a body that is compressed, or coded otherwise.
+///
+/// # Errors
+///
+/// 415, with the codings that are taken in `Accept-Encoding` (RFC 9110, section 12.5.3).
+pub fn check_coding(headers: &HeaderMap) -> Result<(), Failure> {
+    let is_plain = |value: &HeaderValue| {
+        let mut codings = value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+        codings.all(|coding| coding.is_empty() || coding.eq_ignore_ascii_case(b"identity"))
+    };
+    if headers.get_all(CONTENT_ENCODING).iter().all(is_plain) {
+        return Ok(());
+    }
+    let identity = HeaderValue::from_static("identity");
+    Err(Failure::from(HostProblem::UnsupportedContentCoding).with_header(ACCEPT_ENCODING, identity))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_has_many_names() {
+        let is_json = |text: &str| {
+            let value = HeaderValue::from_bytes(text.as_bytes()).expect("a header's value");
+            declared(&HeaderMap::from_iter([(CONTENT_TYPE, value)])).is_json()
+        };
+        for text in [
+            "application/json",
+            "Application/JSON",
+            "application/json;charset=utf-8",
+            "application/json ; a=b",
+            "application/problem+json",
+            "application/merge-patch+JSON; q=1",
+            "application/vnd.api+xml+json",
+            "image/x+json",
+        ] {
+            assert!(is_json(text), "{text}");
+        }
+        for text in [
+            "",
+            "json",
+            "text/json",
+            "application/jsonp",
+            "application/+json",
+            "application/json+xml",
+            "application/json, text/plain",
+            "application /json",
+            "application/",
+            "+json",
+            "text/plain; a=application/json",
+        ] {
+            assert!(!is_json(text), "{text}");
+        }
+    }
+}
