@@ -6,7 +6,7 @@ mod databases;
 mod migrations;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -57,6 +57,17 @@ impl Checked {
 /// Everything that is wrong, in one list.
 pub fn check(config: AppConfig) -> Result<Checked, Problems> {
     let (artifacts, problems) = load_components(&config);
+    link_on_paper(config, &artifacts, problems)
+}
+
+/// The same, and tries the migrations as a start on `state` would apply them, as far as that depends neither on rows nor on the disk.
+///
+/// # Errors
+///
+/// Everything that is wrong, in one list.
+pub fn check_for_start(config: AppConfig, state: &Path) -> Result<Checked, Problems> {
+    let (artifacts, mut problems) = load_components(&config);
+    problems.extend(migrations::refused_by_a_start(&config, &artifacts, state));
     link_on_paper(config, &artifacts, problems)
 }
 
@@ -160,6 +171,7 @@ pub(crate) fn assemble(
                 .of(module)
                 .filter(|_| graph.modules[module].keeps_data())
                 .map(|database| database.limited(compartment.limits.sql)),
+            statements: telemetry.sql(module),
             values: values.of(module).cloned().unwrap_or_default(),
             outgoing: graph.modules[module]
                 .granted

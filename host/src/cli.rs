@@ -136,6 +136,9 @@ struct DevArguments {
 struct CheckArguments {
     #[command(flatten)]
     application: Application,
+    /// The folder of everything that lasts: which migrations its databases have. It need not be there.
+    #[arg(long, value_name = "FOLDER", env = "WATERTIGHT_STATE")]
+    state: Option<PathBuf>,
     /// Print JSON.
     #[arg(long)]
     json: bool,

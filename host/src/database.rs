@@ -21,12 +21,15 @@ mod due;
 mod durability;
 mod error;
 mod files;
+mod limits;
 mod migrate;
 mod policy;
 mod readers;
 mod settings;
+mod shown;
 mod ticket;
 mod transaction;
+mod trial;
 mod value;
 mod writer;
 
@@ -46,10 +49,11 @@ use tokio::sync::{oneshot, watch};
 use crate::config::SqlLimits;
 use crate::files::Displaced;
 use crate::migration::Migration;
-use connection::{Guarded, check_input};
+use connection::Guarded;
 use counters::Counters;
 use durability::{Durability, Failure, Handover, Syncer};
 use files::{Files, create_private};
+use limits::check_input;
 use migrate::Rule;
 use policy::Role;
 use readers::Readers;
@@ -61,7 +65,9 @@ pub use backup::{CopyError, copy_closed, copy_together};
 pub use counters::Counted;
 pub use error::{ConstraintKind, MigrateError, OpenError, SqlError, SqlLimit};
 pub use settings::{Settings, WalSync};
+pub use shown::shown;
 pub use transaction::Transaction;
+pub use trial::{CopyTried, MAX_COPY, Occasion, try_migrations, try_on_copy};
 pub use value::{Rows, Value};
 
 /// A module's database. Clones are handles of the same one; dropping the last ends its threads.

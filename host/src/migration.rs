@@ -1,8 +1,12 @@
 //! A module's migration: a numbered piece of SQL that travels inside the module's component.
 
+mod numbers;
+
 use serde::{Deserialize, Serialize};
 
 use crate::ids::Digest;
+
+pub use numbers::{BadNumber, check_numbers};
 
 /// What a first line says of a migration that older builds may not survive.
 pub const CONTRACTS: &str = "-- contract";
@@ -11,7 +15,7 @@ pub const CONTRACTS: &str = "-- contract";
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Migration {
-    /// The file's name: `0001_orders.sql`. Names sort in the order of application.
+    /// The file's name, which begins with a number: `0001_tables.sql`. Names sort in the order of application.
     pub name: String,
     /// The statements.
     pub sql: String,
@@ -31,6 +35,14 @@ impl Migration {
         self.sql.lines().next().is_some_and(|line| line.trim_end() == CONTRACTS)
     }
 
+    /// Whether a database that has this checksum has this migration: its own, or that of the text before [`CONTRACTS`] was put above it.
+    /// That word changes nothing of what was applied.
+    pub fn had_checksum(&self, checksum: &str) -> bool {
+        let unmarked = || self.sql.split_once('\n').map(|(_, rest)| Digest::of(rest.as_bytes()).to_string());
+        self.checksum.to_string() == checksum
+            || (self.is_contraction() && unmarked().is_some_and(|unmarked| unmarked == checksum))
+    }
+
     /// Whether the text is what the checksum says.
     pub fn is_intact(&self) -> bool {
         Digest::of(self.sql.as_bytes()) == self.checksum
@@ -46,6 +58,9 @@ pub struct Applied {
     pub checksum: String,
     /// When, RFC 3339.
     pub at: String,
+    /// Whether builds that don't know it do not survive it.
+    #[serde(default)]
+    pub contraction: bool,
 }
 
 /// What is carried by a build, as [`compare`] tells it.
@@ -73,6 +88,8 @@ pub enum State {
     Changed,
     /// Another one was applied at this place: the build is refused.
     Reordered,
+    /// It is new, and stands before one that was applied: the build is refused.
+    Inserted,
 }
 
 impl State {
@@ -84,6 +101,7 @@ impl State {
             Self::Unknown => "unknown",
             Self::Changed => "changed",
             Self::Reordered => "reordered",
+            Self::Inserted => "inserted",
         }
     }
 }
@@ -103,12 +121,11 @@ pub struct Place {
 
 /// What a build carries beside what a database has, place by place.
 pub fn compare(carried: &[Migration], applied: &[Applied]) -> Vec<Place> {
+    let all = carried;
     let place = |index: usize| {
         let (carried, applied) = (carried.get(index), applied.get(index));
         let state = match (carried, applied) {
-            (Some(carried), Some(applied)) if carried.name != applied.name => State::Reordered,
-            (Some(carried), Some(applied)) if carried.checksum.to_string() != applied.checksum => State::Changed,
-            (Some(_), Some(_)) => State::Applied,
+            (Some(one), Some(applied)) => how_it_stands(one, applied, &all[index + 1..]),
             (Some(_), None) => State::Pending,
             (None, _) => State::Unknown,
         };
@@ -120,6 +137,26 @@ pub fn compare(carried: &[Migration], applied: &[Applied]) -> Vec<Place> {
         Place { number: index + 1, state, carried, applied: applied.cloned() }
     };
     (0..carried.len().max(applied.len())).map(place).collect()
+}
+
+/// How a migration stands to the one that was applied at its place. `after` are those that the build carries behind it.
+///
+/// Who gives a migration another name, and changes neither its text nor its place, changes nothing.
+fn how_it_stands(carried: &Migration, applied: &Applied, after: &[Migration]) -> State {
+    let is_later = || after.iter().any(|later| later.had_checksum(&applied.checksum));
+    match () {
+        () if carried.had_checksum(&applied.checksum) => State::Applied,
+        () if carried.name == applied.name => State::Changed,
+        () if is_later() => State::Inserted,
+        () => State::Reordered,
+    }
+}
+
+/// The first applied migration that a build no longer carries as it was: its text is gone or stands before what was applied earlier. What
+/// was only put between them edits none.
+pub fn edited<'a>(carried: &[Migration], applied: &'a [Applied]) -> Option<&'a Applied> {
+    let mut left = carried.iter();
+    applied.iter().find(|applied| !left.any(|migration| migration.had_checksum(&applied.checksum)))
 }
 
 #[cfg(test)]
@@ -134,6 +171,7 @@ mod tests {
                 name: (*name).to_owned(),
                 checksum: Digest::of(sql.as_bytes()).to_string(),
                 at: "then".to_owned(),
+                contraction: false,
             };
             names.iter().map(one).collect()
         };
@@ -144,6 +182,36 @@ mod tests {
         assert_eq!(states(&carried(&["a"]), &applied(&[("a", "a"), ("b", "b")])), ["applied", "unknown"]);
         assert_eq!(states(&carried(&["a", "c"]), &applied(&[("a", "b"), ("b", "b")])), ["changed", "reordered"]);
         assert!(states(&[], &[]).is_empty());
+        let inserted = states(&carried(&["a", "b", "c"]), &applied(&[("a", "a"), ("c", "c")]));
+        assert_eq!(inserted, ["applied", "inserted", "pending"]);
+    }
+
+    #[test]
+    fn a_name_or_the_word_contract_edits_nothing_and_neither_does_what_is_put_between() {
+        let applied = |texts: &[&str]| -> Vec<Applied> {
+            let one = |sql: &&str| Applied {
+                name: format!("0_{}", sql.len()),
+                checksum: Digest::of(sql.as_bytes()).to_string(),
+                at: String::new(),
+                contraction: false,
+            };
+            texts.iter().map(one).collect()
+        };
+        let carried = |texts: &[&str]| texts.iter().map(|sql| Migration::new("1", *sql)).collect::<Vec<_>>();
+        let there = applied(&["a", "bb"]);
+        for texts in
+            [&["a", "bb"][..], &["a", "bb", "c"], &["c", "a", "d", "bb"], &["-- contract\na", "-- contract\nbb"]]
+        {
+            assert_eq!(edited(&carried(texts), &there), None, "{texts:?}");
+        }
+        for (texts, which) in [(&["a"][..], 1), (&["a", "b"], 1), (&["b", "bb"], 0), (&["bb", "a"], 1), (&[], 0)] {
+            assert_eq!(edited(&carried(texts), &there), Some(&there[which]), "{texts:?}");
+        }
+        // The word goes to an applied one, not away from it.
+        let marked = applied(&["-- contract\na"]);
+        assert!(
+            edited(&carried(&["a"]), &marked).is_some() && edited(&carried(&["-- contract\na"]), &marked).is_none()
+        );
     }
 
     #[test]

@@ -23,7 +23,7 @@ use crate::database::{Database, SqlError, SqlLimit, Transaction};
 use crate::ids::ModuleName;
 use crate::outbound::Outgoing;
 use crate::profile::Profile;
-use crate::telemetry::{LineBudget, Span};
+use crate::telemetry::{LineBudget, Span, SqlMetrics};
 use http::Http;
 use limits::Limiter;
 use log::LogBudget;
@@ -48,6 +48,8 @@ pub struct ModuleData {
     pub name: ModuleName,
     /// Its database, where it is granted one.
     pub database: Option<Database>,
+    /// How long its statements take.
+    pub statements: SqlMetrics,
     /// What it is configured with.
     pub values: ModuleValues,
     /// Whether it brings WASI along, which only one module of a store can: what is written to its streams is this one's.

@@ -10,6 +10,7 @@ mod lines;
 pub mod log;
 mod snapshot;
 mod spans;
+mod sql;
 pub mod table;
 pub mod trace;
 
@@ -27,6 +28,7 @@ pub use lines::{LineBudget, logged_path};
 pub use opentelemetry::trace::SpanKind;
 pub use snapshot::Snapshot;
 pub use spans::{NoExport, Recorder, Span};
+pub use sql::SqlMetrics;
 pub use trace::Trace;
 
 /// Routes, compartments, and pairs of compartments that have series of their own, each; what a host sees beyond that in its life,
@@ -63,6 +65,7 @@ pub struct Telemetry {
     panics: IntCounterVec,
     changes: IntCounterVec,
     change_time: HistogramVec,
+    statements: Arc<sql::Statements>,
     names: Mutex<Names>,
     unrouted: RouteMetrics,
 }
@@ -73,6 +76,7 @@ struct Names {
     routes: BTreeSet<(String, String)>,
     compartments: BTreeSet<String>,
     outbound: BTreeSet<String>,
+    statements: BTreeSet<String>,
     edges: BTreeSet<(String, String)>,
 }
 
@@ -100,6 +104,7 @@ impl Telemetry {
             panics: register(&registry, counters(&table::PANICS)),
             changes: register(&registry, counters(&table::CHANGES)),
             change_time: register(&registry, histograms(&table::CHANGE_TIME, &CHANGE_BOUNDS)),
+            statements: sql::Statements::new(register(&registry, histograms(&table::SQL_TIME, &sql::BOUNDS))),
             names: Mutex::default(),
             requests,
             request_time,
@@ -146,6 +151,17 @@ impl Telemetry {
         let known = admit(&mut self.names().outbound, module.to_string());
         let name = if known { module.as_str() } else { OTHER };
         OutboundMetrics(Went::ALL.map(|went| self.outbound.with_label_values(&[name, went.as_str()])))
+    }
+
+    /// The histogram of a module's statements.
+    pub fn sql(&self, module: &ModuleName) -> SqlMetrics {
+        let known = admit(&mut self.names().statements, module.to_string());
+        self.statements.of(if known { module.as_str() } else { OTHER })
+    }
+
+    /// Says from when on a statement is told of as slow. Before that none is.
+    pub fn set_slow_sql(&self, time: Duration) {
+        self.statements.set_slow(time);
     }
 
     /// What takes spans, if anything does.
@@ -302,6 +318,7 @@ impl OutboundMetrics {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use super::table::SqlOutcome;
     use super::*;
 
     #[test]
@@ -310,6 +327,7 @@ mod tests {
         assert!(Failed::ALL.iter().enumerate().all(|(place, label)| *label as usize == place));
         assert!(Limited::ALL.iter().enumerate().all(|(place, label)| *label as usize == place));
         assert!(Thrown::ALL.iter().enumerate().all(|(place, label)| *label as usize == place));
+        assert!(SqlOutcome::ALL.iter().enumerate().all(|(place, label)| *label as usize == place));
     }
 
     #[test]

@@ -7,18 +7,19 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 
+use crate::artifact::Artifact;
 use crate::config::SqlLimits;
 use crate::database::{self, Database, MigrateError, OpenError, Settings};
 use crate::files::Displaced;
 use crate::graph::{AppGraph, Node};
 use crate::ids::ModuleName;
-use crate::migration::{Place, State, compare};
+use crate::migration::edited;
 use crate::problem::{Code, Problem, Problems, with_causes};
 use crate::state::StateFolder;
 use crate::telemetry::{Snapshot, table};
 
 /// How long the migrations of one database may wait for its writer and take.
-const MIGRATION_TIME: Duration = Duration::from_secs(60);
+pub(super) const MIGRATION_TIME: Duration = Duration::from_secs(60);
 
 /// The open databases. One stays open for as long as a generation lives that has its module, and until the change after that.
 pub(crate) struct Databases {
@@ -69,7 +70,7 @@ impl Databases {
                 Ok(database) => {
                     self.lock().insert(name.clone(), database);
                 }
-                Err(error) => problems.push(problem(name, node, &error)),
+                Err(error) => problems.push(problem(name, &node.artifact, &error)),
             }
         }
         Problems::or(problems, ())
@@ -103,7 +104,7 @@ impl Databases {
             });
             match opened {
                 Ok(database) => drop(self.lock().insert(name.clone(), database)),
-                Err(error) => problems.push(problem(name, node, &error)),
+                Err(error) => problems.push(problem(name, &node.artifact, &error)),
             }
         }
         (new, Problems::or(problems, ()))
@@ -142,21 +143,18 @@ impl Databases {
         if !state.is_for_development() {
             return Ok(());
         }
-        let (mut edited, mut problems) = (Vec::new(), Vec::new());
+        let (mut torn, mut problems) = (Vec::new(), Vec::new());
         for (name, node) in graph.with_data() {
             // A database that can't be read is told about when it is opened.
             let Ok(Some(applied)) = database::applied(&state.database(name)) else { continue };
-            let is_edited = |place: &Place| matches!(place.state, State::Changed | State::Reordered | State::Unknown);
-            let Some(place) = compare(node.artifact.migrations(), &applied).into_iter().find(is_edited) else {
-                continue;
-            };
+            let Some(migration) = edited(node.artifact.migrations(), &applied) else { continue };
             match self.rehearse(graph, name, node, state) {
-                Ok(()) => edited.push((name, place)),
+                Ok(()) => torn.push((name, migration.name.clone())),
                 Err(found) => problems.extend(found.into_vec()),
             }
         }
         Problems::or(problems, ())?;
-        for (name, place) in edited {
+        for (name, migration) in torn {
             let open = self.lock().remove(name);
             if let Some(database) = open {
                 self.torn.store(true, Ordering::Relaxed);
@@ -169,7 +167,6 @@ impl Databases {
             };
             let size = file.metadata().map_or(0, |found| found.len());
             database::remove(&file).map_err(unremoved)?;
-            let migration = place.applied.map_or_else(String::new, |applied| applied.name);
             let (file, size) = (file.display(), bytesize::ByteSize(size));
             tracing::warn!(
                 target: "database",
@@ -191,7 +188,7 @@ impl Databases {
             Handle::current().block_on(database.close());
         }
         database::remove(&file).map_err(unusable)?;
-        opened.map(drop).map_err(|error| problem(name, node, &error).into())
+        opened.map(drop).map_err(|error| problem(name, &node.artifact, &error).into())
     }
 
     /// Applies to open databases what a graph's modules need of them, while other builds are served.
@@ -202,7 +199,7 @@ impl Databases {
             match database.limited(limits_of(graph, name)).migrate(node.artifact.migrations(), MIGRATION_TIME).await {
                 Ok(0) => {}
                 Ok(applied) => tracing::info!(module = %name, applied, "migrated"),
-                Err(MigrateError::Refused(error)) => problems.push(problem(name, node, &error)),
+                Err(MigrateError::Refused(error)) => problems.push(problem(name, &node.artifact, &error)),
                 Err(MigrateError::Failed(error)) => {
                     let message = format!("the migrations could not be applied: {error}");
                     problems.push(Problem::new(Code::Migration, message).module(name));
@@ -251,26 +248,33 @@ fn limits_of(graph: &AppGraph, module: &ModuleName) -> SqlLimits {
 }
 
 /// The disk's fault or the module's: the message names the file of the one, the component holds the other.
-fn problem(module: &ModuleName, node: &Node, error: &OpenError) -> Problem {
+pub(super) fn problem(module: &ModuleName, artifact: &Artifact, error: &OpenError) -> Problem {
     let problem = match error {
         OpenError::Database { .. } | OpenError::Files { .. } => Problem::new(Code::State, with_causes(error)),
         OpenError::NotAdditive { .. } => Problem::new(Code::Migration, with_causes(error)).help(
-            "while a host serves, a migration may create tables and indexes that are not unique, and add columns; for more, stop the \
-             host and start it with the new build",
+            "a start applies it: put this build where the manifest names the module's component, stop the host and start it again; then \
+             there is no way back beyond it. `--dry-run` says before whether it can be applied to the data that are there",
         ),
-        OpenError::Unmarked { .. } => Problem::new(Code::Migration, with_causes(error)).file(&node.artifact.path).help(
-            "earlier builds may come back by a rollback: only create tables and indexes that are not unique, and add columns, or begin the \
-             migration with `-- contract`: then there is no way back beyond it",
+        OpenError::Unmarked { .. } => Problem::new(Code::Migration, with_causes(error)).file(&artifact.path).help(
+            "earlier builds may come back by a rollback: only create tables and indexes that are not unique, and add columns; or write \
+             `-- contract` above it as its first line, build, and put the build in place by a start, not while a host serves: then there is \
+             no way back beyond it. The line may be added where the migration was applied already",
         ),
+        OpenError::InsertedMigration { before, .. } => {
+            Problem::new(Code::Migration, with_causes(error)).file(&artifact.path).help(format!(
+                "what was applied never changes, nor does what stands before it: give the new one a number that is higher than that of \
+                 `{before}` and of all others that were applied"
+            ))
+        }
         OpenError::Contracted { .. } => Problem::new(Code::Migration, with_causes(error))
-            .file(&node.artifact.path)
+            .file(&artifact.path)
             .help("give a new build that does what this one did, on the newer schema"),
         OpenError::ChangedMigration { .. } | OpenError::ReorderedMigration { .. } => {
-            Problem::new(Code::Migration, with_causes(error)).file(&node.artifact.path).help(
+            Problem::new(Code::Migration, with_causes(error)).file(&artifact.path).help(
                 "what was applied never changes: take it back as it was, and put what is new into a migration of its own, after all others",
             )
         }
-        _ => Problem::new(Code::Migration, with_causes(error)).file(&node.artifact.path),
+        _ => Problem::new(Code::Migration, with_causes(error)).file(&artifact.path),
     };
     problem.module(module)
 }

@@ -4,11 +4,14 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::Artifacts;
+use super::databases::{MIGRATION_TIME, problem};
 use crate::artifact::Artifact;
-use crate::database::{self, OpenError};
+use crate::config::AppConfig;
+use crate::database::{self, Occasion, OpenError, try_migrations};
 use crate::ids::ModuleName;
 use crate::migration::{Place, compare};
-use crate::problem::with_causes;
+use crate::problem::{Problem, with_causes};
 use crate::state::StateFolder;
 
 /// A module with a database.
@@ -41,4 +44,19 @@ impl ModuleMigrations {
         let exists = applied.is_some() || error.is_some();
         Self { module: module.clone(), build: artifact.build(), exists, error, migrations }
     }
+}
+
+/// What of the modules' migrations a start on `state` would refuse, as far as it depends neither on rows nor on room: they are tried on
+/// empty databases. Those that the module's database in `state` has count as applied; it need not be there. Changes nothing; blocks.
+pub(super) fn refused_by_a_start(config: &AppConfig, artifacts: &Artifacts, state: &Path) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for (name, module) in &config.modules {
+        let keeps_data = module.uses.keys().any(|capability| capability.keeps_data());
+        let Some(artifact) = artifacts.get(name).filter(|_| keeps_data) else { continue };
+        // Of a database that can't be read nothing is known; a start says why.
+        let applied = database::applied(&StateFolder::database_in(state, name)).unwrap_or_default();
+        let tried = try_migrations(artifact.migrations(), applied.as_deref(), Occasion::Start, MIGRATION_TIME);
+        problems.extend(tried.err().map(|error| problem(name, artifact, &error)));
+    }
+    problems
 }

@@ -10,7 +10,7 @@ use wasm_encoder::{ComponentSection as _, CustomSection};
 use wasmparser::{Parser, Payload};
 
 use crate::ids::{Digest, InterfaceName, ModuleName};
-use crate::migration::Migration;
+use crate::migration::{BadNumber, Migration, check_numbers};
 use crate::shape::Shape;
 
 /// The section's name.
@@ -119,6 +119,9 @@ pub enum SectionError {
         /// The migration.
         name: String,
     },
+    /// A migration has no number, or one that another has or that is lower than the one before.
+    #[error(transparent)]
+    Number(#[from] BadNumber),
     /// A migration's name can't be a file's.
     #[error("`{name}` is no migration's name: 1 to 128 of a-z, A-Z, 0-9, `_`, `-` and `.`, then `.sql`")]
     MigrationName {
@@ -212,6 +215,7 @@ impl Embedded {
                 return Err(SectionError::Order { before: pair[0].name.clone(), name: pair[1].name.clone() });
             }
         }
+        check_numbers(self.migrations.iter().map(|migration| migration.name.as_str()))?;
         Ok(())
     }
 

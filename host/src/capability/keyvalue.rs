@@ -2,6 +2,8 @@
 //!
 //! The statements are run as the module's own, with its limits and deadline: it may do all this by SQL as well, where it is granted.
 
+use std::time::Instant;
+
 use wasmtime::component::Resource;
 
 use super::bindings::named_imports::wasi::keyvalue::store::{Host, HostBucket};
@@ -45,21 +47,23 @@ impl InstanceState {
 
     /// Runs a statement that reads: in the module's transaction, where it has one open.
     async fn read(&mut self, module: ModuleIndex, sql: &str, parameters: Vec<Value>) -> Answer<Rows> {
-        let (database, deadline) = (self.database(module)?, self.call().deadline);
+        let (database, deadline, begun) = (self.database(module)?, self.call().deadline, Instant::now());
         let rows = match self.transaction_of(module) {
             Some(transaction) => transaction.query(sql, parameters).await,
             None => database.query(sql, parameters, deadline).await,
         };
+        self.measured(module, "query", begun, sql, rows.as_ref().err());
         Ok(rows.map_err(|error| self.in_words(module, error)))
     }
 
     /// Runs one that writes, likewise.
     async fn write(&mut self, module: ModuleIndex, sql: &str, parameters: Vec<Value>) -> Answer<()> {
-        let (database, deadline) = (self.database(module)?, self.call().deadline);
+        let (database, deadline, begun) = (self.database(module)?, self.call().deadline, Instant::now());
         let changed = match self.transaction_of(module) {
             Some(transaction) => transaction.execute(sql, parameters).await,
             None => database.execute(sql, parameters, deadline).await,
         };
+        self.measured(module, "execute", begun, sql, changed.as_ref().err());
         Ok(changed.map(drop).map_err(|error| self.in_words(module, error)))
     }
 

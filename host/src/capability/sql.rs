@@ -2,12 +2,15 @@
 //!
 //! Nothing is decided here but whose database it is and which transaction a handle means; the rules of SQL are `database`'s.
 
+use std::time::Instant;
+
 use wasmtime::component::Resource;
 
 use super::bindings::named_imports::watertight::sql::sql::{Host, HostTransaction};
 use super::bindings::watertight::sql::sql as wit;
-use crate::database::{ConstraintKind, Database, Rows, SqlError, SqlLimit, Value};
+use crate::database::{ConstraintKind, Database, Rows, SqlError, SqlLimit, Value, shown};
 use crate::store::{InstanceState, ModuleIndex};
+use crate::telemetry::table::SqlOutcome;
 use crate::telemetry::{Span, SpanKind};
 
 type Answer<T> = wasmtime::Result<Result<T, wit::Error>>;
@@ -18,17 +21,19 @@ impl InstanceState {
         self.module(module).database.clone().ok_or_else(|| wasmtime::Error::msg("the module has no database"))
     }
 
-    /// What is recorded of a statement, where it is.
-    fn span(&self, module: ModuleIndex, operation: &'static str, statement: Option<&str>) -> Option<Span> {
-        let module = &self.module(module).name;
-        let mut span = self.call().trace.child(SpanKind::Client, || format!("{operation} {module}"))?;
-        span.set("db.system.name", "sqlite");
-        span.set("db.namespace", module.to_string());
-        span.set("db.operation.name", operation);
-        if let Some(statement) = statement {
-            span.set_text("db.query.text", statement);
+    /// What is recorded of a statement that begins.
+    fn statement(&self, module: ModuleIndex, operation: &'static str, text: Option<&str>) -> Begun {
+        let name = &self.module(module).name;
+        let mut span = self.call().trace.child(SpanKind::Client, || format!("{operation} {name}"));
+        if let Some(span) = &mut span {
+            span.set("db.system.name", "sqlite");
+            span.set("db.namespace", name.to_string());
+            span.set("db.operation.name", operation);
+            if let Some(text) = text {
+                span.set_text("db.query.text", text);
+            }
         }
-        Some(span)
+        Begun { span, operation, at: Instant::now() }
     }
 
     /// Ends what is recorded of a statement, and says what came of it in the guest's words. That there was no room is noted: whoever
@@ -36,14 +41,62 @@ impl InstanceState {
     fn settle<T>(
         &mut self,
         module: ModuleIndex,
-        span: Option<Span>,
+        begun: Begun,
+        text: &str,
         outcome: Result<T, SqlError>,
     ) -> Result<T, wit::Error> {
-        end(span, &outcome);
+        end(begun.span, &outcome);
+        self.measured(module, begun.operation, begun.at, text, outcome.as_ref().err());
         outcome.map_err(|error| {
             self.note_sql_error(module, &error);
             into_error(error)
         })
+    }
+
+    /// Counts a statement that has ended, and tells of it where it was slow.
+    pub(super) fn measured(
+        &self,
+        module: ModuleIndex,
+        operation: &'static str,
+        begun: Instant,
+        text: &str,
+        error: Option<&SqlError>,
+    ) {
+        let (data, time, outcome) = (self.module(module), begun.elapsed(), outcome_of(error));
+        let Some(left_out) = data.statements.ended(outcome, time) else { return };
+        let millis = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        tracing::warn!(
+            target: "sql",
+            module = %data.name,
+            request = %self.call().request,
+            operation,
+            outcome = outcome.as_str(),
+            millis,
+            statement = shown(text),
+            left_out,
+            "slow statement"
+        );
+    }
+}
+
+/// A statement that has begun.
+struct Begun {
+    span: Option<Span>,
+    operation: &'static str,
+    at: Instant,
+}
+
+fn outcome_of(error: Option<&SqlError>) -> SqlOutcome {
+    match error {
+        None => SqlOutcome::Ok,
+        Some(SqlError::Constraint { .. }) => SqlOutcome::Constraint,
+        Some(SqlError::Syntax(_)) => SqlOutcome::Syntax,
+        Some(SqlError::Busy) => SqlOutcome::Busy,
+        Some(SqlError::Timeout) => SqlOutcome::Timeout,
+        Some(SqlError::Limit(_)) => SqlOutcome::Limit,
+        Some(SqlError::Closed) => SqlOutcome::Closed,
+        Some(SqlError::Full) => SqlOutcome::Full,
+        Some(SqlError::Storage(_)) => SqlOutcome::Storage,
     }
 }
 
@@ -55,9 +108,9 @@ impl Host for InstanceState {
         parameters: Vec<wit::Value>,
     ) -> Answer<Vec<wit::Row>> {
         let database = self.database(module)?;
-        let span = self.span(module, "query", Some(&statement));
+        let begun = self.statement(module, "query", Some(&statement));
         let rows = database.query(&statement, values(parameters), self.call().deadline).await;
-        Ok(self.settle(module, span, rows).map(into_rows))
+        Ok(self.settle(module, begun, &statement, rows).map(into_rows))
     }
 
     async fn execute(&mut self, module: ModuleIndex, statement: String, parameters: Vec<wit::Value>) -> Answer<u64> {
@@ -66,9 +119,9 @@ impl Host for InstanceState {
             return Ok(Err(wit::Error::Busy));
         }
         let database = self.database(module)?;
-        let span = self.span(module, "execute", Some(&statement));
+        let begun = self.statement(module, "execute", Some(&statement));
         let changed = database.execute(&statement, values(parameters), self.call().deadline).await;
-        Ok(self.settle(module, span, changed))
+        Ok(self.settle(module, begun, &statement, changed))
     }
 }
 
@@ -78,10 +131,10 @@ impl HostTransaction for InstanceState {
             return Ok(Err(wit::Error::Busy));
         }
         let database = self.database(module)?;
-        let span = self.span(module, "begin", None);
-        let begun = database.begin(self.call().deadline).await;
-        let begun = self.settle(module, span, begun);
-        Ok(begun.map(|transaction| Resource::new_own(self.add_transaction(module, transaction))))
+        let begun = self.statement(module, "begin", None);
+        let lease = database.begin(self.call().deadline).await;
+        let lease = self.settle(module, begun, "", lease);
+        Ok(lease.map(|transaction| Resource::new_own(self.add_transaction(module, transaction))))
     }
 
     async fn query(
@@ -91,12 +144,12 @@ impl HostTransaction for InstanceState {
         statement: String,
         parameters: Vec<wit::Value>,
     ) -> Answer<Vec<wit::Row>> {
-        let span = self.span(module, "query", Some(&statement));
+        let begun = self.statement(module, "query", Some(&statement));
         let rows = match self.transaction(module, transaction.rep()) {
             Some(transaction) => transaction.query(&statement, values(parameters)).await,
             None => Err(SqlError::Closed),
         };
-        Ok(self.settle(module, span, rows).map(into_rows))
+        Ok(self.settle(module, begun, &statement, rows).map(into_rows))
     }
 
     async fn execute(
@@ -106,30 +159,31 @@ impl HostTransaction for InstanceState {
         statement: String,
         parameters: Vec<wit::Value>,
     ) -> Answer<u64> {
-        let span = self.span(module, "execute", Some(&statement));
+        let begun = self.statement(module, "execute", Some(&statement));
         let changed = match self.transaction(module, transaction.rep()) {
             Some(transaction) => transaction.execute(&statement, values(parameters)).await,
             None => Err(SqlError::Closed),
         };
-        Ok(self.settle(module, span, changed))
+        Ok(self.settle(module, begun, &statement, changed))
     }
 
     async fn commit(&mut self, module: ModuleIndex, transaction: Resource<wit::Transaction>) -> Answer<()> {
-        let span = self.span(module, "commit", None);
+        let begun = self.statement(module, "commit", None);
         let committed = match self.take_transaction(module, transaction.rep()) {
             Some(transaction) => transaction.commit().await,
             None => Err(SqlError::Closed),
         };
-        Ok(self.settle(module, span, committed))
+        Ok(self.settle(module, begun, "", committed))
     }
 
     async fn drop(&mut self, module: ModuleIndex, transaction: Resource<wit::Transaction>) -> wasmtime::Result<()> {
         // A handle from an earlier call has nothing behind it any more.
         if let Some(transaction) = self.take_transaction(module, transaction.rep()) {
             // What it has read must be on the disk before the guest can tell anybody; if that fails, it can't.
-            let span = self.span(module, "rollback", None);
+            let begun = self.statement(module, "rollback", None);
             let rolled_back = transaction.rollback().await;
-            end(span, &rolled_back);
+            end(begun.span, &rolled_back);
+            self.measured(module, begun.operation, begun.at, "", rolled_back.as_ref().err());
             rolled_back?;
         }
         Ok(())

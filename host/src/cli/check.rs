@@ -9,7 +9,11 @@ use crate::config::{self, Overrides};
 use crate::graph::render::{Format, GraphView};
 
 pub(super) fn check(arguments: &CheckArguments) -> anyhow::Result<()> {
-    let checked = config::load(&arguments.application.app, &Overrides::default()).and_then(application::check);
+    let overrides = Overrides { state: arguments.state.clone(), ..Overrides::default() };
+    let checked = config::load(&arguments.application.app, &overrides).and_then(|config| {
+        let state = config.state.clone();
+        application::check_for_start(config, &state)
+    });
     if arguments.json {
         let problems = checked.as_ref().err().map_or(&[][..], |problems| problems.as_slice());
         output::print_json(&json!({ "problems": problems }))?;

@@ -82,5 +82,6 @@ fn line(out: &mut String, Place { number, state, carried, applied }: &Place) {
         State::Unknown => writeln!(out, "      this build doesn't know it: a newer one applied it"),
         State::Changed => writeln!(out, "      another text was applied: {was}"),
         State::Reordered => writeln!(out, "      another one was applied at this place: {was}"),
+        State::Inserted => writeln!(out, "      it is new, and stands before one that was applied: {was}"),
     };
 }

@@ -73,6 +73,7 @@ pub(super) async fn serve<B: Future<Output = std::convert::Infallible>>(
     let mut host = Host::new().context("the host can't find its own binary")?;
     host.telemetry = Telemetry::with(Recorder::start(&config.telemetry, &config.name)?);
     let telemetry = host.telemetry.clone();
+    telemetry.set_slow_sql(config.log.slow_sql);
     let starting = tokio::task::spawn_blocking(move || initial.start(&host));
     let control = tokio::select! {
         biased;

@@ -313,17 +313,25 @@ pub struct LogConfig {
     pub format: LogFormat,
     /// `info` by default.
     pub level: LogLevel,
+    /// From when on a statement of a module gets a line. 200 ms by default: a thousand point queries.
+    pub slow_sql: Duration,
 }
 
 impl Default for LogConfig {
     fn default() -> Self {
-        Self { format: LogFormat::Human, level: LogLevel::Info }
+        Self { format: LogFormat::Human, level: LogLevel::Info, slow_sql: Duration::from_millis(200) }
     }
 }
 
 impl LogConfig {
+    const SLOW_SQL: RangeInclusive<Duration> = Duration::from_millis(1)..=HOUR;
+
     pub(super) fn read(table: &mut Table<'_>) -> Self {
         let base = Self::default();
-        Self { format: table.word("format", base.format), level: table.word("level", base.level) }
+        Self {
+            format: table.word("format", base.format),
+            level: table.word("level", base.level),
+            slow_sql: table.duration("slow_sql", Self::SLOW_SQL, base.slow_sql),
+        }
     }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use rusqlite::{Connection, OpenFlags};
 
+use super::migrate::HAS_CONTRACTS;
 use super::{OpenError, wal_path};
 use crate::migration::Applied;
 
@@ -51,13 +52,17 @@ pub(super) fn open_to_read(path: &Path) -> Result<Connection, OpenError> {
     opened.map_err(|source| OpenError::Database { path: path.to_owned(), source })
 }
 
-fn read(connection: &Connection) -> rusqlite::Result<Vec<Applied>> {
+pub(super) fn read(connection: &Connection) -> rusqlite::Result<Vec<Applied>> {
     let has_history = "SELECT count(*) > 0 FROM sqlite_schema WHERE name = 'watertight_migrations'";
     if !connection.query_row(has_history, [], |row| row.get::<_, bool>(0))? {
         return Ok(Vec::new());
     }
-    let mut statement =
-        connection.prepare("SELECT name, checksum, applied_at FROM watertight_migrations ORDER BY place")?;
-    let applied = |row: &rusqlite::Row<'_>| Ok(Applied { name: row.get(0)?, checksum: row.get(1)?, at: row.get(2)? });
+    // Hosts before this one had no column for contractions.
+    let contraction = if connection.query_row(HAS_CONTRACTS, [], |row| row.get(0))? { "contracts" } else { "0" };
+    let sql = format!("SELECT name, checksum, applied_at, {contraction} FROM watertight_migrations ORDER BY place");
+    let mut statement = connection.prepare(&sql)?;
+    let applied = |row: &rusqlite::Row<'_>| {
+        Ok(Applied { name: row.get(0)?, checksum: row.get(1)?, at: row.get(2)?, contraction: row.get(3)? })
+    };
     statement.query_map([], applied)?.collect()
 }

@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 
 use rusqlite::config::DbConfig;
 use rusqlite::hooks::{AuthContext, Authorization};
-use rusqlite::limits::Limit;
 use rusqlite::{CachedStatement, Connection, OpenFlags};
 
 use super::error::{SqlError, SqlLimit, is_out_of_pages, is_too_big, translate};
-use super::policy::{self, Role};
+use super::limits::limit;
+use super::policy::{self, Denial, Role};
 use super::settings::Settings;
 use super::value::{Rows, Value};
 use super::wal_path;
@@ -35,8 +35,6 @@ const CACHE_KIB: i32 = 2_048;
 const LOG_KEPT: i32 = 64 * 1024 * 1024;
 /// The page size of a new database; also SQLite's default.
 const PAGE_BYTES: i64 = 4_096;
-/// Bytes of one migration's text.
-const MIGRATION_BYTES: i32 = 1024 * 1024;
 /// With more bytes than these left on the disk, it is not the disk that is full.
 const DISK_LEFT: u64 = 1024 * 1024;
 const NEVER: u64 = u64::MAX;
@@ -60,7 +58,7 @@ pub(super) struct Watch {
     stop_at: AtomicU64,
     role: AtomicU8,
     /// Why the authorizer refused.
-    denied: Mutex<Option<String>>,
+    denied: Mutex<Option<Denial>>,
     /// Pages in the log after the last commit that wrote; 0 once taken.
     log_pages: AtomicU32,
     /// The log's file, and how long a guest's transaction may make it; for a connection that writes.
@@ -149,8 +147,8 @@ impl Watch {
     fn authorize(&self, context: &AuthContext<'_>) -> Authorization {
         match policy::check(Role::from_u8(self.role.load(Relaxed)), context) {
             Ok(()) => Authorization::Allow,
-            Err(reason) => {
-                *self.denied.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason);
+            Err(denial) => {
+                *self.denied.lock().unwrap_or_else(PoisonError::into_inner) = Some(denial);
                 Authorization::Deny
             }
         }
@@ -210,6 +208,13 @@ impl Guarded {
             watch.log_pages.store(pages.unsigned_abs(), Relaxed);
             Ok(())
         }))?;
+        Ok(guarded)
+    }
+
+    /// Opens an empty database in memory, which goes with the connection.
+    pub(super) fn in_memory(settings: &Settings) -> rusqlite::Result<Self> {
+        let guarded = Self::guard(Connection::open_in_memory()?, Path::new(":memory:"), settings, None)?;
+        guarded.set_size(settings.limits.size)?;
         Ok(guarded)
     }
 
@@ -320,7 +325,7 @@ impl Guarded {
     }
 
     /// Why the authorizer refused, if it did since the last call.
-    pub(super) fn take_denial(&self) -> Option<String> {
+    pub(super) fn take_denial(&self) -> Option<Denial> {
         self.watch.denied.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
@@ -439,7 +444,7 @@ impl Guarded {
         match self.size.get() {
             _ if is_too_big(error) => SqlLimit::Value(self.max_value).into(),
             Some(size) if is_out_of_pages(error) && !self.is_disk_full() => SqlLimit::Size(size).into(),
-            _ => translate(error, self.take_denial()),
+            _ => translate(error, self.take_denial().map(|denial| denial.reason)),
         }
     }
 
@@ -448,52 +453,4 @@ impl Guarded {
         let Some(disk) = self.connection.path().and_then(|path| rustix::fs::statvfs(path).ok()) else { return true };
         disk.f_bavail.saturating_mul(disk.f_frsize) < DISK_LEFT
     }
-}
-
-/// Sets SQLite's own limits. They hold for migrations too: each connection parses the schema, and must be able to.
-fn limit(connection: &Connection, settings: &Settings) -> rusqlite::Result<()> {
-    for (limit, most) in [
-        (Limit::SQLITE_LIMIT_ATTACHED, 0),
-        (Limit::SQLITE_LIMIT_WORKER_THREADS, 0),
-        (Limit::SQLITE_LIMIT_LENGTH, i32::try_from(settings.max_value_bytes).unwrap_or(i32::MAX)),
-        // Guests' statements are bounded closer, before they come here.
-        (Limit::SQLITE_LIMIT_SQL_LENGTH, MIGRATION_BYTES),
-        (Limit::SQLITE_LIMIT_COLUMN, 256),
-        // Each level is a few hundred bytes of stack, and a guest's call runs on a small one.
-        (Limit::SQLITE_LIMIT_EXPR_DEPTH, 250),
-        (Limit::SQLITE_LIMIT_COMPOUND_SELECT, 100),
-        (Limit::SQLITE_LIMIT_VDBE_OP, 1_000_000),
-        (Limit::SQLITE_LIMIT_FUNCTION_ARG, 100),
-        // A pattern costs up to its length times the text's, within one instruction.
-        (Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, 256),
-        (Limit::SQLITE_LIMIT_VARIABLE_NUMBER, 4_096),
-        (Limit::SQLITE_LIMIT_TRIGGER_DEPTH, 32),
-    ] {
-        connection.set_limit(limit, most)?;
-    }
-    Ok(())
-}
-
-/// Checks what can be checked before a connection is there.
-pub(super) fn check_input(
-    sql: &str,
-    parameters: &[Value],
-    settings: &Settings,
-    limits: &SqlLimits,
-) -> Result<(), SqlError> {
-    if sql.len() > settings.max_statement_bytes {
-        return Err(SqlLimit::Text(settings.max_statement_bytes).into());
-    }
-    // SQLite would stop reading there.
-    if sql.contains('\0') {
-        return Err(SqlError::Syntax("a statement holds no NUL".to_owned()));
-    }
-    let mut total = 0_u64;
-    for value in parameters {
-        total = total.saturating_add(value.weight() as u64);
-        if value.payload() > settings.max_value_bytes {
-            return Err(SqlLimit::Value(settings.max_value_bytes).into());
-        }
-    }
-    if total > limits.bytes { Err(SqlLimit::Bytes(limits.bytes).into()) } else { Ok(()) }
 }

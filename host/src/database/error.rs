@@ -9,6 +9,7 @@ use std::time::Duration;
 use rusqlite::ffi;
 
 use super::durability::Failure;
+use crate::migration::BadNumber;
 
 /// Why a statement failed. Mirrors the `error` variant of `watertight:sql`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -118,6 +119,17 @@ pub enum OpenError {
     ChangedMigration {
         /// The migration.
         name: String,
+    },
+    /// A migration has no number of its own, in order.
+    #[error(transparent)]
+    Number(#[from] BadNumber),
+    /// A migration that was not applied stands before one that was.
+    #[error("the migration `{name}` stands before `{before}`, which was applied already")]
+    InsertedMigration {
+        /// The new migration.
+        name: String,
+        /// The applied one.
+        before: String,
     },
     /// An applied migration is gone from the list, or stands elsewhere.
     #[error("the migration `{applied}` was applied at place {place}, where the module now has `{given}`")]

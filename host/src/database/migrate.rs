@@ -11,11 +11,12 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, params};
 
 use super::additive::Schema;
+use super::applied;
 use super::connection::Guarded;
 use super::error::OpenError;
-use super::policy::{RESERVED, Role};
+use super::policy::{Denial, RESERVED, Role};
 use crate::failpoint::{Point, crash_point};
-use crate::migration::{CONTRACTS, Migration};
+use crate::migration::{Applied, CONTRACTS, Migration, Place, State, check_numbers, compare};
 
 const HISTORY: &str = "
     CREATE TABLE IF NOT EXISTS watertight_migrations (
@@ -36,7 +37,7 @@ const KEYVALUE: &str = "
     ) STRICT, WITHOUT ROWID";
 
 /// Whether a history has the column for contractions: those that hosts made before there was one have not.
-const HAS_CONTRACTS: &str =
+pub(super) const HAS_CONTRACTS: &str =
     "SELECT count(*) > 0 FROM pragma_table_info('watertight_migrations') WHERE name = 'contracts'";
 
 /// Bytes that a full database may grow by where it is migrated: a table of the host's or a column takes a page or two.
@@ -61,6 +62,10 @@ pub(super) enum Rule {
     Any,
     /// Only such as add what a build that doesn't know them never meets.
     Additive,
+    /// Those after the first add, or say that they do more, be the database empty or not: as it is wherever the first was applied before.
+    Marked,
+    /// All, whatever they do: they were applied elsewhere.
+    Applied,
 }
 
 /// Applies what is due of `migrations`, or changes nothing. Returns how many were due. What isn't done after `allowed` is stopped: while
@@ -117,26 +122,27 @@ fn apply_due(guarded: &Guarded, migrations: &[Migration], rule: Rule, allowed: D
         connection
             .execute_batch("ALTER TABLE watertight_migrations ADD COLUMN contracts INTEGER NOT NULL DEFAULT 0")?;
     }
-    let applied = history(connection)?;
+    let applied = applied::read(connection)?;
     check_history(&applied, migrations).map_err(Failure::Refused)?;
     note_contractions(connection, &applied, migrations)?;
+    note_names(connection, &applied, migrations)?;
     let due = migrations.get(applied.len()..).unwrap_or_default();
     for (index, migration) in due.iter().enumerate() {
         guarded.watch().arm(deadline);
-        let done = match rule {
+        let is_free = match rule {
             // Nobody was made for a database that has nothing.
-            Rule::Any if applied.is_empty() || migration.is_contraction() => run(guarded, migration, Role::Migration),
-            Rule::Any => add(guarded, migration).map_err(|refused| match refused {
-                Failure::Refused(OpenError::NotAdditive { name, reason }) => {
-                    Failure::Refused(OpenError::Unmarked { name, reason })
-                }
-                other => other,
-            }),
-            Rule::Additive if migration.is_contraction() => {
-                let reason = format!("its first line says `{CONTRACTS}`");
-                Err(Failure::Refused(OpenError::NotAdditive { name: migration.name.clone(), reason }))
-            }
-            Rule::Additive => add(guarded, migration),
+            Rule::Any => applied.is_empty() || migration.is_contraction(),
+            Rule::Marked => (applied.is_empty() && index == 0) || migration.is_contraction(),
+            Rule::Applied => true,
+            Rule::Additive => false,
+        };
+        let done = if is_free {
+            run(guarded, migration, Role::Migration)
+        } else if migration.is_contraction() {
+            let reason = format!("its first line says `{CONTRACTS}`");
+            Err(Failure::Refused(OpenError::NotAdditive { name: migration.name.clone(), reason }))
+        } else {
+            add(guarded, migration)
         };
         // What failed because it was stopped says only that it was.
         if done.is_err() && deadline <= Instant::now() {
@@ -159,22 +165,40 @@ fn apply_due(guarded: &Guarded, migrations: &[Migration], rule: Rule, allowed: D
     Ok(due.len() as u64)
 }
 
-/// Runs a migration that may do nothing but add to the schema.
+/// Runs a migration that says of itself nothing more than that it adds to the schema.
 fn add(guarded: &Guarded, migration: &Migration) -> Result<(), Failure> {
     let before = Schema::read(guarded.raw())?;
     run(guarded, migration, Role::Addition)?;
     let after = Schema::read(guarded.raw())?;
-    let refused = |reason| OpenError::NotAdditive { name: migration.name.clone(), reason };
+    let refused = |reason| OpenError::Unmarked { name: migration.name.clone(), reason };
     before.check_additions(&after).map_err(|reason| Failure::Refused(refused(reason)))
 }
 
 /// Remembers which of the applied ones are contractions, where a history was begun without that.
 fn note_contractions(connection: &Connection, applied: &[Applied], given: &[Migration]) -> rusqlite::Result<()> {
     for (applied, migration) in applied.iter().zip(given) {
-        if migration.is_contraction() && !applied.contracts {
+        if migration.is_contraction() && !applied.contraction {
             connection
-                .execute("UPDATE watertight_migrations SET contracts = 1 WHERE name = ?1", params![migration.name])?;
+                .execute("UPDATE watertight_migrations SET contracts = 1 WHERE name = ?1", params![applied.name])?;
         }
+    }
+    Ok(())
+}
+
+/// Takes over the names of applied ones that go by another now: they are the same in text and place.
+fn note_names(connection: &Connection, applied: &[Applied], given: &[Migration]) -> rusqlite::Result<()> {
+    let is_other = |(_, (applied, migration)): &(usize, (&Applied, &Migration))| applied.name != migration.name;
+    let renamed = || applied.iter().zip(given).enumerate().filter(is_other);
+    let set = |index: usize, name: &str| {
+        let place = i64::try_from(index + 1).expect("a list's length fits");
+        connection.execute("UPDATE watertight_migrations SET name = ?2 WHERE place = ?1", params![place, name])
+    };
+    // Out of the way first: one may take the name of another.
+    for (index, _) in renamed() {
+        set(index, &format!("#{index}"))?;
+    }
+    for (index, (_, migration)) in renamed() {
+        set(index, &migration.name)?;
     }
     Ok(())
 }
@@ -184,59 +208,43 @@ fn run(guarded: &Guarded, migration: &Migration, role: Role) -> Result<(), Failu
     let outcome = guarded.raw().execute_batch(&migration.sql);
     guarded.set_role(Role::Host);
     outcome.map_err(|error| match (role, guarded.take_denial()) {
-        (Role::Addition, Some(reason)) => {
-            Failure::Refused(OpenError::NotAdditive { name: migration.name.clone(), reason })
+        (Role::Addition, Some(Denial { reason, is_of_additions: true })) => {
+            Failure::Refused(OpenError::Unmarked { name: migration.name.clone(), reason })
         }
-        (_, denied) => failed(denied, migration, &error),
+        (_, denied) => failed(denied.map(|denial| denial.reason), migration, &error),
     })
 }
 
 /// The given list must be in order and be what its checksums say.
-fn check_given(migrations: &[Migration]) -> Result<(), OpenError> {
+pub(super) fn check_given(migrations: &[Migration]) -> Result<(), OpenError> {
     let bad = |migration: &Migration, reason| OpenError::BadMigration { name: migration.name.clone(), reason };
     for pair in migrations.windows(2) {
         if pair[0].name >= pair[1].name {
             return Err(bad(&pair[1], "is not named after the one before it"));
         }
     }
+    check_numbers(migrations.iter().map(|migration| migration.name.as_str()))?;
     match migrations.iter().find(|migration| !migration.is_intact()) {
         Some(migration) => Err(bad(migration, "is not what its checksum says")),
         None => Ok(()),
     }
 }
 
-/// What is remembered of an applied migration.
-struct Applied {
-    name: String,
-    checksum: String,
-    contracts: bool,
-}
-
-/// What was applied, in order.
-fn history(connection: &Connection) -> rusqlite::Result<Vec<Applied>> {
-    let mut statement =
-        connection.prepare("SELECT name, checksum, contracts FROM watertight_migrations ORDER BY place")?;
-    let applied =
-        |row: &rusqlite::Row<'_>| Ok(Applied { name: row.get(0)?, checksum: row.get(1)?, contracts: row.get(2)? });
-    statement.query_map([], applied)?.collect()
-}
-
 /// What was applied and what is given must agree as far as both go. A database with more is a newer build's, and an older build
 /// may run on it, unless one of those says that it may not.
-fn check_history(applied: &[Applied], given: &[Migration]) -> Result<(), OpenError> {
-    for (index, (applied, migration)) in applied.iter().zip(given).enumerate() {
-        if applied.name != migration.name {
-            return Err(OpenError::ReorderedMigration {
-                place: index + 1,
-                applied: applied.name.clone(),
-                given: migration.name.clone(),
-            });
-        }
-        if applied.checksum != migration.checksum.to_string() {
-            return Err(OpenError::ChangedMigration { name: applied.name.clone() });
-        }
+pub(super) fn check_history(applied: &[Applied], given: &[Migration]) -> Result<(), OpenError> {
+    for Place { number, state, carried, applied } in compare(given, applied) {
+        let (Some(given), Some(applied)) = (carried, applied) else { break };
+        return Err(match state {
+            State::Changed => OpenError::ChangedMigration { name: applied.name },
+            State::Reordered => {
+                OpenError::ReorderedMigration { place: number, applied: applied.name, given: given.name }
+            }
+            State::Inserted => OpenError::InsertedMigration { name: given.name, before: applied.name },
+            State::Applied | State::Pending | State::Unknown => continue,
+        });
     }
-    match applied.iter().skip(given.len()).find(|applied| applied.contracts) {
+    match applied.iter().skip(given.len()).find(|applied| applied.contraction) {
         Some(applied) => Err(OpenError::Contracted { name: applied.name.clone() }),
         None => Ok(()),
     }

@@ -46,13 +46,26 @@ const DENIED_TABLES: &[&str] = &["dbstat", "fts3tokenize"];
 const SCHEMA: &str = "the schema is changed by migrations only";
 const TRANSACTION: &str = "transactions are begun and ended through the `transaction` resource";
 
-/// Whether `context` is allowed to `role`; the error says why not, for the author of the statement.
-pub(super) fn check(role: Role, context: &AuthContext<'_>) -> Result<(), String> {
+/// Why a statement is denied.
+#[derive(Debug)]
+pub(super) struct Denial {
+    /// In words, for its author.
+    pub(super) reason: String,
+    /// Whether a migration may do it that says of itself that it does more than add.
+    pub(super) is_of_additions: bool,
+}
+
+/// Whether `context` is allowed to `role`.
+pub(super) fn check(role: Role, context: &AuthContext<'_>) -> Result<(), Denial> {
+    let always = |reason| Denial { reason, is_of_additions: false };
     match role {
         Role::Host => Ok(()),
-        Role::Migration => check_migration(context),
-        Role::Addition => check_addition(context),
-        Role::Guest => check_guest(context),
+        Role::Migration => check_migration(context).map_err(always),
+        Role::Addition => {
+            check_migration(context).map_err(always)?;
+            check_addition(context).map_err(|reason| Denial { reason, is_of_additions: true })
+        }
+        Role::Guest => check_guest(context).map_err(always),
     }
 }
 
@@ -109,7 +122,8 @@ fn check_migration(context: &AuthContext<'_>) -> Result<(), String> {
     }
 }
 
-/// What adding to the schema takes; what of that is an addition indeed is seen by comparing the schema after with that before.
+/// What of that which migrations may do adding to the schema takes; what is an addition indeed is seen by comparing the schema after with
+/// that before.
 fn check_addition(context: &AuthContext<'_>) -> Result<(), String> {
     match context.action {
         AuthAction::Insert { table_name }
@@ -128,7 +142,7 @@ fn check_addition(context: &AuthContext<'_>) -> Result<(), String> {
         | AuthAction::DropIndex { .. }
         | AuthAction::DropTrigger { .. }
         | AuthAction::DropView { .. } => Err("it removes something".to_owned()),
-        _ => check_migration(context),
+        _ => Ok(()),
     }
 }
 

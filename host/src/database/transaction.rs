@@ -9,9 +9,9 @@ use std::time::Instant;
 use tokio::sync::oneshot;
 
 use super::Database;
-use super::connection::check_input;
 use super::durability::Reply;
 use super::error::SqlError;
+use super::limits::check_input;
 use super::value::{Rows, Value};
 use super::writer::{Bound, Lease, Request};
 

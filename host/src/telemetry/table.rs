@@ -112,6 +112,10 @@ metrics! {
     CHECKPOINTS = Counter "watertight_database_checkpoints_total" ["module"];
     /// Reads by where they ended: on the calling thread (`inline`), or begun again on one of their own (`thread`).
     READS = Counter "watertight_database_reads_total" ["module", "place"];
+    /// How long modules' statements took, their waiting for the writer or a connection and for the disk included, by what came of them:
+    /// `ok`, or as `watertight:sql` has it; `limit` is a limit of `sql`, `full` a full disk. Beginning, committing and rolling back a
+    /// transaction count, and so does what `wasi:keyvalue` is asked.
+    SQL_TIME = Histogram "watertight_database_statement_duration_seconds" ["module", "outcome"];
     /// Writes and transactions that wait for the writer.
     WRITER_QUEUE = Gauge "watertight_database_writer_queue" ["module"];
     /// Reads that wait for a connection.
@@ -206,6 +210,30 @@ labels! {
         SqlValue = "sql.value",
         /// What a transaction writes.
         SqlTransaction = "sql.transaction",
+    }
+}
+
+labels! {
+    /// What came of a statement.
+    SqlOutcome {
+        /// Its rows, or how many it changed.
+        Ok = "ok",
+        /// A constraint would have been broken.
+        Constraint = "constraint",
+        /// It can't be understood, or is denied.
+        Syntax = "syntax",
+        /// Too many waited.
+        Busy = "busy",
+        /// Its call's time was up, or its transaction's lease.
+        Timeout = "timeout",
+        /// It met a limit of `sql`.
+        Limit = "limit",
+        /// Its transaction had ended, or the database is closed.
+        Closed = "closed",
+        /// There was no room on the disk.
+        Full = "full",
+        /// The database failed.
+        Storage = "storage",
     }
 }
 

@@ -11,6 +11,7 @@ mod growth;
 mod lost;
 mod migrations;
 mod model;
+mod names;
 mod statements;
 
 use std::path::PathBuf;

@@ -65,7 +65,7 @@ type Case = (Vec<(String, String)>, Option<String>, Vec<Change>, bool);
 #[test]
 fn section() {
     let plain = component("package t:t@1.0.0; interface api { go: func(); } world w { export api; }", "w");
-    let good = proptest::collection::btree_map("[0-9a-z][0-9a-z_.-]{0,6}\\.sql", any::<String>(), 0..4);
+    let good = proptest::collection::btree_map("[0-9]{4}[a-z_.-]{0,3}\\.sql", any::<String>(), 0..4);
     let bad = vec(("[0-9a-z_.-]{0,6}(\\.sql)?", any::<String>()), 0..4);
     let migrations = prop_oneof![4 => good.prop_map(|migrations| migrations.into_iter().collect()), 1 => bad];
     let case = (migrations, any::<Option<String>>(), changes(), any::<bool>());

@@ -273,3 +273,79 @@ fn what_a_refused_change_made_is_gone() {
     assert_eq!(published(&more(back(103), "b")), 2);
     assert!(file.exists());
 }
+
+/// What `watertight check` says of the application on a state folder: its exit code, and the messages and helps about migrations.
+fn checked(app: &App, state: &Path) -> (bool, Vec<(String, String)>) {
+    let mut command = binary();
+    command.arg("check").arg(app.path()).args(["--json", "--state", state.to_str().unwrap()]);
+    let output = command.output().unwrap();
+    let said: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let text = |problem: &serde_json::Value, key: &str| problem[key].as_str().unwrap_or_default().to_owned();
+    let problems = said["problems"].as_array().unwrap();
+    assert!(problems.iter().all(|problem| problem["code"] == "migration" && problem["module"] == "back"), "{said}");
+    (
+        output.status.success(),
+        problems.iter().map(|problem| (text(problem, "message"), text(problem, "help"))).collect(),
+    )
+}
+
+/// `check` says what `run` and `swap` would say, before anything is stopped for it; and whoever does what the helps say ends well.
+#[test]
+fn check_tries_migrations_and_its_helps_end_well() {
+    let first = Content::first(true);
+    let app = App::new(first, "");
+    let folder = folder();
+    let (state, nowhere) = (folder.path().join("state"), folder.path().join("nowhere"));
+    let build = |tag, migrations: &[(&str, &str)]| {
+        let component = migrating(tag, migrations);
+        std::fs::write(app.path().join("back.wasm"), &component).unwrap();
+        component
+    };
+    build(102, &[TABLE]);
+    let mut host = app.launch().state(&state).start();
+    let operator = Operator::of(&host);
+    for (sql, part) in [
+        ("not SQL", "syntax error"),
+        ("ALTER TABLE a ADD COLUMN x NO SUCH; DROP", "0002_b.sql"),
+        ("DROP TABLE a", "doesn't say `-- contract`"),
+        ("UPDATE a SET id = 2", "changes rows"),
+    ] {
+        let component = build(103, &[TABLE, ("0002_b.sql", sql)]);
+        let (fine, with_state) = checked(&app, &state);
+        assert!(!fine && with_state.len() == 1 && with_state[0].0.contains(part), "{sql}: {with_state:?}");
+        assert_eq!(checked(&app, &nowhere).1, with_state, "{sql}: what the build brings before is what is known");
+        let answer = operator.swap("back", &component).expect(409);
+        assert_eq!(answer.body["problems"][0]["message"], with_state[0].0, "{sql}");
+    }
+    assert!(!nowhere.exists(), "nothing was made");
+
+    // Follow the help of the unmarked one: the word above it. Then that of the marked one: a start.
+    build(104, &[TABLE, ("0002_b.sql", "DROP TABLE a")]);
+    assert!(checked(&app, &state).1[0].1.contains("write `-- contract` above it"));
+    let component = build(104, &[TABLE, ("0002_b.sql", "-- contract\nDROP TABLE a")]);
+    assert_eq!(checked(&app, &state), (true, vec![]));
+    let answer = operator.swap("back", &component).expect(409);
+    assert!(answer.body["problems"][0]["help"].as_str().unwrap().contains("a start applies it"), "{answer:?}");
+    host.signal(Signal::TERM);
+    assert!(host.wait().success());
+    let mut host = app.launch().state(&state).start();
+    serves(&host, 2, Content { back: 104, ..first });
+    host.signal(Signal::TERM);
+    assert!(host.wait().success());
+
+    // Numbers: one without, two that are the same, one in between. Each is refused by name, and mended as its help says.
+    let contraction = ("0002_b.sql", "-- contract\nDROP TABLE a");
+    let between = ("0001_c.sql", "CREATE TABLE c (id INTEGER)");
+    let (fine, said) = {
+        std::fs::write(app.path().join("back.wasm"), migrating(105, &[("0000_c.sql", between.1), TABLE, contraction]))
+            .unwrap();
+        checked(&app, &state)
+    };
+    assert!(!fine && said[0].0.contains("`0000_c.sql` stands before `0001_a.sql`"), "{said:?}");
+    let (status, log) = app.launch().state(&state).ends();
+    assert!(!status.success() && log.contains(&said[0].0), "{log}");
+    build(105, &[TABLE, contraction, ("0003_c.sql", between.1)]);
+    assert_eq!(checked(&app, &state), (true, vec![]));
+    let host = app.launch().state(&state).start();
+    serves(&host, 3, Content { back: 105, ..first });
+}

@@ -128,7 +128,7 @@ fn the_documentation_s_example_is_read() {
     let header_timeout = Duration::from_millis(1500);
     let http = HttpLimits { in_flight: 10, connections: 20, header_timeout, drain: Duration::ZERO };
     assert_eq!(app.http, http);
-    assert_eq!(app.log, LogConfig { format: LogFormat::Json, level: LogLevel::Debug });
+    assert_eq!(app.log, LogConfig { format: LogFormat::Json, level: LogLevel::Debug, ..LogConfig::default() });
     let Tracing { otlp, ratio, queue, interval, timeout } = app.telemetry;
     assert_eq!((otlp, f64::from(ratio)), (Some("http://127.0.0.1:4318".parse().unwrap()), 0.25));
     assert_eq!((queue, interval, timeout), (100, Duration::from_secs(1), Duration::from_secs(2)));

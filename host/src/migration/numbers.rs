@@ -1,0 +1,96 @@
+//! The numbers of migrations: each has one of its own, and they ascend; gaps are fine.
+
+/// The digits of a number that are read: more than anybody counts.
+const MAX_DIGITS: usize = 18;
+
+/// What is wrong with the number of a migration.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadNumber {
+    /// There is none.
+    #[error("the migration `{name}` has no number: its name begins with one, such as `0001_tables.sql`")]
+    Missing {
+        /// The migration.
+        name: String,
+    },
+    /// Another one has it.
+    #[error("the migrations `{before}` and `{name}` have the same number: give the newer one the next that is free")]
+    Twice {
+        /// The migration before.
+        before: String,
+        /// The migration.
+        name: String,
+    },
+    /// It is lower than that of the one before.
+    #[error(
+        "the migration `{name}` stands after `{before}`, whose number is higher: names are sorted as text, so write all numbers with as \
+         many digits, such as `0002` and `0010`"
+    )]
+    Descends {
+        /// The migration before.
+        before: String,
+        /// The migration.
+        name: String,
+    },
+}
+
+/// Checks the numbers of migrations that stand in the order of application, by their names.
+///
+/// # Errors
+///
+/// [`BadNumber`] names the first that is wrong.
+pub fn check_numbers<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<(), BadNumber> {
+    let mut last: Option<(u64, &str)> = None;
+    for name in names {
+        let number = number(name).ok_or_else(|| BadNumber::Missing { name: name.to_owned() })?;
+        if let Some((before, before_name)) = last {
+            let names = || (before_name.to_owned(), name.to_owned());
+            if before == number {
+                let (before, name) = names();
+                return Err(BadNumber::Twice { before, name });
+            }
+            if before > number {
+                let (before, name) = names();
+                return Err(BadNumber::Descends { before, name });
+            }
+        }
+        last = Some((number, name));
+    }
+    Ok(())
+}
+
+/// The number that a migration's name begins with.
+fn number(name: &str) -> Option<u64> {
+    let digits = name.bytes().take_while(u8::is_ascii_digit).count();
+    if digits > MAX_DIGITS { None } else { name[..digits].parse().ok() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_there_unique_and_ascending() {
+        let check = |names: &[&str]| match check_numbers(names.iter().copied()) {
+            Ok(()) => "fine",
+            Err(BadNumber::Missing { .. }) => "missing",
+            Err(BadNumber::Twice { .. }) => "twice",
+            Err(BadNumber::Descends { .. }) => "descends",
+        };
+        for (names, expected) in [
+            (&[][..], "fine"),
+            (&["0001.sql"], "fine"),
+            (&["0001_a.sql", "0002_b.sql", "0010_c.sql"], "fine"),
+            (&["1_a.sql", "2_b.sql"], "fine"),
+            (&["0_a.sql", "00001-b.sql"], "fine"),
+            (&["y.sql"], "missing"),
+            (&["0001_a.sql", "y.sql"], "missing"),
+            (&["_1.sql"], "missing"),
+            (&["99999999999999999999_a.sql"], "missing"),
+            (&["0003_a.sql", "0003_b.sql"], "twice"),
+            (&["003_a.sql", "03_b.sql"], "twice"),
+            (&["10_a.sql", "9_b.sql"], "descends"),
+        ] {
+            assert_eq!(check(names), expected, "{names:?}");
+        }
+    }
+}
