@@ -14,6 +14,7 @@ mod log;
 mod migrations;
 mod output;
 mod serve;
+mod signals;
 mod test;
 
 use std::net::SocketAddr;

@@ -6,7 +6,9 @@
 pub mod compile;
 
 use std::hash::{Hash, Hasher};
-use std::sync::{Arc, OnceLock};
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
@@ -110,7 +112,9 @@ impl Profile {
 /// The engines of a process.
 #[derive(Clone, Default)]
 pub struct Engines {
-    built: Arc<[OnceLock<Engine>; Profile::ALL.len()]>,
+    built: Arc<[Mutex<Option<Engine>>; Profile::ALL.len()]>,
+    /// Whether nothing more is to be compiled for them.
+    is_stopping: Arc<AtomicBool>,
 }
 
 /// Why an engine can't be had.
@@ -119,7 +123,7 @@ pub struct Engines {
 pub struct EngineError {
     /// Which.
     pub profile: Profile,
-    /// Wasmtime's reason: mostly address space that a resource limit denies.
+    /// The reason: mostly address space, or a thread, that a resource limit denies.
     pub source: wasmtime::Error,
 }
 
@@ -129,24 +133,47 @@ impl Engines {
         Self::default()
     }
 
+    /// Has nothing more compiled for them: a compilation under way is ended within some milliseconds, a further one refused. For a host
+    /// that stops, since what would be compiled could not run any more.
+    pub fn stop_compiling(&self) {
+        self.is_stopping.store(true, Ordering::Release);
+    }
+
+    /// Whether that was said.
+    fn is_stopping(&self) -> bool {
+        self.is_stopping.load(Ordering::Acquire)
+    }
+
     /// The engine of a profile; the first call builds it and starts the thread that advances its epoch.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError`]; a later call tries again.
     pub fn get(&self, profile: Profile) -> Result<Engine, EngineError> {
-        let slot = &self.built[profile as usize];
-        if let Some(engine) = slot.get() {
+        self.get_with(profile, tick)
+    }
+
+    /// As [`Self::get`], with `start_ticker` to start the thread. An engine without one would never interrupt its guests: nobody gets it.
+    fn get_with(
+        &self,
+        profile: Profile,
+        start_ticker: impl FnOnce(&Engine) -> io::Result<()>,
+    ) -> Result<Engine, EngineError> {
+        // Whoever panicked while holding it left the slot as it was.
+        let mut slot = self.built[profile as usize].lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(engine) = &*slot {
             return Ok(engine.clone());
         }
-        let engine = Engine::new(&profile.config()).map_err(|source| EngineError { profile, source })?;
-        // Should another thread have been faster, its engine counts, and this one goes without a ticker.
-        if slot.set(engine.clone()).is_ok() {
-            tick(&engine);
-            return Ok(engine);
-        }
-        Ok(slot.get().expect("it was just found set").clone())
+        let failed = |source| EngineError { profile, source };
+        let engine = Engine::new(&profile.config()).map_err(failed)?;
+        start_ticker(&engine)
+            .map_err(|error| failed(wasmtime::Error::from(error).context("its ticker thread can't be started")))?;
+        Ok(slot.insert(engine).clone())
     }
 }
 
-/// Advances the engine's epoch for as long as the engine is alive.
-fn tick(engine: &Engine) {
+/// Starts the thread that advances the engine's epoch for as long as the engine is alive.
+fn tick(engine: &Engine) -> io::Result<()> {
     let weak = engine.weak();
     let ticker = move || {
         while let Some(engine) = weak.upgrade() {
@@ -155,7 +182,7 @@ fn tick(engine: &Engine) {
             std::thread::sleep(EPOCH_TICK);
         }
     };
-    std::thread::Builder::new().name("epoch".to_owned()).spawn(ticker).expect("a thread can be started at start-up");
+    std::thread::Builder::new().name("epoch".to_owned()).spawn(ticker).map(drop)
 }
 
 /// What compiled code must agree on with the engine that runs it, as 16 hexadecimal digits: Wasmtime's version, the processor's
@@ -165,4 +192,21 @@ fn compatibility(engine: &Engine) -> String {
     let mut hasher = std::hash::DefaultHasher::new();
     engine.precompile_compatibility_hash().hash(&mut hasher);
     format!("{:016x}", hasher.finish())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_engine_whose_ticker_does_not_start_is_never_handed_out() {
+        let engines = Engines::new();
+        let refused = engines.get_with(Profile::Fresh, |_| Err(io::ErrorKind::WouldBlock.into())).err().unwrap();
+        let words = format!("{refused}: {:#}", refused.source);
+        assert!(words.contains("ticker thread can't be started"), "{words}");
+        // The next one that asks has one made, with its ticker.
+        let engine = engines.get(Profile::Fresh).unwrap();
+        assert!(Engine::same(&engine, &engines.get(Profile::Fresh).unwrap()));
+    }
 }

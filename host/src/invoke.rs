@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use crate::graph::NotFound;
 use crate::ids::FunctionPath;
 use crate::json::{FunctionCodec, Unsupported, Violation};
-use crate::runtime::{CallError, Generation};
+use crate::runtime::{CallError, Generation, detached};
 use crate::store::CallContext;
 
 /// Why a function gave no result.
@@ -63,7 +63,8 @@ impl From<CallError> for InvokeError {
 
 /// Calls `path` with one JSON text for each parameter; trailing optional ones may be left out.
 ///
-/// Returns the result as JSON: `{"ok": …}` or `{"err": …}` where the function returns a `result`, and `null` where it returns nothing.
+/// Returns the result as JSON: `{"ok": …}` or `{"err": …}` where the function returns a `result`, and `null` where it returns nothing. If
+/// the returned future is dropped, a call that was begun goes on to its end; meanwhile it counts as in flight on its generation.
 pub async fn invoke<T: AsRef<[u8]>>(
     generation: &Arc<Generation>,
     path: &FunctionPath,
@@ -78,7 +79,13 @@ pub async fn invoke<T: AsRef<[u8]>>(
     let deadline = Instant::now() + generation.time(target);
     let call = CallContext::new(request.clone(), deadline);
     let trace = call.trace.clone();
-    let result = generation.call(target, &values, call).await?;
+    let (on, in_flight) = (generation.clone(), generation.enter());
+    let called = detached(async move {
+        let result = on.call(target, &values, call).await;
+        drop(in_flight);
+        result
+    });
+    let result = called.await?;
     let mut json = Vec::new();
     let failed = |reason: String| InvokeError::Failed(format!("the result can't be written: {reason}"));
     let limit = generation.result_limit(target);

@@ -6,6 +6,7 @@
 mod address;
 mod body;
 mod connect;
+mod trust;
 
 use std::error::Error as _;
 use std::net::IpAddr;
@@ -17,13 +18,15 @@ use axum::http::{Method, Request, Response, Uri};
 use http_body_util::BodyExt;
 use hyper_util::rt::TokioIo;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio_rustls::TlsConnector;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody};
 
 use crate::config::{Allowed, HostName, Origin, Outbound, Scheme};
 use crate::telemetry::OutboundMetrics;
 use crate::telemetry::table::Went;
 use body::{Received, Sent};
+use trust::Trust;
+
+pub use trust::{NoCertificates, reload_certificates};
 
 /// The largest head of an answer, in bytes.
 const MAX_HEAD: usize = 64 << 10;
@@ -34,8 +37,6 @@ const MAX_FIELDS: usize = 200;
 pub struct Outgoing {
     grant: Outbound,
     places: Arc<Semaphore>,
-    /// There where `https` is allowed anywhere.
-    tls: Option<TlsConnector>,
     counters: OutboundMetrics,
 }
 
@@ -103,11 +104,14 @@ impl Failure {
 }
 
 impl Outgoing {
-    /// Reads the certificates that the system trusts, where they are needed.
+    /// Has the certificates read that the system trusts, where they are needed. Must run inside a tokio runtime.
     pub fn new(grant: Outbound, counters: OutboundMetrics) -> Arc<Self> {
-        let tls = grant.allow.iter().any(Allowed::is_https).then(connect::tls);
+        if grant.allow.iter().any(Allowed::is_https) {
+            // A first request then needn't wait for them, and a host that trusts nobody says so at once.
+            tokio::spawn(async { drop(Trust::of_process().connector().await) });
+        }
         let places = Arc::new(Semaphore::new(grant.concurrent as usize));
-        Arc::new(Self { grant, places, tls, counters })
+        Arc::new(Self { grant, places, counters })
     }
 
     /// Sends a request, if it may go. It ends with `deadline`, its answer's body included.
@@ -138,7 +142,7 @@ impl Outgoing {
         let end = deadline.min(now + self.grant.timeout);
         let until = |wish: Option<_>| tokio::time::Instant::from(wish.map_or(end, |wish| end.min(now + wish)));
 
-        let connecting = connect::connect(&to, self.grant.private, self.tls.as_ref());
+        let connecting = connect::connect(&to, self.grant.private, Trust::of_process());
         let connected = tokio::time::timeout_at(until(options.connect_timeout), connecting).await;
         let stream = connected.map_err(|_| Error::ConnectionTimeout)??;
         let mut builder = hyper::client::conn::http1::Builder::new();

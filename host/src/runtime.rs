@@ -6,6 +6,7 @@
 mod admission;
 mod backtrace;
 pub mod compartment;
+mod detached;
 mod drain;
 mod instance;
 mod seen;
@@ -34,6 +35,7 @@ use crate::telemetry::{RouteMetrics, Telemetry, Trace};
 pub use crate::store::CallError;
 pub use admission::{Admissions, CallStats};
 pub use compartment::{Compartment, InstanceStats};
+pub use detached::{Detached, detached};
 pub use seen::InFlight;
 
 /// How often one start asks one module whether it has more to resume. A module that always has is asked again at the next start.

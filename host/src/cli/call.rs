@@ -5,7 +5,7 @@ use reqwest::Method;
 use serde_json::value::RawValue;
 
 use super::client::Client;
-use super::{CallArguments, output};
+use super::{CallArguments, output, signals};
 use crate::admin::{CallRequest, CallResponse};
 use crate::application::Host;
 use crate::config::{AppConfig, Overrides};
@@ -45,7 +45,9 @@ async fn in_host(arguments: &CallArguments, client: &Client) -> anyhow::Result<B
     });
     let request =
         CallRequest { function: arguments.function.to_string(), arguments: values.collect::<Result<_, _>>()? };
-    let answer: CallResponse = client.send(client.request(Method::POST, "/call").json(&request)).await?;
+    let words = "the call goes on in the host, and its result is waited for; a second signal ends the waiting, not the call";
+    let call = client.send(client.request(Method::POST, "/call").json(&request));
+    let answer: CallResponse = signals::finish(call, words).await??;
     Ok(answer.result)
 }
 
@@ -56,7 +58,11 @@ async fn in_process(arguments: &CallArguments, config: AppConfig) -> anyhow::Res
     let host = Host::new().context("the host can't find its own binary")?;
     let control = tokio::task::spawn_blocking(move || initial.start(&host)).await??;
     let generation = control.runtime().current();
-    let result = invoke(&generation, &arguments.function, &arguments.arguments, "call".into()).await;
-    control.close().await;
-    Ok(result?)
+    let call = async {
+        let result = invoke(&generation, &arguments.function, &arguments.arguments, "call".into()).await;
+        control.close().await;
+        result
+    };
+    let words = "the call is finished first, which takes no longer than its `limits.request`; a second signal ends it where it stands";
+    Ok(signals::finish(call, words).await??)
 }

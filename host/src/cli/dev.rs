@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 
-use super::serve::{serve, signalled, start_log};
+use super::serve::{serve, start_log};
+use super::signals::signalled_or_hung_up;
 use super::{DevArguments, Listeners, output};
 use crate::build::{BuildError, Built, Event, Options, Profile, build};
 use crate::config::{self, AppConfig, Overrides};
@@ -49,7 +50,7 @@ pub(super) fn dev(arguments: DevArguments) -> anyhow::Result<()> {
     let mut author = Author { sources: Some(sources), watcher: Watcher::new(), config, is_first: true };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let done = runtime.block_on(async {
-        let mut stop_signal = std::pin::pin!(signalled()?);
+        let mut stop_signal = std::pin::pin!(signalled_or_hung_up()?);
         loop {
             let begun = Instant::now();
             let built = tokio::select! {

@@ -1,6 +1,7 @@
 //! The whole life of a host: configure, check, take the state, start, serve, wait, drain. `run` is that; `dev` does something beside it.
 
 use std::io::IsTerminal;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,18 +9,20 @@ use anyhow::Context;
 use axum::body::Body;
 use axum::http::Request;
 use hyper::body::Incoming;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::Signal;
 use tokio::sync::watch;
 use tower::ServiceExt;
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 
-use super::{Listeners, RunArguments};
+use super::{Listeners, RunArguments, signals};
 use crate::admin::Admin;
 use crate::application::Host;
 use crate::config::{self, AppConfig, LogFormat, Overrides};
 use crate::control::{Control, Initial, Wanted};
+use crate::engine::Engines;
 use crate::http::Edge;
 use crate::http::server::{Bounds, Listener};
+use crate::outbound::reload_certificates;
 use crate::state::{HostInfo, StateFolder};
 use crate::telemetry::log::{LogControl, parse_log_level};
 use crate::telemetry::{Recorder, Telemetry};
@@ -28,8 +31,6 @@ use crate::telemetry::{Recorder, Telemetry};
 const ADMIN_CONNECTIONS: u32 = 64;
 /// Log lines that wait to be written; further ones are lost. At 200 bytes a line that is 2 MB.
 const LOG_QUEUE: usize = 10_000;
-/// How long after a signal another one means the same.
-const SAME_SIGNAL: Duration = Duration::from_millis(500);
 /// How long databases may take to close after everything has drained.
 const CLOSE_TIME: Duration = Duration::from_secs(5);
 
@@ -54,7 +55,7 @@ pub(super) fn run(arguments: RunArguments) -> anyhow::Result<()> {
 }
 
 /// Starts an application, serves it until a signal, and lets what is in flight finish. As long as it serves, `beside` is done as well;
-/// it is given the application and where the host listens.
+/// it is given the application and where the host listens. However it ends, its databases are closed and its spans are sent.
 ///
 /// # Errors
 ///
@@ -68,69 +69,170 @@ pub(super) async fn serve<B: Future<Output = std::convert::Infallible>>(
 ) -> anyhow::Result<()> {
     let config = initial.config().clone();
     // Signals are heard from here on: one that comes during the start ends it in order.
-    let mut stop_signal = std::pin::pin!(signalled()?);
-    let (listener, admin_listener) = bind(&config)?;
+    let signals = Signals::hear(initial.state().is_for_development())?;
+    let mut stop_signal = std::pin::pin!(signals.stop);
+    let listeners = bind(&config)?;
     let mut host = Host::new().context("the host can't find its own binary")?;
     host.telemetry = Telemetry::with(Recorder::start(&config.telemetry, &config.name)?);
-    let telemetry = host.telemetry.clone();
+    let (telemetry, engines) = (host.telemetry.clone(), host.engines.clone());
     telemetry.set_slow_sql(config.log.slow_sql);
-    let starting = tokio::task::spawn_blocking(move || initial.start(&host));
-    let control = tokio::select! {
+    let mut starting = tokio::task::spawn_blocking(move || initial.start(&host));
+    let started = tokio::select! {
         biased;
-        () = &mut stop_signal => return Ok(()),
-        started = starting => Arc::new(started.context("the start failed")??),
+        () = &mut stop_signal => None,
+        started = &mut starting => Some(started.context("the start failed")?),
     };
-    let runtime = control.runtime().clone();
-
-    let (stop, stopped) = watch::channel(false);
-    let (stop_admin, admin_stopped) = watch::channel(false);
-    let admin = Admin::new(control.clone(), token, log);
-    let edge = Edge::new(runtime.clone(), config.http);
-    let info = HostInfo { process: std::process::id(), listen: listener.address()?, admin: admin_listener.address()? };
-    control.state().announce(&info).context("the state folder can't be written")?;
-
-    let admin_task = tokio::spawn(serve_admin(admin_listener, admin.clone(), admin_stopped));
-    tokio::select! {
-        // Nobody holds the generation longer than that.
-        () = async { runtime.current().resume().await } => {}
-        () = &mut stop_signal => return Ok(()),
-    }
-    let data_edge = edge.clone();
-    let data_task = tokio::spawn(listener.serve(move |request| data_edge.clone().handle(request), stopped));
-    admin.set_ready(true);
-    tracing::info!(listen = %info.listen, admin = %info.admin, millis = start.elapsed().as_millis(), "ready");
-
-    tokio::select! {
-        () = &mut stop_signal => {}
-        never = beside(control.clone(), info) => match never {},
-        never = control.clone().watch() => match never {},
-    }
-    tracing::info!(drain = ?config.http.drain, "stopping: no new connections, finishing what is in flight");
-    admin.set_ready(false);
-    let drained_by = Instant::now() + config.http.drain;
-    stop.send_replace(true);
-    tokio::spawn(async {
-        // Whoever asks twice doesn't want to wait; who sends one signal twice at once (as `timeout` does) asks once.
-        tokio::time::sleep(SAME_SIGNAL).await;
-        if let Ok(again) = signalled() {
-            again.await;
-            std::process::exit(1);
+    let served = match started {
+        Some(Ok(control)) => {
+            let host = Serving { control: Arc::new(control), engines, config: config.clone(), log, start };
+            let served = host.serve(listeners, token, stop_signal, signals.hangup, beside).await;
+            close(&host.control).await;
+            served.map(Some)
         }
-    });
-    let all_answered = data_task.await.context("the data listener failed")?;
-    // Calls whose clients went away have no connection any more.
-    let all_ended = edge.finish(drained_by).await && all_answered;
-    stop_admin.send_replace(true);
-    let _ = admin_task.await;
-    close(&control).await;
+        Some(Err(problems)) => Err(problems.into()),
+        None => {
+            engines.stop_compiling();
+            // What it has opened is closed, unless that takes longer than anybody waits.
+            if let Ok(Ok(Ok(control))) = tokio::time::timeout(CLOSE_TIME, starting).await {
+                close(&control).await;
+            }
+            Ok(None)
+        }
+    };
     // It waits for the collector, by a thread that may block.
     let _ = tokio::task::spawn_blocking(move || telemetry.stop()).await;
-    if all_ended {
-        tracing::info!("stopped");
-    } else {
-        tracing::warn!(drain = ?config.http.drain, "stopped; some requests did not end in time and were cut off");
+    match served? {
+        Some(true) => tracing::info!("stopped"),
+        Some(false) => {
+            let drain = config.http.drain;
+            tracing::warn!(?drain, "stopped; some requests did not end in time and were cut off");
+        }
+        None => tracing::info!("stopped before it served"),
     }
     Ok(())
+}
+
+/// The signals that a host hears.
+struct Signals<S> {
+    stop: S,
+    /// There where a hangup asks to reload.
+    hangup: Option<Signal>,
+}
+
+/// `is_of_terminal` says whether a hangup ends the host: it belongs to an author's terminal then.
+impl Signals<Pin<Box<dyn Future<Output = ()> + Send>>> {
+    fn hear(is_of_terminal: bool) -> anyhow::Result<Self> {
+        signals::ignore_user_signals()?;
+        Ok(if is_of_terminal {
+            Self { stop: Box::pin(signals::signalled_or_hung_up()?), hangup: None }
+        } else {
+            Self { stop: Box::pin(signals::signalled()?), hangup: Some(signals::hangup()?) }
+        })
+    }
+}
+
+/// A host that was started.
+struct Serving {
+    control: Arc<Control>,
+    engines: Engines,
+    config: AppConfig,
+    log: Arc<LogControl>,
+    start: Instant,
+}
+
+impl Serving {
+    /// Serves until `stop_signal`, then lets what is in flight finish. Returns whether all of it did.
+    async fn serve<B: Future<Output = std::convert::Infallible>>(
+        &self,
+        (listener, admin_listener): (Listener, Listener),
+        token: String,
+        mut stop_signal: impl Future<Output = ()> + Unpin,
+        hangup: Option<Signal>,
+        beside: impl FnOnce(Arc<Control>, HostInfo) -> B,
+    ) -> anyhow::Result<bool> {
+        let Self { control, config, .. } = self;
+        let runtime = control.runtime().clone();
+        let (stop, stopped) = watch::channel(false);
+        let (stop_admin, admin_stopped) = watch::channel(false);
+        let admin = Admin::new(control.clone(), token, self.log.clone());
+        let edge = Edge::new(runtime.clone(), config.http);
+        let info =
+            HostInfo { process: std::process::id(), listen: listener.address()?, admin: admin_listener.address()? };
+        control.state().announce(&info).context("the state folder can't be written")?;
+
+        let admin_task = tokio::spawn(serve_admin(admin_listener, admin.clone(), admin_stopped));
+        let was_resumed = tokio::select! {
+            // Nobody holds the generation longer than that.
+            () = async { runtime.current().resume().await } => true,
+            () = &mut stop_signal => false,
+        };
+        let data_task = was_resumed.then(|| {
+            let data_edge = edge.clone();
+            tokio::spawn(listener.serve(move |request| data_edge.clone().handle(request), stopped))
+        });
+        if was_resumed {
+            admin.set_ready(true);
+            let millis = self.start.elapsed().as_millis();
+            tracing::info!(listen = %info.listen, admin = %info.admin, millis, "ready");
+            tokio::select! {
+                () = &mut stop_signal => {}
+                never = beside(control.clone(), info) => match never {},
+                never = control.clone().watch() => match never {},
+                never = self.reload_on(hangup) => match never {},
+            }
+        }
+
+        tracing::info!(drain = ?config.http.drain, "stopping: no new connections, finishing what is in flight");
+        admin.set_ready(false);
+        let drained_by = Instant::now() + config.http.drain;
+        stop.send_replace(true);
+        // A change can't be published any more: nobody waits for a compiler.
+        self.engines.stop_compiling();
+        tokio::spawn(async {
+            signals::signalled_again().await;
+            std::process::exit(1);
+        });
+        let all_answered = match data_task {
+            Some(task) => task.await.context("the data listener failed")?,
+            None => true,
+        };
+        // Calls whose clients went away have no connection any more.
+        let all_ended = edge.finish(drained_by).await && runtime.finish(drained_by).await;
+        stop_admin.send_replace(true);
+        let _ = admin_task.await;
+        Ok(runtime.finish(drained_by).await && all_ended && all_answered)
+    }
+
+    /// Reads again what can be read again, each time the signal comes.
+    async fn reload_on(&self, hangup: Option<Signal>) -> std::convert::Infallible {
+        if let Some(mut hangup) = hangup {
+            while hangup.recv().await.is_some() {
+                self.reload().await;
+            }
+        }
+        std::future::pending().await
+    }
+
+    async fn reload(&self) {
+        match reload_certificates().await {
+            Ok(trusted) => tracing::info!(trusted, "SIGHUP: the certificates that the system trusts were read again"),
+            Err(error) => tracing::error!(%error, "SIGHUP: those from before go on being trusted"),
+        }
+        let manifest = self.config.manifest.clone();
+        let read = tokio::task::spawn_blocking(move || config::load(&manifest, &Overrides::default())).await;
+        let level = match read {
+            Ok(Ok(config)) => log_level(config.log.level.as_str()),
+            Ok(Err(problems)) => {
+                let problems = problems.to_string();
+                return tracing::error!(problems, "SIGHUP: the manifest can't be read, and what is logged stays as it is");
+            }
+            Err(error) => return tracing::error!(%error, "SIGHUP: reading the manifest failed"),
+        };
+        match self.log.set(&level) {
+            Ok(()) => tracing::info!(level, "SIGHUP: what is logged is what is configured"),
+            Err(error) => tracing::error!(%error, level, "SIGHUP: what is logged stays as it is"),
+        }
+    }
 }
 
 /// To be called within the runtime that will serve.
@@ -168,24 +270,11 @@ async fn close(control: &Control) {
     }
 }
 
-/// Waits for SIGTERM or Ctrl-C. They are heard from the call on, not from the first poll.
-pub(super) fn signalled() -> anyhow::Result<impl Future<Output = ()>> {
-    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM can't be heard")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("Ctrl-C can't be heard")?;
-    Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-    })
-}
-
 /// Logs to standard error, by a thread of its own: whoever reads it may stall or go away, and no request waits for that. What is
 /// returned changes what is logged, and writes what is left when it is dropped. `level` is what to log unless `WATERTIGHT_LOG` says; both
 /// may say more than a level: `info,request=debug`.
 pub(super) fn start_log(format: LogFormat, level: &str) -> anyhow::Result<(Arc<LogControl>, WorkerGuard)> {
-    let asked = std::env::var("WATERTIGHT_LOG").ok().filter(|directives| !directives.is_empty());
-    let text = asked.unwrap_or_else(|| level.to_owned());
+    let text = log_level(level);
     let filter = parse_log_level(&text).context("WATERTIGHT_LOG can't be understood")?;
     let (writer, flush) =
         NonBlockingBuilder::default().lossy(true).buffered_lines_limit(LOG_QUEUE).finish(std::io::stderr());
@@ -207,4 +296,10 @@ pub(super) fn start_log(format: LogFormat, level: &str) -> anyhow::Result<(Arc<L
         }
     };
     Ok((Arc::new(control), flush))
+}
+
+/// What is logged where the manifest says `level`: that, unless `WATERTIGHT_LOG` says something else.
+fn log_level(level: &str) -> String {
+    let asked = std::env::var("WATERTIGHT_LOG").ok().filter(|directives| !directives.is_empty());
+    asked.unwrap_or_else(|| level.to_owned())
 }

@@ -53,6 +53,9 @@ pub enum CompileError {
     /// It took too long.
     #[error("compiling took longer than {}, which `compile.time` allows, and was stopped", humantime::format_duration(*.0))]
     Timeout(Duration),
+    /// The host stops, and what would be compiled could not run any more.
+    #[error("compiling was ended, since the host stops")]
+    Stopped,
     /// It wanted more memory than it may have.
     #[error("compiling took more than {} MiB of memory, which `compile.memory` allows, and was stopped", .0 >> 20)]
     Memory(u64),
@@ -149,6 +152,9 @@ impl Compiler {
                 }
             }
         }
+        if self.engines.is_stopping() {
+            return Err(CompileError::Stopped);
+        }
         tracing::info!(
             profile = profile.as_str(),
             bytes = bytes.len(),
@@ -223,7 +229,7 @@ impl Compiler {
                 let _ = std::io::copy(&mut stderr, &mut std::io::sink());
                 String::from_utf8_lossy(&text).trim().to_owned()
             });
-            let status = wait(&mut child, time)?;
+            let status = wait(&mut child, time, &self.engines)?;
             let complaint = complaint.join().unwrap_or_default();
             match status {
                 None => Err(CompileError::Timeout(self.limits.time)),
@@ -263,8 +269,12 @@ fn mark_used(file: &Path) {
     }
 }
 
-/// Waits for the child, up to `time`; then ends it and returns none.
-fn wait(child: &mut std::process::Child, time: Duration) -> Result<Option<std::process::ExitStatus>, CompileError> {
+/// Waits for the child, up to `time`; then ends it and returns none. Ends it as well where nothing more is to be compiled for `engines`.
+fn wait(
+    child: &mut std::process::Child,
+    time: Duration,
+    engines: &Engines,
+) -> Result<Option<std::process::ExitStatus>, CompileError> {
     let start = std::time::Instant::now();
     let mut pause = Duration::from_millis(1);
     loop {
@@ -272,10 +282,13 @@ fn wait(child: &mut std::process::Child, time: Duration) -> Result<Option<std::p
         if let Ok(Some(status)) = status {
             return Ok(Some(status));
         }
-        if status.is_err() || start.elapsed() > time {
+        let is_stopping = engines.is_stopping();
+        if status.is_err() || is_stopping || start.elapsed() > time {
             // Whatever happened, it must end, or those who feed and hear it would never.
             let ended = child.kill().and_then(|()| child.wait());
-            return status.and(ended).map(|_| None).map_err(CompileError::Process);
+            let ended = status.and(ended).map_err(CompileError::Process)?;
+            tracing::debug!(%ended, "the compiling process was ended");
+            return if is_stopping { Err(CompileError::Stopped) } else { Ok(None) };
         }
         std::thread::sleep(pause);
         pause = (pause * 2).min(Duration::from_millis(20));
@@ -327,5 +340,27 @@ mod tests {
         compiler.idle_time = Duration::from_millis(50);
         let refused = compiler.compile(b"a component", Profile::Reuse).err().unwrap();
         assert_eq!(refused.to_string(), "as low");
+    }
+
+    #[test]
+    fn a_stop_ends_the_child_and_refuses_further_ones() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
+        let (program, begun) = (folder.path().join("program"), folder.path().join("begun"));
+        std::fs::write(&program, format!("#!/bin/sh\ntouch {}\nexec sleep 600\n", begun.display())).unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o700)).unwrap();
+        let engines = Engines::new();
+        let compiler = Compiler::new(engines.clone(), folder.path(), program, Compiling::default()).unwrap();
+        std::thread::scope(|scope| {
+            let compiling = scope.spawn(|| compiler.compile(b"a component", Profile::Reuse).err());
+            while !begun.exists() {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            engines.stop_compiling();
+            assert!(matches!(compiling.join().unwrap(), Some(CompileError::Stopped)));
+        });
+        std::fs::remove_file(&begun).unwrap();
+        assert!(matches!(compiler.compile(b"another", Profile::Reuse).err(), Some(CompileError::Stopped)));
+        assert!(!begun.exists(), "no child was started");
     }
 }

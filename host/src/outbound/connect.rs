@@ -2,20 +2,16 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, lookup_host};
-use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::pki_types::{ServerName, UnixTime};
-use tokio_rustls::rustls::time_provider::TimeProvider;
-use tokio_rustls::rustls::{self, ClientConfig, RootCertStore};
+use tokio_rustls::rustls;
+use tokio_rustls::rustls::pki_types::ServerName;
 use wasmtime_wasi_http::Error;
 
 use super::Failure;
 use super::address::is_private;
-use crate::clock;
+use super::trust::Trust;
 use crate::config::{HostName, Origin, Scheme};
 
 /// Answers of DNS for one name that are tried.
@@ -25,51 +21,25 @@ const MAX_ADDRESSES: usize = 8;
 pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
-/// What checks servers: the certificates that the system trusts, or those of `SSL_CERT_FILE`.
-pub(super) fn tls() -> TlsConnector {
-    let found = rustls_native_certs::load_native_certs();
-    let mut roots = RootCertStore::empty();
-    let (trusted, _) = roots.add_parsable_certificates(found.certs);
-    if trusted == 0 {
-        tracing::warn!("no certificates are found that the system trusts: requests to https fail");
-    }
-    let config = ClientConfig::builder_with_details(Arc::new(ring::default_provider()), Arc::new(Now))
-        .with_safe_default_protocol_versions()
-        .expect("the provider has the versions that its own crate calls safe")
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    TlsConnector::from(Arc::new(config))
-}
-
-/// The time that certificates are held against. That of rustls panics where the machine's clock is set before 1970.
-#[derive(Debug)]
-struct Now;
-
-impl TimeProvider for Now {
-    fn current_time(&self) -> Option<UnixTime> {
-        Some(UnixTime::since_unix_epoch(clock::since_1970()))
-    }
-}
-
 /// Connects to `to`. What only leads inside is refused, unless `private` or `to` names the address itself.
 pub(super) async fn connect(
     to: &Origin,
     private: bool,
-    tls: Option<&TlsConnector>,
+    trust: &Trust,
 ) -> Result<Box<dyn Stream>, Failure> {
     let stream = connect_any(&addresses(to, private).await?).await?;
     // Small requests and answers: waiting to fill a packet only delays them. Where it can't be said, they are late.
     let _ = stream.set_nodelay(true);
-    match (to.scheme, tls) {
-        (Scheme::Http, _) => Ok(Box::new(stream)),
-        (Scheme::Https, Some(tls)) => {
+    match to.scheme {
+        Scheme::Http => Ok(Box::new(stream)),
+        Scheme::Https => {
             let name = match &to.host {
                 HostName::Address(address) => ServerName::from(*address),
                 HostName::Name(name) => ServerName::try_from(name.clone()).map_err(|_| Error::HttpRequestUriInvalid)?,
             };
+            let tls = trust.connector().await;
             Ok(Box::new(tls.connect(name, stream).await.map_err(|error| tls_error(&error))?))
         }
-        (Scheme::Https, None) => Err(Error::ConfigurationError.into()),
     }
 }
 

@@ -3,16 +3,35 @@
 //! Each module has places of its own, so that one whose calls pile up holds up nobody who shares its compartment; and a swap neither
 //! doubles them nor lets those who wait start anew.
 
+mod places;
+
+#[cfg(test)]
+mod model;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Instant;
 
 use serde::Serialize;
-use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::config::Limits;
 use crate::ids::ModuleName;
+use places::{Place, Places};
+
+/// What places are made of.
+mod primitives {
+    pub(super) use std::sync::atomic::AtomicUsize;
+    pub(super) use std::sync::atomic::Ordering::{AcqRel, Acquire};
+    pub(super) use std::sync::{Mutex, MutexGuard, PoisonError};
+
+    pub(super) use tokio::sync::{Semaphore as Permits, SemaphorePermit as Permit};
+
+    /// Numbers are whole wherever a panic might strike.
+    pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+        mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// The admissions of a host's modules, by name.
 #[derive(Default)]
@@ -46,11 +65,7 @@ pub struct CallStats {
 
 /// Lets in a number of calls at once, and lets a bounded number wait.
 pub(super) struct Admission {
-    places: Semaphore,
-    /// How many places there are to be.
-    calls: Mutex<usize>,
-    /// Places beyond that, whose calls still run: they go when those end.
-    surplus: AtomicUsize,
+    places: Places,
     waiting: AtomicUsize,
     queue: AtomicUsize,
 }
@@ -66,18 +81,8 @@ pub(super) enum Refused {
 
 impl Admission {
     fn new(limits: &Limits) -> Self {
-        let calls = limits.calls as usize;
-        Self {
-            places: Semaphore::new(calls),
-            calls: Mutex::new(calls),
-            surplus: AtomicUsize::new(0),
-            waiting: AtomicUsize::new(0),
-            queue: AtomicUsize::new(limits.queue as usize),
-        }
-    }
-
-    fn calls(&self) -> MutexGuard<'_, usize> {
-        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+        let places = Places::new(limits.calls as usize);
+        Self { places, waiting: AtomicUsize::new(0), queue: AtomicUsize::new(limits.queue as usize) }
     }
 
     /// How many calls may wait.
@@ -88,67 +93,35 @@ impl Admission {
     /// Holds to other limits from now on. Nobody who is in, or waits, is turned away.
     pub(super) fn resize(&self, limits: &Limits) {
         self.queue.store(limits.queue as usize, Relaxed);
-        let mut calls = self.calls();
-        let (before, after) = (*calls, limits.calls as usize);
-        *calls = after;
-        if after < before {
-            let taken = self.places.forget_permits(before - after);
-            self.surplus.fetch_add(before - after - taken, Relaxed);
-            return;
-        }
-        for _ in before..after {
-            if !self.take_surplus() {
-                self.places.add_permits(1);
-            }
-        }
-    }
-
-    /// Takes one place out of the surplus, where there is any.
-    fn take_surplus(&self) -> bool {
-        self.surplus.load(Relaxed) > 0
-            && self.surplus.fetch_update(Relaxed, Relaxed, |surplus| surplus.checked_sub(1)).is_ok()
+        self.places.resize(limits.calls as usize);
     }
 
     /// What its calls are doing.
     pub(super) fn stats(&self) -> CallStats {
-        let limit = *self.calls();
-        let places = limit + self.surplus.load(Relaxed);
-        let running = places.saturating_sub(self.places.available_permits());
+        let (running, limit) = (self.places.taken(), self.places.wanted());
         CallStats { running, waiting: self.waiting.load(Relaxed), limit }
     }
 
     /// Waits for a place until `deadline`.
     pub(super) async fn admit(&self, deadline: Instant) -> Result<Place<'_>, Refused> {
-        let permit = match self.places.try_acquire() {
-            Ok(permit) => permit,
+        match self.places.try_take() {
+            Some(place) => Ok(place),
             // Boxed: who finds a place has no need of it, and every call's future would have room for it.
-            Err(_) => Box::pin(self.wait(deadline)).await?,
-        };
-        Ok(Place { admission: self, permit: Some(permit) })
-    }
-
-    async fn wait(&self, deadline: Instant) -> Result<SemaphorePermit<'_>, Refused> {
-        let _waiting = Waiting::enter(self).ok_or(Refused::Full)?;
-        match tokio::time::timeout_at(deadline.into(), self.places.acquire()).await {
-            Ok(permit) => Ok(permit.expect("the semaphore is never closed")),
-            Err(_) => Err(Refused::Late),
+            None => Box::pin(self.wait(deadline)).await,
         }
     }
-}
 
-/// The right to run one call.
-pub(super) struct Place<'a> {
-    admission: &'a Admission,
-    /// There until it is dropped.
-    permit: Option<SemaphorePermit<'a>>,
-}
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        if self.admission.take_surplus()
-            && let Some(permit) = self.permit.take()
-        {
-            permit.forget();
+    async fn wait(&self, deadline: Instant) -> Result<Place<'_>, Refused> {
+        let _waiting = Waiting::enter(self).ok_or(Refused::Full)?;
+        loop {
+            match tokio::time::timeout_at(deadline.into(), self.places.permits().acquire()).await {
+                Ok(permit) => {
+                    if let Some(place) = self.places.occupy(permit.expect("the semaphore is never closed")) {
+                        return Ok(place);
+                    }
+                }
+                Err(_) => return Err(Refused::Late),
+            }
         }
     }
 }

@@ -11,8 +11,10 @@ use super::Generation;
 const GLANCE: Duration = Duration::from_millis(5);
 /// How long what was told to end may take to do so: a call gives way at each tick of the epoch.
 const GRACE: Duration = Duration::from_secs(5);
+/// How often it is looked after that.
+const SLOW_GLANCE: Duration = Duration::from_millis(100);
 
-/// Waits until nobody holds `retired` any more, for at most `time`; ends what is left, and frees it. `place` is given back then.
+/// Waits until nobody holds `retired` any more; after `time` it ends what is left. Then it frees the generation and gives `place` back.
 pub(super) async fn drain(retired: Arc<Generation>, time: Duration, place: OwnedSemaphorePermit) {
     let number = retired.number;
     let start = Instant::now();
@@ -21,15 +23,16 @@ pub(super) async fn drain(retired: Arc<Generation>, time: Duration, place: Owned
     if let Err(error) = tokio::task::spawn_blocking(move || spare.iter().for_each(|one| one.retire())).await {
         tracing::error!(generation = %number, %error, "retiring a generation's instances failed");
     }
-    if !unused(&retired, start + time).await {
+    let cut_off = |generation: &Generation| {
         tracing::warn!(generation = %number, drain = ?time, "requests of a retired generation did not end in time and are cut off");
-        retired.end();
-        if !unused(&retired, Instant::now() + GRACE).await {
-            tracing::error!(generation = %number, "a retired generation is still in use");
-        }
-    }
+        generation.end();
+    };
+    let stuck = || {
+        tracing::error!(generation = %number, "a retired generation is still in use; it keeps its place among those that drain");
+    };
+    let last = let_go(retired, (start + time, GRACE), cut_off, stuck).await;
     // Again not on a thread that requests wait for.
-    let freed = tokio::task::spawn_blocking(move || drop(retired)).await;
+    let freed = tokio::task::spawn_blocking(move || drop(last)).await;
     let millis = start.elapsed().as_millis();
     match freed {
         Ok(()) => tracing::info!(generation = %number, millis, "freed"),
@@ -38,13 +41,76 @@ pub(super) async fn drain(retired: Arc<Generation>, time: Duration, place: Owned
     drop(place);
 }
 
-/// Whether the caller's handle is the last one, by `deadline`. Nobody can take a new one: the generation is not current any more.
-async fn unused(retired: &Arc<Generation>, deadline: Instant) -> bool {
-    while Arc::strong_count(retired) > 1 {
-        if Instant::now() >= deadline {
-            return false;
-        }
-        tokio::time::sleep(GLANCE).await;
+/// Waits until the given handle is the last one, and returns what it leads to. At `deadline`, `cut_off` is to end what holds the others;
+/// where they are there still after `grace`, `stuck` says so, once, and the waiting goes on: what is in use is not free.
+async fn let_go<T>(
+    shared: Arc<T>,
+    (deadline, grace): (Instant, Duration),
+    cut_off: impl FnOnce(&T),
+    stuck: impl FnOnce(),
+) -> T {
+    let shared = match alone(shared, GLANCE, Some(deadline)).await {
+        Ok(last) => return last,
+        Err(shared) => shared,
+    };
+    cut_off(&shared);
+    let shared = match alone(shared, GLANCE, Some(Instant::now() + grace)).await {
+        Ok(last) => return last,
+        Err(shared) => shared,
+    };
+    stuck();
+    match alone(shared, SLOW_GLANCE, None).await {
+        Ok(last) => last,
+        Err(_) => unreachable!("without a deadline it waits until it is alone"),
     }
-    true
+}
+
+/// What `shared` leads to once no other handle does; the handle itself where that isn't so by `deadline`.
+async fn alone<T>(mut shared: Arc<T>, glance: Duration, deadline: Option<Instant>) -> Result<T, Arc<T>> {
+    loop {
+        // Who looks at it for metrics holds it for an instant.
+        shared = match Arc::try_unwrap(shared) {
+            Ok(last) => return Ok(last),
+            Err(shared) => shared,
+        };
+        if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            return Err(shared);
+        }
+        tokio::time::sleep(glance).await;
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_somebody_holds_is_not_free_however_long_that_takes() {
+        let shared = Arc::new(7);
+        let holder = shared.clone();
+        let (cut, stuck) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
+        let (cuts, stucks) = (cut.clone(), stuck.clone());
+        let times = (Instant::now() + Duration::from_millis(10), Duration::from_millis(10));
+        let mut going = tokio::spawn(let_go(
+            shared,
+            times,
+            move |_| drop(cuts.fetch_add(1, Relaxed)),
+            move || drop(stucks.fetch_add(1, Relaxed)),
+        ));
+        // Far beyond its deadline and its grace.
+        assert!(tokio::time::timeout(Duration::from_millis(400), &mut going).await.is_err());
+        assert_eq!((cut.load(Relaxed), stuck.load(Relaxed)), (1, 1));
+        drop(holder);
+        assert_eq!(tokio::time::timeout(Duration::from_secs(20), going).await.unwrap().unwrap(), 7);
+    }
+
+    #[tokio::test]
+    async fn what_nobody_holds_is_free_at_once() {
+        let times = (Instant::now() + Duration::from_secs(60), Duration::ZERO);
+        let last = let_go(Arc::new(7), times, |_| panic!("nothing is left"), || panic!("nothing is left")).await;
+        assert_eq!(last, 7);
+    }
 }

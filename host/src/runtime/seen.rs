@@ -3,12 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use prometheus::IntCounter;
 
 use super::{Generation, Runtime, Target};
 use crate::telemetry::{Snapshot, table};
+
+/// How often a stop looks whether everything has ended.
+const FINISH_GLANCE: Duration = Duration::from_millis(5);
 
 /// A way from one compartment to another.
 pub(super) struct Edge {
@@ -35,6 +38,24 @@ impl Generation {
     pub fn enter(&self) -> InFlight {
         self.in_flight.fetch_add(1, Relaxed);
         InFlight(self.in_flight.clone())
+    }
+}
+
+impl Runtime {
+    /// Waits until nothing is in flight on any generation, up to `deadline`: neither requests, nor what operators called, whether or not
+    /// their clients still wait. Returns whether that came first. Nothing new may begin meanwhile.
+    pub async fn finish(&self, deadline: Instant) -> bool {
+        let is_idle = || {
+            let alive = self.retired().into_iter().chain([self.current()]);
+            alive.map(|generation| generation.in_flight.load(Relaxed)).sum::<usize>() == 0
+        };
+        while !is_idle() {
+            if Instant::now() >= deadline {
+                return false;
+            }
+            tokio::time::sleep(FINISH_GLANCE).await;
+        }
+        true
     }
 }
 

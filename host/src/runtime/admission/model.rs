@@ -1,0 +1,106 @@
+//! Every way in which threads can meet at the places of a module, by `loom`: the very source of `places.rs`, on primitives that the model
+//! schedules.
+
+use loom::thread;
+
+/// What stands in the place of the runtime's own.
+mod primitives {
+    pub(super) use loom::sync::atomic::AtomicUsize;
+    pub(super) use loom::sync::atomic::Ordering::{AcqRel, Acquire};
+    pub(super) use loom::sync::{Mutex, MutexGuard};
+
+    pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+        mutex.lock().expect("nobody panics while holding it")
+    }
+
+    /// A semaphore that nobody waits at.
+    pub(super) struct Permits(Mutex<usize>);
+
+    pub(super) struct Permit<'a>(Option<&'a Permits>);
+
+    impl Permits {
+        pub(super) fn new(permits: usize) -> Self {
+            Self(Mutex::new(permits))
+        }
+
+        pub(super) fn available_permits(&self) -> usize {
+            *lock(&self.0)
+        }
+
+        pub(super) fn add_permits(&self, permits: usize) {
+            *lock(&self.0) += permits;
+        }
+
+        pub(super) fn forget_permits(&self, permits: usize) -> usize {
+            let mut available = lock(&self.0);
+            let taken = permits.min(*available);
+            *available -= taken;
+            taken
+        }
+
+        pub(super) fn try_acquire(&self) -> Result<Permit<'_>, ()> {
+            (self.forget_permits(1) == 1).then_some(Permit(Some(self))).ok_or(())
+        }
+    }
+
+    impl Permit<'_> {
+        pub(super) fn forget(mut self) {
+            self.0 = None;
+        }
+    }
+
+    impl Drop for Permit<'_> {
+        fn drop(&mut self) {
+            if let Some(permits) = self.0 {
+                permits.add_permits(1);
+            }
+        }
+    }
+}
+
+#[allow(dead_code, reason = "who waits for a permit isn't modelled")]
+#[path = "places.rs"]
+mod places;
+
+use places::Places;
+
+/// Places that threads can borrow for as long as the model runs.
+fn forever(places: usize) -> &'static Places {
+    Box::leak(Box::new(Places::new(places)))
+}
+
+#[test]
+fn nobody_comes_in_while_as_many_run_as_may() {
+    loom::model(|| {
+        let places = forever(2);
+        let (stays, leaves) = (places.try_take(), places.try_take());
+        let leaving = thread::spawn(move || drop(leaves));
+        places.resize(1);
+        // One runs, one may: whether or not the other one has left.
+        assert!(places.try_take().is_none());
+        leaving.join().expect("it ends");
+        assert!(places.try_take().is_none());
+        assert_eq!((places.taken(), places.wanted()), (1, 1));
+        drop(stays);
+        // No place was lost.
+        let first = places.try_take();
+        assert!(first.is_some() && places.try_take().is_none());
+    });
+}
+
+#[test]
+fn no_place_is_lost_or_made_where_two_come_and_go_while_limits_change() {
+    loom::model(|| {
+        let places = forever(2);
+        let held = places.try_take();
+        let leaving = thread::spawn(move || drop(held));
+        let visiting = thread::spawn(move || drop(places.try_take()));
+        places.resize(1);
+        places.resize(2);
+        leaving.join().expect("it ends");
+        visiting.join().expect("it ends");
+        assert_eq!(places.taken(), 0);
+        let all = [places.try_take(), places.try_take(), places.try_take()];
+        assert_eq!(all.iter().filter(|place| place.is_some()).count(), 2);
+    });
+}

@@ -1,0 +1,102 @@
+//! Work that goes on when whoever waits for it leaves.
+//!
+//! Half of a business operation is worse than one whose answer nobody reads: what ends a call is its deadline, never its client. Every
+//! way from a client to business code goes through [`detached`].
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+/// Does `work` to its end. If the returned future is dropped before that, the work goes on as a task of its own. Cheaper than a task for
+/// each piece of work: only work that is left becomes one.
+pub fn detached<F>(work: F) -> Detached<F>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    Detached { work: Some(Box::pin(work)) }
+}
+
+/// Work that its holder may leave.
+pub struct Detached<F>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    /// There until it has ended, by its result or by a panic.
+    work: Option<Pin<Box<F>>>,
+}
+
+impl<F> Future for Detached<F>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        // Taken out while it is polled: work that panics has ended, and must not become a task that polls it again.
+        let mut work = self.work.take().expect("a future is not polled after its end");
+        let done = work.as_mut().poll(context);
+        if done.is_pending() {
+            self.work = Some(work);
+        }
+        done
+    }
+}
+
+impl<F> Drop for Detached<F>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    fn drop(&mut self) {
+        if let (Some(work), Ok(runtime)) = (self.work.take(), tokio::runtime::Handle::try_current()) {
+            runtime.spawn(work);
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+    use std::time::Duration;
+
+    use futures::FutureExt as _;
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn work_that_is_left_goes_on() {
+        let (go, wait) = oneshot::channel();
+        let (say, hear) = oneshot::channel();
+        let work = detached(async move {
+            let number: u32 = wait.await.unwrap();
+            say.send(number + 1).unwrap();
+        });
+        // Begun, and then left.
+        assert!(tokio::time::timeout(Duration::ZERO, work).await.is_err());
+        go.send(1).unwrap();
+        assert_eq!(hear.await, Ok(2));
+    }
+
+    #[tokio::test]
+    async fn work_that_panicked_is_never_polled_again() {
+        let polls = Arc::new(AtomicUsize::new(0));
+        let seen = polls.clone();
+        let work = detached(futures::future::poll_fn(move |_| -> Poll<()> {
+            seen.fetch_add(1, Relaxed);
+            panic!("the work fails");
+        }));
+        let caught = std::panic::AssertUnwindSafe(work).catch_unwind().await;
+        assert!(caught.is_err());
+        // What was spawned, if anything, has its turn.
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(polls.load(Relaxed), 1);
+    }
+}
