@@ -30,7 +30,7 @@ use crate::graph::render::{GraphView, ModuleView};
 use crate::http::answer::HostProblem;
 use crate::http::details::Failure;
 use crate::ids::{FunctionPath, InterfaceName};
-use crate::invoke::{InvokeError, invoke};
+use crate::invoke::{Caller, InvokeError, invoke};
 use crate::runtime::{CallStats, InstanceStats};
 use crate::telemetry;
 use crate::telemetry::log::LogControl;
@@ -48,7 +48,7 @@ pub struct Admin {
     log: Arc<LogControl>,
     ready: AtomicBool,
     uploads: Semaphore,
-    /// What modules take for a sign that nothing else runs.
+    /// What only the host calls: a module relies on it that it never runs twice at once.
     resume: InterfaceName,
 }
 
@@ -216,11 +216,12 @@ async fn call(
         return Err(not_ready());
     }
     if generation.graph.find(&path).is_ok_and(|found| found.interface.serves(&admin.resume)) {
-        let detail = "only a start of the host calls this, while nothing else runs";
+        let detail =
+            "the host itself calls this, once at a time: at its start, and as often as `resume` of the module says";
         return Err(Failure::new(StatusCode::CONFLICT, "reserved", detail));
     }
     let arguments: Vec<&str> = request.arguments.iter().map(|argument| argument.get()).collect();
-    match invoke(&generation, &path, &arguments, id).await {
+    match invoke(&generation, &path, &arguments, Caller::among_others(id)).await {
         Ok(result) => Ok(Json(CallResponse { result }).into_response()),
         Err(error) => Err(refused(&error)),
     }

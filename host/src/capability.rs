@@ -6,6 +6,7 @@
 mod config;
 mod keyvalue;
 mod logging;
+mod requests;
 mod sql;
 
 use wasmtime::component::{Component, HasSelf, Linker};
@@ -17,7 +18,7 @@ mod bindings {
     #![allow(missing_docs, unreachable_pub, clippy::needless_pass_by_value)]
 
     wasmtime::component::bindgen!({
-        path: ["../wit/sql", "../wit/logging", "../wit/config", "../wit/keyvalue"],
+        path: ["../wit/sql", "../wit/logging", "../wit/config", "../wit/keyvalue", "../wit/lifecycle"],
         inline: "
             package watertight:host;
             world capabilities {
@@ -25,6 +26,7 @@ mod bindings {
                 import wasi:logging/logging@0.1.0-draft;
                 import wasi:config/store@0.2.0-rc.1;
                 import wasi:keyvalue/store@0.2.0-draft2;
+                import watertight:lifecycle/requests@1.0.0;
             }
         ",
         world: "watertight:host/capabilities",
@@ -32,12 +34,14 @@ mod bindings {
             default: async | trappable,
             "wasi:logging/logging": trappable,
             "wasi:config/store": trappable,
+            "watertight:lifecycle/requests": trappable,
         },
         named_imports: {
             "watertight:sql/sql@1.0.0": crate::store::ModuleIndex,
             "wasi:logging/logging@0.1.0-draft": crate::store::ModuleIndex,
             "wasi:config/store@0.2.0-rc.1": crate::store::ModuleIndex,
             "wasi:keyvalue/store@0.2.0-draft2": crate::store::ModuleIndex,
+            "watertight:lifecycle/requests@1.0.0": crate::store::ModuleIndex,
         },
         with: { "wasi:keyvalue/store.bucket": crate::capability::keyvalue::Bucket },
     });
@@ -57,5 +61,11 @@ pub fn add_to_linker(
     bindings::named_imports::watertight::sql::sql::add_to_linker::<_, HasSelf<_>>(linker, component, owner, |s| s)?;
     bindings::named_imports::wasi::logging::logging::add_to_linker::<_, HasSelf<_>>(linker, component, owner, |s| s)?;
     bindings::named_imports::wasi::config::store::add_to_linker::<_, HasSelf<_>>(linker, component, owner, |s| s)?;
-    bindings::named_imports::wasi::keyvalue::store::add_to_linker::<_, HasSelf<_>>(linker, component, owner, |s| s)
+    bindings::named_imports::wasi::keyvalue::store::add_to_linker::<_, HasSelf<_>>(linker, component, owner, |s| s)?;
+    bindings::named_imports::watertight::lifecycle::requests::add_to_linker::<_, HasSelf<_>>(
+        linker,
+        component,
+        owner,
+        |s| s,
+    )
 }

@@ -16,6 +16,7 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -47,13 +48,15 @@ pub struct Node {
     pub artifact: Arc<Artifact>,
     /// Its imports that another module serves.
     pub calls: BTreeMap<InterfaceName, Provider>,
-    /// Its imports that the host serves in the module's own name.
-    pub capabilities: BTreeMap<InterfaceName, Capability>,
+    /// Its imports that the host serves in the module's own name, each with the grant that it takes.
+    pub capabilities: BTreeMap<InterfaceName, Option<Capability>>,
     /// Its imports that the host serves to whoever asks, because they carry no authority: the clocks, random bytes, and the rest of
     /// WASI, which is there and empty; and requests to other hosts, since only one module of a store can import those.
     pub ambient: BTreeSet<InterfaceName>,
     /// The capabilities that the manifest grants.
     pub granted: BTreeSet<Capability>,
+    /// How often it is asked to resume while the host serves, where it exports that; none where starts alone ask it.
+    pub resume: Option<Duration>,
 }
 
 impl Node {

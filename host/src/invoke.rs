@@ -1,7 +1,7 @@
 //! Calling any exported function by its name with JSON: what an operator does by hand.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::value::RawValue;
 
@@ -9,7 +9,7 @@ use crate::graph::NotFound;
 use crate::ids::FunctionPath;
 use crate::json::{FunctionCodec, Unsupported, Violation};
 use crate::runtime::{CallError, Generation, detached};
-use crate::store::CallContext;
+use crate::store::{CallContext, UnderWay};
 
 /// Why a function gave no result.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -61,6 +61,21 @@ impl From<CallError> for InvokeError {
     }
 }
 
+/// Who calls by hand.
+pub struct Caller {
+    /// The call's id, for log lines.
+    pub request: Arc<str>,
+    /// What else of the module may be under way.
+    pub under_way: UnderWay,
+}
+
+impl Caller {
+    /// One beside whom others may call.
+    pub fn among_others(request: impl Into<Arc<str>>) -> Self {
+        Self { request: request.into(), under_way: UnderWay::AtMost(Duration::ZERO) }
+    }
+}
+
 /// Calls `path` with one JSON text for each parameter; trailing optional ones may be left out.
 ///
 /// Returns the result as JSON: `{"ok": …}` or `{"err": …}` where the function returns a `result`, and `null` where it returns nothing. If
@@ -69,7 +84,7 @@ pub async fn invoke<T: AsRef<[u8]>>(
     generation: &Arc<Generation>,
     path: &FunctionPath,
     arguments: &[T],
-    request: Arc<str>,
+    caller: Caller,
 ) -> Result<Box<RawValue>, InvokeError> {
     let found = generation.graph.find(path)?;
     let codec = FunctionCodec::new(found.function)?;
@@ -77,7 +92,9 @@ pub async fn invoke<T: AsRef<[u8]>>(
     let target = generation.target(&path.module, found.interface, &path.function);
     let target = target.ok_or_else(|| InvokeError::NotFound(format!("`{path}` is a method: it needs a handle")))?;
     let deadline = Instant::now() + generation.time(target);
-    let call = CallContext::new(request.clone(), deadline);
+    let Caller { request, under_way } = caller;
+    let mut call = CallContext::new(request.clone(), deadline);
+    call.under_way = under_way;
     let trace = call.trace.clone();
     let (on, in_flight) = (generation.clone(), generation.enter());
     let called = detached(async move {

@@ -191,6 +191,7 @@ fn same_module(name: &ModuleName, old: (Side<'_>, &Node), new: (Side<'_>, &Node)
     old.1.artifact.digest == new.1.artifact.digest
         && old.1.calls == new.1.calls
         && old.1.granted == new.1.granted
+        && old.1.resume == new.1.resume
         && old.0.values.of(name) == new.0.values.of(name)
         && http(old.0.config, name) == http(new.0.config, name)
         && sources(old.0.config, name) == sources(new.0.config, name)

@@ -9,6 +9,7 @@ pub mod compartment;
 mod detached;
 mod drain;
 mod instance;
+mod recovery;
 mod seen;
 mod steps;
 
@@ -22,14 +23,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use wasmtime::component::Val;
 
-use crate::graph::{self, AppGraph, RESUME};
+use crate::graph::{self, AppGraph};
 use crate::ids::{GenerationNumber, InterfaceName, ModuleName};
 use crate::json::EncodeError;
 use crate::link::{FunctionIndex, FunctionName, Linked};
 use crate::problem::{Code, Problem, Problems};
 use crate::routes::{Route, RouteTable};
 use crate::store::{BridgeIndex, CallContext, CallFuture, CallResult, Callees, ModuleData};
-use crate::telemetry::table::Origin;
 use crate::telemetry::{RouteMetrics, Telemetry, Trace};
 
 pub use crate::store::CallError;
@@ -38,8 +38,6 @@ pub use compartment::{Compartment, InstanceStats};
 pub use detached::{Detached, detached};
 pub use seen::InFlight;
 
-/// How often one start asks one module whether it has more to resume. A module that always has is asked again at the next start.
-const MAX_RESUME_CALLS: u32 = 10_000;
 /// Retired generations that finish their requests at once; the next is published when one of them is free.
 pub const MAX_DRAINING: usize = 4;
 
@@ -268,35 +266,6 @@ impl Generation {
                 && (own_plan.limits, own_plan.instances) == (plan.limits, plan.instances)
         };
         self.compartments.iter().zip(&self.graph.compartments).any(same)
-    }
-
-    /// Lets every module that wants to pick up what an earlier process left unfinished. What fails is logged: it is asked for again at
-    /// the next start.
-    pub async fn resume(self: &Arc<Self>) {
-        let name: InterfaceName = RESUME.parse().expect("the host's own interface is well named");
-        for (module, node) in &self.graph.modules {
-            let export = node.artifact.shape.exports.keys().find(|export| export.serves(&name));
-            let Some(target) = export.and_then(|export| self.target(module, export, "resume")) else { continue };
-            if let Err(reason) = self.resume_module(target).await {
-                tracing::error!(%module, reason, "the module could not resume what it left unfinished");
-            }
-        }
-    }
-
-    async fn resume_module(self: &Arc<Self>, target: Target) -> Result<(), String> {
-        for _ in 0..MAX_RESUME_CALLS {
-            let deadline = Instant::now() + self.time(target);
-            let call = CallContext::within_trace("resume".into(), deadline, Origin::Resume, Trace::new());
-            match self.call(target, &[], call).await {
-                Ok(Some(Val::Result(Ok(Some(more))))) if *more == Val::Bool(true) => {}
-                Ok(Some(Val::Result(Err(Some(reason))))) => {
-                    return Err(if let Val::String(reason) = *reason { reason } else { String::new() });
-                }
-                Ok(_) => return Ok(()),
-                Err(error) => return Err(error.to_string()),
-            }
-        }
-        Err(format!("it had more to resume after {MAX_RESUME_CALLS} calls"))
     }
 }
 

@@ -30,7 +30,7 @@ use log::LogBudget;
 use output::{Console, Which};
 
 pub use call::{
-    BridgeIndex, CallContext, CallError, CallFuture, CallResult, CalleeFailed, Callees, Notes, RequestLine,
+    BridgeIndex, CallContext, CallError, CallFuture, CallResult, CalleeFailed, Callees, Notes, RequestLine, UnderWay,
 };
 pub use limits::{Cpu, LimitHit, Step, kind_of};
 pub use log::Speaker;

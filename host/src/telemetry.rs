@@ -22,7 +22,7 @@ use prometheus::core::Collector;
 use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry, TextEncoder};
 
 use crate::ids::{CompartmentName, ModuleName};
-use table::{Came, Failed, Limited, Metric, Origin, Thrown, Went};
+use table::{Came, Failed, Limited, Metric, Origin, ResumeMoment, ResumeOutcome, Thrown, Went};
 
 pub use lines::{LineBudget, logged_path};
 pub use opentelemetry::trace::SpanKind;
@@ -66,6 +66,8 @@ pub struct Telemetry {
     changes: IntCounterVec,
     change_time: HistogramVec,
     statements: Arc<sql::Statements>,
+    resumes: IntCounterVec,
+    resume_time: HistogramVec,
     names: Mutex<Names>,
     unrouted: RouteMetrics,
 }
@@ -77,6 +79,7 @@ struct Names {
     compartments: BTreeSet<String>,
     outbound: BTreeSet<String>,
     statements: BTreeSet<String>,
+    resumable: BTreeSet<String>,
     edges: BTreeSet<(String, String)>,
 }
 
@@ -105,6 +108,8 @@ impl Telemetry {
             changes: register(&registry, counters(&table::CHANGES)),
             change_time: register(&registry, histograms(&table::CHANGE_TIME, &CHANGE_BOUNDS)),
             statements: sql::Statements::new(register(&registry, histograms(&table::SQL_TIME, &sql::BOUNDS))),
+            resumes: register(&registry, counters(&table::RESUMES)),
+            resume_time: register(&registry, histograms(&table::RESUME_TIME, &CHANGE_BOUNDS)),
             names: Mutex::default(),
             requests,
             request_time,
@@ -185,6 +190,14 @@ impl Telemetry {
     pub fn changed(&self, cause: &str, came: Came, time: Duration) {
         self.changes.with_label_values(&[cause, came.as_str()]).inc();
         self.change_time.with_label_values(&[cause, came.as_str()]).observe(time.as_secs_f64());
+    }
+
+    /// Counts a time that a module was asked to resume.
+    pub fn resumed(&self, module: &ModuleName, moment: ResumeMoment, outcome: ResumeOutcome, time: Duration) {
+        let known = admit(&mut self.names().resumable, module.to_string());
+        let module = if known { module.as_str() } else { OTHER };
+        self.resumes.with_label_values(&[module, moment.as_str(), outcome.as_str()]).inc();
+        self.resume_time.with_label_values(&[module, moment.as_str()]).observe(time.as_secs_f64());
     }
 
     /// Everything as text, in the exposition format. `sample` adds what is not counted but looked at.

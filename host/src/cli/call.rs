@@ -10,8 +10,9 @@ use crate::admin::{CallRequest, CallResponse};
 use crate::application::Host;
 use crate::config::{AppConfig, Overrides};
 use crate::control::{Initial, Wanted};
-use crate::invoke::invoke;
+use crate::invoke::{Caller, invoke};
 use crate::state::StateFolder;
+use crate::store::UnderWay;
 
 pub(super) fn call(arguments: &CallArguments) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -45,7 +46,8 @@ async fn in_host(arguments: &CallArguments, client: &Client) -> anyhow::Result<B
     });
     let request =
         CallRequest { function: arguments.function.to_string(), arguments: values.collect::<Result<_, _>>()? };
-    let words = "the call goes on in the host, and its result is waited for; a second signal ends the waiting, not the call";
+    let words =
+        "the call goes on in the host, and its result is waited for; a second signal ends the waiting, not the call";
     let call = client.send(client.request(Method::POST, "/call").json(&request));
     let answer: CallResponse = signals::finish(call, words).await??;
     Ok(answer.result)
@@ -59,7 +61,9 @@ async fn in_process(arguments: &CallArguments, config: AppConfig) -> anyhow::Res
     let control = tokio::task::spawn_blocking(move || initial.start(&host)).await??;
     let generation = control.runtime().current();
     let call = async {
-        let result = invoke(&generation, &arguments.function, &arguments.arguments, "call".into()).await;
+        // Nothing else runs on this state.
+        let caller = Caller { request: "call".into(), under_way: UnderWay::Nothing };
+        let result = invoke(&generation, &arguments.function, &arguments.arguments, caller).await;
         control.close().await;
         result
     };

@@ -179,6 +179,7 @@ impl Serving {
                 never = beside(control.clone(), info) => match never {},
                 never = control.clone().watch() => match never {},
                 never = self.reload_on(hangup) => match never {},
+                never = runtime.clone().recover() => match never {},
             }
         }
 
@@ -224,7 +225,10 @@ impl Serving {
             Ok(Ok(config)) => log_level(config.log.level.as_str()),
             Ok(Err(problems)) => {
                 let problems = problems.to_string();
-                return tracing::error!(problems, "SIGHUP: the manifest can't be read, and what is logged stays as it is");
+                return tracing::error!(
+                    problems,
+                    "SIGHUP: the manifest can't be read, and what is logged stays as it is"
+                );
             }
             Err(error) => return tracing::error!(%error, "SIGHUP: reading the manifest failed"),
         };

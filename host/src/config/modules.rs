@@ -4,7 +4,9 @@
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
 
 use super::outbound::Outbound;
 use super::settings::{Defaults, Instances, Limits};
@@ -106,11 +108,19 @@ pub struct ModuleConfig {
     pub secrets: BTreeMap<String, At<SecretSource>>,
     /// Where its requests may go, where it is granted any. Nowhere by default.
     pub http: Outbound,
+    /// How often it is asked to resume what was left unfinished while the host serves, if it exports that. A minute by default; none, written
+    /// `off`, where starts alone ask it.
+    pub resume: Option<Duration>,
     /// The line of its name.
     pub line: u32,
 }
 
 impl ModuleConfig {
+    const RESUME: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(24 * 60 * 60);
+    const RESUME_BY_DEFAULT: Duration = Duration::from_secs(60);
+    /// What stands in the place of a time where there is none.
+    const OFF: &str = "off";
+
     fn read(
         table: &mut Table<'_>,
         name: Option<&ModuleName>,
@@ -124,6 +134,11 @@ impl ModuleConfig {
         let secrets = table.optional("secrets");
         let secrets = secrets.and_then(|value| value.table(|t| read_secrets(t, &config, &folders.root)));
         let http = table.optional("http").and_then(|value| value.table(Outbound::read));
+        let resume = match table.optional("resume") {
+            Some(value) if value.is(Self::OFF) => None,
+            Some(value) => Some(value.duration(Self::RESUME).unwrap_or(Self::RESUME_BY_DEFAULT)),
+            None => Some(Self::RESUME_BY_DEFAULT),
+        };
         if let Some((name, line)) = name.and_then(|name| Some((name, *calls.get(name)?))) {
             let problem = Problem::new(Code::Cycle, format!("module `{name}` may call itself")).module(name);
             table.report(line, problem.help("leave it out of its own `calls`: no module is linked to itself"));
@@ -135,6 +150,7 @@ impl ModuleConfig {
             config,
             secrets: secrets.unwrap_or_default(),
             http: http.unwrap_or_default(),
+            resume,
             line: table.line(),
         })
     }

@@ -145,6 +145,11 @@ impl<'a> Value<'a> {
         matches!(self.tree, DeValue::Table(_))
     }
 
+    /// Whether it is that word.
+    pub(super) fn is(&self, word: &str) -> bool {
+        matches!(self.tree, DeValue::String(text) if text == word)
+    }
+
     /// Its text.
     pub(super) fn string(&self) -> Option<&'a str> {
         match self.tree {

@@ -37,6 +37,7 @@ pub(super) fn resolve(
         capabilities: BTreeMap::new(),
         ambient: BTreeSet::new(),
         granted: module.uses.keys().copied().collect(),
+        resume: module.resume,
     };
     let mut resolver = Resolver { name, module, config, artifacts, problems, node };
     resolver.check_bare(artifact);
@@ -81,7 +82,7 @@ impl Resolver<'_> {
     fn import(&mut self, import: &InterfaceName, wanted: &Interface) {
         match provided::provision(import) {
             Some(Provision::Own(capability, name, offered)) => {
-                if self.granted(capability, import) {
+                if capability.is_none_or(|capability| self.granted(capability, import)) {
                     let help = format!("build the module against the host's own contract, `{}`", name.package());
                     let found = exact_differences(wanted, offered);
                     self.mismatch(import, found, name, "the host", &help);

@@ -12,13 +12,13 @@ use crate::config::Capability;
 use crate::ids::InterfaceName;
 use crate::shape::{self, Interface};
 
-/// The interface that the host calls after a start, where a module exports it.
+/// The interface that the host calls at a start and on a schedule, where a module exports it.
 pub const RESUME: &str = "watertight:lifecycle/resume@1.0.0";
 
 /// How the host serves an import.
 pub(super) enum Provision {
-    /// In the name of the module that imports it; the types are checked against these.
-    Own(Capability, &'static InterfaceName, &'static Interface),
+    /// In the name of the module that imports it, under a grant where one is named; the types are checked against these.
+    Own(Option<Capability>, &'static InterfaceName, &'static Interface),
     /// To whoever is granted the capability; the linker checks the types.
     Shared(Capability),
     /// To everybody: it is there and empty.
@@ -26,11 +26,12 @@ pub(super) enum Provision {
 }
 
 /// The interfaces whose every call says which module it comes from.
-const OWN: [(Capability, &str); 4] = [
-    (Capability::Sql, "watertight:sql/sql@1.0.0"),
-    (Capability::Logging, "wasi:logging/logging@0.1.0-draft"),
-    (Capability::Config, "wasi:config/store@0.2.0-rc.1"),
-    (Capability::Keyvalue, "wasi:keyvalue/store@0.2.0-draft2"),
+const OWN: [(Option<Capability>, &str); 5] = [
+    (Some(Capability::Sql), "watertight:sql/sql@1.0.0"),
+    (Some(Capability::Logging), "wasi:logging/logging@0.1.0-draft"),
+    (Some(Capability::Config), "wasi:config/store@0.2.0-rc.1"),
+    (Some(Capability::Keyvalue), "wasi:keyvalue/store@0.2.0-draft2"),
+    (None, "watertight:lifecycle/requests@1.0.0"),
 ];
 
 /// Their types, in the very text that authors read.
@@ -78,7 +79,7 @@ const WASI_SERIES: &str = "0.2.";
 /// The shapes of the host's own contracts.
 struct OwnShapes {
     /// What it serves.
-    served: BTreeMap<InterfaceName, (Capability, Interface)>,
+    served: BTreeMap<InterfaceName, (Option<Capability>, Interface)>,
     /// What it calls: [`RESUME`].
     resume: (InterfaceName, Interface),
 }
@@ -162,7 +163,7 @@ mod tests {
     #[test]
     fn the_host_has_its_own_interfaces_and_wasi_in_releases() {
         let own = provision(&name("watertight:sql/sql@1.0.0"));
-        assert!(matches!(own, Some(Provision::Own(Capability::Sql, _, interface)) if !interface.is_types_only()));
+        assert!(matches!(own, Some(Provision::Own(Some(Capability::Sql), _, interface)) if !interface.is_types_only()));
         let clock = provision(&name("wasi:clocks/wall-clock@0.2.99"));
         assert!(matches!(clock, Some(Provision::Shared(Capability::Clocks))));
         assert!(matches!(provision(&name("wasi:cli/stdout@0.2.0")), Some(Provision::Empty)));

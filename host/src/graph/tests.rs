@@ -106,6 +106,7 @@ fn config(plans: &[Plan]) -> AppConfig {
         config: BTreeMap::new(),
         secrets: BTreeMap::new(),
         http: crate::config::Outbound::default(),
+        resume: None,
         line: 1,
     };
     AppConfig {

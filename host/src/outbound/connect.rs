@@ -22,11 +22,7 @@ pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 /// Connects to `to`. What only leads inside is refused, unless `private` or `to` names the address itself.
-pub(super) async fn connect(
-    to: &Origin,
-    private: bool,
-    trust: &Trust,
-) -> Result<Box<dyn Stream>, Failure> {
+pub(super) async fn connect(to: &Origin, private: bool, trust: &Trust) -> Result<Box<dyn Stream>, Failure> {
     let stream = connect_any(&addresses(to, private).await?).await?;
     // Small requests and answers: waiting to fill a packet only delays them. Where it can't be said, they are late.
     let _ = stream.set_nodelay(true);

@@ -186,6 +186,7 @@ impl Compartment {
     fn bound(&self, call: &mut CallContext) {
         call.cpu = call.cpu.min(self.limits.cpu);
         call.log = call.log.min(self.limits.log);
+        call.under_way = call.under_way.or(self.limits.request);
     }
 
     /// Makes an instance before the first call needs one. Also shows whether the modules start at all.

@@ -86,6 +86,45 @@ impl Notes {
     }
 }
 
+/// What else of a module may be under way while it serves a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UnderWay {
+    /// Nothing: a start of the host calls it.
+    Nothing,
+    /// Requests, each of which takes no longer than that.
+    AtMost(Duration),
+}
+
+impl UnderWay {
+    /// What the end of a request may leave in the host for a moment, such as a statement that the writer has begun.
+    const AFTERMATH: Duration = Duration::from_secs(5);
+
+    /// The same, where requests may take `limit`.
+    #[must_use]
+    pub fn or(self, limit: Duration) -> Self {
+        match self {
+            Self::Nothing => Self::Nothing,
+            Self::AtMost(longest) => Self::AtMost(longest.max(limit)),
+        }
+    }
+
+    /// How long what began before this moment can go on.
+    pub fn longest(self) -> Duration {
+        match self {
+            Self::Nothing => Duration::ZERO,
+            Self::AtMost(longest) => longest.saturating_add(Self::AFTERMATH),
+        }
+    }
+
+    /// The same for a module of another compartment, whose limits are its own.
+    fn elsewhere(self) -> Self {
+        match self {
+            Self::Nothing => Self::Nothing,
+            Self::AtMost(_) => Self::AtMost(Duration::ZERO),
+        }
+    }
+}
+
 /// The call that a store serves.
 #[derive(Clone)]
 pub struct CallContext {
@@ -103,6 +142,8 @@ pub struct CallContext {
     pub trace: Trace,
     /// What is noted of it, wherever it goes on.
     pub notes: Notes,
+    /// What else of the module may be under way.
+    pub under_way: UnderWay,
     /// Whether it is made within another one, in another compartment.
     pub is_nested: bool,
     /// Where it is; nowhere before it is in a compartment, and after it ended.
@@ -133,6 +174,7 @@ impl CallContext {
             origin,
             trace,
             notes: Notes::default(),
+            under_way: UnderWay::AtMost(Duration::ZERO),
             is_nested: false,
             place: None,
         }
@@ -165,8 +207,8 @@ impl CallContext {
         let (callees, compartment) = self.place.clone()?;
         let trace = span.map_or(&self.trace, Span::trace).clone();
         let Self { deadline, log, origin, .. } = *self;
-        let (request, notes) = (self.request.clone(), self.notes.clone());
-        let call = Self { request, deadline, cpu, log, origin, trace, notes, is_nested: true, place: None };
+        let (request, notes, under_way) = (self.request.clone(), self.notes.clone(), self.under_way.elsewhere());
+        let call = Self { request, deadline, cpu, log, origin, trace, notes, under_way, is_nested: true, place: None };
         Some(callees.call_across(compartment, bridge, parameters, call))
     }
 }

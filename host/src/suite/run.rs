@@ -20,7 +20,7 @@ use crate::database::{self, Database};
 use crate::engine::compile::prune;
 use crate::graph::AppGraph;
 use crate::ids::{FunctionPath, GenerationNumber, InterfaceName, ModuleName};
-use crate::invoke::invoke;
+use crate::invoke::{Caller, invoke};
 use crate::link::Linked;
 use crate::problem::Problems;
 use crate::routes::RouteTable;
@@ -293,7 +293,7 @@ impl Run<'_> {
         let mut calls = JoinSet::new();
         for _ in 0..at_once {
             let (generation, path, arguments) = (self.started.generation.clone(), path.clone(), arguments.clone());
-            calls.spawn(async move { invoke(&generation, &path, &arguments, "test".into()).await });
+            calls.spawn(async move { invoke(&generation, &path, &arguments, Caller::among_others("test")).await });
         }
         let answers = calls.join_all().await.into_iter().map(|answer| {
             let answer = answer.map_err(|error| format!("the call failed: {error}"))?;

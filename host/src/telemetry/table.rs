@@ -61,7 +61,7 @@ metrics! {
     /// Requests that the host itself failed to answer by a panic, by listener: `data` or `admin`. Each was answered 500 (`host-failed`).
     PANICS = Counter "watertight_request_panics_total" ["listener"];
     /// Calls into a compartment: from another one (`bridged`), or from `outside` for a request (`route`), an operator (`operator`) or
-    /// at the start (`resume`). Calls within a compartment are fused: the host doesn't see them, and they aren't counted.
+    /// by the host itself, at a start or on a schedule (`resume`). Calls within a compartment are fused: the host doesn't see them, and they aren't counted.
     CALLS = Counter "watertight_calls_total" ["from", "to", "kind"];
     /// Calls into a compartment that gave no result, by why. A module's typed errors are results.
     CALL_ERRORS = Counter "watertight_call_errors_total" ["compartment", "kind"];
@@ -97,6 +97,11 @@ metrics! {
     CHANGES = Counter "watertight_changes_total" ["cause", "outcome"];
     /// Time that changes took, from the start of the work to its end.
     CHANGE_TIME = Histogram "watertight_change_duration_seconds" ["cause", "outcome"];
+    /// Times that a module was asked to resume what was left unfinished, at a `start` or on its `schedule`, by how that ended: `finished`
+    /// (nothing was left), `unfinished` (it had more than one time may take), `failed` (by an error, a trap or a limit).
+    RESUMES = Counter "watertight_resumes_total" ["module", "moment", "outcome"];
+    /// How long one such time took, with all calls of it.
+    RESUME_TIME = Histogram "watertight_resume_duration_seconds" ["module", "moment"];
     /// Requests of modules to other hosts, by what came of them: `answered`, `denied` (the manifest doesn't allow it, or the name
     /// stands for a private address), `limit` (of `http`; one whose answer is too large was answered as well), `failed`.
     OUTBOUND = Counter "watertight_outbound_requests_total" ["module", "outcome"];
@@ -152,8 +157,30 @@ labels! {
         Route = "route",
         /// A person, by the admin listener or the command line.
         Operator = "operator",
-        /// The host's start.
+        /// The host itself, at a start or on a schedule.
         Resume = "resume",
+    }
+}
+
+labels! {
+    /// When a module is asked to resume.
+    ResumeMoment {
+        /// At a start of the host.
+        Start = "start",
+        /// While it serves.
+        Schedule = "schedule",
+    }
+}
+
+labels! {
+    /// How that ended.
+    ResumeOutcome {
+        /// Nothing was left.
+        Finished = "finished",
+        /// More was left than one time may take.
+        Unfinished = "unfinished",
+        /// It failed.
+        Failed = "failed",
     }
 }
 

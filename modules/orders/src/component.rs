@@ -1,9 +1,12 @@
 //! The component: the contract's functions over the service, and nothing else.
 
+use std::time::Duration;
+
 use shop_common::component::Host;
 
 use crate::bindings::exports::shop::orders::orders as contract;
 use crate::bindings::exports::watertight::lifecycle::resume;
+use crate::bindings::watertight::lifecycle::requests;
 use crate::model::{Draft, Error, Line, NoticeStatus, Order, OrderStatus, PaymentMethod};
 use crate::service::Orders;
 
@@ -46,7 +49,8 @@ impl contract::Guest for Component {
 
 impl resume::Guest for Component {
     fn resume() -> Result<bool, String> {
-        orders().resume().map_err(|error| match error {
+        let longest_request = Duration::from_millis(requests::longest());
+        orders().resume(longest_request).map_err(|error| match error {
             Error::Storage(cause) => cause.report(&Host::connect()),
             other => other.to_string(),
         })

@@ -117,6 +117,8 @@ pub(crate) struct Record {
     pub(crate) decline_reason: Option<String>,
     /// Called off, and not known yet that nothing of the customer's is kept.
     pub(crate) refund_due: bool,
+    /// When it was called off, where that was written down: builds before the column didn't.
+    pub(crate) cancelled_at: Option<String>,
 }
 
 impl Record {

@@ -1,12 +1,15 @@
 //! The rules of orders.
 //!
 //! An order is moved on by [`Orders::advance`] alone, from whatever state it stands in: each step is durable before the next begins,
-//! and may be repeated. So a request that places an order, one that repeats it, one that cancels it and the next start of the host
-//! all do the same, may do it at once, and may stop anywhere. The money is safe because
+//! and may be repeated. So a request that places an order, one that repeats it, one that cancels it and the host that resumes what was
+//! left all do the same, may do it at once, and may stop anywhere. The money is safe because
 //!
 //! - the order is written down before it is charged, and the charge's keys are made of its id: it is charged at most once;
 //! - each change of status says which status it starts from: an order that was cancelled never becomes paid;
-//! - what is cancelled has its refund due from that moment, until it is known that nothing of the customer's is kept.
+//! - what is cancelled has its refund due from that moment, until it is known that nothing of the customer's is kept: also not by a
+//!   request that found it pending before.
+
+use std::time::{Duration, UNIX_EPOCH};
 
 use shop_common::field::{check_key, check_text};
 use shop_common::time::timestamp;
@@ -30,13 +33,26 @@ pub struct Orders<P, Pay, Tell> {
     notifications: Tell,
 }
 
-/// When an order is moved on.
+/// By whom an order is moved on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Moment {
-    /// While requests are served: another may be at work on the same order.
-    Serving,
-    /// At a start: every request of the last run has ended.
-    Starting,
+enum By<'a> {
+    /// By a request: another may be at work on the same order.
+    Request,
+    /// By a start: every request of the last run has ended.
+    Start,
+    /// While requests are served, by the host's schedule: requests that began until that moment have ended.
+    Schedule(&'a str),
+}
+
+impl By<'_> {
+    /// Whether nobody can be at work any more who found a cancelled order pending.
+    fn is_alone_with(self, record: &Record) -> bool {
+        match self {
+            Self::Request => false,
+            Self::Start => true,
+            Self::Schedule(until) => record.cancelled_at.as_deref().is_some_and(|at| at <= until),
+        }
+    }
 }
 
 /// What is known of the charge of an order that was cancelled.
@@ -65,7 +81,7 @@ impl<P: Platform, Pay: Payments, Tell: Notifications> Orders<P, Pay, Tell> {
         }
         let record = self.write_down(draft, key)?;
         let id = record.order.id.clone();
-        let placed = self.advance(record, Moment::Serving);
+        let placed = self.advance(record, By::Request);
         if let (Err(_), None) = (&placed, key) {
             self.abandon(&id);
         }
@@ -91,30 +107,37 @@ impl<P: Platform, Pay: Payments, Tell: Notifications> Orders<P, Pay, Tell> {
 
     /// Calls an order off and gives back what was taken.
     ///
-    /// It is called off even where this fails: `unavailable` then says that the refund is still due. Repeating the request, or the
-    /// next start, gives it.
+    /// It is called off even where this fails: `unavailable` then says that the refund is still due. Repeating the request gives it, and so
+    /// does resuming.
     pub fn cancel(&self, id: &str) -> Result<Order, Error> {
-        store::mark_cancelled(&self.platform, id)?;
+        store::mark_cancelled(&self.platform, id, &timestamp(self.platform.now()))?;
         let record = self.find(id)?;
         match record.order.status {
-            OrderStatus::Cancelled => Ok(self.advance(record, Moment::Serving)?.order),
+            OrderStatus::Cancelled => Ok(self.advance(record, By::Request)?.order),
             _ => Err(Error::Conflict("a declined order can't be cancelled".to_owned())),
         }
     }
 
-    /// Picks up what the end of a process left unfinished: at most [`RESUME_BATCH`] orders. Returns whether to call again.
+    /// Picks up what the end of a process or of a request left unfinished: at most [`RESUME_BATCH`] orders. Returns whether to call again.
+    ///
+    /// `longest_request` is how long a request that began before may still be at work; none is where that is zero. Orders that are younger,
+    /// or were called off since, are passed by: their own request may finish them, or has yet to call them off. Beyond that requests may
+    /// race with this as they do with each other.
     ///
     /// Nothing is remembered between calls but in the database. Each try is counted before it is made, and those go first that were
     /// tried least: an order that keeps failing, even one that ends the process, holds up no other. Calls go on as long as a whole
-    /// batch was there of which some got finished or had never been tried before; so they end, everything new is tried by the first
-    /// start, and an order whose charge stays unavailable waits for the next.
-    pub fn resume(&self) -> Result<bool, Error> {
-        let orders = store::unfinished(&self.platform, RESUME_BATCH)?;
+    /// batch was there of which some got finished or had never been tried before; so they end, everything new is tried the first
+    /// time, and an order whose charge stays unavailable waits for the next.
+    pub fn resume(&self, longest_request: Duration) -> Result<bool, Error> {
+        // At a start the clock isn't asked: it may have been set since.
+        let until = (!longest_request.is_zero()).then(|| self.moment_before(longest_request));
+        let by = until.as_deref().map_or(By::Start, By::Schedule);
+        let orders = store::unfinished(&self.platform, until.as_deref(), RESUME_BATCH)?;
         let some_are_new = orders.iter().any(|(_, attempts)| *attempts == 0);
         let mut finished = 0;
         for (id, _) in &orders {
             store::count_attempt(&self.platform, id)?;
-            match self.find(id).and_then(|record| self.advance(record, Moment::Starting)) {
+            match self.find(id).and_then(|record| self.advance(record, by)) {
                 Ok(record) if record.is_finished() => finished += 1,
                 Ok(_) => self.warn(id, "is still unfinished"),
                 Err(error) => self.warn_of(id, "is still unfinished", &error),
@@ -125,6 +148,11 @@ impl<P: Platform, Pay: Payments, Tell: Notifications> Orders<P, Pay, Tell> {
             self.platform.log(Level::Info, "resume", &message);
         }
         Ok(orders.len() == RESUME_BATCH as usize && (finished > 0 || some_are_new))
+    }
+
+    /// The moment that long ago, as orders have it.
+    fn moment_before(&self, age: Duration) -> String {
+        timestamp(self.platform.now().checked_sub(age).unwrap_or(UNIX_EPOCH).max(UNIX_EPOCH))
     }
 
     /// The order of a draft: a new one, or the one that its key names.
@@ -139,7 +167,8 @@ impl<P: Platform, Pay: Payments, Tell: Notifications> Orders<P, Pay, Tell> {
             notice: NoticeStatus::Pending,
             created_at: timestamp(self.platform.now()),
         };
-        let record = Record { order, payment: draft.payment, decline_reason: None, refund_due: false };
+        let payment = draft.payment;
+        let record = Record { order, payment, decline_reason: None, refund_due: false, cancelled_at: None };
         if store::insert(&self.platform, &record, key)? {
             return Ok(record);
         }
@@ -149,11 +178,11 @@ impl<P: Platform, Pay: Payments, Tell: Notifications> Orders<P, Pay, Tell> {
     }
 
     /// Moves an order on as far as it goes now.
-    fn advance(&self, record: Record, moment: Moment) -> Result<Record, Error> {
+    fn advance(&self, record: Record, by: By<'_>) -> Result<Record, Error> {
         let record = if record.order.status == OrderStatus::Pending { self.charge(record)? } else { record };
         match record.order.status {
             OrderStatus::Paid if record.order.notice == NoticeStatus::Pending => Ok(self.tell_placed(record)),
-            OrderStatus::Cancelled if record.refund_due => self.give_back(record, moment),
+            OrderStatus::Cancelled if record.refund_due => self.give_back(record, by),
             _ => Ok(record),
         }
     }
@@ -209,7 +238,7 @@ impl<P: Platform, Pay: Payments, Tell: Notifications> Orders<P, Pay, Tell> {
     }
 
     /// Gives back what was taken for a cancelled order, and tells the customer.
-    fn give_back(&self, mut record: Record, moment: Moment) -> Result<Record, Error> {
+    fn give_back(&self, mut record: Record, by: By<'_>) -> Result<Record, Error> {
         let id = &record.order.id;
         let taken = self.taken(&record);
         if let Taken::Yes(payment) = &taken {
@@ -219,8 +248,8 @@ impl<P: Platform, Pay: Payments, Tell: Notifications> Orders<P, Pay, Tell> {
         let payment = match taken {
             Taken::Yes(payment) => Some(payment),
             Taken::No => None,
-            Taken::NotYet if moment == Moment::Starting => None,
-            // Whoever takes it finds the order cancelled and gives it back; if its process ends before, the next start does.
+            Taken::NotYet if by.is_alone_with(&record) => None,
+            // Whoever takes it finds the order cancelled and gives it back; if it ends before, that is resumed.
             Taken::NotYet | Taken::Unknown => return Ok(record),
         };
         if told {
@@ -274,9 +303,9 @@ impl<P: Platform, Pay: Payments, Tell: Notifications> Orders<P, Pay, Tell> {
         told.is_ok()
     }
 
-    /// Calls off an order whose request failed and can't be repeated for want of a key, so that no start charges it later.
+    /// Calls off an order whose request failed and can't be repeated for want of a key, so that nothing charges it later.
     fn abandon(&self, id: &str) {
-        match store::abandon(&self.platform, id) {
+        match store::abandon(&self.platform, id, &timestamp(self.platform.now())) {
             Ok(true) => self.warn(id, "failed without an idempotency key and is called off"),
             Ok(false) => {}
             Err(error) => self.warn_of(id, "failed without an idempotency key and stays pending", &error),

@@ -13,7 +13,7 @@ const UNFINISHED: &str = "(status = 'pending' or refund_due = 1 or (status = 'pa
 /// What [`read`] reads: a row for each line, the order repeated.
 const COLUMNS: &str =
     "l.sku, l.quantity, l.unit_price, o.currency, o.id, o.customer, o.status, o.total, o.payment_id, o.notice,
-    o.created_at, o.method, o.token, o.decline_reason, o.refund_due";
+    o.created_at, o.method, o.token, o.decline_reason, o.refund_due, o.cancelled_at";
 
 /// Writes an order down with its lines. Returns false, and writes nothing, where the key names one already.
 pub(crate) fn insert(sql: &impl Sql, record: &Record, key: Option<&str>) -> Result<bool, SqlError> {
@@ -76,21 +76,22 @@ pub(crate) fn mark_declined(sql: &impl Sql, id: &str, reason: &str) -> Result<bo
     )
 }
 
-/// Pending or paid becomes cancelled, with the refund due. Returns whether it did.
-pub(crate) fn mark_cancelled(sql: &impl Sql, id: &str) -> Result<bool, SqlError> {
+/// Pending or paid becomes cancelled at that moment, with the refund due. Returns whether it did.
+pub(crate) fn mark_cancelled(sql: &impl Sql, id: &str, now: &str) -> Result<bool, SqlError> {
     changes(
         sql,
-        "update orders set status = 'cancelled', refund_due = 1 where id = ?1 and status in ('pending', 'paid')",
-        values![id],
+        "update orders set status = 'cancelled', refund_due = 1, cancelled_at = ?2
+         where id = ?1 and status in ('pending', 'paid')",
+        values![id, now],
     )
 }
 
-/// Pending becomes cancelled, with the refund due; a paid order stays. Returns whether it did.
-pub(crate) fn abandon(sql: &impl Sql, id: &str) -> Result<bool, SqlError> {
+/// Pending becomes cancelled at that moment, with the refund due; a paid order stays. Returns whether it did.
+pub(crate) fn abandon(sql: &impl Sql, id: &str, now: &str) -> Result<bool, SqlError> {
     changes(
         sql,
-        "update orders set status = 'cancelled', refund_due = 1 where id = ?1 and status = 'pending'",
-        values![id],
+        "update orders set status = 'cancelled', refund_due = 1, cancelled_at = ?2 where id = ?1 and status = 'pending'",
+        values![id, now],
     )
 }
 
@@ -108,7 +109,7 @@ pub(crate) fn mark_settled(sql: &impl Sql, id: &str, payment: Option<&str>) -> R
     )
 }
 
-/// A start is about to try to finish the order.
+/// The order is about to be tried again.
 pub(crate) fn count_attempt(sql: &impl Sql, id: &str) -> Result<bool, SqlError> {
     changes(sql, "update orders set attempts = attempts + 1 where id = ?1", values![id])
 }
@@ -145,10 +146,15 @@ pub(crate) fn list(sql: &impl Sql, customer: &str, page: &Page) -> Result<Vec<Re
     read(sql.query(&statement, values![customer, page.before(), page.fetch()])?)
 }
 
-/// The ids of orders with something left to do, each with how often a start has tried it; those first that were tried least.
-pub(crate) fn unfinished(sql: &impl Sql, limit: u32) -> Result<Vec<(String, i64)>, SqlError> {
-    let statement = format!("select id, attempts from orders where {UNFINISHED} order by attempts, id limit ?1");
-    sql.query(&statement, values![limit])?.into_iter().map(|mut row| Ok((row.text()?, row.integer()?))).collect()
+/// The ids of orders with something left to do, each with how often it was tried again; those first that were tried least. Where a moment
+/// is given, only those that were written down and called off until then.
+pub(crate) fn unfinished(sql: &impl Sql, until: Option<&str>, limit: u32) -> Result<Vec<(String, i64)>, SqlError> {
+    let statement = format!(
+        "select id, attempts from orders
+         where {UNFINISHED} and (?1 is null or coalesce(cancelled_at, created_at) <= ?1)
+         order by attempts, id limit ?2"
+    );
+    sql.query(&statement, values![until, limit])?.into_iter().map(|mut row| Ok((row.text()?, row.integer()?))).collect()
 }
 
 /// Records from rows in which the lines of an order stand together.
@@ -180,7 +186,9 @@ fn read_order(id: String, currency: String, first_line: Line, mut row: Row) -> R
         created_at: row.text()?,
     };
     let payment = method_from_columns(&row.text()?, row.optional_text()?)?;
-    Ok(Record { order, payment, decline_reason: row.optional_text()?, refund_due: row.integer()? != 0 })
+    let decline_reason = row.optional_text()?;
+    let refund_due = row.integer()? != 0;
+    Ok(Record { order, payment, decline_reason, refund_due, cancelled_at: row.optional_text()? })
 }
 
 fn status_to_column(status: OrderStatus) -> &'static str {

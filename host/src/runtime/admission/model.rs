@@ -39,7 +39,7 @@ mod primitives {
         }
 
         pub(super) fn try_acquire(&self) -> Result<Permit<'_>, ()> {
-            (self.forget_permits(1) == 1).then_some(Permit(Some(self))).ok_or(())
+            (self.forget_permits(1) == 1).then(|| Permit(Some(self))).ok_or(())
         }
     }
 

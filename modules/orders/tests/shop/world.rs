@@ -1,6 +1,7 @@
 //! A shop to try things in.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use shop_common::Money;
 use shop_common::testing::{Fuse, TestPlatform};
@@ -72,7 +73,20 @@ impl Shop {
     /// The next start of the host.
     pub(crate) fn restart(&self) {
         self.fuse.restart();
-        while self.orders().resume().unwrap() {}
+        while self.orders().resume(Duration::ZERO).unwrap() {}
+    }
+
+    /// Has the host resume while it serves, requests taking up to `longest`; returns whether to call again.
+    pub(crate) fn resume_beside(&self, longest: Duration) -> bool {
+        self.orders().resume(longest).unwrap()
+    }
+
+    /// Has everything happened so long ago that no request can be at it.
+    pub(crate) fn let_time_pass(&self) {
+        self.orders_db.sabotage(
+            "update orders set created_at = '2016-07-30T22:36:16.385Z',
+             cancelled_at = iif(cancelled_at is null, null, '2016-07-30T22:36:17.385Z')",
+        );
     }
 }
 
