@@ -4,6 +4,7 @@
 //! So a profile is part of the code cache's key, and there are few of them. This file compiles nothing; see [`compile`].
 
 pub mod compile;
+mod swap;
 
 use std::hash::{Hash, Hasher};
 use std::io;
@@ -39,6 +40,8 @@ const KEEP_TABLE: usize = 64 << 10;
 const KEEP_STACK: usize = 16 << 10;
 /// How much larger the stack of a call is than what guests may use of it; the rest is the host functions'.
 const STACK_PER_GUESTS: usize = 2;
+/// After how many ticks it is looked again whether memory may be swapped out: 10 s.
+const TICKS_TO_LOOK_FOR_SWAP: u32 = 2_000;
 /// What Wasmtime may keep for a component's instance, its core instances aside.
 const COMPONENT_INSTANCE: usize = 4 << 20;
 
@@ -101,7 +104,7 @@ impl Profile {
             .max_memory_size(bytes(memory))
             .table_elements(bytes(table))
             .async_stack_keep_resident(KEEP_STACK)
-            .pagemap_scan(Enabled::Auto);
+            .pagemap_scan(if swap::is_possible() { Enabled::No } else { Enabled::Auto });
         if self == Self::Fresh {
             pool.linear_memory_keep_resident(KEEP_MEMORY).table_keep_resident(KEEP_TABLE);
         }
@@ -166,6 +169,9 @@ impl Engines {
         }
         let failed = |source| EngineError { profile, source };
         let engine = Engine::new(&profile.config()).map_err(failed)?;
+        if profile == Profile::Fresh && swap::is_possible() {
+            tracing::warn!("memory can be swapped out here, so fresh instances are reset the slow way (SECURITY.md)");
+        }
         start_ticker(&engine)
             .map_err(|error| failed(wasmtime::Error::from(error).context("its ticker thread can't be started")))?;
         Ok(slot.insert(engine).clone())
@@ -175,10 +181,21 @@ impl Engines {
 /// Starts the thread that advances the engine's epoch for as long as the engine is alive.
 fn tick(engine: &Engine) -> io::Result<()> {
     let weak = engine.weak();
+    // Where it was possible from the start, the engine doesn't rely on it that it isn't.
+    let mut is_told = swap::is_possible();
     let ticker = move || {
+        let mut ticks = 0;
         while let Some(engine) = weak.upgrade() {
             engine.increment_epoch();
             drop(engine);
+            ticks = (ticks + 1) % TICKS_TO_LOOK_FOR_SWAP;
+            if ticks == 0 && !is_told && swap::is_possible() {
+                is_told = true;
+                tracing::error!(
+                    "swap was switched on while the host runs: a fresh instance may find what one before it wrote; start the host again \
+                     (SECURITY.md)"
+                );
+            }
             std::thread::sleep(EPOCH_TICK);
         }
     };

@@ -31,6 +31,8 @@ mod full;
 mod host;
 #[path = "crash/kills.rs"]
 mod kills;
+#[path = "crash/leaving.rs"]
+mod leaving;
 #[path = "crash/ledger.rs"]
 mod ledger;
 #[path = "crash/lost.rs"]
@@ -41,6 +43,8 @@ mod points;
 mod power;
 #[path = "crash/races.rs"]
 mod races;
+#[path = "crash/recovery.rs"]
+mod recovery;
 #[path = "crash/restarts.rs"]
 mod restarts;
 #[path = "crash/restore.rs"]

@@ -12,6 +12,9 @@ use crate::host::{self, Host, Launch};
 use crate::shop::{card, draft};
 use crate::wire::{late_note, probe};
 
+#[path = "../support/refused.rs"]
+mod refused;
+
 /// An order of which only the head was sent, and which the host is waiting for; and its body.
 fn begun(host: &Host) -> (Raw, String) {
     let body = draft("ada", card("tok_visa")).to_string();
@@ -129,6 +132,184 @@ async fn a_call_whose_client_left_is_finished_too() {
     let host = app.launch().state(&folder).start();
     let notes = host.called("a/raw.query", json!(["SELECT text FROM note", []])).await;
     assert_eq!(notes["ok"], json!([[{ "text": "late" }]]));
+}
+
+/// The same by the admin listener: half of a business operation is worse than one whose answer nobody reads.
+#[tokio::test]
+async fn a_call_whose_operator_left_is_finished_too() {
+    let state = host::folder();
+    let folder = state.path().join("state");
+    let app = probe("");
+    let mut host = app.launch().state(&folder).start();
+    let steps = json!([{ "wait": 600 }, { "execute_outside": "INSERT INTO note (text) VALUES ('late')" }]);
+    let body = json!({ "function": "a/raw.script", "arguments": [steps] }).to_string();
+    let mut connection = Raw::connect(host.admin());
+    connection.send(format!(
+        "POST /call HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        host.token(),
+        body.len()
+    ));
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    drop(connection);
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    // A stop waits for it as for any request.
+    host.signal(Signal::TERM);
+    assert_eq!(host.wait().code(), Some(0));
+    assert!(!host.log().contains("did not end in time"), "{}", host.log());
+
+    let host = app.launch().state(&folder).start();
+    let notes = host.called("a/raw.query", json!(["SELECT text FROM note", []])).await;
+    assert_eq!(notes["ok"], json!([[{ "text": "late" }]]));
+}
+
+/// A command line, with what it says.
+struct Calling(std::process::Child);
+
+impl Calling {
+    /// Calls a function of the application, in its host where one runs.
+    fn start(app: &App, state: &std::path::Path, function: &str, argument: &serde_json::Value) -> Self {
+        let mut command = host::binary();
+        command.args(["call", function, &argument.to_string(), "--json", "--app"]).arg(app.path());
+        command.arg("--state").arg(state).stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+        Self(command.spawn().unwrap())
+    }
+
+    fn signal(&self, signal: Signal) {
+        let process = rustix::process::Pid::from_raw(self.0.id().try_into().unwrap()).unwrap();
+        rustix::process::kill_process(process, signal).unwrap();
+    }
+
+    /// Its exit code, and what it said: the result and the rest.
+    fn ends(self) -> (Option<i32>, String, String) {
+        let output = self.0.wait_with_output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (output.status.code(), text(output.stdout), text(output.stderr))
+    }
+}
+
+/// How long a call takes that is interrupted: long enough for a slow machine to begin it.
+const LONG: u32 = 8_000;
+
+fn long_script() -> serde_json::Value {
+    json!([{ "execute_outside": "INSERT INTO note (text) VALUES ('begun')" }, { "wait": LONG },
+           { "execute_outside": "INSERT INTO note (text) VALUES ('late')" }])
+}
+
+/// The notes in a database of the probe's, whoever uses it.
+fn notes(state: &std::path::Path) -> Vec<String> {
+    let read = || {
+        let database = rusqlite::Connection::open(state.join("data/a.db"))?;
+        let mut statement = database.prepare("SELECT text FROM note")?;
+        statement.query_map([], |row| row.get(0))?.collect::<Result<Vec<String>, _>>()
+    };
+    read().unwrap_or_default()
+}
+
+#[test]
+fn ctrl_c_lets_a_call_without_a_host_finish() {
+    let state = host::folder();
+    let folder = state.path().join("state");
+    let app = probe("");
+    // The code is compiled, so that the call begins at once.
+    drop(app.launch().state(&folder).start());
+    for (signals, is_whole) in [(1, true), (2, false)] {
+        let before = notes(&folder).len();
+        let calling = Calling::start(&app, &folder, "a/raw.script", &long_script());
+        until("the call has begun", || notes(&folder).len() > before);
+        calling.signal(Signal::INT);
+        if signals == 2 {
+            // One that comes twice at once is one.
+            std::thread::sleep(Duration::from_secs(2));
+            calling.signal(Signal::INT);
+        }
+        let (code, out, said) = calling.ends();
+        assert!(said.contains("the call is finished first"), "{said}");
+        assert_eq!(code, Some(if is_whole { 0 } else { 1 }), "{out}{said}");
+        assert_eq!(!out.is_empty(), is_whole, "{out}{said}");
+        let late = notes(&folder).iter().filter(|note| *note == "late").count();
+        assert_eq!(late, 1, "the first call was whole, the second one was not");
+    }
+}
+
+#[test]
+fn ctrl_c_leaves_a_call_in_a_host_to_it() {
+    let app = probe("");
+    let host = app.launch().start();
+    for (kill, code) in [(Signal::INT, Some(0)), (Signal::KILL, None)] {
+        let late = || notes(host.state()).iter().filter(|note| *note == "late").count();
+        let (begun, before) = (notes(host.state()).len(), late());
+        let calling = Calling::start(&app, host.state(), "a/raw.script", &long_script());
+        until("the call has begun", || notes(host.state()).len() > begun);
+        calling.signal(kill);
+        let (ended, out, said) = calling.ends();
+        assert_eq!(ended, code, "{out}{said}");
+        assert_eq!(said.contains("the call goes on in the host"), code.is_some(), "{said}");
+        until("the call has ended", || late() > before);
+    }
+}
+
+/// A host that is told to stop doesn't wait for a compiler, whose code could not run any more.
+#[tokio::test]
+async fn a_stop_ends_a_compiler() {
+    let app = App::new("[app]\nname = \"a\"\n[modules.a]\ncomponent = \"a.wasm\"\n");
+    std::fs::write(app.path().join("a.wasm"), refused::good("", "")).unwrap();
+    let mut host = app.launch().start();
+    let bomb = refused::good("", &refused::tangle(100, 100, 16).repeat(300));
+    let swap = client().post(host.admin_url("/modules/a/swap")).bearer_auth(host.token());
+    let swap = swap.header("Content-Type", "application/wasm").body(bomb);
+    let swapping = tokio::spawn(async move { swap.send().await.map(|answer| answer.status().as_u16()) });
+    let is_compiling = || {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", host.process())).unwrap().flatten();
+        let children = tasks.map(|task| std::fs::read_to_string(task.path().join("children")).unwrap_or_default());
+        children.collect::<String>().trim().to_owned()
+    };
+    until("it compiles", || !is_compiling().is_empty());
+    let child = is_compiling();
+    let start = Instant::now();
+    host.signal(Signal::TERM);
+    assert_eq!(host.wait().code(), Some(0), "{}", host.log());
+    // `http.drain` is 30 s, and compiling may take 5 min.
+    assert!(start.elapsed() < Duration::from_secs(15), "{:?}\n{}", start.elapsed(), host.log());
+    assert!(!std::path::Path::new("/proc").join(child.split(' ').next().unwrap()).exists(), "the compiler goes on");
+    assert_ne!(swapping.await.unwrap().unwrap_or_default(), 200);
+}
+
+#[tokio::test]
+async fn a_hangup_reads_again_what_is_configured() {
+    let app = App::shop("[log]\nlevel = \"warn\"");
+    let host = app.launch().start();
+    let file = app.path().join("app.toml");
+    let manifest = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, manifest.replace("level = \"warn\"", "level = \"debug\"")).unwrap();
+    host.signal(Signal::HUP);
+    assert!(host.has_logged("SIGHUP: what is logged is what is configured"), "{}", host.log());
+    assert!(host.log().contains("level=\"debug\""), "{}", host.log());
+    host.get("/orders?customer=x").await.expect(200);
+    // A manifest that can't be read changes nothing.
+    std::fs::write(&file, "this is no manifest").unwrap();
+    host.signal(Signal::HUP);
+    assert!(host.has_logged("SIGHUP: the manifest can't be read"), "{}", host.log());
+    host.get("/orders?customer=x").await.expect(200);
+}
+
+#[tokio::test]
+async fn certificates_are_read_again_at_a_hangup() {
+    let host = Launch::shop().variable("SSL_CERT_FILE", "/nowhere/at/all").start();
+    host.signal(Signal::HUP);
+    assert!(host.has_logged("SIGHUP: those from before go on being trusted"), "{}", host.log());
+    host.get("/orders?customer=x").await.expect(200);
+}
+
+#[tokio::test]
+async fn signals_for_users_are_ignored() {
+    let mut host = Launch::shop().start();
+    for signal in [Signal::USR1, Signal::USR2] {
+        host.signal(signal);
+        host.get("/orders?customer=x").await.expect(200);
+    }
+    host.signal(Signal::TERM);
+    assert_eq!(host.wait().code(), Some(0), "{}", host.log());
 }
 
 #[test]

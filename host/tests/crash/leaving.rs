@@ -1,0 +1,119 @@
+//! Clients that leave at random moments, by every door: whole orders all the same, within a minute and without a start.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::process::Stdio;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::client::{draft, request};
+use crate::host::{Host, Launch, binary, shop};
+use crate::kills::Dice;
+use crate::ledger::Ledger;
+
+/// How many orders are placed; the variable says another number.
+const ORDERS: u64 = 1_000;
+const ORDERS_VARIABLE: &str = "LEAVING_ORDERS";
+/// Clients at once.
+const CLIENTS: u64 = 4;
+/// One order of so many is placed by the command line: each of those is a process.
+const BY_COMMAND_LINE: u64 = 25;
+/// How long it takes at most until everything is whole.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What a client sends.
+fn sent(host: &Host, token: &str, order: u64) -> (SocketAddr, String) {
+    let draft = draft(&format!("customer {order}"), "tok_visa");
+    // Every third order has no key: nobody could ask for it again.
+    let key = (order % 3 > 0).then(|| format!("key {order}"));
+    if order % 2 == 0 {
+        let header = key.map(|key| format!("idempotency-key: {key}\r\n")).unwrap_or_default();
+        return (host.listen(), request("POST", "/orders", &header, Some(&draft)));
+    }
+    let call = json!({ "function": "orders/orders.place-order", "arguments": [draft, key] });
+    (host.admin(), request("POST", "/call", &format!("authorization: Bearer {token}\r\n"), Some(&call)))
+}
+
+/// Sends a request and leaves after `time`, by a reset or an orderly end. Returns whether it was sent whole.
+fn send_and_leave((address, text): &(SocketAddr, String), time: Duration, reset: bool) -> bool {
+    let Ok(mut stream) = TcpStream::connect(address) else { return false };
+    if stream.write_all(text.as_bytes()).is_err() {
+        return false;
+    }
+    stream.set_read_timeout(Some(time.max(Duration::from_micros(1)))).unwrap();
+    // An answer that comes meanwhile is one.
+    let _ = stream.read(&mut [0; 64]);
+    if reset {
+        socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+    }
+    true
+}
+
+/// Has the command line place an order, and ends it after `time` as a closed terminal or `kill -9` does.
+fn call_and_leave(host: &Host, order: u64, time: Duration) {
+    let draft = draft(&format!("customer {order}"), "tok_visa").to_string();
+    let mut command = binary();
+    command.args(["call", "orders/orders.place-order", &draft, "null", "--app"]).arg(shop());
+    let mut child =
+        command.arg("--state").arg(host.state()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    std::thread::sleep(time);
+    let process = rustix::process::Pid::from_raw(child.id().try_into().unwrap()).unwrap();
+    let signal = if order % 2 == 0 { rustix::process::Signal::KILL } else { rustix::process::Signal::HUP };
+    // Gone already is fine.
+    let _ = rustix::process::kill_process(process, signal);
+    child.wait().unwrap();
+}
+
+#[test]
+fn clients_that_leave_leave_whole_orders() {
+    let orders = std::env::var(ORDERS_VARIABLE).map_or(ORDERS, |text| text.parse().unwrap());
+    let host = Launch::shop().start();
+    let (token, next, sent_whole) = (host.token(), AtomicU64::new(0), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        for client in 0..CLIENTS {
+            let (host, token, next, sent_whole) = (&host, &token, &next, &sent_whole);
+            scope.spawn(move || {
+                let mut dice = Dice::new(client);
+                loop {
+                    let order = next.fetch_add(1, Relaxed);
+                    if order >= orders {
+                        return;
+                    }
+                    if order % BY_COMMAND_LINE == 0 {
+                        call_and_leave(host, order, Duration::from_millis(dice.below(400)));
+                        continue;
+                    }
+                    let time = Duration::from_micros(dice.below(4_000));
+                    let whole = send_and_leave(&sent(host, token, order), time, dice.below(2) == 0);
+                    sent_whole.fetch_add(u64::from(whole), Relaxed);
+                }
+            });
+        }
+    });
+    let start = Instant::now();
+    let (mut seen, mut since) = (0, Instant::now());
+    let ledger = loop {
+        let ledger = Ledger::read(host.state());
+        let is_open =
+            |order: &&crate::ledger::Order| order.status == "pending" || order.notice != "sent" || order.refund_due;
+        let open = ledger.orders.iter().filter(is_open).count();
+        if ledger.orders.len() != seen {
+            (seen, since) = (ledger.orders.len(), Instant::now());
+        }
+        // Of requests that were read, and not begun, the last ones may still come.
+        if open == 0 && since.elapsed() > Duration::from_secs(1) {
+            break ledger;
+        }
+        assert!(start.elapsed() < PATIENCE, "{open} of {seen} orders are not whole:\n{ledger}");
+        std::thread::sleep(Duration::from_millis(100));
+    };
+    ledger.check_settled("after clients that left");
+    assert!(ledger.orders.iter().all(|order| order.status == "paid"), "{ledger}");
+    assert_eq!(ledger.orders.len(), ledger.payments.len());
+    // Not all of them left before their request was read.
+    let most = sent_whole.load(Relaxed);
+    assert!(seen as u64 * 2 > most, "{seen} orders of {most} requests");
+    eprintln!("{seen} orders of {orders} clients, all whole {:?} after the last one left", start.elapsed());
+}
