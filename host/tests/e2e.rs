@@ -16,6 +16,10 @@ mod suite;
 mod collector;
 #[path = "support/attacks.rs"]
 mod attacks;
+#[path = "support/components.rs"]
+mod components;
+#[path = "e2e/frames.rs"]
+mod frames;
 #[path = "e2e/hostile.rs"]
 mod hostile;
 #[path = "e2e/limits.rs"]
@@ -24,6 +28,8 @@ mod limits;
 mod log;
 #[path = "e2e/metrics.rs"]
 mod metrics;
+#[path = "e2e/protocol.rs"]
+mod protocol;
 #[path = "e2e/scrape.rs"]
 mod scrape;
 #[path = "e2e/traces.rs"]

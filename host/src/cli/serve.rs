@@ -25,7 +25,7 @@ use crate::http::server::{Bounds, Listener};
 use crate::outbound::reload_certificates;
 use crate::state::{HostInfo, StateFolder};
 use crate::telemetry::log::{LogControl, parse_log_level};
-use crate::telemetry::{Recorder, Telemetry};
+use crate::telemetry::{LineBudget, Recorder, Telemetry};
 
 /// Connections that the admin listener has open at once.
 const ADMIN_CONNECTIONS: u32 = 64;
@@ -299,6 +299,7 @@ pub(super) fn start_log(format: LogFormat, level: &str) -> anyhow::Result<(Arc<L
             LogControl::new(text, move |filter| handle.reload(filter).map_err(|error| error.to_string()))
         }
     };
+    log_panics();
     Ok((Arc::new(control), flush))
 }
 
@@ -306,4 +307,19 @@ pub(super) fn start_log(format: LogFormat, level: &str) -> anyhow::Result<(Arc<L
 fn log_level(level: &str) -> String {
     let asked = std::env::var("WATERTIGHT_LOG").ok().filter(|directives| !directives.is_empty());
     asked.unwrap_or_else(|| level.to_owned())
+}
+
+/// Has panics logged like everything else, in one line each. With `RUST_BACKTRACE` they are told as usual besides.
+fn log_panics() {
+    let (lines, usual) = (LineBudget::default(), std::panic::take_hook());
+    let is_traced = std::env::var_os("RUST_BACKTRACE").is_some_and(|value| value != "0");
+    std::panic::set_hook(Box::new(move |panic| {
+        if let Some(unwritten) = lines.take() {
+            let (at, reason) = (panic.location().map(ToString::to_string), panic.payload_as_str());
+            tracing::error!(target: "panic", at, reason, unwritten, "the host panicked");
+        }
+        if is_traced {
+            usual(panic);
+        }
+    }));
 }
