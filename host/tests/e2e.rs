@@ -32,6 +32,8 @@ mod metrics;
 mod protocol;
 #[path = "e2e/scrape.rs"]
 mod scrape;
+#[path = "e2e/statements.rs"]
+mod statements;
 #[path = "e2e/traces.rs"]
 mod traces;
 
