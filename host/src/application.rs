@@ -4,6 +4,7 @@
 
 mod databases;
 mod migrations;
+mod refused;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -103,6 +104,7 @@ pub fn load_components(config: &AppConfig) -> (Artifacts, Vec<Problem>) {
 fn link_on_paper(config: AppConfig, artifacts: &Artifacts, mut problems: Vec<Problem>) -> Result<Checked, Problems> {
     let linked = AppGraph::build(&config, artifacts);
     problems.extend(linked.problems);
+    refused::check(&linked.graph, &mut problems);
     let (routes, route_problems) = RouteTable::bind(&config, &linked.graph);
     problems.extend(route_problems);
     let values = Values::read(&config).unwrap_or_else(|missing| {

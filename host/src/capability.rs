@@ -4,6 +4,7 @@
 //! each module (`link`); the generated traits pass it on as the first argument, so no guest can speak for another.
 
 mod config;
+mod failure;
 mod keyvalue;
 mod logging;
 mod requests;
@@ -27,6 +28,7 @@ mod bindings {
                 import wasi:config/store@0.2.0-rc.1;
                 import wasi:keyvalue/store@0.2.0-draft2;
                 import watertight:lifecycle/requests@1.0.0;
+                import watertight:lifecycle/failure@1.0.0;
             }
         ",
         world: "watertight:host/capabilities",
@@ -35,6 +37,7 @@ mod bindings {
             "wasi:logging/logging": trappable,
             "wasi:config/store": trappable,
             "watertight:lifecycle/requests": trappable,
+            "watertight:lifecycle/failure": trappable,
         },
         named_imports: {
             "watertight:sql/sql@1.0.0": crate::store::ModuleIndex,
@@ -42,6 +45,7 @@ mod bindings {
             "wasi:config/store@0.2.0-rc.1": crate::store::ModuleIndex,
             "wasi:keyvalue/store@0.2.0-draft2": crate::store::ModuleIndex,
             "watertight:lifecycle/requests@1.0.0": crate::store::ModuleIndex,
+            "watertight:lifecycle/failure@1.0.0": crate::store::ModuleIndex,
         },
         with: { "wasi:keyvalue/store.bucket": crate::capability::keyvalue::Bucket },
     });
@@ -62,6 +66,12 @@ pub fn add_to_linker(
     bindings::named_imports::wasi::logging::logging::add_to_linker::<_, HasSelf<_>>(linker, component, owner, |s| s)?;
     bindings::named_imports::wasi::config::store::add_to_linker::<_, HasSelf<_>>(linker, component, owner, |s| s)?;
     bindings::named_imports::wasi::keyvalue::store::add_to_linker::<_, HasSelf<_>>(linker, component, owner, |s| s)?;
+    bindings::named_imports::watertight::lifecycle::failure::add_to_linker::<_, HasSelf<_>>(
+        linker,
+        component,
+        owner,
+        |s| s,
+    )?;
     bindings::named_imports::watertight::lifecycle::requests::add_to_linker::<_, HasSelf<_>>(
         linker,
         component,

@@ -12,11 +12,13 @@ mod dev;
 mod inspect;
 mod log;
 mod migrations;
+mod module_log;
 mod output;
 mod serve;
 mod signals;
 mod test;
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -231,7 +233,16 @@ struct TestArguments {
 impl Cli {
     /// Reads the process's arguments; where they aren't understood, says so and ends the process with 2.
     pub fn read() -> Self {
-        Self::parse()
+        Self::parse_from(std::env::args_os().map(argument))
+    }
+}
+
+/// An argument that no option has. A negative number in JSON would be read as options, and a space before it changes no number.
+fn argument(text: OsString) -> OsString {
+    let number = text.to_str().filter(|text| text.starts_with('-'));
+    match number.filter(|text| serde_json::from_str::<serde_json::Number>(text).is_ok()) {
+        Some(number) => format!(" {number}").into(),
+        None => text,
     }
 }
 

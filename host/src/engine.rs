@@ -4,6 +4,7 @@
 //! So a profile is part of the code cache's key, and there are few of them. This file compiles nothing; see [`compile`].
 
 pub mod compile;
+pub mod examine;
 mod swap;
 
 use std::hash::{Hash, Hasher};
@@ -12,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
+use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails};
 
 use crate::profile::{Profile, Room};
 
@@ -45,6 +46,9 @@ const TICKS_TO_LOOK_FOR_SWAP: u32 = 2_000;
 /// What Wasmtime may keep for a component's instance, its core instances aside.
 const COMPONENT_INSTANCE: usize = 4 << 20;
 
+/// Frames of a guest's stack that are gathered at a trap. A log line names fewer functions, without those that a panic goes through.
+const MAX_FRAMES: usize = 96;
+
 impl Profile {
     /// Everything that this profile fixes. Public so that benchmarks can run the same code on a bare engine.
     pub fn config(self) -> Config {
@@ -68,7 +72,8 @@ impl Profile {
             .max_wasm_stack(self.stack())
             .async_stack_size(self.stack() * STACK_PER_GUESTS)
             .async_stack_zeroing(true)
-            .wasm_backtrace_max_frames(std::num::NonZeroUsize::new(32));
+            .wasm_backtrace_details(WasmBacktraceDetails::Enable)
+            .wasm_backtrace_max_frames(std::num::NonZeroUsize::new(MAX_FRAMES));
         if self == Self::Fresh {
             config
                 .memory_init_cow(false)

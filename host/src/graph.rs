@@ -27,7 +27,7 @@ use crate::problem::{Problem, list};
 use crate::profile::{self, Profile};
 use crate::shape::{Function, Interface};
 
-pub use place::Reason;
+pub use place::{Bond, Reason};
 pub use provided::{RESUME, is_for_hosts};
 
 /// A whole application, linked on paper.
@@ -68,6 +68,11 @@ impl Node {
     /// What of its imports would be one and the same for all modules of a compartment, so that only one of them can have it.
     pub fn merging(&self) -> Option<&InterfaceName> {
         self.ambient.iter().find(|import| provided::merges_by_name(import))
+    }
+
+    /// Whether it asks other hosts.
+    fn asks_hosts(&self) -> bool {
+        self.ambient.iter().any(|import| import.package() == "wasi:http")
     }
 }
 

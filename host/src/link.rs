@@ -6,6 +6,7 @@
 
 mod bridge;
 mod compose;
+mod fused;
 mod identity;
 
 use std::collections::HashMap;
@@ -23,6 +24,7 @@ use crate::profile::Profile;
 use crate::store::{InstanceState, ModuleIndex};
 
 pub use compose::{Bridged, Composition, compose};
+pub use fused::{FusedCalls, Stop};
 pub use identity::identity;
 
 /// An exported function of a compartment, by its place in the compartment's table.
@@ -57,6 +59,8 @@ pub struct Linked {
     pub exports: Arc<[Export]>,
     /// What its modules call in other compartments, each at its [`BridgeIndex`](crate::store::BridgeIndex).
     pub bridges: Vec<FunctionName>,
+    /// What each of its modules calls within the compartment, by the module's place.
+    pub fused: Arc<[FusedCalls]>,
     functions: Arc<HashMap<FunctionName, FunctionIndex>>,
 }
 
@@ -115,7 +119,8 @@ pub fn link(graph: &AppGraph, compartment: &Compartment, compiler: &Compiler) ->
         .map_err(|source| LinkError::Imports { compartment: name(), source })?;
     let (exports, functions) = find_exports(graph, compartment, &compiled.component, &composition);
     let identity = identity(graph, compartment);
-    Ok(Linked { identity, pre, profile, cached: compiled.cached, exports, bridges, functions: functions.into() })
+    let fused = FusedCalls::of(graph, compartment).into();
+    Ok(Linked { identity, pre, profile, cached: compiled.cached, exports, bridges, fused, functions: functions.into() })
 }
 
 fn define_imports(

@@ -6,6 +6,7 @@
 //! Nothing here compiles or runs a component.
 
 mod compare;
+mod parts;
 mod print;
 mod read;
 
@@ -15,6 +16,7 @@ use std::sync::Arc;
 use crate::ids::InterfaceName;
 
 pub use compare::{Difference, MAX_DIFFERENCES, differences, exact_differences, has_type, shared_type_differences};
+pub use parts::places;
 pub use read::{ShapeError, read};
 
 /// A component from outside.

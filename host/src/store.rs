@@ -4,6 +4,7 @@
 //! reused; whatever belongs to the call ends with it ([`InstanceState::end_call`]).
 
 mod call;
+mod failure;
 mod http;
 mod limits;
 mod log;
@@ -32,6 +33,7 @@ use output::{Console, Which};
 pub use call::{
     BridgeIndex, CallContext, CallError, CallFuture, CallResult, CalleeFailed, Callees, Notes, RequestLine, UnderWay,
 };
+pub use failure::Failure;
 pub use limits::{Cpu, LimitHit, Step, kind_of};
 pub use log::Speaker;
 
@@ -84,6 +86,8 @@ pub struct InstanceState {
     /// There once the store's module has used it.
     http: Option<Box<Http>>,
     table: ResourceTable,
+    /// There where a guest said that it was about to fail.
+    failure: Option<Box<Failure>>,
 }
 
 impl InstanceState {
@@ -118,6 +122,7 @@ impl InstanceState {
             console: None,
             http: None,
             table,
+            failure: None,
         }
     }
 
@@ -141,6 +146,7 @@ impl InstanceState {
         self.call = call;
         self.limiter.hit = None;
         self.sql_limits.clear();
+        self.failure = None;
     }
 
     /// The processor time of the call: whoever polls it says so there.

@@ -8,6 +8,8 @@ mod app;
 mod chains;
 #[path = "support/components.rs"]
 mod components;
+#[path = "bridge/edges.rs"]
+mod edges;
 #[path = "bridge/ends.rs"]
 mod ends;
 #[path = "bridge/properties.rs"]

@@ -50,11 +50,27 @@ fn outcome(report: &Value) -> (Vec<&str>, Vec<&str>) {
     (passed, failed)
 }
 
+/// What modules wrote in all cases.
+fn logged(report: &Value) -> Vec<String> {
+    let cases = report[0]["suites"].as_array().unwrap().iter().flat_map(|suite| suite["cases"].as_array().unwrap());
+    let lines = cases.flat_map(|case| case["log"].as_array().unwrap());
+    lines.map(|line| line.as_str().unwrap().to_owned()).collect()
+}
+
 #[test]
 fn every_build_passes_the_suite_of_its_contract() {
     components();
     for (build, language) in BUILDS {
-        let report = watertight(&["test", build, "--json"]).expect(0).json();
+        let said = watertight(&["test", build, "--json"]).expect(0);
+        let report = said.json();
+        // What the module wrote stands with its case, and is shown below it.
+        let line = logged(&report).into_iter().find(|line| line.contains("module=\"notifications\""));
+        let line = line.unwrap_or_else(|| panic!("{build} wrote nothing: {report}"));
+        assert!(
+            said.err.lines().any(|shown| shown.trim_start() == line.trim_start()),
+            "{line:?} is not in\n{}",
+            said.err
+        );
         assert_eq!(
             (report[0]["module"].as_str(), report[0]["language"].as_str()),
             (Some("notifications"), Some(language))
@@ -88,6 +104,7 @@ fn a_build_that_does_not_keep_the_contract_fails_its_suite() {
     let report = said.json();
     let (passed, failed) = outcome(&report);
     assert!(passed.is_empty() && failed.len() >= 26, "{passed:?}");
+    assert!(logged(&report).iter().any(|line| line.contains("a module trapped in `notifications`")), "{report}");
     assert!(said.err.contains("step 1, list-notifications: the call failed: "), "{}", said.err);
     assert!(said.err.ends_with(&format!("0 passed, {} failed\n", failed.len())), "{}", said.err);
 

@@ -5,7 +5,8 @@ use reqwest::Method;
 use serde_json::value::RawValue;
 
 use super::client::Client;
-use super::{CallArguments, output, signals};
+use super::serve::start_log;
+use super::{CallArguments, module_log, output, signals};
 use crate::admin::{CallRequest, CallResponse};
 use crate::application::Host;
 use crate::config::{AppConfig, Overrides};
@@ -54,6 +55,7 @@ async fn in_host(arguments: &CallArguments, client: &Client) -> anyhow::Result<B
 }
 
 async fn in_process(arguments: &CallArguments, config: AppConfig) -> anyhow::Result<Box<RawValue>> {
+    let (_log, _flush) = start_log(config.log.format, &module_log::level(config.log))?;
     let state = StateFolder::open(&config.state)?;
     let overrides = Overrides { state: arguments.host.state.clone(), ..Overrides::default() };
     let initial = Initial::find(config, arguments.application.app.clone(), &overrides, state, Wanted::Newest)?;

@@ -7,6 +7,7 @@ use anyhow::{Context, bail};
 use serde::Serialize;
 use serde_json::Value;
 
+use super::module_log::KeptLog;
 use super::{TestArguments, output};
 use crate::application::{Artifacts, Host, load_components};
 use crate::artifact::{Artifact, MAX_COMPONENT_BYTES};
@@ -52,10 +53,11 @@ pub(super) fn test(arguments: &TestArguments) -> anyhow::Result<()> {
             .collect(),
     };
     Problems::or(problems, ())?;
+    let log = KeptLog::start(config.log)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let mut reports = Vec::new();
     for target in targets {
-        reports.push(runtime.block_on(module(&target, &config, &artifacts, &suites))?);
+        reports.push(runtime.block_on(module(&target, &config, &artifacts, &suites, &log))?);
     }
     if arguments.json {
         output::print_json(&reports)?;
@@ -141,6 +143,7 @@ async fn module(
     config: &AppConfig,
     artifacts: &Artifacts,
     suites: &[Suite],
+    log: &KeptLog,
 ) -> anyhow::Result<ModuleReport> {
     let Target { module, artifact } = target;
     let exports = &artifact.shape.exports;
@@ -181,7 +184,11 @@ async fn module(
     for suite in suites {
         let shown = suite.file.file_name().unwrap_or_default().to_string_lossy();
         output::say(&format!("  {} ({shown})", suite.interface));
-        let run = subject.run(suite, case).await?;
+        let heard = |report: &mut CaseReport| {
+            report.log = log.take();
+            case(report);
+        };
+        let run = subject.run(suite, heard).await?;
         let failed = run.cases.iter().filter(|case| case.failure.is_some()).count();
         report.failed += failed;
         report.passed += run.cases.len() - failed;
@@ -190,11 +197,17 @@ async fn module(
     Ok(report)
 }
 
-/// Says how a case went: a line, and where it failed what was expected and found.
+/// Says how a case went: a line, what modules wrote meanwhile, and where it failed what was expected and found.
 fn case(report: &CaseReport) {
     let line = format!("{} ({} ms)", report.name, report.millis);
-    let Some(Failure { step, what, reason, differences }) = &report.failure else { return output::passed(&line) };
-    output::failed(&line);
+    match report.failure {
+        Some(_) => output::failed(&line),
+        None => output::passed(&line),
+    }
+    for line in &report.log {
+        output::say(&format!("              {line}"));
+    }
+    let Some(Failure { step, what, reason, differences }) = &report.failure else { return };
     let what = what.split_whitespace().collect::<Vec<_>>().join(" ");
     output::say(&format!(
         "              step {step}, {what}{}",

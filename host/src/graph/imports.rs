@@ -10,7 +10,10 @@ use crate::artifact::Artifact;
 use crate::config::{AppConfig, Capability, ModuleConfig};
 use crate::ids::{InterfaceName, ModuleName};
 use crate::problem::{Code, Problem, list};
-use crate::shape::{Difference, Interface, differences, exact_differences};
+use crate::shape::{Difference, Interface, Type, differences, exact_differences};
+
+/// The versions of WASI that come after those that the host serves.
+const NEXT_WASI: &str = "0.3.";
 
 /// Everything that resolving one module's imports looks at, and what it finds wrong.
 struct Resolver<'a> {
@@ -20,6 +23,8 @@ struct Resolver<'a> {
     artifacts: &'a BTreeMap<ModuleName, Arc<Artifact>>,
     problems: &'a mut Vec<Problem>,
     node: Node,
+    /// Its imports of WASI 0.3.
+    next_wasi: Vec<InterfaceName>,
 }
 
 /// Resolves all imports of `name`, adding what is wrong to `problems`.
@@ -39,15 +44,17 @@ pub(super) fn resolve(
         granted: module.uses.keys().copied().collect(),
         resume: module.resume,
     };
-    let mut resolver = Resolver { name, module, config, artifacts, problems, node };
+    let mut resolver = Resolver { name, module, config, artifacts, problems, node, next_wasi: Vec::new() };
     resolver.check_bare(artifact);
     resolver.check_called_by_host(artifact);
     for (import, wanted) in &artifact.shape.imports {
-        // An interface of types alone needs nobody behind it.
-        if !wanted.is_types_only() {
+        // An interface of types of values needs nobody behind it. A handle needs whoever defines its resource.
+        let is_named_by_a_module = || !provided::is_for_hosts(import) && wanted.types.values().any(Type::has_handle);
+        if !wanted.is_types_only() || is_named_by_a_module() {
             resolver.import(import, wanted);
         }
     }
+    resolver.refuse_next_wasi();
     resolver.node
 }
 
@@ -114,9 +121,29 @@ impl Resolver<'_> {
 
     /// An import that a host would serve, and this one doesn't.
     fn unknown(&mut self, import: &InterfaceName) {
+        if import.namespace() == "wasi" && import.is_release_of(NEXT_WASI) {
+            return self.next_wasi.push(import.clone());
+        }
         let message = format!("module `{}` imports `{import}`, which this host doesn't have", self.name);
         let help = format!("it has {}", provided::nearest(import));
         self.problems.push(self.problem(Code::MissingExport, message).interface(import).help(help));
+    }
+
+    /// Reports all imports of WASI 0.3 at once: a component that has one was built for it.
+    fn refuse_next_wasi(&mut self) {
+        let Some(first) = self.next_wasi.first() else { return };
+        let others = match self.next_wasi.len() - 1 {
+            0 => String::new(),
+            1 => " and one more interface of it".to_owned(),
+            count => format!(" and {count} more interfaces of it"),
+        };
+        let message = format!(
+            "module `{}` is built for WASI 0.3, which this host doesn't have: it imports `{first}`{others}",
+            self.name
+        );
+        let help = "build it for WASI 0.2, or for a target without WASI, such as `wasm32-unknown-unknown`";
+        let problem = self.problem(Code::MissingExport, message).interface(first).help(help);
+        self.problems.push(problem);
     }
 
     /// An import that only another module can serve.
@@ -153,7 +180,13 @@ impl Resolver<'_> {
             artifact.shape.exports.keys().filter(same).map(move |export| format!("`{export}` (module `{module}`)"))
         });
         let others: Vec<String> = others.collect();
-        let help = if own && others.is_empty() {
+        let is_types_only = self.node.artifact.shape.imports[import].is_types_only();
+        let help = if is_types_only && others.is_empty() {
+            format!(
+                "have the module that defines the resources of these types export `{import}` as well, or define the types in the \
+                 interface that defines the resources"
+            )
+        } else if own && others.is_empty() {
             "no module is linked to itself: another one must export it".to_owned()
         } else if others.is_empty() {
             format!("add the module that exports it to the manifest, and to `calls` of [modules.{}]", self.name)

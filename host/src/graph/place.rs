@@ -3,16 +3,21 @@
 //!
 //! A wish that can't be granted is a problem: nothing is ever placed elsewhere than was asked for.
 
+mod bond;
 mod cross;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+
+use bond::Bonds;
 
 use super::{Compartment, Node};
 use crate::config::{AppConfig, Defaults, InstanceMode};
 use crate::ids::{CompartmentName, InterfaceName, ModuleName};
 use crate::problem::{Code, Problem, list};
 use crate::profile::{self, Excess, Profile};
+
+pub use bond::Bond;
 
 /// Where modules stand that nothing keeps apart.
 const TOGETHER: &str = "main";
@@ -29,6 +34,11 @@ pub enum Reason {
     /// Its one module is no small one: whatever stood beside it would be compiled with it at each change, and run by an engine for
     /// large modules.
     Large(Excess),
+    /// It would be there without this call, and holds another module or more for its sake: what the call carries can't leave a
+    /// compartment.
+    Tied(Box<Reason>, Bond),
+    /// What this call carries can't stay within a compartment. The callee is here, with what it calls itself.
+    Parted(Bond),
 }
 
 impl fmt::Display for Reason {
@@ -38,6 +48,12 @@ impl fmt::Display for Reason {
             Self::Together => f.write_str("nothing keeps its modules apart"),
             Self::Large(excess) => write!(f, "its module {excess}"),
             Self::Apart(import) => write!(f, "{import} would be the same one for every module beside it"),
+            Self::Tied(reason, Bond { caller, callee, import, why }) => {
+                write!(f, "{reason}; {caller} calls {import} of {callee}, which can't be in another compartment: {why}")
+            }
+            Self::Parted(Bond { caller, callee, import, why }) => {
+                write!(f, "{caller} calls {import} of {callee}, which can't be in the same compartment: {why}")
+            }
         }
     }
 }
@@ -51,13 +67,13 @@ pub(super) fn place(
     acyclic: bool,
     problems: &mut Vec<Problem>,
 ) -> Vec<Compartment> {
-    let mut planner = Planner { config, modules, order, compartments: BTreeMap::new(), problems };
-    planner.grant_wishes();
-    planner.place_the_rest();
+    let bonds = Bonds::of(modules);
+    let mut planner = Planner { config, modules, order, bonds: &bonds, compartments: BTreeMap::new(), problems };
+    planner.place();
     let compartments: Vec<Compartment> = planner.compartments.into_values().collect();
-    cross::check(config, modules, &compartments, problems);
+    cross::check(config, modules, &compartments, &bonds, problems);
     if acyclic {
-        cross::check_circles(config, modules, &compartments, problems);
+        cross::check_circles(config, modules, &compartments, &bonds, problems);
     }
     compartments
 }
@@ -66,37 +82,117 @@ struct Planner<'a> {
     config: &'a AppConfig,
     modules: &'a BTreeMap<ModuleName, Node>,
     order: &'a [ModuleName],
+    bonds: &'a Bonds<'a>,
     compartments: BTreeMap<CompartmentName, Compartment>,
     problems: &'a mut Vec<Problem>,
 }
 
 impl Planner<'_> {
-    fn grant_wishes(&mut self) {
-        for (name, wish) in &self.config.compartments {
-            let modules = self.in_order(&wish.modules);
-            if let [_, second, ..] = self.heavy(&modules).as_slice() {
-                self.refuse_second(name, &modules, second);
+    fn place(&mut self) {
+        let wished: BTreeSet<&ModuleName> = self.config.compartments.values().flat_map(|wish| &wish.modules).collect();
+        let mut open: BTreeSet<ModuleName> =
+            self.modules.keys().filter(|name| !wished.contains(*name)).cloned().collect();
+        self.grant_wishes(&mut open);
+        self.place_the_rest(open);
+    }
+
+    /// Makes the compartments of the manifest. A module that nobody placed joins one where it can be nowhere else.
+    fn grant_wishes(&mut self, open: &mut BTreeSet<ModuleName>) {
+        let config = self.config;
+        let wishes: Vec<(&CompartmentName, BTreeSet<ModuleName>)> = config
+            .compartments
+            .iter()
+            .map(|(name, wish)| {
+                (name, wish.modules.iter().filter(|m| self.modules.contains_key(*m)).cloned().collect())
+            })
+            .collect();
+        for (name, modules) in &wishes {
+            let heavy = self.bonds.heavy(modules);
+            if let Some(second) = heavy.iter().nth(1) {
+                self.refuse_second(name, &heavy, second);
             }
+            let joined = self.bonds.tied(modules.clone(), |module| open.contains(module));
+            let claimed = |other: &BTreeSet<ModuleName>| {
+                self.bonds.tied(other.clone(), |module| open.contains(module)).intersection(&joined).next().is_some()
+            };
+            let is_claimed_twice = wishes.iter().any(|(other, theirs)| other != name && claimed(theirs));
+            let (modules, reason) = if joined.len() > modules.len() && !is_claimed_twice && self.bonds.fit(&joined) {
+                let newcomers = joined.difference(modules).cloned().collect();
+                open.retain(|module| !joined.contains(module));
+                (&joined, self.tied(Reason::Wish, &newcomers, &joined))
+            } else {
+                (modules, Reason::Wish)
+            };
+            let wish = &config.compartments[*name];
             let settings = Defaults { instances: wish.instances, limits: wish.limits };
-            self.insert(name.clone(), modules, settings, Reason::Wish);
+            self.insert((*name).clone(), self.in_order(modules), settings, reason);
         }
     }
 
-    fn place_the_rest(&mut self) {
-        let wished: BTreeSet<&ModuleName> = self.config.compartments.values().flat_map(|wish| &wish.modules).collect();
+    fn place_the_rest(&mut self, mut open: BTreeSet<ModuleName>) {
         let mut together = BTreeSet::new();
-        for (module, node) in self.modules.iter().filter(|(module, _)| !wished.contains(module)) {
-            let large = || Profile::excess(&node.artifact.needs).map(Reason::Large);
-            match node.merging().map(|import| Reason::Apart(import.clone())).or_else(large) {
-                Some(reason) => {
+        while let Some(module) = open.pop_first() {
+            let group = self.bonds.tied(BTreeSet::from([module.clone()]), |other| open.contains(other));
+            let group = if self.bonds.fit(&group) { group } else { BTreeSet::from([module]) };
+            open.retain(|other| !group.contains(other));
+            // Whoever has a reason to stand apart takes along those that can be nowhere else.
+            let why = |module: &ModuleName| Some((module.clone(), self.apart(module)?));
+            let apart = group.iter().filter_map(why).min_by_key(|(_, reason)| matches!(reason, Reason::Large(_)));
+            match apart {
+                Some((module, reason)) => {
                     let name = module.as_str().parse().expect("a module's name is a compartment's too");
-                    self.add(name, &BTreeSet::from([module.clone()]), reason);
+                    let reason = if group.len() == 1 { reason } else { self.tied(reason, &group, &group) };
+                    self.add(name, &group, reason);
                 }
-                None => drop(together.insert(module.clone())),
+                None => together.extend(group),
             }
         }
+        self.part(&mut together);
         if !together.is_empty() {
             self.add(TOGETHER.parse().expect("`main` is kebab-case"), &together, Reason::Together);
+        }
+    }
+
+    /// Why a module would stand apart, if nothing but its component counted.
+    fn apart(&self, module: &ModuleName) -> Option<Reason> {
+        let node = &self.modules[module];
+        let large = || Profile::excess(&node.artifact.needs).map(Reason::Large);
+        node.merging().map(|import| Reason::Apart(import.clone())).or_else(large)
+    }
+
+    /// `reason`, and that one of `newcomers` is bound to another module of `all`.
+    fn tied(&self, reason: Reason, newcomers: &BTreeSet<ModuleName>, all: &BTreeSet<ModuleName>) -> Reason {
+        let tie = self.bonds.ties_of(newcomers, all).next().cloned();
+        tie.into_iter().fold(reason, |reason, tie| Reason::Tied(Box::new(reason), tie))
+    }
+
+    /// Makes compartments of their own for callees that can't share one with their caller. All that such a callee calls goes with it,
+    /// so that no circle of compartments comes of it.
+    fn part(&mut self, together: &mut BTreeSet<ModuleName>) {
+        let mut parts = vec![(None, std::mem::take(together))];
+        let mut at = 0;
+        while at < parts.len() {
+            let modules = parts[at].1.clone();
+            let moved = self.bonds.rifts_in(&modules).find_map(|rift| {
+                let moved = self.bonds.called(BTreeSet::from([rift.callee.clone()]), |module| modules.contains(module));
+                (!moved.contains(&rift.caller)).then_some((rift, moved))
+            });
+            match moved {
+                Some((rift, moved)) => {
+                    parts[at].1.retain(|module| !moved.contains(module));
+                    parts.push((Some(rift.clone()), moved));
+                }
+                None => at += 1,
+            }
+        }
+        for (rift, modules) in parts {
+            match rift {
+                None => *together = modules,
+                Some(rift) => {
+                    let name = rift.callee.as_str().parse().expect("a module's name is a compartment's too");
+                    self.add(name, &modules, Reason::Parted(rift));
+                }
+            }
         }
     }
 
@@ -140,20 +236,22 @@ impl Planner<'_> {
         self.order.iter().filter(|module| modules.contains(*module)).cloned().collect()
     }
 
-    /// Those of `modules`, by name, that import what would be one for all of a compartment.
-    fn heavy(&self, modules: &[ModuleName]) -> Vec<ModuleName> {
-        let heavy: BTreeSet<&ModuleName> =
-            modules.iter().filter(|module| self.modules[*module].merging().is_some()).collect();
-        heavy.into_iter().cloned().collect()
-    }
-
-    fn refuse_second(&mut self, name: &CompartmentName, modules: &[ModuleName], second: &ModuleName) {
+    fn refuse_second(&mut self, name: &CompartmentName, heavy: &BTreeSet<ModuleName>, second: &ModuleName) {
         let message = format!(
             "modules {} each bring WASI along or ask other hosts, and one compartment, here `{name}`, can hold one such module",
-            list(self.heavy(modules))
+            list(heavy)
         );
-        let help = "place all but one of them in other compartments, or build them for a target without WASI, such as \
-                    `wasm32-unknown-unknown`";
+        let tied = self.bonds.whole(BTreeSet::from([second.clone()]));
+        let mut help = match heavy.iter().find(|other| *other != second && tied.contains(*other)) {
+            Some(other) => format!(
+                "let only plain values go between `{other}` and `{second}`, and place all but one of these modules in other \
+                 compartments"
+            ),
+            None => "place all but one of them in other compartments".to_owned(),
+        };
+        if !heavy.iter().any(|module| self.modules[module].asks_hosts()) {
+            help += ", or build them for a target without WASI, such as `wasm32-unknown-unknown`";
+        }
         let problem = Problem::new(Code::Placement, message).module(second).help(help);
         self.problems.push(at_module(problem, self.config, second));
     }

@@ -32,6 +32,8 @@ const OWN: [(Option<Capability>, &str); 5] = [
     (Some(Capability::Config), "wasi:config/store@0.2.0-rc.1"),
     (Some(Capability::Keyvalue), "wasi:keyvalue/store@0.2.0-draft2"),
     (None, "watertight:lifecycle/requests@1.0.0"),
+    // Whoever fails may say why.
+    (None, "watertight:lifecycle/failure@1.0.0"),
 ];
 
 /// Their types, in the very text that authors read.
@@ -164,6 +166,7 @@ mod tests {
     fn the_host_has_its_own_interfaces_and_wasi_in_releases() {
         let own = provision(&name("watertight:sql/sql@1.0.0"));
         assert!(matches!(own, Some(Provision::Own(Some(Capability::Sql), _, interface)) if !interface.is_types_only()));
+        assert!(matches!(provision(&name("watertight:lifecycle/failure@1.0.0")), Some(Provision::Own(None, ..))));
         let clock = provision(&name("wasi:clocks/wall-clock@0.2.99"));
         assert!(matches!(clock, Some(Provision::Shared(Capability::Clocks))));
         assert!(matches!(provision(&name("wasi:cli/stdout@0.2.0")), Some(Provision::Empty)));

@@ -8,6 +8,9 @@ use super::{AppGraph, EdgeKind};
 use crate::ids::{AppName, CompartmentName, Digest, InterfaceName, ModuleName};
 use crate::profile::Profile;
 
+/// What people should know who look for fused calls in metrics or traces.
+const FUSED: &str = "fused calls run no host code: metrics and traces don't show them, unless the modules are in different compartments";
+
 /// How a graph is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
@@ -81,6 +84,8 @@ pub struct CallView<'a> {
     pub interface: &'a InterfaceName,
     /// How: `fused` is a function call, `bridged` goes through the host.
     pub kind: EdgeKind,
+    /// Whether metrics and traces show such calls: what goes through the host.
+    pub counted: bool,
 }
 
 impl<'a> GraphView<'a> {
@@ -110,7 +115,8 @@ impl<'a> GraphView<'a> {
             let edges = node.calls.iter();
             edges.map(move |(interface, provider)| {
                 let to = &provider.module;
-                CallView { from, to, interface, kind: graph.edge(from, to) }
+                let kind = graph.edge(from, to);
+                CallView { from, to, interface, kind, counted: kind == EdgeKind::Bridged }
             })
         });
         Self {
@@ -149,6 +155,9 @@ impl<'a> GraphView<'a> {
                     let _ = writeln!(out, "      uses    {}", module.uses.join(", "));
                 }
             }
+        }
+        if self.calls.iter().any(|call| !call.counted) {
+            let _ = writeln!(out, "  {FUSED}");
         }
         out
     }

@@ -122,7 +122,7 @@ impl From<CallError> for HostProblem {
             CallError::QueueFull { .. } | CallError::NoRoom { .. } => Self::Overloaded,
             CallError::Callee(_) => Self::Unavailable,
             CallError::Deadline { .. } => Self::Deadline,
-            CallError::Limit { .. } | CallError::Trap { .. } => Self::ModuleFailed,
+            CallError::Limit { .. } | CallError::Trap { .. } | CallError::Exit { .. } => Self::ModuleFailed,
         }
     }
 }

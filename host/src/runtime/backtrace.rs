@@ -1,14 +1,41 @@
-//! Where a guest was when it ended, in words.
+//! Where a guest was when it ended, in words: function, file and line, as far as its component knows them.
 
-use wasmtime::WasmBacktrace;
+use std::fmt;
+
+use wasmtime::{FrameInfo, WasmBacktrace};
 
 use crate::ids::ModuleName;
+use crate::link::Stop;
 
-/// Frames of a guest's stack that a log line names.
-const MAX_FRAMES: usize = 16;
+/// Functions of a guest's stack that a log line names.
+const MAX_FUNCTIONS: usize = 64;
+/// The longest name of a function or a file that is written whole, in bytes.
+const MAX_NAME: usize = 256;
+
+/// How the names of functions begin that are there to make an end of a panic.
+const PANIC: [&str; 16] = [
+    "abort",
+    "__rust",
+    "rust_begin_unwind",
+    "rust_panic",
+    "std::panicking",
+    "std::panic::",
+    "std::sys::",
+    "std::process::abort",
+    "std::alloc::",
+    "core::panicking",
+    "core::option::unwrap_failed",
+    "core::option::expect_failed",
+    "core::result::unwrap_failed",
+    "alloc::alloc::handle_alloc_error",
+    "alloc::raw_vec::handle_error",
+    "runtime.gopanic",
+];
+/// How the names of functions begin that came with the language.
+const LIBRARY: [&str; 8] = ["core::", "std::", "alloc::", "<core::", "<std::", "<alloc::", "runtime.", "__"];
 
 /// The guest's functions at a trap, innermost first.
-pub(super) struct Backtrace<'a>(&'a [wasmtime::FrameInfo]);
+pub(super) struct Backtrace<'a>(&'a [FrameInfo]);
 
 impl<'a> Backtrace<'a> {
     pub(super) fn of(error: &'a wasmtime::Error) -> Self {
@@ -17,20 +44,142 @@ impl<'a> Backtrace<'a> {
 
     /// The module that the innermost one belongs to: linking gave its core modules that name.
     pub(super) fn module(&self) -> Option<ModuleName> {
-        self.0.iter().find_map(|frame| frame.module().name()?.parse().ok())
+        self.0.iter().find_map(module)
+    }
+
+    /// Whether the innermost one carries values from one module of the compartment to another.
+    pub(super) fn is_between_modules(&self) -> bool {
+        self.0.first().is_some_and(is_adapter)
+    }
+
+    /// Where the functions of a module stopped, innermost first, up to the first of another module.
+    pub(super) fn stops(&self, of: &ModuleName) -> impl Iterator<Item = Stop> {
+        let own = self.0.iter().skip_while(|frame| is_adapter(frame));
+        let own = own.take_while(|frame| module(frame).is_some_and(|name| name == *of));
+        own.filter_map(|frame| Some(Stop { function: frame.func_index(), offset: frame.func_offset()? }))
+    }
+
+    /// All functions, those that the compiler put into others included.
+    fn functions(&self) -> Vec<Function<'a>> {
+        let mut functions = Vec::new();
+        for frame in self.0 {
+            let module = if is_adapter(frame) { "between" } else { frame.module().name().unwrap_or("?") };
+            let symbols = frame.symbols();
+            for symbol in symbols {
+                let name = symbol.name().or_else(|| frame.func_name()).map(demangled);
+                let name = name.unwrap_or_else(|| format!("#{}", frame.func_index()));
+                functions.push(Function { module, name, place: symbol.file().map(|file| (file, symbol.line())) });
+            }
+            if symbols.is_empty() {
+                let name = frame.func_name().map_or_else(|| format!("#{}", frame.func_index()), demangled);
+                functions.push(Function { module, name, place: None });
+            }
+        }
+        functions
     }
 }
 
-impl std::fmt::Display for Backtrace<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        for (place, frame) in self.0.iter().take(MAX_FRAMES).enumerate() {
+/// A function on a guest's stack.
+struct Function<'a> {
+    module: &'a str,
+    name: String,
+    /// File and line.
+    place: Option<(&'a str, Option<u32>)>,
+}
+
+impl Function<'_> {
+    fn is_named(&self, beginnings: &[&str]) -> bool {
+        let name = self.name.as_str();
+        // The compiler's own functions stand in a crate that has no other name.
+        let name = name.strip_prefix("__rustc::").unwrap_or(name);
+        beginnings.iter().any(|beginning| name.starts_with(beginning)) && !name.contains("catch_unwind")
+    }
+}
+
+impl fmt::Display for Function<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}!{}", self.module, cut(&self.name))?;
+        match self.place {
+            Some((file, Some(line))) => write!(f, " ({}:{line})", cut(file)),
+            Some((file, None)) => write!(f, " ({})", cut(file)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The author's functions come first: what a panic goes through is left out, and what of the language's library it happened in.
+fn authors<'f, 'a>(functions: &'f [Function<'a>]) -> &'f [Function<'a>] {
+    let panic = functions.iter().rposition(|function| function.is_named(&PANIC));
+    let rest = &functions[panic.map_or(0, |last| last + 1)..];
+    let first = rest.iter().position(|function| !function.is_named(&LIBRARY));
+    match (first, rest) {
+        (Some(first), rest) => &rest[first..],
+        (None, []) => functions,
+        (None, rest) => rest,
+    }
+}
+
+impl fmt::Display for Backtrace<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let functions = self.functions();
+        for (place, function) in authors(&functions).iter().take(MAX_FUNCTIONS).enumerate() {
             let between = if place == 0 { "" } else { " < " };
-            write!(f, "{between}{}!", frame.module().name().unwrap_or("?"))?;
-            match frame.func_name() {
-                Some(name) => write!(f, "{:#}", rustc_demangle::demangle(name))?,
-                None => write!(f, "#{}", frame.func_index())?,
-            }
+            write!(f, "{between}{function}")?;
         }
         Ok(())
+    }
+}
+
+fn module(frame: &FrameInfo) -> Option<ModuleName> {
+    frame.module().name()?.parse().ok()
+}
+
+/// Whether a frame is of an adapter that Wasmtime generated for a call between two modules. Such code has no name and imports what it
+/// calls as `callee`.
+fn is_adapter(frame: &FrameInfo) -> bool {
+    frame.module().name().is_none() && frame.module().imports().any(|import| import.module() == "callee")
+}
+
+fn demangled(name: &str) -> String {
+    format!("{:#}", rustc_demangle::demangle(name))
+}
+
+fn cut(name: &str) -> &str {
+    &name[..name.floor_char_boundary(MAX_NAME)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(names: &[&str]) -> Vec<String> {
+        let function = |name: &&str| Function { module: "m", name: (*name).to_owned(), place: None };
+        let functions: Vec<_> = names.iter().map(function).collect();
+        authors(&functions).iter().map(|function| function.name.clone()).collect()
+    }
+
+    #[test]
+    fn the_authors_functions_come_first() {
+        let panic = [
+            "__rustc::__rust_abort",
+            "__rustc::rust_panic",
+            "std::panicking::panic_with_hook",
+            "std::panicking::panic_handler::{closure#0}",
+            "std::sys::backtrace::__rust_end_short_backtrace",
+            "__rustc::rust_begin_unwind",
+            "core::panicking::panic_fmt",
+            "core::panicking::panic_bounds_check",
+            "<alloc::vec::Vec<u8> as core::ops::index::Index<usize>>::index",
+            "shop::price",
+            "core::iter::Iterator::map",
+            "shop::place",
+        ];
+        assert_eq!(shown(&panic), ["shop::price", "core::iter::Iterator::map", "shop::place"]);
+        assert_eq!(
+            shown(&["shop::price", "std::panic::catch_unwind", "cabi"]),
+            ["shop::price", "std::panic::catch_unwind", "cabi"]
+        );
+        assert_eq!(shown(&["abort", "core::panicking::panic"]), ["abort", "core::panicking::panic"]);
+        assert_eq!(shown(&["#3"]), ["#3"]);
     }
 }

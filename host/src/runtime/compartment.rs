@@ -2,25 +2,25 @@
 //!
 //! A trap spoils its store, so the store is dropped: nothing of it serves another call (invariant 6).
 
+mod explain;
+
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use futures::TryFutureExt as _;
 use wasmtime::component::{InstancePre, Val};
-use wasmtime::{PoolConcurrencyLimitError, Trap};
 
 use super::admission::{Admission, Admissions, CallStats, Refused};
-use super::backtrace::Backtrace;
-use super::instance::{Live, Work};
+use super::instance::{Ended, Live, Work};
 use super::steps::Steps;
 use crate::config::{InstanceMode, Instances, Limits};
 use crate::graph;
 use crate::ids::{CompartmentName, Digest, ModuleName};
 use crate::json::EncodeError;
-use crate::link::{Export, FunctionIndex, Linked};
+use crate::link::{Export, FunctionIndex, FusedCalls, Linked};
 use crate::profile::Profile;
-use crate::store::{CallContext, CallError, CallResult, CalleeFailed, InstanceState, LimitHit, ModuleData, kind_of};
+use crate::store::{CallContext, CallError, CallResult, InstanceState, ModuleData, kind_of};
 use crate::telemetry::table::{Failed, Limited, Thrown};
 use crate::telemetry::{CompartmentMetrics, LineBudget, Telemetry, Trace, logged_path};
 
@@ -61,6 +61,7 @@ pub struct Compartment {
     pre: InstancePre<InstanceState>,
     profile: Profile,
     exports: Arc<[Export]>,
+    fused: Arc<[FusedCalls]>,
     modules: Arc<[ModuleData]>,
     instances: Instances,
     limits: Limits,
@@ -99,6 +100,7 @@ impl Compartment {
             steps: linked.exports.iter().map(|_| Steps::default()).collect(),
             start_steps: Steps::default(),
             exports: linked.exports,
+            fused: linked.fused,
             admissions: modules.iter().map(|module| admissions.of(&module.name, &plan.limits)).collect(),
             modules,
             instances: plan.instances,
@@ -239,12 +241,12 @@ impl Compartment {
             }
             Err(error) => {
                 let state = lease.live().state();
-                let error = self.explain(&error, state.limit_hit(), state.call(), Some(place));
+                let error = self.explain(&Ended::of(error, state), state.call(), Some(place));
                 lease.throw_away(match error.kind() {
                     Failed::Limit => Thrown::Limit,
                     Failed::Deadline => Thrown::Deadline,
                     Failed::Callee => Thrown::Callee,
-                    Failed::Trap | Failed::QueueFull | Failed::NoRoom => Thrown::Trap,
+                    Failed::Trap | Failed::Exit | Failed::QueueFull | Failed::NoRoom => Thrown::Trap,
                 });
                 Err(error)
             }
@@ -345,63 +347,10 @@ impl Compartment {
         let state = InstanceState::new(self.modules.clone(), memory, self.profile, call.clone(), self.limited.clone());
         let work = Work::of(&self.start_steps, &call, &self.metrics);
         let started = Live::start(&self.pre, self.exports.len(), &self.limits, state, work).await;
-        let live = started.map_err(|(error, limit)| self.explain(&error, limit, &call, None))?;
+        let live = started.map_err(|ended| self.explain(&ended, &call, None))?;
         self.counters.made.fetch_add(1, Ordering::Relaxed);
         self.metrics.made();
         Ok(Lease::new(self, live))
-    }
-
-    /// Tells what ended a call of the function at `called`, or a start, and logs it.
-    fn explain(
-        &self,
-        error: &wasmtime::Error,
-        limit: Option<LimitHit>,
-        call: &CallContext,
-        called: Option<FunctionIndex>,
-    ) -> CallError {
-        let stack = Backtrace::of(error);
-        // No guest's function runs while its result is copied out, or while it waits in the host: it was the one that was called.
-        let module = stack.module().or_else(|| Some(self.module(called?).name.clone()));
-        let explained = match (limit.or_else(|| self.limit_behind(error)), error.downcast_ref::<Trap>()) {
-            (Some(hit), _) => {
-                self.metrics.limited(hit.kind());
-                CallError::Limit { hit, module }
-            }
-            (None, Some(Trap::Interrupt)) => CallError::Deadline { module, limit: self.limits.request },
-            (None, Some(trap)) => CallError::Trap { reason: trap.to_string(), module },
-            (None, None) if let Some(failed) = error.downcast_ref::<CalleeFailed>() => {
-                CallError::Callee(Box::new(failed.clone()))
-            }
-            (None, None) if error.is::<PoolConcurrencyLimitError>() => {
-                CallError::NoRoom { compartment: self.name.clone() }
-            }
-            (None, None) => CallError::Trap { reason: error.root_cause().to_string(), module },
-        };
-        if let Some(unwritten) = self.traps.take() {
-            let compartment = &self.name;
-            let (request, trace, line) = (&*call.request, call.trace.id(), call.notes.request());
-            let (method, route) = (line.map(|line| line.method), line.map(|line| &*line.route));
-            let path = line.map(|line| logged_path(line.uri.path()));
-            let generation = line.map(|line| line.generation.0);
-            tracing::error!(
-                target: "trap", %compartment, method, route, path, request, %trace, generation, unwritten, %stack, "{explained}"
-            );
-        }
-        explained
-    }
-
-    /// The limit of Wasmtime's own that an error tells of.
-    fn limit_behind(&self, error: &wasmtime::Error) -> Option<LimitHit> {
-        if let Some(Trap::StackOverflow) = error.downcast_ref() {
-            return Some(LimitHit::Stack { limit: self.profile.stack() });
-        }
-        // These have no type that could be asked for: the tests of each limit notice other words.
-        let cause = error.root_cause().to_string();
-        if cause.contains("fuel allocated for hostcalls") {
-            return Some(LimitHit::Transfer { limit: usize::try_from(self.limits.transfer).unwrap_or(usize::MAX) });
-        }
-        let handles = LimitHit::Handles { limit: self.limits.handles as usize };
-        cause.contains("store handle limit exceeded").then_some(handles)
     }
 }
 

@@ -14,8 +14,25 @@ use wasmtime::{Store, UpdateDeadline};
 use super::steps::{Steps, Turn};
 use crate::config::Limits;
 use crate::link::{Export, FunctionIndex};
-use crate::store::{CallContext, Cpu, InstanceState, LimitHit};
+use crate::store::{CallContext, Cpu, Failure, InstanceState, LimitHit};
 use crate::telemetry::CompartmentMetrics;
+
+/// What ended a call, or a start, before it gave a result.
+pub(super) struct Ended {
+    /// In Wasmtime's words.
+    pub(super) error: wasmtime::Error,
+    /// The limit that was met, where one was.
+    pub(super) limit: Option<LimitHit>,
+    /// What the guest said of it.
+    pub(super) failure: Option<Failure>,
+}
+
+impl Ended {
+    /// With what the store knows of it.
+    pub(super) fn of(error: wasmtime::Error, state: &InstanceState) -> Self {
+        Self { error, limit: state.limit_hit(), failure: state.failure().cloned() }
+    }
+}
 
 /// Instances that a call runs on.
 pub(super) struct Live {
@@ -31,14 +48,14 @@ pub(super) struct Live {
 
 impl Live {
     /// Instantiates every module of a compartment in the store that `state` is for. Their start functions run under the call's
-    /// deadline. An error comes with the limit that was met, where one was.
+    /// deadline.
     pub(super) async fn start(
         pre: &InstancePre<InstanceState>,
         exports: usize,
         limits: &Limits,
         state: InstanceState,
         work: Work<'_>,
-    ) -> Result<Self, (wasmtime::Error, Option<LimitHit>)> {
+    ) -> Result<Self, Ended> {
         let (deadline, cpu) = (state.call().deadline, state.cpu().clone());
         let mut store = Store::new(pre.engine(), state);
         store.limiter(InstanceState::limiter);
@@ -58,7 +75,7 @@ impl Live {
                 let functions = vec![None; exports];
                 Ok(Self { store, cpu, instance, functions, calls: 0, used: 0 })
             }
-            Err(error) => Err((error, store.data().limit_hit())),
+            Err(error) => Err(Ended::of(error, store.data())),
         }
     }
 

@@ -14,6 +14,7 @@ use wasmtime::component::Val;
 
 use super::LimitHit;
 use crate::ids::{CompartmentName, GenerationNumber, ModuleName};
+use crate::problem::list;
 use crate::telemetry::table::{Failed, Origin};
 use crate::telemetry::{Span, Trace};
 
@@ -217,6 +218,15 @@ fn within(module: &Option<ModuleName>) -> String {
     module.as_ref().map_or_else(String::new, |module| format!(" in `{module}`"))
 }
 
+/// Where a module trapped: in one, or between a caller and what it calls.
+fn trapped(module: &Option<ModuleName>, callees: &[ModuleName]) -> String {
+    match (module, callees) {
+        (Some(caller), [callee]) => format!(" between `{caller}` and `{callee}`"),
+        (Some(caller), [_, _, ..]) => format!(" between `{caller}` and one of {}", list(callees)),
+        (module, _) => within(module),
+    }
+}
+
 /// Why a call gave no result. What was inside stays inside: details are logged, not returned.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
@@ -251,10 +261,21 @@ pub enum CallError {
         module: Option<ModuleName>,
     },
     /// A guest trapped.
-    #[error("a module trapped{}: {reason}", within(.module))]
+    #[error("a module trapped{}: {reason}", trapped(.module, .callees))]
     Trap {
-        /// In Wasmtime's words.
+        /// In Wasmtime's words, and in the module's own where it said why.
         reason: String,
+        /// Which module, where that is known.
+        module: Option<ModuleName>,
+        /// Where it happened between modules of a compartment, to a parameter or a result on its way: those that the module may have
+        /// been calling. Either of the two may have made the bad value.
+        callees: Vec<ModuleName>,
+    },
+    /// A guest ended itself, by `wasi:cli/exit`, before its function returned.
+    #[error("a module ended itself{} by `exit({code})` before its function returned", within(.module))]
+    Exit {
+        /// The exit code.
+        code: i32,
         /// Which module, where that is known.
         module: Option<ModuleName>,
     },
@@ -272,6 +293,7 @@ impl CallError {
             Self::Deadline { .. } => Failed::Deadline,
             Self::Limit { .. } => Failed::Limit,
             Self::Trap { .. } => Failed::Trap,
+            Self::Exit { .. } => Failed::Exit,
             Self::Callee(_) => Failed::Callee,
         }
     }
@@ -279,7 +301,10 @@ impl CallError {
     /// The module whose code it was, where that is known.
     pub fn module(&self) -> Option<&ModuleName> {
         match self {
-            Self::Limit { module, .. } | Self::Trap { module, .. } | Self::Deadline { module, .. } => module.as_ref(),
+            Self::Limit { module, .. }
+            | Self::Trap { module, .. }
+            | Self::Exit { module, .. }
+            | Self::Deadline { module, .. } => module.as_ref(),
             Self::Callee(failed) => Some(&failed.module),
             Self::QueueFull { module, .. } => Some(module),
             Self::NoRoom { .. } => None,
@@ -293,7 +318,7 @@ impl CallError {
             Self::NoRoom { .. } => "there is no room for another instance of it",
             Self::Deadline { .. } => "it took too long",
             Self::Limit { .. } => "it met a limit",
-            Self::Trap { .. } => "it failed",
+            Self::Trap { .. } | Self::Exit { .. } => "it failed",
             Self::Callee(_) => "a module that it calls is unavailable",
         }
     }

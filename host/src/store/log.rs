@@ -114,7 +114,7 @@ impl Speaker<'_> {
 }
 
 /// `text` with its control characters escaped: a guest's words must not pass for another's line.
-fn one_line(text: &str) -> Cow<'_, str> {
+pub(super) fn one_line(text: &str) -> Cow<'_, str> {
     if !text.contains(char::is_control) {
         return text.into();
     }
@@ -126,7 +126,7 @@ fn one_line(text: &str) -> Cow<'_, str> {
 }
 
 /// The beginning of `text`, at most `limit` bytes of it.
-fn cut(text: &str, limit: usize) -> &str {
+pub(super) fn cut(text: &str, limit: usize) -> &str {
     &text[..text.floor_char_boundary(limit)]
 }
 

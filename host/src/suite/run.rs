@@ -85,6 +85,8 @@ pub struct CaseReport {
     pub millis: u64,
     /// Why it failed, if it did.
     pub failure: Option<Failure>,
+    /// What modules wrote meanwhile, as a host logs it; whoever hears of the case adds it.
+    pub log: Vec<String>,
 }
 
 /// The step at which a case failed.
@@ -133,19 +135,19 @@ impl Subject {
         Ok(Self { module: module.clone(), config, graph, values, linked, host, folder })
     }
 
-    /// Runs every case of a suite; `heard` is told of each.
+    /// Runs every case of a suite; `heard` is told of each as soon as it ended.
     ///
     /// # Errors
     ///
     /// When a case can't be run at all. A case that fails is no error here.
-    pub async fn run(&self, suite: &Suite, mut heard: impl FnMut(&CaseReport)) -> Result<Report, RunError> {
+    pub async fn run(&self, suite: &Suite, mut heard: impl FnMut(&mut CaseReport)) -> Result<Report, RunError> {
         let mut cases = Vec::with_capacity(suite.cases.len());
         for case in &suite.cases {
             let start = Instant::now();
             let failure = self.run_case(suite, case).await?;
             let millis = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
-            let report = CaseReport { name: case.name.clone(), millis, failure };
-            heard(&report);
+            let mut report = CaseReport { name: case.name.clone(), millis, failure, log: Vec::new() };
+            heard(&mut report);
             cases.push(report);
         }
         Ok(Report { interface: suite.interface.to_string(), file: suite.file.clone(), cases })

@@ -197,6 +197,8 @@ labels! {
         Limit = "limit",
         /// A guest trapped.
         Trap = "trap",
+        /// A guest ended itself, by `wasi:cli/exit`.
+        Exit = "exit",
         /// A module of another compartment failed.
         Callee = "callee",
     }

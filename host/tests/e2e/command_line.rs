@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use crate::app::App;
+use crate::app::{App, guest, wasi_probe};
 use crate::host;
 use crate::shop::{card, draft};
 use command::{Said, run};
@@ -171,6 +171,8 @@ fn a_graph_is_drawn_in_every_format() {
     let draw = |format: &str| watertight(&["graph", path(&app), "--format", format]).expect(0).out;
     let text = draw("text");
     assert_eq!(watertight(&["graph", path(&app)]).expect(0).out, text);
+    let fused = "  fused calls run no host code: metrics and traces don't show them, unless the modules are in different compartments";
+    assert!(text.ends_with(&format!("{fused}\n")), "{text}");
     for line in [
         "shop",
         "  compartment main (reuse instances)",
@@ -187,6 +189,7 @@ fn a_graph_is_drawn_in_every_format() {
     let json: Value = serde_json::from_str(&draw("json")).unwrap();
     assert_eq!(json["app"], "shop");
     assert_eq!(json["calls"].as_array().unwrap().len(), 2);
+    assert_eq!(json["calls"][0]["counted"], false);
     assert_eq!(watertight(&["graph", path(&app), "--json"]).expect(0).json(), json);
 }
 
@@ -329,6 +332,7 @@ fn a_component_is_told_about() {
         "wasi:clocks/wall-clock@0.2.6",
         "wasi:logging/logging@0.1.0-draft",
         "wasi:random/random@0.2.6",
+        "watertight:lifecycle/failure@1.0.0",
         "watertight:sql/sql@1.0.0",
     ];
     let functions: Vec<&str> = imports.into_iter().filter(|import| !import.starts_with("shop:common/")).collect();
@@ -340,6 +344,71 @@ fn a_component_is_told_about() {
     assert!(said.err.contains("orders") && said.err.contains("payments"), "{}", said.err);
     let said = watertight(&["inspect", app.path().join("app.toml").to_str().unwrap()]).expect(1);
     assert!(said.err.contains("[not-a-component]"), "{}", said.err);
+}
+
+/// The probe as the module `a`.
+fn probe(component: &std::path::Path) -> App {
+    App::new(&format!(
+        "[app]\nname = \"demo\"\n[modules.a]\ncomponent = {component:?}\nuses = [\"sql\", \"logging\", \"clocks\"]\n"
+    ))
+}
+
+#[test]
+fn what_a_module_writes_is_shown_where_it_is_called_without_a_host() {
+    let app = probe(&guest("probe"));
+    let said = watertight(&["call", "a/acts.log", "\"hello there\"", "--app", path(&app)]).expect(0);
+    assert_eq!(said.out, "null\n");
+    let line = said.err.lines().find(|line| line.contains("hello there"));
+    let line = line.unwrap_or_else(|| panic!("{}", said.err));
+    assert!(line.contains("module=\"a\"") && line.contains("request=\"call\""), "{line}");
+    let app = probe(&wasi_probe());
+    for (to_error, stream) in [("false", "stdout"), ("true", "stderr")] {
+        let said = watertight(&["call", "a/acts.print", "\"printed\"", to_error, "--app", path(&app)]).expect(0);
+        assert!(said.err.lines().any(|line| line.contains("printed") && line.contains(stream)), "{}", said.err);
+    }
+}
+
+#[test]
+fn a_panic_is_told_with_its_message_and_place() {
+    let app = probe(&guest("probe"));
+    let said = watertight(&["call", "a/acts.fail", "\"out of tea\"", "--app", path(&app)]).expect(1);
+    let words = "out of tea (host/tests/guests/probe/src/acts.rs:";
+    let lines: Vec<&str> = said.err.lines().filter(|line| line.contains(words)).collect();
+    let [own, trap, error] = lines.as_slice() else { panic!("{}", said.err) };
+    assert!(own.contains("module=\"a\"") && own.contains("failure"), "{own}");
+    assert!(trap.contains("a module trapped in `a`: ") && trap.contains("stack="), "{trap}");
+    assert!(error.contains("a module trapped in `a`: "), "{error}");
+}
+
+#[test]
+fn a_debug_build_has_the_authors_functions_with_file_and_line() {
+    let folder = host::folder();
+    let guests = host::repository().join("host/tests/guests");
+    let mut build = host::binary();
+    build.args(["build", "probe", "--debug", "--app"]).arg(guests).arg("--out").arg(folder.path());
+    run(&mut build).expect(0);
+    let app = probe(&folder.path().join("probe.wasm"));
+    let said = watertight(&["call", "a/acts.fail", "\"out of tea\"", "--app", path(&app)]).expect(1);
+    let stack = said.err.lines().find_map(|line| line.split_once("stack=")).map(|(_, stack)| stack);
+    let stack = stack.unwrap_or_else(|| panic!("{}", said.err));
+    let functions: Vec<&str> = stack.split(" < ").collect();
+    for (function, name) in functions.iter().zip(["fail_deep_inside", "fail"]) {
+        assert!(function.starts_with("a!") && function.contains(name), "{name}: {stack}");
+        assert!(function.contains("probe/src/acts.rs:"), "{name}: {stack}");
+    }
+    assert!(!stack.contains("panicking"), "{stack}");
+}
+
+#[test]
+fn a_negative_number_is_json() {
+    let app = probe(&guest("probe"));
+    for (number, answer) in [("-1", "-1.0\n"), ("-1.5", "-1.5\n"), ("-1e-2", "-0.01\n"), ("-0", "-0.0\n")] {
+        let said = watertight(&["call", "a/acts.echo", number, "--app", path(&app)]).expect(0);
+        assert_eq!(said.out, answer, "{number}");
+    }
+    let said = watertight(&["call", "a/acts.take-memory", "-1", "--app", path(&app)]).expect(1);
+    assert!(said.err.contains("the arguments don't fit"), "{}", said.err);
+    watertight(&["call", "a/acts.echo", "-x", "--app", path(&app)]).expect(2);
 }
 
 #[test]

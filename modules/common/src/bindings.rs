@@ -8,6 +8,7 @@ wit_bindgen::generate!({
         "../../wit/logging",
         "../../wit/clocks",
         "../../wit/random",
+        "../../wit/lifecycle",
         "wit",
     ],
     world: "shop:common-module/module",

@@ -7,6 +7,7 @@ use crate::bindings::shop::common::types;
 use crate::bindings::wasi::clocks::wall_clock;
 use crate::bindings::wasi::logging::logging;
 use crate::bindings::wasi::random::random;
+use crate::bindings::watertight::lifecycle::failure;
 use crate::bindings::watertight::sql::sql;
 use crate::sql::Constraint;
 use crate::{Clock, Ids, Invalid, Level, Log, Money, Row, Sql, SqlError, Transaction, Value};
@@ -16,11 +17,20 @@ use crate::{Clock, Ids, Invalid, Level, Log, Money, Row, Sql, SqlError, Transact
 pub struct Host;
 
 impl Host {
-    /// The host. The first call also makes panics say why in the log, which `panic = "abort"` alone wouldn't.
+    /// The host. The first call also makes panics say why, which `panic = "abort"` alone wouldn't: the host logs it, whatever the module
+    /// is granted.
     pub fn connect() -> Self {
         static HOOK: Once = Once::new();
         HOOK.call_once(|| {
-            std::panic::set_hook(Box::new(|panic| Host.log(Level::Critical, "panic", &panic.to_string())));
+            std::panic::set_hook(Box::new(|panic| {
+                let place = panic.location().map(|place| failure::Place {
+                    file: place.file().to_owned(),
+                    line: place.line(),
+                    column: place.column(),
+                });
+                let message = panic.payload_as_str().unwrap_or("it panicked without a text");
+                failure::report(message, place.as_ref());
+            }));
         });
         Self
     }

@@ -6,95 +6,106 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::at_module;
+use super::bond::{self, Bonds, MAX_FUSED_PARTS, Uncarried};
 use crate::config::AppConfig;
 use crate::graph::{Compartment, Node, home};
 use crate::ids::{InterfaceName, ModuleName};
-use crate::problem::{Code, Problem};
-use crate::shape::{Function, Interface, Type};
+use crate::problem::{Code, Problem, list};
 
-/// Reports every function that is called across compartments and can't be.
+/// Reports every function that is called across compartments and can't be, or within one and can't be.
 pub(super) fn check(
     config: &AppConfig,
     modules: &BTreeMap<ModuleName, Node>,
     compartments: &[Compartment],
+    bonds: &Bonds<'_>,
     problems: &mut Vec<Problem>,
 ) {
     for (caller, node) in modules {
         for (import, provider) in &node.calls {
+            let edge = Edge { config, modules, bonds, caller, callee: &provider.module, import };
+            let interface = &node.artifact.shape.imports[import];
             if home(compartments, caller) == home(compartments, &provider.module) {
-                continue;
+                problems.extend(bond::within(interface).iter().map(|fault| edge.cant_stay(fault)));
+            } else {
+                problems.extend(bond::across(interface).iter().map(|fault| edge.cant_leave(fault)));
             }
-            let edge = Edge { config, caller, callee: &provider.module, import };
-            problems.extend(edge.faults(&node.artifact.shape.imports[import]));
         }
     }
 }
 
-/// An import that is served from another compartment.
+/// A call of one module to another.
 struct Edge<'a> {
     config: &'a AppConfig,
+    modules: &'a BTreeMap<ModuleName, Node>,
+    bonds: &'a Bonds<'a>,
     caller: &'a ModuleName,
     callee: &'a ModuleName,
     import: &'a InterfaceName,
 }
 
 impl Edge<'_> {
-    fn faults(&self, interface: &Interface) -> Vec<Problem> {
-        let mut faults = Vec::new();
-        for (name, function) in &interface.functions {
-            if function.is_async {
-                faults.push(self.problem("it is an `async func`").function(name));
-            } else if let Some((path, ty)) = uncarried(function) {
-                faults.push(self.problem(&format!("it carries `{ty}`")).function(name).type_path(path));
-            }
-        }
-        // Where no function said it: the caller can name the resource, and nobody gives it.
-        let named = interface.types.iter().find_map(|(name, ty)| inside(ty, name.clone()));
-        if let (true, Some((path, ty))) = (faults.is_empty(), named) {
-            faults.push(self.problem(&format!("it names `{ty}`")).type_path(path));
-        }
-        if let (true, Some(resource)) = (faults.is_empty(), interface.resources.first()) {
-            faults.push(self.problem(&format!("it has the resource `{resource}`")));
-        }
-        faults
+    fn both(&self) -> BTreeSet<ModuleName> {
+        BTreeSet::from([self.caller.clone(), self.callee.clone()])
     }
 
-    fn problem(&self, why: &str) -> Problem {
-        let Self { config, caller, callee, import } = self;
+    fn cant_leave(&self, fault: &Uncarried<'_>) -> Problem {
+        let Self { caller, callee, import, .. } = self;
+        let why = &fault.why;
         let message = format!(
             "module `{caller}` can't call `{import}` of module `{callee}`, which stands in another compartment: {why}"
         );
-        let help = format!(
-            "place both modules in one compartment: `modules = [\"{caller}\", \"{callee}\"]`; across compartments go plain \
-             functions and values"
-        );
-        at_module(Problem::new(Code::Placement, message).module(caller).interface(import).help(help), config, caller)
+        // What follows the help must be granted: all that would have to stand there, and nothing that can't.
+        let all = self.bonds.whole(self.both());
+        let heavy = self.bonds.heavy(&all);
+        let help = if self.bonds.fit(&all) {
+            let names: Vec<String> = all.iter().map(|module| format!("\"{module}\"")).collect();
+            let which = if all.len() == 2 { "both modules" } else { "these modules" };
+            format!(
+                "place {which} in one compartment: `modules = [{}]`; across compartments go plain functions and values",
+                names.join(", ")
+            )
+        } else if heavy.len() > 1 {
+            let heavy: Vec<&ModuleName> = heavy.iter().collect();
+            let mut help = format!(
+                "let only plain functions and values go between them: no compartment can hold {} together, which each bring \
+                 WASI along or ask other hosts",
+                list(&heavy)
+            );
+            if !heavy.iter().any(|module| self.modules[*module].asks_hosts()) {
+                help += "; or build all but one of these for a target without WASI, such as `wasm32-unknown-unknown`";
+            }
+            help
+        } else {
+            format!(
+                "let only plain functions and values go between them: no compartment can hold both, since a type in a call \
+                 there has more than {MAX_FUSED_PARTS} cases, fields or items"
+            )
+        };
+        self.problem(fault, message, &help)
     }
-}
 
-/// The first part of a function that no other store can take, with the way to it.
-fn uncarried(function: &Function) -> Option<(String, &Type)> {
-    let parameters = function.parameters.iter().map(|parameter| (&*parameter.name, &parameter.ty));
-    let result = function.result.iter().map(|ty| ("result", ty));
-    parameters.chain(result).find_map(|(name, ty)| inside(ty, name.to_owned()))
-}
+    fn cant_stay(&self, fault: &Uncarried<'_>) -> Problem {
+        let Self { caller, callee, import, .. } = self;
+        let why = &fault.why;
+        let message = format!(
+            "module `{caller}` can't call `{import}` of module `{callee}`, which stands in the same compartment: {why}, and \
+             {MAX_FUSED_PARTS} are possible there"
+        );
+        let tied = self.bonds.tied(BTreeSet::from([(*caller).clone()]), |_| true).contains(*callee);
+        let help = if tied {
+            format!("give the type at most {MAX_FUSED_PARTS}: these modules can't be in different compartments")
+        } else {
+            "place them in different compartments: such a type can go from one to another".to_owned()
+        };
+        self.problem(fault, message, &help)
+    }
 
-/// The validator bounds the size of a type with all that it is made of, and so this walk.
-fn inside(ty: &Type, path: String) -> Option<(String, &Type)> {
-    let part = |part: &str| format!("{path}.{part}");
-    match ty {
-        Type::Own(_) | Type::Borrow(_) | Type::Stream(_) | Type::Future(_) | Type::ErrorContext => Some((path, ty)),
-        Type::List(item) | Type::FixedList(item, _) => inside(item, format!("{path}[]")),
-        Type::Map(key, value) => inside(key, format!("{path}[key]")).or_else(|| inside(value, format!("{path}[]"))),
-        Type::Option(some) => inside(some, format!("{path}?")),
-        Type::Result { ok, err } => {
-            let sides = [("ok", ok), ("err", err)];
-            sides.into_iter().find_map(|(name, side)| inside(side.as_deref()?, part(name)))
-        }
-        Type::Tuple(types) => types.iter().enumerate().find_map(|(place, ty)| inside(ty, part(&place.to_string()))),
-        Type::Record(record) => record.body.iter().find_map(|field| inside(&field.ty, part(&field.name))),
-        Type::Variant(variant) => variant.body.iter().find_map(|case| inside(case.ty.as_ref()?, part(&case.name))),
-        _ => None,
+    fn problem(&self, fault: &Uncarried<'_>, message: String, help: &str) -> Problem {
+        let problem = Problem::new(Code::Placement, message).module(self.caller).interface(self.import).help(help);
+        let mut problem = at_module(problem, self.config, self.caller);
+        problem.function = fault.function.map(str::to_owned);
+        problem.type_path.clone_from(&fault.path);
+        problem
     }
 }
 
@@ -104,6 +115,7 @@ pub(super) fn check_circles(
     config: &AppConfig,
     modules: &BTreeMap<ModuleName, Node>,
     compartments: &[Compartment],
+    bonds: &Bonds<'_>,
     problems: &mut Vec<Problem>,
 ) {
     let mut calls: Vec<BTreeMap<usize, (&ModuleName, &ModuleName)>> = vec![BTreeMap::new(); compartments.len()];
@@ -130,9 +142,30 @@ pub(super) fn check_circles(
             names.collect::<Vec<_>>().join(" -> "),
             steps.join(", ")
         );
-        let help = "place these modules in one compartment, or each in one of its own";
+        let involved = way.iter().zip(way.iter().cycle().skip(1)).flat_map(|(from, to)| {
+            let (caller, callee) = calls[*from][to];
+            [caller.clone(), callee.clone()]
+        });
+        let help = circle_help(&involved.collect(), bonds);
         let (module, _) = calls[way[0]][&way[1]];
         problems.push(at_module(Problem::new(Code::Cycle, message).module(module).help(help), config, module));
+    }
+}
+
+/// What mends a circle of compartments that these modules close: nothing that would be refused in turn.
+fn circle_help(involved: &BTreeSet<ModuleName>, bonds: &Bonds<'_>) -> String {
+    let all = bonds.whole(involved.clone());
+    let is_bound = |module: &ModuleName| bonds.tied(BTreeSet::from([module.clone()]), |_| true).len() > 1;
+    let apart = !all.iter().any(is_bound);
+    match (bonds.fit(&all), apart) {
+        (true, true) => format!("place {} in one compartment, or each in one of its own", list(&all)),
+        (true, false) => format!("place {} in one compartment", list(&all)),
+        (false, true) => format!("place {}, each in a compartment of its own", list(&all)),
+        (false, false) => {
+            "turn one of these calls around, or let only plain functions and values go between these modules \
+                           and place each in a compartment of its own"
+                .to_owned()
+        }
     }
 }
 

@@ -1,18 +1,20 @@
-//! A component whose core modules have the module's name, so that a backtrace says whose code it was.
+//! A component whose core modules have the module's name, so that a backtrace says whose code it was; and which imports no type twice.
 
 use std::ops::Range;
 
-use wasm_encoder::{Component, Encode, NameSection, RawSection, Section};
-use wasmparser::{BinaryReaderError, Chunk, Parser, Payload};
+use wasm_encoder::{
+    Alias, Component, ComponentAliasSection, ComponentOuterAliasKind, ComponentSectionId, Encode, NameSection,
+    RawSection, Section,
+};
+use wasmparser::{
+    BinaryReaderError, Chunk, ComponentImportSectionReader, ComponentTypeRef, Parser, Payload, TypeBounds,
+};
 
-/// `component` with every core module of it called `name`. What is nested in other components keeps the name that it has.
+/// `component` with every core module of it called `name`, and without imports that only name a type again. What is nested in other
+/// components keeps the name that it has.
 pub(super) fn named(component: &[u8], name: &str) -> Result<Vec<u8>, BinaryReaderError> {
     let mut names = NameSection::new();
     names.module(name);
-    let bytes = |range: Range<u64>| {
-        let place = |offset: u64| usize::try_from(offset).map_or(component.len(), |offset| offset.min(component.len()));
-        &component[place(range.start)..place(range.end)]
-    };
     let mut renamed = Component::new();
     let mut parser = Parser::new(0);
     let mut rest = component;
@@ -25,8 +27,14 @@ pub(super) fn named(component: &[u8], name: &str) -> Result<Vec<u8>, BinaryReade
             return Ok(renamed.finish());
         }
         let Some((id, range)) = payload.as_section() else { continue };
+        if let Payload::ComponentImportSection(imports) = &payload
+            && named_types(imports.clone())?
+        {
+            without_named_types(imports.clone(), component, &mut renamed)?;
+            continue;
+        }
         let nested = matches!(payload, Payload::ModuleSection { .. } | Payload::ComponentSection { .. });
-        let mut data = bytes(range).to_vec();
+        let mut data = within(component, range).to_vec();
         if nested {
             // The parser goes on behind it.
             rest = &rest[data.len().min(rest.len())..];
@@ -40,10 +48,97 @@ pub(super) fn named(component: &[u8], name: &str) -> Result<Vec<u8>, BinaryReade
     }
 }
 
+/// Whether a component imports a type that it knows by another name already, as its world's `use` makes it do.
+fn named_types(imports: ComponentImportSectionReader<'_>) -> Result<bool, BinaryReaderError> {
+    for import in imports {
+        if matches!(import?.ty, ComponentTypeRef::Type(TypeBounds::Eq(_))) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Writes imports, and an alias in the place of each that only gives a known type another name. Nobody outside could give a resource
+/// again that an interface defines.
+fn without_named_types(
+    imports: ComponentImportSectionReader<'_>,
+    component: &[u8],
+    renamed: &mut Component,
+) -> Result<(), BinaryReaderError> {
+    let end = imports.range().end;
+    let imports = imports.into_iter_with_offsets().collect::<Result<Vec<_>, _>>()?;
+    let mut plain = RawImports::default();
+    for (place, (start, import)) in imports.iter().enumerate() {
+        if let ComponentTypeRef::Type(TypeBounds::Eq(index)) = import.ty {
+            plain.flush(renamed);
+            let mut alias = ComponentAliasSection::new();
+            alias.alias(Alias::Outer { kind: ComponentOuterAliasKind::Type, count: 0, index });
+            renamed.section(&alias);
+        } else {
+            let end = imports.get(place + 1).map_or(end, |(next, _)| *next);
+            plain.add(within(component, *start..end));
+        }
+    }
+    plain.flush(renamed);
+    Ok(())
+}
+
+/// Imports as they were encoded.
+#[derive(Default)]
+struct RawImports {
+    count: u32,
+    bytes: Vec<u8>,
+}
+
+impl RawImports {
+    fn add(&mut self, import: &[u8]) {
+        self.count += 1;
+        self.bytes.extend_from_slice(import);
+    }
+
+    fn flush(&mut self, renamed: &mut Component) {
+        let Self { count, bytes } = std::mem::take(self);
+        if count > 0 {
+            let mut data = Vec::new();
+            count.encode(&mut data);
+            data.extend(bytes);
+            renamed.section(&RawSection { id: ComponentSectionId::Import as u8, data: &data });
+        }
+    }
+}
+
+/// The part of `component` at `range`, as far as it goes.
+fn within(component: &[u8], range: Range<u64>) -> &[u8] {
+    let place = |offset: u64| usize::try_from(offset).map_or(component.len(), |offset| offset.min(component.len()));
+    &component[place(range.start)..place(range.end)]
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_type_that_the_world_names_again_is_no_import() {
+        let component = wat::parse_str(
+            r#"(component
+                 (import "a:a/a" (instance $a (export "r" (type (sub resource))) (export "n" (type (eq 0)))))
+                 (alias export $a "r" (type $r))
+                 (import "r" (type $again (eq $r)))
+                 (import "b:b/b" (instance $b (export "f" (func (param "x" (own $again))))))
+                 (import "s" (type $s (eq $r)))
+                 (export "t" (type $s)))"#,
+        );
+        let named = named(&component.unwrap(), "greeter").unwrap();
+        wasmparser::Validator::new().validate_all(&named).unwrap();
+        let mut imports = Vec::new();
+        for payload in Parser::new(0).parse_all(&named) {
+            if let Payload::ComponentImportSection(section) = payload.unwrap() {
+                imports.extend(section.into_iter().map(|import| import.unwrap().name.name.to_owned()));
+            }
+        }
+        assert_eq!(imports, ["a:a/a", "b:b/b"]);
+    }
 
     #[test]
     fn core_modules_are_named_and_all_else_stays() {

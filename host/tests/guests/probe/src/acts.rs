@@ -8,6 +8,7 @@ use crate::Component;
 use crate::bindings::exports::test::probe::acts::Guest;
 use crate::bindings::wasi::clocks::wall_clock;
 use crate::bindings::wasi::logging::logging::{Level, log};
+use crate::bindings::watertight::lifecycle::failure::{Place, report};
 
 /// Bytes of a page of linear memory.
 const PAGE: usize = 64 << 10;
@@ -27,6 +28,11 @@ pub(crate) fn wait(milliseconds: u32) {
     while now() < end {}
 }
 
+#[inline(never)]
+fn fail_deep_inside(message: &str) {
+    panic!("{message}");
+}
+
 impl Guest for Component {
     fn count() -> u32 {
         CALLS.with(|calls| {
@@ -37,6 +43,22 @@ impl Guest for Component {
 
     fn trap() {
         panic!("as asked for");
+    }
+
+    fn fail(message: String) {
+        std::panic::set_hook(Box::new(|panic| {
+            let place = panic.location().map(|place| Place {
+                file: place.file().to_owned(),
+                line: place.line(),
+                column: place.column(),
+            });
+            report(panic.payload_as_str().unwrap_or_default(), place.as_ref());
+        }));
+        fail_deep_inside(&message);
+    }
+
+    fn echo(number: f64) -> f64 {
+        number
     }
 
     fn spin() {

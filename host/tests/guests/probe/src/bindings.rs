@@ -4,7 +4,7 @@
 use crate::Component;
 
 wit_bindgen::generate!({
-    path: ["../../../../wit/sql", "../../../../wit/logging", "../../../../wit/clocks", "wit"],
+    path: ["../../../../wit/sql", "../../../../wit/logging", "../../../../wit/clocks", "../../../../wit/lifecycle", "wit"],
     world: "test:probe/probe",
     generate_all,
 });

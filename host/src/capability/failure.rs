@@ -1,0 +1,13 @@
+//! `watertight:lifecycle/failure`: why a module is about to trap, in its own words. Every module has it.
+
+use super::bindings::named_imports::watertight::lifecycle::failure::Host;
+use super::bindings::watertight::lifecycle::failure::Place;
+use crate::store::{InstanceState, ModuleIndex};
+
+impl Host for InstanceState {
+    fn report(&mut self, module: ModuleIndex, message: String, at: Option<Place>) -> wasmtime::Result<()> {
+        let place = at.map(|Place { file, line, column }| (file, line, column));
+        self.note_failure(module, &message, place.as_ref().map(|(file, line, column)| (file.as_str(), *line, *column)));
+        Ok(())
+    }
+}

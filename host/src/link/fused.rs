@@ -1,0 +1,113 @@
+//! What a module calls within its compartment: who is at the other end when something goes wrong on the way.
+//!
+//! The adapters between modules of a compartment are Wasmtime's own code and have no names. Which of its callees a module was calling is
+//! read from the call instruction that its function stopped at.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use wasmparser::{FunctionBody, Operator, Parser, Payload, TypeRef};
+
+use crate::graph::{AppGraph, Compartment, EdgeKind};
+use crate::ids::{InterfaceName, ModuleName};
+
+/// The calls of one module to others of its compartment.
+pub struct FusedCalls {
+    /// Its component.
+    component: Bytes,
+    /// Who serves each of its imports.
+    callees: BTreeMap<InterfaceName, ModuleName>,
+}
+
+/// Where a function of a module stopped.
+#[derive(Debug, Clone, Copy)]
+pub struct Stop {
+    /// The function's index in its core module.
+    pub function: u32,
+    /// The instruction, in bytes from the start of the function's body.
+    pub offset: usize,
+}
+
+impl FusedCalls {
+    /// Those of each module of a compartment, in their order.
+    pub(super) fn of(graph: &AppGraph, compartment: &Compartment) -> Vec<Self> {
+        let of = |module: &ModuleName| {
+            let node = &graph.modules[module];
+            let fused = node.calls.iter().filter(|(_, to)| graph.edge(module, &to.module) == EdgeKind::Fused);
+            let callees = fused.map(|(import, to)| (import.clone(), to.module.clone())).collect();
+            Self { component: node.artifact.bytes.clone(), callees }
+        };
+        compartment.modules.iter().map(of).collect()
+    }
+
+    /// The modules that may have been called from functions that stopped there, innermost first: one, where it can be told.
+    pub fn callees(&self, stops: impl Iterator<Item = Stop>) -> Vec<ModuleName> {
+        let all: BTreeSet<&ModuleName> = self.callees.values().collect();
+        if all.len() > 1
+            && let Some(callee) = stops.into_iter().find_map(|stop| self.called_at(stop))
+        {
+            return vec![callee.clone()];
+        }
+        all.into_iter().cloned().collect()
+    }
+
+    fn called_at(&self, stop: Stop) -> Option<&ModuleName> {
+        let mut imports: Vec<String> = Vec::new();
+        let mut body = 0;
+        for payload in Parser::new(0).parse_all(&self.component) {
+            match payload.ok()? {
+                Payload::Version { .. } => (imports, body) = (Vec::new(), 0),
+                Payload::ImportSection(section) => {
+                    for import in section.into_imports() {
+                        let import = import.ok()?;
+                        if let TypeRef::Func(_) | TypeRef::FuncExact(_) = import.ty {
+                            imports.push(import.module.to_owned());
+                        }
+                    }
+                }
+                Payload::CodeSectionEntry(function) => {
+                    if imports.len() + body == stop.function as usize
+                        && let Some(import) = called(&function, stop.offset).and_then(|index| imports.get(index))
+                        && let Some(callee) = self.serves(import)
+                    {
+                        return Some(callee);
+                    }
+                    body += 1;
+                }
+                _ => {}
+            }
+        }
+        None
+    }
+
+    /// Who serves what a core module imports under that name: an interface's, or `cm32p2|a:b/c@1`, as newer toolchains write it.
+    fn serves(&self, import: &str) -> Option<&ModuleName> {
+        let name = import.split_once('|').map_or(import, |(_, name)| name);
+        let series = |interface: &InterfaceName| {
+            let (unversioned, version) = (interface.unversioned(), interface.version().unwrap_or_default());
+            name.strip_prefix(unversioned).is_some_and(|rest| match rest.strip_prefix('@') {
+                Some(series) => {
+                    version == series || version.strip_prefix(series).is_some_and(|rest| rest.starts_with('.'))
+                }
+                None => rest.is_empty() && version.is_empty(),
+            })
+        };
+        self.callees.iter().find(|(interface, _)| series(interface)).map(|(_, callee)| callee)
+    }
+}
+
+/// The function that is called by the instruction at `offset` of a body.
+fn called(function: &FunctionBody<'_>, offset: usize) -> Option<usize> {
+    let wanted = function.range().start + u64::try_from(offset).ok()?;
+    let mut reader = function.get_operators_reader().ok()?;
+    while !reader.eof() {
+        let (operator, at) = reader.read_with_offset().ok()?;
+        if at >= wanted {
+            return match operator {
+                Operator::Call { function_index } if at == wanted => Some(function_index as usize),
+                _ => None,
+            };
+        }
+    }
+    None
+}

@@ -1,0 +1,89 @@
+//! Why a call gave no result: told to whoever called, and logged with where the guest was.
+
+use wasmtime::{PoolConcurrencyLimitError, Trap};
+use wasmtime_wasi::I32Exit;
+
+use super::Compartment;
+use crate::ids::ModuleName;
+use crate::link::{FunctionIndex, Stop};
+use crate::runtime::backtrace::Backtrace;
+use crate::runtime::instance::Ended;
+use crate::store::{CallContext, CallError, CalleeFailed, Failure, LimitHit};
+use crate::telemetry::logged_path;
+
+impl Compartment {
+    /// Tells what ended a call of the function at `called`, or a start, and logs it.
+    pub(super) fn explain(&self, ended: &Ended, call: &CallContext, called: Option<FunctionIndex>) -> CallError {
+        let Ended { error, limit, failure } = ended;
+        let stack = Backtrace::of(error);
+        // No guest's function runs while its result is copied out, or while it waits in the host: it was the one that was called.
+        let module = stack.module().or_else(|| Some(self.module(called?).name.clone()));
+        let explained = match (limit.or_else(|| self.limit_behind(error)), error.downcast_ref::<Trap>()) {
+            (Some(hit), _) => {
+                self.metrics.limited(hit.kind());
+                CallError::Limit { hit, module }
+            }
+            (None, Some(Trap::Interrupt)) => CallError::Deadline { module, limit: self.limits.request },
+            (None, Some(trap)) => self.trapped(&stack, trap.to_string(), module, failure.as_ref()),
+            (None, None) if let Some(failed) = error.downcast_ref::<CalleeFailed>() => {
+                CallError::Callee(Box::new(failed.clone()))
+            }
+            (None, None) if let Some(exit) = error.downcast_ref::<I32Exit>() => {
+                CallError::Exit { code: exit.0, module }
+            }
+            (None, None) if error.is::<PoolConcurrencyLimitError>() => {
+                CallError::NoRoom { compartment: self.name.clone() }
+            }
+            (None, None) => self.trapped(&stack, error.root_cause().to_string(), module, failure.as_ref()),
+        };
+        if let Some(unwritten) = self.traps.take() {
+            let compartment = &self.name;
+            let (request, trace, line) = (&*call.request, call.trace.id(), call.notes.request());
+            let (method, route) = (line.map(|line| line.method), line.map(|line| &*line.route));
+            let path = line.map(|line| logged_path(line.uri.path()));
+            let generation = line.map(|line| line.generation.0);
+            tracing::error!(
+                target: "trap", %compartment, method, route, path, request, %trace, generation, unwritten, %stack, "{explained}"
+            );
+        }
+        explained
+    }
+
+    fn trapped(
+        &self,
+        stack: &Backtrace<'_>,
+        trap: String,
+        module: Option<ModuleName>,
+        failure: Option<&Failure>,
+    ) -> CallError {
+        let reason = match failure {
+            Some(failure) => format!("{failure}; {trap}"),
+            None => trap,
+        };
+        let callees = match &module {
+            Some(caller) if stack.is_between_modules() => self.callees(caller, stack.stops(caller)),
+            _ => Vec::new(),
+        };
+        CallError::Trap { reason, module, callees }
+    }
+
+    /// Whom `caller` may have been calling within the compartment, when its functions stopped there.
+    fn callees(&self, caller: &ModuleName, stops: impl Iterator<Item = Stop>) -> Vec<ModuleName> {
+        let place = self.modules.iter().position(|module| module.name == *caller);
+        place.map_or_else(Vec::new, |place| self.fused[place].callees(stops))
+    }
+
+    /// The limit of Wasmtime's own that an error tells of.
+    fn limit_behind(&self, error: &wasmtime::Error) -> Option<LimitHit> {
+        if let Some(Trap::StackOverflow) = error.downcast_ref() {
+            return Some(LimitHit::Stack { limit: self.profile.stack() });
+        }
+        // These have no type that could be asked for: the tests of each limit notice other words.
+        let cause = error.root_cause().to_string();
+        if cause.contains("fuel allocated for hostcalls") {
+            return Some(LimitHit::Transfer { limit: usize::try_from(self.limits.transfer).unwrap_or(usize::MAX) });
+        }
+        let handles = LimitHit::Handles { limit: self.limits.handles as usize };
+        cause.contains("store handle limit exceeded").then_some(handles)
+    }
+}

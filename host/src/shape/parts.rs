@@ -1,0 +1,51 @@
+//! Looking for a part of a type, with the way to it.
+
+use super::{Function, Interface, Type};
+
+impl Function {
+    /// The first part of its parameters and its result that is `wanted`, with the way to it: `draft.lines[]`, `result.ok`.
+    pub fn part(&self, wanted: fn(&Type) -> bool) -> Option<(String, &Type)> {
+        let parameters = self.parameters.iter().map(|parameter| (&*parameter.name, &parameter.ty));
+        let result = self.result.iter().map(|ty| ("result", ty));
+        parameters.chain(result).find_map(|(name, ty)| ty.part(name.to_owned(), wanted))
+    }
+}
+
+/// Each function of an interface that has such a part, with the way to the first.
+pub fn places(interface: &Interface, wanted: fn(&Type) -> bool) -> impl Iterator<Item = (&str, String)> {
+    let place = move |(name, function): (_, &'_ Function)| Some((String::as_str(name), function.part(wanted)?.0));
+    interface.functions.iter().filter_map(place)
+}
+
+impl Type {
+    /// The first part of the type that is `wanted`, the type itself included. `path` is the way to the type.
+    ///
+    /// The validator bounds the size of a type with all that it is made of, and so this walk.
+    pub fn part(&self, path: String, wanted: fn(&Type) -> bool) -> Option<(String, &Type)> {
+        if wanted(self) {
+            return Some((path, self));
+        }
+        let below = |part: &str| format!("{path}.{part}");
+        match self {
+            Self::List(item) | Self::FixedList(item, _) | Self::Stream(Some(item)) | Self::Future(Some(item)) => {
+                item.part(format!("{path}[]"), wanted)
+            }
+            Self::Map(key, value) => {
+                key.part(format!("{path}[key]"), wanted).or_else(|| value.part(format!("{path}[]"), wanted))
+            }
+            Self::Option(some) => some.part(format!("{path}?"), wanted),
+            Self::Result { ok, err } => {
+                let sides = [("ok", ok), ("err", err)];
+                sides.into_iter().find_map(|(name, side)| side.as_deref()?.part(below(name), wanted))
+            }
+            Self::Tuple(types) => {
+                types.iter().enumerate().find_map(|(place, ty)| ty.part(below(&place.to_string()), wanted))
+            }
+            Self::Record(record) => record.body.iter().find_map(|field| field.ty.part(below(&field.name), wanted)),
+            Self::Variant(variant) => {
+                variant.body.iter().find_map(|case| case.ty.as_ref()?.part(below(&case.name), wanted))
+            }
+            _ => None,
+        }
+    }
+}
