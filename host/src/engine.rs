@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails};
 
-use crate::profile::{Profile, Room};
+use crate::profile::{MEMORIES_PER_MODULE, PER_COMPARTMENT, Profile, Room, TABLES_PER_MODULE};
 
 /// How often the epoch advances: a guest that computes gives way, and is checked against its deadline and its processor time, this
 /// often. So a loop is stopped half a tick after its budget on average.
@@ -101,9 +101,11 @@ impl Profile {
             .total_core_instances(memories * CORE_INSTANCES_PER_MEMORY)
             .total_memories(memories)
             .total_tables(memories * TABLES_PER_MEMORY)
-            .max_core_instances_per_component(256)
-            .max_memories_per_component(64)
-            .max_tables_per_component(256)
+            .max_core_instances_per_component(PER_COMPARTMENT.core_instances)
+            .max_memories_per_component(PER_COMPARTMENT.memories)
+            .max_tables_per_component(PER_COMPARTMENT.tables)
+            .max_memories_per_module(MEMORIES_PER_MODULE)
+            .max_tables_per_module(TABLES_PER_MODULE)
             .max_core_instance_size(bytes(instance))
             .max_component_instance_size(COMPONENT_INSTANCE)
             .max_memory_size(bytes(memory))

@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::config::InstanceMode;
 use crate::ids::ModuleName;
 
-pub use needs::Needs;
+pub use needs::{Needs, Total};
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -37,6 +37,13 @@ pub enum Profile {
     /// call dearer, so the others go without. A function may return and go on, so each call has new instances.
     Async,
 }
+
+/// Linear memories that one core module may define: what a pool of Wasmtime's has room for.
+pub const MEMORIES_PER_MODULE: u32 = 1;
+/// Tables that one core module may define.
+pub const TABLES_PER_MODULE: u32 = 1;
+/// What all modules of a compartment together may have. Its adapters are instances too.
+pub const PER_COMPARTMENT: Total = Total { core_instances: 256, memories: 64, memory: u64::MAX, tables: 256 };
 
 /// What the instances of a profile may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,6 +78,10 @@ pub enum Excess {
     Table(u64),
     /// Bytes that the engine keeps for an instance.
     Instance(u64),
+    /// Memories of one core module.
+    Memories(u32),
+    /// Tables of one core module.
+    Tables(u32),
 }
 
 impl fmt::Display for Excess {
@@ -79,6 +90,8 @@ impl fmt::Display for Excess {
             Self::Memory(bytes) => write!(f, "starts with {} KiB of memory", bytes.div_ceil(KIB)),
             Self::Table(elements) => write!(f, "starts with a table of {elements} elements"),
             Self::Instance(bytes) => write!(f, "has functions that take the engine {} KiB", bytes.div_ceil(KIB)),
+            Self::Memories(count) => write!(f, "has {count} memories in one core module"),
+            Self::Tables(count) => write!(f, "has {count} tables in one core module"),
         }
     }
 }
@@ -114,6 +127,8 @@ impl Excess {
             Self::Memory(_) => room.memory / KIB,
             Self::Table(_) => room.table,
             Self::Instance(_) => room.instance / KIB,
+            Self::Memories(_) => u64::from(MEMORIES_PER_MODULE),
+            Self::Tables(_) => u64::from(TABLES_PER_MODULE),
         }
     }
 
@@ -125,6 +140,25 @@ impl Excess {
             Some(Self::Table(needs.table))
         } else {
             (needs.instance > room.instance).then_some(Self::Instance(needs.instance))
+        }
+    }
+}
+
+impl Excess {
+    /// What `needs` has too many of, whatever the profile.
+    fn of_counts(needs: &Needs) -> Option<Self> {
+        let memories = (needs.memories > MEMORIES_PER_MODULE).then_some(Self::Memories(needs.memories));
+        memories.or_else(|| (needs.tables > TABLES_PER_MODULE).then_some(Self::Tables(needs.tables)))
+    }
+
+    /// What to do about it.
+    pub fn help(self) -> &'static str {
+        match self {
+            Self::Memory(_) | Self::Table(_) | Self::Instance(_) => {
+                "build it to start with less: what it needs later it can ask for then"
+            }
+            Self::Memories(_) => "build it with one memory (without the feature `multi-memory`)",
+            Self::Tables(_) => "build it with one table",
         }
     }
 }
@@ -177,7 +211,8 @@ impl Profile {
     ) -> Result<(Self, Reason), NoRoom> {
         let largest = Self::Large.room();
         let too_large = |(module, needs): (&'a ModuleName, &Needs)| {
-            Excess::of(needs, largest.memory, largest).map(|excess| NoRoom { module: module.clone(), excess })
+            let excess = Excess::of(needs, largest.memory, largest).or_else(|| Excess::of_counts(needs));
+            excess.map(|excess| NoRoom { module: module.clone(), excess })
         };
         if let Some(no_room) = modules.clone().find_map(too_large) {
             return Err(no_room);

@@ -186,7 +186,9 @@ fn instances_end_after_their_calls_or_when_idle() {
 
 #[test]
 fn a_module_that_can_t_start_says_which_limit_it_met() {
-    let too_large = GUEST.replace("(memory 1)", "(memory 100)");
+    let grows =
+        "(start $grow) (func $grow (if (i32.eq (memory.grow (i32.const 99)) (i32.const -1)) (then unreachable)))";
+    let too_large = GUEST.replace("(memory 1)", &format!("(memory 1) {grows}"));
     let traps = GUEST.replace("(global $calls", "(start $boom) (func $boom unreachable) (global $calls");
     for (guest, message) in [(too_large, "1048576 allowed"), (traps, "unreachable")] {
         run(async {

@@ -5,6 +5,8 @@
 
 mod bond;
 mod cross;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -12,10 +14,10 @@ use std::fmt;
 use bond::Bonds;
 
 use super::{Compartment, Node};
-use crate::config::{AppConfig, Defaults, InstanceMode};
+use crate::config::{AppConfig, Defaults, InstanceMode, Limits};
 use crate::ids::{CompartmentName, InterfaceName, ModuleName};
 use crate::problem::{Code, Problem, list};
-use crate::profile::{self, Excess, Profile};
+use crate::profile::{self, Excess, PER_COMPARTMENT, Profile, Total};
 
 pub use bond::Bond;
 
@@ -218,10 +220,10 @@ impl Planner<'_> {
         let (profile, profile_reason) = Profile::choose(instances.mode, needs).unwrap_or_else(|no_room| {
             let module = &no_room.module;
             let problem = Problem::new(Code::Placement, no_room.to_string()).module(module);
-            let help = "build it to start with less: what it needs later it can ask for then";
-            self.problems.push(at_module(problem.help(help), self.config, module));
+            self.problems.push(at_module(problem.help(no_room.excess.help()), self.config, module));
             (Profile::Large, profile::Reason::Large(module.clone(), no_room.excess))
         });
+        self.check_total(&name, &modules, &limits);
         if profile == Profile::Async {
             // A function may return and go on. In a warm instance it would do so in the next call, under another request's name.
             instances.mode = InstanceMode::Fresh;
@@ -229,6 +231,39 @@ impl Planner<'_> {
         let compartment =
             Compartment { name: name.clone(), modules, instances, limits, reason, profile, profile_reason };
         self.compartments.insert(name, compartment);
+    }
+
+    /// Reports a compartment whose modules together have more than one can hold.
+    fn check_total(&mut self, name: &CompartmentName, modules: &[ModuleName], limits: &Limits) {
+        let total = modules.iter().map(|module| self.modules[module].artifact.needs.total);
+        let Total { core_instances, memories, memory, tables } = total.fold(Total::default(), |sum, more| sum + more);
+        // Each module that calls another one may have an adapter.
+        let adapters = u32::try_from(modules.len().saturating_sub(1)).unwrap_or(u32::MAX);
+        let counts = [
+            ("instances of core modules", core_instances.saturating_add(adapters), PER_COMPARTMENT.core_instances),
+            ("memories", memories, PER_COMPARTMENT.memories),
+            ("tables", tables, PER_COMPARTMENT.tables),
+        ];
+        let [first, others @ ..] = modules else { return };
+        let too_many = counts.into_iter().find(|(_, count, limit)| count > limit);
+        let (message, help) = if let Some((what, count, limit)) = too_many {
+            let message = format!(
+                "the modules of compartment `{name}` have {count} {what} together, and one compartment can have {limit}"
+            );
+            let apart = "place some of them in a compartment of their own";
+            (message, if others.is_empty() { "build it of fewer core modules" } else { apart })
+        } else if memory > limits.memory {
+            let message = format!(
+                "compartment `{name}` can't start: its modules start with {} KiB of memory, and `limits.memory` allows {} KiB",
+                memory.div_ceil(1 << 10),
+                limits.memory >> 10
+            );
+            (message, "allow more, or build the modules to start with less")
+        } else {
+            return;
+        };
+        let problem = Problem::new(Code::Placement, message).module(first).help(help);
+        self.problems.push(at_module(problem, self.config, first));
     }
 
     /// Those that are there, providers first.

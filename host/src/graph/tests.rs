@@ -19,20 +19,22 @@ use crate::shape::{Field, Function, Shape, Type};
 const ENVIRONMENT: &str = "wasi:cli/environment@0.2.6";
 
 /// A module as the reference knows it. Module `i` exports the interface `m:i/api`, of which others may have a wrong idea.
-#[derive(Debug, Clone)]
-struct Plan {
+#[derive(Debug, Clone, Default)]
+pub(super) struct Plan {
     /// Whether its component is there.
-    there: bool,
+    pub(super) there: bool,
     /// Whom it imports, and whether it has the right type in mind.
-    imports: BTreeMap<usize, bool>,
+    pub(super) imports: BTreeMap<usize, bool>,
     /// Whom the manifest lets it call.
-    calls: BTreeSet<usize>,
+    pub(super) calls: BTreeSet<usize>,
     /// Whether it imports random bytes, and whether it is granted.
-    random: (bool, bool),
+    pub(super) random: (bool, bool),
     /// Whether it brings WASI along.
-    heavy: bool,
+    pub(super) heavy: bool,
     /// The compartment that the manifest places it in.
-    wish: Option<usize>,
+    pub(super) wish: Option<usize>,
+    /// What its own interface carries, beside a number.
+    pub(super) carries: Option<Type>,
 }
 
 fn plans() -> impl Strategy<Value = Vec<Plan>> {
@@ -55,18 +57,18 @@ fn plans() -> impl Strategy<Value = Vec<Plan>> {
                 if !stingy {
                     calls.extend(imports.keys());
                 }
-                Plan { there, imports, calls, random, heavy, wish }
+                Plan { there, imports, calls, random, heavy, wish, carries: None }
             };
             plans.into_iter().enumerate().map(plan).collect()
         })
     })
 }
 
-fn module(at: usize) -> ModuleName {
+pub(super) fn module(at: usize) -> ModuleName {
     format!("m{at}").parse().unwrap()
 }
 
-fn api(at: usize) -> InterfaceName {
+pub(super) fn api(at: usize) -> InterfaceName {
     format!("test:m{at}/api@1.0.0").parse().unwrap()
 }
 
@@ -76,8 +78,10 @@ fn interface(ty: Type) -> Interface {
     Interface { functions: BTreeMap::from([("go".to_owned(), function)]), ..Interface::default() }
 }
 
-fn artifact(at: usize, plan: &Plan) -> Arc<Artifact> {
-    let import = |(to, right): (&usize, &bool)| (api(*to), interface(if *right { Type::U32 } else { Type::String }));
+pub(super) fn artifact(at: usize, plans: &[Plan]) -> Arc<Artifact> {
+    let plan = &plans[at];
+    let carried = |at: usize| plans[at].carries.clone().unwrap_or(Type::U32);
+    let import = |(to, right): (&usize, &bool)| (api(*to), interface(if *right { carried(*to) } else { Type::String }));
     let mut imports: BTreeMap<_, _> = plan.imports.iter().map(import).collect();
     if plan.random.0 {
         let name: InterfaceName = "wasi:random/random@0.2.6".parse().unwrap();
@@ -86,7 +90,7 @@ fn artifact(at: usize, plan: &Plan) -> Arc<Artifact> {
     if plan.heavy {
         imports.insert(ENVIRONMENT.parse().unwrap(), interface(Type::String));
     }
-    let shape = Shape { imports, exports: BTreeMap::from([(api(at), interface(Type::U32))]), ..Shape::default() };
+    let shape = Shape { imports, exports: BTreeMap::from([(api(at), interface(carried(at)))]), ..Shape::default() };
     let path = Path::new("m.wasm").to_owned();
     Arc::new(Artifact {
         path,
@@ -98,7 +102,7 @@ fn artifact(at: usize, plan: &Plan) -> Arc<Artifact> {
     })
 }
 
-fn config(plans: &[Plan]) -> AppConfig {
+pub(super) fn config(plans: &[Plan]) -> AppConfig {
     let module_config = |plan: &Plan| ModuleConfig {
         component: At { value: ComponentSource::File("m.wasm".into()), line: 1 },
         calls: plan.calls.iter().map(|to| (module(*to), 1)).collect(),
@@ -208,7 +212,7 @@ proptest! {
     #[test]
     fn the_graph_agrees_with_the_reference(plans in plans()) {
         let there = plans.iter().enumerate().filter(|(_, plan)| plan.there);
-        let artifacts: BTreeMap<_, _> = there.map(|(at, plan)| (module(at), artifact(at, plan))).collect();
+        let artifacts: BTreeMap<_, _> = there.map(|(at, _)| (module(at), artifact(at, &plans))).collect();
         let Outcome { graph, problems } = AppGraph::build(&config(&plans), &artifacts);
         let edges = edges(&plans);
 

@@ -3,7 +3,7 @@
 //! Bytes are untrusted: numbers in them are only compared, never allocated.
 
 use wasmparser::{
-    CanonicalFunction, CanonicalOption, ComponentType, ComponentTypeDeclaration, Encoding, Import,
+    CanonicalFunction, CanonicalOption, ComponentType, ComponentTypeDeclaration, Encoding, Import, Instance,
     InstanceTypeDeclaration, Parser, Payload, TypeRef, WasmFeatures,
 };
 
@@ -26,8 +26,40 @@ pub struct Needs {
     pub instance: u64,
     /// Core modules, adapters and glue included.
     pub core_modules: u32,
+    /// Linear memories that one core module defines.
+    pub memories: u32,
+    /// Tables that one core module defines.
+    pub tables: u32,
+    /// What all its core modules together define and are instantiated to, each as often as it is written down.
+    pub total: Total,
     /// Whether anything in it uses the component model's own concurrency.
     pub concurrency: bool,
+}
+
+/// What a component has of things that are counted for a whole compartment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Total {
+    /// Instances of core modules.
+    pub core_instances: u32,
+    /// Linear memories.
+    pub memories: u32,
+    /// Bytes of all linear memories at the start.
+    pub memory: u64,
+    /// Tables.
+    pub tables: u32,
+}
+
+impl std::ops::Add for Total {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            core_instances: self.core_instances.saturating_add(other.core_instances),
+            memories: self.memories.saturating_add(other.memories),
+            memory: self.memory.saturating_add(other.memory),
+            tables: self.tables.saturating_add(other.tables),
+        }
+    }
 }
 
 impl Needs {
@@ -65,17 +97,30 @@ impl Needs {
                     instance = instance.saturating_add(u64::from(section.count()) * PER_ITEM);
                 }
                 Payload::TableSection(section) => {
+                    needs.tables = needs.tables.max(section.count());
+                    needs.total.tables = needs.total.tables.saturating_add(section.count());
                     for table in section {
                         needs.table = needs.table.max(table?.ty.initial);
                         instance = instance.saturating_add(PER_ITEM);
                     }
                 }
                 Payload::MemorySection(section) => {
+                    needs.memories = needs.memories.max(section.count());
+                    needs.total.memories = needs.total.memories.saturating_add(section.count());
                     for memory in section {
                         let memory = memory?;
                         let page = 1_u64 << memory.page_size_log2.unwrap_or(16).min(16);
-                        needs.memory = needs.memory.max(memory.initial.saturating_mul(page));
+                        let bytes = memory.initial.saturating_mul(page);
+                        needs.memory = needs.memory.max(bytes);
+                        needs.total.memory = needs.total.memory.saturating_add(bytes);
                         instance = instance.saturating_add(PER_ITEM);
+                    }
+                }
+                Payload::InstanceSection(section) => {
+                    for instance in section {
+                        if let Instance::Instantiate { .. } = instance? {
+                            needs.total.core_instances = needs.total.core_instances.saturating_add(1);
+                        }
                     }
                 }
                 Payload::ComponentCanonicalSection(section) => {
@@ -142,7 +187,18 @@ mod tests {
             )"#,
         );
         let instance = 2 * PER_FUNCTION + 3 * PER_ITEM;
-        let expected = Needs { memory: 3 << 16, table: 40, instance, core_modules: 2, concurrency: false };
+        let total = Total { core_instances: 0, memories: 2, memory: 5 << 16, tables: 2 };
+        let (memories, tables) = (1, 1);
+        let expected = Needs {
+            memory: 3 << 16,
+            table: 40,
+            instance,
+            core_modules: 2,
+            memories,
+            tables,
+            total,
+            concurrency: false,
+        };
         assert_eq!(found, expected);
     }
 

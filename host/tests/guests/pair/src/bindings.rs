@@ -8,6 +8,7 @@ wit_bindgen::generate!({
         "../../../../wit/sql",
         "../../../../wit/logging",
         "../../../../wit/clocks",
+        "../../../../wit/lifecycle",
         "../../../../wit/config",
         "../probe/wit",
         "wit",

@@ -1,0 +1,123 @@
+//! Random applications whose calls can't go everywhere: what the planner grants holds, and what its helps offer is granted.
+
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use crate::config::AppConfig;
+use crate::graph::tests::{Plan, api, artifact, config, module};
+use crate::graph::{AppGraph, EdgeKind, Outcome};
+use crate::problem::{Code, Problem};
+use crate::shape::{Named, Resource, Type};
+
+/// What a module's interface carries.
+fn carried(at: usize, kind: u32) -> Option<Type> {
+    match kind {
+        0 => Some(Type::Own(Resource { interface: Some(api(at)), name: "thing".into() })),
+        1 => {
+            let body = (0..1_001).map(|case| format!("c{case}").into()).collect();
+            Some(Type::Enum(Arc::new(Named { name: "large".into(), body })))
+        }
+        _ => None,
+    }
+}
+
+/// Modules that call only later ones, so that they have no circle.
+fn plans() -> impl Strategy<Value = Vec<Plan>> {
+    (2..7_usize).prop_flat_map(|count| {
+        let imports = prop::collection::btree_set(0..count, 0..3);
+        let plan = (imports, prop::bool::weighted(0.3), prop::option::weighted(0.3, 0..3_usize), 0..6_u32);
+        prop::collection::vec(plan, count).prop_map(|plans| {
+            let plan = |(at, (imports, heavy, wish, kind)): (usize, (std::collections::BTreeSet<usize>, _, _, _))| {
+                let imports: BTreeMap<usize, bool> =
+                    imports.into_iter().filter(|to| *to > at).map(|to| (to, true)).collect();
+                let calls = imports.keys().copied().collect();
+                Plan { there: true, imports, calls, heavy, wish, carries: carried(at, kind), ..Plan::default() }
+            };
+            plans.into_iter().enumerate().map(plan).collect()
+        })
+    })
+}
+
+fn build(config: &AppConfig, plans: &[Plan]) -> Outcome {
+    let artifacts = (0..plans.len()).map(|at| (module(at), artifact(at, plans))).collect();
+    AppGraph::build(config, &artifacts)
+}
+
+/// The modules that a help would place in one compartment.
+fn offered(problem: &Problem) -> Option<Vec<String>> {
+    let help = problem.help.as_ref()?;
+    let list = help.split_once("modules = [")?.1.split_once(']')?.0;
+    Some(list.split(", ").map(|name| name.trim_matches('"').to_owned()).collect())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn what_is_granted_holds(plans in plans()) {
+        let Outcome { graph, problems } = build(&config(&plans), &plans);
+        if !problems.is_empty() {
+            return Ok(());
+        }
+        for (from, plan) in plans.iter().enumerate() {
+            for to in plan.imports.keys() {
+                let kind = graph.edge(&module(from), &module(*to));
+                match &plans[*to].carries {
+                    Some(Type::Own(_)) => prop_assert_eq!(kind, EdgeKind::Fused),
+                    Some(_) => prop_assert_eq!(kind, EdgeKind::Bridged),
+                    None => {}
+                }
+            }
+        }
+        for compartment in &graph.compartments {
+            let heavy = plans.iter().enumerate().filter(|(at, plan)| plan.heavy && compartment.modules.contains(&module(*at)));
+            prop_assert!(heavy.count() <= 1, "{:?}", compartment.modules);
+        }
+    }
+
+    /// Two modules between which a handle goes are together without a word in the manifest, where one compartment can hold them.
+    #[test]
+    fn handles_need_no_word_in_the_manifest(heavy in 0..3_usize, count in 2..6_usize) {
+        let plan = |at: usize| Plan {
+            there: true,
+            imports: if at + 1 < count { BTreeMap::from([(at + 1, true)]) } else { BTreeMap::new() },
+            calls: if at + 1 < count { [at + 1].into() } else { Default::default() },
+            heavy: at == heavy,
+            carries: carried(at, 0),
+            ..Plan::default()
+        };
+        let plans: Vec<Plan> = (0..count).map(plan).collect();
+        let Outcome { graph, problems } = build(&config(&plans), &plans);
+        prop_assert!(problems.is_empty(), "{:?}", problems);
+        prop_assert_eq!(graph.compartments.len(), 1);
+    }
+
+    /// Whoever does what helps say comes to an end, and is never offered what is refused.
+    #[test]
+    fn no_help_sends_anybody_in_a_circle(plans in plans()) {
+        let mut config = config(&plans);
+        for _ in 0..plans.len() + 3 {
+            let problems = build(&config, &plans).problems;
+            let Some((problem, modules)) = problems.iter().find_map(|problem| Some((problem, offered(problem)?))) else {
+                return Ok(());
+            };
+            let names: std::collections::BTreeSet<_> = modules.iter().map(|name| name.parse().unwrap()).collect();
+            for wish in config.compartments.values_mut() {
+                wish.modules.retain(|module| !names.contains(module));
+            }
+            let mut wish = config.compartments.values().next().cloned().unwrap();
+            wish.modules = names.clone();
+            config.compartments.insert(format!("helped{}", config.compartments.len()).parse().unwrap(), wish);
+            let refused = build(&config, &plans).problems.into_iter().find(|next| {
+                next.code == Code::Placement && next.module.as_ref().is_some_and(|module| names.contains(module))
+                    && (next.message == problem.message || next.message.contains("each bring WASI"))
+            });
+            prop_assert!(refused.is_none(), "{:?}\nled to {:?}", problem, refused);
+        }
+        prop_assert!(false, "{:?}", build(&config, &plans).problems);
+    }
+}
