@@ -26,7 +26,7 @@ pub(super) enum Provision {
 }
 
 /// The interfaces whose every call says which module it comes from.
-const OWN: [(Option<Capability>, &str); 5] = [
+const OWN: [(Option<Capability>, &str); 6] = [
     (Some(Capability::Sql), "watertight:sql/sql@1.0.0"),
     (Some(Capability::Logging), "wasi:logging/logging@0.1.0-draft"),
     (Some(Capability::Config), "wasi:config/store@0.2.0-rc.1"),

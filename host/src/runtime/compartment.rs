@@ -22,7 +22,7 @@ use crate::link::{Export, FunctionIndex, FusedCalls, Linked};
 use crate::profile::Profile;
 use crate::store::{CallContext, CallError, CallResult, InstanceState, ModuleData, kind_of};
 use crate::telemetry::table::{Failed, Limited, Thrown};
-use crate::telemetry::{CompartmentMetrics, LineBudget, Telemetry, Trace, logged_path};
+use crate::telemetry::{CompartmentMetrics, LineBudget, Telemetry, Trace};
 
 /// An instance that holds more memory than this after a call is not kept.
 const KEEP_MEMORY: usize = 64 << 20;
