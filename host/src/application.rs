@@ -151,7 +151,7 @@ impl Host {
 pub fn start(checked: Checked, state: &StateFolder, host: &Host) -> Result<Runtime, Problems> {
     let linked = link_all(&checked.graph, &host.compiler(state, checked.config.compile)?, &LinkedCode::new())?;
     let databases = Databases::new(host.database.clone());
-    databases.open(&checked.graph, state)?;
+    databases.open_alone(&checked.graph, state)?;
     let admissions = Admissions::default();
     Ok(Runtime::new(assemble(GenerationNumber(1), checked, linked, &databases, &admissions, &host.telemetry)))
 }

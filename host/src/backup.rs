@@ -78,9 +78,12 @@ pub enum BackupError {
     /// What is published can't be read.
     #[error("what is published can't be read: {0}")]
     Published(Problems),
-    /// Other changes wait.
-    #[error("too many changes of the application wait; try again")]
+    /// Other backups wait.
+    #[error("too many backups wait already; try again")]
     Busy,
+    /// New modules with databases were published each time it was tried.
+    #[error("modules with new databases were published again and again meanwhile; try again")]
+    Restless,
     /// The host stops, or failed.
     #[error("the host stops; nothing was written")]
     Stopping,

@@ -114,10 +114,13 @@ struct RunArguments {
     /// The folder of everything that lasts.
     #[arg(long, value_name = "FOLDER", env = "WATERTIGHT_STATE")]
     state: Option<PathBuf>,
-    /// Run what was published last, whatever stands on the disk. Without it, what has changed there since the last `run` or `apply` takes
-    /// its place.
-    #[arg(long)]
+    /// Run what was published last, whatever stands on the disk. Without this and `--apply`, that is resumed unless the disk has other
+    /// manifests, routes or components than when it was published.
+    #[arg(long, conflicts_with = "apply")]
     published: bool,
+    /// Run what stands on the disk, whatever was published last.
+    #[arg(long)]
+    apply: bool,
     /// Where spans are sent, by OTLP over HTTP, such as `http://127.0.0.1:4318`; without it, none are made.
     #[arg(long, value_name = "URL", env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
     otlp: Option<String>,

@@ -1,46 +1,46 @@
 //! Changing the application while it runs: plan, prepare, publish, drain.
 //!
-//! One change is in work at a time, the rest queue. Whatever goes wrong before publishing leaves the running generation untouched and is
-//! remembered with its problems. What was published is in the state folder before any request runs on it, so a host that ends at any
-//! moment starts again with a complete generation.
+//! Swaps and applies are made one after the other. A rollback overtakes them: it waits for nothing that is compiled, copied or drained,
+//! and what arrived before it and isn't published then is refused. Dry runs and backups go on beside all of them.
+//!
+//! Whatever goes wrong before publishing leaves the running generation untouched and is remembered with its problems. What was published
+//! is in the state folder before any request runs on it, so a host that ends at any moment starts again with a complete generation.
 
 mod backup;
+mod disk;
+mod make;
+mod queue;
 mod refuse;
 mod start;
+mod target;
 mod watch;
 
-use std::collections::BTreeMap;
-use std::io;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use tokio::sync::{Semaphore, TryAcquireError};
+use tokio::sync::MutexGuard;
+use tokio::task::JoinHandle;
 
-use crate::application::{self, Artifacts, Checked, Databases, LinkedCode, ModuleMigrations};
-use crate::artifact::{Artifact, Build};
-use crate::config::{self, AppConfig, AppFiles, ModuleConfig, Overrides, Values};
+use crate::application::{Artifacts, Checked, Databases, LinkedCode, ModuleMigrations};
+use crate::config::{AppConfig, AppFiles, Overrides, Values};
 use crate::engine::compile::Compiler;
-use crate::failpoint::{Point, crash_point};
 use crate::graph::AppGraph;
-use crate::ids::{Digest, GenerationNumber, ModuleName};
+use crate::ids::{GenerationNumber, ModuleName};
 use crate::link::Linked;
-use crate::plan::{Plan, Side, restart};
-use crate::problem::{Code, Problem, Problems, list};
-use crate::runtime::{Admissions, Generation, Runtime};
-use crate::state::{Cause, History, Kept, StateFolder};
+use crate::plan::{Plan, Side};
+use crate::problem::{Code, Problem, Problems};
+use crate::runtime::{Admissions, Runtime};
+use crate::state::{Asker, Cause, History, OnDisk, StateFolder, Unwritten};
 use crate::telemetry::Telemetry;
 use crate::telemetry::table::Came;
 
 pub use backup::back_up_stopped;
-use refuse::{contracted, explained};
+use disk::Disk;
+use queue::{Halt, Kind, Queue, Seen};
 pub use start::{Initial, Wanted, find_standing};
-
-/// Changes that wait or are in work; the next is told to come back.
-const MAX_CHANGES: usize = 16;
 
 /// The application on a host, and what changes it.
 pub struct Control {
@@ -50,16 +50,15 @@ pub struct Control {
     admissions: Admissions,
     telemetry: Arc<Telemetry>,
     state: StateFolder,
-    /// The manifest that the host was started on, as it was named.
-    app: PathBuf,
+    disk: Arc<Disk>,
     overrides: Overrides,
     /// What the process began with.
     started: AppConfig,
-    /// Changed only by the change in work.
+    queue: Queue,
+    /// Changed only by who holds [`Queue::publishing`].
     history: ArcSwap<History>,
-    changes: Semaphore,
-    /// Held by the change in work.
-    running: tokio::sync::Mutex<Running>,
+    /// Likewise.
+    running: ArcSwap<Running>,
 }
 
 /// What runs, on paper.
@@ -68,6 +67,8 @@ struct Running {
     graph: AppGraph,
     values: Values,
     linked: LinkedCode,
+    /// The components of what ran before: what a rollback needs isn't read from the disk.
+    before: Artifacts,
 }
 
 /// What is asked for.
@@ -87,8 +88,18 @@ pub enum Change {
         /// Its components, by module.
         components: Vec<(ModuleName, Bytes)>,
     },
-    /// What an earlier generation ran; without a number, what ran before the current one.
+    /// What an earlier generation ran; without a number, what ran before the one that is current when the request arrives.
     Rollback(Option<GenerationNumber>),
+}
+
+/// What holds when a request for a change arrives, whenever its turn comes.
+pub struct Arrival {
+    seen: Seen,
+    /// The generation before the current one.
+    previous: GenerationNumber,
+    /// What stands on the disk.
+    disk: JoinHandle<Option<OnDisk>>,
+    by: Option<Asker>,
 }
 
 /// What came of a change.
@@ -110,9 +121,9 @@ pub enum ChangeError {
     /// It is refused. Nothing has changed.
     #[error(transparent)]
     Refused(#[from] Problems),
-    /// Too many changes wait.
-    #[error("{MAX_CHANGES} changes wait already; nothing was changed")]
-    Busy,
+    /// Too many of its kind wait: so many.
+    #[error("{0} changes wait already; nothing was changed")]
+    Busy(usize),
     /// The host stops.
     #[error("the host stops; nothing was changed")]
     Stopping,
@@ -121,12 +132,35 @@ pub enum ChangeError {
     Lost,
 }
 
-/// An application that is to run.
-struct Target {
-    config: AppConfig,
-    artifacts: Artifacts,
-    /// What stands on the disk, where that is what is asked for.
-    origin: Option<Digest>,
+impl From<Problem> for ChangeError {
+    fn from(problem: Problem) -> Self {
+        Self::Refused(problem.into())
+    }
+}
+
+impl From<Unwritten> for ChangeError {
+    fn from(error: Unwritten) -> Self {
+        Problem::from(error).into()
+    }
+}
+
+impl From<Unwritten> for Problem {
+    fn from(error: Unwritten) -> Self {
+        Problem::new(Code::State, error.to_string())
+    }
+}
+
+impl From<Halt> for ChangeError {
+    fn from(halt: Halt) -> Self {
+        match halt {
+            Halt::Stopping => Self::Stopping,
+            Halt::Overtaken => {
+                let message = "a rollback was made after this change was asked for and before it was published";
+                let help = "see what runs by `watertight generations`; ask for the change again if it is still wanted";
+                Problem::new(Code::Overtaken, message).help(help).into()
+            }
+        }
+    }
 }
 
 impl Control {
@@ -171,53 +205,126 @@ impl Control {
         self.history.load_full()
     }
 
+    /// Notes what a request for a change is held to: to be called when it arrives, before its body is read. Must run inside a tokio
+    /// runtime.
+    pub fn arrive(&self, by: Option<Asker>) -> Arrival {
+        let disk = self.disk.clone();
+        Arrival {
+            seen: self.queue.seen(),
+            previous: self.previous(),
+            disk: tokio::task::spawn_blocking(move || disk.read()),
+            by,
+        }
+    }
+
+    /// Makes a change that arrives now, for nobody in particular. See [`Self::change_from`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::change_from`].
+    pub async fn change(self: &Arc<Self>, change: Change, only_plan: bool) -> Result<Outcome, ChangeError> {
+        self.change_from(self.arrive(None), change, only_plan).await
+    }
+
     /// Makes a change, or with `only_plan` says what it would change. Once it is in work it is finished, whether or not anybody waits.
     ///
     /// # Errors
     ///
     /// [`ChangeError`]; the running generation is untouched then.
-    pub async fn change(self: &Arc<Self>, change: Change, only_plan: bool) -> Result<Outcome, ChangeError> {
+    pub async fn change_from(
+        self: &Arc<Self>,
+        arrival: Arrival,
+        change: Change,
+        only_plan: bool,
+    ) -> Result<Outcome, ChangeError> {
         let control = self.clone();
-        let work = async move {
-            let _place = control.changes.try_acquire().map_err(|error| match error {
-                TryAcquireError::NoPermits => {
-                    control.telemetry.changed(control.cause(&change).as_str(), Came::Busy, Duration::ZERO);
-                    ChangeError::Busy
-                }
-                TryAcquireError::Closed => ChangeError::Stopping,
-            })?;
-            let mut running = control.running.lock().await;
-            if control.changes.is_closed() {
-                return Err(ChangeError::Stopping);
-            }
-            let (cause, start) = (control.cause(&change), Instant::now());
-            let done = control.make(&mut running, change, cause.clone(), only_plan).await;
-            control.telemetry.changed(cause.as_str(), came(&done, only_plan), start.elapsed());
-            match &done {
-                Ok(done) if done.published => {
-                    let Outcome { generation, millis, .. } = done;
-                    tracing::info!(target: "change", %generation, millis, %cause, "published");
-                }
-                Err(problems) if !only_plan => {
-                    let codes: Vec<&str> = problems.as_slice().iter().map(|problem| problem.code.as_str()).collect();
-                    tracing::warn!(target: "change", %cause, ?codes, "refused");
-                    let problems = problems.clone();
-                    if let Err(error) = control.remember(move |history| history.refuse(cause, &problems)).await {
-                        tracing::error!(target: "change", %error, "the refusal can't be remembered");
-                    }
-                }
-                _ => {}
-            }
-            Ok(done?)
-        };
+        let work = async move { control.work(arrival, change, only_plan).await };
         tokio::spawn(work).await.unwrap_or(Err(ChangeError::Lost))
     }
 
-    fn cause(&self, change: &Change) -> Cause {
-        match change {
-            Change::Swap { module, .. } => Cause::Swap { module: module.clone() },
-            Change::Apply { .. } => Cause::Apply,
-            Change::Rollback(to) => Cause::Rollback { to: to.unwrap_or_else(|| self.previous()) },
+    async fn work(self: &Arc<Self>, arrival: Arrival, change: Change, only_plan: bool) -> Result<Outcome, ChangeError> {
+        let (cause, by) = (arrival.cause(&change), arrival.by.clone());
+        let kind = match &change {
+            _ if only_plan => Kind::Plan,
+            // There, a change makes databases anew: nothing may go on beside it.
+            Change::Rollback(_) if !self.state.is_for_development() => Kind::Rollback,
+            _ => Kind::Change,
+        };
+        let start = Instant::now();
+        let _place = self.queue.enter(kind).inspect_err(|error| {
+            if matches!(error, ChangeError::Busy(_)) {
+                self.telemetry.changed(cause.as_str(), Came::Busy, Duration::ZERO);
+            }
+        })?;
+        let made = match kind {
+            // Ahead of all that wait.
+            Kind::Rollback => self.roll_back(arrival, change, cause.clone()).await,
+            _ => match self.queue.turn(kind, arrival.seen).await {
+                Err(halt) => Err(halt.into()),
+                Ok(turn) => {
+                    let made = match kind {
+                        Kind::Plan => self.plan_only(&arrival, change).await,
+                        _ => self.make(arrival, change, cause.clone()).await,
+                    };
+                    if let (Err(ChangeError::Refused(_)), Kind::Change) = (&made, kind) {
+                        self.prune(&turn).await;
+                    }
+                    made
+                }
+            },
+        };
+        self.tell(&made, only_plan, cause, by, start).await;
+        made
+    }
+
+    /// Counts, logs and remembers what came of a change.
+    async fn tell(
+        self: &Arc<Self>,
+        made: &Result<Outcome, ChangeError>,
+        only_plan: bool,
+        cause: Cause,
+        by: Option<Asker>,
+        start: Instant,
+    ) {
+        let came = match made {
+            Ok(_) if only_plan => Came::Planned,
+            Ok(done) if done.published => Came::Published,
+            Ok(_) => Came::Unchanged,
+            Err(ChangeError::Refused(_)) => Came::Refused,
+            Err(_) => return,
+        };
+        let asker = by.as_ref().map_or_else(String::new, ToString::to_string);
+        match made {
+            Ok(done) if done.published => {
+                self.telemetry.changed(cause.as_str(), came, Duration::from_millis(done.millis));
+                let Outcome { generation, millis, .. } = done;
+                tracing::info!(target: "change", %generation, millis, %cause, by = asker, "published");
+            }
+            Err(ChangeError::Refused(problems)) if !only_plan => {
+                self.telemetry.changed(cause.as_str(), came, start.elapsed());
+                let codes: Vec<&str> = problems.as_slice().iter().map(|problem| problem.code.as_str()).collect();
+                tracing::warn!(target: "change", %cause, by = asker, ?codes, "refused");
+                let problems = problems.clone();
+                let publishing = self.queue.publishing.lock().await;
+                if let Err(error) =
+                    self.remember(&publishing, move |history| history.refuse(cause, by, &problems)).await
+                {
+                    tracing::error!(target: "change", %error, "the refusal can't be remembered");
+                }
+            }
+            _ => self.telemetry.changed(cause.as_str(), came, start.elapsed()),
+        }
+    }
+
+    /// Removes what was kept for a change that was refused. To be called by who has the turn: a change in preparation keeps such, too.
+    async fn prune(self: &Arc<Self>, _turn: &MutexGuard<'_, ()>) {
+        let _publishing = self.queue.publishing.lock().await;
+        let done = self.blocking(|control| {
+            control.history().prune();
+            Ok(())
+        });
+        if let Err(problems) = done.await {
+            tracing::error!(target: "change", %problems, "what was kept for a refused change can't be removed");
         }
     }
 
@@ -228,128 +335,20 @@ impl Control {
         before.unwrap_or(GenerationNumber(0))
     }
 
-    async fn make(
-        self: &Arc<Self>,
-        running: &mut Running,
-        change: Change,
-        cause: Cause,
-        only_plan: bool,
-    ) -> Result<Outcome, Problems> {
-        let start = Instant::now();
-        let outcome = |generation, published, plan| {
-            let millis = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
-            Outcome { generation, published, plan, millis }
-        };
-        let current = self.runtime.current().number;
-        let side = (running.config.clone(), running.graph.clone(), running.values.clone());
-        let (checked, plan, is_same, origin) = self
-            .blocking(move |control| {
-                let is_swap = matches!(change, Change::Swap { .. });
-                let target = control.target((&side.0, &side.1), change)?;
-                // Where the state is for development, the database is made anew.
-                if !control.state.is_for_development() {
-                    contracted(&side.1, &target.artifacts)?;
-                }
-                let checked = application::check_with(target.config, &target.artifacts)
-                    .map_err(|problems| explained(problems, &side.1, &target.artifacts, is_swap))?;
-                let old = Side { config: &side.0, graph: &side.1, values: &side.2 };
-                let mut plan = Plan::new(old, checked.side());
-                let is_same = plan.is_empty();
-                // What the process began with holds until it ends, whatever was applied since.
-                plan.restart = restart(&control.started, &checked.config);
-                Ok((checked, plan, is_same, target.origin))
-            })
-            .await?;
-        if only_plan {
-            return Ok(outcome(current, false, plan));
-        }
-        if is_same && !self.databases.are_torn() {
-            if let Some(origin) = origin {
-                self.remember(move |history| history.note_origin(origin)).await?;
-            }
-            return Ok(outcome(current, false, plan));
-        }
-        crash_point(Point::ChangePlanned);
-        let number = self.history().next();
-        *running = self.bring_up(number, checked, running.linked.clone(), cause, origin).await?;
-        Ok(outcome(number, true, plan))
-    }
-
-    /// Prepares a generation and publishes it. What of `known` it needs isn't linked again.
-    async fn bring_up(
-        self: &Arc<Self>,
-        number: GenerationNumber,
-        checked: Checked,
-        known: LinkedCode,
-        cause: Cause,
-        origin: Option<Digest>,
-    ) -> Result<Running, Problems> {
-        self.databases.close_others(&self.runtime.modules_with_data()).await;
-        let (checked, linked, configuration, (new, opened)) = self
-            .blocking(move |control| {
-                let linked = application::link_all(&checked.graph, &control.compiler, &known)?;
-                crash_point(Point::ChangeLinked);
-                let configuration = keep(control.history().kept(), &checked.graph, &checked.config)?;
-                crash_point(Point::ChangeKept);
-                control.databases.make_anew(&checked.graph, &control.state)?;
-                let opened = control.databases.open_beside(&checked.graph, &control.state);
-                crash_point(Point::ChangeOpened);
-                Ok((checked, linked, configuration, opened))
-            })
-            .await?;
-        let running = Running::new(&checked, &linked);
-        let prepared = match opened {
-            Ok(()) => self.prepare(number, checked, linked).await,
-            Err(problems) => Err(problems),
-        };
-        let generation = match prepared {
-            Ok(generation) => generation,
-            Err(problems) => {
-                self.databases.unmake(&new, &self.state).await;
-                return Err(problems);
-            }
-        };
-        let place = self.runtime.drain_place().await;
-        // From here on a restart serves it; so the requests may.
-        let builds = builds(&running.graph);
-        self.remember(move |history| history.publish(cause, configuration, builds, origin)).await?;
-        crash_point(Point::ChangePublished);
-        self.runtime.publish(generation, place);
-        self.databases.mended();
-        crash_point(Point::ChangeCurrent);
-        Ok(running)
-    }
-
-    /// Makes a generation whose databases are open, and the first instance of each of its compartments; then migrates.
-    async fn prepare(
-        &self,
-        number: GenerationNumber,
-        checked: Checked,
-        linked: Vec<Linked>,
-    ) -> Result<Arc<Generation>, Problems> {
-        let graph = checked.graph.clone();
-        let (databases, admissions) = (&self.databases, &self.admissions);
-        let generation = application::assemble(number, checked, linked, databases, admissions, &self.telemetry);
-        generation.warm_up(Some(&self.runtime.current())).await?;
-        crash_point(Point::ChangeWarm);
-        self.databases.migrate(&graph).await?;
-        crash_point(Point::ChangeMigrated);
-        Ok(generation)
-    }
-
-    /// Changes the history, on a thread that may wait for the disk; whoever reads it meanwhile finds what it was. Only the change in
-    /// work does this.
+    /// Changes the history, on a thread that may wait for the disk; whoever reads it meanwhile finds what it was.
     async fn remember(
         self: &Arc<Self>,
-        change: impl FnOnce(&mut History) -> io::Result<()> + Send + 'static,
-    ) -> Result<(), Problems> {
-        let changed = move |control: &Self| {
+        _publishing: &MutexGuard<'_, ()>,
+        change: impl FnOnce(&mut History) -> Result<(), Unwritten> + Send + 'static,
+    ) -> Result<(), Unwritten> {
+        let control = self.clone();
+        let changed = move || {
             let mut history = History::clone(&control.history.load());
-            change(&mut history).map_err(|error| unwritten(&error))?;
+            change(&mut history)?;
             control.history.store(Arc::new(history));
             Ok(())
         };
-        self.blocking(changed).await
+        tokio::task::spawn_blocking(changed).await.unwrap_or_else(|error| Err(Unwritten::failed(&error)))
     }
 
     /// Runs what blocks on a thread that may.
@@ -362,120 +361,37 @@ impl Control {
         done.unwrap_or_else(|error| Err(Problem::new(Code::State, format!("the change failed: {error}")).into()))
     }
 
-    /// What a change asks for, as a whole application.
-    fn target(&self, running: (&AppConfig, &AppGraph), change: Change) -> Result<Target, Problems> {
-        let (config, graph) = running;
-        let known: Artifacts = graph.modules.iter().map(|(name, node)| (name.clone(), node.artifact.clone())).collect();
-        match change {
-            Change::Swap { module, component } => {
-                let mut artifacts = known.clone();
-                if !artifacts.contains_key(&module) {
-                    let problem = Problem::new(Code::UnknownName, format!("there is no module `{module}`"));
-                    return Err(problem
-                        .help(format!("the application's modules are {}", list(artifacts.keys())))
-                        .into());
-                }
-                artifacts.insert(module.clone(), read(&module, component, &known)?);
-                Ok(Target { config: config.clone(), artifacts, origin: None })
-            }
-            Change::Apply { files, components } => {
-                let config = config::parse(&files, &self.overrides)?;
-                let (mut artifacts, mut problems) = (Artifacts::new(), Vec::new());
-                for (module, component) in components {
-                    if !config.modules.contains_key(&module) {
-                        let problem = Problem::new(Code::UnknownName, format!("there is no module `{module}`"));
-                        problems
-                            .push(problem.help("send one component for each module of the manifest, and no others"));
-                        continue;
-                    }
-                    match read(&module, component, &known) {
-                        Ok(artifact) => drop(artifacts.insert(module, artifact)),
-                        Err(found) => problems.extend(found.into_vec()),
-                    }
-                }
-                Problems::or(problems, Target { config, artifacts, origin: self.origin() })
-            }
-            Change::Rollback(to) => {
-                let (config, artifacts) = self.earlier(to.unwrap_or_else(|| self.previous()), &known)?;
-                Ok(Target { config, artifacts, origin: None })
-            }
-        }
-    }
-
-    /// What an earlier generation ran.
-    fn earlier(&self, number: GenerationNumber, known: &Artifacts) -> Result<(AppConfig, Artifacts), Problems> {
-        let history = self.history();
-        let Some(published) = history.find(number) else {
-            let message = match number.0 {
-                0 => "nothing was published before the current generation".to_owned(),
-                _ => format!("generation {number} is not kept"),
-            };
-            let known: Vec<String> = history.published().iter().map(|one| one.number.to_string()).collect();
-            let help = format!("kept are {}", known.join(", "));
-            return Err(Problem::new(Code::UnknownName, message).help(help).into());
-        };
-        start::kept_application(published, history.kept(), &self.overrides, known)
-    }
-
-    /// What stands on the disk where the host was started, if it can be read.
-    fn origin(&self) -> Option<Digest> {
-        let config = config::load(&self.app, &self.overrides).ok()?;
-        let digest = |(name, module): (&ModuleName, &ModuleConfig)| {
-            let bytes = std::fs::read(module.component.value.file()).ok()?;
-            Some((name.clone(), Digest::of(&bytes)))
-        };
-        let components = config.modules.iter().map(digest).collect::<Option<_>>()?;
-        Some(start::origin(&config.files, &components))
-    }
-
-    /// Closes the databases, after the change in work. Those that wait are not begun, and no request may be in work any more.
+    /// Lets no further change in, and closes the databases once none is in work. No request may be in work any more.
     pub async fn close(&self) {
-        self.changes.close();
-        let _ended = self.running.lock().await;
+        self.queue.close().await;
         self.databases.close().await;
     }
 }
 
-fn came(done: &Result<Outcome, Problems>, only_plan: bool) -> Came {
-    match done {
-        Ok(_) if only_plan => Came::Planned,
-        Ok(done) if done.published => Came::Published,
-        Ok(_) => Came::Unchanged,
-        Err(_) => Came::Refused,
+impl Arrival {
+    fn cause(&self, change: &Change) -> Cause {
+        match change {
+            Change::Swap { module, .. } => Cause::Swap { module: module.clone() },
+            Change::Apply { .. } => Cause::Apply,
+            Change::Rollback(to) => Cause::Rollback { to: to.unwrap_or(self.previous) },
+        }
     }
 }
 
 impl Running {
-    fn new(checked: &Checked, linked: &[Linked]) -> Self {
+    /// What `checked` is once it runs in the place of `before`.
+    fn new(checked: &Checked, linked: &[Linked], before: Option<&Self>) -> Self {
         let linked = linked.iter().map(|linked| (linked.identity, linked.clone())).collect();
         let Checked { config, graph, values, .. } = checked;
-        Self { config: config.clone(), graph: graph.clone(), values: values.clone(), linked }
+        let before = before.map(Self::artifacts).unwrap_or_default();
+        Self { config: config.clone(), graph: graph.clone(), values: values.clone(), linked, before }
     }
-}
 
-/// Keeps all that a generation is made of, durably; returns what its configuration goes by.
-fn keep(kept: &Kept, graph: &AppGraph, config: &AppConfig) -> Result<Digest, Problems> {
-    for node in graph.modules.values() {
-        kept.keep_component(&node.artifact)?;
+    fn artifacts(&self) -> Artifacts {
+        self.graph.modules.iter().map(|(name, node)| (name.clone(), node.artifact.clone())).collect()
     }
-    Ok(kept.keep_configuration(&config.files)?)
-}
 
-/// Reads an uploaded component, unless it is one of the running ones.
-fn read(module: &ModuleName, component: Bytes, known: &Artifacts) -> Result<Arc<Artifact>, Problems> {
-    if let Some(known) = known.values().find(|known| known.bytes == component) {
-        return Ok(known.clone());
+    fn side(&self) -> Side<'_> {
+        Side { config: &self.config, graph: &self.graph, values: &self.values }
     }
-    // There is no file: problems name the module.
-    let artifact = Artifact::new(Path::new(""), component);
-    artifact.map(Arc::new).map_err(|error| Problem::from(error).module(module).into())
-}
-
-/// The builds of a graph's modules.
-fn builds(graph: &AppGraph) -> BTreeMap<ModuleName, Build> {
-    graph.modules.iter().map(|(name, node)| (name.clone(), Build::from(&*node.artifact))).collect()
-}
-
-fn unwritten(error: &io::Error) -> Problem {
-    Problem::new(Code::State, format!("the history of generations can't be written: {error}"))
 }

@@ -94,6 +94,8 @@ codes! {
     Compile = "compile",
     /// The state folder can't be used.
     State = "state",
+    /// A rollback was made after a change was asked for and before it was published.
+    Overtaken = "overtaken",
 }
 
 impl fmt::Display for Code {

@@ -14,8 +14,10 @@ mod seen;
 mod steps;
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::atomic::AtomicUsize;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -40,6 +42,8 @@ pub use seen::InFlight;
 
 /// Retired generations that finish their requests at once; the next is published when one of them is free.
 pub const MAX_DRAINING: usize = 4;
+/// Generations that drain beyond that because a rollback did not wait for a place: an older one was ended for each.
+const MAX_ENDED: usize = 4;
 
 /// A function of the running application.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -68,10 +72,10 @@ pub struct Generation {
     in_flight: Arc<AtomicUsize>,
     /// How long its requests may take once another generation has taken its place.
     drain: Duration,
-    /// Whether a call may take longer than that.
-    may_outlast: bool,
-    /// Says that what is left must end.
+    /// Says that what is left must end, to what waits.
     ended: CancellationToken,
+    /// The same, to what looks.
+    has_ended: AtomicBool,
 }
 
 impl Generation {
@@ -112,7 +116,6 @@ impl Generation {
             (target, telemetry.route(route.method.as_str(), &route.path, &route.answer.statuses()))
         };
         let route_targets = routes.routes().iter().map(target).collect();
-        let may_outlast = compartments.iter().any(|compartment| compartment.limits().request > drain);
         let ended = CancellationToken::new();
         Self {
             number,
@@ -125,8 +128,8 @@ impl Generation {
             telemetry: telemetry.clone(),
             in_flight: Arc::default(),
             drain,
-            may_outlast,
             ended,
+            has_ended: AtomicBool::new(false),
         }
     }
 
@@ -191,12 +194,7 @@ impl Generation {
         metrics.called(call.origin);
         let call = call.within(self.clone(), target.compartment);
         let called = self.compartments[target.compartment].call(target.function, parameters, call);
-        if !self.may_outlast {
-            return called.await;
-        }
-        // Boxed: rare, and every call's future would have room for it.
-        let done = Box::pin(self.until_end(called)).await;
-        done.unwrap_or_else(|| {
+        self.until_end(called).await.unwrap_or_else(|| {
             // The call was dropped before it could.
             let late = self.compartments[target.compartment].late(target.function);
             metrics.failed(late.kind());
@@ -206,15 +204,23 @@ impl Generation {
 
     /// Does `work` for a request that is on this generation; none where the generation ends first.
     pub async fn until_end<T>(&self, work: impl Future<Output = T>) -> Option<T> {
-        if !self.may_outlast {
-            return Some(work.await);
-        }
-        tokio::select! {
+        let (mut work, mut end) = (pin!(work), pin!(None));
+        let next = |context: &mut Context<'_>| {
             // The end first: what could be done at the last moment would else be done on a generation that has ended.
-            biased;
-            () = self.ended.cancelled() => None,
-            done = work => Some(done),
-        }
+            if self.has_ended.load(Ordering::Acquire) {
+                return Poll::Ready(None);
+            }
+            if let Poll::Ready(done) = work.as_mut().poll(context) {
+                return Poll::Ready(Some(done));
+            }
+            // Only what has to wait listens.
+            if end.is_none() {
+                end.set(Some(self.ended.cancelled()));
+            }
+            let end = end.as_mut().as_pin_mut().expect("it was just set");
+            end.poll(context).map(|()| None)
+        };
+        std::future::poll_fn(next).await
     }
 
     /// Has admission hold to this generation's limits, whatever generation a call is on.
@@ -229,6 +235,7 @@ impl Generation {
 
     /// Ends what is still running.
     fn end(&self) {
+        self.has_ended.store(true, Ordering::Release);
         self.ended.cancel();
     }
 
@@ -296,6 +303,8 @@ pub struct Runtime {
     /// Of those that drain; freed ones are removed when the next is added.
     retired: Mutex<Vec<Weak<Generation>>>,
     places: Arc<Semaphore>,
+    /// Further places, for rollbacks: each time one is taken, a generation that has a place is ended.
+    reserve: Arc<Semaphore>,
 }
 
 /// The right to have one more generation drain.
@@ -306,7 +315,8 @@ impl Runtime {
     pub fn new(first: Arc<Generation>) -> Self {
         first.hold_to_limits();
         let places = Arc::new(Semaphore::new(MAX_DRAINING));
-        Self { current: ArcSwap::new(first), retired: Mutex::default(), places }
+        let reserve = Arc::new(Semaphore::new(MAX_ENDED));
+        Self { current: ArcSwap::new(first), retired: Mutex::default(), places, reserve }
     }
 
     /// The current generation: whoever holds it can finish on it.
@@ -317,6 +327,26 @@ impl Runtime {
     /// Waits until fewer than [`MAX_DRAINING`] generations drain: not longer than the longest of them may take.
     pub async fn drain_place(&self) -> DrainPlace {
         DrainPlace(self.places.clone().acquire_owned().await.expect("the semaphore is never closed"))
+    }
+
+    /// A place for a generation that must not wait for one. Where none is free, the oldest generation that drains is ended; its requests
+    /// are answered 504. Waits only where the generations that were ended this way are still not freed.
+    pub async fn drain_place_at_once(&self) -> DrainPlace {
+        if let Ok(place) = self.places.clone().try_acquire_owned() {
+            return DrainPlace(place);
+        }
+        let oldest = self.retired().into_iter().find(|generation| !generation.has_ended.load(Ordering::Acquire));
+        if let Some(oldest) = oldest {
+            tracing::warn!(generation = %oldest.number, "requests of the oldest generation that drains are cut off: a rollback needs its place");
+            oldest.end();
+        }
+        let (reserve, places) = (self.reserve.clone(), self.places.clone());
+        let place = tokio::select! {
+            biased;
+            place = reserve.acquire_owned() => place,
+            place = places.acquire_owned() => place,
+        };
+        DrainPlace(place.expect("the semaphores are never closed"))
     }
 
     /// Makes `next` the current generation. Requests that began on the one before end there, and then it is freed. Must run inside a

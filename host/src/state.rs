@@ -5,6 +5,7 @@
 //! STATE/lock             says who runs, and where
 //! STATE/admin.token      what the admin listener wants to hear, 0600
 //! STATE/data/NAME.db     a module's database
+//! STATE/data/NAME.unpublished  there until a generation with the database is published
 //! STATE/code/            compiled components
 //! STATE/history.json     what was published and what was refused
 //! STATE/artifacts/       the components of published generations
@@ -16,7 +17,9 @@
 mod held;
 mod history;
 mod kept;
+mod published;
 mod token;
+mod unpublished;
 
 use std::io;
 use std::net::SocketAddr;
@@ -29,8 +32,10 @@ use crate::files::{Displaced, write_durably};
 use crate::ids::ModuleName;
 use held::{Held, make_folder};
 
-pub use history::{Cause, History, KEPT_GENERATIONS, Published, Refused};
+pub use history::{History, KEPT_GENERATIONS, Unwritten};
 pub use kept::{Kept, KeptError};
+pub(crate) use published::digest_of_format_1;
+pub use published::{Asker, Cause, OnDisk, Publication, Published, Refused};
 pub use token::{TokenError, read_token};
 
 /// The mark of a restore that is under way, or that was ended by force.

@@ -20,6 +20,8 @@ mod components;
 mod disk;
 #[path = "swap/drain.rs"]
 mod drain;
+#[path = "swap/emergency.rs"]
+mod emergency;
 #[path = "swap/ends.rs"]
 mod ends;
 #[path = "swap/freed.rs"]
@@ -42,10 +44,19 @@ mod open;
 #[allow(dead_code, unreachable_pub, reason = "the benchmarks' own: this is a part")]
 #[path = "../benches/support/process.rs"]
 mod process;
+#[allow(dead_code, unreachable_pub, reason = "several test binaries include this file, each uses its part")]
+#[path = "support/refused.rs"]
+mod refused;
+#[path = "swap/restart.rs"]
+mod restart;
 #[path = "swap/shop.rs"]
 mod shop;
 #[path = "swap/spoilt.rs"]
 mod spoilt;
+#[path = "swap/traffic.rs"]
+mod traffic;
+#[path = "swap/unpublished.rs"]
+mod unpublished;
 #[path = "swap/versions.rs"]
 mod versions;
 #[path = "swap/wire.rs"]

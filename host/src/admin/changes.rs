@@ -161,7 +161,7 @@ fn refused(error: &ChangeError) -> Failure {
             let detail = format!("{count} {noun}; nothing was changed");
             Failure::new(StatusCode::CONFLICT, "refused", detail).with_problems(problems.as_slice().to_vec())
         }
-        ChangeError::Busy => Failure::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", error.to_string()),
+        ChangeError::Busy(_) => Failure::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", error.to_string()),
         ChangeError::Stopping => Failure::new(StatusCode::SERVICE_UNAVAILABLE, "not-ready", error.to_string()),
         ChangeError::Lost => Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "change-lost", error.to_string()),
     }

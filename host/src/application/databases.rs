@@ -25,6 +25,8 @@ pub(super) const MIGRATION_TIME: Duration = Duration::from_secs(60);
 pub(crate) struct Databases {
     settings: Settings,
     open: Mutex<BTreeMap<ModuleName, Database>>,
+    /// Held while one is opened beside those that are served.
+    opening: Mutex<()>,
     /// Whether one was removed that the current generation uses.
     torn: AtomicBool,
 }
@@ -32,7 +34,7 @@ pub(crate) struct Databases {
 impl Databases {
     /// None is open yet.
     pub(crate) fn new(settings: Settings) -> Self {
-        Self { settings, open: Mutex::default(), torn: AtomicBool::new(false) }
+        Self { settings, open: Mutex::default(), opening: Mutex::default(), torn: AtomicBool::new(false) }
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<ModuleName, Database>> {
@@ -59,11 +61,21 @@ impl Databases {
         self.all().iter().map(Database::check_files).fold(Ok(()), Result::and)
     }
 
-    /// Opens those of a graph that are not open, with all their migrations: no host serves yet. Blocks.
-    pub(crate) fn open(&self, graph: &AppGraph, state: &StateFolder) -> Result<(), Problems> {
+    /// Opens those of a graph that are not open, with all their migrations: no host serves yet. `had` are the modules that had a database
+    /// in a published generation. Blocks.
+    pub(crate) fn open(
+        &self,
+        graph: &AppGraph,
+        state: &StateFolder,
+        had: &BTreeSet<ModuleName>,
+    ) -> Result<(), Problems> {
         let mut problems = Vec::new();
         for (name, node) in graph.with_data() {
             if self.of(name).is_some() {
+                continue;
+            }
+            if let Err(problem) = ready(name, state, had) {
+                problems.push(problem);
                 continue;
             }
             match Database::open(&state.database(name), self.settings_of(graph, name), node.artifact.migrations()) {
@@ -76,17 +88,34 @@ impl Databases {
         Problems::or(problems, ())
     }
 
+    /// The same where nothing is published: the graph's modules alone ever use them.
+    pub(crate) fn open_alone(&self, graph: &AppGraph, state: &StateFolder) -> Result<(), Problems> {
+        self.open(graph, state, &BTreeSet::new())?;
+        self.published(graph.with_data().map(|(name, _)| name), state);
+        Ok(())
+    }
+
     /// Opens those of a graph that are not open while a host serves: new ones with all their migrations, and those that were there with
     /// what was applied before. What is due of these waits for [`Self::migrate`], since generations that had them may come back. Says
-    /// which are new, whatever came of it. Blocks.
+    /// which are new, whatever came of it. `had` are the modules that had a database in a published generation. Blocks.
     pub(crate) fn open_beside(
         &self,
         graph: &AppGraph,
         state: &StateFolder,
+        had: &BTreeSet<ModuleName>,
     ) -> (BTreeSet<ModuleName>, Result<(), Problems>) {
         let (mut new, mut problems) = (BTreeSet::new(), Vec::new());
         for (name, node) in graph.with_data() {
             if self.of(name).is_some() {
+                continue;
+            }
+            // A change and a rollback may want the same one at once.
+            let _opening = self.opening.lock().unwrap_or_else(PoisonError::into_inner);
+            if self.of(name).is_some() {
+                continue;
+            }
+            if let Err(problem) = ready(name, state, had) {
+                problems.push(problem);
                 continue;
             }
             let (file, migrations) = (state.database(name), node.artifact.migrations());
@@ -119,8 +148,18 @@ impl Databases {
                 database.close().await;
             }
             let file = state.database(name);
-            if let Err(error) = database::remove(&file) {
+            if let Err(error) = database::remove(&file).and_then(|()| state.unmark_unpublished(name)) {
                 tracing::warn!(%error, file = %file.display(), "the database of a refused change can't be removed");
+            }
+        }
+    }
+
+    /// The databases of these modules belong to a published generation now.
+    pub(crate) fn published<'a>(&self, modules: impl IntoIterator<Item = &'a ModuleName>, state: &StateFolder) {
+        for name in modules {
+            if let Err(error) = state.unmark_unpublished(name) {
+                // The history knows better.
+                tracing::debug!(%error, module = %name, "the mark of a new database can't be removed");
             }
         }
     }
@@ -191,10 +230,15 @@ impl Databases {
         opened.map(drop).map_err(|error| problem(name, &node.artifact, &error).into())
     }
 
-    /// Applies to open databases what a graph's modules need of them, while other builds are served.
-    pub(crate) async fn migrate(&self, graph: &AppGraph) -> Result<(), Problems> {
+    /// Applies to open databases what a graph's modules need of them, while other builds are served. Databases of `current`, which have
+    /// what its builds carry, are not asked where nothing can be due.
+    pub(crate) async fn migrate(&self, graph: &AppGraph, current: Option<&AppGraph>) -> Result<(), Problems> {
         let mut problems = Vec::new();
         for (name, node) in graph.with_data() {
+            let known = current.and_then(|current| current.modules.get(name)).filter(|node| node.keeps_data());
+            if known.is_some_and(|known| known.artifact.migrations().starts_with(node.artifact.migrations())) {
+                continue;
+            }
             let Some(database) = self.of(name) else { continue };
             match database.limited(limits_of(graph, name)).migrate(node.artifact.migrations(), MIGRATION_TIME).await {
                 Ok(0) => {}
@@ -225,13 +269,9 @@ impl Databases {
         }
     }
 
-    /// Closes those that no module of `used` has. They are opened anew where they are wanted again.
-    pub(crate) async fn close_others(&self, used: &BTreeSet<ModuleName>) {
-        let unused: Vec<Database> =
-            self.lock().extract_if(.., |name, _| !used.contains(name)).map(|(_, db)| db).collect();
-        for database in unused {
-            database.close().await;
-        }
+    /// Takes out those that no module of `used` has, to be closed. They are opened anew where they are wanted again.
+    pub(crate) fn take_others(&self, used: &BTreeSet<ModuleName>) -> Vec<Database> {
+        self.lock().extract_if(.., |name, _| !used.contains(name)).map(|(_, db)| db).collect()
     }
 
     /// Closes all.
@@ -240,6 +280,24 @@ impl Databases {
             database.close().await;
         }
     }
+}
+
+/// Makes way for opening a module's database: removes one that no published generation had, and marks one that isn't there yet as such.
+fn ready(name: &ModuleName, state: &StateFolder, had: &BTreeSet<ModuleName>) -> Result<(), Problem> {
+    let file = state.database(name);
+    let unusable = |error: std::io::Error| {
+        Problem::new(Code::State, format!("the database `{}` can't be used: {error}", file.display())).module(name)
+    };
+    if had.contains(name) {
+        // A host ended before it could remove the mark.
+        return state.unmark_unpublished(name).map_err(unusable);
+    }
+    if state.is_marked_unpublished(name) {
+        database::remove(&file).map_err(unusable)?;
+        tracing::info!(target: "database", module = %name, "removed a database of a change that was never published");
+    }
+    // One that is there without a mark was put there by somebody.
+    if file.exists() { Ok(()) } else { state.mark_unpublished(name).map_err(unusable) }
 }
 
 /// What a module's statements may take.

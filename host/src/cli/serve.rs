@@ -36,8 +36,8 @@ const CLOSE_TIME: Duration = Duration::from_secs(5);
 
 pub(super) fn run(arguments: RunArguments) -> anyhow::Result<()> {
     let start = Instant::now();
-    let RunArguments { application, listeners: Listeners { listen, admin, admin_token }, state, published, otlp } =
-        arguments;
+    let RunArguments { application, listeners, state, published, apply, otlp } = arguments;
+    let Listeners { listen, admin, admin_token } = listeners;
     // By the standard, an empty variable is none.
     let otlp = otlp.filter(|address| !address.is_empty()).map(|address| address.parse()).transpose()?;
     let overrides = Overrides { listen, admin, state, otlp, components: None };
@@ -45,7 +45,11 @@ pub(super) fn run(arguments: RunArguments) -> anyhow::Result<()> {
     let (log, _flush) = start_log(config.log.format, config.log.level.as_str())?;
     let state = StateFolder::open(&config.state)?;
     let token = state.token(admin_token).context("the admin token can't be used")?;
-    let wanted = if published { Wanted::Published } else { Wanted::Newest };
+    let wanted = match (published, apply) {
+        (true, _) => Wanted::Published,
+        (_, true) => Wanted::Disk,
+        _ => Wanted::Newest,
+    };
     let initial = Initial::find(config, application.app, &overrides, state, wanted)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let done = runtime.block_on(serve(initial, token, log, start, |_, _| std::future::pending()));

@@ -1,17 +1,27 @@
-//! Backing up what runs, while it serves.
+//! Backing up what runs, while it serves and changes.
+//!
+//! The databases are copied first, all as they are at one moment; then the history is added as it is then, with what it tells of. A
+//! generation that was published since has its migrations applied by the start that follows a restore. Where it also has a database that
+//! wasn't there to be copied, everything is copied again.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::Control;
+use super::queue::{Halt, Kind};
 use crate::backup::{self, BackupError, Manifest, Unfinished};
 use crate::database::{Database, copy_closed, copy_together};
 use crate::failpoint::{Point, crash_point};
+use crate::ids::ModuleName;
 use crate::state::{History, StateFolder};
 
+/// How often everything is copied where modules with new databases are published meanwhile.
+const TRIES: u32 = 5;
+
 impl Control {
-    /// Writes a backup to `target`, an absolute path that nothing has yet. It is a change in work: nothing is swapped or applied until it
-    /// ends, so its history is that of the generation that it is of. Goes on whether or not anybody waits, until `give_up` says so.
+    /// Writes a backup to `target`, an absolute path that nothing has yet, while changes go on. Goes on whether or not anybody waits, until
+    /// `give_up` says so.
     ///
     /// # Errors
     ///
@@ -23,15 +33,18 @@ impl Control {
     ) -> Result<Manifest, BackupError> {
         let control = self.clone();
         let work = async move {
-            let _place = control.changes.try_acquire().map_err(|_| BackupError::Busy)?;
-            let _running = control.running.lock().await;
-            if control.changes.is_closed() {
-                return Err(BackupError::Stopping);
-            }
-            let (history, shared) = (control.history(), control.clone());
+            let queue = &control.queue;
+            let _place = queue.enter(Kind::Backup).map_err(|_| BackupError::Busy)?;
+            let turn = queue.turn(Kind::Backup, queue.seen()).await;
+            let _turn = turn.map_err(|_: Halt| BackupError::Stopping)?;
+            let shared = control.clone();
             let write = move || {
-                let open = shared.databases.all();
-                write(&target, shared.state.path(), &history, &open, &give_up)
+                let source = Source {
+                    state: shared.state.path(),
+                    history: &|| Ok((*shared.history()).clone()),
+                    open: &|| shared.databases.all(),
+                };
+                source.write(&target, &give_up)
             };
             tokio::task::spawn_blocking(write).await.unwrap_or(Err(BackupError::Stopping))
         };
@@ -45,31 +58,68 @@ impl Control {
 ///
 /// As [`Control::back_up`].
 pub fn back_up_stopped(target: &Path, state: &StateFolder) -> Result<Manifest, BackupError> {
-    write(target, state.path(), &state.history()?, &[], &|| false)
+    let source = Source { state: state.path(), history: &|| Ok(state.history()?), open: &Vec::new };
+    source.write(target, &|| false)
 }
 
-fn write(
-    target: &Path,
-    state: &Path,
-    history: &History,
-    open: &[Database],
-    give_up: &dyn Fn() -> bool,
-) -> Result<Manifest, BackupError> {
-    let (app, generation) = backup::application(history, state)?;
-    let mut unfinished = Unfinished::begin(target, state)?;
-    unfinished.add_history(history, state)?;
-    let mut together = Vec::new();
-    for (module, path) in backup::databases(state)? {
-        let copy = unfinished.database(&module);
-        match open.iter().find(|database| database.path() == path) {
-            Some(database) => together.push((database.clone(), copy)),
-            // Of a module that is no longer in the application.
-            None => copy_closed(&path, &copy, give_up)?,
+/// What a backup is made of.
+struct Source<'a> {
+    state: &'a Path,
+    /// The history as it is now.
+    history: &'a dyn Fn() -> Result<History, BackupError>,
+    /// The databases that are open now.
+    open: &'a dyn Fn() -> Vec<Database>,
+}
+
+impl Source<'_> {
+    fn write(&self, target: &Path, give_up: &dyn Fn() -> bool) -> Result<Manifest, BackupError> {
+        // What can't be backed up at all is said before anything is copied.
+        backup::application(&(self.history)()?, self.state)?;
+        for _ in 0..TRIES {
+            let mut unfinished = Unfinished::begin(target, self.state)?;
+            let wanted = self.published_databases()?;
+            self.copy(&unfinished, &wanted, give_up)?;
+            let history = (self.history)()?;
+            if !self.published_databases()?.is_subset(&wanted) {
+                tracing::info!(target: "change", "a module with a new database was published during a backup, which begins again");
+                continue;
+            }
+            crash_point(Point::BackupCopied);
+            unfinished.add_history(&history, self.state)?;
+            let (app, generation) = backup::application(&history, self.state)?;
+            let manifest = unfinished.finish(app, generation)?;
+            let files = manifest.files.len();
+            tracing::info!(target: "change", %generation, to = %target.display(), files, "backed up");
+            return Ok(manifest);
         }
+        Err(BackupError::Restless)
     }
-    copy_together(&together, give_up)?;
-    crash_point(Point::BackupCopied);
-    let manifest = unfinished.finish(app, generation)?;
-    tracing::info!(target: "change", %generation, to = %target.display(), files = manifest.files.len(), "backed up");
-    Ok(manifest)
+
+    /// The modules whose databases are there, without those that belong to no published generation.
+    fn published_databases(&self) -> Result<BTreeSet<ModuleName>, BackupError> {
+        let history = (self.history)()?;
+        let found = backup::databases(self.state)?.into_keys();
+        Ok(found
+            .filter(|module| history.had_database(module) || !StateFolder::is_unpublished(self.state, module))
+            .collect())
+    }
+
+    fn copy(
+        &self,
+        unfinished: &Unfinished,
+        wanted: &BTreeSet<ModuleName>,
+        give_up: &dyn Fn() -> bool,
+    ) -> Result<(), BackupError> {
+        let open = (self.open)();
+        let mut together = Vec::new();
+        for module in wanted {
+            let (path, copy) = (StateFolder::database_in(self.state, module), unfinished.database(module));
+            match open.iter().find(|database| database.path() == path) {
+                Some(database) => together.push((database.clone(), copy)),
+                // Of a module that is no longer in the application.
+                None => copy_closed(&path, &copy, give_up)?,
+            }
+        }
+        Ok(copy_together(&together, give_up)?)
+    }
 }

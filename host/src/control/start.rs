@@ -6,25 +6,39 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
-use tokio::sync::Semaphore;
 
-use super::{Control, MAX_CHANGES, Running, builds, keep, unwritten};
+use super::make::{keep, record};
+use super::{Control, Disk, Queue, Running};
 use crate::application::{self, Artifacts, Checked, Databases, Host, LinkedCode};
-use crate::config::{self, AppConfig, AppFiles, Overrides};
+use crate::artifact::Artifact;
+use crate::config::{self, AppConfig, Overrides};
 use crate::ids::{Digest, GenerationNumber, ModuleName};
 use crate::plan::Plan;
 use crate::problem::{Code, Problem, Problems, with_causes};
 use crate::runtime::{Admissions, Runtime};
-use crate::state::{Cause, History, Kept, Published, StateFolder};
+use crate::state::{Asker, Cause, History, Kept, OnDisk, Publication, Published, StateFolder, digest_of_format_1};
 use crate::telemetry::table::Came;
 
 /// Which application a start is to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wanted {
-    /// What stands on the disk, where that has changed since the last `run` or `apply`; otherwise what was published last.
+    /// What was published last, unless the disk has something else than when that was published.
     Newest,
     /// What was published last, whatever stands on the disk.
     Published,
+    /// What stands on the disk, whatever was published last.
+    Disk,
+}
+
+impl Wanted {
+    /// The command that asks for it.
+    fn command(self) -> &'static str {
+        match self {
+            Self::Newest => "run",
+            Self::Published => "run --published",
+            Self::Disk => "run --apply",
+        }
+    }
 }
 
 /// What a start is to run, checked on paper.
@@ -34,19 +48,22 @@ pub struct Initial {
     overrides: Overrides,
     state: StateFolder,
     history: History,
+    wanted: Wanted,
+    /// Which it is and why, in one line.
+    why: String,
     /// What stands on the disk, where that is what runs.
-    origin: Option<Digest>,
+    disk: Option<OnDisk>,
     /// The generation that is resumed, where nothing has changed since it was published.
     resumed: Option<GenerationNumber>,
-    /// What else changes it, and which it was.
-    plan: Option<(GenerationNumber, Plan)>,
+    /// What else changes it.
+    plan: Option<Plan>,
 }
 
 impl Initial {
     /// Finds out what is to run. `config` is what the disk says, `app` where that is, `overrides` what flags and environment say.
     ///
-    /// What was published last is resumed where manifest, routes and components on the disk are what they were at the last `run` or
-    /// `apply`, apart from comments: a swapped build stays swapped. Otherwise the disk counts, unless something else is wanted.
+    /// What was published last is resumed, whichever change that was, as long as manifest, routes and components on the disk are what
+    /// they were when it was planned, apart from comments. Otherwise somebody put something new there since, and that is what runs.
     ///
     /// # Errors
     ///
@@ -61,28 +78,28 @@ impl Initial {
         let history = state.history().map_err(|error| Problem::new(Code::State, with_causes(&error)))?;
         // What is kept was read elsewhere, perhaps: its state is here.
         let overrides = Overrides { state: Some(config.state.clone()), ..overrides.clone() };
-        let (artifacts, origin) = on_disk(&config);
+        let (artifacts, disk) = on_disk(&config);
         let last = history.last();
-        let (origin, resumed) = match wanted {
-            Wanted::Newest => {
-                let origin = origin.map_err(|problems| or_published(problems, last))?;
-                (Some(origin), last.filter(|_| history.origin() == Some(origin)))
-            }
-            Wanted::Published => {
-                let nothing = || Problem::new(Code::State, "nothing was published yet").help("start without that wish");
-                (None, Some(last.ok_or_else(nothing)?))
-            }
+        let disk = match wanted {
+            Wanted::Published => None,
+            _ => Some(disk.map_err(|problems| or_published(problems, last))?),
         };
-        if let Some(last) = resumed {
-            let (config, artifacts) = kept_application(last, history.kept(), &overrides, &artifacts)?;
+        let choice = choose(&history, disk.as_ref(), wanted)?;
+        if let Choice::Resume(last, why) = choice {
+            let (config, artifacts) = kept_application(last, history.kept(), &overrides, artifacts.values())?;
             let (resumed, checked) = (Some(last.number), application::check_with(config, &artifacts)?);
-            return Ok(Self { checked, app, overrides, state, origin, resumed, plan: None, history });
+            // It is recorded already, or not known to be what runs.
+            let disk = None;
+            return Ok(Self { checked, app, overrides, state, wanted, why, disk, resumed, plan: None, history });
         }
+        let Choice::Disk(why) = choice else { unreachable!("there are two choices") };
         let checked = application::check_with(config, &artifacts).map_err(|problems| or_published(problems, last))?;
-        let plan = last.and_then(|last| Some((last.number, plan(&checked, last, &history, &overrides, &artifacts)?)));
+        let plan = last.and_then(|last| plan(&checked, last, &history, &overrides, &artifacts));
         // Only what goes without saying is said now, for example.
-        let resumed = plan.as_ref().filter(|(_, plan)| plan.is_empty()).map(|(number, _)| *number);
-        Ok(Self { checked, app, overrides, state, origin, resumed, plan, history })
+        let is_same = plan.as_ref().is_some_and(Plan::is_empty);
+        let resumed = last.filter(|_| is_same).map(|last| last.number);
+        let disk = disk.map(|disk| disk.record);
+        Ok(Self { checked, app, overrides, state, wanted, why, disk, resumed, plan, history })
     }
 
     /// What is configured.
@@ -103,32 +120,37 @@ impl Initial {
     /// Everything that is wrong. Migrations are applied only after all else was found right.
     pub fn start(self, host: &Host) -> Result<Control, Problems> {
         let begun = Instant::now();
-        let Self { checked, app, overrides, state, mut history, origin, resumed, plan } = self;
-        if let Some((last, plan)) = plan.filter(|(_, plan)| !plan.is_empty()) {
-            tracing::info!(target: "change", %last, "what stands on the disk is not what was published last, and takes its place");
-            plan.to_string().lines().for_each(|line| tracing::info!(target: "change", "{line}"));
+        let Self { checked, app, overrides, state, mut history, wanted, why, disk, resumed, plan } = self;
+        tracing::info!(target: "change", "{why}");
+        let changes = plan.map(|plan| plan.to_string()).unwrap_or_default();
+        if resumed.is_none() {
+            changes.lines().for_each(|line| tracing::info!(target: "change", "{line}"));
         }
         let compiler = host.compiler(&state, checked.config.compile)?;
         let linked = application::link_all(&checked.graph, &compiler, &LinkedCode::new())?;
         let databases = Databases::new(host.database.clone());
         databases.make_anew(&checked.graph, &state)?;
-        databases.open(&checked.graph, &state)?;
+        databases.open(&checked.graph, &state, history.databases())?;
         let admissions = Admissions::default();
-        let running = Running::new(&checked, &linked);
+        let running = Running::new(&checked, &linked, None);
         let number = resumed.unwrap_or_else(|| history.next());
         let generation = application::assemble(number, checked, linked, &databases, &admissions, &host.telemetry);
         tokio::runtime::Handle::current().block_on(generation.warm_up(None))?;
         let came = if resumed.is_some() {
-            if let Some(origin) = origin {
-                history.note_origin(origin).map_err(|error| unwritten(&error))?;
+            if let Some(disk) = disk {
+                history.note_disk(disk).map_err(Problem::from)?;
             }
             Came::Unchanged
         } else {
             let configuration = keep(history.kept(), &running.graph, &running.config)?;
-            let published = history.publish(Cause::Run, configuration, builds(&running.graph), origin);
-            published.map_err(|error| unwritten(&error))?;
+            let by = Some(Asker::new(None, Some(wanted.command())));
+            let changes = changes.lines().map(str::to_owned).collect();
+            let told = record(&running.graph, configuration, Cause::Run, by);
+            history.publish(Publication { disk, changes, ..told }).map_err(Problem::from)?;
+            history.prune();
             Came::Published
         };
+        databases.published(running.graph.with_data().map(|(name, _)| name), &state);
         host.telemetry.changed(Cause::Run.as_str(), came, begun.elapsed());
         Ok(Control {
             runtime: Arc::new(Runtime::new(generation)),
@@ -137,13 +159,64 @@ impl Initial {
             admissions,
             telemetry: host.telemetry.clone(),
             state,
-            app,
+            disk: Arc::new(Disk::new(app, overrides.clone())),
             overrides,
             started: running.config.clone(),
+            queue: Queue::new(),
             history: ArcSwap::from_pointee(history),
-            changes: Semaphore::new(MAX_CHANGES),
-            running: tokio::sync::Mutex::new(running),
+            running: ArcSwap::from_pointee(running),
         })
+    }
+}
+
+/// What a start runs, and why.
+enum Choice<'a> {
+    Resume(&'a Published, String),
+    Disk(String),
+}
+
+/// What stands on the disk, as histories of this format and of format 1 record it.
+struct Standing {
+    record: OnDisk,
+    of_format_1: Digest,
+}
+
+/// Chooses between what was published last and what stands on the disk; without the latter, what was published last.
+fn choose<'a>(history: &'a History, disk: Option<&Standing>, wanted: Wanted) -> Result<Choice<'a>, Problem> {
+    let Some(last) = history.last() else {
+        return match disk {
+            Some(_) => Ok(Choice::Disk("starting what stands on the disk: nothing was published here yet".to_owned())),
+            None => Err(Problem::new(Code::State, "nothing was published yet").help("start without `--published`")),
+        };
+    };
+    let resume = |why: &str| {
+        let Published { number, at, cause, .. } = last;
+        Ok(Choice::Resume(last, format!("resuming generation {number}, published last ({cause}, {at}): {why}")))
+    };
+    let takes = |why: &str| {
+        let number = last.number;
+        let line = "what stands on the disk is not what was published last, and takes its place";
+        Ok(Choice::Disk(format!("{line}: {why} since generation {number}")))
+    };
+    let Some(disk) = disk else { return resume("`--published` asks for it, whatever stands on the disk") };
+    if wanted == Wanted::Disk {
+        let number = last.number;
+        let line = format!("starting what stands on the disk, whatever generation {number} is: `--apply` asks for it");
+        return Ok(Choice::Disk(line));
+    }
+    match (&last.disk, history.origin_of_format_1()) {
+        (Some(record), _) => match record.difference(&disk.record) {
+            None => resume("the disk has what it had then"),
+            Some(different) => takes(&format!("{different} changed there")),
+        },
+        // A host before this one recorded the disk at `run` and `apply` only.
+        (None, Some(origin)) if origin == disk.of_format_1 => {
+            resume("the disk has what it had at the last `run` or `apply`")
+        }
+        (None, Some(_)) if !matches!(last.cause, Cause::Rollback { .. }) => {
+            takes("manifest, routes or components changed there")
+        }
+        (None, _) => resume("what stood on the disk then is not recorded; `run --apply` takes what stands there now"),
     }
 }
 
@@ -158,20 +231,22 @@ pub fn find_standing(
     state: &Path,
 ) -> Result<(AppConfig, Artifacts), Problems> {
     let history = StateFolder::read_history(state).map_err(|error| Problem::new(Code::State, with_causes(&error)))?;
-    let (artifacts, origin) = on_disk(&config);
-    let origin = origin?;
-    match history.last().filter(|_| history.origin() == Some(origin)) {
-        Some(last) => kept_application(last, history.kept(), overrides, &artifacts),
-        None => Ok((config, artifacts)),
+    let (artifacts, disk) = on_disk(&config);
+    match choose(&history, Some(&disk?), Wanted::Newest)? {
+        Choice::Resume(last, _) => kept_application(last, history.kept(), overrides, artifacts.values()),
+        Choice::Disk(_) => Ok((config, artifacts)),
     }
 }
 
-/// The components that a configuration names, and what they and it are in one digest; the problems where some can't be read.
-fn on_disk(config: &AppConfig) -> (Artifacts, Result<Digest, Problems>) {
+/// The components that a configuration names, and the record of them and it; the problems where some can't be read.
+fn on_disk(config: &AppConfig) -> (Artifacts, Result<Standing, Problems>) {
     let (artifacts, problems) = application::load_components(config);
-    let digests = artifacts.iter().map(|(name, artifact)| (name.clone(), artifact.digest)).collect();
-    let origin = Problems::or(problems, origin(&config.files, &digests));
-    (artifacts, origin)
+    let digests: BTreeMap<ModuleName, Digest> =
+        artifacts.iter().map(|(name, artifact)| (name.clone(), artifact.digest)).collect();
+    let of_format_1 = digest_of_format_1(&config.files, &digests);
+    let standing = Standing { record: OnDisk::new(&config.files, digests), of_format_1 };
+    let standing = Problems::or(problems, standing);
+    (artifacts, standing)
 }
 
 /// Why what stands on the disk can't run, and what could.
@@ -192,23 +267,24 @@ fn plan(
     overrides: &Overrides,
     known: &Artifacts,
 ) -> Option<Plan> {
-    let (config, artifacts) = kept_application(last, history.kept(), overrides, known).ok()?;
+    let (config, artifacts) = kept_application(last, history.kept(), overrides, known.values()).ok()?;
     let old = application::check_with(config, &artifacts).ok()?;
     Some(Plan::new(old.side(), checked.side()))
 }
 
 /// The application of a published generation, as it was kept. Components that are among `known` aren't read again.
-pub(super) fn kept_application(
+pub(super) fn kept_application<'a>(
     published: &Published,
     kept: &Kept,
     overrides: &Overrides,
-    known: &Artifacts,
+    known: impl Iterator<Item = &'a Arc<Artifact>>,
 ) -> Result<(AppConfig, Artifacts), Problems> {
     let config = config::parse(&kept.configuration(&published.configuration)?, overrides)?;
     let (mut artifacts, mut problems) = (Artifacts::new(), Vec::new());
+    let known: BTreeMap<Digest, &Arc<Artifact>> = known.map(|artifact| (artifact.digest, artifact)).collect();
     for (module, record) in &published.modules {
-        if let Some(known) = known.values().find(|known| known.digest == record.digest) {
-            artifacts.insert(module.clone(), known.clone());
+        if let Some(known) = known.get(&record.digest) {
+            artifacts.insert(module.clone(), Arc::clone(known));
             continue;
         }
         match kept.component(&record.digest) {
@@ -217,13 +293,4 @@ pub(super) fn kept_application(
         }
     }
     Problems::or(problems, (config, artifacts))
-}
-
-/// What files and components are, in one digest. Comments and the order of keys are no part of it: who edits those doesn't want a
-/// swapped build to be undone by the next start.
-pub(super) fn origin(files: &AppFiles, components: &BTreeMap<ModuleName, Digest>) -> Digest {
-    let all = std::iter::once(&files.manifest).chain(&files.routes);
-    // The files were read as TOML before; what isn't would count as it is written.
-    let tables: Vec<_> = all.map(|file| file.text.parse::<toml::Table>().map_err(|_| &file.text)).collect();
-    Digest::of(&serde_json::to_vec(&(tables, components)).expect("tables, texts and names are JSON"))
 }

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use tokio_util::sync::CancellationToken;
 use wasmtime::component::Component;
 
 use super::{Engines, compatibility};
@@ -53,15 +54,15 @@ pub enum CompileError {
     /// It took too long.
     #[error("compiling took longer than {}, which `compile.time` allows, and was stopped", humantime::format_duration(*.0))]
     Timeout(Duration),
-    /// The host stops, and what would be compiled could not run any more.
-    #[error("compiling was ended, since the host stops")]
-    Stopped,
     /// It wanted more memory than it may have.
     #[error("compiling took more than {} MiB of memory, which `compile.memory` allows, and was stopped", .0 >> 20)]
     Memory(u64),
     /// The code was compiled and doesn't load.
     #[error("compiled code doesn't load")]
     Load(#[source] wasmtime::Error),
+    /// Nobody wants it any more: the host stops, or the change was overtaken.
+    #[error("compiling was ended: the host stops, or a rollback overtook the change")]
+    Stopped,
     /// The engine can't be had.
     #[error(transparent)]
     Engine(#[from] super::EngineError),
@@ -78,6 +79,8 @@ pub struct Compiler {
     limits: Compiling,
     idle_time: Duration,
     priority: Priority,
+    /// Ends the compilation that is under way.
+    end: CancellationToken,
 }
 
 /// A component, ready to be linked.
@@ -109,7 +112,15 @@ impl Compiler {
         }
         remove_leftovers(folder).map_err(|error| refused(error.to_string()))?;
         let idle_time = limits.time / IDLE_PART;
-        Ok(Self { engines, folder: folder.to_owned(), program, limits, idle_time, priority: Priority::Idle })
+        Ok(Self {
+            engines,
+            folder: folder.to_owned(),
+            program,
+            limits,
+            idle_time,
+            priority: Priority::Idle,
+            end: CancellationToken::new(),
+        })
     }
 
     /// The same, where whoever waits for the code goes before what is served meanwhile.
@@ -118,9 +129,20 @@ impl Compiler {
         Self { priority: Priority::Equal, ..self }
     }
 
+    /// The same, where `end` ends the compilation that is under way: what it has is thrown away.
+    #[must_use]
+    pub fn until(&self, end: CancellationToken) -> Self {
+        Self { end, ..self.clone() }
+    }
+
     /// The engines that code is compiled for.
     pub fn engines(&self) -> &Engines {
         &self.engines
+    }
+
+    /// Whether nobody wants what is being compiled any more.
+    fn is_unwanted(&self) -> bool {
+        self.engines.is_stopping() || self.end.is_cancelled()
     }
 
     /// How the name of the code of `bytes` begins: with all that the code depends on. Its own digest follows.
@@ -152,7 +174,7 @@ impl Compiler {
                 }
             }
         }
-        if self.engines.is_stopping() {
+        if self.is_unwanted() {
             return Err(CompileError::Stopped);
         }
         tracing::info!(
@@ -229,7 +251,7 @@ impl Compiler {
                 let _ = std::io::copy(&mut stderr, &mut std::io::sink());
                 String::from_utf8_lossy(&text).trim().to_owned()
             });
-            let status = wait(&mut child, time, &self.engines)?;
+            let status = wait(&mut child, time, || self.is_unwanted())?;
             let complaint = complaint.join().unwrap_or_default();
             match status {
                 None => Err(CompileError::Timeout(self.limits.time)),
@@ -269,11 +291,11 @@ fn mark_used(file: &Path) {
     }
 }
 
-/// Waits for the child, up to `time`; then ends it and returns none. Ends it as well where nothing more is to be compiled for `engines`.
+/// Waits for the child, up to `time`; then ends it and returns none. Ends it as well where nobody wants its work any more.
 fn wait(
     child: &mut std::process::Child,
     time: Duration,
-    engines: &Engines,
+    is_unwanted: impl Fn() -> bool,
 ) -> Result<Option<std::process::ExitStatus>, CompileError> {
     let start = std::time::Instant::now();
     let mut pause = Duration::from_millis(1);
@@ -282,7 +304,7 @@ fn wait(
         if let Ok(Some(status)) = status {
             return Ok(Some(status));
         }
-        let is_stopping = engines.is_stopping();
+        let is_stopping = is_unwanted();
         if status.is_err() || is_stopping || start.elapsed() > time {
             // Whatever happened, it must end, or those who feed and hear it would never.
             let ended = child.kill().and_then(|()| child.wait());

@@ -168,7 +168,7 @@ impl Subject {
     /// Starts the application on a state, as a host does.
     async fn start(&self, number: GenerationNumber, state: &StateFolder) -> Result<Started, RunError> {
         let databases = Databases::new(self.host.database.clone());
-        tokio::task::block_in_place(|| databases.open(&self.graph, state))?;
+        tokio::task::block_in_place(|| databases.open_alone(&self.graph, state))?;
         // There are no routes: a suite calls functions.
         let (config, graph, routes) = (self.config.clone(), self.graph.clone(), RouteTable::default());
         let checked = Checked { config, graph, routes, values: self.values.clone() };

@@ -1,7 +1,7 @@
 //! What is found in the state folder: a spoilt memory of generations is refused or goes on with a new number, and what was kept under
 //! a digest has it or isn't given out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use watertight::artifact::Artifact;
 use watertight::config::{AppFiles, TextFile};
 use watertight::ids::Digest;
 use watertight::problem::{Code, Problem};
-use watertight::state::{Cause, History, StateFolder};
+use watertight::state::{Asker, Cause, History, OnDisk, Publication, StateFolder};
 
 use crate::components::component;
 use crate::mutate::{Change, changed, changes};
@@ -43,6 +43,12 @@ const WORDS: &[&str] = &[
     "module",
     "sha256:",
     "origin",
+    "databases",
+    "disk",
+    "files",
+    "components",
+    "by",
+    "changes",
     "configuration",
     "modules",
     "at",
@@ -62,11 +68,20 @@ fn fill(folder: &Path) -> (History, Digest, Digest) {
     let build =
         serde_json::from_value(serde_json::json!({ "digest": artifact.digest, "build": "b", "language": null }));
     let modules = BTreeMap::from([(module.clone(), build.unwrap())]);
-    for cause in [Cause::Run, Cause::Swap { module }, Cause::Rollback { to: history.next() }] {
-        history.publish(cause, configuration, modules.clone(), Some(configuration)).unwrap();
+    for cause in [Cause::Run, Cause::Swap { module: module.clone() }, Cause::Rollback { to: history.next() }] {
+        let told = publication(cause, configuration);
+        let (modules, databases) = (modules.clone(), [module.clone()].into());
+        let disk = OnDisk { files: configuration, components: [(module.clone(), artifact.digest)].into() };
+        history.publish(Publication { modules, databases, disk: Some(disk), ..told }).unwrap();
     }
-    history.refuse(Cause::Apply, &Problem::new(Code::Cycle, "round and round").into()).unwrap();
+    history.refuse(Cause::Apply, None, &Problem::new(Code::Cycle, "round and round").into()).unwrap();
     (history, configuration, artifact.digest)
+}
+
+fn publication(cause: Cause, configuration: Digest) -> Publication {
+    let by = Some(Asker::new(Some([127, 0, 0, 1].into()), Some("test")));
+    let (modules, databases, changes) = (BTreeMap::new(), BTreeSet::new(), vec!["+ module a".to_owned()]);
+    Publication { cause, by, configuration, modules, databases, disk: None, changes }
 }
 
 #[test]
@@ -106,7 +121,7 @@ fn state() {
         prop_assert!(numbers.is_sorted_by(|one, next| one < next), "{numbers:?}");
         let next = history.next();
         prop_assert!(numbers.iter().all(|number| *number < next.0), "{numbers:?}, {next}");
-        history.publish(Cause::Apply, configuration, BTreeMap::new(), None).unwrap();
+        history.publish(publication(Cause::Apply, configuration)).unwrap();
         let again = StateFolder::read_history(folder.path()).unwrap();
         prop_assert_eq!(again.last().map(|last| last.number), Some(next));
         Ok("taken")

@@ -154,11 +154,13 @@ fn four_drain_at_once_and_sixteen_changes_wait() {
     let (told, answers) = mpsc::channel();
     for _ in 0..15 {
         let (operator, told) = (operator.clone(), told.clone());
-        let path = "/rollback?dry_run=true";
-        thread::spawn(move || told.send(operator.ask("POST", path, "application/json", b"{\"to\":1}")));
+        thread::spawn(move || told.send(operator.swap("back", &back(105))));
     }
     drop(told);
     thread::sleep(BEGUN);
+    // A plan waits for nobody.
+    let planned = operator.ask("POST", "/rollback?dry_run=true", "application/json", b"{\"to\":1}").expect(200);
+    assert_eq!((&planned.body["published"], fifth.is_finished()), (&json!(false), false));
     let refused = operator.swap("back", &back(106)).expect(503);
     assert_eq!(refused.body["type"], "/problems/overloaded");
     assert_eq!((operator.generations()["current"].as_u64(), fifth.is_finished()), (Some(number + 4), false));
@@ -168,14 +170,47 @@ fn four_drain_at_once_and_sixteen_changes_wait() {
     assert_eq!(published(&fifth.join().unwrap()), number + 5);
     let finished: Vec<bool> = slow.iter().map(JoinHandle::is_finished).collect();
     assert!(draining(&host).len() <= 4 && finished[1..] == [false; 3], "{finished:?}");
-    let planned: Vec<Answer> = answers.iter().collect();
-    assert_eq!(planned.len(), 15);
-    assert!(planned.iter().all(|answer| answer.status == 200 && answer.body["published"] == false), "{planned:?}");
+    // By then they ask for what runs.
+    let same: Vec<Answer> = answers.iter().collect();
+    assert_eq!(same.len(), 15);
+    assert!(same.iter().all(|answer| answer.status == 200 && answer.body["published"] == false), "{same:?}");
     for (number, request) in (number..).zip(slow.into_iter().chain([last])) {
         assert_eq!(request.join().unwrap().expect(200).generation(), number);
     }
     until("all are freed", || draining(&host).is_empty());
     serves(&host, number + 5, Content { back: 105, ..first });
+}
+
+/// A rollback waits for no place among those that drain: the oldest is ended, whatever its requests may take.
+#[test]
+fn a_rollback_ends_the_oldest_generation_that_drains() {
+    let first = Content::first(true);
+    let app = App::new(first, "");
+    let host = app.launch().start();
+    let operator = Operator::of(&host);
+    let number = compile(&operator, &[101, 102, 103, 104].map(|tag| ("back", tag)));
+    until("all are freed", || draining(&host).is_empty());
+    let mut slow = Vec::new();
+    for (tag, path) in [(101, "/wait"), (102, "/wait"), (103, "/compute"), (104, "/wait")] {
+        slow.push(begin(&host, &format!("{path}?millis=15000")));
+        operator.swapped("back", &back(tag));
+    }
+    slow.push(begin(&host, "/wait?millis=15000"));
+    assert_eq!(draining(&host), [number, number + 1, number + 2, number + 3]);
+    assert_eq!(published(&operator.rollback(None)), number + 5);
+    serves(&host, number + 5, Content { back: 103, ..first });
+    let oldest = slow.remove(0).join().unwrap().expect(504);
+    assert_eq!((oldest.generation(), &oldest.body["type"]), (number, &json!("/problems/deadline")));
+    // The others go on, and again the oldest of them is ended.
+    assert!(slow.iter().all(|request| !request.is_finished()), "the requests are not slow enough for this machine");
+    for round in 1..=2 {
+        assert_eq!(published(&operator.rollback(Some(number))), number + 4 + 2 * round);
+        assert_eq!(published(&operator.rollback(None)), number + 5 + 2 * round);
+    }
+    assert!(slow.iter().any(|request| !request.is_finished()), "more were ended than it takes");
+    let ended = |answer: Answer| [200, 504].contains(&answer.status);
+    assert!(slow.into_iter().all(|request| ended(request.join().unwrap())));
+    until("all are freed", || draining(&host).is_empty());
 }
 
 /// Changes one after the other leave nothing behind.

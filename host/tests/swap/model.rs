@@ -3,11 +3,7 @@
 //! Meanwhile requests never stop, and each answer says which builds made it.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -19,7 +15,8 @@ use watertight::state::KEPT_GENERATIONS;
 use crate::admin::{Operator, published};
 use crate::app::{App, Content, back_with, build, build_that_drops, serves};
 use crate::host::{Host, folder};
-use crate::wire::{Answer, Connection, get};
+use crate::traffic::{Ending, Traffic};
+use crate::wire::Answer;
 
 /// Sequences that are tried.
 const CASES: u32 = 10;
@@ -27,8 +24,6 @@ const CASES: u32 = 10;
 const STEPS: usize = 16;
 /// Clients that ask all the time.
 const CLIENTS: usize = 3;
-/// Between two requests of one: the machine does other things, too.
-const PAUSE: Duration = Duration::from_millis(1);
 /// Refusals that the host remembers.
 const KEPT_REFUSALS: usize = 16;
 
@@ -90,9 +85,24 @@ enum Step {
     Apply {
         dry_run: bool,
     },
+    /// What stands elsewhere, with a build that was never seen before or the one that runs.
+    ApplyOther {
+        new: bool,
+    },
+    /// A swap and a rollback at once.
+    Race,
     Restart {
         kill: bool,
+        wanted: Wanted,
     },
+}
+
+/// What a start is told to run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    Newest,
+    Published,
+    Disk,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -130,8 +140,14 @@ fn step() -> impl Strategy<Value = Step> {
         3 => index().prop_map(|which| Step::RollBackTo { which }),
         4 => edit().prop_map(Step::Edit),
         3 => any::<bool>().prop_map(|dry_run| Step::Apply { dry_run }),
-        2 => any::<bool>().prop_map(|kill| Step::Restart { kill }),
+        2 => any::<bool>().prop_map(|new| Step::ApplyOther { new }),
+        2 => Just(Step::Race),
+        3 => (any::<bool>(), wanted()).prop_map(|(kill, wanted)| Step::Restart { kill, wanted }),
     ]
+}
+
+fn wanted() -> impl Strategy<Value = Wanted> {
+    prop_oneof![3 => Just(Wanted::Newest), 1 => Just(Wanted::Published), 1 => Just(Wanted::Disk)]
 }
 
 /// What the host should be.
@@ -143,8 +159,8 @@ struct Model {
     disk: Content,
     /// How often the disk's text changed without changing its meaning.
     comment: u32,
-    /// What stood on the disk at the last `run` or `apply`; comments are no part of it.
-    origin: Content,
+    /// What stood on the disk when the last generation was planned, or was found there to be what runs; comments are no part of it.
+    record: Content,
     next_tag: u32,
 }
 
@@ -168,7 +184,16 @@ impl Model {
             return false;
         }
         self.published.insert(number + 1, content);
+        self.record = self.disk;
         true
+    }
+
+    /// What `apply` makes of what it is sent.
+    fn apply(&mut self, content: Content) -> bool {
+        if content == self.disk {
+            self.record = self.disk;
+        }
+        self.publish(content)
     }
 
     fn new_tag(&mut self) -> u32 {
@@ -177,108 +202,11 @@ impl Model {
     }
 }
 
-/// What the clients know.
-#[derive(Default)]
-struct Traffic {
-    /// Where the host listens, and how often it was started or stopped before.
-    host: Mutex<(Option<SocketAddr>, u64)>,
-    ended: AtomicBool,
-    /// The generation that the last change was told to have published.
-    told: Mutex<u64>,
-    seen: Mutex<Seen>,
-}
-
-#[derive(Default)]
-struct Seen {
-    /// What each generation answered.
-    answers: BTreeMap<u64, Vec<Value>>,
-    count: u64,
-    faults: Vec<String>,
-}
-
-impl Traffic {
-    fn open(&self, address: Option<SocketAddr>) {
-        let mut host = self.host.lock().unwrap_or_else(PoisonError::into_inner);
-        *host = (address, host.1 + 1);
-    }
-
-    fn host(&self) -> (Option<SocketAddr>, u64) {
-        *self.host.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn fault(&self, text: String) {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).faults.push(text);
-    }
-
-    /// Asks all the time.
-    fn ask(&self) {
-        let mut connection: Option<(Connection, u64)> = None;
-        let mut last = 0;
-        while !self.ended.load(SeqCst) {
-            std::thread::sleep(PAUSE);
-            let (Some(address), version) = self.host() else { continue };
-            if connection.as_ref().is_none_or(|(_, opened)| *opened != version) {
-                connection = Connection::open(address).ok().map(|connection| (connection, version));
-                last = 0;
-            }
-            let told = *self.told.lock().unwrap_or_else(PoisonError::into_inner);
-            let answer = match &mut connection {
-                Some((connection, _)) => connection.exchange(&get("/tags")),
-                None => Err(std::io::ErrorKind::ConnectionRefused.into()),
-            };
-            match answer {
-                Ok(answer) => self.note(&answer, told.max(last), &mut last),
-                Err(error) => {
-                    connection = None;
-                    // Who asks while the host goes down gets no answer.
-                    if self.host().1 == version {
-                        self.fault(format!("a request failed: {error}"));
-                    }
-                }
-            }
-        }
-    }
-
-    fn note(&self, answer: &Answer, at_least: u64, last: &mut u64) {
-        if answer.status != 200 {
-            return self.fault(format!("{answer:?}"));
-        }
-        let generation = answer.generation();
-        if generation < at_least {
-            self.fault(format!("generation {generation} answered after {at_least} was told"));
-        }
-        *last = generation;
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.count += 1;
-        let answers = seen.answers.entry(generation).or_default();
-        if !answers.contains(&answer.body) {
-            answers.push(answer.body.clone());
-        }
-    }
-
-    /// Checks everything that was answered so far.
-    fn check(&self, model: &Model) {
-        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        assert!(seen.faults.is_empty(), "{:#?}", seen.faults);
-        for (generation, answers) in &seen.answers {
-            let expected = model.published.get(generation).map(Content::tags);
-            assert_eq!(answers.iter().collect::<Vec<_>>(), expected.iter().collect::<Vec<_>>(), "of {generation}");
-        }
-    }
-}
-
-/// Ends the clients, also where a check fails.
-struct Ending<'a>(&'a Traffic);
-
-impl Drop for Ending<'_> {
-    fn drop(&mut self) {
-        self.0.ended.store(true, SeqCst);
-    }
-}
-
 /// One sequence at work.
 struct Story<'a> {
     app: App,
+    /// An application that no host was started on.
+    other: App,
     state: PathBuf,
     host: Option<Host>,
     model: Model,
@@ -336,12 +264,22 @@ impl Story<'_> {
                 if *dry_run {
                     assert_eq!(answer.body["published"], false);
                 } else {
-                    self.model.origin = self.model.disk;
-                    let publishes = self.model.publish(self.model.disk);
+                    let publishes = self.model.apply(self.model.disk);
                     self.is_told(&answer, publishes);
                 }
             }
-            Step::Restart { kill } => self.restart(*kill),
+            Step::ApplyOther { new } => {
+                let mut content = self.model.current().1;
+                if *new {
+                    content.front = self.model.new_tag();
+                }
+                self.other.write(content, 0);
+                let answer = self.operator().apply(self.other.path(), false).expect(200);
+                let publishes = self.model.apply(content);
+                self.is_told(&answer, publishes);
+            }
+            Step::Race => self.race(),
+            Step::Restart { kill, wanted } => self.restart(*kill, *wanted),
         }
         self.check();
     }
@@ -373,7 +311,7 @@ impl Story<'_> {
         if publishes {
             assert_eq!(published(answer), number);
             // Requests that begin from now on are answered by it, or by a later one.
-            *self.traffic.told.lock().unwrap_or_else(PoisonError::into_inner) = number;
+            self.traffic.tell(number);
         } else {
             assert_eq!((answer.status, &answer.body["published"]), (200, &json!(false)), "{answer:?}");
             assert_eq!(answer.body["generation"], number);
@@ -395,7 +333,48 @@ impl Story<'_> {
         self.app.write(model.disk, model.comment);
     }
 
-    fn restart(&mut self, kill: bool) {
+    /// A swap and a rollback that arrive together: each is made or not, and the history says in which order.
+    fn race(&mut self) {
+        let (tag, (number, before)) = (self.model.new_tag(), self.model.current());
+        let kept = self.model.kept();
+        let (one, other) = (self.operator(), self.operator());
+        let component = build("back", tag);
+        let swap = std::thread::spawn(move || one.swap("back", &component));
+        let back = other.rollback(None);
+        let swap = swap.join().unwrap();
+        let told = self.operator().generations();
+        let new: Vec<Value> = told["generations"].as_array().unwrap().clone();
+        for one in new.into_iter().filter(|one| one["number"].as_u64() > Some(number)) {
+            let content = match one["cause"].as_str().unwrap() {
+                "swap" => Content { back: tag, ..self.model.current().1 },
+                _ => {
+                    // The generation before the one that was current when it arrived: before the swap, or after it.
+                    let to = one["to"].as_u64().unwrap();
+                    let previous = kept.iter().rev().nth(1).map(|(number, _)| *number);
+                    assert!(Some(to) == previous || to == number, "{one}");
+                    assert_eq!(back.body["generation"], one["number"], "{back:?}");
+                    self.model.published[&to]
+                }
+            };
+            assert!(self.model.publish(content), "{one}");
+            assert_eq!(one["number"], self.model.current().0);
+            self.traffic.tell(self.model.current().0);
+        }
+        if swap.status == 200 {
+            assert_eq!(swap.body["published"], true, "{swap:?}");
+        } else {
+            // A rollback that had nothing to change overtakes as well.
+            assert_eq!((swap.status, swap.codes()), (409, vec!["overtaken"]), "{swap:?}");
+            assert_eq!(back.status, 200, "{back:?}");
+            self.model.refused.push("overtaken");
+        }
+        if back.status == 409 {
+            assert_eq!((back.codes(), kept.len()), (vec!["unknown-name"], 1), "{back:?}, {before:?}");
+            self.model.refused.push("unknown-name");
+        }
+    }
+
+    fn restart(&mut self, kill: bool, wanted: Wanted) {
         self.traffic.open(None);
         let mut host = self.host.take().unwrap();
         if kill {
@@ -404,11 +383,16 @@ impl Story<'_> {
             host.signal(Signal::TERM);
             assert!(host.wait().success(), "{}", host.log());
         }
-        let host = self.app.launch().state(&self.state).start();
-        // What was published last is resumed, unless the disk has changed since the last `run` or `apply`.
-        if self.model.disk != self.model.origin {
-            self.model.origin = self.model.disk;
-            self.model.publish(self.model.disk);
+        let launch = self.app.launch().state(&self.state);
+        let host = match wanted {
+            Wanted::Newest => launch,
+            Wanted::Published => launch.argument("--published"),
+            Wanted::Disk => launch.argument("--apply"),
+        };
+        let host = host.start();
+        // What was published last is resumed, unless the disk has something else than when that was planned.
+        if wanted == Wanted::Disk || (wanted == Wanted::Newest && self.model.disk != self.model.record) {
+            self.model.apply(self.model.disk);
         }
         self.traffic.open(Some(host.listen()));
         self.host = Some(host);
@@ -433,7 +417,7 @@ impl Story<'_> {
         let refused = self.model.refused.iter().rev().take(KEPT_REFUSALS).rev();
         assert_eq!(told_refused.len(), refused.len());
         assert!(told_refused.iter().zip(refused).all(|(told, code)| told.contains(&json!(code))), "{told_refused:?}");
-        self.traffic.check(&self.model);
+        self.traffic.check(|number| self.model.published.get(&number).map(Content::tags));
     }
 }
 
@@ -460,10 +444,11 @@ fn tell(apart: bool, steps: &[Step]) {
         refused: Vec::new(),
         disk: first,
         comment: 0,
-        origin: first,
+        record: first,
         next_tag: 1000,
     };
-    let mut story = Story { app, state, host: Some(host), model, traffic: &traffic };
+    let other = App::new(first, "");
+    let mut story = Story { app, other, state, host: Some(host), model, traffic: &traffic };
     std::thread::scope(|scope| {
         for _ in 0..CLIENTS {
             scope.spawn(|| traffic.ask());
@@ -473,9 +458,8 @@ fn tell(apart: bool, steps: &[Step]) {
             story.take(step);
         }
     });
-    traffic.check(&story.model);
-    let seen = traffic.seen.lock().unwrap_or_else(PoisonError::into_inner);
-    assert!(seen.count > 0, "nobody asked for anything");
+    traffic.check(|number| story.model.published.get(&number).map(Content::tags));
+    assert!(traffic.count() > 0, "nobody asked for anything");
 }
 
 #[test]
@@ -494,6 +478,7 @@ fn any_sequence_of_changes_is_what_the_history_says() {
 fn the_oldest_generations_are_forgotten() {
     let new = Step::Swap { front: true };
     let swaps = std::iter::repeat_n(new, KEPT_GENERATIONS + 3);
-    let steps: Vec<Step> = swaps.chain([Step::Restart { kill: true }, Step::RollBack, Step::RollBack]).collect();
+    let steps: Vec<Step> =
+        swaps.chain([Step::Restart { kill: true, wanted: Wanted::Newest }, Step::RollBack, Step::RollBack]).collect();
     tell(false, &steps);
 }

@@ -1,0 +1,127 @@
+//! What stands on the disk where the host was started, read once for each change: when it arrives.
+//!
+//! Components are large. So the digest of a file is kept for as long as the file is the same by length, times and inode.
+
+use std::collections::BTreeMap;
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use crate::artifact::{self, MAX_COMPONENT_BYTES};
+use crate::config::{self, AppConfig, ModuleConfig, Overrides};
+use crate::ids::{Digest, ModuleName};
+use crate::state::OnDisk;
+
+/// How old a file's last change must be for its digest to be kept: one that is written to within the file system's smallest step of time
+/// looks the same before and after.
+const SETTLED: Duration = Duration::from_secs(1);
+
+/// What tells one version of a file from another without reading it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    length: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+    file: (u64, u64),
+}
+
+impl Stamp {
+    fn new(metadata: &Metadata) -> Self {
+        Self {
+            length: metadata.len(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+            file: (metadata.dev(), metadata.ino()),
+        }
+    }
+
+    fn is_settled(&self) -> bool {
+        let changed = u64::try_from(self.changed.0).unwrap_or_default();
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        now.saturating_sub(Duration::from_secs(changed)) > SETTLED
+    }
+}
+
+/// The application's files where the host was started.
+pub(super) struct Disk {
+    /// The manifest, as it was named.
+    app: PathBuf,
+    overrides: Overrides,
+    /// Digests of components that were read.
+    known: Mutex<BTreeMap<PathBuf, (Stamp, Digest)>>,
+}
+
+impl Disk {
+    pub(super) fn new(app: PathBuf, overrides: Overrides) -> Self {
+        Self { app, overrides, known: Mutex::default() }
+    }
+
+    /// What stands there now; none where it can't be read. Blocks.
+    pub(super) fn read(&self) -> Option<OnDisk> {
+        let config = config::load(&self.app, &self.overrides).ok()?;
+        let digest = |(name, module): (&ModuleName, &ModuleConfig)| {
+            Some((name.clone(), self.digest(module.component.value.file())?))
+        };
+        let components = config.modules.iter().map(digest).collect::<Option<_>>()?;
+        self.forget_others(&config);
+        Some(OnDisk::new(&config.files, components))
+    }
+
+    fn digest(&self, file: &Path) -> Option<Digest> {
+        // Before the file is read: what is written meanwhile has another stamp the next time.
+        let stamp = Stamp::new(&file.metadata().ok()?);
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(file).copied();
+        if let Some((before, digest)) = known
+            && before == stamp
+        {
+            return Some(digest);
+        }
+        let digest = Digest::of(&artifact::read(file, MAX_COMPONENT_BYTES).ok()?);
+        if stamp.is_settled() {
+            self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(file.to_owned(), (stamp, digest));
+        }
+        Some(digest)
+    }
+
+    /// Keeps no more files in mind than the manifest names.
+    fn forget_others(&self, config: &AppConfig) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|file, _| config.modules.values().any(|module| module.component.value.file() == file));
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_noticed_and_what_can_t_be_read_is_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("one.wasm");
+        let manifest = "[app]\nname = \"demo\"\n[modules.one]\ncomponent = \"one.wasm\"\n";
+        fs::write(folder.path().join("app.toml"), manifest).unwrap();
+        let disk = Disk::new(folder.path().to_owned(), Overrides::default());
+        assert_eq!(disk.read(), None);
+        let mut seen = Vec::new();
+        for text in ["one", "two", "six"] {
+            fs::write(&file, text).unwrap();
+            seen.push(disk.read().unwrap().components.into_values().next().unwrap());
+        }
+        assert_eq!(seen, ["one", "two", "six"].map(|text| Digest::of(text.as_bytes())));
+        // An old file is read once, and again where it is another.
+        let old = fs::File::options().append(true).open(&file).unwrap();
+        old.set_modified(SystemTime::now() - 10 * SETTLED).unwrap();
+        let read = || disk.read().unwrap().components.into_values().next().unwrap();
+        assert_eq!((read(), read()), (seen[2], seen[2]));
+        fs::write(&file, "ten").unwrap();
+        assert_eq!(read(), Digest::of(b"ten"));
+        // What is larger than a component may be is none.
+        fs::File::options().write(true).open(&file).unwrap().set_len(MAX_COMPONENT_BYTES + 1).unwrap();
+        assert_eq!(disk.read(), None);
+    }
+}

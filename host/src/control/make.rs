@@ -1,0 +1,362 @@
+//! The steps of a change: plan, link, keep, open databases, make first instances, migrate, publish.
+//!
+//! Everything up to publishing is prepared against what ran when the change began. A rollback may be published meanwhile: then the change
+//! is overtaken, and what it has made is taken back.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::MutexGuard;
+use tokio_util::sync::CancellationToken;
+
+use super::queue::{Halt, Kind, Seen};
+use super::refuse::{contracted, explained};
+use super::target::Target;
+use super::{Arrival, Change, ChangeError, Control, Outcome, Running};
+use crate::application::{self, Artifacts, Checked};
+use crate::artifact::Build;
+use crate::config::AppConfig;
+use crate::failpoint::{Point, crash_point};
+use crate::graph::AppGraph;
+use crate::ids::{Digest, GenerationNumber, ModuleName};
+use crate::link::Linked;
+use crate::plan::{Plan, restart};
+use crate::problem::Problems;
+use crate::runtime::{DrainPlace, Generation};
+use crate::state::{Asker, Cause, Kept, OnDisk, Publication};
+
+/// How long a rollback waits for what stands on the disk to be read. What isn't read by then is noted later.
+const RECORD_PATIENCE: Duration = Duration::from_millis(20);
+
+/// An application that a change asks for, and how it differs from what runs.
+struct Planned {
+    checked: Checked,
+    plan: Plan,
+    /// Whether it is what runs.
+    is_same: bool,
+}
+
+/// A generation that only waits to be published.
+struct Prepared {
+    generation: Arc<Generation>,
+    running: Running,
+    /// What its configuration is kept under.
+    configuration: Digest,
+    /// The modules whose databases it made.
+    new: BTreeSet<ModuleName>,
+}
+
+/// What the history is told of a change beside what it made.
+struct Told {
+    cause: Cause,
+    by: Option<Asker>,
+    disk: Option<OnDisk>,
+    plan: Plan,
+}
+
+fn outcome(generation: GenerationNumber, published: bool, plan: Plan, start: Instant) -> Outcome {
+    let millis = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
+    Outcome { generation, published, plan, millis }
+}
+
+impl Control {
+    /// Says what a change would change.
+    pub(super) async fn plan_only(self: &Arc<Self>, arrival: &Arrival, change: Change) -> Result<Outcome, ChangeError> {
+        let start = Instant::now();
+        let current = self.runtime().current().number;
+        let planned = self.plan(&self.running.load_full(), arrival.previous, change).await?;
+        Ok(outcome(current, false, planned.plan, start))
+    }
+
+    /// Makes a swap or an apply, whose turn it is.
+    pub(super) async fn make(
+        self: &Arc<Self>,
+        arrival: Arrival,
+        change: Change,
+        cause: Cause,
+    ) -> Result<Outcome, ChangeError> {
+        let (start, seen) = (Instant::now(), arrival.seen);
+        let running = self.running.load_full();
+        let is_apply = matches!(change, Change::Apply { .. });
+        let Planned { checked, plan, is_same } = self.plan(&running, arrival.previous, change).await?;
+        let disk = arrival.disk.await.ok().flatten();
+        if is_same && !self.databases.are_torn() {
+            let current = self.runtime().current().number;
+            // Somebody looked at what stands on the disk and found that it runs.
+            if let Some(disk) = disk.filter(|disk| is_apply && *disk == sent(&checked)) {
+                let publishing = self.queue.publishing.lock().await;
+                self.remember(&publishing, move |history| history.note_disk(disk)).await?;
+            }
+            return Ok(outcome(current, false, plan, start));
+        }
+        crash_point(Point::ChangePlanned);
+        let (checked, linked) = self.link(Kind::Change, seen, checked, running.clone()).await?;
+        self.close_unused().await;
+        let number = self.history().next();
+        let prepared = self.prepare(number, checked, linked, &running, Kind::Change).await?;
+        let place = match self.queue.unless_halted(Kind::Change, seen, self.runtime().drain_place()).await {
+            Ok(place) => place,
+            Err(halt) => return self.take_back(prepared, halt.into()).await,
+        };
+        let publishing = self.queue.publishing.lock().await;
+        if self.queue.seen() != seen {
+            drop(publishing);
+            return self.take_back(prepared, Halt::Overtaken.into()).await;
+        }
+        let told = Told { cause, by: arrival.by, disk: disk.or_else(|| self.last_record()), plan: plan.clone() };
+        self.publish(&publishing, prepared, place, told).await?;
+        crash_point(Point::ChangeCurrent);
+        self.blocking(|control| {
+            control.history().prune();
+            Ok(())
+        })
+        .await?;
+        Ok(outcome(number, true, plan, start))
+    }
+
+    /// Goes back, ahead of every change that isn't published. What is compiled, copied or drained meanwhile is not waited for.
+    pub(super) async fn roll_back(
+        self: &Arc<Self>,
+        arrival: Arrival,
+        change: Change,
+        cause: Cause,
+    ) -> Result<Outcome, ChangeError> {
+        let (start, seen, mut disk) = (Instant::now(), arrival.seen, arrival.disk);
+        let running = self.running.load_full();
+        let planned = self.plan(&running, arrival.previous, change).await?;
+        if !planned.is_same {
+            crash_point(Point::ChangePlanned);
+        }
+        let (checked, linked) = self.link(Kind::Rollback, seen, planned.checked, running).await?;
+
+        let publishing = self.queue.publishing.lock().await;
+        self.queue.check(Kind::Rollback, seen)?;
+        // Something may have been published since.
+        let running = self.running.load_full();
+        let (plan, is_same) = self.compare(&running, &checked)?;
+        if is_same {
+            self.queue.overtake();
+            return Ok(outcome(self.runtime().current().number, false, plan, start));
+        }
+        if let Cause::Rollback { to } = &cause {
+            self.earlier(*to)?;
+        }
+        let number = self.history().next();
+        let prepared = self.prepare(number, checked, linked, &running, Kind::Rollback).await?;
+        let place = self.runtime().drain_place_at_once().await;
+        let record = tokio::time::timeout(RECORD_PATIENCE, &mut disk).await;
+        let is_read = record.is_ok();
+        let record = record.ok().and_then(|read| read.ok().flatten().or_else(|| self.last_record()));
+        let told = Told { cause, by: arrival.by, disk: record, plan: plan.clone() };
+        self.publish(&publishing, prepared, place, told).await?;
+        self.queue.overtake();
+        crash_point(Point::ChangeCurrent);
+        if !is_read {
+            let control = self.clone();
+            tokio::spawn(async move { control.note_later(number, disk.await.ok().flatten()).await });
+        }
+        Ok(outcome(number, true, plan, start))
+    }
+
+    /// What was recorded of the disk when the current generation was published: where the disk can't be read now, that still counts.
+    fn last_record(&self) -> Option<OnDisk> {
+        self.history().last().and_then(|last| last.disk.clone())
+    }
+
+    /// Notes what stood on the disk when a generation was published, unless another was published meanwhile.
+    async fn note_later(self: &Arc<Self>, number: GenerationNumber, disk: Option<OnDisk>) {
+        let Some(disk) = disk else { return };
+        let publishing = self.queue.publishing.lock().await;
+        if self.history().last().is_none_or(|last| last.number != number) {
+            return;
+        }
+        if let Err(error) = self.remember(&publishing, move |history| history.note_disk(disk)).await {
+            tracing::error!(target: "change", %error, "what stood on the disk can't be remembered");
+        }
+    }
+
+    /// What a change asks for, checked and compared with what runs.
+    async fn plan(
+        self: &Arc<Self>,
+        running: &Arc<Running>,
+        previous: GenerationNumber,
+        change: Change,
+    ) -> Result<Planned, Problems> {
+        let running = running.clone();
+        self.blocking(move |control| {
+            let is_swap = matches!(change, Change::Swap { .. });
+            let Target { config, artifacts } = control.target(&running, previous, change)?;
+            // Where the state is for development, the database is made anew.
+            if !control.state().is_for_development() {
+                contracted(&running.graph, &artifacts)?;
+            }
+            let checked = application::check_with(config, &artifacts)
+                .map_err(|problems| explained(problems, &running.graph, &artifacts, is_swap))?;
+            let (plan, is_same) = control.compare(&running, &checked)?;
+            Ok(Planned { checked, plan, is_same })
+        })
+        .await
+    }
+
+    /// How an application differs from what runs, and whether it is that. What runs may have contracted its database since.
+    fn compare(&self, running: &Running, checked: &Checked) -> Result<(Plan, bool), Problems> {
+        if !self.state().is_for_development() {
+            contracted(&running.graph, &artifacts(checked))?;
+        }
+        let mut plan = Plan::new(running.side(), checked.side());
+        let is_same = plan.is_empty();
+        // What the process began with holds until it ends, whatever was applied since.
+        plan.restart = restart(&self.started, &checked.config);
+        Ok((plan, is_same))
+    }
+
+    /// Links an application: what runs isn't linked again. Where it is halted, what compiles is ended.
+    async fn link(
+        self: &Arc<Self>,
+        kind: Kind,
+        seen: Seen,
+        checked: Checked,
+        running: Arc<Running>,
+    ) -> Result<(Checked, Vec<Linked>), ChangeError> {
+        let end = CancellationToken::new();
+        let _ends_it = end.clone().drop_guard();
+        let work = self.blocking(move |control| {
+            let linked = application::link_all(&checked.graph, &control.compiler.until(end), &running.linked)?;
+            crash_point(Point::ChangeLinked);
+            Ok((checked, linked))
+        });
+        Ok(self.queue.unless_halted(kind, seen, work).await??)
+    }
+
+    /// Closes the databases of modules that no generation has any more.
+    async fn close_unused(&self) {
+        let unused = {
+            // A rollback has opened what its generation needs while it holds this.
+            let _publishing = self.queue.publishing.lock().await;
+            // A backup copies them.
+            if self.queue.is_backing_up() {
+                return;
+            }
+            self.databases.take_others(&self.runtime().modules_with_data())
+        };
+        for database in unused {
+            database.close().await;
+        }
+    }
+
+    /// Keeps what a generation is made of, opens its databases, makes a first instance of each of its compartments, and migrates. What
+    /// was made of databases is gone where that fails.
+    async fn prepare(
+        self: &Arc<Self>,
+        number: GenerationNumber,
+        checked: Checked,
+        linked: Vec<Linked>,
+        before: &Running,
+        kind: Kind,
+    ) -> Result<Prepared, Problems> {
+        let (checked, configuration, (new, opened)) = self
+            .blocking(move |control| {
+                let history = control.history();
+                let configuration = keep(history.kept(), &checked.graph, &checked.config)?;
+                crash_point(Point::ChangeKept);
+                control.databases.make_anew(&checked.graph, control.state())?;
+                let opened = control.databases.open_beside(&checked.graph, control.state(), history.databases());
+                crash_point(Point::ChangeOpened);
+                Ok((checked, configuration, opened))
+            })
+            .await?;
+        let running = Running::new(&checked, &linked, Some(before));
+        let made = async {
+            opened?;
+            let graph = checked.graph.clone();
+            let parts = (&self.databases, &self.admissions, &self.telemetry);
+            let generation = application::assemble(number, checked, linked, parts.0, parts.1, parts.2);
+            generation.warm_up(Some(&self.runtime().current())).await?;
+            crash_point(Point::ChangeWarm);
+            // A rollback doesn't wait for a writer where there is nothing to write.
+            let known = (kind == Kind::Rollback).then_some(&before.graph);
+            self.databases.migrate(&graph, known).await?;
+            crash_point(Point::ChangeMigrated);
+            Ok(generation)
+        };
+        match made.await {
+            Ok(generation) => Ok(Prepared { generation, running, configuration, new }),
+            Err(problems) => {
+                self.databases.unmake(&new, self.state()).await;
+                Err(problems)
+            }
+        }
+    }
+
+    /// Takes back what was prepared, and returns why.
+    async fn take_back<T>(&self, prepared: Prepared, error: ChangeError) -> Result<T, ChangeError> {
+        let Prepared { generation, new, .. } = prepared;
+        drop(generation);
+        self.databases.unmake(&new, self.state()).await;
+        Err(error)
+    }
+
+    /// Publishes a generation: first the history tells of it, then requests run on it.
+    async fn publish(
+        self: &Arc<Self>,
+        publishing: &MutexGuard<'_, ()>,
+        prepared: Prepared,
+        place: DrainPlace,
+        told: Told,
+    ) -> Result<(), ChangeError> {
+        let Prepared { generation, running, configuration, new } = prepared;
+        let publication = publication(&running.graph, configuration, told);
+        // From here on a restart serves it; so the requests may.
+        if let Err(error) = self.remember(publishing, move |history| history.publish(publication)).await {
+            drop(generation);
+            // Where the history may tell of it all the same, a start decides by the marks of the databases.
+            if !error.is_uncertain {
+                self.databases.unmake(&new, self.state()).await;
+            }
+            return Err(error.into());
+        }
+        crash_point(Point::ChangePublished);
+        self.runtime().publish(generation, place);
+        self.running.store(Arc::new(running));
+        self.databases.mended();
+        self.databases.published(&new, self.state());
+        Ok(())
+    }
+}
+
+/// What the history is told of a generation.
+pub(super) fn record(graph: &AppGraph, configuration: Digest, cause: Cause, by: Option<Asker>) -> Publication {
+    let databases = graph.with_data().map(|(name, _)| name.clone()).collect();
+    let (modules, changes) = (builds(graph), Vec::new());
+    Publication { cause, by, configuration, modules, databases, disk: None, changes }
+}
+
+fn publication(graph: &AppGraph, configuration: Digest, told: Told) -> Publication {
+    let Told { cause, by, disk, plan } = told;
+    let changes = plan.to_string().lines().map(str::to_owned).collect();
+    Publication { disk, changes, ..record(graph, configuration, cause, by) }
+}
+
+/// What an apply has sent, as it would stand on the disk.
+fn sent(checked: &Checked) -> OnDisk {
+    let digests = checked.graph.modules.iter().map(|(name, node)| (name.clone(), node.artifact.digest)).collect();
+    OnDisk::new(&checked.config.files, digests)
+}
+
+fn artifacts(checked: &Checked) -> Artifacts {
+    checked.graph.modules.iter().map(|(name, node)| (name.clone(), node.artifact.clone())).collect()
+}
+
+/// Keeps all that a generation is made of, durably; returns what its configuration goes by.
+pub(super) fn keep(kept: &Kept, graph: &AppGraph, config: &AppConfig) -> Result<Digest, Problems> {
+    for node in graph.modules.values() {
+        kept.keep_component(&node.artifact)?;
+    }
+    Ok(kept.keep_configuration(&config.files)?)
+}
+
+/// The builds of a graph's modules.
+fn builds(graph: &AppGraph) -> BTreeMap<ModuleName, Build> {
+    graph.modules.iter().map(|(name, node)| (name.clone(), Build::from(&*node.artifact))).collect()
+}

@@ -1,0 +1,92 @@
+//! What a change asks for, as a whole application.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::{Change, Control, Running, start};
+use crate::application::Artifacts;
+use crate::artifact::Artifact;
+use crate::config::{self, AppConfig};
+use crate::ids::{GenerationNumber, ModuleName};
+use crate::problem::{Code, Problem, Problems, list};
+use crate::state::Published;
+
+/// An application that is to run.
+pub(super) struct Target {
+    pub(super) config: AppConfig,
+    pub(super) artifacts: Artifacts,
+}
+
+impl Control {
+    /// What a change of what runs asks for; `previous` is what a rollback without a number goes back to. Blocks.
+    pub(super) fn target(
+        &self,
+        running: &Running,
+        previous: GenerationNumber,
+        change: Change,
+    ) -> Result<Target, Problems> {
+        let known = running.artifacts();
+        match change {
+            Change::Swap { module, component } => {
+                let mut artifacts = known.clone();
+                if !artifacts.contains_key(&module) {
+                    let problem = Problem::new(Code::UnknownName, format!("there is no module `{module}`"));
+                    return Err(problem
+                        .help(format!("the application's modules are {}", list(artifacts.keys())))
+                        .into());
+                }
+                artifacts.insert(module.clone(), read(&module, component, &known)?);
+                Ok(Target { config: running.config.clone(), artifacts })
+            }
+            Change::Apply { files, components } => {
+                let config = config::parse(&files, &self.overrides)?;
+                let (mut artifacts, mut problems) = (Artifacts::new(), Vec::new());
+                for (module, component) in components {
+                    if !config.modules.contains_key(&module) {
+                        let problem = Problem::new(Code::UnknownName, format!("there is no module `{module}`"));
+                        problems
+                            .push(problem.help("send one component for each module of the manifest, and no others"));
+                        continue;
+                    }
+                    match read(&module, component, &known) {
+                        Ok(artifact) => drop(artifacts.insert(module, artifact)),
+                        Err(found) => problems.extend(found.into_vec()),
+                    }
+                }
+                Problems::or(problems, Target { config, artifacts })
+            }
+            Change::Rollback(to) => {
+                let published = self.earlier(to.unwrap_or(previous))?;
+                let known = known.values().chain(running.before.values());
+                let (config, artifacts) =
+                    start::kept_application(&published, self.history().kept(), &self.overrides, known)?;
+                Ok(Target { config, artifacts })
+            }
+        }
+    }
+
+    /// What the history has of an earlier generation.
+    pub(super) fn earlier(&self, number: GenerationNumber) -> Result<Published, Problem> {
+        let history = self.history();
+        history.find(number).cloned().ok_or_else(|| {
+            let message = match number.0 {
+                0 => "nothing was published before the current generation".to_owned(),
+                _ => format!("generation {number} is not kept"),
+            };
+            let known: Vec<String> = history.published().iter().map(|one| one.number.to_string()).collect();
+            Problem::new(Code::UnknownName, message).help(format!("kept are {}", known.join(", ")))
+        })
+    }
+}
+
+/// Reads an uploaded component, unless it is one of the running ones.
+fn read(module: &ModuleName, component: Bytes, known: &Artifacts) -> Result<Arc<Artifact>, Problems> {
+    if let Some(known) = known.values().find(|known| known.bytes == component) {
+        return Ok(known.clone());
+    }
+    // There is no file: problems name the module.
+    let artifact = Artifact::new(Path::new(""), component);
+    artifact.map(Arc::new).map_err(|error| Problem::from(error).module(module).into())
+}

@@ -1,0 +1,201 @@
+//! Going back in an emergency: whatever is compiled, copied, planned or waiting, a rollback is made at once, and to the right generation.
+
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use watertight::application::Host as Application;
+use watertight::config::{self, Overrides};
+use watertight::control::{Change, ChangeError, Control, Initial, Wanted};
+use watertight::database::Settings;
+use watertight::engine::Engines;
+use watertight::ids::GenerationNumber;
+use watertight::problem::Code;
+use watertight::state::{Asker, StateFolder};
+use watertight::telemetry::Telemetry;
+
+use crate::admin::{Operator, published};
+use crate::app::{App, Content, back, back_with, serves};
+use crate::host::{Host, folder};
+use crate::refused::tangle;
+
+/// How long something that must come may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+#[track_caller]
+fn until(what: &str, done: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !done() {
+        assert!(start.elapsed() < PATIENCE, "{what}: never");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Processes that compile for a host.
+fn compiling(host: &Host) -> usize {
+    let children = format!("/proc/{}/task", host.process());
+    let of_thread = |task: std::fs::DirEntry| std::fs::read_to_string(task.path().join("children")).unwrap_or_default();
+    std::fs::read_dir(children).unwrap().flatten().map(|task| of_thread(task).split_whitespace().count()).sum()
+}
+
+/// A build that compiles for minutes.
+fn bomb(tag: u32) -> Vec<u8> {
+    back_with(tag, &tangle(20_000, 3, 8))
+}
+
+/// The right generation is served, after a compilation that would take minutes and all that waits for it.
+#[test]
+fn a_rollback_waits_for_no_compilation_and_overtakes_all_that_wait() {
+    let first = Content::first(true);
+    let app = App::new(first, "");
+    let host = app.launch().start();
+    let operator = Operator::of(&host);
+    assert_eq!(operator.swapped("back", &back(102)), 2);
+    assert_eq!(operator.swapped("back", &back(103)), 3);
+    let ask = |component: Vec<u8>| {
+        let operator = operator.clone();
+        thread::spawn(move || operator.swap("back", &component))
+    };
+    let mut waiting = vec![ask(bomb(666))];
+    until("it compiles", || compiling(&host) > 0);
+    waiting.extend((0..15).map(|_| ask(back(104))));
+    until("the queue is full", || operator.swap("back", &back(105)).status == 503);
+    // Plans are made meanwhile: of what is asked for, and of the rollback.
+    let plan = operator.ask("POST", "/modules/back/swap?dry_run=true", "application/wasm", &back(105)).expect(200);
+    assert_eq!(plan.body["plan"]["modules"][0]["name"], "back");
+    assert!(waiting.iter().all(|change| !change.is_finished()) && compiling(&host) > 0);
+
+    assert_eq!(published(&operator.rollback(None)), 4);
+    serves(&host, 4, Content { back: 102, ..first });
+    // What waited is refused at once, and what compiled is ended: nothing takes the minutes.
+    for change in waiting {
+        let answer = change.join().unwrap().expect(409);
+        assert_eq!(answer.codes(), ["overtaken"], "{answer:?}");
+        assert!(answer.body["problems"][0]["help"].as_str().unwrap().contains("ask for the change again"));
+    }
+    until("the compilation is ended", || compiling(&host) == 0);
+    serves(&host, 4, Content { back: 102, ..first });
+    // What is asked for after it is made.
+    assert_eq!(operator.swapped("back", &back(104)), 5);
+    assert_eq!(operator.generations()["refused"].as_array().unwrap().len(), 16);
+}
+
+/// A rollback to what runs changes nothing, and all the same nothing that was asked for before it is published after it.
+#[test]
+fn a_rollback_to_what_runs_overtakes_as_well() {
+    let first = Content::first(true);
+    let app = App::new(first, "");
+    let host = app.launch().start();
+    let operator = Operator::of(&host);
+    let swap = thread::spawn({
+        let operator = operator.clone();
+        move || operator.swap("back", &bomb(667))
+    });
+    until("it compiles", || compiling(&host) > 0);
+    // One that is refused overtakes nothing.
+    assert_eq!(operator.rollback(None).expect(409).codes(), ["unknown-name"]);
+    assert_eq!(operator.rollback(Some(7)).expect(409).codes(), ["unknown-name"]);
+    let planned = operator.ask("POST", "/rollback?dry_run=true", "application/json", b"{\"to\":1}").expect(200);
+    assert_eq!(planned.body["published"], false);
+    assert!(!swap.is_finished());
+    let same = operator.rollback(Some(1)).expect(200);
+    assert_eq!((&same.body["published"], &same.body["generation"]), (&json!(false), &json!(1)));
+    assert_eq!(swap.join().unwrap().expect(409).codes(), ["overtaken"]);
+    serves(&host, 1, first);
+}
+
+/// A backup holds up no change, and has the generation that is current at its end.
+#[test]
+fn changes_go_on_while_a_backup_is_written() {
+    let first = Content::first(true);
+    let app = App::new(first, "");
+    let (folder, state) = (folder(), folder());
+    let state = state.path().join("state");
+    // It stops for as long where everything is copied.
+    let host = app.launch().state(&state).variable("FAILPOINTS", "backup::copied=1*sleep(6000)->off").start();
+    let operator = Operator::of(&host);
+    assert_eq!(operator.swapped("back", &back(102)), 2);
+    let to = folder.path().join("backup");
+    let backup = thread::spawn({
+        let (operator, to) = (operator.clone(), to.clone());
+        move || operator.ask("POST", "/backup", "application/json", json!({ "to": to }).to_string().as_bytes())
+    });
+    until("it is being written", || folder.path().join(".backup.unfinished").exists());
+    assert_eq!(operator.swapped("back", &back(103)), 3);
+    assert_eq!(published(&operator.rollback(None)), 4);
+    serves(&host, 4, Content { back: 102, ..first });
+    assert!(!backup.is_finished(), "the backup was not slow enough for this machine");
+    backup.join().unwrap().expect(200);
+    let read: Value = serde_json::from_slice(&std::fs::read(to.join("backup.json")).unwrap()).unwrap();
+    let generation = read["generation"].as_u64().unwrap();
+    assert!((2..=4).contains(&generation), "{read}");
+    host.kill();
+    // It can be restored, and runs.
+    let restored = folder.path().join("restored");
+    let mut command = crate::host::binary();
+    let command: &mut Command = command.arg("restore").arg(&to).arg("--app").arg(app.path());
+    crate::command::run(command.arg("--state").arg(&restored)).expect(0);
+    let host = app.launch().state(&restored).argument("--published").start();
+    let content = Content { back: if generation == 3 { 103 } else { 102 }, ..first };
+    serves(&host, generation, content);
+}
+
+/// A host within this process.
+fn control(app: &App, state: &Path) -> Arc<Control> {
+    let config = config::load(app.path(), &Overrides::default()).unwrap();
+    let state = StateFolder::open(state).unwrap();
+    let initial = Initial::find(config, app.path().to_owned(), &Overrides::default(), state, Wanted::Newest).unwrap();
+    let program = env!("CARGO_BIN_EXE_watertight").into();
+    let (engines, database, telemetry) = (Engines::new(), Settings::default(), Telemetry::new());
+    let host = Application { engines, program, database, telemetry };
+    Arc::new(tokio::task::block_in_place(|| initial.start(&host).unwrap()))
+}
+
+fn swap(tag: u32) -> Change {
+    Change::Swap { module: "back".parse().unwrap(), component: back(tag).into() }
+}
+
+/// What a change is held to is what holds when it arrives, whenever it is made.
+#[test]
+fn a_rollback_goes_to_what_was_before_the_current_one_when_it_arrived() {
+    let app = App::new(Content::first(true), "");
+    let state = folder();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let control = control(&app, &state.path().join("state"));
+        for (tag, number) in [(102, 2), (103, 3)] {
+            let outcome = control.change(swap(tag), false).await.unwrap();
+            assert_eq!((outcome.generation, outcome.published), (GenerationNumber(number), true));
+        }
+        let by = Some(Asker::new(None, Some("a test")));
+        let (rollback, late) = (control.arrive(by), control.arrive(None));
+        // Something is published before its turn comes: it is left as well.
+        assert_eq!(control.change(swap(104), false).await.unwrap().generation, GenerationNumber(4));
+        let outcome = control.change_from(rollback, Change::Rollback(None), false).await.unwrap();
+        assert!(outcome.published);
+        let history = control.history();
+        let last = history.last().unwrap();
+        assert_eq!(last.cause.to_string(), "rollback to 2");
+        assert_eq!(last.by.as_ref().unwrap().to_string(), "a test");
+        assert_eq!(last.modules, history.find(GenerationNumber(2)).unwrap().modules);
+        // What arrived before the rollback, and comes after it, is refused, and what is only planned is not.
+        let Err(ChangeError::Refused(problems)) = control.change_from(late, swap(105), false).await else { panic!() };
+        assert_eq!(problems.as_slice()[0].code, Code::Overtaken);
+        let planned = control.change(swap(105), true).await.unwrap();
+        assert!(!planned.published && planned.generation == GenerationNumber(5));
+        // Two who want to leave the same generation leave it once.
+        let both = [control.arrive(None), control.arrive(None)];
+        let mut published = Vec::new();
+        for arrival in both {
+            published.push(control.change_from(arrival, Change::Rollback(None), false).await.unwrap().published);
+        }
+        assert_eq!(published, [true, false]);
+        assert_eq!(control.history().last().unwrap().number, GenerationNumber(6));
+        control.close().await;
+        assert!(matches!(control.change(swap(106), false).await, Err(ChangeError::Stopping)));
+        assert!(matches!(control.change(Change::Rollback(None), false).await, Err(ChangeError::Stopping)));
+    });
+}

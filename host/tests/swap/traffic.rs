@@ -1,0 +1,123 @@
+//! Clients that ask all the time while an application is changed, and what each generation answered them.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::wire::{Answer, Connection, get};
+
+/// Between two requests of one: the machine does other things, too.
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// What the clients know.
+#[derive(Default)]
+pub(crate) struct Traffic {
+    /// Where the host listens, and how often it was started or stopped before.
+    host: Mutex<(Option<SocketAddr>, u64)>,
+    ended: AtomicBool,
+    /// The generation that the last change was told to have published.
+    told: Mutex<u64>,
+    seen: Mutex<Seen>,
+}
+
+#[derive(Default)]
+struct Seen {
+    /// What each generation answered.
+    answers: BTreeMap<u64, Vec<Value>>,
+    count: u64,
+    faults: Vec<String>,
+}
+
+impl Traffic {
+    pub(crate) fn open(&self, address: Option<SocketAddr>) {
+        let mut host = self.host.lock().unwrap_or_else(PoisonError::into_inner);
+        *host = (address, host.1 + 1);
+    }
+
+    fn host(&self) -> (Option<SocketAddr>, u64) {
+        *self.host.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn fault(&self, text: String) {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).faults.push(text);
+    }
+
+    /// Asks all the time.
+    pub(crate) fn ask(&self) {
+        let mut connection: Option<(Connection, u64)> = None;
+        let mut last = 0;
+        while !self.ended.load(SeqCst) {
+            std::thread::sleep(PAUSE);
+            let (Some(address), version) = self.host() else { continue };
+            if connection.as_ref().is_none_or(|(_, opened)| *opened != version) {
+                connection = Connection::open(address).ok().map(|connection| (connection, version));
+                last = 0;
+            }
+            let told = *self.told.lock().unwrap_or_else(PoisonError::into_inner);
+            let answer = match &mut connection {
+                Some((connection, _)) => connection.exchange(&get("/tags")),
+                None => Err(std::io::ErrorKind::ConnectionRefused.into()),
+            };
+            match answer {
+                Ok(answer) => self.note(&answer, told.max(last), &mut last),
+                Err(error) => {
+                    connection = None;
+                    // Who asks while the host goes down gets no answer.
+                    if self.host().1 == version {
+                        self.fault(format!("a request failed: {error}"));
+                    }
+                }
+            }
+        }
+    }
+
+    fn note(&self, answer: &Answer, at_least: u64, last: &mut u64) {
+        if answer.status != 200 {
+            return self.fault(format!("{answer:?}"));
+        }
+        let generation = answer.generation();
+        if generation < at_least {
+            self.fault(format!("generation {generation} answered after {at_least} was told"));
+        }
+        *last = generation;
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.count += 1;
+        let answers = seen.answers.entry(generation).or_default();
+        if !answers.contains(&answer.body) {
+            answers.push(answer.body.clone());
+        }
+    }
+
+    /// A change was told to have published that generation.
+    pub(crate) fn tell(&self, generation: u64) {
+        *self.told.lock().unwrap_or_else(PoisonError::into_inner) = generation;
+    }
+
+    /// How many requests were answered.
+    pub(crate) fn count(&self) -> u64 {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).count
+    }
+
+    /// Checks everything that was answered so far: `tags` says what a generation answers.
+    pub(crate) fn check(&self, tags: impl Fn(u64) -> Option<Value>) {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        assert!(seen.faults.is_empty(), "{:#?}", seen.faults);
+        for (generation, answers) in &seen.answers {
+            let expected = tags(*generation);
+            assert_eq!(answers.iter().collect::<Vec<_>>(), expected.iter().collect::<Vec<_>>(), "of {generation}");
+        }
+    }
+}
+
+/// Ends the clients, also where a check fails.
+pub(crate) struct Ending<'a>(pub(crate) &'a Traffic);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.0.ended.store(true, SeqCst);
+    }
+}
