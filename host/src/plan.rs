@@ -64,6 +64,9 @@ pub struct ModuleChange {
     /// What the manifest grants it, or no longer: capabilities, and modules that it may call.
     #[serde(default)]
     pub grants: Vec<GrantChange>,
+    /// Keys of its table in the manifest whose values, or whose secrets' values, are others: `config.currency`. No value is told.
+    #[serde(default)]
+    pub settings: Vec<String>,
 }
 
 /// A grant that changes.
@@ -164,6 +167,7 @@ fn modules(old: Side<'_>, new: Side<'_>) -> Vec<ModuleChange> {
             to: to.map(|node| Build::from(&*node.artifact)),
             migrations: migrations.iter().skip(known).map(|migration| migration.name.clone()).collect(),
             grants: grants(name, old.config, new.config),
+            settings: module_settings(name, old, new),
         })
     });
     found.collect()
@@ -184,6 +188,25 @@ fn grants(name: &ModuleName, old: &AppConfig, new: &AppConfig) -> Vec<GrantChang
             name: grant.1.clone(),
         })
         .collect()
+}
+
+/// The keys of a module's table whose values differ, where both sides have the module.
+fn module_settings(name: &ModuleName, old: Side<'_>, new: Side<'_>) -> Vec<String> {
+    let (Some(from), Some(to)) = (old.config.modules.get(name), new.config.modules.get(name)) else {
+        return Vec::new();
+    };
+    let (found, wanted) = (old.values.of(name), new.values.of(name));
+    let config = from.config.keys().chain(to.config.keys()).filter(|key| {
+        let (from, to) = (from.config.get(*key).map(|at| &at.value), to.config.get(*key).map(|at| &at.value));
+        from != to || found.map(|values| values.config.get(*key)) != wanted.map(|values| values.config.get(*key))
+    });
+    let secrets = from.secrets.keys().chain(to.secrets.keys()).filter(|key| {
+        let (from, to) = (from.secrets.get(*key).map(|at| &at.value), to.secrets.get(*key).map(|at| &at.value));
+        from != to || found.map(|values| values.secrets.get(*key)) != wanted.map(|values| values.secrets.get(*key))
+    });
+    let named = config.map(|key| format!("config.{key}")).chain(secrets.map(|key| format!("secrets.{key}")));
+    let http = (from.http != to.http).then(|| "http".to_owned());
+    named.chain(http).collect::<BTreeSet<String>>().into_iter().collect()
 }
 
 /// Whether a module would not notice which of the two it runs in.
@@ -313,6 +336,9 @@ impl fmt::Display for ModuleChange {
         }
         for GrantChange { change, key, name } in &self.grants {
             write!(f, "\n    {change} {key} {name}")?;
+        }
+        for key in &self.settings {
+            write!(f, "\n    ~ {key}")?;
         }
         self.migrations.iter().try_for_each(|migration| write!(f, "\n    migration {migration}"))
     }

@@ -3,14 +3,15 @@
 //! An upload is read whole before anything waits for it: one that stalls holds up nobody's change.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Body;
 use axum::extract::multipart::Multipart;
 use axum::extract::rejection::{PathRejection, QueryRejection};
-use axum::extract::{FromRequest, Path, Query, Request, State};
-use axum::http::StatusCode;
+use axum::extract::{ConnectInfo, FromRequest, Path, Query, Request, State};
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -19,10 +20,10 @@ use super::body::{self, invalid};
 use super::{Admin, not_ready};
 use crate::artifact::MAX_COMPONENT_BYTES;
 use crate::config::AppFiles;
-use crate::control::{Change, ChangeError, Outcome};
+use crate::control::{Arrival, Change, ChangeError, Outcome};
 use crate::http::details::Failure;
 use crate::ids::{GenerationNumber, ModuleName};
-use crate::state::{Published, Refused};
+use crate::state::{Asker, Published, Refused};
 
 /// Uploads that are read at once; each may take as much memory as it is long.
 pub(super) const MAX_UPLOADS: usize = 2;
@@ -87,8 +88,9 @@ pub(super) async fn swap(
     let Path(module) = module.map_err(|error| invalid(&error.body_text()))?;
     let module: ModuleName = module.parse().map_err(|error| invalid(&format!("{error}")))?;
     body::check_type(request.headers(), "application/wasm", "the component")?;
+    let arrival = arrive(&admin, &request)?;
     let component = upload(&admin, request, MAX_COMPONENT_BYTES).await?;
-    change(&admin, Change::Swap { module, component }, &options).await
+    change(&admin, arrival, Change::Swap { module, component }, &options).await
 }
 
 pub(super) async fn apply(
@@ -98,6 +100,7 @@ pub(super) async fn apply(
 ) -> Result<Response, Failure> {
     let Query(options) = options.map_err(|error| invalid(&error.body_text()))?;
     body::check_type(request.headers(), "multipart/form-data", "the application's parts")?;
+    let arrival = arrive(&admin, &request)?;
     let headers = request.headers().clone();
     let bytes = upload(&admin, request, MAX_APPLICATION).await?;
     let mut request = Request::new(Body::from(bytes));
@@ -111,7 +114,7 @@ pub(super) async fn apply(
         Ok(Err(failure)) => return Err(failure),
         Err(_) => return Err(refused(&ChangeError::Lost)),
     };
-    change(&admin, application, &options).await
+    change(&admin, arrival, application, &options).await
 }
 
 /// The application in an upload's parts.
@@ -141,15 +144,28 @@ pub(super) async fn rollback(
 ) -> Result<Response, Failure> {
     let Query(options) = options.map_err(|error| invalid(&error.body_text()))?;
     // Takes no place among the uploads: going back must be possible however many of them stall.
+    let arrival = arrive(&admin, &request)?;
     let request: RollbackRequest = body::object_or_default(request, MAX_ROLLBACK).await?;
-    change(&admin, Change::Rollback(request.to), &options).await
+    change(&admin, arrival, Change::Rollback(request.to), &options).await
 }
 
-async fn change(admin: &Admin, change: Change, options: &Options) -> Result<Response, Failure> {
+/// Notes what the change is held to, and who asks: before its body is read.
+fn arrive(admin: &Admin, request: &Request) -> Result<Arrival, Failure> {
     if !admin.is_ready() {
         return Err(not_ready());
     }
-    let outcome: Outcome = admin.control.change(change, options.dry_run).await.map_err(|error| refused(&error))?;
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
+    let command = request.headers().get(header::USER_AGENT).map(|agent| String::from_utf8_lossy(agent.as_bytes()));
+    let by = Asker::new(peer.map(|ConnectInfo(peer)| peer.ip()), command.as_deref());
+    Ok(admin.control.arrive(Some(by)))
+}
+
+async fn change(admin: &Admin, arrival: Arrival, change: Change, options: &Options) -> Result<Response, Failure> {
+    if !admin.is_ready() {
+        return Err(not_ready());
+    }
+    let made = admin.control.change_from(arrival, change, options.dry_run).await;
+    let outcome: Outcome = made.map_err(|error| refused(&error))?;
     Ok(Json(outcome).into_response())
 }
 

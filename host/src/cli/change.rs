@@ -14,6 +14,7 @@ use crate::artifact::{self, MAX_COMPONENT_BYTES};
 use crate::control::Outcome;
 use crate::ids::{GenerationNumber, ModuleName};
 use crate::problem::{Code, Problem, Problems};
+use crate::state::{Asker, Published};
 
 #[derive(Debug, Args)]
 pub(super) struct SwapArguments {
@@ -78,8 +79,9 @@ impl ChangeArguments {
         if self.dry_run { format!("{path}?dry_run=true") } else { path.to_owned() }
     }
 
-    /// Sends the change and tells what came of it.
-    async fn make(&self, client: &Client, request: reqwest::RequestBuilder) -> anyhow::Result<()> {
+    /// Sends the change, in the name of `command`, and tells what came of it.
+    async fn make(&self, client: &Client, request: reqwest::RequestBuilder, command: &str) -> anyhow::Result<()> {
+        let request = request.header(reqwest::header::USER_AGENT, format!("watertight {command}"));
         let done = client.send::<Outcome>(request).await;
         if self.json
             && let Some(problems) = done.as_ref().err().and_then(|error| error.downcast_ref::<Problems>())
@@ -114,7 +116,7 @@ pub(super) fn swap(arguments: &SwapArguments) -> anyhow::Result<()> {
         .request(Method::POST, &change.path(&format!("/modules/{module}/swap")))
         .header(reqwest::header::CONTENT_TYPE, "application/wasm")
         .body(component);
-    let done = block_on(change.make(&client, request));
+    let done = block_on(change.make(&client, request, &format!("swap {module}")));
     let problems = done.as_ref().err().and_then(|error| error.downcast_ref::<Problems>());
     let asks_for_more = |problem: &Problem| matches!(problem.code, Code::Ungranted | Code::UndeclaredCall);
     if problems.is_some_and(|problems| problems.as_slice().iter().any(asks_for_more)) {
@@ -138,7 +140,7 @@ pub(super) fn apply(arguments: &ApplyArguments) -> anyhow::Result<()> {
         form = form.part(name.to_string(), Part::bytes(read_component(file)?));
     }
     let request = client.request(Method::POST, &change.path("/apply")).multipart(form);
-    block_on(change.make(&client, request))
+    block_on(change.make(&client, request, "apply"))
 }
 
 pub(super) fn rollback(arguments: &RollbackArguments) -> anyhow::Result<()> {
@@ -146,7 +148,8 @@ pub(super) fn rollback(arguments: &RollbackArguments) -> anyhow::Result<()> {
     let client = host.connect_to(&application.app)?;
     let body = RollbackRequest { to: generation.map(GenerationNumber) };
     let request = client.request(Method::POST, &change.path("/rollback")).json(&body);
-    block_on(change.make(&client, request))
+    let command = generation.map_or_else(|| "rollback".to_owned(), |generation| format!("rollback {generation}"));
+    block_on(change.make(&client, request, &command))
 }
 
 pub(super) fn generations(arguments: &GenerationsArguments) -> anyhow::Result<()> {
@@ -161,6 +164,7 @@ pub(super) fn generations(arguments: &GenerationsArguments) -> anyhow::Result<()
 
 fn text(generations: &Generations) -> String {
     let mut entries = Vec::new();
+    let mut before: Option<&Published> = None;
     for published in &generations.generations {
         let number = published.number;
         let state = match () {
@@ -171,13 +175,22 @@ fn text(generations: &Generations) -> String {
         let builds: Vec<String> =
             published.modules.iter().map(|(name, module)| format!("{name} {}", module.build)).collect();
         let mut out = String::new();
-        let _ = writeln!(out, "{number:>5}  {state:<8}  {}  {}", published.at, published.cause);
+        let asked = asked(published.by.as_ref());
+        let _ = writeln!(out, "{number:>5}  {state:<8}  {}  {}{asked}", published.at, published.cause);
         let _ = writeln!(out, "                 {}", builds.join(", "));
+        // What is seen above needs no words.
+        if before.is_some_and(|before| before.modules == published.modules) {
+            for change in &published.changes {
+                let _ = writeln!(out, "                 {change}");
+            }
+        }
+        before = Some(published);
         entries.push((&published.at, out));
     }
     for refused in &generations.refused {
         let mut out = String::new();
-        let _ = writeln!(out, "    -  refused   {}  {}", refused.at, refused.cause);
+        let asked = asked(refused.by.as_ref());
+        let _ = writeln!(out, "    -  refused   {}  {}{asked}", refused.at, refused.cause);
         for problem in &refused.problems {
             let text = |key: &str| problem[key].as_str().unwrap_or_default();
             let place = problem["line"].as_u64().map_or_else(String::new, |line| format!("{}:{line}: ", text("file")));
@@ -190,10 +203,35 @@ fn text(generations: &Generations) -> String {
     entries.into_iter().map(|(_, text)| text).collect()
 }
 
+/// Who asked, as the end of a line.
+fn asked(by: Option<&Asker>) -> String {
+    by.map_or_else(String::new, |by| format!(", asked by {by}"))
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_asked_is_told_and_what_differs_where_builds_are_the_same() {
+        let build = |build: &str| {
+            let digest = format!("sha256:{}", build.repeat(64));
+            serde_json::json!({ "one": { "digest": digest, "build": build, "language": null } })
+        };
+        let published = |number: u64, modules: serde_json::Value| {
+            serde_json::json!({
+                "number": number, "at": "2026-01-01T00:00:00Z", "cause": "apply", "modules": modules,
+                "configuration": format!("sha256:{}", "0".repeat(64)), "changes": [format!("+ route {number}")],
+                "by": { "address": "127.0.0.1", "command": "watertight apply" },
+            })
+        };
+        let generations = serde_json::json!({ "current": 3, "draining": [], "refused": [], "generations": [
+            published(1, build("a")), published(2, build("b")), published(3, build("b"))] });
+        let text = text(&serde_json::from_value(generations).unwrap());
+        assert_eq!(text.matches("apply, asked by watertight apply, from 127.0.0.1").count(), 3, "{text}");
+        assert!(!text.contains("route 1") && !text.contains("route 2") && text.contains("+ route 3"), "{text}");
+    }
 
     #[test]
     fn generations_are_told_as_they_came() {

@@ -22,7 +22,7 @@ use crate::control::{Change, ChangeError, Control, Initial, Wanted};
 use crate::dev::{Look, MAX_FILES, Sources, Watcher};
 use crate::ids::ModuleName;
 use crate::problem::{Problems, list};
-use crate::state::{HostInfo, StateFolder};
+use crate::state::{Asker, HostInfo, StateFolder};
 
 /// Where components are built, from the workspace: what `build` leaves for `run` stays as it is.
 const COMPONENTS: &str = "target/components/dev";
@@ -228,7 +228,8 @@ impl Author {
             std::fs::read(module.component.value.file()).ok().map(|bytes| (name.clone(), bytes.into()))
         };
         let components = self.config.modules.iter().filter_map(read).collect();
-        control.change(Change::Apply { files: self.config.files.clone(), components }, false).await
+        let arrival = control.arrive(Some(Asker::new(None, Some("watertight dev"))));
+        control.change_from(arrival, Change::Apply { files: self.config.files.clone(), components }, false).await
     }
 
     /// Takes over what the files say now, or tells what is wrong with them.

@@ -7,9 +7,10 @@ use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use crate::artifact::{self, MAX_COMPONENT_BYTES};
+use crate::clock::since_1970;
 use crate::config::{self, AppConfig, ModuleConfig, Overrides};
 use crate::ids::{Digest, ModuleName};
 use crate::state::OnDisk;
@@ -39,8 +40,7 @@ impl Stamp {
 
     fn is_settled(&self) -> bool {
         let changed = u64::try_from(self.changed.0).unwrap_or_default();
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        now.saturating_sub(Duration::from_secs(changed)) > SETTLED
+        since_1970().saturating_sub(Duration::from_secs(changed)) > SETTLED
     }
 }
 
@@ -96,6 +96,7 @@ impl Disk {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use std::fs;
+    use std::time::SystemTime;
 
     use super::*;
 

@@ -5,12 +5,12 @@
 //! says that nothing of what is in the database was ever acknowledged: it is removed, and binds no later build to its migrations.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::StateFolder;
+use crate::files::create_new;
 use crate::ids::ModuleName;
 
 /// How the name of a mark ends.
@@ -27,14 +27,13 @@ impl StateFolder {
     ///
     /// Where the mark can't be made: then the database must not be made either.
     pub(crate) fn mark_unpublished(&self, module: &ModuleName) -> io::Result<()> {
-        let mark = mark_of(&self.path, module);
-        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&mark)?;
-        File::open(self.path.join("data"))?.sync_all()
+        create_new(&mark_of(self.path(), module))?;
+        File::open(self.path().join("data"))?.sync_all()
     }
 
     /// Whether the database of a module has a mark.
     pub(crate) fn is_marked_unpublished(&self, module: &ModuleName) -> bool {
-        Self::is_unpublished(&self.path, module)
+        Self::is_unpublished(self.path(), module)
     }
 
     /// The same in a folder that this process doesn't have to itself.
@@ -48,7 +47,7 @@ impl StateFolder {
     ///
     /// Where it can't be removed. The history decides: a mark of a module that it knows means nothing.
     pub(crate) fn unmark_unpublished(&self, module: &ModuleName) -> io::Result<()> {
-        match fs::remove_file(mark_of(&self.path, module)) {
+        match fs::remove_file(mark_of(self.path(), module)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
         }
