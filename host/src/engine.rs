@@ -150,7 +150,7 @@ impl Engines {
     }
 
     /// Whether that was said.
-    fn is_stopping(&self) -> bool {
+    pub(crate) fn is_stopping(&self) -> bool {
         self.is_stopping.load(Ordering::Acquire)
     }
 

@@ -226,7 +226,11 @@ impl Control {
             crash_point(Point::ChangeLinked);
             Ok((checked, linked))
         });
-        Ok(self.queue.unless_halted(kind, seen, work).await??)
+        let linked = self.queue.unless_halted(kind, seen, work).await?;
+        if linked.is_err() && self.compiler.engines().is_stopping() {
+            return Err(ChangeError::Stopping);
+        }
+        Ok(linked?)
     }
 
     /// Closes the databases of modules that no generation has any more.
