@@ -7,6 +7,7 @@ mod body;
 mod changes;
 mod guard;
 mod operate;
+mod probe;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,6 +30,7 @@ use crate::graph::RESUME;
 use crate::graph::render::{GraphView, ModuleView};
 use crate::http::answer::HostProblem;
 use crate::http::details::Failure;
+use crate::http::server::Connection;
 use crate::ids::{FunctionPath, InterfaceName};
 use crate::invoke::{Caller, InvokeError, invoke};
 use crate::runtime::{CallStats, InstanceStats};
@@ -37,6 +39,7 @@ use crate::telemetry::log::LogControl;
 
 pub use changes::{FILES_PART, Generations, RollbackRequest};
 pub use operate::{BackupRequest, LogLevel};
+pub use probe::Probe;
 
 /// The largest body of a request to the admin listener, in bytes: arguments of a call. Uploads have bounds of their own.
 const MAX_BODY: u64 = 16 << 20;
@@ -142,6 +145,9 @@ impl Admin {
 async fn authorize(State(admin): State<Arc<Admin>>, request: Request, next: Next) -> Response {
     let given = request.headers().get(header::AUTHORIZATION).and_then(|value| bearer(value.as_bytes()));
     if given.is_some_and(|given| given.ct_eq(admin.token.as_bytes()).into()) {
+        if let Some(connection) = request.extensions().get::<Arc<Connection>>() {
+            connection.trust();
+        }
         return next.run(request).await;
     }
     let detail = "send the admin token as `Authorization: Bearer …`; it is in the state folder, in `admin.token`";

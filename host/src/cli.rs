@@ -10,6 +10,7 @@ mod check;
 mod client;
 mod dev;
 mod inspect;
+mod listeners;
 mod log;
 mod migrations;
 mod module_log;
@@ -100,6 +101,9 @@ struct Listeners {
     /// Where the operator comes in.
     #[arg(long, value_name = "ADDRESS", env = "WATERTIGHT_ADMIN")]
     admin: Option<SocketAddr>,
+    /// Where probes come in, if anywhere: `/livez`, `/readyz` and `/metrics` alone.
+    #[arg(long, value_name = "ADDRESS", env = "WATERTIGHT_PROBE")]
+    probe: Option<SocketAddr>,
     /// What the admin listener wants to hear; without it, a token is generated into the state folder.
     #[arg(long, env = "WATERTIGHT_ADMIN_TOKEN", hide = true, hide_env_values = true)]
     admin_token: Option<String>,

@@ -80,6 +80,8 @@ pub struct AppConfig {
     pub listen: SocketAddr,
     /// Where the operator comes in. 127.0.0.1:8081 by default.
     pub admin: SocketAddr,
+    /// Where probes come in, if anywhere.
+    pub probe: Option<SocketAddr>,
     /// The folder of everything that lasts. `.watertight` beside the manifest by default.
     pub state: PathBuf,
     /// The modules; never none.
@@ -109,6 +111,8 @@ pub struct Overrides {
     pub listen: Option<SocketAddr>,
     /// `--admin`, `WATERTIGHT_ADMIN`.
     pub admin: Option<SocketAddr>,
+    /// `--probe`, `WATERTIGHT_PROBE`.
+    pub probe: Option<SocketAddr>,
     /// `--state`, `WATERTIGHT_STATE`: relative to the folder that the host was started in.
     pub state: Option<PathBuf>,
     /// `--otlp`, `OTEL_EXPORTER_OTLP_ENDPOINT`.
@@ -162,7 +166,7 @@ fn read(
     telemetry.otlp = overrides.otlp.clone().or(telemetry.otlp);
     let route_sources = find_routes(&app, &folders.root, &source);
     let (routes, route_files, route_problems) = load_routes(route_sources, &declared, app.unknown_input);
-    let (listen, admin) = addresses(&app, overrides, &source);
+    let (listen, admin, probe) = addresses(&app, overrides, &source);
     let state = overrides.state.clone().unwrap_or_else(|| folders.root.join(app.state.as_deref().unwrap_or(STATE)));
 
     drop(tree);
@@ -177,6 +181,7 @@ fn read(
         workspace,
         listen,
         admin,
+        probe,
         state,
         modules,
         compartments,
@@ -191,17 +196,22 @@ fn read(
     Problems::or(problems, config).map(|config| config.expect("a missing name was reported"))
 }
 
-/// The addresses of the data listener and of the admin listener: two different ones.
-fn addresses(app: &App, overrides: &Overrides, source: &Source) -> (SocketAddr, SocketAddr) {
+/// The addresses of the data listener, of the admin listener and of that for probes, if there is one: different ones.
+fn addresses(app: &App, overrides: &Overrides, source: &Source) -> (SocketAddr, SocketAddr, Option<SocketAddr>) {
     let listen = overrides.listen.or(app.listen.as_deref().copied()).unwrap_or(LISTEN);
     let admin = overrides.admin.or(app.admin.as_deref().copied()).unwrap_or(ADMIN);
-    // For port 0 the system picks two.
-    if listen == admin && listen.port() != 0 {
-        let line = app.admin.or(app.listen).map_or(app.line, |address| address.line);
-        let problem = Problem::new(Code::Duplicate, format!("`listen` and `admin` are both {listen}"));
-        source.report(line, problem.help("flags and environment go before the manifest, and that before the defaults"));
+    let probe = overrides.probe.or(app.probe.as_deref().copied());
+    let line = |own: Option<At<SocketAddr>>| own.or(app.admin).or(app.listen).map_or(app.line, |address| address.line);
+    let all = [("listen", Some(listen), app.listen), ("admin", Some(admin), app.admin), ("probe", probe, app.probe)];
+    for (place, (name, address, own)) in all.iter().enumerate() {
+        // For port 0 the system picks different ones.
+        let Some(address) = address.filter(|address| address.port() != 0) else { continue };
+        let Some((other, ..)) = all[..place].iter().find(|(_, other, _)| *other == Some(address)) else { continue };
+        let problem = Problem::new(Code::Duplicate, format!("`{other}` and `{name}` are both {address}"));
+        let help = "flags and environment go before the manifest, and that before the defaults";
+        source.report(line(*own), problem.help(help));
     }
-    (listen, admin)
+    (listen, admin, probe)
 }
 
 fn find_manifest(path: &Path) -> Result<PathBuf, Problems> {

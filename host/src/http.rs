@@ -19,7 +19,7 @@ use std::time::Instant;
 
 use axum::body::Body;
 use axum::http::{Request, Response, StatusCode, header};
-use hyper::body::Incoming;
+use hyper::body::Body as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime::component::Val;
 
@@ -33,6 +33,8 @@ use crate::telemetry::table::Origin;
 use answer::HostProblem;
 use details::Failure;
 use noted::Noted;
+use server::{Answer, Connection, PlaceShare, RequestBody};
+
 pub use noted::{drop_body, request_id};
 
 /// The header that carries a request's id, in and out.
@@ -47,6 +49,7 @@ pub static GENERATION: header::HeaderName = header::HeaderName::from_static("wat
 /// A request's place among those in flight: given back when dropped.
 struct Place {
     _permit: OwnedSemaphorePermit,
+    _share: PlaceShare,
     _on: InFlight,
 }
 
@@ -71,38 +74,51 @@ impl Edge {
     }
 
     /// Answers one request. Never fails: whatever goes wrong is an answer.
-    pub async fn handle(self: Arc<Self>, request: Request<Incoming>) -> Response<Body> {
+    pub async fn handle(self: Arc<Self>, request: Request<RequestBody>) -> Answer {
         let generation = self.runtime.current();
+        let on = generation.enter();
         let noted = Noted::begin(&request, &generation);
+        let connection = request.body().connection().clone();
         let mut route = None;
         let answered = match head::check(&request) {
-            Ok(()) => match self.in_flight.clone().try_acquire_owned() {
-                Ok(permit) => {
-                    let place = Place { _permit: permit, _on: generation.enter() };
-                    let answer = self.answer(request, &noted, &generation, place, &mut route);
-                    panics::caught(answer).await.unwrap_or_else(|panic| {
-                        noted.panicked(&panic, &generation);
-                        Err(HostProblem::HostFailed.into())
-                    })
-                }
-                Err(_) => Err(HostProblem::Overloaded.into()),
-            },
+            Ok(()) => {
+                let answer = self.answer(request, &noted, &generation, on, &mut route);
+                panics::caught(answer).await.unwrap_or_else(|panic| {
+                    noted.panicked(&panic, &generation);
+                    Err(HostProblem::HostFailed.into())
+                })
+            }
             Err(failure) => Err(failure),
         };
-        let response = answered.unwrap_or_else(|failure| failure.answer(&noted.id));
-        noted.end(response, &generation, route)
+        let mut response = answered.unwrap_or_else(|failure| failure.answer(&noted.id));
+        let held = match response.body().size_hint().lower() {
+            0 => None,
+            length => connection.hold(length).ok(),
+        };
+        if held.is_none() && !response.body().is_end_stream() {
+            response = Failure::from(HostProblem::Overloaded).answer(&noted.id);
+        }
+        Answer { response: noted.end(response, &generation, route), held }
+    }
+
+    /// A place in flight, if there is one for a request of `connection`.
+    fn place(&self, connection: &Arc<Connection>, on: InFlight) -> Option<Place> {
+        let take = || self.in_flight.clone().try_acquire_owned().ok();
+        let (permit, share) = connection.take_place(self.in_flight.available_permits(), take)?;
+        Some(Place { _permit: permit, _share: share, _on: on })
     }
 
     /// Says in `found` which route answers, once that is known.
     async fn answer(
         &self,
-        request: Request<Incoming>,
+        request: Request<RequestBody>,
         noted: &Noted,
         generation: &Arc<Generation>,
-        place: Place,
+        on: InFlight,
         found: &mut Option<usize>,
     ) -> Result<Response<Body>, Failure> {
         let (head, body) = request.into_parts();
+        let connection = body.connection().clone();
         let path = head::plain_path(head.uri.path());
         let (index, route, path) = match generation.routes.find(&head.method, &path) {
             Matched::Route(index, route, path) => (index, route, path),
@@ -122,6 +138,8 @@ impl Edge {
             generation.body_too_large(target, &noted.id, &noted.trace);
         }
         let body = body?;
+        // Only now: whoever sends slowly takes no place.
+        let place = self.place(&connection, on).ok_or(HostProblem::Overloaded)?;
         let values = parameters::decode(route, &path, &head, body.as_deref())?;
         let line = RequestLine {
             method: route.method.as_str(),
@@ -132,7 +150,7 @@ impl Edge {
         let notes = Notes::new(line);
         let context = CallContext::within_trace(noted.id.clone(), deadline, Origin::Route, noted.trace.clone());
         let context = context.of_request(notes.clone());
-        let (result, place) = call::detached(generation.clone(), target, values, context, place).await;
+        let (result, _place) = call::detached(generation.clone(), target, values, context, place).await;
         let limit = generation.result_limit(target);
         let write = |result: Option<Val>| {
             answer::from_result(route, result.as_ref(), limit).unwrap_or_else(|error| {
@@ -141,7 +159,6 @@ impl Edge {
             })
         };
         let response = generation.step(target, || result.map_err(Failure::from).and_then(write));
-        let response = response.map_err(|failure| answer::or_full(failure, &notes))?;
-        Ok(answer::hold_if_large(response, place))
+        response.map_err(|failure| answer::or_full(failure, &notes))
     }
 }

@@ -95,6 +95,9 @@ pub struct HostInfo {
     pub listen: SocketAddr,
     /// Where its admin listener is.
     pub admin: SocketAddr,
+    /// Where its listener for probes is, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probe: Option<SocketAddr>,
 }
 
 /// A state folder that this process has to itself, until dropped.
@@ -279,8 +282,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state");
         let first = StateFolder::open(&path).unwrap();
-        let host =
-            HostInfo { process: 1, listen: "127.0.0.1:1".parse().unwrap(), admin: "127.0.0.1:2".parse().unwrap() };
+        let host = HostInfo {
+            process: 1,
+            listen: "127.0.0.1:1".parse().unwrap(),
+            admin: "127.0.0.1:2".parse().unwrap(),
+            probe: None,
+        };
         first.announce(&host).unwrap();
         assert_eq!(StateFolder::running_host(&path), Some(host.clone()));
         let StateError::Locked { host: Some(found), .. } = StateFolder::open(&path).unwrap_err() else { panic!() };

@@ -22,7 +22,9 @@ use prometheus::core::Collector;
 use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry, TextEncoder};
 
 use crate::ids::{CompartmentName, ModuleName};
-use table::{Came, Failed, Limited, Metric, Origin, ResumeMoment, ResumeOutcome, Thrown, Went};
+use table::{
+    Came, CutOff, Failed, Limited, Metric, Origin, Refusal, ResumeMoment, ResumeOutcome, Thrown, Went,
+};
 
 pub use lines::{LineBudget, logged_path};
 pub use opentelemetry::trace::SpanKind;
@@ -68,9 +70,15 @@ pub struct Telemetry {
     statements: Arc<sql::Statements>,
     resumes: IntCounterVec,
     resume_time: HistogramVec,
+    cut_off: IntCounterVec,
+    refused: IntCounterVec,
+    samplers: Mutex<Vec<Sampler>>,
     names: Mutex<Names>,
     unrouted: RouteMetrics,
 }
+
+/// Adds to a snapshot what is not counted but looked at.
+type Sampler = Box<dyn Fn(&mut Snapshot) + Send + Sync>;
 
 /// The names that have series of their own.
 #[derive(Default)]
@@ -110,6 +118,9 @@ impl Telemetry {
             statements: sql::Statements::new(register(&registry, histograms(&table::SQL_TIME, &sql::BOUNDS))),
             resumes: register(&registry, counters(&table::RESUMES)),
             resume_time: register(&registry, histograms(&table::RESUME_TIME, &CHANGE_BOUNDS)),
+            cut_off: register(&registry, counters(&table::CUT_OFF)),
+            refused: register(&registry, counters(&table::REFUSED)),
+            samplers: Mutex::default(),
             names: Mutex::default(),
             requests,
             request_time,
@@ -169,6 +180,19 @@ impl Telemetry {
         self.statements.set_slow(time);
     }
 
+    /// The counters of a listener.
+    pub fn listener(&self, name: &str) -> ListenerMetrics {
+        ListenerMetrics {
+            cut_off: CutOff::ALL.map(|why| self.cut_off.with_label_values(&[name, why.as_str()])),
+            refused: Refusal::ALL.map(|why| self.refused.with_label_values(&[name, why.as_str()])),
+        }
+    }
+
+    /// Has `sampler` add to every later snapshot.
+    pub fn sample_with(&self, sampler: impl Fn(&mut Snapshot) + Send + Sync + 'static) {
+        self.samplers.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(sampler));
+    }
+
     /// What takes spans, if anything does.
     pub fn recorder(&self) -> Option<&Arc<Recorder>> {
         self.recorder.as_ref()
@@ -204,6 +228,9 @@ impl Telemetry {
     pub fn render(&self, sample: impl FnOnce(&mut Snapshot)) -> String {
         let mut now = Snapshot::default();
         sample(&mut now);
+        for sampler in self.samplers.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            sampler(&mut now);
+        }
         let mut families = self.registry.gather();
         families.extend(now.gather());
         families.sort_by(|one, other| one.name().cmp(other.name()));
@@ -318,6 +345,24 @@ impl CompartmentMetrics {
     }
 }
 
+/// The counters of one listener.
+pub struct ListenerMetrics {
+    cut_off: [IntCounter; CutOff::ALL.len()],
+    refused: [IntCounter; Refusal::ALL.len()],
+}
+
+impl ListenerMetrics {
+    /// Counts a connection or a request that the host ended by itself.
+    pub fn cut_off(&self, why: CutOff) {
+        self.cut_off[why as usize].inc();
+    }
+
+    /// Counts what was refused before it was a request.
+    pub fn refused(&self, why: Refusal) {
+        self.refused[why as usize].inc();
+    }
+}
+
 /// The counters of one module's requests to other hosts.
 pub struct OutboundMetrics([IntCounter; Went::ALL.len()]);
 
@@ -339,6 +384,8 @@ mod tests {
         assert!(Origin::ALL.iter().enumerate().all(|(place, label)| *label as usize == place));
         assert!(Failed::ALL.iter().enumerate().all(|(place, label)| *label as usize == place));
         assert!(Limited::ALL.iter().enumerate().all(|(place, label)| *label as usize == place));
+        assert!(CutOff::ALL.iter().enumerate().all(|(place, label)| *label as usize == place));
+        assert!(Refusal::ALL.iter().enumerate().all(|(place, label)| *label as usize == place));
         assert!(Thrown::ALL.iter().enumerate().all(|(place, label)| *label as usize == place));
         assert!(SqlOutcome::ALL.iter().enumerate().all(|(place, label)| *label as usize == place));
     }

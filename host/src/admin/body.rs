@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 use crate::http::answer::HostProblem;
 use crate::http::details::Failure;
 use crate::http::media::{self, Declared};
+use crate::http::server::BodyError;
 
 /// So many bytes of an upload are read at once, then others have their turn for [`PACE`]: 256 MiB/s at most. What comes as fast as it can
 /// be copied takes a whole core from those who are served, and each transaction waits for it several times.
@@ -112,6 +113,7 @@ pub(super) async fn read(headers: &HeaderMap, mut body: Body, most: u64) -> Resu
         let frame = match tokio::time::timeout(MAX_PAUSE, body.frame()).await {
             Ok(None) => return Ok(bytes.freeze()),
             Ok(Some(Ok(frame))) => frame,
+            Ok(Some(Err(error))) if is_stalled(&error) => return Err(HostProblem::BodyTooSlow.into()),
             Ok(Some(Err(_))) => return Err(HostProblem::BodyCutOff.into()),
             Err(_) => {
                 let detail = format!("nothing of the body came for {} s", MAX_PAUSE.as_secs());
@@ -124,4 +126,16 @@ pub(super) async fn read(headers: &HeaderMap, mut body: Body, most: u64) -> Resu
         }
         bytes.extend_from_slice(&data);
     }
+}
+
+/// Whether a body can't be read since it doesn't come.
+fn is_stalled(error: &axum::Error) -> bool {
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        if let Some(BodyError::Stalled) = error.downcast_ref() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }

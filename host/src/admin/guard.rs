@@ -91,7 +91,7 @@ fn panicked(admin: &Admin, panic: &Panicked, method: &Method, uri: &Uri, request
 }
 
 /// The answer with the request's id, and problem details where it isn't what was asked for.
-fn finish(mut response: Response, id: &str) -> Response {
+pub(super) fn finish(mut response: Response, id: &str) -> Response {
     let kept = response.headers_mut().remove(ALLOW);
     let mut response = match response.extensions_mut().remove::<Failure>() {
         Some(failure) => failure.answer(id),

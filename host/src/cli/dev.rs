@@ -32,8 +32,8 @@ const MAX_NAMED: usize = 3;
 const SILENCE: Duration = Duration::from_secs(2);
 
 pub(super) fn dev(arguments: DevArguments) -> anyhow::Result<()> {
-    let DevArguments { application, listeners: Listeners { listen, admin, admin_token }, state } = arguments;
-    let given = Overrides { listen, admin, ..Overrides::default() };
+    let DevArguments { application, listeners: Listeners { listen, admin, probe, admin_token }, state } = arguments;
+    let given = Overrides { listen, admin, probe, ..Overrides::default() };
     let config = config::load(&application.app, &given)?;
     let state = state.unwrap_or_else(|| StateFolder::development_beside(&config.state));
     let components = config.workspace.join(COMPONENTS);
@@ -90,10 +90,11 @@ pub(super) fn dev(arguments: DevArguments) -> anyhow::Result<()> {
     done
 }
 
-/// Whether both listeners can be had; they are let go again.
+/// Whether all listeners can be had; they are let go again.
 fn try_to_listen(config: &AppConfig) -> anyhow::Result<()> {
     let mut taken = Vec::new();
-    for (address, flag) in [(config.listen, "--listen"), (config.admin, "--admin")] {
+    let probe = config.probe.map(|address| (address, "--probe"));
+    for (address, flag) in [(config.listen, "--listen"), (config.admin, "--admin")].into_iter().chain(probe) {
         let listener = std::net::TcpListener::bind(address).map(drop);
         if let Err(error) = listener {
             taken.push(format!(

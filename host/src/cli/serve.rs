@@ -1,34 +1,30 @@
 //! The whole life of a host: configure, check, take the state, start, serve, wait, drain. `run` is that; `dev` does something beside it.
 
 use std::io::IsTerminal;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use axum::body::Body;
-use axum::http::Request;
-use hyper::body::Incoming;
 use tokio::signal::unix::Signal;
 use tokio::sync::watch;
-use tower::ServiceExt;
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 
+use super::listeners::{Sockets, serve_router};
 use super::{Listeners, RunArguments, signals};
-use crate::admin::Admin;
+use crate::admin::{Admin, Probe};
 use crate::application::Host;
 use crate::config::{self, AppConfig, LogFormat, Overrides};
 use crate::control::{Control, Initial, Wanted};
 use crate::engine::Engines;
 use crate::http::Edge;
-use crate::http::server::{Bounds, Listener};
+use crate::http::server::Listener;
 use crate::outbound::reload_certificates;
 use crate::state::{HostInfo, StateFolder};
 use crate::telemetry::log::{LogControl, parse_log_level};
 use crate::telemetry::{LineBudget, Recorder, Telemetry};
 
-/// Connections that the admin listener has open at once.
-const ADMIN_CONNECTIONS: u32 = 64;
 /// Log lines that wait to be written; further ones are lost. At 200 bytes a line that is 2 MB.
 const LOG_QUEUE: usize = 10_000;
 /// How long databases may take to close after everything has drained.
@@ -37,10 +33,10 @@ const CLOSE_TIME: Duration = Duration::from_secs(5);
 pub(super) fn run(arguments: RunArguments) -> anyhow::Result<()> {
     let start = Instant::now();
     let RunArguments { application, listeners, state, published, apply, otlp } = arguments;
-    let Listeners { listen, admin, admin_token } = listeners;
+    let Listeners { listen, admin, probe, admin_token } = listeners;
     // By the standard, an empty variable is none.
     let otlp = otlp.filter(|address| !address.is_empty()).map(|address| address.parse()).transpose()?;
-    let overrides = Overrides { listen, admin, state, otlp, components: None };
+    let overrides = Overrides { listen, admin, probe, state, otlp, components: None };
     let config = config::load(&application.app, &overrides)?;
     let (log, _flush) = start_log(config.log.format, config.log.level.as_str())?;
     let state = StateFolder::open(&config.state)?;
@@ -75,11 +71,12 @@ pub(super) async fn serve<B: Future<Output = std::convert::Infallible>>(
     // Signals are heard from here on: one that comes during the start ends it in order.
     let signals = Signals::hear(initial.state().is_for_development())?;
     let mut stop_signal = std::pin::pin!(signals.stop);
-    let listeners = bind(&config)?;
+    let mut sockets = Sockets::bind(&config)?;
     let mut host = Host::new().context("the host can't find its own binary")?;
     host.telemetry = Telemetry::with(Recorder::start(&config.telemetry, &config.name)?);
     let (telemetry, engines) = (host.telemetry.clone(), host.engines.clone());
     telemetry.set_slow_sql(config.log.slow_sql);
+    let probe = RunningProbe::start(sockets.probe.take(), &telemetry)?;
     let mut starting = tokio::task::spawn_blocking(move || initial.start(&host));
     let started = tokio::select! {
         biased;
@@ -89,7 +86,7 @@ pub(super) async fn serve<B: Future<Output = std::convert::Infallible>>(
     let served = match started {
         Some(Ok(control)) => {
             let host = Serving { control: Arc::new(control), engines, config: config.clone(), log, start };
-            let served = host.serve(listeners, token, stop_signal, signals.hangup, beside).await;
+            let served = host.serve(sockets, &probe, token, stop_signal, signals.hangup, beside).await;
             close(&host.control).await;
             served.map(Some)
         }
@@ -103,6 +100,7 @@ pub(super) async fn serve<B: Future<Output = std::convert::Infallible>>(
             Ok(None)
         }
     };
+    probe.stop().await;
     // It waits for the collector, by a thread that may block.
     let _ = tokio::task::spawn_blocking(move || telemetry.stop()).await;
     match served? {
@@ -148,7 +146,8 @@ impl Serving {
     /// Serves until `stop_signal`, then lets what is in flight finish. Returns whether all of it did.
     async fn serve<B: Future<Output = std::convert::Infallible>>(
         &self,
-        (listener, admin_listener): (Listener, Listener),
+        sockets: Sockets,
+        probe: &RunningProbe,
         token: String,
         mut stop_signal: impl Future<Output = ()> + Unpin,
         hangup: Option<Signal>,
@@ -160,19 +159,28 @@ impl Serving {
         let (stop_admin, admin_stopped) = watch::channel(false);
         let admin = Admin::new(control.clone(), token, self.log.clone());
         let edge = Edge::new(runtime.clone(), config.http);
-        let info =
-            HostInfo { process: std::process::id(), listen: listener.address()?, admin: admin_listener.address()? };
+        probe.answers.set(admin.clone());
+        let info = HostInfo {
+            process: std::process::id(),
+            listen: sockets.data.address()?,
+            admin: sockets.admin.address()?,
+            probe: probe.address,
+        };
         control.state().announce(&info).context("the state folder can't be written")?;
 
-        let admin_task = tokio::spawn(serve_admin(admin_listener, admin.clone(), admin_stopped));
+        let admin_task = {
+            let telemetry = runtime.current().telemetry().clone();
+            tokio::spawn(serve_router(sockets.admin, admin.clone().router(), telemetry, admin_stopped))
+        };
         let was_resumed = tokio::select! {
             // Nobody holds the generation longer than that.
             () = async { runtime.current().resume().await } => true,
             () = &mut stop_signal => false,
         };
         let data_task = was_resumed.then(|| {
-            let data_edge = edge.clone();
-            tokio::spawn(listener.serve(move |request| data_edge.clone().handle(request), stopped))
+            let (data_edge, telemetry) = (edge.clone(), runtime.current().telemetry().clone());
+            let handle = move |request| data_edge.clone().handle(request);
+            tokio::spawn(async move { sockets.data.serve(handle, &telemetry, stopped).await })
         });
         if was_resumed {
             admin.set_ready(true);
@@ -243,33 +251,30 @@ impl Serving {
     }
 }
 
-/// To be called within the runtime that will serve.
-fn bind(config: &AppConfig) -> anyhow::Result<(Listener, Listener)> {
-    let bounds = Bounds {
-        connections: config.http.connections,
-        header_timeout: config.http.header_timeout,
-        drain: config.http.drain,
-    };
-    let listener = Listener::bind(config.listen, bounds)
-        .with_context(|| format!("can't listen on {}; choose another with --listen", config.listen))?;
-    let bounds = Bounds { connections: ADMIN_CONNECTIONS, ..bounds };
-    let admin = Listener::bind(config.admin, bounds)
-        .with_context(|| format!("can't listen on {}; choose another with --admin", config.admin))?;
-    Ok((listener, admin))
+/// The listener for probes, if there is one: it answers from before the application starts to after it has stopped.
+struct RunningProbe {
+    answers: Arc<Probe>,
+    address: Option<SocketAddr>,
+    stop: watch::Sender<bool>,
+    task: Option<tokio::task::JoinHandle<()>>,
 }
 
-async fn serve_admin(listener: Listener, admin: Arc<Admin>, stop: watch::Receiver<bool>) {
-    let router = admin.router();
-    let handle = move |request: Request<Incoming>| {
-        let answer = router.clone().oneshot(request.map(Body::new));
-        async move {
-            match answer.await {
-                Ok(response) => response,
-                Err(never) => match never {},
-            }
+impl RunningProbe {
+    fn start(listener: Option<Listener>, telemetry: &Arc<Telemetry>) -> anyhow::Result<Self> {
+        let (stop, stopped) = watch::channel(false);
+        let answers = Arc::new(Probe::default());
+        let address = listener.as_ref().map(Listener::address).transpose()?;
+        let serve = |listener| serve_router(listener, answers.clone().router(), telemetry.clone(), stopped);
+        let task = listener.map(|listener| tokio::spawn(serve(listener)));
+        Ok(Self { answers, address, stop, task })
+    }
+
+    async fn stop(self) {
+        self.stop.send_replace(true);
+        if let Some(task) = self.task {
+            let _ = task.await;
         }
-    };
-    listener.serve(handle, stop).await;
+    }
 }
 
 async fn close(control: &Control) {

@@ -33,6 +33,7 @@ pub(super) struct App {
     pub(super) name: Option<AppName>,
     pub(super) listen: Option<At<SocketAddr>>,
     pub(super) admin: Option<At<SocketAddr>>,
+    pub(super) probe: Option<At<SocketAddr>>,
     pub(super) state: Option<String>,
     /// Globs of route files.
     pub(super) routes: Vec<At<String>>,
@@ -86,6 +87,7 @@ impl App {
             name: name.map(|name| name.value),
             listen: table.optional("listen").and_then(|value| read_address(&value)),
             admin: table.optional("admin").and_then(|value| read_address(&value)),
+            probe: table.optional("probe").and_then(|value| read_address(&value)),
             state,
             routes: globs.iter().filter_map(|value| Some(value.at(value.string()?.to_owned()))).collect(),
             unknown_input: table.word("unknown_input", UnknownInput::default()),

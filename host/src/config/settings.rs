@@ -239,8 +239,8 @@ impl Defaults {
 /// The limits of the data listener: `[http]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HttpLimits {
-    /// How many requests are worked on at once, over all connections; the next is answered 503. 1,024 by default: with
-    /// [`Limits::body`] it bounds what bodies take to 1 GiB.
+    /// How many requests are worked on at once, over all connections; the next is answered 503. One counts from when it is whole. A
+    /// connection has no more of these places than are free, unless it has none. 1,024 by default.
     pub in_flight: u32,
     /// How many connections are open at once; further ones wait in the kernel's backlog. 4,096 by default. Each is an open file of
     /// the process: raise its limit with this.
@@ -248,6 +248,12 @@ pub struct HttpLimits {
     /// How long a client may take to send a request's head. 10 seconds by default: long for a phone, short for an attacker who
     /// holds connections by sending a byte at a time.
     pub header_timeout: Duration,
+    /// How long a request's body, the answer on one stream or a connection may make no progress: 4 KiB, or what is left. 10 seconds by
+    /// default, like `header_timeout`.
+    pub stall: Duration,
+    /// Bytes that are held for clients at once, over all connections: bodies of requests, answers until they were taken, heads of open HTTP/2
+    /// streams. One connection may have an eighth of it. 512 MiB by default: a body of 1 MiB, the default, for half of `in_flight`.
+    pub held: u64,
     /// How long a stopping host waits for what is in flight. 30 seconds by default, like a request's own limit, so that whatever was
     /// admitted can end.
     pub drain: Duration,
@@ -259,6 +265,8 @@ impl Default for HttpLimits {
             in_flight: 1024,
             connections: 4096,
             header_timeout: Duration::from_secs(10),
+            stall: Duration::from_secs(10),
+            held: 512 * MIB,
             drain: Duration::from_secs(30),
         }
     }
@@ -267,6 +275,8 @@ impl Default for HttpLimits {
 impl HttpLimits {
     const AT_ONCE: RangeInclusive<u32> = 1..=1_000_000;
     const HEADER_TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(300);
+    const STALL: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(300);
+    const HELD: RangeInclusive<u64> = MIB..=1024 * GIB;
     const DRAIN: RangeInclusive<Duration> = Duration::ZERO..=HOUR;
 
     pub(super) fn read(table: &mut Table<'_>) -> Self {
@@ -275,6 +285,8 @@ impl HttpLimits {
             in_flight: table.count("in_flight", Self::AT_ONCE, base.in_flight),
             connections: table.count("connections", Self::AT_ONCE, base.connections),
             header_timeout: table.duration("header_timeout", Self::HEADER_TIMEOUT, base.header_timeout),
+            stall: table.duration("stall", Self::STALL, base.stall),
+            held: table.size("held", Self::HELD, base.held),
             drain: table.duration("drain", Self::DRAIN, base.drain),
         }
     }

@@ -119,6 +119,7 @@ pub(super) fn config(plans: &[Plan]) -> AppConfig {
         root: ".".into(),
         workspace: ".".into(),
         listen: "127.0.0.1:0".parse().unwrap(),
+        probe: None,
         admin: "127.0.0.1:0".parse().unwrap(),
         state: "state".into(),
         modules: plans.iter().enumerate().map(|(at, plan)| (module(at), module_config(plan))).collect(),

@@ -3,26 +3,27 @@
 //! Nothing of the inside leaves: an answer names what the client did or what a module said, never a path, a statement or a backtrace.
 
 use axum::body::Body;
-use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderValue, Response, StatusCode};
-use http_body_util::BodyExt;
-use hyper::body::Body as _;
 use serde_json::value::RawValue;
 use wasmtime::component::Val;
 
-use super::Place;
 use super::details::{Failure, Fault, title};
 use crate::json::EncodeError;
 use crate::routes::{ErrorAnswer, Route};
 use crate::runtime::CallError;
 use crate::store::Notes;
 
-/// Answers above this many bytes hold their place until they were handed out.
-const LARGE_ANSWER: u64 = 64 << 10;
 
 /// Why the host itself doesn't give what was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HostProblem {
+    /// It is no request.
+    Malformed,
+    /// The target is longer than it may be.
+    TargetTooLong,
+    /// The head is larger than it may be.
+    HeadTooLarge,
     /// The request isn't what the route takes.
     Invalid(Vec<Fault>),
     /// No route has the path.
@@ -64,6 +65,13 @@ impl HostProblem {
     /// Status, stable name, and a sentence for a person.
     fn words(&self) -> (StatusCode, &'static str, String) {
         match self {
+            Self::Malformed => (StatusCode::BAD_REQUEST, "malformed-request", "this is not HTTP".to_owned()),
+            Self::TargetTooLong => (StatusCode::URI_TOO_LONG, "target-too-long", "the target is too long".to_owned()),
+            Self::HeadTooLarge => (
+                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                "head-too-large",
+                "the head has too many fields or too many bytes".to_owned(),
+            ),
             Self::Invalid(_) => (StatusCode::BAD_REQUEST, "invalid-request", "the request has faults".to_owned()),
             Self::NoSuchPath => (StatusCode::NOT_FOUND, "no-such-path", "nothing is at this path".to_owned()),
             Self::MethodNotAllowed => {
@@ -212,21 +220,4 @@ fn module_error(
         _ => title(case),
     };
     Ok(Failure::new(answer.status, case, detail).with_payload(raw))
-}
-
-/// A large answer keeps its place among the requests in flight until it was handed out: what clients don't fetch is bounded by their
-/// number.
-pub(super) fn hold_if_large(mut response: Response<Body>, place: Place) -> Response<Body> {
-    let length = response.body().size_hint().lower();
-    if length <= LARGE_ANSWER {
-        return response;
-    }
-    // The mapped body no longer knows.
-    response.headers_mut().insert(CONTENT_LENGTH, length.into());
-    response.map(|body| {
-        Body::new(body.map_frame(move |frame| {
-            let _held = &place;
-            frame
-        }))
-    })
 }

@@ -5,10 +5,11 @@ use std::time::Instant;
 
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, header};
-use hyper::body::{Body as _, Incoming};
+use hyper::body::Body as _;
 
 use super::access::{Line, method_name};
 use super::panics::Panicked;
+use super::server::RequestBody;
 use super::{GENERATION, REQUEST_ID, TRACEPARENT, TRACESTATE};
 use crate::runtime::Generation;
 use crate::telemetry::{Span, Trace, logged_path};
@@ -28,7 +29,7 @@ pub(super) struct Noted {
 
 impl Noted {
     /// Notes a request that begins on `generation`.
-    pub(super) fn begin(request: &Request<Incoming>, generation: &Generation) -> Self {
+    pub(super) fn begin(request: &Request<RequestBody>, generation: &Generation) -> Self {
         let arrival = Instant::now();
         let headers = request.headers();
         let state = || trace_state(headers).unwrap_or_default();

@@ -7,13 +7,14 @@ use axum::body::Bytes;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Version, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper::body::{Body as _, Incoming};
+use hyper::body::Body as _;
 use percent_encoding::percent_decode_str;
 use wasmtime::component::Val;
 
 use super::answer::HostProblem;
 use super::details::{Failure, Fault};
 use super::media::{self, Declared};
+use super::server::{BodyError, HeldBytes, RequestBody};
 use crate::config::UnknownInput;
 use crate::json::UnknownFields;
 use crate::routes::{Body, Parameter, Route, Source};
@@ -24,6 +25,20 @@ const MAX_QUERY_FIELDS: usize = 64;
 /// The byte order mark of UTF-8, which a sender may put before JSON (RFC 8259, section 8.1).
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
+/// A body that was read. Its bytes are held for the client as long as this lives.
+pub(super) struct ReadBody {
+    bytes: Bytes,
+    _held: Option<HeldBytes>,
+}
+
+impl std::ops::Deref for ReadBody {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
 /// Reads what the route wants of a request's body: a JSON document of at most `limit` bytes that is here by `deadline`; none where the
 /// route binds none.
 ///
@@ -33,16 +48,19 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 pub(super) async fn read_body(
     route: &Route,
     headers: &HeaderMap,
-    body: Incoming,
+    mut body: RequestBody,
     limit: u64,
     deadline: Instant,
-) -> Result<Option<Bytes>, Failure> {
+) -> Result<Option<ReadBody>, Failure> {
     let is_empty = body.is_end_stream();
     if matches!(route.body, Body::Unbound) {
         let is_refused = route.unknown_input == UnknownInput::Refuse && !is_empty && has_bytes(body, deadline).await?;
         return if is_refused { Err(invalid(Fault::at("", "nothing takes a body here"))) } else { Ok(None) };
     }
-    let absent = || Ok(Some(Bytes::from_static(route.absent_body.unwrap_or_default())));
+    let absent = || {
+        let bytes = Bytes::from_static(route.absent_body.unwrap_or_default());
+        Ok(Some(ReadBody { bytes, _held: None }))
+    };
     if is_empty {
         return absent();
     }
@@ -60,20 +78,29 @@ pub(super) async fn read_body(
     if body.size_hint().lower() > limit {
         return Err(HostProblem::BodyTooLarge { limit }.into());
     }
-    let limited = Limited::new(body, usize::try_from(limit).unwrap_or(usize::MAX));
+    let limited = Limited::new(&mut body, usize::try_from(limit).unwrap_or(usize::MAX));
     match tokio::time::timeout_at(deadline.into(), limited.collect()).await {
-        Ok(Ok(body)) => {
-            let body = body.to_bytes();
-            if body.is_empty() { absent() } else { Ok(Some(body)) }
+        Ok(Ok(read)) => {
+            let bytes = read.to_bytes();
+            if bytes.is_empty() { absent() } else { Ok(Some(ReadBody { bytes, _held: body.held() })) }
         }
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(HostProblem::BodyTooLarge { limit }.into()),
-        Ok(Err(_)) => Err(HostProblem::BodyCutOff.into()),
+        Ok(Err(error)) => Err(error.downcast_ref().map_or(HostProblem::BodyCutOff, problem).into()),
         Err(_) => Err(HostProblem::BodyTooSlow.into()),
     }
 }
 
+/// What is answered where a body can't be read.
+fn problem(error: &BodyError) -> HostProblem {
+    match error {
+        BodyError::Stalled => HostProblem::BodyTooSlow,
+        BodyError::NoRoom(_) => HostProblem::Overloaded,
+        BodyError::Http1(_) | BodyError::Http2(_) => HostProblem::BodyCutOff,
+    }
+}
+
 /// Whether there is anything in a body: known from its length, or once a first byte or its end is here.
-async fn has_bytes(mut body: Incoming, deadline: Instant) -> Result<bool, Failure> {
+async fn has_bytes(mut body: RequestBody, deadline: Instant) -> Result<bool, Failure> {
     if body.size_hint().lower() > 0 {
         return Ok(true);
     }
@@ -82,7 +109,7 @@ async fn has_bytes(mut body: Incoming, deadline: Instant) -> Result<bool, Failur
             Ok(None) => return Ok(false),
             Ok(Some(Ok(frame))) if frame.data_ref().is_some_and(|data| !data.is_empty()) => return Ok(true),
             Ok(Some(Ok(_))) => {}
-            Ok(Some(Err(_))) => return Err(HostProblem::BodyCutOff.into()),
+            Ok(Some(Err(error))) => return Err(problem(&error).into()),
             Err(_) => return Err(HostProblem::BodyTooSlow.into()),
         }
     }

@@ -60,6 +60,17 @@ metrics! {
     REQUEST_TIME = Histogram "watertight_http_request_duration_seconds" ["method", "route"];
     /// Requests that the host itself failed to answer by a panic, by listener: `data` or `admin`. Each was answered 500 (`host-failed`).
     PANICS = Counter "watertight_request_panics_total" ["listener"];
+    /// Connections that are open, by listener: `data`, `admin` or `probe`.
+    CONNECTIONS = Gauge "watertight_http_connections" ["listener"];
+    /// Connections and requests that the host ended by itself, by why: `idle` (nothing was asked for), `room` (idle, and others waited for a
+    /// connection), `request-stalled` (a request's body didn't come), `answer-stalled` (a stream's answer wasn't taken), `connection-stalled`
+    /// (nothing was taken from the connection), `held` (more bytes were held for clients than may be).
+    CUT_OFF = Counter "watertight_http_cut_off_total" ["listener", "reason"];
+    /// What was refused before it was a request, by why: `malformed` (400), `target-too-long` (414), `head-too-large` (431), `protocol` (an
+    /// HTTP/2 connection that broke the rules).
+    REFUSED = Counter "watertight_http_refused_total" ["listener", "reason"];
+    /// Bytes that are held for clients: bodies of requests, answers until they were taken, and heads of open HTTP/2 streams.
+    HELD_BYTES = Gauge "watertight_http_held_bytes" ["listener"];
     /// Calls into a compartment: from another one (`bridged`), or from `outside` for a request (`route`), an operator (`operator`) or
     /// by the host itself, at a start or on a schedule (`resume`). Calls within a compartment are fused: the host doesn't see them, and they aren't counted.
     CALLS = Counter "watertight_calls_total" ["from", "to", "kind"];
@@ -173,6 +184,24 @@ labels! {
 }
 
 labels! {
+    /// Why the host ended a connection or a request by itself.
+    CutOff {
+        /// Nothing was asked for.
+        Idle = "idle",
+        /// It was idle, and others waited for a connection.
+        Room = "room",
+        /// A request's body didn't come.
+        RequestStalled = "request-stalled",
+        /// An answer on a stream of HTTP/2 wasn't taken.
+        AnswerStalled = "answer-stalled",
+        /// Nothing that was written to the connection was taken.
+        ConnectionStalled = "connection-stalled",
+        /// More bytes were held for clients than may be.
+        Held = "held",
+    }
+}
+
+labels! {
     /// How that ended.
     ResumeOutcome {
         /// Nothing was left.
@@ -181,6 +210,20 @@ labels! {
         Unfinished = "unfinished",
         /// It failed.
         Failed = "failed",
+    }
+}
+
+labels! {
+    /// Why something was refused before it was a request.
+    Refusal {
+        /// It is not HTTP.
+        Malformed = "malformed",
+        /// The target is too long.
+        TargetTooLong = "target-too-long",
+        /// The head is too large.
+        HeadTooLarge = "head-too-large",
+        /// The connection broke the rules of HTTP/2.
+        Protocol = "protocol",
     }
 }
 

@@ -29,9 +29,10 @@ const START: Duration = Duration::from_secs(300);
 /// How often it is looked at meanwhile.
 const GLANCE: Duration = Duration::from_millis(3);
 /// What the host takes from the environment; tests say it themselves.
-const VARIABLES: [&str; 6] = [
+const VARIABLES: [&str; 7] = [
     "WATERTIGHT_LISTEN",
     "WATERTIGHT_ADMIN",
+    "WATERTIGHT_PROBE",
     "WATERTIGHT_STATE",
     "WATERTIGHT_ADMIN_TOKEN",
     "WATERTIGHT_LOG",
@@ -264,7 +265,7 @@ impl Launch {
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(&log).unwrap()).spawn();
         let child = child.unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let placeholder = SocketAddr::from(([127, 0, 0, 1], 0));
-        let info = HostInfo { process: child.id(), listen: placeholder, admin: placeholder };
+        let info = HostInfo { process: child.id(), listen: placeholder, admin: placeholder, probe: None };
         let mut host = Host { child, info, state, log, _own: own, _copy: self._copy };
         host.wait_until_ready();
         code::keep(&host.state);
@@ -335,6 +336,11 @@ impl Host {
     /// Where its admin listener is.
     pub fn admin(&self) -> SocketAddr {
         self.info.admin
+    }
+
+    /// Where its listener for probes is.
+    pub fn probe(&self) -> SocketAddr {
+        self.info.probe.unwrap()
     }
 
     /// The address of something on the data listener; `path` starts with a slash.

@@ -126,7 +126,8 @@ fn the_documentation_s_example_is_read() {
     assert_eq!((core.limits, core.line), (Limits { memory: 1 << 30, ..limits }, 34));
 
     let header_timeout = Duration::from_millis(1500);
-    let http = HttpLimits { in_flight: 10, connections: 20, header_timeout, drain: Duration::ZERO };
+    let http =
+        HttpLimits { in_flight: 10, connections: 20, header_timeout, drain: Duration::ZERO, ..HttpLimits::default() };
     assert_eq!(app.http, http);
     assert_eq!(app.log, LogConfig { format: LogFormat::Json, level: LogLevel::Debug, ..LogConfig::default() });
     let Tracing { otlp, ratio, queue, interval, timeout } = app.telemetry;
@@ -171,6 +172,7 @@ fn the_command_line_goes_before_the_manifest() {
     let mut overrides = Overrides {
         listen: Some(address("0.0.0.0:1")),
         admin: Some(address("0.0.0.0:2")),
+        probe: Some(address("0.0.0.0:3")),
         state: Some("here".into()),
         otlp: Some("http://other".parse().unwrap()),
         components: Some("built".into()),
@@ -178,6 +180,7 @@ fn the_command_line_goes_before_the_manifest() {
     let app = load(folder.path(), &overrides).unwrap();
     assert_eq!(app.telemetry.otlp, overrides.otlp);
     assert_eq!((app.listen, app.admin, app.state), (address("0.0.0.0:1"), address("0.0.0.0:2"), "here".into()));
+    assert_eq!(app.probe, overrides.probe);
 
     overrides.admin = overrides.listen;
     let problems = load(folder.path(), &overrides).unwrap_err();
@@ -187,6 +190,7 @@ fn the_command_line_goes_before_the_manifest() {
     overrides = Overrides {
         listen: Some(address("[::1]:0")),
         admin: Some(address("[::1]:0")),
+        probe: Some(address("[::1]:0")),
         state: None,
         otlp: None,
         components: None,

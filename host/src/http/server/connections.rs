@@ -1,0 +1,182 @@
+//! The connections of one listener: how many there may be, and which of them end so that others can be served.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use super::connection::Connection;
+use super::{Bounds, Refusals};
+use crate::telemetry::table::{self, CutOff};
+use crate::telemetry::{ListenerMetrics, Snapshot, Telemetry};
+
+/// How many idle connections are ended at once where there is no room for another: this part of those that may be open.
+const ROOM_PART: usize = 16;
+/// How long accepting waits before it looks again whether a connection is idle.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+
+/// The open connections of a listener.
+pub struct Connections {
+    name: &'static str,
+    bounds: Bounds,
+    metrics: ListenerMetrics,
+    refusals: Refusals,
+    open: Mutex<HashMap<u64, Arc<Connection>>>,
+    /// Bytes that are held for all clients.
+    pub(super) held: AtomicU64,
+    /// Connections that have sent no request yet.
+    newcomers: AtomicUsize,
+    /// A connection has ended, or has sent its first request.
+    changed: Notify,
+}
+
+impl Connections {
+    pub(super) fn new(name: &'static str, bounds: Bounds, telemetry: &Telemetry) -> Arc<Self> {
+        let all = Arc::new(Self {
+            name,
+            bounds,
+            metrics: telemetry.listener(name),
+            refusals: Refusals::default(),
+            open: Mutex::default(),
+            held: AtomicU64::new(0),
+            newcomers: AtomicUsize::new(0),
+            changed: Notify::new(),
+        });
+        let sampled = Arc::downgrade(&all);
+        telemetry.sample_with(move |now| {
+            if let Some(all) = sampled.upgrade() {
+                all.sample(now);
+            }
+        });
+        all
+    }
+
+    fn sample(&self, now: &mut Snapshot) {
+        now.add(&table::CONNECTIONS, &[self.name], self.count() as u64);
+        now.add(&table::HELD_BYTES, &[self.name], self.held());
+    }
+
+    pub(super) fn limits(&self) -> &Bounds {
+        &self.bounds
+    }
+
+    pub(super) fn metrics(&self) -> &ListenerMetrics {
+        &self.metrics
+    }
+
+    pub(super) fn refusals(&self) -> &Refusals {
+        &self.refusals
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.all().len()
+    }
+
+    pub(super) fn held(&self) -> u64 {
+        self.held.load(Ordering::Relaxed)
+    }
+
+    fn all(&self) -> MutexGuard<'_, HashMap<u64, Arc<Connection>>> {
+        // Inserting and removing leave the map whole wherever a panic might strike.
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a connection; it is removed when the guard is dropped.
+    pub(super) fn add(self: &Arc<Self>, number: u64) -> Entry {
+        let connection = Connection::new(self.clone(), number);
+        self.newcomers.fetch_add(1, Ordering::Relaxed);
+        self.all().insert(number, connection.clone());
+        Entry(connection)
+    }
+
+    pub(super) fn first_request(&self) {
+        self.newcomers.fetch_sub(1, Ordering::Relaxed);
+        self.changed.notify_one();
+    }
+
+    /// Waits until there is room for another connection. Idle ones are ended for it, those that have been idle longest first.
+    pub(super) async fn room(&self) {
+        while !self.has_room() {
+            let changed = self.changed.notified();
+            let _ = tokio::time::timeout(LOOK_AGAIN, changed).await;
+        }
+    }
+
+    /// Whether another connection may be accepted; where not, idle ones are told to end.
+    fn has_room(&self) -> bool {
+        let all = self.all();
+        let untrusted = |connection: &Connection| !connection.is_trusted();
+        let is_full = all.len() >= self.bounds.connections as usize;
+        let share = self.bounds.tokenless.map_or(usize::MAX, |share| share.connections as usize);
+        let is_crowded = share < usize::MAX && all.values().filter(|c| untrusted(c)).count() >= share;
+        if !is_full && !is_crowded {
+            return true;
+        }
+        let may_go = |connection: &Connection| {
+            !connection.is_leaving() && connection.idle() >= self.bounds.grace && (is_full || untrusted(connection))
+        };
+        let mut idle: Vec<_> = all.values().filter(|c| may_go(c)).map(|c| (c.idle(), c)).collect();
+        idle.sort_unstable_by_key(|(idle, _)| std::cmp::Reverse(*idle));
+        let most = (self.bounds.connections as usize / ROOM_PART).max(1);
+        let already = all.values().filter(|connection| connection.is_leaving()).count();
+        for (_, connection) in idle.into_iter().take(most.saturating_sub(already)) {
+            self.metrics.cut_off(CutOff::Room);
+            connection.make_room();
+        }
+        false
+    }
+
+    /// Ends the connection for which most bytes are held, as more are held than may be. Returns whether there is room now, or soon: not where
+    /// `own` is the one that holds most.
+    pub(super) fn make_room_for_bytes(&self, own: &Arc<Connection>) -> bool {
+        let all = self.all();
+        let ending: u64 = all.values().filter(|connection| connection.is_ending()).map(|c| c.held()).sum();
+        if self.held().saturating_sub(ending) <= self.bounds.held {
+            return true;
+        }
+        let others = all.values().filter(|connection| !connection.is_ending());
+        match others.max_by_key(|connection| connection.held()) {
+            Some(largest) if largest.number() != own.number() && largest.held() > 0 => {
+                self.metrics.cut_off(CutOff::Held);
+                largest.end();
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Waits until each connection has sent a request or has ended.
+    pub(super) async fn all_have_asked(&self) {
+        while self.newcomers.load(Ordering::Relaxed) > 0 {
+            let _ = tokio::time::timeout(LOOK_AGAIN, self.changed.notified()).await;
+        }
+    }
+
+    /// Tells all connections to end once they have answered what came.
+    pub(super) fn leave(&self) {
+        self.all().values().for_each(|connection| connection.leave());
+    }
+
+    /// Waits until no connection is left.
+    pub(super) async fn all_ended(&self) {
+        while self.count() > 0 {
+            let _ = tokio::time::timeout(LOOK_AGAIN, self.changed.notified()).await;
+        }
+    }
+}
+
+/// A connection among those that are open.
+pub(super) struct Entry(pub(super) Arc<Connection>);
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        let all = self.0.all();
+        all.all().remove(&self.0.number());
+        if !self.0.has_asked() {
+            all.newcomers.fetch_sub(1, Ordering::Relaxed);
+        }
+        all.changed.notify_one();
+    }
+}

@@ -1,0 +1,268 @@
+//! HTTP/2, by `h2` itself: hyper hands a whole chunk of an answer over as soon as one byte of it may be sent, and then nobody can end the stream.
+
+use std::cell::RefCell;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use axum::body::Body;
+use axum::http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use axum::http::{Request, Response};
+use bytes::Bytes;
+use h2::server::{Builder, SendResponse};
+use h2::{Reason, RecvStream, SendStream};
+use hyper::body::{Body as _, Frame};
+
+use super::body::{AnswerBody, PIECE, Piece, RequestBody};
+use super::connection::{Connection, HeldBytes, OpenRequest};
+use super::progress::ProgressTimer;
+use super::wire::Wire;
+use super::{Answer, refusal};
+use crate::telemetry::table::{CutOff, Refusal};
+
+/// Requests that one HTTP/2 connection may have open.
+const MAX_STREAMS: u32 = 256;
+/// The largest head of a request over HTTP/2, in bytes as RFC 9113 counts them (section 6.5.2): each field's with 32 more.
+const MAX_HEAD: u64 = 16 << 10;
+/// The largest head that is read: what is between the two is answered by the host, what is larger by `h2`, which says nothing of it.
+const MAX_HEAD_READ: u32 = 64 << 10;
+/// Bytes of a body that a client may send before they were read: of a stream, and of all streams of a connection.
+const WINDOW: u32 = 1 << 20;
+/// Bytes of an answer that a stream may have handed over and not sent.
+const MAX_UNSENT: usize = 64 << 10;
+/// What an open stream takes beside its head, in bytes.
+const STREAM: u64 = 4 << 10;
+/// What each field takes beside its name and value.
+const FIELD: usize = 32;
+/// The first moment that a `Date` can't say, in seconds since 1970: the year 10000.
+const DATE_END: u64 = 253_402_300_800;
+
+/// Fields of HTTP/1.1 that are about the connection (RFC 9113, section 8.2.2).
+static OF_THE_CONNECTION: [HeaderName; 5] = [
+    header::CONNECTION,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+];
+
+/// A connection that speaks HTTP/2.
+pub(super) struct Http2<H> {
+    streams: h2::server::Connection<Wire, Piece>,
+    handle: H,
+    connection: Arc<Connection>,
+}
+
+impl<H, F> Http2<H>
+where
+    H: Fn(Request<RequestBody>) -> F,
+    F: Future + Send + 'static,
+    F::Output: Into<Answer> + Send,
+{
+    /// Greets the client.
+    pub(super) async fn greet(wire: Wire, handle: H, connection: Arc<Connection>) -> Result<Self, h2::Error> {
+        let mut builder = Builder::new();
+        builder
+            .initial_window_size(WINDOW)
+            .initial_connection_window_size(WINDOW)
+            .max_concurrent_streams(MAX_STREAMS)
+            .max_header_list_size(MAX_HEAD_READ)
+            .max_send_buffer_size(MAX_UNSENT);
+        Ok(Self { streams: builder.handshake(wire).await?, handle, connection })
+    }
+
+    /// Tells the client that no further request is taken; those that it sent meanwhile are answered.
+    pub(super) fn leave(&mut self) {
+        self.streams.graceful_shutdown();
+    }
+
+    /// Serves until the connection ends.
+    pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
+        while let Some(accepted) = ready!(self.streams.poll_accept(context)) {
+            let (request, respond) = accepted?;
+            self.begin(request, respond);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn begin(&self, request: Request<RecvStream>, mut respond: SendResponse<Piece>) {
+        let (open, size) = (self.connection.open(), head_size(&request));
+        let Ok(held) = self.connection.hold(size + STREAM) else {
+            // The client may send it again: nothing was done for it.
+            respond.send_reset(Reason::REFUSED_STREAM);
+            return;
+        };
+        let stall = self.connection.all().limits().stall;
+        let stream =
+            Stream { respond, _head: held, connection: self.connection.clone(), timer: ProgressTimer::new(stall) };
+        if size > MAX_HEAD {
+            let detail = format!("its head has more than {MAX_HEAD} bytes");
+            let answer = Answer::from(refusal::refuse(&self.connection, Refusal::HeadTooLarge, &detail));
+            tokio::spawn(stream.answer(answer, open));
+            return;
+        }
+        let length = content_length(request.headers());
+        let request = request.map(|body| RequestBody::http2(body, length, self.connection.clone()));
+        tokio::spawn(stream.serve((self.handle)(request), open));
+    }
+}
+
+/// A request and its answer.
+struct Stream {
+    respond: SendResponse<Piece>,
+    connection: Arc<Connection>,
+    timer: ProgressTimer,
+    _head: HeldBytes,
+}
+
+/// The stream can't go on: the client took the request back, or the connection has ended.
+struct Gone;
+
+impl Stream {
+    async fn serve<F: Future<Output: Into<Answer>>>(mut self, answer: F, open: OpenRequest) {
+        let answer = {
+            let mut answer = pin!(answer);
+            let step = poll_fn(|context| {
+                if let Poll::Ready(answer) = answer.as_mut().poll(context) {
+                    return Poll::Ready(Some(answer.into()));
+                }
+                self.respond.poll_reset(context).map(|_| None)
+            });
+            step.await
+        };
+        if let Some(answer) = answer {
+            self.answer(answer, open).await;
+        }
+    }
+
+    async fn answer(mut self, answer: Answer, open: OpenRequest) {
+        let Answer { response, held } = answer;
+        let (mut head, body) = response.into_parts();
+        let body = AnswerBody::new(body, held, open);
+        let is_empty = body.is_end_stream();
+        let length = body.size_hint().exact().filter(|_| !is_empty);
+        complete(&mut head.headers, length);
+        let Ok(stream) = self.respond.send_response(Response::from_parts(head, ()), is_empty) else { return };
+        if !is_empty {
+            // A client that is gone wants nothing more.
+            let _ = self.send(stream, body).await;
+        }
+    }
+
+    async fn send(&mut self, mut stream: SendStream<Piece>, mut body: AnswerBody) -> Result<(), Gone> {
+        let mut is_over = false;
+        while !is_over {
+            if !body.has_rest() {
+                match next_chunk(&mut stream, &mut body).await? {
+                    Some(Ok(None)) => {}
+                    Some(Ok(Some(other))) => {
+                        let trailers = other.into_trailers().unwrap_or_default();
+                        return stream.send_trailers(trailers).map_err(|_| Gone);
+                    }
+                    Some(Err(_)) => {
+                        stream.send_reset(Reason::INTERNAL_ERROR);
+                        return Err(Gone);
+                    }
+                    None => {
+                        is_over = true;
+                        stream.send_data(Piece::uncounted(Bytes::new()), true).map_err(|_| Gone)?;
+                    }
+                }
+                continue;
+            }
+            let room = self.room(&mut stream, body.rest().min(PIECE)).await?;
+            let piece = body.take(room);
+            self.timer.moved(room);
+            is_over = body.is_end_stream();
+            stream.send_data(piece, is_over).map_err(|_| Gone)?;
+        }
+        Ok(())
+    }
+
+    /// How many bytes may be sent now, `wanted` at most: waits until one may.
+    async fn room(&mut self, stream: &mut SendStream<Piece>, wanted: usize) -> Result<usize, Gone> {
+        stream.reserve_capacity(wanted);
+        poll_fn(|context| {
+            loop {
+                match stream.capacity() {
+                    0 => {}
+                    room => return Poll::Ready(Ok(room.min(wanted))),
+                }
+                match stream.poll_capacity(context) {
+                    Poll::Ready(Some(Ok(_))) => {}
+                    Poll::Ready(_) => return Poll::Ready(Err(Gone)),
+                    Poll::Pending => break,
+                }
+            }
+            if stream.poll_reset(context).is_ready() {
+                return Poll::Ready(Err(Gone));
+            }
+            ready!(self.timer.poll_stalled(context));
+            self.connection.all().metrics().cut_off(CutOff::AnswerStalled);
+            stream.send_reset(Reason::CANCEL);
+            Poll::Ready(Err(Gone))
+        })
+        .await
+    }
+}
+
+type Chunk = Option<Result<Option<Frame<Bytes>>, axum::Error>>;
+
+async fn next_chunk(stream: &mut SendStream<Piece>, body: &mut AnswerBody) -> Result<Chunk, Gone> {
+    poll_fn(|context| match body.poll_chunk(context) {
+        Poll::Ready(chunk) => Poll::Ready(Ok(chunk)),
+        Poll::Pending => stream.poll_reset(context).map(|_| Err(Gone)),
+    })
+    .await
+}
+
+/// What RFC 9113 counts of a request's head.
+fn head_size(request: &Request<RecvStream>) -> u64 {
+    let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
+    let fields = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + FIELD);
+    (target + fields.sum::<usize>()) as u64
+}
+
+/// What a request says of its body's length: `h2` refuses those that say two things.
+fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// Adds what every answer says, and leaves out what is about a connection of HTTP/1.1.
+fn complete(headers: &mut HeaderMap, length: Option<u64>) {
+    for name in &OF_THE_CONNECTION {
+        headers.remove(name);
+    }
+    if let Some(length) = length
+        && !headers.contains_key(header::CONTENT_LENGTH)
+    {
+        headers.insert(header::CONTENT_LENGTH, length.into());
+    }
+    if let Some(date) = date() {
+        headers.insert(header::DATE, date);
+    }
+}
+
+thread_local! {
+    /// The last second for which a `Date` was written, and that.
+    static DATE: RefCell<Option<(u64, HeaderValue)>> = const { RefCell::new(None) };
+}
+
+/// The present, as a `Date` says it; nothing where the clock stands where no `Date` can.
+fn date() -> Option<HeaderValue> {
+    let second = SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_secs();
+    if second >= DATE_END {
+        return None;
+    }
+    DATE.with_borrow_mut(|date| match date {
+        Some((written, date)) if *written == second => Some(date.clone()),
+        _ => {
+            let text = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(second));
+            let value = HeaderValue::from_str(&text).ok()?;
+            *date = Some((second, value.clone()));
+            Some(value)
+        }
+    })
+}

@@ -1,0 +1,45 @@
+//! Gives memory back to the system after a peak: glibc keeps what was freed between what is in use.
+
+use std::sync::Weak;
+use std::time::Duration;
+
+use super::connections::Connections;
+
+/// How often it is looked at whether a peak is over.
+const LOOK: Duration = Duration::from_secs(1);
+/// Bytes held for clients that make a peak when they are gone.
+const PEAK_BYTES: u64 = 8 << 20;
+/// Connections that make a peak when they are gone: a connection takes some 10 KiB.
+const PEAK_CONNECTIONS: usize = 256;
+
+/// Gives memory back each time after much was held for clients, as long as the listener exists.
+pub(super) async fn keep(connections: Weak<Connections>) {
+    let (mut most_bytes, mut most_connections) = (0, 0);
+    loop {
+        tokio::time::sleep(LOOK).await;
+        let Some(connections) = connections.upgrade() else { return };
+        let (bytes, open) = (connections.held(), connections.count());
+        (most_bytes, most_connections) = (most_bytes.max(bytes), most_connections.max(open));
+        let is_over = |most: u64, now: u64, peak: u64| most - now >= peak.max(most / 2);
+        if is_over(most_bytes, bytes, PEAK_BYTES)
+            || is_over(most_connections as u64, open as u64, PEAK_CONNECTIONS as u64)
+        {
+            (most_bytes, most_connections) = (bytes, open);
+            // It walks all that is free, and takes the locks of the allocator one by one.
+            let _ = tokio::task::spawn_blocking(give_back).await;
+        }
+    }
+}
+
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[allow(unsafe_code, reason = "there is no safe way to tell malloc")]
+fn give_back() {
+    // SAFETY: it may be called at any time, by any thread.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
+/// Other allocators have no such call.
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+fn give_back() {}

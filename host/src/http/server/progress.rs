@@ -1,0 +1,77 @@
+//! A time limit for the progress of one side of a connection or a stream.
+
+use std::future::Future as _;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::time::{Sleep, sleep};
+
+/// Bytes that must have moved in each limit, unless everything did: 400 bytes a second by default.
+pub(super) const PROGRESS: u64 = 4 << 10;
+
+/// Ends a wait that makes no progress. Its timer exists only while somebody waits for a client.
+pub(super) struct ProgressTimer {
+    limit: Duration,
+    /// Bytes that moved since the timer was set.
+    moved: u64,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl ProgressTimer {
+    /// A timer that is not set.
+    pub(super) fn new(limit: Duration) -> Self {
+        Self { limit, moved: 0, timer: None }
+    }
+
+    /// Notes that `bytes` moved.
+    pub(super) fn moved(&mut self, bytes: usize) {
+        if self.timer.is_some() {
+            self.moved += bytes as u64;
+            if self.moved >= PROGRESS {
+                self.clear();
+            }
+        }
+    }
+
+    /// Notes that nobody waits any more.
+    pub(super) fn clear(&mut self) {
+        self.timer = None;
+        self.moved = 0;
+    }
+
+    /// Ready once less than [`PROGRESS`] moved for the whole limit. To be polled while waiting for the client.
+    pub(super) fn poll_stalled(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let limit = self.limit;
+        self.timer.get_or_insert_with(|| Box::pin(sleep(limit))).as_mut().poll(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_millis(100);
+
+    #[tokio::test]
+    async fn a_trickle_is_no_progress_and_a_piece_is() {
+        let mut timer = ProgressTimer::new(LIMIT);
+        let start = std::time::Instant::now();
+        let wait = async |timer: &mut ProgressTimer, time: Duration| {
+            tokio::time::timeout(time, poll_fn(|context| timer.poll_stalled(context))).await.is_ok()
+        };
+        // Bytes that trickle put nothing off.
+        while !wait(&mut timer, LIMIT / 10).await {
+            timer.moved(1);
+            assert!(start.elapsed() < 100 * LIMIT, "it never ends");
+        }
+        timer.clear();
+        assert!(!wait(&mut timer, LIMIT / 2).await);
+        timer.moved(PROGRESS as usize);
+        // The limit begins anew.
+        assert!(!wait(&mut timer, LIMIT * 7 / 10).await);
+        assert!(wait(&mut timer, 100 * LIMIT).await);
+    }
+}

@@ -1,0 +1,85 @@
+//! What is refused before it is a request: it gets a request id, a line of the log and a count, as requests do.
+
+use axum::body::Body;
+use axum::http::{HeaderValue, Response, StatusCode};
+use futures::FutureExt as _;
+use http_body_util::BodyExt as _;
+
+use super::connection::Connection;
+use crate::http::REQUEST_ID;
+use crate::http::answer::HostProblem;
+use crate::http::details::Failure;
+use crate::telemetry::LineBudget;
+use crate::telemetry::table::Refusal;
+
+/// The longest answer that hyper makes by itself, in bytes: a status line and three headers.
+const LONGEST: usize = 256;
+
+/// Which lines about refusals a listener has written of late.
+#[derive(Default)]
+pub(super) struct Refusals(LineBudget);
+
+/// Counts a refusal, writes a line about it, and returns the answer that says so.
+pub(super) fn refuse(connection: &Connection, why: Refusal, detail: &str) -> Response<Body> {
+    let id = ulid::Ulid::generate().to_string();
+    let all = connection.all();
+    all.metrics().refused(why);
+    connection.refuse();
+    if let Some(dropped) = all.refusals().0.take() {
+        let (request, reason) = (id.as_str(), why.as_str());
+        tracing::info!(target: "http", request, reason, detail, dropped, "refused what is no request");
+    }
+    let problem = match why {
+        Refusal::TargetTooLong => HostProblem::TargetTooLong,
+        Refusal::HeadTooLarge => HostProblem::HeadTooLarge,
+        Refusal::Malformed | Refusal::Protocol => HostProblem::Malformed,
+    };
+    let mut response = Failure::from(problem).answer(&id);
+    let id = HeaderValue::from_str(&id).expect("letters and digits are header text");
+    response.headers_mut().insert(&REQUEST_ID, id);
+    response
+}
+
+/// The answer to write in place of `written`, where that is what hyper answers by itself.
+pub(super) fn instead(written: &[u8], connection: &Connection) -> Option<Vec<u8>> {
+    if !written.starts_with(b"HTTP/1.1 4") {
+        return None;
+    }
+    let why = match own_status(written)? {
+        "400" => Refusal::Malformed,
+        "414" => Refusal::TargetTooLong,
+        "431" => Refusal::HeadTooLarge,
+        _ => return None,
+    };
+    let response = refuse(connection, why, "hyper refused it");
+    let (head, body) = response.into_parts();
+    let body = body.collect().now_or_never()?.ok()?.to_bytes();
+    let status: StatusCode = head.status;
+    let reason = status.canonical_reason().unwrap_or_default();
+    let mut bytes = format!("HTTP/1.1 {} {reason}\r\n", status.as_u16()).into_bytes();
+    for (name, value) in &head.headers {
+        bytes.extend_from_slice(name.as_str().as_bytes());
+        bytes.extend_from_slice(b": ");
+        bytes.extend_from_slice(value.as_bytes());
+        bytes.extend_from_slice(b"\r\n");
+    }
+    // As hyper has it: its date, and that the connection ends.
+    for line in written.split(|byte| *byte == b'\n').filter(|line| !line.starts_with(b"content-length")).skip(1) {
+        if line.len() > 1 {
+            bytes.extend_from_slice(line);
+            bytes.push(b'\n');
+        }
+    }
+    bytes.extend_from_slice(format!("content-length: {}\r\n\r\n", body.len()).as_bytes());
+    bytes.extend_from_slice(&body);
+    Some(bytes)
+}
+
+/// The status, where `written` is an answer that hyper made by itself: no request of ours is answered without a header of its own.
+fn own_status(written: &[u8]) -> Option<&str> {
+    let text = std::str::from_utf8(written).ok().filter(|text| text.len() <= LONGEST)?;
+    let mut lines = text.strip_suffix("\r\n\r\n")?.split("\r\n");
+    let status = lines.next()?.strip_prefix("HTTP/1.1 ")?.get(..3)?;
+    let known = |line: &str| ["connection: close", "content-length: 0"].contains(&line) || line.starts_with("date: ");
+    lines.all(known).then_some(status)
+}

@@ -1,0 +1,151 @@
+//! The socket of a connection: it ends where the client takes nothing, and what hyper refuses by itself gets a request id.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+use super::connection::Connection;
+use super::progress::ProgressTimer;
+use super::refusal;
+use crate::telemetry::table::CutOff;
+
+/// What a client begins with that speaks HTTP/2 (RFC 9113, section 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// A socket, and what was read of it to tell the version.
+pub(super) struct Wire {
+    stream: TcpStream,
+    connection: Arc<Connection>,
+    timer: ProgressTimer,
+    /// What was read and not taken yet.
+    start: [u8; PREFACE.len()],
+    taken: usize,
+    read: usize,
+    /// An answer of our own in place of hyper's, as far as it is to be written.
+    instead: Vec<u8>,
+    is_http1: bool,
+}
+
+impl Wire {
+    pub(super) fn new(stream: TcpStream, connection: Arc<Connection>) -> Self {
+        let timer = ProgressTimer::new(connection.all().limits().stall);
+        let start = [0; PREFACE.len()];
+        Self { stream, connection, timer, start, taken: 0, read: 0, instead: Vec::new(), is_http1: true }
+    }
+
+    /// Reads until it is clear which version the client speaks: returns whether that is HTTP/2.
+    pub(super) async fn is_http2(&mut self) -> io::Result<bool> {
+        while self.read < PREFACE.len() && self.start[..self.read] == PREFACE[..self.read] {
+            match self.stream.read(&mut self.start[self.read..]).await? {
+                0 => break,
+                read => self.read += read,
+            }
+        }
+        self.is_http1 = self.start != *PREFACE;
+        Ok(!self.is_http1)
+    }
+
+    fn note(
+        &mut self,
+        written: Poll<io::Result<usize>>,
+        wanted: usize,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        match written {
+            Poll::Ready(Ok(count)) => {
+                self.connection.wrote(count);
+                if count == wanted {
+                    self.timer.clear();
+                } else {
+                    self.timer.moved(count);
+                }
+            }
+            Poll::Ready(Err(_)) => {}
+            Poll::Pending => {
+                ready!(self.timer.poll_stalled(context));
+                self.timer.clear();
+                self.connection.all().metrics().cut_off(CutOff::ConnectionStalled);
+                return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes nothing")));
+            }
+        }
+        written
+    }
+
+    fn poll_instead(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.instead.is_empty() {
+            let (written, wanted) = (Pin::new(&mut self.stream).poll_write(context, &self.instead), self.instead.len());
+            let count = ready!(self.note(written, wanted, context))?;
+            if count == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.instead.drain(..count);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.taken < self.read {
+            let count = buffer.remaining().min(self.read - self.taken);
+            buffer.put_slice(&self.start[self.taken..self.taken + count]);
+            self.taken += count;
+            return Poll::Ready(Ok(()));
+        }
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
+        let this = &mut *self;
+        if this.is_http1 {
+            ready!(this.poll_instead(context))?;
+            if let Some(instead) = refusal::instead(buffer, &this.connection) {
+                this.instead = instead;
+                // What isn't written yet is, before anything else.
+                let _ = this.poll_instead(context)?;
+                return Poll::Ready(Ok(buffer.len()));
+            }
+        }
+        let written = Pin::new(&mut this.stream).poll_write(context, buffer);
+        this.note(written, buffer.len(), context)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffers: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if let [one] = buffers {
+            return self.poll_write(context, one);
+        }
+        let this = &mut *self;
+        ready!(this.poll_instead(context))?;
+        let wanted = buffers.iter().map(|buffer| buffer.len()).sum();
+        let written = Pin::new(&mut this.stream).poll_write_vectored(context, buffers);
+        this.note(written, wanted, context)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_instead(context))?;
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_instead(context))?;
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
