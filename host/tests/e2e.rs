@@ -20,8 +20,12 @@ mod attacks;
 mod components;
 #[path = "e2e/frames.rs"]
 mod frames;
+#[path = "e2e/connections.rs"]
+mod connections;
 #[path = "e2e/hostile.rs"]
 mod hostile;
+#[path = "support/http2.rs"]
+mod http2;
 #[path = "e2e/limits.rs"]
 mod limits;
 #[path = "e2e/log.rs"]

@@ -177,6 +177,7 @@ impl Listener {
                 Err(error) if of_one_client(&error) => {}
                 Err(error) => {
                     tracing::warn!(target: "http", %error, "a connection could not be accepted");
+                    connections.shed();
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }

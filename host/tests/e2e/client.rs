@@ -135,11 +135,6 @@ impl Raw {
         Answer { status, headers, body: serde_json::from_str(&text).unwrap_or_default(), text }
     }
 
-    /// Whether an answer begins within that time.
-    pub(crate) fn has_answer(&mut self, time: Duration) -> bool {
-        matches!(self.peek(time), Ok(1..))
-    }
-
     /// Whether the other side ends the connection within that time. What it says before is skipped.
     pub(crate) fn is_closed(&mut self, time: Duration) -> bool {
         loop {

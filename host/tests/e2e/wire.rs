@@ -174,18 +174,24 @@ fn a_body_that_does_not_come_is_given_up() {
 
 #[tokio::test]
 async fn too_many_requests_at_once_are_turned_away() {
-    let app = App::shop("[http]\nin_flight = 1");
-    let host = app.launch().start();
-    let body = draft("ada", card("tok_visa")).to_string();
+    let host = probe("[http]\nin_flight = 1").launch().start();
+    let wait = |milliseconds: u32| {
+        let body = json!({ "milliseconds": milliseconds }).to_string();
+        request("POST", "/wait", &["Content-Type: application/json"], body.as_bytes())
+    };
+    // One whose body isn't there has no place.
     let mut slow = Raw::connect(host.listen());
-    let head = "POST /orders HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nExpect: 100-continue\r\n";
-    // Once it is told to go on, it is being worked on.
-    slow.send(format!("{head}Content-Length: {}\r\n\r\n", body.len())).answer(true).expect(100);
-    let turned_away = host.get("/orders?customer=ada").await.expect(503);
+    let whole = wait(3000);
+    slow.send(&whole[..whole.len() - 1]);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    Raw::connect(host.listen()).send(wait(1)).answer(true).expect(200);
+    slow.send(&whole[whole.len() - 1..]);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let turned_away = Raw::connect(host.listen()).send(wait(1)).answer(true).expect(503);
     assert_eq!((turned_away.problem(), turned_away.header("retry-after")), ("overloaded", "1"));
     assert_eq!(turned_away.header("watertight-generation"), "1");
-    slow.send(&body).answer(true).expect(201);
-    host.get("/orders?customer=ada").await.expect(200);
+    slow.answer(true).expect(200);
+    Raw::connect(host.listen()).send(wait(1)).answer(true).expect(200);
 }
 
 #[tokio::test]
@@ -270,21 +276,19 @@ async fn connections_come_and_go() {
             _ => drop(connection.send(list(&[])).answer(true).expect(200)),
         }
     }
-    // Idle ones take the places; who comes then waits for one to end, and is served. So do many at once.
+    // Idle ones take the places; for who comes then, one is ended. So are many at once.
     let mut idle: Vec<Raw> = (0..20).map(|_| Raw::connect(host.listen())).collect();
     for connection in &mut idle {
         connection.send(list(&[])).answer(true).expect(200);
     }
-    let mut waiting = Raw::connect(host.listen());
-    waiting.send(list(&[]));
-    assert!(!waiting.has_answer(Duration::from_millis(200)));
-    idle.pop();
-    waiting.answer(true).expect(200);
-    drop(waiting);
-    let crowd: Vec<Raw> = (0..300).map(|_| Raw::connect(host.listen())).collect();
-    drop(idle);
-    for mut connection in crowd {
-        connection.send(list(&[])).answer(true).expect(200);
+    Raw::connect(host.listen()).send(list(&[])).answer(true).expect(200);
+    let mut crowd: Vec<Raw> = (0..300).map(|_| Raw::connect(host.listen())).collect();
+    for connection in &mut crowd {
+        connection.send(list(&[]));
     }
+    for mut connection in crowd {
+        connection.answer(true).expect(200);
+    }
+    drop(idle);
     send(client().get(host.url("/orders?customer=nobody"))).await.expect(200);
 }

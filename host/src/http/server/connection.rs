@@ -146,6 +146,11 @@ impl Connection {
         self.written.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
+    /// How long it has been there.
+    pub(super) fn age(&self) -> Duration {
+        self.start.elapsed()
+    }
+
     /// How long nothing has been open on it and nothing was held for it.
     pub(super) fn idle(&self) -> Duration {
         match self.is_quiet() {

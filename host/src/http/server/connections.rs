@@ -13,12 +13,12 @@ use crate::telemetry::table::{self, CutOff};
 use crate::telemetry::{ListenerMetrics, Snapshot, Telemetry};
 
 /// How many idle connections are ended at once where there is no room for another: this part of those that may be open.
-const ROOM_PART: usize = 16;
+const ROOM_PART: usize = 8;
 /// How long accepting waits before it looks again whether a connection is idle.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// The open connections of a listener.
-pub struct Connections {
+pub(super) struct Connections {
     name: &'static str,
     bounds: Bounds,
     metrics: ListenerMetrics,
@@ -114,18 +114,44 @@ impl Connections {
         if !is_full && !is_crowded {
             return true;
         }
-        let may_go = |connection: &Connection| {
-            !connection.is_leaving() && connection.idle() >= self.bounds.grace && (is_full || untrusted(connection))
-        };
-        let mut idle: Vec<_> = all.values().filter(|c| may_go(c)).map(|c| (c.idle(), c)).collect();
-        idle.sort_unstable_by_key(|(idle, _)| std::cmp::Reverse(*idle));
+        self.let_go(&all, |connection| is_full || untrusted(connection));
+        false
+    }
+
+    /// Tells idle connections to end, those that have been idle longest first: files have run out, for instance.
+    pub(super) fn shed(&self) {
+        self.let_go(&self.all(), |_| true);
+    }
+
+    fn let_go(&self, all: &HashMap<u64, Arc<Connection>>, may_go: impl Fn(&Connection) -> bool) {
         let most = (self.bounds.connections as usize / ROOM_PART).max(1);
         let already = all.values().filter(|connection| connection.is_leaving()).count();
-        for (_, connection) in idle.into_iter().take(most.saturating_sub(already)) {
+        let most = most.saturating_sub(already);
+        let staying = || all.values().filter(|connection| !connection.is_leaving() && may_go(connection));
+        let mut idle: Vec<_> =
+            staying().map(|c| (c.idle(), c)).filter(|(idle, _)| *idle >= self.bounds.grace).collect();
+        idle.sort_unstable_by_key(|(idle, _)| std::cmp::Reverse(*idle));
+        idle.truncate(most);
+        for (_, connection) in &idle {
             self.metrics.cut_off(CutOff::Room);
-            connection.make_room();
+            if connection.has_asked() {
+                connection.make_room();
+            } else {
+                // No request of it is lost.
+                connection.end();
+            }
         }
-        false
+        // Who has shown no token holds no connection by leaving an answer unread either.
+        if let Some(tokenless) = self.bounds.tokenless
+            && idle.is_empty()
+            && most > 0
+        {
+            let oldest = staying().filter(|connection| !connection.is_trusted()).max_by_key(|c| c.age());
+            if let Some(oldest) = oldest.filter(|connection| connection.age() >= tokenless.idle) {
+                self.metrics.cut_off(CutOff::Room);
+                oldest.end();
+            }
+        }
     }
 
     /// Ends the connection for which most bytes are held, as more are held than may be. Returns whether there is room now, or soon: not where

@@ -1,0 +1,421 @@
+//! Connections under attack: clients that send nothing, take nothing, or take all there is. Others must not notice.
+//!
+//! The frames of HTTP/2 are written by hand, in `support/http2.rs`.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use watertight::telemetry::table;
+
+use crate::app::{App, guest};
+use crate::client::{Raw, client, request, send};
+use crate::host::{Host, Launch};
+use crate::http2::{DATA, GOAWAY, HEADERS, Http2, RST_STREAM};
+
+/// How long anything may take that takes milliseconds on a quiet machine.
+const SOON: Duration = Duration::from_secs(10);
+/// Streams that one connection of HTTP/2 may have open.
+const STREAMS: usize = 256;
+
+/// A module that answers with texts of any length and waits, under further settings.
+fn texts(settings: &str) -> App {
+    let component = guest("probe");
+    App::new(&format!(
+        "[app]\nname = \"probe\"\nroutes = [\"routes/*.toml\"]\n{settings}\n[modules.a]\ncomponent = {component:?}\n\
+         uses = [\"sql\", \"logging\", \"clocks\"]\n"
+    ))
+    .routes(
+        "[[route]]\nmethod = \"GET\"\npath = \"/text\"\ncall = \"a/acts.text\"\n\
+         [[route]]\nmethod = \"POST\"\npath = \"/wait\"\ncall = \"a/acts.wait\"\nbody = \"*\"\n\
+         [[route]]\nmethod = \"POST\"\npath = \"/script\"\ncall = \"a/raw.script\"\nbody = \"steps\"\n",
+    )
+}
+
+/// Other clients, on connections of their own, each of which asks again and again; and the operator.
+struct Others {
+    stop: Arc<AtomicBool>,
+    threads: Vec<std::thread::JoinHandle<usize>>,
+}
+
+impl Others {
+    fn of(host: &Host) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (listen, admin) = (host.listen(), host.admin());
+        let ask = |address: SocketAddr, path: &'static str, anew: bool| {
+            let stop = stop.clone();
+            std::thread::spawn(move || {
+                let (mut count, mut connection) = (0, None);
+                while !stop.load(Ordering::Relaxed) {
+                    let mut raw = connection.take().unwrap_or_else(|| Raw::connect(address));
+                    raw.send(request("GET", path, &[], b"")).answer(true).expect(200);
+                    connection = Some(raw).filter(|_| !anew);
+                    count += 1;
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                count
+            })
+        };
+        let threads = vec![
+            ask(listen, "/text?bytes=100", false),
+            ask(listen, "/text?bytes=100", true),
+            ask(admin, "/healthz", true),
+        ];
+        Self { stop, threads }
+    }
+
+    /// Stops them. All were answered 200; each several times.
+    fn stop(self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for thread in self.threads {
+            let count = thread.join().expect("another client was not answered");
+            assert!(count > 3, "another client was answered {count} times only");
+        }
+    }
+}
+
+async fn metric(host: &Host, metric: &table::Metric, labels: &[(&str, &str)]) -> f64 {
+    host.scrape().await.value(metric, labels)
+}
+
+/// Until it is so.
+async fn until(what: &str, is: impl AsyncFn() -> bool) {
+    let start = Instant::now();
+    while !is().await {
+        assert!(start.elapsed() < 6 * SOON, "{what}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+const ANSWER_STALLED: [(&str, &str); 2] = [("listener", "data"), ("reason", "answer-stalled")];
+const REQUEST_STALLED: [(&str, &str); 2] = [("listener", "data"), ("reason", "request-stalled")];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_that_nobody_takes_stop_nobody_else_and_their_streams_end() {
+    let app = texts("[http]\nin_flight = 64\nstall = \"1s\"");
+    let host = app.launch().start();
+    host.get("/text?bytes=100").await.expect(200);
+    let others = Others::of(&host);
+    let mut attackers: Vec<Http2> = (0..4).map(|_| Http2::connect(host.listen(), 0)).collect();
+    for attacker in &mut attackers {
+        for _ in 0..STREAMS {
+            attacker.get("/text?bytes=60000");
+        }
+    }
+    let ended = tokio::task::spawn_blocking(move || {
+        let (start, mut ended) = (Instant::now(), [0; 4]);
+        while start.elapsed() < 3 * SOON && ended.iter().sum::<usize>() < 4 * STREAMS {
+            for (attacker, ended) in attackers.iter_mut().zip(&mut ended) {
+                // One byte now and then: that is no progress.
+                for stream in 0..STREAMS as u32 {
+                    attacker.window(2 * stream + 1, 1);
+                }
+                let is_end = |frame: &&crate::http2::Frame| {
+                    frame.kind == RST_STREAM || (frame.kind == DATA && frame.flags & 1 == 1)
+                };
+                let frames = attacker.frames(Duration::from_millis(200));
+                assert!(!frames.iter().any(|frame| frame.kind == GOAWAY), "the connection goes on");
+                *ended += frames.iter().filter(is_end).count();
+            }
+        }
+        // Another stream of the same connection is served.
+        attackers[0].window(0, 1 << 20);
+        let stream = attackers[0].get("/text?bytes=5");
+        attackers[0].head(stream);
+        (ended, attackers)
+    });
+    let (ended, attackers) = ended.await.unwrap();
+    assert_eq!(ended, [STREAMS; 4]);
+    others.stop();
+    assert!(metric(&host, &table::CUT_OFF, &ANSWER_STALLED).await > 0.0);
+    drop(attackers);
+    until("bytes are held", async || metric(&host, &table::HELD_BYTES, &[("listener", "data")]).await < 10_000.0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bodies_that_never_come_take_no_place_and_are_given_up() {
+    let app = texts("[http]\nin_flight = 8\nstall = \"1s\"");
+    let host = app.launch().start();
+    host.get("/text?bytes=100").await.expect(200);
+    let others = Others::of(&host);
+    let json = [("content-type", "application/json")];
+    let mut attackers: Vec<Http2> = (0..4).map(|_| Http2::connect(host.listen(), 65_535)).collect();
+    for attacker in &mut attackers {
+        for _ in 0..STREAMS {
+            attacker.ask("POST", "/wait", &json, false);
+        }
+    }
+    let mut http1: Vec<Raw> = (0..20).map(|_| Raw::connect(host.listen())).collect();
+    for connection in &mut http1 {
+        connection
+            .send("POST /wait HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 9000\r\n\r\n{");
+    }
+    let answered = tokio::task::spawn_blocking(move || {
+        let (start, mut answered) = (Instant::now(), [0; 4]);
+        while start.elapsed() < 3 * SOON && answered.iter().sum::<usize>() < 4 * STREAMS {
+            for (attacker, answered) in attackers.iter_mut().zip(&mut answered) {
+                // A trickle is no progress.
+                for stream in 0..STREAMS as u32 {
+                    attacker.frame(DATA, 0, 2 * stream + 1, b" ");
+                }
+                let frames = attacker.frames(Duration::from_millis(200));
+                *answered += frames.iter().filter(|frame| frame.kind == HEADERS).count();
+            }
+        }
+        // They are told why.
+        for connection in &mut http1 {
+            assert_eq!(connection.answer(true).expect(408).problem(), "body-too-slow");
+        }
+        answered
+    });
+    assert_eq!(answered.await.unwrap(), [STREAMS; 4]);
+    others.stop();
+    assert!(metric(&host, &table::CUT_OFF, &REQUEST_STALLED).await >= 20.0);
+}
+
+#[tokio::test]
+async fn a_connection_that_takes_nothing_is_ended() {
+    let app = texts("[http]\nstall = \"1s\"");
+    let host = app.launch().start();
+    let mut connection = Raw::connect(host.listen());
+    for _ in 0..30 {
+        connection.try_send(&request("GET", "/text?bytes=1000000", &[], b""));
+    }
+    let stalled = [("listener", "data"), ("reason", "connection-stalled")];
+    until("the connection goes on", async || metric(&host, &table::CUT_OFF, &stalled).await == 1.0).await;
+    until("bytes are held", async || metric(&host, &table::HELD_BYTES, &[("listener", "data")]).await < 10_000.0).await;
+    assert!(connection.rest().len() < 30_000_000);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_connection_takes_all_places() {
+    let app = texts("[http]\nin_flight = 16");
+    let host = app.launch().start();
+    let mut greedy = Http2::connect(host.listen(), 65_535);
+    let fields = [("content-type", "application/json")];
+    let streams: Vec<u32> = (0..40)
+        .map(|_| {
+            let stream = greedy.ask("POST", "/wait", &fields, false);
+            greedy.frame(DATA, 1, stream, br#"{"milliseconds":1000}"#);
+            stream
+        })
+        .collect();
+    // Half of the places are left: 24 of its requests find none at once, and others do.
+    let mut refused = 0;
+    while refused < 24 {
+        let frame = greedy.next_within(SOON).unwrap().unwrap();
+        refused += usize::from(frame.kind == HEADERS);
+        assert!(frame.kind != GOAWAY, "{frame:?}");
+    }
+    for answer in futures::future::join_all((0..4).map(|_| host.get("/text?bytes=3"))).await {
+        answer.expect(200);
+    }
+    assert!(
+        metric(&host, &table::REQUESTS, &[("method", "POST"), ("route", "/wait"), ("status", "503")]).await >= 16.0
+    );
+    let mut answered = refused;
+    while answered < streams.len() {
+        answered += usize::from(greedy.next_within(3 * SOON).unwrap().unwrap().kind == HEADERS);
+    }
+    // One at a time it is served as ever.
+    let stream = greedy.get("/text?bytes=3");
+    greedy.head(stream);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_held_for_clients_is_bounded() {
+    let app = texts("[http]\nheld = \"8MiB\"\nstall = \"30s\"\n[defaults.limits]\nbody = \"2MiB\"");
+    let host = app.launch().start();
+    // Each connection may have an eighth: 1 MiB. One large answer at a time is no matter.
+    host.get("/text?bytes=1500000").await.expect(200);
+    let attackers: Vec<Http2> = (0..40)
+        .map(|_| {
+            let mut attacker = Http2::connect(host.listen(), 0);
+            (0..8).for_each(|_| drop(attacker.get("/text?bytes=400000")));
+            attacker
+        })
+        .collect();
+    let held = async || metric(&host, &table::HELD_BYTES, &[("listener", "data")]).await;
+    until("nothing is refused", async || {
+        metric(&host, &table::CUT_OFF, &[("listener", "data"), ("reason", "held")]).await > 0.0
+            && held().await <= f64::from(8 << 20)
+    })
+    .await;
+    for _ in 0..10 {
+        // One answer more may be there for an instant.
+        assert!(held().await <= f64::from(9 << 20));
+        assert_eq!(host.get("/text?bytes=1000").await.expect(200).text.len(), 1002);
+    }
+    drop(attackers);
+    until("bytes are held", async || held().await < 10_000.0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_connection_of_http2_says_which_requests_it_answers() {
+    let app = texts("[http]\nheader_timeout = \"600ms\"");
+    let host = app.launch().start();
+    host.get("/text?bytes=1").await.expect(200);
+    let listen = host.listen();
+    let connections = (0..24).map(|number| {
+        std::thread::spawn(move || {
+            let mut http = Http2::connect(listen, 65_535);
+            let first = http.get("/text?bytes=1");
+            http.head(first);
+            // Around the moment at which it is idle for too long.
+            std::thread::sleep(Duration::from_millis(560 + 4 * number));
+            let fields = [("content-type", "application/json")];
+            let asked: Vec<u32> = (0..3)
+                .map(|_| {
+                    let stream = http.ask("POST", "/wait", &fields, false);
+                    http.frame(DATA, 1, stream, br#"{"milliseconds":1}"#);
+                    stream
+                })
+                .collect();
+            let frames = http.frames(SOON);
+            let goaway = frames.iter().rfind(|frame| frame.kind == GOAWAY).expect("it says that it ends");
+            assert_eq!(goaway.number(4), 0, "without an error");
+            let last = goaway.number(0);
+            let answered: Vec<u32> =
+                frames.iter().filter(|frame| frame.kind == HEADERS).map(|frame| frame.stream).collect();
+            for stream in asked {
+                assert!(
+                    answered.contains(&stream) || stream > last,
+                    "{stream} of {last} was left without a word: {frames:?}"
+                );
+            }
+        })
+    });
+    let connections: Vec<_> = connections.collect();
+    tokio::task::spawn_blocking(move || connections.into_iter().for_each(|connection| connection.join().unwrap()))
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn what_is_no_request_gets_an_id_a_line_and_a_count() {
+    let host = Launch::shop().start();
+    let long = "x".repeat(70_000);
+    let cases = [
+        ("GARBAGE\r\n\r\n".to_owned(), 400, "malformed-request", "malformed"),
+        (format!("GET /{long} HTTP/1.1\r\nHost: a\r\n\r\n"), 414, "target-too-long", "target-too-long"),
+        (
+            format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "A: b\r\n".repeat(200)),
+            431,
+            "head-too-large",
+            "head-too-large",
+        ),
+    ];
+    for (bytes, status, problem, reason) in cases {
+        let mut connection = Raw::connect(host.listen());
+        connection.try_send(bytes.as_bytes());
+        let answer = connection.answer(true).expect(status);
+        assert_eq!(answer.problem(), problem, "{answer:?}");
+        let id = answer.header("x-request-id").to_owned();
+        assert_eq!((id.len(), answer.body["instance"].as_str()), (26, Some(&*id)), "{answer:?}");
+        assert!(host.has_logged(&id), "{}", host.log());
+        assert_eq!(metric(&host, &table::REFUSED, &[("listener", "data"), ("reason", reason)]).await, 1.0, "{reason}");
+    }
+    // Over HTTP/2.
+    let mut http = Http2::connect(host.listen(), 65_535);
+    let large = "x".repeat(20 << 10);
+    let stream = http.ask("GET", "/orders", &[("a", &large)], true);
+    assert_eq!(http.head(stream).status(), 431);
+    let large = [("listener", "data"), ("reason", "head-too-large")];
+    assert_eq!(metric(&host, &table::REFUSED, &large).await, 2.0);
+    let mut http = Http2::connect(host.listen(), 65_535);
+    // A frame of data on no stream.
+    http.frame(DATA, 0, 0, b"x");
+    assert!(http.frames(SOON).iter().any(|frame| frame.kind == GOAWAY && frame.number(4) != 0));
+    until("it is not counted", async || {
+        metric(&host, &table::REFUSED, &[("listener", "data"), ("reason", "protocol")]).await == 1.0
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn idle_connections_make_room_for_others() {
+    let app = texts("[http]\nconnections = 20\nheader_timeout = \"60s\"");
+    let host = app.launch().start();
+    // None of them has sent anything; and some have, and are idle since.
+    let silent: Vec<Raw> = (0..30).map(|_| Raw::connect(host.listen())).collect();
+    let others = Others::of(&host);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let more: Vec<Raw> = (0..30).map(|_| Raw::connect(host.listen())).collect();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    others.stop();
+    assert!(metric(&host, &table::CUT_OFF, &[("listener", "data"), ("reason", "room")]).await > 0.0);
+    drop((silent, more));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_without_the_token_do_not_shut_out_the_operator() {
+    let host = texts("").launch().argument("--probe=127.0.0.1:0").start();
+    let open = || {
+        let mut all: Vec<Raw> = (0..400).map(|_| Raw::connect(host.admin())).collect();
+        for (number, connection) in all.iter_mut().enumerate() {
+            match number % 4 {
+                0 => {}
+                1 => drop(connection.try_send(b"GET /healthz HTTP/1.1\r\nHost: a\r\nA: ")),
+                2 => drop(connection.try_send(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")),
+                _ => drop(connection.try_send(b"POST /call HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n{")),
+            }
+        }
+        all
+    };
+    let mut open_now = open();
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(3) {
+        let asked = Instant::now();
+        host.admin_get("/modules").await.expect(200);
+        send(client().get(host.admin_url("/healthz"))).await.expect(200);
+        send(client().get(format!("http://{}/livez", host.probe()))).await.expect(200);
+        assert!(asked.elapsed() < SOON, "{:?}", asked.elapsed());
+        open_now.extend(open());
+        open_now.drain(..200);
+    }
+    // Nobody keeps one for nothing.
+    until("they stay", async || metric(&host, &table::CONNECTIONS, &[("listener", "admin")]).await < 20.0).await;
+    assert_eq!(host.called("a/acts.text", json!([3])).await.as_str().unwrap().len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_operator_and_probes_have_files_of_their_own() {
+    let app = texts("");
+    // The soft limit is raised to the hard one; where that is too low, the data listener has fewer connections.
+    let limited = ["sh", "-c", "ulimit -Hn 900 && ulimit -Sn 256 && exec \"$0\" \"$@\""];
+    let host = app.launch().under(&limited).argument("--probe=127.0.0.1:0").start();
+    assert!(host.has_logged("this process may open too few files"), "{}", host.log());
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", host.process())).unwrap();
+    let files = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    assert!(files.split_whitespace().filter(|word| *word == "900").count() == 2, "{files}");
+    let others = Others::of(&host);
+    let idle: Vec<Raw> = (0..700).map(|_| Raw::connect(host.listen())).collect();
+    for _ in 0..5 {
+        for path in ["/livez", "/readyz", "/metrics"] {
+            send(client().get(format!("http://{}{path}", host.probe()))).await.expect(200);
+        }
+        host.admin_get("/modules").await.expect(200);
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    others.stop();
+    assert!(!host.log().contains("could not be accepted"), "{}", host.log());
+    drop(idle);
+}
+
+#[tokio::test]
+async fn the_listener_for_probes_answers_probes_alone() {
+    let app = texts("probe = \"127.0.0.1:0\"");
+    let host = app.launch().start();
+    let ask = async |path: &str| send(client().get(format!("http://{}{path}", host.probe()))).await;
+    for path in ["/livez", "/readyz"] {
+        ask(path).await.expect(200);
+    }
+    assert!(ask("/metrics").await.expect(200).text.contains("watertight_http_connections{listener=\"probe\"} 1"));
+    for path in ["/healthz", "/modules", "/generations", "/text?bytes=1"] {
+        assert_eq!(ask(path).await.expect(404).problem(), "no-such-path");
+    }
+    let refused = client().post(format!("http://{}/livez", host.probe()));
+    assert_eq!(send(refused).await.expect(405).problem(), "method-not-allowed");
+}
