@@ -6,6 +6,10 @@
 
 #[path = "../tests/support/attacks.rs"]
 mod attacks;
+#[path = "limits/connections.rs"]
+mod connections;
+#[path = "../tests/support/http2.rs"]
+mod http2;
 #[path = "../tests/support/refused.rs"]
 mod refused;
 mod support;
@@ -56,7 +60,12 @@ fn main() -> anyhow::Result<()> {
     let mut blows: Vec<Blow> = attacks.iter().map(|attack| Blow::call(server.address, attack)).collect();
     blows.extend(Blow::offers(&state)?);
     blows.retain(|blow| is_asked_for(&blow.name));
-    beside(&mut report, &server, &blows)?;
+    let most = beside(&mut report, &server, &blows)?;
+    if is_asked_for("connections") {
+        let build = attacks.iter().find(|attack| attack.name == TARGET).context("the target is one of them")?;
+        let marked = [&build.component[..], &[0, 6, 4, b'm', b'a', b'r', b'k', 1]].concat();
+        connections::attacked(&mut report, &server, &state, TARGET, &marked, most * PART)?;
+    }
     server.stop()?;
     report.finish()
 }
@@ -93,7 +102,7 @@ impl Blow {
     }
 }
 
-/// Whether the command line names no module, or this one: `cargo bench --bench limits -- loop`.
+/// Whether the command line names no module, or this one: `cargo bench --bench limits -- loop`; `connections` are the attacks on listeners.
 fn is_asked_for(name: &str) -> bool {
     let mut words = std::env::args().skip(1).filter(|word| !word.starts_with("--")).peekable();
     words.peek().is_none() || words.any(|word| word == name)
@@ -116,12 +125,15 @@ fn stopped(report: &mut Report, server: &Server) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What the shop's customers have of each.
-fn beside(report: &mut Report, server: &Server, blows: &[Blow]) -> anyhow::Result<()> {
+/// What the shop's customers have of each. Returns how many requests a second saturate the host.
+fn beside(report: &mut Report, server: &Server, blows: &[Blow]) -> anyhow::Result<f64> {
     let (rounds, time) = if support::is_quick() { (3, Duration::from_secs(1)) } else { (5, Duration::from_secs(2)) };
     let customers = customers(server)?;
     let most = saturate(server.address, CONNECTIONS, Duration::from_secs(5), customers.clone())?;
     report.figure("saturated by", "requests/s", None, vec![most]);
+    if blows.is_empty() {
+        return Ok(most);
+    }
     let run = |blow: Option<&Blow>| -> anyhow::Result<(Run, usize)> {
         let load = Load::start(server.address, most * PART, customers.clone())?;
         let mut count = 0;
@@ -159,7 +171,7 @@ fn beside(report: &mut Report, server: &Server, blows: &[Blow]) -> anyhow::Resul
         report.figure(&name, "ms", Some(goal), p99);
     }
     report.figure("p99 of customers, quiet", "ms", None, quiet);
-    Ok(())
+    Ok(most)
 }
 
 /// What was found beside one.
