@@ -22,9 +22,7 @@ use prometheus::core::Collector;
 use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry, TextEncoder};
 
 use crate::ids::{CompartmentName, ModuleName};
-use table::{
-    Came, CutOff, Failed, Limited, Metric, Origin, Refusal, ResumeMoment, ResumeOutcome, Thrown, Went,
-};
+use table::{Came, CutOff, Failed, Limited, Metric, Origin, Refusal, ResumeMoment, ResumeOutcome, Thrown, Went};
 
 pub use lines::{LineBudget, logged_path};
 pub use opentelemetry::trace::SpanKind;

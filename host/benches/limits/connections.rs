@@ -139,8 +139,8 @@ pub fn attacked(
             "1,024 answers that nobody takes",
             Box::new(move || {
                 Attack::start(move |stop| {
-                    let again = |http: &mut Http2, stream| drop(http.window(stream, 1));
-                    streams(data, stop, 0, |http| drop(http.get("/orders?customer=bench")), again);
+                    let again = |http: &mut Http2, stream| _ = http.window(stream, 1);
+                    streams(data, stop, 0, |http| _ = http.get("/orders?customer=bench"), again);
                 })
             }),
         ),
@@ -148,8 +148,8 @@ pub fn attacked(
             "1,024 bodies that never come",
             Box::new(move || {
                 Attack::start(move |stop| {
-                    let again = |http: &mut Http2, stream| drop(http.frame(crate::http2::DATA, 0, stream, b" "));
-                    streams(data, stop, 65_535, |http| drop(http.ask("POST", "/orders", &json, false)), again);
+                    let again = |http: &mut Http2, stream| _ = http.frame(crate::http2::DATA, 0, stream, b" ");
+                    streams(data, stop, 65_535, |http| _ = http.ask("POST", "/orders", &json, false), again);
                 })
             }),
         ),

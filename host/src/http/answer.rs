@@ -14,7 +14,6 @@ use crate::routes::{ErrorAnswer, Route};
 use crate::runtime::CallError;
 use crate::store::Notes;
 
-
 /// Why the host itself doesn't give what was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HostProblem {

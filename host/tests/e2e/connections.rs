@@ -233,7 +233,7 @@ async fn what_is_held_for_clients_is_bounded() {
     let attackers: Vec<Http2> = (0..40)
         .map(|_| {
             let mut attacker = Http2::connect(host.listen(), 0);
-            (0..8).for_each(|_| drop(attacker.get("/text?bytes=400000")));
+            (0..8).for_each(|_| _ = attacker.get("/text?bytes=400000"));
             attacker
         })
         .collect();
