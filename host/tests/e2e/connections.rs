@@ -384,7 +384,7 @@ async fn connections_without_the_token_do_not_shut_out_the_operator() {
 async fn the_operator_and_probes_have_files_of_their_own() {
     let app = texts("");
     // The soft limit is raised to the hard one; where that is too low, the data listener has fewer connections.
-    let limited = ["sh", "-c", "ulimit -Hn 900 && ulimit -Sn 256 && exec \"$0\" \"$@\""];
+    let limited = ["sh", "-c", "ulimit -Sn 256 && ulimit -Hn 900 && exec \"$0\" \"$@\""];
     let host = app.launch().under(&limited).argument("--probe=127.0.0.1:0").start();
     assert!(host.has_logged("this process may open too few files"), "{}", host.log());
     let limits = std::fs::read_to_string(format!("/proc/{}/limits", host.process())).unwrap();
