@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::artifact::{Artifact, MAX_COMPONENT_BYTES};
-use crate::config::{AppConfig, Capability, Compiling, Values};
+use crate::config::{self, AppConfig, Capability, Compiling, Doubts, Overrides, Partial, Values};
 use crate::database::Settings;
 use crate::engine::Engines;
 use crate::engine::compile::Compiler;
@@ -22,7 +22,7 @@ use crate::link::{Linked, identity, link};
 use crate::outbound::Outgoing;
 use crate::plan::Side;
 use crate::problem::{Code, Problem, Problems};
-use crate::routes::RouteTable;
+use crate::routes::{RouteTable, unreached};
 use crate::runtime::{Admissions, Generation, Runtime};
 use crate::state::StateFolder;
 use crate::store::ModuleData;
@@ -40,8 +40,10 @@ pub struct Checked {
     pub graph: AppGraph,
     /// Where requests go.
     pub routes: RouteTable,
-    /// What the modules are configured with.
+    /// What the modules are configured with. Empty where only the application on paper was checked.
     pub values: Values,
+    /// What is no fault, and whoever made the application should know: see [`unreached`].
+    pub notes: Vec<Problem>,
 }
 
 impl Checked {
@@ -51,25 +53,14 @@ impl Checked {
     }
 }
 
-/// Reads every component and links the application on paper.
+/// Reads every component, links the application on paper, and reads what its modules are configured with.
 ///
 /// # Errors
 ///
 /// Everything that is wrong, in one list.
 pub fn check(config: AppConfig) -> Result<Checked, Problems> {
     let (artifacts, problems) = load_components(&config);
-    link_on_paper(config, &artifacts, problems)
-}
-
-/// The same, and tries the migrations as a start on `state` would apply them, as far as that depends neither on rows nor on the disk.
-///
-/// # Errors
-///
-/// Everything that is wrong, in one list.
-pub fn check_for_start(config: AppConfig, state: &Path) -> Result<Checked, Problems> {
-    let (artifacts, mut problems) = load_components(&config);
-    problems.extend(migrations::refused_by_a_start(&config, &artifacts, state));
-    link_on_paper(config, &artifacts, problems)
+    with_values(link_on_paper(Partial { config, problems, doubts: Doubts::default() }, &artifacts))
 }
 
 /// The same with components that were read before: one for each module.
@@ -78,10 +69,61 @@ pub fn check_for_start(config: AppConfig, state: &Path) -> Result<Checked, Probl
 ///
 /// Everything that is wrong, in one list.
 pub fn check_with(config: AppConfig, artifacts: &Artifacts) -> Result<Checked, Problems> {
-    let missing = config.modules.keys().filter(|name| !artifacts.contains_key(*name));
-    let problem = |name| Problem::new(Code::Unreadable, "the module has no component").module(name);
-    let problems = missing.map(problem).collect();
-    link_on_paper(config, artifacts, problems)
+    with_values(link_on_paper(without_missing(config, artifacts), artifacts))
+}
+
+/// The same on paper alone: values and secrets of modules aren't looked at.
+///
+/// # Errors
+///
+/// Everything that is wrong, in one list.
+pub fn check_paper_with(config: AppConfig, artifacts: &Artifacts) -> Result<Checked, Problems> {
+    let (checked, problems) = link_on_paper(without_missing(config, artifacts), artifacts);
+    Problems::or(problems, checked)
+}
+
+/// What of an application is looked at beside manifest, routes and components.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Look {
+    /// Tries the migrations as a start would apply them, as far as that depends neither on rows nor on the disk.
+    pub migrations: bool,
+    /// Reads what the modules are configured with: variables and secrets.
+    pub values: bool,
+}
+
+/// Reads the application at `path` and every component, and links it on paper.
+///
+/// # Errors
+///
+/// Everything that is wrong, in one list: a fault in the manifest or the routes hides only what depends on it.
+pub fn check_files(path: &Path, overrides: &Overrides, look: Look) -> Result<Checked, Problems> {
+    let mut partial = config::load_partial(path, overrides)?;
+    let (artifacts, problems) = load_components(&partial.config);
+    partial.problems.extend(problems);
+    if look.migrations {
+        let refused = migrations::refused_by_a_start(&partial.config, &artifacts, &partial.config.state);
+        partial.problems.extend(refused);
+    }
+    let linked = link_on_paper(partial, &artifacts);
+    if look.values {
+        return with_values(linked);
+    }
+    Problems::or(linked.1, linked.0)
+}
+
+/// Reads the configuration of the application at `path`.
+///
+/// # Errors
+///
+/// Where the configuration has faults: everything that is wrong with the application, as [`check_files`] finds it.
+pub fn load(path: &Path, overrides: &Overrides) -> Result<AppConfig, Problems> {
+    config::load(path, overrides).map_err(|problems| {
+        match check_files(path, overrides, Look { migrations: true, values: true }) {
+            Err(all) => all,
+            // The files changed meanwhile.
+            Ok(_) => problems,
+        }
+    })
 }
 
 /// The component of each module.
@@ -101,17 +143,35 @@ pub fn load_components(config: &AppConfig) -> (Artifacts, Vec<Problem>) {
     (artifacts, problems)
 }
 
-fn link_on_paper(config: AppConfig, artifacts: &Artifacts, mut problems: Vec<Problem>) -> Result<Checked, Problems> {
+/// A configuration without faults, and a problem for each module without a component.
+fn without_missing(config: AppConfig, artifacts: &Artifacts) -> Partial {
+    let missing = config.modules.keys().filter(|name| !artifacts.contains_key(*name));
+    let problem = |name| Problem::new(Code::Unreadable, "the module has no component").module(name);
+    let problems = missing.map(problem).collect();
+    Partial { config, problems, doubts: Doubts::default() }
+}
+
+/// Links what could be read of an application, and adds what is wrong with it to its faults. What is wrong only because of a fault that
+/// was reported isn't said.
+fn link_on_paper(partial: Partial, artifacts: &Artifacts) -> (Checked, Vec<Problem>) {
+    let Partial { config, mut problems, doubts } = partial;
     let linked = AppGraph::build(&config, artifacts);
-    problems.extend(linked.problems);
+    problems.extend(linked.problems.into_iter().filter(|problem| !doubts.explain(problem)));
     refused::check(&linked.graph, &mut problems);
     let (routes, route_problems) = RouteTable::bind(&config, &linked.graph);
     problems.extend(route_problems);
-    let values = Values::read(&config).unwrap_or_else(|missing| {
-        problems.extend(missing.into_vec());
-        Values::default()
-    });
-    Problems::or(problems, Checked { config, graph: linked.graph, routes, values })
+    problems.extend(RouteTable::check_partial(&doubts, &linked.graph));
+    let notes = if problems.is_empty() { unreached(&config, &linked.graph, &routes) } else { Vec::new() };
+    (Checked { config, graph: linked.graph, routes, values: Values::default(), notes }, problems)
+}
+
+/// Reads what the modules are configured with.
+fn with_values((mut checked, mut problems): (Checked, Vec<Problem>)) -> Result<Checked, Problems> {
+    match Values::read(&checked.config) {
+        Ok(values) => checked.values = values,
+        Err(missing) => problems.extend(missing.into_vec()),
+    }
+    Problems::or(problems, checked)
 }
 
 /// How to run what was checked.
@@ -165,7 +225,7 @@ pub(crate) fn assemble(
     admissions: &Admissions,
     telemetry: &Arc<Telemetry>,
 ) -> Arc<Generation> {
-    let Checked { config, graph, routes, values } = checked;
+    let Checked { config, graph, routes, values, .. } = checked;
     let with_data = |(linked, compartment): (Linked, &crate::graph::Compartment)| {
         let data = |module: &ModuleName| ModuleData {
             name: module.clone(),

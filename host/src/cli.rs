@@ -149,6 +149,9 @@ struct CheckArguments {
     /// The folder of everything that lasts: which migrations its databases have. It need not be there.
     #[arg(long, value_name = "FOLDER", env = "WATERTIGHT_STATE")]
     state: Option<PathBuf>,
+    /// Look for the variables and files too that modules are configured with, as a start does.
+    #[arg(long)]
+    env: bool,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -176,7 +179,7 @@ enum GraphFormat {
 
 #[derive(Debug, Args)]
 struct CallArguments {
-    /// The function: `MODULE/INTERFACE.FUNCTION`.
+    /// The function: `MODULE/INTERFACE.FUNCTION`, or `MODULE.FUNCTION` where the module's world exports it itself.
     function: FunctionPath,
     /// One JSON text for each parameter.
     #[arg(value_name = "JSON")]

@@ -4,7 +4,7 @@
 //! This module never looks at a component: it can tell what an application says of itself, not whether that is true.
 //!
 //! The order of parts: `source` (bytes to text and lines), `tree` (a walk that reports), `units` and `words` (single values),
-//! `settings`, `compiling`, `values`, `outbound`, `modules`, `path`, `route`, `manifest` (what the files mean).
+//! `settings`, `compiling`, `values`, `outbound`, `calls`, `modules`, `path`, `route`, `manifest` (what the files mean).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -15,11 +15,13 @@ use glob::{MatchOptions, Pattern};
 use crate::ids::{AppName, CompartmentName, ModuleName};
 use crate::problem::{Code, Problem, Problems};
 
+mod calls;
 mod compiling;
 mod files;
 mod manifest;
 mod modules;
 mod outbound;
+mod partial;
 mod path;
 mod route;
 mod settings;
@@ -33,10 +35,12 @@ mod words;
 #[cfg(test)]
 mod tests;
 
+pub use calls::Calls;
 pub use compiling::Compiling;
 pub use files::{AppFiles, TextFile};
 pub use modules::{Capability, CompartmentConfig, ComponentSource, ModuleConfig};
 pub use outbound::{Allowed, BadOrigin, HostName, Origin, Outbound, Scheme};
+pub use partial::{Doubts, Partial, PartialRoute};
 pub use path::{BadPath, PathTemplate, Segment, is_path_character};
 pub use route::{BodyBinding, Method, RouteConfig, UnknownInput};
 pub use settings::{Defaults, HttpLimits, InstanceMode, Instances, Limits, LogConfig, LogFormat, LogLevel, SqlLimits};
@@ -56,6 +60,8 @@ const MANIFEST: &str = "app.toml";
 const MODULES: &str = "modules";
 /// The state folder, from the manifest's, where nothing else is said.
 const STATE: &str = ".watertight";
+/// The name of an application whose manifest gives none. It never runs.
+const NAMELESS: &str = "app";
 /// Where components are built, from the workspace.
 const COMPONENTS: &str = "target/components";
 /// Where the data listener is, where nothing else is said: on this machine only.
@@ -128,10 +134,29 @@ pub struct Overrides {
 /// Everything that is wrong with the manifest and its route files, the manifest first, each file's in the order of lines. Of a
 /// file with an error of syntax that is all that is told; a manifest with one hides its route files.
 pub fn load(path: &Path, overrides: &Overrides) -> Result<AppConfig, Problems> {
+    load_partial(path, overrides)?.whole()
+}
+
+/// Reads the application at `path` as far as it can be read, faults and all.
+///
+/// # Errors
+///
+/// When there is no manifest, or it is no TOML.
+pub fn load_partial(path: &Path, overrides: &Overrides) -> Result<Partial, Problems> {
     let manifest = Source::read(&find_manifest(path)?)?;
     read(manifest, overrides, |app, root, manifest| {
         find_route_files(app, root, manifest).iter().map(|file| Source::read(file)).collect()
     })
+}
+
+/// Reads the manifest of the application at `path` and leaves its routes alone: for what needs to know the modules and nothing else.
+///
+/// # Errors
+///
+/// Everything that is wrong with the manifest.
+pub fn load_manifest(path: &Path, overrides: &Overrides) -> Result<AppConfig, Problems> {
+    let manifest = Source::read(&find_manifest(path)?)?;
+    read(manifest, overrides, |_, _, _| Vec::new())?.whole()
 }
 
 /// Reads an application from text that was read before; no file is looked at.
@@ -140,6 +165,15 @@ pub fn load(path: &Path, overrides: &Overrides) -> Result<AppConfig, Problems> {
 ///
 /// As [`load`].
 pub fn parse(files: &AppFiles, overrides: &Overrides) -> Result<AppConfig, Problems> {
+    parse_partial(files, overrides)?.whole()
+}
+
+/// Reads an application from text that was read before as far as it can be read, faults and all.
+///
+/// # Errors
+///
+/// When the manifest is no TOML, or there are too many files.
+pub fn parse_partial(files: &AppFiles, overrides: &Overrides) -> Result<Partial, Problems> {
     let source = |file: &TextFile| Source::new(&file.path, file.text.clone().into_bytes());
     if files.routes.len() > MAX_ROUTE_FILES {
         let message = format!("more than {MAX_ROUTE_FILES} files of routes");
@@ -153,7 +187,7 @@ fn read(
     source: Source,
     overrides: &Overrides,
     find_routes: impl FnOnce(&App, &Path, &Source) -> Vec<Result<Source, Problems>>,
-) -> Result<AppConfig, Problems> {
+) -> Result<Partial, Problems> {
     let file = source.path().to_path_buf();
     let tree = source.parse()?;
     let root = file.parent().filter(|root| !root.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned();
@@ -162,10 +196,13 @@ fn read(
     let folders = Folders { root, workspace, components };
     let manifest = tree::document(&source, &tree, |table| Manifest::read(table, &folders));
 
-    let Manifest { app, modules, declared, compartments, defaults, http, log, compile, mut telemetry } = manifest;
+    let Manifest { app, modules, declared, compartments, defaults, http, log, compile, mut telemetry, mut doubts } =
+        manifest;
     telemetry.otlp = overrides.otlp.clone().or(telemetry.otlp);
     let route_sources = find_routes(&app, &folders.root, &source);
-    let (routes, route_files, route_problems) = load_routes(route_sources, &declared, app.unknown_input);
+    let RouteFiles { routes, partial, files: route_files, problems: route_problems } =
+        load_routes(route_sources, &declared, app.unknown_input);
+    doubts.routes = partial;
     let (listen, admin, probe) = addresses(&app, overrides, &source);
     let state = overrides.state.clone().unwrap_or_else(|| folders.root.join(app.state.as_deref().unwrap_or(STATE)));
 
@@ -174,8 +211,9 @@ fn read(
     let mut problems = source.into_problems();
     problems.extend(route_problems);
     let Folders { root, workspace, .. } = folders;
-    let config = app.name.map(|name| AppConfig {
-        name,
+    let config = AppConfig {
+        // A missing name was reported.
+        name: app.name.unwrap_or_else(|| NAMELESS.parse().expect("it is kebab-case")),
         manifest: file,
         root,
         workspace,
@@ -192,8 +230,8 @@ fn read(
         telemetry,
         routes,
         files,
-    });
-    Problems::or(problems, config).map(|config| config.expect("a missing name was reported"))
+    };
+    Ok(Partial { config, problems, doubts })
 }
 
 /// The addresses of the data listener, of the admin listener and of that for probes, if there is one: different ones.
@@ -279,22 +317,28 @@ fn expand(root: &Path, glob: &str) -> Result<Vec<PathBuf>, Problems> {
     Ok(files)
 }
 
-fn load_routes(
-    sources: Vec<Result<Source, Problems>>,
-    declared: &Declared,
-    unknown_input: UnknownInput,
-) -> (Vec<RouteConfig>, Vec<TextFile>, Vec<Problem>) {
-    let (mut routes, mut files, mut problems) = (Vec::new(), Vec::new(), Vec::new());
+/// What files of routes hold.
+#[derive(Default)]
+struct RouteFiles {
+    routes: Vec<RouteConfig>,
+    partial: Vec<PartialRoute>,
+    files: Vec<TextFile>,
+    problems: Vec<Problem>,
+}
+
+fn load_routes(sources: Vec<Result<Source, Problems>>, declared: &Declared, unknown_input: UnknownInput) -> RouteFiles {
+    let mut found = RouteFiles::default();
     let mut claims = Claims::default();
     for source in sources {
         match source {
             Ok(source) => {
-                routes.extend(read_routes(&source, declared, &mut claims, unknown_input));
-                files.push(source.to_file());
-                problems.extend(source.into_problems());
+                let routes = read_routes(&source, declared, &mut claims, unknown_input, &mut found.partial);
+                found.routes.extend(routes);
+                found.files.push(source.to_file());
+                found.problems.extend(source.into_problems());
             }
-            Err(refused) => problems.extend(refused.into_vec()),
+            Err(refused) => found.problems.extend(refused.into_vec()),
         }
     }
-    (routes, files, problems)
+    found
 }

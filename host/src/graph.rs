@@ -28,7 +28,7 @@ use crate::profile::{self, Profile};
 use crate::shape::{Function, Interface};
 
 pub use place::{Bond, Reason};
-pub use provided::{RESUME, is_for_hosts};
+pub use provided::{RESUME, is_called_by_host, is_for_hosts, served_as};
 
 /// A whole application, linked on paper.
 #[derive(Debug, Clone)]
@@ -167,6 +167,16 @@ pub enum NotFound {
         /// What there is.
         exports: Vec<String>,
     },
+    /// The module's world exports no such function itself.
+    #[error("the world of module `{module}` exports no function `{function}` itself; it exports {}", list(.exports))]
+    WorldFunction {
+        /// The module.
+        module: ModuleName,
+        /// What was asked for.
+        function: String,
+        /// What there is: functions and interfaces.
+        exports: Vec<String>,
+    },
     /// Several exported interfaces go by that name.
     #[error("module `{module}` exports several interfaces named `{interface}`: {}", list(.exports))]
     Ambiguous {
@@ -252,7 +262,22 @@ pub(crate) fn find_function<'a>(
     interface: &str,
     function: &str,
 ) -> Result<Found<'a>, NotFound> {
-    let candidates: Vec<_> = exports.iter().filter(|(name, _)| name.goes_by(interface)).collect();
+    let all_exports = || {
+        let functions =
+            exports.get(&InterfaceName::world()).into_iter().flat_map(|world| world.functions.keys().cloned());
+        functions.chain(exports.keys().filter(|name| !name.is_world()).map(ToString::to_string)).collect::<Vec<_>>()
+    };
+    if interface.is_empty() {
+        let world = exports.get_key_value(&InterfaceName::world());
+        let found = world.and_then(|(name, world)| Some((name, world.functions.get(function)?)));
+        return found.map(|(interface, function)| Found { interface, function }).ok_or_else(|| {
+            NotFound::WorldFunction { module: module.clone(), function: function.to_owned(), exports: all_exports() }
+        });
+    }
+    let goes_by = |(name, export): &(&InterfaceName, &Interface)| {
+        name.goes_by(interface) || export.identity(name).goes_by(interface)
+    };
+    let candidates: Vec<_> = exports.iter().filter(goes_by).collect();
     let is_named = |name: &InterfaceName| {
         interface == name.as_str()
             || interface.split_once('@').is_some_and(|(short, v)| short == name.short() && name.version() == Some(v))
@@ -262,11 +287,10 @@ pub(crate) fn find_function<'a>(
     let newest = newest.filter(|(newest, _)| candidates.iter().all(|(name, _)| newest.serves(name)));
     let chosen = if let [only] = named.as_slice() { Some(*only) } else { newest };
     let Some(&(name, found)) = chosen else {
-        let names = |all: &mut dyn Iterator<Item = &InterfaceName>| all.map(ToString::to_string).collect::<Vec<_>>();
-        let several = names(&mut candidates.iter().map(|(name, _)| *name));
+        let several: Vec<String> = candidates.iter().map(|(name, _)| name.to_string()).collect();
         let (module, interface) = (module.clone(), interface.to_owned());
         return Err(if several.is_empty() {
-            NotFound::Interface { module, interface, exports: names(&mut exports.keys()) }
+            NotFound::Interface { module, interface, exports: all_exports() }
         } else {
             NotFound::Ambiguous { module, interface, exports: several }
         });

@@ -19,12 +19,24 @@ pub struct BadName {
     pub expected: &'static str,
 }
 
-/// Whether `text` is kebab-case as WIT has it: words of lower-case letters and digits, each starting with a letter, joined by `-`.
-pub fn is_kebab(text: &str) -> bool {
-    text.split('-').all(|word| {
-        word.starts_with(|c: char| c.is_ascii_lowercase())
-            && word.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
-    })
+/// Whether `text` is an identifier of WIT: words of letters and digits, joined by `-`. The first word starts with a letter; a word is
+/// all lower-case or all capitals. A test compares this with the parser of the WIT tools.
+pub fn is_wit_name(text: &str) -> bool {
+    let lower = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    let upper = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit();
+    text.starts_with(|c: char| c.is_ascii_alphabetic())
+        && text.split('-').all(|word| !word.is_empty() && (word.bytes().all(lower) || word.bytes().all(upper)))
+}
+
+/// Whether `text` is an identifier of WIT without capitals: what names of packages are.
+fn is_lower_wit_name(text: &str) -> bool {
+    is_wit_name(text) && !text.bytes().any(|b| b.is_ascii_uppercase())
+}
+
+/// The name that JSON and query fields give to a WIT name: snake_case, in lower case. `needs-2FA` is `needs_2fa`. Names of one WIT item
+/// differ in more than case, and have no `_`, so different names stay different.
+pub fn json_name(wit: &str) -> String {
+    wit.replace('-', "_").to_ascii_lowercase()
 }
 
 macro_rules! kebab_name {
@@ -46,7 +58,7 @@ macro_rules! kebab_name {
 
             fn from_str(text: &str) -> Result<Self, BadName> {
                 // 63 bytes: a name is also a file's and a folder's, and a label in metrics.
-                if is_kebab(text) && text.len() <= 63 {
+                if is_lower_wit_name(text) && text.len() <= 63 {
                     Ok(Self(text.into()))
                 } else {
                     Err(BadName { text: text.to_owned(), expected: $expected })
@@ -92,7 +104,11 @@ kebab_name!(
     "an application name: kebab-case, such as `demo`, at most 63 bytes"
 );
 
-/// The name of a WIT interface as components spell it: `alpha:greeting/greet@1.0.0`.
+/// The name under which a component imports or exports an interface. It is one of three:
+///
+/// - the name of a WIT interface as components spell it: `alpha:greeting/greet@1.0.0`;
+/// - a label that only the component's world gives: `primary`;
+/// - nothing, for the functions that a world itself imports or exports: see [`InterfaceName::world`].
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct InterfaceName {
@@ -104,14 +120,42 @@ pub struct InterfaceName {
 }
 
 impl InterfaceName {
+    /// The name that stands for a world itself: the functions that it imports or exports outside of any interface. Its text is empty.
+    pub fn world() -> Self {
+        Self { full: "".into(), start: 0, end: 0 }
+    }
+
+    /// A label that a world gives to an interface, such as `primary`.
+    ///
+    /// # Errors
+    ///
+    /// When `text` is no identifier of WIT.
+    pub fn label(text: &str) -> Result<Self, BadName> {
+        if is_wit_name(text) {
+            Ok(Self { full: text.into(), start: 0, end: text.len() })
+        } else {
+            Err(BadName { text: text.to_owned(), expected: "a label: a name as WIT writes them, such as `primary`" })
+        }
+    }
+
+    /// Whether this stands for a world's own functions.
+    pub fn is_world(&self) -> bool {
+        self.full.is_empty()
+    }
+
+    /// Whether this is a label of a world.
+    pub fn is_label(&self) -> bool {
+        self.start == 0 && !self.is_world()
+    }
+
     /// The whole name, version included.
     pub fn as_str(&self) -> &str {
         &self.full
     }
 
-    /// `alpha:greeting`.
+    /// `alpha:greeting`. Empty for a label and for the world.
     pub fn package(&self) -> &str {
-        &self.full[..self.start - 1]
+        &self.full[..self.start.saturating_sub(1)]
     }
 
     /// `alpha`.
@@ -119,7 +163,7 @@ impl InterfaceName {
         self.package().split(':').next().unwrap_or_default()
     }
 
-    /// `greet`: the interface's own name.
+    /// `greet`: the interface's own name. A label is one as it is.
     pub fn short(&self) -> &str {
         &self.full[self.start..self.end]
     }
@@ -206,18 +250,20 @@ impl Version {
 impl FromStr for InterfaceName {
     type Err = BadName;
 
+    /// Reads an interface's own name. A label is none: see [`InterfaceName::label`].
     fn from_str(text: &str) -> Result<Self, BadName> {
         let bad =
             || BadName { text: text.to_owned(), expected: "an interface name such as `alpha:greeting/greet@1.0.0`" };
         let end = text.find('@').unwrap_or(text.len());
         let slash = text[..end].find('/').ok_or_else(bad)?;
         let (package, short) = (&text[..slash], &text[slash + 1..end]);
-        let well_formed =
-            package.split_once(':').is_some_and(|(namespace, name)| is_kebab(namespace) && is_kebab(name));
+        let well_formed = package
+            .split_once(':')
+            .is_some_and(|(namespace, name)| is_lower_wit_name(namespace) && is_lower_wit_name(name));
         let in_version = |b: u8| b.is_ascii_alphanumeric() || b"-.+".contains(&b);
         let version = text.get(end + 1..);
         let version_fits = version.is_none_or(|version| !version.is_empty() && version.bytes().all(in_version));
-        if well_formed && is_kebab(short) && version_fits {
+        if well_formed && is_wit_name(short) && version_fits {
             Ok(Self { full: text.into(), start: slash + 1, end })
         } else {
             Err(bad())
@@ -228,8 +274,9 @@ impl FromStr for InterfaceName {
 impl TryFrom<String> for InterfaceName {
     type Error = BadName;
 
+    /// Reads what [`InterfaceName::as_str`] gives: an interface's own name, or a label.
     fn try_from(text: String) -> Result<Self, BadName> {
-        text.parse()
+        if is_wit_name(&text) { Self::label(&text) } else { text.parse() }
     }
 }
 
@@ -247,12 +294,13 @@ impl fmt::Display for InterfaceName {
 
 /// A function as people write it: `hello/greet.say-hello`; with a version where the module exports several,
 /// `hello/greet@2.say-hello`; with the interface's whole name where the short one is ambiguous,
-/// `hello/alpha:greeting/greet@1.0.0.say-hello`.
+/// `hello/alpha:greeting/greet@1.0.0.say-hello`; `hello.say-hello` where the module's world exports the function itself.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FunctionPath {
     /// The module that exports it.
     pub module: ModuleName,
-    /// The interface: short or with its package, with or without a version; see [`InterfaceName::goes_by`].
+    /// The interface: short or with its package, with or without a version; see [`InterfaceName::goes_by`]. Empty for a function that
+    /// the world exports itself.
     pub interface: String,
     /// The function's name.
     pub function: String,
@@ -264,11 +312,20 @@ impl FromStr for FunctionPath {
     fn from_str(text: &str) -> Result<Self, BadName> {
         let bad = || BadName {
             text: text.to_owned(),
-            expected: "a function such as `hello/greet.say-hello`: module, interface, function",
+            expected: "a function such as `hello/greet.say-hello` (module, interface, function), or `hello.say-hello` where the module's \
+                       world exports it itself",
         };
-        let (module, rest) = text.split_once('/').ok_or_else(bad)?;
-        let (interface, function) = rest.rsplit_once('.').ok_or_else(bad)?;
-        if interface.is_empty() || !is_kebab(function) {
+        let (module, interface, function) = match text.split_once('/') {
+            Some((module, rest)) => {
+                let (interface, function) = rest.rsplit_once('.').ok_or_else(bad)?;
+                if interface.is_empty() {
+                    return Err(bad());
+                }
+                (module, interface, function)
+            }
+            None => text.split_once('.').map(|(module, function)| (module, "", function)).ok_or_else(bad)?,
+        };
+        if !is_wit_name(function) {
             return Err(bad());
         }
         let module = module.parse().map_err(|_| bad())?;
@@ -278,7 +335,10 @@ impl FromStr for FunctionPath {
 
 impl fmt::Display for FunctionPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}.{}", self.module, self.interface, self.function)
+        match self.interface.as_str() {
+            "" => write!(f, "{}.{}", self.module, self.function),
+            interface => write!(f, "{}/{interface}.{}", self.module, self.function),
+        }
     }
 }
 
@@ -364,10 +424,10 @@ mod tests {
 
     #[test]
     fn names_are_kebab_case() {
-        for good in ["hello", "page-views", "a1-b2", &"a".repeat(63)] {
+        for good in ["hello", "page-views", "a1-b2", "orders-2", "a-2fa", &"a".repeat(63)] {
             assert!(good.parse::<ModuleName>().is_ok(), "{good}");
         }
-        for bad in ["", "Hello", "page_views", "-a", "a-", "1a", "a--b", "a/b", "../a", "é", &"a".repeat(64)] {
+        for bad in ["", "Hello", "a-B", "page_views", "-a", "a-", "1a", "a--b", "a/b", "../a", "é", &"a".repeat(64)] {
             assert!(bad.parse::<ModuleName>().is_err(), "{bad}");
         }
     }
@@ -378,8 +438,44 @@ mod tests {
         assert_eq!((name.package(), name.short(), name.version()), ("alpha:greeting", "greet", Some("1.2.0")));
         assert_eq!((name.namespace(), name.unversioned()), ("alpha", "alpha:greeting/greet"));
         assert_eq!(interface("a:b/c").version(), None);
-        for bad in ["a", "a:b", "a/b", "a:b/", "a:b/c@", "A:b/c", "a:b/c@1.0.0/d", "a:b:c/d", ":b/c", "a:b/c d"] {
+        let odd = interface("a:b-2/VAT-2025@1.0.0");
+        assert_eq!((odd.package(), odd.short()), ("a:b-2", "VAT-2025"));
+        for bad in ["a", "a:b", "a/b", "a:b/", "a:b/c@", "A:b/c", "a:b/c@1.0.0/d", "a:b:c/d", ":b/c", "a:b/c d", ""] {
             assert!(bad.parse::<InterfaceName>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn labels_and_worlds_are_no_interfaces_of_a_package() {
+        let label = InterfaceName::label("primary-2").unwrap();
+        assert!(label.is_label() && !label.is_world() && label.goes_by("primary-2") && !label.goes_by("primary"));
+        assert_eq!((label.package(), label.short(), label.version()), ("", "primary-2", None));
+        let world = InterfaceName::world();
+        assert!(
+            world.is_world() && !world.is_label() && world.goes_by("") && !world.goes_by("a") && !world.goes_by("@1")
+        );
+        assert!(!interface("a:b/c").is_label() && !interface("a:b/c").goes_by(""));
+        assert!(!label.serves(&interface("a:b/primary-2")) && label.serves(&label));
+        assert!(InterfaceName::label("a:b/c").is_err() && InterfaceName::label("").is_err());
+        let read = |text: &str| serde_json::from_str::<InterfaceName>(&format!("{text:?}"));
+        assert_eq!(read("primary-2").unwrap(), label);
+        assert!(read("a:b/c@1.0.0").is_ok() && read("").is_err() && read("a/b").is_err());
+    }
+
+    proptest::proptest! {
+        /// The WIT tools' own parser is the judge.
+        #[test]
+        fn names_are_what_the_wit_tools_take(text in "[a-zA-Z0-9-]{1,6}|[a-z]{1,3}(-[a-z0-9]{1,3}|-[A-Z0-9]{1,3}){0,3}|[-aA1_.é]{0,4}") {
+            let parses = |wit: String| wit_parser::Resolve::default().push_str("a.wit", &wit).is_ok();
+            // `%` makes a name of a keyword too.
+            let theirs = parses(format!("package a:b; interface i {{ %{text}: func(%{text}: string); }}"));
+            proptest::prop_assert_eq!(is_wit_name(&text), theirs, "{}", text);
+            if theirs {
+                let snake = json_name(&text);
+                proptest::prop_assert!(is_wit_name(&snake.replace('_', "-")));
+                let whole: InterfaceName = format!("a:b/{text}@1.0.0").parse().unwrap();
+                proptest::prop_assert_eq!(whole.short(), text.as_str());
+            }
         }
     }
 
@@ -427,8 +523,24 @@ mod tests {
         assert_eq!(whole.interface, "alpha:greeting/greet@1.0.0");
         let versioned: FunctionPath = "hello/greet@2.say-hello".parse().unwrap();
         assert_eq!((versioned.interface.as_str(), versioned.function.as_str()), ("greet@2", "say-hello"));
-        for bad in ["greet.say-hello", "hello/greet", "hello/.say", "hello/greet.Say", "Hello/greet.say", "/greet.say"]
-        {
+        let odd: FunctionPath = "tax-2/vat-2025.rate-EU".parse().unwrap();
+        assert_eq!((odd.interface.as_str(), odd.function.as_str()), ("vat-2025", "rate-EU"));
+        let world: FunctionPath = "hello.say-2".parse().unwrap();
+        assert_eq!((world.interface.as_str(), world.function.as_str()), ("", "say-2"));
+        for path in [&short, &whole, &versioned, &odd, &world] {
+            assert_eq!(path.to_string().parse::<FunctionPath>().as_ref(), Ok(path));
+        }
+        for bad in [
+            "hello",
+            "hello/greet",
+            "hello/.say",
+            "hello/greet.Say",
+            "Hello/greet.say",
+            "/greet.say",
+            ".say",
+            "hello.",
+            "a.b.c",
+        ] {
             assert!(bad.parse::<FunctionPath>().is_err(), "{bad}");
         }
     }

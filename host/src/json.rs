@@ -22,7 +22,7 @@
 //! | `option` | `null` or the value |
 //! | `result` | `{"ok": value}` or `{"err": value}`, with `null` where there is no payload |
 //!
-//! All names are snake_case. Types that JSON can't carry are refused when the codec is made.
+//! All names are snake_case in lower case, whatever words in capitals WIT has: `needs-2FA` is `needs_2fa`. Types that JSON can't carry are refused when the codec is made.
 
 mod decode;
 mod encode;

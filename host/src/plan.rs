@@ -178,7 +178,7 @@ fn grants(name: &ModuleName, old: &AppConfig, new: &AppConfig) -> Vec<GrantChang
     let grants = |config: &AppConfig| -> BTreeSet<(&str, String)> {
         let Some(module) = config.modules.get(name) else { return BTreeSet::new() };
         let uses = module.uses.keys().map(|capability| ("uses", capability.as_str().to_owned()));
-        uses.chain(module.calls.keys().map(|callee| ("calls", callee.to_string()))).collect()
+        uses.chain(module.calls.modules().map(|callee| ("calls", callee.to_string()))).collect()
     };
     let (from, to) = (grants(old), grants(new));
     from.symmetric_difference(&to)

@@ -90,6 +90,8 @@ codes! {
     ErrorTable = "error-table",
     /// Two routes answer the same requests, or a path can't be one.
     RouteConflict = "route-conflict",
+    /// A note, no fault: nothing reaches what a module exports, or what its `calls` names.
+    Unreached = "unreached",
     /// The component compiles to nothing that can run here.
     Compile = "compile",
     /// The state folder can't be used.
@@ -184,9 +186,9 @@ impl Problem {
         self
     }
 
-    /// Says which interface.
+    /// Says which interface. A world's own functions stand in none.
     pub fn interface(mut self, interface: &InterfaceName) -> Self {
-        self.interface = Some(interface.clone());
+        self.interface = Some(interface.clone()).filter(|interface| !interface.is_world());
         self
     }
 

@@ -3,17 +3,20 @@
 //! A pure value, made with the graph and checked with it. It knows types and names; sockets and headers of answers are `http`'s.
 
 mod bind;
+mod reach;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 
-use crate::config::{AppConfig, Method, UnknownInput};
+use crate::config::{AppConfig, Doubts, Method, UnknownInput};
 use crate::graph::AppGraph;
 use crate::ids::{FunctionPath, InterfaceName, ModuleName};
 use crate::json::{Codec, ObjectCodec};
 use crate::problem::Problem;
+
+pub use reach::unreached;
 
 /// All routes of a generation.
 #[derive(Debug, Default)]
@@ -141,6 +144,13 @@ impl RouteTable {
             }
         }
         (table, problems)
+    }
+
+    /// Says what is wrong with routes that have faults of their own, as far as those leave it known.
+    pub fn check_partial(doubts: &Doubts, graph: &AppGraph) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        doubts.routes.iter().for_each(|partial| bind::check(partial, graph, &mut problems));
+        problems
     }
 
     /// All routes.

@@ -22,19 +22,22 @@ pub use read::{ShapeError, read};
 /// A component from outside.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Shape {
-    /// The interfaces that it needs.
+    /// The interfaces that it needs. The functions that its world imports itself stand under [`InterfaceName::world`].
     pub imports: BTreeMap<InterfaceName, Interface>,
-    /// The interfaces that it offers.
+    /// The interfaces that it offers. The functions that its world exports itself stand under [`InterfaceName::world`].
     pub exports: BTreeMap<InterfaceName, Interface>,
-    /// Imports that are no named interface (bare functions, instances without a package): such a component can't be linked.
+    /// Imports that are neither interfaces nor functions, such as a resource of the world's own: such a component can't be linked.
     pub bare_imports: Vec<String>,
-    /// Exports that are no named interface: nothing can reach them.
+    /// Exports that are neither interfaces nor functions: nothing can reach them.
     pub bare_exports: Vec<String>,
 }
 
 /// One interface.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Interface {
+    /// The interface that it is an instance of, where its import or export has a label in place of the interface's name:
+    /// `import primary: alpha:greeting/greet@1.0.0;`.
+    pub implements: Option<InterfaceName>,
     /// Its functions by the name that components give them: `say-hello`, `[method]basket.add`.
     pub functions: BTreeMap<String, Function>,
     /// The types that it names, other than the resources it defines. A resource that it uses from another interface stands here as
@@ -47,6 +50,11 @@ pub struct Interface {
 }
 
 impl Interface {
+    /// The interface that it is: the one that it implements, or else the one of its own name. `name` is the name of its import or export.
+    pub fn identity<'a>(&'a self, name: &'a InterfaceName) -> &'a InterfaceName {
+        self.implements.as_ref().unwrap_or(name)
+    }
+
     /// Whether it holds nothing but types of values. Importing such an interface asks for nothing: types are compared, not linked.
     pub fn is_types_only(&self) -> bool {
         self.functions.is_empty() && self.resources.is_empty()

@@ -52,6 +52,9 @@ fn outcome(folder: &Path, checked: &Result<Checked, Problems>) -> String {
             for route in checked.routes.routes() {
                 text.push_str(&format!("  {} {} -> {}\n", route.method, route.path, route.target()));
             }
+            for note in &checked.notes {
+                text.push_str(&format!("note [{}] {}\n", note.code, note.message));
+            }
             text
         }
         Err(problems) => format!("{problems}\n"),

@@ -124,7 +124,7 @@ fn a_damaged_section_is_refused_with_the_reason() {
         ("a name of nothing", changed(|json| json["migrations"] = json!([migration(".sql")])), "no migration's name"),
         ("too many", changed(|json| json["migrations"] = many()), "10001 migrations"),
         ("too large", with_section(vec![b' '; MAX_SECTION_BYTES + 1]), "at most"),
-        ("docs of no interface", changed(|json| json["docs"] = json!({"x": {}})), "interface name"),
+        ("docs of no interface", changed(|json| json["docs"] = json!({"x y": {}})), "interface name"),
     ];
     for (what, bytes, part) in cases {
         let error = load(bytes).expect_err(what);

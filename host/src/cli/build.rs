@@ -14,7 +14,8 @@ use crate::ids::ModuleName;
 use crate::problem::list;
 
 pub(super) fn build(arguments: &BuildArguments) -> anyhow::Result<()> {
-    let config = config::load(&arguments.application.app, &Overrides::default())?;
+    // What is built may be what routes are written for later.
+    let config = config::load_manifest(&arguments.application.app, &Overrides::default())?;
     let folders = folders(&config, &arguments.modules)?;
     let profile = if arguments.debug { Profile::Debug } else { Profile::Release };
     let (out, colours) = (arguments.out.clone(), std::io::stderr().is_terminal());

@@ -4,22 +4,22 @@ use serde_json::json;
 
 use super::output::{self, Printed};
 use super::{CheckArguments, GraphArguments, GraphFormat};
-use crate::application;
-use crate::config::{self, Overrides};
+use crate::application::{self, Look};
+use crate::config::Overrides;
 use crate::graph::render::{Format, GraphView};
 
 pub(super) fn check(arguments: &CheckArguments) -> anyhow::Result<()> {
     let overrides = Overrides { state: arguments.state.clone(), ..Overrides::default() };
-    let checked = config::load(&arguments.application.app, &overrides).and_then(|config| {
-        let state = config.state.clone();
-        application::check_for_start(config, &state)
-    });
+    let look = Look { migrations: true, values: arguments.env };
+    let checked = application::check_files(&arguments.application.app, &overrides, look);
     if arguments.json {
         let problems = checked.as_ref().err().map_or(&[][..], |problems| problems.as_slice());
-        output::print_json(&json!({ "problems": problems }))?;
+        let notes = checked.as_ref().map_or(&[][..], |checked| &checked.notes);
+        output::print_json(&json!({ "problems": problems, "notes": notes }))?;
         return checked.map(drop).map_err(|_| Printed.into());
     }
     let checked = checked?;
+    checked.notes.iter().for_each(output::note);
     let calls: usize = checked.graph.modules.values().map(|node| node.calls.len()).sum();
     output::done(&format!(
         "`{}` is complete: {} modules, {calls} calls between them, {} routes",
@@ -31,7 +31,7 @@ pub(super) fn check(arguments: &CheckArguments) -> anyhow::Result<()> {
 }
 
 pub(super) fn graph(arguments: &GraphArguments) -> anyhow::Result<()> {
-    let checked = config::load(&arguments.application.app, &Overrides::default()).and_then(application::check)?;
+    let checked = application::check_files(&arguments.application.app, &Overrides::default(), Look::default())?;
     let format = match arguments.format {
         _ if arguments.json => Format::Json,
         GraphFormat::Text => Format::Text,

@@ -1,5 +1,6 @@
 //! `inspect`: what a component says of itself.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -9,9 +10,9 @@ use serde::Serialize;
 use super::{InspectArguments, output};
 use crate::artifact::{Artifact, MAX_COMPONENT_BYTES};
 use crate::config::{self, Overrides};
-use crate::ids::{Digest, ModuleName};
+use crate::ids::{Digest, InterfaceName, ModuleName};
 use crate::problem::{Problem, Problems};
-use crate::shape::Interface;
+use crate::shape::{Function, Interface};
 
 /// What is told of a component.
 #[derive(Serialize)]
@@ -25,6 +26,14 @@ struct Report {
     migrations: Vec<MigrationReport>,
     imports: Vec<InterfaceReport>,
     exports: Vec<InterfaceReport>,
+    /// The functions that its world imports itself, outside of any interface: nothing can serve them.
+    imported_functions: Vec<FunctionReport>,
+    /// The functions that its world exports itself, outside of any interface.
+    exported_functions: Vec<FunctionReport>,
+    /// Imports that are neither interfaces nor functions: nothing can serve them.
+    other_imports: Vec<String>,
+    /// Exports that are neither interfaces nor functions: nothing can reach them.
+    other_exports: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -35,7 +44,10 @@ struct MigrationReport {
 
 #[derive(Serialize)]
 struct InterfaceReport {
+    /// The interface's name, or the label that the world gives it.
     name: String,
+    /// The interface, where the name is a label.
+    implements: Option<String>,
     docs: Option<String>,
     functions: Vec<FunctionReport>,
 }
@@ -63,7 +75,7 @@ fn find(arguments: &InspectArguments) -> anyhow::Result<PathBuf> {
     if path.is_file() {
         return Ok(path.to_owned());
     }
-    let config = config::load(&arguments.application.app, &Overrides::default()).with_context(|| {
+    let config = config::load_manifest(&arguments.application.app, &Overrides::default()).with_context(|| {
         format!("`{}` is no file, and no application was found to look for a module", arguments.target)
     })?;
     let module = config.modules.iter().find(|(name, _)| name.as_str() == arguments.target);
@@ -75,7 +87,9 @@ fn find(arguments: &InspectArguments) -> anyhow::Result<PathBuf> {
 }
 
 fn report(artifact: &Artifact) -> Report {
-    let interfaces = |all: &std::collections::BTreeMap<_, Interface>| all.iter().map(interface).collect();
+    let shape = &artifact.shape;
+    let interfaces = |all: &Interfaces| all.iter().filter(|(name, _)| !name.is_world()).map(interface).collect();
+    let of_world = |all: &Interfaces| all.get(&InterfaceName::world()).map(functions).unwrap_or_default();
     let embedded = artifact.embedded.as_ref();
     let migration = |m: &crate::migration::Migration| MigrationReport { name: m.name.clone(), checksum: m.checksum };
     Report {
@@ -86,22 +100,33 @@ fn report(artifact: &Artifact) -> Report {
         name: embedded.map(|embedded| embedded.name.clone()),
         language: artifact.language().map(str::to_owned),
         migrations: artifact.migrations().iter().map(migration).collect(),
-        imports: interfaces(&artifact.shape.imports),
-        exports: interfaces(&artifact.shape.exports),
+        imports: interfaces(&shape.imports),
+        exports: interfaces(&shape.exports),
+        imported_functions: of_world(&shape.imports),
+        exported_functions: of_world(&shape.exports),
+        other_imports: shape.bare_imports.clone(),
+        other_exports: shape.bare_exports.clone(),
     }
 }
 
-fn interface((name, interface): (&crate::ids::InterfaceName, &Interface)) -> InterfaceReport {
-    let functions = interface.functions.iter().map(|(name, function)| FunctionReport {
+type Interfaces = BTreeMap<InterfaceName, Interface>;
+
+fn interface((name, interface): (&InterfaceName, &Interface)) -> InterfaceReport {
+    InterfaceReport {
+        name: name.to_string(),
+        implements: interface.implements.as_ref().map(ToString::to_string),
+        docs: interface.docs.as_deref().map(str::to_owned),
+        functions: functions(interface),
+    }
+}
+
+fn functions(interface: &Interface) -> Vec<FunctionReport> {
+    let report = |(name, function): (&String, &Function)| FunctionReport {
         name: name.clone(),
         signature: function.to_string(),
         docs: function.docs.as_deref().map(str::to_owned),
-    });
-    InterfaceReport {
-        name: name.to_string(),
-        docs: interface.docs.as_deref().map(str::to_owned),
-        functions: functions.collect(),
-    }
+    };
+    interface.functions.iter().map(report).collect()
 }
 
 fn text(report: &Report) -> String {
@@ -118,18 +143,35 @@ fn text(report: &Report) -> String {
     for migration in &report.migrations {
         let _ = writeln!(out, "  migration {} ({})", migration.name, migration.checksum);
     }
-    for (label, interfaces) in [("imports", &report.imports), ("exports", &report.exports)] {
-        let _ = writeln!(out, "  {label}");
-        for interface in interfaces {
-            let _ = writeln!(out, "    {}", interface.name);
-            for function in &interface.functions {
-                let _ = writeln!(out, "      {}: {}", function.name, function.signature);
-                let first = function.docs.as_deref().and_then(|docs| docs.lines().next());
-                if let Some(line) = first {
-                    let _ = writeln!(out, "        {line}");
-                }
-            }
-        }
+    let _ = writeln!(out, "  imports");
+    write_interfaces(&mut out, &report.imports);
+    write_functions(&mut out, "    ", " (a function alone: nothing can serve it)", &report.imported_functions);
+    for name in &report.other_imports {
+        let _ = writeln!(out, "    {name} (neither an interface nor a function: nothing can serve it)");
+    }
+    let _ = writeln!(out, "  exports");
+    write_interfaces(&mut out, &report.exports);
+    write_functions(&mut out, "    ", "", &report.exported_functions);
+    for name in &report.other_exports {
+        let _ = writeln!(out, "    {name} (neither an interface nor a function: nothing can reach it)");
     }
     out
+}
+
+fn write_interfaces(out: &mut String, interfaces: &[InterfaceReport]) {
+    for interface in interfaces {
+        let implements = interface.implements.as_ref().map(|name| format!(" ({name})")).unwrap_or_default();
+        let _ = writeln!(out, "    {}{implements}", interface.name);
+        write_functions(out, "      ", "", &interface.functions);
+    }
+}
+
+fn write_functions(out: &mut String, indent: &str, remark: &str, functions: &[FunctionReport]) {
+    for function in functions {
+        let _ = writeln!(out, "{indent}{}: {}{remark}", function.name, function.signature);
+        let first = function.docs.as_deref().and_then(|docs| docs.lines().next());
+        if let Some(line) = first {
+            let _ = writeln!(out, "{indent}  {line}");
+        }
+    }
 }

@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::problem::{Problem, Problems};
 
 const RED: Style = AnsiColor::Red.on_default().bold();
+const YELLOW: Style = AnsiColor::Yellow.on_default().bold();
 const GREEN: Style = AnsiColor::Green.on_default().bold();
 const FAINT: Style = Style::new().dimmed();
 const BOLD: Style = Style::new().bold();
@@ -58,6 +59,11 @@ pub(super) fn same(text: &str) {
     say(&format!("{FAINT}{:>9} {text}{FAINT:#}", "same"));
 }
 
+/// Writes a note: what is no fault, and worth knowing.
+pub(super) fn note(note: &Problem) {
+    say(&labelled(note, "note", YELLOW));
+}
+
 /// Says why a command failed.
 pub(super) fn report(error: &anyhow::Error) {
     if error.is::<Printed>() {
@@ -73,20 +79,20 @@ pub(super) fn report(error: &anyhow::Error) {
 /// Lists problems, and counts them.
 pub(super) fn problems_found(problems: &Problems) {
     for problem in problems.as_slice() {
-        say(&problem_text(problem));
+        say(&labelled(problem, "error", RED));
     }
     let count = problems.as_slice().len();
     let noun = if count == 1 { "problem" } else { "problems" };
     say(&format!("{RED}{count} {noun}{RED:#}; nothing was started or changed"));
 }
 
-/// The problem's own text, with its first line and its labels set off.
-fn problem_text(problem: &Problem) -> String {
+/// The problem's own text behind a word for what it is, with its first line and its labels set off.
+fn labelled(problem: &Problem, word: &str, colour: Style) -> String {
     let text = problem.to_string();
     let mut lines = text.lines();
     let first = lines.next().unwrap_or_default();
     let mut out = match first.split_once("] ") {
-        Some((code, message)) => format!("{RED}error{code}]{RED:#} {BOLD}{message}{BOLD:#}"),
+        Some((code, message)) => format!("{colour}{word}{code}]{colour:#} {BOLD}{message}{BOLD:#}"),
         None => first.to_owned(),
     };
     for line in lines {

@@ -14,7 +14,7 @@ use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use super::listeners::{Sockets, serve_router};
 use super::{Listeners, RunArguments, signals};
 use crate::admin::{Admin, Probe};
-use crate::application::Host;
+use crate::application::{self, Host};
 use crate::config::{self, AppConfig, LogFormat, Overrides};
 use crate::control::{Control, Initial, Wanted};
 use crate::engine::Engines;
@@ -37,7 +37,7 @@ pub(super) fn run(arguments: RunArguments) -> anyhow::Result<()> {
     // By the standard, an empty variable is none.
     let otlp = otlp.filter(|address| !address.is_empty()).map(|address| address.parse()).transpose()?;
     let overrides = Overrides { listen, admin, probe, state, otlp, components: None };
-    let config = config::load(&application.app, &overrides)?;
+    let config = application::load(&application.app, &overrides)?;
     let (log, _flush) = start_log(config.log.format, config.log.level.as_str())?;
     let state = StateFolder::open(&config.state)?;
     let token = state.token(admin_token).context("the admin token can't be used")?;

@@ -122,7 +122,7 @@ fn place<'a>(
         artifact.shape.exports.keys().any(|name| name.serves(interface))
     };
     let contracts: Vec<_> =
-        suites.iter().map(|suite| &suite.interface).filter(|name| exports(artifact, name)).collect();
+        suites.iter().map(|s| &s.interface).filter(|name| !name.is_world() && exports(artifact, name)).collect();
     let fits = |other: &Artifact| match contracts.as_slice() {
         [] => artifact.shape.exports.keys().all(|name| exports(other, name)),
         contracts => contracts.iter().all(|name| exports(other, name)),
@@ -147,12 +147,11 @@ async fn module(
 ) -> anyhow::Result<ModuleReport> {
     let Target { module, artifact } = target;
     let exports = &artifact.shape.exports;
-    let concerns = |suite: &&Suite| exports.keys().any(|export| export.serves(&suite.interface));
-    let suites: Vec<_> = suites.iter().filter(concerns).collect();
+    let suites: Vec<_> = suites.iter().filter(|suite| suite.concerns(module, exports.keys())).collect();
     let tested = |export: &InterfaceName| suites.iter().any(|suite| export.serves(&suite.interface));
     // What the host itself calls is no contract of the workspace: suites try it by a step `restart`.
     let resume: InterfaceName = RESUME.parse().expect("the host's own interface is well named");
-    let is_contract = |export: &&InterfaceName| !export.serves(&resume);
+    let is_contract = |export: &&InterfaceName| !export.serves(&resume) && !export.is_world() && !export.is_label();
     let without_suite: Vec<_> = exports.keys().filter(is_contract).filter(|export| !tested(export)).cloned().collect();
     let language = artifact.language();
     let of = language.map(|language| format!(" in {language}")).unwrap_or_default();
@@ -183,7 +182,7 @@ async fn module(
     let subject = tokio::task::block_in_place(|| Subject::link(config, &artifacts, module, host))?;
     for suite in suites {
         let shown = suite.file.file_name().unwrap_or_default().to_string_lossy();
-        output::say(&format!("  {} ({shown})", suite.interface));
+        output::say(&format!("  {} ({shown})", suite.subject()));
         let heard = |report: &mut CaseReport| {
             report.log = log.take();
             case(report);

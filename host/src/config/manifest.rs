@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use super::compiling::Compiling;
 use super::modules::{CompartmentConfig, Declared, Folders, ModuleConfig, read_compartments, read_modules};
+use super::partial::Doubts;
 use super::route::UnknownInput;
 use super::settings::{Defaults, HttpLimits, LogConfig};
 use super::source::At;
@@ -24,6 +25,8 @@ pub(super) struct Manifest {
     pub(super) log: LogConfig,
     pub(super) compile: Compiling,
     pub(super) telemetry: Tracing,
+    /// What of it faults leave in doubt.
+    pub(super) doubts: Doubts,
 }
 
 /// `[app]`.
@@ -48,12 +51,14 @@ impl Manifest {
     pub(super) fn read(table: &mut Table<'_>, folders: &Folders) -> Self {
         let app = table.required("app").and_then(|value| value.table(App::read));
         let modules = table.required("modules").and_then(|value| value.table(|t| read_modules(t, folders)));
-        let (modules, declared) = modules.unwrap_or_default();
+        let (modules, declared, mut doubts) = modules.unwrap_or_default();
+        let before = table.reported();
         let defaults =
             table.optional("defaults").and_then(|value| value.table(|t| Defaults::read(t, Defaults::default())));
         let defaults = defaults.unwrap_or_default();
         let compartments = table.optional("compartments");
         let compartments = compartments.and_then(|value| value.table(|t| read_compartments(t, &declared, defaults)));
+        doubts.placement = table.reported() > before;
         let http = table.optional("http").and_then(|value| value.table(HttpLimits::read));
         let log = table.optional("log").and_then(|value| value.table(LogConfig::read));
         let compile = table.optional("compile").and_then(|value| value.table(Compiling::read));
@@ -68,6 +73,7 @@ impl Manifest {
             log: log.unwrap_or_default(),
             compile: compile.unwrap_or_default(),
             telemetry: telemetry.unwrap_or_default(),
+            doubts,
         }
     }
 }

@@ -8,7 +8,9 @@ use std::ops::RangeInclusive;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
+use super::calls::Calls;
 use super::outbound::Outbound;
+use super::partial::Doubts;
 use super::settings::{Defaults, Instances, Limits};
 use super::source::At;
 use super::tree::{Table, Value};
@@ -98,8 +100,8 @@ pub(super) struct Folders {
 pub struct ModuleConfig {
     /// Where its component is.
     pub component: At<ComponentSource>,
-    /// The modules that it may call, each with the line that says so. None by default.
-    pub calls: BTreeMap<ModuleName, u32>,
+    /// The modules that it may call, and which import each serves. None by default.
+    pub calls: Calls,
     /// The capabilities that it is granted, each with the line that says so. None by default.
     pub uses: BTreeMap<Capability, u32>,
     /// What it is configured with. Nothing by default.
@@ -126,10 +128,14 @@ impl ModuleConfig {
         name: Option<&ModuleName>,
         declared: &Declared,
         folders: &Folders,
+        doubt: &mut Doubt,
     ) -> Option<ModuleConfig> {
         let component = table.required("component").and_then(|value| ComponentSource::read(&value, folders));
-        let calls = set(table.optional("calls"), |value| declared.module(value));
+        let before = table.reported();
+        let calls = Calls::read(table.optional("calls"), declared);
+        let between = table.reported();
         let uses = set(table.optional("uses"), Value::parse::<Capability>);
+        (doubt.calls, doubt.uses) = (between > before, table.reported() > between);
         let config = table.optional("config").and_then(|value| value.table(read_config)).unwrap_or_default();
         let secrets = table.optional("secrets");
         let secrets = secrets.and_then(|value| value.table(|t| read_secrets(t, &config, &folders.root)));
@@ -139,7 +145,8 @@ impl ModuleConfig {
             Some(value) => Some(value.duration(Self::RESUME).unwrap_or(Self::RESUME_BY_DEFAULT)),
             None => Some(Self::RESUME_BY_DEFAULT),
         };
-        if let Some((name, line)) = name.and_then(|name| Some((name, *calls.get(name)?))) {
+        if let Some((name, line)) = calls.iter().find(|(callee, _)| Some(*callee) == name) {
+            doubt.calls = true;
             let problem = Problem::new(Code::Cycle, format!("module `{name}` may call itself")).module(name);
             table.report(line, problem.help("leave it out of its own `calls`: no module is linked to itself"));
         }
@@ -178,22 +185,50 @@ impl Declared {
     }
 }
 
+/// What a fault in a module's table leaves in doubt.
+#[derive(Default)]
+struct Doubt {
+    /// Whom it may call.
+    calls: bool,
+    /// What it is granted.
+    uses: bool,
+    /// How many problems had been reported when all known keys had been read.
+    reported: usize,
+}
+
 /// Reads `[modules]`. A module with a fault is left out of the modules, but not of the names that others may use.
-pub(super) fn read_modules(table: &mut Table<'_>, folders: &Folders) -> (BTreeMap<ModuleName, ModuleConfig>, Declared) {
+pub(super) fn read_modules(
+    table: &mut Table<'_>,
+    folders: &Folders,
+) -> (BTreeMap<ModuleName, ModuleConfig>, Declared, Doubts) {
     let entries: Vec<(Option<ModuleName>, Value<'_>)> =
         table.entries().into_iter().map(|(key, value)| (name(key, &value), value)).collect();
     let declared = Declared(entries.iter().filter_map(|(name, _)| name.clone()).collect());
     if entries.is_empty() {
         table.report(table.line(), Problem::new(Code::MissingKey, "an application needs at least one module"));
     }
-    let mut modules = BTreeMap::new();
+    let (mut modules, mut doubts) = (BTreeMap::new(), Doubts::default());
     for (name, value) in entries {
-        let module = value.table(|t| ModuleConfig::read(t, name.as_ref(), &declared, folders)).flatten();
-        if let (Some(name), Some(module)) = (name, module) {
+        let mut doubt = Doubt::default();
+        let module = value.table(|t| {
+            let module = ModuleConfig::read(t, name.as_ref(), &declared, folders, &mut doubt);
+            doubt.reported = t.reported();
+            module
+        });
+        // An unknown key may be a misspelt one.
+        let has_unknown_keys = value.reported() > doubt.reported;
+        let Some(name) = name else { continue };
+        if doubt.calls || has_unknown_keys {
+            doubts.calls.insert(name.clone());
+        }
+        if doubt.uses || has_unknown_keys {
+            doubts.uses.insert(name.clone());
+        }
+        if let Some(module) = module.flatten() {
             modules.insert(name, module);
         }
     }
-    (modules, declared)
+    (modules, declared, doubts)
 }
 
 /// One compartment: `[compartments.NAME]`.
@@ -260,7 +295,7 @@ fn name<T: std::str::FromStr<Err: std::fmt::Display>>(key: &str, value: &Value<'
 }
 
 /// Reads a list whose entries stand for themselves, once each. The map's values are lines.
-fn set<'a, T: Ord + std::fmt::Display>(
+pub(super) fn set<'a, T: Ord + std::fmt::Display>(
     value: Option<Value<'a>>,
     read: impl Fn(&Value<'a>) -> Option<At<T>>,
 ) -> BTreeMap<T, u32> {

@@ -7,7 +7,7 @@ mod elsewhere;
 use std::fmt;
 use std::str::FromStr;
 
-use crate::ids::is_kebab;
+use crate::ids::{is_wit_name, json_name};
 
 /// The longest template, in bytes.
 const MAX_BYTES: usize = 1024;
@@ -26,7 +26,8 @@ pub struct PathTemplate {
 pub enum Segment {
     /// Itself.
     Literal(String),
-    /// `{greeting_id}`: whatever is there is the parameter of this name, in WIT's spelling: `greeting-id`.
+    /// `{greeting_id}`: whatever is there is the parameter of this name, in WIT's spelling: `greeting-id`. Case makes no difference:
+    /// `{user_id}` and `{user_ID}` are both the parameter `user-ID`.
     Parameter(String),
 }
 
@@ -75,6 +76,12 @@ impl PathTemplate {
         })
     }
 
+    /// The place of the parameter that WIT calls `name`, among [`parameters`](Self::parameters). Names of one function differ in more than
+    /// case, so case makes no difference here.
+    pub fn place(&self, name: &str) -> Option<usize> {
+        self.parameters().position(|parameter| parameter.eq_ignore_ascii_case(name))
+    }
+
     /// The template for `matchit` 0.9. Parameters are named by their place, `/greetings/{0}/cancel`, so that templates which match
     /// the same paths are the same text whatever they call their parameters: one entry of a router serves all methods of a path.
     /// `matchit` hands parameters over in order, which is that of [`parameters`](Self::parameters).
@@ -106,9 +113,12 @@ impl FromStr for PathTemplate {
         if names.len() > MAX_PARAMETERS {
             return Err(BadPath::TooManyParameters);
         }
-        let twice = names.iter().enumerate().find(|(index, name)| names[..*index].contains(name));
+        let twice = names
+            .iter()
+            .enumerate()
+            .find(|(index, name)| names[..*index].iter().any(|other| other.eq_ignore_ascii_case(name)));
         match twice {
-            Some((_, name)) => Err(BadPath::Twice(name.replace('-', "_"))),
+            Some((_, name)) => Err(BadPath::Twice(json_name(name))),
             None => Ok(template),
         }
     }
@@ -130,7 +140,7 @@ fn parse_segment(text: &str) -> Result<Segment, BadPath> {
     }
     if let Some(name) = inner {
         let kebab = name.replace('_', "-");
-        let snake = is_kebab(&kebab) && !name.contains('-');
+        let snake = is_wit_name(&kebab) && !name.contains('-');
         return if snake { Ok(Segment::Parameter(kebab)) } else { Err(BadPath::Name(name.to_owned())) };
     }
     match text.chars().find(|&character| !is_path_character(character)) {
@@ -163,6 +173,8 @@ mod tests {
 
     #[test]
     fn parameters_get_their_wit_names() {
+        let odd = template("/{line_2}/{user_ID}");
+        assert_eq!(odd.parameters().collect::<Vec<_>>(), ["line-2", "user-ID"]);
         let path = template("/a/{greeting_id}/b-c/{x}");
         assert_eq!(path.parameters().collect::<Vec<_>>(), ["greeting-id", "x"]);
         assert_eq!((path.to_matchit().as_str(), path.as_str()), ("/a/{0}/b-c/{1}", "/a/{greeting_id}/b-c/{x}"));
@@ -185,7 +197,10 @@ mod tests {
             ("/{}", "is no parameter's name"),
             ("/{greeting-id}", "snake_case"),
             ("/{Id}", "snake_case"),
+            ("/{2fa}", "snake_case"),
+            ("/{a__2}", "snake_case"),
             ("/{a}/{a}", "twice"),
+            ("/{user_id}/{user_ID}", "twice"),
             ("/a b", "` `"),
             ("/a?b", "`?`"),
             ("/a%20b", "`%`"),

@@ -11,11 +11,12 @@ use std::sync::Arc;
 use axum::http::{HeaderName, StatusCode};
 
 use super::modules::Declared;
+use super::partial::PartialRoute;
 use super::path::PathTemplate;
 use super::source::{At, Source};
 use super::tree::{Table, Value, document};
 use super::words::words;
-use crate::ids::{FunctionPath, is_kebab};
+use crate::ids::{FunctionPath, is_wit_name};
 use crate::problem::{Code, Problem};
 
 words! {
@@ -112,12 +113,13 @@ const OWNED_BY_HTTP: [&str; 12] = [
     "upgrade",
 ];
 
-/// Reads a file of routes. Its problems are the source's own.
+/// Reads a file of routes. Its problems are the source's own. A route that has any goes to `partial`, where its function is known.
 pub(super) fn read_routes(
     source: &Source,
     declared: &Declared,
     claims: &mut Claims,
     unknown_input: UnknownInput,
+    partial: &mut Vec<PartialRoute>,
 ) -> Vec<RouteConfig> {
     let tree = match source.parse() {
         Ok(tree) => tree,
@@ -126,42 +128,74 @@ pub(super) fn read_routes(
             return Vec::new();
         }
     };
+    let mut whole = Vec::new();
     document(source, &tree, |file| {
-        let routes = file.optional("route").and_then(|value| value.list()).unwrap_or_default();
-        let mut read = |value: &Value<'_>| {
-            let route = value.table(|table| read_route(table, source, declared, claims)).flatten()?;
-            Some(RouteConfig { unknown_input, ..route })
-        };
-        routes.iter().filter_map(|value| read(value)).collect()
-    })
+        for value in file.optional("route").and_then(|value| value.list()).unwrap_or_default() {
+            let before = source.reported();
+            let mut inside = before;
+            let route = value.table(|t| {
+                let mut route = read_route(t, source, declared, claims);
+                if let Some(route) = &mut route {
+                    route.route.unknown_input = unknown_input;
+                }
+                inside = source.reported();
+                route
+            });
+            let Some(mut route) = route.flatten() else { continue };
+            if source.reported() == before {
+                whole.push(route.route);
+            } else {
+                // An unknown key may be a misspelt one.
+                let has_unknown_keys = source.reported() > inside;
+                route.bindings &= !has_unknown_keys;
+                route.errors &= !has_unknown_keys;
+                partial.push(route);
+            }
+        }
+    });
+    whole
 }
 
-fn read_route(table: &mut Table<'_>, source: &Source, declared: &Declared, claims: &mut Claims) -> Option<RouteConfig> {
+/// Reads a route. What has a fault is as if nothing had been said; without a function there is no route.
+fn read_route(
+    table: &mut Table<'_>,
+    source: &Source,
+    declared: &Declared,
+    claims: &mut Claims,
+) -> Option<PartialRoute> {
+    let before = source.reported();
     let method = table.required("method").and_then(|value| value.parse::<Method>());
     let path = table.required("path").and_then(|value| read_path(&value));
-    let call = table.required("call").and_then(|value| read_call(&value, declared));
     let body = table.optional("body").and_then(|value| read_body(&value, method.as_deref().copied()));
-    let headers = named(table.optional("headers"), "a parameter", read_header);
-    let status = table.optional("status").and_then(|value| read_success(&value));
-    let errors = named(table.optional("errors"), "an error case", |value| read_status(value, 400));
+    let (headers, _) = named(table.optional("headers"), "a parameter", read_header);
     if let Some(path) = &path {
         report_bound_twice(table, path, body.as_ref(), &headers);
     }
+    let bindings = source.reported() == before;
     if let (Some(method), Some(path)) = (&method, &path) {
         claims.add(method.value, path, source);
     }
-    Some(RouteConfig {
+    let call = table.required("call").and_then(|value| read_call(&value, declared));
+    let status = table.optional("status").and_then(|value| read_success(&value));
+    let (errors, errors_known) = named(table.optional("errors"), "an error case", |value| {
+        let status = read_status(value, 400);
+        // That the case has one is known.
+        Some(status.unwrap_or_else(|| value.at(StatusCode::INTERNAL_SERVER_ERROR)))
+    });
+    let root = || At { value: "/".parse().expect("a path"), line: table.line() };
+    let route = RouteConfig {
         file: source.path().clone(),
         line: table.line(),
-        method: method?.value,
-        path: path?,
+        method: method.map_or(Method::Post, |method| method.value),
+        path: path.unwrap_or_else(root),
         call: call?,
         body,
         headers,
         status: status.map_or(StatusCode::OK, |status| status.value),
         errors,
         unknown_input: UnknownInput::default(),
-    })
+    };
+    Some(PartialRoute { route, bindings, errors: errors_known })
 }
 
 fn read_path(value: &Value<'_>) -> Option<At<PathTemplate>> {
@@ -189,10 +223,10 @@ fn read_body(value: &Value<'_>, method: Option<Method>) -> Option<At<BodyBinding
     if text == "*" {
         return Some(value.at(BodyBinding::Spread));
     }
-    if is_kebab(text) {
+    if is_wit_name(text) {
         return Some(value.at(BodyBinding::Parameter(text.to_owned())));
     }
-    value.refuse(format_args!("`{text}` is neither a parameter's name in kebab-case nor `*`"));
+    value.refuse(format_args!("`{text}` is neither a parameter's name as WIT writes it nor `*`"));
     None
 }
 
@@ -231,20 +265,24 @@ fn read_status(value: &Value<'_>, least: u32) -> Option<At<StatusCode>> {
     Some(value.at(StatusCode::from_u16(number).expect("between 200 and 599")))
 }
 
-/// Reads a table whose keys are names in WIT's spelling.
+/// Reads a table whose keys are names in WIT's spelling, and says whether all of them are.
 fn named<'a, T>(
     value: Option<Value<'a>>,
     what: &str,
     read: impl Fn(&Value<'a>) -> Option<At<T>>,
-) -> BTreeMap<String, At<T>> {
+) -> (BTreeMap<String, At<T>>, bool) {
+    let mut all_are_names = value.as_ref().is_none_or(Value::is_table);
     let entry = |(key, value): (&str, Value<'a>)| {
-        if !is_kebab(key) {
-            value.refuse(format_args!("`{key}` is not the name of {what}: write kebab-case"));
+        if !is_wit_name(key) {
+            value.refuse(format_args!("`{key}` is not the name of {what}: write it as WIT does"));
+            all_are_names = false;
+            return None;
         }
         Some((key.to_owned(), read(&value)?))
     };
     let entries = value.and_then(|value| value.table(Table::entries)).unwrap_or_default();
-    entries.into_iter().filter_map(entry).collect()
+    let named = entries.into_iter().filter_map(entry).collect();
+    (named, all_are_names)
 }
 
 /// Reports parameters that more than one of path, headers and body bind.
@@ -259,12 +297,12 @@ fn report_bound_twice(
         table.report(line, Problem::new(Code::BadBinding, message));
     };
     for name in path.parameters() {
-        if let Some(header) = headers.get(name) {
+        if let Some((_, header)) = headers.iter().find(|(header, _)| header.eq_ignore_ascii_case(name)) {
             twice(header.line, name, "the path and a header");
         }
     }
     if let Some(At { value: BodyBinding::Parameter(name), line }) = body {
-        if path.parameters().any(|parameter| parameter == name) {
+        if path.place(name).is_some() {
             twice(*line, name, "the path and the body");
         }
         if headers.contains_key(name) {

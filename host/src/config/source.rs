@@ -98,6 +98,11 @@ impl Source {
         self.problems.borrow_mut().push(problem.file(&self.path).line(line));
     }
 
+    /// How many problems were reported so far. What was read between two equal counts has no fault.
+    pub(super) fn reported(&self) -> usize {
+        self.problems.borrow().len()
+    }
+
     /// Adds problems that name their file and line themselves.
     pub(super) fn adopt(&self, problems: Problems) {
         self.problems.borrow_mut().extend(problems.into_vec());

@@ -77,6 +77,11 @@ impl<'a> Table<'a> {
         self.source.report(line, problem);
     }
 
+    /// How many problems were reported so far: see [`Source::reported`].
+    pub(super) fn reported(&self) -> usize {
+        self.source.reported()
+    }
+
     /// The value of a key, if it is there.
     pub(super) fn optional(&mut self, key: &'static str) -> Option<Value<'a>> {
         self.known.push(key);
@@ -138,6 +143,11 @@ impl<'a> Value<'a> {
     /// Reports that it can't be taken; `why` goes on after its name.
     pub(super) fn refuse(&self, why: impl fmt::Display) {
         self.report(Problem::new(Code::BadValue, format!("`{}`: {why}", self.name)));
+    }
+
+    /// How many problems were reported so far: see [`Source::reported`].
+    pub(super) fn reported(&self) -> usize {
+        self.source.reported()
     }
 
     /// Whether it is a table.

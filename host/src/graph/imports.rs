@@ -48,10 +48,15 @@ pub(super) fn resolve(
     resolver.check_bare(artifact);
     resolver.check_called_by_host(artifact);
     for (import, wanted) in &artifact.shape.imports {
+        let has_handle = || wanted.types.values().any(Type::has_handle);
         // An interface of types of values needs nobody behind it. A handle needs whoever defines its resource.
-        let is_named_by_a_module = || !provided::is_for_hosts(import) && wanted.types.values().any(Type::has_handle);
-        if !wanted.is_types_only() || is_named_by_a_module() {
+        let is_named_by_a_module = || !provided::is_for_hosts(wanted.identity(import)) && has_handle();
+        if import.is_world() {
+            resolver.check_functions(artifact, wanted);
+        } else if !wanted.is_types_only() || is_named_by_a_module() {
             resolver.import(import, wanted);
+        } else if import.is_label() && has_handle() {
+            resolver.not_by_label(import, wanted.identity(import), "its types have handles");
         }
     }
     resolver.refuse_next_wasi();
@@ -66,12 +71,31 @@ impl Resolver<'_> {
 
     fn check_bare(&mut self, artifact: &Artifact) {
         for name in &artifact.shape.bare_imports {
-            let message = format!("module `{}` imports `{name}`, which is no interface of a package", self.name);
+            let message =
+                format!("module `{}` imports `{name}`, which is a resource or component of its world alone", self.name);
             self.problems.push(
                 Problem::new(Code::MissingExport, message)
                     .module(self.name)
                     .file(&artifact.path)
-                    .help("in the module's world, import `namespace:package/interface`: only that can be linked"),
+                    .help("nothing can serve it: define it in an interface of a package, and import that"),
+            );
+        }
+    }
+
+    /// Functions that the world itself imports. Nothing exports such a function to another component.
+    fn check_functions(&mut self, artifact: &Artifact, world: &Interface) {
+        for (name, function) in &world.functions {
+            let message =
+                format!("module `{}` imports the function `{name}: {function}` outside of any interface", self.name);
+            self.problems.push(
+                Problem::new(Code::MissingExport, message)
+                    .module(self.name)
+                    .function(name)
+                    .file(&artifact.path)
+                    .help(
+                        "neither a module nor the host can serve a function alone: put it into an interface, and let the module's \
+                         world import that",
+                    ),
             );
         }
     }
@@ -87,26 +111,40 @@ impl Resolver<'_> {
     }
 
     fn import(&mut self, import: &InterfaceName, wanted: &Interface) {
-        match provided::provision(import) {
+        let identity = wanted.identity(import);
+        match provided::provision(identity) {
             Some(Provision::Own(capability, name, offered)) => {
-                if capability.is_none_or(|capability| self.granted(capability, import)) {
+                if capability.is_none_or(|capability| self.granted(capability, identity)) {
                     let help = format!("build the module against the host's own contract, `{}`", name.package());
-                    let found = exact_differences(wanted, offered);
-                    self.mismatch(import, found, name, "the host", &help);
+                    // A draft may call its types otherwise. It has values alone, which are compared as what they are.
+                    let is_itself = name.unversioned() == identity.unversioned();
+                    let found =
+                        if is_itself { exact_differences(wanted, offered) } else { differences(wanted, offered) };
+                    self.mismatch(identity, found, name, "the host", &help);
                     self.node.capabilities.insert(import.clone(), capability);
                 }
             }
+            Some(Provision::Shared(_) | Provision::Empty) if import.is_label() => {
+                self.not_by_label(import, identity, "the host serves it to all modules of a compartment alike");
+            }
             Some(Provision::Shared(capability)) => {
-                if self.granted(capability, import) {
+                if self.granted(capability, identity) {
                     self.node.ambient.insert(import.clone());
                 }
             }
             Some(Provision::Empty) => {
                 self.node.ambient.insert(import.clone());
             }
-            None if provided::is_for_hosts(import) => self.unknown(import),
+            None if provided::is_for_hosts(identity) => self.unknown(identity),
             None => self.call(import, wanted),
         }
+    }
+
+    /// An interface that has to be imported by its own name.
+    fn not_by_label(&mut self, import: &InterfaceName, identity: &InterfaceName, why: &str) {
+        let message = format!("module `{}` imports `{identity}` under the label `{import}`: {why}", self.name);
+        let help = format!("in the module's world, write `import {identity};`");
+        self.problems.push(self.problem(Code::MissingExport, message).interface(identity).help(help));
     }
 
     fn granted(&mut self, capability: Capability, import: &InterfaceName) -> bool {
@@ -121,6 +159,12 @@ impl Resolver<'_> {
 
     /// An import that a host would serve, and this one doesn't.
     fn unknown(&mut self, import: &InterfaceName) {
+        if let Some(why) = provided::unservable(import) {
+            let message = format!("module `{}` imports `{import}`, which this host can't serve: {why}", self.name);
+            let help = "use `wasi:keyvalue/store` alone; what must happen at once is a transaction of `watertight:sql`";
+            self.problems.push(self.problem(Code::MissingExport, message).interface(import).help(help));
+            return;
+        }
         if import.namespace() == "wasi" && import.is_release_of(NEXT_WASI) {
             return self.next_wasi.push(import.clone());
         }
@@ -148,36 +192,46 @@ impl Resolver<'_> {
 
     /// An import that only another module can serve.
     fn call(&mut self, import: &InterfaceName, wanted: &Interface) {
+        let identity = wanted.identity(import);
         let others = self.artifacts.iter().filter(|(module, _)| *module != self.name);
         let providers: Vec<(&ModuleName, &InterfaceName, &Interface)> = others
             .filter_map(|(module, artifact)| {
-                let (export, offered) = best(import, &artifact.shape.exports)?;
+                let (export, offered) = best(identity, &artifact.shape.exports)?;
                 Some((module, export, offered))
             })
             .collect();
-        let callable: Vec<_> =
-            providers.iter().filter(|(module, ..)| self.module.calls.contains_key(*module)).copied().collect();
+        let allowed = self.module.calls.for_import(import, identity);
+        let callable: Vec<_> = providers.iter().filter(|(module, ..)| allowed.contains(*module)).copied().collect();
+        let names = || providers.iter().map(|(module, ..)| *module).collect::<Vec<_>>();
         match callable.as_slice() {
             [(module, export, offered)] => {
                 let help = "build both modules against the same version of the contract";
                 let found = differences(wanted, offered);
-                self.mismatch(import, found, export, &format!("module `{module}`"), help);
+                self.mismatch(identity, found, export, &format!("module `{module}`"), help);
                 let provider = Provider { module: (*module).clone(), export: (*export).clone() };
                 self.node.calls.insert(import.clone(), provider);
             }
             // One that could not be read may be the provider: that it couldn't be read was reported, and is all that is known.
-            [] if self.module.calls.keys().any(|module| !self.artifacts.contains_key(module)) => {}
-            [] if providers.is_empty() => self.nobody(import),
-            [] => self.undeclared(import, &providers.iter().map(|(module, ..)| *module).collect::<Vec<_>>()),
-            several => self.ambiguous(import, &several.iter().map(|(module, ..)| *module).collect::<Vec<_>>()),
+            [] if allowed.iter().any(|module| !self.artifacts.contains_key(*module)) => {}
+            [] if providers.is_empty() => self.nobody(import, identity),
+            [] if self.module.calls.is_table() && !allowed.is_empty() => {
+                self.not_there(import, identity, &allowed.into_iter().collect::<Vec<_>>(), &names());
+            }
+            [] => self.undeclared(import, identity, &names()),
+            several => {
+                self.ambiguous(import, identity, &several.iter().map(|(module, ..)| *module).collect::<Vec<_>>());
+            }
         }
     }
 
-    fn nobody(&mut self, import: &InterfaceName) {
-        let own = self.node.artifact.shape.exports.keys().any(|export| export.serves(import));
+    fn nobody(&mut self, import: &InterfaceName, identity: &InterfaceName) {
+        let own = self.node.artifact.shape.exports.keys().any(|export| export.serves(identity));
         let others = self.artifacts.iter().filter(|(module, _)| *module != self.name).flat_map(|(module, artifact)| {
-            let same = |export: &&InterfaceName| export.unversioned() == import.unversioned();
-            artifact.shape.exports.keys().filter(same).map(move |export| format!("`{export}` (module `{module}`)"))
+            let same = |(name, export): &(&InterfaceName, &Interface)| {
+                export.identity(name).unversioned() == identity.unversioned()
+            };
+            let exports = artifact.shape.exports.iter().filter(same);
+            exports.map(move |(name, export)| format!("{} (module `{module}`)", shown(name, export.identity(name))))
         });
         let others: Vec<String> = others.collect();
         let is_types_only = self.node.artifact.shape.imports[import].is_types_only();
@@ -193,24 +247,59 @@ impl Resolver<'_> {
         } else {
             format!("no version is there that fits, only {}", others.join(", "))
         };
-        let message = format!("nothing exports `{import}`, which module `{}` imports", self.name);
-        self.problems.push(self.problem(Code::MissingExport, message).interface(import).help(help));
+        let message = format!("nothing exports {}, which module `{}` imports", shown(import, identity), self.name);
+        self.problems.push(self.problem(Code::MissingExport, message).interface(identity).help(help));
     }
 
-    fn undeclared(&mut self, import: &InterfaceName, providers: &[&ModuleName]) {
-        let names = providers.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(" or ");
-        let message =
-            format!("module `{}` imports `{import}`, and its `calls` names no module that exports it", self.name);
-        let help = format!("add {names} to `calls` of [modules.{}]", self.name);
-        self.problems.push(self.problem(Code::UndeclaredCall, message).interface(import).help(help));
+    /// An import whose module the table `calls` names, where that module doesn't export it.
+    fn not_there(
+        &mut self,
+        import: &InterfaceName,
+        identity: &InterfaceName,
+        named: &[&ModuleName],
+        providers: &[&ModuleName],
+    ) {
+        let message = format!(
+            "`calls` of module `{}` names {} for {}, which {} not export it",
+            self.name,
+            list(named),
+            shown(import, identity),
+            if named.len() == 1 { "does" } else { "do" }
+        );
+        let help = format!("name a module that exports it: {}", list(providers));
+        self.problems.push(self.problem(Code::MissingExport, message).interface(identity).help(help));
     }
 
-    fn ambiguous(&mut self, import: &InterfaceName, providers: &[&ModuleName]) {
+    fn undeclared(&mut self, import: &InterfaceName, identity: &InterfaceName, providers: &[&ModuleName]) {
+        let what = if self.module.calls.is_table() { "for it" } else { "that exports it" };
+        let message = format!(
+            "module `{}` imports {}, and its `calls` names no module {what}",
+            self.name,
+            shown(import, identity)
+        );
+        let help = if self.module.calls.is_table() {
+            let lines = providers.iter().map(|provider| format!("`{}`", entry(import, identity, provider)));
+            format!("add {} to `calls` of [modules.{}]", lines.collect::<Vec<_>>().join(" or "), self.name)
+        } else {
+            let names = providers.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(" or ");
+            format!("add {names} to `calls` of [modules.{}]", self.name)
+        };
+        self.problems.push(self.problem(Code::UndeclaredCall, message).interface(identity).help(help));
+    }
+
+    fn ambiguous(&mut self, import: &InterfaceName, identity: &InterfaceName, providers: &[&ModuleName]) {
         let names = list(providers);
-        let message =
-            format!("module `{}` imports `{import}`, which several that it may call export: {names}", self.name);
-        let help = format!("name just one of them in `calls` of [modules.{}]", self.name);
-        self.problems.push(self.problem(Code::Ambiguous, message).interface(import).help(help));
+        let message = format!(
+            "module `{}` imports {}, which several that it may call export: {names}",
+            self.name,
+            shown(import, identity)
+        );
+        let help = format!(
+            "name just one of them in `calls` of [modules.{}], or say which one serves this import: `calls = {{ {}, … }}`",
+            self.name,
+            entry(import, identity, providers[0])
+        );
+        self.problems.push(self.problem(Code::Ambiguous, message).interface(identity).help(help));
     }
 
     /// Reports what differs between an import and the export that would serve it.
@@ -249,14 +338,34 @@ impl Resolver<'_> {
     }
 }
 
-/// Which of a module's exports serves `import`: the very version, or else the newest that fits.
+/// An import or export for a message: its name, and its interface where the name is a label.
+fn shown(name: &InterfaceName, identity: &InterfaceName) -> String {
+    if name == identity { format!("`{name}`") } else { format!("`{name}` (`{identity}`)") }
+}
+
+/// The entry of a table `calls` that has `module` serve an import.
+fn entry(import: &InterfaceName, identity: &InterfaceName, module: &ModuleName) -> String {
+    if import.is_label() {
+        format!("{import} = \"{module}\"")
+    } else {
+        format!("\"{}\" = \"{module}\"", identity.unversioned())
+    }
+}
+
+/// Which of a module's exports serves an import of the interface `wanted`: the very version, or else the newest that fits. An interface
+/// that is exported under labels serves only where it is exported once.
 fn best<'a>(
-    import: &InterfaceName,
+    wanted: &InterfaceName,
     exports: &'a BTreeMap<InterfaceName, Interface>,
 ) -> Option<(&'a InterfaceName, &'a Interface)> {
     let newest = || {
-        let fitting = exports.iter().filter(|(export, _)| export.serves(import));
+        let fitting = exports.iter().filter(|(export, _)| export.serves(wanted));
         fitting.max_by(|(a, _), (b, _)| a.compare_versions(b))
     };
-    exports.get_key_value(import).or_else(newest)
+    let labelled = || {
+        let mut fitting =
+            exports.iter().filter(|(_, export)| export.implements.as_ref().is_some_and(|name| name.serves(wanted)));
+        fitting.next().filter(|_| fitting.next().is_none())
+    };
+    exports.get_key_value(wanted).or_else(newest).or_else(labelled)
 }

@@ -36,6 +36,27 @@ const OWN: [(Option<Capability>, &str); 6] = [
     (None, "watertight:lifecycle/failure@1.0.0"),
 ];
 
+/// Drafts of the same interfaces, under the names that published components import them by: the name without a version, what the versions
+/// start with, and the interface of [`OWN`] that serves them. A version is not needed where the draft was published without one too.
+/// Their types are checked like all others.
+const DRAFTS: [(&str, &str, &str); 3] = [
+    ("wasi:config/runtime", "0.2.0-", "wasi:config/store@0.2.0-rc.1"),
+    ("wasi:config/store", "0.2.0-", "wasi:config/store@0.2.0-rc.1"),
+    ("wasi:logging/logging", "0.1.0-", "wasi:logging/logging@0.1.0-draft"),
+];
+
+/// Interfaces that this host can't serve, and why.
+const UNSERVABLE: [(&str, &str); 2] = [
+    (
+        "wasi:keyvalue/atomics",
+        "its buckets are those of `wasi:keyvalue/store`, so a call doesn't say which module makes it",
+    ),
+    (
+        "wasi:keyvalue/batch",
+        "its buckets are those of `wasi:keyvalue/store`, so a call doesn't say which module makes it",
+    ),
+];
+
 /// Their types, in the very text that authors read.
 const OWN_WIT: [(&str, &str); 5] = [
     ("sql.wit", include_str!("../../../wit/sql/sql.wit")),
@@ -119,12 +140,39 @@ pub(super) fn resume() -> (&'static InterfaceName, &'static Interface) {
 
 /// How the host serves `import`, if it does.
 pub(super) fn provision(import: &InterfaceName) -> Option<Provision> {
-    if let Some((name, (capability, interface))) = OWN_SHAPES.served.iter().find(|(name, _)| name.serves(import)) {
+    let own = |served: &str| OWN_SHAPES.served.iter().find(|(name, _)| name.as_str() == served);
+    let served = OWN_SHAPES.served.iter().find(|(name, _)| name.serves(import));
+    if let Some((name, (capability, interface))) = served.or_else(|| own(draft(import)?)) {
         return Some(Provision::Own(*capability, name, interface));
     }
     let (_, capability, interfaces) = WASI.iter().find(|(package, ..)| *package == import.package())?;
     let there = interfaces.contains(&import.short()) && import.is_release_of(WASI_SERIES);
     there.then(|| capability.map_or(Provision::Empty, Provision::Shared))
+}
+
+/// The host's interface that serves a draft.
+fn draft(import: &InterfaceName) -> Option<&'static str> {
+    let fits = |series: &str| import.version().is_none_or(|version| version.starts_with(series));
+    let (.., served) = DRAFTS.iter().find(|(name, series, _)| *name == import.unversioned() && fits(series))?;
+    Some(served)
+}
+
+/// The host's own interface that serves an import in the importing module's name, where it is one: for a draft, another than it asks for.
+pub fn served_as(import: &InterfaceName) -> Option<&'static InterfaceName> {
+    match provision(import) {
+        Some(Provision::Own(_, name, _)) => Some(name),
+        _ => None,
+    }
+}
+
+/// Whether the host calls an export of that name.
+pub fn is_called_by_host(export: &InterfaceName) -> bool {
+    export.serves(resume().0)
+}
+
+/// Why the host doesn't serve `import` at all, where that is known.
+pub(super) fn unservable(import: &InterfaceName) -> Option<&'static str> {
+    UNSERVABLE.iter().find(|(name, _)| *name == import.unversioned()).map(|(_, why)| *why)
 }
 
 /// Whether the interface's name says that a host should have it, this one or another: no module of an application is its provider.
@@ -177,11 +225,28 @@ mod tests {
             "wasi:clocks/wall-clock@0.3.0",
             "wasi:clocks/sundial@0.2.0",
             "wasi:logging/logging@0.1.0",
+            "wasi:config/runtime@0.1.0-draft",
+            "wasi:keyvalue/atomics@0.2.0-draft2",
             "wasi:http/outgoing-handler@0.3.0",
             "wasi:http/incoming-handler@0.2.0",
         ] {
             assert!(provision(&name(absent)).is_none(), "{absent}");
         }
+    }
+
+    #[test]
+    fn drafts_are_served_by_what_became_of_them() {
+        for (draft, served) in [
+            ("wasi:config/runtime@0.2.0-draft", "wasi:config/store@0.2.0-rc.1"),
+            ("wasi:config/store@0.2.0-draft", "wasi:config/store@0.2.0-rc.1"),
+            ("wasi:config/store@0.2.0-draft-2024-09-27", "wasi:config/store@0.2.0-rc.1"),
+            ("wasi:config/store@0.2.0-rc.1", "wasi:config/store@0.2.0-rc.1"),
+            ("wasi:logging/logging", "wasi:logging/logging@0.1.0-draft"),
+        ] {
+            assert_eq!(served_as(&name(draft)).map(InterfaceName::as_str), Some(served), "{draft}");
+        }
+        assert!(unservable(&name("wasi:keyvalue/batch@0.2.0-draft")).is_some());
+        assert!(DRAFTS.iter().all(|(.., served)| OWN.iter().any(|(_, own)| own == served)));
     }
 
     #[test]

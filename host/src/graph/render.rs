@@ -1,10 +1,10 @@
 //! The graph for people and programs: text, Mermaid, Graphviz, JSON.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
 use serde::Serialize;
 
-use super::{AppGraph, EdgeKind};
+use super::{AppGraph, EdgeKind, Node};
 use crate::ids::{AppName, CompartmentName, Digest, InterfaceName, ModuleName};
 use crate::profile::Profile;
 
@@ -67,10 +67,43 @@ pub struct ModuleView<'a> {
     pub digest: Digest,
     /// Where it stands.
     pub compartment: &'a CompartmentName,
-    /// The interfaces that it offers.
-    pub exports: Vec<&'a InterfaceName>,
+    /// The interfaces that it offers, and the functions that its world exports itself.
+    pub exports: Vec<ExportView<'a>>,
     /// The capabilities that it is granted.
     pub uses: Vec<String>,
+}
+
+/// What a module offers, by its name.
+#[derive(Debug, Serialize)]
+#[serde(transparent)]
+pub struct ExportView<'a> {
+    /// An interface's own name, a label, or the name of a function.
+    pub name: &'a str,
+    /// What it is, where the name doesn't say so.
+    #[serde(skip)]
+    pub what: Option<String>,
+}
+
+impl fmt::Display for ExportView<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)?;
+        self.what.iter().try_for_each(|what| write!(f, " ({what})"))
+    }
+}
+
+/// What a node's component offers.
+fn exports(node: &Node) -> Vec<ExportView<'_>> {
+    let mut exports = Vec::new();
+    for (name, interface) in &node.artifact.shape.exports {
+        if name.is_world() {
+            let functions = interface.functions.iter();
+            exports.extend(functions.map(|(name, function)| ExportView { name, what: Some(function.to_string()) }));
+        } else {
+            let what = interface.implements.as_ref().map(ToString::to_string);
+            exports.push(ExportView { name: name.as_str(), what });
+        }
+    }
+    exports
 }
 
 /// An edge.
@@ -80,8 +113,11 @@ pub struct CallView<'a> {
     pub from: &'a ModuleName,
     /// Who is called.
     pub to: &'a ModuleName,
-    /// Through which interface, as the caller imports it.
+    /// Through which interface, as the caller imports it: its own name, or the label that the caller's world gives it.
     pub interface: &'a InterfaceName,
+    /// The interface, where the import has a label.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub implements: Option<&'a InterfaceName>,
     /// How: `fused` is a function call, `bridged` goes through the host.
     pub kind: EdgeKind,
     /// Whether metrics and traces show such calls: what goes through the host.
@@ -107,7 +143,7 @@ impl<'a> GraphView<'a> {
                 build: node.artifact.build(),
                 digest: node.artifact.digest,
                 compartment: &home.name,
-                exports: node.artifact.shape.exports.keys().collect(),
+                exports: exports(node),
                 uses: node.granted.iter().map(ToString::to_string).collect(),
             })
         });
@@ -116,7 +152,9 @@ impl<'a> GraphView<'a> {
             edges.map(move |(interface, provider)| {
                 let to = &provider.module;
                 let kind = graph.edge(from, to);
-                CallView { from, to, interface, kind, counted: kind == EdgeKind::Bridged }
+                let implements =
+                    node.artifact.shape.imports.get(interface).and_then(|import| import.implements.as_ref());
+                CallView { from, to, interface, implements, kind, counted: kind == EdgeKind::Bridged }
             })
         });
         Self {
@@ -149,7 +187,9 @@ impl<'a> GraphView<'a> {
                     let _ = writeln!(out, "      exports {export}");
                 }
                 for call in self.calls.iter().filter(|call| call.from == module.name) {
-                    let _ = writeln!(out, "      calls   {} of {} ({})", call.interface, call.to, call.kind.as_str());
+                    let implements = call.implements.map(|name| format!(" ({name})")).unwrap_or_default();
+                    let (interface, to, kind) = (call.interface, call.to, call.kind.as_str());
+                    let _ = writeln!(out, "      calls   {interface}{implements} of {to} ({kind})");
                 }
                 if !module.uses.is_empty() {
                     let _ = writeln!(out, "      uses    {}", module.uses.join(", "));

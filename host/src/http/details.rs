@@ -12,6 +12,7 @@ use axum::response::IntoResponse;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::ids::json_name;
 use crate::json::Violation;
 use crate::problem::Problem;
 
@@ -81,7 +82,7 @@ impl Fault {
 
     /// In the path: in the parameter of that name in WIT's spelling, or in the path itself, which has none.
     pub(crate) fn path(name: &str, detail: impl Into<String>) -> Self {
-        Self::outside("path", &name.replace('-', "_"), detail)
+        Self::outside("path", &json_name(name), detail)
     }
 
     /// In the body, at that JSON pointer.

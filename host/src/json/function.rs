@@ -6,6 +6,7 @@ use wasmtime::component::Val;
 
 use super::prepare::{Fields, Prepare};
 use super::{Codec, EncodeError, UnknownFields, Unsupported, Violation, decode, push_pointer};
+use crate::ids::json_name;
 use crate::shape::{Function, Type};
 
 /// What a function without a result returns, in JSON.
@@ -60,10 +61,10 @@ impl FunctionCodec {
     pub fn new(function: &Function) -> Result<Self, Vec<Unsupported>> {
         let mut unsupported = Vec::new();
         let mut prepare = |place: &str, ty| Codec::new(place, ty).map_err(|more| unsupported.extend(more)).ok();
-        let parameters = function.parameters.iter().filter_map(|parameter| {
-            let name = parameter.name.replace('-', "_").to_ascii_lowercase();
-            Some((name, prepare(&parameter.name, &parameter.ty)?))
-        });
+        let parameters = function
+            .parameters
+            .iter()
+            .filter_map(|parameter| Some((json_name(&parameter.name), prepare(&parameter.name, &parameter.ty)?)));
         let parameters = parameters.collect();
         let result = function.result.as_ref().and_then(|ty| prepare("result", ty));
         if unsupported.is_empty() { Ok(Self { parameters, result }) } else { Err(unsupported) }

@@ -8,6 +8,7 @@ use wasmtime::component::Val;
 
 use super::scalar::Integer;
 use super::{MAX_TYPE_DEPTH, MAX_TYPE_SIZE, MAX_VIOLATIONS, Unsupported};
+use crate::ids::json_name;
 use crate::shape::Type;
 
 /// How many names a message lists.
@@ -92,9 +93,7 @@ pub(super) struct Names {
 
 impl Names {
     fn new<'a>(names: impl Iterator<Item = &'a str>) -> Self {
-        // WIT's names are unique whatever their case, and have no `_`: different names stay different.
-        let json = |wit: &str| wit.replace('-', "_").to_ascii_lowercase().into();
-        let list: Box<[Name]> = names.map(|wit| Name { wit: wit.into(), json: json(wit) }).collect();
+        let list: Box<[Name]> = names.map(|wit| Name { wit: wit.into(), json: json_name(wit).into() }).collect();
         let mut by_wit: Box<[usize]> = (0..list.len()).collect();
         let mut by_json = by_wit.clone();
         by_wit.sort_by(|&a, &b| list[a].wit.cmp(&list[b].wit));

@@ -6,16 +6,19 @@
 //! may differ.
 
 mod named;
+mod outline;
 mod own;
 mod renamed;
+mod world;
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 
-use wac_graph::types::{ItemKind, Package, WorldId};
+use wac_graph::types::{self, Interface, InterfaceId, ItemKind, Package, ValueType, WorldId};
 use wac_graph::{CompositionGraph, EncodeOptions, NodeId};
 
 use super::module_index;
-use crate::graph::{AppGraph, Compartment, EdgeKind, Node, Provider};
+use crate::graph::{AppGraph, Compartment, EdgeKind, Node, Provider, served_as};
 use crate::ids::{InterfaceName, ModuleName};
 use crate::problem::with_causes;
 use crate::shape::{Type, has_type};
@@ -88,6 +91,10 @@ impl<'a> Composer<'a> {
             named::named(&artifact.bytes, module.as_str()).map_err(|error| format!("module `{module}`: {error}"))?;
         let bytes = renamed::with_exports(bytes, &self.renamed_exports(module, node))
             .map_err(|error| format!("module `{module}`: {error}"))?;
+        let bytes = match artifact.shape.exports.contains_key(&InterfaceName::world()) {
+            true => world::with_interface(bytes).map_err(|error| format!("module `{module}`: {error}"))?,
+            false => bytes,
+        };
         let package = Package::from_bytes(&format!("module:{module}"), None, bytes, self.composed.types_mut())
             .map_err(|error| format!("module `{module}`: {error:#}"))?;
         let world = package.ty();
@@ -111,11 +118,12 @@ impl<'a> Composer<'a> {
             let export = renamed.map_or(provider.export.as_str(), String::as_str);
             let export = self.composed.alias_instance_export(callee, export);
             let export = export.map_err(|error| with_causes(&error))?;
-            self.argument(module, instance, import, export)?;
+            self.argument(module, instance, import.as_str(), export)?;
         }
         for (number, import) in node.capabilities.keys().enumerate() {
             let label = label(index, 'i', number, module, import);
-            let kind = self.wanted(module, world, import)?;
+            let kind =
+                self.as_served(self.wanted(module, world, import)?, artifact.shape.imports[import].identity(import));
             self.import(module, instance, import, kind, &label)?;
             self.owners.insert(label, index);
         }
@@ -129,14 +137,66 @@ impl<'a> Composer<'a> {
                 self.import(module, instance, import, kind, &label(index, 't', number, module, import))?;
             }
         }
+        self.give_types(module, instance, world, index)?;
         for (number, export) in artifact.shape.exports.keys().enumerate() {
-            let node = self.composed.alias_instance_export(instance, export.as_str());
+            let exported = if export.is_world() { world::WORLD } else { export.as_str() };
+            let node = self.composed.alias_instance_export(instance, exported);
             let node = node.map_err(|error| with_causes(&error))?;
             let label = label(index, 'e', number, module, export);
             self.composed.export(node, label.as_str()).map_err(|error| with_causes(&error))?;
             self.exports.insert((module.clone(), export.clone()), label);
         }
         self.instances.insert(module.clone(), instance);
+        Ok(())
+    }
+
+    /// Gives a module the types that its world imports itself: those that the world uses of an interface out of what serves that interface,
+    /// all others under names of the module's own. By their plain names, two modules would have to mean the same type.
+    fn give_types(
+        &mut self,
+        module: &ModuleName,
+        instance: NodeId,
+        world: WorldId,
+        index: ModuleIndex,
+    ) -> Result<(), String> {
+        let world = self.composed.types()[world].clone();
+        let served: HashMap<String, NodeId> =
+            self.composed.get_instantiation_arguments(instance).map(|(name, node)| (name.to_owned(), node)).collect();
+        let server = |interface: InterfaceId| {
+            let import = world.imports.iter().find(|(_, kind)| **kind == ItemKind::Instance(interface));
+            import.and_then(|(name, _)| served.get(name))
+        };
+        let mut number = 0;
+        let mut import = |composed: &mut CompositionGraph, kind: ItemKind| {
+            let label = format!("m{}-y{number}-{module}", index.0);
+            number += 1;
+            composed.import(label, kind).map_err(|error| with_causes(&error))
+        };
+        let mut named = HashMap::new();
+        for (name, kind) in &world.imports {
+            let ItemKind::Type(ty) = kind else { continue };
+            let used = world.uses.get(name).and_then(|used| Some((*server(used.interface)?, used)));
+            let node = match (used, ty) {
+                (Some((server, used)), _) => {
+                    let node = self.composed.alias_instance_export(server, used.name.as_ref().unwrap_or(name));
+                    node.map_err(|error| with_causes(&error))?
+                }
+                (None, types::Type::Value(ValueType::Defined(id))) => {
+                    let parts = own::named_within(self.composed.types(), *id).into_iter().chain([*id]);
+                    for part in parts.collect::<Vec<_>>() {
+                        if let Entry::Vacant(free) = named.entry(part) {
+                            let kind = ItemKind::Type(types::Type::Value(ValueType::Defined(part)));
+                            free.insert(import(&mut self.composed, kind)?);
+                        }
+                    }
+                    named[id]
+                }
+                (None, types::Type::Value(_)) => import(&mut self.composed, *kind)?,
+                // A resource of an interface that the host serves to all modules alike.
+                (None, _) => continue,
+            };
+            self.argument(module, instance, name, node)?;
+        }
         Ok(())
     }
 
@@ -164,6 +224,18 @@ impl<'a> Composer<'a> {
         kind.ok_or_else(|| format!("module `{module}` has no import `{import}`"))
     }
 
+    /// An import of the host's own, as what the host serves it as: a draft is known there by a later name.
+    fn as_served(&mut self, kind: ItemKind, identity: &InterfaceName) -> ItemKind {
+        match (kind, served_as(identity)) {
+            (ItemKind::Instance(id), Some(served)) if served != identity => {
+                let types = self.composed.types_mut();
+                let interface = Interface { id: Some(served.to_string()), ..types[id].clone() };
+                ItemKind::Instance(types.add_interface(interface))
+            }
+            _ => kind,
+        }
+    }
+
     /// Makes a module's import one of the composition, called `label`.
     fn import(
         &mut self,
@@ -174,23 +246,23 @@ impl<'a> Composer<'a> {
         label: &str,
     ) -> Result<(), String> {
         let node = self.composed.import(label, kind).map_err(|error| with_causes(&error))?;
-        self.argument(module, instance, import, node)
+        self.argument(module, instance, import.as_str(), node)
     }
 
     fn argument(
         &mut self,
         module: &ModuleName,
         instance: NodeId,
-        import: &InterfaceName,
+        import: &str,
         argument: NodeId,
     ) -> Result<(), String> {
-        let set = self.composed.set_instantiation_argument(instance, import.as_str(), argument);
+        let set = self.composed.set_instantiation_argument(instance, import, argument);
         set.map_err(|error| format!("module `{module}`, import `{import}`: {}", with_causes(&error)))
     }
 }
 
-/// A plain name that no other import or export of the composition has: place and number make it so, the names are for people. The
-/// numbers are joined to letters, since each word of a plain name starts with one.
+/// A plain name that no other import or export of the composition has: place and number make it so, the names are for people.
 fn label(place: ModuleIndex, kind: char, number: usize, module: &ModuleName, interface: &InterfaceName) -> String {
-    format!("m{}-{kind}{number}-{module}-{}", place.0, interface.short())
+    let interface = if interface.is_world() { "world" } else { interface.short() };
+    format!("m{}-{kind}{number}-{module}-{interface}", place.0)
 }

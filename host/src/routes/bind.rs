@@ -6,9 +6,9 @@ use std::sync::Arc;
 use axum::http::StatusCode;
 
 use super::{Answer, Body, ErrorAnswer, Parameter, Route, Source};
-use crate::config::{BodyBinding, RouteConfig};
+use crate::config::{BodyBinding, PartialRoute, RouteConfig};
 use crate::graph::{AppGraph, Found, NotFound};
-use crate::ids::{FunctionPath, InterfaceName};
+use crate::ids::{FunctionPath, InterfaceName, json_name};
 use crate::json::{Codec, ObjectCodec, Unsupported};
 use crate::problem::{Code, Problem, list};
 use crate::shape::{Field, Function, Type};
@@ -20,20 +20,7 @@ const NO_BODY: [StatusCode; 3] = [StatusCode::NO_CONTENT, StatusCode::RESET_CONT
 pub(super) fn bind(route: &RouteConfig, graph: &AppGraph, problems: &mut Vec<Problem>) -> Option<Route> {
     let before = problems.len();
     let path = &route.call.value;
-    let found = match graph.find(path) {
-        Ok(found) => found,
-        // A module whose component is missing was reported with the component.
-        Err(_) if !graph.modules.contains_key(&path.module) => return None,
-        Err(error) => {
-            let (code, help) = match &error {
-                NotFound::Ambiguous { exports, .. } => (Code::Ambiguous, which_of(path, exports)),
-                _ => (Code::UnknownFunction, format!("`watertight inspect {}` shows what there is", path.module)),
-            };
-            let problem = Problem::new(code, error.to_string()).module(&path.module).function(&path.function);
-            problems.push(problem.file(&route.file).line(route.call.line).help(help));
-            return None;
-        }
-    };
+    let found = find(route, graph, problems)?;
     let mut binder = Binder { route, found, problems };
     let parameters = binder.parameters();
     let answer = binder.answer();
@@ -72,9 +59,41 @@ fn absent_body(route: &RouteConfig, function: &Function, parameters: &[Parameter
     }
 }
 
+/// Says what is wrong with a route that has faults of its own, as far as those leave it known.
+pub(super) fn check(partial: &PartialRoute, graph: &AppGraph, problems: &mut Vec<Problem>) {
+    let Some(found) = find(&partial.route, graph, problems) else { return };
+    let mut binder = Binder { route: &partial.route, found, problems };
+    if partial.bindings {
+        let parameters = binder.parameters();
+        binder.body(&parameters);
+    }
+    if partial.errors {
+        binder.answer();
+    }
+}
+
+/// The function that a route names.
+fn find<'a>(route: &RouteConfig, graph: &'a AppGraph, problems: &mut Vec<Problem>) -> Option<Found<'a>> {
+    let path = &route.call.value;
+    let error = match graph.find(path) {
+        Ok(found) => return Some(found),
+        // A module whose component is missing was reported with the component.
+        Err(_) if !graph.modules.contains_key(&path.module) => return None,
+        Err(error) => error,
+    };
+    let (code, help) = match &error {
+        NotFound::Ambiguous { exports, .. } => (Code::Ambiguous, which_of(path, exports)),
+        _ => (Code::UnknownFunction, format!("`watertight inspect {}` shows what there is", path.module)),
+    };
+    let problem = Problem::new(code, error.to_string()).module(&path.module).function(&path.function);
+    problems.push(problem.file(&route.file).line(route.call.line).help(help));
+    None
+}
+
 /// What to write so that it is clear which of several interfaces is meant: the version where that tells them apart.
 fn which_of(path: &FunctionPath, exports: &[String]) -> String {
-    let exports: Vec<InterfaceName> = exports.iter().filter_map(|export| export.parse().ok()).collect();
+    let exports: Vec<InterfaceName> =
+        exports.iter().filter_map(|export| InterfaceName::try_from(export.clone()).ok()).collect();
     let written = |export: &InterfaceName| {
         let major = export.version().and_then(|version| version.split('.').next());
         let short = major.map(|major| format!("{}@{major}", export.short()));
@@ -131,10 +150,11 @@ impl Binder<'_> {
         let function: &Function = self.found.function;
         let route = self.route;
         let has = |name: &str| function.parameters.iter().any(|parameter| &*parameter.name == name);
+        let has_in_any_case = |name: &&str| function.parameters.iter().any(|p| p.name.eq_ignore_ascii_case(name));
         let known = list(function.parameters.iter().map(|parameter| &parameter.name));
         let mut unknown: Vec<(String, u32)> = Vec::new();
-        unknown
-            .extend(route.path.value.parameters().filter(|name| !has(name)).map(|n| (n.to_owned(), route.path.line)));
+        let in_path = route.path.value.parameters().filter(|name| !has_in_any_case(name));
+        unknown.extend(in_path.map(|name| (name.to_owned(), route.path.line)));
         unknown.extend(route.headers.iter().filter(|(name, _)| !has(name)).map(|(n, at)| (n.clone(), at.line)));
         if let Some(body) = &route.body
             && let BodyBinding::Parameter(name) = &body.value
@@ -147,7 +167,7 @@ impl Binder<'_> {
             self.report(Code::BadBinding, message, line).help =
                 Some(format!("bind a parameter that is there, not `{name}`"));
         }
-        let bound = |name: &str| route.path.value.parameters().any(|p| p == name) || route.headers.contains_key(name);
+        let bound = |name: &str| route.path.value.place(name).is_some() || route.headers.contains_key(name);
         if let Some(body) = &route.body
             && body.value == BodyBinding::Spread
             && function.parameters.iter().all(|parameter| bound(&parameter.name))
@@ -189,7 +209,7 @@ impl Binder<'_> {
     }
 
     fn source(&self, name: &str, spread: &mut usize) -> Source {
-        if let Some(place) = self.route.path.value.parameters().position(|bound| bound == name) {
+        if let Some(place) = self.route.path.value.place(name) {
             return Source::Path(place);
         }
         if let Some(header) = self.route.headers.get(name) {
@@ -201,7 +221,7 @@ impl Binder<'_> {
                 *spread += 1;
                 Source::Body(*spread - 1)
             }
-            _ => Source::Query(name.replace('-', "_")),
+            _ => Source::Query(json_name(name)),
         }
     }
 
@@ -220,8 +240,17 @@ impl Binder<'_> {
                     .filter(|field| is_field(&field.name))
                     .map(|field| (&*field.name, &field.ty))
                     .collect();
-                // Each field was prepared alone before; what is wrong with one was reported then.
-                ObjectCodec::new(&fields).ok().map(Body::Spread)
+                match ObjectCodec::new(&fields) {
+                    Ok(codec) => Some(Body::Spread(codec)),
+                    Err(parts) => {
+                        // Each field was prepared alone before, and what is wrong with one was reported then: not what two have alike.
+                        for Unsupported { reason, path } in parts.into_iter().filter(|part| part.path.is_empty()) {
+                            let message = format!("the body can't be spread over the parameters: {reason}");
+                            self.report(Code::UnsupportedType, message, self.route.call.line).type_path = Some(path);
+                        }
+                        None
+                    }
+                }
             }
         }
     }

@@ -4,7 +4,7 @@
 //! of many megabytes is read in milliseconds. `wit_component::decode` is not used here: it merges an interface that is imported and
 //! exported into one, and refuses components that WIT text can't express. Bytes are untrusted: every fault is an error.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use wasmparser::component_types::{
@@ -96,18 +96,10 @@ pub fn read(bytes: &[u8]) -> Result<Shape, ShapeError> {
     }
     let mut shape = Shape::default();
     for (name, item) in imports {
-        match reader.interface(name, item)? {
-            Entry::Interface(name, interface) => drop(shape.imports.insert(name, interface)),
-            Entry::Bare => shape.bare_imports.push(name.to_owned()),
-            Entry::TypeOnly => {}
-        }
+        reader.add(name, item, &mut shape.imports, &mut shape.bare_imports)?;
     }
     for (name, item) in exports {
-        match reader.interface(name, item)? {
-            Entry::Interface(name, interface) => drop(shape.exports.insert(name, interface)),
-            Entry::Bare => shape.bare_exports.push(name.to_owned()),
-            Entry::TypeOnly => {}
-        }
+        reader.add(name, item, &mut shape.exports, &mut shape.bare_exports)?;
     }
     Ok(shape)
 }
@@ -175,13 +167,12 @@ impl Outline {
     }
 }
 
-/// What one import or export of the component is.
-enum Entry {
-    Interface(InterfaceName, Interface),
-    /// It is there, and can't be linked by an interface's name.
-    Bare,
-    /// A type that is defined elsewhere and only named again: nothing to link.
-    TypeOnly,
+/// The name of an instance that a component imports or exports, and the interface that it implements where the name is a label.
+fn instance_names(name: &str, item: &ComponentItem) -> Option<(InterfaceName, Option<InterfaceName>)> {
+    if let Ok(name) = name.parse() {
+        return Some((name, None));
+    }
+    Some((InterfaceName::label(name).ok()?, item.implements.as_ref().and_then(|interface| interface.parse().ok())))
 }
 
 /// Turns the validator's types into ours.
@@ -203,7 +194,7 @@ impl<'a> Reader<'a> {
     fn learn_names(&mut self, item_name: &str, item: &ComponentItem) {
         match item.ty {
             ComponentEntityType::Instance(id) => {
-                let interface: Option<InterfaceName> = item_name.parse().ok();
+                let interface = instance_names(item_name, item).map(|(name, implements)| implements.unwrap_or(name));
                 let types = self.types;
                 for (name, export) in &types[id].exports {
                     self.learn_type(name, export, interface.as_ref());
@@ -227,26 +218,41 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn interface(&mut self, name: &str, item: &ComponentItem) -> Result<Entry, ShapeError> {
-        let id = match item.ty {
-            ComponentEntityType::Instance(id) => id,
+    /// Adds an import or export to those of its side.
+    fn add(
+        &mut self,
+        name: &str,
+        item: &ComponentItem,
+        interfaces: &mut BTreeMap<InterfaceName, Interface>,
+        bare: &mut Vec<String>,
+    ) -> Result<(), ShapeError> {
+        match item.ty {
+            ComponentEntityType::Instance(id) => match instance_names(name, item) {
+                Some((name, implements)) => {
+                    let mut interface = self.instance(implements.as_ref().unwrap_or(&name), id)?;
+                    interface.implements = implements;
+                    interfaces.insert(name, interface);
+                }
+                None => bare.push(name.to_owned()),
+            },
+            ComponentEntityType::Func(id) => {
+                let function = self.function(id)?;
+                interfaces.entry(InterfaceName::world()).or_default().functions.insert(name.to_owned(), function);
+            }
             ComponentEntityType::Type { created: ComponentAnyTypeId::Resource(id), .. } => {
-                // A resource of the world itself must be given from outside, one that an interface defines need not be again.
+                // A resource of the world itself must be given from outside. One that an interface defines needs not be given again.
                 let defined_by = self.resources.get(&id.resource()).and_then(|resource| resource.interface.as_ref());
-                return Ok(if defined_by.is_some() { Entry::TypeOnly } else { Entry::Bare });
+                if defined_by.is_none() {
+                    bare.push(name.to_owned());
+                }
             }
-            ComponentEntityType::Type { .. } => return Ok(Entry::TypeOnly),
-            _ => return Ok(Entry::Bare),
-        };
-        match name.parse::<InterfaceName>() {
-            Ok(name) => {
-                let interface = self.instance(&name, id)?;
-                Ok(Entry::Interface(name, interface))
-            }
-            Err(_) => Ok(Entry::Bare),
+            ComponentEntityType::Type { .. } => {}
+            _ => bare.push(name.to_owned()),
         }
+        Ok(())
     }
 
+    /// Reads an interface; `name` is its own, whatever label it has.
     fn instance(&mut self, name: &InterfaceName, id: ComponentInstanceTypeId) -> Result<Interface, ShapeError> {
         let mut interface = Interface::default();
         let types = self.types;

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::expect::check;
-use crate::ids::InterfaceName;
+use crate::ids::{InterfaceName, ModuleName};
 
 /// How large a suite's file may be, in bytes.
 const MAX_FILE: u64 = 1 << 20;
@@ -24,10 +24,28 @@ const MAX_AT_ONCE: usize = 64;
 pub struct Suite {
     /// The file.
     pub file: PathBuf,
-    /// The interface whose functions it calls.
+    /// The interface whose functions it calls. [`InterfaceName::world`] where it is about one module.
     pub interface: InterfaceName,
+    /// The module that it is about, where it calls what belongs to no contract: functions that the module's world exports itself
+    /// (`add`), and those of interfaces that the world names (`text.echo`).
+    pub module: Option<ModuleName>,
     /// In the order of the file; never none.
     pub cases: Vec<Case>,
+}
+
+impl Suite {
+    /// Whether it is about a module of that name that exports `interfaces`.
+    pub fn concerns<'a>(&self, module: &ModuleName, mut interfaces: impl Iterator<Item = &'a InterfaceName>) -> bool {
+        match &self.module {
+            Some(wanted) => wanted == module,
+            None => interfaces.any(|export| export.serves(&self.interface)),
+        }
+    }
+
+    /// What it tests, for people: the interface or the module.
+    pub fn subject(&self) -> String {
+        self.module.as_ref().map_or_else(|| self.interface.to_string(), ToString::to_string)
+    }
 }
 
 /// Steps on a state of their own.
@@ -80,7 +98,8 @@ pub enum Step {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawSuite {
-    interface: InterfaceName,
+    interface: Option<InterfaceName>,
+    module: Option<ModuleName>,
     cases: Vec<Case>,
 }
 
@@ -207,6 +226,17 @@ fn read(path: &Path) -> Result<Suite, SuiteError> {
     let raw: RawSuite =
         serde_json::from_slice(&text).map_err(|source| SuiteError::Format { path: path.to_owned(), source })?;
     let refused = |reason: String| SuiteError::Cases { path: path.to_owned(), reason };
+    if raw.interface.is_some() == raw.module.is_some() {
+        return Err(refused("names neither one `interface` nor one `module`".to_owned()));
+    }
+    let of = |step: &Step| match step {
+        Step::Call { of, .. } | Step::Query { of, .. } | Step::Execute { of, .. } => of.clone(),
+        Step::Restart => None,
+    };
+    let others = raw.cases.iter().flat_map(|case| case.steps.iter().filter_map(of));
+    if let Some(label) = raw.interface.iter().cloned().chain(others).find(InterfaceName::is_label) {
+        return Err(refused(format!("names `{label}`, which is no interface such as `alpha:greeting/greet@1.0.0`")));
+    }
     if raw.cases.is_empty() {
         return Err(refused("has no cases".to_owned()));
     }
@@ -219,5 +249,6 @@ fn read(path: &Path) -> Result<Suite, SuiteError> {
             return Err(refused(format!("has two cases named `{}`", case.name)));
         }
     }
-    Ok(Suite { file: path.to_owned(), interface: raw.interface, cases: raw.cases })
+    let interface = raw.interface.unwrap_or_else(InterfaceName::world);
+    Ok(Suite { file: path.to_owned(), interface, module: raw.module, cases: raw.cases })
 }

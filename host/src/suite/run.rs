@@ -109,10 +109,10 @@ impl Subject {
     /// # Errors
     ///
     /// Everything that is wrong with the whole application when the component takes the module's place in it: also callers that it no
-    /// longer fits.
+    /// longer fits. Values and secrets are needed of the modules that run, and of no others.
     pub fn link(config: AppConfig, artifacts: &Artifacts, module: &ModuleName, host: Host) -> Result<Self, RunError> {
         let workspace = config.workspace.join("target/test");
-        let Checked { mut config, graph, .. } = application::check_with(config, artifacts)?;
+        let Checked { mut config, graph, .. } = application::check_paper_with(config, artifacts)?;
         reduce(&mut config, &needed(&graph, module));
         let artifacts: Artifacts = artifacts
             .iter()
@@ -150,7 +150,7 @@ impl Subject {
             heard(&mut report);
             cases.push(report);
         }
-        Ok(Report { interface: suite.interface.to_string(), file: suite.file.clone(), cases })
+        Ok(Report { interface: suite.subject(), file: suite.file.clone(), cases })
     }
 
     /// Starts the application on an empty state, takes the steps, and ends it.
@@ -171,7 +171,7 @@ impl Subject {
         tokio::task::block_in_place(|| databases.open_alone(&self.graph, state))?;
         // There are no routes: a suite calls functions.
         let (config, graph, routes) = (self.config.clone(), self.graph.clone(), RouteTable::default());
-        let checked = Checked { config, graph, routes, values: self.values.clone() };
+        let checked = Checked { config, graph, routes, values: self.values.clone(), notes: Vec::new() };
         let (linked, admissions) = (self.linked.clone(), Admissions::default());
         let generation = assemble(number, checked, linked, &databases, &admissions, &self.host.telemetry);
         generation.resume().await;
@@ -197,7 +197,7 @@ fn reduce(config: &mut AppConfig, modules: &BTreeSet<ModuleName>) {
     config.routes.clear();
     config.modules.retain(|name, _| modules.contains(name));
     for module in config.modules.values_mut() {
-        module.calls.retain(|name, _| modules.contains(name));
+        module.calls.retain(|name| modules.contains(name));
     }
     for compartment in config.compartments.values_mut() {
         compartment.modules.retain(|name| modules.contains(name));
@@ -288,8 +288,7 @@ impl Run<'_> {
         arguments: &[Value],
         at_once: usize,
     ) -> Result<Vec<Value>, String> {
-        let (module, interface) = self.export(of)?;
-        let path = FunctionPath { module, interface, function: function.to_owned() };
+        let path = self.path(of, function)?;
         let arguments = arguments.iter().map(|argument| Ok(fill(argument, &self.kept)?.to_string()));
         let arguments = arguments.collect::<Result<Vec<_>, String>>()?;
         let mut calls = JoinSet::new();
@@ -304,9 +303,23 @@ impl Run<'_> {
         answers.collect()
     }
 
+    /// The function that a step calls.
+    fn path(&self, of: Option<&InterfaceName>, function: &str) -> Result<FunctionPath, String> {
+        let (module, interface) = self.export(of)?;
+        // In the suite of a module, `text.echo` is of the interface that the module's world calls `text`.
+        let (interface, function) = match function.rsplit_once('.') {
+            Some((label, function)) if interface.is_empty() => (label.to_owned(), function),
+            _ => (interface, function),
+        };
+        Ok(FunctionPath { module, interface, function: function.to_owned() })
+    }
+
     /// Who exports an interface, and as what: the suite's own version, or a newer compatible one. The module that is tested, unless
     /// another is meant.
     fn export(&self, of: Option<&InterfaceName>) -> Result<(ModuleName, String), String> {
+        if let (Some(_), None) = (&self.suite.module, of) {
+            return Ok((self.subject.module.clone(), String::new()));
+        }
         let wanted = of.unwrap_or(&self.suite.interface);
         let exports = self.subject.graph.modules.iter().filter_map(|(module, node)| {
             let export = node.artifact.shape.exports.keys().find(|export| export.serves(wanted))?;

@@ -14,6 +14,7 @@ use wasmtime::component::Component;
 use wasmtime::component::types::ComponentItem;
 use wasmtime::{Engine, InstanceAllocationStrategy, OptLevel};
 use watertight::artifact::{Artifact, ArtifactError};
+use watertight::ids::InterfaceName;
 use watertight::problem::{Problem, with_causes};
 use watertight::profile::Profile;
 use watertight::shape::{self, ShapeError};
@@ -250,7 +251,10 @@ fn check_names(engine: &Engine, component: &Component, artifact: &Artifact) -> R
             &shape.bare_exports,
         ),
     ] {
-        let ours: BTreeSet<String> = interfaces.keys().map(ToString::to_string).chain(bare.iter().cloned()).collect();
+        let functions =
+            interfaces.get(&InterfaceName::world()).into_iter().flat_map(|world| world.functions.keys().cloned());
+        let names = interfaces.keys().map(ToString::to_string);
+        let ours: BTreeSet<String> = names.chain(functions).chain(bare.iter().cloned()).collect();
         prop_assert!(theirs.is_subset(&ours), "{theirs:?} and {ours:?}");
     }
     Ok(())

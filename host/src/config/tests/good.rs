@@ -108,7 +108,7 @@ fn the_documentation_s_example_is_read() {
     );
     let alpha = &app.modules[&"alpha".parse().unwrap()];
     assert_eq!(
-        alpha.calls.iter().map(|(name, line)| (name.as_str(), *line)).collect::<Vec<_>>(),
+        alpha.calls.iter().map(|(name, line)| (name.as_str(), line)).collect::<Vec<_>>(),
         [("beta", 10), ("gamma", 10)]
     );
     assert_eq!(alpha.uses.keys().copied().collect::<Vec<_>>(), Capability::ALL);

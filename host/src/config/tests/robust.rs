@@ -18,7 +18,8 @@ fn read_both(bytes: &[u8]) -> Result<(), TestCaseError> {
                 Ok(tree) => {
                     let folders = Folders { root: "r".into(), workspace: "w".into(), components: "c".into() };
                     let manifest = tree::document(&source, &tree, |table| Manifest::read(table, &folders));
-                    read_routes(&source, &manifest.declared, &mut Claims::default(), UnknownInput::default());
+                    let unknown_input = UnknownInput::default();
+                    read_routes(&source, &manifest.declared, &mut Claims::default(), unknown_input, &mut Vec::new());
                 }
             }
             problems.extend(source.into_problems());

@@ -55,11 +55,7 @@ impl Own<'_> {
             return;
         }
         self.parts(id);
-        let needs_name = matches!(
-            self.types[id],
-            DefinedType::Record(_) | DefinedType::Variant(_) | DefinedType::Enum(_) | DefinedType::Flags(_)
-        );
-        if needs_name {
+        if needs_name(self.types, id) {
             let name = (0..).map(|number| format!("own{number}")).find(|name| self.taken.insert(name.clone()));
             let name = name.expect("numbers don't end");
             self.interface.exports.insert(name, ItemKind::Type(Type::Value(ValueType::Defined(id))));
@@ -69,19 +65,47 @@ impl Own<'_> {
 
     /// The depth is bounded by the validator, as the size of a type is.
     fn parts(&mut self, id: DefinedTypeId) {
-        let parts: Vec<ValueType> = match &self.types[id] {
-            DefinedType::Tuple(types) => types.clone(),
-            DefinedType::List(item)
-            | DefinedType::FixedSizeList(item, _)
-            | DefinedType::Option(item)
-            | DefinedType::Alias(item) => vec![*item],
-            DefinedType::Map(key, value) => vec![*key, *value],
-            DefinedType::Result { ok, err } => ok.iter().chain(err).copied().collect(),
-            DefinedType::Variant(variant) => variant.cases.values().flatten().copied().collect(),
-            DefinedType::Record(record) => record.fields.values().copied().collect(),
-            // A stream or future doesn't get here: the graph refuses it.
-            DefinedType::Flags(_) | DefinedType::Enum(_) | DefinedType::Stream(_) | DefinedType::Future(_) => vec![],
-        };
-        parts.into_iter().for_each(|part| self.value(part));
+        parts(self.types, id).into_iter().for_each(|part| self.value(part));
     }
+}
+
+/// The types that a type is made of directly.
+fn parts(types: &Types, id: DefinedTypeId) -> Vec<ValueType> {
+    match &types[id] {
+        DefinedType::Tuple(types) => types.clone(),
+        DefinedType::List(item)
+        | DefinedType::FixedSizeList(item, _)
+        | DefinedType::Option(item)
+        | DefinedType::Alias(item) => vec![*item],
+        DefinedType::Map(key, value) => vec![*key, *value],
+        DefinedType::Result { ok, err } => ok.iter().chain(err).copied().collect(),
+        DefinedType::Variant(variant) => variant.cases.values().flatten().copied().collect(),
+        DefinedType::Record(record) => record.fields.values().copied().collect(),
+        // Handles of streams and futures don't get here: the graph refuses them where they would have to.
+        DefinedType::Flags(_) | DefinedType::Enum(_) | DefinedType::Stream(_) | DefinedType::Future(_) => vec![],
+    }
+}
+
+/// Whether the component model wants a type to have a name before anything that is imported or exported uses it.
+fn needs_name(types: &Types, id: DefinedTypeId) -> bool {
+    matches!(types[id], DefinedType::Record(_) | DefinedType::Variant(_) | DefinedType::Enum(_) | DefinedType::Flags(_))
+}
+
+/// The types within a type that need a name, each after those that it is made of.
+pub(super) fn named_within(types: &Types, id: DefinedTypeId) -> Vec<DefinedTypeId> {
+    fn walk(types: &Types, id: DefinedTypeId, seen: &mut HashSet<DefinedTypeId>, found: &mut Vec<DefinedTypeId>) {
+        for part in parts(types, id) {
+            if let ValueType::Defined(part) = part
+                && seen.insert(part)
+            {
+                walk(types, part, seen, found);
+                if needs_name(types, part) {
+                    found.push(part);
+                }
+            }
+        }
+    }
+    let mut found = Vec::new();
+    walk(types, id, &mut HashSet::new(), &mut found);
+    found
 }

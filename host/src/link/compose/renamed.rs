@@ -7,8 +7,9 @@ use wasm_encoder::{
     Alias, ComponentAliasSection, ComponentDefinedTypeEncoder, ComponentExportKind, ComponentExportSection,
     ComponentInstanceSection, ComponentSection, ComponentTypeSection, ComponentValType, PrimitiveValType,
 };
-use wasmparser::{BinaryReaderError, ComponentExternalKind, Parser, Payload, ValidPayload, Validator, WasmFeatures};
+use wasmparser::BinaryReaderError;
 
+use super::outline::{Outline, Spaces, take};
 use crate::shape::{Interface, Type};
 
 /// An export as a caller wants it.
@@ -26,58 +27,13 @@ pub(super) fn with_exports(component: Vec<u8>, all: &[Renamed<'_>]) -> Result<Ve
     if all.is_empty() {
         return Ok(component);
     }
-    let (spaces, exported) = Spaces::of(&component)?;
+    let Outline { spaces, instances, .. } = Outline::of(&component)?;
     let mut appending = Appending { bytes: component, spaces, named: Vec::new(), labels: 0 };
     for renamed in all {
-        let instance = exported.iter().find(|(name, _)| name == renamed.export).map(|(_, index)| *index);
+        let instance = instances.iter().find(|(name, _)| name == renamed.export).map(|(_, index)| *index);
         appending.export(instance.expect("the graph found the export in these bytes"), renamed);
     }
     Ok(appending.bytes)
-}
-
-/// How many of each there are: the next has that index.
-struct Spaces {
-    types: u32,
-    functions: u32,
-    instances: u32,
-}
-
-impl Spaces {
-    /// Those of a component, and the index of each exported instance.
-    fn of(bytes: &[u8]) -> Result<(Self, Vec<(String, u32)>), BinaryReaderError> {
-        let mut validator = Validator::new_with_features(WasmFeatures::all());
-        let mut parser = Parser::new(0);
-        parser.set_features(WasmFeatures::all());
-        let (mut exported, mut nested) = (Vec::new(), 0_usize);
-        for payload in parser.parse_all(bytes) {
-            let payload = payload?;
-            if let (Payload::ComponentExportSection(section), 0) = (&payload, nested) {
-                let mut next = validator.types(0).map_or(0, |types| types.component_instance_count());
-                for export in section.clone() {
-                    let export = export?;
-                    if export.kind == ComponentExternalKind::Instance {
-                        exported.push((export.name.name.to_owned(), next));
-                        next += 1;
-                    }
-                }
-            }
-            match validator.payload(&payload)? {
-                ValidPayload::Parser(_) => nested += 1,
-                ValidPayload::End(types) if nested == 0 => {
-                    let types = types.as_ref();
-                    let spaces = Self {
-                        types: types.component_type_count(),
-                        functions: types.component_function_count(),
-                        instances: types.component_instance_count(),
-                    };
-                    return Ok((spaces, exported));
-                }
-                ValidPayload::End(_) => nested -= 1,
-                ValidPayload::Ok | ValidPayload::Func(..) => {}
-            }
-        }
-        unreachable!("the parser ends with an end or an error")
-    }
 }
 
 /// A component that sections are appended to.
@@ -219,12 +175,6 @@ impl Appending {
         self.named.push((ty.clone(), index));
         index
     }
-}
-
-fn take(next: &mut u32) -> u32 {
-    let index = *next;
-    *next += 1;
-    index
 }
 
 fn encode_primitive(encoder: ComponentDefinedTypeEncoder<'_>, ty: ComponentValType) {

@@ -79,10 +79,13 @@ fn keys<T>(map: &std::collections::BTreeMap<InterfaceName, T>) -> Vec<&str> {
 #[test]
 fn imports_and_exports_are_told_apart() {
     let shape = read(&component(WIT, "w")).unwrap();
-    assert_eq!(keys(&shape.imports), ["a:both/both@1.0.0", "a:db/store@0.2.0", "a:types/types@1.0.0"]);
-    assert_eq!(keys(&shape.exports), ["a:api/api@1.0.0", "a:both/both@1.0.0"]);
-    assert_eq!(shape.bare_imports, ["log"]);
-    assert_eq!(shape.bare_exports, ["run"]);
+    assert_eq!(keys(&shape.imports), ["", "a:both/both@1.0.0", "a:db/store@0.2.0", "a:types/types@1.0.0"]);
+    assert_eq!(keys(&shape.exports), ["", "a:api/api@1.0.0", "a:both/both@1.0.0"]);
+    // What the world imports and exports itself.
+    let world = InterfaceName::world();
+    assert_eq!(shape.imports[&world].functions.keys().collect::<Vec<_>>(), ["log"]);
+    assert_eq!(shape.exports[&world].functions.keys().collect::<Vec<_>>(), ["run"]);
+    assert!(shape.bare_imports.is_empty() && shape.bare_exports.is_empty());
 }
 
 #[test]
@@ -150,8 +153,9 @@ fn a_composition_can_be_read() {
         (import "alpha-store" (implements "a:db/store@0.2.0") (instance (export "get" (func (result string)))))
         (import "a:b/c@0.1.0" (instance)))"#;
     let shape = read(&wat::parse_str(wat).unwrap()).unwrap();
-    assert_eq!(shape.bare_imports, ["alpha-store"]);
-    assert_eq!(keys(&shape.imports), ["a:b/c@0.1.0"]);
+    assert_eq!(keys(&shape.imports), ["a:b/c@0.1.0", "alpha-store"]);
+    let store = &shape.imports[&InterfaceName::label("alpha-store").unwrap()];
+    assert_eq!(store.implements, Some(name("a:db/store@0.2.0")));
 }
 
 #[test]

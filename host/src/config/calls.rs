@@ -1,0 +1,96 @@
+//! Which modules a module may call, and which of them serves which import: `calls`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::modules::{Declared, set};
+use super::source::At;
+use super::tree::{Table, Value};
+use crate::ids::{InterfaceName, ModuleName, is_wit_name};
+
+/// The modules that a module may call. None by default.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Calls {
+    /// Every module that is named, with the first line that names it.
+    modules: BTreeMap<ModuleName, u32>,
+    /// Who serves which import, where `calls` is a table: by the import's label, or by its interface.
+    by_import: Option<BTreeMap<String, At<ModuleName>>>,
+}
+
+impl Calls {
+    /// Reads a list of modules, or a table from labels and interfaces to modules.
+    pub(super) fn read(value: Option<Value<'_>>, declared: &Declared) -> Self {
+        let Some(value) = value else { return Self::default() };
+        if !value.is_table() {
+            return Self { modules: set(Some(value), |value| declared.module(value)), by_import: None };
+        }
+        let read = |(key, value): (&str, Value<'_>)| {
+            if !names_an_import(key) {
+                value.refuse(format_args!(
+                    "`{key}` is neither the label of an import nor an interface such as `alpha:greeting/greet`"
+                ));
+            }
+            Some((key.to_owned(), declared.module(&value)?))
+        };
+        let entries = value.table(Table::entries).unwrap_or_default();
+        let by_import: BTreeMap<String, At<ModuleName>> = entries.into_iter().filter_map(read).collect();
+        let mut modules = BTreeMap::new();
+        for At { value: module, line } in by_import.values() {
+            let first: &mut u32 = modules.entry(module.clone()).or_insert(*line);
+            *first = (*first).min(*line);
+        }
+        Self { modules, by_import: Some(by_import) }
+    }
+
+    /// Every module that is named, in the order of names, each with the first line that names it.
+    pub fn iter(&self) -> impl Iterator<Item = (&ModuleName, u32)> {
+        self.modules.iter().map(|(module, line)| (module, *line))
+    }
+
+    /// Every module that is named, in the order of names.
+    pub fn modules(&self) -> impl Iterator<Item = &ModuleName> {
+        self.modules.keys()
+    }
+
+    /// Whether it is a table, which says for each import who serves it.
+    pub fn is_table(&self) -> bool {
+        self.by_import.is_some()
+    }
+
+    /// The modules that may serve an import: all that are named where `calls` is a list; where it is a table, those of the most exact
+    /// keys. A label is more exact than the interface's whole name, and that than its short name or one without a version.
+    pub fn for_import(&self, import: &InterfaceName, identity: &InterfaceName) -> BTreeSet<&ModuleName> {
+        let Some(by_import) = &self.by_import else { return self.modules().collect() };
+        if let Some(module) = by_import.get(import.as_str()).or_else(|| by_import.get(identity.as_str())) {
+            return BTreeSet::from([&module.value]);
+        }
+        by_import.iter().filter(|(key, _)| identity.goes_by(key)).map(|(_, module)| &module.value).collect()
+    }
+
+    /// The keys of a table that none of `imports` goes by, each with its line. Each import is given with its interface.
+    pub fn unused<'a>(&'a self, imports: &[(&InterfaceName, &InterfaceName)]) -> Vec<(&'a str, u32)> {
+        let is_used =
+            |key: &str| imports.iter().any(|(import, identity)| import.as_str() == key || identity.goes_by(key));
+        let keys = self.by_import.iter().flatten().filter(|(key, _)| !is_used(key));
+        keys.map(|(key, module)| (key.as_str(), module.line)).collect()
+    }
+
+    /// Leaves out the modules that `keep` doesn't hold for.
+    pub fn retain(&mut self, keep: impl Fn(&ModuleName) -> bool) {
+        self.modules.retain(|module, _| keep(module));
+        self.by_import.iter_mut().for_each(|by_import| by_import.retain(|_, module| keep(&module.value)));
+    }
+}
+
+/// The modules of a list, each with its line.
+impl FromIterator<(ModuleName, u32)> for Calls {
+    fn from_iter<I: IntoIterator<Item = (ModuleName, u32)>>(modules: I) -> Self {
+        Self { modules: modules.into_iter().collect(), by_import: None }
+    }
+}
+
+/// Whether `key` is a label, or the name of an interface with or without its package and with or without a version or parts of one.
+fn names_an_import(key: &str) -> bool {
+    let (name, version) = key.split_once('@').map_or((key, None), |(name, version)| (name, Some(version)));
+    let name_fits = is_wit_name(name) || name.parse::<InterfaceName>().is_ok();
+    name_fits && version.is_none_or(|version| version.starts_with(|c: char| c.is_ascii_digit()))
+}
