@@ -19,8 +19,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use watertight::application::{self, Checked, Host};
-use watertight::config::{self, Overrides};
+use watertight::application::{self, Checked, Host, Look};
+use watertight::config::Overrides;
 use watertight::database::Settings;
 use watertight::engine::Engines;
 use watertight::graph::render::{Format, GraphView};
@@ -38,7 +38,7 @@ use cases::{cases, prepare};
 const EXPECTATION: &str = "expect.txt";
 
 fn check(folder: &Path) -> Result<Checked, Problems> {
-    config::load(folder, &Overrides::default()).and_then(application::check)
+    application::check_files(folder, &Overrides::default(), Look { migrations: false, values: true })
 }
 
 /// What `expect.txt` says: nothing of it depends on the folder or on the tools that made the components.
