@@ -311,6 +311,21 @@ async fn a_server_of_https_must_be_the_one_that_it_says() {
     let host = app.launch().start();
     refused(&host, secure("localhost"), "TlsCertificateError").await;
     assert_eq!(asked.times(), 1);
+    drop(host);
+    // Who trusts another is told at a hangup that it changed.
+    let other = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    std::fs::write(&trusted, other.cert.pem()).unwrap();
+    let host = app.launch().variable("SSL_CERT_FILE", trusted.to_str().unwrap()).start();
+    refused(&host, secure("localhost"), "TlsCertificateError").await;
+    std::fs::write(&trusted, made.cert.pem()).unwrap();
+    host.signal(rustix::process::Signal::HUP);
+    assert!(host.has_logged("SIGHUP: the certificates that the system trusts were read again"), "{}", host.log());
+    assert_eq!(send(&host, secure("localhost")).await["ok"]["text"], "hello");
+    // A file that has none takes nothing away.
+    std::fs::write(&trusted, "").unwrap();
+    host.signal(rustix::process::Signal::HUP);
+    assert!(host.has_logged("those from before go on being trusted"), "{}", host.log());
+    assert_eq!(send(&host, secure("localhost")).await["ok"]["text"], "hello");
 }
 
 #[tokio::test]
