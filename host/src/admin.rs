@@ -9,10 +9,11 @@ mod guard;
 mod operate;
 mod probe;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use axum::extract::{Extension, Request, State};
+use axum::extract::{ConnectInfo, Extension, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -34,8 +35,8 @@ use crate::http::server::Connection;
 use crate::ids::{FunctionPath, InterfaceName};
 use crate::invoke::{Caller, InvokeError, invoke};
 use crate::runtime::{CallStats, InstanceStats};
-use crate::telemetry;
 use crate::telemetry::log::LogControl;
+use crate::telemetry::{self, logged_path};
 
 pub use changes::{FILES_PART, Generations, RollbackRequest};
 pub use operate::{BackupRequest, LogLevel};
@@ -150,9 +151,19 @@ async fn authorize(State(admin): State<Arc<Admin>>, request: Request, next: Next
         }
         return next.run(request).await;
     }
+    if let Some(left_out) = admin.control.runtime().current().telemetry().refused_token(given.is_some()) {
+        let (peer, path) = (peer(&request), logged_path(request.uri().path()));
+        tracing::warn!(target: "admin", peer, path, left_out, "a wrong token was refused");
+    }
     let detail = "send the admin token as `Authorization: Bearer …`; it is in the state folder, in `admin.token`";
     let refused = Failure::new(StatusCode::UNAUTHORIZED, "unauthorized", detail);
     refused.with_header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")).into_response()
+}
+
+/// Where a request comes from, for the log.
+fn peer(request: &Request) -> String {
+    let from = request.extensions().get::<ConnectInfo<SocketAddr>>();
+    from.map_or_else(|| "unknown".to_owned(), |ConnectInfo(address)| address.to_string())
 }
 
 /// The token of an `Authorization`; the scheme may be written in any case (RFC 9110, section 11.1).

@@ -5,6 +5,7 @@
 mod databases;
 mod migrations;
 mod refused;
+mod rehearse;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -125,6 +125,9 @@ struct RunArguments {
     /// Run what stands on the disk, whatever was published last.
     #[arg(long)]
     apply: bool,
+    /// Begin with an empty database for this module although its own is missing; may be given again. Without it such a start is refused.
+    #[arg(long, value_name = "MODULE")]
+    accept_empty: Vec<ModuleName>,
     /// Where spans are sent, by OTLP over HTTP, such as `http://127.0.0.1:4318`; without it, none are made.
     #[arg(long, value_name = "URL", env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
     otlp: Option<String>,

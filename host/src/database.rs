@@ -60,7 +60,7 @@ use readers::Readers;
 use ticket::Ticket;
 use writer::{Bound, Job, Writer};
 
-pub use applied::applied;
+pub use applied::{applied, is_begun};
 pub use backup::{CopyError, copy_closed, copy_together};
 pub use counters::Counted;
 pub use error::{ConstraintKind, MigrateError, OpenError, SqlError, SqlLimit};

@@ -21,6 +21,7 @@ mod published;
 mod token;
 mod unpublished;
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -107,6 +108,8 @@ pub struct StateFolder {
     for_development: bool,
     /// Why what is written here is lost, once it is.
     lost: OnceLock<String>,
+    /// The modules that may begin with an empty database although they had one.
+    accepted: BTreeSet<ModuleName>,
 }
 
 impl StateFolder {
@@ -173,7 +176,7 @@ impl StateFolder {
         let held = Held::take(path)?;
         make_folder(&path.join("data"))?;
         let for_development = path.join(DEVELOPMENT).exists();
-        Ok(Self { held, for_development, lost: OnceLock::new() })
+        Ok(Self { held, for_development, lost: OnceLock::new(), accepted: BTreeSet::new() })
     }
 
     /// The host that runs on a folder, if one does and says where.
@@ -219,6 +222,18 @@ impl StateFolder {
                  there or restore a backup, then start it again"
             );
         }
+    }
+
+    /// Lets these modules begin with empty databases where theirs are missing.
+    #[must_use]
+    pub fn accept_empty(self, modules: BTreeSet<ModuleName>) -> Self {
+        Self { accepted: modules, ..self }
+    }
+
+    /// Whether a module's database may be missing although the module had one: where that was said, and where databases are made anew
+    /// anyway.
+    pub fn accepts_empty(&self, module: &ModuleName) -> bool {
+        self.for_development || self.accepted.contains(module)
     }
 
     /// Why what is written here would be lost, if it would.

@@ -63,6 +63,9 @@ pub struct Telemetry {
     instances_dropped: IntCounterVec,
     outbound: IntCounterVec,
     panics: IntCounterVec,
+    /// Of requests with a wrong token, and of those without one.
+    unauthorized: [IntCounter; 2],
+    unauthorized_lines: LineBudget,
     changes: IntCounterVec,
     change_time: HistogramVec,
     statements: Arc<sql::Statements>,
@@ -100,6 +103,7 @@ impl Telemetry {
         let registry = Registry::new();
         let requests = register(&registry, counters(&table::REQUESTS));
         let request_time = register(&registry, histograms(&table::REQUEST_TIME, &REQUEST_BOUNDS));
+        let unauthorized = register(&registry, counters(&table::UNAUTHORIZED));
         let unrouted = RouteMetrics::new(&requests, &request_time, (OTHER, OTHER), &[]);
         Arc::new(Self {
             recorder,
@@ -110,6 +114,8 @@ impl Telemetry {
             instances_made: register(&registry, counters(&table::INSTANCES_MADE)),
             instances_dropped: register(&registry, counters(&table::INSTANCES_DROPPED)),
             outbound: register(&registry, counters(&table::OUTBOUND)),
+            unauthorized: ["wrong", "missing"].map(|token| unauthorized.with_label_values(&[token])),
+            unauthorized_lines: LineBudget::default(),
             panics: register(&registry, counters(&table::PANICS)),
             changes: register(&registry, counters(&table::CHANGES)),
             change_time: register(&registry, histograms(&table::CHANGE_TIME, &CHANGE_BOUNDS)),
@@ -189,6 +195,19 @@ impl Telemetry {
     /// Has `sampler` add to every later snapshot.
     pub fn sample_with(&self, sampler: impl Fn(&mut Snapshot) + Send + Sync + 'static) {
         self.samplers.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(sampler));
+    }
+
+    /// Counts a request to the admin listener that was refused: its token was wrong, or it had none. Returns whether a line may tell of it,
+    /// and then how many that were to be told of were not, since too many came at once.
+    pub fn refused_token(&self, is_wrong: bool) -> Option<u64> {
+        let [wrong, missing] = &self.unauthorized;
+        if is_wrong {
+            wrong.inc();
+            self.unauthorized_lines.take()
+        } else {
+            missing.inc();
+            None
+        }
     }
 
     /// What takes spans, if anything does.

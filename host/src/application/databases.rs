@@ -29,12 +29,20 @@ pub(crate) struct Databases {
     opening: Mutex<()>,
     /// Whether one was removed that the current generation uses.
     torn: AtomicBool,
+    /// Held while a database is copied for a dry run.
+    pub(super) copying: Mutex<()>,
 }
 
 impl Databases {
     /// None is open yet.
     pub(crate) fn new(settings: Settings) -> Self {
-        Self { settings, open: Mutex::default(), opening: Mutex::default(), torn: AtomicBool::new(false) }
+        Self {
+            settings,
+            open: Mutex::default(),
+            opening: Mutex::default(),
+            torn: AtomicBool::new(false),
+            copying: Mutex::default(),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<ModuleName, Database>> {

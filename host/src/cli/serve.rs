@@ -32,14 +32,14 @@ const CLOSE_TIME: Duration = Duration::from_secs(5);
 
 pub(super) fn run(arguments: RunArguments) -> anyhow::Result<()> {
     let start = Instant::now();
-    let RunArguments { application, listeners, state, published, apply, otlp } = arguments;
+    let RunArguments { application, listeners, state, published, apply, accept_empty, otlp } = arguments;
     let Listeners { listen, admin, probe, admin_token } = listeners;
     // By the standard, an empty variable is none.
     let otlp = otlp.filter(|address| !address.is_empty()).map(|address| address.parse()).transpose()?;
     let overrides = Overrides { listen, admin, probe, state, otlp, components: None };
     let config = application::load(&application.app, &overrides)?;
     let (log, _flush) = start_log(config.log.format, config.log.level.as_str())?;
-    let state = StateFolder::open(&config.state)?;
+    let state = StateFolder::open(&config.state)?.accept_empty(accept_empty.into_iter().collect());
     let token = state.token(admin_token).context("the admin token can't be used")?;
     let wanted = match (published, apply) {
         (true, _) => Wanted::Published,

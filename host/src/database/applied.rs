@@ -15,6 +15,8 @@ use crate::migration::Applied;
 
 /// How long a lock is waited for: another process may recover the log.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// Whether a database has the table that every host makes first.
+const HAS_HISTORY: &str = "SELECT count(*) > 0 FROM sqlite_schema WHERE name = 'watertight_migrations'";
 /// What stands for itself in the path of a URI.
 const IN_PATHS: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'.').remove(b'-').remove(b'_').remove(b'~');
 
@@ -28,6 +30,19 @@ pub fn applied(path: &Path) -> Result<Option<Vec<Applied>>, OpenError> {
     }
     let connection = open_to_read(path)?;
     read(&connection).map(Some).map_err(|source| OpenError::Database { path: path.to_owned(), source })
+}
+
+/// Whether a host has used the database at `path`: not where there is no such file, nor where nothing was ever put into it. One that can't
+/// be read may have been.
+///
+/// # Errors
+/// [`OpenError::Files`] where nobody can say whether the file is there.
+pub fn is_begun(path: &Path) -> Result<bool, OpenError> {
+    if !is_there(path, path)? {
+        return Ok(false);
+    }
+    let has_history = |connection: Connection| connection.query_row(HAS_HISTORY, [], |row| row.get(0));
+    Ok(open_to_read(path).ok().and_then(|connection| has_history(connection).ok()).unwrap_or(true))
 }
 
 /// Whether `file`, which belongs to the database at `path`, is there.
@@ -53,8 +68,7 @@ pub(super) fn open_to_read(path: &Path) -> Result<Connection, OpenError> {
 }
 
 pub(super) fn read(connection: &Connection) -> rusqlite::Result<Vec<Applied>> {
-    let has_history = "SELECT count(*) > 0 FROM sqlite_schema WHERE name = 'watertight_migrations'";
-    if !connection.query_row(has_history, [], |row| row.get::<_, bool>(0))? {
+    if !connection.query_row(HAS_HISTORY, [], |row| row.get::<_, bool>(0))? {
         return Ok(Vec::new());
     }
     // Hosts before this one had no column for contractions.

@@ -29,6 +29,8 @@ pub enum Occasion {
     Start,
     /// By a change, beside builds that are served.
     Serving,
+    /// By a change or a start, to a database that is made for them.
+    New,
 }
 
 impl Occasion {
@@ -36,6 +38,7 @@ impl Occasion {
         match self {
             Self::Start => Rule::Marked,
             Self::Serving => Rule::Additive,
+            Self::New => Rule::Any,
         }
     }
 }

@@ -71,6 +71,8 @@ metrics! {
     REFUSED = Counter "watertight_http_refused_total" ["listener", "reason"];
     /// Bytes that are held for clients: bodies of requests, answers until they were taken, and heads of open HTTP/2 streams.
     HELD_BYTES = Gauge "watertight_http_held_bytes" ["listener"];
+    /// Requests to the admin listener that were refused for their token: it was `wrong`, or `missing`.
+    UNAUTHORIZED = Counter "watertight_admin_unauthorized_total" ["token"];
     /// Calls into a compartment: from another one (`bridged`), or from `outside` for a request (`route`), an operator (`operator`) or
     /// by the host itself, at a start or on a schedule (`resume`). Calls within a compartment are fused: the host doesn't see them, and they aren't counted.
     CALLS = Counter "watertight_calls_total" ["from", "to", "kind"];
