@@ -9,7 +9,6 @@ mod guard;
 mod operate;
 mod probe;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -143,27 +142,25 @@ impl Admin {
 }
 
 /// Lets only those through who send the token. Compared in constant time: how much of a guess was right is not told.
-async fn authorize(State(admin): State<Arc<Admin>>, request: Request, next: Next) -> Response {
+async fn authorize(State(admin): State<Arc<Admin>>, mut request: Request, next: Next) -> Response {
     let given = request.headers().get(header::AUTHORIZATION).and_then(|value| bearer(value.as_bytes()));
-    if given.is_some_and(|given| given.ct_eq(admin.token.as_bytes()).into()) {
-        if let Some(connection) = request.extensions().get::<Arc<Connection>>() {
+    let is_right = given.is_some_and(|given| given.ct_eq(admin.token.as_bytes()).into());
+    let (is_wrong, connection) = (given.is_some(), request.extensions().get::<Arc<Connection>>().cloned());
+    if is_right {
+        if let Some(connection) = connection {
             connection.trust();
+            request.extensions_mut().insert(ConnectInfo(connection.peer()));
         }
         return next.run(request).await;
     }
-    if let Some(left_out) = admin.control.runtime().current().telemetry().refused_token(given.is_some()) {
-        let (peer, path) = (peer(&request), logged_path(request.uri().path()));
+    if let Some(left_out) = admin.control.runtime().current().telemetry().refused_token(is_wrong) {
+        let peer = connection.map(|connection| tracing::field::display(connection.peer()));
+        let path = logged_path(request.uri().path());
         tracing::warn!(target: "admin", peer, path, left_out, "a wrong token was refused");
     }
     let detail = "send the admin token as `Authorization: Bearer …`; it is in the state folder, in `admin.token`";
     let refused = Failure::new(StatusCode::UNAUTHORIZED, "unauthorized", detail);
     refused.with_header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")).into_response()
-}
-
-/// Where a request comes from, for the log.
-fn peer(request: &Request) -> String {
-    let from = request.extensions().get::<ConnectInfo<SocketAddr>>();
-    from.map_or_else(|| "unknown".to_owned(), |ConnectInfo(address)| address.to_string())
 }
 
 /// The token of an `Authorization`; the scheme may be written in any case (RFC 9110, section 11.1).

@@ -111,6 +111,9 @@ pub struct Outcome {
     pub published: bool,
     /// What changes.
     pub plan: Plan,
+    /// Of a dry run: what came of trying migrations on copies of the data, a sentence for each module that brings some.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     /// From the start of the work to its end, in milliseconds; what the change waited for others is not in it.
     pub millis: u64,
 }

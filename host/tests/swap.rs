@@ -49,6 +49,8 @@ mod process;
 mod refused;
 #[path = "swap/restart.rs"]
 mod restart;
+#[path = "swap/rehearsals.rs"]
+mod rehearsals;
 #[path = "swap/shop.rs"]
 mod shop;
 #[path = "swap/spoilt.rs"]

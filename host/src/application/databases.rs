@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 
+use super::rehearse;
 use crate::artifact::Artifact;
 use crate::config::SqlLimits;
 use crate::database::{self, Database, MigrateError, OpenError, Settings};
@@ -77,6 +78,9 @@ impl Databases {
         state: &StateFolder,
         had: &BTreeSet<ModuleName>,
     ) -> Result<(), Problems> {
+        if let Err(error) = rehearse::remove_copies(state) {
+            tracing::warn!(%error, "what a dry run has left can't be removed");
+        }
         let mut problems = Vec::new();
         for (name, node) in graph.with_data() {
             if self.of(name).is_some() {
@@ -297,6 +301,7 @@ fn ready(name: &ModuleName, state: &StateFolder, had: &BTreeSet<ModuleName>) -> 
         Problem::new(Code::State, format!("the database `{}` can't be used: {error}", file.display())).module(name)
     };
     if had.contains(name) {
+        check_there(name, state)?;
         // A host ended before it could remove the mark.
         return state.unmark_unpublished(name).map_err(unusable);
     }
@@ -306,6 +311,26 @@ fn ready(name: &ModuleName, state: &StateFolder, had: &BTreeSet<ModuleName>) -> 
     }
     // One that is there without a mark was put there by somebody.
     if file.exists() { Ok(()) } else { state.mark_unpublished(name).map_err(unusable) }
+}
+
+/// Refuses to begin empty where there was something: the database of a module that had one is to be there.
+fn check_there(name: &ModuleName, state: &StateFolder) -> Result<(), Problem> {
+    let file = state.database(name);
+    let is_there =
+        database::is_begun(&file).map_err(|error| Problem::new(Code::State, with_causes(&error)).module(name))?;
+    if is_there {
+        return Ok(());
+    }
+    if state.accepts_empty(name) {
+        tracing::warn!(target: "state", module = %name, file = %file.display(), "the module had a database, which is missing; it begins with an empty one");
+        return Ok(());
+    }
+    let message = format!("the database of `{name}` is missing or empty, and the module had one: {}", file.display());
+    let help = format!(
+        "put the file back with its `-wal`, or restore a backup (`watertight restore`); to go on without what was in it, start with \
+         `watertight run --accept-empty {name}`"
+    );
+    Err(Problem::new(Code::State, message).module(name).help(help))
 }
 
 /// What a module's statements may take.

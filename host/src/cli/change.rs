@@ -94,7 +94,8 @@ impl ChangeArguments {
             return output::print_json(&outcome);
         }
         output::print(&outcome.plan.to_string());
-        let Outcome { generation, published, millis, .. } = outcome;
+        let Outcome { generation, published, millis, notes, .. } = outcome;
+        notes.iter().for_each(|note| output::say(note));
         match (published, self.dry_run) {
             (true, _) => output::done(&format!("generation {generation} serves, {millis} ms")),
             (false, true) => output::done(&format!("nothing was changed; generation {generation} serves")),

@@ -57,7 +57,7 @@ struct Told {
 
 fn outcome(generation: GenerationNumber, published: bool, plan: Plan, start: Instant) -> Outcome {
     let millis = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
-    Outcome { generation, published, plan, millis }
+    Outcome { generation, published, plan, notes: Vec::new(), millis }
 }
 
 impl Control {
@@ -65,8 +65,15 @@ impl Control {
     pub(super) async fn plan_only(self: &Arc<Self>, arrival: &Arrival, change: Change) -> Result<Outcome, ChangeError> {
         let start = Instant::now();
         let current = self.runtime().current().number;
-        let planned = self.plan(&self.running.load_full(), arrival.previous, change).await?;
-        Ok(outcome(current, false, planned.plan, start))
+        let is_rollback = matches!(change, Change::Rollback(_));
+        let Planned { checked, plan, .. } = self.plan(&self.running.load_full(), arrival.previous, change).await?;
+        // A build that ran here brings nothing that its database has not.
+        let notes = if is_rollback {
+            Vec::new()
+        } else {
+            self.blocking(move |control| control.databases.rehearse_due(&checked.graph, control.state())).await?
+        };
+        Ok(Outcome { notes, ..outcome(current, false, plan, start) })
     }
 
     /// Makes a swap or an apply, whose turn it is.
@@ -91,6 +98,10 @@ impl Control {
             return Ok(outcome(current, false, plan, start));
         }
         crash_point(Point::ChangePlanned);
+        // Before minutes of compiling.
+        let checked = self
+            .blocking(move |control| control.databases.check_due(&checked.graph, control.state()).map(|()| checked))
+            .await?;
         let (checked, linked) = self.link(Kind::Change, seen, checked, running.clone()).await?;
         self.close_unused().await;
         let number = self.history().next();

@@ -137,9 +137,9 @@ impl Listener {
         let connections = Connections::new(self.name, self.bounds, telemetry);
         let keeper = tokio::spawn(memory::keep(Arc::downgrade(&connections)));
         let mut count = 0;
-        let mut serve = |stream: TcpStream| {
+        let mut serve = |(stream, peer): (TcpStream, SocketAddr)| {
             count += 1;
-            tokio::spawn(serve_connection(stream, connections.add(count), handle.clone()));
+            tokio::spawn(serve_connection(stream, connections.add(count, peer), handle.clone()));
         };
         let mut all = async || loop {
             serve(self.accept(&connections).await);
@@ -164,15 +164,15 @@ impl Listener {
         all_ended
     }
 
-    /// The next connection, once there is room for it.
-    async fn accept(&self, connections: &Connections) -> TcpStream {
+    /// The next connection and where it comes from, once there is room for it.
+    async fn accept(&self, connections: &Connections) -> (TcpStream, SocketAddr) {
         loop {
             connections.room().await;
             match self.socket.accept().await {
-                Ok((stream, _)) => {
+                Ok((stream, peer)) => {
                     // Answers are written whole: waiting to fill a segment only delays them. If it can't be set, they are slower.
                     let _ = stream.set_nodelay(true);
-                    return stream;
+                    return (stream, peer);
                 }
                 Err(error) if of_one_client(&error) => {}
                 Err(error) => {

@@ -147,3 +147,32 @@ async fn a_token_stays_over_restarts() {
     let token = || app.launch().state(&folder).start().token();
     assert_eq!(token(), token());
 }
+
+/// Who guesses is counted, and told with where it comes from: a few lines a second, however many there are.
+#[tokio::test]
+async fn wrong_tokens_are_counted_and_logged() {
+    let host = Launch::shop().start();
+    let ask = |header: &'static str| {
+        let head = format!("GET /modules HTTP/1.1\r\nHost: a\r\n{header}Connection: close\r\n\r\n");
+        Raw::connect(host.admin()).send(head).answer(true).expect(401)
+    };
+    for _ in 0..60 {
+        ask("Authorization: Bearer a-guess\r\n");
+    }
+    for _ in 0..3 {
+        ask("");
+    }
+    ask("Authorization: Basic YTpi\r\n");
+    let metrics = send(client().get(host.admin_url("/metrics"))).await.expect(200).text;
+    let count = |token: &str| {
+        let start = format!("watertight_admin_unauthorized_total{{token=\"{token}\"}} ");
+        metrics.lines().find_map(|line| line.strip_prefix(&start)).map(str::to_owned)
+    };
+    assert_eq!((count("wrong"), count("missing")), (Some("60".to_owned()), Some("4".to_owned())));
+    assert!(host.has_logged("a wrong token was refused"), "{}", host.log());
+    let log = host.log();
+    let lines: Vec<&str> = log.lines().filter(|line| line.contains("a wrong token was refused")).collect();
+    // The guesses took some seconds at most.
+    assert!(lines.iter().all(|line| line.contains("peer=127.0.0.1:") && line.contains("/modules")), "{lines:?}");
+    assert!(!log.contains("a-guess") && lines.len() < 60, "{} lines", lines.len());
+}

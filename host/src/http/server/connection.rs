@@ -1,6 +1,7 @@
 //! One connection: what it has open, what it holds, and when it must end.
 
 use std::future::Future as _;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
@@ -32,6 +33,7 @@ const END: u8 = 3;
 pub struct Connection {
     all: Arc<Connections>,
     number: u64,
+    peer: SocketAddr,
     start: Instant,
     /// When a request last ended, in milliseconds since the start.
     last: AtomicU64,
@@ -62,10 +64,11 @@ pub(super) enum Order {
 }
 
 impl Connection {
-    pub(super) fn new(all: Arc<Connections>, number: u64) -> Arc<Self> {
+    pub(super) fn new(all: Arc<Connections>, number: u64, peer: SocketAddr) -> Arc<Self> {
         Arc::new(Self {
             all,
             number,
+            peer,
             start: Instant::now(),
             last: AtomicU64::new(0),
             open: AtomicU32::new(0),
@@ -86,6 +89,11 @@ impl Connection {
 
     pub(super) fn number(&self) -> u64 {
         self.number
+    }
+
+    /// Where it comes from.
+    pub fn peer(&self) -> SocketAddr {
+        self.peer
     }
 
     /// Notes that its client has sent the token: it isn't among those that are let go first.

@@ -1,6 +1,7 @@
 //! The connections of one listener: how many there may be, and which of them end so that others can be served.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -84,8 +85,8 @@ impl Connections {
     }
 
     /// Adds a connection; it is removed when the guard is dropped.
-    pub(super) fn add(self: &Arc<Self>, number: u64) -> Entry {
-        let connection = Connection::new(self.clone(), number);
+    pub(super) fn add(self: &Arc<Self>, number: u64, peer: SocketAddr) -> Entry {
+        let connection = Connection::new(self.clone(), number, peer);
         self.newcomers.fetch_add(1, Ordering::Relaxed);
         self.all().insert(number, connection.clone());
         Entry(connection)
