@@ -4,7 +4,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::app::App;
-use crate::client::{Answer, client, send};
+use crate::client::{Answer, Raw, client, send};
 use crate::host::{Launch, Placement};
 use crate::shop::{card, draft};
 use crate::wire::probe;
