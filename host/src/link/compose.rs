@@ -14,7 +14,7 @@ mod world;
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 
-use wac_graph::types::{self, Interface, InterfaceId, ItemKind, Package, ValueType, WorldId};
+use wac_graph::types::{self, Interface, ItemKind, Package, ValueType, WorldId};
 use wac_graph::{CompositionGraph, EncodeOptions, NodeId};
 
 use super::module_index;
@@ -150,8 +150,8 @@ impl<'a> Composer<'a> {
         Ok(())
     }
 
-    /// Gives a module the types that its world imports itself: those that the world uses of an interface out of what serves that interface,
-    /// all others under names of the module's own. By their plain names, two modules would have to mean the same type.
+    /// Gives a module the types that its world defines itself, under names of the module's own: by their plain names, two modules would have
+    /// to mean the same type.
     fn give_types(
         &mut self,
         module: &ModuleName,
@@ -159,31 +159,19 @@ impl<'a> Composer<'a> {
         world: WorldId,
         index: ModuleIndex,
     ) -> Result<(), String> {
-        let world = self.composed.types()[world].clone();
-        let served: HashMap<String, NodeId> =
-            self.composed.get_instantiation_arguments(instance).map(|(name, node)| (name.to_owned(), node)).collect();
-        let server = |interface: InterfaceId| {
-            let import = world.imports.iter().find(|(_, kind)| **kind == ItemKind::Instance(interface));
-            import.and_then(|(name, _)| served.get(name))
-        };
+        let imports = self.composed.types()[world].imports.clone();
         let mut number = 0;
         let mut import = |composed: &mut CompositionGraph, kind: ItemKind| {
             let label = format!("m{}-y{number}-{module}", index.0);
             number += 1;
             composed.import(label, kind).map_err(|error| with_causes(&error))
         };
+        // A type that has parts with names of their own needs those to be imported before.
         let mut named = HashMap::new();
-        for (name, kind) in &world.imports {
-            let ItemKind::Type(ty) = kind else { continue };
-            let used = world.uses.get(name).and_then(|used| Some((*server(used.interface)?, used)));
-            let node = match (used, ty) {
-                (Some((server, used)), _) => {
-                    let node = self.composed.alias_instance_export(server, used.name.as_ref().unwrap_or(name));
-                    node.map_err(|error| with_causes(&error))?
-                }
-                (None, types::Type::Value(ValueType::Defined(id))) => {
-                    let parts = own::named_within(self.composed.types(), *id).into_iter().chain([*id]);
-                    for part in parts.collect::<Vec<_>>() {
+        for (name, kind) in &imports {
+            let node = match kind {
+                ItemKind::Type(types::Type::Value(ValueType::Defined(id))) => {
+                    for part in own::named_within(self.composed.types(), *id).into_iter().chain([*id]) {
                         if let Entry::Vacant(free) = named.entry(part) {
                             let kind = ItemKind::Type(types::Type::Value(ValueType::Defined(part)));
                             free.insert(import(&mut self.composed, kind)?);
@@ -191,9 +179,8 @@ impl<'a> Composer<'a> {
                     }
                     named[id]
                 }
-                (None, types::Type::Value(_)) => import(&mut self.composed, *kind)?,
-                // A resource of an interface that the host serves to all modules alike.
-                (None, _) => continue,
+                ItemKind::Type(types::Type::Value(_)) => import(&mut self.composed, *kind)?,
+                _ => continue,
             };
             self.argument(module, instance, name, node)?;
         }

@@ -127,7 +127,7 @@ fn labels_are_shown_with_their_interfaces() {
     let call = &app.json(&["graph", "--json", "."])["calls"][1];
     assert_eq!(
         call,
-        &json!({"from": "twice", "to": "text-b", "interface": "secondary-2", "implements": "field:text/text@1.0.0", "kind": "fused"})
+        &json!({"from": "twice", "to": "text-b", "interface": "secondary-2", "implements": "field:text/text@1.0.0", "kind": "fused", "counted": false})
     );
 }
 

@@ -7,15 +7,17 @@ use wasm_encoder::{
     RawSection, Section,
 };
 use wasmparser::{
-    BinaryReaderError, Chunk, ComponentImportSectionReader, ComponentTypeRef, Parser, Payload, TypeBounds,
+    BinaryReaderError, Chunk, ComponentAlias, ComponentExternalKind, ComponentImportSectionReader, ComponentTypeRef,
+    Parser, Payload, TypeBounds,
 };
 
-/// `component` with every core module of it called `name`, and without imports that only name a type again. What is nested in other
-/// components keeps the name that it has.
+/// `component` with every core module of it called `name`, and without imports that only name a type of an imported interface again. What
+/// is nested in other components keeps the name that it has.
 pub(super) fn named(component: &[u8], name: &str) -> Result<Vec<u8>, BinaryReaderError> {
     let mut names = NameSection::new();
     names.module(name);
     let mut renamed = Component::new();
+    let mut types = TypeOrigins::default();
     let mut parser = Parser::new(0);
     let mut rest = component;
     loop {
@@ -27,10 +29,11 @@ pub(super) fn named(component: &[u8], name: &str) -> Result<Vec<u8>, BinaryReade
             return Ok(renamed.finish());
         }
         let Some((id, range)) = payload.as_section() else { continue };
+        let again = types.add(&payload)?;
         if let Payload::ComponentImportSection(imports) = &payload
-            && named_types(imports.clone())?
+            && again.contains(&true)
         {
-            without_named_types(imports.clone(), component, &mut renamed)?;
+            without_named_types(imports.clone(), &again, component, &mut renamed)?;
             continue;
         }
         let nested = matches!(payload, Payload::ModuleSection { .. } | Payload::ComponentSection { .. });
@@ -48,20 +51,67 @@ pub(super) fn named(component: &[u8], name: &str) -> Result<Vec<u8>, BinaryReade
     }
 }
 
-/// Whether a component imports a type that it knows by another name already, as its world's `use` makes it do.
-fn named_types(imports: ComponentImportSectionReader<'_>) -> Result<bool, BinaryReaderError> {
-    for import in imports {
-        if matches!(import?.ty, ComponentTypeRef::Type(TypeBounds::Eq(_))) {
-            return Ok(true);
+/// For each type of the outermost component, by its index, whether an imported interface has it: then that interface names it.
+#[derive(Default)]
+struct TypeOrigins(Vec<bool>);
+
+impl TypeOrigins {
+    /// Adds the types of a section. Returns for each import of it whether it only names a type of an imported interface again, as a
+    /// world's `use` makes a component do. A type that the world itself defines has no other name than its import.
+    fn add(&mut self, payload: &Payload<'_>) -> Result<Vec<bool>, BinaryReaderError> {
+        let known = |types: &Self, index: u32| types.0.get(index as usize).copied().unwrap_or(false);
+        let mut again = Vec::new();
+        match payload {
+            Payload::ComponentTypeSection(section) => self.0.extend((0..section.count()).map(|_| false)),
+            Payload::ComponentAliasSection(section) => {
+                for alias in section.clone() {
+                    match alias? {
+                        ComponentAlias::InstanceExport { kind: ComponentExternalKind::Type, .. } => self.0.push(true),
+                        ComponentAlias::Outer { kind: wasmparser::ComponentOuterAliasKind::Type, index, .. } => {
+                            let known = known(self, index);
+                            self.0.push(known);
+                        }
+                        _ => {}
+                    }
+                }
+            }
+            Payload::ComponentImportSection(section) => {
+                for import in section.clone() {
+                    let is_again = match import?.ty {
+                        ComponentTypeRef::Type(TypeBounds::Eq(index)) => {
+                            let known = known(self, index);
+                            self.0.push(known);
+                            known
+                        }
+                        ComponentTypeRef::Type(TypeBounds::SubResource) => {
+                            self.0.push(false);
+                            false
+                        }
+                        _ => false,
+                    };
+                    again.push(is_again);
+                }
+            }
+            Payload::ComponentExportSection(section) => {
+                for export in section.clone() {
+                    let export = export?;
+                    if export.kind == ComponentExternalKind::Type {
+                        let known = known(self, export.index);
+                        self.0.push(known);
+                    }
+                }
+            }
+            _ => {}
         }
+        Ok(again)
     }
-    Ok(false)
 }
 
 /// Writes imports, and an alias in the place of each that only gives a known type another name. Nobody outside could give a resource
 /// again that an interface defines.
 fn without_named_types(
     imports: ComponentImportSectionReader<'_>,
+    again: &[bool],
     component: &[u8],
     renamed: &mut Component,
 ) -> Result<(), BinaryReaderError> {
@@ -69,7 +119,7 @@ fn without_named_types(
     let imports = imports.into_iter_with_offsets().collect::<Result<Vec<_>, _>>()?;
     let mut plain = RawImports::default();
     for (place, (start, import)) in imports.iter().enumerate() {
-        if let ComponentTypeRef::Type(TypeBounds::Eq(index)) = import.ty {
+        if let (ComponentTypeRef::Type(TypeBounds::Eq(index)), true) = (import.ty, again[place]) {
             plain.flush(renamed);
             let mut alias = ComponentAliasSection::new();
             alias.alias(Alias::Outer { kind: ComponentOuterAliasKind::Type, count: 0, index });
@@ -127,6 +177,9 @@ mod tests {
                  (import "r" (type $again (eq $r)))
                  (import "b:b/b" (instance $b (export "f" (func (param "x" (own $again))))))
                  (import "s" (type $s (eq $r)))
+                 (type $record (record (field "x" u8)))
+                 (import "own" (type $own (eq $record)))
+                 (import "c:c/c" (instance (export "f" (func (param "x" u8)))))
                  (export "t" (type $s)))"#,
         );
         let named = named(&component.unwrap(), "greeter").unwrap();
@@ -137,7 +190,8 @@ mod tests {
                 imports.extend(section.into_iter().map(|import| import.unwrap().name.name.to_owned()));
             }
         }
-        assert_eq!(imports, ["a:a/a", "b:b/b"]);
+        // A type of the world's own has no other name.
+        assert_eq!(imports, ["a:a/a", "b:b/b", "own", "c:c/c"]);
     }
 
     #[test]
