@@ -129,12 +129,10 @@ impl Resolver<'_> {
             }
             Some(Provision::Shared(capability)) => {
                 if self.granted(capability, identity) {
-                    self.node.ambient.insert(import.clone());
+                    self.wasi(import, identity, wanted);
                 }
             }
-            Some(Provision::Empty) => {
-                self.node.ambient.insert(import.clone());
-            }
+            Some(Provision::Empty) => self.wasi(import, identity, wanted),
             None if provided::is_for_hosts(identity) => self.unknown(identity),
             None => self.call(import, wanted),
         }
@@ -145,6 +143,15 @@ impl Resolver<'_> {
         let message = format!("module `{}` imports `{identity}` under the label `{import}`: {why}", self.name);
         let help = format!("in the module's world, write `import {identity};`");
         self.problems.push(self.problem(Code::MissingExport, message).interface(identity).help(help));
+    }
+
+    /// An import of WASI, which every module finds alike.
+    fn wasi(&mut self, import: &InterfaceName, identity: &InterfaceName, wanted: &Interface) {
+        if let Some((name, offered)) = provided::wasi_interface(identity) {
+            let help = "build it with the interfaces of a release of WASI 0.2";
+            self.mismatch(identity, differences(wanted, offered), name, "the host", help);
+        }
+        self.node.ambient.insert(import.clone());
     }
 
     fn granted(&mut self, capability: Capability, import: &InterfaceName) -> bool {

@@ -2,6 +2,8 @@
 //!
 //! These are the only interface names that the host knows; all of them are its own or WASI's (invariant 1).
 
+mod wasi;
+
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
@@ -178,6 +180,11 @@ pub(super) fn unservable(import: &InterfaceName) -> Option<&'static str> {
 /// Whether the interface's name says that a host should have it, this one or another: no module of an application is its provider.
 pub fn is_for_hosts(import: &InterfaceName) -> bool {
     matches!(import.namespace(), "wasi" | "watertight")
+}
+
+/// What the host serves for an import of WASI, where its types are known.
+pub(super) fn wasi_interface(import: &InterfaceName) -> Option<(&'static InterfaceName, &'static Interface)> {
+    wasi::interface(import)
 }
 
 /// What the host has that is nearest to `import`, for a hint: its other versions, else its package, else all that there is.

@@ -78,6 +78,12 @@ fn interface(ty: Type) -> Interface {
     Interface { functions: BTreeMap::from([("go".to_owned(), function)]), ..Interface::default() }
 }
 
+/// An interface of WASI, as far as a module uses it.
+fn wasi(function: &str, result: Type) -> Interface {
+    let result = Function { parameters: Vec::new(), result: Some(result), is_async: false, docs: None };
+    Interface { functions: BTreeMap::from([(function.to_owned(), result)]), ..Interface::default() }
+}
+
 pub(super) fn artifact(at: usize, plans: &[Plan]) -> Arc<Artifact> {
     let plan = &plans[at];
     let carried = |at: usize| plans[at].carries.clone().unwrap_or(Type::U32);
@@ -85,10 +91,10 @@ pub(super) fn artifact(at: usize, plans: &[Plan]) -> Arc<Artifact> {
     let mut imports: BTreeMap<_, _> = plan.imports.iter().map(import).collect();
     if plan.random.0 {
         let name: InterfaceName = "wasi:random/random@0.2.6".parse().unwrap();
-        imports.insert(name, interface(Type::U64));
+        imports.insert(name, wasi("get-random-u64", Type::U64));
     }
     if plan.heavy {
-        imports.insert(ENVIRONMENT.parse().unwrap(), interface(Type::String));
+        imports.insert(ENVIRONMENT.parse().unwrap(), wasi("get-arguments", Type::List(Arc::new(Type::String))));
     }
     let shape = Shape { imports, exports: BTreeMap::from([(api(at), interface(carried(at)))]), ..Shape::default() };
     let path = Path::new("m.wasm").to_owned();

@@ -1,0 +1,50 @@
+//! The types of WASI 0.2 as the engine's own implementation has them, but for `wasi:http`.
+//!
+//! They are read from the adapter for WASI's first version, of the same release as the engine, which carries the whole text of the
+//! interfaces that it uses. The linker compares types as well; by then everything is compiled.
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use wasi_preview1_component_adapter_provider::WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER;
+use wit_component::{ComponentEncoder, StringEncoding, dummy_module, embed_component_metadata, metadata};
+use wit_parser::{LiftLowerAbi, ManglingAndAbi};
+
+use crate::ids::InterfaceName;
+use crate::shape::{self, Interface};
+
+static SHAPES: LazyLock<BTreeMap<InterfaceName, Interface>> =
+    LazyLock::new(|| shapes().expect("the adapter carries the interfaces that it uses"));
+
+/// The interface that serves `import`, where its types are known.
+pub(super) fn interface(import: &InterfaceName) -> Option<(&'static InterfaceName, &'static Interface)> {
+    SHAPES.iter().find(|(name, _)| name.unversioned() == import.unversioned())
+}
+
+/// Reads them as any component's are read: from a component that imports them all.
+fn shapes() -> anyhow::Result<BTreeMap<InterfaceName, Interface>> {
+    let (_, adapter) = metadata::decode(WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER)?;
+    let (resolve, world) = (adapter.resolve, adapter.world);
+    let mut module = dummy_module(&resolve, world, ManglingAndAbi::Legacy(LiftLowerAbi::Sync));
+    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8, false)?;
+    Ok(shape::read(&ComponentEncoder::default().module(&module)?.encode()?)?.imports)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_of_wasi_but_http_is_known() {
+        let known: Vec<&str> = SHAPES.keys().map(InterfaceName::unversioned).collect();
+        for (package, _, interfaces) in super::super::WASI {
+            for name in interfaces {
+                let name = format!("{package}/{name}");
+                assert_eq!(known.contains(&&*name), package != "wasi:http", "{name}");
+            }
+        }
+        let streams: InterfaceName = "wasi:io/streams@0.2.6".parse().expect("a name");
+        let (_, streams) = interface(&streams).expect("it is there");
+        assert!(streams.functions.contains_key("[method]output-stream.check-write"));
+    }
+}
