@@ -15,6 +15,11 @@ pub fn now_text() -> String {
     text(since_1970())
 }
 
+/// The time now, RFC 3339 in UTC with milliseconds. SQLite's own `'now'` is null after 9999.
+pub fn now_text_millis() -> String {
+    humantime::format_rfc3339_millis(UNIX_EPOCH + since_1970()).to_string()
+}
+
 fn within(time: SystemTime) -> Duration {
     time.duration_since(UNIX_EPOCH).unwrap_or_default().min(LAST)
 }

@@ -15,6 +15,7 @@ use super::applied;
 use super::connection::Guarded;
 use super::error::OpenError;
 use super::policy::{Denial, RESERVED, Role};
+use crate::clock::now_text_millis;
 use crate::failpoint::{Point, crash_point};
 use crate::migration::{Applied, CONTRACTS, Migration, Place, State, check_numbers, compare};
 
@@ -154,8 +155,14 @@ fn apply_due(guarded: &Guarded, migrations: &[Migration], rule: Rule, allowed: D
         let place = i64::try_from(applied.len() + index + 1).expect("a list's length fits");
         connection.execute(
             "INSERT INTO watertight_migrations (place, name, checksum, applied_at, contracts)
-             VALUES (?1, ?2, ?3, strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), ?4)",
-            params![place, migration.name, migration.checksum.to_string(), migration.is_contraction()],
+             VALUES (?1, ?2, ?3, ?4, ?5)",
+            params![
+                place,
+                migration.name,
+                migration.checksum.to_string(),
+                now_text_millis(),
+                migration.is_contraction()
+            ],
         )?;
         check_reserved(connection, migration)?;
     }

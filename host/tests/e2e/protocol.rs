@@ -289,6 +289,22 @@ fn unknown_input_is_refused_unless_the_manifest_ignores_it() {
     assert!(wrong.1.contains("none of `refuse`, `ignore`"), "{}", wrong.1);
 }
 
+#[test]
+fn what_becomes_of_unknown_input_changes_while_the_host_runs() {
+    let app = app("");
+    let state = crate::host::folder();
+    let state = state.path().join("state");
+    let host = app.launch().state(&state).start();
+    let request = "GET /nothing?x=1 HTTP/1.1\r\nHost: a\r\n\r\n";
+    assert_eq!(raw(host.listen(), request).0, 400);
+    let manifest = fs::read_to_string(app.path().join("app.toml")).unwrap();
+    fs::write(app.path().join("app.toml"), manifest.replace("[app]", "[app]\nunknown_input = \"ignore\"")).unwrap();
+    let applied = crate::host::binary().arg("apply").arg(app.path()).arg("--state").arg(&state).output().unwrap();
+    let told = String::from_utf8_lossy(&applied.stdout);
+    assert!(applied.status.success() && told.contains("~ route GET /nothing"), "{told}{applied:?}");
+    assert_eq!(raw(host.listen(), request).0, 200);
+}
+
 #[tokio::test]
 async fn a_path_is_the_same_however_it_is_encoded() {
     let app = app("");
@@ -502,6 +518,5 @@ fn limits_of_heads_are_where_the_operators_table_says() {
         frames::ask(host.listen(), &all, b"")
     };
     assert_eq!(fields(15 << 10).json()["status"], 404);
-    let refused = fields(17_000);
-    assert!(matches!(&refused, frames::Outcome::Answered(body) if body.is_empty()), "{refused:?}");
+    assert_eq!(fields(17_000).json()["status"], 431);
 }
