@@ -4,6 +4,7 @@
 //! documentation. The same source gives the same file, bit for bit. Nothing is printed here: a caller hears of every step.
 
 mod cargo;
+mod contract;
 mod documentation;
 mod error;
 mod go;

@@ -235,6 +235,9 @@ struct TestArguments {
     target: Option<String>,
     #[command(flatten)]
     application: NamedApplication,
+    /// Test the components as they were last built, instead of building them first.
+    #[arg(long)]
+    no_build: bool,
     /// The module that a file stands for, where its exports don't tell.
     #[arg(long = "as", value_name = "MODULE", requires = "target")]
     module: Option<ModuleName>,

@@ -18,6 +18,9 @@ pub use watch::Watcher;
 /// Files that tools change while they build.
 const LOCKS: [&str; 3] = ["Cargo.lock", "package-lock.json", "go.sum"];
 
+/// After so many builds in a row that a file began, and during each of which it changed again, the file counts as written by its build.
+pub const MAX_SELF_BUILDS: u32 = 2;
+
 /// An application's files.
 pub struct Sources {
     app: PathBuf,
@@ -30,6 +33,12 @@ pub struct Sources {
     /// The manifest and the routes as they were last read without a problem.
     files: AppFiles,
     seen: Snapshot,
+    /// What was there when the last build ended.
+    after_build: Snapshot,
+    /// The files that changed while they were being built, with the builds in a row that they began and that changed them again.
+    during_builds: BTreeMap<PathBuf, u32>,
+    /// The files that builds write: what a build changes of them is no news.
+    generated: BTreeSet<PathBuf>,
 }
 
 /// What a look found.
@@ -56,6 +65,9 @@ impl Sources {
             application: Inputs::default(),
             files: AppFiles::default(),
             seen: Snapshot::default(),
+            after_build: Snapshot::default(),
+            during_builds: BTreeMap::new(),
+            generated: BTreeSet::new(),
         }
     }
 
@@ -65,6 +77,11 @@ impl Sources {
         let new_files = config.as_ref().is_ok_and(|config| config.files != self.files);
         let now = Snapshot::take(&self.all(), &self.seen);
         let mut changed = now.changed_since(&self.seen);
+        for file in changed.iter().filter(|file| !now.has_same(&self.after_build, file)) {
+            // Changed since the last build ended: no build wrote that.
+            self.during_builds.remove(file);
+            self.generated.remove(file);
+        }
         let mut modules = parts_of(&self.modules, &changed);
         if new_files || changed.iter().any(|file| decides_inputs(file)) {
             if changed.iter().any(|file| file.ends_with("Cargo.toml")) {
@@ -91,11 +108,32 @@ impl Sources {
         Look { is_news: !changed.is_empty(), changed, modules, config }
     }
 
-    /// After a build: what tools changed of files that are theirs is not news.
-    pub fn forgive_tools(&mut self) {
+    /// Notes what a build changed; `look` is what began it. What tools changed of files that are theirs is not news, nor what a build
+    /// writes into its own sources. Returns the files that count as written by their builds from now on.
+    ///
+    /// A file that its author saves during a build looks the same once: so one more build follows, and the file is passed by only when that
+    /// build changes it again, and so on [`MAX_SELF_BUILDS`] times. Saved while nothing is built, it is the author's again.
+    pub fn built(&mut self, look: &Look) -> Vec<PathBuf> {
         let now = Snapshot::take(&self.all(), &self.seen);
-        let is_lock = |path: &Path| path.file_name().is_some_and(|name| LOCKS.iter().any(|lock| name == *lock));
-        self.seen.adopt(&now, is_lock);
+        let changed: BTreeSet<_> = now.changed_since(&self.seen).into_iter().filter(|file| !is_lock(file)).collect();
+        let by_itself = look.changed.iter().all(|file| self.during_builds.contains_key(file));
+        let mut during = BTreeMap::new();
+        let mut found = Vec::new();
+        for file in changed.iter().filter(|file| !self.generated.contains(*file)) {
+            let before = self.during_builds.get(file).filter(|_| by_itself && look.changed.contains(file));
+            let builds = before.map_or(0, |builds| builds + 1);
+            if builds >= MAX_SELF_BUILDS {
+                found.push(file.clone());
+            } else {
+                during.insert(file.clone(), builds);
+            }
+        }
+        self.generated.extend(found.iter().cloned());
+        self.during_builds = during;
+        let is_generated = |path: &Path| is_lock(path) || self.generated.contains(path);
+        self.seen.adopt(&now, is_generated);
+        self.after_build = now;
+        found
     }
 
     /// What Cargo has said of packages.
@@ -169,6 +207,10 @@ fn parts_of(modules: &BTreeMap<PathBuf, Inputs>, files: &[PathBuf]) -> BTreeSet<
             .any(|file| inputs.files.contains(file) || inputs.folders.iter().any(|folder| file.starts_with(folder)))
     };
     modules.iter().filter(|(_, inputs)| has(inputs)).map(|(folder, _)| folder.clone()).collect()
+}
+
+fn is_lock(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| LOCKS.iter().any(|lock| name == *lock))
 }
 
 /// Whether a file decides what modules are made of.

@@ -107,6 +107,16 @@ pub enum BuildError {
         #[source]
         source: io::Error,
     },
+    /// The packages of a JavaScript module are not installed, and nothing pins them.
+    #[error(
+        "the packages of module `{module}` are not installed: there is neither `node_modules` nor `package-lock.json` in `{folder}`"
+    )]
+    NotInstalled {
+        /// The module.
+        module: ModuleName,
+        /// Its folder.
+        folder: PathBuf,
+    },
     /// A toolchain is too old.
     #[error("{tool} is too old: this is {found}, and {wanted} is needed")]
     OldToolchain {
@@ -132,6 +142,16 @@ pub enum BuildError {
         command: String,
         /// The end of what it said.
         output: String,
+    },
+    /// The language's toolchain can't carry a part of the contract.
+    #[error("{language} can't carry what the world of module `{module}` has:{}", lines(parts))]
+    Uncarried {
+        /// The module.
+        module: ModuleName,
+        /// The language.
+        language: &'static str,
+        /// The functions and types, each in words.
+        parts: Vec<String>,
     },
     /// The toolchain made no WebAssembly of the module.
     #[error("compiling module `{module}` gave no `.wasm` file")]
@@ -198,11 +218,18 @@ impl BuildError {
                 "its `wit` folder has one world, whose packages stand in the workspace's `wit` or in `wit/deps`".to_owned()
             }
             Self::NoToolchain { help, .. } => (*help).to_owned(),
+            Self::NotInstalled { folder, .. } => {
+                format!("run `npm install --ignore-scripts` in `{}`, and keep the `package-lock.json` that it writes", folder.display())
+            }
             Self::OldToolchain { tool, wanted, .. } => format!("install {tool} {wanted} or newer"),
             Self::MissingTarget { target } => format!("run `rustup target add {target}`"),
             Self::NoWasm { .. } => "say `crate-type = [\"cdylib\"]` under `[lib]` in its Cargo.toml".to_owned(),
             Self::Encode { .. } | Self::NoExports { .. } => {
                 "implement the world of its `wit` folder; in Rust, with `wit_bindgen::generate!` and `export!`".to_owned()
+            }
+            Self::Uncarried { .. } => {
+                "change the contract, or write the module in another language: Rust carries all of WIT that the host serves"
+                    .to_owned()
             }
             Self::Section { .. } | Self::Migration { .. } => "mend its `migrations` folder".to_owned(),
             Self::TooLarge { .. } => "build it without `--debug`, or split it".to_owned(),
@@ -211,6 +238,10 @@ impl BuildError {
             }
         })
     }
+}
+
+fn lines(parts: &[String]) -> String {
+    parts.iter().map(|part| format!("\n  {part}")).collect()
 }
 
 fn subject(modules: &[ModuleName]) -> String {
@@ -234,13 +265,21 @@ impl BuildErrors {
     pub fn as_slice(&self) -> &[BuildError] {
         &self.0
     }
-}
 
-impl fmt::Display for BuildErrors {
-    /// Each error with its causes and what to do, for a person.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    /// The errors for somebody who has seen what the tools printed: their output is not repeated.
+    pub fn without_output(&self) -> impl fmt::Display {
+        WithoutOutput(self)
+    }
+
+    fn write(&self, f: &mut fmt::Formatter<'_>, shows_output: bool) -> fmt::Result {
         for (index, error) in self.0.iter().enumerate() {
-            write!(f, "{}{error}", if index == 0 { "" } else { "\n" })?;
+            f.write_str(if index == 0 { "" } else { "\n" })?;
+            match error {
+                BuildError::Toolchain { modules, command, output } if !shows_output && !output.is_empty() => {
+                    write!(f, "{} not compile: `{command}` says above why", subject(modules))?;
+                }
+                error => write!(f, "{error}")?,
+            }
             let mut cause = std::error::Error::source(error);
             while let Some(error) = cause {
                 write!(f, ": {error}")?;
@@ -251,6 +290,21 @@ impl fmt::Display for BuildErrors {
             }
         }
         Ok(())
+    }
+}
+
+impl fmt::Display for BuildErrors {
+    /// Each error with its causes and what to do, for a person.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write(f, true)
+    }
+}
+
+struct WithoutOutput<'a>(&'a BuildErrors);
+
+impl fmt::Display for WithoutOutput<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.write(f, false)
     }
 }
 

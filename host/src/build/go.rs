@@ -1,7 +1,8 @@
 //! Compiles Go modules: bindings from the world, the Go toolchain for `wasip1`, and WASI's adapter around what it makes.
 //!
 //! The bindings go to the folder `bindings` of the module, which is made anew by each build. They call the module's own packages
-//! `component/export_NAMESPACE_PACKAGE_INTERFACE`, one for each interface that it exports.
+//! `component/export_NAMESPACE_PACKAGE_INTERFACE`, one for each interface that it exports. Where such an interface has resources, the
+//! package also gets a file `wit_bindings.go`: its resources are types of the module's own, with methods that only their package can have.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -13,7 +14,9 @@ use wasi_preview1_component_adapter_provider as adapter;
 use wit_bindgen_core::Files;
 use wit_bindgen_core::wit_parser::Resolve;
 use wit_component::ComponentEncoder;
+use wit_parser::TypeDefKind;
 
+use super::contract::functions;
 use super::error::BuildError;
 use super::process::{ask, check_version, step};
 use super::source::Source;
@@ -26,6 +29,12 @@ const OLDEST: &str = "1.25";
 /// How to get Go.
 const HELP: &str = "install Go 1.25 or newer from https://go.dev, or put it on the PATH";
 
+/// The file that a package of the module's own gets where its interface has resources.
+const RESOURCES: &str = "wit_bindings.go";
+
+/// How many items a tuple may have in Go.
+const MAX_TUPLE: usize = 16;
+
 /// What all bindings begin with: they are for components only, so that `go vet ./...` and `go test ./...` pass them by.
 const CONSTRAINT: &str = "//go:build wasip1\n\n";
 
@@ -37,6 +46,7 @@ pub(super) fn compile(
     listener: &(dyn Fn(Event<'_>) + Sync),
 ) -> Result<Vec<u8>, BuildError> {
     let world = World::gather(source, workspace)?;
+    check_contract(source, &world)?;
     let path = check(source)?;
     generate(source, &world, &path)?;
     let core = build(source, workspace, debug, listener)?;
@@ -85,6 +95,27 @@ fn check(source: &Source) -> Result<String, BuildError> {
     Ok(read.module.path)
 }
 
+/// Refuses what Go's bindings or its linker fail on.
+fn check_contract(source: &Source, world: &World) -> Result<(), BuildError> {
+    let (resolve, _) = world.resolved();
+    let mut parts = Vec::new();
+    for function in functions(world) {
+        if function.is_async() {
+            // The bindings need a hook in Go's scheduler that no released Go has.
+            parts.push(format!("{} is an `async func`", function.spelled()));
+        }
+        parts.extend(function.uncarried(resolve, |kind| match kind {
+            TypeDefKind::Stream(_) | TypeDefKind::Future(_) | TypeDefKind::FixedLengthList(..) => false,
+            TypeDefKind::Tuple(tuple) => tuple.types.len() <= MAX_TUPLE,
+            _ => true,
+        }));
+    }
+    if parts.is_empty() {
+        return Ok(());
+    }
+    Err(BuildError::Uncarried { module: source.name.clone(), language: "Go", parts })
+}
+
 /// Writes the bindings into the module's folder, and takes away what an earlier world left there.
 fn generate(source: &Source, world: &World, path: &str) -> Result<(), BuildError> {
     let refused =
@@ -109,12 +140,19 @@ fn generate(source: &Source, world: &World, path: &str) -> Result<(), BuildError
     let folder = source.folder.join("bindings");
     let mut written = BTreeSet::new();
     for (name, content) in files.iter() {
-        let file = folder.join(name);
+        let file = match name.split_once('/').filter(|(package, _)| package.starts_with("export_")) {
+            None => folder.join(name),
+            Some((package, RESOURCES)) => source.folder.join("component").join(package).join(RESOURCES),
+            // An empty assembly file, for builds that aren't for components.
+            Some(_) => continue,
+        };
         let content = [CONSTRAINT.as_bytes(), content].concat();
         write_if_changed(&file, &content).map_err(|error| BuildError::unwritable(&file, error))?;
         written.insert(file);
     }
-    remove_others(&folder, &written).map_err(|error| BuildError::unwritable(&folder, error))
+    remove_resources(&source.folder.join("component"), &written)
+        .and_then(|()| remove_others(&folder, &written))
+        .map_err(|error| BuildError::unwritable(&folder, error))
 }
 
 /// Removes what no generator wrote.
@@ -127,6 +165,19 @@ fn remove_others(folder: &Path, written: &BTreeSet<PathBuf>) -> std::io::Result<
             let _ = fs::remove_dir(&path);
         } else if !written.contains(&path) {
             fs::remove_file(&path)?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes the files of resources that the world has no more.
+fn remove_resources(folder: &Path, written: &BTreeSet<PathBuf>) -> std::io::Result<()> {
+    // A module that exports no interface has no such folder.
+    let Ok(packages) = fs::read_dir(folder) else { return Ok(()) };
+    for package in packages {
+        let file = package?.path().join(RESOURCES);
+        if file.is_file() && !written.contains(&file) {
+            fs::remove_file(&file)?;
         }
     }
     Ok(())

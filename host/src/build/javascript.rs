@@ -1,7 +1,11 @@
-//! Makes components of JavaScript modules: npm installs what the module pins, and componentize-js puts its code into an engine.
+//! Makes components of JavaScript modules: a bundler gathers the module's files and packages, and componentize-js puts them into an engine.
 //!
-//! The engine is snapshotted after the module's top level ran, random seeds and all: building twice gives two files that do the same.
-//! So what was built is kept with the digest of all that went into it, and made again only when that changes.
+//! A shim goes around the module's code: it keeps 64-bit integers exact, takes time and randomness from what the world imports, and reports
+//! errors with their words and lines. The engine is snapshotted after the module's top level ran, random seeds and all: building twice gives
+//! two files that do the same. So what was built is kept with the digest of all that went into it, and made again only when that changes.
+
+mod description;
+mod tools;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde::Deserialize;
+use serde_json::json;
 
 use super::error::BuildError;
 use super::process::{ask, check_version, step};
@@ -16,6 +21,7 @@ use super::source::Source;
 use super::world::World;
 use super::{Event, write_if_changed};
 use crate::ids::Digest;
+use description::Description;
 
 /// The oldest Node.js that componentize-js runs on.
 const OLDEST: &str = "20";
@@ -23,18 +29,21 @@ const OLDEST: &str = "20";
 /// How to get Node.js.
 const HELP: &str = "install Node.js 20 or newer, with npm, from https://nodejs.org, or put it on the PATH";
 
-/// What node runs.
-const SCRIPT: &str = include_str!("componentize.mjs");
-
 /// How the names of files end that may go into a component.
 const SCRIPTS: [&str; 4] = ["js", "mjs", "cjs", "json"];
+
+/// How the names of files in TypeScript end.
+const TYPESCRIPT: [&str; 4] = ["ts", "mts", "cts", "tsx"];
 
 /// Where npm says what it installed.
 const INSTALLED: &str = "node_modules/.package-lock.json";
 
+/// The parts of a `package.json` that count here.
 #[derive(Deserialize)]
 struct Package {
     main: Option<String>,
+    #[serde(default)]
+    dependencies: BTreeMap<String, serde_json::Value>,
 }
 
 /// A module's component: made now, or kept from when the same was made.
@@ -44,31 +53,40 @@ pub(super) fn compile(
     listener: &(dyn Fn(Event<'_>) + Sync),
 ) -> Result<Vec<u8>, BuildError> {
     let world = World::gather(source, workspace)?;
-    let main = main(source)?;
+    let package = Package::read(source)?;
+    let main = package.main(source)?;
+    let description = Description::of(source, &world, main)?;
     let version = ask(node(source, &["--version"]), HELP)?;
     let version = version.unwrap_or_else(|said| said);
     check_version("Node.js", &version, &[OLDEST])?;
 
     let made = workspace.join("target/javascript").join(source.name.as_str());
-    let (wit, component, stamp) =
-        (made.with_added_extension("wit"), made.with_added_extension("wasm"), made.with_added_extension("inputs"));
+    let beside = |extension: &str| made.with_added_extension(extension);
+    let (wit, component, stamp, job, bundle) =
+        (beside("wit"), beside("wasm"), beside("inputs"), beside("json"), beside("bundle.js"));
+    package.install(source, listener)?;
     let inputs = inputs(source, &world, &version)?;
     if fs::read_to_string(&stamp).is_ok_and(|kept| kept == inputs)
         && let Ok(kept) = fs::read(&component)
     {
         return Ok(kept);
     }
-    install(source, listener)?;
+    let script = tools::ready(source, workspace, HELP, listener)?;
     let write = |path: &Path, text: &str| {
         write_if_changed(path, text.as_bytes()).map_err(|error| BuildError::unwritable(path, error))
     };
     write(&wit, &world.text)?;
+    let text = json!({
+        "folder": source.folder, "main": main, "dependencies": package.dependencies, "wit": wit, "world": world.name,
+        "contract": description, "bundle": bundle, "output": component,
+    });
+    write(&job, &text.to_string())?;
     // Whatever goes wrong from here on, the old component is no more what the stamp says.
     let _ = fs::remove_file(&stamp);
-    let file = |path: &Path| path.to_string_lossy().into_owned();
-    let arguments = [file(&source.folder.join(main)), file(&wit), world.name.clone(), file(&component)];
-    let shown = format!("node componentize.mjs {}", arguments.join(" "));
-    let mut command = node(source, &["--input-type=module", "--eval", SCRIPT, "--"]);
+    // The splicer is WebAssembly that runs once: compiling it on other threads meanwhile takes three times as long.
+    let arguments = ["--single-threaded", &script.to_string_lossy(), &job.to_string_lossy()].map(str::to_owned);
+    let shown = format!("node {}", arguments.join(" "));
+    let mut command = node(source, &[]);
     command.args(arguments);
     step(source, command, shown, HELP, listener)?;
     let bytes = fs::read(&component).map_err(|error| BuildError::unreadable(&component, error))?;
@@ -76,34 +94,58 @@ pub(super) fn compile(
     Ok(bytes)
 }
 
-/// The file that has the module's exports: what `package.json` says is `main`.
-fn main(source: &Source) -> Result<PathBuf, BuildError> {
-    let manifest = source.folder.join("package.json");
-    let wrong = |message: String| BuildError::Manifest { path: manifest.clone(), message };
-    let text = fs::read(&manifest).map_err(|error| BuildError::unreadable(&manifest, error))?;
-    let package: Package = serde_json::from_slice(&text).map_err(|error| wrong(error.to_string()))?;
-    let main =
-        package.main.ok_or_else(|| wrong("it has no `main`: the file with the component's exports".to_owned()))?;
-    if !source.folder.join(&main).is_file() {
-        return Err(wrong(format!("its `main` is `{main}`, and there is no such file")));
+impl Package {
+    fn read(source: &Source) -> Result<Self, BuildError> {
+        let manifest = source.folder.join("package.json");
+        let text = fs::read(&manifest).map_err(|error| BuildError::unreadable(&manifest, error))?;
+        serde_json::from_slice(&text).map_err(|error| refused(source, error.to_string()))
     }
-    Ok(main.into())
+
+    /// The file that has the module's exports: what `package.json` says is `main`.
+    fn main(&self, source: &Source) -> Result<&str, BuildError> {
+        let wrong = |message: String| Err(refused(source, message));
+        let Some(main) = &self.main else {
+            return wrong("it has no `main`: the file with the component's exports".to_owned());
+        };
+        if Path::new(main).extension().is_some_and(|extension| TYPESCRIPT.iter().any(|one| extension == *one)) {
+            return wrong(format!(
+                "its `main` is `{main}`, and TypeScript isn't JavaScript: compile it first (`npx tsc`), and name the `.js` file that comes \
+                 of it"
+            ));
+        }
+        if !source.folder.join(main).is_file() {
+            return wrong(format!("its `main` is `{main}`, and there is no such file"));
+        }
+        Ok(main)
+    }
+
+    /// Installs the packages that the module's code needs, as `package-lock.json` pins them, unless that was done.
+    fn install(&self, source: &Source, listener: &(dyn Fn(Event<'_>) + Sync)) -> Result<(), BuildError> {
+        if self.dependencies.is_empty() {
+            return Ok(());
+        }
+        let changed = |path: &str| fs::metadata(source.folder.join(path)).and_then(|metadata| metadata.modified());
+        let Ok(pinned) = changed("package-lock.json") else {
+            if source.folder.join("node_modules").is_dir() {
+                return Ok(());
+            }
+            let (module, folder) = (source.name.clone(), source.folder.clone());
+            return Err(BuildError::NotInstalled { module, folder });
+        };
+        if changed(INSTALLED).is_ok_and(|installed| installed >= pinned) {
+            return Ok(());
+        }
+        let mut command = Command::new("npm");
+        // No package's own scripts: what is bundled is their code as it stands.
+        let arguments = ["ci", "--ignore-scripts", "--no-audit", "--no-fund"];
+        command.current_dir(&source.folder).args(arguments);
+        let shown = format!("npm {}", arguments.join(" "));
+        step(source, command, shown, HELP, listener)
+    }
 }
 
-/// Installs what `package-lock.json` pins, unless that was done.
-fn install(source: &Source, listener: &(dyn Fn(Event<'_>) + Sync)) -> Result<(), BuildError> {
-    let lock = source.folder.join("package-lock.json");
-    let changed = |path: &Path| fs::metadata(path).and_then(|metadata| metadata.modified());
-    let pinned = changed(&lock).map_err(|error| BuildError::unreadable(&lock, error))?;
-    if changed(&source.folder.join(INSTALLED)).is_ok_and(|installed| installed >= pinned) {
-        return Ok(());
-    }
-    let mut command = Command::new("npm");
-    // No package's own scripts: what is needed comes ready-made.
-    let arguments = ["ci", "--ignore-scripts", "--no-audit", "--no-fund"];
-    command.current_dir(&source.folder).args(arguments);
-    let shown = format!("npm {}", arguments.join(" "));
-    step(source, command, shown, HELP, listener)
+fn refused(source: &Source, message: String) -> BuildError {
+    BuildError::Manifest { path: source.folder.join("package.json"), message }
 }
 
 fn node(source: &Source, arguments: &[&str]) -> Command {
@@ -116,8 +158,12 @@ fn node(source: &Source, arguments: &[&str]) -> Command {
 fn inputs(source: &Source, world: &World, node: &str) -> Result<String, BuildError> {
     let mut files = BTreeMap::new();
     collect(&source.folder, &mut files).map_err(|error| BuildError::unreadable(&source.folder, error))?;
-    let mut list =
-        format!("node {node}\nscript {}\nworld {}\n", Digest::of(SCRIPT.as_bytes()), Digest::of(world.text.as_bytes()));
+    // What is in `node_modules` follows from this.
+    let installed = source.folder.join(INSTALLED);
+    if let Ok(bytes) = fs::read(&installed) {
+        files.insert(installed, Digest::of(&bytes));
+    }
+    let mut list = format!("node {node}\ntools {}\nworld {}\n", tools::digest(), Digest::of(world.text.as_bytes()));
     for (path, digest) in files {
         let path = path.strip_prefix(&source.folder).unwrap_or(&path).display().to_string();
         list.push_str(&format!("{path} {digest}\n"));
@@ -130,7 +176,6 @@ fn collect(folder: &Path, files: &mut BTreeMap<PathBuf, Digest>) -> std::io::Res
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        // What is installed follows from the lock file.
         if name == "node_modules" || name.starts_with('.') {
             continue;
         }

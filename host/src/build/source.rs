@@ -44,6 +44,11 @@ impl Language {
         }
     }
 
+    /// Whether a folder is a module's: it has the manifest of a language.
+    pub fn is_known(folder: &Path) -> bool {
+        Self::ALL.iter().any(|language| folder.join(language.manifest()).is_file())
+    }
+
     pub(super) fn of(folder: &Path) -> Result<Self, BuildError> {
         let mut found = Self::ALL.into_iter().filter(|language| folder.join(language.manifest()).is_file());
         let language = found.next().ok_or_else(|| BuildError::UnknownLanguage { folder: folder.to_owned() })?;

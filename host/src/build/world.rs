@@ -47,6 +47,11 @@ impl World {
         Ok(Self { name: resolve.worlds[id].name.clone(), text, resolve, id })
     }
 
+    /// The resolved packages, and the world among them.
+    pub(super) fn resolved(&self) -> (&Resolve, WorldId) {
+        (&self.resolve, self.id)
+    }
+
     /// Writes into a core module which world it implements, as components are made from it.
     pub(super) fn embed(&self, core: &mut Vec<u8>) -> anyhow::Result<()> {
         embed_component_metadata(core, &self.resolve, self.id, StringEncoding::UTF8, false)

@@ -8,7 +8,7 @@ use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{BuildArguments, output};
-use crate::build::{Event, Options, Profile, build as build_modules};
+use crate::build::{Built, Event, Options, Profile, build as build_modules};
 use crate::config::{self, AppConfig, ComponentSource, Overrides};
 use crate::ids::ModuleName;
 use crate::problem::list;
@@ -18,8 +18,17 @@ pub(super) fn build(arguments: &BuildArguments) -> anyhow::Result<()> {
     let config = config::load_manifest(&arguments.application.app, &Overrides::default())?;
     let folders = folders(&config, &arguments.modules)?;
     let profile = if arguments.debug { Profile::Debug } else { Profile::Release };
-    let (out, colours) = (arguments.out.clone(), std::io::stderr().is_terminal());
-    let options = Options { out, profile, colours, ..Options::of(config.workspace) };
+    let options = Options { out: arguments.out.clone(), profile, ..Options::of(config.workspace) };
+    let built = build_with_progress(&folders, options)?;
+    if arguments.json {
+        output::print_json(&built)?;
+    }
+    Ok(())
+}
+
+/// Builds the modules in these folders, and shows what the tools say and what is done.
+pub(super) fn build_with_progress(folders: &[PathBuf], options: Options) -> anyhow::Result<Vec<Built>> {
+    let options = Options { colours: std::io::stderr().is_terminal(), ..options };
     let bar = ProgressBar::new_spinner();
     bar.set_style(ProgressStyle::with_template("{spinner} {msg} ({elapsed})").context("the spinner's template")?);
     bar.enable_steady_tick(Duration::from_millis(100));
@@ -37,17 +46,14 @@ pub(super) fn build(arguments: &BuildArguments) -> anyhow::Result<()> {
             bar.suspend(|| output::done(&line));
         }
     };
-    let built = build_modules(&folders, &options, &listener);
+    let built = build_modules(folders, &options, &listener);
     bar.finish_and_clear();
-    let built = built?;
-    if arguments.json {
-        output::print_json(&built)?;
-    }
-    Ok(())
+    // What the tools printed was shown as they printed it.
+    built.map_err(|errors| anyhow::Error::msg(errors.without_output().to_string()))
 }
 
 /// The folders of the named modules, or of all that have one. A module is named as the manifest does, or by its folder beside it.
-fn folders(config: &AppConfig, names: &[String]) -> anyhow::Result<Vec<PathBuf>> {
+pub(super) fn folders(config: &AppConfig, names: &[String]) -> anyhow::Result<Vec<PathBuf>> {
     let folder = |source: &ComponentSource| match source {
         ComponentSource::Folder { folder, .. } => Some(folder.clone()),
         ComponentSource::File(_) => None,

@@ -147,7 +147,7 @@ impl Author {
         // Without a word of the tools the very first build would seem to hang.
         let quiet = !std::mem::take(&mut self.is_first);
         let made = self.build(folders, quiet).await;
-        self.settle(&look).await;
+        self.settle(look).await;
         made.failed.is_empty()
     }
 
@@ -190,7 +190,7 @@ impl Author {
             ));
         };
         let made = self.build(self.with_companions(&look), true).await;
-        self.settle(&look).await;
+        self.settle(look).await;
         let told = made.told();
         if !made.failed.is_empty() {
             let failed = made.failed.join(", ");
@@ -312,9 +312,17 @@ impl Author {
     }
 
     /// After a build: what tools wrote is not what the author changed.
-    async fn settle(&mut self, look: &Look) {
-        if !look.modules.is_empty() {
-            self.with_sources(|sources| sources.forgive_tools()).await;
+    async fn settle(&mut self, look: Look) {
+        if look.modules.is_empty() {
+            return;
+        }
+        let found = self.with_sources(move |sources| sources.built(&look)).await;
+        let sources = self.sources.as_ref().expect("sources were given back");
+        for file in found {
+            let file = sources.short(&file, &self.config).display();
+            output::same(&format!(
+                "{file}: every build of its own module changes it, so it begins no build while one runs; if that was you, save it again"
+            ));
         }
     }
 

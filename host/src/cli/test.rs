@@ -8,9 +8,10 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::module_log::KeptLog;
-use super::{TestArguments, output};
+use super::{TestArguments, build, output};
 use crate::application::{Artifacts, Host, load_components};
 use crate::artifact::{Artifact, MAX_COMPONENT_BYTES};
+use crate::build::{Language, Options};
 use crate::config::{self, AppConfig, ComponentSource, Overrides};
 use crate::graph::RESUME;
 use crate::ids::{Digest, InterfaceName, ModuleName};
@@ -44,6 +45,9 @@ struct ModuleReport {
 pub(super) fn test(arguments: &TestArguments) -> anyhow::Result<()> {
     let config = config::load(&arguments.application.app, &Overrides::default())?;
     let suites = suite::find(&config.workspace)?;
+    if !arguments.no_build {
+        build_first(&config, arguments.target.as_deref())?;
+    }
     let (artifacts, mut problems) = load_components(&config);
     let targets = match &arguments.target {
         Some(name) => vec![target(name, arguments.module.as_ref(), &config, &artifacts, &suites, &mut problems)?],
@@ -66,6 +70,23 @@ pub(super) fn test(arguments: &TestArguments) -> anyhow::Result<()> {
     let (passed, failed) = (sum(|report| report.passed), sum(|report| report.failed));
     output::say(&format!("{passed} passed, {failed} failed"));
     if failed == 0 && passed > 0 { Ok(()) } else { Err(output::Printed.into()) }
+}
+
+/// Builds what is tested from its source, so that no stale component passes for it: all module folders of the application, and the
+/// target's own where that is another build beside the manifest.
+fn build_first(config: &AppConfig, target: Option<&str>) -> anyhow::Result<()> {
+    let mut folders = build::folders(config, &[])?;
+    let is_other =
+        |name: &&str| !config.modules.keys().any(|known| known.as_str() == *name) && !Path::new(name).is_file();
+    if let Some(name) = target.filter(is_other).and_then(|name| name.parse::<ModuleName>().ok()) {
+        let beside = config.root.join(name.as_str());
+        // What is neither is refused below, in other words.
+        folders.extend(Some(beside).filter(|folder| Language::is_known(folder)));
+    }
+    if folders.is_empty() {
+        return Ok(());
+    }
+    build::build_with_progress(&folders, Options { quiet: true, ..Options::of(config.workspace.clone()) }).map(drop)
 }
 
 /// What a word names: a module of the manifest, a component file, or a module's folder beside the manifest that was built.

@@ -71,11 +71,16 @@ impl Snapshot {
     /// The files that are not what they were, are new, or are gone.
     pub(super) fn changed_since(&self, before: &Self) -> Vec<PathBuf> {
         let all: BTreeSet<&PathBuf> = self.files.keys().chain(before.files.keys()).collect();
-        let is_same = |path: &Path| match (self.files.get(path), before.files.get(path)) {
+        all.into_iter().filter(|path| !self.has_same(before, path)).cloned().collect()
+    }
+
+    /// Whether a file is as it is in another snapshot.
+    pub(super) fn has_same(&self, other: &Self, path: &Path) -> bool {
+        match (self.files.get(path), other.files.get(path)) {
             (Some(now), Some(then)) => now.is_same(then),
+            (None, None) => true,
             _ => false,
-        };
-        all.into_iter().filter(|path| !is_same(path)).cloned().collect()
+        }
     }
 
     /// The folders that files were found in, with the number that tells one from another of its name.
@@ -90,6 +95,7 @@ impl Snapshot {
 
     /// Takes over what another one has of some files.
     pub(super) fn adopt(&mut self, other: &Self, which: impl Fn(&Path) -> bool) {
+        self.files.retain(|path, _| !which(path) || other.files.contains_key(path));
         for (path, seen) in other.files.iter().filter(|(path, _)| which(path)) {
             self.files.insert(path.clone(), seen.clone());
         }
@@ -125,7 +131,8 @@ impl Walk<'_> {
         // Generators leave their code beside the sources that it is made from.
         let generates = folder.join("go.mod").exists();
         for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
-            if is_nobodys_source(&path) || generates && path.ends_with("bindings") {
+            if is_nobodys_source(&path) || generates && path.ends_with("bindings") || path.ends_with("wit_bindings.go")
+            {
                 continue;
             }
             if path.is_dir() {

@@ -1,0 +1,293 @@
+// Makes a component of a JavaScript module: bundles its files with what surrounds them, and puts the bundle into an engine.
+//
+// `watertight build` runs it by node, from a folder that holds what it imports. Its argument is a file with the job, as JSON: `folder`,
+// `main`, `wit`, `world`, `contract`, `bundle` (the file to write the bundle to), `output` (the component's file).
+
+import { readFile, realpath, writeFile } from 'node:fs/promises';
+import { basename, dirname, isAbsolute, join, relative } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { decode } from '@jridgewell/sourcemap-codec';
+import { componentize } from '@bytecodealliance/componentize-js';
+import { build, transform } from 'esbuild';
+import oxc from 'oxc-parser';
+import { framesOf, placeOf } from './places.mjs';
+
+const here = dirname(fileURLToPath(import.meta.url));
+const job = JSON.parse(await readFile(process.argv[2], 'utf8'));
+const { contract } = job;
+const folder = await realpath(job.folder);
+
+/** What is said to the author; no stack of this tool stands below it. */
+class Told extends Error {}
+
+/** A file's path for people: from the module's folder. */
+const short = (path) => (isAbsolute(path) ? relative(folder, path) : path);
+
+const TYPESCRIPT = /\.[mc]?tsx?$/;
+const NO_TYPESCRIPT =
+  'TypeScript isn\'t JavaScript: compile it first (`npx tsc`), and name the `.js` file that comes of it as `main` in package.json';
+
+/** The imports of the world, by the names that code may use. */
+const imports = new Map();
+contract.imports.forEach((item, index) => {
+  imports.set(item.name, index);
+  // Without its version too, where that is one interface.
+  const bare = item.name.replace(/@.*$/, '');
+  if (bare !== item.name) imports.set(bare, imports.has(bare) ? undefined : index);
+});
+
+const engine = (name) => ({ path: `engine:${name}`, external: true });
+
+/** Code that gives the module an interface of its world. */
+function importModule(index) {
+  const item = contract.imports[index];
+  const from = JSON.stringify(`engine:${item.name}`);
+  if (item.functions.length === 1 && item.functions[0].root) {
+    return `import raw from ${from};\nimport { importFunction } from 'watertight:shim';\nexport default importFunction(${index}, raw);\n`;
+  }
+  const functions = item.functions.filter((one) => one.kind === 'function').map((one) => one.js);
+  const names = [...functions, ...item.resources.map((resource) => resource.js)];
+  const lines = [
+    `import * as raw from ${from};`,
+    "import { importInterface } from 'watertight:shim';",
+    `const it = importInterface(${index}, raw);`,
+    ...names.map((name, number) => `const it_${number} = it[${JSON.stringify(name)}]; export { it_${number} as ${name} };`),
+    'export default it;',
+  ];
+  return lines.join('\n');
+}
+
+/** Code that gives the shim what the host has for it. */
+function hostModule() {
+  const { random, wallClock, monotonicClock, failure } = contract.host;
+  const has = Object.entries({ random, wallClock, monotonicClock, failure }).filter(([, name]) => name);
+  const from = has.map(([name, interface_]) => `import * as ${name} from ${JSON.stringify(`engine:${interface_}`)};`);
+  const report = failure ? 'report: (text) => failure.report(text)' : 'report: (text) => console.error(text)';
+  return `${from.join('\n')}\nexport const host = { ${[...has.map(([name]) => name).filter((name) => name !== 'failure'), report].join(', ')} };\n`;
+}
+
+/** The bundle's entry: the shim first, so that the module's code meets what it put in place. */
+function entryModule() {
+  const exports = contract.exports.map((item, index) => {
+    const name = item.function ? item.function.js : item.name;
+    return `const item_${index} = exportItem(${index}, author); export { item_${index} as ${item.function ? name : JSON.stringify(name)} };`;
+  });
+  const main = JSON.stringify(join(folder, job.main));
+  return `import { exportItem } from 'watertight:shim';\nimport * as author from ${main};\n${exports.join('\n')}\n`;
+}
+
+const watertight = {
+  name: 'watertight',
+  setup(build) {
+    build.onResolve({ filter: /^engine:/ }, ({ path }) => engine(path.slice('engine:'.length)));
+    build.onResolve({ filter: /^watertight:(shim|host|entry)$/ }, ({ path }) => {
+      const part = path.slice('watertight:'.length);
+      return part === 'shim' ? { path: join(here, 'shim.mjs') } : { path: part, namespace: 'made' };
+    });
+    build.onLoad({ filter: /.*/, namespace: 'made' }, ({ path }) => ({
+      contents: path === 'host' ? hostModule() : entryModule(),
+      resolveDir: folder,
+    }));
+    build.onLoad({ filter: /.*/, namespace: 'world' }, ({ path }) => ({
+      contents: importModule(imports.get(path)),
+      resolveDir: folder,
+    }));
+    build.onResolve({ filter: /.*/ }, ({ path, namespace, pluginData }) => {
+      if (namespace !== 'file' && namespace !== 'made' && namespace !== 'world') return undefined;
+      if (pluginData === watertight) return undefined;
+      if (imports.get(path) !== undefined) return { path, namespace: 'world' };
+      if (/^[a-z][a-z0-9-]*:[a-z]/i.test(path) && !path.startsWith('node:') && !path.startsWith('data:')) {
+        const known = contract.imports.map((item) => `\`${item.name}\``).join(', ') || 'nothing';
+        return { errors: [{ text: `the module's world does not import \`${path}\`; it imports ${known}` }] };
+      }
+      if (/^node:/.test(path)) {
+        return { errors: [{ text: `\`${path}\` is a part of Node.js, which a component does not have` }] };
+      }
+      return undefined;
+    });
+    build.onLoad({ filter: /\.[mc]?[jt]sx?$/, namespace: 'file' }, async ({ path }) => {
+      if (path.startsWith(here) || path.includes('/node_modules/')) return undefined;
+      if (TYPESCRIPT.test(path)) return { errors: [{ text: NO_TYPESCRIPT, location: { file: path, line: 1, column: 0 } }] };
+      return { contents: withPlaces(short(path), await readFile(path, 'utf8')), loader: 'js' };
+    });
+  },
+};
+
+/** The author's code, whose `throw` statements tell where they stand: the engine keeps no stack for a value that is no error. */
+function withPlaces(file, code) {
+  let program;
+  try {
+    const parsed = oxc.parseSync(file, code, { lang: 'js', sourceType: 'unambiguous' });
+    if (parsed.errors.length > 0) return code;
+    program = parsed.program;
+  } catch {
+    // What is wrong with it, the bundler says with its place.
+    return code;
+  }
+  const throws = [];
+  const walk = (node) => {
+    if (Array.isArray(node)) node.forEach(walk);
+    else if (typeof node === 'object' && node !== null && typeof node.type === 'string') {
+      if (node.type === 'ThrowStatement') throws.push(node.argument);
+      for (const key of Object.keys(node)) if (key !== 'type') walk(node[key]);
+    }
+  };
+  walk(program);
+  throws.sort((one, other) => other.start - one.start);
+  // Of throws within throws the inner ones come first here: what is put in behind them moves no start of an outer one.
+  const edits = throws.flatMap(({ start, end }) => [
+    { at: start, text: '__thrown((', order: 1 },
+    { at: end, text: `), ${JSON.stringify(`${file}:${lineOf(code, start)}`)})`, order: 0 },
+  ]);
+  edits.sort((one, other) => other.at - one.at || other.order - one.order);
+  let out = code;
+  for (const { at, text } of edits) out = out.slice(0, at) + text + out.slice(at);
+  return out;
+}
+
+const lineOf = (code, offset) => code.slice(0, offset).split('\n').length;
+
+/** What the bundler found wrong, as `file:line:column: words`, with the line itself. */
+async function bundleErrors(errors) {
+  const told = await Promise.all(
+    errors.map(async ({ text, location }) => {
+      const at = location ? `${short(location.file)}:${location.line}:${location.column + 1}: ` : '';
+      const line = location?.lineText ? `\n    ${location.lineText.slice(0, 200)}` : '';
+      return `${at}${await betterWords(text, location)}${line}`;
+    }),
+  );
+  return new Told(told.join('\n'));
+}
+
+async function betterWords(text, location) {
+  const unresolved = /^Could not resolve "(.*)"$/.exec(text);
+  if (unresolved) return unresolvedWords(unresolved[1]);
+  if (!location || /^(TypeScript|the module's world|`node:)/.test(text)) return text;
+  const path = isAbsolute(location.file) ? location.file : join(folder, location.file);
+  const isTypeScript = await readFile(path, 'utf8')
+    .then((code) => transform(code, { loader: 'ts', logLevel: 'silent' }))
+    .then(() => true, () => false);
+  return isTypeScript ? NO_TYPESCRIPT : `SyntaxError: ${text}`;
+}
+
+function unresolvedWords(name) {
+  if (/^[./]/.test(name)) return `there is no file \`${name}\``;
+  const isListed = Object.hasOwn(job.dependencies, packageOf(name));
+  const command = isListed ? 'npm install --ignore-scripts' : `npm install --ignore-scripts ${packageOf(name)}`;
+  return `the package \`${packageOf(name)}\` is not in \`node_modules\`: run \`${command}\` in ${folder}`;
+}
+
+const packageOf = (name) => name.split('/', name.startsWith('@') ? 2 : 1).join('/');
+
+/** Bundles the module, and returns the code with the map of its lines before it. */
+async function bundle() {
+  let built;
+  try {
+    built = await build({
+      entryPoints: ['watertight:entry'],
+      absWorkingDir: folder,
+      outfile: job.bundle,
+      bundle: true,
+      write: false,
+      format: 'esm',
+      platform: 'browser',
+      target: 'es2022',
+      charset: 'utf8',
+      sourcemap: 'external',
+      sourcesContent: false,
+      legalComments: 'none',
+      logLevel: 'silent',
+      plugins: [watertight],
+    });
+  } catch (error) {
+    if (!Array.isArray(error?.errors)) throw error;
+    throw await bundleErrors(error.errors);
+  }
+  const [map, code] = built.outputFiles.sort((one) => (one.path.endsWith('.map') ? -1 : 1)).map((file) => file.text);
+  const places = { bundle: basename(job.bundle), ...linesOf(JSON.parse(map)) };
+  const { types, imports, exports, main } = contract;
+  const known = JSON.stringify({ contract: { types, imports, exports, main }, map: places });
+  return { places, code: `const __watertight = ${known};\n${code.replace(/(from\s*")engine:/g, '$1')}` };
+}
+
+/** The lines of a bundle that come from the author's files or packages, in runs. */
+function linesOf({ mappings, sources }) {
+  const files = [];
+  const numbers = sources.map((source) => {
+    // `made:` and `world:` are the tool's own.
+    const path = join(dirname(job.bundle), source);
+    if (/^(made|world):/.test(source) || path.startsWith(here)) return -1;
+    return files.push(short(path)) - 1;
+  });
+  const lines = [];
+  decode(mappings).forEach((segments, index) => {
+    // The map of lines stands before the bundle, on a line of its own; lines count from one.
+    const line = index + 2;
+    const segment = segments.find((one) => one.length >= 4);
+    if (!segment) return;
+    const [file, original] = [numbers[segment[1]], segment[2] + 1];
+    const last = lines.at(-1);
+    if (last && last[1] === file && (file < 0 || last[2] - last[0] === original - line)) return;
+    lines.push([line, file, original]);
+  });
+  return { files, lines };
+}
+
+const ENGINE = new URL('lib/', import.meta.resolve('@bytecodealliance/componentize-js').replace(/src\/[^/]*$/, ''));
+const { splicer } = await import(new URL('spidermonkey-embedding-splicer.js', ENGINE));
+
+/**
+ * Lets negative numbers out. The engine takes 64-bit integers as unsigned ones where they are a function's only result or an argument,
+ * and fails on negative ones; the bits are the same.
+ */
+const spliceBindings = splicer.spliceBindings;
+splicer.spliceBindings = (...args) => {
+  const spliced = spliceBindings(...args);
+  const bindings = spliced.jsBindings;
+  spliced.jsBindings = bindings.replace(/(function toInt64\(val\) \{[^}]*)BigInt\.asIntN/, '$1BigInt.asUintN');
+  if (bindings.includes('function toInt64(') && spliced.jsBindings === bindings) {
+    throw new Error('this componentize-js makes its bindings in another way than the one that this host was made for');
+  }
+  return spliced;
+};
+
+/** The engine's words for an error while the module's top level ran, with the author's lines. */
+function topLevelWords(message, places) {
+  const words = message
+    .replace(/^Failed to initialize component \(.*\):\n/, '')
+    .split('\n')
+    .filter((line) => !/^\s*\d*@?.*initializer\.js/.test(line));
+  const stack = framesOf(places, words.map((line) => line.trim()).join('\n'));
+  const said = words
+    .filter((line) => !/@.*:\d+:\d+$/.test(line) && !/^(Stack:|Error:\s*$)/.test(line.trim()))
+    .map((line) => line.replace(/\S*:(\d+):(\d+)/g, (text, line) =>
+      text.includes(`${places.bundle}:`) ? (placeOf(places, Number(line)) ?? contract.main) : text,
+    ));
+  return [...said, ...stack.map((frame) => `    at ${frame}`)].join('\n').trim();
+}
+
+async function run() {
+  const { code, places } = await bundle();
+  await writeFile(job.bundle, code);
+  process.chdir(dirname(job.bundle));
+  let made;
+  try {
+    made = await componentize({
+      sourcePath: job.bundle,
+      witPath: job.wit,
+      worldName: job.world,
+      // What a module may use, its world imports and the manifest grants: nothing is ambient.
+      disableFeatures: ['random', 'clocks', 'http', 'fetch-event', ...(contract.host.failure ? ['stdio'] : [])],
+    });
+  } catch (error) {
+    throw new Told(topLevelWords(String(error?.message ?? error), places));
+  }
+  await writeFile(job.output, made.component);
+}
+
+try {
+  await run();
+} catch (error) {
+  console.error(error instanceof Told ? error.message : (error?.stack ?? error));
+  process.exitCode = 1;
+}

@@ -1,0 +1,105 @@
+//! The programs that make components of JavaScript: componentize-js and a bundler, as this host pins them.
+//!
+//! npm installs them once for a user, beside what earlier hosts pinned; modules need none of them in their own `package.json`.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::build::Event;
+use crate::build::error::BuildError;
+use crate::build::process::step;
+use crate::build::source::Source;
+use crate::build::write_if_changed;
+use crate::ids::Digest;
+
+const PACKAGE: &str = include_str!("tools/package.json");
+const LOCK: &str = include_str!("tools/package-lock.json");
+
+/// What node runs, and what it puts around a module's code.
+const SCRIPTS: [(&str, &str); 4] = [
+    ("componentize.mjs", include_str!("componentize.mjs")),
+    ("places.mjs", include_str!("places.mjs")),
+    ("shim.mjs", include_str!("shim.mjs")),
+    ("values.mjs", include_str!("values.mjs")),
+];
+
+/// What npm leaves where it installed everything.
+const INSTALLED: &str = "node_modules/.package-lock.json";
+
+/// The digest of everything that this host puts into a component by itself.
+pub(super) fn digest() -> Digest {
+    let scripts: String = SCRIPTS.iter().map(|(name, text)| format!("{name}\n{text}\n")).collect();
+    Digest::of(format!("{LOCK}\n{scripts}").as_bytes())
+}
+
+/// Installs the programs where they aren't yet, and returns the script that node shall run.
+pub(super) fn ready(
+    source: &Source,
+    workspace: &Path,
+    help: &'static str,
+    listener: &(dyn Fn(Event<'_>) + Sync),
+) -> Result<PathBuf, BuildError> {
+    let cache = cache(workspace);
+    let folder = cache.join(format!("javascript-{}", short(&Digest::of(LOCK.as_bytes()))));
+    let unwritable = |path: &Path| {
+        let path = path.to_owned();
+        move |error| BuildError::unwritable(&path, error)
+    };
+    fs::create_dir_all(&cache).map_err(unwritable(&cache))?;
+    // Builds that run at once wait for the one that installs.
+    let lock = folder.with_added_extension("lock");
+    let held = File::create(&lock).and_then(|file| file.lock().map(|()| file)).map_err(unwritable(&lock))?;
+    if !folder.join(INSTALLED).is_file() {
+        install(source, &folder, help, listener)?;
+    }
+    let scripts = folder.join(format!("scripts-{}", short(&digest())));
+    fs::create_dir_all(&scripts).map_err(unwritable(&scripts))?;
+    for (name, text) in SCRIPTS {
+        let file = scripts.join(name);
+        write_if_changed(&file, text.as_bytes()).map_err(unwritable(&file))?;
+    }
+    drop(held);
+    Ok(scripts.join(SCRIPTS[0].0))
+}
+
+/// Installs aside and renames, so that what is there is whole.
+fn install(
+    source: &Source,
+    folder: &Path,
+    help: &'static str,
+    listener: &(dyn Fn(Event<'_>) + Sync),
+) -> Result<(), BuildError> {
+    let aside = folder.with_added_extension("part");
+    let prepared = remove(folder)
+        .and_then(|()| remove(&aside))
+        .and_then(|()| fs::create_dir_all(&aside))
+        .and_then(|()| fs::write(aside.join("package.json"), PACKAGE))
+        .and_then(|()| fs::write(aside.join("package-lock.json"), LOCK));
+    prepared.map_err(|error| BuildError::unwritable(&aside, error))?;
+    let mut command = Command::new("npm");
+    // No package's own scripts: what is needed comes ready-made.
+    let arguments = ["ci", "--ignore-scripts", "--no-audit", "--no-fund"];
+    command.current_dir(&aside).args(arguments);
+    step(source, command, format!("npm {} (componentize-js and esbuild)", arguments.join(" ")), help, listener)?;
+    fs::rename(&aside, folder).map_err(|error| BuildError::unwritable(folder, error))
+}
+
+fn remove(folder: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// A folder of the user's for what can be made again; one of the workspace where there is none.
+fn cache(workspace: &Path) -> PathBuf {
+    let named = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let user = named("XDG_CACHE_HOME").or_else(|| named("HOME").map(|home| home.join(".cache")));
+    user.map_or_else(|| workspace.join("target"), |cache| cache.join("watertight"))
+}
+
+fn short(digest: &Digest) -> String {
+    digest.to_string().trim_start_matches("sha256:").chars().take(12).collect()
+}

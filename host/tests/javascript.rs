@@ -1,0 +1,23 @@
+//! JavaScript modules: 64-bit integers beside Rust's, time and randomness in every instance, errors with their words and lines, and what
+//! `build` refuses. Needs Node.js with npm; `make test` installs them where they are missing.
+
+#![allow(clippy::unwrap_used, missing_docs)]
+
+#[path = "e2e/client.rs"]
+#[allow(dead_code, reason = "a part of another suite")]
+mod client;
+#[path = "support/command.rs"]
+mod command;
+#[path = "support/host.rs"]
+mod host;
+
+#[path = "javascript/ambient.rs"]
+mod ambient;
+#[path = "javascript/exact.rs"]
+mod exact;
+#[path = "javascript/fails.rs"]
+mod fails;
+#[path = "javascript/refused.rs"]
+mod refused;
+#[path = "javascript/workspace.rs"]
+mod workspace;

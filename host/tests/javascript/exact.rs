@@ -1,0 +1,130 @@
+//! Integers of 64 bits in every position of a contract: what JavaScript makes of them beside what Rust does.
+
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use crate::command::run;
+use crate::host::{self, Launch};
+use crate::workspace::{application, component};
+
+/// The same contract in Rust.
+fn rust() -> PathBuf {
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("exact");
+    let app = host::repository().join("host/tests/guests");
+    run(host::binary().args(["build", "exact", "--app"]).arg(app).arg("--out").arg(&folder)).expect(0);
+    folder.join("exact.wasm")
+}
+
+const SIGNED: [i64; 11] =
+    [0, 1, -1, -5, 42, i64::MAX, i64::MIN, (1 << 53) + 1, -(1 << 53) - 1, u32::MAX as i64 + 1, i32::MIN as i64 - 1];
+const UNSIGNED: [u64; 7] = [0, 1, u64::MAX, 1 << 63, (1 << 63) - 1, (1 << 53) + 1, u32::MAX as u64 + 1];
+
+/// The calls of the table: a function and its arguments.
+fn table() -> Vec<(&'static str, Value)> {
+    let mut calls = Vec::new();
+    let money = |minor: i64, cents: u64| json!({"minor": minor, "cents": cents, "name": "ß"});
+    for n in SIGNED {
+        let partner = n as u64;
+        calls.extend([
+            ("signed", json!([n])),
+            ("words", json!([n])),
+            ("parsed", json!([n.to_string()])),
+            ("in-record", json!([money(n, partner)])),
+            ("in-short-record", json!([{"minor": n}])),
+            ("in-variant", json!([{"minor": n}])),
+            ("in-variant", json!([{"both": [n, partner]}])),
+            ("in-variant", json!([{"money": money(n, partner)}])),
+            ("in-tuple", json!([[n, partner, 255]])),
+            ("in-option", json!([n])),
+            ("in-list", json!([[n, 0, n]])),
+            ("in-list-of-records", json!([[money(n, partner), money(0, 0)]])),
+            ("in-list-of-results", json!([[{"ok": n}, {"err": partner}]])),
+            ("as-result", json!([{"ok": n}])),
+            ("as-error", json!([n])),
+            ("as-problem", json!([{"low": n}])),
+            ("as-problem", json!([{"odd": money(n, partner)}])),
+        ]);
+    }
+    for n in UNSIGNED {
+        calls.extend([
+            ("unsigned", json!([n])),
+            ("unsigned-words", json!([n])),
+            ("unsigned-parsed", json!([n.to_string()])),
+            ("in-variant", json!([{"cents": n}])),
+            ("in-unsigned-option", json!([n])),
+            ("in-unsigned-list", json!([[n, 0, n]])),
+            ("as-result", json!([{"err": n}])),
+            ("as-problem", json!([{"high": n}])),
+        ]);
+    }
+    let many: Vec<Value> = (0..17)
+        .map(|index| if index % 2 == 0 { json!(i64::MIN + index) } else { json!(u64::MAX - index as u64) })
+        .collect();
+    calls.extend([
+        ("in-option", json!([null])),
+        ("in-unsigned-option", json!([null])),
+        ("in-variant", json!(["none"])),
+        ("in-list", json!([[]])),
+        ("in-many", json!(many)),
+        (
+            "in-small",
+            json!([
+                -128,
+                255,
+                -32768,
+                65535,
+                i32::MIN,
+                u32::MAX,
+                true,
+                "🦀",
+                "AP8=",
+                [i32::MIN, -1, i32::MAX],
+                [true, false]
+            ]),
+        ),
+        ("in-small", json!([127, 0, 32767, 0, i32::MAX, 0, false, "a", "", [], []])),
+    ]);
+    calls
+}
+
+#[tokio::test]
+async fn integers_are_what_they_are_in_rust() {
+    let javascript = "calls = [\"rust\"]";
+    let app = application("", &[("js", &component("exact"), javascript), ("rust", &rust(), "")]);
+    let host = Launch::app(app.path()).start();
+    let ask = async |module: &str, interface: &str, function: &str, arguments: &Value| {
+        let answer = host.call(&format!("{module}/{interface}.{function}"), arguments).await;
+        assert!(answer.status == 200, "{module}/{interface}.{function} {arguments}: {answer:?}\n{}", host.log());
+        answer.body
+    };
+    for (function, arguments) in table() {
+        let right = ask("rust", "values", function, &arguments).await;
+        for interface in ["values", "relayed"] {
+            let found = ask("js", interface, function, &arguments).await;
+            assert_eq!(found, right, "{interface}.{function} {arguments}");
+        }
+    }
+    // A whole number is the same integer; nothing else goes through, and what it was is told.
+    assert_eq!(ask("js", "misfits", "give", &json!(["whole"])).await, json!(-7));
+    for (name, found) in [
+        ("none", "not undefined"),
+        ("fraction", "not 0.5"),
+        ("too-large", "not undefined"),
+        ("tooLarge", "not 9223372036854776000"),
+        ("beyond", "not 9223372036854775808n"),
+        ("below", "not -9223372036854775809n"),
+        ("text", "not \"1\""),
+    ] {
+        let words = ask("js", "misfits", "hand-over", &json!([name])).await;
+        let words = words.as_str().unwrap();
+        assert!(
+            words.starts_with("TypeError: values.signed(n) must be a BigInt from -9223372036854775808n"),
+            "{words}"
+        );
+        assert!(words.ends_with(found), "{words}");
+        assert_eq!(host.call("js/misfits.give", &json!([name])).await.status, 500);
+        assert!(host.has_logged(found), "{name}: {}", host.log());
+    }
+    assert!(host.log().contains("misfits.give: TypeError: the result must be a BigInt"), "{}", host.log());
+}

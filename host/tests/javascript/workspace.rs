@@ -1,0 +1,83 @@
+//! Workspaces of JavaScript modules, and the components of this suite.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+use tempfile::TempDir;
+
+use crate::command::{Said, run};
+use crate::host;
+
+/// The suite's modules, built once; a later run finds them built.
+pub(crate) fn component(name: &str) -> PathBuf {
+    static COMPONENTS: LazyLock<PathBuf> = LazyLock::new(|| {
+        let from = host::repository().join("host/tests/javascript");
+        let to = Path::new(env!("CARGO_TARGET_TMPDIR")).join("javascript");
+        copy(&from, &to);
+        let package = to.join("modules/fails/node_modules/made-up");
+        fs::create_dir_all(&package).unwrap();
+        fs::write(package.join("package.json"), r#"{"name":"made-up","version":"1.0.0","main":"index.js"}"#).unwrap();
+        let code = "exports.explode = function explode() {\n  throw new TypeError('from a package');\n};\n";
+        fs::write(package.join("index.js"), code).unwrap();
+        build(&to).expect(0);
+        to.join("target/components")
+    });
+    COMPONENTS.join(name).with_extension("wasm")
+}
+
+/// Copies a folder's files into another.
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), &target).unwrap();
+        }
+    }
+}
+
+/// Builds what the manifest under `modules` names.
+pub(crate) fn build(workspace: &Path) -> Said {
+    run(host::binary().arg("build").arg("--app").arg(workspace.join("modules")))
+}
+
+/// A workspace with one module, `one`, whose contract and code are these.
+pub(crate) struct Workspace(pub(crate) TempDir);
+
+impl Workspace {
+    /// `contract` is the text of an interface, `code` that of the module's only file.
+    pub(crate) fn new(contract: &str, code: &str) -> Self {
+        let workspace = Self(host::folder());
+        workspace.write("wit/one/one.wit", &format!("package test:one@1.0.0;\ninterface one {{ {contract} }}\n"));
+        workspace.write("modules/app.toml", "[app]\nname = \"x\"\n[modules.one]\ncomponent = \"one\"\n");
+        workspace.write("modules/one/wit/world.wit", "package test:m;\nworld module { export test:one/one@1.0.0; }\n");
+        workspace.write("modules/one/package.json", r#"{"type":"module","main":"component.js"}"#);
+        workspace.write("modules/one/component.js", code);
+        workspace
+    }
+
+    pub(crate) fn write(&self, path: &str, text: &str) {
+        let path = self.0.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    pub(crate) fn build(&self) -> Said {
+        build(self.0.path())
+    }
+}
+
+/// An application of these modules, each with its component and further lines.
+pub(crate) fn application(settings: &str, modules: &[(&str, &Path, &str)]) -> TempDir {
+    let folder = host::folder();
+    let mut text = format!("[app]\nname = \"javascript\"\n{settings}\n");
+    for (name, component, lines) in modules {
+        text += &format!("[modules.{name}]\ncomponent = {:?}\n{lines}\n", component.display().to_string());
+    }
+    fs::write(folder.path().join("app.toml"), text).unwrap();
+    folder
+}
