@@ -319,3 +319,75 @@ fn what_a_go_module_lacks_is_told() {
     fs::remove_dir_all(folder.join("wit")).unwrap();
     assert!(place.errors(&[folder]).to_string().contains("there is no `.wit` file"));
 }
+
+/// A contract with a resource, and a Go module's own package for it.
+const COUNTS: &str = "package a:counts@1.0.0;
+interface counts {
+    resource counter { constructor(start: s64); add: func(n: s64) -> s64; make: static func() -> counter; }
+    sum: func(a: borrow<counter>, b: counter) -> s64;
+}
+";
+const COUNTS_GO: &str = r#"//go:build wasip1
+
+package export_a_counts_counts
+
+import "runtime"
+
+type Counter struct {
+	pinner runtime.Pinner
+	handle int32
+	n      int64
+}
+
+func MakeCounter(start int64) *Counter { return &Counter{n: start} }
+
+func CounterMake() *Counter { return &Counter{n: 1} }
+
+func (self *Counter) Add(n int64) int64 { self.n += n; return self.n }
+
+func (self *Counter) OnDrop() {}
+
+func Sum(a, b *Counter) int64 { return a.n + b.n }
+"#;
+
+#[test]
+fn go_modules_may_export_resources() {
+    let place = Place::new();
+    let folder = place.go_module("gamma");
+    place.write("wit/counts/counts.wit", COUNTS);
+    place.write("modules/gamma/wit/world.wit", "package a:module; world module { export a:counts/counts@1.0.0; }");
+    let package = "modules/gamma/component/export_a_counts_counts";
+    place.write(&format!("{package}/counts.go"), COUNTS_GO);
+    let (result, _) = place.build(std::slice::from_ref(&folder), &place.options());
+    let built = result.unwrap_or_else(|errors| panic!("{errors}"));
+    let artifact = Artifact::load(&built[0].path, MAX_COMPONENT_BYTES).unwrap();
+    assert!(artifact.shape.exports.keys().any(|name| name.to_string() == "a:counts/counts@1.0.0"));
+    let generated = place.0.path().join(package).join("wit_bindings.go");
+    assert!(generated.exists());
+
+    // The contract has no resource any more: what was generated for it is taken away.
+    place.write("modules/gamma/wit/world.wit", "package a:module; world module { export a:calc/calc@1.0.0; }");
+    fs::remove_file(place.0.path().join(package).join("counts.go")).unwrap();
+    place.build(std::slice::from_ref(&folder), &place.options()).0.unwrap_or_else(|errors| panic!("{errors}"));
+    assert!(!generated.exists());
+}
+
+#[test]
+fn what_go_can_not_carry_is_named_before_anything_is_compiled() {
+    let place = Place::new();
+    let folder = place.go_module("gamma");
+    place.write("modules/gamma/wit/world.wit", "package a:module; world module { export a:odd/odd@1.0.0; }");
+    let seventeen = vec!["u8"; 17].join(", ");
+    for (function, part) in [
+        ("f: async func(n: u8) -> u8;", "`f` of `a:odd/odd@1.0.0` is an `async func`"),
+        ("f: func(n: stream<u8>);", "parameter `n` has the type `stream<u8>`"),
+        ("f: func() -> future<string>;", "its result has the type `future<string>`"),
+        ("f: func(n: option<list<u8, 4>>);", "parameter `n` has the type `list<u8, 4>`"),
+        (&format!("f: func(n: tuple<{seventeen}>);"), "parameter `n` has the type `tuple<u8, u8"),
+    ] {
+        place.write("wit/odd/odd.wit", format!("package a:odd@1.0.0; interface odd {{ {function} }}"));
+        let errors = place.errors(std::slice::from_ref(&folder));
+        assert!(matches!(errors.as_slice(), [BuildError::Uncarried { language: "Go", .. }]), "{errors:?}");
+        assert!(errors.to_string().contains(part) && errors.to_string().contains("help: "), "{errors}");
+    }
+}

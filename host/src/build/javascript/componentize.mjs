@@ -204,14 +204,14 @@ async function bundle() {
     throw await bundleErrors(error.errors);
   }
   const [map, code] = built.outputFiles.sort((one) => (one.path.endsWith('.map') ? -1 : 1)).map((file) => file.text);
-  const places = { bundle: basename(job.bundle), ...linesOf(JSON.parse(map)) };
+  const places = { bundle: basename(job.bundle), ...linesOf(JSON.parse(map), code.split('\n')) };
   const { types, imports, exports, main } = contract;
   const known = JSON.stringify({ contract: { types, imports, exports, main }, map: places });
   return { places, code: `const __watertight = ${known};\n${code.replace(/(from\s*")engine:/g, '$1')}` };
 }
 
 /** The lines of a bundle that come from the author's files or packages, in runs. */
-function linesOf({ mappings, sources }) {
+function linesOf({ mappings, sources }, text) {
   const files = [];
   const numbers = sources.map((source) => {
     // `made:` and `world:` are the tool's own.
@@ -223,7 +223,10 @@ function linesOf({ mappings, sources }) {
   decode(mappings).forEach((segments, index) => {
     // The map of lines stands before the bundle, on a line of its own; lines count from one.
     const line = index + 2;
-    const segment = segments.find((one) => one.length >= 4);
+    // The bundler begins each line with a copy of what the line before ended with: what counts is where the code begins.
+    const begin = text[index].search(/\S/);
+    const mapped = segments.filter((one) => one.length >= 4);
+    const segment = mapped.find(([column]) => column >= begin) ?? mapped.at(-1);
     if (!segment) return;
     const [file, original] = [numbers[segment[1]], segment[2] + 1];
     const last = lines.at(-1);
