@@ -4,150 +4,31 @@
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test fails by panicking")]
 
-use std::fs::{self, File};
+use std::fs;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
-use tempfile::TempDir;
 use watertight::artifact::{Docs, Embedded};
 use watertight::migration::Migration;
 use wit_component::{StringEncoding, metadata};
 use wit_parser::Resolve;
 
+#[path = "dev/author.rs"]
+mod author;
 #[path = "support/command.rs"]
 mod command;
 #[path = "support/components.rs"]
 mod components;
+#[path = "dev/generated.rs"]
+mod generated;
 #[path = "support/host.rs"]
 mod host;
 #[allow(dead_code, reason = "the tests of swaps use all of it")]
 #[path = "swap/wire.rs"]
 mod wire;
 
-/// How long something may take that compiles, on a machine that does other things too.
-const PATIENCE: Duration = Duration::from_secs(120);
-/// How long nothing may happen before it is taken that nothing will: longer than files go without being looked at.
-const SILENCE: Duration = Duration::from_secs(3);
-
-/// An application's files in a folder of its own, and `watertight dev` on it.
-struct Author {
-    place: TempDir,
-    process: Option<Child>,
-    /// How much of what it said was looked at.
-    read: usize,
-}
-
-impl Author {
-    fn new(files: &[(&str, &[u8])]) -> Self {
-        let author = Self { place: host::folder(), process: None, read: 0 };
-        // Nothing above it is taken for its workspace.
-        fs::create_dir(author.path("wit")).unwrap();
-        files.iter().for_each(|(name, bytes)| author.write(name, bytes));
-        author
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.place.path().join(name)
-    }
-
-    fn write(&self, name: &str, bytes: impl AsRef<[u8]>) {
-        let path = self.path(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, bytes).unwrap();
-    }
-
-    fn edit(&self, name: &str, from: &str, to: &str) {
-        let text = fs::read_to_string(self.path(name)).unwrap();
-        assert!(text.contains(from), "{name} has no `{from}`");
-        self.write(name, text.replacen(from, to, 1));
-    }
-
-    fn log(&self) -> PathBuf {
-        self.path("dev.log")
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = host::binary();
-        command.arg("dev").arg(self.place.path()).args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
-        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null());
-        command
-    }
-
-    fn start(&mut self) {
-        let mut command = self.command(&[]);
-        self.process = Some(command.stderr(File::create(self.log()).unwrap()).spawn().unwrap());
-        self.read = 0;
-    }
-
-    /// What it has said and nobody has looked at.
-    fn news(&self) -> String {
-        fs::read_to_string(self.log()).unwrap().split_off(self.read)
-    }
-
-    /// Waits for a line with all of these in it; what was said up to its end is returned, and was looked at.
-    fn hears(&mut self, parts: &[&str]) -> String {
-        let begun = Instant::now();
-        loop {
-            let news = self.news();
-            let mut end = 0;
-            for line in news.split_inclusive('\n') {
-                end += line.len();
-                if line.ends_with('\n') && parts.iter().all(|part| line.contains(part)) {
-                    self.read += end;
-                    return news[..end].to_owned();
-                }
-            }
-            let ended = self.process.as_mut().unwrap().try_wait().unwrap();
-            assert!(begun.elapsed() < PATIENCE && ended.is_none(), "nothing with {parts:?} ({ended:?}) in:\n{news}");
-            std::thread::sleep(Duration::from_millis(10));
-        }
-    }
-
-    /// Nothing is said for a while.
-    fn stays_silent(&self) {
-        std::thread::sleep(SILENCE);
-        assert_eq!(self.news(), "");
-    }
-
-    /// Waits until it serves; returns where.
-    fn serves(&mut self) -> SocketAddr {
-        let said = self.hears(&["live", "serves on http://"]);
-        let (_, rest) = said.rsplit_once("http://").unwrap();
-        rest.split_whitespace().next().unwrap().parse().unwrap()
-    }
-
-    /// Ctrl-C.
-    fn stop(&mut self) {
-        let mut process = self.process.take().unwrap();
-        kill_process(Pid::from_raw(process.id().try_into().unwrap()).unwrap(), Signal::INT).unwrap();
-        let begun = Instant::now();
-        while begun.elapsed() < PATIENCE {
-            if process.try_wait().unwrap().is_some() {
-                break;
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        // Of one that has ended this changes nothing.
-        process.kill().unwrap();
-        let status = process.wait().unwrap();
-        assert!(status.success(), "{status}: {}", self.news());
-    }
-}
-
-impl Drop for Author {
-    fn drop(&mut self) {
-        if let Some(mut process) = self.process.take() {
-            let _ = process.kill();
-            let _ = process.wait();
-            let said = fs::read_to_string(self.log()).unwrap_or_default();
-            // Shown where the test failed.
-            eprintln!("{said}");
-        }
-    }
-}
+use author::{Author, PATIENCE, SILENCE};
 
 /// What a path is answered.
 fn get(address: SocketAddr, path: &str) -> (u16, String) {

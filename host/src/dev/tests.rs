@@ -144,3 +144,51 @@ fn what_decides_is_looked_at_anew() {
     write(place.path(), "modules/gamma/main.js", "another");
     assert!(!sources.look().is_news);
 }
+
+#[test]
+fn a_file_that_every_build_writes_is_passed_by() {
+    let place = place();
+    let mut sources = Sources::new(place.path().to_owned(), Overrides::default());
+    let generated = "modules/alpha/src/generated.rs";
+    let first = sources.look();
+    let mut number = 0;
+    let mut build = |sources: &mut Sources, look: &Look| {
+        number += 1;
+        write(place.path(), generated, &format!("// {number}\n"));
+        sources.built(look).len()
+    };
+    assert_eq!(build(&mut sources, &first), 0);
+    // Twice it may have been the author, who saved while a build ran.
+    for found in [0, 1] {
+        let look = sources.look();
+        assert_eq!((modules(&look), look.changed.len()), (vec!["alpha"], 1));
+        assert_eq!(build(&mut sources, &look), found);
+    }
+    assert!(!sources.look().is_news);
+    // Another file's build writes it too, and it alone is no news.
+    write(place.path(), "modules/alpha/src/lib.rs", "// more\n");
+    let look = sources.look();
+    assert_eq!(look.changed.len(), 1);
+    assert_eq!(build(&mut sources, &look), 0);
+    assert!(!sources.look().is_news);
+    // Saved while nothing is built.
+    write(place.path(), generated, "// by hand\n");
+    let look = sources.look();
+    assert_eq!((modules(&look), look.is_news), (vec!["alpha"], true));
+    assert_eq!(build(&mut sources, &look), 0);
+    assert!(sources.look().is_news);
+}
+
+#[test]
+fn what_an_author_saves_during_a_build_is_built() {
+    let place = place();
+    let mut sources = Sources::new(place.path().to_owned(), Overrides::default());
+    let mut look = sources.look();
+    // Each time another file: nothing of it is taken for a tool's.
+    for (index, file) in ["lib.rs", "more.rs", "lib.rs", "more.rs", "lib.rs"].iter().enumerate() {
+        write(place.path(), &format!("modules/alpha/src/{file}"), &format!("// {index}\n"));
+        assert_eq!(sources.built(&look), Vec::<PathBuf>::new());
+        look = sources.look();
+        assert!(look.is_news && modules(&look) == ["alpha"], "{index}");
+    }
+}
