@@ -7,6 +7,7 @@
 #[allow(dead_code, reason = "a part of another suite")]
 mod client;
 #[path = "support/command.rs"]
+#[allow(dead_code, reason = "a part of other suites")]
 mod command;
 #[path = "support/host.rs"]
 mod host;
