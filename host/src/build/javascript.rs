@@ -52,7 +52,7 @@ pub(super) fn compile(
     workspace: &Path,
     listener: &(dyn Fn(Event<'_>) + Sync),
 ) -> Result<Vec<u8>, BuildError> {
-    let world = World::gather(source, workspace)?;
+    let world = World::gather_with_failure(source, workspace)?;
     let package = Package::read(source)?;
     let main = package.main(source)?;
     let description = Description::of(source, &world, main)?;

@@ -6,11 +6,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use wit_component::{StringEncoding, WitPrinter, embed_component_metadata};
-use wit_parser::{PackageName, Resolve, UnresolvedPackageGroup, WorldId};
+use wit_parser::{PackageName, Resolve, UnresolvedPackageGroup, WorldId, WorldItem, WorldKey};
 
 use super::documentation::{folders_in, holds_wit};
 use super::error::BuildError;
 use super::source::Source;
+
+/// What the host serves every module of itself, as this host has it: a workspace need not have it, or may have an older text.
+const LIFECYCLE: &str = include_str!("../../../wit/lifecycle/lifecycle.wit");
+
+/// The interface by which a module says why it fails.
+pub(super) const FAILURE: &str = "watertight:lifecycle/failure@1.0.0";
 
 /// The world that a module implements.
 pub(super) struct World {
@@ -25,21 +31,43 @@ pub(super) struct World {
 impl World {
     /// The one world of the module's `wit` folder.
     pub(super) fn gather(source: &Source, workspace: &Path) -> Result<Self, BuildError> {
+        Self::gathered(source, workspace, false)
+    }
+
+    /// The same with one import more: [`FAILURE`], for what a build puts around the module's code.
+    pub(super) fn gather_with_failure(source: &Source, workspace: &Path) -> Result<Self, BuildError> {
+        Self::gathered(source, workspace, true)
+    }
+
+    fn gathered(source: &Source, workspace: &Path, reports_failure: bool) -> Result<Self, BuildError> {
         let wit = source.folder.join("wit");
         let refused = |message: String| BuildError::World { module: source.name.clone(), message };
         if !holds_wit(&wit) {
             return Err(refused(format!("there is no `.wit` file in `{}`", wit.display())));
         }
         let main = UnresolvedPackageGroup::parse_dir(&wit).map_err(|error| refused(format!("{error:#}")))?;
-        let (packages, _) = needed(&main, available(&wit, workspace));
-        Self::resolve(main, packages).map_err(|error| refused(format!("{error:#}")))
+        let (mut packages, _) = needed(&main, available(&wit, workspace));
+        if reports_failure {
+            let lifecycle = UnresolvedPackageGroup::parse("lifecycle.wit", LIFECYCLE);
+            let lifecycle = lifecycle.expect("the host's own contract is WIT");
+            packages.retain(|package| package.main.name != lifecycle.main.name);
+            packages.push(lifecycle);
+        }
+        Self::resolve(main, packages, reports_failure).map_err(|error| refused(format!("{error:#}")))
     }
 
-    fn resolve(main: UnresolvedPackageGroup, packages: Vec<UnresolvedPackageGroup>) -> anyhow::Result<Self> {
+    fn resolve(
+        main: UnresolvedPackageGroup,
+        packages: Vec<UnresolvedPackageGroup>,
+        reports_failure: bool,
+    ) -> anyhow::Result<Self> {
         let mut resolve = Resolve::default();
         let pushed = resolve.push_groups(main, packages);
         let package = pushed.map_err(|error| anyhow::Error::msg(resolve.render_error(&error.into())))?;
         let id = resolve.select_world(&[package], None)?;
+        if reports_failure {
+            import_failure(&mut resolve, id);
+        }
         let others: Vec<_> = resolve.packages.iter().map(|(id, _)| id).filter(|id| *id != package).collect();
         let mut printer = WitPrinter::default();
         printer.print(&resolve, package, &others)?;
@@ -56,6 +84,15 @@ impl World {
     pub(super) fn embed(&self, core: &mut Vec<u8>) -> anyhow::Result<()> {
         embed_component_metadata(core, &self.resolve, self.id, StringEncoding::UTF8, false)
     }
+}
+
+/// Adds [`FAILURE`] to what a world imports, unless it is there.
+fn import_failure(resolve: &mut Resolve, world: WorldId) {
+    let named = |(id, _): &(wit_parser::InterfaceId, &wit_parser::Interface)| resolve.id_of(*id).as_deref() == Some(FAILURE);
+    let Some((id, _)) = resolve.interfaces.iter().find(named) else { return };
+    let item =
+        WorldItem::Interface { id, stability: Default::default(), external_id: None, docs: Default::default(), span: Default::default() };
+    resolve.worlds[world].imports.entry(WorldKey::Interface(id)).or_insert(item);
 }
 
 /// The folders of those packages of the workspace that a module's world needs; none where that can't be known now.

@@ -62,8 +62,7 @@ function hostModule() {
   const { random, wallClock, monotonicClock, failure } = contract.host;
   const has = Object.entries({ random, wallClock, monotonicClock, failure }).filter(([, name]) => name);
   const from = has.map(([name, interface_]) => `import * as ${name} from ${JSON.stringify(`engine:${interface_}`)};`);
-  const report = failure ? 'report: (text) => failure.report(text)' : 'report: (text) => console.error(text)';
-  return `${from.join('\n')}\nexport const host = { ${[...has.map(([name]) => name).filter((name) => name !== 'failure'), report].join(', ')} };\n`;
+  return `${from.join('\n')}\nexport const host = { ${has.map(([name]) => name).join(', ')} };\n`;
 }
 
 /** The bundle's entry: the shim first, so that the module's code meets what it put in place. */
@@ -280,7 +279,7 @@ async function run() {
       witPath: job.wit,
       worldName: job.world,
       // What a module may use, its world imports and the manifest grants: nothing is ambient.
-      disableFeatures: ['random', 'clocks', 'http', 'fetch-event', ...(contract.host.failure ? ['stdio'] : [])],
+      disableFeatures: ['stdio', 'random', 'clocks', 'http', 'fetch-event'],
     });
   } catch (error) {
     throw new Told(topLevelWords(String(error?.message ?? error), places));

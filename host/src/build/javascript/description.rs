@@ -7,7 +7,7 @@ use wit_parser::{FunctionKind, Resolve, TypeDefKind, WorldItem, WorldKey};
 use crate::build::contract::{ContractFunction, Types, camel, functions, key, upper_camel};
 use crate::build::error::BuildError;
 use crate::build::source::Source;
-use crate::build::world::World;
+use crate::build::world::{FAILURE, World};
 
 /// The world of a module, for the scripts.
 #[derive(Serialize)]
@@ -21,13 +21,13 @@ pub(super) struct Description {
 }
 
 /// The interfaces that the shim itself uses, as the world names them.
-#[derive(Serialize, Default)]
+#[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct HostInterfaces {
     random: Option<String>,
     wall_clock: Option<String>,
     monotonic_clock: Option<String>,
-    failure: Option<String>,
+    failure: String,
 }
 
 /// An interface of a world, or a function that the world has by itself.
@@ -82,7 +82,7 @@ impl Description {
             random: named("wasi:random/random"),
             wall_clock: named("wasi:clocks/wall-clock"),
             monotonic_clock: named("wasi:clocks/monotonic-clock"),
-            failure: None,
+            failure: FAILURE.to_owned(),
         };
         Ok(Self { main: main.to_owned(), types: types.into_json(), imports, exports, host })
     }

@@ -142,8 +142,8 @@ for (const name of ['clearTimeout', 'clearInterval']) replace(globalThis, name, 
 // ---------------------------------------------------------------------------------------------------------------------------------------
 // Words for the log.
 
-/** How long a report may be, in UTF-16 units, and how many causes are told. */
-const MAX_REPORT = 8192;
+/** How long a report may be, in UTF-16 units, and how many causes are told. The host keeps the first 2 KiB. */
+const MAX_REPORT = 2048;
 const MAX_CAUSES = 4;
 
 /** Where values that are no errors were thrown: the engine keeps no stack for them. */
@@ -189,8 +189,10 @@ function report(where, error) {
   } catch (worse) {
     text = `${where}: an error that can't be told: ${worse}`;
   }
-  if (text.length > MAX_REPORT) text = `${text.slice(0, MAX_REPORT)}…`;
-  host.report(text);
+  // The first place is the author's own, or a package's.
+  const place = /\n    at (?:[^\n]* \()?([^\s()]+):(\d+)\)?(?:\n|$)/.exec(text);
+  const at = place ? { file: place[1], line: Number(place[2]), column: 0 } : undefined;
+  host.failure.report(text.slice(0, MAX_REPORT), at);
 }
 
 // ---------------------------------------------------------------------------------------------------------------------------------------
