@@ -88,10 +88,16 @@ impl World {
 
 /// Adds [`FAILURE`] to what a world imports, unless it is there.
 fn import_failure(resolve: &mut Resolve, world: WorldId) {
-    let named = |(id, _): &(wit_parser::InterfaceId, &wit_parser::Interface)| resolve.id_of(*id).as_deref() == Some(FAILURE);
+    let named =
+        |(id, _): &(wit_parser::InterfaceId, &wit_parser::Interface)| resolve.id_of(*id).as_deref() == Some(FAILURE);
     let Some((id, _)) = resolve.interfaces.iter().find(named) else { return };
-    let item =
-        WorldItem::Interface { id, stability: Default::default(), external_id: None, docs: Default::default(), span: Default::default() };
+    let item = WorldItem::Interface {
+        id,
+        stability: Default::default(),
+        external_id: None,
+        docs: Default::default(),
+        span: Default::default(),
+    };
     resolve.worlds[world].imports.entry(WorldKey::Interface(id)).or_insert(item);
 }
 

@@ -1,7 +1,7 @@
 //! A module for tests: it gives back what it gets.
 #![cfg(target_arch = "wasm32")]
 
-wit_bindgen::generate!({ path: ["../../javascript/wit/exact", "wit"], world: "test:exact-guest/module" });
+wit_bindgen::generate!({ path: ["../../javascript/wit/exact", "wit"], world: "test:exact-guest/module", generate_all });
 
 use exports::test::exact::values::{Amount, Guest, Money, One, Problem};
 
