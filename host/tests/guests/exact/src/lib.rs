@@ -1,11 +1,12 @@
 //! A module for tests: it gives back what it gets.
 #![cfg(target_arch = "wasm32")]
 
-wit_bindgen::generate!({ path: ["../../javascript/wit/exact", "wit"], world: "test:exact-guest/module", generate_all });
+mod bindings;
 
-use exports::test::exact::values::{Amount, Guest, Money, One, Problem};
+use bindings::exports::test::exact::values::{Amount, Guest, Money, One, Problem};
 
-struct Component;
+/// The component's exports.
+pub(crate) struct Component;
 
 impl Guest for Component {
     fn signed(n: i64) -> i64 {
@@ -145,5 +146,3 @@ impl Guest for Component {
         ]
     }
 }
-
-export!(Component);
