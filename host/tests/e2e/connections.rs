@@ -66,6 +66,25 @@ impl Others {
         Self { stop, threads }
     }
 
+    /// The same, with an operator who goes back again and again.
+    async fn with_operator(host: &Host) -> Self {
+        let marked = [std::fs::read(guest("probe")).unwrap(), vec![0, 6, 4, b'm', b'a', b'r', b'k', 1]].concat();
+        host.swap("a", marked, "").await.expect(200);
+        let mut others = Self::of(host);
+        let (stop, admin) = (others.stop.clone(), host.admin());
+        let token = format!("Authorization: Bearer {}", host.token());
+        others.threads.push(std::thread::spawn(move || {
+            let mut count = 0;
+            while !stop.load(Ordering::Relaxed) {
+                Raw::connect(admin).send(request("POST", "/rollback", &[&token], b"")).answer(true).expect(200);
+                count += 1;
+                std::thread::sleep(Duration::from_millis(100));
+            }
+            count
+        }));
+        others
+    }
+
     /// Stops them. All were answered 200; each several times.
     fn stop(self) {
         self.stop.store(true, Ordering::Relaxed);
@@ -78,6 +97,13 @@ impl Others {
 
 async fn metric(host: &Host, metric: &table::Metric, labels: &[(&str, &str)]) -> f64 {
     host.scrape().await.value(metric, labels)
+}
+
+/// Bytes that the host has in memory.
+fn resident(host: &Host) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", host.process())).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() << 10
 }
 
 /// Until it is so.
@@ -94,10 +120,13 @@ const REQUEST_STALLED: [(&str, &str); 2] = [("listener", "data"), ("reason", "re
 
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_that_nobody_takes_stop_nobody_else_and_their_streams_end() {
-    let app = texts("[http]\nin_flight = 64\nstall = \"1s\"");
+    let app = texts("[http]\nin_flight = 64\nstall = \"1s\"\n[defaults.limits]\ncalls = 4");
     let host = app.launch().start();
-    host.get("/text?bytes=100").await.expect(200);
-    let others = Others::of(&host);
+    for answer in futures::future::join_all((0..30).map(|_| host.get("/text?bytes=60000"))).await {
+        answer.expect(200);
+    }
+    let others = Others::with_operator(&host).await;
+    let before = resident(&host);
     let mut attackers: Vec<Http2> = (0..4).map(|_| Http2::connect(host.listen(), 0)).collect();
     for attacker in &mut attackers {
         for _ in 0..STREAMS {
@@ -132,6 +161,7 @@ async fn answers_that_nobody_takes_stop_nobody_else_and_their_streams_end() {
     assert!(metric(&host, &table::CUT_OFF, &ANSWER_STALLED).await > 0.0);
     drop(attackers);
     until("bytes are held", async || metric(&host, &table::HELD_BYTES, &[("listener", "data")]).await < 10_000.0).await;
+    until("memory is kept", async || resident(&host) < before + (16 << 20)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -139,7 +169,7 @@ async fn bodies_that_never_come_take_no_place_and_are_given_up() {
     let app = texts("[http]\nin_flight = 8\nstall = \"1s\"");
     let host = app.launch().start();
     host.get("/text?bytes=100").await.expect(200);
-    let others = Others::of(&host);
+    let others = Others::with_operator(&host).await;
     let json = [("content-type", "application/json")];
     let mut attackers: Vec<Http2> = (0..4).map(|_| Http2::connect(host.listen(), 65_535)).collect();
     for attacker in &mut attackers {
@@ -418,4 +448,26 @@ async fn the_listener_for_probes_answers_probes_alone() {
     }
     let refused = client().post(format!("http://{}/livez", host.probe()));
     assert_eq!(send(refused).await.expect(405).problem(), "method-not-allowed");
+}
+
+#[test]
+fn a_connection_is_not_idle_within_a_request() {
+    let app = texts("[http]\nheader_timeout = \"400ms\"\nstall = \"400ms\"");
+    let host = app.launch().start();
+    let mut connection = Raw::connect(host.listen());
+    for _ in 0..2 {
+        let wait = request("POST", "/wait", &["Content-Type: application/json"], br#"{"milliseconds":1500}"#);
+        connection.send(wait).answer(true).expect(200);
+    }
+    // A body that goes on coming is read to its end, however long that takes; so is a large answer.
+    let spaces = vec![b' '; 10_000];
+    connection.send("POST /wait HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 100018\r\n\r\n");
+    for _ in 0..10 {
+        connection.send(&spaces);
+        std::thread::sleep(Duration::from_millis(150));
+    }
+    connection.send(br#"{"milliseconds":1}"#).answer(true).expect(200);
+    let answer = connection.send(request("GET", "/text?bytes=3000000", &[], b"")).answer(true).expect(200);
+    assert_eq!(answer.text.len(), 3_000_002);
+    assert!(connection.is_closed(SOON));
 }

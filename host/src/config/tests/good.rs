@@ -185,8 +185,12 @@ fn the_command_line_goes_before_the_manifest() {
     overrides.admin = overrides.listen;
     let problems = load(folder.path(), &overrides).unwrap_err();
     assert_eq!((problems.as_slice()[0].code, problems.as_slice()[0].line), (Code::Duplicate, Some(4)));
+    overrides.admin = Some(address("0.0.0.0:2"));
+    overrides.probe = overrides.admin;
+    let problems = load(folder.path(), &overrides).unwrap_err();
+    assert_eq!(problems.as_slice()[0].message, "`admin` and `probe` are both 0.0.0.0:2");
 
-    // Whatever ports the system picks, they are two.
+    // Whatever ports the system picks, they are different.
     overrides = Overrides {
         listen: Some(address("[::1]:0")),
         admin: Some(address("[::1]:0")),

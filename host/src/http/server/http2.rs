@@ -5,7 +5,7 @@ use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
 use axum::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use axum::http::{Request, Response};
@@ -19,6 +19,7 @@ use super::connection::{Connection, HeldBytes, OpenRequest};
 use super::progress::ProgressTimer;
 use super::wire::Wire;
 use super::{Answer, refusal};
+use crate::clock;
 use crate::telemetry::table::{CutOff, Refusal};
 
 /// Requests that one HTTP/2 connection may have open.
@@ -35,8 +36,6 @@ const MAX_UNSENT: usize = 64 << 10;
 const STREAM: u64 = 4 << 10;
 /// What each field takes beside its name and value.
 const FIELD: usize = 32;
-/// The first moment that a `Date` can't say, in seconds since 1970: the year 10000.
-const DATE_END: u64 = 253_402_300_800;
 
 /// Fields of HTTP/1.1 that are about the connection (RFC 9113, section 8.2.2).
 static OF_THE_CONNECTION: [HeaderName; 5] = [
@@ -249,12 +248,9 @@ thread_local! {
     static DATE: RefCell<Option<(u64, HeaderValue)>> = const { RefCell::new(None) };
 }
 
-/// The present, as a `Date` says it; nothing where the clock stands where no `Date` can.
+/// The present, as a `Date` says it.
 fn date() -> Option<HeaderValue> {
-    let second = SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_secs();
-    if second >= DATE_END {
-        return None;
-    }
+    let second = clock::since_1970().as_secs();
     DATE.with_borrow_mut(|date| match date {
         Some((written, date)) if *written == second => Some(date.clone()),
         _ => {
