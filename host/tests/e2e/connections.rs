@@ -461,7 +461,8 @@ fn a_connection_is_not_idle_within_a_request() {
     }
     // A body that goes on coming is read to its end, however long that takes; so is a large answer.
     let spaces = vec![b' '; 10_000];
-    connection.send("POST /wait HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 100018\r\n\r\n");
+    connection
+        .send("POST /wait HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 100018\r\n\r\n");
     for _ in 0..10 {
         connection.send(&spaces);
         std::thread::sleep(Duration::from_millis(150));
@@ -470,4 +471,24 @@ fn a_connection_is_not_idle_within_a_request() {
     let answer = connection.send(request("GET", "/text?bytes=3000000", &[], b"")).answer(true).expect(200);
     assert_eq!(answer.text.len(), 3_000_002);
     assert!(connection.is_closed(SOON));
+}
+
+#[test]
+fn a_request_that_begins_as_its_connection_becomes_idle_is_answered() {
+    let app = texts("[http]\nheader_timeout = \"500ms\"");
+    let host = app.launch().start();
+    let whole = request("GET", "/text?bytes=3", &[], b"");
+    let mut connection = Raw::connect(host.listen());
+    connection.send(&whole).answer(true).expect(200);
+    std::thread::sleep(Duration::from_millis(350));
+    connection.send(&whole[..20]);
+    std::thread::sleep(Duration::from_millis(350));
+    connection.send(&whole[20..]).answer(true).expect(200);
+    // A head that never ends is no reason to stay.
+    connection.send(&whole[..20]);
+    let start = Instant::now();
+    while start.elapsed() < SOON && !connection.is_closed(Duration::from_millis(50)) {
+        connection.try_send(b"x");
+    }
+    assert!(start.elapsed() < SOON);
 }

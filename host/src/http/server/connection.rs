@@ -49,6 +49,8 @@ pub struct Connection {
     has_asked: AtomicBool,
     /// Whether what it sent was refused, and noted.
     was_refused: AtomicBool,
+    /// Whether something came since the last whole head: a part of the next one.
+    has_part: AtomicBool,
     /// Bytes that were written to it.
     written: AtomicU64,
     order: AtomicU8,
@@ -77,6 +79,7 @@ impl Connection {
             trusted: AtomicBool::new(false),
             has_asked: AtomicBool::new(false),
             was_refused: AtomicBool::new(false),
+            has_part: AtomicBool::new(false),
             written: AtomicU64::new(0),
             order: AtomicU8::new(STAY),
             waker: AtomicWaker::new(),
@@ -115,6 +118,7 @@ impl Connection {
             self.has_asked.store(true, Ordering::Relaxed);
             self.all.first_request();
         }
+        self.has_part.store(false, Ordering::Relaxed);
         self.open.fetch_add(1, Ordering::Relaxed);
         OpenRequest(self.clone())
     }
@@ -148,6 +152,11 @@ impl Connection {
     /// Notes that what it sent was refused; returns whether that is known already.
     pub(super) fn refuse(&self) -> bool {
         self.was_refused.swap(true, Ordering::Relaxed)
+    }
+
+    /// Notes that something came.
+    pub(super) fn read(&self) {
+        self.has_part.store(true, Ordering::Relaxed);
     }
 
     pub(super) fn wrote(&self, bytes: usize) {
@@ -284,6 +293,8 @@ pub(super) struct Clock {
     timer: Pin<Box<Sleep>>,
     /// How long the connection has after it was told to leave.
     farewell: Option<Duration>,
+    /// When the last request had ended that a part of a head came after, as [`Connection::last`] has it: that part was given time already.
+    part_after: Option<u64>,
     /// How much was written to the connection when it was last looked at while answers waited to be written, and when that was.
     written: Option<(u64, Instant)>,
 }
@@ -291,7 +302,7 @@ pub(super) struct Clock {
 impl Clock {
     /// Of a connection that begins now.
     pub(super) fn new(connection: &Connection) -> Self {
-        Self { timer: Box::pin(sleep(connection.idle_limit())), farewell: None, written: None }
+        Self { timer: Box::pin(sleep(connection.idle_limit())), farewell: None, part_after: None, written: None }
     }
 
     /// Ready when there is something to do. To be polled after the connection itself.
@@ -313,6 +324,10 @@ impl Clock {
             if quiet >= limit && self.farewell.is_some() {
                 return Poll::Ready(Order::End);
             }
+            if quiet >= limit && self.gives_time(connection) {
+                self.timer.as_mut().reset(tokio::time::Instant::now() + limit);
+                continue;
+            }
             if quiet >= limit {
                 connection.all.metrics().cut_off(CutOff::Idle);
                 return Poll::Ready(self.leave(FAREWELL));
@@ -324,6 +339,16 @@ impl Clock {
             self.timer.as_mut().reset(tokio::time::Instant::now() + (limit - quiet));
         }
         Poll::Pending
+    }
+
+    /// Whether a head has begun to come, which gets the same time as another: once.
+    fn gives_time(&mut self, connection: &Connection) -> bool {
+        let last = connection.last.load(Ordering::Relaxed);
+        let is_new = connection.has_part.load(Ordering::Relaxed) && self.part_after != Some(last);
+        if is_new {
+            self.part_after = Some(last);
+        }
+        is_new
     }
 
     /// Whether answers wait to be written, their streams have ended, and nothing of them could be written for as long as that may last. A

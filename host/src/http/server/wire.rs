@@ -94,13 +94,19 @@ impl AsyncRead for Wire {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.taken < self.read {
+        let before = buffer.filled().len();
+        let read = if self.taken < self.read {
             let count = buffer.remaining().min(self.read - self.taken);
             buffer.put_slice(&self.start[self.taken..self.taken + count]);
             self.taken += count;
-            return Poll::Ready(Ok(()));
+            Poll::Ready(Ok(()))
+        } else {
+            Pin::new(&mut self.stream).poll_read(context, buffer)
+        };
+        if self.is_http1 && buffer.filled().len() > before {
+            self.connection.read();
         }
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        read
     }
 }
 
