@@ -127,6 +127,11 @@ pub fn load(path: &Path, overrides: &Overrides) -> Result<AppConfig, Problems> {
     })
 }
 
+/// Everything that is wrong with an application that has faults: those, and what else is found on paper.
+pub fn all_problems(faulty: Partial, artifacts: &Artifacts) -> Problems {
+    link_on_paper(faulty, artifacts).1.into()
+}
+
 /// The component of each module.
 pub type Artifacts = BTreeMap<ModuleName, Arc<Artifact>>;
 

@@ -8,6 +8,7 @@ use clap::Args;
 use serde::de::DeserializeOwned;
 
 use super::output;
+use crate::application;
 use crate::config::{self, AppConfig, Overrides};
 use crate::http::details::Details;
 use crate::problem::Problems;
@@ -38,7 +39,13 @@ impl HostArguments {
     /// The application's configuration, with the state folder that is meant.
     pub(super) fn load(&self, app: &Path) -> anyhow::Result<AppConfig> {
         let overrides = Overrides { state: self.state.clone(), ..Overrides::default() };
-        Ok(config::load(app, &overrides)?)
+        Ok(application::load(app, &overrides)?)
+    }
+
+    /// The state folder that is meant. Faults elsewhere in manifest and routes hinder nobody who asks a running host.
+    fn state_of(&self, app: &Path) -> anyhow::Result<PathBuf> {
+        let overrides = Overrides { state: self.state.clone(), ..Overrides::default() };
+        Ok(config::load_partial(app, &overrides)?.config.state)
     }
 
     /// The host that is asked: the one at `--admin`, or the one that runs on the state folder; none where none runs.
@@ -78,7 +85,7 @@ impl HostArguments {
         match (&self.state, self.admin, &self.admin_token) {
             (Some(state), ..) => self.find(state),
             (None, Some(_), Some(_)) => self.find(Path::new(".")),
-            _ => self.find(&self.load(app)?.state),
+            _ => self.find(&self.state_of(app)?),
         }
     }
 
@@ -87,7 +94,7 @@ impl HostArguments {
         match (&self.state, self.admin, &self.admin_token) {
             (Some(state), ..) => self.connect(state),
             (None, Some(_), Some(_)) => self.connect(Path::new(".")),
-            _ => self.connect(&self.load(app)?.state),
+            _ => self.connect(&self.state_of(app)?),
         }
     }
 }

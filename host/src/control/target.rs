@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::{Change, Control, Running, start};
-use crate::application::Artifacts;
+use crate::application::{self, Artifacts};
 use crate::artifact::Artifact;
 use crate::config::{self, AppConfig};
 use crate::ids::{GenerationNumber, ModuleName};
@@ -41,21 +41,25 @@ impl Control {
                 Ok(Target { config: running.config.clone(), artifacts })
             }
             Change::Apply { files, components } => {
-                let config = config::parse(&files, &self.overrides)?;
-                let (mut artifacts, mut problems) = (Artifacts::new(), Vec::new());
+                let mut partial = config::parse_partial(&files, &self.overrides)?;
+                let mut artifacts = Artifacts::new();
                 for (module, component) in components {
-                    if !config.modules.contains_key(&module) {
+                    if !partial.config.modules.contains_key(&module) {
                         let problem = Problem::new(Code::UnknownName, format!("there is no module `{module}`"));
-                        problems
-                            .push(problem.help("send one component for each module of the manifest, and no others"));
+                        let help = "send one component for each module of the manifest, and no others";
+                        partial.problems.push(problem.help(help));
                         continue;
                     }
                     match read(&module, component, &known) {
                         Ok(artifact) => drop(artifacts.insert(module, artifact)),
-                        Err(found) => problems.extend(found.into_vec()),
+                        Err(found) => partial.problems.extend(found.into_vec()),
                     }
                 }
-                Problems::or(problems, Target { config, artifacts })
+                if partial.problems.is_empty() {
+                    Ok(Target { config: partial.config, artifacts })
+                } else {
+                    Err(application::all_problems(partial, &artifacts))
+                }
             }
             Change::Rollback(to) => {
                 let published = self.earlier(to.unwrap_or(previous))?;

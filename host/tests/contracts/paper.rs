@@ -181,3 +181,18 @@ fn what_nothing_can_reach_is_noted_and_not_refused() {
         "{said}"
     );
 }
+
+#[test]
+fn apply_tells_everything_at_once_and_a_broken_route_hinders_no_rollback() {
+    let app = hello("", GOOD);
+    let host = app.start();
+    let state = host.state().to_str().unwrap().to_owned();
+    let wrong =
+        GOOD.replace("404", "99") + &GOOD.replace("hello/greet.hello", "hello/greet.nothing").replace("/hello/", "/b/");
+    let app = app.file("routes/a.toml", &wrong);
+    let refused = app.run(&["apply", "--state", &state, "."]);
+    let said = crate::app::text(&refused.stderr);
+    assert!(!refused.status.success() && said.contains("[bad-value]") && said.contains("[unknown-function]"), "{said}");
+    let listed = app.run(&["generations", "--state", &state]);
+    assert!(listed.status.success(), "{}", crate::app::text(&listed.stderr));
+}

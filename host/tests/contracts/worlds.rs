@@ -260,3 +260,72 @@ fn a_function_that_a_world_imports_is_refused_with_words_that_fit() {
         app.out(&["inspect", "a.wasm"]).contains("log: func(text: string) (a function alone: nothing can serve it)")
     );
 }
+
+/// A module that exports one interface under a label, and one of its world's own.
+const OWN: &str = "
+    package field:owns;
+    world component {
+        export spoken: field:text/text@1.0.0;
+        export local-2: interface { record word { letters: string } say: func() -> word; }
+    }
+";
+const OWN_CORE: &str = r#"
+    (data (i32.const 8) "o")
+    (func $o (result i32)
+        (i32.store (i32.const 16) (i32.const 8)) (i32.store offset=4 (i32.const 16) (i32.const 1)) (i32.const 16))
+    (func (export "spoken#echo") (param i32 i32) (result i32) (call $o))
+    (func (export "local-2#say") (result i32) (call $o))
+"#;
+
+/// A module that imports both: the first by its own name, the second by its label.
+const ASKS: &str = "
+    package field:asks;
+    world component {
+        import field:text/text@1.0.0;
+        import local-2: interface { record word { letters: string } say: func() -> word; }
+        export field:user/user@1.0.0;
+    }
+    package field:user@1.0.0 { interface user { first: func(s: string) -> string; second: func(s: string) -> string; } }
+";
+const ASKS_IMPORTS: &str = r#"
+    (import "field:text/text@1.0.0" "echo" (func $first (param i32 i32 i32)))
+    (import "local-2" "say" (func $second (param i32)))
+"#;
+const ASKS_CORE: &str = r#"
+    (func (export "field:user/user@1.0.0#first") (param i32 i32) (result i32)
+        (call $first (local.get 0) (local.get 1) (i32.const 16)) (i32.const 16))
+    (func (export "field:user/user@1.0.0#second") (param i32 i32) (result i32)
+        (call $second (i32.const 16)) (i32.const 16))
+"#;
+
+#[test]
+fn exports_under_labels_serve_modules_and_routes() {
+    let apart = "[compartments.one]\nmodules = [\"asks\"]\n[compartments.two]\nmodules = [\"own\"]\n";
+    for (calls, settings) in [
+        ("[\"own\"]", ""),
+        ("[\"own\"]", apart),
+        ("{ text = \"own\", local-2 = \"own\" }", ""),
+        ("{ \"field:text/text@1.0.0\" = \"own\", local-2 = \"own\" }", apart),
+    ] {
+        let app = App::new(&format!(
+            "[app]\nname = \"own\"\nroutes = [\"routes.toml\"]\n[modules.own]\ncomponent = \"own.wasm\"\n\
+             [modules.asks]\ncomponent = \"asks.wasm\"\ncalls = {calls}\n{settings}"
+        ))
+        .file(
+            "routes.toml",
+            &(USER_ROUTES.replace("twice/", "asks/")
+                + "[[route]]\nmethod = \"GET\"\npath = \"/label\"\ncall = \"own/spoken.echo\"\n"
+                + "[[route]]\nmethod = \"GET\"\npath = \"/interface\"\ncall = \"own/field:text/text@1.echo\"\n"
+                + "[[route]]\nmethod = \"GET\"\npath = \"/own\"\ncall = \"own/local-2.say\"\n"),
+        )
+        .component("own", &format!("{OWN}{TEXT}"), "", OWN_CORE)
+        .component("asks", &format!("{ASKS}{TEXT}"), ASKS_IMPORTS, ASKS_CORE);
+        assert_eq!(app.problems(), [], "{calls}");
+        assert_eq!(app.notes(), [], "{calls}");
+        let host = app.start();
+        for path in ["/first/x", "/second/x", "/label?s=x", "/interface?s=x"] {
+            assert_eq!(ask(&host, &format!("GET {path}"), ""), (200, "\"o\"".to_owned()), "{path} {calls}");
+        }
+        assert_eq!(ask(&host, "GET /own", ""), (200, r#"{"letters":"o"}"#.to_owned()));
+    }
+}
