@@ -14,7 +14,7 @@ APP ?= .
 ARGS ?=
 # For `make bench`: BENCH=http runs that one; QUICK=1 takes fewer rounds.
 BENCH ?=
-BENCHES := call http limits shop start swap
+BENCHES := call http limits rollback shop start swap
 # For `make fuzz`: how long each target runs, which one, and which case of it.
 SECONDS ?= 60
 TARGET ?=

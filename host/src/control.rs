@@ -270,8 +270,10 @@ impl Control {
                         _ => self.make(arrival, change, cause.clone()).await,
                     };
                     if let (Err(ChangeError::Refused(_)), Kind::Change) = (&made, kind) {
-                        self.prune(&turn).await;
+                        let publishing = self.queue.publishing.lock().await;
+                        self.prune(&publishing).await;
                     }
+                    drop(turn);
                     made
                 }
             },
@@ -319,15 +321,14 @@ impl Control {
         }
     }
 
-    /// Removes what was kept for a change that was refused. To be called by who has the turn: a change in preparation keeps such, too.
-    async fn prune(self: &Arc<Self>, _turn: &MutexGuard<'_, ()>) {
-        let _publishing = self.queue.publishing.lock().await;
+    /// Removes what no generation has any more. To be called by who has the turn: a change in preparation keeps such, too.
+    async fn prune(self: &Arc<Self>, _publishing: &MutexGuard<'_, ()>) {
         let done = self.blocking(|control| {
             control.history().prune();
             Ok(())
         });
         if let Err(problems) = done.await {
-            tracing::error!(target: "change", %problems, "what was kept for a refused change can't be removed");
+            tracing::error!(target: "change", %problems, "what no generation has any more can't be removed");
         }
     }
 

@@ -246,11 +246,29 @@ impl Generation {
     ///
     /// A problem for each compartment that doesn't start.
     pub async fn warm_up(self: &Arc<Self>, before: Option<&Self>) -> Result<(), Problems> {
+        self.make_first_instances(before, false).await
+    }
+
+    /// The same for what has run before `before`, and is gone back to: where there is no room for an instance now, one is made later.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::warm_up`].
+    pub async fn warm_up_again(self: &Arc<Self>, before: &Self) -> Result<(), Problems> {
+        self.make_first_instances(Some(before), true).await
+    }
+
+    async fn make_first_instances(
+        self: &Arc<Self>,
+        before: Option<&Self>,
+        may_lack_room: bool,
+    ) -> Result<(), Problems> {
         let mut problems = Vec::new();
         for (place, compartment) in self.compartments.iter().enumerate() {
             let call = CallContext::new("start".into(), Instant::now() + compartment.limits().request);
             if let Err(error) = compartment.warm_up(call.within(self.clone(), place)).await {
-                if before.is_some_and(|before| before.runs(compartment, &self.graph.compartments[place])) {
+                let is_full = may_lack_room && matches!(error, CallError::NoRoom { .. });
+                if is_full || before.is_some_and(|before| before.runs(compartment, &self.graph.compartments[place])) {
                     tracing::warn!(compartment = %compartment.name(), %error, "it runs, and can't start another instance now");
                     continue;
                 }

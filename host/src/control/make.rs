@@ -118,11 +118,7 @@ impl Control {
         let told = Told { cause, by: arrival.by, disk: disk.or_else(|| self.last_record()), plan: plan.clone() };
         self.publish(&publishing, prepared, place, told).await?;
         crash_point(Point::ChangeCurrent);
-        self.blocking(|control| {
-            control.history().prune();
-            Ok(())
-        })
-        .await?;
+        self.prune(&publishing).await;
         Ok(outcome(number, true, plan, start))
     }
 
@@ -233,7 +229,10 @@ impl Control {
         let end = CancellationToken::new();
         let _ends_it = end.clone().drop_guard();
         let work = self.blocking(move |control| {
-            let linked = application::link_all(&checked.graph, &control.compiler.until(end), &running.linked)?;
+            let compiler = control.compiler.until(end);
+            // Where code isn't in the cache any more, whoever goes back doesn't wait for a processor that nobody else wants.
+            let compiler = if kind == Kind::Rollback { compiler.urgent() } else { compiler };
+            let linked = application::link_all(&checked.graph, &compiler, &running.linked)?;
             crash_point(Point::ChangeLinked);
             Ok((checked, linked))
         });
@@ -287,7 +286,12 @@ impl Control {
             let graph = checked.graph.clone();
             let parts = (&self.databases, &self.admissions, &self.telemetry);
             let generation = application::assemble(number, checked, linked, parts.0, parts.1, parts.2);
-            generation.warm_up(Some(&self.runtime().current())).await?;
+            let current = self.runtime().current();
+            match kind {
+                Kind::Rollback => generation.warm_up_again(&current).await?,
+                _ => generation.warm_up(Some(&current)).await?,
+            }
+            drop(current);
             crash_point(Point::ChangeWarm);
             // A rollback doesn't wait for a writer where there is nothing to write.
             let known = (kind == Kind::Rollback).then_some(&before.graph);
