@@ -151,7 +151,8 @@ impl Operator {
         let one_more = build(2_000_000);
         until(|| Ok(self.swap(&one_more)?.0 == 503))?;
         let to = backup.with_extension(round.to_string());
-        let unfinished = to.with_file_name(format!(".{}.unfinished", to.file_name().unwrap_or_default().to_string_lossy()));
+        let unfinished =
+            to.with_file_name(format!(".{}.unfinished", to.file_name().unwrap_or_default().to_string_lossy()));
         let body = json!({ "to": to }).to_string();
         let kept = in_background(Box::new(move |operator| {
             operator.ask("POST", "/backup", "application/json", body.as_bytes())
@@ -174,7 +175,8 @@ impl Operator {
         std::fs::remove_dir_all(&to)?;
         let (_, history) = self.ask("GET", "/generations", "application/json", b"")?;
         let last = history["generations"].as_array().and_then(|all| all.last()).context("something is published")?;
-        let is_right = last["cause"] == "rollback" && last["to"] == good["generation"] && last["number"] == told["generation"];
+        let is_right =
+            last["cause"] == "rollback" && last["to"] == good["generation"] && last["number"] == told["generation"];
         Ok(Told { millis, is_right, was_under_both })
     }
 }

@@ -3,14 +3,13 @@
 //! An upload is read whole before anything waits for it: one that stalls holds up nobody's change.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Body;
 use axum::extract::multipart::Multipart;
 use axum::extract::rejection::{PathRejection, QueryRejection};
-use axum::extract::{ConnectInfo, FromRequest, Path, Query, Request, State};
+use axum::extract::{FromRequest, Path, Query, Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -22,6 +21,7 @@ use crate::artifact::MAX_COMPONENT_BYTES;
 use crate::config::AppFiles;
 use crate::control::{Arrival, Change, ChangeError, Outcome};
 use crate::http::details::Failure;
+use crate::http::server::Connection;
 use crate::ids::{GenerationNumber, ModuleName};
 use crate::state::{Asker, Published, Refused};
 
@@ -154,9 +154,9 @@ fn arrive(admin: &Admin, request: &Request) -> Result<Arrival, Failure> {
     if !admin.is_ready() {
         return Err(not_ready());
     }
-    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
+    let peer = request.extensions().get::<Arc<Connection>>().map(|connection| connection.peer().ip());
     let command = request.headers().get(header::USER_AGENT).map(|agent| String::from_utf8_lossy(agent.as_bytes()));
-    let by = Asker::new(peer.map(|ConnectInfo(peer)| peer.ip()), command.as_deref());
+    let by = Asker::new(peer, command.as_deref());
     Ok(admin.control.arrive(Some(by)))
 }
 

@@ -233,7 +233,7 @@ fn a_host_that_stops_finishes_the_change_in_work() {
             let component = build("back", tag);
             connection.send(&operator.request("POST", "/modules/back/swap", "application/wasm", &component)).unwrap();
         }
-        thread::sleep(Duration::from_millis(u64::from(round) * 8));
+        thread::sleep(Duration::from_millis(u64::from(round) * 100));
         host.signal(rustix::process::Signal::TERM);
         assert!(host.wait().success(), "{}", host.log());
         let log = host.log();
