@@ -130,6 +130,18 @@ impl Operator {
         self.ask("POST", &format!("/modules/{MODULE}/swap"), "application/wasm", component)
     }
 
+    /// The same, again and again where others are uploading; told 503 only where all places are taken.
+    fn swap_patiently(&self, component: &[u8]) -> anyhow::Result<(u16, Value)> {
+        loop {
+            let (status, told) = self.swap(component)?;
+            let is_full = told["detail"].as_str().is_some_and(|detail| detail.contains("changes wait"));
+            if status != 503 || is_full {
+                return Ok((status, told));
+            }
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+
     /// Has everything in work, goes back, and waits until all that was in work has ended.
     fn round(&self, round: u32, server: &Server, backup: &Path) -> anyhow::Result<Told> {
         let (status, good) = self.swap(&build(2 * round + 1))?;
@@ -143,13 +155,12 @@ impl Operator {
         let bomb = refused::good("", &(tangle(20_000, 3, 8) + &format!("(func (result i32) (i32.const {round}))")));
         let mut waiting: Vec<JoinHandle<_>> = vec![in_background(Box::new(move |operator| operator.swap(&bomb)))];
         until(|| Ok(is_compiling(server.process())))?;
-        for number in 1..CHANGES as u32 {
+        // One more than there are places: who is told so knows that all of them wait.
+        for number in 0..CHANGES as u32 {
             let component = build(1_000_000 + number);
-            waiting.push(in_background(Box::new(move |operator| operator.swap(&component))));
+            waiting.push(in_background(Box::new(move |operator| operator.swap_patiently(&component))));
         }
-        // One more has no place: so all of them wait.
-        let one_more = build(2_000_000);
-        until(|| Ok(self.swap(&one_more)?.0 == 503))?;
+        until(|| Ok(waiting.iter().any(JoinHandle::is_finished)))?;
         let to = backup.with_extension(round.to_string());
         let unfinished =
             to.with_file_name(format!(".{}.unfinished", to.file_name().unwrap_or_default().to_string_lossy()));
@@ -166,10 +177,12 @@ impl Operator {
         let was_under_both = was_compiling && !kept.is_finished();
         ensure!(status == 200, "{told}");
 
+        let mut overtaken = 0;
         for change in waiting {
             let (status, told) = change.join().map_err(|_| anyhow::anyhow!("a change failed"))??;
-            ensure!(status == 409 && told["problems"][0]["code"] == "overtaken", "{told}");
+            overtaken += usize::from(status == 409 && told["problems"][0]["code"] == "overtaken");
         }
+        ensure!(overtaken == CHANGES, "{overtaken} changes were overtaken");
         let (status, written) = kept.join().map_err(|_| anyhow::anyhow!("a backup failed"))??;
         ensure!(status == 200, "{written}");
         std::fs::remove_dir_all(&to)?;

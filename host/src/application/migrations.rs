@@ -1,6 +1,6 @@
 //! How the migrations that modules carry stand to those that their databases have.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +10,7 @@ use crate::artifact::Artifact;
 use crate::config::AppConfig;
 use crate::database::{self, Occasion, OpenError, try_migrations};
 use crate::ids::ModuleName;
-use crate::migration::{Place, compare};
+use crate::migration::{Applied, Place, compare};
 use crate::problem::{Problem, with_causes};
 use crate::state::StateFolder;
 
@@ -32,8 +32,7 @@ pub struct ModuleMigrations {
 impl ModuleMigrations {
     /// Reads what `module`'s database in a state folder has. It changes nothing; it blocks.
     pub fn read(state: &Path, module: &ModuleName, artifact: &Artifact) -> Self {
-        let path: PathBuf = StateFolder::database_in(state, module);
-        let found = database::applied(&path);
+        let found = applied_of(state, module);
         let error = found.as_ref().err().map(|error: &OpenError| with_causes(error));
         let applied = found.unwrap_or_default();
         // Of a database that can't be read nothing is known, and nothing is said.
@@ -46,6 +45,16 @@ impl ModuleMigrations {
     }
 }
 
+/// The migrations that a module's database in a state folder has; none where there is no database, or one that no published generation had:
+/// that is removed before the module gets its own.
+pub(super) fn applied_of(state: &Path, module: &ModuleName) -> Result<Option<Vec<Applied>>, OpenError> {
+    let is_published = || StateFolder::read_history(state).is_ok_and(|history| history.had_database(module));
+    if StateFolder::is_unpublished(state, module) && !is_published() {
+        return Ok(None);
+    }
+    database::applied(&StateFolder::database_in(state, module))
+}
+
 /// What of the modules' migrations a start on `state` would refuse, as far as it depends neither on rows nor on room: they are tried on
 /// empty databases. Those that the module's database in `state` has count as applied; it need not be there. Changes nothing; blocks.
 pub(super) fn refused_by_a_start(config: &AppConfig, artifacts: &Artifacts, state: &Path) -> Vec<Problem> {
@@ -54,7 +63,7 @@ pub(super) fn refused_by_a_start(config: &AppConfig, artifacts: &Artifacts, stat
         let keeps_data = module.uses.keys().any(|capability| capability.keeps_data());
         let Some(artifact) = artifacts.get(name).filter(|_| keeps_data) else { continue };
         // Of a database that can't be read nothing is known; a start says why.
-        let applied = database::applied(&StateFolder::database_in(state, name)).unwrap_or_default();
+        let applied = applied_of(state, name).unwrap_or_default();
         let tried = try_migrations(artifact.migrations(), applied.as_deref(), Occasion::Start, MIGRATION_TIME);
         problems.extend(tried.err().map(|error| problem(name, artifact, &error)));
     }

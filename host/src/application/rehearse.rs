@@ -8,7 +8,8 @@ use std::sync::PoisonError;
 use bytesize::ByteSize;
 
 use super::databases::{Databases, MIGRATION_TIME, problem};
-use crate::database::{self, CopyTried, Database, MAX_COPY, Occasion, try_migrations, try_on_copy};
+use super::migrations::applied_of;
+use crate::database::{CopyTried, Database, MAX_COPY, Occasion, try_migrations, try_on_copy};
 use crate::graph::{AppGraph, Node};
 use crate::ids::ModuleName;
 use crate::migration::Applied;
@@ -82,7 +83,7 @@ impl Databases {
     fn due<'a>(&self, graph: &'a AppGraph, state: &StateFolder) -> Vec<Due<'a>> {
         let due = |(name, node): (&'a ModuleName, &'a Node)| {
             // One that can't be read is told about when it is opened.
-            let applied = database::applied(&state.database(name)).unwrap_or_default();
+            let applied = applied_of(state.path(), name).unwrap_or_default();
             Due { name, node, applied, open: self.of(name) }
         };
         graph.with_data().map(due).collect()

@@ -4,6 +4,8 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+use std::thread;
 use std::time::Duration;
 
 use super::Control;
@@ -14,11 +16,20 @@ const INTERVAL: Duration = Duration::from_millis(250);
 impl Control {
     /// Watches until it is dropped. Once something is lost, [`StateFolder::lost`](crate::state::StateFolder::lost) says so.
     pub async fn watch(self: Arc<Self>) -> Infallible {
+        // A thread of its own: the runtime's threads for such work are used in turn, and none would ever be idle for long enough to end.
+        let (glance, glances) = sync_channel::<()>(1);
+        let looking = thread::Builder::new().name("watch".to_owned()).spawn(move || {
+            while glances.recv().is_ok() {
+                self.look();
+            }
+        });
+        if let Err(error) = looking {
+            tracing::error!(target: "state", %error, "the state folder can't be watched");
+        }
         loop {
             tokio::time::sleep(INTERVAL).await;
-            let control = self.clone();
-            // A disk that doesn't answer holds up nobody else. The thread doesn't panic.
-            let _ = tokio::task::spawn_blocking(move || control.look()).await;
+            // While a disk doesn't answer, one glance waits.
+            let _ = glance.try_send(());
         }
     }
 

@@ -242,7 +242,8 @@ mod tests {
     }
 
     fn host() -> HostInfo {
-        HostInfo { process: 1, listen: "127.0.0.1:1".parse().unwrap(), admin: "127.0.0.1:2".parse().unwrap() }
+        let (listen, admin) = ("127.0.0.1:1".parse().unwrap(), "127.0.0.1:2".parse().unwrap());
+        HostInfo { process: 1, listen, admin, probe: None }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -55,24 +56,39 @@ fn a_rollback_waits_for_no_compilation_and_overtakes_all_that_wait() {
     let operator = Operator::of(&host);
     assert_eq!(operator.swapped("back", &back(102)), 2);
     assert_eq!(operator.swapped("back", &back(103)), 3);
+    let is_full = Arc::new(AtomicBool::new(false));
+    // Uploads are read two at a time: who is told so tries again, until the queue is full.
     let ask = |component: Vec<u8>| {
-        let operator = operator.clone();
-        thread::spawn(move || operator.swap("back", &component))
+        let (operator, is_full) = (operator.clone(), is_full.clone());
+        thread::spawn(move || {
+            loop {
+                let answer = operator.swap("back", &component);
+                match answer.body["detail"].as_str() {
+                    Some(detail) if answer.status == 503 && detail.contains("16 changes wait") => {
+                        is_full.store(true, SeqCst);
+                        return None;
+                    }
+                    _ if answer.status == 503 => thread::sleep(Duration::from_millis(5)),
+                    _ => return Some(answer),
+                }
+            }
+        })
     };
     let mut waiting = vec![ask(bomb(666))];
     until("it compiles", || compiling(&host) > 0);
-    waiting.extend((0..15).map(|_| ask(back(104))));
-    until("the queue is full", || operator.swap("back", &back(105)).status == 503);
+    waiting.extend((0..16).map(|_| ask(back(104))));
+    until("the queue is full", || is_full.load(SeqCst));
+    until("one has no place", || waiting.iter().filter(|change| change.is_finished()).count() == 1);
     // Plans are made meanwhile: of what is asked for, and of the rollback.
     let plan = operator.ask("POST", "/modules/back/swap?dry_run=true", "application/wasm", &back(105)).expect(200);
     assert_eq!(plan.body["plan"]["modules"][0]["name"], "back");
-    assert!(waiting.iter().all(|change| !change.is_finished()) && compiling(&host) > 0);
+    assert!(waiting.iter().filter(|change| !change.is_finished()).count() == 16 && compiling(&host) > 0);
 
     assert_eq!(published(&operator.rollback(None)), 4);
     serves(&host, 4, Content { back: 102, ..first });
     // What waited is refused at once, and what compiled is ended: nothing takes the minutes.
-    for change in waiting {
-        let answer = change.join().unwrap().expect(409);
+    for answer in waiting.into_iter().filter_map(|change| change.join().unwrap()) {
+        let answer = answer.expect(409);
         assert_eq!(answer.codes(), ["overtaken"], "{answer:?}");
         assert!(answer.body["problems"][0]["help"].as_str().unwrap().contains("ask for the change again"));
     }
