@@ -27,6 +27,8 @@ use crate::telemetry::{LineBudget, Recorder, Telemetry};
 
 /// Log lines that wait to be written; further ones are lost. At 200 bytes a line that is 2 MB.
 const LOG_QUEUE: usize = 10_000;
+/// How long a stop waits for what operators asked, once all calls have ended.
+const ADMIN_TIME: Duration = Duration::from_secs(5);
 /// How long databases may take to close after everything has drained.
 const CLOSE_TIME: Duration = Duration::from_secs(5);
 
@@ -70,7 +72,7 @@ pub(super) async fn serve<B: Future<Output = std::convert::Infallible>>(
     let config = initial.config().clone();
     // Signals are heard from here on: one that comes during the start ends it in order.
     let signals = Signals::hear(initial.state().is_for_development())?;
-    let mut stop_signal = std::pin::pin!(signals.stop);
+    let mut stop_signal = signals.stop;
     let mut sockets = Sockets::bind(&config)?;
     let mut host = Host::new().context("the host can't find its own binary")?;
     host.telemetry = Telemetry::with(Recorder::start(&config.telemetry, &config.name)?);
@@ -115,14 +117,14 @@ pub(super) async fn serve<B: Future<Output = std::convert::Infallible>>(
 }
 
 /// The signals that a host hears.
-struct Signals<S> {
-    stop: S,
+struct Signals {
+    stop: Pin<Box<dyn Future<Output = ()> + Send>>,
     /// There where a hangup asks to reload.
     hangup: Option<Signal>,
 }
 
-/// `is_of_terminal` says whether a hangup ends the host: it belongs to an author's terminal then.
-impl Signals<Pin<Box<dyn Future<Output = ()> + Send>>> {
+impl Signals {
+    /// Hears them from now on. `is_of_terminal` says whether a hangup ends the host: it belongs to an author's terminal then.
     fn hear(is_of_terminal: bool) -> anyhow::Result<Self> {
         signals::ignore_user_signals()?;
         Ok(if is_of_terminal {
@@ -212,7 +214,8 @@ impl Serving {
         // Calls whose clients went away have no connection any more.
         let all_ended = edge.finish(drained_by).await && runtime.finish(drained_by).await;
         stop_admin.send_replace(true);
-        let _ = admin_task.await;
+        // Who is cut off loses nothing: a change counts once it is published, and a backup once it is whole.
+        let _ = tokio::time::timeout(ADMIN_TIME, admin_task).await;
         Ok(runtime.finish(drained_by).await && all_ended && all_answered)
     }
 

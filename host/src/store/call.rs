@@ -333,3 +333,21 @@ pub struct CalleeFailed {
     /// Why.
     pub error: CallError,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_be_under_way_is_nothing_at_a_start_and_else_the_longest_limit() {
+        let limit = Duration::from_secs(30);
+        assert_eq!(UnderWay::Nothing.or(limit).longest(), Duration::ZERO);
+        assert_eq!(UnderWay::Nothing.elsewhere().or(limit).longest(), Duration::ZERO);
+        let plain = UnderWay::AtMost(Duration::ZERO).or(limit);
+        assert_eq!(plain.longest(), limit + UnderWay::AFTERMATH);
+        // A generation that drains may allow more; another compartment's limits are its own.
+        let beside = UnderWay::AtMost(Duration::from_secs(300)).or(limit);
+        assert_eq!(beside.longest(), Duration::from_secs(300) + UnderWay::AFTERMATH);
+        assert_eq!(beside.elsewhere().or(limit), plain);
+    }
+}

@@ -55,12 +55,15 @@ fn load(line: &str) -> Result<AppConfig, String> {
 
 #[test]
 fn the_operators_table_of_limits_is_true() {
-    let http = |config: &AppConfig| config.modules.values().map(|module| module.http.clone()).collect::<Vec<_>>();
+    let modules = |config: &AppConfig| {
+        config.modules.values().map(|module| (module.http.clone(), module.resume)).collect::<Vec<_>>()
+    };
     let plain = load("").unwrap();
     for Row { key, default, bounds: (from, to) } in rows() {
         let same = load(&format!("{key} = {default}")).unwrap_or_else(|problems| panic!("{key}: {problems}"));
-        let all =
-            |config: &AppConfig| (config.defaults, config.http, config.compile, config.telemetry.clone(), http(config));
+        let all = |config: &AppConfig| {
+            (config.defaults, config.http, config.compile, config.telemetry.clone(), modules(config))
+        };
         assert_eq!(all(&same), all(&plain), "{key} is not {default} by default");
         for bound in [&from, &to] {
             load(&format!("{key} = {bound}")).unwrap_or_else(|problems| panic!("{key} = {bound}: {problems}"));

@@ -222,3 +222,12 @@ fn one_path_may_have_many_methods_and_literals_go_before_parameters() {
     let manifest = SMALL.to_owned() + "app.routes = [\"r.toml\"]\n";
     assert_eq!(load_files(&[("app.toml", &manifest), ("r.toml", &routes)]).unwrap().routes.len(), 4);
 }
+
+#[test]
+fn a_module_is_resumed_each_minute_unless_it_says_otherwise() {
+    let manifest = "[app]\nname = \"demo\"\n[modules.a]\ncomponent = \"a\"\n[modules.b]\ncomponent = \"b\"\nresume = \"5m\"\n\
+                    [modules.c]\ncomponent = \"c\"\nresume = \"off\"\n";
+    let config = load_files(&[("app.toml", manifest)]).unwrap();
+    let times: Vec<_> = config.modules.values().map(|module| module.resume).collect();
+    assert_eq!(times, [Some(Duration::from_secs(60)), Some(Duration::from_secs(300)), None]);
+}
