@@ -94,7 +94,7 @@ fn clients_that_leave_leave_whole_orders() {
     });
     let start = Instant::now();
     let (mut seen, mut since) = (0, Instant::now());
-    let ledger = loop {
+    let (ledger, time) = loop {
         let ledger = Ledger::read(host.state());
         let is_open =
             |order: &&crate::ledger::Order| order.status == "pending" || order.notice != "sent" || order.refund_due;
@@ -104,7 +104,7 @@ fn clients_that_leave_leave_whole_orders() {
         }
         // Of requests that were read, and not begun, the last ones may still come.
         if open == 0 && since.elapsed() > Duration::from_secs(1) {
-            break ledger;
+            break (ledger, start.elapsed());
         }
         assert!(start.elapsed() < PATIENCE, "{open} of {seen} orders are not whole:\n{ledger}");
         std::thread::sleep(Duration::from_millis(100));
@@ -115,5 +115,5 @@ fn clients_that_leave_leave_whole_orders() {
     // Not all of them left before their request was read.
     let most = sent_whole.load(Relaxed);
     assert!(seen as u64 * 2 > most, "{seen} orders of {most} requests");
-    eprintln!("{seen} orders of {orders} clients, all whole {:?} after the last one left", start.elapsed());
+    eprintln!("{seen} orders of {orders} clients, all whole {time:?} after the last one left");
 }

@@ -93,8 +93,9 @@ impl Ledger {
         if keys.iter().collect::<BTreeSet<_>>().len() != keys.len() {
             faults.push("a key made two orders".to_owned());
         }
+        let payments: BTreeMap<_, _> = self.payments.iter().map(|payment| (&payment.id, payment)).collect();
         for order in self.orders.iter().filter(|order| order.status == "paid") {
-            let payment = self.payments.iter().find(|payment| Some(&payment.id) == order.payment.as_ref());
+            let payment = order.payment.as_ref().and_then(|id| payments.get(id));
             if payment.is_none_or(|payment| payment.reference != order.id || payment.status == "authorized") {
                 faults.push(format!("{order:?} is paid without its payment: {payment:?}"));
             }
@@ -111,26 +112,31 @@ impl Ledger {
     /// When it doesn't, with everything that is wrong.
     pub fn check_settled(&self, when: &str) {
         self.check_always(when);
-        let faults: Vec<_> = self.orders.iter().filter_map(|order| self.fault(order)).collect();
+        let payments = self.payments.iter().map(|payment| (payment.reference.as_str(), payment)).collect();
+        let mut notices = BTreeMap::new();
+        for key in &self.notices {
+            *notices.entry(key.as_str()).or_default() += 1;
+        }
+        let faults: Vec<_> = self.orders.iter().filter_map(|order| fault(order, &payments, &notices)).collect();
         assert!(faults.is_empty(), "{when}: {faults:#?}\n{self}");
     }
+}
 
-    fn fault(&self, order: &Order) -> Option<String> {
-        let payment = self.payments.iter().find(|payment| payment.reference == order.id);
-        let status = payment.map(|payment| payment.status.as_str());
-        let told =
-            |event| self.notices.iter().filter(|key| **key == format!("order:{}:{event}", order.id)).count() == 1;
-        let settled = match order.status.as_str() {
-            "pending" => order.token == "tok_timeout" && status.is_none(),
-            "paid" => status == Some("captured") && order.notice == "sent" && told("placed"),
-            "declined" => status == Some("declined"),
-            // What payments can't tell of a silent card they may tell at a later start.
-            "cancelled" if order.refund_due => order.token == "tok_timeout" && status.is_none(),
-            "cancelled" => status != Some("captured") && told("cancelled"),
-            _ => false,
-        };
-        (!settled).then(|| format!("{order:?} is not settled, its payment is {payment:?}"))
-    }
+/// What is wrong with an order. Payments are given by their references, and how often each notice was given by its key.
+fn fault(order: &Order, payments: &BTreeMap<&str, &Payment>, notices: &BTreeMap<&str, u32>) -> Option<String> {
+    let payment = payments.get(order.id.as_str());
+    let status = payment.map(|payment| payment.status.as_str());
+    let told = |event| notices.get(format!("order:{}:{event}", order.id).as_str()) == Some(&1);
+    let settled = match order.status.as_str() {
+        "pending" => order.token == "tok_timeout" && status.is_none(),
+        "paid" => status == Some("captured") && order.notice == "sent" && told("placed"),
+        "declined" => status == Some("declined"),
+        // What payments can't tell of a silent card they may tell at a later start.
+        "cancelled" if order.refund_due => order.token == "tok_timeout" && status.is_none(),
+        "cancelled" => status != Some("captured") && told("cancelled"),
+        _ => false,
+    };
+    (!settled).then(|| format!("{order:?} is not settled, its payment is {payment:?}"))
 }
 
 impl fmt::Display for Ledger {
