@@ -42,9 +42,10 @@ impl<'a> Backtrace<'a> {
         Self(error.downcast_ref::<WasmBacktrace>().map_or(&[], |trace| trace.frames()))
     }
 
-    /// The module that the innermost one belongs to: linking gave its core modules that name.
-    pub(super) fn module(&self) -> Option<ModuleName> {
-        self.0.iter().find_map(module)
+    /// The module that the innermost one belongs to: linking gave its core modules that name. Code that is nested in other components
+    /// names itself, so only a name that `is_known` counts.
+    pub(super) fn module(&self, is_known: impl Fn(&ModuleName) -> bool) -> Option<ModuleName> {
+        self.0.iter().filter_map(module).find(is_known)
     }
 
     /// Whether the innermost one carries values from one module of the compartment to another.
@@ -98,10 +99,10 @@ impl Function<'_> {
 
 impl fmt::Display for Function<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}!{}", self.module, cut(&self.name))?;
+        write!(f, "{}!{}", shown(self.module), shown(&self.name))?;
         match self.place {
-            Some((file, Some(line))) => write!(f, " ({}:{line})", cut(file)),
-            Some((file, None)) => write!(f, " ({})", cut(file)),
+            Some((file, Some(line))) => write!(f, " ({}:{line})", shown(file)),
+            Some((file, None)) => write!(f, " ({})", shown(file)),
             None => Ok(()),
         }
     }
@@ -144,15 +145,18 @@ fn demangled(name: &str) -> String {
     format!("{:#}", rustc_demangle::demangle(name))
 }
 
-fn cut(name: &str) -> &str {
-    &name[..name.floor_char_boundary(MAX_NAME)]
+/// The beginning of a name, on one line: components name things as they like.
+fn shown(name: &str) -> String {
+    let name = &name[..name.floor_char_boundary(MAX_NAME)];
+    let escaped = |c: char| if c.is_control() { c.escape_debug().to_string() } else { c.to_string() };
+    name.chars().map(escaped).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn shown(names: &[&str]) -> Vec<String> {
+    fn first(names: &[&str]) -> Vec<String> {
         let function = |name: &&str| Function { module: "m", name: (*name).to_owned(), place: None };
         let functions: Vec<_> = names.iter().map(function).collect();
         authors(&functions).iter().map(|function| function.name.clone()).collect()
@@ -174,12 +178,19 @@ mod tests {
             "core::iter::Iterator::map",
             "shop::place",
         ];
-        assert_eq!(shown(&panic), ["shop::price", "core::iter::Iterator::map", "shop::place"]);
+        assert_eq!(first(&panic), ["shop::price", "core::iter::Iterator::map", "shop::place"]);
         assert_eq!(
             shown(&["shop::price", "std::panic::catch_unwind", "cabi"]),
             ["shop::price", "std::panic::catch_unwind", "cabi"]
         );
-        assert_eq!(shown(&["abort", "core::panicking::panic"]), ["abort", "core::panicking::panic"]);
-        assert_eq!(shown(&["#3"]), ["#3"]);
+        assert_eq!(first(&["abort", "core::panicking::panic"]), ["abort", "core::panicking::panic"]);
+        assert_eq!(first(&["#3"]), ["#3"]);
+    }
+
+    #[test]
+    fn no_name_begins_a_line_of_its_own() {
+        let long = "x".repeat(1_000);
+        let function = Function { module: "m", name: "a\nb".to_owned(), place: Some((&long, Some(7))) };
+        assert_eq!(function.to_string(), format!("m!a\\nb ({}:7)", "x".repeat(MAX_NAME)));
     }
 }

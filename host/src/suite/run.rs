@@ -1,6 +1,8 @@
 //! Running suites: the part of an application that a module needs, linked once, and a state of its own for each case.
 
 use std::collections::BTreeSet;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -124,7 +126,7 @@ impl Subject {
         let no_room = |source| RunError::Folder { folder: workspace.clone(), source };
         let code = workspace.join("code");
         std::fs::create_dir_all(&code).map_err(no_room)?;
-        let folder = tempfile::Builder::new().prefix("state-").tempdir_in(&workspace).map_err(no_room)?;
+        let folder = private("state-").tempdir_in(&workspace).map_err(no_room)?;
         let state = StateFolder::open(&folder.path().join("link"))?;
         let compiler = host.compiler(&state, config.compile)?;
         // A cache that several runs may share: what it lacks, or loses meanwhile, is compiled.
@@ -156,7 +158,7 @@ impl Subject {
     /// Starts the application on an empty state, takes the steps, and ends it.
     async fn run_case(&self, suite: &Suite, case: &Case) -> Result<Option<Failure>, RunError> {
         let no_room = |source| RunError::Folder { folder: self.folder.path().to_owned(), source };
-        let folder = tempfile::Builder::new().prefix("case-").tempdir_in(self.folder.path()).map_err(no_room)?;
+        let folder = private("case-").tempdir_in(self.folder.path()).map_err(no_room)?;
         let state = StateFolder::open(folder.path())?;
         let started = self.start(GenerationNumber(1), &state).await?;
         let mut run = Run { subject: self, suite, state, started, kept: Kept::new() };
@@ -177,6 +179,13 @@ impl Subject {
         generation.resume().await;
         Ok(Started { generation, databases })
     }
+}
+
+/// Makes folders that no other user can look into.
+fn private(prefix: &str) -> tempfile::Builder<'_, '_> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(prefix).permissions(Permissions::from_mode(0o700));
+    builder
 }
 
 /// A module and all that it calls, directly or not.

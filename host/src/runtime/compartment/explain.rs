@@ -17,7 +17,8 @@ impl Compartment {
         let Ended { error, limit, failure } = ended;
         let stack = Backtrace::of(error);
         // No guest's function runs while its result is copied out, or while it waits in the host: it was the one that was called.
-        let module = stack.module().or_else(|| Some(self.module(called?).name.clone()));
+        let is_known = |name: &ModuleName| self.modules.iter().any(|module| module.name == *name);
+        let module = stack.module(is_known).or_else(|| Some(self.module(called?).name.clone()));
         let explained = match (limit.or_else(|| self.limit_behind(error)), error.downcast_ref::<Trap>()) {
             (Some(hit), _) => {
                 self.metrics.limited(hit.kind());
