@@ -347,6 +347,10 @@ impl Control {
     ) -> Result<(), Unwritten> {
         let control = self.clone();
         let changed = move || {
+            if let Err(displaced) = control.state.check() {
+                control.state.lose(&displaced);
+                return Err(Unwritten::elsewhere(displaced));
+            }
             let mut history = History::clone(&control.history.load());
             change(&mut history)?;
             control.history.store(Arc::new(history));

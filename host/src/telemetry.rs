@@ -103,6 +103,11 @@ impl Telemetry {
         let registry = Registry::new();
         let requests = register(&registry, counters(&table::REQUESTS));
         let request_time = register(&registry, histograms(&table::REQUEST_TIME, &REQUEST_BOUNDS));
+        let panics = register(&registry, counters(&table::PANICS));
+        // There as zero: a first one is then a rise.
+        for listener in ["data", "admin"] {
+            panics.with_label_values(&[listener]);
+        }
         let unauthorized = register(&registry, counters(&table::UNAUTHORIZED));
         let unrouted = RouteMetrics::new(&requests, &request_time, (OTHER, OTHER), &[]);
         Arc::new(Self {
@@ -116,7 +121,7 @@ impl Telemetry {
             outbound: register(&registry, counters(&table::OUTBOUND)),
             unauthorized: ["wrong", "missing"].map(|token| unauthorized.with_label_values(&[token])),
             unauthorized_lines: LineBudget::default(),
-            panics: register(&registry, counters(&table::PANICS)),
+            panics,
             changes: register(&registry, counters(&table::CHANGES)),
             change_time: register(&registry, histograms(&table::CHANGE_TIME, &CHANGE_BOUNDS)),
             statements: sql::Statements::new(register(&registry, histograms(&table::SQL_TIME, &sql::BOUNDS))),

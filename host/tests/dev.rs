@@ -14,6 +14,8 @@ use watertight::migration::Migration;
 use wit_component::{StringEncoding, metadata};
 use wit_parser::Resolve;
 
+#[path = "dev/anew.rs"]
+mod anew;
 #[path = "dev/author.rs"]
 mod author;
 #[path = "support/command.rs"]
@@ -321,61 +323,4 @@ fn edited_migrations_make_a_database_anew_and_only_here() {
     let said = command::run(&mut author.command(&["--state", of_run.to_str().unwrap()])).expect(1);
     assert!(said.err.contains("was used by `watertight run`"), "{}", said.err);
     assert_eq!((tables(&of_run), tables(&state)), (vec!["a".to_owned()], vec!["a".to_owned()]));
-}
-
-/// A build that brings an edited migration and doesn't start takes the database of the running one away; what is undone brings it back.
-#[test]
-fn a_database_that_was_made_anew_in_vain_is_there_again_once_the_edit_is_undone() {
-    let mut author = tags();
-    author.write("app.toml", format!("{TAGS_MANIFEST}uses = [\"keyvalue\"]\n"));
-    let core = "(module (func (export \"t:tags/tags@1.0.0#tag\") (result i32) (i32.const 1))
-        (func $start unreachable) (start $start))";
-    let trapping = components::component_of(TAGS, "tags-world", core);
-    let counts = counting();
-    author.write("tags.wasm", with_migrations(counts.clone(), &[FIRST]));
-    author.start();
-    let address = author.serves();
-    assert_eq!(get(address, "/tag"), (200, "1".to_owned()));
-    author.write("tags.wasm", with_migrations(trapping, &[("0001_a.sql", "CREATE TABLE b (id INTEGER)")]));
-    author.hears(&["failed tags.wasm: refused"]);
-    author.write("tags.wasm", with_migrations(counts, &[FIRST]));
-    author.hears(&["live tags.wasm: put in place in ", "generation 2 serves"]);
-    assert_eq!(get(address, "/tag"), (200, "1".to_owned()));
-    assert_eq!(tables(&author.path(".watertight-dev")), ["a"]);
-    author.stop();
-}
-
-/// A component whose `tag` is 1 where its bucket can be read, and 0 where not.
-fn counting() -> Vec<u8> {
-    let wit = format!(
-        "{TAGS} world counting-world {{ import wasi:keyvalue/store@0.2.0-draft2; export tags; }}
-         package wasi:keyvalue@0.2.0-draft2 {{
-             interface store {{
-                 variant error {{ no-such-store, access-denied, other(string) }}
-                 record key-response {{ keys: list<string>, cursor: option<string> }}
-                 open: func(identifier: string) -> result<bucket, error>;
-                 resource bucket {{
-                     get: func(key: string) -> result<option<list<u8>>, error>;
-                     set: func(key: string, value: list<u8>) -> result<_, error>;
-                     delete: func(key: string) -> result<_, error>;
-                     exists: func(key: string) -> result<bool, error>;
-                     list-keys: func(cursor: option<string>) -> result<key-response, error>;
-                 }}
-             }}
-         }}"
-    );
-    let core = r#"(module
-        (import "wasi:keyvalue/store@0.2.0-draft2" "open" (func $open (param i32 i32 i32)))
-        (import "wasi:keyvalue/store@0.2.0-draft2" "[method]bucket.exists" (func $exists (param i32 i32 i32 i32)))
-        (memory (export "memory") 1)
-        (data (i32.const 8) "b")
-        (global $free (mut i32) (i32.const 1024))
-        (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32)
-            (global.get $free)
-            (global.set $free (i32.add (global.get $free) (i32.add (local.get 3) (i32.const 8)))))
-        (func (export "t:tags/tags@1.0.0#tag") (result i32)
-            (call $open (i32.const 8) (i32.const 1) (i32.const 16))
-            (call $exists (i32.load (i32.const 20)) (i32.const 8) (i32.const 1) (i32.const 64))
-            (i32.eqz (i32.load8_u (i32.const 64)))))"#;
-    components::component_of(&wit, "counting-world", core)
 }

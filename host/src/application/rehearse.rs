@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
 
 use bytesize::ByteSize;
@@ -137,7 +137,7 @@ fn copies(state: &StateFolder) -> PathBuf {
     state.path().join("dry-run")
 }
 
-fn make_anew(folder: &PathBuf) -> io::Result<()> {
+fn make_anew(folder: &Path) -> io::Result<()> {
     match fs::remove_dir_all(folder) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}

@@ -14,7 +14,7 @@ use super::published::{Asker, Cause, OnDisk, Publication, Published, Refused};
 use super::unpublished;
 use crate::clock::now_text;
 use crate::failpoint::{Point, crash_point};
-use crate::files::{ASIDE, Points, write_durably};
+use crate::files::{ASIDE, Displaced, Points, write_durably};
 use crate::ids::{Digest, GenerationNumber, ModuleName};
 use crate::problem::Problems;
 
@@ -61,6 +61,11 @@ impl Unwritten {
     /// The thread that was to write failed: nobody knows how far it came.
     pub(crate) fn failed(error: &dyn std::error::Error) -> Self {
         Self { source: io::Error::other(error.to_string()), is_uncertain: true }
+    }
+
+    /// Nothing was written, since it would have been another host's.
+    pub(crate) fn elsewhere(displaced: Displaced) -> Self {
+        Self { source: io::Error::other(displaced), is_uncertain: false }
     }
 }
 
