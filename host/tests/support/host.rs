@@ -338,11 +338,6 @@ impl Host {
         self.info.admin
     }
 
-    /// Where its listener for probes is.
-    pub fn probe(&self) -> SocketAddr {
-        self.info.probe.unwrap()
-    }
-
     /// The address of something on the data listener; `path` starts with a slash.
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.info.listen)
