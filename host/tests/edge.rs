@@ -48,11 +48,21 @@ async fn head_has_get_s_headers_and_no_body() {
     let runtime = tokio::task::block_in_place(|| application::start(checked, &state, &host)).unwrap();
     let edge = Edge::new(runtime.into(), limits);
     let second = Duration::from_secs(1);
-    let bounds = Bounds { connections: 10, header_timeout: second, drain: second };
-    let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), bounds).unwrap();
+    let bounds = Bounds {
+        connections: 10,
+        tokenless: None,
+        header_timeout: second,
+        grace: second,
+        stall: second,
+        held: 1 << 20,
+        drain: second,
+    };
+    let listener = Listener::bind("data", "127.0.0.1:0".parse().unwrap(), bounds).unwrap();
     let address = listener.address().unwrap();
     let (stop, stopped) = watch::channel(false);
-    let serving = tokio::spawn(listener.serve(move |request| edge.clone().handle(request), stopped));
+    let serving = tokio::spawn(async move {
+        listener.serve(move |request| edge.clone().handle(request), &Telemetry::new(), stopped).await
+    });
 
     let client = || reqwest::Client::builder().no_proxy();
     let clients = [client(), client().http2_prior_knowledge()].map(|builder| builder.build().unwrap());

@@ -35,7 +35,7 @@ impl LineBudget {
         let second = self.start.elapsed().as_secs() & u64::from(u32::MAX);
         let count = |state: u64| state & u64::from(u32::MAX);
         let update = |state: u64| Some(if state >> 32 == second { state.saturating_add(1) } else { second << 32 | 1 });
-        let before = self.state.fetch_update(Ordering::Relaxed, Ordering::Relaxed, update).unwrap_or_default();
+        let before = self.state.try_update(Ordering::Relaxed, Ordering::Relaxed, update).unwrap_or_default();
         if before >> 32 != second {
             return Some(count(before).saturating_sub(LINES_PER_SECOND));
         }

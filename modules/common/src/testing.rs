@@ -106,7 +106,7 @@ impl Fuse {
 
     fn point(&self) -> Result<(), SqlError> {
         self.0
-            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1))
+            .try_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1))
             .map(|_| ())
             .map_err(|_| SqlError::Storage("the process has ended".to_owned()))
     }
