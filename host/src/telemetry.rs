@@ -227,7 +227,7 @@ impl Telemetry {
         }
     }
 
-    /// Counts a panic of the host over a request of that listener: `data` or `admin`.
+    /// Counts a panic of the host over a request of that listener: `data`, `admin` or `probe`.
     pub fn panicked(&self, listener: &str) {
         self.panics.with_label_values(&[listener]).inc();
     }

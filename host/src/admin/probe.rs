@@ -12,7 +12,8 @@ use super::guard::finish;
 use super::{Admin, metrics, not_ready, ready};
 use crate::http::answer::HostProblem;
 use crate::http::details::Failure;
-use crate::http::request_id;
+use crate::http::panics::caught;
+use crate::http::{head, request_id};
 
 /// What the listener for probes knows of the host.
 #[derive(Default)]
@@ -36,15 +37,25 @@ impl Probe {
             .route("/metrics", get(all_metrics))
             .fallback(|| async { Failure::from(HostProblem::NoSuchPath) })
             .method_not_allowed_fallback(|| async { Failure::from(HostProblem::MethodNotAllowed) })
-            .layer(middleware::from_fn(complete))
+            .layer(middleware::from_fn_with_state(self.clone(), complete))
             .with_state(self)
     }
 }
 
-/// Gives the answer the request's id, and problem details where it isn't what was asked for.
-async fn complete(request: Request, next: Next) -> Response {
+/// Checks the request's head, and gives the answer the request's id, and problem details where it isn't what was asked for.
+async fn complete(State(probe): State<Arc<Probe>>, request: Request, next: Next) -> Response {
     let id = request_id(request.headers());
-    finish(next.run(request).await, &id)
+    let answered = match head::check(&request) {
+        Ok(()) => caught(next.run(request)).await.unwrap_or_else(|panic| {
+            if let Some(admin) = probe.admin.get() {
+                admin.control.runtime().current().telemetry().panicked("probe");
+            }
+            tracing::error!(target: "request", request = &*id, %panic, "the host failed to answer a probe");
+            Failure::from(HostProblem::HostFailed).into_response()
+        }),
+        Err(failure) => failure.into_response(),
+    };
+    finish(answered, &id)
 }
 
 async fn is_ready(State(probe): State<Arc<Probe>>) -> Response {

@@ -58,7 +58,7 @@ metrics! {
     REQUESTS = Counter "watertight_http_requests_total" ["method", "route", "status"];
     /// Time from a request's head to its answer's.
     REQUEST_TIME = Histogram "watertight_http_request_duration_seconds" ["method", "route"];
-    /// Requests that the host itself failed to answer by a panic, by listener: `data` or `admin`. Each was answered 500 (`host-failed`).
+    /// Requests that the host itself failed to answer by a panic, by listener: `data`, `admin` or `probe`. Each was answered 500 (`host-failed`).
     PANICS = Counter "watertight_request_panics_total" ["listener"];
     /// Connections that are open, by listener: `data`, `admin` or `probe`.
     CONNECTIONS = Gauge "watertight_http_connections" ["listener"];

@@ -132,11 +132,13 @@ const HEADS: &[(&str, u16, &str)] = &[
 ];
 
 #[test]
-fn a_request_s_head_is_checked_alike_on_both_listeners() {
+fn a_request_s_head_is_checked_alike_on_all_listeners() {
     let app = app("");
-    let host = app.launch().start();
+    let host = app.launch().argument("--probe=127.0.0.1:0").start();
     let mut wrong = Vec::new();
-    for (listener, address, path) in [("data", host.listen(), "/nothing"), ("admin", host.admin(), "/healthz")] {
+    let listeners =
+        [("data", host.listen(), "/nothing"), ("admin", host.admin(), "/healthz"), ("probe", host.probe(), "/livez")];
+    for (listener, address, path) in listeners {
         for (request, status, fault) in HEADS {
             let request = format!("{}\r\n\r\n", request.replace("PATH", path));
             let (found, body, _) = raw(address, &request);
@@ -476,6 +478,22 @@ async fn the_access_log_tells_each_answer_on_one_line() {
     let line = log.lines().find(|line| line.contains("request=\"brewed\"")).unwrap();
     assert!(line.contains("method=\"_OTHER\"") && line.contains("status=501"), "{line}");
     assert!(log.lines().any(|line| line.contains("listener=\"admin\"") && line.contains("path=\"/modules\"")), "{log}");
+}
+
+#[test]
+fn the_access_log_has_numbers_as_numbers_in_json() {
+    let app = app("[log]\nformat = \"json\"");
+    let host = app.launch().variable("WATERTIGHT_LOG", "info,request=debug").start();
+    assert_eq!(raw(host.listen(), "GET /nothing HTTP/1.1\r\nHost: a\r\nX-Request-Id: find-me\r\n\r\n").0, 200);
+    assert!(host.has_logged("find-me"), "{}", host.log());
+    let log = host.log();
+    let line: Value = serde_json::from_str(log.lines().find(|line| line.contains("find-me")).unwrap()).unwrap();
+    assert_eq!((&line["status"], &line["bytes"], &line["generation"]), (&json!(200), &json!(2), &json!(1)));
+    assert!(line["millis"].as_f64().is_some_and(|millis| millis > 0.0), "{line}");
+    assert_eq!(
+        (&line["method"], &line["route"], &line["path"]),
+        (&json!("GET"), &json!("/nothing"), &json!("/nothing"))
+    );
 }
 
 #[tokio::test]
