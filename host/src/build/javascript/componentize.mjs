@@ -239,19 +239,38 @@ const ENGINE = new URL('lib/', import.meta.resolve('@bytecodealliance/componenti
 const { splicer } = await import(new URL('spidermonkey-embedding-splicer.js', ENGINE));
 
 /**
- * Lets negative numbers out. The engine takes 64-bit integers as unsigned ones where they are a function's only result or an argument,
- * and fails on negative ones; the bits are the same.
+ * Keeps numbers whole where they cross between JavaScript and WebAssembly one by one, as arguments or as a function's only result. The
+ * engine takes 64-bit integers as unsigned ones only and fails on negative ones, and takes 32-bit integers beyond 2^31 for what they are
+ * not: both get the number with the same bits. What the cases of a variant share comes as 64 bits, of which narrower cases have the lower half.
  */
 const spliceBindings = splicer.spliceBindings;
 splicer.spliceBindings = (...args) => {
   const spliced = spliceBindings(...args);
-  const bindings = spliced.jsBindings;
-  spliced.jsBindings = bindings.replace(/(function toInt64\(val\) \{[^}]*)BigInt\.asIntN/, '$1BigInt.asUintN');
-  if (bindings.includes('function toInt64(') && spliced.jsBindings === bindings) {
-    throw new Error('this componentize-js makes its bindings in another way than the one that this host was made for');
-  }
+  spliced.jsBindings = [
+    { where: 'function toInt64(', from: /(function toInt64\(val\) \{[^}]*)BigInt\.asIntN/, to: '$1BigInt.asUintN' },
+    { where: 'function toUint32(', from: /(function toUint32\(val\) \{[^}]*)val >>> 0/, to: '$1val | 0' },
+    { where: 'BigInt(', from: /(^let \[[^\]]*\] = \$bindings);/m, to: '$1.map(unsigned);' },
+    { where: 'Number(arg', from: /\bNumber\((arg\d+)\)/g, to: 'Number(BigInt.asIntN(32, $1))' },
+  ].reduce(edited, spliced.jsBindings);
+  if (spliced.jsBindings.includes('.map(unsigned)')) spliced.jsBindings = UNSIGNED + spliced.jsBindings;
   return spliced;
 };
+
+/** Makes every function of the engine's take 64-bit integers as it wants them; its memory stays what it is. */
+const UNSIGNED = `const unsigned = (core) => typeof core !== 'function' ? core : (...args) => {
+  for (let index = 0; index < args.length; index++) {
+    if (typeof args[index] === 'bigint') args[index] = BigInt.asUintN(64, args[index]);
+  }
+  return core(...args);
+};
+`;
+
+function edited(bindings, { where, from, to }) {
+  if (!bindings.includes(where)) return bindings;
+  const made = bindings.replace(from, to);
+  if (made === bindings) throw new Error(`this componentize-js makes bindings that the host was not made for: ${where}`);
+  return made;
+}
 
 /** The engine's words for an error while the module's top level ran, with the author's lines. */
 function topLevelWords(message, places) {

@@ -3,7 +3,7 @@
 
 mod bindings;
 
-use bindings::exports::test::exact::values::{Amount, Guest, Money, One, Problem};
+use bindings::exports::test::exact::values::{Amount, Floating, Guest, Mixed, Money, Narrow, One, Plain, Problem};
 
 /// The component's exports.
 pub(crate) struct Component;
@@ -83,6 +83,38 @@ impl Guest for Component {
 
     fn as_problem(n: Problem) -> Result<i64, Problem> {
         Err(n)
+    }
+
+    fn half(n: u32) -> u32 {
+        n
+    }
+
+    fn signed_half(n: i32) -> i32 {
+        n
+    }
+
+    fn real(n: f64) -> f64 {
+        n
+    }
+
+    fn single(n: f32) -> f32 {
+        n
+    }
+
+    fn in_mixed(n: Mixed) -> Mixed {
+        n
+    }
+
+    fn in_narrow(n: Narrow) -> Narrow {
+        n
+    }
+
+    fn in_plain(n: Plain) -> Plain {
+        n
+    }
+
+    fn in_floating(n: Floating, _: Option<u32>) -> Floating {
+        n
     }
 
     fn in_many(

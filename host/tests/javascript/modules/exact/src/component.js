@@ -36,6 +36,14 @@ export const values = {
   asProblem(problem) {
     throw Object.assign(new Error('refused'), { payload: problem });
   },
+  half: same,
+  signedHalf: same,
+  real: same,
+  single: same,
+  inMixed: same,
+  inNarrow: same,
+  inFloating: same,
+  inPlain: same,
   inMany: (...all) => all.map(digits),
   inSmall: (...all) => all.map(digits),
 };
