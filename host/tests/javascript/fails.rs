@@ -35,7 +35,7 @@ async fn an_error_that_is_not_the_contracts_is_logged_with_words_file_and_line()
         ("deep", &["Refusal: from another file", "deeper (src/deeper.js:7)", "deep (src/component.js:29)"]),
         ("recursion", &["InternalError: too much recursion", "recursion (src/component.js:30)"]),
         ("json", &["SyntaxError: JSON.parse", "json (src/component.js:31)"]),
-        ("cause", &["Error: with a cause", "caused by TypeError: ", "cause (src/component.js:34)"]),
+        ("cause", &["Error: with a cause", "; caused by TypeError: ", "cause (src/component.js:34)"]),
         ("package", &["TypeError: from a package", "node_modules/made-up/index.js:2", "src/component.js:39"]),
         ("result", &["fails.fail: TypeError: the result must be a string, not 5"]),
         ("timer", &["setTimeout() can't be used", "timer (src/component.js:41)"]),

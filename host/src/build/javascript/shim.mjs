@@ -144,6 +144,8 @@ for (const name of ['clearTimeout', 'clearInterval']) replace(globalThis, name, 
 
 /** How long a report may be, in UTF-16 units, and how many causes are told. The host keeps the first 2 KiB. */
 const MAX_REPORT = 2048;
+/** How much of an error's own message is told, so that its place follows. */
+const MAX_MESSAGE = 1024;
 const MAX_CAUSES = 4;
 
 /** Where values that are no errors were thrown: the engine keeps no stack for them. */
@@ -157,20 +159,21 @@ globalThis.__thrown = (value, place) => {
 
 function describe(error, depth = 0) {
   if (!isError(error)) {
-    const place = thrown.place !== null && Object.is(thrown.value, error) ? `\n    at ${thrown.place}` : '';
+    const place = thrown.place !== null && Object.is(thrown.value, error) ? ` at ${thrown.place}` : '';
     return `a value that is no Error was thrown: ${plain(error)}${place}`;
   }
   const payload = Object.hasOwn(error, 'payload') ? `, with the payload ${plain(error.payload)}` : '';
-  const words = error.message ? `${error.name}: ${error.message}` : String(error.name);
-  const stack = framesOf(map, error.stack).map((frame) => `\n    at ${frame}`);
+  const words = error.message ? `${error.name}: ${String(error.message).slice(0, MAX_MESSAGE)}` : String(error.name);
+  const frames = framesOf(map, error.stack);
+  const stack = frames.length > 0 ? ` at ${frames.join(' < ')}` : '';
   const more = [];
   if (depth < MAX_CAUSES) {
-    if (error.cause !== undefined) more.push(`\ncaused by ${describe(error.cause, depth + 1)}`);
+    if (error.cause !== undefined) more.push(`; caused by ${describe(error.cause, depth + 1)}`);
     if (Array.isArray(error.errors)) {
-      more.push(...error.errors.slice(0, MAX_CAUSES).map((one) => `\none of: ${describe(one, depth + 1)}`));
+      more.push(...error.errors.slice(0, MAX_CAUSES).map((one) => `; one of: ${describe(one, depth + 1)}`));
     }
   }
-  return `${words}${payload}${stack.join('')}${more.join('')}`;
+  return `${words}${payload}${stack}${more.join('')}`;
 }
 
 function plain(value) {
@@ -189,10 +192,7 @@ function report(where, error) {
   } catch (worse) {
     text = `${where}: an error that can't be told: ${worse}`;
   }
-  // The first place is the author's own, or a package's.
-  const place = /\n    at (?:[^\n]* \()?([^\s()]+):(\d+)\)?(?:\n|$)/.exec(text);
-  const at = place ? { file: place[1], line: Number(place[2]), column: 0 } : undefined;
-  host.failure.report(text.slice(0, MAX_REPORT), at);
+  host.failure.report(text.slice(0, MAX_REPORT), undefined);
 }
 
 // ---------------------------------------------------------------------------------------------------------------------------------------
@@ -270,7 +270,7 @@ function exported({ label, params, result }, call) {
     } catch (misfit) {
       const told = new TypeError(`what was thrown is not the contract's error: ${placed(misfit, 'payload').message}`);
       replace(told, 'stack', isError(error) ? error.stack : '');
-      if (Object.is(thrown.value, error) && thrown.place !== null) told.message += `\n    at ${thrown.place}`;
+      if (Object.is(thrown.value, error) && thrown.place !== null) told.message += ` at ${thrown.place}`;
       return fail(told);
     }
   };
