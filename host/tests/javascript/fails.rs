@@ -15,9 +15,9 @@ async fn an_error_that_is_not_the_contracts_is_logged_with_words_file_and_line()
         }
     }
     let answer = host.call("fails/fails.fail", &json!(["bad"])).await.expect(200);
-    assert_eq!(answer.body, json!({"err": {"bad": "the contract knows this"}}));
+    assert_eq!(answer.body, json!({"result": {"err": {"bad": "the contract knows this"}}}));
     let answer = host.call("fails/fails.fail", &json!(["worse"])).await.expect(200);
-    assert_eq!(answer.body, json!({"err": {"worse": -1}}));
+    assert_eq!(answer.body, json!({"result": {"err": {"worse": -1}}}));
 
     for (how, parts) in [
         ("error", &["fails.fail: Error: words that somebody reads", "error (src/component.js:10)"][..]),

@@ -10,7 +10,7 @@ import { decode } from '@jridgewell/sourcemap-codec';
 import { componentize } from '@bytecodealliance/componentize-js';
 import { build, transform } from 'esbuild';
 import oxc from 'oxc-parser';
-import { framesOf, placeOf } from './places.mjs';
+import { framesOf } from './places.mjs';
 
 const here = dirname(fileURLToPath(import.meta.url));
 const job = JSON.parse(await readFile(process.argv[2], 'utf8'));
@@ -272,19 +272,15 @@ function edited(bindings, { where, from, to }) {
   return made;
 }
 
-/** The engine's words for an error while the module's top level ran, with the author's lines. */
+/** The engine's words for an error while the module's top level ran, with the author's files and lines. */
 function topLevelWords(message, places) {
-  const words = message
-    .replace(/^Failed to initialize component \(.*\):\n/, '')
-    .split('\n')
-    .filter((line) => !/^\s*\d*@?.*initializer\.js/.test(line));
-  const stack = framesOf(places, words.map((line) => line.trim()).join('\n'));
-  const said = words
-    .filter((line) => !/@.*:\d+:\d+$/.test(line) && !/^(Stack:|Error:\s*$)/.test(line.trim()))
-    .map((line) => line.replace(/\S*:(\d+):(\d+)/g, (text, line) =>
-      text.includes(`${places.bundle}:`) ? (placeOf(places, Number(line)) ?? contract.main) : text,
-    ));
-  return [...said, ...stack.map((frame) => `    at ${frame}`)].join('\n').trim();
+  const text = message.replace(/^Failed to initialize component \(.*\):\n/, '');
+  const stack = framesOf(places, text.replace(/^ +/gm, '')).map((frame) => `    at ${frame}`);
+  const top = /^Exception while evaluating top-level script\n([^]*?)(?:\nAdditionally, [^]*)?$/.exec(text.replace(/\nStack:\n[^]*$/, ''));
+  if (!top) return text.trim();
+  const words = top[1].replace(new RegExp(`^${RegExp.escape?.(places.bundle) ?? places.bundle}:\\d+:\\d+ `, 'gm'), '').trim();
+  // What the shim says of the module has no place in it.
+  return stack.length > 0 ? [words, ...stack].join('\n') : words.replace(/^Error: /, '');
 }
 
 async function run() {
