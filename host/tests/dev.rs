@@ -18,6 +18,8 @@ use wit_parser::Resolve;
 mod anew;
 #[path = "dev/author.rs"]
 mod author;
+#[path = "dev/built_first.rs"]
+mod built_first;
 #[path = "support/command.rs"]
 mod command;
 #[path = "support/components.rs"]
