@@ -91,9 +91,10 @@ impl<'a> Composer<'a> {
             named::named(&artifact.bytes, module.as_str()).map_err(|error| format!("module `{module}`: {error}"))?;
         let bytes = renamed::with_exports(bytes, &self.renamed_exports(module, node))
             .map_err(|error| format!("module `{module}`: {error}"))?;
-        let bytes = match artifact.shape.exports.contains_key(&InterfaceName::world()) {
-            true => world::with_interface(bytes).map_err(|error| format!("module `{module}`: {error}"))?,
-            false => bytes,
+        let bytes = if artifact.shape.exports.contains_key(&InterfaceName::world()) {
+            world::with_interface(bytes).map_err(|error| format!("module `{module}`: {error}"))?
+        } else {
+            bytes
         };
         let package = Package::from_bytes(&format!("module:{module}"), None, bytes, self.composed.types_mut())
             .map_err(|error| format!("module `{module}`: {error:#}"))?;

@@ -180,7 +180,7 @@ mod tests {
         ];
         assert_eq!(first(&panic), ["shop::price", "core::iter::Iterator::map", "shop::place"]);
         assert_eq!(
-            shown(&["shop::price", "std::panic::catch_unwind", "cabi"]),
+            first(&["shop::price", "std::panic::catch_unwind", "cabi"]),
             ["shop::price", "std::panic::catch_unwind", "cabi"]
         );
         assert_eq!(first(&["abort", "core::panicking::panic"]), ["abort", "core::panicking::panic"]);
