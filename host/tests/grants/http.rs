@@ -315,7 +315,11 @@ async fn a_server_of_https_must_be_the_one_that_it_says() {
     // Who trusts another is told at a hangup that it changed.
     let other = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
     std::fs::write(&trusted, other.cert.pem()).unwrap();
-    let host = app.launch().variable("SSL_CERT_FILE", trusted.to_str().unwrap()).start();
+    // Nor are the system's own in a folder.
+    let none = folder.path().join("none");
+    std::fs::create_dir(&none).unwrap();
+    let launch = app.launch().variable("SSL_CERT_FILE", trusted.to_str().unwrap());
+    let host = launch.variable("SSL_CERT_DIR", none.to_str().unwrap()).start();
     refused(&host, secure("localhost"), "TlsCertificateError").await;
     std::fs::write(&trusted, made.cert.pem()).unwrap();
     host.signal(rustix::process::Signal::HUP);
