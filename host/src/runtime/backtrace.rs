@@ -174,14 +174,14 @@ mod tests {
             "core::panicking::panic_fmt",
             "core::panicking::panic_bounds_check",
             "<alloc::vec::Vec<u8> as core::ops::index::Index<usize>>::index",
-            "shop::price",
+            "tea::price",
             "core::iter::Iterator::map",
-            "shop::place",
+            "tea::place",
         ];
-        assert_eq!(first(&panic), ["shop::price", "core::iter::Iterator::map", "shop::place"]);
+        assert_eq!(first(&panic), ["tea::price", "core::iter::Iterator::map", "tea::place"]);
         assert_eq!(
-            first(&["shop::price", "std::panic::catch_unwind", "cabi"]),
-            ["shop::price", "std::panic::catch_unwind", "cabi"]
+            first(&["tea::price", "std::panic::catch_unwind", "cabi"]),
+            ["tea::price", "std::panic::catch_unwind", "cabi"]
         );
         assert_eq!(first(&["abort", "core::panicking::panic"]), ["abort", "core::panicking::panic"]);
         assert_eq!(first(&["#3"]), ["#3"]);
