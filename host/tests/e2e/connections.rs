@@ -107,9 +107,11 @@ fn resident(host: &Host) -> u64 {
     line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() << 10
 }
 
-/// Where the host's listener for probes is.
-fn probe(host: &Host) -> SocketAddr {
-    StateFolder::running_host(host.state()).unwrap().probe.unwrap()
+impl Host {
+    /// Where its listener for probes is.
+    pub(crate) fn probe(&self) -> SocketAddr {
+        StateFolder::running_host(self.state()).unwrap().probe.unwrap()
+    }
 }
 
 /// Until it is so.
@@ -406,7 +408,7 @@ async fn connections_without_the_token_do_not_shut_out_the_operator() {
         let asked = Instant::now();
         host.admin_get("/modules").await.expect(200);
         send(client().get(host.admin_url("/healthz"))).await.expect(200);
-        send(client().get(format!("http://{}/livez", probe(&host)))).await.expect(200);
+        send(client().get(format!("http://{}/livez", host.probe()))).await.expect(200);
         assert!(asked.elapsed() < SOON, "{:?}", asked.elapsed());
         open_now.extend(open());
         open_now.drain(..200);
@@ -430,7 +432,7 @@ async fn the_operator_and_probes_have_files_of_their_own() {
     let idle: Vec<Raw> = (0..700).map(|_| Raw::connect(host.listen())).collect();
     for _ in 0..5 {
         for path in ["/livez", "/readyz", "/metrics"] {
-            send(client().get(format!("http://{}{path}", probe(&host)))).await.expect(200);
+            send(client().get(format!("http://{}{path}", host.probe()))).await.expect(200);
         }
         host.admin_get("/modules").await.expect(200);
         tokio::time::sleep(Duration::from_millis(200)).await;
@@ -444,7 +446,7 @@ async fn the_operator_and_probes_have_files_of_their_own() {
 async fn the_listener_for_probes_answers_probes_alone() {
     let app = texts("probe = \"127.0.0.1:0\"");
     let host = app.launch().start();
-    let ask = async |path: &str| send(client().get(format!("http://{}{path}", probe(&host)))).await;
+    let ask = async |path: &str| send(client().get(format!("http://{}{path}", host.probe()))).await;
     for path in ["/livez", "/readyz"] {
         ask(path).await.expect(200);
     }
@@ -452,7 +454,7 @@ async fn the_listener_for_probes_answers_probes_alone() {
     for path in ["/healthz", "/modules", "/generations", "/text?bytes=1"] {
         assert_eq!(ask(path).await.expect(404).problem(), "no-such-path");
     }
-    let refused = client().post(format!("http://{}/livez", probe(&host)));
+    let refused = client().post(format!("http://{}/livez", host.probe()));
     assert_eq!(send(refused).await.expect(405).problem(), "method-not-allowed");
 }
 
