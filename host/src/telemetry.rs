@@ -105,7 +105,7 @@ impl Telemetry {
         let request_time = register(&registry, histograms(&table::REQUEST_TIME, &REQUEST_BOUNDS));
         let panics = register(&registry, counters(&table::PANICS));
         // There as zero: a first one is then a rise.
-        for listener in ["data", "admin"] {
+        for listener in ["data", "admin", "probe"] {
             panics.with_label_values(&[listener]);
         }
         let unauthorized = register(&registry, counters(&table::UNAUTHORIZED));

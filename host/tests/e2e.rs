@@ -12,6 +12,8 @@ mod host;
 mod suite;
 
 // These place their modules themselves: once is enough.
+#[path = "e2e/access.rs"]
+mod access;
 #[path = "e2e/clock.rs"]
 mod clock;
 #[path = "e2e/collector.rs"]
