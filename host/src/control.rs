@@ -15,6 +15,7 @@ mod start;
 mod target;
 mod watch;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -69,6 +70,8 @@ struct Running {
     linked: LinkedCode,
     /// The components of what ran before: what a rollback needs isn't read from the disk.
     before: Artifacts,
+    /// The files of the cache that have its code.
+    before_code: Vec<Arc<Path>>,
 }
 
 /// What is asked for.
@@ -391,8 +394,14 @@ impl Running {
     fn new(checked: &Checked, linked: &[Linked], before: Option<&Self>) -> Self {
         let linked = linked.iter().map(|linked| (linked.identity, linked.clone())).collect();
         let Checked { config, graph, values, .. } = checked;
+        let before_code = before.map(|before| before.code().cloned().collect()).unwrap_or_default();
         let before = before.map(Self::artifacts).unwrap_or_default();
-        Self { config: config.clone(), graph: graph.clone(), values: values.clone(), linked, before }
+        Self { config: config.clone(), graph: graph.clone(), values: values.clone(), linked, before, before_code }
+    }
+
+    /// The files of the cache that have its code.
+    fn code(&self) -> impl Iterator<Item = &Arc<Path>> {
+        self.linked.values().map(|linked| &linked.code)
     }
 
     fn artifacts(&self) -> Artifacts {

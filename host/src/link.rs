@@ -10,6 +10,7 @@ mod fused;
 mod identity;
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use wasmtime::Engine;
@@ -55,6 +56,8 @@ pub struct Linked {
     pub profile: Profile,
     /// Whether the code was in the cache.
     pub cached: bool,
+    /// The file of the cache that has the code.
+    pub code: Arc<Path>,
     /// The functions that can be called, each at its [`FunctionIndex`].
     pub exports: Arc<[Export]>,
     /// What its modules call in other compartments, each at its [`BridgeIndex`](crate::store::BridgeIndex).
@@ -120,7 +123,17 @@ pub fn link(graph: &AppGraph, compartment: &Compartment, compiler: &Compiler) ->
     let (exports, functions) = find_exports(graph, compartment, &compiled.component, &composition);
     let identity = identity(graph, compartment);
     let fused = FusedCalls::of(graph, compartment).into();
-    Ok(Linked { identity, pre, profile, cached: compiled.cached, exports, bridges, fused, functions: functions.into() })
+    Ok(Linked {
+        identity,
+        pre,
+        profile,
+        cached: compiled.cached,
+        code: compiled.file,
+        exports,
+        bridges,
+        fused,
+        functions: functions.into(),
+    })
 }
 
 fn define_imports(

@@ -232,6 +232,8 @@ impl Control {
             let compiler = control.compiler.until(end);
             // Where code isn't in the cache any more, whoever goes back doesn't wait for a processor that nobody else wants.
             let compiler = if kind == Kind::Rollback { compiler.urgent() } else { compiler };
+            // However much is compiled and refused, what a rollback needs stays in the cache.
+            compiler.keep(running.code().chain(&running.before_code));
             let linked = application::link_all(&checked.graph, &compiler, &running.linked)?;
             crash_point(Point::ChangeLinked);
             Ok((checked, linked))

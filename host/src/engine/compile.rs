@@ -12,6 +12,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -89,6 +90,8 @@ pub struct Compiled {
     pub component: Component,
     /// Whether it was there already.
     pub cached: bool,
+    /// The file that it is kept in.
+    pub file: Arc<Path>,
 }
 
 impl Compiler {
@@ -140,6 +143,11 @@ impl Compiler {
         &self.engines
     }
 
+    /// Notes that code is still wanted: what is compiled from now on takes the place of other code first.
+    pub(crate) fn keep<'a>(&self, files: impl IntoIterator<Item = &'a Arc<Path>>) {
+        files.into_iter().for_each(|file| mark_used(file));
+    }
+
     /// Whether nobody wants what is being compiled any more.
     fn is_unwanted(&self) -> bool {
         self.engines.is_stopping() || self.end.is_cancelled()
@@ -165,7 +173,7 @@ impl Compiler {
             match load_whole(&engine, &file, &key) {
                 Ok(component) => {
                     mark_used(&file);
-                    return Ok(Compiled { component, cached: true });
+                    return Ok(Compiled { component, cached: true, file: file.into() });
                 }
                 // A disk that lost a part of it, say. What is mapped of it stays.
                 Err(reason) => {
@@ -184,7 +192,8 @@ impl Compiler {
         );
         let file = self.run_child(bytes, profile, &key)?;
         prune(&self.folder, KEPT_CODE);
-        Ok(Compiled { component: load(&engine, &file).map_err(CompileError::Load)?, cached: false })
+        let component = load(&engine, &file).map_err(CompileError::Load)?;
+        Ok(Compiled { component, cached: false, file: file.into() })
     }
 
     /// Returns where the code is.

@@ -99,6 +99,30 @@ fn a_rollback_waits_for_no_compilation_and_overtakes_all_that_wait() {
     assert_eq!(operator.generations()["refused"].as_array().unwrap().len(), 16);
 }
 
+/// However much is compiled meanwhile, the code of the generation before stays in the cache: a rollback compiles nothing.
+#[test]
+fn a_rollback_finds_its_code_in_the_cache() {
+    let first = Content::first(true);
+    let app = App::new(first, "");
+    let host = app.launch().start();
+    let operator = Operator::of(&host);
+    // Builds that no other test has had: their code is nowhere.
+    let tag = std::process::id() % 1_000_000 + 1_000_000;
+    assert_eq!(operator.swapped("back", &back(tag)), 2);
+    assert_eq!(operator.swapped("back", &back(tag + 1_000_000)), 3);
+    // As many builds as the cache keeps were used since.
+    for number in 0..64 {
+        std::fs::write(host.state().join(format!("code/{number}.cwasm")), "").unwrap();
+    }
+    let fails = back_with(tag, "(func $start unreachable) (start $start)");
+    assert_eq!(operator.swap("back", &fails).expect(409).codes(), ["compile"]);
+    let compiled = |host: &Host| host.log().matches("compiling; the code is kept").count();
+    let before = compiled(&host);
+    assert_eq!(published(&operator.rollback(None)), 4);
+    serves(&host, 4, Content { back: tag, ..first });
+    assert_eq!(compiled(&host), before);
+}
+
 /// A rollback to what runs changes nothing, and all the same nothing that was asked for before it is published after it.
 #[test]
 fn a_rollback_to_what_runs_overtakes_as_well() {
