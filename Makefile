@@ -116,7 +116,7 @@ fmt: toolchain tools-languages ## Format the Rust and Go code.
 	gofmt -w $(GO_FILES)
 
 # Those that people wrote.
-GO_FILES = $$(find modules -name '*.go' -not -path '*/bindings/*')
+GO_FILES = $$(find modules -name '*.go' -not -path '*/bindings/*' -not -name wit_bindings.go)
 
 clean: ## Remove what was built. The shop's data in modules/.watertight stays.
 	cargo clean

@@ -30,7 +30,6 @@ function toContract(error) {
     host.log('error', 'sql', error.cause.message);
     return { tag: 'storage', val: error.message };
   }
-  // A mistake of this module's own: it says why in the log, and then ends the call.
-  host.log('critical', 'panic', `${error}\n${error?.stack}`);
+  // A mistake of this module's own ends the call; what surrounds the module reports it.
   throw error;
 }
