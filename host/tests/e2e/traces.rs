@@ -171,12 +171,12 @@ async fn a_failing_request_fails_its_span_and_strangers_make_no_names() {
     let host = app.launch().start();
     get(&host, "/trap", &[]).await.expect(500);
     get(&host, "/no/such/path", &[]).await.expect(404);
-    send(client().request("ODD".parse().unwrap(), host.url("/trap"))).await.expect(405);
+    send(client().request("ODD".parse().unwrap(), host.url("/trap"))).await.expect(501);
     let spans =
-        collector.wait_for(|span| span.attributes.get("http.response.status_code").is_some_and(|s| s == "405")).await;
+        collector.wait_for(|span| span.attributes.get("http.response.status_code").is_some_and(|s| s == "501")).await;
     let span = |status: &str| spans.iter().find(|span| span.at("http.response.status_code") == status).unwrap();
     assert_eq!((span("500").name.as_str(), span("500").error.as_deref()), ("GET /trap", Some("status 500")));
-    let (lost, odd) = (span("404"), span("405"));
+    let (lost, odd) = (span("404"), span("501"));
     assert_eq!((lost.name.as_str(), lost.at("url.path"), &lost.error), ("HTTP", "/no/such/path", &None));
     assert_eq!((odd.name.as_str(), odd.at("http.request.method")), ("HTTP", "_OTHER"));
     assert!(spans.iter().all(|span| span.parent.is_empty() && !span.remote), "new traces");
