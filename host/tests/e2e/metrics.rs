@@ -127,6 +127,7 @@ async fn nothing_that_a_client_sends_becomes_a_label() {
     host.get("/nothing").await.expect(404);
     host.get("/orders?customer=nobody").await.expect(200);
     send(client().delete(host.url("/orders"))).await.expect(405);
+    send(client().request("BREW".parse().unwrap(), host.url("/orders"))).await.expect(501);
     let before = host.scrape().await;
     for number in 0..200 {
         host.get(&format!("/nothing/{number}")).await.expect(404);
@@ -136,7 +137,7 @@ async fn nothing_that_a_client_sends_becomes_a_label() {
     }
     let after = host.scrape().await;
     assert_eq!(after.series(), before.series());
-    assert_eq!(["404", "405", "501"].map(|status| requests(&after, "other", "other", status)), [201.0, 1.0, 200.0]);
+    assert_eq!(["404", "405", "501"].map(|status| requests(&after, "other", "other", status)), [201.0, 1.0, 201.0]);
     assert!(!after.text().contains("customer") && !after.text().contains("nothing"));
 }
 
