@@ -204,13 +204,13 @@ mod tests {
     #[test]
     fn hosts_are_told_from_what_is_none() {
         for host in [
-            "shop",
-            "SHOP.example",
+            "stock",
+            "STOCK.example",
             "a_b",
             "127.0.0.1",
             "127.0.0.1:8080",
-            "shop:",
-            "shop:0",
+            "stock:",
+            "stock:0",
             "[::1]",
             "[::1]:80",
             "[v1.a:b]",

@@ -294,11 +294,11 @@ mod tests {
             "modules": {} }] });
         fs::write(folder.path().join("history.json"), text.to_string()).unwrap();
         fs::create_dir(folder.path().join("data")).unwrap();
-        fs::write(folder.path().join("data/orders.db"), "").unwrap();
+        fs::write(folder.path().join("data/first.db"), "").unwrap();
         let mut history = open(folder.path());
         assert_eq!(history.last().map(|last| (last.number, last.disk.clone())), Some((GenerationNumber(3), None)));
         assert!(history.origin_of_format_1().is_some());
-        assert_eq!(history.databases().iter().map(ModuleName::as_str).collect::<Vec<_>>(), ["orders"]);
+        assert_eq!(history.databases().iter().map(ModuleName::as_str).collect::<Vec<_>>(), ["first"]);
         history.publish(publication(Cause::Apply, &["more"])).unwrap();
         let again = open(folder.path());
         assert_eq!((again.next(), again.origin_of_format_1()), (GenerationNumber(5), None));

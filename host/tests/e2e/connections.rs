@@ -2,9 +2,10 @@
 //!
 //! The frames of HTTP/2 are written by hand, in `support/http2.rs`.
 
+#[path = "connections/others.rs"]
+mod others;
+
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -15,6 +16,7 @@ use crate::app::{App, guest};
 use crate::client::{Raw, client, request, send};
 use crate::host::{Host, Launch};
 use crate::http2::{DATA, GOAWAY, HEADERS, Http2, RST_STREAM};
+use others::Others;
 
 /// How long anything may take that takes milliseconds on a quiet machine.
 const SOON: Duration = Duration::from_secs(10);
@@ -33,67 +35,6 @@ fn texts(settings: &str) -> App {
          [[route]]\nmethod = \"POST\"\npath = \"/wait\"\ncall = \"a/acts.wait\"\nbody = \"*\"\n\
          [[route]]\nmethod = \"POST\"\npath = \"/script\"\ncall = \"a/raw.script\"\nbody = \"steps\"\n",
     )
-}
-
-/// Other clients, on connections of their own, each of which asks again and again; and the operator.
-struct Others {
-    stop: Arc<AtomicBool>,
-    threads: Vec<std::thread::JoinHandle<usize>>,
-}
-
-impl Others {
-    fn of(host: &Host) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let (listen, admin) = (host.listen(), host.admin());
-        let ask = |address: SocketAddr, path: &'static str, anew: bool| {
-            let stop = stop.clone();
-            std::thread::spawn(move || {
-                let (mut count, mut connection) = (0, None);
-                while !stop.load(Ordering::Relaxed) {
-                    let mut raw = connection.take().unwrap_or_else(|| Raw::connect(address));
-                    raw.send(request("GET", path, &[], b"")).answer(true).expect(200);
-                    connection = Some(raw).filter(|_| !anew);
-                    count += 1;
-                    std::thread::sleep(Duration::from_millis(5));
-                }
-                count
-            })
-        };
-        let threads = vec![
-            ask(listen, "/text?bytes=100", false),
-            ask(listen, "/text?bytes=100", true),
-            ask(admin, "/healthz", true),
-        ];
-        Self { stop, threads }
-    }
-
-    /// The same, with an operator who goes back again and again.
-    async fn with_operator(host: &Host) -> Self {
-        let marked = [std::fs::read(guest("probe")).unwrap(), vec![0, 6, 4, b'm', b'a', b'r', b'k', 1]].concat();
-        host.swap("a", marked, "").await.expect(200);
-        let mut others = Self::of(host);
-        let (stop, admin) = (others.stop.clone(), host.admin());
-        let token = format!("Authorization: Bearer {}", host.token());
-        others.threads.push(std::thread::spawn(move || {
-            let mut count = 0;
-            while !stop.load(Ordering::Relaxed) {
-                Raw::connect(admin).send(request("POST", "/rollback", &[&token], b"")).answer(true).expect(200);
-                count += 1;
-                std::thread::sleep(Duration::from_millis(100));
-            }
-            count
-        }));
-        others
-    }
-
-    /// Stops them. All were answered 200; each several times.
-    fn stop(self) {
-        self.stop.store(true, Ordering::Relaxed);
-        for thread in self.threads {
-            let count = thread.join().expect("another client was not answered");
-            assert!(count > 3, "another client was answered {count} times only");
-        }
-    }
 }
 
 async fn metric(host: &Host, metric: &table::Metric, labels: &[(&str, &str)]) -> f64 {

@@ -1,0 +1,71 @@
+//! Clients that go on asking while a host is attacked: each must be answered, however the attack goes.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crate::app::guest;
+use crate::client::{Raw, request};
+use crate::host::Host;
+
+/// Other clients, on connections of their own, each of which asks again and again; and the operator.
+pub(super) struct Others {
+    stop: Arc<AtomicBool>,
+    threads: Vec<std::thread::JoinHandle<usize>>,
+}
+
+impl Others {
+    pub(super) fn of(host: &Host) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (listen, admin) = (host.listen(), host.admin());
+        let ask = |address: SocketAddr, path: &'static str, anew: bool| {
+            let stop = stop.clone();
+            std::thread::spawn(move || {
+                let (mut count, mut connection) = (0, None);
+                while !stop.load(Ordering::Relaxed) {
+                    let mut raw = connection.take().unwrap_or_else(|| Raw::connect(address));
+                    raw.send(request("GET", path, &[], b"")).answer(true).expect(200);
+                    connection = Some(raw).filter(|_| !anew);
+                    count += 1;
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                count
+            })
+        };
+        let threads = vec![
+            ask(listen, "/text?bytes=100", false),
+            ask(listen, "/text?bytes=100", true),
+            ask(admin, "/healthz", true),
+        ];
+        Self { stop, threads }
+    }
+
+    /// Other clients, and an operator who rolls back again and again.
+    pub(super) async fn with_operator(host: &Host) -> Self {
+        let marked = [std::fs::read(guest("probe")).unwrap(), vec![0, 6, 4, b'm', b'a', b'r', b'k', 1]].concat();
+        host.swap("a", marked, "").await.expect(200);
+        let mut others = Self::of(host);
+        let (stop, admin) = (others.stop.clone(), host.admin());
+        let token = format!("Authorization: Bearer {}", host.token());
+        others.threads.push(std::thread::spawn(move || {
+            let mut count = 0;
+            while !stop.load(Ordering::Relaxed) {
+                Raw::connect(admin).send(request("POST", "/rollback", &[&token], b"")).answer(true).expect(200);
+                count += 1;
+                std::thread::sleep(Duration::from_millis(100));
+            }
+            count
+        }));
+        others
+    }
+
+    /// Stops the clients. Fails unless each was answered 200 several times.
+    pub(super) fn stop(self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for thread in self.threads {
+            let count = thread.join().expect("another client was not answered");
+            assert!(count > 3, "another client was answered {count} times only");
+        }
+    }
+}
