@@ -47,8 +47,10 @@ build: $(HOST) modules ## Build the host (target/release/watertight) and every c
 $(HOST): toolchain
 	cargo build --release --locked -p watertight
 
+# As `cargo test` builds it, tests included. `cargo build` would leave out what only tests depend on, other crates would get other features
+# for it, and Wasmtime would be compiled twice.
 $(DEV_HOST): toolchain
-	cargo build --locked -p watertight --features failpoints
+	cargo test --locked --workspace --features watertight/failpoints --no-run
 
 shop: $(HOST)
 	$(HOST) build --app $(APP)
