@@ -145,7 +145,7 @@ fn days_before(year: u64) -> u64 {
 
 fn days_of(year: u64, month: usize) -> u64 {
     match month {
-        1 if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) => 29,
+        1 if year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400)) => 29,
         1 => 28,
         3 | 5 | 8 | 10 => 30,
         _ => 31,
