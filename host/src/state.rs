@@ -52,7 +52,7 @@ pub enum StateError {
         /// The folder.
         folder: PathBuf,
         /// Who, where the lock says so.
-        host: Option<HostInfo>,
+        host: Option<Box<HostInfo>>,
     },
     /// A restore into it did not end.
     #[error("a restore into {} did not end; run `watertight restore` again", .0.display())]

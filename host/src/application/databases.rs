@@ -86,8 +86,8 @@ impl Databases {
             if self.of(name).is_some() {
                 continue;
             }
-            if let Err(problem) = ready(name, state, had) {
-                problems.push(problem);
+            if let Err(found) = ready(name, state, had) {
+                problems.extend(found.into_vec());
                 continue;
             }
             match Database::open(&state.database(name), self.settings_of(graph, name), node.artifact.migrations()) {
@@ -126,8 +126,8 @@ impl Databases {
             if self.of(name).is_some() {
                 continue;
             }
-            if let Err(problem) = ready(name, state, had) {
-                problems.push(problem);
+            if let Err(found) = ready(name, state, had) {
+                problems.extend(found.into_vec());
                 continue;
             }
             let (file, migrations) = (state.database(name), node.artifact.migrations());
@@ -295,10 +295,12 @@ impl Databases {
 }
 
 /// Makes way for opening a module's database: removes one that no published generation had, and marks one that isn't there yet as such.
-fn ready(name: &ModuleName, state: &StateFolder, had: &BTreeSet<ModuleName>) -> Result<(), Problem> {
+fn ready(name: &ModuleName, state: &StateFolder, had: &BTreeSet<ModuleName>) -> Result<(), Problems> {
     let file = state.database(name);
     let unusable = |error: std::io::Error| {
-        Problem::new(Code::State, format!("the database `{}` can't be used: {error}", file.display())).module(name)
+        Problems::from(
+            Problem::new(Code::State, format!("the database `{}` can't be used: {error}", file.display())).module(name),
+        )
     };
     if had.contains(name) {
         check_there(name, state)?;
@@ -314,7 +316,7 @@ fn ready(name: &ModuleName, state: &StateFolder, had: &BTreeSet<ModuleName>) -> 
 }
 
 /// Refuses to begin empty where there was something: the database of a module that had one is to be there.
-fn check_there(name: &ModuleName, state: &StateFolder) -> Result<(), Problem> {
+fn check_there(name: &ModuleName, state: &StateFolder) -> Result<(), Problems> {
     let file = state.database(name);
     let is_there =
         database::is_begun(&file).map_err(|error| Problem::new(Code::State, with_causes(&error)).module(name))?;
@@ -330,7 +332,7 @@ fn check_there(name: &ModuleName, state: &StateFolder) -> Result<(), Problem> {
         "put the file back with its `-wal`, or restore a backup (`watertight restore`); to go on without what was in it, start with \
          `watertight run --accept-empty {name}`"
     );
-    Err(Problem::new(Code::State, message).module(name).help(help))
+    Err(Problem::new(Code::State, message).module(name).help(help).into())
 }
 
 /// What a module's statements may take.

@@ -66,7 +66,7 @@ impl Databases {
             if refused.is_none() || due.are_for_a_start() {
                 match self.on_a_copy(&due, state) {
                     Ok(note) => notes.extend(note),
-                    Err(problem) => problems.push(problem),
+                    Err(found) => problems.extend(found.into_vec()),
                 }
             }
             problems.extend(refused);
@@ -90,7 +90,7 @@ impl Databases {
     }
 
     /// Applies what is due of an open database to a copy of it.
-    fn on_a_copy(&self, due: &Due<'_>, state: &StateFolder) -> Result<Option<String>, Problem> {
+    fn on_a_copy(&self, due: &Due<'_>, state: &StateFolder) -> Result<Option<String>, Problems> {
         let Due { name, node, applied, open } = due;
         let (migrations, known) = (node.artifact.migrations(), applied.as_ref().map_or(0, Vec::len));
         let Some(database) = open.as_ref().filter(|_| migrations.len() > known) else { return Ok(None) };
@@ -118,7 +118,7 @@ impl Databases {
                 let most = ByteSize(MAX_COPY);
                 Ok(Some(not_tried(&format!("it has {}, and {most} are copied at most", ByteSize(bytes)))))
             }
-            Ok(Err(error)) => Err(problem(name, &node.artifact, &error)),
+            Ok(Err(error)) => Err(problem(name, &node.artifact, &error).into()),
             Err(reason) => Ok(Some(not_tried(&reason))),
         }
     }

@@ -61,10 +61,8 @@ pub(super) fn dev(arguments: DevArguments) -> anyhow::Result<()> {
                 None => Ok(()),
                 Some(Ok((initial, token))) => {
                     let author = &mut author;
-                    let served = serve(initial, token, log.clone(), begun, move |control, info| {
-                        author.follow(control, info, begun)
-                    })
-                    .await;
+                    let beside = move |control, info| author.follow(control, info, begun);
+                    let served = Box::pin(serve(initial, token, log.clone(), begun, beside)).await;
                     match served {
                         Ok(()) => return Ok(()),
                         refused => refused,

@@ -182,11 +182,13 @@ struct Standing {
 }
 
 /// Chooses between what was published last and what stands on the disk; without the latter, what was published last.
-fn choose<'a>(history: &'a History, disk: Option<&Standing>, wanted: Wanted) -> Result<Choice<'a>, Problem> {
+fn choose<'a>(history: &'a History, disk: Option<&Standing>, wanted: Wanted) -> Result<Choice<'a>, Problems> {
     let Some(last) = history.last() else {
         return match disk {
             Some(_) => Ok(Choice::Disk("starting what stands on the disk: nothing was published here yet".to_owned())),
-            None => Err(Problem::new(Code::State, "nothing was published yet").help("start without `--published`")),
+            None => {
+                Err(Problem::new(Code::State, "nothing was published yet").help("start without `--published`").into())
+            }
         };
     };
     let resume = |why: &str| {

@@ -72,7 +72,7 @@ impl Control {
     }
 
     /// What the history has of an earlier generation.
-    pub(super) fn earlier(&self, number: GenerationNumber) -> Result<Published, Problem> {
+    pub(super) fn earlier(&self, number: GenerationNumber) -> Result<Published, Problems> {
         let history = self.history();
         history.find(number).cloned().ok_or_else(|| {
             let message = match number.0 {
@@ -80,7 +80,7 @@ impl Control {
                 _ => format!("generation {number} is not kept"),
             };
             let known: Vec<String> = history.published().iter().map(|one| one.number.to_string()).collect();
-            Problem::new(Code::UnknownName, message).help(format!("kept are {}", known.join(", ")))
+            Problem::new(Code::UnknownName, message).help(format!("kept are {}", known.join(", "))).into()
         })
     }
 }

@@ -52,7 +52,7 @@ impl Held {
         let folder = File::open(path).map_err(unusable)?;
         let metadata = folder.metadata().map_err(unusable)?;
         check_owner(path, &metadata)?;
-        let locked = || StateError::Locked { folder: path.to_owned(), host: read_host(path) };
+        let locked = || StateError::Locked { folder: path.to_owned(), host: read_host(path).map(Box::new) };
         lock_exclusively(&folder).map_err(|error| match error {
             TryLockError::WouldBlock => locked(),
             TryLockError::Error(error) => unusable(error),

@@ -59,6 +59,7 @@ mod primitives {
 }
 
 #[allow(dead_code, reason = "who waits for a permit isn't modelled")]
+#[allow(clippy::duplicate_mod, reason = "the model runs the very source, on other primitives")]
 #[path = "places.rs"]
 mod places;
 
