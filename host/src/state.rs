@@ -306,7 +306,7 @@ mod tests {
         first.announce(&host).unwrap();
         assert_eq!(StateFolder::running_host(&path), Some(host.clone()));
         let StateError::Locked { host: Some(found), .. } = StateFolder::open(&path).unwrap_err() else { panic!() };
-        assert_eq!(found, host);
+        assert_eq!(*found, host);
         drop(first);
         assert_eq!(StateFolder::running_host(&path), None);
         StateFolder::open(&path).unwrap();

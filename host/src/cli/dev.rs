@@ -61,8 +61,10 @@ pub(super) fn dev(arguments: DevArguments) -> anyhow::Result<()> {
                 None => Ok(()),
                 Some(Ok((initial, token))) => {
                     let author = &mut author;
-                    let beside = move |control, info| author.follow(control, info, begun);
-                    let served = Box::pin(serve(initial, token, log.clone(), begun, beside)).await;
+                    let serving = serve(initial, token, log.clone(), begun, move |control, info| {
+                        author.follow(control, info, begun)
+                    });
+                    let served = Box::pin(serving).await;
                     match served {
                         Ok(()) => return Ok(()),
                         refused => refused,
