@@ -2,7 +2,6 @@
 //! a full queue of changes are in work. The state is in memory, so that no disk is measured.
 #![allow(clippy::print_stdout, clippy::print_stderr, unreachable_pub, reason = "a benchmark reports")]
 
-#[allow(dead_code, reason = "the tests' own: this is a part")]
 #[path = "../tests/support/refused.rs"]
 mod refused;
 mod support;

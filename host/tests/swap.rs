@@ -44,7 +44,6 @@ mod open;
 #[allow(dead_code, unreachable_pub, reason = "the benchmarks' own: this is a part")]
 #[path = "../benches/support/process.rs"]
 mod process;
-#[allow(dead_code, unreachable_pub, reason = "several test binaries include this file, each uses its part")]
 #[path = "support/refused.rs"]
 mod refused;
 #[path = "swap/restart.rs"]

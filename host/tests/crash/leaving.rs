@@ -27,8 +27,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 fn sent(host: &Host, token: &str, order: u64) -> (SocketAddr, String) {
     let draft = draft(&format!("customer {order}"), "tok_visa");
     // Every third order has no key: nobody could ask for it again.
-    let key = (order % 3 > 0).then(|| format!("key {order}"));
-    if order % 2 == 0 {
+    let key = (!order.is_multiple_of(3)).then(|| format!("key {order}"));
+    if order.is_multiple_of(2) {
         let header = key.map(|key| format!("idempotency-key: {key}\r\n")).unwrap_or_default();
         return (host.listen(), request("POST", "/orders", &header, Some(&draft)));
     }
@@ -60,7 +60,7 @@ fn call_and_leave(host: &Host, order: u64, time: Duration) {
         command.arg("--state").arg(host.state()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     std::thread::sleep(time);
     let process = rustix::process::Pid::from_raw(child.id().try_into().unwrap()).unwrap();
-    let signal = if order % 2 == 0 { rustix::process::Signal::KILL } else { rustix::process::Signal::HUP };
+    let signal = if order.is_multiple_of(2) { rustix::process::Signal::KILL } else { rustix::process::Signal::HUP };
     // Gone already is fine.
     let _ = rustix::process::kill_process(process, signal);
     child.wait().unwrap();

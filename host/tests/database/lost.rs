@@ -28,8 +28,8 @@ const LOSSES: [(&str, fn(&Path)); 4] = [
     }),
 ];
 
-fn is_lost<T: std::fmt::Debug>(result: Result<T, SqlError>) -> bool {
-    matches!(&result, Err(SqlError::Storage(text)) if text.contains("is gone"))
+fn is_lost<T: std::fmt::Debug>(result: &Result<T, SqlError>) -> bool {
+    matches!(result, Err(SqlError::Storage(text)) if text.contains("is gone"))
 }
 
 #[tokio::test]
@@ -42,10 +42,10 @@ async fn nothing_is_acknowledged_into_a_file_that_is_gone() {
             lose(&beside(&case.path(), ending));
             let what = format!("`{ending}` {loss}");
             drop(transaction);
-            assert!(is_lost(case.execute("INSERT INTO a VALUES (2, 'y', 1)").await), "{what}");
+            assert!(is_lost(&case.execute("INSERT INTO a VALUES (2, 'y', 1)").await), "{what}");
             // It says so from then on, whatever is asked.
-            assert!(is_lost(case.query("SELECT count(*) FROM a").await), "{what}");
-            assert!(is_lost(case.database.begin(soon()).await.map(drop)), "{what}");
+            assert!(is_lost(&case.query("SELECT count(*) FROM a").await), "{what}");
+            assert!(is_lost(&case.database.begin(soon()).await.map(drop)), "{what}");
             case.database.close().await;
         }
     }
@@ -59,7 +59,7 @@ async fn one_that_does_nothing_is_looked_at() {
         lose(&case.path());
         let told = case.database.check_files().unwrap_err().to_string();
         assert!(told.contains("a.db was re"), "{loss}: {told}");
-        assert!(is_lost(case.query("SELECT count(*) FROM a").await), "{loss}");
+        assert!(is_lost(&case.query("SELECT count(*) FROM a").await), "{loss}");
         case.database.close().await;
     }
     // Whoever closes a database may remove it.

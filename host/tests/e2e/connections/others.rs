@@ -26,7 +26,7 @@ impl Others {
                 while !stop.load(Ordering::Relaxed) {
                     let mut raw = connection.take().unwrap_or_else(|| Raw::connect(address));
                     raw.send(request("GET", path, &[], b"")).answer(true).expect(200);
-                    connection = Some(raw).filter(|_| !anew);
+                    connection = (!anew).then_some(raw);
                     count += 1;
                     std::thread::sleep(Duration::from_millis(5));
                 }
