@@ -61,7 +61,7 @@ fn a_whole_application_is_found_fine() {
         assert!(said.err.contains("`shop` is complete: 3 modules, 2 calls between them, 7 routes"), "{}", said.err);
     }
     let said = watertight(&["check", "--json", repository.to_str().unwrap()]).expect(0);
-    assert_eq!(said.json(), json!({ "problems": [] }));
+    assert_eq!(said.json(), json!({ "problems": [], "notes": [] }));
 }
 
 #[test]
@@ -333,6 +333,7 @@ fn a_component_is_told_about() {
         "wasi:logging/logging@0.1.0-draft",
         "wasi:random/random@0.2.6",
         "watertight:lifecycle/failure@1.0.0",
+        "watertight:lifecycle/requests@1.0.0",
         "watertight:sql/sql@1.0.0",
     ];
     let functions: Vec<&str> = imports.into_iter().filter(|import| !import.starts_with("shop:common/")).collect();

@@ -36,9 +36,15 @@ async fn slow_statements_are_told_without_their_values() {
     host.post("/orders", &draft("a quick customer", card("tok_visa"))).await.expect(201);
     let before = host.scrape().await;
     assert!(!host.log().contains("slow statement"), "{}", host.log());
-    let held = hold(&host, "payments");
-    host.post("/orders", &draft("a patient customer", card("tok_visa"))).await.expect(201);
-    held.join().unwrap();
+    // On a busy machine the request may come when the database is free again: then once more.
+    for _ in 0..5 {
+        let held = hold(&host, "payments");
+        host.post("/orders", &draft("a patient customer", card("tok_visa"))).await.expect(201);
+        held.join().unwrap();
+        if host.log().contains("slow statement") {
+            break;
+        }
+    }
     assert!(host.has_logged("slow statement"), "{}", host.log());
     let log = host.log();
     let lines: Vec<serde_json::Value> = log
