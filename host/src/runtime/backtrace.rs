@@ -81,6 +81,7 @@ impl<'a> Backtrace<'a> {
 }
 
 /// A function on a guest's stack.
+#[derive(PartialEq)]
 struct Function<'a> {
     module: &'a str,
     name: String,
@@ -122,13 +123,20 @@ fn authors<'f, 'a>(functions: &'f [Function<'a>]) -> &'f [Function<'a>] {
 
 impl fmt::Display for Backtrace<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let functions = self.functions();
-        for (place, function) in authors(&functions).iter().take(MAX_FUNCTIONS).enumerate() {
-            let between = if place == 0 { "" } else { " < " };
-            write!(f, "{between}{function}")?;
-        }
-        Ok(())
+        write_functions(authors(&self.functions()), f)
     }
+}
+
+/// Writes at most [`MAX_FUNCTIONS`], innermost first. One that calls itself is written once, with how often.
+fn write_functions(functions: &[Function<'_>], f: &mut impl fmt::Write) -> fmt::Result {
+    for (place, same) in functions.chunk_by(PartialEq::eq).take(MAX_FUNCTIONS).enumerate() {
+        let between = if place == 0 { "" } else { " < " };
+        write!(f, "{between}{}", same[0])?;
+        if same.len() > 1 {
+            write!(f, " (×{})", same.len())?;
+        }
+    }
+    Ok(())
 }
 
 fn module(frame: &FrameInfo) -> Option<ModuleName> {
@@ -185,6 +193,15 @@ mod tests {
         );
         assert_eq!(first(&["abort", "core::panicking::panic"]), ["abort", "core::panicking::panic"]);
         assert_eq!(first(&["#3"]), ["#3"]);
+    }
+
+    #[test]
+    fn a_function_that_calls_itself_is_written_once() {
+        let function = |name: &str| Function { module: "m", name: name.to_owned(), place: None };
+        let functions = ["c", "b", "b", "b", "a", "b"].map(function);
+        let mut text = String::new();
+        write_functions(&functions, &mut text).unwrap();
+        assert_eq!(text, "m!c < m!b (×3) < m!a < m!b");
     }
 
     #[test]
