@@ -5,6 +5,7 @@
 //! two files that do the same. So what was built is kept with the digest of all that went into it, and made again only when that changes.
 
 mod description;
+mod names;
 mod tools;
 
 use std::collections::BTreeMap;

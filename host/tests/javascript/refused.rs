@@ -29,6 +29,43 @@ fn what_the_language_can_not_carry_is_named_with_function_and_type() {
 }
 
 #[test]
+fn names_that_the_toolchain_can_not_read_are_named_with_their_place() {
+    for (contract, part) in [
+        ("f: func(line-2: string);", "the parameter `line-2` of `f` of `test:one/one@1.0.0`"),
+        ("get-2fa: func();", "the function `get-2fa` of `test:one/one@1.0.0`"),
+        ("variant error { needs-2FA } f: func() -> result<_, error>;", "the case `needs-2FA` of `error` of `test:one/"),
+        ("enum error { needs-2fa } f: func(e: error);", "the case `needs-2fa` of `error` of `test:one/"),
+        ("record r { line-2: u8 } f: func(n: list<r>);", "the field `line-2` of `r` of `test:one/"),
+        ("flags r { read-1 } f: func(n: r);", "the flag `read-1` of `r` of `test:one/"),
+        ("record vat-2025 { n: u8 } f: func(n: vat-2025);", "the type `vat-2025` of `test:one/"),
+        ("resource r { constructor(); get-2: func(); }", "the function `get-2` of `test:one/"),
+    ] {
+        let said = Workspace::new(contract, CODE).build().expect(1);
+        for part in [part, "JavaScript can't carry", "has a word that begins with a digit", "help: "] {
+            assert!(said.err.contains(part), "{contract}: {part} is not in {}", said.err);
+        }
+    }
+    let workspace = Workspace::new("f: func(n: u8) -> u8;", CODE);
+    let world = "package test:m;\nworld module { export text-3: interface { f: func(); } export add-2: func(); }\n";
+    workspace.write("modules/one/wit/world.wit", world);
+    let said = workspace.build().expect(1);
+    for part in ["the interface `text-3` of the world", "the function `add-2` of the world"] {
+        assert!(said.err.contains(part), "{part} is not in {}", said.err);
+    }
+}
+
+#[test]
+fn what_a_world_names_itself_is_exported_in_camel_case() {
+    let code = "export const myText = { upTo: (n) => n };\nexport const vatRate = { f: (n) => n };\n\
+                export const addAll = (n) => n;\n";
+    let workspace = Workspace::new("f: func(n: u8) -> u8;", code);
+    let world = "package test:m;\nworld module {\n  export my-text: interface { up-TO: func(n: u64) -> u64; }\n  \
+                 export VAT-rate: interface { f: func(n: s64) -> s64; }\n  export add-ALL: func(n: u8) -> u8;\n}\n";
+    workspace.write("modules/one/wit/world.wit", world);
+    workspace.build().expect(0);
+}
+
+#[test]
 fn mistakes_are_told_with_their_place() {
     let contract = "f: func(n: string) -> string;";
     let told = |code: &str, parts: &[&str]| {

@@ -68,8 +68,7 @@ function hostModule() {
 /** The bundle's entry: the shim first, so that the module's code meets what it put in place. */
 function entryModule() {
   const exports = contract.exports.map((item, index) => {
-    const name = item.function ? item.function.js : item.name;
-    return `const item_${index} = exportItem(${index}, author); export { item_${index} as ${item.function ? name : JSON.stringify(name)} };`;
+    return `const item_${index} = exportItem(${index}, author); export { item_${index} as ${JSON.stringify(item.export)} };`;
   });
   const main = JSON.stringify(join(folder, job.main));
   return `import { exportItem } from 'watertight:shim';\nimport * as author from ${main};\n${exports.join('\n')}\n`;

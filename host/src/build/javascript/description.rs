@@ -6,6 +6,7 @@ use wit_parser::{FunctionKind, Resolve, TypeDefKind, WorldItem, WorldKey};
 
 use crate::build::contract::{ContractFunction, Types, camel, functions, key, upper_camel};
 use crate::build::error::BuildError;
+use crate::build::javascript::names::unreadable_names;
 use crate::build::source::Source;
 use crate::build::world::{FAILURE, World};
 
@@ -34,6 +35,8 @@ struct HostInterfaces {
 #[derive(Serialize)]
 struct Item {
     name: String,
+    /// The name by which the engine looks for it among the exports: in camel case where the world itself gives the name.
+    export: String,
     /// The names that a module may export an interface by.
     names: Vec<String>,
     functions: Vec<DescribedFunction>,
@@ -67,7 +70,8 @@ impl Description {
     pub(super) fn of(source: &Source, world: &World, main: &str) -> Result<Self, BuildError> {
         let (resolve, _) = world.resolved();
         let all = functions(world);
-        let parts: Vec<String> = all.iter().flat_map(|function| uncarried(function, resolve)).collect();
+        let mut parts: Vec<String> = all.iter().flat_map(|function| uncarried(function, resolve)).collect();
+        parts.extend(unreadable_names(world));
         if !parts.is_empty() {
             return Err(BuildError::Uncarried { module: source.name.clone(), language: "JavaScript", parts });
         }
@@ -135,7 +139,11 @@ fn items(world: &World, all: &[ContractFunction<'_>], exports: bool, types: &mut
         let is_clear = entries.keys().filter(|other| alias(other) == alias(world_key)).count() == 1;
         let mut names: Vec<String> = if is_clear { alias(world_key).into_iter().collect() } else { Vec::new() };
         names.push(name.clone());
-        items.push(Item { name, names, functions, resources, function });
+        let export = match world_key {
+            WorldKey::Name(label) => camel(label),
+            WorldKey::Interface(_) => name.clone(),
+        };
+        items.push(Item { name, export, names, functions, resources, function });
     }
     items
 }
