@@ -105,7 +105,7 @@ fn what_is_missing_is_a_problem_with_its_place() {
     let app = app(SECRETS);
     fs::remove_file(app.path().join("secrets/key")).unwrap();
     let mut command = host::binary();
-    command.args(["check", "--json"]).arg(app.path()).env_remove("SHOP_REGION").env_remove("SHOP_TOKEN");
+    command.args(["check", "--env", "--json"]).arg(app.path()).env_remove("SHOP_REGION").env_remove("SHOP_TOKEN");
     let problems = run(&mut command).expect(1).json()["problems"].take();
     let manifest = app.path().join("app.toml");
     let text = fs::read_to_string(&manifest).unwrap();
@@ -162,7 +162,7 @@ async fn a_secret_is_told_to_its_module_and_stands_nowhere_else() {
     said.push(run(refused.arg("--state").arg(host.state())).expect(1));
     assert_eq!(ask(&host, "mine", "api_key").await[0], LATER);
     fs::write(app.path().join("secrets/key"), [LATER.as_bytes(), &[0xff]].concat()).unwrap();
-    said.push(run(watertight(&["check", path]).args(["--json"])).expect(1));
+    said.push(run(watertight(&["check", "--env", path]).args(["--json"])).expect(1));
     assert!(said.last().unwrap().out.contains("is not UTF-8"), "{}", said.last().unwrap().out);
     fs::write(app.path().join("secrets/key"), LATER).unwrap();
 
