@@ -64,6 +64,7 @@ pub use applied::{applied, is_begun};
 pub use backup::{CopyError, copy_closed, copy_together};
 pub use counters::Counted;
 pub use error::{ConstraintKind, MigrateError, OpenError, SqlError, SqlLimit};
+pub use files::has_lost_log;
 pub use settings::{Settings, WalSync};
 pub use shown::shown;
 pub use transaction::Transaction;
@@ -114,6 +115,8 @@ impl Database {
             Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy) => {}
             result => drop(result.map_err(sqlite)?),
         }
+        // What the migrations left in it is no commit of a guest's.
+        guarded.take_log_pages();
         let (identified, wal) = Files::identify(path, identity).map_err(files)?;
         settings.sync.run(&wal).and_then(|()| sync_folder(path)).map_err(files)?;
         guarded.set_role(Role::Guest);
@@ -150,6 +153,7 @@ impl Database {
             durability: durability.clone(),
             counters: counters.clone(),
             handover,
+            files: files.clone(),
             readers: readers.iter().map(|reader| reader.watch().clone()).collect(),
         };
         let at_the_end = files.clone();
@@ -346,7 +350,7 @@ impl Drop for Inner {
 /// Where a file of it can't be removed.
 pub fn remove(path: &Path) -> io::Result<()> {
     // The log first: without its database it means nothing, and with another one it would be taken for that one's.
-    for file in [wal_path(path), beside(path, "-shm"), path.to_owned()] {
+    for file in [wal_path(path), index_path(path), path.to_owned()] {
         match std::fs::remove_file(file) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
@@ -358,6 +362,11 @@ pub fn remove(path: &Path) -> io::Result<()> {
 /// `PATH-wal`, as SQLite names it.
 fn wal_path(path: &Path) -> PathBuf {
     beside(path, "-wal")
+}
+
+/// `PATH-shm`, as SQLite names the index of the log.
+fn index_path(path: &Path) -> PathBuf {
+    beside(path, "-shm")
 }
 
 fn beside(path: &Path, ending: &str) -> PathBuf {

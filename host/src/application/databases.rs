@@ -1,6 +1,7 @@
 //! The databases of a host: one for each module that is granted `sql` or `keyvalue`, shared by all generations that have the module.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -320,6 +321,9 @@ fn check_there(name: &ModuleName, state: &StateFolder) -> Result<(), Problems> {
     let file = state.database(name);
     let is_there =
         database::is_begun(&file).map_err(|error| Problem::new(Code::State, with_causes(&error)).module(name))?;
+    if is_there && database::has_lost_log(&file) {
+        return lost_log(name, &file, state);
+    }
     if is_there {
         return Ok(());
     }
@@ -330,6 +334,23 @@ fn check_there(name: &ModuleName, state: &StateFolder) -> Result<(), Problems> {
     let message = format!("the database of `{name}` is missing or empty, and the module had one: {}", file.display());
     let help = format!(
         "put the file back with its `-wal`, or restore a backup (`watertight restore`); to go on without what was in it, start with \
+         `watertight run --accept-empty {name}`"
+    );
+    Err(Problem::new(Code::State, message).module(name).help(help).into())
+}
+
+/// Refuses to go on without what was committed last, which was in a log that somebody removed.
+fn lost_log(name: &ModuleName, file: &Path, state: &StateFolder) -> Result<(), Problems> {
+    let log = format!("{}-wal", file.display());
+    if state.accepts_empty(name) {
+        tracing::warn!(target: "state", module = %name, file = log, "the write-ahead log of the module's database is missing; it begins with what the database has without it");
+        return Ok(());
+    }
+    let message = format!(
+        "the write-ahead log of the database of `{name}` is missing, and what was committed last was in it: {log}"
+    );
+    let help = format!(
+        "put the file back, or restore a backup (`watertight restore`); to go on without what was in it, start with \
          `watertight run --accept-empty {name}`"
     );
     Err(Problem::new(Code::State, message).module(name).help(help).into())

@@ -9,6 +9,7 @@
 //! at which the log can be emptied under constant load.
 
 mod copy;
+mod log;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering::SeqCst};
@@ -25,6 +26,7 @@ use super::counters::Counters;
 use super::due::Due;
 use super::durability::{Durability, Ended, Failure, Handover, Reply};
 use super::error::{OpenError, SqlError, SqlLimit, is_failed_sync};
+use super::files::Files;
 use super::migrate::{self, Rule};
 use super::settings::Settings;
 use super::ticket::Ticket;
@@ -33,12 +35,12 @@ use crate::config::SqlLimits;
 use crate::failpoint::{Point, crash_point};
 use crate::migration::Migration;
 
+use log::Log;
+
 /// Pages in the log at which it is copied into the database file; SQLite's own default.
 const CHECKPOINT_PAGES: u32 = 1_000;
 /// Pages in the log at which the writer waits for readers, so that the log can begin anew.
 const CROWDED_PAGES: u32 = 16 * CHECKPOINT_PAGES;
-/// Bytes of one page in the log, its header included.
-const LOG_PAGE_BYTES: u64 = 4_096 + 24;
 
 /// How often long reads are stopped for a log that must be emptied, and how long each time is waited for their end. One that begins
 /// before all of the log was copied keeps it as well; those after that don't.
@@ -138,6 +140,7 @@ pub(super) struct Writer {
     pub(super) durability: Arc<Durability>,
     pub(super) counters: Arc<Counters>,
     pub(super) handover: Handover,
+    pub(super) files: Arc<Files>,
     /// What stops the reads of the pool.
     pub(super) readers: Vec<Arc<Watch>>,
 }
@@ -247,7 +250,7 @@ impl<'w> Turn<'w> {
         };
         // Its pages are in the log like those of any commit.
         let pages = self.writer.guarded.take_log_pages();
-        self.log.has(pages);
+        self.note_log(pages);
         self.end(Ended { number, wrote: pages > 0, commits: false, result, reply });
     }
 
@@ -359,7 +362,7 @@ impl<'w> Turn<'w> {
         let result = match outcome {
             Ok(_) => {
                 crash_point(Point::SqlCommitted);
-                self.log.has(pages);
+                self.note_log(pages);
                 Ok(changed)
             }
             Err(error) => {
@@ -393,6 +396,14 @@ impl<'w> Turn<'w> {
         self.writer.handover.end(ended, nobody_waits);
     }
 
+    /// Notes the log's length after a commit; 0 where it wrote nothing.
+    fn note_log(&mut self, pages: u32) {
+        if pages > 0 {
+            self.log.has(pages);
+            self.writer.files.log_filled();
+        }
+    }
+
     /// Copies the log into the database file when it is long enough. Never within a transaction.
     fn tend_log(&mut self) {
         if self.writer.durability.failure().is_some() {
@@ -421,6 +432,7 @@ impl<'w> Turn<'w> {
             }
         };
         wait(patience);
+        self.writer.files.log_emptied();
         let mut done = self.checkpoint(CheckpointMode::TRUNCATE);
         for _ in 0..STOPS {
             if done != Err(SqlError::Busy) || patience.is_zero() {
@@ -463,32 +475,5 @@ impl<'w> Turn<'w> {
                 Err(self.writer.guarded.translate(&error))
             }
         }
-    }
-}
-
-/// The log's length, and the length at which it is looked after next.
-struct Log {
-    pages: u32,
-    next: u32,
-    /// Why it can't be emptied although it is as long as it may be.
-    stuck: Option<SqlError>,
-}
-
-impl Log {
-    /// How long it is; the file may be longer where it began anew.
-    fn bytes(&self) -> u64 {
-        u64::from(self.pages) * LOG_PAGE_BYTES
-    }
-
-    /// Notes the length after a commit; 0 where it wrote nothing.
-    fn has(&mut self, pages: u32) {
-        if pages == 0 {
-            return;
-        }
-        // It grows only, but for when all of it is copied and nobody reads it: then it begins anew.
-        if pages < self.pages {
-            self.next = CHECKPOINT_PAGES;
-        }
-        self.pages = pages;
     }
 }

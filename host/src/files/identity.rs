@@ -21,6 +21,9 @@ pub enum Displaced {
     /// Another file is there.
     #[error("{} was replaced by another file", .0.display())]
     Replaced(PathBuf),
+    /// The file is there, and what was in it is not.
+    #[error("{} was emptied or overwritten", .0.display())]
+    Emptied(PathBuf),
     /// Nobody can say what is there.
     #[error("{} can't be looked at: {source}", .path.display())]
     Unknown {
@@ -52,7 +55,16 @@ impl FileIdentity {
     ///
     /// [`Displaced`] where it doesn't, or where that can't be known.
     pub fn check(self, path: &Path) -> Result<(), Displaced> {
-        self.compare(path, Self::at(path))
+        self.metadata(path).map(drop)
+    }
+
+    /// The same, and what the system says of the file. One system call.
+    ///
+    /// # Errors
+    ///
+    /// As [`FileIdentity::check`].
+    pub fn metadata(self, path: &Path) -> Result<Metadata, Displaced> {
+        self.compare(path, path.symlink_metadata())
     }
 
     /// The same for a path whose end may be a link, such as the one that an operator gave.
@@ -61,12 +73,12 @@ impl FileIdentity {
     ///
     /// As [`FileIdentity::check`].
     pub fn check_followed(self, path: &Path) -> Result<(), Displaced> {
-        self.compare(path, path.metadata().map(|metadata| Self::of(&metadata)))
+        self.compare(path, path.metadata()).map(drop)
     }
 
-    fn compare(self, path: &Path, found: io::Result<Self>) -> Result<(), Displaced> {
+    fn compare(self, path: &Path, found: io::Result<Metadata>) -> Result<Metadata, Displaced> {
         match found {
-            Ok(found) if found == self => Ok(()),
+            Ok(found) if Self::of(&found) == self => Ok(found),
             Ok(_) => Err(Displaced::Replaced(path.to_owned())),
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
                 Err(Displaced::Removed(path.to_owned()))

@@ -37,8 +37,12 @@ fn is_noticed(host: &Host, what: &str) {
     assert_eq!(host.log().matches("under the running host").count(), 1, "{what}");
 }
 
+fn empty(file: &Path) {
+    fs::File::options().write(true).open(file).unwrap().set_len(0).unwrap();
+}
+
 /// What takes the databases away, or all.
-const LOSSES: [(&str, fn(&Path)); 6] = [
+const LOSSES: [(&str, fn(&Path)); 8] = [
     ("the state folder is removed", |state| fs::remove_dir_all(state).unwrap()),
     ("the databases' folder is removed", |state| fs::remove_dir_all(state.join("data")).unwrap()),
     ("a database is replaced by a copy", |state| {
@@ -47,6 +51,8 @@ const LOSSES: [(&str, fn(&Path)); 6] = [
         fs::rename(copy, file).unwrap();
     }),
     ("a log is removed", |state| fs::remove_file(state.join("data/payments.db-wal")).unwrap()),
+    ("a log is emptied", |state| empty(&state.join("data/payments.db-wal"))),
+    ("a database is emptied", |state| empty(&state.join("data/orders.db"))),
     ("the state folder is moved away", |state| fs::rename(state, state.with_extension("moved")).unwrap()),
     ("another folder takes its place", |state| {
         fs::rename(state, state.with_extension("moved")).unwrap();
@@ -78,6 +84,8 @@ fn what_is_lost_while_nobody_orders_is_noticed_too() {
         let folder = folder();
         let state = folder.path().join("state");
         let host = Launch::shop().state(&state).start();
+        // An empty log has nothing to lose.
+        assert_eq!(place(&host, "before").status, 201);
         lose(&state);
         is_noticed(&host, what);
         // It answers that it is alive all the same: a restart would find nothing better.
@@ -85,6 +93,32 @@ fn what_is_lost_while_nobody_orders_is_noticed_too() {
         assert_ne!(place(&host, "after").status, 201, "{what}");
         host.kill();
     }
+}
+
+#[test]
+fn a_start_refuses_a_database_whose_log_is_gone() {
+    let folder = folder();
+    let state = folder.path().join("state");
+    let host = Launch::shop().state(&state).start();
+    let placed = place(&host, "in the log");
+    assert_eq!(placed.status, 201);
+    host.kill();
+    let (log, aside) = (state.join("data/orders.db-wal"), folder.path().join("aside"));
+    fs::rename(&log, &aside).unwrap();
+    let (status, text) = Launch::shop().state(&state).ends();
+    assert!(!status.success() && text.contains("orders.db-wal") && text.contains("--accept-empty orders"), "{text}");
+    // Both ways that the help names end well.
+    fs::rename(&aside, &log).unwrap();
+    let host = Launch::shop().state(&state).start();
+    assert_eq!(place(&host, "in the log").body["id"], placed.body["id"]);
+    host.kill();
+    fs::remove_file(&log).unwrap();
+    let host = Launch::shop().state(&state).argument("--accept-empty").argument("orders").start();
+    assert!(host.has_logged("write-ahead log of the module's database is missing"), "{}", host.log());
+    assert_eq!(place(&host, "goes on").status, 201);
+    host.kill();
+    // It is no longer missing.
+    Launch::shop().state(&state).start().kill();
 }
 
 #[test]

@@ -52,6 +52,52 @@ async fn nothing_is_acknowledged_into_a_file_that_is_gone() {
 }
 
 #[tokio::test]
+async fn nothing_is_acknowledged_into_a_file_that_was_emptied() {
+    for ending in ["", "-wal"] {
+        for idle in [false, true] {
+            let case = Case::new();
+            case.execute("INSERT INTO a VALUES (1, 'x', 1)").await.unwrap();
+            let file = beside(&case.path(), ending);
+            fs::File::options().write(true).open(&file).unwrap().set_len(0).unwrap();
+            let what = format!("`{ending}`, idle {idle}");
+            if idle {
+                let told = case.database.check_files().unwrap_err().to_string();
+                assert!(told.contains(ending) && told.contains("was emptied"), "{what}: {told}");
+            }
+            assert!(is_lost(case.execute("INSERT INTO a VALUES (2, 'y', 1)").await), "{what}");
+            assert!(is_lost(case.query("SELECT count(*) FROM a").await), "{what}");
+            case.database.close().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_log_that_the_writer_empties_by_itself_is_not_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = Settings { max_log_bytes: 64 << 10, ..Settings::default() };
+    let database = Database::open(&folder.path().join("a.db"), settings, &tables()).unwrap();
+    // A commit of nothing, after migrations that wrote.
+    database.begin(soon()).await.unwrap().commit().await.unwrap();
+    let looked_at = database.clone();
+    let (done, looking) = std::sync::mpsc::channel::<()>();
+    let looks = std::thread::spawn(move || {
+        while looking.try_recv().is_err() {
+            looked_at.check_files().unwrap();
+        }
+    });
+    let before = database.counters().checkpoints;
+    for number in 0..400 {
+        let values = vec![Value::Integer(number), Value::Text(format!("{number:2000}"))];
+        database.execute("INSERT INTO a VALUES (?1, ?2, 1)", values, soon()).await.unwrap();
+        database.begin(soon()).await.unwrap().commit().await.unwrap();
+    }
+    assert!(database.counters().checkpoints > before + 10);
+    done.send(()).unwrap();
+    looks.join().unwrap();
+    database.close().await;
+}
+
+#[tokio::test]
 async fn one_that_does_nothing_is_looked_at() {
     for (loss, lose) in LOSSES {
         let case = Case::new();
