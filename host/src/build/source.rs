@@ -117,8 +117,11 @@ fn migrations(folder: &Path) -> Result<Vec<Migration>, BuildError> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder).map_err(unreadable)? {
         let path = entry.map_err(unreadable)?.path();
-        if path.extension().is_some_and(|extension| extension == "sql") {
+        let Some(extension) = path.extension() else { continue };
+        if extension == "sql" {
             files.push(path);
+        } else if extension.eq_ignore_ascii_case("sql") {
+            return Err(BuildError::Migration { path, reason: "its name must end in `.sql`, in lower case" });
         }
     }
     files.sort();

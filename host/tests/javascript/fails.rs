@@ -39,7 +39,8 @@ async fn an_error_that_is_not_the_contracts_is_logged_with_words_file_and_line()
         ("package", &["TypeError: from a package", "node_modules/made-up/index.js:2", "src/component.js:39"]),
         ("result", &["fails.fail: TypeError: the result must be a string, not 5"]),
         ("timer", &["setTimeout() can't be used", "timer (src/component.js:41)"]),
-        ("nothing", &["is not a function", "fail (src/component.js:52)"]),
+        ("getter", &["fails.fail: RangeError: from a getter", "src/component.js:50"]),
+        ("nothing", &["is not a function", "fail (src/component.js:55)"]),
     ] {
         let before = host.log().len();
         assert_eq!(host.call("fails/fails.fail", &json!([how])).await.status, 500, "{how}");

@@ -259,9 +259,17 @@ function exported({ label, params, result }, call) {
     throw error;
   };
   const failed = (error) => {
-    const hasPayload = Object.hasOwn(Object(error), 'payload');
+    let hasPayload;
+    let payload = error;
+    try {
+      hasPayload = Object.hasOwn(Object(error), 'payload');
+      if (hasPayload) payload = error.payload;
+    } catch (worse) {
+      // By a getter or a proxy.
+      return fail(worse);
+    }
     if (!isResult || (isError(error) && !hasPayload)) return fail(error);
-    return refused(hasPayload ? error.payload : error, error);
+    return refused(payload, error);
   };
   const refused = (payload, error) => {
     if (checkError === null) return { tag: 'err', val: undefined };

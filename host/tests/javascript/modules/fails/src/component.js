@@ -46,6 +46,9 @@ const WAYS = {
   worse() {
     throw { tag: 'worse', val: -1n };
   },
+  getter() {
+    throw { get payload() { throw new RangeError('from a getter'); } };
+  },
 };
 
 export const fails = {
