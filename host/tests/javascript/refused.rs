@@ -52,6 +52,14 @@ fn names_that_the_toolchain_can_not_read_are_named_with_their_place() {
     for part in ["the interface `text-3` of the world", "the function `add-2` of the world"] {
         assert!(said.err.contains(part), "{part} is not in {}", said.err);
     }
+    let world = "package test:m;\nworld module { import other: test:one/one@1.0.0; export test:one/one@1.0.0; }\n";
+    workspace.write("modules/one/wit/world.wit", world);
+    let said = workspace.build().expect(1);
+    assert!(
+        said.err.contains("`other` of the world is a label for the interface `test:one/one@1.0.0`"),
+        "{}",
+        said.err
+    );
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! The names of a world that componentize-js can't read: its parser knows no word that begins with a digit, such as `needs-2fa`.
+//! The names of a world that componentize-js can't read: its parser knows no word that begins with a digit, such as `needs-2fa`, and no
+//! label for an interface of a package, such as `import primary: ns:pkg/text;`.
 
 use wit_parser::{Function, InterfaceId, Resolve, TypeDefKind, TypeId, WorldItem, WorldKey};
 
@@ -37,7 +38,12 @@ impl Found {
     fn interface(&mut self, resolve: &Resolve, key: &WorldKey, id: InterfaceId, place: &str) {
         let interface = &resolve.interfaces[id];
         match key {
-            WorldKey::Name(label) => self.name(label, "interface", "the world"),
+            WorldKey::Name(label) => {
+                self.name(label, "interface", "the world");
+                if let Some(own) = resolve.id_of(id) {
+                    self.0.push(format!("`{label}` of the world is a label for the interface `{own}`"));
+                }
+            }
             WorldKey::Interface(_) => {
                 let quoted = format!("`{place}`");
                 if let Some(package) = interface.package {
