@@ -21,6 +21,8 @@ const PIECE: usize = 256 << 10;
 const PACE: Duration = Duration::from_millis(1);
 /// How long a body may pause.
 const MAX_PAUSE: Duration = Duration::from_secs(10);
+/// What errors call a request's body.
+const BODY: &str = "the body";
 /// The byte order mark of UTF-8.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
@@ -35,7 +37,7 @@ pub(super) fn invalid(why: &str) -> Failure {
 ///
 /// 415 for a body that says that it is something else, 413, 400, 408.
 pub(super) async fn object<T: DeserializeOwned>(request: Request, most: u64) -> Result<T, Failure> {
-    parse(&json(request, most).await?)
+    parse(&json(request, most).await?, BODY)
 }
 
 /// The same, or the default where there is no body.
@@ -48,7 +50,7 @@ pub(super) async fn object_or_default<T: DeserializeOwned + Default>(
     most: u64,
 ) -> Result<T, Failure> {
     let body = json(request, most).await?;
-    if body.is_empty() { Ok(T::default()) } else { parse(&body) }
+    if body.is_empty() { Ok(T::default()) } else { parse(&body, BODY) }
 }
 
 /// A body that is JSON, or says nothing of what it is.
@@ -63,18 +65,18 @@ async fn json(request: Request, most: u64) -> Result<Bytes, Failure> {
     read(&head.headers, body, most).await
 }
 
-/// A text as one JSON object of that type.
+/// A text as one JSON object of that type. Errors call the text `what`.
 ///
 /// # Errors
 ///
 /// 400, with what is wrong and where.
-pub(super) fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, Failure> {
+pub(super) fn parse<T: DeserializeOwned>(text: &[u8], what: &str) -> Result<T, Failure> {
     let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
     // serde takes a list for a structure.
     if !text.trim_ascii_start().starts_with(b"{") {
-        return Err(invalid("the body is no JSON object"));
+        return Err(invalid(&format!("{what} is no JSON object")));
     }
-    serde_json::from_slice(text).map_err(|error| invalid(&error.to_string()))
+    serde_json::from_slice(text).map_err(|error| invalid(&format!("{what}: {error}")))
 }
 
 /// Refuses a body that isn't of that media type.

@@ -127,7 +127,7 @@ async fn application(mut parts: Multipart) -> Result<Change, Failure> {
             return Err(invalid(&format!("the part `{name}` is there twice")));
         }
         if name == FILES_PART {
-            files = Some(body::parse::<AppFiles>(&bytes)?);
+            files = Some(body::parse::<AppFiles>(&bytes, &format!("the part `{FILES_PART}`"))?);
         } else {
             let module: ModuleName = name.parse().map_err(|error| invalid(&format!("{error}")))?;
             components.push((module, bytes));

@@ -64,8 +64,8 @@ async fn nothing_is_acknowledged_into_a_file_that_was_emptied() {
                 let told = case.database.check_files().unwrap_err().to_string();
                 assert!(told.contains(ending) && told.contains("was emptied"), "{what}: {told}");
             }
-            assert!(is_lost(case.execute("INSERT INTO a VALUES (2, 'y', 1)").await), "{what}");
-            assert!(is_lost(case.query("SELECT count(*) FROM a").await), "{what}");
+            assert!(is_lost(&case.execute("INSERT INTO a VALUES (2, 'y', 1)").await), "{what}");
+            assert!(is_lost(&case.query("SELECT count(*) FROM a").await), "{what}");
             case.database.close().await;
         }
     }

@@ -191,8 +191,10 @@ fn a_rollback_ends_the_oldest_generation_that_drains() {
     let number = compile(&operator, &[101, 102, 103, 104].map(|tag| ("back", tag)));
     until("all are freed", || draining(&host).is_empty());
     let mut slow = Vec::new();
-    for (tag, path) in [(101, "/wait"), (102, "/wait"), (103, "/compute"), (104, "/wait")] {
-        slow.push(begin(&host, &format!("{path}?millis=15000")));
+    // What computes may do so for 10 s.
+    let paths = ["/wait?millis=15000", "/wait?millis=15000", "/compute?millis=6000", "/wait?millis=15000"];
+    for (tag, path) in (101..).zip(paths) {
+        slow.push(begin(&host, path));
         operator.swapped("back", &back(tag));
     }
     slow.push(begin(&host, "/wait?millis=15000"));

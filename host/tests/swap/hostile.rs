@@ -74,7 +74,7 @@ fn what_is_no_change_is_refused_before_it_is_one() {
         ("/rollback", json, b"{\"until\":1}", 400, "invalid-request"),
         ("/rollback", json, b"{\"to\":-1}", 400, "invalid-request"),
         ("/rollback", json, &[b' '; 1025], 413, "body-too-large"),
-        ("/apply", json, b"{}", 400, "invalid-request"),
+        ("/apply", json, b"{}", 415, "unsupported-media-type"),
         ("/apply", "multipart/form-data", b"--", 400, "invalid-request"),
         ("/apply", "multipart/form-data; boundary=x", b"", 400, "invalid-request"),
         ("/apply", "multipart/form-data; boundary=x", b"--x\r\ncontent-disp", 400, "invalid-request"),
@@ -114,7 +114,7 @@ fn builds_that_don_t_fit_are_refused_and_remembered() {
         ("back", front(3), "missing-export"),
         ("front", whole, "missing-export"),
         ("back", build_that_drops("back"), "type-mismatch"),
-        ("back", large, "compile"),
+        ("back", large, "placement"),
         ("back", traps, "compile"),
     ];
     for (count, (module, component, code)) in builds.iter().enumerate() {
@@ -179,7 +179,7 @@ fn applications_with_wrong_parts_are_refused() {
     };
     for (parts, about) in [
         (without("@files"), "`@files` is missing"),
-        (with("@files", b"no JSON"), "expected"),
+        (with("@files", b"no JSON"), "the part `@files` is no JSON object"),
         (with("@files", b"{}"), "missing field"),
         (with("No_Name", b""), "No_Name"),
         (twice("back"), "`back` is there twice"),
