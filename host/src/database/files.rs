@@ -76,7 +76,7 @@ impl Files {
         let state = self.state.load(SeqCst);
         let mut magic = [0; 4];
         let has_head = match self.wal.read_at(&mut magic, 0) {
-            Ok(0) => state % 2 == 0,
+            Ok(0) => state.is_multiple_of(2),
             Ok(_) => u32::from_be_bytes(magic) & !1 == LOG_MAGIC,
             Err(source) => return Err(Displaced::Unknown { path: path.clone(), source }),
         };
