@@ -49,6 +49,7 @@ async fn head_has_get_s_headers_and_no_body() {
     let edge = Edge::new(runtime.into(), limits);
     let second = Duration::from_secs(1);
     let bounds = Bounds {
+        streams: 256,
         connections: 10,
         tokenless: None,
         header_timeout: second,

@@ -15,6 +15,10 @@ use crate::config::{AppConfig, Capability};
 use crate::http::server::{Bounds, Listener, RequestBody, Tokenless};
 use crate::telemetry::Telemetry;
 
+/// Requests that one HTTP/2 connection may have open: of clients, and of the operator or of probes. Whoever needs no token may ask for
+/// metrics, of which each answer that nobody reads takes memory.
+const STREAMS: u32 = 256;
+const NEAR_STREAMS: u32 = 8;
 /// Connections that the admin listener has open at once.
 const ADMIN_CONNECTIONS: u32 = 256;
 /// How many of them may have sent no token: the rest is for the operator.
@@ -49,6 +53,7 @@ impl Sockets {
         let http = &config.http;
         let data = Bounds {
             connections: connections(config),
+            streams: STREAMS,
             tokenless: None,
             header_timeout: http.header_timeout,
             grace: GRACE,
@@ -57,7 +62,7 @@ impl Sockets {
             drain: http.drain,
         };
         // What the operator sends and asks for has bounds of its own.
-        let near = Bounds { grace: SHORT_GRACE, held: u64::MAX, ..data };
+        let near = Bounds { streams: NEAR_STREAMS, grace: SHORT_GRACE, held: u64::MAX, ..data };
         let tokenless = Tokenless { connections: TOKENLESS_CONNECTIONS, idle: TOKENLESS_IDLE };
         let admin = Bounds { connections: ADMIN_CONNECTIONS, tokenless: Some(tokenless), ..near };
         let probe =

@@ -66,6 +66,8 @@ const HELD_SHARE: u64 = 8;
 pub struct Bounds {
     /// Connections open at once; further ones wait in the backlog.
     pub connections: u32,
+    /// Requests open at once on one HTTP/2 connection; further ones are refused.
+    pub streams: u32,
     /// What holds for those that have sent no token, where there is one.
     pub tokenless: Option<Tokenless>,
     /// How long a client may take to send a request's head; also how long a connection may be idle.

@@ -329,6 +329,24 @@ async fn idle_connections_make_room_for_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn metrics_that_nobody_reads_take_little_memory() {
+    let host = texts("").launch().argument("--probe=127.0.0.1:0").start();
+    for address in [host.admin(), host.probe()] {
+        let mut greedy = Http2::connect(address, 0);
+        for _ in 0..100 {
+            greedy.get("/metrics");
+        }
+        let (mut begun, mut refused, start) = (0, 0, Instant::now());
+        while begun + refused < 100 && start.elapsed() < SOON {
+            let frames = greedy.frames(Duration::from_millis(100));
+            begun += frames.iter().filter(|frame| frame.kind == HEADERS).count();
+            refused += frames.iter().filter(|frame| frame.kind == RST_STREAM && frame.number(0) == 7).count();
+        }
+        assert_eq!((begun, refused), (8, 92), "REFUSED_STREAM");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn connections_without_the_token_do_not_shut_out_the_operator() {
     let host = texts("").launch().argument("--probe=127.0.0.1:0").start();
     let open = || {

@@ -22,8 +22,6 @@ use super::{Answer, refusal};
 use crate::clock;
 use crate::telemetry::table::{CutOff, Refusal};
 
-/// Requests that one HTTP/2 connection may have open.
-const MAX_STREAMS: u32 = 256;
 /// The largest head of a request over HTTP/2, in bytes as RFC 9113 counts them (section 6.5.2): each field's with 32 more.
 const MAX_HEAD: u64 = 16 << 10;
 /// The largest head that is read: what is between the two is answered by the host, what is larger by `h2`, which says nothing of it.
@@ -65,7 +63,7 @@ where
         builder
             .initial_window_size(WINDOW)
             .initial_connection_window_size(WINDOW)
-            .max_concurrent_streams(MAX_STREAMS)
+            .max_concurrent_streams(connection.all().limits().streams)
             .max_header_list_size(MAX_HEAD_READ)
             .max_send_buffer_size(MAX_UNSENT);
         Ok(Self { streams: builder.handshake(wire).await?, handle, connection })
