@@ -84,11 +84,15 @@ fn what_is_no_change_is_refused_before_it_is_one() {
     }
     assert_eq!(operator.ask("GET", "/modules/back/swap", "", b"").status, 405);
     // Nobody waits for 257 MiB to come.
-    for (path, length) in [("/modules/back/swap", (256 << 20) + 1), ("/apply", (512 << 20) + 1), ("/rollback", 1025)] {
+    for (path, kind, length) in [
+        ("/modules/back/swap", wasm, (256 << 20) + 1),
+        ("/apply", "multipart/form-data; boundary=x", (512 << 20) + 1),
+        ("/rollback", json, 1025),
+    ] {
         let token = format!("Bearer {}", operator.token);
         let mut connection = Connection::open(host.admin()).unwrap();
         connection
-            .send(head("POST", path, &[("authorization", &token), ("content-type", wasm)], length).as_bytes())
+            .send(head("POST", path, &[("authorization", &token), ("content-type", kind)], length).as_bytes())
             .unwrap();
         let answer = connection.answer().unwrap();
         assert_eq!((answer.status, problem(&answer)), (413, "body-too-large"), "{path}");
