@@ -84,7 +84,7 @@ fn fill(file: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What came of one rollback.
+/// The result of one rollback.
 struct Told {
     millis: f64,
     is_right: bool,
@@ -129,7 +129,7 @@ impl Operator {
         self.ask("POST", &format!("/modules/{MODULE}/swap"), "application/wasm", component)
     }
 
-    /// The same, again and again where others are uploading; told 503 only where all places are taken.
+    /// Swaps a build, and tries again while others are uploading. The answer is 503 only where all places are taken.
     fn swap_patiently(&self, component: &[u8]) -> anyhow::Result<(u16, Value)> {
         loop {
             let (status, told) = self.swap(component)?;

@@ -40,7 +40,7 @@ pub(super) async fn object<T: DeserializeOwned>(request: Request, most: u64) -> 
     parse(&json(request, most).await?, BODY)
 }
 
-/// The same, or the default where there is no body.
+/// The body of at most `most` bytes as one JSON object of that type, or the default where there is no body.
 ///
 /// # Errors
 ///

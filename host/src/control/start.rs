@@ -14,7 +14,7 @@ use crate::artifact::Artifact;
 use crate::config::{self, AppConfig, Overrides};
 use crate::ids::{Digest, GenerationNumber, ModuleName};
 use crate::plan::Plan;
-use crate::problem::{Code, Problem, Problems, with_causes};
+use crate::problem::{Code, Problem, Problems, list, with_causes};
 use crate::runtime::{Admissions, Runtime};
 use crate::state::{Asker, Cause, History, Kept, OnDisk, Publication, Published, StateFolder, digest_of_format_1};
 use crate::telemetry::table::Came;
@@ -125,6 +125,11 @@ impl Initial {
         let changes = plan.map(|plan| plan.to_string()).unwrap_or_default();
         if resumed.is_none() {
             changes.lines().for_each(|line| tracing::info!(target: "change", "{line}"));
+        }
+        if history.published().is_empty() && !history.databases().is_empty() {
+            let databases = list(history.databases());
+            let words = "the state folder has databases and no history: what was published before is not known";
+            tracing::warn!(target: "state", databases, folder = %state.path().display(), "{words}");
         }
         let compiler = host.compiler(&state, checked.config.compile)?;
         let linked = application::link_all(&checked.graph, &compiler, &LinkedCode::new())?;

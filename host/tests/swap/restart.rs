@@ -28,6 +28,23 @@ fn says(host: &Host, words: &[&str]) {
 }
 
 #[test]
+fn a_history_that_is_gone_is_told() {
+    let app = App::new(Content::first(true), "");
+    let folder = folder();
+    let state = folder.path().join("state");
+    let host = start(&app, &state);
+    assert!(!host.log().contains("no history"), "{}", host.log());
+    host.kill();
+    fs::remove_file(state.join("history.json")).unwrap();
+    fs::create_dir_all(state.join("data")).unwrap();
+    rusqlite::Connection::open(state.join("data/ledger.db")).unwrap().execute_batch("CREATE TABLE a (b)").unwrap();
+    let host = start(&app, &state);
+    let log = host.log();
+    let told = log.lines().find(|line| line.contains("databases and no history")).unwrap();
+    assert!(told.contains("WARN") && told.contains("ledger"), "{told}");
+}
+
+#[test]
 fn a_rollback_survives_a_restart() {
     let first = Content::first(true);
     let app = App::new(first, "");
