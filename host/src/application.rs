@@ -73,7 +73,7 @@ pub fn check_with(config: AppConfig, artifacts: &Artifacts) -> Result<Checked, P
     with_values(link_on_paper(without_missing(config, artifacts), artifacts))
 }
 
-/// The same on paper alone: values and secrets of modules aren't looked at.
+/// Checks an application on paper alone, with the given components: values and secrets of modules aren't read.
 ///
 /// # Errors
 ///

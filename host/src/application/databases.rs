@@ -101,7 +101,11 @@ impl Databases {
         Problems::or(problems, ())
     }
 
-    /// The same where nothing is published: the graph's modules alone ever use them.
+    /// Opens the databases of a graph that is never published, such as a suite's: only its own modules use them. Blocks.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::open`].
     pub(crate) fn open_alone(&self, graph: &AppGraph, state: &StateFolder) -> Result<(), Problems> {
         self.open(graph, state, &BTreeSet::new())?;
         self.published(graph.with_data().map(|(name, _)| name), state);

@@ -53,8 +53,12 @@ impl Databases {
         Problems::or(self.due(graph, state).iter().filter_map(Due::refused).collect(), ())
     }
 
-    /// The same, and applies what is due of databases that are not too large to copies of them. Returns what came of that, a sentence for each
-    /// module. Blocks.
+    /// Tries the migrations that are due, on an empty database and on a copy of the data where that is not too large. Returns one sentence
+    /// for each module. Blocks.
+    ///
+    /// # Errors
+    ///
+    /// Everything that refuses one of them.
     pub(crate) fn rehearse_due(&self, graph: &AppGraph, state: &StateFolder) -> Result<Vec<String>, Problems> {
         if state.is_for_development() {
             return Ok(Vec::new());
