@@ -12,7 +12,8 @@ SHELL := /bin/bash
 # `make run APP=elsewhere ARGS='--listen 0.0.0.0:80'`
 APP ?= .
 ARGS ?=
-# For `make bench`: BENCH=http runs that one; QUICK=1 takes fewer rounds.
+# For `make bench`: BENCH=http runs that one; QUICK=1 takes fewer rounds; BEFORE=FOLDER measures the processor time of `http` and `shop` beside
+# that of another checkout of the project, in which `make shop` has run.
 BENCH ?=
 BENCHES := call http limits rollback shop start swap
 # For `make fuzz`: how long each target runs, which one, and which case of it.

@@ -21,7 +21,10 @@ use support::server::{self, Server};
 
 /// Connections at once. The last is the one that the goals are judged by: it keeps the server's core busy.
 const CONNECTIONS: [usize; 3] = [1, 8, 64];
-const SIDES: [&str; 3] = ["reuse", "fresh", "axum"];
+/// The servers, in this order: the host with each mode of instances, plain axum, and another build of the host with each mode.
+const MODES: [&str; 2] = ["reuse", "fresh"];
+const AXUM: usize = MODES.len();
+const BEFORE: usize = AXUM + 1;
 
 fn main() -> anyhow::Result<()> {
     if server::is_native() {
@@ -30,13 +33,18 @@ fn main() -> anyhow::Result<()> {
     let cores = Cores::find()?;
     let [hello] = support::application::guests(["hello"])?;
     let folder = tempfile::tempdir_in(support::folder()?)?;
+    let state = |side: &str| folder.path().join(format!("{side}-state"));
+    let applications: Vec<PathBuf> =
+        MODES.iter().map(|mode| application(folder.path(), mode, &hello)).collect::<anyhow::Result<_>>()?;
     let mut servers = Vec::new();
-    for side in SIDES {
-        let state = folder.path().join(format!("{side}-state"));
-        servers.push(match side {
-            "axum" => Server::native(&cores, &state)?,
-            mode => Server::host(Some(&cores), &application(folder.path(), mode, &hello)?, &state)?,
-        });
+    for (mode, app) in MODES.iter().zip(&applications) {
+        servers.push(Server::host(Some(&cores), app, &state(mode))?);
+    }
+    servers.push(Server::native(&cores, &state("axum"))?);
+    if let Some(before) = support::Before::find() {
+        for (mode, app) in MODES.iter().zip(&applications) {
+            servers.push(Server::host_of(&before.binary, Some(&cores), app, &state(&format!("{mode}-before")))?);
+        }
     }
     let requests = Requests::get(["/hello/world".to_owned()]);
     let answers = servers.iter().map(|server| once(server.address, &requests)).collect::<anyhow::Result<Vec<_>>>()?;
@@ -48,12 +56,15 @@ fn main() -> anyhow::Result<()> {
         let main = connections == CONNECTIONS[CONNECTIONS.len() - 1];
         let (rounds, time) = if main { (support::rounds(), 1500) } else { (3, 700) };
         let run = Run { connections, warm: Duration::from_millis(250), time: Duration::from_millis(time), spin: true };
-        let measured: Vec<Vec<Sample>> = in_turns(rounds, SIDES.len(), |side| {
+        let measured: Vec<Vec<Sample>> = in_turns(rounds, servers.len(), |side| {
             drive(&cores, servers[side].process(), servers[side].address, &requests, run)
         })?;
         for (side, goal, floor) in [(0, 0.80, 0.70), (1, 0.30, 0.20)] {
-            let name = format!("{}, {connections} connections", SIDES[side]);
-            report.loads(name, goal, Some(floor), &measured[side], &measured[2]);
+            let name = format!("{}, {connections} connections", MODES[side]);
+            report.loads(name.clone(), goal, Some(floor), &measured[side], &measured[AXUM]);
+            if let Some(before) = measured.get(BEFORE + side) {
+                report.cost(&name, &measured[side], before);
+            }
         }
     }
     for server in servers {

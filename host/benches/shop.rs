@@ -32,18 +32,24 @@ fn main() -> anyhow::Result<()> {
     let cores = Cores::find()?;
     let app = support::application::shop()?;
     let folder = tempfile::tempdir_in(support::folder()?)?;
-    let servers = [
+    let mut servers = vec![
         Server::host(Some(&cores), &app, &folder.path().join("host"))?,
         Server::native(&cores, &folder.path().join("native"))?,
     ];
+    if let Some(before) = support::Before::find() {
+        servers.push(Server::host_of(&before.binary, Some(&cores), &before.shop, &folder.path().join("before"))?);
+    }
     let place = Requests::post("/orders", DRAFT, 201);
-    let (ours, our_reads) = seed(servers[0].address, &place)?;
-    let (theirs, their_reads) = seed(servers[1].address, &place)?;
-    ensure!(ours == theirs, "the servers answer differently:\n{ours}\n{theirs}");
+    let (looks, reads): (Vec<Value>, Vec<Requests>) = servers
+        .iter()
+        .map(|server| seed(server.address, &place))
+        .collect::<anyhow::Result<Vec<_>>>()?
+        .into_iter()
+        .unzip();
+    ensure!(looks.windows(2).all(|two| two[0] == two[1]), "the servers answer differently: {looks:?}");
 
     let mut report = Report::new("shop", "the shop on the host / as a native axum monolith, one core each");
-    let reads = [our_reads, their_reads];
-    let places = [place.clone(), place];
+    let places = vec![place; servers.len()];
     // Reading waits for nothing, placing for the disk.
     for (name, requests, goal, spin) in
         [("GET /orders/{id}", &reads, 0.70, true), ("POST /orders", &places, 0.80, false)]
@@ -52,10 +58,14 @@ fn main() -> anyhow::Result<()> {
             let main = connections == CONNECTIONS[CONNECTIONS.len() - 1];
             let (rounds, time) = if main { (support::rounds(), 2000) } else { (3, 1000) };
             let run = Run { connections, warm: Duration::from_millis(300), time: Duration::from_millis(time), spin };
-            let measured: Vec<Vec<Sample>> = in_turns(rounds, 2, |side| {
+            let measured: Vec<Vec<Sample>> = in_turns(rounds, servers.len(), |side| {
                 drive(&cores, servers[side].process(), servers[side].address, &requests[side], run)
             })?;
-            report.loads(format!("{name}, {connections} connections"), goal, None, &measured[0], &measured[1]);
+            let name = format!("{name}, {connections} connections");
+            report.loads(name.clone(), goal, None, &measured[0], &measured[1]);
+            if let Some(before) = measured.get(2) {
+                report.cost(&name, &measured[0], before);
+            }
         }
     }
     for server in servers {

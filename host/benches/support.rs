@@ -43,3 +43,19 @@ pub fn rounds() -> usize {
 pub fn binary() -> PathBuf {
     env!("CARGO_BIN_EXE_watertight").into()
 }
+
+/// Another checkout, built by `make shop`, whose host is measured beside this one's in the same rounds. `BEFORE` names its folder.
+pub struct Before {
+    /// Its host.
+    pub binary: PathBuf,
+    /// Its shop.
+    pub shop: PathBuf,
+}
+
+impl Before {
+    /// The checkout that `BEFORE` names, if it names one.
+    pub fn find() -> Option<Self> {
+        let checkout = std::env::var_os("BEFORE").filter(|path| !path.is_empty()).map(PathBuf::from)?;
+        Some(Self { binary: checkout.join("target/release/watertight"), shop: checkout.join("modules/app.toml") })
+    }
+}

@@ -107,7 +107,7 @@ pub fn crash_point(point: Point) {
     let _ = point;
 }
 
-/// Panics where the point of that name is configured with `panic`; else does nothing.
+/// Panics or sleeps where the point of that name is configured with `panic` or `sleep`; else does nothing.
 #[inline]
 pub fn panic_point(name: &'static str) {
     #[cfg(feature = "failpoints")]

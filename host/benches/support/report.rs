@@ -86,6 +86,12 @@ impl Report {
         self.add(name, "requests/s", Aim { better: Better::Higher, goal, floor }, pairs, beside);
     }
 
+    /// Adds runs of load on two builds of the host, of which ours shall take at most 3 % more processor time for a request.
+    pub fn cost(&mut self, name: &str, ours: &[Sample], before: &[Sample]) {
+        let cpu = |samples: &[Sample]| samples.iter().map(|sample| sample.cpu_micros).collect();
+        self.times(&format!("{name}: CPU / before"), "µs", 1.03, 1.05, Pairs::new(cpu(ours), cpu(before)));
+    }
+
     fn add(
         &mut self,
         name: String,

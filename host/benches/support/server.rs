@@ -37,7 +37,12 @@ pub struct Server {
 impl Server {
     /// Starts the host's own binary on the application at `app`, on the server's core or on all.
     pub fn host(cores: Option<&Cores>, app: &Path, state: &Path) -> anyhow::Result<Self> {
-        let mut command = Command::new(super::binary());
+        Self::host_of(&super::binary(), cores, app, state)
+    }
+
+    /// The same with a host of another build.
+    pub fn host_of(binary: &Path, cores: Option<&Cores>, app: &Path, state: &Path) -> anyhow::Result<Self> {
+        let mut command = Command::new(binary);
         command.arg("run").arg(app).arg("--state").arg(state);
         command.args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
         for variable in ["WATERTIGHT_LOG", "WATERTIGHT_LISTEN", "WATERTIGHT_ADMIN", "WATERTIGHT_STATE"] {

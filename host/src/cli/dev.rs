@@ -13,8 +13,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 
-use super::serve::{serve, start_log};
-use super::signals::signalled_or_hung_up;
+use super::serve::{Hangup, Signals, serve, start_log};
 use super::{DevArguments, Listeners, output};
 use crate::build::{BuildError, Built, Event, Options, Profile, build};
 use crate::config::{self, AppConfig, Overrides};
@@ -50,7 +49,8 @@ pub(super) fn dev(arguments: DevArguments) -> anyhow::Result<()> {
     let mut author = Author { sources: Some(sources), watcher: Watcher::new(), config, is_first: true };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let done = runtime.block_on(async {
-        let mut stop_signal = std::pin::pin!(signalled_or_hung_up()?);
+        // Its own builds are stopped by this one, a host that serves by those of its own.
+        let mut stop_signal = Signals::hear(Hangup::Stops)?.stop;
         loop {
             let begun = Instant::now();
             let built = tokio::select! {
@@ -60,8 +60,8 @@ pub(super) fn dev(arguments: DevArguments) -> anyhow::Result<()> {
             let done = match built.then(|| prepare(&author.config, &application.app, &overrides, admin_token.clone())) {
                 None => Ok(()),
                 Some(Ok((initial, token))) => {
-                    let author = &mut author;
-                    let serving = serve(initial, token, log.clone(), begun, move |control, info| {
+                    let (author, signals) = (&mut author, Signals::hear(Hangup::Stops)?);
+                    let serving = serve(initial, token, log.clone(), begun, signals, move |control, info| {
                         author.follow(control, info, begun)
                     });
                     let served = Box::pin(serving).await;

@@ -18,6 +18,7 @@ use crate::application::{self, Host};
 use crate::config::{self, AppConfig, LogFormat, Overrides};
 use crate::control::{Control, Initial, Wanted};
 use crate::engine::Engines;
+use crate::failpoint::panic_point;
 use crate::http::Edge;
 use crate::http::server::Listener;
 use crate::outbound::reload_certificates;
@@ -34,6 +35,10 @@ const CLOSE_TIME: Duration = Duration::from_secs(5);
 
 pub(super) fn run(arguments: RunArguments) -> anyhow::Result<()> {
     let start = Instant::now();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    // Signals are heard from here on: one that comes while the application is checked or starts ends the host in order.
+    let signals = runtime.block_on(async { Signals::hear(Hangup::Reloads) })?;
+    panic_point("start::read");
     let RunArguments { application, listeners, state, published, apply, accept_empty, otlp } = arguments;
     let Listeners { listen, admin, probe, admin_token } = listeners;
     // By the standard, an empty variable is none.
@@ -49,8 +54,7 @@ pub(super) fn run(arguments: RunArguments) -> anyhow::Result<()> {
         _ => Wanted::Newest,
     };
     let initial = Initial::find(config, application.app, &overrides, state, wanted)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let done = runtime.block_on(serve(initial, token, log, start, |_, _| std::future::pending()));
+    let done = runtime.block_on(serve(initial, token, log, start, signals, |_, _| std::future::pending()));
     // A start that was stopped may be compiling still: nobody waits for what nobody wants any more.
     runtime.shutdown_background();
     done
@@ -67,11 +71,10 @@ pub(super) async fn serve<B: Future<Output = std::convert::Infallible>>(
     token: String,
     log: Arc<LogControl>,
     start: Instant,
+    signals: Signals,
     beside: impl FnOnce(Arc<Control>, HostInfo) -> B,
 ) -> anyhow::Result<()> {
     let config = initial.config().clone();
-    // Signals are heard from here on: one that comes during the start ends it in order.
-    let signals = Signals::hear(initial.state().is_for_development())?;
     let mut stop_signal = signals.stop;
     let mut sockets = Sockets::bind(&config)?;
     let mut host = Host::new().context("the host can't find its own binary")?;
@@ -116,21 +119,33 @@ pub(super) async fn serve<B: Future<Output = std::convert::Infallible>>(
     Ok(())
 }
 
+/// What a hangup (SIGHUP) asks a host to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Hangup {
+    /// Read certificates and the manifest's log level again.
+    Reloads,
+    /// Stop: the host belongs to an author's terminal.
+    Stops,
+}
+
 /// The signals that a host hears.
-struct Signals {
-    stop: Pin<Box<dyn Future<Output = ()> + Send>>,
+pub(super) struct Signals {
+    pub(super) stop: Pin<Box<dyn Future<Output = ()> + Send>>,
     /// There where a hangup asks to reload.
     hangup: Option<Signal>,
 }
 
 impl Signals {
-    /// Hears them from now on. `is_of_terminal` says whether a hangup ends the host: it belongs to an author's terminal then.
-    fn hear(is_of_terminal: bool) -> anyhow::Result<Self> {
+    /// Hears them from now on. Must run inside a tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// The system refuses a handler.
+    pub(super) fn hear(hangup: Hangup) -> anyhow::Result<Self> {
         signals::ignore_user_signals()?;
-        Ok(if is_of_terminal {
-            Self { stop: Box::pin(signals::signalled_or_hung_up()?), hangup: None }
-        } else {
-            Self { stop: Box::pin(signals::signalled()?), hangup: Some(signals::hangup()?) }
+        Ok(match hangup {
+            Hangup::Stops => Self { stop: Box::pin(signals::signalled_or_hung_up()?), hangup: None },
+            Hangup::Reloads => Self { stop: Box::pin(signals::signalled()?), hangup: Some(signals::hangup()?) },
         })
     }
 }

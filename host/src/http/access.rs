@@ -35,6 +35,9 @@ pub struct Line<'a, T> {
 impl<T: fmt::Display> Line<'_, T> {
     /// Writes the line, if it is to be logged.
     pub fn write(self) {
+        if !tracing::enabled!(target: "request", tracing::Level::DEBUG) {
+            return;
+        }
         let Self { listener, route, status, bytes, request, generation, .. } = self;
         let micros = u32::try_from(self.time.as_micros()).unwrap_or(u32::MAX);
         // A number with three digits after its point.

@@ -3,7 +3,7 @@
 use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
 use crate::app::App;
@@ -299,6 +299,27 @@ async fn signals_for_users_are_ignored() {
     }
     host.signal(Signal::TERM);
     assert_eq!(host.wait().code(), Some(0), "{}", host.log());
+}
+
+#[cfg(feature = "failpoints")]
+#[test]
+fn signals_are_heard_before_the_application_is_read() {
+    // Bit 0 of what `/proc` calls the caught signals is SIGHUP's.
+    let hears_hangups = |process: Pid| {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", process.as_raw_nonzero())).unwrap();
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap().trim();
+        u64::from_str_radix(caught, 16).unwrap() & 1 == 1
+    };
+    let launch = Launch::shop().variable("FAILPOINTS", "start::read=sleep(3000)");
+    let (status, log) = launch.ends_after(|process, state| {
+        until("signals are heard", || hears_hangups(process));
+        assert!(!state.exists(), "it has gone on already");
+        for signal in [Signal::HUP, Signal::USR1, Signal::USR2, Signal::TERM] {
+            kill_process(process, signal).unwrap();
+        }
+    });
+    assert_eq!(status.code(), Some(0), "{log}");
+    assert!(log.contains("stopped before it served"), "{log}");
 }
 
 #[test]

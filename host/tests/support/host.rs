@@ -278,12 +278,22 @@ impl Launch {
     ///
     /// When it goes on.
     pub fn ends(self) -> (ExitStatus, String) {
+        self.ends_after(|_, _| ())
+    }
+
+    /// The same for one to which something is done while it starts: that is given its process and its state folder.
+    ///
+    /// # Panics
+    ///
+    /// When it goes on.
+    pub fn ends_after(self, meanwhile: impl FnOnce(Pid, &Path)) -> (ExitStatus, String) {
         let own = folder();
         let state = self.state.clone().unwrap_or_else(|| own.path().join("state"));
         let log = own.path().join("log");
         let mut command = self.command(&state);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(&log).unwrap());
         let mut child = command.spawn().unwrap();
+        meanwhile(Pid::from_child(&child), &state);
         let status = wait(&mut child);
         if status.is_none() {
             child.kill().unwrap();
