@@ -1,11 +1,12 @@
-//! Keeps the source tree as it was meant: layers, lengths, purposes, and the tables of ARCHITECTURE.md that are made from the code.
+//! Keeps the source tree as it was meant: layers, lengths, purposes; and the documents: their lengths, their links, and the tables in
+//! `host/docs` that are made from the code.
 //!
 //! `BLESS=1` writes those tables anew. Nothing here compiles or runs the host.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
-#[path = "tidy/operating.rs"]
-mod operating;
+#[path = "tidy/limits.rs"]
+mod limits;
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -17,8 +18,12 @@ use watertight::telemetry::table;
 
 /// Longer files have two purposes.
 const MAX_LINES: usize = 500;
+/// The most words of `host/ARCHITECTURE.md`: a map that is read in one sitting.
+const MAX_MAP_WORDS: usize = 4_000;
+/// The most lines of `README.md`.
+const MAX_README_LINES: usize = 150;
 
-/// A Rust file of the repository.
+/// A Rust or Markdown file of the repository.
 struct Source {
     /// From the repository's root, such as `host/src/lib.rs`.
     path: String,
@@ -50,15 +55,6 @@ impl Source {
         let module = inside.split('/').next()?;
         (!["lib", "main"].contains(&module)).then_some(module)
     }
-
-    /// The first sentence of what it says of itself.
-    fn purpose(&self) -> String {
-        let docs = self.text.lines().map_while(|line| line.strip_prefix("//!")).map(str::trim);
-        let paragraph = docs.take_while(|line| !line.is_empty()).collect::<Vec<_>>().join(" ");
-        let end = paragraph.find(". ").unwrap_or(paragraph.trim_end_matches('.').len());
-        // Links of rustdoc lead nowhere in Markdown.
-        paragraph[..end].replace("[`", "`").replace("`]", "`").replace('|', "\\|")
-    }
 }
 
 fn root() -> PathBuf {
@@ -69,23 +65,33 @@ fn root() -> PathBuf {
 fn sources() -> Vec<Source> {
     let mut found = Vec::new();
     for top in ["host", "modules"] {
-        collect(&root().join(top), &mut found);
+        collect(&root().join(top), "rs", &mut found);
     }
     found.sort_by(|a, b| a.path.cmp(&b.path));
     assert!(found.len() > 100, "the tree was not found: {} files", found.len());
     found
 }
 
-fn collect(folder: &Path, found: &mut Vec<Source>) {
+/// Every Markdown file of the repository, by path.
+fn pages() -> Vec<Source> {
+    let mut found = Vec::new();
+    collect(&root(), "md", &mut found);
+    found.sort_by(|a, b| a.path.cmp(&b.path));
+    assert!(found.len() > 10, "the documents were not found: {} files", found.len());
+    found
+}
+
+/// Adds the files below `folder` that have this extension.
+fn collect(folder: &Path, extension: &str, found: &mut Vec<Source>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_str().unwrap();
         if path.is_dir() {
             // What tools leave behind is nobody's source.
             if name != "target" && name != "node_modules" && !name.starts_with('.') {
-                collect(&path, found);
+                collect(&path, extension, found);
             }
-        } else if name.ends_with(".rs") {
+        } else if path.extension().is_some_and(|own| own == extension) {
             let relative = path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned();
             found.push(Source { text: fs::read_to_string(&path).unwrap(), path: relative });
         }
@@ -224,13 +230,13 @@ fn nothing_unwraps_outside_tests() {
     none(&faults, "`expect` says the invariant, an error says what went wrong; `unwrap` says nothing");
 }
 
-/// Checks what stands between two markers of ARCHITECTURE.md, or writes it.
-fn check_table(name: &str, expected: &str) {
-    let file = root().join("host/ARCHITECTURE.md");
+/// Checks what stands between two markers of a page, or writes it.
+fn check_table(page: &str, name: &str, expected: &str) {
+    let file = root().join(page);
     let text = fs::read_to_string(&file).unwrap();
     let (open, close) = (format!("<!-- {name} -->"), format!("<!-- /{name} -->"));
-    let (before, rest) = text.split_once(&open).unwrap_or_else(|| panic!("ARCHITECTURE.md has no {open}"));
-    let (found, after) = rest.split_once(&close).unwrap_or_else(|| panic!("ARCHITECTURE.md has no {close}"));
+    let (before, rest) = text.split_once(&open).unwrap_or_else(|| panic!("{page} has no {open}"));
+    let (found, after) = rest.split_once(&close).unwrap_or_else(|| panic!("{page} has no {close}"));
     let expected = format!("\n\n{expected}\n");
     if found != expected && std::env::var_os("BLESS").is_some() {
         fs::write(&file, format!("{before}{open}{expected}{close}{after}")).unwrap();
@@ -241,17 +247,16 @@ fn check_table(name: &str, expected: &str) {
     let stale = found.difference(&expected_lines).map(|line| format!("- {line}"));
     let missing = expected_lines.difference(&found).map(|line| format!("+ {line}"));
     let difference: Vec<String> = stale.chain(missing).collect();
-    none(&difference, &format!("the table `{name}` of ARCHITECTURE.md is not what the code says (BLESS=1 writes it)"));
+    none(&difference, &format!("the table `{name}` of {page} is not what the code says (BLESS=1 writes it)"));
 }
 
 #[test]
-fn architecture_tables_are_true() {
-    // One test for all: they write one file.
+fn tables_made_from_the_code_are_true() {
     let mut codes = "| code | meaning |\n| --- | --- |\n".to_owned();
     for code in Code::ALL {
         let _ = writeln!(codes, "| `{code}` | {} |", code.meaning());
     }
-    check_table("codes", &codes);
+    check_table("host/docs/problems.md", "codes", &codes);
 
     let mut metrics = "| metric | kind | labels | what it says |\n| --- | --- | --- | --- |\n".to_owned();
     for metric in table::ALL {
@@ -259,17 +264,57 @@ fn architecture_tables_are_true() {
         let (name, kind) = (metric.name, metric.kind.as_str());
         let _ = writeln!(metrics, "| `{name}` | {kind} | {} | {} |", labels.join(", "), metric.help);
     }
-    check_table("metrics", &metrics);
+    check_table("host/docs/metrics.md", "metrics", &metrics);
+}
 
-    let order = layers();
-    let mut files = "| file | purpose |\n| --- | --- |\n".to_owned();
-    let mut sources = sources();
-    sources.retain(|source| source.path.starts_with("host/src/") && !source.is_test());
-    // In the order of the data's way, as lib.rs has it; the crate's own files first.
-    let place = |source: &Source| source.module().and_then(|module| order.iter().position(|layer| layer == module));
-    sources.sort_by_key(|source| (place(source), source.path.matches('/').count(), source.path.clone()));
-    for source in &sources {
-        let _ = writeln!(files, "| `{}` | {} |", &source.path["host/".len()..], source.purpose());
+#[test]
+fn the_map_and_the_readme_stay_short() {
+    let map = fs::read_to_string(root().join("host/ARCHITECTURE.md")).unwrap();
+    let words = map.split_whitespace().count();
+    assert!(words <= MAX_MAP_WORDS, "host/ARCHITECTURE.md has {words} words: reference belongs into host/docs");
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let lines = readme.lines().count();
+    assert!(lines <= MAX_README_LINES, "README.md has {lines} lines");
+}
+
+/// The lines of a page that are no example: those outside of fences.
+fn prose(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let mut is_fenced = false;
+    text.lines().enumerate().filter_map(move |(at, line)| {
+        let is_fence = line.trim_start().starts_with("```");
+        is_fenced ^= is_fence;
+        (!is_fenced && !is_fence).then_some((at + 1, line))
+    })
+}
+
+/// What a heading is linked by: in lower case, spaces as `-`, without marks.
+fn anchor(heading: &str) -> String {
+    let kept = heading.trim_start_matches('#').trim().chars();
+    let kept = kept.filter(|c| c.is_alphanumeric() || [' ', '-', '_'].contains(c));
+    kept.flat_map(char::to_lowercase).map(|c| if c == ' ' { '-' } else { c }).collect()
+}
+
+#[test]
+fn every_relative_link_leads_somewhere() {
+    let mut faults = Vec::new();
+    for page in pages() {
+        let file = root().join(&page.path);
+        for (line, text) in prose(&page.text) {
+            let links = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+            for link in links.filter(|link| !link.contains("://") && !link.starts_with("mailto:")) {
+                let (path, heading) = link.split_once('#').unwrap_or((link, ""));
+                let target = if path.is_empty() { file.clone() } else { file.parent().unwrap().join(path) };
+                if !target.exists() {
+                    faults.push(format!("{}:{line}: there is no file `{path}`", page.path));
+                } else if !heading.is_empty() {
+                    let there = fs::read_to_string(&target).unwrap_or_default();
+                    let mut headings = prose(&there).filter(|(_, text)| text.starts_with('#'));
+                    if !headings.any(|(_, text)| anchor(text) == heading) {
+                        faults.push(format!("{}:{line}: no heading of `{path}` is `#{heading}`", page.path));
+                    }
+                }
+            }
+        }
     }
-    check_table("files", &files);
+    none(&faults, "a relative link of a Markdown file leads to a file, and to a heading of it");
 }

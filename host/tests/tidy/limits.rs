@@ -1,8 +1,7 @@
-//! The operators' table of limits says what the code does: each key, its default and its bounds.
+//! The table of limits says what the code does: each key, its default and its bounds.
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
 
 use watertight::config::{self, AppConfig, Overrides};
 
@@ -13,7 +12,7 @@ struct Row {
 }
 
 fn rows() -> Vec<Row> {
-    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("OPERATING.md")).unwrap();
+    let page = fs::read_to_string(super::root().join("host/docs/limits.md")).unwrap();
     let table = page.split("<!-- limits").nth(1).unwrap().split("<!-- /limits").next().unwrap();
     let row = |line: &str| {
         let cells: Vec<&str> = line.split('|').map(str::trim).collect();
@@ -54,7 +53,7 @@ fn load(line: &str) -> Result<AppConfig, String> {
 }
 
 #[test]
-fn the_operators_table_of_limits_is_true() {
+fn the_table_of_limits_is_true() {
     let modules = |config: &AppConfig| {
         config.modules.values().map(|module| (module.http.clone(), module.resume)).collect::<Vec<_>>()
     };
@@ -74,7 +73,7 @@ fn the_operators_table_of_limits_is_true() {
 }
 
 #[test]
-fn the_operators_table_has_every_limit() {
+fn the_table_has_every_limit() {
     let known: BTreeSet<String> = rows().into_iter().map(|row| row.key).collect();
     // No limits, or tables of them.
     let others = ["defaults.limits.sql", "defaults.instances.mode", "modules.m.http.allow", "modules.m.http.private"];
@@ -83,7 +82,7 @@ fn the_operators_table_has_every_limit() {
         let (_, keys) = problems.split_once("the keys here are ").unwrap();
         for key in keys.lines().next().unwrap().split('`').skip(1).step_by(2) {
             let key = format!("{table}.{key}");
-            assert!(known.contains(&key) || others.contains(&&*key), "OPERATING.md doesn't say what {key} is");
+            assert!(known.contains(&key) || others.contains(&&*key), "host/docs/limits.md doesn't say what {key} is");
         }
     }
 }
