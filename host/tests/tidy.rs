@@ -5,6 +5,8 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
+#[path = "tidy/keys.rs"]
+mod keys;
 #[path = "tidy/limits.rs"]
 mod limits;
 
@@ -317,4 +319,15 @@ fn every_relative_link_leads_somewhere() {
         }
     }
     none(&faults, "a relative link of a Markdown file leads to a file, and to a heading of it");
+}
+
+#[test]
+fn ci_runs_the_same_everywhere() {
+    let targets = |path: &str| {
+        let text = fs::read_to_string(root().join(path)).unwrap();
+        let commands = text.lines().map(|line| line.trim().trim_start_matches("run: "));
+        commands.filter_map(|command| command.strip_prefix("make ")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let targets = [targets(".ci/run"), targets(".github/workflows/ci.yml")];
+    assert!(!targets[0].is_empty() && targets[0] == targets[1], "CI calls other targets of make: {targets:?}");
 }
