@@ -204,7 +204,7 @@ impl Syncer {
             return;
         }
         // After the sync: what is removed from here on was there when it was acknowledged.
-        if let Err(reason) = self.files.check() {
+        if let Err(reason) = self.files.check_after_sync() {
             tracing::error!(%reason, "a file of a database is gone: nothing is acknowledged, and the database takes no more statements");
             self.durability.fail(Failure::Displaced);
             return;

@@ -4,6 +4,8 @@
 //! without its head, SQLite passes by all that stands in it. So no batch is acknowledged before that was looked at, and a database that
 //! does nothing is looked at by the host.
 
+mod events;
+
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -12,6 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
 use super::{index_path, wal_path};
 use crate::files::{Displaced, FileIdentity, open_regular};
+use events::FileEvents;
 
 /// The length of a database file's head. A file that is in use is never shorter.
 const HEAD: u64 = 100;
@@ -25,6 +28,8 @@ pub(super) struct Files {
     log: (PathBuf, FileIdentity),
     index: (PathBuf, FileIdentity),
     wal: File,
+    /// There unless the kernel refused to watch.
+    events: Option<FileEvents>,
     /// Odd where the writer has left something in the log; even where it is empty, perhaps. Another number each time that it is emptied.
     state: AtomicU64,
 }
@@ -42,6 +47,8 @@ impl Files {
             log: (log, of_log),
             index: (index, of_index),
             wal: wal.try_clone()?,
+            // From before the files are looked at for the first time.
+            events: FileEvents::watch(path).inspect_err(|error| unwatched(path, error)).ok(),
             state: AtomicU64::new(0),
         };
         files.check().map_err(io::Error::other)?;
@@ -71,6 +78,15 @@ impl Files {
         self.check_log()
     }
 
+    /// The same, to be called after each sync: two short system calls where nothing happened to the files, and all of [`Self::check`] where
+    /// something may have, or where the kernel doesn't tell.
+    pub(super) fn check_after_sync(&self) -> Result<(), Displaced> {
+        match &self.events {
+            Some(events) => events.if_any(|| self.check()).and_then(|()| self.check_log()),
+            None => self.check(),
+        }
+    }
+
     fn check_log(&self) -> Result<(), Displaced> {
         let path = &self.log.0;
         let state = self.state.load(SeqCst);
@@ -83,6 +99,11 @@ impl Files {
         // The writer may have emptied it meanwhile.
         if has_head || self.state.load(SeqCst) != state { Ok(()) } else { Err(Displaced::Emptied(path.clone())) }
     }
+}
+
+fn unwatched(path: &Path, error: &io::Error) {
+    let database = path.display();
+    tracing::debug!(target: "state", %database, %error, "the kernel doesn't watch a database: its files are looked at after each sync");
 }
 
 /// Whether the database at `path` was in use when its process ended, and its log is gone since: SQLite makes the log before its index, and

@@ -51,6 +51,67 @@ async fn nothing_is_acknowledged_into_a_file_that_is_gone() {
     }
 }
 
+/// A database in a folder of a folder, by another way where `link` is set.
+fn in_folders(root: &Path, link: bool) -> (PathBuf, Database) {
+    let folder = root.join("above/state/data");
+    fs::create_dir_all(&folder).unwrap();
+    let mut path = folder.join("a.db");
+    if link {
+        symlink(root.join("above"), root.join("link")).unwrap();
+        path = root.join("link/state/data/a.db");
+    }
+    let database = Database::open(&path, Settings::default(), &tables()).unwrap();
+    (path, database)
+}
+
+#[tokio::test]
+async fn nothing_is_acknowledged_into_a_folder_that_is_gone() {
+    let losses: [(&str, fn(&Path)); 5] = [
+        ("all is removed", |root| fs::remove_dir_all(root.join("above")).unwrap()),
+        ("the folder is moved", |root| {
+            fs::rename(root.join("above/state/data"), root.join("above/state/moved")).unwrap();
+        }),
+        ("one above is moved", |root| fs::rename(root.join("above"), root.join("moved")).unwrap()),
+        ("one above is replaced", |root| {
+            fs::rename(root.join("above"), root.join("moved")).unwrap();
+            fs::create_dir_all(root.join("above/state/data")).unwrap();
+            fs::copy(root.join("moved/state/data/a.db"), root.join("above/state/data/a.db")).unwrap();
+        }),
+        ("what was a link leads elsewhere", |root| {
+            let _ = fs::remove_file(root.join("link"));
+            fs::rename(root.join("above"), root.join("moved")).unwrap();
+        }),
+    ];
+    for (loss, lose) in losses {
+        for link in [false, true] {
+            let root = tempfile::tempdir().unwrap();
+            let (_, database) = in_folders(root.path(), link);
+            let insert = async || database.execute("INSERT INTO a VALUES (1, 'x', 1)", Vec::new(), soon()).await;
+            database.execute("INSERT INTO a VALUES (0, 'x', 1)", Vec::new(), soon()).await.unwrap();
+            lose(root.path());
+            assert!(is_lost(&insert().await), "{loss}, by a link: {link}");
+            database.close().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_happens_beside_a_database_is_no_loss() {
+    let root = tempfile::tempdir().unwrap();
+    let (path, database) = in_folders(root.path(), false);
+    for number in 0..200 {
+        let other = path.with_file_name(format!("other-{number}"));
+        fs::write(&other, "x").unwrap();
+        fs::rename(&other, path.with_file_name("another")).unwrap();
+        fs::create_dir(root.path().join(format!("above/{number}"))).unwrap();
+        let values = vec![Value::Integer(number)];
+        database.execute("INSERT INTO a VALUES (?1, 'x', 1)", values, soon()).await.unwrap();
+    }
+    fs::remove_file(&path).unwrap();
+    assert!(is_lost(&database.execute("INSERT INTO a VALUES (-1, 'x', 1)", Vec::new(), soon()).await));
+    database.close().await;
+}
+
 #[tokio::test]
 async fn nothing_is_acknowledged_into_a_file_that_was_emptied() {
     for ending in ["", "-wal"] {

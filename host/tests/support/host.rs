@@ -10,6 +10,8 @@
     reason = "several test binaries include this file, each uses its part"
 )]
 
+mod code;
+
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -471,36 +473,4 @@ fn is_ready(admin: SocketAddr) -> bool {
         Ok(answer)
     };
     ask().is_ok_and(|answer| answer.starts_with("HTTP/1.1 200"))
-}
-
-/// Compiled code, shared between the state folders of tests: compiling the same component for each would take most of the time.
-/// Its files are named by all that they depend on and never change, so links to them are as good as copies.
-mod code {
-    use std::fs;
-    use std::os::unix::fs::DirBuilderExt;
-    use std::path::{Path, PathBuf};
-
-    fn shared() -> PathBuf {
-        Path::new(env!("CARGO_TARGET_TMPDIR")).join("code")
-    }
-
-    pub(super) fn lend(state: &Path) {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(state.join("code")).unwrap();
-        fs::create_dir_all(shared()).unwrap();
-        link(&shared(), &state.join("code"));
-    }
-
-    pub(super) fn keep(state: &Path) {
-        link(&state.join("code"), &shared());
-    }
-
-    fn link(from: &Path, to: &Path) {
-        for entry in fs::read_dir(from).unwrap() {
-            let file = entry.unwrap();
-            if file.path().extension().is_some_and(|extension| extension == "cwasm") {
-                // There already, or just gone: then it is compiled again.
-                let _ = fs::hard_link(file.path(), to.join(file.file_name()));
-            }
-        }
-    }
 }
