@@ -44,6 +44,8 @@ pub use seen::InFlight;
 pub const MAX_DRAINING: usize = 4;
 /// Generations that drain beyond that because a rollback did not wait for a place: an older one was ended for each.
 const MAX_ENDED: usize = 4;
+/// How long a rollback waits for instances of the generation that it goes back to.
+const WARM_UP_AGAIN: Duration = Duration::from_millis(30);
 
 /// A function of the running application.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -246,42 +248,50 @@ impl Generation {
     ///
     /// A problem for each compartment that doesn't start.
     pub async fn warm_up(self: &Arc<Self>, before: Option<&Self>) -> Result<(), Problems> {
-        self.make_first_instances(before, false).await
+        let mut problems = Vec::new();
+        for place in 0..self.compartments.len() {
+            problems.extend(self.make_first_instance(place, before, false).await);
+        }
+        Problems::or(problems, ())
     }
 
-    /// The same for what has run before `before`, and is gone back to: where there is no room for an instance now, one is made later.
+    /// Makes first instances of a generation that ran before `before` and is gone back to: of all compartments at once, for
+    /// [`WARM_UP_AGAIN`]. Where that is too short, or there is no room for an instance now, the compartment's first call makes one.
     ///
     /// # Errors
     ///
-    /// As [`Self::warm_up`].
+    /// A problem for each compartment that was found not to start.
     pub async fn warm_up_again(self: &Arc<Self>, before: &Self) -> Result<(), Problems> {
-        self.make_first_instances(Some(before), true).await
+        let starts = (0..self.compartments.len()).map(|place| self.make_first_instance(place, Some(before), true));
+        let Ok(problems) = tokio::time::timeout(WARM_UP_AGAIN, futures::future::join_all(starts)).await else {
+            tracing::info!(generation = %self.number, "not every module has started again yet; a rollback doesn't wait for that");
+            return Ok(());
+        };
+        Problems::or(problems.into_iter().flatten().collect(), ())
     }
 
-    async fn make_first_instances(
+    /// Makes the first instance of the compartment at `place`; returns the problem, where it doesn't start and has to.
+    async fn make_first_instance(
         self: &Arc<Self>,
+        place: usize,
         before: Option<&Self>,
         may_lack_room: bool,
-    ) -> Result<(), Problems> {
-        let mut problems = Vec::new();
-        for (place, compartment) in self.compartments.iter().enumerate() {
-            let call = CallContext::new("start".into(), Instant::now() + compartment.limits().request);
-            if let Err(error) = compartment.warm_up(call.within(self.clone(), place)).await {
-                let is_full = may_lack_room && matches!(error, CallError::NoRoom { .. });
-                if is_full || before.is_some_and(|before| before.runs(compartment, &self.graph.compartments[place])) {
-                    tracing::warn!(compartment = %compartment.name(), %error, "it runs, and can't start another instance now");
-                    continue;
-                }
-                let within = self.graph.compartments[place].modules_in_words();
-                let message = format!("compartment `{}`, with {within}, doesn't start: {error}", compartment.name());
-                let problem = Problem::new(Code::Compile, message);
-                problems.push(match error.module() {
-                    Some(module) => problem.module(module),
-                    None => problem,
-                });
-            }
+    ) -> Option<Problem> {
+        let (compartment, plan) = (&self.compartments[place], &self.graph.compartments[place]);
+        let call = CallContext::new("start".into(), Instant::now() + compartment.limits().request);
+        let error = compartment.warm_up(call.within(self.clone(), place)).await.err()?;
+        let is_full = may_lack_room && matches!(error, CallError::NoRoom { .. });
+        if is_full || before.is_some_and(|before| before.runs(compartment, plan)) {
+            tracing::warn!(compartment = %compartment.name(), %error, "it runs, and can't start another instance now");
+            return None;
         }
-        Problems::or(problems, ())
+        let (name, within) = (compartment.name(), plan.modules_in_words());
+        let problem =
+            Problem::new(Code::Compile, format!("compartment `{name}`, with {within}, doesn't start: {error}"));
+        Some(match error.module() {
+            Some(module) => problem.module(module),
+            None => problem,
+        })
     }
 
     /// Whether it has that compartment: the same code, with the same limits.

@@ -123,6 +123,23 @@ fn a_rollback_finds_its_code_in_the_cache() {
     assert_eq!(compiled(&host), before);
 }
 
+/// A module that takes long to start is started by its next call: whoever goes back doesn't wait for it.
+#[test]
+fn a_rollback_waits_for_no_slow_start() {
+    let first = Content::first(true);
+    let app = App::new(first, "");
+    let host = app.launch().start();
+    let operator = Operator::of(&host);
+    let slow = "(func $start (local $left i32) (local.set $left (i32.const 400000000))
+        (loop $again (br_if $again (local.tee $left (i32.sub (local.get $left) (i32.const 1))))))
+        (start $start)";
+    assert_eq!(operator.swapped("back", &back_with(102, slow)), 2);
+    assert_eq!(operator.swapped("back", &back(103)), 3);
+    assert_eq!(published(&operator.rollback(None)), 4);
+    assert!(host.has_logged("not every module has started again yet"), "{}", host.log());
+    serves(&host, 4, Content { back: 102, ..first });
+}
+
 /// A rollback to what runs changes nothing, and all the same nothing that was asked for before it is published after it.
 #[test]
 fn a_rollback_to_what_runs_overtakes_as_well() {
