@@ -87,7 +87,7 @@ async fn nothing_is_acknowledged_into_a_folder_that_is_gone() {
             let root = tempfile::tempdir().unwrap();
             let (_, database) = in_folders(root.path(), link);
             let insert = async || database.execute("INSERT INTO a VALUES (1, 'x', 1)", Vec::new(), soon()).await;
-            database.execute("INSERT INTO a VALUES (0, 'x', 1)", Vec::new(), soon()).await.unwrap();
+            database.execute("INSERT INTO a VALUES (0, 'y', 1)", Vec::new(), soon()).await.unwrap();
             lose(root.path());
             assert!(is_lost(&insert().await), "{loss}, by a link: {link}");
             database.close().await;
@@ -104,8 +104,8 @@ async fn what_happens_beside_a_database_is_no_loss() {
         fs::write(&other, "x").unwrap();
         fs::rename(&other, path.with_file_name("another")).unwrap();
         fs::create_dir(root.path().join(format!("above/{number}"))).unwrap();
-        let values = vec![Value::Integer(number)];
-        database.execute("INSERT INTO a VALUES (?1, 'x', 1)", values, soon()).await.unwrap();
+        let values = vec![Value::Integer(number), Value::Text(number.to_string())];
+        database.execute("INSERT INTO a VALUES (?1, ?2, 1)", values, soon()).await.unwrap();
     }
     fs::remove_file(&path).unwrap();
     assert!(is_lost(&database.execute("INSERT INTO a VALUES (-1, 'x', 1)", Vec::new(), soon()).await));
