@@ -22,6 +22,8 @@ TARGET ?=
 SEED ?=
 
 HOST := target/release/watertight
+# The host's crates.
+CRATES := $(patsubst host/%/Cargo.toml,-p watertight-%,$(filter-out host/watertight/%,$(wildcard host/*/Cargo.toml))) -p watertight
 DEV_HOST := target/debug/watertight
 
 help: ## List what can be made.
@@ -46,12 +48,12 @@ build: $(HOST) modules ## Build the host (target/release/watertight) and every c
 # Cargo knows best whether anything is to be done.
 .PHONY: $(HOST) $(DEV_HOST)
 $(HOST): toolchain
-	cargo build --release --locked -p watertight
+	cargo build --release --locked -p watertight-cli
 
 # As `cargo test` builds it, tests included. `cargo build` would leave out what only tests depend on, other crates would get other features
 # for it, and Wasmtime would be compiled twice.
 $(DEV_HOST): toolchain
-	cargo test --locked --workspace --features watertight/failpoints --no-run
+	cargo test --locked --workspace --features watertight-cli/failpoints --no-run
 
 shop: $(HOST)
 	$(HOST) build --app $(APP)
@@ -65,12 +67,12 @@ check: shop ## Say everything that is wrong with the application, without runnin
 test: tools-test tools-languages $(DEV_HOST) test-go test-js ## Run every test: modules natively, the host, both together over real sockets, the contract suites.
 	$(DEV_HOST) build --app .
 	$(DEV_HOST) build --app . $(BUILDS)
-	cargo test --locked --workspace --no-fail-fast --features watertight/failpoints
+	cargo test --locked --workspace --no-fail-fast --features watertight-cli/failpoints
 	for build in $(SUITED); do $(DEV_HOST) test --app . $$build || exit 1; done
 
 crash: tools-test $(DEV_HOST) ## Kill the host ten times at every step of every change (CRASH_TIMES=10), while orders are placed.
 	$(DEV_HOST) build --app .
-	CRASH_TIMES=$${CRASH_TIMES:-10} cargo test --locked -p watertight --features failpoints --test crash -- --nocapture steps::
+	CRASH_TIMES=$${CRASH_TIMES:-10} cargo test --locked -p watertight-cli --features failpoints --test crash -- --nocapture steps::
 
 test-all: test lint doc deny ## Run everything but `soak`, `crash` ten times over and hours of `fuzz`: what CI runs.
 
@@ -90,21 +92,21 @@ modules/notifications-js/node_modules/.package-lock.json: modules/notifications-
 # where the whole process went with the case, and the next run begins with it. What was found becomes a test of its own.
 fuzz: toolchain ## Feed arbitrary input to what reads it: SECONDS=3600 for each target, TARGET=json for one, SEED=1 for one case again.
 	WATERTIGHT_FUZZ_SECONDS=$(SECONDS) $(if $(SEED),WATERTIGHT_FUZZ_SEED=$(SEED)) \
-	  cargo test --locked -p watertight --features failpoints --test fuzz -- --nocapture $(if $(TARGET),::$(TARGET))
+	  cargo test --locked -p watertight-cli --features failpoints --test fuzz -- --nocapture $(if $(TARGET),::$(TARGET))
 
 soak: shop ## Ten minutes (SOAK_MINUTES=10) of customers, attacks, swaps and rollbacks at once: nothing may be left over or lost.
-	cargo bench --locked -p watertight --bench soak
+	cargo bench --locked -p watertight-cli --bench soak
 
 bench: shop ## Measure beside native and bare baselines; prints ratios, writes target/bench/*.json.
-	cargo bench --locked -p watertight $(addprefix --bench ,$(or $(BENCH),$(BENCHES)))
+	cargo bench --locked -p watertight-cli $(addprefix --bench ,$(or $(BENCH),$(BENCHES)))
 
 lint: toolchain tools-languages ## Check formatting, and clippy with warnings denied.
 	cargo fmt --all --check
 	@unformatted=$$(gofmt -l $(GO_FILES)); [ -z "$$unformatted" ] || { echo "gofmt would change: $$unformatted" >&2; exit 1; }
-	cargo clippy --locked --workspace --all-targets --features watertight/failpoints -- -D warnings
+	cargo clippy --locked --workspace --all-targets --features watertight-cli/failpoints -- -D warnings
 
 doc: toolchain ## Build the documentation of the host's library, with warnings denied.
-	RUSTDOCFLAGS='-D warnings' cargo doc --locked -p watertight --features failpoints --no-deps --lib
+	RUSTDOCFLAGS='-D warnings' cargo doc --locked $(CRATES) --no-deps --lib
 
 # Licences, bans and sources are checked whatever the network. Advisories can't be had offline: RustSec's database is fetched from GitHub,
 # no registry carries it, and a copy in here would be stale the day after. Where GitHub can't be reached, nobody has looked, and it says

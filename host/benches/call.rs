@@ -112,7 +112,7 @@ impl Bare {
         let compartment = &checked.graph.compartments[0];
         let Composition { bytes, exports, .. } = compose(&checked.graph, compartment).map_err(wasmtime::Error::msg)?;
         let interface = exports.into_iter().find(|((module, _), _)| module.as_str() == "caller");
-        let engine = Engine::new(&Profile::Reuse.config())?;
+        let engine = Engine::new(&watertight::engine::config(Profile::Reuse))?;
         let component = Component::new(&engine, bytes)?;
         let mut store = Store::new(&engine, ());
         // The code counts epochs, as the host's does; here they never advance.

@@ -18,7 +18,11 @@ use std::path::{Path, PathBuf};
 
 /// The workspace's folder.
 pub fn workspace() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the host's crate stands in the workspace").to_owned()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .ancestors()
+        .nth(2)
+        .expect("the crate stands in `host/` of the workspace")
+        .to_owned()
 }
 
 /// Where results go, and what servers leave while they run: `target/bench`, on a real disk, since databases sync to it.

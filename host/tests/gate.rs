@@ -74,7 +74,7 @@ enum Placement {
 }
 
 fn cases() -> Vec<(String, Case)> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/gate");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/gate");
     let mut files: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
     let read = |file: &PathBuf| {

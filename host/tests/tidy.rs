@@ -20,6 +20,8 @@ use watertight::telemetry::table;
 
 /// Longer files have two purposes.
 const MAX_LINES: usize = 500;
+/// The most lines of one crate of the host, its own tests included.
+const MAX_CRATE_LINES: usize = 9_000;
 /// The most words of `host/ARCHITECTURE.md`: a map that is read in one sitting.
 const MAX_MAP_WORDS: usize = 4_000;
 /// The most lines of `README.md`.
@@ -27,7 +29,7 @@ const MAX_README_LINES: usize = 150;
 
 /// A Rust or Markdown file of the repository.
 struct Source {
-    /// From the repository's root, such as `host/src/lib.rs`.
+    /// From the repository's root, such as `host/model/src/lib.rs`.
     path: String,
     text: String,
 }
@@ -51,16 +53,16 @@ impl Source {
         ["tests.rs", "testing.rs"].contains(&file) || self.path.contains("/tests/") || self.path.contains("/benches/")
     }
 
-    /// The module of the host that it belongs to; none where it is no part of the library.
-    fn module(&self) -> Option<&str> {
-        let inside = self.path.strip_prefix("host/src/")?.strip_suffix(".rs")?;
+    /// The crate of the host and the module of it that the file belongs to; none where it is no part of a library.
+    fn module(&self) -> Option<(&str, &str)> {
+        let (name, inside) = self.path.strip_prefix("host/")?.strip_suffix(".rs")?.split_once("/src/")?;
         let module = inside.split('/').next()?;
-        (!["lib", "main"].contains(&module)).then_some(module)
+        (!["lib", "main"].contains(&module)).then_some((name, module))
     }
 }
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap().to_owned()
 }
 
 /// Every Rust file of the host and of the modules, by path.
@@ -126,21 +128,55 @@ fn a_module_s_file_stands_beside_its_folder() {
     none(&named, "`foo.rs` and `foo/`, never `foo/mod.rs`");
 }
 
-/// The library's modules, in the order in which `lib.rs` declares them.
-fn layers() -> Vec<String> {
-    let text = fs::read_to_string(root().join("host/src/lib.rs")).unwrap();
+/// The host's crates.
+fn crates() -> Vec<String> {
+    let folders = fs::read_dir(root().join("host")).unwrap().map(|entry| entry.unwrap().path());
+    let crates = folders.filter(|folder| folder.join("Cargo.toml").exists());
+    crates.map(|folder| folder.file_name().unwrap().to_str().unwrap().to_owned()).collect()
+}
+
+/// The modules of a crate whose `lib.rs` does nothing but declare them, in that order; none for another crate.
+fn layers(name: &str) -> Vec<String> {
+    let text = fs::read_to_string(root().join("host").join(name).join("src/lib.rs")).unwrap();
+    if text.lines().any(|line| line.starts_with("use ") || line.starts_with("pub use ")) {
+        return Vec::new();
+    }
     text.lines().filter_map(|line| Some(line.strip_prefix("pub mod ")?.strip_suffix(';')?.to_owned())).collect()
 }
 
 #[test]
+fn no_crate_is_large() {
+    let sources = sources();
+    let lines = |name: &str| {
+        let of_crate = sources.iter().filter(|source| source.path.starts_with(&format!("host/{name}/src/")));
+        of_crate.map(|source| source.text.lines().count()).sum::<usize>()
+    };
+    let sizes = crates().into_iter().map(|name| (lines(&name), name));
+    let large: Vec<String> =
+        sizes.filter(|(lines, _)| *lines > MAX_CRATE_LINES).map(|(lines, name)| format!("{name}: {lines}")).collect();
+    none(&large, "a crate of the host has at most 9,000 lines");
+}
+
+#[test]
+fn the_map_names_every_crate() {
+    let map = fs::read_to_string(root().join("host/ARCHITECTURE.md")).unwrap();
+    let missing: Vec<String> = crates().into_iter().filter(|name| !map.contains(&format!("\n| `{name}` |"))).collect();
+    none(&missing, "host/ARCHITECTURE.md has a row for every crate");
+}
+
+/// Between crates, Cargo keeps the order.
+#[test]
 fn a_module_uses_only_those_before_it() {
-    let layers = layers();
-    let place = |module: &str| layers.iter().position(|layer| layer == module);
     let mut faults = Vec::new();
     for source in sources().iter().filter(|source| !source.is_test()) {
-        let Some(module) = source.module() else { continue };
-        let own = place(module).unwrap_or_else(|| panic!("lib.rs doesn't declare `{module}`"));
-        let top = source.path.matches('/').count() == 2;
+        let Some((name, module)) = source.module() else { continue };
+        let layers = layers(name);
+        if layers.is_empty() {
+            continue;
+        }
+        let place = |module: &str| layers.iter().position(|layer| layer == module);
+        let own = place(module).unwrap_or_else(|| panic!("lib.rs of `{name}` doesn't declare `{module}`"));
+        let top = source.path.matches('/').count() == 3;
         for (line, code) in source.code() {
             for used in code.split("crate::").skip(1) {
                 let name: String = used.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
@@ -191,7 +227,7 @@ fn business_names() -> BTreeSet<String> {
 fn the_host_knows_no_business() {
     let names = business_names();
     let mut faults = Vec::new();
-    for source in sources().iter().filter(|source| source.path.starts_with("host/src/")) {
+    for source in sources().iter().filter(|source| source.module().is_some()) {
         for (at, line) in source.text.lines().enumerate() {
             let lower = line.to_ascii_lowercase();
             let words: BTreeSet<&str> =
@@ -204,7 +240,7 @@ fn the_host_knows_no_business() {
             );
         }
     }
-    none(&faults, "host/src runs any application: no name of one stands in it, not even in comments");
+    none(&faults, "the host runs any application: no name of one stands in its crates, not even in comments");
 }
 
 #[test]

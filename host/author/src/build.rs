@@ -20,14 +20,14 @@ use std::path::{Path, PathBuf};
 
 use wit_component::ComponentEncoder;
 
-use crate::artifact::{Artifact, Embedded, MAX_COMPONENT_BYTES};
-use crate::ids::{Digest, ModuleName};
-use crate::shape;
 use documentation::Documentation;
 pub use error::{BuildError, BuildErrors};
 pub use inputs::{Inputs, Packages, inputs};
 pub use source::Language;
 use source::Source;
+use watertight_component::artifact::{Artifact, Embedded, MAX_COMPONENT_BYTES};
+use watertight_component::shape;
+use watertight_model::ids::{Digest, ModuleName};
 
 /// How and where modules are built.
 #[derive(Debug, Clone)]

@@ -9,11 +9,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use crate::build::{Inputs, Packages, inputs};
-use crate::config::{self, AppConfig, AppFiles, ComponentSource, Overrides, SecretSource};
-use crate::problem::Problems;
 pub use snapshot::MAX_FILES;
 use snapshot::Snapshot;
 pub use watch::Watcher;
+use watertight_model::config::{self, AppConfig, AppFiles, ComponentSource, Overrides, SecretSource};
+use watertight_model::problem::Problems;
 
 /// Files that tools change while they build.
 const LOCKS: [&str; 3] = ["Cargo.lock", "package-lock.json", "go.sum"];

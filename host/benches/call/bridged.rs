@@ -82,7 +82,7 @@ const FUNCTIONS: [(&str, &str); 3] = [("add", "scalar"), ("update", "record"), (
 
 impl Bare {
     pub(crate) async fn new(caller: &Path, callee: &Path) -> wasmtime::Result<Self> {
-        let engine = Engine::new(&Profile::Reuse.config())?;
+        let engine = Engine::new(&watertight::engine::config(Profile::Reuse))?;
         let store = || {
             let mut store = Store::new(&engine, ());
             // The code counts epochs, as the host's does; here they never advance.

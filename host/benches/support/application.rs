@@ -22,7 +22,7 @@ pub fn shop() -> anyhow::Result<PathBuf> {
 /// Builds guests of `benches/guests` and returns their component files, in order.
 pub fn guests<const N: usize>(names: [&str; N]) -> anyhow::Result<[PathBuf; N]> {
     let out = folder()?.join("components");
-    let guests = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/guests");
+    let guests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../benches/guests");
     make(&names.map(|name| guests.join(name)), Some(out.clone()))?;
     Ok(names.map(|name| out.join(name).with_extension("wasm")))
 }

@@ -8,10 +8,10 @@ use reqwest::Method;
 
 use super::client::HostArguments;
 use super::{Application, NamedApplication, change, output};
-use crate::admin::BackupRequest;
-use crate::backup::{self, Manifest, Restored};
-use crate::control::back_up_stopped;
-use crate::state::StateFolder;
+use watertight_control::backup::{self, Manifest, Restored};
+use watertight_control::control::back_up_stopped;
+use watertight_control::state::StateFolder;
+use watertight_edge::admin::BackupRequest;
 
 #[derive(Debug, Args)]
 pub(super) struct BackupArguments {
@@ -79,9 +79,9 @@ pub(super) fn backup(arguments: &BackupArguments) -> anyhow::Result<()> {
 /// Puts a backup into a state folder on which no host runs.
 pub(super) fn restore(arguments: &RestoreArguments) -> anyhow::Result<()> {
     let RestoreArguments { from, application, state, replace } = arguments;
-    let overrides = crate::config::Overrides { state: state.clone(), ..Default::default() };
+    let overrides = watertight_model::config::Overrides { state: state.clone(), ..Default::default() };
     // The manifest says where the state is; where that is said otherwise it need not be there.
-    let (state, app) = match (crate::config::load(&application.app, &overrides), state) {
+    let (state, app) = match (watertight_model::config::load(&application.app, &overrides), state) {
         (Ok(config), _) => (config.state, Some(config.name.to_string())),
         (Err(_), Some(state)) => (state.clone(), None),
         (Err(problems), None) => return Err(problems.into()),

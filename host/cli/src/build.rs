@@ -8,10 +8,10 @@ use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{BuildArguments, output};
-use crate::build::{Built, Event, Options, Profile, build as build_modules};
-use crate::config::{self, AppConfig, ComponentSource, Overrides};
-use crate::ids::ModuleName;
-use crate::problem::list;
+use watertight_author::build::{Built, Event, Options, Profile, build as build_modules};
+use watertight_model::config::{self, AppConfig, ComponentSource, Overrides};
+use watertight_model::ids::ModuleName;
+use watertight_model::problem::list;
 
 pub(super) fn build(arguments: &BuildArguments) -> anyhow::Result<()> {
     // What is built may be what routes are written for later.

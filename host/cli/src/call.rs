@@ -7,13 +7,13 @@ use serde_json::value::RawValue;
 use super::client::Client;
 use super::serve::start_log;
 use super::{CallArguments, module_log, output, signals};
-use crate::admin::{CallRequest, CallResponse};
-use crate::application::Host;
-use crate::config::{AppConfig, Overrides};
-use crate::control::{Initial, Wanted};
-use crate::invoke::{Caller, invoke};
-use crate::state::StateFolder;
-use crate::store::UnderWay;
+use watertight_control::application::Host;
+use watertight_control::control::{Initial, Wanted};
+use watertight_control::state::StateFolder;
+use watertight_edge::admin::{CallRequest, CallResponse};
+use watertight_model::config::{AppConfig, Overrides};
+use watertight_runtime::invoke::{Caller, invoke};
+use watertight_runtime::store::UnderWay;
 
 pub(super) fn call(arguments: &CallArguments) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;

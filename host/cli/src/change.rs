@@ -9,12 +9,12 @@ use reqwest::multipart::{Form, Part};
 
 use super::client::{Client, HostArguments};
 use super::{Application, NamedApplication, output};
-use crate::admin::{FILES_PART, Generations, RollbackRequest};
-use crate::artifact::{self, MAX_COMPONENT_BYTES};
-use crate::control::Outcome;
-use crate::ids::{GenerationNumber, ModuleName};
-use crate::problem::{Code, Problem, Problems};
-use crate::state::{Asker, Published};
+use watertight_component::artifact::{self, MAX_COMPONENT_BYTES};
+use watertight_control::control::Outcome;
+use watertight_control::state::{Asker, Published};
+use watertight_edge::admin::{FILES_PART, Generations, RollbackRequest};
+use watertight_model::ids::{GenerationNumber, ModuleName};
+use watertight_model::problem::{Code, Problem, Problems};
 
 #[derive(Debug, Args)]
 pub(super) struct SwapArguments {

@@ -4,9 +4,9 @@ use serde_json::json;
 
 use super::output::{self, Printed};
 use super::{CheckArguments, GraphArguments, GraphFormat};
-use crate::application::{self, Look};
-use crate::config::Overrides;
-use crate::graph::render::{Format, GraphView};
+use watertight_control::application::{self, Look};
+use watertight_graph::graph::render::{Format, GraphView};
+use watertight_model::config::Overrides;
 
 pub(super) fn check(arguments: &CheckArguments) -> anyhow::Result<()> {
     let overrides = Overrides { state: arguments.state.clone(), ..Overrides::default() };

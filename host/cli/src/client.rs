@@ -8,11 +8,11 @@ use clap::Args;
 use serde::de::DeserializeOwned;
 
 use super::output;
-use crate::application;
-use crate::config::{self, AppConfig, Overrides};
-use crate::http::details::Details;
-use crate::problem::Problems;
-use crate::state::{StateFolder, read_token};
+use watertight_control::application;
+use watertight_control::state::{StateFolder, read_token};
+use watertight_edge::http::details::Details;
+use watertight_model::config::{self, AppConfig, Overrides};
+use watertight_model::problem::Problems;
 
 /// Which host is asked, and by what right.
 #[derive(Debug, Args)]

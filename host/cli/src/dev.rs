@@ -15,13 +15,13 @@ use anyhow::Context as _;
 
 use super::serve::{Hangup, Signals, serve, start_log};
 use super::{DevArguments, Listeners, output};
-use crate::build::{BuildError, Built, Event, Options, Profile, build};
-use crate::config::{self, AppConfig, Overrides};
-use crate::control::{Change, ChangeError, Control, Initial, Wanted};
-use crate::dev::{Look, MAX_FILES, Sources, Watcher};
-use crate::ids::ModuleName;
-use crate::problem::{Problems, list};
-use crate::state::{Asker, HostInfo, StateFolder};
+use watertight_author::build::{BuildError, Built, Event, Options, Profile, build};
+use watertight_author::dev::{Look, MAX_FILES, Sources, Watcher};
+use watertight_control::control::{Change, ChangeError, Control, Initial, Wanted};
+use watertight_control::state::{Asker, HostInfo, StateFolder};
+use watertight_model::config::{self, AppConfig, Overrides};
+use watertight_model::ids::ModuleName;
+use watertight_model::problem::{Problems, list};
 
 /// Where components are built, from the workspace: what `build` leaves for `run` stays as it is.
 const COMPONENTS: &str = "target/components/dev";
@@ -223,7 +223,7 @@ impl Author {
     }
 
     /// Puts what stands on the disk in place.
-    async fn apply(&self, control: &Arc<Control>) -> Result<crate::control::Outcome, ChangeError> {
+    async fn apply(&self, control: &Arc<Control>) -> Result<watertight_control::control::Outcome, ChangeError> {
         let read = |(name, module): (&ModuleName, &config::ModuleConfig)| {
             // What isn't there is missed by the change itself, which says so beside all else.
             std::fs::read(module.component.value.file()).ok().map(|bytes| (name.clone(), bytes.into()))

@@ -8,11 +8,11 @@ use anyhow::Context;
 use serde::Serialize;
 
 use super::{InspectArguments, output};
-use crate::artifact::{Artifact, MAX_COMPONENT_BYTES};
-use crate::config::{self, Overrides};
-use crate::ids::{Digest, InterfaceName, ModuleName};
-use crate::problem::{Problem, Problems};
-use crate::shape::{Function, Interface};
+use watertight_component::artifact::{Artifact, MAX_COMPONENT_BYTES};
+use watertight_component::shape::{Function, Interface};
+use watertight_model::config::{self, Overrides};
+use watertight_model::ids::{Digest, InterfaceName, ModuleName};
+use watertight_model::problem::{Problem, Problems};
 
 /// What is told of a component.
 #[derive(Serialize)]
@@ -91,7 +91,8 @@ fn report(artifact: &Artifact) -> Report {
     let interfaces = |all: &Interfaces| all.iter().filter(|(name, _)| !name.is_world()).map(interface).collect();
     let of_world = |all: &Interfaces| all.get(&InterfaceName::world()).map(functions).unwrap_or_default();
     let embedded = artifact.embedded.as_ref();
-    let migration = |m: &crate::migration::Migration| MigrationReport { name: m.name.clone(), checksum: m.checksum };
+    let migration =
+        |m: &watertight_model::migration::Migration| MigrationReport { name: m.name.clone(), checksum: m.checksum };
     Report {
         file: artifact.path.clone(),
         size: artifact.bytes.len(),

@@ -26,8 +26,8 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::engine::compile::{CHILD_COMMAND, run_as_child};
-use crate::ids::{FunctionPath, ModuleName};
+use watertight_engine::compile::{CHILD_COMMAND, run_as_child};
+use watertight_model::ids::{FunctionPath, ModuleName};
 
 /// Runs modular monoliths: WebAssembly modules behind WIT interfaces, in one process.
 #[derive(Debug, Parser)]

@@ -11,9 +11,9 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::watch;
 use tower::ServiceExt as _;
 
-use crate::config::{AppConfig, Capability};
-use crate::http::server::{Bounds, Listener, RequestBody, Tokenless};
-use crate::telemetry::Telemetry;
+use watertight_edge::http::server::{Bounds, Listener, RequestBody, Tokenless};
+use watertight_model::config::{AppConfig, Capability};
+use watertight_telemetry::Telemetry;
 
 /// Requests that one HTTP/2 connection may have open: of clients, and of the operator or of probes. Whoever needs no token may ask for
 /// metrics, of which each answer that nobody reads takes memory.

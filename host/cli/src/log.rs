@@ -5,7 +5,7 @@ use reqwest::Method;
 
 use super::client::HostArguments;
 use super::{NamedApplication, change, output};
-use crate::admin::LogLevel;
+use watertight_edge::admin::LogLevel;
 
 #[derive(Debug, Args)]
 pub(super) struct LogArguments {

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     bound_what_malloc_keeps();
-    watertight::failpoint::init();
-    watertight::cli::run(watertight::cli::Cli::read())
+    watertight_disk::failpoint::init();
+    watertight_cli::run(watertight_cli::Cli::read())
 }
 
 /// Left alone, glibc raises both numbers to 32 and 64 MiB once a large result was freed, and then each of its arenas, eight for a core, keeps

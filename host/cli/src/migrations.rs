@@ -7,11 +7,11 @@ use reqwest::Method;
 
 use super::client::HostArguments;
 use super::{Application, change, output};
-use crate::admin::Migrations;
-use crate::application::ModuleMigrations;
-use crate::config::Overrides;
-use crate::control::find_standing;
-use crate::migration::{Place, State};
+use watertight_control::application::ModuleMigrations;
+use watertight_control::control::find_standing;
+use watertight_edge::admin::Migrations;
+use watertight_model::config::Overrides;
+use watertight_model::migration::{Place, State};
 
 #[derive(Debug, Args)]
 pub(super) struct MigrationsArguments {

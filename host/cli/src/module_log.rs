@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use anyhow::Context as _;
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::config::LogConfig;
-use crate::telemetry::log::parse_log_level;
+use watertight_model::config::LogConfig;
+use watertight_telemetry::log::parse_log_level;
 
 /// Bytes of lines that are kept of one case of a suite.
 const MAX_KEPT: usize = 256 << 10;

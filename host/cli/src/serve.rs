@@ -13,18 +13,18 @@ use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 
 use super::listeners::{Sockets, serve_router};
 use super::{Listeners, RunArguments, signals};
-use crate::admin::{Admin, Probe};
-use crate::application::{self, Host};
-use crate::config::{self, AppConfig, LogFormat, Overrides};
-use crate::control::{Control, Initial, Wanted};
-use crate::engine::Engines;
-use crate::failpoint::panic_point;
-use crate::http::Edge;
-use crate::http::server::Listener;
-use crate::outbound::reload_certificates;
-use crate::state::{HostInfo, StateFolder};
-use crate::telemetry::log::{LogControl, parse_log_level};
-use crate::telemetry::{LineBudget, Recorder, Telemetry};
+use watertight_control::application::{self, Host};
+use watertight_control::control::{Control, Initial, Wanted};
+use watertight_control::state::{HostInfo, StateFolder};
+use watertight_disk::failpoint::panic_point;
+use watertight_edge::admin::{Admin, Probe};
+use watertight_edge::http::Edge;
+use watertight_edge::http::server::Listener;
+use watertight_engine::Engines;
+use watertight_model::config::{self, AppConfig, LogFormat, Overrides};
+use watertight_runtime::outbound::reload_certificates;
+use watertight_telemetry::log::{LogControl, parse_log_level};
+use watertight_telemetry::{LineBudget, Recorder, Telemetry};
 
 /// Log lines that wait to be written; further ones are lost. At 200 bytes a line that is 2 MB.
 const LOG_QUEUE: usize = 10_000;
@@ -65,7 +65,7 @@ pub(super) fn run(arguments: RunArguments) -> anyhow::Result<()> {
 ///
 /// # Errors
 ///
-/// [`Problems`](crate::problem::Problems) where the application can't be started.
+/// [`Problems`](watertight_model::problem::Problems) where the application can't be started.
 pub(super) async fn serve<B: Future<Output = std::convert::Infallible>>(
     initial: Initial,
     token: String,

@@ -9,14 +9,14 @@ use serde_json::Value;
 
 use super::module_log::KeptLog;
 use super::{TestArguments, build, output};
-use crate::application::{Artifacts, Host, load_components};
-use crate::artifact::{Artifact, MAX_COMPONENT_BYTES};
-use crate::build::{Language, Options};
-use crate::config::{self, AppConfig, ComponentSource, Overrides};
-use crate::graph::RESUME;
-use crate::ids::{Digest, InterfaceName, ModuleName};
-use crate::problem::{Problem, Problems, list};
-use crate::suite::{self, CaseReport, Failure, Report, Subject, Suite};
+use watertight_author::build::{Language, Options};
+use watertight_author::suite::{self, CaseReport, Failure, Report, Subject, Suite};
+use watertight_component::artifact::{Artifact, MAX_COMPONENT_BYTES};
+use watertight_control::application::{Artifacts, Host, load_components};
+use watertight_graph::graph::RESUME;
+use watertight_model::config::{self, AppConfig, ComponentSource, Overrides};
+use watertight_model::ids::{Digest, InterfaceName, ModuleName};
+use watertight_model::problem::{Problem, Problems, list};
 
 /// How much of a value a difference shows to people, in bytes.
 const MAX_SHOWN: usize = 400;

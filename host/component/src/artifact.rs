@@ -15,11 +15,11 @@ pub use section::{
     Docs, Embedded, FORMAT, InterfaceDocs, MAX_MIGRATIONS, MAX_SECTION_BYTES, SECTION_NAME, SectionError,
 };
 
-use crate::ids::Digest;
-use crate::migration::Migration;
-use crate::problem::{Code, Problem};
 use crate::profile::Needs;
 use crate::shape::{self, Shape, ShapeError};
+use watertight_model::ids::Digest;
+use watertight_model::migration::Migration;
+use watertight_model::problem::{Code, Problem};
 
 /// How large a component file may be, in bytes. Interpreters come to some 20 MiB.
 pub const MAX_COMPONENT_BYTES: u64 = 256 << 20;

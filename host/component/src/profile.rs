@@ -9,8 +9,8 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::config::InstanceMode;
-use crate::ids::ModuleName;
+use watertight_model::config::InstanceMode;
+use watertight_model::ids::ModuleName;
 
 pub use needs::{Needs, Total};
 

@@ -13,7 +13,7 @@ mod read;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::ids::InterfaceName;
+use watertight_model::ids::InterfaceName;
 
 pub use compare::{Difference, MAX_DIFFERENCES, differences, exact_differences, has_type, shared_type_differences};
 pub use parts::places;

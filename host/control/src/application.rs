@@ -12,24 +12,24 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::artifact::{Artifact, MAX_COMPONENT_BYTES};
-use crate::config::{self, AppConfig, Capability, Compiling, Doubts, Overrides, Partial, Values};
-use crate::database::Settings;
-use crate::engine::Engines;
-use crate::engine::compile::Compiler;
-use crate::graph::AppGraph;
-use crate::ids::{Digest, GenerationNumber, ModuleName};
-use crate::link::{Linked, identity, link};
-use crate::outbound::Outgoing;
-use crate::plan::Side;
-use crate::problem::{Code, Problem, Problems};
-use crate::routes::{RouteTable, unreached};
-use crate::runtime::{Admissions, Generation, Runtime};
 use crate::state::StateFolder;
-use crate::store::ModuleData;
-use crate::telemetry::Telemetry;
+use watertight_component::artifact::{Artifact, MAX_COMPONENT_BYTES};
+use watertight_engine::Engines;
+use watertight_engine::compile::Compiler;
+use watertight_graph::graph::AppGraph;
+use watertight_graph::plan::Side;
+use watertight_graph::routes::{RouteTable, unreached};
+use watertight_model::config::{self, AppConfig, Capability, Compiling, Doubts, Overrides, Partial, Values};
+use watertight_model::ids::{Digest, GenerationNumber, ModuleName};
+use watertight_model::problem::{Code, Problem, Problems};
+use watertight_runtime::link::{Linked, identity, link};
+use watertight_runtime::outbound::Outgoing;
+use watertight_runtime::runtime::{Admissions, Generation, Runtime};
+use watertight_runtime::store::ModuleData;
+use watertight_sql::Settings;
+use watertight_telemetry::Telemetry;
 
-pub(crate) use databases::Databases;
+pub use databases::Databases;
 pub use migrations::ModuleMigrations;
 
 /// An application that is complete, acyclic, type-checked, granted and routed.
@@ -200,7 +200,7 @@ impl Host {
     }
 
     /// What compiles for applications with that state, within the limits of their manifest.
-    pub(crate) fn compiler(&self, state: &StateFolder, limits: Compiling) -> Result<Compiler, Problems> {
+    pub fn compiler(&self, state: &StateFolder, limits: Compiling) -> Result<Compiler, Problems> {
         let compiler = Compiler::new(self.engines.clone(), &state.code(), self.program.clone(), limits)
             .map_err(|error| Problem::new(Code::State, error.to_string()))?;
         // An author waits for each build.
@@ -223,7 +223,7 @@ pub fn start(checked: Checked, state: &StateFolder, host: &Host) -> Result<Runti
 }
 
 /// Puts a generation together from its linked compartments, in the graph's order. Must run inside a tokio runtime.
-pub(crate) fn assemble(
+pub fn assemble(
     number: GenerationNumber,
     checked: Checked,
     linked: Vec<Linked>,
@@ -232,7 +232,7 @@ pub(crate) fn assemble(
     telemetry: &Arc<Telemetry>,
 ) -> Arc<Generation> {
     let Checked { config, graph, routes, values, .. } = checked;
-    let with_data = |(linked, compartment): (Linked, &crate::graph::Compartment)| {
+    let with_data = |(linked, compartment): (Linked, &watertight_graph::graph::Compartment)| {
         let data = |module: &ModuleName| ModuleData {
             name: module.clone(),
             database: databases
@@ -254,9 +254,9 @@ pub(crate) fn assemble(
 }
 
 /// Compartments that are linked already, by their identity.
-pub(crate) type LinkedCode = BTreeMap<Digest, Linked>;
+pub type LinkedCode = BTreeMap<Digest, Linked>;
 
-pub(crate) fn link_all(graph: &AppGraph, compiler: &Compiler, known: &LinkedCode) -> Result<Vec<Linked>, Problems> {
+pub fn link_all(graph: &AppGraph, compiler: &Compiler, known: &LinkedCode) -> Result<Vec<Linked>, Problems> {
     let (mut linked, mut problems) = (Vec::new(), Vec::new());
     for compartment in &graph.compartments {
         let start = Instant::now();

@@ -23,14 +23,14 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
-use crate::clock::now_text;
-use crate::config::{self, Overrides};
-use crate::database::CopyError;
-use crate::failpoint::{Point, crash_point};
-use crate::files::{ASIDE, copy_digested, write_durably};
-use crate::ids::{Digest, GenerationNumber, ModuleName};
-use crate::problem::Problems;
 use crate::state::{History, StateError};
+use watertight_disk::failpoint::{Point, crash_point};
+use watertight_disk::files::{ASIDE, copy_digested, write_durably};
+use watertight_model::clock::now_text;
+use watertight_model::config::{self, Overrides};
+use watertight_model::ids::{Digest, GenerationNumber, ModuleName};
+use watertight_model::problem::Problems;
+use watertight_sql::CopyError;
 
 pub use restore::{Restored, restore};
 

@@ -26,17 +26,17 @@ use tokio::sync::MutexGuard;
 use tokio::task::JoinHandle;
 
 use crate::application::{Artifacts, Checked, Databases, LinkedCode, ModuleMigrations};
-use crate::config::{AppConfig, AppFiles, Overrides, Values};
-use crate::engine::compile::Compiler;
-use crate::graph::AppGraph;
-use crate::ids::{GenerationNumber, ModuleName};
-use crate::link::Linked;
-use crate::plan::{Plan, Side};
-use crate::problem::{Code, Problem, Problems};
-use crate::runtime::{Admissions, Runtime};
 use crate::state::{Asker, Cause, History, OnDisk, StateFolder, Unwritten};
-use crate::telemetry::Telemetry;
-use crate::telemetry::table::Came;
+use watertight_engine::compile::Compiler;
+use watertight_graph::graph::AppGraph;
+use watertight_graph::plan::{Plan, Side};
+use watertight_model::config::{AppConfig, AppFiles, Overrides, Values};
+use watertight_model::ids::{GenerationNumber, ModuleName};
+use watertight_model::problem::{Code, Problem, Problems};
+use watertight_runtime::link::Linked;
+use watertight_runtime::runtime::{Admissions, Runtime};
+use watertight_telemetry::Telemetry;
+use watertight_telemetry::table::Came;
 
 pub use backup::back_up_stopped;
 use disk::Disk;

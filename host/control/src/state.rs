@@ -29,9 +29,9 @@ use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 
-use crate::files::{Displaced, write_durably};
-use crate::ids::ModuleName;
 use held::{Held, make_folder};
+use watertight_disk::files::{Displaced, write_durably};
+use watertight_model::ids::ModuleName;
 
 pub use history::{History, KEPT_GENERATIONS, Unwritten};
 pub use kept::{Kept, KeptError};

@@ -11,7 +11,7 @@ use rustix::fs::OFlags;
 use sha2::{Digest as _, Sha256};
 
 use crate::failpoint::{Point, crash_point};
-use crate::ids::Digest;
+use watertight_model::ids::Digest;
 
 pub use identity::{Displaced, FileIdentity};
 

@@ -24,18 +24,18 @@ use serde_json::value::RawValue;
 use subtle::ConstantTimeEq;
 use tokio::sync::Semaphore;
 
-use crate::application::ModuleMigrations;
-use crate::control::Control;
-use crate::graph::RESUME;
-use crate::graph::render::{GraphView, ModuleView};
 use crate::http::answer::HostProblem;
 use crate::http::details::Failure;
 use crate::http::server::Connection;
-use crate::ids::{FunctionPath, InterfaceName};
-use crate::invoke::{Caller, InvokeError, invoke};
-use crate::runtime::{CallStats, InstanceStats};
-use crate::telemetry::log::LogControl;
-use crate::telemetry::{self, logged_path};
+use watertight_control::application::ModuleMigrations;
+use watertight_control::control::Control;
+use watertight_graph::graph::RESUME;
+use watertight_graph::graph::render::{GraphView, ModuleView};
+use watertight_model::ids::{FunctionPath, InterfaceName};
+use watertight_runtime::invoke::{Caller, InvokeError, invoke};
+use watertight_runtime::runtime::{CallStats, InstanceStats};
+use watertight_telemetry::log::LogControl;
+use watertight_telemetry::logged_path;
 
 pub use changes::{FILES_PART, Generations, RollbackRequest};
 pub use operate::{BackupRequest, LogLevel};
@@ -183,7 +183,7 @@ async fn ready(State(admin): State<Arc<Admin>>) -> Response {
 }
 
 async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
-    ([(header::CONTENT_TYPE, telemetry::CONTENT_TYPE)], admin.control.metrics()).into_response()
+    ([(header::CONTENT_TYPE, watertight_telemetry::CONTENT_TYPE)], admin.control.metrics()).into_response()
 }
 
 fn not_ready() -> Failure {

@@ -23,12 +23,12 @@ use hyper::body::Body as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime::component::Val;
 
-use crate::config::HttpLimits;
-use crate::failpoint::panic_point;
-use crate::routes::Matched;
-use crate::runtime::{Generation, InFlight, Runtime};
-use crate::store::{CallContext, Notes, RequestLine};
-use crate::telemetry::table::Origin;
+use watertight_disk::failpoint::panic_point;
+use watertight_graph::routes::Matched;
+use watertight_model::config::HttpLimits;
+use watertight_runtime::runtime::{Generation, InFlight, Runtime};
+use watertight_runtime::store::{CallContext, Notes, RequestLine};
+use watertight_telemetry::table::Origin;
 
 use answer::HostProblem;
 use details::Failure;

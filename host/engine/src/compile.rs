@@ -19,12 +19,12 @@ use tokio_util::sync::CancellationToken;
 use wasmtime::component::Component;
 
 use super::{Engines, compatibility};
-use crate::config::Compiling;
-use crate::failpoint::{Point, crash_point};
-use crate::files::{ASIDE, remove_leftovers};
-use crate::ids::Digest;
-use crate::profile::Profile;
 use child::Priority;
+use watertight_component::profile::Profile;
+use watertight_disk::failpoint::{Point, crash_point};
+use watertight_disk::files::{ASIDE, remove_leftovers};
+use watertight_model::config::Compiling;
+use watertight_model::ids::Digest;
 
 /// The part of its time that a compilation has nothing but the processor time that nobody else wants. What takes longer hasn't got any.
 const IDLE_PART: u32 = 10;
@@ -144,7 +144,7 @@ impl Compiler {
     }
 
     /// Notes that code is still wanted: what is compiled from now on takes the place of other code first.
-    pub(crate) fn keep<'a>(&self, files: impl IntoIterator<Item = &'a Arc<Path>>) {
+    pub fn keep<'a>(&self, files: impl IntoIterator<Item = &'a Arc<Path>>) {
         files.into_iter().for_each(|file| mark_used(file));
     }
 
@@ -279,7 +279,7 @@ impl Compiler {
 }
 
 /// Removes the code in a folder that was not used for longest, beyond so many files. It is never needed, only faster to have.
-pub(crate) fn prune(folder: &Path, kept: usize) {
+pub fn prune(folder: &Path, kept: usize) {
     let Ok(entries) = std::fs::read_dir(folder) else { return };
     let mut files: Vec<_> = entries
         .flatten()

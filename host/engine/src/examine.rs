@@ -2,7 +2,7 @@
 
 use engine_wasmparser::{BinaryReaderError, Validator, WasmFeatures};
 
-use crate::profile::Profile;
+use watertight_component::profile::Profile;
 
 /// How many features are named for one component. Each costs some validations of it.
 const MAX_FEATURES: usize = 8;
@@ -113,7 +113,7 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_named_and_the_engine_agrees() {
-        let engine = wasmtime::Engine::new(&Profile::Async.config_to_compile()).unwrap();
+        let engine = wasmtime::Engine::new(&crate::config_to_compile(Profile::Async)).unwrap();
         for (text, expected) in components() {
             let bytes = wat::parse_str(&text).unwrap();
             let refusals = examine(&bytes, Profile::Async);
@@ -128,7 +128,7 @@ mod tests {
     fn concurrency_is_for_one_profile() {
         let bytes = wat::parse_str("(component (type (func async (result u8))))").unwrap();
         for profile in Profile::ALL {
-            let engine = wasmtime::Engine::new(&profile.config_to_compile()).unwrap();
+            let engine = wasmtime::Engine::new(&crate::config_to_compile(profile)).unwrap();
             let refusals = examine(&bytes, profile);
             assert_eq!(engine.precompile_component(&bytes).is_ok(), refusals.is_empty(), "{profile:?} {refusals:?}");
             assert_eq!(refusals.is_empty(), profile == Profile::Async);

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails};
 
-use crate::profile::{MEMORIES_PER_MODULE, PER_COMPARTMENT, Profile, Room, TABLES_PER_MODULE};
+use watertight_component::profile::{MEMORIES_PER_MODULE, PER_COMPARTMENT, Profile, Room, TABLES_PER_MODULE};
 
 /// How often the epoch advances: a guest that computes gives way, and is checked against its deadline and its processor time, this
 /// often. So a loop is stopped half a tick after its budget on average.
@@ -49,74 +49,72 @@ const COMPONENT_INSTANCE: usize = 4 << 20;
 /// Frames of a guest's stack that are gathered at a trap. A log line names fewer functions, without those that a panic goes through.
 const MAX_FRAMES: usize = 96;
 
-impl Profile {
-    /// Everything that this profile fixes. Public so that benchmarks can run the same code on a bare engine.
-    pub fn config(self) -> Config {
-        self.config_for(self.room().calls)
-    }
+/// The configuration of engines of a profile. Public so that benchmarks can run the same code on a bare engine.
+pub fn config(profile: Profile) -> Config {
+    config_for(profile, profile.room().calls)
+}
 
-    /// The same for an engine that only compiles: code doesn't depend on how many calls there is room for, and that room is counted
-    /// as memory in use.
-    pub(crate) fn config_to_compile(self) -> Config {
-        self.config_for(1)
-    }
+/// The same for an engine that only compiles: code doesn't depend on how many calls there is room for, and that room is counted
+/// as memory in use.
+pub(crate) fn config_to_compile(profile: Profile) -> Config {
+    config_for(profile, 1)
+}
 
-    fn config_for(self, calls: u32) -> Config {
-        let mut config = Config::new();
+fn config_for(profile: Profile, calls: u32) -> Config {
+    let mut config = Config::new();
+    config
+        .wasm_component_model(true)
+        .wasm_component_model_implements(true)
+        .wasm_component_model_map(true)
+        .concurrency_support(profile == Profile::Async)
+        .epoch_interruption(true)
+        .max_wasm_stack(profile.stack())
+        .async_stack_size(profile.stack() * STACK_PER_GUESTS)
+        .async_stack_zeroing(true)
+        .wasm_backtrace_details(WasmBacktraceDetails::Enable)
+        .wasm_backtrace_max_frames(std::num::NonZeroUsize::new(MAX_FRAMES));
+    if profile == Profile::Fresh {
         config
-            .wasm_component_model(true)
-            .wasm_component_model_implements(true)
-            .wasm_component_model_map(true)
-            .concurrency_support(self == Self::Async)
-            .epoch_interruption(true)
-            .max_wasm_stack(self.stack())
-            .async_stack_size(self.stack() * STACK_PER_GUESTS)
-            .async_stack_zeroing(true)
-            .wasm_backtrace_details(WasmBacktraceDetails::Enable)
-            .wasm_backtrace_max_frames(std::num::NonZeroUsize::new(MAX_FRAMES));
-        if self == Self::Fresh {
-            config
-                .memory_init_cow(false)
-                .memory_reservation(self.room().memory)
-                .memory_reservation_for_growth(0)
-                .memory_guard_size(0)
-                .guard_before_linear_memory(false)
-                .signals_based_traps(false);
-        }
-        config.allocation_strategy(InstanceAllocationStrategy::Pooling(self.pool(calls)));
-        config
+            .memory_init_cow(false)
+            .memory_reservation(profile.room().memory)
+            .memory_reservation_for_growth(0)
+            .memory_guard_size(0)
+            .guard_before_linear_memory(false)
+            .signals_based_traps(false);
     }
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(profile, calls)));
+    config
+}
 
-    fn pool(self, calls: u32) -> PoolingAllocationConfig {
-        let Room { memory, table, instance, .. } = self.room();
-        let (memories, stacks) = match self {
-            Self::Reuse | Self::Fresh => (calls * MEMORIES_PER_CALL, 1),
-            Self::Large => (calls * MEMORIES_PER_LARGE_CALL, 1),
-            Self::Async => (calls * MEMORIES_PER_LARGE_CALL, STACKS_PER_ASYNC_CALL),
-        };
-        let bytes = |bytes: u64| usize::try_from(bytes).expect("the host runs on 64 bits");
-        let mut pool = PoolingAllocationConfig::new();
-        pool.total_component_instances(calls)
-            .total_stacks(calls * stacks)
-            .total_core_instances(memories * CORE_INSTANCES_PER_MEMORY)
-            .total_memories(memories)
-            .total_tables(memories * TABLES_PER_MEMORY)
-            .max_core_instances_per_component(PER_COMPARTMENT.core_instances)
-            .max_memories_per_component(PER_COMPARTMENT.memories)
-            .max_tables_per_component(PER_COMPARTMENT.tables)
-            .max_memories_per_module(MEMORIES_PER_MODULE)
-            .max_tables_per_module(TABLES_PER_MODULE)
-            .max_core_instance_size(bytes(instance))
-            .max_component_instance_size(COMPONENT_INSTANCE)
-            .max_memory_size(bytes(memory))
-            .table_elements(bytes(table))
-            .async_stack_keep_resident(KEEP_STACK)
-            .pagemap_scan(if swap::is_possible() { Enabled::No } else { Enabled::Auto });
-        if self == Self::Fresh {
-            pool.linear_memory_keep_resident(KEEP_MEMORY).table_keep_resident(KEEP_TABLE);
-        }
-        pool
+fn pool(profile: Profile, calls: u32) -> PoolingAllocationConfig {
+    let Room { memory, table, instance, .. } = profile.room();
+    let (memories, stacks) = match profile {
+        Profile::Reuse | Profile::Fresh => (calls * MEMORIES_PER_CALL, 1),
+        Profile::Large => (calls * MEMORIES_PER_LARGE_CALL, 1),
+        Profile::Async => (calls * MEMORIES_PER_LARGE_CALL, STACKS_PER_ASYNC_CALL),
+    };
+    let bytes = |bytes: u64| usize::try_from(bytes).expect("the host runs on 64 bits");
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(calls)
+        .total_stacks(calls * stacks)
+        .total_core_instances(memories * CORE_INSTANCES_PER_MEMORY)
+        .total_memories(memories)
+        .total_tables(memories * TABLES_PER_MEMORY)
+        .max_core_instances_per_component(PER_COMPARTMENT.core_instances)
+        .max_memories_per_component(PER_COMPARTMENT.memories)
+        .max_tables_per_component(PER_COMPARTMENT.tables)
+        .max_memories_per_module(MEMORIES_PER_MODULE)
+        .max_tables_per_module(TABLES_PER_MODULE)
+        .max_core_instance_size(bytes(instance))
+        .max_component_instance_size(COMPONENT_INSTANCE)
+        .max_memory_size(bytes(memory))
+        .table_elements(bytes(table))
+        .async_stack_keep_resident(KEEP_STACK)
+        .pagemap_scan(if swap::is_possible() { Enabled::No } else { Enabled::Auto });
+    if profile == Profile::Fresh {
+        pool.linear_memory_keep_resident(KEEP_MEMORY).table_keep_resident(KEEP_TABLE);
     }
+    pool
 }
 
 /// The engines of a process.
@@ -150,7 +148,7 @@ impl Engines {
     }
 
     /// Whether that was said.
-    pub(crate) fn is_stopping(&self) -> bool {
+    pub fn is_stopping(&self) -> bool {
         self.is_stopping.load(Ordering::Acquire)
     }
 
@@ -175,7 +173,7 @@ impl Engines {
             return Ok(engine.clone());
         }
         let failed = |source| EngineError { profile, source };
-        let engine = Engine::new(&profile.config()).map_err(failed)?;
+        let engine = Engine::new(&config(profile)).map_err(failed)?;
         if profile == Profile::Fresh && swap::is_possible() {
             tracing::warn!("memory can be swapped out here, so fresh instances are reset the slow way (SECURITY.md)");
         }

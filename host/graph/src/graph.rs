@@ -20,12 +20,12 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::artifact::Artifact;
-use crate::config::{AppConfig, Capability, Instances, Limits};
-use crate::ids::{AppName, CompartmentName, FunctionPath, InterfaceName, ModuleName};
-use crate::problem::{Problem, list};
-use crate::profile::{self, Profile};
-use crate::shape::{Function, Interface};
+use watertight_component::artifact::Artifact;
+use watertight_component::profile::{self, Profile};
+use watertight_component::shape::{Function, Interface};
+use watertight_model::config::{AppConfig, Capability, Instances, Limits};
+use watertight_model::ids::{AppName, CompartmentName, FunctionPath, InterfaceName, ModuleName};
+use watertight_model::problem::{Problem, list};
 
 pub use place::{Bond, Reason};
 pub use provided::{RESUME, is_called_by_host, is_for_hosts, served_as};

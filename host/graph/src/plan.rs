@@ -7,10 +7,10 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::artifact::Build;
-use crate::config::{AppConfig, BodyBinding, Outbound, RouteConfig, SecretSource, ValueSource, Values};
 use crate::graph::{AppGraph, Compartment, Node};
-use crate::ids::{CompartmentName, ModuleName};
+use watertight_component::artifact::Build;
+use watertight_model::config::{AppConfig, BodyBinding, Outbound, RouteConfig, SecretSource, ValueSource, Values};
+use watertight_model::ids::{CompartmentName, ModuleName};
 
 /// An application on paper: one of the two that are compared.
 #[derive(Debug, Clone, Copy)]

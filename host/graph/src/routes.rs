@@ -8,13 +8,13 @@ mod reach;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::http::{HeaderName, HeaderValue, StatusCode};
+use ::http::{HeaderName, HeaderValue, StatusCode};
 
-use crate::config::{AppConfig, Doubts, Method, UnknownInput};
 use crate::graph::AppGraph;
-use crate::ids::{FunctionPath, InterfaceName, ModuleName};
-use crate::json::{Codec, ObjectCodec};
-use crate::problem::Problem;
+use watertight_json::{Codec, ObjectCodec};
+use watertight_model::config::{AppConfig, Doubts, Method, UnknownInput};
+use watertight_model::ids::{FunctionPath, InterfaceName, ModuleName};
+use watertight_model::problem::Problem;
 
 pub use reach::unreached;
 
@@ -159,10 +159,10 @@ impl RouteTable {
     }
 
     /// The route of a method and a path, in which nothing is percent-encoded that need not be. A GET route answers HEAD too, where no route of its own does.
-    pub fn find<'table, 'path>(&'table self, method: &axum::http::Method, path: &'path str) -> Matched<'table, 'path> {
+    pub fn find<'table, 'path>(&'table self, method: &::http::Method, path: &'path str) -> Matched<'table, 'path> {
         let Ok(found) = self.paths.at(path) else { return Matched::Nothing };
         let named = |name: &str| found.value.methods.iter().find(|(method, _)| method.as_str() == name);
-        let head = || if method == axum::http::Method::HEAD { named("GET") } else { None };
+        let head = || if method == ::http::Method::HEAD { named("GET") } else { None };
         match named(method.as_str()).or_else(head) {
             Some((_, place)) => {
                 let values = found.params.iter().map(|(_, value)| value).collect();

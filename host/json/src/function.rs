@@ -6,8 +6,8 @@ use wasmtime::component::Val;
 
 use super::prepare::{Fields, Prepare};
 use super::{Codec, EncodeError, UnknownFields, Unsupported, Violation, decode, push_pointer};
-use crate::ids::json_name;
-use crate::shape::{Function, Type};
+use watertight_component::shape::{Function, Type};
+use watertight_model::ids::json_name;
 
 /// What a function without a result returns, in JSON.
 const NOTHING: &[u8] = b"null";

@@ -42,7 +42,7 @@ use wasmtime::component::Val;
 pub use self::encode::EncodeError;
 pub use self::function::{FunctionCodec, ObjectCodec};
 use self::prepare::{Node, Prepare};
-use crate::shape::Type;
+use watertight_component::shape::Type;
 
 /// How deeply types may nest. Below WebAssembly's own limit of 100, far above what people write; it bounds recursion, and no value
 /// of such a type needs more than [`MAX_DEPTH`] levels of JSON.

@@ -8,8 +8,8 @@ use wasmtime::component::Val;
 
 use super::scalar::Integer;
 use super::{MAX_TYPE_DEPTH, MAX_TYPE_SIZE, MAX_VIOLATIONS, Unsupported};
-use crate::ids::json_name;
-use crate::shape::Type;
+use watertight_component::shape::Type;
+use watertight_model::ids::json_name;
 
 /// How many names a message lists.
 const MAX_LISTED: usize = 12;

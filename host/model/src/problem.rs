@@ -304,7 +304,7 @@ impl fmt::Display for Problems {
 impl std::error::Error for Problems {}
 
 /// Names for a message: "`a`, `b`".
-pub(crate) fn list<T: fmt::Display>(names: impl IntoIterator<Item = T>) -> String {
+pub fn list<T: fmt::Display>(names: impl IntoIterator<Item = T>) -> String {
     /// Longer lists help nobody.
     const MAX_NAMES: usize = 20;
     let mut names = names.into_iter();

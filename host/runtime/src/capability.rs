@@ -19,7 +19,7 @@ mod bindings {
     #![allow(missing_docs, unreachable_pub, clippy::needless_pass_by_value)]
 
     wasmtime::component::bindgen!({
-        path: ["../wit/sql", "../wit/logging", "../wit/config", "../wit/keyvalue", "../wit/lifecycle"],
+        path: ["../../wit/sql", "../../wit/logging", "../../wit/config", "../../wit/keyvalue", "../../wit/lifecycle"],
         inline: "
             package watertight:host;
             world capabilities {

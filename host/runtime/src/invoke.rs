@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::value::RawValue;
 
-use crate::graph::NotFound;
-use crate::ids::FunctionPath;
-use crate::json::{FunctionCodec, Unsupported, Violation};
 use crate::runtime::{CallError, Generation, detached};
 use crate::store::{CallContext, UnderWay};
+use watertight_graph::graph::NotFound;
+use watertight_json::{FunctionCodec, Unsupported, Violation};
+use watertight_model::ids::FunctionPath;
 
 /// Why a function gave no result.
 #[derive(Debug, Clone, thiserror::Error)]

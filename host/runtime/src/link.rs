@@ -17,12 +17,12 @@ use wasmtime::Engine;
 use wasmtime::component::{Component, ComponentExportIndex, InstancePre, Linker};
 
 use crate::capability;
-use crate::engine::compile::{CompileError, Compiler};
-use crate::graph::{AppGraph, Compartment};
-use crate::ids::{Digest, InterfaceName, ModuleName};
-use crate::problem::{Code, Problem, with_causes};
-use crate::profile::Profile;
 use crate::store::{InstanceState, ModuleIndex};
+use watertight_component::profile::Profile;
+use watertight_engine::compile::{CompileError, Compiler};
+use watertight_graph::graph::{AppGraph, Compartment};
+use watertight_model::ids::{Digest, InterfaceName, ModuleName};
+use watertight_model::problem::{Code, Problem, with_causes};
 
 pub use compose::{Bridged, Composition, compose};
 pub use fused::{FusedCalls, Stop};

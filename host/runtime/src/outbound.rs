@@ -13,18 +13,18 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use axum::http::header::CONTENT_LENGTH;
-use axum::http::{Method, Request, Response, Uri};
+use ::http::header::CONTENT_LENGTH;
+use ::http::{Method, Request, Response, Uri};
 use http_body_util::BodyExt;
 use hyper_util::rt::TokioIo;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody};
 
-use crate::config::{Allowed, HostName, Origin, Outbound, Scheme};
-use crate::telemetry::OutboundMetrics;
-use crate::telemetry::table::Went;
 use body::{Received, Sent};
 use trust::Trust;
+use watertight_model::config::{Allowed, HostName, Origin, Outbound, Scheme};
+use watertight_telemetry::OutboundMetrics;
+use watertight_telemetry::table::Went;
 
 pub use trust::{NoCertificates, reload_certificates};
 

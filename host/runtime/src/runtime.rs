@@ -25,14 +25,14 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use wasmtime::component::Val;
 
-use crate::graph::{self, AppGraph};
-use crate::ids::{GenerationNumber, InterfaceName, ModuleName};
-use crate::json::EncodeError;
 use crate::link::{FunctionIndex, FunctionName, Linked};
-use crate::problem::{Code, Problem, Problems};
-use crate::routes::{Route, RouteTable};
 use crate::store::{BridgeIndex, CallContext, CallFuture, CallResult, Callees, ModuleData};
-use crate::telemetry::{RouteMetrics, Telemetry, Trace};
+use watertight_graph::graph::{self, AppGraph};
+use watertight_graph::routes::{Route, RouteTable};
+use watertight_json::EncodeError;
+use watertight_model::ids::{GenerationNumber, InterfaceName, ModuleName};
+use watertight_model::problem::{Code, Problem, Problems};
+use watertight_telemetry::{RouteMetrics, Telemetry, Trace};
 
 pub use crate::store::CallError;
 pub use admission::{Admissions, CallStats};

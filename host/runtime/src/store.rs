@@ -18,17 +18,17 @@ use wasmtime::component::{ResourceTable, Val};
 use wasmtime_wasi::{HostWallClock, WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
 
-use crate::clock;
-use crate::config::ModuleValues;
-use crate::database::{Database, SqlError, SqlLimit, Transaction};
-use crate::ids::ModuleName;
 use crate::outbound::Outgoing;
-use crate::profile::Profile;
-use crate::telemetry::{LineBudget, Span, SqlMetrics};
 use http::Http;
 use limits::Limiter;
 use log::LogBudget;
 use output::{Console, Which};
+use watertight_component::profile::Profile;
+use watertight_model::clock;
+use watertight_model::config::ModuleValues;
+use watertight_model::ids::ModuleName;
+use watertight_sql::{Database, SqlError, SqlLimit, Transaction};
+use watertight_telemetry::{LineBudget, Span, SqlMetrics};
 
 pub use call::{
     BridgeIndex, CallContext, CallError, CallFuture, CallResult, CalleeFailed, Callees, Notes, RequestLine, UnderWay,

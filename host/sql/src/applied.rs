@@ -11,7 +11,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::migrate::HAS_CONTRACTS;
 use super::{OpenError, wal_path};
-use crate::migration::Applied;
+use watertight_model::migration::Applied;
 
 /// How long a lock is waited for: another process may recover the log.
 const PATIENCE: Duration = Duration::from_secs(1);

@@ -260,7 +260,7 @@ fn check(give_up: &dyn Fn() -> bool, latest: Instant) -> Result<(), CopyError> {
 pub fn copy_closed(path: &Path, target: &Path, give_up: &dyn Fn() -> bool) -> Result<(), CopyError> {
     let failed = |reason: String| CopyError::Failed { path: path.to_owned(), reason };
     let sqlite = |error: rusqlite::Error| failed(error.to_string());
-    let source = open_to_read(path).map_err(|error| failed(crate::problem::with_causes(&error)))?;
+    let source = open_to_read(path).map_err(|error| failed(watertight_model::problem::with_causes(&error)))?;
     let mut target = open_target(target).map_err(failed)?;
     let backup = Backup::new(&source, &mut target).map_err(sqlite)?;
     let latest = Instant::now() + LONGEST;

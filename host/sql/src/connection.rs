@@ -19,7 +19,7 @@ use super::policy::{self, Denial, Role};
 use super::settings::Settings;
 use super::value::{Rows, Value};
 use super::wal_path;
-use crate::config::SqlLimits;
+use watertight_model::config::SqlLimits;
 
 /// Instructions of SQLite's virtual machine between two looks at the clock: some 10 µs.
 const PROGRESS_STEPS: i32 = 1_000;

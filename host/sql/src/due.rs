@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::error::{SqlError, SqlLimit};
-use crate::config::SqlLimits;
+use watertight_model::config::SqlLimits;
 
 /// When a statement must have ended.
 #[derive(Debug, Clone, Copy)]

@@ -28,7 +28,7 @@ use super::counters::Counters;
 use super::error::SqlError;
 use super::files::Files;
 use super::settings::WalSync;
-use crate::failpoint::{Point, crash_point};
+use watertight_disk::failpoint::{Point, crash_point};
 
 /// Where a caller gets its answer.
 pub(super) type Reply<T> = oneshot::Sender<Result<T, SqlError>>;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use rusqlite::ffi;
 
 use super::durability::Failure;
-use crate::migration::BadNumber;
+use watertight_model::migration::BadNumber;
 
 /// Why a statement failed. Mirrors the `error` variant of `watertight:sql`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
 use super::{index_path, wal_path};
-use crate::files::{Displaced, FileIdentity, open_regular};
 use events::FileEvents;
+use watertight_disk::files::{Displaced, FileIdentity, open_regular};
 
 /// The length of a database file's head. A file that is in use is never shorter.
 const HEAD: u64 = 100;

@@ -46,9 +46,6 @@ use std::time::{Duration, Instant};
 use rusqlite::wal::CheckpointMode;
 use tokio::sync::{oneshot, watch};
 
-use crate::config::SqlLimits;
-use crate::files::Displaced;
-use crate::migration::Migration;
 use connection::Guarded;
 use counters::Counters;
 use durability::{Durability, Failure, Handover, Syncer};
@@ -58,6 +55,9 @@ use migrate::Rule;
 use policy::Role;
 use readers::Readers;
 use ticket::Ticket;
+use watertight_disk::files::Displaced;
+use watertight_model::config::SqlLimits;
+use watertight_model::migration::Migration;
 use writer::{Bound, Job, Writer};
 
 pub use applied::{applied, is_begun};

@@ -6,7 +6,7 @@ use rusqlite::limits::Limit;
 use super::error::{SqlError, SqlLimit};
 use super::settings::Settings;
 use super::value::Value;
-use crate::config::SqlLimits;
+use watertight_model::config::SqlLimits;
 
 /// Bytes of one migration's text.
 const MIGRATION_BYTES: i32 = 1024 * 1024;

@@ -15,9 +15,9 @@ use super::applied;
 use super::connection::Guarded;
 use super::error::OpenError;
 use super::policy::{Denial, RESERVED, Role};
-use crate::clock::now_text_millis;
-use crate::failpoint::{Point, crash_point};
-use crate::migration::{Applied, CONTRACTS, Migration, Place, State, check_numbers, compare};
+use watertight_disk::failpoint::{Point, crash_point};
+use watertight_model::clock::now_text_millis;
+use watertight_model::migration::{Applied, CONTRACTS, Migration, Place, State, check_numbers, compare};
 
 const HISTORY: &str = "
     CREATE TABLE IF NOT EXISTS watertight_migrations (

@@ -18,7 +18,7 @@ use super::durability::Durability;
 use super::error::SqlError;
 use super::settings::Settings;
 use super::value::{Rows, Value};
-use crate::config::SqlLimits;
+use watertight_model::config::SqlLimits;
 
 /// The pool.
 pub(super) struct Readers {

@@ -6,7 +6,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::SqlLimits;
+use watertight_model::config::SqlLimits;
 
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;

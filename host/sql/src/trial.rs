@@ -9,8 +9,8 @@ use super::error::OpenError;
 use super::migrate::{self, Failure, Rule};
 use super::settings::Settings;
 use super::{Database, remove};
-use crate::config::SqlLimits;
-use crate::migration::{Applied, Migration};
+use watertight_model::config::SqlLimits;
+use watertight_model::migration::{Applied, Migration};
 
 /// Bytes that an empty database may grow to where migrations are tried on it: they are in memory.
 const MEMORY: u64 = 64 << 20;

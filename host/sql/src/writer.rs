@@ -31,9 +31,9 @@ use super::migrate::{self, Rule};
 use super::settings::Settings;
 use super::ticket::Ticket;
 use super::value::{Rows, Value};
-use crate::config::SqlLimits;
-use crate::failpoint::{Point, crash_point};
-use crate::migration::Migration;
+use watertight_disk::failpoint::{Point, crash_point};
+use watertight_model::config::SqlLimits;
+use watertight_model::migration::Migration;
 
 use log::Log;
 

@@ -21,8 +21,8 @@ use std::time::Duration;
 use prometheus::core::Collector;
 use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry, TextEncoder};
 
-use crate::ids::{CompartmentName, ModuleName};
 use table::{Came, CutOff, Failed, Limited, Metric, Origin, Refusal, ResumeMoment, ResumeOutcome, Thrown, Went};
+use watertight_model::ids::{CompartmentName, ModuleName};
 
 pub use lines::{LineBudget, logged_path};
 pub use opentelemetry::trace::SpanKind;

@@ -17,8 +17,8 @@ use opentelemetry_sdk::trace::{
 };
 
 use super::trace::Trace;
-use crate::config::Tracing;
-use crate::ids::AppName;
+use watertight_model::config::Tracing;
+use watertight_model::ids::AppName;
 
 /// Where a collector takes spans, below its address (OTLP/HTTP).
 const TRACES: &str = "/v1/traces";

@@ -10,7 +10,7 @@ use crate::client::{Shop, draft};
 use crate::host::{Host, Launch, binary, folder, shop};
 use crate::ledger::Ledger;
 
-/// Where the database's writer can end the process; see `host/src/failpoint.rs`.
+/// Where the database's writer can end the process; see `host/disk/src/failpoint.rs`.
 const POINTS: [&str; 3] = ["sql::before-commit", "sql::committed", "sql::synced"];
 /// More commits than any of these stories has.
 const MOST_COMMITS: u32 = 30;

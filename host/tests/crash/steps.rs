@@ -1,7 +1,7 @@
 //! `kill -9` at every named step of every change, while orders are placed: the next start serves a complete generation, the old one or
 //! the new one, the history tells which, and every order that was acknowledged is there.
 //!
-//! The steps are those of `host/src/failpoint.rs`; one that no story here passes doesn't compile.
+//! The steps are those of `host/disk/src/failpoint.rs`; one that no story here passes doesn't compile.
 
 use std::collections::BTreeMap;
 use std::fs;

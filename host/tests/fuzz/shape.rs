@@ -166,7 +166,7 @@ fn parts(component: &[u8]) -> Vec<Vec<u8>> {
 
 /// Takes all that the host's own engines take, and compiles as fast as can be.
 fn engine() -> Engine {
-    let mut config = Profile::Async.config();
+    let mut config = watertight::engine::config(Profile::Async);
     config.allocation_strategy(InstanceAllocationStrategy::OnDemand).cranelift_opt_level(OptLevel::None);
     Engine::new(&config).unwrap()
 }

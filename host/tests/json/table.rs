@@ -15,7 +15,7 @@ const OUTCOMES: [&str; 4] = ["val", "as", "bad", "refused"];
 
 #[test]
 fn every_row_is_as_written() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/json/table.txt");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/json/table.txt");
     let written = std::fs::read_to_string(&path).unwrap();
     let (actual, rows) = run(&written);
     assert!(rows >= 80, "only {rows} rows");

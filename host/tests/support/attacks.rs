@@ -101,7 +101,7 @@ impl Attack {
 
     /// All of them, by name.
     pub fn all() -> Vec<Self> {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/hostile");
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/hostile");
         let mut attacks: Vec<Self> = fs::read_dir(folder)
             .unwrap()
             .map(|entry| entry.unwrap().path())

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// The folders of all cases, by name.
 pub fn cases() -> Vec<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/graphs");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/graphs");
     let mut cases: Vec<PathBuf> = fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path()).collect();
     cases.retain(|path| path.is_dir());
     cases.sort();
@@ -55,7 +55,7 @@ fn component(wit: &Path) -> Vec<u8> {
 
 /// A contract of the repository as a package within other text.
 fn contract(name: &str) -> String {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../wit").join(name);
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../wit").join(name);
     let file = fs::read_dir(folder).unwrap().next().unwrap().unwrap().path();
     let text = fs::read_to_string(file).unwrap();
     let (before, rest) = text.split_once("package ").unwrap();

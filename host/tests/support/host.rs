@@ -43,7 +43,7 @@ const VARIABLES: [&str; 7] = [
 
 /// The repository.
 pub fn repository() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap().to_owned()
 }
 
 /// The shop's manifest.
@@ -157,7 +157,8 @@ fn notifications() -> &'static str {
 /// When it was not built.
 pub fn component(name: &str) -> PathBuf {
     let component = repository().join("target/components").join(name).with_extension("wasm");
-    let missing = format!("run `cargo run -p watertight -- build {name} --app .` in the repository, or `make modules`");
+    let missing =
+        format!("run `cargo run -p watertight-cli -- build {name} --app .` in the repository, or `make modules`");
     assert!(component.is_file(), "{} is missing: {missing}", component.display());
     component
 }

@@ -1,44 +1,19 @@
 //! Watertight: a runtime for modular monoliths.
 //!
-//! An application is a set of modules, each a separately compiled WebAssembly component. This crate loads them, links them through
+//! An application is a set of modules, each a separately compiled WebAssembly component. The host loads them, links them through
 //! their WIT interfaces and nothing else, gives each its own data and its own identity, and routes HTTP to them.
 //!
-//! The modules below stand in the order of the data's way; each uses only those before it (`tests/tidy.rs` checks it).
+//! This crate is what programs embed: the layers of the host, in the order of the data's way.
 
-pub mod clock;
-pub mod ids;
-pub mod migration;
-pub mod problem;
-pub mod shape;
-pub mod config;
-pub mod profile;
-pub mod artifact;
-pub mod failpoint;
-pub mod files;
-pub mod telemetry;
-pub mod database;
-pub mod json;
-pub mod graph;
-pub mod routes;
-pub mod plan;
-pub mod engine;
-pub mod outbound;
-pub mod store;
-pub mod capability;
-pub mod link;
-pub mod runtime;
-pub mod state;
-pub mod backup;
-pub mod application;
-pub mod control;
-pub mod invoke;
-pub mod suite;
-pub mod http;
-pub mod admin;
-pub mod build;
-pub mod dev;
-pub mod cli;
-
-#[cfg(test)]
-#[path = "../tests/support/components.rs"]
-pub(crate) mod test_components;
+pub use watertight_author::{build, dev, suite};
+pub use watertight_component::{artifact, profile, shape};
+pub use watertight_control::{application, backup, control, state};
+pub use watertight_disk::{failpoint, files};
+pub use watertight_edge::{admin, http};
+pub use watertight_engine as engine;
+pub use watertight_graph::{graph, plan, routes};
+pub use watertight_json as json;
+pub use watertight_model::{clock, config, ids, migration, problem};
+pub use watertight_runtime::{capability, invoke, link, outbound, runtime, store};
+pub use watertight_sql as database;
+pub use watertight_telemetry as telemetry;

@@ -13,7 +13,7 @@ use super::error::BuildError;
 use super::process::{Ran, ask, run};
 use super::source::Source;
 use super::{Event, Options, Profile};
-use crate::ids::ModuleName;
+use watertight_model::ids::ModuleName;
 
 /// How to get Rust.
 pub(super) const HELP: &str = "install Rust from https://rustup.rs, or put it on the PATH";

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use wit_parser::{TypeDefKind, UnresolvedPackage, UnresolvedPackageGroup};
 
 use super::Event;
-use crate::artifact::{Docs, InterfaceDocs};
-use crate::ids::InterfaceName;
+use watertight_component::artifact::{Docs, InterfaceDocs};
+use watertight_model::ids::InterfaceName;
 
 /// What WIT folders say of their interfaces.
 #[derive(Debug, Clone, Default)]

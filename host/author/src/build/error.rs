@@ -4,8 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::artifact::SectionError;
-use crate::ids::{BadName, ModuleName};
+use watertight_component::artifact::SectionError;
+use watertight_model::ids::{BadName, ModuleName};
 
 /// Why a module can't be built.
 #[derive(Debug, thiserror::Error)]

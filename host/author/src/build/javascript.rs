@@ -21,8 +21,8 @@ use super::process::{ask, check_version, step};
 use super::source::Source;
 use super::world::World;
 use super::{Event, write_if_changed};
-use crate::ids::Digest;
 use description::Description;
+use watertight_model::ids::Digest;
 
 /// The oldest Node.js that componentize-js runs on.
 const OLDEST: &str = "20";

@@ -5,8 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::error::BuildError;
-use crate::ids::ModuleName;
-use crate::migration::Migration;
+use watertight_model::ids::ModuleName;
+use watertight_model::migration::Migration;
 
 /// How large one migration may be, in bytes.
 const MAX_MIGRATION_BYTES: u64 = 1 << 20;

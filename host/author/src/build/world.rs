@@ -13,7 +13,7 @@ use super::error::BuildError;
 use super::source::Source;
 
 /// What the host serves every module of itself, as this host has it: a workspace need not have it, or may have an older text.
-const LIFECYCLE: &str = include_str!("../../../wit/lifecycle/lifecycle.wit");
+const LIFECYCLE: &str = include_str!("../../../../wit/lifecycle/lifecycle.wit");
 
 /// The interface by which a module says why it fails.
 pub(super) const FAILURE: &str = "watertight:lifecycle/failure@1.0.0";

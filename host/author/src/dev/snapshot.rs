@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use crate::build::Inputs;
-use crate::ids::Digest;
+use watertight_model::ids::Digest;
 
 /// How many files, and folders, are looked at. Who has more of them has a folder there that is no source.
 pub const MAX_FILES: usize = 50_000;

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::expect::check;
-use crate::ids::{InterfaceName, ModuleName};
+use watertight_model::ids::{InterfaceName, ModuleName};
 
 /// How large a suite's file may be, in bytes.
 const MAX_FILE: u64 = 1 << 20;

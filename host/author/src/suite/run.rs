@@ -16,18 +16,18 @@ use tokio::task::JoinSet;
 
 use super::expect::{Difference, Kept, differences, fill};
 use super::read::{Case, Step, Suite};
-use crate::application::{self, Artifacts, Checked, Databases, Host, LinkedCode, assemble, link_all};
-use crate::config::{AppConfig, Values};
-use crate::database::{self, Database};
-use crate::engine::compile::prune;
-use crate::graph::AppGraph;
-use crate::ids::{FunctionPath, GenerationNumber, InterfaceName, ModuleName};
-use crate::invoke::{Caller, invoke};
-use crate::link::Linked;
-use crate::problem::Problems;
-use crate::routes::RouteTable;
-use crate::runtime::{Admissions, Generation};
-use crate::state::{StateError, StateFolder};
+use watertight_control::application::{self, Artifacts, Checked, Databases, Host, LinkedCode, assemble, link_all};
+use watertight_control::state::{StateError, StateFolder};
+use watertight_engine::compile::prune;
+use watertight_graph::graph::AppGraph;
+use watertight_graph::routes::RouteTable;
+use watertight_model::config::{AppConfig, Values};
+use watertight_model::ids::{FunctionPath, GenerationNumber, InterfaceName, ModuleName};
+use watertight_model::problem::Problems;
+use watertight_runtime::invoke::{Caller, invoke};
+use watertight_runtime::link::Linked;
+use watertight_runtime::runtime::{Admissions, Generation};
+use watertight_sql::Database;
 
 /// How long a statement of a suite may take.
 const STATEMENT_TIME: Duration = Duration::from_secs(10);
@@ -351,12 +351,12 @@ impl Run<'_> {
 }
 
 /// A database's value in a suite: a blob is padded base64, as everywhere in JSON.
-fn json(value: database::Value) -> Value {
+fn json(value: watertight_sql::Value) -> Value {
     match value {
-        database::Value::Null => Value::Null,
-        database::Value::Integer(integer) => integer.into(),
-        database::Value::Real(real) => real.into(),
-        database::Value::Text(text) => text.into(),
-        database::Value::Blob(bytes) => BASE64.encode(bytes).into(),
+        watertight_sql::Value::Null => Value::Null,
+        watertight_sql::Value::Integer(integer) => integer.into(),
+        watertight_sql::Value::Real(real) => real.into(),
+        watertight_sql::Value::Text(text) => text.into(),
+        watertight_sql::Value::Blob(bytes) => BASE64.encode(bytes).into(),
     }
 }

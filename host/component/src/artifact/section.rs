@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 use wasm_encoder::{ComponentSection as _, CustomSection};
 use wasmparser::{Parser, Payload};
 
-use crate::ids::{Digest, InterfaceName, ModuleName};
-use crate::migration::{BadNumber, Migration, check_numbers};
 use crate::shape::Shape;
+use watertight_model::ids::{Digest, InterfaceName, ModuleName};
+use watertight_model::migration::{BadNumber, Migration, check_numbers};
 
 /// The section's name.
 pub const SECTION_NAME: &str = "watertight:module";

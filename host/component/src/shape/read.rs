@@ -15,7 +15,7 @@ use wasmparser::types::{Types, TypesRef};
 use wasmparser::{Encoding, Parser, Payload, PrimitiveValType, ValidPayload, Validator, WasmFeatures};
 
 use super::{Case, Field, Function, Interface, Named, Resource, Shape, Type};
-use crate::ids::InterfaceName;
+use watertight_model::ids::InterfaceName;
 
 /// How deep a type may be nested. The validator itself refuses more than this; the bound here is for our own recursion.
 const MAX_DEPTH: usize = 100;

@@ -9,22 +9,22 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 
 use super::rehearse;
-use crate::artifact::Artifact;
-use crate::config::SqlLimits;
-use crate::database::{self, Database, MigrateError, OpenError, Settings};
-use crate::files::Displaced;
-use crate::graph::{AppGraph, Node};
-use crate::ids::ModuleName;
-use crate::migration::edited;
-use crate::problem::{Code, Problem, Problems, with_causes};
 use crate::state::StateFolder;
-use crate::telemetry::{Snapshot, table};
+use watertight_component::artifact::Artifact;
+use watertight_disk::files::Displaced;
+use watertight_graph::graph::{AppGraph, Node};
+use watertight_model::config::SqlLimits;
+use watertight_model::ids::ModuleName;
+use watertight_model::migration::edited;
+use watertight_model::problem::{Code, Problem, Problems, with_causes};
+use watertight_sql::{Database, MigrateError, OpenError, Settings};
+use watertight_telemetry::{Snapshot, table};
 
 /// How long the migrations of one database may wait for its writer and take.
 pub(super) const MIGRATION_TIME: Duration = Duration::from_secs(60);
 
 /// The open databases. One stays open for as long as a generation lives that has its module, and until the change after that.
-pub(crate) struct Databases {
+pub struct Databases {
     settings: Settings,
     open: Mutex<BTreeMap<ModuleName, Database>>,
     /// Held while one is opened beside those that are served.
@@ -37,7 +37,7 @@ pub(crate) struct Databases {
 
 impl Databases {
     /// None is open yet.
-    pub(crate) fn new(settings: Settings) -> Self {
+    pub fn new(settings: Settings) -> Self {
         Self {
             settings,
             open: Mutex::default(),
@@ -57,7 +57,7 @@ impl Databases {
     }
 
     /// A module's database, where it has one.
-    pub(crate) fn of(&self, module: &ModuleName) -> Option<Database> {
+    pub fn of(&self, module: &ModuleName) -> Option<Database> {
         self.lock().get(module).cloned()
     }
 
@@ -106,7 +106,7 @@ impl Databases {
     /// # Errors
     ///
     /// As [`Self::open`].
-    pub(crate) fn open_alone(&self, graph: &AppGraph, state: &StateFolder) -> Result<(), Problems> {
+    pub fn open_alone(&self, graph: &AppGraph, state: &StateFolder) -> Result<(), Problems> {
         self.open(graph, state, &BTreeSet::new())?;
         self.published(graph.with_data().map(|(name, _)| name), state);
         Ok(())
@@ -136,7 +136,7 @@ impl Databases {
                 continue;
             }
             let (file, migrations) = (state.database(name), node.artifact.migrations());
-            let opened = database::applied(&file).and_then(|applied| {
+            let opened = watertight_sql::applied(&file).and_then(|applied| {
                 let known = match applied {
                     None => {
                         new.insert(name.clone());
@@ -165,7 +165,7 @@ impl Databases {
                 database.close().await;
             }
             let file = state.database(name);
-            if let Err(error) = database::remove(&file).and_then(|()| state.unmark_unpublished(name)) {
+            if let Err(error) = watertight_sql::remove(&file).and_then(|()| state.unmark_unpublished(name)) {
                 tracing::warn!(%error, file = %file.display(), "the database of a refused change can't be removed");
             }
         }
@@ -202,7 +202,7 @@ impl Databases {
         let (mut torn, mut problems) = (Vec::new(), Vec::new());
         for (name, node) in graph.with_data() {
             // A database that can't be read is told about when it is opened.
-            let Ok(Some(applied)) = database::applied(&state.database(name)) else { continue };
+            let Ok(Some(applied)) = watertight_sql::applied(&state.database(name)) else { continue };
             let Some(migration) = edited(node.artifact.migrations(), &applied) else { continue };
             match self.rehearse(graph, name, node, state) {
                 Ok(()) => torn.push((name, migration.name.clone())),
@@ -222,7 +222,7 @@ impl Databases {
                 Problem::new(Code::State, message).module(name)
             };
             let size = file.metadata().map_or(0, |found| found.len());
-            database::remove(&file).map_err(unremoved)?;
+            watertight_sql::remove(&file).map_err(unremoved)?;
             let (file, size) = (file.display(), bytesize::ByteSize(size));
             tracing::warn!(
                 target: "database",
@@ -238,12 +238,12 @@ impl Databases {
         let file = state.path().join("rehearsal.db");
         let unusable =
             |error| Problems::from(Problem::new(Code::State, format!("{} can't be used: {error}", file.display())));
-        database::remove(&file).map_err(unusable)?;
+        watertight_sql::remove(&file).map_err(unusable)?;
         let opened = Database::open(&file, self.settings_of(graph, name), node.artifact.migrations());
         if let Ok(database) = &opened {
             Handle::current().block_on(database.close());
         }
-        database::remove(&file).map_err(unusable)?;
+        watertight_sql::remove(&file).map_err(unusable)?;
         opened.map(drop).map_err(|error| problem(name, &node.artifact, &error).into())
     }
 
@@ -292,7 +292,7 @@ impl Databases {
     }
 
     /// Closes all.
-    pub(crate) async fn close(&self) {
+    pub async fn close(&self) {
         for database in self.all() {
             database.close().await;
         }
@@ -313,7 +313,7 @@ fn ready(name: &ModuleName, state: &StateFolder, had: &BTreeSet<ModuleName>) -> 
         return state.unmark_unpublished(name).map_err(unusable);
     }
     if state.is_marked_unpublished(name) {
-        database::remove(&file).map_err(unusable)?;
+        watertight_sql::remove(&file).map_err(unusable)?;
         tracing::info!(target: "database", module = %name, "removed a database of a change that was never published");
     }
     // One that is there without a mark was put there by somebody.
@@ -324,8 +324,8 @@ fn ready(name: &ModuleName, state: &StateFolder, had: &BTreeSet<ModuleName>) -> 
 fn check_there(name: &ModuleName, state: &StateFolder) -> Result<(), Problems> {
     let file = state.database(name);
     let is_there =
-        database::is_begun(&file).map_err(|error| Problem::new(Code::State, with_causes(&error)).module(name))?;
-    if is_there && database::has_lost_log(&file) {
+        watertight_sql::is_begun(&file).map_err(|error| Problem::new(Code::State, with_causes(&error)).module(name))?;
+    if is_there && watertight_sql::has_lost_log(&file) {
         return lost_log(name, &file, state);
     }
     if is_there {

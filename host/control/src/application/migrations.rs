@@ -6,13 +6,13 @@ use serde::{Deserialize, Serialize};
 
 use super::Artifacts;
 use super::databases::{MIGRATION_TIME, problem};
-use crate::artifact::Artifact;
-use crate::config::AppConfig;
-use crate::database::{self, Occasion, OpenError, try_migrations};
-use crate::ids::ModuleName;
-use crate::migration::{Applied, Place, compare};
-use crate::problem::{Problem, with_causes};
 use crate::state::StateFolder;
+use watertight_component::artifact::Artifact;
+use watertight_model::config::AppConfig;
+use watertight_model::ids::ModuleName;
+use watertight_model::migration::{Applied, Place, compare};
+use watertight_model::problem::{Problem, with_causes};
+use watertight_sql::{Occasion, OpenError, try_migrations};
 
 /// A module with a database.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -52,7 +52,7 @@ pub(super) fn applied_of(state: &Path, module: &ModuleName) -> Result<Option<Vec
     if StateFolder::is_unpublished(state, module) && !is_published() {
         return Ok(None);
     }
-    database::applied(&StateFolder::database_in(state, module))
+    watertight_sql::applied(&StateFolder::database_in(state, module))
 }
 
 /// What of the modules' migrations a start on `state` would refuse, as far as it depends neither on rows nor on room: they are tried on

@@ -1,10 +1,10 @@
 //! What is right on paper and no engine takes: features of WebAssembly that the engines don't have, and code that isn't valid.
 
-use crate::engine::examine::{Refusal, examine};
-use crate::graph::{AppGraph, Node};
-use crate::ids::ModuleName;
-use crate::problem::{Code, Problem};
-use crate::shape::{Type, places};
+use watertight_component::shape::{Type, places};
+use watertight_engine::examine::{Refusal, examine};
+use watertight_graph::graph::{AppGraph, Node};
+use watertight_model::ids::ModuleName;
+use watertight_model::problem::{Code, Problem};
 
 /// Every module that the engine of its compartment wouldn't take.
 pub(super) fn check(graph: &AppGraph, problems: &mut Vec<Problem>) {

@@ -9,12 +9,12 @@ use bytesize::ByteSize;
 
 use super::databases::{Databases, MIGRATION_TIME, problem};
 use super::migrations::applied_of;
-use crate::database::{CopyTried, Database, MAX_COPY, Occasion, try_migrations, try_on_copy};
-use crate::graph::{AppGraph, Node};
-use crate::ids::ModuleName;
-use crate::migration::Applied;
-use crate::problem::{Problem, Problems};
 use crate::state::StateFolder;
+use watertight_graph::graph::{AppGraph, Node};
+use watertight_model::ids::ModuleName;
+use watertight_model::migration::Applied;
+use watertight_model::problem::{Problem, Problems};
+use watertight_sql::{CopyTried, Database, MAX_COPY, Occasion, try_migrations, try_on_copy};
 
 /// A module whose build brings migrations that its database has not.
 struct Due<'a> {

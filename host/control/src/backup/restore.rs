@@ -8,12 +8,12 @@ use std::io::Read as _;
 use std::path::{Component, Path, PathBuf};
 
 use super::{BackupError, Entry, FOLDERS, FORMAT, HISTORY, MANIFEST, MAX_MANIFEST, Manifest, copy, file_error};
-use crate::clock::now_text;
-use crate::failpoint::{Point, crash_point};
-use crate::files::{copy_digested, write_durably};
-use crate::ids::{Digest, ModuleName};
-use crate::problem::with_causes;
 use crate::state::{RESTORING, StateFolder};
+use watertight_disk::failpoint::{Point, crash_point};
+use watertight_disk::files::{copy_digested, write_durably};
+use watertight_model::clock::now_text;
+use watertight_model::ids::{Digest, ModuleName};
+use watertight_model::problem::with_causes;
 
 /// Where a backup is copied to, within the state folder.
 const COPIED: &str = "restore.tmp";

@@ -11,10 +11,10 @@ use std::sync::Arc;
 use super::Control;
 use super::queue::{Halt, Kind};
 use crate::backup::{self, BackupError, Manifest, Unfinished};
-use crate::database::{Database, copy_closed, copy_together};
-use crate::failpoint::{Point, crash_point};
-use crate::ids::ModuleName;
 use crate::state::{History, StateFolder};
+use watertight_disk::failpoint::{Point, crash_point};
+use watertight_model::ids::ModuleName;
+use watertight_sql::{Database, copy_closed, copy_together};
 
 /// How often everything is copied where modules with new databases are published meanwhile.
 const TRIES: u32 = 5;

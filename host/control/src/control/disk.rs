@@ -9,11 +9,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::artifact::{self, MAX_COMPONENT_BYTES};
-use crate::clock::since_1970;
-use crate::config::{self, AppConfig, ModuleConfig, Overrides};
-use crate::ids::{Digest, ModuleName};
 use crate::state::OnDisk;
+use watertight_component::artifact::{self, MAX_COMPONENT_BYTES};
+use watertight_model::clock::since_1970;
+use watertight_model::config::{self, AppConfig, ModuleConfig, Overrides};
+use watertight_model::ids::{Digest, ModuleName};
 
 /// How old a file's last change must be for its digest to be kept: one that is written to within the file system's smallest step of time
 /// looks the same before and after.

@@ -15,16 +15,16 @@ use super::refuse::{contracted, explained};
 use super::target::Target;
 use super::{Arrival, Change, ChangeError, Control, Outcome, Running};
 use crate::application::{self, Artifacts, Checked};
-use crate::artifact::Build;
-use crate::config::AppConfig;
-use crate::failpoint::{Point, crash_point};
-use crate::graph::AppGraph;
-use crate::ids::{Digest, GenerationNumber, ModuleName};
-use crate::link::Linked;
-use crate::plan::{Plan, restart};
-use crate::problem::Problems;
-use crate::runtime::{DrainPlace, Generation};
 use crate::state::{Asker, Cause, Kept, OnDisk, Publication};
+use watertight_component::artifact::Build;
+use watertight_disk::failpoint::{Point, crash_point};
+use watertight_graph::graph::AppGraph;
+use watertight_graph::plan::{Plan, restart};
+use watertight_model::config::AppConfig;
+use watertight_model::ids::{Digest, GenerationNumber, ModuleName};
+use watertight_model::problem::Problems;
+use watertight_runtime::link::Linked;
+use watertight_runtime::runtime::{DrainPlace, Generation};
 
 /// How long a rollback waits for what stands on the disk to be read. What isn't read by then is noted later.
 const RECORD_PATIENCE: Duration = Duration::from_millis(20);

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 
 use crate::application::Artifacts;
-use crate::artifact::Artifact;
-use crate::graph::{AppGraph, is_for_hosts};
-use crate::ids::ModuleName;
-use crate::problem::{Code, Problem, Problems};
+use watertight_component::artifact::Artifact;
+use watertight_graph::graph::{AppGraph, is_for_hosts};
+use watertight_model::ids::ModuleName;
+use watertight_model::problem::{Code, Problem, Problems};
 
 /// Refuses builds that don't know a migration of the running one which says of itself that older builds don't survive it.
 pub(super) fn contracted(running: &AppGraph, artifacts: &Artifacts) -> Result<(), Problems> {
@@ -64,10 +64,10 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::config::{self, Overrides};
-    use crate::ids::Digest;
-    use crate::profile::Needs;
-    use crate::shape::{Interface, Shape};
+    use watertight_component::profile::Needs;
+    use watertight_component::shape::{Interface, Shape};
+    use watertight_model::config::{self, Overrides};
+    use watertight_model::ids::Digest;
 
     /// Components by the names of their modules, and what each exports.
     fn artifacts(given: &[(&str, &[&str])]) -> Artifacts {

@@ -10,14 +10,14 @@ use arc_swap::ArcSwap;
 use super::make::{keep, record};
 use super::{Control, Disk, Queue, Running};
 use crate::application::{self, Artifacts, Checked, Databases, Host, LinkedCode};
-use crate::artifact::Artifact;
-use crate::config::{self, AppConfig, Overrides};
-use crate::ids::{Digest, GenerationNumber, ModuleName};
-use crate::plan::Plan;
-use crate::problem::{Code, Problem, Problems, list, with_causes};
-use crate::runtime::{Admissions, Runtime};
 use crate::state::{Asker, Cause, History, Kept, OnDisk, Publication, Published, StateFolder, digest_of_format_1};
-use crate::telemetry::table::Came;
+use watertight_component::artifact::Artifact;
+use watertight_graph::plan::Plan;
+use watertight_model::config::{self, AppConfig, Overrides};
+use watertight_model::ids::{Digest, GenerationNumber, ModuleName};
+use watertight_model::problem::{Code, Problem, Problems, list, with_causes};
+use watertight_runtime::runtime::{Admissions, Runtime};
+use watertight_telemetry::table::Came;
 
 /// Which application a start is to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,11 +7,11 @@ use bytes::Bytes;
 
 use super::{Change, Control, Running, start};
 use crate::application::{self, Artifacts};
-use crate::artifact::Artifact;
-use crate::config::{self, AppConfig};
-use crate::ids::{GenerationNumber, ModuleName};
-use crate::problem::{Code, Problem, Problems, list};
 use crate::state::Published;
+use watertight_component::artifact::Artifact;
+use watertight_model::config::{self, AppConfig};
+use watertight_model::ids::{GenerationNumber, ModuleName};
+use watertight_model::problem::{Code, Problem, Problems, list};
 
 /// An application that is to run.
 pub(super) struct Target {

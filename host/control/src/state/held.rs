@@ -11,7 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::{HostInfo, StateError};
-use crate::files::{Displaced, FileIdentity, create_new, open_regular};
+use watertight_disk::files::{Displaced, FileIdentity, create_new, open_regular};
 
 /// The file that says who runs.
 const LOCK: &str = "lock";
@@ -238,7 +238,7 @@ mod tests {
     use super::*;
 
     fn refusal(path: &Path) -> String {
-        crate::problem::with_causes(&Held::take(path).unwrap_err())
+        watertight_model::problem::with_causes(&Held::take(path).unwrap_err())
     }
 
     fn host() -> HostInfo {

@@ -12,11 +12,11 @@ use serde::{Deserialize, Serialize};
 use super::kept::Kept;
 use super::published::{Asker, Cause, OnDisk, Publication, Published, Refused};
 use super::unpublished;
-use crate::clock::now_text;
-use crate::failpoint::{Point, crash_point};
-use crate::files::{ASIDE, Displaced, Points, write_durably};
-use crate::ids::{Digest, GenerationNumber, ModuleName};
-use crate::problem::Problems;
+use watertight_disk::failpoint::{Point, crash_point};
+use watertight_disk::files::{ASIDE, Displaced, Points, write_durably};
+use watertight_model::clock::now_text;
+use watertight_model::ids::{Digest, GenerationNumber, ModuleName};
+use watertight_model::problem::Problems;
 
 /// The file, in the state folder.
 const FILE: &str = "history.json";
@@ -250,7 +250,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::problem::{Code, Problem};
+    use watertight_model::problem::{Code, Problem};
 
     fn open(folder: &Path) -> History {
         History::open(folder, Kept::open(folder).unwrap()).unwrap()

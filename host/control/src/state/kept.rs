@@ -8,12 +8,12 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use super::StateError;
-use crate::artifact::{Artifact, MAX_COMPONENT_BYTES};
-use crate::config::AppFiles;
-use crate::failpoint::Point;
-use crate::files::{Points, remove_leftovers, write_durably};
-use crate::ids::Digest;
-use crate::problem::{Code, Problem, Problems, with_causes};
+use watertight_component::artifact::{Artifact, MAX_COMPONENT_BYTES};
+use watertight_disk::failpoint::Point;
+use watertight_disk::files::{Points, remove_leftovers, write_durably};
+use watertight_model::config::AppFiles;
+use watertight_model::ids::Digest;
+use watertight_model::problem::{Code, Problem, Problems, with_causes};
 
 /// The largest configuration that is read back: a manifest and a thousand route files of 1 MiB would not fit, and nobody has them.
 const MAX_CONFIGURATION: u64 = 64 << 20;

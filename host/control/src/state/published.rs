@@ -7,9 +7,9 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use super::kept::Kept;
-use crate::artifact::Build;
-use crate::config::AppFiles;
-use crate::ids::{Digest, GenerationNumber, ModuleName};
+use watertight_component::artifact::Build;
+use watertight_model::config::AppFiles;
+use watertight_model::ids::{Digest, GenerationNumber, ModuleName};
 
 /// The most characters that are kept of the command that asked for a change.
 const MAX_COMMAND: usize = 200;
@@ -226,7 +226,7 @@ pub struct Refused {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::config::TextFile;
+    use watertight_model::config::TextFile;
 
     #[test]
     fn going_back_where_there_is_nothing_names_no_generation() {

@@ -6,7 +6,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use crate::files::{create_new, open_regular};
+use watertight_disk::files::{create_new, open_regular};
 
 /// Random bytes of a generated token.
 const TOKEN_BYTES: usize = 32;

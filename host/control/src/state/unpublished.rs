@@ -10,8 +10,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::StateFolder;
-use crate::files::create_new;
-use crate::ids::ModuleName;
+use watertight_disk::files::create_new;
+use watertight_model::ids::ModuleName;
 
 /// How the name of a mark ends.
 const MARK: &str = "unpublished";

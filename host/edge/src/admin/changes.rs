@@ -17,13 +17,13 @@ use serde::{Deserialize, Serialize};
 
 use super::body::{self, invalid};
 use super::{Admin, not_ready};
-use crate::artifact::MAX_COMPONENT_BYTES;
-use crate::config::AppFiles;
-use crate::control::{Arrival, Change, ChangeError, Outcome};
 use crate::http::details::Failure;
 use crate::http::server::Connection;
-use crate::ids::{GenerationNumber, ModuleName};
-use crate::state::{Asker, Published, Refused};
+use watertight_component::artifact::MAX_COMPONENT_BYTES;
+use watertight_control::control::{Arrival, Change, ChangeError, Outcome};
+use watertight_control::state::{Asker, Published, Refused};
+use watertight_model::config::AppFiles;
+use watertight_model::ids::{GenerationNumber, ModuleName};
 
 /// Uploads that are read at once; each may take as much memory as it is long.
 pub(super) const MAX_UPLOADS: usize = 2;

@@ -15,13 +15,13 @@ use axum::response::{IntoResponse, Response};
 use hyper::body::Body as _;
 
 use super::Admin;
-use crate::failpoint::panic_point;
 use crate::http::access::{Line, method_name};
 use crate::http::answer::HostProblem;
 use crate::http::details::{CONTENT, Failure, Fault};
 use crate::http::panics::{Panicked, caught};
 use crate::http::{REQUEST_ID, drop_body, head, request_id};
-use crate::telemetry::logged_path;
+use watertight_disk::failpoint::panic_point;
+use watertight_telemetry::logged_path;
 
 /// The id of the request, for handlers.
 #[derive(Debug, Clone)]

@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use super::body::{self, invalid};
 use super::{Admin, MAX_BODY, not_ready};
-use crate::backup::BackupError;
 use crate::http::details::{Failure, Fault};
+use watertight_control::backup::BackupError;
 
 /// The longest path that the kernel takes, in bytes, with room for what a backup has below it.
 const MAX_PATH: usize = 3_072;
@@ -67,7 +67,7 @@ fn refused(error: &BackupError) -> Failure {
         _ => (StatusCode::INTERNAL_SERVER_ERROR, "backup-failed"),
     };
     // Whoever has the token may know what is where.
-    let detail = crate::problem::with_causes(error);
+    let detail = watertight_model::problem::with_causes(error);
     tracing::warn!(target: "change", error = detail, "nothing was backed up");
     Failure::new(status, name, detail)
 }

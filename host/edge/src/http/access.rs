@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::http::Method;
 
 use super::head;
-use crate::telemetry::logged_path;
+use watertight_telemetry::logged_path;
 
 /// An answer, as the access log tells of it.
 pub struct Line<'a, T> {

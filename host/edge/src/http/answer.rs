@@ -9,10 +9,10 @@ use serde_json::value::RawValue;
 use wasmtime::component::Val;
 
 use super::details::{Failure, Fault, title};
-use crate::json::EncodeError;
-use crate::routes::{ErrorAnswer, Route};
-use crate::runtime::CallError;
-use crate::store::Notes;
+use watertight_graph::routes::{ErrorAnswer, Route};
+use watertight_json::EncodeError;
+use watertight_runtime::runtime::CallError;
+use watertight_runtime::store::Notes;
 
 /// Why the host itself doesn't give what was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]

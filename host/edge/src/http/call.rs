@@ -6,8 +6,8 @@ use std::sync::Arc;
 use wasmtime::component::Val;
 
 use super::Place;
-use crate::runtime::{CallError, Generation, Target, detached as run_detached};
-use crate::store::CallContext;
+use watertight_runtime::runtime::{CallError, Generation, Target, detached as run_detached};
+use watertight_runtime::store::CallContext;
 
 /// The result of a call, and its place among those in flight.
 type Outcome = (Result<Option<Val>, CallError>, Place);

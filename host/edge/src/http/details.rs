@@ -12,9 +12,9 @@ use axum::response::IntoResponse;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::ids::json_name;
-use crate::json::Violation;
-use crate::problem::Problem;
+use watertight_json::Violation;
+use watertight_model::ids::json_name;
+use watertight_model::problem::Problem;
 
 /// The media type of problem details.
 pub const CONTENT: &str = "application/problem+json";

@@ -9,7 +9,7 @@ use percent_encoding::percent_decode_str;
 
 use super::answer::HostProblem;
 use super::details::{Failure, Fault};
-use crate::config::is_path_character;
+use watertight_model::config::is_path_character;
 
 /// Methods that some route can have. What no route can have isn't implemented here (RFC 9110, section 9.1), as CONNECT and TRACE are not.
 const IMPLEMENTED: [Method; 7] =
@@ -190,7 +190,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::config;
+    use watertight_model::config;
 
     #[test]
     fn every_method_of_a_route_is_implemented_and_no_other() {

@@ -11,8 +11,8 @@ use super::access::{Line, method_name};
 use super::panics::Panicked;
 use super::server::RequestBody;
 use super::{GENERATION, REQUEST_ID, TRACEPARENT, TRACESTATE};
-use crate::runtime::Generation;
-use crate::telemetry::{Span, Trace, logged_path};
+use watertight_runtime::runtime::Generation;
+use watertight_telemetry::{Span, Trace, logged_path};
 
 /// The longest request id that is taken over from a client, in bytes.
 const MAX_REQUEST_ID: usize = 128;

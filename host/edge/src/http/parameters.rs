@@ -15,9 +15,9 @@ use super::answer::HostProblem;
 use super::details::{Failure, Fault};
 use super::media::{self, Declared};
 use super::server::{BodyError, HeldBytes, RequestBody};
-use crate::config::UnknownInput;
-use crate::json::UnknownFields;
-use crate::routes::{Body, Parameter, Route, Source};
+use watertight_graph::routes::{Body, Parameter, Route, Source};
+use watertight_json::UnknownFields;
+use watertight_model::config::UnknownInput;
 
 /// Query fields that one request may have.
 const MAX_QUERY_FIELDS: usize = 64;

@@ -31,8 +31,8 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::unconstrained;
 
-use crate::telemetry::Telemetry;
-use crate::telemetry::table::Refusal;
+use watertight_telemetry::Telemetry;
+use watertight_telemetry::table::Refusal;
 
 use body::AnswerBody;
 use connection::{Clock, Order};

@@ -13,7 +13,7 @@ use thread_priority::{
 use wasmtime::Engine;
 
 use super::functions::Functions;
-use crate::profile::Profile;
+use watertight_component::profile::Profile;
 
 /// The name of the hidden command that compiles: not part of the host's interface.
 pub const CHILD_COMMAND: &str = "compile-component";
@@ -84,7 +84,7 @@ pub fn run_as_child(profile: &str, priority: &str, memory: u64, output: &Path) -
         return Err(format!("the component is larger than {} MiB", MAX_COMPONENT >> 20));
     }
     let functions = output.parent().and_then(Functions::open);
-    let mut config = profile.config_to_compile();
+    let mut config = crate::config_to_compile(profile);
     if let Some(functions) = functions.clone() {
         config.enable_incremental_compilation(functions).map_err(|error| format!("{error:#}"))?;
     }

@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use super::provided::{self, Provision};
 use super::{Node, Provider};
-use crate::artifact::Artifact;
-use crate::config::{AppConfig, Capability, ModuleConfig};
-use crate::ids::{InterfaceName, ModuleName};
-use crate::problem::{Code, Problem, list};
-use crate::shape::{Difference, Interface, Type, differences, exact_differences};
+use watertight_component::artifact::Artifact;
+use watertight_component::shape::{Difference, Interface, Type, differences, exact_differences};
+use watertight_model::config::{AppConfig, Capability, ModuleConfig};
+use watertight_model::ids::{InterfaceName, ModuleName};
+use watertight_model::problem::{Code, Problem, list};
 
 /// The versions of WASI that come after those that the host serves.
 const NEXT_WASI: &str = "0.3.";

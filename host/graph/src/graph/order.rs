@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Node;
-use crate::config::AppConfig;
-use crate::ids::ModuleName;
-use crate::problem::{Code, Problem};
+use watertight_model::config::AppConfig;
+use watertight_model::ids::ModuleName;
+use watertight_model::problem::{Code, Problem};
 
 /// How far the walk has come with a module.
 enum Mark {

@@ -14,10 +14,10 @@ use std::fmt;
 use bond::Bonds;
 
 use super::{Compartment, Node};
-use crate::config::{AppConfig, Defaults, InstanceMode, Limits};
-use crate::ids::{CompartmentName, InterfaceName, ModuleName};
-use crate::problem::{Code, Problem, list};
-use crate::profile::{self, Excess, PER_COMPARTMENT, Profile, Total};
+use watertight_component::profile::{self, Excess, PER_COMPARTMENT, Profile, Total};
+use watertight_model::config::{AppConfig, Defaults, InstanceMode, Limits};
+use watertight_model::ids::{CompartmentName, InterfaceName, ModuleName};
+use watertight_model::problem::{Code, Problem, list};
 
 pub use bond::Bond;
 

@@ -10,9 +10,9 @@ use std::sync::LazyLock;
 use wit_component::{ComponentEncoder, StringEncoding, dummy_module, embed_component_metadata};
 use wit_parser::{LiftLowerAbi, ManglingAndAbi, Resolve};
 
-use crate::config::Capability;
-use crate::ids::InterfaceName;
-use crate::shape::{self, Interface};
+use watertight_component::shape::{self, Interface};
+use watertight_model::config::Capability;
+use watertight_model::ids::InterfaceName;
 
 /// The interface that the host calls at a start and on a schedule, where a module exports it.
 pub const RESUME: &str = "watertight:lifecycle/resume@1.0.0";
@@ -61,14 +61,14 @@ const UNSERVABLE: [(&str, &str); 2] = [
 
 /// Their types, in the very text that authors read.
 const OWN_WIT: [(&str, &str); 5] = [
-    ("sql.wit", include_str!("../../../wit/sql/sql.wit")),
-    ("logging.wit", include_str!("../../../wit/logging/logging.wit")),
-    ("store.wit", include_str!("../../../wit/config/store.wit")),
-    ("keyvalue.wit", include_str!("../../../wit/keyvalue/store.wit")),
-    ("lifecycle.wit", include_str!("../../../wit/lifecycle/lifecycle.wit")),
+    ("sql.wit", include_str!("../../../../wit/sql/sql.wit")),
+    ("logging.wit", include_str!("../../../../wit/logging/logging.wit")),
+    ("store.wit", include_str!("../../../../wit/config/store.wit")),
+    ("keyvalue.wit", include_str!("../../../../wit/keyvalue/store.wit")),
+    ("lifecycle.wit", include_str!("../../../../wit/lifecycle/lifecycle.wit")),
 ];
 
-/// What of WASI 0.2 the host serves to every module alike; [`crate::capability`] defines it. A package stands under the capability
+/// What of WASI 0.2 the host serves to every module alike; [`watertight_runtime::capability`] defines it. A package stands under the capability
 /// that grants it, or under none where all of it is there and empty.
 const WASI: [(&str, Option<Capability>, &[&str]); 7] = [
     ("wasi:clocks", Some(Capability::Clocks), &["wall-clock", "monotonic-clock"]),

@@ -5,8 +5,8 @@ use std::fmt::{self, Write as _};
 use serde::Serialize;
 
 use super::{AppGraph, EdgeKind, Node};
-use crate::ids::{AppName, CompartmentName, Digest, InterfaceName, ModuleName};
-use crate::profile::Profile;
+use watertight_component::profile::Profile;
+use watertight_model::ids::{AppName, CompartmentName, Digest, InterfaceName, ModuleName};
 
 /// What people should know who look for fused calls in metrics or traces.
 const FUSED: &str = "fused calls run no host code: metrics and traces don't show them, unless the modules are in different compartments";

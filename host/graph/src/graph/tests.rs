@@ -10,11 +10,13 @@ use std::path::Path;
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::{AppFiles, At, CompartmentConfig, ComponentSource, Defaults, HttpLimits, LogConfig, ModuleConfig};
-use crate::ids::Digest;
-use crate::problem::Code;
-use crate::profile::Needs;
-use crate::shape::{Field, Function, Shape, Type};
+use watertight_component::profile::Needs;
+use watertight_component::shape::{Field, Function, Shape, Type};
+use watertight_model::config::{
+    AppFiles, At, CompartmentConfig, ComponentSource, Defaults, HttpLimits, LogConfig, ModuleConfig,
+};
+use watertight_model::ids::Digest;
+use watertight_model::problem::Code;
 
 const ENVIRONMENT: &str = "wasi:cli/environment@0.2.6";
 
@@ -115,7 +117,7 @@ pub(super) fn config(plans: &[Plan]) -> AppConfig {
         uses: if plan.random.1 { BTreeMap::from([(Capability::Random, 1)]) } else { BTreeMap::new() },
         config: BTreeMap::new(),
         secrets: BTreeMap::new(),
-        http: crate::config::Outbound::default(),
+        http: watertight_model::config::Outbound::default(),
         resume: None,
         line: 1,
     };
@@ -133,8 +135,8 @@ pub(super) fn config(plans: &[Plan]) -> AppConfig {
         defaults: Defaults::default(),
         http: HttpLimits::default(),
         log: LogConfig::default(),
-        compile: crate::config::Compiling::default(),
-        telemetry: crate::config::Tracing::default(),
+        compile: watertight_model::config::Compiling::default(),
+        telemetry: watertight_model::config::Tracing::default(),
         routes: Vec::new(),
         files: AppFiles::default(),
     }

@@ -5,10 +5,10 @@
 use std::collections::BTreeMap;
 
 use super::{Compartment, Node};
-use crate::config::AppConfig;
-use crate::ids::{InterfaceName, ModuleName};
-use crate::problem::{Code, Problem};
-use crate::shape::{Interface, Type, shared_type_differences};
+use watertight_component::shape::{Interface, Type, shared_type_differences};
+use watertight_model::config::AppConfig;
+use watertight_model::ids::{InterfaceName, ModuleName};
+use watertight_model::problem::{Code, Problem};
 
 /// A module's import of types.
 struct Import<'a> {

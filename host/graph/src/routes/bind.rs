@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::http::StatusCode;
+use ::http::StatusCode;
 
 use super::{Answer, Body, ErrorAnswer, Parameter, Route, Source};
-use crate::config::{BodyBinding, PartialRoute, RouteConfig};
 use crate::graph::{AppGraph, Found, NotFound};
-use crate::ids::{FunctionPath, InterfaceName, json_name};
-use crate::json::{Codec, ObjectCodec, Unsupported};
-use crate::problem::{Code, Problem, list};
-use crate::shape::{Field, Function, Type};
+use watertight_component::shape::{Field, Function, Type};
+use watertight_json::{Codec, ObjectCodec, Unsupported};
+use watertight_model::config::{BodyBinding, PartialRoute, RouteConfig};
+use watertight_model::ids::{FunctionPath, InterfaceName, json_name};
+use watertight_model::problem::{Code, Problem, list};
 
 /// Statuses whose answers never have a body (RFC 9110, section 6.4.1).
 const NO_BODY: [StatusCode; 3] = [StatusCode::NO_CONTENT, StatusCode::RESET_CONTENT, StatusCode::NOT_MODIFIED];

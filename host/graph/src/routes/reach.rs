@@ -1,11 +1,11 @@
 //! Notes on what nothing can reach: exports that no route names, no module imports and the host doesn't call; entries of `calls` that no
 //! import goes by. They are no faults: `call` and suites reach such functions, and an application may be made in steps.
 
-use crate::config::AppConfig;
 use crate::graph::{AppGraph, Node, is_called_by_host, is_for_hosts};
-use crate::ids::{InterfaceName, ModuleName};
-use crate::problem::{Code, Problem};
-use crate::shape::Interface;
+use watertight_component::shape::Interface;
+use watertight_model::config::AppConfig;
+use watertight_model::ids::{InterfaceName, ModuleName};
+use watertight_model::problem::{Code, Problem};
 
 use super::RouteTable;
 

@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
-use axum::http::uri::Authority;
+use ::http::uri::Authority;
 
 use super::tree::Table;
 

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
-use axum::http::{HeaderName, StatusCode};
+use ::http::{HeaderName, StatusCode};
 
 use super::modules::Declared;
 use super::partial::PartialRoute;

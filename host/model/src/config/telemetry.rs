@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
-use axum::http::Uri;
+use ::http::Uri;
 
 use super::tree::Table;
 

@@ -8,8 +8,8 @@ use wasmtime::component::Resource;
 
 use super::bindings::named_imports::wasi::keyvalue::store::{Host, HostBucket};
 use super::bindings::wasi::keyvalue::store::{Error, KeyResponse};
-use crate::database::{Rows, SqlError, SqlLimit, Value};
 use crate::store::{InstanceState, ModuleIndex};
+use watertight_sql::{Rows, SqlError, SqlLimit, Value};
 
 /// Bytes of a bucket's name, and of a key.
 const MAX_NAME: usize = 1_024;

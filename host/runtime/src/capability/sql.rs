@@ -8,10 +8,10 @@ use wasmtime::component::Resource;
 
 use super::bindings::named_imports::watertight::sql::sql::{Host, HostTransaction};
 use super::bindings::watertight::sql::sql as wit;
-use crate::database::{ConstraintKind, Database, Rows, SqlError, SqlLimit, Value, shown};
 use crate::store::{InstanceState, ModuleIndex};
-use crate::telemetry::table::SqlOutcome;
-use crate::telemetry::{Span, SpanKind};
+use watertight_sql::{ConstraintKind, Database, Rows, SqlError, SqlLimit, Value, shown};
+use watertight_telemetry::table::SqlOutcome;
+use watertight_telemetry::{Span, SpanKind};
 
 type Answer<T> = wasmtime::Result<Result<T, wit::Error>>;
 

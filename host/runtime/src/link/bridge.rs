@@ -11,11 +11,11 @@ use wasmtime::component::types::ComponentFunc;
 use wasmtime::component::{Linker, Val};
 
 use super::{Composition, FunctionName};
-use crate::graph::AppGraph;
-use crate::ids::ModuleName;
-use crate::shape::{Function, Type};
 use crate::store::{BridgeIndex, CallContext, CallError, CallResult, CalleeFailed, InstanceState};
-use crate::telemetry::{Span, SpanKind};
+use watertight_component::shape::{Function, Type};
+use watertight_graph::graph::AppGraph;
+use watertight_model::ids::ModuleName;
+use watertight_telemetry::{Span, SpanKind};
 
 /// The case by which a function's error says that a module doesn't answer; it carries a text.
 const UNAVAILABLE: &str = "unavailable";

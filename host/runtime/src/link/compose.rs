@@ -18,12 +18,12 @@ use wac_graph::types::{self, Interface, ItemKind, Package, ValueType, WorldId};
 use wac_graph::{CompositionGraph, EncodeOptions, NodeId};
 
 use super::module_index;
-use crate::graph::{AppGraph, Compartment, EdgeKind, Node, Provider, served_as};
-use crate::ids::{InterfaceName, ModuleName};
-use crate::problem::with_causes;
-use crate::shape::{Type, has_type};
 use crate::store::ModuleIndex;
 use renamed::Renamed;
+use watertight_component::shape::{Type, has_type};
+use watertight_graph::graph::{AppGraph, Compartment, EdgeKind, Node, Provider, served_as};
+use watertight_model::ids::{InterfaceName, ModuleName};
+use watertight_model::problem::with_causes;
 
 /// A compartment as one component.
 pub struct Composition {

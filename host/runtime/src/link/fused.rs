@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use wasmparser::{FunctionBody, Operator, Parser, Payload, TypeRef};
 
-use crate::graph::{AppGraph, Compartment, EdgeKind};
-use crate::ids::{InterfaceName, ModuleName};
+use watertight_graph::graph::{AppGraph, Compartment, EdgeKind};
+use watertight_model::ids::{InterfaceName, ModuleName};
 
 /// The calls of one module to others of its compartment.
 pub struct FusedCalls {

@@ -1,7 +1,7 @@
 //! What a compartment's linked code depends on, in one digest: where it is the same, the code that is linked already can be taken.
 
-use crate::graph::{AppGraph, Compartment};
-use crate::ids::Digest;
+use watertight_graph::graph::{AppGraph, Compartment};
+use watertight_model::ids::Digest;
 
 /// The identity of a compartment of a graph: its modules' components in their order, who serves what they import, and how its
 /// instances live. Names of compartments and what modules are configured with are no part of it.

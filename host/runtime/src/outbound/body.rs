@@ -13,7 +13,7 @@ use wasmtime_wasi::runtime::AbortOnDropJoinHandle;
 use wasmtime_wasi_http::{Error, WasiBody};
 
 use super::{Outgoing, of_hyper};
-use crate::telemetry::table::Went;
+use watertight_telemetry::table::Went;
 
 /// Takes a frame off what may still pass; the error is that it may not.
 fn take(left: &mut u64, frame: &Frame<Bytes>) -> Result<(), ()> {

@@ -12,7 +12,7 @@ use wasmtime_wasi_http::Error;
 use super::Failure;
 use super::address::is_private;
 use super::trust::Trust;
-use crate::config::{HostName, Origin, Scheme};
+use watertight_model::config::{HostName, Origin, Scheme};
 
 /// Answers of DNS for one name that are tried.
 const MAX_ADDRESSES: usize = 8;

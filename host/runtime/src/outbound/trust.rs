@@ -13,7 +13,7 @@ use tokio_rustls::rustls::pki_types::UnixTime;
 use tokio_rustls::rustls::time_provider::TimeProvider;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
-use crate::clock;
+use watertight_model::clock;
 
 static TRUST: LazyLock<Trust> = LazyLock::new(Trust::default);
 

@@ -15,9 +15,9 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use crate::config::Limits;
-use crate::ids::ModuleName;
 use places::{Place, Places};
+use watertight_model::config::Limits;
+use watertight_model::ids::ModuleName;
 
 /// What places are made of.
 mod primitives {

@@ -4,8 +4,8 @@ use std::fmt;
 
 use wasmtime::{FrameInfo, WasmBacktrace};
 
-use crate::ids::ModuleName;
 use crate::link::Stop;
+use watertight_model::ids::ModuleName;
 
 /// Functions of a guest's stack that a log line names.
 const MAX_FUNCTIONS: usize = 64;

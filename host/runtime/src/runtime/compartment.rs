@@ -14,15 +14,15 @@ use wasmtime::component::{InstancePre, Val};
 use super::admission::{Admission, Admissions, CallStats, Refused};
 use super::instance::{Ended, Live, Work};
 use super::steps::Steps;
-use crate::config::{InstanceMode, Instances, Limits};
-use crate::graph;
-use crate::ids::{CompartmentName, Digest, ModuleName};
-use crate::json::EncodeError;
 use crate::link::{Export, FunctionIndex, FusedCalls, Linked};
-use crate::profile::Profile;
 use crate::store::{CallContext, CallError, CallResult, InstanceState, ModuleData, kind_of};
-use crate::telemetry::table::{Failed, Limited, Thrown};
-use crate::telemetry::{CompartmentMetrics, LineBudget, Telemetry, Trace};
+use watertight_component::profile::Profile;
+use watertight_graph::graph;
+use watertight_json::EncodeError;
+use watertight_model::config::{InstanceMode, Instances, Limits};
+use watertight_model::ids::{CompartmentName, Digest, ModuleName};
+use watertight_telemetry::table::{Failed, Limited, Thrown};
+use watertight_telemetry::{CompartmentMetrics, LineBudget, Telemetry, Trace};
 
 /// An instance that holds more memory than this after a call is not kept.
 const KEEP_MEMORY: usize = 64 << 20;

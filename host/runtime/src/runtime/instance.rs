@@ -12,10 +12,10 @@ use wasmtime::component::{Func, Instance, InstancePre, Val};
 use wasmtime::{Store, UpdateDeadline};
 
 use super::steps::{Steps, Turn};
-use crate::config::Limits;
 use crate::link::{Export, FunctionIndex};
 use crate::store::{CallContext, Cpu, Failure, InstanceState, LimitHit};
-use crate::telemetry::CompartmentMetrics;
+use watertight_model::config::Limits;
+use watertight_telemetry::CompartmentMetrics;
 
 /// What ended a call, or a start, before it gave a result.
 pub(super) struct Ended {
@@ -189,7 +189,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::telemetry::Telemetry;
+    use watertight_telemetry::Telemetry;
 
     /// What always has something to do uses up what tokio lets a task do in one poll, and a timer counts as doing, too.
     #[tokio::test]

@@ -12,11 +12,11 @@ use tokio::task::JoinSet;
 use wasmtime::component::Val;
 
 use super::{Generation, Runtime, Target, detached};
-use crate::graph::RESUME;
-use crate::ids::{InterfaceName, ModuleName};
 use crate::store::{CallContext, UnderWay};
-use crate::telemetry::Trace;
-use crate::telemetry::table::{Origin, ResumeMoment, ResumeOutcome};
+use watertight_graph::graph::RESUME;
+use watertight_model::ids::{InterfaceName, ModuleName};
+use watertight_telemetry::Trace;
+use watertight_telemetry::table::{Origin, ResumeMoment, ResumeOutcome};
 
 /// How often one start asks one module whether it has more to resume. What is left then is left to the schedule.
 const MAX_CALLS_AT_START: u32 = 10_000;

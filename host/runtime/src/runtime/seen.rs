@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use prometheus::IntCounter;
 
 use super::{Generation, Runtime, Target};
-use crate::telemetry::{Snapshot, table};
+use watertight_telemetry::{Snapshot, table};
 
 /// How often a stop looks whether everything has ended.
 const FINISH_GLANCE: Duration = Duration::from_millis(5);

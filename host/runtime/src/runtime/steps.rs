@@ -17,8 +17,8 @@ use tokio::sync::Semaphore;
 use tokio::task::block_in_place;
 use tokio_util::sync::PollSemaphore;
 
-use crate::engine::EPOCH_TICK;
 use crate::store::Step;
+use watertight_engine::EPOCH_TICK;
 
 /// A step that takes longer is long: what a guest that computes takes until it gives way, and as much again.
 const LONG: Duration = EPOCH_TICK.saturating_mul(2);

@@ -9,14 +9,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use axum::http::Uri;
+use ::http::Uri;
 use wasmtime::component::Val;
 
 use super::LimitHit;
-use crate::ids::{CompartmentName, GenerationNumber, ModuleName};
-use crate::problem::list;
-use crate::telemetry::table::{Failed, Origin};
-use crate::telemetry::{Span, Trace};
+use watertight_model::ids::{CompartmentName, GenerationNumber, ModuleName};
+use watertight_model::problem::list;
+use watertight_telemetry::table::{Failed, Origin};
+use watertight_telemetry::{Span, Trace};
 
 /// What a function returns, if anything, or why it returned nothing.
 pub type CallResult = Result<Option<Val>, CallError>;

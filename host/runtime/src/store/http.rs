@@ -3,15 +3,15 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use axum::http::Request;
+use ::http::Request;
 use tracing::Level;
 use wasmtime_wasi_http::{Error, RequestOptions, Result, WasiBody, WasiHttpCtx, WasiHttpHooks};
 
 use super::CallContext;
 use super::log::{LogBudget, Speaker};
-use crate::ids::ModuleName;
 use crate::outbound::Outgoing;
-use crate::telemetry::Trace;
+use watertight_model::ids::ModuleName;
+use watertight_telemetry::Trace;
 
 /// Bytes that the fields of one head may take in the host, names and values and what surrounds them.
 const MAX_FIELDS: usize = 64 << 10;
@@ -59,7 +59,7 @@ impl Http {
 }
 
 /// What the interface waits for: an answer, and what goes on behind it.
-type Answer = Result<(axum::http::Response<WasiBody>, Box<dyn Future<Output = Result<()>> + Send>)>;
+type Answer = Result<(::http::Response<WasiBody>, Box<dyn Future<Output = Result<()>> + Send>)>;
 
 impl WasiHttpHooks for Hooks {
     fn send_request(

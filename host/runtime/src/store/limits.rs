@@ -7,8 +7,8 @@ use std::time::Duration;
 use rustix::time::{ClockId, clock_gettime};
 use wasmtime::ResourceLimiter;
 
-use crate::database::SqlLimit;
-use crate::telemetry::table::Limited;
+use watertight_sql::SqlLimit;
+use watertight_telemetry::table::Limited;
 
 /// Elements that all tables of a store may have together.
 const MAX_TABLE_ELEMENTS: usize = 1_000_000;

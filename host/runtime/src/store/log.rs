@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use tracing::{Level, enabled, event};
 
-use crate::ids::ModuleName;
-use crate::telemetry::{LineBudget, Trace};
+use watertight_model::ids::ModuleName;
+use watertight_telemetry::{LineBudget, Trace};
 
 /// The longest line that is written whole, in bytes; of a longer one, the beginning and [`CUT`].
 pub(super) const MAX_LINE: usize = 16 << 10;

@@ -14,8 +14,8 @@ use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
 use super::CallContext;
 use super::log::{LogBudget, MAX_LINE, Speaker};
-use crate::ids::ModuleName;
-use crate::telemetry::Trace;
+use watertight_model::ids::ModuleName;
+use watertight_telemetry::Trace;
 
 /// The most that a guest is asked to write at once, in bytes. Nothing of it waits: it bounds what is copied.
 const MAX_WRITE: usize = 64 << 10;

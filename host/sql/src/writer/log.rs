@@ -1,7 +1,7 @@
 //! How long the write-ahead log is.
 
 use super::CHECKPOINT_PAGES;
-use crate::database::error::SqlError;
+use crate::error::SqlError;
 
 /// Bytes of one page in the log, its header included.
 const LOG_PAGE_BYTES: u64 = 4_096 + 24;

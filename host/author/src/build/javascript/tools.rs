@@ -12,7 +12,7 @@ use crate::build::error::BuildError;
 use crate::build::process::step;
 use crate::build::source::Source;
 use crate::build::write_if_changed;
-use crate::ids::Digest;
+use watertight_model::ids::Digest;
 
 const PACKAGE: &str = include_str!("tools/package.json");
 const LOCK: &str = include_str!("tools/package-lock.json");

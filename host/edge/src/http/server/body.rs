@@ -11,7 +11,7 @@ use hyper::body::{Body as _, Frame, Incoming, SizeHint};
 
 use super::connection::{Connection, HeldBytes, NoRoom, OpenRequest};
 use super::progress::ProgressTimer;
-use crate::telemetry::table::CutOff;
+use watertight_telemetry::table::CutOff;
 
 /// How much of an answer is handed to a connection at once, in bytes.
 pub(super) const PIECE: usize = 16 << 10;

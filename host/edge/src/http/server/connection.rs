@@ -13,7 +13,7 @@ use tokio::time::{Sleep, sleep};
 
 use super::connections::Connections;
 use super::progress::PROGRESS;
-use crate::telemetry::table::CutOff;
+use watertight_telemetry::table::CutOff;
 
 /// How long a connection that was asked to end has for that, once nothing is open on it.
 const FAREWELL: Duration = Duration::from_secs(1);

@@ -10,8 +10,8 @@ use tokio::sync::Notify;
 
 use super::connection::Connection;
 use super::{Bounds, Refusals};
-use crate::telemetry::table::{self, CutOff};
-use crate::telemetry::{ListenerMetrics, Snapshot, Telemetry};
+use watertight_telemetry::table::{self, CutOff};
+use watertight_telemetry::{ListenerMetrics, Snapshot, Telemetry};
 
 /// How many idle connections are ended at once where there is no room for another: this part of those that may be open.
 const ROOM_PART: usize = 8;

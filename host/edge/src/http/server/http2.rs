@@ -19,8 +19,8 @@ use super::connection::{Connection, HeldBytes, OpenRequest};
 use super::progress::ProgressTimer;
 use super::wire::Wire;
 use super::{Answer, refusal};
-use crate::clock;
-use crate::telemetry::table::{CutOff, Refusal};
+use watertight_model::clock;
+use watertight_telemetry::table::{CutOff, Refusal};
 
 /// The largest head of a request over HTTP/2, in bytes as RFC 9113 counts them (section 6.5.2): each field's with 32 more.
 const MAX_HEAD: u64 = 16 << 10;

@@ -9,8 +9,8 @@ use super::connection::Connection;
 use crate::http::REQUEST_ID;
 use crate::http::answer::HostProblem;
 use crate::http::details::Failure;
-use crate::telemetry::LineBudget;
-use crate::telemetry::table::Refusal;
+use watertight_telemetry::LineBudget;
+use watertight_telemetry::table::Refusal;
 
 /// The longest answer that hyper makes by itself, in bytes: a status line and three headers.
 const LONGEST: usize = 256;

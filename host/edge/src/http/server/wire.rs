@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use super::connection::Connection;
 use super::progress::ProgressTimer;
 use super::refusal;
-use crate::telemetry::table::CutOff;
+use watertight_telemetry::table::CutOff;
 
 /// What a client begins with that speaks HTTP/2 (RFC 9113, section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";

@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::graph::Node;
-use crate::ids::{InterfaceName, ModuleName};
-use crate::shape::{Interface, Type};
+use watertight_component::shape::{Interface, Type};
+use watertight_model::ids::{InterfaceName, ModuleName};
 
 /// The most cases, fields or items that one type may have in a call within a compartment.
 ///

@@ -7,10 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::at_module;
 use super::bond::{self, Bonds, MAX_FUSED_PARTS, Uncarried};
-use crate::config::AppConfig;
 use crate::graph::{Compartment, Node, home};
-use crate::ids::{InterfaceName, ModuleName};
-use crate::problem::{Code, Problem, list};
+use watertight_model::config::AppConfig;
+use watertight_model::ids::{InterfaceName, ModuleName};
+use watertight_model::problem::{Code, Problem, list};
 
 /// Reports every function that is called across compartments and can't be, or within one and can't be.
 pub(super) fn check(

@@ -7,11 +7,11 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use crate::config::AppConfig;
 use crate::graph::tests::{Plan, api, artifact, config, module};
 use crate::graph::{AppGraph, EdgeKind, Outcome};
-use crate::problem::{Code, Problem};
-use crate::shape::{Named, Resource, Type};
+use watertight_component::shape::{Named, Resource, Type};
+use watertight_model::config::AppConfig;
+use watertight_model::problem::{Code, Problem};
 
 /// What a module's interface carries.
 fn carried(at: usize, kind: u32) -> Option<Type> {

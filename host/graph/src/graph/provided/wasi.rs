@@ -10,8 +10,8 @@ use wasi_preview1_component_adapter_provider::WASI_SNAPSHOT_PREVIEW1_REACTOR_ADA
 use wit_component::{ComponentEncoder, StringEncoding, dummy_module, embed_component_metadata, metadata};
 use wit_parser::{LiftLowerAbi, ManglingAndAbi};
 
-use crate::ids::InterfaceName;
-use crate::shape::{self, Interface};
+use watertight_component::shape::{self, Interface};
+use watertight_model::ids::InterfaceName;
 
 static SHAPES: LazyLock<BTreeMap<InterfaceName, Interface>> =
     LazyLock::new(|| shapes().expect("the adapter carries the interfaces that it uses"));

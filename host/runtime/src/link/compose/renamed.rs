@@ -10,7 +10,7 @@ use wasm_encoder::{
 use wasmparser::BinaryReaderError;
 
 use super::outline::{Outline, Spaces, take};
-use crate::shape::{Interface, Type};
+use watertight_component::shape::{Interface, Type};
 
 /// An export as a caller wants it.
 pub(super) struct Renamed<'a> {
@@ -140,7 +140,7 @@ impl Appending {
                 self.name(ty, index)
             }
             Type::Variant(variant) => {
-                let case = |case: &crate::shape::Case| (case.name.clone(), self.maybe(case.ty.as_ref()));
+                let case = |case: &watertight_component::shape::Case| (case.name.clone(), self.maybe(case.ty.as_ref()));
                 let cases: Vec<_> = variant.body.iter().map(case).collect();
                 let cases: Vec<_> = cases.iter().map(|(name, ty)| (&**name, *ty)).collect();
                 let index = self.define(|encoder| encoder.variant(cases));

@@ -4,12 +4,12 @@ use wasmtime::{PoolConcurrencyLimitError, Trap};
 use wasmtime_wasi::I32Exit;
 
 use super::Compartment;
-use crate::ids::ModuleName;
 use crate::link::{FunctionIndex, Stop};
 use crate::runtime::backtrace::Backtrace;
 use crate::runtime::instance::Ended;
 use crate::store::{CallContext, CallError, CalleeFailed, Failure, LimitHit};
-use crate::telemetry::logged_path;
+use watertight_model::ids::ModuleName;
+use watertight_telemetry::logged_path;
 
 impl Compartment {
     /// Tells what ended a call of the function at `called`, or a start, and logs it.
