@@ -1,7 +1,8 @@
-//! Documents as values: a walk over a prepared type that reads JSON as it goes.
+//! Decodes JSON documents to component values: walks a prepared type and reads the JSON text in step with it.
 //!
-//! What doesn't fit is noted with its place and skipped, and a stand-in takes its part: so one pass finds everything. Only text that
-//! is no JSON ends the walk, or a bound. A value that contains a stand-in never leaves this file.
+//! A part of the document that doesn't fit the type is reported with its JSON pointer and skipped. A placeholder value takes its
+//! position, so that one pass finds every violation. Only a syntax error or an exceeded bound ends the walk early. A value that
+//! contains a placeholder never leaves this file.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -16,14 +17,14 @@ use super::reader::{Kind, Reader, Syntax};
 use super::report::{Full, Report, Step, nearest};
 use super::{MAX_ECHO, UnknownFields, Violation, clip, scalar};
 
-/// A case's index and its payload.
+/// A chosen case of a variant or result: its index in the type, and its payload.
 type Chosen = (usize, Option<Box<Val>>);
 
-/// Why the walk ended early.
+/// The reason that decoding ended before the end of the document.
 pub(super) enum Halt {
-    /// The text is no JSON from here on.
+    /// The text is not JSON from this position on.
     Syntax(Syntax),
-    /// A bound was hit, and noted among the violations.
+    /// A bound was exceeded. The report already has a violation that says so.
     Bound,
 }
 
@@ -39,7 +40,7 @@ impl From<Syntax> for Halt {
     }
 }
 
-/// Reads a whole document with `read`.
+/// Decodes a whole document with `read` and checks that nothing follows the value. Returns every violation if there are any.
 pub(super) fn document<'a, T>(
     bytes: &'a [u8],
     unknown: UnknownFields,
@@ -47,7 +48,7 @@ pub(super) fn document<'a, T>(
 ) -> Result<T, Vec<Violation>> {
     let (text, broken_at) = match std::str::from_utf8(bytes) {
         Ok(text) => (text, None),
-        // What comes before is read all the same, to say where the broken place is.
+        // The valid text before the bad byte is decoded all the same: that gives the JSON pointer of the bad byte.
         Err(error) => {
             let (valid, _) = bytes.split_at(error.valid_up_to());
             (std::str::from_utf8(valid).unwrap_or_default(), Some(error.valid_up_to()))
@@ -72,7 +73,7 @@ pub(super) fn document<'a, T>(
     }
 }
 
-/// A place in a document, and what was found wrong up to there.
+/// The state of decoding one document: the position in the text, and the violations found up to there.
 pub(super) struct Decoder<'a> {
     reader: Reader<'a>,
     report: Report<'a>,
@@ -80,15 +81,15 @@ pub(super) struct Decoder<'a> {
 }
 
 impl<'a> Decoder<'a> {
-    /// Reads one value of a type.
+    /// Decodes one value of the type `node`.
     pub(super) fn root(&mut self, node: &'a Node) -> Result<Val, Halt> {
         let mut value = stand_in();
         self.value(node, &mut value)?;
         Ok(value)
     }
 
-    /// Reads one value of a type to `into`, whatever that was: values are made in their places, because moving each out of a
-    /// `Result` takes as long as reading it.
+    /// Decodes one value of the type `node` and writes it to `into`, which holds a placeholder before the call. Values are written in
+    /// place because moving each one out of a `Result` takes as long as reading it.
     fn value(&mut self, node: &'a Node, into: &mut Val) -> Result<(), Halt> {
         let kind = self.reader.peek()?;
         match (node, kind) {
@@ -134,7 +135,7 @@ impl<'a> Decoder<'a> {
         Ok(())
     }
 
-    /// Reads an object whose members have the types of some fields.
+    /// Decodes an object whose members are `fields`, and returns them in the order of the type. Reports a value that is no object.
     pub(super) fn fields_only(&mut self, fields: &'a Fields) -> Result<Vec<(String, Val)>, Halt> {
         if self.reader.peek()? == Kind::Object {
             return self.fields(fields);
@@ -143,11 +144,11 @@ impl<'a> Decoder<'a> {
         Ok(Vec::new())
     }
 
-    /// Reads an object's fields, in whatever order they come; gives them in the type's order.
+    /// Decodes the members of an object in any order, and returns them in the order of the type's fields.
     fn fields(&mut self, fields: &'a Fields) -> Result<Vec<(String, Val)>, Halt> {
         let count = fields.nodes.len();
         self.report.count(count)?;
-        // A field that isn't there yet has no name.
+        // An empty name marks a field that was not read yet.
         let mut values: Vec<_> = std::iter::repeat_with(|| (String::new(), stand_in())).take(count).collect();
         let (mut first, mut guess) = (true, 0);
         self.reader.open()?;
@@ -223,7 +224,8 @@ impl<'a> Decoder<'a> {
         self.put(value, into, start, node)
     }
 
-    /// Reads a string as whatever the type makes of one.
+    /// Decodes a JSON string to any type that strings can stand for: strings, characters, 64-bit integers, enums, variant cases without a
+    /// payload, and base64 bytes.
     fn string(&mut self, node: &'a Node, into: &mut Val) -> Result<(), Halt> {
         let start = self.reader.at();
         let text = self.reader.string()?;
@@ -253,7 +255,8 @@ impl<'a> Decoder<'a> {
         self.put(value, into, start, node)
     }
 
-    /// Reads a list, of `length` items if that is given; `item` says the type at an index below the length.
+    /// Decodes a list. `length` is the exact number of items, where the type fixes it. `item` returns the type of the item at an index
+    /// below that length.
     fn list(&mut self, length: Option<usize>, item: impl Fn(usize) -> &'a Node) -> Result<Vec<Val>, Halt> {
         let (mut items, mut found, mut first) = (Vec::new(), 0, true);
         self.reader.open()?;
@@ -304,7 +307,7 @@ impl<'a> Decoder<'a> {
         Ok(Val::Flags(chosen))
     }
 
-    /// Reads the one member of an object that stands for a case.
+    /// Decodes an object whose only member names a case. Returns `None` if it has reported that no known case is there.
     fn case(&mut self, cases: &'a Cases) -> Result<Option<Chosen>, Halt> {
         let (mut chosen, mut found, mut first) = (None, 0, true);
         self.reader.open()?;
@@ -390,14 +393,14 @@ impl<'a> Decoder<'a> {
         Ok(Val::Map(entries))
     }
 
-    /// Skips a value of another kind than what is expected.
+    /// Skips a value of a JSON kind that the type doesn't accept, and reports it.
     fn unfit(&mut self, expected: impl Display) -> Result<(), Halt> {
         let start = self.reader.at();
         self.reader.skip()?;
         self.refuse(start, expected)
     }
 
-    /// Puts what was read since `start` to its place, or notes that it isn't what the type wants.
+    /// Writes `value` to `into`. Where `value` is `None`, reports that the text since `start` doesn't fit the type `node`.
     fn put(&mut self, value: Option<Val>, into: &mut Val, start: usize, node: &Node) -> Result<(), Halt> {
         match value {
             Some(value) => *into = value,
@@ -409,7 +412,7 @@ impl<'a> Decoder<'a> {
         Ok(())
     }
 
-    /// Notes that what was read since `start` isn't what the type wants.
+    /// Reports that `expected` was expected where the text since `start` stands.
     fn refuse(&mut self, start: usize, expected: impl Display) -> Result<(), Halt> {
         let text = self.reader.since(start);
         let found = match text.as_bytes().first() {
@@ -422,7 +425,7 @@ impl<'a> Decoder<'a> {
     }
 }
 
-/// What stands where a value is to come, or where one doesn't fit.
+/// Returns the placeholder for a value that was not read yet or doesn't fit.
 fn stand_in() -> Val {
     Val::Tuple(Vec::new())
 }

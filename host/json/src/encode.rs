@@ -1,7 +1,7 @@
-//! Values as documents: a walk over a prepared type that writes JSON as it goes.
+//! Encodes component values as JSON documents: walks a prepared type and writes the JSON text in step with it.
 //!
-//! A value that isn't of the type is an error with its place; names of fields are compared, so that no value of another type slips
-//! through because it looks alike.
+//! A value that isn't of the prepared type is an error with its JSON pointer. Field names are compared as well, so that a record of
+//! another type with the same types of fields is refused.
 
 use std::collections::HashSet;
 use std::hash::Hash;
@@ -15,10 +15,10 @@ use super::prepare::{Cases, Fields, Node};
 use super::push_pointer;
 use super::scalar::{Integer, identity};
 
-/// How many bytes become base64 at once: a multiple of 3, so that no padding stands within.
+/// Number of bytes that are encoded to base64 in one step. It is a multiple of 3, so that padding occurs only at the end of the text.
 const BASE64_CHUNK: usize = 768;
 
-/// Why a value has no document.
+/// The reason that a value can't be encoded as JSON.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[allow(missing_docs, reason = "the messages say it")]
 pub enum EncodeError {
@@ -30,10 +30,11 @@ pub enum EncodeError {
     Mismatch { pointer: String, expected: String },
 }
 
-/// An error before its place is known: that is put together while going back up, so that only failure pays for it.
+/// An encoding error with an unfinished JSON pointer. Each caller adds its step while the error is returned, so that only failures pay
+/// for pointers.
 struct Fault {
     kind: Kind,
-    /// From the innermost step outwards.
+    /// The steps of the pointer, innermost first.
     path: Vec<String>,
 }
 
@@ -68,7 +69,7 @@ impl Fault {
     }
 }
 
-/// See [`super::Codec::encode`].
+/// Appends a value to `out` as JSON of at most `limit` bytes: the body of [`super::Codec::encode`].
 pub(super) fn document(node: &Node, value: &Val, out: &mut Vec<u8>, limit: usize) -> Result<(), EncodeError> {
     let start = out.len();
     let mut encoder = Encoder { end: start.saturating_add(limit), out };
@@ -81,7 +82,7 @@ pub(super) fn document(node: &Node, value: &Val, out: &mut Vec<u8>, limit: usize
 
 struct Encoder<'o> {
     out: &'o mut Vec<u8>,
-    /// Where `out` must end.
+    /// The length that `out` may have at most when encoding ends.
     end: usize,
 }
 
@@ -160,7 +161,7 @@ impl Encoder<'_> {
         }
     }
 
-    /// Writes a case as an object.
+    /// Writes a case of a variant or result as an object with one member.
     fn case(&mut self, node: &Node, cases: &Cases, index: usize, payload: Option<&Val>) -> Result<(), Fault> {
         self.raw(&cases.heads[index]);
         match (&cases.payloads[index], payload) {
@@ -205,7 +206,7 @@ impl Encoder<'_> {
         Ok(())
     }
 
-    /// Writes a list; `write` writes the item at an index.
+    /// Writes a list. `write` writes the item at the given index.
     fn sequence<T>(
         &mut self,
         items: &[T],
@@ -246,7 +247,7 @@ impl Encoder<'_> {
         Ok(())
     }
 
-    /// Writes a float in the fewest digits that read back as the same one. `wide` is the same number.
+    /// Writes a float with the fewest digits that read back as the same float. `wide` is the same number as an `f64`.
     fn float(&mut self, number: impl Serialize, wide: f64) -> Result<(), Fault> {
         if !wide.is_finite() {
             return Err(Kind::NotFinite(wide).into());
@@ -263,7 +264,7 @@ impl Encoder<'_> {
         self.out.extend_from_slice(text.as_bytes());
     }
 
-    /// Makes sure that `more` bytes may follow.
+    /// Checks that `more` further bytes fit within the limit.
     fn room(&self, more: usize) -> Result<(), Fault> {
         if self.out.len().saturating_add(more) <= self.end { Ok(()) } else { Err(Kind::TooLarge.into()) }
     }
@@ -273,7 +274,7 @@ fn mismatch(expected: &(impl ToString + ?Sized)) -> Fault {
     Kind::Mismatch(expected.to_string()).into()
 }
 
-/// A map's entries without those that a later one with the same key replaces, as the component model has it.
+/// Returns a map's entries without those that a later entry with the same key replaces. In the component model the last entry counts.
 fn last_of_each<'v, K: Eq + Hash>(
     entries: &'v [(Val, Val)],
     key: impl Fn(&'v Val) -> Option<K>,

@@ -1,4 +1,4 @@
-//! Several values at once: one object spread over parameters, and whole functions for a command line.
+//! Codecs for several values at once: one JSON object for all parameters, and a whole function for calls from a command line.
 
 use std::sync::Arc;
 
@@ -9,44 +9,47 @@ use super::{Codec, EncodeError, UnknownFields, Unsupported, Violation, decode, p
 use watertight_component::shape::{Function, Type};
 use watertight_model::ids::json_name;
 
-/// What a function without a result returns, in JSON.
+/// The JSON text for the result of a function that returns nothing.
 const NOTHING: &[u8] = b"null";
 
-/// Some named types that one JSON object carries together, as a request's body does for the parameters of a function. Clones share
-/// what was prepared.
+/// A codec for named types that one JSON object carries together, such as the parameters of a function in a request's body. Clones
+/// share the prepared types.
 #[derive(Debug, Clone)]
 pub struct ObjectCodec(Arc<Fields>);
 
 impl ObjectCodec {
-    /// Prepares the fields, named in WIT's kebab-case.
+    /// Prepares a codec. `fields` are pairs of a name in WIT's kebab-case and its type.
     ///
     /// # Errors
-    /// As [`Codec::new`], each path starting with a field's name; and names that are the same in JSON.
+    /// Every part of the types that JSON can't carry, as for [`Codec::new`]; each path starts with a field's name. Two names that are equal
+    /// in JSON are an error too.
     pub fn new(fields: &[(&str, &Type)]) -> Result<Self, Vec<Unsupported>> {
         let mut prepare = Prepare::new();
         let fields = prepare.fields(fields.iter().copied());
         prepare.finish(fields).map(|fields| Self(Arc::new(fields)))
     }
 
-    /// The values of an object's fields, in the order of the types. Only options may be absent.
+    /// Decodes an object and returns the values of its fields in the order of the types. Fields of option types may be absent. An unknown
+    /// field is a violation.
     ///
     /// # Errors
-    /// As [`Codec::decode`].
+    /// Every violation of the document, as for [`Codec::decode`].
     pub fn decode(&self, document: &[u8]) -> Result<Vec<Val>, Vec<Violation>> {
         self.decode_with(document, UnknownFields::Refused)
     }
 
-    /// As [`ObjectCodec::decode`]; `unknown` says what becomes of fields of objects that their types don't have.
+    /// Decodes an object like [`ObjectCodec::decode`]. `unknown` says what happens to fields that the types don't have, in this object and
+    /// in objects within it.
     ///
     /// # Errors
-    /// As [`Codec::decode`].
+    /// Every violation of the document, as for [`Codec::decode`].
     pub fn decode_with(&self, document: &[u8], unknown: UnknownFields) -> Result<Vec<Val>, Vec<Violation>> {
         let values = decode::document(document, unknown, |decoder| decoder.fields_only(&self.0))?;
         Ok(values.into_iter().map(|(_, value)| value).collect())
     }
 }
 
-/// A function's parameters and result, for calls whose arguments are JSON texts. Clones share what was prepared.
+/// A codec for the parameters and the result of a function whose arguments are JSON texts. Clones share the prepared types.
 #[derive(Debug, Clone)]
 pub struct FunctionCodec {
     parameters: Arc<[(String, Codec)]>,
@@ -54,10 +57,10 @@ pub struct FunctionCodec {
 }
 
 impl FunctionCodec {
-    /// Prepares the function's types.
+    /// Prepares a codec for the types of `function`.
     ///
     /// # Errors
-    /// As [`Codec::new`]; paths start with a parameter's name or with `result`.
+    /// Every part of the types that JSON can't carry, as for [`Codec::new`]. Paths start with a parameter's name or with `result`.
     pub fn new(function: &Function) -> Result<Self, Vec<Unsupported>> {
         let mut unsupported = Vec::new();
         let mut prepare = |place: &str, ty| Codec::new(place, ty).map_err(|more| unsupported.extend(more)).ok();
@@ -70,10 +73,12 @@ impl FunctionCodec {
         if unsupported.is_empty() { Ok(Self { parameters, result }) } else { Err(unsupported) }
     }
 
-    /// The arguments, one JSON document each, in the parameters' order. Options at the end may be left out.
+    /// Decodes the arguments: one JSON document for each parameter, in the order of the parameters. Arguments of option types may be left
+    /// out at the end.
     ///
     /// # Errors
-    /// As [`Codec::decode`], of all documents together; pointers start with the parameter's name in snake_case.
+    /// The violations of all documents, as for [`Codec::decode`], and those of missing or surplus arguments. The pointer of a parameter's
+    /// violation starts with the parameter's name in snake_case.
     pub fn decode<T: AsRef<[u8]>>(&self, documents: &[T]) -> Result<Vec<Val>, Vec<Violation>> {
         let mut violations = Vec::new();
         let mut values = Vec::with_capacity(self.parameters.len());
@@ -100,11 +105,11 @@ impl FunctionCodec {
         if violations.is_empty() { Ok(values) } else { Err(violations) }
     }
 
-    /// Appends what the function returned to `out` as JSON of at most `limit` bytes; `null` where it returns nothing. On an error,
-    /// `out` is as it was.
+    /// Appends the result of a call to `out` as JSON of at most `limit` bytes. A function without a result gives `null`. An error leaves
+    /// `out` unchanged.
     ///
     /// # Errors
-    /// As [`Codec::encode`].
+    /// The errors of [`Codec::encode`]. A missing or surplus result is [`EncodeError::Mismatch`].
     pub fn encode(&self, result: Option<&Val>, out: &mut Vec<u8>, limit: usize) -> Result<(), EncodeError> {
         match (&self.result, result) {
             (Some(codec), Some(value)) => codec.encode(value, out, limit),

@@ -1,16 +1,17 @@
-//! JSON and component values, converted by WIT types: request bodies, results, and single values out of paths, queries and headers.
+//! Converts JSON to component values and back, directed by WIT types: request bodies, results, and single values from paths, queries
+//! and headers.
 //!
-//! A [`Codec`] is prepared once from a type and then used for every request. It goes straight from bytes to [`Val`] and back, with
-//! no tree of JSON in between. Every violation of a document is reported with its place, not only the first. Nothing in here may
-//! panic, recurse without bound or allocate without bound, whatever the input; and nothing here knows HTTP.
+//! A [`Codec`] is prepared once from a type and then used for every request. It converts bytes to [`Val`] and back directly, without a
+//! tree of JSON in between. It reports every violation of a document with its place, not only the first. Whatever the input, nothing
+//! here may panic, recurse without bound or allocate without bound. Nothing here knows HTTP.
 //!
-//! How types look in JSON:
+//! Types look like this in JSON:
 //!
 //! | WIT | JSON |
 //! | --- | --- |
 //! | `bool`, `string` | the same |
 //! | `u8` … `s32` | a number without fraction and exponent, within the type's range |
-//! | `u64`, `s64` | the same; a string of such a number is accepted too |
+//! | `u64`, `s64` | a number without fraction and exponent, within the type's range; a string of such a number is accepted too |
 //! | `f32`, `f64` | a finite number |
 //! | `char` | a string of one Unicode scalar value |
 //! | `list<u8>`, `list<u8, N>` | padded standard base64 |
@@ -22,7 +23,8 @@
 //! | `option` | `null` or the value |
 //! | `result` | `{"ok": value}` or `{"err": value}`, with `null` where there is no payload |
 //!
-//! All names are snake_case in lower case, whatever words in capitals WIT has: `needs-2FA` is `needs_2fa`. Types that JSON can't carry are refused when the codec is made.
+//! JSON names are snake_case in lower case, even where a WIT name has words in capitals: `needs-2FA` becomes `needs_2fa`. A codec can't
+//! be prepared for a type that JSON can't carry.
 
 mod decode;
 mod encode;
@@ -44,41 +46,41 @@ pub use self::function::{FunctionCodec, ObjectCodec};
 use self::prepare::{Node, Prepare};
 use watertight_component::shape::Type;
 
-/// How deeply types may nest. Below WebAssembly's own limit of 100, far above what people write; it bounds recursion, and no value
-/// of such a type needs more than [`MAX_DEPTH`] levels of JSON.
+/// Greatest depth to which types may nest. It is below WebAssembly's own limit of 100 and far above what people write. It bounds
+/// recursion, and no value of such a type needs more than [`MAX_DEPTH`] levels of JSON.
 pub const MAX_TYPE_DEPTH: usize = 60;
 
-/// How many types a type may be made of, counted where they are used.
+/// Greatest number of types that one type may consist of. A type that is used in several places counts each time.
 pub const MAX_TYPE_SIZE: usize = 10_000;
 
-/// How deeply lists and objects of a document may nest.
+/// Greatest depth to which lists and objects of a document may nest.
 pub const MAX_DEPTH: usize = 128;
 
-/// How many violations of one document are listed.
+/// Greatest number of violations that are listed for one document.
 pub const MAX_VIOLATIONS: usize = 64;
 
-/// How many values a document may hold, absent optional fields and single bytes included. A value takes up to a hundred bytes of
-/// memory, and `{}` may stand for many: the size of the body alone bounds nothing.
+/// Greatest number of values in one document; absent optional fields and single bytes count. The size of a body alone doesn't bound
+/// memory: a value takes up to a hundred bytes, and a text as short as `{}` may stand for many values.
 pub const MAX_VALUES: usize = 1 << 21;
 
-/// How many characters of the input a message repeats.
+/// Greatest number of characters of the input that a message repeats.
 const MAX_ECHO: usize = 40;
 
-/// What becomes of fields of objects that their types don't have.
+/// What happens to object fields that the type doesn't have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UnknownFields {
-    /// Each is a violation.
+    /// Each such field is a violation.
     Refused,
-    /// Their values are read and forgotten.
+    /// The field's value is read and dropped.
     Ignored,
 }
 
 /// A part of a type that JSON can't carry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unsupported {
-    /// The way to it, in WIT's names: `a.items[].handle`.
+    /// The path to that part, in WIT's names: `a.items[].handle`.
     pub path: String,
-    /// Why it can't be carried.
+    /// Why JSON can't carry that part.
     pub reason: String,
 }
 
@@ -88,13 +90,13 @@ impl fmt::Display for Unsupported {
     }
 }
 
-/// One thing in a document that its type doesn't allow.
+/// One place in a document that its type doesn't allow.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Violation {
-    /// Where: a JSON pointer (RFC 6901). A missing field is named by the place that it should have. Keys of the document are cut after
-    /// 128 characters.
+    /// The JSON pointer (RFC 6901) to the place. A missing field has the pointer that it would have if it were there. Keys that the document
+    /// brings along are cut after 128 characters.
     pub pointer: String,
-    /// What is wrong, for whoever wrote the document.
+    /// What is wrong, for the author of the document.
     pub detail: String,
 }
 
@@ -104,68 +106,69 @@ impl fmt::Display for Violation {
     }
 }
 
-/// A WIT type, prepared for conversion. Clones share what was prepared.
+/// A WIT type, prepared for conversion to and from JSON. Clones share the prepared type.
 #[derive(Debug, Clone)]
 pub struct Codec(Arc<Node>);
 
 impl Codec {
-    /// Prepares `ty`; `place` is what reports call it, such as the parameter's name.
+    /// Prepares `ty`. Reported paths start with `place`, for example with a parameter's name.
     ///
     /// # Errors
-    /// Every part of the type that JSON can't carry: resources, streams, futures, error contexts, options directly in options; types
-    /// beyond [`MAX_TYPE_DEPTH`] or [`MAX_TYPE_SIZE`]; at most [`MAX_VIOLATIONS`] of them.
+    /// Every part of the type that JSON can't carry: resources, streams, futures, error contexts, options directly in options, and types
+    /// beyond [`MAX_TYPE_DEPTH`] or [`MAX_TYPE_SIZE`]. At most [`MAX_VIOLATIONS`] parts are listed.
     pub fn new(place: &str, ty: &Type) -> Result<Self, Vec<Unsupported>> {
         let mut prepare = Prepare::new();
         let node = prepare.root(place, ty);
         prepare.finish(node).map(|node| Self(Arc::new(node)))
     }
 
-    /// The value that a JSON document stands for.
+    /// Decodes a JSON document to a value. A field that the type doesn't have is a violation.
     ///
     /// # Errors
-    /// Everything in the document that the type doesn't allow, at most [`MAX_VIOLATIONS`] with a note where there are more; or the one
-    /// place where it stops being JSON.
+    /// Every place in the document that the type doesn't allow. At most [`MAX_VIOLATIONS`] places are listed; one more entry says that
+    /// there are others. A text that is not JSON gives one violation: the place of the syntax error.
     pub fn decode(&self, document: &[u8]) -> Result<Val, Vec<Violation>> {
         self.decode_with(document, UnknownFields::Refused)
     }
 
-    /// As [`Codec::decode`]; `unknown` says what becomes of fields of objects that their types don't have.
+    /// Decodes a JSON document like [`Codec::decode`]. `unknown` says what happens to object fields that the type doesn't have.
     ///
     /// # Errors
-    /// As [`Codec::decode`].
+    /// Every violation of the document, as for [`Codec::decode`].
     pub fn decode_with(&self, document: &[u8], unknown: UnknownFields) -> Result<Val, Vec<Violation>> {
         decode::document(document, unknown, |decoder| decoder.root(&self.0))
     }
 
-    /// The value that a bare text stands for: a segment of a path, a field of a query, a header. Strings, characters and names of
-    /// enums stand as they are, numbers and booleans as in JSON; a text for an option is its value, never its absence.
+    /// Decodes a bare text to a value: a segment of a path, a field of a query, or a header. Strings, characters and enum names stand as
+    /// they are; numbers and booleans are written as in JSON. For an option type, the text is the option's value, never its absence.
     ///
     /// # Errors
-    /// What was expected and what was found, for whoever wrote the text; always so if not [`Codec::takes_text`].
+    /// A message for the author of the text that says what was expected and what was found. A type for which [`Codec::takes_text`] is false
+    /// always gives an error.
     pub fn decode_text(&self, text: &str) -> Result<Val, String> {
         text::decode(&self.0, text)
     }
 
-    /// Whether [`Codec::decode_text`] can work: scalars, enums, and options of those.
+    /// Whether a bare text can stand for a value of this type: true for scalars, enums, and options of those.
     pub fn takes_text(&self) -> bool {
         text::takes(&self.0)
     }
 
-    /// The value where none is given: that of an option, and nothing for all other types.
+    /// Returns the value that an absent field has: `none` for an option type. Other types have no such value.
     pub fn absent(&self) -> Option<Val> {
         self.0.absent()
     }
 
-    /// Appends `value` to `out` as JSON of at most `limit` bytes. On an error, `out` is as it was.
+    /// Appends `value` to `out` as JSON of at most `limit` bytes. An error leaves `out` unchanged.
     ///
     /// # Errors
-    /// Where the value is too large, has a float that is no number, or isn't of this type.
+    /// [`EncodeError`] where `value` is not of this type, has a float that is not finite, or takes more than `limit` bytes.
     pub fn encode(&self, value: &Val, out: &mut Vec<u8>, limit: usize) -> Result<(), EncodeError> {
         encode::document(&self.0, value, out, limit)
     }
 }
 
-/// The start of `text`, with `…` for what is left out.
+/// Cuts `text` after `limit` characters, and marks the cut with `…`.
 fn clip(text: &str, limit: usize) -> String {
     match text.char_indices().nth(limit) {
         Some((end, _)) => format!("{}…", &text[..end]),
@@ -173,7 +176,7 @@ fn clip(text: &str, limit: usize) -> String {
     }
 }
 
-/// Appends one segment to a JSON pointer.
+/// Appends one segment to a JSON pointer, escaped as RFC 6901 wants it.
 fn push_pointer(pointer: &mut String, segment: &str) {
     pointer.push('/');
     for c in segment.chars() {

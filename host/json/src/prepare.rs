@@ -1,6 +1,6 @@
-//! A WIT type as conversion wants it: names of JSON at hand, look-ups sorted, everything that JSON can't carry refused.
+//! Prepares WIT types for conversion: adds JSON names, sorts names for lookup, and refuses what JSON can't carry.
 //!
-//! What comes out is bounded in depth and size, so that whoever walks it may recurse.
+//! A prepared type is bounded in depth and size, so that code that walks it may recurse.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ use super::{MAX_TYPE_DEPTH, MAX_TYPE_SIZE, MAX_VIOLATIONS, Unsupported};
 use watertight_component::shape::Type;
 use watertight_model::ids::json_name;
 
-/// How many names a message lists.
+/// Greatest number of names that a message lists.
 const MAX_LISTED: usize = 12;
 
 /// A prepared type.
@@ -23,16 +23,16 @@ pub(super) enum Node {
     F64,
     Char,
     String,
-    /// `list<u8>`, and `list<u8, N>` with its length.
+    /// `list<u8>`; with a length, `list<u8, N>`.
     Bytes(Option<usize>),
     List(Box<Node>),
     FixedList(Box<Node>, usize),
-    /// A map with string keys.
+    /// A map with string keys; holds the type of its values.
     Object(Box<Node>),
-    /// A map with other keys: key, value.
+    /// A map with keys that are not strings; holds the types of key and value.
     Pairs(Box<(Node, Node)>),
     Option(Box<Node>),
-    /// Two cases, `ok` and `err`, in this order.
+    /// A result as two cases: `ok`, then `err`.
     Result(Cases),
     Tuple(Box<[Node]>),
     Record(Fields),
@@ -42,14 +42,14 @@ pub(super) enum Node {
 }
 
 impl Node {
-    /// The value where none is given.
+    /// Returns the value that an absent field has: `none` for an option type, nothing for others.
     pub(super) fn absent(&self) -> Option<Val> {
         matches!(self, Self::Option(_)).then_some(Val::Option(None))
     }
 }
 
 impl fmt::Display for Node {
-    /// What a message says was expected.
+    /// Writes what a message says was expected, such as `a list of 3 items`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Bool => f.write_str("true or false"),
@@ -74,16 +74,16 @@ impl fmt::Display for Node {
     }
 }
 
-/// A name in both worlds.
+/// One name, as WIT writes it and as JSON writes it.
 #[derive(Debug)]
 pub(super) struct Name {
-    /// In WIT: `first-name`.
+    /// The name in WIT: `first-name`.
     pub(super) wit: Box<str>,
-    /// In JSON: `first_name`.
+    /// The name in JSON: `first_name`.
     pub(super) json: Box<str>,
 }
 
-/// The names of a type's fields, cases or flags, in its order.
+/// The names of a type's fields, cases or flags, in the order of the type.
 #[derive(Debug)]
 pub(super) struct Names {
     pub(super) list: Box<[Name]>,
@@ -101,13 +101,13 @@ impl Names {
         Self { list, by_wit, by_json }
     }
 
-    /// Where the name stands that WIT writes so.
+    /// Returns the index of the entry whose WIT name is `name`.
     pub(super) fn find_wit(&self, name: &str) -> Option<usize> {
         let found = self.by_wit.binary_search_by(|&index| (*self.list[index].wit).cmp(name));
         found.ok().map(|place| self.by_wit[place])
     }
 
-    /// Where the name stands that JSON writes so; `guess` is looked at first.
+    /// Returns the index of the entry whose JSON name is `name`. The entry at index `guess` is compared first.
     pub(super) fn find_json(&self, name: &str, guess: usize) -> Option<usize> {
         if self.list.get(guess).is_some_and(|entry| *entry.json == *name) {
             return Some(guess);
@@ -116,7 +116,7 @@ impl Names {
         found.ok().map(|place| self.by_json[place])
     }
 
-    /// Two names that JSON writes alike.
+    /// Returns two WIT names that are equal in JSON, if there are any.
     fn collision(&self) -> Option<(&str, &str)> {
         let mut pairs = self.by_json.windows(2).map(|pair| (&self.list[pair[0]], &self.list[pair[1]]));
         pairs.find(|(a, b)| a.json == b.json).map(|(a, b)| (&*a.wit, &*b.wit))
@@ -141,7 +141,7 @@ impl fmt::Display for Names {
 pub(super) struct Fields {
     pub(super) names: Names,
     pub(super) nodes: Box<[Node]>,
-    /// What stands before a field's value: `{"name":` for the first, `,"name":` for all others.
+    /// The JSON text before each field's value: `{"name":` for the first field, `,"name":` for the others.
     pub(super) heads: Box<[Box<str>]>,
 }
 
@@ -150,7 +150,7 @@ pub(super) struct Fields {
 pub(super) struct Cases {
     pub(super) names: Names,
     pub(super) payloads: Box<[Option<Node>]>,
-    /// What stands before a case's payload: `{"name":`.
+    /// The JSON text before each case's payload: `{"name":`.
     pub(super) heads: Box<[Box<str>]>,
 }
 
@@ -162,11 +162,11 @@ impl Cases {
 }
 
 fn head(opening: char, name: &Name) -> Box<str> {
-    // Debug's escapes are JSON's for kebab-case, which has none; other names are refused.
+    // `Debug` writes the characters of WIT names as JSON does: they need no escapes. Other names are refused.
     format!("{opening}{:?}:", name.json).into()
 }
 
-/// Makes nodes out of types, and collects what can't be carried.
+/// Converts types to prepared types, and collects the parts that JSON can't carry.
 pub(super) struct Prepare {
     unsupported: Vec<Unsupported>,
     path: String,
@@ -179,12 +179,12 @@ impl Prepare {
         Self { unsupported: Vec::new(), path: String::new(), depth: 0, size: 0 }
     }
 
-    /// Prepares one type; reports call it `place`.
+    /// Prepares one type. Reported paths start with `place`.
     pub(super) fn root(&mut self, place: &str, ty: &Type) -> Node {
         self.within(place, |prepare| prepare.node(ty))
     }
 
-    /// Prepares some fields as those of a record.
+    /// Prepares named types as the fields of a record.
     pub(super) fn fields<'a>(&mut self, fields: impl Iterator<Item = (&'a str, &'a Type)> + Clone) -> Fields {
         let names = self.names(fields.clone().map(|(name, _)| name));
         let step = |name: &str, path: &str| if path.is_empty() { name.to_owned() } else { format!(".{name}") };
@@ -199,7 +199,7 @@ impl Prepare {
         Fields { names, nodes, heads }
     }
 
-    /// `prepared`, unless something can't be carried.
+    /// Returns `prepared`, or else the parts that JSON can't carry.
     pub(super) fn finish<T>(self, prepared: T) -> Result<T, Vec<Unsupported>> {
         if self.unsupported.is_empty() { Ok(prepared) } else { Err(self.unsupported) }
     }
@@ -313,7 +313,7 @@ impl Prepare {
         value
     }
 
-    /// Notes what can't be carried; the node only stands in for it.
+    /// Records that JSON can't carry the part at the current path. The returned node is a placeholder.
     fn refuse(&mut self, reason: String) -> Node {
         if self.unsupported.len() < MAX_VIOLATIONS {
             self.unsupported.push(Unsupported { path: self.path.clone(), reason });

@@ -1,16 +1,16 @@
-//! Reads JSON (RFC 8259) piece by piece, as the caller asks for it, without copying.
+//! A pull parser for JSON (RFC 8259): it reads piece by piece, when the caller asks for it, and copies nothing that has no escapes.
 //!
-//! Why not serde_json: it turns numbers into machine numbers before a type is known (`-0` and `1.0` become one, integers beyond 64
-//! bits and `1e400` are lost), and stops at the first value that doesn't fit. Here the caller sees a number's own text and goes on.
-//! Both take the same documents: `tests/json` compares them.
+//! serde_json can't replace it, for two reasons. It converts numbers before their type is known: `-0` becomes a float as `1.0` does,
+//! integers beyond 64 bits lose digits, and `1e400` is an error. And it stops at the first value that doesn't fit. This parser gives
+//! the text of a number, and its caller can go on. Both accept the same documents: `tests/json` compares them.
 //!
-//! This file knows nothing of WIT, and must keep the depth bound: its callers recurse once for each level.
+//! This file knows nothing of WIT. It must keep the bound on nesting, because its callers recurse once for each level.
 
 use std::borrow::Cow;
 
 use super::MAX_DEPTH;
 
-/// What kind of value comes next.
+/// The kind of the value that comes next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Null,
@@ -21,15 +21,15 @@ pub(super) enum Kind {
     Object,
 }
 
-/// Where a text stops being JSON, and why.
+/// A syntax error: the position where a text stops being JSON, and the reason.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Syntax {
     pub(super) message: &'static str,
-    /// In bytes, from the text's start.
+    /// The position of the error, in bytes from the start of the text.
     pub(super) at: usize,
 }
 
-/// A place in a text.
+/// A position in a JSON text.
 #[derive(Debug)]
 pub(super) struct Reader<'a> {
     text: &'a str,
@@ -42,17 +42,17 @@ impl<'a> Reader<'a> {
         Self { text, at: 0, depth: 0 }
     }
 
-    /// How far the text was read, in bytes.
+    /// Returns how many bytes of the text were read.
     pub(super) fn at(&self) -> usize {
         self.at
     }
 
-    /// The text from `start` to where it was read.
+    /// Returns the text from the byte `start` to the current position.
     pub(super) fn since(&self, start: usize) -> &'a str {
         &self.text[start..self.at]
     }
 
-    /// Goes to the next value and says its kind, by its first character.
+    /// Skips white space and returns the kind of the next value, which its first character determines.
     pub(super) fn peek(&mut self) -> Result<Kind, Syntax> {
         match self.next_token() {
             Some(b'"') => Ok(Kind::String),
@@ -78,7 +78,7 @@ impl<'a> Reader<'a> {
         Ok(value)
     }
 
-    /// Reads a number, and gives its text.
+    /// Reads a number and returns its text.
     pub(super) fn number(&mut self) -> Result<&'a str, Syntax> {
         let start = self.at;
         if self.byte() == Some(b'-') {
@@ -102,7 +102,7 @@ impl<'a> Reader<'a> {
         Ok(self.since(start))
     }
 
-    /// Reads a string. Borrowed from the text unless it has escapes.
+    /// Reads a string and returns it without escapes. The result borrows from the text unless the string has escapes.
     pub(super) fn string(&mut self) -> Result<Cow<'a, str>, Syntax> {
         self.at += 1;
         let clean = self.clean_run();
@@ -125,7 +125,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Enters a list or an object; [`Reader::item`] and [`Reader::key`] then lead through it.
+    /// Enters a list or an object. [`Reader::item`] and [`Reader::key`] then walk through it.
     pub(super) fn open(&mut self) -> Result<(), Syntax> {
         if self.depth == MAX_DEPTH {
             return Err(self.error("lists and objects nest too deeply"));
@@ -135,7 +135,8 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// Whether another item follows; otherwise the list or object was left. `first` starts as true.
+    /// Returns whether another item follows; leaves the list or object if none does. `close` is its last character. `first` is true before
+    /// the first call.
     pub(super) fn item(&mut self, close: u8, first: &mut bool) -> Result<bool, Syntax> {
         match self.next_token() {
             Some(byte) if byte == close => {
@@ -155,7 +156,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Reads an item's key and the colon after it.
+    /// Reads the key of an object's member and the colon after it.
     pub(super) fn key(&mut self) -> Result<Cow<'a, str>, Syntax> {
         if self.next_token() != Some(b'"') {
             return Err(self.error("expected a key in double quotes"));
@@ -168,7 +169,7 @@ impl<'a> Reader<'a> {
         Ok(key)
     }
 
-    /// Reads a whole value and forgets it. It is checked like any other.
+    /// Reads a whole value and drops it. The value is checked like any other.
     pub(super) fn skip(&mut self) -> Result<(), Syntax> {
         let kind = self.peek()?;
         match kind {
@@ -191,7 +192,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Makes sure that nothing but white space follows.
+    /// Checks that nothing but white space follows.
     pub(super) fn end(&mut self) -> Result<(), Syntax> {
         match self.next_token() {
             None => Ok(()),
@@ -215,7 +216,7 @@ impl<'a> Reader<'a> {
     }
 
     fn word(&mut self, word: &'static str) -> Result<(), Syntax> {
-        // Whatever directly follows the word, such as the x of `nullx`, is refused by whoever reads on.
+        // The next read refuses what directly follows the word, such as the `x` of `nullx`.
         if self.text.as_bytes()[self.at..].starts_with(word.as_bytes()) {
             self.at += word.len();
             return Ok(());
@@ -231,7 +232,7 @@ impl<'a> Reader<'a> {
         if self.at == start { Err(self.error("expected a digit")) } else { Ok(()) }
     }
 
-    /// Reads up to the next quote, backslash or control character.
+    /// Reads up to the next quote, backslash or control character, and returns the text in between.
     fn clean_run(&mut self) -> &'a str {
         let start = self.at;
         let rest = &self.text.as_bytes()[start..];
@@ -259,7 +260,7 @@ impl<'a> Reader<'a> {
         Ok(simple)
     }
 
-    /// The rest of `\uXXXX`, with its second half where it takes two.
+    /// Reads the rest of a `\uXXXX` escape, and the second escape where two make one character.
     fn unicode_escape(&mut self, start: usize) -> Result<char, Syntax> {
         let lone = Syntax { message: "half of a surrogate pair", at: start };
         let unit = self.hex4()?;

@@ -1,6 +1,7 @@
-//! What is wrong with a document, and where: the way to the current place, the violations found, and how much was read.
+//! Collects the violations of a document with their JSON pointers, and counts the values that were read.
 //!
-//! The way is kept as steps that borrow; it becomes a pointer only once something is wrong. Every list in here is bounded.
+//! The path to the current place is a list of borrowed steps. It becomes a JSON pointer only when a violation is found. Every list here
+//! is bounded.
 
 use std::borrow::Cow;
 
@@ -8,30 +9,30 @@ use super::prepare::Names;
 use super::reader::Syntax;
 use super::{MAX_VALUES, MAX_VIOLATIONS, Violation, clip, push_pointer};
 
-/// How many characters of a document's own key stand in a pointer.
+/// Greatest number of characters of a key that a pointer repeats.
 const MAX_KEY: usize = 128;
 
-/// How many steps there is room for without asking for more.
+/// Number of steps for which a new path has room. Deeper documents allocate again.
 const USUAL_DEPTH: usize = 8;
 
-/// A step of the way from a document's root.
+/// One step of the path from a document's root: the key of a member, or the index of an item.
 pub(super) enum Step<'a> {
     Key(Cow<'a, str>),
     Index(usize),
 }
 
 impl<'a> Step<'a> {
-    /// Into a member whose name is known beforehand.
+    /// Returns the step to a member with a name that the type gives.
     pub(super) fn key(name: &'a str) -> Self {
         Self::Key(Cow::Borrowed(name))
     }
 }
 
-/// A bound was hit; that was noted among the violations.
+/// The error that a bound was exceeded. A violation in the report already says so.
 #[derive(Debug)]
 pub(super) struct Full;
 
-/// See the file's head.
+/// The violations of one document, the path to the current place, and the number of values read.
 pub(super) struct Report<'a> {
     path: Vec<Step<'a>>,
     violations: Vec<Violation>,
@@ -43,24 +44,24 @@ impl<'a> Report<'a> {
         Self { path: Vec::with_capacity(USUAL_DEPTH), violations: Vec::new(), values: 0 }
     }
 
-    /// Goes one step further in. Whoever does also leaves, except where reading ends for good: then the way is still needed.
+    /// Adds a step to the path. [`Report::leave`] must follow, except where decoding ends: the violation then still needs the path.
     pub(super) fn enter(&mut self, step: Step<'a>) {
         self.path.push(step);
     }
 
-    /// Goes back by one step.
+    /// Removes the last step from the path.
     pub(super) fn leave(&mut self) {
         self.path.pop();
     }
 
-    /// Goes to another item of the list that was entered last.
+    /// Replaces the last step by another index of the same list.
     pub(super) fn at_index(&mut self, index: usize) {
         if let Some(last) = self.path.last_mut() {
             *last = Step::Index(index);
         }
     }
 
-    /// Notes what is wrong here.
+    /// Records a violation at the current place.
     pub(super) fn violate(&mut self, detail: String) -> Result<(), Full> {
         if self.violations.len() == MAX_VIOLATIONS {
             let detail = format!("there is more that doesn't fit; only the first {MAX_VIOLATIONS} places are listed");
@@ -71,7 +72,7 @@ impl<'a> Report<'a> {
         Ok(())
     }
 
-    /// Counts `values` more of the document's values.
+    /// Adds `values` to the number of values read.
     pub(super) fn count(&mut self, values: usize) -> Result<(), Full> {
         self.values = self.values.saturating_add(values);
         if self.values <= MAX_VALUES {
@@ -82,17 +83,17 @@ impl<'a> Report<'a> {
         Err(Full)
     }
 
-    /// `value`, unless something was wrong.
+    /// Returns `value`, or else the violations.
     pub(super) fn finish<T>(self, value: T) -> Result<T, Vec<Violation>> {
         if self.violations.is_empty() { Ok(value) } else { Err(self.violations) }
     }
 
-    /// What was wrong.
+    /// Returns the violations.
     pub(super) fn into_violations(self) -> Vec<Violation> {
         self.violations
     }
 
-    /// The violation that `text` is no JSON, for which the way ends where reading did.
+    /// Returns the violation that `text` is not JSON. Its pointer is the path to where reading ended.
     pub(super) fn no_json(&self, text: &str, syntax: Syntax) -> Violation {
         let before = &text[..text.floor_char_boundary(syntax.at)];
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
@@ -114,7 +115,8 @@ impl<'a> Report<'a> {
     }
 }
 
-/// The name that somebody may have meant who wrote `key`: at most two letters of it wrong, and most of them right.
+/// Returns the known name that the author of `key` probably meant: one that differs by at most two edits, and by at most one edit in
+/// three bytes. Keys of one or two bytes get no suggestion.
 pub(super) fn nearest<'n>(key: &str, names: &'n Names) -> Option<&'n str> {
     let near = |name: &str| {
         let close = key.len().abs_diff(name.len()) <= 2 && key.len() > 2;
@@ -124,7 +126,7 @@ pub(super) fn nearest<'n>(key: &str, names: &'n Names) -> Option<&'n str> {
     names.min_by_key(|&(edits, _)| edits).map(|(_, name)| name)
 }
 
-/// How many bytes must be put in, taken out or changed to make one of the other (Levenshtein's distance).
+/// Returns the Levenshtein distance between two texts: how many bytes must be inserted, deleted or changed to turn one into the other.
 fn edits(a: &[u8], b: &[u8]) -> usize {
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, x) in a.iter().enumerate() {

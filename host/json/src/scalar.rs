@@ -1,4 +1,4 @@
-//! Integers as text, range checked. Nothing here allocates but for messages.
+//! Parses integers, floats and characters from text, with range checks. Only messages allocate.
 
 use std::fmt;
 
@@ -18,12 +18,14 @@ pub(super) enum Integer {
 }
 
 impl Integer {
-    /// Whether strings stand for it too: programs whose numbers are all floats lose such integers.
+    /// Whether a JSON string may stand for the integer too. That holds for 64-bit integers: programs whose numbers are all floats can't
+    /// represent every one of them.
     pub(super) fn is_wide(self) -> bool {
         matches!(self, Self::U64 | Self::S64)
     }
 
-    /// The value of JSON's notation of an integer (no sign `+`, no leading zero, no fraction, no exponent), if the type has it.
+    /// Parses an integer in JSON's notation: no `+`, no leading zero, no fraction, no exponent. Returns `None` for any other text and for
+    /// integers beyond the type's range.
     pub(super) fn parse(self, text: &str) -> Option<Val> {
         let (negative, digits) = match text.strip_prefix('-') {
             Some(digits) => (true, digits),
@@ -67,31 +69,31 @@ impl Integer {
 }
 
 impl fmt::Display for Integer {
-    /// What a message says was expected.
+    /// Writes what a message says was expected: `an integer from 0 to 255`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (least, most) = self.range();
         write!(f, "an integer from {least} to {most}")
     }
 }
 
-/// The `f32` nearest to a number in JSON's notation, unless the number is beyond the type's range.
+/// Returns the `f32` nearest to a number in JSON's notation, or `None` if the number is beyond the type's range.
 pub(super) fn parse_f32(text: &str) -> Option<Val> {
     text.parse().ok().filter(|number: &f32| number.is_finite()).map(Val::Float32)
 }
 
-/// The `f64` nearest to a number in JSON's notation, unless the number is beyond the type's range.
+/// Returns the `f64` nearest to a number in JSON's notation, or `None` if the number is beyond the type's range.
 pub(super) fn parse_f64(text: &str) -> Option<Val> {
     text.parse().ok().filter(|number: &f64| number.is_finite()).map(Val::Float64)
 }
 
-/// The only character of a text, if it has exactly one.
+/// Returns the character of a text that has exactly one.
 pub(super) fn parse_char(text: &str) -> Option<Val> {
     let mut chars = text.chars();
     let first = chars.next()?;
     chars.next().is_none().then_some(Val::Char(first))
 }
 
-/// What tells one key of a map from another, for keys that are no strings.
+/// Returns a number that is different for different keys of one map; `None` for keys of types that have no such number, such as strings.
 pub(super) fn identity(key: &Val) -> Option<i128> {
     Some(match key {
         Val::Bool(value) => i128::from(*value),

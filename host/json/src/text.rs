@@ -1,4 +1,4 @@
-//! Bare texts as values: segments of paths, fields of queries, headers.
+//! Decodes bare texts to values: segments of paths, fields of queries, headers.
 
 use wasmtime::component::Val;
 
@@ -6,7 +6,7 @@ use super::prepare::Node;
 use super::reader::{Kind, Reader};
 use super::{MAX_ECHO, clip, scalar};
 
-/// Whether a text can stand for values of this type.
+/// Whether a bare text can stand for values of this type.
 pub(super) fn takes(node: &Node) -> bool {
     match node {
         Node::Bool | Node::Integer(_) | Node::F32 | Node::F64 | Node::Char | Node::String | Node::Enum(_) => true,
@@ -15,7 +15,7 @@ pub(super) fn takes(node: &Node) -> bool {
     }
 }
 
-/// See [`super::Codec::decode_text`].
+/// Decodes a bare text: the body of [`super::Codec::decode_text`].
 pub(super) fn decode(node: &Node, text: &str) -> Result<Val, String> {
     let value = match node {
         Node::Bool => match text {
@@ -35,7 +35,7 @@ pub(super) fn decode(node: &Node, text: &str) -> Result<Val, String> {
     value.ok_or_else(|| format!("expected {node}, found {:?}", clip(text, MAX_ECHO)))
 }
 
-/// The text, if it is a number as JSON writes it: Rust's own parser takes `inf`, `+1` and `.5` too.
+/// Returns the text if it is a number in JSON's notation. The check is needed because Rust's parser accepts `inf`, `+1` and `.5` too.
 fn number(text: &str) -> Option<&str> {
     let mut reader = Reader::new(text);
     let found = reader.peek().is_ok_and(|kind| kind == Kind::Number).then(|| reader.number().ok())??;
