@@ -1,25 +1,25 @@
-//! Crash points: named places where a test can make the process die, to prove that what was acknowledged survives.
+//! Crash points: named places where a test can kill the process, to prove that acknowledged data survives.
 //!
-//! They exist only with the cargo feature `failpoints`; without it every function here compiles to nothing. A release must never
-//! have them: whoever sets the environment of such a process decides when it dies.
+//! Crash points exist only with the cargo feature `failpoints`. Without it every function here compiles to nothing. A release must never
+//! have the feature: whoever sets the environment of such a process decides when it dies.
 //!
-//! A test starts the binary with, say, `FAILPOINTS='sql::committed=3*off->return'`: the process dies, as by `kill -9`, when it passes
-//! that point for the fourth time. The grammar is that of the `fail` crate; `return` is the action that kills.
+//! A test starts the binary with, for example, `FAILPOINTS='sql::committed=3*off->return'`. The process then dies, as by `kill -9`, when
+//! it passes that point for the fourth time. The grammar is that of the `fail` crate; `return` is the action that kills.
 
-/// Makes an enum of points of which none can be forgotten: it lists itself.
+/// Defines the enum of crash points together with the list of all of them, so that no point can be missing from the list.
 macro_rules! points {
     ($($(#[$doc:meta])+ $point:ident = $name:literal,)+) => {
-        /// A place where the process can die.
+        /// A place where a test can kill the process.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub enum Point {
             $($(#[$doc])+ $point,)+
         }
 
         impl Point {
-            /// All of them, in the order in which a change passes them.
+            /// All points. Those of a change stand in the order in which it passes them.
             pub const ALL: &[Self] = &[$(Self::$point),+];
 
-            /// Its name in `FAILPOINTS`.
+            /// The point's name in `FAILPOINTS`.
             pub const fn name(self) -> &'static str {
                 match self {
                     $(Self::$point => $name,)+
@@ -32,73 +32,73 @@ macro_rules! points {
 points! {
     /// A change is checked and planned; nothing is done yet.
     ChangePlanned = "change::planned",
-    /// Code was compiled and written aside.
+    /// Compiled code is in a temporary file and not synced.
     CodeAside = "code::aside",
-    /// Code stands under its name.
+    /// The file with compiled code has its final name.
     CodeRenamed = "code::renamed",
-    /// All compartments are linked.
+    /// All compartments of the new generation are linked.
     ChangeLinked = "change::linked",
-    /// A component was written aside and synced.
+    /// A component is in a temporary file and synced.
     ComponentAside = "component::aside",
-    /// A component stands under its digest; its folder isn't synced.
+    /// The file of a component has its final name, the component's digest; its folder is not synced.
     ComponentRenamed = "component::renamed",
-    /// A configuration was written aside and synced.
+    /// A configuration is in a temporary file and synced.
     ConfigurationAside = "configuration::aside",
-    /// A configuration stands under its digest; its folder isn't synced.
+    /// The file of a configuration has its final name, the configuration's digest; its folder is not synced.
     ConfigurationRenamed = "configuration::renamed",
-    /// All that the generation is made of is kept.
+    /// The state folder keeps the components and the configuration of the new generation.
     ChangeKept = "change::kept",
-    /// Its databases are open.
+    /// The databases of the new generation are open.
     ChangeOpened = "change::opened",
-    /// Each of its compartments has made an instance.
+    /// Each compartment of the new generation has made an instance.
     ChangeWarm = "change::warm",
-    /// Migrations were run, and not committed.
+    /// The migrations of one database have run and are not committed.
     MigrationRun = "migration::run",
-    /// Migrations were committed.
+    /// The migrations of one database are committed.
     MigrationCommitted = "migration::committed",
-    /// All databases are migrated.
+    /// All databases of the new generation are migrated.
     ChangeMigrated = "change::migrated",
-    /// The new history was written aside and synced.
+    /// The new history is in a temporary file and synced.
     HistoryAside = "history::aside",
-    /// The new history is in place; its folder isn't synced.
+    /// The file of the new history has its final name; its folder is not synced.
     HistoryRenamed = "history::renamed",
-    /// The history tells of the new generation, and what nothing tells of any more isn't removed.
+    /// The history has the new generation; files that the history no longer refers to are not removed yet.
     HistoryWritten = "history::written",
-    /// The history tells of it; requests don't run on it yet.
+    /// The history has the new generation; requests don't run on it yet.
     ChangePublished = "change::published",
-    /// Requests run on it; nobody was told.
+    /// Requests run on the new generation; the operator has no answer yet.
     ChangeCurrent = "change::current",
-    /// A backup is copied and not synced.
+    /// The files of a backup are copied and not synced.
     BackupCopied = "backup::copied",
-    /// It is whole, under the name of one that isn't.
+    /// A backup is complete and still has the name of an incomplete one.
     BackupWritten = "backup::written",
-    /// What is restored is copied beside what is there.
+    /// A restore has copied the backup into the state folder, beside what is there.
     RestoreCopied = "restore::copied",
-    /// From here on no host starts until it is in place.
+    /// A restore has written its mark: from here on no host starts until the restore ends.
     RestoreMarked = "restore::marked",
-    /// What was there is moved out of the way.
+    /// A restore has moved the previous content of the state folder out of the way.
     RestoreMoved = "restore::moved",
-    /// What is restored is in place.
+    /// A restore has moved the copied files to their places.
     RestorePlaced = "restore::placed",
     /// A transaction is about to be committed.
     SqlBeforeCommit = "sql::before-commit",
-    /// It is committed, and not synced.
+    /// A transaction is committed and not synced.
     SqlCommitted = "sql::committed",
-    /// It is synced; nobody was told.
+    /// A transaction is synced; its caller has no answer yet.
     SqlSynced = "sql::synced",
 }
 
-/// Reads `FAILPOINTS`. To be called once, at the start of `main`; later calls do nothing.
+/// Reads `FAILPOINTS`. Call it once, at the start of `main`; further calls do nothing.
 pub fn init() {
     #[cfg(feature = "failpoints")]
     {
         static ONCE: std::sync::Once = std::sync::Once::new();
-        // Dropping the scenario would clear every point again: they are to live as long as the process.
+        // Dropping the scenario would clear every point again. The points must live as long as the process.
         ONCE.call_once(|| std::mem::forget(fail::FailScenario::setup()));
     }
 }
 
-/// Ends the process as a power cut would, where the point is configured with `return`; else does nothing.
+/// Kills the process as a power cut would, if `FAILPOINTS` configures the point with `return`. Does nothing otherwise.
 #[inline]
 pub fn crash_point(point: Point) {
     #[cfg(feature = "failpoints")]
@@ -107,7 +107,7 @@ pub fn crash_point(point: Point) {
     let _ = point;
 }
 
-/// Panics or sleeps where the point of that name is configured with `panic` or `sleep`; else does nothing.
+/// Panics or sleeps if `FAILPOINTS` configures the point `name` with `panic` or `sleep`. Does nothing otherwise.
 #[inline]
 pub fn panic_point(name: &'static str) {
     #[cfg(feature = "failpoints")]
@@ -119,6 +119,6 @@ pub fn panic_point(name: &'static str) {
 #[cfg(feature = "failpoints")]
 fn die() {
     let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
-    // Only where the kernel didn't.
+    // Reached only if the kernel did not kill the process.
     std::process::abort();
 }

@@ -1,4 +1,5 @@
-//! Files that are written aside and then take their place, so that nobody ever finds half of one. No link is followed on the way.
+//! Writes files atomically: each is written to a temporary file and then renamed, so that no reader finds a half-written one. No symbolic
+//! link is followed on the way.
 
 mod identity;
 
@@ -15,23 +16,25 @@ use watertight_model::ids::Digest;
 
 pub use identity::{Displaced, FileIdentity};
 
-/// How a file's name ends as long as it is written.
+/// The extension of a file that is being written.
 pub const ASIDE: &str = "tmp";
 
-/// Where a test can end the process that writes a file: before and after it takes its place.
+/// The crash points of one durable write: before and after the temporary file is renamed.
 #[derive(Debug, Clone, Copy)]
 pub struct Points {
-    /// It is written aside and synced.
+    /// The point where the temporary file is written and synced.
     pub aside: Point,
-    /// It is in place, and its folder isn't synced.
+    /// The point where the file has its final name and its folder is not synced.
     pub renamed: Point,
 }
 
-/// Writes a file such that it is there whole or not at all, readable to this user only, and lasts once this returns.
+/// Writes a file atomically and durably: it is there whole or not at all, and it lasts once this function returns. Only the host's user
+/// can read it.
 ///
 /// # Errors
 ///
-/// Where it can't be written; and where its folder can't be synced: the file is in place then, and may not last.
+/// The error of the system where the file can't be written, or where its folder can't be synced. In the second case the file is in place
+/// and may not last.
 pub fn write_durably(file: &Path, bytes: &[u8], points: Option<Points>) -> io::Result<()> {
     let aside = file.with_extension(ASIDE);
     let written = create_new(&aside).and_then(|mut open| {
@@ -49,11 +52,11 @@ pub fn write_durably(file: &Path, bytes: &[u8], points: Option<Points>) -> io::R
     File::open(folder)?.sync_all()
 }
 
-/// Makes a new file that only this user can read, in the place of whatever has its name: a link there is removed, not followed.
+/// Creates a new file that only the host's user can read. It replaces whatever has that name; a symbolic link is removed, not followed.
 ///
 /// # Errors
 ///
-/// Where what has the name can't be removed, or the file can't be made.
+/// The error of the system where the existing file can't be removed or the new one can't be created.
 pub fn create_new(file: &Path) -> io::Result<File> {
     match fs::remove_file(file) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -62,11 +65,11 @@ pub fn create_new(file: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(file)
 }
 
-/// Opens a regular file as `options` say, and nothing else: neither a link nor a device or pipe, which could block.
+/// Opens a regular file with `options`. Refuses symbolic links, devices and pipes; opening a pipe could block.
 ///
 /// # Errors
 ///
-/// `InvalidInput` where it is something else; else as [`OpenOptions::open`].
+/// `InvalidInput` if the path leads to something other than a regular file; otherwise the errors of [`OpenOptions::open`].
 pub fn open_regular(file: &Path, options: &mut OpenOptions) -> io::Result<File> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let not_regular =
@@ -77,14 +80,14 @@ pub fn open_regular(file: &Path, options: &mut OpenOptions) -> io::Result<File> 
     if open.metadata()?.is_file() { Ok(open) } else { Err(not_regular()) }
 }
 
-/// How much is copied in one step.
+/// Number of bytes that are copied in one step.
 const COPIED_AT_ONCE: usize = 256 << 10;
 
-/// Copies all that is read, and returns its digest and how many bytes it were.
+/// Copies everything from a reader to a writer, and returns the digest and the number of the bytes.
 ///
 /// # Errors
 ///
-/// Where it can't be read or written.
+/// The error of the reader or the writer.
 pub fn copy_digested(mut from: impl Read, mut to: impl Write) -> io::Result<(Digest, u64)> {
     let (mut hasher, mut size) = (Sha256::new(), 0);
     let mut buffer = vec![0; COPIED_AT_ONCE];
@@ -101,11 +104,11 @@ pub fn copy_digested(mut from: impl Read, mut to: impl Write) -> io::Result<(Dig
     }
 }
 
-/// Removes what a host that ended while it wrote has left in a folder.
+/// Removes the temporary files that a host left in a folder when it ended during a write.
 ///
 /// # Errors
 ///
-/// Where the folder can't be read, or such a file not be removed.
+/// The error of the system where the folder can't be read or such a file can't be removed.
 pub fn remove_leftovers(folder: &Path) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let file = entry?.path();

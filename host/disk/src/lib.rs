@@ -1,4 +1,4 @@
-//! Files that last, and the points at which tests end the process that writes them.
+//! Durable files, the identity of files, and crash points at which tests kill the process that writes.
 
 pub mod failpoint;
 pub mod files;

@@ -1,77 +1,77 @@
-//! Which file a path leads to, so that one that was removed, moved or replaced is noticed.
+//! The identity of a file, by which the host notices that a file was removed, moved or replaced.
 
 use std::fs::Metadata;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// A file or folder, whatever path leads to it. As long as somebody has it open, no other gets the same identity.
+/// The identity of a file or folder, whatever path leads to it. No other file gets the same identity while the file is open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FileIdentity {
     device: u64,
     inode: u64,
 }
 
-/// Why a path no longer leads to the file that it led to.
+/// The reason that a path no longer leads to the file that it once led to.
 #[derive(Debug, thiserror::Error)]
 pub enum Displaced {
-    /// Nothing is there.
+    /// The path leads to nothing.
     #[error("{} was removed", .0.display())]
     Removed(PathBuf),
-    /// Another file is there.
+    /// The path leads to another file.
     #[error("{} was replaced by another file", .0.display())]
     Replaced(PathBuf),
-    /// The file is there, and what was in it is not.
+    /// The path leads to the same file, and its content is gone.
     #[error("{} was emptied or overwritten", .0.display())]
     Emptied(PathBuf),
-    /// Nobody can say what is there.
+    /// The system can't say where the path leads.
     #[error("{} can't be looked at: {source}", .path.display())]
     Unknown {
         /// The path.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the system.
         source: io::Error,
     },
 }
 
 impl FileIdentity {
-    /// The identity in a file's metadata.
+    /// Returns the identity that a file's metadata holds.
     pub fn of(metadata: &Metadata) -> Self {
         Self { device: metadata.dev(), inode: metadata.ino() }
     }
 
-    /// The identity of what is at `path`; a link at its end is not followed.
+    /// Returns the identity of the file at `path`. A symbolic link at the end of the path is not followed.
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// The error of the system where the file's metadata can't be read.
     pub fn at(path: &Path) -> io::Result<Self> {
         path.symlink_metadata().map(|metadata| Self::of(&metadata))
     }
 
-    /// Checks that `path` leads to this file, without a link at its end. One system call.
+    /// Checks that `path` leads to this file, without a symbolic link at its end. Takes one system call.
     ///
     /// # Errors
     ///
-    /// [`Displaced`] where it doesn't, or where that can't be known.
+    /// [`Displaced`] if the path leads elsewhere, or if the system can't say where it leads.
     pub fn check(self, path: &Path) -> Result<(), Displaced> {
         self.metadata(path).map(drop)
     }
 
-    /// The same, and what the system says of the file. One system call.
+    /// Checks like [`FileIdentity::check`] that `path` leads to this file, and returns the file's metadata. Takes one system call.
     ///
     /// # Errors
     ///
-    /// As [`FileIdentity::check`].
+    /// The errors of [`FileIdentity::check`].
     pub fn metadata(self, path: &Path) -> Result<Metadata, Displaced> {
         self.compare(path, path.symlink_metadata())
     }
 
-    /// The same for a path whose end may be a link, such as the one that an operator gave.
+    /// Checks that `path` leads to this file, and follows a symbolic link at its end: for paths that an operator gave.
     ///
     /// # Errors
     ///
-    /// As [`FileIdentity::check`].
+    /// The errors of [`FileIdentity::check`].
     pub fn check_followed(self, path: &Path) -> Result<(), Displaced> {
         self.compare(path, path.metadata()).map(drop)
     }
@@ -105,7 +105,7 @@ mod tests {
         assert!(identity.check(&file).is_ok());
         fs::rename(&file, &other).unwrap();
         assert!(matches!(identity.check(&file), Err(Displaced::Removed(_))));
-        // A path through something that is no folder any more leads nowhere.
+        // A path through something that is no longer a folder leads nowhere.
         assert!(matches!(identity.check(&other.join("file")), Err(Displaced::Removed(_))));
         fs::write(&file, "one").unwrap();
         assert!(matches!(identity.check(&file), Err(Displaced::Replaced(_))));
