@@ -1,6 +1,6 @@
-//! A component file, loaded: its bytes, their digest, its shape, and what `watertight build` wrote into it.
+//! Loads a component file: its bytes, their digest, its shape, and the section that `watertight build` wrote into it.
 //!
-//! Nothing is compiled here, and nothing of the file is trusted: each part is bounded and checked before it gets inside.
+//! Nothing is compiled here, and no part of the file is trusted: each is bounded and checked before it is used.
 
 mod section;
 
@@ -21,34 +21,34 @@ use watertight_model::ids::Digest;
 use watertight_model::migration::Migration;
 use watertight_model::problem::{Code, Problem};
 
-/// How large a component file may be, in bytes. Interpreters come to some 20 MiB.
+/// Greatest size of a component file, in bytes. Components with an interpreter have some 20 MiB.
 pub const MAX_COMPONENT_BYTES: u64 = 256 << 20;
 
-/// A component, as its file says it is.
+/// A component file, read and checked.
 #[derive(Debug, Clone)]
 pub struct Artifact {
-    /// Where it comes from.
+    /// The path that the file was read from, or the origin of bytes that were received.
     pub path: PathBuf,
-    /// The whole file.
+    /// The content of the file.
     pub bytes: Bytes,
     /// The digest of `bytes`.
     pub digest: Digest,
-    /// What it imports and exports, with the documentation that it carries.
+    /// The component's imports and exports, with the documentation that the component carries.
     pub shape: Shape,
-    /// What it asks of the engine that runs it.
+    /// What the component needs of the engine that runs it.
     pub needs: Needs,
-    /// What `watertight build` wrote into it, if it did.
+    /// The section that `watertight build` wrote into the component, if there is one.
     pub embedded: Option<Embedded>,
 }
 
-/// What is told of an artifact where it is one build of a module among others.
+/// Identifies a build: one of several components that were built for the same module.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Build {
-    /// Its id.
+    /// The id of the build.
     pub build: String,
-    /// Its component.
+    /// The digest of the component.
     pub digest: Digest,
-    /// The language that it was written in, where its component says.
+    /// The language that the component was written in, if the component says so.
     pub language: Option<String>,
 }
 
@@ -59,48 +59,48 @@ impl From<&Artifact> for Build {
     }
 }
 
-/// Why a file is no artifact.
+/// The reason that a file can't be loaded as an artifact.
 #[derive(Debug, thiserror::Error)]
 pub enum ArtifactError {
     /// The file can't be read.
     #[error("the component can't be read")]
     Unreadable {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the system.
         #[source]
         source: io::Error,
     },
-    /// It is larger than allowed.
+    /// The file is larger than allowed.
     #[error("the component is larger than {limit} bytes")]
     TooLarge {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// The bound, in bytes.
+        /// The greatest size allowed, in bytes.
         limit: u64,
     },
-    /// It is no component.
+    /// The file is not a component.
     #[error("the file is no component that can be loaded")]
     Shape {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// What is wrong with the bytes.
         #[source]
         source: ShapeError,
     },
-    /// What `watertight build` writes into a component is damaged.
+    /// The section that `watertight build` writes into a component is damaged.
     #[error("the section `{SECTION_NAME}` of the component can't be used")]
     Section {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// What is wrong with the section.
         #[source]
         source: SectionError,
     },
 }
 
 impl ArtifactError {
-    /// The file that it is about.
+    /// Returns the path of the file that the error is about.
     pub fn path(&self) -> &Path {
         match self {
             Self::Unreadable { path, .. }
@@ -112,7 +112,7 @@ impl ArtifactError {
 }
 
 impl From<ArtifactError> for Problem {
-    /// The problem in one sentence, with the file and what to do.
+    /// Describes the error in one sentence, with the file and a remedy.
     fn from(error: ArtifactError) -> Self {
         let problem = match &error {
             ArtifactError::Unreadable { source, .. } if source.kind() == io::ErrorKind::NotFound => {
@@ -134,20 +134,21 @@ impl From<ArtifactError> for Problem {
 }
 
 impl Artifact {
-    /// Loads the component file at `path`, of at most `max_bytes` bytes ([`MAX_COMPONENT_BYTES`] unless there is a reason).
+    /// Loads the component file at `path`. The file may have at most `max_bytes` bytes; without a reason for another bound, use
+    /// [`MAX_COMPONENT_BYTES`].
     ///
     /// # Errors
     ///
-    /// When the file can't be read or is too large, and as [`Artifact::new`].
+    /// [`ArtifactError`] if the file can't be read or is too large, and the errors of [`Artifact::new`].
     pub fn load(path: &Path, max_bytes: u64) -> Result<Self, ArtifactError> {
         Self::new(path, read(path, max_bytes)?.into())
     }
 
-    /// An artifact of bytes that were received or read elsewhere; `path` says where they come from, for messages.
+    /// Makes an artifact of bytes that are in memory already. `path` names their origin in messages.
     ///
     /// # Errors
     ///
-    /// When the bytes are no component, or carry a section of ours that is damaged.
+    /// [`ArtifactError`] if the bytes are not a component, or if the section that `watertight build` wrote is damaged.
     pub fn new(path: &Path, bytes: Bytes) -> Result<Self, ArtifactError> {
         let no_component = |source| ArtifactError::Shape { path: path.to_owned(), source };
         let mut shape = shape::read(&bytes).map_err(no_component)?;
@@ -160,17 +161,17 @@ impl Artifact {
         Ok(Self { path: path.to_owned(), digest: Digest::of(&bytes), bytes, shape, needs, embedded })
     }
 
-    /// The module's migrations, in order; none where the component carries no section.
+    /// Returns the module's migrations in the order of application. A component without the section has none.
     pub fn migrations(&self) -> &[Migration] {
         self.embedded.as_ref().map_or(&[], |embedded| &embedded.migrations)
     }
 
-    /// The language that it was written in, where the component says.
+    /// Returns the language that the component was written in, if the component says so.
     pub fn language(&self) -> Option<&str> {
         self.embedded.as_ref().map(|embedded| embedded.language.as_str())
     }
 
-    /// The build's id: what the component carries, or the start of its digest.
+    /// Returns the id of the build: the one in the section, or else the start of the component's digest.
     pub fn build(&self) -> String {
         match &self.embedded {
             Some(embedded) => embedded.build.clone(),
@@ -179,11 +180,11 @@ impl Artifact {
     }
 }
 
-/// The bytes of a component's file, whatever they are, of at most `max_bytes`.
+/// Reads the file at `path`, of at most `max_bytes` bytes, without checking its content.
 ///
 /// # Errors
 ///
-/// When the file can't be read, is no file, or is too large.
+/// [`ArtifactError`] if the file can't be read, is not a regular file, or is too large.
 pub fn read(path: &Path, max_bytes: u64) -> Result<Vec<u8>, ArtifactError> {
     match read_bounded(path, max_bytes) {
         Ok(Some(bytes)) => Ok(bytes),
@@ -192,9 +193,9 @@ pub fn read(path: &Path, max_bytes: u64) -> Result<Vec<u8>, ArtifactError> {
     }
 }
 
-/// The file's bytes, or `None` when there are more than `max_bytes`.
+/// Reads the file at `path`. Returns `None` if it has more than `max_bytes` bytes.
 fn read_bounded(path: &Path, max_bytes: u64) -> io::Result<Option<Vec<u8>>> {
-    // Before it is opened: opening a pipe would wait for whoever writes to it.
+    // This check comes before opening the file, because opening a pipe would block until something writes to it.
     if !path.metadata()?.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a file"));
     }
@@ -204,7 +205,7 @@ fn read_bounded(path: &Path, max_bytes: u64) -> io::Result<Option<Vec<u8>>> {
         return Ok(None);
     }
     let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or_default());
-    // The file may grow while it is read.
+    // The file may have grown since its size was read.
     file.take(max_bytes.saturating_add(1)).read_to_end(&mut bytes)?;
     Ok((bytes.len() as u64 <= max_bytes).then_some(bytes))
 }

@@ -1,4 +1,4 @@
-//! What a component's bytes say of it: its imports and exports with their types, and what running it takes.
+//! Reads a component's bytes: its imports and exports with their types, the section that `watertight build` adds, and its engine needs.
 
 pub mod shape;
 pub mod profile;

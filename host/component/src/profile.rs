@@ -1,7 +1,7 @@
-//! What an engine is tuned for, and which kind of engine a compartment's modules need.
+//! Defines the profiles of Wasmtime engines, and chooses the profile that the modules of a compartment need.
 //!
-//! An engine fixes how much its instances may have and how their memory is laid out. So there are a few kinds, and which one a module
-//! needs is read from its bytes, before anything is compiled. The engines themselves are `engine`'s.
+//! An engine fixes how much its instances may use and how their memory is laid out, so the host has several. What a module needs is read
+//! from its bytes before anything is compiled. The crate `engine` makes the engines themselves.
 
 mod needs;
 
@@ -17,70 +17,70 @@ pub use needs::{Needs, Total};
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 
-/// Memory that a small module may have when it starts: what a fresh instance keeps resident. A Rust module starts with 1.1 MiB, most
-/// of it stack. Languages that bring a runtime along start with more: Go with 2.6 MiB, JavaScript with 9 MiB, Python with above 10.
+/// Greatest size in bytes of a small module's initial memory, which each fresh instance keeps resident. A Rust module starts with
+/// 1.1 MiB, most of it stack. Languages with a runtime start with more: Go with 2.6 MiB, JavaScript with 9 MiB, Python with over 10 MiB.
 const SMALL_START: u64 = 2 * MIB;
 
-/// What an engine is tuned for. Its name is part of compiled code's key.
+/// The settings of a Wasmtime engine. The name of the profile is part of the key of compiled code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Profile {
-    /// Small modules whose instances serve many calls: memory is mapped once with guard pages, so that bounds checks cost nothing.
+    /// For small modules whose instances serve many calls. Memory is mapped once with guard pages, so that bounds checks cost nothing.
     Reuse,
-    /// Small modules with a new instance for each call: no guard pages and no copy-on-write images, because changing mappings
+    /// For small modules with a new instance for each call. It uses neither guard pages nor copy-on-write images, because changing mappings
     /// costs more than checking bounds.
     Fresh,
-    /// Interpreters and other modules that start with much memory, large tables or many functions, whether their instances are
-    /// reused or not: their memory is a copy-on-write image, of which a call pays for what it changes.
+    /// For interpreters and other modules with a large initial memory, large tables or many functions, in either instance mode. The initial
+    /// memory is a copy-on-write image: a call pays only for the pages that it changes.
     Large,
-    /// Modules that use the component model's own concurrency (`async func`, streams, futures), whatever their size. It makes every
-    /// call dearer, so the others go without. A function may return and go on, so each call has new instances.
+    /// For modules of any size that use the component model's own concurrency (`async func`, streams, futures). It makes every call
+    /// slower, so other modules run without it. Each call has new instances, because a function may go on after it has returned.
     Async,
 }
 
-/// Linear memories that one core module may define: what a pool of Wasmtime's has room for.
+/// Number of linear memories that one core module may define. Wasmtime's pools are configured for this number.
 pub const MEMORIES_PER_MODULE: u32 = 1;
-/// Tables that one core module may define.
+/// Number of tables that one core module may define. Wasmtime's pools are configured for this number.
 pub const TABLES_PER_MODULE: u32 = 1;
-/// What all modules of a compartment together may have. Its adapters are instances too.
+/// What all modules of a compartment may have together. The compartment's adapters count as core instances too.
 pub const PER_COMPARTMENT: Total = Total { core_instances: 256, memories: 64, memory: u64::MAX, tables: 256 };
 
-/// What the instances of a profile may have.
+/// The limits of a profile's instances.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Room {
     /// Bytes that one linear memory may grow to.
     pub memory: u64,
     /// Elements that one table may grow to.
     pub table: u64,
-    /// Bytes that the engine may keep for one core module's instance.
+    /// Bytes that the engine may keep for the instance of one core module.
     pub instance: u64,
-    /// Calls at once, each on its own instance of a whole compartment.
+    /// Number of calls at once. Each call has its own instance of a whole compartment.
     pub calls: u32,
 }
 
-/// Why a compartment has its profile.
+/// The reason that a compartment has its profile.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reason {
-    /// Its modules are small, and its instances are reused or not.
+    /// All modules are small; the instance mode decides.
     Small(InstanceMode),
-    /// A module needs more than small ones may have.
+    /// A module needs more than a small module may have.
     Large(ModuleName, Excess),
     /// A module uses the component model's own concurrency.
     Concurrent(ModuleName),
 }
 
-/// What a module has more of than it may.
+/// The need of a module that exceeds a limit, with the amount that the module needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Excess {
-    /// Bytes of memory at the start.
+    /// Bytes of a linear memory at the start.
     Memory(u64),
     /// Elements of a table at the start.
     Table(u64),
-    /// Bytes that the engine keeps for an instance.
+    /// Bytes that the engine keeps for the instance of a core module.
     Instance(u64),
-    /// Memories of one core module.
+    /// Number of linear memories of one core module.
     Memories(u32),
-    /// Tables of one core module.
+    /// Number of tables of one core module.
     Tables(u32),
 }
 
@@ -109,18 +109,18 @@ impl fmt::Display for Reason {
     }
 }
 
-/// A module that no engine of the host has room for.
+/// The error that a module needs more than any engine of the host allows.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("module `{module}` {excess}, and the host has room for {} at most", Excess::limit(.excess))]
 pub struct NoRoom {
-    /// Which.
+    /// The module.
     pub module: ModuleName,
-    /// What there is too much of.
+    /// The need that exceeds the limit.
     pub excess: Excess,
 }
 
 impl Excess {
-    /// The most that the largest profile has of it.
+    /// Returns the limit of the largest profile, in the unit of the message.
     fn limit(&self) -> u64 {
         let room = Profile::Large.room();
         match self {
@@ -132,7 +132,7 @@ impl Excess {
         }
     }
 
-    /// The first thing of which `needs` has more than `memory` at the start and `room` otherwise.
+    /// Returns the first need that exceeds a limit: `memory` for the initial memory, `room` for everything else.
     fn of(needs: &Needs, memory: u64, room: Room) -> Option<Self> {
         if needs.memory > memory {
             Some(Self::Memory(needs.memory))
@@ -145,13 +145,13 @@ impl Excess {
 }
 
 impl Excess {
-    /// What `needs` has too many of, whatever the profile.
+    /// Returns the first count in `needs` that exceeds the limit of every profile.
     fn of_counts(needs: &Needs) -> Option<Self> {
         let memories = (needs.memories > MEMORIES_PER_MODULE).then_some(Self::Memories(needs.memories));
         memories.or_else(|| (needs.tables > TABLES_PER_MODULE).then_some(Self::Tables(needs.tables)))
     }
 
-    /// What to do about it.
+    /// Returns what the author of the module can do about it.
     pub fn help(self) -> &'static str {
         match self {
             Self::Memory(_) | Self::Table(_) | Self::Instance(_) => {
@@ -164,10 +164,10 @@ impl Excess {
 }
 
 impl Profile {
-    /// All of them, in a fixed order.
+    /// All profiles, in a fixed order.
     pub const ALL: [Self; 4] = [Self::Reuse, Self::Fresh, Self::Large, Self::Async];
 
-    /// Its name in cache files, logs and answers.
+    /// Returns the name of the profile in cache files, logs and answers.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Reuse => "reuse",
@@ -177,12 +177,13 @@ impl Profile {
         }
     }
 
-    /// The profile of that name.
+    /// Returns the profile with the name `text`.
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|profile| profile.as_str() == text)
     }
 
-    /// Bytes of stack that the guests of one call have. Interpreters call themselves for each call of the program that they run.
+    /// Returns the bytes of stack for the guests of one call. Interpreters need more, because they recurse for each call of the program
+    /// that they run.
     pub fn stack(self) -> usize {
         match self {
             Self::Reuse | Self::Fresh => 512 << 10,
@@ -190,7 +191,7 @@ impl Profile {
         }
     }
 
-    /// What its instances may have. Memories are address space alone until they are used: 4 GiB each where there are guard pages.
+    /// Returns the limits of the profile's instances. Memories use only address space until they are written: 4 GiB each with guard pages.
     pub fn room(self) -> Room {
         match self {
             Self::Reuse => Room { memory: 1024 * MIB, table: 20_000, instance: MIB, calls: 4096 },
@@ -199,12 +200,16 @@ impl Profile {
         }
     }
 
-    /// Why a module is too large to stand among small ones, if it is.
+    /// Returns the first need that makes a module too large for the profiles of small modules.
     pub fn excess(needs: &Needs) -> Option<Excess> {
         Excess::of(needs, SMALL_START, Self::Reuse.room())
     }
 
-    /// The profile that modules need together whose instances live as `mode` says, and why.
+    /// Chooses the profile that `modules` need together in the instance mode `mode`, and returns the reason for the choice.
+    ///
+    /// # Errors
+    ///
+    /// [`NoRoom`] names the first module that needs more than the largest profile allows.
     pub fn choose<'a>(
         mode: InstanceMode,
         modules: impl Iterator<Item = (&'a ModuleName, &'a Needs)> + Clone,

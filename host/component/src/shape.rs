@@ -1,7 +1,7 @@
-//! What a component's bytes say of it: its imports and exports, as plain values.
+//! The shape of a component: its imports and exports as plain values, read from its bytes.
 //!
-//! Types are resolved: aliases are followed and nothing points back into the bytes, so that shapes can be kept, compared across
-//! components and sent between threads. Names of types are for people; two types are the same when they are built the same.
+//! Types are resolved: aliases are followed, and nothing refers to the bytes. So shapes can be stored, compared across components and
+//! sent between threads. Type names are for messages only; two types are equal if they have the same structure.
 //!
 //! Nothing here compiles or runs a component.
 
@@ -19,49 +19,49 @@ pub use compare::{Difference, MAX_DIFFERENCES, differences, exact_differences, h
 pub use parts::places;
 pub use read::{ShapeError, read};
 
-/// A component from outside.
+/// The imports and exports of a component.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Shape {
-    /// The interfaces that it needs. The functions that its world imports itself stand under [`InterfaceName::world`].
+    /// The interfaces that the component imports. Functions that its world imports directly are listed under [`InterfaceName::world`].
     pub imports: BTreeMap<InterfaceName, Interface>,
-    /// The interfaces that it offers. The functions that its world exports itself stand under [`InterfaceName::world`].
+    /// The interfaces that the component exports. Functions that its world exports directly are listed under [`InterfaceName::world`].
     pub exports: BTreeMap<InterfaceName, Interface>,
-    /// Imports that are neither interfaces nor functions, such as a resource of the world's own: such a component can't be linked.
+    /// Imports that are neither interfaces nor functions, such as a resource of the world itself. A component that has any can't be linked.
     pub bare_imports: Vec<String>,
-    /// Exports that are neither interfaces nor functions: nothing can reach them.
+    /// Exports that are neither interfaces nor functions. Nothing can use them.
     pub bare_exports: Vec<String>,
 }
 
-/// One interface.
+/// An interface that a component imports or exports.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Interface {
-    /// The interface that it is an instance of, where its import or export has a label in place of the interface's name:
-    /// `import primary: alpha:greeting/greet@1.0.0;`.
+    /// The name of the interface, if the component imports or exports it under a label: `import primary: alpha:greeting/greet@1.0.0;`.
+    /// `None` if the import or export has the interface's own name.
     pub implements: Option<InterfaceName>,
-    /// Its functions by the name that components give them: `say-hello`, `[method]basket.add`.
+    /// The functions, by the names that components give them: `say-hello`, `[method]basket.add`.
     pub functions: BTreeMap<String, Function>,
-    /// The types that it names, other than the resources it defines. A resource that it uses from another interface stands here as
-    /// its owned handle.
+    /// The named types, without the resources that the interface defines. A resource that it uses from another interface is listed here as
+    /// an owned handle.
     pub types: BTreeMap<String, Type>,
-    /// The resources that it defines.
+    /// The resources that the interface defines.
     pub resources: BTreeSet<String>,
-    /// Its documentation, where the component carries it.
+    /// The documentation of the interface, if the component carries it.
     pub docs: Option<Arc<str>>,
 }
 
 impl Interface {
-    /// The interface that it is: the one that it implements, or else the one of its own name. `name` is the name of its import or export.
+    /// Returns the interface's own name: the one that it implements under a label, or else `name`, the name of its import or export.
     pub fn identity<'a>(&'a self, name: &'a InterfaceName) -> &'a InterfaceName {
         self.implements.as_ref().unwrap_or(name)
     }
 
-    /// Whether it holds nothing but types of values. Importing such an interface asks for nothing: types are compared, not linked.
+    /// Whether the interface holds only types of values. Nothing has to serve an import of it: its types are compared, not linked.
     pub fn is_types_only(&self) -> bool {
         self.functions.is_empty() && self.resources.is_empty()
     }
 
-    /// The types whose names mean nothing: values, where the interface defines no resource. Methods are bound to the very interface that
-    /// defines their resource, which nothing can stand in for.
+    /// Returns the named types whose names don't matter to the linker. In an interface without resources, these are all types without
+    /// handles. In an interface with resources there are none: its methods are bound to that interface, which no other can replace.
     pub fn types_by_structure(&self) -> impl Iterator<Item = (&String, &Type)> {
         self.types.iter().filter(|(_, ty)| self.is_by_structure(ty))
     }
@@ -71,25 +71,25 @@ impl Interface {
     }
 }
 
-/// One function.
+/// A function that an interface or a world has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Function {
-    /// Name and type, in order.
+    /// The parameters in order, each with its name and type.
     pub parameters: Vec<Field>,
-    /// What it returns, if anything.
+    /// The type of the result, if there is one.
     pub result: Option<Type>,
-    /// Whether it is an `async func`.
+    /// Whether the function is an `async func`.
     pub is_async: bool,
-    /// Its documentation, where the component carries it.
+    /// The documentation of the function, if the component carries it.
     pub docs: Option<Arc<str>>,
 }
 
-/// A name with a type: a parameter, or a record's field.
+/// A name with a type: a parameter of a function, or a field of a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Field {
     /// The name, in WIT's kebab-case.
     pub name: Arc<str>,
-    /// The type.
+    /// The type of the parameter or field.
     pub ty: Type,
 }
 
@@ -98,11 +98,11 @@ pub struct Field {
 pub struct Case {
     /// The name, in WIT's kebab-case.
     pub name: Arc<str>,
-    /// What it carries, if anything.
+    /// The type of the payload, if the case has one.
     pub ty: Option<Type>,
 }
 
-/// A WIT type, resolved.
+/// A WIT type with all aliases resolved.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the names are WIT's own")]
 pub enum Type {
@@ -144,8 +144,8 @@ pub enum Type {
 }
 
 impl Type {
-    /// Whether a handle of a resource is anywhere in it: what it is then depends on who defines that resource. The validator bounds the
-    /// size of a type with all that it is made of, and so this walk.
+    /// Whether the type contains a handle. If so, its meaning depends on the interface that defines the resource. The validator bounds the
+    /// size of a type with all its parts, and thereby this recursion.
     pub fn has_handle(&self) -> bool {
         let maybe = |ty: &Option<Arc<Type>>| ty.as_ref().is_some_and(|ty| ty.has_handle());
         match self {
@@ -162,20 +162,20 @@ impl Type {
     }
 }
 
-/// A type that WIT gives a name.
+/// The definition of a type that has a name in WIT.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Named<T> {
-    /// The type's own name, for people: `draft`.
+    /// The name of the type, for messages: `draft`.
     pub name: Arc<str>,
-    /// What it is made of.
+    /// The fields, cases or flags of the type.
     pub body: T,
 }
 
-/// A resource: who defines it, and its name there.
+/// A resource, identified by the interface that defines it and by its name there.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Resource {
-    /// The defining interface.
+    /// The interface that defines the resource. `None` for a resource of the world itself.
     pub interface: Option<InterfaceName>,
-    /// The resource's name.
+    /// The name of the resource.
     pub name: Arc<str>,
 }

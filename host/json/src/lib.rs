@@ -93,8 +93,8 @@ impl fmt::Display for Unsupported {
 /// One place in a document that its type doesn't allow.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Violation {
-    /// The JSON pointer (RFC 6901) to the place. A missing field has the pointer that it would have if it were there. Keys that the document
-    /// brings along are cut after 128 characters.
+    /// The JSON pointer (RFC 6901) to the place. A missing field has the pointer that it would have if it were there. Keys are cut after
+    /// 128 characters.
     pub pointer: String,
     /// What is wrong, for the author of the document.
     pub detail: String,

@@ -1,6 +1,6 @@
-//! The custom section `watertight:module`: what a component carries besides its code, so that one file is a whole module.
+//! Reads and writes the custom section `watertight:module`, which makes one file a whole module: it holds migrations and documentation.
 //!
-//! It is JSON, in the outermost component only: what a component nests is another's.
+//! The section is JSON and stands in the outermost component. Sections of nested components are ignored, because they belong to others.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,129 +13,130 @@ use crate::shape::Shape;
 use watertight_model::ids::{Digest, InterfaceName, ModuleName};
 use watertight_model::migration::{BadNumber, Migration, check_numbers};
 
-/// The section's name.
+/// Name of the section.
 pub const SECTION_NAME: &str = "watertight:module";
 
-/// The section's format. A host refuses formats that it does not know, rather than overlook what they say.
+/// Version of the section's format. A host refuses every other version, so that it never overlooks what it doesn't know.
 pub const FORMAT: u32 = 1;
 
-/// How large the section may be, in bytes.
+/// Greatest size of the section, in bytes.
 pub const MAX_SECTION_BYTES: usize = 16 << 20;
 
-/// How many migrations a module may carry.
+/// Greatest number of migrations in one module.
 pub const MAX_MIGRATIONS: usize = 10_000;
 
-/// How many characters a build id has: 48 bits of a digest tell the builds of one module apart.
+/// Number of characters of a build id. Its 48 bits of a digest are enough to tell the builds of one module apart.
 pub(super) const BUILD_ID_LENGTH: usize = 12;
 
-/// How long texts that only people read may be, in bytes: a language, a build id that other tools made.
+/// Greatest length in bytes of a text that only people read: the language, and a build id from another tool.
 const MAX_LABEL_BYTES: usize = 64;
 
-/// What the section says.
+/// The content of the section `watertight:module`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Embedded {
-    /// [`FORMAT`].
+    /// The version of the format: [`FORMAT`].
     format: u32,
-    /// What the module calls itself. The manifest's key is what counts.
+    /// The name that the module gives itself. The host goes by the module's key in the manifest instead.
     pub name: ModuleName,
-    /// The language it is written in: `rust`.
+    /// The language that the module is written in: `rust`.
     pub language: String,
-    /// Tells builds apart; the same source gives the same id.
+    /// The id of the build. The same source gives the same id.
     pub build: String,
-    /// In the order of application.
+    /// The module's migrations in the order of application.
     pub migrations: Vec<Migration>,
-    /// The documentation of the interfaces that it exports.
+    /// The documentation of the interfaces that the module exports.
     pub docs: Docs,
 }
 
-/// Documentation by interface.
+/// The documentation of a module's exports, by interface.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Docs(pub BTreeMap<InterfaceName, InterfaceDocs>);
 
-/// The documentation of one interface; what has none is left out.
+/// The documentation of one interface. Items without documentation are left out.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct InterfaceDocs {
-    /// Of the interface itself.
+    /// The documentation of the interface itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub docs: Option<Arc<str>>,
-    /// Of its functions, by the names that components give them.
+    /// The documentation of the functions, by the names that components give them.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub functions: BTreeMap<String, Arc<str>>,
-    /// Of its types, by name, and of their fields, cases and flags: `draft`, `draft.lines`.
+    /// The documentation of the types and of their fields, cases and flags, by name: `draft`, `draft.lines`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub types: BTreeMap<String, Arc<str>>,
 }
 
-/// Why the section can't be used.
+/// The reason that the section can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum SectionError {
-    /// The component can't be read up to the section.
+    /// The component's bytes can't be parsed up to the section.
     #[error("the component's sections can't be read: {0}")]
     Unreadable(String),
-    /// There are several.
+    /// The component has several sections of this name.
     #[error("the component has it more than once")]
     Twice,
-    /// It is too large.
+    /// The section is too large.
     #[error("it has {length} bytes; at most {MAX_SECTION_BYTES} are allowed")]
     TooLarge {
-        /// How many bytes it has.
+        /// The size of the section, in bytes.
         length: usize,
     },
-    /// It is not the JSON that it should be.
+    /// The section is not JSON, or not of the expected structure.
     #[error("it is not the JSON that it should be: {0}")]
     Json(String),
-    /// A newer host's `build` made it.
+    /// The section has another version of the format: another release of the host made it.
     #[error("it has format {found}; this host knows format {FORMAT}")]
     Format {
-        /// The format that it has.
+        /// The version that the section has.
         found: u32,
     },
     /// The language or the build id is empty, too long or not printable.
     #[error("its `{key}` is not 1 to {MAX_LABEL_BYTES} printable ASCII characters")]
     Label {
-        /// Which.
+        /// The key in the section: `language` or `build`.
         key: &'static str,
     },
-    /// There are too many migrations.
+    /// The module has too many migrations.
     #[error("it has {count} migrations; at most {MAX_MIGRATIONS} are allowed")]
     TooManyMigrations {
-        /// How many there are.
+        /// The number of migrations.
         count: usize,
     },
-    /// A migration's text is not what its checksum says.
+    /// The checksum of a migration doesn't match its text.
     #[error("migration `{name}` is not what its checksum says: it was changed after the build")]
     Checksum {
-        /// The migration's name.
+        /// The name of the migration.
         name: String,
     },
-    /// Migrations are not in the order of their names, or two have one name.
+    /// The migrations are not sorted by name, or two have the same name.
     #[error("migration `{name}` stands after `{before}`, which is not the order of their names")]
     Order {
-        /// The migration before.
+        /// The name of the migration before.
         before: String,
-        /// The migration.
+        /// The name of the migration that is out of order.
         name: String,
     },
-    /// A migration has no number, or one that another has or that is lower than the one before.
+    /// A migration has no number, the number of another one, or a lower number than the one before.
     #[error(transparent)]
     Number(#[from] BadNumber),
-    /// A migration's name can't be a file's.
+    /// The name of a migration can't be the name of a file.
     #[error("`{name}` is no migration's name: 1 to 128 of a-z, A-Z, 0-9, `_`, `-` and `.`, then `.sql`")]
     MigrationName {
-        /// The name.
+        /// The name of the migration.
         name: String,
     },
 }
 
 impl Embedded {
-    /// What a build of `component` (which has no such section yet) carries. The build id follows from all of it.
+    /// Makes the section for a build of `component`, which must not have the section yet. The build id is derived from the component and
+    /// from everything in the section.
     ///
     /// # Errors
     ///
-    /// When the migrations or texts are not as the section wants them.
+    /// [`SectionError`] if the migrations, their number or the texts are not as the section requires.
     pub fn new(
         component: &[u8],
         name: ModuleName,
@@ -155,7 +156,7 @@ impl Embedded {
     ///
     /// # Errors
     ///
-    /// When it would be too large.
+    /// [`SectionError::TooLarge`] if the section exceeds [`MAX_SECTION_BYTES`].
     pub fn append_to(&self, component: &mut Vec<u8>) -> Result<(), SectionError> {
         let json = self.json();
         if json.len() > MAX_SECTION_BYTES {
@@ -165,11 +166,12 @@ impl Embedded {
         Ok(())
     }
 
-    /// The section of `component`, checked; `None` where it has none.
+    /// Finds the section in `component` and checks it. Returns `None` if the component has none.
     ///
     /// # Errors
     ///
-    /// When there are several, or the one is too large, not well-formed, of another format, or not consistent.
+    /// [`SectionError`] if the component has several sections of this name, or one that is too large, malformed, of another format or
+    /// inconsistent.
     pub fn find(component: &[u8]) -> Result<Option<Self>, SectionError> {
         match find_bytes(component)? {
             Some(json) => Self::parse(json).map(Some),
@@ -182,7 +184,7 @@ impl Embedded {
             return Err(SectionError::TooLarge { length: json.len() });
         }
         let invalid = |error: serde_json::Error| SectionError::Json(error.to_string());
-        // The format first: another one may well have other keys.
+        // The format is checked first: a section of another format may have other keys.
         let found = serde_json::from_slice::<FormatOnly>(json).map_err(invalid)?.format;
         if found != FORMAT {
             return Err(SectionError::Format { found });
@@ -219,7 +221,7 @@ impl Embedded {
         Ok(())
     }
 
-    /// The same text for the same content: maps are ordered.
+    /// Serializes the section. The same content always gives the same text, because the maps are ordered.
     fn json(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("strings, numbers and maps keyed by strings always have a JSON form")
     }
@@ -259,7 +261,7 @@ fn find_bytes(component: &[u8]) -> Result<Option<&[u8]>, SectionError> {
 }
 
 impl Docs {
-    /// Puts the documentation where the shape has its exports; what the shape doesn't have is left out.
+    /// Adds the documentation to the exports of `shape`. Documentation of interfaces and functions that the shape doesn't have is dropped.
     pub(super) fn fill(&self, shape: &mut Shape) {
         for (name, docs) in &self.0 {
             let Some(interface) = shape.exports.get_mut(name) else { continue };

@@ -1,4 +1,4 @@
-//! What is taken for an artifact, and what is refused.
+//! Tests which files are accepted as artifacts, and which are refused.
 
 #![allow(clippy::unwrap_used)]
 
@@ -84,7 +84,7 @@ fn the_build_id_follows_from_all_of_the_content() {
     assert_ne!(same, id(&plain(), migrations(), Docs::default()));
 }
 
-/// The section's JSON after a change.
+/// Returns a component whose section is changed by `change`.
 fn changed(change: impl FnOnce(&mut Value)) -> Vec<u8> {
     let mut value = serde_json::to_value(embedded()).unwrap();
     change(&mut value);

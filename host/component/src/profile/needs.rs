@@ -1,6 +1,6 @@
-//! What a component asks of the engine that runs it, read from its bytes.
+//! Reads from a component's bytes what the component needs of the engine that runs it.
 //!
-//! Bytes are untrusted: numbers in them are only compared, never allocated.
+//! The bytes are untrusted: numbers in them are only compared, never used as the size of an allocation.
 
 use wasmparser::{
     CanonicalFunction, CanonicalOption, ComponentType, ComponentTypeDeclaration, Encoding, Import, Instance,
@@ -9,43 +9,44 @@ use wasmparser::{
 
 use crate::shape::ShapeError;
 
-/// What the engine keeps for each function that can be pointed at, and for each import: `VMFuncRef` and `VMFunctionImport` of
-/// Wasmtime are no larger.
+/// Bytes that the engine keeps for each imported function and each function that may have a reference to it. Wasmtime's `VMFuncRef` and
+/// `VMFunctionImport` are no larger.
 const PER_FUNCTION: u64 = 32;
-/// What it keeps for each global, table and memory, imported or not.
+/// Bytes that the engine keeps for each global, table and memory, imported or not.
 const PER_ITEM: u64 = 32;
 
-/// What a component asks of the engine that runs it: of each kind, the most that one core module asks.
+/// What a component needs of the engine that runs it. Each number is the greatest need of one core module, unless its comment says
+/// otherwise.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Needs {
     /// Bytes of one linear memory at the start.
     pub memory: u64,
     /// Elements of one table at the start.
     pub table: u64,
-    /// Bytes that the engine keeps for an instance, at most: it depends on which functions can be pointed at.
+    /// Bytes that the engine keeps for an instance. This is an upper bound: the engine needs less if some functions have no reference.
     pub instance: u64,
-    /// Core modules, adapters and glue included.
+    /// Number of core modules, adapters and glue code included.
     pub core_modules: u32,
-    /// Linear memories that one core module defines.
+    /// Number of linear memories that one core module defines.
     pub memories: u32,
-    /// Tables that one core module defines.
+    /// Number of tables that one core module defines.
     pub tables: u32,
-    /// What all its core modules together define and are instantiated to, each as often as it is written down.
+    /// The sums over all core modules. A definition or an instantiation counts once for each time that it is written in the component.
     pub total: Total,
-    /// Whether anything in it uses the component model's own concurrency.
+    /// Whether any part of the component uses the component model's own concurrency.
     pub concurrency: bool,
 }
 
-/// What a component has of things that are counted for a whole compartment.
+/// The needs of a component that are summed over a whole compartment.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Total {
-    /// Instances of core modules.
+    /// Number of instances of core modules.
     pub core_instances: u32,
-    /// Linear memories.
+    /// Number of linear memories.
     pub memories: u32,
     /// Bytes of all linear memories at the start.
     pub memory: u64,
-    /// Tables.
+    /// Number of tables.
     pub tables: u32,
 }
 
@@ -63,7 +64,11 @@ impl std::ops::Add for Total {
 }
 
 impl Needs {
-    /// Reads them. Function bodies are not looked at.
+    /// Reads the needs of the component in `bytes`. Function bodies are not read.
+    ///
+    /// # Errors
+    ///
+    /// [`ShapeError::Invalid`] if the bytes can't be parsed.
     pub fn read(bytes: &[u8]) -> Result<Self, ShapeError> {
         Self::of(bytes).map_err(|error| ShapeError::Invalid {
             offset: error.offset(),
@@ -73,7 +78,7 @@ impl Needs {
 
     fn of(bytes: &[u8]) -> Result<Self, wasmparser::Error> {
         let mut needs = Self::default();
-        // The bytes of the instance of each core module that is being read. They don't nest, but components around them do.
+        // Bytes of an instance of the core module that is being read. Core modules don't nest; the components around them do.
         let mut instance = 0_u64;
         let mut parser = Parser::new(0);
         parser.set_features(WasmFeatures::all());
@@ -141,7 +146,7 @@ impl Needs {
     }
 }
 
-/// Whether a function between core modules and components belongs to the component model's own concurrency.
+/// Whether a canonical function, which connects core modules with components, belongs to the component model's own concurrency.
 fn is_concurrent(function: &CanonicalFunction) -> bool {
     use CanonicalFunction::{Lift, Lower, ResourceDrop, ResourceNew, ResourceRep};
     match function {
@@ -151,7 +156,7 @@ fn is_concurrent(function: &CanonicalFunction) -> bool {
     }
 }
 
-/// Whether a type of the component's is of something concurrent, or declares such a thing.
+/// Whether a component type is an async function, a stream or a future, or declares such a type.
 fn has_concurrency(ty: &ComponentType<'_>) -> bool {
     use wasmparser::ComponentDefinedType::{Future, Stream};
     match ty {

@@ -1,12 +1,12 @@
-//! Whether what one component offers under an interface is what another wants of it.
+//! Compares an interface that one component imports with the interface that another offers, and reports every difference.
 //!
-//! Wasmtime, wac and the component model's validator ask for equality: the same parameters, fields, cases and flags, by name and in
-//! order; an interface may offer more functions and types than are wanted, and nothing else may differ. This mirrors
-//! `SubtypeCx::component_instance_type` of wasmparser, but goes on after the first difference and says where each one is.
+//! Wasmtime, wac and the validator of the component model require equality: the same parameters, fields, cases and flags, by name and in
+//! order. Only additional functions and types may be offered. This file mirrors `SubtypeCx::component_instance_type` of wasmparser, but
+//! continues after the first difference and reports the place of each.
 //!
-//! One thing is looked at otherwise: the names of types. Values are what functions carry, and are the same where they are built the
-//! same; so a type that is called otherwise, or that no wanted function carries, is no difference. Linking gives it the wanted name.
-//! An interface that defines a resource is the exception: nothing can stand in for it, so its types must have their names.
+//! It deviates in one point: names of types. Functions carry values, and values are equal if they have the same structure. So another
+//! type name is no difference, and neither is a missing type that no imported function uses: linking adds the name that is wanted. An
+//! interface that defines a resource is the exception. No other interface can replace it, so its types must have their names.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt::Display;
@@ -14,33 +14,34 @@ use std::sync::Arc;
 
 use super::{Case, Field, Function, Interface, Named, Resource, Type};
 
-/// How many differences one comparison reports at most: whoever reads more has stopped reading.
+/// Greatest number of differences that one comparison reports. Nobody reads more.
 pub const MAX_DIFFERENCES: usize = 64;
 
-/// How long a text in a [`Difference`] gets, in characters; the rest is cut. Names and lists of them come from untrusted bytes.
+/// Greatest length of a text in a [`Difference`], in characters; the rest is cut. Names and lists of names come from untrusted bytes.
 const MAX_TEXT: usize = 240;
 
-/// One place where what is offered is not what is wanted.
+/// One place where the offered interface differs from the wanted one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
-    /// The function, or none where the interface itself lacks something.
+    /// The function that differs. `None` if the difference is in the interface's own types or resources.
     pub function: Option<String>,
-    /// The way into a type: parameters, fields and cases by name, `[]` an element of a list or stream, `?` what an option or future
-    /// holds, `ok` and `err` a result's sides, a number a place in a tuple: `draft.lines[].quantity`, `result.err.invalid`. Within an
-    /// interface's own types it starts with the type's name.
+    /// The path into a type: `draft.lines[].quantity`, `result.err.invalid`. Parameters, fields and cases stand by name, `[]` is an element
+    /// of a list or stream, `?` the content of an option or future, `ok` and `err` the sides of a result, a number a position in a tuple. A
+    /// path in an interface's own types starts with the name of the type.
     pub type_path: Option<String>,
-    /// What is wanted there.
+    /// What the importing component wants there.
     pub expected: String,
-    /// What is offered there.
+    /// What the exporting component offers there.
     pub found: String,
 }
 
-/// Every place where `offered` is not what `wanted` wants, up to [`MAX_DIFFERENCES`]. None means that it can be linked.
+/// Returns the places where `offered` differs from `wanted`, at most [`MAX_DIFFERENCES`]. An empty list means that they can be linked.
 pub fn differences(wanted: &Interface, offered: &Interface) -> Vec<Difference> {
     all_differences(wanted, offered, |ty| !wanted.is_by_structure(ty))
 }
 
-/// The same where what is wanted is merged with what others want of the same name: then every type must be there by its name, used or not.
+/// Returns the differences like [`differences`], and those of type names as well: every type of `wanted` must be there by its name, used
+/// or not. This is for an import that is merged with other modules' imports of the same name.
 pub fn exact_differences(wanted: &Interface, offered: &Interface) -> Vec<Difference> {
     all_differences(wanted, offered, |_| true)
 }
@@ -68,7 +69,7 @@ fn all_differences(wanted: &Interface, offered: &Interface, by_name: impl Fn(&Ty
     walk.found
 }
 
-/// Every place where the two mean different types by one name.
+/// Returns the places where two interfaces define different types under one name. Types that only one of them has are no difference.
 pub fn shared_type_differences(wanted: &Interface, offered: &Interface) -> Vec<Difference> {
     let mut walk = Walk::default();
     for (name, wanted) in &wanted.types {
@@ -79,7 +80,7 @@ pub fn shared_type_differences(wanted: &Interface, offered: &Interface) -> Vec<D
     walk.found
 }
 
-/// Whether `interface` has that type under that name.
+/// Whether `interface` defines the type `wanted` under the name `name`.
 pub fn has_type(interface: &Interface, name: &str, wanted: &Type) -> bool {
     interface.types.get(name).is_some_and(|offered| {
         let mut walk = Walk::default();
@@ -93,13 +94,13 @@ struct Walk<'a> {
     function: Option<&'a str>,
     path: Vec<String>,
     found: Vec<Difference>,
-    /// The pairs of named types, by address, that were compared for the function under way.
+    /// The pairs of named types, by address, that were compared for the current function.
     seen_here: HashSet<(usize, usize)>,
-    /// The same for everything so far.
+    /// The pairs of named types, by address, that were compared since the start.
     seen_ever: HashSet<(usize, usize)>,
 }
 
-/// A part of a type, a function's parameter included: its name, and its type where it has one.
+/// A part of a type or function with its name: a field, case, flag or parameter, and its type if it has one.
 type Part<'a> = (&'a str, Option<&'a Type>);
 
 impl Walk<'_> {
@@ -116,7 +117,7 @@ impl Walk<'_> {
     }
 
     fn at(&mut self, step: &str, walk: impl FnOnce(&mut Self)) {
-        // Names are joined by dots; `[]` and `?` stand at the end of what they look into.
+        // Dots join names. `[]` and `?` follow what they look into without a dot.
         let joined = !self.path.is_empty() && !step.starts_with(['[', '?']);
         self.path.push(format!("{}{step}", if joined { "." } else { "" }));
         walk(self);
@@ -172,7 +173,7 @@ impl Walk<'_> {
             (Type::Future(wanted), Type::Future(offered)) => {
                 self.at("?", |walk| walk.maybe(wanted.as_deref(), offered.as_deref(), "no value"));
             }
-            // What is left is equal only where it has no parts: the numbers, `bool`, `char`, `string`, `error-context`.
+            // The types that are left have no parts: numbers, `bool`, `char`, `string`, `error-context`.
             _ if wanted == offered => {}
             _ => self.report(wanted, offered),
         }
@@ -187,8 +188,8 @@ impl Walk<'_> {
         }
     }
 
-    /// Walks a pair of named types, unless that was done: what differs in a type is said once for each function that uses it, and
-    /// for the interface's own types only where no function said it.
+    /// Compares a pair of named types unless that was done before. A difference within a type is reported once for each function that uses
+    /// the type. Among the interface's own types it is reported only if no function has reported it.
     fn once<T>(&mut self, wanted: &Arc<Named<T>>, offered: &Arc<Named<T>>, walk: impl FnOnce(&mut Self)) {
         let pair = (Arc::as_ptr(wanted).addr(), Arc::as_ptr(offered).addr());
         let new_here = self.seen_here.insert(pair);
@@ -198,7 +199,7 @@ impl Walk<'_> {
         }
     }
 
-    /// Compares fields, cases, flags or parameters: which there are, in which order, and each one's type.
+    /// Compares fields, cases, flags or parameters: their names, their order and their types.
     fn parts(&mut self, noun: &str, wanted: &[Part<'_>], offered: &[Part<'_>]) {
         let in_offered: HashMap<_, _> = offered.iter().copied().collect();
         let in_wanted: HashSet<_> = wanted.iter().map(|(name, _)| *name).collect();
@@ -222,7 +223,7 @@ impl Walk<'_> {
     }
 }
 
-/// A handle fits when both name one resource: of the same interface, in versions that the linker takes for the same.
+/// Whether two handles are of the same resource: it has the same name, and the linker accepts one interface's version for the other's.
 fn same_resource(wanted: &Resource, offered: &Resource) -> bool {
     let same_interface = match (&wanted.interface, &offered.interface) {
         (Some(wanted), Some(offered)) => offered.serves(wanted) || wanted.serves(offered),

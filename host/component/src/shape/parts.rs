@@ -1,9 +1,9 @@
-//! Looking for a part of a type, with the way to it.
+//! Searches types for a part with a given property, and returns the path to it.
 
 use super::{Function, Interface, Type};
 
 impl Function {
-    /// The first part of its parameters and its result that is `wanted`, with the way to it: `draft.lines[]`, `result.ok`.
+    /// Returns the first part of the parameters and the result for which `wanted` is true, with its path: `draft.lines[]`, `result.ok`.
     pub fn part(&self, wanted: fn(&Type) -> bool) -> Option<(String, &Type)> {
         let parameters = self.parameters.iter().map(|parameter| (&*parameter.name, &parameter.ty));
         let result = self.result.iter().map(|ty| ("result", ty));
@@ -11,16 +11,16 @@ impl Function {
     }
 }
 
-/// Each function of an interface that has such a part, with the way to the first.
+/// Returns the functions of an interface that have a part for which `wanted` is true, each with the path to the first such part.
 pub fn places(interface: &Interface, wanted: fn(&Type) -> bool) -> impl Iterator<Item = (&str, String)> {
     let place = move |(name, function): (_, &'_ Function)| Some((String::as_str(name), function.part(wanted)?.0));
     interface.functions.iter().filter_map(place)
 }
 
 impl Type {
-    /// The first part of the type that is `wanted`, the type itself included. `path` is the way to the type.
+    /// Returns the first part of the type for which `wanted` is true, with its path. The type itself counts as a part; `path` is its path.
     ///
-    /// The validator bounds the size of a type with all that it is made of, and so this walk.
+    /// The validator bounds the size of a type with all its parts, and thereby this recursion.
     pub fn part(&self, path: String, wanted: fn(&Type) -> bool) -> Option<(String, &Type)> {
         if wanted(self) {
             return Some((path, self));

@@ -1,11 +1,11 @@
-//! Types as WIT writes them, for messages: `list<record line>`, `result<_, string>`.
+//! Prints types as WIT writes them, for messages: `list<record line>`, `result<_, string>`.
 
 use std::fmt;
 
 use super::{Function, Resource, Type};
 
 impl fmt::Display for Type {
-    /// One line. A named type is its kind and its name, without what it is made of.
+    /// Prints the type in one line. A named type is printed as its kind and name, without its fields, cases or flags.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Bool => f.write_str("bool"),
@@ -55,7 +55,7 @@ impl fmt::Display for Type {
 }
 
 impl fmt::Display for Function {
-    /// `func(name: string) -> result<record greeting, string>`, in one line.
+    /// Prints the function in one line: `func(name: string) -> result<record greeting, string>`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if self.is_async { "async func(" } else { "func(" })?;
         for (index, parameter) in self.parameters.iter().enumerate() {
@@ -68,7 +68,7 @@ impl fmt::Display for Function {
 }
 
 impl fmt::Display for Resource {
-    /// The defining interface and the resource's name there: `a:b/c@1.0.0.cursor`.
+    /// Prints the interface that defines the resource, and the name of the resource there: `a:b/c@1.0.0.cursor`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.interface {
             Some(interface) => write!(f, "{interface}.{}", self.name),

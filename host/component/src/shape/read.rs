@@ -1,8 +1,8 @@
-//! Reads a [`Shape`] from a component's bytes.
+//! Reads the [`Shape`] of a component from its bytes.
 //!
-//! It uses wasmparser's validator, which bounds the size and depth of types, and leaves function bodies alone, so that a component
-//! of many megabytes is read in milliseconds. `wit_component::decode` is not used here: it merges an interface that is imported and
-//! exported into one, and refuses components that WIT text can't express. Bytes are untrusted: every fault is an error.
+//! The validator of wasmparser does the work. It bounds the size and depth of types. Function bodies are skipped, so that a component of
+//! many megabytes is read in milliseconds. `wit_component::decode` is not used: it merges an interface that is both imported and exported
+//! into one, and refuses components that WIT can't express. The bytes are untrusted: every fault in them is an error.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -17,47 +17,47 @@ use wasmparser::{Encoding, Parser, Payload, PrimitiveValType, ValidPayload, Vali
 use super::{Case, Field, Function, Interface, Named, Resource, Shape, Type};
 use watertight_model::ids::InterfaceName;
 
-/// How deep a type may be nested. The validator itself refuses more than this; the bound here is for our own recursion.
+/// Greatest depth to which types may nest. The validator has the same bound; this one protects the recursion in this file.
 const MAX_DEPTH: usize = 100;
 
-/// Why bytes have no shape.
+/// The reason that bytes have no shape.
 #[derive(Debug, thiserror::Error)]
 pub enum ShapeError {
-    /// They are no WebAssembly at all.
+    /// The bytes are not WebAssembly.
     #[error("this is no WebAssembly: it does not start with `\\0asm`")]
     NotWasm,
-    /// They are a core module.
+    /// The bytes are a core module.
     #[error("this is a core WebAssembly module, not a component")]
     CoreModule,
-    /// They end in the middle of something.
+    /// The bytes end too early.
     #[error("the component ends too early, after {length} bytes: it is truncated or damaged")]
     Truncated {
-        /// How many bytes there are.
+        /// The number of bytes.
         length: usize,
     },
-    /// They are no valid component.
+    /// The bytes are not a valid component.
     #[error("the component is invalid at byte {offset:#x}: {message}")]
     Invalid {
-        /// Where, from the start of the bytes.
+        /// The offset of the fault from the start, in bytes.
         offset: u64,
-        /// What the validator says.
+        /// The message of the validator.
         message: String,
     },
-    /// A type is nested deeper than anything here follows.
+    /// A type nests too deeply.
     #[error("a type is nested deeper than {MAX_DEPTH} levels")]
     TooDeep,
-    /// An import or export has a type that the component model doesn't give to functions' values.
+    /// An import or export has a type that the values of functions can't have.
     #[error("`{name}` has a type that is not known here: {what}")]
     Unsupported {
-        /// The import's or export's name.
+        /// The name of the import or export.
         name: String,
-        /// The type.
+        /// Why the type isn't supported.
         what: &'static str,
     },
 }
 
 impl ShapeError {
-    /// What to do about it.
+    /// Returns what the operator can do about the error.
     pub fn help(&self) -> &'static str {
         match self {
             Self::NotWasm => "give a component file, as `watertight build` makes it",
@@ -73,11 +73,11 @@ impl ShapeError {
     }
 }
 
-/// Reads what the component in `bytes` imports and exports. Function bodies are not looked at.
+/// Reads the imports and exports of the component in `bytes`. Function bodies are not read.
 ///
 /// # Errors
 ///
-/// When `bytes` are no component, or one that the component model's rules refuse.
+/// [`ShapeError`] if the bytes are not a component, or break the rules of the component model.
 pub fn read(bytes: &[u8]) -> Result<Shape, ShapeError> {
     if !bytes.starts_with(b"\0asm") {
         return Err(if bytes.len() < 4 && b"\0asm".starts_with(bytes) && !bytes.is_empty() {
@@ -90,7 +90,7 @@ pub fn read(bytes: &[u8]) -> Result<Shape, ShapeError> {
     let mut reader = Reader::new(outline.types.as_ref());
     let imports = outline.items(&outline.imports, |types, name| types.component_item_for_import(name));
     let exports = outline.items(&outline.exports, |types, name| types.component_item_for_export(name));
-    // Names first, in the order of the file: a later interface may use an earlier one's types.
+    // All names are learned before any type is read, in the order of the file: a later interface may use an earlier one's types.
     for (name, item) in imports.iter().chain(&exports) {
         reader.learn_names(name, item);
     }
@@ -104,7 +104,7 @@ pub fn read(bytes: &[u8]) -> Result<Shape, ShapeError> {
     Ok(shape)
 }
 
-/// The outermost component's imports and exports, by name, with the types that the validator made of them.
+/// The imports and exports of the outermost component by name, with the types that the validator made of them.
 struct Outline {
     types: Types,
     imports: Vec<String>,
@@ -117,7 +117,7 @@ impl Outline {
             if error.message().contains("unexpected end-of-file") {
                 return ShapeError::Truncated { length: bytes.len() };
             }
-            // Nested causes come as lines.
+            // The validator writes each nested cause on a line of its own.
             let message = error.message().lines().collect::<Vec<_>>().join(": ");
             ShapeError::Invalid { offset: error.offset(), message }
         };
@@ -137,7 +137,7 @@ impl Outline {
                 ValidPayload::Parser(_) => nested += 1,
                 ValidPayload::End(types) if nested == 0 => return Ok(Self { types, imports, exports }),
                 ValidPayload::End(_) => nested -= 1,
-                // A function's body comes here, and is not validated: compiling does that.
+                // A function body is passed over here and not validated: compilation validates it.
                 ValidPayload::Ok | ValidPayload::Func(..) => {}
             }
             match payload {
@@ -167,7 +167,7 @@ impl Outline {
     }
 }
 
-/// The name of an instance that a component imports or exports, and the interface that it implements where the name is a label.
+/// Returns the name of an imported or exported instance; if the name is a label, also the name of the interface that it implements.
 fn instance_names(name: &str, item: &ComponentItem) -> Option<(InterfaceName, Option<InterfaceName>)> {
     if let Ok(name) = name.parse() {
         return Some((name, None));
@@ -175,14 +175,14 @@ fn instance_names(name: &str, item: &ComponentItem) -> Option<(InterfaceName, Op
     Some((InterfaceName::label(name).ok()?, item.implements.as_ref().and_then(|interface| interface.parse().ok())))
 }
 
-/// Turns the validator's types into ours.
+/// Converts the validator's types to the types of a shape.
 struct Reader<'a> {
     types: TypesRef<'a>,
     /// The names that interfaces give to value types.
     names: HashMap<ComponentDefinedTypeId, Arc<str>>,
-    /// Who defines each resource: the first interface that shows it.
+    /// The definition of each resource: the first interface in the file that has it defines it.
     resources: HashMap<ResourceId, Resource>,
-    /// What was converted, so that a type used in many places is built once and shared.
+    /// The types that were converted before, so that a type used in several places is converted once and shared.
     done: HashMap<ComponentDefinedTypeId, Type>,
 }
 
@@ -218,7 +218,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Adds an import or export to those of its side.
+    /// Adds an import or export to `interfaces`, or to `bare` if it is neither an interface nor a function.
     fn add(
         &mut self,
         name: &str,
@@ -240,7 +240,7 @@ impl<'a> Reader<'a> {
                 interfaces.entry(InterfaceName::world()).or_default().functions.insert(name.to_owned(), function);
             }
             ComponentEntityType::Type { created: ComponentAnyTypeId::Resource(id), .. } => {
-                // A resource of the world itself must be given from outside. One that an interface defines needs not be given again.
+                // A resource of the world itself must be provided from outside. One that an interface defines comes with the interface.
                 let defined_by = self.resources.get(&id.resource()).and_then(|resource| resource.interface.as_ref());
                 if defined_by.is_none() {
                     bare.push(name.to_owned());
@@ -252,7 +252,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// Reads an interface; `name` is its own, whatever label it has.
+    /// Reads an interface. `name` is the interface's own name, even if it is imported or exported under a label.
     fn instance(&mut self, name: &InterfaceName, id: ComponentInstanceTypeId) -> Result<Interface, ShapeError> {
         let mut interface = Interface::default();
         let types = self.types;
@@ -309,7 +309,7 @@ impl<'a> Reader<'a> {
         ty.map(|ty| self.shared(ty, depth)).transpose()
     }
 
-    /// `depth` counts the types around this one.
+    /// Converts a defined type. `depth` is the number of types around it.
     fn defined(&mut self, id: ComponentDefinedTypeId, depth: usize) -> Result<Type, ShapeError> {
         if depth > MAX_DEPTH {
             return Err(ShapeError::TooDeep);
@@ -323,7 +323,7 @@ impl<'a> Reader<'a> {
         Ok(ty)
     }
 
-    /// Follows aliases to the definition: the innermost type that has a name, or the innermost of all.
+    /// Follows aliases to the definition: the innermost type that has a name, or the innermost type if none has.
     fn origin(&self, id: ComponentDefinedTypeId) -> (ComponentDefinedTypeId, Arc<str>) {
         let mut named = self.names.get(&id).map(|name| (id, name));
         let mut innermost = id;
@@ -331,7 +331,7 @@ impl<'a> Reader<'a> {
             innermost = next;
             named = self.names.get(&innermost).map(|name| (innermost, name)).or(named);
         }
-        // The component model wants every record, variant, enum and flags that crosses its border to be named.
+        // The component model requires a name for every record, variant, enum and flags type in an import or export.
         named.map_or_else(|| (innermost, "_".into()), |(id, name)| (id, name.clone()))
     }
 
@@ -385,7 +385,7 @@ impl<'a> Reader<'a> {
     }
 
     fn resource(&self, id: ResourceId) -> Resource {
-        // A resource that crosses the border is exported by some interface or by the world, for the same reason as in `origin`.
+        // Like the types in `origin`, every resource in an import or export has a name: an interface or the world exports it.
         self.resources.get(&id).cloned().unwrap_or_else(|| Resource { interface: None, name: "_".into() })
     }
 }

@@ -1,4 +1,4 @@
-//! What differs between two interfaces, and how it is told.
+//! Tests which differences between two interfaces are found, and how they are reported.
 
 #![allow(clippy::unwrap_used)]
 
@@ -27,7 +27,7 @@ fn interface(body: &str) -> Interface {
     shape::read(&with(body, "export")).unwrap().exports.into_values().next().unwrap()
 }
 
-/// Each difference on a line: function, path, what is wanted and what is offered.
+/// Returns each difference as a line: function, path, what is wanted, what is offered.
 fn lines(wanted: &Interface, offered: &Interface) -> Vec<String> {
     texts(differences(wanted, offered))
 }
@@ -41,9 +41,9 @@ fn texts(differences: Vec<Difference>) -> Vec<String> {
     differences.into_iter().map(line).collect()
 }
 
-/// What `from` becomes in the offered interface, and what is to be said of it.
+/// Edits of the offered interface: the text to replace, its replacement, and the differences that must be reported.
 const EDITS: &[(&str, &str, &[&str])] = &[
-    // Nothing is wrong with these.
+    // These edits make no difference.
     ("size: func", "extra: func();\n    size: func", &[]),
     ("enum status", "type unused = u8;\n    enum status", &[]),
     ("may: func(rights: rights)", "type r = rights;\n    may: func(rights: r)", &[]),

@@ -1,4 +1,4 @@
-//! What is read from components' bytes, and what is refused.
+//! Tests what is read from the bytes of components, and what is refused.
 
 #![allow(clippy::unwrap_used)]
 
@@ -81,7 +81,7 @@ fn imports_and_exports_are_told_apart() {
     let shape = read(&component(WIT, "w")).unwrap();
     assert_eq!(keys(&shape.imports), ["", "a:both/both@1.0.0", "a:db/store@0.2.0", "a:types/types@1.0.0"]);
     assert_eq!(keys(&shape.exports), ["", "a:api/api@1.0.0", "a:both/both@1.0.0"]);
-    // What the world imports and exports itself.
+    // Functions that the world imports and exports directly.
     let world = InterfaceName::world();
     assert_eq!(shape.imports[&world].functions.keys().collect::<Vec<_>>(), ["log"]);
     assert_eq!(shape.exports[&world].functions.keys().collect::<Vec<_>>(), ["run"]);
@@ -131,7 +131,7 @@ fn async_functions_are_marked() {
     assert!(!functions["scan"].is_async);
 }
 
-/// A component that wants only one of an interface's functions and exports all of them; the two must not be merged.
+/// A component that imports only one function of an interface and exports all of them. The two interfaces must not be merged.
 #[test]
 fn an_interface_imported_in_part_and_exported_keeps_both_forms() {
     let wat = r#"(component
@@ -206,7 +206,7 @@ fn bytes_that_are_no_component_are_refused_with_the_reason() {
 fn every_cut_is_refused_or_read_and_never_panics() {
     let whole = component(WIT, "w");
     for length in (0..whole.len()).step_by(7) {
-        // A cut between two sections leaves a smaller component, which may well be valid.
+        // A cut between two sections leaves a smaller component, which may be valid.
         if let Err(error) = read(&whole[..length]) {
             assert!(
                 matches!(error, ShapeError::NotWasm | ShapeError::Truncated { .. } | ShapeError::Invalid { .. }),
@@ -231,7 +231,7 @@ fn changed_bytes_never_panic() {
     }
 }
 
-/// An exponential type: each level holds the one below twice. The validator bounds how large it gets.
+/// An exponential type: each level holds the level below twice. The validator bounds its size.
 #[test]
 fn a_type_bomb_is_refused_quickly() {
     let bomb = |levels: usize| {
@@ -253,7 +253,7 @@ fn a_type_bomb_is_refused_quickly() {
     assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
 }
 
-/// A component whose code is large, as interpreters' are: the bodies are passed over.
+/// A component with large code, as interpreters have. Its function bodies must be skipped.
 #[test]
 fn large_code_is_read_quickly() {
     use wasm_encoder::{
@@ -265,7 +265,7 @@ fn large_code_is_read_quickly() {
     for _ in 0..10_000 {
         functions.function(0);
         let mut body = Function::new([]);
-        // Not valid code: it must not be looked at.
+        // This is not valid code: it must not be read.
         body.raw(std::iter::repeat_n(0xff, 2000));
         code.function(&body);
     }
@@ -279,7 +279,7 @@ fn large_code_is_read_quickly() {
     assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
 }
 
-/// A type as WIT text needs it: its declarations, and how to refer to it.
+/// The declarations of named types in WIT text, collected while types are written.
 #[derive(Default)]
 struct Text {
     declarations: String,
@@ -287,7 +287,7 @@ struct Text {
 }
 
 impl Text {
-    /// Declares named types under fresh names, and returns the type with those names and its WIT form.
+    /// Declares named types under fresh names. Returns the type with those names, and its WIT form.
     fn ty(&mut self, ty: &Type) -> (Type, String) {
         match ty {
             Type::List(inner) => self.around(inner, Type::List, "list"),
