@@ -1,21 +1,22 @@
-//! The clock of the wall, as far as texts can tell it: a machine may be set before 1970 or beyond 9999, and nothing must fail for it.
+//! Reads the system clock within the years that texts can express. A machine's clock may be set before 1970 or after 9999; neither is an
+//! error here.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// The last second that RFC 3339 and HTTP can write: 9999-12-31T23:59:59Z.
+/// The last second that RFC 3339 and HTTP can express: 9999-12-31T23:59:59Z.
 const LAST: Duration = Duration::from_secs(253_402_300_799);
 
-/// The time since the beginning of 1970: none before it, and no more than the end of 9999.
+/// Returns the time since the start of 1970 in UTC: zero for earlier times, and at most the end of 9999.
 pub fn since_1970() -> Duration {
     within(SystemTime::now())
 }
 
-/// The time now, RFC 3339 in UTC with seconds.
+/// Returns the current time as RFC 3339 text in UTC, with seconds.
 pub fn now_text() -> String {
     text(since_1970())
 }
 
-/// The time now, RFC 3339 in UTC with milliseconds. SQLite's own `'now'` is null after 9999.
+/// Returns the current time as RFC 3339 text in UTC, with milliseconds. SQLite's `'now'` can't replace it: it is null after 9999.
 pub fn now_text_millis() -> String {
     humantime::format_rfc3339_millis(UNIX_EPOCH + since_1970()).to_string()
 }

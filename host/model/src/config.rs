@@ -1,10 +1,10 @@
-//! The configuration of an application: its manifest and its routes, read once into checked types.
+//! Reads the configuration of an application, its manifest and its route files, into checked types.
 //!
-//! Text comes in here and nowhere else; nothing past this module parses it again. Every fault of every file is found in one pass.
-//! This module never looks at a component: it can tell what an application says of itself, not whether that is true.
+//! Text enters only here; no code beyond this module parses it again. One pass finds every fault of every file. This module never reads a
+//! component: it knows what an application says about itself, not whether that is true.
 //!
-//! The order of parts: `source` (bytes to text and lines), `tree` (a walk that reports), `units` and `words` (single values),
-//! `settings`, `compiling`, `values`, `outbound`, `calls`, `modules`, `path`, `route`, `manifest` (what the files mean).
+//! The parts build on each other in this order: `source` (bytes to text and lines), `tree` (a walk that reports faults), `units` and
+//! `words` (single values), `settings`, `compiling`, `values`, `outbound`, `calls`, `modules`, `path`, `route`, `manifest` (the meaning).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -54,94 +54,94 @@ use modules::{Declared, Folders};
 use route::{Claims, read_routes};
 use source::Source;
 
-/// The manifest's name in its folder.
+/// The manifest's file name.
 const MANIFEST: &str = "app.toml";
-/// Where the manifest is, from the folder of a whole project.
+/// The folder of the manifest, relative to the folder of a project.
 const MODULES: &str = "modules";
-/// The state folder, from the manifest's, where nothing else is said.
+/// The default state folder, relative to the manifest's folder.
 const STATE: &str = ".watertight";
-/// The name of an application whose manifest gives none. It never runs.
+/// A stand-in for the name of an application whose manifest gives none. Such an application never runs.
 const NAMELESS: &str = "app";
-/// Where components are built, from the workspace.
+/// The folder for built components, relative to the workspace.
 const COMPONENTS: &str = "target/components";
-/// Where the data listener is, where nothing else is said: on this machine only.
+/// The default address of the data listener: reachable from this machine only.
 const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
-/// Where the admin listener is, where nothing else is said: on this machine only.
+/// The default address of the admin listener: reachable from this machine only.
 const ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8081);
-/// How many files of routes an application may have. A glob that finds more was meant to find something else.
+/// Greatest number of route files. A glob that finds more was probably meant to find other files.
 const MAX_ROUTE_FILES: usize = 1000;
 
-/// An application, as its files have it and the command line corrects it.
+/// The configuration of an application: its files, with the overrides of the command line applied.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AppConfig {
-    /// Its name.
+    /// The name of the application.
     pub name: AppName,
-    /// The manifest's file.
+    /// The path of the manifest.
     pub manifest: PathBuf,
-    /// The manifest's folder.
+    /// The folder of the manifest.
     pub root: PathBuf,
-    /// Where components are built: the nearest folder from `root` upwards that holds a folder `wit`, or else `root` itself. Absolute.
+    /// The workspace: the nearest folder, at `root` or above it, that holds a folder `wit`; or else `root`. An absolute path.
     pub workspace: PathBuf,
-    /// Where requests come in. 127.0.0.1:8080 by default.
+    /// The address of the data listener, for requests. Default: 127.0.0.1:8080.
     pub listen: SocketAddr,
-    /// Where the operator comes in. 127.0.0.1:8081 by default.
+    /// The address of the admin listener, for operators. Default: 127.0.0.1:8081.
     pub admin: SocketAddr,
-    /// Where probes come in, if anywhere.
+    /// The address of the listener for probes, if there is one.
     pub probe: Option<SocketAddr>,
-    /// The folder of everything that lasts. `.watertight` beside the manifest by default.
+    /// The state folder: databases, history, compiled code. Default: `.watertight` beside the manifest.
     pub state: PathBuf,
-    /// The modules; never none.
+    /// The modules. There is at least one.
     pub modules: BTreeMap<ModuleName, ModuleConfig>,
-    /// The compartments that the manifest wishes for. No module is in two.
+    /// The compartments that the manifest defines. No module is in two.
     pub compartments: BTreeMap<CompartmentName, CompartmentConfig>,
-    /// What holds for every other compartment.
+    /// The settings of compartments that the manifest does not define.
     pub defaults: Defaults,
     /// The limits of the data listener.
     pub http: HttpLimits,
-    /// The log.
+    /// The settings of the log.
     pub log: LogConfig,
-    /// What compiling may take.
+    /// The limits of compilation.
     pub compile: Compiling,
-    /// Which spans are recorded, and where they go.
+    /// Which spans are recorded, and where they are sent.
     pub telemetry: Tracing,
     /// The routes, in the order of files and lines. No two match the same requests.
     pub routes: Vec<RouteConfig>,
-    /// The text that all of this was read from.
+    /// The text of the files that the configuration was read from.
     pub files: AppFiles,
 }
 
-/// What the command line or the environment says instead of the manifest. `clap` has already preferred a flag to its variable.
+/// Values of the command line or the environment that override the manifest. A flag has already won over its environment variable.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Overrides {
-    /// `--listen`, `WATERTIGHT_LISTEN`.
+    /// The data listener's address: `--listen`, `WATERTIGHT_LISTEN`.
     pub listen: Option<SocketAddr>,
-    /// `--admin`, `WATERTIGHT_ADMIN`.
+    /// The admin listener's address: `--admin`, `WATERTIGHT_ADMIN`.
     pub admin: Option<SocketAddr>,
-    /// `--probe`, `WATERTIGHT_PROBE`.
+    /// The address of the listener for probes: `--probe`, `WATERTIGHT_PROBE`.
     pub probe: Option<SocketAddr>,
-    /// `--state`, `WATERTIGHT_STATE`: relative to the folder that the host was started in.
+    /// The state folder: `--state`, `WATERTIGHT_STATE`. It is relative to the folder that the host was started in.
     pub state: Option<PathBuf>,
-    /// `--otlp`, `OTEL_EXPORTER_OTLP_ENDPOINT`.
+    /// The collector of spans: `--otlp`, `OTEL_EXPORTER_OTLP_ENDPOINT`.
     pub otlp: Option<Collector>,
-    /// Where the components of module folders are, instead of `target/components` of the workspace.
+    /// The folder that holds the components of module folders, instead of `target/components` in the workspace.
     pub components: Option<PathBuf>,
 }
 
-/// Reads the application at `path`: a manifest, or a folder with an `app.toml` or a `modules/app.toml`.
+/// Reads the application at `path`: a manifest, or a folder with `app.toml` or `modules/app.toml`.
 ///
 /// # Errors
 ///
-/// Everything that is wrong with the manifest and its route files, the manifest first, each file's in the order of lines. Of a
-/// file with an error of syntax that is all that is told; a manifest with one hides its route files.
+/// Every problem of the manifest and its route files: the manifest's first, and each file's in the order of lines. For a file with a
+/// syntax error, that error is its only problem. A syntax error in the manifest hides the route files.
 pub fn load(path: &Path, overrides: &Overrides) -> Result<AppConfig, Problems> {
     load_partial(path, overrides)?.whole()
 }
 
-/// Reads the application at `path` as far as it can be read, faults and all.
+/// Reads the application at `path` as far as possible, and returns its faults together with what could be read.
 ///
 /// # Errors
 ///
-/// When there is no manifest, or it is no TOML.
+/// The problem that there is no manifest, or that it is not TOML.
 pub fn load_partial(path: &Path, overrides: &Overrides) -> Result<Partial, Problems> {
     let manifest = Source::read(&find_manifest(path)?)?;
     read(manifest, overrides, |app, root, manifest| {
@@ -149,30 +149,30 @@ pub fn load_partial(path: &Path, overrides: &Overrides) -> Result<Partial, Probl
     })
 }
 
-/// Reads the manifest of the application at `path` and leaves its routes alone: for what needs to know the modules and nothing else.
+/// Reads the manifest of the application at `path` without its routes. Use it where only the modules matter.
 ///
 /// # Errors
 ///
-/// Everything that is wrong with the manifest.
+/// Every problem of the manifest.
 pub fn load_manifest(path: &Path, overrides: &Overrides) -> Result<AppConfig, Problems> {
     let manifest = Source::read(&find_manifest(path)?)?;
     read(manifest, overrides, |_, _, _| Vec::new())?.whole()
 }
 
-/// Reads an application from text that was read before; no file is looked at.
+/// Reads an application from text in memory. No file is read.
 ///
 /// # Errors
 ///
-/// As [`load`].
+/// Every problem of the manifest and its route files, as for [`load`].
 pub fn parse(files: &AppFiles, overrides: &Overrides) -> Result<AppConfig, Problems> {
     parse_partial(files, overrides)?.whole()
 }
 
-/// Reads an application from text that was read before as far as it can be read, faults and all.
+/// Reads an application from text in memory as far as possible, and returns its faults together with what could be read.
 ///
 /// # Errors
 ///
-/// When the manifest is no TOML, or there are too many files.
+/// The problem that the manifest is not TOML, or that there are too many route files.
 pub fn parse_partial(files: &AppFiles, overrides: &Overrides) -> Result<Partial, Problems> {
     let source = |file: &TextFile| Source::new(&file.path, file.text.clone().into_bytes());
     if files.routes.len() > MAX_ROUTE_FILES {
@@ -182,7 +182,7 @@ pub fn parse_partial(files: &AppFiles, overrides: &Overrides) -> Result<Partial,
     read(source(&files.manifest)?, overrides, |_, _, _| files.routes.iter().map(source).collect())
 }
 
-/// Reads a manifest, and the route files that `find_routes` has for it.
+/// Reads a manifest, and the route files that `find_routes` returns for it.
 fn read(
     source: Source,
     overrides: &Overrides,
@@ -212,7 +212,7 @@ fn read(
     problems.extend(route_problems);
     let Folders { root, workspace, .. } = folders;
     let config = AppConfig {
-        // A missing name was reported.
+        // A missing name is already reported.
         name: app.name.unwrap_or_else(|| NAMELESS.parse().expect("it is kebab-case")),
         manifest: file,
         root,
@@ -234,7 +234,8 @@ fn read(
     Ok(Partial { config, problems, doubts })
 }
 
-/// The addresses of the data listener, of the admin listener and of that for probes, if there is one: different ones.
+/// Returns the addresses of the data listener, of the admin listener and, if there is one, of the listener for probes. Reports addresses
+/// that are equal.
 fn addresses(app: &App, overrides: &Overrides, source: &Source) -> (SocketAddr, SocketAddr, Option<SocketAddr>) {
     let listen = overrides.listen.or(app.listen.as_deref().copied()).unwrap_or(LISTEN);
     let admin = overrides.admin.or(app.admin.as_deref().copied()).unwrap_or(ADMIN);
@@ -242,7 +243,7 @@ fn addresses(app: &App, overrides: &Overrides, source: &Source) -> (SocketAddr, 
     let line = |own: Option<At<SocketAddr>>| own.or(app.admin).or(app.listen).map_or(app.line, |address| address.line);
     let all = [("listen", Some(listen), app.listen), ("admin", Some(admin), app.admin), ("probe", probe, app.probe)];
     for (place, (name, address, own)) in all.iter().enumerate() {
-        // For port 0 the system picks different ones.
+        // For port 0 the system picks a free port for each listener.
         let Some(address) = address.filter(|address| address.port() != 0) else { continue };
         let Some((other, ..)) = all[..place].iter().find(|(_, other, _)| *other == Some(address)) else { continue };
         let problem = Problem::new(Code::Duplicate, format!("`{other}` and `{name}` are both {address}"));
@@ -256,7 +257,7 @@ fn find_manifest(path: &Path) -> Result<PathBuf, Problems> {
     if !path.is_dir() {
         return Ok(path.to_owned());
     }
-    // Files are named in messages as they would be from here.
+    // Messages name files relative to the current folder.
     let path = path.strip_prefix(".").unwrap_or(path);
     let candidates = [path.join(MANIFEST), path.join(MODULES).join(MANIFEST)];
     candidates.into_iter().find(|file| file.is_file()).ok_or_else(|| {
@@ -266,13 +267,13 @@ fn find_manifest(path: &Path) -> Result<PathBuf, Problems> {
 }
 
 fn find_workspace(root: &Path) -> PathBuf {
-    // Only an empty path or a vanished working folder has no absolute form; neither gets here with a manifest that was read.
+    // Only an empty path or a current folder that was removed has no absolute form. A manifest was read, so neither occurs here.
     let root = std::path::absolute(root).unwrap_or_else(|_| root.to_owned());
     let workspace = root.ancestors().find(|folder| folder.join("wit").is_dir());
     workspace.map_or_else(|| root.clone(), Path::to_owned)
 }
 
-/// The files that the manifest's globs find, each once, in the order of the globs and then of the alphabet.
+/// Returns the files that the manifest's globs find, each once, in the order of the globs and alphabetically within a glob.
 fn find_route_files(app: &App, root: &Path, source: &Source) -> Vec<PathBuf> {
     let mut files = Vec::new();
     let mut seen = BTreeSet::new();
@@ -295,7 +296,7 @@ fn find_route_files(app: &App, root: &Path, source: &Source) -> Vec<PathBuf> {
 }
 
 fn expand(root: &Path, glob: &str) -> Result<Vec<PathBuf>, Problems> {
-    // A `*` stays within a folder, and a leading dot is written out: editors leave `.#a.toml` behind.
+    // A `*` stays within a folder and doesn't match a leading dot, because editors leave files such as `.#a.toml` behind.
     let options =
         MatchOptions { case_sensitive: true, require_literal_separator: true, require_literal_leading_dot: true };
     let root = root.to_str().ok_or_else(|| Problem::new(Code::Unreadable, "the folder's path is not UTF-8"))?;
@@ -306,7 +307,7 @@ fn expand(root: &Path, glob: &str) -> Result<Vec<PathBuf>, Problems> {
         let file = entry.map_err(|error| {
             Problem::new(Code::Unreadable, format!("can't look into {}: {}", error.path().display(), error.error()))
         })?;
-        // A link to nothing is reported when it is read.
+        // A broken link stays in the list: reading it reports the fault.
         if !file.is_dir() {
             files.push(file);
         }
@@ -317,7 +318,7 @@ fn expand(root: &Path, glob: &str) -> Result<Vec<PathBuf>, Problems> {
     Ok(files)
 }
 
-/// What files of routes hold.
+/// The content of all route files of an application.
 #[derive(Default)]
 struct RouteFiles {
     routes: Vec<RouteConfig>,

@@ -1,4 +1,4 @@
-//! What an application says of itself: names, problems, configuration, migrations. Knows no engine, and reads files only.
+//! The application on paper: names, problems, configuration and migrations as checked types. Knows no engine; of the disk it only reads.
 
 pub mod clock;
 pub mod ids;

@@ -1,4 +1,4 @@
-//! Which modules a module may call, and which of them serves which import: `calls`.
+//! Reads `calls`: the modules that a module may call, and which of them serves which import.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,17 +7,17 @@ use super::source::At;
 use super::tree::{Table, Value};
 use crate::ids::{InterfaceName, ModuleName, is_wit_name};
 
-/// The modules that a module may call. None by default.
+/// The modules that a module may call. Default: none.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Calls {
-    /// Every module that is named, with the first line that names it.
+    /// All modules that `calls` names, each with the first line that names it.
     modules: BTreeMap<ModuleName, u32>,
-    /// Who serves which import, where `calls` is a table: by the import's label, or by its interface.
+    /// The module that serves each import, where `calls` is a table. A key is an import's label or an interface.
     by_import: Option<BTreeMap<String, At<ModuleName>>>,
 }
 
 impl Calls {
-    /// Reads a list of modules, or a table from labels and interfaces to modules.
+    /// Reads `calls`: a list of modules, or a table from labels and interfaces to modules.
     pub(super) fn read(value: Option<Value<'_>>, declared: &Declared) -> Self {
         let Some(value) = value else { return Self::default() };
         if !value.is_table() {
@@ -41,23 +41,24 @@ impl Calls {
         Self { modules, by_import: Some(by_import) }
     }
 
-    /// Every module that is named, in the order of names, each with the first line that names it.
+    /// Returns all modules that `calls` names, sorted by name, each with the first line that names it.
     pub fn iter(&self) -> impl Iterator<Item = (&ModuleName, u32)> {
         self.modules.iter().map(|(module, line)| (module, *line))
     }
 
-    /// Every module that is named, in the order of names.
+    /// Returns all modules that `calls` names, sorted by name.
     pub fn modules(&self) -> impl Iterator<Item = &ModuleName> {
         self.modules.keys()
     }
 
-    /// Whether it is a table, which says for each import who serves it.
+    /// Whether `calls` is a table, which names the module that serves each import.
     pub fn is_table(&self) -> bool {
         self.by_import.is_some()
     }
 
-    /// The modules that may serve an import: all that are named where `calls` is a list; where it is a table, those of the most exact
-    /// keys. A label is more exact than the interface's whole name, and that than its short name or one without a version.
+    /// Returns the modules that may serve an import. Where `calls` is a list, these are all modules in it. Where it is a table, they are
+    /// the modules under the most exact keys for the import: its label, then the interface's full name, then a short name or one without
+    /// a version.
     pub fn for_import(&self, import: &InterfaceName, identity: &InterfaceName) -> BTreeSet<&ModuleName> {
         let Some(by_import) = &self.by_import else { return self.modules().collect() };
         if let Some(module) = by_import.get(import.as_str()).or_else(|| by_import.get(identity.as_str())) {
@@ -66,7 +67,7 @@ impl Calls {
         by_import.iter().filter(|(key, _)| identity.goes_by(key)).map(|(_, module)| &module.value).collect()
     }
 
-    /// The keys of a table that none of `imports` goes by, each with its line. Each import is given with its interface.
+    /// Returns the keys of a table that match none of `imports`, each with its line. An import is given by its name and its interface.
     pub fn unused<'a>(&'a self, imports: &[(&InterfaceName, &InterfaceName)]) -> Vec<(&'a str, u32)> {
         let is_used =
             |key: &str| imports.iter().any(|(import, identity)| import.as_str() == key || identity.goes_by(key));
@@ -74,21 +75,21 @@ impl Calls {
         keys.map(|(key, module)| (key.as_str(), module.line)).collect()
     }
 
-    /// Leaves out the modules that `keep` doesn't hold for.
+    /// Removes the modules for which `keep` returns false.
     pub fn retain(&mut self, keep: impl Fn(&ModuleName) -> bool) {
         self.modules.retain(|module, _| keep(module));
         self.by_import.iter_mut().for_each(|by_import| by_import.retain(|_, module| keep(&module.value)));
     }
 }
 
-/// The modules of a list, each with its line.
+/// Makes a list of modules, each with its line.
 impl FromIterator<(ModuleName, u32)> for Calls {
     fn from_iter<I: IntoIterator<Item = (ModuleName, u32)>>(modules: I) -> Self {
         Self { modules: modules.into_iter().collect(), by_import: None }
     }
 }
 
-/// Whether `key` is a label, or the name of an interface with or without its package and with or without a version or parts of one.
+/// Whether `key` is a label or the name of an interface. The name may lack its package, its version or parts of the version.
 fn names_an_import(key: &str) -> bool {
     let (name, version) = key.split_once('@').map_or((key, None), |(name, version)| (name, Some(version)));
     let name_fits = is_wit_name(name) || name.parse::<InterfaceName>().is_ok();

@@ -1,4 +1,4 @@
-//! What compiling a compartment may take: `[compile]`.
+//! Reads `[compile]`: the limits of compilation.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -8,13 +8,13 @@ use super::tree::Table;
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 
-/// Bounds of one compilation. They protect the host from components that are made to be compiled for ever. They count from the next
-/// start of the host on.
+/// The limits for compiling one compartment. They protect the host from components that are made to compile forever. A change to them
+/// takes effect at the next start of the host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Compiling {
-    /// How long a compartment may take to compile. 5 minutes by default: a 20 MB interpreter takes about 15 s on two cores.
+    /// Greatest time for one compartment. Default: 5 minutes. A 20 MB interpreter takes about 15 s on two cores.
     pub time: Duration,
-    /// The memory that it may take. 4 GiB by default: a 20 MB interpreter takes less than 2 GiB.
+    /// Greatest memory of the compiling process, in bytes. Default: 4 GiB. A 20 MB interpreter takes less than 2 GiB.
     pub memory: u64,
 }
 
@@ -26,7 +26,7 @@ impl Default for Compiling {
 
 impl Compiling {
     const TIME: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(60 * 60);
-    /// From what the smallest component takes.
+    /// The lower bound is what the smallest component takes.
     const MEMORY: RangeInclusive<u64> = 256 * MIB..=256 * GIB;
 
     pub(super) fn read(table: &mut Table<'_>) -> Self {

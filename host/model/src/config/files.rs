@@ -1,11 +1,11 @@
-//! The text that an application is configured with, as it was read: what a generation keeps, so that it can be had again when the
-//! files have long changed.
+//! Holds the text of an application's configuration. A generation keeps it, so that the configuration can be restored after the files
+//! have changed.
 
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize, Serializer};
 
-/// The manifest and the route files that it found.
+/// The text of the manifest and of the route files that its globs found.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AppFiles {
@@ -15,14 +15,14 @@ pub struct AppFiles {
     pub routes: Vec<TextFile>,
 }
 
-/// A file's text.
+/// The text of one file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TextFile {
-    /// Where it was read; for messages.
+    /// The path that the text was read from; for messages only.
     #[serde(serialize_with = "lossy")]
     pub path: PathBuf,
-    /// Its text.
+    /// The text.
     pub text: String,
 }
 

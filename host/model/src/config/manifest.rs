@@ -1,4 +1,4 @@
-//! The app manifest's own text: everything that can be known without another file.
+//! Reads the text of the manifest: everything that needs no other file.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -13,11 +13,11 @@ use super::telemetry::Tracing;
 use super::tree::{Table, Value};
 use crate::ids::{AppName, CompartmentName, ModuleName};
 
-/// A manifest as it was read. Where it had faults, the value is the default, and the fault was reported.
+/// The content of a manifest. A part with a fault has its default value here, and the fault is reported.
 pub(super) struct Manifest {
     pub(super) app: App,
     pub(super) modules: BTreeMap<ModuleName, ModuleConfig>,
-    /// All names of modules, those with faults included.
+    /// The names of all modules, those with faults included.
     pub(super) declared: Declared,
     pub(super) compartments: BTreeMap<CompartmentName, CompartmentConfig>,
     pub(super) defaults: Defaults,
@@ -25,29 +25,29 @@ pub(super) struct Manifest {
     pub(super) log: LogConfig,
     pub(super) compile: Compiling,
     pub(super) telemetry: Tracing,
-    /// What of it faults leave in doubt.
+    /// The parts that faults leave in doubt.
     pub(super) doubts: Doubts,
 }
 
-/// `[app]`.
+/// The table `[app]`.
 #[derive(Default)]
 pub(super) struct App {
-    /// Missing only where that was reported.
+    /// The name. `None` only if its absence or a fault in it is reported.
     pub(super) name: Option<AppName>,
     pub(super) listen: Option<At<SocketAddr>>,
     pub(super) admin: Option<At<SocketAddr>>,
     pub(super) probe: Option<At<SocketAddr>>,
     pub(super) state: Option<String>,
-    /// Globs of route files.
+    /// The globs of route files.
     pub(super) routes: Vec<At<String>>,
-    /// What becomes of input that nothing binds.
+    /// What happens to request input that no route binds.
     pub(super) unknown_input: UnknownInput,
-    /// The table's line.
+    /// The line of the table.
     pub(super) line: u32,
 }
 
 impl Manifest {
-    /// Reads the document.
+    /// Reads the manifest's document.
     pub(super) fn read(table: &mut Table<'_>, folders: &Folders) -> Self {
         let app = table.required("app").and_then(|value| value.table(App::read));
         let modules = table.required("modules").and_then(|value| value.table(|t| read_modules(t, folders)));

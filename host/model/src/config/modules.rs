@@ -1,6 +1,6 @@
-//! The modules and compartments of a manifest.
+//! Reads the modules and compartments of a manifest.
 //!
-//! This file looks at no component: whether one is there, and what it needs, is found out by those who load it.
+//! This file reads no component. Whether a component exists, and what it needs, is checked where it is loaded.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,40 +20,40 @@ use crate::ids::{CompartmentName, ModuleName};
 use crate::problem::{Code, Problem, list};
 
 words! {
-    /// Something that the host does for a module, and that the manifest must grant.
+    /// A capability: an interface that the host implements and that the manifest must grant to a module.
     Capability {
-        /// The module's own database.
+        /// SQL on the module's own database.
         Sql = "sql",
-        /// Its log.
+        /// The log.
         Logging = "logging",
-        /// The time of day, and time that passes.
+        /// The wall clock and the monotonic clock.
         Clocks = "clocks",
         /// Random numbers.
         Random = "random",
-        /// The values of its tables `config` and `secrets`.
+        /// The values of the module's tables `config` and `secrets`.
         Config = "config",
-        /// Values under keys, in its own database.
+        /// Values under keys, in the module's own database.
         Keyvalue = "keyvalue",
-        /// Requests to other hosts, those of its `http` table.
+        /// Requests to other hosts, as far as the module's table `http` allows them.
         Http = "http",
     }
 }
 
 impl Capability {
-    /// Whether a module that is granted it has a database.
+    /// Whether a module with this capability has a database.
     pub fn keeps_data(self) -> bool {
         matches!(self, Self::Sql | Self::Keyvalue)
     }
 }
 
-/// Where a module's component is.
+/// The place of a module's component.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ComponentSource {
     /// `component = "greet"`: a module folder beside the manifest, which `watertight build` compiles.
     Folder {
-        /// The folder.
+        /// The folder of the module's sources.
         folder: PathBuf,
-        /// What building it leaves: `target/components/FOLDER.wasm` under the workspace.
+        /// The component that a build writes: `target/components/FOLDER.wasm` in the workspace.
         component: PathBuf,
     },
     /// `component = "built/greet.wasm"`: a file, relative to the manifest.
@@ -61,7 +61,7 @@ pub enum ComponentSource {
 }
 
 impl ComponentSource {
-    /// The component's file.
+    /// Returns the path of the component's file.
     pub fn file(&self) -> &Path {
         match self {
             Self::Folder { component, .. } => component,
@@ -74,7 +74,7 @@ impl ComponentSource {
         if text.ends_with(".wasm") {
             return Some(value.at(Self::File(folders.root.join(text))));
         }
-        // One plain name: what two folders of one name would leave is one and the same file.
+        // Only a single name is allowed: folders of the same name in different places would share one component file.
         let mut parts = Path::new(text).components();
         if let (Some(Component::Normal(name)), None) = (parts.next(), parts.next()) {
             let component = folders.components.join(name).with_added_extension("wasm");
@@ -85,42 +85,42 @@ impl ComponentSource {
     }
 }
 
-/// The folders that names in a manifest are relative to.
+/// The folders that relative paths in a manifest start from.
 pub(super) struct Folders {
-    /// The manifest's own.
+    /// The folder of the manifest.
     pub(super) root: PathBuf,
-    /// Where `wit` is.
+    /// The workspace: the folder that holds `wit`.
     pub(super) workspace: PathBuf,
-    /// Where components are built.
+    /// The folder for built components.
     pub(super) components: PathBuf,
 }
 
-/// One module: `[modules.NAME]`.
+/// The table `[modules.NAME]`: one module.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModuleConfig {
-    /// Where its component is.
+    /// The place of the module's component.
     pub component: At<ComponentSource>,
-    /// The modules that it may call, and which import each serves. None by default.
+    /// The modules that this module may call, and which of them serves which import. Default: none.
     pub calls: Calls,
-    /// The capabilities that it is granted, each with the line that says so. None by default.
+    /// The capabilities that the module is granted, each with its line. Default: none.
     pub uses: BTreeMap<Capability, u32>,
-    /// What it is configured with. Nothing by default.
+    /// The configuration values of the module. Default: none.
     pub config: BTreeMap<String, At<ValueSource>>,
-    /// Its secrets. None by default.
+    /// The secrets of the module. Default: none.
     pub secrets: BTreeMap<String, At<SecretSource>>,
-    /// Where its requests may go, where it is granted any. Nowhere by default.
+    /// The destinations and limits of the module's requests to other hosts. Default: no destination.
     pub http: Outbound,
-    /// How often it is asked to resume what was left unfinished while the host serves, if it exports that. A minute by default; none, written
-    /// `off`, where starts alone ask it.
+    /// The time between two calls of the module's `resume` while the host serves, if the module exports it. Default: 1 minute. `None`,
+    /// written `off`, means that the host calls it only at starts.
     pub resume: Option<Duration>,
-    /// The line of its name.
+    /// The line of the module's name.
     pub line: u32,
 }
 
 impl ModuleConfig {
     const RESUME: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(24 * 60 * 60);
     const RESUME_BY_DEFAULT: Duration = Duration::from_secs(60);
-    /// What stands in the place of a time where there is none.
+    /// The text of `resume` that turns the schedule off.
     const OFF: &str = "off";
 
     fn read(
@@ -163,18 +163,18 @@ impl ModuleConfig {
     }
 }
 
-/// The keys of `[modules]` that are names.
+/// The keys of `[modules]` that are valid names.
 #[derive(Default)]
 pub(super) struct Declared(BTreeSet<ModuleName>);
 
 impl Declared {
-    /// The name of a module that the manifest has.
+    /// Reads the name of a module. Reports names that the manifest doesn't have.
     pub(super) fn module(&self, value: &Value<'_>) -> Option<At<ModuleName>> {
         let name = value.parse::<ModuleName>()?;
         self.check(value, &name).then_some(name)
     }
 
-    /// Whether the manifest has the module that `value` names.
+    /// Whether the manifest has the module `name`. Reports `value` if it doesn't.
     pub(super) fn check(&self, value: &Value<'_>, name: &ModuleName) -> bool {
         let there = self.0.contains(name);
         if !there {
@@ -185,18 +185,18 @@ impl Declared {
     }
 }
 
-/// What a fault in a module's table leaves in doubt.
+/// The parts of one module's table that faults leave in doubt.
 #[derive(Default)]
 struct Doubt {
-    /// Whom it may call.
+    /// Whether a fault leaves in doubt which modules it may call.
     calls: bool,
-    /// What it is granted.
+    /// Whether a fault leaves in doubt which capabilities it is granted.
     uses: bool,
-    /// How many problems had been reported when all known keys had been read.
+    /// The number of problems reported when all known keys were read.
     reported: usize,
 }
 
-/// Reads `[modules]`. A module with a fault is left out of the modules, but not of the names that others may use.
+/// Reads `[modules]`. A module with a fault is missing from the modules, but its name is among those that others may use.
 pub(super) fn read_modules(
     table: &mut Table<'_>,
     folders: &Folders,
@@ -215,7 +215,7 @@ pub(super) fn read_modules(
             doubt.reported = t.reported();
             module
         });
-        // An unknown key may be a misspelt one.
+        // An unknown key may be a misspelt known one.
         let has_unknown_keys = value.reported() > doubt.reported;
         let Some(name) = name else { continue };
         if doubt.calls || has_unknown_keys {
@@ -231,16 +231,16 @@ pub(super) fn read_modules(
     (modules, declared, doubts)
 }
 
-/// One compartment: `[compartments.NAME]`.
+/// The table `[compartments.NAME]`: one compartment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CompartmentConfig {
-    /// The modules that are to share it; never none.
+    /// The modules that share the compartment. There is at least one.
     pub modules: BTreeSet<ModuleName>,
-    /// How its instances come and go. What isn't said here is as in the defaults.
+    /// How its instances are reused. Keys that the table leaves out are as in the defaults.
     pub instances: Instances,
-    /// What its calls may take. What isn't said here is as in the defaults.
+    /// The limits of its calls. Keys that the table leaves out are as in the defaults.
     pub limits: Limits,
-    /// The line of its name.
+    /// The line of the compartment's name.
     pub line: u32,
 }
 
@@ -266,7 +266,7 @@ pub(super) fn read_compartments(
     compartments
 }
 
-/// Reads the `modules` of the compartment `key`; `placed` says where those are that others took before.
+/// Reads `modules` of the compartment `key`. `placed` holds the modules that earlier compartments have, with compartment and line.
 fn place(
     table: &mut Table<'_>,
     declared: &Declared,
@@ -289,12 +289,12 @@ fn place(
     modules.into_keys().collect()
 }
 
-/// The operator's name for an entry of a table.
+/// Reads a key that is a name chosen by the operator. Reports keys that are not valid names.
 fn name<T: std::str::FromStr<Err: std::fmt::Display>>(key: &str, value: &Value<'_>) -> Option<T> {
     key.parse().map_err(|error| value.refuse(error)).ok()
 }
 
-/// Reads a list whose entries stand for themselves, once each. The map's values are lines.
+/// Reads a list in which each entry may stand once. The result maps each entry to its line.
 pub(super) fn set<'a, T: Ord + std::fmt::Display>(
     value: Option<Value<'a>>,
     read: impl Fn(&Value<'a>) -> Option<At<T>>,

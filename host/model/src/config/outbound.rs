@@ -1,4 +1,4 @@
-//! What a module may ask of other hosts: `[modules.NAME.http]`.
+//! Reads `[modules.NAME.http]`: which requests a module may send to other hosts.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -10,21 +10,22 @@ use ::http::uri::Authority;
 
 use super::tree::Table;
 
-/// Where a module's requests may go, and what each may take.
+/// The destinations and limits of a module's requests to other hosts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outbound {
-    /// Where they may go. Nowhere by default.
+    /// The destinations. Default: none.
     pub allow: Vec<Allowed>,
-    /// Whether a name may stand for an address that isn't reachable from everywhere: loopback, private, link-local. It may not by
-    /// default; an address that `allow` names itself always may.
+    /// Whether a name in `allow` may resolve to an address that is not public: loopback, private or link-local. Default: false. An address
+    /// that `allow` contains itself is always permitted.
     pub private: bool,
-    /// How long one may take, from its start to the last byte of its answer. 10 seconds by default; never longer than its call.
+    /// Greatest time of one request, from its start to the last byte of the answer. Default: 10 seconds. The time left of its call also
+    /// bounds it.
     pub timeout: Duration,
-    /// Bytes of a request's body. 1 MiB by default.
+    /// Greatest size of a request's body, in bytes. Default: 1 MiB.
     pub request: u64,
-    /// Bytes of an answer's body. 16 MiB by default.
+    /// Greatest size of an answer's body, in bytes. Default: 16 MiB.
     pub response: u64,
-    /// Requests of the module that are under way at once, until their answers are read. 64 by default.
+    /// Greatest number of the module's requests at once. A request counts until its answer is read. Default: 64.
     pub concurrent: u32,
 }
 
@@ -60,17 +61,17 @@ impl Outbound {
     }
 }
 
-/// A scheme.
+/// The scheme of a URL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scheme {
-    /// In the clear.
+    /// HTTP without encryption.
     Http,
-    /// With TLS.
+    /// HTTP with TLS.
     Https,
 }
 
 impl Scheme {
-    /// The port that goes without saying.
+    /// Returns the scheme's default port.
     pub fn port(self) -> u16 {
         match self {
             Self::Http => 80,
@@ -88,17 +89,17 @@ impl fmt::Display for Scheme {
     }
 }
 
-/// A host: what a request names.
+/// The host that a request names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HostName {
-    /// An address.
+    /// An IP address.
     Address(IpAddr),
-    /// A name, in small letters and without a dot at its end.
+    /// A domain name, in lower case and without a dot at its end.
     Name(String),
 }
 
 impl HostName {
-    /// A host as a URL has it; an IPv6 address in brackets.
+    /// Reads the host part of a URL, where an IPv6 address stands in brackets.
     pub fn new(text: &str) -> Self {
         let address = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
         match address.parse() {
@@ -118,14 +119,14 @@ impl fmt::Display for HostName {
     }
 }
 
-/// Where requests go: `https://api.example.com`.
+/// The destination of a request: `https://api.example.com`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin {
-    /// How.
+    /// The scheme.
     pub scheme: Scheme,
-    /// Where.
+    /// The host.
     pub host: HostName,
-    /// The port, said or not.
+    /// The port: the given one, or the scheme's default.
     pub port: u16,
 }
 
@@ -137,16 +138,16 @@ impl fmt::Display for Origin {
     }
 }
 
-/// An entry of an allow-list: an origin, or all those below a name, `https://*.example.com:8443`.
+/// An entry of `allow`: one origin, or all hosts below a name, as in `https://*.example.com:8443`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Allowed {
     origin: Origin,
-    /// Whether hosts below the name are meant, rather than the name itself.
+    /// Whether the entry permits the hosts below the name instead of the name itself.
     below: bool,
 }
 
 impl Allowed {
-    /// Whether requests may go there.
+    /// Whether the entry permits requests to `to`.
     pub fn permits(&self, to: &Origin) -> bool {
         let host = match (&self.origin.host, &to.host) {
             (HostName::Name(name), HostName::Name(host)) if self.below => {
@@ -157,13 +158,13 @@ impl Allowed {
         host && self.origin.scheme == to.scheme && self.origin.port == to.port
     }
 
-    /// Whether it is for `https`.
+    /// Whether the entry's scheme is `https`.
     pub fn is_https(&self) -> bool {
         self.origin.scheme == Scheme::Https
     }
 }
 
-/// Why a text is no entry of an allow-list.
+/// The error that a text is not a valid entry of `allow`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "`{0}` is not a scheme, a host and perhaps a port, such as `https://api.example.com` or `https://*.example.com:8443`"
@@ -186,7 +187,7 @@ impl FromStr for Allowed {
             if name.is_empty() || name.contains('*') || rest.contains('@') {
                 return None;
             }
-            // What follows the host is a port or nothing.
+            // Only a port may follow the host.
             let port = match rest.strip_prefix(name)? {
                 "" => scheme.port(),
                 port => port.strip_prefix(':')?.parse().ok()?,

@@ -1,4 +1,4 @@
-//! A configuration with faults, as far as it could be read: so that what else is wrong with the application is found in the same pass.
+//! Holds a configuration with faults, as far as it could be read, so that other faults of the application are found in the same pass.
 
 use std::collections::BTreeSet;
 
@@ -7,53 +7,53 @@ use super::route::RouteConfig;
 use crate::ids::ModuleName;
 use crate::problem::{Code, Problem, Problems};
 
-/// A configuration, its faults, and which parts of it they leave in doubt. Nothing may run from one that has faults.
+/// A configuration with its faults and the parts that they leave in doubt. Nothing may run from a configuration that has faults.
 pub struct Partial {
-    /// What could be read. A part with a fault is left out, or is as if nothing had been said.
+    /// The parts that could be read. A part with a fault is missing or has its default value.
     pub config: AppConfig,
     /// The faults.
     pub problems: Vec<Problem>,
-    /// What they leave in doubt.
+    /// The parts that the faults leave in doubt.
     pub doubts: Doubts,
 }
 
-/// The parts of a configuration that faults leave in doubt. What is wrong only because of them isn't reported.
+/// The parts of a configuration that faults leave in doubt. Problems that may be mere consequences of those faults are not reported.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Doubts {
-    /// Modules of which it isn't known whom they may call.
+    /// Modules for which it is unknown which modules they may call.
     pub(super) calls: BTreeSet<ModuleName>,
-    /// Modules of which it isn't known what they are granted.
+    /// Modules for which it is unknown which capabilities they are granted.
     pub(super) uses: BTreeSet<ModuleName>,
-    /// Whether it isn't known which modules share a compartment.
+    /// Whether it is unknown which modules share a compartment.
     pub(super) placement: bool,
     /// Routes with faults.
     pub routes: Vec<PartialRoute>,
 }
 
-/// A route with faults, of which at least the function is known.
+/// A route with faults. Its function is known; a route whose function is unknown has no such entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PartialRoute {
-    /// What could be read. What couldn't is as if nothing had been said.
+    /// The parts that could be read. A part with a fault has its default value.
     pub route: RouteConfig,
-    /// Whether method, path, body and headers have no fault: then it is known which parameters are bound.
+    /// Whether method, path, body and headers have no fault, so that it is known which parameters are bound.
     pub bindings: bool,
     /// Whether it is known which error cases have a status.
     pub errors: bool,
 }
 
 impl Partial {
-    /// The configuration.
+    /// Returns the configuration if it has no faults.
     ///
     /// # Errors
     ///
-    /// Its faults, where it has any.
+    /// The faults of the configuration.
     pub fn whole(self) -> Result<AppConfig, Problems> {
         Problems::or(self.problems, self.config)
     }
 }
 
 impl Doubts {
-    /// Whether a problem of the graph may be there only because of a fault that was reported.
+    /// Whether a problem of the graph may be the mere consequence of a fault that is already reported.
     pub fn explain(&self, problem: &Problem) -> bool {
         let module = problem.module.as_ref();
         match problem.code {
@@ -61,7 +61,7 @@ impl Doubts {
                 module.is_some_and(|module| self.calls.contains(module))
             }
             Code::Ungranted => module.is_some_and(|module| self.uses.contains(module)),
-            // A circle of compartments depends on who shares one; a circle of modules doesn't.
+            // A cycle of compartments depends on which modules share one. A cycle of modules doesn't.
             Code::Cycle => self.placement && problem.message.starts_with("compartments"),
             Code::Placement => self.placement,
             _ => false,

@@ -1,6 +1,6 @@
-//! Templates of paths: `/greetings/{greeting_id}/cancel`.
+//! Parses templates of paths: `/greetings/{greeting_id}/cancel`.
 //!
-//! A template is compared with the path of a request as it stands on the wire. Percent-encoding is the router's business.
+//! A template has the spelling of a path on the wire. The router handles percent-encoding.
 
 mod elsewhere;
 
@@ -9,29 +9,30 @@ use std::str::FromStr;
 
 use crate::ids::{is_wit_name, json_name};
 
-/// The longest template, in bytes.
+/// Greatest length of a template, in bytes.
 const MAX_BYTES: usize = 1024;
-/// The most parameters of one.
+/// Greatest number of parameters in a template.
 const MAX_PARAMETERS: usize = 16;
 
-/// A checked template. Each segment is literal text or one parameter, which takes exactly one segment of a path, and never none.
+/// A checked template of a path. Each segment is literal text or one parameter. A parameter matches exactly one segment, never an empty
+/// one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct PathTemplate {
     text: String,
     segments: Vec<Segment>,
 }
 
-/// What stands between two slashes.
+/// A segment of a template: the text between two slashes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Segment {
-    /// Itself.
+    /// A text that matches only itself.
     Literal(String),
-    /// `{greeting_id}`: whatever is there is the parameter of this name, in WIT's spelling: `greeting-id`. Case makes no difference:
-    /// `{user_id}` and `{user_ID}` are both the parameter `user-ID`.
+    /// `{greeting_id}`: a parameter, which matches any segment. It holds the name in WIT's spelling, `greeting-id`. Case makes no
+    /// difference: `{user_id}` and `{user_ID}` both name the parameter `user-ID`.
     Parameter(String),
 }
 
-/// Why a text is no template.
+/// The reason that a text is not a template.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs, reason = "the messages say it")]
 pub enum BadPath {
@@ -58,17 +59,17 @@ pub enum BadPath {
 }
 
 impl PathTemplate {
-    /// The template as it was written.
+    /// Returns the template as it was written.
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// Its segments. `/` has none.
+    /// Returns the segments. The template `/` has none.
     pub fn segments(&self) -> &[Segment] {
         &self.segments
     }
 
-    /// The names of its parameters in WIT's spelling (`greeting-id`), in order.
+    /// Returns the names of the parameters in order, in WIT's spelling: `greeting-id`.
     pub fn parameters(&self) -> impl Iterator<Item = &str> {
         self.segments.iter().filter_map(|segment| match segment {
             Segment::Parameter(name) => Some(name.as_str()),
@@ -76,15 +77,15 @@ impl PathTemplate {
         })
     }
 
-    /// The place of the parameter that WIT calls `name`, among [`parameters`](Self::parameters). Names of one function differ in more than
-    /// case, so case makes no difference here.
+    /// Returns the index of the parameter `name` among [`parameters`](Self::parameters). `name` has WIT's spelling. Case makes no
+    /// difference: WIT doesn't allow two parameters of one function whose names differ only in case.
     pub fn place(&self, name: &str) -> Option<usize> {
         self.parameters().position(|parameter| parameter.eq_ignore_ascii_case(name))
     }
 
-    /// The template for `matchit` 0.9. Parameters are named by their place, `/greetings/{0}/cancel`, so that templates which match
-    /// the same paths are the same text whatever they call their parameters: one entry of a router serves all methods of a path.
-    /// `matchit` hands parameters over in order, which is that of [`parameters`](Self::parameters).
+    /// Returns the template in the syntax of `matchit` 0.9. Parameters are named by their index: `/greetings/{0}/cancel`. So templates that
+    /// match the same paths have the same text, and one entry of a router serves all methods of a path. `matchit` returns parameter values
+    /// in the order of [`parameters`](Self::parameters).
     pub fn to_matchit(&self) -> String {
         if self.segments.is_empty() {
             return "/".to_owned();
@@ -149,8 +150,8 @@ fn parse_segment(text: &str) -> Result<Segment, BadPath> {
     }
 }
 
-/// Whether a path on the wire has this character as it is: RFC 3986's `pchar` without `%`, whose two spellings (`%2f`, `%2F`) make
-/// one path look like two.
+/// Whether a path on the wire may contain this character unescaped. These are the characters of RFC 3986's `pchar` without `%`: its two
+/// spellings (`%2f`, `%2F`) would make one path look like two.
 pub fn is_path_character(character: char) -> bool {
     character.is_ascii_alphanumeric() || "-._~!$&'()*+,;=:@".contains(character)
 }
@@ -216,7 +217,7 @@ mod tests {
     }
 
     proptest! {
-        /// That equal text is the only way for two templates to conflict is what the check of routes builds on.
+        /// The check for conflicting routes relies on this: two templates conflict only if their texts for `matchit` are equal.
         #[test]
         fn matchit_takes_every_set_of_different_templates(
             paths in prop::collection::vec("(/(a|ab|b|\\{[abc]\\}|\\*|:a)){0,4}", 1..12),

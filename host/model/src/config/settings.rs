@@ -92,8 +92,8 @@ pub struct Limits {
     /// processors. 10 seconds by default: far above a request's work, far below `request`.
     pub cpu: Duration,
     /// What the arguments or the result of one function may take in the host where they leave a guest, in Wasmtime's measure: a
-    /// `list<u8>` in a result costs about 40 times its bytes. It protects the host's memory, and whoever waits while it is copied. 64 MiB by
-    /// default: 1.6 MB of such a list, which takes some 100 ms.
+    /// `list<u8>` in a result costs about 40 times its bytes. It protects the host's memory, and whoever waits while it is copied. 64 MiB
+    /// by default: 1.6 MB of such a list, which takes some 100 ms.
     pub transfer: u64,
     /// Handles of resources that the guests of one instance may hold at once, each side counted. 10,000 by default.
     pub handles: u32,
@@ -251,8 +251,9 @@ pub struct HttpLimits {
     /// How long a request's body, the answer on one stream or a connection may make no progress: 4 KiB, or what is left. 10 seconds by
     /// default, like `header_timeout`.
     pub stall: Duration,
-    /// Bytes that are held for clients at once, over all connections: bodies of requests, answers until they were taken, heads of open HTTP/2
-    /// streams. One connection may have an eighth of it. 512 MiB by default: a body of 1 MiB, the default, for half of `in_flight`.
+    /// Bytes that are held for clients at once, over all connections: bodies of requests, answers until they were taken, heads of open
+    /// HTTP/2 streams. One connection may have an eighth of it. 512 MiB by default: a body of 1 MiB, the default, for half of
+    /// `in_flight`.
     pub held: u64,
     /// How long a stopping host waits for what is in flight. 30 seconds by default, like a request's own limit, so that whatever was
     /// admitted can end.

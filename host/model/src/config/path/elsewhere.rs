@@ -1,11 +1,11 @@
-//! Path templates as other hosts and frameworks spell them, and what to write here instead.
+//! Recognizes path templates in the notation of other hosts and frameworks, and suggests the right notation.
 //!
-//! Each of these is either literal text to this host, which nobody means, or refused for a reason that doesn't tell what to write.
+//! Without this file, such a template would be literal text, which nobody means, or an error that doesn't say what to write.
 
-/// What stands before a `:` that begins a parameter elsewhere: `/:id`, `/(:id)`, `/:from-:to`, `/report.:format`.
+/// The characters that may precede the `:` of a parameter in other notations: `/(:id)`, `/:from-:to`, `/report.:format`.
 const BEFORE_COLON: [char; 3] = ['(', '-', '.'];
 
-/// What to write instead of `segment`, where that is how another host spells a parameter or a wildcard.
+/// Returns what to write instead of `segment` if it is a parameter or a wildcard in another notation.
 pub(super) fn advice(segment: &str) -> Option<String> {
     if let Some(inner) = between(segment, '{', '}') {
         return braces(inner);
@@ -37,15 +37,15 @@ pub(super) fn advice(segment: &str) -> Option<String> {
     Some(parameter(name) + "; a parameter is a whole segment")
 }
 
-/// What stands between two characters that enclose the whole segment.
+/// Returns the text between two characters that enclose the whole segment.
 fn between(segment: &str, open: char, close: char) -> Option<&str> {
     segment.strip_prefix(open)?.strip_suffix(close)
 }
 
-/// What is wrong between braces, where it is more than a name.
+/// Returns what to write instead of a segment in braces. `None` if the braces contain just a name.
 fn braces(inner: &str) -> Option<String> {
     if inner.is_empty() || inner.contains(['{', '}']) || inner.chars().all(|c| is_name(c) || c == '-') {
-        // Which names there are is said elsewhere.
+        // `parse_segment` checks the name itself.
         return None;
     }
     let (name, kind) = inner.split_once(':').unwrap_or((inner, ""));
@@ -61,7 +61,7 @@ fn braces(inner: &str) -> Option<String> {
     None
 }
 
-/// Whether a name, or its kind, says that the parameter takes more than one segment.
+/// Whether the name or the kind of a parameter says that it takes several segments.
 fn is_rest(name: &str, kind: &str) -> bool {
     name.starts_with('*')
         || name.ends_with(['*', '+'])
@@ -89,7 +89,7 @@ fn is_name(c: char) -> bool {
     c.is_ascii_alphanumeric() || c == '_'
 }
 
-/// The beginning of `name` as a parameter's name here: `greetingId` and `greeting-id` become `greeting_id`.
+/// Converts the start of `name` to the name of a parameter: `greetingId` and `greeting-id` become `greeting_id`.
 fn snake(name: &str) -> String {
     let name = name.trim_start_matches(|c: char| !c.is_ascii_alphabetic());
     let end = name.find(|c: char| !is_name(c) && c != '-').unwrap_or(name.len());
