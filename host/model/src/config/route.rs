@@ -1,7 +1,7 @@
-//! Central routes: which function answers which requests, and how HTTP's parts become its parameters.
+//! Reads route files: which function answers which requests, and how the parts of a request become the function's parameters.
 //!
-//! Whether the function is there, and whether its parameters and errors are all provided for, is known only with its shape: that
-//! is not checked here.
+//! This file doesn't check whether the function exists, nor whether the route provides for all its parameters and errors. That takes the
+//! shape of the component.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
@@ -20,84 +20,84 @@ use crate::ids::{FunctionPath, is_wit_name};
 use crate::problem::{Code, Problem};
 
 words! {
-    /// The methods that a route can have.
+    /// The HTTP methods that a route can have.
     Method {
-        /// Read.
+        /// Reads a resource.
         Get = "GET",
-        /// Read without the body.
+        /// Reads a resource without the body of the answer.
         Head = "HEAD",
-        /// Do.
+        /// Performs an operation.
         Post = "POST",
-        /// Replace.
+        /// Replaces a resource.
         Put = "PUT",
-        /// Change.
+        /// Changes a part of a resource.
         Patch = "PATCH",
-        /// Remove.
+        /// Deletes a resource.
         Delete = "DELETE",
-        /// Ask what can be done.
+        /// Asks which methods a resource has.
         Options = "OPTIONS",
     }
 }
 
 impl Method {
-    /// Whether a request's body means something (RFC 9110, 9.3).
+    /// Whether a request with this method may have a meaningful body (RFC 9110, section 9.3).
     pub fn takes_body(self) -> bool {
         !matches!(self, Self::Get | Self::Head)
     }
 }
 
 words! {
-    /// What becomes of input that nothing binds: query fields, fields of JSON objects, and whole bodies.
+    /// What happens to request input that no route binds: query fields, fields of JSON objects, and whole bodies.
     UnknownInput {
-        /// The request is answered 400.
+        /// The request is answered with status 400.
         Refuse = "refuse",
-        /// It is passed by.
+        /// The input is ignored.
         Ignore = "ignore",
     }
 }
 
 impl Default for UnknownInput {
-    /// A slip of the client's is told, not swallowed.
+    /// The default is `Refuse`, so that the author of a client learns of a mistake.
     fn default() -> Self {
         Self::Refuse
     }
 }
 
-/// What the JSON body of a request is.
+/// The meaning of a request's JSON body.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BodyBinding {
-    /// `body = "draft"`: the whole body is this parameter.
+    /// `body = "draft"`: the whole body is the value of this parameter.
     Parameter(String),
-    /// `body = "*"`: an object whose fields are the parameters that nothing else binds.
+    /// `body = "*"`: the body is an object. Its fields are the parameters that neither path nor headers bind.
     Spread,
 }
 
-/// One `[[route]]`.
+/// The table `[[route]]`: one route.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RouteConfig {
-    /// The file that it stands in.
+    /// The route file.
     pub file: Arc<Path>,
-    /// The line that it starts on.
+    /// The line of the route.
     pub line: u32,
-    /// The method.
+    /// The HTTP method.
     pub method: Method,
-    /// The path.
+    /// The template of the path.
     pub path: At<PathTemplate>,
-    /// The function that answers.
+    /// The function that answers requests of this route.
     pub call: At<FunctionPath>,
-    /// What the body is, where one is taken.
+    /// The meaning of the body, if the route takes one.
     pub body: Option<At<BodyBinding>>,
-    /// Parameters, in WIT's spelling, that are headers.
+    /// The parameters that are read from headers, by name in WIT's spelling.
     pub headers: BTreeMap<String, At<HeaderName>>,
-    /// The status of an answer that is no error. 200 by default.
+    /// The status of a success. Default: 200.
     pub status: StatusCode,
-    /// The status of each error case, by its name in WIT's spelling.
+    /// The status of each error case, by the name of the case in WIT's spelling.
     pub errors: BTreeMap<String, At<StatusCode>>,
-    /// What becomes of input that nothing binds: `app.unknown_input`.
+    /// What happens to input that the route doesn't bind: the manifest's key `app.unknown_input`.
     pub unknown_input: UnknownInput,
 }
 
-/// What HTTP itself or the host says in these headers is gone, or means something else, where a module would read it.
+/// Headers that a route can't bind: HTTP or the host consumes or changes them before a module could read them.
 const OWNED_BY_HTTP: [&str; 12] = [
     "connection",
     "content-encoding",
@@ -113,7 +113,7 @@ const OWNED_BY_HTTP: [&str; 12] = [
     "upgrade",
 ];
 
-/// Reads a file of routes. Its problems are the source's own. A route that has any goes to `partial`, where its function is known.
+/// Reads a route file. Its problems are collected in `source`. A route with a fault is added to `partial` if its function is known.
 pub(super) fn read_routes(
     source: &Source,
     declared: &Declared,
@@ -145,7 +145,7 @@ pub(super) fn read_routes(
             if source.reported() == before {
                 whole.push(route.route);
             } else {
-                // An unknown key may be a misspelt one.
+                // An unknown key may be a misspelt known one.
                 let has_unknown_keys = source.reported() > inside;
                 route.bindings &= !has_unknown_keys;
                 route.errors &= !has_unknown_keys;
@@ -156,7 +156,7 @@ pub(super) fn read_routes(
     whole
 }
 
-/// Reads a route. What has a fault is as if nothing had been said; without a function there is no route.
+/// Reads a route. A part with a fault gets its default value. Returns `None` if the function is unknown.
 fn read_route(
     table: &mut Table<'_>,
     source: &Source,
@@ -179,7 +179,7 @@ fn read_route(
     let status = table.optional("status").and_then(|value| read_success(&value));
     let (errors, errors_known) = named(table.optional("errors"), "an error case", |value| {
         let status = read_status(value, 400);
-        // That the case has one is known.
+        // The map must have the case even if its status has a fault: it is known that the case has one.
         Some(status.unwrap_or_else(|| value.at(StatusCode::INTERNAL_SERVER_ERROR)))
     });
     let root = || At { value: "/".parse().expect("a path"), line: table.line() };
@@ -243,10 +243,10 @@ fn read_header(value: &Value<'_>) -> Option<At<HeaderName>> {
     Some(value.at(name))
 }
 
-/// Statuses that mean nothing without a `Location` (RFC 9110, section 15.4), which no answer can carry.
+/// Statuses that mean nothing without the header `Location` (RFC 9110, section 15.4), which answers of routes can't carry.
 const NEED_LOCATION: [u16; 6] = [301, 302, 303, 305, 307, 308];
 
-/// The status of an answer that is no error.
+/// Reads the status of a success.
 fn read_success(value: &Value<'_>) -> Option<At<StatusCode>> {
     let status = read_status(value, 200)?;
     let number = status.value.as_u16();
@@ -259,13 +259,13 @@ fn read_success(value: &Value<'_>) -> Option<At<StatusCode>> {
     Some(status)
 }
 
-/// A status from `least` on. Those below 200 are no answers but announcements, and an error's answer is never a success.
+/// Reads a status from `least` to 599. Callers pass at least 200, because lower statuses are interim answers, and at least 400 for errors.
 fn read_status(value: &Value<'_>, least: u32) -> Option<At<StatusCode>> {
     let number = u16::try_from(value.count(least..=599)?).expect("at most 599");
     Some(value.at(StatusCode::from_u16(number).expect("between 200 and 599")))
 }
 
-/// Reads a table whose keys are names in WIT's spelling, and says whether all of them are.
+/// Reads a table whose keys are names in WIT's spelling. The second result is whether all keys are such names.
 fn named<'a, T>(
     value: Option<Value<'a>>,
     what: &str,
@@ -285,7 +285,7 @@ fn named<'a, T>(
     (named, all_are_names)
 }
 
-/// Reports parameters that more than one of path, headers and body bind.
+/// Reports parameters that are bound by more than one of path, headers and body.
 fn report_bound_twice(
     table: &Table<'_>,
     path: &PathTemplate,
@@ -311,7 +311,7 @@ fn report_bound_twice(
     }
 }
 
-/// The requests that routes have taken, over all files. Templates conflict exactly where they are the same for the router.
+/// The requests that the routes of all files match. Two templates conflict if and only if their texts for the router are equal.
 #[derive(Default)]
 pub(super) struct Claims(HashMap<(Method, String), Claim>);
 
@@ -322,7 +322,7 @@ struct Claim {
 }
 
 impl Claims {
-    /// Takes the requests of a route, or reports who has them.
+    /// Adds the requests of a route. Reports a conflict if an earlier route matches the same requests.
     fn add(&mut self, method: Method, path: &At<PathTemplate>, source: &Source) {
         let file = source.path().clone();
         match self.0.entry((method, path.to_matchit())) {

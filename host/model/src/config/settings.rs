@@ -1,4 +1,4 @@
-//! The numbers of an application: instances, limits, the HTTP edge, the log. Every one has a default and a range.
+//! Reads the numeric settings of an application: instances, limits, the data listener and the log. Each has a default and a range.
 
 use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
@@ -14,24 +14,24 @@ const GIB: u64 = 1 << 30;
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
 words! {
-    /// What serves the next call of a compartment.
+    /// How the instances of a compartment are used.
     InstanceMode {
-        /// A warm instance, which served others before: a module's globals live on.
+        /// A warm instance serves several calls, one after another. The globals of a module keep their values.
         Reuse = "reuse",
-        /// A new instance for every request: nothing is shared but the database.
+        /// Each call gets new instances. Calls share nothing but the database.
         Fresh = "fresh",
     }
 }
 
-/// How instances of a compartment come and go: `[defaults.instances]`, `[compartments.NAME.instances]`.
+/// The tables `[defaults.instances]` and `[compartments.NAME.instances]`: how long instances of a compartment live.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Instances {
-    /// Whether an instance serves more than one request. `reuse` by default.
+    /// Whether an instance serves several calls. Default: `reuse`.
     pub mode: InstanceMode,
-    /// After how many calls a warm instance is thrown away, so that what a module leaks stays bounded. 10,000 by default: at
-    /// tens of microseconds for a new one, its cost per call is lost in the noise.
+    /// Number of calls after which a warm instance is dropped, so that a leak in a module stays bounded. Default: 10,000. A new instance
+    /// costs tens of microseconds, which is negligible over that many calls.
     pub max_calls: NonZeroU32,
-    /// After how long without a call a warm instance is freed. 30 seconds by default: memory of a peak goes soon after it.
+    /// Time without a call after which a warm instance is freed. Default: 30 seconds, so that the memory of a peak is freed soon after it.
     pub idle: Duration,
 }
 
@@ -54,7 +54,7 @@ impl Instances {
         }
     }
 
-    /// Each by its key in a compartment's table, as it could stand there.
+    /// Returns each setting with its key in a compartment's table, and its value in the manifest's notation.
     pub fn entries(&self) -> Vec<(&'static str, String)> {
         let Self { mode, max_calls, idle } = *self;
         vec![
@@ -65,58 +65,59 @@ impl Instances {
     }
 }
 
-/// What one call may take, and how many may run: `[defaults.limits]`, `[compartments.NAME.limits]`. All hold for a compartment's
-/// outermost calls; those inside it are plain function calls.
+/// The tables `[defaults.limits]` and `[compartments.NAME.limits]`: what one call may use, and how many calls may run. The limits apply to
+/// calls that enter a compartment; calls within it are plain function calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes of linear memory and tables that one instance of the compartment may hold, all its modules together. It protects the
-    /// process from a guest that only grows. 256 MiB by default: room for an interpreter, and dozens at once in a small server.
+    /// Bytes of linear memory and tables that one instance of the compartment may hold, all its modules together. Protects the process
+    /// from a guest that only grows. Default: 256 MiB, which is enough for an interpreter and lets a small server hold dozens of
+    /// instances.
     pub memory: u64,
-    /// How long a call may take from its arrival, with everything that it waits for. It protects callers from a guest that never
-    /// ends. 30 seconds by default: what proxies commonly wait.
+    /// Time that a call may take from its arrival, waiting included. Protects callers from a guest that never ends. Default: 30 seconds, a
+    /// common timeout of proxies.
     pub request: Duration,
-    /// How many calls of each of its modules run at once, each on an instance of its own, over all generations; those that enter the
-    /// compartment there count. It protects the memory of all, together with `memory`, and the module's neighbours. 256 by default:
-    /// their 2 MiB kept resident each are half a GiB.
+    /// Number of calls of each module of the compartment that run at once, over all generations. Each call has an instance of its own. Only
+    /// calls that enter the compartment at that module count. Together with `memory` this protects the memory of the host, and the other
+    /// modules. Default: 256, whose instances keep half a GiB resident, at 2 MiB each.
     pub calls: u32,
-    /// How many callers may wait for one of those; the next is told so at once. It protects the waiting from waiting in vain. 1,024
-    /// by default: four for each running call. Zero means that nobody waits.
+    /// Number of callers that may wait for a running call of a module to end. A further caller is refused at once, which protects callers
+    /// from waiting in vain. Default: 1,024, four for each running call. 0 means that no caller waits.
     pub queue: u32,
-    /// Bytes that the body of a request for a function of the compartment may have; more is answered 413. 1 MiB by default: far above any
-    /// form, far below an upload.
+    /// Bytes of a request's body for a function of the compartment. A larger body is answered with status 413. Default: 1 MiB, which is far
+    /// above any form and far below an upload.
     pub body: u64,
-    /// Bytes that a call's result may have where it leaves the compartment. It protects the host, where a value outside a guest
-    /// takes up to 40 times its bytes. 16 MiB by default: far above a page of any list.
+    /// Bytes of a call's result where it leaves the compartment. Protects the host's memory, where a value takes up to 40 times its size
+    /// in a guest. Default: 16 MiB, which is far above a page of any list.
     pub result: u64,
-    /// How long a call may compute, with what it has other compartments compute. It protects the other requests' share of the
-    /// processors. 10 seconds by default: far above a request's work, far below `request`.
+    /// Time that a call may compute, including what it has other compartments compute. Protects the share of other requests in the
+    /// processors. Default: 10 seconds, which is far above the work of a request and far below the default of `request`.
     pub cpu: Duration,
-    /// What the arguments or the result of one function may take in the host where they leave a guest, in Wasmtime's measure: a
-    /// `list<u8>` in a result costs about 40 times its bytes. It protects the host's memory, and whoever waits while it is copied. 64 MiB
-    /// by default: 1.6 MB of such a list, which takes some 100 ms.
+    /// Bytes that the arguments or the result of one function may take in the host when they leave a guest, as Wasmtime counts them: a
+    /// `list<u8>` in a result counts about 40 times its size. Protects the host's memory, and calls that wait while values are copied.
+    /// Default: 64 MiB, enough for such a list of 1.6 MB, which takes some 100 ms.
     pub transfer: u64,
-    /// Handles of resources that the guests of one instance may hold at once, each side counted. 10,000 by default.
+    /// Number of resource handles that the guests of one instance may hold at once. Each side counts. Default: 10,000.
     pub handles: u32,
-    /// Bytes of log lines that a call may write; what is beyond is dropped, and a line says so. It protects the log's disk and its
-    /// readers. 256 KiB by default: a thousand lines.
+    /// Bytes of log lines that one call may write. Further lines are dropped, and one line says so. Protects the disk and the readers of
+    /// the log. Default: 256 KiB, about a thousand lines.
     pub log: u64,
-    /// What SQL may take: a statement of a module of the compartment, and its database.
+    /// The limits of SQL for the compartment's modules and their databases.
     pub sql: SqlLimits,
 }
 
-/// What one statement may take, and how large a module's database may become: `[defaults.limits.sql]`,
-/// `[compartments.NAME.limits.sql]`.
+/// The tables `[defaults.limits.sql]` and `[compartments.NAME.limits.sql]`: what one statement may use, and how large a module's database
+/// may become.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SqlLimits {
-    /// Rows that a statement may return. 50,000 by default: far above a page of any list.
+    /// Number of rows that a statement may return. Default: 50,000, which is far above a page of any list.
     pub rows: u32,
-    /// Bytes that all parameters of a statement may have together, and all rows that it returns. 8 MiB by default: they go into the
-    /// guest's memory as a whole, beside what the guest makes of them.
+    /// Bytes of all parameters of a statement together, and of all rows that it returns. Default: 8 MiB. They are all in the guest's
+    /// memory at once, beside what the guest makes of them.
     pub bytes: u64,
-    /// How long a statement may run; what it waits for before is the call's time. It protects the others' turn at the one writer and
-    /// the few readers. 5 seconds by default: an eternity beside the 100 ms that a transaction may hold the writer idle.
+    /// Time that a statement may run. Time that it waits before is part of the call's time instead. Protects other users of the one
+    /// writer and of the few readers. Default: 5 seconds. For comparison: a transaction may leave the writer idle for 100 ms.
     pub time: Duration,
-    /// Bytes of the database file. It protects the disk. 16 GiB by default.
+    /// Bytes of the database file. Protects the disk. Default: 16 GiB.
     pub size: u64,
 }
 
@@ -130,7 +131,7 @@ impl SqlLimits {
     const ROWS: RangeInclusive<u32> = 1..=10_000_000;
     const BYTES: RangeInclusive<u64> = KIB..=GIB;
     const TIME: RangeInclusive<Duration> = Duration::from_millis(1)..=HOUR;
-    /// Up to what SQLite can address in pages of 4 KiB.
+    /// The upper bound is what SQLite can address in pages of 4 KiB.
     const SIZE: RangeInclusive<u64> = 64 * KIB..=16 * 1024 * GIB;
 
     fn read(table: &mut Table<'_>, base: Self) -> Self {
@@ -162,14 +163,14 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// From what a Rust module's stack alone takes to more than a 32-bit guest can address in one memory.
+    /// The lower bound is what the stack of a Rust module takes. The upper bound is more than a 32-bit guest can address in one memory.
     const MEMORY: RangeInclusive<u64> = MIB..=64 * GIB;
     const REQUEST: RangeInclusive<Duration> = Duration::from_millis(1)..=HOUR;
     const CALLS: RangeInclusive<u32> = 1..=10_000;
     const QUEUE: RangeInclusive<u32> = 0..=1_000_000;
     const BODY: RangeInclusive<u64> = KIB..=GIB;
     const RESULT: RangeInclusive<u64> = KIB..=GIB;
-    /// From two ticks of the epoch.
+    /// The lower bound is two ticks of the epoch.
     const CPU: RangeInclusive<Duration> = Duration::from_millis(10)..=HOUR;
     const TRANSFER: RangeInclusive<u64> = KIB..=16 * GIB;
     const HANDLES: RangeInclusive<u32> = 1..=1_000_000;
@@ -194,7 +195,7 @@ impl Limits {
         }
     }
 
-    /// Each by its key in a compartment's table, as it could stand there.
+    /// Returns each limit with its key in a compartment's table, and its value in the manifest's notation.
     pub fn entries(&self) -> Vec<(&'static str, String)> {
         let Self { memory, request, calls, queue, body, result, cpu, transfer, handles, log, sql } = *self;
         let SqlLimits { rows, bytes, time, size } = sql;
@@ -217,17 +218,17 @@ impl Limits {
     }
 }
 
-/// What holds for compartments where theirs says nothing else: `[defaults]`.
+/// The table `[defaults]`: settings of compartments whose own table leaves a key out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Defaults {
-    /// `[defaults.instances]`.
+    /// The table `[defaults.instances]`.
     pub instances: Instances,
-    /// `[defaults.limits]`.
+    /// The table `[defaults.limits]`.
     pub limits: Limits,
 }
 
 impl Defaults {
-    /// Reads the keys `instances` and `limits`; what they leave out is as in `base`.
+    /// Reads the keys `instances` and `limits`. A key that they leave out has its value from `base`.
     pub(super) fn read(table: &mut Table<'_>, base: Self) -> Self {
         let instances =
             table.optional("instances").and_then(|value| value.table(|t| Instances::read(t, base.instances)));
@@ -236,27 +237,28 @@ impl Defaults {
     }
 }
 
-/// The limits of the data listener: `[http]`.
+/// The table `[http]`: the limits of the data listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HttpLimits {
-    /// How many requests are worked on at once, over all connections; the next is answered 503. One counts from when it is whole. A
-    /// connection has no more of these places than are free, unless it has none. 1,024 by default.
+    /// Number of requests in flight at once, over all connections. A further request is answered with status 503. A request counts once
+    /// its body has arrived. A connection that already has requests in flight gets another only while more places are free than it has.
+    /// Default: 1,024.
     pub in_flight: u32,
-    /// How many connections are open at once; further ones wait in the kernel's backlog. 4,096 by default. Each is an open file of
-    /// the process: raise its limit with this.
+    /// Number of open connections. Further connections wait in the kernel's backlog. Default: 4,096. Each connection is an open file of the
+    /// process, so raise the limit for open files with this one.
     pub connections: u32,
-    /// How long a client may take to send a request's head. 10 seconds by default: long for a phone, short for an attacker who
-    /// holds connections by sending a byte at a time.
+    /// Time that a client may take to send the head of a request. Default: 10 seconds, which is long for a phone and short for an
+    /// attacker who holds connections by sending single bytes.
     pub header_timeout: Duration,
-    /// How long a request's body, the answer on one stream or a connection may make no progress: 4 KiB, or what is left. 10 seconds by
-    /// default, like `header_timeout`.
+    /// Time in which the body of a request, the answer on one stream, or a connection must make progress: 4 KiB, or what is left of it.
+    /// Default: 10 seconds, like `header_timeout`.
     pub stall: Duration,
-    /// Bytes that are held for clients at once, over all connections: bodies of requests, answers until they were taken, heads of open
-    /// HTTP/2 streams. One connection may have an eighth of it. 512 MiB by default: a body of 1 MiB, the default, for half of
-    /// `in_flight`.
+    /// Bytes that are held for clients at once, over all connections: bodies of requests, answers until they are taken, heads of open
+    /// HTTP/2 streams. One connection may hold an eighth of it. Default: 512 MiB, enough for bodies of 1 MiB, the default limit, in half
+    /// of `in_flight`.
     pub held: u64,
-    /// How long a stopping host waits for what is in flight. 30 seconds by default, like a request's own limit, so that whatever was
-    /// admitted can end.
+    /// Time that a stopping host waits for requests in flight. Default: 30 seconds, like the default limit of a request, so that every
+    /// admitted request can end.
     pub drain: Duration,
 }
 
@@ -294,39 +296,39 @@ impl HttpLimits {
 }
 
 words! {
-    /// How the log is written.
+    /// The format of log lines.
     LogFormat {
-        /// Lines for a person.
+        /// Lines for people.
         Human = "human",
-        /// One JSON object a line.
+        /// One JSON object in each line.
         Json = "json",
     }
 }
 
 words! {
-    /// The least grave thing that the log tells of.
+    /// The level of the log: the least severe lines that are written. Each level includes those before it.
     LogLevel {
-        /// What failed and needs somebody.
+        /// Failures that somebody must look at.
         Error = "error",
-        /// And what will, or was put right.
+        /// Failures that are likely or that the host has corrected.
         Warn = "warn",
-        /// And what happened: starts, generations, requests.
+        /// Normal events: starts, generations, requests.
         Info = "info",
-        /// And how.
+        /// Details of events.
         Debug = "debug",
-        /// And every step.
+        /// Every step.
         Trace = "trace",
     }
 }
 
-/// The host's own log: `[log]`.
+/// The table `[log]`: the host's own log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LogConfig {
-    /// `human` by default.
+    /// The format of lines. Default: `human`.
     pub format: LogFormat,
-    /// `info` by default.
+    /// The level. Default: `info`.
     pub level: LogLevel,
-    /// From when on a statement of a module gets a line. 200 ms by default: a thousand point queries.
+    /// Time from which on a module's SQL statement gets a line. Default: 200 ms, as much as a thousand point queries.
     pub slow_sql: Duration,
 }
 

@@ -1,6 +1,6 @@
-//! A file's text with its lines and the problems found in it.
+//! Holds the text of a file, the offsets of its lines, and the problems found in it.
 //!
-//! It knows TOML's syntax and nothing of what a file means. A file is read once, whole and bounded; it is never written.
+//! This file knows the syntax of TOML, not the meaning of a document. A file is read once, as a whole and bounded; it is never written.
 
 use std::cell::RefCell;
 use std::fs::File;
@@ -15,15 +15,15 @@ use toml::de::DeTable;
 use super::files::TextFile;
 use crate::problem::{Code, Problem, Problems};
 
-/// How many bytes a manifest or a route file may have: some 5,000 routes. More is a wrong file, not a large application.
+/// Greatest size of a manifest or a route file, in bytes. It is enough for some 5,000 routes; a larger file is probably the wrong one.
 pub(super) const MAX_FILE: u64 = 1 << 20;
 
-/// A checked value, and the line of its file that it stands on, counted from 1.
+/// A checked value with its line in the file, counted from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct At<T> {
     /// The value.
     pub value: T,
-    /// The line.
+    /// The line, counted from 1.
     pub line: u32,
 }
 
@@ -35,24 +35,24 @@ impl<T> Deref for At<T> {
     }
 }
 
-/// A file's text. Problems are collected here while it is read, so that readers need no list to pass along.
+/// The text of a file. It also collects the problems that are found while the file is read.
 pub(super) struct Source {
     path: Arc<Path>,
     text: String,
-    /// The offset that each line starts at; the first is 0.
+    /// The byte offset of the start of each line. The first is 0.
     starts: Vec<usize>,
     problems: RefCell<Vec<Problem>>,
 }
 
 impl Source {
-    /// Reads a file. The problem is that it can't be read, or is no text.
+    /// Reads a file. Returns a problem if the file can't be read, is too large or is not UTF-8.
     pub(super) fn read(path: &Path) -> Result<Self, Problems> {
         let unreadable = |why: String| Problem::new(Code::Unreadable, why).file(path);
         let bytes = read_bounded(path).map_err(|error| unreadable(format!("can't read the file: {error}")))?;
         Self::new(path, bytes)
     }
 
-    /// Takes a file's bytes. The problem is that they are too many, or no UTF-8.
+    /// Takes the bytes of a file. Returns a problem if there are too many or if they are not UTF-8.
     pub(super) fn new(path: &Path, bytes: Vec<u8>) -> Result<Self, Problems> {
         if bytes.len() as u64 > MAX_FILE {
             let message = format!("the file has more than {MAX_FILE} bytes");
@@ -63,13 +63,13 @@ impl Source {
             let line = good.iter().filter(|&&byte| byte == b'\n').count() + 1;
             Problems::from(Problem::new(Code::Syntax, "the file is not UTF-8").file(path).line(as_line(line)))
         })?;
-        // A newline at the very end begins no line: an error "at the end of the file" belongs to the last line that one can see.
+        // A newline at the very end starts no line, so that an error at the end of the file belongs to the last visible line.
         let newlines = text.bytes().enumerate().filter(|&(_, byte)| byte == b'\n');
         let starts = std::iter::once(0).chain(newlines.map(|(at, _)| at + 1).filter(|&at| at < text.len())).collect();
         Ok(Self { path: path.into(), text, starts, problems: RefCell::default() })
     }
 
-    /// The document's tree. The problem is the first error of syntax: those after it are mostly its echo.
+    /// Parses the document. Returns the first syntax error as a problem; further syntax errors are mostly its consequences.
     pub(super) fn parse(&self) -> Result<Spanned<DeTable<'_>>, Problems> {
         DeTable::parse(&self.text).map_err(|error| {
             let line = self.line(error.span().map_or(0, |span| span.start));
@@ -78,17 +78,17 @@ impl Source {
         })
     }
 
-    /// The file's path, as it was asked for.
+    /// Returns the path that the file was read from.
     pub(super) fn path(&self) -> &Arc<Path> {
         &self.path
     }
 
-    /// The file, to be kept.
+    /// Returns the text with its path, to be kept with a generation.
     pub(super) fn to_file(&self) -> TextFile {
         TextFile { path: self.path.to_path_buf(), text: self.text.clone() }
     }
 
-    /// The line of a byte.
+    /// Returns the line of a byte offset, counted from 1.
     pub(super) fn line(&self, offset: usize) -> u32 {
         as_line(self.starts.partition_point(|&start| start <= offset))
     }
@@ -98,17 +98,17 @@ impl Source {
         self.problems.borrow_mut().push(problem.file(&self.path).line(line));
     }
 
-    /// How many problems were reported so far. What was read between two equal counts has no fault.
+    /// Returns the number of problems reported so far. If it is the same before and after a part is read, the part has no fault.
     pub(super) fn reported(&self) -> usize {
         self.problems.borrow().len()
     }
 
-    /// Adds problems that name their file and line themselves.
+    /// Adds problems that already have their file and line.
     pub(super) fn adopt(&self, problems: Problems) {
         self.problems.borrow_mut().extend(problems.into_vec());
     }
 
-    /// What was reported, in the order of lines.
+    /// Returns the problems, sorted by line.
     pub(super) fn into_problems(self) -> Vec<Problem> {
         let mut problems = self.problems.into_inner();
         problems.sort_by_key(|problem| problem.line);
@@ -118,7 +118,7 @@ impl Source {
 
 fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    // Opening a pipe would wait for whoever writes to it.
+    // This check comes before opening the file, because opening a pipe would block until something writes to it.
     if !path.metadata()?.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a file"));
     }

@@ -1,4 +1,4 @@
-//! Where spans go: `[telemetry]`.
+//! Reads `[telemetry]`: which spans are recorded, and where they are sent.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -9,18 +9,18 @@ use ::http::Uri;
 
 use super::tree::Table;
 
-/// Which spans are recorded, and where they go.
+/// The table `[telemetry]`: which spans are recorded, and where they are sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tracing {
-    /// The collector. Without one no span is made.
+    /// The address of the collector. Without one, the host records no spans.
     pub otlp: Option<Collector>,
-    /// The share of new traces that is recorded; a caller that records its own has its part recorded too. All by default.
+    /// The share of new traces that is recorded. If a caller records its trace, the host's part of it is recorded too. Default: all.
     pub ratio: Ratio,
-    /// Spans that wait to be sent; further ones are lost. 2,048 by default: a few MB.
+    /// Number of spans that may wait to be sent. Further spans are lost. Default: 2,048, which take a few MB.
     pub queue: u32,
-    /// How long spans are gathered before they are sent. 5 seconds by default.
+    /// Time for which spans are gathered before they are sent. Default: 5 seconds.
     pub interval: Duration,
-    /// How long sending may take. 10 seconds by default.
+    /// Time that sending may take. Default: 10 seconds.
     pub timeout: Duration,
 }
 
@@ -54,7 +54,7 @@ impl Tracing {
     }
 }
 
-/// A share, from nothing to all, in millionths.
+/// A share between 0 and 1, stored in millionths.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ratio(u32);
 
@@ -68,17 +68,17 @@ impl From<Ratio> for f64 {
     }
 }
 
-/// The address of an OTLP collector, below which are the paths of the protocol.
+/// The address of an OTLP collector. The paths of the protocol are appended to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Collector(String);
 
-/// Why a text is no collector's address.
+/// The error that a text is not the address of a collector.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a collector's address, such as `http://127.0.0.1:4318` (OTLP over HTTP, without TLS)")]
 pub struct BadCollector(String);
 
 impl Collector {
-    /// As it was written.
+    /// Returns the address as it was written.
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -1,6 +1,6 @@
-//! Whole applications: what is read from good ones, and that every fault of a bad one is told with its line.
+//! Tests with whole applications: what is read from good ones, and that every fault of a bad one is reported with its line.
 //!
-//! A bad file says itself what is wrong with it: `#~ code: part of the message` at the end of the line that is to be reported.
+//! The text of a bad file says what is wrong with it: `#~ code: part of the message` stands at the end of the line to be reported.
 
 #![allow(clippy::unwrap_used)]
 
@@ -15,7 +15,7 @@ mod faults;
 mod good;
 mod robust;
 
-/// A folder with these files.
+/// Makes a folder with these files.
 fn folder(files: &[(&str, &str)]) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     for (name, text) in files {
@@ -30,10 +30,10 @@ fn load_files(files: &[(&str, &str)]) -> Result<AppConfig, Problems> {
     load(folder(files).path(), &Overrides::default())
 }
 
-/// File, line, code and message of a problem or of what is expected of one.
+/// A fault that is found or expected: file, line, code and message.
 type Fault = (String, u32, String, String);
 
-/// The faults that the files say they have.
+/// Returns the faults that the notes in the files expect.
 fn expected(files: &[(&str, &str)]) -> Vec<Fault> {
     let mut faults = Vec::new();
     for (name, text) in files {
@@ -47,7 +47,7 @@ fn expected(files: &[(&str, &str)]) -> Vec<Fault> {
     faults
 }
 
-/// Checks that the files have exactly the faults that they say they have, and that each is told once.
+/// Checks that exactly the expected faults are found, each once.
 fn check(files: &[(&str, &str)]) {
     let folder = folder(files);
     let problems = load(folder.path(), &Overrides::default()).map_or_else(Problems::into_vec, |_| Vec::new());

@@ -1,7 +1,7 @@
-//! A walk over a TOML document that reports instead of stopping.
+//! Walks a TOML document and reports every fault instead of stopping at the first.
 //!
-//! Every question (`required`, `string`, `duration` …) answers `None` or a default where the document is wrong, and has then
-//! reported why, with the line. So a reader asks for all that it needs and the operator learns of every fault at once.
+//! Where the document has a fault, each method (`required`, `string`, `duration` …) reports it with its line, and returns `None` or a
+//! default. So a reader can go on, and the operator learns of all faults at once.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,26 +16,26 @@ use super::source::{At, Source};
 use super::units;
 use crate::problem::{Code, Problem, list};
 
-/// A value, and where it stands.
+/// A value of the document, with its place.
 pub(super) struct Value<'a> {
     source: &'a Source,
-    /// The way to it, for messages: `modules.a.calls[1]`.
+    /// The path to the value, for messages: `modules.a.calls[1]`.
     name: String,
     line: u32,
     tree: &'a DeValue<'a>,
 }
 
-/// A table that is being read: what was not asked for by the end is unknown.
+/// A table that is being read. Keys that no reader has asked for by the end are reported as unknown.
 pub(super) struct Table<'a> {
     source: &'a Source,
     name: String,
     line: u32,
     left: BTreeMap<&'a str, Value<'a>>,
-    /// The keys that were asked for.
+    /// The keys that the reader has asked for.
     known: Vec<&'static str>,
 }
 
-/// Reads a whole document.
+/// Reads a whole document with `read`.
 pub(super) fn document<'a, T>(
     source: &'a Source,
     tree: &'a Spanned<DeTable<'a>>,
@@ -49,7 +49,7 @@ impl<'a> Table<'a> {
         let value_of = |(key, value): (&'a Spanned<_>, &'a Spanned<DeValue<'a>>)| {
             let key_text: &'a str = AsRef::<std::borrow::Cow<'a, str>>::as_ref(key);
             let name = if name.is_empty() { key_text.to_owned() } else { format!("{name}.{key_text}") };
-            // The key's line: a table's own span is its header or nothing at all, depending on how it was written.
+            // The line is that of the key. The span of a table itself is its header or empty, depending on the notation.
             let line = source.line(key.span().start);
             (key_text, Value { source, name, line, tree: value.get_ref() })
         };
@@ -67,28 +67,28 @@ impl<'a> Table<'a> {
         answer
     }
 
-    /// The table's own line.
+    /// Returns the line of the table.
     pub(super) fn line(&self) -> u32 {
         self.line
     }
 
-    /// Reports something about the table as a whole, or about some line of it.
+    /// Reports a problem at a line of the table.
     pub(super) fn report(&self, line: u32, problem: Problem) {
         self.source.report(line, problem);
     }
 
-    /// How many problems were reported so far: see [`Source::reported`].
+    /// Returns the number of problems reported so far: see [`Source::reported`].
     pub(super) fn reported(&self) -> usize {
         self.source.reported()
     }
 
-    /// The value of a key, if it is there.
+    /// Returns the value of a key, if the table has the key.
     pub(super) fn optional(&mut self, key: &'static str) -> Option<Value<'a>> {
         self.known.push(key);
         self.left.remove(key)
     }
 
-    /// The value of a key that must be there.
+    /// Returns the value of a key. Reports that the key is missing if the table doesn't have it.
     pub(super) fn required(&mut self, key: &'static str) -> Option<Value<'a>> {
         let value = self.optional(key);
         if value.is_none() {
@@ -98,12 +98,12 @@ impl<'a> Table<'a> {
         value
     }
 
-    /// Everything: for tables whose keys are names that the operator chooses.
+    /// Returns all entries. This is for tables whose keys are names that the operator chooses.
     pub(super) fn entries(&mut self) -> Vec<(&'a str, Value<'a>)> {
         std::mem::take(&mut self.left).into_iter().collect()
     }
 
-    /// A duration within `range`, or the default.
+    /// Reads a duration within `range`. Returns `default` if the key is missing or its value has a fault.
     pub(super) fn duration(
         &mut self,
         key: &'static str,
@@ -113,54 +113,54 @@ impl<'a> Table<'a> {
         self.optional(key).and_then(|value| value.duration(range)).unwrap_or(default)
     }
 
-    /// A size in bytes within `range`, or the default.
+    /// Reads a size within `range`, in bytes. Returns `default` if the key is missing or its value has a fault.
     pub(super) fn size(&mut self, key: &'static str, range: RangeInclusive<u64>, default: u64) -> u64 {
         self.optional(key).and_then(|value| value.size(range)).unwrap_or(default)
     }
 
-    /// A number within `range`, or the default.
+    /// Reads a whole number within `range`. Returns `default` if the key is missing or its value has a fault.
     pub(super) fn count(&mut self, key: &'static str, range: RangeInclusive<u32>, default: u32) -> u32 {
         self.optional(key).and_then(|value| value.count(range)).unwrap_or(default)
     }
 
-    /// A word, or the default.
+    /// Reads a word of a closed set. Returns `default` if the key is missing or its value has a fault.
     pub(super) fn word<T: FromStr<Err: fmt::Display>>(&mut self, key: &'static str, default: T) -> T {
         self.optional(key).and_then(|value| value.parse()).map_or(default, |word| word.value)
     }
 }
 
 impl<'a> Value<'a> {
-    /// `value` with this value's line.
+    /// Returns `value` together with the line of this value.
     pub(super) fn at<T>(&self, value: T) -> At<T> {
         At { value, line: self.line }
     }
 
-    /// Reports something about it.
+    /// Reports a problem at the line of this value.
     pub(super) fn report(&self, problem: Problem) {
         self.source.report(self.line, problem);
     }
 
-    /// Reports that it can't be taken; `why` goes on after its name.
+    /// Reports that the value can't be accepted. `why` follows the value's path in the message.
     pub(super) fn refuse(&self, why: impl fmt::Display) {
         self.report(Problem::new(Code::BadValue, format!("`{}`: {why}", self.name)));
     }
 
-    /// How many problems were reported so far: see [`Source::reported`].
+    /// Returns the number of problems reported so far: see [`Source::reported`].
     pub(super) fn reported(&self) -> usize {
         self.source.reported()
     }
 
-    /// Whether it is a table.
+    /// Whether the value is a table.
     pub(super) fn is_table(&self) -> bool {
         matches!(self.tree, DeValue::Table(_))
     }
 
-    /// Whether it is that word.
+    /// Whether the value is the string `word`.
     pub(super) fn is(&self, word: &str) -> bool {
         matches!(self.tree, DeValue::String(text) if text == word)
     }
 
-    /// Its text.
+    /// Reads a string.
     pub(super) fn string(&self) -> Option<&'a str> {
         match self.tree {
             DeValue::String(text) => Some(text),
@@ -168,7 +168,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// Its text, as whatever that means.
+    /// Reads a string and parses it.
     pub(super) fn parse<T: FromStr<Err: fmt::Display>>(&self) -> Option<At<T>> {
         match self.string()?.parse() {
             Ok(value) => Some(self.at(value)),
@@ -179,7 +179,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// `true` or `false`.
+    /// Reads a boolean.
     pub(super) fn truth(&self) -> Option<bool> {
         match self.tree {
             DeValue::Boolean(truth) => Some(*truth),
@@ -187,7 +187,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// Its values, if it is a list.
+    /// Reads a list and returns its values.
     pub(super) fn list(&self) -> Option<Vec<Value<'a>>> {
         let DeValue::Array(array) = self.tree else { return self.wrong_type("a list") };
         let value_of = |(index, value): (usize, &'a Spanned<DeValue<'a>>)| Value {
@@ -199,21 +199,21 @@ impl<'a> Value<'a> {
         Some(array.iter().enumerate().map(value_of).collect())
     }
 
-    /// Reads it as a table; what `read` doesn't ask for is reported.
+    /// Reads a table. Keys that `read` doesn't ask for are reported.
     pub(super) fn table<T>(&self, read: impl FnOnce(&mut Table<'a>) -> T) -> Option<T> {
         let DeValue::Table(tree) = self.tree else { return self.wrong_type("a table") };
         Some(Table::new(self.source, self.name.clone(), self.line, tree).read(read))
     }
 
-    /// A whole number within `range`.
+    /// Reads a whole number within `range`.
     pub(super) fn count(&self, range: RangeInclusive<u32>) -> Option<u32> {
         let DeValue::Integer(integer) = self.tree else { return self.wrong_type("a whole number") };
-        // The text of what fits nowhere (`-1`, 2^40) is out of the range as well.
+        // A number that doesn't fit into `u32` (`-1`, 2^40) is out of every range.
         let number = u32::from_str_radix(integer.as_str(), integer.radix()).ok();
         self.within(number, integer, &range, u32::to_string)
     }
 
-    /// A number from 0 to 1, in millionths.
+    /// Reads a number from 0 to 1 and returns it in millionths.
     pub(super) fn millionths(&self) -> Option<u32> {
         const WHOLE: f64 = 1e6;
         let text = match self.tree {
@@ -229,21 +229,21 @@ impl<'a> Value<'a> {
         number.map(|number| (number * WHOLE).round() as u32)
     }
 
-    /// A duration within `range`.
+    /// Reads a duration within `range`.
     pub(super) fn duration(&self, range: RangeInclusive<Duration>) -> Option<Duration> {
         let text = self.with_unit("`30s`")?;
         let duration = units::duration(text).map_err(|expected| self.not(text, expected)).ok()?;
         self.within(Some(duration), text, &range, |duration| units::show_duration(*duration))
     }
 
-    /// A size in bytes within `range`.
+    /// Reads a size within `range`, in bytes.
     pub(super) fn size(&self, range: RangeInclusive<u64>) -> Option<u64> {
         let text = self.with_unit("`256MiB`")?;
         let size = units::size(text).map_err(|expected| self.not(text, expected)).ok()?;
         self.within(Some(size), text, &range, |bytes| units::show_size(*bytes))
     }
 
-    /// The text of a quantity. A bare number is the likely slip: say what is missing.
+    /// Reads the text of a quantity. A number without a unit is a likely mistake, so its message says how to write one.
     fn with_unit(&self, example: &str) -> Option<&'a str> {
         match self.tree {
             DeValue::Integer(_) | DeValue::Float(_) => {
@@ -258,7 +258,7 @@ impl<'a> Value<'a> {
         self.refuse(format_args!("`{text}` is not {expected}"));
     }
 
-    /// `value` if it lies within `range`; `written` is what the document says, and `show` writes a bound.
+    /// Returns `value` if it is within `range`, and reports it otherwise. `written` is its text in the document; `show` prints a bound.
     fn within<T: PartialOrd>(
         &self,
         value: Option<T>,

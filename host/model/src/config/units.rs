@@ -1,41 +1,41 @@
-//! Durations and sizes as people write them, always with their unit.
+//! Parses and prints durations and sizes with their unit.
 //!
-//! A number alone is refused: nobody remembers whether `timeout = 30` was seconds.
+//! A number without a unit is refused, because `timeout = 30` doesn't say whether it means seconds.
 
 use std::time::Duration;
 
 use bytesize::ByteSize;
 
-/// The longest text of a duration: `365days 23h 59m 59s` is shorter. It also keeps `humantime` off sums that overflow its
-/// `Duration::new` (`18446744073709551615s 1000000000ns` panics in 2.4.0).
+/// Greatest length of a duration's text, in bytes: `365days 23h 59m 59s` is shorter. The bound also keeps sums away from `humantime` that
+/// overflow its `Duration::new`: version 2.4.0 panics for `18446744073709551615s 1000000000ns`.
 const MAX_DURATION_TEXT: usize = 20;
 
-/// Reads `30s`, `1h 30m`, `250ms`. The error says what would have been taken.
+/// Parses a duration: `30s`, `1h 30m`, `250ms`. The error says what was expected.
 pub(super) fn duration(text: &str) -> Result<Duration, &'static str> {
     const EXPECTED: &str = "a duration with its unit, such as `30s`, `250ms` or `1h 30m`";
-    // `humantime` takes a bare `0`, too.
+    // This check is needed because `humantime` accepts `0` without a unit.
     if text.len() > MAX_DURATION_TEXT || !text.ends_with(char::is_alphabetic) {
         return Err(EXPECTED);
     }
     humantime::parse_duration(text).map_err(|_| EXPECTED)
 }
 
-/// Reads `256MiB`, `64KiB`, `1.5GB`, `512B`, in bytes. The error says what would have been taken.
+/// Parses a size: `256MiB`, `64KiB`, `1.5GB`, `512B`. Returns bytes. The error says what was expected.
 pub(super) fn size(text: &str) -> Result<u64, &'static str> {
     const EXPECTED: &str = "a size with its unit, such as `256MiB`, `64KiB` or `512B`";
-    // `bytesize` takes `256` and `256m`, too: the first has no unit, and of the second nobody knows whether it is 2^20.
+    // This check is needed because `bytesize` accepts `256`, which has no unit, and `256m`, which may or may not mean 2^20.
     if !text.ends_with('B') {
         return Err(EXPECTED);
     }
     text.parse::<ByteSize>().map(|size| size.as_u64()).map_err(|_| EXPECTED)
 }
 
-/// A duration for a message: `1h 30m`.
+/// Prints a duration for a message: `1h 30m`.
 pub(super) fn show_duration(duration: Duration) -> String {
     humantime::format_duration(duration).to_string()
 }
 
-/// A size for a message, exactly and as a manifest has it: `256MiB`, `1536KiB`, `1000B`.
+/// Prints a size for a message, exactly and in the manifest's notation: `256MiB`, `1536KiB`, `1000B`.
 pub(super) fn show_size(bytes: u64) -> String {
     const UNITS: [&str; 4] = ["GiB", "MiB", "KiB", "B"];
     let whole = UNITS.iter().zip([30, 20, 10, 0]).find(|(_, bits)| bytes != 0 && bytes.trailing_zeros() >= *bits);

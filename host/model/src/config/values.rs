@@ -1,7 +1,7 @@
-//! Values and secrets of modules: where the manifest says that they are, and what was found there.
+//! Reads the values and secrets of modules: where the manifest places them, and what stands there.
 //!
-//! Text of the manifest is kept with a generation and may be shown. What its sources hold isn't: it is read again at each start and
-//! each change, so a secret stands in no file of the host.
+//! The manifest's text is kept with a generation and may be shown. The content of environment variables and secret files is not kept: it
+//! is read again at each start and each change, so that no file of the host contains a secret.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,41 +17,41 @@ use super::{AppConfig, ModuleConfig};
 use crate::ids::ModuleName;
 use crate::problem::{Code, Problem, Problems};
 
-/// The longest secret, in bytes: keys and certificates are shorter.
+/// Greatest size of a secret, in bytes. Keys and certificates are shorter.
 const MAX_SECRET: usize = 64 << 10;
-/// What the names of the host's own variables begin with. No module is given those: the admin token is among them.
+/// The prefix of the host's own environment variables. No module may read those: the admin token is one of them.
 const OWN_VARIABLES: &str = "WATERTIGHT_";
 
-/// Where a value comes from.
+/// The source of a configuration value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ValueSource {
-    /// `"EUR"`: from the manifest itself.
+    /// `"EUR"`: the manifest itself.
     Text(String),
-    /// `{ env = "SHOP_REGION", default = "eu" }`: from the host's environment.
+    /// `{ env = "APP_REGION", default = "eu" }`: an environment variable of the host.
     Variable {
-        /// The variable.
+        /// The name of the variable.
         name: String,
-        /// The value where there is no such variable.
+        /// The value to use if the variable is not set.
         default: Option<String>,
     },
 }
 
-/// Where a secret comes from; never from the manifest, which is kept and shown.
+/// The source of a secret. The manifest can't be one, because it is kept and may be shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SecretSource {
-    /// `{ file = "secrets/key" }`: a file, relative to the manifest. A line break at its end is no part of the secret.
+    /// `{ file = "secrets/key" }`: a file, relative to the manifest. One line break at its end is not part of the secret.
     File(PathBuf),
-    /// `{ env = "NAME" }`: a variable of the host's environment.
+    /// `{ env = "NAME" }`: an environment variable of the host.
     Variable(String),
 }
 
-/// Reads a module's `config`.
+/// Reads a module's table `config`.
 pub(super) fn read_config(table: &mut Table<'_>) -> BTreeMap<String, At<ValueSource>> {
     let read = |(key, value): (&str, Value<'_>)| Some((key.to_owned(), ValueSource::read(&value)?));
     table.entries().into_iter().filter_map(read).collect()
 }
 
-/// Reads a module's `secrets`. None may have the name of a value, since both are asked for in the same way.
+/// Reads a module's table `secrets`. Reports keys that are in `config` too, because modules ask for both in the same way.
 pub(super) fn read_secrets(
     table: &mut Table<'_>,
     config: &BTreeMap<String, At<ValueSource>>,
@@ -75,7 +75,7 @@ impl ValueSource {
         let read = value.table(|table| {
             let name = table.required("env").and_then(|value| variable(&value));
             let default = table.optional("default").map(|value| value.string().map(str::to_owned));
-            // A default of another type was reported.
+            // A default that is not a string is already reported.
             Some(Self::Variable { name: name?, default: default.map_or(Some(None), |default| default.map(Some))? })
         });
         read.flatten().map(|source| value.at(source))
@@ -105,7 +105,7 @@ impl SecretSource {
     }
 }
 
-/// The name of a variable that modules may be given.
+/// Reads the name of an environment variable that modules may be given.
 fn variable(value: &Value<'_>) -> Option<String> {
     let name = value.string()?;
     if name.is_empty() || name.contains(['=', '\0']) {
@@ -119,17 +119,17 @@ fn variable(value: &Value<'_>) -> Option<String> {
     Some(name.to_owned())
 }
 
-/// A text that is shown nowhere, and leaves nothing in memory when the last that has it lets go.
+/// A text that no output shows. Its memory is zeroed when the last clone is dropped.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(std::sync::Arc<Zeroizing<String>>);
 
 impl Secret {
-    /// Takes a text.
+    /// Makes a secret of `text`.
     pub fn new(text: Zeroizing<String>) -> Self {
         Self(text.into())
     }
 
-    /// The text itself, for the module that it belongs to.
+    /// Returns the text. Only the module that the secret belongs to may get it.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -147,25 +147,25 @@ impl fmt::Display for Secret {
     }
 }
 
-/// What one module is configured with.
+/// The configuration values and secrets of one module.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ModuleValues {
-    /// Its values, by key.
+    /// The configuration values, by key.
     pub config: BTreeMap<String, String>,
-    /// Its secrets, by key; none has the key of a value.
+    /// The secrets, by key. No key is in `config` too.
     pub secrets: BTreeMap<String, Secret>,
 }
 
-/// What the modules of an application are configured with, as it was found when this was read.
+/// The configuration values and secrets of all modules, as they were when they were read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Values(BTreeMap<ModuleName, ModuleValues>);
 
 impl Values {
-    /// Looks at every source.
+    /// Reads every source of values and secrets.
     ///
     /// # Errors
     ///
-    /// All that can't be had. No message says anything of a value.
+    /// A problem for each value and each secret that can't be read. No message contains a part of it.
     pub fn read(config: &AppConfig) -> Result<Self, Problems> {
         let (mut values, mut problems) = (Self::default(), Vec::new());
         for (name, module) in &config.modules {
@@ -181,7 +181,7 @@ impl Values {
         Problems::or(problems, values)
     }
 
-    /// What a module is configured with.
+    /// Returns the values and secrets of a module.
     pub fn of(&self, module: &ModuleName) -> Option<&ModuleValues> {
         self.0.get(module)
     }
@@ -223,7 +223,7 @@ fn read_module(module: &ModuleConfig, mut report: impl FnMut(u32, String, &'stat
     values
 }
 
-/// Why a value can't be had. Never with the value, or a part of it.
+/// The reason that a value or secret can't be read. It never contains a part of the value.
 #[derive(Debug, thiserror::Error)]
 enum Absent {
     #[error("is not set")]
@@ -241,17 +241,17 @@ enum Absent {
 fn from_environment(name: &str) -> Result<String, Absent> {
     std::env::var(name).map_err(|error| match error {
         std::env::VarError::NotPresent => Absent::Missing,
-        // It carries the value.
+        // The error contains the value, so it is dropped.
         std::env::VarError::NotUnicode(_) => Absent::NotText,
     })
 }
 
 fn from_file(file: &Path) -> Result<Zeroizing<String>, Absent> {
-    // Opening a pipe would wait for whoever writes to it.
+    // This check comes before opening the file, because opening a pipe would block until something writes to it.
     if !file.metadata().map_err(Absent::File)?.is_file() {
         return Err(Absent::File(io::Error::new(io::ErrorKind::InvalidInput, "it is not a file")));
     }
-    // As large as it may become: one that grew would leave what it held before.
+    // The buffer has its final size from the start: growing it would leave copies of the secret in freed memory.
     let mut bytes = Zeroizing::new(vec![0; MAX_SECRET + 2]);
     let mut length = 0;
     let mut open = File::open(file).map_err(Absent::File)?;

@@ -1,16 +1,16 @@
-//! Closed sets of words that a manifest may use, each an enum that lists itself where a word is none of it.
+//! Defines the closed sets of words that a manifest may use. Each is an enum that lists its words in the error for an unknown one.
 
-/// Why a word was refused.
+/// The error that a word is not in a closed set.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is none of {known}")]
 pub struct UnknownWord {
-    /// What was given.
+    /// The unknown word.
     pub text: String,
-    /// The words that there are, for a person: "`reuse`, `fresh`".
+    /// The words of the set, for a message: "`reuse`, `fresh`".
     pub known: String,
 }
 
-/// An enum whose values are written as the given words.
+/// Defines an enum whose values are written as the given words.
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident { $($(#[$word_doc:meta])* $word:ident = $text:literal,)+ }) => {
         $(#[$doc])*
@@ -20,10 +20,10 @@ macro_rules! words {
         }
 
         impl $name {
-            /// Every one, in the order of the documentation.
+            /// All values, in the order of the documentation.
             pub const ALL: &[Self] = &[$(Self::$word,)+];
 
-            /// The word for it.
+            /// Returns the word for this value.
             pub fn as_str(self) -> &'static str {
                 match self {
                     $(Self::$word => $text,)+
@@ -56,11 +56,11 @@ pub(super) use words;
 #[allow(unreachable_pub, reason = "the macro's enums are public where they are used")]
 mod tests {
     words! {
-        /// Two words.
+        /// A set of two words.
         Pair {
-            /// One.
+            /// The first word.
             First = "first",
-            /// The other.
+            /// The second word.
             Second = "second",
         }
     }

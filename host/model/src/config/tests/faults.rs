@@ -1,12 +1,12 @@
-//! Files with faults. Each row is one application; its text says what is to be told.
+//! Tests files with faults. Each row is one application; notes in its text say what must be reported.
 
 use super::*;
 
-/// What a manifest needs besides what a row is about.
+/// The parts of a manifest that every row needs.
 const APP: &str = "[app]\nname = \"demo\"\n";
 const MODULES: &str = "[modules.a]\ncomponent = \"a\"\n[modules.b]\ncomponent = \"b\"\n";
 
-/// Checks manifests, each with `rest` after it.
+/// Checks manifests, each with `rest` appended.
 fn check_all(rest: &str, manifests: &[&str]) {
     for manifest in manifests {
         check(&[("app.toml", &format!("{manifest}\n{rest}"))]);
@@ -143,7 +143,7 @@ fn of_syntax() {
     );
 }
 
-/// Checks files of routes, which may call `a` and `b`.
+/// Checks route files, which may call the modules `a` and `b`.
 fn check_routes(files: &[&str]) {
     let manifest = format!("{APP}routes = [\"routes/*.toml\"]\n{MODULES}");
     let names: Vec<String> = (0..files.len()).map(|index| format!("routes/{index}.toml")).collect();

@@ -1,4 +1,4 @@
-//! What is read from applications without a fault.
+//! Tests what is read from applications without faults.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -65,7 +65,7 @@ interval = "1s"
 timeout = "2s"
 "#;
 
-/// The route that the documentation shows, and the shortest.
+/// The route that the documentation shows, and the shortest possible one.
 pub(super) const ROUTES: &str = r#"[[route]]
 method = "POST"
 path   = "/greetings/{greeting_id}"
@@ -190,7 +190,7 @@ fn the_command_line_goes_before_the_manifest() {
     let problems = load(folder.path(), &overrides).unwrap_err();
     assert_eq!(problems.as_slice()[0].message, "`admin` and `probe` are both 0.0.0.0:2");
 
-    // Whatever ports the system picks, they are different.
+    // The system picks different ports.
     overrides = Overrides {
         listen: Some(address("[::1]:0")),
         admin: Some(address("[::1]:0")),

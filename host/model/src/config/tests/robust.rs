@@ -1,11 +1,11 @@
-//! Whatever the bytes, reading ends with a value or with problems that point into the file.
+//! Tests that reading any bytes ends with a value, or with problems whose lines are in the file.
 
 use proptest::prelude::*;
 
 use super::good::{MANIFEST, ROUTES};
 use super::*;
 
-/// Reads bytes as a manifest and as routes, and checks what is told of them.
+/// Reads bytes as a manifest and as a route file, and checks the lines of the problems.
 fn read_both(bytes: &[u8]) -> Result<(), TestCaseError> {
     let path = Path::new("a.toml");
     let lines = u32::try_from(bytes.split(|&byte| byte == b'\n').count()).unwrap();
@@ -32,7 +32,7 @@ fn read_both(bytes: &[u8]) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// Bits that mean something where they land.
+/// Pieces of TOML that change the meaning of the text where they are inserted.
 const SNIPPETS: &[&str] = &[
     "\n",
     "\"",
@@ -103,7 +103,7 @@ fn deep_nesting_is_refused_by_the_parser() {
     }
 }
 
-/// Found by fuzzing: a message was as long as the file's longest word.
+/// A case that fuzzing found: a message was as long as the longest word of the file.
 #[test]
 fn long_words_are_repeated_in_part() {
     let long = "x".repeat(500_000);
