@@ -1,6 +1,6 @@
-//! Names and numbers that can't hold a bad value: checked where text comes in, trusted everywhere else.
+//! Defines names and numbers that can't hold a bad value: they are checked when they are made from text, and trusted everywhere else.
 //!
-//! This file knows nothing of files, Wasm or HTTP.
+//! This file knows nothing of files, WebAssembly or HTTP.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,18 +9,18 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-/// Why a text is no name of the kind that was asked for.
+/// The error that a text is not a valid name of the expected kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is not {expected}")]
 pub struct BadName {
-    /// What was given.
+    /// The text.
     pub text: String,
-    /// What would have been taken, for a person.
+    /// What was expected, for a message.
     pub expected: &'static str,
 }
 
-/// Whether `text` is an identifier of WIT: words of letters and digits, joined by `-`. The first word starts with a letter; a word is
-/// all lower-case or all capitals. A test compares this with the parser of the WIT tools.
+/// Whether `text` is a WIT identifier: words of letters and digits, joined by `-`. The first word starts with a letter. Each word is either
+/// all lower-case or all upper-case. A test compares this function with the parser of the WIT tools.
 pub fn is_wit_name(text: &str) -> bool {
     let lower = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
     let upper = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit();
@@ -28,13 +28,13 @@ pub fn is_wit_name(text: &str) -> bool {
         && text.split('-').all(|word| !word.is_empty() && (word.bytes().all(lower) || word.bytes().all(upper)))
 }
 
-/// Whether `text` is an identifier of WIT without capitals: what names of packages are.
+/// Whether `text` is a WIT identifier without upper-case letters, as names of packages must be.
 fn is_lower_wit_name(text: &str) -> bool {
     is_wit_name(text) && !text.bytes().any(|b| b.is_ascii_uppercase())
 }
 
-/// The name that JSON and query fields give to a WIT name: snake_case, in lower case. `needs-2FA` is `needs_2fa`. Names of one WIT item
-/// differ in more than case, and have no `_`, so different names stay different.
+/// Returns the name that JSON and query fields have for a WIT name: snake_case in lower case. `needs-2FA` becomes `needs_2fa`. Different
+/// names stay different, because names within one WIT item contain no `_` and don't differ in case alone.
 pub fn json_name(wit: &str) -> String {
     wit.replace('-', "_").to_ascii_lowercase()
 }
@@ -47,7 +47,7 @@ macro_rules! kebab_name {
         pub struct $name(Arc<str>);
 
         impl $name {
-            /// The name as text.
+            /// Returns the name as text.
             pub fn as_str(&self) -> &str {
                 &self.0
             }
@@ -57,7 +57,7 @@ macro_rules! kebab_name {
             type Err = BadName;
 
             fn from_str(text: &str) -> Result<Self, BadName> {
-                // 63 bytes: a name is also a file's and a folder's, and a label in metrics.
+                // The bound of 63 bytes is needed because a name is also used for files and folders, and as a label in metrics.
                 if is_lower_wit_name(text) && text.len() <= 63 {
                     Ok(Self(text.into()))
                 } else {
@@ -89,47 +89,48 @@ macro_rules! kebab_name {
 }
 
 kebab_name!(
-    /// A module's name: its key in the manifest, and the owner of its data.
+    /// The name of a module: its key in the manifest, which owns the module's data.
     ModuleName,
     "a module name: kebab-case, such as `page-views`, at most 63 bytes"
 );
 kebab_name!(
-    /// A compartment's name.
+    /// The name of a compartment.
     CompartmentName,
     "a compartment name: kebab-case, such as `core`, at most 63 bytes"
 );
 kebab_name!(
-    /// An application's name.
+    /// The name of an application.
     AppName,
     "an application name: kebab-case, such as `demo`, at most 63 bytes"
 );
 
-/// The name under which a component imports or exports an interface. It is one of three:
+/// The name under which a component imports or exports an interface. It has one of three forms:
 ///
 /// - the name of a WIT interface as components spell it: `alpha:greeting/greet@1.0.0`;
-/// - a label that only the component's world gives: `primary`;
-/// - nothing, for the functions that a world itself imports or exports: see [`InterfaceName::world`].
+/// - a label that the component's world gives: `primary`;
+/// - the empty text, for functions that a world imports or exports directly: see [`InterfaceName::world`].
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct InterfaceName {
     full: Arc<str>,
-    /// Where the interface's own name starts in `full`.
+    /// The byte offset in `full` where the interface's own name starts.
     start: usize,
-    /// Where it ends: at the `@`, or at the end.
+    /// The byte offset in `full` where the interface's own name ends: at the `@`, or at the end.
     end: usize,
 }
 
 impl InterfaceName {
-    /// The name that stands for a world itself: the functions that it imports or exports outside of any interface. Its text is empty.
+    /// Returns the name that stands for a world itself, for functions that it imports or exports outside of any interface. Its text is
+    /// empty.
     pub fn world() -> Self {
         Self { full: "".into(), start: 0, end: 0 }
     }
 
-    /// A label that a world gives to an interface, such as `primary`.
+    /// Makes the name of an interface that a world imports or exports under a label, such as `primary`.
     ///
     /// # Errors
     ///
-    /// When `text` is no identifier of WIT.
+    /// [`BadName`] if `text` is not a WIT identifier.
     pub fn label(text: &str) -> Result<Self, BadName> {
         if is_wit_name(text) {
             Ok(Self { full: text.into(), start: 0, end: text.len() })
@@ -138,48 +139,48 @@ impl InterfaceName {
         }
     }
 
-    /// Whether this stands for a world's own functions.
+    /// Whether this name stands for a world itself.
     pub fn is_world(&self) -> bool {
         self.full.is_empty()
     }
 
-    /// Whether this is a label of a world.
+    /// Whether this name is a label that a world gives.
     pub fn is_label(&self) -> bool {
         self.start == 0 && !self.is_world()
     }
 
-    /// The whole name, version included.
+    /// Returns the full name with its version.
     pub fn as_str(&self) -> &str {
         &self.full
     }
 
-    /// `alpha:greeting`. Empty for a label and for the world.
+    /// Returns the package: `alpha:greeting`. It is empty for a label and for a world.
     pub fn package(&self) -> &str {
         &self.full[..self.start.saturating_sub(1)]
     }
 
-    /// `alpha`.
+    /// Returns the namespace of the package: `alpha`.
     pub fn namespace(&self) -> &str {
         self.package().split(':').next().unwrap_or_default()
     }
 
-    /// `greet`: the interface's own name. A label is one as it is.
+    /// Returns the interface's own name: `greet`. A label is returned as it is.
     pub fn short(&self) -> &str {
         &self.full[self.start..self.end]
     }
 
-    /// `alpha:greeting/greet`: the name without its version.
+    /// Returns the name without its version: `alpha:greeting/greet`.
     pub fn unversioned(&self) -> &str {
         &self.full[..self.end]
     }
 
-    /// `1.0.0`, where the package has a version.
+    /// Returns the version of the package: `1.0.0`. `None` if the package has no version.
     pub fn version(&self) -> Option<&str> {
         self.full.get(self.end + 1..)
     }
 
-    /// Whether an export of this name serves an import of `wanted`: the same interface, and a version that semantic versioning
-    /// calls compatible and no older. Versions `0.0.x` and pre-releases fit exactly only, as Wasmtime's linker has it.
+    /// Whether an export of this name can serve an import of `wanted`. It must be the same interface, in a version that is compatible by
+    /// semantic versioning and not older. Versions `0.0.x` and pre-releases must be equal, as in Wasmtime's linker.
     pub fn serves(&self, wanted: &InterfaceName) -> bool {
         if self == wanted {
             return true;
@@ -193,8 +194,8 @@ impl InterfaceName {
         }
     }
 
-    /// Whether it goes by `text`: its short name, its name without a version, or either with a version that it serves as an import of
-    /// that version. Parts of a version that are left out are 0: `greet@2` is served by `greet@2.1.0`.
+    /// Whether `text` refers to this interface: by its own name or by its name without a version. If `text` has a version, this interface
+    /// must serve an import of that version. Missing parts of a version are 0: `greet@2` refers to `greet@2.1.0`.
     pub fn goes_by(&self, text: &str) -> bool {
         let (name, version) = text.split_once('@').map_or((text, None), |(name, version)| (name, Some(version)));
         if ![self.short(), self.unversioned()].contains(&name) {
@@ -208,26 +209,26 @@ impl InterfaceName {
                 .is_some_and(|(wanted, have)| have.serves(&wanted))
     }
 
-    /// Whether the version is a release, such as `0.2.6`, of the versions that start with `series`, such as `0.2.`.
+    /// Whether the version is a release whose text starts with `series`: `0.2.6` is a release of `0.2.`. Pre-releases are not.
     pub fn is_release_of(&self, series: &str) -> bool {
         self.version().is_some_and(|version| version.starts_with(series) && Version::parse(version).is_some())
     }
 
-    /// The order of two interfaces by the age of their versions, not by their spelling; what is no release stands first.
+    /// Compares two interfaces by their versions as numbers, and then by their text. Names without a release version come first.
     pub fn compare_versions(&self, other: &InterfaceName) -> std::cmp::Ordering {
         let version = |name: &InterfaceName| name.version().and_then(Version::parse);
         version(self).cmp(&version(other)).then_with(|| self.cmp(other))
     }
 }
 
-/// A release version; pre-releases are none.
+/// A release version, `major.minor.patch`. Pre-releases have no such value.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Version(u64, u64, u64);
 
 impl Version {
     fn parse(text: &str) -> Option<Self> {
         let mut parts = text.split('.');
-        // `u64` would take a sign as well.
+        // This check is needed because `u64` accepts a leading `+`.
         let mut number = || parts.next().filter(|part| part.bytes().all(|b| b.is_ascii_digit()))?.parse().ok();
         let version = Self(number()?, number()?, number()?);
         parts.next().is_none().then_some(version)
@@ -237,7 +238,7 @@ impl Version {
         self.track() == wanted.track() && self >= wanted
     }
 
-    /// Versions of one track are compatible; a `0.0.x` is alone on its track.
+    /// Returns a key that is equal for compatible versions. Each `0.0.x` has a key of its own.
     fn track(&self) -> (u64, u64, u64) {
         match self {
             Self(0, 0, patch) => (0, 0, *patch),
@@ -250,7 +251,7 @@ impl Version {
 impl FromStr for InterfaceName {
     type Err = BadName;
 
-    /// Reads an interface's own name. A label is none: see [`InterfaceName::label`].
+    /// Parses the name of a WIT interface. Labels are refused: see [`InterfaceName::label`].
     fn from_str(text: &str) -> Result<Self, BadName> {
         let bad =
             || BadName { text: text.to_owned(), expected: "an interface name such as `alpha:greeting/greet@1.0.0`" };
@@ -274,7 +275,7 @@ impl FromStr for InterfaceName {
 impl TryFrom<String> for InterfaceName {
     type Error = BadName;
 
-    /// Reads what [`InterfaceName::as_str`] gives: an interface's own name, or a label.
+    /// Parses a text that [`InterfaceName::as_str`] returned: the name of a WIT interface, or a label.
     fn try_from(text: String) -> Result<Self, BadName> {
         if is_wit_name(&text) { Self::label(&text) } else { text.parse() }
     }
@@ -292,17 +293,20 @@ impl fmt::Display for InterfaceName {
     }
 }
 
-/// A function as people write it: `hello/greet.say-hello`; with a version where the module exports several,
-/// `hello/greet@2.say-hello`; with the interface's whole name where the short one is ambiguous,
-/// `hello/alpha:greeting/greet@1.0.0.say-hello`; `hello.say-hello` where the module's world exports the function itself.
+/// A reference to an exported function, as people write it:
+///
+/// - `hello/greet.say-hello`: module, interface and function;
+/// - `hello/greet@2.say-hello`: if the module exports several versions of the interface;
+/// - `hello/alpha:greeting/greet@1.0.0.say-hello`: if the interface's own name is ambiguous;
+/// - `hello.say-hello`: if the module's world exports the function directly.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FunctionPath {
-    /// The module that exports it.
+    /// The name of the module that exports the function.
     pub module: ModuleName,
-    /// The interface: short or with its package, with or without a version; see [`InterfaceName::goes_by`]. Empty for a function that
-    /// the world exports itself.
+    /// The interface, with or without its package and its version: see [`InterfaceName::goes_by`]. Empty for a function that the module's
+    /// world exports directly.
     pub interface: String,
-    /// The function's name.
+    /// The name of the function.
     pub function: String,
 }
 
@@ -342,22 +346,22 @@ impl fmt::Display for FunctionPath {
     }
 }
 
-/// The SHA-256 of some bytes, written `sha256:<hex>`.
+/// A SHA-256 digest, written `sha256:<hex>`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Digest([u8; 32]);
 
 impl Digest {
-    /// Digests `bytes`.
+    /// Returns the digest of `bytes`.
     pub fn of(bytes: &[u8]) -> Self {
         Self(Sha256::digest(bytes).into())
     }
 
-    /// The digest that SHA-256 gave for bytes which came piece by piece.
+    /// Makes a digest of the 32 bytes that SHA-256 returned, for data that was hashed in pieces.
     pub fn new(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 
-    /// 64 hexadecimal characters.
+    /// Returns the digest as 64 hexadecimal characters.
     pub fn hex(&self) -> String {
         self.0.iter().map(|byte| format!("{byte:02x}")).collect()
     }
@@ -403,7 +407,7 @@ impl Serialize for Digest {
     }
 }
 
-/// A generation's number: it grows by one with each that is published.
+/// The number of a generation. It increases by one with each generation that is published.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct GenerationNumber(pub u64);
 

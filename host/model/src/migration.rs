@@ -1,4 +1,4 @@
-//! A module's migration: a numbered piece of SQL that travels inside the module's component.
+//! Migrations of a module's database: numbered SQL texts that are part of the module's component.
 
 mod numbers;
 
@@ -8,92 +8,92 @@ use crate::ids::Digest;
 
 pub use numbers::{BadNumber, check_numbers};
 
-/// What a first line says of a migration that older builds may not survive.
+/// The first line of a contraction: a migration that builds without it may not work after.
 pub const CONTRACTS: &str = "-- contract";
 
-/// One migration. Its place in the order is its place in the list that holds it.
+/// A migration. Its position in the order of application is its position in the list that holds it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Migration {
-    /// The file's name, which begins with a number: `0001_tables.sql`. Names sort in the order of application.
+    /// The name of the migration's file, which begins with a number: `0001_tables.sql`. The order of names is the order of application.
     pub name: String,
-    /// The statements.
+    /// The SQL statements.
     pub sql: String,
-    /// The digest of `sql`: an applied migration never changes.
+    /// The digest of `sql`. The text of an applied migration must never change.
     pub checksum: Digest,
 }
 
 impl Migration {
-    /// A migration with the checksum of its text.
+    /// Makes a migration, and computes the checksum of its text.
     pub fn new(name: impl Into<String>, sql: impl Into<String>) -> Self {
         let sql = sql.into();
         Self { name: name.into(), checksum: Digest::of(sql.as_bytes()), sql }
     }
 
-    /// Whether its first line says that builds which don't know it do not survive it.
+    /// Whether the migration's first line is [`CONTRACTS`]: builds that don't have the migration may not work after it.
     pub fn is_contraction(&self) -> bool {
         self.sql.lines().next().is_some_and(|line| line.trim_end() == CONTRACTS)
     }
 
-    /// Whether a database that has this checksum has this migration: its own, or that of the text before [`CONTRACTS`] was put above it.
-    /// That word changes nothing of what was applied.
+    /// Whether a database in which a migration with `checksum` is applied has this migration. The checksum may also be that of the text
+    /// before the line [`CONTRACTS`] was put above it, because that line doesn't change what was applied.
     pub fn had_checksum(&self, checksum: &str) -> bool {
         let unmarked = || self.sql.split_once('\n').map(|(_, rest)| Digest::of(rest.as_bytes()).to_string());
         self.checksum.to_string() == checksum
             || (self.is_contraction() && unmarked().is_some_and(|unmarked| unmarked == checksum))
     }
 
-    /// Whether the text is what the checksum says.
+    /// Whether the text has the checksum.
     pub fn is_intact(&self) -> bool {
         Digest::of(self.sql.as_bytes()) == self.checksum
     }
 }
 
-/// A migration that a database has.
+/// A migration that is applied in a database.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Applied {
-    /// Its name.
+    /// The name of the migration.
     pub name: String,
-    /// The digest of what was applied, as text.
+    /// The digest of the text that was applied.
     pub checksum: String,
-    /// When, RFC 3339.
+    /// The time of application, in RFC 3339.
     pub at: String,
-    /// Whether builds that don't know it do not survive it.
+    /// Whether the migration is a contraction: builds that don't have it may not work after it.
     #[serde(default)]
     pub contraction: bool,
 }
 
-/// What is carried by a build, as [`compare`] tells it.
+/// A migration that a build carries, as [`compare`] reports it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Carried {
-    /// Its name.
+    /// The name of the migration.
     pub name: String,
     /// The digest of its text.
     pub checksum: Digest,
-    /// Whether builds that don't know it do not survive it.
+    /// Whether the migration is a contraction: builds that don't have it may not work after it.
     pub contraction: bool,
 }
 
-/// How a migration of a build stands to a database.
+/// The result of comparing one position in a build's migrations with the same position in a database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
-    /// The database has what the build carries.
+    /// The database has the migration that the build carries.
     Applied,
-    /// The build carries it, and the database has it not.
+    /// The build carries a migration that the database doesn't have yet.
     Pending,
-    /// The database has it, and the build doesn't know it: a newer build's.
+    /// The database has a migration that the build doesn't carry: a newer build applied it.
     Unknown,
-    /// It had another text when it was applied: the build is refused.
+    /// The migration had another text when it was applied. The build is refused.
     Changed,
-    /// Another one was applied at this place: the build is refused.
+    /// Another migration was applied at this position. The build is refused.
     Reordered,
-    /// It is new, and stands before one that was applied: the build is refused.
+    /// The migration is new, and the build carries it before one that is applied. The build is refused.
     Inserted,
 }
 
 impl State {
-    /// Its name in answers.
+    /// Returns the name of the state in answers.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Applied => "applied",
@@ -106,20 +106,20 @@ impl State {
     }
 }
 
-/// One place in the order of migrations: what a build carries there, and what a database has.
+/// One position in the order of migrations: what a build carries there, and what a database has there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Place {
-    /// From 1.
+    /// The position, counted from 1.
     pub number: usize,
-    /// How the two stand to each other.
+    /// The result of comparing the two.
     pub state: State,
-    /// The build's.
+    /// The migration that the build carries, if any.
     pub carried: Option<Carried>,
-    /// The database's.
+    /// The migration that the database has, if any.
     pub applied: Option<Applied>,
 }
 
-/// What a build carries beside what a database has, place by place.
+/// Compares the migrations that a build carries with those that a database has, position by position.
 pub fn compare(carried: &[Migration], applied: &[Applied]) -> Vec<Place> {
     let all = carried;
     let place = |index: usize| {
@@ -139,9 +139,9 @@ pub fn compare(carried: &[Migration], applied: &[Applied]) -> Vec<Place> {
     (0..carried.len().max(applied.len())).map(place).collect()
 }
 
-/// How a migration stands to the one that was applied at its place. `after` are those that the build carries behind it.
+/// Compares a migration with the one that is applied at its position. `after` are the migrations that the build carries after it.
 ///
-/// Who gives a migration another name, and changes neither its text nor its place, changes nothing.
+/// A migration with another name is the same migration if its text and its position are the same.
 fn how_it_stands(carried: &Migration, applied: &Applied, after: &[Migration]) -> State {
     let is_later = || after.iter().any(|later| later.had_checksum(&applied.checksum));
     match () {
@@ -152,8 +152,8 @@ fn how_it_stands(carried: &Migration, applied: &Applied, after: &[Migration]) ->
     }
 }
 
-/// The first applied migration that a build no longer carries as it was: its text is gone or stands before what was applied earlier. What
-/// was only put between them edits none.
+/// Returns the first applied migration that a build has edited: the build no longer carries its text, or carries it before that of an
+/// earlier one. New migrations in between don't count as edits.
 pub fn edited<'a>(carried: &[Migration], applied: &'a [Applied]) -> Option<&'a Applied> {
     let mut left = carried.iter();
     applied.iter().find(|applied| !left.any(|migration| migration.had_checksum(&applied.checksum)))
@@ -207,7 +207,7 @@ mod tests {
         for (texts, which) in [(&["a"][..], 1), (&["a", "b"], 1), (&["b", "bb"], 0), (&["bb", "a"], 1), (&[], 0)] {
             assert_eq!(edited(&carried(texts), &there), Some(&there[which]), "{texts:?}");
         }
-        // The word goes to an applied one, not away from it.
+        // The line may be added to an applied migration, and may not be removed from one.
         let marked = applied(&["-- contract\na"]);
         assert!(
             edited(&carried(&["a"]), &marked).is_some() && edited(&carried(&["-- contract\na"]), &marked).is_none()

@@ -1,7 +1,7 @@
-//! What is wrong with an application, found before anything of it runs.
+//! Problems: faults of an application that are found before any of it runs.
 //!
-//! Every check adds to one list of [`Problem`]s, so that an operator mends a manifest or a module in one pass. The codes are
-//! stable: programs may match on them.
+//! All checks add to one list of [`Problem`]s, so that an operator can correct a manifest or a module in one pass. The codes are stable:
+//! programs may match them.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -10,8 +10,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::ids::{InterfaceName, ModuleName};
 
-/// How many characters of each text of a problem are kept. Manifests, routes and components name things at any length, and a problem may
-/// repeat them.
+/// Greatest number of characters in each text of a problem. Names in manifests, routes and components have no bound, and problems repeat
+/// them.
 const MAX_TEXT: usize = 2_000;
 
 macro_rules! codes {
@@ -23,17 +23,17 @@ macro_rules! codes {
         }
 
         impl Code {
-            /// Every code, in the order of the documentation.
+            /// All codes, in the order of the documentation.
             pub const ALL: &[Code] = &[$(Code::$variant,)*];
 
-            /// The stable text.
+            /// Returns the stable text of the code.
             pub fn as_str(self) -> &'static str {
                 match self {
                     $(Code::$variant => $text,)*
                 }
             }
 
-            /// What it means, as the documentation has it.
+            /// Returns the meaning of the code, as the documentation lists it.
             pub fn meaning(self) -> &'static str {
                 match self {
                     $(Code::$variant => concat!($($doc),*).trim_ascii(),)*
@@ -120,35 +120,35 @@ impl<'de> Deserialize<'de> for Code {
     }
 }
 
-/// One thing that is wrong, with all that is known of where.
+/// A fault of an application, with everything that is known about its place.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {
-    /// The kind.
+    /// The kind of the problem.
     pub code: Code,
-    /// What is wrong, in one sentence for a person, without where.
+    /// What is wrong, in one sentence. The place stands in the other fields.
     pub message: String,
-    /// The module that it is about.
+    /// The module that the problem is about.
     pub module: Option<ModuleName>,
-    /// The interface.
+    /// The interface that the problem is about.
     pub interface: Option<InterfaceName>,
-    /// The function.
+    /// The function that the problem is about.
     pub function: Option<String>,
-    /// The way into a type: `draft.lines[].quantity`.
+    /// The path into a type: `draft.lines[].quantity`.
     pub type_path: Option<String>,
-    /// What was expected there.
+    /// What was expected at that place.
     pub expected: Option<String>,
-    /// What was found there.
+    /// What was found at that place.
     pub found: Option<String>,
-    /// The file.
+    /// The file that has the fault.
     #[serde(serialize_with = "lossy")]
     pub file: Option<PathBuf>,
-    /// The line in it, from 1.
+    /// The line in the file, counted from 1.
     pub line: Option<u32>,
-    /// What to do about it.
+    /// What the operator can do about the problem.
     pub help: Option<String>,
 }
 
-/// A text's start, with a mark where there is more.
+/// Cuts a text after [`MAX_TEXT`] characters, and marks the cut with `…`.
 fn clip(mut text: String) -> String {
     if let Some((end, _)) = text.char_indices().nth(MAX_TEXT) {
         text.truncate(end);
@@ -157,13 +157,13 @@ fn clip(mut text: String) -> String {
     text
 }
 
-/// A path as text, where it isn't text with marks for what is not.
+/// Serializes a path as text. Bytes that are not UTF-8 become replacement characters.
 fn lossy<S: Serializer>(path: &Option<PathBuf>, serializer: S) -> Result<S::Ok, S::Error> {
     path.as_ref().map(|path| path.to_string_lossy()).serialize(serializer)
 }
 
 impl Problem {
-    /// A problem of which nothing but its kind and sentence is known yet.
+    /// Makes a problem of a code and a message. The other methods add what else is known.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
         Self {
             code,
@@ -180,50 +180,50 @@ impl Problem {
         }
     }
 
-    /// Says which module.
+    /// Sets the module.
     pub fn module(mut self, module: &ModuleName) -> Self {
         self.module = Some(module.clone());
         self
     }
 
-    /// Says which interface. A world's own functions stand in none.
+    /// Sets the interface. The name of a world sets none, because a world's own functions are in no interface.
     pub fn interface(mut self, interface: &InterfaceName) -> Self {
         self.interface = Some(interface.clone()).filter(|interface| !interface.is_world());
         self
     }
 
-    /// Says which function.
+    /// Sets the function.
     pub fn function(mut self, function: impl Into<String>) -> Self {
         self.function = Some(clip(function.into()));
         self
     }
 
-    /// Says where in a type.
+    /// Sets the path into a type.
     pub fn type_path(mut self, path: impl Into<String>) -> Self {
         self.type_path = Some(clip(path.into()));
         self
     }
 
-    /// Says what would have fitted, and what is there.
+    /// Sets what was expected and what was found.
     pub fn expected(mut self, expected: impl Into<String>, found: impl Into<String>) -> Self {
         self.expected = Some(clip(expected.into()));
         self.found = Some(clip(found.into()));
         self
     }
 
-    /// Says which file. An empty path says nothing: a component that was uploaded has no file.
+    /// Sets the file. An empty path sets none: it stands for a component that was uploaded.
     pub fn file(mut self, file: &Path) -> Self {
         self.file = (!file.as_os_str().is_empty()).then(|| file.to_owned());
         self
     }
 
-    /// Says which line of the file, from 1.
+    /// Sets the line of the file, counted from 1.
     pub fn line(mut self, line: u32) -> Self {
         self.line = Some(line);
         self
     }
 
-    /// Says what to do.
+    /// Sets what the operator can do.
     pub fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(clip(help.into()));
         self
@@ -231,7 +231,7 @@ impl Problem {
 }
 
 impl fmt::Display for Problem {
-    /// The first line says what; further lines, indented, where and what to do.
+    /// Writes code and message in the first line, and each known detail in an indented line of its own.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "[{}] {}", self.code, self.message)?;
         if let Some(file) = &self.file {
@@ -258,22 +258,26 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Some problems, never none: why something that was asked for was refused.
+/// A list of problems, with at least one: the reason that a request was refused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Problems(Vec<Problem>);
 
 impl Problems {
-    /// `Ok(value)` where the list is empty, and the whole list otherwise.
+    /// Returns `value` if `problems` is empty.
+    ///
+    /// # Errors
+    ///
+    /// All `problems` if there are any.
     pub fn or<T>(problems: Vec<Problem>, value: T) -> Result<T, Problems> {
         if problems.is_empty() { Ok(value) } else { Err(Problems(problems)) }
     }
 
-    /// The list.
+    /// Returns the problems.
     pub fn as_slice(&self) -> &[Problem] {
         &self.0
     }
 
-    /// The list, owned.
+    /// Returns the problems as an owned list.
     pub fn into_vec(self) -> Vec<Problem> {
         self.0
     }
@@ -303,9 +307,9 @@ impl fmt::Display for Problems {
 
 impl std::error::Error for Problems {}
 
-/// Names for a message: "`a`, `b`".
+/// Lists names for a message: "`a`, `b`".
 pub fn list<T: fmt::Display>(names: impl IntoIterator<Item = T>) -> String {
-    /// Longer lists help nobody.
+    /// Greatest number of names in a message. Longer lists help nobody.
     const MAX_NAMES: usize = 20;
     let mut names = names.into_iter();
     let shown: Vec<String> = names.by_ref().take(MAX_NAMES).map(|name| format!("`{name}`")).collect();
@@ -313,7 +317,7 @@ pub fn list<T: fmt::Display>(names: impl IntoIterator<Item = T>) -> String {
     if shown.is_empty() { "none".to_owned() } else { shown.join(", ") + more }
 }
 
-/// An error with all its causes, in one line.
+/// Returns the message of an error and those of all its causes, in one line.
 pub fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

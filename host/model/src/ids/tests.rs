@@ -1,4 +1,4 @@
-//! What is a name, and what isn't.
+//! Tests which texts are valid names, and which are not.
 
 #![allow(clippy::unwrap_used)]
 
@@ -47,11 +47,11 @@ fn labels_and_worlds_are_no_interfaces_of_a_package() {
 }
 
 proptest::proptest! {
-    /// The WIT tools' own parser is the judge.
+    /// Compares with the parser of the WIT tools, which defines what a name is.
     #[test]
     fn names_are_what_the_wit_tools_take(text in "[a-zA-Z0-9-]{1,6}|[a-z]{1,3}(-[a-z0-9]{1,3}|-[A-Z0-9]{1,3}){0,3}|[-aA1_.é]{0,4}") {
         let parses = |wit: String| wit_parser::Resolve::default().push_str("a.wit", &wit).is_ok();
-        // `%` makes a name of a keyword too.
+        // The `%` lets a keyword be a name.
         let theirs = parses(format!("package a:b; interface i {{ %{text}: func(%{text}: string); }}"));
         proptest::prop_assert_eq!(is_wit_name(&text), theirs, "{}", text);
         if theirs {
@@ -133,7 +133,7 @@ fn digests_are_read_as_they_are_written() {
     let digest = Digest::of(b"a");
     assert_eq!(digest.to_string().parse::<Digest>().unwrap(), digest);
     assert!(digest.hex().parse::<Digest>().is_err());
-    // Four characters that are two bytes each: slicing them in the middle would panic.
+    // Four characters of two bytes each: slicing within one of them would panic.
     for bad in [format!("sha256:{}", "é".repeat(32)), format!("sha256:{}", "+1".repeat(32)), "sha256:".to_owned()] {
         assert!(bad.parse::<Digest>().is_err(), "{bad}");
     }

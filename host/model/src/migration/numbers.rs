@@ -1,43 +1,43 @@
-//! The numbers of migrations: each has one of its own, and they ascend; gaps are fine.
+//! Checks the numbers of migrations: each migration has its own, and they ascend. Gaps are allowed.
 
-/// The digits of a number that are read: more than anybody counts.
+/// Greatest number of digits in a migration's number. It is far beyond any number in use, and fits into `u64`.
 const MAX_DIGITS: usize = 18;
 
-/// What is wrong with the number of a migration.
+/// The error that a migration's number is missing or out of order.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadNumber {
-    /// There is none.
+    /// The name of the migration begins with no number.
     #[error("the migration `{name}` has no number: its name begins with one, such as `0001_tables.sql`")]
     Missing {
-        /// The migration.
+        /// The name of the migration.
         name: String,
     },
-    /// Another one has it.
+    /// Another migration has the same number.
     #[error("the migrations `{before}` and `{name}` have the same number: give the newer one the next that is free")]
     Twice {
-        /// The migration before.
+        /// The name of the other migration, which stands before.
         before: String,
-        /// The migration.
+        /// The name of the migration.
         name: String,
     },
-    /// It is lower than that of the one before.
+    /// The number is lower than that of the migration before.
     #[error(
         "the migration `{name}` stands after `{before}`, whose number is higher: names are sorted as text, so write all numbers with as \
          many digits, such as `0002` and `0010`"
     )]
     Descends {
-        /// The migration before.
+        /// The name of the migration before.
         before: String,
-        /// The migration.
+        /// The name of the migration.
         name: String,
     },
 }
 
-/// Checks the numbers of migrations that stand in the order of application, by their names.
+/// Checks the numbers in the names of migrations. `names` must be in the order of application.
 ///
 /// # Errors
 ///
-/// [`BadNumber`] names the first that is wrong.
+/// [`BadNumber`] names the first migration whose number is missing or out of order.
 pub fn check_numbers<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<(), BadNumber> {
     let mut last: Option<(u64, &str)> = None;
     for name in names {
@@ -58,7 +58,7 @@ pub fn check_numbers<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<(),
     Ok(())
 }
 
-/// The number that a migration's name begins with.
+/// Returns the number that the name of a migration begins with.
 fn number(name: &str) -> Option<u64> {
     let digits = name.bytes().take_while(u8::is_ascii_digit).count();
     if digits > MAX_DIGITS { None } else { name[..digits].parse().ok() }
