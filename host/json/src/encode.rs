@@ -24,9 +24,9 @@ const BASE64_CHUNK: usize = 768;
 pub enum EncodeError {
     #[error("the value takes more than {limit} bytes as JSON")]
     TooLarge { limit: usize },
-    #[error("the value at `{pointer}` is {number}, which JSON can't carry")]
+    #[error("the value at `{pointer}` is {number}, which JSON can't represent")]
     NotFinite { pointer: String, number: f64 },
-    #[error("the value at `{pointer}` isn't of its type: expected {expected}")]
+    #[error("the value at `{pointer}` has the wrong type: expected {expected}")]
     Mismatch { pointer: String, expected: String },
 }
 

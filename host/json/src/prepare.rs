@@ -69,7 +69,7 @@ impl fmt::Display for Node {
             Self::Tuple(items) => write!(f, "a list of {} items", items.len()),
             Self::Variant(cases) => write!(f, "one of the cases {}", cases.names),
             Self::Enum(names) => write!(f, "one of {names}"),
-            Self::Flags(names) => write!(f, "a list of names out of {names}"),
+            Self::Flags(names) => write!(f, "a list of names from {names}"),
         }
     }
 }
@@ -296,7 +296,7 @@ impl Prepare {
         }
         let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
         if let Some(odd) = names.list.iter().find(|name| name.json.is_empty() || !name.json.chars().all(plain)) {
-            self.refuse(format!("{:?} is no name that WIT allows", odd.wit));
+            self.refuse(format!("{:?} is not a valid WIT name", odd.wit));
         }
         names
     }

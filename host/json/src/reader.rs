@@ -196,7 +196,7 @@ impl<'a> Reader<'a> {
     pub(super) fn end(&mut self) -> Result<(), Syntax> {
         match self.next_token() {
             None => Ok(()),
-            Some(_) => Err(self.error("the document goes on after its value")),
+            Some(_) => Err(self.error("unexpected text after the value")),
         }
     }
 
@@ -254,7 +254,7 @@ impl<'a> Reader<'a> {
                 self.at += 1;
                 return self.unicode_escape(start);
             }
-            _ => return Err(self.error("an escape that JSON doesn't have")),
+            _ => return Err(self.error("an unknown escape sequence")),
         };
         self.at += 1;
         Ok(simple)
@@ -262,7 +262,7 @@ impl<'a> Reader<'a> {
 
     /// Reads the rest of a `\uXXXX` escape, and the second escape where two make one character.
     fn unicode_escape(&mut self, start: usize) -> Result<char, Syntax> {
-        let lone = Syntax { message: "half of a surrogate pair", at: start };
+        let lone = Syntax { message: "an unpaired surrogate", at: start };
         let unit = self.hex4()?;
         if !(0xd800..0xe000).contains(&unit) {
             return char::from_u32(unit).ok_or(lone);

@@ -64,7 +64,7 @@ impl<'a> Report<'a> {
     /// Records a violation at the current place.
     pub(super) fn violate(&mut self, detail: String) -> Result<(), Full> {
         if self.violations.len() == MAX_VIOLATIONS {
-            let detail = format!("there is more that doesn't fit; only the first {MAX_VIOLATIONS} places are listed");
+            let detail = format!("there are more violations; only the first {MAX_VIOLATIONS} are listed");
             self.violations.push(Violation { pointer: String::new(), detail });
             return Err(Full);
         }
