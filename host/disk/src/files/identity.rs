@@ -25,7 +25,7 @@ pub enum Displaced {
     #[error("{} was emptied or overwritten", .0.display())]
     Emptied(PathBuf),
     /// The system can't say where the path leads.
-    #[error("{} can't be looked at: {source}", .path.display())]
+    #[error("the metadata of {} can't be read: {source}", .path.display())]
     Unknown {
         /// The path.
         path: PathBuf,
