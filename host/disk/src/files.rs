@@ -72,8 +72,9 @@ pub fn create_new(file: &Path) -> io::Result<File> {
 /// `InvalidInput` if the path leads to something other than a regular file; otherwise the errors of [`OpenOptions::open`].
 pub fn open_regular(file: &Path, options: &mut OpenOptions) -> io::Result<File> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    let not_regular =
-        || io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file, and no link is followed here");
+    let not_regular = || {
+        io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file; symbolic links are not followed here")
+    };
     let open = options.custom_flags(flags.bits().cast_signed()).open(file).map_err(|error| {
         if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) { not_regular() } else { error }
     })?;
