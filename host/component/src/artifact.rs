@@ -72,7 +72,7 @@ pub enum ArtifactError {
         source: io::Error,
     },
     /// The file is larger than allowed.
-    #[error("the component is larger than {limit} bytes")]
+    #[error("the component file has more than {limit} bytes")]
     TooLarge {
         /// The path of the file.
         path: PathBuf,
@@ -80,7 +80,7 @@ pub enum ArtifactError {
         limit: u64,
     },
     /// The file is not a component.
-    #[error("the file is no component that can be loaded")]
+    #[error("the file is not a component that can be loaded")]
     Shape {
         /// The path of the file.
         path: PathBuf,
@@ -117,7 +117,7 @@ impl From<ArtifactError> for Problem {
         let problem = match &error {
             ArtifactError::Unreadable { source, .. } if source.kind() == io::ErrorKind::NotFound => {
                 Problem::new(Code::Unreadable, "there is no such component file")
-                    .help("build it with `watertight build`, or mend the path")
+                    .help("build it with `watertight build`, or correct the path")
             }
             ArtifactError::Unreadable { source, .. } => Problem::new(Code::Unreadable, format!("{error}: {source}")),
             ArtifactError::TooLarge { .. } => {

@@ -89,7 +89,7 @@ impl fmt::Display for Excess {
         match self {
             Self::Memory(bytes) => write!(f, "starts with {} KiB of memory", bytes.div_ceil(KIB)),
             Self::Table(elements) => write!(f, "starts with a table of {elements} elements"),
-            Self::Instance(bytes) => write!(f, "has functions that take the engine {} KiB", bytes.div_ceil(KIB)),
+            Self::Instance(bytes) => write!(f, "has functions that need {} KiB in the engine", bytes.div_ceil(KIB)),
             Self::Memories(count) => write!(f, "has {count} memories in one core module"),
             Self::Tables(count) => write!(f, "has {count} tables in one core module"),
         }
@@ -111,7 +111,7 @@ impl fmt::Display for Reason {
 
 /// The error that a module needs more than any engine of the host allows.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("module `{module}` {excess}, and the host has room for {} at most", Excess::limit(.excess))]
+#[error("module `{module}` {excess}, and the host allows {} at most", Excess::limit(.excess))]
 pub struct NoRoom {
     /// The module.
     pub module: ModuleName,
@@ -155,7 +155,7 @@ impl Excess {
     pub fn help(self) -> &'static str {
         match self {
             Self::Memory(_) | Self::Table(_) | Self::Instance(_) => {
-                "build it to start with less: what it needs later it can ask for then"
+                "build it with less initial memory, smaller tables or fewer functions; memory can grow later"
             }
             Self::Memories(_) => "build it with one memory (without the feature `multi-memory`)",
             Self::Tables(_) => "build it with one table",

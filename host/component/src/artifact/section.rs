@@ -76,43 +76,43 @@ pub enum SectionError {
     #[error("the component's sections can't be read: {0}")]
     Unreadable(String),
     /// The component has several sections of this name.
-    #[error("the component has it more than once")]
+    #[error("the component has the section more than once")]
     Twice,
     /// The section is too large.
-    #[error("it has {length} bytes; at most {MAX_SECTION_BYTES} are allowed")]
+    #[error("the section has {length} bytes; at most {MAX_SECTION_BYTES} are allowed")]
     TooLarge {
         /// The size of the section, in bytes.
         length: usize,
     },
     /// The section is not JSON, or not of the expected structure.
-    #[error("it is not the JSON that it should be: {0}")]
+    #[error("the section is not JSON of the expected structure: {0}")]
     Json(String),
     /// The section has another version of the format: another release of the host made it.
-    #[error("it has format {found}; this host knows format {FORMAT}")]
+    #[error("the section has format {found}; this host knows format {FORMAT}")]
     Format {
         /// The version that the section has.
         found: u32,
     },
     /// The language or the build id is empty, too long or not printable.
-    #[error("its `{key}` is not 1 to {MAX_LABEL_BYTES} printable ASCII characters")]
+    #[error("the section's `{key}` is not 1 to {MAX_LABEL_BYTES} printable ASCII characters")]
     Label {
         /// The key in the section: `language` or `build`.
         key: &'static str,
     },
     /// The module has too many migrations.
-    #[error("it has {count} migrations; at most {MAX_MIGRATIONS} are allowed")]
+    #[error("the section has {count} migrations; at most {MAX_MIGRATIONS} are allowed")]
     TooManyMigrations {
         /// The number of migrations.
         count: usize,
     },
     /// The checksum of a migration doesn't match its text.
-    #[error("migration `{name}` is not what its checksum says: it was changed after the build")]
+    #[error("the text of migration `{name}` doesn't match its checksum: the migration was changed after the build")]
     Checksum {
         /// The name of the migration.
         name: String,
     },
     /// The migrations are not sorted by name, or two have the same name.
-    #[error("migration `{name}` stands after `{before}`, which is not the order of their names")]
+    #[error("migration `{name}` stands after `{before}`, but migrations must be in the order of their names")]
     Order {
         /// The name of the migration before.
         before: String,
@@ -123,7 +123,7 @@ pub enum SectionError {
     #[error(transparent)]
     Number(#[from] BadNumber),
     /// The name of a migration can't be the name of a file.
-    #[error("`{name}` is no migration's name: 1 to 128 of a-z, A-Z, 0-9, `_`, `-` and `.`, then `.sql`")]
+    #[error("`{name}` is not a valid migration name: write 1 to 128 of a-z, A-Z, 0-9, `_`, `-` and `.`, then `.sql`")]
     MigrationName {
         /// The name of the migration.
         name: String,

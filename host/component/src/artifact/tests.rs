@@ -119,9 +119,13 @@ fn a_damaged_section_is_refused_with_the_reason() {
         (
             "a name with a path",
             changed(|json| json["migrations"] = json!([migration("../x.sql")])),
-            "no migration's name",
+            "not a valid migration name",
         ),
-        ("a name of nothing", changed(|json| json["migrations"] = json!([migration(".sql")])), "no migration's name"),
+        (
+            "a name of nothing",
+            changed(|json| json["migrations"] = json!([migration(".sql")])),
+            "not a valid migration name",
+        ),
         ("too many", changed(|json| json["migrations"] = many()), "10001 migrations"),
         ("too large", with_section(vec![b' '; MAX_SECTION_BYTES + 1]), "at most"),
         ("docs of no interface", changed(|json| json["docs"] = json!({"x y": {}})), "interface name"),

@@ -24,7 +24,7 @@ const MAX_DEPTH: usize = 100;
 #[derive(Debug, thiserror::Error)]
 pub enum ShapeError {
     /// The bytes are not WebAssembly.
-    #[error("this is no WebAssembly: it does not start with `\\0asm`")]
+    #[error("this is not WebAssembly: it does not start with `\\0asm`")]
     NotWasm,
     /// The bytes are a core module.
     #[error("this is a core WebAssembly module, not a component")]
@@ -47,7 +47,7 @@ pub enum ShapeError {
     #[error("a type is nested deeper than {MAX_DEPTH} levels")]
     TooDeep,
     /// An import or export has a type that the values of functions can't have.
-    #[error("`{name}` has a type that is not known here: {what}")]
+    #[error("`{name}` has an unsupported type: {what}")]
     Unsupported {
         /// The name of the import or export.
         name: String,
@@ -66,7 +66,7 @@ impl ShapeError {
             }
             Self::Truncated { .. } => "copy or build the file again",
             Self::Invalid { .. } => {
-                "build it again with tools of this year; `wasm-tools validate --features all` says more"
+                "build it again with current tools; `wasm-tools validate --features all` shows details"
             }
             Self::TooDeep | Self::Unsupported { .. } => "simplify the type in the WIT interface",
         }
