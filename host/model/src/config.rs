@@ -247,7 +247,7 @@ fn addresses(app: &App, overrides: &Overrides, source: &Source) -> (SocketAddr, 
         let Some(address) = address.filter(|address| address.port() != 0) else { continue };
         let Some((other, ..)) = all[..place].iter().find(|(_, other, _)| *other == Some(address)) else { continue };
         let problem = Problem::new(Code::Duplicate, format!("`{other}` and `{name}` are both {address}"));
-        let help = "flags and environment go before the manifest, and that before the defaults";
+        let help = "flags and environment variables override the manifest, and the manifest overrides the defaults";
         source.report(line(*own), problem.help(help));
     }
     (listen, admin, probe)
@@ -305,7 +305,10 @@ fn expand(root: &Path, glob: &str) -> Result<Vec<PathBuf>, Problems> {
     let mut files = Vec::new();
     for entry in glob::glob_with(&pattern, options).map_err(|error| bad(&error.msg))? {
         let file = entry.map_err(|error| {
-            Problem::new(Code::Unreadable, format!("can't look into {}: {}", error.path().display(), error.error()))
+            Problem::new(
+                Code::Unreadable,
+                format!("can't read the folder {}: {}", error.path().display(), error.error()),
+            )
         })?;
         // A broken link stays in the list: reading it reports the fault.
         if !file.is_dir() {

@@ -116,7 +116,7 @@ impl<'de> Deserialize<'de> for Code {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         let known = Code::ALL.iter().find(|code| code.as_str() == text);
-        known.copied().ok_or_else(|| serde::de::Error::custom(format!("`{text}` is no code of a problem")))
+        known.copied().ok_or_else(|| serde::de::Error::custom(format!("`{text}` is not the code of a problem")))
     }
 }
 

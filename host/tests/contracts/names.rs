@@ -189,7 +189,7 @@ fn what_is_no_name_of_wit_is_refused_with_its_spelling() {
     );
     let problems = app.problems();
     let messages: Vec<&str> = problems.iter().map(|(_, message)| message.as_str()).collect();
-    assert!(messages.iter().any(|message| message.contains("`2fa` is no parameter's name")), "{messages:?}");
+    assert!(messages.iter().any(|message| message.contains("`2fa` is not a valid parameter name")), "{messages:?}");
     assert!(
         messages.iter().any(|message| message.contains("`needs_2fa` is not the name of an error case")),
         "{messages:?}"

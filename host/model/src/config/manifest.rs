@@ -84,7 +84,7 @@ impl App {
         let state = table.optional("state").and_then(|value| {
             let text = value.string()?;
             if text.is_empty() {
-                value.refuse("an empty text names no folder");
+                value.refuse("the text is empty; write the path of a folder");
             }
             Some(text.to_owned())
         });

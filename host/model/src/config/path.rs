@@ -42,19 +42,19 @@ pub enum BadPath {
     TooLong,
     #[error("a path has at most {MAX_PARAMETERS} parameters")]
     TooManyParameters,
-    #[error("a path has no empty segment, neither within nor at its end")]
+    #[error("a path must not have an empty segment, nor end with `/`")]
     EmptySegment,
-    #[error("clients resolve `.` and `..` before they ask: no request has the segment `{0}`")]
+    #[error("clients resolve `.` and `..` before they send a request, so no request has the segment `{0}`")]
     DotSegment(String),
     #[error("the segment `{0}` is neither text without braces nor one parameter such as `{{greeting_id}}`")]
     Braces(String),
-    #[error("`{0}` is no parameter's name: write snake_case, such as `greeting_id`")]
+    #[error("`{0}` is not a valid parameter name: write snake_case, such as `greeting_id`")]
     Name(String),
     #[error("the parameter `{0}` stands in the path twice")]
     Twice(String),
-    #[error("the segment `{segment}` has a `{character}`, which no path on the wire has unescaped")]
+    #[error("the segment `{segment}` has the character `{character}`, which a path can't have unescaped")]
     Character { segment: String, character: char },
-    #[error("`{segment}` is not how a path is written here: {advice}")]
+    #[error("`{segment}` is not in the notation of this host: {advice}")]
     Elsewhere { segment: String, advice: String },
 }
 
@@ -195,7 +195,7 @@ mod tests {
             ("/{a}{b}", "braces"),
             ("/x-{a}", "braces"),
             ("/{a", "braces"),
-            ("/{}", "is no parameter's name"),
+            ("/{}", "is not a valid parameter name"),
             ("/{greeting-id}", "snake_case"),
             ("/{Id}", "snake_case"),
             ("/{2fa}", "snake_case"),

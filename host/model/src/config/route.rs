@@ -203,7 +203,7 @@ fn read_path(value: &Value<'_>) -> Option<At<PathTemplate>> {
     match text.parse() {
         Ok(path) => Some(value.at(path)),
         Err(why) => {
-            value.report(Problem::new(Code::RouteConflict, format!("the path `{text}` can't be one: {why}")));
+            value.report(Problem::new(Code::RouteConflict, format!("the path `{text}` is not valid: {why}")));
             None
         }
     }
@@ -226,7 +226,7 @@ fn read_body(value: &Value<'_>, method: Option<Method>) -> Option<At<BodyBinding
     if is_wit_name(text) {
         return Some(value.at(BodyBinding::Parameter(text.to_owned())));
     }
-    value.refuse(format_args!("`{text}` is neither a parameter's name as WIT writes it nor `*`"));
+    value.refuse(format_args!("`{text}` is neither a parameter name in WIT's spelling nor `*`"));
     None
 }
 
@@ -237,7 +237,7 @@ fn read_header(value: &Value<'_>) -> Option<At<HeaderName>> {
         return None;
     };
     if OWNED_BY_HTTP.contains(&name.as_str()) {
-        value.refuse(format_args!("the header `{text}` belongs to HTTP itself and can be no parameter"));
+        value.refuse(format_args!("the header `{text}` is reserved for HTTP and can't be bound to a parameter"));
         return None;
     }
     Some(value.at(name))
@@ -274,7 +274,7 @@ fn named<'a, T>(
     let mut all_are_names = value.as_ref().is_none_or(Value::is_table);
     let entry = |(key, value): (&str, Value<'a>)| {
         if !is_wit_name(key) {
-            value.refuse(format_args!("`{key}` is not the name of {what}: write it as WIT does"));
+            value.refuse(format_args!("`{key}` is not the name of {what}: write the name in WIT's spelling"));
             all_are_names = false;
             return None;
         }

@@ -89,7 +89,7 @@ impl SecretSource {
             match (file, variable_) {
                 (Some(file), None) => match file.string()? {
                     "" => {
-                        file.refuse("an empty text names no file");
+                        file.refuse("the text is empty; write the path of a file");
                         None
                     }
                     text => Some(Self::File(root.join(text))),
@@ -113,7 +113,7 @@ fn variable(value: &Value<'_>) -> Option<String> {
         return None;
     }
     if name.starts_with(OWN_VARIABLES) {
-        value.refuse(format_args!("`{name}` is a variable of the host's own, which no module is given"));
+        value.refuse(format_args!("`{name}` is one of the host's own variables, which modules can't read"));
         return None;
     }
     Some(name.to_owned())
@@ -202,7 +202,7 @@ fn read_module(module: &ModuleConfig, mut report: impl FnMut(u32, String, &'stat
             Err(message) => report(
                 source.line,
                 message,
-                "set it where the host is started, or say in the manifest what holds without it: `default = \"…\"`",
+                "set the variable where the host is started, or give a default in the manifest: `default = \"…\"`",
             ),
         }
     }
@@ -217,7 +217,9 @@ fn read_module(module: &ModuleConfig, mut report: impl FnMut(u32, String, &'stat
         };
         match found {
             Ok(text) => drop(values.secrets.insert(key.clone(), Secret::new(text))),
-            Err(message) => report(source.line, message, "put the secret there for the host's user alone to read"),
+            Err(message) => {
+                report(source.line, message, "provide the secret there, and let only the host's user read it")
+            }
         }
     }
     values

@@ -7,13 +7,13 @@ const MAX_DIGITS: usize = 18;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadNumber {
     /// The name of the migration begins with no number.
-    #[error("the migration `{name}` has no number: its name begins with one, such as `0001_tables.sql`")]
+    #[error("the migration `{name}` has no number: its name must begin with one, such as `0001_tables.sql`")]
     Missing {
         /// The name of the migration.
         name: String,
     },
     /// Another migration has the same number.
-    #[error("the migrations `{before}` and `{name}` have the same number: give the newer one the next that is free")]
+    #[error("the migrations `{before}` and `{name}` have the same number: give the newer one the next free number")]
     Twice {
         /// The name of the other migration, which stands before.
         before: String,
@@ -22,7 +22,7 @@ pub enum BadNumber {
     },
     /// The number is lower than that of the migration before.
     #[error(
-        "the migration `{name}` stands after `{before}`, whose number is higher: names are sorted as text, so write all numbers with as \
+        "the migration `{name}` stands after `{before}`, whose number is higher: names are sorted as text, so write all numbers with equally \
          many digits, such as `0002` and `0010`"
     )]
     Descends {
