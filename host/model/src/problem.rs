@@ -46,25 +46,25 @@ macro_rules! codes {
 codes! {
     /// A file can't be read.
     Unreadable = "unreadable",
-    /// A file is no TOML.
+    /// A file is not valid TOML.
     Syntax = "syntax",
-    /// A key that the format doesn't have.
+    /// A key is unknown: the format doesn't have it.
     UnknownKey = "unknown-key",
-    /// A key that the format needs is not there.
+    /// A key that the format requires is missing.
     MissingKey = "missing-key",
-    /// A value of the wrong type, out of its range, or without its unit.
+    /// A value has the wrong type, is out of its range, or lacks its unit.
     BadValue = "bad-value",
-    /// A variable of the environment, or a file, that a module is to have a value or a secret from can't be had.
+    /// The environment variable or the file that a module's value or secret comes from is missing or can't be read.
     MissingValue = "missing-value",
-    /// Something is named that the manifest doesn't have.
+    /// A name refers to something that the manifest doesn't have.
     UnknownName = "unknown-name",
-    /// The same thing is said twice.
+    /// A name, an address or an entry is given twice.
     Duplicate = "duplicate",
-    /// The bytes are no component: truncated, a core module, or invalid.
+    /// A file is not a component: it is truncated, a core module, or invalid.
     NotAComponent = "not-a-component",
-    /// A component's own section of migrations, name and docs can't be read.
+    /// A component's section `watertight:module`, with its name, migrations and documentation, can't be used.
     BadSection = "bad-section",
-    /// A migration can't be applied, or was changed after it was.
+    /// A migration can't be applied, or was changed after it was applied.
     Migration = "migration",
     /// A module imports an interface that no module it may call exports, and that the host doesn't have.
     MissingExport = "missing-export",
@@ -72,31 +72,31 @@ codes! {
     UndeclaredCall = "undeclared-call",
     /// A module imports a capability that its `uses` doesn't grant.
     Ungranted = "ungranted",
-    /// What is imported or routed to could be several: modules that export the interface, or versions of it.
+    /// An import or a route fits several exports: several modules export the interface, or a module exports several versions of it.
     Ambiguous = "ambiguous",
     /// An import and the export that would serve it differ in type.
     TypeMismatch = "type-mismatch",
-    /// Modules, or compartments, call each other in a circle.
+    /// Modules or compartments call each other in a cycle.
     Cycle = "cycle",
-    /// Modules can't stand where they would: together, apart from whom they call, or on any engine.
+    /// Modules can't be placed: together in one compartment, apart from a module that they call, or on any engine.
     Placement = "placement",
-    /// A route names a function that isn't there.
+    /// A route names a function that doesn't exist.
     UnknownFunction = "unknown-function",
     /// A route binds a parameter that the function doesn't have, binds one twice, or leaves one out.
     BadBinding = "bad-binding",
-    /// A type can't be carried where a route or call would need it.
+    /// A route or a call needs a type that it can't carry.
     UnsupportedType = "unsupported-type",
     /// An error case has no status, or a status has no error case.
     ErrorTable = "error-table",
-    /// Two routes answer the same requests, or a path can't be one.
+    /// Two routes match the same requests, or a path is not valid.
     RouteConflict = "route-conflict",
-    /// A note, no fault: nothing reaches what a module exports, or what its `calls` names.
+    /// A note, not a fault: nothing uses what a module exports, or a module that its `calls` names.
     Unreached = "unreached",
-    /// The component compiles to nothing that can run here.
+    /// A component can't be compiled for this host.
     Compile = "compile",
     /// The state folder can't be used.
     State = "state",
-    /// A rollback was made after a change was asked for and before it was published.
+    /// A rollback was made after a change was requested and before that change was published.
     Overtaken = "overtaken",
 }
 
