@@ -90,7 +90,7 @@ codes! {
     ErrorTable = "error-table",
     /// Two routes match the same requests, or a path is not valid.
     RouteConflict = "route-conflict",
-    /// A note, not a fault: nothing uses what a module exports, or a module that its `calls` names.
+    /// A note, not a fault: nothing uses an export of a module, or an entry of its `calls`.
     Unreached = "unreached",
     /// A component can't be compiled for this host.
     Compile = "compile",
