@@ -412,7 +412,7 @@ impl<'a> Decoder<'a> {
         Ok(())
     }
 
-    /// Reports that `expected` was expected where the text since `start` stands.
+    /// Reports that the text since `start` doesn't fit. `expected` says what was expected there.
     fn refuse(&mut self, start: usize, expected: impl Display) -> Result<(), Halt> {
         let text = self.reader.since(start);
         let found = match text.as_bytes().first() {

@@ -125,7 +125,7 @@ impl<'de> Deserialize<'de> for Code {
 pub struct Problem {
     /// The kind of the problem.
     pub code: Code,
-    /// What is wrong, in one sentence. The place stands in the other fields.
+    /// What is wrong, in one sentence. The other fields hold the place.
     pub message: String,
     /// The module that the problem is about.
     pub module: Option<ModuleName>,

@@ -1,6 +1,6 @@
 //! Reads and writes the custom section `watertight:module`, which makes one file a whole module: it holds migrations and documentation.
 //!
-//! The section is JSON and stands in the outermost component. Sections of nested components are ignored, because they belong to others.
+//! The section is JSON and stands in the outermost component. Sections of nested components are ignored, because they belong to other modules.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -37,7 +37,7 @@ const MAX_LABEL_BYTES: usize = 64;
 pub struct Embedded {
     /// The version of the format: [`FORMAT`].
     format: u32,
-    /// The name that the module gives itself. The host goes by the module's key in the manifest instead.
+    /// The name that the module gives itself. The host uses the module's key in the manifest instead.
     pub name: ModuleName,
     /// The language that the module is written in: `rust`.
     pub language: String,

@@ -1,4 +1,4 @@
-//! Reads the values and secrets of modules: where the manifest places them, and what stands there.
+//! Reads the configuration values and secrets of modules from the manifest, environment variables and files.
 //!
 //! The manifest's text is kept with a generation and may be shown. The content of environment variables and secret files is not kept: it
 //! is read again at each start and each change, so that no file of the host contains a secret.

@@ -1,6 +1,6 @@
 //! Recognizes path templates in the notation of other hosts and frameworks, and suggests the right notation.
 //!
-//! Without this file, such a template would be literal text, which nobody means, or an error that doesn't say what to write.
+//! Without this file, such a template would be literal text, which its author doesn't mean, or an error that doesn't say what to write.
 
 /// The characters that may precede the `:` of a parameter in other notations: `/(:id)`, `/:from-:to`, `/report.:format`.
 const BEFORE_COLON: [char; 3] = ['(', '-', '.'];
