@@ -113,7 +113,7 @@ impl fmt::Display for Reason {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("module `{module}` {excess}, and the host allows {} at most", Excess::limit(.excess))]
 pub struct NoRoom {
-    /// The module.
+    /// The name of the module.
     pub module: ModuleName,
     /// The need that exceeds the limit.
     pub excess: Excess,
@@ -151,7 +151,7 @@ impl Excess {
         memories.or_else(|| (needs.tables > TABLES_PER_MODULE).then_some(Self::Tables(needs.tables)))
     }
 
-    /// Returns what the author of the module can do about it.
+    /// Returns a remedy: what the author of the module can change.
     pub fn help(self) -> &'static str {
         match self {
             Self::Memory(_) | Self::Table(_) | Self::Instance(_) => {

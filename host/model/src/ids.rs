@@ -13,9 +13,9 @@ use sha2::{Digest as _, Sha256};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is not {expected}")]
 pub struct BadName {
-    /// The text.
+    /// The text that was given.
     pub text: String,
-    /// What was expected, for a message.
+    /// A description of the expected kind of name, for a message.
     pub expected: &'static str,
 }
 

@@ -52,7 +52,7 @@ impl Migration {
 /// A migration that is applied in a database.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Applied {
-    /// The name of the migration.
+    /// The name of the migration, such as `0001_tables.sql`.
     pub name: String,
     /// The digest of the text that was applied.
     pub checksum: String,
@@ -66,9 +66,9 @@ pub struct Applied {
 /// A migration that a build carries, as [`compare`] reports it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Carried {
-    /// The name of the migration.
+    /// The name of the migration, such as `0001_tables.sql`.
     pub name: String,
-    /// The digest of its text.
+    /// The digest of the migration's text.
     pub checksum: Digest,
     /// Whether the migration is a contraction: builds that don't have it may not work after it.
     pub contraction: bool,
@@ -111,7 +111,7 @@ impl State {
 pub struct Place {
     /// The position, counted from 1.
     pub number: usize,
-    /// The result of comparing the two.
+    /// The result of comparing the two migrations at this position.
     pub state: State,
     /// The migration that the build carries, if any.
     pub carried: Option<Carried>,

@@ -133,11 +133,11 @@ pub struct Problem {
     pub interface: Option<InterfaceName>,
     /// The function that the problem is about.
     pub function: Option<String>,
-    /// The path into a type: `draft.lines[].quantity`.
+    /// The path to the part of a type that the problem is about: `draft.lines[].quantity`.
     pub type_path: Option<String>,
-    /// What was expected at that place.
+    /// What was expected at the place of the problem.
     pub expected: Option<String>,
-    /// What was found at that place.
+    /// What was found at the place of the problem.
     pub found: Option<String>,
     /// The file that has the fault.
     #[serde(serialize_with = "lossy")]
@@ -180,38 +180,38 @@ impl Problem {
         }
     }
 
-    /// Sets the module.
+    /// Sets the module that the problem is about.
     pub fn module(mut self, module: &ModuleName) -> Self {
         self.module = Some(module.clone());
         self
     }
 
-    /// Sets the interface. The name of a world sets none, because a world's own functions are in no interface.
+    /// Sets the interface that the problem is about. The name of a world sets none, because a world's own functions are in no interface.
     pub fn interface(mut self, interface: &InterfaceName) -> Self {
         self.interface = Some(interface.clone()).filter(|interface| !interface.is_world());
         self
     }
 
-    /// Sets the function.
+    /// Sets the function that the problem is about.
     pub fn function(mut self, function: impl Into<String>) -> Self {
         self.function = Some(clip(function.into()));
         self
     }
 
-    /// Sets the path into a type.
+    /// Sets the path to the part of a type that the problem is about.
     pub fn type_path(mut self, path: impl Into<String>) -> Self {
         self.type_path = Some(clip(path.into()));
         self
     }
 
-    /// Sets what was expected and what was found.
+    /// Sets what was expected at the place of the problem, and what was found there.
     pub fn expected(mut self, expected: impl Into<String>, found: impl Into<String>) -> Self {
         self.expected = Some(clip(expected.into()));
         self.found = Some(clip(found.into()));
         self
     }
 
-    /// Sets the file. An empty path sets none: it stands for a component that was uploaded.
+    /// Sets the file that has the fault. An empty path sets none: it stands for a component that was uploaded.
     pub fn file(mut self, file: &Path) -> Self {
         self.file = (!file.as_os_str().is_empty()).then(|| file.to_owned());
         self
@@ -223,7 +223,7 @@ impl Problem {
         self
     }
 
-    /// Sets what the operator can do.
+    /// Sets the help: what the operator can do about the problem.
     pub fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(clip(help.into()));
         self

@@ -102,7 +102,7 @@ pub enum SectionError {
     /// The module has too many migrations.
     #[error("the section has {count} migrations; at most {MAX_MIGRATIONS} are allowed")]
     TooManyMigrations {
-        /// The number of migrations.
+        /// The number of migrations that the section has.
         count: usize,
     },
     /// The checksum of a migration doesn't match its text.

@@ -32,7 +32,7 @@ pub enum ShapeError {
     /// The bytes end too early.
     #[error("the component ends too early, after {length} bytes: it is truncated or damaged")]
     Truncated {
-        /// The number of bytes.
+        /// The number of bytes before the end.
         length: usize,
     },
     /// The bytes are not a valid component.

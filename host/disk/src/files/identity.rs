@@ -27,7 +27,7 @@ pub enum Displaced {
     /// The system can't say where the path leads.
     #[error("the metadata of {} can't be read: {source}", .path.display())]
     Unknown {
-        /// The path.
+        /// The path that the system could not follow.
         path: PathBuf,
         /// The error of the system.
         source: io::Error,

@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize, Serializer};
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AppFiles {
-    /// The manifest.
+    /// The path and the text of the manifest.
     pub manifest: TextFile,
-    /// The route files, in the order of the manifest's globs.
+    /// The paths and the texts of the route files, in the order of the manifest's globs.
     pub routes: Vec<TextFile>,
 }
 
@@ -22,7 +22,7 @@ pub struct TextFile {
     /// The path that the text was read from; for messages only.
     #[serde(serialize_with = "lossy")]
     pub path: PathBuf,
-    /// The text.
+    /// The text of the file.
     pub text: String,
 }
 

@@ -92,9 +92,9 @@ impl fmt::Display for Scheme {
 /// The host that a request names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HostName {
-    /// An IP address.
+    /// A host that is given as an IP address.
     Address(IpAddr),
-    /// A domain name, in lower case and without a dot at its end.
+    /// A host that is given as a domain name, in lower case and without a dot at its end.
     Name(String),
 }
 
@@ -122,9 +122,9 @@ impl fmt::Display for HostName {
 /// The destination of a request: `https://api.example.com`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin {
-    /// The scheme.
+    /// The scheme: `http` or `https`.
     pub scheme: Scheme,
-    /// The host.
+    /// The host that requests go to.
     pub host: HostName,
     /// The port: the given one, or the scheme's default.
     pub port: u16,

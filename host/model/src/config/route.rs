@@ -79,9 +79,9 @@ pub struct RouteConfig {
     pub file: Arc<Path>,
     /// The line of the route.
     pub line: u32,
-    /// The HTTP method.
+    /// The HTTP method that a request must have.
     pub method: Method,
-    /// The template of the path.
+    /// The template that the path of a request must match.
     pub path: At<PathTemplate>,
     /// The function that answers requests of this route.
     pub call: At<FunctionPath>,

@@ -21,9 +21,9 @@ pub(super) const MAX_FILE: u64 = 1 << 20;
 /// A checked value with its line in the file, counted from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct At<T> {
-    /// The value.
+    /// The checked value.
     pub value: T,
-    /// The line, counted from 1.
+    /// The line of the value, counted from 1.
     pub line: u32,
 }
 

@@ -29,7 +29,7 @@ pub enum ValueSource {
     Text(String),
     /// `{ env = "APP_REGION", default = "eu" }`: an environment variable of the host.
     Variable {
-        /// The name of the variable.
+        /// The name of the environment variable.
         name: String,
         /// The value to use if the variable is not set.
         default: Option<String>,
