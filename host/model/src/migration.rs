@@ -8,7 +8,7 @@ use crate::ids::Digest;
 
 pub use numbers::{BadNumber, check_numbers};
 
-/// The first line of a contraction: a migration that builds without it may not work after.
+/// The first line of a contraction: a migration after which builds that don't carry it may fail.
 pub const CONTRACTS: &str = "-- contract";
 
 /// A migration. Its position in the order of application is its position in the list that holds it.
