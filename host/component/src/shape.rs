@@ -1,7 +1,7 @@
 //! The shape of a component: its imports and exports as plain values, read from its bytes.
 //!
 //! Types are resolved: aliases are followed, and nothing refers to the bytes. So shapes can be stored, compared across components and
-//! sent between threads. Type names are for messages only; two types are equal if they have the same structure.
+//! sent between threads. [`differences`] compares types by their structure; most type names are for messages only.
 //!
 //! Nothing here compiles or runs a component.
 
