@@ -1,8 +1,8 @@
-//! The application as a graph: which module's import is served by whom. A pure value: building it reads no file, compiles nothing
-//! and runs nothing, so that a refusal costs nothing and tests need only shapes.
+//! The application as a graph: for each import of a module, the module or host interface that serves it.
 //!
-//! A graph without problems is complete, acyclic, type-checked and granted (invariant 4); [`AppGraph::build`] returns every problem
-//! that there is, together.
+//! Building a graph is pure. It reads no file, compiles nothing and runs nothing, so a refusal is cheap and a test needs
+//! only shapes. A graph without problems is complete, acyclic, type-checked and granted (invariant 4).
+//! [`AppGraph::build`] returns all problems at once.
 
 mod imports;
 mod order;
@@ -30,100 +30,103 @@ use watertight_model::problem::{Problem, list};
 pub use place::{Bond, Reason};
 pub use provided::{RESUME, is_called_by_host, is_for_hosts, served_as};
 
-/// A whole application, linked on paper.
+/// A whole application with every import resolved, before anything is compiled.
 #[derive(Debug, Clone)]
 pub struct AppGraph {
     /// The application's name.
     pub app: AppName,
-    /// Its modules.
+    /// The application's modules, by name.
     pub modules: BTreeMap<ModuleName, Node>,
-    /// Where they stand, by name; every module is in exactly one.
+    /// The compartments that the modules are placed in, sorted by name. Every module is in exactly one of them.
     pub compartments: Vec<Compartment>,
 }
 
-/// A module in the graph.
+/// A module with its resolved imports and its grants.
 #[derive(Debug, Clone)]
 pub struct Node {
-    /// Its component.
+    /// The module's component.
     pub artifact: Arc<Artifact>,
-    /// Its imports that another module serves.
+    /// The imports that another module serves.
     pub calls: BTreeMap<InterfaceName, Provider>,
-    /// Its imports that the host serves in the module's own name, each with the grant that it takes.
+    /// The imports that the host serves with the importing module's identity, each with the capability that grants it.
+    /// `None` means that no grant is needed.
     pub capabilities: BTreeMap<InterfaceName, Option<Capability>>,
-    /// Its imports that the host serves to whoever asks, because they carry no authority: the clocks, random bytes, and the rest of
-    /// WASI, which is there and empty; and requests to other hosts, since only one module of a store can import those.
+    /// The imports that the host serves without the importing module's identity: clocks, random bytes, and the empty rest
+    /// of WASI. They carry no authority. `wasi:http` is here too, because only one module of a store can import it.
     pub ambient: BTreeSet<InterfaceName>,
     /// The capabilities that the manifest grants.
     pub granted: BTreeSet<Capability>,
-    /// How often it is asked to resume while the host serves, where it exports that; none where starts alone ask it.
+    /// The interval at which the host calls the module's export `resume` while it serves. `None` means that the host
+    /// calls it only at a start.
     pub resume: Option<Duration>,
 }
 
 impl Node {
-    /// Whether it has a database.
+    /// Whether the module has a database.
     pub fn keeps_data(&self) -> bool {
         self.granted.iter().any(|capability| capability.keeps_data())
     }
 
-    /// What of its imports would be one and the same for all modules of a compartment, so that only one of them can have it.
+    /// Returns an import that all modules of a compartment would share, so that only one of them may have it. `None`
+    /// means that the module has no such import.
     pub fn merging(&self) -> Option<&InterfaceName> {
         self.ambient.iter().find(|import| provided::merges_by_name(import))
     }
 
-    /// Whether it asks other hosts.
+    /// Whether the module sends requests to other hosts.
     fn asks_hosts(&self) -> bool {
         self.ambient.iter().any(|import| import.package() == "wasi:http")
     }
 }
 
-/// Who serves an import.
+/// The module and export that serve an import.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Provider {
     /// The module.
     pub module: ModuleName,
-    /// The interface as that module exports it: of the imported version or a newer compatible one.
+    /// The name under which that module exports the interface. Its version is the imported one or a newer compatible one.
     pub export: InterfaceName,
 }
 
-/// Modules that share one store per call.
+/// Modules that share one Wasmtime store for each call.
 #[derive(Debug, Clone)]
 pub struct Compartment {
-    /// Its name.
+    /// The compartment's name.
     pub name: CompartmentName,
-    /// Its modules, in the order in which they can be instantiated: a provider stands before its callers.
+    /// The compartment's modules in instantiation order: a provider stands before its callers.
     pub modules: Vec<ModuleName>,
-    /// How its instances live.
+    /// How the compartment's instances are created and reused.
     pub instances: Instances,
-    /// What its calls may use.
+    /// The limits of the compartment's calls.
     pub limits: Limits,
-    /// Why it is there and holds these modules.
+    /// Why the planner made this compartment and placed these modules in it.
     pub reason: Reason,
-    /// What kind of engine runs it.
+    /// The kind of engine that runs the compartment.
     pub profile: Profile,
-    /// Why that one.
+    /// Why the planner chose this engine profile.
     pub profile_reason: profile::Reason,
 }
 
 impl Compartment {
-    /// Its modules, for a sentence: "module `a`", "modules `a`, `b`".
+    /// Formats the modules' names for a message: "module `a`", "modules `a`, `b`".
     pub fn modules_in_words(&self) -> String {
         let names: Vec<String> = self.modules.iter().map(|module| format!("`{module}`")).collect();
         format!("module{} {}", if names.len() == 1 { "" } else { "s" }, names.join(", "))
     }
 }
 
-/// How a call gets from one module to another.
+/// How the host carries a call from one module to another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum EdgeKind {
-    /// Within a compartment: a function call, with no host code in it.
+    /// A call within a compartment: a Wasm function call without host code.
     Fused,
-    /// Between compartments: the host carries the values from one store to another.
+    /// A call between compartments: the host copies the values from one store to another.
     Bridged,
 }
 
 impl EdgeKind {
-    /// Its name in answers.
+    /// The kind's name in JSON and text output.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Fused => "fused",
@@ -132,84 +135,86 @@ impl EdgeKind {
     }
 }
 
-/// The place of the compartment that holds `module`.
+/// The index of the compartment that holds `module`.
 fn home(compartments: &[Compartment], module: &ModuleName) -> Option<usize> {
     compartments.iter().position(|compartment| compartment.modules.contains(module))
 }
 
-/// A function that was found by its path.
+/// A function that a path names.
 #[derive(Debug, Clone, Copy)]
 pub struct Found<'a> {
-    /// The interface as the module exports it.
+    /// The name under which the module exports the function's interface.
     pub interface: &'a InterfaceName,
     /// The function.
     pub function: &'a Function,
 }
 
-/// Why a path names no function.
+/// The reason why a path names no function.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotFound {
-    /// There is no such module.
+    /// The application has no module of that name.
     #[error("there is no module `{name}`; the application's modules are {}", list(.modules))]
     Module {
-        /// What was asked for.
+        /// The module's name in the path.
         name: ModuleName,
-        /// What there is.
+        /// The names of the application's modules.
         modules: Vec<String>,
     },
-    /// The module exports no such interface.
+    /// The module exports no interface of that name.
     #[error("module `{module}` exports no interface `{interface}`; it exports {}", list(.exports))]
     Interface {
         /// The module.
         module: ModuleName,
-        /// What was asked for.
+        /// The interface's name in the path.
         interface: String,
-        /// What there is.
+        /// The names of the module's exports.
         exports: Vec<String>,
     },
-    /// The module's world exports no such function itself.
+    /// The module's world itself exports no function of that name.
     #[error("the world of module `{module}` exports no function `{function}` itself; it exports {}", list(.exports))]
     WorldFunction {
         /// The module.
         module: ModuleName,
-        /// What was asked for.
+        /// The function's name in the path.
         function: String,
-        /// What there is: functions and interfaces.
+        /// The names of the functions and interfaces that the module exports.
         exports: Vec<String>,
     },
-    /// Several exported interfaces go by that name.
+    /// Several exported interfaces match the interface's name in the path.
     #[error("module `{module}` exports several interfaces named `{interface}`: {}", list(.exports))]
     Ambiguous {
         /// The module.
         module: ModuleName,
-        /// What was asked for.
+        /// The interface's name in the path.
         interface: String,
-        /// The candidates.
+        /// The names of the matching exports.
         exports: Vec<String>,
     },
-    /// The interface has no such function.
+    /// The interface has no function of that name.
     #[error("interface `{interface}` has no function `{function}`; it has {}", list(.functions))]
     Function {
         /// The interface.
         interface: InterfaceName,
-        /// What was asked for.
+        /// The function's name in the path.
         function: String,
-        /// What there is.
+        /// The names of the interface's functions.
         functions: Vec<String>,
     },
 }
 
-/// What came of linking on paper.
+/// The result of building a graph.
 pub struct Outcome {
-    /// The graph; whole only where there are no problems, and every module has its component.
+    /// The graph. It is complete only if there are no problems and every module has its component.
     pub graph: AppGraph,
-    /// Everything that is wrong.
+    /// Everything that is wrong with the application.
     pub problems: Vec<Problem>,
 }
 
 impl AppGraph {
-    /// Links the configured modules on paper. `artifacts` has the component of each; a module without one was reported with the file
-    /// and is left out quietly, so that one unreadable file doesn't hide what else is wrong.
+    /// Resolves the imports of the configured modules and places the modules in compartments.
+    ///
+    /// `artifacts` maps each module to its component. A module without a component is left out without a problem: the
+    /// caller has reported the unreadable file already, and one unreadable file must not hide other problems.
     pub fn build(config: &AppConfig, artifacts: &BTreeMap<ModuleName, Arc<Artifact>>) -> Outcome {
         let mut problems = Vec::new();
         let modules: BTreeMap<ModuleName, Node> = artifacts
@@ -229,22 +234,26 @@ impl AppGraph {
         Outcome { graph: AppGraph { app: config.name.clone(), modules, compartments }, problems }
     }
 
-    /// The place of a module's compartment. None only where there were problems.
+    /// The index of the compartment that holds `module`. `None` only if there were problems.
     pub fn home(&self, module: &ModuleName) -> Option<usize> {
         home(&self.compartments, module)
     }
 
-    /// The modules that have a database.
+    /// Iterates over the modules that have a database.
     pub fn with_data(&self) -> impl Iterator<Item = (&ModuleName, &Node)> {
         self.modules.iter().filter(|(_, node)| node.keeps_data())
     }
 
-    /// How `caller` calls `callee`.
+    /// Returns how `caller` calls `callee`.
     pub fn edge(&self, caller: &ModuleName, callee: &ModuleName) -> EdgeKind {
         if self.home(caller) == self.home(callee) { EdgeKind::Fused } else { EdgeKind::Bridged }
     }
 
     /// Finds an exported function by its path.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`NotFound`] if the module, interface or function does not exist, or if several interfaces match.
     pub fn find(&self, path: &FunctionPath) -> Result<Found<'_>, NotFound> {
         let node = self.modules.get(&path.module).ok_or_else(|| NotFound::Module {
             name: path.module.clone(),
@@ -254,8 +263,10 @@ impl AppGraph {
     }
 }
 
-/// Finds a function among a module's exports by the name that its interface [goes by](InterfaceName::goes_by). Of several versions it is
-/// what an import would be served by: the very one that is named, or else the newest, where that serves what all others do.
+/// Finds a function among a module's exports. [`InterfaceName::goes_by`] decides whether an interface's name matches.
+///
+/// If several versions match, the choice is the one by which an import is served: the version that `interface` names, or
+/// else the newest version if it is compatible with all others.
 pub(crate) fn find_function<'a>(
     module: &ModuleName,
     exports: &'a BTreeMap<InterfaceName, Interface>,

@@ -1,4 +1,5 @@
-//! An application as a checked value: who calls whom, which route leads where, and how two applications differ. Executes nothing.
+//! The application as checked values: the module graph, the bound routes, and the plan of a change. This crate does no
+//! I/O.
 
 pub mod graph;
 pub mod routes;

@@ -1,6 +1,7 @@
-//! What a change would change: the running application compared with the one that is to take its place.
+//! The difference between the running application and the one that replaces it.
 //!
-//! A plan is a pure value. Making one runs nothing, so an operator can read it before anything happens, and tests can compare it.
+//! A plan is a pure value. Making a plan runs nothing, so an operator can read it before a change, and tests can compare
+//! it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -12,114 +13,115 @@ use watertight_component::artifact::Build;
 use watertight_model::config::{AppConfig, BodyBinding, Outbound, RouteConfig, SecretSource, ValueSource, Values};
 use watertight_model::ids::{CompartmentName, ModuleName};
 
-/// An application on paper: one of the two that are compared.
+/// An application that was checked but not started: one of the two sides of a comparison.
 #[derive(Debug, Clone, Copy)]
 pub struct Side<'a> {
-    /// What was configured.
+    /// The application's configuration.
     pub config: &'a AppConfig,
-    /// How it is linked.
+    /// The application's graph.
     pub graph: &'a AppGraph,
-    /// What its modules are configured with.
+    /// The configuration values and secrets of the application's modules.
     pub values: &'a Values,
 }
 
-/// The differences between two applications. What stays as it is isn't in it.
+/// The differences between two applications. Unchanged items are left out.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
-    /// Modules, by name.
+    /// Changed modules, sorted by name.
     pub modules: Vec<ModuleChange>,
-    /// Compartments, by name.
+    /// Changed compartments, sorted by name.
     pub compartments: Vec<CompartmentChange>,
-    /// Routes, by path and method.
+    /// Changed routes, sorted by path and method.
     pub routes: Vec<RouteChange>,
-    /// Keys of the manifest that count from the next start of the host on.
+    /// Changed keys of the manifest that take effect at the next start of the host.
     pub restart: Vec<String>,
 }
 
-/// What becomes of something.
+/// The kind of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Change {
-    /// It is new.
+    /// The new application adds the item.
     Added,
-    /// It goes.
+    /// The new application lacks the item.
     Removed,
-    /// It is another than before.
+    /// Both applications have the item, and it differs.
     Changed,
 }
 
 /// A module that changes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModuleChange {
-    /// Its name.
+    /// The module's name.
     pub name: ModuleName,
-    /// How.
+    /// The kind of the change.
     pub change: Change,
-    /// The build that runs.
+    /// The running build. `None` if the module is added.
     pub from: Option<Build>,
-    /// The build that is to run; the same where only grants or configuration change.
+    /// The new build. It equals `from` if only grants or configuration change. `None` if the module is removed.
     pub to: Option<Build>,
-    /// Migrations that the new build carries and the old one doesn't.
+    /// The names of the migrations that the new build has and the running one lacks.
     pub migrations: Vec<String>,
-    /// What the manifest grants it, or no longer: capabilities, and modules that it may call.
+    /// Grants that the manifest adds or removes: capabilities, and modules that this module may call.
     #[serde(default)]
     pub grants: Vec<GrantChange>,
-    /// Keys of its table in the manifest whose values, or whose secrets' values, are others: `config.currency`. No value is told.
+    /// Keys of the module's table in the manifest whose values or secrets differ, such as `config.currency`. The values
+    /// themselves are left out.
     #[serde(default)]
     pub settings: Vec<String>,
 }
 
-/// A grant that changes.
+/// A grant that is added or removed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GrantChange {
-    /// How.
+    /// Whether the grant is added or removed.
     pub change: Change,
     /// The key in the module's table: `uses` or `calls`.
     pub key: String,
-    /// The capability or the module.
+    /// The capability's or the module's name.
     pub name: String,
 }
 
-/// A compartment that is linked anew, or goes.
+/// A compartment that is linked again or removed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CompartmentChange {
-    /// Its name.
+    /// The compartment's name.
     pub name: CompartmentName,
-    /// How.
+    /// The kind of the change.
     pub change: Change,
-    /// The modules that it is to hold.
+    /// The modules of the new compartment. Empty if the compartment is removed.
     pub modules: Vec<ModuleName>,
-    /// What its calls and instances may take that is other than before.
+    /// Changed limits and instance settings of the compartment.
     #[serde(default)]
     pub settings: Vec<SettingChange>,
 }
 
-/// A number or word of the manifest that changes.
+/// A setting of the manifest that changes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SettingChange {
-    /// Its key in the compartment's table: `limits.cpu`.
+    /// The setting's key in the compartment's table, such as `limits.cpu`.
     pub key: String,
-    /// What holds now.
+    /// The value in the running application.
     pub from: String,
-    /// What is to hold.
+    /// The value in the new application.
     pub to: String,
 }
 
 /// A route that changes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RouteChange {
-    /// The method.
+    /// The HTTP method.
     pub method: String,
     /// The path's template.
     pub path: String,
-    /// How.
+    /// The kind of the change.
     pub change: Change,
-    /// The function that is to answer, or that answered.
+    /// The function that answers the route. For a removed route, the function that answered it.
     pub call: String,
 }
 
 impl Plan {
-    /// What it takes to get from `old` to `new`.
+    /// Compares two applications and lists what changes from `old` to `new`.
     pub fn new(old: Side<'_>, new: Side<'_>) -> Self {
         Self {
             modules: modules(old, new),
@@ -129,13 +131,13 @@ impl Plan {
         }
     }
 
-    /// Whether the running application is the wanted one already.
+    /// Whether the two applications are equal.
     pub fn is_empty(&self) -> bool {
         self.modules.is_empty() && self.compartments.is_empty() && self.routes.is_empty() && self.restart.is_empty()
     }
 }
 
-/// The entries of two maps side by side, by key.
+/// Pairs the entries of two maps by key.
 fn pairs<'a, K: Ord, V>(
     old: &'a BTreeMap<K, V>,
     new: &'a BTreeMap<K, V>,
@@ -144,7 +146,7 @@ fn pairs<'a, K: Ord, V>(
     keys.into_iter().map(|key| (key, old.get(key), new.get(key))).collect()
 }
 
-/// How one side's entry differs from the other's, if it does.
+/// Returns how two optional entries differ, or `None` if `same` says that they are equal.
 fn change<T>(old: Option<&T>, new: Option<&T>, same: impl FnOnce(&T, &T) -> bool) -> Option<Change> {
     match (old, new) {
         (None, Some(_)) => Some(Change::Added),
@@ -173,7 +175,7 @@ fn modules(old: Side<'_>, new: Side<'_>) -> Vec<ModuleChange> {
     found.collect()
 }
 
-/// What a module is granted by one manifest and not by the other.
+/// Lists the grants of a module that only one of the two manifests has.
 fn grants(name: &ModuleName, old: &AppConfig, new: &AppConfig) -> Vec<GrantChange> {
     let grants = |config: &AppConfig| -> BTreeSet<(&str, String)> {
         let Some(module) = config.modules.get(name) else { return BTreeSet::new() };
@@ -190,7 +192,7 @@ fn grants(name: &ModuleName, old: &AppConfig, new: &AppConfig) -> Vec<GrantChang
         .collect()
 }
 
-/// The keys of a module's table whose values differ, where both sides have the module.
+/// Lists the keys of a module's table whose values differ, if both sides have the module.
 fn module_settings(name: &ModuleName, old: Side<'_>, new: Side<'_>) -> Vec<String> {
     let (Some(from), Some(to)) = (old.config.modules.get(name), new.config.modules.get(name)) else {
         return Vec::new();
@@ -209,7 +211,7 @@ fn module_settings(name: &ModuleName, old: Side<'_>, new: Side<'_>) -> Vec<Strin
     named.chain(http).collect::<BTreeSet<String>>().into_iter().collect()
 }
 
-/// Whether a module would not notice which of the two it runs in.
+/// Whether the module runs the same code with the same calls, grants and values on both sides.
 fn same_module(name: &ModuleName, old: (Side<'_>, &Node), new: (Side<'_>, &Node)) -> bool {
     old.1.artifact.digest == new.1.artifact.digest
         && old.1.calls == new.1.calls
@@ -224,7 +226,8 @@ fn http<'a>(config: &'a AppConfig, name: &ModuleName) -> Option<&'a Outbound> {
     config.modules.get(name).map(|module| &module.http)
 }
 
-/// Where a module's values and secrets come from, wherever in the manifest that stands.
+/// The sources of a module's values and of its secrets, by key. Lines of the manifest are left out, so moving an entry is
+/// no change.
 type Sources<'a> = (BTreeMap<&'a str, &'a ValueSource>, BTreeMap<&'a str, &'a SecretSource>);
 
 fn sources<'a>(config: &'a AppConfig, name: &ModuleName) -> Option<Sources<'a>> {
@@ -248,7 +251,7 @@ fn compartments(old: Side<'_>, new: Side<'_>) -> Vec<CompartmentChange> {
     let found = pairs(&from, &to).into_iter().filter_map(|(name, from, to)| {
         let change = change(from, to, same)?;
         let modules = to.map(|compartment| compartment.modules.clone()).unwrap_or_default();
-        // A new one's modules had the limits of another before.
+        // A new compartment is compared with the old compartment of its first module.
         let before = || old.graph.home(to?.modules.first()?).map(|home| &old.graph.compartments[home]);
         let settings = from.or_else(before).zip(to).map(|(from, to)| settings(from, to)).unwrap_or_default();
         Some(CompartmentChange { name: name.clone(), change, modules, settings })
@@ -256,7 +259,7 @@ fn compartments(old: Side<'_>, new: Side<'_>) -> Vec<CompartmentChange> {
     found.collect()
 }
 
-/// What of the manifest differs for two compartments that hold the same module.
+/// Lists the limits and instance settings in which two compartments differ.
 fn settings(from: &Compartment, to: &Compartment) -> Vec<SettingChange> {
     let entries = |side: &Compartment| [side.limits.entries(), side.instances.entries()].concat();
     let differing = entries(from).into_iter().zip(entries(to)).filter(|(from, to)| from != to);
@@ -277,7 +280,7 @@ fn routes(old: &AppConfig, new: &AppConfig) -> Vec<RouteChange> {
     found.collect()
 }
 
-/// Whether two routes of one path and method mean the same, wherever they stand.
+/// Whether two routes of the same path and method are equal, apart from their file and line.
 fn same_route(old: &RouteConfig, new: &RouteConfig) -> bool {
     let body = |route: &RouteConfig| -> Option<BodyBinding> { route.body.as_ref().map(|body| body.value.clone()) };
     let headers = |route: &RouteConfig| -> Vec<_> {
@@ -294,7 +297,7 @@ fn same_route(old: &RouteConfig, new: &RouteConfig) -> bool {
         && errors(old) == errors(new)
 }
 
-/// Keys of the manifest in which `new` differs from what a process began with, and which it reads only once.
+/// Lists the keys of the manifest that a process reads only at its start and in which `new` differs from `old`.
 pub fn restart(old: &AppConfig, new: &AppConfig) -> Vec<String> {
     let keys = [
         ("app.name", old.name != new.name),
@@ -344,7 +347,7 @@ impl fmt::Display for ModuleChange {
     }
 }
 
-/// One line for each change.
+/// Writes one line for each change.
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.is_empty() {

@@ -1,6 +1,8 @@
-//! Central routes, bound to the functions that answer them: every parameter has a source, every error case a status.
+//! The routes of the configuration, bound to the functions that answer them: every parameter has a source, and every
+//! error case a status.
 //!
-//! A pure value, made with the graph and checked with it. It knows types and names; sockets and headers of answers are `http`'s.
+//! The route table is a pure value that is built and checked with the graph. It knows types and names. Sockets and
+//! response headers belong to the module `http`.
 
 mod bind;
 mod reach;
@@ -25,112 +27,113 @@ pub struct RouteTable {
     paths: matchit::Router<Path>,
 }
 
-/// What a path answers, by method.
+/// The routes of one path, by method.
 #[derive(Debug, Default)]
 struct Path {
-    /// Method and the route's place.
+    /// The methods, each with the index of its route.
     methods: Vec<(Method, usize)>,
 }
 
-/// One route.
+/// A route, bound to a function.
 #[derive(Debug)]
 pub struct Route {
-    /// The method.
+    /// The HTTP method.
     pub method: Method,
-    /// The path's template as the configuration has it: the route's name in logs and metrics.
+    /// The path's template as the configuration has it. It names the route in logs and metrics.
     pub path: Arc<str>,
-    /// Who answers.
+    /// The module that answers.
     pub module: ModuleName,
-    /// The interface, as the module exports it.
+    /// The name under which the module exports the function's interface.
     pub interface: InterfaceName,
-    /// The function.
+    /// The function's name.
     pub function: String,
     /// The function's parameters, in order.
     pub parameters: Vec<Parameter>,
-    /// What the body is.
+    /// How the request's body is bound.
     pub body: Body,
-    /// The document that an absent body stands for, where every field of it may be absent.
+    /// The JSON document that stands for an absent body. `None` if the body is required.
     pub absent_body: Option<&'static [u8]>,
-    /// What becomes of input that nothing binds.
+    /// What happens to input that no parameter takes.
     pub unknown_input: UnknownInput,
-    /// What becomes of a result.
+    /// How the function's result is answered.
     pub answer: Answer,
 }
 
 /// A parameter of a routed function.
 #[derive(Debug)]
 pub struct Parameter {
-    /// Its name in WIT's spelling.
+    /// The parameter's name as WIT spells it.
     pub name: Arc<str>,
-    /// Where its value comes from.
+    /// The part of the request that has the parameter's value.
     pub source: Source,
-    /// How it is read.
+    /// The codec that reads the value.
     pub codec: Codec,
 }
 
-/// Where a parameter's value comes from.
+/// The part of a request that has a parameter's value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
-    /// The path's parameter at this place.
+    /// The path parameter at this index.
     Path(usize),
     /// The query field of this name.
     Query(String),
-    /// The header.
+    /// The header of this name.
     Header(HeaderName),
-    /// The body, whole or the field of it at this place: see [`Body`].
+    /// The body: the whole body or, for [`Body::Spread`], the field at this index.
     Body(usize),
 }
 
-/// What a request's body is.
+/// How a request's body is bound.
 #[derive(Debug)]
 pub enum Body {
-    /// Nothing binds one.
+    /// No parameter takes the body.
     Unbound,
-    /// It is one parameter.
+    /// One parameter takes the whole body.
     Parameter,
-    /// It is an object of several.
+    /// The body is an object, and several parameters each take one of its fields.
     Spread(ObjectCodec),
 }
 
-/// What becomes of a function's result.
+/// How a function's result is answered.
 #[derive(Debug)]
 pub struct Answer {
-    /// The status where it is no error.
+    /// The status if the result is no error.
     pub status: StatusCode,
-    /// How its value is written; none where there is no value.
+    /// The codec that writes the value. `None` if the function returns no value.
     pub value: Option<Codec>,
-    /// The error cases, by name in WIT's spelling; none where the function returns no `result`.
+    /// The answers of the error cases, by the case's name as WIT spells it. `None` if the function returns no `result`.
     pub errors: Option<BTreeMap<String, ErrorAnswer>>,
 }
 
 /// The answer to an error case.
 #[derive(Debug)]
 pub struct ErrorAnswer {
-    /// Its status.
+    /// The case's status.
     pub status: StatusCode,
-    /// How what it carries is written.
+    /// The codec that writes the case's payload. `None` if the case has no payload.
     pub payload: Option<Codec>,
 }
 
-/// What matches a request.
+/// The result of matching a request's method and path.
 pub enum Matched<'table, 'path> {
-    /// This route, and the values of its path's parameters as they stand in the path, in order.
+    /// The matched route: its index, the route, and the raw values of its path parameters, in order.
     Route(usize, &'table Route, Vec<&'path str>),
-    /// The path is there, under other methods: the value of `Allow`.
+    /// The path exists with other methods only. The value is that of the header `Allow`.
     OtherMethods(HeaderValue),
-    /// Nothing.
+    /// No route has the path.
     Nothing,
 }
 
 impl RouteTable {
-    /// Binds the configured routes to the graph's functions. Everything that doesn't fit is added to the list.
+    /// Binds the configured routes to the graph's functions. Returns the table, and a problem for everything that does
+    /// not fit.
     pub fn bind(config: &AppConfig, graph: &AppGraph) -> (RouteTable, Vec<Problem>) {
         let mut problems = Vec::new();
         let mut routes = Vec::new();
         let mut paths: BTreeMap<String, Path> = BTreeMap::new();
         for route in &config.routes {
             if let Some(bound) = bind::bind(route, graph, &mut problems) {
-                // Templates that match the same paths are the same text there.
+                // Templates that match the same paths have the same text in `matchit`'s syntax.
                 let path = paths.entry(route.path.value.to_matchit()).or_default();
                 path.methods.push((bound.method, routes.len()));
                 routes.push(bound);
@@ -146,19 +149,21 @@ impl RouteTable {
         (table, problems)
     }
 
-    /// Says what is wrong with routes that have faults of their own, as far as those leave it known.
+    /// Checks routes that already have faults of their own, as far as those faults allow it. Returns the further
+    /// problems.
     pub fn check_partial(doubts: &Doubts, graph: &AppGraph) -> Vec<Problem> {
         let mut problems = Vec::new();
         doubts.routes.iter().for_each(|partial| bind::check(partial, graph, &mut problems));
         problems
     }
 
-    /// All routes.
+    /// All routes. The indexes of [`Matched::Route`] refer to this slice.
     pub fn routes(&self) -> &[Route] {
         &self.routes
     }
 
-    /// The route of a method and a path, in which nothing is percent-encoded that need not be. A GET route answers HEAD too, where no route of its own does.
+    /// Finds the route of a method and a path. The path must be percent-encoded only where necessary. A GET route also
+    /// answers HEAD, unless HEAD has a route of its own.
     pub fn find<'table, 'path>(&'table self, method: &::http::Method, path: &'path str) -> Matched<'table, 'path> {
         let Ok(found) = self.paths.at(path) else { return Matched::Nothing };
         let named = |name: &str| found.value.methods.iter().find(|(method, _)| method.as_str() == name);
@@ -174,7 +179,7 @@ impl RouteTable {
 }
 
 impl Answer {
-    /// The statuses that it names.
+    /// The statuses that this answer can have.
     pub fn statuses(&self) -> Vec<u16> {
         let errors = self.errors.iter().flat_map(BTreeMap::values).map(|error| error.status);
         errors.chain([self.status]).map(|status| status.as_u16()).collect()
@@ -192,7 +197,7 @@ impl Path {
 }
 
 impl Route {
-    /// The function as people write it.
+    /// The path of the function that answers: module, interface and function.
     pub fn target(&self) -> FunctionPath {
         FunctionPath {
             module: self.module.clone(),

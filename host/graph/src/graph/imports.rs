@@ -1,5 +1,7 @@
-//! Resolving one module's imports: each is served by one module that it may call, by the host under a grant, or is a problem. And what
-//! the host calls of a module is what the host takes it for.
+//! Resolves one module's imports: one callable module or the host serves each import, or the import is reported as a
+//! problem.
+//!
+//! This file also checks the types of exports that the host itself calls.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -12,10 +14,10 @@ use watertight_model::config::{AppConfig, Capability, ModuleConfig};
 use watertight_model::ids::{InterfaceName, ModuleName};
 use watertight_model::problem::{Code, Problem, list};
 
-/// The versions of WASI that come after those that the host serves.
+/// The first WASI release series after those that the host serves.
 const NEXT_WASI: &str = "0.3.";
 
-/// Everything that resolving one module's imports looks at, and what it finds wrong.
+/// The state of resolving one module's imports: the inputs, and the problems found so far.
 struct Resolver<'a> {
     name: &'a ModuleName,
     module: &'a ModuleConfig,
@@ -23,11 +25,11 @@ struct Resolver<'a> {
     artifacts: &'a BTreeMap<ModuleName, Arc<Artifact>>,
     problems: &'a mut Vec<Problem>,
     node: Node,
-    /// Its imports of WASI 0.3.
+    /// The module's imports of WASI 0.3.
     next_wasi: Vec<InterfaceName>,
 }
 
-/// Resolves all imports of `name`, adding what is wrong to `problems`.
+/// Resolves all imports of the module `name`. Adds each fault to `problems`.
 pub(super) fn resolve(
     name: &ModuleName,
     module: &ModuleConfig,
@@ -49,7 +51,8 @@ pub(super) fn resolve(
     resolver.check_called_by_host(artifact);
     for (import, wanted) in &artifact.shape.imports {
         let has_handle = || wanted.types.values().any(Type::has_handle);
-        // An interface of types of values needs nobody behind it. A handle needs whoever defines its resource.
+        // An interface that has only value types needs no provider. A handle needs the provider that defines its
+        // resource.
         let is_named_by_a_module = || !provided::is_for_hosts(wanted.identity(import)) && has_handle();
         if import.is_world() {
             resolver.check_functions(artifact, wanted);
@@ -64,7 +67,7 @@ pub(super) fn resolve(
 }
 
 impl Resolver<'_> {
-    /// A problem of this module, at its place in the manifest.
+    /// Creates a problem of this module with the line of its manifest entry.
     fn problem(&self, code: Code, message: String) -> Problem {
         Problem::new(code, message).module(self.name).file(&self.config.manifest).line(self.module.line)
     }
@@ -82,7 +85,7 @@ impl Resolver<'_> {
         }
     }
 
-    /// Functions that the world itself imports. Nothing exports such a function to another component.
+    /// Reports functions that the world itself imports. No component can export such a function for another one.
     fn check_functions(&mut self, artifact: &Artifact, world: &Interface) {
         for (name, function) in &world.functions {
             let message =
@@ -100,7 +103,8 @@ impl Resolver<'_> {
         }
     }
 
-    /// The host is a consumer like any: what it calls must be what its contract says.
+    /// Checks the types of an export that the host calls. The host is a consumer like any module, so the export must fit
+    /// the host's contract.
     fn check_called_by_host(&mut self, artifact: &Artifact) {
         let (name, wanted) = provided::resume();
         for (export, offered) in artifact.shape.exports.iter().filter(|(export, _)| export.serves(name)) {
@@ -116,7 +120,7 @@ impl Resolver<'_> {
             Some(Provision::Own(capability, name, offered)) => {
                 if capability.is_none_or(|capability| self.granted(capability, identity)) {
                     let help = format!("build the module against the host's own contract, `{}`", name.package());
-                    // A draft may call its types otherwise. It has values alone, which are compared as what they are.
+                    // A draft may use other type names. It has only value types, which are compared by structure.
                     let is_itself = name.unversioned() == identity.unversioned();
                     let found =
                         if is_itself { exact_differences(wanted, offered) } else { differences(wanted, offered) };
@@ -138,14 +142,14 @@ impl Resolver<'_> {
         }
     }
 
-    /// An interface that has to be imported by its own name.
+    /// Reports a label import of an interface that a module can import only under the interface's own name.
     fn not_by_label(&mut self, import: &InterfaceName, identity: &InterfaceName, why: &str) {
         let message = format!("module `{}` imports `{identity}` under the label `{import}`: {why}", self.name);
         let help = format!("in the module's world, write `import {identity};`");
         self.problems.push(self.problem(Code::MissingExport, message).interface(identity).help(help));
     }
 
-    /// An import of WASI, which every module finds alike.
+    /// Resolves an import of WASI that the host serves to all modules in the same way.
     fn wasi(&mut self, import: &InterfaceName, identity: &InterfaceName, wanted: &Interface) {
         if let Some((name, offered)) = provided::wasi_interface(identity) {
             let help = "build it with the interfaces of a release of WASI 0.2";
@@ -164,7 +168,7 @@ impl Resolver<'_> {
         granted
     }
 
-    /// An import that a host would serve, and this one doesn't.
+    /// Reports an import from a host namespace (`wasi`, `watertight`) that this host does not serve.
     fn unknown(&mut self, import: &InterfaceName) {
         if let Some(why) = provided::unservable(import) {
             let message = format!("module `{}` imports `{import}`, which this host can't serve: {why}", self.name);
@@ -180,7 +184,7 @@ impl Resolver<'_> {
         self.problems.push(self.problem(Code::MissingExport, message).interface(import).help(help));
     }
 
-    /// Reports all imports of WASI 0.3 at once: a component that has one was built for it.
+    /// Reports all imports of WASI 0.3 in one problem: a component that has one was built for WASI 0.3.
     fn refuse_next_wasi(&mut self) {
         let Some(first) = self.next_wasi.first() else { return };
         let others = match self.next_wasi.len() - 1 {
@@ -197,7 +201,7 @@ impl Resolver<'_> {
         self.problems.push(problem);
     }
 
-    /// An import that only another module can serve.
+    /// Resolves an import that only another module can serve.
     fn call(&mut self, import: &InterfaceName, wanted: &Interface) {
         let identity = wanted.identity(import);
         let others = self.artifacts.iter().filter(|(module, _)| *module != self.name);
@@ -218,7 +222,8 @@ impl Resolver<'_> {
                 let provider = Provider { module: (*module).clone(), export: (*export).clone() };
                 self.node.calls.insert(import.clone(), provider);
             }
-            // One that could not be read may be the provider: that it couldn't be read was reported, and is all that is known.
+            // The provider may be a module whose component could not be read. The unreadable component was reported
+            // already.
             [] if allowed.iter().any(|module| !self.artifacts.contains_key(*module)) => {}
             [] if providers.is_empty() => self.nobody(import, identity),
             [] if self.module.calls.is_table() && !allowed.is_empty() => {
@@ -258,7 +263,7 @@ impl Resolver<'_> {
         self.problems.push(self.problem(Code::MissingExport, message).interface(identity).help(help));
     }
 
-    /// An import whose module the table `calls` names, where that module doesn't export it.
+    /// Reports an import for which the table `calls` names a module that does not export it.
     fn not_there(
         &mut self,
         import: &InterfaceName,
@@ -309,7 +314,7 @@ impl Resolver<'_> {
         self.problems.push(self.problem(Code::Ambiguous, message).interface(identity).help(help));
     }
 
-    /// Reports what differs between an import and the export that would serve it.
+    /// Reports the differences between an import and the export that would serve it.
     fn mismatch(
         &mut self,
         import: &InterfaceName,
@@ -326,7 +331,8 @@ impl Resolver<'_> {
         });
     }
 
-    /// Reports every difference under `interface`, with a message that knows the function.
+    /// Reports every difference under `interface`. `message` makes a problem's text from the name of the differing
+    /// function.
     fn differ(
         &mut self,
         found: Vec<Difference>,
@@ -345,12 +351,12 @@ impl Resolver<'_> {
     }
 }
 
-/// An import or export for a message: its name, and its interface where the name is a label.
+/// Formats an import or export for a message: its name, followed by its interface if the name is a label.
 fn shown(name: &InterfaceName, identity: &InterfaceName) -> String {
     if name == identity { format!("`{name}`") } else { format!("`{name}` (`{identity}`)") }
 }
 
-/// The entry of a table `calls` that has `module` serve an import.
+/// Formats the entry of a table `calls` that makes `module` serve an import.
 fn entry(import: &InterfaceName, identity: &InterfaceName, module: &ModuleName) -> String {
     if import.is_label() {
         format!("{import} = \"{module}\"")
@@ -359,8 +365,8 @@ fn entry(import: &InterfaceName, identity: &InterfaceName, module: &ModuleName) 
     }
 }
 
-/// Which of a module's exports serves an import of the interface `wanted`: the very version, or else the newest that fits. An interface
-/// that is exported under labels serves only where it is exported once.
+/// Chooses the export that serves an import of the interface `wanted`: the same version, or else the newest compatible
+/// version. An export under a label counts only if the module exports the interface under one label.
 fn best<'a>(
     wanted: &InterfaceName,
     exports: &'a BTreeMap<InterfaceName, Interface>,

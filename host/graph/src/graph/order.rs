@@ -1,4 +1,5 @@
-//! The order in which modules can be instantiated: a provider before its callers. Where there is none, the circles.
+//! The order in which modules are instantiated: a provider before its callers. Calls in a circle have no such order and
+//! are reported.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,9 +8,9 @@ use watertight_model::config::AppConfig;
 use watertight_model::ids::ModuleName;
 use watertight_model::problem::{Code, Problem};
 
-/// How far the walk has come with a module.
+/// The progress of the depth-first search at one module.
 enum Mark {
-    /// On the way from the root to here.
+    /// The module is on the path from the root to the current module.
     Open,
     Done,
 }
@@ -23,7 +24,7 @@ struct Walk<'a> {
     problems: &'a mut Vec<Problem>,
 }
 
-/// All modules, providers first. Each circle that the walk meets is a problem.
+/// Returns all modules, each after its providers. Reports each circle that the search meets.
 pub(super) fn instantiation_order(
     config: &AppConfig,
     modules: &BTreeMap<ModuleName, Node>,
@@ -37,7 +38,8 @@ pub(super) fn instantiation_order(
 }
 
 impl<'a> Walk<'a> {
-    /// Depth first. The depth is at most the number of modules, which the manifest bounds.
+    /// Visits a module and its callees, depth first. The number of modules bounds the depth, and the manifest bounds that
+    /// number.
     fn visit(&mut self, name: &'a ModuleName) {
         match self.marks.get(name) {
             Some(Mark::Done) => return,

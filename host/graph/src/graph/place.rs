@@ -1,7 +1,8 @@
-//! The planner: which modules share a compartment, and why. The manifest's wishes come first; then modules that bring along what is
-//! one and the same for a whole compartment stand apart, large ones do, and all others stand together.
+//! The planner: it decides which modules share a compartment, and records why.
 //!
-//! A wish that can't be granted is a problem: nothing is ever placed elsewhere than was asked for.
+//! Compartments that the manifest names come first. Of the other modules, those with an import that a compartment would
+//! share get a compartment of their own, and so do large modules. The rest goes into one compartment. A compartment of
+//! the manifest that is not possible is reported as a problem: the planner never overrides the manifest.
 
 mod bond;
 mod cross;
@@ -21,25 +22,26 @@ use watertight_model::problem::{Code, Problem, list};
 
 pub use bond::Bond;
 
-/// Where modules stand that nothing keeps apart.
+/// The name of the compartment for modules that nothing separates.
 const TOGETHER: &str = "main";
 
-/// Why a compartment is there and holds the modules that it holds.
+/// Why a compartment exists and holds its modules.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reason {
-    /// The manifest says so.
+    /// The manifest names the compartment and its modules.
     Wish,
-    /// Nothing keeps its modules apart, and calls between them are cheapest here.
+    /// Nothing separates these modules, and calls within one compartment are cheapest.
     Together,
-    /// Its one module imports this, which would be one and the same for all modules beside it.
+    /// The compartment's only module has this import, which all modules of a compartment would share.
     Apart(InterfaceName),
-    /// Its one module is no small one: whatever stood beside it would be compiled with it at each change, and run by an engine for
-    /// large modules.
+    /// The compartment's only module is too large for the small engine profiles. Modules beside it would be compiled with
+    /// it at each change and would run on the engine for large modules.
     Large(Excess),
-    /// It would be there without this call, and holds another module or more for its sake: what the call carries can't leave a
-    /// compartment.
+    /// The compartment exists for the inner reason and holds further modules because of this call: the values that the
+    /// call carries can't leave a compartment.
     Tied(Box<Reason>, Bond),
-    /// What this call carries can't stay within a compartment. The callee is here, with what it calls itself.
+    /// The values that this call carries can't pass within a compartment. The compartment holds the callee and the
+    /// modules that the callee calls.
     Parted(Bond),
 }
 
@@ -60,8 +62,10 @@ impl fmt::Display for Reason {
     }
 }
 
-/// Places all modules. `order` has them as they can be instantiated, a provider before its callers, unless they call each other in a
-/// circle; `acyclic` says whether they don't.
+/// Places all modules in compartments.
+///
+/// `order` has the modules in instantiation order, a provider before its callers, unless modules call each other in a
+/// circle. `acyclic` says whether there is no such circle.
 pub(super) fn place(
     config: &AppConfig,
     modules: &BTreeMap<ModuleName, Node>,
@@ -98,7 +102,8 @@ impl Planner<'_> {
         self.place_the_rest(open);
     }
 
-    /// Makes the compartments of the manifest. A module that nobody placed joins one where it can be nowhere else.
+    /// Creates the compartments of the manifest. An unplaced module joins one of them if a call ties it to that
+    /// compartment alone.
     fn grant_wishes(&mut self, open: &mut BTreeSet<ModuleName>) {
         let config = self.config;
         let wishes: Vec<(&CompartmentName, BTreeSet<ModuleName>)> = config
@@ -137,7 +142,7 @@ impl Planner<'_> {
             let group = self.bonds.tied(BTreeSet::from([module.clone()]), |other| open.contains(other));
             let group = if self.bonds.fit(&group) { group } else { BTreeSet::from([module]) };
             open.retain(|other| !group.contains(other));
-            // Whoever has a reason to stand apart takes along those that can be nowhere else.
+            // A module that has a reason to stand apart takes the modules that are tied to it along.
             let why = |module: &ModuleName| Some((module.clone(), self.apart(module)?));
             let apart = group.iter().filter_map(why).min_by_key(|(_, reason)| matches!(reason, Reason::Large(_)));
             match apart {
@@ -155,21 +160,21 @@ impl Planner<'_> {
         }
     }
 
-    /// Why a module would stand apart, if nothing but its component counted.
+    /// Why a module would get a compartment of its own if only its component counted.
     fn apart(&self, module: &ModuleName) -> Option<Reason> {
         let node = &self.modules[module];
         let large = || Profile::excess(&node.artifact.needs).map(Reason::Large);
         node.merging().map(|import| Reason::Apart(import.clone())).or_else(large)
     }
 
-    /// `reason`, and that one of `newcomers` is bound to another module of `all`.
+    /// Extends `reason` by a call that ties one of `newcomers` to another module of `all`.
     fn tied(&self, reason: Reason, newcomers: &BTreeSet<ModuleName>, all: &BTreeSet<ModuleName>) -> Reason {
         let tie = self.bonds.ties_of(newcomers, all).next().cloned();
         tie.into_iter().fold(reason, |reason, tie| Reason::Tied(Box::new(reason), tie))
     }
 
-    /// Makes compartments of their own for callees that can't share one with their caller. All that such a callee calls goes with it,
-    /// so that no circle of compartments comes of it.
+    /// Gives each callee that can't share a compartment with its caller a compartment of its own. All modules that such a
+    /// callee calls move with it, so that compartments do not call each other in a circle.
     fn part(&mut self, together: &mut BTreeSet<ModuleName>) {
         let mut parts = vec![(None, std::mem::take(together))];
         let mut at = 0;
@@ -198,7 +203,7 @@ impl Planner<'_> {
         }
     }
 
-    /// Adds a compartment that nobody named, unless somebody gave its name to another.
+    /// Adds a compartment that the planner named. Reports a problem if another compartment has that name.
     fn add(&mut self, name: CompartmentName, modules: &BTreeSet<ModuleName>, reason: Reason) {
         if self.compartments.contains_key(&name) {
             let first = modules.first().expect("a compartment holds a module");
@@ -225,7 +230,8 @@ impl Planner<'_> {
         });
         self.check_total(&name, &modules, &limits);
         if profile == Profile::Async {
-            // A function may return and go on. In a warm instance it would do so in the next call, under another request's name.
+            // An async function may return and keep running. In a warm instance it would go on during the next call,
+            // which belongs to another request.
             instances.mode = InstanceMode::Fresh;
         }
         let compartment =
@@ -233,11 +239,11 @@ impl Planner<'_> {
         self.compartments.insert(name, compartment);
     }
 
-    /// Reports a compartment whose modules together have more than one can hold.
+    /// Reports a compartment if its modules together exceed what one store can hold.
     fn check_total(&mut self, name: &CompartmentName, modules: &[ModuleName], limits: &Limits) {
         let total = modules.iter().map(|module| self.modules[module].artifact.needs.total);
         let Total { core_instances, memories, memory, tables } = total.fold(Total::default(), |sum, more| sum + more);
-        // Each module that calls another one may have an adapter.
+        // Wasmtime may add one adapter instance for each module that calls another one.
         let adapters = u32::try_from(modules.len().saturating_sub(1)).unwrap_or(u32::MAX);
         let counts = [
             ("instances of core modules", core_instances.saturating_add(adapters), PER_COMPARTMENT.core_instances),
@@ -266,7 +272,7 @@ impl Planner<'_> {
         self.problems.push(at_module(problem, self.config, first));
     }
 
-    /// Those that are there, providers first.
+    /// Sorts `modules` into instantiation order, and leaves out modules that are not in the graph.
     fn in_order(&self, modules: &BTreeSet<ModuleName>) -> Vec<ModuleName> {
         self.order.iter().filter(|module| modules.contains(*module)).cloned().collect()
     }
@@ -292,7 +298,7 @@ impl Planner<'_> {
     }
 }
 
-/// A problem at a module's place in the manifest.
+/// Sets a problem's file and line to the module's entry in the manifest.
 fn at_module(mut problem: Problem, config: &AppConfig, module: &ModuleName) -> Problem {
     problem.line = config.modules.get(module).map(|module| module.line);
     problem.file(&config.manifest)

@@ -1,6 +1,6 @@
-//! What the host itself offers: which interfaces, under which grant, with which types.
+//! The interfaces that the host offers, with their grants and types.
 //!
-//! These are the only interface names that the host knows; all of them are its own or WASI's (invariant 1).
+//! These are the only interface names that the host knows. All of them are its own or WASI's (invariant 1).
 
 mod wasi;
 
@@ -14,40 +14,42 @@ use watertight_component::shape::{self, Interface};
 use watertight_model::config::Capability;
 use watertight_model::ids::InterfaceName;
 
-/// The interface that the host calls at a start and on a schedule, where a module exports it.
+/// The interface that the host calls at a start and on a schedule, if a module exports it.
 pub const RESUME: &str = "watertight:lifecycle/resume@1.0.0";
 
 /// How the host serves an import.
 pub(super) enum Provision {
-    /// In the name of the module that imports it, under a grant where one is named; the types are checked against these.
+    /// The host serves the import with the importing module's identity. The first field is the capability that must be
+    /// granted, if any. The import's types are checked against the interface.
     Own(Option<Capability>, &'static InterfaceName, &'static Interface),
-    /// To whoever is granted the capability; the linker checks the types.
+    /// The host serves the import to every module that has the capability. The linker checks the types.
     Shared(Capability),
-    /// To everybody: it is there and empty.
+    /// The host serves an empty implementation to every module.
     Empty,
 }
 
-/// The interfaces whose every call says which module it comes from.
+/// The interfaces whose host functions receive the calling module's identity, each with the capability that grants it.
 const OWN: [(Option<Capability>, &str); 6] = [
     (Some(Capability::Sql), "watertight:sql/sql@1.0.0"),
     (Some(Capability::Logging), "wasi:logging/logging@0.1.0-draft"),
     (Some(Capability::Config), "wasi:config/store@0.2.0-rc.1"),
     (Some(Capability::Keyvalue), "wasi:keyvalue/store@0.2.0-draft2"),
     (None, "watertight:lifecycle/requests@1.0.0"),
-    // Whoever fails may say why.
+    // A module needs no grant to give the reason for its failure.
     (None, "watertight:lifecycle/failure@1.0.0"),
 ];
 
-/// Drafts of the same interfaces, under the names that published components import them by: the name without a version, what the versions
-/// start with, and the interface of [`OWN`] that serves them. A version is not needed where the draft was published without one too.
-/// Their types are checked like all others.
+/// Draft versions of the host's interfaces, under the names by which published components import them.
+///
+/// Each row has the name without a version, the prefix of the accepted versions, and the interface of [`OWN`] that serves
+/// the draft. A name without a version is accepted too. The types of a draft are checked like all others.
 const DRAFTS: [(&str, &str, &str); 3] = [
     ("wasi:config/runtime", "0.2.0-", "wasi:config/store@0.2.0-rc.1"),
     ("wasi:config/store", "0.2.0-", "wasi:config/store@0.2.0-rc.1"),
     ("wasi:logging/logging", "0.1.0-", "wasi:logging/logging@0.1.0-draft"),
 ];
 
-/// Interfaces that this host can't serve, and why.
+/// Interfaces that this host can't serve, each with the reason.
 const UNSERVABLE: [(&str, &str); 2] = [
     (
         "wasi:keyvalue/atomics",
@@ -59,7 +61,7 @@ const UNSERVABLE: [(&str, &str); 2] = [
     ),
 ];
 
-/// Their types, in the very text that authors read.
+/// The WIT text of the host's interfaces. Module authors use the same files.
 const OWN_WIT: [(&str, &str); 5] = [
     ("sql.wit", include_str!("../../../../wit/sql/sql.wit")),
     ("logging.wit", include_str!("../../../../wit/logging/logging.wit")),
@@ -68,8 +70,11 @@ const OWN_WIT: [(&str, &str); 5] = [
     ("lifecycle.wit", include_str!("../../../../wit/lifecycle/lifecycle.wit")),
 ];
 
-/// What of WASI 0.2 the host serves to every module alike; [`watertight_runtime::capability`] defines it. A package stands under the capability
-/// that grants it, or under none where all of it is there and empty.
+/// The interfaces of WASI 0.2 that the host serves to every module in the same way. The crate `runtime` defines their
+/// functions.
+///
+/// Each row has a package, the capability that grants it, and the package's interfaces. `None` means that the
+/// implementation is empty.
 const WASI: [(&str, Option<Capability>, &[&str]); 7] = [
     ("wasi:clocks", Some(Capability::Clocks), &["wall-clock", "monotonic-clock"]),
     ("wasi:random", Some(Capability::Random), &["random", "insecure", "insecure-seed"]),
@@ -98,20 +103,20 @@ const WASI: [(&str, Option<Capability>, &[&str]); 7] = [
         &["network", "instance-network", "ip-name-lookup", "tcp", "tcp-create-socket", "udp", "udp-create-socket"],
     ),
 ];
-/// The versions of WASI that the host serves.
+/// The prefix of the WASI versions that the host serves.
 const WASI_SERIES: &str = "0.2.";
 
 /// The shapes of the host's own contracts.
 struct OwnShapes {
-    /// What it serves.
+    /// The interfaces that the host serves.
     served: BTreeMap<InterfaceName, (Option<Capability>, Interface)>,
-    /// What it calls: [`RESUME`].
+    /// The interface that the host calls: [`RESUME`].
     resume: (InterfaceName, Interface),
 }
 
 static OWN_SHAPES: LazyLock<OwnShapes> = LazyLock::new(|| own_shapes().expect("the host's own contracts are valid"));
 
-/// Reads the host's own interfaces the way any component's are read: from a component that imports them all.
+/// Reads the host's own interfaces from a generated component that imports them all, as any component is read.
 fn own_shapes() -> anyhow::Result<OwnShapes> {
     let mut resolve = Resolve::default();
     for (file, text) in OWN_WIT {
@@ -134,13 +139,13 @@ fn own_shapes() -> anyhow::Result<OwnShapes> {
     Ok(OwnShapes { served, resume: take(RESUME)? })
 }
 
-/// What the host calls of a module that exports it.
+/// The interface that the host calls if a module exports it, with its types.
 pub(super) fn resume() -> (&'static InterfaceName, &'static Interface) {
     let (name, interface) = &OWN_SHAPES.resume;
     (name, interface)
 }
 
-/// How the host serves `import`, if it does.
+/// Returns how the host serves `import`, or `None` if it does not.
 pub(super) fn provision(import: &InterfaceName) -> Option<Provision> {
     let own = |served: &str| OWN_SHAPES.served.iter().find(|(name, _)| name.as_str() == served);
     let served = OWN_SHAPES.served.iter().find(|(name, _)| name.serves(import));
@@ -159,7 +164,8 @@ fn draft(import: &InterfaceName) -> Option<&'static str> {
     Some(served)
 }
 
-/// The host's own interface that serves an import in the importing module's name, where it is one: for a draft, another than it asks for.
+/// The host's own interface that serves `import` with the importing module's identity. For a draft, its name differs from
+/// the imported one.
 pub fn served_as(import: &InterfaceName) -> Option<&'static InterfaceName> {
     match provision(import) {
         Some(Provision::Own(_, name, _)) => Some(name),
@@ -172,22 +178,24 @@ pub fn is_called_by_host(export: &InterfaceName) -> bool {
     export.serves(resume().0)
 }
 
-/// Why the host doesn't serve `import` at all, where that is known.
+/// The known reason why the host can't serve `import`.
 pub(super) fn unservable(import: &InterfaceName) -> Option<&'static str> {
     UNSERVABLE.iter().find(|(name, _)| *name == import.unversioned()).map(|(_, why)| *why)
 }
 
-/// Whether the interface's name says that a host should have it, this one or another: no module of an application is its provider.
+/// Whether the interface's namespace is one that hosts implement (`wasi` or `watertight`). No module of an application
+/// provides such an interface.
 pub fn is_for_hosts(import: &InterfaceName) -> bool {
     matches!(import.namespace(), "wasi" | "watertight")
 }
 
-/// What the host serves for an import of WASI, where its types are known.
+/// The interface that the host serves for an import of WASI, if its types are known.
 pub(super) fn wasi_interface(import: &InterfaceName) -> Option<(&'static InterfaceName, &'static Interface)> {
     wasi::interface(import)
 }
 
-/// What the host has that is nearest to `import`, for a hint: its other versions, else its package, else all that there is.
+/// Lists the host's interfaces closest to `import`, for a help text: other versions of it, else interfaces of its
+/// package, else everything.
 pub(super) fn nearest(import: &InterfaceName) -> String {
     let own = OWN_SHAPES.served.keys();
     let mut found: Vec<String> =
@@ -203,8 +211,8 @@ pub(super) fn nearest(import: &InterfaceName) -> String {
     found.join(", ")
 }
 
-/// Whether two modules of a compartment can't both import this, because it would be one and the same for both. Clocks, random bytes
-/// and plain streams carry nothing that is anybody's own.
+/// Whether all modules of a compartment would share this import, so that two of them can't have it. Clocks, random bytes
+/// and streams can be shared, because they hold no state of one module.
 pub(super) fn merges_by_name(import: &InterfaceName) -> bool {
     !matches!(import.package(), "wasi:clocks" | "wasi:random" | "wasi:io")
 }

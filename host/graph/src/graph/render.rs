@@ -1,4 +1,4 @@
-//! The graph for people and programs: text, Mermaid, Graphviz, JSON.
+//! Writes the graph as text, Mermaid, Graphviz or JSON.
 
 use std::fmt::{self, Write as _};
 
@@ -8,10 +8,10 @@ use super::{AppGraph, EdgeKind, Node};
 use watertight_component::profile::Profile;
 use watertight_model::ids::{AppName, CompartmentName, Digest, InterfaceName, ModuleName};
 
-/// What people should know who look for fused calls in metrics or traces.
+/// The note for people who look for fused calls in metrics or traces.
 const FUSED: &str = "fused calls run no host code: metrics and traces don't show them, unless the modules are in different compartments";
 
-/// How a graph is written.
+/// An output format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     /// Indented lines.
@@ -20,66 +20,66 @@ pub enum Format {
     Mermaid,
     /// A Graphviz digraph.
     Dot,
-    /// JSON: the same as the admin listener's.
+    /// The JSON that the admin listener also returns.
     Json,
 }
 
-/// A graph, ready to be written.
+/// A graph, prepared for output.
 #[derive(Debug, Serialize)]
 pub struct GraphView<'a> {
-    /// The application.
+    /// The application's name.
     pub app: &'a AppName,
-    /// Its compartments.
+    /// The application's compartments.
     pub compartments: Vec<CompartmentView<'a>>,
-    /// Its modules, by name.
+    /// The application's modules, sorted by name.
     pub modules: Vec<ModuleView<'a>>,
-    /// Who calls whom.
+    /// The calls between modules.
     pub calls: Vec<CallView<'a>>,
 }
 
 /// A compartment.
 #[derive(Debug, Serialize)]
 pub struct CompartmentView<'a> {
-    /// Its name.
+    /// The compartment's name.
     pub name: &'a CompartmentName,
-    /// `reuse` or `fresh`.
+    /// The instance mode: `reuse` or `fresh`.
     pub instances: &'static str,
-    /// Its modules, providers first.
+    /// The compartment's modules, each after its providers.
     pub modules: &'a [ModuleName],
-    /// Why it is there and holds these.
+    /// Why the compartment exists and holds these modules.
     pub reason: String,
-    /// What kind of engine runs it.
+    /// The kind of engine that runs the compartment.
     pub profile: Profile,
-    /// Why that one.
+    /// Why the planner chose this engine profile.
     pub profile_reason: String,
 }
 
 /// A module.
 #[derive(Debug, Serialize)]
 pub struct ModuleView<'a> {
-    /// Its name.
+    /// The module's name.
     pub name: &'a ModuleName,
-    /// The language that it was written in, where its component says.
+    /// The language that the module was written in, if its component records it.
     pub language: Option<&'a str>,
-    /// Its build.
+    /// The module's build identifier.
     pub build: String,
-    /// Its component.
+    /// The digest of the module's component.
     pub digest: Digest,
-    /// Where it stands.
+    /// The compartment that holds the module.
     pub compartment: &'a CompartmentName,
-    /// The interfaces that it offers, and the functions that its world exports itself.
+    /// The exported interfaces, and the functions that the module's world itself exports.
     pub exports: Vec<ExportView<'a>>,
-    /// The capabilities that it is granted.
+    /// The capabilities that the manifest grants the module.
     pub uses: Vec<String>,
 }
 
-/// What a module offers, by its name.
+/// An export of a module. It serializes as its name.
 #[derive(Debug, Serialize)]
 #[serde(transparent)]
 pub struct ExportView<'a> {
-    /// An interface's own name, a label, or the name of a function.
+    /// The name of an interface or a function, or a label.
     pub name: &'a str,
-    /// What it is, where the name doesn't say so.
+    /// The function's signature, or the interface behind a label. `None` if the name is an interface's own.
     #[serde(skip)]
     pub what: Option<String>,
 }
@@ -91,7 +91,7 @@ impl fmt::Display for ExportView<'_> {
     }
 }
 
-/// What a node's component offers.
+/// Lists the exports of a node's component.
 fn exports(node: &Node) -> Vec<ExportView<'_>> {
     let mut exports = Vec::new();
     for (name, interface) in &node.artifact.shape.exports {
@@ -106,26 +106,26 @@ fn exports(node: &Node) -> Vec<ExportView<'_>> {
     exports
 }
 
-/// An edge.
+/// A call of one module to another through one interface.
 #[derive(Debug, Serialize)]
 pub struct CallView<'a> {
-    /// Who calls.
+    /// The calling module.
     pub from: &'a ModuleName,
-    /// Who is called.
+    /// The called module.
     pub to: &'a ModuleName,
-    /// Through which interface, as the caller imports it: its own name, or the label that the caller's world gives it.
+    /// The name of the caller's import: an interface's own name, or a label that the caller's world gives it.
     pub interface: &'a InterfaceName,
-    /// The interface, where the import has a label.
+    /// The interface behind the label. `None` if the import has no label.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub implements: Option<&'a InterfaceName>,
-    /// How: `fused` is a function call, `bridged` goes through the host.
+    /// `fused` is a Wasm function call. `bridged` is a call that the host carries.
     pub kind: EdgeKind,
-    /// Whether metrics and traces show such calls: what goes through the host.
+    /// Whether metrics and traces show the call. They show bridged calls only.
     pub counted: bool,
 }
 
 impl<'a> GraphView<'a> {
-    /// Prepares a graph for writing.
+    /// Prepares a graph for output.
     pub fn new(graph: &'a AppGraph) -> Self {
         let compartments = graph.compartments.iter().map(|compartment| CompartmentView {
             name: &compartment.name,
@@ -165,7 +165,7 @@ impl<'a> GraphView<'a> {
         }
     }
 
-    /// Writes it.
+    /// Writes the graph in the given format.
     pub fn render(&self, format: Format) -> String {
         match format {
             Format::Text => self.text(),
@@ -205,7 +205,7 @@ impl<'a> GraphView<'a> {
     fn mermaid(&self) -> String {
         let mut out = "flowchart LR\n".to_owned();
         for compartment in &self.compartments {
-            // `_c` keeps a compartment apart from a module of the same name.
+            // The suffix `_c` separates a compartment from a module of the same name.
             let _ = writeln!(out, "  subgraph {0}_c [\"{0} ({1})\"]", compartment.name, compartment.profile.as_str());
             for module in compartment.modules {
                 let _ = writeln!(out, "    {module}[\"{module}\"]");

@@ -1,6 +1,6 @@
-//! Random applications against a simple reference: who may call whom, and what is wrong with it.
+//! Property tests that compare graphs of random applications with a simple reference model.
 //!
-//! What each refusal says is in `tests/graphs/`.
+//! The folder `tests/graphs/` has the texts of the refusals.
 
 #![allow(clippy::unwrap_used)]
 
@@ -20,33 +20,33 @@ use watertight_model::problem::Code;
 
 const ENVIRONMENT: &str = "wasi:cli/environment@0.2.6";
 
-/// A module as the reference knows it. Module `i` exports the interface `m:i/api`, of which others may have a wrong idea.
+/// A module of the reference model. Module `i` exports the interface `m:i/api`. Importers may expect wrong types of it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Plan {
-    /// Whether its component is there.
+    /// Whether the module's component is present.
     pub(super) there: bool,
-    /// Whom it imports, and whether it has the right type in mind.
+    /// The imported modules, each with whether the import expects the right type.
     pub(super) imports: BTreeMap<usize, bool>,
-    /// Whom the manifest lets it call.
+    /// The modules that the manifest lets the module call.
     pub(super) calls: BTreeSet<usize>,
-    /// Whether it imports random bytes, and whether it is granted.
+    /// Whether the module imports random bytes, and whether the manifest grants them.
     pub(super) random: (bool, bool),
-    /// Whether it brings WASI along.
+    /// Whether the module brings WASI along.
     pub(super) heavy: bool,
-    /// The compartment that the manifest places it in.
+    /// The compartment that the manifest places the module in.
     pub(super) wish: Option<usize>,
-    /// What its own interface carries, beside a number.
+    /// The type that the module's own interface carries. `None` means a number.
     pub(super) carries: Option<Type>,
 }
 
 fn plans() -> impl Strategy<Value = Vec<Plan>> {
     (1..8_usize).prop_flat_map(|count| {
         let imports = prop::collection::btree_map(0..count, prop::bool::weighted(0.95), 0..4);
-        // Mostly what is imported may be called, and mostly components are there: else every application would be refused.
+        // Most imports are callable and most components are present. Otherwise every application would be refused.
         let rest = (prop::bool::weighted(0.97), prop::collection::btree_set(0..count, 0..2), prop::bool::weighted(0.1));
         let random = (any::<bool>(), prop::bool::weighted(0.95));
         let place = (prop::bool::weighted(0.2), prop::option::weighted(0.4, 0..3_usize));
-        // Half of them have calls in one direction only, so that many have no circle.
+        // In half of the applications, modules call only later ones, so that many applications have no circle.
         let plan = (imports, rest, random, place);
         (prop::collection::vec(plan, count), any::<bool>()).prop_map(|(plans, forward)| {
             let plan = |(at, (imports, (there, extra, stingy), random, (heavy, wish))): (
@@ -80,7 +80,7 @@ fn interface(ty: Type) -> Interface {
     Interface { functions: BTreeMap::from([("go".to_owned(), function)]), ..Interface::default() }
 }
 
-/// An interface of WASI, as far as a module uses it.
+/// An interface of WASI with the one function that a module uses.
 fn wasi(function: &str, result: Type) -> Interface {
     let result = Function { parameters: Vec::new(), result: Some(result), is_async: false, docs: None };
     Interface { functions: BTreeMap::from([(function.to_owned(), result)]), ..Interface::default() }
@@ -142,7 +142,7 @@ pub(super) fn config(plans: &[Plan]) -> AppConfig {
     }
 }
 
-/// What the manifest says of compartments: only those that hold a module.
+/// The compartments of the manifest: only those that hold a module.
 fn wishes(plans: &[Plan]) -> BTreeMap<CompartmentName, CompartmentConfig> {
     let Defaults { instances, limits } = Defaults::default();
     let mut wishes: BTreeMap<CompartmentName, CompartmentConfig> = BTreeMap::new();
@@ -155,7 +155,7 @@ fn wishes(plans: &[Plan]) -> BTreeMap<CompartmentName, CompartmentConfig> {
     wishes
 }
 
-/// The name of the compartment in which a module must stand.
+/// The name of the expected compartment of a module.
 fn compartment(at: usize, plan: &Plan) -> String {
     match plan.wish {
         Some(wish) => format!("c{wish}"),
@@ -164,7 +164,7 @@ fn compartment(at: usize, plan: &Plan) -> String {
     }
 }
 
-/// Who calls whom, where the call can be linked.
+/// The calls that can be linked.
 fn edges(plans: &[Plan]) -> BTreeSet<(usize, usize)> {
     let of = |(at, plan): (usize, &Plan)| {
         let linked = plan.imports.keys().filter(|to| plan.calls.contains(to) && plans[**to].there);
@@ -173,7 +173,7 @@ fn edges(plans: &[Plan]) -> BTreeSet<(usize, usize)> {
     plans.iter().enumerate().filter(|(_, plan)| plan.there).flat_map(of).collect()
 }
 
-/// Whether some module reaches itself: by Warshall's closure, which has nothing in common with a walk.
+/// Whether some module reaches itself. Warshall's closure shares nothing with the depth-first search under test.
 fn has_circle(count: usize, edges: &BTreeSet<(usize, usize)>) -> bool {
     let mut reach = vec![vec![false; count]; count];
     edges.iter().for_each(|(from, to)| reach[*from][*to] = true);
@@ -187,7 +187,7 @@ fn has_circle(count: usize, edges: &BTreeSet<(usize, usize)>) -> bool {
     (0..count).any(|at| reach[at][at])
 }
 
-/// How many problems of each code there should be, circles aside.
+/// The expected number of problems of each code, without circles.
 fn expected(plans: &[Plan]) -> BTreeMap<Code, usize> {
     let mut counts = BTreeMap::new();
     let mut count = |code| *counts.entry(code).or_insert(0) += 1;
@@ -229,7 +229,7 @@ proptest! {
         problems.iter().for_each(|problem| *counts.entry(problem.code).or_default() += 1);
         let circles = counts.remove(&Code::Cycle).unwrap_or_default();
         prop_assert_eq!(counts, expected(&plans));
-        // Compartments by number, and the calls between them.
+        // Compartments by index, and the calls between them.
         let names: Vec<String> = plans.iter().enumerate().map(|(at, plan)| compartment(at, plan)).collect();
         let place = |at: usize| names.iter().position(|name| *name == names[at]).unwrap();
         let across: BTreeSet<_> =
@@ -241,7 +241,7 @@ proptest! {
         let wanted = edges.iter().map(|(from, to)| (module(*from), module(*to)));
         prop_assert_eq!(calls.collect::<BTreeSet<_>>(), wanted.collect());
 
-        // A circle that is reported is one: each step in it is a call.
+        // Each step of a reported circle is a call.
         for problem in problems.iter().filter(|problem| problem.code == Code::Cycle) {
             let way = problem.message.split(": ").nth(1).unwrap().split(" (").next().unwrap();
             let way: Vec<&str> = way.split(" -> ").collect();

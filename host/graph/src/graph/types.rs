@@ -1,6 +1,7 @@
-//! Interfaces that modules import for their types alone, with handles in them: in a compartment those of one name become one.
+//! Checks interfaces that modules import only for their types, where those types have handles.
 //!
-//! So modules that share a name must mean the same by it, even where neither calls the other. Types of values alone are each module's own.
+//! In a compartment, all imports of one such interface become one. So modules that share the name must agree on its
+//! types, even if neither calls the other. Interfaces of value types stay separate for each module.
 
 use std::collections::BTreeMap;
 
@@ -10,14 +11,14 @@ use watertight_model::config::AppConfig;
 use watertight_model::ids::{InterfaceName, ModuleName};
 use watertight_model::problem::{Code, Problem};
 
-/// A module's import of types.
+/// A module's import of an interface that has only types.
 struct Import<'a> {
     module: &'a ModuleName,
     name: &'a InterfaceName,
     interface: &'a Interface,
 }
 
-/// Compares all imports of types under one name, in one compartment, with the first of that name, by the order of modules.
+/// Compares each import of types in a compartment with the first import of that name, in the order of modules.
 pub(super) fn check(
     config: &AppConfig,
     modules: &BTreeMap<ModuleName, Node>,
@@ -30,7 +31,7 @@ pub(super) fn check(
         let imports = node.artifact.shape.imports.iter();
         for (name, interface) in imports.filter(|(_, i)| i.is_types_only() && with_handles(i)) {
             let known = first.entry(name.unversioned()).or_default();
-            // The same name up to compatible versions: that is what composition makes one of.
+            // Composition merges imports whose names differ only by compatible versions.
             match known.iter().find(|other| other.name.serves(name) || name.serves(other.name)) {
                 Some(other) => compare(config, &Import { module, name, interface }, other, problems),
                 None => known.push(Import { module, name, interface }),
@@ -39,7 +40,8 @@ pub(super) fn check(
     }
 }
 
-/// A component imports only the types that it uses: just those that both import can differ.
+/// Compares the types that both imports have. A component imports only the types that it uses, so other types can't be
+/// compared.
 fn compare(config: &AppConfig, import: &Import<'_>, other: &Import<'_>, problems: &mut Vec<Problem>) {
     for difference in shared_type_differences(import.interface, other.interface) {
         let message = format!(

@@ -1,4 +1,4 @@
-//! Binding one route: which part of a request is which parameter, and which status is which error.
+//! Binds one route: it gives each parameter a part of the request, and each error case a status.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use watertight_model::problem::{Code, Problem, list};
 /// Statuses whose answers never have a body (RFC 9110, section 6.4.1).
 const NO_BODY: [StatusCode; 3] = [StatusCode::NO_CONTENT, StatusCode::RESET_CONTENT, StatusCode::NOT_MODIFIED];
 
-/// Binds `route`, or says what is wrong with it.
+/// Binds `route`. Returns `None` and adds to `problems` if something does not fit.
 pub(super) fn bind(route: &RouteConfig, graph: &AppGraph, problems: &mut Vec<Problem>) -> Option<Route> {
     let before = problems.len();
     let path = &route.call.value;
@@ -42,7 +42,8 @@ pub(super) fn bind(route: &RouteConfig, graph: &AppGraph, problems: &mut Vec<Pro
     })
 }
 
-/// What an absent body stands for: an object, where all of its fields are options; nothing, where the body itself is an option.
+/// Returns the document that stands for an absent body: an empty object if all fields are options, `null` if the body
+/// itself is an option.
 fn absent_body(route: &RouteConfig, function: &Function, parameters: &[Parameter]) -> Option<&'static [u8]> {
     const OBJECT: &[u8] = b"{}";
     let is_option = |field: &Field| matches!(field.ty, Type::Option(_));
@@ -59,7 +60,7 @@ fn absent_body(route: &RouteConfig, function: &Function, parameters: &[Parameter
     }
 }
 
-/// Says what is wrong with a route that has faults of its own, as far as those leave it known.
+/// Checks a route that has faults of its own, as far as those faults allow it.
 pub(super) fn check(partial: &PartialRoute, graph: &AppGraph, problems: &mut Vec<Problem>) {
     let Some(found) = find(&partial.route, graph, problems) else { return };
     let mut binder = Binder { route: &partial.route, found, problems };
@@ -72,12 +73,12 @@ pub(super) fn check(partial: &PartialRoute, graph: &AppGraph, problems: &mut Vec
     }
 }
 
-/// The function that a route names.
+/// Finds the function that a route names. Reports a problem if there is none.
 fn find<'a>(route: &RouteConfig, graph: &'a AppGraph, problems: &mut Vec<Problem>) -> Option<Found<'a>> {
     let path = &route.call.value;
     let error = match graph.find(path) {
         Ok(found) => return Some(found),
-        // A module whose component is missing was reported with the component.
+        // A missing component was reported already.
         Err(_) if !graph.modules.contains_key(&path.module) => return None,
         Err(error) => error,
     };
@@ -90,7 +91,8 @@ fn find<'a>(route: &RouteConfig, graph: &'a AppGraph, problems: &mut Vec<Problem
     None
 }
 
-/// What to write so that it is clear which of several interfaces is meant: the version where that tells them apart.
+/// The help for an ambiguous function path: how to write each candidate. A version is enough if it distinguishes the
+/// candidates.
 fn which_of(path: &FunctionPath, exports: &[String]) -> String {
     let exports: Vec<InterfaceName> =
         exports.iter().filter_map(|export| InterfaceName::try_from(export.clone()).ok()).collect();
@@ -105,7 +107,7 @@ fn which_of(path: &FunctionPath, exports: &[String]) -> String {
     format!("name one of them: {}", list(&written))
 }
 
-/// Two templates that would both match some path, which only the router finds.
+/// Reports two path templates that match a common path. Only the router finds such a conflict.
 pub(super) fn conflict(route: &Route, error: &matchit::InsertError) -> Problem {
     Problem::new(Code::RouteConflict, format!("the path `{}` can't be routed: {error}", route.path))
         .module(&route.module)
@@ -145,7 +147,7 @@ impl Binder<'_> {
         }
     }
 
-    /// Gives each parameter its source, and reports bindings that no parameter has.
+    /// Gives each parameter its source, and reports bindings without a parameter.
     fn parameters(&mut self) -> Vec<Parameter> {
         let function: &Function = self.found.function;
         let route = self.route;
@@ -243,7 +245,8 @@ impl Binder<'_> {
                 match ObjectCodec::new(&fields) {
                     Ok(codec) => Some(Body::Spread(codec)),
                     Err(parts) => {
-                        // Each field was prepared alone before, and what is wrong with one was reported then: not what two have alike.
+                        // Each field's faults were reported when the field was prepared alone. Only faults between
+                        // fields, such as equal names, are new here.
                         for Unsupported { reason, path } in parts.into_iter().filter(|part| part.path.is_empty()) {
                             let message = format!("the body can't be spread over the parameters: {reason}");
                             self.report(Code::UnsupportedType, message, self.route.call.line).type_path = Some(path);

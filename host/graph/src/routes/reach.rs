@@ -1,5 +1,8 @@
-//! Notes on what nothing can reach: exports that no route names, no module imports and the host doesn't call; entries of `calls` that no
-//! import goes by. They are no faults: `call` and suites reach such functions, and an application may be made in steps.
+//! Notes on what no request reaches: exports that no route names, no module imports and the host does not call, and
+//! entries of `calls` that match no import.
+//!
+//! These are notes and no faults. `watertight call` and contract suites reach such functions, and an application may be
+//! built in steps.
 
 use crate::graph::{AppGraph, Node, is_called_by_host, is_for_hosts};
 use watertight_component::shape::Interface;
@@ -9,10 +12,10 @@ use watertight_model::problem::{Code, Problem};
 
 use super::RouteTable;
 
-/// Packages whose interfaces a host calls to hand a request over. This one has routes instead.
+/// The package whose interfaces other hosts call to hand over a request. This host uses routes instead.
 const HANDLERS: &str = "wasi:http";
 
-/// What of an application nothing can reach, a note for each, in the order of modules.
+/// Returns a note for each export and each entry of `calls` that nothing uses, in the order of modules.
 pub fn unreached(config: &AppConfig, graph: &AppGraph, routes: &RouteTable) -> Vec<Problem> {
     let mut notes = Notes { config, graph, routes, notes: Vec::new() };
     for (module, node) in &graph.modules {
@@ -91,7 +94,7 @@ impl Notes<'_> {
             .help("`watertight call` and suites reach it, requests don't: add a route to it, or let a module import it")
     }
 
-    /// Entries of a table `calls` that no import goes by.
+    /// Notes the entries of a table `calls` that match no import.
     fn calls(&mut self, module: &ModuleName, node: &Node) {
         let Some(config) = self.config.modules.get(module) else { return };
         let imports: Vec<_> =
@@ -104,7 +107,7 @@ impl Notes<'_> {
         }
     }
 
-    /// A note on a module, at its place in the manifest.
+    /// Creates a note on a module with the line of its manifest entry.
     fn note(&self, module: &ModuleName, node: &Node, message: String) -> Problem {
         let note = Problem::new(Code::Unreached, message).module(module);
         match self.config.modules.get(module) {

@@ -1,7 +1,7 @@
-//! What keeps the two modules of a call together, or apart.
+//! Properties of a call that force its two modules into one compartment, or into two.
 //!
-//! A handle, a stream, a future and an `async func` can't leave a store: whoever passes one shares a compartment with whom it calls. A
-//! type with very many parts is the opposite: it can only go from one compartment to another.
+//! A handle, a stream, a future and an `async func` can't leave a store, so caller and callee share a compartment. A type
+//! with very many parts can't pass within a compartment, so caller and callee are in different ones.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,22 +11,23 @@ use watertight_model::ids::{InterfaceName, ModuleName};
 
 /// The most cases, fields or items that one type may have in a call within a compartment.
 ///
-/// Wasmtime 48 generates an adapter for such a call (`fact/trampoline.rs`). It translates what costs more than 1,000 by a helper
-/// function, which may cost no more than that either: for a type that alone costs more, the helper calls itself without end.
+/// Wasmtime 48 generates an adapter for such a call (`fact/trampoline.rs`). It moves the translation of a type whose cost
+/// exceeds 1,000 into a helper function, and a helper has the same bound. A single type above the bound makes the helper
+/// call itself without end.
 pub(super) const MAX_FUSED_PARTS: usize = 1_000;
 
-/// What of an interface can't be carried.
+/// A part of an interface that a call can't carry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Uncarried<'a> {
-    /// The function, where one is to blame.
+    /// The function that has the part. `None` means that no single function has it.
     pub(super) function: Option<&'a str>,
-    /// The way into its types.
+    /// The path into the function's types.
     pub(super) path: Option<String>,
-    /// What it is, as the rest of a sentence that begins with "it".
+    /// The reason, as the rest of a sentence that begins with "it".
     pub(super) why: String,
 }
 
-/// Everything in an interface that can't go from one compartment to another.
+/// Lists everything in an interface that can't pass from one compartment to another.
 pub(super) fn across(interface: &Interface) -> Vec<Uncarried<'_>> {
     let mut found = Vec::new();
     for (name, function) in &interface.functions {
@@ -39,7 +40,7 @@ pub(super) fn across(interface: &Interface) -> Vec<Uncarried<'_>> {
     if !found.is_empty() {
         return found;
     }
-    // Where no function said it: the caller can name the resource, and nobody gives it.
+    // If no function carries a handle, the interface may still name a resource that no function passes.
     let named = interface.types.iter().find_map(|(name, ty)| ty.part(name.clone(), belongs_to_a_store));
     if let Some((path, ty)) = named {
         found.push(Uncarried { function: None, path: Some(path), why: format!("it names `{ty}`") });
@@ -49,7 +50,7 @@ pub(super) fn across(interface: &Interface) -> Vec<Uncarried<'_>> {
     found
 }
 
-/// Everything in an interface that can't go between two modules of a compartment.
+/// Lists everything in an interface that can't pass between two modules of one compartment.
 pub(super) fn within(interface: &Interface) -> Vec<Uncarried<'_>> {
     let mut found = Vec::new();
     for (name, function) in &interface.functions {
@@ -64,25 +65,25 @@ pub(super) fn within(interface: &Interface) -> Vec<Uncarried<'_>> {
     found
 }
 
-/// A call of one module to another, with what bonds or parts them.
+/// A call of one module to another, with the reason why both are in one compartment or in two.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bond {
-    /// Who calls.
+    /// The calling module.
     pub caller: ModuleName,
-    /// Who is called.
+    /// The called module.
     pub callee: ModuleName,
-    /// Through which interface, as the caller imports it.
+    /// The interface's name in the caller's imports.
     pub import: InterfaceName,
-    /// What of the interface it is, as the rest of a sentence that begins with "it".
+    /// The reason, as the rest of a sentence that begins with "it".
     pub why: String,
 }
 
-/// All calls of an application that can't go everywhere.
+/// All calls of an application that constrain the placement of their modules.
 pub(super) struct Bonds<'a> {
     modules: &'a BTreeMap<ModuleName, Node>,
     /// Calls that can't leave a compartment.
     ties: Vec<Bond>,
-    /// Calls that can only leave one.
+    /// Calls that can't stay within a compartment.
     rifts: Vec<Bond>,
 }
 
@@ -105,7 +106,7 @@ impl<'a> Bonds<'a> {
         Self { modules, ties, rifts }
     }
 
-    /// The calls of `modules`, or to them, that can't leave a compartment; both ends are in `all`.
+    /// Iterates over the ties between modules of `all` whose caller or callee is in `modules`.
     pub(super) fn ties_of(
         &self,
         modules: &BTreeSet<ModuleName>,
@@ -115,12 +116,13 @@ impl<'a> Bonds<'a> {
         among(&self.ties, all).filter(concerns)
     }
 
-    /// The calls among these modules that can't stay in a compartment.
+    /// Iterates over the calls among `modules` that can't stay within a compartment.
     pub(super) fn rifts_in(&self, modules: &BTreeSet<ModuleName>) -> impl Iterator<Item = &Bond> {
         among(&self.rifts, modules)
     }
 
-    /// `start` with all modules that must share a compartment with one of them, for which `may` holds.
+    /// Extends `start` by all modules that must share a compartment with one of its modules. Only modules for which `may`
+    /// holds are added.
     pub(super) fn tied(
         &self,
         mut start: BTreeSet<ModuleName>,
@@ -140,7 +142,8 @@ impl<'a> Bonds<'a> {
         }
     }
 
-    /// `start` with all modules that they call, directly or not, and that must share a compartment with one of those.
+    /// Extends `start` by all modules that its modules call, directly or indirectly, and by all modules tied to those.
+    /// Only modules for which `may` holds are added.
     pub(super) fn called(
         &self,
         mut start: BTreeSet<ModuleName>,
@@ -160,8 +163,8 @@ impl<'a> Bonds<'a> {
         }
     }
 
-    /// `start` with all modules that must then share its compartment: those tied to one of them, and those through which one of them
-    /// calls another.
+    /// Extends `start` by all modules that must share its compartment: modules tied to one of its modules, and modules on
+    /// a path of calls from one of its modules to another.
     pub(super) fn whole(&self, mut start: BTreeSet<ModuleName>) -> BTreeSet<ModuleName> {
         loop {
             let before = start.len();
@@ -185,7 +188,7 @@ impl<'a> Bonds<'a> {
         }
     }
 
-    /// What is reached from `start` in one or more steps.
+    /// Returns the modules that are reached from `start` in one or more steps.
     fn reach(
         &self,
         start: &BTreeSet<ModuleName>,
@@ -201,7 +204,7 @@ impl<'a> Bonds<'a> {
         reached
     }
 
-    /// Those of these modules that bring WASI along or ask other hosts: a compartment can hold one of them.
+    /// Selects the modules that bring WASI along or send requests to other hosts. A compartment can hold one such module.
     pub(super) fn heavy<'m>(&self, modules: impl IntoIterator<Item = &'m ModuleName>) -> BTreeSet<ModuleName> {
         let is_heavy = |module: &&ModuleName| self.modules.get(*module).is_some_and(|node| node.merging().is_some());
         modules.into_iter().filter(is_heavy).cloned().collect()
@@ -213,17 +216,17 @@ impl<'a> Bonds<'a> {
     }
 }
 
-/// Those bonds that have both ends in `modules`.
+/// Iterates over the bonds whose caller and callee are both in `modules`.
 fn among<'b>(bonds: &'b [Bond], modules: &BTreeSet<ModuleName>) -> impl Iterator<Item = &'b Bond> {
     bonds.iter().filter(|bond| modules.contains(&bond.caller) && modules.contains(&bond.callee))
 }
 
-/// Whether a value of the type means nothing in another store.
+/// Whether a value of the type is meaningful only in its own store.
 fn belongs_to_a_store(ty: &Type) -> bool {
     matches!(ty, Type::Own(_) | Type::Borrow(_) | Type::Stream(_) | Type::Future(_) | Type::ErrorContext)
 }
 
-/// What a type's own layer is made of.
+/// Counts the parts of a type's outermost layer: fields, cases or items.
 fn parts(ty: &Type) -> usize {
     match ty {
         Type::Record(record) => record.body.len(),
@@ -231,12 +234,12 @@ fn parts(ty: &Type) -> usize {
         Type::Enum(cases) => cases.body.len(),
         Type::Tuple(types) => types.len(),
         Type::FixedList(_, length) => *length as usize,
-        // Flags are at most 32, and go as one number.
+        // A flags type has at most 32 flags and passes as one number.
         _ => 0,
     }
 }
 
-/// A type of many parts, for a sentence.
+/// Describes a type with many parts for a message.
 fn in_words(ty: &Type) -> String {
     let count = parts(ty);
     match ty {

@@ -1,7 +1,7 @@
-//! What may go from one compartment to another: plain calls with plain values, and never in a circle.
+//! Checks the calls between compartments: only plain functions and plain values may cross, and never in a circle.
 //!
-//! Each compartment has its own store. A handle means nothing in another one, a stream or future can't be read from there, and what
-//! waits in a circle would wait for an instance that waits for it.
+//! Each compartment has its own store. A handle, a stream or a future of one store is meaningless in another. In a circle
+//! of calls, an instance would wait for an instance that waits for it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +12,8 @@ use watertight_model::config::AppConfig;
 use watertight_model::ids::{InterfaceName, ModuleName};
 use watertight_model::problem::{Code, Problem, list};
 
-/// Reports every function that is called across compartments and can't be, or within one and can't be.
+/// Reports every function that is called across compartments and can't be, and every function that is called within one
+/// and can't be.
 pub(super) fn check(
     config: &AppConfig,
     modules: &BTreeMap<ModuleName, Node>,
@@ -54,7 +55,8 @@ impl Edge<'_> {
         let message = format!(
             "module `{caller}` can't call `{import}` of module `{callee}`, which stands in another compartment: {why}"
         );
-        // What follows the help must be granted: all that would have to stand there, and nothing that can't.
+        // The help must be feasible: it names all modules that would have to move, and no combination that would be
+        // refused.
         let all = self.bonds.whole(self.both());
         let heavy = self.bonds.heavy(&all);
         let help = if self.bonds.fit(&all) {
@@ -109,8 +111,8 @@ impl Edge<'_> {
     }
 }
 
-/// Reports circles of calls between compartments, where modules themselves have none: `a` and `c` share one, `b` stands apart,
-/// `a` calls `b` and `b` calls `c`.
+/// Reports circles of calls between compartments whose modules form no circle. An example: `a` and `c` share a
+/// compartment, `b` has another one, `a` calls `b` and `b` calls `c`.
 pub(super) fn check_circles(
     config: &AppConfig,
     modules: &BTreeMap<ModuleName, Node>,
@@ -152,7 +154,7 @@ pub(super) fn check_circles(
     }
 }
 
-/// What mends a circle of compartments that these modules close: nothing that would be refused in turn.
+/// Describes how to resolve a circle of compartments. The help proposes only placements that the planner accepts.
 fn circle_help(involved: &BTreeSet<ModuleName>, bonds: &Bonds<'_>) -> String {
     let all = bonds.whole(involved.clone());
     let is_bound = |module: &ModuleName| bonds.tied(BTreeSet::from([module.clone()]), |_| true).len() > 1;
@@ -169,7 +171,7 @@ fn circle_help(involved: &BTreeSet<ModuleName>, bonds: &Bonds<'_>) -> String {
     }
 }
 
-/// The shortest way from `start` back to itself.
+/// Finds the shortest path from `start` back to itself.
 fn circle(calls: &[BTreeMap<usize, (&ModuleName, &ModuleName)>], start: usize) -> Option<Vec<usize>> {
     let mut came_from: BTreeMap<usize, usize> = BTreeMap::new();
     let mut queue = std::collections::VecDeque::from([start]);

@@ -1,4 +1,5 @@
-//! Random applications whose calls can't go everywhere: what the planner grants holds, and what its helps offer is granted.
+//! Property tests of placement: what the planner accepts satisfies all constraints, and the placements that helps propose
+//! are accepted.
 
 #![allow(clippy::unwrap_used)]
 
@@ -13,7 +14,7 @@ use watertight_component::shape::{Named, Resource, Type};
 use watertight_model::config::AppConfig;
 use watertight_model::problem::{Code, Problem};
 
-/// What a module's interface carries.
+/// The type that a module's interface carries beside a number.
 fn carried(at: usize, kind: u32) -> Option<Type> {
     match kind {
         0 => Some(Type::Own(Resource { interface: Some(api(at)), name: "thing".into() })),
@@ -25,7 +26,7 @@ fn carried(at: usize, kind: u32) -> Option<Type> {
     }
 }
 
-/// Modules that call only later ones, so that they have no circle.
+/// Generates modules that call only later ones, so that there is no circle.
 fn plans() -> impl Strategy<Value = Vec<Plan>> {
     (2..7_usize).prop_flat_map(|count| {
         let imports = prop::collection::btree_set(0..count, 0..3);
@@ -47,7 +48,7 @@ fn build(config: &AppConfig, plans: &[Plan]) -> Outcome {
     AppGraph::build(config, &artifacts)
 }
 
-/// The modules that a help would place in one compartment.
+/// The modules that a help proposes to place in one compartment.
 fn offered(problem: &Problem) -> Option<Vec<String>> {
     let help = problem.help.as_ref()?;
     let list = help.split_once("modules = [")?.1.split_once(']')?.0;
@@ -79,7 +80,8 @@ proptest! {
         }
     }
 
-    /// Two modules between which a handle goes are together without a word in the manifest, where one compartment can hold them.
+    /// Two modules that pass a handle share a compartment without an entry in the manifest, if one compartment can hold
+    /// them.
     #[test]
     fn handles_need_no_word_in_the_manifest(heavy in 0..3_usize, count in 2..6_usize) {
         let plan = |at: usize| Plan {
@@ -96,7 +98,7 @@ proptest! {
         prop_assert_eq!(graph.compartments.len(), 1);
     }
 
-    /// Whoever does what helps say comes to an end, and is never offered what is refused.
+    /// Following the helps terminates, and no help proposes a placement that is refused.
     #[test]
     fn no_help_sends_anybody_in_a_circle(plans in plans()) {
         let mut config = config(&plans);

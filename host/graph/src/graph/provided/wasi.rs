@@ -1,7 +1,7 @@
-//! The types of WASI 0.2 as the engine's own implementation has them, but for `wasi:http`.
+//! The types of WASI 0.2 as Wasmtime implements them, without `wasi:http`.
 //!
-//! They are read from the adapter for WASI's first version, of the same release as the engine, which carries the whole text of the
-//! interfaces that it uses. The linker compares types as well; by then everything is compiled.
+//! The types come from Wasmtime's adapter for WASI preview 1, which embeds the complete WIT of the interfaces that it
+//! uses. Its release is that of the engine. The linker compares types as well, but only after everything is compiled.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -16,12 +16,12 @@ use watertight_model::ids::InterfaceName;
 static SHAPES: LazyLock<BTreeMap<InterfaceName, Interface>> =
     LazyLock::new(|| shapes().expect("the adapter carries the interfaces that it uses"));
 
-/// The interface that serves `import`, where its types are known.
+/// The interface that serves `import`, if its types are known.
 pub(super) fn interface(import: &InterfaceName) -> Option<(&'static InterfaceName, &'static Interface)> {
     SHAPES.iter().find(|(name, _)| name.unversioned() == import.unversioned())
 }
 
-/// Reads them as any component's are read: from a component that imports them all.
+/// Reads the interfaces' shapes from a generated component that imports them all, as any component is read.
 fn shapes() -> anyhow::Result<BTreeMap<InterfaceName, Interface>> {
     let (_, adapter) = metadata::decode(WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER)?;
     let (resolve, world) = (adapter.resolve, adapter.world);
