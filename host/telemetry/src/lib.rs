@@ -1,10 +1,11 @@
-//! What can be seen of a host from outside: counters, and where a request stands in its trace.
+//! Metrics, traces and log levels of a host process.
 //!
-//! Counters belong to the process and are named by what they count, never by a generation, so that none goes back when another
-//! generation takes over. Who counts on the way of a request has looked its counters up before: there it only adds, atomically.
+//! Counters belong to the process. They are named by what they count and never by a generation, so that no counter
+//! decreases when a new generation takes over. Code on the request path looks its counters up in advance and then only
+//! increments atomics.
 //!
-//! What is counted is bounded: by routes, compartments and modules, of which a host sees at most so many names in its life
-//! ([`MAX_NAMES`]). Nothing that a client sends becomes a label.
+//! The number of series is bounded. Labels are routes, compartments and modules, and a process gives at most
+//! [`MAX_NAMES`] of each their own series. No label's value comes from a client.
 
 mod lines;
 pub mod log;
@@ -31,25 +32,27 @@ pub use spans::{NoExport, Recorder, Span};
 pub use sql::SqlMetrics;
 pub use trace::Trace;
 
-/// Routes, compartments, and pairs of compartments that have series of their own, each; what a host sees beyond that in its life,
-/// through many changes, shares one.
+/// The most routes, compartments, pairs of compartments and modules that get series of their own, for each kind, in a
+/// process's life. Names beyond that share one series.
 pub const MAX_NAMES: usize = 4_096;
-/// What stands in the place of names that have no series of their own.
+/// The label of names that have no series of their own.
 const OTHER: &str = "other";
-/// Where calls come from that come from no compartment.
+/// The label `from` of calls that do not come from a compartment.
 const OUTSIDE: &str = "outside";
-/// What the text of [`Telemetry::render`] is.
+/// The media type of the text that [`Telemetry::render`] returns.
 pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
 
-/// Bounds of the request histogram, in seconds: from a point query's time to the default limit of a request.
+/// Upper bounds of the request histogram's buckets, in seconds: from the time of a point query to the default deadline of
+/// a request.
 const REQUEST_BOUNDS: [f64; 16] =
     [0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0];
-/// Bounds of the histogram of changes, in seconds: from a rollback's time to the compiling of an interpreter.
+/// Upper bounds of the change histogram's buckets, in seconds: from the time of a rollback to that of compiling a
+/// language's interpreter.
 const CHANGE_BOUNDS: [f64; 10] = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 20.0, 60.0];
-/// Statuses that the host itself may answer any route's request with.
+/// Statuses that the host itself may answer to a request of any route.
 const HOST_STATUSES: [u16; 10] = [400, 404, 405, 408, 413, 415, 500, 501, 503, 504];
 
-/// All counters of a host, and what takes its spans.
+/// All metrics of a host, and the recorder of its spans.
 pub struct Telemetry {
     recorder: Option<Arc<Recorder>>,
     registry: Registry,
@@ -63,7 +66,7 @@ pub struct Telemetry {
     instances_dropped: IntCounterVec,
     outbound: IntCounterVec,
     panics: IntCounterVec,
-    /// Of requests with a wrong token, and of those without one.
+    /// Requests with a wrong token, and requests without a token.
     unauthorized: [IntCounter; 2],
     unauthorized_lines: LineBudget,
     changes: IntCounterVec,
@@ -78,7 +81,7 @@ pub struct Telemetry {
     unrouted: RouteMetrics,
 }
 
-/// Adds to a snapshot what is not counted but looked at.
+/// A function that adds gauges to a snapshot when the metrics are rendered.
 type Sampler = Box<dyn Fn(&mut Snapshot) + Send + Sync>;
 
 /// The names that have series of their own.
@@ -93,18 +96,18 @@ struct Names {
 }
 
 impl Telemetry {
-    /// Nothing is counted yet, and no span is made.
+    /// Creates the metrics, all zero, without a recorder of spans.
     pub fn new() -> Arc<Self> {
         Self::with(None)
     }
 
-    /// The same, with what takes spans.
+    /// Creates the metrics, all zero, with an optional recorder of spans.
     pub fn with(recorder: Option<Arc<Recorder>>) -> Arc<Self> {
         let registry = Registry::new();
         let requests = register(&registry, counters(&table::REQUESTS));
         let request_time = register(&registry, histograms(&table::REQUEST_TIME, &REQUEST_BOUNDS));
         let panics = register(&registry, counters(&table::PANICS));
-        // There as zero: a first one is then a rise.
+        // The series exist with the value 0 from the start, so that a first panic shows as an increase.
         for listener in ["data", "admin", "probe"] {
             panics.with_label_values(&[listener]);
         }
@@ -138,19 +141,20 @@ impl Telemetry {
         })
     }
 
-    /// The counters of a route, whose configuration names `statuses`.
+    /// Returns the counters of a route. `statuses` are the statuses that the route's configuration names; their series
+    /// exist from the start.
     pub fn route(&self, method: &str, path: &str, statuses: &[u16]) -> RouteMetrics {
         let known = admit(&mut self.names().routes, (method.to_owned(), path.to_owned()));
         let labels = if known { (method, path) } else { (OTHER, OTHER) };
         RouteMetrics::new(&self.requests, &self.request_time, labels, statuses)
     }
 
-    /// The counters of requests that have no route.
+    /// The counters of requests that match no route.
     pub fn unrouted(&self) -> &RouteMetrics {
         &self.unrouted
     }
 
-    /// The counters of a compartment.
+    /// Returns the counters of a compartment.
     pub fn compartment(&self, name: &CompartmentName) -> CompartmentMetrics {
         let known = admit(&mut self.names().compartments, name.to_string());
         let name = if known { name.as_str() } else { OTHER };
@@ -164,32 +168,32 @@ impl Telemetry {
         }
     }
 
-    /// The counter of calls from one compartment to another.
+    /// Returns the counter of calls from one compartment to another.
     pub fn bridge(&self, from: &CompartmentName, to: &CompartmentName) -> IntCounter {
         let known = admit(&mut self.names().edges, (from.to_string(), to.to_string()));
         let (from, to) = if known { (from.as_str(), to.as_str()) } else { (OTHER, OTHER) };
         self.calls.with_label_values(&[from, to, "bridged"])
     }
 
-    /// The counters of a module's requests to other hosts.
+    /// Returns the counters of a module's requests to other hosts.
     pub fn outbound(&self, module: &ModuleName) -> OutboundMetrics {
         let known = admit(&mut self.names().outbound, module.to_string());
         let name = if known { module.as_str() } else { OTHER };
         OutboundMetrics(Went::ALL.map(|went| self.outbound.with_label_values(&[name, went.as_str()])))
     }
 
-    /// The histogram of a module's statements.
+    /// Returns the histograms of a module's SQL statements.
     pub fn sql(&self, module: &ModuleName) -> SqlMetrics {
         let known = admit(&mut self.names().statements, module.to_string());
         self.statements.of(if known { module.as_str() } else { OTHER })
     }
 
-    /// Says from when on a statement is told of as slow. Before that none is.
+    /// Sets the duration from which a statement is logged as slow. Until the first call no statement is logged.
     pub fn set_slow_sql(&self, time: Duration) {
         self.statements.set_slow(time);
     }
 
-    /// The counters of a listener.
+    /// Returns the counters of a listener.
     pub fn listener(&self, name: &str) -> ListenerMetrics {
         ListenerMetrics {
             cut_off: CutOff::ALL.map(|why| self.cut_off.with_label_values(&[name, why.as_str()])),
@@ -197,13 +201,15 @@ impl Telemetry {
         }
     }
 
-    /// Has `sampler` add to every later snapshot.
+    /// Registers `sampler`, which adds to every later snapshot.
     pub fn sample_with(&self, sampler: impl Fn(&mut Snapshot) + Send + Sync + 'static) {
         self.samplers.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(sampler));
     }
 
-    /// Counts a request to the admin listener that was refused: its token was wrong, or it had none. Returns whether a line may tell of it,
-    /// and then how many that were to be told of were not, since too many came at once.
+    /// Counts a request that the admin listener refused because its token was wrong or missing.
+    ///
+    /// Returns `Some` if the caller may log a line about it. The number says how many lines were suppressed by the rate
+    /// limit since the last second with lines. A missing token is never logged.
     pub fn refused_token(&self, is_wrong: bool) -> Option<u64> {
         let [wrong, missing] = &self.unauthorized;
         if is_wrong {
@@ -215,30 +221,30 @@ impl Telemetry {
         }
     }
 
-    /// What takes spans, if anything does.
+    /// The recorder of spans. `None` if spans are not recorded.
     pub fn recorder(&self) -> Option<&Arc<Recorder>> {
         self.recorder.as_ref()
     }
 
-    /// Sends what spans are left; later ones are lost. Blocks, for a bounded time.
+    /// Sends the remaining spans. Later spans are lost. Blocks for a bounded time.
     pub fn stop(&self) {
         if let Some(recorder) = &self.recorder {
             recorder.stop();
         }
     }
 
-    /// Counts a panic of the host over a request of that listener: `data`, `admin` or `probe`.
+    /// Counts a panic of the host during a request of a listener: `data`, `admin` or `probe`.
     pub fn panicked(&self, listener: &str) {
         self.panics.with_label_values(&[listener]).inc();
     }
 
-    /// Counts a change.
+    /// Counts a change of the application by its cause and outcome, and records its duration.
     pub fn changed(&self, cause: &str, came: Came, time: Duration) {
         self.changes.with_label_values(&[cause, came.as_str()]).inc();
         self.change_time.with_label_values(&[cause, came.as_str()]).observe(time.as_secs_f64());
     }
 
-    /// Counts a time that a module was asked to resume.
+    /// Counts a run of a module's `resume`, and records its duration.
     pub fn resumed(&self, module: &ModuleName, moment: ResumeMoment, outcome: ResumeOutcome, time: Duration) {
         let known = admit(&mut self.names().resumable, module.to_string());
         let module = if known { module.as_str() } else { OTHER };
@@ -246,7 +252,7 @@ impl Telemetry {
         self.resume_time.with_label_values(&[module, moment.as_str()]).observe(time.as_secs_f64());
     }
 
-    /// Everything as text, in the exposition format. `sample` adds what is not counted but looked at.
+    /// Renders all metrics in Prometheus' text exposition format. `sample` and the registered samplers add the gauges.
     pub fn render(&self, sample: impl FnOnce(&mut Snapshot)) -> String {
         let mut now = Snapshot::default();
         sample(&mut now);
@@ -260,12 +266,12 @@ impl Telemetry {
     }
 
     fn names(&self) -> std::sync::MutexGuard<'_, Names> {
-        // Inserting leaves the sets whole wherever a panic might strike.
+        // A panic during an insertion leaves the sets valid, so a poisoned lock is safe to use.
         self.names.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Whether a name has series of its own, which it gets where there is room.
+/// Whether a name has series of its own. A new name gets them while there is room.
 fn admit<T: Ord>(names: &mut BTreeSet<T>, name: T) -> bool {
     names.contains(&name) || (names.len() < MAX_NAMES && names.insert(name))
 }
@@ -289,7 +295,7 @@ pub struct RouteMetrics {
     requests: IntCounterVec,
     method: String,
     path: String,
-    /// Looked up when the status first comes.
+    /// The counters by status. Each is looked up when its status first occurs.
     statuses: Box<[(u16, OnceLock<IntCounter>)]>,
     time: Histogram,
 }
@@ -304,7 +310,8 @@ impl RouteMetrics {
             statuses: all.into_iter().map(|status| (status, OnceLock::new())).collect(),
             time: time.with_label_values(&[method, path]),
         };
-        // What the configuration names is there from the start, as zero: a first error is then a rise.
+        // The statuses of the configuration exist with the value 0 from the start, so that a first error shows as an
+        // increase.
         for (status, counter) in metrics.statuses.iter().filter(|(status, _)| own.contains(status)) {
             counter.get_or_init(|| metrics.counter(*status));
         }
@@ -315,7 +322,7 @@ impl RouteMetrics {
         self.requests.with_label_values(&[&*self.method, &*self.path, &status.to_string()])
     }
 
-    /// Counts an answer.
+    /// Counts an answer by its status, and records the time it took.
     pub fn answered(&self, status: u16, time: Duration) {
         match self.statuses.iter().find(|(known, _)| *known == status) {
             Some((_, counter)) => counter.get_or_init(|| self.counter(status)).inc(),
@@ -325,7 +332,7 @@ impl RouteMetrics {
     }
 }
 
-/// The counters of one compartment, whichever generation it is of.
+/// The counters of one compartment, shared by all its generations.
 pub struct CompartmentMetrics {
     calls: [IntCounter; Origin::ALL.len()],
     errors: [IntCounter; Failed::ALL.len()],
@@ -336,32 +343,32 @@ pub struct CompartmentMetrics {
 }
 
 impl CompartmentMetrics {
-    /// Counts a call from outside.
+    /// Counts a call that does not come from another compartment.
     pub fn called(&self, from: Origin) {
         self.calls[from as usize].inc();
     }
 
-    /// Counts a call that gave no result.
+    /// Counts a call without a result.
     pub fn failed(&self, why: Failed) {
         self.errors[why as usize].inc();
     }
 
-    /// Counts a limit that a call met.
+    /// Counts a call that met a limit.
     pub fn limited(&self, limit: Limited) {
         self.limits[limit as usize].inc();
     }
 
-    /// Counts a step that took long.
+    /// Counts a computation of more than 10 ms without a yield.
     pub fn took_a_long_step(&self) {
         self.long_steps.inc();
     }
 
-    /// Counts an instance that was made.
+    /// Counts a created instance.
     pub fn made(&self) {
         self.made.inc();
     }
 
-    /// Counts instances that were thrown away.
+    /// Counts dropped instances by the reason.
     pub fn dropped(&self, why: Thrown, instances: usize) {
         self.dropped[why as usize].inc_by(instances as u64);
     }
@@ -374,12 +381,12 @@ pub struct ListenerMetrics {
 }
 
 impl ListenerMetrics {
-    /// Counts a connection or a request that the host ended by itself.
+    /// Counts a connection or a request that the host ended.
     pub fn cut_off(&self, why: CutOff) {
         self.cut_off[why as usize].inc();
     }
 
-    /// Counts what was refused before it was a request.
+    /// Counts input that was refused before it became a request.
     pub fn refused(&self, why: Refusal) {
         self.refused[why as usize].inc();
     }
@@ -389,7 +396,7 @@ impl ListenerMetrics {
 pub struct OutboundMetrics([IntCounter; Went::ALL.len()]);
 
 impl OutboundMetrics {
-    /// Counts one.
+    /// Counts a request by its outcome.
     pub fn went(&self, went: Went) {
         self.0[went as usize].inc();
     }
@@ -427,7 +434,7 @@ mod tests {
             [Some("0".to_owned()), Some("0".to_owned()), None]
         );
         route.answered(500, Duration::from_millis(3));
-        // The same route of another generation counts on.
+        // The counters of a route continue in the next generation.
         telemetry.route("GET", "/a/{b}", &[200]).answered(500, Duration::from_millis(3));
         telemetry.route("GET", "/a/{b}", &[200]).answered(299, Duration::from_secs(60));
         let text = telemetry.render(|_| {});
@@ -440,7 +447,7 @@ mod tests {
         for number in 0..MAX_NAMES + 100 {
             telemetry.route("GET", &format!("/{number}"), &[]).answered(500, Duration::ZERO);
         }
-        // Those that are known stay.
+        // A name that has series keeps them.
         telemetry.route("GET", "/0", &[]).answered(500, Duration::ZERO);
         let text = telemetry.render(|_| {});
         let lines: Vec<&str> =

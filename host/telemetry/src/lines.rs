@@ -1,36 +1,38 @@
-//! Log lines that don't flood.
+//! Rate limits and length limits of log lines.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-/// Lines of one kind that are written within a second; more are counted.
+/// The most lines of one kind that are written in a second. Further lines are only counted.
 const LINES_PER_SECOND: u64 = 10;
 
-/// Bytes of a request's path that a log line has.
+/// The most bytes of a request's path in a log line.
 const MAX_PATH: usize = 512;
 
-/// The beginning of a request's path, for a field of a log line. The log writes texts in quotes and escapes what could end a line.
+/// Returns the beginning of a request's path, at most 512 bytes, for a field of a log line. The logger quotes and escapes
+/// the text.
 pub fn logged_path(path: &str) -> &str {
     &path[..path.floor_char_boundary(MAX_PATH)]
 }
 
-/// Bounds how many log lines of one kind are written.
+/// A rate limit for log lines of one kind.
 #[derive(Debug)]
 pub struct LineBudget {
     start: Instant,
-    /// The second that is counted (upper half) and the lines in it (lower half).
+    /// The current second (upper half) and the number of lines in it (lower half).
     state: AtomicU64,
 }
 
 impl Default for LineBudget {
-    /// One that nothing was written of.
+    /// Creates a rate limit from which no line has been taken.
     fn default() -> Self {
         Self { start: Instant::now(), state: AtomicU64::new(0) }
     }
 }
 
 impl LineBudget {
-    /// Whether a line may be written now; if so, how many were not since the last second with lines.
+    /// Asks to write a line. Returns `None` if the limit of this second is reached. Otherwise returns how many lines were
+    /// suppressed in the last second with lines.
     pub fn take(&self) -> Option<u64> {
         let second = self.start.elapsed().as_secs() & u64::from(u32::MAX);
         let count = |state: u64| state & u64::from(u32::MAX);
@@ -51,7 +53,7 @@ mod tests {
     fn a_burst_writes_a_bounded_number_of_lines() {
         let budget = LineBudget::default();
         let written = (0..1000).filter(|_| budget.take().is_some()).count() as u64;
-        // The burst may straddle a second's end.
+        // The burst may span two seconds.
         assert!((LINES_PER_SECOND..=2 * LINES_PER_SECOND).contains(&written), "{written}");
     }
 }

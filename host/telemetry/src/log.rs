@@ -1,4 +1,4 @@
-//! Which lines the host logs: said at the start, and changed while it runs.
+//! The host's log filter: parsed at the start, and replaced while the host runs.
 
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
@@ -6,34 +6,35 @@ use std::sync::{Mutex, PoisonError};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
-/// The longest text that says which lines are logged, in bytes.
+/// The longest text of a log filter, in bytes.
 const MAX_TEXT: usize = 4_096;
 
-/// Why such a text is refused.
+/// The reason why the text of a log filter is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum BadLogLevel {
-    /// It is too long.
+    /// The text is longer than 4,096 bytes.
     #[error("it has more than {MAX_TEXT} bytes")]
     TooLong,
-    /// It says nothing.
+    /// The text is empty.
     #[error("it is empty; to log nothing, say `off`")]
     Empty,
-    /// A word of it is no level, and no target with one.
+    /// A word of the text is neither a level nor a target with a level.
     #[error("`{0}` is no level: off, error, warn, info, debug or trace; for a target say its level, `{0}=debug`")]
     NoLevel(String),
-    /// It can't be understood.
+    /// The text does not parse as directives of `tracing`.
     #[error("it can't be understood: {0}")]
     Syntax(#[from] tracing_subscriber::filter::ParseError),
-    /// It could not be put in place.
+    /// The logger refused the new filter.
     #[error("it can't be put in place: {0}")]
     Failed(String),
 }
 
-/// Reads a level, or directives as `tracing` has them: `info,request=debug`.
+/// Parses a log filter: a level, or directives in the syntax of `tracing`, such as `info,request=debug`.
 ///
 /// # Errors
 ///
-/// [`BadLogLevel`]. A lone word that is no level would be the name of a target to `tracing`, and silence everything else.
+/// Returns [`BadLogLevel`] if the text is empty, too long or no filter. A lone word that is not a level is refused too:
+/// `tracing` would take it for a target's name and silence everything else.
 pub fn parse_log_level(text: &str) -> Result<EnvFilter, BadLogLevel> {
     if text.len() > MAX_TEXT {
         return Err(BadLogLevel::TooLong);
@@ -50,32 +51,32 @@ pub fn parse_log_level(text: &str) -> Result<EnvFilter, BadLogLevel> {
     Ok(EnvFilter::try_new(text)?)
 }
 
-/// Puts directives in place of those before.
+/// Replaces the logger's filter.
 type Apply = dyn Fn(EnvFilter) -> Result<(), String> + Send + Sync;
 
-/// What is logged now, and the way to change it.
+/// The log filter in use, and the function that replaces it.
 pub struct LogControl {
-    /// Changed together with what it says.
+    /// The filter's text. The lock is held while the filter is replaced, so text and filter stay in step.
     text: Mutex<String>,
     apply: Box<Apply>,
 }
 
 impl LogControl {
-    /// `text` is in place; `apply` puts another.
+    /// Creates the control. `text` is the filter in use, and `apply` replaces it.
     pub fn new(text: String, apply: impl Fn(EnvFilter) -> Result<(), String> + Send + Sync + 'static) -> Self {
         Self { text: Mutex::new(text), apply: Box::new(apply) }
     }
 
-    /// What is logged, in words.
+    /// The text of the filter in use.
     pub fn now(&self) -> String {
         self.text.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Logs that from now on.
+    /// Replaces the log filter.
     ///
     /// # Errors
     ///
-    /// [`BadLogLevel`]; nothing has changed then.
+    /// Returns [`BadLogLevel`] if `text` is no filter or the logger refuses it. The old filter stays then.
     pub fn set(&self, text: &str) -> Result<(), BadLogLevel> {
         let filter = parse_log_level(text)?;
         let mut now = self.text.lock().unwrap_or_else(PoisonError::into_inner);

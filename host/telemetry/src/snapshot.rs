@@ -1,4 +1,4 @@
-//! Numbers that are looked at when somebody asks, instead of being counted as things happen.
+//! Metrics that are read when somebody asks for them, instead of being counted as events happen.
 
 use std::collections::HashMap;
 
@@ -8,7 +8,7 @@ use prometheus::{IntCounterVec, IntGaugeVec, Opts, Registry};
 use super::table::{Kind, Metric};
 use super::{counters, register};
 
-/// What is seen at one moment.
+/// The values of sampled metrics at one moment.
 #[derive(Default)]
 pub struct Snapshot {
     registry: Registry,
@@ -21,8 +21,8 @@ enum Seen {
 }
 
 impl Snapshot {
-    /// Adds to what is seen of a metric: several that have the same labels are summed. A metric of the kind counter must be given what
-    /// was counted since the process began.
+    /// Adds `value` to a metric's series with these labels, so that several values of one series are summed. The value of
+    /// a counter is the total since the process began.
     pub fn add(&mut self, metric: &Metric, labels: &[&str], value: u64) {
         let registry = &self.registry;
         let seen = self.seen.entry(metric.name).or_insert_with(|| match metric.kind {

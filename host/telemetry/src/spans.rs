@@ -1,6 +1,6 @@
-//! Spans: made where a trace is recorded, gathered in a bounded queue and sent by OTLP, by a thread of its own.
+//! Spans of recorded traces. A bounded queue collects them, and a separate thread sends them by OTLP.
 //!
-//! Nothing on the way of a request waits for the collector: where the queue is full, spans are lost, and the log says so.
+//! The request path never waits for the collector. If the queue is full, spans are lost, and the log says so.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -20,16 +20,16 @@ use super::trace::Trace;
 use watertight_model::config::Tracing;
 use watertight_model::ids::AppName;
 
-/// Where a collector takes spans, below its address (OTLP/HTTP).
+/// The path at which an OTLP/HTTP collector accepts spans.
 const TRACES: &str = "/v1/traces";
-/// Spans that are sent at once.
+/// The most spans in one export.
 const BATCH: usize = 512;
-/// How long the end of the host waits for the last spans to be sent.
+/// How long the host waits at its end for the export of the last spans.
 const LAST_EXPORT: Duration = Duration::from_secs(5);
-/// The longest text of an attribute, in bytes; of a longer one, the beginning.
+/// The longest text of an attribute, in bytes. Longer texts are cut.
 const MAX_TEXT: usize = 2 << 10;
 
-/// Why spans can't be recorded.
+/// Spans can't be recorded, because their exporter can't be created.
 #[derive(Debug, thiserror::Error)]
 #[error("spans can't be sent to {endpoint}")]
 pub struct NoExport {
@@ -37,7 +37,7 @@ pub struct NoExport {
     source: opentelemetry_otlp::ExporterBuildError,
 }
 
-/// What takes spans and sends them.
+/// Collects spans and sends them to a collector.
 pub struct Recorder {
     processor: BatchSpanProcessor,
     sampler: Sampler,
@@ -45,11 +45,12 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Sends to where `tracing` says, as the service of that name; none where it says nothing. Starts the thread that sends.
+    /// Starts the thread that sends spans to the collector of `tracing`, under the service name `application`. Returns
+    /// `None` if `tracing` names no collector.
     ///
     /// # Errors
     ///
-    /// Where the address can't be one.
+    /// Returns [`NoExport`] if the exporter can't be created, such as for an invalid address.
     pub fn start(tracing: &Tracing, application: &AppName) -> Result<Option<Arc<Self>>, NoExport> {
         let Some(collector) = &tracing.otlp else { return Ok(None) };
         let endpoint = format!("{}{TRACES}", collector.as_str().trim_end_matches('/'));
@@ -73,13 +74,13 @@ impl Recorder {
         Ok(Some(Arc::new(Self { processor, sampler: Sampler::TraceIdRatioBased(tracing.ratio.into()), scope })))
     }
 
-    /// Whether a new trace of that id is to be recorded.
+    /// Decides by the sampling ratio whether to record a new trace of this id.
     pub(super) fn takes(&self, id: TraceId) -> bool {
         let sampled = self.sampler.should_sample(None, id, "", &SpanKind::Server, &[], &[]);
         sampled.decision == SamplingDecision::RecordAndSample
     }
 
-    /// Sends what is left. Blocks, for a bounded time; later spans are lost.
+    /// Sends the remaining spans. Later spans are lost. Blocks for at most 5 seconds.
     pub(super) fn stop(&self) {
         if let Err(error) = self.processor.shutdown_with_timeout(LAST_EXPORT) {
             tracing::warn!(target: "telemetry", %error, "the last spans could not be sent");
@@ -87,10 +88,10 @@ impl Recorder {
     }
 }
 
-/// What stands for the reason where a span is dropped before its end.
+/// The error of a span that is dropped before its end.
 const GIVEN_UP: &str = "it was given up before its end";
 
-/// Something that takes time, recorded.
+/// A span of a recorded trace. It is queued for export when it ends or is dropped.
 #[must_use]
 pub struct Span(Box<Open>);
 
@@ -102,7 +103,8 @@ struct Open {
 }
 
 impl Span {
-    /// The span that `trace` stands at, if it is recorded; `remote` where its parent is another process's.
+    /// Starts the span at which `trace` stands. `remote` says whether the parent span is another process's. Returns
+    /// `None` if the trace is not recorded.
     pub(super) fn new(trace: &Trace, parent: Option<SpanId>, kind: SpanKind, remote: bool) -> Option<Self> {
         let recording = trace.recording()?;
         let (id, span) = trace.ids();
@@ -125,22 +127,22 @@ impl Span {
         Some(Self(Box::new(Open { trace: trace.clone(), data, start: Instant::now(), ended: false })))
     }
 
-    /// Names it. Names are few: nothing that a client sends is in one.
+    /// Sets the span's name. A name must have few values and no part from a client.
     pub fn name(&mut self, name: impl Into<Cow<'static, str>>) {
         self.0.data.name = name.into();
     }
 
-    /// Says something of it.
+    /// Sets an attribute.
     pub fn set(&mut self, key: &'static str, value: impl Into<Value>) {
         self.0.data.attributes.push(KeyValue::new(key, value));
     }
 
-    /// Says something of it with a text, of which the beginning is kept.
+    /// Sets an attribute to a text, cut to 2 KiB.
     pub fn set_text(&mut self, key: &'static str, text: &str) {
         self.set(key, text[..text.floor_char_boundary(MAX_TEXT)].to_owned());
     }
 
-    /// Ends it; with an error where it failed.
+    /// Ends the span. An `error` marks it as failed.
     pub fn end(mut self, error: Option<&dyn fmt::Display>) {
         self.0.ended = true;
         if let Some(error) = error {
@@ -148,7 +150,7 @@ impl Span {
         }
     }
 
-    /// The trace, standing at this span: for what happens within.
+    /// The trace, positioned at this span. Child spans start from it.
     pub fn trace(&self) -> &Trace {
         &self.0.trace
     }
@@ -156,7 +158,7 @@ impl Span {
 
 impl Drop for Open {
     fn drop(&mut self) {
-        // The clock of the wall may jump meanwhile.
+        // The wall clock may jump during the span, so the end is computed from the monotonic clock.
         self.data.end_time = self.data.start_time + self.start.elapsed();
         if !self.ended {
             self.data.status = Status::error(GIVEN_UP);

@@ -1,4 +1,4 @@
-//! How long modules' statements take: a histogram, and which of them are told of as slow.
+//! Durations of modules' SQL statements: a histogram, and the choice of statements to log as slow.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
@@ -9,14 +9,15 @@ use prometheus::{Histogram, HistogramVec};
 use super::LineBudget;
 use super::table::SqlOutcome;
 
-/// Bounds of the histogram, in seconds: from a point query's time to what a statement may take by default, and beyond.
+/// Upper bounds of the histogram's buckets, in seconds: from the time of a point query to beyond a statement's default
+/// limit.
 pub(super) const BOUNDS: [f64; 13] =
     [0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.01, 0.025, 0.1, 0.25, 1.0, 5.0, 30.0];
 
-/// What the statements of all modules share.
+/// The state that all modules' statements share.
 pub(super) struct Statements {
     time: HistogramVec,
-    /// From how many nanoseconds on a statement is slow.
+    /// The duration from which a statement is slow, in nanoseconds.
     slow: AtomicU64,
     lines: LineBudget,
 }
@@ -39,17 +40,19 @@ impl Statements {
     }
 }
 
-/// The histogram of one module's statements.
+/// The histograms of one module's statements.
 pub struct SqlMetrics {
     shared: Arc<Statements>,
     module: String,
-    /// Looked up when the outcome first comes.
+    /// The histograms by outcome. Each is looked up when its outcome first occurs.
     outcomes: [OnceLock<Histogram>; SqlOutcome::ALL.len()],
 }
 
 impl SqlMetrics {
-    /// Counts a statement that took `time`, waiting included. Returns whether it is to be told of as slow, and then how many slow ones
-    /// were not, since too many came at once.
+    /// Counts a statement that took `time`, including its waits.
+    ///
+    /// Returns `Some` if the statement is slow and the caller may log it. The number says how many slow statements were
+    /// not logged because of the rate limit.
     pub fn ended(&self, outcome: SqlOutcome, time: Duration) -> Option<u64> {
         let histogram = self.outcomes[outcome as usize]
             .get_or_init(|| self.shared.time.with_label_values(&[&*self.module, outcome.as_str()]));

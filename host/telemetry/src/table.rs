@@ -1,18 +1,18 @@
-//! Every metric that the host has: its name, its labels and what it says. The documentation is made from here.
+//! The table of every metric: name, labels and help text. The page `docs/metrics.md` is generated from it.
 
-/// What kind of numbers a metric has.
+/// The kind of a metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// It only grows, for as long as the process lives.
+    /// A number that only grows during the life of the process.
     Counter,
-    /// It goes up and down.
+    /// A number that grows and shrinks.
     Gauge,
-    /// It counts by size.
+    /// Counts of observations in buckets by size.
     Histogram,
 }
 
 impl Kind {
-    /// The word for it, as the exposition format has it.
+    /// The kind's name in the exposition format.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Counter => "counter",
@@ -25,13 +25,13 @@ impl Kind {
 /// A metric.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Metric {
-    /// Its name. Stable: dashboards stand on it.
+    /// The metric's name. It is stable, because dashboards depend on it.
     pub name: &'static str,
-    /// What it is.
+    /// The metric's kind.
     pub kind: Kind,
-    /// The names of its labels.
+    /// The names of the metric's labels.
     pub labels: &'static [&'static str],
-    /// What it says, for a person.
+    /// The help text in the exposition and in the documentation.
     pub help: &'static str,
 }
 
@@ -47,7 +47,7 @@ macro_rules! metrics {
             };
         )*
 
-        /// All of them, in the order of the documentation.
+        /// All metrics, in the order of the documentation.
         pub const ALL: &[Metric] = &[$($name,)*];
     };
 }
@@ -140,7 +140,7 @@ metrics! {
     READ_QUEUE = Gauge "watertight_database_read_queue" ["module"];
 }
 
-/// A closed set of a label's values.
+/// Defines a closed set of a label's values.
 macro_rules! labels {
     ($(#[$doc:meta])* $name:ident { $($(#[$word_doc:meta])* $word:ident = $text:literal,)+ }) => {
         $(#[$doc])*
@@ -150,10 +150,10 @@ macro_rules! labels {
         }
 
         impl $name {
-            /// Every one, each at its own place.
+            /// All values. The index of each is its discriminant.
             pub const ALL: [Self; [$($text),+].len()] = [$(Self::$word),+];
 
-            /// The label's value.
+            /// The label's text.
             pub fn as_str(self) -> &'static str {
                 match self {
                     $(Self::$word => $text,)+
@@ -164,67 +164,67 @@ macro_rules! labels {
 }
 
 labels! {
-    /// Where a call into a compartment comes from, if not from another compartment.
+    /// The origin of a call into a compartment that does not come from another compartment.
     Origin {
-        /// A request.
+        /// A request to a route.
         Route = "route",
-        /// A person, by the admin listener or the command line.
+        /// An operator, by the admin listener or the command line.
         Operator = "operator",
-        /// The host itself, at a start or on a schedule.
+        /// The host, which calls `resume` at a start or on a schedule.
         Resume = "resume",
     }
 }
 
 labels! {
-    /// When a module is asked to resume.
+    /// The occasion on which the host calls a module's `resume`.
     ResumeMoment {
-        /// At a start of the host.
+        /// A start of the host.
         Start = "start",
-        /// While it serves.
+        /// The module's schedule, while the host serves.
         Schedule = "schedule",
     }
 }
 
 labels! {
-    /// Why the host ended a connection or a request by itself.
+    /// Why the host ended a connection or a request.
     CutOff {
-        /// Nothing was asked for.
+        /// The client sent no request in time.
         Idle = "idle",
-        /// It was idle, and others waited for a connection.
+        /// The connection was idle, and other clients waited for a connection.
         Room = "room",
-        /// A request's body didn't come.
+        /// The request's body did not arrive.
         RequestStalled = "request-stalled",
-        /// An answer on a stream of HTTP/2 wasn't taken.
+        /// The client did not take the answer on an HTTP/2 stream.
         AnswerStalled = "answer-stalled",
-        /// Nothing that was written to the connection was taken.
+        /// The client took nothing of what was written to the connection.
         ConnectionStalled = "connection-stalled",
-        /// More bytes were held for clients than may be.
+        /// The host held more bytes for clients than its limit allows.
         Held = "held",
     }
 }
 
 labels! {
-    /// How that ended.
+    /// The outcome of a run of a module's `resume`.
     ResumeOutcome {
-        /// Nothing was left.
+        /// The module finished all work that was left.
         Finished = "finished",
-        /// More was left than one time may take.
+        /// The module had more work left than one run may take.
         Unfinished = "unfinished",
-        /// It failed.
+        /// The run failed by an error, a trap or a limit.
         Failed = "failed",
     }
 }
 
 labels! {
-    /// Why something was refused before it was a request.
+    /// Why input was refused before it became a request.
     Refusal {
-        /// It is not HTTP.
+        /// The input is not HTTP.
         Malformed = "malformed",
-        /// The target is too long.
+        /// The request's target is too long.
         TargetTooLong = "target-too-long",
-        /// The head is too large.
+        /// The request's head is too large.
         HeadTooLarge = "head-too-large",
-        /// The connection broke the rules of HTTP/2.
+        /// The connection violated the HTTP/2 protocol.
         Protocol = "protocol",
     }
 }
@@ -232,49 +232,49 @@ labels! {
 labels! {
     /// Why a call gave no result.
     Failed {
-        /// As many calls waited as may.
+        /// The queue of calls to the module was full.
         QueueFull = "queue-full",
         /// There was no room for another instance.
         NoRoom = "no-room",
-        /// Its time was up.
+        /// The call's deadline passed.
         Deadline = "deadline",
-        /// It met a limit.
+        /// The call met a limit.
         Limit = "limit",
         /// A guest trapped.
         Trap = "trap",
-        /// A guest ended itself, by `wasi:cli/exit`.
+        /// A guest ended itself by `wasi:cli/exit`.
         Exit = "exit",
-        /// A module of another compartment failed.
+        /// A module in another compartment, which this call called, failed.
         Callee = "callee",
     }
 }
 
 labels! {
-    /// A limit, by its key in the manifest where it has one.
+    /// A limit. Its text is its key in the manifest, if it has one.
     Limited {
-        /// What all memories of a store hold.
+        /// The bytes of all memories of a store.
         Memory = "memory",
-        /// What all tables of a store hold.
+        /// The elements of all tables of a store.
         Table = "table",
-        /// The time that a call computes.
+        /// The processor time of a call.
         Cpu = "cpu",
-        /// How deeply functions call functions.
+        /// The depth of the call stack.
         Stack = "stack",
-        /// What a function's arguments or result take in the host.
+        /// The bytes of a function's arguments or result in the host.
         Transfer = "transfer",
-        /// Handles that guests hold.
+        /// The number of handles that guests hold.
         Handles = "handles",
-        /// A request's body.
+        /// The size of a request's body.
         Body = "body",
-        /// What a function's result takes as JSON.
+        /// The size of a function's result as JSON.
         Result = "result",
-        /// Log lines of a call.
+        /// The log lines of a call.
         Log = "log",
-        /// Rows of a statement.
+        /// The rows of a statement's result.
         SqlRows = "sql.rows",
-        /// Bytes of a statement's parameters, or of its rows.
+        /// The bytes of a statement's parameters or of its rows.
         SqlBytes = "sql.bytes",
-        /// The time that a statement runs.
+        /// The run time of a statement.
         SqlTime = "sql.time",
         /// The size of a database.
         SqlSize = "sql.size",
@@ -282,29 +282,29 @@ labels! {
         SqlText = "sql.text",
         /// The size of one value.
         SqlValue = "sql.value",
-        /// What a transaction writes.
+        /// The amount of data that a transaction writes.
         SqlTransaction = "sql.transaction",
     }
 }
 
 labels! {
-    /// What came of a statement.
+    /// The outcome of a statement.
     SqlOutcome {
-        /// Its rows, or how many it changed.
+        /// The statement succeeded.
         Ok = "ok",
-        /// A constraint would have been broken.
+        /// The statement would have violated a constraint.
         Constraint = "constraint",
-        /// It can't be understood, or is denied.
+        /// The statement is invalid, or the authorizer denies it.
         Syntax = "syntax",
-        /// Too many waited.
+        /// Too many statements waited.
         Busy = "busy",
-        /// Its call's time was up, or its transaction's lease.
+        /// The deadline of the call or the lease of the transaction passed.
         Timeout = "timeout",
-        /// It met a limit of `sql`.
+        /// The statement met a limit of `sql`.
         Limit = "limit",
-        /// Its transaction had ended, or the database is closed.
+        /// The transaction had ended, or the database is closed.
         Closed = "closed",
-        /// There was no room on the disk.
+        /// The disk is full.
         Full = "full",
         /// The database failed.
         Storage = "storage",
@@ -312,55 +312,55 @@ labels! {
 }
 
 labels! {
-    /// Why an instance was thrown away.
+    /// Why an instance was dropped.
     Thrown {
         /// A guest trapped.
         Trap = "trap",
         /// The call met a limit.
         Limit = "limit",
-        /// The call's time was up.
+        /// The call's deadline passed.
         Deadline = "deadline",
-        /// A module of another compartment failed, and the caller with it.
+        /// A module in another compartment failed, and this call failed with it.
         Callee = "callee",
-        /// The call was given up before its end.
+        /// The call was abandoned before its end.
         Dropped = "dropped",
-        /// It has served as many calls as it may.
+        /// The instance served the most calls that it may serve.
         MaxCalls = "max-calls",
-        /// Nobody used it.
+        /// The instance was unused for too long.
         Idle = "idle",
-        /// It held more memory than is kept.
+        /// The instance held more memory than a warm instance may keep.
         Memory = "memory",
-        /// It was to serve one call only.
+        /// The instance mode is `fresh`: an instance serves one call.
         Fresh = "fresh",
-        /// Its generation was freed.
+        /// The instance's generation was freed.
         Retired = "retired",
     }
 }
 
 labels! {
-    /// What came of a module's request to another host.
+    /// The outcome of a module's request to another host.
     Went {
-        /// It was answered, with whatever status.
+        /// The other host answered, with any status.
         Answered = "answered",
-        /// It may not go there.
+        /// The manifest does not allow the request, or the name resolves to a private address.
         Denied = "denied",
-        /// It met a limit.
+        /// The request met a limit of `http`.
         Limit = "limit",
-        /// The network failed, or the other host.
+        /// The network or the other host failed.
         Failed = "failed",
     }
 }
 
 labels! {
-    /// What came of a change.
+    /// The outcome of a change.
     Came {
-        /// It was published.
+        /// The change was published.
         Published = "published",
         /// There was nothing to change.
         Unchanged = "unchanged",
-        /// Only the plan was asked for.
+        /// Only the plan was requested.
         Planned = "planned",
-        /// It was refused.
+        /// The change was refused.
         Refused = "refused",
         /// Too many changes waited.
         Busy = "busy",

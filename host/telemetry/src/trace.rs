@@ -1,7 +1,7 @@
-//! Where a request stands in its trace, as `traceparent` writes it (W3C Trace Context), in and out.
+//! The position of a request in its trace, read from and written to `traceparent` (W3C Trace Context).
 //!
-//! Every request has a trace, since its id stands in log lines. Spans are made only where they are recorded; elsewhere a trace is a
-//! few numbers that are handed along.
+//! Every request has a trace, because log lines contain its id. Spans exist only in recorded traces. A trace that is not
+//! recorded is a few numbers.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,27 +13,27 @@ use super::spans::{Recorder, Span};
 
 /// The length of a `traceparent` of version 00, in bytes.
 pub const LENGTH: usize = 55;
-/// What of a `tracestate` is looked at, in bytes; the standard asks for at least this much.
+/// The longest accepted `tracestate`, in bytes. The standard requires at least this length.
 const MAX_STATE: usize = 512;
-/// The flag that says that the caller records the trace.
+/// The flag of a `traceparent` that says that the caller records the trace.
 const SAMPLED: u8 = 1;
 
-/// A trace, and the span in it that what happens now belongs to.
+/// A trace, and the current span in it.
 #[derive(Clone)]
 pub struct Trace {
     id: TraceId,
     span: SpanId,
-    /// There where spans are recorded.
+    /// Present if the trace is recorded.
     recording: Option<Arc<Recording>>,
 }
 
-/// What the spans of one recorded trace share.
+/// The state that all spans of one recorded trace share.
 pub(super) struct Recording {
     pub(super) recorder: Arc<Recorder>,
     pub(super) state: TraceState,
 }
 
-/// The span of a caller elsewhere.
+/// The caller's span in another process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Parent {
     trace: TraceId,
@@ -42,17 +42,19 @@ struct Parent {
 }
 
 impl Trace {
-    /// A new one that isn't recorded.
+    /// Creates a trace that is not recorded.
     pub fn new() -> Self {
         let ids = RandomIdGenerator::default();
         Self { id: ids.new_trace_id(), span: ids.new_span_id(), recording: None }
     }
 
-    /// That of a request: the one that its `traceparent` tells of, or a new one. With it the request's own span, where that is
-    /// recorded; `state` is its `tracestate`, asked for only then: what others keep of the trace, passed on with the spans.
+    /// Continues the trace of a request, or begins a new one.
     ///
-    /// A `traceparent` that isn't as the standard has it counts as absent. A caller that records its trace has this part recorded too;
-    /// of new traces `recorder` takes its share.
+    /// `given` is the request's `traceparent`; an invalid one counts as absent. `state` returns the request's
+    /// `tracestate` and is called only if the trace is recorded and continued. The spans pass the `tracestate` on.
+    ///
+    /// The trace is recorded if the caller records it. Of new traces, `recorder` records its configured share. Returns
+    /// the trace, and the request's span if the trace is recorded.
     pub fn of_request(
         given: Option<&[u8]>,
         state: impl FnOnce() -> String,
@@ -72,7 +74,7 @@ impl Trace {
         (trace, span)
     }
 
-    /// A span below the current one, where the trace is recorded; `name` is made only then.
+    /// Starts a span below the current one. Returns `None` if the trace is not recorded; `name` is not called then.
     pub fn child<N: Into<std::borrow::Cow<'static, str>>>(
         &self,
         kind: SpanKind,
@@ -85,7 +87,7 @@ impl Trace {
         Some(span)
     }
 
-    /// Its id, for log lines.
+    /// The trace's id, for log lines.
     pub fn id(&self) -> impl fmt::Display + use<> {
         self.id
     }
@@ -98,7 +100,7 @@ impl Trace {
         self.recording.as_ref()
     }
 
-    /// It as a `traceparent`.
+    /// Formats the trace and its current span as a `traceparent`.
     pub fn to_text(&self) -> [u8; LENGTH] {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";
         let flags = if self.recording.is_some() { SAMPLED } else { 0 };
@@ -128,7 +130,8 @@ impl fmt::Debug for Trace {
     }
 }
 
-/// `VERSION-TRACE-SPAN-FLAGS` in lower-case hexadecimal digits; later versions than 00 may have more behind another hyphen.
+/// Parses `VERSION-TRACE-SPAN-FLAGS` in lower-case hexadecimal. Versions later than 00 may have more text after another
+/// hyphen.
 fn parse(text: &[u8]) -> Option<Parent> {
     let (own, more) = text.split_at_checked(LENGTH)?;
     if own[2] != b'-' || own[35] != b'-' || own[52] != b'-' {
@@ -147,7 +150,7 @@ fn parse(text: &[u8]) -> Option<Parent> {
     valid.then_some(Parent { trace, span, sampled: flags & SAMPLED != 0 })
 }
 
-/// The bytes that lower-case digits write, two each.
+/// Decodes lower-case hexadecimal digits, two for each byte.
 fn hexadecimal<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {
     let digit = |byte: u8| match byte {
         b'0'..=b'9' => Some(byte - b'0'),
@@ -161,7 +164,7 @@ fn hexadecimal<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {
     Some(bytes)
 }
 
-/// What others keep in the trace; nothing where that can't be read.
+/// Parses a `tracestate`. An invalid or too long one counts as empty.
 fn read_state(text: &str) -> TraceState {
     if text.len() > MAX_STATE {
         return TraceState::NONE;
@@ -188,7 +191,7 @@ mod tests {
         assert_eq!(trace.id().to_string(), "4bf92f3577b34da6a3ce929d0e0e4736");
         let out = trace.to_text();
         let out = std::str::from_utf8(&out).unwrap();
-        // Its own span, and not recorded.
+        // The trace has its own span and is not recorded.
         assert!(out.starts_with(&GIVEN[..36]) && out.ends_with("-00") && !out.contains(&GIVEN[36..52]), "{out}");
     }
 
