@@ -1,46 +1,48 @@
-//! Whether a migration only added to a schema: the schema after it is compared with that before.
+//! Decides whether a migration only added to a schema, by comparing the schemas before and after it.
 //!
-//! What SQLite made of the statements is looked at, not their text: tables may come, each with indexes of its own; columns may come at
-//! the end of a table; indexes that are not unique may come. Everything that was there is there, unchanged.
+//! The comparison uses what SQLite made of the statements, not their text. Three additions are accepted: tables with
+//! their own indexes, columns at the end of a table, and indexes that are not unique. Everything else must stay
+//! unchanged.
 
 use std::collections::BTreeMap;
 
 use rusqlite::Connection;
 
-/// Tables, indexes, triggers and views.
+/// The tables, indexes, triggers and views of a database.
 pub(super) struct Schema {
-    /// By type and name.
+    /// The objects by type and name.
     objects: BTreeMap<(String, String), Object>,
 }
 
 #[derive(PartialEq, Eq)]
 struct Object {
-    /// The table that it belongs to.
+    /// The table that the object belongs to.
     table: String,
-    /// As SQLite keeps it; none for what it made by itself.
+    /// The statement that SQLite stores for the object. `None` for an object that SQLite created by itself.
     sql: Option<String>,
-    /// Where its rows are in the file: another table by the same name has another.
+    /// The object's root page. A dropped and recreated table has another one.
     root: i64,
-    /// Of a table.
+    /// The columns of a table.
     columns: Vec<Column>,
-    /// Of a table: whether its columns take values of their type only.
+    /// Whether a table is `STRICT`.
     strict: bool,
-    /// Of an index.
+    /// The properties of an index.
     index: Index,
 }
 
 #[derive(Default, PartialEq, Eq)]
 struct Index {
     unique: bool,
-    /// Whether something is computed for it from a row: that may fail, and the row's writer with it.
+    /// Whether the index computes an expression from a row. The computation may fail, and then the write of the row
+    /// fails.
     computes: bool,
 }
 
-/// Name, type, whether it is NOT NULL, default, place in the primary key, and whether it is hidden or generated.
+/// Name, type, whether it is NOT NULL, default, position in the primary key, and whether it is hidden or generated.
 type Column = (String, String, bool, Option<String>, i64, i64);
 
 impl Schema {
-    /// Reads the schema of a connection, with what its transaction has changed.
+    /// Reads the schema of a connection, including uncommitted changes of its transaction.
     pub(super) fn read(connection: &Connection) -> rusqlite::Result<Self> {
         let mut objects = BTreeMap::new();
         let mut found = connection.prepare("SELECT type, name, tbl_name, sql, rootpage FROM sqlite_schema")?;
@@ -61,9 +63,9 @@ impl Schema {
         Ok(Self { objects })
     }
 
-    /// The first thing in `after` that is more than an addition to this, in words.
+    /// Checks that `after` only adds to this schema. Returns the first other change as a sentence.
     pub(super) fn check_additions(&self, after: &Schema) -> Result<(), String> {
-        // What SQLite made by itself goes with its table.
+        // Objects that SQLite created by itself follow their table.
         for ((kind, name), old) in self.objects.iter().filter(|(_, old)| old.sql.is_some()) {
             let Some(new) = after.objects.get(&(kind.clone(), name.clone())) else {
                 return Err(format!("it removes or renames the {kind} `{name}`"));
@@ -87,7 +89,7 @@ impl Schema {
 }
 
 impl Object {
-    /// Whether `new` is this table with more columns at its end, of which another build needs not know.
+    /// Checks that `new` is this table with additional columns at its end that another build may ignore.
     fn check_added_columns(&self, new: &Object) -> Result<(), &'static str> {
         if new.root != self.root {
             return Err("puts another in the place of");
@@ -103,8 +105,8 @@ impl Object {
         if added.iter().any(|(.., hidden)| *hidden != 0) {
             return Err("adds a column that is computed to");
         }
-        // SQLite writes an added column before the closing bracket, so the rest of the text tells what came with it. A constraint there
-        // could refuse what another build writes.
+        // SQLite inserts an added column before the closing bracket, so the rest of the text shows what came with it. A
+        // constraint there could refuse what another build writes.
         let shared = old_sql.bytes().zip(new_sql.bytes()).take_while(|(old, new)| old == new).count();
         let text = new_sql.get(shared..).unwrap_or(new_sql).to_ascii_uppercase();
         if ["CHECK", "REFERENCES"].iter().any(|word| text.contains(word)) {
@@ -117,12 +119,12 @@ impl Object {
     }
 }
 
-/// Whether rows that don't name the column can be written.
+/// Whether rows that do not name the column can be written.
 ///
-/// SQLite looks at a default only where a table has rows, and a table that is empty today may have some where the migration runs next. So
-/// it is asked to add the column to a table with a row, in a database of its own.
+/// SQLite checks a default only if the table has rows. A table that is empty here may have rows in the next database that
+/// gets the migration. So the column is added to a table with a row in a separate database in memory.
 fn has_sound_default((_, kind, not_null, default, ..): &Column, strict: bool) -> bool {
-    // NOT NULL without a default is refused by itself.
+    // NOT NULL without a default is refused elsewhere.
     let Some(default) = default else { return true };
     let (kind, strict) = if strict { (kind.as_str(), " STRICT") } else { ("", "") };
     let not_null = if *not_null { " NOT NULL" } else { "" };
@@ -151,10 +153,11 @@ fn columns(connection: &Connection, table: &str) -> rusqlite::Result<Vec<Column>
 fn index(connection: &Connection, table: &str, name: &str, sql: Option<&str>) -> rusqlite::Result<Index> {
     let mut found = connection.prepare("SELECT \"unique\", partial FROM pragma_index_list(?1) WHERE name = ?2")?;
     let (unique, partial): (bool, bool) = found.query_row([table, name], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    // -2 is an expression in the place of a column.
+    // -2 marks an expression in place of a column.
     let mut found = connection.prepare("SELECT count(*) > 0 FROM pragma_index_xinfo(?1) WHERE cid = -2")?;
     let expressions: bool = found.query_row([name], |row| row.get(0))?;
-    // SQLite says that there is a condition, and not what is in it. Comparing can't fail; a function may, and has brackets.
+    // SQLite tells that an index has a condition, but not what it contains. A comparison can't fail. A function may fail,
+    // and its call has brackets.
     let condition = sql.and_then(|sql| sql.to_ascii_uppercase().split_once("WHERE").map(|(_, rest)| rest.to_owned()));
     let calls = partial && condition.is_none_or(|condition| condition.contains(['(', '-']));
     Ok(Index { unique, computes: expressions || calls })

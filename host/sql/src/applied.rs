@@ -1,6 +1,6 @@
-//! Which migrations a database has, read from outside: beside a host that serves or without one.
+//! Reads which migrations a database has, while a host serves or while none runs.
 //!
-//! It changes nothing and makes no database: the file is opened to be read, as SQLite alone may open it.
+//! Reading changes nothing and creates no database. The file is opened read-only, and only by SQLite.
 
 use std::io;
 use std::path::Path;
@@ -13,17 +13,17 @@ use super::migrate::HAS_CONTRACTS;
 use super::{OpenError, wal_path};
 use watertight_model::migration::Applied;
 
-/// How long a lock is waited for: another process may recover the log.
+/// How long a reader waits for a lock. Another process may be recovering the log.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// Whether a database has the table that every host makes first.
+/// Whether a database has the table that every host creates first.
 const HAS_HISTORY: &str = "SELECT count(*) > 0 FROM sqlite_schema WHERE name = 'watertight_migrations'";
-/// What stands for itself in the path of a URI.
+/// The characters that are not percent-encoded in the path of a URI.
 const IN_PATHS: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'.').remove(b'-').remove(b'_').remove(b'~');
 
-/// The migrations that were applied to the database at `path`, in order; none where there is no such file.
+/// Reads the migrations that were applied to the database at `path`, in order. Returns `None` if there is no such file.
 ///
 /// # Errors
-/// [`OpenError::Database`] and [`OpenError::Files`] where the file can't be read, or is no database.
+/// [`OpenError::Database`] or [`OpenError::Files`] if the file can't be read or is not a database.
 pub fn applied(path: &Path) -> Result<Option<Vec<Applied>>, OpenError> {
     if !is_there(path, path)? {
         return Ok(None);
@@ -32,11 +32,11 @@ pub fn applied(path: &Path) -> Result<Option<Vec<Applied>>, OpenError> {
     read(&connection).map(Some).map_err(|source| OpenError::Database { path: path.to_owned(), source })
 }
 
-/// Whether a host has used the database at `path`: not where there is no such file, nor where nothing was ever put into it. One that can't
-/// be read may have been.
+/// Whether a host has used the database at `path`. Returns false if the file is missing or has never been written to.
+/// Returns true if the file can't be read, because it may have been used.
 ///
 /// # Errors
-/// [`OpenError::Files`] where nobody can say whether the file is there.
+/// [`OpenError::Files`] if it is unknown whether the file exists.
 pub fn is_begun(path: &Path) -> Result<bool, OpenError> {
     if !is_there(path, path)? {
         return Ok(false);
@@ -45,7 +45,7 @@ pub fn is_begun(path: &Path) -> Result<bool, OpenError> {
     Ok(open_to_read(path).ok().and_then(|connection| has_history(connection).ok()).unwrap_or(true))
 }
 
-/// Whether `file`, which belongs to the database at `path`, is there.
+/// Whether `file`, which belongs to the database at `path`, exists.
 fn is_there(path: &Path, file: &Path) -> Result<bool, OpenError> {
     match file.metadata() {
         Ok(_) => Ok(true),
@@ -54,9 +54,10 @@ fn is_there(path: &Path, file: &Path) -> Result<bool, OpenError> {
     }
 }
 
-/// Opens a database to be read, and leaves no file behind that wasn't there.
+/// Opens a database read-only, and leaves no new file behind.
 pub(super) fn open_to_read(path: &Path) -> Result<Connection, OpenError> {
-    // Without a log nobody has the database open, and a reader would make the files of one, which none then takes away.
+    // Without a log, no process has the database open. A normal reader would create a log and an index, and nobody would
+    // remove them.
     let how = if is_there(path, &wal_path(path))? { "mode=ro" } else { "mode=ro&immutable=1" };
     let uri = format!("file:{}?{how}", percent_encode(path.as_os_str().as_encoded_bytes(), IN_PATHS));
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -71,7 +72,7 @@ pub(super) fn read(connection: &Connection) -> rusqlite::Result<Vec<Applied>> {
     if !connection.query_row(HAS_HISTORY, [], |row| row.get::<_, bool>(0))? {
         return Ok(Vec::new());
     }
-    // Hosts before this one had no column for contractions.
+    // Older hosts had no column for contractions.
     let contraction = if connection.query_row(HAS_CONTRACTS, [], |row| row.get(0))? { "contracts" } else { "0" };
     let sql = format!("SELECT name, checksum, applied_at, {contraction} FROM watertight_migrations ORDER BY place");
     let mut statement = connection.prepare(&sql)?;

@@ -1,12 +1,12 @@
-//! Copies of databases, taken while they are written to: all of one moment.
+//! Copies databases of one moment while modules write to them.
 //!
-//! Each database's own writer copies it, a few pages between two transactions, by its own connection: so SQLite repeats in the copy what
-//! is written meanwhile, and no reader keeps the log from being emptied. Once all copies are nearly whole, all writers stop between two
-//! transactions, and the rest is copied while none of them writes. What the copies hold together is what a killed host would have left at
-//! that moment.
+//! The writer of each database copies it through its own connection, a few pages between two transactions. So SQLite
+//! repeats later writes in the copy, and no reader keeps the log from being emptied. When all copies are nearly complete,
+//! all writers pause between two transactions, and the remaining pages are copied. The copies together hold what a killed
+//! host would have left at that moment.
 //!
-//! A writer that stops waits for others whose transactions still run; and such a transaction may wait for this very writer. So nobody
-//! stops for longer than a moment: where not all do, all go on, and it is tried again a little later.
+//! A paused writer waits for writers whose transactions still run, and such a transaction may wait for the paused writer.
+//! So every pause is short. If the writers do not all pause in time, all go on, and the attempt is repeated later.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -20,79 +20,81 @@ use super::applied::open_to_read;
 use super::files::create_private;
 use super::writer::Job;
 
-/// Pages that are copied between two jobs of the writer: 256 KiB, well below a millisecond.
+/// Pages that are copied between two jobs of the writer: 256 KiB, which takes well below a millisecond.
 pub(super) const STEP: i32 = 64;
-/// Pages that are copied at once of a database that nobody has open.
+/// Pages that are copied in one step from a database that nobody has open.
 const LARGE_STEP: i32 = 1_024;
-/// How long is waited where another process has such a database locked.
+/// How long a copy waits before it retries a database that another process has locked.
 const PAUSE: Duration = Duration::from_millis(50);
-/// How long writers stop for one another at first, and at most: each further try doubles it. Less than half the lease of a transaction, so
-/// that none that waits for a writer which has stopped runs out of it.
+/// The first and the longest pause of the writers. Each further attempt doubles the pause. The longest is less than half
+/// of a transaction's lease, so that no transaction that waits for a paused writer loses its lease.
 const FIRST_HOLD: Duration = Duration::from_millis(10);
 const LAST_HOLD: Duration = Duration::from_millis(40);
-/// The pause between two tries, in lengths of the first of them: four fifths of the time, writers go on.
+/// The wait between two attempts, as a multiple of the pause. With 4, writers run for four fifths of the time.
 const PAUSES: u32 = 4;
-/// How long it is tried. A moment is found where transactions end, so this is twice what a request may take by default.
+/// How long attempts are repeated. Attempts succeed where transactions end, so this is twice the default deadline of a
+/// request.
 const TRYING: Duration = Duration::from_secs(60);
-/// How long a writer stops where whoever asked for it is gone.
+/// How long a writer pauses if the caller of the copy has disappeared.
 const HOLD_PATIENCE: Duration = Duration::from_secs(1);
-/// How often it is looked whether to go on.
+/// The interval at which the caller checks whether to stop.
 const GLANCE: Duration = Duration::from_millis(50);
-/// How long the end of those that copy is waited for where it is given up.
+/// How long a failed copy waits for its writers to stop copying.
 const LAST_PATIENCE: Duration = Duration::from_secs(2);
-/// How long copying may take: a module that rolls back large transactions without end makes it begin anew each time.
+/// The longest duration of a copy. A module that keeps rolling back large transactions makes SQLite restart the copy each
+/// time.
 const LONGEST: Duration = Duration::from_secs(60 * 60);
 
-/// Why databases could not be copied.
+/// The reason why databases could not be copied.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CopyError {
-    /// One of them, or its copy, failed.
+    /// A database could not be read, or its copy could not be written.
     #[error("the database `{}` could not be copied: {reason}", .path.display())]
     Failed {
-        /// The database.
+        /// The path of the database.
         path: PathBuf,
-        /// What SQLite says.
+        /// SQLite's message.
         reason: String,
     },
-    /// Transactions ran so long that the databases had no moment in common.
+    /// Transactions ran so long that the writers never paused together.
     #[error("there was no moment at which no transaction ran; try again when there are fewer long ones")]
     NoMoment,
-    /// It took longer than an hour.
+    /// The copy took longer than an hour.
     #[error("the databases could not be copied within {} minutes", LONGEST.as_secs() / 60)]
     TooSlow,
-    /// Whoever asked for it wants it no more.
+    /// The caller asked to stop.
     #[error("the host stops")]
     Stopped,
 }
 
-/// What the writers of several databases are to do now.
+/// What the writers of several databases must do now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// Copy, and serve who waits.
+    /// Copy, and serve waiting jobs.
     Copy,
-    /// Stop between two transactions.
+    /// Pause between two transactions.
     Hold,
-    /// Copy the rest: all have stopped.
+    /// Copy the remaining pages, because all writers have paused.
     Finish,
-    /// Leave it.
+    /// Stop copying.
     GiveUp,
 }
 
 #[derive(Debug)]
 struct State {
     phase: Phase,
-    /// Copies that are whole but for a few pages.
+    /// Copies that are complete except for a few pages.
     near: usize,
-    /// Writers that have stopped.
+    /// Writers that have paused.
     held: usize,
-    /// Copies that are whole.
+    /// Complete copies.
     whole: usize,
-    /// Writers that are at it no longer.
+    /// Writers that have stopped copying.
     ended: usize,
     failed: Option<CopyError>,
 }
 
-/// The moment that all copies are to be of: where their writers and whoever asked for them agree on it.
+/// The shared state by which the writers and the caller agree on the moment of the copies.
 #[derive(Debug)]
 pub(super) struct Moment {
     state: Mutex<State>,
@@ -106,7 +108,7 @@ impl Moment {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Numbers and a phase: whole wherever a panic might strike.
+        // A panic leaves the numbers and the phase valid, so a poisoned lock is safe to use.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -119,7 +121,7 @@ impl Moment {
         self.lock().phase
     }
 
-    /// A copy has become nearly whole, or is so no longer.
+    /// Records that a copy has become nearly complete, or no longer is.
     pub(super) fn near(&self, is: bool) {
         let mut state = self.lock();
         if is {
@@ -131,7 +133,7 @@ impl Moment {
         self.changed.notify_all();
     }
 
-    /// Stops a writer until it is known how to go on.
+    /// Pauses a writer until the phase changes. Returns the new phase.
     pub(super) fn hold(&self) -> Phase {
         let mut state = self.lock();
         state.held += 1;
@@ -143,14 +145,14 @@ impl Moment {
         if late.timed_out() { Phase::GiveUp } else { state.phase }
     }
 
-    /// A copy has ended.
+    /// Records that a writer has stopped copying.
     pub(super) fn end(&self, path: &Path, outcome: Result<(), String>) {
         let mut state = self.lock();
         state.ended += 1;
         match outcome {
             Ok(()) => state.whole += 1,
             Err(reason) => {
-                // The first is the cause; what others say follows from it.
+                // The first error is the cause. Later errors follow from it.
                 state.failed.get_or_insert(CopyError::Failed { path: path.to_owned(), reason });
                 state.phase = Phase::GiveUp;
             }
@@ -159,7 +161,7 @@ impl Moment {
         self.changed.notify_all();
     }
 
-    /// Waits until `done`, a failure, or `until`; says whether it is done.
+    /// Waits until `done` holds, a copy fails, or `until` passes. Returns whether `done` holds.
     fn wait(&self, until: Instant, done: impl Fn(&State) -> bool) -> Result<bool, CopyError> {
         let mut state = self.lock();
         loop {
@@ -179,28 +181,30 @@ impl Moment {
     }
 }
 
-/// A copy that a writer is to make.
+/// A copy that a writer must make.
 pub(super) struct Copy {
-    /// Its file, which isn't there yet.
+    /// The path of the copy. The file does not exist yet.
     pub(super) target: PathBuf,
     pub(super) moment: Arc<Moment>,
 }
 
-/// Copies open databases, each to the file beside it, which must not be there yet: all as they are at one moment, within this call.
-/// Their modules are served meanwhile. Blocks. The copies are not synced.
+/// Copies open databases, each to the path beside it. All copies are of one moment within this call.
+///
+/// The target files must not exist. The databases stay in use meanwhile. The call blocks and checks `give_up` regularly.
+/// The copies are not synced.
 ///
 /// # Errors
 ///
-/// [`CopyError`]; the files that were begun are left to the caller. `give_up` is asked now and then.
+/// Returns [`CopyError`]. The caller removes the files that were begun.
 pub fn copy_together(databases: &[(Database, PathBuf)], give_up: &dyn Fn() -> bool) -> Result<(), CopyError> {
     let moment = Arc::new(Moment::new());
     let mut asked = 0;
     let copied = agree(databases, &moment, &mut asked, give_up);
     if copied.is_err() {
-        // Those that copy still stop at their next look, between two transactions.
+        // Writers that still copy stop at their next check between two transactions.
         moment.set(Phase::GiveUp);
         let state = moment.lock();
-        // Where one takes longer it stops all the same, only later.
+        // A writer that takes longer than this wait stops too, only later.
         drop(moment.changed.wait_timeout_while(state, LAST_PATIENCE, |state| state.ended < asked));
     }
     copied
@@ -252,11 +256,11 @@ fn check(give_up: &dyn Fn() -> bool, latest: Instant) -> Result<(), CopyError> {
     }
 }
 
-/// Copies a database that nobody has open to a file that isn't there yet. Blocks. The copy is not synced.
+/// Copies a database that nobody has open to a file that does not exist yet. Blocks. The copy is not synced.
 ///
 /// # Errors
 ///
-/// As [`copy_together`].
+/// Returns [`CopyError`], like [`copy_together`].
 pub fn copy_closed(path: &Path, target: &Path, give_up: &dyn Fn() -> bool) -> Result<(), CopyError> {
     let failed = |reason: String| CopyError::Failed { path: path.to_owned(), reason };
     let sqlite = |error: rusqlite::Error| failed(error.to_string());
@@ -274,7 +278,8 @@ pub fn copy_closed(path: &Path, target: &Path, give_up: &dyn Fn() -> bool) -> Re
     }
 }
 
-/// Makes the file of a copy. It takes part in nobody's promise until it is whole and synced, so SQLite needn't care for it.
+/// Creates the file of a copy. Nothing depends on the file before it is complete and synced, so SQLite writes it without
+/// a journal and without syncs.
 pub(super) fn open_target(target: &Path) -> Result<Connection, String> {
     create_private(target).map_err(|error| format!("its copy can't be made: {error}"))?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;

@@ -1,7 +1,8 @@
-//! One SQLite connection, set up so that a guest's statement can do no more than it may and take no longer than it may.
+//! One SQLite connection, configured so that a guest's statement stays within its permissions and its time.
 //!
-//! Everything here blocks, and belongs to one thread at a time. Statements of guests are cached by their text; the host's own must
-//! never be prepared through that cache, or a guest could run one by writing the same text.
+//! All methods block, and a connection belongs to one thread at a time. The statements of guests are cached by their
+//! text. The host's own statements must never be prepared through that cache, or a guest could run one by writing the
+//! same text.
 
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
@@ -21,53 +22,56 @@ use super::value::{Rows, Value};
 use super::wal_path;
 use watertight_model::config::SqlLimits;
 
-/// Instructions of SQLite's virtual machine between two looks at the clock: some 10 µs.
+/// Instructions of SQLite's virtual machine between two checks of the clock: about 10 µs.
 const PROGRESS_STEPS: i32 = 1_000;
-/// How long the writer waits for a lock. Nobody else writes, but an operator's `sqlite3` on the same file may.
+/// How long the writer waits for a lock. Only an operator's `sqlite3` on the same file may write besides the writer.
 pub(super) const WRITER_PATIENCE: Duration = Duration::from_secs(1);
-/// How long a reader waits for a lock, on an async thread: in WAL mode it meets one only while another process recovers the log.
+/// How long a reader waits for a lock on an async thread. In WAL mode a lock occurs only while another process recovers
+/// the log.
 const READER_PATIENCE: Duration = Duration::from_millis(5);
-/// How often it is looked how long the log's file is while a statement writes: a file grows by megabytes in that time.
+/// The interval between two checks of the log file's length while a statement writes. The file grows by megabytes in that
+/// time.
 const LOG_GLANCE: u64 = Duration::from_micros(200).as_nanos() as u64;
-/// KiB of page cache per connection.
+/// The page cache of each connection, in KiB.
 const CACHE_KIB: i32 = 2_048;
-/// Bytes to which an overgrown log file is cut once it is written from its start again.
+/// The length to which SQLite cuts an overgrown log file when it rewrites the log from the beginning, in bytes.
 const LOG_KEPT: i32 = 64 * 1024 * 1024;
-/// The page size of a new database; also SQLite's default.
+/// The page size of a new database. SQLite's default is the same.
 const PAGE_BYTES: i64 = 4_096;
-/// With more bytes than these left on the disk, it is not the disk that is full.
+/// If more bytes than these are free on the disk, the disk does not count as full.
 const DISK_LEFT: u64 = 1024 * 1024;
 const NEVER: u64 = u64::MAX;
 
-/// What kind of statement a call takes.
+/// The kind of statement that a call accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Access {
-    /// Only such as change nothing.
+    /// Only statements that change nothing.
     Reads,
-    /// Only such as may change something.
+    /// Only statements that may change something.
     Writes,
-    /// Both.
+    /// All statements.
     Any,
 }
 
-/// What the callbacks inside SQLite look at, and leave behind.
+/// The state shared with SQLite's callbacks.
 #[derive(Debug)]
 pub(super) struct Watch {
     epoch: Instant,
-    /// When the running statement is to stop, in nanoseconds since `epoch`.
+    /// When the running statement must stop, in nanoseconds since `epoch`.
     stop_at: AtomicU64,
     role: AtomicU8,
-    /// Why the authorizer refused.
+    /// The reason of the authorizer's last denial.
     denied: Mutex<Option<Denial>>,
-    /// Pages in the log after the last commit that wrote; 0 once taken.
+    /// Pages in the log after the last commit that wrote. 0 once the number was taken.
     log_pages: AtomicU32,
-    /// The log's file, and how long a guest's transaction may make it; for a connection that writes.
+    /// The path of the log file, and the length up to which a guest's transaction may extend it. Set for the writing
+    /// connection only.
     log: Option<(PathBuf, u64)>,
-    /// When that was looked at, in nanoseconds since `epoch`.
+    /// When the log's length was last checked, in nanoseconds since `epoch`.
     log_seen: AtomicU64,
-    /// Whether it was met.
+    /// Whether the log exceeded its length.
     overgrown: AtomicBool,
-    /// Whether a read runs that has a thread of its own.
+    /// Whether a read on a thread of its own is running.
     long: AtomicBool,
 }
 
@@ -86,28 +90,28 @@ impl Watch {
         }
     }
 
-    /// Lets the next statement run until `deadline`.
+    /// Sets the deadline of the next statement.
     pub(super) fn arm(&self, deadline: Instant) {
         let nanos = deadline.saturating_duration_since(self.epoch).as_nanos();
         self.stop_at.store(u64::try_from(nanos).unwrap_or(NEVER), Relaxed);
     }
 
-    /// Lets the next statement run for as long as it takes.
+    /// Removes the deadline, so that the next statement runs until it ends.
     pub(super) fn disarm(&self) {
         self.stop_at.store(NEVER, Relaxed);
     }
 
-    /// Stops the running statement at its next look.
+    /// Stops the running statement at its next check of the clock.
     pub(super) fn stop(&self) {
         self.stop_at.store(0, Relaxed);
     }
 
-    /// Says whether the read that runs has a thread of its own.
+    /// Records whether the running read has a thread of its own.
     pub(super) fn set_long(&self, long: bool) {
         self.long.store(long, Relaxed);
     }
 
-    /// Stops the running statement if it is such a read; says whether it is.
+    /// Stops the running statement if it is a read on a thread of its own. Returns whether it is.
     pub(super) fn stop_if_long(&self) -> bool {
         let long = self.long.load(Relaxed);
         if long {
@@ -116,7 +120,7 @@ impl Watch {
         long
     }
 
-    /// Whether a transaction made the log longer than it may be, since the last call.
+    /// Whether a transaction has made the log too long since the last call.
     pub(super) fn take_overgrown(&self) -> bool {
         self.overgrown.swap(false, Relaxed)
     }
@@ -130,7 +134,8 @@ impl Watch {
         now >= stop_at || self.overgrows(now)
     }
 
-    /// Whether the log's file is longer than it may be. What is written before a commit is there already, but for a page cache's worth.
+    /// Whether the log file is too long. SQLite writes changes to the file before the commit, except for one page cache's
+    /// worth.
     fn overgrows(&self, now: u64) -> bool {
         let Some((log, most)) = &self.log else { return false };
         if now < self.log_seen.load(Relaxed).saturating_add(LOG_GLANCE) {
@@ -155,7 +160,7 @@ impl Watch {
     }
 }
 
-/// Why a statement failed, before it is put into words.
+/// The reason why a statement failed, before it is translated.
 enum Failure {
     Sqlite(rusqlite::Error),
     Own(SqlError),
@@ -171,19 +176,19 @@ fn syntax(text: impl Into<String>) -> Failure {
     Failure::Own(SqlError::Syntax(text.into()))
 }
 
-/// A connection with its guards. It begins in [`Role::Host`].
+/// A connection with its limits, authorizer and deadline. It begins in [`Role::Host`].
 pub(super) struct Guarded {
     connection: Connection,
     watch: Arc<Watch>,
     path: PathBuf,
     max_value: usize,
     max_transaction: u64,
-    /// Bytes that the database may have; none is known of a connection that only reads.
+    /// The most bytes that the database may have. `None` for a read-only connection.
     size: Cell<Option<u64>>,
 }
 
 impl Guarded {
-    /// Opens the connection that writes, and makes the database if there is none.
+    /// Opens the writing connection, and creates the database if it is missing.
     pub(super) fn writer(path: &Path, settings: &Settings) -> rusqlite::Result<Self> {
         let connection = Connection::open_with_flags(
             path,
@@ -195,10 +200,10 @@ impl Guarded {
         if mode != "wal" {
             return Err(rusqlite::Error::InvalidQuery);
         }
-        // With NORMAL a commit writes the log and leaves the syncing to us.
+        // With NORMAL, a commit writes the log and does not sync it. The syncer does that.
         connection.pragma_update(None, "synchronous", "normal")?;
         connection.pragma_update(None, "journal_size_limit", LOG_KEPT)?;
-        // We checkpoint by ourselves, in the writer's pauses. This also clears the hook that is set below.
+        // The writer checkpoints between transactions instead. This pragma also clears the hook that is set below.
         connection.pragma_update_and_check(None, "wal_autocheckpoint", 0, |_| Ok(()))?;
         let most = settings.max_log_bytes.saturating_add(settings.max_transaction_bytes);
         let mut guarded = Self::guard(connection, path, settings, Some((wal_path(path), most)))?;
@@ -211,14 +216,14 @@ impl Guarded {
         Ok(guarded)
     }
 
-    /// Opens an empty database in memory, which goes with the connection.
+    /// Opens an empty database in memory. It exists as long as the connection.
     pub(super) fn in_memory(settings: &Settings) -> rusqlite::Result<Self> {
         let guarded = Self::guard(Connection::open_in_memory()?, Path::new(":memory:"), settings, None)?;
         guarded.set_size(settings.limits.size)?;
         Ok(guarded)
     }
 
-    /// Opens a connection that only reads, for guests.
+    /// Opens a read-only connection for guests.
     pub(super) fn reader(path: &Path, settings: &Settings) -> rusqlite::Result<Self> {
         let connection =
             Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
@@ -247,14 +252,14 @@ impl Guarded {
             (DbConfig::SQLITE_DBCONFIG_ENABLE_FTS3_TOKENIZER, false),
             (DbConfig::SQLITE_DBCONFIG_ENABLE_ATTACH_CREATE, false),
             (DbConfig::SQLITE_DBCONFIG_ENABLE_ATTACH_WRITE, false),
-            // Plans don't look at parameters: otherwise binding one makes SQLite prepare a cached statement anew (it is built with
-            // STAT4), which costs several times the running of a point query.
+            // Query plans must not depend on parameters: otherwise binding one makes SQLite prepare a cached statement
+            // again (it is built with STAT4), which costs several times as much as running a point query.
             (DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true),
         ] {
             connection.set_db_config(config, on)?;
         }
         limit(&connection, settings)?;
-        // Loading extensions from SQL is off in a new connection; the authorizer denies the function as well.
+        // Loading extensions from SQL is off in a new connection. The authorizer also denies the function.
         connection.set_prepared_statement_cache_capacity(settings.cached_statements);
         let watch = Arc::new(Watch::new(log));
         let progress = watch.clone();
@@ -265,29 +270,30 @@ impl Guarded {
         Ok(Self { connection, watch, path: path.to_owned(), max_value, max_transaction, size: Cell::new(None) })
     }
 
-    /// The bare connection, for what the host does while nothing is a guest's yet.
+    /// The underlying connection, for the host's work while no guest's statement runs.
     pub(super) fn raw(&self) -> &Connection {
         &self.connection
     }
 
-    /// The database's file.
+    /// The path of the database file.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// What stops this connection's statements.
+    /// The handle that stops this connection's statements.
     pub(super) fn watch(&self) -> &Arc<Watch> {
         &self.watch
     }
 
-    /// Has closing leave the log and the database file as they are. Otherwise the last connection copies the one into the other.
+    /// Makes closing leave the log as it is. Otherwise the last connection to close copies the log into the database
+    /// file.
     pub(super) fn keep_log(&self) {
         if let Err(error) = self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true) {
             tracing::error!(%error, "the write-ahead log can't be kept from being copied");
         }
     }
 
-    /// Whether no transaction is open. SQLite ends one by itself on some errors.
+    /// Whether no transaction is open. SQLite ends a transaction by itself on some errors.
     pub(super) fn is_idle(&self) -> bool {
         self.connection.is_autocommit()
     }
@@ -297,18 +303,18 @@ impl Guarded {
         self.connection.total_changes()
     }
 
-    /// Pages in the log if something was committed since the last call; else 0.
+    /// Pages in the log if something was committed since the last call, otherwise 0.
     pub(super) fn take_log_pages(&self) -> u32 {
         self.watch.log_pages.swap(0, Relaxed)
     }
 
-    /// How many bytes the database has, as the connection sees it.
+    /// The size of the database in bytes, as this connection sees it.
     pub(super) fn bytes(&self) -> rusqlite::Result<u64> {
         let read = |pragma| self.connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
         Ok(read("page_size")?.unsigned_abs().saturating_mul(read("page_count")?.unsigned_abs()))
     }
 
-    /// Says how many bytes the database may have from now on. One that has more keeps them. Not for a connection that only reads.
+    /// Sets the most bytes that the database may have. A larger database keeps its size. Not for a read-only connection.
     pub(super) fn set_size(&self, bytes: u64) -> rusqlite::Result<()> {
         if self.size.get() != Some(bytes) {
             let page: i64 = self.connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
@@ -319,17 +325,17 @@ impl Guarded {
         Ok(())
     }
 
-    /// Says whose statements are prepared from now on.
+    /// Sets the role in which later statements are prepared.
     pub(super) fn set_role(&self, role: Role) {
         self.watch.role.store(role as u8, Relaxed);
     }
 
-    /// Why the authorizer refused, if it did since the last call.
+    /// The reason of the authorizer's denial, if it denied anything since the last call.
     pub(super) fn take_denial(&self) -> Option<Denial> {
         self.watch.denied.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// Does something of the host's own between guests' statements: allowed everything, and stopped by nothing.
+    /// Runs the host's own `work` between statements of guests, without restrictions and without a deadline.
     pub(super) fn as_host<T>(&self, work: impl FnOnce() -> T) -> T {
         self.watch.disarm();
         self.set_role(Role::Host);
@@ -338,7 +344,8 @@ impl Guarded {
         result
     }
 
-    /// Runs one statement of a guest and collects its rows. `begun` is called when SQLite has chosen the snapshot that it reads.
+    /// Runs one statement of a guest and collects its rows. Calls `begun` when SQLite has chosen the snapshot that the
+    /// statement reads.
     pub(super) fn query(
         &self,
         sql: &str,
@@ -350,7 +357,7 @@ impl Guarded {
         self.try_query(sql, parameters, access, limits, begun).map_err(|failure| self.explain(failure))
     }
 
-    /// Runs one statement of a guest that writes; returns how many rows it changed.
+    /// Runs one writing statement of a guest. Returns the number of changed rows.
     pub(super) fn execute(&self, sql: &str, parameters: &[Value]) -> Result<u64, SqlError> {
         self.try_execute(sql, parameters).map_err(|failure| self.explain(failure))
     }
@@ -395,7 +402,7 @@ impl Guarded {
     fn try_execute(&self, sql: &str, parameters: &[Value]) -> Result<u64, Failure> {
         let mut statement = self.prepare(sql, parameters, Access::Writes)?;
         let mut cursor = statement.raw_query();
-        // The rows of a RETURNING are not asked for; SQLite has made every change before it gives the first.
+        // The rows of a RETURNING are discarded. SQLite makes every change before it returns the first row.
         while cursor.next()?.is_some() {}
         drop(cursor);
         drop(statement);
@@ -405,7 +412,7 @@ impl Guarded {
     fn prepare(&self, sql: &str, parameters: &[Value], access: Access) -> Result<CachedStatement<'_>, Failure> {
         let mut statement = self.connection.prepare_cached(sql)?;
         let reads = statement.readonly();
-        // Whatever else has no columns and changes nothing is denied, so this is no statement at all.
+        // Other statements without columns and changes are denied, so this text holds no statement at all.
         if reads && statement.column_count() == 0 {
             return Err(syntax("there is no statement"));
         }
@@ -430,7 +437,7 @@ impl Guarded {
         match failure {
             Failure::Own(error) => error,
             Failure::Sqlite(error) => match self.translate(&error) {
-                // Left set: the writer is to look after the log as well.
+                // The flag stays set, so that the writer also empties the log.
                 SqlError::Timeout if self.watch.overgrown.load(Relaxed) => {
                     SqlLimit::Transaction(self.max_transaction).into()
                 }
@@ -439,7 +446,7 @@ impl Guarded {
         }
     }
 
-    /// Puts what SQLite says into our words.
+    /// Translates SQLite's error into a [`SqlError`].
     pub(super) fn translate(&self, error: &rusqlite::Error) -> SqlError {
         match self.size.get() {
             _ if is_too_big(error) => SqlLimit::Value(self.max_value).into(),
@@ -448,7 +455,7 @@ impl Guarded {
         }
     }
 
-    /// SQLite has one code for a disk that is full and a database that is.
+    /// Whether the disk is full. SQLite has one code for a full disk and for a database at its size limit.
     fn is_disk_full(&self) -> bool {
         let Some(disk) = self.connection.path().and_then(|path| rustix::fs::statvfs(path).ok()) else { return true };
         disk.f_bavail.saturating_mul(disk.f_frsize) < DISK_LEFT

@@ -1,8 +1,8 @@
-//! What a database has done so far, for metrics and tests. Counting never waits.
+//! Counters of a database for metrics and tests. Counting never waits.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
-/// The counters while they count.
+/// The live counters.
 #[derive(Debug, Default)]
 pub(super) struct Counters {
     commits: AtomicU64,
@@ -16,22 +16,22 @@ pub(super) struct Counters {
     read_queue: AtomicUsize,
 }
 
-/// The counters at one moment.
+/// The values of the counters at one moment.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counted {
-    /// Transactions committed that wrote something.
+    /// Committed transactions that wrote something.
     pub commits: u64,
     /// Syncs of the write-ahead log before answers.
     pub syncs: u64,
     /// The most commits that one sync covered.
     pub largest_batch: u64,
-    /// Transactions rolled back, whatever the reason.
+    /// Transactions that were rolled back for any reason.
     pub rollbacks: u64,
-    /// Times the log was copied into the database file.
+    /// Checkpoints: copies of the log into the database file.
     pub checkpoints: u64,
     /// Reads that ended on the calling thread.
     pub inline_reads: u64,
-    /// Reads that were begun again on a thread of their own.
+    /// Reads that were restarted on a thread of their own.
     pub long_reads: u64,
     /// Writes and transactions that wait for the writer now.
     pub writer_queue: usize,

@@ -1,21 +1,21 @@
-//! When a statement must have ended, and whose limit that is.
+//! The moment at which a statement must end, and the limit that sets it.
 
 use std::time::{Duration, Instant};
 
 use super::error::{SqlError, SqlLimit};
 use watertight_model::config::SqlLimits;
 
-/// When a statement must have ended.
+/// The moment at which a statement must end.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Due {
     /// The moment.
     pub(super) at: Instant,
-    /// The statement's own time, where that is what ends then, and not its call's.
+    /// The statement's own time limit, if that limit sets the moment. `None` if the call's deadline sets it.
     own: Option<Duration>,
 }
 
 impl Due {
-    /// Of a statement that begins to run now.
+    /// Computes the moment for a statement that begins now.
     pub(super) fn new(deadline: Instant, limits: &SqlLimits) -> Self {
         match Instant::now().checked_add(limits.time) {
             Some(at) if at < deadline => Self { at, own: Some(limits.time) },
@@ -23,7 +23,8 @@ impl Due {
         }
     }
 
-    /// What came of the statement, where SQLite only knows that it was stopped: others may stop one as well.
+    /// Turns `Timeout` into the limit error if the statement's own time limit expired. SQLite reports only that a
+    /// statement was interrupted, and others may interrupt it too.
     pub(super) fn settle<T>(self, result: Result<T, SqlError>) -> Result<T, SqlError> {
         match (result, self.own) {
             (Err(SqlError::Timeout), Some(time)) if Instant::now() >= self.at => Err(SqlLimit::Time(time).into()),

@@ -1,18 +1,18 @@
-//! What is committed, and what of that is on the disk.
+//! Tracks which commits have happened, and which of them are on the disk.
 //!
-//! Each commit takes the next number before it begins (`issued`), and a sync of the write-ahead log moves `synced` up to the numbers
-//! that it covers. Whoever may have seen a commit waits until `synced` has reached it, so that nothing leaves that a power cut could
-//! take back.
+//! Each commit takes the next number before it begins (`issued`). A sync of the write-ahead log moves `synced` up to the
+//! numbers that it covers. Whoever may have seen a commit waits until `synced` has reached its number, so that no answer
+//! reveals data that a power cut could remove.
 //!
-//! The syncer is a thread of its own: while it syncs one batch the writer runs the transactions of the next, which matters most for
-//! transactions that wait for their guest between statements. A batch is whatever has come since the last sync began. Only when
-//! nothing is under way and nobody waits does the writer sync by itself: with an `fdatasync` of 100 to 180 µs that took a lone
-//! write from 270 to 180 µs, and changed nothing with 64 at once.
+//! The syncer is a separate thread. While it syncs one batch, the writer runs the transactions of the next. This matters
+//! most for transactions that wait for their guest between statements. A batch is everything that has arrived since the
+//! last sync began. Only if nothing is under way and nobody waits does the writer sync by itself. With an `fdatasync` of
+//! 100 to 180 µs, this reduced a single write from 270 to 180 µs, and changed nothing with 64 writes at once.
 //!
-//! A failed sync is final. The kernel may have dropped the pages and call the next sync a success, so nothing that is not known to be
-//! on the disk can ever be known to be: every later answer is `Storage`, until the database is opened again and SQLite has
-//! recovered what is really there. This file must never try a sync again. As final is that a file was removed or replaced: what is written
-//! to it then goes with the process.
+//! A failed sync is final. The kernel may have dropped the pages and report success for the next sync, so unsynced data
+//! can never be known to be on the disk. Every later answer is `Storage`, until the database is opened again and SQLite
+//! has recovered what is on the disk. This file must never retry a sync. A removed or replaced file is final too: what is
+//! written to it disappears with the process.
 
 use std::fs::File;
 use std::io;
@@ -30,15 +30,15 @@ use super::files::Files;
 use super::settings::WalSync;
 use watertight_disk::failpoint::{Point, crash_point};
 
-/// Where a caller gets its answer.
+/// The channel through which a caller gets its answer.
 pub(super) type Reply<T> = oneshot::Sender<Result<T, SqlError>>;
 
-/// Why a database takes no more statements, until it is opened again.
+/// The reason why a database accepts no more statements until it is opened again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Failure {
-    /// A sync failed, or the writer did.
+    /// A sync failed, or the writer failed.
     Unsynced,
-    /// A file of it was removed or replaced.
+    /// A file of the database was removed or replaced.
     Displaced,
 }
 
@@ -48,7 +48,7 @@ struct State {
     failed: Option<Failure>,
 }
 
-/// The two numbers, shared by the writer, the syncer and all readers.
+/// The numbers of commits, shared by the writer, the syncer and all readers.
 #[derive(Debug)]
 pub(super) struct Durability {
     issued: AtomicU64,
@@ -60,22 +60,23 @@ impl Durability {
         Self { issued: AtomicU64::new(0), state: watch::Sender::new(State { synced: 0, failed: None }) }
     }
 
-    /// Takes the next number. To be called before COMMIT: a reader that sees the commit must find its number.
+    /// Takes the next number. The writer must call this before COMMIT, so that a reader that sees the commit finds its
+    /// number.
     pub(super) fn issue(&self) -> u64 {
         self.issued.fetch_add(1, SeqCst) + 1
     }
 
-    /// The number of the newest commit that a snapshot taken before now can hold.
+    /// The number of the newest commit that a snapshot taken before this call may contain.
     pub(super) fn issued(&self) -> u64 {
         self.issued.load(SeqCst)
     }
 
-    /// What every statement is answered, where the database was given up.
+    /// The error that every statement gets after a final failure. `None` while the database works.
     pub(super) fn failure(&self) -> Option<SqlError> {
         self.state.borrow().failed.map(SqlError::from)
     }
 
-    /// Gives up on the database.
+    /// Records a final failure of the database.
     pub(super) fn fail(&self, why: Failure) {
         self.state.send_modify(|state| {
             state.failed.get_or_insert(why);
@@ -86,14 +87,14 @@ impl Durability {
         self.state.send_modify(|state| state.synced = state.synced.max(number));
     }
 
-    /// Waits until everything up to `number` is on the disk.
+    /// Waits until every commit up to `number` is on the disk.
     pub(super) async fn wait(&self, number: u64, deadline: Instant) -> Result<(), SqlError> {
         let settled = |state: &State| state.failed.is_some() || state.synced >= number;
         let now = *self.state.borrow();
         if !settled(&now) {
             let mut state = self.state.subscribe();
             let waiting = tokio::time::timeout_at(deadline.into(), state.wait_for(settled));
-            // Boxed: most that ask need not wait.
+            // The wait is boxed, because most callers do not wait.
             let outcome = Box::pin(waiting).await.map_err(|_| SqlError::Timeout)?;
             outcome.map_err(|_| SqlError::Closed)?;
         }
@@ -101,13 +102,13 @@ impl Durability {
     }
 }
 
-/// A transaction that has ended, with the answer that waits for the disk.
+/// An ended transaction, with the answer that waits for the disk.
 pub(super) struct Ended {
-    /// Everything up to here must be on the disk before the answer leaves.
+    /// Every commit up to this number must be on the disk before the answer leaves.
     pub(super) number: u64,
-    /// Whether it wrote anything by itself.
+    /// Whether the transaction wrote anything.
     pub(super) wrote: bool,
-    /// Whether it is a guest's commit that wrote: what the host does for itself is not counted as one.
+    /// Whether the transaction counts as a commit: a guest's transaction that wrote.
     pub(super) commits: bool,
     pub(super) result: Result<u64, SqlError>,
     pub(super) reply: Reply<u64>,
@@ -116,7 +117,7 @@ pub(super) struct Ended {
 impl Ended {
     fn answer(self, failure: Option<SqlError>) {
         let result = failure.map_or(self.result, Err);
-        // Nobody is there when the caller was dropped.
+        // The caller may have been dropped.
         let _ = self.reply.send(result);
     }
 }
@@ -130,16 +131,16 @@ pub(super) struct Syncer {
     pub(super) counters: Arc<Counters>,
 }
 
-/// The writer's way to the syncer. Dropping it ends the syncer's thread once everything is answered.
+/// The writer's connection to the syncer. Dropping it ends the syncer's thread once everything is answered.
 pub(super) struct Handover {
     syncer: Arc<Syncer>,
     queue: SyncSender<Ended>,
-    /// What was put into the queue and is not answered.
+    /// The number of transactions in the queue that are not answered.
     in_flight: Arc<AtomicUsize>,
 }
 
 impl Handover {
-    /// Starts the syncer's thread. At most `batch` wait for it, and so are covered by one sync.
+    /// Starts the syncer's thread. At most `batch` transactions wait for it, and so one sync covers at most that many.
     pub(super) fn start(syncer: Syncer, batch: usize) -> io::Result<(Self, JoinHandle<()>)> {
         let (queue, ended) = sync_channel(batch);
         let handover = Self { syncer: Arc::new(syncer), queue, in_flight: Arc::default() };
@@ -149,16 +150,18 @@ impl Handover {
         Ok((handover, thread))
     }
 
-    /// Has `ended` answered once it is on the disk: on the spot where the writer has `nothing_else` to do and the syncer neither. Else
-    /// it waits here only where a whole batch waits already.
+    /// Answers `ended` once it is on the disk. If the writer has `nothing_else` to do and the syncer is idle, the
+    /// writer's thread does this at once. Otherwise `ended` is queued, and the call blocks only if a whole batch is
+    /// queued already.
     pub(super) fn end(&self, ended: Ended, nothing_else: bool) {
-        // Nobody but the writer adds to what is in flight, so numbers stay in order.
+        // Only the writer adds to what is in flight, so the numbers stay in order.
         if nothing_else && self.in_flight.load(SeqCst) == 0 {
             self.syncer.settle(&mut vec![ended]);
             return;
         }
         self.in_flight.fetch_add(1, SeqCst);
-        // The syncer outlives the writer. Had it died, the reply would be dropped here and its caller see `Closed`.
+        // The syncer outlives the writer. If it had died, the reply would be dropped here and its caller would get
+        // `Closed`.
         let _ = self.queue.send(ended);
     }
 }
@@ -173,7 +176,7 @@ impl Syncer {
             self.settle(&mut batch);
             in_flight.fetch_sub(answered, SeqCst);
         }
-        // A number that never came belongs to a writer that died: nobody may wait for it.
+        // A number that never arrived belongs to a writer that died. Nobody may wait for it.
         if self.durability.state.borrow().synced < self.durability.issued() {
             self.durability.fail(Failure::Unsynced);
         }
@@ -182,7 +185,7 @@ impl Syncer {
     /// Makes a batch durable and answers it.
     fn settle(&self, batch: &mut Vec<Ended>) {
         let commits = batch.iter().filter(|ended| ended.commits).count();
-        // Without a write in the batch all before it is synced already: batches come in order.
+        // Batches arrive in order. Without a write in this batch, everything before it is synced already.
         if batch.iter().any(|ended| ended.wrote) && self.durability.failure().is_none() {
             self.sync(commits);
         }
@@ -196,14 +199,14 @@ impl Syncer {
         }
     }
 
-    /// Syncs the log, and looks whether it is still where a start finds it.
+    /// Syncs the log, and checks that its path still leads to it.
     fn sync(&self, commits: usize) {
         if let Err(error) = self.sync.run(&self.wal) {
             tracing::error!(%error, "the write-ahead log could not be synced: the database takes no more statements");
             self.durability.fail(Failure::Unsynced);
             return;
         }
-        // After the sync: what is removed from here on was there when it was acknowledged.
+        // The check follows the sync: a file that is removed later was present when the commits were acknowledged.
         if let Err(reason) = self.files.check_after_sync() {
             tracing::error!(%reason, "a file of a database is gone: nothing is acknowledged, and the database takes no more statements");
             self.durability.fail(Failure::Displaced);

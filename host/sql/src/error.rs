@@ -1,6 +1,7 @@
-//! Why a statement or an opening failed, and the one place where SQLite's codes become our errors.
+//! Errors of statements and of opening, and the translation of SQLite's codes.
 //!
-//! A [`SqlError`] goes to a guest: it must never carry a path or anything of the host. An [`OpenError`] goes to the operator.
+//! A [`SqlError`] goes to a guest and must never contain a path or other information about the host. An [`OpenError`]
+//! goes to the operator.
 
 use std::io;
 use std::path::PathBuf;
@@ -11,34 +12,34 @@ use rusqlite::ffi;
 use super::durability::Failure;
 use watertight_model::migration::BadNumber;
 
-/// Why a statement failed. Mirrors the `error` variant of `watertight:sql`.
+/// The reason why a statement failed. It mirrors the variant `error` of `watertight:sql`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SqlError {
-    /// A constraint that the statement, or the commit, would have broken.
+    /// The statement or the commit would have violated a constraint.
     #[error("constraint failed: {detail}")]
     Constraint {
-        /// Its kind.
+        /// The constraint's kind.
         kind: ConstraintKind,
-        /// Which one, as SQLite names it: `table.column`; empty for a foreign key, which SQLite does not name.
+        /// The constraint's name as SQLite gives it, such as `table.column`. Empty for a foreign key, which SQLite does
+        /// not name.
         detail: String,
     },
-    /// The statement can't be prepared, is denied, or its parameters don't fit.
+    /// The statement can't be prepared or is denied, or its parameters do not fit.
     #[error("{0}")]
     Syntax(String),
-    /// Too many wait for the writer, or for a read connection.
+    /// The queue of the writer or of the readers is full.
     #[error("too many statements are waiting")]
     Busy,
-    /// The deadline passed, or the transaction's lease ran out. Nothing was changed.
+    /// The deadline passed, or the transaction's lease expired. Nothing was changed.
     #[error("the statement took too long")]
     Timeout,
-    /// The statement met a limit of its own. Nothing was changed.
+    /// The statement met one of its own limits. Nothing was changed.
     #[error(transparent)]
     Limit(#[from] SqlLimit),
     /// The transaction has ended, or the database is closed.
     #[error("closed")]
     Closed,
-    /// There is no room to write to: the disk or a quota. Nothing was changed, and once there is room again
-    /// the same is done.
+    /// The disk or a quota is full. Nothing was changed. The statement can be repeated once there is room.
     #[error("the disk is full")]
     Full,
     /// The database failed.
@@ -46,28 +47,28 @@ pub enum SqlError {
     Storage(String),
 }
 
-/// A limit that a statement met, with its figure.
+/// The limit that a statement met, with the limit's value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SqlLimit {
-    /// It returns more rows.
+    /// The statement would return more rows.
     #[error("the statement would return more than {0} rows")]
     Rows(u32),
-    /// Its parameters, or the rows that it returns, have more bytes together.
+    /// The statement's parameters, or its rows, would have more bytes in total.
     #[error("the statement's parameters or rows would have more than {0} bytes")]
     Bytes(u64),
-    /// It ran for longer.
+    /// The statement ran for longer.
     #[error("the statement ran for longer than {0:?}")]
     Time(Duration),
-    /// The database would be larger, in bytes.
+    /// The database would become larger. In bytes.
     #[error("the database would have more than {0} bytes")]
     Size(u64),
-    /// Its text is longer, in bytes.
+    /// The statement's text is longer. In bytes.
     #[error("the statement's text has more than {0} bytes")]
     Text(usize),
-    /// A parameter, or a value that it makes, is larger, in bytes.
+    /// A parameter or a computed value is larger. In bytes.
     #[error("a value would have more than {0} bytes")]
     Value(usize),
-    /// Its transaction would add more to the log, in bytes.
+    /// The transaction would add more to the log. In bytes.
     #[error("the transaction would write more than {0} bytes")]
     Transaction(u64),
 }
@@ -83,119 +84,120 @@ pub enum ConstraintKind {
     NotNull,
     /// `CHECK`.
     Check,
-    /// A `STRICT` table's type, or a trigger's `RAISE`.
+    /// The column type of a `STRICT` table, or a trigger's `RAISE`.
     Other,
 }
 
-/// Why a database could not be opened.
+/// The reason why a database could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// SQLite can't use the file.
+    /// SQLite can't open or use the database.
     #[error("the database `{}` can't be opened", path.display())]
     Database {
-        /// The file.
+        /// The path of the database file.
         path: PathBuf,
-        /// What SQLite says.
+        /// SQLite's error.
         source: rusqlite::Error,
     },
-    /// A file, folder or thread that the database needs can't be had.
+    /// A file, folder or thread that the database needs is not available.
     #[error("the files of the database `{}` can't be used", path.display())]
     Files {
-        /// The file.
+        /// The path of the database file.
         path: PathBuf,
-        /// What the system says.
+        /// The operating system's error.
         source: io::Error,
     },
-    /// The given migrations are not what they say, or not in order.
+    /// A given migration does not match its checksum, or its name is out of order.
     #[error("the migration `{name}` {reason}")]
     BadMigration {
-        /// The first migration that is wrong.
+        /// The first wrong migration.
         name: String,
-        /// What is wrong.
+        /// What is wrong, as the rest of a sentence that begins with the migration's name.
         reason: &'static str,
     },
-    /// A migration that was applied has another text now.
+    /// The text of an applied migration has changed.
     #[error("the migration `{name}` was changed after it was applied")]
     ChangedMigration {
-        /// The migration.
+        /// The migration's name.
         name: String,
     },
-    /// A migration has no number of its own, in order.
+    /// A migration's name has no number, or its number is not unique.
     #[error(transparent)]
     Number(#[from] BadNumber),
-    /// A migration that was not applied stands before one that was.
+    /// A migration that was not applied stands before an applied one.
     #[error("the migration `{name}` stands before `{before}`, which was applied already")]
     InsertedMigration {
-        /// The new migration.
+        /// The name of the new migration.
         name: String,
-        /// The applied one.
+        /// The name of the applied migration.
         before: String,
     },
-    /// An applied migration is gone from the list, or stands elsewhere.
+    /// An applied migration is missing from the list, or has another position in it.
     #[error("the migration `{applied}` was applied at place {place}, where the module now has `{given}`")]
     ReorderedMigration {
-        /// The place, from 1.
+        /// The position, counted from 1.
         place: usize,
-        /// The migration that the database has there.
+        /// The migration that was applied at this position.
         applied: String,
-        /// The migration that was given there.
+        /// The migration that the list has at this position.
         given: String,
     },
-    /// A migration does more than add to the schema, and builds that don't know it may still serve.
+    /// A migration does more than add to the schema, while builds that do not know it may still serve.
     #[error("the migration `{name}` can't be applied while another build may serve: {reason}")]
     NotAdditive {
-        /// The migration.
+        /// The migration's name.
         name: String,
-        /// What it does.
+        /// What the migration does.
         reason: String,
     },
-    /// A migration does more than add to a schema that other builds know, and doesn't say so.
+    /// A migration does more than add to a schema that other builds use, and its first line does not say so.
     #[error(
         "the migration `{name}` does more than add to what is there, and its first line doesn't say `-- contract`: {reason}"
     )]
     Unmarked {
-        /// The migration.
+        /// The migration's name.
         name: String,
-        /// What it does.
+        /// What the migration does.
         reason: String,
     },
-    /// A migration was applied that builds which don't know it do not survive, and this build doesn't know it.
+    /// A contraction was applied that this build does not know. Builds that do not know a contraction can't use the
+    /// database.
     #[error("the migration `{name}`, a contraction, was applied, and the module doesn't know it")]
     Contracted {
-        /// The migration.
+        /// The migration's name.
         name: String,
     },
-    /// The migrations took longer than they may. Nothing of them stays.
+    /// The migrations took longer than allowed. None of them was applied.
     #[error("the migration `{name}` was stopped: all that are due have {allowed} for it, and that has passed")]
     TooSlow {
-        /// The migration that ran.
+        /// The migration that was running.
         name: String,
-        /// How long they may take.
+        /// The time that all pending migrations have together.
         allowed: String,
     },
-    /// A migration failed. Nothing of it, nor of those applied with it, stays.
+    /// A migration failed. Neither it nor the migrations of the same run were applied.
     #[error("the migration `{name}` failed: {message}")]
     Migration {
-        /// The migration.
+        /// The migration's name.
         name: String,
-        /// What SQLite says of it, and the line.
+        /// SQLite's message, with the line.
         message: String,
     },
 }
 
-/// Why migrations were not applied to a database that serves.
+/// The reason why migrations were not applied to an open database.
 #[derive(Debug, thiserror::Error)]
 pub enum MigrateError {
-    /// They are not in order, not what was applied before, or not such as may be applied now.
+    /// The migrations are out of order, contradict the applied ones, or are not allowed while guests are served.
     #[error(transparent)]
     Refused(#[from] OpenError),
-    /// The database did not take them.
+    /// The database did not run the migrations.
     #[error("the database took no migration")]
     Failed(#[from] SqlError),
 }
 
 impl From<Failure> for SqlError {
-    /// The answer of a database that was given up.
+    /// Converts the failure into the error that every later statement returns.
     fn from(failure: Failure) -> Self {
         let reason = match failure {
             Failure::Unsynced => "the database could not be synced and takes no more statements",
@@ -205,22 +207,22 @@ impl From<Failure> for SqlError {
     }
 }
 
-/// Whether SQLite failed to sync a file by itself: as fatal as a failed sync of ours.
+/// Whether SQLite failed to sync a file itself. Such a failure is as final as a failed sync of the log by this crate.
 pub(super) fn is_failed_sync(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_extended_error_code(), Some(ffi::SQLITE_IOERR_FSYNC | ffi::SQLITE_IOERR_DIR_FSYNC))
 }
 
-/// Whether SQLite had no room for a page: on the disk, or in as many as the database may have.
+/// Whether SQLite had no room for a page: the disk is full, or the database has the most pages that it may have.
 pub(super) fn is_out_of_pages(error: &rusqlite::Error) -> bool {
     error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull)
 }
 
-/// Whether a value would have been larger than a connection lets it.
+/// Whether a value exceeded the connection's limit for values.
 pub(super) fn is_too_big(error: &rusqlite::Error) -> bool {
     error.sqlite_error_code() == Some(rusqlite::ErrorCode::TooBig)
 }
 
-/// Translates what SQLite says; `denied` is the authorizer's reason where it refused.
+/// Translates SQLite's error. `denied` is the authorizer's reason if it denied the statement.
 pub(super) fn translate(error: &rusqlite::Error, denied: Option<String>) -> SqlError {
     use rusqlite::Error as E;
     match error {
@@ -248,15 +250,15 @@ fn by_code(code: i32, message: Option<&str>, denied: Option<String>) -> SqlError
             SqlError::Full
         }
         primary => {
-            // SQLite's own words may name files: they are for the log.
+            // SQLite's message may contain file names, so it goes only to the log.
             tracing::error!(code, message, "the database failed");
             SqlError::Storage(storage_text(primary).to_owned())
         }
     }
 }
 
-/// Whether nothing could be written, and nothing else is wrong: a full disk is `SQLITE_FULL`, a quota or a limit of the file's size is an
-/// error of the write, and the index of the log has a code of its own. A failed sync is none of these.
+/// Whether a write failed only for lack of room. A full disk is `SQLITE_FULL`, a quota or a file size limit is an error
+/// of the write, and the log's index has a code of its own. A failed sync is none of these.
 fn is_full(code: i32) -> bool {
     code & 0xff == ffi::SQLITE_FULL || [ffi::SQLITE_IOERR_WRITE, ffi::SQLITE_IOERR_SHMSIZE].contains(&code)
 }
@@ -282,7 +284,7 @@ fn constraint(code: i32, message: &str) -> SqlError {
         ffi::SQLITE_CONSTRAINT_CHECK => ConstraintKind::Check,
         _ => ConstraintKind::Other,
     };
-    // "UNIQUE constraint failed: a.b": what follows the colon is the name. A trigger's own words stand as they are.
+    // In "UNIQUE constraint failed: a.b" the name follows the colon. A trigger's own message is passed on unchanged.
     let detail = match kind {
         ConstraintKind::ForeignKey => "",
         ConstraintKind::Other => message,

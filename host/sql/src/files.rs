@@ -1,8 +1,9 @@
-//! The files of an open database: which they are, whether their paths still lead to them, and whether somebody has emptied one.
+//! The files of an open database: their identities, and checks that their paths still lead to them and that none was
+//! emptied.
 //!
-//! A commit into a file that was removed, or that another took the place of, is lost with the process. So is one into a log that was emptied:
-//! without its head, SQLite passes by all that stands in it. So no batch is acknowledged before that was looked at, and a database that
-//! does nothing is looked at by the host.
+//! A commit to a removed or replaced file is lost when the process ends. So is a commit to a log that was emptied:
+//! without the log's header, SQLite ignores its content. So the files are checked before each batch is acknowledged, and
+//! the host checks idle databases.
 
 mod events;
 
@@ -16,27 +17,28 @@ use super::{index_path, wal_path};
 use events::FileEvents;
 use watertight_disk::files::{Displaced, FileIdentity, open_regular};
 
-/// The length of a database file's head. A file that is in use is never shorter.
+/// The length of a database file's header. A file in use is never shorter.
 const HEAD: u64 = 100;
-/// What a log that holds anything begins with, apart from the last bit.
+/// The first four bytes of a log that is not empty, without the last bit.
 const LOG_MAGIC: u32 = 0x377f_0682;
 
-/// The database file, its write-ahead log and the index of that.
+/// The database file, its write-ahead log, and the log's index.
 #[derive(Debug)]
 pub(super) struct Files {
     database: (PathBuf, FileIdentity),
     log: (PathBuf, FileIdentity),
     index: (PathBuf, FileIdentity),
     wal: File,
-    /// There unless the kernel refused to watch.
+    /// The kernel's events for the files. `None` if the kernel refused to watch them.
     events: Option<FileEvents>,
-    /// Odd where the writer has left something in the log; even where it is empty, perhaps. Another number each time that it is emptied.
+    /// Odd if the writer has left content in the log, even if the log may be empty. The number changes each time the log
+    /// is emptied.
     state: AtomicU64,
 }
 
 impl Files {
-    /// Identifies the files of the database at `path`, which SQLite has open: the file itself was `database` before it was opened. Returns
-    /// a handle of the log too, for syncing.
+    /// Identifies the files of the database at `path`, which SQLite has open. `database` is the identity of the database
+    /// file from before SQLite opened it. Also returns a handle of the log for syncing.
     pub(super) fn identify(path: &Path, database: FileIdentity) -> io::Result<(Self, File)> {
         let (log, index) = (wal_path(path), index_path(path));
         let wal = open_regular(&log, OpenOptions::new().read(true))?;
@@ -47,7 +49,7 @@ impl Files {
             log: (log, of_log),
             index: (index, of_index),
             wal: wal.try_clone()?,
-            // From before the files are looked at for the first time.
+            // The watch begins before the first check of the files.
             events: FileEvents::watch(path).inspect_err(|error| unwatched(path, error)).ok(),
             state: AtomicU64::new(0),
         };
@@ -55,18 +57,18 @@ impl Files {
         Ok((files, wal))
     }
 
-    /// Notes that there is something in the log. For the writer alone, after a commit.
+    /// Records that the log has content. Only the writer calls this, after a commit.
     pub(super) fn log_filled(&self) {
         self.state.fetch_or(1, SeqCst);
     }
 
-    /// Notes that the log is about to be emptied. For the writer alone.
+    /// Records that the log is about to be emptied. Only the writer calls this.
     pub(super) fn log_emptied(&self) {
         self.state.store((self.state.load(SeqCst) | 1) + 1, SeqCst);
     }
 
-    /// Checks that every path leads to its file, and that the database and its log have their heads. Four system calls, none of which waits
-    /// for the disk.
+    /// Checks that every path leads to its file, and that the database and its log have their headers. Makes four system
+    /// calls, none of which waits for the disk.
     pub(super) fn check(&self) -> Result<(), Displaced> {
         let (path, identity) = &self.database;
         if identity.metadata(path)?.len() < HEAD {
@@ -78,8 +80,8 @@ impl Files {
         self.check_log()
     }
 
-    /// The same, to be called after each sync: two short system calls where nothing happened to the files, and all of [`Self::check`] where
-    /// something may have, or where the kernel doesn't tell.
+    /// Checks the files after a sync. Makes two short system calls if nothing happened to the files. Runs all of
+    /// [`Self::check`] if something may have happened, or if the kernel sends no events.
     pub(super) fn check_after_sync(&self) -> Result<(), Displaced> {
         match &self.events {
             Some(events) => events.if_any(|| self.check()).and_then(|()| self.check_log()),
@@ -96,7 +98,7 @@ impl Files {
             Ok(_) => u32::from_be_bytes(magic) & !1 == LOG_MAGIC,
             Err(source) => return Err(Displaced::Unknown { path: path.clone(), source }),
         };
-        // The writer may have emptied it meanwhile.
+        // The writer may have emptied the log meanwhile.
         if has_head || self.state.load(SeqCst) != state { Ok(()) } else { Err(Displaced::Emptied(path.clone())) }
     }
 }
@@ -106,14 +108,15 @@ fn unwatched(path: &Path, error: &io::Error) {
     tracing::debug!(target: "state", %database, %error, "the kernel doesn't watch a database: its files are looked at after each sync");
 }
 
-/// Whether the database at `path` was in use when its process ended, and its log is gone since: SQLite makes the log before its index, and
-/// removes it after that. What was committed last is gone with it.
+/// Whether the database at `path` was in use when its process ended and its log has disappeared since. Then the last
+/// commits are lost. SQLite creates the log before the index and removes it after the index, so an index without a log
+/// means this.
 pub fn has_lost_log(path: &Path) -> bool {
     index_path(path).exists() && matches!(wal_path(path).try_exists(), Ok(false))
 }
 
-/// Makes the file of a database, if there is none, readable to the host's user only. SQLite gives its other files the same mode.
-/// Returns which file it is.
+/// Creates the file of a database if it is missing, readable by the host's user only. SQLite gives its other files the
+/// same mode. Returns the file's identity.
 pub(super) fn create_private(path: &Path) -> io::Result<FileIdentity> {
     let mut options = File::options();
     options.write(true).create_new(true);

@@ -1,16 +1,17 @@
-//! One module's database: an SQLite file with one writer and a few readers.
+//! One module's database: an SQLite file with one writer and several readers.
 //!
-//! The storage engine behind `watertight:sql`. It knows nothing of Wasm: the capability hands it a guest's statements, and the native
-//! benchmark uses it as it is. What it promises:
+//! This crate is the storage engine behind `watertight:sql`. It does not know Wasm: the capability passes a guest's
+//! statements to it, and the native benchmark uses it directly. It guarantees:
 //!
-//! - What was acknowledged survives a power cut. The log is synced before an answer leaves, once for all commits that wait
-//!   (`durability`); a read returns nothing that is not synced.
-//! - No statement reaches out of the file, changes its schema, or takes part in the host's transactions (`policy`).
-//! - No statement runs past its deadline, no wait is without a bound, and no async thread is held for longer than a millisecond
-//!   or so (`readers`).
+//! - Acknowledged writes survive a power cut. The log is synced before an answer leaves, once for all waiting commits
+//!   (`durability`). A read returns only synced data.
+//! - No statement reaches outside the file, changes its schema, or takes part in the host's transactions (`policy`).
+//! - No statement runs past its deadline, every wait is bounded, and no async thread is blocked for longer than about a
+//!   millisecond (`readers`).
 //!
-//! It must never open the database file or its `-shm` beside SQLite: closing such a handle would drop SQLite's own locks on it, as POSIX
-//! has it. The `-wal` has no locks, and a handle of ours on it is what gets synced.
+//! This crate must never open the database file or its `-shm` file beside SQLite: by the rules of POSIX, closing such a
+//! handle would release SQLite's own locks on the file. The `-wal` file has no locks, and a separate handle of it is what
+//! gets synced.
 
 mod additive;
 mod applied;
@@ -71,11 +72,11 @@ pub use transaction::Transaction;
 pub use trial::{CopyTried, MAX_COPY, Occasion, try_migrations, try_on_copy};
 pub use value::{Rows, Value};
 
-/// A module's database. Clones are handles of the same one; dropping the last ends its threads.
+/// A module's database. Clones are handles of one database. Dropping the last handle ends the database's threads.
 #[derive(Clone)]
 pub struct Database {
     inner: Arc<Inner>,
-    /// What statements by this handle may take.
+    /// The limits of statements that run by this handle.
     limits: SqlLimits,
 }
 
@@ -83,21 +84,23 @@ struct Inner {
     path: PathBuf,
     settings: Arc<Settings>,
     readers: Arc<Readers>,
-    /// The way to the writer; none once closed.
+    /// The writer's queue. `None` once the database is closed.
     jobs: Mutex<Option<SyncSender<Job>>>,
     durability: Arc<Durability>,
     files: Arc<Files>,
     counters: Arc<Counters>,
-    /// Turns true when the writer has closed its connection.
+    /// Becomes true when the writer has closed its connection.
     gone: watch::Receiver<bool>,
 }
 
 impl Database {
-    /// Opens the database at `path`, makes it where there is none, and applies the migrations that are due. Blocks, mostly on the
-    /// disk: not for an async thread. Once it returns, all that the database holds is on the disk.
+    /// Opens the database at `path`, creates it if it is missing, and applies the pending migrations.
+    ///
+    /// The call blocks, mostly on the disk, so it must not run on an async thread. When it returns, everything in the
+    /// database is on the disk.
     ///
     /// # Errors
-    /// [`OpenError`] says which file or migration; nothing of a failed migration stays.
+    /// Returns [`OpenError`], which names the file or the migration. A failed migration leaves no trace.
     pub fn open(path: &Path, settings: Settings, migrations: &[Migration]) -> Result<Self, OpenError> {
         let files = |source| OpenError::Files { path: path.to_owned(), source };
         let sqlite = |source| OpenError::Database { path: path.to_owned(), source };
@@ -109,13 +112,14 @@ impl Database {
                 migrate::Failure::Refused(error) => error,
             },
         )?;
-        // What a killed process left in the log was never synced, perhaps; this copies it into the database file and syncs that.
+        // A killed process may have left unsynced commits in the log. The checkpoint copies them into the database file
+        // and syncs it.
         match guarded.raw().wal_checkpoint_v2(None::<&str>, CheckpointMode::TRUNCATE) {
-            // Another process reads the file; what stays in the log is synced below.
+            // Another process reads the file. The part that stays in the log is synced below.
             Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy) => {}
             result => drop(result.map_err(sqlite)?),
         }
-        // What the migrations left in it is no commit of a guest's.
+        // The pages that the migrations wrote are not a guest's commit.
         guarded.take_log_pages();
         let (identified, wal) = Files::identify(path, identity).map_err(files)?;
         settings.sync.run(&wal).and_then(|()| sync_folder(path)).map_err(files)?;
@@ -125,7 +129,7 @@ impl Database {
         Self::start(path, settings, (guarded, readers), (identified, wal)).map_err(files)
     }
 
-    /// Starts the threads.
+    /// Starts the writer's and the syncer's threads.
     fn start(
         path: &Path,
         settings: Settings,
@@ -164,12 +168,13 @@ impl Database {
             if syncer.join().is_err() {
                 tracing::error!("the database's syncer panicked");
             }
-            // The last connection to close copies the log into the database file and removes it: by its path, which must be its own.
+            // The last connection to close copies the log into the database file and removes the log. Both are found by
+            // path, so the paths must still lead to this database's files.
             if at_the_end.check().is_err() {
                 guarded.keep_log();
             }
             drop(guarded);
-            // Nobody listens once the last handle is gone.
+            // There is no receiver once the last handle is gone.
             let _ = leaving.send(true);
         })?;
         let readers = Readers::new(readers, settings.clone(), durability.clone(), counters.clone());
@@ -179,24 +184,25 @@ impl Database {
         Ok(Self { inner, limits })
     }
 
-    /// A handle of the same database, whose statements may take what `limits` says.
+    /// Returns a handle of this database whose statements have the given limits.
     pub fn limited(&self, limits: SqlLimits) -> Self {
         Self { limits, ..self.clone() }
     }
 
-    /// Runs one statement that only reads, and returns its rows once all that they show is on the disk.
+    /// Runs one read-only statement, and returns its rows once all data in them is on the disk.
     ///
     /// # Errors
-    /// Any [`SqlError`] but `Constraint`. `Timeout` once `deadline` has passed, whatever it waited for.
+    /// Any [`SqlError`] except `Constraint`. `Timeout` if `deadline` passes, also during a wait.
     pub async fn query(&self, sql: &str, parameters: Vec<Value>, deadline: Instant) -> Result<Rows, SqlError> {
         check_input(sql, &parameters, self.settings(), &self.limits)?;
         self.inner.readers.query(sql, parameters, &self.limits, deadline).await
     }
 
-    /// Runs one statement that writes, as a transaction of its own; returns how many rows it changed, once that is on the disk.
+    /// Runs one writing statement in a transaction of its own. Returns the number of changed rows once the change is on
+    /// the disk.
     ///
     /// # Errors
-    /// Any [`SqlError`]. Nothing was changed, but for a `Storage` after a failed sync, of which nobody can know.
+    /// Any [`SqlError`]. Nothing was changed, except that the outcome is unknown for a `Storage` after a failed sync.
     pub async fn execute(&self, sql: &str, parameters: Vec<Value>, deadline: Instant) -> Result<u64, SqlError> {
         check_input(sql, &parameters, self.settings(), &self.limits)?;
         let ticket = Arc::new(Ticket::default());
@@ -206,16 +212,16 @@ impl Database {
         let answer = match tokio::time::timeout_at(deadline.into(), &mut answer).await {
             Ok(answer) => answer,
             Err(_) if ticket.give_up() => return Err(SqlError::Timeout),
-            // The writer has begun: it keeps the deadline itself, and only it knows how this ends.
+            // The writer has begun. It keeps the deadline, and only it knows the outcome.
             Err(_) => answer.await,
         };
         answer.unwrap_or(Err(SqlError::Closed))
     }
 
-    /// Opens a write transaction, waiting for the writer until `deadline`, which then is the transaction's own.
+    /// Opens a write transaction. Waits for the writer until `deadline`, which then is also the transaction's deadline.
     ///
     /// # Errors
-    /// `Busy` where too many wait already; `Timeout`; `Closed`; `Storage`.
+    /// `Busy` if the writer's queue is full; `Timeout`; `Closed`; `Storage`.
     pub async fn begin(&self, deadline: Instant) -> Result<Transaction, SqlError> {
         let (reply, lease) = oneshot::channel();
         self.submit(Job::Begin { limits: self.limits, deadline, reply })?;
@@ -223,12 +229,14 @@ impl Database {
         Ok(Transaction::new(lease.unwrap_or(Err(SqlError::Closed))?, self.clone(), deadline))
     }
 
-    /// Applies the migrations that are due while guests are served: only such as change nothing for a build that doesn't know them.
-    /// Returns how many were applied, once they are on the disk. They wait for the writer as long as they may run themselves: `allowed`.
+    /// Applies the pending migrations while guests are served. Only additive migrations are accepted: those that change
+    /// nothing for a build that does not know them. Returns the number of applied migrations once they are on the disk.
+    ///
+    /// `allowed` bounds the wait for the writer, and again the run of the migrations.
     ///
     /// # Errors
-    /// [`MigrateError::Refused`] says which migration and why, and nothing of any stays; [`MigrateError::Failed`] as
-    /// [`Database::execute`].
+    /// [`MigrateError::Refused`] names the migration and the reason; no migration of the list stays applied.
+    /// [`MigrateError::Failed`] has an error of [`Database::execute`].
     pub async fn migrate(&self, migrations: &[Migration], allowed: Duration) -> Result<u64, MigrateError> {
         let ticket = Arc::new(Ticket::default());
         let (refused, refusal) = oneshot::channel();
@@ -239,7 +247,7 @@ impl Database {
         let answer = match tokio::time::timeout(allowed, &mut answer).await {
             Ok(answer) => answer,
             Err(_) if ticket.give_up() => return Err(SqlError::Timeout.into()),
-            // The writer has begun, and stops in time: only it knows how this ends.
+            // The writer has begun and stops in time. Only it knows the outcome.
             Err(_) => answer.await,
         };
         let applied = answer.unwrap_or(Err(SqlError::Closed))?;
@@ -249,16 +257,18 @@ impl Database {
         }
     }
 
-    /// Waits until everything that was committed before now is on the disk.
+    /// Waits until everything that was committed before this call is on the disk.
     ///
     /// # Errors
-    /// `Timeout` where that takes longer than until `deadline`; `Storage` where a sync failed.
+    /// `Timeout` if `deadline` passes; `Storage` if a sync failed.
     pub async fn settle(&self, deadline: Instant) -> Result<(), SqlError> {
         self.inner.durability.wait(self.inner.durability.issued(), deadline).await
     }
 
-    /// Checks that the paths of the database's files lead to them. Where they don't, it takes no more statements from now on: what it
-    /// would acknowledge could not last. Fine where it was closed: its files may be removed then. Looks at the disk, for microseconds.
+    /// Checks that the paths of the database's files still lead to the open files.
+    ///
+    /// If they do not, the database accepts no more statements, because acknowledged writes would be lost. A closed
+    /// database always passes: its files may be removed. The check makes a few system calls and takes microseconds.
     ///
     /// # Errors
     /// [`Displaced`] names the file.
@@ -275,30 +285,30 @@ impl Database {
         self.inner.jobs.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
-    /// Takes no further statement, lets those end that wait or run, and returns once the files are closed. Every later call on any
-    /// handle answers `Closed`. A transaction that is still open has until its own deadline.
+    /// Closes the database: it accepts no more statements, finishes the waiting and running ones, and returns once the
+    /// files are closed. Later calls on any handle answer `Closed`. An open transaction may go on until its deadline.
     pub async fn close(&self) {
         self.inner.close();
-        // An error means that the writer's thread is gone, which is what we wait for.
+        // An error means that the writer's thread has ended, which is the goal.
         let _ = self.inner.gone.clone().wait_for(|gone| *gone).await;
     }
 
-    /// What it has done so far.
+    /// Returns the database's counters.
     pub fn counters(&self) -> Counted {
         self.inner.counters.now()
     }
 
-    /// The database's file.
+    /// The path of the database file.
     pub fn path(&self) -> &Path {
         &self.inner.path
     }
 
-    /// The write-ahead log: the file that is synced.
+    /// The path of the write-ahead log, which is the file that is synced.
     pub fn wal_path(&self) -> PathBuf {
         wal_path(&self.inner.path)
     }
 
-    /// What statements by this handle may take.
+    /// The limits of statements that run by this handle.
     pub fn limits(&self) -> &SqlLimits {
         &self.limits
     }
@@ -312,7 +322,7 @@ impl Database {
         let jobs = self.inner.jobs.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(jobs) = jobs.as_ref() else { return Err(SqlError::Closed) };
         let queue = self.inner.counters.writer_queue();
-        // Counted before it is there, so that the writer never counts down first.
+        // The job is counted before it is queued, so that the writer never decrements first.
         queue.fetch_add(1, SeqCst);
         jobs.try_send(job).map_err(|error| {
             queue.fetch_sub(1, SeqCst);
@@ -332,7 +342,8 @@ impl fmt::Debug for Database {
 
 impl Inner {
     fn close(&self) {
-        // Readers first, so that the writer's connection is the last: only one that writes leaves no log behind.
+        // The readers close first, so that the writer's connection is the last. Only a writing connection removes the log
+        // when it closes.
         self.readers.close();
         self.jobs.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
@@ -344,12 +355,12 @@ impl Drop for Inner {
     }
 }
 
-/// Removes the database at `path`, which nobody has open, if there is one.
+/// Removes the files of the database at `path`, if there are any. No process may have the database open.
 ///
 /// # Errors
-/// Where a file of it can't be removed.
+/// Returns an error if one of the files can't be removed.
 pub fn remove(path: &Path) -> io::Result<()> {
-    // The log first: without its database it means nothing, and with another one it would be taken for that one's.
+    // The log goes first. SQLite would apply a leftover log to the next database at this path.
     for file in [wal_path(path), index_path(path), path.to_owned()] {
         match std::fs::remove_file(file) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -359,12 +370,12 @@ pub fn remove(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// `PATH-wal`, as SQLite names it.
+/// The path of the write-ahead log, `PATH-wal`. SQLite chooses the name.
 fn wal_path(path: &Path) -> PathBuf {
     beside(path, "-wal")
 }
 
-/// `PATH-shm`, as SQLite names the index of the log.
+/// The path of the log's index, `PATH-shm`. SQLite chooses the name.
 fn index_path(path: &Path) -> PathBuf {
     beside(path, "-shm")
 }
@@ -375,7 +386,7 @@ fn beside(path: &Path, ending: &str) -> PathBuf {
     name.into()
 }
 
-/// Makes the names of the database's files durable.
+/// Syncs the folder, so that the names of the database's files are durable.
 fn sync_folder(path: &Path) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     File::open(folder.unwrap_or(Path::new(".")))?.sync_all()

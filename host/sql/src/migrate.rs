@@ -1,10 +1,12 @@
-//! Brings a database up to its module's migrations, before any guest sees it.
+//! Applies a module's migrations to its database before any guest uses it.
 //!
-//! All that are due are applied in one transaction: a database is at one build's schema or at another's, never between. The history
-//! is kept in the same file. A migration never touches it, nor a connection's settings, nor the transaction.
+//! All pending migrations run in one transaction, so a database always has the schema of one build. The same file keeps
+//! the history of applied migrations. A migration must not touch the history, the connection's settings or the
+//! transaction.
 //!
-//! What builds were made for before, a rollback may bring back. So a migration of a database that has some already adds to it, or says in
-//! its first line that it does more; and what says so is remembered here, for builds that don't know it.
+//! A rollback may bring back a build that does not know a migration. So a migration of a database that already has some
+//! must only add to the schema, or its first line must mark it as a contraction. The history records contractions for
+//! builds that do not know them.
 
 use std::time::{Duration, Instant};
 
@@ -28,7 +30,7 @@ const HISTORY: &str = "
         contracts INTEGER NOT NULL DEFAULT 0
     ) STRICT";
 
-/// Where `wasi:keyvalue` keeps what it is given. Every database has it: it is empty where nobody does.
+/// The table of `wasi:keyvalue`. Every database has it. It is empty if the module does not use the capability.
 const KEYVALUE: &str = "
     CREATE TABLE IF NOT EXISTS watertight_keyvalue (
         bucket TEXT NOT NULL,
@@ -37,14 +39,14 @@ const KEYVALUE: &str = "
         PRIMARY KEY (bucket, key)
     ) STRICT, WITHOUT ROWID";
 
-/// Whether a history has the column for contractions: those that hosts made before there was one have not.
+/// Whether the history has the column for contractions. Histories of older hosts do not.
 pub(super) const HAS_CONTRACTS: &str =
     "SELECT count(*) > 0 FROM pragma_table_info('watertight_migrations') WHERE name = 'contracts'";
 
-/// Bytes that a full database may grow by where it is migrated: a table of the host's or a column takes a page or two.
+/// The bytes by which a full database may grow during its migration. A table of the host or a column takes a page or two.
 const ROOM: u64 = 1024 * 1024;
 
-/// Why it did not work, before the path is known.
+/// The reason why migrations failed, before it is combined with the path.
 pub(super) enum Failure {
     Sqlite(rusqlite::Error),
     Refused(OpenError),
@@ -56,21 +58,24 @@ impl From<rusqlite::Error> for Failure {
     }
 }
 
-/// Which migrations may be applied.
+/// The rule that decides which migrations may be applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Rule {
-    /// All: nothing else uses the database.
+    /// The first migrations of a database may do anything. Later ones must be additive or marked as contractions.
     Any,
-    /// Only such as add what a build that doesn't know them never meets.
+    /// Only additive migrations: those that change nothing for a build that does not know them.
     Additive,
-    /// Those after the first add, or say that they do more, be the database empty or not: as it is wherever the first was applied before.
+    /// The first migration may do anything. The others must be additive or marked as contractions, even if the database
+    /// is empty, because they may meet a database that has the first.
     Marked,
-    /// All, whatever they do: they were applied elsewhere.
+    /// All migrations, because they were already applied elsewhere.
     Applied,
 }
 
-/// Applies what is due of `migrations`, or changes nothing. Returns how many were due. What isn't done after `allowed` is stopped: while
-/// it runs, nothing else writes. The database may grow to `size` bytes, and a full one by [`ROOM`].
+/// Applies the pending migrations of the list `migrations`, or changes nothing. Returns how many were pending.
+///
+/// The run is stopped after `allowed`, because nothing else can write meanwhile. The database may grow to `size` bytes,
+/// and a full one by [`ROOM`].
 pub(super) fn apply(
     guarded: &Guarded,
     migrations: &[Migration],
@@ -80,18 +85,18 @@ pub(super) fn apply(
 ) -> Result<u64, Failure> {
     check_given(migrations).map_err(Failure::Refused)?;
     let connection = guarded.raw();
-    // The next transaction of a guest sets its own again.
+    // The next transaction of a guest sets the guest's own limit again.
     guarded.set_size(size.max(guarded.bytes()?).saturating_add(ROOM))?;
-    // A migration may build a table anew and drop the old one, which would delete every row that refers to it. So references are
-    // checked once at the end instead, as SQLite's documentation of ALTER TABLE advises.
+    // A migration may rebuild a table and drop the old one, which would delete every row that refers to it. So foreign
+    // keys are checked once at the end, as SQLite's documentation of ALTER TABLE advises.
     connection.pragma_update(None, "foreign_keys", false)?;
     let outcome = in_transaction(guarded, || apply_due(guarded, migrations, rule, allowed));
-    // Whatever came of it: the guests' writes after this are checked again.
+    // Foreign keys are enforced again for later writes of guests, whatever the outcome.
     connection.pragma_update(None, "foreign_keys", true)?;
     outcome
 }
 
-/// Does `work` in a transaction, of which nothing stays where it or the commit fails.
+/// Runs `work` in a transaction, and rolls back if it or the commit fails.
 fn in_transaction(guarded: &Guarded, work: impl FnOnce() -> Result<u64, Failure>) -> Result<u64, Failure> {
     let connection = guarded.raw();
     connection.execute_batch("BEGIN IMMEDIATE")?;
@@ -131,7 +136,7 @@ fn apply_due(guarded: &Guarded, migrations: &[Migration], rule: Rule, allowed: D
     for (index, migration) in due.iter().enumerate() {
         guarded.watch().arm(deadline);
         let is_free = match rule {
-            // Nobody was made for a database that has nothing.
+            // No build was made for a database without migrations, so the first ones may do anything.
             Rule::Any => applied.is_empty() || migration.is_contraction(),
             Rule::Marked => (applied.is_empty() && index == 0) || migration.is_contraction(),
             Rule::Applied => true,
@@ -145,7 +150,7 @@ fn apply_due(guarded: &Guarded, migrations: &[Migration], rule: Rule, allowed: D
         } else {
             add(guarded, migration)
         };
-        // What failed because it was stopped says only that it was.
+        // A migration that was stopped reports only an interruption, so the reason is set here.
         if done.is_err() && deadline <= Instant::now() {
             let allowed = humantime::format_duration(allowed).to_string();
             return Err(Failure::Refused(OpenError::TooSlow { name: migration.name.clone(), allowed }));
@@ -172,7 +177,7 @@ fn apply_due(guarded: &Guarded, migrations: &[Migration], rule: Rule, allowed: D
     Ok(due.len() as u64)
 }
 
-/// Runs a migration that says of itself nothing more than that it adds to the schema.
+/// Runs a migration that is not marked as a contraction, and checks that it only added to the schema.
 fn add(guarded: &Guarded, migration: &Migration) -> Result<(), Failure> {
     let before = Schema::read(guarded.raw())?;
     run(guarded, migration, Role::Addition)?;
@@ -181,7 +186,7 @@ fn add(guarded: &Guarded, migration: &Migration) -> Result<(), Failure> {
     before.check_additions(&after).map_err(|reason| Failure::Refused(refused(reason)))
 }
 
-/// Remembers which of the applied ones are contractions, where a history was begun without that.
+/// Marks applied migrations as contractions in the history, if an older host did not record that.
 fn note_contractions(connection: &Connection, applied: &[Applied], given: &[Migration]) -> rusqlite::Result<()> {
     for (applied, migration) in applied.iter().zip(given) {
         if migration.is_contraction() && !applied.contraction {
@@ -192,7 +197,7 @@ fn note_contractions(connection: &Connection, applied: &[Applied], given: &[Migr
     Ok(())
 }
 
-/// Takes over the names of applied ones that go by another now: they are the same in text and place.
+/// Updates the names of applied migrations that were renamed. Their text and position are unchanged.
 fn note_names(connection: &Connection, applied: &[Applied], given: &[Migration]) -> rusqlite::Result<()> {
     let is_other = |(_, (applied, migration)): &(usize, (&Applied, &Migration))| applied.name != migration.name;
     let renamed = || applied.iter().zip(given).enumerate().filter(is_other);
@@ -200,7 +205,7 @@ fn note_names(connection: &Connection, applied: &[Applied], given: &[Migration])
         let place = i64::try_from(index + 1).expect("a list's length fits");
         connection.execute("UPDATE watertight_migrations SET name = ?2 WHERE place = ?1", params![place, name])
     };
-    // Out of the way first: one may take the name of another.
+    // All get temporary names first, because one migration may take the name of another.
     for (index, _) in renamed() {
         set(index, &format!("#{index}"))?;
     }
@@ -222,7 +227,7 @@ fn run(guarded: &Guarded, migration: &Migration, role: Role) -> Result<(), Failu
     })
 }
 
-/// The given list must be in order and be what its checksums say.
+/// Checks that the given list is in order and that each text matches its checksum.
 pub(super) fn check_given(migrations: &[Migration]) -> Result<(), OpenError> {
     let bad = |migration: &Migration, reason| OpenError::BadMigration { name: migration.name.clone(), reason };
     for pair in migrations.windows(2) {
@@ -237,8 +242,8 @@ pub(super) fn check_given(migrations: &[Migration]) -> Result<(), OpenError> {
     }
 }
 
-/// What was applied and what is given must agree as far as both go. A database with more is a newer build's, and an older build
-/// may run on it, unless one of those says that it may not.
+/// Checks that the applied and the given migrations agree as far as both lists go. Further applied migrations belong to a
+/// newer build. An older build may use the database unless one of them is a contraction.
 pub(super) fn check_history(applied: &[Applied], given: &[Migration]) -> Result<(), OpenError> {
     for Place { number, state, carried, applied } in compare(given, applied) {
         let (Some(given), Some(applied)) = (carried, applied) else { break };
@@ -257,7 +262,7 @@ pub(super) fn check_history(applied: &[Applied], given: &[Migration]) -> Result<
     }
 }
 
-/// Renaming gets past the authorizer, which is told the old name only.
+/// Checks that no object has a reserved name. A rename gets past the authorizer, which sees only the old name.
 fn check_reserved(connection: &Connection, migration: &Migration) -> Result<(), Failure> {
     let mut statement = connection.prepare(
         "SELECT name FROM sqlite_schema WHERE name LIKE ?1 ESCAPE '\\' AND name NOT IN ('watertight_migrations', 'watertight_keyvalue') LIMIT 1",
@@ -274,7 +279,7 @@ fn check_reserved(connection: &Connection, migration: &Migration) -> Result<(), 
     }
 }
 
-/// No row may be left that refers to one that isn't there.
+/// Checks that every foreign key refers to an existing row.
 fn check_references(connection: &Connection, last: &Migration) -> Result<(), Failure> {
     let mut statement = connection.prepare("PRAGMA foreign_key_check")?;
     let mut rows = statement.query([])?;
@@ -291,7 +296,7 @@ fn check_references(connection: &Connection, last: &Migration) -> Result<(), Fai
 fn failed(denied: Option<String>, migration: &Migration, error: &rusqlite::Error) -> Failure {
     let message = match error {
         rusqlite::Error::SqlInputError { error, msg, sql, offset } => {
-            // `sql` is what was left of the migration; `offset` is -1 where no place is known.
+            // `sql` is the remaining text of the migration. `offset` is -1 if the position is unknown.
             let before = migration.sql.len() - sql.len().min(migration.sql.len());
             let place = before + usize::try_from(*offset).unwrap_or(0);
             let line = 1 + migration.sql.bytes().take(place).filter(|byte| *byte == b'\n').count();

@@ -1,8 +1,8 @@
-//! What a statement may do, decided while SQLite prepares it.
+//! The authorizer: it decides what a statement may do while SQLite prepares it.
 //!
-//! The rule is a list of what is allowed: an action that a later SQLite invents is denied. Guests read and write rows of their own
-//! tables. The schema changes by migrations only, so that it is the same for every build that looks at it. Nothing but the host begins
-//! and ends transactions, or sets anything of a connection.
+//! The rules are allow lists, so an action that a later SQLite adds is denied. Guests read and write rows of their own
+//! tables. Only migrations change the schema, so that every build sees the same one. Only the host begins and ends
+//! transactions and configures connections.
 
 use rusqlite::hooks::{AuthAction, AuthContext};
 
@@ -10,13 +10,13 @@ use rusqlite::hooks::{AuthAction, AuthContext};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Role {
-    /// The host's own statements: everything.
+    /// The host's own statements. Everything is allowed.
     Host,
-    /// A module's migration: rows and schema.
+    /// A migration of a module. Changes of rows and schema are allowed.
     Migration,
-    /// A migration beside builds that don't know it: it may add to the schema, and touches no row.
+    /// A migration that must be additive. It may add to the schema but change no rows.
     Addition,
-    /// A module's statement at run time: rows.
+    /// A statement of a module at run time. Changes of rows are allowed.
     Guest,
 }
 
@@ -31,31 +31,31 @@ impl Role {
     }
 }
 
-/// Tables and other objects with this prefix are the host's: a module can't see, write or create one.
+/// The prefix of the host's tables and other objects. A module can't see, write or create an object with this prefix.
 pub(super) const RESERVED: &str = "watertight_";
 
-/// The one of them whose rows are the module's own all the same: what it keeps under keys.
+/// The reserved table whose rows a module may use: the data of `wasi:keyvalue`.
 const KEYVALUE: &str = "watertight_keyvalue";
 
-/// Functions that reach out of the database.
+/// Functions that reach outside the database.
 const DENIED_FUNCTIONS: &[&str] = &["load_extension", "fts3_tokenizer", "readfile", "writefile", "edit"];
 
-/// Tables that SQLite makes up, and that show more than the module's own data.
+/// Tables that SQLite generates and that show more than the module's own data.
 const DENIED_TABLES: &[&str] = &["dbstat", "fts3tokenize"];
 
 const SCHEMA: &str = "the schema is changed by migrations only";
 const TRANSACTION: &str = "transactions are begun and ended through the `transaction` resource";
 
-/// Why a statement is denied.
+/// The reason why a statement is denied.
 #[derive(Debug)]
 pub(super) struct Denial {
-    /// In words, for its author.
+    /// The reason in words, for the statement's author.
     pub(super) reason: String,
-    /// Whether a migration may do it that says of itself that it does more than add.
+    /// Whether a migration that is marked as a contraction may do it.
     pub(super) is_of_additions: bool,
 }
 
-/// Whether `context` is allowed to `role`.
+/// Checks whether `role` may perform the action in `context`.
 pub(super) fn check(role: Role, context: &AuthContext<'_>) -> Result<(), Denial> {
     let always = |reason| Denial { reason, is_of_additions: false };
     match role {
@@ -99,7 +99,7 @@ fn check_migration(context: &AuthContext<'_>) -> Result<(), String> {
     match context.action {
         AuthAction::Select | AuthAction::Recursive => Ok(()),
         AuthAction::Function { function_name } => function(function_name),
-        // Changing the schema writes to `sqlite_schema`; that SQLite lets nobody do it by hand is its own rule.
+        // A schema change writes to `sqlite_schema`. SQLite itself prevents direct writes to that table.
         AuthAction::Read { table_name, .. }
         | AuthAction::Insert { table_name }
         | AuthAction::Update { table_name, .. }
@@ -114,16 +114,16 @@ fn check_migration(context: &AuthContext<'_>) -> Result<(), String> {
             not_reserved(name).and_then(|()| not_reserved(table_name))
         }
         AuthAction::CreateView { view_name } | AuthAction::DropView { view_name } => not_reserved(view_name),
-        // Of everything, when nothing is named; neither changes what a table holds.
+        // Without a name, these apply to everything. Neither changes the contents of a table.
         AuthAction::Analyze { .. } | AuthAction::Reindex { .. } => Ok(()),
-        // ALTER TABLE checks the rows with this by itself.
+        // ALTER TABLE uses this pragma internally to check the rows.
         AuthAction::Pragma { pragma_name: "quick_check", .. } => Ok(()),
         action => Err(denial(&action)),
     }
 }
 
-/// What of that which migrations may do adding to the schema takes; what is an addition indeed is seen by comparing the schema after with
-/// that before.
+/// Denies what an additive migration never needs. The comparison of the schemas before and after decides whether the rest
+/// is an addition.
 fn check_addition(context: &AuthContext<'_>) -> Result<(), String> {
     match context.action {
         AuthAction::Insert { table_name }
@@ -146,7 +146,7 @@ fn check_addition(context: &AuthContext<'_>) -> Result<(), String> {
     }
 }
 
-/// Why an action that isn't on a role's list is denied.
+/// The reason for denying an action that is on no allow list.
 fn denial(action: &AuthAction<'_>) -> String {
     match action {
         AuthAction::Transaction { .. } | AuthAction::Savepoint { .. } => TRANSACTION.to_owned(),
@@ -196,7 +196,7 @@ fn not_reserved(name: &str) -> Result<(), String> {
     }
 }
 
-/// SQL compares names without regard to ASCII case.
+/// Compares without regard to ASCII case, as SQL compares names.
 fn has_prefix(name: &str, prefix: &str) -> bool {
     name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
 }

@@ -1,8 +1,8 @@
-//! Reads outside a transaction: a few connections that only read.
+//! Reads outside transactions, on a pool of read-only connections.
 //!
-//! A short read runs on the calling thread. Handing it to another and back costs more than a point query does. When it has not ended
-//! within its budget it is stopped and begun again on a thread that may block: nothing was written, so the second run is as good as
-//! the first. What this file must never do is keep an async thread longer than that budget.
+//! A short read runs on the calling thread, because moving it to another thread and back costs more than a point query. A
+//! read that exceeds its budget is stopped and restarted on a thread that may block. It wrote nothing, so the second run
+//! is equivalent. This file must never keep an async thread for longer than that budget.
 
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,10 +20,10 @@ use super::settings::Settings;
 use super::value::{Rows, Value};
 use watertight_model::config::SqlLimits;
 
-/// The pool.
+/// The pool of read connections.
 pub(super) struct Readers {
     idle: Mutex<Vec<Guarded>>,
-    /// One permit per connection.
+    /// One permit for each connection.
     permits: Arc<Semaphore>,
     closed: AtomicBool,
     settings: Arc<Settings>,
@@ -31,7 +31,7 @@ pub(super) struct Readers {
     counters: Arc<Counters>,
 }
 
-/// What a read gave, and the newest commit that it may have seen.
+/// The result of a read, and the number of the newest commit that it may have seen.
 struct Read {
     result: Result<Rows, SqlError>,
     seen: u64,
@@ -55,14 +55,14 @@ impl Readers {
         })
     }
 
-    /// Closes what is idle now, and the rest once it is given back.
+    /// Closes idle connections now, and each of the others when it is returned.
     pub(super) fn close(&self) {
         self.closed.store(true, SeqCst);
         self.permits.close();
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
-    /// Runs one statement that only reads.
+    /// Runs one read-only statement.
     pub(super) async fn query(
         self: &Arc<Self>,
         sql: &str,
@@ -70,7 +70,7 @@ impl Readers {
         limits: &SqlLimits,
         deadline: Instant,
     ) -> Result<Rows, SqlError> {
-        // A read that needs not wait would never let go of its thread: this does, every hundred reads or so.
+        // A read that never waits would never yield its thread. This call yields after about a hundred reads.
         tokio::task::coop::consume_budget().await;
         let reader = self.take(deadline).await?;
         let now = Instant::now();
@@ -93,16 +93,16 @@ impl Readers {
         due.settle(read.result)
     }
 
-    /// Takes a connection: without waiting where one is idle.
+    /// Takes a connection. Does not wait if one is idle.
     async fn take(self: &Arc<Self>, deadline: Instant) -> Result<Reader, SqlError> {
         let permit = match self.permits.clone().try_acquire_owned() {
             Ok(permit) => permit,
             Err(TryAcquireError::Closed) => return Err(SqlError::Closed),
-            // What is rare here is boxed: every read's future would have room for it.
+            // The rare case is boxed, so that it does not enlarge the future of every read.
             Err(TryAcquireError::NoPermits) => Box::pin(self.wait_for_permit(deadline)).await?,
         };
         let guarded = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        // With a permit there is a connection, unless the pool was closed in between.
+        // A permit guarantees a connection, unless the pool was closed in between.
         let guarded = guarded.ok_or(SqlError::Closed)?;
         Ok(Reader { guarded: Some(guarded), pool: self.clone(), _permit: permit })
     }
@@ -115,13 +115,13 @@ impl Readers {
     }
 }
 
-/// A place among those that wait.
+/// A counted place in the queue of waiting reads.
 struct Waiting<'a>(&'a Counters);
 
 impl<'a> Waiting<'a> {
     fn enter(counters: &'a Counters, most: usize) -> Option<Self> {
         let queue = counters.read_queue();
-        // Counted even when it is over: dropping takes it back.
+        // The place counts even if the queue is full. Dropping the place undoes the count.
         let place = Self(counters);
         (queue.fetch_add(1, SeqCst) < most).then_some(place)
     }
@@ -133,9 +133,9 @@ impl Drop for Waiting<'_> {
     }
 }
 
-/// A connection on loan. Dropping it gives it back; the permit is freed after that.
+/// A borrowed connection. Dropping it returns the connection and then frees the permit.
 struct Reader {
-    /// Always there, until it is dropped.
+    /// Present until the reader is dropped.
     guarded: Option<Guarded>,
     pool: Arc<Readers>,
     _permit: OwnedSemaphorePermit,
@@ -153,7 +153,7 @@ impl Reader {
     /// Runs the statement until it ends or the connection's watch stops it.
     fn read(&self, sql: &str, parameters: &[Value], limits: &SqlLimits) -> Read {
         let pool = &self.pool;
-        // A failure to prepare has seen the schema only, and a module's schema is synced before it is opened.
+        // A failure to prepare has seen only the schema, and the schema is synced before the database is used.
         let mut seen = 0;
         let result = self.guarded().query(sql, parameters, Access::Reads, limits, || seen = pool.durability.issued());
         Read { result, seen }
@@ -169,21 +169,22 @@ impl Drop for Reader {
     }
 }
 
-/// A read on a thread of its own. When its caller goes away it is stopped.
+/// A read on a thread of its own. Dropping it stops the read.
 struct LongRead {
     task: JoinHandle<(Reader, Read)>,
     watch: Arc<Watch>,
 }
 
 impl LongRead {
-    /// The reader's watch must be armed already, so that a stop can't be overwritten.
+    /// Starts the read. The reader's watch must be armed already, so that arming does not overwrite a stop.
     fn start(reader: Reader, sql: String, parameters: Vec<Value>, limits: SqlLimits) -> Self {
         let watch = reader.watch().clone();
         let task = tokio::task::spawn_blocking(move || {
             reader.watch().set_long(true);
             let read = reader.read(&sql, &parameters, &limits);
             reader.watch().set_long(false);
-            // The reader goes back with the result: until the result is taken nobody else can have it, and be stopped for us.
+            // The reader is returned with the result. Until the result is taken, nobody else can get the reader and be
+            // stopped in place of this read.
             (reader, read)
         });
         Self { task, watch }
@@ -192,7 +193,7 @@ impl LongRead {
     async fn join(mut self) -> Result<Read, SqlError> {
         match (&mut self.task).await {
             Ok((reader, read)) => {
-                // Given back only after this can no longer stop it.
+                // The reader is returned only after this long read can no longer stop it.
                 drop(self);
                 drop(reader);
                 Ok(read)

@@ -1,4 +1,4 @@
-//! The numbers that bound one database, each with where it comes from.
+//! The bounds of one database, each with its reason.
 
 use std::fmt;
 use std::fs::File;
@@ -11,42 +11,46 @@ use watertight_model::config::SqlLimits;
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
 
-/// Bounds of one database. Every queue, wait and size has one here.
+/// The bounds of one database: every queue, wait and size has one here.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Read connections: how many reads run at once. 4: each costs three file handles and up to 2 MiB of page cache, and a point
-    /// query holds one for some 10 µs.
+    /// The number of read connections, and so of simultaneous reads. 4: each costs three file handles and up to 2 MiB of
+    /// page cache, and a point query holds one for about 10 µs.
     pub readers: usize,
-    /// Reads that may wait for a connection; one more is answered [`SqlError::Busy`](super::SqlError::Busy). 1,024, as the
-    /// writer's.
+    /// The most reads that wait for a connection. A further one is answered [`SqlError::Busy`](super::SqlError::Busy).
+    /// 1,024, like the writer's queue.
     pub read_queue: usize,
-    /// Writes and transactions that may wait for the writer; one more is answered `Busy`. 1,024: as many as requests are in flight by
-    /// default. A compartment runs 256 calls at once, and while a generation drains there are two of them.
+    /// The most writes and transactions that wait for the writer. A further one is answered `Busy`. 1,024: the default
+    /// number of requests in flight. A compartment runs 256 calls at once, and there are two compartments while a
+    /// generation drains.
     pub writer_queue: usize,
-    /// Transactions that may wait for a sync, and so the most that one sync covers. 1,024: no less than `writer_queue`, so that one
-    /// sync can serve a whole queue.
+    /// The most transactions that wait for a sync, and so the most that one sync covers. 1,024: no less than
+    /// `writer_queue`, so that one sync can serve a whole queue.
     pub batch: usize,
-    /// How long a transaction may hold the writer without a statement. 100 ms, as the contract `watertight:sql` promises.
+    /// How long a transaction may hold the writer between two statements. 100 ms, as the contract `watertight:sql`
+    /// promises.
     pub lease: Duration,
-    /// How long a read runs on the calling thread before it is begun again on a thread of its own. 1 ms: a hundred times a point
-    /// query, and what an async thread can spare.
+    /// How long a read runs on the calling thread before it is restarted on a thread of its own. 1 ms: a hundred times
+    /// the duration of a point query, and an acceptable delay on an async thread.
     pub inline_budget: Duration,
-    /// Bytes of one statement's text. 64 KiB.
+    /// The longest text of one statement, in bytes. 64 KiB.
     pub max_statement_bytes: usize,
-    /// Bytes of one value, as a parameter, in a table's row, or between functions of a statement. 4 MiB.
+    /// The largest value, in bytes: a parameter, a value in a row, or a value between functions of a statement. 4 MiB.
     pub max_value_bytes: usize,
-    /// Bytes of the write-ahead log at which it must be emptied: reads that keep it from being are stopped, and where that doesn't help,
-    /// writes are answered `Busy`. 256 MiB: a saturated writer makes that in some seconds, and a start reads it once.
+    /// The length of the write-ahead log at which it must be emptied, in bytes. Reads that prevent the emptying are
+    /// stopped. If that does not help, writes are answered `Busy`. 256 MiB: a saturated writer produces that in some
+    /// seconds, and a start reads it once.
     pub max_log_bytes: u64,
-    /// Bytes that one transaction may add to the log's file beyond that; one that adds more is rolled back, and told so. It is looked
-    /// at every 1,000 instructions of SQLite, so a statement that writes large values gets some further. 256 MiB.
+    /// The most bytes that one transaction may add to the log file beyond `max_log_bytes`. A transaction that adds more
+    /// is rolled back with an error. The check runs every 1,000 instructions of SQLite, so a statement that writes large
+    /// values may exceed the bound a little. 256 MiB.
     pub max_transaction_bytes: u64,
-    /// What holds for a handle that has no limits of its own ([`Database::limited`](super::Database::limited)).
+    /// The limits of handles without limits of their own ([`Database::limited`](super::Database::limited)).
     pub limits: SqlLimits,
-    /// Prepared statements that each connection keeps. 128: more than a module has.
+    /// The number of prepared statements in each connection's cache. 128: more than a module has.
     pub cached_statements: usize,
-    /// How long all migrations that are due may take where nobody waits for the database: at a start, and for a module that is new. 10
-    /// minutes: a table of some 100 million rows is built anew in that.
+    /// The time for all pending migrations while nobody waits for the database: at a start, and for a new module. 10
+    /// minutes: enough to rebuild a table of some 100 million rows.
     pub migration: Duration,
     /// How the write-ahead log is synced.
     pub sync: WalSync,
@@ -73,15 +77,15 @@ impl Default for Settings {
     }
 }
 
-/// How the write-ahead log is made durable. Nothing but `fdatasync` is right outside tests, which use another to watch the order of
-/// events, to be slow, or to fail.
+/// The function that makes the write-ahead log durable. Only `fdatasync` is correct in production. Tests use others to
+/// observe the order of events, to delay, or to fail.
 #[derive(Clone)]
 pub struct WalSync(Arc<SyncFn>);
 
 type SyncFn = dyn Fn(&File) -> io::Result<()> + Send + Sync;
 
 impl WalSync {
-    /// For tests: calls `sync` in place of [`File::sync_data`].
+    /// Creates a replacement of [`File::sync_data`] for tests.
     pub fn with(sync: impl Fn(&File) -> io::Result<()> + Send + Sync + 'static) -> Self {
         Self(Arc::new(sync))
     }

@@ -1,12 +1,12 @@
-//! A statement as the log shows it: without the values in its text, on one line, and cut.
+//! The text of a statement as the log shows it: without literal values, on one line, and cut.
 
-/// Bytes of a statement's text that are shown.
+/// The most bytes of a statement's text in a log line.
 const MOST: usize = 512;
 
-/// What stands where a value stood.
+/// The replacement of a literal value.
 const VALUE: char = '?';
 
-/// The text of a statement without its literal values, comments and line breaks, cut to 512 bytes. What is quoted as a name stays.
+/// Returns a statement's text without literal values, comments and line breaks, cut to 512 bytes. Quoted names stay.
 pub fn shown(sql: &str) -> String {
     let mut out = String::with_capacity(sql.len().min(MOST + 8));
     let mut rest = sql;
@@ -28,7 +28,7 @@ pub fn shown(sql: &str) -> String {
             '.' if rest[1..].starts_with(|c: char| c.is_ascii_digit()) && !is_word(previous) => {
                 (number(rest), Some(VALUE))
             }
-            // The number of a parameter is no value.
+            // The number of a parameter is not a literal value.
             '?' => (1 + digits(&rest[1..]), None),
             first if first.is_whitespace() || first.is_control() => (first.len_utf8(), Some(' ')),
             first => (first.len_utf8(), None),
@@ -49,12 +49,13 @@ pub fn shown(sql: &str) -> String {
     out
 }
 
-/// Whether a letter or digit goes on what stands before it: a name, or the number of a parameter.
+/// Whether a letter or digit continues the preceding name or parameter number.
 fn is_word(previous: Option<char>) -> bool {
     previous.is_some_and(|c| c.is_alphanumeric() || "_$?:@#".contains(c))
 }
 
-/// The bytes of what `text` begins with in quotes; a doubled one stands for itself. All of it where it doesn't end.
+/// The length of the quoted text at the beginning of `text`, in bytes. A doubled quote is part of the text. Without a
+/// closing quote, the length is that of the whole text.
 fn quoted(text: &str, quote: char) -> usize {
     let mut places = text.char_indices().skip(1).peekable();
     while let Some((at, c)) = places.next() {
@@ -69,7 +70,7 @@ fn digits(text: &str) -> usize {
     text.bytes().take_while(u8::is_ascii_digit).count()
 }
 
-/// The bytes of the number that `text` begins with, in any notation.
+/// The length of the number at the beginning of `text`, in bytes, in any notation.
 fn number(text: &str) -> usize {
     let bytes = text.as_bytes();
     let is_part = |at: usize| match bytes[at] {

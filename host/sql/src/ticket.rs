@@ -1,9 +1,9 @@
-//! Who has a job that waits: its caller, who may give up, or the writer.
+//! Ownership of a queued job: it belongs to the caller, who may give up, or to the writer.
 
 use std::sync::atomic::{AtomicU8, Ordering::SeqCst};
 
-/// Decides the race between a caller whose deadline passes and the writer that takes its job: a caller that is told `Timeout` must
-/// not find the change made.
+/// Decides the race between a caller whose deadline passes and the writer that takes the caller's job. A change must not
+/// happen after its caller was told `Timeout`.
 #[derive(Debug, Default)]
 pub(super) struct Ticket(AtomicU8);
 
@@ -16,12 +16,12 @@ impl Ticket {
         self.0.compare_exchange(Self::WAITING, to, SeqCst, SeqCst).is_ok()
     }
 
-    /// The caller gives up; false where the writer has begun.
+    /// Gives the job up for the caller. Returns false if the writer has taken it.
     pub(super) fn give_up(&self) -> bool {
         self.turn(Self::GIVEN_UP)
     }
 
-    /// The writer takes it; false where the caller has given up.
+    /// Takes the job for the writer. Returns false if the caller has given up.
     pub(super) fn take(&self) -> bool {
         self.turn(Self::TAKEN)
     }

@@ -1,6 +1,7 @@
-//! A write transaction in the hands of its caller.
+//! A write transaction as its caller holds it.
 //!
-//! The statements run on the writer's thread; this is the near end of its lease. Dropping it rolls back without waiting.
+//! Statements run on the writer's thread. A transaction holds the caller's end of the writer's lease. Dropping it rolls
+//! back without waiting.
 
 use std::fmt;
 use std::sync::mpsc::TrySendError;
@@ -15,14 +16,18 @@ use super::limits::check_input;
 use super::value::{Rows, Value};
 use super::writer::{Bound, Lease, Request};
 
-/// A write transaction. It holds the database's writer: without a statement for [`lease`](super::Settings::lease), or past the
-/// deadline that it was begun with, it is rolled back, and every later call answers [`SqlError::Timeout`].
+/// A write transaction. It holds the database's writer.
 ///
-/// After a statement that failed the transaction is as it was before it and goes on, with three exceptions that end it: `Timeout`, a
-/// failing disk, and a statement that itself asks not to be undone alone (`OR ROLLBACK`, `OR FAIL`, or a `RETURNING` over the limits).
+/// It is rolled back after [`lease`](super::Settings::lease) without a statement, or at its deadline. Every later call
+/// then answers [`SqlError::Timeout`].
 ///
-/// What a transaction reads may not be on the disk yet; [`commit`](Self::commit) waits for it. Whoever lets anything out of a
-/// transaction that was *not* committed calls [`rollback`](Self::rollback) or [`Database::settle`] first.
+/// A failed statement changes nothing, and the transaction goes on. Three failures end the transaction instead:
+/// `Timeout`, a failing disk, and a statement that can't be undone alone (`OR ROLLBACK`, `OR FAIL`, or a `RETURNING`
+/// above the limits).
+///
+/// Data that a transaction reads may not be on the disk yet. [`commit`](Self::commit) waits for it. A caller that ends a
+/// transaction without a commit must call [`rollback`](Self::rollback) or [`Database::settle`] before it reveals data
+/// that it read.
 pub struct Transaction {
     lease: Lease,
     database: Database,
@@ -34,37 +39,37 @@ impl Transaction {
         Self { lease, database, deadline }
     }
 
-    /// Runs one statement, which may write as well, and returns its rows.
+    /// Runs one statement, which may also write, and returns its rows.
     ///
     /// # Errors
-    /// Any [`SqlError`]; `Closed` where the transaction has ended.
+    /// Any [`SqlError`]; `Closed` if the transaction has ended.
     pub async fn query(&mut self, sql: &str, parameters: Vec<Value>) -> Result<Rows, SqlError> {
         let statement = self.bind(sql, parameters)?;
         self.ask(|reply| Request::Query(statement, reply)).await
     }
 
-    /// Runs one statement that writes; returns how many rows it changed.
+    /// Runs one writing statement, and returns the number of changed rows.
     ///
     /// # Errors
-    /// Any [`SqlError`]; `Closed` where the transaction has ended.
+    /// Any [`SqlError`]; `Closed` if the transaction has ended.
     pub async fn execute(&mut self, sql: &str, parameters: Vec<Value>) -> Result<u64, SqlError> {
         let statement = self.bind(sql, parameters)?;
         self.ask(|reply| Request::Execute(statement, reply)).await
     }
 
-    /// Commits, and returns once that is on the disk.
+    /// Commits, and returns once the changes are on the disk.
     ///
     /// # Errors
-    /// `Constraint` for a deferred reference that leads nowhere; `Timeout` and `Closed` where the transaction had ended; `Storage`. But for
-    /// a `Storage` after a failed sync, of which nobody can know, nothing was committed.
+    /// `Constraint` for a deferred foreign key without its row; `Timeout` or `Closed` if the transaction had ended;
+    /// `Storage`. Nothing was committed, except that the outcome is unknown for a `Storage` after a failed sync.
     pub async fn commit(self) -> Result<(), SqlError> {
         self.ask(Request::Commit).await.map(drop)
     }
 
-    /// Rolls back, and returns once everything that the transaction can have read is on the disk.
+    /// Rolls back, and returns once all data that the transaction may have read is on the disk.
     ///
     /// # Errors
-    /// `Timeout` where the disk takes longer than the deadline; `Storage` where it failed.
+    /// `Timeout` if the deadline passes first; `Storage` if the disk failed.
     pub async fn rollback(self) -> Result<(), SqlError> {
         let Self { lease, database, deadline } = self;
         drop(lease);
@@ -76,12 +81,13 @@ impl Transaction {
         Ok(Bound { sql: sql.to_owned(), parameters })
     }
 
-    /// Asks the writer, and waits for what it says: it keeps the deadline itself, so that no answer is ever a guess.
+    /// Sends a request to the writer and waits for the answer. The writer keeps the deadline, so every answer is
+    /// definite.
     async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, SqlError> {
         let (reply, answer) = oneshot::channel();
         match self.lease.requests.try_send(request(reply)) {
             Ok(()) => {}
-            // A call before this one was dropped while it ran.
+            // An earlier call was dropped while it ran, and its request still occupies the writer.
             Err(TrySendError::Full(_)) => return Err(SqlError::Busy),
             Err(TrySendError::Disconnected(_)) => return Err(self.lease.end.error()),
         }

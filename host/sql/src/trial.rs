@@ -1,4 +1,4 @@
-//! Trying migrations where nothing is at stake: on an empty database in memory, or on a copy of the one that they are for.
+//! Runs migrations where they do no harm: on an empty database in memory, or on a copy of the real database.
 
 use std::path::Path;
 use std::time::Duration;
@@ -12,24 +12,24 @@ use super::{Database, remove};
 use watertight_model::config::SqlLimits;
 use watertight_model::migration::{Applied, Migration};
 
-/// Bytes that an empty database may grow to where migrations are tried on it: they are in memory.
+/// The size limit of the empty database that migrations are tried on, in bytes. The database is in memory.
 const MEMORY: u64 = 64 << 20;
-/// Bytes of a database's data up to which migrations are tried on a copy of it.
+/// The largest database, in bytes, of which a copy is made for a trial.
 pub const MAX_COPY: u64 = 256 << 20;
 
-/// How SQLite says that a database has no more room.
+/// SQLite's message for a full database.
 const FULL: &str = "database or disk is full";
-/// How SQLite says that rows don't fit, and how the check of references after all migrations does.
+/// Parts of the messages about rows that do not fit: SQLite's own, and that of the final check of foreign keys.
 const ROWS: [&str; 2] = ["constraint failed", " refers to a row of "];
 
-/// Where migrations would be applied.
+/// The occasion on which migrations would be applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Occasion {
-    /// By a start, to a database that nobody else uses.
+    /// A start of the host applies them to a database that nobody else uses.
     Start,
-    /// By a change, beside builds that are served.
+    /// A change applies them while other builds are served.
     Serving,
-    /// By a change or a start, to a database that is made for them.
+    /// A change or a start applies them to a new database.
     New,
 }
 
@@ -43,12 +43,14 @@ impl Occasion {
     }
 }
 
-/// Tries what is due of `given` on an empty database that has the schema of those before. `applied` is what the database has that they are
-/// for; none where there is no such database. What depends on its rows, or on room for them, is not told.
+/// Tries the pending migrations of `given` on an empty database with the schema of the earlier ones.
+///
+/// `applied` has the migrations of the real database. `None` means that there is no such database. Faults that depend on
+/// rows, or on room for them, are not found.
 ///
 /// # Errors
 ///
-/// As opening or migrating it would, in the same words.
+/// Returns the [`OpenError`] that opening or migrating the real database would return.
 pub fn try_migrations(
     given: &[Migration],
     applied: Option<&[Applied]>,
@@ -64,9 +66,9 @@ pub fn try_migrations(
     }
     let limits = SqlLimits { size: MEMORY, ..SqlLimits::default() };
     let settings = Settings { limits, ..Settings::default() };
-    // Memory that can't be had says nothing of the migrations.
+    // If memory is short, nothing is known about the migrations.
     let Ok(guarded) = Guarded::in_memory(&settings) else { return Ok(()) };
-    // They were applied: what of them needs rows that aren't here can't be told anything of, nor what comes after.
+    // The applied migrations may need rows that are missing here. Then nothing can be said about them or later ones.
     if migrate::apply(&guarded, &given[..known], Rule::Applied, MEMORY, allowed).is_err() {
         return Ok(());
     }
@@ -76,18 +78,21 @@ pub fn try_migrations(
     }
 }
 
-/// Whether a failure on an empty database says nothing of another one, which `has_rows`, perhaps.
+/// Whether a failure on an empty database may not occur on the real one. `has_rows` says that the real database may have
+/// rows.
 fn depends_on_data(error: &OpenError, has_rows: bool) -> bool {
     let OpenError::Migration { message, .. } = error else { return false };
     message.starts_with(FULL) || (has_rows && ROWS.iter().any(|words| message.contains(words)))
 }
 
-/// Tries what is due of `given` on a copy of an open database, which is made at `target` and removed again. Blocks; the database is served
-/// meanwhile. Returns how many bytes were copied, or would have been, where they are more than [`MAX_COPY`] and nothing was tried.
+/// Tries the pending migrations of `given` on a copy of an open database. The copy is made at `target` and removed again.
+///
+/// The call blocks. The database is served meanwhile. A database larger than [`MAX_COPY`] is not copied.
 ///
 /// # Errors
 ///
-/// What can't be copied, in words; and within, as migrating the database itself would.
+/// The outer error says why the database can't be copied. The inner error is the [`OpenError`] that migrating the
+/// database would return.
 pub fn try_on_copy(
     database: &Database,
     target: &Path,
@@ -116,11 +121,11 @@ pub fn try_on_copy(
     tried
 }
 
-/// What came of a copy.
+/// The result of a trial on a copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CopyTried {
-    /// How large the database is.
+    /// The size of the database in bytes.
     pub bytes: u64,
-    /// Whether the migrations were tried: not where it is too large.
+    /// Whether the migrations were tried. False if the database is too large.
     pub tried: bool,
 }

@@ -1,9 +1,9 @@
-//! What goes into a statement and comes out of it. Plain values: nothing here knows SQLite's handles.
+//! Values of parameters and results. They are plain data without handles of SQLite.
 
 use rusqlite::ToSql;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 
-/// A value that SQL knows. A `Real` that is NaN is stored as null: SQLite has no NaN.
+/// An SQL value. A `Real` that is NaN is stored as null, because SQLite has no NaN.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {
     /// No value.
@@ -19,7 +19,7 @@ pub enum Value {
 }
 
 impl Value {
-    /// The bytes that the value carries beyond its own fixed size.
+    /// The number of bytes that the value holds beyond the fixed size of [`Value`].
     pub(super) fn payload(&self) -> usize {
         match self {
             Value::Null | Value::Integer(_) | Value::Real(_) => 0,
@@ -28,12 +28,13 @@ impl Value {
         }
     }
 
-    /// What it counts against the limits: its payload and its place in a list, so that a million nulls are not free.
+    /// The bytes that count against the limits: the payload and the value's own fixed size, so that a million nulls are
+    /// not free.
     pub(super) fn weight(&self) -> usize {
         size_of::<Value>() + self.payload()
     }
 
-    /// Copies a column's value; `None` where SQLite holds text that is not UTF-8.
+    /// Copies a column's value. Returns `None` for text that is not UTF-8.
     pub(super) fn copied(value: ValueRef<'_>) -> Option<Self> {
         Some(match value {
             ValueRef::Null => Value::Null,
@@ -93,5 +94,5 @@ impl<T: Into<Value>> From<Option<T>> for Value {
     }
 }
 
-/// What a query returned: each row has a value for each column, in the statement's order.
+/// The rows of a query. Each row has a value for each column, in the statement's order.
 pub type Rows = Vec<Vec<Value>>;

@@ -1,12 +1,13 @@
-//! The one writer of a database: a thread that runs transactions in turn.
+//! The single writer of a database: a thread that runs transactions one after the other.
 //!
-//! It begins, runs and commits. What has ended goes to the [syncer](super::durability), which answers; while anybody waits for the
-//! writer, it does not wait for the disk.
-//! A transaction that is fed by a guest holds the writer on a lease: without a statement for the lease's length, or past its
-//! deadline, it is rolled back and the next in the queue has its turn.
+//! The writer begins, runs and commits. It hands ended transactions to the [syncer](super::durability), which answers
+//! them. The writer does not wait for the disk while jobs wait for it.
 //!
-//! The log is copied into the database file here, between transactions: only the writer knows a moment at which nobody writes, and so
-//! at which the log can be emptied under constant load.
+//! A transaction that a guest feeds holds the writer on a lease. It is rolled back after the lease's length without a
+//! statement, or at its deadline.
+//!
+//! The writer copies the log into the database file between transactions. Only the writer knows a moment without writes,
+//! at which the log can be emptied even under constant load.
 
 mod copy;
 mod log;
@@ -37,93 +38,93 @@ use watertight_model::migration::Migration;
 
 use log::Log;
 
-/// Pages in the log at which it is copied into the database file; SQLite's own default.
+/// Pages in the log at which it is copied into the database file. SQLite's default is the same.
 const CHECKPOINT_PAGES: u32 = 1_000;
-/// Pages in the log at which the writer waits for readers, so that the log can begin anew.
+/// Pages in the log at which the writer waits for readers, so that the log can restart from its beginning.
 const CROWDED_PAGES: u32 = 16 * CHECKPOINT_PAGES;
 
-/// How often long reads are stopped for a log that must be emptied, and how long each time is waited for their end. One that begins
-/// before all of the log was copied keeps it as well; those after that don't.
+/// How often long reads are stopped so that the log can be emptied, and how long the writer waits for their end each
+/// time. A read that begins before all of the log was copied blocks the emptying too; later reads do not.
 const STOPS: u32 = 5;
 const STOP_PATIENCE: Duration = Duration::from_millis(200);
 
-/// What waits for the writer.
+/// A job for the writer.
 pub(super) enum Job {
-    /// One statement as a transaction of its own.
+    /// Run one statement as a transaction of its own.
     Execute {
         /// The statement.
         statement: Bound,
-        /// What it may take.
+        /// The statement's limits.
         limits: SqlLimits,
-        /// When it must have ended.
+        /// When the statement must end.
         deadline: Instant,
-        /// Who of caller and writer has it.
+        /// Decides whether the caller or the writer owns the job.
         ticket: Arc<Ticket>,
-        /// Where the answer goes.
+        /// The channel for the answer.
         reply: Reply<u64>,
     },
-    /// A transaction that its caller feeds.
+    /// Open a transaction that its caller feeds with statements.
     Begin {
-        /// What each of its statements may take.
+        /// The limits of each statement.
         limits: SqlLimits,
-        /// When it must have ended.
+        /// When the transaction must end.
         deadline: Instant,
-        /// Where the lease goes.
+        /// The channel for the lease.
         reply: Reply<Lease>,
     },
-    /// Migrations that are due, while guests are served.
+    /// Apply the pending migrations while guests are served.
     Migrate {
-        /// All of the module's, in order.
+        /// All migrations of the module, in order.
         migrations: Vec<Migration>,
-        /// How many bytes the database may have.
+        /// The most bytes that the database may have.
         size: u64,
-        /// How long they may take.
+        /// How long the migrations may take.
         allowed: Duration,
-        /// Who of caller and writer has it.
+        /// Decides whether the caller or the writer owns the job.
         ticket: Arc<Ticket>,
-        /// Where a refusal goes; dropped where there is none.
+        /// The channel for a refusal. Dropped without a value if there is none.
         refused: oneshot::Sender<OpenError>,
-        /// Told once the outcome is on the disk.
+        /// The channel for the outcome, which is sent once it is on the disk.
         reply: Reply<u64>,
     },
-    /// A copy of the whole database, made while others are served.
+    /// Copy the whole database, and serve other jobs meanwhile.
     Copy(Copy),
 }
 
 /// A statement with its parameters.
 pub(super) struct Bound {
-    /// The text.
+    /// The statement's text.
     pub(super) sql: String,
-    /// Its parameters.
+    /// The statement's parameters.
     pub(super) parameters: Vec<Value>,
 }
 
-/// The right to use the writer. Dropping it rolls back.
+/// The right to use the writer. Dropping it rolls the transaction back.
 pub(super) struct Lease {
-    /// Takes one request at a time.
+    /// The channel for requests. It holds one at a time.
     pub(super) requests: SyncSender<Request>,
-    /// Why the writer stopped listening, once it has.
+    /// The reason why the writer stopped listening, once it has.
     pub(super) end: Arc<LeaseEnd>,
 }
 
-/// What a transaction asks of the writer.
+/// A request of an open transaction.
 pub(super) enum Request {
-    /// A statement's rows.
+    /// Run a statement and return its rows.
     Query(Bound, Reply<Rows>),
-    /// A statement's count of changed rows.
+    /// Run a statement and return the number of changed rows.
     Execute(Bound, Reply<u64>),
-    /// The end.
+    /// Commit the transaction.
     Commit(Reply<u64>),
 }
 
-/// How a lease ended: read by a caller that finds nobody listening.
+/// How a lease ended. A caller reads it when the writer no longer listens.
 #[derive(Debug, Default)]
 pub(super) struct LeaseEnd(AtomicU8);
 
 impl LeaseEnd {
     const TIMED_OUT: u8 = 1;
 
-    /// What a further statement answers.
+    /// The error that further statements return.
     pub(super) fn error(&self) -> SqlError {
         if self.0.load(SeqCst) == Self::TIMED_OUT { SqlError::Timeout } else { SqlError::Closed }
     }
@@ -133,7 +134,7 @@ impl LeaseEnd {
     }
 }
 
-/// What the writer works with.
+/// The writer's connection and the state that it shares with other threads.
 pub(super) struct Writer {
     pub(super) guarded: Guarded,
     pub(super) settings: Arc<Settings>,
@@ -141,12 +142,12 @@ pub(super) struct Writer {
     pub(super) counters: Arc<Counters>,
     pub(super) handover: Handover,
     pub(super) files: Arc<Files>,
-    /// What stops the reads of the pool.
+    /// The handles that stop reads of the pool.
     pub(super) readers: Vec<Arc<Watch>>,
 }
 
 impl Writer {
-    /// Runs until the last handle of the database is gone and every job that waits is done.
+    /// Runs jobs until the last handle of the database is gone and the queue is empty.
     pub(super) fn run(&self, jobs: &Receiver<Job>) {
         let turn = self.guarded.as_host(|| Turn::new(self));
         match turn {
@@ -166,7 +167,7 @@ impl Writer {
     }
 }
 
-/// The writer at work, with the statements that begin and end transactions, prepared once.
+/// The running writer, with the prepared statements that begin and end transactions.
 struct Turn<'w> {
     writer: &'w Writer,
     begin: Statement<'w>,
@@ -177,7 +178,7 @@ struct Turn<'w> {
 
 impl<'w> Turn<'w> {
     fn new(writer: &'w Writer) -> rusqlite::Result<Self> {
-        // Not from the cache: a guest's text must not find them there.
+        // These statements bypass the cache, where a guest's text could find them.
         let connection = writer.guarded.raw();
         Ok(Self {
             writer,
@@ -188,7 +189,7 @@ impl<'w> Turn<'w> {
         })
     }
 
-    /// Does a job out of the queue, and what is due after it.
+    /// Runs a job from the queue, and checkpoints the log if necessary.
     fn take(&mut self, job: Job) {
         self.writer.counters.writer_queue().fetch_sub(1, SeqCst);
         self.job(job);
@@ -198,7 +199,7 @@ impl<'w> Turn<'w> {
     fn job(&mut self, job: Job) {
         match job {
             Job::Execute { statement, limits, deadline, ticket, reply } => {
-                // A caller that was dropped, or gave up, wants nothing any more.
+                // A dropped caller, or one that gave up, wants no change any more.
                 if !reply.is_closed() && ticket.take() {
                     self.execute(&statement, &limits, deadline, reply);
                 }
@@ -237,7 +238,7 @@ impl<'w> Turn<'w> {
         let result = match outcome {
             Ok(applied) => Ok(applied),
             Err(migrate::Failure::Refused(error)) => {
-                // The receiver is gone where its caller is.
+                // The caller may have been dropped.
                 let _ = refused.send(error);
                 Ok(0)
             }
@@ -248,7 +249,7 @@ impl<'w> Turn<'w> {
                 Err(self.writer.guarded.translate(&error))
             }
         };
-        // Its pages are in the log like those of any commit.
+        // The migrations' pages are in the log like those of any commit.
         let pages = self.writer.guarded.take_log_pages();
         self.note_log(pages);
         self.end(Ended { number, wrote: pages > 0, commits: false, result, reply });
@@ -264,7 +265,8 @@ impl<'w> Turn<'w> {
             Ok(changed) => self.commit(changed, reply),
             Err(error) => {
                 self.roll_back();
-                // What an error tells, such as that a row exists, must be on the disk before it is told.
+                // An error may reveal data, such as that a row exists. That data must be on the disk before the error is
+                // sent.
                 self.end(Ended {
                     number: self.writer.durability.issued(),
                     wrote: false,
@@ -284,7 +286,7 @@ impl<'w> Turn<'w> {
         }
         let (requests, asked) = sync_channel(1);
         let end = Arc::new(LeaseEnd::default());
-        // Where nobody takes the lease, its sender is dropped and serving ends at once.
+        // If the caller was dropped, so is the request channel, and serving ends at once.
         let _ = reply.send(Ok(Lease { requests, end: end.clone() }));
         self.serve(limits, deadline, &asked, &end);
         self.roll_back();
@@ -313,7 +315,7 @@ impl<'w> Turn<'w> {
         }
     }
 
-    /// Runs one statement of a transaction; says whether the transaction is still open.
+    /// Runs one statement of a transaction. Returns whether the transaction is still open.
     fn step<T>(&mut self, end: &LeaseEnd, reply: Reply<T>, work: impl FnOnce(&Guarded) -> Result<T, SqlError>) -> bool {
         let guarded = &self.writer.guarded;
         let changes = guarded.total_changes();
@@ -324,8 +326,9 @@ impl<'w> Turn<'w> {
                 end.time_out();
                 false
             }
-            // Some failures end the transaction within SQLite (`OR ROLLBACK`, a full disk). And where a part of a failed statement
-            // stays (`OR FAIL`, a RETURNING that is too large) it must go, which only a rollback can do.
+            // Some failures end the transaction within SQLite (`OR ROLLBACK`, a full disk). Others leave a part of the
+            // failed statement behind (`OR FAIL`, a RETURNING that is too large), which only a rollback of the whole
+            // transaction removes.
             Err(_) => !guarded.is_idle() && guarded.total_changes() == changes,
         };
         if !open {
@@ -353,7 +356,7 @@ impl<'w> Turn<'w> {
         begun.map(drop).map_err(|error| guarded.translate(&error))
     }
 
-    /// Commits what is open, and leaves the answer to the syncer.
+    /// Commits the open transaction, and leaves the answer to the syncer.
     fn commit(&mut self, changed: u64, reply: Reply<u64>) {
         crash_point(Point::SqlBeforeCommit);
         let number = self.writer.durability.issue();
@@ -366,7 +369,7 @@ impl<'w> Turn<'w> {
                 Ok(changed)
             }
             Err(error) => {
-                // A deferred reference that leads nowhere, or a disk that failed.
+                // A deferred foreign key has no row, or the disk failed.
                 if is_failed_sync(&error) {
                     self.writer.durability.fail(Failure::Unsynced);
                 }
@@ -378,14 +381,14 @@ impl<'w> Turn<'w> {
         self.end(Ended { number, wrote: pages > 0, commits: pages > 0, result, reply });
     }
 
-    /// Rolls back what is open, if anything is.
+    /// Rolls back the open transaction, if there is one.
     fn roll_back(&mut self) {
         if self.writer.guarded.is_idle() {
             return;
         }
         self.writer.counters.rolled_back();
         if let Err(error) = self.writer.guarded.as_host(|| self.rollback.execute([])) {
-            // The connection can't be brought to a known state: nothing further may be written through it.
+            // The connection can't be brought to a known state, so nothing further may be written through it.
             tracing::error!(%error, "a transaction could not be rolled back");
             self.writer.durability.fail(Failure::Unsynced);
         }
@@ -396,7 +399,7 @@ impl<'w> Turn<'w> {
         self.writer.handover.end(ended, nobody_waits);
     }
 
-    /// Notes the log's length after a commit; 0 where it wrote nothing.
+    /// Records the log's length after a commit. 0 means that the commit wrote nothing.
     fn note_log(&mut self, pages: u32) {
         if pages > 0 {
             self.log.has(pages);
@@ -404,26 +407,26 @@ impl<'w> Turn<'w> {
         }
     }
 
-    /// Copies the log into the database file when it is long enough. Never within a transaction.
+    /// Copies the log into the database file if it is long enough. Must not run within a transaction.
     fn tend_log(&mut self) {
         if self.writer.durability.failure().is_some() {
             return;
         }
-        // Of what was rolled back the file keeps its length, which no commit tells.
+        // A rolled-back transaction extends the file too, and no commit reports that length.
         let overgrown = self.writer.guarded.watch().take_overgrown();
         if overgrown || self.log.bytes() >= self.writer.settings.max_log_bytes {
             self.empty_log(WRITER_PATIENCE);
         } else if self.log.pages >= self.log.next {
             let crowded = self.log.pages >= CROWDED_PAGES;
             let done = self.checkpoint(if crowded { CheckpointMode::RESTART } else { CheckpointMode::PASSIVE });
-            // Where readers held on, not each few commits wait for them in vain.
+            // If readers blocked the checkpoint, the next attempt waits for more commits.
             let pause = if crowded && done.is_err() { CROWDED_PAGES / 4 } else { CHECKPOINT_PAGES / 4 };
             self.log.next = self.log.pages + pause;
         }
     }
 
-    /// Empties the log, which is as long as it may be: waits for readers for up to `patience`, then stops those that read for long. Where
-    /// that doesn't help nobody writes any more, until it does.
+    /// Empties the log, which has reached its longest length. Waits for readers for up to `patience`, then stops long
+    /// reads. If that fails, all writes are refused until the log can be emptied.
     fn empty_log(&mut self, patience: Duration) {
         let connection = self.writer.guarded.raw();
         let wait = |patience| {
@@ -470,7 +473,7 @@ impl<'w> Turn<'w> {
                 if is_failed_sync(&error) {
                     self.writer.durability.fail(Failure::Unsynced);
                 }
-                // Readers that held on for longer than we wait, most of all: the next time, then.
+                // Usually readers held on for longer than the writer waits. The next checkpoint tries again.
                 tracing::debug!(%error, "the write-ahead log could not be copied");
                 Err(self.writer.guarded.translate(&error))
             }

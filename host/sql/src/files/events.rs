@@ -1,7 +1,8 @@
-//! Tells at the cost of one system call whether anything may have happened to the files of a database since they were last looked at.
+//! Detects with one system call whether something may have happened to a database's files since their last check.
 //!
-//! The kernel queues an event within the system call that removes, moves or replaces a file, or a folder on the way to it. So an empty queue
-//! means that the paths still lead where they led. Mounts over a folder make no event: the host looks for them at intervals.
+//! The kernel queues an event within the system call that removes, moves or replaces a file, or a folder on its path. So
+//! an empty queue means that the paths still lead to the same files. A mount over a folder causes no event, so the host
+//! also checks the paths at intervals.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -12,31 +13,32 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use rustix::io::{Errno, ioctl_fionread, read};
 
-/// Bytes that are read from the queue at once: some 60 events with short names.
+/// Bytes that are read from the queue at once: about 60 events with short names.
 const READ_AT_ONCE: usize = 4096;
 
-/// The queue of events of one database.
+/// The queue of kernel events of one database.
 #[derive(Debug)]
 pub(super) struct FileEvents {
     queue: OwnedFd,
-    /// Whether events were taken from the queue and the files were not found in order since.
+    /// Whether events were taken from the queue and no check of the files has succeeded since.
     is_suspect: AtomicBool,
 }
 
 impl FileEvents {
-    /// Watches the database file at `path`, its folder, and each folder on the way to it.
+    /// Watches the database file at `path`, its folder, and each folder on its path.
     ///
     /// # Errors
     ///
-    /// The kernel has no queue or watch left for this user, a folder can't be read, or a link stands on the way: the kernel does not tell
-    /// when a link leads elsewhere.
+    /// Returns an error if the kernel has no queue or watch left for this user, a folder can't be read, or the path
+    /// contains a symbolic link. The kernel does not report that a link was changed.
     pub(super) fn watch(path: &Path) -> io::Result<Self> {
         let path = std::path::absolute(path)?;
         if path.canonicalize()? != path {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "a link stands on the way to the database"));
         }
         let queue = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
-        // The file is written to when the log is copied into it, which is seldom, and when somebody else overwrites it.
+        // The database file is written when the log is copied into it, which is rare, and when another process overwrites
+        // it.
         inotify::add_watch(&queue, &path, WatchFlags::MODIFY)?;
         let itself = WatchFlags::MOVE_SELF | WatchFlags::DELETE_SELF | WatchFlags::ONLYDIR;
         let entries = WatchFlags::DELETE | WatchFlags::MOVED_FROM | WatchFlags::MOVED_TO;
@@ -46,17 +48,18 @@ impl FileEvents {
         Ok(Self { queue, is_suspect: AtomicBool::new(false) })
     }
 
-    /// Calls `look` if there is an event that came after `look` last succeeded.
+    /// Calls `look` if there was an event after `look` last succeeded.
     ///
     /// # Errors
     ///
-    /// What `look` returns.
+    /// Returns the error of `look`.
     pub(super) fn if_any<E>(&self, look: impl FnOnce() -> Result<(), E>) -> Result<(), E> {
         let is_empty = ioctl_fionread(&self.queue).is_ok_and(|bytes| bytes == 0);
         if is_empty && !self.is_suspect.load(SeqCst) {
             return Ok(());
         }
-        // Before events are taken: who finds the queue empty from here on still looks.
+        // The flag is set before events are taken, so that a concurrent caller that finds the queue empty still runs the
+        // check.
         self.is_suspect.store(true, SeqCst);
         self.take_all();
         look()?;

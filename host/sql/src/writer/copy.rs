@@ -1,4 +1,4 @@
-//! Copying the database between the transactions of its guests, so that all copies of a backup are of one moment.
+//! Copies the database between the transactions of its guests, so that all copies of a backup are of one moment.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::Duration;
@@ -8,15 +8,15 @@ use rusqlite::backup::{Backup, StepResult};
 use super::super::backup::{Copy, Phase, STEP, open_target};
 use super::{Job, Turn};
 
-/// How long a writer whose copy is nearly whole waits for a job before it looks how to go on.
+/// How long a writer whose copy is nearly complete waits for a job before it checks the phase.
 const GLANCE: Duration = Duration::from_millis(2);
 
 impl Turn<'_> {
-    /// Copies the database, and serves those that wait meanwhile.
+    /// Copies the database, and serves waiting jobs meanwhile.
     pub(super) fn copy(&mut self, copy: &Copy, jobs: &Receiver<Job>) {
         let outcome = self.try_copy(copy, jobs);
         if outcome.is_err() {
-            // A part of a copy is nothing. Whoever asked for it removes what can't be removed here.
+            // A partial copy is useless. The caller removes it if it can't be removed here.
             let _ = std::fs::remove_file(&copy.target);
         }
         copy.moment.end(self.writer.guarded.path(), outcome);
@@ -31,8 +31,8 @@ impl Turn<'_> {
             if let Some(error) = self.writer.durability.failure() {
                 return Err(format!("{error}; what it holds is known after a start of the host"));
             }
-            // A step of nothing counts what is left. What was copied before is kept up to date by SQLite; a large transaction that is
-            // rolled back makes it begin anew.
+            // A step of zero pages counts the remaining ones. SQLite keeps copied pages up to date. The rollback of a
+            // large transaction makes SQLite restart the copy.
             let left = match backup.step(0).map_err(sqlite)? {
                 StepResult::More => backup.progress().remaining,
                 StepResult::Done => return Err("it shrank while it was copied".to_owned()),
@@ -59,7 +59,8 @@ impl Turn<'_> {
             let job = if near {
                 jobs.recv_timeout(GLANCE)
             } else {
-                // Never the last page: with it the copy would be whole, and no longer kept up to date.
+                // The last page is never copied here: the copy would be complete, and SQLite would no longer keep it up
+                // to date.
                 backup.step(STEP.min(left - 1)).map_err(sqlite)?;
                 jobs.try_recv().map_err(|error| match error {
                     TryRecvError::Empty => RecvTimeoutError::Timeout,

@@ -1,28 +1,28 @@
-//! How long the write-ahead log is.
+//! The length of the write-ahead log.
 
 use super::CHECKPOINT_PAGES;
 use crate::error::SqlError;
 
-/// Bytes of one page in the log, its header included.
+/// The size of one page in the log with its header, in bytes.
 const LOG_PAGE_BYTES: u64 = 4_096 + 24;
 
-/// The log's length, and the length at which it is looked after next.
+/// The log's length, and the length at which the next checkpoint runs, both in pages.
 pub(super) struct Log {
     pub(super) pages: u32,
     pub(super) next: u32,
-    /// Why it can't be emptied although it is as long as it may be.
+    /// The reason why the log can't be emptied although it has reached its longest length.
     pub(super) stuck: Option<SqlError>,
 }
 
 impl Log {
-    /// How long it is; the file may be longer where it began anew.
+    /// The length of the log's current content in bytes. The file may be longer if the log has restarted.
     pub(super) fn bytes(&self) -> u64 {
         u64::from(self.pages) * LOG_PAGE_BYTES
     }
 
-    /// Notes the length after a commit that wrote.
+    /// Records the length after a commit that wrote.
     pub(super) fn has(&mut self, pages: u32) {
-        // It grows only, but for when all of it is copied and nobody reads it: then it begins anew.
+        // The length shrinks only when the log restarts: all of it was copied and nobody reads it.
         if pages < self.pages {
             self.next = CHECKPOINT_PAGES;
         }
