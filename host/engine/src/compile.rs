@@ -1,8 +1,9 @@
-//! Compiling components, and keeping the code.
+//! Compiles components and caches the compiled code.
 //!
-//! A component's bytes are untrusted, compiled code is native code. So compilation runs in a child process of the same binary with
-//! low priority and bounded memory and time; the result goes to a folder that only this user can reach, named by all that it
-//! depends on, written aside and renamed. The only `unsafe` of the library is here: it maps such a file.
+//! A component's bytes are untrusted, and compiled code is native code. So a child process of the same binary compiles,
+//! with low priority and with bounded memory and time. The code goes to a folder that only this user can reach. A file's
+//! name contains everything that the code depends on, and a file is written under a temporary name first and then
+//! renamed. The only `unsafe` code of the library is here: it maps such a file.
 
 mod child;
 mod functions;
@@ -26,52 +27,53 @@ use watertight_disk::files::{ASIDE, remove_leftovers};
 use watertight_model::config::Compiling;
 use watertight_model::ids::Digest;
 
-/// The part of its time that a compilation has nothing but the processor time that nobody else wants. What takes longer hasn't got any.
+/// The part of a compilation's time (one tenth) in which it gets only idle processor time. A longer compilation has not
+/// been given enough of that.
 const IDLE_PART: u32 = 10;
-/// How the name of compiled code ends.
+/// The file extension of compiled code.
 const CODE: &str = "cwasm";
-/// The most of the child's own words that an error repeats.
+/// The most bytes of the child's error output that an error repeats.
 const MAX_COMPLAINT: usize = 4096;
-/// Compiled components that are kept: the builds of a few days of development.
+/// The most compiled components that are kept: the builds of a few days of development.
 const KEPT_CODE: usize = 64;
 
-/// Why a component was not compiled.
+/// The reason why a component was not compiled.
 #[derive(Debug, thiserror::Error)]
 pub enum CompileError {
     /// The folder for compiled code can't be used.
     #[error("the folder for compiled code, {}, can't be used: {reason}", .folder.display())]
     Folder {
-        /// The folder.
+        /// The path of the folder.
         folder: PathBuf,
-        /// Why.
+        /// Why the folder can't be used.
         reason: String,
     },
-    /// The child process could not do its work.
+    /// The child process could not be run.
     #[error("the compiling process failed")]
     Process(#[source] std::io::Error),
-    /// The component is refused.
+    /// The compiler refused the component.
     #[error("{0}")]
     Refused(String),
-    /// It took too long.
+    /// Compiling took too long.
     #[error("compiling took longer than {}, which `compile.time` allows, and was stopped", humantime::format_duration(*.0))]
     Timeout(Duration),
-    /// It wanted more memory than it may have.
+    /// Compiling needed too much memory.
     #[error("compiling took more than {} MiB of memory, which `compile.memory` allows, and was stopped", .0 >> 20)]
     Memory(u64),
-    /// The code was compiled and doesn't load.
+    /// The code was compiled but can't be loaded.
     #[error("compiled code doesn't load")]
     Load(#[source] wasmtime::Error),
-    /// Nobody wants it any more: the host stops, or the change was overtaken.
+    /// The compilation was ended because the host stops or a rollback overtook the change.
     #[error("compiling was ended: the host stops, or a rollback overtook the change")]
     Stopped,
-    /// The engine can't be had.
+    /// The engine can't be created.
     #[error(transparent)]
     Engine(#[from] super::EngineError),
 }
 
 pub use child::{CHILD_COMMAND, run_as_child};
 
-/// Compiles components and keeps their code in a folder.
+/// Compiles components, and caches their code in a folder.
 #[derive(Clone)]
 pub struct Compiler {
     engines: Engines,
@@ -80,25 +82,29 @@ pub struct Compiler {
     limits: Compiling,
     idle_time: Duration,
     priority: Priority,
-    /// Ends the compilation that is under way.
+    /// Cancels the running compilation.
     end: CancellationToken,
 }
 
-/// A component, ready to be linked.
+/// A compiled component, ready to be linked.
 pub struct Compiled {
-    /// The code.
+    /// The loaded code.
     pub component: Component,
-    /// Whether it was there already.
+    /// Whether the code was in the cache.
     pub cached: bool,
-    /// The file that it is kept in.
+    /// The path of the cached code.
     pub file: Arc<Path>,
 }
 
 impl Compiler {
-    /// A compiler that keeps code in `folder` (made if missing; it must belong to this user and be closed to all others) and runs
-    /// `program` with [`CHILD_COMMAND`].
+    /// Creates a compiler that caches code in `folder` and runs `program` with [`CHILD_COMMAND`].
     ///
-    /// One compilation takes no more than `limits`.
+    /// A missing folder is created. The folder must belong to this user and be closed to all others. One compilation
+    /// takes no more than `limits`.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`CompileError::Folder`] if the folder can't be used.
     pub fn new(engines: Engines, folder: &Path, program: PathBuf, limits: Compiling) -> Result<Self, CompileError> {
         let refused = |reason: String| CompileError::Folder { folder: folder.to_owned(), reason };
         let mut builder = std::fs::DirBuilder::new();
@@ -126,46 +132,52 @@ impl Compiler {
         })
     }
 
-    /// The same, where whoever waits for the code goes before what is served meanwhile.
+    /// Returns a compiler whose child process has the host's own priority, for code that somebody waits for.
     #[must_use]
     pub fn urgent(self) -> Self {
         Self { priority: Priority::Equal, ..self }
     }
 
-    /// The same, where `end` ends the compilation that is under way: what it has is thrown away.
+    /// Returns a compiler whose running compilation ends when `end` is cancelled. Its result is discarded.
     #[must_use]
     pub fn until(&self, end: CancellationToken) -> Self {
         Self { end, ..self.clone() }
     }
 
-    /// The engines that code is compiled for.
+    /// The engines that the code is compiled for.
     pub fn engines(&self) -> &Engines {
         &self.engines
     }
 
-    /// Notes that code is still wanted: what is compiled from now on takes the place of other code first.
+    /// Marks cached files as used, so that other files are removed first.
     pub fn keep<'a>(&self, files: impl IntoIterator<Item = &'a Arc<Path>>) {
         files.into_iter().for_each(|file| mark_used(file));
     }
 
-    /// Whether nobody wants what is being compiled any more.
+    /// Whether the running compilation must end.
     fn is_unwanted(&self) -> bool {
         self.engines.is_stopping() || self.end.is_cancelled()
     }
 
-    /// How the name of the code of `bytes` begins: with all that the code depends on. Its own digest follows.
+    /// Returns the beginning of the file name for the code of `bytes`: everything that the code depends on. The digest of
+    /// the code follows it.
     fn key(&self, bytes: &[u8], profile: Profile) -> Result<String, CompileError> {
         let engine = self.engines.get(profile)?;
         Ok(format!("{}-{}-{}", Digest::of(bytes).hex(), profile.as_str(), compatibility(&engine)))
     }
 
-    /// The code that is kept under a key: one file, or several where a compiler has made the same thing differently.
+    /// Lists the cached files of a key. There are several if a compiler has produced different code for the same input.
     fn kept(&self, key: &str) -> Vec<PathBuf> {
         let files = std::fs::read_dir(&self.folder).into_iter().flatten().flatten().map(|entry| entry.path());
         files.filter(|file| named_digest(file, key).is_some()).collect()
     }
 
-    /// Loads the code of a component, compiling it first where it isn't known. Blocks: minutes for a large component.
+    /// Loads the code of a component from the cache, or compiles it first. Blocks: a large component takes minutes.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`CompileError`] if the component can't be compiled within the limits, the code can't be loaded, or the
+    /// host stops.
     pub fn compile(&self, bytes: &[u8], profile: Profile) -> Result<Compiled, CompileError> {
         let key = self.key(bytes, profile)?;
         let engine = self.engines.get(profile)?;
@@ -175,7 +187,7 @@ impl Compiler {
                     mark_used(&file);
                     return Ok(Compiled { component, cached: true, file: file.into() });
                 }
-                // A disk that lost a part of it, say. What is mapped of it stays.
+                // The disk may have lost a part of the file. Existing mappings of it stay valid.
                 Err(reason) => {
                     tracing::warn!(file = %file.display(), reason, "spoilt code is compiled again");
                     remove_spoilt(&file);
@@ -196,10 +208,10 @@ impl Compiler {
         Ok(Compiled { component, cached: false, file: file.into() })
     }
 
-    /// Returns where the code is.
+    /// Compiles in a child process, and returns the path of the code.
     fn run_child(&self, bytes: &[u8], profile: Profile, key: &str) -> Result<PathBuf, CompileError> {
-        // A name that nobody else uses: two that compile the same bytes at once each write their own file, and the later one takes
-        // the earlier one's place. What was mapped meanwhile stays as it was.
+        // The temporary name is unique. If two processes compile the same bytes at once, each writes its own file, and
+        // the later one replaces the earlier one. A file that was mapped meanwhile stays as it was.
         let aside = self.folder.join(format!("{key}.{}.{ASIDE}", ulid::Ulid::generate()));
         let result = match self.compile_aside(bytes, profile, &aside, self.priority) {
             Err(CompileError::Timeout(_)) if self.priority == Priority::Idle => {
@@ -221,7 +233,7 @@ impl Compiler {
             Ok(file)
         });
         if result.is_err() {
-            // What is left aside is of no use to anyone; that it can't be removed changes nothing.
+            // A leftover temporary file is useless. A failed removal does no harm.
             let _ = std::fs::remove_file(&aside);
         }
         result
@@ -245,14 +257,15 @@ impl Compiler {
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
-            // A Ctrl-C is the host's to hear; it takes the child along when it ends.
+            // In its own process group, the child does not get a Ctrl-C that is meant for the host. The child ends with
+            // the host.
             .process_group(0)
             .spawn()
             .map_err(CompileError::Process)?;
         let mut stdin = child.stdin.take().expect("stdin is piped");
         let mut stderr = child.stderr.take().expect("stderr is piped");
         std::thread::scope(|scope| {
-            // A child that ends early closes its end; its exit status says why.
+            // A child that ends early closes its end of the pipe. Its exit status tells why.
             scope.spawn(move || stdin.write_all(bytes));
             let complaint = scope.spawn(move || {
                 let mut text = Vec::new();
@@ -265,7 +278,8 @@ impl Compiler {
             match status {
                 None => Err(CompileError::Timeout(self.limits.time)),
                 Some(status) if status.success() => Ok(()),
-                // What Rust's allocator and the kernel say; the process has no other bound on its memory.
+                // These are the messages of Rust's allocator and of the kernel. The child's memory has no other bound
+                // than `limits.memory`.
                 Some(_) if child::OUT_OF_MEMORY.iter().any(|words| complaint.contains(words)) => {
                     Err(CompileError::Memory(self.limits.memory))
                 }
@@ -278,7 +292,7 @@ impl Compiler {
     }
 }
 
-/// Removes the code in a folder that was not used for longest, beyond so many files. It is never needed, only faster to have.
+/// Removes the least recently used code in a folder, so that `kept` files stay. Removed code is only slower to get again.
 pub fn prune(folder: &Path, kept: usize) {
     let Ok(entries) = std::fs::read_dir(folder) else { return };
     let mut files: Vec<_> = entries
@@ -288,19 +302,20 @@ pub fn prune(folder: &Path, kept: usize) {
         .collect();
     files.sort_unstable_by(|one, other| other.cmp(one));
     for (_, file) in files.into_iter().skip(kept) {
-        // Whoever has it mapped keeps it.
+        // Existing mappings of a removed file stay valid.
         let _ = std::fs::remove_file(file);
     }
 }
 
-/// Notes when code was last used. Where that can't be noted, it is merely removed earlier.
+/// Sets a file's time of last use. If that fails, the file is merely removed earlier.
 fn mark_used(file: &Path) {
     if let Ok(file) = std::fs::File::options().append(true).open(file) {
         let _ = file.set_modified(std::time::SystemTime::now());
     }
 }
 
-/// Waits for the child, up to `time`; then ends it and returns none. Ends it as well where nobody wants its work any more.
+/// Waits for the child for up to `time`. After that it kills the child and returns `None`. It also kills the child if
+/// `is_unwanted` says so.
 fn wait(
     child: &mut std::process::Child,
     time: Duration,
@@ -315,7 +330,7 @@ fn wait(
         }
         let is_stopping = is_unwanted();
         if status.is_err() || is_stopping || start.elapsed() > time {
-            // Whatever happened, it must end, or those who feed and hear it would never.
+            // The child must end in any case, or the threads that feed and read it would never end.
             let ended = child.kill().and_then(|()| child.wait());
             let ended = status.and(ended).map_err(CompileError::Process)?;
             tracing::debug!(%ended, "the compiling process was ended");
@@ -326,12 +341,12 @@ fn wait(
     }
 }
 
-/// The digest in the name of a file of code, where the name begins with `key`.
+/// Returns the digest in the name of a code file whose name begins with `key`.
 fn named_digest<'a>(file: &'a Path, key: &str) -> Option<&'a str> {
     file.file_name()?.to_str()?.strip_prefix(key)?.strip_prefix('.')?.strip_suffix(CODE)?.strip_suffix('.')
 }
 
-/// Loads code that was kept, if it is what its name says; native code of which a bit was lost would do anything.
+/// Loads cached code if its digest matches its name. Damaged native code could do anything.
 fn load_whole(engine: &wasmtime::Engine, file: &Path, key: &str) -> Result<Component, String> {
     let code = std::fs::read(file).map_err(|error| error.to_string())?;
     if named_digest(file, key) != Some(Digest::of(&code).hex().as_str()) {
@@ -341,7 +356,7 @@ fn load_whole(engine: &wasmtime::Engine, file: &Path, key: &str) -> Result<Compo
     load(engine, file).map_err(|error| format!("{error:#}"))
 }
 
-/// What is there in the place of code, and isn't that. Where it can't be removed, it is found again the next time.
+/// Removes a damaged file or a folder in its place. If that fails, the next compilation finds it again.
 fn remove_spoilt(file: &Path) {
     let _ = if file.is_dir() { std::fs::remove_dir(file) } else { std::fs::remove_file(file) };
 }
@@ -349,8 +364,8 @@ fn remove_spoilt(file: &Path) {
 /// Maps compiled code.
 #[allow(unsafe_code)]
 fn load(engine: &wasmtime::Engine, file: &Path) -> wasmtime::Result<Component> {
-    // SAFETY: the file was written by this binary's own child, into a folder that no other user can reach (checked in
-    // `Compiler::new`), and no file there is changed once it has its name.
+    // SAFETY: a child of this binary wrote the file into a folder that no other user can reach (checked in
+    // `Compiler::new`). No file there is changed once it has its final name.
     unsafe { Component::deserialize_file(engine, file) }
 }
 

@@ -1,27 +1,27 @@
-//! Whether an engine takes a component: what compiling would refuse, found without compiling.
+//! Finds without compiling what an engine would refuse in a component.
 
 use engine_wasmparser::{BinaryReaderError, Validator, WasmFeatures};
 
 use watertight_component::profile::Profile;
 
-/// How many features are named for one component. Each costs some validations of it.
+/// The most missing features that are named for one component. Each costs several validations.
 const MAX_FEATURES: usize = 8;
 
-/// Something in a component that an engine doesn't take.
+/// A reason why an engine refuses a component.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
-    /// The feature of WebAssembly that it needs and the engine doesn't have, by `wasmparser`'s name; none where it is invalid
-    /// whatever the features.
+    /// The WebAssembly feature that the component needs and the engine lacks, by `wasmparser`'s name. `None` if the
+    /// component is invalid with any features.
     pub feature: Option<&'static str>,
-    /// What the validator says.
+    /// The validator's message.
     pub message: String,
-    /// Where, from the start of the component's bytes.
+    /// The position in the component's bytes.
     pub offset: u64,
 }
 
-/// Everything for which the engines of a profile would refuse a component; empty where they take it.
+/// Returns every reason why a profile's engine would refuse a component. Empty if the engine accepts it.
 ///
-/// It is validated whole, function bodies included, by the very validator and features that compiling uses.
+/// The whole component is validated, with function bodies, by the validator and with the features that compiling uses.
 pub fn examine(component: &[u8], profile: Profile) -> Vec<Refusal> {
     let mut features = features(profile);
     let mut refusals = Vec::new();
@@ -40,8 +40,8 @@ pub fn examine(component: &[u8], profile: Profile) -> Vec<Refusal> {
     refusals
 }
 
-/// The features of WebAssembly that the engines of a profile have: those of Wasmtime built as it is here, without `gc` and `threads`,
-/// and what [`Profile::config`] adds. A test below holds it against the engines.
+/// The WebAssembly features of a profile's engine: those of Wasmtime built without `gc` and `threads`, and those that
+/// [`Profile::config`] adds. A test below compares them with the engines.
 fn features(profile: Profile) -> WasmFeatures {
     let mut features =
         WasmFeatures::WASM3 | WasmFeatures::COMPONENT_MODEL | WasmFeatures::CM_IMPLEMENTS | WasmFeatures::CM_MAP;
@@ -54,7 +54,7 @@ fn validate(component: &[u8], features: WasmFeatures) -> Result<(), BinaryReader
     Validator::new_with_features(features).validate_all(component).map(|_| ())
 }
 
-/// The feature without which validation ends with `error`: with it, it comes further.
+/// Finds a missing feature that `error` is about: with it, validation gets further.
 fn missing(
     component: &[u8],
     features: WasmFeatures,
@@ -66,7 +66,7 @@ fn missing(
         Err(next) => next.offset() > error.offset(),
     };
     let mut off: Vec<_> = off.collect();
-    // Those that toolchains use most stand first: each try costs a validation.
+    // The features that toolchains use most come first, because each attempt costs a validation.
     off.sort_by_key(|(name, _)| !matches!(*name, "EXCEPTIONS" | "THREADS" | "GC_TYPES"));
     off.into_iter().find(|(_, feature)| helps(*feature))
 }
@@ -76,12 +76,12 @@ fn missing(
 mod tests {
     use super::*;
 
-    /// A component around a core module.
+    /// A component around one core module.
     fn core(fields: &str) -> String {
         format!("(component (core module {fields}))")
     }
 
-    /// Components, and the features that they need and the engine doesn't have.
+    /// Components, each with the features that it needs and the engine lacks.
     fn components() -> Vec<(String, &'static [&'static str])> {
         vec![
             (core("(func (export \"f\") (result i32) (i32.const 1))"), &[]),

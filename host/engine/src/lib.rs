@@ -1,7 +1,9 @@
-//! Wasmtime's engines: one per profile, built when first needed and shared by everything that runs under it.
+//! Wasmtime's engines: one for each profile, built when first needed and shared by everything that runs under the
+//! profile.
 //!
-//! What an `Engine` fixes (pool sizes, reservations, guard pages, how bounds are checked) is part of compiled code's compatibility.
-//! So a profile is part of the code cache's key, and there are few of them. This file compiles nothing; see [`compile`].
+//! The settings of an `Engine` (pool sizes, reservations, guard pages, bounds checks) are part of compiled code's
+//! compatibility. So a profile is part of the code cache's key, and there are few profiles. This file compiles nothing;
+//! see [`compile`].
 
 pub mod compile;
 pub mod examine;
@@ -17,45 +19,49 @@ use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAlloc
 
 use watertight_component::profile::{MEMORIES_PER_MODULE, PER_COMPARTMENT, Profile, Room, TABLES_PER_MODULE};
 
-/// How often the epoch advances: a guest that computes gives way, and is checked against its deadline and its processor time, this
-/// often. So a loop is stopped half a tick after its budget on average.
+/// The interval at which the epoch advances. At each tick a computing guest yields and is checked against its deadline
+/// and its processor time. So a loop is stopped half a tick after its budget on average.
 pub const EPOCH_TICK: Duration = Duration::from_millis(5);
 
-/// Memories that an engine's pool has for each call that it has room for. Reserved as address space only. A small module has one; a
-/// compartment of several takes more, so that fewer calls of it find room.
+/// Memories in an engine's pool for each call that the pool has room for. They reserve only address space. A small module
+/// has one memory. A compartment of several modules takes more, so the pool has room for fewer of its calls.
 const MEMORIES_PER_CALL: u32 = 1;
-/// The same where one module brings adapters and glue along, of some four core modules.
+/// Memories in the pool for each call of a large compartment, where one module may consist of about four core modules
+/// with adapters and glue.
 const MEMORIES_PER_LARGE_CALL: u32 = 8;
-/// Tables for each memory: a module's own, and that of the glue through which it calls what it imports.
+/// Tables for each memory: a module's own, and that of the glue through which the module calls its imports.
 const TABLES_PER_MEMORY: u32 = 2;
-/// Core instances for each memory: a module, and two of glue. They are only counted.
+/// Core instances for each memory: a module, and two of glue. The pool only counts them.
 const CORE_INSTANCES_PER_MEMORY: u32 = 4;
-/// Stacks for each call where a call may wait in several places at once.
+/// Stacks for each call in a profile where a call may wait in several places at once.
 const STACKS_PER_ASYNC_CALL: u32 = 4;
-/// What a fresh instance's memory keeps resident between uses, so that the kernel isn't asked for it again each time.
+/// The bytes of a fresh instance's memory that stay resident between uses, so that the kernel need not provide them again
+/// each time.
 const KEEP_MEMORY: usize = 2 << 20;
-/// The same for a table.
+/// The bytes of a fresh instance's table that stay resident between uses.
 const KEEP_TABLE: usize = 64 << 10;
-/// What a stack keeps. Wasmtime takes the stack that was used longest ago, so that in time each of thousands holds what the deepest
-/// recursion left: the rest is given back. This much is what most calls touch.
+/// The bytes of a stack that stay resident between uses. Wasmtime reuses the least recently used stack, so in time each
+/// of thousands would hold what its deepest recursion touched. The rest is returned to the kernel. Most calls touch no
+/// more than this.
 const KEEP_STACK: usize = 16 << 10;
-/// How much larger the stack of a call is than what guests may use of it; the rest is the host functions'.
+/// The size of a call's stack as a multiple of what guests may use of it. The rest is for host functions.
 const STACK_PER_GUESTS: usize = 2;
-/// After how many ticks it is looked again whether memory may be swapped out: 10 s.
+/// The number of ticks between two checks whether memory may be swapped out: 10 s.
 const TICKS_TO_LOOK_FOR_SWAP: u32 = 2_000;
-/// What Wasmtime may keep for a component's instance, its core instances aside.
+/// The bytes that Wasmtime may keep for a component's instance, without its core instances.
 const COMPONENT_INSTANCE: usize = 4 << 20;
 
-/// Frames of a guest's stack that are gathered at a trap. A log line names fewer functions, without those that a panic goes through.
+/// The most frames of a guest's stack that are recorded at a trap. A log line names fewer functions, because it leaves
+/// out the panic machinery.
 const MAX_FRAMES: usize = 96;
 
-/// The configuration of engines of a profile. Public so that benchmarks can run the same code on a bare engine.
+/// Returns the settings of this profile's engine. Public so that benchmarks can run the same code on a bare engine.
 pub fn config(profile: Profile) -> Config {
     config_for(profile, profile.room().calls)
 }
 
-/// The same for an engine that only compiles: code doesn't depend on how many calls there is room for, and that room is counted
-/// as memory in use.
+/// Returns the settings of an engine that only compiles. It has room for one call: compiled code does not depend on
+/// that number, and a larger pool would count as memory in use.
 pub(crate) fn config_to_compile(profile: Profile) -> Config {
     config_for(profile, 1)
 }
@@ -117,57 +123,58 @@ fn pool(profile: Profile, calls: u32) -> PoolingAllocationConfig {
     pool
 }
 
-/// The engines of a process.
+/// The engines of a process. Clones share them.
 #[derive(Clone, Default)]
 pub struct Engines {
     built: Arc<[Mutex<Option<Engine>>; Profile::ALL.len()]>,
-    /// Whether nothing more is to be compiled for them.
+    /// Whether all further compilation is refused.
     is_stopping: Arc<AtomicBool>,
 }
 
-/// Why an engine can't be had.
+/// An engine can't be created.
 #[derive(Debug, thiserror::Error)]
 #[error("the engine for {} instances can't be set up", .profile.as_str())]
 pub struct EngineError {
-    /// Which.
+    /// The profile of the engine.
     pub profile: Profile,
-    /// The reason: mostly address space, or a thread, that a resource limit denies.
+    /// The reason. Usually a resource limit denies address space or a thread.
     pub source: wasmtime::Error,
 }
 
 impl Engines {
-    /// No engine is built yet.
+    /// Creates the set without building an engine.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Has nothing more compiled for them: a compilation under way is ended within some milliseconds, a further one refused. For a host
-    /// that stops, since what would be compiled could not run any more.
+    /// Ends a running compilation within some milliseconds, and refuses further ones. For a host that stops: code that is
+    /// compiled now could not run any more.
     pub fn stop_compiling(&self) {
         self.is_stopping.store(true, Ordering::Release);
     }
 
-    /// Whether that was said.
+    /// Whether [`Self::stop_compiling`] was called.
     pub fn is_stopping(&self) -> bool {
         self.is_stopping.load(Ordering::Acquire)
     }
 
-    /// The engine of a profile; the first call builds it and starts the thread that advances its epoch.
+    /// Returns the engine of a profile. The first call builds it and starts the thread that advances its epoch.
     ///
     /// # Errors
     ///
-    /// [`EngineError`]; a later call tries again.
+    /// Returns [`EngineError`] if the engine or its thread can't be created. A later call tries again.
     pub fn get(&self, profile: Profile) -> Result<Engine, EngineError> {
         self.get_with(profile, tick)
     }
 
-    /// As [`Self::get`], with `start_ticker` to start the thread. An engine without one would never interrupt its guests: nobody gets it.
+    /// Returns the engine of a profile and starts its ticker with `start_ticker`. An engine without a ticker would never
+    /// interrupt its guests, so it is not handed out.
     fn get_with(
         &self,
         profile: Profile,
         start_ticker: impl FnOnce(&Engine) -> io::Result<()>,
     ) -> Result<Engine, EngineError> {
-        // Whoever panicked while holding it left the slot as it was.
+        // A panic during the call leaves the slot unchanged, so a poisoned lock is safe to use.
         let mut slot = self.built[profile as usize].lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(engine) = &*slot {
             return Ok(engine.clone());
@@ -183,10 +190,10 @@ impl Engines {
     }
 }
 
-/// Starts the thread that advances the engine's epoch for as long as the engine is alive.
+/// Starts the thread that advances the engine's epoch until the engine is dropped.
 fn tick(engine: &Engine) -> io::Result<()> {
     let weak = engine.weak();
-    // Where it was possible from the start, the engine doesn't rely on it that it isn't.
+    // If swap was on from the start, the engine was configured for it.
     let mut is_told = swap::is_possible();
     let ticker = move || {
         let mut ticks = 0;
@@ -207,10 +214,10 @@ fn tick(engine: &Engine) -> io::Result<()> {
     std::thread::Builder::new().name("epoch".to_owned()).spawn(ticker).map(drop)
 }
 
-/// What compiled code must agree on with the engine that runs it, as 16 hexadecimal digits: Wasmtime's version, the processor's
-/// features and the profile's settings.
+/// Returns a hash of what compiled code and its engine must agree on, as 16 hexadecimal digits: Wasmtime's version, the
+/// processor's features and the profile's settings.
 fn compatibility(engine: &Engine) -> String {
-    // Not a stable hash: a new release of the host merely compiles again.
+    // This hash is not stable across Rust releases. A change only makes a new release of the host compile again.
     let mut hasher = std::hash::DefaultHasher::new();
     engine.precompile_compatibility_hash().hash(&mut hasher);
     format!("{:016x}", hasher.finish())
@@ -227,7 +234,7 @@ mod tests {
         let refused = engines.get_with(Profile::Fresh, |_| Err(io::ErrorKind::WouldBlock.into())).err().unwrap();
         let words = format!("{refused}: {:#}", refused.source);
         assert!(words.contains("ticker thread can't be started"), "{words}");
-        // The next one that asks has one made, with its ticker.
+        // The next call builds an engine with its ticker.
         let engine = engines.get(Profile::Fresh).unwrap();
         assert!(Engine::same(&engine, &engines.get(Profile::Fresh).unwrap()));
     }

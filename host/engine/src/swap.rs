@@ -1,30 +1,30 @@
-//! Whether what instances write may be swapped out to a disk.
+//! Detects whether the memory of instances may be swapped out to a disk.
 //!
-//! Wasmtime resets the memory of a fresh instance by asking the kernel which pages were written (`PAGEMAP_SCAN`). Wasmtime 48 asks for
-//! pages that are *present*: one that was swapped out is passed by, and the next instance would find what the one before wrote. So the
-//! scan is used only where nothing can be swapped out.
+//! Wasmtime resets the memory of a fresh instance by asking the kernel which pages were written (`PAGEMAP_SCAN`).
+//! Wasmtime 48 asks only for *present* pages and misses a page that was swapped out, so the next instance would find data
+//! of the one before. So the scan is used only if nothing can be swapped out.
 
 use std::path::Path;
 
-/// Where the kernel lists what it swaps to.
+/// The kernel's list of swap devices and files.
 const SWAPS: &str = "/proc/swaps";
-/// Where control groups are, and which one this process is in.
+/// The folder of control groups, and the file that names this process's own group.
 const GROUPS: &str = "/sys/fs/cgroup";
 const OWN_GROUP: &str = "/proc/self/cgroup";
 
-/// Whether memory of this process may be swapped out. Where that can't be found out, it may.
+/// Whether memory of this process may be swapped out. True if that can't be determined.
 pub(super) fn is_possible() -> bool {
     let swaps = std::fs::read_to_string(SWAPS);
     let group = std::fs::read_to_string(OWN_GROUP).unwrap_or_default();
     swaps.map_or(true, |swaps| has_swap(&swaps)) && !is_forbidden(Path::new(GROUPS), &group)
 }
 
-/// Whether the list has more than its head.
+/// Whether the list has entries after its header line.
 fn has_swap(swaps: &str) -> bool {
     swaps.lines().skip(1).any(|line| !line.trim().is_empty())
 }
 
-/// Whether the control group, or one that it is in, may not swap (`memory.swap.max`, version 2 only).
+/// Whether this process's control group, or one above it, forbids swapping (`memory.swap.max`, version 2 only).
 fn is_forbidden(groups: &Path, own: &str) -> bool {
     let Some(path) = own.lines().find_map(|line| line.strip_prefix("0::/")) else { return false };
     let limit = |group: &Path| std::fs::read_to_string(groups.join(group).join("memory.swap.max"));

@@ -1,4 +1,4 @@
-//! The process that compiles: limits itself, compiles standard input, writes the code.
+//! The compiling process: it limits its own resources, compiles standard input, and writes the code.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -15,24 +15,25 @@ use wasmtime::Engine;
 use super::functions::Functions;
 use watertight_component::profile::Profile;
 
-/// The name of the hidden command that compiles: not part of the host's interface.
+/// The name of the hidden command that compiles. It is not part of the host's interface.
 pub const CHILD_COMMAND: &str = "compile-component";
-/// The largest composed component that is compiled.
+/// The largest composed component that is compiled, in bytes.
 const MAX_COMPONENT: u64 = 512 << 20;
-/// What a child says whose memory is used up: Rust's allocator, which ends the process, and the kernel, of mappings.
+/// Messages of a child that has used up its memory: from Rust's allocator, which ends the process, and from the kernel
+/// for a failed mapping.
 pub(super) const OUT_OF_MEMORY: [&str; 2] = ["memory allocation of ", "Cannot allocate memory"];
-/// How much less important than the host it is where it takes its share: the largest niceness but one.
+/// The niceness of a child with a small share of the processors: the highest but one.
 const NICENESS: i32 = 18;
 
-/// How the child competes for processors.
+/// How the child competes with the host for processors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Priority {
-    /// It gets what nobody else wants, and gives way at once to a thread of the host that wakes up; a merely nice process would finish
-    /// its slice first, which each statement of a transaction would wait for.
+    /// It gets idle processor time only, and yields at once to a thread of the host that wakes up. A merely nice process
+    /// would finish its time slice first, and each statement of a transaction would wait for it.
     Idle,
-    /// It gets a small share, however busy the machine is.
+    /// It gets a small share of a busy machine.
     Low,
-    /// It competes as the host does: somebody waits for the code.
+    /// It competes like the host, because somebody waits for the code.
     Equal,
 }
 
@@ -51,7 +52,7 @@ impl Priority {
         match self {
             Self::Idle => {
                 let policy = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
-                // Threads that are started later inherit it.
+                // Threads that start later inherit the policy.
                 set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, policy)
                     .map_err(|error| error.to_string())
             }
@@ -61,17 +62,18 @@ impl Priority {
     }
 }
 
-/// The arguments that make the binary compile what it reads from standard input, in so many bytes of memory, and write the code to
-/// `output`.
+/// The arguments that make the binary compile standard input within `memory` bytes and write the code to `output`.
 pub(super) fn arguments(profile: Profile, priority: Priority, memory: u64, output: &Path) -> [OsString; 5] {
     let memory = memory.to_string();
     [CHILD_COMMAND.into(), profile.as_str().into(), priority.as_str().into(), memory.into(), output.into()]
 }
 
-/// Compiles standard input for `profile`, and writes the code to `output`, a file that isn't there yet. Functions that were compiled
-/// before are taken from, and new ones put into, a file beside it.
+/// Compiles standard input for `profile`, and writes the code to `output`, which must not exist. Uses and extends a cache
+/// of compiled functions in the same folder.
 ///
-/// Returns why not, for standard error.
+/// # Errors
+///
+/// Returns a message for standard error if the component can't be read, compiled or written.
 pub fn run_as_child(profile: &str, priority: &str, memory: u64, output: &Path) -> Result<(), String> {
     let priority = Priority::ALL.into_iter().find(|one| one.as_str() == priority);
     let priority = priority.ok_or("the priority is unknown")?;
@@ -95,13 +97,14 @@ pub fn run_as_child(profile: &str, priority: &str, memory: u64, output: &Path) -
     write(output, &code, functions).map_err(|error| format!("the code can't be written: {error}"))
 }
 
-/// Writes the code, then keeps the functions. Where the disk is full they give way to the code.
+/// Writes the code, then saves the function cache. If the disk is full, the function cache is removed to make room for
+/// the code.
 fn write(output: &Path, code: &[u8], functions: Option<Arc<Functions>>) -> std::io::Result<()> {
     let mut file = File::create_new(output)?;
     match (file.write_all(code), functions) {
         (Err(error), Some(functions)) if error.kind() == ErrorKind::StorageFull => {
             functions.give_way();
-            // Closed: as long as it is open, it takes what it took.
+            // The file occupies the disk until it is closed.
             drop(functions);
             file.set_len(0)?;
             file.rewind()?;
@@ -115,8 +118,8 @@ fn write(output: &Path, code: &[u8], functions: Option<Arc<Functions>>) -> std::
     }
 }
 
-/// The priority, bounded memory (what it can write to; the pools that the engine merely reserves don't count), no core dumps, and no
-/// life beyond the host's, which alone bounds its time.
+/// Sets the priority, bounds the memory, disables core dumps, and makes the process end with the host. The bound counts
+/// writable memory, not the pools that the engine only reserves. The host alone bounds the time.
 fn limit_self(priority: Priority, memory: u64) -> Result<(), String> {
     #[cfg(target_os = "linux")]
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))

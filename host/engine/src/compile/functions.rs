@@ -1,8 +1,10 @@
-//! Functions that were compiled before, so that another build of one module costs what is new in it, and not the whole compartment.
+//! A cache of compiled functions, so that a new build of one module compiles only what is new in it, and not the whole
+//! compartment.
 //!
-//! Cranelift's incremental cache asks for them by a hash of all that the code depends on: the function before it is compiled, the
-//! processor, the settings. They are in an SQLite file in the folder for compiled code, which no other user can reach; each is checked
-//! against its digest, since it becomes native code. It is never needed, only faster to have: whatever fails, the function is compiled.
+//! Cranelift's incremental cache looks a function up by a hash of everything that its code depends on: the function
+//! before compilation, the processor and the settings. The cache is an SQLite file in the folder for compiled code, which
+//! no other user can reach. Each function is checked against its digest, because it becomes native code. The cache only
+//! saves time: if it fails, the function is compiled.
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
@@ -13,19 +15,21 @@ use rusqlite::{Connection, OptionalExtension, params};
 use sha2::{Digest, Sha256};
 use wasmtime::CacheStore;
 
-/// The file, beside the code.
+/// The cache's file name, in the folder for compiled code.
 const FILE: &str = "functions.sqlite";
-/// The most that is kept, in bytes; beyond that, the half that was not used for longest goes. A JavaScript engine takes 60 MB.
+/// The largest size of the cache, in bytes. Beyond that, the least recently used half is removed. A JavaScript engine
+/// takes 60 MB.
 const KEPT: i64 = 256 << 20;
-/// How exactly it is noted when a function was used, in seconds. Each note rewrites its code.
+/// The precision with which a function's last use is recorded, in seconds. Each record rewrites the function's code.
 const USED_WITHIN: i64 = 24 * 60 * 60;
-/// Another process of this user may be writing: compiling again takes no longer than waiting for it.
+/// How long a connection waits for another process of this user that writes. Compiling again takes no longer than
+/// waiting.
 const BUSY: Duration = Duration::from_millis(100);
 
 const SCHEMA: &str = "CREATE TABLE IF NOT EXISTS function (\
     key BLOB PRIMARY KEY NOT NULL, code BLOB NOT NULL, digest BLOB NOT NULL, used INTEGER NOT NULL) STRICT";
 
-/// The functions, for one compilation.
+/// The function cache, open for one compilation.
 pub(super) struct Functions {
     folder: PathBuf,
     open: Mutex<Open>,
@@ -33,12 +37,12 @@ pub(super) struct Functions {
 
 struct Open {
     connection: Connection,
-    /// Whether a part of the file is no database any more.
+    /// Whether a part of the file is damaged.
     spoilt: bool,
-    /// In seconds since 1970.
+    /// The current time in seconds since 1970.
     now: i64,
     made: Vec<(Vec<u8>, Vec<u8>)>,
-    /// Found, and noted as used too long ago.
+    /// The keys of functions that were found and whose recorded last use is too old.
     stale: Vec<Vec<u8>>,
 }
 
@@ -49,7 +53,7 @@ impl std::fmt::Debug for Functions {
 }
 
 impl Functions {
-    /// Those in `folder`; none where they can't be had. A file that is no database any more is begun anew.
+    /// Opens the cache in `folder`. Replaces a file that is not a database. Returns `None` if that fails too.
     pub(super) fn open(folder: &Path) -> Option<Arc<Self>> {
         let file = folder.join(FILE);
         let connection = connect(&file).or_else(|error| {
@@ -64,23 +68,24 @@ impl Functions {
         Some(Arc::new(Self { folder: folder.to_owned(), open: Mutex::new(open) }))
     }
 
-    /// Keeps what was made since. Where the file turns out to be spoilt, or the disk to be full, the next compilation begins it anew.
+    /// Saves the functions that were compiled since. If the file is damaged or the disk is full, the cache is removed,
+    /// and the next compilation creates a new one.
     pub(super) fn keep(&self) {
         let mut open = self.lock();
-        // Another process may be writing: without these the next component takes longer.
+        // If another process is writing, nothing is saved, and the next component merely takes longer.
         let useless = write(&mut open).is_err_and(|error| is_spoilt(&error) || is_full(&error));
         if open.spoilt || useless {
             remove(&self.folder);
         }
     }
 
-    /// Removes the file: what it takes of the disk is given back when this is dropped.
+    /// Removes the file. Its disk space is released when this value is dropped.
     pub(super) fn give_way(&self) {
         remove(&self.folder);
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Open> {
-        // Each use leaves it whole wherever a panic might strike.
+        // A panic leaves the state valid, so a poisoned lock is safe to use.
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -124,7 +129,7 @@ impl CacheStore for Functions {
     }
 }
 
-/// A function's code, its digest, and when it was used.
+/// A function's code, its digest, and the time of its last use.
 type Found = (Vec<u8>, Vec<u8>, i64);
 
 fn find(connection: &Connection, key: &[u8]) -> rusqlite::Result<Option<Found>> {
@@ -132,7 +137,7 @@ fn find(connection: &Connection, key: &[u8]) -> rusqlite::Result<Option<Found>> 
     find.query_row([key], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).optional()
 }
 
-/// Removes the file with what belongs to it. If it can't be removed, it is of no use, and no harm.
+/// Removes the cache's files. If that fails, they are useless but harmless.
 fn remove(folder: &Path) {
     for name in [FILE.to_owned(), format!("{FILE}-wal"), format!("{FILE}-shm")] {
         let _ = std::fs::remove_file(folder.join(name));
@@ -143,7 +148,7 @@ fn connect(file: &Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open(file)?;
     connection.busy_timeout(BUSY)?;
     connection.pragma_update(None, "journal_mode", "wal")?;
-    // What a crash of the machine takes away or spoils is found by its digest.
+    // A crash of the machine may lose or damage entries. Their digests reveal that.
     connection.pragma_update(None, "synchronous", "off")?;
     connection.execute_batch(SCHEMA)?;
     Ok(connection)
@@ -158,7 +163,7 @@ fn is_full(error: &rusqlite::Error) -> bool {
     error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull)
 }
 
-/// Removes the older half where more than `kept` bytes are.
+/// Removes the least recently used half if the cache has more than `kept` bytes.
 fn prune(connection: &Connection, kept: i64) -> rusqlite::Result<()> {
     let number = |pragma: &str| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
     let used = (number("page_count")? - number("freelist_count")?) * number("page_size")?;
@@ -200,7 +205,7 @@ mod tests {
         assert_eq!(functions.get(&[8; 32]), None);
         functions.lock().connection.execute("UPDATE function SET code = ?", [b"Code"]).unwrap();
         assert_eq!(functions.get(KEY), None);
-        // Compiled again, it takes the place of what was spoilt.
+        // Compiling again replaces the damaged code.
         functions.insert(KEY, b"new".to_vec());
         functions.keep();
         assert_eq!(functions.get(KEY).as_deref(), Some(&b"new"[..]));
@@ -221,7 +226,7 @@ mod tests {
     fn a_file_of_which_a_part_is_spoilt_is_begun_anew() {
         let folder = folder_with(&[1; 100_000]);
         let file = folder.path().join(FILE);
-        // All but the first page, which says what the file is.
+        // Damages everything except the first page, which identifies the file as a database.
         let mut bytes = std::fs::read(&file).unwrap();
         bytes[4096..].fill(0xAB);
         std::fs::write(&file, bytes).unwrap();
@@ -254,7 +259,7 @@ mod tests {
             functions.insert(&[number; 32], vec![number; 10_000]);
             functions.keep();
         }
-        // One of the older ones is used again.
+        // One of the older functions is used again.
         functions.lock().now = 1_000 + 2 * USED_WITHIN;
         assert!(functions.get(&[0; 32]).is_some());
         functions.keep();
