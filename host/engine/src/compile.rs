@@ -54,10 +54,10 @@ pub enum CompileError {
     /// The compiler refused the component.
     #[error("{0}")]
     Refused(String),
-    /// Compiling took too long.
+    /// Compiling took longer than `compile.time`.
     #[error("compiling took longer than {}, which `compile.time` allows, and was stopped", humantime::format_duration(*.0))]
     Timeout(Duration),
-    /// Compiling needed too much memory.
+    /// Compiling needed more memory than `compile.memory`.
     #[error("compiling took more than {} MiB of memory, which `compile.memory` allows, and was stopped", .0 >> 20)]
     Memory(u64),
     /// The code was compiled but can't be loaded.
@@ -66,7 +66,7 @@ pub enum CompileError {
     /// The compilation was ended because the host stops or a rollback overtook the change.
     #[error("compiling was ended: the host stops, or a rollback overtook the change")]
     Stopped,
-    /// The engine can't be created.
+    /// The engine that the code is compiled for can't be created.
     #[error(transparent)]
     Engine(#[from] super::EngineError),
 }
@@ -88,7 +88,7 @@ pub struct Compiler {
 
 /// A compiled component, ready to be linked.
 pub struct Compiled {
-    /// The loaded code.
+    /// The component with its compiled code.
     pub component: Component,
     /// Whether the code was in the cache.
     pub cached: bool,

@@ -135,7 +135,7 @@ pub struct Engines {
 #[derive(Debug, thiserror::Error)]
 #[error("the engine for {} instances can't be set up", .profile.as_str())]
 pub struct EngineError {
-    /// The profile of the engine.
+    /// The profile whose engine was requested.
     pub profile: Profile,
     /// The reason. Usually a resource limit denies address space or a thread.
     pub source: wasmtime::Error,

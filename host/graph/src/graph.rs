@@ -82,7 +82,7 @@ impl Node {
 /// The module and export that serve an import.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Provider {
-    /// The module.
+    /// The module that serves the import.
     pub module: ModuleName,
     /// The name under which that module exports the interface. Its version is the imported one or a newer compatible one.
     pub export: InterfaceName,
@@ -145,7 +145,7 @@ fn home(compartments: &[Compartment], module: &ModuleName) -> Option<usize> {
 pub struct Found<'a> {
     /// The name under which the module exports the function's interface.
     pub interface: &'a InterfaceName,
-    /// The function.
+    /// The function's parameters, result and documentation.
     pub function: &'a Function,
 }
 
@@ -163,7 +163,7 @@ pub enum NotFound {
     /// The module exports no interface of that name.
     #[error("module `{module}` exports no interface `{interface}`; it exports {}", list(.exports))]
     Interface {
-        /// The module.
+        /// The module that lacks the interface.
         module: ModuleName,
         /// The interface's name in the path.
         interface: String,
@@ -173,7 +173,7 @@ pub enum NotFound {
     /// The module's world itself exports no function of that name.
     #[error("the world of module `{module}` exports no function `{function}` itself; it exports {}", list(.exports))]
     WorldFunction {
-        /// The module.
+        /// The module that lacks the function.
         module: ModuleName,
         /// The function's name in the path.
         function: String,
@@ -183,7 +183,7 @@ pub enum NotFound {
     /// Several exported interfaces match the interface's name in the path.
     #[error("module `{module}` exports several interfaces named `{interface}`: {}", list(.exports))]
     Ambiguous {
-        /// The module.
+        /// The module with several matching interfaces.
         module: ModuleName,
         /// The interface's name in the path.
         interface: String,
@@ -193,7 +193,7 @@ pub enum NotFound {
     /// The interface has no function of that name.
     #[error("interface `{interface}` has no function `{function}`; it has {}", list(.functions))]
     Function {
-        /// The interface.
+        /// The interface that lacks the function.
         interface: InterfaceName,
         /// The function's name in the path.
         function: String,

@@ -49,12 +49,12 @@ pub enum Change {
     Changed,
 }
 
-/// A module that changes.
+/// A module that a change of the application adds, removes or changes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModuleChange {
     /// The module's name.
     pub name: ModuleName,
-    /// The kind of the change.
+    /// Whether the module is added, removed or changed.
     pub change: Change,
     /// The running build. `None` if the module is added.
     pub from: Option<Build>,
@@ -87,7 +87,7 @@ pub struct GrantChange {
 pub struct CompartmentChange {
     /// The compartment's name.
     pub name: CompartmentName,
-    /// The kind of the change.
+    /// Whether the compartment is added, removed or linked again.
     pub change: Change,
     /// The modules of the new compartment. Empty if the compartment is removed.
     pub modules: Vec<ModuleName>,
@@ -107,14 +107,14 @@ pub struct SettingChange {
     pub to: String,
 }
 
-/// A route that changes.
+/// A route that a change of the application adds, removes or changes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RouteChange {
-    /// The HTTP method.
+    /// The route's HTTP method.
     pub method: String,
-    /// The path's template.
+    /// The template of the route's path.
     pub path: String,
-    /// The kind of the change.
+    /// Whether the route is added, removed or changed.
     pub change: Change,
     /// The function that answers the route. For a removed route, the function that answered it.
     pub call: String,

@@ -37,11 +37,11 @@ struct Path {
 /// A route, bound to a function.
 #[derive(Debug)]
 pub struct Route {
-    /// The HTTP method.
+    /// The HTTP method that the route answers.
     pub method: Method,
     /// The path's template as the configuration has it. It names the route in logs and metrics.
     pub path: Arc<str>,
-    /// The module that answers.
+    /// The module whose function answers.
     pub module: ModuleName,
     /// The name under which the module exports the function's interface.
     pub interface: InterfaceName,
@@ -108,7 +108,7 @@ pub struct Answer {
 /// The answer to an error case.
 #[derive(Debug)]
 pub struct ErrorAnswer {
-    /// The case's status.
+    /// The HTTP status of the error case.
     pub status: StatusCode,
     /// The codec that writes the case's payload. `None` if the case has no payload.
     pub payload: Option<Codec>,

@@ -87,7 +87,7 @@ struct State {
     near: usize,
     /// Writers that have paused.
     held: usize,
-    /// Complete copies.
+    /// Copies that are complete.
     whole: usize,
     /// Writers that have stopped copying.
     ended: usize,

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
-/// The live counters.
+/// The counters while the database is open, shared by its threads.
 #[derive(Debug, Default)]
 pub(super) struct Counters {
     commits: AtomicU64,

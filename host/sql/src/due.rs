@@ -8,7 +8,7 @@ use watertight_model::config::SqlLimits;
 /// The moment at which a statement must end.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Due {
-    /// The moment.
+    /// The latest end of the statement.
     pub(super) at: Instant,
     /// The statement's own time limit, if that limit sets the moment. `None` if the call's deadline sets it.
     own: Option<Duration>,

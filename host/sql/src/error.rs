@@ -50,25 +50,25 @@ pub enum SqlError {
 /// The limit that a statement met, with the limit's value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SqlLimit {
-    /// The statement would return more rows.
+    /// The statement would return more rows than this.
     #[error("the statement would return more than {0} rows")]
     Rows(u32),
-    /// The statement's parameters, or its rows, would have more bytes in total.
+    /// The statement's parameters, or its rows, would have more bytes in total than this.
     #[error("the statement's parameters or rows would have more than {0} bytes")]
     Bytes(u64),
-    /// The statement ran for longer.
+    /// The statement ran for longer than its time limit.
     #[error("the statement ran for longer than {0:?}")]
     Time(Duration),
-    /// The database would become larger. In bytes.
+    /// The database would become larger than this number of bytes.
     #[error("the database would have more than {0} bytes")]
     Size(u64),
-    /// The statement's text is longer. In bytes.
+    /// The statement's text is longer than this number of bytes.
     #[error("the statement's text has more than {0} bytes")]
     Text(usize),
-    /// A parameter or a computed value is larger. In bytes.
+    /// A parameter or a computed value is larger than this number of bytes.
     #[error("a value would have more than {0} bytes")]
     Value(usize),
-    /// The transaction would add more to the log. In bytes.
+    /// The transaction would add more than this number of bytes to the log.
     #[error("the transaction would write more than {0} bytes")]
     Transaction(u64),
 }
@@ -76,13 +76,13 @@ pub enum SqlLimit {
 /// The kind of a constraint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConstraintKind {
-    /// `UNIQUE` or `PRIMARY KEY`.
+    /// A `UNIQUE` or `PRIMARY KEY` constraint.
     Unique,
-    /// `REFERENCES`.
+    /// A `REFERENCES` constraint (foreign key).
     ForeignKey,
-    /// `NOT NULL`.
+    /// A `NOT NULL` constraint.
     NotNull,
-    /// `CHECK`.
+    /// A `CHECK` constraint.
     Check,
     /// The column type of a `STRICT` table, or a trigger's `RAISE`.
     Other,

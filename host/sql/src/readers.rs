@@ -23,7 +23,7 @@ use watertight_model::config::SqlLimits;
 /// The pool of read connections.
 pub(super) struct Readers {
     idle: Mutex<Vec<Guarded>>,
-    /// One permit for each connection.
+    /// A semaphore with one permit for each connection.
     permits: Arc<Semaphore>,
     closed: AtomicBool,
     settings: Arc<Settings>,

@@ -6,15 +6,15 @@ use rusqlite::types::{ToSqlOutput, ValueRef};
 /// An SQL value. A `Real` that is NaN is stored as null, because SQLite has no NaN.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {
-    /// No value.
+    /// SQL's `NULL`.
     Null,
     /// A signed 64-bit integer.
     Integer(i64),
-    /// A double.
+    /// A 64-bit floating-point number.
     Real(f64),
     /// UTF-8 text.
     Text(String),
-    /// Bytes.
+    /// A sequence of bytes.
     Blob(Vec<u8>),
 }
 

@@ -52,7 +52,7 @@ const STOP_PATIENCE: Duration = Duration::from_millis(200);
 pub(super) enum Job {
     /// Run one statement as a transaction of its own.
     Execute {
-        /// The statement.
+        /// The statement with its parameters.
         statement: Bound,
         /// The statement's limits.
         limits: SqlLimits,

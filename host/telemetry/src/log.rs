@@ -12,10 +12,10 @@ const MAX_TEXT: usize = 4_096;
 /// The reason why the text of a log filter is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum BadLogLevel {
-    /// The text is longer than 4,096 bytes.
+    /// The text of the filter is longer than 4,096 bytes.
     #[error("it has more than {MAX_TEXT} bytes")]
     TooLong,
-    /// The text is empty.
+    /// The text of the filter is empty.
     #[error("it is empty; to log nothing, say `off`")]
     Empty,
     /// A word of the text is neither a level nor a target with a level.

@@ -132,7 +132,7 @@ impl Span {
         self.0.data.name = name.into();
     }
 
-    /// Sets an attribute.
+    /// Sets an attribute of the span.
     pub fn set(&mut self, key: &'static str, value: impl Into<Value>) {
         self.0.data.attributes.push(KeyValue::new(key, value));
     }

@@ -22,7 +22,7 @@ impl Kind {
     }
 }
 
-/// A metric.
+/// A metric of the host.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Metric {
     /// The metric's name. It is stable, because dashboards depend on it.
@@ -296,7 +296,7 @@ labels! {
         Constraint = "constraint",
         /// The statement is invalid, or the authorizer denies it.
         Syntax = "syntax",
-        /// Too many statements waited.
+        /// The queue of the writer or of the readers was full.
         Busy = "busy",
         /// The deadline of the call or the lease of the transaction passed.
         Timeout = "timeout",
@@ -304,7 +304,7 @@ labels! {
         Limit = "limit",
         /// The transaction had ended, or the database is closed.
         Closed = "closed",
-        /// The disk is full.
+        /// The disk or a quota is full.
         Full = "full",
         /// The database failed.
         Storage = "storage",
@@ -362,7 +362,7 @@ labels! {
         Planned = "planned",
         /// The change was refused.
         Refused = "refused",
-        /// Too many changes waited.
+        /// Too many changes waited already.
         Busy = "busy",
     }
 }

@@ -11,10 +11,10 @@ use watertight_model::ids::{AppName, CompartmentName, Digest, InterfaceName, Mod
 /// The note for people who look for fused calls in metrics or traces.
 const FUSED: &str = "fused calls run no host code: metrics and traces don't show them, unless the modules are in different compartments";
 
-/// An output format.
+/// An output format of a graph.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
-    /// Indented lines.
+    /// Text in indented lines, for terminals.
     Text,
     /// A Mermaid flowchart.
     Mermaid,
@@ -37,7 +37,7 @@ pub struct GraphView<'a> {
     pub calls: Vec<CallView<'a>>,
 }
 
-/// A compartment.
+/// A compartment as the output shows it.
 #[derive(Debug, Serialize)]
 pub struct CompartmentView<'a> {
     /// The compartment's name.
@@ -54,7 +54,7 @@ pub struct CompartmentView<'a> {
     pub profile_reason: String,
 }
 
-/// A module.
+/// A module as the output shows it.
 #[derive(Debug, Serialize)]
 pub struct ModuleView<'a> {
     /// The module's name.
@@ -109,9 +109,9 @@ fn exports(node: &Node) -> Vec<ExportView<'_>> {
 /// A call of one module to another through one interface.
 #[derive(Debug, Serialize)]
 pub struct CallView<'a> {
-    /// The calling module.
+    /// The module that calls.
     pub from: &'a ModuleName,
-    /// The called module.
+    /// The module that is called.
     pub to: &'a ModuleName,
     /// The name of the caller's import: an interface's own name, or a label that the caller's world gives it.
     pub interface: &'a InterfaceName,

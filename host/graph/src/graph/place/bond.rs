@@ -68,9 +68,9 @@ pub(super) fn within(interface: &Interface) -> Vec<Uncarried<'_>> {
 /// A call of one module to another, with the reason why both are in one compartment or in two.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bond {
-    /// The calling module.
+    /// The module that calls.
     pub caller: ModuleName,
-    /// The called module.
+    /// The module that is called.
     pub callee: ModuleName,
     /// The interface's name in the caller's imports.
     pub import: InterfaceName,
