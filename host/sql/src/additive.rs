@@ -78,10 +78,12 @@ impl Schema {
             let is_new = !self.objects.contains_key(&(kind.clone(), name.clone()));
             let on_old_table = self.objects.contains_key(&("table".to_owned(), new.table.clone()));
             if is_new && on_old_table && new.index.unique {
-                return Err(format!("the index `{name}` is unique, and rows of other builds may not be"));
+                return Err(format!("the index `{name}` is unique, but rows that other builds write may not be"));
             }
             if is_new && on_old_table && new.index.computes {
-                return Err(format!("the {kind} `{name}` computes, which may fail for rows of other builds"));
+                return Err(format!(
+                    "the {kind} `{name}` computes an expression, which may fail for rows that other builds write"
+                ));
             }
         }
         Ok(())
@@ -92,7 +94,7 @@ impl Object {
     /// Checks that `new` is this table with additional columns at its end that another build may ignore.
     fn check_added_columns(&self, new: &Object) -> Result<(), &'static str> {
         if new.root != self.root {
-            return Err("puts another in the place of");
+            return Err("replaces");
         }
         let (Some(old_sql), Some(new_sql)) = (&self.sql, &new.sql) else { return Err("changes") };
         if new.columns.get(..self.columns.len()) != Some(&self.columns[..]) || new.columns.len() == self.columns.len() {
@@ -103,7 +105,7 @@ impl Object {
             return Err("adds a column without a default to");
         }
         if added.iter().any(|(.., hidden)| *hidden != 0) {
-            return Err("adds a column that is computed to");
+            return Err("adds a computed column to");
         }
         // SQLite inserts an added column before the closing bracket, so the rest of the text shows what came with it. A
         // constraint there could refuse what another build writes.
@@ -113,7 +115,7 @@ impl Object {
             return Err("adds a column with a constraint to");
         }
         if !added.iter().all(|column| has_sound_default(column, self.strict)) {
-            return Err("adds a column with a default that is no constant of its type to");
+            return Err("adds a column with a default that is not a constant of its type to");
         }
         Ok(())
     }

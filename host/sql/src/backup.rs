@@ -57,7 +57,7 @@ pub enum CopyError {
         reason: String,
     },
     /// Transactions ran so long that the writers never paused together.
-    #[error("there was no moment at which no transaction ran; try again when there are fewer long ones")]
+    #[error("there was no moment without a running transaction; try again when fewer long transactions run")]
     NoMoment,
     /// The copy took longer than an hour.
     #[error("the databases could not be copied within {} minutes", LONGEST.as_secs() / 60)]

@@ -289,7 +289,7 @@ impl Guarded {
     /// file.
     pub(super) fn keep_log(&self) {
         if let Err(error) = self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true) {
-            tracing::error!(%error, "the write-ahead log can't be kept from being copied");
+            tracing::error!(%error, "SQLite can't be told to keep the write-ahead log at the close");
         }
     }
 
@@ -414,7 +414,7 @@ impl Guarded {
         let reads = statement.readonly();
         // Other statements without columns and changes are denied, so this text holds no statement at all.
         if reads && statement.column_count() == 0 {
-            return Err(syntax("there is no statement"));
+            return Err(syntax("the text contains no statement"));
         }
         match access {
             Access::Reads if !reads => {

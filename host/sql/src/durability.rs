@@ -202,13 +202,13 @@ impl Syncer {
     /// Syncs the log, and checks that its path still leads to it.
     fn sync(&self, commits: usize) {
         if let Err(error) = self.sync.run(&self.wal) {
-            tracing::error!(%error, "the write-ahead log could not be synced: the database takes no more statements");
+            tracing::error!(%error, "the write-ahead log could not be synced: the database accepts no more statements");
             self.durability.fail(Failure::Unsynced);
             return;
         }
         // The check follows the sync: a file that is removed later was present when the commits were acknowledged.
         if let Err(reason) = self.files.check_after_sync() {
-            tracing::error!(%reason, "a file of a database is gone: nothing is acknowledged, and the database takes no more statements");
+            tracing::error!(%reason, "a file of a database was removed or replaced: nothing is acknowledged, and the database accepts no more statements");
             self.durability.fail(Failure::Displaced);
             return;
         }

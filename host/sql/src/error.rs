@@ -133,7 +133,7 @@ pub enum OpenError {
         before: String,
     },
     /// An applied migration is missing from the list, or has another position in it.
-    #[error("the migration `{applied}` was applied at place {place}, where the module now has `{given}`")]
+    #[error("the migration `{applied}` was applied at position {place}, where the module now has `{given}`")]
     ReorderedMigration {
         /// The position, counted from 1.
         place: usize,
@@ -152,7 +152,7 @@ pub enum OpenError {
     },
     /// A migration does more than add to a schema that other builds use, and its first line does not say so.
     #[error(
-        "the migration `{name}` does more than add to what is there, and its first line doesn't say `-- contract`: {reason}"
+        "the migration `{name}` does more than add to the schema, and its first line doesn't say `-- contract`: {reason}"
     )]
     Unmarked {
         /// The migration's name.
@@ -162,13 +162,15 @@ pub enum OpenError {
     },
     /// A contraction was applied that this build does not know. Builds that do not know a contraction can't use the
     /// database.
-    #[error("the migration `{name}`, a contraction, was applied, and the module doesn't know it")]
+    #[error(
+        "the migration `{name}`, a contraction, was applied to the database, and this build of the module does not have it"
+    )]
     Contracted {
         /// The migration's name.
         name: String,
     },
     /// The migrations took longer than allowed. None of them was applied.
-    #[error("the migration `{name}` was stopped: all that are due have {allowed} for it, and that has passed")]
+    #[error("the migration `{name}` was stopped: all pending migrations together may take {allowed}")]
     TooSlow {
         /// The migration that was running.
         name: String,
@@ -192,7 +194,7 @@ pub enum MigrateError {
     #[error(transparent)]
     Refused(#[from] OpenError),
     /// The database did not run the migrations.
-    #[error("the database took no migration")]
+    #[error("the database applied no migration")]
     Failed(#[from] SqlError),
 }
 
@@ -200,8 +202,10 @@ impl From<Failure> for SqlError {
     /// Converts the failure into the error that every later statement returns.
     fn from(failure: Failure) -> Self {
         let reason = match failure {
-            Failure::Unsynced => "the database could not be synced and takes no more statements",
-            Failure::Displaced => "the database's file is gone and it takes no more statements",
+            Failure::Unsynced => "the database could not be synced and accepts no more statements",
+            Failure::Displaced => {
+                "a file of the database was removed or replaced, and the database accepts no more statements"
+            }
         };
         SqlError::Storage(reason.to_owned())
     }
@@ -228,8 +232,8 @@ pub(super) fn translate(error: &rusqlite::Error, denied: Option<String>) -> SqlE
     match error {
         E::SqliteFailure(code, message) => by_code(code.extended_code, message.as_deref(), denied),
         E::SqlInputError { error, msg, .. } => by_code(error.extended_code, Some(msg), denied),
-        E::MultipleStatement => SqlError::Syntax("one statement at a time".to_owned()),
-        E::NulError(_) => SqlError::Syntax("a statement holds no NUL".to_owned()),
+        E::MultipleStatement => SqlError::Syntax("only one statement can run at a time".to_owned()),
+        E::NulError(_) => SqlError::Syntax("a statement must not contain a NUL character".to_owned()),
         other => {
             tracing::error!(error = %other, "unexpected error of the database");
             SqlError::Storage("the database failed".to_owned())
@@ -246,7 +250,7 @@ fn by_code(code: i32, message: Option<&str>, denied: Option<String>) -> SqlError
         ffi::SQLITE_BUSY | ffi::SQLITE_LOCKED => SqlError::Busy,
         ffi::SQLITE_INTERRUPT => SqlError::Timeout,
         _ if is_full(code) => {
-            tracing::error!(code, message, "there is no room for the database to write to");
+            tracing::error!(code, message, "the disk or a quota is full: the database can't be written");
             SqlError::Full
         }
         primary => {

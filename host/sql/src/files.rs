@@ -105,7 +105,7 @@ impl Files {
 
 fn unwatched(path: &Path, error: &io::Error) {
     let database = path.display();
-    tracing::debug!(target: "state", %database, %error, "the kernel doesn't watch a database: its files are looked at after each sync");
+    tracing::debug!(target: "state", %database, %error, "the kernel can't watch the files of a database: they are checked after each sync");
 }
 
 /// Whether the database at `path` was in use when its process ended and its log has disappeared since. Then the last

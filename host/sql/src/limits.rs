@@ -48,7 +48,7 @@ pub(super) fn check_input(
     }
     // SQLite would stop reading at a NUL.
     if sql.contains('\0') {
-        return Err(SqlError::Syntax("a statement holds no NUL".to_owned()));
+        return Err(SqlError::Syntax("a statement must not contain a NUL character".to_owned()));
     }
     let mut total = 0_u64;
     for value in parameters {

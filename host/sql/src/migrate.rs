@@ -232,12 +232,12 @@ pub(super) fn check_given(migrations: &[Migration]) -> Result<(), OpenError> {
     let bad = |migration: &Migration, reason| OpenError::BadMigration { name: migration.name.clone(), reason };
     for pair in migrations.windows(2) {
         if pair[0].name >= pair[1].name {
-            return Err(bad(&pair[1], "is not named after the one before it"));
+            return Err(bad(&pair[1], "has a name that does not sort after the name before it"));
         }
     }
     check_numbers(migrations.iter().map(|migration| migration.name.as_str()))?;
     match migrations.iter().find(|migration| !migration.is_intact()) {
-        Some(migration) => Err(bad(migration, "is not what its checksum says")),
+        Some(migration) => Err(bad(migration, "does not match its checksum")),
         None => Ok(()),
     }
 }
@@ -272,7 +272,7 @@ fn check_reserved(connection: &Connection, migration: &Migration) -> Result<(), 
     match rows.next()? {
         Some(row) => {
             let name: String = row.get(0)?;
-            let message = format!("`{name}`: names that start with `{RESERVED}` are the host's");
+            let message = format!("`{name}`: names that start with `{RESERVED}` are reserved for the host");
             Err(Failure::Refused(OpenError::Migration { name: migration.name.clone(), message }))
         }
         None => Ok(()),

@@ -43,8 +43,8 @@ const DENIED_FUNCTIONS: &[&str] = &["load_extension", "fts3_tokenizer", "readfil
 /// Tables that SQLite generates and that show more than the module's own data.
 const DENIED_TABLES: &[&str] = &["dbstat", "fts3tokenize"];
 
-const SCHEMA: &str = "the schema is changed by migrations only";
-const TRANSACTION: &str = "transactions are begun and ended through the `transaction` resource";
+const SCHEMA: &str = "only migrations may change the schema";
+const TRANSACTION: &str = "use the `transaction` resource to begin and end transactions";
 
 /// The reason why a statement is denied.
 #[derive(Debug)]
@@ -136,12 +136,12 @@ fn check_addition(context: &AuthContext<'_>) -> Result<(), String> {
             }
         }
         AuthAction::CreateTrigger { .. } | AuthAction::CreateView { .. } => {
-            Err("it makes a trigger or a view".to_owned())
+            Err("it creates a trigger or a view".to_owned())
         }
         AuthAction::DropTable { .. }
         | AuthAction::DropIndex { .. }
         | AuthAction::DropTrigger { .. }
-        | AuthAction::DropView { .. } => Err("it removes something".to_owned()),
+        | AuthAction::DropView { .. } => Err("it removes a table, index, trigger or view".to_owned()),
         _ => Ok(()),
     }
 }
@@ -190,7 +190,7 @@ fn readable(table: &str) -> Result<(), String> {
 
 fn not_reserved(name: &str) -> Result<(), String> {
     if has_prefix(name, RESERVED) {
-        Err(format!("`{name}`: names that start with `{RESERVED}` are the host's"))
+        Err(format!("`{name}`: names that start with `{RESERVED}` are reserved for the host"))
     } else {
         Ok(())
     }

@@ -431,7 +431,7 @@ impl<'w> Turn<'w> {
         let connection = self.writer.guarded.raw();
         let wait = |patience| {
             if let Err(error) = connection.busy_timeout(patience) {
-                tracing::error!(%error, "the writer's patience can't be set");
+                tracing::error!(%error, "the writer's lock timeout can't be set");
             }
         };
         wait(patience);
@@ -446,7 +446,7 @@ impl<'w> Turn<'w> {
             tracing::warn!(
                 bytes,
                 stopped,
-                "the write-ahead log is as long as it may be: reads that keep it are stopped"
+                "the write-ahead log has reached its longest length: long reads that keep it from being emptied are stopped"
             );
             wait(STOP_PATIENCE);
             done = self.checkpoint(CheckpointMode::TRUNCATE);
@@ -456,7 +456,7 @@ impl<'w> Turn<'w> {
             Ok(()) => self.log = Log { pages: 0, next: CHECKPOINT_PAGES, stuck: None },
             Err(error) => {
                 if self.log.stuck.is_none() {
-                    tracing::error!(%error, bytes = self.log.bytes(), "the write-ahead log can't be emptied: nothing is written until it can");
+                    tracing::error!(%error, bytes = self.log.bytes(), "the write-ahead log can't be emptied: writes are refused until it can");
                 }
                 self.log.stuck = Some(error);
             }
@@ -474,7 +474,7 @@ impl<'w> Turn<'w> {
                     self.writer.durability.fail(Failure::Unsynced);
                 }
                 // Usually readers held on for longer than the writer waits. The next checkpoint tries again.
-                tracing::debug!(%error, "the write-ahead log could not be copied");
+                tracing::debug!(%error, "the write-ahead log could not be copied into the database file");
                 Err(self.writer.guarded.translate(&error))
             }
         }

@@ -186,7 +186,7 @@ async fn a_failed_sync_is_final() {
     let case = Case::with(Settings { sync, ..Settings::default() });
     case.execute("INSERT INTO a VALUES (1, 'x', 1)").await.unwrap();
     broken.store(true, SeqCst);
-    let storage = SqlError::Storage("the database could not be synced and takes no more statements".to_owned());
+    let storage = SqlError::Storage("the database could not be synced and accepts no more statements".to_owned());
     assert_eq!(case.execute("INSERT INTO a VALUES (2, 'y', 1)").await, Err(storage.clone()));
     // It does not matter that syncs would work again.
     broken.store(false, SeqCst);

@@ -29,7 +29,7 @@ const LOSSES: [(&str, fn(&Path)); 4] = [
 ];
 
 fn is_lost<T: std::fmt::Debug>(result: &Result<T, SqlError>) -> bool {
-    matches!(result, Err(SqlError::Storage(text)) if text.contains("is gone"))
+    matches!(result, Err(SqlError::Storage(text)) if text.contains("was removed or replaced"))
 }
 
 #[tokio::test]

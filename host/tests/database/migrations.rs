@@ -82,7 +82,7 @@ async fn changed_missing_and_reordered_ones_are_refused() {
     let error = open(&case, &missing).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "the migration `0002_step.sql` was applied at place 2, where the module now has `0003_step.sql`"
+        "the migration `0002_step.sql` was applied at position 2, where the module now has `0003_step.sql`"
     );
     let mut swapped = list(&["CREATE TABLE c (x)", "CREATE TABLE d (x)"]);
     swapped.swap(1, 2);
@@ -107,15 +107,15 @@ async fn what_a_migration_must_not_do() {
         ("CREATE TEMP TABLE c (x)", "temporary"),
         ("CREATE VIRTUAL TABLE c USING fts5(x)", "virtual"),
         ("SELECT load_extension('x')", "load_extension"),
-        ("DROP TABLE watertight_migrations", "the host's"),
-        ("DELETE FROM watertight_migrations", "the host's"),
-        ("UPDATE watertight_migrations SET checksum = ''", "the host's"),
-        ("ALTER TABLE watertight_migrations RENAME TO c", "the host's"),
-        ("CREATE INDEX c ON watertight_migrations (name)", "the host's"),
-        ("CREATE TRIGGER c AFTER INSERT ON watertight_migrations BEGIN SELECT 1; END", "the host's"),
-        ("CREATE TABLE watertight_c (x)", "the host's"),
-        ("CREATE TABLE c (x); ALTER TABLE c RENAME TO Watertight_c", "the host's"),
-        ("CREATE VIEW watertight_c AS SELECT 1", "the host's"),
+        ("DROP TABLE watertight_migrations", "reserved for the host"),
+        ("DELETE FROM watertight_migrations", "reserved for the host"),
+        ("UPDATE watertight_migrations SET checksum = ''", "reserved for the host"),
+        ("ALTER TABLE watertight_migrations RENAME TO c", "reserved for the host"),
+        ("CREATE INDEX c ON watertight_migrations (name)", "reserved for the host"),
+        ("CREATE TRIGGER c AFTER INSERT ON watertight_migrations BEGIN SELECT 1; END", "reserved for the host"),
+        ("CREATE TABLE watertight_c (x)", "reserved for the host"),
+        ("CREATE TABLE c (x); ALTER TABLE c RENAME TO Watertight_c", "reserved for the host"),
+        ("CREATE VIEW watertight_c AS SELECT 1", "reserved for the host"),
         ("DELETE FROM a", "refers"),
         ("INSERT INTO sqlite_master VALUES ('table', 'c', 'c', 0, '')", ""),
         ("CREATE TABLE c (", ""),
@@ -130,9 +130,9 @@ async fn what_a_migration_must_not_do() {
     let sneaky = contractions(&["CREATE VIEW c AS SELECT name FROM watertight_migrations;
          CREATE TRIGGER t AFTER INSERT ON a BEGIN DELETE FROM watertight_migrations; END"]);
     let database = open(&case, &sneaky).unwrap();
-    assert!(is_syntax(&database.query("SELECT * FROM c", Vec::new(), soon()).await.unwrap_err(), "the host's"));
+    assert!(is_syntax(&database.query("SELECT * FROM c", Vec::new(), soon()).await.unwrap_err(), "reserved for the host"));
     let insert = database.execute("INSERT INTO a VALUES (5, 'v', 1)", Vec::new(), soon()).await;
-    assert!(is_syntax(&insert.unwrap_err(), "the host's"));
+    assert!(is_syntax(&insert.unwrap_err(), "reserved for the host"));
 }
 
 #[tokio::test]
@@ -192,13 +192,13 @@ async fn the_files_are_private() {
 #[tokio::test]
 async fn beside_other_builds_only_additions_are_applied() {
     const EMPTY: &str = "CREATE TABLE empty (y INTEGER) STRICT; CREATE TABLE empty_lax (y)";
-    const NO_DEFAULT: &str = "with a default that is no constant of its type to the table `empty";
+    const NO_DEFAULT: &str = "with a default that is not a constant of its type to the table `empty";
     // What is refused, and a part of the reason.
     const REFUSED: [(&str, &str); 29] = [
         ("INSERT INTO a VALUES (2, 'y', 1)", "changes rows of `a`"),
         ("UPDATE a SET size = 2", "changes rows of `a`"),
         ("DELETE FROM a", "changes rows of `a`"),
-        ("DROP TABLE b", "removes something"),
+        ("DROP TABLE b", "removes a table, index, trigger or view"),
         ("ALTER TABLE a RENAME TO c", "removes or renames the table `a`"),
         ("ALTER TABLE a RENAME COLUMN size TO length", "changes the table `a`"),
         ("ALTER TABLE b DROP COLUMN late", "changes"),
@@ -214,7 +214,7 @@ async fn beside_other_builds_only_additions_are_applied() {
             "CREATE TABLE c (x); ALTER TABLE b RENAME TO old; CREATE TABLE b (id INTEGER PRIMARY KEY, \
              a INTEGER NOT NULL REFERENCES a (id) DEFERRABLE INITIALLY IMMEDIATE, \
              late INTEGER REFERENCES a (id) DEFERRABLE INITIALLY DEFERRED, more TEXT) STRICT",
-            "puts another in the place of the table `b`",
+            "replaces the table `b`",
         ),
         ("-- contract\nCREATE TABLE c (x)", "its first line says `-- contract`"),
         ("-- contract\r\nDROP TABLE b", "its first line says `-- contract`"),
@@ -303,7 +303,11 @@ async fn a_build_that_doesn_t_know_a_contraction_is_refused() {
     }
     let database = open(&case, &known).unwrap();
     let error = database.migrate(&known[..1], LONG).await.unwrap_err().to_string();
-    assert_eq!(error, "the migration `0002_step.sql`, a contraction, was applied, and the module doesn't know it");
+    assert_eq!(
+        error,
+        "the migration `0002_step.sql`, a contraction, was applied to the database, and this build of the module does not \
+         have it"
+    );
     database.close().await;
 }
 

@@ -34,7 +34,10 @@ impl FileEvents {
     pub(super) fn watch(path: &Path) -> io::Result<Self> {
         let path = std::path::absolute(path)?;
         if path.canonicalize()? != path {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "a link stands on the way to the database"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "the path to the database contains a symbolic link",
+            ));
         }
         let queue = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
         // The database file is written when the log is copied into it, which is rare, and when another process overwrites

@@ -29,14 +29,14 @@ impl Turn<'_> {
         let mut near = false;
         loop {
             if let Some(error) = self.writer.durability.failure() {
-                return Err(format!("{error}; what it holds is known after a start of the host"));
+                return Err(format!("{error}; what it holds is known only after a restart of the host"));
             }
             // A step of zero pages counts the remaining ones. SQLite keeps copied pages up to date. The rollback of a
             // large transaction makes SQLite restart the copy.
             let left = match backup.step(0).map_err(sqlite)? {
                 StepResult::More => backup.progress().remaining,
                 StepResult::Done => return Err("it shrank while it was copied".to_owned()),
-                _ => return Err("another process has it locked".to_owned()),
+                _ => return Err("another process has locked it".to_owned()),
             };
             if (left <= STEP) != near {
                 near = !near;
@@ -51,7 +51,7 @@ impl Turn<'_> {
                 Phase::Finish => {
                     return match backup.step(-1).map_err(sqlite)? {
                         StepResult::Done => Ok(()),
-                        _ => Err("another process has it locked".to_owned()),
+                        _ => Err("another process has locked it".to_owned()),
                     };
                 }
                 Phase::Copy | Phase::Hold => {}
