@@ -130,7 +130,10 @@ async fn what_a_migration_must_not_do() {
     let sneaky = contractions(&["CREATE VIEW c AS SELECT name FROM watertight_migrations;
          CREATE TRIGGER t AFTER INSERT ON a BEGIN DELETE FROM watertight_migrations; END"]);
     let database = open(&case, &sneaky).unwrap();
-    assert!(is_syntax(&database.query("SELECT * FROM c", Vec::new(), soon()).await.unwrap_err(), "reserved for the host"));
+    assert!(is_syntax(
+        &database.query("SELECT * FROM c", Vec::new(), soon()).await.unwrap_err(),
+        "reserved for the host"
+    ));
     let insert = database.execute("INSERT INTO a VALUES (5, 'v', 1)", Vec::new(), soon()).await;
     assert!(is_syntax(&insert.unwrap_err(), "reserved for the host"));
 }
