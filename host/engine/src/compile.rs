@@ -61,10 +61,10 @@ pub enum CompileError {
     #[error("compiling took more than {} MiB of memory, which `compile.memory` allows, and was stopped", .0 >> 20)]
     Memory(u64),
     /// The code was compiled but can't be loaded.
-    #[error("compiled code doesn't load")]
+    #[error("the compiled code can't be loaded")]
     Load(#[source] wasmtime::Error),
     /// The compilation was ended because the host stops or a rollback overtook the change.
-    #[error("compiling was ended: the host stops, or a rollback overtook the change")]
+    #[error("compiling was stopped, because the host stops or a rollback overtook the change")]
     Stopped,
     /// The engine that the code is compiled for can't be created.
     #[error(transparent)]
@@ -111,10 +111,10 @@ impl Compiler {
         builder.recursive(true).mode(0o700).create(folder).map_err(|error| refused(error.to_string()))?;
         let metadata = std::fs::symlink_metadata(folder).map_err(|error| refused(error.to_string()))?;
         if !metadata.is_dir() {
-            return Err(refused("it is no folder".to_owned()));
+            return Err(refused("it is not a folder".to_owned()));
         }
         if metadata.uid() != rustix::process::geteuid().as_raw() {
-            return Err(refused("it belongs to another user, who could put code there".to_owned()));
+            return Err(refused("it belongs to another user, who could place code in it".to_owned()));
         }
         if metadata.permissions().mode() & 0o077 != 0 {
             return Err(refused("other users can reach it; run `chmod 700` on it".to_owned()));
@@ -189,7 +189,7 @@ impl Compiler {
                 }
                 // The disk may have lost a part of the file. Existing mappings of it stay valid.
                 Err(reason) => {
-                    tracing::warn!(file = %file.display(), reason, "spoilt code is compiled again");
+                    tracing::warn!(file = %file.display(), reason, "damaged code is compiled again");
                     remove_spoilt(&file);
                 }
             }
@@ -216,7 +216,7 @@ impl Compiler {
         let result = match self.compile_aside(bytes, profile, &aside, self.priority) {
             Err(CompileError::Timeout(_)) if self.priority == Priority::Idle => {
                 tracing::warn!(
-                    "compiling goes on; the compiling process takes its share of the processors now, if they are busy"
+                    "compiling got too little idle processor time: it starts again with a share of the busy processors"
                 );
                 let _ = std::fs::remove_file(&aside);
                 self.compile_aside(bytes, profile, &aside, Priority::Low)
@@ -350,7 +350,7 @@ fn named_digest<'a>(file: &'a Path, key: &str) -> Option<&'a str> {
 fn load_whole(engine: &wasmtime::Engine, file: &Path, key: &str) -> Result<Component, String> {
     let code = std::fs::read(file).map_err(|error| error.to_string())?;
     if named_digest(file, key) != Some(Digest::of(&code).hex().as_str()) {
-        return Err("its bytes have another digest than its name".to_owned());
+        return Err("its name and its content have different digests".to_owned());
     }
     drop(code);
     load(engine, file).map_err(|error| format!("{error:#}"))

@@ -182,7 +182,9 @@ impl Engines {
         let failed = |source| EngineError { profile, source };
         let engine = Engine::new(&config(profile)).map_err(failed)?;
         if profile == Profile::Fresh && swap::is_possible() {
-            tracing::warn!("memory can be swapped out here, so fresh instances are reset the slow way (SECURITY.md)");
+            tracing::warn!(
+                "this machine can swap memory to disk, so fresh instances are reset in a slower way (SECURITY.md)"
+            );
         }
         start_ticker(&engine)
             .map_err(|error| failed(wasmtime::Error::from(error).context("its ticker thread can't be started")))?;
@@ -204,7 +206,7 @@ fn tick(engine: &Engine) -> io::Result<()> {
             if ticks == 0 && !is_told && swap::is_possible() {
                 is_told = true;
                 tracing::error!(
-                    "swap was switched on while the host runs: a fresh instance may find what one before it wrote; start the host again \
+                    "swap was switched on while the host was running: a fresh instance may find data that an earlier one wrote; restart the host \
                      (SECURITY.md)"
                 );
             }

@@ -61,7 +61,7 @@ fn code_that_others_could_write_is_refused() {
 
     fs::rename(&code, folder.path().join("elsewhere")).unwrap();
     std::os::unix::fs::symlink(folder.path().join("elsewhere"), &code).unwrap();
-    refused(&state, &["it is no folder"]);
+    refused(&state, &["it is not a folder"]);
     fs::remove_file(&code).unwrap();
     fs::write(&code, "").unwrap();
     refused(&state, &[]);

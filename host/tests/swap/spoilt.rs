@@ -96,7 +96,7 @@ fn what_is_spoilt_is_made_again_or_refused() {
                     let host = app.launch().state(&spoilt).start();
                     serves(&host, 2, second);
                     if end == ".cwasm" {
-                        assert!(host.has_logged("spoilt code is compiled again"), "{when}: {}", host.log());
+                        assert!(host.has_logged("damaged code is compiled again"), "{when}: {}", host.log());
                     }
                     // And compiling goes on.
                     assert_eq!(Operator::of(&host).swapped("back", &back(103)), 3, "{when}");

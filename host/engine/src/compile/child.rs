@@ -78,7 +78,7 @@ pub fn run_as_child(profile: &str, priority: &str, memory: u64, output: &Path) -
     let priority = Priority::ALL.into_iter().find(|one| one.as_str() == priority);
     let priority = priority.ok_or("the priority is unknown")?;
     limit_self(priority, memory).map_err(|error| format!("the compiling process can't limit itself: {error}"))?;
-    let profile = Profile::parse(profile).ok_or_else(|| format!("`{profile}` is no profile"))?;
+    let profile = Profile::parse(profile).ok_or_else(|| format!("`{profile}` is not a profile"))?;
     let mut bytes = Vec::new();
     let read = std::io::stdin().take(MAX_COMPONENT + 1).read_to_end(&mut bytes);
     read.map_err(|error| format!("the component can't be read: {error}"))?;
