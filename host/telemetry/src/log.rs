@@ -16,16 +16,18 @@ pub enum BadLogLevel {
     #[error("it has more than {MAX_TEXT} bytes")]
     TooLong,
     /// The text of the filter is empty.
-    #[error("it is empty; to log nothing, say `off`")]
+    #[error("it is empty; to log nothing, write `off`")]
     Empty,
     /// A word of the text is neither a level nor a target with a level.
-    #[error("`{0}` is no level: off, error, warn, info, debug or trace; for a target say its level, `{0}=debug`")]
+    #[error(
+        "`{0}` is not a level (off, error, warn, info, debug, trace); to set the level of a target, write `{0}=debug`"
+    )]
     NoLevel(String),
     /// The text does not parse as directives of `tracing`.
-    #[error("it can't be understood: {0}")]
+    #[error("it can't be parsed: {0}")]
     Syntax(#[from] tracing_subscriber::filter::ParseError),
     /// The logger refused the new filter.
-    #[error("it can't be put in place: {0}")]
+    #[error("it can't be applied: {0}")]
     Failed(String),
 }
 

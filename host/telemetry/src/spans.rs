@@ -89,7 +89,7 @@ impl Recorder {
 }
 
 /// The error of a span that is dropped before its end.
-const GIVEN_UP: &str = "it was given up before its end";
+const GIVEN_UP: &str = "the operation was abandoned before its end";
 
 /// A span of a recorded trace. It is queued for export when it ends or is dropped.
 #[must_use]

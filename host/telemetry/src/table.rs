@@ -53,51 +53,57 @@ macro_rules! metrics {
 }
 
 metrics! {
-    /// Requests that were answered, by the method and the path's template of their route. Where no route was found, or none was
-    /// looked for since too many requests were there, both are `other`.
+    /// Answered requests, by the method and the path template of their route. Both labels are `other` for a request
+    /// that matched no route, or that was refused before the lookup because too many requests were in flight.
     REQUESTS = Counter "watertight_http_requests_total" ["method", "route", "status"];
-    /// Time from a request's head to its answer's.
+    /// Time from a request's head to the head of its answer.
     REQUEST_TIME = Histogram "watertight_http_request_duration_seconds" ["method", "route"];
-    /// Requests that the host itself failed to answer by a panic, by listener: `data`, `admin` or `probe`. Each was answered 500 (`host-failed`).
+    /// Requests whose handling panicked in the host, by listener: `data`, `admin` or `probe`. Each was answered 500
+    /// (`host-failed`).
     PANICS = Counter "watertight_request_panics_total" ["listener"];
-    /// Connections that are open, by listener: `data`, `admin` or `probe`.
+    /// Open connections, by listener: `data`, `admin` or `probe`.
     CONNECTIONS = Gauge "watertight_http_connections" ["listener"];
-    /// Connections and requests that the host ended by itself, by why: `idle` (nothing was asked for), `room` (idle, and others waited for a
-    /// connection), `request-stalled` (a request's body didn't come), `answer-stalled` (a stream's answer wasn't taken), `connection-stalled`
-    /// (nothing was taken from the connection), `held` (more bytes were held for clients than may be).
+    /// Connections and requests that the host ended, by reason: `idle` (the client sent no request), `room` (the
+    /// connection was idle, and other clients waited for one), `request-stalled` (a request's body did not arrive),
+    /// `answer-stalled` (the client did not take the answer on an HTTP/2 stream), `connection-stalled` (the client took
+    /// nothing from the connection), `held` (the host held more bytes for clients than allowed).
     CUT_OFF = Counter "watertight_http_cut_off_total" ["listener", "reason"];
-    /// What was refused before it was a request, by why: `malformed` (400), `target-too-long` (414), `head-too-large` (431), `protocol` (an
-    /// HTTP/2 connection that broke the rules).
+    /// Input that was refused before it became a request, by reason: `malformed` (400), `target-too-long` (414),
+    /// `head-too-large` (431), `protocol` (a violation of the HTTP/2 protocol).
     REFUSED = Counter "watertight_http_refused_total" ["listener", "reason"];
-    /// Bytes that are held for clients: bodies of requests, answers until they were taken, and heads of open HTTP/2 streams.
+    /// Bytes that the host holds for clients: request bodies, answers that clients have not taken yet, and heads of
+    /// open HTTP/2 streams.
     HELD_BYTES = Gauge "watertight_http_held_bytes" ["listener"];
-    /// Requests to the admin listener that were refused for their token: it was `wrong`, or `missing`.
+    /// Requests to the admin listener that were refused because their token was `wrong` or `missing`.
     UNAUTHORIZED = Counter "watertight_admin_unauthorized_total" ["token"];
-    /// Calls into a compartment: from another one (`bridged`), or from `outside` for a request (`route`), an operator (`operator`) or
-    /// by the host itself, at a start or on a schedule (`resume`). Calls within a compartment are fused: the host doesn't see them, and they aren't counted.
+    /// Calls into a compartment: from another compartment (`bridged`), or from `outside` for a request (`route`), for
+    /// an operator (`operator`), or by the host at a start or on a schedule (`resume`). Calls within a compartment are
+    /// fused: the host does not see them, so they are not counted.
     CALLS = Counter "watertight_calls_total" ["from", "to", "kind"];
-    /// Calls into a compartment that gave no result, by why. A module's typed errors are results.
+    /// Calls into a compartment that gave no result, by reason. A module's typed errors are results.
     CALL_ERRORS = Counter "watertight_call_errors_total" ["compartment", "kind"];
-    /// Limits that calls into a compartment met, by their key in the manifest: `memory`, `cpu`, `transfer`, `handles`, `log`, `sql.rows`
-    /// and so on; and `stack`, `table`, `sql.text`, `sql.value` and `sql.transaction`, which are fixed. What meets `log` only loses lines, and a
-    /// guest that meets one of `sql` is told and goes on.
+    /// Limits that calls into a compartment met, by the limit's key in the manifest: `memory`, `cpu`, `transfer`,
+    /// `handles`, `log`, `sql.rows` and so on. `stack`, `table`, `sql.text`, `sql.value` and `sql.transaction` are
+    /// fixed limits without a key. A call that meets `log` only loses lines. A guest that meets a limit of `sql` gets
+    /// an error and goes on.
     LIMITS = Counter "watertight_limits_total" ["compartment", "limit"];
-    /// Times that a call computed for more than 10 ms without giving way: a large result was copied out, or memory was filled. Calls of
-    /// that function run on threads of their own then, some at once, so that others needn't wait.
+    /// Times that a call computed for more than 10 ms without yielding, such as to copy a large result or to fill
+    /// memory. Later calls of the function run on separate threads, several at once, so that other calls need not wait.
     LONG_STEPS = Counter "watertight_long_steps_total" ["compartment"];
-    /// Instances of a compartment that were made.
+    /// Instances of a compartment that were created.
     INSTANCES_MADE = Counter "watertight_instances_made_total" ["compartment"];
-    /// Instances that were thrown away, by why: `trap`, `limit`, `deadline`, `callee` (a callee failed, and the caller with it),
-    /// `dropped` (its call was given up), `max-calls`, `idle`, `memory` (it held more than is kept), `fresh` (the mode), `retired`
-    /// (with its generation).
+    /// Instances that were dropped, by reason: `trap`, `limit`, `deadline`, `callee` (a called module failed, and the
+    /// call failed with it), `dropped` (the call was abandoned), `max-calls`, `idle`, `memory` (the instance held more
+    /// memory than a warm instance may), `fresh` (the instance mode), `retired` (with the generation).
     INSTANCES_DROPPED = Counter "watertight_instances_dropped_total" ["compartment", "reason"];
     /// Instances that wait for their next call.
     INSTANCES_WARM = Gauge "watertight_instances_warm" ["compartment"];
-    /// Calls of a module that run now, each on an instance of its own: those that enter its compartment there, on all generations.
+    /// Running calls of a module, each on an instance of its own. Only calls that enter the compartment at this module
+    /// count, over all generations.
     CALLS_RUNNING = Gauge "watertight_module_calls_running" ["module"];
-    /// Calls that wait for a place.
+    /// Calls that wait in the module's queue.
     CALLS_WAITING = Gauge "watertight_module_calls_waiting" ["module"];
-    /// Calls that may run at once: `limits.calls` of the current generation.
+    /// Calls of a module that may run at once: `limits.calls` of the current generation.
     CALLS_LIMIT = Gauge "watertight_module_calls_limit" ["module"];
     /// The number of the current generation.
     GENERATION = Gauge "watertight_generation" [];
@@ -105,34 +111,36 @@ metrics! {
     GENERATIONS_ALIVE = Gauge "watertight_generations_alive" [];
     /// Requests in flight on each generation that is not freed.
     IN_FLIGHT = Gauge "watertight_generation_requests_in_flight" ["generation"];
-    /// Changes of the application by what asked for them (`run` is a start of the host) and what came of them: `published`,
-    /// `unchanged`, `planned` (only the plan was asked for), `refused`, `busy` (too many waited).
+    /// Changes of the application, by cause (`run` is a start of the host) and by outcome: `published`, `unchanged`,
+    /// `planned` (only the plan was requested), `refused`, `busy` (too many changes waited).
     CHANGES = Counter "watertight_changes_total" ["cause", "outcome"];
     /// Time that changes took, from the start of the work to its end.
     CHANGE_TIME = Histogram "watertight_change_duration_seconds" ["cause", "outcome"];
-    /// Times that a module was asked to resume what was left unfinished, at a `start` or on its `schedule`, by how that ended: `finished`
-    /// (nothing was left), `unfinished` (it had more than one time may take), `failed` (by an error, a trap or a limit).
+    /// Runs of a module's `resume`, at a `start` or on the module's `schedule`, by outcome: `finished` (no work was
+    /// left), `unfinished` (more work was left than one run may take), `failed` (by an error, a trap or a limit).
     RESUMES = Counter "watertight_resumes_total" ["module", "moment", "outcome"];
-    /// How long one such time took, with all calls of it.
+    /// Time that one run of a module's `resume` took, with all its calls.
     RESUME_TIME = Histogram "watertight_resume_duration_seconds" ["module", "moment"];
-    /// Requests of modules to other hosts, by what came of them: `answered`, `denied` (the manifest doesn't allow it, or the name
-    /// stands for a private address), `limit` (of `http`; one whose answer is too large was answered as well), `failed`.
+    /// Requests of modules to other hosts, by outcome: `answered`, `denied` (the manifest does not allow the request,
+    /// or the name resolves to a private address), `limit` (a limit of `http`; a request whose answer is too large also
+    /// counts as answered), `failed`.
     OUTBOUND = Counter "watertight_outbound_requests_total" ["module", "outcome"];
     /// Transactions of a module's database that wrote something and are on the disk.
     COMMITS = Counter "watertight_database_commits_total" ["module"];
-    /// Syncs of the write-ahead log. Commits by syncs are the size of a batch.
+    /// Syncs of the write-ahead log. Commits divided by syncs is the average size of a batch.
     SYNCS = Counter "watertight_database_syncs_total" ["module"];
     /// The most commits that one sync covered.
     LARGEST_BATCH = Gauge "watertight_database_largest_batch" ["module"];
-    /// Transactions rolled back, whatever the reason.
+    /// Transactions that were rolled back for any reason.
     ROLLBACKS = Counter "watertight_database_rollbacks_total" ["module"];
-    /// Times the write-ahead log was copied into the database file.
+    /// Times that the write-ahead log was copied into the database file.
     CHECKPOINTS = Counter "watertight_database_checkpoints_total" ["module"];
-    /// Reads by where they ended: on the calling thread (`inline`), or begun again on one of their own (`thread`).
+    /// Reads, by the place where they ended: on the calling thread (`inline`), or restarted on a thread of their own
+    /// (`thread`).
     READS = Counter "watertight_database_reads_total" ["module", "place"];
-    /// How long modules' statements took, their waiting for the writer or a connection and for the disk included, by what came of them:
-    /// `ok`, or as `watertight:sql` has it; `limit` is a limit of `sql`, `full` a full disk. Beginning, committing and rolling back a
-    /// transaction count, and so does what `wasi:keyvalue` is asked.
+    /// Duration of modules' SQL statements, including waits for the writer, for a connection and for the disk, by
+    /// outcome: `ok`, or an error case of `watertight:sql`; `limit` is a limit of `sql`, and `full` is a full disk.
+    /// Begins, commits and rollbacks of transactions count too, and so do the operations of `wasi:keyvalue`.
     SQL_TIME = Histogram "watertight_database_statement_duration_seconds" ["module", "outcome"];
     /// Writes and transactions that wait for the writer.
     WRITER_QUEUE = Gauge "watertight_database_writer_queue" ["module"];

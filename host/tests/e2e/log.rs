@@ -41,10 +41,10 @@ async fn what_is_logged_is_set_while_the_host_runs() {
 async fn what_can_t_be_a_level_is_refused_with_the_reason() {
     let host = Launch::shop().variable("WATERTIGHT_LOG", "info,change=debug").start();
     for (level, why) in [
-        (json!({"level": "debgu"}), "`debgu` is no level"),
+        (json!({"level": "debgu"}), "`debgu` is not a level"),
         (json!({"level": "info,request"}), "`request=debug`"),
-        (json!({"level": "request=loud"}), "can't be understood"),
-        (json!({"level": ""}), "to log nothing, say `off`"),
+        (json!({"level": "request=loud"}), "can't be parsed"),
+        (json!({"level": ""}), "to log nothing, write `off`"),
         (json!({"level": "a=info,".repeat(1_000)}), "more than 4096 bytes"),
         (json!({"level": 3}), "expected a string"),
         (json!({"levels": "info"}), "unknown field"),
@@ -56,7 +56,7 @@ async fn what_can_t_be_a_level_is_refused_with_the_reason() {
     }
     assert_eq!(host.admin_get("/log").await.expect(200).body, json!({"level": "info,change=debug"}));
     let (status, log) = Launch::shop().variable("WATERTIGHT_LOG", "debgu").ends();
-    assert!(!status.success() && log.contains("`debgu` is no level"), "{log}");
+    assert!(!status.success() && log.contains("`debgu` is not a level"), "{log}");
 }
 
 #[test]
@@ -78,7 +78,7 @@ fn the_command_says_and_sets_it_and_a_start_forgets_it() {
     assert_eq!(log(&[]).1, "debug,h2=off\n");
     let (code, out, err) = log(&["loud"]);
     assert_eq!((code, &*out), (1, ""));
-    assert!(err.contains("`loud` is no level"), "{err}");
+    assert!(err.contains("`loud` is not a level"), "{err}");
     host.kill();
     assert_eq!(log(&[]).0, 1);
     let _host = Launch::shop().state(&state).start();
