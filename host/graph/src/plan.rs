@@ -370,7 +370,7 @@ impl fmt::Display for Plan {
             writeln!(f, "{change} route {method} {path}, answered by {call}")?;
         }
         for key in &self.restart {
-            writeln!(f, "  `{key}` counts from the next start of the host on")?;
+            writeln!(f, "  `{key}` takes effect at the next start of the host")?;
         }
         Ok(())
     }

@@ -140,7 +140,7 @@ fn the_command_line_swaps_rolls_back_and_tells() {
         let limit = plan.contains("\n    limits.cpu 5s in place of 10s\n");
         let grants = plan.contains("\n    + uses config\n");
         assert!(code == Some(0) && limit == grants && limit != said.contains("already"), "{plan}{said}");
-        assert!(plan.contains("`http` counts from the next start"), "{plan}");
+        assert!(plan.contains("`http` takes effect at the next start"), "{plan}");
     }
     let (code, told, _) = run(&["generations"]);
     assert_eq!(code, Some(0));

@@ -74,8 +74,10 @@ impl Resolver<'_> {
 
     fn check_bare(&mut self, artifact: &Artifact) {
         for name in &artifact.shape.bare_imports {
-            let message =
-                format!("module `{}` imports `{name}`, which is a resource or component of its world alone", self.name);
+            let message = format!(
+                "module `{}` imports `{name}`, which is a resource or a component in its world, outside of any interface",
+                self.name
+            );
             self.problems.push(
                 Problem::new(Code::MissingExport, message)
                     .module(self.name)
@@ -108,7 +110,8 @@ impl Resolver<'_> {
     fn check_called_by_host(&mut self, artifact: &Artifact) {
         let (name, wanted) = provided::resume();
         for (export, offered) in artifact.shape.exports.iter().filter(|(export, _)| export.serves(name)) {
-            let message = format!("`{export}` of module `{}` is not what the host calls by that name", self.name);
+            let message =
+                format!("`{export}` of module `{}` does not match the host's contract of that name", self.name);
             let help = format!("build the module against the host's own contract, `{}`", name.package());
             self.differ(differences(wanted, offered), name, &help, |_| message.clone());
         }
@@ -172,7 +175,7 @@ impl Resolver<'_> {
     fn unknown(&mut self, import: &InterfaceName) {
         if let Some(why) = provided::unservable(import) {
             let message = format!("module `{}` imports `{import}`, which this host can't serve: {why}", self.name);
-            let help = "use `wasi:keyvalue/store` alone; what must happen at once is a transaction of `watertight:sql`";
+            let help = "use only `wasi:keyvalue/store`; for atomic changes, use a transaction of `watertight:sql`";
             self.problems.push(self.problem(Code::MissingExport, message).interface(import).help(help));
             return;
         }
@@ -253,11 +256,11 @@ impl Resolver<'_> {
                  interface that defines the resources"
             )
         } else if own && others.is_empty() {
-            "no module is linked to itself: another one must export it".to_owned()
+            "a module can't serve its own import: another module must export it".to_owned()
         } else if others.is_empty() {
             format!("add the module that exports it to the manifest, and to `calls` of [modules.{}]", self.name)
         } else {
-            format!("no version is there that fits, only {}", others.join(", "))
+            format!("no compatible version is there, only {}", others.join(", "))
         };
         let message = format!("nothing exports {}, which module `{}` imports", shown(import, identity), self.name);
         self.problems.push(self.problem(Code::MissingExport, message).interface(identity).help(help));
@@ -302,7 +305,7 @@ impl Resolver<'_> {
     fn ambiguous(&mut self, import: &InterfaceName, identity: &InterfaceName, providers: &[&ModuleName]) {
         let names = list(providers);
         let message = format!(
-            "module `{}` imports {}, which several that it may call export: {names}",
+            "module `{}` imports {}, which several modules that it may call export: {names}",
             self.name,
             shown(import, identity)
         );

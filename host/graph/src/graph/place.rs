@@ -51,7 +51,7 @@ impl fmt::Display for Reason {
             Self::Wish => f.write_str("the manifest says so"),
             Self::Together => f.write_str("nothing keeps its modules apart"),
             Self::Large(excess) => write!(f, "its module {excess}"),
-            Self::Apart(import) => write!(f, "{import} would be the same one for every module beside it"),
+            Self::Apart(import) => write!(f, "{import} would be shared by all modules of a compartment"),
             Self::Tied(reason, Bond { caller, callee, import, why }) => {
                 write!(f, "{reason}; {caller} calls {import} of {callee}, which can't be in another compartment: {why}")
             }
@@ -211,7 +211,7 @@ impl Planner<'_> {
                 "{} would stand in a compartment `{name}` ({reason}), and another one has that name",
                 list(modules)
             );
-            let help = "name them in a compartment of the manifest, or give the other one another name";
+            let help = "add them to a compartment of the manifest, or rename the other compartment";
             let problem = Problem::new(Code::Placement, message).module(first).help(help);
             self.problems.push(at_module(problem, self.config, first));
             return;
@@ -257,7 +257,7 @@ impl Planner<'_> {
                 "the modules of compartment `{name}` have {count} {what} together, and one compartment can have {limit}"
             );
             let apart = "place some of them in a compartment of their own";
-            (message, if others.is_empty() { "build it of fewer core modules" } else { apart })
+            (message, if others.is_empty() { "build it from fewer core modules" } else { apart })
         } else if memory > limits.memory {
             let message = format!(
                 "compartment `{name}` can't start: its modules start with {} KiB of memory, and `limits.memory` allows {} KiB",
@@ -279,7 +279,7 @@ impl Planner<'_> {
 
     fn refuse_second(&mut self, name: &CompartmentName, heavy: &BTreeSet<ModuleName>, second: &ModuleName) {
         let message = format!(
-            "modules {} each bring WASI along or ask other hosts, and one compartment, here `{name}`, can hold one such module",
+            "modules {} each import interfaces of WASI that only one module of a compartment can have, here of `{name}`",
             list(heavy)
         );
         let tied = self.bonds.whole(BTreeSet::from([second.clone()]));

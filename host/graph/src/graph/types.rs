@@ -45,7 +45,7 @@ pub(super) fn check(
 fn compare(config: &AppConfig, import: &Import<'_>, other: &Import<'_>, problems: &mut Vec<Problem>) {
     for difference in shared_type_differences(import.interface, other.interface) {
         let message = format!(
-            "modules `{}` and `{}` import `{}` with different types, and no two such can share a compartment",
+            "modules `{}` and `{}` import `{}` with different types, so they can't share a compartment",
             import.module, other.module, import.name
         );
         let mut problem = Problem::new(Code::TypeMismatch, message)
@@ -53,7 +53,9 @@ fn compare(config: &AppConfig, import: &Import<'_>, other: &Import<'_>, problems
             .interface(import.name)
             .expected(difference.expected, difference.found)
             .file(&config.manifest)
-            .help("build both modules against the same version of the contract, or place them apart");
+            .help(
+                "build both modules against the same version of the contract, or place them in different compartments",
+            );
         problem.line = config.modules.get(import.module).map(|module| module.line);
         problem.type_path = difference.type_path;
         problems.push(problem);

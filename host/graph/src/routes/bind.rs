@@ -167,14 +167,14 @@ impl Binder<'_> {
         for (name, line) in unknown {
             let message = format!("the function has no parameter `{name}`; it has {known}");
             self.report(Code::BadBinding, message, line).help =
-                Some(format!("bind a parameter that is there, not `{name}`"));
+                Some(format!("bind an existing parameter instead of `{name}`"));
         }
         let bound = |name: &str| route.path.value.place(name).is_some() || route.headers.contains_key(name);
         if let Some(body) = &route.body
             && body.value == BodyBinding::Spread
             && function.parameters.iter().all(|parameter| bound(&parameter.name))
         {
-            let message = "`body = \"*\"` spreads the body over no parameter: there is none that nothing else binds";
+            let message = "`body = \"*\"` has no parameter to fill: the path and headers already bind all of them";
             self.report(Code::BadBinding, message.to_owned(), body.line).help = Some("leave `body` out".to_owned());
         }
         let mut spread = 0;
@@ -188,7 +188,7 @@ impl Binder<'_> {
             let (message, help) = match &source {
                 Source::Query(_) => (
                     format!(
-                        "nothing binds parameter `{}`: its type is no plain value, so no query field can be it",
+                        "nothing binds parameter `{}`: its type is not a plain value, so a query field can't hold it",
                         parameter.name
                     ),
                     if self.route.method.takes_body() {
@@ -198,7 +198,7 @@ impl Binder<'_> {
                     },
                 ),
                 _ => (
-                    format!("parameter `{}` is bound to a text, and its type is no plain value", parameter.name),
+                    format!("parameter `{}` is bound to text, but its type is not a plain value", parameter.name),
                     "only numbers, booleans, characters, strings, enums and options of those are read from a path, \
                      a query or a header"
                         .to_owned(),

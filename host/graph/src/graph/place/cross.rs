@@ -69,8 +69,8 @@ impl Edge<'_> {
         } else if heavy.len() > 1 {
             let heavy: Vec<&ModuleName> = heavy.iter().collect();
             let mut help = format!(
-                "let only plain functions and values go between them: no compartment can hold {} together, which each bring \
-                 WASI along or ask other hosts",
+                "let only plain functions and values go between them: no compartment can hold {} together, since each imports \
+                 interfaces of WASI that only one module of a compartment can have",
                 list(&heavy)
             );
             if !heavy.iter().any(|module| self.modules[*module].asks_hosts()) {

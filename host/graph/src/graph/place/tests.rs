@@ -116,7 +116,7 @@ proptest! {
             config.compartments.insert(format!("helped{}", config.compartments.len()).parse().unwrap(), wish);
             let refused = build(&config, &plans).problems.into_iter().find(|next| {
                 next.code == Code::Placement && next.module.as_ref().is_some_and(|module| names.contains(module))
-                    && (next.message == problem.message || next.message.contains("each bring WASI"))
+                    && (next.message == problem.message || next.message.contains("each import interfaces of WASI"))
             });
             prop_assert!(refused.is_none(), "{:?}\nled to {:?}", problem, refused);
         }
