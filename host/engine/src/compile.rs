@@ -27,8 +27,8 @@ use watertight_disk::files::{ASIDE, remove_leftovers};
 use watertight_model::config::Compiling;
 use watertight_model::ids::Digest;
 
-/// The part of a compilation's time (one tenth) in which it gets only idle processor time. A longer compilation has not
-/// been given enough of that.
+/// The divisor that yields the first part of a compilation's time: one tenth, in which the child process gets only idle
+/// processor time. A compilation that takes longer has not been given enough of it.
 const IDLE_PART: u32 = 10;
 /// The file extension of compiled code.
 const CODE: &str = "cwasm";

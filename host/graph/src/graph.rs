@@ -155,7 +155,7 @@ pub enum NotFound {
     /// The application has no module of that name.
     #[error("there is no module `{name}`; the application's modules are {}", list(.modules))]
     Module {
-        /// The module's name in the path.
+        /// The module's name in the function path.
         name: ModuleName,
         /// The names of the application's modules.
         modules: Vec<String>,
@@ -165,7 +165,7 @@ pub enum NotFound {
     Interface {
         /// The module that lacks the interface.
         module: ModuleName,
-        /// The interface's name in the path.
+        /// The interface's name in the function path.
         interface: String,
         /// The names of the module's exports.
         exports: Vec<String>,
@@ -175,7 +175,7 @@ pub enum NotFound {
     WorldFunction {
         /// The module that lacks the function.
         module: ModuleName,
-        /// The function's name in the path.
+        /// The function's name in the function path.
         function: String,
         /// The names of the functions and interfaces that the module exports.
         exports: Vec<String>,
@@ -185,7 +185,7 @@ pub enum NotFound {
     Ambiguous {
         /// The module with several matching interfaces.
         module: ModuleName,
-        /// The interface's name in the path.
+        /// The interface's name in the function path.
         interface: String,
         /// The names of the matching exports.
         exports: Vec<String>,
@@ -195,7 +195,7 @@ pub enum NotFound {
     Function {
         /// The interface that lacks the function.
         interface: InterfaceName,
-        /// The function's name in the path.
+        /// The function's name in the function path.
         function: String,
         /// The names of the interface's functions.
         functions: Vec<String>,

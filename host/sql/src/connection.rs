@@ -38,7 +38,7 @@ const CACHE_KIB: i32 = 2_048;
 const LOG_KEPT: i32 = 64 * 1024 * 1024;
 /// The page size of a new database. SQLite's default is the same.
 const PAGE_BYTES: i64 = 4_096;
-/// If more bytes than these are free on the disk, the disk does not count as full.
+/// The free bytes on a disk from which the disk does not count as full.
 const DISK_LEFT: u64 = 1024 * 1024;
 const NEVER: u64 = u64::MAX;
 
@@ -69,7 +69,7 @@ pub(super) struct Watch {
     log: Option<(PathBuf, u64)>,
     /// When the log's length was last checked, in nanoseconds since `epoch`.
     log_seen: AtomicU64,
-    /// Whether the log exceeded its length.
+    /// Whether the log exceeded the length in `log`.
     overgrown: AtomicBool,
     /// Whether a read on a thread of its own is running.
     long: AtomicBool,

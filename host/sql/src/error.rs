@@ -50,25 +50,25 @@ pub enum SqlError {
 /// The limit that a statement met, with the limit's value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SqlLimit {
-    /// The statement would return more rows than this.
+    /// The statement would return more rows than the given number.
     #[error("the statement would return more than {0} rows")]
     Rows(u32),
-    /// The statement's parameters, or its rows, would have more bytes in total than this.
+    /// The statement's parameters, or its rows, would have more bytes in total than the given number.
     #[error("the statement's parameters or rows would have more than {0} bytes")]
     Bytes(u64),
     /// The statement ran for longer than its time limit.
     #[error("the statement ran for longer than {0:?}")]
     Time(Duration),
-    /// The database would become larger than this number of bytes.
+    /// The database would become larger than the given number of bytes.
     #[error("the database would have more than {0} bytes")]
     Size(u64),
-    /// The statement's text is longer than this number of bytes.
+    /// The statement's text is longer than the given number of bytes.
     #[error("the statement's text has more than {0} bytes")]
     Text(usize),
-    /// A parameter or a computed value is larger than this number of bytes.
+    /// A parameter or a computed value is larger than the given number of bytes.
     #[error("a value would have more than {0} bytes")]
     Value(usize),
-    /// The transaction would add more than this number of bytes to the log.
+    /// The transaction would add more than the given number of bytes to the log.
     #[error("the transaction would write more than {0} bytes")]
     Transaction(u64),
 }

@@ -51,7 +51,7 @@ const TRANSACTION: &str = "use the `transaction` resource to begin and end trans
 pub(super) struct Denial {
     /// The reason in words, for the statement's author.
     pub(super) reason: String,
-    /// Whether a migration that is marked as a contraction may do it.
+    /// Whether a migration that is marked as a contraction may perform the denied action.
     pub(super) is_of_additions: bool,
 }
 

@@ -25,11 +25,11 @@ const ROWS: [&str; 2] = ["constraint failed", " refers to a row of "];
 /// The occasion on which migrations would be applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Occasion {
-    /// A start of the host applies them to a database that nobody else uses.
+    /// A start of the host applies the migrations to a database that nobody else uses.
     Start,
-    /// A change applies them while other builds are served.
+    /// A change applies the migrations while other builds are served.
     Serving,
-    /// A change or a start applies them to a new database.
+    /// A change or a start applies the migrations to a new database.
     New,
 }
 

@@ -30,7 +30,7 @@ const TOGETHER: &str = "main";
 pub enum Reason {
     /// The manifest names the compartment and its modules.
     Wish,
-    /// Nothing separates these modules, and calls within one compartment are cheapest.
+    /// Nothing separates the compartment's modules, and calls within one compartment are cheapest.
     Together,
     /// The compartment's only module has this import, which all modules of a compartment would share.
     Apart(InterfaceName),

@@ -31,7 +31,7 @@ pub(super) struct Plan {
     pub(super) calls: BTreeSet<usize>,
     /// Whether the module imports random bytes, and whether the manifest grants them.
     pub(super) random: (bool, bool),
-    /// Whether the module brings WASI along.
+    /// Whether the module imports WASI's environment, which only one module of a compartment may.
     pub(super) heavy: bool,
     /// The compartment that the manifest places the module in.
     pub(super) wish: Option<usize>,

@@ -204,7 +204,7 @@ impl<'a> Bonds<'a> {
         reached
     }
 
-    /// Selects the modules that bring WASI along or send requests to other hosts. A compartment can hold one such module.
+    /// Selects the modules with an import that only one module of a compartment can have.
     pub(super) fn heavy<'m>(&self, modules: impl IntoIterator<Item = &'m ModuleName>) -> BTreeSet<ModuleName> {
         let is_heavy = |module: &&ModuleName| self.modules.get(*module).is_some_and(|node| node.merging().is_some());
         modules.into_iter().filter(is_heavy).cloned().collect()
