@@ -1,7 +1,8 @@
-//! What the host offers to modules in their own name: their database, their log, their configuration.
+//! The host's implementations of the capabilities `sql`, `keyvalue`, `logging` and `config`, and of the `lifecycle` interfaces.
 //!
-//! Modules of a compartment share one store. Who is calling is told by the import's own name, which composition made distinct for
-//! each module (`link`); the generated traits pass it on as the first argument, so no guest can speak for another.
+//! The modules of a compartment share one Wasmtime store, so the store does not identify the caller. The name of the import does:
+//! composition (`link`) gives each module's import a name of its own. The generated traits pass the matching [`ModuleIndex`] as the first
+//! argument of every function, so a guest cannot act as another module.
 
 mod config;
 mod failure;
@@ -15,7 +16,7 @@ use wasmtime::component::{Component, HasSelf, Linker};
 use crate::store::{InstanceState, ModuleIndex};
 
 mod bindings {
-    //! Generated from the same WIT text that guests are built against.
+    //! Host bindings, generated from the WIT files that guests are built against.
     #![allow(missing_docs, unreachable_pub, clippy::needless_pass_by_value)]
 
     wasmtime::component::bindgen!({
@@ -51,7 +52,13 @@ mod bindings {
     });
 }
 
-/// Defines everything that the host offers in `linker`. `module` says whose an import is, by the import's name.
+/// Adds all capabilities and the granted parts of WASI to `linker`.
+///
+/// `module` maps the name of an import of `component` to the module that the import belongs to.
+///
+/// # Errors
+///
+/// Fails if a capability's import belongs to no module, or if Wasmtime rejects a definition.
 pub fn add_to_linker(
     linker: &mut Linker<InstanceState>,
     component: &Component,

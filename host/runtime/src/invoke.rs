@@ -1,4 +1,4 @@
-//! Calling any exported function by its name with JSON: what an operator does by hand.
+//! Calls any exported function by its name with JSON arguments. `watertight call` and the admin listener use it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,28 +11,28 @@ use watertight_graph::graph::NotFound;
 use watertight_json::{FunctionCodec, Unsupported, Violation};
 use watertight_model::ids::FunctionPath;
 
-/// Why a function gave no result.
+/// The reason why [`invoke`] returned no result.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum InvokeError {
-    /// There is no such function.
+    /// The application has no such function, or the function is a method.
     #[error("{0}")]
     NotFound(String),
-    /// Its types can't be written as JSON.
+    /// The function's types have no JSON form. One text for each such type.
     #[error("the function can't be called with JSON: {}", .0.join("; "))]
     Unsupported(Vec<String>),
-    /// The arguments don't fit.
+    /// The arguments do not match the function's parameters.
     #[error("the arguments don't fit: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Invalid(Vec<Violation>),
-    /// The call failed.
+    /// The call failed: a trap, an exit, a limit, or a result that has no JSON form.
     #[error("{0}")]
     Failed(String),
-    /// Too many calls at once.
+    /// The call was refused because the module's queue is full or no instance could be made.
     #[error("{0}")]
     Overloaded(String),
-    /// A module of another compartment, which the function calls, gave no result.
+    /// A module of another compartment, called by the function, gave no result.
     #[error("{0}")]
     Unavailable(String),
-    /// The call took too long.
+    /// The call ran past its deadline.
     #[error("{0}")]
     Deadline(String),
 }
@@ -61,25 +61,29 @@ impl From<CallError> for InvokeError {
     }
 }
 
-/// Who calls by hand.
+/// The identity of a call that an operator or the host makes, not a client of the data listener.
 pub struct Caller {
     /// The call's id, for log lines.
     pub request: Arc<str>,
-    /// What else of the module may be under way.
+    /// The other calls of the module that may run at the same time.
     pub under_way: UnderWay,
 }
 
 impl Caller {
-    /// One beside whom others may call.
+    /// Returns a caller with that request id, for a host in which other calls may run at the same time.
     pub fn among_others(request: impl Into<Arc<str>>) -> Self {
         Self { request: request.into(), under_way: UnderWay::AtMost(Duration::ZERO) }
     }
 }
 
-/// Calls `path` with one JSON text for each parameter; trailing optional ones may be left out.
+/// Calls the function at `path` with one JSON text for each parameter. Trailing optional parameters may be left out.
 ///
-/// Returns the result as JSON: `{"ok": …}` or `{"err": …}` where the function returns a `result`, and `null` where it returns nothing. If
-/// the returned future is dropped, a call that was begun goes on to its end; meanwhile it counts as in flight on its generation.
+/// Returns the result as JSON: `{"ok": …}` or `{"err": …}` if the function returns a `result`, and `null` if it returns nothing. If the
+/// returned future is dropped, a call that has begun runs to its end and counts as in flight on its generation meanwhile.
+///
+/// # Errors
+///
+/// Returns [`InvokeError`] if the function does not exist, its types or the arguments do not fit JSON, or the call fails.
 pub async fn invoke<T: AsRef<[u8]>>(
     generation: &Arc<Generation>,
     path: &FunctionPath,

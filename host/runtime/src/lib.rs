@@ -1,4 +1,4 @@
-//! Runs applications: links compartments, keeps instances, admits calls, and serves what modules may use.
+//! The runtime crate: links compartments, runs module instances, admits calls, and implements the capabilities that modules import.
 
 pub mod outbound;
 pub mod store;

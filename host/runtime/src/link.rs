@@ -1,8 +1,8 @@
-//! From a compartment on paper to code that can be instantiated: compose, compile, define the host's side and the bridges to other
-//! compartments, find the exports.
+//! Turns a compartment of the graph into code that can be instantiated. The steps: compose the components, compile the composition,
+//! define the host functions and the bridges to other compartments, and find the exports.
 //!
-//! Linking decides nothing: what serves what was settled by the graph. If it fails all the same, the types that only Wasmtime checks
-//! (WASI's own) don't fit.
+//! Linking makes no decisions: the graph has already resolved every import. Linking can still fail, because only Wasmtime checks the
+//! types of WASI.
 
 mod bridge;
 mod compose;
@@ -28,72 +28,72 @@ pub use compose::{Bridged, Composition, compose};
 pub use fused::{FusedCalls, Stop};
 pub use identity::identity;
 
-/// An exported function of a compartment, by its place in the compartment's table.
+/// The index of an exported function in its compartment's table of exports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct FunctionIndex(pub u32);
 
-/// A function of an application: its module, the interface as that exports it, and its name there.
+/// The full name of a function: its module, the interface as the module exports it, and the function's name in the interface.
 pub type FunctionName = (ModuleName, InterfaceName, String);
 
 /// A function that can be called from outside its compartment.
 pub struct Export {
-    /// Where it is in an instance.
+    /// The position of the function in an instance of the compartment's component.
     pub index: ComponentExportIndex,
     /// Whether it returns a value.
     pub returns: bool,
-    /// Whose it is.
+    /// The module that exports the function.
     pub module: ModuleIndex,
 }
 
-/// A compartment's code with everything that it imports. It belongs to no generation: clones share the code.
+/// The linked code of a compartment, with its imports defined. It belongs to no generation; clones share the code.
 #[derive(Clone)]
 pub struct Linked {
-    /// What it was linked from.
+    /// The digest of everything that the code was linked from. See [`identity`].
     pub identity: Digest,
-    /// Ready to be instantiated.
+    /// The compiled component with all imports resolved, ready to be instantiated.
     pub pre: InstancePre<InstanceState>,
-    /// The profile that it was compiled for.
+    /// The engine profile that the code was compiled for.
     pub profile: Profile,
-    /// Whether the code was in the cache.
+    /// Whether the compiled code came from the cache.
     pub cached: bool,
-    /// The file of the cache that has the code.
+    /// The cache file that holds the compiled code.
     pub code: Arc<Path>,
-    /// The functions that can be called, each at its [`FunctionIndex`].
+    /// The functions that can be called from outside, in the order of their [`FunctionIndex`].
     pub exports: Arc<[Export]>,
-    /// What its modules call in other compartments, each at its [`BridgeIndex`](crate::store::BridgeIndex).
+    /// The functions of other compartments that the modules call, in the order of their [`BridgeIndex`](crate::store::BridgeIndex).
     pub bridges: Vec<FunctionName>,
-    /// What each of its modules calls within the compartment, by the module's place.
+    /// The calls that each module makes within the compartment, in the order of the modules.
     pub fused: Arc<[FusedCalls]>,
     functions: Arc<HashMap<FunctionName, FunctionIndex>>,
 }
 
-/// Why a compartment can't be linked.
+/// The reason why a compartment cannot be linked.
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
-    /// The components don't fit together.
+    /// The components of the compartment do not fit together.
     #[error("the modules of compartment `{compartment}` can't be composed: {reason}")]
     Compose {
-        /// Which.
+        /// The name of the compartment.
         compartment: String,
-        /// Why.
+        /// The error of `wac-graph` or of the component's bytes.
         reason: String,
     },
-    /// The composition doesn't compile.
+    /// The composition does not compile.
     #[error("compartment `{compartment}`, with {modules}, can't be compiled")]
     Compile {
-        /// Which.
+        /// The name of the compartment.
         compartment: String,
-        /// The modules in it, in words.
+        /// The compartment's modules, as a text for people.
         modules: String,
-        /// Why.
+        /// The compiler's error.
         source: CompileError,
     },
-    /// The host doesn't have what the composition imports.
+    /// The host does not define an import of the composition with the type that it asks for.
     #[error("the host can't serve what compartment `{compartment}` imports")]
     Imports {
-        /// Which.
+        /// The name of the compartment.
         compartment: String,
-        /// What Wasmtime says of it.
+        /// Wasmtime's error.
         source: wasmtime::Error,
     },
 }
@@ -108,7 +108,11 @@ impl From<LinkError> for Problem {
     }
 }
 
-/// Links one compartment. Blocks, for as long as compiling takes where its code isn't known.
+/// Links one compartment. Blocks while it compiles, unless the cache has the code.
+///
+/// # Errors
+///
+/// Returns [`LinkError`] if the components cannot be composed, the composition does not compile, or the host does not serve an import.
 pub fn link(graph: &AppGraph, compartment: &Compartment, compiler: &Compiler) -> Result<Linked, LinkError> {
     let name = || compartment.name.to_string();
     let composition =
@@ -151,8 +155,8 @@ fn define_imports(
 
 type Exports = (Arc<[Export]>, HashMap<FunctionName, FunctionIndex>);
 
-/// Every function that can be called from outside: the plain ones of all exported interfaces. Methods need a handle, and no handle
-/// leaves a compartment.
+/// Finds every function that can be called from outside: the free functions of all exported interfaces. Methods are left out, because they
+/// need a handle and no handle leaves a compartment.
 fn find_exports(
     graph: &AppGraph,
     compartment: &Compartment,
@@ -178,13 +182,13 @@ fn find_exports(
 }
 
 impl Linked {
-    /// Every function that can be called, by module, exported interface and name.
+    /// Returns every function that can be called from outside, by its full name.
     pub fn functions(&self) -> impl Iterator<Item = (&FunctionName, FunctionIndex)> {
         self.functions.iter().map(|(name, place)| (name, *place))
     }
 }
 
-/// The place of each module in its compartment.
+/// Converts a module's position in its compartment to its index.
 pub(crate) fn module_index(place: usize) -> ModuleIndex {
     ModuleIndex(u16::try_from(place).expect("a compartment holds fewer than 65,536 modules"))
 }

@@ -1,5 +1,6 @@
-//! `wasi:config`: the values that the manifest gives the calling module, and its secrets. A secret is told to who asks for it by its
-//! name; whoever asks for everything, perhaps to print it, is told no secret.
+//! The capability `wasi:config`: the configuration values and secrets that the manifest gives the calling module.
+//!
+//! `get` returns a value or a secret by its key. `get-all` returns values only, so that a module that prints everything prints no secret.
 
 use super::bindings::named_imports::wasi::config::store::Host;
 use super::bindings::wasi::config::store::Error;

@@ -1,4 +1,4 @@
-//! `watertight:lifecycle/failure`: why a module is about to trap, in its own words. Every module has it.
+//! The interface `watertight:lifecycle/failure`: a module reports why it is about to trap. Every module may import it without a grant.
 
 use super::bindings::named_imports::watertight::lifecycle::failure::Host;
 use super::bindings::watertight::lifecycle::failure::Place;

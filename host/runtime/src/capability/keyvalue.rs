@@ -1,6 +1,7 @@
-//! `wasi:keyvalue`: values under keys, in a table of the calling module's own database that every database has.
+//! The capability `wasi:keyvalue`: buckets of keys and values, stored in a table of the calling module's own database.
 //!
-//! The statements are run as the module's own, with its limits and deadline: it may do all this by SQL as well, where it is granted.
+//! Each operation is a SQL statement under the module's own limits and deadline. It therefore gives a module no access that the
+//! capability `sql` would not give it.
 
 use std::time::Instant;
 
@@ -11,11 +12,11 @@ use super::bindings::wasi::keyvalue::store::{Error, KeyResponse};
 use crate::store::{InstanceState, ModuleIndex};
 use watertight_sql::{Rows, SqlError, SqlLimit, Value};
 
-/// Bytes of a bucket's name, and of a key.
+/// The longest name of a bucket, and the longest key, in bytes.
 const MAX_NAME: usize = 1_024;
-/// What a key counts for in an answer, at most.
+/// The bytes that a key of the longest size counts for in a query result.
 const MAX_KEY_WEIGHT: u64 = MAX_NAME as u64 + 64;
-/// Keys that one answer has.
+/// The largest number of keys that one call of `list-keys` returns.
 const PAGE: u32 = 1_000;
 
 const GET: &str = "SELECT value FROM watertight_keyvalue WHERE bucket = ?1 AND key = ?2";
@@ -28,7 +29,7 @@ const LIST_FROM: &str = "SELECT key FROM watertight_keyvalue WHERE bucket = ?1 A
 
 type Answer<T> = wasmtime::Result<Result<T, Error>>;
 
-/// A bucket that a guest has open.
+/// The resource `bucket`: a bucket that a guest has opened.
 #[expect(unreachable_pub, reason = "generated code names it again as public")]
 pub struct Bucket {
     module: ModuleIndex,
@@ -36,7 +37,7 @@ pub struct Bucket {
 }
 
 impl InstanceState {
-    /// The name of an open bucket. A handle is its module's alone, since only that module was ever given it.
+    /// Returns the name of an open bucket as a SQL parameter. Fails if the handle belongs to another module.
     fn bucket(&self, module: ModuleIndex, bucket: &Resource<Bucket>) -> wasmtime::Result<Value> {
         let bucket = self.resources().get(bucket)?;
         if bucket.module != module {
@@ -45,7 +46,7 @@ impl InstanceState {
         Ok(Value::Text(bucket.name.clone()))
     }
 
-    /// Runs a statement that reads: in the module's transaction, where it has one open.
+    /// Runs a query. It runs in the module's open transaction if there is one.
     async fn read(&mut self, module: ModuleIndex, sql: &str, parameters: Vec<Value>) -> Answer<Rows> {
         let (database, deadline, begun) = (self.database(module)?, self.call().deadline, Instant::now());
         let rows = match self.transaction_of(module) {
@@ -56,7 +57,7 @@ impl InstanceState {
         Ok(rows.map_err(|error| self.in_words(module, error)))
     }
 
-    /// Runs one that writes, likewise.
+    /// Runs a statement that writes. It runs in the module's open transaction if there is one.
     async fn write(&mut self, module: ModuleIndex, sql: &str, parameters: Vec<Value>) -> Answer<()> {
         let (database, deadline, begun) = (self.database(module)?, self.call().deadline, Instant::now());
         let changed = match self.transaction_of(module) {
@@ -70,7 +71,7 @@ impl InstanceState {
     fn in_words(&mut self, module: ModuleIndex, error: SqlError) -> Error {
         self.note_sql_error(module, &error);
         Error::Other(match error {
-            // Nobody who uses keys knows of statements.
+            // The interface hides SQL, so these texts speak of keys and values instead of statements and rows.
             SqlError::Limit(SqlLimit::Value(bytes)) => format!("the value has more than {bytes} bytes"),
             SqlError::Limit(SqlLimit::Bytes(bytes)) => format!("the value or the keys have more than {bytes} bytes"),
             SqlError::Busy => "too many wait for the database".to_owned(),
@@ -85,7 +86,7 @@ impl Host for InstanceState {
         if identifier.len() > MAX_NAME {
             return Ok(Err(Error::NoSuchStore));
         }
-        // A guest that never closes one ends here, and its instance with it.
+        // A guest that opens buckets without end reaches the table's capacity here; the error drops its instance.
         Ok(Ok(self.resources_mut().push(Bucket { module, name: identifier })?))
     }
 }
@@ -127,7 +128,7 @@ impl HostBucket for InstanceState {
     ) -> Answer<KeyResponse> {
         let bucket = self.bucket(module, &bucket)?;
         let limits = *self.database(module)?.limits();
-        // So few that the longest keys fit: what is answered is bounded in bytes as well.
+        // The page is small enough that even the longest keys stay below the limit of bytes for one result.
         let fitting = u32::try_from(limits.bytes / MAX_KEY_WEIGHT).unwrap_or(PAGE);
         let page = limits.rows.min(PAGE).min(fitting).max(1);
         let mut parameters = vec![bucket, Value::Integer(page.into())];

@@ -1,4 +1,4 @@
-//! `wasi:logging`: a module's lines among the host's, with the module's name and the request's id.
+//! The capability `wasi:logging`: writes a module's log lines into the host's log, with the module's name and the request's id.
 
 use tracing::Level;
 

@@ -1,6 +1,6 @@
-//! `watertight:sql`: the calling module's own database.
+//! The capability `watertight:sql`: SQL on the calling module's own database.
 //!
-//! Nothing is decided here but whose database it is and which transaction a handle means; the rules of SQL are `database`'s.
+//! This file only finds the database of the caller and the transaction of a handle. The crate `sql` enforces all rules of SQL.
 
 use std::time::Instant;
 
@@ -17,11 +17,11 @@ type Answer<T> = wasmtime::Result<Result<T, wit::Error>>;
 
 impl InstanceState {
     pub(super) fn database(&self, module: ModuleIndex) -> wasmtime::Result<Database> {
-        // Linking refuses an import without a grant, and a grant opens a database: this can't be missing.
+        // Linking refuses an import of `sql` without a grant, and a granted module has an open database, so this error cannot occur.
         self.module(module).database.clone().ok_or_else(|| wasmtime::Error::msg("the module has no database"))
     }
 
-    /// What is recorded of a statement that begins.
+    /// Starts the trace span and the timer of a statement.
     fn statement(&self, module: ModuleIndex, operation: &'static str, text: Option<&str>) -> Begun {
         let name = &self.module(module).name;
         let mut span = self.call().trace.child(SpanKind::Client, || format!("{operation} {name}"));
@@ -36,8 +36,9 @@ impl InstanceState {
         Begun { span, operation, at: Instant::now() }
     }
 
-    /// Ends what is recorded of a statement, and says what came of it in the guest's words. That there was no room is noted: whoever
-    /// answers for the whole call can say so, whatever the guest makes of it.
+    /// Ends the span of a statement, counts it, and converts its error to the WIT type.
+    ///
+    /// A full disk and exceeded limits are also noted in the store, so that the host can report them even if the guest hides the error.
     fn settle<T>(
         &mut self,
         module: ModuleIndex,
@@ -53,7 +54,7 @@ impl InstanceState {
         })
     }
 
-    /// Counts a statement that has ended, and tells of it where it was slow.
+    /// Counts a statement that has ended, and logs a warning if it was slow.
     pub(super) fn measured(
         &self,
         module: ModuleIndex,
@@ -79,7 +80,7 @@ impl InstanceState {
     }
 }
 
-/// A statement that has begun.
+/// A statement that is running: its span, its kind and its start.
 struct Begun {
     span: Option<Span>,
     operation: &'static str,
@@ -114,7 +115,7 @@ impl Host for InstanceState {
     }
 
     async fn execute(&mut self, module: ModuleIndex, statement: String, parameters: Vec<wit::Value>) -> Answer<u64> {
-        // The writer is this call's own while it has a transaction: it would wait for itself.
+        // An open transaction of this call holds the database's only writer: the statement would wait for its own call.
         if self.has_transaction(module) {
             return Ok(Err(wit::Error::Busy));
         }
@@ -177,9 +178,9 @@ impl HostTransaction for InstanceState {
     }
 
     async fn drop(&mut self, module: ModuleIndex, transaction: Resource<wit::Transaction>) -> wasmtime::Result<()> {
-        // A handle from an earlier call has nothing behind it any more.
+        // A handle that a guest kept from an earlier call has no transaction.
         if let Some(transaction) = self.take_transaction(module, transaction.rep()) {
-            // What it has read must be on the disk before the guest can tell anybody; if that fails, it can't.
+            // A read is durable only after this rollback. If the rollback fails, the call fails too: the guest must not report what it read.
             let begun = self.statement(module, "rollback", None);
             let rolled_back = transaction.rollback().await;
             end(begun.span, &rolled_back);
@@ -190,7 +191,7 @@ impl HostTransaction for InstanceState {
     }
 }
 
-/// Ends what is recorded of a statement.
+/// Ends the span of a statement, with the statement's error if it failed.
 fn end<T>(span: Option<Span>, outcome: &Result<T, SqlError>) {
     if let Some(span) = span {
         span.end(outcome.as_ref().err().map(|error| error as &dyn std::fmt::Display));

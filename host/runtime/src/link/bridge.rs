@@ -1,7 +1,8 @@
-//! Calls that leave a compartment. The host takes the values out of the caller's memory and hands them to the generation that the call
-//! is on, which has an instance of the callee's compartment take them in.
+//! Bridged calls: calls from a module of one compartment to a module of another.
 //!
-//! Wasmtime doesn't compare the types of such functions: the graph did. How a failure can be told to the caller is settled here, once.
+//! Wasmtime lifts the arguments out of the caller's memory. The host passes them to the generation of the call, which calls an instance of
+//! the callee's compartment. Wasmtime does not compare the types of caller and callee; the graph has done so. This file decides at link
+//! time whether a failure reaches the caller as a typed error or as a trap.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -17,24 +18,24 @@ use watertight_graph::graph::AppGraph;
 use watertight_model::ids::ModuleName;
 use watertight_telemetry::{Span, SpanKind};
 
-/// The case by which a function's error says that a module doesn't answer; it carries a text.
+/// The error case that tells a caller that a module does not answer. Its payload is a string.
 const UNAVAILABLE: &str = "unavailable";
 
-/// One function of another compartment, as its caller sees it.
+/// A function of another compartment, as one caller imports it.
 struct Bridge {
     index: BridgeIndex,
-    /// Who calls.
+    /// The module that imports the function.
     caller: ModuleName,
-    /// Who is called.
+    /// The module that exports the function.
     module: ModuleName,
-    /// What is called: interface and function.
+    /// The interface and name of the function.
     function: String,
-    /// Whether the function can say that the module is unavailable.
+    /// Whether the function's error type has the case [`UNAVAILABLE`].
     can_say: bool,
 }
 
-/// Defines every import of the composition that a module of another compartment serves. Returns what is called there, each at its
-/// [`BridgeIndex`].
+/// Defines every import of the composition that another compartment serves. Returns the functions behind these imports, in the order of
+/// their [`BridgeIndex`].
 pub(super) fn add_to_linker(
     linker: &mut Linker<InstanceState>,
     graph: &AppGraph,
@@ -63,7 +64,7 @@ pub(super) fn add_to_linker(
     Ok(called)
 }
 
-/// Whether a function returns `result<_, E>`, where `E` is a variant with a case `unavailable(string)`.
+/// Returns whether a function returns `result<_, E>`, where `E` is a variant with a case `unavailable(string)`.
 fn has_unavailable(function: &Function) -> bool {
     let Some(Type::Result { err: Some(error), .. }) = &function.result else { return false };
     let Type::Variant(variant) = &**error else { return false };
@@ -93,7 +94,7 @@ impl Bridge {
         Ok(())
     }
 
-    /// What is recorded of the call, if it is.
+    /// Starts the trace span of the call, if the trace is recorded.
     fn span(&self, call: &CallContext) -> Option<Span> {
         let Self { caller, module, function, .. } = self;
         let mut span = call.trace.child(SpanKind::Internal, || format!("{module}/{function}"))?;
@@ -103,13 +104,13 @@ impl Bridge {
         Some(span)
     }
 
-    /// Tells the caller what came of it.
+    /// Converts the outcome of the call to the value that the caller receives, or to the error that traps the caller.
     fn settle(&self, outcome: CallResult, deadline: Instant) -> wasmtime::Result<Option<Val>> {
         let error = match outcome {
             Ok(value) => return Ok(value),
             Err(error) => error,
         };
-        // The caller's own time is up as well: there is nobody to tell.
+        // The caller's own deadline has passed too, so it can't receive an answer.
         if matches!(error, CallError::Deadline { .. }) && Instant::now() >= deadline {
             return Err(wasmtime::Trap::Interrupt.into());
         }

@@ -1,9 +1,11 @@
-//! Composing a compartment's components into one, so that Wasmtime generates adapters between them that copy straight from one
-//! module's memory to the other's, and no host code runs in a call.
+//! Composes the components of a compartment into one component.
 //!
-//! What a module of another compartment serves stays an import of the composition, under a name of the importing module's own. So does
-//! an interface that a module imports for its types of values alone: nobody serves it, and what another module calls by the same name
-//! may differ.
+//! In a composed component, Wasmtime generates adapters that copy values straight from one module's memory to another's. No host code runs
+//! in such a call.
+//!
+//! Two kinds of imports stay imports of the composition, under names that are unique to the importing module. The first kind is what a
+//! module of another compartment serves. The second kind is an interface that a module imports only for its value types: nothing serves
+//! it, and two modules may mean different types by one name.
 
 mod named;
 mod outline;
@@ -25,32 +27,34 @@ use watertight_graph::graph::{AppGraph, Compartment, EdgeKind, Node, Provider, s
 use watertight_model::ids::{InterfaceName, ModuleName};
 use watertight_model::problem::with_causes;
 
-/// A compartment as one component.
+/// The components of a compartment as one component, with a table of its imports and exports.
 pub struct Composition {
-    /// The component.
+    /// The component's binary.
     pub bytes: Vec<u8>,
-    /// Whose each import is that the host serves in a module's own name.
+    /// The module that each capability import belongs to, by the import's name in the component.
     pub owners: HashMap<String, ModuleIndex>,
-    /// The imports that modules of other compartments serve, by their name in the component.
+    /// The imports that modules of other compartments serve, by the import's name in the component.
     pub bridges: BTreeMap<String, Bridged>,
     /// The name under which the component exports each interface of each module. Two modules may export the same interface.
     pub exports: BTreeMap<(ModuleName, InterfaceName), String>,
 }
 
-/// An import that a module of another compartment serves.
+/// An import of the composition that a module of another compartment serves.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bridged {
-    /// Who imports it.
+    /// The module that imports the interface.
     pub caller: ModuleName,
-    /// As what.
+    /// The interface as the caller imports it.
     pub import: InterfaceName,
-    /// Who serves it.
+    /// The module and export that serve the import.
     pub provider: Provider,
 }
 
-/// Composes a compartment. The order of its modules is one in which providers stand first.
+/// Composes the components of a compartment. In the compartment, a module must stand after the modules that it calls.
 ///
-/// Returns the reason where the components don't fit, in `wac-graph`'s words.
+/// # Errors
+///
+/// Returns a text that says why the components do not fit together: `wac-graph`'s error or a fault in a component's bytes.
 pub fn compose(graph: &AppGraph, compartment: &Compartment) -> Result<Composition, String> {
     let mut composer = Composer {
         graph,
@@ -65,7 +69,7 @@ pub fn compose(graph: &AppGraph, compartment: &Compartment) -> Result<Compositio
     for (place, module) in compartment.modules.iter().enumerate() {
         composer.add(module, &graph.modules[module], module_index(place))?;
     }
-    // Wasmtime validates what it compiles.
+    // Validation is off here because Wasmtime validates the component when it compiles it.
     let options = EncodeOptions { validate: false, ..EncodeOptions::default() };
     let bytes = composer.composed.encode(options).map_err(|error| with_causes(&error))?;
     let Composer { owners, bridges, exports, .. } = composer;
@@ -77,7 +81,7 @@ struct Composer<'a> {
     compartment: &'a Compartment,
     composed: CompositionGraph,
     instances: HashMap<ModuleName, NodeId>,
-    /// The name of the export that stands in for another one, by who imports it and as what.
+    /// The replacement export made by [`renamed`] for an import, by the importing module and the import's name.
     renamed: HashMap<(ModuleName, InterfaceName), String>,
     owners: HashMap<String, ModuleIndex>,
     bridges: BTreeMap<String, Bridged>,
@@ -129,7 +133,7 @@ impl<'a> Composer<'a> {
             self.owners.insert(label, index);
         }
         for (number, (import, interface)) in artifact.shape.imports.iter().enumerate() {
-            // A type with a handle is one only together with whoever defines the resource.
+            // A type with a handle only has a meaning together with the module that defines the resource.
             if interface.is_types_only() && !interface.types.values().any(Type::has_handle) {
                 let ItemKind::Instance(interface) = self.wanted(module, world, import)? else {
                     return Err(format!("module `{module}` imports `{import}` as something else than an interface"));
@@ -151,8 +155,8 @@ impl<'a> Composer<'a> {
         Ok(())
     }
 
-    /// Gives a module the types that its world defines itself, under names of the module's own: by their plain names, two modules would have
-    /// to mean the same type.
+    /// Supplies the types that a module's world imports outside of any interface. Each gets a name of this module's own: under their plain
+    /// names, two modules would have to agree on one type.
     fn give_types(
         &mut self,
         module: &ModuleName,
@@ -167,7 +171,7 @@ impl<'a> Composer<'a> {
             number += 1;
             composed.import(label, kind).map_err(|error| with_causes(&error))
         };
-        // A type that has parts with names of their own needs those to be imported before.
+        // A type whose parts are named types needs those parts to be imported first.
         let mut named = HashMap::new();
         for (name, kind) in &imports {
             let node = match kind {
@@ -188,7 +192,7 @@ impl<'a> Composer<'a> {
         Ok(())
     }
 
-    /// What `module` must export once more, since callers in this compartment know types of it under other names.
+    /// Lists the exports of `module` that need a second export, because a caller in this compartment has other names for their types.
     fn renamed_exports(&mut self, module: &ModuleName, node: &Node) -> Vec<Renamed<'a>> {
         let graph = self.graph;
         let mut all = Vec::new();
@@ -206,13 +210,13 @@ impl<'a> Composer<'a> {
         all
     }
 
-    /// What a module wants of an import.
+    /// Returns the type of an import of `module`, as the module's world declares it.
     fn wanted(&self, module: &ModuleName, world: WorldId, import: &InterfaceName) -> Result<ItemKind, String> {
         let kind = self.composed.types()[world].imports.get(import.as_str()).copied();
         kind.ok_or_else(|| format!("module `{module}` has no import `{import}`"))
     }
 
-    /// An import of the host's own, as what the host serves it as: a draft is known there by a later name.
+    /// Returns a capability import with the name of the interface that the host serves. This name differs for a draft version.
     fn as_served(&mut self, kind: ItemKind, identity: &InterfaceName) -> ItemKind {
         match (kind, served_as(identity)) {
             (ItemKind::Instance(id), Some(served)) if served != identity => {
@@ -224,7 +228,7 @@ impl<'a> Composer<'a> {
         }
     }
 
-    /// Makes a module's import one of the composition, called `label`.
+    /// Makes a module's import an import of the composition with the name `label`.
     fn import(
         &mut self,
         module: &ModuleName,
@@ -249,7 +253,7 @@ impl<'a> Composer<'a> {
     }
 }
 
-/// A plain name that no other import or export of the composition has: place and number make it so, the names are for people.
+/// Makes a name for an import or export of the composition. The module's index and `number` make it unique; the rest is for readers.
 fn label(place: ModuleIndex, kind: char, number: usize, module: &ModuleName, interface: &InterfaceName) -> String {
     let interface = if interface.is_world() { "world" } else { interface.short() };
     format!("m{}-{kind}{number}-{module}-{interface}", place.0)

@@ -1,10 +1,10 @@
-//! What a compartment's linked code depends on, in one digest: where it is the same, the code that is linked already can be taken.
+//! The identity of linked code: one digest of everything that a compartment's code depends on. Equal identities can share code.
 
 use watertight_graph::graph::{AppGraph, Compartment};
 use watertight_model::ids::Digest;
 
-/// The identity of a compartment of a graph: its modules' components in their order, who serves what they import, and how its
-/// instances live. Names of compartments and what modules are configured with are no part of it.
+/// Returns the identity of a compartment. It covers the components in their order, the providers of their imports, and the instance mode.
+/// It does not cover the compartment's name or the modules' configuration.
 pub fn identity(graph: &AppGraph, compartment: &Compartment) -> Digest {
     let modules: Vec<_> = compartment
         .modules

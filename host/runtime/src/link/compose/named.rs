@@ -1,4 +1,6 @@
-//! A component whose core modules have the module's name, so that a backtrace says whose code it was; and which imports no type twice.
+//! Names the core modules of a component after its module, so that backtraces show which module's code ran.
+//!
+//! It also removes imports that only repeat a type of an imported interface, because the composition could not supply them.
 
 use std::ops::Range;
 
@@ -11,8 +13,8 @@ use wasmparser::{
     Parser, Payload, TypeBounds,
 };
 
-/// `component` with every core module of it called `name`, and without imports that only name a type of an imported interface again. What
-/// is nested in other components keeps the name that it has.
+/// Returns `component` with `name` as the name of its core modules, and without imports that only repeat a type of an imported interface.
+/// Core modules inside nested components keep their names.
 pub(super) fn named(component: &[u8], name: &str) -> Result<Vec<u8>, BinaryReaderError> {
     let mut names = NameSection::new();
     names.module(name);
@@ -39,11 +41,11 @@ pub(super) fn named(component: &[u8], name: &str) -> Result<Vec<u8>, BinaryReade
         let nested = matches!(payload, Payload::ModuleSection { .. } | Payload::ComponentSection { .. });
         let mut data = within(component, range).to_vec();
         if nested {
-            // The parser goes on behind it.
+            // `rest` must skip the nested binary too: this parser continues behind it.
             rest = &rest[data.len().min(rest.len())..];
         }
         if matches!(payload, Payload::ModuleSection { .. }) {
-            // A later name takes the place of an earlier one; the names of functions stay.
+            // A later name section overrides the module name of an earlier one; function names stay.
             data.push(names.id());
             names.encode(&mut data);
         }
@@ -51,13 +53,13 @@ pub(super) fn named(component: &[u8], name: &str) -> Result<Vec<u8>, BinaryReade
     }
 }
 
-/// For each type of the outermost component, by its index, whether an imported interface has it: then that interface names it.
+/// Tells for each type of the outermost component, by index, whether it comes from an imported interface, which then names it.
 #[derive(Default)]
 struct TypeOrigins(Vec<bool>);
 
 impl TypeOrigins {
-    /// Adds the types of a section. Returns for each import of it whether it only names a type of an imported interface again, as a
-    /// world's `use` makes a component do. A type that the world itself defines has no other name than its import.
+    /// Adds the types that a section defines. Returns for each import of the section whether it only repeats a type of an imported
+    /// interface. A `use` in a world makes such imports. A type that the world itself defines is no repetition: its import is its only name.
     fn add(&mut self, payload: &Payload<'_>) -> Result<Vec<bool>, BinaryReaderError> {
         let known = |types: &Self, index: u32| types.0.get(index as usize).copied().unwrap_or(false);
         let mut again = Vec::new();
@@ -107,8 +109,8 @@ impl TypeOrigins {
     }
 }
 
-/// Writes imports, and an alias in the place of each that only gives a known type another name. Nobody outside could give a resource
-/// again that an interface defines.
+/// Writes the imports of a section, with an alias in place of each import that only repeats a known type. Those imports must go because
+/// nothing outside the component could pass in a resource type that an interface defines.
 fn without_named_types(
     imports: ComponentImportSectionReader<'_>,
     again: &[bool],
@@ -133,7 +135,7 @@ fn without_named_types(
     Ok(())
 }
 
-/// Imports as they were encoded.
+/// Imports in their encoded form, copied without changes.
 #[derive(Default)]
 struct RawImports {
     count: u32,
@@ -157,7 +159,7 @@ impl RawImports {
     }
 }
 
-/// The part of `component` at `range`, as far as it goes.
+/// Returns the part of `component` at `range`, cut off at the component's end.
 fn within(component: &[u8], range: Range<u64>) -> &[u8] {
     let place = |offset: u64| usize::try_from(offset).map_or(component.len(), |offset| offset.min(component.len()));
     &component[place(range.start)..place(range.end)]
@@ -190,7 +192,7 @@ mod tests {
                 imports.extend(section.into_iter().map(|import| import.unwrap().name.name.to_owned()));
             }
         }
-        // A type of the world's own has no other name.
+        // `own` stays: it is a type of the world itself, so the import is its only name.
         assert_eq!(imports, ["a:a/a", "b:b/b", "own", "c:c/c"]);
     }
 

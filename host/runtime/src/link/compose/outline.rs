@@ -1,24 +1,24 @@
-//! What a component has by index, so that sections can be appended to it.
+//! Reads the index spaces of a component, so that sections can be appended to it.
 
 use wasmparser::{
     BinaryReaderError, ComponentExternalKind, ComponentTypeRef, Parser, Payload, ValidPayload, Validator, WasmFeatures,
 };
 
-/// How many types, functions and instances a component has: the next one of a kind has that index.
+/// The number of types, functions and instances in a component. It is also the index of the next item of each kind.
 pub(super) struct Spaces {
     pub(super) types: u32,
     pub(super) functions: u32,
     pub(super) instances: u32,
 }
 
-/// The indexes of what the outermost component imports and exports.
+/// The indexes of the imports and exports of the outermost component.
 pub(super) struct Outline {
     pub(super) spaces: Spaces,
-    /// The exported instances, by name.
+    /// The exported instances: name and index.
     pub(super) instances: Vec<(String, u32)>,
-    /// The exported functions, by name.
+    /// The exported functions: name and index.
     pub(super) functions: Vec<(String, u32)>,
-    /// The imported and exported types, in the order of the file.
+    /// The indexes of imported and exported types, in the order of the binary.
     pub(super) types: Vec<u32>,
 }
 
@@ -33,7 +33,7 @@ impl Spaces {
 }
 
 impl Outline {
-    /// Reads the outline of a component.
+    /// Reads the outline of a component's binary.
     pub(super) fn of(bytes: &[u8]) -> Result<Self, BinaryReaderError> {
         let mut validator = Validator::new_with_features(WasmFeatures::all());
         let mut parser = Parser::new(0);
@@ -62,7 +62,7 @@ impl Outline {
         unreachable!("the parser ends with an end or an error")
     }
 
-    /// Notes what a section of the outermost component imports or exports. Each import and each export is a new index.
+    /// Records the imports or exports of a section of the outermost component. Each import and each export adds an index.
     fn take(&mut self, payload: &Payload<'_>) -> Result<(), BinaryReaderError> {
         let Spaces { types, functions, instances } = &mut self.spaces;
         match payload {
@@ -91,7 +91,7 @@ impl Outline {
     }
 }
 
-/// The next index, which is taken with it.
+/// Returns the next index of a space and advances it.
 pub(super) fn take(next: &mut u32) -> u32 {
     let index = *next;
     *next += 1;

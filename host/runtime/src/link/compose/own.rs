@@ -1,16 +1,16 @@
-//! An interface that stands alone: it defines what it uses of others.
+//! Makes an imported interface self-contained: it defines the types that it uses of other interfaces.
 //!
-//! An import under a name of our own can't lean on the interface that it uses types of. The composition would import that one as a
-//! whole, and for everybody: somebody's database, say. Types of values are the same where they are built the same.
+//! An import with a unique name (see `compose`) must not depend on other interfaces. Otherwise the composition would import those as a
+//! whole for all modules, for example one module's database. Copying value types is safe because they are compared by structure.
 //!
-//! It goes by its import's name alone. Under the interface's, wac would merge it with what others import by that name, and two modules
-//! may mean different types by it, of which nothing is carried between them.
+//! The copy has no interface name, only the import's name. With an interface name, wac would merge it with other imports of that
+//! interface. Two modules may mean different types by it, and no value passes between them.
 
 use std::collections::HashSet;
 
 use wac_graph::types::{DefinedType, DefinedTypeId, Interface, InterfaceId, ItemKind, Type, Types, ValueType};
 
-/// A copy of an interface of plain functions and values that uses no other.
+/// Returns a copy of an interface of plain functions and values that uses no other interface.
 pub(super) fn standing_alone(types: &mut Types, interface: InterfaceId) -> InterfaceId {
     let wanted = types[interface].clone();
     let mut own = Own {
@@ -40,15 +40,15 @@ pub(super) fn standing_alone(types: &mut Types, interface: InterfaceId) -> Inter
 
 struct Own<'a> {
     types: &'a Types,
-    /// The names that the interface gives itself.
+    /// The names that the interface exports.
     taken: HashSet<String>,
-    /// The types that have a name by now.
+    /// The types that already have a name.
     named: HashSet<DefinedTypeId>,
     interface: Interface,
 }
 
 impl Own<'_> {
-    /// Sees to it that everything in a type has a name where the component model wants one.
+    /// Gives a name to each part of a type that needs one in the component model.
     fn value(&mut self, value: ValueType) {
         let ValueType::Defined(id) = value else { return };
         if self.named.contains(&id) {
@@ -63,13 +63,13 @@ impl Own<'_> {
         self.named.insert(id);
     }
 
-    /// The depth is bounded by the validator, as the size of a type is.
+    /// Names the parts of a type. The recursion is bounded, because the validator bounds the depth and size of types.
     fn parts(&mut self, id: DefinedTypeId) {
         parts(self.types, id).into_iter().for_each(|part| self.value(part));
     }
 }
 
-/// The types that a type is made of directly.
+/// Returns the direct parts of a type.
 fn parts(types: &Types, id: DefinedTypeId) -> Vec<ValueType> {
     match &types[id] {
         DefinedType::Tuple(types) => types.clone(),
@@ -81,17 +81,17 @@ fn parts(types: &Types, id: DefinedTypeId) -> Vec<ValueType> {
         DefinedType::Result { ok, err } => ok.iter().chain(err).copied().collect(),
         DefinedType::Variant(variant) => variant.cases.values().flatten().copied().collect(),
         DefinedType::Record(record) => record.fields.values().copied().collect(),
-        // Handles of streams and futures don't get here: the graph refuses them where they would have to.
+        // Streams and futures cannot occur here: the graph refuses them in bridged calls.
         DefinedType::Flags(_) | DefinedType::Enum(_) | DefinedType::Stream(_) | DefinedType::Future(_) => vec![],
     }
 }
 
-/// Whether the component model wants a type to have a name before anything that is imported or exported uses it.
+/// Returns whether the component model requires a name for a type before an import or export uses it.
 fn needs_name(types: &Types, id: DefinedTypeId) -> bool {
     matches!(types[id], DefinedType::Record(_) | DefinedType::Variant(_) | DefinedType::Enum(_) | DefinedType::Flags(_))
 }
 
-/// The types within a type that need a name, each after those that it is made of.
+/// Returns the types within a type that need a name. Each stands after its own parts.
 pub(super) fn named_within(types: &Types, id: DefinedTypeId) -> Vec<DefinedTypeId> {
     fn walk(types: &Types, id: DefinedTypeId, seen: &mut HashSet<DefinedTypeId>, found: &mut Vec<DefinedTypeId>) {
         for part in parts(types, id) {

@@ -1,7 +1,7 @@
-//! An exported interface once more, with its types under the names that a caller knows them by.
+//! Exports an interface a second time, with the type names that a caller uses.
 //!
-//! Functions fit where their types are built the same, whatever those are called. But a component asks for the names of its import's
-//! types as well, and gives them no meaning: so they are given to it here, in front of the very same functions.
+//! Two functions fit if their types have the same structure, whatever the types are called. But a component also requires the type names
+//! of the interface that it imports, although they carry no meaning. The second export adds those names to the unchanged functions.
 
 use wasm_encoder::{
     Alias, ComponentAliasSection, ComponentDefinedTypeEncoder, ComponentExportKind, ComponentExportSection,
@@ -12,17 +12,17 @@ use wasmparser::BinaryReaderError;
 use super::outline::{Outline, Spaces, take};
 use watertight_component::shape::{Interface, Type};
 
-/// An export as a caller wants it.
+/// A second export to make: an interface with the type names of one caller.
 pub(super) struct Renamed<'a> {
-    /// The export.
+    /// The name of the existing export.
     pub(super) export: &'a str,
-    /// What the caller wants of it.
+    /// The interface as the caller imports it.
     pub(super) wanted: &'a Interface,
-    /// What the component is to export it as: a plain name.
+    /// The name of the second export: a plain name, not an interface name.
     pub(super) label: String,
 }
 
-/// `component` with those exports more.
+/// Returns `component` with the additional exports `all`.
 pub(super) fn with_exports(component: Vec<u8>, all: &[Renamed<'_>]) -> Result<Vec<u8>, BinaryReaderError> {
     if all.is_empty() {
         return Ok(component);
@@ -36,11 +36,11 @@ pub(super) fn with_exports(component: Vec<u8>, all: &[Renamed<'_>]) -> Result<Ve
     Ok(appending.bytes)
 }
 
-/// A component that sections are appended to.
+/// A component that sections are appended to, with its index spaces.
 struct Appending {
     bytes: Vec<u8>,
     spaces: Spaces,
-    /// Records and their like that have a name by now, and their index.
+    /// The exported records, variants, enums and flags so far, each with its type index.
     named: Vec<(Type, u32)>,
     labels: u32,
 }
@@ -85,7 +85,7 @@ impl Appending {
         self.append(&section);
     }
 
-    /// Defines a type; returns its index.
+    /// Appends a type definition and returns its index.
     fn define(&mut self, encode: impl FnOnce(ComponentDefinedTypeEncoder<'_>)) -> u32 {
         let mut section = ComponentTypeSection::new();
         encode(section.defined_type());
@@ -93,7 +93,8 @@ impl Appending {
         take(&mut self.spaces.types)
     }
 
-    /// A type without handles. The validator bounded its size and depth when it was read.
+    /// Defines a type without handles, unless it is defined already. The recursion is bounded, because the validator bounds the depth and
+    /// size of types.
     fn value(&mut self, ty: &Type) -> ComponentValType {
         if let Some(primitive) = primitive(ty) {
             return ComponentValType::Primitive(primitive);
@@ -165,7 +166,7 @@ impl Appending {
         ty.map(|ty| self.value(ty))
     }
 
-    /// The component model wants such a type to have a name before anything that is exported uses it. Which one is nobody's business.
+    /// Exports a type under a name and returns the index of the export. The component model requires a name, and no one refers to it.
     fn name(&mut self, ty: &Type, index: u32) -> u32 {
         let label = format!("watertight-own{}", take(&mut self.labels));
         let mut section = ComponentExportSection::new();

@@ -1,20 +1,20 @@
-//! The functions that a component's world exports itself, as one more exported interface.
+//! Wraps the functions that a component's world exports directly into an additional exported interface.
 //!
-//! A composition exports interfaces. A function that stands alone would need its types to be exported beside it, under names that those
-//! of other modules may have as well. Inside an interface they are its own.
+//! The composition exports interfaces. A function exported on its own would need its types exported beside it, under names that other
+//! modules may use too. Inside an interface, the names belong to that interface.
 
 use wasm_encoder::{ComponentExportKind, ComponentExportSection, ComponentInstanceSection, ComponentSection as _};
 use wasmparser::BinaryReaderError;
 
 use super::outline::Outline;
 
-/// The name of that interface.
+/// The name of the additional interface.
 pub(super) const WORLD: &str = "watertight-world";
 
-/// `component` with an export [`WORLD`] that holds every function that it exports outside of an interface, and the types of its world.
+/// Returns `component` with an export [`WORLD`] that holds the functions that it exports outside of interfaces, and its world's types.
 pub(super) fn with_interface(mut component: Vec<u8>) -> Result<Vec<u8>, BinaryReaderError> {
     let outline = Outline::of(&component)?;
-    // Nobody names these types: they have to be there.
+    // The types must be in the interface, but no one refers to their names.
     let types: Vec<(String, u32)> =
         outline.types.iter().enumerate().map(|(number, index)| (format!("{WORLD}-type{number}"), *index)).collect();
     let types = types.iter().map(|(name, index)| (name.as_str(), ComponentExportKind::Type, *index));
