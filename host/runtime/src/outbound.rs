@@ -1,7 +1,7 @@
-//! Requests that modules send to other hosts: which may go, and how they go.
+//! HTTP requests that modules send to other hosts: checks the grant, connects, and bounds size, time and number.
 //!
-//! Every request is looked at by itself, and an answer that names another place is handed to the module like any other: what the
-//! module then asks for is a new request. Each has a connection of its own, over HTTP/1.1.
+//! Each request is checked on its own. A redirect is returned to the module like any other response; a module that follows it sends a
+//! new request. Each request has its own connection and uses HTTP/1.1.
 
 mod address;
 mod body;
@@ -28,51 +28,51 @@ use watertight_telemetry::table::Went;
 
 pub use trust::{NoCertificates, reload_certificates};
 
-/// The largest head of an answer, in bytes.
+/// The largest head of a response, in bytes.
 const MAX_HEAD: usize = 64 << 10;
-/// The most fields of it.
+/// The largest number of header fields in a response.
 const MAX_FIELDS: usize = 200;
 
-/// One module's way out, in one generation.
+/// The outbound HTTP client of one module in one generation: its grant, its concurrency limit and its counters.
 pub struct Outgoing {
     grant: Outbound,
     places: Arc<Semaphore>,
     counters: OutboundMetrics,
 }
 
-/// Why a request has no answer.
+/// The reason why a request got no response.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    /// The manifest doesn't allow it.
+    /// No entry of the manifest's `http.allow` permits the destination.
     #[error("a request to {to} is denied: no entry of the module's `http.allow` permits it")]
     Denied {
-        /// Where it was to go.
+        /// The destination of the request.
         to: Origin,
     },
-    /// The name stands for an address that leads inside.
+    /// The host name resolves only to private addresses, and the manifest does not set `http.private`.
     #[error(
         "a request to {to} is denied: {address} is not an address of the public internet, and `http.private` is not set"
     )]
     Private {
-        /// Where it was to go.
+        /// The destination of the request.
         to: Origin,
-        /// What the name stands for.
+        /// One of the addresses that the name resolves to.
         address: IpAddr,
     },
-    /// It isn't one that a module may make.
+    /// The request has a form that modules may not use, such as `CONNECT`. The text says which.
     #[error("a request is denied: {0}")]
     Odd(&'static str),
-    /// It met a limit.
+    /// The request met a limit of the module.
     #[error("a request to {to} is refused: its module met `http.{limit}`, {figure}")]
     Limit {
-        /// Where it was to go.
+        /// The destination of the request.
         to: Origin,
-        /// The key of the manifest.
+        /// The key of the limit in the manifest's table `http`.
         limit: &'static str,
-        /// What it says.
+        /// The value of the limit: bytes for `request`, requests for `concurrent`.
         figure: u64,
     },
-    /// The network, or the other host.
+    /// The network or the other host failed.
     #[error(transparent)]
     Other(#[from] Error),
 }
@@ -86,12 +86,12 @@ impl Failure {
         }
     }
 
-    /// Whether the operator should hear of it: it is about a grant.
+    /// Returns whether the failure comes from the module's grant or limits, so that the host logs it for the operator.
     pub fn is_about_a_grant(&self) -> bool {
         !matches!(self, Self::Other(_))
     }
 
-    /// As the module is told.
+    /// Converts the failure to the error of `wasi:http` that the module receives.
     pub fn into_error(self) -> Error {
         match self {
             Self::Denied { .. } | Self::Odd(_) => Error::HttpRequestDenied,
@@ -104,21 +104,23 @@ impl Failure {
 }
 
 impl Outgoing {
-    /// Has the certificates read that the system trusts, where they are needed. Must run inside a tokio runtime.
+    /// Creates a client for a grant. Starts to read the system's certificates if the grant allows `https`.
+    ///
+    /// Must run inside a tokio runtime.
     pub fn new(grant: Outbound, counters: OutboundMetrics) -> Arc<Self> {
         if grant.allow.iter().any(Allowed::is_https) {
-            // A first request then needn't wait for them, and a host that trusts nobody says so at once.
+            // The first request then does not wait for the certificates, and a host without certificates logs that at once.
             tokio::spawn(async { drop(Trust::of_process().connector().await) });
         }
         let places = Arc::new(Semaphore::new(grant.concurrent as usize));
         Arc::new(Self { grant, places, counters })
     }
 
-    /// Sends a request, if it may go. It ends with `deadline`, its answer's body included.
+    /// Sends a request if the grant permits it. `deadline` also ends the reading of the response body.
     ///
     /// # Errors
     ///
-    /// [`Failure`]; nothing was sent where that is about a grant or a limit, unless the body turned out too large.
+    /// Returns [`Failure`]. If the cause is the grant or a limit, nothing was sent, except if the body exceeded its limit on the way.
     pub async fn send(
         self: Arc<Self>,
         request: Request<WasiBody>,
@@ -150,7 +152,7 @@ impl Outgoing {
         let (mut sender, connection) =
             builder.handshake(TokioIo::new(stream)).await.map_err(|error| of_hyper(&error))?;
         let connection = wasmtime_wasi::runtime::spawn(async move {
-            // What goes wrong there is told to whoever waits for the answer or reads it.
+            // The sender of the request and the reader of the response body see the same error.
             let _ = connection.await;
         });
         let limit = self.grant.request;
@@ -164,7 +166,7 @@ impl Outgoing {
         Ok(answer.map(|body| Received::new(body, end, self, place, connection).boxed_unsync()))
     }
 
-    /// Where a request goes, if it may.
+    /// Returns the destination of a request if the grant permits it.
     fn check<B>(&self, request: &Request<B>) -> Result<Origin, Failure> {
         let to = origin(request.uri())?;
         if !self.grant.allow.iter().any(|allowed| allowed.permits(&to)) {
@@ -205,14 +207,14 @@ fn origin(uri: &Uri) -> Result<Origin, Failure> {
     Ok(Origin { scheme, host: HostName::new(authority.host()), port })
 }
 
-/// The same request as it is written on a connection: with its path alone.
+/// Reduces a request's target to path and query: the form that HTTP/1.1 sends to an origin server.
 fn to_the_origin<B>(mut request: Request<B>) -> Request<B> {
     let path = request.uri().path_and_query().cloned();
     *request.uri_mut() = path.map_or_else(|| Uri::from_static("/"), Uri::from);
     request
 }
 
-/// What went wrong on a connection, in the interface's words.
+/// Converts an error of hyper to the error of `wasi:http`.
 fn of_hyper(error: &hyper::Error) -> Error {
     if let Some(Error::HttpRequestBodySize(limit)) = error.source().and_then(|source| source.downcast_ref()) {
         return Error::HttpRequestBodySize(*limit);

@@ -1,7 +1,7 @@
-//! What the host keeps beside one set of instances: whose they are, what they may use, and the call that they serve now.
+//! The host's state of one Wasmtime `Store`: its modules, what they may use, and the call that it serves.
 //!
-//! One [`InstanceState`] belongs to one Wasmtime `Store`. It holds no business data and outlives a call only where instances are
-//! reused; whatever belongs to the call ends with it ([`InstanceState::end_call`]).
+//! Each store has one [`InstanceState`]. It holds no business data. It outlives a call only if its instances are reused, and
+//! [`InstanceState::end_call`] ends everything that belongs to the call.
 
 mod call;
 mod failure;
@@ -37,62 +37,64 @@ pub use failure::Failure;
 pub use limits::{Cpu, LimitHit, Step, kind_of};
 pub use log::Speaker;
 
-/// Resources of WASI (streams, pollables, buckets) that the guests of a store may hold at once.
+/// The largest number of WASI resources (streams, pollables) and buckets that the guests of a store hold at once.
 const MAX_WASI_RESOURCES: usize = 1_000;
 
-/// A module of a compartment, by its place in it: how a capability knows who is calling.
+/// The index of a module in its compartment. It identifies the caller of a capability.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ModuleIndex(pub u16);
 
-/// What a module has, whichever instance of it is running.
+/// The resources of a module that all its instances share.
 pub struct ModuleData {
-    /// Its name.
+    /// The module's name.
     pub name: ModuleName,
-    /// Its database, where it is granted one.
+    /// The module's database, if the manifest grants one.
     pub database: Option<Database>,
-    /// How long its statements take.
+    /// The metrics of the module's SQL statements.
     pub statements: SqlMetrics,
-    /// What it is configured with.
+    /// The module's configuration values and secrets.
     pub values: ModuleValues,
-    /// Whether it brings WASI along, which only one module of a store can: what is written to its streams is this one's.
+    /// Whether the module imports WASI itself. Only one module of a store can; it owns the output of WASI's standard streams.
     pub brings_wasi: bool,
-    /// Its way to other hosts, where it is granted one.
+    /// The module's outbound HTTP client, if the manifest grants `http`.
     pub outgoing: Option<Arc<Outgoing>>,
 }
 
-/// A transaction that a guest opened, and whose it is.
+/// A transaction that a guest has opened, with its handle and its module.
 struct OpenTransaction {
     handle: u32,
     module: ModuleIndex,
     transaction: Transaction,
 }
 
-/// The host's side of a store.
+/// The host's state of a store.
 pub struct InstanceState {
     modules: Arc<[ModuleData]>,
     call: CallContext,
     limiter: Limiter,
     cpu: Arc<Cpu>,
     log: Arc<LogBudget>,
-    /// At most one per module.
+    /// The open transactions: at most one for each module.
     transactions: Vec<OpenTransaction>,
-    /// Limits of SQL that the call met: each once for each module.
+    /// The SQL limits that the call met, each once for each module.
     sql_limits: Vec<(ModuleIndex, SqlLimit)>,
-    /// Never reused within a store, so that a handle that a guest kept from an earlier call means nothing.
+    /// The handle of the next transaction. Handles are never reused within a store, so a handle kept from an earlier call is invalid.
     next_handle: u32,
     wasi: Option<WasiCtx>,
-    /// Where the streams of WASI lead; there once the module that brings it along has used it.
+    /// The output of WASI's standard streams. It is set once the module that imports WASI has used it.
     console: Option<Console>,
-    /// There once the store's module has used it.
+    /// The state of `wasi:http`. It is set once a guest has used that interface.
     http: Option<Box<Http>>,
     table: ResourceTable,
-    /// There where a guest said that it was about to fail.
+    /// The guest's report of its failure, if it made one in this call.
     failure: Option<Box<Failure>>,
 }
 
 impl InstanceState {
-    /// The state of a new store whose memories may hold `memory_limit` bytes together, and each as much as `profile` has room for. `lines`
-    /// bounds the lines about limits.
+    /// Creates the state of a new store that serves `call`.
+    ///
+    /// `memory_limit` bounds all memories of the store together, in bytes. `profile` bounds each memory and table. `lines` limits the log
+    /// lines about exceeded limits.
     pub fn new(
         modules: Arc<[ModuleData]>,
         memory_limit: usize,
@@ -126,15 +128,15 @@ impl InstanceState {
         }
     }
 
-    /// For `Store::limiter`.
+    /// Returns the resource limiter, for `Store::limiter`.
     pub fn limiter(&mut self) -> &mut dyn ResourceLimiter {
         &mut self.limiter
     }
 
-    /// Takes up a call.
+    /// Begins to serve a call. Resets all limits and notes of the call before.
     pub fn begin_call(&mut self, call: CallContext) {
         if let Some(console) = &self.console {
-            // What a start function left without an end is said in the start's name.
+            // An unfinished line that a start function wrote is logged under the start's request id.
             console.end_call();
             console.begin_call(&call);
         }
@@ -149,12 +151,13 @@ impl InstanceState {
         self.failure = None;
     }
 
-    /// The processor time of the call: whoever polls it says so there.
+    /// Returns the counter of the call's processor time. The code that polls the call updates it.
     pub fn cpu(&self) -> &Arc<Cpu> {
         &self.cpu
     }
 
-    /// The epoch ticked while a guest ran. Returns whether it must end, and remembers why.
+    /// Handles a tick of the epoch while a guest runs. Returns whether the guest must stop: at its deadline, or when it has used its
+    /// processor time, which is then recorded as the limit that the call met.
     pub fn tick(&mut self) -> bool {
         if let Some(limit) = self.cpu.tick() {
             self.limiter.hit = Some(LimitHit::Cpu { limit });
@@ -163,18 +166,18 @@ impl InstanceState {
         Instant::now() >= self.call.deadline
     }
 
-    /// A module, as one that says something to the log.
+    /// Returns a log writer for a module within the current call.
     pub fn speaker(&self, module: ModuleIndex) -> Speaker<'_> {
         let CallContext { request, trace, .. } = &self.call;
         Speaker { module: &self.module(module).name, request, trace, budget: &self.log }
     }
 
-    /// Whether the call wanted to log more than it may.
+    /// Returns whether the call tried to log more bytes than it may.
     pub fn met_log_limit(&self) -> bool {
         self.log.is_spent()
     }
 
-    /// Notes why a statement of a module failed, where somebody else than the guest is to know: a limit, or no room on the disk.
+    /// Records why a statement of a module failed, if others than the guest must know: an exceeded limit, or no space on the disk.
     pub fn note_sql_error(&mut self, module: ModuleIndex, error: &SqlError) {
         if matches!(error, SqlError::Full | SqlError::Limit(SqlLimit::Size(_))) {
             self.call().notes.storage_was_full();
@@ -186,60 +189,66 @@ impl InstanceState {
         }
     }
 
-    /// The limits that statements of the call met, each once for each module.
+    /// Returns the SQL limits that the call met, each once for each module.
     pub fn sql_limits(&self) -> impl Iterator<Item = (&ModuleName, SqlLimit)> {
         self.sql_limits.iter().map(|(module, limit)| (&self.module(*module).name, *limit))
     }
 
-    /// Goes on in another compartment; none where the store serves no call. `span` is there where the call is recorded.
+    /// Calls a function of another compartment. `span` is the trace span of that call, if it is recorded. Returns `None` if the store
+    /// serves no call.
     pub fn cross<'a>(&self, bridge: BridgeIndex, parameters: &'a [Val], span: Option<&Span>) -> Option<CallFuture<'a>> {
         self.call.cross(bridge, parameters, span, self.cpu.left())
     }
 
-    /// Ends what belongs to the call: transactions that it left open are rolled back. What was read in one may not be durable yet, so
-    /// the answer waits for that, and there is none where it can't be had.
+    /// Ends what belongs to the call: writes out unfinished lines and rolls back open transactions.
+    ///
+    /// The rollback also makes durable what the transactions read, so the call's answer must wait for it.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the first rollback that fails. The call must then have no result.
     pub async fn end_call(&mut self) -> Result<(), SqlError> {
         if let Some(console) = &self.console {
             console.end_call();
         }
         for open in self.transactions.drain(..) {
-            // Boxed: it is rare, and each call's future would have room for it.
+            // Boxed because it is rare: inline it would enlarge the future of every call.
             Box::pin(open.transaction.rollback()).await?;
         }
         Ok(())
     }
 
-    /// Lets go of the generation that the call ran on, so that a warm instance keeps none alive.
+    /// Drops the reference to the call's generation, so that a warm instance keeps no generation alive.
     pub fn leave_generation(&mut self) {
         self.call.end();
     }
 
-    /// The call.
+    /// Returns the call that the store serves.
     pub fn call(&self) -> &CallContext {
         &self.call
     }
 
-    /// The limit that the call met, if it met one.
+    /// Returns the limit that the call met, if any.
     pub fn limit_hit(&self) -> Option<LimitHit> {
         self.limiter.hit
     }
 
-    /// What all memories of the store hold, in bytes.
+    /// Returns the size of all memories of the store together, in bytes.
     pub fn memory(&self) -> usize {
         self.limiter.memory
     }
 
-    /// Who is calling.
+    /// Returns the shared data of a module.
     pub fn module(&self, index: ModuleIndex) -> &ModuleData {
         &self.modules[usize::from(index.0)]
     }
 
-    /// Whether a module has a transaction open.
+    /// Returns whether a module has an open transaction.
     pub fn has_transaction(&self, module: ModuleIndex) -> bool {
         self.transactions.iter().any(|open| open.module == module)
     }
 
-    /// Keeps a transaction, and returns its handle.
+    /// Stores an open transaction and returns its handle.
     pub fn add_transaction(&mut self, module: ModuleIndex, transaction: Transaction) -> u32 {
         let handle = self.next_handle;
         self.next_handle = self.next_handle.wrapping_add(1);
@@ -247,28 +256,28 @@ impl InstanceState {
         handle
     }
 
-    /// The module's open transaction of that handle.
+    /// Returns the module's open transaction with that handle.
     pub fn transaction(&mut self, module: ModuleIndex, handle: u32) -> Option<&mut Transaction> {
         let place = self.place(module, handle)?;
         Some(&mut self.transactions[place].transaction)
     }
 
-    /// The module's open transaction, if it has one.
+    /// Returns the module's open transaction, if it has one.
     pub fn transaction_of(&mut self, module: ModuleIndex) -> Option<&mut Transaction> {
         self.transactions.iter_mut().find(|open| open.module == module).map(|open| &mut open.transaction)
     }
 
-    /// What the guests of the store hold, WASI's resources among it.
+    /// Returns the store's resource table: the host resources that guests hold, including WASI's.
     pub fn resources(&self) -> &ResourceTable {
         &self.table
     }
 
-    /// The same, to be changed.
+    /// Returns mutable access to the store's resource table.
     pub fn resources_mut(&mut self) -> &mut ResourceTable {
         &mut self.table
     }
 
-    /// Takes the module's open transaction of that handle out.
+    /// Removes and returns the module's open transaction with that handle.
     pub fn take_transaction(&mut self, module: ModuleIndex, handle: u32) -> Option<Transaction> {
         let place = self.place(module, handle)?;
         Some(self.transactions.swap_remove(place).transaction)
@@ -280,8 +289,10 @@ impl InstanceState {
 }
 
 impl WasiView for InstanceState {
-    /// WASI as guests find it: clocks and random bytes are the host's; there are no files, arguments, variables or sockets, input is
-    /// at its end, and output goes to the module's log. Made when first used, since most stores never do.
+    /// Returns the WASI context that guests see.
+    ///
+    /// It has the host's clocks and random bytes. It has no files, arguments, environment variables or sockets. Input is at its end, and
+    /// output goes to the module's log. The context is created at the first use, because most stores never use it.
     fn ctx(&mut self) -> WasiCtxView<'_> {
         let Self { modules, call, log, console, .. } = self;
         let ctx = self.wasi.get_or_insert_with(|| {
@@ -297,7 +308,7 @@ impl WasiView for InstanceState {
     }
 }
 
-/// The clock that guests read. Wasmtime's own panics where the machine's is set before 1970.
+/// The wall clock of WASI. Wasmtime's own panics if the machine's clock is before 1970.
 struct WallClock;
 
 impl HostWallClock for WallClock {
@@ -311,7 +322,7 @@ impl HostWallClock for WallClock {
 }
 
 impl WasiHttpView for InstanceState {
-    /// It is the module's that brings it along: only one of a store can.
+    /// Returns the context of `wasi:http`. It belongs to the module that imports WASI: a store has only one.
     fn http(&mut self) -> WasiHttpCtxView<'_> {
         let Self { modules, call, log, http, table, .. } = self;
         let Http { context, hooks } = &mut **http.get_or_insert_with(|| {

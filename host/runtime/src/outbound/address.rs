@@ -1,10 +1,13 @@
-//! Which addresses are reachable from everywhere. All others lead into the host's own surroundings, where a module has no business
-//! that wasn't granted: other processes, the neighbours, a cloud's metadata.
+//! Tells public internet addresses from private ones.
+//!
+//! Private addresses lead into the host's own network: other processes, neighbours, a cloud's metadata service. A module reaches them only
+//! with the grant `http.private`.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Whether an address isn't one of the public internet's. By IANA's registries of special-purpose addresses; what embeds an IPv4
-/// address is what that is.
+/// Returns whether an address is not a public internet address.
+///
+/// The ranges come from IANA's registries of special-purpose addresses. An IPv6 address that embeds an IPv4 address counts as that one.
 pub(super) fn is_private(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => is_private_v4(address),
@@ -20,12 +23,12 @@ fn is_private_v4(address: Ipv4Addr) -> bool {
         || address.is_multicast()
         || address.is_documentation()
         || a == 0
-        // Shared by carriers.
+        // Shared address space of carriers (RFC 6598).
         || (a == 100 && b & 0xc0 == 64)
         || (a == 192 && b == 0 && c == 0)
-        // Benchmarks.
+        // Benchmarking.
         || (a == 198 && b & 0xfe == 18)
-        // Reserved, and broadcast.
+        // Reserved addresses and broadcast.
         || a >= 240
 }
 
@@ -36,18 +39,18 @@ fn is_private_v6(address: Ipv6Addr) -> bool {
         is_private_v4(Ipv4Addr::new(a, b, c, d))
     };
     match segments {
-        // Mapped, and translated by NAT64.
+        // IPv4-mapped, and translated by NAT64.
         [0, 0, 0, 0, 0, 0xffff, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => embedded(high, low),
-        // Loopback, unspecified, and what IPv4 was once embedded as.
+        // Loopback, unspecified, and the deprecated IPv4-compatible addresses.
         [0, 0, 0, 0, 0, 0, ..] => true,
-        // NAT64 within one's own network; discarded.
+        // Local NAT64, and the discard prefix.
         [0x64, 0xff9b, 1, ..] | [0x100, 0, 0, 0, ..] => true,
-        // Protocol assignments, Teredo and ORCHID among them; documentation.
+        // IETF protocol assignments, which include Teredo and ORCHID; documentation.
         [0x2001, second, ..] if second < 0x200 || second == 0xdb8 => true,
         [0x3fff, second, ..] if second < 0x1000 => true,
         // 6to4.
         [0x2002, high, low, ..] => embedded(high, low),
-        // All that is given out of the global space is in here; unique local, link-local, site-local and multicast are not.
+        // All allocated global unicast addresses are in 2000::/3. Unique local, link-local, site-local and multicast addresses are not.
         [first, ..] => first & 0xe000 != 0x2000,
     }
 }

@@ -1,4 +1,4 @@
-//! Bodies of requests and answers, counted as they pass.
+//! The bodies of outbound requests and responses, with their limits of size and time.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,14 +15,14 @@ use wasmtime_wasi_http::{Error, WasiBody};
 use super::{Outgoing, of_hyper};
 use watertight_telemetry::table::Went;
 
-/// Takes a frame off what may still pass; the error is that it may not.
+/// Subtracts a frame's bytes from the remaining allowance. Returns an error if the frame exceeds it.
 fn take(left: &mut u64, frame: &Frame<Bytes>) -> Result<(), ()> {
     let bytes = frame.data_ref().map_or(0, Bytes::len) as u64;
     *left = left.checked_sub(bytes).ok_or(())?;
     Ok(())
 }
 
-/// A request's body, up to its limit.
+/// A request body that fails once it exceeds the limit of bytes.
 pub(super) struct Sent {
     inner: WasiBody,
     left: u64,
@@ -59,7 +59,8 @@ impl Body for Sent {
     }
 }
 
-/// An answer's body, up to its limit and its time. Holds its request's place, and the connection, until it is read or dropped.
+/// A response body that fails once it exceeds its limit of bytes or its deadline. It holds the request's permit and the connection until it
+/// is dropped.
 pub(super) struct Received {
     inner: Incoming,
     left: u64,

@@ -1,4 +1,4 @@
-//! A connection to where a request goes: the address that is checked is the one that is connected to.
+//! Connects to the destination of a request. It resolves a name once and connects to an address that it has checked.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -14,17 +14,18 @@ use super::address::is_private;
 use super::trust::Trust;
 use watertight_model::config::{HostName, Origin, Scheme};
 
-/// Answers of DNS for one name that are tried.
+/// The largest number of resolved addresses that are tried for one name.
 const MAX_ADDRESSES: usize = 8;
 
-/// Bytes both ways.
+/// A byte stream in both directions: TCP, or TLS over TCP.
 pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
-/// Connects to `to`. What only leads inside is refused, unless `private` or `to` names the address itself.
+/// Connects to `to`. Unless `private` is set, it skips the private addresses of a name. An address in the URL itself is always accepted
+/// here, because the grant names it.
 pub(super) async fn connect(to: &Origin, private: bool, trust: &Trust) -> Result<Box<dyn Stream>, Failure> {
     let stream = connect_any(&addresses(to, private).await?).await?;
-    // Small requests and answers: waiting to fill a packet only delays them. Where it can't be said, they are late.
+    // Requests and responses are small, so waiting to fill a packet only delays them. A failure here costs only speed.
     let _ = stream.set_nodelay(true);
     match to.scheme {
         Scheme::Http => Ok(Box::new(stream)),

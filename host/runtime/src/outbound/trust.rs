@@ -1,7 +1,7 @@
-//! The certificates that the system trusts, or those of `SSL_CERT_FILE`: what servers are checked by.
+//! The root certificates that outbound TLS connections trust: the system's, or those of `SSL_CERT_FILE`.
 //!
-//! They are the process's, whatever application runs. They are read once, when the first module that may send requests to `https` is
-//! there, and again when somebody asks; always by a thread that may wait for the disk.
+//! All applications of the process share them. They are read when the first module with a grant for `https` is set up, and again on
+//! [`reload_certificates`]. A blocking thread reads them.
 
 use std::sync::{Arc, LazyLock};
 
@@ -17,36 +17,36 @@ use watertight_model::clock;
 
 static TRUST: LazyLock<Trust> = LazyLock::new(Trust::default);
 
-/// What checks servers.
+/// The trusted certificates of the process.
 #[derive(Default)]
 pub(super) struct Trust {
-    /// There once it was needed.
+    /// The TLS configuration. It is empty until the certificates are read for the first time.
     config: ArcSwapOption<ClientConfig>,
-    /// Held by whoever reads.
+    /// Locked while the certificates are read.
     reading: Mutex<()>,
 }
 
-/// No certificate is found that the system trusts.
+/// The error that the system has no trusted certificates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("no certificates are found that the system trusts")]
 pub struct NoCertificates;
 
-/// Reads the certificates that the system trusts again, for the connections that are made from now on. Returns how many there are.
+/// Reads the system's trusted certificates again, for all later connections. Returns the number of certificates.
 ///
 /// # Errors
 ///
-/// [`NoCertificates`]; those from before go on being trusted.
+/// Returns [`NoCertificates`] if none is found. The certificates read before then stay trusted.
 pub async fn reload_certificates() -> Result<usize, NoCertificates> {
     TRUST.reload().await
 }
 
 impl Trust {
-    /// The process's.
+    /// Returns the instance that the whole process shares.
     pub(super) fn of_process() -> &'static Self {
         &TRUST
     }
 
-    /// What makes connections of TLS. Reads the certificates where that hasn't been done.
+    /// Returns a TLS connector. Reads the certificates if that has not happened yet.
     pub(super) async fn connector(&self) -> TlsConnector {
         if let Some(config) = self.config.load_full() {
             return config.into();
@@ -74,7 +74,7 @@ impl Trust {
     }
 }
 
-/// Reads the certificates, and counts them.
+/// Reads the certificates. Returns a TLS configuration and the number of certificates.
 async fn read() -> (Arc<ClientConfig>, usize) {
     let found = tokio::task::spawn_blocking(rustls_native_certs::load_native_certs).await;
     let mut roots = RootCertStore::empty();
@@ -87,7 +87,7 @@ async fn read() -> (Arc<ClientConfig>, usize) {
     (Arc::new(config), trusted)
 }
 
-/// The time that certificates are held against. That of rustls panics where the machine's clock is set before 1970.
+/// The clock that certificates are checked against. The default clock of rustls panics if the machine's clock is before 1970.
 #[derive(Debug)]
 struct Now;
 

@@ -1,7 +1,7 @@
-//! A call: what it carries along, why it may give no result, and how it goes on in another compartment.
+//! The context of a call, the reasons why it gives no result, and the way from one compartment to another.
 //!
-//! Linked code must lead from one compartment to another without knowing a generation: the way is told by the call ([`Callees`]), so
-//! that a request stays on its own generation, and no instance that waits for its next call keeps one alive.
+//! Linked code is shared by generations, so it does not know which generation serves the other compartments. The call's context does
+//! ([`Callees`]). A request thus stays on one generation, and an idle instance keeps none alive.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -18,19 +18,19 @@ use watertight_model::problem::list;
 use watertight_telemetry::table::{Failed, Origin};
 use watertight_telemetry::{Span, Trace};
 
-/// What a function returns, if anything, or why it returned nothing.
+/// The outcome of a call: the function's return value, if it has one, or the reason why there is no result.
 pub type CallResult = Result<Option<Val>, CallError>;
 
-/// A call's result that is still to come.
+/// A future that resolves to the outcome of a call.
 pub type CallFuture<'a> = Pin<Box<dyn Future<Output = CallResult> + Send + 'a>>;
 
-/// A function that a compartment calls in another, by its place in the first one's table.
+/// The index of a function that a compartment calls in another one, in the calling compartment's table of bridges.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BridgeIndex(pub u32);
 
-/// What leads from one compartment to the others: the generation that a call runs on.
+/// Calls functions of other compartments. The generation that a call runs on implements it.
 pub trait Callees: Send + Sync {
-    /// Calls what `bridge` of the compartment at `caller` leads to. Takes no longer than `call` may.
+    /// Calls the function that `bridge` of the compartment at index `caller` leads to. The callee has no more time than `call` has left.
     fn call_across<'a>(
         self: Arc<Self>,
         caller: usize,
@@ -40,20 +40,20 @@ pub trait Callees: Send + Sync {
     ) -> CallFuture<'a>;
 }
 
-/// The request of the data listener that a call belongs to, for log lines.
+/// The HTTP request that a call belongs to, for log lines.
 #[derive(Debug)]
 pub struct RequestLine {
-    /// Its method.
+    /// The request's method.
     pub method: &'static str,
-    /// The template of its route's path.
+    /// The path template of the request's route.
     pub route: Arc<str>,
-    /// Its target.
+    /// The request's target.
     pub uri: Uri,
-    /// The generation that it is on.
+    /// The number of the generation that serves the request.
     pub generation: GenerationNumber,
 }
 
-/// What is known and noted of a request, shared by its call and those below it. Nothing, where the call belongs to none.
+/// Facts about an HTTP request that its call and all nested calls share. It is empty for a call without an HTTP request.
 #[derive(Debug, Clone, Default)]
 pub struct Notes(Option<Arc<Request>>);
 
@@ -64,43 +64,43 @@ struct Request {
 }
 
 impl Notes {
-    /// Of that request.
+    /// Creates the notes of a request.
     pub fn new(line: RequestLine) -> Self {
         Self(Some(Arc::new(Request { line, storage_was_full: AtomicBool::new(false) })))
     }
 
-    /// The request.
+    /// Returns the HTTP request, if there is one.
     pub fn request(&self) -> Option<&RequestLine> {
         self.0.as_deref().map(|request| &request.line)
     }
 
-    /// There was no room for a database to write to.
+    /// Records that a database had no space to write.
     pub fn storage_was_full(&self) {
         if let Some(request) = &self.0 {
             request.storage_was_full.store(true, Relaxed);
         }
     }
 
-    /// Whether that was so.
+    /// Returns whether a database had no space to write during the request.
     pub fn was_storage_full(&self) -> bool {
         self.0.as_ref().is_some_and(|request| request.storage_was_full.load(Relaxed))
     }
 }
 
-/// What else of a module may be under way while it serves a call.
+/// The other calls of a module that may run while it serves a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UnderWay {
-    /// Nothing: a start of the host calls it.
+    /// No other calls: the host calls the module during its start.
     Nothing,
-    /// Requests, each of which takes no longer than that.
+    /// Requests, each of which runs no longer than this time.
     AtMost(Duration),
 }
 
 impl UnderWay {
-    /// What the end of a request may leave in the host for a moment, such as a statement that the writer has begun.
+    /// The time for work that a request may leave in the host when it ends, such as a statement that the database has begun.
     const AFTERMATH: Duration = Duration::from_secs(5);
 
-    /// The same, where requests may take `limit`.
+    /// Extends the longest time of requests to `limit`, unless there are none.
     #[must_use]
     pub fn or(self, limit: Duration) -> Self {
         match self {
@@ -109,7 +109,7 @@ impl UnderWay {
         }
     }
 
-    /// How long what began before this moment can go on.
+    /// Returns how long work that began before now can still go on.
     pub fn longest(self) -> Duration {
         match self {
             Self::Nothing => Duration::ZERO,
@@ -117,7 +117,7 @@ impl UnderWay {
         }
     }
 
-    /// The same for a module of another compartment, whose limits are its own.
+    /// Returns the value for a callee in another compartment. The longest time starts at zero, because that compartment has its own limits.
     fn elsewhere(self) -> Self {
         match self {
             Self::Nothing => Self::Nothing,
@@ -126,28 +126,28 @@ impl UnderWay {
     }
 }
 
-/// The call that a store serves.
+/// The context of the call that a store serves.
 #[derive(Clone)]
 pub struct CallContext {
     /// The request's id, for log lines.
     pub request: Arc<str>,
-    /// When the call must have ended.
+    /// The time at which the call must have ended.
     pub deadline: Instant,
-    /// How long it may compute.
+    /// The processor time that the call may use.
     pub cpu: Duration,
-    /// Bytes of log lines that it may write.
+    /// The bytes of log lines that the call may write.
     pub log: u64,
-    /// Where it comes from, if from outside all compartments.
+    /// The origin of the call outside all compartments, such as a route or an operator.
     pub origin: Origin,
-    /// Where it stands in its request's trace.
+    /// The call's position in the trace of its request.
     pub trace: Trace,
-    /// What is noted of it, wherever it goes on.
+    /// The notes of the request, shared with nested calls.
     pub notes: Notes,
-    /// What else of the module may be under way.
+    /// The other calls of the module that may run at the same time.
     pub under_way: UnderWay,
-    /// Whether it is made within another one, in another compartment.
+    /// Whether the call is made from another compartment's call.
     pub is_nested: bool,
-    /// Where it is; nowhere before it is in a compartment, and after it ended.
+    /// The generation and the compartment that the call runs in. It is `None` before the call enters a compartment and after it ends.
     place: Option<(Arc<dyn Callees>, usize)>,
 }
 
@@ -160,12 +160,12 @@ impl std::fmt::Debug for CallContext {
 }
 
 impl CallContext {
-    /// For the request of that id, which an operator makes: in a trace of its own.
+    /// Creates the context of an operator's call with that request id, in a new trace.
     pub fn new(request: Arc<str>, deadline: Instant) -> Self {
         Self::within_trace(request, deadline, Origin::Operator, Trace::new())
     }
 
-    /// For the request of that id, from there, in that trace.
+    /// Creates the context of a call with that request id, origin and trace.
     pub fn within_trace(request: Arc<str>, deadline: Instant, origin: Origin, trace: Trace) -> Self {
         Self {
             request,
@@ -181,23 +181,24 @@ impl CallContext {
         }
     }
 
-    /// As part of the request that `notes` are of.
+    /// Sets the notes of the request that the call is part of.
     pub fn of_request(self, notes: Notes) -> Self {
         Self { notes, ..self }
     }
 
-    /// In the compartment at `compartment`, from where `callees` lead on.
+    /// Places the call in the compartment at index `compartment`. `callees` serves its calls to other compartments.
     pub fn within(self, callees: Arc<dyn Callees>, compartment: usize) -> Self {
         Self { place: Some((callees, compartment)), ..self }
     }
 
-    /// Lets go of what the call was on, and of its request.
+    /// Drops the references to the call's generation and request.
     pub(super) fn end(&mut self) {
         self.place = None;
         self.notes = Notes::default();
     }
 
-    /// Goes on in another compartment, which may compute for `cpu`; within `span` where that is recorded. None where the call is in no compartment.
+    /// Calls a function of another compartment. The callee may use `cpu` of processor time, and its trace continues `span` if there is one.
+    /// Returns `None` if this call is in no compartment.
     pub(super) fn cross<'a>(
         &self,
         bridge: BridgeIndex,
@@ -218,7 +219,7 @@ fn within(module: &Option<ModuleName>) -> String {
     module.as_ref().map_or_else(String::new, |module| format!(" in `{module}`"))
 }
 
-/// Where a module trapped: in one, or between a caller and what it calls.
+/// Describes where a trap happened: in a module, or between a caller and its callee.
 fn trapped(module: &Option<ModuleName>, callees: &[ModuleName]) -> String {
     match (module, callees) {
         (Some(caller), [callee]) => format!(" between `{caller}` and `{callee}`"),
@@ -227,65 +228,65 @@ fn trapped(module: &Option<ModuleName>, callees: &[ModuleName]) -> String {
     }
 }
 
-/// Why a call gave no result. What was inside stays inside: details are logged, not returned.
+/// The reason why a call gave no result. The texts contain no business data; details go to the log only.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
-    /// As many calls wait for the module as may.
+    /// The module's queue is full.
     #[error("as many calls wait for module `{module}` as may: {limit}")]
     QueueFull {
-        /// Which.
+        /// The module that was called.
         module: ModuleName,
-        /// How many may.
+        /// The number of calls that may wait.
         limit: usize,
     },
-    /// Wasmtime's pools have no room for another instance: all compartments together run more than the host has room for.
+    /// Wasmtime's instance pool is full: all compartments together use more instances than the host allows.
     #[error("there is no room for another instance of compartment `{compartment}`")]
     NoRoom {
-        /// Which.
+        /// The compartment that needed an instance.
         compartment: CompartmentName,
     },
-    /// The call's time was up: in the queue, in a guest, or in the host.
+    /// The call ran past its deadline, while it waited in the queue, ran in a guest or ran in the host.
     #[error("the call ran past its deadline{}: it had {limit:?} at most", within(.module))]
     Deadline {
-        /// In which module, where that is known.
+        /// The module that was running, if known.
         module: Option<ModuleName>,
-        /// What a request may take in that compartment; a caller may have had less left.
+        /// The longest time of a request in that compartment. A nested call may have had less.
         limit: Duration,
     },
     /// The call met a limit.
     #[error("a limit was met{}: {hit}", within(.module))]
     Limit {
-        /// Which, with its figures.
+        /// The limit and its values.
         hit: LimitHit,
-        /// In which module, where that is known.
+        /// The module that was running, if known.
         module: Option<ModuleName>,
     },
     /// A guest trapped.
     #[error("a module trapped{}: {reason}", trapped(.module, .callees))]
     Trap {
-        /// In Wasmtime's words, and in the module's own where it said why.
+        /// Wasmtime's text for the trap, after the module's own report if it made one.
         reason: String,
-        /// Which module, where that is known.
+        /// The module that trapped, if known.
         module: Option<ModuleName>,
-        /// Where it happened between modules of a compartment, to a parameter or a result on its way: those that the module may have
-        /// been calling. Either of the two may have made the bad value.
+        /// The modules that `module` may have been calling. It is set if the trap happened between two modules of a compartment, while a
+        /// parameter or a result was copied. Either module may have produced the invalid value.
         callees: Vec<ModuleName>,
     },
-    /// A guest ended itself, by `wasi:cli/exit`, before its function returned.
+    /// A guest ended itself with `wasi:cli/exit` before its function returned.
     #[error("a module ended itself{} by `exit({code})` before its function returned", within(.module))]
     Exit {
         /// The exit code.
         code: i32,
-        /// Which module, where that is known.
+        /// The module that exited, if known.
         module: Option<ModuleName>,
     },
-    /// A module of another compartment failed, and the function that was called there has no error to say so.
+    /// A module of another compartment failed, and the called function has no error case for that.
     #[error(transparent)]
     Callee(Box<CalleeFailed>),
 }
 
 impl CallError {
-    /// Its kind, for counters.
+    /// Returns the kind of failure, for metrics.
     pub fn kind(&self) -> Failed {
         match self {
             Self::QueueFull { .. } => Failed::QueueFull,
@@ -298,7 +299,7 @@ impl CallError {
         }
     }
 
-    /// The module whose code it was, where that is known.
+    /// Returns the module that failed, if known.
     pub fn module(&self) -> Option<&ModuleName> {
         match self {
             Self::Limit { module, .. }
@@ -311,7 +312,7 @@ impl CallError {
         }
     }
 
-    /// The kind of cause, for a caller in another module: nothing of the inside is in it.
+    /// Returns a short reason for a caller in another module. It reveals nothing of the callee's internals.
     pub fn cause(&self) -> &'static str {
         match self {
             Self::QueueFull { .. } => "too many calls wait for it",
@@ -324,13 +325,13 @@ impl CallError {
     }
 }
 
-/// A module of another compartment gave no result: what ends a caller that can't be told in its own words.
+/// The error that a module of another compartment gave no result. It traps a caller whose function has no error case for that.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("module `{module}`, called in another compartment, gave no result: {error}")]
 pub struct CalleeFailed {
-    /// Which.
+    /// The module that was called.
     pub module: ModuleName,
-    /// Why.
+    /// The reason why the callee gave no result.
     pub error: CallError,
 }
 
@@ -345,7 +346,7 @@ mod tests {
         assert_eq!(UnderWay::Nothing.elsewhere().or(limit).longest(), Duration::ZERO);
         let plain = UnderWay::AtMost(Duration::ZERO).or(limit);
         assert_eq!(plain.longest(), limit + UnderWay::AFTERMATH);
-        // A generation that drains may allow more; another compartment's limits are its own.
+        // A draining generation may have a longer limit; another compartment's limits do not count.
         let beside = UnderWay::AtMost(Duration::from_secs(300)).or(limit);
         assert_eq!(beside.longest(), Duration::from_secs(300) + UnderWay::AFTERMATH);
         assert_eq!(beside.elsewhere().or(limit), plain);

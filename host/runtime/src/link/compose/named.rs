@@ -59,7 +59,7 @@ struct TypeOrigins(Vec<bool>);
 
 impl TypeOrigins {
     /// Adds the types that a section defines. Returns for each import of the section whether it only repeats a type of an imported
-    /// interface. A `use` in a world makes such imports. A type that the world itself defines is no repetition: its import is its only name.
+    /// interface. A `use` in a world makes such imports. A type that the world itself defines is no repetition: the import names it.
     fn add(&mut self, payload: &Payload<'_>) -> Result<Vec<bool>, BinaryReaderError> {
         let known = |types: &Self, index: u32| types.0.get(index as usize).copied().unwrap_or(false);
         let mut again = Vec::new();
