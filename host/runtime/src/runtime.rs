@@ -1,7 +1,7 @@
-//! What runs: the current generation, and the instances that serve its calls.
+//! The running application: its current generation, the generations that drain, and calls into them.
 //!
-//! One writer publishes a generation by exchanging one pointer; readers take the current one without waiting and keep it until they
-//! are done (invariants 3 and 5).
+//! One writer publishes a generation by exchanging one pointer. Readers take the current generation without waiting and keep it until
+//! they are done (invariants 3 and 5 of ARCHITECTURE.md).
 
 mod admission;
 mod backtrace;
@@ -40,49 +40,50 @@ pub use compartment::{Compartment, InstanceStats};
 pub use detached::{Detached, detached};
 pub use seen::InFlight;
 
-/// Retired generations that finish their requests at once; the next is published when one of them is free.
+/// The largest number of retired generations that finish their requests at the same time. The next change waits until one of them is freed.
 pub const MAX_DRAINING: usize = 4;
-/// Generations that drain beyond that because a rollback did not wait for a place: an older one was ended for each.
+/// The number of generations that may drain beyond [`MAX_DRAINING`] because a rollback did not wait. Each of them had an older one cut off.
 const MAX_ENDED: usize = 4;
 /// How long a rollback waits for instances of the generation that it goes back to.
 const WARM_UP_AGAIN: Duration = Duration::from_millis(30);
 
-/// A function of the running application.
+/// The address of a function in a generation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Target {
-    /// The compartment, by its place in the generation.
+    /// The index of the compartment in the generation.
     pub compartment: usize,
-    /// The function in it.
+    /// The function in the compartment.
     pub function: FunctionIndex,
 }
 
 /// One immutable, fully linked application.
 pub struct Generation {
-    /// Its number.
+    /// The generation's number.
     pub number: GenerationNumber,
-    /// What it is linked from.
+    /// The graph that the generation is linked from.
     pub graph: AppGraph,
-    /// Where its requests go.
+    /// The routes of the data listener.
     pub routes: RouteTable,
     compartments: Vec<Arc<Compartment>>,
     targets: HashMap<(ModuleName, InterfaceName, String), Target>,
-    /// For each compartment, where its bridges lead.
+    /// The bridges of each compartment, in the order of the compartments.
     bridges: Vec<Vec<seen::Edge>>,
-    /// Each route's function and counters, by the route's place.
+    /// The function and the counters of each route, in the order of the routes.
     route_targets: Vec<(Target, RouteMetrics)>,
     telemetry: Arc<Telemetry>,
     in_flight: Arc<AtomicUsize>,
-    /// How long its requests may take once another generation has taken its place.
+    /// The time that requests may take after another generation has become the current one.
     drain: Duration,
-    /// Says that what is left must end, to what waits.
+    /// Cancelled when the remaining requests must end. Waiting futures listen to it.
     ended: CancellationToken,
-    /// The same, to what looks.
+    /// Whether the remaining requests must end. It is a cheap check before each poll.
     has_ended: AtomicBool,
 }
 
 impl Generation {
-    /// Puts linked compartments together. `linked` has one entry for each compartment of the graph, in order, and `modules` what the
-    /// modules of each have.
+    /// Assembles a generation from linked compartments.
+    ///
+    /// `linked` has one entry for each compartment of the graph, in the graph's order: its code and the resources of its modules.
     pub fn new(
         number: GenerationNumber,
         graph: AppGraph,
@@ -135,87 +136,92 @@ impl Generation {
         }
     }
 
-    /// The function of the route at `place`.
+    /// Returns the function of the route at index `place`.
     pub fn route_target(&self, place: usize) -> Target {
         self.route_targets[place].0
     }
 
-    /// The counters of the route at `place`.
+    /// Returns the counters of the route at index `place`.
     pub fn route_metrics(&self, place: usize) -> &RouteMetrics {
         &self.route_targets[place].1
     }
 
-    /// The host's counters.
+    /// Returns the host's metrics.
     pub fn telemetry(&self) -> &Arc<Telemetry> {
         &self.telemetry
     }
 
-    /// How long a call of `target` may take.
+    /// Returns the longest time that a call of `target` may take.
     pub fn time(&self, target: Target) -> Duration {
         self.compartments[target.compartment].limits().request
     }
 
-    /// What the body of a request for `target` may have, in bytes.
+    /// Returns the largest body of a request for `target`, in bytes.
     pub fn body_limit(&self, target: Target) -> u64 {
         self.compartments[target.compartment].limits().body
     }
 
-    /// Counts and logs that the body of a request for `target` was larger than that.
+    /// Counts and logs that the body of a request for `target` exceeded its limit.
     pub fn body_too_large(&self, target: Target, request: &str, trace: &Trace) {
         self.compartments[target.compartment].body_too_large(target.function, request, trace);
     }
 
-    /// What a result of `target` may take as JSON, in bytes.
+    /// Returns the largest result of `target` as JSON, in bytes.
     pub fn result_limit(&self, target: Target) -> usize {
         usize::try_from(self.compartments[target.compartment].limits().result).unwrap_or(usize::MAX)
     }
 
-    /// The function of a module's exported interface.
+    /// Returns the address of a function that a module exports in `interface`. Returns `None` for methods and unknown functions.
     pub fn target(&self, module: &ModuleName, interface: &InterfaceName, function: &str) -> Option<Target> {
         self.targets.get(&(module.clone(), interface.clone(), function.to_owned())).copied()
     }
 
-    /// Logs that a result of `target` can't be written as JSON, and counts it where it is too large.
+    /// Logs that a result of `target` cannot be written as JSON. Counts a met limit if the result is too large.
     pub fn unwritable(&self, target: Target, error: &EncodeError, request: &str, trace: &Trace) {
         self.compartments[target.compartment].unwritable(target.function, error, request, trace);
     }
 
-    /// Does in one piece what is to be done with a result of `target`: where its calls compute for long, not at the cost of others.
+    /// Runs blocking work on a result of `target`, such as writing it as JSON. If the function is known for long computations, the work
+    /// does not hold up other tasks of this thread.
     pub fn step<T>(&self, target: Target, work: impl FnOnce() -> T) -> T {
         self.compartments[target.compartment].step(target.function, work)
     }
 
-    /// The compartments.
+    /// Returns the compartments.
     pub fn compartments(&self) -> &[Arc<Compartment>] {
         &self.compartments
     }
 
-    /// Calls a function from outside. Returns its result, where it returns one.
+    /// Calls a function from outside all compartments.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`CallError`] if the call gives no result. A generation that is cut off ends its calls with [`CallError::Deadline`].
     pub async fn call(self: &Arc<Self>, target: Target, parameters: &[Val], call: CallContext) -> CallResult {
         let metrics = self.compartments[target.compartment].metrics();
         metrics.called(call.origin);
         let call = call.within(self.clone(), target.compartment);
         let called = self.compartments[target.compartment].call(target.function, parameters, call);
         self.until_end(called).await.unwrap_or_else(|| {
-            // The call was dropped before it could.
+            // The generation was cut off. The call was dropped before it could count its own failure.
             let late = self.compartments[target.compartment].late(target.function);
             metrics.failed(late.kind());
             Err(late)
         })
     }
 
-    /// Does `work` for a request that is on this generation; none where the generation ends first.
+    /// Runs `work` for a request on this generation. Returns `None` if the generation is cut off first.
     pub async fn until_end<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         let (mut work, mut end) = (pin!(work), pin!(None));
         let next = |context: &mut Context<'_>| {
-            // The end first: what could be done at the last moment would else be done on a generation that has ended.
+            // Checked before the work is polled: nothing may be done on a generation that has been cut off.
             if self.has_ended.load(Ordering::Acquire) {
                 return Poll::Ready(None);
             }
             if let Poll::Ready(done) = work.as_mut().poll(context) {
                 return Poll::Ready(Some(done));
             }
-            // Only what has to wait listens.
+            // Listen to the end only if the work has to wait.
             if end.is_none() {
                 end.set(Some(self.ended.cancelled()));
             }
@@ -225,17 +231,17 @@ impl Generation {
         std::future::poll_fn(next).await
     }
 
-    /// Has admission hold to this generation's limits, whatever generation a call is on.
+    /// Applies this generation's limits to the admission of calls, which all generations share.
     fn hold_to_limits(&self) {
         self.compartments.iter().for_each(|compartment| compartment.hold_to_limits());
     }
 
-    /// What the calls of a module are doing, on whatever generation.
+    /// Returns the numbers of running and waiting calls of a module, over all generations. Returns `None` if the module is unknown.
     pub fn calls(&self, module: &ModuleName) -> Option<CallStats> {
         self.compartments.iter().find_map(|compartment| compartment.calls(module))
     }
 
-    /// Ends what is still running.
+    /// Cuts off the requests that still run.
     fn end(&self) {
         self.has_ended.store(true, Ordering::Release);
         self.ended.cancel();
@@ -294,7 +300,7 @@ impl Generation {
         })
     }
 
-    /// Whether it has that compartment: the same code, with the same limits.
+    /// Returns whether this generation has the compartment with the same code, limits and instance settings.
     fn runs(&self, compartment: &Compartment, plan: &graph::Compartment) -> bool {
         let same = |(own, own_plan): (&Arc<Compartment>, &graph::Compartment)| {
             own.identity() == compartment.identity()
@@ -305,7 +311,7 @@ impl Generation {
 }
 
 impl Callees for Generation {
-    /// The generation's end is not for this to notice: who calls would be told of it, and go on.
+    /// Does not watch for the end of the generation: the call from outside does, and its future includes this one.
     fn call_across<'a>(
         self: Arc<Self>,
         caller: usize,
@@ -316,7 +322,7 @@ impl Callees for Generation {
         let seen::Edge { target, calls, time } = &self.bridges[caller][bridge.0 as usize];
         let target = *target;
         calls.inc();
-        // What is left of the caller's time, unless the callee's own limit is tighter.
+        // The caller's deadline holds, unless the callee's own limit ends earlier.
         if let Some(time) = *time {
             call.deadline = call.deadline.min(Instant::now() + time);
         }
@@ -325,21 +331,21 @@ impl Callees for Generation {
     }
 }
 
-/// The running application.
+/// The running application: the current generation and those that drain.
 pub struct Runtime {
     current: ArcSwap<Generation>,
-    /// Of those that drain; freed ones are removed when the next is added.
+    /// The generations that drain, oldest first. Entries of freed ones are removed when the next is added.
     retired: Mutex<Vec<Weak<Generation>>>,
     places: Arc<Semaphore>,
-    /// Further places, for rollbacks: each time one is taken, a generation that has a place is ended.
+    /// The additional permits for rollbacks. For each permit taken, a draining generation is cut off.
     reserve: Arc<Semaphore>,
 }
 
-/// The right to have one more generation drain.
+/// The permit to have one more generation drain.
 pub struct DrainPlace(OwnedSemaphorePermit);
 
 impl Runtime {
-    /// Starts with a first generation.
+    /// Creates the runtime with its first generation.
     pub fn new(first: Arc<Generation>) -> Self {
         first.hold_to_limits();
         let places = Arc::new(Semaphore::new(MAX_DRAINING));
@@ -347,18 +353,20 @@ impl Runtime {
         Self { current: ArcSwap::new(first), retired: Mutex::default(), places, reserve }
     }
 
-    /// The current generation: whoever holds it can finish on it.
+    /// Returns the current generation. A request that holds it finishes on it.
     pub fn current(&self) -> Arc<Generation> {
         self.current.load_full()
     }
 
-    /// Waits until fewer than [`MAX_DRAINING`] generations drain: not longer than the longest of them may take.
+    /// Waits until fewer than [`MAX_DRAINING`] generations drain. The drain times of those generations bound the wait.
     pub async fn drain_place(&self) -> DrainPlace {
         DrainPlace(self.places.clone().acquire_owned().await.expect("the semaphore is never closed"))
     }
 
-    /// A place for a generation that must not wait for one. Where none is free, the oldest generation that drains is ended; its requests
-    /// are answered 504. Waits only where the generations that were ended this way are still not freed.
+    /// Returns a drain permit for a change that must not wait, such as a rollback.
+    ///
+    /// If no permit is free, it cuts off the oldest draining generation; its requests are answered 504. It waits only if generations that
+    /// were cut off in this way are not freed yet.
     pub async fn drain_place_at_once(&self) -> DrainPlace {
         if let Ok(place) = self.places.clone().try_acquire_owned() {
             return DrainPlace(place);
@@ -377,8 +385,9 @@ impl Runtime {
         DrainPlace(place.expect("the semaphores are never closed"))
     }
 
-    /// Makes `next` the current generation. Requests that began on the one before end there, and then it is freed. Must run inside a
-    /// tokio runtime.
+    /// Makes `next` the current generation. Requests on the previous generation finish there, and then it is freed.
+    ///
+    /// Must run inside a tokio runtime.
     pub fn publish(&self, next: Arc<Generation>, place: DrainPlace) {
         next.hold_to_limits();
         let old = self.current.swap(next);
@@ -390,12 +399,12 @@ impl Runtime {
         tokio::spawn(drain::drain(old, drain, place.0));
     }
 
-    /// The generations that still drain, oldest first.
+    /// Returns the numbers of the generations that still drain, oldest first.
     pub fn draining(&self) -> Vec<GenerationNumber> {
         self.retired().iter().map(|generation| generation.number).collect()
     }
 
-    /// The modules with a database, of all generations that are not freed.
+    /// Returns the modules with a database, over all generations that are not freed.
     pub fn modules_with_data(&self) -> BTreeSet<ModuleName> {
         let alive = self.retired().into_iter().chain([self.current()]);
         let with_data = |generation: Arc<Generation>| {

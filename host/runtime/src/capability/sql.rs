@@ -180,7 +180,8 @@ impl HostTransaction for InstanceState {
     async fn drop(&mut self, module: ModuleIndex, transaction: Resource<wit::Transaction>) -> wasmtime::Result<()> {
         // A handle that a guest kept from an earlier call has no transaction.
         if let Some(transaction) = self.take_transaction(module, transaction.rep()) {
-            // What the transaction has read becomes durable here. If that fails, the call fails too: the guest must not report those values.
+            // The rollback makes durable what the transaction has read. If it fails, the call fails: the guest must not report those
+            // values.
             let begun = self.statement(module, "rollback", None);
             let rolled_back = transaction.rollback().await;
             end(begun.span, &rolled_back);

@@ -1,4 +1,4 @@
-//! Why a guest is about to fail, as it says itself: one bounded report for each call.
+//! A guest's own report of why it is about to fail: one bounded report for each call.
 
 use std::fmt;
 
@@ -7,12 +7,12 @@ use tracing::Level;
 use super::log::{cut, one_line};
 use super::{InstanceState, ModuleIndex};
 
-/// The longest message of a report that is kept whole, in bytes.
+/// The longest message of a report, in bytes. A longer one is cut.
 const MAX_MESSAGE: usize = 2 << 10;
-/// The longest name of a file that is kept whole, in bytes.
+/// The longest file name of a report, in bytes. A longer one is cut.
 const MAX_FILE: usize = 256;
 
-/// What a guest said of its failure, on one line.
+/// A guest's report of its failure, as one line: the message, then file, line and column.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure(String);
 
@@ -23,8 +23,8 @@ impl fmt::Display for Failure {
 }
 
 impl InstanceState {
-    /// Notes and logs why a module is about to fail: a message, and file, line and column. Whatever comes after the first report of a
-    /// call is dropped.
+    /// Records and logs why a module is about to fail. `at` is file, line and column; column 0 means unknown. Only the first report of a
+    /// call counts.
     pub fn note_failure(&mut self, module: ModuleIndex, message: &str, at: Option<(&str, u32, u32)>) {
         if self.failure.is_some() {
             return;
@@ -38,7 +38,7 @@ impl InstanceState {
         self.failure = Some(Box::new(Failure(words)));
     }
 
-    /// What a guest said of its failure in this call, if it did.
+    /// Returns the guest's report of its failure in this call, if it made one.
     pub fn failure(&self) -> Option<&Failure> {
         self.failure.as_deref()
     }

@@ -1,4 +1,4 @@
-//! `wasi:http` as the module of a store has it: the interface is Wasmtime's, and each request goes out by the module's own grant.
+//! `wasi:http` for the module of a store: Wasmtime implements the interface, and requests go out through the module's own grant.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -13,24 +13,24 @@ use crate::outbound::Outgoing;
 use watertight_model::ids::ModuleName;
 use watertight_telemetry::Trace;
 
-/// Bytes that the fields of one head may take in the host, names and values and what surrounds them.
+/// The largest size of one set of header fields in the host, in bytes: names, values and overhead.
 const MAX_FIELDS: usize = 64 << 10;
 
-/// A store's part of it.
+/// A store's state of `wasi:http`: Wasmtime's context and the host's hooks.
 pub(super) struct Http {
     pub(super) context: WasiHttpCtx,
     pub(super) hooks: Hooks,
 }
 
-/// Whose requests they are, and in which call.
+/// Sends a guest's requests through its module's grant, under the deadline of the current call.
 pub(super) struct Hooks {
-    /// None where the store's module isn't granted it.
+    /// The module's outbound client. It is `None` if the manifest does not grant `http`.
     outgoing: Option<Arc<Outgoing>>,
     voice: Voice,
     deadline: Instant,
 }
 
-/// What says in the log what was denied, also after the call that asked.
+/// Logs denied requests in the module's name. It is a copy of the call's data, because a request may outlive its call.
 #[derive(Clone)]
 struct Voice {
     module: Option<ModuleName>,
@@ -58,7 +58,7 @@ impl Http {
     }
 }
 
-/// What the interface waits for: an answer, and what goes on behind it.
+/// The result that Wasmtime expects of a request: the response, and a future for the rest of the exchange.
 type Answer = Result<(::http::Response<WasiBody>, Box<dyn Future<Output = Result<()>> + Send>)>;
 
 impl WasiHttpHooks for Hooks {

@@ -1,4 +1,4 @@
-//! What one call may take, counted where it is taken: memory and tables as they grow, processor time around polls, lines of the log.
+//! Enforces the limits of one call: memory and tables when they grow, and processor time around each poll.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -10,56 +10,56 @@ use wasmtime::ResourceLimiter;
 use watertight_sql::SqlLimit;
 use watertight_telemetry::table::Limited;
 
-/// Elements that all tables of a store may have together.
+/// The largest number of elements that all tables of a store have together.
 const MAX_TABLE_ELEMENTS: usize = 1_000_000;
 
-/// A limit that a call met.
+/// A limit that a call met, with its values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum LimitHit {
-    /// The memories of the store would be larger together than they may.
+    /// The memories of the store would together exceed their limit, or one memory would exceed what the engine reserves for it.
     #[error("memory would grow to {wanted} bytes, of {limit} allowed")]
     Memory {
-        /// What all memories would have been, in bytes.
+        /// The size that was asked for, in bytes.
         wanted: usize,
-        /// What they may be.
+        /// The largest size, in bytes.
         limit: usize,
     },
-    /// The tables of the store would be larger together than they may.
+    /// The tables of the store would together exceed their limit, or one table would exceed the engine's.
     #[error("tables would grow to {wanted} elements, of {limit} allowed")]
     Table {
-        /// What all tables would have been, in elements.
+        /// The size that was asked for, in elements.
         wanted: usize,
-        /// What they may be.
+        /// The largest size, in elements.
         limit: usize,
     },
-    /// The call computed for longer than it may.
+    /// The call used all its processor time.
     #[error("the call has had its {limit:?} of processor time")]
     Cpu {
-        /// How long it may.
+        /// The processor time that it had.
         limit: Duration,
     },
-    /// Functions called functions too deeply.
+    /// The guest's call stack overflowed.
     #[error("the stack would be larger than {limit} bytes")]
     Stack {
-        /// What the engine gives guests, in bytes.
+        /// The size of a guest's stack in the engine, in bytes.
         limit: usize,
     },
-    /// A function's arguments or result would have been larger than may leave a guest at once.
+    /// The arguments or the result of a function were too large to be copied out of the guest at once.
     #[error("more data would be copied out of the guest at once than {limit} bytes in the host's memory")]
     Transfer {
-        /// What it may take in the host, in bytes.
+        /// The largest size of such a copy in the host's memory, in bytes.
         limit: usize,
     },
-    /// The guests of the store held too many handles.
+    /// The guests of the store held too many resource handles.
     #[error("there would be more handles than {limit}")]
     Handles {
-        /// How many there may be.
+        /// The largest number of handles.
         limit: usize,
     },
 }
 
 impl LimitHit {
-    /// Which, for counters.
+    /// Returns the kind of limit, for metrics.
     pub fn kind(&self) -> Limited {
         match self {
             Self::Memory { .. } => Limited::Memory,
@@ -72,7 +72,7 @@ impl LimitHit {
     }
 }
 
-/// Which limit of SQL, for counters. Who meets one is told so, and the call goes on.
+/// Returns the kind of a SQL limit, for metrics. A SQL limit fails a statement and does not end the call.
 pub fn kind_of(limit: &SqlLimit) -> Limited {
     match limit {
         SqlLimit::Rows(_) => Limited::SqlRows,
@@ -85,13 +85,13 @@ pub fn kind_of(limit: &SqlLimit) -> Limited {
     }
 }
 
-/// Sums what the instances of a store take; Wasmtime's own limits are for each memory alone.
+/// Sums the memory and table sizes of a store's instances. Wasmtime's own limits hold for each memory and table alone.
 pub(super) struct Limiter {
     pub(super) memory: usize,
     pub(super) memory_limit: usize,
-    /// What one memory may hold: as much as the engine reserves for it.
+    /// The largest size of one memory in bytes: the room that the engine reserves for it.
     pub(super) largest_memory: usize,
-    /// The same of a table, in elements.
+    /// The largest size of one table, in elements.
     pub(super) largest_table: usize,
     pub(super) table: usize,
     pub(super) hit: Option<LimitHit>,
@@ -99,7 +99,7 @@ pub(super) struct Limiter {
 
 impl ResourceLimiter for Limiter {
     fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
-        // It will not be granted: counted, it would stay counted, since Wasmtime doesn't say what failed to grow.
+        // This growth will fail, so it must not be counted: Wasmtime does not report which growth failed.
         if maximum.is_some_and(|maximum| desired > maximum) {
             return Ok(false);
         }
@@ -117,7 +117,7 @@ impl ResourceLimiter for Limiter {
     }
 
     fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
-        // The engine's own size comes as the maximum too.
+        // Checked first, because `maximum` may be the engine's own bound, which is a limit to report.
         if desired > self.largest_table {
             self.hit = Some(LimitHit::Table { wanted: desired, limit: self.largest_table });
             return Ok(false);
@@ -135,33 +135,34 @@ impl ResourceLimiter for Limiter {
     }
 }
 
-/// One poll of a call.
+/// The measurement of one poll of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Step {
-    /// How long it took.
+    /// The time that the poll took.
     pub time: Duration,
-    /// Whether that is processor time, and not time on the wall.
+    /// Whether `time` is processor time. Otherwise it is wall-clock time.
     pub is_exact: bool,
 }
 
-/// The processor time of one call, which whoever polls the call and whoever interrupts its guests count together.
+/// Counts the processor time of one call.
 ///
-/// Asking the kernel for a thread's processor time costs more than a short call's whole work. So until the first tick of the epoch a
-/// coarse clock on the wall counts, which goes by milliseconds; what computes for longer than that is measured.
+/// The code that polls the call and the epoch callback that interrupts its guests share it. Reading a thread's processor time is a system
+/// call that costs more than a whole short call. So a coarse wall clock with a resolution of milliseconds counts until the first tick of
+/// the epoch. After that tick, each poll is measured with the thread's processor time.
 #[derive(Debug)]
 pub struct Cpu {
-    /// All in nanoseconds. Used in polls that have ended.
+    /// The time that finished polls have used, in nanoseconds.
     used: AtomicU64,
-    /// What the clock said when the poll that runs now began.
+    /// The clock's value at the start of the current poll, in nanoseconds.
     began: AtomicU64,
-    /// Whether that is the thread's own clock.
+    /// Whether the current poll is measured with the thread's processor time.
     exact: AtomicBool,
     budget: AtomicU64,
     ticked: AtomicBool,
 }
 
 impl Cpu {
-    /// Nothing is used of a budget that isn't set yet.
+    /// Creates a counter without a budget. A call sets one.
     pub fn new() -> Arc<Self> {
         Arc::new(Self {
             used: AtomicU64::new(0),
@@ -172,46 +173,48 @@ impl Cpu {
         })
     }
 
-    /// Begins anew, for a call that may use so much.
+    /// Resets the counter for a call that may use `budget`.
     pub(super) fn begin(&self, budget: Duration) {
         self.used.store(0, Relaxed);
         self.budget.store(nanos(budget), Relaxed);
         self.ticked.store(false, Relaxed);
     }
 
-    /// A poll begins.
+    /// Marks the start of a poll.
     pub fn poll(&self) {
         let exact = self.ticked.load(Relaxed);
         self.exact.store(exact, Relaxed);
         self.began.store(clock(exact), Relaxed);
     }
 
-    /// It ends.
+    /// Marks the end of a poll and returns its measurement.
     pub fn pause(&self) -> Step {
         let spent = self.current();
         self.used.fetch_add(spent, Relaxed);
         Step { time: Duration::from_nanos(spent), is_exact: self.exact.load(Relaxed) }
     }
 
-    /// Has the call's polls measured exactly from the first one on.
+    /// Measures processor time exactly from the call's first poll on.
     pub fn watch(&self) {
         self.ticked.store(true, Relaxed);
     }
 
-    /// The epoch ticked while a guest ran. Says what the budget was where it is used up.
+    /// Handles a tick of the epoch while a guest runs. Returns the call's budget if it is used up.
     pub(super) fn tick(&self) -> Option<Duration> {
         self.ticked.store(true, Relaxed);
         let budget = self.budget.load(Relaxed);
         (self.used.load(Relaxed).saturating_add(self.current()) >= budget).then(|| Duration::from_nanos(budget))
     }
 
-    /// What is left for a callee; asked by the call itself, while it runs. The poll that runs now isn't counted: it lasts for a tick of the
-    /// epoch at most, and reading the thread's clock would cost each bridged call as much again as all else of it.
+    /// Returns the remaining budget, for a callee. The call itself asks while it runs.
+    ///
+    /// The current poll is not counted. It lasts at most one tick of the epoch, and reading the thread's clock would double the cost of a
+    /// bridged call.
     pub(super) fn left(&self) -> Duration {
         Duration::from_nanos(self.budget.load(Relaxed).saturating_sub(self.used.load(Relaxed)))
     }
 
-    /// What the poll that runs now has used.
+    /// Returns the time that the current poll has used, in nanoseconds.
     fn current(&self) -> u64 {
         clock(self.exact.load(Relaxed)).saturating_sub(self.began.load(Relaxed))
     }
@@ -221,7 +224,7 @@ fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// What this thread has computed so far, or what a coarse clock on the wall says; in nanoseconds.
+/// Returns this thread's processor time if `exact`, and a coarse wall clock's time otherwise, in nanoseconds.
 fn clock(exact: bool) -> u64 {
     let time = clock_gettime(if exact { ClockId::ThreadCPUTime } else { ClockId::MonotonicCoarse });
     let part = |number: i64| u64::try_from(number).unwrap_or_default();

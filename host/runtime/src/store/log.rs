@@ -1,4 +1,4 @@
-//! The lines that guests have the host write, by whatever way: bounded, and each with its module, request and trace.
+//! Writes the log lines of guests: bounded for each call, and labelled with module, request and trace.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -9,48 +9,48 @@ use tracing::{Level, enabled, event};
 use watertight_model::ids::ModuleName;
 use watertight_telemetry::{LineBudget, Trace};
 
-/// The longest line that is written whole, in bytes; of a longer one, the beginning and [`CUT`].
+/// The longest line that is written whole, in bytes. A longer line is cut, with [`CUT`] at its end.
 pub(super) const MAX_LINE: usize = 16 << 10;
-/// The longest context that is written whole, in bytes.
+/// The longest context that is written whole, in bytes. A longer one is cut.
 const MAX_CONTEXT: usize = 256;
-/// What stands for the rest of a line that is cut.
+/// Replaces the cut part of a line.
 const CUT: &str = "…";
 
-/// Bytes of log lines that one call may still write. A store's guests share it.
+/// The bytes of log lines that the current call may still write. All guests of a store share it.
 #[derive(Debug)]
 pub struct LogBudget {
     limit: AtomicU64,
     left: AtomicU64,
-    /// Whether the call wanted to write more.
+    /// Whether the call tried to write more than it may.
     spent: AtomicBool,
-    /// Of the lines that say so.
+    /// Limits the number of warnings about calls that exceed their budget.
     lines: Arc<LineBudget>,
 }
 
 impl LogBudget {
-    /// For calls of which none has begun. `lines` bounds the lines about those that want more.
+    /// Creates an empty budget for a new store. `lines` limits the number of warnings about calls that exceed their budget.
     pub(super) fn new(lines: Arc<LineBudget>) -> Self {
         Self { limit: AtomicU64::new(0), left: AtomicU64::new(0), spent: AtomicBool::new(false), lines }
     }
 
-    /// Begins anew, for a call that may write so many bytes.
+    /// Resets the budget for a call that may write `limit` bytes.
     pub(super) fn begin(&self, limit: u64) {
         self.limit.store(limit, Relaxed);
         self.left.store(limit, Relaxed);
         self.spent.store(false, Relaxed);
     }
 
-    /// Whether the call wanted to write more than it may: nothing of it is written any more.
+    /// Returns whether the call tried to write more than it may. All its further lines are dropped.
     pub fn is_spent(&self) -> bool {
         self.spent.load(Relaxed)
     }
 
-    /// Takes `bytes`. Returns whether they may be written; the error says that this is the first time they may not.
+    /// Takes `bytes` from the budget. Returns whether they may be written. Returns the limit as an error the first time they may not.
     fn take(&self, bytes: usize) -> Result<bool, u64> {
         if self.is_spent() {
             return Ok(false);
         }
-        // One thread at a time runs a store.
+        // Load and store need not be one atomic step: only one thread at a time runs a store.
         match self.left.load(Relaxed).checked_sub(bytes as u64) {
             Some(left) => {
                 self.left.store(left, Relaxed);
@@ -64,7 +64,7 @@ impl LogBudget {
     }
 }
 
-/// Who says something, and in which request.
+/// A log writer for one module within one request.
 pub struct Speaker<'a> {
     /// The module.
     pub module: &'a ModuleName,
@@ -72,12 +72,13 @@ pub struct Speaker<'a> {
     pub request: &'a str,
     /// The request's trace.
     pub trace: &'a Trace,
-    /// What the call may write.
+    /// The bytes that the call may still write.
     pub budget: &'a LogBudget,
 }
 
 impl Speaker<'_> {
-    /// Writes a line, or its beginning. What is beyond the call's budget is dropped, and one line says so: of a burst of calls, not of each.
+    /// Writes one line, cut if it is too long. A line beyond the call's budget is dropped. The first drop logs a warning, rate-limited
+    /// over all calls.
     pub fn write(&self, level: Level, context: &str, message: &str) {
         let (context, message, rest) = (cut(context, MAX_CONTEXT), cut(message, MAX_LINE), rest(message));
         let (name, request) = (self.module.as_str(), self.request);
@@ -113,7 +114,7 @@ impl Speaker<'_> {
     }
 }
 
-/// `text` with its control characters escaped: a guest's words must not pass for another's line.
+/// Escapes the control characters of `text`, so that a guest cannot forge a line of the log.
 pub(super) fn one_line(text: &str) -> Cow<'_, str> {
     if !text.contains(char::is_control) {
         return text.into();
@@ -125,12 +126,12 @@ pub(super) fn one_line(text: &str) -> Cow<'_, str> {
     line.into()
 }
 
-/// The beginning of `text`, at most `limit` bytes of it.
+/// Returns the beginning of `text`: at most `limit` bytes, cut between characters.
 pub(super) fn cut(text: &str, limit: usize) -> &str {
     &text[..text.floor_char_boundary(limit)]
 }
 
-/// What stands for the rest of a line that is longer than [`MAX_LINE`].
+/// Returns the text that replaces the rest of a line longer than [`MAX_LINE`].
 fn rest(line: &str) -> &'static str {
     if line.len() > MAX_LINE { CUT } else { "" }
 }

@@ -1,6 +1,6 @@
-//! Standard output and error of guests that bring WASI along: whole lines of the module's log.
+//! Standard output and standard error of guests that use WASI: each line becomes a line of the module's log.
 //!
-//! A line is written when it ends; what is left without an end is written with the call's.
+//! A line is written at its newline. An unfinished line is written when the call ends.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,10 +17,10 @@ use super::log::{LogBudget, MAX_LINE, Speaker};
 use watertight_model::ids::ModuleName;
 use watertight_telemetry::Trace;
 
-/// The most that a guest is asked to write at once, in bytes. Nothing of it waits: it bounds what is copied.
+/// The largest write that a guest may make at once, in bytes. It bounds the size of a copy; nothing is buffered.
 const MAX_WRITE: usize = 64 << 10;
 
-/// Which of the two.
+/// One of the two output streams.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Which {
     Output,
@@ -43,7 +43,7 @@ impl Which {
     }
 }
 
-/// What a module writes in a store, for the call that runs there.
+/// The output of a module in one store, logged for the current call.
 #[derive(Clone)]
 pub(super) struct Console(Arc<Mutex<Lines>>);
 
@@ -53,24 +53,24 @@ impl Console {
         Self(Arc::new(Mutex::new(Lines { module, request, trace, budget, rests: Default::default() })))
     }
 
-    /// Writes what has no end yet.
+    /// Writes the unfinished lines of both streams.
     pub(super) fn end_call(&self) {
         self.lines().end();
     }
 
-    /// Goes on in the name of another call.
+    /// Logs further lines for another call.
     pub(super) fn begin_call(&self, call: &CallContext) {
         let mut lines = self.lines();
         (lines.request, lines.trace) = (call.request.clone(), call.trace.clone());
     }
 
-    /// One of the streams that lead here.
+    /// Returns one of the output streams, for the guest.
     pub(super) fn stream(&self, which: Which) -> Stream {
         Stream { console: self.clone(), which }
     }
 
     fn lines(&self) -> MutexGuard<'_, Lines> {
-        // A panic between two bytes loses a line at worst.
+        // After a panic, at worst a part of a line is lost.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -80,15 +80,14 @@ struct Lines {
     request: Arc<str>,
     trace: Trace,
     budget: Arc<LogBudget>,
-    /// The beginning of the line that has no end yet, of each stream, so that they don't mix. At most one byte more than [`MAX_LINE`]:
-    /// that shows that there is more.
+    /// The unfinished line of each stream. At most [`MAX_LINE`] bytes and one more, which shows that the line is too long.
     rests: [Vec<u8>; 2],
 }
 
 impl Lines {
     fn take(&mut self, which: Which, bytes: &[u8]) {
         for part in bytes.split_inclusive(|byte| *byte == b'\n') {
-            // Where nothing more may be written, nothing need be kept.
+            // The budget is spent, so the unfinished lines will never be written.
             if self.budget.is_spent() {
                 self.rests = Default::default();
                 return;
@@ -102,7 +101,7 @@ impl Lines {
         }
     }
 
-    /// Writes what a stream's line is so far. Empty lines say nothing.
+    /// Writes the line that a stream has collected. Empty lines are skipped.
     fn write(&mut self, which: Which) {
         let mut rest = std::mem::take(&mut self.rests[which as usize]);
         let text = String::from_utf8_lossy(&rest);
@@ -122,13 +121,13 @@ impl Lines {
 }
 
 impl Drop for Lines {
-    /// With the store, after a trap for example: what the guest said last matters most then.
+    /// Writes unfinished lines also when the store is dropped, for example after a trap. A guest's last words then matter most.
     fn drop(&mut self) {
         self.end();
     }
 }
 
-/// One of them, as guests have it.
+/// An output stream as a guest sees it.
 pub(super) struct Stream {
     console: Console,
     which: Which,
