@@ -1,7 +1,7 @@
-//! Admission: how many calls of one module run at once and how many wait, over all generations that have the module.
+//! Admission: bounds how many calls of one module run at once and how many wait, over all generations that have the module.
 //!
-//! Each module has places of its own, so that one whose calls pile up holds up nobody who shares its compartment; and a swap neither
-//! doubles them nor lets those who wait start anew.
+//! Each module has permits of its own, so a module with many calls does not block the other modules of its compartment. Generations share
+//! the permits, so a swap neither doubles their number nor resets the queue.
 
 mod places;
 
@@ -19,7 +19,7 @@ use places::{Place, Places};
 use watertight_model::config::Limits;
 use watertight_model::ids::ModuleName;
 
-/// What places are made of.
+/// The synchronization primitives of [`Places`]. The model in `model.rs` supplies others.
 mod primitives {
     pub(super) use std::sync::atomic::AtomicUsize;
     pub(super) use std::sync::atomic::Ordering::{AcqRel, Acquire};
@@ -27,20 +27,20 @@ mod primitives {
 
     pub(super) use tokio::sync::{Semaphore as Permits, SemaphorePermit as Permit};
 
-    /// Numbers are whole wherever a panic might strike.
+    /// Locks a mutex. A poisoned one is used all the same: every panic leaves the number in it consistent.
     pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
         mutex.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The admissions of a host's modules, by name.
+/// The admission of every module of the host, by module name.
 #[derive(Default)]
 pub struct Admissions(Mutex<BTreeMap<ModuleName, Weak<Admission>>>);
 
 impl Admissions {
-    /// A module's: that which another generation has, or a new one with those limits.
+    /// Returns the admission of a module. All living generations share one; if there is none, it is created with `limits`.
     pub(super) fn of(&self, module: &ModuleName, limits: &Limits) -> Arc<Admission> {
-        // Inserting and removing leave the map whole wherever a panic might strike.
+        // A poisoned mutex is used all the same: inserting and removing keep the map consistent.
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(admission) = all.get(module).and_then(Weak::upgrade) {
             return admission;
@@ -52,30 +52,30 @@ impl Admissions {
     }
 }
 
-/// What the calls of a module are doing.
+/// The calls of a module at one moment.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct CallStats {
-    /// Those that run.
+    /// The number of calls that run.
     pub running: usize,
-    /// Those that wait for a place.
+    /// The number of calls that wait for a permit.
     pub waiting: usize,
-    /// How many may run at once.
+    /// The number of calls that may run at once.
     pub limit: usize,
 }
 
-/// Lets in a number of calls at once, and lets a bounded number wait.
+/// Admits a bounded number of calls at once and queues a bounded number of others.
 pub(super) struct Admission {
     places: Places,
     waiting: AtomicUsize,
     queue: AtomicUsize,
 }
 
-/// Why a call was not let in.
+/// The reason why a call was not admitted.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Refused {
-    /// As many wait as may.
+    /// The queue is full.
     Full,
-    /// Its deadline passed while it waited.
+    /// The call's deadline passed while it waited.
     Late,
 }
 
@@ -85,28 +85,28 @@ impl Admission {
         Self { places, waiting: AtomicUsize::new(0), queue: AtomicUsize::new(limits.queue as usize) }
     }
 
-    /// How many calls may wait.
+    /// Returns the number of calls that may wait.
     pub(super) fn queue(&self) -> usize {
         self.queue.load(Relaxed)
     }
 
-    /// Holds to other limits from now on. Nobody who is in, or waits, is turned away.
+    /// Applies other limits from now on. Calls that run or wait are not turned away.
     pub(super) fn resize(&self, limits: &Limits) {
         self.queue.store(limits.queue as usize, Relaxed);
         self.places.resize(limits.calls as usize);
     }
 
-    /// What its calls are doing.
+    /// Returns the numbers of running and waiting calls.
     pub(super) fn stats(&self) -> CallStats {
         let (running, limit) = (self.places.taken(), self.places.wanted());
         CallStats { running, waiting: self.waiting.load(Relaxed), limit }
     }
 
-    /// Waits for a place until `deadline`.
+    /// Takes a permit for a call. Waits for one until `deadline`.
     pub(super) async fn admit(&self, deadline: Instant) -> Result<Place<'_>, Refused> {
         match self.places.try_take() {
             Some(place) => Ok(place),
-            // Boxed: who finds a place has no need of it, and every call's future would have room for it.
+            // Boxed because waiting is rare: inline it would enlarge the future of every call.
             None => Box::pin(self.wait(deadline)).await,
         }
     }
@@ -126,7 +126,7 @@ impl Admission {
     }
 }
 
-/// Counts as waiting while it lives, so that a caller that goes away is no longer counted.
+/// Counts a waiting call while it lives. A caller that goes away stops counting.
 struct Waiting<'a>(&'a AtomicUsize);
 
 impl<'a> Waiting<'a> {
@@ -206,7 +206,7 @@ mod tests {
     }
 
     proptest! {
-        /// However limits change: a call comes in if and only if fewer run than may.
+        /// Whatever the sequence of limits: a call is admitted if and only if fewer run than may.
         #[test]
         fn as_many_run_as_may(steps in prop::collection::vec(step(), 1..200)) {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();

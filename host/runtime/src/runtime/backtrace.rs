@@ -1,4 +1,4 @@
-//! Where a guest was when it ended, in words: function, file and line, as far as its component knows them.
+//! Backtraces of guests as text: function, file and line, as far as the component's debug information goes.
 
 use std::fmt;
 
@@ -7,12 +7,12 @@ use wasmtime::{FrameInfo, WasmBacktrace};
 use crate::link::Stop;
 use watertight_model::ids::ModuleName;
 
-/// Functions of a guest's stack that a log line names.
+/// The largest number of functions that a log line names.
 const MAX_FUNCTIONS: usize = 64;
-/// The longest name of a function or a file that is written whole, in bytes.
+/// The longest name of a function or file, in bytes. A longer one is cut.
 const MAX_NAME: usize = 256;
 
-/// How the names of functions begin that are there to make an end of a panic.
+/// The prefixes of functions that carry out a panic.
 const PANIC: [&str; 16] = [
     "abort",
     "__rust",
@@ -31,10 +31,10 @@ const PANIC: [&str; 16] = [
     "alloc::raw_vec::handle_error",
     "runtime.gopanic",
 ];
-/// How the names of functions begin that came with the language.
+/// The prefixes of functions of a language's library.
 const LIBRARY: [&str; 8] = ["core::", "std::", "alloc::", "<core::", "<std::", "<alloc::", "runtime.", "__"];
 
-/// The guest's functions at a trap, innermost first.
+/// The frames of a guest's stack at a trap, innermost first.
 pub(super) struct Backtrace<'a>(&'a [FrameInfo]);
 
 impl<'a> Backtrace<'a> {
@@ -42,25 +42,25 @@ impl<'a> Backtrace<'a> {
         Self(error.downcast_ref::<WasmBacktrace>().map_or(&[], |trace| trace.frames()))
     }
 
-    /// The module that the innermost one belongs to: linking gave its core modules that name. Code that is nested in other components
-    /// names itself, so only a name that `is_known` counts.
+    /// Returns the module of the innermost frame. Linking has named each module's core modules after the module. Code in nested components
+    /// names itself, so only names accepted by `is_known` count.
     pub(super) fn module(&self, is_known: impl Fn(&ModuleName) -> bool) -> Option<ModuleName> {
         self.0.iter().filter_map(module).find(is_known)
     }
 
-    /// Whether the innermost one carries values from one module of the compartment to another.
+    /// Returns whether the innermost frame is an adapter between two modules of the compartment.
     pub(super) fn is_between_modules(&self) -> bool {
         self.0.first().is_some_and(is_adapter)
     }
 
-    /// Where the functions of a module stopped, innermost first, up to the first of another module.
+    /// Returns where the functions of the module `of` stopped, innermost first, up to the first frame of another module.
     pub(super) fn stops(&self, of: &ModuleName) -> impl Iterator<Item = Stop> {
         let own = self.0.iter().skip_while(|frame| is_adapter(frame));
         let own = own.take_while(|frame| module(frame).is_some_and(|name| name == *of));
         own.filter_map(|frame| Some(Stop { function: frame.func_index(), offset: frame.func_offset()? }))
     }
 
-    /// All functions, those that the compiler put into others included.
+    /// Lists all functions, including those that the compiler inlined.
     fn functions(&self) -> Vec<Function<'a>> {
         let mut functions = Vec::new();
         for frame in self.0 {
@@ -85,14 +85,14 @@ impl<'a> Backtrace<'a> {
 struct Function<'a> {
     module: &'a str,
     name: String,
-    /// File and line.
+    /// File and line, if known.
     place: Option<(&'a str, Option<u32>)>,
 }
 
 impl Function<'_> {
     fn is_named(&self, beginnings: &[&str]) -> bool {
         let name = self.name.as_str();
-        // The compiler's own functions stand in a crate that has no other name.
+        // The compiler's own functions are in the crate `__rustc`.
         let name = name.strip_prefix("__rustc::").unwrap_or(name);
         beginnings.iter().any(|beginning| name.starts_with(beginning)) && !name.contains("catch_unwind")
     }
@@ -109,7 +109,8 @@ impl fmt::Display for Function<'_> {
     }
 }
 
-/// The author's functions come first: what a panic goes through is left out, and what of the language's library it happened in.
+/// Removes the innermost functions that are not the author's: those that carry out a panic, and those of the language's library in which
+/// it happened. If nothing else is left, it keeps them.
 fn authors<'f, 'a>(functions: &'f [Function<'a>]) -> &'f [Function<'a>] {
     let panic = functions.iter().rposition(|function| function.is_named(&PANIC));
     let rest = &functions[panic.map_or(0, |last| last + 1)..];
@@ -127,7 +128,7 @@ impl fmt::Display for Backtrace<'_> {
     }
 }
 
-/// Writes at most [`MAX_FUNCTIONS`], innermost first. One that calls itself is written once, with how often.
+/// Writes at most [`MAX_FUNCTIONS`] functions, innermost first. Equal neighbours, as in a recursion, are written once with their number.
 fn write_functions(functions: &[Function<'_>], f: &mut impl fmt::Write) -> fmt::Result {
     for (place, same) in functions.chunk_by(PartialEq::eq).take(MAX_FUNCTIONS).enumerate() {
         let between = if place == 0 { "" } else { " < " };
@@ -143,8 +144,8 @@ fn module(frame: &FrameInfo) -> Option<ModuleName> {
     frame.module().name()?.parse().ok()
 }
 
-/// Whether a frame is of an adapter that Wasmtime generated for a call between two modules. Such code has no name and imports what it
-/// calls as `callee`.
+/// Returns whether a frame belongs to an adapter that Wasmtime generated for a call between two modules. An adapter has no name, and
+/// imports the function that it calls from a module named `callee`.
 fn is_adapter(frame: &FrameInfo) -> bool {
     frame.module().name().is_none() && frame.module().imports().any(|import| import.module() == "callee")
 }
@@ -153,7 +154,7 @@ fn demangled(name: &str) -> String {
     format!("{:#}", rustc_demangle::demangle(name))
 }
 
-/// The beginning of a name, on one line: components name things as they like.
+/// Returns the beginning of a name, with control characters escaped: names come from untrusted components.
 fn shown(name: &str) -> String {
     let name = &name[..name.floor_char_boundary(MAX_NAME)];
     let escaped = |c: char| if c.is_control() { c.escape_debug().to_string() } else { c.to_string() };

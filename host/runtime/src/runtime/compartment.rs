@@ -1,6 +1,6 @@
-//! A compartment at work: admits calls, gives each an instance, and tells failures apart.
+//! Runs the calls of one compartment: admits a call, gives it an instance, and handles its failure.
 //!
-//! A trap spoils its store, so the store is dropped: nothing of it serves another call (invariant 6).
+//! A trap leaves a store in an unknown state, so the store is dropped and serves no other call (invariant 6 of ARCHITECTURE.md).
 
 mod explain;
 
@@ -24,12 +24,12 @@ use watertight_model::ids::{CompartmentName, Digest, ModuleName};
 use watertight_telemetry::table::{Failed, Limited, Thrown};
 use watertight_telemetry::{CompartmentMetrics, LineBudget, Telemetry, Trace};
 
-/// An instance that holds more memory than this after a call is not kept.
+/// The memory above which an instance is dropped after a call instead of being kept, in bytes.
 const KEEP_MEMORY: usize = 64 << 20;
-/// How often idle instances are looked for at most.
+/// The shortest time between two searches for idle instances.
 const MIN_LOOK: Duration = Duration::from_millis(100);
 
-/// Counts since the compartment started. What was made is at work, warm or dropped: nothing is lost, however a call ends.
+/// Counters since the compartment's start. The number of instances made equals those running, warm and dropped.
 #[derive(Debug, Default)]
 pub struct Counters {
     made: AtomicU64,
@@ -38,25 +38,25 @@ pub struct Counters {
     running: AtomicUsize,
 }
 
-/// What the instances of a compartment are doing.
+/// The instances of a compartment at one moment.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
 pub struct InstanceStats {
-    /// Kept for the next call.
+    /// Instances that wait for their next call.
     pub warm: usize,
-    /// Made since the start.
+    /// Instances made since the start.
     pub made: u64,
-    /// Thrown away since the start: after a trap, its last call, or idle.
+    /// Instances dropped since the start: after a trap, after their last call, or idle for too long.
     pub dropped: u64,
-    /// Calls that got an instance.
+    /// Calls that were admitted.
     pub calls: u64,
-    /// At work now.
+    /// Calls that run now.
     pub running: usize,
 }
 
-/// The modules that share a store per call.
+/// A compartment of one generation: modules that share a Wasmtime store in each call, with their warm instances.
 pub struct Compartment {
     name: CompartmentName,
-    /// What its code was linked from.
+    /// The digest of everything that the code was linked from.
     identity: Digest,
     pre: InstancePre<InstanceState>,
     profile: Profile,
@@ -65,26 +65,29 @@ pub struct Compartment {
     modules: Arc<[ModuleData]>,
     instances: Instances,
     limits: Limits,
-    /// Those of its modules, in their order.
+    /// The admissions of the modules, in the order of the modules.
     admissions: Vec<Arc<Admission>>,
     warm: Mutex<Vec<Live>>,
-    /// How often idle instances were looked for: what tells how long ago one was used, since no call should have to read a clock for that.
+    /// The number of searches for idle instances so far. It dates the last use of an instance, so that no call needs to read a clock.
     looks: AtomicU64,
-    /// Whether another generation has taken over, so that there will be fewer and fewer calls.
+    /// Whether a newer generation is current, so that the calls of this one will end.
     retired: AtomicBool,
     counters: Counters,
     metrics: CompartmentMetrics,
-    /// What is known of its functions, by their places.
+    /// The history of long computations of each function, by function index.
     steps: Box<[Steps]>,
-    /// And of starts.
+    /// The history of long computations of starts.
     start_steps: Steps,
     traps: LineBudget,
-    /// Of lines about limits. Its instances tell of their log's themselves.
+    /// Limits log lines about exceeded limits. The logs of instances share it.
     limited: Arc<LineBudget>,
 }
 
 impl Compartment {
-    /// Takes over what linking made. Starts the task that drops idle instances; it ends with the compartment.
+    /// Creates a compartment from its linked code. In mode `reuse`, starts the task that drops idle instances; it ends with the
+    /// compartment.
+    ///
+    /// Must run inside a tokio runtime.
     pub fn new(
         plan: &graph::Compartment,
         linked: Linked,
@@ -119,32 +122,32 @@ impl Compartment {
         compartment
     }
 
-    /// Its name.
+    /// Returns the compartment's name.
     pub fn name(&self) -> &CompartmentName {
         &self.name
     }
 
-    /// What its code was linked from: where it is the same, the code is.
+    /// Returns the digest of everything that the code was linked from. Equal digests mean equal code.
     pub fn identity(&self) -> Digest {
         self.identity
     }
 
-    /// What its calls may use.
+    /// Returns the limits of its calls.
     pub fn limits(&self) -> &Limits {
         &self.limits
     }
 
-    /// What its modules have.
+    /// Returns the resources of its modules.
     pub fn modules(&self) -> &[ModuleData] {
         &self.modules
     }
 
-    /// What counts for it and for those of its name in other generations.
+    /// Returns its metrics. All compartments of this name share them, over all generations.
     pub fn metrics(&self) -> &CompartmentMetrics {
         &self.metrics
     }
 
-    /// What its instances are doing.
+    /// Returns the numbers of its instances.
     pub fn stats(&self) -> InstanceStats {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         InstanceStats {
@@ -160,19 +163,19 @@ impl Compartment {
         self.counters.running.load(Ordering::Relaxed)
     }
 
-    /// Has admission hold to its limits.
+    /// Applies its limits to the admission of its modules.
     pub(super) fn hold_to_limits(&self) {
         self.admissions.iter().for_each(|admission| admission.resize(&self.limits));
     }
 
-    /// What the calls of one of its modules are doing.
+    /// Returns the numbers of running and waiting calls of a module. Returns `None` if the module is not in this compartment.
     pub fn calls(&self, module: &ModuleName) -> Option<CallStats> {
         let place = self.modules.iter().position(|data| data.name == *module)?;
         Some(self.admissions[place].stats())
     }
 
-    /// Keeps from now on only as many instances as calls run, since the next generation needs their room. Freeing the others takes a
-    /// while.
+    /// Marks the compartment as retired: from now on it keeps only as many warm instances as calls run, because the next generation needs
+    /// the memory. Blocks for milliseconds while it frees the other instances.
     pub fn retire(&self) {
         self.retired.store(true, Ordering::Relaxed);
         let needed = self.running();
@@ -184,28 +187,36 @@ impl Compartment {
         self.count_dropped(Thrown::Retired, spare.len());
     }
 
-    /// What a call may use here, of what its caller leaves it.
+    /// Lowers a call's limits to those of this compartment.
     fn bound(&self, call: &mut CallContext) {
         call.cpu = call.cpu.min(self.limits.cpu);
         call.log = call.log.min(self.limits.log);
         call.under_way = call.under_way.or(self.limits.request);
     }
 
-    /// Makes an instance before the first call needs one. Also shows whether the modules start at all.
+    /// Makes an instance before the first call needs one. This also shows whether the modules start.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`CallError`] if a module does not start or there is no room for the instance.
     pub async fn warm_up(&self, mut call: CallContext) -> Result<(), CallError> {
         self.bound(&mut call);
         self.start(call).await?.put_back();
         Ok(())
     }
 
-    /// Calls a function on an instance of its own until it returns.
+    /// Calls a function. The call has an instance to itself until the function returns.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`CallError`] if the call gives no result.
     pub fn call(
         &self,
         place: FunctionIndex,
         parameters: &[Val],
         call: CallContext,
     ) -> impl Future<Output = CallResult> + Send {
-        // Each async function around another one would have room for the call's context of its own.
+        // Not an async function, because each such wrapper would store the call's context once more in its future.
         self.run(place, parameters, call).inspect_err(|error| self.metrics.failed(error.kind()))
     }
 
@@ -221,7 +232,7 @@ impl Compartment {
         let warm = self.warm().pop();
         let mut lease = match warm {
             Some(live) => Lease::new(self, live),
-            // Boxed: starting is rare, and its state alone would double what each call allocates for its own.
+            // Boxed because starting is rare: inline it would double the size of the call's future.
             None => Box::pin(self.start(call.clone())).await?,
         };
         let work = Work::of(&self.steps[place.0 as usize], &call, &self.metrics);
@@ -230,7 +241,7 @@ impl Compartment {
         self.note_limits(lease.live().state());
         match called {
             Ok(result) => {
-                // Who was refused more memory and made do with what there was met its limit all the same.
+                // A guest that was refused memory and went on without it has still met its limit.
                 if let Some(hit) = lease.live().state().limit_hit() {
                     let CallContext { request, trace, .. } = lease.live().state().call();
                     let told = format_args!("a limit was met: {hit}");
@@ -253,12 +264,12 @@ impl Compartment {
         }
     }
 
-    /// Does in one piece what is to be done with a result of the function.
+    /// Runs blocking work on a result of the function.
     pub(super) fn step<T>(&self, place: FunctionIndex, work: impl FnOnce() -> T) -> T {
         self.steps[place.0 as usize].make(work)
     }
 
-    /// Counts the limits that a call met and went on.
+    /// Counts the limits that the call met without being ended by them.
     fn note_limits(&self, state: &InstanceState) {
         if state.met_log_limit() {
             self.metrics.limited(Limited::Log);
@@ -269,7 +280,7 @@ impl Compartment {
         }
     }
 
-    /// Counts a limit that ended no call, and logs it.
+    /// Counts and logs a limit that did not end its call.
     fn note_limit(
         &self,
         kind: Limited,
@@ -289,13 +300,13 @@ impl Compartment {
         }
     }
 
-    /// Counts and logs that the body of a request for the function was larger than it may be.
+    /// Counts and logs that the body of a request for the function exceeded its limit.
     pub(super) fn body_too_large(&self, place: FunctionIndex, request: &str, trace: &Trace) {
         let told = format_args!("a limit was met: a request's body has more than {} bytes", self.limits.body);
         self.note_limit(Limited::Body, &told, &self.module(place).name, request, trace);
     }
 
-    /// Logs that a result of the function can't be written as JSON, and counts it where it is too large.
+    /// Logs that a result of the function cannot be written as JSON. Counts a met limit if the result is too large.
     pub(super) fn unwritable(&self, place: FunctionIndex, error: &EncodeError, request: &str, trace: &Trace) {
         if matches!(error, EncodeError::TooLarge { .. }) {
             self.metrics.limited(Limited::Result);
@@ -303,12 +314,12 @@ impl Compartment {
         self.warn(&format_args!("a result can't be written: {error}"), &self.module(place).name, request, trace);
     }
 
-    /// The module whose function it is.
+    /// Returns the module that exports the function.
     fn module(&self, place: FunctionIndex) -> &ModuleData {
         &self.modules[usize::from(self.exports[place.0 as usize].module.0)]
     }
 
-    /// Tells why a call was not let in, and logs it.
+    /// Converts a refusal of admission to a [`CallError`], and logs it.
     fn refused(&self, refused: &Refused, place: FunctionIndex, call: &CallContext) -> CallError {
         let module = &self.module(place).name;
         let error = match refused {
@@ -322,12 +333,12 @@ impl Compartment {
         error
     }
 
-    /// What ends a call of the function whose time is up.
+    /// Returns the error of a call of the function that has passed its deadline.
     pub(super) fn late(&self, place: FunctionIndex) -> CallError {
         CallError::Deadline { module: Some(self.module(place).name.clone()), limit: self.limits.request }
     }
 
-    /// Whether it is retired, and keeps enough instances for those that still call.
+    /// Returns whether it is retired and has enough warm instances for the calls that still run.
     fn is_crowded(&self) -> bool {
         self.retired.load(Ordering::Relaxed) && self.warm().len() >= self.running()
     }
@@ -338,7 +349,7 @@ impl Compartment {
     }
 
     fn warm(&self) -> std::sync::MutexGuard<'_, Vec<Live>> {
-        // Pushing and popping leave the list whole wherever a panic might strike.
+        // A poisoned mutex is used all the same: pushing and popping keep the list consistent.
         self.warm.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -361,7 +372,7 @@ impl Drop for Compartment {
     }
 }
 
-/// A call that runs, for as long as this lives.
+/// Counts a running call for as long as it lives.
 struct Running<'a>(&'a AtomicUsize);
 
 impl<'a> Running<'a> {
@@ -378,18 +389,18 @@ impl Drop for Running<'_> {
     }
 }
 
-/// An instance at work. What is not put back is thrown away: after a trap, and where the call is dropped before its end.
+/// An instance in use by a call. It is dropped unless it is put back: after a trap, and if the call's future is dropped before its end.
 struct Lease<'a> {
     compartment: &'a Compartment,
-    /// There until it is put back.
+    /// The instance. It is taken out when the instance is put back.
     live: Option<Live>,
-    /// Why it is thrown away where it isn't put back.
+    /// The reason that is counted if the instance is dropped.
     why: Thrown,
 }
 
 impl<'a> Lease<'a> {
     fn new(compartment: &'a Compartment, live: Live) -> Self {
-        // Nothing else is known of a call that is dropped before its end.
+        // The default reason: it holds if the call's future is dropped before its end.
         Self { compartment, live: Some(live), why: Thrown::Dropped }
     }
 
@@ -397,7 +408,7 @@ impl<'a> Lease<'a> {
         self.live.as_mut().expect("it is put back by value only")
     }
 
-    /// Keeps the instance for the next call, unless its time is over.
+    /// Keeps the instance for the next call, unless a rule of its mode or size demands a new one.
     fn put_back(mut self) {
         let compartment = self.compartment;
         let Instances { mode, max_calls, .. } = compartment.instances;
@@ -430,8 +441,9 @@ impl Drop for Lease<'_> {
     }
 }
 
-/// Drops instances that were not used for `idle`, for as long as the compartment is there: at the latest half as long after that, and,
-/// where it is less than two of [`MIN_LOOK`], at the latest those two after it.
+/// Drops instances that have been idle for `idle`, until the compartment is gone.
+///
+/// It searches every `idle / 2`, but at most every [`MIN_LOOK`]. An instance is dropped at the latest one such pause after its idle time.
 async fn drop_idle(compartment: Weak<Compartment>, idle: Duration) {
     let pause = (idle / 2).max(MIN_LOOK);
     let unused = u64::try_from(idle.as_nanos().div_ceil(pause.as_nanos())).unwrap_or(u64::MAX);
@@ -439,8 +451,8 @@ async fn drop_idle(compartment: Weak<Compartment>, idle: Duration) {
         tokio::time::sleep(pause).await;
         let Some(compartment) = compartment.upgrade() else { return };
         compartment.looks.store(look, Ordering::Relaxed);
-        // Taken out under one lock, so that a call never finds the list empty while warm instances are looked through; freed after it,
-        // since that takes a while.
+        // Taken out under one lock, so that no call finds the list empty during the search. Dropped afterwards, because freeing memory is
+        // slow.
         let idle: Vec<Live> = compartment.warm().extract_if(.., |live| look - live.used > unused).collect();
         compartment.count_dropped(Thrown::Idle, idle.len());
     }

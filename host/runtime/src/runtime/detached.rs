@@ -1,14 +1,15 @@
-//! Work that goes on when whoever waits for it leaves.
+//! Work that goes on when its caller goes away.
 //!
-//! Half of a business operation is worse than one whose answer nobody reads: what ends a call is its deadline, never its client. Every
-//! way from a client to business code goes through [`detached`].
+//! Only its deadline ends a call, never its client: half of a business operation is worse than an answer that no one reads. Every path
+//! from a client to business code goes through [`detached`].
 
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-/// Does `work` to its end. If the returned future is dropped before that, the work goes on as a task of its own. Cheaper than a task for
-/// each piece of work: only work that is left becomes one.
+/// Runs `work` to its end. If the returned future is dropped before that, the work becomes a task of its own and goes on.
+///
+/// This is cheaper than one task for each piece of work, because only abandoned work becomes a task.
 pub fn detached<F>(work: F) -> Detached<F>
 where
     F: Future + Send + 'static,
@@ -17,13 +18,13 @@ where
     Detached { work: Some(Box::pin(work)) }
 }
 
-/// Work that its holder may leave.
+/// A future that runs its work to the end even if the future is dropped.
 pub struct Detached<F>
 where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
-    /// There until it has ended, by its result or by a panic.
+    /// The work. It is `None` after it has ended, by a result or by a panic.
     work: Option<Pin<Box<F>>>,
 }
 
@@ -35,7 +36,7 @@ where
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
-        // Taken out while it is polled: work that panics has ended, and must not become a task that polls it again.
+        // Taken out during the poll: work that panics has ended and must not become a task that polls it again.
         let mut work = self.work.take().expect("a future is not polled after its end");
         let done = work.as_mut().poll(context);
         if done.is_pending() {
@@ -77,7 +78,7 @@ mod tests {
             let number: u32 = wait.await.unwrap();
             say.send(number + 1).unwrap();
         });
-        // Begun, and then left.
+        // The work is polled once, and then its future is dropped.
         assert!(tokio::time::timeout(Duration::ZERO, work).await.is_err());
         go.send(1).unwrap();
         assert_eq!(hear.await, Ok(2));
@@ -93,7 +94,7 @@ mod tests {
         }));
         let caught = std::panic::AssertUnwindSafe(work).catch_unwind().await;
         assert!(caught.is_err());
-        // What was spawned, if anything, has its turn.
+        // If the drop spawned a task, it runs now.
         for _ in 0..10 {
             tokio::task::yield_now().await;
         }

@@ -1,4 +1,4 @@
-//! What becomes of a generation that another took the place of: requests that began on it end on it, then it is freed.
+//! Drains a retired generation: its requests finish on it, and then it is freed.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -7,19 +7,19 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::Generation;
 
-/// How often it is looked whether the last request has ended.
+/// The pause between two checks whether the last request has ended.
 const GLANCE: Duration = Duration::from_millis(5);
-/// How long what was told to end may take to do so: a call gives way at each tick of the epoch.
+/// The time that requests have to end after they are cut off. A guest yields at each tick of the epoch, so this is ample.
 const GRACE: Duration = Duration::from_secs(5);
-/// How often it is looked after that.
+/// The pause between two checks after [`GRACE`] has passed.
 const SLOW_GLANCE: Duration = Duration::from_millis(100);
 
-/// Waits until nobody holds `retired` any more; after `time` it ends what is left. Then it frees the generation and gives `place` back.
+/// Waits until only this function holds `retired`, then frees it and gives `place` back. After `time`, it cuts off the remaining requests.
 pub(super) async fn drain(retired: Arc<Generation>, time: Duration, place: OwnedSemaphorePermit) {
     let number = retired.number;
     let start = Instant::now();
     let spare = retired.compartments().to_vec();
-    // Unmapping an interpreter's memories takes milliseconds: not on a thread that requests wait for.
+    // On a blocking thread, because unmapping an interpreter's memories takes milliseconds.
     if let Err(error) = tokio::task::spawn_blocking(move || spare.iter().for_each(|one| one.retire())).await {
         tracing::error!(generation = %number, %error, "retiring a generation's instances failed");
     }
@@ -31,7 +31,7 @@ pub(super) async fn drain(retired: Arc<Generation>, time: Duration, place: Owned
         tracing::error!(generation = %number, "a retired generation is still in use; it keeps its place among those that drain");
     };
     let last = let_go(retired, (start + time, GRACE), cut_off, stuck).await;
-    // Again not on a thread that requests wait for.
+    // On a blocking thread as well, because freeing the generation unmaps its code and memories.
     let freed = tokio::task::spawn_blocking(move || drop(last)).await;
     let millis = start.elapsed().as_millis();
     match freed {
@@ -41,8 +41,10 @@ pub(super) async fn drain(retired: Arc<Generation>, time: Duration, place: Owned
     drop(place);
 }
 
-/// Waits until the given handle is the last one, and returns what it leads to. At `deadline`, `cut_off` is to end what holds the others;
-/// where they are there still after `grace`, `stuck` says so, once, and the waiting goes on: what is in use is not free.
+/// Waits until `shared` is the last handle and returns its value.
+///
+/// At `deadline` it calls `cut_off`, which must end the other holders. If some are left after `grace`, it calls `stuck` once and keeps
+/// waiting, because a value in use cannot be freed.
 async fn let_go<T>(
     shared: Arc<T>,
     (deadline, grace): (Instant, Duration),
@@ -65,10 +67,10 @@ async fn let_go<T>(
     }
 }
 
-/// What `shared` leads to once no other handle does; the handle itself where that isn't so by `deadline`.
+/// Waits until `shared` is the last handle and returns its value. Returns the handle if others are left at `deadline`.
 async fn alone<T>(mut shared: Arc<T>, glance: Duration, deadline: Option<Instant>) -> Result<T, Arc<T>> {
     loop {
-        // Who looks at it for metrics holds it for an instant.
+        // Others, such as the sampling of metrics, hold a handle for an instant, so one failed attempt means nothing.
         shared = match Arc::try_unwrap(shared) {
             Ok(last) => return Ok(last),
             Err(shared) => shared,
@@ -100,7 +102,7 @@ mod tests {
             move |_| cuts.store(true, Relaxed),
             move || stucks.store(true, Relaxed),
         ));
-        // Far beyond its deadline and its grace.
+        // The wait lasts far longer than deadline and grace together.
         assert!(tokio::time::timeout(Duration::from_millis(400), &mut going).await.is_err());
         assert!(cut.load(Relaxed) && stuck.load(Relaxed));
         drop(holder);

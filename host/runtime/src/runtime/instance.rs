@@ -1,4 +1,4 @@
-//! One set of instances of a compartment, in a store of its own.
+//! One set of module instances of a compartment, in a Wasmtime store of its own.
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -17,38 +17,38 @@ use crate::store::{CallContext, Cpu, Failure, InstanceState, LimitHit};
 use watertight_model::config::Limits;
 use watertight_telemetry::CompartmentMetrics;
 
-/// What ended a call, or a start, before it gave a result.
+/// The error that ended a call or a start, with what the store knows about it.
 pub(super) struct Ended {
-    /// In Wasmtime's words.
+    /// Wasmtime's error.
     pub(super) error: wasmtime::Error,
-    /// The limit that was met, where one was.
+    /// The limit that was met, if any.
     pub(super) limit: Option<LimitHit>,
-    /// What the guest said of it.
+    /// The guest's own report of its failure, if it made one.
     pub(super) failure: Option<Failure>,
 }
 
 impl Ended {
-    /// With what the store knows of it.
+    /// Adds to an error the limit and the guest's report that its store has recorded.
     pub(super) fn of(error: wasmtime::Error, state: &InstanceState) -> Self {
         Self { error, limit: state.limit_hit(), failure: state.failure().cloned() }
     }
 }
 
-/// Instances that a call runs on.
+/// The module instances that one call at a time runs on.
 pub(super) struct Live {
     store: Store<InstanceState>,
     cpu: Arc<Cpu>,
     instance: Instance,
     functions: Vec<Option<Func>>,
-    /// How many calls it has served.
+    /// The number of calls served.
     pub(super) calls: u32,
-    /// How often idle instances had been looked for when it last served one.
+    /// The compartment's number of searches for idle instances at the end of the last call.
     pub(super) used: u64,
 }
 
 impl Live {
-    /// Instantiates every module of a compartment in the store that `state` is for. Their start functions run under the call's
-    /// deadline.
+    /// Instantiates every module of a compartment in a new store with `state`. Their start functions run under the limits of the call in
+    /// `state`.
     pub(super) async fn start(
         pre: &InstancePre<InstanceState>,
         exports: usize,
@@ -65,7 +65,7 @@ impl Live {
             if context.data_mut().tick() {
                 return Ok(UpdateDeadline::Interrupt);
             }
-            // Not a plain self-wake: that would be polled again before the sockets are.
+            // `yield_now` instead of waking itself: a task that wakes itself is polled again before the runtime polls sockets.
             Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
         });
         store.set_epoch_deadline(1);
@@ -79,23 +79,24 @@ impl Live {
         }
     }
 
-    /// The host's side.
+    /// Returns the host's state of the store.
     pub(super) fn state(&self) -> &InstanceState {
         self.store.data()
     }
 
-    /// Lets go of the generation that the last call ran on.
+    /// Drops the reference to the generation of the last call.
     pub(super) fn leave_generation(&mut self) {
         self.store.data_mut().leave_generation();
     }
 
-    /// Takes up a call.
+    /// Begins to serve a call.
     pub(super) fn begin(&mut self, call: CallContext) {
         self.store.data_mut().begin_call(call);
         self.store.set_epoch_deadline(1);
     }
 
-    /// Calls a function, for the call that was taken up. On an error, or when dropped before the end, the instances are spoilt.
+    /// Calls a function for the call that was begun. After an error, or if the future is dropped before its end, the instances must be
+    /// dropped.
     pub(super) async fn call(
         &mut self,
         export: &Export,
@@ -134,22 +135,23 @@ impl Live {
     }
 }
 
-/// What is known, and counted, of the work of one function.
+/// The measuring and scheduling of one function's calls, for one call.
 #[derive(Clone, Copy)]
 pub(super) struct Work<'a> {
     steps: &'a Steps,
-    /// Whether its steps are made within those of another call.
+    /// Whether the call runs inside a poll of another compartment's call.
     is_nested: bool,
     metrics: &'a CompartmentMetrics,
 }
 
 impl<'a> Work<'a> {
-    /// Of a function, or of a start, for that call.
+    /// Prepares a call of a function, or a start. `steps` is the history of the function's long computations.
     pub(super) fn of(steps: &'a Steps, call: &CallContext, metrics: &'a CompartmentMetrics) -> Self {
         Self { steps, is_nested: call.is_nested, metrics }
     }
 
-    /// Does `work` until `deadline`, and counts its processor time. Epochs stop a guest that computes; this stops one that waits in the host.
+    /// Polls `work` until `deadline` and counts its processor time. The epoch stops a guest that computes; this deadline stops one that
+    /// waits in the host.
     async fn bounded<T>(
         self,
         deadline: Instant,
@@ -160,7 +162,7 @@ impl<'a> Work<'a> {
             cpu.watch();
         }
         let mut turn = Turn::new(!self.is_nested);
-        // Most calls never wait. Made for those that do, a timer costs the others neither time nor room.
+        // Created only when a call first waits: most calls never do, and a timer costs time and memory.
         let mut late: Option<Pin<Box<Unconstrained<Sleep>>>> = None;
         poll_fn(|context| {
             let step = |context: &mut Context<'_>| {
@@ -174,8 +176,8 @@ impl<'a> Work<'a> {
             if let Poll::Ready(Poll::Ready(done)) = self.steps.poll(&mut turn, context, step) {
                 return Poll::Ready(done);
             }
-            // Tokio lets a task do so much in one poll, timers included. Work that uses it up each time must not keep the timer from being
-            // seen.
+            // Unconstrained, because Tokio's cooperative budget also counts timers. Work that uses the whole budget in each poll would
+            // otherwise keep the timer from firing.
             let late = late.get_or_insert_with(|| Box::pin(unconstrained(sleep_until(deadline.into()))));
             late.as_mut().poll(context).map(|()| Err(wasmtime::Trap::Interrupt.into()))
         })
@@ -191,7 +193,7 @@ mod tests {
     use super::*;
     use watertight_telemetry::Telemetry;
 
-    /// What always has something to do uses up what tokio lets a task do in one poll, and a timer counts as doing, too.
+    /// Work that is always ready spends Tokio's cooperative budget, which timers need too. The deadline must stop it all the same.
     #[tokio::test]
     async fn what_never_runs_out_of_work_ends_in_time() {
         let busy = async {

@@ -1,7 +1,7 @@
-//! Recovery: modules that export `resume` are called for what was left unfinished, at each start and on a schedule while the host serves.
+//! Recovery: calls the modules that export `resume`, at each start and on a schedule, to finish work that was left unfinished.
 //!
-//! A module is never called for that twice at once, whatever generations are alive: the start has ended before anything else runs, and
-//! after it one loop calls each module once at a time.
+//! `resume` of one module never runs twice at once, over all generations. The calls at the start end before anything else runs. After the
+//! start, one loop makes the calls, one at a time for each module.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
@@ -18,30 +18,30 @@ use watertight_model::ids::{InterfaceName, ModuleName};
 use watertight_telemetry::Trace;
 use watertight_telemetry::table::{Origin, ResumeMoment, ResumeOutcome};
 
-/// How often one start asks one module whether it has more to resume. What is left then is left to the schedule.
+/// The largest number of calls of one module's `resume` in one start. The schedule continues with what is left.
 const MAX_CALLS_AT_START: u32 = 10_000;
-/// How often one run of the schedule asks.
+/// The largest number of calls of one module's `resume` in one run of the schedule.
 const MAX_CALLS_OF_A_RUN: u32 = 1_000;
-/// Modules that are called by the schedule at once.
+/// The number of modules that the schedule calls at the same time.
 const MAX_RUNS: usize = 4;
-/// How often the schedule looks whether another generation has other modules, or other times for them.
+/// The interval at which the schedule checks whether the current generation has other modules or other intervals.
 const LOOK: Duration = Duration::from_secs(1);
-/// The part of a module's interval by which a run may come earlier, so that hosts that started together don't go on together.
+/// The fraction of an interval by which a run may come early. It spreads the runs of hosts that started together.
 const JITTER: f64 = 0.2;
 
 /// The result of one call of `resume`.
 enum Resumed {
-    /// Nothing is left.
+    /// The module has nothing left to resume.
     Finished,
-    /// The module wants to be called again.
+    /// The module asks to be called again.
     More,
-    /// It failed, for that reason.
+    /// The call failed, with the reason.
     Failed(String),
 }
 
 impl Generation {
-    /// Lets every module that wants to pick up what an earlier process left unfinished. Nothing else may run meanwhile. What fails is
-    /// logged, and left to the schedule and to the next start.
+    /// Calls `resume` of every module that exports it, to finish work that an earlier process left unfinished. No other call may run
+    /// meanwhile. Failures are logged; the schedule and the next start try again.
     pub async fn resume(self: &Arc<Self>) {
         for (module, target) in self.resumable() {
             let next = || Some((self.clone(), target, UnderWay::Nothing));
@@ -49,7 +49,7 @@ impl Generation {
         }
     }
 
-    /// The modules that export `resume`, each with that function.
+    /// Lists the modules that export `resume`, each with the address of that function.
     fn resumable(&self) -> Vec<(ModuleName, Target)> {
         let name: InterfaceName = RESUME.parse().expect("the host's own interface is well named");
         let found = self.graph.modules.iter().filter_map(|(module, node)| {
@@ -59,7 +59,7 @@ impl Generation {
         found.collect()
     }
 
-    /// How often modules are called while the host serves; those that are called at starts only aren't among them.
+    /// Returns the interval of each module that the schedule calls. Modules that are called at starts only are left out.
     fn schedule(&self) -> BTreeMap<ModuleName, Duration> {
         let interval = |(module, _): (ModuleName, Target)| {
             let interval = self.graph.modules[&module].resume?;
@@ -68,7 +68,7 @@ impl Generation {
         self.resumable().into_iter().filter_map(interval).collect()
     }
 
-    /// Calls `resume` once. The call goes on to its end where the returned future is dropped.
+    /// Calls `resume` once. If the returned future is dropped, the call goes on to its end.
     async fn call_resume(self: Arc<Self>, target: Target, under_way: UnderWay) -> Resumed {
         let in_flight = self.enter();
         let deadline = Instant::now() + self.time(target);
@@ -91,8 +91,8 @@ impl Generation {
 }
 
 impl Runtime {
-    /// Calls modules on their schedules, for as long as the returned future is polled. A call that is under way when it is dropped goes on
-    /// to its end, and counts as in flight.
+    /// Runs the schedule of `resume` calls for as long as the returned future is polled. If it is dropped, a call that has begun goes on
+    /// to its end and counts as in flight.
     pub async fn recover(self: Arc<Self>) -> Infallible {
         let (mut due, mut running) = (BTreeMap::<ModuleName, Instant>::new(), BTreeSet::new());
         let mut runs = JoinSet::new();
@@ -102,7 +102,7 @@ impl Runtime {
             due.retain(|module, _| schedule.contains_key(module));
             for (module, interval) in &schedule {
                 let next = now + jittered(*interval);
-                // Where the interval has become shorter, it counts from now.
+                // If the interval has become shorter, the new interval counts from now.
                 due.entry(module.clone()).and_modify(|due| *due = (*due).min(now + *interval)).or_insert(next);
             }
             let free = MAX_RUNS.saturating_sub(running.len());
@@ -118,10 +118,10 @@ impl Runtime {
             tokio::select! {
                 () = tokio::time::sleep(LOOK) => {}
                 Some(ended) = runs.join_next() => {
-                    // A run that panicked can't say whose it was: its module is not called again before the next start.
+                    // A panicked run does not return its module's name, so that module stays marked as running until the next start.
                     if let Ok(module) = ended {
                         running.remove(&module);
-                        // The interval begins at a run's end.
+                        // The next interval begins when the run ends.
                         due.remove(&module);
                     }
                 }
@@ -129,7 +129,7 @@ impl Runtime {
         }
     }
 
-    /// Calls one module until it has nothing more to resume, each time on the generation that is current then.
+    /// Calls `resume` of one module until nothing is left, each time on the generation that is current then.
     async fn recover_module(&self, module: &ModuleName) {
         let next = || {
             let generation = self.current();
@@ -139,7 +139,7 @@ impl Runtime {
         run(module, MAX_CALLS_OF_A_RUN, ResumeMoment::Schedule, next).await;
     }
 
-    /// The longest that a request of a module may take on any generation that isn't freed.
+    /// Returns the longest time that a request of a module may take, over all generations that are not freed.
     fn longest_request(&self, module: &ModuleName) -> Duration {
         let alive = self.retired().into_iter().chain([self.current()]);
         let limits = alive.filter_map(|generation| {
@@ -150,7 +150,8 @@ impl Runtime {
     }
 }
 
-/// Calls a module up to `most` times, as long as it has more to resume and `next` has where. Counts and logs how that went.
+/// Calls `resume` of a module up to `most` times, until nothing is left, a call fails, or `next` returns `None`. Counts and logs the
+/// result.
 async fn run(
     module: &ModuleName,
     most: u32,
@@ -161,7 +162,7 @@ async fn run(
     let mut telemetry = None;
     let mut outcome = ResumeOutcome::Unfinished;
     for _ in 0..most {
-        // The module is gone from what runs now.
+        // `None` means that the current generation no longer has the module.
         let Some((generation, target, under_way)) = next() else { break };
         telemetry = Some(generation.telemetry().clone());
         match generation.call_resume(target, under_way).await {
@@ -185,9 +186,9 @@ async fn run(
     }
 }
 
-/// A time up to [`JITTER`] shorter.
+/// Returns `interval` shortened by a random part of up to [`JITTER`].
 fn jittered(interval: Duration) -> Duration {
-    // Where the system has no random bytes, the runs of hosts meet.
+    // Without random bytes there is no jitter. That is harmless: only the spreading of runs is lost.
     let random = f64::from(getrandom::u32().unwrap_or_default()) / f64::from(u32::MAX);
     interval.mul_f64(1.0 - JITTER * random)
 }

@@ -1,4 +1,4 @@
-//! What of the running application is looked at for metrics.
+//! Requests in flight and the metrics that are sampled from the running application.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,21 +10,20 @@ use prometheus::IntCounter;
 use super::{Generation, Runtime, Target};
 use watertight_telemetry::{Snapshot, table};
 
-/// How often a stop looks whether everything has ended.
+/// The pause between two checks whether all requests have ended at a stop.
 const FINISH_GLANCE: Duration = Duration::from_millis(5);
 
-/// A way from one compartment to another.
+/// A bridge from one compartment to a function of another.
 pub(super) struct Edge {
-    /// Where it leads.
+    /// The function that it leads to.
     pub(super) target: Target,
-    /// Calls that took it.
+    /// The counter of calls over this bridge.
     pub(super) calls: IntCounter,
-    /// How long a call may take there, where that is less than where it comes from: elsewhere the caller's deadline comes first, and no
-    /// clock need be read.
+    /// The callee's time limit, if it is shorter than the caller's. Otherwise the caller's deadline comes first, and no clock is read.
     pub(super) time: Option<Duration>,
 }
 
-/// A request that is in flight on a generation for as long as this lives. It doesn't keep the generation.
+/// Counts a request as in flight on a generation for as long as it lives. It does not keep the generation alive.
 pub struct InFlight(Arc<AtomicUsize>);
 
 impl Drop for InFlight {
@@ -34,7 +33,7 @@ impl Drop for InFlight {
 }
 
 impl Generation {
-    /// Counts a request as in flight here.
+    /// Counts a request as in flight on this generation until the returned guard is dropped.
     pub fn enter(&self) -> InFlight {
         self.in_flight.fetch_add(1, Relaxed);
         InFlight(self.in_flight.clone())
@@ -42,8 +41,8 @@ impl Generation {
 }
 
 impl Runtime {
-    /// Waits until nothing is in flight on any generation, up to `deadline`: neither requests, nor what operators called, whether or not
-    /// their clients still wait. Returns whether that came first. Nothing new may begin meanwhile.
+    /// Waits until nothing is in flight on any generation, at most until `deadline`. Calls by operators count too, and so do calls whose
+    /// client has gone. Returns whether all ended in time. No new call may begin meanwhile.
     pub async fn finish(&self, deadline: Instant) -> bool {
         let is_idle = || {
             let alive = self.retired().into_iter().chain([self.current()]);
@@ -60,10 +59,10 @@ impl Runtime {
 }
 
 impl Runtime {
-    /// Adds what can be seen of the generations that are not freed, and of their compartments: those of one name together.
+    /// Adds the state of all generations that are not freed to a metrics snapshot. Compartments of one name are added up.
     pub fn sample(&self, now: &mut Snapshot) {
         let current = self.current();
-        // One that is published right now is both.
+        // A generation that is being retired can appear as current and as retired.
         let mut retired = self.retired();
         retired.retain(|generation| generation.number != current.number);
         now.add(&table::GENERATION, &[], current.number.0);
@@ -76,7 +75,7 @@ impl Runtime {
                 let (name, stats) = (compartment.name().as_str(), compartment.stats());
                 now.add(&table::INSTANCES_WARM, &[name], stats.warm as u64);
                 for module in compartment.modules() {
-                    // Those of one name share their calls, on whatever generation.
+                    // A module has the same admission on every generation, so its numbers are taken once.
                     calls.extend(compartment.calls(&module.name).map(|stats| (module.name.clone(), stats)));
                 }
             }

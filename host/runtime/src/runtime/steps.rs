@@ -1,10 +1,11 @@
-//! Functions whose calls compute for long in one piece.
+//! Keeps functions with long computations from blocking the async runtime's worker threads.
 //!
-//! A guest gives way at each tick of the epoch. What is done for it in one piece can't: copying a list of a million values out of it,
-//! filling its memory. On a worker of the runtime that would hold up every request whose turn is there. So a function that was seen to
-//! do that has its further calls step aside: the worker's other work goes on on another thread meanwhile. That costs some microseconds,
-//! which a short call isn't worth. Nor is it worth it for the first calls of each function, of which nothing is known: some twenty more
-//! threads come of that where builds are swapped all the time, and 20 MB with them.
+//! A guest yields at each tick of the epoch, but some work of the host for a guest cannot yield: copying a list of a million values out of
+//! it, or filling its memory. On a worker thread such a step blocks every request that waits for that thread. A function that was seen to
+//! make long steps therefore has its next steps offloaded: the worker's other tasks move to another thread for the time of the step.
+//!
+//! Offloading costs some microseconds, so short calls do without it. First calls of a function, of which nothing is known, do without it
+//! too: otherwise a host whose builds are swapped all the time would have some twenty more threads and use 20 MB more.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -20,16 +21,16 @@ use tokio_util::sync::PollSemaphore;
 use crate::store::Step;
 use watertight_engine::EPOCH_TICK;
 
-/// A step that takes longer is long: what a guest that computes takes until it gives way, and as much again.
+/// The time from which a step counts as long: twice the time after which a computing guest yields.
 const LONG: Duration = EPOCH_TICK.saturating_mul(2);
-/// A step that takes this long on the wall's clock needs no proof: few threads are kept waiting for that long.
+/// The wall-clock time from which a step counts as long without an exact measurement. A thread rarely waits that long for a core.
 const SURELY_LONG: Duration = EPOCH_TICK.saturating_mul(10);
-/// For how many steps a function is measured exactly after one that seemed long on the wall's clock, which also counts what others computed.
+/// The number of steps that are measured exactly after a step seemed long by the wall clock, which includes the time of other threads.
 const WATCHED: u32 = 256;
-/// For how many steps it stays aside after one that was long.
+/// The number of steps that are offloaded after a long step.
 const ASIDE: u32 = 4096;
 
-/// How many steps are aside at once, in the process: threads that compute beside the workers take their time from them.
+/// Permits for offloaded steps, for the whole process. They are few because offloaded steps compete with the workers for cores.
 static TURNS: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(turns())));
 
 fn turns() -> usize {
@@ -38,32 +39,33 @@ fn turns() -> usize {
 }
 
 thread_local! {
-    /// Whether the step that this thread makes is aside already, so that those inside it need no turn of their own.
+    /// Whether this thread runs an offloaded step. Steps inside that one need no permit.
     static IS_ASIDE: Cell<bool> = const { Cell::new(false) };
 }
 
-/// What is known of one function's steps: for how many more they are watched, and above [`WATCHED`], made aside.
+/// The history of one function's steps, as a number that counts down: above [`WATCHED`] steps are offloaded, above zero they are measured.
 #[derive(Debug, Default)]
 pub(super) struct Steps(AtomicU32);
 
-/// A call's place among those that are aside.
+/// A call's claim to a permit for offloading.
 pub(super) struct Turn {
     may_wait: bool,
-    /// There while it waits for one, and while it has one.
+    /// The pending or acquired permit.
     place: Option<PollSemaphore>,
 }
 
 impl Turn {
-    /// `may_wait` says whether the call's steps are polled by nobody's but its task: those within another call's step, which itself may
-    /// have to wait, must not. They could be given the turn while the other one's wait keeps them from being polled, and nobody would
-    /// have it then.
+    /// `may_wait` tells whether the call may wait for a permit.
+    ///
+    /// A nested call must not wait. Its caller's step polls it, and that step may itself wait for a permit. The nested call could then be
+    /// given a permit while nothing polls it, and the permit would stay unused.
     pub(super) fn new(may_wait: bool) -> Self {
         Self { may_wait, place: None }
     }
 }
 
 impl Steps {
-    /// Whether they are to be measured exactly.
+    /// Returns whether the steps are to be measured exactly.
     pub(super) fn are_watched(&self) -> bool {
         self.0.load(Relaxed) > 0
     }
@@ -72,7 +74,7 @@ impl Steps {
         self.0.load(Relaxed) > WATCHED
     }
 
-    /// Learns from a step. Returns whether it was long.
+    /// Updates the history with a finished step. Returns whether the step was long.
     pub(super) fn note(&self, step: Step) -> bool {
         let left = self.0.load(Relaxed);
         let is_long = step.time >= LONG;
@@ -83,12 +85,12 @@ impl Steps {
             (false, _) if left == 0 => return false,
             (false, _) => left - 1,
         };
-        // Steps of other calls may get lost between: they only count down.
+        // Updates of concurrent calls may be lost. That is harmless: they only count down.
         self.0.store(next, Relaxed);
         is_long && next > WATCHED
     }
 
-    /// Makes a step of a call that may wait for its turn.
+    /// Makes one step of a call. If the step is to be offloaded, returns `Pending` until a permit is free.
     pub(super) fn poll<T>(
         &self,
         turn: &mut Turn,
@@ -100,12 +102,12 @@ impl Steps {
             let _permit = ready!(place.poll_acquire(context)).expect("the semaphore is never closed");
             return Poll::Ready(aside(|| step(context)));
         }
-        // It may have waited for a turn before other calls changed what is known.
+        // Drop a claim that is no longer needed: other calls may have changed the history while this one waited.
         turn.place = None;
         Poll::Ready(self.make(|| step(context)))
     }
 
-    /// Makes a step that can't wait, aside where there is a turn at once.
+    /// Makes a step that cannot wait. It is offloaded if a permit is free now.
     pub(super) fn make<T>(&self, step: impl FnOnce() -> T) -> T {
         if !self.are_aside() || !can_step_aside() {
             return step();
@@ -117,14 +119,14 @@ impl Steps {
     }
 }
 
-/// Whether this thread has work of others that could go on elsewhere.
+/// Returns whether this thread is a runtime worker, whose other tasks could move to another thread.
 fn can_step_aside() -> bool {
     let has_workers = |runtime: Handle| runtime.runtime_flavor() == RuntimeFlavor::MultiThread;
     !IS_ASIDE.get() && Handle::try_current().is_ok_and(has_workers)
 }
 
 fn aside<T>(step: impl FnOnce() -> T) -> T {
-    /// Aside while it lives, however the step ends.
+    /// Resets [`IS_ASIDE`] when dropped, so also after a panic.
     struct Aside;
     impl Drop for Aside {
         fn drop(&mut self) {
@@ -151,7 +153,7 @@ mod tests {
     fn what_seems_long_is_watched_and_what_is_long_steps_aside_for_a_while() {
         let steps = Steps::default();
         assert!(!steps.note(step(1, false)) && !steps.are_watched());
-        // The wall's clock counts what others computed.
+        // A wall clock includes the time of other threads, so this step is not counted as long yet.
         assert!(!steps.note(step(20, false)) && steps.are_watched() && !steps.are_aside());
         for _ in 0..WATCHED {
             assert!(steps.are_watched());
@@ -165,7 +167,7 @@ mod tests {
             steps.note(step(1, true));
         }
         assert!(!steps.are_aside() && steps.are_watched());
-        // Nor does it need proof where it is very long.
+        // A very long step needs no exact measurement.
         assert!(Steps::default().note(step(100, false)));
     }
 
@@ -181,7 +183,7 @@ mod tests {
             steps.note(step(50, true));
             assert_eq!(poll(&steps, &mut turn), Poll::Pending);
             assert_eq!(poll(&steps, &mut Turn::new(false)), Poll::Ready(()));
-            // It is given its turn, and meanwhile all others of the function were short.
+            // The call is given its permit, but meanwhile all other calls of the function were short.
             drop(taken);
             steps.0.store(0, Relaxed);
             assert_eq!(poll(&steps, &mut turn), Poll::Ready(()));
@@ -200,7 +202,7 @@ mod tests {
         let work = async move {
             let waited = tokio::spawn(async move {
                 let mut turn = Turn::new(true);
-                // On the one worker there is: nobody could say anything, if it were held up.
+                // The only worker thread waits here. Without offloading, no other task could send the message.
                 let listen = |_: &mut Context<'_>| hear.lock().unwrap().recv_timeout(Duration::from_secs(10));
                 std::future::poll_fn(|context| steps.poll(&mut turn, context, listen)).await
             });

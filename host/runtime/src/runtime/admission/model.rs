@@ -1,9 +1,9 @@
-//! Every way in which threads can meet at the places of a module, by `loom`: the very source of `places.rs`, on primitives that the model
+//! A `loom` model of admission permits: it runs every interleaving of threads over the source of `places.rs`, with primitives that loom
 //! schedules.
 
 use loom::thread;
 
-/// What stands in the place of the runtime's own.
+/// Replaces the primitives that the runtime supplies.
 mod primitives {
     pub(super) use loom::sync::atomic::AtomicUsize;
     pub(super) use loom::sync::atomic::Ordering::{AcqRel, Acquire};
@@ -13,7 +13,7 @@ mod primitives {
         mutex.lock().expect("nobody panics while holding it")
     }
 
-    /// A semaphore that nobody waits at.
+    /// A semaphore without waiting.
     pub(super) struct Permits(Mutex<usize>);
 
     pub(super) struct Permit<'a>(Option<&'a Permits>);
@@ -65,7 +65,7 @@ mod places;
 
 use places::Places;
 
-/// Places that threads can borrow for as long as the model runs.
+/// Creates places with a static lifetime, so that threads can borrow them.
 fn forever(places: usize) -> &'static Places {
     Box::leak(Box::new(Places::new(places)))
 }
@@ -77,13 +77,13 @@ fn nobody_comes_in_while_as_many_run_as_may() {
         let (stays, leaves) = (places.try_take(), places.try_take());
         let leaving = thread::spawn(move || drop(leaves));
         places.resize(1);
-        // One runs, one may: whether or not the other one has left.
+        // One call runs and one may run, whether or not the leaving call has finished.
         assert!(places.try_take().is_none());
         leaving.join().expect("it ends");
         assert!(places.try_take().is_none());
         assert_eq!((places.taken(), places.wanted()), (1, 1));
         drop(stays);
-        // No place was lost.
+        // No permit was lost.
         let first = places.try_take();
         assert!(first.is_some() && places.try_take().is_none());
     });

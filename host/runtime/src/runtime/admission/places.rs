@@ -1,19 +1,19 @@
-//! Places for calls, whose number can change while they are taken.
+//! A set of permits whose number can change while some are taken.
 //!
-//! Permits, taken or not, are always the places that there are to be and the surplus together. Where there are to be fewer, the surplus
-//! grows first, and only then free permits are taken away for it; and who takes a permit while there is surplus gives it up for that and
-//! tries again. So a call that comes in finds no more running than may, whatever changes meanwhile.
+//! Invariant: the semaphore's permits, taken and free, are the wanted number plus the surplus. To lower the number, `resize` first raises
+//! the surplus and then removes free permits for it. A call that takes a permit while there is surplus gives the permit up, lowers the
+//! surplus and tries again. So an admitted call never finds more calls running than may, even during a change.
 //!
-//! The primitives are those of the parent, so that a model can put its own in their place.
+//! The parent module supplies the synchronization primitives, so that a model can replace them.
 
 use super::primitives::{AcqRel, Acquire, AtomicUsize, Mutex, Permit, Permits, lock};
 
-/// A number of places, some of them taken.
+/// A number of permits for calls, some of them taken.
 pub(super) struct Places {
     permits: Permits,
-    /// How many places there are to be.
+    /// The wanted number of permits.
     wanted: Mutex<usize>,
-    /// Permits beyond that: they go as soon as they are free.
+    /// The number of permits above the wanted number. They are removed as they become free.
     surplus: AtomicUsize,
 }
 
@@ -22,24 +22,24 @@ impl Places {
         Self { permits: Permits::new(places), wanted: Mutex::new(places), surplus: AtomicUsize::new(0) }
     }
 
-    /// What is waited at for a permit; see [`Self::occupy`].
+    /// Returns the semaphore to wait at. Its permit must go through [`Self::occupy`].
     pub(super) fn permits(&self) -> &Permits {
         &self.permits
     }
 
-    /// How many places there are to be.
+    /// Returns the wanted number of permits.
     pub(super) fn wanted(&self) -> usize {
         *lock(&self.wanted)
     }
 
-    /// How many are taken.
+    /// Returns how many permits are taken.
     pub(super) fn taken(&self) -> usize {
-        // Held, so that nobody changes their number in the middle.
+        // The lock keeps the wanted number from changing during the calculation.
         let wanted = lock(&self.wanted);
         (*wanted + self.surplus.load(Acquire)).saturating_sub(self.permits.available_permits())
     }
 
-    /// Has another number of places from now on. Nobody who has one loses it.
+    /// Changes the wanted number of permits. Calls keep the permits that they hold.
     pub(super) fn resize(&self, places: usize) {
         let mut wanted = lock(&self.wanted);
         let before = std::mem::replace(&mut *wanted, places);
@@ -50,7 +50,7 @@ impl Places {
             if self.permits.forget_permits(1) == 0 {
                 break;
             }
-            // Who left meanwhile may have given up a permit for the surplus already: then this one was not to go.
+            // A call that ended meanwhile may have given up its permit for the surplus. Then this permit must stay.
             if !self.take_surplus() {
                 self.permits.add_permits(1);
             }
@@ -62,7 +62,7 @@ impl Places {
         }
     }
 
-    /// Takes a place, if one is free.
+    /// Takes a permit if one is free.
     pub(super) fn try_take(&self) -> Option<Place<'_>> {
         loop {
             let permit = self.permits.try_acquire().ok()?;
@@ -72,7 +72,7 @@ impl Places {
         }
     }
 
-    /// Makes a place of a permit; none where it was surplus and is gone now.
+    /// Turns a permit of the semaphore into a place. Returns `None` if the permit was surplus; it is removed then.
     pub(super) fn occupy<'a>(&'a self, permit: Permit<'a>) -> Option<Place<'a>> {
         if self.take_surplus() {
             permit.forget();
@@ -81,7 +81,7 @@ impl Places {
         Some(Place { places: self, permit: Some(permit) })
     }
 
-    /// Takes one out of the surplus, where there is any.
+    /// Lowers the surplus by one. Returns whether there was any.
     fn take_surplus(&self) -> bool {
         let mut surplus = self.surplus.load(Acquire);
         while surplus > 0 {
@@ -94,10 +94,10 @@ impl Places {
     }
 }
 
-/// The right to run one call; given back when dropped.
+/// The permit to run one call. It is given back when dropped.
 pub(in super::super) struct Place<'a> {
     places: &'a Places,
-    /// There until it is dropped.
+    /// The semaphore's permit. It is taken out when the place is dropped.
     permit: Option<Permit<'a>>,
 }
 

@@ -1,4 +1,4 @@
-//! Why a call gave no result: told to whoever called, and logged with where the guest was.
+//! Explains why a call gave no result: converts the error for the caller, and logs it with the guest's backtrace.
 
 use wasmtime::{PoolConcurrencyLimitError, Trap};
 use wasmtime_wasi::I32Exit;
@@ -12,11 +12,12 @@ use watertight_model::ids::ModuleName;
 use watertight_telemetry::logged_path;
 
 impl Compartment {
-    /// Tells what ended a call of the function at `called`, or a start, and logs it.
+    /// Converts the error that ended a call or a start to a [`CallError`], and logs it. `called` is the called function, or `None` for a
+    /// start.
     pub(super) fn explain(&self, ended: &Ended, call: &CallContext, called: Option<FunctionIndex>) -> CallError {
         let Ended { error, limit, failure } = ended;
         let stack = Backtrace::of(error);
-        // No guest's function runs while its result is copied out, or while it waits in the host: it was the one that was called.
+        // No guest function is on the stack while a result is copied out or the guest waits in the host. The called module then counts.
         let is_known = |name: &ModuleName| self.modules.iter().any(|module| module.name == *name);
         let module = stack.module(is_known).or_else(|| Some(self.module(called?).name.clone()));
         let explained = match (limit.or_else(|| self.limit_behind(error)), error.downcast_ref::<Trap>()) {
@@ -68,18 +69,18 @@ impl Compartment {
         CallError::Trap { reason, module, callees }
     }
 
-    /// Whom `caller` may have been calling within the compartment, when its functions stopped there.
+    /// Returns the modules of the compartment that `caller` may have been calling when its functions stopped at `stops`.
     fn callees(&self, caller: &ModuleName, stops: impl Iterator<Item = Stop>) -> Vec<ModuleName> {
         let place = self.modules.iter().position(|module| module.name == *caller);
         place.map_or_else(Vec::new, |place| self.fused[place].callees(stops))
     }
 
-    /// The limit of Wasmtime's own that an error tells of.
+    /// Returns the limit that Wasmtime itself enforced and reported by `error`, if there is one.
     fn limit_behind(&self, error: &wasmtime::Error) -> Option<LimitHit> {
         if let Some(Trap::StackOverflow) = error.downcast_ref() {
             return Some(LimitHit::Stack { limit: self.profile.stack() });
         }
-        // These have no type that could be asked for: the tests of each limit notice other words.
+        // These errors have no type of their own, so their texts are compared. Tests of both limits notice a changed text.
         let cause = error.root_cause().to_string();
         if cause.contains("fuel allocated for hostcalls") {
             return Some(LimitHit::Transfer { limit: usize::try_from(self.limits.transfer).unwrap_or(usize::MAX) });
