@@ -1,4 +1,4 @@
-//! `backup` and `restore`: everything that lasts of an application, in a folder of its own.
+//! `backup` and `restore`: copy an application's databases and history into a folder, and back.
 
 use std::path::{Path, PathBuf};
 
@@ -42,7 +42,7 @@ pub(super) struct RestoreArguments {
     replace: bool,
 }
 
-/// Has the running host write a backup; without one, writes it here.
+/// Runs `backup`: the running host writes the backup; if no host runs, this process does.
 pub(super) fn backup(arguments: &BackupArguments) -> anyhow::Result<()> {
     let BackupArguments { application, to, host, json } = arguments;
     let to = absolute(to)?;
@@ -56,7 +56,7 @@ pub(super) fn backup(arguments: &BackupArguments) -> anyhow::Result<()> {
                 Some(state) => state.clone(),
                 None => host.load(&application.app)?.state,
             };
-            // Taking it would make it.
+            // Opening the state folder would create it.
             anyhow::ensure!(state.is_dir(), "there is no state folder {}: nothing to back up", state.display());
             back_up_stopped(&to, &StateFolder::open(&state)?)?
         }
@@ -76,11 +76,11 @@ pub(super) fn backup(arguments: &BackupArguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Puts a backup into a state folder on which no host runs.
+/// Runs `restore`: puts a backup into a state folder on which no host runs.
 pub(super) fn restore(arguments: &RestoreArguments) -> anyhow::Result<()> {
     let RestoreArguments { from, application, state, replace } = arguments;
     let overrides = watertight_model::config::Overrides { state: state.clone(), ..Default::default() };
-    // The manifest says where the state is; where that is said otherwise it need not be there.
+    // The manifest names the state folder. With `--state`, the manifest need not exist.
     let (state, app) = match (watertight_model::config::load(&application.app, &overrides), state) {
         (Ok(config), _) => (config.state, Some(config.name.to_string())),
         (Err(_), Some(state)) => (state.clone(), None),
@@ -99,7 +99,7 @@ pub(super) fn restore(arguments: &RestoreArguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A path that means the same to the host.
+/// Makes a path absolute, because the running host has another working directory.
 fn absolute(path: &Path) -> anyhow::Result<PathBuf> {
     std::path::absolute(path).with_context(|| format!("{} is no path", path.display()))
 }

@@ -1,4 +1,4 @@
-//! `build`: modules from source to components, with progress.
+//! `build`: builds modules from source to components, and shows progress.
 
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
@@ -14,7 +14,7 @@ use watertight_model::ids::ModuleName;
 use watertight_model::problem::list;
 
 pub(super) fn build(arguments: &BuildArguments) -> anyhow::Result<()> {
-    // What is built may be what routes are written for later.
+    // Routes are not read: they may be written only after the build.
     let config = config::load_manifest(&arguments.application.app, &Overrides::default())?;
     let folders = folders(&config, &arguments.modules)?;
     let profile = if arguments.debug { Profile::Debug } else { Profile::Release };
@@ -26,7 +26,7 @@ pub(super) fn build(arguments: &BuildArguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Builds the modules in these folders, and shows what the tools say and what is done.
+/// Builds the modules in these folders. Shows the tools' output and each finished component.
 pub(super) fn build_with_progress(folders: &[PathBuf], options: Options) -> anyhow::Result<Vec<Built>> {
     let options = Options { colours: std::io::stderr().is_terminal(), ..options };
     let bar = ProgressBar::new_spinner();
@@ -48,11 +48,12 @@ pub(super) fn build_with_progress(folders: &[PathBuf], options: Options) -> anyh
     };
     let built = build_modules(folders, &options, &listener);
     bar.finish_and_clear();
-    // What the tools printed was shown as they printed it.
+    // The tools' output was already shown line by line.
     built.map_err(|errors| anyhow::Error::msg(errors.without_output().to_string()))
 }
 
-/// The folders of the named modules, or of all that have one. A module is named as the manifest does, or by its folder beside it.
+/// Returns the folders of the named modules, or of all modules with a folder if no name is given. A name is the module's name in the
+/// manifest, or the name of its folder beside the manifest.
 pub(super) fn folders(config: &AppConfig, names: &[String]) -> anyhow::Result<Vec<PathBuf>> {
     let folder = |source: &ComponentSource| match source {
         ComponentSource::Folder { folder, .. } => Some(folder.clone()),
@@ -63,7 +64,7 @@ pub(super) fn folders(config: &AppConfig, names: &[String]) -> anyhow::Result<Ve
     }
     let find = |name: &String| {
         let Some((_, module)) = config.modules.iter().find(|(known, _)| known.as_str() == name) else {
-            // Another build of a module stands beside it, and the manifest names one of them.
+            // A folder beside the manifest may hold another build of a module that the manifest takes from elsewhere.
             let beside = name.parse::<ModuleName>().ok().map(|name| config.root.join(name.as_str()));
             return beside.filter(|folder| folder.is_dir()).with_context(|| {
                 let modules = list(config.modules.keys());

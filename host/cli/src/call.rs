@@ -1,4 +1,4 @@
-//! `call`: one function, by hand.
+//! `call`: calls one function with JSON arguments.
 
 use anyhow::Context;
 use reqwest::Method;
@@ -28,7 +28,7 @@ pub(super) fn call(arguments: &CallArguments) -> anyhow::Result<()> {
     print(&result, json)
 }
 
-/// Writes the result. A module's typed error is a result as well, and makes the command fail.
+/// Prints the result. A module's typed error is printed as a result too, and makes the command fail.
 fn print(result: &RawValue, json: bool) -> anyhow::Result<()> {
     let value: serde_json::Value = serde_json::from_str(result.get())?;
     if json {
@@ -63,7 +63,7 @@ async fn in_process(arguments: &CallArguments, config: AppConfig) -> anyhow::Res
     let control = tokio::task::spawn_blocking(move || initial.start(&host)).await??;
     let generation = control.runtime().current();
     let call = async {
-        // Nothing else runs on this state.
+        // No host runs on this state folder, and this process serves no requests.
         let caller = Caller { request: "call".into(), under_way: UnderWay::Nothing };
         let result = invoke(&generation, &arguments.function, &arguments.arguments, caller).await;
         control.close().await;

@@ -1,4 +1,4 @@
-//! `swap`, `apply`, `rollback` and `generations`: what a running host runs, changed and told.
+//! `swap`, `apply`, `rollback` and `generations`: change what a running host serves, and list what it has served.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -63,7 +63,7 @@ pub(super) struct GenerationsArguments {
     json: bool,
 }
 
-/// How a change is made.
+/// The options that all changes share.
 #[derive(Debug, Args)]
 struct ChangeArguments {
     /// Only say what would change.
@@ -79,7 +79,7 @@ impl ChangeArguments {
         if self.dry_run { format!("{path}?dry_run=true") } else { path.to_owned() }
     }
 
-    /// Sends the change, in the name of `command`, and tells what came of it.
+    /// Sends the change to the host, labelled with `command`, and prints the outcome.
     async fn make(&self, client: &Client, request: reqwest::RequestBuilder, command: &str) -> anyhow::Result<()> {
         let request = request.header(reqwest::header::USER_AGENT, format!("watertight {command}"));
         let done = client.send::<Outcome>(request).await;
@@ -134,7 +134,7 @@ pub(super) fn apply(arguments: &ApplyArguments) -> anyhow::Result<()> {
     let ApplyArguments { application, host, change } = arguments;
     let config = host.load(&application.app)?;
     let client = host.connect(&config.state)?;
-    // Checked by the host; what it is given is what is on the disk now.
+    // The host checks the files. This command sends them as they are on the disk now.
     let mut form = Form::new().part(FILES_PART, Part::bytes(serde_json::to_vec(&config.files)?));
     for (name, module) in &config.modules {
         let file = module.component.value.file();
@@ -179,7 +179,7 @@ fn text(generations: &Generations) -> String {
         let asked = asked(published.by.as_ref());
         let _ = writeln!(out, "{number:>5}  {state:<8}  {}  {}{asked}", published.at, published.cause);
         let _ = writeln!(out, "                 {}", builds.join(", "));
-        // What is seen above needs no words.
+        // The changes are listed only if the builds above do not show them.
         if before.is_some_and(|before| before.modules == published.modules) {
             for change in &published.changes {
                 let _ = writeln!(out, "                 {change}");
@@ -199,12 +199,12 @@ fn text(generations: &Generations) -> String {
         }
         entries.push((&refused.at, out));
     }
-    // As it happened: times of one form are in order as texts are.
+    // In the order of time: timestamps of one form sort like texts.
     entries.sort_by_key(|(at, _)| *at);
     entries.into_iter().map(|(_, text)| text).collect()
 }
 
-/// Who asked, as the end of a line.
+/// Describes who asked for a change, as the end of a line.
 fn asked(by: Option<&Asker>) -> String {
     by.map_or_else(String::new, |by| format!(", asked by {by}"))
 }

@@ -1,4 +1,4 @@
-//! `check` and `graph`: an application on paper.
+//! `check` and `graph`: check and draw an application without compiling or running it.
 
 use serde_json::json;
 

@@ -1,4 +1,4 @@
-//! The command line's side of the admin listener.
+//! The client of the admin listener: finds a running host and sends requests to it.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use watertight_edge::http::details::Details;
 use watertight_model::config::{self, AppConfig, Overrides};
 use watertight_model::problem::Problems;
 
-/// Which host is asked, and by what right.
+/// The options that select a running host and its admin token.
 #[derive(Debug, Args)]
 pub(super) struct HostArguments {
     /// Ask the host whose admin listener is here, wherever its state is.
@@ -28,7 +28,7 @@ pub(super) struct HostArguments {
     pub(super) admin_token: Option<String>,
 }
 
-/// A running host.
+/// A client of a running host's admin listener.
 pub(super) struct Client {
     admin: SocketAddr,
     token: String,
@@ -36,23 +36,24 @@ pub(super) struct Client {
 }
 
 impl HostArguments {
-    /// The application's configuration, with the state folder that is meant.
+    /// Loads the application's configuration, with the state folder of `--state` if given.
     pub(super) fn load(&self, app: &Path) -> anyhow::Result<AppConfig> {
         let overrides = Overrides { state: self.state.clone(), ..Overrides::default() };
         Ok(application::load(app, &overrides)?)
     }
 
-    /// The state folder that is meant. Faults elsewhere in manifest and routes hinder nobody who asks a running host.
+    /// Returns the state folder of an application. Faults elsewhere in the manifest or routes are ignored: a running host can be asked
+    /// anyway.
     fn state_of(&self, app: &Path) -> anyhow::Result<PathBuf> {
         let overrides = Overrides { state: self.state.clone(), ..Overrides::default() };
         Ok(config::load_partial(app, &overrides)?.config.state)
     }
 
-    /// The host that is asked: the one at `--admin`, or the one that runs on the state folder; none where none runs.
+    /// Finds the host at `--admin`, or else the host that runs on the state folder. Returns `None` if there is neither.
     pub(super) fn find(&self, state: &Path) -> anyhow::Result<Option<Client>> {
         let of_dev = StateFolder::development_beside(state);
         let mut running = StateFolder::running_host(state).map(|host| (host, state));
-        // Who names a folder means that one.
+        // With `--state`, the folder is explicit, so the one of `watertight dev` is not tried.
         if self.state.is_none() {
             running = running.or_else(|| {
                 let host = StateFolder::running_host(&of_dev)?;
@@ -68,11 +69,11 @@ impl HostArguments {
                 .context("the admin token can't be read")?
                 .with_context(|| format!("no admin token is in {}; set WATERTIGHT_ADMIN_TOKEN", state.display()))?,
         };
-        // Only this host is asked, whatever proxies the environment names.
+        // Without a proxy: proxy settings of the environment must not redirect requests that carry the token.
         Ok(Some(Client { admin, token, http: reqwest::Client::builder().no_proxy().build()? }))
     }
 
-    /// The same, where there must be one.
+    /// Finds the host as [`Self::find`] does. Fails if no host runs.
     pub(super) fn connect(&self, state: &Path) -> anyhow::Result<Client> {
         let none = || {
             format!("no host runs on {}; start one with `watertight run`, or name one with --admin", state.display())
@@ -80,7 +81,7 @@ impl HostArguments {
         self.find(state)?.with_context(none)
     }
 
-    /// The host that runs an application, if one does; the manifest is read only where it takes that to know.
+    /// Finds the host that runs an application. Returns `None` if none runs. Reads the manifest only if the options do not tell the host.
     pub(super) fn find_for(&self, app: &Path) -> anyhow::Result<Option<Client>> {
         match (&self.state, self.admin, &self.admin_token) {
             (Some(state), ..) => self.find(state),
@@ -89,7 +90,7 @@ impl HostArguments {
         }
     }
 
-    /// The host that runs an application, whether or not its manifest can be read.
+    /// Finds the host that runs an application. Fails if none runs. Reads the manifest only if the options do not tell the host.
     pub(super) fn connect_to(&self, app: &Path) -> anyhow::Result<Client> {
         match (&self.state, self.admin, &self.admin_token) {
             (Some(state), ..) => self.connect(state),
@@ -100,16 +101,16 @@ impl HostArguments {
 }
 
 impl Client {
-    /// A request with the token.
+    /// Creates a request with the admin token.
     pub(super) fn request(&self, method: reqwest::Method, path: &str) -> reqwest::RequestBuilder {
         self.http.request(method, format!("http://{}{path}", self.admin)).bearer_auth(&self.token)
     }
 
-    /// Sends a request, and reads its answer.
+    /// Sends a request and parses its response.
     ///
     /// # Errors
     ///
-    /// [`Problems`] where the host refused with such; else what went wrong, in words.
+    /// Returns [`Problems`] if the host refused the request with a list of problems. Returns a text for every other failure.
     pub(super) async fn send<T: DeserializeOwned>(&self, request: reqwest::RequestBuilder) -> anyhow::Result<T> {
         let response = request.send().await;
         let response =

@@ -1,7 +1,7 @@
-//! `dev`: builds and serves an application, and does both again for whatever its author changes.
+//! `dev`: builds and serves an application, and repeats both for each change of its sources.
 //!
-//! One change is in work at a time; what is saved meanwhile is found by the next look, all at once. What can't be built or is refused
-//! leaves the last good generation serving.
+//! One change is processed at a time. Files saved meanwhile are found together by the next check. If a build fails or a change is refused,
+//! the last good generation keeps serving.
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
@@ -23,11 +23,11 @@ use watertight_model::config::{self, AppConfig, Overrides};
 use watertight_model::ids::ModuleName;
 use watertight_model::problem::{Problems, list};
 
-/// Where components are built, from the workspace: what `build` leaves for `run` stays as it is.
+/// The folder for components, relative to the workspace. It is not the one of `build`, so components for `run` stay as they are.
 const COMPONENTS: &str = "target/components/dev";
-/// How many changed files are named in a line.
+/// The largest number of changed files that a line names.
 const MAX_NAMED: usize = 3;
-/// How long a build may say nothing before it is said that it goes on.
+/// The time after which a silent build is reported as still running.
 const SILENCE: Duration = Duration::from_secs(2);
 
 pub(super) fn dev(arguments: DevArguments) -> anyhow::Result<()> {
@@ -38,10 +38,10 @@ pub(super) fn dev(arguments: DevArguments) -> anyhow::Result<()> {
     let components = config.workspace.join(COMPONENTS);
     let overrides = Overrides { state: Some(state), components: Some(components), ..given };
     let config = config::load(&application.app, &overrides)?;
-    // Of the host's own lines only those that an author should know: the rest is said here.
+    // The host logs only what an author needs; this command prints the rest in its own lines.
     let level = format!("warn,change=error,module={}", config.log.level.as_str());
     let (log, _flush) = start_log(config.log.format, &level)?;
-    // What would be found out after minutes of building, first.
+    // Checked before the build, so that these faults do not appear only after minutes of building.
     drop(StateFolder::open_for_development(&config.state)?);
     try_to_listen(&config)?;
 
@@ -49,7 +49,7 @@ pub(super) fn dev(arguments: DevArguments) -> anyhow::Result<()> {
     let mut author = Author { sources: Some(sources), watcher: Watcher::new(), config, is_first: true };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let done = runtime.block_on(async {
-        // Its own builds are stopped by this one, a host that serves by those of its own.
+        // This handler stops builds. While a host serves, `serve` has handlers of its own.
         let mut stop_signal = Signals::hear(Hangup::Stops)?.stop;
         loop {
             let begun = Instant::now();
@@ -85,12 +85,12 @@ pub(super) fn dev(arguments: DevArguments) -> anyhow::Result<()> {
             }
         }
     });
-    // A build may be under way still: nobody waits for what nobody wants any more.
+    // A build may still run. No one waits for it.
     runtime.shutdown_background();
     done
 }
 
-/// Whether all listeners can be had; they are let go again.
+/// Checks that all listeners' addresses are free. Releases them again.
 fn try_to_listen(config: &AppConfig) -> anyhow::Result<()> {
     let mut taken = Vec::new();
     let probe = config.probe.map(|address| (address, "--probe"));
@@ -106,7 +106,7 @@ fn try_to_listen(config: &AppConfig) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What a start takes: the application on paper, and the token of the admin listener.
+/// Prepares a start: checks the application and reads the token of the admin listener.
 fn prepare(
     config: &AppConfig,
     app: &std::path::Path,
@@ -118,18 +118,18 @@ fn prepare(
     Ok((Initial::find(config.clone(), app.to_owned(), overrides, state, Wanted::Newest)?, token))
 }
 
-/// What a person's files are, and what was made of them.
+/// The state of `dev`: the author's files and what was built from them.
 struct Author {
-    /// Lent to a thread that may block while one looks.
+    /// The tracked sources. They are `None` while a blocking thread uses them.
     sources: Option<Sources>,
     watcher: Watcher,
-    /// What the manifest and routes said when they were last right.
+    /// The configuration of the last manifest and routes without faults.
     config: AppConfig,
     /// Whether nothing was built yet.
     is_first: bool,
 }
 
-/// What came of building.
+/// The result of a build.
 struct Made {
     built: Vec<Built>,
     /// The modules that did not compile.
@@ -138,20 +138,20 @@ struct Made {
 }
 
 impl Author {
-    /// Looks at everything for the first time, and builds it; returns whether that worked.
+    /// Reads all sources and builds all modules. Returns whether that succeeded.
     async fn first_build(&mut self) -> bool {
         let look = self.look().await;
         let Some(look) = self.understood(look) else { return false };
-        // A start that failed for another reason has everything built: that is quick to find out.
+        // Everything is built, even after a start that failed for another reason: unchanged modules are quick.
         let folders = self.folders();
-        // Without a word of the tools the very first build would seem to hang.
+        // The first build shows the tools' output, because it takes so long that it would seem to hang.
         let quiet = !std::mem::take(&mut self.is_first);
         let made = self.build(folders, quiet).await;
         self.settle(look).await;
         made.failed.is_empty()
     }
 
-    /// Waits for a change that is one.
+    /// Waits until a source has changed. Changes that tools make are ignored.
     async fn wait_for_news(&mut self) {
         loop {
             self.watcher.changed().await;
@@ -162,7 +162,7 @@ impl Author {
         }
     }
 
-    /// Follows what the author changes, for ever.
+    /// Follows the author's changes without end.
     async fn follow(&mut self, control: Arc<Control>, info: HostInfo, begun: Instant) -> Infallible {
         let number = control.runtime().current().number;
         let HostInfo { listen, admin, .. } = info;
@@ -179,7 +179,7 @@ impl Author {
         }
     }
 
-    /// Builds what has changed, and puts it in place.
+    /// Builds the modules that have changed and applies the result to the running host.
     async fn work(&mut self, look: Look, control: &Arc<Control>) {
         let what = self.names(&look);
         let number = || control.runtime().current().number;
@@ -222,10 +222,10 @@ impl Author {
         }
     }
 
-    /// Puts what stands on the disk in place.
+    /// Applies the manifest, routes and components on the disk to the running host.
     async fn apply(&self, control: &Arc<Control>) -> Result<watertight_control::control::Outcome, ChangeError> {
         let read = |(name, module): (&ModuleName, &config::ModuleConfig)| {
-            // What isn't there is missed by the change itself, which says so beside all else.
+            // A missing component is left out here. The change reports it together with all other problems.
             std::fs::read(module.component.value.file()).ok().map(|bytes| (name.clone(), bytes.into()))
         };
         let components = self.config.modules.iter().filter_map(read).collect();
@@ -233,7 +233,7 @@ impl Author {
         control.change_from(arrival, Change::Apply { files: self.config.files.clone(), components }, false).await
     }
 
-    /// Takes over what the files say now, or tells what is wrong with them.
+    /// Adopts the configuration that was read, or prints its problems and returns `None`.
     fn understood(&mut self, look: Look) -> Option<Look> {
         match &look.config {
             Ok(config) => {
@@ -247,8 +247,10 @@ impl Author {
         }
     }
 
-    /// The folders of what has changed; with one in Rust, all that are in Rust. Cargo compiles what macros need anew for each set of
-    /// packages that it is asked for, since that decides on features; of the others nothing is left to do.
+    /// Returns the folders to build: the changed modules, and with a changed Rust module all other Rust modules.
+    ///
+    /// Cargo resolves features for the set of packages in one build. For another set it would compile the dependencies of macros anew.
+    /// Building all Rust modules keeps the set equal, and unchanged ones take no time.
     fn with_companions(&self, look: &Look) -> Vec<PathBuf> {
         let mut folders: BTreeSet<PathBuf> = look.modules.iter().cloned().collect();
         let is_rust = |folder: &PathBuf| folder.join("Cargo.toml").is_file();
@@ -258,7 +260,7 @@ impl Author {
         folders.into_iter().collect()
     }
 
-    /// All folders that modules are built from.
+    /// Returns the folders of all modules that are built from source.
     fn folders(&self) -> Vec<PathBuf> {
         let folder = |module: &config::ModuleConfig| match &module.component.value {
             config::ComponentSource::Folder { folder, .. } => Some(folder.clone()),
@@ -267,7 +269,7 @@ impl Author {
         self.config.modules.values().filter_map(folder).collect()
     }
 
-    /// Builds modules, and passes on what their tools say.
+    /// Builds modules and prints the output of their tools.
     async fn build(&self, folders: Vec<PathBuf>, quiet: bool) -> Made {
         let begun = Instant::now();
         if folders.is_empty() {
@@ -311,7 +313,7 @@ impl Author {
         }
     }
 
-    /// After a build: what tools wrote is not what the author changed.
+    /// Records after a build which files the tools wrote, so that they do not count as changes by the author.
     async fn settle(&mut self, look: Look) {
         if look.modules.is_empty() {
             return;
@@ -326,7 +328,7 @@ impl Author {
         }
     }
 
-    /// Finds what has changed, and watches what there is to watch.
+    /// Finds changed sources and updates the set of watched folders.
     async fn look(&mut self) -> Look {
         let look = self.with_sources(Sources::look).await;
         let sources = self.sources.as_ref().expect("sources were given back");
@@ -348,7 +350,7 @@ impl Author {
         done
     }
 
-    /// The changed files, for a line.
+    /// Names the changed files, for a line of output.
     fn names(&self, look: &Look) -> String {
         let sources = self.sources.as_ref().expect("sources were given back");
         let short = |file: &PathBuf| sources.short(file, &self.config).display().to_string();
@@ -361,7 +363,7 @@ impl Author {
 }
 
 impl Made {
-    /// What was built, and how long that took: the beginning of a sentence.
+    /// Returns the beginning of a sentence: which modules were built and how long that took.
     fn told(&self) -> String {
         let changed = self.built.iter().filter(|built| built.changed);
         let names: Vec<&str> = changed.map(|built| built.name.as_str()).collect();
@@ -369,10 +371,10 @@ impl Made {
     }
 }
 
-/// Says what hasn't been said of an error, and returns the modules that it is about.
+/// Prints an error that was not printed yet. Returns the modules that it concerns.
 fn told(error: &BuildError) -> Vec<String> {
     match error {
-        // The tool has said it in its own words.
+        // The tool has already printed its error.
         BuildError::Toolchain { modules, .. } => modules.iter().map(ToString::to_string).collect(),
         error => {
             let mut text = error.to_string();

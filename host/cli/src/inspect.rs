@@ -1,4 +1,4 @@
-//! `inspect`: what a component says of itself.
+//! `inspect`: prints a component's imports, exports and embedded facts.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -14,7 +14,7 @@ use watertight_model::config::{self, Overrides};
 use watertight_model::ids::{Digest, InterfaceName, ModuleName};
 use watertight_model::problem::{Problem, Problems};
 
-/// What is told of a component.
+/// The facts that `inspect` prints about a component.
 #[derive(Serialize)]
 struct Report {
     file: PathBuf,
@@ -26,13 +26,13 @@ struct Report {
     migrations: Vec<MigrationReport>,
     imports: Vec<InterfaceReport>,
     exports: Vec<InterfaceReport>,
-    /// The functions that its world imports itself, outside of any interface: nothing can serve them.
+    /// The functions that the component's world imports directly, outside of any interface. Nothing can serve them.
     imported_functions: Vec<FunctionReport>,
-    /// The functions that its world exports itself, outside of any interface.
+    /// The functions that the component's world exports directly, outside of any interface.
     exported_functions: Vec<FunctionReport>,
-    /// Imports that are neither interfaces nor functions: nothing can serve them.
+    /// The imports that are neither interfaces nor functions. Nothing can serve them.
     other_imports: Vec<String>,
-    /// Exports that are neither interfaces nor functions: nothing can reach them.
+    /// The exports that are neither interfaces nor functions. Nothing can reach them.
     other_exports: Vec<String>,
 }
 
@@ -44,9 +44,9 @@ struct MigrationReport {
 
 #[derive(Serialize)]
 struct InterfaceReport {
-    /// The interface's name, or the label that the world gives it.
+    /// The interface's name, or the label that the world gives the interface.
     name: String,
-    /// The interface, where the name is a label.
+    /// The interface's name, if `name` is a label.
     implements: Option<String>,
     docs: Option<String>,
     functions: Vec<FunctionReport>,

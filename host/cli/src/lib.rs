@@ -1,6 +1,6 @@
-//! The command line: what can be asked, and by which words.
+//! The command line: its commands, arguments and options.
 //!
-//! It is turned into checked values here; nothing past it knows of flags.
+//! Arguments are parsed into checked values here; the other crates know nothing of flags.
 
 mod backup;
 mod build;
@@ -76,7 +76,7 @@ enum Command {
     Compile { profile: String, priority: String, memory: u64, output: PathBuf },
 }
 
-/// The application that a command is about.
+/// The application that a command works on, as the first argument.
 #[derive(Debug, Args)]
 struct Application {
     /// The manifest, or a folder that holds `app.toml` or `modules/app.toml`.
@@ -84,7 +84,7 @@ struct Application {
     app: PathBuf,
 }
 
-/// The same, where the command's own words come first.
+/// The application that a command works on, as an option: for commands whose first argument is something else.
 #[derive(Debug, Args)]
 struct NamedApplication {
     /// The manifest, or a folder that holds `app.toml` or `modules/app.toml`.
@@ -92,7 +92,7 @@ struct NamedApplication {
     app: PathBuf,
 }
 
-/// Where a host listens.
+/// The addresses on which a host listens.
 #[derive(Debug, Args)]
 struct Listeners {
     /// Where requests come in, instead of what the manifest says. Port 0 takes any that is free.
@@ -247,13 +247,13 @@ struct TestArguments {
 }
 
 impl Cli {
-    /// Reads the process's arguments; where they aren't understood, says so and ends the process with 2.
+    /// Parses the process's arguments. If they are invalid, prints why and ends the process with exit code 2.
     pub fn read() -> Self {
         Self::parse_from(std::env::args_os().map(argument))
     }
 }
 
-/// An argument that no option has. A negative number in JSON would be read as options, and a space before it changes no number.
+/// Protects a negative JSON number from being parsed as an option: it puts a space before the number, which does not change its value.
 fn argument(text: OsString) -> OsString {
     let number = text.to_str().filter(|text| text.starts_with('-'));
     match number.filter(|text| serde_json::from_str::<serde_json::Number>(text).is_ok()) {
@@ -262,7 +262,7 @@ fn argument(text: OsString) -> OsString {
     }
 }
 
-/// Does what was asked.
+/// Runs a command. Returns the process's exit code: 0 for success, 1 for a refusal or failure.
 pub fn run(cli: Cli) -> ExitCode {
     let done = match cli.command {
         Command::Run(arguments) => serve::run(arguments),

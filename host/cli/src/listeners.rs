@@ -1,4 +1,5 @@
-//! The listeners of a host, and the files that they need: those for the operator and for probes get theirs whatever comes by the other.
+//! Binds a host's listeners and raises the limit of open files. The admin and probe listeners have bounds of their own, so clients of the
+//! data listener cannot use up their connections.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,32 +16,33 @@ use watertight_edge::http::server::{Bounds, Listener, RequestBody, Tokenless};
 use watertight_model::config::{AppConfig, Capability};
 use watertight_telemetry::Telemetry;
 
-/// Requests that one HTTP/2 connection may have open: of clients, and of the operator or of probes. Whoever needs no token may ask for
-/// metrics, of which each answer that nobody reads takes memory.
+/// The largest number of open requests on one HTTP/2 connection of the data listener.
 const STREAMS: u32 = 256;
+/// The largest number of open requests on one HTTP/2 connection of the admin or probe listener. It is small because requests for metrics
+/// need no token, and each response that the client does not read takes memory.
 const NEAR_STREAMS: u32 = 8;
-/// Connections that the admin listener has open at once.
+/// The largest number of open connections of the admin listener.
 const ADMIN_CONNECTIONS: u32 = 256;
-/// How many of them may have sent no token: the rest is for the operator.
+/// The largest number of admin connections that have sent no token. The remaining ones are reserved for the operator.
 const TOKENLESS_CONNECTIONS: u32 = 224;
-/// How long one of those may be idle.
+/// The idle time after which an admin connection without a token is closed.
 const TOKENLESS_IDLE: Duration = Duration::from_secs(2);
-/// Connections that the listener for probes has open at once.
+/// The largest number of open connections of the probe listener.
 const PROBE_CONNECTIONS: u32 = 64;
-/// How long one of those may be idle.
+/// The idle time after which a connection of the probe listener is closed.
 const PROBE_IDLE: Duration = Duration::from_secs(2);
-/// How long a connection is idle before it may be ended to make room for another: time to send a first request.
+/// The idle time after which a connection may be closed to make room for another. It allows a client to send its first request.
 const GRACE: Duration = Duration::from_millis(250);
-/// The same, on the listeners whose clients are near.
+/// [`GRACE`] of the admin and probe listeners, whose clients are near.
 const SHORT_GRACE: Duration = Duration::from_millis(50);
-/// Files that a host needs beside connections: sockets, the log, the state folder, backups, what compiles.
+/// The number of open files that a host needs besides connections: sockets, the log, the state folder, backups, the compiler.
 const OTHER_FILES: u64 = 128;
-/// Files that a module's database needs: each connection to it has three.
+/// The number of open files that a module's database needs: each connection to it has three.
 const DATABASE_FILES: u64 = 32;
-/// More files than that are never asked for: some programs that the host runs look at every number.
+/// The largest limit of open files that the host asks for. Some programs that it starts iterate over every possible file number.
 const MOST_FILES: u64 = 1 << 20;
 
-/// The sockets of a host.
+/// The bound listeners of a host.
 pub(super) struct Sockets {
     pub(super) data: Listener,
     pub(super) admin: Listener,
@@ -48,7 +50,7 @@ pub(super) struct Sockets {
 }
 
 impl Sockets {
-    /// Binds them. To be called within the runtime that will serve.
+    /// Binds the listeners. Must run inside the tokio runtime that will serve them.
     pub(super) fn bind(config: &AppConfig) -> anyhow::Result<Self> {
         let http = &config.http;
         let data = Bounds {
@@ -61,7 +63,7 @@ impl Sockets {
             held: http.held,
             drain: http.drain,
         };
-        // What the operator sends and asks for has bounds of its own.
+        // The operator's requests are bounded apart from those of clients.
         let near = Bounds { streams: NEAR_STREAMS, grace: SHORT_GRACE, held: u64::MAX, ..data };
         let tokenless = Tokenless { connections: TOKENLESS_CONNECTIONS, idle: TOKENLESS_IDLE };
         let admin = Bounds { connections: ADMIN_CONNECTIONS, tokenless: Some(tokenless), ..near };
@@ -79,7 +81,7 @@ impl Sockets {
     }
 }
 
-/// How many connections the data listener may have open: as many as the configuration says, or as the files allow that nothing else needs.
+/// Returns the largest number of data connections: as configured, or as many as the limit of open files leaves.
 fn connections(config: &AppConfig) -> u32 {
     let wanted = config.http.connections;
     let needed = files_beside(config);
@@ -99,7 +101,7 @@ fn connections(config: &AppConfig) -> u32 {
     u32::try_from(room).unwrap_or(wanted)
 }
 
-/// The files that are needed beside the data listener's connections.
+/// Returns the number of open files that the host needs besides the data listener's connections.
 fn files_beside(config: &AppConfig) -> u64 {
     let outbound: u64 = {
         let ask = config.modules.values().filter(|module| module.uses.contains_key(&Capability::Http));
@@ -109,7 +111,7 @@ fn files_beside(config: &AppConfig) -> u64 {
     OTHER_FILES + u64::from(ADMIN_CONNECTIONS + PROBE_CONNECTIONS) + databases + outbound
 }
 
-/// Raises the soft limit of open files to the hard one; returns what may be open then, where that is bounded.
+/// Raises the soft limit of open files to the hard limit. Returns the resulting limit, or `None` if there is none.
 fn raise_files() -> Option<u64> {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let current = current?;
@@ -126,7 +128,7 @@ fn raise_files() -> Option<u64> {
     }
 }
 
-/// Serves `router` on a listener that isn't the data listener, until `stop` says so.
+/// Serves `router` on the admin or probe listener until `stop` is true.
 pub(super) async fn serve_router(
     listener: Listener,
     router: Router,
@@ -136,7 +138,7 @@ pub(super) async fn serve_router(
     let handle = move |request: Request<RequestBody>| {
         let connection = request.body().connection().clone();
         let mut request = request.map(Body::new);
-        // Who shows the token is told apart there.
+        // The router marks the connection as the operator's when a request shows the token.
         request.extensions_mut().insert(connection);
         let answer = router.clone().oneshot(request);
         async move {

@@ -1,4 +1,4 @@
-//! `log`: what a running host logs, told and set.
+//! `log`: prints or sets the log level of a running host.
 
 use clap::Args;
 use reqwest::Method;

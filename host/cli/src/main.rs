@@ -1,5 +1,4 @@
-//! The `watertight` binary: reads what it is asked, does it, and says how it went by its exit code: 0 fine, 1 refused or failed,
-//! 2 not understood.
+//! The `watertight` binary. Its exit code is 0 for success, 1 for a refusal or failure, and 2 for invalid arguments.
 
 use std::process::ExitCode;
 
@@ -9,22 +8,24 @@ fn main() -> ExitCode {
     watertight_cli::run(watertight_cli::Cli::read())
 }
 
-/// Left alone, glibc raises both numbers to 32 and 64 MiB once a large result was freed, and then each of its arenas, eight for a core, keeps
-/// as much as that: after ten minutes of `make soak` 110 of 160 MB were free and not given back.
+/// Limits the freed memory that glibc's malloc keeps.
+///
+/// By default glibc raises both thresholds to 32 and 64 MiB after a large result is freed. Each of its arenas, eight for each core, then
+/// keeps that much. After ten minutes of `make soak`, 110 of 160 MB were free but not returned to the system.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 #[allow(unsafe_code, reason = "there is no safe way to tell malloc")]
 fn bound_what_malloc_keeps() {
-    /// What is at least this large is given back when it is freed, in bytes: far above what most requests allocate.
+    /// The size from which an allocation is returned to the system when it is freed, in bytes. Most requests allocate far less.
     const MAPPED: i32 = 1 << 20;
-    /// What an arena may keep at its end, in bytes.
+    /// The free memory that an arena may keep at its end, in bytes.
     const KEPT: i32 = 4 << 20;
-    // SAFETY: they set two numbers, while there is no other thread.
+    // SAFETY: the calls set two numbers, and no other thread exists yet.
     unsafe {
         libc::mallopt(libc::M_MMAP_THRESHOLD, MAPPED);
         libc::mallopt(libc::M_TRIM_THRESHOLD, KEPT);
     }
 }
 
-/// Other allocators have no such numbers.
+/// Does nothing: other allocators have no such thresholds.
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 fn bound_what_malloc_keeps() {}

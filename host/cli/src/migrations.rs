@@ -1,4 +1,4 @@
-//! `migrations`: what modules carry, and what their databases have.
+//! `migrations`: lists the migrations that modules carry and those that their databases have applied.
 
 use std::fmt::Write as _;
 
@@ -24,7 +24,7 @@ pub(super) struct MigrationsArguments {
     json: bool,
 }
 
-/// Asks the running host what its builds carry; without one, looks at what the next start would run. Nothing is changed either way.
+/// Runs `migrations`: asks the running host; if no host runs, reads what the next start would run. Changes nothing.
 pub(super) fn migrations(arguments: &MigrationsArguments) -> anyhow::Result<()> {
     let host = &arguments.host;
     let found = match host.find_for(&arguments.application.app)? {

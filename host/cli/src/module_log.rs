@@ -1,4 +1,4 @@
-//! What modules write while a command runs them in this process: a running host would log it.
+//! The log of a command that runs modules in its own process, such as `test` and `call`.
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,10 +9,10 @@ use tracing_subscriber::fmt::MakeWriter;
 use watertight_model::config::LogConfig;
 use watertight_telemetry::log::parse_log_level;
 
-/// Bytes of lines that are kept of one case of a suite.
+/// The bytes of log lines that are kept for one case of a suite.
 const MAX_KEPT: usize = 256 << 10;
 
-/// What is logged unless `WATERTIGHT_LOG` says: what modules write at the application's level, and of the host what went wrong.
+/// Returns the default log level, which `WATERTIGHT_LOG` overrides: the application's level for modules, warnings for the host.
 pub(super) fn level(config: LogConfig) -> String {
     match config.level.as_str() {
         level @ ("off" | "error" | "warn") => level.to_owned(),
@@ -20,19 +20,19 @@ pub(super) fn level(config: LogConfig) -> String {
     }
 }
 
-/// Keeps the lines of all modules until they are taken.
+/// A log that collects the lines of all modules in memory until they are taken.
 #[derive(Clone, Default)]
 pub(super) struct KeptLog(Arc<Mutex<Kept>>);
 
 #[derive(Default)]
 struct Kept {
     text: Vec<u8>,
-    /// Lines that found no room.
+    /// The number of lines that were dropped because the log was full.
     lost: usize,
 }
 
 impl KeptLog {
-    /// Begins to keep what is logged in this process. Once only.
+    /// Starts to collect everything that this process logs. Must be called only once.
     pub(super) fn start(config: LogConfig) -> anyhow::Result<Self> {
         let asked = std::env::var("WATERTIGHT_LOG").ok().filter(|directives| !directives.is_empty());
         let text = asked.unwrap_or_else(|| level(config));
@@ -43,7 +43,7 @@ impl KeptLog {
         Ok(kept)
     }
 
-    /// The lines since the last time.
+    /// Takes the lines logged since the last call.
     pub(super) fn take(&self) -> Vec<String> {
         let Kept { text, lost } = std::mem::take(&mut *self.kept());
         let mut lines: Vec<String> = String::from_utf8_lossy(&text).lines().map(str::to_owned).collect();
@@ -59,7 +59,7 @@ impl KeptLog {
 }
 
 impl io::Write for KeptLog {
-    /// Takes one line, whole or not at all.
+    /// Keeps one line whole, or drops it and counts it.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let mut kept = self.kept();
         if kept.text.len() + line.len() > MAX_KEPT {

@@ -1,4 +1,4 @@
-//! Words for people on standard error, coloured where a terminal reads; what was asked for on standard output.
+//! Terminal output: messages for people go to standard error, coloured on a terminal; results go to standard output.
 
 use std::io::Write;
 
@@ -13,12 +13,12 @@ const GREEN: Style = AnsiColor::Green.on_default().bold();
 const FAINT: Style = Style::new().dimmed();
 const BOLD: Style = Style::new().bold();
 
-/// What was refused was printed already; only the exit code is left to say.
+/// The error of a command that has already printed why it failed. It only sets the exit code.
 #[derive(Debug, thiserror::Error)]
 #[error("refused")]
 pub(super) struct Printed;
 
-/// Writes `text` to standard output. A reader that went away wants no more.
+/// Writes `text` to standard output. Errors are ignored: a reader that has gone away needs no more output.
 pub(super) fn print(text: &str) {
     let _ = anstream::stdout().write_all(text.as_bytes());
 }
@@ -34,37 +34,37 @@ pub(super) fn say(text: &str) {
     let _ = writeln!(anstream::stderr(), "{text}");
 }
 
-/// Writes a line of good news to standard error.
+/// Writes a line about a success to standard error, with the label `done`.
 pub(super) fn done(text: &str) {
     say(&format!("{GREEN}{:>9}{GREEN:#} {text}", "done"));
 }
 
-/// Writes a line of a test that passed to standard error.
+/// Writes a line about a passed test to standard error, with the label `passed`.
 pub(super) fn passed(text: &str) {
     say(&format!("{GREEN}{:>9}{GREEN:#} {text}", "passed"));
 }
 
-/// Writes a line of a test that failed to standard error.
+/// Writes a line about a failure to standard error, with the label `failed`.
 pub(super) fn failed(text: &str) {
     say(&format!("{RED}{:>9}{RED:#} {text}", "failed"));
 }
 
-/// Writes a line about a change that serves to standard error.
+/// Writes a line about a change that now serves to standard error, with the label `live`.
 pub(super) fn live(text: &str) {
     say(&format!("{GREEN}{:>9}{GREEN:#} {text}", "live"));
 }
 
-/// Writes a line about a change that made no difference to standard error.
+/// Writes a line about a change without effect to standard error, with the label `same`.
 pub(super) fn same(text: &str) {
     say(&format!("{FAINT}{:>9} {text}{FAINT:#}", "same"));
 }
 
-/// Writes a note: what is no fault, and worth knowing.
+/// Writes a note to standard error: something worth knowing that is not a fault.
 pub(super) fn note(note: &Problem) {
     say(&labelled(note, "note", YELLOW));
 }
 
-/// Says why a command failed.
+/// Writes the reason why a command failed to standard error.
 pub(super) fn report(error: &anyhow::Error) {
     if error.is::<Printed>() {
         return;
@@ -76,7 +76,7 @@ pub(super) fn report(error: &anyhow::Error) {
     say(&format!("{RED}error{RED:#}{BOLD}:{BOLD:#} {}", causes.join(": ")));
 }
 
-/// Lists problems, and counts them.
+/// Writes a list of problems and their number to standard error.
 pub(super) fn problems_found(problems: &Problems) {
     for problem in problems.as_slice() {
         say(&labelled(problem, "error", RED));
@@ -86,7 +86,7 @@ pub(super) fn problems_found(problems: &Problems) {
     say(&format!("{RED}{count} {noun}{RED:#}; nothing was started or changed"));
 }
 
-/// The problem's own text behind a word for what it is, with its first line and its labels set off.
+/// Formats a problem with `word` before its text, and highlights its first line and its labels.
 fn labelled(problem: &Problem, word: &str, colour: Style) -> String {
     let text = problem.to_string();
     let mut lines = text.lines();

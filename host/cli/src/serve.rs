@@ -1,4 +1,4 @@
-//! The whole life of a host: configure, check, take the state, start, serve, wait, drain. `run` is that; `dev` does something beside it.
+//! The life of a host: configure, check, lock the state folder, start, serve, wait for a signal, drain. `run` and `dev` share it.
 
 use std::io::IsTerminal;
 use std::net::SocketAddr;
@@ -26,22 +26,22 @@ use watertight_runtime::outbound::reload_certificates;
 use watertight_telemetry::log::{LogControl, parse_log_level};
 use watertight_telemetry::{LineBudget, Recorder, Telemetry};
 
-/// Log lines that wait to be written; further ones are lost. At 200 bytes a line that is 2 MB.
+/// The largest number of log lines that wait to be written. Further lines are lost. At 200 bytes a line, the queue takes 2 MB.
 const LOG_QUEUE: usize = 10_000;
-/// How long a stop waits for what operators asked, once all calls have ended.
+/// The time that a stop waits for requests of operators after all calls have ended.
 const ADMIN_TIME: Duration = Duration::from_secs(5);
-/// How long databases may take to close after everything has drained.
+/// The time that databases have to close after everything has drained.
 const CLOSE_TIME: Duration = Duration::from_secs(5);
 
 pub(super) fn run(arguments: RunArguments) -> anyhow::Result<()> {
     let start = Instant::now();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    // Signals are heard from here on: one that comes while the application is checked or starts ends the host in order.
+    // Signals are caught from here on, so that one that comes during the check or the start ends the host in order.
     let signals = runtime.block_on(async { Signals::hear(Hangup::Reloads) })?;
     panic_point("start::read");
     let RunArguments { application, listeners, state, published, apply, accept_empty, otlp } = arguments;
     let Listeners { listen, admin, probe, admin_token } = listeners;
-    // By the standard, an empty variable is none.
+    // By OpenTelemetry's specification, an empty variable counts as unset.
     let otlp = otlp.filter(|address| !address.is_empty()).map(|address| address.parse()).transpose()?;
     let overrides = Overrides { listen, admin, probe, state, otlp, components: None };
     let config = application::load(&application.app, &overrides)?;
@@ -55,17 +55,19 @@ pub(super) fn run(arguments: RunArguments) -> anyhow::Result<()> {
     };
     let initial = Initial::find(config, application.app, &overrides, state, wanted)?;
     let done = runtime.block_on(serve(initial, token, log, start, signals, |_, _| std::future::pending()));
-    // A start that was stopped may be compiling still: nobody waits for what nobody wants any more.
+    // A stopped start may still be compiling. No one waits for it.
     runtime.shutdown_background();
     done
 }
 
-/// Starts an application, serves it until a signal, and lets what is in flight finish. As long as it serves, `beside` is done as well;
-/// it is given the application and where the host listens. However it ends, its databases are closed and its spans are sent.
+/// Starts an application, serves it until a signal comes, and then waits for requests in flight.
+///
+/// While it serves, it also runs `beside`, which gets the application and the addresses of the listeners. However it ends, it closes the
+/// databases and sends the remaining spans.
 ///
 /// # Errors
 ///
-/// [`Problems`](watertight_model::problem::Problems) where the application can't be started.
+/// Returns [`Problems`](watertight_model::problem::Problems) if the application cannot be started. Returns a text for every other failure.
 pub(super) async fn serve<B: Future<Output = std::convert::Infallible>>(
     initial: Initial,
     token: String,
@@ -98,7 +100,7 @@ pub(super) async fn serve<B: Future<Output = std::convert::Infallible>>(
         Some(Err(problems)) => Err(problems.into()),
         None => {
             engines.stop_compiling();
-            // What it has opened is closed, unless that takes longer than anybody waits.
+            // Close what the start has opened, unless that takes too long.
             if let Ok(Ok(Ok(control))) = tokio::time::timeout(CLOSE_TIME, starting).await {
                 close(&control).await;
             }
@@ -106,7 +108,7 @@ pub(super) async fn serve<B: Future<Output = std::convert::Infallible>>(
         }
     };
     probe.stop().await;
-    // It waits for the collector, by a thread that may block.
+    // Stopping waits for the collector, so it runs on a blocking thread.
     let _ = tokio::task::spawn_blocking(move || telemetry.stop()).await;
     match served? {
         Some(true) => tracing::info!("stopped"),
@@ -119,28 +121,28 @@ pub(super) async fn serve<B: Future<Output = std::convert::Infallible>>(
     Ok(())
 }
 
-/// What a hangup (SIGHUP) asks a host to do.
+/// The reaction of a host to a hangup (SIGHUP).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Hangup {
     /// Read certificates and the manifest's log level again.
     Reloads,
-    /// Stop: the host belongs to an author's terminal.
+    /// Stop, because the host belongs to an author's terminal.
     Stops,
 }
 
-/// The signals that a host hears.
+/// The signals that a host has caught.
 pub(super) struct Signals {
     pub(super) stop: Pin<Box<dyn Future<Output = ()> + Send>>,
-    /// There where a hangup asks to reload.
+    /// The stream of hangups. It is set only if a hangup means to reload.
     hangup: Option<Signal>,
 }
 
 impl Signals {
-    /// Hears them from now on. Must run inside a tokio runtime.
+    /// Catches the signals from now on. Must run inside a tokio runtime.
     ///
     /// # Errors
     ///
-    /// The system refuses a handler.
+    /// Fails if the system refuses a signal handler.
     pub(super) fn hear(hangup: Hangup) -> anyhow::Result<Self> {
         signals::ignore_user_signals()?;
         Ok(match hangup {
@@ -150,7 +152,7 @@ impl Signals {
     }
 }
 
-/// A host that was started.
+/// A started host.
 struct Serving {
     control: Arc<Control>,
     engines: Engines,
@@ -160,7 +162,7 @@ struct Serving {
 }
 
 impl Serving {
-    /// Serves until `stop_signal`, then lets what is in flight finish. Returns whether all of it did.
+    /// Serves until `stop_signal`, then waits for requests in flight. Returns whether all of them ended in time.
     async fn serve<B: Future<Output = std::convert::Infallible>>(
         &self,
         sockets: Sockets,
@@ -190,7 +192,7 @@ impl Serving {
             tokio::spawn(serve_router(sockets.admin, admin.clone().router(), telemetry, admin_stopped))
         };
         let was_resumed = tokio::select! {
-            // Nobody holds the generation longer than that.
+            // The temporary generation handle must not live longer than this call, so that the generation can be freed later.
             () = async { runtime.current().resume().await } => true,
             () = &mut stop_signal => false,
         };
@@ -216,7 +218,7 @@ impl Serving {
         admin.set_ready(false);
         let drained_by = Instant::now() + config.http.drain;
         stop.send_replace(true);
-        // A change can't be published any more: nobody waits for a compiler.
+        // No change can be published any more, so running compilations are useless.
         self.engines.stop_compiling();
         tokio::spawn(async {
             signals::signalled_again().await;
@@ -226,15 +228,15 @@ impl Serving {
             Some(task) => task.await.context("the data listener failed")?,
             None => true,
         };
-        // Calls whose clients went away have no connection any more.
+        // Calls whose clients have gone have no connection any more, so the listener did not wait for them.
         let all_ended = edge.finish(drained_by).await && runtime.finish(drained_by).await;
         stop_admin.send_replace(true);
-        // Who is cut off loses nothing: a change counts once it is published, and a backup once it is whole.
+        // Cutting off operators loses nothing: a change counts once it is published, and a backup once it is complete.
         let _ = tokio::time::timeout(ADMIN_TIME, admin_task).await;
         Ok(runtime.finish(drained_by).await && all_ended && all_answered)
     }
 
-    /// Reads again what can be read again, each time the signal comes.
+    /// Reloads certificates and log level at each hangup.
     async fn reload_on(&self, hangup: Option<Signal>) -> std::convert::Infallible {
         if let Some(mut hangup) = hangup {
             while hangup.recv().await.is_some() {
@@ -269,7 +271,7 @@ impl Serving {
     }
 }
 
-/// The listener for probes, if there is one: it answers from before the application starts to after it has stopped.
+/// The probe listener, if configured. It answers from before the application's start until after its stop.
 struct RunningProbe {
     answers: Arc<Probe>,
     address: Option<SocketAddr>,
@@ -301,15 +303,20 @@ async fn close(control: &Control) {
     }
 }
 
-/// Logs to standard error, by a thread of its own: whoever reads it may stall or go away, and no request waits for that. What is
-/// returned changes what is logged, and writes what is left when it is dropped. `level` is what to log unless `WATERTIGHT_LOG` says; both
-/// may say more than a level: `info,request=debug`.
+/// Starts to log to standard error. A thread of its own writes the lines, so that a slow reader blocks no request.
+///
+/// Returns the control of the log level, and a guard that writes the remaining lines when it is dropped. `level` applies unless
+/// `WATERTIGHT_LOG` is set. Both may be directives such as `info,request=debug`.
+///
+/// # Errors
+///
+/// Fails if `WATERTIGHT_LOG` cannot be parsed.
 pub(super) fn start_log(format: LogFormat, level: &str) -> anyhow::Result<(Arc<LogControl>, WorkerGuard)> {
     let text = log_level(level);
     let filter = parse_log_level(&text).context("WATERTIGHT_LOG can't be understood")?;
     let (writer, flush) =
         NonBlockingBuilder::default().lossy(true).buffered_lines_limit(LOG_QUEUE).finish(std::io::stderr());
-    // A line that can't be written is lost: to say so on the same standard error would fail as well, by a panic.
+    // A line that cannot be written is lost. Reporting that on the same standard error would fail too, with a panic.
     let lines = tracing_subscriber::fmt().with_writer(writer).log_internal_errors(false);
     let control = match format {
         LogFormat::Json => {
@@ -330,13 +337,13 @@ pub(super) fn start_log(format: LogFormat, level: &str) -> anyhow::Result<(Arc<L
     Ok((Arc::new(control), flush))
 }
 
-/// What is logged where the manifest says `level`: that, unless `WATERTIGHT_LOG` says something else.
+/// Returns the log directives: `WATERTIGHT_LOG` if it is set, else `level`.
 fn log_level(level: &str) -> String {
     let asked = std::env::var("WATERTIGHT_LOG").ok().filter(|directives| !directives.is_empty());
     asked.unwrap_or_else(|| level.to_owned())
 }
 
-/// Has panics logged like everything else, in one line each. With `RUST_BACKTRACE` they are told as usual besides.
+/// Logs each panic as one line. With `RUST_BACKTRACE`, the usual output is printed too.
 fn log_panics() {
     let (lines, usual) = (LineBudget::default(), std::panic::take_hook());
     let is_traced = std::env::var_os("RUST_BACKTRACE").is_some_and(|value| value != "0");

@@ -1,4 +1,4 @@
-//! The signals that the command line hears, and what they mean.
+//! The signals that commands react to.
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::output;
 
-/// How long after a signal another one means the same: `timeout`, for one, sends each twice.
+/// The time after a signal in which another one counts as the same. For example, `timeout` sends each signal twice.
 const SAME_SIGNAL: Duration = Duration::from_millis(500);
 
-/// Waits for SIGTERM or Ctrl-C. They are heard from the call on, not from the first poll.
+/// Returns a future that resolves at SIGTERM or Ctrl-C. The signals are caught from this call on, not from the first poll.
 pub(super) fn signalled() -> anyhow::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM can't be heard")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("Ctrl-C can't be heard")?;
@@ -22,7 +22,7 @@ pub(super) fn signalled() -> anyhow::Result<impl Future<Output = ()>> {
     })
 }
 
-/// Waits for SIGTERM, Ctrl-C or SIGHUP: what ends a command that belongs to a terminal.
+/// Returns a future that resolves at SIGTERM, Ctrl-C or SIGHUP: the signals that end a command of a terminal.
 pub(super) fn signalled_or_hung_up() -> anyhow::Result<impl Future<Output = ()>> {
     let (ended, mut hangup) = (signalled()?, hangup()?);
     Ok(async move {
@@ -33,21 +33,21 @@ pub(super) fn signalled_or_hung_up() -> anyhow::Result<impl Future<Output = ()>>
     })
 }
 
-/// Hears SIGHUP from the call on.
+/// Returns a stream of SIGHUP signals, caught from this call on.
 pub(super) fn hangup() -> anyhow::Result<Signal> {
     signal(SignalKind::hangup()).context("SIGHUP can't be heard")
 }
 
-/// Takes SIGUSR1 and SIGUSR2, which would end the process, and does nothing for them. Processes that this one starts are not concerned.
+/// Ignores SIGUSR1 and SIGUSR2, which would otherwise end the process. Child processes are not affected.
 pub(super) fn ignore_user_signals() -> anyhow::Result<()> {
     for (kind, name) in [(SignalKind::user_defined1(), "SIGUSR1"), (SignalKind::user_defined2(), "SIGUSR2")] {
-        // The handler outlives what hears it.
+        // Dropping the stream keeps the signal handler installed.
         drop(signal(kind).with_context(|| format!("{name} can't be heard"))?);
     }
     Ok(())
 }
 
-/// Waits for a further signal, after one that was heard just now.
+/// Waits for a further signal. Must be called right after a signal has come.
 pub(super) async fn signalled_again() {
     tokio::time::sleep(SAME_SIGNAL).await;
     match signalled_or_hung_up() {
@@ -56,7 +56,7 @@ pub(super) async fn signalled_again() {
     }
 }
 
-/// Does `work` to its end, although a signal asks to stop: the first one has `words` said, a further one ends the process.
+/// Runs `work` to its end despite signals: the first signal prints `words`, a further one ends the process.
 pub(super) async fn finish<T>(work: impl Future<Output = T>, words: &str) -> anyhow::Result<T> {
     let first = signalled_or_hung_up()?;
     let mut work = std::pin::pin!(work);

@@ -1,4 +1,4 @@
-//! `test`: runs the contract suites that concern a module, on the module that the manifest has or on another build of it.
+//! `test`: runs the contract suites that concern a module, against the manifest's component or another build of the module.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,16 +18,16 @@ use watertight_model::config::{self, AppConfig, ComponentSource, Overrides};
 use watertight_model::ids::{Digest, InterfaceName, ModuleName};
 use watertight_model::problem::{Problem, Problems, list};
 
-/// How much of a value a difference shows to people, in bytes.
+/// The longest value that a difference shows, in bytes. A longer one is cut.
 const MAX_SHOWN: usize = 400;
 
-/// What is to be tested.
+/// A component to test, and the module that it stands for.
 struct Target {
     module: ModuleName,
     artifact: Arc<Artifact>,
 }
 
-/// How one module went.
+/// The test results of one module.
 #[derive(Serialize)]
 struct ModuleReport {
     module: ModuleName,
@@ -36,7 +36,7 @@ struct ModuleReport {
     build: String,
     language: Option<String>,
     suites: Vec<Report>,
-    /// What it exports and no suite tests.
+    /// The exported interfaces that no suite tests.
     without_suite: Vec<InterfaceName>,
     passed: usize,
     failed: usize,
@@ -72,15 +72,15 @@ pub(super) fn test(arguments: &TestArguments) -> anyhow::Result<()> {
     if failed == 0 && passed > 0 { Ok(()) } else { Err(output::Printed.into()) }
 }
 
-/// Builds what is tested from its source, so that no stale component passes for it: all module folders of the application, and the
-/// target's own where that is another build beside the manifest.
+/// Builds the tested components from source, so that no stale component passes. It builds all module folders of the application, and the
+/// target's folder if that is another build beside the manifest.
 fn build_first(config: &AppConfig, target: Option<&str>) -> anyhow::Result<()> {
     let mut folders = build::folders(config, &[])?;
     let is_other =
         |name: &&str| !config.modules.keys().any(|known| known.as_str() == *name) && !Path::new(name).is_file();
     if let Some(name) = target.filter(is_other).and_then(|name| name.parse::<ModuleName>().ok()) {
         let beside = config.root.join(name.as_str());
-        // What is neither is refused below, in other words.
+        // Any other name is refused later, by `target`.
         folders.extend(Some(beside).filter(|folder| Language::is_known(folder)));
     }
     if folders.is_empty() {
@@ -89,7 +89,7 @@ fn build_first(config: &AppConfig, target: Option<&str>) -> anyhow::Result<()> {
     build::build_with_progress(&folders, Options { quiet: true, ..Options::of(config.workspace.clone()) }).map(drop)
 }
 
-/// What a word names: a module of the manifest, a component file, or a module's folder beside the manifest that was built.
+/// Finds the component that `name` means: a module of the manifest, a component file, or a built folder beside the manifest.
 fn target(
     name: &str,
     wanted: Option<&ModuleName>,
@@ -128,12 +128,12 @@ fn target(
         Some(module) => format!("`{}` has no module `{module}`, only {}", config.name, list(config.modules.keys())),
         None => format!("no module of `{}` exports what {} does; name one with `--as`", config.name, file.display()),
     })?;
-    // The component that the manifest names there is not what is tested: it may be missing or broken.
+    // The manifest's own component of this module is not tested, so its problems do not count.
     problems.retain(|problem| problem.module.as_ref() != Some(module));
     Ok(Target { module: module.clone(), artifact: Arc::new(artifact) })
 }
 
-/// The module that a component can stand for: the one that exports the same contracts.
+/// Returns the module that a component can stand for: the only one that exports the same contracts. Returns `None` if no module does.
 fn place<'a>(
     artifact: &Artifact,
     artifacts: &'a Artifacts,
@@ -170,7 +170,7 @@ async fn module(
     let exports = &artifact.shape.exports;
     let suites: Vec<_> = suites.iter().filter(|suite| suite.concerns(module, exports.keys())).collect();
     let tested = |export: &InterfaceName| suites.iter().any(|suite| export.serves(&suite.interface));
-    // What the host itself calls is no contract of the workspace: suites try it by a step `restart`.
+    // `resume` is no contract of the workspace: the host calls it, and suites test it with a step `restart`.
     let resume: InterfaceName = RESUME.parse().expect("the host's own interface is well named");
     let is_contract = |export: &&InterfaceName| !export.serves(&resume) && !export.is_world() && !export.is_label();
     let without_suite: Vec<_> = exports.keys().filter(is_contract).filter(|export| !tested(export)).cloned().collect();
@@ -217,7 +217,7 @@ async fn module(
     Ok(report)
 }
 
-/// Says how a case went: a line, what modules wrote meanwhile, and where it failed what was expected and found.
+/// Prints the result of a case: its name, what modules logged during it, and for a failure the expected and found values.
 fn case(report: &CaseReport) {
     let line = format!("{} ({} ms)", report.name, report.millis);
     match report.failure {

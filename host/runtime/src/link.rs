@@ -48,7 +48,7 @@ pub struct Export {
 /// The linked code of a compartment, with its imports defined. It belongs to no generation; clones share the code.
 #[derive(Clone)]
 pub struct Linked {
-    /// The digest of everything that the code was linked from. See [`identity`].
+    /// The digest of everything that the code was linked from. See [`identity()`].
     pub identity: Digest,
     /// The compiled component with all imports resolved, ready to be instantiated.
     pub pre: InstancePre<InstanceState>,
