@@ -17,7 +17,7 @@ use watertight_edge::admin::BackupRequest;
 pub(super) struct BackupArguments {
     #[command(flatten)]
     application: Application,
-    /// The folder to make: nothing may be there yet. A running host makes it, so it is a path of the host's machine.
+    /// Folder to create; it must not exist. If a host runs, the host writes it, so the path is one of the host's machine.
     #[arg(long, value_name = "FOLDER")]
     to: PathBuf,
     #[command(flatten)]
@@ -29,15 +29,15 @@ pub(super) struct BackupArguments {
 
 #[derive(Debug, Args)]
 pub(super) struct RestoreArguments {
-    /// The backup.
+    /// Folder of the backup.
     #[arg(value_name = "FOLDER")]
     from: PathBuf,
     #[command(flatten)]
     application: NamedApplication,
-    /// The folder of everything that lasts.
+    /// State folder: databases, history, components and compiled code.
     #[arg(long, value_name = "FOLDER", env = "WATERTIGHT_STATE")]
     state: Option<PathBuf>,
-    /// Where the state folder isn't empty, move what is there into a folder within it.
+    /// If the state folder is not empty, move its content into a folder within it.
     #[arg(long)]
     replace: bool,
 }

@@ -18,9 +18,9 @@ use watertight_model::problem::{Code, Problem, Problems};
 
 #[derive(Debug, Args)]
 pub(super) struct SwapArguments {
-    /// The module.
+    /// Module to replace.
     module: ModuleName,
-    /// The component file of its new build.
+    /// Component file of the new build.
     file: PathBuf,
     #[command(flatten)]
     application: NamedApplication,
@@ -42,7 +42,7 @@ pub(super) struct ApplyArguments {
 
 #[derive(Debug, Args)]
 pub(super) struct RollbackArguments {
-    /// The generation to go back to; the one before the current, where none is named.
+    /// Number of the generation to return to. By default, the one before the current generation.
     generation: Option<u64>,
     #[command(flatten)]
     application: NamedApplication,
@@ -66,7 +66,7 @@ pub(super) struct GenerationsArguments {
 /// The options that all changes share.
 #[derive(Debug, Args)]
 struct ChangeArguments {
-    /// Only say what would change.
+    /// Print what would change, and change nothing.
     #[arg(long)]
     dry_run: bool,
     /// Print JSON.

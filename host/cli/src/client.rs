@@ -17,13 +17,13 @@ use watertight_model::problem::Problems;
 /// The options that select a running host and its admin token.
 #[derive(Debug, Args)]
 pub(super) struct HostArguments {
-    /// Ask the host whose admin listener is here, wherever its state is.
+    /// Address of the admin listener of the host to ask, wherever that host's state folder is.
     #[arg(long, value_name = "ADDRESS", env = "WATERTIGHT_ADMIN")]
     pub(super) admin: Option<SocketAddr>,
-    /// The folder of everything that lasts.
+    /// State folder: databases, history, components and compiled code.
     #[arg(long, value_name = "FOLDER", env = "WATERTIGHT_STATE")]
     pub(super) state: Option<PathBuf>,
-    /// What the admin listener wants to hear.
+    /// Token of the admin listener.
     #[arg(long, env = "WATERTIGHT_ADMIN_TOKEN", hide = true, hide_env_values = true)]
     pub(super) admin_token: Option<String>,
 }

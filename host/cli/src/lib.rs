@@ -41,37 +41,37 @@ pub struct Cli {
 enum Command {
     /// Load an application and serve it until SIGTERM or Ctrl-C.
     Run(RunArguments),
-    /// Build and serve an application, and do both again for whatever changes in its sources, until SIGTERM or Ctrl-C.
+    /// Build and serve an application, and repeat both whenever its sources change, until SIGTERM or Ctrl-C.
     Dev(DevArguments),
-    /// Say everything that is wrong with an application, without running it.
+    /// Check an application and report every problem, without running it.
     Check(CheckArguments),
-    /// Draw who calls whom.
+    /// Draw which modules call which.
     Graph(GraphArguments),
-    /// Call a function of a module with JSON: in the running host, or in this process where none runs.
+    /// Call a function of a module with JSON arguments: in the running host, or in this process if no host runs.
     Call(CallArguments),
-    /// Put another build of a module in place while requests flow.
+    /// Replace a module with another build of it while requests are served.
     Swap(change::SwapArguments),
-    /// Put a whole application in place: its manifest, routes and components as they stand on the disk.
+    /// Replace the whole application with the manifest, routes and components on the disk.
     Apply(change::ApplyArguments),
-    /// Go back to what an earlier generation ran.
+    /// Return to the application of an earlier generation.
     Rollback(change::RollbackArguments),
-    /// List what was published, what still drains, and what was refused.
+    /// List the published generations, those that still drain, and the refused changes.
     Generations(change::GenerationsArguments),
-    /// List the migrations of every module with a database: applied, pending, unknown to its build, or not what was applied.
+    /// List the migrations of every module with a database: applied, pending, missing in the build, or in conflict with the applied ones.
     Migrations(migrations::MigrationsArguments),
-    /// Copy all databases and the history into a folder, as they are at one moment: while the host serves, or without one.
+    /// Copy all databases and the history of one moment into a folder, with or without a running host.
     Backup(backup::BackupArguments),
-    /// Put a backup into a state folder on which no host runs.
+    /// Restore a backup into a state folder on which no host runs.
     Restore(backup::RestoreArguments),
-    /// Say what the running host logs, or set it until it ends.
+    /// Print the log level of the running host, or set it until that host ends.
     Log(log::LogArguments),
-    /// Tell what a component imports, exports and carries.
+    /// Print a component's imports, exports and embedded facts.
     Inspect(InspectArguments),
-    /// Compile modules and make their components.
+    /// Build modules from their sources to components.
     Build(BuildArguments),
-    /// Run the contract suites that concern a module: calls, answers, and what its database holds then.
+    /// Run the contract suites of modules: make calls, compare the answers, and check what the databases hold afterwards.
     Test(TestArguments),
-    /// Compile a component from standard input: for the host's own use.
+    /// Compile a component from standard input. For the host's own use.
     #[command(name = CHILD_COMMAND, hide = true)]
     Compile { profile: String, priority: String, memory: u64, output: PathBuf },
 }
@@ -95,16 +95,16 @@ struct NamedApplication {
 /// The addresses on which a host listens.
 #[derive(Debug, Args)]
 struct Listeners {
-    /// Where requests come in, instead of what the manifest says. Port 0 takes any that is free.
+    /// Address for client requests, instead of the manifest's. Port 0 takes any free port.
     #[arg(long, value_name = "ADDRESS", env = "WATERTIGHT_LISTEN")]
     listen: Option<SocketAddr>,
-    /// Where the operator comes in.
+    /// Address for the operator's requests (the admin listener).
     #[arg(long, value_name = "ADDRESS", env = "WATERTIGHT_ADMIN")]
     admin: Option<SocketAddr>,
-    /// Where probes come in, if anywhere: `/livez`, `/readyz` and `/metrics` alone.
+    /// Address for probes: it serves only `/livez`, `/readyz` and `/metrics`. By default there is no such listener.
     #[arg(long, value_name = "ADDRESS", env = "WATERTIGHT_PROBE")]
     probe: Option<SocketAddr>,
-    /// What the admin listener wants to hear; without it, a token is generated into the state folder.
+    /// Token that requests to the admin listener must carry. By default, one is generated into the state folder.
     #[arg(long, env = "WATERTIGHT_ADMIN_TOKEN", hide = true, hide_env_values = true)]
     admin_token: Option<String>,
 }
@@ -115,20 +115,20 @@ struct RunArguments {
     application: Application,
     #[command(flatten)]
     listeners: Listeners,
-    /// The folder of everything that lasts.
+    /// State folder: databases, history, components and compiled code.
     #[arg(long, value_name = "FOLDER", env = "WATERTIGHT_STATE")]
     state: Option<PathBuf>,
-    /// Run what was published last, whatever stands on the disk. Without this and `--apply`, that is resumed unless the disk has other
-    /// manifests, routes or components than when it was published.
+    /// Run the application published last, whatever is on the disk. Without this and `--apply`, that application is resumed unless the
+    /// manifest, routes or components on the disk have changed since it was published.
     #[arg(long, conflicts_with = "apply")]
     published: bool,
-    /// Run what stands on the disk, whatever was published last.
+    /// Run the application on the disk, whatever was published last.
     #[arg(long)]
     apply: bool,
-    /// Begin with an empty database for this module although its own is missing; may be given again. Without it such a start is refused.
+    /// Start this module with an empty database although its database is missing. Can be repeated. Without it, such a start is refused.
     #[arg(long, value_name = "MODULE")]
     accept_empty: Vec<ModuleName>,
-    /// Where spans are sent, by OTLP over HTTP, such as `http://127.0.0.1:4318`; without it, none are made.
+    /// Collector that traces are sent to, by OTLP over HTTP, such as `http://127.0.0.1:4318`. Without it, no traces are recorded.
     #[arg(long, value_name = "URL", env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
     otlp: Option<String>,
 }
@@ -139,8 +139,8 @@ struct DevArguments {
     application: Application,
     #[command(flatten)]
     listeners: Listeners,
-    /// The folder of everything that lasts, instead of one beside that of `run`, with `-dev` at its name's end. Databases in it are
-    /// removed where their applied migrations are edited; so it can't be one that `run` has used.
+    /// State folder. By default it stands beside that of `run`, with `-dev` at the end of its name. A database in it is removed when an
+    /// applied migration is edited, so it cannot be a folder that `run` has used.
     #[arg(long, value_name = "FOLDER")]
     state: Option<PathBuf>,
 }
@@ -149,10 +149,10 @@ struct DevArguments {
 struct CheckArguments {
     #[command(flatten)]
     application: Application,
-    /// The folder of everything that lasts: which migrations its databases have. It need not be there.
+    /// State folder, to compare migrations with its databases. It need not exist.
     #[arg(long, value_name = "FOLDER", env = "WATERTIGHT_STATE")]
     state: Option<PathBuf>,
-    /// Look for the variables and files too that modules are configured with, as a start does.
+    /// Also read the environment variables and files that configure modules, as a start does.
     #[arg(long)]
     env: bool,
     /// Print JSON.
@@ -164,10 +164,10 @@ struct CheckArguments {
 struct GraphArguments {
     #[command(flatten)]
     application: Application,
-    /// How to draw it.
+    /// Output format.
     #[arg(long, value_enum, default_value_t = GraphFormat::Text)]
     format: GraphFormat,
-    /// The same as `--format json`.
+    /// Short for `--format json`.
     #[arg(long)]
     json: bool,
 }
@@ -182,9 +182,9 @@ enum GraphFormat {
 
 #[derive(Debug, Args)]
 struct CallArguments {
-    /// The function: `MODULE/INTERFACE.FUNCTION`, or `MODULE.FUNCTION` where the module's world exports it itself.
+    /// Function to call: `MODULE/INTERFACE.FUNCTION`, or `MODULE.FUNCTION` if the module's world exports the function itself.
     function: FunctionPath,
-    /// One JSON text for each parameter.
+    /// One JSON text for each parameter of the function.
     #[arg(value_name = "JSON")]
     arguments: Vec<String>,
     #[command(flatten)]
@@ -210,16 +210,16 @@ struct InspectArguments {
 
 #[derive(Debug, Args)]
 struct BuildArguments {
-    /// The modules, by their names or by their folders beside the manifest; all of the application that are folders, where none is
-    /// named.
+    /// Modules to build, by name or by the name of their folder beside the manifest. By default, all modules of the application that are
+    /// folders.
     #[arg(value_name = "MODULE")]
     modules: Vec<String>,
     #[command(flatten)]
     application: NamedApplication,
-    /// Where components go, instead of `target/components` of the workspace.
+    /// Folder for the components, instead of `target/components` of the workspace.
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
-    /// Keep the names and lines of the source in the code.
+    /// Keep function names and source lines in the components.
     #[arg(long)]
     debug: bool,
     /// Print JSON.
@@ -229,16 +229,16 @@ struct BuildArguments {
 
 #[derive(Debug, Args)]
 struct TestArguments {
-    /// A module of the application, a component file, or a folder beside the manifest that was built; every module of the
-    /// application where nothing is named.
+    /// Module of the application, component file, or built module folder beside the manifest. By default, every module of the application
+    /// is tested.
     #[arg(value_name = "MODULE|FILE")]
     target: Option<String>,
     #[command(flatten)]
     application: NamedApplication,
-    /// Test the components as they were last built, instead of building them first.
+    /// Test the components of the last build, instead of building them first.
     #[arg(long)]
     no_build: bool,
-    /// The module that a file stands for, where its exports don't tell.
+    /// Module that the component file stands for, if its exports do not tell.
     #[arg(long = "as", value_name = "MODULE", requires = "target")]
     module: Option<ModuleName>,
     /// Print JSON.

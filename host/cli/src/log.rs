@@ -9,8 +9,8 @@ use watertight_edge::admin::LogLevel;
 
 #[derive(Debug, Args)]
 pub(super) struct LogArguments {
-    /// What is logged from now on, until the host ends: a level, or what `WATERTIGHT_LOG` takes, such as `info,request=debug`. Without it, what
-    /// is logged now is printed.
+    /// Log level from now on, until the host ends: a level, or directives as in `WATERTIGHT_LOG`, such as `info,request=debug`. Without it,
+    /// the current level is printed.
     #[arg(value_name = "LEVEL")]
     level: Option<String>,
     #[command(flatten)]
