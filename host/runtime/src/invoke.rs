@@ -21,7 +21,7 @@ pub enum InvokeError {
     #[error("the function can't be called with JSON: {}", .0.join("; "))]
     Unsupported(Vec<String>),
     /// The arguments do not match the function's parameters.
-    #[error("the arguments don't fit: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    #[error("the arguments don't match the function's parameters: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Invalid(Vec<Violation>),
     /// The call failed: a trap, an exit, a limit, or a result that has no JSON form.
     #[error("{0}")]
@@ -94,7 +94,9 @@ pub async fn invoke<T: AsRef<[u8]>>(
     let codec = FunctionCodec::new(found.function)?;
     let values = codec.decode(arguments).map_err(InvokeError::Invalid)?;
     let target = generation.target(&path.module, found.interface, &path.function);
-    let target = target.ok_or_else(|| InvokeError::NotFound(format!("`{path}` is a method: it needs a handle")))?;
+    let target = target.ok_or_else(|| {
+        InvokeError::NotFound(format!("`{path}` is a method of a resource: it can only be called with a handle"))
+    })?;
     let deadline = Instant::now() + generation.time(target);
     let Caller { request, under_way } = caller;
     let mut call = CallContext::new(request.clone(), deadline);

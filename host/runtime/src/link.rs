@@ -89,7 +89,7 @@ pub enum LinkError {
         source: CompileError,
     },
     /// The host does not define an import of the composition with the type that it asks for.
-    #[error("the host can't serve what compartment `{compartment}` imports")]
+    #[error("the host can't serve the imports of compartment `{compartment}`")]
     Imports {
         /// The name of the compartment.
         compartment: String,

@@ -63,7 +63,7 @@ pub enum Failure {
     #[error("a request is denied: {0}")]
     Odd(&'static str),
     /// The request met a limit of the module.
-    #[error("a request to {to} is refused: its module met `http.{limit}`, {figure}")]
+    #[error("a request to {to} is refused: the module has reached its limit `http.{limit}` of {figure}")]
     Limit {
         /// The destination of the request.
         to: Origin,
@@ -173,7 +173,7 @@ impl Outgoing {
             return Err(Failure::Denied { to });
         }
         if request.method() == Method::CONNECT {
-            return Err(Failure::Odd("`CONNECT` asks for a tunnel to somewhere else"));
+            return Err(Failure::Odd("the method `CONNECT` is not allowed"));
         }
         let length = request.headers().get(CONTENT_LENGTH);
         let length = length.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
@@ -194,14 +194,14 @@ fn origin(uri: &Uri) -> Result<Origin, Failure> {
     let scheme = match uri.scheme_str() {
         Some("http") => Scheme::Http,
         Some("https") => Scheme::Https,
-        _ => return Err(Failure::Odd("its scheme is neither `http` nor `https`")),
+        _ => return Err(Failure::Odd("the scheme of its URL is neither `http` nor `https`")),
     };
-    let authority = uri.authority().ok_or(Failure::Odd("it names no host"))?;
+    let authority = uri.authority().ok_or(Failure::Odd("its URL names no host"))?;
     if authority.as_str().contains('@') {
-        return Err(Failure::Odd("there is a user in its address"));
+        return Err(Failure::Odd("its URL contains a user name"));
     }
     if authority.host().is_empty() {
-        return Err(Failure::Odd("it names no host"));
+        return Err(Failure::Odd("its URL names no host"));
     }
     let port = authority.port_u16().unwrap_or(scheme.port());
     Ok(Origin { scheme, host: HostName::new(authority.host()), port })

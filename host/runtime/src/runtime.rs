@@ -373,7 +373,7 @@ impl Runtime {
         }
         let oldest = self.retired().into_iter().find(|generation| !generation.has_ended.load(Ordering::Acquire));
         if let Some(oldest) = oldest {
-            tracing::warn!(generation = %oldest.number, "requests of the oldest generation that drains are cut off: a rollback needs its place");
+            tracing::warn!(generation = %oldest.number, "requests of the oldest draining generation are cut off: a rollback needs its place");
             oldest.end();
         }
         let (reserve, places) = (self.reserve.clone(), self.places.clone());

@@ -408,7 +408,7 @@ fn a_negative_number_is_json() {
         assert_eq!(said.out, answer, "{number}");
     }
     let said = watertight(&["call", "a/acts.take-memory", "-1", "--app", path(&app)]).expect(1);
-    assert!(said.err.contains("the arguments don't fit"), "{}", said.err);
+    assert!(said.err.contains("the arguments don't match the function's parameters"), "{}", said.err);
     watertight(&["call", "a/acts.echo", "-x", "--app", path(&app)]).expect(2);
 }
 

@@ -79,7 +79,7 @@ async fn what_a_guest_prints_is_bounded() {
     host.called("a/acts.print", json!([long, false])).await;
     // Many lines: those that fit, and one that says that there were more.
     host.called("a/acts.print", json!(["y\n".repeat(200_000), true])).await;
-    assert!(host.has_logged("further lines of this call are dropped: it may log 40960 bytes"));
+    assert!(host.has_logged("further lines of this call are dropped, because it may log only 40960 bytes"));
     // Both count together, whichever way a guest takes.
     host.called("a/acts.print", json!(["after\n", false])).await;
     assert!(host.has_logged("after"));

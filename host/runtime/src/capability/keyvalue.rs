@@ -41,7 +41,7 @@ impl InstanceState {
     fn bucket(&self, module: ModuleIndex, bucket: &Resource<Bucket>) -> wasmtime::Result<Value> {
         let bucket = self.resources().get(bucket)?;
         if bucket.module != module {
-            return Err(wasmtime::Error::msg("the bucket is another module's"));
+            return Err(wasmtime::Error::msg("the bucket belongs to another module"));
         }
         Ok(Value::Text(bucket.name.clone()))
     }
@@ -74,8 +74,8 @@ impl InstanceState {
             // The interface hides SQL, so these texts speak of keys and values instead of statements and rows.
             SqlError::Limit(SqlLimit::Value(bytes)) => format!("the value has more than {bytes} bytes"),
             SqlError::Limit(SqlLimit::Bytes(bytes)) => format!("the value or the keys have more than {bytes} bytes"),
-            SqlError::Busy => "too many wait for the database".to_owned(),
-            SqlError::Timeout | SqlError::Limit(SqlLimit::Time(_)) => "it took too long".to_owned(),
+            SqlError::Busy => "too many operations wait for the database".to_owned(),
+            SqlError::Timeout | SqlError::Limit(SqlLimit::Time(_)) => "the operation took too long".to_owned(),
             error => error.to_string(),
         })
     }

@@ -81,7 +81,7 @@ impl Bridge {
         let call = store.data().call();
         let span = self.span(call);
         let Some(crossing) = store.data().cross(self.index, parameters, span.as_ref()) else {
-            return Err(wasmtime::Error::msg("a module called another one while it served no call"));
+            return Err(wasmtime::Error::msg("a module called another module while its store served no call"));
         };
         let outcome = crossing.await;
         if let Some(span) = span {

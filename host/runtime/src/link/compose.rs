@@ -110,7 +110,7 @@ impl<'a> Composer<'a> {
             if self.graph.edge(module, &provider.module) == EdgeKind::Bridged {
                 let label = label(index, 'b', number, module, import);
                 let ItemKind::Instance(interface) = self.wanted(module, world, import)? else {
-                    return Err(format!("module `{module}` imports `{import}` as something else than an interface"));
+                    return Err(format!("module `{module}` imports `{import}` as something other than an interface"));
                 };
                 let kind = ItemKind::Instance(own::standing_alone(self.composed.types_mut(), interface));
                 self.import(module, instance, import, kind, &label)?;
@@ -136,7 +136,7 @@ impl<'a> Composer<'a> {
             // A type with a handle only has a meaning together with the module that defines the resource.
             if interface.is_types_only() && !interface.types.values().any(Type::has_handle) {
                 let ItemKind::Instance(interface) = self.wanted(module, world, import)? else {
-                    return Err(format!("module `{module}` imports `{import}` as something else than an interface"));
+                    return Err(format!("module `{module}` imports `{import}` as something other than an interface"));
                 };
                 let kind = ItemKind::Instance(own::standing_alone(self.composed.types_mut(), interface));
                 self.import(module, instance, import, kind, &label(index, 't', number, module, import))?;

@@ -28,7 +28,7 @@ pub(super) struct Trust {
 
 /// The error that the system has no trusted certificates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("no certificates are found that the system trusts")]
+#[error("no trusted certificates were found on the system")]
 pub struct NoCertificates;
 
 /// Reads the system's trusted certificates again, for all later connections. Returns the number of certificates.
@@ -57,7 +57,7 @@ impl Trust {
         }
         let (config, trusted) = read().await;
         if trusted == 0 {
-            tracing::warn!("no certificates are found that the system trusts: requests to https fail");
+            tracing::warn!("no trusted certificates were found on the system: requests to https fail");
         }
         self.config.store(Some(config.clone()));
         config.into()

@@ -28,7 +28,7 @@ pub(super) async fn drain(retired: Arc<Generation>, time: Duration, place: Owned
         generation.end();
     };
     let stuck = || {
-        tracing::error!(generation = %number, "a retired generation is still in use; it keeps its place among those that drain");
+        tracing::error!(generation = %number, "a retired generation is still in use; it still counts as draining");
     };
     let last = let_go(retired, (start + time, GRACE), cut_off, stuck).await;
     // On a blocking thread as well, because freeing the generation unmaps its code and memories.

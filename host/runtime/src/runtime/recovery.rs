@@ -172,14 +172,14 @@ async fn run(
                 break;
             }
             Resumed::Failed(reason) => {
-                tracing::error!(%module, reason, "the module could not resume what was left unfinished");
+                tracing::error!(%module, reason, "the module's `resume` failed, so unfinished work is left");
                 outcome = ResumeOutcome::Failed;
                 break;
             }
         }
     }
     if outcome == ResumeOutcome::Unfinished {
-        tracing::warn!(%module, calls = most, "the module has more to resume; it is called again at its next time");
+        tracing::warn!(%module, calls = most, "the module has more to resume; it is called again on its schedule or at the next start");
     }
     if let Some(telemetry) = telemetry {
         telemetry.resumed(module, moment, outcome, begun.elapsed());

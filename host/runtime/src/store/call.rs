@@ -232,7 +232,7 @@ fn trapped(module: &Option<ModuleName>, callees: &[ModuleName]) -> String {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
     /// The module's queue is full.
-    #[error("as many calls wait for module `{module}` as may: {limit}")]
+    #[error("the queue of module `{module}` is full: at most {limit} calls may wait")]
     QueueFull {
         /// The module that was called.
         module: ModuleName,

@@ -33,7 +33,7 @@ pub enum LimitHit {
         limit: usize,
     },
     /// The call used all its processor time.
-    #[error("the call has had its {limit:?} of processor time")]
+    #[error("the call has used all its {limit:?} of processor time")]
     Cpu {
         /// The processor time that it had.
         limit: Duration,
@@ -45,13 +45,13 @@ pub enum LimitHit {
         limit: usize,
     },
     /// The arguments or the result of a function were too large to be copied out of the guest at once.
-    #[error("more data would be copied out of the guest at once than {limit} bytes in the host's memory")]
+    #[error("the arguments or the result would take more than {limit} bytes in the host's memory")]
     Transfer {
         /// The largest size of such a copy in the host's memory, in bytes.
         limit: usize,
     },
     /// The guests of the store held too many resource handles.
-    #[error("there would be more handles than {limit}")]
+    #[error("the guests would hold more than {limit} resource handles")]
     Handles {
         /// The largest number of handles.
         limit: usize,

@@ -96,7 +96,7 @@ impl Speaker<'_> {
                             if let Some(unwritten) = self.budget.lines.take() {
                                 tracing::warn!(
                                     target: "limit", module = %name, request, %trace, unwritten,
-                                    "a limit was met: further lines of this call are dropped: it may log {limit} bytes"
+                                    "a limit was met: further lines of this call are dropped, because it may log only {limit} bytes"
                                 );
                             }
                         }
