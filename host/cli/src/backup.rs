@@ -66,13 +66,17 @@ pub(super) fn backup(arguments: &BackupArguments) -> anyhow::Result<()> {
     }
     for name in &manifest.left_out {
         output::say(&format!(
-            "{name} was gone or damaged and is left out: there is no way back to the generation that has it"
+            "{name} is missing or damaged, so the backup does not have it: a rollback to its generation is impossible"
         ));
     }
     let Manifest { app, generation, files, .. } = &manifest;
     let bytes: u64 = files.values().map(|entry| entry.size).sum();
     let size = bytesize::ByteSize::b(bytes).display().iec();
-    output::done(&format!("{} has `{app}` at generation {generation}: {} files, {size}", to.display(), files.len()));
+    output::done(&format!(
+        "{} holds a backup of `{app}`, generation {generation}: {} files, {size}",
+        to.display(),
+        files.len()
+    ));
     Ok(())
 }
 
@@ -88,12 +92,12 @@ pub(super) fn restore(arguments: &RestoreArguments) -> anyhow::Result<()> {
     };
     let Restored { manifest, moved } = backup::restore(from, &state, app.as_deref(), *replace)?;
     if let Some(moved) = moved {
-        output::say(&format!("what was there before is in {} now", moved.display()));
+        output::say(&format!("the previous content was moved to {}", moved.display()));
     }
     let Manifest { app, generation, at, .. } = manifest;
     output::done(&format!(
-        "{} has `{app}` as it was at {at}: generation {generation}. `watertight run` resumes it where manifest and components are what \
-         they were then, `watertight run --published` in any case",
+        "{} now holds `{app}` as of {at}, generation {generation}. `watertight run` resumes it if the manifest and components have not \
+         changed since then; `watertight run --published` resumes it in any case",
         state.display()
     ));
     Ok(())
@@ -101,5 +105,5 @@ pub(super) fn restore(arguments: &RestoreArguments) -> anyhow::Result<()> {
 
 /// Makes a path absolute, because the running host has another working directory.
 fn absolute(path: &Path) -> anyhow::Result<PathBuf> {
-    std::path::absolute(path).with_context(|| format!("{} is no path", path.display()))
+    std::path::absolute(path).with_context(|| format!("{} is not a valid path", path.display()))
 }

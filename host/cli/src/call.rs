@@ -47,8 +47,7 @@ async fn in_host(arguments: &CallArguments, client: &Client) -> anyhow::Result<B
     });
     let request =
         CallRequest { function: arguments.function.to_string(), arguments: values.collect::<Result<_, _>>()? };
-    let words =
-        "the call goes on in the host, and its result is waited for; a second signal ends the waiting, not the call";
+    let words = "the call goes on in the host; this command waits for its result. A second signal ends the waiting, but not the call";
     let call = client.send(client.request(Method::POST, "/call").json(&request));
     let answer: CallResponse = signals::finish(call, words).await??;
     Ok(answer.result)
@@ -69,6 +68,6 @@ async fn in_process(arguments: &CallArguments, config: AppConfig) -> anyhow::Res
         control.close().await;
         result
     };
-    let words = "the call is finished first, which takes no longer than its `limits.request`; a second signal ends it where it stands";
+    let words = "the call is finished first, which takes at most its `limits.request`. A second signal aborts it";
     Ok(signals::finish(call, words).await??)
 }

@@ -121,7 +121,9 @@ pub(super) fn swap(arguments: &SwapArguments) -> anyhow::Result<()> {
     let problems = done.as_ref().err().and_then(|error| error.downcast_ref::<Problems>());
     let asks_for_more = |problem: &Problem| matches!(problem.code, Code::Ungranted | Code::UndeclaredCall);
     if problems.is_some_and(|problems| problems.as_slice().iter().any(asks_for_more)) {
-        output::say("a swap goes by the manifest that was applied last: mend that, `watertight apply` it, then swap");
+        output::say(
+            "a swap uses the manifest that was applied last: correct the manifest, run `watertight apply`, then swap again",
+        );
     }
     done
 }

@@ -76,7 +76,10 @@ impl HostArguments {
     /// Finds the host as [`Self::find`] does. Fails if no host runs.
     pub(super) fn connect(&self, state: &Path) -> anyhow::Result<Client> {
         let none = || {
-            format!("no host runs on {}; start one with `watertight run`, or name one with --admin", state.display())
+            format!(
+                "no host runs on the state folder {}; start one with `watertight run`, or name another one's address with --admin",
+                state.display()
+            )
         };
         self.find(state)?.with_context(none)
     }
@@ -117,19 +120,18 @@ impl Client {
             response.with_context(|| format!("the host's admin listener at {} doesn't answer", self.admin))?;
         let status = response.status();
         if status.is_success() {
-            return response.json().await.context("the host's answer can't be understood");
+            return response.json().await.context("the host's response can't be parsed");
         }
         if status == reqwest::StatusCode::UNAUTHORIZED {
             anyhow::bail!(
-                "the host at {} doesn't know this token: it has the one of its state folder's `admin.token` (`--state` names \
-                 that folder), or of WATERTIGHT_ADMIN_TOKEN where it was started with that",
+                "the host at {} rejects this token. Its token is in the file `admin.token` of its state folder (`--state` names \
+                 that folder), or in WATERTIGHT_ADMIN_TOKEN if the host was started with that variable",
                 self.admin
             );
         }
-        let Details { detail, problems, .. } = response
-            .json()
-            .await
-            .with_context(|| format!("the host refused with status {status}, in words that can't be understood"))?;
+        let Details { detail, problems, .. } = response.json().await.with_context(|| {
+            format!("the host refused the request with status {status}, and its explanation can't be parsed")
+        })?;
         Problems::or(problems, ())?;
         anyhow::bail!("{detail}")
     }

@@ -78,7 +78,7 @@ pub(super) fn dev(arguments: DevArguments) -> anyhow::Result<()> {
                 }
                 output::report(&error);
             }
-            output::failed("nothing serves yet; it is tried again when something changes");
+            output::failed("nothing serves yet; the next change of a source file starts another attempt");
             tokio::select! {
                 () = &mut stop_signal => return Ok(()),
                 () = author.wait_for_news() => {}
@@ -210,7 +210,7 @@ impl Author {
                 output::live(&format!("{what}: {told}put in place in {swap}; generation {generation} serves"));
                 if !outcome.plan.restart.is_empty() {
                     let keys = list(&outcome.plan.restart);
-                    output::same(&format!("{keys}: what began with this process holds until it is started again"));
+                    output::same(&format!("{keys}: a changed value takes effect only after a restart of this process"));
                 }
             }
             Ok(_) => output::same(&format!("{what}: {told}nothing is different; generation {} serves", number())),
@@ -323,7 +323,8 @@ impl Author {
         for file in found {
             let file = sources.short(&file, &self.config).display();
             output::same(&format!(
-                "{file}: every build of its own module changes it, so it begins no build while one runs; if that was you, save it again"
+                "{file}: every build of its own module changes it, so a change during a build starts no \
+                 further build; if you changed it, save it again"
             ));
         }
     }
@@ -333,7 +334,9 @@ impl Author {
         let look = self.with_sources(Sources::look).await;
         let sources = self.sources.as_ref().expect("sources were given back");
         if look.is_news && sources.are_too_many() {
-            output::say(&format!("warning more than {MAX_FILES} files are beside the sources; some are not looked at"));
+            output::say(&format!(
+                "warning there are more than {MAX_FILES} source files; changes of some are not noticed"
+            ));
         }
         self.watcher.follow(sources.folders());
         look

@@ -76,7 +76,7 @@ fn find(arguments: &InspectArguments) -> anyhow::Result<PathBuf> {
         return Ok(path.to_owned());
     }
     let config = config::load_manifest(&arguments.application.app, &Overrides::default()).with_context(|| {
-        format!("`{}` is no file, and no application was found to look for a module", arguments.target)
+        format!("`{}` is not a file, and no application was found that could have such a module", arguments.target)
     })?;
     let module = config.modules.iter().find(|(name, _)| name.as_str() == arguments.target);
     let (_, module) = module.with_context(|| {
@@ -146,7 +146,12 @@ fn text(report: &Report) -> String {
     }
     let _ = writeln!(out, "  imports");
     write_interfaces(&mut out, &report.imports);
-    write_functions(&mut out, "    ", " (a function alone: nothing can serve it)", &report.imported_functions);
+    write_functions(
+        &mut out,
+        "    ",
+        " (a function outside of any interface: nothing can serve it)",
+        &report.imported_functions,
+    );
     for name in &report.other_imports {
         let _ = writeln!(out, "    {name} (neither an interface nor a function: nothing can serve it)");
     }

@@ -79,9 +79,9 @@ fn line(out: &mut String, Place { number, state, carried, applied }: &Place) {
     let was = applied.as_ref().map(|applied| format!("`{}`, {}", applied.name, applied.checksum)).unwrap_or_default();
     let _ = match state {
         State::Applied | State::Pending => Ok(()),
-        State::Unknown => writeln!(out, "      this build doesn't know it: a newer one applied it"),
-        State::Changed => writeln!(out, "      another text was applied: {was}"),
-        State::Reordered => writeln!(out, "      another one was applied at this place: {was}"),
-        State::Inserted => writeln!(out, "      it is new, and stands before one that was applied: {was}"),
+        State::Unknown => writeln!(out, "      this build doesn't have this migration: a newer build applied it"),
+        State::Changed => writeln!(out, "      this migration was applied with another text: {was}"),
+        State::Reordered => writeln!(out, "      another migration was applied at this place: {was}"),
+        State::Inserted => writeln!(out, "      this migration is new, and stands before one that was applied: {was}"),
     };
 }

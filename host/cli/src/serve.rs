@@ -214,7 +214,7 @@ impl Serving {
             }
         }
 
-        tracing::info!(drain = ?config.http.drain, "stopping: no new connections, finishing what is in flight");
+        tracing::info!(drain = ?config.http.drain, "stopping: no new connections, requests in flight may finish");
         admin.set_ready(false);
         let drained_by = Instant::now() + config.http.drain;
         stop.send_replace(true);
@@ -249,7 +249,7 @@ impl Serving {
     async fn reload(&self) {
         match reload_certificates().await {
             Ok(trusted) => tracing::info!(trusted, "SIGHUP: the certificates that the system trusts were read again"),
-            Err(error) => tracing::error!(%error, "SIGHUP: those from before go on being trusted"),
+            Err(error) => tracing::error!(%error, "SIGHUP: the certificates read before stay trusted"),
         }
         let manifest = self.config.manifest.clone();
         let read = tokio::task::spawn_blocking(move || config::load(&manifest, &Overrides::default())).await;
@@ -259,14 +259,14 @@ impl Serving {
                 let problems = problems.to_string();
                 return tracing::error!(
                     problems,
-                    "SIGHUP: the manifest can't be read, and what is logged stays as it is"
+                    "SIGHUP: the manifest can't be read, and the log level stays as it is"
                 );
             }
             Err(error) => return tracing::error!(%error, "SIGHUP: reading the manifest failed"),
         };
         match self.log.set(&level) {
-            Ok(()) => tracing::info!(level, "SIGHUP: what is logged is what is configured"),
-            Err(error) => tracing::error!(%error, level, "SIGHUP: what is logged stays as it is"),
+            Ok(()) => tracing::info!(level, "SIGHUP: the configured log level was applied"),
+            Err(error) => tracing::error!(%error, level, "SIGHUP: the log level can't be set and stays as it is"),
         }
     }
 }
@@ -299,7 +299,7 @@ impl RunningProbe {
 
 async fn close(control: &Control) {
     if tokio::time::timeout(CLOSE_TIME, control.close()).await.is_err() {
-        tracing::warn!("a database is still busy; what was acknowledged is safe");
+        tracing::warn!("a database is still busy and was not closed; what was acknowledged is durable");
     }
 }
 
@@ -313,7 +313,7 @@ async fn close(control: &Control) {
 /// Fails if `WATERTIGHT_LOG` cannot be parsed.
 pub(super) fn start_log(format: LogFormat, level: &str) -> anyhow::Result<(Arc<LogControl>, WorkerGuard)> {
     let text = log_level(level);
-    let filter = parse_log_level(&text).context("WATERTIGHT_LOG can't be understood")?;
+    let filter = parse_log_level(&text).context("WATERTIGHT_LOG can't be parsed")?;
     let (writer, flush) =
         NonBlockingBuilder::default().lossy(true).buffered_lines_limit(LOG_QUEUE).finish(std::io::stderr());
     // A line that cannot be written is lost. Reporting that on the same standard error would fail too, with a panic.

@@ -12,8 +12,8 @@ const SAME_SIGNAL: Duration = Duration::from_millis(500);
 
 /// Returns a future that resolves at SIGTERM or Ctrl-C. The signals are caught from this call on, not from the first poll.
 pub(super) fn signalled() -> anyhow::Result<impl Future<Output = ()>> {
-    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM can't be heard")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("Ctrl-C can't be heard")?;
+    let mut terminate = signal(SignalKind::terminate()).context("the handler for SIGTERM can't be installed")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("the handler for Ctrl-C can't be installed")?;
     Ok(async move {
         tokio::select! {
             _ = terminate.recv() => {}
@@ -35,14 +35,14 @@ pub(super) fn signalled_or_hung_up() -> anyhow::Result<impl Future<Output = ()>>
 
 /// Returns a stream of SIGHUP signals, caught from this call on.
 pub(super) fn hangup() -> anyhow::Result<Signal> {
-    signal(SignalKind::hangup()).context("SIGHUP can't be heard")
+    signal(SignalKind::hangup()).context("the handler for SIGHUP can't be installed")
 }
 
 /// Ignores SIGUSR1 and SIGUSR2, which would otherwise end the process. Child processes are not affected.
 pub(super) fn ignore_user_signals() -> anyhow::Result<()> {
     for (kind, name) in [(SignalKind::user_defined1(), "SIGUSR1"), (SignalKind::user_defined2(), "SIGUSR2")] {
         // Dropping the stream keeps the signal handler installed.
-        drop(signal(kind).with_context(|| format!("{name} can't be heard"))?);
+        drop(signal(kind).with_context(|| format!("the handler for {name} can't be installed"))?);
     }
     Ok(())
 }

@@ -126,7 +126,11 @@ fn target(
     };
     let module = module.with_context(|| match wanted {
         Some(module) => format!("`{}` has no module `{module}`, only {}", config.name, list(config.modules.keys())),
-        None => format!("no module of `{}` exports what {} does; name one with `--as`", config.name, file.display()),
+        None => format!(
+            "no module of `{}` exports the same contracts as {}; name a module with `--as`",
+            config.name,
+            file.display()
+        ),
     })?;
     // The manifest's own component of this module is not tested, so its problems do not count.
     problems.retain(|problem| problem.module.as_ref() != Some(module));
@@ -154,7 +158,7 @@ fn place<'a>(
         [module] => Ok(Some(module)),
         several => {
             let names: Vec<_> = several.iter().map(ToString::to_string).collect();
-            bail!("it could stand for several modules: {}; name one with `--as`", names.join(", "))
+            bail!("the component could stand for several modules: {}; name one with `--as`", names.join(", "))
         }
     }
 }

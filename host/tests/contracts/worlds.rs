@@ -257,7 +257,8 @@ fn a_function_that_a_world_imports_is_refused_with_words_that_fit() {
         "{problems:?}"
     );
     assert!(
-        app.out(&["inspect", "a.wasm"]).contains("log: func(text: string) (a function alone: nothing can serve it)")
+        app.out(&["inspect", "a.wasm"])
+            .contains("log: func(text: string) (a function outside of any interface: nothing can serve it)")
     );
 }
 

@@ -280,7 +280,7 @@ async fn a_hangup_reads_again_what_is_configured() {
     let manifest = std::fs::read_to_string(&file).unwrap();
     std::fs::write(&file, manifest.replace("level = \"warn\"", "level = \"debug\"")).unwrap();
     host.signal(Signal::HUP);
-    assert!(host.has_logged("SIGHUP: what is logged is what is configured"), "{}", host.log());
+    assert!(host.has_logged("SIGHUP: the configured log level was applied"), "{}", host.log());
     assert!(host.log().contains("level=\"debug\""), "{}", host.log());
     host.get("/orders?customer=x").await.expect(200);
     // A manifest that can't be read changes nothing.

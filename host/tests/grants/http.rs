@@ -328,7 +328,7 @@ async fn a_server_of_https_must_be_the_one_that_it_says() {
     // A file that has none takes nothing away.
     std::fs::write(&trusted, "").unwrap();
     host.signal(rustix::process::Signal::HUP);
-    assert!(host.has_logged("those from before go on being trusted"), "{}", host.log());
+    assert!(host.has_logged("the certificates read before stay trusted"), "{}", host.log());
     assert_eq!(send(&host, secure("localhost")).await["ok"]["text"], "hello");
 }
 
