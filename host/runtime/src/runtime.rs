@@ -311,7 +311,8 @@ impl Generation {
 }
 
 impl Callees for Generation {
-    /// Does not watch for the end of the generation: the call from outside does, and its future includes this one.
+    /// Does not watch for the end of the generation; the call from outside does. If a nested call ended at that moment, its caller would
+    /// receive an error and go on.
     fn call_across<'a>(
         self: Arc<Self>,
         caller: usize,

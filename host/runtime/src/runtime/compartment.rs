@@ -29,7 +29,7 @@ const KEEP_MEMORY: usize = 64 << 20;
 /// The shortest time between two searches for idle instances.
 const MIN_LOOK: Duration = Duration::from_millis(100);
 
-/// Counters since the compartment's start. The number of instances made equals those running, warm and dropped.
+/// Counters since the compartment's start. Every instance made is in use, warm or dropped.
 #[derive(Debug, Default)]
 pub struct Counters {
     made: AtomicU64,
@@ -443,7 +443,8 @@ impl Drop for Lease<'_> {
 
 /// Drops instances that have been idle for `idle`, until the compartment is gone.
 ///
-/// It searches every `idle / 2`, but at most every [`MIN_LOOK`]. An instance is dropped at the latest one such pause after its idle time.
+/// It searches every `idle / 2`, but at most every [`MIN_LOOK`]. The idle time is rounded up to whole pauses between searches. An instance
+/// is dropped at the latest one pause after that time.
 async fn drop_idle(compartment: Weak<Compartment>, idle: Duration) {
     let pause = (idle / 2).max(MIN_LOOK);
     let unused = u64::try_from(idle.as_nanos().div_ceil(pause.as_nanos())).unwrap_or(u64::MAX);

@@ -119,7 +119,7 @@ impl Steps {
     }
 }
 
-/// Returns whether this thread is a runtime worker, whose other tasks could move to another thread.
+/// Returns whether a step on this thread can be offloaded: the runtime has several workers, and no offloaded step surrounds this one.
 fn can_step_aside() -> bool {
     let has_workers = |runtime: Handle| runtime.runtime_flavor() == RuntimeFlavor::MultiThread;
     !IS_ASIDE.get() && Handle::try_current().is_ok_and(has_workers)

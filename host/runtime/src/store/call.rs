@@ -228,7 +228,7 @@ fn trapped(module: &Option<ModuleName>, callees: &[ModuleName]) -> String {
     }
 }
 
-/// The reason why a call gave no result. The texts contain no business data; details go to the log only.
+/// The reason why a call gave no result. Clients of the data listener receive only its kind; its text is for logs and operators.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
     /// The module's queue is full.
