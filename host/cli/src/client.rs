@@ -109,7 +109,7 @@ impl Client {
         self.http.request(method, format!("http://{}{path}", self.admin)).bearer_auth(&self.token)
     }
 
-    /// Sends a request and parses its response.
+    /// Sends a request and parses the response as JSON.
     ///
     /// # Errors
     ///

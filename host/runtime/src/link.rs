@@ -39,7 +39,7 @@ pub type FunctionName = (ModuleName, InterfaceName, String);
 pub struct Export {
     /// The position of the function in an instance of the compartment's component.
     pub index: ComponentExportIndex,
-    /// Whether it returns a value.
+    /// Whether the function returns a value.
     pub returns: bool,
     /// The module that exports the function.
     pub module: ModuleIndex,
@@ -75,7 +75,7 @@ pub enum LinkError {
     Compose {
         /// The name of the compartment.
         compartment: String,
-        /// The error of `wac-graph` or of the component's bytes.
+        /// The reason: an error of `wac-graph`, or of reading a component.
         reason: String,
     },
     /// The composition does not compile.
@@ -88,7 +88,7 @@ pub enum LinkError {
         /// The compiler's error.
         source: CompileError,
     },
-    /// The host does not define an import of the composition with the type that it asks for.
+    /// The host does not define an import of the composition, or defines it with another type.
     #[error("the host can't serve the imports of compartment `{compartment}`")]
     Imports {
         /// The name of the compartment.

@@ -86,7 +86,7 @@ impl Failure {
         }
     }
 
-    /// Returns whether the failure comes from the module's grant or limits, so that the host logs it for the operator.
+    /// Returns whether the host should log the failure for the operator: if the module's grant, its limits or a forbidden form caused it.
     pub fn is_about_a_grant(&self) -> bool {
         !matches!(self, Self::Other(_))
     }

@@ -42,12 +42,13 @@ pub use seen::InFlight;
 
 /// The largest number of retired generations that finish their requests at the same time. The next change waits until one of them is freed.
 pub const MAX_DRAINING: usize = 4;
-/// The number of generations that may drain beyond [`MAX_DRAINING`] because a rollback did not wait. Each of them had an older one cut off.
+/// The number of generations that may drain beyond [`MAX_DRAINING`] because a rollback did not wait. For each of them, an older draining
+/// generation was cut off.
 const MAX_ENDED: usize = 4;
 /// How long a rollback waits for instances of the generation that it goes back to.
 const WARM_UP_AGAIN: Duration = Duration::from_millis(30);
 
-/// The address of a function in a generation.
+/// The position of a function in a generation: its compartment and its index there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Target {
     /// The index of the compartment in the generation.
@@ -74,9 +75,9 @@ pub struct Generation {
     in_flight: Arc<AtomicUsize>,
     /// The time that requests may take after another generation has become the current one.
     drain: Duration,
-    /// Cancelled when the remaining requests must end. Waiting futures listen to it.
+    /// The token that is cancelled when the remaining requests must end. It wakes the futures that wait.
     ended: CancellationToken,
-    /// Whether the remaining requests must end. It is a cheap check before each poll.
+    /// Whether the remaining requests must end. Reading this flag before each poll is cheaper than asking `ended`.
     has_ended: AtomicBool,
 }
 
@@ -171,12 +172,12 @@ impl Generation {
         usize::try_from(self.compartments[target.compartment].limits().result).unwrap_or(usize::MAX)
     }
 
-    /// Returns the address of a function that a module exports in `interface`. Returns `None` for methods and unknown functions.
+    /// Returns the position of a function that a module exports in `interface`. Returns `None` for methods and unknown functions.
     pub fn target(&self, module: &ModuleName, interface: &InterfaceName, function: &str) -> Option<Target> {
         self.targets.get(&(module.clone(), interface.clone(), function.to_owned())).copied()
     }
 
-    /// Logs that a result of `target` cannot be written as JSON. Counts a met limit if the result is too large.
+    /// Logs that a result of `target` cannot be written as JSON. If the result is too large, counts that as an exceeded limit.
     pub fn unwritable(&self, target: Target, error: &EncodeError, request: &str, trace: &Trace) {
         self.compartments[target.compartment].unwritable(target.function, error, request, trace);
     }
@@ -346,7 +347,7 @@ pub struct Runtime {
 pub struct DrainPlace(OwnedSemaphorePermit);
 
 impl Runtime {
-    /// Creates the runtime with its first generation.
+    /// Creates a runtime with `first` as the current generation.
     pub fn new(first: Arc<Generation>) -> Self {
         first.hold_to_limits();
         let places = Arc::new(Semaphore::new(MAX_DRAINING));

@@ -216,7 +216,8 @@ impl<'a> Composer<'a> {
         kind.ok_or_else(|| format!("module `{module}` has no import `{import}`"))
     }
 
-    /// Returns a capability import with the name of the interface that the host serves. This name differs for a draft version.
+    /// Gives the type of a capability import the name of the interface that the host serves for it. For a draft version, that is the name
+    /// of another version.
     fn as_served(&mut self, kind: ItemKind, identity: &InterfaceName) -> ItemKind {
         match (kind, served_as(identity)) {
             (ItemKind::Instance(id), Some(served)) if served != identity => {

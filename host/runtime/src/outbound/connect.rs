@@ -25,7 +25,7 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 /// here, because the grant names it.
 pub(super) async fn connect(to: &Origin, private: bool, trust: &Trust) -> Result<Box<dyn Stream>, Failure> {
     let stream = connect_any(&addresses(to, private).await?).await?;
-    // Requests and responses are small, so waiting to fill a packet only delays them. A failure here costs only speed.
+    // Without delay, because requests and responses are small and waiting to fill a packet only delays them. A failure costs only speed.
     let _ = stream.set_nodelay(true);
     match to.scheme {
         Scheme::Http => Ok(Box::new(stream)),

@@ -126,7 +126,7 @@ impl Admission {
     }
 }
 
-/// Counts a waiting call while it lives. A caller that goes away stops counting.
+/// Counts a waiting call for as long as this guard lives, so a caller that goes away is no longer counted.
 struct Waiting<'a>(&'a AtomicUsize);
 
 impl<'a> Waiting<'a> {

@@ -110,7 +110,7 @@ impl fmt::Display for Function<'_> {
 }
 
 /// Removes the innermost functions that are not the author's: those that carry out a panic, and those of the language's library in which
-/// it happened. If nothing else is left, it keeps them.
+/// it happened. If no other functions are left, all are kept.
 fn authors<'f, 'a>(functions: &'f [Function<'a>]) -> &'f [Function<'a>] {
     let panic = functions.iter().rposition(|function| function.is_named(&PANIC));
     let rest = &functions[panic.map_or(0, |last| last + 1)..];

@@ -132,22 +132,22 @@ impl Compartment {
         self.identity
     }
 
-    /// Returns the limits of its calls.
+    /// Returns the limits of the compartment's calls.
     pub fn limits(&self) -> &Limits {
         &self.limits
     }
 
-    /// Returns the resources of its modules.
+    /// Returns the resources of the compartment's modules, in the order of the modules.
     pub fn modules(&self) -> &[ModuleData] {
         &self.modules
     }
 
-    /// Returns its metrics. All compartments of this name share them, over all generations.
+    /// Returns the compartment's metrics. Compartments of one name share metrics, over all generations.
     pub fn metrics(&self) -> &CompartmentMetrics {
         &self.metrics
     }
 
-    /// Returns the numbers of its instances.
+    /// Returns how many instances the compartment has, by their state.
     pub fn stats(&self) -> InstanceStats {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         InstanceStats {
@@ -163,7 +163,7 @@ impl Compartment {
         self.counters.running.load(Ordering::Relaxed)
     }
 
-    /// Applies its limits to the admission of its modules.
+    /// Applies the compartment's limits to the admission of its modules.
     pub(super) fn hold_to_limits(&self) {
         self.admissions.iter().for_each(|admission| admission.resize(&self.limits));
     }
@@ -306,7 +306,7 @@ impl Compartment {
         self.note_limit(Limited::Body, &told, &self.module(place).name, request, trace);
     }
 
-    /// Logs that a result of the function cannot be written as JSON. Counts a met limit if the result is too large.
+    /// Logs that a result of the function cannot be written as JSON. If the result is too large, counts that as an exceeded limit.
     pub(super) fn unwritable(&self, place: FunctionIndex, error: &EncodeError, request: &str, trace: &Trace) {
         if matches!(error, EncodeError::TooLarge { .. }) {
             self.metrics.limited(Limited::Result);
@@ -338,7 +338,7 @@ impl Compartment {
         CallError::Deadline { module: Some(self.module(place).name.clone()), limit: self.limits.request }
     }
 
-    /// Returns whether it is retired and has enough warm instances for the calls that still run.
+    /// Returns whether the compartment is retired and has enough warm instances for the calls that still run.
     fn is_crowded(&self) -> bool {
         self.retired.load(Ordering::Relaxed) && self.warm().len() >= self.running()
     }
@@ -372,7 +372,7 @@ impl Drop for Compartment {
     }
 }
 
-/// Counts a running call for as long as it lives.
+/// A guard that counts a running call for as long as the guard lives.
 struct Running<'a>(&'a AtomicUsize);
 
 impl<'a> Running<'a> {
@@ -392,7 +392,7 @@ impl Drop for Running<'_> {
 /// An instance in use by a call. It is dropped unless it is put back: after a trap, and if the call's future is dropped before its end.
 struct Lease<'a> {
     compartment: &'a Compartment,
-    /// The instance. It is taken out when the instance is put back.
+    /// The instance. It is `None` after the instance was put back.
     live: Option<Live>,
     /// The reason that is counted if the instance is dropped.
     why: Thrown,
@@ -400,7 +400,7 @@ struct Lease<'a> {
 
 impl<'a> Lease<'a> {
     fn new(compartment: &'a Compartment, live: Live) -> Self {
-        // The default reason: it holds if the call's future is dropped before its end.
+        // The default reason holds if the call's future is dropped before its end.
         Self { compartment, live: Some(live), why: Thrown::Dropped }
     }
 
@@ -408,7 +408,7 @@ impl<'a> Lease<'a> {
         self.live.as_mut().expect("it is put back by value only")
     }
 
-    /// Keeps the instance for the next call, unless a rule of its mode or size demands a new one.
+    /// Keeps the instance for the next call. Drops it instead if its mode, its number of calls, its memory or its retirement demands that.
     fn put_back(mut self) {
         let compartment = self.compartment;
         let Instances { mode, max_calls, .. } = compartment.instances;

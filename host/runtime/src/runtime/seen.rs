@@ -15,7 +15,7 @@ const FINISH_GLANCE: Duration = Duration::from_millis(5);
 
 /// A bridge from one compartment to a function of another.
 pub(super) struct Edge {
-    /// The function that it leads to.
+    /// The function that the bridge leads to.
     pub(super) target: Target,
     /// The counter of calls over this bridge.
     pub(super) calls: IntCounter,
@@ -23,7 +23,7 @@ pub(super) struct Edge {
     pub(super) time: Option<Duration>,
 }
 
-/// Counts a request as in flight on a generation for as long as it lives. It does not keep the generation alive.
+/// A guard that counts a request as in flight on a generation for as long as the guard lives. It does not keep the generation alive.
 pub struct InFlight(Arc<AtomicUsize>);
 
 impl Drop for InFlight {

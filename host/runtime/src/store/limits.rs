@@ -35,7 +35,7 @@ pub enum LimitHit {
     /// The call used all its processor time.
     #[error("the call has used all its {limit:?} of processor time")]
     Cpu {
-        /// The processor time that it had.
+        /// The processor time that the call may use.
         limit: Duration,
     },
     /// The guest's call stack overflowed.

@@ -4,7 +4,8 @@
 //! whole for all modules, for example one module's database. Copying value types is safe because they are compared by structure.
 //!
 //! The copy has no interface name, only the import's name. With an interface name, wac would merge it with other imports of that
-//! interface. Two modules may mean different types by it, and no value passes between them.
+//! interface. Two modules may mean different types by one interface name; that is harmless, because no value of such a
+//! type passes between them.
 
 use std::collections::HashSet;
 
