@@ -1,4 +1,6 @@
-//! The identity of linked code: one digest of everything that a compartment's code depends on. Compartments with equal identities share code.
+//! The identity of linked code: one digest of everything that a compartment's code depends on.
+//!
+//! Compartments with equal identities share code.
 
 use watertight_graph::graph::{AppGraph, Compartment};
 use watertight_model::ids::Digest;

@@ -7,7 +7,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Returns whether an address is not a public internet address.
 ///
-/// The ranges come from IANA's registries of special-purpose addresses. An IPv6 address that embeds an IPv4 address is judged by the IPv4 address.
+/// The ranges come from IANA's registries of special-purpose addresses. An IPv6 address that embeds an IPv4 address is judged by the
+/// IPv4 address.
 pub(super) fn is_private(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => is_private_v4(address),
