@@ -1,15 +1,15 @@
-//! Backups: a folder with everything that lasts of an application, as it was at one moment.
+//! Backups: folders with everything durable of an application, as of one moment.
 //!
 //! ```text
-//! BACKUP/backup.json      what is in it: format, application, generation, when, by which host, and each file's digest and size
-//! BACKUP/data/NAME.db     the modules' databases
-//! BACKUP/history.json     what was published
+//! BACKUP/backup.json      the manifest: format, application, generation, time, host version, digest and size of each file
+//! BACKUP/data/NAME.db     the database of module NAME
+//! BACKUP/history.json     the history of published generations
 //! BACKUP/artifacts/       the components of those generations
-//! BACKUP/configurations/  their manifests and routes
+//! BACKUP/configurations/  the manifests and routes of those generations
 //! ```
 //!
-//! It is written aside, in a folder whose name begins with a dot, synced, and renamed: under its own name it is whole or not there. What a
-//! host can make again (compiled code) and secrets (`admin.token`, what modules are told) are not in it.
+//! A backup is written to a hidden folder, synced, and renamed, so a folder with the backup's own name is always complete. A backup
+//! leaves out what a host can rebuild (compiled code) and secrets (`admin.token`, the modules' variables and secrets).
 
 mod restore;
 
@@ -34,36 +34,36 @@ use watertight_sql::CopyError;
 
 pub use restore::{Restored, restore};
 
-/// The file that says what is in a backup.
+/// The name of the file that describes the contents of a backup.
 pub const MANIFEST: &str = "backup.json";
-/// The version of its format.
+/// The version of the backup format.
 const FORMAT: u32 = 1;
-/// The most that is read of it.
+/// The most bytes that are read of a backup's manifest.
 const MAX_MANIFEST: u64 = 1 << 20;
-/// What keeps two from writing the same backup; gone once it is whole.
+/// The name of the lock file that keeps two processes from writing the same backup. It is removed once the backup is complete.
 const LOCK: &str = "unfinished";
-/// The folders of a backup, and of a state folder.
+/// The folders that both a backup and a state folder have.
 const FOLDERS: [&str; 3] = ["data", "artifacts", "configurations"];
-/// The history's file.
+/// The name of the history's file.
 const HISTORY: &str = "history.json";
 
-/// Why nothing was backed up or restored.
+/// The reason why a backup or a restore failed.
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
-    /// The target is not one that a backup can be written to.
+    /// The target is not a path to which a backup can be written.
     #[error("a backup can't be written to {}: {reason}", .target.display())]
     Target {
-        /// The folder.
+        /// The folder to write the backup to.
         target: PathBuf,
-        /// Why.
+        /// What is wrong with the target.
         reason: &'static str,
     },
     /// A file or folder can't be read or written.
     #[error("{} can't be used", .path.display())]
     File {
-        /// Which.
+        /// The path of the file or folder.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the operating system.
         source: io::Error,
     },
     /// The databases could not be copied.
@@ -72,30 +72,30 @@ pub enum BackupError {
     /// The state folder can't be used.
     #[error(transparent)]
     State(#[from] StateError),
-    /// Nothing was published in the state folder.
+    /// The state folder has no published generation.
     #[error("nothing was published in {} yet: there is nothing to back up", .0.display())]
     Nothing(PathBuf),
-    /// What is published can't be read.
+    /// The manifest and routes of the published generation can't be read.
     #[error("what is published can't be read: {0}")]
     Published(Problems),
-    /// Other backups wait.
+    /// The limit of waiting backups is reached.
     #[error("too many backups wait already; try again")]
     Busy,
-    /// New modules with databases were published each time it was tried.
+    /// A module with a new database was published during each attempt.
     #[error("modules with new databases were published again and again meanwhile; try again")]
     Restless,
-    /// The host stops, or failed.
+    /// The host stops, or the thread that wrote the backup failed.
     #[error("the host stops; nothing was written")]
     Stopping,
-    /// It is no whole backup, or not of this application.
+    /// The backup is damaged, incomplete, or of another application.
     #[error("{} is no backup that can be restored: {reason}", .path.display())]
     Spoilt {
-        /// The file or folder.
+        /// The damaged file, or the folder of the backup.
         path: PathBuf,
-        /// What is wrong.
+        /// What is wrong with the file or folder.
         reason: String,
     },
-    /// The state folder has something in it.
+    /// The state folder is not empty.
     #[error(
         "the state folder {} isn't empty; with `--replace`, what is there is moved into a folder within it",
         .0.display()
@@ -103,32 +103,32 @@ pub enum BackupError {
     NotEmpty(PathBuf),
 }
 
-/// What is in a backup.
+/// The manifest of a backup: what the backup contains.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
     format: u32,
     /// The application's name.
     pub app: String,
-    /// What was published last, and what a start on the restored state resumes.
+    /// The generation that was published last. A host that starts on the restored state resumes it.
     pub generation: GenerationNumber,
-    /// When it was taken, RFC 3339.
+    /// The time of the backup, in RFC 3339.
     pub at: String,
-    /// The version of the host that took it.
+    /// The version of the host that wrote the backup.
     pub host: String,
-    /// Every file, by its path within the backup.
+    /// Every file, by its path relative to the backup.
     pub files: BTreeMap<String, Entry>,
-    /// Files of earlier generations that were gone or damaged: to those there is no way back, as there was none before.
+    /// Files of earlier generations that were missing or damaged. A rollback to those generations was impossible before the backup, too.
     pub left_out: Vec<String>,
 }
 
-/// A file of a backup.
+/// The digest and size of one file in a backup.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Entry {
-    /// Of its bytes.
+    /// The digest of the file's bytes.
     pub digest: Digest,
-    /// In bytes.
+    /// The size in bytes.
     pub size: u64,
 }
 
@@ -136,7 +136,7 @@ fn file_error(path: &Path) -> impl FnOnce(io::Error) -> BackupError {
     move |source| BackupError::File { path: path.to_owned(), source }
 }
 
-/// A backup that is being written. Dropped before its end, it takes what it has written with it.
+/// A backup that is being written. Dropping it before [`Self::finish`] removes what it has written.
 #[derive(Debug)]
 pub struct Unfinished {
     target: PathBuf,
@@ -148,11 +148,11 @@ pub struct Unfinished {
 }
 
 impl Unfinished {
-    /// Begins a backup of what is in `state`, to be at `target`, which must be absolute and not there yet.
+    /// Starts a backup of the state folder `state`. `target` must be an absolute path at which nothing exists.
     ///
     /// # Errors
     ///
-    /// [`BackupError::Target`] and [`BackupError::File`].
+    /// [`BackupError::Target`] if a backup can't be written to `target`, and [`BackupError::File`] if a file or folder can't be created.
     pub fn begin(target: &Path, state: &Path) -> Result<Self, BackupError> {
         let refused = |reason| BackupError::Target { target: target.to_owned(), reason };
         let (Some(parent), Some(name), true) = (target.parent(), target.file_name(), target.is_absolute()) else {
@@ -184,17 +184,17 @@ impl Unfinished {
         Ok(unfinished)
     }
 
-    /// Where the copy of a module's database goes.
+    /// The path for the copy of a module's database.
     pub fn database(&self, module: &ModuleName) -> PathBuf {
         self.aside.join("data").join(format!("{module}.db"))
     }
 
-    /// Adds the history, and all that it tells of, out of the state folder at `state`.
+    /// Adds the history and all components and configurations that it names, read from the state folder `state`. Skips files of earlier
+    /// generations that are missing or damaged.
     ///
     /// # Errors
     ///
-    /// Where it can't be written, or something of what was published last can't be read; what is gone or damaged of earlier ones is left
-    /// out.
+    /// A [`BackupError`] if a file can't be written, or if a file of the last published generation can't be read.
     pub fn add_history(&mut self, history: &History, state: &Path) -> Result<(), BackupError> {
         let file = self.aside.join(HISTORY);
         write_durably(&file, &history.to_json(), None).map_err(file_error(&file))?;
@@ -217,11 +217,11 @@ impl Unfinished {
         Ok(())
     }
 
-    /// Makes what was written last, and gives it its name.
+    /// Writes the manifest, syncs everything, and renames the backup to its target.
     ///
     /// # Errors
     ///
-    /// Where it can't be written, or something has taken its place meanwhile.
+    /// [`BackupError::File`] if a file can't be written, or if something else appeared at the target meanwhile.
     pub fn finish(mut self, app: String, generation: GenerationNumber) -> Result<Manifest, BackupError> {
         for folder in FOLDERS.iter().map(|name| self.aside.join(name)).chain([self.aside.clone()]) {
             for entry in fs::read_dir(&folder).map_err(file_error(&folder))? {
@@ -255,17 +255,17 @@ impl Unfinished {
 impl Drop for Unfinished {
     fn drop(&mut self) {
         if !self.finished {
-            // What can't be removed is removed by the next backup to the same place.
+            // The next backup to the same target removes what remains.
             let _ = remove(&self.aside);
         }
     }
 }
 
-/// The name of the application that was published last.
+/// Returns the name of the application that was published last, and its generation.
 ///
 /// # Errors
 ///
-/// Where nothing was, or it can't be read.
+/// [`BackupError::Nothing`] if nothing was published, and [`BackupError::Published`] if the configuration can't be read.
 pub fn application(history: &History, state: &Path) -> Result<(String, GenerationNumber), BackupError> {
     let last = history.last().ok_or_else(|| BackupError::Nothing(state.to_owned()))?;
     let files = history.kept().configuration(&last.configuration).map_err(BackupError::Published)?;
@@ -273,11 +273,11 @@ pub fn application(history: &History, state: &Path) -> Result<(String, Generatio
     Ok((config.name.to_string(), last.number))
 }
 
-/// The databases in a state folder, by module.
+/// Returns the database files in a state folder, by module.
 ///
 /// # Errors
 ///
-/// Where the folder can't be read.
+/// [`BackupError::File`] if the folder can't be read.
 pub fn databases(state: &Path) -> Result<BTreeMap<ModuleName, PathBuf>, BackupError> {
     let folder = state.join("data");
     let mut found = BTreeMap::new();
@@ -292,7 +292,7 @@ pub fn databases(state: &Path) -> Result<BTreeMap<ModuleName, PathBuf>, BackupEr
     Ok(found)
 }
 
-/// Removes what a backup that was ended by force has left at `aside`.
+/// Removes what an interrupted backup left at `aside`.
 fn clear(aside: &Path, refused: &impl Fn(&'static str) -> BackupError) -> Result<(), BackupError> {
     match aside.symlink_metadata() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -309,7 +309,8 @@ fn clear(aside: &Path, refused: &impl Fn(&'static str) -> BackupError) -> Result
             Err(TryLockError::WouldBlock) => return Err(refused("another backup is being written there")),
             Err(TryLockError::Error(error)) => return Err(file_error(aside)(error)),
         },
-        // It ended before it began, or when it was all but done: nothing else makes these files there.
+        // The earlier backup crashed before it created the lock file, or after it removed it. Only a backup leaves an empty folder or one
+        // with a history under this name.
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let is_empty = fs::read_dir(aside).map_err(file_error(aside))?.next().is_none();
             if !is_empty && !aside.join(HISTORY).exists() {
@@ -321,7 +322,7 @@ fn clear(aside: &Path, refused: &impl Fn(&'static str) -> BackupError) -> Result
     remove(aside).map_err(file_error(aside))
 }
 
-/// Removes an unfinished backup: last what it is known by, so that a removal that doesn't end can be taken up again.
+/// Removes an unfinished backup. Its identifying files go last, so that a later call can continue an interrupted removal.
 fn remove(aside: &Path) -> io::Result<()> {
     let gone = |removed: io::Result<()>| match removed {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -341,16 +342,16 @@ fn make_folder(folder: &Path) -> Result<(), BackupError> {
     DirBuilder::new().mode(0o700).create(folder).map_err(file_error(folder))
 }
 
-/// Renames where nothing has the new name.
+/// Renames a folder, unless something exists at the new path.
 fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
     match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-        // Not every file system knows the flag. Only an empty folder would be replaced then.
+        // Some file systems don't support the flag. A plain rename replaces only an empty folder.
         Err(Errno::INVAL | Errno::NOSYS) if !to.exists() => fs::rename(from, to),
         result => Ok(result?),
     }
 }
 
-/// Makes a file last, and measures it.
+/// Syncs a file, and returns its digest and size.
 fn measure(path: &Path) -> io::Result<Entry> {
     let file = File::open(path)?;
     file.sync_all()?;
@@ -358,9 +359,9 @@ fn measure(path: &Path) -> io::Result<Entry> {
     Ok(Entry { digest, size })
 }
 
-/// Why a file was not copied.
+/// The reason why a file was not copied.
 enum Failed {
-    /// It can't be read, or isn't what it should be.
+    /// The source can't be read, or has another digest than expected.
     Read(BackupError),
     /// The copy can't be written.
     Write(BackupError),
@@ -373,7 +374,7 @@ impl From<Failed> for BackupError {
     }
 }
 
-/// Copies a file durably to where none is; of what has another digest nothing stays.
+/// Copies a file durably to a path at which nothing exists. Removes the copy if its digest is not `expected`.
 fn copy(from: &Path, to: &Path, expected: Option<Digest>) -> Result<Entry, Failed> {
     let source = File::open(from).map_err(|error| Failed::Read(file_error(from)(error)))?;
     let new = OpenOptions::new().write(true).create_new(true).mode(0o600).open(to);

@@ -1,4 +1,4 @@
-//! Changes of a running application, and the state folder that outlives the process.
+//! Starts, changes and backs up an application, and owns the state folder that outlives the process.
 
 pub mod state;
 pub mod backup;

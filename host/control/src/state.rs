@@ -1,17 +1,17 @@
-//! The state folder: everything that lasts, for one host at a time.
+//! The state folder: the directory that holds everything durable. One host uses it at a time.
 //!
 //! ```text
-//! STATE                  the folder itself is locked while a host runs
-//! STATE/lock             says who runs, and where
-//! STATE/admin.token      what the admin listener wants to hear, 0600
-//! STATE/data/NAME.db     a module's database
-//! STATE/data/NAME.unpublished  there until a generation with the database is published
+//! STATE                  the folder itself; a host holds a lock on it while it runs
+//! STATE/lock             the process id and addresses of the running host
+//! STATE/admin.token      the bearer token of the admin listener, mode 0600
+//! STATE/data/NAME.db     the database of module NAME
+//! STATE/data/NAME.unpublished  marks a database that no published generation has yet
 //! STATE/code/            compiled components
-//! STATE/history.json     what was published and what was refused
+//! STATE/history.json     the published generations and the refused changes
 //! STATE/artifacts/       the components of published generations
-//! STATE/configurations/  their manifests and routes
-//! STATE/restoring        there while a backup is put in place: no host starts on it
-//! STATE/development      only there where `watertight dev` keeps it
+//! STATE/configurations/  the manifests and routes of published generations
+//! STATE/restoring        marks a restore in progress; no host starts while it exists
+//! STATE/development      marks a state folder of `watertight dev`
 //! ```
 
 mod held;
@@ -39,96 +39,97 @@ pub(crate) use published::digest_of_format_1;
 pub use published::{Asker, Cause, OnDisk, Publication, Published, Refused};
 pub use token::{TokenError, read_token};
 
-/// The mark of a restore that is under way, or that was ended by force.
+/// The name of the marker file that exists while a restore is in progress, or after a restore was interrupted.
 pub(crate) const RESTORING: &str = "restoring";
-/// What tells a folder of `watertight dev` from others.
+/// The name of the marker file that identifies a state folder of `watertight dev`.
 const DEVELOPMENT: &str = "development";
-/// Why the state folder can't be used.
+/// The reason why a state folder can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
-    /// Another host has it.
+    /// Another host holds the folder.
     #[error("another host is running on {}{}; stop it first, or name another state folder with --state", .folder.display(), .host.as_ref().map(|h| format!(" (process {}, admin at {})", h.process, h.admin)).unwrap_or_default())]
     Locked {
-        /// The folder.
+        /// The state folder.
         folder: PathBuf,
-        /// Who, where the lock says so.
+        /// The host that holds the folder, if the file `lock` names it.
         host: Option<Box<HostInfo>>,
     },
-    /// A restore into it did not end.
+    /// A restore into the folder was interrupted.
     #[error("a restore into {} did not end; run `watertight restore` again", .0.display())]
     Restoring(PathBuf),
-    /// It is one of `watertight dev`, and something else wants it.
+    /// The folder belongs to `watertight dev`, and another command tried to open it.
     #[error(
         "the state folder {} is one of `watertight dev`, which removes databases when migrations are edited; name another one",
         .0.display()
     )]
     ForDevelopment(PathBuf),
-    /// `watertight dev` wants it, and something else has kept data in it.
+    /// `watertight dev` tried to open a folder in which another command keeps data.
     #[error(
         "the state folder {} was used by `watertight run`, and `watertight dev` would remove databases in it; name another one",
         .0.display()
     )]
     NotForDevelopment(PathBuf),
-    /// Others could change what is in it, or it leads elsewhere.
+    /// Other users can change the folder's contents, or the path is a symbolic link.
     #[error("the state folder {} {reason}", .path.display())]
     Open {
-        /// The folder, or the one within it.
+        /// The state folder, or the affected folder inside it.
         path: PathBuf,
-        /// What is wrong with it, and what to do.
+        /// What is wrong with the folder, and what the operator can do.
         reason: &'static str,
     },
-    /// It can't be made, read or written.
+    /// The folder can't be created, read or written.
     #[error("the state folder {} can't be used", .folder.display())]
     Unusable {
-        /// The folder.
+        /// The state folder.
         folder: PathBuf,
-        /// What the system says.
+        /// The error of the operating system.
         source: io::Error,
     },
 }
 
-/// The host that runs on a state folder.
+/// The identity and addresses of the host that runs on a state folder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostInfo {
-    /// Its process id.
+    /// The process id.
     pub process: u32,
-    /// Where its data listener is.
+    /// The address of the data listener.
     pub listen: SocketAddr,
-    /// Where its admin listener is.
+    /// The address of the admin listener.
     pub admin: SocketAddr,
-    /// Where its listener for probes is, if it has one.
+    /// The address of the listener for health probes, if the host has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub probe: Option<SocketAddr>,
 }
 
-/// A state folder that this process has to itself, until dropped.
+/// An open state folder. This process holds it exclusively until the value is dropped.
 #[derive(Debug)]
 pub struct StateFolder {
     held: Held,
     for_development: bool,
-    /// Why what is written here is lost, once it is.
+    /// Why later writes to the folder would be lost; unset while the folder is intact. See [`Self::lose`].
     lost: OnceLock<String>,
-    /// The modules that may begin with an empty database although they had one.
+    /// The modules that may start with an empty database although they had one.
     accepted: BTreeSet<ModuleName>,
 }
 
 impl StateFolder {
-    /// Takes the folder, making it where it is missing: reachable by this user alone.
+    /// Opens and locks the folder. Creates it if it is missing, with access for the current user only.
     ///
     /// # Errors
     ///
-    /// Where another host has it, where it is kept for development, and where it can't be used.
+    /// [`StateError::Locked`] if another host holds the folder, [`StateError::ForDevelopment`] if it belongs to `watertight dev`,
+    /// [`StateError::Restoring`] if a restore into it was interrupted, and the other cases if it can't be used.
     pub fn open(path: &Path) -> Result<Self, StateError> {
         Self::open_to_restore(path)?.restored()
     }
 
-    /// The same, also where a restore did not end.
+    /// Opens and locks the folder like [`Self::open`], but also accepts one with an interrupted restore.
     pub(crate) fn open_to_restore(path: &Path) -> Result<Self, StateError> {
         let folder = Self::take(path)?;
         if folder.for_development { Err(StateError::ForDevelopment(folder.path().to_owned())) } else { Ok(folder) }
     }
 
-    /// Nothing runs on half a restore.
+    /// Refuses a folder with an interrupted restore, because no host may run on a partly restored state.
     fn restored(self) -> Result<Self, StateError> {
         match self.path().join(RESTORING).symlink_metadata() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(self),
@@ -136,11 +137,12 @@ impl StateFolder {
         }
     }
 
-    /// The same for `watertight dev`: a folder of its own, whose databases may be made anew.
+    /// Opens and locks a folder for `watertight dev`, and marks it as such. Databases in such a folder may be recreated.
     ///
     /// # Errors
     ///
-    /// Where another host has it, where anything else was kept in it before, and where it can't be used.
+    /// [`StateError::Locked`] if another host holds the folder, [`StateError::NotForDevelopment`] if another command keeps data in it,
+    /// [`StateError::Restoring`] if a restore into it was interrupted, and the other cases if it can't be used.
     pub fn open_for_development(path: &Path) -> Result<Self, StateError> {
         let mut folder = Self::take(path)?.restored()?;
         if folder.for_development {
@@ -150,7 +152,7 @@ impl StateFolder {
             if path.join("history.json").exists() || path.join("data").read_dir()?.next().is_some() {
                 return Ok(false);
             }
-            // Nothing of it belongs into a repository.
+            // Keeps the folder's contents out of Git.
             write_durably(&path.join(".gitignore"), b"*\n", None)?;
             write_durably(&path.join(DEVELOPMENT), b"", None)?;
             Ok(true)
@@ -159,19 +161,19 @@ impl StateFolder {
         if folder.for_development { Ok(folder) } else { Err(StateError::NotForDevelopment(path.to_owned())) }
     }
 
-    /// The folder that `watertight dev` takes where `run` takes `state`: beside it.
+    /// Returns the default state folder of `watertight dev`: the path `state` with `-dev` appended to its last part.
     pub fn development_beside(state: &Path) -> PathBuf {
         let mut name = state.file_name().unwrap_or_default().to_owned();
         name.push("-dev");
         state.with_file_name(name)
     }
 
-    /// Whether its databases may be made anew.
+    /// Whether the folder belongs to `watertight dev`, so that its databases may be recreated.
     pub fn is_for_development(&self) -> bool {
         self.for_development
     }
 
-    /// Takes the folder, whomever it is for.
+    /// Locks the folder without checking its markers.
     fn take(path: &Path) -> Result<Self, StateError> {
         let held = Held::take(path)?;
         make_folder(&path.join("data"))?;
@@ -179,35 +181,35 @@ impl StateFolder {
         Ok(Self { held, for_development, lost: OnceLock::new(), accepted: BTreeSet::new() })
     }
 
-    /// The host that runs on a folder, if one does and says where.
+    /// Returns the host that runs on the folder at `path`. `None` if no host runs, or if the file `lock` doesn't name it.
     pub fn running_host(path: &Path) -> Option<HostInfo> {
         Held::holder(path)
     }
 
-    /// Writes into the folder who runs, and where.
+    /// Writes the identity and addresses of this host into the file `lock`.
     ///
     /// # Errors
     ///
-    /// Where it can't be written.
+    /// The I/O error if the file can't be written.
     pub fn announce(&self, host: &HostInfo) -> io::Result<()> {
         self.held.announce(host)
     }
 
-    /// Where it is.
+    /// The path of the folder.
     pub fn path(&self) -> &Path {
         self.held.path()
     }
 
-    /// Checks that the path still leads to the folder that this process has; what is written elsewhere would be another host's.
+    /// Checks that the folder's path still leads to the folder that this process holds. Another folder could belong to another host.
     ///
     /// # Errors
     ///
-    /// [`Displaced`] where it doesn't.
+    /// [`Displaced`] if the folder was removed or replaced.
     pub fn check(&self) -> Result<(), Displaced> {
         self.held.check()
     }
 
-    /// Notes that the folder, or something in it that must last, was removed or replaced. Says so in the log, the first time.
+    /// Records that the folder, or a durable file in it, was removed or replaced. The first call logs an error; later calls do nothing.
     pub fn lose(&self, reason: &Displaced) {
         let mut is_news = false;
         self.lost.get_or_init(|| {
@@ -224,47 +226,47 @@ impl StateFolder {
         }
     }
 
-    /// Lets these modules begin with empty databases where theirs are missing.
+    /// Allows these modules to start with an empty database if theirs is missing.
     #[must_use]
     pub fn accept_empty(self, modules: BTreeSet<ModuleName>) -> Self {
         Self { accepted: modules, ..self }
     }
 
-    /// Whether a module's database may be missing although the module had one: where that was said, and where databases are made anew
-    /// anyway.
+    /// Whether `module` may start with an empty database although it had one. True if the operator allowed it (see [`Self::accept_empty`])
+    /// and in every development folder.
     pub fn accepts_empty(&self, module: &ModuleName) -> bool {
         self.for_development || self.accepted.contains(module)
     }
 
-    /// Why what is written here would be lost, if it would.
+    /// Returns the reason why later writes to the folder would be lost; `None` while the folder is intact.
     pub fn lost(&self) -> Option<&str> {
         self.lost.get().map(String::as_str)
     }
 
-    /// A module's database file. It belongs to the module's name, whatever build or language is behind it.
+    /// Returns the path of a module's database file. The file belongs to the module's name and outlives every build of the module.
     pub fn database(&self, module: &ModuleName) -> PathBuf {
         Self::database_in(self.path(), module)
     }
 
-    /// The same in a folder that this process doesn't have to itself.
+    /// Returns the path of a module's database file in the state folder at `path`, which this process need not hold.
     pub fn database_in(path: &Path, module: &ModuleName) -> PathBuf {
         path.join("data").join(format!("{module}.db"))
     }
 
-    /// What was published in a folder that this process doesn't have to itself, to be read only: nothing is made or locked.
+    /// Reads the history of the state folder at `path`, which this process need not hold. Creates and locks nothing.
     ///
     /// # Errors
     ///
-    /// Where it can't be read.
+    /// [`StateError::Unusable`] if the history can't be read.
     pub fn read_history(path: &Path) -> Result<History, StateError> {
         History::open(path, Kept::at(path)).map_err(|source| StateError::Unusable { folder: path.to_owned(), source })
     }
 
-    /// The memory of what was published here.
+    /// Reads the history of this folder, and creates the folders of kept files if they are missing.
     ///
     /// # Errors
     ///
-    /// Where it can't be read: what ran last is not known then, and nothing should be guessed.
+    /// A [`StateError`] if the history can't be read. The host must not guess which generation ran last.
     pub fn history(&self) -> Result<History, StateError> {
         let path = self.path();
         let kept = Kept::open(path)?;
@@ -272,16 +274,16 @@ impl StateFolder {
         history.map_err(|source| StateError::Unusable { folder: path.to_owned(), source })
     }
 
-    /// The folder of compiled code.
+    /// The path of the folder that holds compiled code.
     pub fn code(&self) -> PathBuf {
         self.path().join("code")
     }
 
-    /// The admin token: `given`, or the one that is in the folder, or a new one that is put there.
+    /// Returns the admin token: `given` if set, otherwise the token stored in the folder, otherwise a new one, which is stored there.
     ///
     /// # Errors
     ///
-    /// [`TokenError`], where one can't be kept or would be no secret.
+    /// [`TokenError`] if the token can't be read or stored, if other users can read it, or if it is too weak.
     pub fn token(&self, given: Option<String>) -> Result<String, TokenError> {
         token::token(self.path(), given)
     }

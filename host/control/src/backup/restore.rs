@@ -1,7 +1,7 @@
-//! Restoring: a backup is checked whole, copied beside what is in the state folder, and put in place by renaming.
+//! Restores a backup: checks it completely, copies it into the state folder beside the existing contents, and renames it into place.
 //!
-//! A mark in the state folder says that the renaming is under way, and no host starts on a folder that has it. So a restore that is ended by
-//! force leaves the state as it was, or one on which nothing runs until it was restored again. What was there is never removed.
+//! A marker file in the state folder says that the renaming is in progress, and no host starts on such a folder. An interrupted restore
+//! thus leaves either the old state, or one that must be restored again. A restore moves existing contents aside and never deletes them.
 
 use std::fs::{self, File};
 use std::io::Read as _;
@@ -15,32 +15,32 @@ use watertight_model::clock::now_text;
 use watertight_model::ids::{Digest, ModuleName};
 use watertight_model::problem::with_causes;
 
-/// Where a backup is copied to, within the state folder.
+/// The name of the folder inside the state folder into which a backup is copied.
 const COPIED: &str = "restore.tmp";
 
-/// What was restored.
+/// The result of a restore.
 #[derive(Debug)]
 pub struct Restored {
-    /// The backup.
+    /// The manifest of the restored backup.
     pub manifest: Manifest,
-    /// Where what was there before is now, if anything was.
+    /// The folder that holds the previous contents of the state folder; `None` if it was empty.
     pub moved: Option<PathBuf>,
 }
 
-/// Puts a backup into the state folder at `state`, which is made where it is missing. With `replace`, what is there is moved into a folder
-/// within; otherwise it must be empty, but for the admin token and compiled code, which stay. `app` is the application's name, where it
-/// is known.
+/// Restores the backup at `from` into the state folder at `state`, which is created if it is missing. With `replace`, existing contents are
+/// moved into a new folder inside it. Without, the state folder must be empty apart from the admin token and compiled code, which stay.
+/// If `app` is given, the backup must be of the application with that name.
 ///
 /// # Errors
 ///
-/// [`BackupError`]. Nothing has changed then, unless a file could not be renamed: then no host starts on the folder until it is restored.
+/// [`BackupError`]. The state is unchanged, unless renaming a file failed: then no host starts on the folder until a restore succeeds.
 pub fn restore(from: &Path, state: &Path, app: Option<&str>, replace: bool) -> Result<Restored, BackupError> {
     let manifest = check(from, app)?;
     let folder = StateFolder::open_to_restore(state)?;
     let state = folder.path();
     let unfinished = state.join(RESTORING).exists();
     let there = what_is_there(state)?;
-    // Where an earlier restore did not end, whatever is there is its copy, or was to be moved.
+    // After an interrupted restore, the contents are the copy itself or contents that were to be moved aside.
     if !there.is_empty() && !replace && !unfinished {
         return Err(BackupError::NotEmpty(state.to_owned()));
     }
@@ -66,7 +66,7 @@ pub fn restore(from: &Path, state: &Path, app: Option<&str>, replace: bool) -> R
     }
     crash_point(Point::RestoreMoved);
     for name in FOLDERS {
-        // Where it is empty it wasn't moved.
+        // An empty folder was not moved aside, so it still exists.
         match fs::remove_dir(state.join(name)) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(file_error(state)(error)),
             _ => {}
@@ -82,7 +82,7 @@ pub fn restore(from: &Path, state: &Path, app: Option<&str>, replace: bool) -> R
     Ok(Restored { manifest, moved })
 }
 
-/// What of a state folder a restore would take the place of.
+/// Returns the names in a state folder that a restore would replace.
 fn what_is_there(state: &Path) -> Result<Vec<&'static str>, BackupError> {
     let mut there = Vec::new();
     for name in FOLDERS {
@@ -99,7 +99,7 @@ fn what_is_there(state: &Path) -> Result<Vec<&'static str>, BackupError> {
     Ok(there)
 }
 
-/// Reads a backup's manifest, and looks whether the backup is what it says.
+/// Reads a backup's manifest, and checks every file of the backup against it.
 fn check(from: &Path, app: Option<&str>) -> Result<Manifest, BackupError> {
     let spoilt = |path: &Path, reason: String| BackupError::Spoilt { path: path.to_owned(), reason };
     let file = from.join(MANIFEST);
@@ -143,7 +143,7 @@ fn check(from: &Path, app: Option<&str>) -> Result<Manifest, BackupError> {
     }
 }
 
-/// Whether a backup can have a file of that name: nothing else is ever read or written, wherever a manifest may point.
+/// Whether `name` is a path that a backup may contain. Nothing else is read or written, so a forged manifest can't reach other files.
 fn is_file_of_a_backup(name: &str) -> bool {
     let mut parts = Path::new(name).components();
     let (Some(Component::Normal(first)), second, None) = (parts.next(), parts.next(), parts.next()) else {
@@ -179,7 +179,7 @@ fn copy_all(from: &Path, manifest: &Manifest, copied: &Path) -> Result<(), Backu
     sync(copied)
 }
 
-/// A name within the state folder that nothing has.
+/// Returns an unused path inside the state folder.
 fn new_name(state: &Path) -> PathBuf {
     let at = now_text().replace(':', "-");
     let name = |number: u32| state.join(format!("before-restore-{at}-{number}"));

@@ -1,7 +1,7 @@
-//! Holding a folder: for one process at a time, closed to other users, and noticing when its path leads elsewhere.
+//! Holds the state folder: locks it for one process, closes it to other users, and detects that its path leads elsewhere.
 //!
-//! The lock is on the folder itself, so that removing a file in it lets nobody in. The file `lock` in it is locked as well, which is what
-//! hosts before this one look at; its text says who runs, and it is written anew where it was removed.
+//! The lock is on the folder itself, so removing a file in it does not release the lock. The file `lock` in it is locked as well, because
+//! older hosts check only that file. Its text names the running host. The host rewrites the file if somebody removes it.
 
 use std::fs::{DirBuilder, File, Metadata, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
@@ -13,22 +13,22 @@ use std::time::Duration;
 use super::{HostInfo, StateError};
 use watertight_disk::files::{Displaced, FileIdentity, create_new, open_regular};
 
-/// The file that says who runs.
+/// The name of the file that names the running host.
 const LOCK: &str = "lock";
-/// The most that is read of it.
+/// The most bytes that are read of the file `lock`.
 const MAX_TEXT: u64 = 4096;
-/// How often a held lock is tried again, and after which pause: whoever only looks whether a host runs holds it for a moment, too.
+/// How often locking is tried, and the pause between tries. A process that only checks whether a host runs holds the lock for a moment.
 const LOCK_TRIES: u32 = 20;
 const LOCK_PAUSE: Duration = Duration::from_millis(10);
-/// The permission bits by which others than the owner can change what is in a folder, and by which they can reach into it.
+/// The permission bits that let other users change a folder's contents, and those that let them read or enter it.
 const OTHERS_WRITE: u32 = 0o022;
 const OTHERS_REACH: u32 = 0o055;
 
-/// A folder that this process holds, until dropped.
+/// A state folder that this process holds until the value is dropped.
 #[derive(Debug)]
 pub(super) struct Held {
     path: PathBuf,
-    /// The lock, and what keeps the folder's identity from being given to another one.
+    /// The locked folder. While it is open, the file system can't give its inode to another folder.
     folder: File,
     identity: FileIdentity,
     lock: Mutex<LockFile>,
@@ -38,14 +38,14 @@ pub(super) struct Held {
 struct LockFile {
     file: File,
     identity: FileIdentity,
-    /// What was written into it.
+    /// The host that was last written into the file.
     host: Option<HostInfo>,
-    /// Whether it could not be written anew, which is said once.
+    /// Whether the last attempt to rewrite the file failed. Such a failure is logged once.
     failed: bool,
 }
 
 impl Held {
-    /// Makes the folder where it is missing, and takes it.
+    /// Creates the folder if it is missing, and locks it.
     pub(super) fn take(path: &Path) -> Result<Self, StateError> {
         let unusable = |source| StateError::Unusable { folder: path.to_owned(), source };
         make_folder_followed(path).map_err(unusable)?;
@@ -57,7 +57,7 @@ impl Held {
             TryLockError::WouldBlock => locked(),
             TryLockError::Error(error) => unusable(error),
         })?;
-        // Removed or replaced since it was opened: whoever comes next would get another one.
+        // If the folder was removed or replaced since it was opened, the next process would lock a different one.
         let identity = FileIdentity::of(&metadata);
         identity.check_followed(path).map_err(|error| unusable(io::Error::other(error)))?;
         let lock = LockFile::take(path).map_err(|error| match error {
@@ -69,7 +69,7 @@ impl Held {
         Ok(Self { path: path.to_owned(), folder, identity, lock: Mutex::new(lock) })
     }
 
-    /// Whether a process holds the folder at `path`; the host that it is, where it says so.
+    /// Returns the host that holds the folder at `path`. `None` if no process holds it, or if the file `lock` doesn't name a host.
     pub(super) fn holder(path: &Path) -> Option<HostInfo> {
         let is_held = |file: File| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock));
         let by_folder = File::open(path).is_ok_and(is_held);
@@ -77,23 +77,23 @@ impl Held {
         if by_folder || by_file() { read_host(path) } else { None }
     }
 
-    /// Says in the file `lock` who runs, and where.
+    /// Writes the identity and addresses of the running host into the file `lock`.
     pub(super) fn announce(&self, host: &HostInfo) -> io::Result<()> {
         let mut lock = self.lock();
         lock.host = Some(host.clone());
         write_host(&lock.file, host)
     }
 
-    /// Where it is.
+    /// The path of the folder.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Checks that the path still leads to the folder that is held, and writes `lock` anew where it was removed or replaced.
+    /// Checks that the path still leads to the held folder. Rewrites the file `lock` if it was removed or replaced.
     ///
     /// # Errors
     ///
-    /// [`Displaced`] where the path leads elsewhere.
+    /// [`Displaced`] if the path leads to another folder or to none.
     pub(super) fn check(&self) -> Result<(), Displaced> {
         self.identity.check_followed(&self.path)?;
         if self.folder.metadata().is_ok_and(|metadata| metadata.nlink() == 0) {
@@ -118,7 +118,7 @@ impl Held {
     }
 
     fn lock(&self) -> MutexGuard<'_, LockFile> {
-        // Each field is whole by itself wherever a panic might strike.
+        // A panic can't leave a field half-written, so a poisoned lock is safe to use.
         self.lock.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -130,18 +130,18 @@ impl LockFile {
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
         let file = open_regular(&path, &mut options).map_err(TryLockError::Error)?;
         let metadata = file.metadata().map_err(TryLockError::Error)?;
-        // It is written to: under another name it may be anything.
+        // The host writes to this file. A second hard link could be any other file of the user.
         if metadata.nlink() > 1 {
             let reason = "it has another name as well, and would be written to; remove it";
             return Err(TryLockError::Error(io::Error::new(io::ErrorKind::InvalidInput, reason)));
         }
         lock_exclusively(&file)?;
-        // What an earlier host left says nothing of this one.
+        // An earlier host's text says nothing about this host.
         file.set_len(0).map_err(TryLockError::Error)?;
         Ok(Self { file, identity: FileIdentity::of(&metadata), host: None, failed: false })
     }
 
-    /// Puts a new file in its place.
+    /// Creates a new lock file and renames it to `lock`.
     fn write_anew(&mut self, folder: &Path) -> io::Result<()> {
         let aside = folder.join("lock.new");
         let file = create_new(&aside)?;
@@ -169,7 +169,7 @@ fn read_host(folder: &Path) -> Option<HostInfo> {
     serde_json::from_str(&text).ok()
 }
 
-/// Takes a lock, or finds that another process keeps it.
+/// Locks a file exclusively. Fails if another process keeps the lock for longer than all tries take.
 fn lock_exclusively(file: &File) -> Result<(), TryLockError> {
     for _ in 1..LOCK_TRIES {
         match file.try_lock() {
@@ -180,7 +180,7 @@ fn lock_exclusively(file: &File) -> Result<(), TryLockError> {
     file.try_lock()
 }
 
-/// Refuses a folder in which others than this process's user could put something, and warns of one that they can look into.
+/// Refuses a folder that other users can write to, and warns about one that they can read.
 fn check_owner(path: &Path, metadata: &Metadata) -> Result<(), StateError> {
     let open = |reason| Err(StateError::Open { path: path.to_owned(), reason });
     if metadata.uid() != rustix::process::geteuid().as_raw() {
@@ -199,8 +199,8 @@ fn check_owner(path: &Path, metadata: &Metadata) -> Result<(), StateError> {
     Ok(())
 }
 
-/// Makes a folder within the state folder that only this user can reach. One that is there already must be no link, and closed to what
-/// others write.
+/// Creates a folder inside the state folder that only this user can access. Refuses an existing one that is a symbolic link or that other
+/// users can write to.
 pub(super) fn make_folder(path: &Path) -> Result<(), StateError> {
     let unusable = |source| StateError::Unusable { folder: path.to_owned(), source };
     if path.is_symlink() {
@@ -211,17 +211,17 @@ pub(super) fn make_folder(path: &Path) -> Result<(), StateError> {
     check_owner(path, &path.symlink_metadata().map_err(unusable)?)
 }
 
-/// Makes a folder that only this user can reach, and makes its name last: a power cut must not take back a folder, and with it all
-/// that was acknowledged in it.
+/// Creates a folder that only this user can access, and syncs its parents. Otherwise a power failure could remove the folder together with
+/// acknowledged data in it. Follows symbolic links.
 fn make_folder_followed(path: &Path) -> io::Result<()> {
     let is_missing = |folder: &&Path| !folder.as_os_str().is_empty() && !folder.exists();
     let missing = path.ancestors().take_while(is_missing).count();
     DirBuilder::new().recursive(true).mode(0o700).create(path)?;
-    // Even one that was there: the start that made it may have ended before this.
+    // Syncs the parent of an existing folder, too: the process that created the folder may have ended before it synced.
     for folder in path.ancestors().take(missing.max(1)) {
         let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         match File::open(parent).and_then(|parent| parent.sync_all()) {
-            // A parent that this user can't read was not changed by this user.
+            // This user can't have changed a parent that it can't read.
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
             result => result?,
         }
@@ -256,7 +256,7 @@ mod tests {
         assert!(matches!(Held::take(folder.path()), Err(StateError::Locked { host: None, .. })));
         held.check().unwrap();
         assert_eq!(Held::holder(folder.path()), Some(host()), "it was written anew");
-        // What somebody put in its place is neither believed nor written to.
+        // The host neither trusts nor writes to a link that somebody puts in the file's place.
         let other = folder.path().join("other");
         fs::write(&other, "theirs").unwrap();
         fs::remove_file(&lock).unwrap();
@@ -313,7 +313,7 @@ mod tests {
         }
         symlink(parent.path(), path.join("data")).unwrap();
         assert!(matches!(make_folder(&path.join("data")), Err(StateError::Open { .. })));
-        // The path that an operator gives may be a link itself.
+        // The path that the operator gives may itself be a symbolic link.
         let link = parent.path().join("link");
         symlink(&path, &link).unwrap();
         Held::take(&link).unwrap().check().unwrap();

@@ -1,6 +1,7 @@
-//! What was published, and what was refused: the state folder's memory of generations.
+//! The history of a state folder: its published generations and its refused changes.
 //!
-//! It is one file, written whole: aside, synced, renamed. So a host that ends at any moment finds either the one state or the other.
+//! The history is one file. Each write goes to a temporary file, is synced and renamed over it, so a crash leaves the old text or the new
+//! one.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -18,16 +19,17 @@ use watertight_model::clock::now_text;
 use watertight_model::ids::{Digest, GenerationNumber, ModuleName};
 use watertight_model::problem::Problems;
 
-/// The file, in the state folder.
+/// The name of the history's file in the state folder.
 const FILE: &str = "history.json";
-/// The version of the file's format. Format 1 has no databases and no record of the disk by generation, but one digest for all.
+/// The version of the file format. Format 1 has no list of databases. It has one digest of the files on disk for the whole history, where
+/// format 2 has one record for each generation.
 const FORMAT: u32 = 2;
 const OLDEST_FORMAT: u32 = 1;
-/// Published generations that can be gone back to.
+/// How many published generations the history keeps. A rollback can reach only these.
 pub const KEPT_GENERATIONS: usize = 16;
-/// Refusals that are remembered.
+/// How many refused changes the history keeps.
 const KEPT_REFUSALS: usize = 16;
-/// Problems of one refusal that are remembered.
+/// How many problems the history keeps of one refused change.
 const KEPT_PROBLEMS: usize = 32;
 
 const POINTS: Points = Points { aside: Point::HistoryAside, renamed: Point::HistoryRenamed };
@@ -35,41 +37,41 @@ const POINTS: Points = Points { aside: Point::HistoryAside, renamed: Point::Hist
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 struct Text {
     format: u32,
-    /// Of a file of format 1: what the manifest, the routes and the components on the disk were at the last `run` or `apply`. Kept until
+    /// Format 1 only: the digest of the manifest, the routes and the components that were on disk at the last `run` or `apply`. Kept until
     /// something is published or noted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     origin: Option<Digest>,
-    /// The modules that had a database in any generation that was ever published; none in a file of format 1.
+    /// The modules that had a database in any generation that was ever published. `None` in a file of format 1.
     #[serde(default)]
     databases: Option<BTreeSet<ModuleName>>,
-    /// Oldest first; the last is what runs.
+    /// The published generations, oldest first. The last one is current.
     published: Vec<Published>,
-    /// Oldest first.
+    /// The refused changes, oldest first.
     refused: Vec<Refused>,
 }
 
-/// Why the history could not be written.
+/// The error for a history that could not be written.
 #[derive(Debug, thiserror::Error)]
 #[error("the history of generations can't be written: {source}")]
 pub struct Unwritten {
     source: io::Error,
-    /// Whether the file may hold the new text all the same: it was put in place, and could neither be made to last nor be put back.
+    /// Whether the file may hold the new text nevertheless: the rename succeeded, but neither syncing nor undoing it did.
     pub is_uncertain: bool,
 }
 
 impl Unwritten {
-    /// The thread that was to write failed: nobody knows how far it came.
+    /// Returns the error for a writing thread that failed. How much it wrote is unknown, so the result is uncertain.
     pub(crate) fn failed(error: &dyn std::error::Error) -> Self {
         Self { source: io::Error::other(error.to_string()), is_uncertain: true }
     }
 
-    /// Nothing was written, since it would have been another host's.
+    /// Returns the error for a write that was refused, because the state folder's path leads elsewhere.
     pub(crate) fn elsewhere(displaced: Displaced) -> Self {
         Self { source: io::Error::other(displaced), is_uncertain: false }
     }
 }
 
-/// The memory of generations.
+/// The history of generations, as its file has it.
 #[derive(Debug, Clone)]
 pub struct History {
     file: PathBuf,
@@ -78,7 +80,7 @@ pub struct History {
 }
 
 impl History {
-    /// Reads the history of a state folder; an empty one where there is none.
+    /// Reads the history of a state folder. A missing file gives an empty history.
     pub(super) fn open(state: &Path, kept: Kept) -> io::Result<Self> {
         let file = state.join(FILE);
         let damaged = |what: &str| io::Error::new(io::ErrorKind::InvalidData, format!("history.json {what}"));
@@ -92,10 +94,10 @@ impl History {
         }
         text.format = FORMAT;
         if text.databases.is_none() {
-            // What an earlier host made belongs to what it published.
+            // Format 1 has no list of databases. Every database in the folder counts as published.
             text.databases = Some(unpublished::databases_of_earlier_host(state)?);
         }
-        // Whoever goes back names a number, and the next one must be new.
+        // A rollback names a generation by number, so numbers must ascend and the next one must be free.
         let mut last = 0;
         for GenerationNumber(number) in text.published.iter().map(|published| published.number) {
             if number <= last || number == u64::MAX {
@@ -106,13 +108,13 @@ impl History {
         Ok(Self { file, kept, text })
     }
 
-    /// The text of its file.
+    /// Returns the history as the JSON text of its file.
     pub fn to_json(&self) -> Vec<u8> {
         serde_json::to_vec_pretty(&self.text).expect("names, digests and numbers are JSON")
     }
 
-    /// Removes what a host that ended while it wrote a history under `state` has left. Nothing else there is looked at: the folder may be
-    /// one that others use, too.
+    /// Removes the temporary file that an interrupted write of the history left in `state`. Touches no other file, because other programs
+    /// may use the folder, too.
     pub(super) fn remove_leftover(state: &Path) -> io::Result<()> {
         match fs::remove_file(state.join(FILE).with_extension(ASIDE)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -120,37 +122,37 @@ impl History {
         }
     }
 
-    /// The components and configurations that it tells of.
+    /// The stored components and configurations of the published generations.
     pub fn kept(&self) -> &Kept {
         &self.kept
     }
 
-    /// What was published, oldest first.
+    /// The published generations, oldest first.
     pub fn published(&self) -> &[Published] {
         &self.text.published
     }
 
-    /// What was published last.
+    /// The generation that was published last.
     pub fn last(&self) -> Option<&Published> {
         self.text.published.last()
     }
 
-    /// The generation of that number, where it is remembered.
+    /// Finds a published generation by its number. `None` if the history doesn't keep it.
     pub fn find(&self, number: GenerationNumber) -> Option<&Published> {
         self.text.published.iter().find(|published| published.number == number)
     }
 
-    /// What was refused, oldest first.
+    /// The refused changes, oldest first.
     pub fn refused(&self) -> &[Refused] {
         &self.text.refused
     }
 
-    /// What stood on the disk at the last `run` or `apply`, in a history that was last written by a host of format 1.
+    /// The digest of the files on disk at the last `run` or `apply`. `Some` only in a history that a host with format 1 wrote last.
     pub(crate) fn origin_of_format_1(&self) -> Option<Digest> {
         self.text.origin
     }
 
-    /// Whether a generation that was published, remembered or not, had the module with a database.
+    /// Whether any generation that was ever published had this module with a database. Covers generations that the history no longer keeps.
     pub fn had_database(&self, module: &ModuleName) -> bool {
         self.databases().contains(module)
     }
@@ -166,11 +168,12 @@ impl History {
         GenerationNumber(self.last().map_or(1, |last| last.number.0 + 1))
     }
 
-    /// Remembers a generation, durably: from here on a restart serves it. [`Self::prune`] removes what nothing tells of any more.
+    /// Appends a published generation and writes the history durably. From then on a restarted host serves this generation.
+    /// [`Self::prune`] removes files that no kept generation needs.
     ///
     /// # Errors
     ///
-    /// Where it can't be written; then nothing has changed, as far as [`Unwritten`] knows.
+    /// [`Unwritten`] if the file can't be written. The history is unchanged then, unless [`Unwritten::is_uncertain`] is set.
     pub fn publish(&mut self, publication: Publication) -> Result<(), Unwritten> {
         let mut text = self.text.clone();
         text.databases.get_or_insert_default().extend(publication.databases.iter().cloned());
@@ -183,11 +186,11 @@ impl History {
         Ok(())
     }
 
-    /// Remembers, durably, that this stands on the disk and is what was published last.
+    /// Records durably that `disk` is on disk and is the same application as the last published generation.
     ///
     /// # Errors
     ///
-    /// As [`Self::publish`].
+    /// [`Unwritten`] if the file can't be written. The history is unchanged then, unless [`Unwritten::is_uncertain`] is set.
     pub fn note_disk(&mut self, disk: OnDisk) -> Result<(), Unwritten> {
         let mut text = Text { origin: None, ..self.text.clone() };
         let Some(last) = text.published.last_mut() else { return Ok(()) };
@@ -198,11 +201,11 @@ impl History {
         self.write(text)
     }
 
-    /// Remembers a refusal.
+    /// Appends a refused change and writes the history durably.
     ///
     /// # Errors
     ///
-    /// As [`Self::publish`].
+    /// [`Unwritten`] if the file can't be written. The history is unchanged then, unless [`Unwritten::is_uncertain`] is set.
     pub fn refuse(&mut self, cause: Cause, by: Option<Asker>, problems: &Problems) -> Result<(), Unwritten> {
         let problems = problems.as_slice().iter().take(KEPT_PROBLEMS);
         let problems = problems.map(|problem| serde_json::to_value(problem).expect("a problem is plain JSON"));
@@ -216,7 +219,7 @@ impl History {
     fn write(&mut self, text: Text) -> Result<(), Unwritten> {
         let bytes = |text: &Text| serde_json::to_vec_pretty(text).expect("names, digests and numbers are JSON");
         if let Err(source) = write_durably(&self.file, &bytes(&text), Some(POINTS)) {
-            // The new text may be in place, and only that it lasts is unknown: the next start must not find there what was refused.
+            // The new text may be in place although the sync failed. The next start must not see it, so the old text is put back.
             let before = bytes(&self.text);
             let stands = match fs::read(&self.file) {
                 Ok(found) => found == before,
@@ -233,8 +236,8 @@ impl History {
         Ok(())
     }
 
-    /// Removes components and configurations that no generation has. A change that is being prepared keeps such before it is published:
-    /// not to be called beside one.
+    /// Removes stored components and configurations that no kept generation needs. Must not run while a change is being prepared: a change
+    /// stores its files before the history names them.
     pub fn prune(&self) {
         let published = &self.text.published;
         let components: BTreeSet<Digest> =
@@ -281,7 +284,7 @@ mod tests {
         assert_eq!(again.refused()[0].problems[0]["code"], "cycle");
         assert_eq!(again.last().unwrap().disk, publication(Cause::Run, &[]).disk);
         assert_eq!(again.last().unwrap().changes.len(), 32, "they are bounded");
-        // Whatever is forgotten of generations, that a module had a database is not.
+        // The list of modules with a database outlives the generations that the history keeps.
         assert!(["first", "second"].iter().all(|name| again.had_database(&name.parse().unwrap())));
     }
 
@@ -315,7 +318,7 @@ mod tests {
         let file = folder.path().join("history.json");
         let whole = fs::read_to_string(&file).unwrap();
         let second = |number: &str| whole.replace("\"number\": 2", &format!("\"number\": {number}"));
-        // The next number would be one that there was, or none.
+        // Duplicate, descending and maximal numbers leave no unused number for the next generation.
         for text in ["{".to_owned(), second("0"), second("1"), second(&u64::MAX.to_string())] {
             fs::write(&file, &text).unwrap();
             let refused = History::open(folder.path(), Kept::open(folder.path()).unwrap()).unwrap_err();

@@ -1,6 +1,6 @@
-//! Files that are named by their digest: the components and the configurations of generations.
+//! Stores the components and configurations of generations in files that are named by their digest.
 //!
-//! A file is written aside, synced and renamed, and never changed afterwards; what is read is checked against its name.
+//! A file is written to a temporary name, synced, renamed, and never changed afterwards. Each read checks the bytes against the digest.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -15,44 +15,44 @@ use watertight_model::config::AppFiles;
 use watertight_model::ids::Digest;
 use watertight_model::problem::{Code, Problem, Problems, with_causes};
 
-/// The largest configuration that is read back: a manifest and a thousand route files of 1 MiB would not fit, and nobody has them.
+/// The largest configuration that is read back, in bytes. Far above what real manifests and routes have.
 const MAX_CONFIGURATION: u64 = 64 << 20;
 
-/// How much of a kept file is looked at in one step.
+/// How many bytes of a stored file are compared at a time.
 const COMPARED_AT_ONCE: usize = 64 << 10;
 
 const COMPONENT: Points = Points { aside: Point::ComponentAside, renamed: Point::ComponentRenamed };
 const CONFIGURATION: Points = Points { aside: Point::ConfigurationAside, renamed: Point::ConfigurationRenamed };
 
-/// The folders of kept files.
+/// The folders that hold the stored components and configurations.
 #[derive(Debug, Clone)]
 pub struct Kept {
-    /// `DIGEST.wasm`.
+    /// The folder of components, each named `DIGEST.wasm`.
     components: PathBuf,
-    /// `DIGEST.json`.
+    /// The folder of configurations, each named `DIGEST.json`.
     configurations: PathBuf,
 }
 
-/// Why something that was kept can't be had.
+/// The reason why a stored file can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum KeptError {
-    /// It can't be read or written.
+    /// The file can't be read or written.
     #[error("{} can't be used", .file.display())]
     File {
-        /// The file.
+        /// The path of the file.
         file: PathBuf,
-        /// What the system says.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// Its bytes are not those that its name says.
+    /// The file's bytes don't match the digest in its name.
     #[error("{} is damaged: its bytes have another digest than its name", .0.display())]
     Damaged(PathBuf),
-    /// It is no configuration.
+    /// The file does not contain a configuration.
     #[error("{} holds no configuration", .file.display())]
     Syntax {
-        /// The file.
+        /// The path of the file.
         file: PathBuf,
-        /// What is wrong with it.
+        /// The JSON error.
         source: serde_json::Error,
     },
 }
@@ -64,7 +64,7 @@ impl From<KeptError> for Problems {
 }
 
 impl Kept {
-    /// The folders under `state`, made where they are missing.
+    /// Opens the folders under `state`. Creates them if they are missing, and removes what interrupted writes left in them.
     pub(super) fn open(state: &Path) -> Result<Self, StateError> {
         let kept = Self::at(state);
         for folder in [&kept.components, &kept.configurations] {
@@ -74,17 +74,25 @@ impl Kept {
         Ok(kept)
     }
 
-    /// The folders under `state`, which need not be there: to be read.
+    /// Names the folders under `state` for reading. They need not exist.
     pub(super) fn at(state: &Path) -> Self {
         Self { components: state.join("artifacts"), configurations: state.join("configurations") }
     }
 
-    /// Keeps a component, durably.
+    /// Stores a component durably.
+    ///
+    /// # Errors
+    ///
+    /// [`KeptError::File`] if the file can't be written.
     pub fn keep_component(&self, artifact: &Artifact) -> Result<(), KeptError> {
         self.keep(&self.component_file(&artifact.digest), &artifact.bytes, COMPONENT)
     }
 
-    /// Keeps a configuration, durably; returns the digest that it goes by.
+    /// Stores a configuration durably, and returns the digest that identifies it.
+    ///
+    /// # Errors
+    ///
+    /// [`KeptError::File`] if the file can't be written.
     pub fn keep_configuration(&self, files: &AppFiles) -> Result<Digest, KeptError> {
         let bytes = serde_json::to_vec(files).expect("names and text are JSON");
         let digest = Digest::of(&bytes);
@@ -92,29 +100,29 @@ impl Kept {
         Ok(digest)
     }
 
-    /// Loads a component.
+    /// Loads a stored component.
     ///
     /// # Errors
     ///
-    /// A problem of code `state` where it is gone or damaged.
+    /// A problem with the code `state` if the file is missing or damaged.
     pub fn component(&self, digest: &Digest) -> Result<Artifact, Problems> {
         let file = self.component_file(digest);
         let bytes = read(&file, digest, MAX_COMPONENT_BYTES)?;
         Artifact::new(&file, bytes.into()).map_err(|error| Problem::from(error).into())
     }
 
-    /// Loads a configuration.
+    /// Loads a stored configuration.
     ///
     /// # Errors
     ///
-    /// As [`Kept::component`].
+    /// A problem with the code `state` if the file is missing, damaged, or not a configuration.
     pub fn configuration(&self, digest: &Digest) -> Result<AppFiles, Problems> {
         let file = self.configuration_file(digest);
         let bytes = read(&file, digest, MAX_CONFIGURATION)?;
         Ok(serde_json::from_slice(&bytes).map_err(|source| KeptError::Syntax { file, source })?)
     }
 
-    /// Removes what is not among `components` and `configurations`. What can't be removed is tried again the next time.
+    /// Removes all stored files except those named here. Ignores files that can't be removed; the next call tries them again.
     pub(crate) fn prune(&self, components: &BTreeSet<Digest>, configurations: &BTreeSet<Digest>) {
         for (folder, wanted) in [(&self.components, components), (&self.configurations, configurations)] {
             let names: BTreeSet<String> = wanted.iter().map(Digest::hex).collect();
@@ -127,12 +135,12 @@ impl Kept {
         }
     }
 
-    /// The name of a component's file within the state folder.
+    /// The path of a component's file, relative to the state folder.
     pub(super) fn component_name(digest: &Digest) -> String {
         format!("artifacts/{}.wasm", digest.hex())
     }
 
-    /// The name of a configuration's file within the state folder.
+    /// The path of a configuration's file, relative to the state folder.
     pub(super) fn configuration_name(digest: &Digest) -> String {
         format!("configurations/{}.json", digest.hex())
     }
@@ -146,7 +154,7 @@ impl Kept {
     }
 
     fn keep(&self, file: &Path, bytes: &[u8], points: Points) -> Result<(), KeptError> {
-        // What is damaged is written anew: what is published must be there for the next start.
+        // A damaged file is rewritten, because the next start needs the files of what is published.
         if holds(file, bytes).unwrap_or(false) {
             return Ok(());
         }
@@ -154,7 +162,7 @@ impl Kept {
     }
 }
 
-/// Whether a file holds these bytes and no others.
+/// Whether a file consists of exactly these bytes.
 fn holds(file: &Path, mut bytes: &[u8]) -> io::Result<bool> {
     let mut file = File::open(file)?;
     if file.metadata()?.len() != bytes.len() as u64 {

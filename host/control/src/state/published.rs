@@ -1,4 +1,4 @@
-//! What the history records of one change: what was asked for and by whom, what stood on the disk, and what a generation is made of.
+//! The records of the history: what a change asked for, who asked, what was on disk, and which files a generation consists of.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -11,34 +11,34 @@ use watertight_component::artifact::Build;
 use watertight_model::config::AppFiles;
 use watertight_model::ids::{Digest, GenerationNumber, ModuleName};
 
-/// The most characters that are kept of the command that asked for a change.
+/// The most characters that the history keeps of the command that asked for a change.
 const MAX_COMMAND: usize = 200;
-/// The most lines that are kept of what a change changed, and the most characters of one.
+/// The most lines that the history keeps of a generation's list of changes, and the most characters of one line.
 const MAX_CHANGES: usize = 32;
 const MAX_CHANGE: usize = 200;
 
-/// What a change was asked for as.
+/// The kind of a change, with its target.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "cause", rename_all = "snake_case")]
 pub enum Cause {
-    /// A start of the host, on what stood on the disk.
+    /// The host started on the files on disk.
     Run,
-    /// Another build of one module.
+    /// One module was replaced by another build.
     Swap {
         /// The module.
         module: ModuleName,
     },
-    /// A whole application.
+    /// A whole application was applied.
     Apply,
-    /// Going back.
+    /// The application went back to an earlier generation.
     Rollback {
-        /// To what this generation ran.
+        /// The generation whose application runs again. 0 if there was no earlier generation.
         to: GenerationNumber,
     },
 }
 
 impl Cause {
-    /// The word for its kind.
+    /// The name of the kind, as in the history and in metrics.
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::Run => "run",
@@ -54,26 +54,26 @@ impl fmt::Display for Cause {
         match self {
             Self::Run | Self::Apply => f.write_str(self.as_str()),
             Self::Swap { module } => write!(f, "swap of {module}"),
-            // There was none to go back to.
+            // Generation 0 stands for "no earlier generation", so the text names none.
             Self::Rollback { to: GenerationNumber(0) } => f.write_str(self.as_str()),
             Self::Rollback { to } => write!(f, "rollback to {to}"),
         }
     }
 }
 
-/// Who asked for a change.
+/// The client that asked for a change.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Asker {
-    /// The address that the request came from; none for the host's own start.
+    /// The address that the request came from. `None` if the host itself started the change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<IpAddr>,
-    /// The command or program that asked, as it names itself.
+    /// The command or program that asked, by the name that it gives itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub command: Option<String>,
 }
 
 impl Asker {
-    /// Whoever asked from `address` with `command`, which is cut to 200 characters; control characters are escaped.
+    /// Records a client. `command` is cut to 200 characters, and its control characters are escaped.
     pub fn new(address: Option<IpAddr>, command: Option<&str>) -> Self {
         Self { address, command: command.map(|command| clipped(command, MAX_COMMAND)) }
     }
@@ -90,7 +90,7 @@ impl fmt::Display for Asker {
     }
 }
 
-/// The text on one line, with a mark where it was cut.
+/// Cuts a text to `most` characters and escapes its control characters. Appends `…` if it cuts.
 fn clipped(text: &str, most: usize) -> String {
     let mut clipped: String = text.chars().take(most).flat_map(escaped).collect();
     if text.chars().nth(most).is_some() {
@@ -104,8 +104,8 @@ fn escaped(char: char) -> impl Iterator<Item = char> {
     plain.into_iter().chain(escape.into_iter().flatten())
 }
 
-/// What stands on the disk of an application: digests of its configuration and of each component. Comments and the order of keys are no
-/// part of it: who edits those doesn't want a start to undo what was published.
+/// The digests of an application's files on disk. Comments and the order of keys in TOML files don't count, so that editing them doesn't
+/// make the next start undo what was published.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OnDisk {
     /// The digest of the manifest and the routes.
@@ -115,12 +115,12 @@ pub struct OnDisk {
 }
 
 impl OnDisk {
-    /// The record of these files and components.
+    /// Computes the record of these configuration files and components.
     pub fn new(files: &AppFiles, components: BTreeMap<ModuleName, Digest>) -> Self {
         Self { files: Digest::of(&serde_json::to_vec(&tables(files)).expect(JSON)), components }
     }
 
-    /// What of `now` is different from this record, in words; none where nothing is.
+    /// Names what differs between this record and `now`, in words for a person. `None` if nothing differs.
     pub fn difference(&self, now: &Self) -> Option<String> {
         let names: BTreeSet<&ModuleName> = self.components.keys().chain(now.components.keys()).collect();
         let differs = |name: &&ModuleName| self.components.get(*name) != now.components.get(*name);
@@ -132,40 +132,40 @@ impl OnDisk {
     }
 }
 
-/// What the histories of format 1 have of files and components: one digest of both.
+/// Computes the digest that a history of format 1 records: one digest over configuration files and components.
 pub(crate) fn digest_of_format_1(files: &AppFiles, components: &BTreeMap<ModuleName, Digest>) -> Digest {
     Digest::of(&serde_json::to_vec(&(tables(files), components)).expect(JSON))
 }
 
 const JSON: &str = "tables, texts and names are JSON";
 
-/// The files as tables. They were read as TOML before; what isn't counts as it is written.
+/// Parses the files as TOML tables. A file that isn't valid TOML counts with its raw text.
 fn tables(files: &AppFiles) -> Vec<Result<toml::Table, &String>> {
     let all = std::iter::once(&files.manifest).chain(&files.routes);
     all.map(|file| file.text.parse::<toml::Table>().map_err(|_| &file.text)).collect()
 }
 
-/// What is recorded of a generation when it is published.
+/// A generation that is about to be published, as the history records it.
 #[derive(Debug, Clone)]
 pub struct Publication {
-    /// What was asked for.
+    /// The change that made it.
     pub cause: Cause,
-    /// Who asked.
+    /// The client that asked for the change, if known.
     pub by: Option<Asker>,
-    /// The digest that the manifest and routes are kept under.
+    /// The digest under which its manifest and routes are stored.
     pub configuration: Digest,
-    /// Its modules.
+    /// The builds of its modules.
     pub modules: BTreeMap<ModuleName, Build>,
-    /// Its modules that have a database.
+    /// The modules of the generation that have a database.
     pub databases: BTreeSet<ModuleName>,
-    /// What stood on the disk when the change was planned, where that is known.
+    /// The files on disk when the change was planned, if they could be read.
     pub disk: Option<OnDisk>,
-    /// What it changed, one line each.
+    /// The differences from the previous generation, one per line.
     pub changes: Vec<String>,
 }
 
 impl Publication {
-    /// The record of it, bounded.
+    /// Makes the record for the history, with the list of changes cut to its bounds.
     pub(super) fn record(self, number: GenerationNumber, at: String) -> Published {
         let Self { cause, by, configuration, modules, disk, changes, .. } = self;
         let changes = changes.iter().take(MAX_CHANGES).map(|line| clipped(line, MAX_CHANGE)).collect();
@@ -173,33 +173,33 @@ impl Publication {
     }
 }
 
-/// A published generation.
+/// The history's record of a published generation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Published {
-    /// Its number.
+    /// The number of the generation.
     pub number: GenerationNumber,
-    /// When it was published, RFC 3339.
+    /// The time of publication, in RFC 3339.
     pub at: String,
-    /// Why.
+    /// The change that made the generation.
     #[serde(flatten)]
     pub cause: Cause,
-    /// Who asked for it, where that was recorded.
+    /// The client that asked for the change, if recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<Asker>,
-    /// Its manifest and routes.
+    /// The digest under which its manifest and routes are stored.
     pub configuration: Digest,
-    /// Its modules.
+    /// The builds of its modules.
     pub modules: BTreeMap<ModuleName, Build>,
-    /// What stood on the disk when it was planned, where that is known.
+    /// The files on disk when the change was planned, if recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disk: Option<OnDisk>,
-    /// What it changed, one line each; no more than 32 of them are kept.
+    /// The differences from the previous generation, one per line. At most 32 lines are kept.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub changes: Vec<String>,
 }
 
 impl Published {
-    /// The files that it is made of, by their names within the state folder.
+    /// Returns the stored files of the generation: paths relative to the state folder, with their digests.
     pub fn files(&self) -> BTreeMap<String, Digest> {
         let component = |build: &Build| (Kept::component_name(&build.digest), build.digest);
         let configuration = (Kept::configuration_name(&self.configuration), self.configuration);
@@ -207,18 +207,18 @@ impl Published {
     }
 }
 
-/// A change that was refused.
+/// The history's record of a refused change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refused {
-    /// When, RFC 3339.
+    /// The time of the refusal, in RFC 3339.
     pub at: String,
-    /// What was asked for.
+    /// The change that was asked for.
     #[serde(flatten)]
     pub cause: Cause,
-    /// Who asked for it, where that was recorded.
+    /// The client that asked for the change, if recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<Asker>,
-    /// Why it was refused.
+    /// The problems that caused the refusal, as JSON objects.
     pub problems: Vec<serde_json::Value>,
 }
 

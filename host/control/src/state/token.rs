@@ -1,4 +1,4 @@
-//! The token that the admin listener wants to hear: made, kept, read, and refused where others know it or could guess it.
+//! The bearer token of the admin listener: generates, stores and reads it, and refuses one that others can read or guess.
 
 use std::collections::BTreeSet;
 use std::fs::OpenOptions;
@@ -8,40 +8,41 @@ use std::path::{Path, PathBuf};
 
 use watertight_disk::files::{create_new, open_regular};
 
-/// Random bytes of a generated token.
+/// The number of random bytes in a generated token.
 const TOKEN_BYTES: usize = 32;
-/// The most that is read of a token's file.
+/// The most bytes that are read of a token's file.
 const MAX_TEXT: u64 = 4096;
-/// Bits that a token has at least, counted as if each of its characters were drawn from the classes that it has some of.
+/// The fewest bits of entropy that a token needs. They are estimated as if each character were drawn at random from the character classes
+/// that occur in the token.
 const MIN_BITS: f64 = 128.0;
-/// Different characters that a token has at least: one of 128 random bits, in whatever alphabet, has fewer about never.
+/// The fewest distinct characters that a token needs. A token of 128 random bits almost never has fewer, in any alphabet.
 const MIN_DIFFERENT: usize = 6;
 
-/// Why a token is not used.
+/// The reason why a token is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
-    /// Its file can't be read or written.
+    /// The token's file can't be read or written.
     #[error("{} can't be used", .file.display())]
     File {
-        /// The file.
+        /// The path of the file.
         file: PathBuf,
-        /// What the system says.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// Others can read or write its file.
+    /// Other users can read or write the token's file.
     #[error("other users can read or write {}: remove it, and the next start makes a new one", .0.display())]
     Open(PathBuf),
-    /// It can't be sent in a header.
+    /// The token can't be sent in an HTTP header.
     #[error("it is empty, or has other characters than visible ASCII")]
     Characters,
-    /// It can be guessed.
+    /// The token is easy to guess.
     #[error(
         "it could be guessed: it has less than 128 bits; 32 random hexadecimal digits have as many (`openssl rand -hex 16`)"
     )]
     Weak,
 }
 
-/// The token for the host that has the state folder: `given`, or the one that is kept in the folder, or a new one that is kept there.
+/// Returns the admin token: `given` if set, otherwise the token stored in `folder`, otherwise a new one, which is stored there.
 pub(super) fn token(folder: &Path, given: Option<String>) -> Result<String, TokenError> {
     if let Some(token) = given {
         return strong(token);
@@ -54,25 +55,25 @@ pub(super) fn token(folder: &Path, given: Option<String>) -> Result<String, Toke
     let mut bytes = [0; TOKEN_BYTES];
     getrandom::fill(&mut bytes).map_err(|error| failed(io::Error::other(error)))?;
     let token: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    // Written aside and renamed: the file is never there in part or open to others.
+    // The token is written to a temporary file and renamed, so its file is never incomplete or readable by others.
     let aside = folder.join("admin.token.new");
     let written = create_new(&aside).and_then(|mut file| file.write_all(token.as_bytes()));
     written.and_then(|()| std::fs::rename(aside, &file)).map_err(failed)?;
     Ok(token)
 }
 
-/// The token that a host keeps in its state folder, if there is one.
+/// Reads the token that is stored in the state folder at `folder`. `None` if there is none.
 ///
 /// # Errors
 ///
-/// Where the file can't be read, and where what is in it is no token.
+/// [`TokenError::File`] if the file can't be read, and [`TokenError::Characters`] if it does not contain a valid token.
 pub fn read_token(folder: &Path) -> Result<Option<String>, TokenError> {
     let file = token_file(folder);
     let found = read(&file).map_err(|source| TokenError::File { file, source })?;
     found.map(|(token, _)| sendable(token)).transpose()
 }
 
-/// What a token's file holds, and its permission bits; none where there is no file or nothing in it.
+/// Reads a token and the permission bits of its file. `None` if the file is missing or empty.
 fn read(file: &Path) -> io::Result<Option<(String, u32)>> {
     let open = match open_regular(file, OpenOptions::new().read(true)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -84,13 +85,13 @@ fn read(file: &Path) -> io::Result<Option<(String, u32)>> {
     Ok(Some(text.trim()).filter(|token| !token.is_empty()).map(|token| (token.to_owned(), mode)))
 }
 
-/// The token, where it can be a bearer's: visible ASCII.
+/// Accepts a token that can be sent in an HTTP header: visible ASCII characters only.
 fn sendable(token: String) -> Result<String, TokenError> {
     let good = !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic());
     if good { Ok(token) } else { Err(TokenError::Characters) }
 }
 
-/// The token, where it can also not be guessed.
+/// Accepts a token that can be sent in an HTTP header and is hard to guess.
 fn strong(token: String) -> Result<String, TokenError> {
     let token = sendable(token)?;
     if is_strong(&token) { Ok(token) } else { Err(TokenError::Weak) }
@@ -148,7 +149,7 @@ mod tests {
     fn a_new_token_is_private_whatever_was_there() {
         let folder = tempfile::tempdir().unwrap();
         let file = token_file(folder.path());
-        // What a host that died while it wrote, or somebody's `touch`, may have left.
+        // The file as a host that crashed during the write, or a `touch`, may have left it.
         fs::write(&file, "").unwrap();
         fs::set_permissions(&file, Permissions::from_mode(0o644)).unwrap();
         let other = folder.path().join("other");

@@ -1,8 +1,8 @@
-//! Databases that were made for a generation which isn't published yet.
+//! Marks databases that were created for a generation that isn't published yet.
 //!
-//! Such a database has a mark beside it, which is durable before the file is made and goes once the history tells of the generation. So a
-//! mark of a module that the history doesn't know, left by a host that was ended in between or by a refusal that could not clean up,
-//! says that nothing of what is in the database was ever acknowledged: it is removed, and binds no later build to its migrations.
+//! The mark is a file beside the database. It is made durable before the database is created, and removed once the history contains the
+//! generation. A crash, or a refused change that could not clean up, can leave a mark for a module that the history doesn't know. No data
+//! in such a database was ever acknowledged, so the host removes it. Later builds are then free to have other migrations.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -13,7 +13,7 @@ use super::StateFolder;
 use watertight_disk::files::create_new;
 use watertight_model::ids::ModuleName;
 
-/// How the name of a mark ends.
+/// The file extension of a mark.
 const MARK: &str = "unpublished";
 
 fn mark_of(state: &Path, module: &ModuleName) -> PathBuf {
@@ -21,11 +21,11 @@ fn mark_of(state: &Path, module: &ModuleName) -> PathBuf {
 }
 
 impl StateFolder {
-    /// Says, durably, that the database of a module, which isn't there yet, belongs to no published generation.
+    /// Durably marks the database of a module as part of no published generation. The database must not exist yet.
     ///
     /// # Errors
     ///
-    /// Where the mark can't be made: then the database must not be made either.
+    /// The I/O error if the mark can't be created. The database must not be created then.
     pub(crate) fn mark_unpublished(&self, module: &ModuleName) -> io::Result<()> {
         create_new(&mark_of(self.path(), module))?;
         File::open(self.path().join("data"))?.sync_all()
@@ -36,16 +36,16 @@ impl StateFolder {
         Self::is_unpublished(self.path(), module)
     }
 
-    /// The same in a folder that this process doesn't have to itself.
+    /// Whether the database of a module has a mark, in the state folder at `state`, which this process need not hold.
     pub(crate) fn is_unpublished(state: &Path, module: &ModuleName) -> bool {
         mark_of(state, module).symlink_metadata().is_ok()
     }
 
-    /// Removes the mark of a module's database: a published generation has it, or it is gone.
+    /// Removes the mark of a module's database, because a published generation has the database, or because the database is gone.
     ///
     /// # Errors
     ///
-    /// Where it can't be removed. The history decides: a mark of a module that it knows means nothing.
+    /// The I/O error if the mark can't be removed. A remaining mark is harmless: the history overrides marks of modules that it knows.
     pub(crate) fn unmark_unpublished(&self, module: &ModuleName) -> io::Result<()> {
         match fs::remove_file(mark_of(self.path(), module)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -54,7 +54,7 @@ impl StateFolder {
     }
 }
 
-/// The modules whose databases are in a state folder and have no mark: those that a host made which wrote histories of format 1.
+/// Returns the modules that have a database without a mark in the state folder. Used for histories of format 1, whose hosts made no marks.
 pub(super) fn databases_of_earlier_host(state: &Path) -> io::Result<BTreeSet<ModuleName>> {
     let entries = match fs::read_dir(state.join("data")) {
         Ok(entries) => entries,
