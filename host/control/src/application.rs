@@ -1,6 +1,6 @@
-//! From a configuration to a running application: the whole way of the data, step by step.
+//! Turns a configuration into a running application: check, link, compile, open databases, assemble a generation.
 //!
-//! Up to [`Checked`] nothing is executed or written; a refusal there changes nothing (invariant 4).
+//! Nothing is executed or written before [`Checked`] exists, so a refusal up to that point changes nothing (invariant 4).
 
 mod databases;
 mod migrations;
@@ -32,71 +32,72 @@ use watertight_telemetry::Telemetry;
 pub use databases::Databases;
 pub use migrations::ModuleMigrations;
 
-/// An application that is complete, acyclic, type-checked, granted and routed.
+/// An application that passed all checks: it is complete, acyclic, type-checked, granted and routed.
 #[derive(Debug)]
 pub struct Checked {
-    /// What was configured.
+    /// The manifest and routes.
     pub config: AppConfig,
-    /// How the modules are linked.
+    /// The modules and how they are linked.
     pub graph: AppGraph,
-    /// Where requests go.
+    /// The routes, bound to functions of the graph.
     pub routes: RouteTable,
-    /// What the modules are configured with. Empty where only the application on paper was checked.
+    /// The variables and secrets of the modules. Empty if the check did not read them.
     pub values: Values,
-    /// What is no fault, and whoever made the application should know: see [`unreached`].
+    /// Notes that refuse nothing but matter to the application's author: see [`unreached`].
     pub notes: Vec<Problem>,
 }
 
 impl Checked {
-    /// What is compared with another application.
+    /// Returns the parts by which a plan compares this application with another one.
     pub fn side(&self) -> Side<'_> {
         Side { config: &self.config, graph: &self.graph, values: &self.values }
     }
 }
 
-/// Reads every component, links the application on paper, and reads what its modules are configured with.
+/// Reads every component, checks the application, and reads the variables and secrets of its modules.
 ///
 /// # Errors
 ///
-/// Everything that is wrong, in one list.
+/// All problems of the application, in one list.
 pub fn check(config: AppConfig) -> Result<Checked, Problems> {
     let (artifacts, problems) = load_components(&config);
     with_values(link_on_paper(Partial { config, problems, doubts: Doubts::default() }, &artifacts))
 }
 
-/// The same with components that were read before: one for each module.
+/// Checks an application with components that were read before, and reads the variables and secrets of its modules. `artifacts` needs one
+/// component for each module.
 ///
 /// # Errors
 ///
-/// Everything that is wrong, in one list.
+/// All problems of the application, in one list.
 pub fn check_with(config: AppConfig, artifacts: &Artifacts) -> Result<Checked, Problems> {
     with_values(link_on_paper(without_missing(config, artifacts), artifacts))
 }
 
-/// Checks an application on paper alone, with the given components: values and secrets of modules aren't read.
+/// Checks an application with components that were read before. Does not read variables and secrets, so their problems stay unreported.
 ///
 /// # Errors
 ///
-/// Everything that is wrong, in one list.
+/// All problems found, in one list.
 pub fn check_paper_with(config: AppConfig, artifacts: &Artifacts) -> Result<Checked, Problems> {
     let (checked, problems) = link_on_paper(without_missing(config, artifacts), artifacts);
     Problems::or(problems, checked)
 }
 
-/// What of an application is looked at beside manifest, routes and components.
+/// What [`check_files`] checks in addition to manifest, routes and components.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Look {
-    /// Tries the migrations as a start would apply them, as far as that depends neither on rows nor on the disk.
+    /// Whether to try the migrations as a start would apply them. Failures that depend on rows or on free disk space are not found.
     pub migrations: bool,
-    /// Reads what the modules are configured with: variables and secrets.
+    /// Whether to read the modules' variables and secrets.
     pub values: bool,
 }
 
-/// Reads the application at `path` and every component, and links it on paper.
+/// Reads and checks the application whose manifest is at `path`, with all its components.
 ///
 /// # Errors
 ///
-/// Everything that is wrong, in one list: a fault in the manifest or the routes hides only what depends on it.
+/// All problems of the application, in one list. A problem in the manifest or a route hides only the checks that depend on it.
 pub fn check_files(path: &Path, overrides: &Overrides, look: Look) -> Result<Checked, Problems> {
     let mut partial = config::load_partial(path, overrides)?;
     let (artifacts, problems) = load_components(&partial.config);
@@ -116,18 +117,18 @@ pub fn check_files(path: &Path, overrides: &Overrides, look: Look) -> Result<Che
 ///
 /// # Errors
 ///
-/// Where the configuration has faults: everything that is wrong with the application, as [`check_files`] finds it.
+/// If the configuration has problems, all problems of the application, as [`check_files`] finds them.
 pub fn load(path: &Path, overrides: &Overrides) -> Result<AppConfig, Problems> {
     config::load(path, overrides).map_err(|problems| {
         match check_files(path, overrides, Look { migrations: true, values: true }) {
             Err(all) => all,
-            // The files changed meanwhile.
+            // The files were corrected between the two reads.
             Ok(_) => problems,
         }
     })
 }
 
-/// Everything that is wrong with an application that has faults: those, and what else is found on paper.
+/// Returns the problems of a faulty configuration together with those that a check of its components finds.
 pub fn all_problems(faulty: Partial, artifacts: &Artifacts) -> Problems {
     link_on_paper(faulty, artifacts).1.into()
 }
@@ -135,7 +136,7 @@ pub fn all_problems(faulty: Partial, artifacts: &Artifacts) -> Problems {
 /// The component of each module.
 pub type Artifacts = BTreeMap<ModuleName, Arc<Artifact>>;
 
-/// Reads the components that the manifest names; those that can't be read are problems.
+/// Reads the components that the manifest names. Returns a problem for each one that can't be read.
 pub fn load_components(config: &AppConfig) -> (Artifacts, Vec<Problem>) {
     let (mut artifacts, mut problems) = (Artifacts::new(), Vec::new());
     for (name, module) in &config.modules {
@@ -149,7 +150,7 @@ pub fn load_components(config: &AppConfig) -> (Artifacts, Vec<Problem>) {
     (artifacts, problems)
 }
 
-/// A configuration without faults, and a problem for each module without a component.
+/// Wraps a valid configuration, with a problem for each module that has no component.
 fn without_missing(config: AppConfig, artifacts: &Artifacts) -> Partial {
     let missing = config.modules.keys().filter(|name| !artifacts.contains_key(*name));
     let problem = |name| Problem::new(Code::Unreadable, "the module has no component").module(name);
@@ -157,8 +158,8 @@ fn without_missing(config: AppConfig, artifacts: &Artifacts) -> Partial {
     Partial { config, problems, doubts: Doubts::default() }
 }
 
-/// Links what could be read of an application, and adds what is wrong with it to its faults. What is wrong only because of a fault that
-/// was reported isn't said.
+/// Links as much of an application as could be read, and adds the problems found to those of the configuration. Leaves out problems that
+/// only follow from a reported one.
 fn link_on_paper(partial: Partial, artifacts: &Artifacts) -> (Checked, Vec<Problem>) {
     let Partial { config, mut problems, doubts } = partial;
     let linked = AppGraph::build(&config, artifacts);
@@ -171,7 +172,7 @@ fn link_on_paper(partial: Partial, artifacts: &Artifacts) -> (Checked, Vec<Probl
     (Checked { config, graph: linked.graph, routes, values: Values::default(), notes }, problems)
 }
 
-/// Reads what the modules are configured with.
+/// Reads the variables and secrets of the modules, and adds the problems found.
 fn with_values((mut checked, mut problems): (Checked, Vec<Problem>)) -> Result<Checked, Problems> {
     match Values::read(&checked.config) {
         Ok(values) => checked.values = values,
@@ -180,40 +181,44 @@ fn with_values((mut checked, mut problems): (Checked, Vec<Problem>)) -> Result<C
     Problems::or(problems, checked)
 }
 
-/// How to run what was checked.
+/// The facilities by which a host compiles and runs applications.
 pub struct Host {
-    /// The engines.
+    /// The Wasmtime engines.
     pub engines: Engines,
-    /// The binary that compiles: this one.
+    /// The executable that is started as a child process to compile: the host's own.
     pub program: PathBuf,
-    /// How databases work.
+    /// The settings of the modules' databases.
     pub database: Settings,
-    /// What counts.
+    /// The metrics.
     pub telemetry: Arc<Telemetry>,
 }
 
 impl Host {
-    /// The host as its binary runs it.
+    /// Returns the default facilities, with the current executable as the compiler.
+    ///
+    /// # Errors
+    ///
+    /// The I/O error if the path of the current executable can't be determined.
     pub fn new() -> std::io::Result<Self> {
         let (program, database) = (std::env::current_exe()?, Settings::default());
         Ok(Self { engines: Engines::new(), program, database, telemetry: Telemetry::new() })
     }
 
-    /// What compiles for applications with that state, within the limits of their manifest.
+    /// Returns a compiler that caches code in the state folder and keeps the limits of the manifest.
     pub fn compiler(&self, state: &StateFolder, limits: Compiling) -> Result<Compiler, Problems> {
         let compiler = Compiler::new(self.engines.clone(), &state.code(), self.program.clone(), limits)
             .map_err(|error| Problem::new(Code::State, error.to_string()))?;
-        // An author waits for each build.
+        // The author of the module waits for each build, so compiling gets priority over serving.
         Ok(if state.is_for_development() { compiler.urgent() } else { compiler })
     }
 }
 
-/// Compiles, links, migrates and starts an application that nobody changes while it runs. Blocks while it compiles; must run inside a
+/// Compiles, links, migrates and starts an application that no change replaces while it runs. Blocks while it compiles. Must run inside a
 /// tokio runtime, on a thread that may block.
 ///
 /// # Errors
 ///
-/// Everything that is wrong. Migrations are applied only after all else was found right; one that fails leaves its database as it was.
+/// All problems found. Migrations run last; one that fails leaves its database unchanged.
 pub fn start(checked: Checked, state: &StateFolder, host: &Host) -> Result<Runtime, Problems> {
     let linked = link_all(&checked.graph, &host.compiler(state, checked.config.compile)?, &LinkedCode::new())?;
     let databases = Databases::new(host.database.clone());
@@ -222,7 +227,7 @@ pub fn start(checked: Checked, state: &StateFolder, host: &Host) -> Result<Runti
     Ok(Runtime::new(assemble(GenerationNumber(1), checked, linked, &databases, &admissions, &host.telemetry)))
 }
 
-/// Puts a generation together from its linked compartments, in the graph's order. Must run inside a tokio runtime.
+/// Assembles a generation from its linked compartments, which are in the order of the graph. Must run inside a tokio runtime.
 pub fn assemble(
     number: GenerationNumber,
     checked: Checked,
@@ -253,7 +258,7 @@ pub fn assemble(
     Arc::new(Generation::new(number, graph, routes, parts, config.http.drain, admissions, telemetry))
 }
 
-/// Compartments that are linked already, by their identity.
+/// Linked compartments that can be reused, by their identity.
 pub type LinkedCode = BTreeMap<Digest, Linked>;
 
 pub fn link_all(graph: &AppGraph, compiler: &Compiler, known: &LinkedCode) -> Result<Vec<Linked>, Problems> {

@@ -1,10 +1,10 @@
-//! Changing the application while it runs: plan, prepare, publish, drain.
+//! Changes the application while it runs, in the steps plan, prepare, publish and drain.
 //!
-//! Swaps and applies are made one after the other. A rollback overtakes them: it waits for nothing that is compiled, copied or drained,
-//! and what arrived before it and isn't published then is refused. Dry runs and backups go on beside all of them.
+//! Swaps and applies run one at a time. A rollback overtakes them: it waits for no compilation, copy or drain, and refuses every change
+//! that arrived earlier and isn't published yet. Dry runs and backups run beside all of them.
 //!
-//! Whatever goes wrong before publishing leaves the running generation untouched and is remembered with its problems. What was published
-//! is in the state folder before any request runs on it, so a host that ends at any moment starts again with a complete generation.
+//! A failure before publishing leaves the running generation unchanged, and the history records it with its problems. A generation is in
+//! the state folder before any request runs on it, so a host that crashes at any moment restarts with a complete generation.
 
 mod backup;
 mod disk;
@@ -43,7 +43,7 @@ use disk::Disk;
 use queue::{Halt, Kind, Queue, Seen};
 pub use start::{Initial, Wanted, find_standing};
 
-/// The application on a host, and what changes it.
+/// The application that runs on a host, and the operations that change it.
 pub struct Control {
     runtime: Arc<Runtime>,
     compiler: Compiler,
@@ -53,87 +53,88 @@ pub struct Control {
     state: StateFolder,
     disk: Arc<Disk>,
     overrides: Overrides,
-    /// What the process began with.
+    /// The configuration with which the process started.
     started: AppConfig,
     queue: Queue,
-    /// Changed only by who holds [`Queue::publishing`].
+    /// The history. Only the holder of [`Queue::publishing`] replaces it.
     history: ArcSwap<History>,
-    /// Likewise.
+    /// The application that runs. Only the holder of [`Queue::publishing`] replaces it.
     running: ArcSwap<Running>,
 }
 
-/// What runs, on paper.
+/// The application that runs: its configuration, graph and linked code.
 struct Running {
     config: AppConfig,
     graph: AppGraph,
     values: Values,
     linked: LinkedCode,
-    /// The components of what ran before: what a rollback needs isn't read from the disk.
+    /// The components of the application that ran before, so that a rollback need not read them from disk.
     before: Artifacts,
-    /// The files of the cache that have its code.
+    /// The files in the code cache that hold the code of the application that ran before.
     before_code: Vec<Arc<Path>>,
 }
 
-/// What is asked for.
+/// A requested change.
 #[derive(Debug)]
 pub enum Change {
-    /// Another build of one module.
+    /// Replaces the build of one module.
     Swap {
         /// The module.
         module: ModuleName,
-        /// The component's bytes.
+        /// The bytes of the new component.
         component: Bytes,
     },
-    /// A whole application.
+    /// Replaces the whole application.
     Apply {
-        /// Its manifest and routes.
+        /// The manifest and routes.
         files: AppFiles,
-        /// Its components, by module.
+        /// The components, by module.
         components: Vec<(ModuleName, Bytes)>,
     },
-    /// What an earlier generation ran; without a number, what ran before the one that is current when the request arrives.
+    /// Returns to the application of an earlier generation. Without a number, to the one before the generation that is current when the
+    /// request arrives.
     Rollback(Option<GenerationNumber>),
 }
 
-/// What holds when a request for a change arrives, whenever its turn comes.
+/// The state of the host when a request for a change arrives. The change is judged by it, however long it waits for its turn.
 pub struct Arrival {
     seen: Seen,
     /// The generation before the current one.
     previous: GenerationNumber,
-    /// What stands on the disk.
+    /// The digests of the application's files on disk, being read.
     disk: JoinHandle<Option<OnDisk>>,
     by: Option<Asker>,
 }
 
-/// What came of a change.
+/// The result of a change or a dry run that was not refused.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Outcome {
-    /// The generation that is current now.
+    /// The generation that is current after the change.
     pub generation: GenerationNumber,
-    /// Whether it was published by this change: not where nothing changes, nor where only the plan was asked for.
+    /// Whether this change published a generation. False if nothing differed, and for a dry run.
     pub published: bool,
-    /// What changes.
+    /// The differences between the running application and the requested one.
     pub plan: Plan,
-    /// Of a dry run: what came of trying migrations on copies of the data, a sentence for each module that brings some.
+    /// Dry runs only: the results of trying migrations on copies of the data, one sentence for each module with new migrations.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
-    /// From the start of the work to its end, in milliseconds; what the change waited for others is not in it.
+    /// How long the change took, in milliseconds, without the time it waited for other changes.
     pub millis: u64,
 }
 
-/// Why there is none.
+/// The reason why a change produced no result.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ChangeError {
-    /// It is refused. Nothing has changed.
+    /// The change is refused. Nothing was changed.
     #[error(transparent)]
     Refused(#[from] Problems),
-    /// Too many of its kind wait: so many.
+    /// The limit of waiting changes of this kind, which the value states, is reached.
     #[error("{0} changes wait already; nothing was changed")]
     Busy(usize),
     /// The host stops.
     #[error("the host stops; nothing was changed")]
     Stopping,
-    /// The host failed in the middle of it.
+    /// The task that made the change failed, so its result is unknown.
     #[error("the change ended without a result; `watertight generations` shows what runs")]
     Lost,
 }
@@ -170,17 +171,17 @@ impl From<Halt> for ChangeError {
 }
 
 impl Control {
-    /// What runs.
+    /// Returns the runtime that serves the application.
     pub fn runtime(&self) -> &Arc<Runtime> {
         &self.runtime
     }
 
-    /// The state folder.
+    /// Returns the state folder.
     pub fn state(&self) -> &StateFolder {
         &self.state
     }
 
-    /// All metrics, as text.
+    /// Returns all metrics in the text format of Prometheus.
     pub fn metrics(&self) -> String {
         self.telemetry.render(|now| {
             self.runtime.sample(now);
@@ -188,11 +189,12 @@ impl Control {
         })
     }
 
-    /// How the migrations of the current generation stand to the databases, by module.
+    /// Compares the migrations of the current generation with those that the databases have, by module. The entry of a module says if its
+    /// database can't be read.
     ///
     /// # Errors
     ///
-    /// Only where reading broke off; a database that can't be read is told with its module.
+    /// A problem only if the reading thread failed.
     pub async fn migrations(self: &Arc<Self>) -> Result<Vec<ModuleMigrations>, Problems> {
         let generation = self.runtime.current();
         let read = move |control: &Self| {
@@ -206,13 +208,13 @@ impl Control {
         self.blocking(read).await
     }
 
-    /// What was published and refused so far.
+    /// Returns the history of published generations and refused changes.
     pub fn history(&self) -> Arc<History> {
         self.history.load_full()
     }
 
-    /// Notes what a request for a change is held to: to be called when it arrives, before its body is read. Must run inside a tokio
-    /// runtime.
+    /// Records the state of the host by which a request for a change is judged. Call it when the request arrives, before reading its body.
+    /// Must run inside a tokio runtime.
     pub fn arrive(&self, by: Option<Asker>) -> Arrival {
         let disk = self.disk.clone();
         Arrival {
@@ -223,20 +225,21 @@ impl Control {
         }
     }
 
-    /// Makes a change that arrives now, for nobody in particular. See [`Self::change_from`].
+    /// Makes a change that arrives now, without recording who asked. See [`Self::change_from`].
     ///
     /// # Errors
     ///
-    /// As [`Self::change_from`].
+    /// [`ChangeError`]. The running generation is unchanged.
     pub async fn change(self: &Arc<Self>, change: Change, only_plan: bool) -> Result<Outcome, ChangeError> {
         self.change_from(self.arrive(None), change, only_plan).await
     }
 
-    /// Makes a change, or with `only_plan` says what it would change. Once it is in work it is finished, whether or not anybody waits.
+    /// Makes a change. With `only_plan`, makes a dry run that only reports what would change. The change runs to its end even if the
+    /// returned future is dropped.
     ///
     /// # Errors
     ///
-    /// [`ChangeError`]; the running generation is untouched then.
+    /// [`ChangeError`]. The running generation is unchanged, except perhaps after [`ChangeError::Lost`].
     pub async fn change_from(
         self: &Arc<Self>,
         arrival: Arrival,
@@ -252,7 +255,7 @@ impl Control {
         let (cause, by) = (arrival.cause(&change), arrival.by.clone());
         let kind = match &change {
             _ if only_plan => Kind::Plan,
-            // There, a change makes databases anew: nothing may go on beside it.
+            // In development, a rollback may recreate databases, so it takes its turn like any other change.
             Change::Rollback(_) if !self.state.is_for_development() => Kind::Rollback,
             _ => Kind::Change,
         };
@@ -263,7 +266,7 @@ impl Control {
             }
         })?;
         let made = match kind {
-            // Ahead of all that wait.
+            // A rollback doesn't wait for its turn.
             Kind::Rollback => self.roll_back(arrival, change, cause.clone()).await,
             _ => match self.queue.turn(kind, arrival.seen).await {
                 Err(halt) => Err(halt.into()),
@@ -285,7 +288,7 @@ impl Control {
         made
     }
 
-    /// Counts, logs and remembers what came of a change.
+    /// Counts and logs the result of a change, and records a refusal in the history.
     async fn tell(
         self: &Arc<Self>,
         made: &Result<Outcome, ChangeError>,
@@ -324,7 +327,7 @@ impl Control {
         }
     }
 
-    /// Removes what no generation has any more. To be called by who has the turn: a change in preparation keeps such, too.
+    /// Removes stored files that no generation needs. Call it only while holding the turn: a change being prepared stores such files, too.
     async fn prune(self: &Arc<Self>, _publishing: &MutexGuard<'_, ()>) {
         let done = self.blocking(|control| {
             control.history().prune();
@@ -335,14 +338,14 @@ impl Control {
         }
     }
 
-    /// The generation before the current one.
+    /// Returns the generation before the current one; 0 if there is none.
     fn previous(&self) -> GenerationNumber {
         let history = self.history();
         let before = history.published().iter().rev().nth(1).map(|published| published.number);
         before.unwrap_or(GenerationNumber(0))
     }
 
-    /// Changes the history, on a thread that may wait for the disk; whoever reads it meanwhile finds what it was.
+    /// Changes the history on a thread that may wait for the disk. Readers see the old history until the change is written.
     async fn remember(
         self: &Arc<Self>,
         _publishing: &MutexGuard<'_, ()>,
@@ -362,7 +365,7 @@ impl Control {
         tokio::task::spawn_blocking(changed).await.unwrap_or_else(|error| Err(Unwritten::failed(&error)))
     }
 
-    /// Runs what blocks on a thread that may.
+    /// Runs blocking work on a thread that may block.
     async fn blocking<T: Send + 'static>(
         self: &Arc<Self>,
         work: impl FnOnce(&Self) -> Result<T, Problems> + Send + 'static,
@@ -372,7 +375,7 @@ impl Control {
         done.unwrap_or_else(|error| Err(Problem::new(Code::State, format!("the change failed: {error}")).into()))
     }
 
-    /// Lets no further change in, and closes the databases once none is in work. No request may be in work any more.
+    /// Refuses further changes, waits until no change is running, and closes the databases. All requests must have ended before.
     pub async fn close(&self) {
         self.queue.close().await;
         self.databases.close().await;
@@ -390,7 +393,7 @@ impl Arrival {
 }
 
 impl Running {
-    /// What `checked` is once it runs in the place of `before`.
+    /// Describes the application `checked` as the running one, which replaces `before`.
     fn new(checked: &Checked, linked: &[Linked], before: Option<&Self>) -> Self {
         let linked = linked.iter().map(|linked| (linked.identity, linked.clone())).collect();
         let Checked { config, graph, values, .. } = checked;
@@ -399,7 +402,7 @@ impl Running {
         Self { config: config.clone(), graph: graph.clone(), values: values.clone(), linked, before, before_code }
     }
 
-    /// The files of the cache that have its code.
+    /// Returns the files in the code cache that hold the code of this application.
     fn code(&self) -> impl Iterator<Item = &Arc<Path>> {
         self.linked.values().map(|linked| &linked.code)
     }

@@ -1,4 +1,4 @@
-//! The databases of a host: one for each module that is granted `sql` or `keyvalue`, shared by all generations that have the module.
+//! The open databases of a host: one for each module with a grant of `sql` or `keyvalue`. All generations that have the module share it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -20,23 +20,23 @@ use watertight_model::problem::{Code, Problem, Problems, with_causes};
 use watertight_sql::{Database, MigrateError, OpenError, Settings};
 use watertight_telemetry::{Snapshot, table};
 
-/// How long the migrations of one database may wait for its writer and take.
+/// How long the migrations of one database may take, including the wait for its writer.
 pub(super) const MIGRATION_TIME: Duration = Duration::from_secs(60);
 
-/// The open databases. One stays open for as long as a generation lives that has its module, and until the change after that.
+/// The open databases. A database stays open while any generation with its module lives, and until the next change after that.
 pub struct Databases {
     settings: Settings,
     open: Mutex<BTreeMap<ModuleName, Database>>,
-    /// Held while one is opened beside those that are served.
+    /// Held while a database is opened during service, so that it is opened once.
     opening: Mutex<()>,
-    /// Whether one was removed that the current generation uses.
+    /// Whether a database that the current generation uses was removed.
     torn: AtomicBool,
     /// Held while a database is copied for a dry run.
     pub(super) copying: Mutex<()>,
 }
 
 impl Databases {
-    /// None is open yet.
+    /// Returns a set without open databases.
     pub fn new(settings: Settings) -> Self {
         Self {
             settings,
@@ -48,7 +48,7 @@ impl Databases {
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<ModuleName, Database>> {
-        // Inserting and reading leave the map whole wherever a panic might strike.
+        // A panic can't leave the map half-changed, so a poisoned lock is safe to use.
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -56,22 +56,22 @@ impl Databases {
         Settings { limits: limits_of(graph, module), ..self.settings.clone() }
     }
 
-    /// A module's database, where it has one.
+    /// Returns the open database of a module, if it has one.
     pub fn of(&self, module: &ModuleName) -> Option<Database> {
         self.lock().get(module).cloned()
     }
 
-    /// All that are open.
+    /// Returns all open databases.
     pub(crate) fn all(&self) -> Vec<Database> {
         self.lock().values().cloned().collect()
     }
 
-    /// Checks that the files of all that are open are where they were opened; see [`Database::check_files`]. Blocks.
+    /// Checks that the files of all open databases are where they were opened; see [`Database::check_files`]. Blocks.
     pub(crate) fn check_files(&self) -> Result<(), Displaced> {
         self.all().iter().map(Database::check_files).fold(Ok(()), Result::and)
     }
 
-    /// Opens those of a graph that are not open, with all their migrations: no host serves yet. `had` are the modules that had a database
+    /// Opens the databases of a graph before the host serves, and applies all their migrations. `had` names the modules that had a database
     /// in a published generation. Blocks.
     pub(crate) fn open(
         &self,
@@ -101,20 +101,20 @@ impl Databases {
         Problems::or(problems, ())
     }
 
-    /// Opens the databases of a graph that is never published, such as a suite's: only its own modules use them. Blocks.
+    /// Opens the databases of a graph that is never published, such as that of a contract suite. Blocks.
     ///
     /// # Errors
     ///
-    /// As [`Self::open`].
+    /// A problem for each database that can't be opened or migrated.
     pub fn open_alone(&self, graph: &AppGraph, state: &StateFolder) -> Result<(), Problems> {
         self.open(graph, state, &BTreeSet::new())?;
         self.published(graph.with_data().map(|(name, _)| name), state);
         Ok(())
     }
 
-    /// Opens those of a graph that are not open while a host serves: new ones with all their migrations, and those that were there with
-    /// what was applied before. What is due of these waits for [`Self::migrate`], since generations that had them may come back. Says
-    /// which are new, whatever came of it. `had` are the modules that had a database in a published generation. Blocks.
+    /// Opens the databases of a graph while the host serves. A new database gets all migrations. An existing one with migrations gets no
+    /// further ones yet, since a rollback may return to generations that used it; [`Self::migrate`] applies them later. Returns the modules
+    /// with new databases even if opening others fails. `had` names the modules that had a database in a published generation. Blocks.
     pub(crate) fn open_beside(
         &self,
         graph: &AppGraph,
@@ -126,7 +126,7 @@ impl Databases {
             if self.of(name).is_some() {
                 continue;
             }
-            // A change and a rollback may want the same one at once.
+            // A change and a rollback may need the same database at the same time.
             let _opening = self.opening.lock().unwrap_or_else(PoisonError::into_inner);
             if self.of(name).is_some() {
                 continue;
@@ -142,7 +142,7 @@ impl Databases {
                         new.insert(name.clone());
                         migrations.len()
                     }
-                    // Nobody was made for what it has.
+                    // No build depends on the schema of a database without migrations.
                     Some(applied) if applied.is_empty() => migrations.len(),
                     Some(applied) => applied.len().min(migrations.len()),
                 };
@@ -156,8 +156,8 @@ impl Databases {
         (new, Problems::or(problems, ()))
     }
 
-    /// Removes databases that a change made which was refused: nothing that was published has ever used them, and another build may begin
-    /// with other migrations.
+    /// Removes the databases that a refused change created. No published generation has used them, and another build may start with other
+    /// migrations.
     pub(crate) async fn unmake(&self, new: &BTreeSet<ModuleName>, state: &StateFolder) {
         for name in new {
             let open = self.lock().remove(name);
@@ -171,37 +171,36 @@ impl Databases {
         }
     }
 
-    /// The databases of these modules belong to a published generation now.
+    /// Records that the databases of these modules belong to a published generation.
     pub(crate) fn published<'a>(&self, modules: impl IntoIterator<Item = &'a ModuleName>, state: &StateFolder) {
         for name in modules {
             if let Err(error) = state.unmark_unpublished(name) {
-                // The history knows better.
+                // The history overrides a mark that remains.
                 tracing::debug!(%error, module = %name, "the mark of a new database can't be removed");
             }
         }
     }
 
-    /// Whether the current generation uses a database that was removed: then it is to be published anew, even where nothing is different.
+    /// Whether the current generation uses a database that was removed. It must then be published again, even if nothing else differs.
     pub(crate) fn are_torn(&self) -> bool {
         self.torn.load(Ordering::Relaxed)
     }
 
-    /// A generation is current that uses what is open.
+    /// Records that the current generation uses only open databases.
     pub(crate) fn mended(&self) {
         self.torn.store(false, Ordering::Relaxed);
     }
 
-    /// Where the state is for development: makes those databases anew whose applied migrations have another text, name or order now, or
-    /// are gone.
-    /// The new migrations are tried on an empty database first, and nothing is removed where one of them fails. Whoever still uses a
-    /// database that is removed is answered that it is closed. Blocks; must run inside a tokio runtime.
+    /// Recreates databases of a development folder whose applied migrations were edited, renamed, reordered or removed. Does nothing for
+    /// other state folders. Tries all migrations on an empty database first, and removes no database if one of them fails. Statements on a
+    /// removed database fail as on a closed one. Blocks; must run inside a tokio runtime.
     pub(crate) fn make_anew(&self, graph: &AppGraph, state: &StateFolder) -> Result<(), Problems> {
         if !state.is_for_development() {
             return Ok(());
         }
         let (mut torn, mut problems) = (Vec::new(), Vec::new());
         for (name, node) in graph.with_data() {
-            // A database that can't be read is told about when it is opened.
+            // Opening the database reports why it can't be read.
             let Ok(Some(applied)) = watertight_sql::applied(&state.database(name)) else { continue };
             let Some(migration) = edited(node.artifact.migrations(), &applied) else { continue };
             match self.rehearse(graph, name, node, state) {
@@ -233,7 +232,7 @@ impl Databases {
         Ok(())
     }
 
-    /// Applies a module's migrations to an empty database of no use.
+    /// Applies a module's migrations to an empty temporary database, and removes it.
     fn rehearse(&self, graph: &AppGraph, name: &ModuleName, node: &Node, state: &StateFolder) -> Result<(), Problems> {
         let file = state.path().join("rehearsal.db");
         let unusable =
@@ -247,8 +246,8 @@ impl Databases {
         opened.map(drop).map_err(|error| problem(name, &node.artifact, &error).into())
     }
 
-    /// Applies to open databases what a graph's modules need of them, while other builds are served. Databases of `current`, which have
-    /// what its builds carry, are not asked where nothing can be due.
+    /// Applies the pending migrations of a graph's modules to open databases while other builds are served. If `current` is given, skips
+    /// databases whose current build already has all these migrations.
     pub(crate) async fn migrate(&self, graph: &AppGraph, current: Option<&AppGraph>) -> Result<(), Problems> {
         let mut problems = Vec::new();
         for (name, node) in graph.with_data() {
@@ -270,7 +269,7 @@ impl Databases {
         Problems::or(problems, ())
     }
 
-    /// Adds what each has done so far.
+    /// Adds the counters of each open database to the metrics.
     pub(crate) fn sample(&self, now: &mut Snapshot) {
         for (module, database) in self.lock().iter() {
             let (module, counted) = ([module.as_str()], database.counters());
@@ -286,12 +285,12 @@ impl Databases {
         }
     }
 
-    /// Takes out those that no module of `used` has, to be closed. They are opened anew where they are wanted again.
+    /// Removes the databases of all modules that aren't in `used` from the set, and returns them to be closed.
     pub(crate) fn take_others(&self, used: &BTreeSet<ModuleName>) -> Vec<Database> {
         self.lock().extract_if(.., |name, _| !used.contains(name)).map(|(_, db)| db).collect()
     }
 
-    /// Closes all.
+    /// Closes all databases.
     pub async fn close(&self) {
         for database in self.all() {
             database.close().await;
@@ -299,7 +298,7 @@ impl Databases {
     }
 }
 
-/// Makes way for opening a module's database: removes one that no published generation had, and marks one that isn't there yet as such.
+/// Prepares to open a module's database. Removes one that no published generation had, and marks one that doesn't exist yet as unpublished.
 fn ready(name: &ModuleName, state: &StateFolder, had: &BTreeSet<ModuleName>) -> Result<(), Problems> {
     let file = state.database(name);
     let unusable = |error: std::io::Error| {
@@ -309,18 +308,18 @@ fn ready(name: &ModuleName, state: &StateFolder, had: &BTreeSet<ModuleName>) -> 
     };
     if had.contains(name) {
         check_there(name, state)?;
-        // A host ended before it could remove the mark.
+        // A host that crashed may have left the mark.
         return state.unmark_unpublished(name).map_err(unusable);
     }
     if state.is_marked_unpublished(name) {
         watertight_sql::remove(&file).map_err(unusable)?;
         tracing::info!(target: "database", module = %name, "removed a database of a change that was never published");
     }
-    // One that is there without a mark was put there by somebody.
+    // The host creates no database without a mark, so the operator put this one there.
     if file.exists() { Ok(()) } else { state.mark_unpublished(name).map_err(unusable) }
 }
 
-/// Refuses to begin empty where there was something: the database of a module that had one is to be there.
+/// Refuses to continue if the database of a module that had one is missing or empty, unless the operator accepts that.
 fn check_there(name: &ModuleName, state: &StateFolder) -> Result<(), Problems> {
     let file = state.database(name);
     let is_there =
@@ -343,7 +342,7 @@ fn check_there(name: &ModuleName, state: &StateFolder) -> Result<(), Problems> {
     Err(Problem::new(Code::State, message).module(name).help(help).into())
 }
 
-/// Refuses to go on without what was committed last, which was in a log that somebody removed.
+/// Refuses to continue if somebody removed the write-ahead log with the last commits, unless the operator accepts that.
 fn lost_log(name: &ModuleName, file: &Path, state: &StateFolder) -> Result<(), Problems> {
     let log = format!("{}-wal", file.display());
     if state.accepts_empty(name) {
@@ -360,12 +359,12 @@ fn lost_log(name: &ModuleName, file: &Path, state: &StateFolder) -> Result<(), P
     Err(Problem::new(Code::State, message).module(name).help(help).into())
 }
 
-/// What a module's statements may take.
+/// Returns the limits of a module's SQL statements.
 fn limits_of(graph: &AppGraph, module: &ModuleName) -> SqlLimits {
     graph.home(module).map(|home| graph.compartments[home].limits.sql).unwrap_or_default()
 }
 
-/// The disk's fault or the module's: the message names the file of the one, the component holds the other.
+/// Makes a problem of an error. A fault of the disk names the database file in its message. A fault of a migration names the component.
 pub(super) fn problem(module: &ModuleName, artifact: &Artifact, error: &OpenError) -> Problem {
     let problem = match error {
         OpenError::Database { .. } | OpenError::Files { .. } => Problem::new(Code::State, with_causes(error)),

@@ -1,4 +1,4 @@
-//! What is right on paper and no engine takes: features of WebAssembly that the engines don't have, and code that isn't valid.
+//! Finds modules that pass the other checks but that no engine accepts: they are invalid or use WebAssembly features that the engines lack.
 
 use watertight_component::shape::{Type, places};
 use watertight_engine::examine::{Refusal, examine};
@@ -6,7 +6,7 @@ use watertight_graph::graph::{AppGraph, Node};
 use watertight_model::ids::ModuleName;
 use watertight_model::problem::{Code, Problem};
 
-/// Every module that the engine of its compartment wouldn't take.
+/// Adds a problem for every module that the engine of its compartment would reject.
 pub(super) fn check(graph: &AppGraph, problems: &mut Vec<Problem>) {
     for compartment in &graph.compartments {
         for module in &compartment.modules {
@@ -48,7 +48,7 @@ fn report(module: &ModuleName, node: &Node, refusal: &Refusal, problems: &mut Ve
     }
 }
 
-/// A feature for people, and how to do without it.
+/// Returns a name of a WebAssembly feature for people, and advice on how to build without it.
 fn in_words(feature: &str) -> (String, &'static str) {
     let (what, help) = match feature {
         "EXCEPTIONS" | "LEGACY_EXCEPTIONS" => (

@@ -1,4 +1,4 @@
-//! Migrations that a change brings, tried before anything is compiled or changed: on empty databases, and for a dry run on copies of the data.
+//! Tries the migrations of a change before anything is compiled or changed: on empty databases, and in a dry run on copies of the data.
 
 use std::fs;
 use std::io;
@@ -16,18 +16,18 @@ use watertight_model::migration::Applied;
 use watertight_model::problem::{Problem, Problems};
 use watertight_sql::{CopyTried, Database, MAX_COPY, Occasion, try_migrations, try_on_copy};
 
-/// A module whose build brings migrations that its database has not.
+/// A module whose build may carry migrations that its database doesn't have.
 struct Due<'a> {
     name: &'a ModuleName,
     node: &'a Node,
-    /// What the database has; none where there is no database.
+    /// The migrations that the database has; `None` if there is no database.
     applied: Option<Vec<Applied>>,
-    /// The database, where it is open.
+    /// The database, if it is open.
     open: Option<Database>,
 }
 
 impl Due<'_> {
-    /// What a change would refuse of them, as far as it depends neither on rows nor on room.
+    /// Returns the problem for which a change would refuse the migrations. Finds no failure that depends on rows or on free disk space.
     fn refused(&self) -> Option<Problem> {
         let has_some = self.applied.as_ref().is_some_and(|applied| !applied.is_empty());
         let occasion = if has_some || self.open.is_some() { Occasion::Serving } else { Occasion::New };
@@ -36,7 +36,7 @@ impl Due<'_> {
         tried.err().map(|error| problem(self.name, &self.node.artifact, &error))
     }
 
-    /// Whether only a start can apply them.
+    /// Whether the pending migrations include a contraction, which only a start can apply.
     fn are_for_a_start(&self) -> bool {
         let known = self.applied.as_ref().map_or(0, Vec::len);
         self.node.artifact.migrations().iter().skip(known).any(|migration| migration.is_contraction())
@@ -44,8 +44,8 @@ impl Due<'_> {
 }
 
 impl Databases {
-    /// What of a graph's migrations a change is refused for, where that depends neither on rows nor on room. Blocks, for milliseconds; where
-    /// a migration computes, for a minute at most.
+    /// Refuses a change whose pending migrations fail on an empty database. Finds no failure that depends on rows or on free disk space.
+    /// Blocks, usually for milliseconds, and for at most a minute for each database.
     pub(crate) fn check_due(&self, graph: &AppGraph, state: &StateFolder) -> Result<(), Problems> {
         if state.is_for_development() {
             return Ok(());
@@ -53,12 +53,12 @@ impl Databases {
         Problems::or(self.due(graph, state).iter().filter_map(Due::refused).collect(), ())
     }
 
-    /// Tries the migrations that are due, on an empty database and on a copy of the data where that is not too large. Returns one sentence
-    /// for each module. Blocks.
+    /// Tries the pending migrations on an empty database, and on a copy of the data unless it is too large. Returns one sentence for each
+    /// module whose data was copied or could not be. Blocks.
     ///
     /// # Errors
     ///
-    /// Everything that refuses one of them.
+    /// All problems for which one of the migrations would be refused.
     pub(crate) fn rehearse_due(&self, graph: &AppGraph, state: &StateFolder) -> Result<Vec<String>, Problems> {
         if state.is_for_development() {
             return Ok(Vec::new());
@@ -66,7 +66,7 @@ impl Databases {
         let (mut notes, mut problems) = (Vec::new(), Vec::new());
         for due in self.due(graph, state) {
             let refused = due.refused();
-            // What an empty database refuses this one does, too, unless it only waits for a start.
+            // What fails on an empty database also fails on the copy, unless it fails only because it needs a start.
             if refused.is_none() || due.are_for_a_start() {
                 match self.on_a_copy(&due, state) {
                     Ok(note) => notes.extend(note),
@@ -78,28 +78,28 @@ impl Databases {
         if problems.is_empty() {
             return Ok(notes);
         }
-        // There is no answer but the problems, then.
+        // A refusal has no place for notes, so they become part of the problems.
         let told = problems.into_iter().map(|problem| told_with(problem, &notes));
         Problems::or(told.collect(), Vec::new())
     }
 
-    /// The modules of a graph that bring migrations which their databases have not, or others than those have.
+    /// Returns the modules of a graph that have a database, each with what its database has.
     fn due<'a>(&self, graph: &'a AppGraph, state: &StateFolder) -> Vec<Due<'a>> {
         let due = |(name, node): (&'a ModuleName, &'a Node)| {
-            // One that can't be read is told about when it is opened.
+            // Opening the database reports why it can't be read.
             let applied = applied_of(state.path(), name).unwrap_or_default();
             Due { name, node, applied, open: self.of(name) }
         };
         graph.with_data().map(due).collect()
     }
 
-    /// Applies what is due of an open database to a copy of it.
+    /// Applies the pending migrations of an open database to a copy of it. Returns a sentence for people; `None` if nothing is pending.
     fn on_a_copy(&self, due: &Due<'_>, state: &StateFolder) -> Result<Option<String>, Problems> {
         let Due { name, node, applied, open } = due;
         let (migrations, known) = (node.artifact.migrations(), applied.as_ref().map_or(0, Vec::len));
         let Some(database) = open.as_ref().filter(|_| migrations.len() > known) else { return Ok(None) };
         let not_tried = |why: &str| format!("the migrations of `{name}` were not tried on its data: {why}");
-        // One copy at a time: it may be large.
+        // Only one copy exists at a time, because it may be large.
         let _copying = self.copying.lock().unwrap_or_else(PoisonError::into_inner);
         let folder = copies(state);
         if let Err(error) = make_anew(&folder) {
@@ -128,7 +128,7 @@ impl Databases {
     }
 }
 
-/// Removes what a host that ended in a dry run has left.
+/// Removes the copies that an interrupted dry run left.
 pub(super) fn remove_copies(state: &StateFolder) -> io::Result<()> {
     match fs::remove_dir_all(copies(state)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -136,7 +136,7 @@ pub(super) fn remove_copies(state: &StateFolder) -> io::Result<()> {
     }
 }
 
-/// Where the copies of dry runs are.
+/// The path of the folder for the copies of dry runs.
 fn copies(state: &StateFolder) -> PathBuf {
     state.path().join("dry-run")
 }
@@ -151,7 +151,7 @@ fn make_anew(folder: &Path) -> io::Result<()> {
     builder.create(folder)
 }
 
-/// A problem whose help says as well what came of trying migrations of its module on data.
+/// Adds the note about trying a module's migrations on its data to the help of a problem of that module.
 fn told_with(problem: Problem, notes: &[String]) -> Problem {
     let about = |note: &&String| problem.module.as_ref().is_some_and(|module| note.contains(&format!("`{module}`")));
     match (notes.iter().find(about).cloned(), problem.help.clone()) {

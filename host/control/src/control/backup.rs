@@ -1,8 +1,8 @@
-//! Backing up what runs, while it serves and changes.
+//! Backs up the running application while it serves and changes.
 //!
-//! The databases are copied first, all as they are at one moment; then the history is added as it is then, with what it tells of. A
-//! generation that was published since has its migrations applied by the start that follows a restore. Where it also has a database that
-//! wasn't there to be copied, everything is copied again.
+//! The databases are copied first, all as of one moment. Then the current history is added, with the files that it names. If a generation
+//! was published between the two, the start after a restore applies its migrations. If that generation has a database that didn't exist
+//! when the databases were copied, the backup starts again.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -16,16 +16,16 @@ use watertight_disk::failpoint::{Point, crash_point};
 use watertight_model::ids::ModuleName;
 use watertight_sql::{Database, copy_closed, copy_together};
 
-/// How often everything is copied where modules with new databases are published meanwhile.
+/// How often a backup starts again because modules with new databases are published meanwhile.
 const TRIES: u32 = 5;
 
 impl Control {
-    /// Writes a backup to `target`, an absolute path that nothing has yet, while changes go on. Goes on whether or not anybody waits, until
-    /// `give_up` says so.
+    /// Writes a backup to `target`, an absolute path at which nothing exists, while changes go on. Runs to its end even if the returned
+    /// future is dropped, unless `give_up` returns true.
     ///
     /// # Errors
     ///
-    /// [`BackupError`]; nothing is at `target` then.
+    /// [`BackupError`]. Nothing is at `target` then.
     pub async fn back_up(
         self: &Arc<Self>,
         target: PathBuf,
@@ -52,28 +52,28 @@ impl Control {
     }
 }
 
-/// Writes a backup of a state folder that no host has, while this process has it.
+/// Writes a backup of a state folder on which no host runs and which this process holds.
 ///
 /// # Errors
 ///
-/// As [`Control::back_up`].
+/// [`BackupError`]. Nothing is at `target` then.
 pub fn back_up_stopped(target: &Path, state: &StateFolder) -> Result<Manifest, BackupError> {
     let source = Source { state: state.path(), history: &|| Ok(state.history()?), open: &Vec::new };
     source.write(target, &|| false)
 }
 
-/// What a backup is made of.
+/// The source of a backup.
 struct Source<'a> {
     state: &'a Path,
-    /// The history as it is now.
+    /// Returns the current history.
     history: &'a dyn Fn() -> Result<History, BackupError>,
-    /// The databases that are open now.
+    /// Returns the databases that are open now.
     open: &'a dyn Fn() -> Vec<Database>,
 }
 
 impl Source<'_> {
     fn write(&self, target: &Path, give_up: &dyn Fn() -> bool) -> Result<Manifest, BackupError> {
-        // What can't be backed up at all is said before anything is copied.
+        // Fails early, before copying, if the state folder can't be backed up at all.
         backup::application(&(self.history)()?, self.state)?;
         for _ in 0..TRIES {
             let mut unfinished = Unfinished::begin(target, self.state)?;
@@ -95,7 +95,7 @@ impl Source<'_> {
         Err(BackupError::Restless)
     }
 
-    /// The modules whose databases are there, without those that belong to no published generation.
+    /// Returns the modules that have a database, without those whose database belongs to no published generation.
     fn published_databases(&self) -> Result<BTreeSet<ModuleName>, BackupError> {
         let history = (self.history)()?;
         let found = backup::databases(self.state)?.into_keys();
@@ -116,7 +116,7 @@ impl Source<'_> {
             let (path, copy) = (StateFolder::database_in(self.state, module), unfinished.database(module));
             match open.iter().find(|database| database.path() == path) {
                 Some(database) => together.push((database.clone(), copy)),
-                // Of a module that is no longer in the application.
+                // The module is no longer part of the application, so its database is closed.
                 None => copy_closed(&path, &copy, give_up)?,
             }
         }

@@ -1,6 +1,6 @@
-//! What stands on the disk where the host was started, read once for each change: when it arrives.
+//! Reads the application's files on disk where the host was started, once for each change, when the change arrives.
 //!
-//! Components are large. So the digest of a file is kept for as long as the file is the same by length, times and inode.
+//! Components are large, so the digest of a file is cached while its length, times and inode stay the same.
 
 use std::collections::BTreeMap;
 use std::fs::Metadata;
@@ -15,11 +15,11 @@ use watertight_model::clock::since_1970;
 use watertight_model::config::{self, AppConfig, ModuleConfig, Overrides};
 use watertight_model::ids::{Digest, ModuleName};
 
-/// How old a file's last change must be for its digest to be kept: one that is written to within the file system's smallest step of time
-/// looks the same before and after.
+/// How old a file's last change must be for its digest to be cached. A more recent file may be written again within the file system's
+/// timestamp granularity and then look unchanged.
 const SETTLED: Duration = Duration::from_secs(1);
 
-/// What tells one version of a file from another without reading it.
+/// The metadata that tells versions of a file apart without reading it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Stamp {
     length: u64,
@@ -44,12 +44,12 @@ impl Stamp {
     }
 }
 
-/// The application's files where the host was started.
+/// The files of the application where the host was started.
 pub(super) struct Disk {
-    /// The manifest, as it was named.
+    /// The path of the manifest, as given on the command line.
     app: PathBuf,
     overrides: Overrides,
-    /// Digests of components that were read.
+    /// The cached digests of components.
     known: Mutex<BTreeMap<PathBuf, (Stamp, Digest)>>,
 }
 
@@ -58,7 +58,7 @@ impl Disk {
         Self { app, overrides, known: Mutex::default() }
     }
 
-    /// What stands there now; none where it can't be read. Blocks.
+    /// Returns the digests of the current files; `None` if they can't be read. Blocks.
     pub(super) fn read(&self) -> Option<OnDisk> {
         let config = config::load(&self.app, &self.overrides).ok()?;
         let digest = |(name, module): (&ModuleName, &ModuleConfig)| {
@@ -70,7 +70,7 @@ impl Disk {
     }
 
     fn digest(&self, file: &Path) -> Option<Digest> {
-        // Before the file is read: what is written meanwhile has another stamp the next time.
+        // The metadata is read before the file, so a write in between shows in the metadata of the next read.
         let stamp = Stamp::new(&file.metadata().ok()?);
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(file).copied();
         if let Some((before, digest)) = known
@@ -85,7 +85,7 @@ impl Disk {
         Some(digest)
     }
 
-    /// Keeps no more files in mind than the manifest names.
+    /// Removes cached digests of files that the manifest doesn't name.
     fn forget_others(&self, config: &AppConfig) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.retain(|file, _| config.modules.values().any(|module| module.component.value.file() == file));
@@ -114,14 +114,14 @@ mod tests {
             seen.push(disk.read().unwrap().components.into_values().next().unwrap());
         }
         assert_eq!(seen, ["one", "two", "six"].map(|text| Digest::of(text.as_bytes())));
-        // An old file is read once, and again where it is another.
+        // An old file is read once, and again only after it was replaced.
         let old = fs::File::options().append(true).open(&file).unwrap();
         old.set_modified(SystemTime::now() - 10 * SETTLED).unwrap();
         let read = || disk.read().unwrap().components.into_values().next().unwrap();
         assert_eq!((read(), read()), (seen[2], seen[2]));
         fs::write(&file, "ten").unwrap();
         assert_eq!(read(), Digest::of(b"ten"));
-        // What is larger than a component may be is none.
+        // A file that is larger than a component may be counts as unreadable.
         fs::File::options().write(true).open(&file).unwrap().set_len(MAX_COMPONENT_BYTES + 1).unwrap();
         assert_eq!(disk.read(), None);
     }

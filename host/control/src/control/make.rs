@@ -1,7 +1,7 @@
-//! The steps of a change: plan, link, keep, open databases, make first instances, migrate, publish.
+//! The steps of a change: plan, link, store files, open databases, make first instances, migrate, publish.
 //!
-//! Everything up to publishing is prepared against what ran when the change began. A rollback may be published meanwhile: then the change
-//! is overtaken, and what it has made is taken back.
+//! Everything before publishing is prepared against the application that ran when the change began. If a rollback is published meanwhile,
+//! the change is overtaken, and what it created is removed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -26,28 +26,28 @@ use watertight_model::problem::Problems;
 use watertight_runtime::link::Linked;
 use watertight_runtime::runtime::{DrainPlace, Generation};
 
-/// How long a rollback waits for what stands on the disk to be read. What isn't read by then is noted later.
+/// How long a rollback waits for the files on disk to be read. If reading takes longer, the record is added to the history afterwards.
 const RECORD_PATIENCE: Duration = Duration::from_millis(20);
 
-/// An application that a change asks for, and how it differs from what runs.
+/// A checked application that a change asks for, and its differences from the running one.
 struct Planned {
     checked: Checked,
     plan: Plan,
-    /// Whether it is what runs.
+    /// Whether it is the same as the running application.
     is_same: bool,
 }
 
-/// A generation that only waits to be published.
+/// A generation that is ready to be published.
 struct Prepared {
     generation: Arc<Generation>,
     running: Running,
-    /// What its configuration is kept under.
+    /// The digest under which its configuration is stored.
     configuration: Digest,
-    /// The modules whose databases it made.
+    /// The modules whose databases were created for it.
     new: BTreeSet<ModuleName>,
 }
 
-/// What the history is told of a change beside what it made.
+/// The part of a history record that comes from the request rather than from the prepared generation.
 struct Told {
     cause: Cause,
     by: Option<Asker>,
@@ -61,13 +61,13 @@ fn outcome(generation: GenerationNumber, published: bool, plan: Plan, start: Ins
 }
 
 impl Control {
-    /// Says what a change would change.
+    /// Makes a dry run: reports what a change would change.
     pub(super) async fn plan_only(self: &Arc<Self>, arrival: &Arrival, change: Change) -> Result<Outcome, ChangeError> {
         let start = Instant::now();
         let current = self.runtime().current().number;
         let is_rollback = matches!(change, Change::Rollback(_));
         let Planned { checked, plan, .. } = self.plan(&self.running.load_full(), arrival.previous, change).await?;
-        // A build that ran here brings nothing that its database has not.
+        // A build that ran here before has no migrations that its database lacks.
         let notes = if is_rollback {
             Vec::new()
         } else {
@@ -76,7 +76,7 @@ impl Control {
         Ok(Outcome { notes, ..outcome(current, false, plan, start) })
     }
 
-    /// Makes a swap or an apply, whose turn it is.
+    /// Makes a swap or an apply. The caller holds the turn.
     pub(super) async fn make(
         self: &Arc<Self>,
         arrival: Arrival,
@@ -90,7 +90,7 @@ impl Control {
         let disk = arrival.disk.await.ok().flatten();
         if is_same && !self.databases.are_torn() {
             let current = self.runtime().current().number;
-            // Somebody looked at what stands on the disk and found that it runs.
+            // The operator applied exactly the files on disk, and they are what runs. The next start must not see a difference.
             if let Some(disk) = disk.filter(|disk| is_apply && *disk == sent(&checked)) {
                 let publishing = self.queue.publishing.lock().await;
                 self.remember(&publishing, move |history| history.note_disk(disk)).await?;
@@ -98,7 +98,7 @@ impl Control {
             return Ok(outcome(current, false, plan, start));
         }
         crash_point(Point::ChangePlanned);
-        // Before minutes of compiling.
+        // Checks the migrations first, because compiling may take minutes.
         let checked = self
             .blocking(move |control| control.databases.check_due(&checked.graph, control.state()).map(|()| checked))
             .await?;
@@ -122,7 +122,7 @@ impl Control {
         Ok(outcome(number, true, plan, start))
     }
 
-    /// Goes back, ahead of every change that isn't published. What is compiled, copied or drained meanwhile is not waited for.
+    /// Makes a rollback, ahead of every change that isn't published. Waits for no compilation, copy or drain of other changes.
     pub(super) async fn roll_back(
         self: &Arc<Self>,
         arrival: Arrival,
@@ -139,7 +139,7 @@ impl Control {
 
         let publishing = self.queue.publishing.lock().await;
         self.queue.check(Kind::Rollback, seen)?;
-        // Something may have been published since.
+        // Another generation may have been published since the plan was made.
         let running = self.running.load_full();
         let (plan, is_same) = self.compare(&running, &checked)?;
         if is_same {
@@ -166,12 +166,12 @@ impl Control {
         Ok(outcome(number, true, plan, start))
     }
 
-    /// What was recorded of the disk when the current generation was published: where the disk can't be read now, that still counts.
+    /// Returns the record of the files on disk from the current generation. It stands in when the disk can't be read.
     fn last_record(&self) -> Option<OnDisk> {
         self.history().last().and_then(|last| last.disk.clone())
     }
 
-    /// Notes what stood on the disk when a generation was published, unless another was published meanwhile.
+    /// Adds the record of the files on disk to a published generation, unless another generation was published meanwhile.
     async fn note_later(self: &Arc<Self>, number: GenerationNumber, disk: Option<OnDisk>) {
         let Some(disk) = disk else { return };
         let publishing = self.queue.publishing.lock().await;
@@ -183,7 +183,7 @@ impl Control {
         }
     }
 
-    /// What a change asks for, checked and compared with what runs.
+    /// Checks the application that a change asks for, and compares it with the running one.
     async fn plan(
         self: &Arc<Self>,
         running: &Arc<Running>,
@@ -194,7 +194,7 @@ impl Control {
         self.blocking(move |control| {
             let is_swap = matches!(change, Change::Swap { .. });
             let Target { config, artifacts } = control.target(&running, previous, change)?;
-            // Where the state is for development, the database is made anew.
+            // In development, the database is recreated instead.
             if !control.state().is_for_development() {
                 contracted(&running.graph, &artifacts)?;
             }
@@ -206,19 +206,20 @@ impl Control {
         .await
     }
 
-    /// How an application differs from what runs, and whether it is that. What runs may have contracted its database since.
+    /// Compares an application with the running one, and tells whether they are the same. Refuses one that lacks a contraction that the
+    /// running application has applied.
     fn compare(&self, running: &Running, checked: &Checked) -> Result<(Plan, bool), Problems> {
         if !self.state().is_for_development() {
             contracted(&running.graph, &artifacts(checked))?;
         }
         let mut plan = Plan::new(running.side(), checked.side());
         let is_same = plan.is_empty();
-        // What the process began with holds until it ends, whatever was applied since.
+        // Settings that need a restart keep the values from the start of the process, whatever was applied since.
         plan.restart = restart(&self.started, &checked.config);
         Ok((plan, is_same))
     }
 
-    /// Links an application: what runs isn't linked again. Where it is halted, what compiles is ended.
+    /// Links an application. Reuses linked code of the running one. If the change is overtaken or the host stops, ends the compilation.
     async fn link(
         self: &Arc<Self>,
         kind: Kind,
@@ -230,9 +231,9 @@ impl Control {
         let _ends_it = end.clone().drop_guard();
         let work = self.blocking(move |control| {
             let compiler = control.compiler.until(end);
-            // Where code isn't in the cache any more, whoever goes back doesn't wait for a processor that nobody else wants.
+            // If the code is no longer in the cache, a rollback compiles with priority.
             let compiler = if kind == Kind::Rollback { compiler.urgent() } else { compiler };
-            // However much is compiled and refused, what a rollback needs stays in the cache.
+            // Keeps the code that a rollback needs in the cache, however much is compiled and refused.
             compiler.keep(running.code().chain(&running.before_code));
             let linked = application::link_all(&checked.graph, &compiler, &running.linked)?;
             crash_point(Point::ChangeLinked);
@@ -248,9 +249,9 @@ impl Control {
     /// Closes the databases of modules that no generation has any more.
     async fn close_unused(&self) {
         let unused = {
-            // A rollback has opened what its generation needs while it holds this.
+            // A rollback holds this lock while it opens the databases that its generation needs.
             let _publishing = self.queue.publishing.lock().await;
-            // A backup copies them.
+            // A backup copies these databases.
             if self.queue.is_backing_up() {
                 return;
             }
@@ -261,8 +262,8 @@ impl Control {
         }
     }
 
-    /// Keeps what a generation is made of, opens its databases, makes a first instance of each of its compartments, and migrates. What
-    /// was made of databases is gone where that fails.
+    /// Prepares a generation: stores its files, opens its databases, makes a first instance of each compartment, and migrates. On failure,
+    /// removes the databases that it created.
     async fn prepare(
         self: &Arc<Self>,
         number: GenerationNumber,
@@ -295,7 +296,7 @@ impl Control {
             }
             drop(current);
             crash_point(Point::ChangeWarm);
-            // A rollback doesn't wait for a writer where there is nothing to write.
+            // A rollback need not wait for a database's writer if it has nothing to migrate.
             let known = (kind == Kind::Rollback).then_some(&before.graph);
             self.databases.migrate(&graph, known).await?;
             crash_point(Point::ChangeMigrated);
@@ -310,7 +311,7 @@ impl Control {
         }
     }
 
-    /// Takes back what was prepared, and returns why.
+    /// Removes what was created for a prepared generation, and returns `error`.
     async fn take_back<T>(&self, prepared: Prepared, error: ChangeError) -> Result<T, ChangeError> {
         let Prepared { generation, new, .. } = prepared;
         drop(generation);
@@ -318,7 +319,7 @@ impl Control {
         Err(error)
     }
 
-    /// Publishes a generation: first the history tells of it, then requests run on it.
+    /// Publishes a generation. The history is written first; requests run on the generation afterwards.
     async fn publish(
         self: &Arc<Self>,
         publishing: &MutexGuard<'_, ()>,
@@ -328,10 +329,10 @@ impl Control {
     ) -> Result<(), ChangeError> {
         let Prepared { generation, running, configuration, new } = prepared;
         let publication = publication(&running.graph, configuration, told);
-        // From here on a restart serves it; so the requests may.
+        // A restart serves the generation once the history has it, so requests may run on it, too.
         if let Err(error) = self.remember(publishing, move |history| history.publish(publication)).await {
             drop(generation);
-            // Where the history may tell of it all the same, a start decides by the marks of the databases.
+            // If the history may have the generation nevertheless, the databases stay. The next start decides by their marks.
             if !error.is_uncertain {
                 self.databases.unmake(&new, self.state()).await;
             }
@@ -346,7 +347,7 @@ impl Control {
     }
 }
 
-/// What the history is told of a generation.
+/// Makes the history's record of a generation, without the disk and the list of changes.
 pub(super) fn record(graph: &AppGraph, configuration: Digest, cause: Cause, by: Option<Asker>) -> Publication {
     let databases = graph.with_data().map(|(name, _)| name.clone()).collect();
     let (modules, changes) = (builds(graph), Vec::new());
@@ -359,7 +360,7 @@ fn publication(graph: &AppGraph, configuration: Digest, told: Told) -> Publicati
     Publication { disk, changes, ..record(graph, configuration, cause, by) }
 }
 
-/// What an apply has sent, as it would stand on the disk.
+/// Returns the record that the files of an apply would have if they were on disk.
 fn sent(checked: &Checked) -> OnDisk {
     let digests = checked.graph.modules.iter().map(|(name, node)| (name.clone(), node.artifact.digest)).collect();
     OnDisk::new(&checked.config.files, digests)
@@ -369,7 +370,7 @@ fn artifacts(checked: &Checked) -> Artifacts {
     checked.graph.modules.iter().map(|(name, node)| (name.clone(), node.artifact.clone())).collect()
 }
 
-/// Keeps all that a generation is made of, durably; returns what its configuration goes by.
+/// Stores all components and the configuration of a generation durably. Returns the digest of the configuration.
 pub(super) fn keep(kept: &Kept, graph: &AppGraph, config: &AppConfig) -> Result<Digest, Problems> {
     for node in graph.modules.values() {
         kept.keep_component(&node.artifact)?;
@@ -377,7 +378,7 @@ pub(super) fn keep(kept: &Kept, graph: &AppGraph, config: &AppConfig) -> Result<
     Ok(kept.keep_configuration(&config.files)?)
 }
 
-/// The builds of a graph's modules.
+/// Returns the builds of a graph's modules.
 fn builds(graph: &AppGraph) -> BTreeMap<ModuleName, Build> {
     graph.modules.iter().map(|(name, node)| (name.clone(), Build::from(&*node.artifact))).collect()
 }

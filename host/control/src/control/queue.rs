@@ -1,36 +1,36 @@
-//! Who may do what at once: changes one after the other, rollbacks ahead of them, dry runs and backups beside them.
+//! Orders concurrent operations: changes run one at a time, rollbacks overtake them, dry runs and backups run beside them.
 //!
-//! Each kind has a bounded number of places, and a turn of its own where only one may be in work. Only what publishes takes
-//! [`Queue::publishing`], and only for as long as that takes.
+//! Each kind has a bounded number of places, and a turn that lets one operation run at a time. Only publishing holds
+//! [`Queue::publishing`], and only while it lasts.
 
 use tokio::sync::{Mutex, MutexGuard, Semaphore, SemaphorePermit, TryAcquireError, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::ChangeError;
 
-/// Changes that wait or are in work; the next is told to come back.
+/// The most changes that wait or run. Further ones are refused as busy.
 pub(super) const MAX_CHANGES: usize = 16;
-/// Rollbacks that wait or are in work.
+/// The most rollbacks that wait or run.
 const MAX_ROLLBACKS: usize = 4;
-/// Dry runs that wait or are in work.
+/// The most dry runs that wait or run.
 const MAX_PLANS: usize = 16;
-/// Backups that wait or are in work.
+/// The most backups that wait or run.
 const MAX_BACKUPS: usize = 4;
 
-/// What is asked for, as far as it concerns who waits for whom.
+/// The kind of an operation, which decides what it waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     /// A swap or an apply.
     Change,
-    /// A rollback: it overtakes changes.
+    /// A rollback. It overtakes changes.
     Rollback,
-    /// A change of which only the plan is asked for.
+    /// A dry run.
     Plan,
     /// A backup.
     Backup,
 }
 
-/// A bounded number of places, and a turn.
+/// The queue of one kind: a bounded number of places, and a turn that one operation holds at a time.
 struct Line {
     places: Semaphore,
     most: usize,
@@ -43,29 +43,29 @@ impl Line {
     }
 }
 
-/// The lines, and what overtakes them.
+/// The queues of all kinds, and the signals that interrupt waiting and running operations.
 pub(super) struct Queue {
     changes: Line,
     rollbacks: Line,
     plans: Line,
     backups: Line,
-    /// Held while a generation is published and while the history is written: never while anything is compiled or copied.
+    /// Held while a generation is published and while the history is written, but never during a compilation or a copy.
     pub(super) publishing: Mutex<()>,
-    /// How many rollbacks were made.
+    /// The number of rollbacks made since the start.
     rollbacks_made: watch::Sender<u64>,
     stopping: CancellationToken,
 }
 
-/// Why something does not go on.
+/// The reason why an operation is interrupted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Halt {
-    /// A rollback was made since it arrived.
+    /// A rollback was made after the operation arrived.
     Overtaken,
     /// The host stops.
     Stopping,
 }
 
-/// The number of rollbacks that were made when something arrived.
+/// The number of rollbacks that had been made when an operation arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Seen(u64);
 
@@ -91,12 +91,12 @@ impl Queue {
         }
     }
 
-    /// What was overtaken by now.
+    /// Returns the number of rollbacks made so far.
     pub(super) fn seen(&self) -> Seen {
         Seen(*self.rollbacks_made.borrow())
     }
 
-    /// A place among those of a kind, if there is one.
+    /// Takes a place in the queue of a kind. Fails if all places are taken or the host stops.
     pub(super) fn enter(&self, kind: Kind) -> Result<SemaphorePermit<'_>, ChangeError> {
         let line = self.line(kind);
         line.places.try_acquire().map_err(|error| match error {
@@ -105,14 +105,14 @@ impl Queue {
         })
     }
 
-    /// Waits for the turn. A change that is overtaken, and whatever waits when the host stops, waits no longer.
+    /// Waits for the turn of a kind. Fails once a change is overtaken or the host stops.
     pub(super) async fn turn(&self, kind: Kind, seen: Seen) -> Result<MutexGuard<'_, ()>, Halt> {
         let turn = self.unless_halted(kind, seen, self.line(kind).turn.lock()).await?;
         self.check(kind, seen)?;
         Ok(turn)
     }
 
-    /// Does `work` unless it is halted before it ends: then it is dropped.
+    /// Runs `work` until it ends, the change is overtaken, or the host stops. In the last two cases `work` is dropped.
     pub(super) async fn unless_halted<T>(
         &self,
         kind: Kind,
@@ -133,7 +133,7 @@ impl Queue {
         }
     }
 
-    /// Whether something that arrived when `seen` was may go on.
+    /// Checks that an operation that arrived at `seen` may go on.
     pub(super) fn check(&self, kind: Kind, seen: Seen) -> Result<(), Halt> {
         match () {
             () if self.stopping.is_cancelled() => Err(Halt::Stopping),
@@ -142,18 +142,17 @@ impl Queue {
         }
     }
 
-    /// Says that a rollback was made: all changes that arrived before and aren't published are overtaken. To be called while
-    /// [`Self::publishing`] is held.
+    /// Counts a rollback. All changes that arrived before it and aren't published are overtaken. The caller holds [`Self::publishing`].
     pub(super) fn overtake(&self) {
         self.rollbacks_made.send_modify(|made| *made += 1);
     }
 
-    /// Whether a backup is in work.
+    /// Whether a backup is running.
     pub(super) fn is_backing_up(&self) -> bool {
         self.backups.turn.try_lock().is_err()
     }
 
-    /// Lets nothing in any more, and has what is in work end as soon as it can; returns once it has.
+    /// Refuses new operations, interrupts those that can be interrupted, and waits until all have ended.
     pub(super) async fn close(&self) {
         let lines = [&self.changes, &self.rollbacks, &self.plans, &self.backups];
         lines.iter().for_each(|line| line.places.close());

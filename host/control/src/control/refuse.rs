@@ -1,4 +1,4 @@
-//! What a change is refused for, or a refusal explained with, by comparison with what runs.
+//! Compares a candidate with the running application to refuse it or to explain why it is refused.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use watertight_graph::graph::{AppGraph, is_for_hosts};
 use watertight_model::ids::ModuleName;
 use watertight_model::problem::{Code, Problem, Problems};
 
-/// Refuses builds that don't know a migration of the running one which says of itself that older builds don't survive it.
+/// Refuses builds that lack a contraction of the running build. A contraction is a migration that older builds do not survive.
 pub(super) fn contracted(running: &AppGraph, artifacts: &Artifacts) -> Result<(), Problems> {
     let mut problems = Vec::new();
     for (name, node) in &running.modules {
@@ -25,8 +25,8 @@ pub(super) fn contracted(running: &AppGraph, artifacts: &Artifacts) -> Result<()
     Problems::or(problems, ())
 }
 
-/// What a change is refused for, and before that where a component seems to be another module's. Where nothing else was given (`is_swap`),
-/// that alone: all else only follows from it, and advice on how to mend that would mislead.
+/// Adds hints to the problems of a change where a component seems to be that of another module. For a swap (`is_swap`), a hint replaces
+/// all other problems, because they follow from the mix-up and their advice would mislead.
 pub(super) fn explained(problems: Problems, running: &AppGraph, artifacts: &Artifacts, is_swap: bool) -> Problems {
     let mut found = Vec::new();
     for (name, node) in &running.modules {
@@ -34,7 +34,7 @@ pub(super) fn explained(problems: Problems, running: &AppGraph, artifacts: &Arti
         if given.is_empty() || !given.is_disjoint(&interfaces(&node.artifact)) {
             continue;
         }
-        // One that is to go can't be given anything: its build may have moved here on purpose.
+        // A module that is removed can't be meant: its code may have moved to this module on purpose.
         let is_meant =
             |other: &ModuleName, artifact: &Artifact| artifacts.contains_key(other) && given == interfaces(artifact);
         if let Some((other, _)) = running.modules.iter().find(|(other, node)| is_meant(other, &node.artifact)) {
@@ -50,7 +50,8 @@ pub(super) fn explained(problems: Problems, running: &AppGraph, artifacts: &Arti
     found.into()
 }
 
-/// What a component exports, in whatever versions; without what the host calls, which says nothing of which module it is.
+/// Returns the interfaces that a component exports, without versions. Leaves out those that the host calls, since every module may have
+/// them.
 fn interfaces(artifact: &Artifact) -> BTreeSet<String> {
     let own = artifact.shape.exports.keys().filter(|export| !is_for_hosts(export));
     own.map(|export| export.unversioned().to_owned()).collect()
@@ -69,7 +70,7 @@ mod tests {
     use watertight_model::config::{self, Overrides};
     use watertight_model::ids::Digest;
 
-    /// Components by the names of their modules, and what each exports.
+    /// Makes components from module names and their exports.
     fn artifacts(given: &[(&str, &[&str])]) -> Artifacts {
         let artifact = |(name, exports): &(&str, &[&str])| {
             let exports: BTreeMap<_, _> =
@@ -87,7 +88,7 @@ mod tests {
         given.iter().map(artifact).collect()
     }
 
-    /// Whether `given` for what runs is told to be another module's, by the name that the hint says.
+    /// Returns the module that the hint names as the owner of a component in `given`; `None` if there is no hint.
     fn meant(running: &[(&str, &[&str])], given: &[(&str, &[&str])]) -> Option<String> {
         let folder = tempfile::tempdir().unwrap();
         let modules = running.iter().map(|(name, _)| format!("[modules.{name}]\ncomponent = \"{name}.wasm\"\n"));

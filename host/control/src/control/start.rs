@@ -1,4 +1,4 @@
-//! What a start of the host runs: what was published last, or what stands on the disk now.
+//! Decides what a start of the host runs: the generation that was published last, or the files on disk.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -19,19 +19,19 @@ use watertight_model::problem::{Code, Problem, Problems, list, with_causes};
 use watertight_runtime::runtime::{Admissions, Runtime};
 use watertight_telemetry::table::Came;
 
-/// Which application a start is to run.
+/// The source from which a start takes the application.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wanted {
-    /// What was published last, unless the disk has something else than when that was published.
+    /// The last published generation, unless the files on disk have changed since it was published.
     Newest,
-    /// What was published last, whatever stands on the disk.
+    /// The last published generation, whatever is on disk.
     Published,
-    /// What stands on the disk, whatever was published last.
+    /// The files on disk, whatever was published last.
     Disk,
 }
 
 impl Wanted {
-    /// The command that asks for it.
+    /// Returns the command that asks for this source.
     fn command(self) -> &'static str {
         match self {
             Self::Newest => "run",
@@ -41,7 +41,7 @@ impl Wanted {
     }
 }
 
-/// What a start is to run, checked on paper.
+/// The application that a start is going to run, after all checks.
 pub struct Initial {
     checked: Checked,
     app: PathBuf,
@@ -49,25 +49,26 @@ pub struct Initial {
     state: StateFolder,
     history: History,
     wanted: Wanted,
-    /// Which it is and why, in one line.
+    /// A log line that says which application it is, and why.
     why: String,
-    /// What stands on the disk, where that is what runs.
+    /// The record of the files on disk, if they are what runs.
     disk: Option<OnDisk>,
-    /// The generation that is resumed, where nothing has changed since it was published.
+    /// The generation that is resumed; `None` if the start publishes a new one.
     resumed: Option<GenerationNumber>,
-    /// What else changes it.
+    /// The differences from the last published generation, if it can still be read.
     plan: Option<Plan>,
 }
 
 impl Initial {
-    /// Finds out what is to run. `config` is what the disk says, `app` where that is, `overrides` what flags and environment say.
+    /// Decides what to run. `config` is the configuration on disk, `app` is its path, and `overrides` are the settings of flags and
+    /// environment variables.
     ///
-    /// What was published last is resumed, whichever change that was, as long as manifest, routes and components on the disk are what
-    /// they were when it was planned, apart from comments. Otherwise somebody put something new there since, and that is what runs.
+    /// Resumes the last published generation if manifest, routes and components on disk, apart from comments, are what they were when that
+    /// generation was planned. Otherwise the files on disk were changed on purpose, and they run.
     ///
     /// # Errors
     ///
-    /// Everything that is wrong with what is to run.
+    /// All problems of the application that is to run.
     pub fn find(
         config: AppConfig,
         app: PathBuf,
@@ -76,7 +77,7 @@ impl Initial {
         wanted: Wanted,
     ) -> Result<Self, Problems> {
         let history = state.history().map_err(|error| Problem::new(Code::State, with_causes(&error)))?;
-        // What is kept was read elsewhere, perhaps: its state is here.
+        // A stored configuration may have been read under another state path. The state is in this folder.
         let overrides = Overrides { state: Some(config.state.clone()), ..overrides.clone() };
         let (artifacts, disk) = on_disk(&config);
         let last = history.last();
@@ -88,36 +89,36 @@ impl Initial {
         if let Choice::Resume(last, why) = choice {
             let (config, artifacts) = kept_application(last, history.kept(), &overrides, artifacts.values())?;
             let (resumed, checked) = (Some(last.number), application::check_with(config, &artifacts)?);
-            // It is recorded already, or not known to be what runs.
+            // The record of the disk is in the history already, or the disk is not known to have what runs.
             let disk = None;
             return Ok(Self { checked, app, overrides, state, wanted, why, disk, resumed, plan: None, history });
         }
         let Choice::Disk(why) = choice else { unreachable!("there are two choices") };
         let checked = application::check_with(config, &artifacts).map_err(|problems| or_published(problems, last))?;
         let plan = last.and_then(|last| plan(&checked, last, &history, &overrides, &artifacts));
-        // Only what goes without saying is said now, for example.
+        // The plan can be empty although the files differ, for example if only a default value was written out.
         let is_same = plan.as_ref().is_some_and(Plan::is_empty);
         let resumed = last.filter(|_| is_same).map(|last| last.number);
         let disk = disk.map(|disk| disk.record);
         Ok(Self { checked, app, overrides, state, wanted, why, disk, resumed, plan, history })
     }
 
-    /// What is configured.
+    /// Returns the configuration of the application that is going to run.
     pub fn config(&self) -> &AppConfig {
         &self.checked.config
     }
 
-    /// The state folder.
+    /// Returns the state folder.
     pub fn state(&self) -> &StateFolder {
         &self.state
     }
 
-    /// Compiles, links, migrates, makes first instances, and publishes what is not a resumed generation. Blocks while it compiles; must
-    /// run inside a tokio runtime, on a thread that may block.
+    /// Compiles, links, migrates, makes first instances, and publishes unless it resumes a generation. Blocks while it compiles. Must run
+    /// inside a tokio runtime, on a thread that may block.
     ///
     /// # Errors
     ///
-    /// Everything that is wrong. Migrations are applied only after all else was found right.
+    /// All problems found. Migrations run after all other checks.
     pub fn start(self, host: &Host) -> Result<Control, Problems> {
         let begun = Instant::now();
         let Self { checked, app, overrides, state, mut history, wanted, why, disk, resumed, plan } = self;
@@ -174,19 +175,19 @@ impl Initial {
     }
 }
 
-/// What a start runs, and why.
+/// The application that a start runs, and a log line with the reason.
 enum Choice<'a> {
     Resume(&'a Published, String),
     Disk(String),
 }
 
-/// What stands on the disk, as histories of this format and of format 1 record it.
+/// The record of the files on disk, in the current format and as a history of format 1 has it.
 struct Standing {
     record: OnDisk,
     of_format_1: Digest,
 }
 
-/// Chooses between what was published last and what stands on the disk; without the latter, what was published last.
+/// Chooses between the last published generation and the files on disk. Without `disk`, chooses the former.
 fn choose<'a>(history: &'a History, disk: Option<&Standing>, wanted: Wanted) -> Result<Choice<'a>, Problems> {
     let Some(last) = history.last() else {
         return match disk {
@@ -216,7 +217,7 @@ fn choose<'a>(history: &'a History, disk: Option<&Standing>, wanted: Wanted) -> 
             None => resume("the disk has what it had then"),
             Some(different) => takes(&format!("{different} changed there")),
         },
-        // A host before this one recorded the disk at `run` and `apply` only.
+        // Hosts that wrote format 1 recorded the files on disk only at `run` and `apply`.
         (None, Some(origin)) if origin == disk.of_format_1 => {
             resume("the disk has what it had at the last `run` or `apply`")
         }
@@ -227,11 +228,12 @@ fn choose<'a>(history: &'a History, disk: Option<&Standing>, wanted: Wanted) -> 
     }
 }
 
-/// What a start on `state` would run now, without looking whether it can: configuration and components. Nothing is made or locked.
+/// Returns the configuration and components that a start on `state` would run now, without checking whether they can run. Creates and locks
+/// nothing.
 ///
 /// # Errors
 ///
-/// What can't be read of it.
+/// The problems of files that can't be read.
 pub fn find_standing(
     config: AppConfig,
     overrides: &Overrides,
@@ -245,7 +247,8 @@ pub fn find_standing(
     }
 }
 
-/// The components that a configuration names, and the record of them and it; the problems where some can't be read.
+/// Reads the components that a configuration names, and makes the record of all files. Returns the problems instead of the record if a
+/// component can't be read.
 fn on_disk(config: &AppConfig) -> (Artifacts, Result<Standing, Problems>) {
     let (artifacts, problems) = application::load_components(config);
     let digests: BTreeMap<ModuleName, Digest> =
@@ -256,7 +259,7 @@ fn on_disk(config: &AppConfig) -> (Artifacts, Result<Standing, Problems>) {
     (artifacts, standing)
 }
 
-/// Why what stands on the disk can't run, and what could.
+/// Adds a hint to the problems of the files on disk: the last published generation can run instead.
 fn or_published(problems: Problems, last: Option<&Published>) -> Problems {
     let mut problems = problems.into_vec();
     problems.extend(last.map(|last| {
@@ -266,7 +269,7 @@ fn or_published(problems: Problems, last: Option<&Published>) -> Problems {
     Problems::from(problems)
 }
 
-/// What changes between what was published last and what is to run; none where that can't be had any more.
+/// Returns the differences between the last published generation and the application to run. `None` if the former can't be read.
 fn plan(
     checked: &Checked,
     last: &Published,
@@ -279,7 +282,7 @@ fn plan(
     Some(Plan::new(old.side(), checked.side()))
 }
 
-/// The application of a published generation, as it was kept. Components that are among `known` aren't read again.
+/// Loads the application of a published generation. Takes components from `known` instead of reading them again.
 pub(super) fn kept_application<'a>(
     published: &Published,
     kept: &Kept,

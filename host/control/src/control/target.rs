@@ -1,4 +1,4 @@
-//! What a change asks for, as a whole application.
+//! Completes what a change asks for to a whole application.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,14 +13,14 @@ use watertight_model::config::{self, AppConfig};
 use watertight_model::ids::{GenerationNumber, ModuleName};
 use watertight_model::problem::{Code, Problem, Problems, list};
 
-/// An application that is to run.
+/// The application that a change asks for.
 pub(super) struct Target {
     pub(super) config: AppConfig,
     pub(super) artifacts: Artifacts,
 }
 
 impl Control {
-    /// What a change of what runs asks for; `previous` is what a rollback without a number goes back to. Blocks.
+    /// Returns the application that a change asks for. `previous` is the generation that a rollback without a number returns to. Blocks.
     pub(super) fn target(
         &self,
         running: &Running,
@@ -71,7 +71,7 @@ impl Control {
         }
     }
 
-    /// What the history has of an earlier generation.
+    /// Returns the history's record of an earlier generation.
     pub(super) fn earlier(&self, number: GenerationNumber) -> Result<Published, Problems> {
         let history = self.history();
         history.find(number).cloned().ok_or_else(|| {
@@ -85,12 +85,12 @@ impl Control {
     }
 }
 
-/// Reads an uploaded component, unless it is one of the running ones.
+/// Reads an uploaded component, or reuses the running one with the same bytes.
 fn read(module: &ModuleName, component: Bytes, known: &Artifacts) -> Result<Arc<Artifact>, Problems> {
     if let Some(known) = known.values().find(|known| known.bytes == component) {
         return Ok(known.clone());
     }
-    // There is no file: problems name the module.
+    // An uploaded component has no path. Its problems name the module instead.
     let artifact = Artifact::new(Path::new(""), component);
     artifact.map(Arc::new).map_err(|error| Problem::from(error).module(module).into())
 }

@@ -1,6 +1,6 @@
 //! Watches that the state folder and the open databases stay where they were opened.
 //!
-//! A database that is written to notices by itself, at its next commit. This notices for those that are not.
+//! A database notices a moved file by itself at its next commit. This watcher covers databases that aren't written to.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -10,13 +10,15 @@ use std::time::Duration;
 
 use super::Control;
 
-/// How often they are looked at: some system calls for each database, and what is lost is known well within a second.
+/// How often the files are checked. A check takes a few system calls for each database, and a loss is noticed well within a second.
 const INTERVAL: Duration = Duration::from_millis(250);
 
 impl Control {
-    /// Watches until it is dropped. Once something is lost, [`StateFolder::lost`](crate::state::StateFolder::lost) says so.
+    /// Watches until the future is dropped. A loss is recorded in the state folder; see
+    /// [`StateFolder::lost`](crate::state::StateFolder::lost).
     pub async fn watch(self: Arc<Self>) -> Infallible {
-        // A thread of its own: the runtime's threads for such work are used in turn, and none would ever be idle for long enough to end.
+        // Uses its own thread. Tokio would give each check to another of its blocking threads, so that none of them stays idle long enough
+        // to end.
         let (glance, glances) = sync_channel::<()>(1);
         let looking = thread::Builder::new().name("watch".to_owned()).spawn(move || {
             while glances.recv().is_ok() {
@@ -28,7 +30,7 @@ impl Control {
         }
         loop {
             tokio::time::sleep(INTERVAL).await;
-            // While a disk doesn't answer, one glance waits.
+            // Drops the request if one is already waiting, as it may while the disk doesn't answer.
             let _ = glance.try_send(());
         }
     }
