@@ -1,4 +1,4 @@
-//! What authors of modules use: building by language, the development loop, suites.
+//! Tools for authors of modules: builds for each language, change detection for `watertight dev`, and contract suites.
 
 pub mod build;
 pub mod dev;

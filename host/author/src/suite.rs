@@ -1,8 +1,7 @@
-//! Contract suites: calls, the answers that they must get, and what the module's database must hold then, as data beside the contract.
+//! Contract suites: tests of a module as JSON files beside the contract. A suite has calls, their expected answers, and database contents.
 //!
-//! Any build of a module that exports the contract must pass, whatever its language. Each case runs on a state of its own with the real
-//! migrations, database and compartment, on the part of the application that the module needs. The format is described in
-//! `wit/README.md`.
+//! Every build of a module that exports the contract must pass, in any language. Each case runs on its own state, with the real
+//! migrations, databases and compartments of the part of the application that the module needs. `wit/README.md` describes the format.
 
 mod expect;
 mod read;

@@ -1,8 +1,9 @@
 //! Makes components of JavaScript modules: a bundler gathers the module's files and packages, and componentize-js puts them into an engine.
 //!
 //! A shim goes around the module's code: it keeps 64-bit integers exact, takes time and randomness from what the world imports, and reports
-//! errors with their words and lines. The engine is snapshotted after the module's top level ran, random seeds and all: building twice gives
-//! two files that do the same. So what was built is kept with the digest of all that went into it, and made again only when that changes.
+//! errors with their words and lines. The engine is snapshotted after the module's top level ran, random seeds and all: building twice
+//! gives two files that do the same. So what was built is kept with the digest of all that went into it, and made again only when that
+//! changes.
 
 mod description;
 mod names;

@@ -1,4 +1,4 @@
-//! The contents of an author's files at one moment, by their digests: what was only touched has not changed.
+//! Snapshots of an author's files. Files are compared by digest, so touching a file without editing it is no change.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, Metadata};
@@ -9,29 +9,30 @@ use std::time::{Duration, SystemTime};
 use crate::build::Inputs;
 use watertight_model::ids::Digest;
 
-/// How many files, and folders, are looked at. Who has more of them has a folder there that is no source.
+/// How many files, and how many folders, a snapshot reads at most. Larger applications most likely name a folder that holds no sources.
 pub const MAX_FILES: usize = 50_000;
-/// How deep folders stand in each other.
+/// How deeply folders may be nested.
 const MAX_DEPTH: usize = 64;
-/// Larger files are told apart by length and times alone.
+/// The largest file, in bytes, that is read for its digest. Larger files are compared by size and times only.
 const MAX_READ: u64 = 256 << 20;
-/// A file that was changed so short a time before it was read may be changed again at what the system calls the same moment.
+/// How long before the snapshot a file must have been modified for its metadata to be trusted. A more recent file can be modified again
+/// without a new timestamp.
 const SAME_MOMENT: Duration = Duration::from_millis(100);
 
-/// What is at one moment.
+/// The files and folders at one moment.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Snapshot {
     files: BTreeMap<PathBuf, Seen>,
     folders: BTreeMap<PathBuf, u64>,
 }
 
-/// A file as it was seen.
+/// The state of one file in a snapshot.
 #[derive(Debug, Clone)]
 struct Seen {
     stamp: Stamp,
-    /// None where it can't be read, or is too large.
+    /// The digest of the contents. `None` if the file can't be read or is too large.
     digest: Option<Digest>,
-    /// Whether the same stamp means the same contents.
+    /// Whether equal metadata proves that the contents are equal.
     settled: bool,
 }
 
@@ -54,13 +55,13 @@ impl Seen {
 }
 
 impl Snapshot {
-    /// What is there now. Files that are as they were `before` aren't read again.
+    /// Takes a snapshot of `inputs`. Reuses digests from `before` for files with unchanged metadata.
     pub(super) fn take(inputs: &Inputs, before: &Self) -> Self {
         let mut walk = Walk { before, now: SystemTime::now(), above: Vec::new(), found: Self::default() };
         inputs.folders.iter().for_each(|folder| walk.folder(folder));
         for file in &inputs.files {
             walk.file(file);
-            // Its folder tells when it comes or goes.
+            // The folder is watched, so that the file's creation and removal are noticed.
             if let Some((folder, metadata)) = file.parent().and_then(|folder| Some((folder, folder.metadata().ok()?))) {
                 walk.found.folders.insert(folder.to_owned(), metadata.ino());
             }
@@ -68,13 +69,13 @@ impl Snapshot {
         walk.found
     }
 
-    /// The files that are not what they were, are new, or are gone.
+    /// Returns the files that were added, removed or edited since `before`.
     pub(super) fn changed_since(&self, before: &Self) -> Vec<PathBuf> {
         let all: BTreeSet<&PathBuf> = self.files.keys().chain(before.files.keys()).collect();
         all.into_iter().filter(|path| !self.has_same(before, path)).cloned().collect()
     }
 
-    /// Whether a file is as it is in another snapshot.
+    /// Whether a file is the same in both snapshots.
     pub(super) fn has_same(&self, other: &Self, path: &Path) -> bool {
         match (self.files.get(path), other.files.get(path)) {
             (Some(now), Some(then)) => now.is_same(then),
@@ -83,17 +84,18 @@ impl Snapshot {
         }
     }
 
-    /// The folders that files were found in, with the number that tells one from another of its name.
+    /// Returns the folders of the snapshot, each with its inode number, which tells a replaced folder from the earlier one of the same
+    /// name.
     pub(super) fn folders(&self) -> &BTreeMap<PathBuf, u64> {
         &self.folders
     }
 
-    /// Whether there were too many files.
+    /// Whether the limit of files or folders was reached.
     pub(super) fn is_cut_off(&self) -> bool {
         self.files.len() >= MAX_FILES || self.folders.len() >= MAX_FILES
     }
 
-    /// Takes over what another one has of some files.
+    /// Replaces the state of the files that `which` selects by their state in another snapshot.
     pub(super) fn adopt(&mut self, other: &Self, which: impl Fn(&Path) -> bool) {
         self.files.retain(|path, _| !which(path) || other.files.contains_key(path));
         for (path, seen) in other.files.iter().filter(|(path, _)| which(path)) {
@@ -105,7 +107,7 @@ impl Snapshot {
 struct Walk<'a> {
     before: &'a Snapshot,
     now: SystemTime,
-    /// The folders that the walk is in, by device and number.
+    /// The folders from the root of the walk to the current one, by device and inode number.
     above: Vec<(u64, u64)>,
     found: Snapshot,
 }
@@ -114,7 +116,7 @@ impl Walk<'_> {
     fn folder(&mut self, folder: &Path) {
         let Ok(metadata) = folder.metadata() else { return };
         let itself = (metadata.dev(), metadata.ino());
-        // A link may lead back to where it stands: two of them would lead on in more ways than there is time for.
+        // A symbolic link may lead back to a parent. Two such links would double the number of paths at each level.
         if self.above.contains(&itself) || self.above.len() > MAX_DEPTH || self.found.is_cut_off() {
             return;
         }
@@ -128,7 +130,7 @@ impl Walk<'_> {
 
     fn entries(&mut self, folder: &Path) {
         let Ok(entries) = fs::read_dir(folder) else { return };
-        // Generators leave their code beside the sources that it is made from.
+        // Code generators write their output beside the sources.
         let generates = folder.join("go.mod").exists();
         for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
             if is_nobodys_source(&path) || generates && path.ends_with("bindings") || path.ends_with("wit_bindings.go")
@@ -171,15 +173,15 @@ fn stamp(metadata: &Metadata) -> Stamp {
     }
 }
 
-/// Whether no author wrote that file or folder: what is hidden, what editors leave while they save, and what tools make.
+/// Whether no author writes such a file or folder: it is hidden, temporary, or made by tools.
 pub(super) fn is_nobodys_source(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    // `4913` is what Vim makes to see whether it may write.
+    // Vim creates a file named `4913` to test whether it may write to the folder.
     name.starts_with(['.', '#'])
         || name.ends_with('~')
         || [".swp", ".swx", ".swo", ".tmp", ".part", ".orig", ".rej"].iter().any(|ending| name.ends_with(ending))
         || ["node_modules", "__pycache__", "4913"].contains(&&*name)
-        // A folder of that name may hold sources as well.
+        // Only Cargo's output folder has `CACHEDIR.TAG`. Any other folder named `target` may hold sources.
         || name == "target" && path.join("CACHEDIR.TAG").exists()
 }
 
@@ -205,7 +207,7 @@ mod tests {
             fs::write(path, text).unwrap();
         }
 
-        /// What has changed since this was asked last.
+        /// Returns the files that changed since the last call.
         fn changed(&mut self) -> Vec<String> {
             let inputs =
                 Inputs { folders: [self.0.path().join("module")].into(), files: [self.0.path().join("beside")].into() };
@@ -224,18 +226,18 @@ mod tests {
         assert_eq!(place.changed(), ["module/migrations/1.sql", "module/src/lib.rs"]);
         assert!(place.changed().is_empty());
 
-        // Touched, and written aside and renamed, as it was.
+        // A touched file, and one that was rewritten with the same contents.
         place.write("src/lib.rs", "one");
         assert!(place.changed().is_empty());
         place.write("src/.lib.rs.new", "one");
         fs::rename(place.path("src/.lib.rs.new"), place.path("src/lib.rs")).unwrap();
         assert!(place.changed().is_empty());
-        // Another text of the same length, at once.
+        // New contents of the same length, immediately after the previous write.
         for text in ["two", "six", "ten"] {
             place.write("src/lib.rs", text);
             assert_eq!(place.changed(), ["module/src/lib.rs"], "{text}");
         }
-        // Gone, and there again.
+        // A file that was removed and created again.
         fs::remove_dir_all(place.path("")).unwrap();
         assert_eq!(place.changed(), ["module/migrations/1.sql", "module/src/lib.rs"]);
         place.write("src/lib.rs", "ten");
@@ -250,7 +252,7 @@ mod tests {
         let mut place = Place::new();
         place.write("a/one", "1");
         fs::create_dir(place.path("b")).unwrap();
-        // Two would double the ways at each step.
+        // With two such links, the number of paths doubles at each level.
         for (link, to) in [("a/up", ".."), ("b/up", ".."), ("a/self", "."), ("b/a", "../a")] {
             std::os::unix::fs::symlink(to, place.path(link)).unwrap();
         }

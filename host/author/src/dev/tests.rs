@@ -1,4 +1,4 @@
-//! Which modules a file is part of.
+//! Tests of finding the modules that a changed file is part of.
 
 #![allow(clippy::unwrap_used)]
 
@@ -41,7 +41,7 @@ const FILES: [(&str, &str); 20] = [
     ("wit/three/three.wit", "package c:three@1.0.0;\ninterface three { type t = u32; }\n"),
 ];
 
-/// A file, and the modules that are built when it changes. `gamma` has no world: it may need any contract.
+/// Files, each with the modules that are rebuilt when it changes. `gamma` has no world, so it counts as depending on every contract.
 const CASES: [(&str, &[&str]); 15] = [
     ("modules/alpha/src/lib.rs", &["alpha"]),
     ("modules/alpha/migrations/0001_a.sql", &["alpha"]),
@@ -84,7 +84,7 @@ fn a_file_is_part_of_those_modules_that_read_it() {
     assert!(look.config.is_ok() && look.is_news, "{:?}", look.config);
     assert_eq!(modules(&look), ["alpha", "beta", "gamma"]);
     assert!(!sources.look().is_news);
-    // What nobody reads.
+    // Files that belong to no module.
     write(place.path(), "modules/tests/src/lib.rs", "// one more line\n");
     write(place.path(), "modules/readme.md", "");
     assert!(!sources.look().is_news);
@@ -111,12 +111,12 @@ fn what_decides_is_looked_at_anew() {
         assert!(text.contains(from), "{file}");
         write(place.path(), file, &text.replacen(from, to, 1));
     };
-    // A world that needs another contract.
+    // A world that imports another contract.
     edit("modules/alpha/wit/world.wit", "c:one/one", "c:two/two");
     assert_eq!(modules(&sources.look()), ["alpha"]);
     edit("wit/two/two.wit", "b: func", "c: func");
     assert_eq!(modules(&sources.look()), ["alpha", "beta", "gamma"]);
-    // A package that needs another.
+    // A package that depends on another one.
     edit(
         "modules/beta/Cargo.toml",
         "[build-dependencies]",
@@ -125,19 +125,19 @@ fn what_decides_is_looked_at_anew() {
     assert_eq!(modules(&sources.look()), ["beta"]);
     write(place.path(), "modules/more/src/lib.rs", "// another\n");
     assert_eq!(modules(&sources.look()), ["alpha", "beta"]);
-    // A contract that is none for a moment: who needs it is known still.
+    // A contract that is temporarily invalid. Its users stay known.
     edit("wit/two/two.wit", "package c:two@1.0.0;", "package");
     assert_eq!(modules(&sources.look()), ["alpha", "beta", "gamma"]);
     edit("wit/two/two.wit", "package", "package c:two@1.0.0;");
     assert_eq!(modules(&sources.look()), ["alpha", "beta", "gamma"]);
-    // A manifest that is none for a moment, while a module is edited.
+    // A manifest that is temporarily invalid, while a module is edited.
     edit("modules/app.toml", "[app]", "[app");
     write(place.path(), "modules/alpha/src/lib.rs", "// another\n");
     let look = sources.look();
     assert!(look.config.is_err() && look.is_news);
     assert_eq!(modules(&look), ["alpha"]);
     assert!(!sources.look().is_news);
-    // A module more, and one less.
+    // One module added, and one removed.
     edit("modules/app.toml", "[app", "[app]");
     edit("modules/app.toml", "[modules.gamma]\ncomponent = \"gamma\"", "[modules.more]\ncomponent = \"more\"");
     assert_eq!(modules(&sources.look()), ["more"]);
@@ -158,20 +158,20 @@ fn a_file_that_every_build_writes_is_passed_by() {
         sources.built(look).len()
     };
     assert_eq!(build(&mut sources, &first), 0);
-    // Twice it may have been the author, who saved while a build ran.
+    // The first two changes may come from the author, who saved during a build.
     for found in [0, 1] {
         let look = sources.look();
         assert_eq!((modules(&look), look.changed.len()), (vec!["alpha"], 1));
         assert_eq!(build(&mut sources, &look), found);
     }
     assert!(!sources.look().is_news);
-    // Another file's build writes it too, and it alone is no news.
+    // A build of another file writes the generated file, too. That alone triggers no build.
     write(place.path(), "modules/alpha/src/lib.rs", "// more\n");
     let look = sources.look();
     assert_eq!(look.changed.len(), 1);
     assert_eq!(build(&mut sources, &look), 0);
     assert!(!sources.look().is_news);
-    // Saved while nothing is built.
+    // The author saves the generated file while no build runs.
     write(place.path(), generated, "// by hand\n");
     let look = sources.look();
     assert_eq!((modules(&look), look.is_news), (vec!["alpha"], true));
@@ -184,7 +184,7 @@ fn what_an_author_saves_during_a_build_is_built() {
     let place = place();
     let mut sources = Sources::new(place.path().to_owned(), Overrides::default());
     let mut look = sources.look();
-    // Each time another file: nothing of it is taken for a tool's.
+    // The author saves another file during each build. None of them counts as generated.
     for (index, file) in ["lib.rs", "more.rs", "lib.rs", "more.rs", "lib.rs"].iter().enumerate() {
         write(place.path(), &format!("modules/alpha/src/{file}"), &format!("// {index}\n"));
         assert_eq!(sources.built(&look), Vec::<PathBuf>::new());

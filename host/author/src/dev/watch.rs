@@ -1,4 +1,4 @@
-//! Hears that files may have changed. What has changed indeed is found by looking: a message can be lost, or mean nothing.
+//! Waits for notifications that files may have changed. Notifications can be lost or spurious, so the caller must look for the changes.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -10,28 +10,28 @@ use tokio::sync::Notify;
 
 use super::snapshot::is_nobodys_source;
 
-/// How long nothing happens before a save is taken to be complete.
+/// How long no notification must arrive for a save to count as complete.
 const QUIET: Duration = Duration::from_millis(20);
-/// How long that is waited for.
+/// How long to wait for a save to complete, at most.
 const PATIENCE: Duration = Duration::from_millis(500);
-/// How often files are looked at although nothing was heard: some file systems tell nothing.
+/// How often files are polled without a notification. Some file systems send none.
 const LOOK_ANYWAY: Duration = Duration::from_secs(2);
 
-/// Watches folders, each without those in it.
+/// Watches folders, without their subfolders.
 pub struct Watcher {
-    /// None where the system has no more room for one, for example.
+    /// The watcher of the operating system. `None` if it can't be created, for example because the system's limit is reached.
     system: Option<RecommendedWatcher>,
-    /// The folders, with the number that tells one from another of its name.
+    /// The watched folders, each with its inode number, which tells a replaced folder from the earlier one of the same name.
     watched: BTreeMap<PathBuf, u64>,
     heard: Arc<Notify>,
 }
 
 impl Watcher {
-    /// Watches nothing yet. Where the system can't watch, files are looked at every two seconds.
+    /// Makes a watcher of no folders. If the operating system can't watch files, [`Self::changed`] polls every two seconds.
     pub fn new() -> Self {
         let heard = Arc::new(Notify::new());
         let tell = heard.clone();
-        // However much happens, there is one thing to say: look.
+        // One pending notification is enough, because it only makes the caller look.
         let listen = move |event: notify::Result<Event>| {
             if event.is_err() || event.is_ok_and(|event| matters(&event)) {
                 tell.notify_one();
@@ -44,14 +44,14 @@ impl Watcher {
         Self { system: system.ok(), watched: BTreeMap::new(), heard }
     }
 
-    /// Watches these folders and no others. A folder that took the place of one of its name is watched anew.
+    /// Watches these folders and no others. Watches a folder again if it was replaced by another one of the same name.
     pub fn follow(&mut self, folders: &BTreeMap<PathBuf, u64>) {
         let Some(system) = &mut self.system else { return };
         let gone = |(path, number): (&PathBuf, &u64)| folders.get(path) != Some(number);
         let gone: Vec<PathBuf> =
             self.watched.iter().filter(|known| gone(*known)).map(|(path, _)| path.clone()).collect();
         for path in gone {
-            // The system forgets a folder that was removed by itself.
+            // Fails for a removed folder, which the operating system has already forgotten.
             let _ = system.unwatch(&path);
             self.watched.remove(&path);
         }
@@ -59,16 +59,16 @@ impl Watcher {
             if self.watched.contains_key(path) {
                 continue;
             }
-            // Where one can't be watched (it is gone again, or there are too many), looking anyway will do.
+            // A folder can't be watched if it was removed again or the system's limit is reached. Polling covers it.
             if system.watch(path, RecursiveMode::NonRecursive).is_ok() {
                 self.watched.insert(path.clone(), *number);
-                // What happened between the look that found it and now was not heard.
+                // Changes between the caller's look at this folder and now sent no notification.
                 self.heard.notify_one();
             }
         }
     }
 
-    /// Waits until files may have changed and whoever changes them has come to rest.
+    /// Waits until files may have changed and no further changes follow for a moment. Returns after two seconds in any case.
     pub async fn changed(&self) {
         if tokio::time::timeout(LOOK_ANYWAY, self.heard.notified()).await.is_err() {
             return;
@@ -84,7 +84,7 @@ impl Default for Watcher {
     }
 }
 
-/// Whether something may have been changed: files are opened and read by ourselves, too.
+/// Whether an event can mean a change. Reading files causes events, too, and this process reads them itself.
 fn matters(event: &Event) -> bool {
     let is_access = matches!(event.kind, EventKind::Access(_));
     !is_access && (event.paths.is_empty() || event.paths.iter().any(|path| !is_nobodys_source(path)))

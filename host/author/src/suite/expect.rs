@@ -1,34 +1,34 @@
-//! Expectations: JSON in which an object with one key that begins with `$` stands for something else.
+//! Compares answers with the expectations of a suite: JSON in which an object with a single key such as `$any` is a placeholder.
 //!
-//! `{"$any": …}`, `{"$ulid": …}` and `{"$timestamp": …}` accept what changes from run to run; with a name instead of null they also keep
-//! it, and the same name must be the same value again. `{"$length": N}` accepts a list of so many items. `{"$value": NAME}`,
-//! `{"$repeat": [TEXT or LIST, TIMES]}` and `{"$join": [TEXT, …]}` stand for a value that can be told.
+//! `{"$any": …}`, `{"$ulid": …}` and `{"$timestamp": …}` match values that change from run to run. The operand is null, or a name under
+//! which the value is kept and must occur again. `{"$length": N}` matches a list of N items. `{"$value": NAME}`,
+//! `{"$repeat": [TEXT or LIST, TIMES]}` and `{"$join": [TEXT, …]}` stand for one definite value.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-/// The longest text that `$repeat` makes, in bytes, and the longest list, in bytes of its JSON.
+/// The longest result of `$repeat`: a text in bytes, or a list in bytes of its JSON.
 const MAX_REPEATED: usize = 1 << 20;
-/// A moment as contracts write it: `2026-11-23T08:15:30.123Z`.
+/// The length of a timestamp as contracts write it: `2026-11-23T08:15:30.123Z`.
 const TIMESTAMP_LENGTH: usize = 24;
 
-/// Values that a case has kept, by name.
+/// The values that a case has kept, by name.
 pub(super) type Kept = BTreeMap<String, Value>;
 
-/// A place where an answer is not as expected.
+/// A place where an answer differs from the expectation.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Difference {
-    /// A JSON pointer into the answer.
+    /// The place, as a JSON pointer into the answer.
     pub at: String,
-    /// What the suite says; none where it has nothing there.
+    /// The expected value. `None` if the expectation has nothing at this place.
     pub expected: Option<Value>,
-    /// What the answer has; none where it has nothing there.
+    /// The value found. `None` if the answer has nothing at this place.
     pub found: Option<Value>,
 }
 
-/// What stands for something else.
+/// A placeholder in an expectation.
 enum Special<'a> {
     Volatile(Kind, Option<&'a str>),
     Length(u64),
@@ -62,7 +62,7 @@ fn is_ulid(text: &str) -> bool {
 }
 
 impl<'a> Special<'a> {
-    /// What an object stands for; `None` where it stands for itself.
+    /// Parses an object as a placeholder. `None` if it is an ordinary object.
     fn of(object: &'a Map<String, Value>) -> Result<Option<Self>, String> {
         let Some((key, value)) = object.iter().find(|(key, _)| key.starts_with('$')) else { return Ok(None) };
         let wrong = || format!("`{key}` is not used like that: {}", Value::from(object.clone()));
@@ -100,7 +100,7 @@ impl<'a> Special<'a> {
     }
 }
 
-/// Checks what a suite says: every `$` is one that is known, and none is open where a value must be told.
+/// Checks the placeholders of a suite's JSON: each must be valid. With `may_vary` false, each must stand for one definite value.
 pub(super) fn check(value: &Value, may_vary: bool) -> Result<(), String> {
     match value {
         Value::Array(items) => items.iter().try_for_each(|item| check(item, may_vary)),
@@ -117,7 +117,7 @@ pub(super) fn check(value: &Value, may_vary: bool) -> Result<(), String> {
     }
 }
 
-/// The value that is told, with all that stands for something else filled in.
+/// Replaces all placeholders in a value that must be definite.
 pub(super) fn fill(value: &Value, kept: &Kept) -> Result<Value, String> {
     Ok(match value {
         Value::Array(items) => items.iter().map(|item| fill(item, kept)).collect::<Result<Vec<_>, _>>()?.into(),
@@ -147,7 +147,7 @@ pub(super) fn fill(value: &Value, kept: &Kept) -> Result<Value, String> {
     })
 }
 
-/// A text or a list so many times; none where that is too large.
+/// Repeats a text or a list. `None` if the result is too large, or if `part` is neither.
 fn repeat(part: &Value, times: usize) -> Option<Value> {
     let fits = |bytes: usize| bytes.saturating_mul(times) <= MAX_REPEATED;
     match part {
@@ -159,7 +159,7 @@ fn repeat(part: &Value, times: usize) -> Option<Value> {
     }
 }
 
-/// Everything in which `found` is not as expected, in its order; keeps what the expectation names.
+/// Returns all differences between an expectation and a value, in the order of the expectation. Keeps the values that it names.
 pub(super) fn differences(expected: &Value, found: &Value, kept: &mut Kept) -> Result<Vec<Difference>, String> {
     let mut differences = Vec::new();
     compare(expected, found, &mut String::new(), kept, &mut differences)?;
@@ -216,7 +216,7 @@ fn compare(
     Ok(())
 }
 
-/// One field or item; where only one side has it, that is the difference.
+/// Compares one field or item. If only one side has it, that is a difference.
 fn inside(
     key: &str,
     expected: Option<&Value>,

@@ -1,6 +1,6 @@
-//! Suites as they stand in files: `wit/FOLDER/suite/*.json` of the workspace.
+//! Reads suites from their files, `wit/FOLDER/suite/*.json` of the workspace.
 //!
-//! What a suite says is checked here as far as it can be without the module, so that a misspelt word is no test that passes.
+//! Reading checks everything that needs no module, so that a misspelt word doesn't become a test that always passes.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -13,28 +13,28 @@ use serde_json::Value;
 use super::expect::check;
 use watertight_model::ids::{InterfaceName, ModuleName};
 
-/// How large a suite's file may be, in bytes.
+/// The largest size of a suite's file, in bytes.
 const MAX_FILE: u64 = 1 << 20;
 
-/// The most calls that a step makes at once.
+/// The most calls that a step makes at the same time.
 const MAX_AT_ONCE: usize = 64;
 
-/// The cases of one file.
+/// The test cases of one file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Suite {
-    /// The file.
+    /// The path of the file.
     pub file: PathBuf,
-    /// The interface whose functions it calls. [`InterfaceName::world`] where it is about one module.
+    /// The interface whose functions the suite calls. [`InterfaceName::world`] if the suite tests one module.
     pub interface: InterfaceName,
-    /// The module that it is about, where it calls what belongs to no contract: functions that the module's world exports itself
-    /// (`add`), and those of interfaces that the world names (`text.echo`).
+    /// The module that the suite tests; `None` if it tests an interface. Such a suite calls functions that belong to no contract: functions
+    /// that the module's world exports directly (`add`), and those of interfaces that the world names (`text.echo`).
     pub module: Option<ModuleName>,
-    /// In the order of the file; never none.
+    /// The cases, in the order of the file. Never empty.
     pub cases: Vec<Case>,
 }
 
 impl Suite {
-    /// Whether it is about a module of that name that exports `interfaces`.
+    /// Whether the suite applies to the module `module`, which exports `interfaces`.
     pub fn concerns<'a>(&self, module: &ModuleName, mut interfaces: impl Iterator<Item = &'a InterfaceName>) -> bool {
         match &self.module {
             Some(wanted) => wanted == module,
@@ -42,56 +42,56 @@ impl Suite {
         }
     }
 
-    /// What it tests, for people: the interface or the module.
+    /// Returns the name of what the suite tests, for messages: the interface or the module.
     pub fn subject(&self) -> String {
         self.module.as_ref().map_or_else(|| self.interface.to_string(), ToString::to_string)
     }
 }
 
-/// Steps on a state of their own.
+/// A test case: steps that run on their own state.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Case {
-    /// What must hold, as a sentence.
+    /// What the case verifies, as a sentence.
     pub name: String,
-    /// One after the other; the case fails with the first that does.
+    /// The steps, in order. The case ends at the first step that fails.
     pub steps: Vec<Step>,
 }
 
-/// One step of a case.
+/// One step of a test case.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(try_from = "RawStep")]
 pub enum Step {
     /// Calls a function.
     Call {
-        /// Whose: of a module that exports this, rather than of the one that is tested.
+        /// An interface that identifies another module to call. `None` calls the module under test.
         of: Option<InterfaceName>,
-        /// Its name in the contract.
+        /// The function's name in the contract.
         function: String,
-        /// A JSON value for each parameter; trailing optional ones may be left out.
+        /// A JSON value for each parameter. Trailing optional parameters may be missing.
         arguments: Vec<Value>,
-        /// What it must return, each time.
+        /// The expected answer of each call.
         answer: Value,
-        /// How often it is called at the same moment.
+        /// How many calls run at the same time.
         at_once: usize,
     },
-    /// Reads a module's database.
+    /// Queries a module's database.
     Query {
-        /// Whose: of a module that exports this, rather than of the one that is tested.
+        /// An interface that identifies another module. `None` queries the database of the module under test.
         of: Option<InterfaceName>,
-        /// The statement.
+        /// The SQL statement.
         sql: String,
-        /// The rows that it must find, each a list.
+        /// The expected rows, each as a list of values.
         rows: Value,
     },
-    /// Writes to a module's database past the module, as an older build of it might have, or one whose process ended.
+    /// Writes to a module's database without calling the module, as an older build might have, or one that crashed.
     Execute {
-        /// Whose: of a module that exports this, rather than of the one that is tested.
+        /// An interface that identifies another module. `None` writes to the database of the module under test.
         of: Option<InterfaceName>,
-        /// The statement.
+        /// The SQL statement.
         sql: String,
     },
-    /// Ends the modules and starts them on the same databases. What they have to resume is resumed, as after any start.
+    /// Stops the modules and starts them again on the same databases. Unfinished work is resumed, as after any start.
     Restart,
 }
 
@@ -151,48 +151,48 @@ impl TryFrom<RawStep> for Step {
     }
 }
 
-/// Why a suite can't be used.
+/// The reason why a suite can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum SuiteError {
     /// A file or folder can't be read.
     #[error("the suite `{}` can't be read", .path.display())]
     Unreadable {
-        /// Which.
+        /// The path of the file or folder.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the operating system.
         #[source]
         source: io::Error,
     },
-    /// It is too large.
+    /// The file is too large.
     #[error("the suite `{}` is larger than 1 MiB: make several of it", .path.display())]
     TooLarge {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
     },
-    /// It is not the JSON that it should be.
+    /// The file doesn't have the JSON format of suites.
     #[error("the suite `{}` is not as `wit/README.md` describes it", .path.display())]
     Format {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// Why not, with line and column.
+        /// The JSON error, with line and column.
         #[source]
         source: serde_json::Error,
     },
-    /// It has no cases, two of one name, or one without steps.
+    /// The suite has no cases, two cases with one name, a case without steps, or a wrong interface or module.
     #[error("the suite `{}` {reason}", .path.display())]
     Cases {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// What is wrong.
+        /// What is wrong with the suite.
         reason: String,
     },
 }
 
-/// All suites of a workspace, in the order of their paths.
+/// Reads all suites of a workspace, in the order of their paths.
 ///
 /// # Errors
 ///
-/// The first file that can't be used.
+/// [`SuiteError`] for the first file that can't be used.
 pub fn find(workspace: &Path) -> Result<Vec<Suite>, SuiteError> {
     let mut suites = Vec::new();
     for contract in entries(&workspace.join("wit"))? {
@@ -205,7 +205,7 @@ pub fn find(workspace: &Path) -> Result<Vec<Suite>, SuiteError> {
     Ok(suites)
 }
 
-/// What is in a folder, in order; nothing where there is no such folder.
+/// Returns the sorted entries of a folder. Empty if the folder doesn't exist.
 fn entries(folder: &Path) -> Result<Vec<PathBuf>, SuiteError> {
     let unreadable = |source| SuiteError::Unreadable { path: folder.to_owned(), source };
     if !folder.is_dir() {

@@ -1,4 +1,4 @@
-//! Running suites: the part of an application that a module needs, linked once, and a state of its own for each case.
+//! Runs suites. The part of an application that a module needs is linked once, and each case gets its own state.
 
 use std::collections::BTreeSet;
 use std::fs::Permissions;
@@ -29,13 +29,13 @@ use watertight_runtime::link::Linked;
 use watertight_runtime::runtime::{Admissions, Generation};
 use watertight_sql::Database;
 
-/// How long a statement of a suite may take.
+/// How long a SQL statement of a suite may take.
 const STATEMENT_TIME: Duration = Duration::from_secs(10);
 
-/// Compiled compartments that are kept for the next runs.
+/// How many compiled compartments are kept for later runs.
 const KEPT_CODE: usize = 16;
 
-/// A module to be tested, in its place in an application: linked, and ready to be started once for each case.
+/// A module under test with the modules that it calls: linked once, and started for each case.
 pub struct Subject {
     module: ModuleName,
     config: AppConfig,
@@ -43,75 +43,75 @@ pub struct Subject {
     values: Values,
     linked: Vec<Linked>,
     host: Host,
-    /// Where states are made; gone with the subject.
+    /// The temporary folder for the states of the cases. Dropping the subject removes it.
     folder: TempDir,
 }
 
-/// Why a module can't be tested, or a case not be run.
+/// The reason why a module can't be tested or a case can't run.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// A folder for states can't be had.
+    /// The folder for the states can't be created.
     #[error("there is no room for states in `{}`", .folder.display())]
     Folder {
-        /// Where.
+        /// The path of the folder.
         folder: PathBuf,
-        /// What the system says.
+        /// The error of the operating system.
         #[source]
         source: std::io::Error,
     },
-    /// A state can't be taken.
+    /// A state folder can't be opened.
     #[error(transparent)]
     State(#[from] StateError),
-    /// The application doesn't fit together with the module, or doesn't start.
+    /// The application with the module under test has problems or doesn't start.
     #[error(transparent)]
     Problems(#[from] Problems),
 }
 
-/// How a suite went.
+/// The result of a suite.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Report {
-    /// The interface.
+    /// The name of what the suite tests: an interface or a module.
     pub interface: String,
     /// The suite's file.
     pub file: PathBuf,
-    /// Its cases.
+    /// The results of the cases, in the order of the suite.
     pub cases: Vec<CaseReport>,
 }
 
-/// How a case went.
+/// The result of a case.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct CaseReport {
-    /// Its name.
+    /// The name of the case.
     pub name: String,
-    /// How long it took, its start included.
+    /// How long the case took, in milliseconds, including the start of the application.
     pub millis: u64,
-    /// Why it failed, if it did.
+    /// Why the case failed; `None` if it passed.
     pub failure: Option<Failure>,
-    /// What modules wrote meanwhile, as a host logs it; whoever hears of the case adds it.
+    /// The log lines of the modules during the case. The listener of [`Subject::run`] adds them.
     pub log: Vec<String>,
 }
 
 /// The step at which a case failed.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Failure {
-    /// Its number, from 1.
+    /// The number of the step, from 1.
     pub step: usize,
-    /// The function or statement.
+    /// The function or SQL statement of the step, or `restart`.
     pub what: String,
-    /// Why there was nothing to compare.
+    /// Why the step gave no answer to compare.
     pub reason: Option<String>,
-    /// What was not as expected.
+    /// The differences between the answer and the expectation.
     pub differences: Vec<Difference>,
 }
 
 impl Subject {
-    /// Links `module` with all that it calls. `config` names the component to be tested; `artifacts` has it and those of all other
-    /// modules. Compiled code is kept in `target/test` of the workspace. Blocks while it compiles.
+    /// Links `module` with all modules that it calls. `config` names the component under test, and `artifacts` has it together with those
+    /// of all other modules. Compiled code is kept in `target/test` of the workspace. Blocks while it compiles.
     ///
     /// # Errors
     ///
-    /// Everything that is wrong with the whole application when the component takes the module's place in it: also callers that it no
-    /// longer fits. Values and secrets are needed of the modules that run, and of no others.
+    /// All problems of the whole application with the component in the module's place, including those of callers that it no longer fits.
+    /// Variables and secrets are needed only for the modules that run.
     pub fn link(config: AppConfig, artifacts: &Artifacts, module: &ModuleName, host: Host) -> Result<Self, RunError> {
         let workspace = config.workspace.join("target/test");
         let Checked { mut config, graph, .. } = application::check_paper_with(config, artifacts)?;
@@ -129,7 +129,7 @@ impl Subject {
         let folder = private("state-").tempdir_in(&workspace).map_err(no_room)?;
         let state = StateFolder::open(&folder.path().join("link"))?;
         let compiler = host.compiler(&state, config.compile)?;
-        // A cache that several runs may share: what it lacks, or loses meanwhile, is compiled.
+        // Concurrent runs may share this folder. Code that is missing, or removed meanwhile, is compiled.
         share(&code, &state.code());
         let linked = link_all(&graph, &compiler, &LinkedCode::new())?;
         share(&state.code(), &code);
@@ -137,11 +137,11 @@ impl Subject {
         Ok(Self { module: module.clone(), config, graph, values, linked, host, folder })
     }
 
-    /// Runs every case of a suite; `heard` is told of each as soon as it ended.
+    /// Runs every case of a suite. Calls `heard` with each result as soon as the case has ended.
     ///
     /// # Errors
     ///
-    /// When a case can't be run at all. A case that fails is no error here.
+    /// [`RunError`] if a case can't run at all. A failed case is not an error.
     pub async fn run(&self, suite: &Suite, mut heard: impl FnMut(&mut CaseReport)) -> Result<Report, RunError> {
         let mut cases = Vec::with_capacity(suite.cases.len());
         for case in &suite.cases {
@@ -155,7 +155,7 @@ impl Subject {
         Ok(Report { interface: suite.subject(), file: suite.file.clone(), cases })
     }
 
-    /// Starts the application on an empty state, takes the steps, and ends it.
+    /// Starts the application on an empty state, runs the steps, and stops it.
     async fn run_case(&self, suite: &Suite, case: &Case) -> Result<Option<Failure>, RunError> {
         let no_room = |source| RunError::Folder { folder: self.folder.path().to_owned(), source };
         let folder = private("case-").tempdir_in(self.folder.path()).map_err(no_room)?;
@@ -167,11 +167,11 @@ impl Subject {
         Ok(failure)
     }
 
-    /// Starts the application on a state, as a host does.
+    /// Starts the application on a state in the way a host does.
     async fn start(&self, number: GenerationNumber, state: &StateFolder) -> Result<Started, RunError> {
         let databases = Databases::new(self.host.database.clone());
         tokio::task::block_in_place(|| databases.open_alone(&self.graph, state))?;
-        // There are no routes: a suite calls functions.
+        // A suite calls functions directly, so it needs no routes.
         let (config, graph, routes) = (self.config.clone(), self.graph.clone(), RouteTable::default());
         let checked = Checked { config, graph, routes, values: self.values.clone(), notes: Vec::new() };
         let (linked, admissions) = (self.linked.clone(), Admissions::default());
@@ -181,14 +181,14 @@ impl Subject {
     }
 }
 
-/// Makes folders that no other user can look into.
+/// Returns a builder of temporary folders that other users can't access.
 fn private(prefix: &str) -> tempfile::Builder<'_, '_> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(prefix).permissions(Permissions::from_mode(0o700));
     builder
 }
 
-/// A module and all that it calls, directly or not.
+/// Returns a module and all modules that it calls directly or indirectly.
 fn needed(graph: &AppGraph, module: &ModuleName) -> BTreeSet<ModuleName> {
     let (mut needed, mut open) = (BTreeSet::new(), vec![module.clone()]);
     while let Some(module) = open.pop() {
@@ -201,7 +201,7 @@ fn needed(graph: &AppGraph, module: &ModuleName) -> BTreeSet<ModuleName> {
     needed
 }
 
-/// Leaves only these modules in the application, and no routes.
+/// Removes all other modules and all routes from the configuration.
 fn reduce(config: &mut AppConfig, modules: &BTreeSet<ModuleName>) {
     config.routes.clear();
     config.modules.retain(|name, _| modules.contains(name));
@@ -214,18 +214,18 @@ fn reduce(config: &mut AppConfig, modules: &BTreeSet<ModuleName>) {
     config.compartments.retain(|_, compartment| !compartment.modules.is_empty());
 }
 
-/// Links compiled code from one folder into another. Its files are named by all that they depend on and never change.
+/// Hard-links compiled code from one folder into another. The file names identify the contents, and the files never change.
 fn share(from: &Path, to: &Path) {
     let Ok(entries) = std::fs::read_dir(from) else { return };
     for entry in entries.flatten() {
         if entry.path().extension().is_some_and(|extension| extension == "cwasm") {
-            // There already, or just gone: then it is compiled again.
+            // Fails if the link exists already or the file is gone. Missing code is compiled again.
             let _ = std::fs::hard_link(entry.path(), to.join(entry.file_name()));
         }
     }
 }
 
-/// One case at work.
+/// A case that is running.
 struct Run<'a> {
     subject: &'a Subject,
     suite: &'a Suite,
@@ -234,7 +234,7 @@ struct Run<'a> {
     kept: Kept,
 }
 
-/// What runs on a state.
+/// The running application of a case.
 struct Started {
     generation: Arc<Generation>,
     databases: Databases,
@@ -289,7 +289,7 @@ impl Run<'_> {
         }
     }
 
-    /// The answers of a function that is called so often at the same moment; all calls have ended then.
+    /// Calls a function several times at once, and returns the answers after all calls have ended.
     async fn call(
         &self,
         of: Option<&InterfaceName>,
@@ -312,10 +312,10 @@ impl Run<'_> {
         answers.collect()
     }
 
-    /// The function that a step calls.
+    /// Returns the path of the function that a step calls.
     fn path(&self, of: Option<&InterfaceName>, function: &str) -> Result<FunctionPath, String> {
         let (module, interface) = self.export(of)?;
-        // In the suite of a module, `text.echo` is of the interface that the module's world calls `text`.
+        // In the suite of a module, `text.echo` is a function of the interface that the module's world calls `text`.
         let (interface, function) = match function.rsplit_once('.') {
             Some((label, function)) if interface.is_empty() => (label.to_owned(), function),
             _ => (interface, function),
@@ -323,8 +323,8 @@ impl Run<'_> {
         Ok(FunctionPath { module, interface, function: function.to_owned() })
     }
 
-    /// Who exports an interface, and as what: the suite's own version, or a newer compatible one. The module that is tested, unless
-    /// another is meant.
+    /// Returns the module that exports an interface, and the name of the export, in the wanted version or a newer compatible one. Without
+    /// `of`, returns the module under test.
     fn export(&self, of: Option<&InterfaceName>) -> Result<(ModuleName, String), String> {
         if let (Some(_), None) = (&self.suite.module, of) {
             return Ok((self.subject.module.clone(), String::new()));
@@ -350,7 +350,7 @@ impl Run<'_> {
     }
 }
 
-/// A database's value in a suite: a blob is padded base64, as everywhere in JSON.
+/// Converts a database value to JSON. A blob becomes padded base64, as everywhere in JSON.
 fn json(value: watertight_sql::Value) -> Value {
     match value {
         watertight_sql::Value::Null => Value::Null,

@@ -1,4 +1,4 @@
-//! What suites may say, and how answers are held against it.
+//! Tests of the suite format and of comparing answers with expectations.
 
 #![allow(clippy::unwrap_used)]
 
@@ -61,7 +61,7 @@ fn a_name_keeps_one_value() {
     let mut kept = Kept::new();
     let expected = json!([{"$any": "a"}, {"$any": "a"}, {"$any": "b"}]);
     assert!(differences(&expected, &json!([1, 1, 2]), &mut kept).unwrap().is_empty());
-    // The same name is the same value from then on.
+    // A later use of a name requires the kept value.
     let told = differences(&json!([{"$ulid": "a"}, {"$value": "b"}]), &json!([3, 2]), &mut kept).unwrap();
     assert_eq!(told.len(), 1);
     assert_eq!((told[0].at.as_str(), told[0].expected.as_ref()), ("/0", Some(&json!(1))));
@@ -87,7 +87,7 @@ fn lists_are_repeated_and_bounded() {
     assert_eq!(fill(&list, &kept).unwrap(), json!([1, {"who": "Ada"}, 1, {"who": "Ada"}]));
     assert!(compare(&json!({"$repeat": [["x"], 3]}), &json!(["x", "x", "x"])).is_empty());
     assert_eq!(compare(&json!({"$repeat": [["x"], 3]}), &json!(["x", "x"])).len(), 1);
-    // Each part is small, and the whole isn't.
+    // Each `$repeat` is within the limit, but the nested result is not.
     let nested = json!({"$repeat": [[{"$repeat": ["x", 1000]}], 2000]});
     check(&nested, false).unwrap();
     assert!(fill(&nested, &kept).unwrap_err().contains("$repeat"));
@@ -118,7 +118,7 @@ fn a_misspelt_word_is_no_test_that_passes() {
     ] {
         assert!(check(&bad, true).is_err(), "{bad}");
     }
-    // What is sent is told.
+    // An argument must be a definite value.
     assert!(check(&json!([{"$any": null}]), false).is_err() && check(&json!({"$length": 1}), false).is_err());
     check(&json!([{"$value": "x"}]), false).unwrap();
 }
