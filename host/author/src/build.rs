@@ -1,7 +1,8 @@
-//! `watertight build`: a module's folder becomes one component file, by its language's own toolchain.
+//! `watertight build`: compiles a module's folder into one component file with the toolchain of its language.
 //!
-//! A folder is read, its code compiled, made a component, and given its section of name, migrations and
-//! documentation. The same source gives the same file, bit for bit. Nothing is printed here: a caller hears of every step.
+//! A build reads the folder, compiles its code, makes a component of it, and embeds the section with name, migrations and documentation.
+//! Rust and Go builds are reproducible: the same source gives the same bytes. Nothing is printed here; the caller's listener gets every
+//! step.
 
 mod cargo;
 mod contract;
@@ -29,91 +30,91 @@ use watertight_component::artifact::{Artifact, Embedded, MAX_COMPONENT_BYTES};
 use watertight_component::shape;
 use watertight_model::ids::{Digest, ModuleName};
 
-/// How and where modules are built.
+/// The settings of a build.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// The folder that holds `wit/` and `target/`.
     pub workspace: PathBuf,
-    /// Where components go; `target/components` of the workspace where nothing else is said.
+    /// The output folder for components. `None` means `target/components` of the workspace.
     pub out: Option<PathBuf>,
-    /// What the code is compiled for.
+    /// The profile for compiling.
     pub profile: Profile,
-    /// Whether tools shall colour what they say.
+    /// Whether tools colour their output.
     pub colours: bool,
-    /// Whether tools shall only speak where something is wrong, if they can be told so.
+    /// Whether tools report only problems, if they have such an option.
     pub quiet: bool,
-    /// What Cargo has said of packages before; nothing, where it wasn't asked.
+    /// The cached answers of Cargo about packages. May be empty.
     pub packages: Packages,
 }
 
 impl Options {
-    /// Small and fast code, where it belongs in that workspace, by tools that say what they do.
+    /// Returns the settings for an optimised build into the workspace's default output folder, with uncoloured and complete tool output.
     pub fn of(workspace: PathBuf) -> Self {
         let packages = Packages::default();
         Self { workspace, out: None, profile: Profile::Release, colours: false, quiet: false, packages }
     }
 }
 
-/// What code is compiled for.
+/// What the compiler optimises for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Profile {
-    /// To be small and fast.
+    /// Small and fast code, without names and line numbers.
     Release,
-    /// The same, with names and lines kept.
+    /// Small and fast code, with names and line numbers.
     Debug,
-    /// To be there soon, with names and lines.
+    /// Short compile times, with names and line numbers.
     Dev,
 }
 
 impl Profile {
-    /// Whether names and lines are kept.
+    /// Whether the code keeps names and line numbers.
     fn keeps_names(self) -> bool {
         self != Self::Release
     }
 }
 
-/// A step of a build, as it happens.
+/// A step of a build, reported when it happens.
 #[derive(Debug)]
 pub enum Event<'a> {
-    /// A toolchain starts; this takes the longest.
+    /// A toolchain starts to compile. This step takes the longest.
     Compiling {
-        /// The modules that it compiles.
+        /// The modules that the toolchain compiles.
         modules: &'a [ModuleName],
-        /// The command, as one could type it.
+        /// The command, as a person would type it.
         command: &'a str,
     },
-    /// A toolchain said something: one line, without its end, with the colours that the tool gave it.
+    /// A line of a tool's output, without its line ending and with the tool's colours.
     Output(&'a str),
-    /// Something is odd, and the build goes on.
+    /// A warning. The build goes on.
     Warning(&'a str),
-    /// A module's component is where it belongs.
+    /// The component of a module is complete and in the output folder.
     Built(&'a Built),
 }
 
 /// A component that was built.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Built {
-    /// The module: its folder's name.
+    /// The module's name, which is the name of its folder.
     pub name: ModuleName,
-    /// The component file.
+    /// The path of the component file.
     pub path: PathBuf,
-    /// The digest of its bytes.
+    /// The digest of the component's bytes.
     pub digest: Digest,
-    /// Its build id.
+    /// The build id.
     pub build: String,
-    /// Its size in bytes.
+    /// The size of the component in bytes.
     pub size: u64,
-    /// How many migrations it carries.
+    /// The number of migrations that the component carries.
     pub migrations: usize,
-    /// Whether the file was not there before, or was another.
+    /// Whether the file is new or has other contents than before.
     pub changed: bool,
 }
 
-/// Builds the modules in `folders`, and returns them in that order; those in one Cargo workspace are compiled by one run of Cargo.
+/// Builds the modules in `folders`, and returns them in that order. Modules in one Cargo workspace are compiled by one run of Cargo.
 ///
 /// # Errors
 ///
-/// Every module that can't be built, each with the reason and what to do. The others are built nevertheless.
+/// [`BuildErrors`] with every module that can't be built, the reason and advice. All other modules are built nevertheless.
 pub fn build(
     folders: &[PathBuf],
     options: &Options,
@@ -130,7 +131,7 @@ pub fn build(
         let compiled = match source.language {
             Language::Rust => match cores.next().flatten() {
                 Some(core) => encode(source, &core),
-                // Why it isn't there was said for all Rust modules together.
+                // The errors of Cargo already cover this module.
                 None => continue,
             },
             Language::Go => go::compile(source, &options.workspace, options.profile.keeps_names(), listener),
@@ -147,7 +148,7 @@ pub fn build(
     BuildErrors::or(errors, built)
 }
 
-/// Gives a component its section, and writes the file.
+/// Embeds the section into a component, and writes the component file.
 fn finish(
     source: &Source,
     mut component: Vec<u8>,
@@ -172,7 +173,7 @@ fn finish(
     let out = options.out.clone().unwrap_or_else(|| options.workspace.join("target/components"));
     let path = out.join(format!("{name}.wasm"));
     let changed = write_if_changed(&path, &component).map_err(|error| BuildError::unwritable(&path, error))?;
-    // What was written is what the host will read.
+    // Checks that a host can read the written bytes.
     let artifact = Artifact::new(&path, component.into())
         .map_err(|error| BuildError::Encode { module: name.clone(), source: Box::new(error) })?;
     Ok(Built {
@@ -186,14 +187,15 @@ fn finish(
     })
 }
 
-/// Makes a Rust module's core module a component.
+/// Makes a component of the core module of a Rust module.
 fn encode(source: &Source, core: &Path) -> Result<Vec<u8>, BuildError> {
     let core = fs::read(core).map_err(|error| BuildError::unreadable(core, error))?;
     let encoded = ComponentEncoder::default().validate(true).module(&core).and_then(ComponentEncoder::encode);
     encoded.map_err(|error| BuildError::Encode { module: source.name.clone(), source: error.into() })
 }
 
-/// Writes aside and renames, so that no reader ever sees half a file; says whether there was anything to write.
+/// Writes a file under a temporary name and renames it, so that readers never see a partial file. Returns false if the file has these
+/// bytes already.
 fn write_if_changed(path: &Path, bytes: &[u8]) -> io::Result<bool> {
     if fs::read(path).is_ok_and(|present| present == bytes) {
         return Ok(false);
@@ -204,7 +206,7 @@ fn write_if_changed(path: &Path, bytes: &[u8]) -> io::Result<bool> {
     let aside = path.with_extension(format!("wasm.{}.part", std::process::id()));
     let written = fs::write(&aside, bytes).and_then(|()| fs::rename(&aside, path));
     if written.is_err() {
-        // The first error counts; a half-written file beside the real one harms nobody.
+        // Reports the first error. A leftover temporary file does no harm.
         let _ = fs::remove_file(&aside);
     }
     written.map(|()| true)

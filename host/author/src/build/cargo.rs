@@ -1,6 +1,6 @@
-//! Compiles Rust modules with Cargo: one run for all that share a Cargo workspace.
+//! Compiles Rust modules with Cargo. Modules in one Cargo workspace are compiled by one run.
 //!
-//! The target is `wasm32-unknown-unknown`: what it makes imports the interfaces of its world and nothing else.
+//! The target is `wasm32-unknown-unknown`, whose output imports the interfaces of the module's world and nothing else.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::{BufRead as _, BufReader, Read};
@@ -15,14 +15,15 @@ use super::source::Source;
 use super::{Event, Options, Profile};
 use watertight_model::ids::ModuleName;
 
-/// How to get Rust.
+/// The advice on how to install Rust.
 pub(super) const HELP: &str = "install Rust from https://rustup.rs, or put it on the PATH";
 
-/// What modules are compiled for.
+/// The compilation target of modules.
 const TARGET: &str = "wasm32-unknown-unknown";
 
-/// The profiles, for workspaces that don't have them: small and fast code, the same with names and lines, and code that is there soon.
-/// The last one's dependencies are compiled once, and macros among them run at each edit: so they are optimised.
+/// The settings of the Cargo profiles `module`, `module-debug` and `module-dev`, used for workspaces that don't define them. The first two
+/// give small and fast code, the last one short compile times. `module-dev` optimises dependencies, because they are compiled once and
+/// procedural macros among them run at each edit.
 const PROFILES: [(&str, &[&str]); 3] = [
     (
         "module",
@@ -50,17 +51,17 @@ const PROFILES: [(&str, &[&str]); 3] = [
     ),
 ];
 
-/// A package that Cargo shall compile.
+/// A package that Cargo compiles.
 struct Package<'a> {
-    /// Its place in the list that [`compile`] was given.
+    /// The package's index in the list that was passed to [`compile`].
     index: usize,
     module: &'a ModuleName,
     name: String,
     manifest: PathBuf,
 }
 
-/// Compiles every source. The core modules' files stand in the order of the sources, with a hole where one did not compile; what
-/// went wrong is said once for all modules that it concerns.
+/// Compiles every source. Returns the core modules' files in the order of the sources, with `None` for one that did not compile. Each
+/// error is returned once for all modules that it concerns.
 pub(super) fn compile(
     sources: &[&Source],
     options: &Options,
@@ -72,7 +73,7 @@ pub(super) fn compile(
     for (index, source) in sources.iter().enumerate() {
         match package(index, source).and_then(|package| Ok((workspace(&package, options)?, package))) {
             Ok((workspace, package)) => workspaces.entry(workspace).or_default().push(package),
-            // Without a toolchain the other modules would say the same.
+            // Without a toolchain, every other module would fail with the same error.
             Err(error @ BuildError::NoToolchain { .. }) => return (files, vec![error]),
             Err(error) => errors.push(error),
         }
@@ -81,7 +82,7 @@ pub(super) fn compile(
         let (command, shown) = command(&manifest, &packages, options);
         let modules: Vec<_> = packages.iter().map(|package| package.module.clone()).collect();
         listener(Event::Compiling { modules: &modules, command: &shown });
-        // Whether all went well is seen by what is there.
+        // The files that exist afterwards show what succeeded, so the exit status is ignored.
         match run(command, HELP, listener, compiled) {
             Ok(ran) => judge(&packages, ran, shown, &mut files, &mut errors),
             Err(error) => errors.push(error),
@@ -109,7 +110,7 @@ struct PackageTable {
     name: String,
 }
 
-/// The manifest of the Cargo workspace that a package is in: its own where it is in none.
+/// Returns the manifest of the Cargo workspace that a package is in. A package outside of any workspace is its own.
 fn workspace(package: &Package<'_>, options: &Options) -> Result<PathBuf, BuildError> {
     if let Some(folder) = package.manifest.parent().and_then(|folder| options.packages.workspace(folder)) {
         return Ok(folder.join("Cargo.toml"));
@@ -121,15 +122,15 @@ fn workspace(package: &Package<'_>, options: &Options) -> Result<PathBuf, BuildE
     Ok(ask(command, HELP)?.map_err(wrong)?.into())
 }
 
-/// The Cargo that runs us, when one does: its toolchain is the one meant.
+/// Returns the command that runs Cargo. If Cargo started this process, uses the same Cargo and thus its toolchain.
 pub(super) fn cargo() -> Command {
     Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
 }
 
-/// The packages that compiled, by their manifest, with the core module that came of it.
+/// The packages that compiled, by manifest, each with its core module. `None` for a package without a `.wasm` file.
 type Compiled = HashMap<PathBuf, Option<PathBuf>>;
 
-/// One run of Cargo, and the command as one could type it.
+/// Returns the command of one run of Cargo, and its text as a person would type it.
 fn command(workspace: &Path, packages: &[Package<'_>], options: &Options) -> (Command, String) {
     let profile = match options.profile {
         Profile::Release => "module",
@@ -145,7 +146,7 @@ fn command(workspace: &Path, packages: &[Package<'_>], options: &Options) -> (Co
     let shown = format!("cargo {}", arguments.join(" "));
     let mut command = cargo();
     command.args(arguments);
-    // One module's mistake does not hold up the others.
+    // An error in one module must not keep the others from being compiled.
     command.args(["--keep-going", "--message-format", "json-render-diagnostics"]);
     if options.quiet {
         command.arg("--quiet");
@@ -156,14 +157,14 @@ fn command(workspace: &Path, packages: &[Package<'_>], options: &Options) -> (Co
     for setting in missing_profiles(workspace) {
         command.args(["--config", &setting]);
     }
-    // `rust-toolchain.toml` is looked for from the current folder upwards.
+    // Rustup looks for `rust-toolchain.toml` in the current folder and its parents.
     if let Some(folder) = workspace.parent() {
         command.current_dir(folder);
     }
     (command, shown)
 }
 
-/// Puts each package's file in its place, and says what is wrong with those that have none.
+/// Stores each package's file at its index, and adds errors for packages without one.
 fn judge(
     packages: &[Package<'_>],
     ran: Ran<Compiled>,
@@ -190,9 +191,9 @@ fn judge(
     });
 }
 
-/// The settings of those profiles that the workspace's manifest doesn't have.
+/// Returns the settings of the profiles that the workspace's manifest doesn't define.
 fn missing_profiles(workspace: &Path) -> Vec<String> {
-    // A manifest that can't be read is for Cargo to complain about.
+    // Cargo itself reports a manifest that can't be read.
     let document: toml::Table =
         std::fs::read_to_string(workspace).ok().and_then(|text| text.parse().ok()).unwrap_or_default();
     let present = |name: &str| document.get("profile").and_then(|profiles| profiles.get(name)).is_some();
@@ -216,14 +217,14 @@ struct Target {
     kind: Vec<String>,
 }
 
-/// The packages that Cargo's messages say were compiled, by their manifest, with the `.wasm` file where there is one.
+/// Parses Cargo's messages. Returns the packages that were compiled, by manifest, each with its `.wasm` file if there is one.
 fn compiled(stdout: impl Read) -> Compiled {
     let mut compiled = HashMap::new();
     for line in BufReader::new(stdout).lines() {
         let Ok(line) = line else { break };
-        // Lines of build scripts and macros may stand among the messages.
+        // Build scripts and macros may print other lines between the messages.
         let Ok(message) = serde_json::from_str::<Message>(&line) else { continue };
-        // A package's build script is another artifact of the same manifest.
+        // A build script is an artifact of the same manifest, but not the module.
         let is_script = message.target.is_some_and(|target| target.kind.iter().any(|kind| kind == "custom-build"));
         if message.reason == "compiler-artifact"
             && !is_script

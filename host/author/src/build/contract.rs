@@ -1,4 +1,4 @@
-//! A world as generators of other languages need it: its functions and types in plain form, and which of them a language can't carry.
+//! Describes a module's world for code generators: its functions and types in plain form, and those that a language doesn't support.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,16 +8,16 @@ use wit_parser::{
 
 use super::world::World;
 
-/// One function of a world.
+/// A function of a world.
 pub(super) struct ContractFunction<'a> {
-    /// The name of its interface in the world; the function's own where the world has it directly.
+    /// The name of the function's interface in the world. The function's own name if the world has the function directly.
     pub(super) item: String,
     pub(super) interface: Option<InterfaceId>,
     pub(super) is_export: bool,
     pub(super) function: &'a Function,
 }
 
-/// Every function of a world, imports first.
+/// Returns all functions of a world, imports first.
 pub(super) fn functions(world: &World) -> Vec<ContractFunction<'_>> {
     let (resolve, id) = world.resolved();
     let world = &resolve.worlds[id];
@@ -45,7 +45,7 @@ pub(super) fn functions(world: &World) -> Vec<ContractFunction<'_>> {
 }
 
 impl ContractFunction<'_> {
-    /// The function for people: with its interface, where it has one.
+    /// Returns the function's name for messages, with its interface if it has one.
     pub(super) fn spelled(&self) -> String {
         match self.interface {
             Some(_) => format!("`{}` of `{}`", self.function.name, self.item),
@@ -60,7 +60,7 @@ impl ContractFunction<'_> {
         )
     }
 
-    /// Each type of the function that a language doesn't carry, with the place where it stands.
+    /// Returns the types in the function's signature for which `carries` is false, each described with its position.
     pub(super) fn uncarried(&self, resolve: &Resolve, carries: impl Fn(&TypeDefKind) -> bool) -> Vec<String> {
         let params = self.function.params.iter().map(|param| (format!("parameter `{}`", param.name), param.ty));
         let result = self.function.result.map(|ty| ("its result".to_owned(), ty));
@@ -100,7 +100,7 @@ fn find(
     }
 }
 
-/// The types that a type is made of.
+/// Returns the types of which a type is composed.
 fn parts(kind: &TypeDefKind) -> Vec<Type> {
     match kind {
         TypeDefKind::Record(record) => record.fields.iter().map(|field| field.ty).collect(),
@@ -119,7 +119,7 @@ fn parts(kind: &TypeDefKind) -> Vec<Type> {
     }
 }
 
-/// A type as WIT writes it.
+/// Returns a type in WIT syntax.
 fn spelled(resolve: &Resolve, ty: Type) -> String {
     let Type::Id(id) = ty else { return primitive(ty).to_owned() };
     let of = |ty: &Type| spelled(resolve, *ty);
@@ -162,14 +162,14 @@ fn primitive(ty: Type) -> &'static str {
     }
 }
 
-/// A name of WIT as JavaScript writes it: `no-such-case` is `noSuchCase`.
+/// Converts a WIT name to JavaScript's camel case: `no-such-case` becomes `noSuchCase`.
 pub(super) fn camel(name: &str) -> String {
     let mut words = name.split('-');
     let first = words.next().unwrap_or_default().to_ascii_lowercase();
     words.fold(first, |text, word| text + &capitalized(word))
 }
 
-/// The same for a class: `no-such-case` is `NoSuchCase`.
+/// Converts a WIT name to a JavaScript class name: `no-such-case` becomes `NoSuchCase`.
 pub(super) fn upper_camel(name: &str) -> String {
     name.split('-').map(capitalized).collect()
 }
@@ -182,10 +182,10 @@ fn capitalized(word: &str) -> String {
     word
 }
 
-/// The types of a world as JSON, each once: values of JavaScript are checked against them.
+/// The types of a world as JSON descriptions, each once. The JavaScript shim checks values against them.
 pub(super) struct Types<'a> {
     resolve: &'a Resolve,
-    /// The interfaces that the module exports: their resources are classes of its own.
+    /// The interfaces that the module exports. The module itself defines the classes of their resources.
     exported: BTreeSet<InterfaceId>,
     described: Vec<serde_json::Value>,
     known: BTreeMap<(usize, bool), usize>,
@@ -206,7 +206,8 @@ impl<'a> Types<'a> {
         self.described
     }
 
-    /// A type: the name of a primitive, or the number of a description. `is_export` tells whose function it is a part of.
+    /// Returns a reference to a type: the name of a primitive, or the index of a description. `is_export` says whether the type belongs to
+    /// an exported function.
     pub(super) fn reference(&mut self, ty: Type, is_export: bool) -> serde_json::Value {
         let Type::Id(id) = ty else { return primitive(ty).into() };
         if let TypeDefKind::Type(aliased) = self.resolve.types[id].kind {
@@ -264,7 +265,7 @@ impl<'a> Types<'a> {
                     && matches!(resolve.types[resource].owner, TypeOwner::Interface(id) if self.exported.contains(&id));
                 json!({"kind": "handle", "name": name, "exported": is_own.then(|| key(resource))})
             }
-            // What is left was refused before.
+            // The world was refused before if it has any other type.
             _ => json!({"kind": "unknown"}),
         }
     }
@@ -274,7 +275,7 @@ impl<'a> Types<'a> {
         matches!(self.resolve.types[self.real(id)].kind, TypeDefKind::Option(_))
     }
 
-    /// What an alias stands for.
+    /// Resolves aliases to the type that they name.
     fn real(&self, mut id: TypeId) -> TypeId {
         while let TypeDefKind::Type(Type::Id(aliased)) = self.resolve.types[id].kind {
             id = aliased;
@@ -283,7 +284,7 @@ impl<'a> Types<'a> {
     }
 }
 
-/// What tells an exported resource from others.
+/// Returns the identifier of an exported resource.
 pub(super) fn key(resource: TypeId) -> String {
     format!("resource {}", resource.index())
 }

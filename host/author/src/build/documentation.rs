@@ -1,4 +1,4 @@
-//! The documentation of interfaces, from WIT text: compiled code doesn't keep it.
+//! Reads the documentation of interfaces from WIT text, because compiled components don't keep it.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -11,12 +11,12 @@ use super::Event;
 use watertight_component::artifact::{Docs, InterfaceDocs};
 use watertight_model::ids::InterfaceName;
 
-/// What WIT folders say of their interfaces.
+/// The documentation in WIT folders, by interface.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Documentation(BTreeMap<InterfaceName, InterfaceDocs>);
 
 impl Documentation {
-    /// Reads every package of the workspace: `wit` and the folders in it.
+    /// Reads the documentation of every package in the workspace: the folder `wit` and its subfolders.
     pub(super) fn read(workspace: &Path, listener: &(dyn Fn(Event<'_>) + Sync)) -> Self {
         let mut documentation = Self::default();
         let wit = workspace.join("wit");
@@ -27,7 +27,8 @@ impl Documentation {
         documentation
     }
 
-    /// Adds a module's own `wit` folder and its `deps`; the workspace's word counts where both have an interface.
+    /// Adds the documentation in a module's own `wit` folder and its `deps`. The workspace takes precedence for an interface that both
+    /// have.
     pub(super) fn with(&self, wit: &Path, listener: &(dyn Fn(Event<'_>) + Sync)) -> Cow<'_, Self> {
         if !wit.is_dir() {
             return Cow::Borrowed(self);
@@ -40,7 +41,7 @@ impl Documentation {
         Cow::Owned(documentation)
     }
 
-    /// The documentation of these interfaces.
+    /// Returns the documentation of these interfaces.
     pub(super) fn of<'a>(&self, interfaces: impl Iterator<Item = &'a InterfaceName>) -> Docs {
         Docs(interfaces.filter_map(|name| Some((name.clone(), self.0.get(name)?.clone()))).collect())
     }
@@ -54,7 +55,7 @@ impl Documentation {
                 self.add_package(&group.main);
                 group.nested.iter().for_each(|package| self.add_package(package));
             }
-            // What a module really needs of WIT its own compiler has checked already.
+            // The module's own compiler has already checked the WIT that the module needs.
             Err(error) => {
                 let folder = folder.display();
                 listener(Event::Warning(&format!("no documentation from `{folder}`, which is no WIT: {error:#}")));
@@ -66,7 +67,7 @@ impl Documentation {
         for (_, interface) in package.interfaces.iter() {
             let name = interface.name.as_ref().and_then(|name| package.name.interface_id(name).parse().ok());
             let Some(name) = name else { continue };
-            // Interfaces of other packages, which this one only uses, have no text here.
+            // Interfaces that this package only uses belong to other packages and have no text here.
             let docs = interface_docs(package, interface);
             if docs != InterfaceDocs::default() {
                 self.0.entry(name).or_insert(docs);

@@ -1,4 +1,4 @@
-//! Why a module can't be built: what, where, and what to do.
+//! The errors of a build, with advice.
 
 use std::fmt;
 use std::io;
@@ -7,127 +7,127 @@ use std::path::{Path, PathBuf};
 use watertight_component::artifact::SectionError;
 use watertight_model::ids::{BadName, ModuleName};
 
-/// Why a module can't be built.
+/// The reason why a module can't be built.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
     /// A file or folder can't be read.
     #[error("`{path}` can't be read")]
     Unreadable {
-        /// Which.
+        /// The path of the file or folder.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the operating system.
         #[source]
         source: io::Error,
     },
-    /// There is no such folder.
+    /// The folder doesn't exist.
     #[error("there is no folder `{folder}` to build a module from")]
     NoFolder {
-        /// Which.
+        /// The path of the folder.
         folder: PathBuf,
     },
     /// A file can't be written.
     #[error("`{path}` can't be written")]
     Unwritable {
-        /// Which.
+        /// The path of the file.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the operating system.
         #[source]
         source: io::Error,
     },
-    /// The folder's name is no module's.
+    /// The folder's name is not a valid module name.
     #[error("the folder `{folder}` can't be a module: its name would be the module's")]
     Name {
-        /// The folder.
+        /// The path of the folder.
         folder: PathBuf,
-        /// Why not.
+        /// What is wrong with the name.
         #[source]
         source: BadName,
     },
-    /// Two folders have one name.
+    /// Two folders have the same name.
     #[error("`{first}` and `{second}` would both be the module `{name}`")]
     SameName {
         /// The name.
         name: ModuleName,
-        /// The first folder.
+        /// The path of the first folder.
         first: PathBuf,
-        /// The second.
+        /// The path of the second folder.
         second: PathBuf,
     },
-    /// Nothing in the folder tells its language.
+    /// The folder has no manifest of a known language.
     #[error(
         "the language of the module in `{folder}` is not known: it has no `Cargo.toml`, \
              `go.mod` or `package.json`"
     )]
     UnknownLanguage {
-        /// The folder.
+        /// The path of the folder.
         folder: PathBuf,
     },
-    /// The language's own manifest can't be understood.
+    /// The manifest of the language's toolchain is invalid.
     #[error("`{path}` can't be understood: {message}")]
     Manifest {
-        /// The manifest.
+        /// The path of the manifest.
         path: PathBuf,
-        /// Why.
+        /// What is wrong with the manifest.
         message: String,
     },
-    /// A migration can't be taken.
+    /// A migration is not acceptable.
     #[error("the migration `{path}` can't be taken: {reason}")]
     Migration {
-        /// The file.
+        /// The path of the migration.
         path: PathBuf,
-        /// Why.
+        /// What is wrong with the migration.
         reason: &'static str,
     },
-    /// Several things in the folder tell its language.
+    /// The folder has the manifests of several languages.
     #[error("the language of the module in `{folder}` is not clear: it has both `{first}` and `{second}`")]
     SeveralLanguages {
-        /// The folder.
+        /// The path of the folder.
         folder: PathBuf,
-        /// The manifest of one language.
+        /// The name of the first manifest.
         first: &'static str,
-        /// That of another.
+        /// The name of the second manifest.
         second: &'static str,
     },
-    /// A module's world can't be understood.
+    /// The world of the module is missing or invalid.
     #[error("the world of module `{module}` can't be understood: {message}")]
     World {
         /// The module.
         module: ModuleName,
-        /// Why, with the place.
+        /// What is wrong with the world, with file and line.
         message: String,
     },
-    /// A toolchain's program can't be started.
+    /// A program of a toolchain can't be started.
     #[error("`{program}` can't be started")]
     NoToolchain {
         /// The program.
         program: PathBuf,
-        /// How to get it.
+        /// The advice on how to install the program.
         help: &'static str,
-        /// What the system says.
+        /// The error of the operating system.
         #[source]
         source: io::Error,
     },
-    /// The packages of a JavaScript module are not installed, and nothing pins them.
+    /// The npm packages of a JavaScript module are neither installed nor pinned by a `package-lock.json`.
     #[error(
         "the packages of module `{module}` are not installed: there is neither `node_modules` nor `package-lock.json` in `{folder}`"
     )]
     NotInstalled {
         /// The module.
         module: ModuleName,
-        /// Its folder.
+        /// The path of the module's folder.
         folder: PathBuf,
     },
     /// A toolchain is too old.
     #[error("{tool} is too old: this is {found}, and {wanted} is needed")]
     OldToolchain {
-        /// The toolchain.
+        /// The name of the toolchain.
         tool: &'static str,
-        /// Its version.
+        /// The installed version.
         found: String,
-        /// The oldest that will do.
+        /// The oldest supported version.
         wanted: String,
     },
-    /// The toolchain can't compile for WebAssembly yet.
+    /// Rust's standard library for the WebAssembly target is not installed.
     #[error("Rust's standard library for `{target}` is not installed")]
     MissingTarget {
         /// The target.
@@ -138,33 +138,33 @@ pub enum BuildError {
     Toolchain {
         /// The modules that did not compile.
         modules: Vec<ModuleName>,
-        /// What was run.
+        /// The command that failed.
         command: String,
-        /// The end of what it said.
+        /// The end of the command's output.
         output: String,
     },
-    /// The language's toolchain can't carry a part of the contract.
+    /// The world has functions or types that the language's toolchain doesn't support.
     #[error("{language} can't carry what the world of module `{module}` has:{}", lines(parts))]
     Uncarried {
         /// The module.
         module: ModuleName,
         /// The language.
         language: &'static str,
-        /// The functions and types, each in words.
+        /// Descriptions of the unsupported functions and types.
         parts: Vec<String>,
     },
-    /// The toolchain made no WebAssembly of the module.
+    /// The toolchain succeeded without making a `.wasm` file.
     #[error("compiling module `{module}` gave no `.wasm` file")]
     NoWasm {
         /// The module.
         module: ModuleName,
     },
-    /// What was compiled can't be made a component.
+    /// The compiled code can't be made a component.
     #[error("module `{module}` compiles, but can't be made a component")]
     Encode {
         /// The module.
         module: ModuleName,
-        /// Why.
+        /// The error of the component encoder.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
@@ -174,21 +174,21 @@ pub enum BuildError {
         /// The module.
         module: ModuleName,
     },
-    /// What is to be embedded is not acceptable.
+    /// The section with name, migrations and documentation can't be embedded.
     #[error("module `{module}` can't carry what it should")]
     Section {
         /// The module.
         module: ModuleName,
-        /// Why.
+        /// What is wrong with the section.
         #[source]
         source: SectionError,
     },
-    /// No host would load it.
+    /// The component is larger than hosts accept.
     #[error("module `{module}` comes to {size} bytes, which no host loads")]
     TooLarge {
         /// The module.
         module: ModuleName,
-        /// Its size in bytes.
+        /// The size of the component in bytes.
         size: u64,
     },
 }
@@ -202,7 +202,7 @@ impl BuildError {
         Self::Unwritable { path: path.to_owned(), source }
     }
 
-    /// What to do about it, where there is more to say than the error itself does.
+    /// Returns advice on how to correct the error. `None` if the message says enough.
     pub fn help(&self) -> Option<String> {
         Some(match self {
             Self::NoFolder { .. } => "make it, or mend the module's `component` in the manifest".to_owned(),
@@ -252,7 +252,7 @@ fn subject(modules: &[ModuleName]) -> String {
     }
 }
 
-/// Every module that could not be built; never none.
+/// The errors of all modules that could not be built. Never empty.
 #[derive(Debug)]
 pub struct BuildErrors(Vec<BuildError>);
 
@@ -261,12 +261,12 @@ impl BuildErrors {
         if errors.is_empty() { Ok(value) } else { Err(Self(errors)) }
     }
 
-    /// The errors, in the order of the modules.
+    /// Returns the errors, in the order of the modules.
     pub fn as_slice(&self) -> &[BuildError] {
         &self.0
     }
 
-    /// The errors for somebody who has seen what the tools printed: their output is not repeated.
+    /// Formats the errors without the output of the tools, for a person who has seen it already.
     pub fn without_output(&self) -> impl fmt::Display {
         WithoutOutput(self)
     }
@@ -294,7 +294,7 @@ impl BuildErrors {
 }
 
 impl fmt::Display for BuildErrors {
-    /// Each error with its causes and what to do, for a person.
+    /// Formats each error with its causes and advice.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.write(f, true)
     }

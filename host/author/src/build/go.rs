@@ -1,8 +1,8 @@
-//! Compiles Go modules: bindings from the world, the Go toolchain for `wasip1`, and WASI's adapter around what it makes.
+//! Compiles Go modules: generates bindings from the world, runs the Go toolchain for `wasip1`, and adds WASI's adapter.
 //!
-//! The bindings go to the folder `bindings` of the module, which is made anew by each build. They call the module's own packages
-//! `component/export_NAMESPACE_PACKAGE_INTERFACE`, one for each interface that it exports. Where such an interface has resources, the
-//! package also gets a file `wit_bindings.go`: its resources are types of the module's own, with methods that only their package can have.
+//! Each build regenerates the folder `bindings` of the module. The bindings call the module's own packages
+//! `component/export_NAMESPACE_PACKAGE_INTERFACE`, one for each exported interface. If such an interface has resources, its package also
+//! gets a file `wit_bindings.go`. The resources are types of the module's own, and Go allows methods on them only in their own package.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -23,19 +23,20 @@ use super::source::Source;
 use super::world::World;
 use super::{Event, write_if_changed};
 
-/// The oldest Go that makes components: it pins what is handed to the host.
+/// The oldest supported Go version: it can pin the memory that is passed to the host.
 const OLDEST: &str = "1.25";
 
-/// How to get Go.
+/// The advice on how to install Go.
 const HELP: &str = "install Go 1.25 or newer from https://go.dev, or put it on the PATH";
 
-/// The file that a package of the module's own gets where its interface has resources.
+/// The name of the file that is generated into a module's own package if its interface has resources.
 const RESOURCES: &str = "wit_bindings.go";
 
-/// How many items a tuple may have in Go.
+/// The most items that a tuple may have in the Go bindings.
 const MAX_TUPLE: usize = 16;
 
-/// What all bindings begin with: they are for components only, so that `go vet ./...` and `go test ./...` pass them by.
+/// The build constraint at the start of all bindings. It excludes them from `go vet ./...` and `go test ./...`, which build for the
+/// developer's machine.
 const CONSTRAINT: &str = "//go:build wasip1\n\n";
 
 /// Compiles a module, and returns its component.
@@ -65,7 +66,7 @@ fn encode(core: &mut Vec<u8>, world: &World) -> anyhow::Result<Vec<u8>> {
 
 fn go(source: &Source, arguments: &[&str]) -> Command {
     let mut command = Command::new("go");
-    // Which toolchain runs is up to the folder's `go.mod`.
+    // Go selects the toolchain by the folder's `go.mod`.
     command.current_dir(&source.folder).args(arguments);
     command
 }
@@ -74,7 +75,7 @@ fn go(source: &Source, arguments: &[&str]) -> Command {
 #[serde(rename_all = "PascalCase")]
 struct GoMod {
     module: Module,
-    /// The oldest Go that the module takes.
+    /// The oldest Go version that the module accepts.
     go: Option<String>,
 }
 
@@ -84,7 +85,7 @@ struct Module {
     path: String,
 }
 
-/// The Go module's path; checks that the toolchain is there and new enough.
+/// Returns the path of the Go module. Checks that the toolchain is installed and recent enough.
 fn check(source: &Source) -> Result<String, BuildError> {
     let manifest = source.folder.join("go.mod");
     let wrong = |message| BuildError::Manifest { path: manifest.clone(), message };
@@ -95,7 +96,7 @@ fn check(source: &Source) -> Result<String, BuildError> {
     Ok(read.module.path)
 }
 
-/// Refuses what Go's bindings or its linker fail on.
+/// Refuses contracts on which Go's bindings or its linker would fail.
 fn check_contract(source: &Source, world: &World) -> Result<(), BuildError> {
     let (resolve, _) = world.resolved();
     let mut parts = Vec::new();
@@ -116,7 +117,7 @@ fn check_contract(source: &Source, world: &World) -> Result<(), BuildError> {
     Err(BuildError::Uncarried { module: source.name.clone(), language: "Go", parts })
 }
 
-/// Writes the bindings into the module's folder, and takes away what an earlier world left there.
+/// Writes the bindings into the module's folder, and removes those of an earlier world.
 fn generate(source: &Source, world: &World, path: &str) -> Result<(), BuildError> {
     let refused =
         |error: anyhow::Error| BuildError::World { module: source.name.clone(), message: format!("{error:#}") };
@@ -143,7 +144,7 @@ fn generate(source: &Source, world: &World, path: &str) -> Result<(), BuildError
         let file = match name.split_once('/').filter(|(package, _)| package.starts_with("export_")) {
             None => folder.join(name),
             Some((package, RESOURCES)) => source.folder.join("component").join(package).join(RESOURCES),
-            // An empty assembly file, for builds that aren't for components.
+            // An empty assembly file, needed only by builds for other targets than components.
             Some(_) => continue,
         };
         let content = [CONSTRAINT.as_bytes(), content].concat();
@@ -155,13 +156,13 @@ fn generate(source: &Source, world: &World, path: &str) -> Result<(), BuildError
         .map_err(|error| BuildError::unwritable(&folder, error))
 }
 
-/// Removes what no generator wrote.
+/// Removes all files that aren't in `written`, and folders that become empty.
 fn remove_others(folder: &Path, written: &BTreeSet<PathBuf>) -> std::io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
         if path.is_dir() {
             remove_others(&path, written)?;
-            // Only where it is empty now.
+            // Fails, as intended, if the folder isn't empty.
             let _ = fs::remove_dir(&path);
         } else if !written.contains(&path) {
             fs::remove_file(&path)?;
@@ -170,7 +171,7 @@ fn remove_others(folder: &Path, written: &BTreeSet<PathBuf>) -> std::io::Result<
     Ok(())
 }
 
-/// Removes the files of resources that the world has no more.
+/// Removes generated files of resources that the world no longer has.
 fn remove_resources(folder: &Path, written: &BTreeSet<PathBuf>) -> std::io::Result<()> {
     // A module that exports no interface has no such folder.
     let Ok(packages) = fs::read_dir(folder) else { return Ok(()) };
@@ -183,7 +184,7 @@ fn remove_resources(folder: &Path, written: &BTreeSet<PathBuf>) -> std::io::Resu
     Ok(())
 }
 
-/// Runs Go, and returns the core module's file.
+/// Runs the Go toolchain, and returns the path of the core module.
 fn build(
     source: &Source,
     workspace: &Path,
@@ -191,7 +192,7 @@ fn build(
     listener: &(dyn Fn(Event<'_>) + Sync),
 ) -> Result<PathBuf, BuildError> {
     let output = workspace.join("target/go").join(source.name.as_str()).with_added_extension("wasm");
-    // Wit-bindgen's runtime names a function of Go's own by its linker name.
+    // The runtime of wit-bindgen uses an internal function of Go by its linker name, which Go's linker checks by default.
     let flags = if debug { "-ldflags=-checklinkname=0" } else { "-ldflags=-s -w -checklinkname=0" };
     let arguments = ["build", "-buildmode=c-shared", "-trimpath", "-buildvcs=false", flags, "-o"];
     let shown = format!("GOOS=wasip1 GOARCH=wasm go {} {} ./bindings", arguments.join(" "), output.display());

@@ -1,6 +1,6 @@
-//! What a module is made of: the files and folders that its build reads.
+//! Finds the inputs of a module: the files and folders that its build reads.
 //!
-//! It names rather too much than too little. Where a change of something named makes no difference, the toolchain finds out.
+//! The result may name too much, but never too little. If a change of a named file makes no difference, the toolchain notices that.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -12,24 +12,24 @@ use super::process::ask;
 use super::source::Language;
 use super::world;
 
-/// Files beside a Cargo workspace's manifest that all its packages depend on.
+/// The files beside a Cargo workspace's manifest on which all its packages depend.
 const WORKSPACE_FILES: [&str; 6] =
     ["Cargo.toml", "Cargo.lock", "rust-toolchain.toml", "rust-toolchain", ".cargo/config.toml", ".cargo/config"];
 
-/// What a build reads.
+/// The inputs of a build.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Inputs {
-    /// Folders, with all that is in them.
+    /// Folders, with all their contents.
     pub folders: BTreeSet<PathBuf>,
-    /// Single files, whether or not they are there.
+    /// Single files, which may be missing.
     pub files: BTreeSet<PathBuf>,
 }
 
-/// What the module in `folder` is made of: its own folder, the contracts that its world needs, and for Rust the packages that it depends
+/// Returns the inputs of the module in `folder`: its folder, the contracts that its world needs, and for Rust the packages that it depends
 /// on by path.
 pub fn inputs(folder: &Path, workspace: &Path, packages: &mut Packages) -> Inputs {
     let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
-    // Where nobody can say which contracts are needed, each may be.
+    // If the needed contracts can't be determined, every contract counts as needed.
     let contracts = world::contracts(&folder, workspace).unwrap_or_else(|| [workspace.join("wit")].into());
     let mut inputs = Inputs { folders: contracts, files: BTreeSet::new() };
     if Language::of(&folder).is_ok_and(|language| language == Language::Rust) {
@@ -39,20 +39,20 @@ pub fn inputs(folder: &Path, workspace: &Path, packages: &mut Packages) -> Input
     inputs
 }
 
-/// Cargo's packages, as far as it was asked about them.
+/// The cached answers of Cargo about packages, by folder.
 #[derive(Debug, Clone, Default)]
 pub struct Packages(BTreeMap<PathBuf, Package>);
 
 #[derive(Debug, Clone)]
 struct Package {
-    /// The folders of packages that it depends on by path, tests aside.
+    /// The folders of packages on which this package depends by path, without those only for its tests.
     by_path: Vec<PathBuf>,
-    /// The folder of its workspace.
+    /// The folder of the package's Cargo workspace.
     workspace: PathBuf,
 }
 
 impl Packages {
-    /// Adds what the package in `folder` is made of. Where Cargo can't say, that is the folder alone: its build will tell why.
+    /// Adds the inputs of the package in `folder`. Adds only the folder if Cargo fails; the build then reports why.
     fn add(&mut self, folder: &Path, inputs: &mut Inputs) {
         let mut wanted = vec![folder.to_owned()];
         while let Some(folder) = wanted.pop() {
@@ -68,12 +68,12 @@ impl Packages {
         }
     }
 
-    /// The folder of the workspace that the package in `folder` is in, where Cargo has said so.
+    /// Returns the folder of the Cargo workspace that the package in `folder` belongs to, if it is cached.
     pub(super) fn workspace(&self, folder: &Path) -> Option<&Path> {
         Some(&self.0.get(folder)?.workspace)
     }
 
-    /// Asks Cargo about all packages of a folder's workspace at once.
+    /// Asks Cargo about all packages in the workspace of a folder at once.
     fn ask(&mut self, folder: &Path) {
         let mut command = cargo();
         command.args(["metadata", "--no-deps", "--format-version", "1", "--manifest-path"]);
@@ -108,7 +108,7 @@ struct PackageOf {
 
 #[derive(Deserialize)]
 struct Dependency {
-    /// `dev`, `build`, or nothing.
+    /// `dev`, `build`, or `None` for an ordinary dependency.
     kind: Option<String>,
     path: Option<PathBuf>,
 }

@@ -1,9 +1,10 @@
-//! Makes components of JavaScript modules: a bundler gathers the module's files and packages, and componentize-js puts them into an engine.
+//! Makes components of JavaScript modules. A bundler gathers the module's files and packages, and componentize-js embeds the bundle into a
+//! JavaScript engine.
 //!
-//! A shim goes around the module's code: it keeps 64-bit integers exact, takes time and randomness from what the world imports, and reports
-//! errors with their words and lines. The engine is snapshotted after the module's top level ran, random seeds and all: building twice
-//! gives two files that do the same. So what was built is kept with the digest of all that went into it, and made again only when that
-//! changes.
+//! A shim around the module's code keeps 64-bit integers exact, takes time and randomness from the world's imports, and reports errors with
+//! message and source lines. The engine's state, including its random seeds, is saved after the module's top level has run. Two builds of
+//! the same source thus differ in their bytes. The build therefore caches the component with the digests of all its inputs, and rebuilds it
+//! only if an input changes.
 
 mod description;
 mod names;
@@ -25,22 +26,22 @@ use super::{Event, write_if_changed};
 use description::Description;
 use watertight_model::ids::Digest;
 
-/// The oldest Node.js that componentize-js runs on.
+/// The oldest Node.js version that componentize-js supports.
 const OLDEST: &str = "20";
 
-/// How to get Node.js.
+/// The advice on how to install Node.js.
 const HELP: &str = "install Node.js 20 or newer, with npm, from https://nodejs.org, or put it on the PATH";
 
-/// How the names of files end that may go into a component.
+/// The extensions of files that may become part of a component.
 const SCRIPTS: [&str; 4] = ["js", "mjs", "cjs", "json"];
 
-/// How the names of files in TypeScript end.
+/// The extensions of TypeScript files.
 const TYPESCRIPT: [&str; 4] = ["ts", "mts", "cts", "tsx"];
 
-/// Where npm says what it installed.
+/// The file in which npm records what it installed.
 const INSTALLED: &str = "node_modules/.package-lock.json";
 
-/// The parts of a `package.json` that count here.
+/// The fields of a `package.json` that a build uses.
 #[derive(Deserialize)]
 struct Package {
     main: Option<String>,
@@ -48,7 +49,7 @@ struct Package {
     dependencies: BTreeMap<String, serde_json::Value>,
 }
 
-/// A module's component: made now, or kept from when the same was made.
+/// Returns a module's component. Reuses the cached one if all inputs are the same.
 pub(super) fn compile(
     source: &Source,
     workspace: &Path,
@@ -83,9 +84,10 @@ pub(super) fn compile(
         "contract": description, "bundle": bundle, "output": component,
     });
     write(&job, &text.to_string())?;
-    // Whatever goes wrong from here on, the old component is no more what the stamp says.
+    // If the build fails from here on, the cached component may not match the recorded inputs.
     let _ = fs::remove_file(&stamp);
-    // The splicer is WebAssembly that runs once: compiling it on other threads meanwhile takes three times as long.
+    // Componentize-js runs a WebAssembly program, the splicer, only once. With compiler threads beside it, Node.js takes three times as
+    // long.
     let arguments = ["--single-threaded", &script.to_string_lossy(), &job.to_string_lossy()].map(str::to_owned);
     let shown = format!("node {}", arguments.join(" "));
     let mut command = node(source, &[]);
@@ -103,7 +105,7 @@ impl Package {
         serde_json::from_slice(&text).map_err(|error| refused(source, error.to_string()))
     }
 
-    /// The file that has the module's exports: what `package.json` says is `main`.
+    /// Returns the file with the module's exports, as the field `main` of `package.json` names it.
     fn main(&self, source: &Source) -> Result<&str, BuildError> {
         let wrong = |message: String| Err(refused(source, message));
         let Some(main) = &self.main else {
@@ -121,7 +123,7 @@ impl Package {
         Ok(main)
     }
 
-    /// Installs the packages that the module's code needs, as `package-lock.json` pins them, unless that was done.
+    /// Installs the packages of the module as `package-lock.json` pins them. Does nothing if they are installed or none are needed.
     fn install(&self, source: &Source, listener: &(dyn Fn(Event<'_>) + Sync)) -> Result<(), BuildError> {
         if self.dependencies.is_empty() {
             return Ok(());
@@ -138,7 +140,7 @@ impl Package {
             return Ok(());
         }
         let mut command = Command::new("npm");
-        // No package's own scripts: what is bundled is their code as it stands.
+        // Install scripts of packages are not run. The bundle uses only the code that the packages ship.
         let arguments = ["ci", "--ignore-scripts", "--no-audit", "--no-fund"];
         command.current_dir(&source.folder).args(arguments);
         let shown = format!("npm {}", arguments.join(" "));
@@ -156,11 +158,11 @@ fn node(source: &Source, arguments: &[&str]) -> Command {
     command
 }
 
-/// All that goes into a component, as a list of digests: the module's files, its world, and what puts them together.
+/// Returns a list of the digests of all inputs of a component: the module's files, its world, and the tools.
 fn inputs(source: &Source, world: &World, node: &str) -> Result<String, BuildError> {
     let mut files = BTreeMap::new();
     collect(&source.folder, &mut files).map_err(|error| BuildError::unreadable(&source.folder, error))?;
-    // What is in `node_modules` follows from this.
+    // npm's record identifies the contents of `node_modules`.
     let installed = source.folder.join(INSTALLED);
     if let Ok(bytes) = fs::read(&installed) {
         files.insert(installed, Digest::of(&bytes));
@@ -173,7 +175,7 @@ fn inputs(source: &Source, world: &World, node: &str) -> Result<String, BuildErr
     Ok(list)
 }
 
-/// The digests of a folder's scripts and manifests.
+/// Collects the digests of all scripts and manifests in a folder.
 fn collect(folder: &Path, files: &mut BTreeMap<PathBuf, Digest>) -> std::io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();

@@ -1,4 +1,4 @@
-//! Runs a toolchain's program: passes on what it says as it says it, and keeps the end for an error.
+//! Runs the programs of a toolchain, forwards their output line by line, and keeps its end for an error.
 
 use std::io::{BufRead as _, BufReader, Read};
 use std::path::PathBuf;
@@ -8,24 +8,24 @@ use super::Event;
 use super::error::BuildError;
 use super::source::Source;
 
-/// How much of what a tool says is kept for an error, in bytes: the end of it.
+/// How many bytes of a tool's output are kept for an error. The end is kept.
 const MAX_OUTPUT: usize = 64 << 10;
 
-/// What a program left.
+/// The result of a program that has ended.
 pub(super) struct Ran<T> {
-    /// Whether it ended well.
+    /// Whether the program succeeded.
     pub(super) success: bool,
-    /// What was made of its standard output.
+    /// The value that `read` made of the program's standard output.
     pub(super) printed: T,
-    /// The end of what it said on standard error.
+    /// The end of the program's standard error.
     pub(super) errors: String,
 }
 
-/// Runs a program to its end. Its standard output is for `read`; the lines of its standard error are passed on.
+/// Runs a program to its end. Passes its standard output to `read`, and the lines of its standard error to `listener`.
 ///
 /// # Errors
 ///
-/// Where it can't be started; `help` says how to get it.
+/// [`BuildError::NoToolchain`] if the program can't be started. `help` says how to install it.
 pub(super) fn run<T>(
     mut command: Command,
     help: &'static str,
@@ -36,7 +36,7 @@ pub(super) fn run<T>(
     let mut child = command.spawn().map_err(|error| cannot_start(&command, help, error))?;
     let stdout = child.stdout.take().expect("stdout is piped");
     let stderr = child.stderr.take().expect("stderr is piped");
-    // Both are read at once: a child that fills one pipe would wait for ever on the other.
+    // Reads both pipes at once. A child that fills one would otherwise block forever while this process reads the other.
     let (printed, errors) = std::thread::scope(|scope| {
         let errors = scope.spawn(|| said(stderr, listener));
         (read(stdout), errors.join().unwrap_or_default())
@@ -45,12 +45,12 @@ pub(super) fn run<T>(
     Ok(Ran { success: ended.success(), printed, errors })
 }
 
-/// Takes one step of a module's build: runs a program whose lines, of both streams, are passed on. `shown` is the command as one could
+/// Runs a program for one module's build. Passes the lines of both output streams to `listener`. `shown` is the command as a person would
 /// type it.
 ///
 /// # Errors
 ///
-/// Where it can't be started, and where it fails: with the end of what it said.
+/// [`BuildError::NoToolchain`] if the program can't be started, and [`BuildError::Toolchain`] with the end of its output if it fails.
 pub(super) fn step(
     source: &Source,
     command: Command,
@@ -68,11 +68,11 @@ pub(super) fn step(
     Err(BuildError::Toolchain { modules, command: shown, output })
 }
 
-/// What a program prints, without the line's end; what it says where it fails.
+/// Runs a program, and returns its standard output without the final line ending. Returns its standard error if it fails.
 ///
 /// # Errors
 ///
-/// Where it can't be started; `help` says how to get it.
+/// [`BuildError::NoToolchain`] if the program can't be started. `help` says how to install it.
 pub(super) fn ask(mut command: Command, help: &'static str) -> Result<Result<String, String>, BuildError> {
     let output = command.stdin(Stdio::null()).output().map_err(|error| cannot_start(&command, help, error))?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
@@ -83,7 +83,7 @@ fn cannot_start(command: &Command, help: &'static str, source: std::io::Error) -
     BuildError::NoToolchain { program: PathBuf::from(command.get_program()), help, source }
 }
 
-/// The numbers of a version such as `go1.26.8`, `v20.20.2` or `1.25`, for comparing; `None` where the text has none.
+/// Parses a version such as `go1.26.8`, `v20.20.2` or `1.25` into comparable numbers. `None` if the text contains no number.
 fn version(text: &str) -> Option<[u32; 3]> {
     let text = text.trim_start_matches(|char: char| !char.is_ascii_digit());
     let mut numbers = text.split('.').map(|part| {
@@ -95,17 +95,17 @@ fn version(text: &str) -> Option<[u32; 3]> {
     Some([major, next(), next()])
 }
 
-/// Refuses a tool that is older than the newest of those wanted.
+/// Refuses a tool that is older than the newest of the `wanted` versions.
 pub(super) fn check_version(tool: &'static str, found: &str, wanted: &[&str]) -> Result<(), BuildError> {
     let newest = wanted.iter().max_by_key(|text| version(text)).copied().unwrap_or_default();
-    // A development build that has no number may well be new enough: the tool itself will say where not.
+    // A development build without a number may be recent enough. If it isn't, the tool itself fails later.
     if version(found).is_some_and(|found| Some(found) < version(newest)) {
         return Err(BuildError::OldToolchain { tool, found: found.to_owned(), wanted: newest.to_owned() });
     }
     Ok(())
 }
 
-/// Passes lines on as they come, and returns the end of them all.
+/// Passes each line to the listener as it arrives, and returns the end of all lines.
 fn said(stderr: impl Read, listener: &(dyn Fn(Event<'_>) + Sync)) -> String {
     let mut output = String::new();
     for line in BufReader::new(stderr).split(b'\n') {

@@ -1,4 +1,4 @@
-//! A module's folder, read: its name, language and migrations.
+//! Reads a module's folder: its name, language and migrations.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,25 +8,25 @@ use super::error::BuildError;
 use watertight_model::ids::ModuleName;
 use watertight_model::migration::Migration;
 
-/// How large one migration may be, in bytes.
+/// The largest size of a migration, in bytes.
 const MAX_MIGRATION_BYTES: u64 = 1 << 20;
 
 /// A language that modules can be built from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Language {
-    /// A Cargo package with a `cdylib`.
+    /// Rust: the folder is a Cargo package with a `cdylib`.
     Rust,
-    /// A Go module.
+    /// Go: the folder is a Go module.
     Go,
-    /// An npm package.
+    /// JavaScript: the folder is an npm package.
     JavaScript,
 }
 
 impl Language {
-    /// All of them.
+    /// All languages.
     const ALL: [Self; 3] = [Self::Rust, Self::Go, Self::JavaScript];
 
-    /// The name that components carry.
+    /// Returns the name of the language, as components carry it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Rust => "rust",
@@ -35,7 +35,7 @@ impl Language {
         }
     }
 
-    /// The file that says that a folder is a module of this language.
+    /// Returns the name of the file that marks a folder as a module of this language.
     fn manifest(self) -> &'static str {
         match self {
             Self::Rust => "Cargo.toml",
@@ -44,7 +44,7 @@ impl Language {
         }
     }
 
-    /// Whether a folder is a module's: it has the manifest of a language.
+    /// Whether a folder holds a module: it has the manifest of at least one language.
     pub fn is_known(folder: &Path) -> bool {
         Self::ALL.iter().any(|language| folder.join(language.manifest()).is_file())
     }
@@ -63,18 +63,18 @@ impl Language {
     }
 }
 
-/// A module before it is compiled.
+/// A module that was read and is not compiled yet.
 #[derive(Debug)]
 pub(super) struct Source {
-    /// The folder's name.
+    /// The module's name, which is the name of its folder.
     pub(super) name: ModuleName,
-    /// The folder, absolute and without links.
+    /// The module's folder, as an absolute path without symbolic links.
     pub(super) folder: PathBuf,
     pub(super) language: Language,
     pub(super) migrations: Vec<Migration>,
 }
 
-/// The modules in `folders`, in order, and what is wrong with the others.
+/// Reads the modules in `folders`, in that order. Returns the errors of those that can't be read.
 pub(super) fn read_all(folders: &[PathBuf]) -> (Vec<Source>, Vec<BuildError>) {
     let mut sources = Vec::with_capacity(folders.len());
     let mut errors = Vec::new();
@@ -82,7 +82,7 @@ pub(super) fn read_all(folders: &[PathBuf]) -> (Vec<Source>, Vec<BuildError>) {
     for folder in folders {
         match Source::read(folder) {
             Ok(source) => match seen.insert(source.name.clone(), source.folder.clone()) {
-                // The same folder twice is once.
+                // A folder that is named twice is built once.
                 Some(first) if first == source.folder => {}
                 Some(first) => errors.push(BuildError::SameName { name: source.name, first, second: source.folder }),
                 None => sources.push(source),
@@ -95,7 +95,7 @@ pub(super) fn read_all(folders: &[PathBuf]) -> (Vec<Source>, Vec<BuildError>) {
 
 impl Source {
     fn read(folder: &Path) -> Result<Self, BuildError> {
-        // Links are followed first, so that `.` has a name too.
+        // Resolves the path first, so that a path such as `.` has a name.
         let folder = folder.canonicalize().map_err(|error| match error.kind() {
             std::io::ErrorKind::NotFound => BuildError::NoFolder { folder: folder.to_owned() },
             _ => BuildError::unreadable(folder, error),
@@ -108,7 +108,7 @@ impl Source {
     }
 }
 
-/// The `.sql` files of a folder in the order of their names; none where there is no such folder.
+/// Reads the `.sql` files of a folder, sorted by name. Returns none if the folder doesn't exist.
 fn migrations(folder: &Path) -> Result<Vec<Migration>, BuildError> {
     if !folder.exists() {
         return Ok(Vec::new());

@@ -1,4 +1,4 @@
-//! Building module folders.
+//! Tests of building module folders.
 
 #![allow(clippy::unwrap_used)]
 
@@ -29,7 +29,7 @@ interface calc {
 world alpha { export calc; }
 ";
 
-/// Bindings by hand, so that the module needs no dependency: `meta.bin` is what `wit_bindgen::generate!` would embed.
+/// Hand-written bindings, so that the module needs no dependency. `meta.bin` is what `wit_bindgen::generate!` would embed.
 const CODE: &str = r#"
 #[unsafe(export_name = "a:calc/calc@1.0.0#add")]
 pub extern "C" fn add(left: u32, right: u32) -> u32 { left.wrapping_add(right) }
@@ -61,7 +61,7 @@ impl Place {
         fs::write(path, text).unwrap();
     }
 
-    /// A Rust module that does its work.
+    /// Writes a complete Rust module.
     fn module(&self, name: &str) -> PathBuf {
         self.package(name, "crate-type = [\"cdylib\"]");
         self.write(&format!("modules/{name}/src/lib.rs"), CODE);
@@ -87,7 +87,7 @@ impl Place {
         Options::of(self.0.path().to_owned())
     }
 
-    /// Builds these modules, and says what was heard of it.
+    /// Builds these modules, and returns the events that the listener got.
     fn build(&self, folders: &[PathBuf], options: &Options) -> (Result<Vec<Built>, BuildErrors>, Vec<String>) {
         let heard = Mutex::new(Vec::new());
         let listener = |event: Event<'_>| heard.lock().unwrap().push(format!("{event:?}"));
@@ -135,13 +135,13 @@ fn modules_become_components_that_carry_all_that_belongs_to_them() {
     assert!(!path.with_extension("wasm.part").exists());
     assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 2);
 
-    // The same again: the same file, untouched.
+    // A second build gives the same file and doesn't write it.
     let before = fs::metadata(&path).unwrap().modified().unwrap();
     let (again, _) = place.build(&folders, &place.options());
     assert!(again.unwrap().iter().all(|built| !built.changed));
     assert_eq!(fs::metadata(&path).unwrap().modified().unwrap(), before);
 
-    // A migration more: another build. With names kept, and elsewhere: another file.
+    // A further migration gives another build id. Names and another output folder give another file.
     place.write("modules/alpha/migrations/0003_last.sql", "create table last (id text);");
     let options = Options { profile: Profile::Debug, out: Some(place.0.path().join("elsewhere")), ..place.options() };
     let debug = place.build(&folders[..1], &options).0.unwrap_or_else(|errors| panic!("{errors}"));
@@ -224,7 +224,7 @@ fn migrations_in_an_impossible_form_are_named() {
     assert!(errors.contains("`what is this.sql`") && errors.contains("help: "), "{errors}");
 }
 
-/// The Go code of a module that does its work.
+/// The code of a complete Go module.
 const GO: &str = r#"//go:build wasip1
 
 package export_a_calc_calc
@@ -237,9 +237,9 @@ func Pairs() a_calc_calc.Pair { return a_calc_calc.Pair{Left: 1, Right: 2} }
 "#;
 
 impl Place {
-    /// A Go module that does its work; it pins what generated code needs.
+    /// Writes a complete Go module, with the dependencies that generated code needs pinned.
     fn go_module(&self, name: &str) -> PathBuf {
-        // Cargo takes every folder there for a package otherwise.
+        // Without `exclude`, Cargo would treat every folder there as a package.
         let members = format!("members = [\"modules/*\"]\nexclude = [\"modules/{name}\"]\n");
         self.write("Cargo.toml", format!("[workspace]\nresolver = \"3\"\n{members}"));
         let pinned = "go.bytecodealliance.org/pkg v0.2.3";
@@ -274,10 +274,10 @@ fn go_modules_become_components_of_the_same_contract() {
     assert_eq!(go.shape.exports, rust.shape.exports);
     let name = "a:calc/calc@1.0.0".parse().unwrap();
     assert_eq!(embedded.docs.0[&name], rust.embedded.as_ref().unwrap().docs.0[&name]);
-    // What Go's own runtime needs, and nothing else.
+    // The component imports only what Go's own runtime needs.
     assert!(go.shape.imports.keys().all(|import| import.namespace() == "wasi"), "{:?}", go.shape.imports.keys());
 
-    // The same again: the same file. With names kept: another.
+    // A second build gives the same file. A build with names gives another one.
     let (again, _) = place.build(&folders[..1], &place.options());
     assert!(!again.unwrap()[0].changed);
     let options = Options { profile: Profile::Debug, out: Some(place.0.path().join("elsewhere")), ..place.options() };
@@ -323,7 +323,7 @@ fn what_a_go_module_lacks_is_told() {
     assert!(place.errors(&[folder]).to_string().contains("there is no `.wit` file"));
 }
 
-/// A contract with a resource, and a Go module's own package for it.
+/// A contract with a resource.
 const COUNTS: &str = "package a:counts@1.0.0;
 interface counts {
     resource counter { constructor(start: s64); add: func(n: s64) -> s64; make: static func() -> counter; }
@@ -368,7 +368,7 @@ fn go_modules_may_export_resources() {
     let generated = place.0.path().join(package).join("wit_bindings.go");
     assert!(generated.exists());
 
-    // The contract has no resource any more: what was generated for it is taken away.
+    // After the contract loses its resource, the generated file is removed.
     place.write("modules/gamma/wit/world.wit", "package a:module; world module { export a:calc/calc@1.0.0; }");
     fs::remove_file(place.0.path().join(package).join("counts.go")).unwrap();
     place.build(std::slice::from_ref(&folder), &place.options()).0.unwrap_or_else(|errors| panic!("{errors}"));

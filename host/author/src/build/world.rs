@@ -1,6 +1,6 @@
-//! A module's world, gathered from its own `wit` folder and from the packages of the workspace that it needs.
+//! Gathers a module's world from its own `wit` folder and the packages of the workspace that it needs.
 //!
-//! So no contract is copied: generators of every language get one text that is made when they run.
+//! The result is one WIT text for the code generators of all languages, so no contract has to be copied into a module.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -12,29 +12,30 @@ use super::documentation::{folders_in, holds_wit};
 use super::error::BuildError;
 use super::source::Source;
 
-/// What the host serves every module of itself, as this host has it: a workspace need not have it, or may have an older text.
+/// The contract of the host's own interface, as this host has it. A workspace may lack it or have an older version.
 const LIFECYCLE: &str = include_str!("../../../../wit/lifecycle/lifecycle.wit");
 
-/// The interface by which a module says why it fails.
+/// The interface by which a module reports why a call failed.
 pub(super) const FAILURE: &str = "watertight:lifecycle/failure@1.0.0";
 
-/// The world that a module implements.
+/// The world that a module implements, resolved.
 pub(super) struct World {
-    /// Its name.
+    /// The name of the world.
     pub(super) name: String,
-    /// It and all that it names, as one WIT text: the module's own package first, the others nested in it.
+    /// The world and everything that it names, as one WIT text. The module's package comes first, and the others are nested in it.
     pub(super) text: String,
     resolve: Resolve,
     id: WorldId,
 }
 
 impl World {
-    /// The one world of the module's `wit` folder.
+    /// Reads the only world in the module's `wit` folder.
     pub(super) fn gather(source: &Source, workspace: &Path) -> Result<Self, BuildError> {
         Self::gathered(source, workspace, false)
     }
 
-    /// The same with one import more: [`FAILURE`], for what a build puts around the module's code.
+    /// Reads the only world in the module's `wit` folder, and adds an import of [`FAILURE`] for the code that the build puts around the
+    /// module.
     pub(super) fn gather_with_failure(source: &Source, workspace: &Path) -> Result<Self, BuildError> {
         Self::gathered(source, workspace, true)
     }
@@ -75,18 +76,18 @@ impl World {
         Ok(Self { name: resolve.worlds[id].name.clone(), text, resolve, id })
     }
 
-    /// The resolved packages, and the world among them.
+    /// Returns the resolved packages, and the id of the world in them.
     pub(super) fn resolved(&self) -> (&Resolve, WorldId) {
         (&self.resolve, self.id)
     }
 
-    /// Writes into a core module which world it implements, as components are made from it.
+    /// Embeds the world into a core module as the metadata from which a component is made.
     pub(super) fn embed(&self, core: &mut Vec<u8>) -> anyhow::Result<()> {
         embed_component_metadata(core, &self.resolve, self.id, StringEncoding::UTF8, false)
     }
 }
 
-/// Adds [`FAILURE`] to what a world imports, unless it is there.
+/// Adds [`FAILURE`] to the imports of a world if it isn't there.
 fn import_failure(resolve: &mut Resolve, world: WorldId) {
     let named =
         |(id, _): &(wit_parser::InterfaceId, &wit_parser::Interface)| resolve.id_of(*id).as_deref() == Some(FAILURE);
@@ -101,7 +102,7 @@ fn import_failure(resolve: &mut Resolve, world: WorldId) {
     resolve.worlds[world].imports.entry(WorldKey::Interface(id)).or_insert(item);
 }
 
-/// The folders of those packages of the workspace that a module's world needs; none where that can't be known now.
+/// Returns the folders of the workspace's packages that a module's world needs. `None` if they can't be determined.
 pub(super) fn contracts(folder: &Path, workspace: &Path) -> Option<BTreeSet<PathBuf>> {
     let wit = folder.join("wit");
     let main = UnresolvedPackageGroup::parse_dir(&wit).ok()?;
@@ -113,8 +114,8 @@ pub(super) fn contracts(folder: &Path, workspace: &Path) -> Option<BTreeSet<Path
     if missing { None } else { packages.into_iter().map(folder).collect() }
 }
 
-/// The packages that a module may name; its own word counts where the workspace has one of the same name. What is no WIT is left out:
-/// whether it was needed turns out when it is missing.
+/// Returns the packages that a module may use, with their folders. A package in the module's own `wit/deps` takes precedence over one of
+/// the same name in the workspace. Leaves out folders with invalid WIT; if the module needs one, its package is reported as missing.
 fn available(wit: &Path, workspace: &Path) -> BTreeMap<PackageName, (PathBuf, UnresolvedPackageGroup)> {
     let shared = workspace.join("wit");
     let folders = folders_in(&wit.join("deps")).into_iter().chain([shared.clone()]).chain(folders_in(&shared));
@@ -127,7 +128,7 @@ fn available(wit: &Path, workspace: &Path) -> BTreeMap<PackageName, (PathBuf, Un
     packages
 }
 
-/// Those packages that `main` names, and those that they name in turn; and whether some of them aren't there.
+/// Returns the packages that `main` needs directly or indirectly, and whether some of them are missing.
 fn needed(
     main: &UnresolvedPackageGroup,
     mut available: BTreeMap<PackageName, (PathBuf, UnresolvedPackageGroup)>,
@@ -146,7 +147,7 @@ fn needed(
             wanted.extend(named(&package));
             packages.push(package);
         } else {
-            // Those that were found are gone from what is there.
+            // A package that was found before is no longer in `available`.
             missing |= !own.contains(&name) && packages.iter().all(|package| package.main.name != name);
         }
     }

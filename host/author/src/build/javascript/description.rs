@@ -1,4 +1,4 @@
-//! What the shim of a JavaScript module knows of its world: functions and types in plain form.
+//! The description of a module's world that the JavaScript shim works with: functions and types in plain form.
 
 use serde::Serialize;
 use serde_json::Value;
@@ -10,7 +10,7 @@ use crate::build::javascript::names::unreadable_names;
 use crate::build::source::Source;
 use crate::build::world::{FAILURE, World};
 
-/// The world of a module, for the scripts.
+/// The world of a module, as JSON for the scripts.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Description {
@@ -21,7 +21,7 @@ pub(super) struct Description {
     host: HostInterfaces,
 }
 
-/// The interfaces that the shim itself uses, as the world names them.
+/// The names of the interfaces that the shim itself uses, as the world imports them.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct HostInterfaces {
@@ -31,13 +31,13 @@ struct HostInterfaces {
     failure: String,
 }
 
-/// An interface of a world, or a function that the world has by itself.
+/// An interface of a world, or a function that the world has directly.
 #[derive(Serialize)]
 struct Item {
     name: String,
-    /// The name by which the engine looks for it among the exports: in camel case where the world itself gives the name.
+    /// The name under which the engine looks for the export. In camel case if the world itself gives the name.
     export: String,
-    /// The names that a module may export an interface by.
+    /// The names under which a module may export the interface.
     names: Vec<String>,
     functions: Vec<DescribedFunction>,
     resources: Vec<Resource>,
@@ -53,12 +53,12 @@ struct Resource {
 #[derive(Serialize, Clone)]
 struct DescribedFunction {
     js: String,
-    /// The function for people.
+    /// The function's name for messages.
     label: String,
     kind: &'static str,
-    /// The class that a method, a static method or a constructor belongs to.
+    /// The class of a method, a static method or a constructor.
     resource: Option<String>,
-    /// Whether the world has it by itself.
+    /// Whether the world has the function directly.
     root: bool,
     names: Vec<String>,
     params: Vec<Value>,
@@ -66,7 +66,7 @@ struct DescribedFunction {
 }
 
 impl Description {
-    /// Describes a module's world; refuses what componentize-js can't carry.
+    /// Describes a module's world. Refuses one with parts that componentize-js doesn't support.
     pub(super) fn of(source: &Source, world: &World, main: &str) -> Result<Self, BuildError> {
         let (resolve, _) = world.resolved();
         let all = functions(world);
@@ -92,7 +92,7 @@ impl Description {
     }
 }
 
-/// What componentize-js 0.23 has no JavaScript for.
+/// Returns the parts of a function that componentize-js 0.23 doesn't support.
 fn uncarried(function: &ContractFunction<'_>, resolve: &Resolve) -> Vec<String> {
     let mut parts = function.uncarried(resolve, |kind| {
         !matches!(
@@ -110,7 +110,7 @@ fn uncarried(function: &ContractFunction<'_>, resolve: &Resolve) -> Vec<String> 
     parts
 }
 
-/// The imports or the exports of a world.
+/// Returns the imports or the exports of a world.
 fn items(world: &World, all: &[ContractFunction<'_>], exports: bool, types: &mut Types<'_>) -> Vec<Item> {
     let (resolve, id) = world.resolved();
     let entries = if exports { &resolve.worlds[id].exports } else { &resolve.worlds[id].imports };
@@ -135,7 +135,7 @@ fn items(world: &World, all: &[ContractFunction<'_>], exports: bool, types: &mut
                 (resources.map(|(name, id)| Resource { js: upper_camel(name), key: key(*id) }).collect(), None)
             }
         };
-        // Two interfaces of one name can only be told apart by the whole of it.
+        // If two interfaces have the same short name, a module must use the full names.
         let is_clear = entries.keys().filter(|other| alias(other) == alias(world_key)).count() == 1;
         let mut names: Vec<String> = if is_clear { alias(world_key).into_iter().collect() } else { Vec::new() };
         names.push(name.clone());
@@ -163,7 +163,7 @@ fn describe(one: &ContractFunction<'_>, resolve: &Resolve, types: &mut Types<'_>
     if kind != "constructor" {
         label.push(name.clone());
     }
-    // A method's first parameter is what it is called on.
+    // The first parameter of a method is the resource itself.
     let params = function.params.iter().skip(usize::from(kind == "method"));
     DescribedFunction {
         js: name,

@@ -1,11 +1,11 @@
-//! The names of a world that componentize-js can't read: its parser knows no word that begins with a digit, such as `needs-2fa`, and no
-//! label for an interface of a package, such as `import primary: ns:pkg/text;`.
+//! Finds names that componentize-js can't parse: those with a word that begins with a digit, such as `needs-2fa`, and labels for an
+//! interface of a package, such as `import primary: ns:pkg/text;`.
 
 use wit_parser::{Function, InterfaceId, Resolve, TypeDefKind, TypeId, WorldItem, WorldKey};
 
 use crate::build::world::World;
 
-/// Each such name once, with where it stands.
+/// Returns a description of each such name, once, with its position.
 pub(super) fn unreadable_names(world: &World) -> Vec<String> {
     let (resolve, id) = world.resolved();
     let world = &resolve.worlds[id];

@@ -1,6 +1,6 @@
-//! The programs that make components of JavaScript: componentize-js and a bundler, as this host pins them.
+//! Installs the programs that make components of JavaScript, componentize-js and a bundler, in the versions that this host pins.
 //!
-//! npm installs them once for a user, beside what earlier hosts pinned; modules need none of them in their own `package.json`.
+//! npm installs them once for each user and set of versions. Modules need none of them in their own `package.json`.
 
 use std::fs::{self, File};
 use std::io;
@@ -17,7 +17,7 @@ use watertight_model::ids::Digest;
 const PACKAGE: &str = include_str!("tools/package.json");
 const LOCK: &str = include_str!("tools/package-lock.json");
 
-/// What node runs, and what it puts around a module's code.
+/// The scripts that Node.js runs, and those that become part of a component.
 const SCRIPTS: [(&str, &str); 4] = [
     ("componentize.mjs", include_str!("componentize.mjs")),
     ("places.mjs", include_str!("places.mjs")),
@@ -25,16 +25,16 @@ const SCRIPTS: [(&str, &str); 4] = [
     ("values.mjs", include_str!("values.mjs")),
 ];
 
-/// What npm leaves where it installed everything.
+/// The file that npm writes after it has installed everything.
 const INSTALLED: &str = "node_modules/.package-lock.json";
 
-/// The digest of everything that this host puts into a component by itself.
+/// Returns the digest of everything that the host itself contributes to a component.
 pub(super) fn digest() -> Digest {
     let scripts: String = SCRIPTS.iter().map(|(name, text)| format!("{name}\n{text}\n")).collect();
     Digest::of(format!("{LOCK}\n{scripts}").as_bytes())
 }
 
-/// Installs the programs where they aren't yet, and returns the script that node shall run.
+/// Installs the programs if they are missing, and returns the path of the script for Node.js to run.
 pub(super) fn ready(
     source: &Source,
     workspace: &Path,
@@ -48,7 +48,7 @@ pub(super) fn ready(
         move |error| BuildError::unwritable(&path, error)
     };
     fs::create_dir_all(&cache).map_err(unwritable(&cache))?;
-    // Builds that run at once wait for the one that installs.
+    // Concurrent builds wait here until one has installed the programs.
     let lock = folder.with_added_extension("lock");
     let held = File::create(&lock).and_then(|file| file.lock().map(|()| file)).map_err(unwritable(&lock))?;
     if !folder.join(INSTALLED).is_file() {
@@ -64,7 +64,7 @@ pub(super) fn ready(
     Ok(scripts.join(SCRIPTS[0].0))
 }
 
-/// Installs aside and renames, so that what is there is whole.
+/// Installs into a temporary folder and renames it, so that an installation is always complete.
 fn install(
     source: &Source,
     folder: &Path,
@@ -79,7 +79,7 @@ fn install(
         .and_then(|()| fs::write(aside.join("package-lock.json"), LOCK));
     prepared.map_err(|error| BuildError::unwritable(&aside, error))?;
     let mut command = Command::new("npm");
-    // No package's own scripts: what is needed comes ready-made.
+    // Install scripts of packages are not run. The needed programs come prebuilt.
     let arguments = ["ci", "--ignore-scripts", "--no-audit", "--no-fund"];
     command.current_dir(&aside).args(arguments);
     step(source, command, format!("npm {} (componentize-js and esbuild)", arguments.join(" ")), help, listener)?;
@@ -93,7 +93,7 @@ fn remove(folder: &Path) -> io::Result<()> {
     }
 }
 
-/// A folder of the user's for what can be made again; one of the workspace where there is none.
+/// Returns the user's cache folder, or the workspace's `target` folder if the user has none.
 fn cache(workspace: &Path) -> PathBuf {
     let named = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let user = named("XDG_CACHE_HOME").or_else(|| named("HOME").map(|home| home.join(".cache")));
