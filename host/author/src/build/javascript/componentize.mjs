@@ -1,7 +1,8 @@
-// Makes a component of a JavaScript module: bundles its files with what surrounds them, and puts the bundle into an engine.
+// Makes a component of a JavaScript module: bundles the module's files with the shim, and embeds the bundle into a JavaScript engine.
 //
-// `watertight build` runs it by node, from a folder that holds what it imports. Its argument is a file with the job, as JSON: `folder`,
-// `main`, `wit`, `world`, `contract`, `bundle` (the file to write the bundle to), `output` (the component's file).
+// `watertight build` runs this script with Node.js, from a folder that holds the script's imports. The argument is the path of a JSON file
+// with the fields `folder`, `main`, `wit`, `world`, `contract`, `bundle` and `output` (the paths to write the bundle
+// and the component to).
 
 import { readFile, realpath, writeFile } from 'node:fs/promises';
 import { basename, dirname, isAbsolute, join, relative } from 'node:path';
@@ -17,28 +18,28 @@ const job = JSON.parse(await readFile(process.argv[2], 'utf8'));
 const { contract } = job;
 const folder = await realpath(job.folder);
 
-/** What is said to the author; no stack of this tool stands below it. */
+/** An error whose message is for the author. It is printed without a stack trace of this script. */
 class Told extends Error {}
 
-/** A file's path for people: from the module's folder. */
+/** Returns a file's path for messages, relative to the module's folder. */
 const short = (path) => (isAbsolute(path) ? relative(folder, path) : path);
 
 const TYPESCRIPT = /\.[mc]?tsx?$/;
 const NO_TYPESCRIPT =
   'TypeScript isn\'t JavaScript: compile it first (`npx tsc`), and name the `.js` file that comes of it as `main` in package.json';
 
-/** The imports of the world, by the names that code may use. */
+/** The indices of the world's imports, by the names that code may use. */
 const imports = new Map();
 contract.imports.forEach((item, index) => {
   imports.set(item.name, index);
-  // Without its version too, where that is one interface.
+  // The name without its version works, too, if it is unambiguous.
   const bare = item.name.replace(/@.*$/, '');
   if (bare !== item.name) imports.set(bare, imports.has(bare) ? undefined : index);
 });
 
 const engine = (name) => ({ path: `engine:${name}`, external: true });
 
-/** Code that gives the module an interface of its world. */
+/** Returns the code of a module that exports an interface which the world imports. */
 function importModule(index) {
   const item = contract.imports[index];
   const from = JSON.stringify(`engine:${item.name}`);
@@ -57,7 +58,7 @@ function importModule(index) {
   return lines.join('\n');
 }
 
-/** Code that gives the shim what the host has for it. */
+/** Returns the code of a module that exports the host's interfaces for the shim. */
 function hostModule() {
   const { random, wallClock, monotonicClock, failure } = contract.host;
   const has = Object.entries({ random, wallClock, monotonicClock, failure }).filter(([, name]) => name);
@@ -65,7 +66,7 @@ function hostModule() {
   return `${from.join('\n')}\nexport const host = { ${has.map(([name]) => name).join(', ')} };\n`;
 }
 
-/** The bundle's entry: the shim first, so that the module's code meets what it put in place. */
+/** Returns the entry module of the bundle. It loads the shim first, so that the shim is in place when the module's code runs. */
 function entryModule() {
   const exports = contract.exports.map((item, index) => {
     return `const item_${index} = exportItem(${index}, author); export { item_${index} as ${JSON.stringify(item.export)} };`;
@@ -111,7 +112,7 @@ const watertight = {
   },
 };
 
-/** The author's code, whose `throw` statements tell where they stand: the engine keeps no stack for a value that is no error. */
+/** Rewrites `throw` statements so that they record their position. The engine keeps no stack for a thrown value that is not an error. */
 function withPlaces(file, code) {
   let program;
   try {
@@ -119,7 +120,7 @@ function withPlaces(file, code) {
     if (parsed.errors.length > 0) return code;
     program = parsed.program;
   } catch {
-    // What is wrong with it, the bundler says with its place.
+    // The bundler reports the syntax error with its position.
     return code;
   }
   const throws = [];
@@ -132,7 +133,7 @@ function withPlaces(file, code) {
   };
   walk(program);
   throws.sort((one, other) => other.start - one.start);
-  // Of throws within throws the inner ones come first here: what is put in behind them moves no start of an outer one.
+  // Edits go from the end of the code to its start, so that none of them moves the position of a later one.
   const edits = throws.flatMap(({ start, end }) => [
     { at: start, text: '__thrown((', order: 1 },
     { at: end, text: `), ${JSON.stringify(`${file}:${lineOf(code, start)}`)})`, order: 0 },
@@ -145,7 +146,7 @@ function withPlaces(file, code) {
 
 const lineOf = (code, offset) => code.slice(0, offset).split('\n').length;
 
-/** What the bundler found wrong, as `file:line:column: words`, with the line itself. */
+/** Formats the bundler's errors as `file:line:column: message`, each with its source line. */
 async function bundleErrors(errors) {
   const told = await Promise.all(
     errors.map(async ({ text, location }) => {
@@ -177,7 +178,7 @@ function unresolvedWords(name) {
 
 const packageOf = (name) => name.split('/', name.startsWith('@') ? 2 : 1).join('/');
 
-/** Bundles the module, and returns the code with the map of its lines before it. */
+/** Bundles the module. Returns the code, preceded by the map of its lines. */
 async function bundle() {
   let built;
   try {
@@ -208,20 +209,20 @@ async function bundle() {
   return { places, code: `const __watertight = ${known};\n${code.replace(/(from\s*")engine:/g, '$1')}` };
 }
 
-/** The lines of a bundle that come from the author's files or packages, in runs. */
+/** Returns the runs of lines in a bundle that come from the author's files or packages. */
 function linesOf({ mappings, sources }, text) {
   const files = [];
   const numbers = sources.map((source) => {
-    // `made:` and `world:` are the tool's own.
+    // The namespaces `made:` and `world:` hold generated modules.
     const path = join(dirname(job.bundle), source);
     if (/^(made|world):/.test(source) || path.startsWith(here)) return -1;
     return files.push(short(path)) - 1;
   });
   const lines = [];
   decode(mappings).forEach((segments, index) => {
-    // The map of lines stands before the bundle, on a line of its own; lines count from one.
+    // The map of lines precedes the bundle on a line of its own, and line numbers start at 1.
     const line = index + 2;
-    // The bundler begins each line with a copy of what the line before ended with: what counts is where the code begins.
+    // The source map repeats the last segment of a line at the start of the next line. The segment where the code begins is the right one.
     const begin = text[index].search(/\S/);
     const mapped = segments.filter((one) => one.length >= 4);
     const segment = mapped.find(([column]) => column >= begin) ?? mapped.at(-1);
@@ -238,9 +239,10 @@ const ENGINE = new URL('lib/', import.meta.resolve('@bytecodealliance/componenti
 const { splicer } = await import(new URL('spidermonkey-embedding-splicer.js', ENGINE));
 
 /**
- * Keeps numbers whole where they cross between JavaScript and WebAssembly one by one, as arguments or as a function's only result. The
- * engine takes 64-bit integers as unsigned ones only and fails on negative ones, and takes 32-bit integers beyond 2^31 for what they are
- * not: both get the number with the same bits. What the cases of a variant share comes as 64 bits, of which narrower cases have the lower half.
+ * Corrects the conversion of numbers that pass between JavaScript and WebAssembly individually, as arguments or as a function's only
+ * result. The engine accepts 64-bit integers only as unsigned ones, fails on negative ones, and misreads 32-bit integers from 2^31
+ * on. The corrected bindings pass the number with the same bits. The payload of a variant arrives as 64 bits, of which narrower cases use
+ * the lower half.
  */
 const spliceBindings = splicer.spliceBindings;
 splicer.spliceBindings = (...args) => {
@@ -255,7 +257,7 @@ splicer.spliceBindings = (...args) => {
   return spliced;
 };
 
-/** Makes every function of the engine's take 64-bit integers as it wants them; its memory stays what it is. */
+/** Code that wraps each function of the engine to make its 64-bit arguments unsigned. The engine's memory is not wrapped. */
 const UNSIGNED = `const unsigned = (core) => typeof core !== 'function' ? core : (...args) => {
   for (let index = 0; index < args.length; index++) {
     if (typeof args[index] === 'bigint') args[index] = BigInt.asUintN(64, args[index]);
@@ -271,14 +273,14 @@ function edited(bindings, { where, from, to }) {
   return made;
 }
 
-/** The engine's words for an error while the module's top level ran, with the author's files and lines. */
+/** Formats an error of the module's top level: the engine's message, and the stack in the author's files. */
 function topLevelWords(message, places) {
   const text = message.replace(/^Failed to initialize component \(.*\):\n/, '');
   const stack = framesOf(places, text.replace(/^ +/gm, '')).map((frame) => `    at ${frame}`);
   const top = /^Exception while evaluating top-level script\n([^]*?)(?:\nAdditionally, [^]*)?$/.exec(text.replace(/\nStack:\n[^]*$/, ''));
   if (!top) return text.trim();
   const words = top[1].replace(new RegExp(`^${RegExp.escape?.(places.bundle) ?? places.bundle}:\\d+:\\d+ `, 'gm'), '').trim();
-  // What the shim says of the module has no place in it.
+  // An error without frames in the author's files comes from the shim.
   return stack.length > 0 ? [words, ...stack].join('\n') : words.replace(/^Error: /, '');
 }
 
@@ -292,7 +294,7 @@ async function run() {
       sourcePath: job.bundle,
       witPath: job.wit,
       worldName: job.world,
-      // What a module may use, its world imports and the manifest grants: nothing is ambient.
+      // These features bypass the world's imports. A module may use only what its world imports and the manifest grants.
       disableFeatures: ['stdio', 'random', 'clocks', 'http', 'fetch-event'],
     });
   } catch (error) {

@@ -1,8 +1,8 @@
-// Places in a bundle, told in the author's own files and lines.
+// Maps positions in a bundle to positions in the author's files.
 //
-// `lines` has runs of lines that stand in the same order in both: [first line in the bundle, file's number, first line there].
+// `lines` has runs of consecutive lines: [first line in the bundle, index of the file, first line in the file].
 
-/** The file and line that a line of the bundle comes from; null where it is none of the author's. */
+/** Returns the file and line from which a line of the bundle comes, or null if it is not from an author's file. */
 export function placeOf({ files, lines }, line) {
   let [low, high] = [0, lines.length];
   while (low < high) {
@@ -18,10 +18,10 @@ export function placeOf({ files, lines }, line) {
 /** A frame of the engine's stack: `function@file:line:column`. */
 const FRAME = /^(.*)@(.*):(\d+):(\d+)$/;
 
-/** How many frames of a stack are told. */
+/** The most frames of a stack that are reported. */
 const MAX_FRAMES = 64;
 
-/** A stack's frames in the author's files, as `function (file:line)`. */
+/** Returns the frames of a stack that are in the author's files, as `function (file:line)`. */
 export function framesOf(map, stack) {
   const frames = [];
   for (const text of String(stack ?? '').split('\n')) {
@@ -29,7 +29,7 @@ export function framesOf(map, stack) {
     if (!frame || !frame[2].endsWith(map.bundle)) continue;
     const place = placeOf(map, Number(frame[3]));
     if (place === null) continue;
-    // The engine marks where a function was made (`a/b<`) and how it was called (`async*`).
+    // The engine adds marks for where a function was created (`a/b<`) and how it was called (`async*`).
     const name = frame[1].replace(/^async\*/, '').replace(/\/?<$/, '').replace(/\[.*\]$/, '');
     frames.push(name === '' ? place : `${name} (${place})`);
     if (frames.length === MAX_FRAMES) break;

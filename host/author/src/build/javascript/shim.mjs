@@ -1,7 +1,7 @@
-// What `watertight build` puts between a JavaScript module and the engine that carries it. It runs before the module's own code.
+// The code that `watertight build` puts between a JavaScript module and its engine. It runs before the module's own code.
 //
-// Values are checked and exact in both directions. What an instance must not have from its snapshot, time and randomness, comes from the
-// interfaces that the world imports, or throws. An error that isn't the contract's is reported with its words and the author's lines.
+// The shim checks values in both directions and keeps them exact. It takes time and randomness from the interfaces that the world imports,
+// and throws without them, because an instance must not reuse those of its snapshot. It reports unexpected errors with their source lines.
 
 import { host } from 'watertight:host';
 import { framesOf } from './places.mjs';
@@ -10,13 +10,13 @@ import { Values, isError } from './values.mjs';
 const { contract, map } = __watertight;
 const values = new Values(contract.types);
 
-/** Whether a call has begun: until then the code runs for the snapshot that all instances begin with. */
+/** Whether a call has begun. Until then the code runs for the snapshot from which every instance starts. */
 let isCalled = false;
 
 // ---------------------------------------------------------------------------------------------------------------------------------------
 // Time and randomness.
 
-/** Refuses what the snapshot would fix for all instances, and what the world doesn't import. */
+/** Throws if no call has begun, because the snapshot would fix the value for all instances, or if the world lacks the import. */
 function need(what, source, grant) {
   if (!isCalled) {
     throw new Error(
@@ -32,14 +32,14 @@ function need(what, source, grant) {
 const RANDOM = { interface: 'wasi:random/random', uses: 'random' };
 const CLOCK = { interface: 'wasi:clocks/wall-clock', uses: 'clocks' };
 
-/** The most bytes that one `getRandomValues` gives, as the Web Cryptography API says. */
+/** The most bytes that one call of `getRandomValues` returns, by the Web Cryptography API. */
 const MAX_RANDOM = 65536;
 
 function randomBytes(what, length) {
   return need(what, host.random, RANDOM).getRandomBytes(BigInt(length));
 }
 
-/** Milliseconds since 1970, with a fraction. */
+/** Returns the milliseconds since 1970, with a fraction. */
 function wallMillis(what) {
   const { seconds, nanoseconds } = need(what, host.wallClock, CLOCK).now();
   return Number(BigInt.asUintN(64, seconds)) * 1000 + nanoseconds / 1e6;
@@ -75,7 +75,7 @@ if (globalThis.crypto) {
   guardSubtle(crypto.subtle);
 }
 
-/** The engine draws the random bytes of these from its snapshot, so that they would repeat. */
+/** Disables functions for which the engine takes random bytes from its snapshot, so that every instance would get the same ones. */
 function guardSubtle(subtle) {
   if (!subtle) return;
   const refuse = (name) => {
@@ -113,7 +113,7 @@ replace(ModuleDate, 'UTC', EngineDate.UTC);
 replace(EngineDate.prototype, 'constructor', ModuleDate);
 replace(globalThis, 'Date', ModuleDate);
 
-/** Where `performance.now()` counts from: the instance's first look at the clock. */
+/** The start of `performance.now()`: the time when the instance first read the clock. */
 let origin;
 
 function elapsed(what) {
@@ -140,18 +140,18 @@ for (const name of ['setTimeout', 'setInterval']) {
 for (const name of ['clearTimeout', 'clearInterval']) replace(globalThis, name, () => {});
 
 // ---------------------------------------------------------------------------------------------------------------------------------------
-// Words for the log.
+// Error reports in the log.
 
-/** How long a report may be, in UTF-16 units, and how many causes are told. The host keeps the first 2 KiB. */
+/** The most UTF-16 units of a report, and the most causes in it. The host keeps the first 2 KiB. */
 const MAX_REPORT = 2048;
-/** How much of an error's own message is told, so that its place follows. */
+/** The most UTF-16 units of an error's own message, so that its stack still fits. */
 const MAX_MESSAGE = 1024;
 const MAX_CAUSES = 4;
 
-/** Where values that are no errors were thrown: the engine keeps no stack for them. */
+/** The last thrown value that is not an error, and its position. The engine keeps no stack for such values. */
 let thrown = { value: undefined, place: null };
 
-/** Called by the author's `throw` statements, which the build rewrites: remembers the place, and returns the value. */
+/** Records where a value is thrown, and returns the value. The build rewrites the author's `throw` statements to call this function. */
 globalThis.__thrown = (value, place) => {
   if (!isError(value)) thrown = { value, place };
   return value;
@@ -207,7 +207,7 @@ class ImportError extends Error {
 }
 replace(ImportError.prototype, 'name', 'Error');
 
-/** A message about a value that doesn't fit, with the value's place before it. */
+/** Adds the position of a value to the error that says why the value doesn't fit. */
 function placed(error, where) {
   if (error?.wanted !== undefined) error.path.unshift(where);
   return error;
@@ -251,7 +251,7 @@ function exported({ label, params, result }, call) {
   const check = ok === null ? null : values.out(ok);
   const checkError = err === null ? null : values.out(err);
   const resolved = ok === null ? null : values.resolve(ok);
-  // A value with such a tag of its own can't be told from a result that is returned.
+  // A value of these types may have a `tag` of its own, so it can't be told from a returned result.
   const mayReturnResult = isResult && !['variant', 'record', 'result'].includes(resolved?.kind) && !resolved?.nested;
 
   const fail = (error) => {
@@ -265,7 +265,7 @@ function exported({ label, params, result }, call) {
       hasPayload = Object.hasOwn(Object(error), 'payload');
       if (hasPayload) payload = error.payload;
     } catch (worse) {
-      // By a getter or a proxy.
+      // A getter or a proxy threw.
       return fail(worse);
     }
     if (!isResult || (isError(error) && !hasPayload)) return fail(error);
@@ -313,7 +313,7 @@ function exported({ label, params, result }, call) {
   };
 }
 
-/** The interface that a module imports, for its code: `raw` is what the engine has of that name. */
+/** Returns an imported interface for the module's code. `raw` is the engine's object of that name. */
 export function importInterface(index, raw) {
   const { functions, resources } = contract.imports[index];
   const made = {};
@@ -341,10 +341,10 @@ export function importInterface(index, raw) {
   return made;
 }
 
-/** The function that a world imports by its own name. */
+/** Returns a function that the world imports directly. */
 export const importFunction = (index, raw) => importInterface(index, { [contract.imports[index].functions[0].js]: raw });
 
-/** The interface or function that the bindings look for, over what the module exports. */
+/** Returns the interface or function that the bindings look for, made from the module's exports. */
 export function exportItem(index, author) {
   const item = contract.exports[index];
   if (item.function) {

@@ -1,9 +1,10 @@
-// Values that cross the border of a JavaScript module: checked against their WIT types on the way out, and made exact on the way in.
+// Converts values at the boundary of a JavaScript module. Outgoing values are checked against their WIT types. Incoming ones are made
+// exact.
 //
-// `out(type)` gives the function that checks a value of that type and returns what the engine's bindings take. `into(type)` gives the
-// function that mends what they hand over, or null where nothing is to mend: they give a negative `s64` as an unsigned number.
+// `out(type)` returns a function that checks a value of the type and converts it for the engine's bindings. `into(type)` returns a function
+// that corrects a value from the bindings, or null if no correction is needed. The bindings give a negative `s64` as an unsigned number.
 
-/** A value that its type doesn't take. `path` leads to it from the whole value. */
+/** The error for a value that doesn't fit its type. `path` leads from the outermost value to the wrong one. */
 class Misfit extends TypeError {
   constructor(wanted, value) {
     super();
@@ -22,7 +23,7 @@ class Misfit extends TypeError {
   }
 }
 
-/** How a value looks in an error: its kind, and the value where it is short. */
+/** Formats a value for an error: its kind, and the value itself if it is short. */
 function shown(value) {
   if (value === null || value === undefined) return String(value);
   switch (typeof value) {
@@ -45,7 +46,7 @@ function inside(error, part) {
   return error;
 }
 
-/** Whether an object of any realm is an `Error`. */
+/** Whether an object is an `Error`, of this or another realm. */
 export const isError = (value) => value instanceof Error || Object.prototype.toString.call(value) === '[object Error]';
 
 const INTEGERS = {
@@ -62,7 +63,7 @@ const BIG_INTEGERS = {
   s64: [-0x8000000000000000n, 0x7fffffffffffffffn, BigInt64Array],
 };
 
-/** The arrays that lists of numbers travel as. */
+/** The typed arrays in which the engine passes lists of numbers. */
 const ARRAYS = { f32: Float32Array, f64: Float64Array };
 
 const PRIMITIVES = {
@@ -100,7 +101,7 @@ for (const [name, [least, most, array]] of Object.entries(INTEGERS)) {
 for (const [name, [least, most, array]] of Object.entries(BIG_INTEGERS)) {
   ARRAYS[name] = array;
   PRIMITIVES[name] = (value) => {
-    // A number that is exact is the same integer; one beyond 2^53 may have lost digits.
+    // A safe integer converts exactly. A number beyond 2^53 may have lost digits.
     const exact = Number.isSafeInteger(value) ? BigInt(value) : value;
     if (typeof exact !== 'bigint' || exact < least || exact > most) {
       throw new Misfit(`a BigInt from ${least}n to ${most}n (${name})`, value);
@@ -109,18 +110,18 @@ for (const [name, [least, most, array]] of Object.entries(BIG_INTEGERS)) {
   };
 }
 
-/** The checks and repairs of one module's types. */
+/** The checks and conversions for the types of one module. */
 export class Values {
-  /** @param {object[]} types what the contract's type numbers stand for */
+  /** @param {object[]} types the type descriptions, which type numbers index */
   constructor(types) {
     this.types = types;
     this.outs = new Map();
     this.intos = new Map();
-    /** The exported resources' classes, by the resource's key. */
+    /** The classes of exported resources, by the resource's key. */
     this.classes = new Map();
   }
 
-  /** The type without its aliases: a name of a primitive or a description. */
+  /** Resolves aliases. Returns the name of a primitive or a description. */
   resolve(type) {
     while (typeof type === 'number') type = this.types[type];
     return type;
@@ -187,7 +188,7 @@ export class Values {
     return (value) => {
       let items = value;
       if (array && ArrayBuffer.isView(value)) {
-        // Made by this module or by the bindings: the name tells, the class need not be ours.
+        // Compares the array's name, not its class: an array from the bindings may have another class of the same name.
         if (value[Symbol.toStringTag] === array.name) return value;
         if (value instanceof DataView) items = null;
       } else if (array === Uint8Array && value instanceof ArrayBuffer) {
@@ -256,7 +257,7 @@ export class Values {
         return mend && ((value) => (value === undefined || value === null ? value : mend(value)));
       }
       default:
-        // The items of lists come from memory, where they are whole.
+        // Items of lists come from memory, where they are exact.
         return null;
     }
   }
@@ -314,7 +315,7 @@ function flagsOut({ name, flags }) {
   };
 }
 
-/** The names of cases, at most eight of them. */
+/** Formats the names of cases, at most eight of them. */
 function tags(cases) {
   const names = [...cases.keys()];
   const some = names.slice(0, 8).map((name) => `'${name}'`);
