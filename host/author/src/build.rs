@@ -37,7 +37,7 @@ pub struct Options {
     pub workspace: PathBuf,
     /// The output folder for components. `None` means `target/components` of the workspace.
     pub out: Option<PathBuf>,
-    /// The profile for compiling.
+    /// The profile that modules are compiled with.
     pub profile: Profile,
     /// Whether tools colour their output.
     pub colours: bool,
@@ -55,7 +55,7 @@ impl Options {
     }
 }
 
-/// What the compiler optimises for.
+/// The profile that decides what the compiler optimises for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Profile {
     /// Small and fast code, without names and line numbers.
@@ -91,7 +91,7 @@ pub enum Event<'a> {
     Built(&'a Built),
 }
 
-/// A component that was built.
+/// The result of building one module: its component file.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Built {
     /// The module's name, which is the name of its folder.
@@ -100,7 +100,7 @@ pub struct Built {
     pub path: PathBuf,
     /// The digest of the component's bytes.
     pub digest: Digest,
-    /// The build id.
+    /// The build id, which tells builds of a module apart.
     pub build: String,
     /// The size of the component in bytes.
     pub size: u64,

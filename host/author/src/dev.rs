@@ -50,7 +50,7 @@ pub struct Look {
     pub modules: BTreeSet<PathBuf>,
     /// The manifest and the routes, or their problems.
     pub config: Result<AppConfig, Problems>,
-    /// Whether anything changed.
+    /// Whether any file changed.
     pub is_news: bool,
 }
 

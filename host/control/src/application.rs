@@ -35,7 +35,7 @@ pub use migrations::ModuleMigrations;
 /// An application that passed all checks: it is complete, acyclic, type-checked, granted and routed.
 #[derive(Debug)]
 pub struct Checked {
-    /// The manifest and routes.
+    /// The manifest and routes of the application, as checked types.
     pub config: AppConfig,
     /// The modules and how they are linked.
     pub graph: AppGraph,
@@ -189,7 +189,7 @@ pub struct Host {
     pub program: PathBuf,
     /// The settings of the modules' databases.
     pub database: Settings,
-    /// The metrics.
+    /// The metrics of the host.
     pub telemetry: Arc<Telemetry>,
 }
 

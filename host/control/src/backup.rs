@@ -108,7 +108,7 @@ pub enum BackupError {
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
     format: u32,
-    /// The application's name.
+    /// The name of the application.
     pub app: String,
     /// The generation that was published last. A host that starts on the restored state resumes it.
     pub generation: GenerationNumber,
@@ -128,7 +128,7 @@ pub struct Manifest {
 pub struct Entry {
     /// The digest of the file's bytes.
     pub digest: Digest,
-    /// The size in bytes.
+    /// The size of the file in bytes.
     pub size: u64,
 }
 

@@ -74,21 +74,21 @@ struct Running {
     before_code: Vec<Arc<Path>>,
 }
 
-/// A requested change.
+/// A change of the running application that a client requests.
 #[derive(Debug)]
 pub enum Change {
     /// Replaces the build of one module.
     Swap {
-        /// The module.
+        /// The name of the module to replace.
         module: ModuleName,
         /// The bytes of the new component.
         component: Bytes,
     },
     /// Replaces the whole application.
     Apply {
-        /// The manifest and routes.
+        /// The manifest and routes of the new application.
         files: AppFiles,
-        /// The components, by module.
+        /// The components of the new application, by module.
         components: Vec<(ModuleName, Bytes)>,
     },
     /// Returns to the application of an earlier generation. Without a number, to the one before the generation that is current when the
@@ -131,7 +131,7 @@ pub enum ChangeError {
     /// The limit of waiting changes of this kind, which the value states, is reached.
     #[error("{0} changes wait already; nothing was changed")]
     Busy(usize),
-    /// The host stops.
+    /// The host is shutting down.
     #[error("the host stops; nothing was changed")]
     Stopping,
     /// The task that made the change failed, so its result is unknown.

@@ -49,7 +49,7 @@ pub enum StateError {
     /// Another host holds the folder.
     #[error("another host is running on {}{}; stop it first, or name another state folder with --state", .folder.display(), .host.as_ref().map(|h| format!(" (process {}, admin at {})", h.process, h.admin)).unwrap_or_default())]
     Locked {
-        /// The state folder.
+        /// The path of the state folder.
         folder: PathBuf,
         /// The host that holds the folder, if the file `lock` names it.
         host: Option<Box<HostInfo>>,
@@ -80,7 +80,7 @@ pub enum StateError {
     /// The folder can't be created, read or written.
     #[error("the state folder {} can't be used", .folder.display())]
     Unusable {
-        /// The state folder.
+        /// The path of the state folder.
         folder: PathBuf,
         /// The error of the operating system.
         source: io::Error,
@@ -90,7 +90,7 @@ pub enum StateError {
 /// The identity and addresses of the host that runs on a state folder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostInfo {
-    /// The process id.
+    /// The process id of the host.
     pub process: u32,
     /// The address of the data listener.
     pub listen: SocketAddr,
@@ -195,7 +195,7 @@ impl StateFolder {
         self.held.announce(host)
     }
 
-    /// The path of the folder.
+    /// Returns the path of the state folder.
     pub fn path(&self) -> &Path {
         self.held.path()
     }
@@ -274,7 +274,7 @@ impl StateFolder {
         history.map_err(|source| StateError::Unusable { folder: path.to_owned(), source })
     }
 
-    /// The path of the folder that holds compiled code.
+    /// Returns the path of the folder that holds compiled code.
     pub fn code(&self) -> PathBuf {
         self.path().join("code")
     }

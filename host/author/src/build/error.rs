@@ -22,7 +22,7 @@ pub enum BuildError {
     /// The folder doesn't exist.
     #[error("there is no folder `{folder}` to build a module from")]
     NoFolder {
-        /// The path of the folder.
+        /// The path of the module's folder.
         folder: PathBuf,
     },
     /// A file can't be written.
@@ -37,7 +37,7 @@ pub enum BuildError {
     /// The folder's name is not a valid module name.
     #[error("the folder `{folder}` can't be a module: its name would be the module's")]
     Name {
-        /// The path of the folder.
+        /// The path of the module's folder.
         folder: PathBuf,
         /// What is wrong with the name.
         #[source]
@@ -46,7 +46,7 @@ pub enum BuildError {
     /// Two folders have the same name.
     #[error("`{first}` and `{second}` would both be the module `{name}`")]
     SameName {
-        /// The name.
+        /// The name that both folders have.
         name: ModuleName,
         /// The path of the first folder.
         first: PathBuf,
@@ -59,21 +59,21 @@ pub enum BuildError {
              `go.mod` or `package.json`"
     )]
     UnknownLanguage {
-        /// The path of the folder.
+        /// The path of the module's folder.
         folder: PathBuf,
     },
     /// The manifest of the language's toolchain is invalid.
     #[error("`{path}` can't be understood: {message}")]
     Manifest {
-        /// The path of the manifest.
+        /// The path of the toolchain's manifest, such as `Cargo.toml`.
         path: PathBuf,
         /// What is wrong with the manifest.
         message: String,
     },
-    /// A migration is not acceptable.
+    /// A migration file of the module is not acceptable.
     #[error("the migration `{path}` can't be taken: {reason}")]
     Migration {
-        /// The path of the migration.
+        /// The path of the migration file.
         path: PathBuf,
         /// What is wrong with the migration.
         reason: &'static str,
@@ -81,7 +81,7 @@ pub enum BuildError {
     /// The folder has the manifests of several languages.
     #[error("the language of the module in `{folder}` is not clear: it has both `{first}` and `{second}`")]
     SeveralLanguages {
-        /// The path of the folder.
+        /// The path of the module's folder.
         folder: PathBuf,
         /// The name of the first manifest.
         first: &'static str,
@@ -91,7 +91,7 @@ pub enum BuildError {
     /// The world of the module is missing or invalid.
     #[error("the world of module `{module}` can't be understood: {message}")]
     World {
-        /// The module.
+        /// The name of the module that can't be built.
         module: ModuleName,
         /// What is wrong with the world, with file and line.
         message: String,
@@ -99,7 +99,7 @@ pub enum BuildError {
     /// A program of a toolchain can't be started.
     #[error("`{program}` can't be started")]
     NoToolchain {
-        /// The program.
+        /// The name or path of the program.
         program: PathBuf,
         /// The advice on how to install the program.
         help: &'static str,
@@ -112,28 +112,28 @@ pub enum BuildError {
         "the packages of module `{module}` are not installed: there is neither `node_modules` nor `package-lock.json` in `{folder}`"
     )]
     NotInstalled {
-        /// The module.
+        /// The name of the module that can't be built.
         module: ModuleName,
         /// The path of the module's folder.
         folder: PathBuf,
     },
-    /// A toolchain is too old.
+    /// The installed toolchain of a language is too old.
     #[error("{tool} is too old: this is {found}, and {wanted} is needed")]
     OldToolchain {
-        /// The name of the toolchain.
+        /// The name of the toolchain, such as `Go`.
         tool: &'static str,
-        /// The installed version.
+        /// The installed version of the toolchain.
         found: String,
-        /// The oldest supported version.
+        /// The oldest version of the toolchain that is supported.
         wanted: String,
     },
     /// Rust's standard library for the WebAssembly target is not installed.
     #[error("Rust's standard library for `{target}` is not installed")]
     MissingTarget {
-        /// The target.
+        /// The missing target, such as `wasm32-unknown-unknown`.
         target: &'static str,
     },
-    /// A toolchain failed.
+    /// The toolchain of a language failed to compile modules.
     #[error("{} not compile; `{command}` says:\n{output}", subject(modules))]
     Toolchain {
         /// The modules that did not compile.
@@ -146,9 +146,9 @@ pub enum BuildError {
     /// The world has functions or types that the language's toolchain doesn't support.
     #[error("{language} can't carry what the world of module `{module}` has:{}", lines(parts))]
     Uncarried {
-        /// The module.
+        /// The name of the module that can't be built.
         module: ModuleName,
-        /// The language.
+        /// The language of the module.
         language: &'static str,
         /// Descriptions of the unsupported functions and types.
         parts: Vec<String>,
@@ -156,13 +156,13 @@ pub enum BuildError {
     /// The toolchain succeeded without making a `.wasm` file.
     #[error("compiling module `{module}` gave no `.wasm` file")]
     NoWasm {
-        /// The module.
+        /// The name of the module that can't be built.
         module: ModuleName,
     },
     /// The compiled code can't be made a component.
     #[error("module `{module}` compiles, but can't be made a component")]
     Encode {
-        /// The module.
+        /// The name of the module that can't be built.
         module: ModuleName,
         /// The error of the component encoder.
         #[source]
@@ -171,13 +171,13 @@ pub enum BuildError {
     /// The component exports no interface.
     #[error("module `{module}` exports no interface: nothing could call it")]
     NoExports {
-        /// The module.
+        /// The name of the module that can't be built.
         module: ModuleName,
     },
     /// The section with name, migrations and documentation can't be embedded.
     #[error("module `{module}` can't carry what it should")]
     Section {
-        /// The module.
+        /// The name of the module that can't be built.
         module: ModuleName,
         /// What is wrong with the section.
         #[source]
@@ -186,7 +186,7 @@ pub enum BuildError {
     /// The component is larger than hosts accept.
     #[error("module `{module}` comes to {size} bytes, which no host loads")]
     TooLarge {
-        /// The module.
+        /// The name of the module that can't be built.
         module: ModuleName,
         /// The size of the component in bytes.
         size: u64,

@@ -16,7 +16,7 @@ use super::world;
 const WORKSPACE_FILES: [&str; 6] =
     ["Cargo.toml", "Cargo.lock", "rust-toolchain.toml", "rust-toolchain", ".cargo/config.toml", ".cargo/config"];
 
-/// The inputs of a build.
+/// The files and folders that the build of a module reads.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Inputs {
     /// Folders, with all their contents.

@@ -22,7 +22,7 @@ const MAX_AT_ONCE: usize = 64;
 /// The test cases of one file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Suite {
-    /// The path of the file.
+    /// The path of the suite's file.
     pub file: PathBuf,
     /// The interface whose functions the suite calls. [`InterfaceName::world`] if the suite tests one module.
     pub interface: InterfaceName,
@@ -62,7 +62,7 @@ pub struct Case {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(try_from = "RawStep")]
 pub enum Step {
-    /// Calls a function.
+    /// Calls a function of a module.
     Call {
         /// An interface that identifies another module to call. `None` calls the module under test.
         of: Option<InterfaceName>,
@@ -79,7 +79,7 @@ pub enum Step {
     Query {
         /// An interface that identifies another module. `None` queries the database of the module under test.
         of: Option<InterfaceName>,
-        /// The SQL statement.
+        /// The SQL statement to run.
         sql: String,
         /// The expected rows, each as a list of values.
         rows: Value,
@@ -88,7 +88,7 @@ pub enum Step {
     Execute {
         /// An interface that identifies another module. `None` writes to the database of the module under test.
         of: Option<InterfaceName>,
-        /// The SQL statement.
+        /// The SQL statement to run.
         sql: String,
     },
     /// Stops the modules and starts them again on the same databases. Unfinished work is resumed, as after any start.
@@ -163,16 +163,16 @@ pub enum SuiteError {
         #[source]
         source: io::Error,
     },
-    /// The file is too large.
+    /// The suite's file is larger than 1 MiB.
     #[error("the suite `{}` is larger than 1 MiB: make several of it", .path.display())]
     TooLarge {
-        /// The path of the file.
+        /// The path of the suite's file.
         path: PathBuf,
     },
     /// The file doesn't have the JSON format of suites.
     #[error("the suite `{}` is not as `wit/README.md` describes it", .path.display())]
     Format {
-        /// The path of the file.
+        /// The path of the suite's file.
         path: PathBuf,
         /// The JSON error, with line and column.
         #[source]
@@ -181,7 +181,7 @@ pub enum SuiteError {
     /// The suite has no cases, two cases with one name, a case without steps, or a wrong interface or module.
     #[error("the suite `{}` {reason}", .path.display())]
     Cases {
-        /// The path of the file.
+        /// The path of the suite's file.
         path: PathBuf,
         /// What is wrong with the suite.
         reason: String,

@@ -53,7 +53,7 @@ pub enum RunError {
     /// The folder for the states can't be created.
     #[error("there is no room for states in `{}`", .folder.display())]
     Folder {
-        /// The path of the folder.
+        /// The path of the folder for the states.
         folder: PathBuf,
         /// The error of the operating system.
         #[source]
@@ -67,18 +67,18 @@ pub enum RunError {
     Problems(#[from] Problems),
 }
 
-/// The result of a suite.
+/// The result of running a contract suite.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Report {
     /// The name of what the suite tests: an interface or a module.
     pub interface: String,
-    /// The suite's file.
+    /// The path of the suite's file.
     pub file: PathBuf,
     /// The results of the cases, in the order of the suite.
     pub cases: Vec<CaseReport>,
 }
 
-/// The result of a case.
+/// The result of running one case of a contract suite.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct CaseReport {
     /// The name of the case.

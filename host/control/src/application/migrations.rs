@@ -17,7 +17,7 @@ use watertight_sql::{Occasion, OpenError, try_migrations};
 /// The migrations of one module with a database.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ModuleMigrations {
-    /// The name of the module.
+    /// The name of the module that has the database.
     pub module: ModuleName,
     /// The build id of the module.
     pub build: String,

@@ -62,7 +62,7 @@ pub fn back_up_stopped(target: &Path, state: &StateFolder) -> Result<Manifest, B
     source.write(target, &|| false)
 }
 
-/// The source of a backup.
+/// The state folder from which a backup is made, with its open databases.
 struct Source<'a> {
     state: &'a Path,
     /// Returns the current history.

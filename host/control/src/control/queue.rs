@@ -20,13 +20,13 @@ const MAX_BACKUPS: usize = 4;
 /// The kind of an operation, which decides what it waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// A swap or an apply.
+    /// A swap of one module or an apply of a whole application.
     Change,
     /// A rollback. It overtakes changes.
     Rollback,
-    /// A dry run.
+    /// A dry run, which only reports what a change would do.
     Plan,
-    /// A backup.
+    /// A backup of the running application.
     Backup,
 }
 
@@ -61,7 +61,7 @@ pub(super) struct Queue {
 pub(super) enum Halt {
     /// A rollback was made after the operation arrived.
     Overtaken,
-    /// The host stops.
+    /// The host is shutting down.
     Stopping,
 }
 

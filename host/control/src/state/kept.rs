@@ -39,7 +39,7 @@ pub enum KeptError {
     /// The file can't be read or written.
     #[error("{} can't be used", .file.display())]
     File {
-        /// The path of the file.
+        /// The path of the stored file.
         file: PathBuf,
         /// The error of the operating system.
         source: io::Error,
@@ -50,9 +50,9 @@ pub enum KeptError {
     /// The file does not contain a configuration.
     #[error("{} holds no configuration", .file.display())]
     Syntax {
-        /// The path of the file.
+        /// The path of the stored file.
         file: PathBuf,
-        /// The JSON error.
+        /// The error of the JSON parser.
         source: serde_json::Error,
     },
 }

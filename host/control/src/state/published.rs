@@ -25,7 +25,7 @@ pub enum Cause {
     Run,
     /// One module was replaced by another build.
     Swap {
-        /// The module.
+        /// The name of the replaced module.
         module: ModuleName,
     },
     /// A whole application was applied.
@@ -148,13 +148,13 @@ fn tables(files: &AppFiles) -> Vec<Result<toml::Table, &String>> {
 /// A generation that is about to be published, as the history records it.
 #[derive(Debug, Clone)]
 pub struct Publication {
-    /// The change that made it.
+    /// The change that made the generation.
     pub cause: Cause,
     /// The client that asked for the change, if known.
     pub by: Option<Asker>,
     /// The digest under which its manifest and routes are stored.
     pub configuration: Digest,
-    /// The builds of its modules.
+    /// The builds of the generation's modules.
     pub modules: BTreeMap<ModuleName, Build>,
     /// The modules of the generation that have a database.
     pub databases: BTreeSet<ModuleName>,
@@ -188,7 +188,7 @@ pub struct Published {
     pub by: Option<Asker>,
     /// The digest under which its manifest and routes are stored.
     pub configuration: Digest,
-    /// The builds of its modules.
+    /// The builds of the generation's modules.
     pub modules: BTreeMap<ModuleName, Build>,
     /// The files on disk when the change was planned, if recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]

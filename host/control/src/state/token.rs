@@ -24,7 +24,7 @@ pub enum TokenError {
     /// The token's file can't be read or written.
     #[error("{} can't be used", .file.display())]
     File {
-        /// The path of the file.
+        /// The path of the token's file.
         file: PathBuf,
         /// The error of the operating system.
         source: io::Error,
