@@ -58,7 +58,9 @@ impl Documentation {
             // The module's own compiler has already checked the WIT that the module needs.
             Err(error) => {
                 let folder = folder.display();
-                listener(Event::Warning(&format!("no documentation from `{folder}`, which is no WIT: {error:#}")));
+                listener(Event::Warning(&format!(
+                    "no documentation from `{folder}`, which is not valid WIT: {error:#}"
+                )));
             }
         }
     }

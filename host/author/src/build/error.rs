@@ -35,7 +35,7 @@ pub enum BuildError {
         source: io::Error,
     },
     /// The folder's name is not a valid module name.
-    #[error("the folder `{folder}` can't be a module: its name would be the module's")]
+    #[error("the folder `{folder}` can't be a module, because a module has the name of its folder")]
     Name {
         /// The path of the module's folder.
         folder: PathBuf,
@@ -71,7 +71,7 @@ pub enum BuildError {
         message: String,
     },
     /// A migration file of the module is not acceptable.
-    #[error("the migration `{path}` can't be taken: {reason}")]
+    #[error("the migration `{path}` is not acceptable: {reason}")]
     Migration {
         /// The path of the migration file.
         path: PathBuf,
@@ -144,7 +144,7 @@ pub enum BuildError {
         output: String,
     },
     /// The world has functions or types that the language's toolchain doesn't support.
-    #[error("{language} can't carry what the world of module `{module}` has:{}", lines(parts))]
+    #[error("{language} doesn't support parts of the world of module `{module}`:{}", lines(parts))]
     Uncarried {
         /// The name of the module that can't be built.
         module: ModuleName,
@@ -154,7 +154,7 @@ pub enum BuildError {
         parts: Vec<String>,
     },
     /// The toolchain succeeded without making a `.wasm` file.
-    #[error("compiling module `{module}` gave no `.wasm` file")]
+    #[error("compiling module `{module}` produced no `.wasm` file")]
     NoWasm {
         /// The name of the module that can't be built.
         module: ModuleName,
@@ -175,7 +175,7 @@ pub enum BuildError {
         module: ModuleName,
     },
     /// The section with name, migrations and documentation can't be embedded.
-    #[error("module `{module}` can't carry what it should")]
+    #[error("the section of name, migrations and documentation can't be added to module `{module}`")]
     Section {
         /// The name of the module that can't be built.
         module: ModuleName,
@@ -184,7 +184,7 @@ pub enum BuildError {
         source: SectionError,
     },
     /// The component is larger than hosts accept.
-    #[error("module `{module}` comes to {size} bytes, which no host loads")]
+    #[error("module `{module}` has {size} bytes, which is more than a host loads")]
     TooLarge {
         /// The name of the module that can't be built.
         module: ModuleName,
@@ -205,7 +205,7 @@ impl BuildError {
     /// Returns advice on how to correct the error. `None` if the message says enough.
     pub fn help(&self) -> Option<String> {
         Some(match self {
-            Self::NoFolder { .. } => "make it, or mend the module's `component` in the manifest".to_owned(),
+            Self::NoFolder { .. } => "create it, or correct the module's `component` in the manifest".to_owned(),
             Self::Name { .. } => "rename the folder".to_owned(),
             Self::SameName { .. } => "rename one of the folders, or build them one by one with `--out`".to_owned(),
             Self::UnknownLanguage { .. } => {
@@ -215,7 +215,7 @@ impl BuildError {
             }
             Self::SeveralLanguages { .. } => "leave one of them, and put the other into a folder of its own".to_owned(),
             Self::World { .. } => {
-                "its `wit` folder has one world, whose packages stand in the workspace's `wit` or in `wit/deps`".to_owned()
+                "its `wit` folder must have one world, and the packages that the world uses must be in the workspace's `wit` or in `wit/deps`".to_owned()
             }
             Self::NoToolchain { help, .. } => (*help).to_owned(),
             Self::NotInstalled { folder, .. } => {
@@ -223,15 +223,15 @@ impl BuildError {
             }
             Self::OldToolchain { tool, wanted, .. } => format!("install {tool} {wanted} or newer"),
             Self::MissingTarget { target } => format!("run `rustup target add {target}`"),
-            Self::NoWasm { .. } => "say `crate-type = [\"cdylib\"]` under `[lib]` in its Cargo.toml".to_owned(),
+            Self::NoWasm { .. } => "set `crate-type = [\"cdylib\"]` under `[lib]` in its Cargo.toml".to_owned(),
             Self::Encode { .. } | Self::NoExports { .. } => {
                 "implement the world of its `wit` folder; in Rust, with `wit_bindgen::generate!` and `export!`".to_owned()
             }
             Self::Uncarried { .. } => {
-                "change the contract, or write the module in another language: Rust carries all of WIT that the host serves"
+                "change the contract, or write the module in another language: Rust supports everything in WIT that the host does"
                     .to_owned()
             }
-            Self::Section { .. } | Self::Migration { .. } => "mend its `migrations` folder".to_owned(),
+            Self::Section { .. } | Self::Migration { .. } => "correct its `migrations` folder".to_owned(),
             Self::TooLarge { .. } => "build it without `--debug`, or split it".to_owned(),
             Self::Unreadable { .. } | Self::Unwritable { .. } | Self::Manifest { .. } | Self::Toolchain { .. } => {
                 return None;
@@ -276,7 +276,7 @@ impl BuildErrors {
             f.write_str(if index == 0 { "" } else { "\n" })?;
             match error {
                 BuildError::Toolchain { modules, command, output } if !shows_output && !output.is_empty() => {
-                    write!(f, "{} not compile: `{command}` says above why", subject(modules))?;
+                    write!(f, "{} not compile: the output of `{command}` above says why", subject(modules))?;
                 }
                 error => write!(f, "{error}")?,
             }

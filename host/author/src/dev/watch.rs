@@ -39,7 +39,7 @@ impl Watcher {
         };
         let system = notify::recommended_watcher(listen);
         if let Err(error) = &system {
-            tracing::warn!(%error, "files can't be watched; they are looked at every two seconds");
+            tracing::warn!(%error, "files can't be watched, and are polled every two seconds instead");
         }
         Self { system: system.ok(), watched: BTreeMap::new(), heard }
     }

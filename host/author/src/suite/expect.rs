@@ -65,7 +65,7 @@ impl<'a> Special<'a> {
     /// Parses an object as a placeholder. `None` if it is an ordinary object.
     fn of(object: &'a Map<String, Value>) -> Result<Option<Self>, String> {
         let Some((key, value)) = object.iter().find(|(key, _)| key.starts_with('$')) else { return Ok(None) };
-        let wrong = || format!("`{key}` is not used like that: {}", Value::from(object.clone()));
+        let wrong = || format!("`{key}` can't be used like this: {}", Value::from(object.clone()));
         if object.len() != 1 {
             return Err(wrong());
         }
@@ -107,7 +107,7 @@ pub(super) fn check(value: &Value, may_vary: bool) -> Result<(), String> {
         Value::Object(object) => match Special::of(object)? {
             None => object.values().try_for_each(|value| check(value, may_vary)),
             Some(Special::Volatile(..) | Special::Length(_)) if !may_vary => {
-                Err(format!("this is no value that can be sent: {value}"))
+                Err(format!("{value} matches many values, so it can't be sent"))
             }
             Some(Special::Join(parts)) => parts.iter().try_for_each(|part| check(part, false)),
             Some(Special::Repeat(part, _)) => check(part, false),
@@ -127,10 +127,10 @@ pub(super) fn fill(value: &Value, kept: &Kept) -> Result<Value, String> {
                 Value::Object(entries.collect::<Result<_, String>>()?)
             }
             Some(Special::Volatile(..) | Special::Length(_)) => {
-                return Err(format!("{value} is no value that can be told"));
+                return Err(format!("{value} matches many values, so it can't be used where one value is needed"));
             }
             Some(Special::Value(name)) => {
-                kept.get(name).cloned().ok_or_else(|| format!("no value was kept as `{name}` before"))?
+                kept.get(name).cloned().ok_or_else(|| format!("no value was kept under the name `{name}` before"))?
             }
             Some(Special::Repeat(part, times)) => repeat(&fill(part, kept)?, times)
                 .ok_or_else(|| format!("`$repeat` would make more than {MAX_REPEATED} bytes of {part}"))?,
@@ -138,7 +138,9 @@ pub(super) fn fill(value: &Value, kept: &Kept) -> Result<Value, String> {
                 let mut text = String::new();
                 for part in parts {
                     let part = fill(part, kept)?;
-                    text.push_str(part.as_str().ok_or_else(|| format!("`$join` joins texts, and {part} is none"))?);
+                    text.push_str(
+                        part.as_str().ok_or_else(|| format!("`$join` joins texts, and {part} is not a text"))?,
+                    );
                 }
                 text.into()
             }

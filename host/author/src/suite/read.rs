@@ -164,13 +164,13 @@ pub enum SuiteError {
         source: io::Error,
     },
     /// The suite's file is larger than 1 MiB.
-    #[error("the suite `{}` is larger than 1 MiB: make several of it", .path.display())]
+    #[error("the suite `{}` is larger than 1 MiB; split it", .path.display())]
     TooLarge {
         /// The path of the suite's file.
         path: PathBuf,
     },
     /// The file doesn't have the JSON format of suites.
-    #[error("the suite `{}` is not as `wit/README.md` describes it", .path.display())]
+    #[error("the suite `{}` doesn't have the format that `wit/README.md` describes", .path.display())]
     Format {
         /// The path of the suite's file.
         path: PathBuf,
@@ -227,7 +227,7 @@ fn read(path: &Path) -> Result<Suite, SuiteError> {
         serde_json::from_slice(&text).map_err(|source| SuiteError::Format { path: path.to_owned(), source })?;
     let refused = |reason: String| SuiteError::Cases { path: path.to_owned(), reason };
     if raw.interface.is_some() == raw.module.is_some() {
-        return Err(refused("names neither one `interface` nor one `module`".to_owned()));
+        return Err(refused("must name either an `interface` or a `module`, and not both".to_owned()));
     }
     let of = |step: &Step| match step {
         Step::Call { of, .. } | Step::Query { of, .. } | Step::Execute { of, .. } => of.clone(),
@@ -235,7 +235,9 @@ fn read(path: &Path) -> Result<Suite, SuiteError> {
     };
     let others = raw.cases.iter().flat_map(|case| case.steps.iter().filter_map(of));
     if let Some(label) = raw.interface.iter().cloned().chain(others).find(InterfaceName::is_label) {
-        return Err(refused(format!("names `{label}`, which is no interface such as `alpha:greeting/greet@1.0.0`")));
+        return Err(refused(format!(
+            "names `{label}`, which is not an interface such as `alpha:greeting/greet@1.0.0`"
+        )));
     }
     if raw.cases.is_empty() {
         return Err(refused("has no cases".to_owned()));

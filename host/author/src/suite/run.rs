@@ -51,7 +51,7 @@ pub struct Subject {
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// The folder for the states can't be created.
-    #[error("there is no room for states in `{}`", .folder.display())]
+    #[error("a folder for the states of test cases can't be created in `{}`", .folder.display())]
     Folder {
         /// The path of the folder for the states.
         folder: PathBuf,

@@ -158,8 +158,11 @@ fn suites_stand_beside_their_contracts() {
         (r#"{"cases": []}"#, "interface"),
         (r#"{"interface": "a:b/c", "cases": []}"#, "no cases"),
         (r#"{"interface": "a b", "cases": []}"#, "a b"),
-        (r#"{"interface": "text", "cases": [{"name": "x", "steps": [{"restart": true}]}]}"#, "no interface such as"),
-        (r#"{"interface": "a:b/c", "module": "a", "cases": []}"#, "neither one"),
+        (
+            r#"{"interface": "text", "cases": [{"name": "x", "steps": [{"restart": true}]}]}"#,
+            "not an interface such as",
+        ),
+        (r#"{"interface": "a:b/c", "module": "a", "cases": []}"#, "and not both"),
         (&case(""), "without steps"),
         (twice, "two cases named `x`"),
         (&case("{}"), "a step is"),
