@@ -133,7 +133,7 @@ impl Operator {
     fn swap_patiently(&self, component: &[u8]) -> anyhow::Result<(u16, Value)> {
         loop {
             let (status, told) = self.swap(component)?;
-            let is_full = told["detail"].as_str().is_some_and(|detail| detail.contains("changes wait"));
+            let is_full = told["detail"].as_str().is_some_and(|detail| detail.contains("changes are waiting"));
             if status != 503 || is_full {
                 return Ok((status, told));
             }

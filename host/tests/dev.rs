@@ -317,7 +317,7 @@ fn edited_migrations_make_a_database_anew_and_only_here() {
     assert_eq!(tables(&of_run), ["a"]);
     author.write("tags.wasm", with_data(&[EDITED]));
     for (state, refusal) in
-        [(&of_run, "`0001_a.sql` was changed after it was applied"), (&state, "is one of `watertight dev`")]
+        [(&of_run, "`0001_a.sql` was changed after it was applied"), (&state, "belongs to `watertight dev`")]
     {
         let (status, log) = run().state(state).ends();
         assert!(!status.success() && log.contains(refusal), "{log}");

@@ -95,7 +95,7 @@ impl Operator {
         let (millis, output) = self.run(&["swap", "payments", &file.to_string_lossy()])?;
         let told = String::from_utf8_lossy(&output.stdout);
         ensure!(output.status.code() == Some(1), "it was not refused: {told}");
-        let what = "what is given for module `payments` exports what module `notifications` does";
+        let what = "the component given for module `payments` exports the interfaces of module `notifications`";
         ensure!(told.contains(what), "nobody is told what it is: {told}");
         Ok(millis)
     }

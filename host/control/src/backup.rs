@@ -76,19 +76,19 @@ pub enum BackupError {
     #[error("nothing was published in {} yet: there is nothing to back up", .0.display())]
     Nothing(PathBuf),
     /// The manifest and routes of the published generation can't be read.
-    #[error("what is published can't be read: {0}")]
+    #[error("the published generation can't be read: {0}")]
     Published(Problems),
     /// The limit of waiting backups is reached.
-    #[error("too many backups wait already; try again")]
+    #[error("too many backups are waiting already; try again")]
     Busy,
     /// A module with a new database was published during each attempt.
-    #[error("modules with new databases were published again and again meanwhile; try again")]
+    #[error("a module with a new database was published during each attempt; try again")]
     Restless,
     /// The host stops, or the thread that wrote the backup failed.
-    #[error("the host stops; nothing was written")]
+    #[error("the host is stopping; no backup was written")]
     Stopping,
     /// The backup is damaged, incomplete, or of another application.
-    #[error("{} is no backup that can be restored: {reason}", .path.display())]
+    #[error("{} is not a backup that can be restored: {reason}", .path.display())]
     Spoilt {
         /// The damaged file, or the folder of the backup.
         path: PathBuf,
@@ -97,7 +97,7 @@ pub enum BackupError {
     },
     /// The state folder is not empty.
     #[error(
-        "the state folder {} isn't empty; with `--replace`, what is there is moved into a folder within it",
+        "the state folder {} isn't empty; `--replace` moves its contents into a folder inside it",
         .0.display()
     )]
     NotEmpty(PathBuf),
@@ -156,19 +156,19 @@ impl Unfinished {
     pub fn begin(target: &Path, state: &Path) -> Result<Self, BackupError> {
         let refused = |reason| BackupError::Target { target: target.to_owned(), reason };
         let (Some(parent), Some(name), true) = (target.parent(), target.file_name(), target.is_absolute()) else {
-            return Err(refused("it is no absolute path of a new folder"));
+            return Err(refused("it is not the absolute path of a new folder"));
         };
         if !parent.is_dir() {
-            return Err(refused("the folder that it is to stand in isn't there; make it first"));
+            return Err(refused("its parent folder doesn't exist; create it first"));
         }
         let parent = parent.canonicalize().map_err(file_error(parent))?;
         if parent.starts_with(state.canonicalize().map_err(file_error(state))?) {
-            return Err(refused("it is inside of the state folder, and would be lost with it"));
+            return Err(refused("it is inside the state folder, and would be lost with it"));
         }
         let target = parent.join(name);
         let refused = |reason| BackupError::Target { target: target.clone(), reason };
         if target.symlink_metadata().is_ok() {
-            return Err(refused("it is there already; name another folder"));
+            return Err(refused("it exists already; name another folder"));
         }
         let aside = parent.join(format!(".{}.unfinished", name.to_string_lossy()));
         clear(&aside, &refused)?;
@@ -299,7 +299,7 @@ fn clear(aside: &Path, refused: &impl Fn(&'static str) -> BackupError) -> Result
         Ok(found) if found.is_dir() => {}
         result => {
             result.map_err(file_error(aside))?;
-            return Err(refused("something else has the name under which it is written"));
+            return Err(refused("the name of its temporary folder is in use by something else"));
         }
     }
     let lock = aside.join(LOCK);
@@ -314,7 +314,7 @@ fn clear(aside: &Path, refused: &impl Fn(&'static str) -> BackupError) -> Result
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let is_empty = fs::read_dir(aside).map_err(file_error(aside))?.next().is_none();
             if !is_empty && !aside.join(HISTORY).exists() {
-                return Err(refused("something else has the name under which it is written"));
+                return Err(refused("the name of its temporary folder is in use by something else"));
             }
         }
         Err(error) => return Err(file_error(&lock)(error)),
@@ -386,7 +386,7 @@ fn copy(from: &Path, to: &Path, expected: Option<Digest>) -> Result<Entry, Faile
     })?;
     if expected.is_some_and(|expected| expected != digest) {
         let _ = fs::remove_file(to);
-        let reason = "its bytes have another digest than they should".to_owned();
+        let reason = "its contents don't match the recorded digest".to_owned();
         return Err(Failed::Read(BackupError::Spoilt { path: from.to_owned(), reason }));
     }
     Ok(Entry { digest, size })

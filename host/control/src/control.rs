@@ -129,10 +129,10 @@ pub enum ChangeError {
     #[error(transparent)]
     Refused(#[from] Problems),
     /// The limit of waiting changes of this kind, which the value states, is reached.
-    #[error("{0} changes wait already; nothing was changed")]
+    #[error("{0} changes are waiting already; nothing was changed")]
     Busy(usize),
     /// The host is shutting down.
-    #[error("the host stops; nothing was changed")]
+    #[error("the host is stopping; nothing was changed")]
     Stopping,
     /// The task that made the change failed, so its result is unknown.
     #[error("the change ended without a result; `watertight generations` shows what runs")]
@@ -162,8 +162,8 @@ impl From<Halt> for ChangeError {
         match halt {
             Halt::Stopping => Self::Stopping,
             Halt::Overtaken => {
-                let message = "a rollback was made after this change was asked for and before it was published";
-                let help = "see what runs by `watertight generations`; ask for the change again if it is still wanted";
+                let message = "a rollback was made after this change was requested and before it was published";
+                let help = "`watertight generations` shows what runs; request the change again if it is still wanted";
                 Problem::new(Code::Overtaken, message).help(help).into()
             }
         }
@@ -320,7 +320,7 @@ impl Control {
                 if let Err(error) =
                     self.remember(&publishing, move |history| history.refuse(cause, by, &problems)).await
                 {
-                    tracing::error!(target: "change", %error, "the refusal can't be remembered");
+                    tracing::error!(target: "change", %error, "the refusal can't be recorded in the history");
                 }
             }
             _ => self.telemetry.changed(cause.as_str(), came, start.elapsed()),
@@ -334,7 +334,7 @@ impl Control {
             Ok(())
         });
         if let Err(problems) = done.await {
-            tracing::error!(target: "change", %problems, "what no generation has any more can't be removed");
+            tracing::error!(target: "change", %problems, "files that no generation needs any more can't be removed");
         }
     }
 

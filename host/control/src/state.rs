@@ -55,17 +55,17 @@ pub enum StateError {
         host: Option<Box<HostInfo>>,
     },
     /// A restore into the folder was interrupted.
-    #[error("a restore into {} did not end; run `watertight restore` again", .0.display())]
+    #[error("a restore into {} was interrupted; run `watertight restore` again", .0.display())]
     Restoring(PathBuf),
     /// The folder belongs to `watertight dev`, and another command tried to open it.
     #[error(
-        "the state folder {} is one of `watertight dev`, which removes databases when migrations are edited; name another one",
+        "the state folder {} belongs to `watertight dev`, which deletes databases when migrations are edited; name another one",
         .0.display()
     )]
     ForDevelopment(PathBuf),
     /// `watertight dev` tried to open a folder in which another command keeps data.
     #[error(
-        "the state folder {} was used by `watertight run`, and `watertight dev` would remove databases in it; name another one",
+        "the state folder {} was used by `watertight run`, and `watertight dev` would delete databases in it; name another one",
         .0.display()
     )]
     NotForDevelopment(PathBuf),
@@ -220,8 +220,8 @@ impl StateFolder {
             tracing::error!(
                 target: "state",
                 state = %self.path().display(),
-                "{reason} under the running host: nothing more is written, and /readyz answers 503. Stop the host, put back what was \
-                 there or restore a backup, then start it again"
+                "{reason} while the host runs: it writes nothing more, and /readyz answers 503. Stop the host, put the files back or \
+                 restore a backup, then start it again"
             );
         }
     }

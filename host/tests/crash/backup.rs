@@ -287,15 +287,15 @@ fn backups_that_can_t_be_are_refused_and_leave_nothing() {
     fs::write(folder.path().join(".taken.unfinished/mine"), "mine").unwrap();
     std::os::unix::fs::symlink(&state, folder.path().join("link")).unwrap();
     let refused = [
-        ("there", "it is there already"),
-        ("file", "it is there already"),
-        ("state", "it is there already"),
-        ("state/backup", "inside of the state folder"),
-        ("state/data/backup", "inside of the state folder"),
-        ("link/backup", "inside of the state folder"),
-        ("no/such/backup", "make it first"),
-        ("taken", "something else has the name"),
-        ("..", "no absolute path of a new folder"),
+        ("there", "it exists already"),
+        ("file", "it exists already"),
+        ("state", "it exists already"),
+        ("state/backup", "inside the state folder"),
+        ("state/data/backup", "inside the state folder"),
+        ("link/backup", "inside the state folder"),
+        ("no/such/backup", "create it first"),
+        ("taken", "in use by something else"),
+        ("..", "not the absolute path of a new folder"),
     ];
     let look = || (names(folder.path()), names(&state), names(&state.join("data")));
     let before = look();
@@ -327,7 +327,7 @@ fn backups_that_can_t_be_are_refused_and_leave_nothing() {
     let whole = fs::read(&artifact).unwrap();
     fs::write(&artifact, "spoilt").unwrap();
     let said = run(&mut backup_command(&state, &folder.path().join("spoilt"))).expect(1);
-    assert!(said.err.contains("another digest"), "{}", said.err);
+    assert!(said.err.contains("recorded digest"), "{}", said.err);
     fs::write(&artifact, whole).unwrap();
     host.kill();
     // Without a host the same is refused.

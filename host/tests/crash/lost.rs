@@ -32,9 +32,9 @@ fn is_noticed(host: &Host, what: &str) {
         thread::sleep(Duration::from_millis(20));
     }
     assert_eq!(readiness(host).body["type"], "/problems/state-lost", "{what}");
-    assert!(host.has_logged("under the running host"), "{what}:\n{}", host.log());
+    assert!(host.has_logged("while the host runs"), "{what}:\n{}", host.log());
     // It is said once, however long it goes on.
-    assert_eq!(host.log().matches("under the running host").count(), 1, "{what}");
+    assert_eq!(host.log().matches("while the host runs").count(), 1, "{what}");
 }
 
 fn empty(file: &Path) {
@@ -152,7 +152,7 @@ fn a_removed_lock_lets_nobody_in_and_a_link_overwrites_nothing() {
     fs::remove_file(&lock).unwrap();
     let (status, log) = Launch::shop().state(&state).ends();
     assert!(!status.success() && log.contains("another host is running"), "{log}");
-    assert!(host.has_logged("was written anew"), "{}", host.log());
+    assert!(host.has_logged("was written again"), "{}", host.log());
     assert_eq!(fs::read_to_string(&lock).unwrap(), text);
     assert_eq!((readiness(&host).status, place(&host, "goes on").status), (200, 201));
     host.kill();
@@ -174,7 +174,7 @@ fn a_removed_lock_lets_nobody_in_and_a_link_overwrites_nothing() {
         fs::rename(&folder_there, &aside).unwrap();
         symlink(&aside, &folder_there).unwrap();
         let (status, log) = Launch::shop().state(&state).ends();
-        assert!(!status.success() && log.contains("is a link"), "{name}: {log}");
+        assert!(!status.success() && log.contains("is a symbolic link"), "{name}: {log}");
         fs::remove_file(&folder_there).unwrap();
         fs::rename(&aside, &folder_there).unwrap();
     }
@@ -209,5 +209,5 @@ fn what_others_may_read_or_write_is_refused_or_warned_of() {
     assert!(!status.success() && log.contains("128 bits"), "{log}");
     set("", 0o755);
     let host = Launch::shop().state(&state).start();
-    assert!(host.has_logged("other users can look into the state folder"), "{}", host.log());
+    assert!(host.has_logged("other users can read the state folder"), "{}", host.log());
 }

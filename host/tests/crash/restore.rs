@@ -51,7 +51,7 @@ fn a_restore_that_ends_anywhere_leaves_the_old_state_or_none_that_starts() {
             run(restore_command(&to, &state).arg("--replace")).expect(0);
         } else {
             let (status, log) = Launch::shop().state(&state).ends();
-            assert!(!status.success() && log.contains("did not end"), "{point}: {log}");
+            assert!(!status.success() && log.contains("was interrupted"), "{point}: {log}");
             run(&mut backup_command(&state, &folder.path().join("no"))).expect(1);
             // Nobody has to be asked again whether it may be replaced.
             restore(&to, &state).expect(0);
@@ -104,13 +104,13 @@ fn restores_that_would_do_harm_are_refused_and_change_nothing() {
         let is_manifest = file.ends_with("backup.json");
         if !is_manifest {
             fs::write(&file, &bytes).unwrap();
-            refuse(&spoilt, &fresh, "is no backup that can be restored");
+            refuse(&spoilt, &fresh, "is not a backup that can be restored");
         }
         fs::write(&file, &whole[..whole.len() - 1]).unwrap();
-        refuse(&spoilt, &fresh, "is no backup that can be restored");
+        refuse(&spoilt, &fresh, "is not a backup that can be restored");
         fs::remove_file(&file).unwrap();
         let why =
-            if is_manifest { "is no backup that can be restored: there is no `backup.json`" } else { "can't be used" };
+            if is_manifest { "is not a backup that can be restored: it has no `backup.json`" } else { "can't be used" };
         refuse(&spoilt, &fresh, why);
     }
     // Manifests that say something else.
@@ -118,10 +118,10 @@ fn restores_that_would_do_harm_are_refused_and_change_nothing() {
     for (old, new, why) in [
         ("\"format\": 1", "\"format\": 2", "format 2"),
         ("\"app\": \"shop\"", "\"app\": \"stall\"", "of the application `stall`"),
-        ("\"generation\": 1", "\"generation\": 2", "name other generations"),
-        ("data/orders.db", "../orders.db", "is no file of a backup"),
-        ("data/orders.db", "/etc/hostname", "is no file of a backup"),
-        ("history.json", "admin.token", "is no file of a backup"),
+        ("\"generation\": 1", "\"generation\": 2", "name different generations"),
+        ("data/orders.db", "../orders.db", "is not a file that a backup may have"),
+        ("data/orders.db", "/etc/hostname", "is not a file that a backup may have"),
+        ("history.json", "admin.token", "is not a file that a backup may have"),
         ("\"left_out\"", "\"left_over\"", "left_over"),
     ] {
         let spoilt = folder.path().join("spoilt");

@@ -90,7 +90,7 @@ fn a_rollback_waits_for_no_compilation_and_overtakes_all_that_wait() {
     for answer in waiting.into_iter().filter_map(|change| change.join().unwrap()) {
         let answer = answer.expect(409);
         assert_eq!(answer.codes(), ["overtaken"], "{answer:?}");
-        assert!(answer.body["problems"][0]["help"].as_str().unwrap().contains("ask for the change again"));
+        assert!(answer.body["problems"][0]["help"].as_str().unwrap().contains("request the change again"));
     }
     until("the compilation is ended", || compiling(&host) == 0);
     serves(&host, 4, Content { back: 102, ..first });

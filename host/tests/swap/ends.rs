@@ -292,7 +292,7 @@ fn a_start_on_a_changed_disk_is_checked_like_any_change() {
     app.write(Content { back: 102, ..first }, 0);
     let host = start(&app, &state);
     serves(&host, 3, Content { back: 102, ..first });
-    assert!(host.has_logged("takes its place") && host.has_logged("~ module back"), "{}", host.log());
+    assert!(host.has_logged("takes the place") && host.has_logged("~ module back"), "{}", host.log());
     // And there is the way back to what was swapped.
     Operator::of(&host).rollback(Some(2)).expect(200);
     serves(&host, 4, swapped);

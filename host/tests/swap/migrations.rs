@@ -323,7 +323,7 @@ fn check_tries_migrations_and_its_helps_end_well() {
 
     // Follow the help of the unmarked one: the word above it. Then that of the marked one: a start.
     build(104, &[TABLE, ("0002_b.sql", "DROP TABLE a")]);
-    assert!(checked(&app, &state).1[0].1.contains("write `-- contract` above it"));
+    assert!(checked(&app, &state).1[0].1.contains("write `-- contract` as the first line"));
     let component = build(104, &[TABLE, ("0002_b.sql", "-- contract\nDROP TABLE a")]);
     assert_eq!(checked(&app, &state), (true, vec![]));
     let answer = operator.swap("back", &component).expect(409);

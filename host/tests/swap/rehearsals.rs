@@ -106,7 +106,7 @@ fn a_start_refuses_a_missing_database_of_a_module_that_had_one() {
         }
         // As its help says. Once it has begun anew, nobody asks again.
         let mut host = app.launch().state(&state).argument("--accept-empty=back").start();
-        assert!(host.has_logged("begins with an empty one"), "{what}: {}", host.log());
+        assert!(host.has_logged("starts with an empty one"), "{what}: {}", host.log());
         host.signal(Signal::TERM);
         assert!(host.wait().success());
         app.launch().state(&state).start().kill();

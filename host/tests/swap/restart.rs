@@ -21,7 +21,7 @@ fn says(host: &Host, words: &[&str]) {
     let log = host.log();
     let lines: Vec<&str> = log
         .lines()
-        .filter(|line| line.contains("resuming generation") || line.contains("what stands on the disk"))
+        .filter(|line| line.contains("resuming generation") || line.contains("the application on disk"))
         .collect();
     let [line] = lines.as_slice() else { panic!("{lines:?}: {log}") };
     assert!(words.iter().all(|words| line.contains(words)), "{line}");
@@ -40,7 +40,7 @@ fn a_history_that_is_gone_is_told() {
     rusqlite::Connection::open(state.join("data/ledger.db")).unwrap().execute_batch("CREATE TABLE a (b)").unwrap();
     let host = start(&app, &state);
     let log = host.log();
-    let told = log.lines().find(|line| line.contains("databases and no history")).unwrap();
+    let told = log.lines().find(|line| line.contains("databases but no history")).unwrap();
     assert!(told.contains("WARN") && told.contains("ledger"), "{told}");
 }
 
@@ -51,7 +51,7 @@ fn a_rollback_survives_a_restart() {
     let folder = folder();
     let state = folder.path().join("state");
     let host = start(&app, &state);
-    says(&host, &["nothing was published here yet"]);
+    says(&host, &["nothing was published in this state folder yet"]);
     // A new build stands on the disk, is swapped in, and rolled back from.
     let bad = Content { back: 666, ..first };
     app.write(bad, 0);
@@ -63,7 +63,7 @@ fn a_rollback_survives_a_restart() {
     for _ in 0..2 {
         let host = start(&app, &state);
         serves(&host, 3, first);
-        says(&host, &["resuming generation 3", "rollback to 1", "the disk has what it had then"]);
+        says(&host, &["resuming generation 3", "rollback to 1", "the files on disk are the same as then"]);
         host.kill();
     }
     // A comment is nothing new; another build is.
@@ -75,7 +75,7 @@ fn a_rollback_survives_a_restart() {
     app.write(mended, 1);
     let host = start(&app, &state);
     serves(&host, 4, mended);
-    says(&host, &["takes its place", "the component of `back` changed there", "since generation 3"]);
+    says(&host, &["takes the place", "the component of `back` changed on disk", "since generation 3"]);
     host.kill();
     serves(&start(&app, &state), 4, mended);
 }
@@ -163,7 +163,7 @@ fn what_is_edited_while_an_apply_waits_is_not_applied() {
     host.kill();
     let host = start(&app, &state);
     serves(&host, 4, edited);
-    says(&host, &["the component of `front` changed there"]);
+    says(&host, &["the component of `front` changed on disk"]);
 }
 
 /// What a host before this one has left: one digest of the disk, of the last `run` or `apply`.
@@ -202,7 +202,7 @@ fn a_history_of_an_earlier_format_is_gone_on_with() {
         let host = start(&app, &state);
         if is_resumed {
             serves(&host, number, content);
-            says(&host, &["is not recorded", "run --apply"]);
+            says(&host, &["are not recorded", "run --apply"]);
         } else {
             (number, content) = (number + 1, edited);
             serves(&host, number, content);

@@ -126,10 +126,11 @@ fn the_command_line_swaps_rolls_back_and_tells() {
     let (code, _, said) = run(&["rollback", "1"]);
     assert!(code == Some(0) && said.contains("generation 5 serves"), "{said}");
     let (code, _, said) = run(&["rollback", "77"]);
-    assert!(code == Some(1) && said.contains("generation 77 is not kept"), "{said}");
+    assert!(code == Some(1) && said.contains("the history doesn't keep generation 77"), "{said}");
     let orders = host::component("orders");
     let (code, _, said) = run(&["swap", "payments", orders.to_str().unwrap()]);
-    let first = said.find("what is given for module `payments` exports what module `orders` does").unwrap();
+    let first =
+        said.find("the component given for module `payments` exports the interfaces of module `orders`").unwrap();
     assert!(code == Some(1) && said.find("exports nothing").is_none_or(|second| first < second), "{said}");
     // The plan names what changes, and as long as the process lives, what it doesn't take up.
     let mut manifest = std::fs::read_to_string(app).unwrap();

@@ -80,7 +80,7 @@ impl Databases {
         had: &BTreeSet<ModuleName>,
     ) -> Result<(), Problems> {
         if let Err(error) = rehearse::remove_copies(state) {
-            tracing::warn!(%error, "what a dry run has left can't be removed");
+            tracing::warn!(%error, "the copies of an earlier dry run can't be removed");
         }
         let mut problems = Vec::new();
         for (name, node) in graph.with_data() {
@@ -225,7 +225,7 @@ impl Databases {
             let (file, size) = (file.display(), bytesize::ByteSize(size));
             tracing::warn!(
                 target: "database",
-                "the database of `{name}` was removed with all its rows ({file}, {size}) and is made anew: its migration `{migration}` was \
+                "the database of `{name}` was removed with all its rows ({file}, {size}) and is created again: its migration `{migration}` was \
                  edited, renamed or removed after it was applied here"
             );
         }
@@ -331,12 +331,12 @@ fn check_there(name: &ModuleName, state: &StateFolder) -> Result<(), Problems> {
         return Ok(());
     }
     if state.accepts_empty(name) {
-        tracing::warn!(target: "state", module = %name, file = %file.display(), "the module had a database, which is missing; it begins with an empty one");
+        tracing::warn!(target: "state", module = %name, file = %file.display(), "the module had a database, which is missing; it starts with an empty one");
         return Ok(());
     }
     let message = format!("the database of `{name}` is missing or empty, and the module had one: {}", file.display());
     let help = format!(
-        "put the file back with its `-wal`, or restore a backup (`watertight restore`); to go on without what was in it, start with \
+        "put the file back with its `-wal`, or restore a backup (`watertight restore`); to continue without its data, start with \
          `watertight run --accept-empty {name}`"
     );
     Err(Problem::new(Code::State, message).module(name).help(help).into())
@@ -346,14 +346,13 @@ fn check_there(name: &ModuleName, state: &StateFolder) -> Result<(), Problems> {
 fn lost_log(name: &ModuleName, file: &Path, state: &StateFolder) -> Result<(), Problems> {
     let log = format!("{}-wal", file.display());
     if state.accepts_empty(name) {
-        tracing::warn!(target: "state", module = %name, file = log, "the write-ahead log of the module's database is missing; it begins with what the database has without it");
+        tracing::warn!(target: "state", module = %name, file = log, "the write-ahead log of the module's database is missing; the module starts with what the database has without it");
         return Ok(());
     }
-    let message = format!(
-        "the write-ahead log of the database of `{name}` is missing, and what was committed last was in it: {log}"
-    );
+    let message =
+        format!("the write-ahead log of the database of `{name}` is missing, and the last commits were in it: {log}");
     let help = format!(
-        "put the file back, or restore a backup (`watertight restore`); to go on without what was in it, start with \
+        "put the file back, or restore a backup (`watertight restore`); to continue without its data, start with \
          `watertight run --accept-empty {name}`"
     );
     Err(Problem::new(Code::State, message).module(name).help(help).into())
@@ -369,26 +368,26 @@ pub(super) fn problem(module: &ModuleName, artifact: &Artifact, error: &OpenErro
     let problem = match error {
         OpenError::Database { .. } | OpenError::Files { .. } => Problem::new(Code::State, with_causes(error)),
         OpenError::NotAdditive { .. } => Problem::new(Code::Migration, with_causes(error)).help(
-            "a start applies it: put this build where the manifest names the module's component, stop the host and start it again; then \
-             there is no way back beyond it. `--dry-run` says before whether it can be applied to the data that are there",
+            "only a start applies it: put this build where the manifest names the module's component, stop the host and start it again; \
+             no rollback can go back beyond it then. `--dry-run` shows in advance whether it can be applied to the existing data",
         ),
         OpenError::Unmarked { .. } => Problem::new(Code::Migration, with_causes(error)).file(&artifact.path).help(
-            "earlier builds may come back by a rollback: only create tables and indexes that are not unique, and add columns; or write \
-             `-- contract` above it as its first line, build, and put the build in place by a start, not while a host serves: then there is \
-             no way back beyond it. The line may be added where the migration was applied already",
+            "a rollback may bring earlier builds back: only create tables and indexes that are not unique, and add columns. Or write \
+             `-- contract` as the first line of the migration, build the module, and deploy the build by a start, not while a host serves: \
+             no rollback can go back beyond it then. The line may be added to a migration that was applied already",
         ),
         OpenError::InsertedMigration { before, .. } => {
             Problem::new(Code::Migration, with_causes(error)).file(&artifact.path).help(format!(
-                "what was applied never changes, nor does what stands before it: give the new one a number that is higher than that of \
+                "an applied migration never changes, and none can be added before it: give the new migration a number that is higher than that of \
                  `{before}` and of all others that were applied"
             ))
         }
         OpenError::Contracted { .. } => Problem::new(Code::Migration, with_causes(error))
             .file(&artifact.path)
-            .help("give a new build that does what this one did, on the newer schema"),
+            .help("use a new build with the behaviour of this one that works with the newer schema"),
         OpenError::ChangedMigration { .. } | OpenError::ReorderedMigration { .. } => {
             Problem::new(Code::Migration, with_causes(error)).file(&artifact.path).help(
-                "what was applied never changes: take it back as it was, and put what is new into a migration of its own, after all others",
+                "an applied migration never changes: restore its text, and put what is new into a migration of its own, after all others",
             )
         }
         _ => Problem::new(Code::Migration, with_causes(error)).file(&artifact.path),

@@ -25,7 +25,7 @@ fn report(module: &ModuleName, node: &Node, refusal: &Refusal, problems: &mut Ve
     };
     let Some(feature) = feature else {
         let message = format!("the component of module `{module}` is invalid at byte {offset:#x}: {message}");
-        let help = "build it again with tools of this year; `wasm-tools validate` says more";
+        let help = "build it again with current tools; `wasm-tools validate` says more";
         return problems.push(problem(message, help));
     };
     let (what, help) = in_words(feature);
@@ -62,7 +62,7 @@ fn in_words(feature: &str) -> (String, &'static str) {
         ),
         "GC" | "GC_TYPES" | "FUNCTION_REFERENCES" | "CUSTOM_DESCRIPTORS" | "CM_GC" => (
             "values of the engine's garbage collector",
-            "build it for linear memory: languages that need a collector in the engine can't run here",
+            "build it for linear memory: languages that need the engine's collector can't run here",
         ),
         "CM_FIXED_LENGTH_LISTS" => (
             "a list of fixed length",

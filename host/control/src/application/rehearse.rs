@@ -120,7 +120,7 @@ impl Databases {
             }
             Ok(Ok(CopyTried { bytes, tried: false })) => {
                 let most = ByteSize(MAX_COPY);
-                Ok(Some(not_tried(&format!("it has {}, and {most} are copied at most", ByteSize(bytes)))))
+                Ok(Some(not_tried(&format!("it has {}, and at most {most} are copied", ByteSize(bytes)))))
             }
             Ok(Err(error)) => Err(problem(name, &node.artifact, &error).into()),
             Err(reason) => Ok(Some(not_tried(&reason))),

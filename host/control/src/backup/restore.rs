@@ -107,35 +107,36 @@ fn check(from: &Path, app: Option<&str>) -> Result<Manifest, BackupError> {
     let read = File::open(&file).and_then(|open| open.take(MAX_MANIFEST + 1).read_to_end(&mut text));
     read.map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory => {
-            spoilt(from, format!("there is no `{MANIFEST}` in it, which `watertight backup` writes last"))
+            spoilt(from, format!("it has no `{MANIFEST}`, which `watertight backup` writes last"))
         }
         _ => file_error(&file)(error),
     })?;
     let manifest: Manifest = serde_json::from_slice(&text).map_err(|error| spoilt(&file, error.to_string()))?;
     if manifest.format != FORMAT {
-        return Err(spoilt(&file, format!("it has format {}, and this host knows {FORMAT}", manifest.format)));
+        return Err(spoilt(&file, format!("it has format {}, and this host knows only {FORMAT}", manifest.format)));
     }
     if let Some(app) = app.filter(|app| *app != manifest.app) {
-        return Err(spoilt(from, format!("it is of the application `{}`, and this is `{app}`", manifest.app)));
+        return Err(spoilt(from, format!("it is a backup of the application `{}`, and this is `{app}`", manifest.app)));
     }
     for (name, entry) in &manifest.files {
         if !is_file_of_a_backup(name) {
-            return Err(spoilt(&file, format!("`{name}` is no file of a backup")));
+            return Err(spoilt(&file, format!("`{name}` is not a file that a backup may have")));
         }
         let path = from.join(name);
         let found = path.symlink_metadata().map_err(file_error(&path))?;
         if !found.is_file() || found.len() != entry.size {
-            return Err(spoilt(&path, format!("it is no file of {} bytes", entry.size)));
+            return Err(spoilt(&path, format!("it is not a file of {} bytes", entry.size)));
         }
         let (digest, _) =
             File::open(&path).and_then(|file| copy_digested(file, std::io::sink())).map_err(file_error(&path))?;
         if digest != entry.digest {
-            return Err(spoilt(&path, format!("its digest is {digest}, and was {}", entry.digest)));
+            return Err(spoilt(&path, format!("its digest is {digest}, and the backup recorded {}", entry.digest)));
         }
     }
     let history = StateFolder::read_history(from).map_err(|error| spoilt(from, with_causes(&error)))?;
     let last = history.last().filter(|last| last.number == manifest.generation);
-    let last = last.ok_or_else(|| spoilt(from, "its history and its manifest name other generations".to_owned()))?;
+    let last =
+        last.ok_or_else(|| spoilt(from, "its history and its manifest name different generations".to_owned()))?;
     let missing = last.files().into_keys().chain([HISTORY.to_owned()]).find(|name| !manifest.files.contains_key(name));
     match missing {
         Some(name) => Err(spoilt(from, format!("`{name}` is missing"))),

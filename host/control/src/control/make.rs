@@ -179,7 +179,7 @@ impl Control {
             return;
         }
         if let Err(error) = self.remember(&publishing, move |history| history.note_disk(disk)).await {
-            tracing::error!(target: "change", %error, "what stood on the disk can't be remembered");
+            tracing::error!(target: "change", %error, "the record of the files on disk can't be added to the history");
         }
     }
 

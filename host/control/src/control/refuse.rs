@@ -17,8 +17,11 @@ pub(super) fn contracted(running: &AppGraph, artifacts: &Artifacts) -> Result<()
             if migration.is_contraction() {
                 let message = format!("the older build doesn't know the migration `{}`, a contraction", migration.name);
                 let problem = Problem::new(Code::Migration, message).module(name);
-                problems
-                    .push(problem.help("swap in a new build that does what the older one did, on the newer schema"));
+                problems.push(
+                    problem.help(
+                        "swap in a new build with the behaviour of the older one that works with the newer schema",
+                    ),
+                );
             }
         }
     }
@@ -38,8 +41,9 @@ pub(super) fn explained(problems: Problems, running: &AppGraph, artifacts: &Arti
         let is_meant =
             |other: &ModuleName, artifact: &Artifact| artifacts.contains_key(other) && given == interfaces(artifact);
         if let Some((other, _)) = running.modules.iter().find(|(other, node)| is_meant(other, &node.artifact)) {
-            let message =
-                format!("what is given for module `{name}` exports what module `{other}` does, and nothing of its own");
+            let message = format!(
+                "the component given for module `{name}` exports the interfaces of module `{other}` and none of its own"
+            );
             let help = format!("give it for `{other}`, or give a build of `{name}`");
             found.push(Problem::new(Code::MissingExport, message).module(name).help(help));
         }
@@ -101,8 +105,9 @@ mod tests {
         assert_eq!(told.last().map(|last| &last.message), Some(&other.message), "what is wrong is told all the same");
         let of_swap = explained(other.into(), &graph, &artifacts(given), true).into_vec();
         assert_eq!((of_swap.len(), &of_swap[0].message), (1, &told[0].message), "a swap is told one of both");
-        (told.len() > 1)
-            .then(|| told[0].message.split("what module `").nth(1).unwrap().split('`').next().unwrap().to_owned())
+        (told.len() > 1).then(|| {
+            told[0].message.split("interfaces of module `").nth(1).unwrap().split('`').next().unwrap().to_owned()
+        })
     }
 
     const ONE: (&str, &[&str]) = ("one", &["t:one/api@1.0.0", "watertight:app/resume@1.0.0"]);

@@ -129,7 +129,7 @@ impl Initial {
         }
         if history.published().is_empty() && !history.databases().is_empty() {
             let databases = list(history.databases());
-            let words = "the state folder has databases and no history: what was published before is not known";
+            let words = "the state folder has databases but no history, so it is unknown what was published before";
             tracing::warn!(target: "state", databases, folder = %state.path().display(), "{words}");
         }
         let compiler = host.compiler(&state, checked.config.compile)?;
@@ -191,7 +191,9 @@ struct Standing {
 fn choose<'a>(history: &'a History, disk: Option<&Standing>, wanted: Wanted) -> Result<Choice<'a>, Problems> {
     let Some(last) = history.last() else {
         return match disk {
-            Some(_) => Ok(Choice::Disk("starting what stands on the disk: nothing was published here yet".to_owned())),
+            Some(_) => Ok(Choice::Disk(
+                "starting the application on disk: nothing was published in this state folder yet".to_owned(),
+            )),
             None => {
                 Err(Problem::new(Code::State, "nothing was published yet").help("start without `--published`").into())
             }
@@ -203,28 +205,30 @@ fn choose<'a>(history: &'a History, disk: Option<&Standing>, wanted: Wanted) -> 
     };
     let takes = |why: &str| {
         let number = last.number;
-        let line = "what stands on the disk is not what was published last, and takes its place";
+        let line = "the application on disk takes the place of the last published generation";
         Ok(Choice::Disk(format!("{line}: {why} since generation {number}")))
     };
-    let Some(disk) = disk else { return resume("`--published` asks for it, whatever stands on the disk") };
+    let Some(disk) = disk else { return resume("`--published` asks for it, whatever is on disk") };
     if wanted == Wanted::Disk {
         let number = last.number;
-        let line = format!("starting what stands on the disk, whatever generation {number} is: `--apply` asks for it");
+        let line = format!("starting the application on disk instead of generation {number}: `--apply` asks for it");
         return Ok(Choice::Disk(line));
     }
     match (&last.disk, history.origin_of_format_1()) {
         (Some(record), _) => match record.difference(&disk.record) {
-            None => resume("the disk has what it had then"),
-            Some(different) => takes(&format!("{different} changed there")),
+            None => resume("the files on disk are the same as then"),
+            Some(different) => takes(&format!("{different} changed on disk")),
         },
         // Hosts that wrote format 1 recorded the files on disk only at `run` and `apply`.
         (None, Some(origin)) if origin == disk.of_format_1 => {
-            resume("the disk has what it had at the last `run` or `apply`")
+            resume("the files on disk are the same as at the last `run` or `apply`")
         }
         (None, Some(_)) if !matches!(last.cause, Cause::Rollback { .. }) => {
-            takes("manifest, routes or components changed there")
+            takes("manifest, routes or components changed on disk")
         }
-        (None, _) => resume("what stood on the disk then is not recorded; `run --apply` takes what stands there now"),
+        (None, _) => {
+            resume("the files on disk at that time are not recorded; `run --apply` starts those that are there now")
+        }
     }
 }
 
@@ -263,8 +267,8 @@ fn on_disk(config: &AppConfig) -> (Artifacts, Result<Standing, Problems>) {
 fn or_published(problems: Problems, last: Option<&Published>) -> Problems {
     let mut problems = problems.into_vec();
     problems.extend(last.map(|last| {
-        let message = format!("generation {}, which was published before, is kept", last.number);
-        Problem::new(Code::State, message).help("`run --published` starts it, whatever stands on the disk")
+        let message = format!("generation {}, which was published before, can still run", last.number);
+        Problem::new(Code::State, message).help("`run --published` starts it, whatever is on disk")
     }));
     Problems::from(problems)
 }

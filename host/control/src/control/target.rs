@@ -77,10 +77,10 @@ impl Control {
         history.find(number).cloned().ok_or_else(|| {
             let message = match number.0 {
                 0 => "nothing was published before the current generation".to_owned(),
-                _ => format!("generation {number} is not kept"),
+                _ => format!("the history doesn't keep generation {number}"),
             };
             let known: Vec<String> = history.published().iter().map(|one| one.number.to_string()).collect();
-            Problem::new(Code::UnknownName, message).help(format!("kept are {}", known.join(", "))).into()
+            Problem::new(Code::UnknownName, message).help(format!("the history keeps {}", known.join(", "))).into()
         })
     }
 }

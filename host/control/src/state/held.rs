@@ -104,11 +104,11 @@ impl Held {
         if let Err(displaced) = lock.identity.check(&file) {
             match lock.write_anew(&self.path) {
                 Ok(()) => {
-                    tracing::warn!(target: "state", "{displaced}, and was written anew; the folder is held all the same");
+                    tracing::warn!(target: "state", "{displaced}, and was written again; the host still holds the folder");
                     lock.failed = false;
                 }
                 Err(error) if !lock.failed => {
-                    tracing::error!(target: "state", %error, "{displaced}, and can't be written anew; the folder is held all the same");
+                    tracing::error!(target: "state", %error, "{displaced}, and can't be written again; the host still holds the folder");
                     lock.failed = true;
                 }
                 Err(_) => {}
@@ -132,7 +132,7 @@ impl LockFile {
         let metadata = file.metadata().map_err(TryLockError::Error)?;
         // The host writes to this file. A second hard link could be any other file of the user.
         if metadata.nlink() > 1 {
-            let reason = "it has another name as well, and would be written to; remove it";
+            let reason = "it has a second hard link, so writing to it would change another file; remove it";
             return Err(TryLockError::Error(io::Error::new(io::ErrorKind::InvalidInput, reason)));
         }
         lock_exclusively(&file)?;
@@ -194,7 +194,7 @@ fn check_owner(path: &Path, metadata: &Metadata) -> Result<(), StateError> {
     }
     if mode & OTHERS_REACH != 0 {
         let mode = format!("{:03o}", mode & 0o777);
-        tracing::warn!(target: "state", folder = %path.display(), mode, "other users can look into the state folder; run `chmod 700` on it");
+        tracing::warn!(target: "state", folder = %path.display(), mode, "other users can read the state folder; run `chmod 700` on it");
     }
     Ok(())
 }
@@ -204,7 +204,8 @@ fn check_owner(path: &Path, metadata: &Metadata) -> Result<(), StateError> {
 pub(super) fn make_folder(path: &Path) -> Result<(), StateError> {
     let unusable = |source| StateError::Unusable { folder: path.to_owned(), source };
     if path.is_symlink() {
-        let reason = "is a link, and none is followed in a state folder: what is to be elsewhere is mounted there";
+        let reason =
+            "is a symbolic link, and the host follows none inside a state folder; mount the other folder there instead";
         return Err(StateError::Open { path: path.to_owned(), reason });
     }
     make_folder_followed(path).map_err(unusable)?;
@@ -278,7 +279,7 @@ mod tests {
         assert!(refusal(folder.path()).contains("regular file"));
         fs::remove_file(&lock).unwrap();
         fs::hard_link(&other, &lock).unwrap();
-        assert!(refusal(folder.path()).contains("another name"));
+        assert!(refusal(folder.path()).contains("second hard link"));
         fs::remove_file(&lock).unwrap();
         fs::create_dir(&lock).unwrap();
         refusal(folder.path());

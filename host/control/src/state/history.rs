@@ -90,7 +90,7 @@ impl History {
             Err(error) => return Err(io::Error::new(error.kind(), format!("history.json: {error}"))),
         };
         if !(OLDEST_FORMAT..=FORMAT).contains(&text.format) {
-            return Err(damaged(&format!("has format {}, and this host knows {FORMAT}", text.format)));
+            return Err(damaged(&format!("has format {}, and this host knows none above {FORMAT}", text.format)));
         }
         text.format = FORMAT;
         if text.databases.is_none() {
@@ -227,7 +227,7 @@ impl History {
             };
             let mut is_uncertain = false;
             if !stands && let Err(again) = write_durably(&self.file, &before, Some(POINTS)) {
-                tracing::error!(%again, "the history of generations could not be put back");
+                tracing::error!(%again, "the previous history of generations could not be written back");
                 is_uncertain = true;
             }
             return Err(Unwritten { source, is_uncertain });

@@ -45,10 +45,10 @@ pub enum KeptError {
         source: io::Error,
     },
     /// The file's bytes don't match the digest in its name.
-    #[error("{} is damaged: its bytes have another digest than its name", .0.display())]
+    #[error("{} is damaged: its contents don't match the digest in its name", .0.display())]
     Damaged(PathBuf),
     /// The file does not contain a configuration.
-    #[error("{} holds no configuration", .file.display())]
+    #[error("{} does not contain a configuration", .file.display())]
     Syntax {
         /// The path of the stored file.
         file: PathBuf,
