@@ -8,7 +8,7 @@ use wit_parser::{
 
 use super::world::World;
 
-/// A function of a world.
+/// A function that a world imports or exports.
 pub(super) struct ContractFunction<'a> {
     /// The name of the function's interface in the world. The function's own name if the world has the function directly.
     pub(super) item: String,

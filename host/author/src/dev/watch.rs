@@ -1,4 +1,4 @@
-//! Waits for notifications that files may have changed. Notifications can be lost or spurious, so the caller must look for the changes.
+//! Waits for file-system events after which files may have changed. Events can be lost or spurious, so the caller must look for the changes.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! Orders concurrent operations: changes run one at a time, rollbacks overtake them, dry runs and backups run beside them.
+//! Schedules concurrent operations: changes run one at a time, rollbacks overtake them, dry runs and backups run beside them.
 //!
 //! Each kind has a bounded number of places, and a turn that lets one operation run at a time. Only publishing holds
 //! [`Queue::publishing`], and only while it lasts.
