@@ -205,6 +205,10 @@ impl Host {
     }
 
     /// Returns a compiler that caches code in the state folder and keeps the limits of the manifest.
+    ///
+    /// # Errors
+    ///
+    /// A problem with the code `state` if the code cache can't be used.
     pub fn compiler(&self, state: &StateFolder, limits: Compiling) -> Result<Compiler, Problems> {
         let compiler = Compiler::new(self.engines.clone(), &state.code(), self.program.clone(), limits)
             .map_err(|error| Problem::new(Code::State, error.to_string()))?;
@@ -261,6 +265,11 @@ pub fn assemble(
 /// Linked compartments that can be reused, by their identity.
 pub type LinkedCode = BTreeMap<Digest, Linked>;
 
+/// Links and compiles the compartments of a graph. Takes those in `known` over without linking them again. Blocks.
+///
+/// # Errors
+///
+/// A problem for each compartment that can't be linked or compiled.
 pub fn link_all(graph: &AppGraph, compiler: &Compiler, known: &LinkedCode) -> Result<Vec<Linked>, Problems> {
     let (mut linked, mut problems) = (Vec::new(), Vec::new());
     for compartment in &graph.compartments {

@@ -124,6 +124,11 @@ impl StateFolder {
     }
 
     /// Opens and locks the folder like [`Self::open`], but also accepts one with an interrupted restore.
+    ///
+    /// # Errors
+    ///
+    /// [`StateError::Locked`] if another host holds the folder, [`StateError::ForDevelopment`] if it belongs to `watertight dev`, and the
+    /// other cases if it can't be used.
     pub(crate) fn open_to_restore(path: &Path) -> Result<Self, StateError> {
         let folder = Self::take(path)?;
         if folder.for_development { Err(StateError::ForDevelopment(folder.path().to_owned())) } else { Ok(folder) }

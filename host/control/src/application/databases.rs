@@ -67,12 +67,20 @@ impl Databases {
     }
 
     /// Checks that the files of all open databases are where they were opened; see [`Database::check_files`]. Blocks.
+    ///
+    /// # Errors
+    ///
+    /// [`Displaced`] for the first file that was removed or replaced.
     pub(crate) fn check_files(&self) -> Result<(), Displaced> {
         self.all().iter().map(Database::check_files).fold(Ok(()), Result::and)
     }
 
     /// Opens the databases of a graph before the host serves, and applies all their migrations. `had` names the modules that had a database
     /// in a published generation. Blocks.
+    ///
+    /// # Errors
+    ///
+    /// A problem for each database that can't be opened or migrated.
     pub(crate) fn open(
         &self,
         graph: &AppGraph,
@@ -115,6 +123,10 @@ impl Databases {
     /// Opens the databases of a graph while the host serves. A new database gets all migrations. An existing one with migrations gets no
     /// further ones yet, since a rollback may return to generations that used it; [`Self::migrate`] applies them later. Returns the modules
     /// with new databases even if opening others fails. `had` names the modules that had a database in a published generation. Blocks.
+    ///
+    /// # Errors
+    ///
+    /// A problem for each database that can't be opened, or for a new one, migrated.
     pub(crate) fn open_beside(
         &self,
         graph: &AppGraph,
@@ -194,6 +206,10 @@ impl Databases {
     /// Recreates databases of a development folder whose applied migrations were edited, renamed, reordered or removed. Does nothing for
     /// other state folders. Tries all migrations on an empty database first, and removes no database if one of them fails. Statements on a
     /// removed database fail as on a closed one. Blocks; must run inside a tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// A problem for each module whose migrations fail, and one for a database that can't be removed.
     pub(crate) fn make_anew(&self, graph: &AppGraph, state: &StateFolder) -> Result<(), Problems> {
         if !state.is_for_development() {
             return Ok(());
@@ -248,6 +264,10 @@ impl Databases {
 
     /// Applies the pending migrations of a graph's modules to open databases while other builds are served. If `current` is given, skips
     /// databases whose current build already has all these migrations.
+    ///
+    /// # Errors
+    ///
+    /// A problem for each module whose migrations are refused or fail. Those of other modules are applied.
     pub(crate) async fn migrate(&self, graph: &AppGraph, current: Option<&AppGraph>) -> Result<(), Problems> {
         let mut problems = Vec::new();
         for (name, node) in graph.with_data() {

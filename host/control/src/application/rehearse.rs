@@ -46,6 +46,10 @@ impl Due<'_> {
 impl Databases {
     /// Refuses a change whose pending migrations fail on an empty database. Finds no failure that depends on rows or on free disk space.
     /// Blocks, usually for milliseconds, and for at most a minute for each database.
+    ///
+    /// # Errors
+    ///
+    /// A problem for each module whose migrations would be refused.
     pub(crate) fn check_due(&self, graph: &AppGraph, state: &StateFolder) -> Result<(), Problems> {
         if state.is_for_development() {
             return Ok(());
