@@ -283,7 +283,7 @@ impl Run<'_> {
                 self.started.databases.close().await;
                 let next = GenerationNumber(self.started.generation.number.0 + 1);
                 let started = self.subject.start(next, &self.state).await;
-                self.started = started.map_err(|error| format!("it doesn't start again: {error}"))?;
+                self.started = started.map_err(|error| format!("the application doesn't start again: {error}"))?;
                 Ok(Vec::new())
             }
         }
@@ -307,7 +307,7 @@ impl Run<'_> {
         }
         let answers = calls.join_all().await.into_iter().map(|answer| {
             let answer = answer.map_err(|error| format!("the call failed: {error}"))?;
-            serde_json::from_str(answer.get()).map_err(|error| format!("the answer is no JSON: {error}"))
+            serde_json::from_str(answer.get()).map_err(|error| format!("the answer is not JSON: {error}"))
         });
         answers.collect()
     }

@@ -44,7 +44,7 @@ pub(super) fn explained(problems: Problems, running: &AppGraph, artifacts: &Arti
             let message = format!(
                 "the component given for module `{name}` exports the interfaces of module `{other}` and none of its own"
             );
-            let help = format!("give it for `{other}`, or give a build of `{name}`");
+            let help = format!("send it for module `{other}`, or send a build of `{name}`");
             found.push(Problem::new(Code::MissingExport, message).module(name).help(help));
         }
     }

@@ -90,7 +90,7 @@ impl History {
             Err(error) => return Err(io::Error::new(error.kind(), format!("history.json: {error}"))),
         };
         if !(OLDEST_FORMAT..=FORMAT).contains(&text.format) {
-            return Err(damaged(&format!("has format {}, and this host knows none above {FORMAT}", text.format)));
+            return Err(damaged(&format!("has format {}, but this host knows none above {FORMAT}", text.format)));
         }
         text.format = FORMAT;
         if text.databases.is_none() {
