@@ -1,7 +1,7 @@
-//! The admin edge: what operators and the command line ask a running host.
+//! The admin API: the requests of operators and the command line to a running host.
 //!
-//! `/healthz`, `/readyz` and `/metrics` are open, all else wants the token. It listens on a socket of its own and is never reached through the data
-//! listener.
+//! `/healthz`, `/readyz` and `/metrics` are open; every other path requires the admin token. The API has a socket of its own and cannot
+//! be reached through the data listener.
 
 mod body;
 mod changes;
@@ -41,45 +41,45 @@ pub use changes::{FILES_PART, Generations, RollbackRequest};
 pub use operate::{BackupRequest, LogLevel};
 pub use probe::Probe;
 
-/// The largest body of a request to the admin listener, in bytes: arguments of a call. Uploads have bounds of their own.
+/// The largest body of a request other than an upload, in bytes, such as the arguments of a call. Uploads have their own limits.
 const MAX_BODY: u64 = 16 << 20;
 
-/// What the admin listener knows of the host.
+/// The state of the admin listener.
 pub struct Admin {
     control: Arc<Control>,
     token: String,
     log: Arc<LogControl>,
     ready: AtomicBool,
     uploads: Semaphore,
-    /// What only the host calls: a module relies on it that it never runs twice at once.
+    /// The interface that only the host may call: modules rely on it that its function never runs twice at once.
     resume: InterfaceName,
 }
 
-/// The body of `POST /call`.
+/// The body of a request `POST /call`, which calls a function of a module.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CallRequest {
-    /// `MODULE/INTERFACE.FUNCTION`.
+    /// The function to call, as `MODULE/INTERFACE.FUNCTION`.
     pub function: String,
-    /// One value for each parameter.
+    /// The arguments as JSON, one for each parameter, in order.
     pub arguments: Vec<Box<RawValue>>,
 }
 
-/// The answer to `POST /call`.
+/// The response to `POST /call`.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct CallResponse {
-    /// The result.
+    /// The result of the function, as JSON.
     pub result: Box<RawValue>,
 }
 
-/// The answer to `GET /migrations`.
+/// The response to `GET /migrations`.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Migrations {
-    /// Every module with a database, by name.
+    /// The migrations of every module with a database, ordered by module name.
     pub modules: Vec<ModuleMigrations>,
 }
 
-/// An entry of `GET /modules`.
+/// One module in the response to `GET /modules`.
 #[derive(Debug, Serialize)]
 struct ModuleEntry<'a> {
     #[serde(flatten)]
@@ -89,7 +89,9 @@ struct ModuleEntry<'a> {
 }
 
 impl Admin {
-    /// Answers for the application of `control` to whoever knows `token`, and changes what is logged by `log`. Not ready yet: until then functions are called by nobody but the start.
+    /// Creates the admin API for the application of `control`. Clients must send `token`. `log` lets them change the log level.
+    ///
+    /// The API is not ready at first: until [`Admin::set_ready`], it refuses calls of functions.
     pub fn new(control: Arc<Control>, token: String, log: Arc<LogControl>) -> Arc<Self> {
         let resume = RESUME.parse().expect("the host's own interface is well named");
         Arc::new(Self {
@@ -102,7 +104,7 @@ impl Admin {
         })
     }
 
-    /// Says whether requests should be sent here.
+    /// Sets whether `/readyz` reports that the host is ready for requests.
     pub fn set_ready(&self, ready: bool) {
         self.ready.store(ready, Ordering::Release);
     }
@@ -111,7 +113,7 @@ impl Admin {
         self.ready.load(Ordering::Acquire) && self.control.state().lost().is_none()
     }
 
-    /// The routes.
+    /// Returns the router of the admin API.
     pub fn router(self: Arc<Self>) -> Router {
         let changes = Router::new()
             .route("/generations", get(changes::generations))
@@ -136,12 +138,13 @@ impl Admin {
             .fallback(|| async { Failure::from(HostProblem::NoSuchPath) })
             .method_not_allowed_fallback(|| async { Failure::from(HostProblem::MethodNotAllowed) })
             .with_state(self.clone());
-        // Around all routes, not within each: what it does to the path counts when a route is looked for.
+        // The layer wraps the whole router, not each route, because it rewrites the path before the router matches it.
         Router::new().fallback_service(all).layer(middleware::from_fn_with_state(self, guard::answer))
     }
 }
 
-/// Lets only those through who send the token. Compared in constant time: how much of a guess was right is not told.
+/// Passes on only requests with the admin token. The comparison takes constant time, so its duration does not tell how much of a guess is
+/// right.
 async fn authorize(State(admin): State<Arc<Admin>>, mut request: Request, next: Next) -> Response {
     let given = request.headers().get(header::AUTHORIZATION).and_then(|value| bearer(value.as_bytes()));
     let is_right = given.is_some_and(|given| given.ct_eq(admin.token.as_bytes()).into());
@@ -163,7 +166,7 @@ async fn authorize(State(admin): State<Arc<Admin>>, mut request: Request, next: 
     refused.with_header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")).into_response()
 }
 
-/// The token of an `Authorization`; the scheme may be written in any case (RFC 9110, section 11.1).
+/// Returns the token in the value of an `Authorization` header. The scheme may be written in any case (RFC 9110, section 11.1).
 fn bearer(value: &[u8]) -> Option<&[u8]> {
     let (scheme, token) = value.split_at_checked(b"Bearer ".len())?;
     scheme.eq_ignore_ascii_case(b"Bearer ").then_some(token)

@@ -1,7 +1,8 @@
-//! The data edge: requests in, answers out. Business code sees none of it (invariant 9).
+//! The data listener: it turns HTTP requests into calls of module functions, and their results into responses. Modules never see HTTP
+//! (invariant 9 in `ARCHITECTURE.md`).
 //!
-//! A request takes the current generation once and stays on it (invariant 3). Routes belong to the generation, so axum's own router
-//! has nothing to do here; its types carry requests and answers.
+//! A request takes the current generation once and stays on it (invariant 3). Routes belong to a generation, so the listener does not use
+//! axum's router. It uses only axum's request and response types.
 
 pub mod access;
 pub mod answer;
@@ -37,23 +38,23 @@ use server::{Answer, Connection, PlaceShare, RequestBody};
 
 pub use noted::{drop_body, request_id};
 
-/// The header that carries a request's id, in and out.
+/// The header that carries a request's id, in requests and in responses.
 pub static REQUEST_ID: header::HeaderName = header::HeaderName::from_static("x-request-id");
-/// The header that says which trace a request belongs to, in and out (W3C Trace Context).
+/// The header that carries the trace context of a request (W3C Trace Context), in requests and in responses.
 pub static TRACEPARENT: header::HeaderName = header::HeaderName::from_static("traceparent");
-/// The header in which others keep what is theirs of a trace.
+/// The header in which tracing vendors keep their own data of a trace (W3C Trace Context).
 static TRACESTATE: header::HeaderName = header::HeaderName::from_static("tracestate");
-/// The header that says which generation answered.
+/// The response header that carries the number of the generation that answered.
 pub static GENERATION: header::HeaderName = header::HeaderName::from_static("watertight-generation");
 
-/// A request's place among those in flight: given back when dropped.
+/// A permit for one request in flight. Dropping it frees the permit.
 struct Place {
     _permit: OwnedSemaphorePermit,
     _share: PlaceShare,
     _on: InFlight,
 }
 
-/// What every request on the data listener shares.
+/// The state that all requests of the data listener share.
 pub struct Edge {
     runtime: Arc<Runtime>,
     limits: HttpLimits,
@@ -61,19 +62,20 @@ pub struct Edge {
 }
 
 impl Edge {
-    /// An edge in front of `runtime`.
+    /// Creates the listener's state for the application that `runtime` runs. `limits` bounds the requests in flight.
     pub fn new(runtime: Arc<Runtime>, limits: HttpLimits) -> Arc<Self> {
         let in_flight = Arc::new(Semaphore::new(limits.in_flight as usize));
         Arc::new(Self { runtime, limits, in_flight })
     }
 
-    /// Waits until no request is being worked on, those of clients that went away included, up to `deadline`; returns whether that came first. No request may begin meanwhile.
+    /// Waits until every request in flight has ended, including requests whose client has disconnected. Returns whether that happened
+    /// before `deadline`. The caller must ensure that no new request begins meanwhile.
     pub async fn finish(&self, deadline: Instant) -> bool {
         let all = self.in_flight.acquire_many(self.limits.in_flight);
         tokio::time::timeout_at(deadline.into(), all).await.is_ok()
     }
 
-    /// Answers one request. Never fails: whatever goes wrong is an answer.
+    /// Answers one request. This method never fails: every error becomes a response.
     pub async fn handle(self: Arc<Self>, request: Request<RequestBody>) -> Answer {
         let generation = self.runtime.current();
         let on = generation.enter();
@@ -101,14 +103,15 @@ impl Edge {
         Answer { response: noted.end(response, &generation, route), held }
     }
 
-    /// A place in flight, if there is one for a request of `connection`.
+    /// Takes a permit for one request in flight. Returns `None` if no permit is free, or if `connection` already has its share.
     fn place(&self, connection: &Arc<Connection>, on: InFlight) -> Option<Place> {
         let take = || self.in_flight.clone().try_acquire_owned().ok();
         let (permit, share) = connection.take_place(self.in_flight.available_permits(), take)?;
         Some(Place { _permit: permit, _share: share, _on: on })
     }
 
-    /// Says in `found` which route answers, once that is known.
+    /// Finds the route of a request, reads its body, calls the function, and encodes the result. Sets `found` to the index of the route
+    /// as soon as it is known.
     async fn answer(
         &self,
         request: Request<RequestBody>,
@@ -132,13 +135,13 @@ impl Edge {
         let target = generation.route_target(index);
         let deadline = noted.arrival + generation.time(target);
         let body = parameters::read_body(route, &head.headers, body, generation.body_limit(target), deadline);
-        // Who sends slowly keeps no retired generation.
+        // A client that sends its body slowly must not keep a retired generation alive.
         let body = generation.until_end(body).await.unwrap_or_else(|| Err(HostProblem::BodyTooSlow.into()));
         if body.as_ref().is_err_and(|failure| failure.status() == StatusCode::PAYLOAD_TOO_LARGE) {
             generation.body_too_large(target, &noted.id, &noted.trace);
         }
         let body = body?;
-        // Only now: whoever sends slowly takes no place.
+        // The permit is taken only after the body has arrived: a client that sends slowly must not occupy one.
         let place = self.place(&connection, on).ok_or(HostProblem::Overloaded)?;
         let values = parameters::decode(route, &path, &head, body.as_deref())?;
         let line = RequestLine {

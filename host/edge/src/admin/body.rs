@@ -1,4 +1,5 @@
-//! Bodies of requests to the admin listener: read whole, within a bound and without a long pause, and strictly.
+//! Reads and parses bodies of requests to the admin listener. A body is read completely, within a size limit and a time limit, and parsed
+//! strictly.
 
 use std::time::Duration;
 
@@ -15,36 +16,37 @@ use crate::http::details::Failure;
 use crate::http::media::{self, Declared};
 use crate::http::server::BodyError;
 
-/// So many bytes of an upload are read at once, then others have their turn for [`PACE`]: 256 MiB/s at most. What comes as fast as it can
-/// be copied takes a whole core from those who are served, and each transaction waits for it several times.
+/// The number of bytes of an upload that are read before a pause of [`PACE`]: 256 MiB/s at most. Without the pause, an upload that
+/// arrives as fast as it can be copied takes a whole core from other requests. Each of their transactions would wait for it several
+/// times.
 const PIECE: usize = 256 << 10;
 const PACE: Duration = Duration::from_millis(1);
-/// How long a body may pause.
+/// The maximum time between two pieces of a body.
 const MAX_PAUSE: Duration = Duration::from_secs(10);
-/// What errors call a request's body.
+/// The name of a request's body in error messages.
 const BODY: &str = "the body";
 /// The byte order mark of UTF-8.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// That a request can't be taken, in the words of `why`.
+/// Returns the failure for an invalid request. `why` is the sentence that the client gets.
 pub(super) fn invalid(why: &str) -> Failure {
     Failure::new(StatusCode::BAD_REQUEST, "invalid-request", why)
 }
 
-/// The body of at most `most` bytes as one JSON object of that type.
+/// Reads a body of at most `most` bytes and parses it as one JSON object of type `T`.
 ///
 /// # Errors
 ///
-/// 415 for a body that says that it is something else, 413, 400, 408.
+/// 415 if the request declares another media type. 413 if the body is too large. 400 if it is not such an object. 408 if it stalls.
 pub(super) async fn object<T: DeserializeOwned>(request: Request, most: u64) -> Result<T, Failure> {
     parse(&json(request, most).await?, BODY)
 }
 
-/// The body of at most `most` bytes as one JSON object of that type, or the default where there is no body.
+/// Reads a body of at most `most` bytes and parses it as one JSON object of type `T`. Returns the default if the body is empty.
 ///
 /// # Errors
 ///
-/// As [`object`].
+/// The errors of [`object`].
 pub(super) async fn object_or_default<T: DeserializeOwned + Default>(
     request: Request,
     most: u64,
@@ -53,7 +55,11 @@ pub(super) async fn object_or_default<T: DeserializeOwned + Default>(
     if body.is_empty() { Ok(T::default()) } else { parse(&body, BODY) }
 }
 
-/// A body that is JSON, or says nothing of what it is.
+/// Reads a body that is declared as JSON or has no declared media type.
+///
+/// # Errors
+///
+/// 415 if the request declares another media type, and the errors of [`read`].
 async fn json(request: Request, most: u64) -> Result<Bytes, Failure> {
     let (head, body) = request.into_parts();
     if !body.is_end_stream() {
@@ -65,21 +71,21 @@ async fn json(request: Request, most: u64) -> Result<Bytes, Failure> {
     read(&head.headers, body, most).await
 }
 
-/// A text as one JSON object of that type. Errors call the text `what`.
+/// Parses a text as one JSON object of type `T`. Error messages call the text `what`.
 ///
 /// # Errors
 ///
-/// 400, with what is wrong and where.
+/// 400, with the fault and its place in the text.
 pub(super) fn parse<T: DeserializeOwned>(text: &[u8], what: &str) -> Result<T, Failure> {
     let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
-    // serde takes a list for a structure.
+    // serde also accepts a JSON list for a structure.
     if !text.trim_ascii_start().starts_with(b"{") {
         return Err(invalid(&format!("{what} is no JSON object")));
     }
     serde_json::from_slice(text).map_err(|error| invalid(&format!("{what}: {error}")))
 }
 
-/// Refuses a body that isn't of that media type.
+/// Refuses a body that is not declared as `media_type`. The error message calls the body `what`.
 ///
 /// # Errors
 ///
@@ -96,15 +102,15 @@ pub(super) fn check_type(headers: &HeaderMap, media_type: &str, what: &str) -> R
 ///
 /// # Errors
 ///
-/// 413; 415 where it is compressed; 400 where it ends too early; 408 where nothing of it comes for [`MAX_PAUSE`].
+/// 413 if the body is too large. 415 if it is compressed. 400 if it ends too early. 408 if none of it arrives for [`MAX_PAUSE`].
 pub(super) async fn read(headers: &HeaderMap, mut body: Body, most: u64) -> Result<Bytes, Failure> {
     media::check_coding(headers)?;
     let too_large = || Failure::from(HostProblem::BodyTooLarge { limit: most });
-    // Where its length is announced it is refused before it comes.
+    // A body with a declared length is refused before it arrives.
     if body.size_hint().lower() > most {
         return Err(too_large());
     }
-    // Room only: the kernel gives memory as it is written to. What grew instead could be copied each time.
+    // This reserves address space only; the kernel provides memory once it is written to. A buffer that grows could be copied each time.
     let mut bytes = BytesMut::with_capacity(usize::try_from(body.size_hint().lower()).unwrap_or_default());
     let mut next = PIECE;
     loop {
@@ -130,7 +136,7 @@ pub(super) async fn read(headers: &HeaderMap, mut body: Body, most: u64) -> Resu
     }
 }
 
-/// Whether a body can't be read since it doesn't come.
+/// Returns whether reading a body failed because it stalled.
 fn is_stalled(error: &axum::Error) -> bool {
     let mut cause = std::error::Error::source(error);
     while let Some(error) = cause {

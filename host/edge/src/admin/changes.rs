@@ -1,6 +1,6 @@
-//! What changes the application, over HTTP: `swap`, `apply`, `rollback`; and what was changed, `generations`.
+//! Changes of the application over HTTP: `swap`, `apply` and `rollback`. Also `generations`, the list of past changes.
 //!
-//! An upload is read whole before anything waits for it: one that stalls holds up nobody's change.
+//! An upload is read completely before it enters the queue of changes. So a stalled upload delays no other change.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -25,44 +25,43 @@ use watertight_control::state::{Asker, Published, Refused};
 use watertight_model::config::AppFiles;
 use watertight_model::ids::{GenerationNumber, ModuleName};
 
-/// Uploads that are read at once; each may take as much memory as it is long.
+/// The maximum number of uploads that are read at once. Each takes as much memory as it is long.
 pub(super) const MAX_UPLOADS: usize = 2;
 /// The largest upload of a whole application, in bytes.
 const MAX_APPLICATION: u64 = 2 * MAX_COMPONENT_BYTES;
-/// The largest body of a request to go back, in bytes.
+/// The largest body of a rollback request, in bytes.
 const MAX_ROLLBACK: u64 = 1024;
-/// The part of an upload of an application that is its manifest and routes; each other part is named as the module that it is the
-/// component of.
+/// The name of the multipart part that has the manifest and the routes. Every other part is a component and has the name of its module.
 pub const FILES_PART: &str = "@files";
 
-/// The query of every change.
+/// The query of a request that changes the application.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Options {
-    /// Only say what would change.
+    /// If true, the request only reports what would change.
     #[serde(default)]
     dry_run: bool,
 }
 
-/// The body of `POST /rollback`.
+/// The body of a request `POST /rollback`.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RollbackRequest {
-    /// The generation to go back to; without it, the one before the current.
+    /// The generation to return to. `None` means the one before the current.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<GenerationNumber>,
 }
 
-/// The answer to `GET /generations`.
+/// The response to `GET /generations`.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Generations {
-    /// The one that new requests run on.
+    /// The generation that new requests run on.
     pub current: GenerationNumber,
-    /// Those that finish the requests that began on them.
+    /// The generations that only finish requests that began on them.
     pub draining: Vec<GenerationNumber>,
-    /// What was published and is kept, oldest first.
+    /// The published generations in the history, oldest first.
     pub generations: Vec<Published>,
-    /// Changes that were refused of late, oldest first.
+    /// The changes that were refused recently, oldest first.
     pub refused: Vec<Refused>,
 }
 
@@ -106,7 +105,7 @@ pub(super) async fn apply(
     let mut request = Request::new(Body::from(bytes));
     *request.headers_mut() = headers;
     let parts = Multipart::from_request(request, &()).await.map_err(|error| invalid(&error.body_text()))?;
-    // All of it is here: what is left is copying, for longer than the thread of others' requests can be held up.
+    // The whole upload is in memory now. What is left is copying, which would block a thread that serves other requests for too long.
     let runtime = tokio::runtime::Handle::current();
     let application = tokio::task::spawn_blocking(move || runtime.block_on(application(parts)));
     let application = match application.await {
@@ -117,7 +116,7 @@ pub(super) async fn apply(
     change(&admin, arrival, application, &options).await
 }
 
-/// The application in an upload's parts.
+/// Reads the manifest, the routes and the components from the parts of an upload.
 async fn application(mut parts: Multipart) -> Result<Change, Failure> {
     let (mut files, mut components, mut seen) = (None, Vec::new(), BTreeSet::new());
     while let Some(part) = parts.next_field().await.map_err(|error| invalid(&error.body_text()))? {
@@ -143,13 +142,13 @@ pub(super) async fn rollback(
     request: Request,
 ) -> Result<Response, Failure> {
     let Query(options) = options.map_err(|error| invalid(&error.body_text()))?;
-    // Takes no place among the uploads: going back must be possible however many of them stall.
+    // A rollback does not count as an upload: it must be possible even if other uploads stall.
     let arrival = arrive(&admin, &request)?;
     let request: RollbackRequest = body::object_or_default(request, MAX_ROLLBACK).await?;
     change(&admin, arrival, Change::Rollback(request.to), &options).await
 }
 
-/// Notes what the change is held to, and who asks: before its body is read.
+/// Records, before the body is read, which state the change will be compared with and who asks for it.
 fn arrive(admin: &Admin, request: &Request) -> Result<Arrival, Failure> {
     if !admin.is_ready() {
         return Err(not_ready());
@@ -183,7 +182,7 @@ fn refused(error: &ChangeError) -> Failure {
     }
 }
 
-/// Reads a whole upload of at most `most` bytes, as one of a few at once.
+/// Reads a whole upload of at most `most` bytes. Refuses it if [`MAX_UPLOADS`] others are being read.
 async fn upload(admin: &Admin, request: Request, most: u64) -> Result<Bytes, Failure> {
     let Ok(_place) = admin.uploads.try_acquire() else {
         let detail = format!("{MAX_UPLOADS} uploads are being read already");

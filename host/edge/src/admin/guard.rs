@@ -1,7 +1,7 @@
-//! What every request to the admin listener passes: the checks of its head, and what becomes of its answer.
+//! The middleware of the admin listener: it checks each request's head and completes each response.
 //!
-//! Handlers return a [`Failure`] as it is; it becomes problem details here, where the request's id is known. So does whatever the router
-//! itself refuses.
+//! Handlers return a [`Failure`] unchanged. The middleware turns it into problem details, because only here the request's id is known.
+//! Errors of the router itself become problem details too.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -23,11 +23,11 @@ use crate::http::{REQUEST_ID, drop_body, head, request_id};
 use watertight_disk::failpoint::panic_point;
 use watertight_telemetry::logged_path;
 
-/// The id of the request, for handlers.
+/// The id of the request, as an extension for handlers.
 #[derive(Debug, Clone)]
 pub(super) struct RequestId(pub(super) Arc<str>);
 
-/// Checks a request's head, has it answered, and finishes the answer.
+/// Checks a request's head, calls the handler, completes the response and logs it.
 pub(super) async fn answer(State(admin): State<Arc<Admin>>, mut request: Request, next: Next) -> Response {
     let arrival = Instant::now();
     let id = request_id(request.headers());
@@ -68,7 +68,7 @@ pub(super) async fn answer(State(admin): State<Arc<Admin>>, mut request: Request
     response
 }
 
-/// Puts a path without needless percent-encoding in place of one with it: routes are found by it.
+/// Removes needless percent-encoding from the path, because the router matches the path literally.
 fn make_path_plain(uri: &mut Uri) {
     let plain = head::plain_path(uri.path());
     if plain == uri.path() {
@@ -90,13 +90,13 @@ fn panicked(admin: &Admin, panic: &Panicked, method: &Method, uri: &Uri, request
     tracing::error!(target: "request", method, path, request, %panic, "the host failed to answer an operator");
 }
 
-/// The answer with the request's id, and problem details where it isn't what was asked for.
+/// Adds the request's id to a response. Turns an error into problem details.
 pub(super) fn finish(mut response: Response, id: &str) -> Response {
     let kept = response.headers_mut().remove(ALLOW);
     let mut response = match response.extensions_mut().remove::<Failure>() {
         Some(failure) => failure.answer(id),
         None if response.status().is_client_error() || response.status().is_server_error() => {
-            // The router's own words are plain text.
+            // The router's own error messages are plain text.
             let is_told = response.headers().get(CONTENT_TYPE).is_some_and(|kind| kind == CONTENT);
             if is_told { response } else { of_status(response.status()).answer(id) }
         }
@@ -113,7 +113,7 @@ fn of_status(status: StatusCode) -> Failure {
     Failure::new(status, name, status.canonical_reason().unwrap_or("the request can't be answered").to_lowercase())
 }
 
-/// Refuses a query where none is taken: a field that is passed by, such as `dry_run`, may have meant something to whoever sent it.
+/// Refuses a query on a path that takes none. A query that is ignored, such as `dry_run`, may have mattered to the client.
 pub(super) async fn refuse_query(request: Request, next: Next) -> Response {
     match request.uri().query().filter(|query| !query.is_empty()) {
         None => next.run(request).await,

@@ -1,4 +1,4 @@
-//! What keeps a host in order, over HTTP: `backup`, and what it logs.
+//! Operation of a running host over HTTP: backups and the log level.
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -15,24 +15,24 @@ use super::{Admin, MAX_BODY, not_ready};
 use crate::http::details::{Failure, Fault};
 use watertight_control::backup::BackupError;
 
-/// The longest path that the kernel takes, in bytes, with room for what a backup has below it.
+/// The longest path of a backup, in bytes: the kernel's limit, less room for the files below the folder.
 const MAX_PATH: usize = 3_072;
-/// The longest name of a file or folder, in bytes; an unfinished backup has a longer one than the backup.
+/// The longest name within a path, in bytes. The kernel's limit is higher, but the folder of an unfinished backup has a longer name.
 const MAX_NAME: usize = 240;
 
-/// The body of `POST /backup`.
+/// The body of a request `POST /backup`.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BackupRequest {
-    /// The folder to make on the host's machine: an absolute path that nothing has.
+    /// The folder to create on the host's machine: an absolute path that does not exist yet.
     pub to: PathBuf,
 }
 
-/// The body of `PUT /log`, and the answer to it and to `GET /log`.
+/// The body of a request `PUT /log`, and the response to it and to `GET /log`.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LogLevel {
-    /// A level, or directives as `WATERTIGHT_LOG` takes them.
+    /// A log level, or directives in the syntax of `WATERTIGHT_LOG`.
     pub level: String,
 }
 
@@ -47,7 +47,11 @@ pub(super) async fn backup(State(admin): State<Arc<Admin>>, request: Request) ->
     written.map(|manifest| Json(manifest).into_response()).map_err(|error| refused(&error))
 }
 
-/// Refuses a path that no folder can have here, or that could forge a line of the log.
+/// Refuses a path that no folder can have on this machine, or that could forge a log line.
+///
+/// # Errors
+///
+/// A sentence that says what is wrong with the path.
 fn check_path(path: &Path) -> Result<(), String> {
     let bytes = path.as_os_str().as_bytes();
     let longest = path.components().map(|part| part.as_os_str().len()).max().unwrap_or_default();
@@ -66,7 +70,7 @@ fn refused(error: &BackupError) -> Failure {
         BackupError::Target { .. } => (StatusCode::CONFLICT, "refused"),
         _ => (StatusCode::INTERNAL_SERVER_ERROR, "backup-failed"),
     };
-    // Whoever has the token may know what is where.
+    // Clients with the admin token are trusted, so the message may name paths.
     let detail = watertight_model::problem::with_causes(error);
     tracing::warn!(target: "change", error = detail, "nothing was backed up");
     Failure::new(status, name, detail)

@@ -1,4 +1,5 @@
-//! The listener for probes: `/livez`, `/readyz` and `/metrics`, and nothing else. It answers from the start of the process on.
+//! The probe listener: it serves `/livez`, `/readyz` and `/metrics` and nothing else. It answers as soon as the process has started,
+//! before the application has.
 
 use std::sync::{Arc, OnceLock};
 
@@ -15,21 +16,21 @@ use crate::http::details::Failure;
 use crate::http::panics::caught;
 use crate::http::{head, request_id};
 
-/// What the listener for probes knows of the host.
+/// The state of the probe listener.
 #[derive(Default)]
 pub struct Probe {
-    /// Nothing before the application has started.
+    /// The admin API. It is not set before the application has started.
     admin: OnceLock<Arc<Admin>>,
 }
 
 impl Probe {
-    /// The application has started.
+    /// Connects the probe listener to the application, once that has started. Only the first call has an effect.
     pub fn set(&self, admin: Arc<Admin>) {
-        // Once; there is one start in a process.
+        // A process has only one start, so there is no second call.
         let _ = self.admin.set(admin);
     }
 
-    /// The routes.
+    /// Returns the router of the probe listener.
     pub fn router(self: Arc<Self>) -> Router {
         Router::new()
             .route("/livez", get(|| async { "ok\n" }))
@@ -42,7 +43,7 @@ impl Probe {
     }
 }
 
-/// Checks the request's head, and gives the answer the request's id, and problem details where it isn't what was asked for.
+/// Checks a request's head, and completes the response with the request's id and, for an error, problem details.
 async fn complete(State(probe): State<Arc<Probe>>, request: Request, next: Next) -> Response {
     let id = request_id(request.headers());
     let answered = match head::check(&request) {

@@ -1,4 +1,4 @@
-//! The access log: a line for each answer, in the log's target `request`.
+//! The access log: one log line for each response, with the log target `request` and the level `debug`.
 
 use std::fmt;
 use std::time::Duration;
@@ -8,39 +8,39 @@ use axum::http::Method;
 use super::head;
 use watertight_telemetry::logged_path;
 
-/// An answer, as the access log tells of it.
+/// The fields of one line of the access log.
 pub struct Line<'a, T> {
-    /// Whose it is: `data` or `admin`.
+    /// The listener that answered: `data` or `admin`.
     pub listener: &'static str,
-    /// The request's method.
+    /// The method of the request.
     pub method: &'a Method,
-    /// The path's template, where a route was found.
+    /// The path template of the route, such as `/items/{id}`. `None` if no route matched.
     pub route: Option<&'a str>,
-    /// The path as it came, without the query.
+    /// The path of the request as the client sent it, without the query.
     pub path: &'a str,
-    /// The answer's status.
+    /// The HTTP status of the response.
     pub status: u16,
-    /// The answer's body, in bytes; none where its length isn't known before it is sent.
+    /// The length of the response body, in bytes. `None` if the length is not known before the body is sent.
     pub bytes: Option<u64>,
-    /// From the request's head to the answer's.
+    /// The time from the arrival of the request's head to the head of the response.
     pub time: Duration,
-    /// The request's id.
+    /// The id of the request.
     pub request: &'a str,
-    /// The request's trace, where it has one.
+    /// The id of the request's trace. `None` if the request has no trace.
     pub trace: Option<T>,
-    /// The generation that answered.
+    /// The number of the generation that answered.
     pub generation: u64,
 }
 
 impl<T: fmt::Display> Line<'_, T> {
-    /// Writes the line, if it is to be logged.
+    /// Writes the line, if the log target `request` is enabled at the level `debug`.
     pub fn write(self) {
         if !tracing::enabled!(target: "request", tracing::Level::DEBUG) {
             return;
         }
         let Self { listener, route, status, bytes, request, generation, .. } = self;
         let micros = u32::try_from(self.time.as_micros()).unwrap_or(u32::MAX);
-        // A number with three digits after its point.
+        // Milliseconds with three decimals.
         let millis = f64::from(micros) / 1e3;
         let (method, path, trace) =
             (method_name(self.method), logged_path(self.path), self.trace.map(tracing::field::display));
@@ -50,7 +50,8 @@ impl<T: fmt::Display> Line<'_, T> {
     }
 }
 
-/// The name of a method for log lines and spans: whoever sends one that nobody knows doesn't make a name of it.
+/// Returns the name of a method for log lines and spans. An unknown method becomes `_OTHER`, so that clients cannot create arbitrary
+/// names.
 pub fn method_name(method: &Method) -> &str {
     let is_known = head::is_implemented(method) || *method == Method::CONNECT || *method == Method::TRACE;
     if is_known { method.as_str() } else { "_OTHER" }

@@ -1,6 +1,7 @@
-//! Answers of the data listener: values as JSON, and the problems that the host itself answers with.
+//! Responses of the data listener: results of functions as JSON, and the problems that the host itself reports.
 //!
-//! Nothing of the inside leaves: an answer names what the client did or what a module said, never a path, a statement or a backtrace.
+//! A response describes only what the client did or what a module returned. It never contains a file path, an SQL statement or a
+//! backtrace.
 
 use axum::body::Body;
 use axum::http::header::CONTENT_TYPE;
@@ -14,54 +15,54 @@ use watertight_json::EncodeError;
 use watertight_runtime::runtime::CallError;
 use watertight_runtime::store::Notes;
 
-/// Why the host itself doesn't give what was asked for.
+/// A reason for which the host answers a request with an error of its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HostProblem {
-    /// It is no request.
+    /// The request is not valid HTTP.
     Malformed,
-    /// The target is longer than it may be.
+    /// The request target is longer than the limit.
     TargetTooLong,
-    /// The head is larger than it may be.
+    /// The request head is larger than the limit.
     HeadTooLarge,
-    /// The request isn't what the route takes.
+    /// The request does not match the parameters of its route. The list has every fault.
     Invalid(Vec<Fault>),
-    /// No route has the path.
+    /// No route matches the path.
     NoSuchPath,
-    /// Routes have the path under other methods.
+    /// Routes match the path, but only with other methods.
     MethodNotAllowed,
-    /// The body didn't come in time.
+    /// The request body did not arrive in time.
     BodyTooSlow,
-    /// The connection ended within the body.
+    /// The connection ended before the request body was complete.
     BodyCutOff,
-    /// The body is larger than it may be.
+    /// The request body is larger than the limit.
     BodyTooLarge {
-        /// In bytes.
+        /// The limit, in bytes.
         limit: u64,
     },
-    /// The body isn't declared as JSON.
+    /// The request does not declare its body as JSON.
     UnsupportedMediaType,
-    /// The body is compressed.
+    /// The request body is compressed.
     UnsupportedContentCoding,
-    /// No route can have the method.
+    /// The method is one that no route can use.
     UnknownMethod,
-    /// The body is transferred in a coding that isn't `chunked`.
+    /// The request uses a transfer coding other than `chunked`.
     UnknownTransferCoding,
-    /// A module failed: a trap, or a limit.
+    /// A module failed: it trapped or met a limit.
     ModuleFailed,
-    /// The host failed: a panic.
+    /// The host panicked while it handled the request.
     HostFailed,
-    /// Too many requests at once.
+    /// The host has no capacity left: too many requests are in flight or queued, or too many bytes are held for clients.
     Overloaded,
-    /// A module of another compartment gave no result, and nobody handled that.
+    /// A call to a module of another compartment failed, and the caller could not handle that failure.
     Unavailable,
-    /// The request ran past its deadline.
+    /// The request did not finish before its deadline.
     Deadline,
-    /// There was no room for a module's database to write to, and the call failed.
+    /// A module's database could not write because storage was full, and the call failed.
     StorageFull,
 }
 
 impl HostProblem {
-    /// Status, stable name, and a sentence for a person.
+    /// Returns the status, the stable name, and a sentence for people.
     fn words(&self) -> (StatusCode, &'static str, String) {
         match self {
             Self::Malformed => (StatusCode::BAD_REQUEST, "malformed-request", "this is not HTTP".to_owned()),
@@ -143,8 +144,8 @@ impl<P: Into<HostProblem>> From<P> for Failure {
     }
 }
 
-/// What is answered instead where storage was full and the call failed by the server's fault: not for good, and not by the module's.
-/// What a module says of the request itself stays.
+/// Replaces a server error by [`HostProblem::StorageFull`] if storage was full during the call: the error is temporary, and the module is
+/// not at fault. Errors that a module reports about the request itself stay.
 pub(super) fn or_full(failure: Failure, notes: &Notes) -> Failure {
     if notes.was_storage_full() && failure.status().is_server_error() {
         HostProblem::StorageFull.into()
@@ -160,11 +161,12 @@ fn json(status: StatusCode, body: Vec<u8>) -> Response<Body> {
     response
 }
 
-/// The answer that a function's result stands for; `limit` is what its JSON may take, in bytes.
+/// Builds the response for the result of a function. `limit` is the maximum length of its JSON, in bytes. The inner `Err` is a typed
+/// error of the module.
 ///
 /// # Errors
 ///
-/// A result that can't be written: too large, or a float that JSON doesn't have.
+/// Fails if the result cannot be encoded: its JSON is longer than `limit`, or it contains a float that JSON cannot express.
 pub(super) fn from_result(
     route: &Route,
     result: Option<&Val>,
@@ -192,7 +194,7 @@ pub(super) fn from_result(
     }))
 }
 
-/// The answer to a typed error.
+/// Builds the error response for a typed error of a module.
 fn module_error(
     error: Option<&Val>,
     errors: &std::collections::BTreeMap<String, ErrorAnswer>,

@@ -1,4 +1,4 @@
-//! Calling a function so that a client that goes away doesn't cancel it.
+//! Calls a function in a task of its own, so that the call continues if the client disconnects.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -9,11 +9,11 @@ use super::Place;
 use watertight_runtime::runtime::{CallError, Generation, Target, detached as run_detached};
 use watertight_runtime::store::CallContext;
 
-/// The result of a call, and its place among those in flight.
+/// The result of a call, and the permit of the request in flight.
 type Outcome = (Result<Option<Val>, CallError>, Place);
 
-/// Calls `target`; if the returned future is dropped before the end, the call goes on by itself. It keeps its `place` among those
-/// in flight until it ends, and gives it back.
+/// Calls the function `target`. If the returned future is dropped, the call continues in the background. The call keeps the permit
+/// `place` until it ends, and returns it with the result.
 pub(super) fn detached(
     generation: Arc<Generation>,
     target: Target,

@@ -1,7 +1,7 @@
-//! Problem details (RFC 9457): what both listeners answer where they don't give what was asked for, and what the command line reads.
+//! Problem details (RFC 9457): the body of every error response of both listeners, which the command line also reads.
 //!
-//! On the data listener nothing of the inside is in them: they name what the client did or what a module said, never a path, a statement
-//! or a backtrace.
+//! On the data listener, problem details describe only what the client did or what a module returned. They never contain a file path, an
+//! SQL statement or a backtrace.
 
 use std::borrow::Cow;
 
@@ -18,49 +18,49 @@ use watertight_model::problem::Problem;
 
 /// The media type of problem details.
 pub const CONTENT: &str = "application/problem+json";
-/// What a problem's type begins with; its name follows.
+/// The prefix of a problem's `type`. The stable name of the problem follows.
 const TYPES: &str = "/problems/";
-/// What a client that was turned away should wait before it tries again, in seconds.
+/// The value of `Retry-After` in responses with status 503, in seconds.
 const RETRY_SECONDS: u16 = 1;
-/// Bytes of a client's own name of something that are sent back.
+/// The maximum number of bytes of a client-chosen name, such as a query field, that a response repeats.
 const MAX_NAME: usize = 128;
 
-/// The body of an answer that isn't what was asked for.
+/// The body of an error response, as RFC 9457 defines it with extension members.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Details {
-    /// `/problems/` and the problem's stable name.
+    /// The problem's type: `/problems/` followed by its stable name.
     #[serde(rename = "type")]
     pub kind: String,
-    /// The name as words.
+    /// The stable name written as words.
     pub title: String,
-    /// The answer's status.
+    /// The HTTP status of the response.
     pub status: u16,
-    /// What is wrong, in a sentence for a person.
+    /// A sentence for people that says what is wrong.
     pub detail: String,
-    /// The request's id.
+    /// The id of the request.
     pub instance: String,
-    /// Each thing that is wrong with the request.
+    /// Every fault of the request.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<Fault>,
-    /// What a module's error carries.
+    /// The payload of a module's typed error, as JSON.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payload: Option<Box<RawValue>>,
-    /// What a change of the application is refused for.
+    /// The problems for which a change of the application is refused.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<Problem>,
 }
 
-/// One thing that is wrong with a request.
+/// One fault of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fault {
-    /// Where in the body: a JSON pointer; empty where it isn't in the body.
+    /// The place in the body as a JSON pointer. It is empty if the fault is not in the body.
     pub pointer: String,
-    /// What is wrong.
+    /// A sentence for people that says what is wrong.
     pub detail: String,
-    /// `query`, `header` or `path`, where it isn't in the body.
+    /// The part of the request that has the fault: `query`, `header` or `path`. `None` if the fault is in the body.
     #[serde(rename = "in", default, skip_serializing_if = "Option::is_none")]
     pub place: Option<Cow<'static, str>>,
-    /// The name there.
+    /// The name of the query field, header or path parameter. `None` if the fault is in the body.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
 }
@@ -70,22 +70,22 @@ impl Fault {
         Self { pointer: String::new(), detail: detail.into(), place: Some(place.into()), name: Some(name.to_owned()) }
     }
 
-    /// In the query field `name`, which may be the client's own, of any length.
+    /// Creates a fault of the query field `name`. A name that the client chose may be of any length; it is cut to 128 bytes.
     pub(crate) fn query(name: &str, detail: impl Into<String>) -> Self {
         Self::outside("query", &name[..name.floor_char_boundary(MAX_NAME)], detail)
     }
 
-    /// In the header `name`.
+    /// Creates a fault of the header `name`.
     pub(crate) fn header(name: &HeaderName, detail: impl Into<String>) -> Self {
         Self::outside("header", name.as_str(), detail)
     }
 
-    /// In the path: in the parameter of that name in WIT's spelling, or in the path itself, which has none.
+    /// Creates a fault of the path parameter `name`, in WIT's spelling. An empty name means the path as a whole.
     pub(crate) fn path(name: &str, detail: impl Into<String>) -> Self {
         Self::outside("path", &json_name(name), detail)
     }
 
-    /// In the body, at that JSON pointer.
+    /// Creates a fault of the body at the JSON pointer `pointer`.
     pub(crate) fn at(pointer: &str, detail: impl Into<String>) -> Self {
         Self { pointer: pointer.to_owned(), detail: detail.into(), place: None, name: None }
     }
@@ -97,7 +97,7 @@ impl From<Violation> for Fault {
     }
 }
 
-/// An answer that isn't what was asked for, before it is bytes. Boxed: it is rare, and what is returned beside it is small.
+/// An error response that is not serialized yet. The content is boxed because failures are rare, and `Result`s that carry one stay small.
 #[derive(Debug, Clone)]
 pub struct Failure(Box<Parts>);
 
@@ -109,7 +109,7 @@ struct Parts {
 }
 
 impl Failure {
-    /// The problem of that stable name, in kebab-case; `detail` is a sentence for a person.
+    /// Creates a failure. `name` is the problem's stable name in kebab-case; `detail` is a sentence for people.
     pub fn new(status: StatusCode, name: &str, detail: impl Into<String>) -> Self {
         let details = Details {
             kind: format!("{TYPES}{name}"),
@@ -121,40 +121,40 @@ impl Failure {
         Self(Box::new(Parts { status, details, header: None }))
     }
 
-    /// The same, with each thing that is wrong with the request.
+    /// Sets the list of the request's faults.
     #[must_use]
     pub fn with_faults(mut self, faults: Vec<Fault>) -> Self {
         self.0.details.errors = faults;
         self
     }
 
-    /// The same, with what a module's error carries.
+    /// Sets the payload of a module's typed error.
     #[must_use]
     pub(super) fn with_payload(mut self, payload: Option<Box<RawValue>>) -> Self {
         self.0.details.payload = payload;
         self
     }
 
-    /// The same, with what a change is refused for.
+    /// Sets the problems for which a change is refused.
     #[must_use]
     pub fn with_problems(mut self, problems: Vec<Problem>) -> Self {
         self.0.details.problems = problems;
         self
     }
 
-    /// The same, with a header that says what would have been right.
+    /// Sets a header that tells the client what would be accepted, such as `Allow`.
     #[must_use]
     pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.0.header = Some((name, value));
         self
     }
 
-    /// The answer's status.
+    /// The HTTP status of the response.
     pub fn status(&self) -> StatusCode {
         self.0.status
     }
 
-    /// The answer, to the request of that id.
+    /// Builds the response. `id` is the id of the request.
     pub fn answer(self, id: &str) -> Response<Body> {
         let Parts { status, mut details, header } = *self.0;
         id.clone_into(&mut details.instance);
@@ -171,8 +171,8 @@ impl Failure {
     }
 }
 
-/// What a handler of the admin listener returns: the failure is carried along as it is, and becomes an answer where the request's id
-/// is known.
+/// Handlers of the admin listener return a failure. The response carries it as an extension; [`Failure::answer`] serializes it where the
+/// request's id is known.
 impl IntoResponse for Failure {
     fn into_response(self) -> axum::response::Response {
         let mut response = Response::new(Body::empty());
@@ -182,7 +182,7 @@ impl IntoResponse for Failure {
     }
 }
 
-/// `not-found` as a title: `Not found`.
+/// Converts a name in kebab-case to a title: `not-found` becomes `Not found`.
 pub(super) fn title(name: &str) -> String {
     let mut title = name.replace('-', " ");
     if let Some(first) = title.get_mut(..1) {

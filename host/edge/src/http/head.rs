@@ -1,4 +1,4 @@
-//! What is wrong with a request's head, whatever it asks for. Both listeners check it before anything else (RFC 9110, 9112, 9113).
+//! Checks of a request's head that do not depend on the route. Both listeners run them before anything else (RFC 9110, 9112, 9113).
 
 use std::borrow::Cow;
 use std::net::Ipv6Addr;
@@ -11,25 +11,25 @@ use super::answer::HostProblem;
 use super::details::{Failure, Fault};
 use watertight_model::config::is_path_character;
 
-/// Methods that some route can have. What no route can have isn't implemented here (RFC 9110, section 9.1), as CONNECT and TRACE are not.
+/// The methods that a route can have. Every other method is answered 501 (RFC 9110, section 9.1), including CONNECT and TRACE.
 const IMPLEMENTED: [Method; 7] =
     [Method::GET, Method::POST, Method::HEAD, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS];
 
-/// Whether a method is one that a listener implements.
+/// Returns whether the listeners implement a method.
 pub fn is_implemented(method: &Method) -> bool {
     IMPLEMENTED.contains(method)
 }
 
-/// Checks method, target, `Host` and transfer codings of a request.
+/// Checks the method, the target, `Host` and the transfer codings of a request.
 ///
 /// # Errors
 ///
-/// 501 for a method or a transfer coding that isn't implemented; 400 with every fault of the rest.
+/// 501 for a method or a transfer coding that is not implemented. 400, with every fault, for anything else.
 pub fn check<B>(request: &Request<B>) -> Result<(), Failure> {
     if !is_implemented(request.method()) {
         return Err(HostProblem::UnknownMethod.into());
     }
-    // Stays without memory of its own where nothing is wrong.
+    // An empty `Vec` does not allocate, so a correct request costs nothing here.
     let mut faults = Vec::new();
     check_transfer_codings(request.headers(), &mut faults)?;
     check_host(request, &mut faults);
@@ -37,7 +37,8 @@ pub fn check<B>(request: &Request<B>) -> Result<(), Failure> {
     if faults.is_empty() { Ok(()) } else { Err(HostProblem::Invalid(faults).into()) }
 }
 
-/// HTTP/1.1 has `chunked`, once. hyper itself refuses what doesn't end in it, and HTTP/2 has none.
+/// Checks that a request uses no transfer coding but `chunked`, and uses it at most once. hyper itself refuses a request whose last
+/// coding is not `chunked`. HTTP/2 has no transfer codings.
 fn check_transfer_codings(headers: &HeaderMap, faults: &mut Vec<Fault>) -> Result<(), Failure> {
     let mut chunked = 0;
     for value in headers.get_all(TRANSFER_ENCODING) {
@@ -55,8 +56,8 @@ fn check_transfer_codings(headers: &HeaderMap, faults: &mut Vec<Fault>) -> Resul
     Ok(())
 }
 
-/// A request names one host: by `Host`, or by its target, which counts where both do (RFC 9112, sections 3.2 and 3.2.2; RFC 9113,
-/// section 8.3.1).
+/// Checks that a request names exactly one host: by `Host` or by its target. If both name one, the target counts (RFC 9112, sections 3.2
+/// and 3.2.2; RFC 9113, section 8.3.1).
 fn check_host<B>(request: &Request<B>, faults: &mut Vec<Fault>) {
     let mut given = request.headers().get_all(HOST).iter();
     let (host, another, target) = (given.next(), given.next(), request.uri().authority());
@@ -88,13 +89,13 @@ fn default_port(uri: &Uri) -> &'static [u8] {
     if uri.scheme_str() == Some("https") { b":443" } else { b":80" }
 }
 
-/// An authority without the port that its scheme has anyway, or an empty one.
+/// Returns an authority without its port, if that port is empty or the default of its scheme. `port` is `:` and the default.
 fn without_port<'a>(authority: &'a [u8], port: &[u8]) -> &'a [u8] {
     authority.strip_suffix(port).or_else(|| authority.strip_suffix(b":")).unwrap_or(authority)
 }
 
-/// Whether a text is a host with or without a port (RFC 3986, sections 3.2.2 and 3.2.3). Nobody's name stands before it: that is
-/// deprecated, and a way to mislead (RFC 9110, section 4.2.4).
+/// Returns whether a text is a host with or without a port (RFC 3986, sections 3.2.2 and 3.2.3). User information before the host is
+/// refused: it is deprecated, because it can mislead people (RFC 9110, section 4.2.4).
 fn is_authority(text: &[u8]) -> bool {
     let (is_host, port) = if let Some(rest) = text.strip_prefix(b"[") {
         let Some(end) = rest.iter().position(|byte| *byte == b']') else { return false };
@@ -114,7 +115,7 @@ fn number(digits: &[u8]) -> u32 {
     digits.iter().fold(0, |number, digit| number * 10 + u32::from(digit - b'0'))
 }
 
-/// What stands between brackets: an address of IPv6, or of a version to come.
+/// Returns whether the text between the brackets of a host is an IPv6 address, or an address of a future version (RFC 3986, `IPvFuture`).
 fn is_address(text: &[u8]) -> bool {
     if let Some(future) = text.strip_prefix(b"v").or_else(|| text.strip_prefix(b"V")) {
         let Some(dot) = future.iter().position(|byte| *byte == b'.') else { return false };
@@ -157,14 +158,14 @@ fn check_target(method: &Method, uri: &Uri, faults: &mut Vec<Fault>) {
     }
 }
 
-/// Where the first `%` is that two hexadecimal digits don't follow.
+/// Returns the position of the first `%` that is not followed by two hexadecimal digits.
 fn broken_percent(text: &[u8]) -> Option<usize> {
     let mut percents = text.iter().enumerate().filter(|(_, byte)| **byte == b'%').map(|(at, _)| at);
     percents.find(|at| !text.get(at + 1..at + 3).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit)))
 }
 
-/// A path with what needs no encoding as itself, so that two spellings of one path are one (RFC 3986, section 6.2.2.2): `/%62ig` is
-/// `/big`. What means something else where it is not encoded, such as `%2F`, stays.
+/// Decodes the characters of a path that need no percent-encoding, so that two spellings of one path become equal (RFC 3986, section
+/// 6.2.2.2): `/%62ig` becomes `/big`. A character whose meaning would change stays encoded, such as `%2F`.
 pub fn plain_path(path: &str) -> Cow<'_, str> {
     if !path.contains('%') {
         return path.into();

@@ -1,4 +1,4 @@
-//! Media types and content codings of request bodies, compared as RFC 9110 says (sections 8.3 and 8.4).
+//! Media types and content codings of request bodies, compared by the rules of RFC 9110 (sections 8.3 and 8.4).
 
 use axum::http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue};
@@ -6,18 +6,18 @@ use axum::http::{HeaderMap, HeaderValue};
 use super::answer::HostProblem;
 use super::details::Failure;
 
-/// What a request says of its body's media type.
+/// The media type that a request declares for its body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Declared<'a> {
-    /// Nothing.
+    /// The request has no `Content-Type`.
     Nothing,
-    /// One type and subtype, in the client's own case, without parameters.
+    /// The request declares this type and subtype. The text keeps the client's case and has no parameters.
     As(&'a str),
-    /// Several types, or none that can be read.
+    /// The request has several `Content-Type` headers, or one that cannot be parsed.
     Broken,
 }
 
-/// The declared media type of the body.
+/// Returns the media type that a request declares for its body.
 pub fn declared(headers: &HeaderMap) -> Declared<'_> {
     let mut given = headers.get_all(CONTENT_TYPE).iter();
     match (given.next(), given.next()) {
@@ -27,7 +27,7 @@ pub fn declared(headers: &HeaderMap) -> Declared<'_> {
     }
 }
 
-/// The type and subtype of a `Content-Type`.
+/// Returns the type and subtype of a `Content-Type`, without parameters.
 fn essence(value: &HeaderValue) -> Option<&str> {
     let essence = value.to_str().ok()?.split(';').next()?.trim_matches([' ', '\t']);
     let (kind, subtype) = essence.split_once('/')?;
@@ -39,12 +39,13 @@ fn is_token(text: &str) -> bool {
 }
 
 impl Declared<'_> {
-    /// Whether it is that media type.
+    /// Returns whether the declared media type equals `media_type`. Case does not count.
     pub fn is(self, media_type: &str) -> bool {
         matches!(self, Self::As(essence) if essence.eq_ignore_ascii_case(media_type))
     }
 
-    /// Whether it is JSON: `application/json`, or a type whose structured syntax suffix is `+json` (RFC 6839).
+    /// Returns whether the declared media type is JSON: `application/json`, or a type with the structured syntax suffix `+json` (RFC
+    /// 6839).
     pub fn is_json(self) -> bool {
         const SUFFIX: &str = "+json";
         let Self::As(essence) = self else { return false };
@@ -57,11 +58,11 @@ impl Declared<'_> {
     }
 }
 
-/// Refuses a body that is compressed, or coded otherwise.
+/// Refuses a body with a content coding, such as compression.
 ///
 /// # Errors
 ///
-/// 415, with the codings that are taken in `Accept-Encoding` (RFC 9110, section 12.5.3).
+/// 415. The response's `Accept-Encoding` lists the accepted codings (RFC 9110, section 12.5.3).
 pub fn check_coding(headers: &HeaderMap) -> Result<(), Failure> {
     let is_plain = |value: &HeaderValue| {
         let mut codings = value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);

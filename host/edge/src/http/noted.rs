@@ -1,4 +1,4 @@
-//! What is noted of a request from its head to its answer: its id, its trace, its time.
+//! The context of a request on the data listener, from its head to its response: id, trace and time of arrival.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -14,10 +14,10 @@ use super::{GENERATION, REQUEST_ID, TRACEPARENT, TRACESTATE};
 use watertight_runtime::runtime::Generation;
 use watertight_telemetry::{Span, Trace, logged_path};
 
-/// The longest request id that is taken over from a client, in bytes.
+/// The maximum length of a client's own request id, in bytes. A longer id is replaced by a new one.
 const MAX_REQUEST_ID: usize = 128;
 
-/// A request that is worked on.
+/// The context of a request that is in progress.
 pub(super) struct Noted {
     pub(super) arrival: Instant,
     pub(super) id: Arc<str>,
@@ -28,7 +28,7 @@ pub(super) struct Noted {
 }
 
 impl Noted {
-    /// Notes a request that begins on `generation`.
+    /// Creates the context of a request that begins on `generation`.
     pub(super) fn begin(request: &Request<RequestBody>, generation: &Generation) -> Self {
         let arrival = Instant::now();
         let headers = request.headers();
@@ -43,7 +43,7 @@ impl Noted {
         Self { arrival, id, trace, uri, method, span }
     }
 
-    /// Counts and logs that the host panicked over the request.
+    /// Counts and logs a panic of the host during this request.
     pub(super) fn panicked(&self, panic: &Panicked, generation: &Generation) {
         generation.telemetry().panicked("data");
         let (request, trace, method, path) =
@@ -54,7 +54,8 @@ impl Noted {
         );
     }
 
-    /// Counts and records the answer, and finishes it. `route` is the place of the route that answered, if one was found.
+    /// Completes the response's headers, and records the response in metrics, the access log and the trace. `route` is the index of the
+    /// route that answered, if one matched.
     pub(super) fn end(
         self,
         mut response: Response<Body>,
@@ -110,7 +111,7 @@ fn record(mut span: Span, request: &str, status: u16, generation: &Generation, r
     span.end((status >= 500).then_some(&failed));
 }
 
-/// The caller's span, where there is one.
+/// Returns the value of the request's only `traceparent` header.
 fn trace_parent(headers: &HeaderMap) -> Option<&[u8]> {
     let mut given = headers.get_all(&TRACEPARENT).iter();
     match (given.next(), given.next()) {
@@ -119,13 +120,13 @@ fn trace_parent(headers: &HeaderMap) -> Option<&[u8]> {
     }
 }
 
-/// What others keep of the trace: several headers are one list.
+/// Returns the `tracestate` of a request. Several headers form one list.
 fn trace_state(headers: &HeaderMap) -> Option<String> {
     let texts: Result<Vec<&str>, _> = headers.get_all(&TRACESTATE).iter().map(HeaderValue::to_str).collect();
     Some(texts.ok()?.join(","))
 }
 
-/// The client's id, where it is one that can be logged and sent back, or a new one.
+/// Returns the request id that the client sent, if it can be logged and sent back safely. Otherwise returns a new id.
 pub fn request_id(headers: &HeaderMap) -> Arc<str> {
     let given = headers.get(&REQUEST_ID).map(HeaderValue::as_bytes);
     let fits = |id: &&[u8]| (1..=MAX_REQUEST_ID).contains(&id.len()) && id.iter().all(u8::is_ascii_graphic);
@@ -135,7 +136,8 @@ pub fn request_id(headers: &HeaderMap) -> Arc<str> {
     }
 }
 
-/// What a HEAD request is answered: the same without the body. Hyper leaves it out on HTTP/1.1, and sends it on HTTP/2.
+/// Removes the body of a response to a HEAD request, and keeps its length. hyper would leave the body out on HTTP/1.1; on HTTP/2 it would
+/// be sent.
 pub fn drop_body(response: &mut Response<Body>) {
     let body = std::mem::replace(response.body_mut(), Body::empty());
     if let Some(length) = body.size_hint().exact().filter(|length| *length > 0) {

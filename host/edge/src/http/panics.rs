@@ -1,4 +1,4 @@
-//! Panics of the host in a request's task: each costs its own request, and nothing else.
+//! Catches panics of the host in a request's task. A panic fails its own request and no other.
 
 use std::any::Any;
 use std::fmt;
@@ -6,7 +6,7 @@ use std::panic::AssertUnwindSafe;
 
 use futures::FutureExt as _;
 
-/// What a panic said.
+/// The message of a caught panic.
 #[derive(Debug)]
 pub struct Panicked(String);
 
@@ -23,11 +23,12 @@ impl Panicked {
     }
 }
 
-/// Does the work of one request. What it leaves half done must be its own: nobody looks at it after a panic.
+/// Runs the work of one request and catches a panic. State that the work leaves half changed must belong to this request, because nobody
+/// inspects it after a panic.
 ///
 /// # Errors
 ///
-/// That it panicked.
+/// The message of the panic, if the work panicked.
 pub async fn caught<T>(work: impl Future<Output = T>) -> Result<T, Panicked> {
     AssertUnwindSafe(work).catch_unwind().await.map_err(|panic| Panicked::new(&*panic))
 }

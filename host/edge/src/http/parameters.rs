@@ -1,4 +1,4 @@
-//! From a request's parts to a function's parameters. Everything that is wrong with a request is reported at once.
+//! Decodes the parts of a request into the parameters of a function. All faults of a request are reported at once.
 
 use std::borrow::Cow;
 use std::time::Instant;
@@ -19,13 +19,13 @@ use watertight_graph::routes::{Body, Parameter, Route, Source};
 use watertight_json::UnknownFields;
 use watertight_model::config::UnknownInput;
 
-/// Query fields that one request may have.
+/// The maximum number of query fields of one request.
 const MAX_QUERY_FIELDS: usize = 64;
 
 /// The byte order mark of UTF-8, which a sender may put before JSON (RFC 8259, section 8.1).
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// A body that was read. Its bytes are held for the client as long as this lives.
+/// A request body that was read completely. Its bytes count as held for the client until this value is dropped.
 pub(super) struct ReadBody {
     bytes: Bytes,
     _held: Option<HeldBytes>,
@@ -39,12 +39,12 @@ impl std::ops::Deref for ReadBody {
     }
 }
 
-/// Reads what the route wants of a request's body: a JSON document of at most `limit` bytes that is here by `deadline`; none where the
-/// route binds none.
+/// Reads the body of a request: a JSON document of at most `limit` bytes that arrives before `deadline`. Returns `None` if the route
+/// binds no body.
 ///
 /// # Errors
 ///
-/// A body that isn't JSON, too large, or too late; any body where the route binds none and refuses unknown input.
+/// The body is not JSON, is too large or arrives too late. Or the route binds no body, refuses unknown input, and the request has a body.
 pub(super) async fn read_body(
     route: &Route,
     headers: &HeaderMap,
@@ -67,7 +67,7 @@ pub(super) async fn read_body(
     media::check_coding(headers)?;
     let declared = media::declared(headers);
     if !declared.is_json() {
-        // Of a body without a length it isn't known before its end that there is none.
+        // A body without a declared length may turn out to be empty only at its end.
         let may_be_none = declared == Declared::Nothing && body.size_hint().lower() == 0;
         return if may_be_none && !has_bytes(body, deadline).await? {
             absent()
@@ -90,7 +90,7 @@ pub(super) async fn read_body(
     }
 }
 
-/// What is answered where a body can't be read.
+/// Returns the problem to report if a body cannot be read.
 fn problem(error: &BodyError) -> HostProblem {
     match error {
         BodyError::Stalled => HostProblem::BodyTooSlow,
@@ -99,7 +99,7 @@ fn problem(error: &BodyError) -> HostProblem {
     }
 }
 
-/// Whether there is anything in a body: known from its length, or once a first byte or its end is here.
+/// Returns whether a body has at least one byte. If the length is not declared, waits for the first byte or the end of the body.
 async fn has_bytes(mut body: RequestBody, deadline: Instant) -> Result<bool, Failure> {
     if body.size_hint().lower() > 0 {
         return Ok(true);
@@ -119,7 +119,11 @@ fn invalid(fault: Fault) -> Failure {
     HostProblem::Invalid(vec![fault]).into()
 }
 
-/// The values of a route's parameters, in order.
+/// Decodes the parameters of a route, in the order of the function's parameters.
+///
+/// # Errors
+///
+/// Every fault of the request's path, query, headers and body.
 pub(super) fn decode(route: &Route, path: &[&str], head: &Parts, body: Option<&[u8]>) -> Result<Vec<Val>, HostProblem> {
     let mut faults = Vec::new();
     let query = query_fields(route, head.uri.query().unwrap_or_default(), &mut faults);
@@ -135,7 +139,7 @@ pub(super) fn decode(route: &Route, path: &[&str], head: &Parts, body: Option<&[
             Source::Header(name) => header_value(parameter, name, head),
             Source::Body(place) => match from_body.get_mut(*place) {
                 Some(value) => Ok(std::mem::replace(value, Val::Bool(false))),
-                // The body's own faults are reported.
+                // `body_values` has already reported the faults of the body.
                 None => continue,
             },
         };
@@ -147,7 +151,8 @@ pub(super) fn decode(route: &Route, path: &[&str], head: &Parts, body: Option<&[
     if faults.is_empty() { Ok(values) } else { Err(HostProblem::Invalid(faults)) }
 }
 
-/// The fields of a query, each once and known.
+/// Parses the query into the fields that the route knows. Unknown, repeated and malformed fields become faults; a route that ignores
+/// unknown input skips unknown fields.
 fn query_fields<'a>(route: &Route, query: &'a str, faults: &mut Vec<Fault>) -> Vec<(Cow<'a, str>, Cow<'a, str>)> {
     let mut fields: Vec<(Cow<'_, str>, Cow<'_, str>)> = Vec::new();
     if query.is_empty() {
@@ -163,7 +168,7 @@ fn query_fields<'a>(route: &Route, query: &'a str, faults: &mut Vec<Fault>) -> V
         }
         let (name, value) = field.split_once('=').unwrap_or((field, ""));
         let (Some(name), Some(value)) = (form_decode(name), form_decode(value)) else {
-            // What is no text is no known field's name.
+            // A name that is not UTF-8 cannot be the name of a known field.
             if !is_lenient || form_decode(name).is_some_and(|name| known(&name)) {
                 faults.push(Fault::query(name, "it is not UTF-8"));
             }
@@ -183,7 +188,7 @@ fn query_fields<'a>(route: &Route, query: &'a str, faults: &mut Vec<Fault>) -> V
     fields
 }
 
-/// A name or value of a query (`application/x-www-form-urlencoded`), unless it is not UTF-8.
+/// Decodes a name or a value of a query (`application/x-www-form-urlencoded`). Returns `None` if it is not UTF-8.
 fn form_decode(text: &str) -> Option<Cow<'_, str>> {
     if !text.contains('+') {
         return percent_decode_str(text).decode_utf8().ok();
@@ -214,7 +219,7 @@ fn header_value(parameter: &Parameter, name: &header::HeaderName, head: &Parts) 
     parameter.codec.decode_text(text).map_err(|detail| Fault::header(name, detail))
 }
 
-/// The values that the body stands for: one, or a field's each.
+/// Decodes the body into values: one value if the route binds the whole body, or one value for each field that it binds.
 fn body_values(route: &Route, body: &[u8], faults: &mut Vec<Fault>) -> Vec<Val> {
     let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
     let unknown = match route.unknown_input {

@@ -1,6 +1,7 @@
-//! A listener: accepts connections, speaks HTTP/1.1 and h2c on them, and stops when told, letting what is in flight finish.
+//! A listener: it accepts connections, speaks HTTP/1.1 and HTTP/2 without TLS (h2c) on them, and on a stop lets the requests in flight
+//! finish.
 //!
-//! An accept error never ends it. All listeners are served by it.
+//! All listeners of the host use this module. An accept error never ends a listener.
 
 mod body;
 mod connection;
@@ -44,58 +45,58 @@ use wire::Wire;
 pub use body::{BodyError, RequestBody};
 pub use connection::{Connection, HeldBytes, NoRoom, PlaceShare};
 
-/// How long accepting pauses after an error that will not pass at once, such as too many open files.
+/// The pause after an accept error that will not pass at once, such as too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// Connections that the kernel keeps until they are accepted, if its own `net.core.somaxconn` (4,096 by default) doesn't allow fewer. One
-/// too many has its client try again a second later: the 128 that a socket of the standard library has are full after 40 ms at 3,500
-/// new connections a second.
+/// The maximum number of connections that the kernel queues until they are accepted. A lower `net.core.somaxconn` (4,096 by default)
+/// takes precedence. If the queue is full, a client tries again a second later. At 3,500 new connections a second, the 128 of the
+/// standard library's sockets are full after 40 ms.
 const BACKLOG: u32 = 4096;
-/// How long a stop goes on accepting, so that the kernel's word of what waits is heard.
+/// How long a stopping listener still accepts, so that it learns from the kernel of connections that already wait.
 const LAST_CALL: Duration = Duration::from_millis(20);
-/// How long a stop waits for the first requests of connections that were made before it.
+/// How long a stopping listener waits for the first request of connections that were opened before the stop.
 const FIRST_REQUESTS: Duration = Duration::from_millis(500);
-/// Bytes that a connection reads at once, and the largest head of an HTTP/1.1 request: a target of 64 KiB, the longest that hyper takes, fits
-/// in. hyper reads up to sixteen times in one piece, in which nobody else has a turn on the thread: with its own 400 KiB, 1 % of those
-/// beside a large upload waited for 300 ms, with 64 KiB for 105.
+/// The maximum number of bytes that a connection reads at once, and so the largest head of an HTTP/1.1 request. A target of 64 KiB, the
+/// longest that hyper accepts, fits in. hyper reads up to sixteen times without yielding the thread. With hyper's own default of 400 KiB,
+/// 1 % of the requests beside a large upload waited for 300 ms; with 64 KiB, for 105 ms.
 const MAX_BUFFER: usize = 128 << 10;
-/// One connection may have this part of the bytes that are held for all clients.
+/// One connection may hold at most the total limit divided by this number, in bytes.
 const HELD_SHARE: u64 = 8;
 
-/// What bounds a listener.
+/// The limits of a listener.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
-    /// Connections open at once; further ones wait in the backlog.
+    /// The maximum number of open connections. Further connections wait in the kernel's backlog.
     pub connections: u32,
-    /// Requests open at once on one HTTP/2 connection; further ones are refused.
+    /// The maximum number of open requests on one HTTP/2 connection. Further requests are refused.
     pub streams: u32,
-    /// What holds for those that have sent no token, where there is one.
+    /// Stricter limits for connections that have not sent the listener's token. `None` if the listener has no token.
     pub tokenless: Option<Tokenless>,
-    /// How long a client may take to send a request's head; also how long a connection may be idle.
+    /// The maximum time for a request's head to arrive, and the maximum time that a connection may be idle.
     pub header_timeout: Duration,
-    /// How long a connection is idle before it may be ended to make room for another.
+    /// The minimum time for which a connection must have been idle before it may be closed to make room for another.
     pub grace: Duration,
-    /// How long a body, an answer or a connection may make no progress.
+    /// The maximum time without progress of a request body, a response or a connection.
     pub stall: Duration,
-    /// Bytes that are held for all clients at once.
+    /// The maximum number of bytes that are held for all clients together.
     pub held: u64,
-    /// How long stopping waits for what is in flight.
+    /// How long a stopping listener waits for the requests in flight.
     pub drain: Duration,
 }
 
-/// What bounds connections that have not sent the listener's token.
+/// Limits for connections that have not sent the listener's token.
 #[derive(Debug, Clone, Copy)]
 pub struct Tokenless {
-    /// How many there may be.
+    /// The maximum number of such connections.
     pub connections: u32,
-    /// How long one may be idle.
+    /// The maximum time that such a connection may be idle.
     pub idle: Duration,
 }
 
-/// An answer, on its way to the client.
+/// A response that is ready to be sent.
 pub struct Answer {
-    /// The answer itself.
+    /// The response.
     pub response: Response<Body>,
-    /// What is held for its body, where that is counted.
+    /// The bytes that count as held for the response's body. `None` if its body is not counted.
     pub held: Option<HeldBytes>,
 }
 
@@ -105,7 +106,7 @@ impl From<Response<Body>> for Answer {
     }
 }
 
-/// A bound socket that nobody serves yet.
+/// A bound socket that does not serve connections yet.
 pub struct Listener {
     name: &'static str,
     socket: TcpListener,
@@ -113,23 +114,31 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Binds `address`; port 0 takes any that is free. Metrics call the listener `name`.
+    /// Binds `address`. Port 0 picks a free port. `name` labels the listener in metrics.
+    ///
+    /// # Errors
+    ///
+    /// The socket cannot be created or bound, for instance because the port is in use.
     pub fn bind(name: &'static str, address: SocketAddr, bounds: Bounds) -> io::Result<Self> {
         let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-        // A host that starts again would otherwise wait for the connections of the one before.
+        // Without this option, a restarted host could not bind the port until the old connections have left the kernel's tables.
         socket.set_reuseaddr(true)?;
         socket.bind(address)?;
         Ok(Self { name, socket: socket.listen(BACKLOG)?, bounds })
     }
 
-    /// Where it listens.
+    /// Returns the address that the socket is bound to.
+    ///
+    /// # Errors
+    ///
+    /// The operating system cannot report the address.
     pub fn address(&self) -> io::Result<SocketAddr> {
         self.socket.local_addr()
     }
 
-    /// Serves until `stop` says so, then lets what is in flight finish, up to the bound.
+    /// Serves connections until `stop` becomes true. Then lets requests in flight finish, for at most [`Bounds::drain`].
     ///
-    /// Returns whether everything finished.
+    /// Returns whether all connections ended within that time.
     pub async fn serve<H, F>(self, handle: H, telemetry: &Telemetry, mut stop: watch::Receiver<bool>) -> bool
     where
         H: Fn(Request<RequestBody>) -> F + Clone + Send + 'static,
@@ -148,12 +157,13 @@ impl Listener {
         };
         tokio::select! {
             biased;
-            // An error means that nobody can say stop any more: the process is ending.
+            // An error means that the sender is gone: the process is ending.
             _ = stop.wait_for(|stop| *stop) => {}
             () = all() => {}
         }
-        // Who came before that has sent a request, or is about to, and could not know what became of it. So those in the backlog are
-        // served too; and hyper, which ends connections that it has read no request of, is told to stop once it has read them.
+        // Clients that connected before the stop have sent a request or are about to, and they could not tell whether it was handled. So
+        // connections in the backlog are served too. hyper closes connections on which it has read no request, so it is told to stop only
+        // after it has read them.
         let _ = tokio::time::timeout(LAST_CALL, all()).await;
         while let Some(next) = unconstrained(self.accept(&connections)).now_or_never() {
             serve(next);
@@ -166,13 +176,14 @@ impl Listener {
         all_ended
     }
 
-    /// The next connection and where it comes from, once there is room for it.
+    /// Waits for room and accepts the next connection. Returns it with the address of its client.
     async fn accept(&self, connections: &Connections) -> (TcpStream, SocketAddr) {
         loop {
             connections.room().await;
             match self.socket.accept().await {
                 Ok((stream, peer)) => {
-                    // Answers are written whole: waiting to fill a segment only delays them. If it can't be set, they are slower.
+                    // Responses are written whole, so waiting for a full segment only delays them. If the option cannot be set, responses
+                    // are slower but correct.
                     let _ = stream.set_nodelay(true);
                     return (stream, peer);
                 }
@@ -187,13 +198,13 @@ impl Listener {
     }
 }
 
-/// Whether an accept error is about one client that went away.
+/// Returns whether an accept error only says that one client went away.
 fn of_one_client(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
-/// Serves a connection to its end. A client that breaks off or speaks no HTTP concerns nobody else.
+/// Serves a connection until it ends. A client that disconnects or does not speak HTTP affects no other connection.
 async fn serve_connection<H, F>(stream: TcpStream, entry: Entry, handle: H)
 where
     H: Fn(Request<RequestBody>) -> F + Clone + Send + 'static,
@@ -206,7 +217,7 @@ where
     let version = tokio::select! {
         biased;
         version = wire.is_http2() => version,
-        // Nothing was asked for yet.
+        // The connection must end and has sent no request: nothing is left to answer.
         _ = poll_fn(|context| clock.poll_order(connection, context)) => return,
     };
     match version {
@@ -232,8 +243,8 @@ where
         }
     });
     let mut builder = http1::Builder::new();
-    // A slow head is let go by the clock, like everything else that holds a connection for nothing: hyper's own timer would be set
-    // and cleared for each request.
+    // The connection's clock ends slow heads, as it ends every connection that stays idle. hyper's own timer would be set and cleared for
+    // each request.
     builder.header_read_timeout(None).max_buf_size(MAX_BUFFER);
     let mut http = pin!(builder.serve_connection(TokioIo::new(wire), service));
     loop {

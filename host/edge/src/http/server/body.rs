@@ -1,4 +1,5 @@
-//! Bodies as they pass a listener: what clients send, which must come, and what they are answered, which is counted until it was taken.
+//! Request and response bodies of a listener. A request body must make progress. The bytes of a response count as held until the client
+//! has taken them.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,10 +14,11 @@ use super::connection::{Connection, HeldBytes, NoRoom, OpenRequest};
 use super::progress::ProgressTimer;
 use watertight_telemetry::table::CutOff;
 
-/// How much of an answer is handed to a connection at once, in bytes.
+/// The maximum number of bytes of a response that are handed to a connection at once.
 pub(super) const PIECE: usize = 16 << 10;
 
-/// The body of a request. What was read of it is held for its client until [`RequestBody::held`] is dropped.
+/// The body of a request. The bytes that were read from it count as held for the client, until the value that [`RequestBody::held`]
+/// returns is dropped.
 pub struct RequestBody {
     source: Source,
     connection: Arc<Connection>,
@@ -29,19 +31,19 @@ enum Source {
     Http2 { stream: RecvStream, length: Option<u64> },
 }
 
-/// Why a request's body could not be read.
+/// A reason for which a request body cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum BodyError {
-    /// Too little of it came for too long.
+    /// The body made too little progress for too long.
     #[error("the body does not come")]
     Stalled,
-    /// There is no room for it.
+    /// Too many bytes are held for clients to take more of the body.
     #[error(transparent)]
     NoRoom(#[from] NoRoom),
-    /// The connection failed.
+    /// The HTTP/1.1 connection failed.
     #[error(transparent)]
     Http1(hyper::Error),
-    /// The connection failed, or the client took the request back.
+    /// The HTTP/2 connection failed, or the client cancelled the request.
     #[error(transparent)]
     Http2(h2::Error),
 }
@@ -51,7 +53,7 @@ impl RequestBody {
         Self::new(Source::Http1(body), connection)
     }
 
-    /// `length` is what the request says of its body's length.
+    /// Creates the body of an HTTP/2 request. `length` is the request's `Content-Length`.
     pub(super) fn http2(stream: RecvStream, length: Option<u64>, connection: Arc<Connection>) -> Self {
         Self::new(Source::Http2 { stream, length }, connection)
     }
@@ -61,12 +63,12 @@ impl RequestBody {
         Self { source, connection, timer, held: None }
     }
 
-    /// The connection that it comes by.
+    /// The connection on which the request arrived.
     pub fn connection(&self) -> &Arc<Connection> {
         &self.connection
     }
 
-    /// What is held of it so far, to be kept as long as the bytes are.
+    /// Takes the guard that counts the bytes read so far as held. Keep it as long as the bytes.
     pub fn held(&mut self) -> Option<HeldBytes> {
         self.held.take()
     }
@@ -76,7 +78,7 @@ impl RequestBody {
             Source::Http1(body) => Pin::new(body).poll_frame(context).map_err(BodyError::Http1),
             Source::Http2 { stream, .. } => match ready!(stream.poll_data(context)) {
                 Some(Ok(data)) => {
-                    // The stream may have ended meanwhile; then nobody needs the window.
+                    // This fails if the stream has ended meanwhile; then its flow-control window no longer matters.
                     let _ = stream.flow_control().release_capacity(data.len());
                     Poll::Ready(Some(Ok(Frame::data(data))))
                 }
@@ -147,24 +149,24 @@ impl hyper::body::Body for RequestBody {
     }
 }
 
-/// Who has the bytes of an answer's piece: they are held until all of their allocation is free.
+/// Keeps the bytes of a response piece counted as held, until their whole allocation is free.
 enum Owner {
-    /// Nobody counts them.
+    /// The bytes are not counted.
     Nobody,
-    /// The piece is all that there is.
+    /// The piece is the whole allocation.
     Piece { _held: HeldBytes },
-    /// It shares its allocation with other pieces.
+    /// The piece shares its allocation with other pieces.
     Shared { _held: Arc<HeldBytes> },
 }
 
-/// A piece of an answer, on its way to the client.
+/// A piece of a response body, on its way to the client.
 pub(super) struct Piece {
     bytes: Bytes,
     _owner: Owner,
 }
 
 impl Piece {
-    /// A piece that isn't counted.
+    /// Creates a piece whose bytes do not count as held.
     pub(super) fn uncounted(bytes: Bytes) -> Self {
         Self { bytes, _owner: Owner::Nobody }
     }
@@ -188,34 +190,34 @@ impl Buf for Piece {
     }
 }
 
-/// The body of an answer: handed out in pieces. Its request is open until it is dropped.
+/// The body of a response, which is sent in pieces. The request counts as open until this value is dropped.
 pub(super) struct AnswerBody {
     body: Body,
-    /// What is left of the chunk that the body gave last.
+    /// The unsent rest of the last chunk that the body returned.
     rest: Bytes,
-    /// What is held for the whole body, until the first piece has it.
+    /// The held bytes of the whole body, until the first piece takes them over.
     held: Option<HeldBytes>,
     shared: Option<Arc<HeldBytes>>,
     _open: OpenRequest,
 }
 
 impl AnswerBody {
-    /// The answer to the request `open`; its body is what `held` counts.
+    /// Creates the body of the response to the request `open`. `held` counts the bytes of `body`.
     pub(super) fn new(body: Body, held: Option<HeldBytes>, open: OpenRequest) -> Self {
         Self { body, rest: Bytes::new(), held, shared: None, _open: open }
     }
 
-    /// How many bytes wait to be handed out.
+    /// Returns how many bytes of the last chunk are not sent yet.
     pub(super) fn rest(&self) -> usize {
         self.rest.len()
     }
 
-    /// Whether any do.
+    /// Returns whether some bytes of the last chunk are not sent yet.
     pub(super) fn has_rest(&self) -> bool {
         !self.rest.is_empty()
     }
 
-    /// The next piece, of at most `most` bytes.
+    /// Takes the next piece of the last chunk, of at most `most` bytes.
     pub(super) fn take(&mut self, most: usize) -> Piece {
         let is_whole = self.rest.len() <= most && self.shared.is_none() && self.body.is_end_stream();
         let bytes = self.rest.split_to(self.rest.len().min(most));
@@ -231,7 +233,7 @@ impl AnswerBody {
         Piece { bytes, _owner: owner }
     }
 
-    /// Waits for the body's next chunk; what isn't data is returned.
+    /// Polls the body for its next chunk and keeps its data. Returns a frame that is not data, such as trailers.
     pub(super) fn poll_chunk(
         &mut self,
         context: &mut Context<'_>,

@@ -1,4 +1,4 @@
-//! One connection: what it has open, what it holds, and when it must end.
+//! The state of one connection: its open requests, the bytes that are held for it, and the decision when it must end.
 
 use std::future::Future as _;
 use std::net::SocketAddr;
@@ -15,18 +15,18 @@ use super::connections::Connections;
 use super::progress::PROGRESS;
 use watertight_telemetry::table::CutOff;
 
-/// How long a connection that was asked to end has for that, once nothing is open on it.
+/// How long a connection may stay open after it was told to end, once it has no open request.
 const FAREWELL: Duration = Duration::from_secs(1);
-/// The same, where others wait for its place.
+/// How long a connection may stay open after it was told to end, while other clients wait for its place.
 const SHORT_FAREWELL: Duration = Duration::from_millis(100);
 
-/// Nobody asked the connection to end.
+/// The connection goes on.
 const STAY: u8 = 0;
-/// It ends once its requests are answered.
+/// The connection ends once its requests are answered.
 const LEAVE: u8 = 1;
-/// The same, with [`SHORT_FAREWELL`].
+/// The connection ends once its requests are answered, and within [`SHORT_FAREWELL`] after that.
 const MAKE_ROOM: u8 = 2;
-/// It ends now.
+/// The connection ends now.
 const END: u8 = 3;
 
 /// One connection of a listener.
@@ -35,33 +35,33 @@ pub struct Connection {
     number: u64,
     peer: SocketAddr,
     start: Instant,
-    /// When a request last ended, in milliseconds since the start.
+    /// The time at which the connection last became idle, in milliseconds since `start`.
     last: AtomicU64,
-    /// Requests from their head to the end of their answer.
+    /// The number of open requests. A request is open from its head to the end of its response.
     open: AtomicU32,
-    /// Requests of it that have a place in flight, those that it left behind included.
+    /// The number of this connection's permits for requests in flight. Calls that continue after their client disconnected count too.
     places: AtomicU32,
-    /// Bytes that are held for its client.
+    /// The number of bytes that are held for the client.
     held: AtomicU64,
-    /// Whether it has sent the token.
+    /// Whether the client has sent the listener's token.
     trusted: AtomicBool,
-    /// Whether it has sent a request.
+    /// Whether the client has sent a request.
     has_asked: AtomicBool,
-    /// Whether what it sent was refused, and noted.
+    /// Whether the client sent something that is not HTTP, and the refusal is counted.
     was_refused: AtomicBool,
-    /// Whether something came since the last whole head: a part of the next one.
+    /// Whether bytes have arrived since the last complete head: the beginning of the next one.
     has_part: AtomicBool,
-    /// Bytes that were written to it.
+    /// The number of bytes that were written to the socket.
     written: AtomicU64,
     order: AtomicU8,
     waker: AtomicWaker,
 }
 
-/// What the task of a connection must do.
+/// An instruction for the task that serves a connection.
 pub(super) enum Order {
-    /// Tell the client that no further request is taken, and end once those that came are answered.
+    /// Tell the client that no further request is accepted. End the connection once the requests that arrived are answered.
     Leave,
-    /// End now.
+    /// End the connection now.
     End,
 }
 
@@ -94,12 +94,12 @@ impl Connection {
         self.number
     }
 
-    /// Where it comes from.
+    /// The address of the client.
     pub fn peer(&self) -> SocketAddr {
         self.peer
     }
 
-    /// Notes that its client has sent the token: it isn't among those that are let go first.
+    /// Records that the client has sent the token. The connection is then no longer among those that are closed first.
     pub fn trust(&self) {
         self.trusted.store(true, Ordering::Relaxed);
     }
@@ -112,7 +112,7 @@ impl Connection {
         self.has_asked.load(Ordering::Relaxed)
     }
 
-    /// Counts a request as open for as long as the guard lives.
+    /// Counts a request as open until the returned guard is dropped.
     pub(super) fn open(self: &Arc<Self>) -> OpenRequest {
         if !self.has_asked() {
             self.has_asked.store(true, Ordering::Relaxed);
@@ -123,8 +123,9 @@ impl Connection {
         OpenRequest(self.clone())
     }
 
-    /// Takes one of `free` places in flight for a request of this connection: none where it has more than are free, so that others get
-    /// some too. `take` takes the place itself.
+    /// Takes a permit for a request of this connection. `free` is the number of free permits, and `take` takes one of them. Returns
+    /// `None` if no permit is free, or if the connection already has at least as many permits as are free. So one connection cannot take
+    /// them all.
     pub fn take_place<T>(self: &Arc<Self>, free: usize, take: impl FnOnce() -> Option<T>) -> Option<(T, PlaceShare)> {
         let own = self.places.fetch_add(1, Ordering::Relaxed);
         let share = PlaceShare(self.clone());
@@ -138,7 +139,7 @@ impl Connection {
     ///
     /// # Errors
     ///
-    /// There is no room for them.
+    /// [`NoRoom`] if the client or all clients together would hold more than the limit.
     pub fn hold(self: &Arc<Self>, bytes: u64) -> Result<HeldBytes, NoRoom> {
         let mut held = HeldBytes { connection: self.clone(), bytes: 0 };
         held.grow(bytes)?;
@@ -149,12 +150,12 @@ impl Connection {
         self.held.load(Ordering::Relaxed)
     }
 
-    /// Notes that what it sent was refused; returns whether that is known already.
+    /// Records that the client's input was refused. Returns whether that was recorded before.
     pub(super) fn refuse(&self) -> bool {
         self.was_refused.swap(true, Ordering::Relaxed)
     }
 
-    /// Notes that something came.
+    /// Records that bytes have arrived from the client.
     pub(super) fn read(&self) {
         self.has_part.store(true, Ordering::Relaxed);
     }
@@ -163,12 +164,12 @@ impl Connection {
         self.written.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
-    /// How long it has been there.
+    /// Returns how long the connection has been open.
     pub(super) fn age(&self) -> Duration {
         self.start.elapsed()
     }
 
-    /// How long nothing has been open on it and nothing was held for it.
+    /// Returns how long the connection has been idle: without an open request and without held bytes.
     pub(super) fn idle(&self) -> Duration {
         match self.is_quiet() {
             true => self.start.elapsed().saturating_sub(Duration::from_millis(self.last.load(Ordering::Relaxed))),
@@ -176,7 +177,7 @@ impl Connection {
         }
     }
 
-    /// How long it may be idle.
+    /// Returns how long the connection may be idle.
     fn idle_limit(&self) -> Duration {
         let limits = self.all.limits();
         match limits.tokenless {
@@ -189,7 +190,7 @@ impl Connection {
         self.open.load(Ordering::SeqCst) == 0 && self.held.load(Ordering::SeqCst) == 0
     }
 
-    /// Notes that it is quiet from now on, if it is.
+    /// Records the time at which the connection becomes idle, if it is idle now.
     fn note(&self) {
         if self.is_quiet() {
             let millis = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -223,7 +224,7 @@ impl Connection {
     }
 }
 
-/// A request that is open: from its head to the end of its answer.
+/// Guard of an open request. A request is open from its head to the end of its response.
 pub(super) struct OpenRequest(Arc<Connection>);
 
 impl Drop for OpenRequest {
@@ -233,7 +234,7 @@ impl Drop for OpenRequest {
     }
 }
 
-/// A connection's share in a place in flight: given back when dropped.
+/// Guard of a permit that a connection has for a request in flight. Dropping it frees the connection's share.
 pub struct PlaceShare(Arc<Connection>);
 
 impl Drop for PlaceShare {
@@ -242,29 +243,29 @@ impl Drop for PlaceShare {
     }
 }
 
-/// There is no room for more bytes.
+/// The error that too many bytes are held for clients to hold more.
 #[derive(Debug, thiserror::Error)]
 #[error("more bytes are held for clients than may be")]
 pub struct NoRoom;
 
-/// Bytes that are held for a client: given back when dropped.
+/// Guard of bytes that are held for a client. Dropping it frees them.
 pub struct HeldBytes {
     connection: Arc<Connection>,
     bytes: u64,
 }
 
 impl HeldBytes {
-    /// Holds further bytes.
+    /// Counts `bytes` more as held.
     ///
     /// # Errors
     ///
-    /// There is no room for them; what was held before stays.
+    /// [`NoRoom`] if the client or all clients together would hold more than the limit. The bytes that were held before stay held.
     pub fn grow(&mut self, bytes: u64) -> Result<(), NoRoom> {
         let own = self.connection.held.fetch_add(bytes, Ordering::Relaxed) + bytes;
         let all = self.connection.all.held.fetch_add(bytes, Ordering::Relaxed) + bytes;
         self.bytes += bytes;
         let limits = self.connection.all.limits();
-        // What is alone on its connection has its own limits: those of bodies and results.
+        // A single request or response of a connection may exceed the connection's share. The limits of bodies and results bound it.
         let too_much = own > limits.held / super::HELD_SHARE && own > self.bytes;
         if too_much || (all > limits.held && !self.connection.all.make_room_for_bytes(&self.connection)) {
             self.release(bytes);
@@ -288,24 +289,24 @@ impl Drop for HeldBytes {
     }
 }
 
-/// Tells the task of a connection when it must end.
+/// The timers of a connection. It decides when the connection must end.
 pub(super) struct Clock {
     timer: Pin<Box<Sleep>>,
-    /// How long the connection has after it was told to leave.
+    /// The time that the connection has left after it was told to leave.
     farewell: Option<Duration>,
-    /// When the last request had ended that a part of a head came after, as [`Connection::last`] has it: that part was given time already.
+    /// The value of [`Connection::last`] when a partial head was last given more time. Each partial head gets more time only once.
     part_after: Option<u64>,
-    /// How much was written to the connection when it was last looked at while answers waited to be written, and when that was.
+    /// The number of bytes written and the time, as of the last check while responses waited to be written.
     written: Option<(u64, Instant)>,
 }
 
 impl Clock {
-    /// Of a connection that begins now.
+    /// Creates the clock of a new connection.
     pub(super) fn new(connection: &Connection) -> Self {
         Self { timer: Box::pin(sleep(connection.idle_limit())), farewell: None, part_after: None, written: None }
     }
 
-    /// Ready when there is something to do. To be polled after the connection itself.
+    /// Resolves when the connection must do something. Poll the connection itself first.
     pub(super) fn poll_order(&mut self, connection: &Connection, context: &mut Context<'_>) -> Poll<Order> {
         connection.waker.register(context.waker());
         let farewell = match connection.order.load(Ordering::Acquire) {
@@ -341,7 +342,7 @@ impl Clock {
         Poll::Pending
     }
 
-    /// Whether a head has begun to come, which gets the same time as another: once.
+    /// Returns whether a partial head has arrived that gets the idle time once more. Each head gets it only once.
     fn gives_time(&mut self, connection: &Connection) -> bool {
         let last = connection.last.load(Ordering::Relaxed);
         let is_new = connection.has_part.load(Ordering::Relaxed) && self.part_after != Some(last);
@@ -351,8 +352,9 @@ impl Clock {
         is_new
     }
 
-    /// Whether answers wait to be written, their streams have ended, and nothing of them could be written for as long as that may last. A
-    /// client of HTTP/2 takes back what it allowed, for instance.
+    /// Returns whether the connection is stuck: responses wait to be written although their streams have ended, and too little was
+    /// written for [`Bounds::stall`](super::Bounds). This happens if an HTTP/2 client takes back flow-control window that it granted, for
+    /// instance.
     fn is_stuck(&mut self, connection: &Connection) -> bool {
         if connection.open.load(Ordering::SeqCst) > 0 || connection.held() == 0 {
             self.written = None;

@@ -1,4 +1,4 @@
-//! The connections of one listener: how many there may be, and which of them end so that others can be served.
+//! The open connections of one listener: their number, and the choice of connections that are closed to make room for others.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -13,9 +13,9 @@ use super::{Bounds, Refusals};
 use watertight_telemetry::table::{self, CutOff};
 use watertight_telemetry::{ListenerMetrics, Snapshot, Telemetry};
 
-/// How many idle connections are ended at once where there is no room for another: this part of those that may be open.
+/// If there is no room for another connection, at most the maximum number of connections divided by this number are closed at once.
 const ROOM_PART: usize = 8;
-/// How long accepting waits before it looks again whether a connection is idle.
+/// The interval at which a full listener checks again whether a connection is idle.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// The open connections of a listener.
@@ -25,11 +25,11 @@ pub(super) struct Connections {
     metrics: ListenerMetrics,
     refusals: Refusals,
     open: Mutex<HashMap<u64, Arc<Connection>>>,
-    /// Bytes that are held for all clients.
+    /// The number of bytes that are held for all clients.
     pub(super) held: AtomicU64,
-    /// Connections that have sent no request yet.
+    /// The number of connections that have not sent a request yet.
     newcomers: AtomicUsize,
-    /// A connection has ended, or has sent its first request.
+    /// Notified when a connection has ended or has sent its first request.
     changed: Notify,
 }
 
@@ -80,11 +80,11 @@ impl Connections {
     }
 
     fn all(&self) -> MutexGuard<'_, HashMap<u64, Arc<Connection>>> {
-        // Inserting and removing leave the map whole wherever a panic might strike.
+        // Inserting and removing are the only changes of the map. A panic within either cannot leave it half changed.
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds a connection; it is removed when the guard is dropped.
+    /// Adds a connection. Dropping the returned guard removes it.
     pub(super) fn add(self: &Arc<Self>, number: u64, peer: SocketAddr) -> Entry {
         let connection = Connection::new(self.clone(), number, peer);
         self.newcomers.fetch_add(1, Ordering::Relaxed);
@@ -97,7 +97,7 @@ impl Connections {
         self.changed.notify_one();
     }
 
-    /// Waits until there is room for another connection. Idle ones are ended for it, those that have been idle longest first.
+    /// Waits until there is room for another connection. Closes idle connections for it; those that have been idle longest go first.
     pub(super) async fn room(&self) {
         while !self.has_room() {
             let changed = self.changed.notified();
@@ -105,7 +105,7 @@ impl Connections {
         }
     }
 
-    /// Whether another connection may be accepted; where not, idle ones are told to end.
+    /// Returns whether another connection may be accepted. If not, tells idle connections to end.
     fn has_room(&self) -> bool {
         let all = self.all();
         let untrusted = |connection: &Connection| !connection.is_trusted();
@@ -119,7 +119,7 @@ impl Connections {
         false
     }
 
-    /// Tells idle connections to end, those that have been idle longest first: files have run out, for instance.
+    /// Tells idle connections to end, those that have been idle longest first. Used if a resource has run out, such as file descriptors.
     pub(super) fn shed(&self) {
         self.let_go(&self.all(), |_| true);
     }
@@ -138,11 +138,11 @@ impl Connections {
             if connection.has_asked() {
                 connection.make_room();
             } else {
-                // No request of it is lost.
+                // The connection has sent no request, so none is lost.
                 connection.end();
             }
         }
-        // Who has shown no token holds no connection by leaving an answer unread either.
+        // A client without the token must not keep its connection by leaving a response unread.
         if let Some(tokenless) = self.bounds.tokenless
             && idle.is_empty()
             && most > 0
@@ -155,8 +155,8 @@ impl Connections {
         }
     }
 
-    /// Ends the connection for which most bytes are held, as more are held than may be. Returns whether there is room now, or soon: not where
-    /// `own` is the one that holds most.
+    /// Ends the connection that holds the most bytes, because more bytes are held than allowed. Returns whether there is room now or
+    /// soon. Returns false if that connection is `own`.
     pub(super) fn make_room_for_bytes(&self, own: &Arc<Connection>) -> bool {
         let all = self.all();
         let ending: u64 = all.values().filter(|connection| connection.is_ending()).map(|c| c.held()).sum();
@@ -174,19 +174,19 @@ impl Connections {
         }
     }
 
-    /// Waits until each connection has sent a request or has ended.
+    /// Waits until every connection has sent a request or has ended.
     pub(super) async fn all_have_asked(&self) {
         while self.newcomers.load(Ordering::Relaxed) > 0 {
             let _ = tokio::time::timeout(LOOK_AGAIN, self.changed.notified()).await;
         }
     }
 
-    /// Tells all connections to end once they have answered what came.
+    /// Tells all connections to end once they have answered the requests that arrived.
     pub(super) fn leave(&self) {
         self.all().values().for_each(|connection| connection.leave());
     }
 
-    /// Waits until no connection is left.
+    /// Waits until all connections have ended.
     pub(super) async fn all_ended(&self) {
         while self.count() > 0 {
             let _ = tokio::time::timeout(LOOK_AGAIN, self.changed.notified()).await;
@@ -194,7 +194,7 @@ impl Connections {
     }
 }
 
-/// A connection among those that are open.
+/// Guard of a connection in the set of open connections. Dropping it removes the connection.
 pub(super) struct Entry(pub(super) Arc<Connection>);
 
 impl Drop for Entry {

@@ -1,4 +1,5 @@
-//! HTTP/2, by `h2` itself: hyper hands a whole chunk of an answer over as soon as one byte of it may be sent, and then nobody can end the stream.
+//! HTTP/2 connections, served with `h2` directly. hyper hands a whole chunk of a response to `h2` as soon as one byte may be sent, and
+//! the stream cannot be ended after that.
 
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
@@ -22,20 +23,22 @@ use super::{Answer, refusal};
 use watertight_model::clock;
 use watertight_telemetry::table::{CutOff, Refusal};
 
-/// The largest head of a request over HTTP/2, in bytes as RFC 9113 counts them (section 6.5.2): each field's with 32 more.
+/// The largest head of an HTTP/2 request, in bytes. RFC 9113 counts each field with 32 bytes more (section 6.5.2).
 const MAX_HEAD: u64 = 16 << 10;
-/// The largest head that is read: what is between the two is answered by the host, what is larger by `h2`, which says nothing of it.
+/// The largest head that `h2` reads, in bytes. The host refuses a head between [`MAX_HEAD`] and this limit with problem details. `h2`
+/// itself refuses a larger head and does not report it.
 const MAX_HEAD_READ: u32 = 64 << 10;
-/// Bytes of a body that a client may send before they were read: of a stream, and of all streams of a connection.
+/// The flow-control window, in bytes: what a client may send before the host has read it. It applies to each stream and to each
+/// connection.
 const WINDOW: u32 = 1 << 20;
-/// Bytes of an answer that a stream may have handed over and not sent.
+/// The maximum number of bytes of a response that a stream has handed to `h2` and that are not sent yet.
 const MAX_UNSENT: usize = 64 << 10;
-/// What an open stream takes beside its head, in bytes.
+/// The memory that an open stream takes beside its head, in bytes.
 const STREAM: u64 = 4 << 10;
-/// What each field takes beside its name and value.
+/// The bytes that RFC 9113 adds for each field to its name and value.
 const FIELD: usize = 32;
 
-/// Fields of HTTP/1.1 that are about the connection (RFC 9113, section 8.2.2).
+/// Header fields of HTTP/1.1 that concern the connection and are not allowed in HTTP/2 (RFC 9113, section 8.2.2).
 static OF_THE_CONNECTION: [HeaderName; 5] = [
     header::CONNECTION,
     header::TRANSFER_ENCODING,
@@ -44,7 +47,7 @@ static OF_THE_CONNECTION: [HeaderName; 5] = [
     HeaderName::from_static("proxy-connection"),
 ];
 
-/// A connection that speaks HTTP/2.
+/// A connection that speaks HTTP/2. `H` handles its requests.
 pub(super) struct Http2<H> {
     streams: h2::server::Connection<Wire, Piece>,
     handle: H,
@@ -57,7 +60,11 @@ where
     F: Future + Send + 'static,
     F::Output: Into<Answer> + Send,
 {
-    /// Greets the client.
+    /// Completes the HTTP/2 handshake with the client.
+    ///
+    /// # Errors
+    ///
+    /// The connection failed, or the client broke the protocol.
     pub(super) async fn greet(wire: Wire, handle: H, connection: Arc<Connection>) -> Result<Self, h2::Error> {
         let mut builder = Builder::new();
         builder
@@ -69,12 +76,12 @@ where
         Ok(Self { streams: builder.handshake(wire).await?, handle, connection })
     }
 
-    /// Tells the client that no further request is taken; those that it sent meanwhile are answered.
+    /// Tells the client that no further request is accepted. Requests that the client has sent meanwhile are answered.
     pub(super) fn leave(&mut self) {
         self.streams.graceful_shutdown();
     }
 
-    /// Serves until the connection ends.
+    /// Polls the connection for new requests and serves each in a task. Resolves when the connection ends.
     pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
         while let Some(accepted) = ready!(self.streams.poll_accept(context)) {
             let (request, respond) = accepted?;
@@ -86,7 +93,7 @@ where
     fn begin(&self, request: Request<RecvStream>, mut respond: SendResponse<Piece>) {
         let (open, size) = (self.connection.open(), head_size(&request));
         let Ok(held) = self.connection.hold(size + STREAM) else {
-            // The client may send it again: nothing was done for it.
+            // `REFUSED_STREAM` tells the client that the request was not processed and may be sent again.
             respond.send_reset(Reason::REFUSED_STREAM);
             return;
         };
@@ -105,7 +112,7 @@ where
     }
 }
 
-/// A request and its answer.
+/// One HTTP/2 stream: a request and its response.
 struct Stream {
     respond: SendResponse<Piece>,
     connection: Arc<Connection>,
@@ -113,7 +120,7 @@ struct Stream {
     _head: HeldBytes,
 }
 
-/// The stream can't go on: the client took the request back, or the connection has ended.
+/// The error that a stream has ended: the client cancelled the request, or the connection has ended.
 struct Gone;
 
 impl Stream {
@@ -142,7 +149,7 @@ impl Stream {
         complete(&mut head.headers, length);
         let Ok(stream) = self.respond.send_response(Response::from_parts(head, ()), is_empty) else { return };
         if !is_empty {
-            // A client that is gone wants nothing more.
+            // An error means that the client is gone; nothing is left to do.
             let _ = self.send(stream, body).await;
         }
     }
@@ -177,7 +184,7 @@ impl Stream {
         Ok(())
     }
 
-    /// How many bytes may be sent now, `wanted` at most: waits until one may.
+    /// Waits until the client accepts data. Returns how many bytes may be sent now, at most `wanted`.
     async fn room(&mut self, stream: &mut SendStream<Piece>, wanted: usize) -> Result<usize, Gone> {
         stream.reserve_capacity(wanted);
         poll_fn(|context| {
@@ -214,19 +221,19 @@ async fn next_chunk(stream: &mut SendStream<Piece>, body: &mut AnswerBody) -> Re
     .await
 }
 
-/// What RFC 9113 counts of a request's head.
+/// Returns the size of a request's head, in bytes as RFC 9113 counts them.
 fn head_size(request: &Request<RecvStream>) -> u64 {
     let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
     let fields = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + FIELD);
     (target + fields.sum::<usize>()) as u64
 }
 
-/// What a request says of its body's length: `h2` refuses those that say two things.
+/// Returns the request's `Content-Length`. `h2` refuses a request that has two different ones.
 fn content_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-/// Adds what every answer says, and leaves out what is about a connection of HTTP/1.1.
+/// Adds the headers that every response has, and removes those that concern an HTTP/1.1 connection.
 fn complete(headers: &mut HeaderMap, length: Option<u64>) {
     for name in &OF_THE_CONNECTION {
         headers.remove(name);
@@ -242,11 +249,11 @@ fn complete(headers: &mut HeaderMap, length: Option<u64>) {
 }
 
 thread_local! {
-    /// The last second for which a `Date` was written, and that.
+    /// The value of `Date` for the last second in which one was written, with that second.
     static DATE: RefCell<Option<(u64, HeaderValue)>> = const { RefCell::new(None) };
 }
 
-/// The present, as a `Date` says it.
+/// Returns the current time as the value of a `Date` header.
 fn date() -> Option<HeaderValue> {
     let second = clock::since_1970().as_secs();
     DATE.with_borrow_mut(|date| match date {

@@ -1,18 +1,18 @@
-//! Gives memory back to the system after a peak: glibc keeps what was freed between what is in use.
+//! Returns memory to the system after a peak. glibc keeps freed memory that lies between allocations in use.
 
 use std::sync::Weak;
 use std::time::Duration;
 
 use super::connections::Connections;
 
-/// How often it is looked at whether a peak is over.
+/// The interval at which the listener checks whether a peak is over.
 const LOOK: Duration = Duration::from_secs(1);
-/// Bytes held for clients that make a peak when they are gone.
+/// The minimum drop of the bytes held for clients that ends a peak.
 const PEAK_BYTES: u64 = 8 << 20;
-/// Connections that make a peak when they are gone: a connection takes some 10 KiB.
+/// The minimum drop of the number of connections that ends a peak. A connection takes about 10 KiB.
 const PEAK_CONNECTIONS: usize = 256;
 
-/// Gives memory back each time after much was held for clients, as long as the listener exists.
+/// Returns memory to the system after each peak, as long as the listener exists.
 pub(super) async fn keep(connections: Weak<Connections>) {
     let (mut most_bytes, mut most_connections) = (0, 0);
     loop {
@@ -25,7 +25,8 @@ pub(super) async fn keep(connections: Weak<Connections>) {
             || is_over(most_connections as u64, open as u64, PEAK_CONNECTIONS as u64)
         {
             (most_bytes, most_connections) = (bytes, open);
-            // It walks all that is free, and takes the locks of the allocator one by one.
+            // The call walks all free memory and takes the allocator's locks one after another, so it must not run on a thread that
+            // serves requests.
             let _ = tokio::task::spawn_blocking(give_back).await;
         }
     }
@@ -34,12 +35,12 @@ pub(super) async fn keep(connections: Weak<Connections>) {
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 #[allow(unsafe_code, reason = "there is no safe way to tell malloc")]
 fn give_back() {
-    // SAFETY: it may be called at any time, by any thread.
+    // SAFETY: `malloc_trim` may be called at any time by any thread.
     unsafe {
         libc::malloc_trim(0);
     }
 }
 
-/// Other allocators have no such call.
+/// Other allocators have no such call: does nothing.
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 fn give_back() {}

@@ -1,4 +1,4 @@
-//! A time limit for the progress of one side of a connection or a stream.
+//! A time limit for the progress of one direction of a connection or a stream.
 
 use std::future::Future as _;
 use std::pin::Pin;
@@ -7,24 +7,25 @@ use std::time::Duration;
 
 use tokio::time::{Sleep, sleep};
 
-/// Bytes that must have moved in each limit, unless everything did: 400 bytes a second by default.
+/// The number of bytes that must move within each time limit, unless all data has moved. With the default limit this is 400 bytes a
+/// second.
 pub(super) const PROGRESS: u64 = 4 << 10;
 
-/// Ends a wait that makes no progress. Its timer exists only while somebody waits for a client.
+/// Detects a wait without progress. The timer exists only while something waits for the client.
 pub(super) struct ProgressTimer {
     limit: Duration,
-    /// Bytes that moved since the timer was set.
+    /// The number of bytes that moved since the timer was set.
     moved: u64,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl ProgressTimer {
-    /// A timer that is not set.
+    /// Creates a timer that is not set.
     pub(super) fn new(limit: Duration) -> Self {
         Self { limit, moved: 0, timer: None }
     }
 
-    /// Notes that `bytes` moved.
+    /// Records that `bytes` moved. Enough of them reset the timer.
     pub(super) fn moved(&mut self, bytes: usize) {
         if self.timer.is_some() {
             self.moved += bytes as u64;
@@ -34,13 +35,13 @@ impl ProgressTimer {
         }
     }
 
-    /// Notes that nobody waits any more.
+    /// Clears the timer, because nothing waits any more.
     pub(super) fn clear(&mut self) {
         self.timer = None;
         self.moved = 0;
     }
 
-    /// Ready once less than [`PROGRESS`] moved for the whole limit. To be polled while waiting for the client.
+    /// Resolves once less than [`PROGRESS`] bytes moved during the whole limit. Poll it while waiting for the client.
     pub(super) fn poll_stalled(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let limit = self.limit;
         self.timer.get_or_insert_with(|| Box::pin(sleep(limit))).as_mut().poll(context)
@@ -62,7 +63,7 @@ mod tests {
         let wait = async |timer: &mut ProgressTimer, time: Duration| {
             tokio::time::timeout(time, poll_fn(|context| timer.poll_stalled(context))).await.is_ok()
         };
-        // Bytes that trickle put nothing off.
+        // Single bytes do not postpone the end.
         while !wait(&mut timer, LIMIT / 10).await {
             timer.moved(1);
             assert!(start.elapsed() < 100 * LIMIT, "it never ends");
@@ -70,7 +71,7 @@ mod tests {
         timer.clear();
         assert!(!wait(&mut timer, LIMIT / 2).await);
         timer.moved(PROGRESS as usize);
-        // The limit begins anew.
+        // The time limit starts again.
         assert!(!wait(&mut timer, LIMIT * 7 / 10).await);
         assert!(wait(&mut timer, 100 * LIMIT).await);
     }

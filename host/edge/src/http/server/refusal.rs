@@ -1,4 +1,4 @@
-//! What is refused before it is a request: it gets a request id, a line of the log and a count, as requests do.
+//! Refusals of input that is not a valid request. Each gets a request id, a log line and a count, as requests do.
 
 use axum::body::Body;
 use axum::http::{HeaderValue, Response, StatusCode};
@@ -12,14 +12,14 @@ use crate::http::details::Failure;
 use watertight_telemetry::LineBudget;
 use watertight_telemetry::table::Refusal;
 
-/// The longest answer that hyper makes by itself, in bytes: a status line and three headers.
+/// The maximum length of a response that hyper writes by itself, in bytes: a status line and three headers.
 const LONGEST: usize = 256;
 
-/// Which lines about refusals a listener has written of late.
+/// The budget for a listener's log lines about refusals.
 #[derive(Default)]
 pub(super) struct Refusals(LineBudget);
 
-/// Counts a refusal, writes a line about it, and returns the answer that says so.
+/// Counts a refusal, logs it within the budget, and returns the response to send.
 pub(super) fn refuse(connection: &Connection, why: Refusal, detail: &str) -> Response<Body> {
     let id = ulid::Ulid::generate().to_string();
     let all = connection.all();
@@ -40,7 +40,7 @@ pub(super) fn refuse(connection: &Connection, why: Refusal, detail: &str) -> Res
     response
 }
 
-/// The answer to write in place of `written`, where that is what hyper answers by itself.
+/// Returns the response to write in place of `written`, if `written` is a refusal that hyper made by itself.
 pub(super) fn instead(written: &[u8], connection: &Connection) -> Option<Vec<u8>> {
     if !written.starts_with(b"HTTP/1.1 4") {
         return None;
@@ -63,7 +63,7 @@ pub(super) fn instead(written: &[u8], connection: &Connection) -> Option<Vec<u8>
         bytes.extend_from_slice(value.as_bytes());
         bytes.extend_from_slice(b"\r\n");
     }
-    // As hyper has it: its date, and that the connection ends.
+    // Keeps hyper's other headers: the date, and that the connection closes.
     for line in written.split(|byte| *byte == b'\n').filter(|line| !line.starts_with(b"content-length")).skip(1) {
         if line.len() > 1 {
             bytes.extend_from_slice(line);
@@ -75,7 +75,8 @@ pub(super) fn instead(written: &[u8], connection: &Connection) -> Option<Vec<u8>
     Some(bytes)
 }
 
-/// The status, where `written` is an answer that hyper made by itself: no request of ours is answered without a header of its own.
+/// Returns the status of `written` if hyper made that response by itself. Every response of the host has a header that hyper's do not
+/// have.
 fn own_status(written: &[u8]) -> Option<&str> {
     let text = std::str::from_utf8(written).ok().filter(|text| text.len() <= LONGEST)?;
     let mut lines = text.strip_suffix("\r\n\r\n")?.split("\r\n");

@@ -1,4 +1,4 @@
-//! The socket of a connection: it ends where the client takes nothing, and what hyper refuses by itself gets a request id.
+//! The socket of a connection. It fails if the client stops reading, and replaces hyper's own refusals by responses with a request id.
 
 use std::io;
 use std::pin::Pin;
@@ -13,19 +13,19 @@ use super::progress::ProgressTimer;
 use super::refusal;
 use watertight_telemetry::table::CutOff;
 
-/// What a client begins with that speaks HTTP/2 (RFC 9113, section 3.4).
+/// The connection preface, with which an HTTP/2 client begins (RFC 9113, section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// A socket, and what was read of it to tell the version.
+/// A socket, and the bytes that were read from it to detect the HTTP version.
 pub(super) struct Wire {
     stream: TcpStream,
     connection: Arc<Connection>,
     timer: ProgressTimer,
-    /// What was read and not taken yet.
+    /// The bytes that were read to detect the version.
     start: [u8; PREFACE.len()],
     taken: usize,
     read: usize,
-    /// An answer of our own in place of hyper's, as far as it is to be written.
+    /// The unwritten rest of the host's response that replaces one of hyper's.
     instead: Vec<u8>,
     is_http1: bool,
 }
@@ -37,7 +37,11 @@ impl Wire {
         Self { stream, connection, timer, start, taken: 0, read: 0, instead: Vec::new(), is_http1: true }
     }
 
-    /// Reads until it is clear which version the client speaks: returns whether that is HTTP/2.
+    /// Reads until the HTTP version is clear. Returns whether the client speaks HTTP/2.
+    ///
+    /// # Errors
+    ///
+    /// Reading from the socket failed.
     pub(super) async fn is_http2(&mut self) -> io::Result<bool> {
         while self.read < PREFACE.len() && self.start[..self.read] == PREFACE[..self.read] {
             match self.stream.read(&mut self.start[self.read..]).await? {
@@ -117,7 +121,7 @@ impl AsyncWrite for Wire {
             ready!(this.poll_instead(context))?;
             if let Some(instead) = refusal::instead(buffer, &this.connection) {
                 this.instead = instead;
-                // What isn't written yet is, before anything else.
+                // The unwritten rest goes out before anything else.
                 let _ = this.poll_instead(context)?;
                 return Poll::Ready(Ok(buffer.len()));
             }
