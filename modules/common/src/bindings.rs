@@ -1,4 +1,5 @@
-//! The host's capabilities and the shop's shared types, as generated from `wit/`. Nothing here is written by hand.
+//! The bindings of the host's capabilities and of the shop's shared types, generated from `wit/`. This file has no code written
+//! by hand.
 #![allow(unsafe_code, missing_docs, unreachable_pub, clippy::all, clippy::pedantic, reason = "generated")]
 
 wit_bindgen::generate!({

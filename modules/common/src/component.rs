@@ -1,4 +1,5 @@
-//! The ports over the host's capabilities, and the shared types between contracts and rules.
+//! Implements the interfaces of a module's environment with the host's capabilities. Also converts the shared types between
+//! contracts and rules.
 
 use std::sync::Once;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -12,13 +13,13 @@ use crate::bindings::watertight::sql::sql;
 use crate::sql::Constraint;
 use crate::{Clock, Ids, Invalid, Level, Log, Money, Row, Sql, SqlError, Transaction, Value};
 
-/// What the host gives a module.
+/// The host's capabilities, as a module's environment.
 #[derive(Debug, Clone, Copy)]
 pub struct Host;
 
 impl Host {
-    /// The host. The first call also makes panics say why, which `panic = "abort"` alone wouldn't: the host logs it, whatever the module
-    /// is granted.
+    /// Returns the host's capabilities. The first call also installs a panic hook that reports the reason of a panic to the host,
+    /// because `panic = "abort"` alone reports none. The host logs the reason whether or not the module is granted the log.
     pub fn connect() -> Self {
         static HOOK: Once = Once::new();
         HOOK.call_once(|| {

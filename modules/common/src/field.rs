@@ -1,26 +1,30 @@
-//! How a field is checked, and how one is refused.
+//! The validation of fields, and the error for a field that is not valid.
 
 /// The longest idempotency or deduplication key, in bytes.
 const MAX_KEY: usize = 128;
 
-/// A field that was understood and can't be accepted.
+/// A field that was parsed but has a value that is not allowed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{field} {reason}")]
 pub struct Invalid {
-    /// The path to it in the contract's own names: `lines[0].unit-price`.
+    /// The path to the field in the contract's names: `lines[0].unit-price`.
     pub field: String,
-    /// What is wrong with it, as the rest of a sentence that the field begins.
+    /// The reason, as the rest of a sentence that begins with the field: `must not be empty`.
     pub reason: String,
 }
 
 impl Invalid {
-    /// A refused field.
+    /// Creates the error for a field.
     pub fn new(field: impl Into<String>, reason: impl Into<String>) -> Self {
         Self { field: field.into(), reason: reason.into() }
     }
 }
 
 /// Refuses a text that is empty or longer than `max` bytes.
+///
+/// # Errors
+///
+/// The field `field`, with the reason.
 pub fn check_text(field: &str, text: &str, max: usize) -> Result<(), Invalid> {
     match text.len() {
         0 => Err(Invalid::new(field, "must not be empty")),
@@ -29,7 +33,11 @@ pub fn check_text(field: &str, text: &str, max: usize) -> Result<(), Invalid> {
     }
 }
 
-/// Refuses a key that can't name a request.
+/// Refuses an idempotency or deduplication key that is empty or longer than 128 bytes.
+///
+/// # Errors
+///
+/// The field `field`, with the reason.
 pub fn check_key(field: &str, key: &str) -> Result<(), Invalid> {
     check_text(field, key, MAX_KEY)
 }

@@ -1,30 +1,31 @@
-//! Ids: ULIDs, which sort by the time at which they were made (<https://github.com/ulid/spec>).
+//! Ids: ULIDs, which sort by the time of their creation (<https://github.com/ulid/spec>).
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Makes ids.
+/// A source of new ids.
 pub trait Ids {
-    /// A new ULID.
+    /// Returns a new ULID.
     fn new_id(&self) -> String;
 }
 
-/// The characters of an id.
+/// The number of characters of an id.
 const LENGTH: usize = 26;
 
-/// Crockford's base 32, in order of value.
+/// The digits of Crockford's base 32, in the order of their values.
 const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 
-/// The bits below the time.
+/// The number of random bits, which follow the bits of the time.
 const RANDOM_BITS: u32 = 80;
 
-/// The ULID of a moment; the lowest 80 bits of `random` tell it from others of the same millisecond.
+/// Builds a ULID from a time and the lowest 80 bits of `random`. The random bits distinguish it from other ids of the same
+/// millisecond.
 pub fn ulid(moment: SystemTime, random: u128) -> String {
     let millis = moment.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
     let value = (millis << RANDOM_BITS) | (random & ((1 << RANDOM_BITS) - 1));
     (0..LENGTH).rev().map(|place| char::from(ALPHABET[(value >> (5 * place)) as usize & 31])).collect()
 }
 
-/// Whether a text can be an id.
+/// Returns whether a text is a well-formed ULID.
 pub fn is_ulid(text: &str) -> bool {
     text.len() == LENGTH && text.as_bytes()[0] <= b'7' && text.bytes().all(|byte| ALPHABET.contains(&byte))
 }
@@ -38,7 +39,7 @@ mod tests {
 
     #[test]
     fn an_id_holds_its_moment_and_its_randomness() {
-        // The example of the specification's reference implementation.
+        // The example is that of the specification's reference implementation.
         let moment = UNIX_EPOCH + Duration::from_millis(1_469_918_176_385);
         assert_eq!(&ulid(moment, u128::MAX)[..10], "01ARYZ6S41");
         assert_eq!(&ulid(moment, u128::MAX)[10..], "Z".repeat(16));

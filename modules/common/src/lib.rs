@@ -1,7 +1,9 @@
-//! What the shop's Rust modules share: the ports that their rules are written against, and the small values that every contract uses.
+//! The code that the shop's Rust modules share: the interfaces that their business rules use, and the small value types of all
+//! contracts.
 //!
-//! A module's rules know the world through four ports: a database, a clock, ids and a log. In a component these are the host's
-//! capabilities (`component`); natively, in tests, a SQLite file (`testing`). There is no business rule here, and no HTTP.
+//! A module's business rules use four interfaces: a database, a clock, ids and a log. In a component, the host's capabilities
+//! implement them (`component`). In native tests, a SQLite file does (`testing`). This crate contains no business rule and no
+//! HTTP.
 
 pub mod field;
 pub mod ids;
@@ -26,7 +28,7 @@ pub use page::{Page, Paged};
 pub use sql::{Row, Sql, SqlError, Transaction, Value};
 pub use time::Clock;
 
-/// All that the shop's modules ask of what is around them.
+/// The interfaces of a module's environment in one trait: database, clock, ids and log.
 pub trait Platform: Sql + Clock + Ids + Log {}
 
 impl<T: Sql + Clock + Ids + Log> Platform for T {}

@@ -1,25 +1,26 @@
-//! The port to the log.
+//! The interface to the log, as a trait.
 
-/// Where log lines go.
+/// A destination of log lines.
 pub trait Log {
-    /// Writes one line. `context` says which part of the module speaks.
+    /// Writes one log line. `context` names the part of the module that writes it.
     fn log(&self, level: Level, context: &str, message: &str);
 }
 
-/// How much a line matters.
+/// The severity of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Level {
-    /// What happened, as expected.
+    /// An expected event.
     Info,
-    /// What will be tried again.
+    /// A failure that will be retried.
     Warn,
-    /// What somebody must look at.
+    /// A failure that an operator must look at.
     Error,
-    /// The module is gone.
+    /// A failure after which the module cannot continue.
     Critical,
 }
 
-/// A text in quotes, as the log of every language's build has it: one piece of one line, whatever it holds.
+/// Quotes a text for the log, in the format that the modules of all languages use. The result is a single line, whatever the text
+/// contains.
 pub fn quoted(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);
     out.push('"');
@@ -34,7 +35,7 @@ pub fn quoted(text: &str) -> String {
     out
 }
 
-/// Whether a character ends a line, or hides or turns what stands after it.
+/// Returns whether a character ends a line, is invisible, or changes the writing direction of the text after it.
 fn hides(char: char) -> bool {
     matches!(char, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }

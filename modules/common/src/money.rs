@@ -1,4 +1,4 @@
-//! Money: an amount of one currency in its smallest unit, with arithmetic that refuses to overflow.
+//! Money: an amount of one currency in the currency's smallest unit. Its arithmetic refuses to overflow.
 
 use std::fmt;
 
@@ -7,25 +7,30 @@ use crate::field::Invalid;
 /// An amount of one currency.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Money {
-    /// ISO 4217 code: three capital letters.
+    /// The ISO 4217 code of the currency: three capital letters.
     pub currency: String,
     /// The amount in the currency's smallest unit.
     pub minor: i64,
 }
 
 impl Money {
-    /// So many times this amount. None where that is too much to be counted.
+    /// Multiplies the amount by `count`. Returns `None` if the result overflows.
     pub fn times(&self, count: u32) -> Option<Money> {
         Some(Money { minor: self.minor.checked_mul(count.into())?, currency: self.currency.clone() })
     }
 
-    /// This amount and another. None where that is too much to be counted, or of another currency.
+    /// Adds another amount. Returns `None` if the result overflows or the currencies differ.
     pub fn plus(&self, other: &Money) -> Option<Money> {
         let minor = self.minor.checked_add(other.minor)?;
         (self.currency == other.currency).then(|| Money { minor, currency: self.currency.clone() })
     }
 
-    /// Refuses what can't be a price: a negative amount, or no currency. `field` is the path to the amount.
+    /// Refuses an amount that cannot be a price: a negative one, or one whose currency is not three capital letters. `field` is
+    /// the path to the amount.
+    ///
+    /// # Errors
+    ///
+    /// The part of the amount that is not valid, with the reason.
     pub fn check_price(&self, field: &str) -> Result<(), Invalid> {
         if self.currency.len() != 3 || !self.currency.bytes().all(|byte| byte.is_ascii_uppercase()) {
             return Err(Invalid::new(format!("{field}.currency"), "must be three capital letters, as in ISO 4217"));
@@ -37,7 +42,7 @@ impl Money {
     }
 }
 
-/// As people read it: `4.50 EUR`.
+/// Formats the amount for people: `4.50 EUR`.
 impl fmt::Display for Money {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let decimals = decimals(&self.currency);
@@ -51,7 +56,7 @@ impl fmt::Display for Money {
     }
 }
 
-/// How many decimals a currency's amounts are written with. From ISO 4217; two where it isn't listed here.
+/// Returns the number of decimals of a currency's amounts (ISO 4217). A currency that is not listed here has two.
 fn decimals(currency: &str) -> usize {
     match currency {
         "BIF" | "CLP" | "DJF" | "GNF" | "ISK" | "JPY" | "KMF" | "KRW" | "PYG" | "RWF" | "UGX" | "VND" | "VUV"

@@ -1,4 +1,4 @@
-//! Paging: lists are cut by the last id that was seen, so that a page costs the same wherever it starts.
+//! Paging of lists. A page begins after the last id of the previous page, so all pages cost the same.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64;
@@ -6,31 +6,35 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64;
 use crate::field::Invalid;
 use crate::ids::is_ulid;
 
-/// How many items a page has where nobody says.
+/// The number of items of a page if the caller sets no limit.
 const DEFAULT_LIMIT: u32 = 20;
-/// How many items a page can have.
+/// The maximum number of items of a page.
 const MAX_LIMIT: u32 = 100;
-/// Sorts behind every ULID.
+/// A text that sorts after every ULID.
 const END: &str = "~";
 
-/// Which part of a list is asked for, newest first.
+/// A request for a part of a list, newest first.
 #[derive(Debug)]
 pub struct Page {
     before: String,
     limit: u32,
 }
 
-/// A part of a list.
+/// A part of a list, with the cursor of the next part.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Paged<T> {
     /// The items, newest first.
     pub items: Vec<T>,
-    /// Where the next page starts; none on the last.
+    /// The cursor of the next page. `None` on the last page.
     pub next: Option<String>,
 }
 
 impl Page {
-    /// Reads a contract's `limit` and `after`.
+    /// Validates the `limit` and `after` of a contract's list function.
+    ///
+    /// # Errors
+    ///
+    /// The limit is out of range, or the cursor is not one that a page returned.
     pub fn new(limit: Option<u32>, after: Option<&str>) -> Result<Self, Invalid> {
         let limit = limit.unwrap_or(DEFAULT_LIMIT);
         if !(1..=MAX_LIMIT).contains(&limit) {
@@ -43,17 +47,17 @@ impl Page {
         Ok(Self { before, limit })
     }
 
-    /// Items have ids below this.
+    /// The items of the page have ids that sort before this text.
     pub fn before(&self) -> &str {
         &self.before
     }
 
-    /// How many items to fetch: one more than are shown tells whether there is a next page.
+    /// The number of items to fetch: one more than the page shows, which tells whether there is a next page.
     pub fn fetch(&self) -> u32 {
         self.limit + 1
     }
 
-    /// The page from what was fetched.
+    /// Builds the page from the fetched items. `id` returns the id of an item.
     pub fn cut<T>(&self, mut items: Vec<T>, id: impl Fn(&T) -> &str) -> Paged<T> {
         let more = items.len() > self.limit as usize;
         items.truncate(self.limit as usize);

@@ -1,41 +1,67 @@
-//! The port to a module's own database, in plain values.
+//! The interface to a module's own database, as traits with plain values.
 //!
-//! Statements stand in each module's `model.rs`. Values always go through placeholders (`?1`), never into a statement's text.
+//! Each module keeps its statements in one file. Values are always passed as parameters (`?1`), never as part of a statement's
+//! text.
 
 use crate::log::{Level, Log};
 
-/// A database.
+/// A module's database.
 pub trait Sql {
     /// An open write transaction. Dropping it rolls it back.
     type Transaction<'a>: Transaction
     where
         Self: 'a;
 
-    /// Runs one statement that only reads, and returns its rows.
+    /// Runs one statement that only reads. Returns its rows.
+    ///
+    /// # Errors
+    ///
+    /// The statement fails.
     fn query(&self, statement: &str, parameters: Vec<Value>) -> Result<Vec<Row>, SqlError>;
 
-    /// Runs one statement that writes, durably, and returns how many rows it changed.
+    /// Runs one statement that writes, durably. Returns the number of rows that it changed.
     ///
-    /// Where one statement does the work, this is cheaper than a transaction: one trip to the writer instead of three.
+    /// A single statement is cheaper than a transaction: it takes one round trip to the database's writer instead of three.
+    ///
+    /// # Errors
+    ///
+    /// The statement fails. The database is then unchanged.
     fn execute(&self, statement: &str, parameters: Vec<Value>) -> Result<u64, SqlError>;
 
-    /// Opens a write transaction. It holds the database's one writer: call nothing slow, and no other module, before it ends.
+    /// Opens a write transaction. It holds the database's only writer, so do not call slow functions or other modules before it
+    /// ends.
+    ///
+    /// # Errors
+    ///
+    /// The transaction cannot be opened, for instance because too many callers wait for the writer.
     fn begin(&self) -> Result<Self::Transaction<'_>, SqlError>;
 }
 
-/// Several statements that happen together or not at all.
+/// A write transaction: either all of its statements take effect, or none.
 pub trait Transaction {
-    /// Runs one statement, and returns its rows.
+    /// Runs one statement of the transaction. Returns its rows.
+    ///
+    /// # Errors
+    ///
+    /// The statement fails.
     fn query(&self, statement: &str, parameters: Vec<Value>) -> Result<Vec<Row>, SqlError>;
 
-    /// Runs one statement, and returns how many rows it changed.
+    /// Runs one statement of the transaction. Returns the number of rows that it changed.
+    ///
+    /// # Errors
+    ///
+    /// The statement fails.
     fn execute(&self, statement: &str, parameters: Vec<Value>) -> Result<u64, SqlError>;
 
-    /// Makes what was done durable.
+    /// Commits the transaction durably.
+    ///
+    /// # Errors
+    ///
+    /// The commit fails, or the transaction has ended.
     fn commit(self) -> Result<(), SqlError>;
 }
 
-/// A value that SQL knows.
+/// A value of SQL.
 #[derive(Debug, Clone, PartialEq)]
 #[allow(missing_docs, reason = "the names are SQL's own")]
 pub enum Value {
@@ -82,28 +108,36 @@ impl<T: Into<Value>> From<Option<T>> for Value {
     }
 }
 
-/// A statement's parameters: `values![id, limit]` are `?1` and `?2`.
+/// Builds a statement's list of parameters: in `values![id, limit]`, `id` is `?1` and `limit` is `?2`.
 #[macro_export]
 macro_rules! values {
     ($($value:expr),* $(,)?) => { vec![$($crate::sql::Value::from($value)),*] };
 }
 
-/// One row of an answer, read column by column from the left.
+/// One row of a query's result, read column by column from the left.
 #[derive(Debug)]
 pub struct Row(std::vec::IntoIter<Value>);
 
 impl Row {
-    /// A row of these columns.
+    /// Creates a row from its columns.
     pub fn new(columns: Vec<Value>) -> Self {
         Self(columns.into_iter())
     }
 
-    /// The next column, which is a text.
+    /// Reads the next column as a text.
+    ///
+    /// # Errors
+    ///
+    /// The column is missing or is not a text.
     pub fn text(&mut self) -> Result<String, SqlError> {
         self.optional_text()?.ok_or_else(|| SqlError::misread("a text"))
     }
 
-    /// The next column, which is a text or null.
+    /// Reads the next column as a text or null.
+    ///
+    /// # Errors
+    ///
+    /// The column is missing, or is neither a text nor null.
     pub fn optional_text(&mut self) -> Result<Option<String>, SqlError> {
         match self.next()? {
             Value::Null => Ok(None),
@@ -112,7 +146,11 @@ impl Row {
         }
     }
 
-    /// The next column, which is an integer.
+    /// Reads the next column as an integer.
+    ///
+    /// # Errors
+    ///
+    /// The column is missing or is not an integer.
     pub fn integer(&mut self) -> Result<i64, SqlError> {
         match self.next()? {
             Value::Integer(integer) => Ok(integer),
@@ -125,38 +163,38 @@ impl Row {
     }
 }
 
-/// Why a statement failed. Its text is for the log, never for a caller.
+/// A reason for which a statement failed. The error's text is for the log, never for callers of the module.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SqlError {
-    /// A constraint would have been broken.
+    /// The statement would violate a constraint.
     #[error("constraint {kind:?}: {detail}")]
     Constraint {
-        /// The kind.
+        /// The kind of the constraint.
         kind: Constraint,
-        /// Which one.
+        /// The name of the constraint.
         detail: String,
     },
-    /// The statement or its parameters are wrong.
+    /// The statement or its parameters are not valid.
     #[error("bad statement: {0}")]
     Syntax(String),
-    /// Too many wait for the writer.
+    /// Too many callers wait for the database's writer.
     #[error("the database is busy")]
     Busy,
-    /// Out of time.
+    /// The statement ran out of time.
     #[error("the statement ran out of time")]
     Timeout,
-    /// Over a limit.
+    /// The statement or its result exceeds a limit.
     #[error("the statement or its result is too large")]
     TooLarge,
-    /// The transaction has ended.
+    /// The transaction has already ended.
     #[error("the transaction has ended")]
     Closed,
-    /// The database failed, or holds what its module never wrote.
+    /// The database failed, or a column contains a value that this module does not write.
     #[error("storage: {0}")]
     Storage(String),
 }
 
-/// The kind of a constraint.
+/// The kind of an SQL constraint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the names are SQL's own")]
 pub enum Constraint {
@@ -168,22 +206,22 @@ pub enum Constraint {
 }
 
 impl SqlError {
-    /// Whether the same statement may succeed in a moment.
+    /// Returns whether the error is temporary: the same statement may succeed in a moment.
     pub fn is_passing(&self) -> bool {
         matches!(self, Self::Busy | Self::Timeout)
     }
 
-    /// Whether a value was to be unique and isn't.
+    /// Returns whether the statement would violate a unique constraint.
     pub fn is_duplicate(&self) -> bool {
         matches!(self, Self::Constraint { kind: Constraint::Unique, .. })
     }
 
-    /// A stored value that is not what its column holds. The value itself stays out of the log.
+    /// Creates the error for a stored value of the wrong type. The value itself is not part of it, so it stays out of the log.
     pub fn misread(expected: &str) -> Self {
         Self::Storage(format!("a column that holds {expected} holds something else"))
     }
 
-    /// Logs what happened and returns what a caller may know of it.
+    /// Logs the error and returns a text that callers may see.
     pub fn report(&self, log: &impl Log) -> String {
         log.log(Level::Error, "sql", &self.to_string());
         "the database failed".to_owned()

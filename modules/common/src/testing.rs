@@ -1,4 +1,5 @@
-//! The ports over a real SQLite file, for tests that run natively, with crashes where a test wants them. Never part of a component.
+//! Implements the interfaces of a module's environment with a SQLite file, for native tests. A fuse simulates crashes. Never part
+//! of a component.
 #![allow(clippy::unwrap_used, reason = "for tests")]
 
 use std::collections::hash_map::RandomState;
@@ -14,7 +15,7 @@ use tempfile::TempDir;
 use crate::sql::Constraint;
 use crate::{Clock, Ids, Level, Log, Row, Sql, SqlError, Transaction, Value};
 
-/// One module's platform: its own database in a temporary folder, the system's clock, and a log that tests can read.
+/// The environment of one module: a database in a temporary folder, the system's clock, and a log that tests can read.
 #[derive(Clone)]
 pub struct TestPlatform(Arc<Inner>);
 
@@ -27,18 +28,19 @@ struct Inner {
 }
 
 impl TestPlatform {
-    /// A new database with every migration of a module's folder `module` (its `CARGO_MANIFEST_DIR`).
+    /// Creates an environment with a new database and runs all migrations of the module's folder `module` (its
+    /// `CARGO_MANIFEST_DIR`).
     pub fn new(module: &str) -> Self {
         Self::with_fuse(module, Fuse::default())
     }
 
-    /// The same, with a fuse that it may share with other modules' platforms.
+    /// Creates an environment with a new database, and with a fuse that other modules' environments may share.
     pub fn with_fuse(module: &str, fuse: Fuse) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let open = || Connection::open(folder.path().join("db")).unwrap();
         let (writer, reader) = (open(), open());
         writer.pragma_update(None, "journal_mode", "wal").unwrap();
-        writer.pragma_update(None, "synchronous", "off").unwrap(); // Crashes end the process here, never the machine.
+        writer.pragma_update(None, "synchronous", "off").unwrap(); // Tests end the process, never the machine.
         let mut files: Vec<_> =
             Path::new(module).join("migrations").read_dir().unwrap().map(|entry| entry.unwrap().path()).collect();
         files.sort();
@@ -50,23 +52,23 @@ impl TestPlatform {
         Self(Arc::new(Inner { writer: writer.into(), reader: reader.into(), log, fuse, _folder: folder }))
     }
 
-    /// What was logged at a level.
+    /// Returns the lines that were logged at a level.
     pub fn logged(&self, level: Level) -> Vec<String> {
         let lines = self.0.log.lock().unwrap();
         lines.iter().filter(|(at, _)| *at == level).map(|(_, line)| line.clone()).collect()
     }
 
-    /// Runs SQL past the module, fuse and all.
+    /// Runs SQL directly on the database, without the module and without the fuse.
     pub fn sabotage(&self, sql: &str) {
         self.0.writer.lock().unwrap().execute_batch(sql).unwrap();
     }
 
-    /// The one integer that a query returns.
+    /// Returns the single integer that a query returns.
     pub fn count(&self, sql: &str) -> i64 {
         self.0.reader.lock().unwrap().query_row(sql, [], |row| row.get(0)).unwrap()
     }
 
-    /// The texts of a column of what a query returns.
+    /// Returns the texts in one column of a query's result.
     pub fn texts(&self, sql: &str, column: &str) -> Vec<String> {
         let reader = self.0.reader.lock().unwrap();
         let mut statement = reader.prepare(sql).unwrap();
@@ -78,7 +80,7 @@ impl TestPlatform {
     }
 }
 
-/// Ends the process as far as databases can tell: once burnt, nothing reaches them.
+/// Simulates the end of the process: once the fuse has burnt, no operation reaches a database.
 #[derive(Clone)]
 pub struct Fuse(Arc<AtomicU64>);
 
@@ -89,17 +91,18 @@ impl Default for Fuse {
 }
 
 impl Fuse {
-    /// Burns after so many more points. Each use of a database has two: before it happens, and after it did but before that is known.
+    /// Burns the fuse after `points` more points. Each operation of a database has two points: before it happens, and after it
+    /// happened but before its caller knows.
     pub fn burn_after(&self, points: u64) {
         self.0.store(points, Ordering::SeqCst);
     }
 
-    /// The next start.
+    /// Simulates the next start: the fuse no longer burns.
     pub fn restart(&self) {
         self.0.store(u64::MAX, Ordering::SeqCst);
     }
 
-    /// Whether it has burnt.
+    /// Returns whether the fuse has burnt.
     pub fn is_burnt(&self) -> bool {
         self.0.load(Ordering::SeqCst) == 0
     }
@@ -126,7 +129,7 @@ impl Clock for TestPlatform {
 }
 
 impl Ids for TestPlatform {
-    /// Ids that sort as they were made, within a millisecond too, so that tests can tell the order of a list.
+    /// Returns an id that sorts after all earlier ones, within a millisecond too, so that tests know the order of a list.
     fn new_id(&self) -> String {
         static MADE: AtomicU64 = AtomicU64::new(0);
         let noise = RandomState::new().build_hasher().finish();
@@ -161,7 +164,7 @@ impl Sql for TestPlatform {
     }
 }
 
-/// An open transaction.
+/// An open write transaction of a test database.
 pub struct TestTransaction<'a> {
     connection: MutexGuard<'a, Connection>,
     fuse: &'a Fuse,

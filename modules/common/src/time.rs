@@ -1,14 +1,14 @@
-//! The port to the clock, and how contracts write a moment.
+//! The interface to the clock, as a trait, and the text format of times in contracts.
 
 use std::time::SystemTime;
 
-/// Knows the time.
+/// A clock.
 pub trait Clock {
-    /// The time now.
+    /// Returns the current time.
     fn now(&self) -> SystemTime;
 }
 
-/// A moment as contracts write it: RFC 3339 in UTC with milliseconds, `2026-11-23T08:15:30.123Z`.
+/// Formats a time as contracts do: RFC 3339 in UTC with milliseconds, `2026-11-23T08:15:30.123Z`.
 pub fn timestamp(moment: SystemTime) -> String {
     humantime::format_rfc3339_millis(moment).to_string()
 }

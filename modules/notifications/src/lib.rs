@@ -1,7 +1,7 @@
-//! The notifications module: tells customers what happened, each thing once.
+//! The notifications module: it notifies customers of events, and of each event only once.
 //!
-//! `service` has the rules, `template` the texts, `model` the types and the SQL; `component` makes it a component. The rules know no
-//! host and no HTTP.
+//! `service` has the business rules and `template` the texts. `model` has the types and the SQL. `component` implements the
+//! contract. The rules depend on no host and no HTTP.
 
 pub mod model;
 pub mod service;

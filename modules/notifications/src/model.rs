@@ -1,52 +1,52 @@
-//! What notifications are made of, and how they are kept: types, and the SQL between them and rows.
+//! The data types of notifications, and the SQL between them and rows.
 
 use shop_common::{Invalid, Page, Row, Sql, SqlError, values};
 
-/// A value for one of a template's places.
+/// A value for a placeholder of a template.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Field {
-    /// The place.
+    /// The name of the placeholder.
     pub name: String,
-    /// What stands there.
+    /// The text that replaces the placeholder.
     pub value: String,
 }
 
-/// What somebody is to be told.
+/// A notice to render and store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notice {
-    /// Who.
+    /// The person to notify.
     pub recipient: String,
-    /// The template's name.
+    /// The name of the template.
     pub template: String,
-    /// A value for each of its places.
+    /// A value for each placeholder of the template.
     pub fields: Vec<Field>,
 }
 
-/// A notice that was rendered and kept.
+/// A notice that was rendered and stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notification {
-    /// A ULID.
+    /// The id of the notification: a ULID.
     pub id: String,
-    /// Who is told.
+    /// The person who is notified.
     pub recipient: String,
-    /// The template's name.
+    /// The name of the template.
     pub template: String,
     /// The rendered text.
     pub text: String,
-    /// When it was rendered.
+    /// The time at which the notice was rendered.
     pub created_at: String,
 }
 
-/// Why a request is refused.
+/// A reason for which a request fails.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// A field can't be accepted.
+    /// A field is not valid.
     #[error("a field can't be accepted")]
     Invalid(#[from] Invalid),
-    /// The key belongs to another notice.
+    /// The deduplication key belongs to another notice.
     #[error("conflict: {0}")]
     Conflict(String),
-    /// The database doesn't answer now.
+    /// The database is temporarily unavailable.
     #[error("unavailable: {0}")]
     Unavailable(String),
     /// The database failed.
@@ -60,17 +60,17 @@ impl From<SqlError> for Error {
     }
 }
 
-/// A notification with the fields that it was rendered from.
+/// A notification with the fields from which it was rendered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Record {
     pub(crate) notification: Notification,
-    /// In one text: see [`fields_to_column`].
+    /// The fields in one text, in the format of [`fields_to_column`].
     pub(crate) fields: String,
 }
 
 const COLUMNS: &str = "id, recipient, template, text, created_at, fields";
 
-/// Keeps a notification under its key. Returns false, and keeps nothing, where the key names one already.
+/// Stores a notification under its deduplication key. Returns false, and stores nothing, if the key already names one.
 pub(crate) fn insert(sql: &impl Sql, record: &Record, key: &str) -> Result<bool, SqlError> {
     let Notification { id, recipient, template, text, created_at } = &record.notification;
     let changed = sql.execute(
@@ -82,13 +82,13 @@ pub(crate) fn insert(sql: &impl Sql, record: &Record, key: &str) -> Result<bool,
     Ok(changed == 1)
 }
 
-/// The notification that this key names.
+/// Returns the notification with a deduplication key.
 pub(crate) fn find_by_key(sql: &impl Sql, key: &str) -> Result<Option<Record>, SqlError> {
     let statement = format!("select {COLUMNS} from notifications where deduplication_key = ?1");
     sql.query(&statement, values![key])?.into_iter().next().map(read).transpose()
 }
 
-/// What a recipient was told, newest first: as much as the page has to fetch.
+/// Lists the notifications of a recipient, newest first. Returns as many as the page fetches.
 pub(crate) fn list(sql: &impl Sql, recipient: &str, page: &Page) -> Result<Vec<Notification>, SqlError> {
     let statement =
         format!("select {COLUMNS} from notifications where recipient = ?1 and id < ?2 order by id desc limit ?3");
@@ -107,7 +107,7 @@ fn read(mut row: Row) -> Result<Record, SqlError> {
     Ok(Record { notification, fields: row.text()? })
 }
 
-/// Arranged fields as one text. Two lists of fields give the same only where they are the same: no value has a line break.
+/// Formats sorted fields as one text. Different fields give different texts, because no value contains a line break.
 pub(crate) fn fields_to_column(fields: &[Field]) -> String {
     fields.iter().map(|field| format!("{}={}\n", field.name, field.value)).collect()
 }

@@ -1,4 +1,4 @@
-//! The rules of notifications.
+//! The business rules of notifications.
 
 use shop_common::field::{check_key, check_text};
 use shop_common::log::quoted;
@@ -8,22 +8,26 @@ use shop_common::{Level, Page, Paged, Platform};
 use crate::model::{self, Error, Notice, Notification, Record};
 use crate::template::Template;
 
-/// The longest recipient, in bytes.
+/// The longest name of a recipient, in bytes.
 const MAX_RECIPIENT: usize = 128;
 
-/// Notifications over a platform.
+/// The notifications service, with its platform.
 #[derive(Debug, Clone)]
 pub struct Notifications<P> {
     platform: P,
 }
 
 impl<P: Platform> Notifications<P> {
-    /// Notifications that are kept in the platform's database.
+    /// Creates the service. Notifications are stored in the platform's database.
     pub fn new(platform: P) -> Self {
         Self { platform }
     }
 
-    /// Renders, keeps and logs a notice. The key names it for good: the same notice again returns what it made.
+    /// Renders, stores and logs a notice. The key names the notice for good: repeating both returns the existing notification.
+    ///
+    /// # Errors
+    ///
+    /// A field is not valid, the key belongs to another notice, or the database fails.
     pub fn notify(&self, notice: Notice, key: &str) -> Result<Notification, Error> {
         check_text("recipient", &notice.recipient, MAX_RECIPIENT)?;
         let template = Template::find(&notice.template)?;
@@ -45,7 +49,11 @@ impl<P: Platform> Notifications<P> {
         self.known(&record, key)
     }
 
-    /// What a recipient was told, newest first.
+    /// Lists the notifications of a recipient, newest first.
+    ///
+    /// # Errors
+    ///
+    /// An argument is not valid, or the database fails.
     pub fn list(&self, recipient: &str, limit: Option<u32>, after: Option<&str>) -> Result<Paged<Notification>, Error> {
         check_text("recipient", recipient, MAX_RECIPIENT)?;
         let page = Page::new(limit, after)?;
@@ -53,7 +61,8 @@ impl<P: Platform> Notifications<P> {
         Ok(page.cut(items, |notification| &notification.id))
     }
 
-    /// What the key names already, where the same was to be said. By its fields: the template's text may have changed since.
+    /// Returns the notification that the key already names, if it is for the same notice. Compares the fields, not the rendered
+    /// texts, because the template's text may have changed since.
     fn known(&self, wanted: &Record, key: &str) -> Result<Notification, Error> {
         let is_wanted = |known: &Record| {
             known.notification.recipient == wanted.notification.recipient

@@ -1,17 +1,17 @@
-//! The texts that customers get, and how their places are filled.
+//! The templates of notifications, and the replacement of their placeholders.
 
 use shop_common::Invalid;
 
 use crate::model::Field;
 
-/// The longest value of a place, in bytes.
+/// The longest value of a placeholder, in bytes.
 const MAX_VALUE: usize = 256;
 
-/// A text with places, each `{name}`.
+/// A text with placeholders, each written `{name}`.
 #[derive(Debug)]
 pub struct Template {
     name: &'static str,
-    /// Sorted.
+    /// The names of the placeholders, sorted.
     places: &'static [&'static str],
     text: &'static str,
 }
@@ -30,7 +30,11 @@ const TEMPLATES: &[Template] = &[
 ];
 
 impl Template {
-    /// The template of this name.
+    /// Returns the template with a name.
+    ///
+    /// # Errors
+    ///
+    /// There is no such template.
     pub fn find(name: &str) -> Result<&'static Template, Invalid> {
         TEMPLATES.iter().find(|template| template.name == name).ok_or_else(|| {
             let names: Vec<_> = TEMPLATES.iter().map(|template| template.name).collect();
@@ -38,7 +42,11 @@ impl Template {
         })
     }
 
-    /// Puts the fields in the order of the places. There is one for each place and no other.
+    /// Validates fields and sorts them by name. There must be exactly one field for each placeholder.
+    ///
+    /// # Errors
+    ///
+    /// The first field that is unknown, repeated, missing or has a value that is not allowed.
     pub fn arrange(&self, mut fields: Vec<Field>) -> Result<Vec<Field>, Invalid> {
         for (index, field) in fields.iter().enumerate() {
             let at = |part: &str| format!("fields[{index}].{part}");
@@ -51,7 +59,7 @@ impl Template {
             if field.value.len() > MAX_VALUE {
                 return Err(Invalid::new(at("value"), format!("must not be longer than {MAX_VALUE} bytes")));
             }
-            // So that a notice is one line of the log, and one line of the database per field.
+            // Without control characters, a notice takes one line of the log, and a field one line of its database column.
             if field.value.contains(char::is_control) {
                 return Err(Invalid::new(at("value"), "must not have control characters"));
             }
@@ -63,7 +71,7 @@ impl Template {
         Ok(fields)
     }
 
-    /// The text with its places filled. What a value says is never read as a place again.
+    /// Renders the text with its placeholders replaced. A value is never searched for placeholders.
     pub fn render(&self, fields: &[Field]) -> String {
         let mut rendered = String::new();
         let mut rest = self.text;

@@ -1,4 +1,4 @@
-//! Notifications over a real database.
+//! Tests of notifications with a real database.
 #![allow(clippy::unwrap_used)]
 
 use shop_common::Level;
@@ -37,7 +37,7 @@ fn a_key_names_one_notice() {
     for other in [notice("ada", "2"), notice("bob", "1"), cancelled] {
         assert!(matches!(notifications.notify(other, "k"), Err(Error::Conflict(_))));
     }
-    // A later build may word it otherwise: it's the same notice all the same.
+    // A later build may change the template's text. The notice still counts as the same.
     database.sabotage("update notifications set text = 'older words'");
     assert_eq!(notifications.notify(notice("ada", "1"), "k").unwrap().id, told.id);
     assert_eq!(database.count("select count(*) from notifications"), 1);

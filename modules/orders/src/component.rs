@@ -1,4 +1,4 @@
-//! The component: the contract's functions over the service, and nothing else.
+//! Implements the exported contracts with the service. It contains no business rules.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ mod imports;
 
 use imports::{ImportedNotifications, ImportedPayments};
 
-/// The component's exports.
+/// The type that implements the component's exports.
 pub(crate) struct Component;
 
 fn orders() -> Orders<Host, ImportedPayments, ImportedNotifications> {
@@ -106,7 +106,7 @@ impl From<Order> for contract::Order {
     }
 }
 
-/// What a caller may know. The cause of a failing database is logged here and goes no further.
+/// Converts an error for callers. A database error is logged here, and its cause is not passed on.
 impl From<Error> for contract::Error {
     fn from(error: Error) -> Self {
         match error {

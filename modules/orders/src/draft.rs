@@ -1,21 +1,25 @@
-//! What an order must look like.
+//! The validation of order drafts.
 
 use shop_common::field::check_text;
 use shop_common::{Invalid, Money};
 
 use crate::model::{Draft, Line, PaymentMethod};
 
-/// The longest customer, card token and wallet id, in bytes.
+/// The longest customer name, card token and wallet id, in bytes.
 const MAX_TEXT: usize = 128;
 /// The longest article number, in bytes.
 const MAX_SKU: usize = 64;
-/// The most lines of an order.
+/// The maximum number of lines of an order.
 const MAX_LINES: usize = 100;
-/// The most pieces of a line.
+/// The maximum quantity of a line, in pieces.
 const MAX_QUANTITY: u32 = 10_000;
 
 impl Draft {
-    /// The sum over the lines, of a draft in which everything can be accepted.
+    /// Validates the draft and returns the total over its lines.
+    ///
+    /// # Errors
+    ///
+    /// The first field that is not valid, with the reason.
     pub fn check(&self) -> Result<Money, Invalid> {
         check_text("customer", &self.customer, MAX_TEXT)?;
         match &self.payment {
@@ -64,7 +68,7 @@ mod tests {
         Draft { customer: "ada".to_owned(), lines, payment: PaymentMethod::Invoice }
     }
 
-    /// The field that is refused once a good draft was changed.
+    /// Applies a change to a valid draft, and returns the field for which the draft is then refused.
     fn refused(change: impl FnOnce(&mut Draft)) -> String {
         let mut draft = draft(vec![line(1, 450), line(2, 450)]);
         assert_eq!(draft.check().unwrap().minor, 1350);

@@ -1,7 +1,7 @@
-//! The orders module: places orders, charges them through payments, and tells customers through notifications.
+//! The orders module: it places orders, charges them through payments, and notifies customers through notifications.
 //!
-//! `service` has the rules and `draft` what an order must look like, `ports` what they need of other modules, `model` the types,
-//! `store` the SQL; `component` makes it a component. The rules know no host and no HTTP.
+//! `service` has the business rules and `draft` the validation. `ports` has the interfaces that the rules need from other
+//! modules, `model` the types and `store` the SQL. `component` implements the contract. The rules depend on no host and no HTTP.
 
 pub mod draft;
 pub mod model;

@@ -1,99 +1,99 @@
-//! What orders are made of.
+//! The data types of orders.
 
 use shop_common::{Invalid, Money, SqlError};
 
-/// One position of an order.
+/// One line of an order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Line {
-    /// What is bought.
+    /// The article number.
     pub sku: String,
-    /// How many.
+    /// The number of pieces.
     pub quantity: u32,
     /// The price of one piece.
     pub unit_price: Money,
 }
 
-/// How the customer pays.
+/// The way in which a customer pays.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PaymentMethod {
-    /// A token that stands for a card.
+    /// The customer pays by card. The text is a token for the card.
     Card(String),
-    /// The id of a wallet.
+    /// The customer pays from a wallet. The text is the id of the wallet.
     Wallet(String),
-    /// Pays later, on an invoice.
+    /// The customer pays later, by invoice.
     Invoice,
 }
 
 /// An order that a customer wants to place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Draft {
-    /// Who orders.
+    /// The customer who orders.
     pub customer: String,
-    /// What is ordered.
+    /// The lines of the order.
     pub lines: Vec<Line>,
-    /// Who is charged.
+    /// The account to charge.
     pub payment: PaymentMethod,
 }
 
-/// Where an order stands.
+/// The status of an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OrderStatus {
-    /// Written down; the charge is not known to have succeeded yet.
+    /// The order is stored, but it is not known whether the charge succeeded.
     Pending,
-    /// The charge succeeded.
+    /// The order is charged.
     Paid,
-    /// The charge was declined; nothing was taken.
+    /// The charge was declined. Nothing was taken.
     Declined,
-    /// Called off; what was taken is given back.
+    /// The order is cancelled. An amount that was captured is refunded.
     Cancelled,
 }
 
-/// Whether the customer was told of a paid order.
+/// Whether the customer has been notified of a paid order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NoticeStatus {
-    /// Not yet.
+    /// The customer has not been notified yet.
     Pending,
-    /// Yes.
+    /// The customer has been notified.
     Sent,
 }
 
 /// An order that was placed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Order {
-    /// A ULID.
+    /// The id of the order: a ULID.
     pub id: String,
-    /// Who ordered.
+    /// The customer who ordered.
     pub customer: String,
-    /// Where it stands.
+    /// The current status of the order.
     pub status: OrderStatus,
-    /// What was ordered.
+    /// The lines of the order.
     pub lines: Vec<Line>,
-    /// The sum over the lines.
+    /// The total over the lines.
     pub total: Money,
-    /// The payment that it was charged by.
+    /// The id of the payment that charged the order. `None` until the order is charged.
     pub payment_id: Option<String>,
-    /// Whether the customer was told.
+    /// Whether the customer has been notified that the order is paid.
     pub notice: NoticeStatus,
-    /// When it was written down.
+    /// The time at which the order was stored.
     pub created_at: String,
 }
 
-/// Why a request is refused.
+/// A reason for which a request fails.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// There is no such order.
+    /// No order has this id.
     #[error("there is no order {0}")]
     NotFound(String),
-    /// A field can't be accepted.
+    /// A field is not valid.
     #[error("a field can't be accepted")]
     Invalid(#[from] Invalid),
-    /// The charge was declined.
+    /// The charge was declined, with the provider's reason.
     #[error("declined: {0}")]
     Declined(String),
-    /// The key belongs to another draft, or the order's status forbids the step.
+    /// The idempotency key belongs to another draft, or the order's status does not allow the step.
     #[error("conflict: {0}")]
     Conflict(String),
-    /// Payments or the database don't answer now.
+    /// Payments or the database are temporarily unavailable.
     #[error("unavailable: {0}")]
     Unavailable(String),
     /// The database failed.
@@ -107,28 +107,28 @@ impl From<SqlError> for Error {
     }
 }
 
-/// An order with what only this module knows of it.
+/// An order with the data that only this module knows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Record {
     pub(crate) order: Order,
-    /// Who is charged.
+    /// The account to charge.
     pub(crate) payment: PaymentMethod,
-    /// Why the charge was declined, where it was.
+    /// The reason for which the charge was declined. `None` if it was not.
     pub(crate) decline_reason: Option<String>,
-    /// Called off, and not known yet that nothing of the customer's is kept.
+    /// Whether the order is cancelled and it is not yet certain that no amount of the customer's is kept.
     pub(crate) refund_due: bool,
-    /// When it was called off, where that was written down: builds before the column didn't.
+    /// The time at which the order was cancelled. `None` if it was not, or if a build before this column existed cancelled it.
     pub(crate) cancelled_at: Option<String>,
 }
 
 impl Record {
-    /// Whether the same draft made both.
+    /// Returns whether two records were created from the same draft.
     pub(crate) fn is_same_request(&self, other: &Record) -> bool {
         let (one, two) = (&self.order, &other.order);
         one.customer == two.customer && one.lines == two.lines && self.payment == other.payment
     }
 
-    /// Whether nothing is left to do.
+    /// Returns whether no step of the order is left to do.
     pub(crate) fn is_finished(&self) -> bool {
         match self.order.status {
             OrderStatus::Pending => false,

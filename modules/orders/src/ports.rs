@@ -1,99 +1,119 @@
-//! What orders need of other modules, in their own words. Each step carries a key, so that it can be repeated.
+//! The interfaces that orders need from other modules, as traits. Every step carries an idempotency key, so it is safe to repeat.
 
 use shop_common::Money;
 
 use crate::model::PaymentMethod;
 
-/// Takes and gives back money.
+/// The payments of orders: authorizes, captures and refunds amounts.
 pub trait Payments {
-    /// Holds an amount. The same key with the same charge always has the same outcome.
+    /// Reserves an amount. The same key with the same charge always has the same result.
+    ///
+    /// # Errors
+    ///
+    /// The charge is declined, or payments are unavailable.
     fn authorize(&self, charge: &Charge, key: &str) -> Result<Payment, PaymentError>;
 
-    /// Takes an amount that is held.
+    /// Captures a reserved amount.
+    ///
+    /// # Errors
+    ///
+    /// The payment is not authorized, or payments are unavailable.
     fn capture(&self, id: &str, key: &str) -> Result<Payment, PaymentError>;
 
-    /// Gives an amount back that was taken.
+    /// Refunds a captured amount.
+    ///
+    /// # Errors
+    ///
+    /// The payment is not captured, or payments are unavailable.
     fn refund(&self, id: &str, key: &str) -> Result<Payment, PaymentError>;
 
-    /// A payment as it stands.
+    /// Returns a payment with its current status.
+    ///
+    /// # Errors
+    ///
+    /// There is no such payment, or payments are unavailable.
     fn get(&self, id: &str) -> Result<Payment, PaymentError>;
 }
 
-/// What is to be charged.
+/// A charge to authorize.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Charge {
-    /// How much.
+    /// The amount to charge.
     pub amount: Money,
-    /// Who is charged.
+    /// The account to charge.
     pub method: PaymentMethod,
-    /// The order's id.
+    /// The id of the order.
     pub reference: String,
 }
 
-/// A payment.
+/// A payment that was authorized.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Payment {
-    /// Its id.
+    /// The id of the payment.
     pub id: String,
-    /// Where it stands.
+    /// The current status of the payment.
     pub status: PaymentStatus,
 }
 
-/// Where a payment stands.
+/// The status of a payment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PaymentStatus {
-    /// The amount is held.
+    /// The amount is reserved.
     Authorized,
-    /// The amount was taken.
+    /// The amount was captured.
     Captured,
-    /// The amount was given back.
+    /// The amount was refunded.
     Refunded,
 }
 
-/// Why a payment's step was not taken.
+/// A reason for which a step of a payment failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PaymentError {
-    /// It never will be; nothing was taken.
+    /// The charge was declined for good. Nothing was taken.
     #[error("declined: {0}")]
     Declined(String),
-    /// It may have been or not; the same step may succeed later.
+    /// The outcome is unknown. The same step may succeed later.
     #[error("unavailable: {0}")]
     Unavailable(String),
-    /// The payment doesn't stand where the step begins.
+    /// The payment's status does not allow the step.
     #[error("refused: {0}")]
     Refused(String),
 }
 
-/// Tells customers.
+/// The notifications of orders: informs customers.
 pub trait Notifications {
-    /// Tells a customer once, however often it is repeated with the same key.
+    /// Notifies a customer once, even if the call is repeated with the same key.
+    ///
+    /// # Errors
+    ///
+    /// The customer could not be notified.
     fn notify(&self, notice: &Notice, key: &str) -> Result<(), NotifyError>;
 }
 
-/// What a customer is to be told.
+/// A message for a customer about an order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notice {
-    /// Who.
+    /// The customer to notify.
     pub customer: String,
-    /// What happened.
+    /// The event to report.
     pub event: Event,
-    /// The order's id.
+    /// The id of the order.
     pub order: String,
-    /// The order's total, as people read it.
+    /// The total of the order as text for people: `4.50 EUR`.
     pub total: String,
 }
 
-/// What can happen to an order that a customer wants to know of.
+/// An event of an order that its customer is notified of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event {
-    /// It was placed and charged.
+    /// The order was placed and charged.
     Placed,
-    /// It was called off.
+    /// The order was cancelled.
     Cancelled,
 }
 
 impl Event {
-    /// The name of the template that tells it.
+    /// Returns the name of the template for a message about this event.
     pub fn template(self) -> &'static str {
         match self {
             Self::Placed => "order-placed",
@@ -102,7 +122,7 @@ impl Event {
     }
 }
 
-/// Why a customer couldn't be told.
+/// The error that a customer could not be notified, with the reason.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not notified: {0}")]
 pub struct NotifyError(pub String);

@@ -1,13 +1,14 @@
-//! The rules of orders.
+//! The business rules of orders.
 //!
-//! An order is moved on by [`Orders::advance`] alone, from whatever state it stands in: each step is durable before the next begins,
-//! and may be repeated. So a request that places an order, one that repeats it, one that cancels it and the host that resumes what was
-//! left all do the same, may do it at once, and may stop anywhere. The money is safe because
+//! [`Orders::advance`] alone moves an order forward, from any status. Each of its steps is durable before the next begins, and
+//! each may be repeated. Four callers use it: a request that places an order, one that repeats it, one that cancels it, and the
+//! host when it resumes unfinished work. They may run at the same time and may stop at any point. The following rules protect the
+//! money:
 //!
-//! - the order is written down before it is charged, and the charge's keys are made of its id: it is charged at most once;
-//! - each change of status says which status it starts from: an order that was cancelled never becomes paid;
-//! - what is cancelled has its refund due from that moment, until it is known that nothing of the customer's is kept: also not by a
-//!   request that found it pending before.
+//! - An order is stored before it is charged, and the keys of its charge are derived from its id. So it is charged at most once.
+//! - Each change of status names the status it starts from. So a cancelled order never becomes paid.
+//! - A cancelled order has its refund due from the moment of cancelling, until it is known that no amount of the customer's is
+//!   kept, and that no request that found it pending can still take one.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -19,13 +20,14 @@ use crate::model::{Draft, Error, NoticeStatus, Order, OrderStatus, Record};
 use crate::ports::{Charge, Event, Notice, Notifications, Payment, PaymentError, PaymentStatus, Payments};
 use crate::store;
 
-/// The longest customer to list for, in bytes.
+/// The longest customer name of a list request, in bytes.
 const MAX_CUSTOMER: usize = 128;
 
-/// How many orders one call of [`Orders::resume`] tries: at six commits each, some seconds on a slow disk.
+/// The maximum number of orders that one call of [`Orders::resume`] tries. At six commits each, that takes some seconds on a slow
+/// disk.
 pub const RESUME_BATCH: u32 = 50;
 
-/// Orders over a platform and the modules that they need.
+/// The orders service, with its platform and the modules that it needs.
 #[derive(Debug, Clone)]
 pub struct Orders<P, Pay, Tell> {
     platform: P,
@@ -33,19 +35,19 @@ pub struct Orders<P, Pay, Tell> {
     notifications: Tell,
 }
 
-/// By whom an order is moved on.
+/// The caller that moves an order forward.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum By<'a> {
-    /// By a request: another may be at work on the same order.
+    /// A request. Another request may work on the same order at the same time.
     Request,
-    /// By a start: every request of the last run has ended.
+    /// The host at its start. Every request of the previous process has ended.
     Start,
-    /// While requests are served, by the host's schedule: requests that began until that moment have ended.
+    /// The host's schedule, while requests are served. Requests that began before this time have ended.
     Schedule(&'a str),
 }
 
 impl By<'_> {
-    /// Whether nobody can be at work any more who found a cancelled order pending.
+    /// Returns whether no request can still be at work that found the order pending before it was cancelled.
     fn is_alone_with(self, record: &Record) -> bool {
         match self {
             Self::Request => false,
@@ -55,26 +57,32 @@ impl By<'_> {
     }
 }
 
-/// What is known of the charge of an order that was cancelled.
+/// What is known about the charge of a cancelled order.
 #[derive(Debug, PartialEq, Eq)]
 enum Taken {
-    /// This payment took the amount.
+    /// The payment with this id captured the amount.
     Yes(String),
-    /// Nothing was taken, and never will be.
+    /// Nothing was captured, and nothing will be.
     No,
-    /// Nothing was taken yet. A request that is still placing the order may take it, and will then find it cancelled.
+    /// Nothing was captured yet. A request that is still placing the order may capture the amount. It will then find the order
+    /// cancelled.
     NotYet,
-    /// Payments don't say.
+    /// Payments did not answer the question.
     Unknown,
 }
 
 impl<P: Platform, Pay: Payments, Tell: Notifications> Orders<P, Pay, Tell> {
-    /// Orders that are kept in the platform's database.
+    /// Creates the service. Orders are stored in the platform's database.
     pub fn new(platform: P, payments: Pay, notifications: Tell) -> Self {
         Self { platform, payments, notifications }
     }
 
-    /// Writes an order down, charges it, and tells the customer. With a key, the same draft again returns the same order.
+    /// Stores an order, charges it, and notifies the customer. If `key` was used before with the same draft, returns the existing
+    /// order.
+    ///
+    /// # Errors
+    ///
+    /// A field is not valid, the charge is declined, the key belongs to another draft, or a needed module or the database fails.
     pub fn place(&self, draft: Draft, key: Option<&str>) -> Result<Order, Error> {
         if let Some(key) = key {
             check_key("idempotency-key", key)?;
@@ -92,12 +100,20 @@ impl<P: Platform, Pay: Payments, Tell: Notifications> Orders<P, Pay, Tell> {
         }
     }
 
-    /// One order.
+    /// Returns one order.
+    ///
+    /// # Errors
+    ///
+    /// There is no such order, or the database fails.
     pub fn get(&self, id: &str) -> Result<Order, Error> {
         Ok(self.find(id)?.order)
     }
 
-    /// A customer's orders, newest first.
+    /// Lists a customer's orders, newest first.
+    ///
+    /// # Errors
+    ///
+    /// An argument is not valid, or the database fails.
     pub fn list(&self, customer: &str, limit: Option<u32>, after: Option<&str>) -> Result<Paged<Order>, Error> {
         check_text("customer", customer, MAX_CUSTOMER)?;
         let page = Page::new(limit, after)?;
@@ -105,10 +121,14 @@ impl<P: Platform, Pay: Payments, Tell: Notifications> Orders<P, Pay, Tell> {
         Ok(page.cut(orders, |order: &Order| &order.id))
     }
 
-    /// Calls an order off and gives back what was taken.
+    /// Cancels an order and refunds the amount that was captured.
     ///
-    /// It is called off even where this fails: `unavailable` then says that the refund is still due. Repeating the request gives it, and so
-    /// does resuming.
+    /// The order may be cancelled even if this function fails: `unavailable` then means that the refund is still due. Repeating
+    /// the request pays the refund, and so does resuming.
+    ///
+    /// # Errors
+    ///
+    /// There is no such order, the order was declined, or a needed module or the database fails.
     pub fn cancel(&self, id: &str) -> Result<Order, Error> {
         store::mark_cancelled(&self.platform, id, &timestamp(self.platform.now()))?;
         let record = self.find(id)?;
@@ -118,18 +138,23 @@ impl<P: Platform, Pay: Payments, Tell: Notifications> Orders<P, Pay, Tell> {
         }
     }
 
-    /// Picks up what the end of a process or of a request left unfinished: at most [`RESUME_BATCH`] orders. Returns whether to call again.
+    /// Resumes orders that an ended process or request left unfinished: at most [`RESUME_BATCH`] of them. Returns whether to call
+    /// again.
     ///
-    /// `longest_request` is how long a request that began before may still be at work; none is where that is zero. Orders that are younger,
-    /// or were called off since, are passed by: their own request may finish them, or has yet to call them off. Beyond that requests may
-    /// race with this as they do with each other.
+    /// `longest_request` is the longest time that an earlier request may still be at work. Zero means that no request is at work.
+    /// Orders that were stored or cancelled more recently are skipped: their own request may still finish them. Older orders may
+    /// race with requests as requests race with each other.
     ///
-    /// Nothing is remembered between calls but in the database. Each try is counted before it is made, and those go first that were
-    /// tried least: an order that keeps failing, even one that ends the process, holds up no other. Calls go on as long as a whole
-    /// batch was there of which some got finished or had never been tried before; so they end, everything new is tried the first
-    /// time, and an order whose charge stays unavailable waits for the next.
+    /// The database holds the only state between calls. Each attempt is counted before it is made, and orders with the fewest
+    /// attempts go first. So an order that keeps failing, even one that ends the process, does not block others. Calls continue
+    /// while a whole batch was found and some of it either was finished or had never been tried before. So calls end, every new
+    /// order is tried at least once, and an order whose charge stays unavailable waits for the next time.
+    ///
+    /// # Errors
+    ///
+    /// The database fails.
     pub fn resume(&self, longest_request: Duration) -> Result<bool, Error> {
-        // At a start the clock isn't asked: it may have been set since.
+        // At a start the clock is not read, because it may have been changed since the orders were stored.
         let until = (!longest_request.is_zero()).then(|| self.moment_before(longest_request));
         let by = until.as_deref().map_or(By::Start, By::Schedule);
         let orders = store::unfinished(&self.platform, until.as_deref(), RESUME_BATCH)?;
@@ -150,12 +175,12 @@ impl<P: Platform, Pay: Payments, Tell: Notifications> Orders<P, Pay, Tell> {
         Ok(orders.len() == RESUME_BATCH as usize && (finished > 0 || some_are_new))
     }
 
-    /// The moment that long ago, as orders have it.
+    /// Returns the time `age` ago, in the format in which orders store times.
     fn moment_before(&self, age: Duration) -> String {
         timestamp(self.platform.now().checked_sub(age).unwrap_or(UNIX_EPOCH).max(UNIX_EPOCH))
     }
 
-    /// The order of a draft: a new one, or the one that its key names.
+    /// Stores a draft as a new order, or returns the order that `key` already names.
     fn write_down(&self, draft: Draft, key: Option<&str>) -> Result<Record, Error> {
         let order = Order {
             total: draft.check()?,
@@ -177,7 +202,7 @@ impl<P: Platform, Pay: Payments, Tell: Notifications> Orders<P, Pay, Tell> {
             .ok_or_else(|| Error::Conflict("the idempotency key belongs to another order".to_owned()))
     }
 
-    /// Moves an order on as far as it goes now.
+    /// Moves an order forward as far as possible now.
     fn advance(&self, record: Record, by: By<'_>) -> Result<Record, Error> {
         let record = if record.order.status == OrderStatus::Pending { self.charge(record)? } else { record };
         match record.order.status {
@@ -187,7 +212,8 @@ impl<P: Platform, Pay: Payments, Tell: Notifications> Orders<P, Pay, Tell> {
         }
     }
 
-    /// Takes the money for a pending order. Returns the order as it then stands, which may be cancelled by another request.
+    /// Authorizes and captures the payment of a pending order. Returns the order with its new status, which may be cancelled by
+    /// another request.
     fn charge(&self, mut record: Record) -> Result<Record, Error> {
         let id = &record.order.id;
         let payment = match self.authorize(&record).and_then(|payment| self.capture(id, payment)) {
@@ -225,7 +251,7 @@ impl<P: Platform, Pay: Payments, Tell: Notifications> Orders<P, Pay, Tell> {
         }
     }
 
-    /// Tells the customer of a paid order. That this fails doesn't fail the order: it is told later.
+    /// Notifies the customer of a paid order. A failure does not fail the order: the customer is notified later.
     fn tell_placed(&self, mut record: Record) -> Record {
         let id = &record.order.id;
         if self.tell(&record.order, Event::Placed) {
@@ -237,7 +263,7 @@ impl<P: Platform, Pay: Payments, Tell: Notifications> Orders<P, Pay, Tell> {
         record
     }
 
-    /// Gives back what was taken for a cancelled order, and tells the customer.
+    /// Refunds what was captured for a cancelled order, and notifies the customer.
     fn give_back(&self, mut record: Record, by: By<'_>) -> Result<Record, Error> {
         let id = &record.order.id;
         let taken = self.taken(&record);
@@ -249,7 +275,8 @@ impl<P: Platform, Pay: Payments, Tell: Notifications> Orders<P, Pay, Tell> {
             Taken::Yes(payment) => Some(payment),
             Taken::No => None,
             Taken::NotYet if by.is_alone_with(&record) => None,
-            // Whoever takes it finds the order cancelled and gives it back; if it ends before, that is resumed.
+            // A request that captures the amount later finds the order cancelled and refunds it. If that request ends before,
+            // resuming does so.
             Taken::NotYet | Taken::Unknown => return Ok(record),
         };
         if told {
@@ -260,7 +287,8 @@ impl<P: Platform, Pay: Payments, Tell: Notifications> Orders<P, Pay, Tell> {
         Ok(record)
     }
 
-    /// Whether a cancelled order was charged. Only repeating the authorization with its key tells; it takes nothing.
+    /// Finds out whether a cancelled order was charged. Only repeating the authorization with its key tells, and that captures
+    /// nothing.
     fn taken(&self, record: &Record) -> Taken {
         if let Some(payment) = &record.order.payment_id {
             return Taken::Yes(payment.clone());
@@ -279,7 +307,7 @@ impl<P: Platform, Pay: Payments, Tell: Notifications> Orders<P, Pay, Tell> {
     fn refund(&self, id: &str, payment: &str) -> Result<(), Error> {
         match self.payments.refund(payment, &format!("order:{id}:refund")) {
             Ok(_) => Ok(()),
-            // Somebody may have refunded the payment itself.
+            // The payment may have been refunded directly, without this module.
             Err(PaymentError::Refused(reason)) => match self.payments.get(payment) {
                 Ok(Payment { status: PaymentStatus::Refunded, .. }) => Ok(()),
                 _ => Err(Error::Conflict(reason)),
@@ -288,7 +316,7 @@ impl<P: Platform, Pay: Payments, Tell: Notifications> Orders<P, Pay, Tell> {
         }
     }
 
-    /// Tells the customer. Returns whether that is certain.
+    /// Notifies the customer. Returns whether the notification is certain.
     fn tell(&self, order: &Order, event: Event) -> bool {
         let (customer, total) = (order.customer.clone(), order.total.to_string());
         let notice = Notice { customer, event, order: order.id.clone(), total };
@@ -303,7 +331,8 @@ impl<P: Platform, Pay: Payments, Tell: Notifications> Orders<P, Pay, Tell> {
         told.is_ok()
     }
 
-    /// Calls off an order whose request failed and can't be repeated for want of a key, so that nothing charges it later.
+    /// Cancels an order whose request failed and had no key. Such a request cannot be repeated, so nothing must charge the order
+    /// later.
     fn abandon(&self, id: &str) {
         match store::abandon(&self.platform, id, &timestamp(self.platform.now())) {
             Ok(true) => self.warn(id, "failed without an idempotency key and is called off"),

@@ -1,21 +1,22 @@
-//! How orders are kept: the SQL between records and rows.
+//! The storage of orders: the SQL between records and rows.
 //!
-//! Every change of status is one statement that says which status it starts from, so that of two requests that race one changes the
-//! order and the other learns that it didn't.
+//! Every change of an order's status is one statement that names the status it starts from. If two requests race, one of them
+//! changes the order and the other learns that it did not.
 
 use shop_common::{Money, Page, Row, Sql, SqlError, Transaction, Value, values};
 
 use crate::model::{Line, NoticeStatus, Order, OrderStatus, PaymentMethod, Record};
 
-/// The same condition as the index `orders_unfinished` has, word for word.
+/// The condition for orders that are unfinished. It must equal the condition of the index `orders_unfinished` word for word, or
+/// SQLite does not use the index.
 const UNFINISHED: &str = "(status = 'pending' or refund_due = 1 or (status = 'paid' and notice = 'pending'))";
 
-/// What [`read`] reads: a row for each line, the order repeated.
+/// The columns that [`read`] expects. A query returns one row for each line of an order and repeats the order in each.
 const COLUMNS: &str =
     "l.sku, l.quantity, l.unit_price, o.currency, o.id, o.customer, o.status, o.total, o.payment_id, o.notice,
     o.created_at, o.method, o.token, o.decline_reason, o.refund_due, o.cancelled_at";
 
-/// Writes an order down with its lines. Returns false, and writes nothing, where the key names one already.
+/// Stores an order with its lines. Returns false, and stores nothing, if `key` already names an order.
 pub(crate) fn insert(sql: &impl Sql, record: &Record, key: Option<&str>) -> Result<bool, SqlError> {
     let order = &record.order;
     let (method, token) = method_to_columns(&record.payment);
@@ -45,7 +46,7 @@ pub(crate) fn insert(sql: &impl Sql, record: &Record, key: Option<&str>) -> Resu
     Ok(true)
 }
 
-/// One statement for all lines, because each is a trip to the writer.
+/// Builds one statement that inserts all lines. Each statement costs a round trip to the database's writer.
 fn insert_lines(order: &Order) -> (String, Vec<Value>) {
     let mut parameters = values![&order.id];
     let mut rows = Vec::with_capacity(order.lines.len());
@@ -58,7 +59,7 @@ fn insert_lines(order: &Order) -> (String, Vec<Value>) {
     (format!("insert into order_lines (order_id, position, sku, quantity, unit_price) values {rows}"), parameters)
 }
 
-/// Pending becomes paid. Returns whether it did.
+/// Changes a pending order to paid. Returns whether the order was pending.
 pub(crate) fn mark_paid(sql: &impl Sql, id: &str, payment: &str) -> Result<bool, SqlError> {
     changes(
         sql,
@@ -67,7 +68,7 @@ pub(crate) fn mark_paid(sql: &impl Sql, id: &str, payment: &str) -> Result<bool,
     )
 }
 
-/// Pending becomes declined. Returns whether it did.
+/// Changes a pending order to declined. Returns whether the order was pending.
 pub(crate) fn mark_declined(sql: &impl Sql, id: &str, reason: &str) -> Result<bool, SqlError> {
     changes(
         sql,
@@ -76,7 +77,8 @@ pub(crate) fn mark_declined(sql: &impl Sql, id: &str, reason: &str) -> Result<bo
     )
 }
 
-/// Pending or paid becomes cancelled at that moment, with the refund due. Returns whether it did.
+/// Changes a pending or paid order to cancelled at the time `now`, with its refund due. Returns whether the order was pending or
+/// paid.
 pub(crate) fn mark_cancelled(sql: &impl Sql, id: &str, now: &str) -> Result<bool, SqlError> {
     changes(
         sql,
@@ -86,7 +88,8 @@ pub(crate) fn mark_cancelled(sql: &impl Sql, id: &str, now: &str) -> Result<bool
     )
 }
 
-/// Pending becomes cancelled at that moment, with the refund due; a paid order stays. Returns whether it did.
+/// Changes a pending order to cancelled at the time `now`, with its refund due. Does not change a paid order. Returns whether the
+/// order was pending.
 pub(crate) fn abandon(sql: &impl Sql, id: &str, now: &str) -> Result<bool, SqlError> {
     changes(
         sql,
@@ -95,12 +98,13 @@ pub(crate) fn abandon(sql: &impl Sql, id: &str, now: &str) -> Result<bool, SqlEr
     )
 }
 
-/// The customer knows that the order is paid.
+/// Records that the customer has been notified that the order is paid. Returns whether the order exists.
 pub(crate) fn mark_told(sql: &impl Sql, id: &str) -> Result<bool, SqlError> {
     changes(sql, "update orders set notice = 'sent' where id = ?1", values![id])
 }
 
-/// Nothing of the customer's is kept. `payment` is the one that was given back, if there was one.
+/// Records that no amount of the customer's is kept for the order. `payment` is the payment that was refunded, if any. Returns
+/// whether the order exists.
 pub(crate) fn mark_settled(sql: &impl Sql, id: &str, payment: Option<&str>) -> Result<bool, SqlError> {
     changes(
         sql,
@@ -109,7 +113,7 @@ pub(crate) fn mark_settled(sql: &impl Sql, id: &str, payment: Option<&str>) -> R
     )
 }
 
-/// The order is about to be tried again.
+/// Counts one more attempt to finish the order. Returns whether the order exists.
 pub(crate) fn count_attempt(sql: &impl Sql, id: &str) -> Result<bool, SqlError> {
     changes(sql, "update orders set attempts = attempts + 1 where id = ?1", values![id])
 }
@@ -118,12 +122,12 @@ fn changes(sql: &impl Sql, statement: &str, parameters: Vec<Value>) -> Result<bo
     Ok(sql.execute(statement, parameters)? == 1)
 }
 
-/// The order with this id.
+/// Returns the order with an id.
 pub(crate) fn find(sql: &impl Sql, id: &str) -> Result<Option<Record>, SqlError> {
     find_by(sql, "o.id", id)
 }
 
-/// The order that this key made.
+/// Returns the order that was created with an idempotency key.
 pub(crate) fn find_by_key(sql: &impl Sql, key: &str) -> Result<Option<Record>, SqlError> {
     find_by(sql, "o.idempotency_key", key)
 }
@@ -135,7 +139,7 @@ fn find_by(sql: &impl Sql, column: &'static str, value: &str) -> Result<Option<R
     Ok(read(sql.query(&statement, values![value])?)?.pop())
 }
 
-/// A customer's orders, newest first: as many as the page has to fetch.
+/// Lists a customer's orders, newest first. Returns as many as the page fetches.
 pub(crate) fn list(sql: &impl Sql, customer: &str, page: &Page) -> Result<Vec<Record>, SqlError> {
     let statement = format!(
         "select {COLUMNS}
@@ -146,8 +150,8 @@ pub(crate) fn list(sql: &impl Sql, customer: &str, page: &Page) -> Result<Vec<Re
     read(sql.query(&statement, values![customer, page.before(), page.fetch()])?)
 }
 
-/// The ids of orders with something left to do, each with how often it was tried again; those first that were tried least. Where a moment
-/// is given, only those that were written down and called off until then.
+/// Returns the ids of unfinished orders, each with the number of attempts so far, fewest attempts first. With `until`, returns
+/// only orders that were stored and cancelled by then.
 pub(crate) fn unfinished(sql: &impl Sql, until: Option<&str>, limit: u32) -> Result<Vec<(String, i64)>, SqlError> {
     let statement = format!(
         "select id, attempts from orders
@@ -157,7 +161,7 @@ pub(crate) fn unfinished(sql: &impl Sql, until: Option<&str>, limit: u32) -> Res
     sql.query(&statement, values![until, limit])?.into_iter().map(|mut row| Ok((row.text()?, row.integer()?))).collect()
 }
 
-/// Records from rows in which the lines of an order stand together.
+/// Builds records from rows. The rows of one order must be adjacent.
 fn read(rows: Vec<Row>) -> Result<Vec<Record>, SqlError> {
     let mut records: Vec<Record> = Vec::new();
     for mut row in rows {

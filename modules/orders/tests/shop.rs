@@ -1,4 +1,4 @@
-//! Orders with the real payments and notifications, each over a database of its own.
+//! Tests of orders with the real payments and notifications services, each with a database of its own.
 #![allow(clippy::unwrap_used)]
 
 #[path = "shop/native.rs"]

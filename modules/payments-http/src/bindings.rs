@@ -1,4 +1,4 @@
-//! The module's world, as generated from `wit/`. Nothing here is written by hand.
+//! The bindings of the module's WIT world, generated from `wit/`. This file has no code written by hand.
 #![allow(unsafe_code, missing_docs, unreachable_pub, clippy::all, clippy::pedantic, reason = "generated")]
 
 use crate::component::Component;

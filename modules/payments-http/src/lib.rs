@@ -1,5 +1,5 @@
-//! The payments module with a provider that is asked over HTTP. The rules, the SQL, the migrations and the contract's functions are
-//! those of `payments`, from the very same files; only who takes the money is another.
+//! The payments module with a provider that is called over HTTP. The rules, the SQL, the migrations and the contract's functions
+//! come from the source files of `payments`. Only the provider differs.
 #![cfg(target_arch = "wasm32")]
 
 #[path = "../../payments/src/component.rs"]

@@ -1,8 +1,9 @@
-//! The payment provider, asked over HTTP: `POST {provider}/charges` with the charge as JSON. Where it is says the value `provider` of
-//! the module's configuration, and who asks the secret `api_key`.
+//! The payment provider, called over HTTP: `POST {provider}/charges` with the charge as JSON. The module's configuration has the
+//! provider's address as the value `provider`, and the API key as the secret `api_key`.
 //!
-//! The idempotency key goes along, percent-encoded where a header can't carry it, so a charge that is tried again is made once there as
-//! well. 200 and 201 hold the amount, 402 declines it for good; whatever else comes back, or doesn't, says nothing of what happened.
+//! Each request carries the idempotency key, so the provider also makes a repeated charge only once. The key is percent-encoded
+//! if a header cannot carry it. Status 200 or 201 means that the amount is reserved; 402 means that the charge is declined for
+//! good. Any other response, or none, leaves the outcome unknown.
 
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde_json::{Value, json};
@@ -14,29 +15,29 @@ use wasip2::http::types::{
 use crate::bindings::wasi::config::store;
 use crate::model::{Charge, Method};
 
-/// Whether to look first whether a key is known: what was answered once is never asked again.
+/// Whether the service first looks up the key. This provider moves money, so a charge whose outcome is known is never sent again.
 pub const MOVES_MONEY: bool = true;
 
-/// What a header can't carry of a key, or would lose at its ends, and what marks it.
+/// The characters of a key that are percent-encoded: those that a header cannot carry or would lose at its ends, and `%` itself.
 const NOT_IN_HEADERS: AsciiSet = CONTROLS.add(b' ').add(b'%');
 
-/// How long the provider may take to begin its answer, in nanoseconds.
+/// The time within which the provider must begin its response, in nanoseconds.
 const PATIENCE: u64 = 5_000_000_000;
-/// Bytes of an answer that are read: a reason is a sentence.
+/// The number of bytes of a response that are read. A reason is one sentence.
 const MAX_ANSWER: u64 = 4096;
 
-/// What the provider says to a charge.
+/// The provider's decision on a charge.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
-    /// The amount is held.
+    /// The amount is reserved.
     Approved,
-    /// It isn't, for this reason, and won't be.
+    /// The charge is declined for good, for this reason.
     Declined(String),
-    /// No answer: the amount may be held or not.
+    /// There is no usable response. The amount may be reserved or not.
     Silent,
 }
 
-/// Asks for an amount to be held.
+/// Asks the provider to reserve the amount of a charge. `key` is the idempotency key.
 pub fn authorize(charge: &Charge, key: &str) -> Decision {
     let Some(answer) = ask(charge, key) else { return Decision::Silent };
     match answer.status() {
@@ -46,7 +47,7 @@ pub fn authorize(charge: &Charge, key: &str) -> Decision {
     }
 }
 
-/// The answer, if there is one: without an address or a key, as without an answer, nothing is known.
+/// Sends the charge to the provider. Returns `None` if no response arrives, or if the address or the API key is not configured.
 fn ask(charge: &Charge, key: &str) -> Option<IncomingResponse> {
     let (provider, secret) = (setting("provider")?, setting("api_key")?);
     let (scheme, rest) = provider.split_once("://")?;
@@ -73,7 +74,7 @@ fn ask(charge: &Charge, key: &str) -> Option<IncomingResponse> {
     options.set_first_byte_timeout(Some(PATIENCE)).ok()?;
     let pending = handle(request, Some(options)).ok()?;
     let stream = outgoing.write().ok()?;
-    // A stream takes at most 4 KiB at once, and a charge's texts are bounded far below.
+    // A stream accepts up to 4 KiB at once. The texts of a charge are bounded far below that.
     stream.blocking_write_and_flush(body.as_bytes()).ok()?;
     drop(stream);
     OutgoingBody::finish(outgoing, None).ok()?;
@@ -95,7 +96,7 @@ fn body(charge: &Charge) -> Value {
     json!({ "amount": amount, "method": method, "reference": charge.reference })
 }
 
-/// `{"reason": "…"}`, where the answer is that.
+/// Returns the reason from a response body of the form `{"reason": "…"}`.
 fn reason(answer: &IncomingResponse) -> Option<String> {
     let body = answer.consume().ok()?;
     let bytes = body.stream().ok()?.blocking_read(MAX_ANSWER).ok()?;

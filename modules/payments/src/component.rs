@@ -1,4 +1,4 @@
-//! The component: the contract's functions over the service, and nothing else.
+//! Implements the exported contract with the service. It contains no business rules.
 
 use shop_common::component::Host;
 
@@ -6,7 +6,7 @@ use crate::bindings::exports::shop::payments::payments as contract;
 use crate::model::{Charge, Error, Method, Payment, Status};
 use crate::service::Payments;
 
-/// The component's exports.
+/// The type that implements the component's exports.
 pub(crate) struct Component;
 
 fn payments() -> Payments<Host> {
@@ -74,7 +74,7 @@ impl From<Payment> for contract::Payment {
     }
 }
 
-/// What a caller may know. The cause of a failing database is logged here and goes no further.
+/// Converts an error for callers. A database error is logged here, and its cause is not passed on.
 impl From<Error> for contract::Error {
     fn from(error: Error) -> Self {
         match error {

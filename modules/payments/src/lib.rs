@@ -1,7 +1,7 @@
-//! The payments module: charges move authorized, captured, refunded, each step once whatever is repeated.
+//! The payments module. A payment is authorized, then captured, then refunded. A repeated step takes effect only once.
 //!
-//! `service` has the rules, `provider` who takes the money, `model` the types and the SQL; `component` makes it a component. The
-//! rules know no host and no HTTP.
+//! `service` has the business rules, `provider` the connection to the payment provider, `model` the types and the SQL.
+//! `component` implements the contract. The rules depend on no host and no HTTP.
 
 pub mod model;
 pub mod provider;

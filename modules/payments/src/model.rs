@@ -1,69 +1,69 @@
-//! What payments are made of, and how they are kept: types, and the SQL between them and rows.
+//! The data types of payments, and the SQL between them and rows.
 
 use shop_common::{Invalid, Money, Row, Sql, SqlError, values};
 
-/// Who is charged.
+/// The account to charge.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Method {
-    /// A token that stands for a card.
+    /// A card, by a token for it.
     Card(String),
-    /// The id of a wallet.
+    /// A wallet, by its id.
     Wallet(String),
-    /// Pays later, on an invoice.
+    /// The customer pays later, by invoice.
     Invoice,
 }
 
-/// Where a payment stands.
+/// The status of a payment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Status {
-    /// The amount is held.
+    /// The amount is reserved.
     Authorized,
-    /// The amount was taken.
+    /// The amount was captured.
     Captured,
-    /// The amount was given back.
+    /// The amount was refunded.
     Refunded,
 }
 
-/// What is to be authorized.
+/// A charge to authorize.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Charge {
-    /// How much. Zero where what is paid for is free.
+    /// The amount to charge. Zero if nothing has to be paid.
     pub amount: Money,
-    /// Who is charged.
+    /// The account to charge.
     pub method: Method,
-    /// What the payment is for, in the caller's words.
+    /// The caller's own reference for what is paid, such as an order's id.
     pub reference: String,
 }
 
-/// A payment.
+/// A payment that was authorized.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Payment {
-    /// A ULID.
+    /// The id of the payment: a ULID.
     pub id: String,
-    /// What was charged.
+    /// The charge that created the payment.
     pub charge: Charge,
-    /// Where it stands.
+    /// The current status of the payment.
     pub status: Status,
-    /// When it was authorized.
+    /// The time at which the payment was authorized.
     pub created_at: String,
 }
 
-/// Why a request is refused.
+/// A reason for which a request fails.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// There is no such payment.
+    /// No payment has this id.
     #[error("there is no payment {0}")]
     NotFound(String),
-    /// A field can't be accepted.
+    /// A field is not valid.
     #[error("a field can't be accepted")]
     Invalid(#[from] Invalid),
-    /// The provider declined.
+    /// The provider declined the charge, with its reason.
     #[error("declined: {0}")]
     Declined(String),
-    /// The payment's status forbids the step, or the key belongs to another request.
+    /// The payment's status does not allow the step, or the idempotency key belongs to another request.
     #[error("conflict: {0}")]
     Conflict(String),
-    /// The provider or the database doesn't answer now.
+    /// The provider or the database is temporarily unavailable.
     #[error("unavailable: {0}")]
     Unavailable(String),
     /// The database failed.
@@ -77,30 +77,34 @@ impl From<SqlError> for Error {
     }
 }
 
-/// What became of a charge.
+/// The result of a charge.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum State {
-    /// The provider declined, for this reason: there is no payment.
+    /// The provider declined the charge for this reason. There is no payment.
     Declined(String),
-    /// There is a payment.
+    /// The charge created a payment, which has this status.
     Standing(Status),
 }
 
-/// A charge that was tried.
+/// A stored charge with its result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Record {
     pub(crate) id: String,
     pub(crate) charge: Charge,
     pub(crate) state: State,
     pub(crate) created_at: String,
-    /// The key of the request that captured it.
+    /// The idempotency key of the request that captured the payment.
     pub(crate) capture_key: Option<String>,
-    /// The key of the request that refunded it.
+    /// The idempotency key of the request that refunded the payment.
     pub(crate) refund_key: Option<String>,
 }
 
 impl Record {
-    /// The payment, unless the charge was declined.
+    /// Converts the record to a payment.
+    ///
+    /// # Errors
+    ///
+    /// The charge was declined.
     pub(crate) fn into_payment(self) -> Result<Payment, Error> {
         match self.state {
             State::Declined(reason) => Err(Error::Declined(reason)),
@@ -111,7 +115,7 @@ impl Record {
     }
 }
 
-/// A step after the first.
+/// A step of a payment after its authorization.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
     Capture,
@@ -121,7 +125,7 @@ pub(crate) enum Step {
 const COLUMNS: &str =
     "id, reference, currency, amount, method, token, status, reason, created_at, capture_key, refund_key";
 
-/// Keeps a charge under its key. Returns false, and keeps nothing, where the key names one already.
+/// Stores a charge under its idempotency key. Returns false, and stores nothing, if the key already names a charge.
 pub(crate) fn insert(sql: &impl Sql, record: &Record, key: &str) -> Result<bool, SqlError> {
     let charge = &record.charge;
     let (method, token) = method_to_columns(&charge.method);
@@ -149,8 +153,7 @@ pub(crate) fn insert(sql: &impl Sql, record: &Record, key: &str) -> Result<bool,
     Ok(changed == 1)
 }
 
-/// Takes a step, where the payment stands just before it. Returns whether it did.
-///
+/// Takes a step if the payment's status is the one before it. Returns whether the step was taken.
 pub(crate) fn step(sql: &impl Sql, step: Step, id: &str, key: &str) -> Result<bool, SqlError> {
     let statement = match step {
         Step::Capture => {
@@ -163,12 +166,12 @@ pub(crate) fn step(sql: &impl Sql, step: Step, id: &str, key: &str) -> Result<bo
     Ok(sql.execute(statement, values![id, key])? == 1)
 }
 
-/// The charge with this id.
+/// Returns the charge with an id.
 pub(crate) fn find(sql: &impl Sql, id: &str) -> Result<Option<Record>, SqlError> {
     one(sql.query(&format!("select {COLUMNS} from payments where id = ?1"), values![id])?)
 }
 
-/// The charge that this key made.
+/// Returns the charge that was created with an idempotency key.
 pub(crate) fn find_by_key(sql: &impl Sql, key: &str) -> Result<Option<Record>, SqlError> {
     one(sql.query(&format!("select {COLUMNS} from payments where authorize_key = ?1"), values![key])?)
 }
@@ -213,7 +216,7 @@ fn method_from_columns(method: &str, token: Option<String>) -> Result<Method, Sq
 }
 
 impl Status {
-    /// The contract's name for it, which is also how it is kept.
+    /// Returns the contract's name of the status, which the database also stores.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Authorized => "authorized",

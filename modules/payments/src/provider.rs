@@ -1,30 +1,31 @@
-//! The built-in payment provider. It moves no money: two card tokens fail, so that failures can be tried, and all else succeeds.
+//! The built-in payment provider. It moves no money. Two card tokens fail, so that failures can be tried; every other charge
+//! succeeds.
 //!
-//! A real provider gets the idempotency key too, so that a charge that is tried again is made once there as well: see `payments-http`.
+//! A real provider also gets the idempotency key, so that it makes a repeated charge only once: see `payments-http`.
 
 use crate::model::{Charge, Method};
 
-/// Whether to look first whether a key is known. This one forgets what it was asked, so that asking again does no harm and a look at
-/// the database would only cost.
+/// Whether the service first looks up the key. This provider keeps no state, so repeating a charge does no harm, and a look into
+/// the database would only cost time.
 pub const MOVES_MONEY: bool = false;
 
-/// The card that is always declined.
+/// The card token for which the provider always declines.
 const DECLINED_TOKEN: &str = "tok_declined";
-/// The card for which the provider never answers.
+/// The card token for which the provider never responds.
 const SILENT_TOKEN: &str = "tok_timeout";
 
-/// What the provider says to a charge.
+/// The provider's decision on a charge.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
-    /// The amount is held.
+    /// The amount is reserved.
     Approved,
-    /// It isn't, for this reason, and won't be.
+    /// The charge is declined for good, for this reason.
     Declined(String),
-    /// No answer: the amount may be held or not.
+    /// There is no response. The amount may be reserved or not.
     Silent,
 }
 
-/// Asks for an amount to be held.
+/// Asks the provider to reserve the amount of a charge.
 pub fn authorize(charge: &Charge, _key: &str) -> Decision {
     match &charge.method {
         Method::Card(token) if token == DECLINED_TOKEN => Decision::Declined("the card was declined".to_owned()),

@@ -1,7 +1,7 @@
-//! The rules of payments.
+//! The business rules of payments.
 //!
-//! Each step is one statement that decides and writes at once, so that of requests that race one wins and the others see what it did.
-//! Keys are their step's own: the same text may name an authorization and a capture.
+//! Each step is one statement that checks the status and changes it. If requests race, one of them takes the step and the others
+//! see its result. An idempotency key belongs to one kind of step: the same text may name an authorization and a capture.
 
 use shop_common::field::{check_key, check_text};
 use shop_common::time::timestamp;
@@ -13,23 +13,28 @@ use crate::provider::{self, Decision};
 /// The longest reference, card token and wallet id, in bytes.
 const MAX_TEXT: usize = 128;
 
-/// Payments over a platform.
+/// The payments service, with its platform.
 #[derive(Debug, Clone)]
 pub struct Payments<P> {
     platform: P,
 }
 
 impl<P: Platform> Payments<P> {
-    /// Payments that are kept in the platform's database.
+    /// Creates the service. Payments are stored in the platform's database.
     pub fn new(platform: P) -> Self {
         Self { platform }
     }
 
-    /// Holds an amount. The key names the charge for good: its payment, or that it was declined.
+    /// Reserves the amount of a charge. The key names the charge and its result for good: a payment, or that the charge was
+    /// declined.
+    ///
+    /// # Errors
+    ///
+    /// A field is not valid, the charge is declined, the key belongs to another charge, or the provider or the database fails.
     pub fn authorize(&self, charge: Charge, key: &str) -> Result<Payment, Error> {
         check_charge(&charge)?;
         check_key("idempotency-key", key)?;
-        // It might hold another charge's amount, or answer otherwise than it did the first time.
+        // The provider might reserve another charge's amount, or answer differently than the first time.
         if provider::MOVES_MONEY
             && let Some(payment) = self.known(&charge, key)?
         {
@@ -56,22 +61,34 @@ impl<P: Platform> Payments<P> {
         }
     }
 
-    /// Takes an authorized amount.
+    /// Captures an authorized amount.
+    ///
+    /// # Errors
+    ///
+    /// There is no such payment, its status does not allow the step, another key took the step, or the database fails.
     pub fn capture(&self, id: &str, key: &str) -> Result<Payment, Error> {
         self.step(Step::Capture, id, key)
     }
 
-    /// Gives a captured amount back.
+    /// Refunds a captured amount.
+    ///
+    /// # Errors
+    ///
+    /// There is no such payment, its status does not allow the step, another key took the step, or the database fails.
     pub fn refund(&self, id: &str, key: &str) -> Result<Payment, Error> {
         self.step(Step::Refund, id, key)
     }
 
-    /// One payment.
+    /// Returns one payment.
+    ///
+    /// # Errors
+    ///
+    /// There is no such payment, or the database fails.
     pub fn get(&self, id: &str) -> Result<Payment, Error> {
         self.find(id)?.into_payment()
     }
 
-    /// What is known of a charge without asking the provider; nothing where its key is new.
+    /// Returns the stored result of a charge without asking the provider. Returns `None` if the key is new.
     fn known(&self, charge: &Charge, key: &str) -> Result<Option<Payment>, Error> {
         match model::find_by_key(&self.platform, key)? {
             Some(record) if record.charge == *charge => record.into_payment().map(Some),
@@ -98,7 +115,7 @@ impl<P: Platform> Payments<P> {
         record.into_payment()
     }
 
-    /// A charge that wasn't declined.
+    /// Returns the charge with an id, if it was not declined.
     fn find(&self, id: &str) -> Result<Record, Error> {
         model::find(&self.platform, id)?
             .filter(|record| matches!(record.state, State::Standing(_)))

@@ -1,4 +1,4 @@
-//! Payments over a real database.
+//! Tests of payments with a real database.
 #![allow(clippy::unwrap_used)]
 
 use std::thread;
@@ -43,7 +43,7 @@ fn every_step_can_be_repeated_with_its_key() {
     let captured = payments.capture(&made.id, "k").unwrap();
     assert_eq!(payments.capture(&made.id, "k").unwrap(), captured);
     let refunded = payments.refund(&made.id, "k").unwrap();
-    // A step that was taken is answered with the payment as it stands.
+    // A repeated step returns the payment with its current status.
     for repeated in
         [payments.refund(&made.id, "k"), payments.capture(&made.id, "k"), payments.authorize(charge("tok_visa"), "k")]
     {
@@ -68,7 +68,7 @@ fn a_key_names_one_request() {
     for other in others {
         assert!(is_conflict(&payments.authorize(other, "one")));
     }
-    // A step's key is its payment's own: nobody can use up another's.
+    // A step's key belongs to its payment: another payment's step may use the same text.
     payments.capture(&one.id, "c").unwrap();
     assert!(is_conflict(&payments.capture(&one.id, "d")));
     assert_eq!(payments.capture(&two.id, "c").unwrap().status, Status::Captured);
@@ -81,7 +81,7 @@ fn the_provider_decides() {
         assert!(matches!(payments.authorize(charge("tok_declined"), "d"), Err(Error::Declined(_))));
     }
     assert!(matches!(payments.authorize(charge("tok_timeout"), "t"), Err(Error::Unavailable(_))));
-    // A declined charge is kept for its key, and is no payment.
+    // A declined charge is stored under its key, but it is not a payment.
     assert_eq!(database.count("select count(*) from payments where status = 'declined'"), 1);
     let id = database.texts("select id from payments", "id").remove(0);
     for missing in [payments.get(&id), payments.capture(&id, "c"), payments.refund(&id, "r")] {

@@ -1,4 +1,4 @@
-//! The ports over the contracts that the component imports.
+//! Implements the ports of orders with the contracts that the component imports.
 
 use shop_common::Invalid;
 
@@ -7,7 +7,7 @@ use crate::bindings::shop::payments::payments;
 use crate::model::PaymentMethod;
 use crate::ports::{Charge, Notice, Notifications, NotifyError, Payment, PaymentError, PaymentStatus, Payments};
 
-/// Payments through the import.
+/// Payments, called through the imported contract.
 pub(super) struct ImportedPayments;
 
 impl Payments for ImportedPayments {
@@ -57,7 +57,7 @@ impl From<payments::Error> for PaymentError {
     fn from(error: payments::Error) -> Self {
         match error {
             payments::Error::Declined(reason) => Self::Declined(reason),
-            // What payments can't accept they never will, and took nothing for.
+            // A charge that payments reject as invalid will never be accepted, and nothing was taken for it.
             payments::Error::Invalid(field) => Self::Declined(Invalid::from(field).to_string()),
             payments::Error::Unavailable(reason) | payments::Error::Storage(reason) => Self::Unavailable(reason),
             payments::Error::Conflict(reason) => Self::Refused(reason),
@@ -66,7 +66,7 @@ impl From<payments::Error> for PaymentError {
     }
 }
 
-/// Notifications through the import.
+/// Notifications, called through the imported contract.
 pub(super) struct ImportedNotifications;
 
 impl Notifications for ImportedNotifications {

@@ -1,16 +1,16 @@
-//! Cancelling, alone and against a request that is still placing the order.
+//! Tests of cancelling: alone, and against a request that is still placing the order.
 
 use shop_orders::model::{Error, OrderStatus};
 use shop_orders::ports::Event;
 
 use crate::world::{Shop, draft};
 
-/// How often customers were told of something.
+/// Returns how many notifications of an event were sent.
 fn told(shop: &Shop, event: Event) -> i64 {
     shop.notifications_where(&format!("template = '{}'", event.template()))
 }
 
-/// Cancels the only order.
+/// Cancels the only order of the shop.
 fn cancel_it(shop: &Shop) {
     let page = shop.orders().list("ada", None, None).unwrap();
     assert_eq!(shop.orders().cancel(&page.items[0].id).unwrap().status, OrderStatus::Cancelled);

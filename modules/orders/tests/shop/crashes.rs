@@ -1,13 +1,14 @@
-//! The process ends between any two steps, before or after what a database did: afterwards there is one order and one charge.
+//! Tests of crashes. The process ends between any two steps, before or after a database operation. Afterwards there is one order
+//! and one charge.
 
 use shop_orders::model::OrderStatus;
 
 use crate::world::{Shop, draft};
 
-/// More points than the longest of these stories has.
+/// An upper bound for the number of points at which a scenario can be interrupted.
 const POINTS: u64 = 200;
 
-/// Tells a story once for each point at which the process can end, until it ends by itself.
+/// Runs a scenario once for each point at which the process can end, until a run is not interrupted.
 fn at_every_point(story: impl Fn(&Shop), check: impl Fn(&Shop, u64)) {
     for points in 0..POINTS {
         let shop = Shop::new();

@@ -1,4 +1,4 @@
-//! The whole shop in one native process: the ports of orders over the services of payments and notifications.
+//! The whole shop in one native process: implements the ports of orders with the services of payments and notifications.
 
 use shop_common::Platform;
 use shop_notifications::model as told;
@@ -8,7 +8,7 @@ use shop_orders::ports::{Charge, Notice, Notifications, NotifyError, Payment, Pa
 use shop_payments::model as paid;
 use shop_payments::service::Payments as PaymentService;
 
-/// Payments in the same process.
+/// The payments service in the same process.
 #[derive(Clone)]
 pub(crate) struct NativePayments<P>(pub(crate) PaymentService<P>);
 
@@ -58,7 +58,7 @@ fn refusal(error: paid::Error) -> PaymentError {
     }
 }
 
-/// Notifications in the same process.
+/// The notifications service in the same process.
 #[derive(Clone)]
 pub(crate) struct NativeNotifications<P>(pub(crate) NotificationService<P>);
 

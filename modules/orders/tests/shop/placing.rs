@@ -1,4 +1,4 @@
-//! Placing, reading and listing.
+//! Tests of placing, reading and listing orders.
 
 use std::thread;
 
@@ -99,7 +99,7 @@ fn an_unavailable_charge_stays_pending_where_it_can_be_repeated() {
 #[test]
 fn an_order_that_nobody_can_repeat_is_never_charged_later() {
     let shop = Shop::new();
-    // Payments take the amount, but can't say so.
+    // Payments capture the amount, but their response is lost.
     let broken = shop.with_hook(|shop, step| {
         if step == "capture" {
             shop.orders_db.sabotage("alter table orders rename to gone; create table orders (id text)");
@@ -109,7 +109,7 @@ fn an_order_that_nobody_can_repeat_is_never_charged_later() {
     shop.orders_db.sabotage("drop table orders; alter table gone rename to orders");
     assert_eq!(shop.payments_where("status = 'captured'"), 1);
     shop.restart();
-    // It could not be called off either, so the start went on with it: charged once, and told.
+    // The order could not be cancelled either. So the next start finished it: one charge and one notification.
     assert_eq!((shop.orders_where("status = 'paid'"), shop.payments_where("status = 'captured'")), (1, 1));
 
     let shop = Shop::new();

@@ -1,4 +1,4 @@
-//! What a start picks up, and what is picked up while requests are served.
+//! Tests of resuming: at a start, and while requests are served.
 
 use std::time::Duration;
 
@@ -8,12 +8,12 @@ use shop_orders::service::RESUME_BATCH;
 
 use crate::world::{Shop, draft};
 
-/// No request is at work.
+/// Means that no request is at work.
 const AT_A_START: Duration = Duration::ZERO;
-/// How long a request may take while they are served.
+/// The longest time that a request may take while requests are served.
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// Places orders that the process leaves pending: their payments are silent until they are given another card.
+/// Places orders that the process leaves pending. Their payments stay silent until the orders get another card.
 fn leave_pending(shop: &Shop, count: u32, silent: bool) {
     for index in 0..count {
         let key = format!("{silent} {index}");
@@ -45,12 +45,12 @@ fn many_are_finished_in_batches() {
 fn orders_that_keep_failing_hold_up_no_others() {
     let shop = Shop::new();
     leave_pending(&shop, RESUME_BATCH + 10, true);
-    // Each is tried once; then a start that finishes nothing ends, whatever is left.
+    // Each order is tried once. A start that finishes no order then ends, whatever is left.
     assert!(shop.orders().resume(AT_A_START).unwrap() && shop.orders().resume(AT_A_START).unwrap());
     assert!(!shop.orders().resume(AT_A_START).unwrap());
     assert_eq!(shop.orders_where("attempts = 0"), 0);
     leave_pending(&shop, 5, false);
-    // The next goes first to what was tried least: all that can be finished is.
+    // The next start tries the orders with the fewest attempts first. It finishes every order that can be finished.
     shop.restart();
     assert_eq!(shop.orders_where("status = 'paid'"), 5);
     assert_eq!(shop.orders_where("status = 'pending' and attempts = 0"), 0);
@@ -118,13 +118,14 @@ fn while_requests_are_served_only_what_is_old_enough_is_picked_up() {
     assert!(!shop.resume_beside(LONGEST));
     assert_eq!(shop.orders_where("status = 'paid' and notice = 'sent' and attempts = 1"), 3);
     assert_eq!(shop.orders_where("status = 'pending' and attempts = 0"), 1);
-    // A start asks no clock, which may have been set back since.
+    // A start does not read the clock, because it may have been set back.
     shop.orders_db.sabotage("update orders set created_at = '2999-01-01T00:00:00.000Z', token = 'tok_visa'");
     shop.restart();
     assert_eq!(shop.orders_where("status = 'paid'"), 4);
 }
 
-/// A request found an order pending, which was then called off. It may take the money at any moment until its time is up.
+/// A request found an order pending before it was cancelled. The request may capture the amount at any moment until its time is
+/// up.
 #[test]
 fn what_was_called_off_is_settled_only_when_no_request_can_take_its_money_any_more() {
     for step in ["authorize", "capture"] {
@@ -144,7 +145,7 @@ fn what_was_called_off_is_settled_only_when_no_request_can_take_its_money_any_mo
     }
 }
 
-/// The same, and the request ends before it can give back what it took.
+/// A request captures the amount of a cancelled order, and ends before it can refund it.
 #[test]
 fn what_a_request_took_and_could_not_give_back_is_given_back() {
     for (step, points) in
@@ -170,7 +171,7 @@ fn what_a_request_took_and_could_not_give_back_is_given_back() {
     }
 }
 
-/// Builds before the column didn't write down when an order was called off.
+/// Builds before the column `cancelled_at` existed did not store when an order was cancelled.
 #[test]
 fn what_an_older_build_called_off_is_settled_by_a_start_where_nothing_was_taken() {
     let shop = Shop::new();
@@ -197,7 +198,8 @@ fn requests_and_the_schedule_race_for_the_same_orders() {
             if index % 2 == 0 {
                 shop.orders().cancel(&page[0]).unwrap();
             } else {
-                // The same key and draft: the order was given another card by hand, so this one is refused, or finds it.
+                // The key and the draft are those of before. The order has been given another card, so this request is refused or
+                // finds the order.
                 let _ = shop.orders().place(draft("tok_visa"), Some(&format!("false {index}")));
             }
         }

@@ -1,4 +1,4 @@
-//! A shop to try things in.
+//! The test environment: a shop of three modules in one process.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,14 +15,14 @@ use crate::native::{NativeNotifications, NativePayments};
 
 pub(crate) type Hook = Arc<dyn Fn(&Shop, &str) + Send + Sync>;
 
-/// The three modules, their databases, and a fuse that ends the process for all of them.
+/// The three modules with their databases. One fuse ends the process for all of them.
 #[derive(Clone)]
 pub(crate) struct Shop {
     pub(crate) orders_db: TestPlatform,
     pub(crate) payments_db: TestPlatform,
     pub(crate) notifications_db: TestPlatform,
     pub(crate) fuse: Fuse,
-    /// Called after a step of payments: `authorize`, `capture`, `refund`.
+    /// Called after each step of payments, with its name: `authorize`, `capture` or `refund`.
     hook: Option<Hook>,
 }
 
@@ -40,7 +40,7 @@ impl Shop {
         }
     }
 
-    /// The same shop, in which something happens between a step of payments and the next of orders.
+    /// Returns this shop with a hook that runs after each step of payments, before orders continue.
     pub(crate) fn with_hook(&self, hook: impl Fn(&Shop, &str) + Send + Sync + 'static) -> Self {
         Self { hook: Some(Arc::new(hook)), ..self.clone() }
     }
@@ -55,33 +55,33 @@ impl Shop {
         PaymentService::new(self.payments_db.clone())
     }
 
-    /// How many orders stand so.
+    /// Returns the number of orders that match an SQL condition.
     pub(crate) fn orders_where(&self, condition: &str) -> i64 {
         self.orders_db.count(&format!("select count(*) from orders where {condition}"))
     }
 
-    /// How many payments stand so.
+    /// Returns the number of payments that match an SQL condition.
     pub(crate) fn payments_where(&self, condition: &str) -> i64 {
         self.payments_db.count(&format!("select count(*) from payments where {condition}"))
     }
 
-    /// How many notifications stand so.
+    /// Returns the number of notifications that match an SQL condition.
     pub(crate) fn notifications_where(&self, condition: &str) -> i64 {
         self.notifications_db.count(&format!("select count(*) from notifications where {condition}"))
     }
 
-    /// The next start of the host.
+    /// Starts the host again.
     pub(crate) fn restart(&self) {
         self.fuse.restart();
         while self.orders().resume(Duration::ZERO).unwrap() {}
     }
 
-    /// Has the host resume while it serves, requests taking up to `longest`; returns whether to call again.
+    /// Calls `resume` as the host does while it serves requests that take up to `longest`. Returns whether to call again.
     pub(crate) fn resume_beside(&self, longest: Duration) -> bool {
         self.orders().resume(longest).unwrap()
     }
 
-    /// Has everything happened so long ago that no request can be at it.
+    /// Moves all stored times so far back that no request can still be at work.
     pub(crate) fn let_time_pass(&self) {
         self.orders_db.sabotage(
             "update orders set created_at = '2016-07-30T22:36:16.385Z',
@@ -90,7 +90,7 @@ impl Shop {
     }
 }
 
-/// Payments with a hook behind each step.
+/// Payments with a hook that runs after each step.
 pub(crate) struct HookedPayments {
     payments: NativePayments<TestPlatform>,
     shop: Shop,
@@ -127,7 +127,7 @@ pub(crate) fn line(sku: &str, quantity: u32, minor: i64) -> Line {
     Line { sku: sku.to_owned(), quantity, unit_price: Money { currency: "EUR".to_owned(), minor } }
 }
 
-/// Two teas, 9.00 EUR, by a card.
+/// Returns a draft of two teas for 9.00 EUR, paid by the card `token`.
 pub(crate) fn draft(token: &str) -> Draft {
     let payment = PaymentMethod::Card(token.to_owned());
     Draft { customer: "ada".to_owned(), lines: vec![line("tea", 2, 450)], payment }
