@@ -1,10 +1,11 @@
-//! Calls between modules of a fused compartment, through the host's own path, beside the same composition on bare Wasmtime with the
-//! same `Config`: no limits, no epochs that tick, no fibers, no host around it.
+//! Benchmark of calls between modules. The first part compares calls within a fused compartment with the same composition on bare
+//! Wasmtime: the same `Config`, but without limits, ticking epochs, fibers or a host.
 //!
-//! The calls are made inside one call of a guest, so that what the host does for that one does not show; what would show is
-//! anything that the host puts between modules.
+//! All measured calls are made inside one call of a guest. So the cost of that outer call does not show, but anything that the host
+//! puts between modules would.
 //!
-//! Then the same two modules in two compartments, beside the same two components linked dynamically on bare Wasmtime (`bridged`).
+//! The second part (`bridged`) places the two modules in two compartments, and compares them with the two components linked
+//! dynamically on bare Wasmtime.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark reports")]
 
 #[path = "call/bridged.rs"]
@@ -32,13 +33,13 @@ use support::compare::{Pairs, in_turns};
 use support::cores::Cores;
 use support::report::Report;
 
-/// What is called, how often within one call, and what one of these does.
+/// The kinds of calls: the name of the function, the number of calls within one outer call, and a description.
 const KINDS: [(&str, u32, &str); 3] = [
     ("scalar", 1_000_000, "func(u32, u32) -> u32"),
     ("record", 1_000_000, "record with texts -> result of one"),
     ("list", 20_000, "list of 100 records -> s64"),
 ];
-/// Long enough for any of these, even on a slow machine.
+/// The time limit of a measurement, long enough on a slow machine.
 const PATIENCE: Duration = Duration::from_secs(300);
 
 fn main() -> anyhow::Result<()> {
@@ -69,7 +70,7 @@ fn main() -> anyhow::Result<()> {
 
     let mut report = Report::new("call", "calls between modules, by the host / on bare Wasmtime");
     for (kind, times, what) in KINDS.into_iter().filter(|(kind, ..)| is_asked_for("fused", kind)) {
-        // Once each for caches and branch predictors, and to see that both do the same.
+        // Runs both once to warm up caches and branch predictors, and to check that both return the same result.
         let (ours, theirs) = (runtime.block_on(hosted.run(kind, times))?, bare.run(kind, times).map_err(in_words)?);
         ensure!(ours.1 == theirs.1, "`{kind}`: the host's result is {}, bare Wasmtime's {}", ours.1, theirs.1);
         let measured = in_turns(support::rounds() * 3, 2, |side| {
@@ -88,19 +89,20 @@ fn main() -> anyhow::Result<()> {
     report.finish()
 }
 
-/// Whether the command line names neither kinds of calls nor types, or these: `cargo bench --bench call -- bridged scalar`.
+/// Returns whether the command line asks for this kind of call and this type, or for none in particular: `cargo bench --bench call
+/// -- bridged scalar`.
 fn is_asked_for(call: &str, kind: &str) -> bool {
     let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with("--")).collect();
     words.iter().all(|word| word == call || word == kind)
 }
 
-/// `wasmtime::Error` is no standard error.
+/// Converts an error of Wasmtime, which does not implement the standard trait.
 #[allow(clippy::needless_pass_by_value, reason = "for `map_err`")]
 fn in_words(error: wasmtime::Error) -> anyhow::Error {
     anyhow::anyhow!("{error:#}")
 }
 
-/// The caller's export that drives, in the composition on bare Wasmtime.
+/// The composition on bare Wasmtime: the caller's exports that make the measured calls.
 struct Bare {
     store: Store<()>,
     instance: Instance,
@@ -115,7 +117,7 @@ impl Bare {
         let engine = Engine::new(&watertight::engine::config(Profile::Reuse))?;
         let component = Component::new(&engine, bytes)?;
         let mut store = Store::new(&engine, ());
-        // The code counts epochs, as the host's does; here they never advance.
+        // The compiled code checks epochs, as in the host. Here the epoch never advances.
         store.set_epoch_deadline(1);
         let instance = Linker::new(&engine).instantiate(&mut store, &component)?;
         let (_, interface) = interface.expect("the caller exports an interface");
@@ -134,10 +136,10 @@ impl Bare {
     }
 }
 
-/// The same, run by the host.
+/// The same composition, run by the host.
 struct Hosted {
     generation: Arc<Generation>,
-    // The folder is this process's as long as it runs.
+    // Keeps the lock of the state folder as long as this process runs.
     _state: StateFolder,
 }
 
@@ -160,7 +162,7 @@ impl Hosted {
         self.generation.target(&module, &interface, kind).context("an export")
     }
 
-    /// Runs as a request does: on a worker of the runtime.
+    /// Runs the measured calls as a request does: on a worker thread of the runtime.
     async fn run(&self, kind: &str, times: u32) -> anyhow::Result<(f64, u64)> {
         let (target, generation) = (self.target(kind)?, self.generation.clone());
         let call = CallContext::new("bench".into(), Instant::now() + PATIENCE);

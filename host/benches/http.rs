@@ -1,5 +1,5 @@
-//! A greeting over HTTP: through a route to a module's function, with reused and with fresh instances, beside plain axum. Each server
-//! has one core, the driver the other.
+//! Benchmark of a small request over HTTP: a route to a module's function, with reused and with fresh instances, compared with
+//! plain axum. Each server has one core, and the load driver another.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark reports")]
 
 mod support;
@@ -19,9 +19,10 @@ use support::load::{Requests, Run, Sample, drive, once};
 use support::report::Report;
 use support::server::{self, Server};
 
-/// Connections at once. The last is the one that the goals are judged by: it keeps the server's core busy.
+/// The numbers of connections. The goals apply to the last one, which keeps the server's core busy.
 const CONNECTIONS: [usize; 3] = [1, 8, 64];
-/// The servers, in this order: the host with each mode of instances, plain axum, and another build of the host with each mode.
+/// The modes of instances. Servers are measured in this order: the host in each mode, plain axum, and another build of the host in
+/// each mode.
 const MODES: [&str; 2] = ["reuse", "fresh"];
 const AXUM: usize = MODES.len();
 const BEFORE: usize = AXUM + 1;
@@ -73,7 +74,7 @@ fn main() -> anyhow::Result<()> {
     report.finish()
 }
 
-/// An application of one module and one route.
+/// Creates an application of one module and one route.
 fn application(folder: &Path, mode: &str, component: &Path) -> anyhow::Result<PathBuf> {
     let root = folder.join(mode);
     std::fs::create_dir(&root)?;
@@ -94,7 +95,7 @@ struct Greeting {
     length: u32,
 }
 
-/// The native side.
+/// The handler of the native server.
 async fn greet(extract::Path(name): extract::Path<String>) -> Json<Greeting> {
     let message = format!("Hello, {name}!");
     let length = u32::try_from(message.len()).unwrap_or(u32::MAX);

@@ -1,7 +1,8 @@
-//! What hostile modules cost those who stand beside them, and how exactly a loop is stopped.
+//! Benchmark of limits: how much hostile modules disturb other modules, and how precisely a loop is stopped.
 //!
-//! The shop is under load, at 30 % of what saturates the machine, while one hostile module after the other is called again and again,
-//! each in a compartment of its own, or one build after the other is offered that must be refused. The host and the driver share all cores.
+//! The shop is under load, at 30 % of what saturates the machine. Meanwhile one hostile module after the other is called again and
+//! again, each in a compartment of its own, or one invalid build after the other is uploaded. The host and the load driver share
+//! all cores.
 #![allow(clippy::print_stdout, clippy::print_stderr, unreachable_pub, reason = "a benchmark reports")]
 
 #[path = "../tests/support/attacks.rs"]
@@ -32,17 +33,17 @@ use support::open::{Load, Request, Run, ask, saturate};
 use support::report::Report;
 use support::server::Server;
 
-/// The part of the load that saturates.
+/// The customers' load, as a part of the load that saturates the host.
 const PART: f64 = 0.3;
-/// Connections of the load that saturates.
+/// The number of connections with which saturation is measured.
 const CONNECTIONS: usize = 64;
 /// The module that loops.
 const LOOP: &str = "loop";
-/// The module that builds are offered for: it imports nothing but what all have.
+/// The module for which builds are uploaded. It imports only what every module has.
 const TARGET: &str = "trap";
-/// What a loop may compute: the limit that hostile modules have.
+/// The processor time that a loop may use: the limit of hostile modules.
 const CPU: Duration = Duration::from_millis(100);
-/// What bounds a bomb: a round should be over soon.
+/// Settings for the manifest: a short compile time limit, so that compile bombs end soon.
 const COMPILING: &str = "[compile]\ntime = \"1s\"\n";
 
 fn main() -> anyhow::Result<()> {
@@ -74,24 +75,24 @@ fn main() -> anyhow::Result<()> {
     report.finish()
 }
 
-/// What is done again and again beside the customers.
+/// An attack that is repeated while customers are served.
 struct Blow {
     name: String,
-    /// What comes of it, for the table.
+    /// The effect of the attack, for the table.
     told: String,
     address: SocketAddr,
     request: Request,
 }
 
 impl Blow {
-    /// A hostile module is called.
+    /// Creates an attack that calls a hostile module.
     fn call(address: SocketAddr, attack: &Attack) -> Self {
         let Attack { name, status, .. } = attack;
         let request = Request { bytes: read(&format!("/{name}")).into(), status: *status };
         Self { name: name.clone(), told: format!("answered {status}, {}", attack.effect()), address, request }
     }
 
-    /// A build is offered to the host that runs on `state`, and refused.
+    /// Creates attacks that upload invalid builds to the host on `state`.
     fn offers(state: &Path) -> anyhow::Result<Vec<Self>> {
         let address = StateFolder::running_host(state).context("the host says where it is")?.admin;
         let token = read_token(state)?.context("the state folder has a token")?;
@@ -106,13 +107,14 @@ impl Blow {
     }
 }
 
-/// Whether the command line names no module, or this one: `cargo bench --bench limits -- loop`; `connections` are the attacks on listeners.
+/// Returns whether the command line asks for this module, or for none in particular: `cargo bench --bench limits -- loop`. The name
+/// `connections` stands for the attacks on listeners.
 fn is_asked_for(name: &str) -> bool {
     let mut words = std::env::args().skip(1).filter(|word| !word.starts_with("--")).peekable();
     words.peek().is_none() || words.any(|word| word == name)
 }
 
-/// How much longer than its budget a loop runs, on a machine that does nothing else.
+/// Measures how much longer than its budget a loop runs, on an otherwise idle machine.
 fn stopped(report: &mut Report, server: &Server) -> anyhow::Result<()> {
     let rounds = if support::is_quick() { 20 } else { 200 };
     let request = Request { bytes: read(&format!("/{LOOP}")).into(), status: 500 };
@@ -129,7 +131,7 @@ fn stopped(report: &mut Report, server: &Server) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What the shop's customers have of each. Returns how many requests a second saturate the host.
+/// Measures the effect of each attack on the shop's customers. Returns how many requests a second saturate the host.
 fn beside(report: &mut Report, server: &Server, blows: &[Blow]) -> anyhow::Result<f64> {
     let (rounds, time) = if support::is_quick() { (3, Duration::from_secs(1)) } else { (5, Duration::from_secs(2)) };
     let customers = customers(server)?;
@@ -159,7 +161,7 @@ fn beside(report: &mut Report, server: &Server, blows: &[Blow]) -> anyhow::Resul
     let mut found: Vec<Found> = blows.iter().map(|_| Found::default()).collect();
     for _ in 0..rounds {
         for (number, (blow, found)) in blows.iter().zip(&mut found).enumerate() {
-            // Between the others, since the machine isn't the same all the time.
+            // Measured in between, because the machine's performance changes over time.
             if number % 3 == 0 {
                 quiet.push(p99(&run(None)?.0)?);
             }
@@ -178,7 +180,7 @@ fn beside(report: &mut Report, server: &Server, blows: &[Blow]) -> anyhow::Resul
     Ok(most)
 }
 
-/// What was found beside one.
+/// The measurements during one attack.
 #[derive(Default)]
 struct Found {
     p99: Vec<f64>,
@@ -186,7 +188,7 @@ struct Found {
     count: usize,
 }
 
-/// In milliseconds.
+/// Returns the 99th percentile of the latency, in milliseconds.
 fn p99(run: &Run) -> anyhow::Result<f64> {
     let mut all = Histogram::<u32>::new_with_bounds(1, 60_000_000, 3)?;
     for histogram in run.by_second().values() {

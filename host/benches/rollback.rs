@@ -1,5 +1,5 @@
-//! Going back in an emergency: how long an operator waits for a rollback while a compilation that would take minutes, a backup of 1 GB and
-//! a full queue of changes are in work. The state is in memory, so that no disk is measured.
+//! Benchmark of rollbacks in an emergency: how long an operator waits while a compilation that would take minutes, a backup of 1 GB
+//! and a full queue of changes are in progress. The state folder is in memory, so no disk is measured.
 #![allow(clippy::print_stdout, clippy::print_stderr, unreachable_pub, reason = "a benchmark reports")]
 
 #[path = "../tests/support/refused.rs"]
@@ -21,16 +21,16 @@ use support::application::copy_of_shop;
 use support::report::Report;
 use support::server::Server;
 
-/// What a rollback may take, in milliseconds.
+/// The goal for the duration of a rollback, in milliseconds.
 const GOAL: f64 = 100.0;
-/// The module that is swapped, beside the shop.
+/// The module that is swapped. The shop does not use it.
 const MODULE: &str = "extra";
 const MANIFEST: &str = "[modules.extra]\ncomponent = \"extra.wasm\"\n[compartments.extra]\nmodules = [\"extra\"]\n";
-/// MiB of rows that nobody reads, for the backup to copy.
+/// The size of the unused rows that the backup must copy, in MiB.
 const BALLAST: i64 = 1024;
-/// Changes that wait or are in work at once, the compilation among them.
+/// The number of changes that wait or are in progress, including the compilation.
 const CHANGES: usize = 16;
-/// How long something that must come may take.
+/// The time limit for expected events.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 fn main() -> anyhow::Result<()> {
@@ -67,12 +67,12 @@ fn main() -> anyhow::Result<()> {
     report.finish()
 }
 
-/// A build that compiles at once.
+/// Builds a component that compiles at once.
 fn build(number: u32) -> Vec<u8> {
     good("", &format!("(func (result i32) (i32.const {number}))"))
 }
 
-/// Makes a database as large as the backup is to be.
+/// Creates a database of the size that the backup must have.
 fn fill(file: &Path) -> anyhow::Result<()> {
     let database = rusqlite::Connection::open(file)?;
     database.execute_batch("PRAGMA journal_mode = wal; CREATE TABLE ballast (bytes BLOB)")?;
@@ -88,11 +88,11 @@ fn fill(file: &Path) -> anyhow::Result<()> {
 struct Told {
     millis: f64,
     is_right: bool,
-    /// Whether the compilation and the backup were in work before it, and the backup still after it.
+    /// Whether the compilation and the backup were in progress before the rollback, and the backup still after it.
     was_under_both: bool,
 }
 
-/// Whoever has the token.
+/// A client of the admin API with the token.
 #[derive(Clone)]
 struct Operator {
     admin: SocketAddr,
@@ -106,7 +106,7 @@ impl Operator {
         Ok(Self { admin: host.admin, token })
     }
 
-    /// Asks, on a connection of its own.
+    /// Sends a request on a connection of its own.
     fn ask(&self, method: &str, path: &str, kind: &str, body: &[u8]) -> anyhow::Result<(u16, Value)> {
         let mut stream = TcpStream::connect(self.admin)?;
         stream.set_read_timeout(Some(PATIENCE))?;
@@ -129,7 +129,7 @@ impl Operator {
         self.ask("POST", &format!("/modules/{MODULE}/swap"), "application/wasm", component)
     }
 
-    /// Swaps a build, and tries again while others are uploading. The answer is 503 only where all places are taken.
+    /// Swaps a build. Tries again while other uploads are in progress. The result is 503 only if the queue of changes is full.
     fn swap_patiently(&self, component: &[u8]) -> anyhow::Result<(u16, Value)> {
         loop {
             let (status, told) = self.swap(component)?;
@@ -141,7 +141,7 @@ impl Operator {
         }
     }
 
-    /// Has everything in work, goes back, and waits until all that was in work has ended.
+    /// Starts the compilation, the backup and the queue of changes, rolls back, and waits until everything has ended.
     fn round(&self, round: u32, server: &Server, backup: &Path) -> anyhow::Result<Told> {
         let (status, good) = self.swap(&build(2 * round + 1))?;
         ensure!(status == 200, "{good}");
@@ -154,7 +154,7 @@ impl Operator {
         let bomb = refused::good("", &(tangle(20_000, 3, 8) + &format!("(func (result i32) (i32.const {round}))")));
         let mut waiting: Vec<JoinHandle<_>> = vec![in_background(Box::new(move |operator| operator.swap(&bomb)))];
         until(|| Ok(is_compiling(server.process())))?;
-        // One more than there are places: who is told so knows that all of them wait.
+        // One change more than the queue takes: once it is refused, all others are waiting.
         for number in 0..CHANGES as u32 {
             let component = build(1_000_000 + number);
             waiting.push(in_background(Box::new(move |operator| operator.swap_patiently(&component))));
@@ -193,7 +193,7 @@ impl Operator {
     }
 }
 
-/// Whether a process of a host compiles.
+/// Returns whether a host is compiling.
 fn is_compiling(process: u32) -> bool {
     let tasks = std::fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
     let mut children = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());

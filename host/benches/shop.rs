@@ -1,5 +1,5 @@
-//! The shop: reading and placing orders through the host, beside a native monolith of the same module logic, the same writer and the
-//! same SQLite settings behind axum. Each server has one core, the driver the other.
+//! Benchmark of the shop: reads and places orders through the host, and through a native monolith with the same business rules, the
+//! same database writer and the same SQLite settings behind axum. Each server has one core, and the load driver another.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark reports")]
 
 #[path = "shop/native.rs"]
@@ -18,11 +18,11 @@ use support::load::{Requests, Run, Sample, drive, once};
 use support::report::Report;
 use support::server::{self, Server};
 
-/// Connections at once. The last is the one that the goals are judged by: it keeps the server's core busy.
+/// The numbers of connections. The goals apply to the last one, which keeps the server's core busy.
 const CONNECTIONS: [usize; 3] = [1, 8, 64];
-/// Orders that are read.
+/// The number of orders that are read.
 const ORDERS: usize = 256;
-/// The request of the project's documents.
+/// The example request of the project's documentation.
 const DRAFT: &str = r#"{"customer":"ada","lines":[{"sku":"tea","quantity":2,"unit_price":{"currency":"EUR","minor":450}}],"payment":{"card":"tok_visa"}}"#;
 
 fn main() -> anyhow::Result<()> {
@@ -50,7 +50,7 @@ fn main() -> anyhow::Result<()> {
 
     let mut report = Report::new("shop", "the shop on the host / as a native axum monolith, one core each");
     let places = vec![place; servers.len()];
-    // Reading waits for nothing, placing for the disk.
+    // Reading waits for nothing; placing an order waits for the disk.
     for (name, requests, goal, spin) in
         [("GET /orders/{id}", &reads, 0.70, true), ("POST /orders", &places, 0.80, false)]
     {
@@ -74,7 +74,8 @@ fn main() -> anyhow::Result<()> {
     report.finish()
 }
 
-/// Places orders; returns what one looks like when it is read, without what differs from order to order, and requests that read them.
+/// Places orders. Returns an example of an order as the server returns it, without the parts that differ between orders, and
+/// requests that read the orders.
 fn seed(address: SocketAddr, place: &Requests) -> anyhow::Result<(Value, Requests)> {
     let mut paths = Vec::with_capacity(ORDERS);
     for _ in 0..ORDERS {

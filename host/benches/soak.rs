@@ -1,9 +1,9 @@
-//! Minutes of everything at once: customers of the shop, hostile modules, clients that break off or talk nonsense, and an operator who
-//! swaps, rolls back and applies. At the end nothing is held that wasn't at the start, nothing acknowledged is lost, and no customer
-//! was answered otherwise than due.
+//! Soak test: customers of the shop, hostile modules, clients that disconnect or send malformed requests, and an operator who
+//! swaps, rolls back and applies, all at once for some minutes. At the end the host holds no more resources than at the start, no
+//! acknowledged order is lost, and every customer got the expected response.
 //!
-//! `SOAK_MINUTES` says how many (10), `SOAK_RATE` how many requests customers send a second: otherwise 30 % of what saturates the host,
-//! which is tried first. It prints a line a minute, and ends with 1 where anything is not as it should be.
+//! `SOAK_MINUTES` sets the duration in minutes (10). `SOAK_RATE` sets the customers' requests per second; by default, 30 % of the
+//! rate that saturates the host, which is measured first. The test prints a line each minute. Its exit code is 1 if a check fails.
 #![allow(clippy::print_stdout, clippy::print_stderr, unreachable_pub, reason = "a benchmark reports")]
 
 #[path = "../tests/support/attacks.rs"]
@@ -33,21 +33,21 @@ use support::open::{Load, saturate};
 use support::process::Holdings;
 use support::server::Server;
 
-/// The part of the load that saturates.
+/// The customers' load, as a part of the load that saturates the host.
 const PART: f64 = 0.3;
-/// Connections of the load that saturates.
+/// The number of connections with which saturation is measured.
 const CONNECTIONS: usize = 64;
-/// How long an instance that nobody uses stays: short, so that none is left when all is counted.
+/// Settings for the manifest: unused instances are dropped after a short time, so that none is left for the final count.
 const SETTINGS: &str = "[defaults.instances]\nidle = \"2s\"\n";
 const DEFAULT_MINUTES: u64 = 10;
 const MINUTE: Duration = Duration::from_secs(60);
-/// From one change of the application to the next.
+/// The interval between two changes of the application.
 const CHANGE: Duration = Duration::from_secs(4);
-/// How often resident memory is looked at.
+/// The interval between two measurements of the resident memory.
 const SAMPLE: Duration = Duration::from_secs(1);
-/// The minute that the last one's memory is compared with: the first one fills pools and caches.
+/// The minute whose memory is compared with that of the last one. The first minute fills pools and caches.
 const FIRST_COMPARED: usize = 2;
-/// What resident memory may grow by: a part of it, or so many bytes.
+/// The allowed growth of the resident memory: a part of it, or a number of bytes.
 const GROWTH: (f64, u64) = (0.05, 16 << 20);
 
 fn main() -> anyhow::Result<()> {
@@ -61,7 +61,7 @@ fn main() -> anyhow::Result<()> {
     let state = folder.path().join("state");
     let server = Server::host(None, &app, &state)?;
     let mut operator = Operator::new(&state)?;
-    // Every attack and every kind of change once: what is held after that is what may be held at the end.
+    // Runs every attack and every kind of change once. The resources that are held after that may also be held at the end.
     let rate = match number("SOAK_RATE")? {
         Some(rate) => rate as f64,
         None => saturate(server.address, CONNECTIONS, Duration::from_secs(5), customers(&server)?)? * PART,
@@ -169,17 +169,17 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What a variable of the environment says.
+/// Returns the number in an environment variable.
 fn number(variable: &str) -> anyhow::Result<Option<u64>> {
     let Ok(text) = std::env::var(variable) else { return Ok(None) };
     text.parse().map(Some).with_context(|| format!("{variable} is `{text}`"))
 }
 
-/// How many kinds of change there are.
+/// The number of kinds of changes.
 const CHANGES: u64 = 6;
 
-/// One change after the other, each of which changes something: two builds that nobody has seen, back, forward again, one that is
-/// refused, and what stands on the disk.
+/// Makes the next change. The kinds take turns: two new builds, a rollback, a second one that undoes the first, a refused build,
+/// and an apply of the files on the disk.
 fn change(operator: &mut Operator, app: &Path, number: u64) -> anyhow::Result<()> {
     match number % CHANGES {
         kind @ (0 | 1) => {
@@ -198,7 +198,7 @@ fn change(operator: &mut Operator, app: &Path, number: u64) -> anyhow::Result<()
     Ok(())
 }
 
-/// What is wrong with the memory that was held, by the medians of the minutes.
+/// Returns a description if the resident memory has grown too much, judged by the median of each minute.
 fn growth(resident: &[u64]) -> Option<String> {
     let (first, last) = (resident.get(FIRST_COMPARED - 1)?, resident.last()?);
     let (part, bytes) = GROWTH;

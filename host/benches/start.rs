@@ -1,4 +1,4 @@
-//! How long the host takes from its start to ready on the shop, with its code in the cache, and what it holds in memory when idle.
+//! Benchmark of a start: the time until the host is ready to serve the shop with its code in the cache, and its memory when idle.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark reports")]
 
 mod support;
@@ -9,11 +9,11 @@ use support::cores::resident_bytes;
 use support::report::Report;
 use support::server::Server;
 
-/// Until what the start left behind has gone.
+/// The time until the resources that only the start needs are freed.
 const SETTLE: Duration = Duration::from_secs(1);
-/// The most that we want from start to ready, in milliseconds.
+/// The goal for the time from the start to ready, in milliseconds.
 const START_GOAL: f64 = 100.0;
-/// The most that we want in memory when idle, in MB.
+/// The goal for the resident memory when idle, in MB.
 const MEMORY_GOAL: f64 = 60.0;
 
 fn main() -> anyhow::Result<()> {

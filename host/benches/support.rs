@@ -1,6 +1,7 @@
-//! What the benchmarks share: servers on a core of their own, a load driver on another, interleaved pairs, and reports.
+//! Code that the benchmarks share: servers on a core of their own, a load driver on another core, interleaved measurements, and
+//! reports.
 //!
-//! Nothing here asserts a time: a benchmark prints what it found beside the goal, and says whether that is met.
+//! Benchmarks do not assert times. They print each result beside its goal, and whether the goal is met.
 #![allow(dead_code, unreachable_pub, reason = "each benchmark uses a part")]
 
 pub mod application;
@@ -16,7 +17,7 @@ pub mod server;
 
 use std::path::{Path, PathBuf};
 
-/// The workspace's folder.
+/// Returns the root folder of the workspace.
 pub fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .ancestors()
@@ -25,7 +26,8 @@ pub fn workspace() -> PathBuf {
         .to_owned()
 }
 
-/// Where results go, and what servers leave while they run: `target/bench`, on a real disk, since databases sync to it.
+/// Returns the folder for results and for the files of running servers: `target/bench`. It is on a real disk, because databases
+/// sync to it.
 pub fn folder() -> std::io::Result<PathBuf> {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("Cargo's temporary folder stands in `target`");
     let folder = target.join("bench");
@@ -33,31 +35,32 @@ pub fn folder() -> std::io::Result<PathBuf> {
     Ok(folder)
 }
 
-/// Whether a rough answer is enough: `make bench QUICK=1`.
+/// Returns whether a quick, less precise run is requested: `make bench QUICK=1`.
 pub fn is_quick() -> bool {
     std::env::var_os("QUICK").is_some_and(|word| !word.is_empty())
 }
 
-/// How many pairs are measured.
+/// Returns the number of pairs to measure.
 pub fn rounds() -> usize {
     if is_quick() { 3 } else { 7 }
 }
 
-/// The binary under test.
+/// Returns the path of the binary under test.
 pub fn binary() -> PathBuf {
     env!("CARGO_BIN_EXE_watertight").into()
 }
 
-/// Another checkout, built by `make shop`, whose host is measured beside this one's in the same rounds. `BEFORE` names its folder.
+/// Another checkout of the project, built with `make shop`. Its host is measured in the same rounds as this one's. `BEFORE` names
+/// its folder.
 pub struct Before {
-    /// Its host.
+    /// The binary of its host.
     pub binary: PathBuf,
-    /// Its shop.
+    /// The manifest of its shop.
     pub shop: PathBuf,
 }
 
 impl Before {
-    /// The checkout that `BEFORE` names, if it names one.
+    /// Returns the checkout that the environment variable `BEFORE` names, if it is set.
     pub fn find() -> Option<Self> {
         let checkout = std::env::var_os("BEFORE").filter(|path| !path.is_empty()).map(PathBuf::from)?;
         Some(Self { binary: checkout.join("target/release/watertight"), shop: checkout.join("modules/app.toml") })

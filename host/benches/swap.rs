@@ -1,6 +1,7 @@
-//! Swapping the shop's modules: what customers notice under load, how long an operator waits, and what is left behind.
+//! Benchmark of swaps of the shop's modules: the latency for customers under load, the operator's waiting time, and the resources
+//! that are left behind.
 //!
-//! The host and the driver share all cores. Every build is one that was never seen before, so each swap compiles.
+//! The host and the load driver share all cores. Every build is a new one, so each swap compiles.
 #![allow(clippy::print_stdout, clippy::print_stderr, unreachable_pub, reason = "a benchmark reports")]
 
 #[path = "swap/load.rs"]
@@ -19,11 +20,11 @@ use support::server::Server;
 
 use operator::{MODULES, Operator};
 
-/// Compartments of one placement: what ends its manifest.
+/// The end of the manifest for the default placement, which names no compartments.
 const FUSED: &str = "";
 const APART: &str = "[compartments.a]\nmodules = [\"orders\"]\n[compartments.b]\nmodules = [\"payments\"]\n\
                      [compartments.c]\nmodules = [\"notifications\"]\n";
-/// Until what an earlier step left behind has gone: threads for blocking work stay for ten seconds.
+/// The time until the resources of an earlier step are freed: blocking threads stay for ten seconds.
 const SETTLE: Duration = Duration::from_secs(12);
 
 fn main() -> anyhow::Result<()> {
@@ -43,7 +44,7 @@ fn main() -> anyhow::Result<()> {
     report.finish()
 }
 
-/// What an operator waits for on an idle host, from the command to its end.
+/// Measures how long an operator waits on an idle host, from the command to its end.
 fn idle(report: &mut Report, placement: &str, server: &Server, operator: &mut Operator) -> anyhow::Result<()> {
     let rounds = support::rounds() * 2;
     let (mut swaps, mut inside, mut back, mut refusals) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
@@ -62,7 +63,7 @@ fn idle(report: &mut Report, placement: &str, server: &Server, operator: &mut Op
     Ok(())
 }
 
-/// What 300 swaps leave behind, beside what three do.
+/// Compares the resources that 300 swaps leave behind with those that three leave.
 fn left_behind(report: &mut Report, shop: &Path, folder: &Path) -> anyhow::Result<()> {
     let many = if support::is_quick() { 30 } else { 300 };
     let app = copy_of_shop(shop, &folder.join("many"), APART)?;

@@ -1,6 +1,6 @@
-//! Calls between compartments, beside the same two components on bare Wasmtime with the same `Config`: the caller's import is a
-//! function that is defined dynamically and calls the other component, an instance of which is at hand. No queue, no deadline, no
-//! limits, no pool of instances, nobody to be told of a failure.
+//! Measures calls between compartments, compared with the same two components on bare Wasmtime with the same `Config`. On bare
+//! Wasmtime, the caller's import is a dynamically defined function that calls a prepared instance of the other component. It has no
+//! queue, deadline, limits, instance pool or error reporting.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -17,24 +17,24 @@ use crate::support::report::Report;
 use crate::support::rounds;
 use crate::{Hosted, in_words, is_asked_for};
 
-/// What is called, how often within one call, and what one of these does.
+/// The kinds of calls: the name of the function, the number of calls within one outer call, and a description.
 const KINDS: [(&str, u32, &str); 3] = [
     ("scalar", 200_000, "func(u32, u32) -> u32"),
     ("record", 100_000, "record with texts -> result of one"),
     ("list", 2_000, "list of 100 records -> s64"),
 ];
-/// What a bridged scalar call may cost above bare dynamic Wasmtime, in nanoseconds.
+/// The goal for the additional time of a bridged scalar call over bare dynamic Wasmtime, in nanoseconds.
 const SCALAR_ABOVE: f64 = 500.0;
-/// What the others may cost, as a ratio; of a scalar it is what the above comes to.
+/// The goal for the other calls, as a ratio. For scalar calls the goal in nanoseconds gives the ratio.
 const RATIO: f64 = 1.3;
 
-/// Measures both in turns.
+/// Measures the host and bare Wasmtime in turns.
 pub(crate) fn measure(runtime: &Runtime, hosted: &Hosted, bare: Bare, report: &mut Report) -> anyhow::Result<()> {
     let bare = Arc::new(tokio::sync::Mutex::new(bare));
     for (kind, times, what) in KINDS.into_iter().filter(|(kind, ..)| is_asked_for("bridged", kind)) {
         let run_bare = || {
             let bare = bare.clone();
-            // As a request runs: on a worker of the runtime.
+            // Runs on a worker thread of the runtime, as a request does.
             let run = runtime.spawn(async move { bare.lock().await.run(kind, times).await });
             runtime.block_on(run)?.map_err(in_words)
         };
@@ -62,7 +62,7 @@ pub(crate) fn measure(runtime: &Runtime, hosted: &Hosted, bare: Bare, report: &m
     Ok(())
 }
 
-/// Takes how often to call, and returns a sum of what came back.
+/// The caller's export: it takes the number of calls, and returns a sum of their results.
 type Drive = TypedFunc<(u32,), (u64,)>;
 
 /// The caller on bare Wasmtime, with the callee behind its import.
@@ -77,7 +77,7 @@ struct Callee {
     functions: Vec<Func>,
 }
 
-/// What the callee exports, and the caller's export that drives it.
+/// The callee's exports, each with the caller's export that calls it.
 const FUNCTIONS: [(&str, &str); 3] = [("add", "scalar"), ("update", "record"), ("total", "list")];
 
 impl Bare {
@@ -85,7 +85,7 @@ impl Bare {
         let engine = Engine::new(&watertight::engine::config(Profile::Reuse))?;
         let store = || {
             let mut store = Store::new(&engine, ());
-            // The code counts epochs, as the host's does; here they never advance.
+            // The compiled code checks epochs, as in the host. Here the epoch never advances.
             store.set_epoch_deadline(1);
             store
         };

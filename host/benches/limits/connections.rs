@@ -1,4 +1,5 @@
-//! Attacks on the listeners beside the shop: what other clients and the operator notice, and whether memory comes back.
+//! Measures attacks on the listeners while the shop serves customers: the latency for other clients and for the operator, and
+//! whether memory is freed afterwards.
 
 use std::fs;
 use std::net::{SocketAddr, TcpStream};
@@ -17,16 +18,16 @@ use crate::support::report::Report;
 use crate::support::server::Server;
 use crate::{p99, support};
 
-/// Requests of one HTTP/2 connection at once.
+/// The number of open requests on one HTTP/2 connection.
 const STREAMS: usize = 256;
-/// What a client of the attacked listener sees may be so much longer, in milliseconds.
+/// The goal for the additional latency of clients of the attacked listener, in milliseconds.
 const MARGIN: f64 = 10.0;
-/// What the operator may wait, in milliseconds.
+/// The goal for the operator's waiting time, in milliseconds.
 const OPERATOR: f64 = 100.0;
-/// How much memory may be left of an attack, in MiB.
+/// The goal for the memory that is still held after an attack, in MiB.
 const LEFT: f64 = 16.0;
 
-/// An attack that goes on until it is stopped.
+/// An attack that runs until it is stopped.
 struct Attack {
     stop: Arc<AtomicBool>,
     thread: JoinHandle<()>,
@@ -45,7 +46,8 @@ impl Attack {
     }
 }
 
-/// Four connections with 256 requests each, again as soon as they were ended. Now and then something is done on each stream.
+/// Opens four connections with 256 requests each, and opens new ones every 15 s. `ask` sends a request. `again` is called
+/// repeatedly for each stream.
 fn streams(
     address: SocketAddr,
     stop: &AtomicBool,
@@ -67,7 +69,7 @@ fn streams(
     }
 }
 
-/// So many connections that send nothing, each again as soon as there is a round.
+/// Opens `count` connections that send nothing, and reopens those that have ended in each round.
 fn idle(address: SocketAddr, stop: &AtomicBool, count: usize) {
     while !stop.load(Relaxed) {
         let connections: Vec<_> = (0..count).map_while(|_| TcpStream::connect(address).ok()).collect();
@@ -76,7 +78,7 @@ fn idle(address: SocketAddr, stop: &AtomicBool, count: usize) {
     }
 }
 
-/// Where the operator comes in, and what he asks for.
+/// The operator's access to the host, and the request that the operator sends.
 struct Operator {
     admin: SocketAddr,
     healthz: Request,
@@ -84,7 +86,7 @@ struct Operator {
 }
 
 impl Operator {
-    /// Of the host on `state`, once there is something to go back to: `build` is another build of `module`.
+    /// Creates the operator of the host on `state`. First swaps `module` for `build`, so that a rollback is possible.
     fn new(state: &std::path::Path, module: &str, build: &[u8]) -> anyhow::Result<Self> {
         let admin = StateFolder::running_host(state).context("the host says where it is")?.admin;
         let token = read_token(state)?.context("the state folder has a token")?;
@@ -101,7 +103,7 @@ impl Operator {
         Ok(Self { admin, healthz, rollback: request("POST /rollback", b"") })
     }
 
-    /// How long he waits for an answer, in milliseconds.
+    /// Returns how long the operator waits for a response, in milliseconds.
     fn time(&self, request: &Request) -> anyhow::Result<f64> {
         let start = Instant::now();
         ask(self.admin, request)?;
@@ -109,7 +111,7 @@ impl Operator {
     }
 }
 
-/// In MiB.
+/// Returns the resident memory of a server, in MiB.
 fn resident(server: &Server) -> anyhow::Result<f64> {
     let status = fs::read_to_string(format!("/proc/{}/status", server.process()))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("a process has a size")?;
@@ -117,7 +119,7 @@ fn resident(server: &Server) -> anyhow::Result<f64> {
     Ok(kib / 1024.0)
 }
 
-/// Reports what each attack does to the shop's customers, who ask `per_second` times a second, and to the operator.
+/// Reports the effect of each attack on the shop's customers, who send `per_second` requests a second, and on the operator.
 pub fn attacked(
     report: &mut Report,
     server: &Server,

@@ -1,8 +1,9 @@
-//! Runs blocking code as a future, on a stack of its own.
+//! Runs blocking code as a future on a stack of its own.
 //!
-//! The modules' rules are blocking code over an asynchronous database. A native team would have written them `async`; this gives the
-//! baseline the same speed without writing them twice: no thread changes hands, a wait suspends the stack, and stacks are used again.
-//! Handing each request to a thread that may block would make the baseline slower, and our ratio better than it is.
+//! The modules' business rules are blocking code, and the database is asynchronous. A native team would have written the rules
+//! `async`. This module gives the baseline that speed without a second version of the rules: no thread switches, a wait suspends
+//! the stack, and stacks are reused. Passing each request to a blocking thread would make the baseline slower, and so the host's
+//! ratio better than it is.
 
 use std::cell::RefCell;
 use std::pin::Pin;
@@ -12,22 +13,22 @@ use corosensei::stack::DefaultStack;
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 use send_wrapper::SendWrapper;
 
-/// Bytes of one stack.
+/// The size of one stack, in bytes.
 const STACK: usize = 256 << 10;
 
 thread_local! {
-    /// Stacks that nobody uses. As many as requests were in flight at once.
+    /// Unused stacks: as many as requests were in flight at once.
     static STACKS: RefCell<Vec<DefaultStack>> = const { RefCell::new(Vec::new()) };
 }
 
-/// What blocking code waits by.
+/// The handle with which blocking code waits for futures.
 pub(super) struct Fiber<'y> {
     yielder: &'y Yielder<Waker, ()>,
     waker: RefCell<Waker>,
 }
 
 impl Fiber<'_> {
-    /// Waits for a future: suspends the stack as long as it isn't ready.
+    /// Waits for a future. Suspends the stack until the future is ready.
     pub(super) fn wait<F: Future>(&self, future: F) -> F::Output {
         let mut future = std::pin::pin!(future);
         loop {
@@ -40,9 +41,10 @@ impl Fiber<'_> {
     }
 }
 
-/// Runs `work` on a stack of its own. The future must stay on the thread that polled it first, and axum's runtime here has one only.
+/// Runs `work` on a stack of its own. The future must stay on the thread that first polls it; axum's runtime has only one thread
+/// here.
 pub(super) fn run<T: 'static>(work: impl FnOnce(&Fiber<'_>) -> T + 'static) -> impl Future<Output = T> + Send {
-    // Wrapped where it is first polled, which is where it then stays.
+    // The value is wrapped on the thread that first polls it, and stays there.
     let mut work = Some(SendWrapper::new(work));
     let mut running = None;
     std::future::poll_fn(move |context| {

@@ -1,9 +1,9 @@
-//! The shop as a native monolith: axum and serde around the modules' own rules.
+//! The shop as a native monolith: axum and serde around the modules' own business rules.
 //!
-//! What a team would write that had never heard of Wasm: one process, calls between modules are plain calls, JSON by derived code.
-//! The rules are the modules' crates, compiled natively; each module has its own database of the host's kind.
+//! It is what a team would write without WebAssembly: one process, plain calls between modules, and JSON by derived code. The rules
+//! are the modules' crates, compiled natively. Each module has its own database, managed by the host's `sql` crate.
 
-// The ports of orders over the other modules' services, as the modules' own tests have them.
+// The interfaces of orders, implemented with the other modules' services, as in the modules' own tests.
 #[path = "../../../modules/orders/tests/shop/native.rs"]
 mod adapters;
 mod fiber;
@@ -32,21 +32,21 @@ use wire::{DraftJson, OrderJson, Problem};
 type Service<'f> =
     Orders<NativePlatform<'f>, NativePayments<NativePlatform<'f>>, NativeNotifications<NativePlatform<'f>>>;
 
-/// How long a request may take: the host's default.
+/// The time limit of a request: the host's default.
 const REQUEST: Duration = Duration::from_secs(30);
 
-/// The three modules' databases.
+/// The databases of the three modules.
 struct Shop {
     orders: Database,
     payments: Database,
     notifications: Database,
 }
 
-/// The shop, with its databases in `state`.
+/// Builds the router of the shop, with its databases in `state`.
 pub(crate) fn router(state: &Path) -> anyhow::Result<Router> {
     std::fs::create_dir_all(state)?;
     let open = |name: &str| {
-        // The very migrations that the host applies.
+        // The migrations are the ones that the host applies.
         let component = crate::support::workspace().join("target/components").join(name).with_extension("wasm");
         let artifact = Artifact::load(&component, MAX_COMPONENT_BYTES)?;
         anyhow::Ok(Database::open(&state.join(name).with_extension("db"), Settings::default(), artifact.migrations())?)
@@ -57,7 +57,7 @@ pub(crate) fn router(state: &Path) -> anyhow::Result<Router> {
 }
 
 impl Shop {
-    /// Does something with orders as one request.
+    /// Runs one request with the orders service.
     async fn request<T: 'static>(
         self: Arc<Self>,
         work: impl FnOnce(&Service<'_>) -> Result<T, Error> + 'static,

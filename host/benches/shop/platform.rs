@@ -1,4 +1,5 @@
-//! The modules' ports, natively: the host's database without Wasm around it, the system's clock, ULIDs, and the same log.
+//! The environment of native modules: the host's database without WebAssembly around it, the system's clock, ULIDs, and the same
+//! log.
 
 use std::time::{Instant, SystemTime};
 
@@ -8,7 +9,7 @@ use watertight::database::{self as db, ConstraintKind, Database};
 
 use super::fiber::Fiber;
 
-/// What one module has for one request.
+/// The environment of one module during one request.
 pub(super) struct NativePlatform<'f> {
     pub(super) name: &'static str,
     pub(super) database: &'f Database,
@@ -37,7 +38,7 @@ impl Sql for NativePlatform<'_> {
     }
 }
 
-/// An open transaction.
+/// An open write transaction.
 pub(super) struct NativeTransaction<'a> {
     transaction: std::cell::RefCell<db::Transaction>,
     fiber: &'a Fiber<'a>,

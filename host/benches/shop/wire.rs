@@ -1,4 +1,4 @@
-//! The shop's JSON as derived code, and its errors as problem details.
+//! The shop's JSON, converted by derived code, and its errors as problem details.
 
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -101,7 +101,7 @@ impl From<Money> for MoneyJson {
     }
 }
 
-/// An error as problem details.
+/// An error that is sent as problem details.
 pub(super) struct Problem(Error);
 
 #[derive(Serialize)]

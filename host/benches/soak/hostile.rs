@@ -1,4 +1,5 @@
-//! Those who mean harm: modules that trap, loop and eat, one after the other without pause; clients that break off, stall or talk nonsense.
+//! The attackers of the soak test: modules that trap, loop or exhaust memory, one after the other without a pause; and clients that
+//! disconnect, stall or send malformed requests.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -12,25 +13,25 @@ use super::support::customers::read;
 use super::support::open::{Request, ask};
 use super::support::server::Server;
 
-/// Between two pieces of nonsense.
+/// The pause between two malformed requests.
 const PAUSE: Duration = Duration::from_millis(20);
-/// How long an answer to nonsense is waited for.
+/// How long to wait for the response to a malformed request.
 const PATIENCE: Duration = Duration::from_millis(200);
 
-/// How much there was.
+/// The number of attacks and malformed requests so far.
 #[derive(Debug, Default)]
 pub struct Counted {
     pub attacks: AtomicU64,
     pub nonsense: AtomicU64,
 }
 
-/// Has one module do its worst; the answer must be the one that is due.
+/// Calls one hostile module, and checks that the response is the expected one.
 pub fn attack(server: &Server, Attack { name, status, .. }: &Attack) -> anyhow::Result<()> {
     let request = Request { bytes: read(&format!("/{name}")).into(), status: *status };
     ask(server.address, &request).map(drop).with_context(|| format!("attack `{name}`"))
 }
 
-/// One attack after the other.
+/// Runs one attack after the other until the soak test is over.
 pub fn attack_until(over: &AtomicBool, server: &Server, attacks: &[Attack], counted: &Counted) -> anyhow::Result<()> {
     for next in attacks.iter().cycle() {
         if over.load(Relaxed) {
@@ -45,12 +46,13 @@ pub fn attack_until(over: &AtomicBool, server: &Server, attacks: &[Attack], coun
 const HEAD: &str = "POST /orders HTTP/1.1\r\nhost: soak\r\ncontent-type: application/json\r\n";
 const DRAFT: &str = r#"{"customer":"bob","lines":[{"sku":"tea","quantity":2,"unit_price":{"currency":"EUR","minor":450}}],"payment":{"card":"tok_visa"}}"#;
 
-/// Broken requests, each on a connection that is left at once, after the answer, or as it is until the end of a few others.
+/// Sends malformed requests until the soak test is over, each on a connection of its own. Some connections are closed at once, some
+/// after the response, and some after a few others.
 pub fn talk_nonsense_until(over: &AtomicBool, server: &Server, counted: &Counted) -> anyhow::Result<()> {
     let length = DRAFT.len();
     let whole = format!("{HEAD}content-length: {length}\r\n\r\n{DRAFT}");
     let nonsense: [Vec<u8>; 10] = [
-        // Whoever places an order and goes away has one, perhaps.
+        // A client that places an order and disconnects may or may not have placed it.
         whole.clone().into_bytes(),
         whole.as_bytes()[..whole.len() - 30].to_vec(),
         whole.as_bytes()[..20].to_vec(),
@@ -69,7 +71,7 @@ pub fn talk_nonsense_until(over: &AtomicBool, server: &Server, counted: &Counted
         }
         let mut stream = TcpStream::connect(server.address)?;
         stream.set_read_timeout(Some(PATIENCE))?;
-        // A host that has heard enough needn't read the rest.
+        // The host may stop reading a request that it refuses.
         let _ = stream.write_all(bytes);
         match number / nonsense.len() % 3 {
             0 => drop(stream),

@@ -1,4 +1,4 @@
-//! What a host holds once nobody asks it anything, and what its databases hold once it is gone.
+//! Measures the resources of an idle host, and checks its databases after it has stopped.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -13,21 +13,21 @@ use super::operator::Operator;
 use super::support::process::Holdings;
 use super::support::server::Server;
 
-/// Until what was under way has gone: threads for blocking work stay for ten seconds, instances that nobody uses for two.
+/// The time after which an idle host has freed its resources: blocking threads stay for ten seconds, unused instances for two.
 const SETTLE: Duration = Duration::from_secs(15);
-/// How much longer than that it may take on a machine that does other things: a drain has 30 s.
+/// The additional time on a busy machine: a drain may take 30 s.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Between two looks.
+/// The interval between two measurements.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// What is held at rest.
+/// The resources of an idle host.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rest {
     generations: f64,
     requests: f64,
-    /// Instances that run or wait for a call.
+    /// Instances that run or are pooled.
     instances: f64,
-    /// Made, and not thrown away.
+    /// Instances that were created and not dropped.
     not_dropped: f64,
     /// Calls, reads, writes and transactions that wait.
     waiting: f64,
@@ -37,7 +37,7 @@ pub struct Rest {
 }
 
 impl Rest {
-    /// Waits until nothing is under way, or long enough.
+    /// Waits until the host is idle or the waiting time is over, and measures its resources.
     pub fn of(server: &Server, operator: &Operator) -> anyhow::Result<Self> {
         let start = Instant::now();
         std::thread::sleep(SETTLE);
@@ -76,7 +76,7 @@ impl Rest {
         generations == 1.0 && requests == 0.0 && instances == 0.0 && not_dropped == 0.0 && waiting == 0.0
     }
 
-    /// What there is more of than there was, and what should not be there at all.
+    /// Returns a line for each resource that has grown since `before` or that an idle host must not hold.
     pub fn more_than(&self, before: &Self) -> Vec<String> {
         let mut faults = Vec::new();
         for (what, now, most) in [
@@ -108,8 +108,8 @@ fn metrics(admin: SocketAddr) -> anyhow::Result<String> {
     Ok(answer)
 }
 
-/// What is wrong with the databases of a host that is gone: damage, transactions that were never ended (the log would be there still),
-/// and orders that were acknowledged and aren't there.
+/// Returns the faults of a stopped host's databases: damage, transactions that never ended (their write-ahead log would still
+/// exist), and acknowledged orders that are missing.
 pub fn databases(state: &Path, acknowledged: u64) -> anyhow::Result<Vec<String>> {
     let mut faults = Vec::new();
     let mut orders = None;

@@ -1,4 +1,4 @@
-//! Applications for benchmarks: the shop of this repository, and small ones that are written for the purpose.
+//! Applications for benchmarks: the shop of this repository, and small ones for single measurements.
 
 use std::path::{Path, PathBuf};
 
@@ -8,7 +8,7 @@ use watertight::config::{self, ComponentSource, Overrides};
 
 use super::{folder, workspace};
 
-/// Builds the shop's modules where they changed, and returns its manifest.
+/// Builds the shop's modules if their sources changed, and returns the shop's manifest.
 pub fn shop() -> anyhow::Result<PathBuf> {
     let config = config::load(&workspace(), &Overrides::default())?;
     let folders = config.modules.values().filter_map(|module| match &module.component.value {
@@ -19,7 +19,7 @@ pub fn shop() -> anyhow::Result<PathBuf> {
     Ok(config.manifest)
 }
 
-/// Builds guests of `benches/guests` and returns their component files, in order.
+/// Builds guests of `benches/guests` and returns their component files, in the order of `names`.
 pub fn guests<const N: usize>(names: [&str; N]) -> anyhow::Result<[PathBuf; N]> {
     let out = folder()?.join("components");
     let guests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../benches/guests");
@@ -27,7 +27,7 @@ pub fn guests<const N: usize>(names: [&str; N]) -> anyhow::Result<[PathBuf; N]> 
     Ok(names.map(|name| out.join(name).with_extension("wasm")))
 }
 
-/// The shop elsewhere, with further lines in its manifest.
+/// Copies the shop to `folder`, with more lines in its manifest.
 pub fn copy_of_shop(shop: &Path, folder: &Path, settings: &str) -> anyhow::Result<PathBuf> {
     let components = workspace().join("target/components");
     let mut manifest: String = std::fs::read_to_string(shop)?
@@ -48,8 +48,8 @@ pub fn copy_of_shop(shop: &Path, folder: &Path, settings: &str) -> anyhow::Resul
     Ok(copy)
 }
 
-/// The shop elsewhere, with hostile modules beside it. `routes` lead to them; `put` puts them into the manifest's folder and says what the
-/// manifest has of them. `settings` are further lines of the manifest.
+/// Copies the shop to `folder`, together with hostile modules. `routes` are the routes to them. `put` writes them into the
+/// manifest's folder and returns their part of the manifest. `settings` are more lines for the manifest.
 pub fn with_hostile(
     shop: &Path,
     folder: &Path,

@@ -1,15 +1,15 @@
-//! Builds of a module that nobody has seen before, without a compiler: the same component with another build id.
+//! New builds of a module without a compiler: the same component with another build id.
 
-/// The section that holds the id.
+/// The custom section that contains the build id.
 const SECTION: &[u8] = b"watertight:module";
 const KEY: &[u8] = b"\"build\":\"";
 
-/// The same component with another build id in its section, and with it another digest. The id is made as long as the old one, so that
-/// the section's length stays.
+/// Returns the component with another build id in its section, and so with another digest. The id gets the length of the old one,
+/// so that the length of the section does not change.
 ///
 /// # Panics
 ///
-/// When `component` was not built by `watertight build`.
+/// If `component` was not built by `watertight build`.
 pub fn with_build_id(component: &[u8], id: &str) -> Vec<u8> {
     let section = component.windows(SECTION.len()).rposition(|window| window == SECTION);
     let section = section.expect("the component carries what `watertight build` writes into it");

@@ -1,42 +1,43 @@
-//! Pairs: two things measured in turns, so that whatever the machine does meanwhile happens to both, and their ratio pair by pair.
+//! Paired measurements. Two sides are measured in turns, so that disturbances of the machine affect both, and their ratio is taken
+//! pair by pair.
 
 use serde::Serialize;
 
-/// Which way is good.
+/// The direction in which a ratio is better.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Better {
-    /// Requests in a second.
+    /// A higher ratio is better, such as one of requests per second.
     Higher,
-    /// Time.
+    /// A lower ratio is better, such as one of times.
     Lower,
 }
 
-/// What a ratio should be.
+/// The goal for a ratio.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Aim {
-    /// Which way is good.
+    /// The direction in which the ratio is better.
     pub better: Better,
-    /// What we want.
+    /// The goal.
     pub goal: f64,
-    /// What is the least that will do; none where only the goal is stated.
+    /// The worst value that is still acceptable. `None` if only the goal counts.
     pub floor: Option<f64>,
 }
 
-/// How a value stands to its aim.
+/// The result of comparing a value with its goal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
-    /// The goal is met.
+    /// The value meets the goal.
     Goal,
-    /// The floor is.
+    /// The value meets the floor but not the goal.
     Floor,
-    /// Neither is.
+    /// The value meets neither the goal nor the floor.
     Missed,
 }
 
 impl Aim {
-    /// How `value` stands to it.
+    /// Compares `value` with the goal and the floor.
     pub fn judge(&self, value: f64) -> Verdict {
         let reaches = |mark: f64| match self.better {
             Better::Higher => value >= mark,
@@ -50,21 +51,21 @@ impl Aim {
     }
 }
 
-/// Values that were measured, with their median.
+/// Measured values with their median.
 #[derive(Debug, Clone, Serialize)]
 pub struct Values {
-    /// The middle one.
+    /// The median.
     pub median: f64,
-    /// The smallest.
+    /// The smallest value.
     pub min: f64,
-    /// The largest.
+    /// The largest value.
     pub max: f64,
-    /// All, in the order of time.
+    /// All values, in the order of time.
     pub all: Vec<f64>,
 }
 
 impl Values {
-    /// Of what was measured; nothing measured is not a number.
+    /// Creates the values from a series. The median of an empty series is NaN.
     pub fn new(all: Vec<f64>) -> Self {
         let mut sorted = all.clone();
         sorted.sort_by(f64::total_cmp);
@@ -78,23 +79,24 @@ impl Values {
 /// Two series that were measured in turns.
 #[derive(Debug, Clone, Serialize)]
 pub struct Pairs {
-    /// With us.
+    /// The values of the host.
     pub ours: Values,
-    /// Without.
+    /// The values of the baseline.
     pub baseline: Values,
-    /// Ours by the baseline's, pair by pair.
+    /// The host's values divided by the baseline's, pair by pair.
     pub ratio: Values,
 }
 
 impl Pairs {
-    /// Of two series of one length.
+    /// Creates the pairs from two series of equal length.
     pub fn new(ours: Vec<f64>, baseline: Vec<f64>) -> Self {
         let ratio = ours.iter().zip(&baseline).map(|(ours, baseline)| ours / baseline).collect();
         Self { ours: Values::new(ours), baseline: Values::new(baseline), ratio: Values::new(ratio) }
     }
 }
 
-/// Measures every side once in each round, and returns what each gave. The order turns round by round, so that nobody is always first.
+/// Measures every side once in each round, and returns the results of each side. The order rotates from round to round, so that no
+/// side is always first.
 pub fn in_turns<T, E>(
     rounds: usize,
     sides: usize,

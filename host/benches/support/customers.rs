@@ -1,4 +1,4 @@
-//! Customers of the shop: readers of orders, and some who place one.
+//! Simulated customers of the shop: most of their requests read an order, and some place one.
 
 use std::sync::Arc;
 
@@ -9,19 +9,19 @@ use super::load::{Requests, once};
 use super::open::Request;
 use super::server::Server;
 
-/// The request of the project's documents.
+/// The example request of the project's documentation.
 const DRAFT: &str = r#"{"customer":"ada","lines":[{"sku":"tea","quantity":2,"unit_price":{"currency":"EUR","minor":450}}],"payment":{"card":"tok_visa"}}"#;
-/// Orders that are read.
+/// The number of orders that are read.
 const ORDERS: usize = 64;
-/// One request in so many places an order, the others read one.
+/// One of this many requests places an order; the others read one.
 const PLACING: u64 = 10;
 
-/// A request that reads.
+/// Builds a request that reads an order.
 pub fn read(path: &str) -> Vec<u8> {
     format!("GET {path} HTTP/1.1\r\nhost: bench\r\n\r\n").into_bytes()
 }
 
-/// Readers of orders, and some who place one.
+/// Places some orders, and returns a function that creates the customers' requests.
 pub fn customers(server: &Server) -> anyhow::Result<impl Fn(u64) -> Request + Clone + Send + 'static> {
     let place = Requests::post("/orders", DRAFT, 201);
     let mut reads: Vec<Arc<[u8]>> = Vec::with_capacity(ORDERS);

@@ -1,7 +1,7 @@
-//! The load driver: a closed loop over HTTP/1.1 keep-alive connections, on one thread.
+//! A closed-loop load driver over HTTP/1.1 keep-alive connections, on one thread.
 //!
-//! It knows as little HTTP as it can, so that it costs less than any server that it drives: requests are bytes that were made before,
-//! and of an answer it reads the status and the length.
+//! It implements as little of HTTP as possible, so that it costs less than any server that it drives. Requests are prepared bytes,
+//! and only the status and the length of a response are parsed.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
@@ -15,12 +15,12 @@ use tokio::net::TcpStream;
 
 use super::cores::{Cores, process_seconds};
 
-/// The longest answer that is read, in bytes.
+/// The maximum length of a response, in bytes.
 const MAX_ANSWER: usize = 256 << 10;
-/// The longest time that is recorded, in microseconds.
+/// The longest recorded latency, in microseconds.
 const MAX_MICROS: u64 = 60_000_000;
 
-/// What is sent, over and over.
+/// The requests to send, over and over.
 #[derive(Debug, Clone)]
 pub struct Requests {
     bytes: Arc<[Vec<u8>]>,
@@ -28,14 +28,14 @@ pub struct Requests {
 }
 
 impl Requests {
-    /// `GET`s of paths; each must be answered 200.
+    /// Creates `GET` requests for paths. The expected status is 200.
     pub fn get(paths: impl IntoIterator<Item = String>) -> Self {
         let request =
             |path| format!("GET {path} HTTP/1.1\r\nhost: bench\r\naccept: application/json\r\n\r\n").into_bytes();
         Self { bytes: paths.into_iter().map(request).collect(), status: 200 }
     }
 
-    /// `POST`s of one JSON text; each must be answered `status`.
+    /// Creates `POST` requests with one JSON text. `status` is the expected status.
     pub fn post(path: &str, json: &str, status: u16) -> Self {
         let length = json.len();
         let head = format!("POST {path} HTTP/1.1\r\nhost: bench\r\naccept: application/json\r\n");
@@ -44,32 +44,33 @@ impl Requests {
     }
 }
 
-/// What one run gave.
+/// The result of one run.
 #[derive(Debug, Clone, Copy, serde::Serialize)]
 pub struct Sample {
-    /// Requests answered in a second.
+    /// Responses per second.
     pub per_second: f64,
-    /// Microseconds of processor time that the server took for each.
+    /// The server's processor time for each request, in microseconds.
     pub cpu_micros: f64,
-    /// Half were answered within so many microseconds.
+    /// The median latency, in microseconds.
     pub p50_micros: u64,
-    /// All but one in a hundred were.
+    /// The 99th percentile of the latency, in microseconds.
     pub p99_micros: u64,
     /// The part of the time in which the server was running, over all its threads.
     pub server_busy: f64,
 }
 
-/// How a run is done.
+/// The parameters of a run.
 #[derive(Debug, Clone, Copy)]
 pub struct Run {
-    /// Connections, each with one request under way.
+    /// The number of connections. Each has one request in progress.
     pub connections: usize,
-    /// Time before anything counts.
+    /// The warm-up time, which is not measured.
     pub warm: Duration,
-    /// Time that counts.
+    /// The measured time.
     pub time: Duration,
-    /// Whether the driver's thread never sleeps. Waking a sleeping core takes several microseconds of the waker's time, which a server
-    /// would pay the more often the slower it is. Not where requests wait for a disk: the kernel works for that on any core.
+    /// Whether the driver's thread spins instead of sleeping. Waking a sleeping core costs the waker several microseconds, and a
+    /// slower server would pay that more often. Do not spin if requests wait for a disk, because the kernel uses any core for that
+    /// work.
     pub spin: bool,
 }
 
@@ -82,7 +83,7 @@ struct Shared {
     latencies: Mutex<Histogram<u32>>,
 }
 
-/// Drives the server `process` at `address` from the driver's core.
+/// Runs the load against the server `process` at `address`, from the driver's core.
 pub fn drive(
     cores: &Cores,
     process: u32,
@@ -103,7 +104,7 @@ async fn drive_all(process: u32, address: SocketAddr, requests: &Requests, run: 
     for number in 0..run.connections {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
-        // Neighbours start at different requests.
+        // Each connection starts with a different request.
         let first = number * requests.bytes.len() / run.connections;
         tasks.spawn(Connection { stream, buffer: vec![0; 16 << 10] }.run(requests.clone(), first, shared.clone()));
     }
@@ -129,7 +130,7 @@ async fn drive_all(process: u32, address: SocketAddr, requests: &Requests, run: 
     })
 }
 
-/// Lets time pass; where it spins, there always is something to run, and sockets are looked at in between.
+/// Waits for `time`. If the driver spins, the thread is always busy and polls sockets in between.
 async fn pass(time: Duration, spin: bool) {
     if !spin {
         return tokio::time::sleep(time).await;
@@ -140,7 +141,7 @@ async fn pass(time: Duration, spin: bool) {
     }
 }
 
-/// Sends one request and returns the answer's status and body.
+/// Sends one request and returns the status and the body of the response.
 pub fn once(address: SocketAddr, requests: &Requests) -> anyhow::Result<Vec<u8>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
@@ -172,7 +173,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Sends a request and reads its answer; returns where in the buffer the body is.
+    /// Sends a request and reads the response. Returns the range of the body in the buffer.
     async fn exchange(&mut self, request: &[u8], status: u16) -> anyhow::Result<std::ops::Range<usize>> {
         self.stream.write_all(request).await?;
         let mut filled = 0;
@@ -201,7 +202,7 @@ impl Connection {
     }
 }
 
-/// Where the body of an answer is or will be, once its head is there.
+/// Returns the range of a response's body in the buffer, once the head has arrived.
 fn body_of(bytes: &[u8]) -> anyhow::Result<Option<std::ops::Range<usize>>> {
     const LENGTH: &[u8] = b"\r\ncontent-length: ";
     let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else { return Ok(None) };

@@ -1,7 +1,7 @@
-//! A load driver that doesn't wait: requests are due at fixed times, whether or not earlier ones were answered, and a request's latency
-//! counts from when it was due. So a server that pauses is seen to pause.
+//! An open-loop load driver: requests are due at fixed times, whether or not earlier ones were answered. Latency counts from the
+//! time at which a request was due, so a pause of the server shows in it.
 //!
-//! Every answer is kept, with when it was due and how long it took; and everything that broke.
+//! The driver records every response with its due time and latency, and every failed connection.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -16,53 +16,54 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
-/// Connections at most. A request that finds none waits, and its latency counts.
+/// The maximum number of connections. A request that finds none free waits, and the wait counts as latency.
 const MAX_CONNECTIONS: usize = 512;
-/// How long an answer may take before the request counts as broken.
+/// The time after which a request without a response counts as failed.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// The longest time that is recorded, in microseconds.
+/// The longest recorded latency, in microseconds.
 const MAX_MICROS: u64 = 60_000_000;
-/// The longest answer that is read, in bytes.
+/// The maximum length of a response, in bytes.
 const MAX_ANSWER: usize = 256 << 10;
-/// Answers of which the text is kept where they should be others.
+/// The number of unexpected responses whose text is kept.
 const MAX_TOLD: usize = 8;
-/// How long a connection is kept that nobody uses: half as long as the host keeps it, so that none is used that the host closes.
+/// The time for which an unused connection is kept: half of the host's limit, so that no request meets a connection that the host
+/// is closing.
 const MAX_IDLE: Duration = Duration::from_secs(5);
-/// How often it is looked which requests are due.
+/// The interval at which the driver checks which requests are due.
 const TICK: Duration = Duration::from_millis(1);
 
-/// A request and the status that it is due.
+/// A request and its expected status.
 #[derive(Debug, Clone)]
 pub struct Request {
     pub bytes: Arc<[u8]>,
     pub status: u16,
 }
 
-/// What was answered.
+/// A recorded response.
 #[derive(Debug, Clone, Copy)]
 pub struct Answered {
-    /// When it was due, after the start.
+    /// The time at which the request was due, since the start of the load.
     pub due: Duration,
-    /// From then to the end of its answer.
+    /// The time from the due time to the end of the response.
     pub latency: Duration,
     pub status: u16,
-    /// Whether that is what it should be.
+    /// Whether the status is the expected one.
     pub right: bool,
-    /// The generation that answered, where the answer says one.
+    /// The generation that answered. 0 if the response does not say it.
     pub generation: u64,
 }
 
-/// What a run gave.
+/// The results of a run.
 #[derive(Debug, Default)]
 pub struct Run {
     pub answers: Vec<Answered>,
-    /// Answers that should be others, as they came: the first few.
+    /// The texts of the first few unexpected responses.
     pub told: Vec<String>,
-    /// Connections that broke with a request on them: when the request was due, and how.
+    /// Requests whose connection failed: the due time of the request, and the error.
     pub broken: Vec<(Duration, String)>,
 }
 
-/// Load that goes on until it is stopped.
+/// Load that runs until it is stopped.
 pub struct Load {
     stop: Arc<AtomicBool>,
     start: Instant,
@@ -70,7 +71,7 @@ pub struct Load {
 }
 
 impl Load {
-    /// Asks `address` for what `next` makes, `per_second` times a second.
+    /// Sends the requests that `next` creates to `address`, `per_second` times a second.
     pub fn start(
         address: SocketAddr,
         per_second: f64,
@@ -86,19 +87,20 @@ impl Load {
         Ok(Self { stop, start, thread })
     }
 
-    /// The time since its start.
+    /// Returns the time since the start of the load.
     pub fn elapsed(&self) -> Duration {
         self.start.elapsed()
     }
 
-    /// Ends it, once what is under way was answered.
+    /// Stops the load, and waits for outstanding responses.
     pub fn stop(self) -> io::Result<Run> {
         self.stop.store(true, Relaxed);
         self.thread.join().unwrap_or_else(|_| Err(io::Error::other("the load driver panicked")))
     }
 }
 
-/// How many requests a second are answered at most: so many connections ask for what `next` makes, each as soon as it was answered.
+/// Measures how many requests a second a server can answer. Each of the connections sends the next request as soon as it has a
+/// response.
 pub fn saturate(
     address: SocketAddr,
     connections: usize,
@@ -133,7 +135,7 @@ pub fn saturate(
     })
 }
 
-/// Asks once on a new connection; returns the generation that gave the right answer.
+/// Sends one request on a new connection. Returns the generation that answered. A response with another status is an error.
 pub fn ask(address: SocketAddr, request: &Request) -> io::Result<u64> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
@@ -146,11 +148,11 @@ pub fn ask(address: SocketAddr, request: &Request) -> io::Result<u64> {
 struct Answer {
     status: u16,
     generation: u64,
-    /// The whole answer, where it tells of a failure.
+    /// The whole response, if it reports a failure.
     text: String,
 }
 
-/// What a request came to, and its connection where that is still good.
+/// The result of a request, with its connection if that can be used again.
 type Done = (Duration, Duration, Result<Answer, String>, Option<Connection>, u16);
 
 async fn drive(
@@ -235,7 +237,7 @@ async fn exchange(
 
 struct Connection {
     stream: TcpStream,
-    /// When it was answered last.
+    /// The time of the last response.
     used: Instant,
     buffer: Vec<u8>,
 }
@@ -247,7 +249,7 @@ impl Connection {
         Ok(Self { stream, used: Instant::now(), buffer: vec![0; 8 << 10] })
     }
 
-    /// Sends a request and reads its whole answer: what it says.
+    /// Sends a request, reads the whole response and parses it.
     async fn exchange(&mut self, request: &[u8]) -> io::Result<Answer> {
         self.stream.write_all(request).await?;
         let mut filled = 0;
@@ -270,7 +272,7 @@ impl Connection {
     }
 }
 
-/// What an answer says, once it is there whole.
+/// Parses a response. Returns `None` until it is complete.
 fn read(bytes: &[u8]) -> Option<Answer> {
     let end = bytes.windows(4).position(|four| four == b"\r\n\r\n")?;
     let head = std::str::from_utf8(&bytes[..end]).ok()?;
@@ -279,7 +281,7 @@ fn read(bytes: &[u8]) -> Option<Answer> {
         lines.find(|(found, _)| found.eq_ignore_ascii_case(name)).and_then(|(_, value)| value.trim().parse().ok())
     };
     let status = head.get(9..12)?.parse().ok()?;
-    // That one has no body, and says no length.
+    // A response with status 204 has no body and no length.
     let length = if status == 204 { 0 } else { usize::try_from(field("content-length")?).ok()? };
     (bytes.len() >= end + 4 + length).then(|| Answer {
         status,
@@ -289,7 +291,7 @@ fn read(bytes: &[u8]) -> Option<Answer> {
 }
 
 impl Run {
-    /// What was answered otherwise than it should be, by status.
+    /// Returns the number of unexpected responses by status.
     pub fn wrong(&self) -> BTreeMap<u16, u64> {
         let mut wrong = BTreeMap::new();
         for answer in self.answers.iter().filter(|answer| !answer.right) {
@@ -298,7 +300,7 @@ impl Run {
         wrong
     }
 
-    /// The latencies of the requests that were due in each second, in microseconds.
+    /// Returns the latencies of the requests that were due in each second, in microseconds.
     pub fn by_second(&self) -> BTreeMap<u64, Histogram<u32>> {
         let mut seconds = BTreeMap::new();
         for answer in &self.answers {

@@ -1,26 +1,26 @@
-//! What a process holds, as the kernel tells it.
+//! The resources of a process, as the kernel reports them.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 
-/// What a host holds that changes could leave behind.
+/// The resources of a host that could leak with each change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Holdings {
-    /// Files of compiled code that are mapped, by name; gone ones that are mapped still are among them.
+    /// The files of compiled code that are mapped, by name. Deleted files that are still mapped are included.
     pub code: BTreeSet<String>,
-    /// Mappings of them that can be run. What memories start with is mapped from them too, wherever in the engine's pool an instance
-    /// stood last, so that their number says nothing.
+    /// The number of executable mappings of these files. Initial memory images are mapped from them too, but their number depends
+    /// only on where in the engine's pool instances were.
     pub mappings: usize,
     pub threads: usize,
-    /// Open files and sockets.
+    /// The number of open files and sockets.
     pub files: usize,
-    /// Bytes in memory.
+    /// The resident memory, in bytes.
     pub resident: u64,
 }
 
 impl Holdings {
-    /// Of this process.
+    /// Reads the resources of a process.
     pub fn of(process: u32) -> io::Result<Self> {
         let maps = fs::read_to_string(format!("/proc/{process}/maps"))?;
         let code: Vec<&str> = maps.lines().filter(|line| line.contains(".cwasm")).collect();

@@ -1,4 +1,4 @@
-//! What a benchmark found: a table for people, JSON for programs.
+//! The report of a benchmark: a table for people, and JSON for programs.
 
 use std::collections::BTreeMap;
 use std::fs::{read_to_string, write};
@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::compare::{Aim, Better, Pairs, Values, Verdict};
 use super::load::Sample;
 
-/// What one benchmark found. Printed and written by [`Report::finish`].
+/// The results of one benchmark. [`Report::finish`] prints and writes them.
 #[derive(Debug, Serialize)]
 pub struct Report {
     benchmark: &'static str,
@@ -17,24 +17,24 @@ pub struct Report {
     machine: Machine,
     quick: bool,
     results: Vec<Outcome>,
-    /// What has no baseline, or is told beside the results.
+    /// Values without a baseline, and additional values.
     figures: Vec<Figure>,
 }
 
-/// Where it was found.
+/// The machine that ran the benchmark.
 #[derive(Debug, Serialize)]
 struct Machine {
     processor: String,
     cores: usize,
     kernel: String,
     memory_bytes: u64,
-    /// Before the benchmark: above 0 others were at work.
+    /// The load average before the benchmark. Above 0, other processes were running.
     load_average: f64,
-    /// Seconds since 1970.
+    /// The time of the benchmark, in seconds since 1970.
     time: u64,
 }
 
-/// A comparison.
+/// A comparison of the host with a baseline.
 #[derive(Debug, Serialize)]
 struct Outcome {
     name: String,
@@ -43,11 +43,11 @@ struct Outcome {
     verdict: Verdict,
     #[serde(flatten)]
     pairs: Pairs,
-    /// Medians of further values, ours and the baseline's.
+    /// Medians of additional values: the host's and the baseline's.
     beside: BTreeMap<&'static str, [f64; 2]>,
 }
 
-/// A value by itself.
+/// A value without a baseline.
 #[derive(Debug, Serialize)]
 struct Figure {
     name: String,
@@ -59,19 +59,19 @@ struct Figure {
 }
 
 impl Report {
-    /// An empty one.
+    /// Creates an empty report.
     pub fn new(benchmark: &'static str, about: &'static str) -> Self {
         let quick = super::is_quick();
         Self { benchmark, about, machine: Machine::this(), quick, results: Vec::new(), figures: Vec::new() }
     }
 
-    /// Adds times of which ours shall be near the baseline's.
+    /// Adds a comparison of times. The host's should be close to the baseline's.
     pub fn times(&mut self, name: &str, unit: &'static str, goal: f64, floor: f64, pairs: Pairs) {
         let aim = Aim { better: Better::Lower, goal, floor: Some(floor) };
         self.add(name.to_owned(), unit, aim, pairs, BTreeMap::new());
     }
 
-    /// Adds runs of load, of which ours shall be near the baseline's.
+    /// Adds a comparison of load runs. The host's throughput should be close to the baseline's.
     pub fn loads(&mut self, name: String, goal: f64, floor: Option<f64>, ours: &[Sample], baseline: &[Sample]) {
         let of = |samples: &[Sample], value: fn(&Sample) -> f64| samples.iter().map(value).collect::<Vec<_>>();
         let median = |samples: &[Sample], value| Values::new(of(samples, value)).median;
@@ -86,7 +86,8 @@ impl Report {
         self.add(name, "requests/s", Aim { better: Better::Higher, goal, floor }, pairs, beside);
     }
 
-    /// Adds runs of load on two builds of the host, of which ours shall take at most 3 % more processor time for a request.
+    /// Adds a comparison of load runs on two builds of the host. This build should take at most 3 % more processor time for each
+    /// request.
     pub fn cost(&mut self, name: &str, ours: &[Sample], before: &[Sample]) {
         let cpu = |samples: &[Sample]| samples.iter().map(|sample| sample.cpu_micros).collect();
         self.times(&format!("{name}: CPU / before"), "µs", 1.03, 1.05, Pairs::new(cpu(ours), cpu(before)));
@@ -104,7 +105,7 @@ impl Report {
         self.results.push(Outcome { name, unit, aim, verdict, pairs, beside });
     }
 
-    /// Adds a value that has no baseline; it should be at most `goal`.
+    /// Adds a value without a baseline. It should be at most `goal`.
     pub fn figure(&mut self, name: &str, unit: &'static str, goal: Option<f64>, values: Vec<f64>) {
         let aim = goal.map(|goal| Aim { better: Better::Lower, goal, floor: None });
         let values = Values::new(values);
@@ -112,7 +113,7 @@ impl Report {
         self.figures.push(Figure { name: name.to_owned(), unit, values, aim, verdict });
     }
 
-    /// Prints it, and writes `target/bench/NAME.json`.
+    /// Prints the report, and writes it to `target/bench/NAME.json`.
     pub fn finish(self) -> anyhow::Result<()> {
         let Machine { processor, cores, kernel, load_average, .. } = &self.machine;
         println!("\n{}: {}", self.benchmark, self.about);
@@ -188,7 +189,7 @@ fn word(verdict: Verdict) -> &'static str {
     }
 }
 
-/// With as many digits as are of use.
+/// Formats a number with a useful number of digits.
 fn number(value: f64) -> String {
     match value.abs() {
         1000.0.. => format!("{value:.0}"),
@@ -209,7 +210,7 @@ impl Machine {
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         Self {
             processor: after(&read("/proc/cpuinfo"), "model name"),
-            // Of the machine: this process may be on one of them already.
+            // Counts the machine's cores: this process may already be pinned to one of them.
             cores: read("/proc/cpuinfo").lines().filter(|line| line.starts_with("processor")).count(),
             kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
             memory_bytes: memory.parse::<u64>().unwrap_or_default() * 1024,

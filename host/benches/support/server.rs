@@ -1,4 +1,4 @@
-//! Servers under test: processes of their own, on a core of their own.
+//! Servers under test: separate processes on a core of their own.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -13,34 +13,34 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::cores::Cores;
 
-/// How long a server may take to say that it is ready. The first start of the host compiles.
+/// The time within which a server must be ready. The first start of the host compiles.
 const START_TIME: Duration = Duration::from_secs(120);
-/// How often its log is looked at meanwhile; the resolution of [`Server::start_time`].
+/// The interval at which the server's log is checked for readiness, and so the resolution of [`Server::start_time`].
 const LOOK: Duration = Duration::from_micros(200);
-/// How long a server may take to end.
+/// The time within which a server must end.
 const STOP_TIME: Duration = Duration::from_secs(10);
-/// Says which role the benchmark's own binary plays; none: the benchmark's.
+/// The environment variable that sets the role of the benchmark's own binary. Without it, the binary runs the benchmark.
 const ROLE: &str = "WATERTIGHT_BENCH_ROLE";
-/// Where a native server keeps its data.
+/// The environment variable with the data folder of a native server.
 const STATE: &str = "WATERTIGHT_BENCH_STATE";
 
-/// A running server. Dropping it ends it.
+/// A running server. Dropping it ends the process.
 pub struct Server {
     child: Child,
-    /// Where it listens.
+    /// The address on which the server listens.
     pub address: SocketAddr,
-    /// From before it was started to when it said that it was ready.
+    /// The time from just before the start until the server reported that it is ready.
     pub start_time: Duration,
     log: PathBuf,
 }
 
 impl Server {
-    /// Starts the host's own binary on the application at `app`, on the server's core or on all.
+    /// Starts the host on the application at `app`, on the server's core or on all cores.
     pub fn host(cores: Option<&Cores>, app: &Path, state: &Path) -> anyhow::Result<Self> {
         Self::host_of(&super::binary(), cores, app, state)
     }
 
-    /// The same with a host of another build.
+    /// Starts another build of the host on the application at `app`, on the server's core or on all cores.
     pub fn host_of(binary: &Path, cores: Option<&Cores>, app: &Path, state: &Path) -> anyhow::Result<Self> {
         let mut command = Command::new(binary);
         command.arg("run").arg(app).arg("--state").arg(state);
@@ -51,7 +51,7 @@ impl Server {
         Self::start(cores, command, &state.with_extension("log"))
     }
 
-    /// Starts this very binary as a native server that keeps its data in `state`.
+    /// Starts the benchmark's own binary as a native server that keeps its data in `state`.
     pub fn native(cores: &Cores, state: &Path) -> anyhow::Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
         command.env(ROLE, "native").env(STATE, state);
@@ -59,10 +59,10 @@ impl Server {
     }
 
     fn start(cores: Option<&Cores>, mut command: Command, log: &Path) -> anyhow::Result<Self> {
-        // To a file, as a service's log goes: a pipe would cost the driver's core.
+        // The log goes to a file, as a service's does. A pipe would cost time on the driver's core.
         command.env_remove("RUST_BACKTRACE").stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(log)?);
         let start = Instant::now();
-        // The child inherits the core of the thread that starts it.
+        // The child process inherits the core of the thread that starts it.
         let child = match cores {
             Some(cores) => cores.pinned(cores.server, || command.spawn())?,
             None => command.spawn(),
@@ -78,12 +78,12 @@ impl Server {
         }
     }
 
-    /// Its process.
+    /// Returns the process id of the server.
     pub fn process(&self) -> u32 {
         self.child.id()
     }
 
-    /// Ends it in order, and returns once it is gone.
+    /// Stops the server gracefully, and returns once it has ended.
     pub fn stop(mut self) -> anyhow::Result<()> {
         let ended = self.end()?;
         if !ended.success() {
@@ -111,12 +111,12 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // A server that can't be ended shows by itself.
+        // A server that does not end will be noticed anyway.
         let _ = self.end();
     }
 }
 
-/// Waits for a line such as `… ready listen=127.0.0.1:1234 …`.
+/// Waits for a log line such as `… ready listen=127.0.0.1:1234 …`, and returns the address in it.
 fn wait_until_ready(child: &mut Child, log: &Path, start: Instant) -> anyhow::Result<SocketAddr> {
     while start.elapsed() < START_TIME {
         let text = std::fs::read_to_string(log)?;
@@ -138,17 +138,17 @@ fn tail(log: &Path) -> String {
     lines.into_iter().rev().collect::<Vec<_>>().join("\n")
 }
 
-/// Whether this process was started by [`Server::native`].
+/// Returns whether this process was started by [`Server::native`].
 pub fn is_native() -> bool {
     std::env::var_os(ROLE).is_some_and(|role| role == OsStr::new("native"))
 }
 
-/// Where this native server keeps its data.
+/// Returns the data folder of this native server.
 pub fn native_state() -> anyhow::Result<PathBuf> {
     Ok(std::env::var_os(STATE).context("a native server is told where its data is")?.into())
 }
 
-/// Serves `router` until SIGTERM, as a native service does it: tokio's default runtime, axum's own loop.
+/// Serves `router` until SIGTERM, as a typical native service does: with tokio's default runtime and axum's own accept loop.
 pub fn serve_native(router: axum::Router) -> anyhow::Result<()> {
     use axum::serve::ListenerExt;
     use tokio::signal::unix::{SignalKind, signal};

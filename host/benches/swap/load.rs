@@ -1,4 +1,4 @@
-//! Half of the load that saturates the machine, while every module is swapped again and again.
+//! Measures swaps under load: half of the load that saturates the machine, while every module is swapped again and again.
 
 use std::time::Duration;
 
@@ -12,18 +12,18 @@ use super::support::open::{Load, Request, Run, ask, saturate};
 use super::support::report::Report;
 use super::support::server::Server;
 
-/// Connections of the load that saturates.
+/// The number of connections with which saturation is measured.
 const CONNECTIONS: usize = 64;
-/// The part of that load which is kept up.
+/// The customers' load, as a part of the load that saturates the host.
 const PART: f64 = 0.5;
-/// Before anything counts.
+/// The warm-up time, in seconds.
 const WARM: u64 = 3;
-/// From one swap to the next, in seconds; the seconds between are those without.
+/// The interval between two swaps, in seconds. The seconds in between serve as the comparison.
 const EVERY: f64 = 2.0;
-/// How long after a swap's end the second still counts as one with a swap: the old generation is freed.
+/// How long after a swap's end a second still counts as one with a swap, in seconds: the old generation is being freed.
 const AFTER: f64 = 0.1;
 
-/// Checks that the next request is answered by that generation.
+/// Checks that the next request is answered by this generation.
 pub fn answers_from(server: &Server, generation: u64) -> anyhow::Result<()> {
     let request = Request { bytes: read("/orders?customer=nobody").into(), status: 200 };
     let answered = ask(server.address, &request)?;
@@ -31,7 +31,7 @@ pub fn answers_from(server: &Server, generation: u64) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Swaps each module again and again under load, and reports what its customers had of it.
+/// Swaps each module repeatedly under load, and reports the latency for customers.
 pub fn swaps_under_load(
     report: &mut Report,
     placement: &str,
@@ -77,7 +77,7 @@ pub fn swaps_under_load(
     percentiles(report, placement, &run, &with_swap)
 }
 
-/// Latencies of the seconds with a swap, and of those without.
+/// Returns percentiles of the latencies in seconds with a swap and in seconds without.
 fn percentiles(
     report: &mut Report,
     placement: &str,
@@ -87,7 +87,7 @@ fn percentiles(
     let empty = || Histogram::<u32>::new_with_bounds(1, 60_000_000, 3);
     let (mut with, mut without) = (empty()?, empty()?);
     let mut seconds = run.by_second();
-    // The last second isn't whole.
+    // The last second is incomplete.
     seconds.pop_last();
     for (second, histogram) in seconds.range(WARM..) {
         if with_swap.contains(second) { with.add(histogram)? } else { without.add(histogram)? }

@@ -1,4 +1,4 @@
-//! The operator of a host: commands, each a process of its own, as people give them.
+//! The operator of a host. Each command is a process of its own, as when people run it.
 
 #![allow(dead_code, reason = "each benchmark uses a part")]
 
@@ -17,31 +17,31 @@ use watertight::state::{StateFolder, read_token};
 use super::support::builds::with_build_id;
 use super::support::{binary, workspace};
 
-/// The shop's modules.
+/// The names of the shop's modules.
 pub const MODULES: [&str; 3] = ["orders", "payments", "notifications"];
 
-/// Whoever has the token.
+/// The operator, who has the admin token.
 pub struct Operator {
     admin: SocketAddr,
     token: String,
-    /// Where builds are put.
+    /// The folder for new builds.
     folder: PathBuf,
-    /// How many were made.
+    /// The number of builds so far.
     builds: i32,
 }
 
-/// What a change came to.
+/// The result of a change.
 #[derive(Debug, Clone, Copy)]
 pub struct Done {
     pub generation: u64,
-    /// From the command to its end.
+    /// The duration of the command, in milliseconds.
     pub millis: f64,
-    /// As the host tells it.
+    /// The duration that the host reports, in milliseconds.
     pub millis_inside: f64,
 }
 
 impl Operator {
-    /// Of the host that runs on `state`.
+    /// Creates the operator of the host that runs on `state`.
     pub fn new(state: &Path) -> anyhow::Result<Self> {
         let host = StateFolder::running_host(state).context("the host says where it is")?;
         let token = read_token(state)?.context("the state folder has a token")?;
@@ -65,7 +65,7 @@ impl Operator {
         Ok(Done { generation, millis, millis_inside: told["millis"].as_f64().unwrap_or_default() })
     }
 
-    /// Swaps a module for a build of that id.
+    /// Swaps a module for a build with this id.
     pub fn swap(&mut self, module: &str, id: &str) -> anyhow::Result<Done> {
         let built = std::fs::read(workspace().join("target/components").join(module).with_extension("wasm"))?;
         let file = self.folder.join("next.wasm");
@@ -74,22 +74,22 @@ impl Operator {
         self.change(&["swap", module, &file.to_string_lossy()])
     }
 
-    /// Goes back to what ran before.
+    /// Rolls back to the previous generation.
     pub fn roll_back(&self) -> anyhow::Result<Done> {
         self.change(&["rollback"])
     }
 
-    /// Makes what stands on the disk the application.
+    /// Applies the files on the disk.
     pub fn apply(&self, app: &Path) -> anyhow::Result<Done> {
         self.change(&["apply", &app.to_string_lossy()])
     }
 
-    /// Where the host is asked.
+    /// Returns the address of the host's admin listener.
     pub fn admin(&self) -> SocketAddr {
         self.admin
     }
 
-    /// Asks for a build of `payments` that has none of its functions, and returns after how many milliseconds it was told what it is.
+    /// Uploads a build of `payments` without any of its functions. Returns after how many milliseconds the host refused it.
     pub fn refused(&self) -> anyhow::Result<f64> {
         let file = workspace().join("target/components/notifications.wasm");
         let (millis, output) = self.run(&["swap", "payments", &file.to_string_lossy()])?;
@@ -101,8 +101,8 @@ impl Operator {
     }
 }
 
-/// The same component, of which no function is as any build had it before: each begins with a number that is dropped again. Without it
-/// the host would find all of them compiled already. A build of a team changes a few.
+/// Changes every function of a component, so that the host finds none of them already compiled: each now begins with a number that
+/// is dropped again. A real build changes only some functions.
 fn with_other_code(component: &[u8], number: i32) -> anyhow::Result<Vec<u8>> {
     struct Changed(i32);
 

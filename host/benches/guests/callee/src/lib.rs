@@ -1,8 +1,8 @@
-//! The module that is called in the benchmark `call`. It does next to nothing.
+//! The callee in the benchmark `call`. It does almost nothing.
 #![cfg(target_arch = "wasm32")]
 
 mod bindings {
-    //! Generated from `../wit`.
+    //! Bindings, generated from `../wit`.
     #![allow(unsafe_code, missing_docs, unreachable_pub, clippy::all, clippy::pedantic, reason = "generated")]
 
     use super::Component;

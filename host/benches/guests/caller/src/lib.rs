@@ -1,8 +1,8 @@
-//! The module that calls in the benchmark `call`: a loop around each function of the other.
+//! The caller in the benchmark `call`: a loop around each function of the callee.
 #![cfg(target_arch = "wasm32")]
 
 mod bindings {
-    //! Generated from `../wit`.
+    //! Bindings, generated from `../wit`.
     #![allow(unsafe_code, missing_docs, unreachable_pub, clippy::all, clippy::pedantic, reason = "generated")]
 
     use super::Component;
@@ -14,7 +14,7 @@ mod bindings {
 use bindings::bench::work::work::{self, Item};
 use bindings::exports::bench::work::drive::Guest;
 
-/// Records of one list.
+/// The number of records in one list.
 const RECORDS: u32 = 100;
 
 struct Component;
@@ -36,7 +36,7 @@ impl Guest for Component {
     fn record(times: u32) -> u64 {
         let mut item = item(0);
         for _ in 0..times {
-            // It never fails; were it to, the sum would tell.
+            // The callee never fails. If it did, the sum would differ.
             let Ok(updated) = work::update(&item) else { return 0 };
             item = updated;
         }

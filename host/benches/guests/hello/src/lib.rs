@@ -1,8 +1,8 @@
-//! The module that answers in the benchmark `http`.
+//! The module that the benchmark `http` calls.
 #![cfg(target_arch = "wasm32")]
 
 mod bindings {
-    //! Generated from `wit`.
+    //! Bindings, generated from `wit`.
     #![allow(unsafe_code, missing_docs, unreachable_pub, clippy::all, clippy::pedantic, reason = "generated")]
 
     use super::Component;
