@@ -1,14 +1,14 @@
-//! Hostile modules. Each file of `hostile/` is the core code of one, whose function `attack` does it. What must come of it stands in its
-//! first lines:
+//! Hostile modules. Each file of `hostile/` is the core code of one module; its function `attack` makes the attack. The first lines
+//! of the file state the expected outcome:
 //!
 //! | line | meaning |
 //! | --- | --- |
-//! | `;; status 500 trap` | what is answered, and what counts it; see [`Why`] |
-//! | `;; result string` | what `attack` returns; nothing where the line is missing |
-//! | `;; limits request = "300ms"` | other limits of its compartment than [`LIMITS`] |
-//! | `;; sql INSERT …` | a statement; see `sql.wat` of this folder. The module is granted a database with a table `note` |
-//! | `;; fine 500` | what the next call is answered, of its harmless function `fine`; 200 where the line is missing |
-//! | `;; callee fused` | it calls a module that traps, in its own compartment or `apart` |
+//! | `;; status 500 trap` | the status of the response, and the metric that counts the failure: see [`Why`] |
+//! | `;; result string` | the result type of `attack`; without the line, it has no result |
+//! | `;; limits request = "300ms"` | limits of the module's compartment that differ from [`LIMITS`] |
+//! | `;; sql INSERT …` | an SQL statement; see `sql.wat` in this folder. The module is granted a database with a table `note` |
+//! | `;; fine 500` | the status of the next call, of the harmless function `fine`; 200 without the line |
+//! | `;; callee fused` | the module calls a module that traps, in its own compartment or in another one (`apart`) |
 #![allow(
     dead_code,
     unreachable_pub,
@@ -23,7 +23,7 @@ use std::path::Path;
 use watertight::artifact::{Docs, Embedded};
 use watertight::migration::Migration;
 
-/// Limits of a hostile module's compartment: small enough that each is met soon.
+/// The limits of a hostile module's compartment. They are small, so that attacks meet them soon.
 const LIMITS: [(&str, &str); 7] = [
     ("memory", "\"16MiB\""),
     ("cpu", "\"100ms\""),
@@ -34,38 +34,38 @@ const LIMITS: [(&str, &str); 7] = [
     ("result", "\"64KiB\""),
 ];
 
-/// What a module with a database imports and has, in its component and in its core module.
+/// The imports and the helper functions of a module with a database, for its component and for its core module.
 const SQL: &str = include_str!("sql.wat");
 
-/// What a hostile module must come to.
+/// A hostile module and its expected outcome.
 #[derive(Debug)]
 pub struct Attack {
     pub name: String,
-    /// What its caller is answered.
+    /// The status that the caller of `attack` gets.
     pub status: u16,
     pub why: Why,
-    /// What the next call of its harmless function is answered.
+    /// The status of the next call, of the harmless function `fine`.
     pub fine: u16,
     pub component: Vec<u8>,
-    /// Whether it has a database.
+    /// Whether the module has a database.
     pub sql: bool,
     limits: Vec<(String, String)>,
-    /// A module that it calls, and whether that stands in a compartment of its own.
+    /// The component of a module that it calls, and whether that module has a compartment of its own.
     callee: Option<(Vec<u8>, bool)>,
 }
 
-/// What counts it.
+/// The reason by which metrics count the outcome.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Why {
     Trap,
     Limit(String),
-    /// The call's time was up.
+    /// The call met its deadline.
     Deadline,
     /// A callee in another compartment failed.
     Callee,
-    /// The answer itself was too large, after the call.
+    /// The result was too large.
     Result,
-    /// The host refused what it was asked for, by the interface's own error, and the call went on.
+    /// The host refused an operation with the interface's own error, and the call continued.
     Denied,
 }
 
@@ -99,7 +99,7 @@ impl Attack {
         Self { name: name.to_owned(), status, why, fine, component, sql, limits: limits.collect(), callee }
     }
 
-    /// All of them, by name.
+    /// Returns all hostile modules, sorted by name.
     pub fn all() -> Vec<Self> {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/hostile");
         let mut attacks: Vec<Self> = fs::read_dir(folder)
@@ -111,7 +111,7 @@ impl Attack {
         attacks
     }
 
-    /// Puts the components into the manifest's folder; returns what the manifest says of them.
+    /// Writes the components into the manifest's folder. Returns their part of the manifest.
     pub fn put(&self, folder: &Path) -> String {
         let Self { name, component, sql, limits, callee, .. } = self;
         fs::write(folder.join(format!("{name}.wasm")), component).unwrap();
@@ -138,25 +138,25 @@ impl Attack {
         text
     }
 
-    /// A route to one of its functions, `attack` or `fine`.
+    /// Returns a route to `attack` or `fine`, as TOML.
     pub fn route(&self, path: &str, function: &str) -> String {
-        // Failures have statuses of their own.
+        // The status of a route applies to results only. Failures have statuses of their own.
         let status = if function == "attack" && self.status < 300 { self.status } else { 200 };
         let name = &self.name;
         format!("[[route]]\nmethod = \"GET\"\npath = \"{path}\"\ncall = \"{name}/api.{function}\"\nstatus = {status}\n")
     }
 
-    /// Puts all of them there.
+    /// Writes the components of all attacks into the manifest's folder. Returns their part of the manifest.
     pub fn put_all(attacks: &[Self], folder: &Path) -> String {
         attacks.iter().map(|attack| attack.put(folder)).collect()
     }
 
-    /// Routes to `attack` of each, at its name.
+    /// Returns routes to the function `attack` of each module, with the module's name as the path.
     pub fn routes(attacks: &[Self]) -> String {
         attacks.iter().map(|attack| attack.route(&format!("/{}", attack.name), "attack")).collect()
     }
 
-    /// What is counted, for a table.
+    /// Returns a description of the outcome for a table.
     pub fn effect(&self) -> String {
         match &self.why {
             Why::Trap => "trap".to_owned(),
@@ -169,7 +169,7 @@ impl Attack {
     }
 }
 
-/// A component that traps when it is called.
+/// Returns a component that traps when it is called.
 fn callee() -> Vec<u8> {
     wat::parse_str(
         r#"(component

@@ -1,11 +1,11 @@
-//! The applications of `graphs/`, each a folder, with their components made; `graphs.rs` says of what.
+//! The test cases of `graphs/`: each folder is an application. The components are built here; `graphs.rs` describes the folders.
 
 #![allow(unreachable_pub, clippy::unwrap_used, reason = "several test binaries include this file")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The folders of all cases, by name.
+/// Returns the folders of all cases, sorted by name.
 pub fn cases() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/graphs");
     let mut cases: Vec<PathBuf> = fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path()).collect();
@@ -14,10 +14,10 @@ pub fn cases() -> Vec<PathBuf> {
     cases
 }
 
-/// A copy of a case with its components made.
+/// Copies a case and builds its components.
 pub fn prepare(case: &Path) -> tempfile::TempDir {
     let copy = tempfile::tempdir().unwrap();
-    // It makes the copy a workspace of its own, whatever stands above it.
+    // The folder `wit` makes the copy a workspace of its own, wherever it is.
     fs::create_dir(copy.path().join("wit")).unwrap();
     for entry in fs::read_dir(case).unwrap() {
         let path = entry.unwrap().path();
@@ -53,7 +53,7 @@ fn component(wit: &Path) -> Vec<u8> {
     crate::components::component(&text, "component")
 }
 
-/// A contract of the repository as a package within other text.
+/// Returns a contract of the repository as a nested package for other WIT text.
 fn contract(name: &str) -> String {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../wit").join(name);
     let file = fs::read_dir(folder).unwrap().next().unwrap().unwrap().path();

@@ -1,5 +1,6 @@
-//! Compiled code, shared between the state folders of tests: compiling the same component for each would take most of the time.
-//! Its files are named by all that they depend on and never change, so links to them are as good as copies.
+//! Shares compiled code between the state folders of tests. Compiling the same components for each test would take most of the
+//! time. The name of a file of code covers everything that it depends on, and the file never changes, so hard links are as good as
+//! copies.
 
 use std::fs;
 use std::os::unix::fs::DirBuilderExt;
@@ -23,7 +24,7 @@ fn link(from: &Path, to: &Path) {
     for entry in fs::read_dir(from).unwrap() {
         let file = entry.unwrap();
         if file.path().extension().is_some_and(|extension| extension == "cwasm") {
-            // There already, or just gone: then it is compiled again.
+            // An error means that the file exists already or was just deleted. In the second case the host compiles again.
             let _ = fs::hard_link(file.path(), to.join(file.file_name()));
         }
     }

@@ -1,4 +1,4 @@
-//! What a command did and said.
+//! Runs commands and captures their output.
 
 #![allow(unreachable_pub, clippy::unwrap_used, reason = "several test binaries include this file")]
 
@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
-/// What a command did and said.
+/// The exit status and the output of a command.
 pub struct Said {
     pub code: i32,
     pub out: String,
@@ -14,7 +14,7 @@ pub struct Said {
 }
 
 impl Said {
-    /// With that exit code, and without colours: no terminal reads.
+    /// Asserts the exit code, and that the output has no colours, since it does not go to a terminal.
     pub fn expect(self, code: i32) -> Self {
         assert_eq!(self.code, code, "{}\n{}", self.out, self.err);
         assert!(
@@ -26,13 +26,13 @@ impl Said {
         self
     }
 
-    /// Its standard output as JSON.
+    /// Parses the standard output as JSON.
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {}", self.out))
     }
 }
 
-/// Runs a command to its end.
+/// Runs a command and waits for its end.
 pub fn run(command: &mut Command) -> Said {
     let Output { status, stdout, stderr } = command.output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();

@@ -1,4 +1,4 @@
-//! Components for tests, made from text: they have the right imports and exports.
+//! Builds components for tests from text, with given imports and exports.
 
 #![allow(
     dead_code,
@@ -9,22 +9,22 @@
 use wit_component::{ComponentEncoder, StringEncoding, dummy_module, embed_component_metadata};
 use wit_parser::{LiftLowerAbi, ManglingAndAbi, Resolve, WorldId};
 
-/// A valid component for the world named `world` of the package in `wit`, of which every function traps.
+/// Builds a valid component for the world `world` of the package in `wit`. Each of its functions traps.
 ///
-/// Further packages stand in the same text: `package a:b@1.0.0 { interface c { … } }`.
+/// The text may contain further packages: `package a:b@1.0.0 { interface c { … } }`.
 ///
 /// # Panics
 ///
-/// When the text is no WIT, or has no such world.
+/// If the text is not valid WIT or has no such world.
 pub fn component(wit: &str, world: &str) -> Vec<u8> {
     encode(wit, world, |resolve, world| dummy_module(resolve, world, ManglingAndAbi::Legacy(LiftLowerAbi::Sync)))
 }
 
-/// The same with a core module in text.
+/// Builds a component for the world `world` of the package in `wit` from a core module in WAT text.
 ///
 /// # Panics
 ///
-/// When either text is none, or they don't fit.
+/// If one of the texts is not valid, or the core module does not match the world.
 pub fn component_of(wit: &str, world: &str, core: &str) -> Vec<u8> {
     encode(wit, world, |_, _| wat::parse_str(core).unwrap_or_else(|error| panic!("{error}\n{core}")))
 }

@@ -1,4 +1,4 @@
-//! Documents that are checked: what a codec makes of them, beside what serde_json does.
+//! Checks JSON documents: compares the result of a codec with that of serde_json.
 
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "several test binaries include this file")]
 
@@ -9,10 +9,10 @@ use watertight::json::{Codec, Violation};
 
 const LIMIT: usize = 10_000_000;
 
-/// Bytes that spoil documents.
+/// Bytes that are inserted to damage documents.
 pub const SPOIL: &[u8] = b"{}[]\",:\\u0e19-+. ntf\n\x00\x80\xff";
 
-/// What documents are made of, and what looks like it.
+/// Tokens for random documents: valid JSON tokens, and similar text that is not valid.
 pub const TOKENS: &[&str] = &[
     "{",
     "}",
@@ -48,7 +48,8 @@ pub const TOKENS: &[&str] = &[
     "\u{7f}",
 ];
 
-/// Decodes, and checks what is said about it: syntax against serde_json, places against the document. Whether it was taken.
+/// Decodes a document and checks the result: the syntax against serde_json, the places of faults against the document. Returns
+/// whether the document was accepted.
 pub fn check(codec: &Codec, document: &[u8]) -> Result<bool, TestCaseError> {
     let violations = match codec.decode(document) {
         Ok(value) => {
@@ -65,7 +66,7 @@ pub fn check(codec: &Codec, document: &[u8]) -> Result<bool, TestCaseError> {
     match serde_json::from_slice::<Value>(document) {
         Ok(value) => {
             prop_assert!(!syntax, "{:?}", violations);
-            // Of members with the same key, serde_json keeps only the last.
+            // If keys are repeated, serde_json keeps only the last value.
             let twins =
                 |violation: &Violation| violation.detail.contains("twice") || violation.detail.contains("exactly one");
             for violation in &violations {
@@ -73,10 +74,11 @@ pub fn check(codec: &Codec, document: &[u8]) -> Result<bool, TestCaseError> {
                 prop_assert!(found, "{}: {violation}", value);
             }
         }
-        // A number that is too large for serde_json is JSON all the same; so is one level more than it follows.
+        // A number too large for serde_json is still valid JSON, and so is a document nested one level deeper than serde_json
+        // accepts.
         Err(error)
             if ["number out of range", "recursion limit"].iter().any(|part| error.to_string().contains(part)) => {}
-        // Where too much is wrong, or there, nothing is read any more.
+        // After too many faults, decoding stops before the end of the document.
         Err(_) if violations.iter().any(|v| v.detail.contains("there is more") || v.detail.contains("holds more")) => {}
         Err(error) => {
             prop_assert!(syntax && violations.len() == 1, "{}: {:?}", error, violations);
@@ -86,7 +88,7 @@ pub fn check(codec: &Codec, document: &[u8]) -> Result<bool, TestCaseError> {
 }
 
 fn has_place(value: &Value, violation: &Violation) -> bool {
-    // Of a long key, only the start stands in a pointer.
+    // A pointer contains only the start of a long key.
     if violation.pointer.contains('…') {
         return true;
     }
@@ -97,7 +99,7 @@ fn has_place(value: &Value, violation: &Violation) -> bool {
     value.pointer(&violation.pointer).is_some()
 }
 
-/// The document of a value.
+/// Encodes a value as JSON.
 pub fn encode(codec: &Codec, value: &Val) -> Vec<u8> {
     let mut document = Vec::new();
     codec.encode(value, &mut document, LIMIT).unwrap();

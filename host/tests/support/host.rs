@@ -1,7 +1,7 @@
-//! A real host for tests: the real binary in a process of its own, on free ports, on a state folder of its own.
+//! A host for tests: the real binary in a process of its own, on free ports, with a state folder of its own.
 //!
-//! It is killed when dropped; if that happens in a failing test, what it logged is shown. It knows no application but where the
-//! shop is, and speaks no HTTP beyond asking whether the host is ready.
+//! Dropping it kills the process. If a failing test drops it, its log is printed. This module knows no application except the path
+//! of the shop, and uses HTTP only to ask whether the host is ready.
 
 #![allow(
     dead_code,
@@ -24,13 +24,13 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use watertight::state::HostInfo;
 
-/// How long a host may take to end or to answer: far more than it needs, on a machine that does other things too.
+/// The time limit for a host to end or to respond: far more than it needs, for busy machines.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How long a start may take: one that nothing was compiled for may compile an interpreter, beside others that do the same.
+/// The time limit for a start. A start with an empty code cache may compile an interpreter, while other tests do the same.
 const START: Duration = Duration::from_secs(300);
-/// How often it is looked at meanwhile.
+/// The interval between two checks of the host's state.
 const GLANCE: Duration = Duration::from_millis(3);
-/// What the host takes from the environment; tests say it themselves.
+/// The environment variables that the host reads. Tests set them explicitly.
 const VARIABLES: [&str; 7] = [
     "WATERTIGHT_LISTEN",
     "WATERTIGHT_ADMIN",
@@ -41,16 +41,16 @@ const VARIABLES: [&str; 7] = [
     "OTEL_EXPORTER_OTLP_ENDPOINT",
 ];
 
-/// The repository.
+/// Returns the root folder of the repository.
 pub fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap().to_owned()
 }
 
-/// The shop's manifest.
+/// Returns the path of the shop's manifest.
 ///
 /// # Panics
 ///
-/// When its components were not built.
+/// If the shop's components were not built.
 pub fn shop() -> PathBuf {
     for module in ["orders", "payments", notifications()] {
         component(module);
@@ -58,12 +58,12 @@ pub fn shop() -> PathBuf {
     repository().join("modules/app.toml")
 }
 
-/// An empty folder under `target/tmp`, removed when dropped.
+/// Creates an empty folder under `target/tmp`. Dropping it deletes the folder.
 pub fn folder() -> TempDir {
     tempfile::Builder::new().prefix("host-").tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
 }
 
-/// The binary with nothing of this process's own settings.
+/// Returns a command for the binary, without the environment settings of the test process.
 pub fn binary() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_watertight"));
     VARIABLES.iter().for_each(|name| {
@@ -72,11 +72,11 @@ pub fn binary() -> Command {
     command
 }
 
-/// Says so, if there is no `strace` or it may not trace.
+/// Checks that `strace` is installed and may trace.
 ///
 /// # Panics
 ///
-/// When it can't be used.
+/// If `strace` cannot be used.
 pub fn check_strace() {
     let run = Command::new("strace").args(["-f", "-o", "/dev/null", "true"]).output();
     let output =
@@ -86,19 +86,20 @@ pub fn check_strace() {
     assert!(output.status.success(), "strace may not trace here: {help}\n{complaint}");
 }
 
-/// How applications of several modules are placed that say nothing of compartments. Every test must hold under each.
+/// The placement of modules in applications that do not set compartments. Every test must pass with each placement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Placement {
-    /// As the host does it: pure modules together.
+    /// The host's default: pure modules share a compartment.
     Fused,
-    /// Each module alone.
+    /// Each module has a compartment of its own.
     Apart,
-    /// The first module, by name, alone; all others together.
+    /// The first module by name has a compartment of its own. All other modules share one.
     Mixed,
 }
 
 impl Placement {
-    /// By the name of the test binary, or what `WATERTIGHT_TEST_PLACEMENT` says: `fused`, `apart`, `mixed`.
+    /// Returns the placement of this test run: by the name of the test binary, or by `WATERTIGHT_TEST_PLACEMENT` (`fused`, `apart`,
+    /// `mixed`).
     pub fn of_this_run() -> Self {
         let asked = std::env::var("WATERTIGHT_TEST_PLACEMENT").ok();
         let binary = env!("CARGO_CRATE_NAME").rsplit_once('_').map(|(_, placement)| placement);
@@ -109,7 +110,7 @@ impl Placement {
         }
     }
 
-    /// What a manifest says of compartments, for its modules in order of their names.
+    /// Returns the manifest's tables of compartments for modules that are sorted by name.
     fn compartments(self, modules: &[String]) -> String {
         let (apart, together) = match (self, modules) {
             (Self::Apart, modules) => (modules, &[][..]),
@@ -125,11 +126,11 @@ impl Placement {
         alone.collect::<String>() + &others
     }
 
-    /// Writes it into the manifest at `app`, or in its folder, unless that speaks of compartments itself.
+    /// Writes the placement into the manifest at `app` or in that folder, unless the manifest sets compartments itself.
     fn apply(self, app: &Path) {
         let file = if app.is_dir() { app.join("app.toml") } else { app.to_owned() };
         let Ok(text) = fs::read_to_string(&file) else { return };
-        // What can't be read is for the host to refuse.
+        // A manifest that cannot be parsed stays as it is, so that the host refuses it.
         let Ok(manifest) = toml::from_str::<toml::Table>(&text) else { return };
         let modules = manifest.get("modules").and_then(toml::Value::as_table);
         if manifest.contains_key("compartments") || modules.is_none_or(|modules| modules.len() < 2) {
@@ -141,7 +142,8 @@ impl Placement {
     }
 }
 
-/// The build of notifications that this run is about, by the name of the test binary: in Go, in JavaScript, or the manifest's own.
+/// Returns the name of the build of notifications that this run tests, by the name of the test binary: in Go, in JavaScript, or the
+/// manifest's own.
 fn notifications() -> &'static str {
     match env!("CARGO_CRATE_NAME").rsplit_once('_').map(|(_, language)| language) {
         Some("go") => "notifications-go",
@@ -150,11 +152,11 @@ fn notifications() -> &'static str {
     }
 }
 
-/// A component of the shop, as `make` leaves it.
+/// Returns the path of a built component of the shop.
 ///
 /// # Panics
 ///
-/// When it was not built.
+/// If the component was not built.
 pub fn component(name: &str) -> PathBuf {
     let component = repository().join("target/components").join(name).with_extension("wasm");
     let missing =
@@ -163,11 +165,11 @@ pub fn component(name: &str) -> PathBuf {
     component
 }
 
-/// A copy of the shop elsewhere, with further lines in its manifest.
+/// Copies the shop to another folder, with more lines in its manifest.
 pub fn copy_of_shop(settings: &str) -> TempDir {
     let manifest = fs::read_to_string(shop()).unwrap();
     let components = repository().join("target/components");
-    // Folders beside the manifest become files elsewhere.
+    // The manifest of the copy names component files instead of source folders.
     let manifest: String = manifest
         .lines()
         .map(|line| match line.strip_prefix("component = \"").and_then(|rest| rest.strip_suffix('"')) {
@@ -188,10 +190,10 @@ pub fn copy_of_shop(settings: &str) -> TempDir {
     copy
 }
 
-/// How a host is to be started.
+/// The settings for starting a host.
 pub struct Launch {
     app: PathBuf,
-    /// Holds the application, where it is a copy.
+    /// Keeps the folder of a copied application.
     _copy: Option<TempDir>,
     state: Option<PathBuf>,
     arguments: Vec<OsString>,
@@ -200,7 +202,7 @@ pub struct Launch {
 }
 
 impl Launch {
-    /// On the shop.
+    /// Creates settings for the shop.
     pub fn shop() -> Self {
         if Placement::of_this_run() == Placement::Fused && notifications() == "notifications" {
             return Self::new(shop(), None);
@@ -210,7 +212,7 @@ impl Launch {
         Self::new(copy.path().to_owned(), Some(copy))
     }
 
-    /// On the application of that manifest, which may be changed to place its modules.
+    /// Creates settings for an application. Its manifest may be changed to place its modules.
     pub fn app(app: &Path) -> Self {
         Placement::of_this_run().apply(app);
         Self::new(app.to_owned(), None)
@@ -220,35 +222,35 @@ impl Launch {
         Self { app, _copy: copy, state: None, arguments: Vec::new(), variables: Vec::new(), prefix: Vec::new() }
     }
 
-    /// On that state folder, rather than on a new one that goes with the host.
+    /// Uses an existing state folder. Without it, the host gets a new one that is deleted with it.
     pub fn state(mut self, folder: &Path) -> Self {
         self.state = Some(folder.to_owned());
         self
     }
 
-    /// With one more argument. What is said of `--listen` and `--admin` here goes before port 0.
+    /// Adds a command-line argument. `--listen` and `--admin` replace the default of a free port.
     pub fn argument(mut self, argument: &str) -> Self {
         self.arguments.push(argument.into());
         self
     }
 
-    /// With a variable in its environment.
+    /// Sets an environment variable.
     pub fn variable(mut self, name: &str, value: &str) -> Self {
         self.variables.push((name.to_owned(), value.to_owned()));
         self
     }
 
-    /// Under another program, such as `["strace", "-f"]`.
+    /// Runs the host under another program, such as `["strace", "-f"]`.
     pub fn under(mut self, prefix: &[&str]) -> Self {
         self.prefix = prefix.iter().map(|&word| word.to_owned()).collect();
         self
     }
 
-    /// Starts it, and returns once it is ready.
+    /// Starts the host, and returns once it is ready.
     ///
     /// # Panics
     ///
-    /// When it ends or takes too long; says what it logged.
+    /// If the host ends or takes too long. The message contains its log.
     pub fn start(self) -> Host {
         let (own, state) = match &self.state {
             Some(state) => (None, state.clone()),
@@ -259,7 +261,7 @@ impl Launch {
             }
         };
         code::lend(&state);
-        // What a killed host left there must not be taken for this one's word.
+        // Clears the address that a killed host left in the lock file, so that it is not taken for the new host's.
         if state.join("lock").exists() {
             fs::write(state.join("lock"), "").unwrap();
         }
@@ -275,20 +277,21 @@ impl Launch {
         host
     }
 
-    /// Runs it where it is expected to end by itself, and returns how, with what it logged.
+    /// Starts a host that is expected to end by itself. Returns its exit status and its log.
     ///
     /// # Panics
     ///
-    /// When it goes on.
+    /// If the host does not end.
     pub fn ends(self) -> (ExitStatus, String) {
         self.ends_after(|_, _| ())
     }
 
-    /// The same for one to which something is done while it starts: that is given its process and its state folder.
+    /// Starts a host that is expected to end by itself, and runs `meanwhile` with its process id and its state folder during the
+    /// start. Returns its exit status and its log.
     ///
     /// # Panics
     ///
-    /// When it goes on.
+    /// If the host does not end.
     pub fn ends_after(self, meanwhile: impl FnOnce(Pid, &Path)) -> (ExitStatus, String) {
         let own = folder();
         let state = self.state.clone().unwrap_or_else(|| own.path().join("state"));
@@ -341,76 +344,78 @@ pub struct Host {
 }
 
 impl Host {
-    /// Where its data listener is.
+    /// Returns the address of the data listener.
     pub fn listen(&self) -> SocketAddr {
         self.info.listen
     }
 
-    /// Where its admin listener is.
+    /// Returns the address of the admin listener.
     pub fn admin(&self) -> SocketAddr {
         self.info.admin
     }
 
-    /// The address of something on the data listener; `path` starts with a slash.
+    /// Returns a URL on the data listener. `path` starts with a slash.
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.info.listen)
     }
 
-    /// The address of something on the admin listener.
+    /// Returns a URL on the admin listener. `path` starts with a slash.
     pub fn admin_url(&self, path: &str) -> String {
         format!("http://{}{path}", self.info.admin)
     }
 
-    /// The host's own process id, whatever it was started under.
+    /// Returns the process id of the host itself, even if it runs under another program.
     pub fn process(&self) -> u32 {
         self.info.process
     }
 
-    /// Its state folder.
+    /// Returns the path of the state folder.
     pub fn state(&self) -> &Path {
         &self.state
     }
 
-    /// The admin token in its state folder.
+    /// Returns the admin token from the state folder.
     pub fn token(&self) -> String {
         fs::read_to_string(self.state.join("admin.token")).unwrap()
     }
 
-    /// What it has logged so far.
+    /// Returns the log so far.
     pub fn log(&self) -> String {
-        // The host writes its log by a thread of its own, an instant later.
+        // The host writes its log in a separate thread, a moment later.
         std::thread::sleep(Duration::from_millis(100));
         fs::read_to_string(&self.log).unwrap()
     }
 
-    /// Whether it has logged that, or does within five seconds.
+    /// Returns whether the log contains a text now or within five seconds.
     #[allow(dead_code, reason = "not every test binary asks")]
     pub fn has_logged(&self, text: &str) -> bool {
         (0..50).any(|_| self.log().contains(text))
     }
 
-    /// Sends it a signal.
+    /// Sends a signal to the host.
     pub fn signal(&self, signal: Signal) {
         let process = Pid::from_raw(self.info.process.try_into().unwrap()).unwrap();
         kill_process(process, signal).unwrap();
     }
 
-    /// Waits for its end.
+    /// Waits until the host ends.
     ///
     /// # Panics
     ///
-    /// When it goes on.
+    /// If the host does not end.
     pub fn wait(&mut self) -> ExitStatus {
         wait(&mut self.child).unwrap_or_else(|| panic!("the host goes on"))
     }
 
-    /// Ends it as a power cut would, and returns once it is gone. Its state stays where it is unless it is the host's own.
+    /// Kills the host as a power failure would, and returns once it has ended. The state folder stays, unless the host created its
+    /// own.
     pub fn kill(mut self) {
         self.end();
     }
 
     fn end(&mut self) {
-        // Gone already is fine. The host first: a program that it runs under would outlive its own end otherwise.
+        // The process may have ended already. The host is killed first, because killing only the program that it runs under would
+        // leave it running.
         if self.child.try_wait().is_ok_and(|status| status.is_none()) {
             let process = Pid::from_raw(self.info.process.try_into().unwrap()).unwrap();
             let _ = kill_process(process, Signal::KILL);

@@ -1,11 +1,11 @@
-//! A client that writes frames of HTTP/2 as it likes, and reads those of the other side.
+//! An HTTP/2 client for tests that sends arbitrary frames and reads the frames of the server.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "each user uses a part; tests fail by panicking")]
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-/// How long a frame may take before the test gives up.
+/// The time limit for a frame.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 pub const DATA: u8 = 0;
@@ -16,12 +16,12 @@ pub const PING: u8 = 6;
 pub const GOAWAY: u8 = 7;
 pub const WINDOW_UPDATE: u8 = 8;
 
-/// The flag of a frame that ends its stream, or acknowledges.
+/// The flag of a frame that ends its stream, or that acknowledges another frame.
 pub const END: u8 = 1;
-/// The flag of a head that is whole.
+/// The flag of a HEADERS frame that contains the whole head.
 const END_HEADERS: u8 = 4;
 
-/// A frame of the other side.
+/// A frame from the server.
 #[derive(Debug, Clone)]
 pub struct Frame {
     pub kind: u8,
@@ -31,12 +31,12 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// The last four bytes of its first eight: the error of a GOAWAY; of an RST_STREAM, the first four are it.
+    /// Reads the four bytes at `at` as a number. The error code of a GOAWAY frame is at 4, that of a RST_STREAM frame at 0.
     pub fn number(&self, at: usize) -> u32 {
         u32::from_be_bytes(self.payload[at..at + 4].try_into().unwrap())
     }
 
-    /// The status in a head, where it is one of those that HPACK has numbers for; or as text.
+    /// Returns the status in a head: one of those with an index in HPACK's static table, or a literal.
     pub fn status(&self) -> u16 {
         match self.payload[0] {
             0x88 => 200,
@@ -44,14 +44,14 @@ impl Frame {
             0x8c => 400,
             0x8d => 404,
             0x8e => 500,
-            // A literal with the name `:status`, in Huffman's code of digits: five bits for 0, 1 and 2, six for the others.
+            // A literal with the name `:status`, whose digits are Huffman-coded: 0, 1 and 2 with five bits, the others with six.
             0x48 | 0x08 | 0x18 => huffman(&self.payload[2..2 + usize::from(self.payload[1] & 0x7f)]),
             other => panic!("a head that begins with {other:#x}"),
         }
     }
 }
 
-/// A number of three digits in Huffman's code (RFC 7541, appendix B).
+/// Decodes a number of three Huffman-coded digits (RFC 7541, appendix B).
 fn huffman(bytes: &[u8]) -> u16 {
     let bits: String = bytes.iter().map(|byte| format!("{byte:08b}")).collect();
     let (mut rest, mut number) = (&*bits, 0);
@@ -66,14 +66,14 @@ fn huffman(bytes: &[u8]) -> u16 {
     number
 }
 
-/// A connection.
+/// An HTTP/2 connection to the server.
 pub struct Http2 {
     stream: TcpStream,
     next: u32,
 }
 
 impl Http2 {
-    /// Connects and greets, with a window for each stream's answer.
+    /// Connects and completes the handshake. `window` is the initial flow-control window of each response.
     pub fn connect(address: SocketAddr, window: u32) -> Self {
         let mut stream = TcpStream::connect_timeout(&address, PATIENCE).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
@@ -84,14 +84,14 @@ impl Http2 {
         http
     }
 
-    /// Sends a frame, unless the other side has gone.
+    /// Sends a frame. Returns false if the server has closed the connection.
     pub fn frame(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) -> bool {
         let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
         let head = [&length[1..], &[kind, flags], &stream.to_be_bytes()].concat();
         self.stream.write_all(&[head, payload.to_vec()].concat()).is_ok()
     }
 
-    /// Asks for `path`, with further header fields; returns the stream. Its body follows where it isn't whole.
+    /// Sends the head of a request with more header fields, and returns its stream. If `is_whole` is false, a body follows.
     pub fn ask(&mut self, method: &str, path: &str, fields: &[(&str, &str)], is_whole: bool) -> u32 {
         let stream = self.next;
         self.next += 2;
@@ -99,7 +99,7 @@ impl Http2 {
         for (name, value) in
             [(":method", method), (":scheme", "http"), (":authority", "test"), (":path", path)].iter().chain(fields)
         {
-            // A literal without indexing, by its own name.
+            // A literal field without indexing, with a literal name.
             block.push(0);
             for text in [name, value] {
                 length(&mut block, text.len());
@@ -125,7 +125,11 @@ impl Http2 {
         self.frame(WINDOW_UPDATE, 0, stream, &bytes.to_be_bytes())
     }
 
-    /// The next frame, within that time; nothing once the other side has closed the connection.
+    /// Returns the next frame, or `None` once the server has closed the connection.
+    ///
+    /// # Errors
+    ///
+    /// The time that was waited, if no frame arrived within `time`.
     pub fn next_within(&mut self, time: Duration) -> Result<Option<Frame>, Duration> {
         let mut head = [0; 9];
         self.stream.set_read_timeout(Some(time.max(Duration::from_millis(1)))).unwrap();
@@ -146,7 +150,7 @@ impl Http2 {
         }
         let stream = u32::from_be_bytes(head[5..9].try_into().unwrap()) & 0x7fff_ffff;
         let frame = Frame { kind: head[3], flags: head[4], stream, payload };
-        // As every client must.
+        // Every client must acknowledge these frames.
         match frame.kind {
             SETTINGS if frame.flags & END == 0 => {
                 self.frame(SETTINGS, END, 0, &[]);
@@ -159,7 +163,7 @@ impl Http2 {
         Ok(Some(frame))
     }
 
-    /// All frames until the connection ends, or that time is over.
+    /// Returns all frames until the connection ends or `time` is over.
     pub fn frames(&mut self, time: Duration) -> Vec<Frame> {
         let start = Instant::now();
         let mut all = Vec::new();
@@ -173,7 +177,7 @@ impl Http2 {
         all
     }
 
-    /// The head of the answer on a stream; what comes before it is skipped.
+    /// Returns the head of the response on a stream. Skips other frames before it.
     pub fn head(&mut self, stream: u32) -> Frame {
         let start = Instant::now();
         while start.elapsed() < PATIENCE {
@@ -187,7 +191,7 @@ impl Http2 {
     }
 }
 
-/// A length of HPACK, in a prefix of seven bits.
+/// Encodes a length for HPACK with a prefix of seven bits.
 fn length(block: &mut Vec<u8>, length: usize) {
     if length < 127 {
         block.push(length as u8);

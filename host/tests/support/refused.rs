@@ -1,4 +1,5 @@
-//! Builds that no host may take: no components at all, such as can't be linked, and bombs, which are made to cost time or memory.
+//! Builds that every host must refuse: files that are not components, components that cannot be linked, and bombs that cost time or
+//! memory.
 #![allow(
     dead_code,
     unreachable_pub,
@@ -8,25 +9,25 @@
 
 use std::fmt::Write as _;
 
-/// Bytes of a file of zeros.
+/// The size of a file of zeros, in bytes.
 pub const NOTHING: usize = 200 << 20;
-/// What a module has to be granted, imported by one that isn't.
+/// An import that must be granted, in a module without that grant.
 const UNGRANTED: &str = r#"
     (import "wasi:clocks/monotonic-clock@0.2.0" (instance (export "now" (func (result u64)))))"#;
-/// The right name with a wrong type.
+/// An import with a correct name and a wrong type.
 const WRONG_TYPE: &str = r#"
     (import "wasi:logging/logging@0.1.0-draft" (instance (export "log" (func (param "message" u32)))))"#;
 
-/// One of them.
+/// A build that must be refused.
 pub struct Refused {
     pub name: &'static str,
-    /// What it is refused by, maybe beside other codes.
+    /// The code of a problem for which the build is refused. There may be others.
     pub code: &'static str,
     pub component: Vec<u8>,
 }
 
 impl Refused {
-    /// All of them, as builds of a module that has `t:t/api.attack` and may only log.
+    /// Returns all such builds. They are builds of a module that exports `t:t/api.attack` and is granted only the log.
     pub fn all() -> Vec<Self> {
         let whole = good("", "");
         let all = [
@@ -36,7 +37,7 @@ impl Refused {
             ("ungranted", "ungranted", good(UNGRANTED, "")),
             ("wrong-type", "type-mismatch", good(WRONG_TYPE, "")),
             ("start-loops", "compile", good("", "(func $on (loop (br 0))) (start $on)")),
-            // For one processor, and for all.
+            // One bomb for a single processor, and one for all.
             ("compile-bomb", "compile", good("", &tangle(20_000, 3, 8))),
             ("compile-bombs", "compile", good("", &tangle(100, 100, 16).repeat(300))),
             ("types-without-end", "not-a-component", pairs_of_pairs(200, 17)),
@@ -45,7 +46,7 @@ impl Refused {
     }
 }
 
-/// A component that does no harm, with these fields in it, and these in its core module.
+/// Builds a harmless component. `outside` is added to the component, and `inside` to its core module.
 pub fn good(outside: &str, inside: &str) -> Vec<u8> {
     wat::parse_str(format!(
         r#"(component
@@ -63,8 +64,8 @@ pub fn good(outside: &str, inside: &str) -> Vec<u8> {
     .unwrap()
 }
 
-/// A function of nested blocks. Each block changes some of its locals, and leaves for some of the blocks around it: so each local has a
-/// value of its own for each way into each block.
+/// Builds a function of nested blocks. Each block changes some of its locals and branches to some of the enclosing blocks, so each
+/// local has a different value for each way into each block.
 pub fn tangle(blocks: usize, targets: usize, locals: usize) -> String {
     let mut text = format!("(func (local{})\n{}", " i32".repeat(locals), "block ".repeat(blocks));
     for block in 0..blocks {
@@ -81,7 +82,8 @@ pub fn tangle(blocks: usize, targets: usize, locals: usize) -> String {
     text + ")"
 }
 
-/// A component that exports so many interfaces, each of a function whose parameter is pairs of pairs of pairs.
+/// Builds a component that exports `interfaces` interfaces. Each has a function whose parameter is a pair of pairs, nested `depth`
+/// levels.
 pub fn pairs_of_pairs(interfaces: usize, depth: usize) -> Vec<u8> {
     let mut text = "(component (type $t0 (tuple u32 u32))\n".to_owned();
     for depth in 1..depth {

@@ -1,4 +1,5 @@
-//! Types of WIT and values of them, at random. JSON can carry each: no nested options, resources, streams or futures.
+//! Random WIT types and random values of them. JSON can express all of them: there are no nested options, resources, streams or
+//! futures.
 
 #![allow(dead_code, unreachable_pub, reason = "several test binaries include this file, each uses its part")]
 
@@ -11,12 +12,12 @@ use proptest::sample::{select, subsequence};
 use wasmtime::component::Val;
 use watertight::shape::{Case, Field, Named, Type};
 
-/// A type of values with a value of it.
+/// Returns a strategy for a type with a value of it.
 pub fn typed_values() -> impl Strategy<Value = (Type, Val)> {
     types().prop_flat_map(|ty| (Just(ty.clone()), values(&ty)))
 }
 
-/// A type of values, nested a few levels deep.
+/// Returns a strategy for a type that is nested a few levels deep.
 pub fn types() -> impl Strategy<Value = Type> {
     let leaf = prop_oneof![
         select(vec![Type::F32, Type::F64, Type::String]),
