@@ -161,7 +161,8 @@ async fn authorize(State(admin): State<Arc<Admin>>, mut request: Request, next: 
         let path = logged_path(request.uri().path());
         tracing::warn!(target: "admin", peer, path, left_out, "a wrong token was refused");
     }
-    let detail = "send the admin token as `Authorization: Bearer …`; it is in the state folder, in `admin.token`";
+    let detail =
+        "send the admin token as `Authorization: Bearer …`; the file `admin.token` in the state folder contains it";
     let refused = Failure::new(StatusCode::UNAUTHORIZED, "unauthorized", detail);
     refused.with_header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")).into_response()
 }
@@ -178,7 +179,8 @@ async fn ready(State(admin): State<Arc<Admin>>) -> Response {
     }
     match admin.control.state().lost() {
         Some(_) => {
-            let detail = "the state folder or a database was removed or replaced under the host; its log says which";
+            let detail =
+                "the state folder or a database was removed or replaced while the host runs; its log says which";
             Failure::new(StatusCode::SERVICE_UNAVAILABLE, "state-lost", detail).into_response()
         }
         None => not_ready().into_response(),
@@ -233,8 +235,7 @@ async fn call(
         return Err(not_ready());
     }
     if generation.graph.find(&path).is_ok_and(|found| found.interface.serves(&admin.resume)) {
-        let detail =
-            "the host itself calls this, once at a time: at its start, and as often as `resume` of the module says";
+        let detail = "only the host calls this function: at its start, and at the interval `resume` of the module";
         return Err(Failure::new(StatusCode::CONFLICT, "reserved", detail));
     }
     let arguments: Vec<&str> = request.arguments.iter().map(|argument| argument.get()).collect();

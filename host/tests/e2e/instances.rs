@@ -40,7 +40,7 @@ async fn counts(host: &Host) -> Vec<i64> {
 async fn fails(host: &Host, path: &str) {
     let answer = host.get(path).await.expect(500);
     assert_eq!(answer.problem(), "module-failed");
-    assert_eq!(answer.at("/detail"), "the request failed inside", "nothing of the inside leaves");
+    assert_eq!(answer.at("/detail"), "the application failed to process the request", "nothing of the inside leaves");
     assert!(answer.body.get("payload").is_none() && answer.body.get("errors").is_none(), "{answer:?}");
 }
 

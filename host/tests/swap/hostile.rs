@@ -183,11 +183,11 @@ fn applications_with_wrong_parts_are_refused() {
     };
     for (parts, about) in [
         (without("@files"), "`@files` is missing"),
-        (with("@files", b"no JSON"), "the part `@files` is no JSON object"),
+        (with("@files", b"no JSON"), "the part `@files` is not a JSON object"),
         (with("@files", b"{}"), "missing field"),
         (with("No_Name", b""), "No_Name"),
-        (twice("back"), "`back` is there twice"),
-        (twice("@files"), "`@files` is there twice"),
+        (twice("back"), "`back` is sent twice"),
+        (twice("@files"), "`@files` is sent twice"),
     ] {
         let answer = operator.upload(&parts, false).expect(400);
         assert!(answer.body["detail"].as_str().unwrap().contains(about), "{about}: {answer:?}");

@@ -80,7 +80,7 @@ pub(super) fn parse<T: DeserializeOwned>(text: &[u8], what: &str) -> Result<T, F
     let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
     // serde also accepts a JSON list for a structure.
     if !text.trim_ascii_start().starts_with(b"{") {
-        return Err(invalid(&format!("{what} is no JSON object")));
+        return Err(invalid(&format!("{what} is not a JSON object")));
     }
     serde_json::from_slice(text).map_err(|error| invalid(&format!("{what}: {error}")))
 }
@@ -124,7 +124,7 @@ pub(super) async fn read(headers: &HeaderMap, mut body: Body, most: u64) -> Resu
             Ok(Some(Err(error))) if is_stalled(&error) => return Err(HostProblem::BodyTooSlow.into()),
             Ok(Some(Err(_))) => return Err(HostProblem::BodyCutOff.into()),
             Err(_) => {
-                let detail = format!("nothing of the body came for {} s", MAX_PAUSE.as_secs());
+                let detail = format!("no data of the request body arrived for {} s", MAX_PAUSE.as_secs());
                 return Err(Failure::new(StatusCode::REQUEST_TIMEOUT, "body-too-slow", detail));
             }
         };

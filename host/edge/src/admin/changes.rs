@@ -123,7 +123,7 @@ async fn application(mut parts: Multipart) -> Result<Change, Failure> {
         let name = part.name().unwrap_or_default().to_owned();
         let bytes = part.bytes().await.map_err(|error| invalid(&error.body_text()))?;
         if !seen.insert(name.clone()) {
-            return Err(invalid(&format!("the part `{name}` is there twice")));
+            return Err(invalid(&format!("the part `{name}` is sent twice")));
         }
         if name == FILES_PART {
             files = Some(body::parse::<AppFiles>(&bytes, &format!("the part `{FILES_PART}`"))?);
@@ -132,7 +132,8 @@ async fn application(mut parts: Multipart) -> Result<Change, Failure> {
             components.push((module, bytes));
         }
     }
-    let files = files.ok_or_else(|| invalid(&format!("the part `{FILES_PART}` is missing: manifest and routes")))?;
+    let files =
+        files.ok_or_else(|| invalid(&format!("the part `{FILES_PART}` with manifest and routes is missing")))?;
     Ok(Change::Apply { files, components })
 }
 
@@ -185,7 +186,7 @@ fn refused(error: &ChangeError) -> Failure {
 /// Reads a whole upload of at most `most` bytes. Refuses it if [`MAX_UPLOADS`] others are being read.
 async fn upload(admin: &Admin, request: Request, most: u64) -> Result<Bytes, Failure> {
     let Ok(_place) = admin.uploads.try_acquire() else {
-        let detail = format!("{MAX_UPLOADS} uploads are being read already");
+        let detail = format!("{MAX_UPLOADS} uploads are already in progress");
         return Err(Failure::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", detail));
     };
     let (head, body) = request.into_parts();

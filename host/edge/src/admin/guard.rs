@@ -87,7 +87,7 @@ fn panicked(admin: &Admin, panic: &Panicked, method: &Method, uri: &Uri, request
     let generation = admin.control.runtime().current();
     generation.telemetry().panicked("admin");
     let (method, path) = (method_name(method), logged_path(uri.path()));
-    tracing::error!(target: "request", method, path, request, %panic, "the host failed to answer an operator");
+    tracing::error!(target: "request", method, path, request, %panic, "the host failed to answer a request to the admin listener");
 }
 
 /// Adds the request's id to a response. Turns an error into problem details.

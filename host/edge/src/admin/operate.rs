@@ -72,7 +72,7 @@ fn refused(error: &BackupError) -> Failure {
     };
     // Clients with the admin token are trusted, so the message may name paths.
     let detail = watertight_model::problem::with_causes(error);
-    tracing::warn!(target: "change", error = detail, "nothing was backed up");
+    tracing::warn!(target: "change", error = detail, "the backup failed");
     Failure::new(status, name, detail)
 }
 
@@ -83,6 +83,6 @@ pub(super) async fn log(State(admin): State<Arc<Admin>>) -> Response {
 pub(super) async fn set_log(State(admin): State<Arc<Admin>>, request: Request) -> Result<Response, Failure> {
     let LogLevel { level } = body::object(request, MAX_BODY).await?;
     admin.log.set(&level).map_err(|error| invalid(&format!("the log level can't be set: {error}")))?;
-    tracing::info!(target: "change", level, "what is logged was set, until the host ends");
+    tracing::info!(target: "change", level, "the log level was changed until the host ends");
     Ok(log(State(admin)).await)
 }

@@ -65,22 +65,30 @@ impl HostProblem {
     /// Returns the status, the stable name, and a sentence for people.
     fn words(&self) -> (StatusCode, &'static str, String) {
         match self {
-            Self::Malformed => (StatusCode::BAD_REQUEST, "malformed-request", "this is not HTTP".to_owned()),
-            Self::TargetTooLong => (StatusCode::URI_TOO_LONG, "target-too-long", "the target is too long".to_owned()),
+            Self::Malformed => {
+                (StatusCode::BAD_REQUEST, "malformed-request", "the request is not valid HTTP".to_owned())
+            }
+            Self::TargetTooLong => {
+                (StatusCode::URI_TOO_LONG, "target-too-long", "the request target is too long".to_owned())
+            }
             Self::HeadTooLarge => (
                 StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
                 "head-too-large",
-                "the head has too many fields or too many bytes".to_owned(),
+                "the request head has too many fields or too many bytes".to_owned(),
             ),
             Self::Invalid(_) => (StatusCode::BAD_REQUEST, "invalid-request", "the request has faults".to_owned()),
             Self::NoSuchPath => (StatusCode::NOT_FOUND, "no-such-path", "nothing is at this path".to_owned()),
-            Self::MethodNotAllowed => {
-                (StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "the path takes other methods".to_owned())
-            }
+            Self::MethodNotAllowed => (
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method-not-allowed",
+                "this path does not support the method".to_owned(),
+            ),
             Self::BodyTooSlow => {
-                (StatusCode::REQUEST_TIMEOUT, "body-too-slow", "the body did not come in time".to_owned())
+                (StatusCode::REQUEST_TIMEOUT, "body-too-slow", "the request body did not arrive in time".to_owned())
             }
-            Self::BodyCutOff => (StatusCode::BAD_REQUEST, "body-cut-off", "the body ended too early".to_owned()),
+            Self::BodyCutOff => {
+                (StatusCode::BAD_REQUEST, "body-cut-off", "the request body ended too early".to_owned())
+            }
             Self::BodyTooLarge { limit } => {
                 (StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", format!("the body has more than {limit} bytes"))
             }
@@ -95,16 +103,18 @@ impl HostProblem {
                 "send the body without a content coding, not compressed".to_owned(),
             ),
             Self::UnknownMethod => {
-                (StatusCode::NOT_IMPLEMENTED, "unknown-method", "no resource here has this method".to_owned())
+                (StatusCode::NOT_IMPLEMENTED, "unknown-method", "the server does not support the method".to_owned())
             }
             Self::UnknownTransferCoding => (
                 StatusCode::NOT_IMPLEMENTED,
                 "unknown-transfer-coding",
-                "no transfer coding but `chunked` is implemented".to_owned(),
+                "the only supported transfer coding is `chunked`".to_owned(),
             ),
-            Self::ModuleFailed => {
-                (StatusCode::INTERNAL_SERVER_ERROR, "module-failed", "the request failed inside".to_owned())
-            }
+            Self::ModuleFailed => (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "module-failed",
+                "the application failed to process the request".to_owned(),
+            ),
             Self::HostFailed => {
                 (StatusCode::INTERNAL_SERVER_ERROR, "host-failed", "the host failed to answer the request".to_owned())
             }
@@ -112,12 +122,12 @@ impl HostProblem {
             Self::Unavailable => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "unavailable",
-                "a part of the application doesn't answer now".to_owned(),
+                "a part of the application is temporarily unavailable".to_owned(),
             ),
             Self::StorageFull => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "storage-full",
-                "there is no room now to store what the request needs".to_owned(),
+                "the storage for the request's data is full at the moment".to_owned(),
             ),
             Self::Deadline => (StatusCode::GATEWAY_TIMEOUT, "deadline", "the request took too long".to_owned()),
         }

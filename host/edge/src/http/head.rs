@@ -66,16 +66,16 @@ fn check_host<B>(request: &Request<B>, faults: &mut Vec<Fault>) {
         return fault("it is given twice");
     }
     if target.is_some_and(|target| !is_authority(target.as_str().as_bytes())) {
-        return fault("the target's host is no host with or without a port");
+        return fault("the host in the request target is not a valid host with an optional port");
     }
     match (host.map(axum::http::HeaderValue::as_bytes), target) {
         (Some(b""), Some(_)) if request.version() != Version::HTTP_2 => {}
         (Some(b""), _) => fault("it is empty"),
-        (Some(host), _) if !is_authority(host) => fault("it is no host with or without a port"),
+        (Some(host), _) if !is_authority(host) => fault("it is not a valid host with an optional port"),
         (Some(host), Some(target)) if request.version() == Version::HTTP_2 => {
             let port = default_port(request.uri());
             if !without_port(host, port).eq_ignore_ascii_case(without_port(target.as_str().as_bytes(), port)) {
-                fault("it is another host than that of `:authority`");
+                fault("it differs from the host in `:authority`");
             }
         }
         (Some(_), _) => {}
@@ -140,12 +140,12 @@ fn check_target(method: &Method, uri: &Uri, faults: &mut Vec<Fault>) {
     let is_path = path.starts_with('/') || (path == "*" && *method == Method::OPTIONS);
     let is_http = uri.scheme_str().is_none_or(|scheme| scheme == "http" || scheme == "https");
     if !is_path || !is_http {
-        faults.push(Fault::path("", "the target is neither a path nor an address with one"));
+        faults.push(Fault::path("", "the request target is neither a path nor a URL with a path"));
         return;
     }
     let told = |text: &str, at: usize| {
         let found = &text[at..text.floor_char_boundary(at + 3)];
-        format!("`{found}` is no percent-encoded byte: two hexadecimal digits follow a `%`")
+        format!("`{found}` is not a percent-encoded byte: two hexadecimal digits must follow `%`")
     };
     if let Some(at) = broken_percent(path.as_bytes()) {
         faults.push(Fault::path("", told(path, at)));

@@ -19,7 +19,7 @@ impl fmt::Display for Panicked {
 impl Panicked {
     fn new(panic: &(dyn Any + Send)) -> Self {
         let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-        Self(text.unwrap_or("it said nothing").to_owned())
+        Self(text.unwrap_or("the panic has no message").to_owned())
     }
 }
 

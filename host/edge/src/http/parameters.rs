@@ -55,7 +55,7 @@ pub(super) async fn read_body(
     let is_empty = body.is_end_stream();
     if matches!(route.body, Body::Unbound) {
         let is_refused = route.unknown_input == UnknownInput::Refuse && !is_empty && has_bytes(body, deadline).await?;
-        return if is_refused { Err(invalid(Fault::at("", "nothing takes a body here"))) } else { Ok(None) };
+        return if is_refused { Err(invalid(Fault::at("", "this route takes no body"))) } else { Ok(None) };
     }
     let absent = || {
         let bytes = Bytes::from_static(route.absent_body.unwrap_or_default());

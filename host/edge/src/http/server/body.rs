@@ -35,7 +35,7 @@ enum Source {
 #[derive(Debug, thiserror::Error)]
 pub enum BodyError {
     /// The body made too little progress for too long.
-    #[error("the body does not come")]
+    #[error("the request body makes too little progress")]
     Stalled,
     /// Too many bytes are held for clients to take more of the body.
     #[error(transparent)]

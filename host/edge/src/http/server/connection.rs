@@ -245,7 +245,7 @@ impl Drop for PlaceShare {
 
 /// The error that too many bytes are held for clients to hold more.
 #[derive(Debug, thiserror::Error)]
-#[error("more bytes are held for clients than may be")]
+#[error("too many bytes are held for clients")]
 pub struct NoRoom;
 
 /// Guard of bytes that are held for a client. Dropping it frees them.

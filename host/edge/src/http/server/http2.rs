@@ -101,7 +101,7 @@ where
         let stream =
             Stream { respond, _head: held, connection: self.connection.clone(), timer: ProgressTimer::new(stall) };
         if size > MAX_HEAD {
-            let detail = format!("its head has more than {MAX_HEAD} bytes");
+            let detail = format!("the request head has more than {MAX_HEAD} bytes");
             let answer = Answer::from(refusal::refuse(&self.connection, Refusal::HeadTooLarge, &detail));
             tokio::spawn(stream.answer(answer, open));
             return;

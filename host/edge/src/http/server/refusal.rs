@@ -27,7 +27,7 @@ pub(super) fn refuse(connection: &Connection, why: Refusal, detail: &str) -> Res
     connection.refuse();
     if let Some(dropped) = all.refusals().0.take() {
         let (request, reason) = (id.as_str(), why.as_str());
-        tracing::info!(target: "http", request, reason, detail, dropped, "refused what is no request");
+        tracing::info!(target: "http", request, reason, detail, dropped, "refused an invalid request");
     }
     let problem = match why {
         Refusal::TargetTooLong => HostProblem::TargetTooLong,
@@ -51,7 +51,7 @@ pub(super) fn instead(written: &[u8], connection: &Connection) -> Option<Vec<u8>
         "431" => Refusal::HeadTooLarge,
         _ => return None,
     };
-    let response = refuse(connection, why, "hyper refused it");
+    let response = refuse(connection, why, "the HTTP parser refused the request");
     let (head, body) = response.into_parts();
     let body = body.collect().now_or_never()?.ok()?.to_bytes();
     let status: StatusCode = head.status;

@@ -73,7 +73,7 @@ impl Wire {
                 ready!(self.timer.poll_stalled(context));
                 self.timer.clear();
                 self.connection.all().metrics().cut_off(CutOff::ConnectionStalled);
-                return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes nothing")));
+                return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client does not read")));
             }
         }
         written
