@@ -25,7 +25,7 @@ const MAX_QUERY_FIELDS: usize = 64;
 /// The byte order mark of UTF-8, which a sender may put before JSON (RFC 8259, section 8.1).
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// A request body that was read completely. Its bytes count as held for the client until this value is dropped.
+/// A request body that was read completely. Its bytes count as held in memory for the client until this value is dropped.
 pub(super) struct ReadBody {
     bytes: Bytes,
     _held: Option<HeldBytes>,

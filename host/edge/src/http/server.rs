@@ -77,7 +77,8 @@ pub struct Bounds {
     pub grace: Duration,
     /// The maximum time without progress of a request body, a response or a connection.
     pub stall: Duration,
-    /// The maximum number of bytes that are held for all clients together.
+    /// The maximum number of bytes that are held in memory for all clients together: request bodies, responses until clients have taken
+    /// them, and heads of open HTTP/2 requests.
     pub held: u64,
     /// How long a stopping listener waits for the requests in flight.
     pub drain: Duration,
@@ -96,7 +97,7 @@ pub struct Tokenless {
 pub struct Answer {
     /// The response.
     pub response: Response<Body>,
-    /// The bytes that count as held for the response's body. `None` if its body is not counted.
+    /// Guard of the bytes that the response's body holds in memory. `None` if its body is not counted.
     pub held: Option<HeldBytes>,
 }
 

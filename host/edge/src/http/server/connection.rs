@@ -41,7 +41,7 @@ pub struct Connection {
     open: AtomicU32,
     /// The number of this connection's permits for requests in flight. Calls that continue after their client disconnected count too.
     places: AtomicU32,
-    /// The number of bytes that are held for the client.
+    /// The number of bytes that are held in memory for the client.
     held: AtomicU64,
     /// Whether the client has sent the listener's token.
     trusted: AtomicBool,
@@ -135,7 +135,7 @@ impl Connection {
         Some((take()?, share))
     }
 
-    /// Counts `bytes` as held for the client.
+    /// Counts `bytes` as held in memory for the client.
     ///
     /// # Errors
     ///
@@ -243,12 +243,12 @@ impl Drop for PlaceShare {
     }
 }
 
-/// The error that too many bytes are held for clients to hold more.
+/// The error that too many bytes are held in memory for clients to hold more.
 #[derive(Debug, thiserror::Error)]
-#[error("too many bytes are held for clients")]
+#[error("too many bytes are held in memory for clients")]
 pub struct NoRoom;
 
-/// Guard of bytes that are held for a client. Dropping it frees them.
+/// Guard of bytes that are held in memory for a client. Dropping it frees them.
 pub struct HeldBytes {
     connection: Arc<Connection>,
     bytes: u64,

@@ -25,7 +25,7 @@ pub(super) struct Connections {
     metrics: ListenerMetrics,
     refusals: Refusals,
     open: Mutex<HashMap<u64, Arc<Connection>>>,
-    /// The number of bytes that are held for all clients.
+    /// The number of bytes that are held in memory for all clients.
     pub(super) held: AtomicU64,
     /// The number of connections that have not sent a request yet.
     newcomers: AtomicUsize,
