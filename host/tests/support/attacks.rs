@@ -34,7 +34,7 @@ const LIMITS: [(&str, &str); 7] = [
     ("result", "\"64KiB\""),
 ];
 
-/// The imports and the helper functions of a module with a database, for its component and for its core module.
+/// The imports and the supporting functions of a module with a database, for its component and for its core module.
 const SQL: &str = include_str!("sql.wat");
 
 /// A hostile module and its expected outcome.
