@@ -6,6 +6,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use semver::{Comparator, Op, Prerelease, Version};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -188,8 +189,8 @@ impl InterfaceName {
         if self.unversioned() != wanted.unversioned() {
             return false;
         }
-        match (self.version().and_then(Version::parse), wanted.version().and_then(Version::parse)) {
-            (Some(have), Some(want)) => have.serves(&want),
+        match (self.version().and_then(release), wanted.version().and_then(release)) {
+            (Some(have), Some(wanted)) => is_compatible(&have, &wanted),
             _ => false,
         }
     }
@@ -204,48 +205,32 @@ impl InterfaceName {
         let Some(version) = version else { return true };
         let whole = format!("{version}{}", ".0".repeat(2_usize.saturating_sub(version.matches('.').count())));
         self.version() == Some(version)
-            || Version::parse(&whole)
-                .zip(self.version().and_then(Version::parse))
-                .is_some_and(|(wanted, have)| have.serves(&wanted))
+            || release(&whole)
+                .zip(self.version().and_then(release))
+                .is_some_and(|(wanted, have)| is_compatible(&have, &wanted))
     }
 
     /// Whether the version is a release whose text starts with `series`: `0.2.6` is a release of `0.2.`. Pre-releases are not.
     pub fn is_release_of(&self, series: &str) -> bool {
-        self.version().is_some_and(|version| version.starts_with(series) && Version::parse(version).is_some())
+        self.version().is_some_and(|version| version.starts_with(series) && release(version).is_some())
     }
 
     /// Compares two interfaces by their versions as numbers, and then by their text. Names without a release version come first.
     pub fn compare_versions(&self, other: &InterfaceName) -> std::cmp::Ordering {
-        let version = |name: &InterfaceName| name.version().and_then(Version::parse);
+        let version = |name: &InterfaceName| name.version().and_then(release);
         version(self).cmp(&version(other)).then_with(|| self.cmp(other))
     }
 }
 
-/// A release version, `major.minor.patch`. Pre-releases have no such value.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct Version(u64, u64, u64);
+/// Parses a release version, `major.minor.patch`. Pre-releases and versions with build metadata are no releases.
+fn release(text: &str) -> Option<Version> {
+    Version::parse(text).ok().filter(|version| version.pre.is_empty() && version.build.is_empty())
+}
 
-impl Version {
-    fn parse(text: &str) -> Option<Self> {
-        let mut parts = text.split('.');
-        // This check is needed because `u64` accepts a leading `+`.
-        let mut number = || parts.next().filter(|part| part.bytes().all(|b| b.is_ascii_digit()))?.parse().ok();
-        let version = Self(number()?, number()?, number()?);
-        parts.next().is_none().then_some(version)
-    }
-
-    fn serves(&self, wanted: &Self) -> bool {
-        self.track() == wanted.track() && self >= wanted
-    }
-
-    /// Returns a key that is equal for compatible versions. Each `0.0.x` has a key of its own.
-    fn track(&self) -> (u64, u64, u64) {
-        match self {
-            Self(0, 0, patch) => (0, 0, *patch),
-            Self(0, minor, _) => (0, *minor, 0),
-            Self(major, ..) => (*major, 0, 0),
-        }
-    }
+/// Whether the release `have` can stand in for the release `wanted`: it is compatible and not older.
+fn is_compatible(have: &Version, wanted: &Version) -> bool {
+    let (minor, patch) = (Some(wanted.minor), Some(wanted.patch));
+    Comparator { op: Op::Caret, major: wanted.major, minor, patch, pre: Prerelease::EMPTY }.matches(have)
 }
 
 impl FromStr for InterfaceName {
@@ -363,7 +348,7 @@ impl Digest {
 
     /// Returns the digest as 64 hexadecimal characters.
     pub fn hex(&self) -> String {
-        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+        hex::encode(self.0)
     }
 }
 
@@ -384,13 +369,9 @@ impl FromStr for Digest {
 
     fn from_str(text: &str) -> Result<Self, BadName> {
         let bad = || BadName { text: text.to_owned(), expected: "a digest: `sha256:` and 64 hexadecimal characters" };
-        let hex =
-            text.strip_prefix("sha256:").filter(|hex| hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_hexdigit()));
-        let hex = hex.ok_or_else(bad)?;
         let mut bytes = [0; 32];
-        for (index, byte) in bytes.iter_mut().enumerate() {
-            *byte = u8::from_str_radix(&hex[2 * index..2 * index + 2], 16).map_err(|_| bad())?;
-        }
+        let digits = text.strip_prefix("sha256:").ok_or_else(bad)?;
+        hex::decode_to_slice(digits, &mut bytes).map_err(|_| bad())?;
         Ok(Self(bytes))
     }
 }

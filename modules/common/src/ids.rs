@@ -2,32 +2,24 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use ulid::Ulid;
+
 /// A source of new ids.
 pub trait Ids {
     /// Returns a new ULID.
     fn new_id(&self) -> String;
 }
 
-/// The number of characters of an id.
-const LENGTH: usize = 26;
-
-/// The digits of Crockford's base 32, in the order of their values.
-const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
-
-/// The number of random bits, which follow the bits of the time.
-const RANDOM_BITS: u32 = 80;
-
 /// Builds a ULID from a time and the lowest 80 bits of `random`. The random bits distinguish it from other ids of the same
 /// millisecond.
 pub fn ulid(moment: SystemTime, random: u128) -> String {
     let millis = moment.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-    let value = (millis << RANDOM_BITS) | (random & ((1 << RANDOM_BITS) - 1));
-    (0..LENGTH).rev().map(|place| char::from(ALPHABET[(value >> (5 * place)) as usize & 31])).collect()
+    Ulid::from_parts(u64::try_from(millis).unwrap_or(u64::MAX), random).to_string()
 }
 
-/// Returns whether a text is a well-formed ULID.
+/// Returns whether a text is a ULID as [`ulid`] writes it: in capitals.
 pub fn is_ulid(text: &str) -> bool {
-    text.len() == LENGTH && text.as_bytes()[0] <= b'7' && text.bytes().all(|byte| ALPHABET.contains(&byte))
+    Ulid::from_string(text).is_ok_and(|id| id.to_string() == text)
 }
 
 #[cfg(test)]

@@ -54,7 +54,7 @@ pub(super) fn token(folder: &Path, given: Option<String>) -> Result<String, Toke
     }
     let mut bytes = [0; TOKEN_BYTES];
     getrandom::fill(&mut bytes).map_err(|error| failed(io::Error::other(error)))?;
-    let token: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let token = hex::encode(bytes);
     // The token is written to a temporary file and renamed, so its file is never incomplete or readable by others.
     let aside = folder.join("admin.token.new");
     let written = create_new(&aside).and_then(|mut file| file.write_all(token.as_bytes()));
