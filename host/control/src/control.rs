@@ -36,7 +36,7 @@ use watertight_model::problem::{Code, Problem, Problems};
 use watertight_runtime::link::Linked;
 use watertight_runtime::runtime::{Admissions, Runtime};
 use watertight_telemetry::Telemetry;
-use watertight_telemetry::table::Came;
+use watertight_telemetry::table::ChangeResult;
 
 pub use backup::back_up_stopped;
 use disk::Disk;
@@ -262,7 +262,7 @@ impl Control {
         let start = Instant::now();
         let _place = self.queue.enter(kind).inspect_err(|error| {
             if matches!(error, ChangeError::Busy(_)) {
-                self.telemetry.changed(cause.as_str(), Came::Busy, Duration::ZERO);
+                self.telemetry.changed(cause.as_str(), ChangeResult::Busy, Duration::ZERO);
             }
         })?;
         let made = match kind {
@@ -298,10 +298,10 @@ impl Control {
         start: Instant,
     ) {
         let came = match made {
-            Ok(_) if only_plan => Came::Planned,
-            Ok(done) if done.published => Came::Published,
-            Ok(_) => Came::Unchanged,
-            Err(ChangeError::Refused(_)) => Came::Refused,
+            Ok(_) if only_plan => ChangeResult::Planned,
+            Ok(done) if done.published => ChangeResult::Published,
+            Ok(_) => ChangeResult::Unchanged,
+            Err(ChangeError::Refused(_)) => ChangeResult::Refused,
             Err(_) => return,
         };
         let asker = by.as_ref().map_or_else(String::new, ToString::to_string);

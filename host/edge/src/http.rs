@@ -29,7 +29,7 @@ use watertight_graph::routes::Matched;
 use watertight_model::config::HttpLimits;
 use watertight_runtime::runtime::{Generation, InFlight, Runtime};
 use watertight_runtime::store::{CallContext, Notes, RequestLine};
-use watertight_telemetry::table::Origin;
+use watertight_telemetry::table::CallOrigin;
 
 use answer::HostProblem;
 use details::Failure;
@@ -151,7 +151,7 @@ impl Edge {
             generation: generation.number,
         };
         let notes = Notes::new(line);
-        let context = CallContext::within_trace(noted.id.clone(), deadline, Origin::Route, noted.trace.clone());
+        let context = CallContext::within_trace(noted.id.clone(), deadline, CallOrigin::Route, noted.trace.clone());
         let context = context.of_request(notes.clone());
         let (result, _place) = call::detached(generation.clone(), target, values, context, place).await;
         let limit = generation.result_limit(target);

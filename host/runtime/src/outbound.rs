@@ -24,7 +24,7 @@ use body::{Received, Sent};
 use trust::Trust;
 use watertight_model::config::{Allowed, HostName, Origin, Outbound, Scheme};
 use watertight_telemetry::OutboundMetrics;
-use watertight_telemetry::table::Went;
+use watertight_telemetry::table::OutboundOutcome;
 
 pub use trust::{NoCertificates, reload_certificates};
 
@@ -78,11 +78,11 @@ pub enum Failure {
 }
 
 impl Failure {
-    fn went(&self) -> Went {
+    fn went(&self) -> OutboundOutcome {
         match self {
-            Self::Denied { .. } | Self::Private { .. } | Self::Odd(_) => Went::Denied,
-            Self::Limit { .. } => Went::Limit,
-            Self::Other(_) => Went::Failed,
+            Self::Denied { .. } | Self::Private { .. } | Self::Odd(_) => OutboundOutcome::Denied,
+            Self::Limit { .. } => OutboundOutcome::Limit,
+            Self::Other(_) => OutboundOutcome::Failed,
         }
     }
 
@@ -128,7 +128,7 @@ impl Outgoing {
         deadline: Instant,
     ) -> Result<Response<WasiBody>, Failure> {
         let sent = self.clone().try_send(request, options.unwrap_or_default(), deadline).await;
-        self.counters.went(sent.as_ref().map_or_else(Failure::went, |_| Went::Answered));
+        self.counters.went(sent.as_ref().map_or_else(Failure::went, |_| OutboundOutcome::Answered));
         sent
     }
 

@@ -22,7 +22,10 @@ use std::time::Duration;
 use prometheus::core::Collector;
 use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry, TextEncoder};
 
-use table::{Came, CutOff, Failed, Limited, Metric, Origin, Refusal, ResumeMoment, ResumeOutcome, Thrown, Went};
+use table::{
+    CallFailure, CallOrigin, ChangeResult, CutOffReason, DropReason, LimitKind, Metric, OutboundOutcome, RefusalReason,
+    ResumeMoment, ResumeOutcome,
+};
 use watertight_model::ids::{CompartmentName, ModuleName};
 
 pub use lines::{LineBudget, logged_path};
@@ -159,12 +162,12 @@ impl Telemetry {
         let known = admit(&mut self.names().compartments, name.to_string());
         let name = if known { name.as_str() } else { OTHER };
         CompartmentMetrics {
-            calls: Origin::ALL.map(|origin| self.calls.with_label_values(&[OUTSIDE, name, origin.as_str()])),
-            errors: Failed::ALL.map(|why| self.call_errors.with_label_values(&[name, why.as_str()])),
-            limits: Limited::ALL.map(|limit| self.limits.with_label_values(&[name, limit.as_str()])),
+            calls: CallOrigin::ALL.map(|origin| self.calls.with_label_values(&[OUTSIDE, name, origin.as_str()])),
+            errors: CallFailure::ALL.map(|why| self.call_errors.with_label_values(&[name, why.as_str()])),
+            limits: LimitKind::ALL.map(|limit| self.limits.with_label_values(&[name, limit.as_str()])),
             long_steps: self.long_steps.with_label_values(&[name]),
             made: self.instances_made.with_label_values(&[name]),
-            dropped: Thrown::ALL.map(|why| self.instances_dropped.with_label_values(&[name, why.as_str()])),
+            dropped: DropReason::ALL.map(|why| self.instances_dropped.with_label_values(&[name, why.as_str()])),
         }
     }
 
@@ -179,7 +182,7 @@ impl Telemetry {
     pub fn outbound(&self, module: &ModuleName) -> OutboundMetrics {
         let known = admit(&mut self.names().outbound, module.to_string());
         let name = if known { module.as_str() } else { OTHER };
-        OutboundMetrics(Went::ALL.map(|went| self.outbound.with_label_values(&[name, went.as_str()])))
+        OutboundMetrics(OutboundOutcome::ALL.map(|went| self.outbound.with_label_values(&[name, went.as_str()])))
     }
 
     /// Returns the histograms of a module's SQL statements.
@@ -196,8 +199,8 @@ impl Telemetry {
     /// Returns the counters of a listener.
     pub fn listener(&self, name: &str) -> ListenerMetrics {
         ListenerMetrics {
-            cut_off: CutOff::ALL.map(|why| self.cut_off.with_label_values(&[name, why.as_str()])),
-            refused: Refusal::ALL.map(|why| self.refused.with_label_values(&[name, why.as_str()])),
+            cut_off: CutOffReason::ALL.map(|why| self.cut_off.with_label_values(&[name, why.as_str()])),
+            refused: RefusalReason::ALL.map(|why| self.refused.with_label_values(&[name, why.as_str()])),
         }
     }
 
@@ -239,7 +242,7 @@ impl Telemetry {
     }
 
     /// Counts a change of the application by its cause and outcome, and records its duration.
-    pub fn changed(&self, cause: &str, came: Came, time: Duration) {
+    pub fn changed(&self, cause: &str, came: ChangeResult, time: Duration) {
         self.changes.with_label_values(&[cause, came.as_str()]).inc();
         self.change_time.with_label_values(&[cause, came.as_str()]).observe(time.as_secs_f64());
     }
@@ -334,27 +337,27 @@ impl RouteMetrics {
 
 /// The counters of one compartment, shared by all its generations.
 pub struct CompartmentMetrics {
-    calls: [IntCounter; Origin::ALL.len()],
-    errors: [IntCounter; Failed::ALL.len()],
-    limits: [IntCounter; Limited::ALL.len()],
+    calls: [IntCounter; CallOrigin::ALL.len()],
+    errors: [IntCounter; CallFailure::ALL.len()],
+    limits: [IntCounter; LimitKind::ALL.len()],
     long_steps: IntCounter,
     made: IntCounter,
-    dropped: [IntCounter; Thrown::ALL.len()],
+    dropped: [IntCounter; DropReason::ALL.len()],
 }
 
 impl CompartmentMetrics {
     /// Counts a call that does not come from another compartment.
-    pub fn called(&self, from: Origin) {
+    pub fn called(&self, from: CallOrigin) {
         self.calls[from as usize].inc();
     }
 
     /// Counts a call without a result.
-    pub fn failed(&self, why: Failed) {
+    pub fn failed(&self, why: CallFailure) {
         self.errors[why as usize].inc();
     }
 
     /// Counts a call that met a limit.
-    pub fn limited(&self, limit: Limited) {
+    pub fn limited(&self, limit: LimitKind) {
         self.limits[limit as usize].inc();
     }
 
@@ -369,35 +372,35 @@ impl CompartmentMetrics {
     }
 
     /// Counts dropped instances by the reason.
-    pub fn dropped(&self, why: Thrown, instances: usize) {
+    pub fn dropped(&self, why: DropReason, instances: usize) {
         self.dropped[why as usize].inc_by(instances as u64);
     }
 }
 
 /// The counters of one listener.
 pub struct ListenerMetrics {
-    cut_off: [IntCounter; CutOff::ALL.len()],
-    refused: [IntCounter; Refusal::ALL.len()],
+    cut_off: [IntCounter; CutOffReason::ALL.len()],
+    refused: [IntCounter; RefusalReason::ALL.len()],
 }
 
 impl ListenerMetrics {
     /// Counts a connection or a request that the host ended.
-    pub fn cut_off(&self, why: CutOff) {
+    pub fn cut_off(&self, why: CutOffReason) {
         self.cut_off[why as usize].inc();
     }
 
     /// Counts input that was refused before it became a request.
-    pub fn refused(&self, why: Refusal) {
+    pub fn refused(&self, why: RefusalReason) {
         self.refused[why as usize].inc();
     }
 }
 
 /// The counters of one module's requests to other hosts.
-pub struct OutboundMetrics([IntCounter; Went::ALL.len()]);
+pub struct OutboundMetrics([IntCounter; OutboundOutcome::ALL.len()]);
 
 impl OutboundMetrics {
     /// Counts a request by its outcome.
-    pub fn went(&self, went: Went) {
+    pub fn went(&self, went: OutboundOutcome) {
         self.0[went as usize].inc();
     }
 }
@@ -410,12 +413,12 @@ mod tests {
 
     #[test]
     fn labels_stand_at_their_places() {
-        assert!(Origin::ALL.iter().enumerate().all(|(place, label)| *label as usize == place));
-        assert!(Failed::ALL.iter().enumerate().all(|(place, label)| *label as usize == place));
-        assert!(Limited::ALL.iter().enumerate().all(|(place, label)| *label as usize == place));
-        assert!(CutOff::ALL.iter().enumerate().all(|(place, label)| *label as usize == place));
-        assert!(Refusal::ALL.iter().enumerate().all(|(place, label)| *label as usize == place));
-        assert!(Thrown::ALL.iter().enumerate().all(|(place, label)| *label as usize == place));
+        assert!(CallOrigin::ALL.iter().enumerate().all(|(place, label)| *label as usize == place));
+        assert!(CallFailure::ALL.iter().enumerate().all(|(place, label)| *label as usize == place));
+        assert!(LimitKind::ALL.iter().enumerate().all(|(place, label)| *label as usize == place));
+        assert!(CutOffReason::ALL.iter().enumerate().all(|(place, label)| *label as usize == place));
+        assert!(RefusalReason::ALL.iter().enumerate().all(|(place, label)| *label as usize == place));
+        assert!(DropReason::ALL.iter().enumerate().all(|(place, label)| *label as usize == place));
         assert!(SqlOutcome::ALL.iter().enumerate().all(|(place, label)| *label as usize == place));
     }
 

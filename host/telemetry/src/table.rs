@@ -173,7 +173,7 @@ macro_rules! labels {
 
 labels! {
     /// The origin of a call into a compartment that does not come from another compartment.
-    Origin {
+    CallOrigin {
         /// A request to a route.
         Route = "route",
         /// An operator, by the admin listener or the command line.
@@ -194,8 +194,8 @@ labels! {
 }
 
 labels! {
-    /// Why the host ended a connection or a request.
-    CutOff {
+    /// The reason for which the host ended a connection or a request.
+    CutOffReason {
         /// The client sent no request in time.
         Idle = "idle",
         /// The connection was idle, and other clients waited for a connection.
@@ -224,8 +224,8 @@ labels! {
 }
 
 labels! {
-    /// Why input was refused before it became a request.
-    Refusal {
+    /// The reason for which input was refused before it became a request.
+    RefusalReason {
         /// The input is not HTTP.
         Malformed = "malformed",
         /// The request's target is too long.
@@ -238,8 +238,8 @@ labels! {
 }
 
 labels! {
-    /// Why a call gave no result.
-    Failed {
+    /// The kind of failure because of which a call gave no result.
+    CallFailure {
         /// The queue of calls to the module was full.
         QueueFull = "queue-full",
         /// There was no room for another instance.
@@ -259,7 +259,7 @@ labels! {
 
 labels! {
     /// A limit. Its text is its key in the manifest, if it has one.
-    Limited {
+    LimitKind {
         /// The bytes of all memories of a store.
         Memory = "memory",
         /// The elements of all tables of a store.
@@ -320,8 +320,8 @@ labels! {
 }
 
 labels! {
-    /// Why an instance was dropped.
-    Thrown {
+    /// The reason for which an instance was dropped.
+    DropReason {
         /// A guest trapped.
         Trap = "trap",
         /// The call met a limit.
@@ -347,7 +347,7 @@ labels! {
 
 labels! {
     /// The outcome of a module's request to another host.
-    Went {
+    OutboundOutcome {
         /// The other host answered, with any status.
         Answered = "answered",
         /// The manifest does not allow the request, or the name resolves to a private address.
@@ -360,8 +360,8 @@ labels! {
 }
 
 labels! {
-    /// The outcome of a change.
-    Came {
+    /// The result of a change of the application.
+    ChangeResult {
         /// The change was published.
         Published = "published",
         /// There was nothing to change.

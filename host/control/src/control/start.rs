@@ -17,7 +17,7 @@ use watertight_model::config::{self, AppConfig, Overrides};
 use watertight_model::ids::{Digest, GenerationNumber, ModuleName};
 use watertight_model::problem::{Code, Problem, Problems, list, with_causes};
 use watertight_runtime::runtime::{Admissions, Runtime};
-use watertight_telemetry::table::Came;
+use watertight_telemetry::table::ChangeResult;
 
 /// The source from which a start takes the application.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -146,7 +146,7 @@ impl Initial {
             if let Some(disk) = disk {
                 history.note_disk(disk).map_err(Problem::from)?;
             }
-            Came::Unchanged
+            ChangeResult::Unchanged
         } else {
             let configuration = keep(history.kept(), &running.graph, &running.config)?;
             let by = Some(Asker::new(None, Some(wanted.command())));
@@ -154,7 +154,7 @@ impl Initial {
             let told = record(&running.graph, configuration, Cause::Run, by);
             history.publish(Publication { disk, changes, ..told }).map_err(Problem::from)?;
             history.prune();
-            Came::Published
+            ChangeResult::Published
         };
         databases.published(running.graph.with_data().map(|(name, _)| name), &state);
         host.telemetry.changed(Cause::Run.as_str(), came, begun.elapsed());

@@ -33,7 +33,7 @@ use tokio::sync::watch;
 use tokio::task::unconstrained;
 
 use watertight_telemetry::Telemetry;
-use watertight_telemetry::table::Refusal;
+use watertight_telemetry::table::RefusalReason;
 
 use body::AnswerBody;
 use connection::{Clock, Order};
@@ -257,7 +257,7 @@ where
             Ok(Ok(())) => return,
             Ok(Err(error)) => {
                 if error.is_parse() && !connection.refuse() {
-                    refusal::refuse(connection, Refusal::Malformed, &error.to_string());
+                    refusal::refuse(connection, RefusalReason::Malformed, &error.to_string());
                 }
                 tracing::debug!(target: "http", %error, "connection ended");
                 return;
@@ -295,7 +295,7 @@ where
     };
     if let Err(error) = ended {
         if error.is_library() {
-            refusal::refuse(connection, Refusal::Protocol, &error.to_string());
+            refusal::refuse(connection, RefusalReason::Protocol, &error.to_string());
         }
         tracing::debug!(target: "http", %error, "connection ended");
     }

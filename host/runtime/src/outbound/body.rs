@@ -13,7 +13,7 @@ use wasmtime_wasi::runtime::AbortOnDropJoinHandle;
 use wasmtime_wasi_http::{Error, WasiBody};
 
 use super::{Outgoing, of_hyper};
-use watertight_telemetry::table::Went;
+use watertight_telemetry::table::OutboundOutcome;
 
 /// Subtracts a frame's bytes from the remaining allowance. Returns an error if the frame exceeds it.
 fn take(left: &mut u64, frame: &Frame<Bytes>) -> Result<(), ()> {
@@ -98,7 +98,7 @@ impl Body for Received {
             Poll::Ready(Some(Ok(frame))) => match take(left, &frame) {
                 Ok(()) => Ok(frame),
                 Err(()) => {
-                    outgoing.counters.went(Went::Limit);
+                    outgoing.counters.went(OutboundOutcome::Limit);
                     Err(Error::HttpResponseBodySize(Some(outgoing.grant.response)))
                 }
             },

@@ -21,7 +21,7 @@ use watertight_graph::graph;
 use watertight_json::EncodeError;
 use watertight_model::config::{InstanceMode, Instances, Limits};
 use watertight_model::ids::{CompartmentName, Digest, ModuleName};
-use watertight_telemetry::table::{Failed, Limited, Thrown};
+use watertight_telemetry::table::{CallFailure, DropReason, LimitKind};
 use watertight_telemetry::{CompartmentMetrics, LineBudget, Telemetry, Trace};
 
 /// The memory above which an instance is dropped after a call instead of being kept, in bytes.
@@ -184,7 +184,7 @@ impl Compartment {
             let start = needed.min(warm.len());
             warm.split_off(start)
         };
-        self.count_dropped(Thrown::Retired, spare.len());
+        self.count_dropped(DropReason::Retired, spare.len());
     }
 
     /// Lowers a call's limits to those of this compartment.
@@ -254,10 +254,12 @@ impl Compartment {
                 let state = lease.live().state();
                 let error = self.explain(&Ended::of(error, state), state.call(), Some(place));
                 lease.throw_away(match error.kind() {
-                    Failed::Limit => Thrown::Limit,
-                    Failed::Deadline => Thrown::Deadline,
-                    Failed::Callee => Thrown::Callee,
-                    Failed::Trap | Failed::Exit | Failed::QueueFull | Failed::NoRoom => Thrown::Trap,
+                    CallFailure::Limit => DropReason::Limit,
+                    CallFailure::Deadline => DropReason::Deadline,
+                    CallFailure::Callee => DropReason::Callee,
+                    CallFailure::Trap | CallFailure::Exit | CallFailure::QueueFull | CallFailure::NoRoom => {
+                        DropReason::Trap
+                    }
                 });
                 Err(error)
             }
@@ -272,7 +274,7 @@ impl Compartment {
     /// Counts the limits that the call met without being ended by them.
     fn note_limits(&self, state: &InstanceState) {
         if state.met_log_limit() {
-            self.metrics.limited(Limited::Log);
+            self.metrics.limited(LimitKind::Log);
         }
         let CallContext { request, trace, .. } = state.call();
         for (module, limit) in state.sql_limits() {
@@ -283,7 +285,7 @@ impl Compartment {
     /// Counts and logs a limit that did not end its call.
     fn note_limit(
         &self,
-        kind: Limited,
+        kind: LimitKind,
         limit: &dyn std::fmt::Display,
         module: &ModuleName,
         request: &str,
@@ -303,13 +305,13 @@ impl Compartment {
     /// Counts and logs that the body of a request for the function exceeded its limit.
     pub(super) fn body_too_large(&self, place: FunctionIndex, request: &str, trace: &Trace) {
         let told = format_args!("a limit was met: a request's body has more than {} bytes", self.limits.body);
-        self.note_limit(Limited::Body, &told, &self.module(place).name, request, trace);
+        self.note_limit(LimitKind::Body, &told, &self.module(place).name, request, trace);
     }
 
     /// Logs that a result of the function cannot be written as JSON. If the result is too large, counts that as an exceeded limit.
     pub(super) fn unwritable(&self, place: FunctionIndex, error: &EncodeError, request: &str, trace: &Trace) {
         if matches!(error, EncodeError::TooLarge { .. }) {
-            self.metrics.limited(Limited::Result);
+            self.metrics.limited(LimitKind::Result);
         }
         self.warn(&format_args!("a result can't be written: {error}"), &self.module(place).name, request, trace);
     }
@@ -343,7 +345,7 @@ impl Compartment {
         self.retired.load(Ordering::Relaxed) && self.warm().len() >= self.running()
     }
 
-    fn count_dropped(&self, why: Thrown, instances: usize) {
+    fn count_dropped(&self, why: DropReason, instances: usize) {
         self.counters.dropped.fetch_add(instances as u64, Ordering::Relaxed);
         self.metrics.dropped(why, instances);
     }
@@ -368,7 +370,7 @@ impl Compartment {
 impl Drop for Compartment {
     fn drop(&mut self) {
         let warm = self.warm().len();
-        self.count_dropped(Thrown::Retired, warm);
+        self.count_dropped(DropReason::Retired, warm);
     }
 }
 
@@ -395,13 +397,13 @@ struct Lease<'a> {
     /// The instance. It is `None` after the instance was put back.
     live: Option<Live>,
     /// The reason that is counted if the instance is dropped.
-    why: Thrown,
+    why: DropReason,
 }
 
 impl<'a> Lease<'a> {
     fn new(compartment: &'a Compartment, live: Live) -> Self {
         // The default reason holds if the call's future is dropped before its end.
-        Self { compartment, live: Some(live), why: Thrown::Dropped }
+        Self { compartment, live: Some(live), why: DropReason::Dropped }
     }
 
     fn live(&mut self) -> &mut Live {
@@ -415,10 +417,10 @@ impl<'a> Lease<'a> {
         let live = self.live();
         live.leave_generation();
         let why = match () {
-            () if mode == InstanceMode::Fresh => Thrown::Fresh,
-            () if live.calls >= max_calls.get() => Thrown::MaxCalls,
-            () if live.state().memory() > KEEP_MEMORY => Thrown::Memory,
-            () if compartment.is_crowded() => Thrown::Retired,
+            () if mode == InstanceMode::Fresh => DropReason::Fresh,
+            () if live.calls >= max_calls.get() => DropReason::MaxCalls,
+            () if live.state().memory() > KEEP_MEMORY => DropReason::Memory,
+            () if compartment.is_crowded() => DropReason::Retired,
             () => {
                 live.used = compartment.looks.load(Ordering::Relaxed);
                 compartment.warm().extend(self.live.take());
@@ -428,7 +430,7 @@ impl<'a> Lease<'a> {
         self.throw_away(why);
     }
 
-    fn throw_away(mut self, why: Thrown) {
+    fn throw_away(mut self, why: DropReason) {
         self.why = why;
     }
 }
@@ -455,6 +457,6 @@ async fn drop_idle(compartment: Weak<Compartment>, idle: Duration) {
         // Taken out under one lock, so that no call finds the list empty during the search. Dropped afterwards, because freeing memory is
         // slow.
         let idle: Vec<Live> = compartment.warm().extract_if(.., |live| look - live.used > unused).collect();
-        compartment.count_dropped(Thrown::Idle, idle.len());
+        compartment.count_dropped(DropReason::Idle, idle.len());
     }
 }

@@ -16,7 +16,7 @@ use crate::store::{CallContext, UnderWay};
 use watertight_graph::graph::RESUME;
 use watertight_model::ids::{InterfaceName, ModuleName};
 use watertight_telemetry::Trace;
-use watertight_telemetry::table::{Origin, ResumeMoment, ResumeOutcome};
+use watertight_telemetry::table::{CallOrigin, ResumeMoment, ResumeOutcome};
 
 /// The largest number of calls of one module's `resume` in one start. The schedule continues with what is left.
 const MAX_CALLS_AT_START: u32 = 10_000;
@@ -72,7 +72,7 @@ impl Generation {
     async fn call_resume(self: Arc<Self>, target: Target, under_way: UnderWay) -> Resumed {
         let in_flight = self.enter();
         let deadline = Instant::now() + self.time(target);
-        let mut call = CallContext::within_trace("resume".into(), deadline, Origin::Resume, Trace::new());
+        let mut call = CallContext::within_trace("resume".into(), deadline, CallOrigin::Resume, Trace::new());
         call.under_way = under_way;
         let called = detached(async move {
             let result = self.call(target, &[], call).await;

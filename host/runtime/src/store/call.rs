@@ -15,7 +15,7 @@ use wasmtime::component::Val;
 use super::LimitHit;
 use watertight_model::ids::{CompartmentName, GenerationNumber, ModuleName};
 use watertight_model::problem::list;
-use watertight_telemetry::table::{Failed, Origin};
+use watertight_telemetry::table::{CallFailure, CallOrigin};
 use watertight_telemetry::{Span, Trace};
 
 /// The outcome of a call: the function's return value, if it has one, or the reason why there is no result.
@@ -138,7 +138,7 @@ pub struct CallContext {
     /// The bytes of log lines that the call may write.
     pub log: u64,
     /// The origin of the call outside all compartments, such as a route or an operator.
-    pub origin: Origin,
+    pub origin: CallOrigin,
     /// The call's position in the trace of its request.
     pub trace: Trace,
     /// The notes of the request, shared with nested calls.
@@ -162,11 +162,11 @@ impl std::fmt::Debug for CallContext {
 impl CallContext {
     /// Creates the context of an operator's call with that request id, in a new trace.
     pub fn new(request: Arc<str>, deadline: Instant) -> Self {
-        Self::within_trace(request, deadline, Origin::Operator, Trace::new())
+        Self::within_trace(request, deadline, CallOrigin::Operator, Trace::new())
     }
 
     /// Creates the context of a call with that request id, origin and trace.
-    pub fn within_trace(request: Arc<str>, deadline: Instant, origin: Origin, trace: Trace) -> Self {
+    pub fn within_trace(request: Arc<str>, deadline: Instant, origin: CallOrigin, trace: Trace) -> Self {
         Self {
             request,
             deadline,
@@ -287,15 +287,15 @@ pub enum CallError {
 
 impl CallError {
     /// Returns the kind of failure, for metrics.
-    pub fn kind(&self) -> Failed {
+    pub fn kind(&self) -> CallFailure {
         match self {
-            Self::QueueFull { .. } => Failed::QueueFull,
-            Self::NoRoom { .. } => Failed::NoRoom,
-            Self::Deadline { .. } => Failed::Deadline,
-            Self::Limit { .. } => Failed::Limit,
-            Self::Trap { .. } => Failed::Trap,
-            Self::Exit { .. } => Failed::Exit,
-            Self::Callee(_) => Failed::Callee,
+            Self::QueueFull { .. } => CallFailure::QueueFull,
+            Self::NoRoom { .. } => CallFailure::NoRoom,
+            Self::Deadline { .. } => CallFailure::Deadline,
+            Self::Limit { .. } => CallFailure::Limit,
+            Self::Trap { .. } => CallFailure::Trap,
+            Self::Exit { .. } => CallFailure::Exit,
+            Self::Callee(_) => CallFailure::Callee,
         }
     }
 

@@ -8,7 +8,7 @@ use rustix::time::{ClockId, clock_gettime};
 use wasmtime::ResourceLimiter;
 
 use watertight_sql::SqlLimit;
-use watertight_telemetry::table::Limited;
+use watertight_telemetry::table::LimitKind;
 
 /// The largest number of elements that all tables of a store have together.
 const MAX_TABLE_ELEMENTS: usize = 1_000_000;
@@ -60,28 +60,28 @@ pub enum LimitHit {
 
 impl LimitHit {
     /// Returns the kind of limit, for metrics.
-    pub fn kind(&self) -> Limited {
+    pub fn kind(&self) -> LimitKind {
         match self {
-            Self::Memory { .. } => Limited::Memory,
-            Self::Table { .. } => Limited::Table,
-            Self::Cpu { .. } => Limited::Cpu,
-            Self::Stack { .. } => Limited::Stack,
-            Self::Transfer { .. } => Limited::Transfer,
-            Self::Handles { .. } => Limited::Handles,
+            Self::Memory { .. } => LimitKind::Memory,
+            Self::Table { .. } => LimitKind::Table,
+            Self::Cpu { .. } => LimitKind::Cpu,
+            Self::Stack { .. } => LimitKind::Stack,
+            Self::Transfer { .. } => LimitKind::Transfer,
+            Self::Handles { .. } => LimitKind::Handles,
         }
     }
 }
 
 /// Returns the kind of a SQL limit, for metrics. A SQL limit fails a statement and does not end the call.
-pub fn kind_of(limit: &SqlLimit) -> Limited {
+pub fn kind_of(limit: &SqlLimit) -> LimitKind {
     match limit {
-        SqlLimit::Rows(_) => Limited::SqlRows,
-        SqlLimit::Bytes(_) => Limited::SqlBytes,
-        SqlLimit::Time(_) => Limited::SqlTime,
-        SqlLimit::Size(_) => Limited::SqlSize,
-        SqlLimit::Text(_) => Limited::SqlText,
-        SqlLimit::Value(_) => Limited::SqlValue,
-        SqlLimit::Transaction(_) => Limited::SqlTransaction,
+        SqlLimit::Rows(_) => LimitKind::SqlRows,
+        SqlLimit::Bytes(_) => LimitKind::SqlBytes,
+        SqlLimit::Time(_) => LimitKind::SqlTime,
+        SqlLimit::Size(_) => LimitKind::SqlSize,
+        SqlLimit::Text(_) => LimitKind::SqlText,
+        SqlLimit::Value(_) => LimitKind::SqlValue,
+        SqlLimit::Transaction(_) => LimitKind::SqlTransaction,
     }
 }
 

@@ -12,7 +12,7 @@ use hyper::body::{Body as _, Frame, Incoming, SizeHint};
 
 use super::connection::{Connection, HeldBytes, NoRoom, OpenRequest};
 use super::progress::ProgressTimer;
-use watertight_telemetry::table::CutOff;
+use watertight_telemetry::table::CutOffReason;
 
 /// The maximum number of bytes of a response that are handed to a connection at once.
 pub(super) const PIECE: usize = 16 << 10;
@@ -126,7 +126,7 @@ impl hyper::body::Body for RequestBody {
             Poll::Pending => {
                 ready!(this.timer.poll_stalled(context));
                 this.timer.clear();
-                this.connection.all().metrics().cut_off(CutOff::RequestStalled);
+                this.connection.all().metrics().cut_off(CutOffReason::RequestStalled);
                 Poll::Ready(Some(Err(BodyError::Stalled)))
             }
         }

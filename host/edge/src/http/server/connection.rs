@@ -13,7 +13,7 @@ use tokio::time::{Sleep, sleep};
 
 use super::connections::Connections;
 use super::progress::PROGRESS;
-use watertight_telemetry::table::CutOff;
+use watertight_telemetry::table::CutOffReason;
 
 /// How long a connection may stay open after it was told to end, once it has no open request.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -269,7 +269,7 @@ impl HeldBytes {
         let too_much = own > limits.held / super::HELD_SHARE && own > self.bytes;
         if too_much || (all > limits.held && !self.connection.all.make_room_for_bytes(&self.connection)) {
             self.release(bytes);
-            self.connection.all.metrics().cut_off(CutOff::Held);
+            self.connection.all.metrics().cut_off(CutOffReason::Held);
             return Err(NoRoom);
         }
         Ok(())
@@ -330,11 +330,11 @@ impl Clock {
                 continue;
             }
             if quiet >= limit {
-                connection.all.metrics().cut_off(CutOff::Idle);
+                connection.all.metrics().cut_off(CutOffReason::Idle);
                 return Poll::Ready(self.leave(FAREWELL));
             }
             if self.is_stuck(connection) {
-                connection.all.metrics().cut_off(CutOff::AnswerStalled);
+                connection.all.metrics().cut_off(CutOffReason::AnswerStalled);
                 return Poll::Ready(Order::End);
             }
             self.timer.as_mut().reset(tokio::time::Instant::now() + (limit - quiet));

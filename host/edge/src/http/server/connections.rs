@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 
 use super::connection::Connection;
 use super::{Bounds, Refusals};
-use watertight_telemetry::table::{self, CutOff};
+use watertight_telemetry::table::{self, CutOffReason};
 use watertight_telemetry::{ListenerMetrics, Snapshot, Telemetry};
 
 /// If there is no room for another connection, at most the maximum number of connections divided by this number are closed at once.
@@ -134,7 +134,7 @@ impl Connections {
         idle.sort_unstable_by_key(|(idle, _)| std::cmp::Reverse(*idle));
         idle.truncate(most);
         for (_, connection) in &idle {
-            self.metrics.cut_off(CutOff::Room);
+            self.metrics.cut_off(CutOffReason::Room);
             if connection.has_asked() {
                 connection.make_room();
             } else {
@@ -149,7 +149,7 @@ impl Connections {
         {
             let oldest = staying().filter(|connection| !connection.is_trusted()).max_by_key(|c| c.age());
             if let Some(oldest) = oldest.filter(|connection| connection.age() >= tokenless.idle) {
-                self.metrics.cut_off(CutOff::Room);
+                self.metrics.cut_off(CutOffReason::Room);
                 oldest.end();
             }
         }
@@ -166,7 +166,7 @@ impl Connections {
         let others = all.values().filter(|connection| !connection.is_ending());
         match others.max_by_key(|connection| connection.held()) {
             Some(largest) if largest.number() != own.number() && largest.held() > 0 => {
-                self.metrics.cut_off(CutOff::Held);
+                self.metrics.cut_off(CutOffReason::Held);
                 largest.end();
                 true
             }

@@ -21,7 +21,7 @@ use super::progress::ProgressTimer;
 use super::wire::Wire;
 use super::{Answer, refusal};
 use watertight_model::clock;
-use watertight_telemetry::table::{CutOff, Refusal};
+use watertight_telemetry::table::{CutOffReason, RefusalReason};
 
 /// The largest head of an HTTP/2 request, in bytes. RFC 9113 counts each field with 32 bytes more (section 6.5.2).
 const MAX_HEAD: u64 = 16 << 10;
@@ -102,7 +102,7 @@ where
             Stream { respond, _head: held, connection: self.connection.clone(), timer: ProgressTimer::new(stall) };
         if size > MAX_HEAD {
             let detail = format!("the request head has more than {MAX_HEAD} bytes");
-            let answer = Answer::from(refusal::refuse(&self.connection, Refusal::HeadTooLarge, &detail));
+            let answer = Answer::from(refusal::refuse(&self.connection, RefusalReason::HeadTooLarge, &detail));
             tokio::spawn(stream.answer(answer, open));
             return;
         }
@@ -203,7 +203,7 @@ impl Stream {
                 return Poll::Ready(Err(Gone));
             }
             ready!(self.timer.poll_stalled(context));
-            self.connection.all().metrics().cut_off(CutOff::AnswerStalled);
+            self.connection.all().metrics().cut_off(CutOffReason::AnswerStalled);
             stream.send_reset(Reason::CANCEL);
             Poll::Ready(Err(Gone))
         })

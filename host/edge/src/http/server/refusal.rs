@@ -10,7 +10,7 @@ use crate::http::REQUEST_ID;
 use crate::http::answer::HostProblem;
 use crate::http::details::Failure;
 use watertight_telemetry::LineBudget;
-use watertight_telemetry::table::Refusal;
+use watertight_telemetry::table::RefusalReason;
 
 /// The maximum length of a response that hyper writes by itself, in bytes: a status line and three headers.
 const LONGEST: usize = 256;
@@ -20,7 +20,7 @@ const LONGEST: usize = 256;
 pub(super) struct Refusals(LineBudget);
 
 /// Counts a refusal, logs it within the budget, and returns the response to send.
-pub(super) fn refuse(connection: &Connection, why: Refusal, detail: &str) -> Response<Body> {
+pub(super) fn refuse(connection: &Connection, why: RefusalReason, detail: &str) -> Response<Body> {
     let id = ulid::Ulid::generate().to_string();
     let all = connection.all();
     all.metrics().refused(why);
@@ -30,9 +30,9 @@ pub(super) fn refuse(connection: &Connection, why: Refusal, detail: &str) -> Res
         tracing::info!(target: "http", request, reason, detail, dropped, "refused an invalid request");
     }
     let problem = match why {
-        Refusal::TargetTooLong => HostProblem::TargetTooLong,
-        Refusal::HeadTooLarge => HostProblem::HeadTooLarge,
-        Refusal::Malformed | Refusal::Protocol => HostProblem::Malformed,
+        RefusalReason::TargetTooLong => HostProblem::TargetTooLong,
+        RefusalReason::HeadTooLarge => HostProblem::HeadTooLarge,
+        RefusalReason::Malformed | RefusalReason::Protocol => HostProblem::Malformed,
     };
     let mut response = Failure::from(problem).answer(&id);
     let id = HeaderValue::from_str(&id).expect("letters and digits are header text");
@@ -46,9 +46,9 @@ pub(super) fn instead(written: &[u8], connection: &Connection) -> Option<Vec<u8>
         return None;
     }
     let why = match own_status(written)? {
-        "400" => Refusal::Malformed,
-        "414" => Refusal::TargetTooLong,
-        "431" => Refusal::HeadTooLarge,
+        "400" => RefusalReason::Malformed,
+        "414" => RefusalReason::TargetTooLong,
+        "431" => RefusalReason::HeadTooLarge,
         _ => return None,
     };
     let response = refuse(connection, why, "the HTTP parser refused the request");

@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use super::connection::Connection;
 use super::progress::ProgressTimer;
 use super::refusal;
-use watertight_telemetry::table::CutOff;
+use watertight_telemetry::table::CutOffReason;
 
 /// The connection preface, with which an HTTP/2 client begins (RFC 9113, section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -72,7 +72,7 @@ impl Wire {
             Poll::Pending => {
                 ready!(self.timer.poll_stalled(context));
                 self.timer.clear();
-                self.connection.all().metrics().cut_off(CutOff::ConnectionStalled);
+                self.connection.all().metrics().cut_off(CutOffReason::ConnectionStalled);
                 return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client does not read")));
             }
         }
