@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use watertight::config::Compiling;
+use watertight::config::CompileLimits;
 use watertight::engine::Engines;
 use watertight::engine::compile::{CompileError, Compiler};
 use watertight::profile::Profile;
@@ -20,8 +20,13 @@ fn component() -> Vec<u8> {
 }
 
 fn compiler(folder: &Path) -> Compiler {
-    Compiler::new(Engines::new(), &folder.join("code"), env!("CARGO_BIN_EXE_watertight").into(), Compiling::default())
-        .unwrap()
+    Compiler::new(
+        Engines::new(),
+        &folder.join("code"),
+        env!("CARGO_BIN_EXE_watertight").into(),
+        CompileLimits::default(),
+    )
+    .unwrap()
 }
 
 fn files(folder: &Path) -> Vec<String> {
@@ -199,7 +204,8 @@ fn a_child_that_does_nothing_is_no_success() {
     for program in ["/bin/true", "/bin/false", "/no/such/program"] {
         let folder = tempfile::tempdir().unwrap();
         let compiler =
-            Compiler::new(Engines::new(), &folder.path().join("code"), program.into(), Compiling::default()).unwrap();
+            Compiler::new(Engines::new(), &folder.path().join("code"), program.into(), CompileLimits::default())
+                .unwrap();
         assert!(compiler.compile(&vec![b'x'; 1 << 20], Profile::Reuse).is_err(), "{program}");
         assert!(files(folder.path()).is_empty());
     }
@@ -209,7 +215,7 @@ fn a_child_that_does_nothing_is_no_success() {
 fn a_folder_that_others_can_reach_is_refused() {
     use std::os::unix::fs::PermissionsExt;
     let folder = tempfile::tempdir().unwrap();
-    let new = |path: &Path| Compiler::new(Engines::new(), path, "/bin/true".into(), Compiling::default()).map(drop);
+    let new = |path: &Path| Compiler::new(Engines::new(), path, "/bin/true".into(), CompileLimits::default()).map(drop);
     let open = folder.path().join("open");
     fs::create_dir(&open).unwrap();
     fs::set_permissions(&open, fs::Permissions::from_mode(0o750)).unwrap();

@@ -11,7 +11,7 @@ use super::{BuildArguments, output};
 use watertight_author::build::{Built, Event, Options, Profile, build as build_modules};
 use watertight_model::config::{self, AppConfig, ComponentSource, Overrides};
 use watertight_model::ids::ModuleName;
-use watertight_model::problem::list;
+use watertight_model::problem::list_names;
 
 pub(super) fn build(arguments: &BuildArguments) -> anyhow::Result<()> {
     // Routes are not read: they may be written only after the build.
@@ -67,7 +67,7 @@ pub(super) fn folders(config: &AppConfig, names: &[String]) -> anyhow::Result<Ve
             // A folder beside the manifest may hold another build of a module that the manifest takes from elsewhere.
             let beside = name.parse::<ModuleName>().ok().map(|name| config.root.join(name.as_str()));
             return beside.filter(|folder| folder.is_dir()).with_context(|| {
-                let modules = list(config.modules.keys());
+                let modules = list_names(config.modules.keys());
                 format!(
                     "`{}` has no module `{name}`, only {modules}, and no such folder is beside its manifest",
                     config.name

@@ -132,7 +132,7 @@ impl Client {
         let Details { detail, problems, .. } = response.json().await.with_context(|| {
             format!("the host refused the request with status {status}, and its explanation can't be parsed")
         })?;
-        Problems::or(problems, ())?;
+        Problems::ok_or_problems(problems, ())?;
         anyhow::bail!("{detail}")
     }
 }

@@ -21,7 +21,7 @@ use watertight_control::control::{Change, ChangeError, Control, Initial, Wanted}
 use watertight_control::state::{Asker, HostInfo, StateFolder};
 use watertight_model::config::{self, AppConfig, Overrides};
 use watertight_model::ids::ModuleName;
-use watertight_model::problem::{Problems, list};
+use watertight_model::problem::{Problems, list_names};
 
 /// The folder for components, relative to the workspace. It is not the one of `build`, so components for `run` stay as they are.
 const COMPONENTS: &str = "target/components/dev";
@@ -209,7 +209,7 @@ impl Author {
                 let (generation, swap) = (outcome.generation, seconds(begun.elapsed()));
                 output::live(&format!("{what}: {told}put in place in {swap}; generation {generation} serves"));
                 if !outcome.plan.restart.is_empty() {
-                    let keys = list(&outcome.plan.restart);
+                    let keys = list_names(&outcome.plan.restart);
                     output::same(&format!("{keys}: a changed value takes effect only after a restart of this process"));
                 }
             }

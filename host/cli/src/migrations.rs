@@ -11,7 +11,7 @@ use watertight_control::application::ModuleMigrations;
 use watertight_control::control::find_standing;
 use watertight_edge::admin::Migrations;
 use watertight_model::config::Overrides;
-use watertight_model::migration::{Place, State};
+use watertight_model::migration::{MigrationPosition, MigrationState};
 
 #[derive(Debug, Args)]
 pub(super) struct MigrationsArguments {
@@ -67,7 +67,7 @@ fn text(found: &Migrations) -> String {
     out
 }
 
-fn line(out: &mut String, Place { number, state, carried, applied }: &Place) {
+fn line(out: &mut String, MigrationPosition { number, state, carried, applied }: &MigrationPosition) {
     let name = carried.as_ref().map(|c| &c.name).or(applied.as_ref().map(|a| &a.name)).map_or("", String::as_str);
     let at = applied.as_ref().map_or("", |applied| applied.at.as_str());
     let checksum = match (carried, applied) {
@@ -78,10 +78,14 @@ fn line(out: &mut String, Place { number, state, carried, applied }: &Place) {
     let _ = writeln!(out, "{number:>4}  {:<9}  {name}  {at:<24}  {checksum}{contraction}", state.as_str());
     let was = applied.as_ref().map(|applied| format!("`{}`, {}", applied.name, applied.checksum)).unwrap_or_default();
     let _ = match state {
-        State::Applied | State::Pending => Ok(()),
-        State::Unknown => writeln!(out, "      this build doesn't have this migration: a newer build applied it"),
-        State::Changed => writeln!(out, "      this migration was applied with another text: {was}"),
-        State::Reordered => writeln!(out, "      another migration was applied at this place: {was}"),
-        State::Inserted => writeln!(out, "      this migration is new, and stands before one that was applied: {was}"),
+        MigrationState::Applied | MigrationState::Pending => Ok(()),
+        MigrationState::Unknown => {
+            writeln!(out, "      this build doesn't have this migration: a newer build applied it")
+        }
+        MigrationState::Changed => writeln!(out, "      this migration was applied with another text: {was}"),
+        MigrationState::Reordered => writeln!(out, "      another migration was applied at this place: {was}"),
+        MigrationState::Inserted => {
+            writeln!(out, "      this migration is new, and stands before one that was applied: {was}")
+        }
     };
 }

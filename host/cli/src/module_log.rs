@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use tracing_subscriber::fmt::MakeWriter;
 
 use watertight_model::config::LogConfig;
-use watertight_telemetry::log::parse_log_level;
+use watertight_telemetry::log::parse_log_filter;
 
 /// The bytes of log lines that are kept for one case of a suite.
 const MAX_KEPT: usize = 256 << 10;
@@ -36,7 +36,7 @@ impl KeptLog {
     pub(super) fn start(config: LogConfig) -> anyhow::Result<Self> {
         let asked = std::env::var("WATERTIGHT_LOG").ok().filter(|directives| !directives.is_empty());
         let text = asked.unwrap_or_else(|| level(config));
-        let filter = parse_log_level(&text).context("WATERTIGHT_LOG can't be parsed")?;
+        let filter = parse_log_filter(&text).context("WATERTIGHT_LOG can't be parsed")?;
         let kept = Self::default();
         let lines = tracing_subscriber::fmt().with_writer(kept.clone()).log_internal_errors(false).with_ansi(false);
         lines.without_time().with_env_filter(filter).init();

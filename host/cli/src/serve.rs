@@ -23,8 +23,8 @@ use watertight_edge::http::server::Listener;
 use watertight_engine::Engines;
 use watertight_model::config::{self, AppConfig, LogFormat, Overrides};
 use watertight_runtime::outbound::reload_certificates;
-use watertight_telemetry::log::{LogControl, parse_log_level};
-use watertight_telemetry::{LineBudget, Recorder, Telemetry};
+use watertight_telemetry::log::{LogControl, parse_log_filter};
+use watertight_telemetry::{LineRateLimit, Recorder, Telemetry};
 
 /// The largest number of log lines that wait to be written. Further lines are lost. At 200 bytes a line, the queue takes 2 MB.
 const LOG_QUEUE: usize = 10_000;
@@ -80,7 +80,7 @@ pub(super) async fn serve<B: Future<Output = std::convert::Infallible>>(
     let mut stop_signal = signals.stop;
     let mut sockets = Sockets::bind(&config)?;
     let mut host = Host::new().context("the host can't find its own binary")?;
-    host.telemetry = Telemetry::with(Recorder::start(&config.telemetry, &config.name)?);
+    host.telemetry = Telemetry::with_recorder(Recorder::start(&config.telemetry, &config.name)?);
     let (telemetry, engines) = (host.telemetry.clone(), host.engines.clone());
     telemetry.set_slow_sql(config.log.slow_sql);
     let probe = RunningProbe::start(sockets.probe.take(), &telemetry)?;
@@ -313,7 +313,7 @@ async fn close(control: &Control) {
 /// Fails if `WATERTIGHT_LOG` cannot be parsed.
 pub(super) fn start_log(format: LogFormat, level: &str) -> anyhow::Result<(Arc<LogControl>, WorkerGuard)> {
     let text = log_level(level);
-    let filter = parse_log_level(&text).context("WATERTIGHT_LOG can't be parsed")?;
+    let filter = parse_log_filter(&text).context("WATERTIGHT_LOG can't be parsed")?;
     let (writer, flush) =
         NonBlockingBuilder::default().lossy(true).buffered_lines_limit(LOG_QUEUE).finish(std::io::stderr());
     // A line that cannot be written is lost. Reporting that on the same standard error would fail too, with a panic.
@@ -345,10 +345,10 @@ fn log_level(level: &str) -> String {
 
 /// Logs each panic as one line. With `RUST_BACKTRACE`, the usual output is printed too.
 fn log_panics() {
-    let (lines, usual) = (LineBudget::default(), std::panic::take_hook());
+    let (lines, usual) = (LineRateLimit::default(), std::panic::take_hook());
     let is_traced = std::env::var_os("RUST_BACKTRACE").is_some_and(|value| value != "0");
     std::panic::set_hook(Box::new(move |panic| {
-        if let Some(unwritten) = lines.take() {
+        if let Some(unwritten) = lines.try_acquire() {
             let (at, reason) = (panic.location().map(ToString::to_string), panic.payload_as_str());
             tracing::error!(target: "panic", at, reason, unwritten, "the host panicked");
         }

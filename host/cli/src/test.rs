@@ -16,7 +16,7 @@ use watertight_control::application::{Artifacts, Host, load_components};
 use watertight_graph::graph::RESUME;
 use watertight_model::config::{self, AppConfig, ComponentSource, Overrides};
 use watertight_model::ids::{Digest, InterfaceName, ModuleName};
-use watertight_model::problem::{Problem, Problems, list};
+use watertight_model::problem::{Problem, Problems, list_names};
 
 /// The longest value that a difference shows, in bytes. A longer one is cut.
 const MAX_SHOWN: usize = 400;
@@ -56,7 +56,7 @@ pub(super) fn test(arguments: &TestArguments) -> anyhow::Result<()> {
             .map(|(module, artifact)| Target { module: module.clone(), artifact: artifact.clone() })
             .collect(),
     };
-    Problems::or(problems, ())?;
+    Problems::ok_or_problems(problems, ())?;
     let log = KeptLog::start(config.log)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let mut reports = Vec::new();
@@ -100,7 +100,7 @@ fn target(
 ) -> anyhow::Result<Target> {
     if let Some(module) = config.modules.keys().find(|known| known.as_str() == name) {
         let Some(artifact) = artifacts.get(module) else {
-            return Err(Problems::or(std::mem::take(problems), ())
+            return Err(Problems::ok_or_problems(std::mem::take(problems), ())
                 .expect_err("what has no component is a problem")
                 .into());
         };
@@ -112,7 +112,7 @@ fn target(
         _ => match built() {
             Some(name) => config.workspace.join("target/components").join(name.as_str()).with_added_extension("wasm"),
             None => {
-                let (app, modules) = (&config.name, list(config.modules.keys()));
+                let (app, modules) = (&config.name, list_names(config.modules.keys()));
                 bail!(
                     "`{name}` is neither a module of `{app}` ({modules}), nor a file, nor a folder beside the manifest"
                 )
@@ -125,7 +125,9 @@ fn target(
         None => place(&artifact, artifacts, suites)?,
     };
     let module = module.with_context(|| match wanted {
-        Some(module) => format!("`{}` has no module `{module}`, only {}", config.name, list(config.modules.keys())),
+        Some(module) => {
+            format!("`{}` has no module `{module}`, only {}", config.name, list_names(config.modules.keys()))
+        }
         None => format!(
             "no module of `{}` exports the same contracts as {}; name a module with `--as`",
             config.name,
@@ -144,7 +146,7 @@ fn place<'a>(
     suites: &[Suite],
 ) -> anyhow::Result<Option<&'a ModuleName>> {
     let exports = |artifact: &Artifact, interface: &InterfaceName| {
-        artifact.shape.exports.keys().any(|name| name.serves(interface))
+        artifact.shape.exports.keys().any(|name| name.can_serve(interface))
     };
     let contracts: Vec<_> =
         suites.iter().map(|s| &s.interface).filter(|name| !name.is_world() && exports(artifact, name)).collect();
@@ -173,10 +175,10 @@ async fn module(
     let Target { module, artifact } = target;
     let exports = &artifact.shape.exports;
     let suites: Vec<_> = suites.iter().filter(|suite| suite.concerns(module, exports.keys())).collect();
-    let tested = |export: &InterfaceName| suites.iter().any(|suite| export.serves(&suite.interface));
+    let tested = |export: &InterfaceName| suites.iter().any(|suite| export.can_serve(&suite.interface));
     // `resume` is no contract of the workspace: the host calls it, and suites test it with a step `restart`.
     let resume: InterfaceName = RESUME.parse().expect("the host's own interface is well named");
-    let is_contract = |export: &&InterfaceName| !export.serves(&resume) && !export.is_world() && !export.is_label();
+    let is_contract = |export: &&InterfaceName| !export.can_serve(&resume) && !export.is_world() && !export.is_label();
     let without_suite: Vec<_> = exports.keys().filter(is_contract).filter(|export| !tested(export)).cloned().collect();
     let language = artifact.language();
     let of = language.map(|language| format!(" in {language}")).unwrap_or_default();

@@ -19,7 +19,9 @@ use watertight_engine::compile::Compiler;
 use watertight_graph::graph::AppGraph;
 use watertight_graph::plan::Side;
 use watertight_graph::routes::{RouteTable, unreached};
-use watertight_model::config::{self, AppConfig, Capability, Compiling, Doubts, Overrides, Partial, Values};
+use watertight_model::config::{
+    self, AppConfig, Capability, CompileLimits, Overrides, PartialConfig, UncertainParts, Values,
+};
 use watertight_model::ids::{Digest, GenerationNumber, ModuleName};
 use watertight_model::problem::{Code, Problem, Problems};
 use watertight_runtime::link::{Linked, identity, link};
@@ -61,7 +63,7 @@ impl Checked {
 /// All problems of the application, in one list.
 pub fn check(config: AppConfig) -> Result<Checked, Problems> {
     let (artifacts, problems) = load_components(&config);
-    with_values(link_on_paper(Partial { config, problems, doubts: Doubts::default() }, &artifacts))
+    with_values(link_on_paper(PartialConfig { config, problems, uncertain: UncertainParts::default() }, &artifacts))
 }
 
 /// Checks an application with components that were read before, and reads the variables and secrets of its modules. `artifacts` needs one
@@ -81,7 +83,7 @@ pub fn check_with(config: AppConfig, artifacts: &Artifacts) -> Result<Checked, P
 /// All problems found, in one list.
 pub fn check_paper_with(config: AppConfig, artifacts: &Artifacts) -> Result<Checked, Problems> {
     let (checked, problems) = link_on_paper(without_missing(config, artifacts), artifacts);
-    Problems::or(problems, checked)
+    Problems::ok_or_problems(problems, checked)
 }
 
 /// What [`check_files`] checks in addition to manifest, routes and components.
@@ -110,7 +112,7 @@ pub fn check_files(path: &Path, overrides: &Overrides, look: Look) -> Result<Che
     if look.values {
         return with_values(linked);
     }
-    Problems::or(linked.1, linked.0)
+    Problems::ok_or_problems(linked.1, linked.0)
 }
 
 /// Reads the configuration of the application at `path`.
@@ -129,7 +131,7 @@ pub fn load(path: &Path, overrides: &Overrides) -> Result<AppConfig, Problems> {
 }
 
 /// Returns the problems of a faulty configuration together with those that a check of its components finds.
-pub fn all_problems(faulty: Partial, artifacts: &Artifacts) -> Problems {
+pub fn all_problems(faulty: PartialConfig, artifacts: &Artifacts) -> Problems {
     link_on_paper(faulty, artifacts).1.into()
 }
 
@@ -151,19 +153,19 @@ pub fn load_components(config: &AppConfig) -> (Artifacts, Vec<Problem>) {
 }
 
 /// Wraps a valid configuration, with a problem for each module that has no component.
-fn without_missing(config: AppConfig, artifacts: &Artifacts) -> Partial {
+fn without_missing(config: AppConfig, artifacts: &Artifacts) -> PartialConfig {
     let missing = config.modules.keys().filter(|name| !artifacts.contains_key(*name));
     let problem = |name| Problem::new(Code::Unreadable, "the module has no component").module(name);
     let problems = missing.map(problem).collect();
-    Partial { config, problems, doubts: Doubts::default() }
+    PartialConfig { config, problems, uncertain: UncertainParts::default() }
 }
 
 /// Links as much of an application as could be read, and adds the problems found to those of the configuration. Leaves out problems that
 /// only follow from a reported one.
-fn link_on_paper(partial: Partial, artifacts: &Artifacts) -> (Checked, Vec<Problem>) {
-    let Partial { config, mut problems, doubts } = partial;
+fn link_on_paper(partial: PartialConfig, artifacts: &Artifacts) -> (Checked, Vec<Problem>) {
+    let PartialConfig { config, mut problems, uncertain: doubts } = partial;
     let linked = AppGraph::build(&config, artifacts);
-    problems.extend(linked.problems.into_iter().filter(|problem| !doubts.explain(problem)));
+    problems.extend(linked.problems.into_iter().filter(|problem| !doubts.may_cause(problem)));
     refused::check(&linked.graph, &mut problems);
     let (routes, route_problems) = RouteTable::bind(&config, &linked.graph);
     problems.extend(route_problems);
@@ -178,7 +180,7 @@ fn with_values((mut checked, mut problems): (Checked, Vec<Problem>)) -> Result<C
         Ok(values) => checked.values = values,
         Err(missing) => problems.extend(missing.into_vec()),
     }
-    Problems::or(problems, checked)
+    Problems::ok_or_problems(problems, checked)
 }
 
 /// The facilities by which a host compiles and runs applications.
@@ -209,7 +211,7 @@ impl Host {
     /// # Errors
     ///
     /// A problem with the code `state` if the code cache can't be used.
-    pub fn compiler(&self, state: &StateFolder, limits: Compiling) -> Result<Compiler, Problems> {
+    pub fn compiler(&self, state: &StateFolder, limits: CompileLimits) -> Result<Compiler, Problems> {
         let compiler = Compiler::new(self.engines.clone(), &state.code(), self.program.clone(), limits)
             .map_err(|error| Problem::new(Code::State, error.to_string()))?;
         // The author of the module waits for each build, so compiling gets priority over serving.
@@ -287,5 +289,5 @@ pub fn link_all(graph: &AppGraph, compiler: &Compiler, known: &LinkedCode) -> Re
             Err(error) => problems.push(Problem::from(error)),
         }
     }
-    Problems::or(problems, linked)
+    Problems::ok_or_problems(problems, linked)
 }

@@ -24,8 +24,8 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::state::{History, StateError};
-use watertight_disk::failpoint::{Point, crash_point};
-use watertight_disk::files::{ASIDE, copy_digested, write_durably};
+use watertight_disk::failpoint::{CrashPoint, crash_point};
+use watertight_disk::files::{TEMPORARY_EXTENSION, copy_with_digest, write_durably};
 use watertight_model::clock::now_text;
 use watertight_model::config::{self, Overrides};
 use watertight_model::ids::{Digest, GenerationNumber, ModuleName};
@@ -243,7 +243,7 @@ impl Unfinished {
         let text = serde_json::to_vec_pretty(&manifest).expect("names, digests and numbers are JSON");
         fs::remove_file(self.aside.join(LOCK)).map_err(file_error(&self.aside))?;
         write_durably(&file, &text, None).map_err(file_error(&file))?;
-        crash_point(Point::BackupWritten);
+        crash_point(CrashPoint::BackupWritten);
         rename_new(&self.aside, &self.target).map_err(file_error(&self.target))?;
         self.finished = true;
         let parent = self.target.parent().expect("it was checked");
@@ -332,7 +332,7 @@ fn remove(aside: &Path) -> io::Result<()> {
         gone(fs::remove_dir_all(aside.join(folder)))?;
     }
     for file in [MANIFEST, HISTORY, LOCK] {
-        gone(fs::remove_file(aside.join(file).with_extension(ASIDE)))?;
+        gone(fs::remove_file(aside.join(file).with_extension(TEMPORARY_EXTENSION)))?;
         gone(fs::remove_file(aside.join(file)))?;
     }
     fs::remove_dir(aside)
@@ -355,7 +355,7 @@ fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
 fn measure(path: &Path) -> io::Result<Entry> {
     let file = File::open(path)?;
     file.sync_all()?;
-    let (digest, size) = copy_digested(&file, io::sink())?;
+    let (digest, size) = copy_with_digest(&file, io::sink())?;
     Ok(Entry { digest, size })
 }
 
@@ -379,7 +379,7 @@ fn copy(from: &Path, to: &Path, expected: Option<Digest>) -> Result<Entry, Faile
     let source = File::open(from).map_err(|error| Failed::Read(file_error(from)(error)))?;
     let new = OpenOptions::new().write(true).create_new(true).mode(0o600).open(to);
     let mut new = new.map_err(|error| Failed::Write(file_error(to)(error)))?;
-    let copied = copy_digested(&source, &mut new).and_then(|copied| new.sync_all().map(|()| copied));
+    let copied = copy_with_digest(&source, &mut new).and_then(|copied| new.sync_all().map(|()| copied));
     let (digest, size) = copied.map_err(|error| {
         let _ = fs::remove_file(to);
         Failed::Write(file_error(to)(error))

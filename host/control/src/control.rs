@@ -262,7 +262,7 @@ impl Control {
         let start = Instant::now();
         let _place = self.queue.enter(kind).inspect_err(|error| {
             if matches!(error, ChangeError::Busy(_)) {
-                self.telemetry.changed(cause.as_str(), ChangeResult::Busy, Duration::ZERO);
+                self.telemetry.record_change(cause.as_str(), ChangeResult::Busy, Duration::ZERO);
             }
         })?;
         let made = match kind {
@@ -307,12 +307,12 @@ impl Control {
         let asker = by.as_ref().map_or_else(String::new, ToString::to_string);
         match made {
             Ok(done) if done.published => {
-                self.telemetry.changed(cause.as_str(), came, Duration::from_millis(done.millis));
+                self.telemetry.record_change(cause.as_str(), came, Duration::from_millis(done.millis));
                 let Outcome { generation, millis, .. } = done;
                 tracing::info!(target: "change", %generation, millis, %cause, by = asker, "published");
             }
             Err(ChangeError::Refused(problems)) if !only_plan => {
-                self.telemetry.changed(cause.as_str(), came, start.elapsed());
+                self.telemetry.record_change(cause.as_str(), came, start.elapsed());
                 let codes: Vec<&str> = problems.as_slice().iter().map(|problem| problem.code.as_str()).collect();
                 tracing::warn!(target: "change", %cause, by = asker, ?codes, "refused");
                 let problems = problems.clone();
@@ -323,7 +323,7 @@ impl Control {
                     tracing::error!(target: "change", %error, "the refusal can't be recorded in the history");
                 }
             }
-            _ => self.telemetry.changed(cause.as_str(), came, start.elapsed()),
+            _ => self.telemetry.record_change(cause.as_str(), came, start.elapsed()),
         }
     }
 

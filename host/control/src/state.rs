@@ -30,7 +30,7 @@ use std::sync::OnceLock;
 use serde::{Deserialize, Serialize};
 
 use held::{Held, make_folder};
-use watertight_disk::files::{Displaced, write_durably};
+use watertight_disk::files::{FileChanged, write_durably};
 use watertight_model::ids::ModuleName;
 
 pub use history::{History, KEPT_GENERATIONS, Unwritten};
@@ -209,13 +209,13 @@ impl StateFolder {
     ///
     /// # Errors
     ///
-    /// [`Displaced`] if the folder was removed or replaced.
-    pub fn check(&self) -> Result<(), Displaced> {
+    /// [`FileChanged`] if the folder was removed or replaced.
+    pub fn check(&self) -> Result<(), FileChanged> {
         self.held.check()
     }
 
     /// Records that the folder, or a durable file in it, was removed or replaced. The first call logs an error; later calls do nothing.
-    pub fn lose(&self, reason: &Displaced) {
+    pub fn lose(&self, reason: &FileChanged) {
         let mut is_news = false;
         self.lost.get_or_init(|| {
             is_news = true;

@@ -11,11 +11,11 @@ macro_rules! points {
     ($($(#[$doc:meta])+ $point:ident = $name:literal,)+) => {
         /// A place where a test can kill the process.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        pub enum Point {
+        pub enum CrashPoint {
             $($(#[$doc])+ $point,)+
         }
 
-        impl Point {
+        impl CrashPoint {
             /// All points. Those of a change stand in the order in which it passes them.
             pub const ALL: &[Self] = &[$(Self::$point),+];
 
@@ -100,7 +100,7 @@ pub fn init() {
 
 /// Kills the process as a power cut would, if `FAILPOINTS` configures the point with `return`. Does nothing otherwise.
 #[inline]
-pub fn crash_point(point: Point) {
+pub fn crash_point(point: CrashPoint) {
     #[cfg(feature = "failpoints")]
     fail::fail_point!(point.name(), |_| die());
     #[cfg(not(feature = "failpoints"))]

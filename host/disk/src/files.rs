@@ -11,21 +11,21 @@ use std::path::Path;
 use rustix::fs::OFlags;
 use sha2::{Digest as _, Sha256};
 
-use crate::failpoint::{Point, crash_point};
+use crate::failpoint::{CrashPoint, crash_point};
 use watertight_model::ids::Digest;
 
-pub use identity::{Displaced, FileIdentity};
+pub use identity::{FileChanged, FileIdentity};
 
 /// The extension of a file that is being written.
-pub const ASIDE: &str = "tmp";
+pub const TEMPORARY_EXTENSION: &str = "tmp";
 
 /// The crash points of one durable write: before and after the temporary file is renamed.
 #[derive(Debug, Clone, Copy)]
-pub struct Points {
+pub struct WritePoints {
     /// The point where the temporary file is written and synced.
-    pub aside: Point,
+    pub temporary_written: CrashPoint,
     /// The point where the file has its final name and its folder is not synced.
-    pub renamed: Point,
+    pub renamed: CrashPoint,
 }
 
 /// Writes a file atomically and durably: it is there whole or not at all, and it lasts once this function returns. Only the host's user
@@ -35,12 +35,12 @@ pub struct Points {
 ///
 /// The error of the system where the file can't be written, or where its folder can't be synced. In the second case the file is in place
 /// and may not last.
-pub fn write_durably(file: &Path, bytes: &[u8], points: Option<Points>) -> io::Result<()> {
-    let aside = file.with_extension(ASIDE);
+pub fn write_durably(file: &Path, bytes: &[u8], points: Option<WritePoints>) -> io::Result<()> {
+    let aside = file.with_extension(TEMPORARY_EXTENSION);
     let written = create_new(&aside).and_then(|mut open| {
         open.write_all(bytes)?;
         open.sync_all()?;
-        points.inspect(|points| crash_point(points.aside));
+        points.inspect(|points| crash_point(points.temporary_written));
         fs::rename(&aside, file)
     });
     if written.is_err() {
@@ -89,7 +89,7 @@ const COPIED_AT_ONCE: usize = 256 << 10;
 /// # Errors
 ///
 /// The error of the reader or the writer.
-pub fn copy_digested(mut from: impl Read, mut to: impl Write) -> io::Result<(Digest, u64)> {
+pub fn copy_with_digest(mut from: impl Read, mut to: impl Write) -> io::Result<(Digest, u64)> {
     let (mut hasher, mut size) = (Sha256::new(), 0);
     let mut buffer = vec![0; COPIED_AT_ONCE];
     loop {
@@ -113,7 +113,7 @@ pub fn copy_digested(mut from: impl Read, mut to: impl Write) -> io::Result<(Dig
 pub fn remove_leftovers(folder: &Path) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let file = entry?.path();
-        if file.extension().is_some_and(|extension| extension == ASIDE) {
+        if file.extension().is_some_and(|extension| extension == TEMPORARY_EXTENSION) {
             fs::remove_file(file)?;
         }
     }

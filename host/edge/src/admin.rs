@@ -156,7 +156,7 @@ async fn authorize(State(admin): State<Arc<Admin>>, mut request: Request, next: 
         }
         return next.run(request).await;
     }
-    if let Some(left_out) = admin.control.runtime().current().telemetry().refused_token(is_wrong) {
+    if let Some(left_out) = admin.control.runtime().current().telemetry().count_refused_token(is_wrong) {
         let peer = connection.map(|connection| tracing::field::display(connection.peer()));
         let path = logged_path(request.uri().path());
         tracing::warn!(target: "admin", peer, path, left_out, "a wrong token was refused");
@@ -234,7 +234,7 @@ async fn call(
     if !admin.is_ready() {
         return Err(not_ready());
     }
-    if generation.graph.find(&path).is_ok_and(|found| found.interface.serves(&admin.resume)) {
+    if generation.graph.find(&path).is_ok_and(|found| found.interface.can_serve(&admin.resume)) {
         let detail = "only the host calls this function: at its start, and at the interval `resume` of the module";
         return Err(Failure::new(StatusCode::CONFLICT, "reserved", detail));
     }

@@ -22,9 +22,9 @@ use wasmtime::component::Component;
 use super::{Engines, compatibility};
 use child::Priority;
 use watertight_component::profile::Profile;
-use watertight_disk::failpoint::{Point, crash_point};
-use watertight_disk::files::{ASIDE, remove_leftovers};
-use watertight_model::config::Compiling;
+use watertight_disk::failpoint::{CrashPoint, crash_point};
+use watertight_disk::files::{TEMPORARY_EXTENSION, remove_leftovers};
+use watertight_model::config::CompileLimits;
 use watertight_model::ids::Digest;
 
 /// The divisor that yields the first part of a compilation's time: one tenth, in which the child process gets only idle
@@ -79,7 +79,7 @@ pub struct Compiler {
     engines: Engines,
     folder: PathBuf,
     program: PathBuf,
-    limits: Compiling,
+    limits: CompileLimits,
     idle_time: Duration,
     priority: Priority,
     /// Cancels the running compilation.
@@ -105,7 +105,7 @@ impl Compiler {
     /// # Errors
     ///
     /// Returns [`CompileError::Folder`] if the folder can't be used.
-    pub fn new(engines: Engines, folder: &Path, program: PathBuf, limits: Compiling) -> Result<Self, CompileError> {
+    pub fn new(engines: Engines, folder: &Path, program: PathBuf, limits: CompileLimits) -> Result<Self, CompileError> {
         let refused = |reason: String| CompileError::Folder { folder: folder.to_owned(), reason };
         let mut builder = std::fs::DirBuilder::new();
         builder.recursive(true).mode(0o700).create(folder).map_err(|error| refused(error.to_string()))?;
@@ -212,7 +212,7 @@ impl Compiler {
     fn run_child(&self, bytes: &[u8], profile: Profile, key: &str) -> Result<PathBuf, CompileError> {
         // The temporary name is unique. If two processes compile the same bytes at once, each writes its own file, and
         // the later one replaces the earlier one. A file that was mapped meanwhile stays as it was.
-        let aside = self.folder.join(format!("{key}.{}.{ASIDE}", ulid::Ulid::generate()));
+        let aside = self.folder.join(format!("{key}.{}.{TEMPORARY_EXTENSION}", ulid::Ulid::generate()));
         let result = match self.compile_aside(bytes, profile, &aside, self.priority) {
             Err(CompileError::Timeout(_)) if self.priority == Priority::Idle => {
                 tracing::warn!(
@@ -224,12 +224,12 @@ impl Compiler {
             result => result,
         };
         let result = result.and_then(|()| {
-            crash_point(Point::CodeAside);
+            crash_point(CrashPoint::CodeAside);
             std::fs::File::open(&aside).and_then(|code| code.sync_all()).map_err(CompileError::Process)?;
             let code = std::fs::read(&aside).map_err(CompileError::Process)?;
             let file = self.folder.join(format!("{key}.{}.{CODE}", Digest::of(&code).hex()));
             std::fs::rename(&aside, &file).map_err(CompileError::Process)?;
-            crash_point(Point::CodeRenamed);
+            crash_point(CrashPoint::CodeRenamed);
             Ok(file)
         });
         if result.is_err() {
@@ -382,7 +382,7 @@ mod tests {
         std::fs::write(&program, "#!/bin/sh\n[ \"$3\" = idle ] && exec sleep 60\necho \"as $3\" >&2; exit 1\n")
             .unwrap();
         std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o700)).unwrap();
-        let mut compiler = Compiler::new(Engines::new(), folder.path(), program, Compiling::default()).unwrap();
+        let mut compiler = Compiler::new(Engines::new(), folder.path(), program, CompileLimits::default()).unwrap();
         compiler.idle_time = Duration::from_millis(50);
         let refused = compiler.compile(b"a component", Profile::Reuse).err().unwrap();
         assert_eq!(refused.to_string(), "as low");
@@ -396,7 +396,7 @@ mod tests {
         std::fs::write(&program, format!("#!/bin/sh\ntouch {}\nexec sleep 600\n", begun.display())).unwrap();
         std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o700)).unwrap();
         let engines = Engines::new();
-        let compiler = Compiler::new(engines.clone(), folder.path(), program, Compiling::default()).unwrap();
+        let compiler = Compiler::new(engines.clone(), folder.path(), program, CompileLimits::default()).unwrap();
         std::thread::scope(|scope| {
             let compiling = scope.spawn(|| compiler.compile(b"a component", Profile::Reuse).err());
             while !begun.exists() {

@@ -25,7 +25,7 @@ use watertight_component::profile::{self, Profile};
 use watertight_component::shape::{Function, Interface};
 use watertight_model::config::{AppConfig, Capability, Instances, Limits};
 use watertight_model::ids::{AppName, CompartmentName, FunctionPath, InterfaceName, ModuleName};
-use watertight_model::problem::{Problem, list};
+use watertight_model::problem::{Problem, list_names};
 
 pub use place::{Bond, Reason};
 pub use provided::{RESUME, is_called_by_host, is_for_hosts, served_as};
@@ -153,7 +153,7 @@ pub struct Found<'a> {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotFound {
     /// The application has no module of that name.
-    #[error("there is no module `{name}`; the application's modules are {}", list(.modules))]
+    #[error("there is no module `{name}`; the application's modules are {}", list_names(.modules))]
     Module {
         /// The module's name in the function path.
         name: ModuleName,
@@ -161,7 +161,7 @@ pub enum NotFound {
         modules: Vec<String>,
     },
     /// The module exports no interface of that name.
-    #[error("module `{module}` exports no interface `{interface}`; it exports {}", list(.exports))]
+    #[error("module `{module}` exports no interface `{interface}`; it exports {}", list_names(.exports))]
     Interface {
         /// The module that lacks the interface.
         module: ModuleName,
@@ -171,7 +171,7 @@ pub enum NotFound {
         exports: Vec<String>,
     },
     /// The module's world itself exports no function of that name.
-    #[error("the world of module `{module}` exports no function `{function}` itself; it exports {}", list(.exports))]
+    #[error("the world of module `{module}` exports no function `{function}` itself; it exports {}", list_names(.exports))]
     WorldFunction {
         /// The module that lacks the function.
         module: ModuleName,
@@ -181,7 +181,7 @@ pub enum NotFound {
         exports: Vec<String>,
     },
     /// Several exported interfaces match the interface's name in the path.
-    #[error("module `{module}` exports several interfaces named `{interface}`: {}", list(.exports))]
+    #[error("module `{module}` exports several interfaces named `{interface}`: {}", list_names(.exports))]
     Ambiguous {
         /// The module with several matching interfaces.
         module: ModuleName,
@@ -191,7 +191,7 @@ pub enum NotFound {
         exports: Vec<String>,
     },
     /// The interface has no function of that name.
-    #[error("interface `{interface}` has no function `{function}`; it has {}", list(.functions))]
+    #[error("interface `{interface}` has no function `{function}`; it has {}", list_names(.functions))]
     Function {
         /// The interface that lacks the function.
         interface: InterfaceName,
@@ -263,7 +263,7 @@ impl AppGraph {
     }
 }
 
-/// Finds a function among a module's exports. [`InterfaceName::goes_by`] decides whether an interface's name matches.
+/// Finds a function among a module's exports. [`InterfaceName::matches_reference`] decides whether an interface's name matches.
 ///
 /// If several versions match, the choice is the one by which an import is served: the version that `interface` names, or
 /// else the newest version if it is compatible with all others.
@@ -286,7 +286,7 @@ pub(crate) fn find_function<'a>(
         });
     }
     let goes_by = |(name, export): &(&InterfaceName, &Interface)| {
-        name.goes_by(interface) || export.identity(name).goes_by(interface)
+        name.matches_reference(interface) || export.identity(name).matches_reference(interface)
     };
     let candidates: Vec<_> = exports.iter().filter(goes_by).collect();
     let is_named = |name: &InterfaceName| {
@@ -295,7 +295,7 @@ pub(crate) fn find_function<'a>(
     };
     let named: Vec<_> = candidates.iter().filter(|(name, _)| is_named(name)).collect();
     let newest = candidates.iter().max_by(|(a, _), (b, _)| a.compare_versions(b));
-    let newest = newest.filter(|(newest, _)| candidates.iter().all(|(name, _)| newest.serves(name)));
+    let newest = newest.filter(|(newest, _)| candidates.iter().all(|(name, _)| newest.can_serve(name)));
     let chosen = if let [only] = named.as_slice() { Some(*only) } else { newest };
     let Some(&(name, found)) = chosen else {
         let several: Vec<String> = candidates.iter().map(|(name, _)| name.to_string()).collect();

@@ -10,7 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::graph::{AppGraph, Compartment, Node};
 use watertight_component::artifact::Build;
-use watertight_model::config::{AppConfig, BodyBinding, Outbound, RouteConfig, SecretSource, ValueSource, Values};
+use watertight_model::config::{
+    AppConfig, BodyBinding, OutboundConfig, RouteConfig, SecretSource, ValueSource, Values,
+};
 use watertight_model::ids::{CompartmentName, ModuleName};
 
 /// An application that was checked but not started: one of the two sides of a comparison.
@@ -222,7 +224,7 @@ fn same_module(name: &ModuleName, old: (Side<'_>, &Node), new: (Side<'_>, &Node)
         && sources(old.0.config, name) == sources(new.0.config, name)
 }
 
-fn http<'a>(config: &'a AppConfig, name: &ModuleName) -> Option<&'a Outbound> {
+fn http<'a>(config: &'a AppConfig, name: &ModuleName) -> Option<&'a OutboundConfig> {
     config.modules.get(name).map(|module| &module.http)
 }
 

@@ -14,7 +14,7 @@ use ::http::{HeaderName, HeaderValue, StatusCode};
 
 use crate::graph::AppGraph;
 use watertight_json::{Codec, ObjectCodec};
-use watertight_model::config::{AppConfig, Doubts, Method, UnknownInput};
+use watertight_model::config::{AppConfig, Method, UncertainParts, UnknownInput};
 use watertight_model::ids::{FunctionPath, InterfaceName, ModuleName};
 use watertight_model::problem::Problem;
 
@@ -151,7 +151,7 @@ impl RouteTable {
 
     /// Checks routes that already have faults of their own, as far as those faults allow it. Returns the further
     /// problems.
-    pub fn check_partial(doubts: &Doubts, graph: &AppGraph) -> Vec<Problem> {
+    pub fn check_partial(doubts: &UncertainParts, graph: &AppGraph) -> Vec<Problem> {
         let mut problems = Vec::new();
         doubts.routes.iter().for_each(|partial| bind::check(partial, graph, &mut problems));
         problems

@@ -8,7 +8,7 @@ const LAST: Duration = Duration::from_secs(253_402_300_799);
 
 /// Returns the time since the start of 1970 in UTC: zero for earlier times, and at most the end of 9999.
 pub fn since_1970() -> Duration {
-    within(SystemTime::now())
+    clamp(SystemTime::now())
 }
 
 /// Returns the current time as RFC 3339 text in UTC, with seconds.
@@ -21,7 +21,7 @@ pub fn now_text_millis() -> String {
     humantime::format_rfc3339_millis(UNIX_EPOCH + since_1970()).to_string()
 }
 
-fn within(time: SystemTime) -> Duration {
+fn clamp(time: SystemTime) -> Duration {
     time.duration_since(UNIX_EPOCH).unwrap_or_default().min(LAST)
 }
 
@@ -45,7 +45,7 @@ mod tests {
             (UNIX_EPOCH + 2 * LAST, "9999-12-31T23:59:59Z"),
         ];
         for (time, expected) in texts {
-            assert_eq!(text(within(time)), expected, "{time:?}");
+            assert_eq!(text(clamp(time)), expected, "{time:?}");
         }
     }
 }

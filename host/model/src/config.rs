@@ -35,23 +35,23 @@ mod words;
 #[cfg(test)]
 mod tests;
 
-pub use calls::Calls;
-pub use compiling::Compiling;
+pub use calls::AllowedCalls;
+pub use compiling::CompileLimits;
 pub use files::{AppFiles, TextFile};
 pub use modules::{Capability, CompartmentConfig, ComponentSource, ModuleConfig};
-pub use outbound::{Allowed, BadOrigin, HostName, Origin, Outbound, Scheme};
-pub use partial::{Doubts, Partial, PartialRoute};
+pub use outbound::{AllowedOrigin, BadOrigin, HostName, Origin, OutboundConfig, Scheme};
+pub use partial::{PartialConfig, PartialRoute, UncertainParts};
 pub use path::{BadPath, PathTemplate, Segment, is_path_character};
 pub use route::{BodyBinding, Method, RouteConfig, UnknownInput};
 pub use settings::{Defaults, HttpLimits, InstanceMode, Instances, Limits, LogConfig, LogFormat, LogLevel, SqlLimits};
-pub use source::At;
-pub use telemetry::{BadCollector, Collector, Ratio, Tracing};
+pub use source::LocatedValue;
+pub use telemetry::{BadCollector, Collector, Ratio, TracingConfig};
 pub use values::{ModuleValues, Secret, SecretSource, ValueSource, Values};
 pub use words::UnknownWord;
 
 use manifest::{App, Manifest};
-use modules::{Declared, Folders};
-use route::{Claims, read_routes};
+use modules::{DeclaredModules, Folders};
+use route::{ClaimedRequests, read_routes};
 use source::Source;
 
 /// The manifest's file name.
@@ -101,9 +101,9 @@ pub struct AppConfig {
     /// The settings of the log.
     pub log: LogConfig,
     /// The limits of compilation.
-    pub compile: Compiling,
+    pub compile: CompileLimits,
     /// Which spans are recorded, and where they are sent.
-    pub telemetry: Tracing,
+    pub telemetry: TracingConfig,
     /// The routes, in the order of files and lines. No two match the same requests.
     pub routes: Vec<RouteConfig>,
     /// The text of the files that the configuration was read from.
@@ -134,7 +134,7 @@ pub struct Overrides {
 /// Every problem of the manifest and its route files: the manifest's first, and each file's in the order of lines. For a file with a
 /// syntax error, that error is its only problem. A syntax error in the manifest hides the route files.
 pub fn load(path: &Path, overrides: &Overrides) -> Result<AppConfig, Problems> {
-    load_partial(path, overrides)?.whole()
+    load_partial(path, overrides)?.into_config()
 }
 
 /// Reads the application at `path` as far as possible, and returns its faults together with what could be read.
@@ -142,7 +142,7 @@ pub fn load(path: &Path, overrides: &Overrides) -> Result<AppConfig, Problems> {
 /// # Errors
 ///
 /// The problem that there is no manifest, or that it is not TOML.
-pub fn load_partial(path: &Path, overrides: &Overrides) -> Result<Partial, Problems> {
+pub fn load_partial(path: &Path, overrides: &Overrides) -> Result<PartialConfig, Problems> {
     let manifest = Source::read(&find_manifest(path)?)?;
     read(manifest, overrides, |app, root, manifest| {
         find_route_files(app, root, manifest).iter().map(|file| Source::read(file)).collect()
@@ -156,7 +156,7 @@ pub fn load_partial(path: &Path, overrides: &Overrides) -> Result<Partial, Probl
 /// Every problem of the manifest.
 pub fn load_manifest(path: &Path, overrides: &Overrides) -> Result<AppConfig, Problems> {
     let manifest = Source::read(&find_manifest(path)?)?;
-    read(manifest, overrides, |_, _, _| Vec::new())?.whole()
+    read(manifest, overrides, |_, _, _| Vec::new())?.into_config()
 }
 
 /// Reads an application from text in memory. No file is read.
@@ -165,7 +165,7 @@ pub fn load_manifest(path: &Path, overrides: &Overrides) -> Result<AppConfig, Pr
 ///
 /// Every problem of the manifest and its route files, as for [`load`].
 pub fn parse(files: &AppFiles, overrides: &Overrides) -> Result<AppConfig, Problems> {
-    parse_partial(files, overrides)?.whole()
+    parse_partial(files, overrides)?.into_config()
 }
 
 /// Reads an application from text in memory as far as possible, and returns its faults together with what could be read.
@@ -173,7 +173,7 @@ pub fn parse(files: &AppFiles, overrides: &Overrides) -> Result<AppConfig, Probl
 /// # Errors
 ///
 /// The problem that the manifest is not TOML, or that there are too many route files.
-pub fn parse_partial(files: &AppFiles, overrides: &Overrides) -> Result<Partial, Problems> {
+pub fn parse_partial(files: &AppFiles, overrides: &Overrides) -> Result<PartialConfig, Problems> {
     let source = |file: &TextFile| Source::new(&file.path, file.text.clone().into_bytes());
     if files.routes.len() > MAX_ROUTE_FILES {
         let message = format!("more than {MAX_ROUTE_FILES} files of routes");
@@ -187,7 +187,7 @@ fn read(
     source: Source,
     overrides: &Overrides,
     find_routes: impl FnOnce(&App, &Path, &Source) -> Vec<Result<Source, Problems>>,
-) -> Result<Partial, Problems> {
+) -> Result<PartialConfig, Problems> {
     let file = source.path().to_path_buf();
     let tree = source.parse()?;
     let root = file.parent().filter(|root| !root.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned();
@@ -231,7 +231,7 @@ fn read(
         routes,
         files,
     };
-    Ok(Partial { config, problems, doubts })
+    Ok(PartialConfig { config, problems, uncertain: doubts })
 }
 
 /// Returns the addresses of the data listener, of the admin listener and, if there is one, of the listener for probes. Reports addresses
@@ -240,7 +240,9 @@ fn addresses(app: &App, overrides: &Overrides, source: &Source) -> (SocketAddr, 
     let listen = overrides.listen.or(app.listen.as_deref().copied()).unwrap_or(LISTEN);
     let admin = overrides.admin.or(app.admin.as_deref().copied()).unwrap_or(ADMIN);
     let probe = overrides.probe.or(app.probe.as_deref().copied());
-    let line = |own: Option<At<SocketAddr>>| own.or(app.admin).or(app.listen).map_or(app.line, |address| address.line);
+    let line = |own: Option<LocatedValue<SocketAddr>>| {
+        own.or(app.admin).or(app.listen).map_or(app.line, |address| address.line)
+    };
     let all = [("listen", Some(listen), app.listen), ("admin", Some(admin), app.admin), ("probe", probe, app.probe)];
     for (place, (name, address, own)) in all.iter().enumerate() {
         // For port 0 the system picks a free port for each listener.
@@ -330,9 +332,13 @@ struct RouteFiles {
     problems: Vec<Problem>,
 }
 
-fn load_routes(sources: Vec<Result<Source, Problems>>, declared: &Declared, unknown_input: UnknownInput) -> RouteFiles {
+fn load_routes(
+    sources: Vec<Result<Source, Problems>>,
+    declared: &DeclaredModules,
+    unknown_input: UnknownInput,
+) -> RouteFiles {
     let mut found = RouteFiles::default();
-    let mut claims = Claims::default();
+    let mut claims = ClaimedRequests::default();
     for source in sources {
         match source {
             Ok(source) => {

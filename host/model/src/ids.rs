@@ -182,7 +182,7 @@ impl InterfaceName {
 
     /// Whether an export of this name can serve an import of `wanted`. It must be the same interface, in a version that is compatible by
     /// semantic versioning and not older. Versions `0.0.x` and pre-releases must be equal, as in Wasmtime's linker.
-    pub fn serves(&self, wanted: &InterfaceName) -> bool {
+    pub fn can_serve(&self, wanted: &InterfaceName) -> bool {
         if self == wanted {
             return true;
         }
@@ -197,7 +197,7 @@ impl InterfaceName {
 
     /// Whether `text` refers to this interface: by its own name or by its name without a version. If `text` has a version, this interface
     /// must serve an import of that version. Missing parts of a version are 0: `greet@2` refers to `greet@2.1.0`.
-    pub fn goes_by(&self, text: &str) -> bool {
+    pub fn matches_reference(&self, text: &str) -> bool {
         let (name, version) = text.split_once('@').map_or((text, None), |(name, version)| (name, Some(version)));
         if ![self.short(), self.unversioned()].contains(&name) {
             return false;
@@ -288,7 +288,7 @@ impl fmt::Display for InterfaceName {
 pub struct FunctionPath {
     /// The name of the module that exports the function.
     pub module: ModuleName,
-    /// The interface, with or without its package and its version: see [`InterfaceName::goes_by`]. Empty for a function that the module's
+    /// The interface, with or without its package and its version: see [`InterfaceName::matches_reference`]. Empty for a function that the module's
     /// world exports directly.
     pub interface: String,
     /// The name of the function.

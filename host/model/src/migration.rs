@@ -9,7 +9,7 @@ use crate::ids::Digest;
 pub use numbers::{BadNumber, check_numbers};
 
 /// The first line of a contraction: a migration after which builds that don't carry it may fail.
-pub const CONTRACTS: &str = "-- contract";
+pub const CONTRACTION_MARK: &str = "-- contract";
 
 /// A migration. Its position in the order of application is its position in the list that holds it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,14 +30,14 @@ impl Migration {
         Self { name: name.into(), checksum: Digest::of(sql.as_bytes()), sql }
     }
 
-    /// Whether the migration's first line is [`CONTRACTS`]: builds that don't have the migration may not work after it.
+    /// Whether the migration's first line is [`CONTRACTION_MARK`]: builds that don't have the migration may not work after it.
     pub fn is_contraction(&self) -> bool {
-        self.sql.lines().next().is_some_and(|line| line.trim_end() == CONTRACTS)
+        self.sql.lines().next().is_some_and(|line| line.trim_end() == CONTRACTION_MARK)
     }
 
     /// Whether a database in which a migration with `checksum` is applied has this migration. The checksum may also be that of the text
-    /// before the line [`CONTRACTS`] was put above it, because that line doesn't change what was applied.
-    pub fn had_checksum(&self, checksum: &str) -> bool {
+    /// before the line [`CONTRACTION_MARK`] was put above it, because that line doesn't change what was applied.
+    pub fn matches_checksum(&self, checksum: &str) -> bool {
         let unmarked = || self.sql.split_once('\n').map(|(_, rest)| Digest::of(rest.as_bytes()).to_string());
         self.checksum.to_string() == checksum
             || (self.is_contraction() && unmarked().is_some_and(|unmarked| unmarked == checksum))
@@ -51,7 +51,7 @@ impl Migration {
 
 /// A migration that is applied in a database.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Applied {
+pub struct AppliedMigration {
     /// The name of the migration, such as `0001_tables.sql`.
     pub name: String,
     /// The digest of the text that was applied.
@@ -65,7 +65,7 @@ pub struct Applied {
 
 /// A migration that a build carries, as [`compare`] reports it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Carried {
+pub struct CarriedMigration {
     /// The name of the migration, such as `0001_tables.sql`.
     pub name: String,
     /// The digest of the migration's text.
@@ -77,7 +77,7 @@ pub struct Carried {
 /// The result of comparing one position in a build's migrations with the same position in a database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum State {
+pub enum MigrationState {
     /// The database has the migration that the build carries.
     Applied,
     /// The build carries a migration that the database doesn't have yet.
@@ -92,7 +92,7 @@ pub enum State {
     Inserted,
 }
 
-impl State {
+impl MigrationState {
     /// Returns the name of the state in answers.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -108,33 +108,33 @@ impl State {
 
 /// One position in the order of migrations: what a build carries there, and what a database has there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Place {
+pub struct MigrationPosition {
     /// The position, counted from 1.
     pub number: usize,
     /// The result of comparing the two migrations at this position.
-    pub state: State,
+    pub state: MigrationState,
     /// The migration that the build carries, if any.
-    pub carried: Option<Carried>,
+    pub carried: Option<CarriedMigration>,
     /// The migration that the database has, if any.
-    pub applied: Option<Applied>,
+    pub applied: Option<AppliedMigration>,
 }
 
 /// Compares the migrations that a build carries with those that a database has, position by position.
-pub fn compare(carried: &[Migration], applied: &[Applied]) -> Vec<Place> {
+pub fn compare(carried: &[Migration], applied: &[AppliedMigration]) -> Vec<MigrationPosition> {
     let all = carried;
     let place = |index: usize| {
         let (carried, applied) = (carried.get(index), applied.get(index));
         let state = match (carried, applied) {
-            (Some(one), Some(applied)) => how_it_stands(one, applied, &all[index + 1..]),
-            (Some(_), None) => State::Pending,
-            (None, _) => State::Unknown,
+            (Some(one), Some(applied)) => migration_state(one, applied, &all[index + 1..]),
+            (Some(_), None) => MigrationState::Pending,
+            (None, _) => MigrationState::Unknown,
         };
-        let carried = carried.map(|carried| Carried {
+        let carried = carried.map(|carried| CarriedMigration {
             name: carried.name.clone(),
             checksum: carried.checksum,
             contraction: carried.is_contraction(),
         });
-        Place { number: index + 1, state, carried, applied: applied.cloned() }
+        MigrationPosition { number: index + 1, state, carried, applied: applied.cloned() }
     };
     (0..carried.len().max(applied.len())).map(place).collect()
 }
@@ -142,21 +142,21 @@ pub fn compare(carried: &[Migration], applied: &[Applied]) -> Vec<Place> {
 /// Compares a migration with the one that is applied at its position. `after` are the migrations that the build carries after it.
 ///
 /// A migration with another name is the same migration if its text and its position are the same.
-fn how_it_stands(carried: &Migration, applied: &Applied, after: &[Migration]) -> State {
-    let is_later = || after.iter().any(|later| later.had_checksum(&applied.checksum));
+fn migration_state(carried: &Migration, applied: &AppliedMigration, after: &[Migration]) -> MigrationState {
+    let is_later = || after.iter().any(|later| later.matches_checksum(&applied.checksum));
     match () {
-        () if carried.had_checksum(&applied.checksum) => State::Applied,
-        () if carried.name == applied.name => State::Changed,
-        () if is_later() => State::Inserted,
-        () => State::Reordered,
+        () if carried.matches_checksum(&applied.checksum) => MigrationState::Applied,
+        () if carried.name == applied.name => MigrationState::Changed,
+        () if is_later() => MigrationState::Inserted,
+        () => MigrationState::Reordered,
     }
 }
 
 /// Returns the first applied migration that a build has edited: the build no longer carries its text, or carries it before that of an
 /// earlier one. New migrations in between don't count as edits.
-pub fn edited<'a>(carried: &[Migration], applied: &'a [Applied]) -> Option<&'a Applied> {
+pub fn first_edited<'a>(carried: &[Migration], applied: &'a [AppliedMigration]) -> Option<&'a AppliedMigration> {
     let mut left = carried.iter();
-    applied.iter().find(|applied| !left.any(|migration| migration.had_checksum(&applied.checksum)))
+    applied.iter().find(|applied| !left.any(|migration| migration.matches_checksum(&applied.checksum)))
 }
 
 #[cfg(test)]
@@ -166,8 +166,8 @@ mod tests {
     #[test]
     fn places_are_told_by_what_stands_there() {
         let carried = |names: &[&str]| names.iter().map(|name| Migration::new(*name, *name)).collect::<Vec<_>>();
-        let applied = |names: &[(&str, &str)]| -> Vec<Applied> {
-            let one = |(name, sql): &(&str, &str)| Applied {
+        let applied = |names: &[(&str, &str)]| -> Vec<AppliedMigration> {
+            let one = |(name, sql): &(&str, &str)| AppliedMigration {
                 name: (*name).to_owned(),
                 checksum: Digest::of(sql.as_bytes()).to_string(),
                 at: "then".to_owned(),
@@ -175,7 +175,7 @@ mod tests {
             };
             names.iter().map(one).collect()
         };
-        let states = |carried: &[Migration], applied: &[Applied]| -> Vec<&str> {
+        let states = |carried: &[Migration], applied: &[AppliedMigration]| -> Vec<&str> {
             compare(carried, applied).iter().map(|place| place.state.as_str()).collect()
         };
         assert_eq!(states(&carried(&["a", "b"]), &applied(&[("a", "a")])), ["applied", "pending"]);
@@ -188,8 +188,8 @@ mod tests {
 
     #[test]
     fn a_name_or_the_word_contract_edits_nothing_and_neither_does_what_is_put_between() {
-        let applied = |texts: &[&str]| -> Vec<Applied> {
-            let one = |sql: &&str| Applied {
+        let applied = |texts: &[&str]| -> Vec<AppliedMigration> {
+            let one = |sql: &&str| AppliedMigration {
                 name: format!("0_{}", sql.len()),
                 checksum: Digest::of(sql.as_bytes()).to_string(),
                 at: String::new(),
@@ -202,15 +202,16 @@ mod tests {
         for texts in
             [&["a", "bb"][..], &["a", "bb", "c"], &["c", "a", "d", "bb"], &["-- contract\na", "-- contract\nbb"]]
         {
-            assert_eq!(edited(&carried(texts), &there), None, "{texts:?}");
+            assert_eq!(first_edited(&carried(texts), &there), None, "{texts:?}");
         }
         for (texts, which) in [(&["a"][..], 1), (&["a", "b"], 1), (&["b", "bb"], 0), (&["bb", "a"], 1), (&[], 0)] {
-            assert_eq!(edited(&carried(texts), &there), Some(&there[which]), "{texts:?}");
+            assert_eq!(first_edited(&carried(texts), &there), Some(&there[which]), "{texts:?}");
         }
         // The line may be added to an applied migration, and may not be removed from one.
         let marked = applied(&["-- contract\na"]);
         assert!(
-            edited(&carried(&["a"]), &marked).is_some() && edited(&carried(&["-- contract\na"]), &marked).is_none()
+            first_edited(&carried(&["a"]), &marked).is_some()
+                && first_edited(&carried(&["-- contract\na"]), &marked).is_none()
         );
     }
 

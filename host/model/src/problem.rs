@@ -268,7 +268,7 @@ impl Problems {
     /// # Errors
     ///
     /// All `problems` if there are any.
-    pub fn or<T>(problems: Vec<Problem>, value: T) -> Result<T, Problems> {
+    pub fn ok_or_problems<T>(problems: Vec<Problem>, value: T) -> Result<T, Problems> {
         if problems.is_empty() { Ok(value) } else { Err(Problems(problems)) }
     }
 
@@ -308,7 +308,7 @@ impl fmt::Display for Problems {
 impl std::error::Error for Problems {}
 
 /// Lists names for a message: "`a`, `b`".
-pub fn list<T: fmt::Display>(names: impl IntoIterator<Item = T>) -> String {
+pub fn list_names<T: fmt::Display>(names: impl IntoIterator<Item = T>) -> String {
     /// Greatest number of names in a message. Longer lists help nobody.
     const MAX_NAMES: usize = 20;
     let mut names = names.into_iter();

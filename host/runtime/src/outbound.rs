@@ -22,7 +22,7 @@ use wasmtime_wasi_http::{Error, RequestOptions, WasiBody};
 
 use body::{Received, Sent};
 use trust::Trust;
-use watertight_model::config::{Allowed, HostName, Origin, Outbound, Scheme};
+use watertight_model::config::{AllowedOrigin, HostName, Origin, OutboundConfig, Scheme};
 use watertight_telemetry::OutboundMetrics;
 use watertight_telemetry::table::OutboundOutcome;
 
@@ -35,7 +35,7 @@ const MAX_FIELDS: usize = 200;
 
 /// The outbound HTTP client of one module in one generation: its grant, its concurrency limit and its counters.
 pub struct Outgoing {
-    grant: Outbound,
+    grant: OutboundConfig,
     places: Arc<Semaphore>,
     counters: OutboundMetrics,
 }
@@ -107,8 +107,8 @@ impl Outgoing {
     /// Creates a client for a grant. Starts to read the system's certificates if the grant allows `https`.
     ///
     /// Must run inside a tokio runtime.
-    pub fn new(grant: Outbound, counters: OutboundMetrics) -> Arc<Self> {
-        if grant.allow.iter().any(Allowed::is_https) {
+    pub fn new(grant: OutboundConfig, counters: OutboundMetrics) -> Arc<Self> {
+        if grant.allow.iter().any(AllowedOrigin::is_https) {
             // The first request then does not wait for the certificates, and a host without certificates logs that at once.
             tokio::spawn(async { drop(Trust::of_process().connector().await) });
         }
@@ -128,7 +128,7 @@ impl Outgoing {
         deadline: Instant,
     ) -> Result<Response<WasiBody>, Failure> {
         let sent = self.clone().try_send(request, options.unwrap_or_default(), deadline).await;
-        self.counters.went(sent.as_ref().map_or_else(Failure::went, |_| OutboundOutcome::Answered));
+        self.counters.count(sent.as_ref().map_or_else(Failure::went, |_| OutboundOutcome::Answered));
         sent
     }
 

@@ -200,13 +200,13 @@ impl Generation {
     /// Returns [`CallError`] if the call gives no result. A generation that is cut off ends its calls with [`CallError::Deadline`].
     pub async fn call(self: &Arc<Self>, target: Target, parameters: &[Val], call: CallContext) -> CallResult {
         let metrics = self.compartments[target.compartment].metrics();
-        metrics.called(call.origin);
+        metrics.count_call(call.origin);
         let call = call.within(self.clone(), target.compartment);
         let called = self.compartments[target.compartment].call(target.function, parameters, call);
         self.until_end(called).await.unwrap_or_else(|| {
             // The generation was cut off. The call was dropped before it could count its own failure.
             let late = self.compartments[target.compartment].late(target.function);
-            metrics.failed(late.kind());
+            metrics.count_failure(late.kind());
             Err(late)
         })
     }
@@ -259,7 +259,7 @@ impl Generation {
         for place in 0..self.compartments.len() {
             problems.extend(self.make_first_instance(place, before, false).await);
         }
-        Problems::or(problems, ())
+        Problems::ok_or_problems(problems, ())
     }
 
     /// Makes first instances of a generation that ran before `before` and is gone back to: of all compartments at once, for
@@ -274,7 +274,7 @@ impl Generation {
             tracing::info!(generation = %self.number, "not every module has started again yet; a rollback doesn't wait for that");
             return Ok(());
         };
-        Problems::or(problems.into_iter().flatten().collect(), ())
+        Problems::ok_or_problems(problems.into_iter().flatten().collect(), ())
     }
 
     /// Makes the first instance of the compartment at `place`; returns the problem, where it doesn't start and has to.

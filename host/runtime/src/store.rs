@@ -28,7 +28,7 @@ use watertight_model::clock;
 use watertight_model::config::ModuleValues;
 use watertight_model::ids::ModuleName;
 use watertight_sql::{Database, SqlError, SqlLimit, Transaction};
-use watertight_telemetry::{LineBudget, Span, SqlMetrics};
+use watertight_telemetry::{LineRateLimit, Span, SqlMetrics};
 
 pub use call::{
     BridgeIndex, CallContext, CallError, CallFuture, CallResult, CalleeFailed, Callees, Notes, RequestLine, UnderWay,
@@ -100,7 +100,7 @@ impl InstanceState {
         memory_limit: usize,
         profile: Profile,
         call: CallContext,
-        lines: Arc<LineBudget>,
+        lines: Arc<LineRateLimit>,
     ) -> Self {
         let mut table = ResourceTable::new();
         table.set_max_capacity(MAX_WASI_RESOURCES);

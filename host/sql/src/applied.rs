@@ -11,7 +11,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::migrate::HAS_CONTRACTS;
 use super::{OpenError, wal_path};
-use watertight_model::migration::Applied;
+use watertight_model::migration::AppliedMigration;
 
 /// How long a reader waits for a lock. Another process may be recovering the log.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -24,7 +24,7 @@ const IN_PATHS: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'.').remove(b
 ///
 /// # Errors
 /// [`OpenError::Database`] or [`OpenError::Files`] if the file can't be read or is not a database.
-pub fn applied(path: &Path) -> Result<Option<Vec<Applied>>, OpenError> {
+pub fn applied(path: &Path) -> Result<Option<Vec<AppliedMigration>>, OpenError> {
     if !is_there(path, path)? {
         return Ok(None);
     }
@@ -68,7 +68,7 @@ pub(super) fn open_to_read(path: &Path) -> Result<Connection, OpenError> {
     opened.map_err(|source| OpenError::Database { path: path.to_owned(), source })
 }
 
-pub(super) fn read(connection: &Connection) -> rusqlite::Result<Vec<Applied>> {
+pub(super) fn read(connection: &Connection) -> rusqlite::Result<Vec<AppliedMigration>> {
     if !connection.query_row(HAS_HISTORY, [], |row| row.get::<_, bool>(0))? {
         return Ok(Vec::new());
     }
@@ -77,7 +77,7 @@ pub(super) fn read(connection: &Connection) -> rusqlite::Result<Vec<Applied>> {
     let sql = format!("SELECT name, checksum, applied_at, {contraction} FROM watertight_migrations ORDER BY place");
     let mut statement = connection.prepare(&sql)?;
     let applied = |row: &rusqlite::Row<'_>| {
-        Ok(Applied { name: row.get(0)?, checksum: row.get(1)?, at: row.get(2)?, contraction: row.get(3)? })
+        Ok(AppliedMigration { name: row.get(0)?, checksum: row.get(1)?, at: row.get(2)?, contraction: row.get(3)? })
     };
     statement.query_map([], applied)?.collect()
 }

@@ -28,7 +28,7 @@ use super::counters::Counters;
 use super::error::SqlError;
 use super::files::Files;
 use super::settings::WalSync;
-use watertight_disk::failpoint::{Point, crash_point};
+use watertight_disk::failpoint::{CrashPoint, crash_point};
 
 /// The channel through which a caller gets its answer.
 pub(super) type Reply<T> = oneshot::Sender<Result<T, SqlError>>;
@@ -192,7 +192,7 @@ impl Syncer {
         let failure = self.durability.failure();
         if let (Some(last), None) = (batch.last(), &failure) {
             self.durability.reach(last.number);
-            crash_point(Point::SqlSynced);
+            crash_point(CrashPoint::SqlSynced);
         }
         for ended in batch.drain(..) {
             ended.answer(failure.clone());

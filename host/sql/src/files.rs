@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
 use super::{index_path, wal_path};
 use events::FileEvents;
-use watertight_disk::files::{Displaced, FileIdentity, open_regular};
+use watertight_disk::files::{FileChanged, FileIdentity, open_regular};
 
 /// The length of a database file's header. A file in use is never shorter.
 const HEAD: u64 = 100;
@@ -69,10 +69,10 @@ impl Files {
 
     /// Checks that every path leads to its file, and that the database and its log have their headers. Makes four system
     /// calls, none of which waits for the disk.
-    pub(super) fn check(&self) -> Result<(), Displaced> {
+    pub(super) fn check(&self) -> Result<(), FileChanged> {
         let (path, identity) = &self.database;
         if identity.metadata(path)?.len() < HEAD {
-            return Err(Displaced::Emptied(path.clone()));
+            return Err(FileChanged::Emptied(path.clone()));
         }
         for (path, identity) in [&self.log, &self.index] {
             identity.check(path)?;
@@ -82,24 +82,24 @@ impl Files {
 
     /// Checks the files after a sync. Makes two short system calls if nothing happened to the files. Runs all of
     /// [`Self::check`] if something may have happened, or if the kernel sends no events.
-    pub(super) fn check_after_sync(&self) -> Result<(), Displaced> {
+    pub(super) fn check_after_sync(&self) -> Result<(), FileChanged> {
         match &self.events {
             Some(events) => events.if_any(|| self.check()).and_then(|()| self.check_log()),
             None => self.check(),
         }
     }
 
-    fn check_log(&self) -> Result<(), Displaced> {
+    fn check_log(&self) -> Result<(), FileChanged> {
         let path = &self.log.0;
         let state = self.state.load(SeqCst);
         let mut magic = [0; 4];
         let has_head = match self.wal.read_at(&mut magic, 0) {
             Ok(0) => state.is_multiple_of(2),
             Ok(_) => u32::from_be_bytes(magic) & !1 == LOG_MAGIC,
-            Err(source) => return Err(Displaced::Unknown { path: path.clone(), source }),
+            Err(source) => return Err(FileChanged::Unreadable { path: path.clone(), source }),
         };
         // The writer may have emptied the log meanwhile.
-        if has_head || self.state.load(SeqCst) != state { Ok(()) } else { Err(Displaced::Emptied(path.clone())) }
+        if has_head || self.state.load(SeqCst) != state { Ok(()) } else { Err(FileChanged::Emptied(path.clone())) }
     }
 }
 

@@ -56,7 +56,7 @@ use migrate::Rule;
 use policy::Role;
 use readers::Readers;
 use ticket::Ticket;
-use watertight_disk::files::Displaced;
+use watertight_disk::files::FileChanged;
 use watertight_model::config::SqlLimits;
 use watertight_model::migration::Migration;
 use writer::{Bound, Job, Writer};
@@ -271,8 +271,8 @@ impl Database {
     /// database always passes: its files may be removed. The check makes a few system calls and takes microseconds.
     ///
     /// # Errors
-    /// [`Displaced`] names the file.
-    pub fn check_files(&self) -> Result<(), Displaced> {
+    /// [`FileChanged`] names the file.
+    pub fn check_files(&self) -> Result<(), FileChanged> {
         let checked = self.inner.files.check();
         if checked.is_err() && self.is_open() {
             self.inner.durability.fail(Failure::Displaced);

@@ -17,9 +17,11 @@ use super::applied;
 use super::connection::Guarded;
 use super::error::OpenError;
 use super::policy::{Denial, RESERVED, Role};
-use watertight_disk::failpoint::{Point, crash_point};
+use watertight_disk::failpoint::{CrashPoint, crash_point};
 use watertight_model::clock::now_text_millis;
-use watertight_model::migration::{Applied, CONTRACTS, Migration, Place, State, check_numbers, compare};
+use watertight_model::migration::{
+    AppliedMigration, CONTRACTION_MARK, Migration, MigrationPosition, MigrationState, check_numbers, compare,
+};
 
 const HISTORY: &str = "
     CREATE TABLE IF NOT EXISTS watertight_migrations (
@@ -105,11 +107,11 @@ fn in_transaction(guarded: &Guarded, work: impl FnOnce() -> Result<u64, Failure>
     guarded.watch().disarm();
     let outcome = outcome.and_then(|applied| {
         if applied > 0 {
-            crash_point(Point::MigrationRun);
+            crash_point(CrashPoint::MigrationRun);
         }
         connection.execute_batch("COMMIT")?;
         if applied > 0 {
-            crash_point(Point::MigrationCommitted);
+            crash_point(CrashPoint::MigrationCommitted);
         }
         Ok(applied)
     });
@@ -145,7 +147,7 @@ fn apply_due(guarded: &Guarded, migrations: &[Migration], rule: Rule, allowed: D
         let done = if is_free {
             run(guarded, migration, Role::Migration)
         } else if migration.is_contraction() {
-            let reason = format!("its first line says `{CONTRACTS}`");
+            let reason = format!("its first line says `{CONTRACTION_MARK}`");
             Err(Failure::Refused(OpenError::NotAdditive { name: migration.name.clone(), reason }))
         } else {
             add(guarded, migration)
@@ -187,7 +189,11 @@ fn add(guarded: &Guarded, migration: &Migration) -> Result<(), Failure> {
 }
 
 /// Marks applied migrations as contractions in the history, if an older host did not record that.
-fn note_contractions(connection: &Connection, applied: &[Applied], given: &[Migration]) -> rusqlite::Result<()> {
+fn note_contractions(
+    connection: &Connection,
+    applied: &[AppliedMigration],
+    given: &[Migration],
+) -> rusqlite::Result<()> {
     for (applied, migration) in applied.iter().zip(given) {
         if migration.is_contraction() && !applied.contraction {
             connection
@@ -198,8 +204,9 @@ fn note_contractions(connection: &Connection, applied: &[Applied], given: &[Migr
 }
 
 /// Updates the names of applied migrations that were renamed. Their text and position are unchanged.
-fn note_names(connection: &Connection, applied: &[Applied], given: &[Migration]) -> rusqlite::Result<()> {
-    let is_other = |(_, (applied, migration)): &(usize, (&Applied, &Migration))| applied.name != migration.name;
+fn note_names(connection: &Connection, applied: &[AppliedMigration], given: &[Migration]) -> rusqlite::Result<()> {
+    let is_other =
+        |(_, (applied, migration)): &(usize, (&AppliedMigration, &Migration))| applied.name != migration.name;
     let renamed = || applied.iter().zip(given).enumerate().filter(is_other);
     let set = |index: usize, name: &str| {
         let place = i64::try_from(index + 1).expect("a list's length fits");
@@ -244,16 +251,16 @@ pub(super) fn check_given(migrations: &[Migration]) -> Result<(), OpenError> {
 
 /// Checks that the applied and the given migrations agree as far as both lists go. Further applied migrations belong to a
 /// newer build. An older build may use the database unless one of them is a contraction.
-pub(super) fn check_history(applied: &[Applied], given: &[Migration]) -> Result<(), OpenError> {
-    for Place { number, state, carried, applied } in compare(given, applied) {
+pub(super) fn check_history(applied: &[AppliedMigration], given: &[Migration]) -> Result<(), OpenError> {
+    for MigrationPosition { number, state, carried, applied } in compare(given, applied) {
         let (Some(given), Some(applied)) = (carried, applied) else { break };
         return Err(match state {
-            State::Changed => OpenError::ChangedMigration { name: applied.name },
-            State::Reordered => {
+            MigrationState::Changed => OpenError::ChangedMigration { name: applied.name },
+            MigrationState::Reordered => {
                 OpenError::ReorderedMigration { place: number, applied: applied.name, given: given.name }
             }
-            State::Inserted => OpenError::InsertedMigration { name: given.name, before: applied.name },
-            State::Applied | State::Pending | State::Unknown => continue,
+            MigrationState::Inserted => OpenError::InsertedMigration { name: given.name, before: applied.name },
+            MigrationState::Applied | MigrationState::Pending | MigrationState::Unknown => continue,
         });
     }
     match applied.iter().skip(given.len()).find(|applied| applied.contraction) {

@@ -10,7 +10,7 @@ use super::migrate::{self, Failure, Rule};
 use super::settings::Settings;
 use super::{Database, remove};
 use watertight_model::config::SqlLimits;
-use watertight_model::migration::{Applied, Migration};
+use watertight_model::migration::{AppliedMigration, Migration};
 
 /// The size limit of the empty database that migrations are tried on, in bytes. The database is in memory.
 const MEMORY: u64 = 64 << 20;
@@ -53,7 +53,7 @@ impl Occasion {
 /// Returns the [`OpenError`] that opening or migrating the real database would return.
 pub fn try_migrations(
     given: &[Migration],
-    applied: Option<&[Applied]>,
+    applied: Option<&[AppliedMigration]>,
     occasion: Occasion,
     allowed: Duration,
 ) -> Result<(), OpenError> {

@@ -32,7 +32,7 @@ use super::migrate::{self, Rule};
 use super::settings::Settings;
 use super::ticket::Ticket;
 use super::value::{Rows, Value};
-use watertight_disk::failpoint::{Point, crash_point};
+use watertight_disk::failpoint::{CrashPoint, crash_point};
 use watertight_model::config::SqlLimits;
 use watertight_model::migration::Migration;
 
@@ -358,13 +358,13 @@ impl<'w> Turn<'w> {
 
     /// Commits the open transaction, and leaves the answer to the syncer.
     fn commit(&mut self, changed: u64, reply: Reply<u64>) {
-        crash_point(Point::SqlBeforeCommit);
+        crash_point(CrashPoint::SqlBeforeCommit);
         let number = self.writer.durability.issue();
         let outcome = self.writer.guarded.as_host(|| self.commit.execute([]));
         let pages = self.writer.guarded.take_log_pages();
         let result = match outcome {
             Ok(_) => {
-                crash_point(Point::SqlCommitted);
+                crash_point(CrashPoint::SqlCommitted);
                 self.note_log(pages);
                 Ok(changed)
             }

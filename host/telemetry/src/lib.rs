@@ -28,10 +28,10 @@ use table::{
 };
 use watertight_model::ids::{CompartmentName, ModuleName};
 
-pub use lines::{LineBudget, logged_path};
+pub use lines::{LineRateLimit, logged_path};
 pub use opentelemetry::trace::SpanKind;
 pub use snapshot::Snapshot;
-pub use spans::{NoExport, Recorder, Span};
+pub use spans::{ExporterError, Recorder, Span};
 pub use sql::SqlMetrics;
 pub use trace::Trace;
 
@@ -71,7 +71,7 @@ pub struct Telemetry {
     panics: IntCounterVec,
     /// Requests with a wrong token, and requests without a token.
     unauthorized: [IntCounter; 2],
-    unauthorized_lines: LineBudget,
+    unauthorized_lines: LineRateLimit,
     changes: IntCounterVec,
     change_time: HistogramVec,
     statements: Arc<sql::Statements>,
@@ -101,11 +101,11 @@ struct Names {
 impl Telemetry {
     /// Creates the metrics, all zero, without a recorder of spans.
     pub fn new() -> Arc<Self> {
-        Self::with(None)
+        Self::with_recorder(None)
     }
 
     /// Creates the metrics, all zero, with an optional recorder of spans.
-    pub fn with(recorder: Option<Arc<Recorder>>) -> Arc<Self> {
+    pub fn with_recorder(recorder: Option<Arc<Recorder>>) -> Arc<Self> {
         let registry = Registry::new();
         let requests = register(&registry, counters(&table::REQUESTS));
         let request_time = register(&registry, histograms(&table::REQUEST_TIME, &REQUEST_BOUNDS));
@@ -126,7 +126,7 @@ impl Telemetry {
             instances_dropped: register(&registry, counters(&table::INSTANCES_DROPPED)),
             outbound: register(&registry, counters(&table::OUTBOUND)),
             unauthorized: ["wrong", "missing"].map(|token| unauthorized.with_label_values(&[token])),
-            unauthorized_lines: LineBudget::default(),
+            unauthorized_lines: LineRateLimit::default(),
             panics,
             changes: register(&registry, counters(&table::CHANGES)),
             change_time: register(&registry, histograms(&table::CHANGE_TIME, &CHANGE_BOUNDS)),
@@ -205,7 +205,7 @@ impl Telemetry {
     }
 
     /// Registers `sampler`, which adds to every later snapshot.
-    pub fn sample_with(&self, sampler: impl Fn(&mut Snapshot) + Send + Sync + 'static) {
+    pub fn register_sampler(&self, sampler: impl Fn(&mut Snapshot) + Send + Sync + 'static) {
         self.samplers.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(sampler));
     }
 
@@ -213,11 +213,11 @@ impl Telemetry {
     ///
     /// Returns `Some` if the caller may log a line about it. The number says how many lines were suppressed by the rate
     /// limit since the last second with lines. A missing token is never logged.
-    pub fn refused_token(&self, is_wrong: bool) -> Option<u64> {
+    pub fn count_refused_token(&self, is_wrong: bool) -> Option<u64> {
         let [wrong, missing] = &self.unauthorized;
         if is_wrong {
             wrong.inc();
-            self.unauthorized_lines.take()
+            self.unauthorized_lines.try_acquire()
         } else {
             missing.inc();
             None
@@ -237,18 +237,18 @@ impl Telemetry {
     }
 
     /// Counts a panic of the host during a request of a listener: `data`, `admin` or `probe`.
-    pub fn panicked(&self, listener: &str) {
+    pub fn count_panic(&self, listener: &str) {
         self.panics.with_label_values(&[listener]).inc();
     }
 
     /// Counts a change of the application by its cause and outcome, and records its duration.
-    pub fn changed(&self, cause: &str, came: ChangeResult, time: Duration) {
+    pub fn record_change(&self, cause: &str, came: ChangeResult, time: Duration) {
         self.changes.with_label_values(&[cause, came.as_str()]).inc();
         self.change_time.with_label_values(&[cause, came.as_str()]).observe(time.as_secs_f64());
     }
 
     /// Counts a run of a module's `resume`, and records its duration.
-    pub fn resumed(&self, module: &ModuleName, moment: ResumeMoment, outcome: ResumeOutcome, time: Duration) {
+    pub fn record_resume(&self, module: &ModuleName, moment: ResumeMoment, outcome: ResumeOutcome, time: Duration) {
         let known = admit(&mut self.names().resumable, module.to_string());
         let module = if known { module.as_str() } else { OTHER };
         self.resumes.with_label_values(&[module, moment.as_str(), outcome.as_str()]).inc();
@@ -326,7 +326,7 @@ impl RouteMetrics {
     }
 
     /// Counts an answer by its status, and records the time it took.
-    pub fn answered(&self, status: u16, time: Duration) {
+    pub fn record_answer(&self, status: u16, time: Duration) {
         match self.statuses.iter().find(|(known, _)| *known == status) {
             Some((_, counter)) => counter.get_or_init(|| self.counter(status)).inc(),
             None => self.counter(status).inc(),
@@ -347,32 +347,32 @@ pub struct CompartmentMetrics {
 
 impl CompartmentMetrics {
     /// Counts a call that does not come from another compartment.
-    pub fn called(&self, from: CallOrigin) {
+    pub fn count_call(&self, from: CallOrigin) {
         self.calls[from as usize].inc();
     }
 
     /// Counts a call without a result.
-    pub fn failed(&self, why: CallFailure) {
+    pub fn count_failure(&self, why: CallFailure) {
         self.errors[why as usize].inc();
     }
 
     /// Counts a call that met a limit.
-    pub fn limited(&self, limit: LimitKind) {
+    pub fn count_limit(&self, limit: LimitKind) {
         self.limits[limit as usize].inc();
     }
 
     /// Counts a computation of more than 10 ms without a yield.
-    pub fn took_a_long_step(&self) {
+    pub fn count_long_step(&self) {
         self.long_steps.inc();
     }
 
     /// Counts a created instance.
-    pub fn made(&self) {
+    pub fn count_created(&self) {
         self.made.inc();
     }
 
     /// Counts dropped instances by the reason.
-    pub fn dropped(&self, why: DropReason, instances: usize) {
+    pub fn count_dropped(&self, why: DropReason, instances: usize) {
         self.dropped[why as usize].inc_by(instances as u64);
     }
 }
@@ -385,12 +385,12 @@ pub struct ListenerMetrics {
 
 impl ListenerMetrics {
     /// Counts a connection or a request that the host ended.
-    pub fn cut_off(&self, why: CutOffReason) {
+    pub fn count_cut_off(&self, why: CutOffReason) {
         self.cut_off[why as usize].inc();
     }
 
     /// Counts input that was refused before it became a request.
-    pub fn refused(&self, why: RefusalReason) {
+    pub fn count_refused(&self, why: RefusalReason) {
         self.refused[why as usize].inc();
     }
 }
@@ -400,7 +400,7 @@ pub struct OutboundMetrics([IntCounter; OutboundOutcome::ALL.len()]);
 
 impl OutboundMetrics {
     /// Counts a request by its outcome.
-    pub fn went(&self, went: OutboundOutcome) {
+    pub fn count(&self, went: OutboundOutcome) {
         self.0[went as usize].inc();
     }
 }
@@ -436,10 +436,10 @@ mod tests {
             ["200", "404", "500"].map(|status| count(&text, status)),
             [Some("0".to_owned()), Some("0".to_owned()), None]
         );
-        route.answered(500, Duration::from_millis(3));
+        route.record_answer(500, Duration::from_millis(3));
         // The counters of a route continue in the next generation.
-        telemetry.route("GET", "/a/{b}", &[200]).answered(500, Duration::from_millis(3));
-        telemetry.route("GET", "/a/{b}", &[200]).answered(299, Duration::from_secs(60));
+        telemetry.route("GET", "/a/{b}", &[200]).record_answer(500, Duration::from_millis(3));
+        telemetry.route("GET", "/a/{b}", &[200]).record_answer(299, Duration::from_secs(60));
         let text = telemetry.render(|_| {});
         assert_eq!((count(&text, "500"), count(&text, "299")), (Some("2".to_owned()), Some("1".to_owned())));
     }
@@ -448,10 +448,10 @@ mod tests {
     fn names_without_end_share_series() {
         let telemetry = Telemetry::new();
         for number in 0..MAX_NAMES + 100 {
-            telemetry.route("GET", &format!("/{number}"), &[]).answered(500, Duration::ZERO);
+            telemetry.route("GET", &format!("/{number}"), &[]).record_answer(500, Duration::ZERO);
         }
         // A name that has series keeps them.
-        telemetry.route("GET", "/0", &[]).answered(500, Duration::ZERO);
+        telemetry.route("GET", "/0", &[]).record_answer(500, Duration::ZERO);
         let text = telemetry.render(|_| {});
         let lines: Vec<&str> =
             text.lines().filter(|line| line.starts_with("watertight_http_requests_total{")).collect();

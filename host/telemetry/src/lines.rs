@@ -17,23 +17,23 @@ pub fn logged_path(path: &str) -> &str {
 
 /// A rate limit for log lines of one kind.
 #[derive(Debug)]
-pub struct LineBudget {
+pub struct LineRateLimit {
     start: Instant,
     /// The current second (upper half) and the number of lines in it (lower half).
     state: AtomicU64,
 }
 
-impl Default for LineBudget {
+impl Default for LineRateLimit {
     /// Creates a rate limit from which no line has been taken.
     fn default() -> Self {
         Self { start: Instant::now(), state: AtomicU64::new(0) }
     }
 }
 
-impl LineBudget {
+impl LineRateLimit {
     /// Asks to write a line. Returns `None` if the limit of this second is reached. Otherwise returns how many lines were
     /// suppressed in the last second with lines.
-    pub fn take(&self) -> Option<u64> {
+    pub fn try_acquire(&self) -> Option<u64> {
         let second = self.start.elapsed().as_secs() & u64::from(u32::MAX);
         let count = |state: u64| state & u64::from(u32::MAX);
         let update = |state: u64| Some(if state >> 32 == second { state.saturating_add(1) } else { second << 32 | 1 });
@@ -51,8 +51,8 @@ mod tests {
 
     #[test]
     fn a_burst_writes_a_bounded_number_of_lines() {
-        let budget = LineBudget::default();
-        let written = (0..1000).filter(|_| budget.take().is_some()).count() as u64;
+        let budget = LineRateLimit::default();
+        let written = (0..1000).filter(|_| budget.try_acquire().is_some()).count() as u64;
         // The burst may span two seconds.
         assert!((LINES_PER_SECOND..=2 * LINES_PER_SECOND).contains(&written), "{written}");
     }

@@ -11,7 +11,7 @@ const MAX_TEXT: usize = 4_096;
 
 /// The reason why the text of a log filter is refused.
 #[derive(Debug, thiserror::Error)]
-pub enum BadLogLevel {
+pub enum LogFilterError {
     /// The text of the filter is longer than 4,096 bytes.
     #[error("it has more than {MAX_TEXT} bytes")]
     TooLong,
@@ -35,19 +35,19 @@ pub enum BadLogLevel {
 ///
 /// # Errors
 ///
-/// Returns [`BadLogLevel`] if the text is empty, too long or no filter. A lone word that is not a level is refused too:
+/// Returns [`LogFilterError`] if the text is empty, too long or no filter. A lone word that is not a level is refused too:
 /// `tracing` would take it for a target's name and silence everything else.
-pub fn parse_log_level(text: &str) -> Result<EnvFilter, BadLogLevel> {
+pub fn parse_log_filter(text: &str) -> Result<EnvFilter, LogFilterError> {
     if text.len() > MAX_TEXT {
-        return Err(BadLogLevel::TooLong);
+        return Err(LogFilterError::TooLong);
     }
     if text.trim().is_empty() {
-        return Err(BadLogLevel::Empty);
+        return Err(LogFilterError::Empty);
     }
     for word in text.split(',').map(str::trim) {
         let is_name = !word.is_empty() && word.chars().all(|c| c.is_alphanumeric() || "_-:".contains(c));
         if is_name && word.parse::<LevelFilter>().is_err() {
-            return Err(BadLogLevel::NoLevel(word.to_owned()));
+            return Err(LogFilterError::NoLevel(word.to_owned()));
         }
     }
     Ok(EnvFilter::try_new(text)?)
@@ -70,7 +70,7 @@ impl LogControl {
     }
 
     /// The text of the filter in use.
-    pub fn now(&self) -> String {
+    pub fn current(&self) -> String {
         self.text.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -78,11 +78,11 @@ impl LogControl {
     ///
     /// # Errors
     ///
-    /// Returns [`BadLogLevel`] if `text` is no filter or the logger refuses it. The old filter stays then.
-    pub fn set(&self, text: &str) -> Result<(), BadLogLevel> {
-        let filter = parse_log_level(text)?;
+    /// Returns [`LogFilterError`] if `text` is no filter or the logger refuses it. The old filter stays then.
+    pub fn set(&self, text: &str) -> Result<(), LogFilterError> {
+        let filter = parse_log_filter(text)?;
         let mut now = self.text.lock().unwrap_or_else(PoisonError::into_inner);
-        (self.apply)(filter).map_err(BadLogLevel::Failed)?;
+        (self.apply)(filter).map_err(LogFilterError::Failed)?;
         text.clone_into(&mut now);
         Ok(())
     }
@@ -90,7 +90,7 @@ impl LogControl {
 
 impl fmt::Debug for LogControl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("LogControl").field(&self.now()).finish()
+        f.debug_tuple("LogControl").field(&self.current()).finish()
     }
 }
 
@@ -103,11 +103,11 @@ mod tests {
         for text in
             ["info", "OFF", "info,request=debug", "warn,hyper::proto=trace", "info,[{module=x}]=debug", "request=off"]
         {
-            assert!(parse_log_level(text).is_ok(), "{text}");
+            assert!(parse_log_filter(text).is_ok(), "{text}");
         }
         for text in ["", " ", "debgu", "info,request", "info,request=debgu", "request=debug=trace", &"a".repeat(5_000)]
         {
-            assert!(parse_log_level(text).is_err(), "{text}");
+            assert!(parse_log_filter(text).is_err(), "{text}");
         }
     }
 }

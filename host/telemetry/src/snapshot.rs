@@ -12,10 +12,10 @@ use super::{counters, register};
 #[derive(Default)]
 pub struct Snapshot {
     registry: Registry,
-    seen: HashMap<&'static str, Seen>,
+    metrics: HashMap<&'static str, SampledMetric>,
 }
 
-enum Seen {
+enum SampledMetric {
     Counter(IntCounterVec),
     Gauge(IntGaugeVec),
 }
@@ -25,16 +25,18 @@ impl Snapshot {
     /// a counter is the total since the process began.
     pub fn add(&mut self, metric: &Metric, labels: &[&str], value: u64) {
         let registry = &self.registry;
-        let seen = self.seen.entry(metric.name).or_insert_with(|| match metric.kind {
-            Kind::Counter => Seen::Counter(register(registry, counters(metric))),
+        let seen = self.metrics.entry(metric.name).or_insert_with(|| match metric.kind {
+            Kind::Counter => SampledMetric::Counter(register(registry, counters(metric))),
             Kind::Gauge | Kind::Histogram => {
                 let gauges = IntGaugeVec::new(Opts::new(metric.name, metric.help), metric.labels);
-                Seen::Gauge(register(registry, gauges.expect("the table has good names")))
+                SampledMetric::Gauge(register(registry, gauges.expect("the table has good names")))
             }
         });
         match seen {
-            Seen::Counter(counters) => counters.with_label_values(labels).inc_by(value),
-            Seen::Gauge(gauges) => gauges.with_label_values(labels).add(i64::try_from(value).unwrap_or(i64::MAX)),
+            SampledMetric::Counter(counters) => counters.with_label_values(labels).inc_by(value),
+            SampledMetric::Gauge(gauges) => {
+                gauges.with_label_values(labels).add(i64::try_from(value).unwrap_or(i64::MAX))
+            }
         }
     }
 

@@ -17,7 +17,7 @@ use opentelemetry_sdk::trace::{
 };
 
 use super::trace::Trace;
-use watertight_model::config::Tracing;
+use watertight_model::config::TracingConfig;
 use watertight_model::ids::AppName;
 
 /// The path at which an OTLP/HTTP collector accepts spans.
@@ -32,7 +32,7 @@ const MAX_TEXT: usize = 2 << 10;
 /// Spans can't be recorded, because their exporter can't be created.
 #[derive(Debug, thiserror::Error)]
 #[error("spans can't be sent to {endpoint}")]
-pub struct NoExport {
+pub struct ExporterError {
     endpoint: String,
     source: opentelemetry_otlp::ExporterBuildError,
 }
@@ -50,8 +50,8 @@ impl Recorder {
     ///
     /// # Errors
     ///
-    /// Returns [`NoExport`] if the exporter can't be created, such as for an invalid address.
-    pub fn start(tracing: &Tracing, application: &AppName) -> Result<Option<Arc<Self>>, NoExport> {
+    /// Returns [`ExporterError`] if the exporter can't be created, such as for an invalid address.
+    pub fn start(tracing: &TracingConfig, application: &AppName) -> Result<Option<Arc<Self>>, ExporterError> {
         let Some(collector) = &tracing.otlp else { return Ok(None) };
         let endpoint = format!("{}{TRACES}", collector.as_str().trim_end_matches('/'));
         let exporter = SpanExporter::builder()
@@ -60,7 +60,7 @@ impl Recorder {
             .with_endpoint(&endpoint)
             .with_timeout(tracing.timeout)
             .build()
-            .map_err(|source| NoExport { endpoint, source })?;
+            .map_err(|source| ExporterError { endpoint, source })?;
         let queue = tracing.queue as usize;
         let batches = BatchConfigBuilder::default()
             .with_max_queue_size(queue)
@@ -75,7 +75,7 @@ impl Recorder {
     }
 
     /// Decides by the sampling ratio whether to record a new trace of this id.
-    pub(super) fn takes(&self, id: TraceId) -> bool {
+    pub(super) fn is_sampled(&self, id: TraceId) -> bool {
         let sampled = self.sampler.should_sample(None, id, "", &SpanKind::Server, &[], &[]);
         sampled.decision == SamplingDecision::RecordAndSample
     }
@@ -89,13 +89,13 @@ impl Recorder {
 }
 
 /// The error of a span that is dropped before its end.
-const GIVEN_UP: &str = "the operation was abandoned before its end";
+const ABANDONED: &str = "the operation was abandoned before its end";
 
 /// A span of a recorded trace. It is queued for export when it ends or is dropped.
 #[must_use]
-pub struct Span(Box<Open>);
+pub struct Span(Box<OpenSpan>);
 
-struct Open {
+struct OpenSpan {
     trace: Trace,
     data: SpanData,
     start: Instant,
@@ -124,7 +124,7 @@ impl Span {
             status: Status::Unset,
             instrumentation_scope: recording.recorder.scope.clone(),
         };
-        Some(Self(Box::new(Open { trace: trace.clone(), data, start: Instant::now(), ended: false })))
+        Some(Self(Box::new(OpenSpan { trace: trace.clone(), data, start: Instant::now(), ended: false })))
     }
 
     /// Sets the span's name. A name must have few values and no part from a client.
@@ -156,12 +156,12 @@ impl Span {
     }
 }
 
-impl Drop for Open {
+impl Drop for OpenSpan {
     fn drop(&mut self) {
         // The wall clock may jump during the span, so the end is computed from the monotonic clock.
         self.data.end_time = self.data.start_time + self.start.elapsed();
         if !self.ended {
-            self.data.status = Status::error(GIVEN_UP);
+            self.data.status = Status::error(ABANDONED);
         }
         if let Some(recording) = self.trace.recording() {
             recording.recorder.processor.on_end(self.data.clone());

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use prometheus::{Histogram, HistogramVec};
 
-use super::LineBudget;
+use super::LineRateLimit;
 use super::table::SqlOutcome;
 
 /// Upper bounds of the histogram's buckets, in seconds: from the time of a point query to beyond a statement's default
@@ -19,12 +19,12 @@ pub(super) struct Statements {
     time: HistogramVec,
     /// The duration from which a statement is slow, in nanoseconds.
     slow: AtomicU64,
-    lines: LineBudget,
+    lines: LineRateLimit,
 }
 
 impl Statements {
     pub(super) fn new(time: HistogramVec) -> Arc<Self> {
-        Arc::new(Self { time, slow: AtomicU64::new(u64::MAX), lines: LineBudget::default() })
+        Arc::new(Self { time, slow: AtomicU64::new(u64::MAX), lines: LineRateLimit::default() })
     }
 
     pub(super) fn set_slow(&self, time: Duration) {
@@ -53,11 +53,11 @@ impl SqlMetrics {
     ///
     /// Returns `Some` if the statement is slow and the caller may log it. The number says how many slow statements were
     /// not logged because of the rate limit.
-    pub fn ended(&self, outcome: SqlOutcome, time: Duration) -> Option<u64> {
+    pub fn record(&self, outcome: SqlOutcome, time: Duration) -> Option<u64> {
         let histogram = self.outcomes[outcome as usize]
             .get_or_init(|| self.shared.time.with_label_values(&[&*self.module, outcome.as_str()]));
         histogram.observe(time.as_secs_f64());
         let is_slow = time.as_nanos() >= u128::from(self.shared.slow.load(Relaxed));
-        is_slow.then(|| self.shared.lines.take()).flatten()
+        is_slow.then(|| self.shared.lines.try_acquire()).flatten()
     }
 }

@@ -12,7 +12,7 @@ use opentelemetry_sdk::trace::{IdGenerator, RandomIdGenerator};
 use super::spans::{Recorder, Span};
 
 /// The length of a `traceparent` of version 00, in bytes.
-pub const LENGTH: usize = 55;
+pub const TRACEPARENT_LENGTH: usize = 55;
 /// The longest accepted `tracestate`, in bytes. The standard requires at least this length.
 const MAX_STATE: usize = 512;
 /// The flag of a `traceparent` that says that the caller records the trace.
@@ -65,7 +65,7 @@ impl Trace {
         let id = parent.map_or_else(|| ids.new_trace_id(), |parent| parent.trace);
         let mut trace = Self { id, span: ids.new_span_id(), recording: None };
         let Some(recorder) = recorder else { return (trace, None) };
-        if !parent.map_or_else(|| recorder.takes(trace.id), |parent| parent.sampled) {
+        if !parent.map_or_else(|| recorder.is_sampled(trace.id), |parent| parent.sampled) {
             return (trace, None);
         }
         let state = if parent.is_some() { read_state(&state()) } else { TraceState::NONE };
@@ -101,7 +101,7 @@ impl Trace {
     }
 
     /// Formats the trace and its current span as a `traceparent`.
-    pub fn to_text(&self) -> [u8; LENGTH] {
+    pub fn to_traceparent(&self) -> [u8; TRACEPARENT_LENGTH] {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";
         let flags = if self.recording.is_some() { SAMPLED } else { 0 };
         let mut text = *b"00-________________________________-________________-__";
@@ -133,7 +133,7 @@ impl fmt::Debug for Trace {
 /// Parses `VERSION-TRACE-SPAN-FLAGS` in lower-case hexadecimal. Versions later than 00 may have more text after another
 /// hyphen.
 fn parse(text: &[u8]) -> Option<Parent> {
-    let (own, more) = text.split_at_checked(LENGTH)?;
+    let (own, more) = text.split_at_checked(TRACEPARENT_LENGTH)?;
     if own[2] != b'-' || own[35] != b'-' || own[52] != b'-' {
         return None;
     }
@@ -189,7 +189,7 @@ mod tests {
         let (trace, span) = Trace::of_request(Some(GIVEN.as_bytes()), String::new, None);
         assert!(span.is_none());
         assert_eq!(trace.id().to_string(), "4bf92f3577b34da6a3ce929d0e0e4736");
-        let out = trace.to_text();
+        let out = trace.to_traceparent();
         let out = std::str::from_utf8(&out).unwrap();
         // The trace has its own span and is not recorded.
         assert!(out.starts_with(&GIVEN[..36]) && out.ends_with("-00") && !out.contains(&GIVEN[36..52]), "{out}");
@@ -225,7 +225,7 @@ mod tests {
         fn what_is_written_is_read_and_no_text_panics(text in ".{0,80}", version in 0..0xff_u8, flags in 0..=255_u8) {
             let _ = parse(text.as_bytes());
             let trace = Trace::new();
-            let written = trace.to_text();
+            let written = trace.to_traceparent();
             let read = parse(&written).unwrap();
             prop_assert_eq!((read.trace, read.span, read.sampled), (trace.id, trace.span, false));
             let other = format!("{version:02x}{}{flags:02x}", std::str::from_utf8(&written[2..53]).unwrap());

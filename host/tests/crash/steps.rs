@@ -14,7 +14,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tempfile::TempDir;
 use watertight::artifact::{Docs, Embedded};
-use watertight::failpoint::Point;
+use watertight::failpoint::CrashPoint;
 use watertight::ids::Digest;
 use watertight::migration::Migration;
 
@@ -54,32 +54,32 @@ enum Story {
 }
 
 /// The stories that pass a step, and whether the host ends on the new generation's side of it.
-fn stories(point: Point) -> (&'static [Story], bool) {
+fn stories(point: CrashPoint) -> (&'static [Story], bool) {
     use Story::{Apply, Orders, Refusal, Rollback, Start, Swap};
     match point {
-        Point::ChangePlanned
-        | Point::ChangeLinked
-        | Point::ChangeKept
-        | Point::ChangeOpened
-        | Point::ChangeWarm
-        | Point::ChangeMigrated => (&[Swap, Apply, Rollback], false),
-        Point::CodeAside | Point::CodeRenamed | Point::ComponentAside | Point::ComponentRenamed => {
+        CrashPoint::ChangePlanned
+        | CrashPoint::ChangeLinked
+        | CrashPoint::ChangeKept
+        | CrashPoint::ChangeOpened
+        | CrashPoint::ChangeWarm
+        | CrashPoint::ChangeMigrated => (&[Swap, Apply, Rollback], false),
+        CrashPoint::CodeAside | CrashPoint::CodeRenamed | CrashPoint::ComponentAside | CrashPoint::ComponentRenamed => {
             (&[Swap, Apply, Start], false)
         }
-        Point::MigrationRun | Point::MigrationCommitted => (&[Swap, Apply, Start], false),
-        Point::ConfigurationAside | Point::ConfigurationRenamed => (&[Apply, Start], false),
-        Point::HistoryAside => (&[Swap, Apply, Rollback, Refusal, Start], false),
-        Point::HistoryRenamed => (&[Swap, Apply, Rollback, Refusal, Start], true),
-        Point::HistoryWritten => (&[Swap, Apply, Rollback, Start], true),
-        Point::ChangePublished | Point::ChangeCurrent => (&[Swap, Apply, Rollback], true),
-        Point::SqlBeforeCommit | Point::SqlCommitted | Point::SqlSynced => (&[Orders], false),
+        CrashPoint::MigrationRun | CrashPoint::MigrationCommitted => (&[Swap, Apply, Start], false),
+        CrashPoint::ConfigurationAside | CrashPoint::ConfigurationRenamed => (&[Apply, Start], false),
+        CrashPoint::HistoryAside => (&[Swap, Apply, Rollback, Refusal, Start], false),
+        CrashPoint::HistoryRenamed => (&[Swap, Apply, Rollback, Refusal, Start], true),
+        CrashPoint::HistoryWritten => (&[Swap, Apply, Rollback, Start], true),
+        CrashPoint::ChangePublished | CrashPoint::ChangeCurrent => (&[Swap, Apply, Rollback], true),
+        CrashPoint::SqlBeforeCommit | CrashPoint::SqlCommitted | CrashPoint::SqlSynced => (&[Orders], false),
         // `backup.rs` and `restore.rs` tell of these.
-        Point::BackupCopied
-        | Point::BackupWritten
-        | Point::RestoreCopied
-        | Point::RestoreMarked
-        | Point::RestoreMoved
-        | Point::RestorePlaced => (&[], false),
+        CrashPoint::BackupCopied
+        | CrashPoint::BackupWritten
+        | CrashPoint::RestoreCopied
+        | CrashPoint::RestoreMarked
+        | CrashPoint::RestoreMoved
+        | CrashPoint::RestorePlaced => (&[], false),
     }
 }
 
@@ -265,7 +265,7 @@ impl Run<'_> {
     }
 
     /// Kills a host at a step of a story, and notes what the next start has to serve.
-    fn tell(&mut self, story: Story, point: Point, is_new: bool, time: usize) {
+    fn tell(&mut self, story: Story, point: CrashPoint, is_new: bool, time: usize) {
         let when = format!("{story:?} at {}, time {time}", point.name());
         let (number, content) = self.current();
         let armed = match story {
@@ -273,7 +273,7 @@ impl Run<'_> {
             _ => format!("{}=return", point.name()),
         };
         let launch = Launch::app(self.app.folder.path()).state(&self.state).variable("FAILPOINTS", &armed);
-        self.migrations += usize::from(matches!(point, Point::MigrationRun | Point::MigrationCommitted));
+        self.migrations += usize::from(matches!(point, CrashPoint::MigrationRun | CrashPoint::MigrationCommitted));
         if story == Story::Start {
             let tag = self.app.change(self.migrations);
             let (status, log) = launch.ends();
@@ -333,15 +333,15 @@ impl Run<'_> {
 }
 
 /// Whether a step is passed only where a build was never seen before, or brings a migration along.
-fn needs_a_new_build(point: Point) -> bool {
+fn needs_a_new_build(point: CrashPoint) -> bool {
     matches!(
         point,
-        Point::CodeAside
-            | Point::CodeRenamed
-            | Point::ComponentAside
-            | Point::ComponentRenamed
-            | Point::MigrationRun
-            | Point::MigrationCommitted
+        CrashPoint::CodeAside
+            | CrashPoint::CodeRenamed
+            | CrashPoint::ComponentAside
+            | CrashPoint::ComponentRenamed
+            | CrashPoint::MigrationRun
+            | CrashPoint::MigrationCommitted
     )
 }
 
@@ -368,7 +368,7 @@ fn killed_at_every_step_of_every_change() {
     let (start, mut kills, mut orders) = (Instant::now(), 0, 0);
     let mut tidy = Tidy(Vec::new());
     // Each on a state of its own, or the ledger of thousands of orders would take the time.
-    for point in Point::ALL.iter().filter(|point| !stories(**point).0.is_empty()) {
+    for point in CrashPoint::ALL.iter().filter(|point| !stories(**point).0.is_empty()) {
         let told = killed_at(*point, times, &mut tidy);
         kills += times * stories(*point).0.len();
         orders += told;
@@ -378,7 +378,7 @@ fn killed_at_every_step_of_every_change() {
 }
 
 /// Tells each story that passes a step so many times. Returns how many orders were acknowledged.
-fn killed_at(point: Point, times: usize, tidy: &mut Tidy) -> usize {
+fn killed_at(point: CrashPoint, times: usize, tidy: &mut Tidy) -> usize {
     let folder = folder();
     let mut app = Application::new();
     let tag = app.change(1);

@@ -38,7 +38,7 @@ impl Suite {
     pub fn concerns<'a>(&self, module: &ModuleName, mut interfaces: impl Iterator<Item = &'a InterfaceName>) -> bool {
         match &self.module {
             Some(wanted) => wanted == module,
-            None => interfaces.any(|export| export.serves(&self.interface)),
+            None => interfaces.any(|export| export.can_serve(&self.interface)),
         }
     }
 

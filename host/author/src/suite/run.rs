@@ -331,7 +331,7 @@ impl Run<'_> {
         }
         let wanted = of.unwrap_or(&self.suite.interface);
         let exports = self.subject.graph.modules.iter().filter_map(|(module, node)| {
-            let export = node.artifact.shape.exports.keys().find(|export| export.serves(wanted))?;
+            let export = node.artifact.shape.exports.keys().find(|export| export.can_serve(wanted))?;
             Some((module.clone(), export.to_string()))
         });
         let mut exports: Vec<_> =

@@ -226,7 +226,7 @@ impl Walk<'_> {
 /// Whether two handles are of the same resource: it has the same name, and the linker accepts one interface's version for the other's.
 fn same_resource(wanted: &Resource, offered: &Resource) -> bool {
     let same_interface = match (&wanted.interface, &offered.interface) {
-        (Some(wanted), Some(offered)) => offered.serves(wanted) || wanted.serves(offered),
+        (Some(wanted), Some(offered)) => offered.can_serve(wanted) || wanted.can_serve(offered),
         (None, None) => true,
         _ => false,
     };

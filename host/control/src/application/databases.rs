@@ -11,11 +11,11 @@ use tokio::runtime::Handle;
 use super::rehearse;
 use crate::state::StateFolder;
 use watertight_component::artifact::Artifact;
-use watertight_disk::files::Displaced;
+use watertight_disk::files::FileChanged;
 use watertight_graph::graph::{AppGraph, Node};
 use watertight_model::config::SqlLimits;
 use watertight_model::ids::ModuleName;
-use watertight_model::migration::edited;
+use watertight_model::migration::first_edited;
 use watertight_model::problem::{Code, Problem, Problems, with_causes};
 use watertight_sql::{Database, MigrateError, OpenError, Settings};
 use watertight_telemetry::{Snapshot, table};
@@ -70,8 +70,8 @@ impl Databases {
     ///
     /// # Errors
     ///
-    /// [`Displaced`] for the first file that was removed or replaced.
-    pub(crate) fn check_files(&self) -> Result<(), Displaced> {
+    /// [`FileChanged`] for the first file that was removed or replaced.
+    pub(crate) fn check_files(&self) -> Result<(), FileChanged> {
         self.all().iter().map(Database::check_files).fold(Ok(()), Result::and)
     }
 
@@ -106,7 +106,7 @@ impl Databases {
                 Err(error) => problems.push(problem(name, &node.artifact, &error)),
             }
         }
-        Problems::or(problems, ())
+        Problems::ok_or_problems(problems, ())
     }
 
     /// Opens the databases of a graph that is never published, such as that of a contract suite. Blocks.
@@ -165,7 +165,7 @@ impl Databases {
                 Err(error) => problems.push(problem(name, &node.artifact, &error)),
             }
         }
-        (new, Problems::or(problems, ()))
+        (new, Problems::ok_or_problems(problems, ()))
     }
 
     /// Removes the databases that a refused change created. No published generation has used them, and another build may start with other
@@ -218,13 +218,13 @@ impl Databases {
         for (name, node) in graph.with_data() {
             // Opening the database reports why it can't be read.
             let Ok(Some(applied)) = watertight_sql::applied(&state.database(name)) else { continue };
-            let Some(migration) = edited(node.artifact.migrations(), &applied) else { continue };
+            let Some(migration) = first_edited(node.artifact.migrations(), &applied) else { continue };
             match self.rehearse(graph, name, node, state) {
                 Ok(()) => torn.push((name, migration.name.clone())),
                 Err(found) => problems.extend(found.into_vec()),
             }
         }
-        Problems::or(problems, ())?;
+        Problems::ok_or_problems(problems, ())?;
         for (name, migration) in torn {
             let open = self.lock().remove(name);
             if let Some(database) = open {
@@ -286,7 +286,7 @@ impl Databases {
                 }
             }
         }
-        Problems::or(problems, ())
+        Problems::ok_or_problems(problems, ())
     }
 
     /// Adds the counters of each open database to the metrics.

@@ -10,7 +10,7 @@ use crate::state::StateFolder;
 use watertight_component::artifact::Artifact;
 use watertight_model::config::AppConfig;
 use watertight_model::ids::ModuleName;
-use watertight_model::migration::{Applied, Place, compare};
+use watertight_model::migration::{AppliedMigration, MigrationPosition, compare};
 use watertight_model::problem::{Problem, with_causes};
 use watertight_sql::{Occasion, OpenError, try_migrations};
 
@@ -26,7 +26,7 @@ pub struct ModuleMigrations {
     /// Why the database can't be read; `None` if it can.
     pub error: Option<String>,
     /// The migrations in the order of application, each as the build and the database have it.
-    pub migrations: Vec<Place>,
+    pub migrations: Vec<MigrationPosition>,
 }
 
 impl ModuleMigrations {
@@ -47,7 +47,7 @@ impl ModuleMigrations {
 
 /// Returns the migrations that a module's database in a state folder has. `None` if there is no database, or if no published generation
 /// had it: such a database is removed before the module gets its own.
-pub(super) fn applied_of(state: &Path, module: &ModuleName) -> Result<Option<Vec<Applied>>, OpenError> {
+pub(super) fn applied_of(state: &Path, module: &ModuleName) -> Result<Option<Vec<AppliedMigration>>, OpenError> {
     let is_published = || StateFolder::read_history(state).is_ok_and(|history| history.had_database(module));
     if StateFolder::is_unpublished(state, module) && !is_published() {
         return Ok(None);

@@ -12,7 +12,7 @@ use super::migrations::applied_of;
 use crate::state::StateFolder;
 use watertight_graph::graph::{AppGraph, Node};
 use watertight_model::ids::ModuleName;
-use watertight_model::migration::Applied;
+use watertight_model::migration::AppliedMigration;
 use watertight_model::problem::{Problem, Problems};
 use watertight_sql::{CopyTried, Database, MAX_COPY, Occasion, try_migrations, try_on_copy};
 
@@ -21,7 +21,7 @@ struct Due<'a> {
     name: &'a ModuleName,
     node: &'a Node,
     /// The migrations that the database has; `None` if there is no database.
-    applied: Option<Vec<Applied>>,
+    applied: Option<Vec<AppliedMigration>>,
     /// The database, if it is open.
     open: Option<Database>,
 }
@@ -54,7 +54,7 @@ impl Databases {
         if state.is_for_development() {
             return Ok(());
         }
-        Problems::or(self.due(graph, state).iter().filter_map(Due::refused).collect(), ())
+        Problems::ok_or_problems(self.due(graph, state).iter().filter_map(Due::refused).collect(), ())
     }
 
     /// Tries the pending migrations on an empty database, and on a copy of the data unless it is too large. Returns one sentence for each
@@ -84,7 +84,7 @@ impl Databases {
         }
         // A refusal has no place for notes, so they become part of the problems.
         let told = problems.into_iter().map(|problem| told_with(problem, &notes));
-        Problems::or(told.collect(), Vec::new())
+        Problems::ok_or_problems(told.collect(), Vec::new())
     }
 
     /// Returns the modules of a graph that have a database, each with what its database has.

@@ -9,8 +9,8 @@ use std::path::{Component, Path, PathBuf};
 
 use super::{BackupError, Entry, FOLDERS, FORMAT, HISTORY, MANIFEST, MAX_MANIFEST, Manifest, copy, file_error};
 use crate::state::{RESTORING, StateFolder};
-use watertight_disk::failpoint::{Point, crash_point};
-use watertight_disk::files::{copy_digested, write_durably};
+use watertight_disk::failpoint::{CrashPoint, crash_point};
+use watertight_disk::files::{copy_with_digest, write_durably};
 use watertight_model::clock::now_text;
 use watertight_model::ids::{Digest, ModuleName};
 use watertight_model::problem::with_causes;
@@ -52,11 +52,11 @@ pub fn restore(from: &Path, state: &Path, app: Option<&str>, replace: bool) -> R
         let _ = fs::remove_dir_all(&copied);
         return Err(error);
     }
-    crash_point(Point::RestoreCopied);
+    crash_point(CrashPoint::RestoreCopied);
     let moved = (!there.is_empty()).then(|| new_name(state));
     let mark = state.join(RESTORING);
     write_durably(&mark, format!("{}\n", from.display()).as_bytes(), None).map_err(file_error(&mark))?;
-    crash_point(Point::RestoreMarked);
+    crash_point(CrashPoint::RestoreMarked);
     if let Some(moved) = &moved {
         super::make_folder(moved)?;
         for name in &there {
@@ -64,7 +64,7 @@ pub fn restore(from: &Path, state: &Path, app: Option<&str>, replace: bool) -> R
         }
         sync(moved)?;
     }
-    crash_point(Point::RestoreMoved);
+    crash_point(CrashPoint::RestoreMoved);
     for name in FOLDERS {
         // An empty folder was not moved aside, so it still exists.
         match fs::remove_dir(state.join(name)) {
@@ -75,7 +75,7 @@ pub fn restore(from: &Path, state: &Path, app: Option<&str>, replace: bool) -> R
     }
     rename(&copied.join(HISTORY), &state.join(HISTORY))?;
     sync(state)?;
-    crash_point(Point::RestorePlaced);
+    crash_point(CrashPoint::RestorePlaced);
     fs::remove_file(&mark).map_err(file_error(&mark))?;
     fs::remove_dir(&copied).map_err(file_error(&copied))?;
     sync(state)?;
@@ -128,7 +128,7 @@ fn check(from: &Path, app: Option<&str>) -> Result<Manifest, BackupError> {
             return Err(spoilt(&path, format!("it is not a file of {} bytes", entry.size)));
         }
         let (digest, _) =
-            File::open(&path).and_then(|file| copy_digested(file, std::io::sink())).map_err(file_error(&path))?;
+            File::open(&path).and_then(|file| copy_with_digest(file, std::io::sink())).map_err(file_error(&path))?;
         if digest != entry.digest {
             return Err(spoilt(&path, format!("its digest is {digest}, and the backup recorded {}", entry.digest)));
         }

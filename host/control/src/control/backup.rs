@@ -12,7 +12,7 @@ use super::Control;
 use super::queue::{Halt, Kind};
 use crate::backup::{self, BackupError, Manifest, Unfinished};
 use crate::state::{History, StateFolder};
-use watertight_disk::failpoint::{Point, crash_point};
+use watertight_disk::failpoint::{CrashPoint, crash_point};
 use watertight_model::ids::ModuleName;
 use watertight_sql::{Database, copy_closed, copy_together};
 
@@ -84,7 +84,7 @@ impl Source<'_> {
                 tracing::info!(target: "change", "a module with a new database was published during a backup, which begins again");
                 continue;
             }
-            crash_point(Point::BackupCopied);
+            crash_point(CrashPoint::BackupCopied);
             unfinished.add_history(&history, self.state)?;
             let (app, generation) = backup::application(&history, self.state)?;
             let manifest = unfinished.finish(app, generation)?;

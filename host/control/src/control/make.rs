@@ -17,7 +17,7 @@ use super::{Arrival, Change, ChangeError, Control, Outcome, Running};
 use crate::application::{self, Artifacts, Checked};
 use crate::state::{Asker, Cause, Kept, OnDisk, Publication};
 use watertight_component::artifact::Build;
-use watertight_disk::failpoint::{Point, crash_point};
+use watertight_disk::failpoint::{CrashPoint, crash_point};
 use watertight_graph::graph::AppGraph;
 use watertight_graph::plan::{Plan, restart};
 use watertight_model::config::AppConfig;
@@ -97,7 +97,7 @@ impl Control {
             }
             return Ok(outcome(current, false, plan, start));
         }
-        crash_point(Point::ChangePlanned);
+        crash_point(CrashPoint::ChangePlanned);
         // Checks the migrations first, because compiling may take minutes.
         let checked = self
             .blocking(move |control| control.databases.check_due(&checked.graph, control.state()).map(|()| checked))
@@ -117,7 +117,7 @@ impl Control {
         }
         let told = Told { cause, by: arrival.by, disk: disk.or_else(|| self.last_record()), plan: plan.clone() };
         self.publish(&publishing, prepared, place, told).await?;
-        crash_point(Point::ChangeCurrent);
+        crash_point(CrashPoint::ChangeCurrent);
         self.prune(&publishing).await;
         Ok(outcome(number, true, plan, start))
     }
@@ -133,7 +133,7 @@ impl Control {
         let running = self.running.load_full();
         let planned = self.plan(&running, arrival.previous, change).await?;
         if !planned.is_same {
-            crash_point(Point::ChangePlanned);
+            crash_point(CrashPoint::ChangePlanned);
         }
         let (checked, linked) = self.link(Kind::Rollback, seen, planned.checked, running).await?;
 
@@ -158,7 +158,7 @@ impl Control {
         let told = Told { cause, by: arrival.by, disk: record, plan: plan.clone() };
         self.publish(&publishing, prepared, place, told).await?;
         self.queue.overtake();
-        crash_point(Point::ChangeCurrent);
+        crash_point(CrashPoint::ChangeCurrent);
         if !is_read {
             let control = self.clone();
             tokio::spawn(async move { control.note_later(number, disk.await.ok().flatten()).await });
@@ -236,7 +236,7 @@ impl Control {
             // Keeps the code that a rollback needs in the cache, however much is compiled and refused.
             compiler.keep(running.code().chain(&running.before_code));
             let linked = application::link_all(&checked.graph, &compiler, &running.linked)?;
-            crash_point(Point::ChangeLinked);
+            crash_point(CrashPoint::ChangeLinked);
             Ok((checked, linked))
         });
         let linked = self.queue.unless_halted(kind, seen, work).await?;
@@ -276,10 +276,10 @@ impl Control {
             .blocking(move |control| {
                 let history = control.history();
                 let configuration = keep(history.kept(), &checked.graph, &checked.config)?;
-                crash_point(Point::ChangeKept);
+                crash_point(CrashPoint::ChangeKept);
                 control.databases.make_anew(&checked.graph, control.state())?;
                 let opened = control.databases.open_beside(&checked.graph, control.state(), history.databases());
-                crash_point(Point::ChangeOpened);
+                crash_point(CrashPoint::ChangeOpened);
                 Ok((checked, configuration, opened))
             })
             .await?;
@@ -295,11 +295,11 @@ impl Control {
                 _ => generation.warm_up(Some(&current)).await?,
             }
             drop(current);
-            crash_point(Point::ChangeWarm);
+            crash_point(CrashPoint::ChangeWarm);
             // A rollback need not wait for a database's writer if it has nothing to migrate.
             let known = (kind == Kind::Rollback).then_some(&before.graph);
             self.databases.migrate(&graph, known).await?;
-            crash_point(Point::ChangeMigrated);
+            crash_point(CrashPoint::ChangeMigrated);
             Ok(generation)
         };
         match made.await {
@@ -338,7 +338,7 @@ impl Control {
             }
             return Err(error.into());
         }
-        crash_point(Point::ChangePublished);
+        crash_point(CrashPoint::ChangePublished);
         self.runtime().publish(generation, place);
         self.running.store(Arc::new(running));
         self.databases.mended();

@@ -25,7 +25,7 @@ pub(super) fn contracted(running: &AppGraph, artifacts: &Artifacts) -> Result<()
             }
         }
     }
-    Problems::or(problems, ())
+    Problems::ok_or_problems(problems, ())
 }
 
 /// Adds hints to the problems of a change where a component seems to be that of another module. For a swap (`is_swap`), a hint replaces

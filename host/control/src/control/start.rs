@@ -15,7 +15,7 @@ use watertight_component::artifact::Artifact;
 use watertight_graph::plan::Plan;
 use watertight_model::config::{self, AppConfig, Overrides};
 use watertight_model::ids::{Digest, GenerationNumber, ModuleName};
-use watertight_model::problem::{Code, Problem, Problems, list, with_causes};
+use watertight_model::problem::{Code, Problem, Problems, list_names, with_causes};
 use watertight_runtime::runtime::{Admissions, Runtime};
 use watertight_telemetry::table::ChangeResult;
 
@@ -128,7 +128,7 @@ impl Initial {
             changes.lines().for_each(|line| tracing::info!(target: "change", "{line}"));
         }
         if history.published().is_empty() && !history.databases().is_empty() {
-            let databases = list(history.databases());
+            let databases = list_names(history.databases());
             let words = "the state folder has databases but no history, so it is unknown what was published before";
             tracing::warn!(target: "state", databases, folder = %state.path().display(), "{words}");
         }
@@ -157,7 +157,7 @@ impl Initial {
             ChangeResult::Published
         };
         databases.published(running.graph.with_data().map(|(name, _)| name), &state);
-        host.telemetry.changed(Cause::Run.as_str(), came, begun.elapsed());
+        host.telemetry.record_change(Cause::Run.as_str(), came, begun.elapsed());
         Ok(Control {
             runtime: Arc::new(Runtime::new(generation)),
             compiler,
@@ -259,7 +259,7 @@ fn on_disk(config: &AppConfig) -> (Artifacts, Result<Standing, Problems>) {
         artifacts.iter().map(|(name, artifact)| (name.clone(), artifact.digest)).collect();
     let of_format_1 = digest_of_format_1(&config.files, &digests);
     let standing = Standing { record: OnDisk::new(&config.files, digests), of_format_1 };
-    let standing = Problems::or(problems, standing);
+    let standing = Problems::ok_or_problems(problems, standing);
     (artifacts, standing)
 }
 
@@ -306,5 +306,5 @@ pub(super) fn kept_application<'a>(
             Err(found) => problems.extend(found.into_vec().into_iter().map(|problem| problem.module(module))),
         }
     }
-    Problems::or(problems, (config, artifacts))
+    Problems::ok_or_problems(problems, (config, artifacts))
 }

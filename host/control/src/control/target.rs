@@ -11,7 +11,7 @@ use crate::state::Published;
 use watertight_component::artifact::Artifact;
 use watertight_model::config::{self, AppConfig};
 use watertight_model::ids::{GenerationNumber, ModuleName};
-use watertight_model::problem::{Code, Problem, Problems, list};
+use watertight_model::problem::{Code, Problem, Problems, list_names};
 
 /// The application that a change asks for.
 pub(super) struct Target {
@@ -34,7 +34,7 @@ impl Control {
                 if !artifacts.contains_key(&module) {
                     let problem = Problem::new(Code::UnknownName, format!("there is no module `{module}`"));
                     return Err(problem
-                        .help(format!("the application's modules are {}", list(artifacts.keys())))
+                        .help(format!("the application's modules are {}", list_names(artifacts.keys())))
                         .into());
                 }
                 artifacts.insert(module.clone(), read(&module, component, &known)?);

@@ -11,7 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::{HostInfo, StateError};
-use watertight_disk::files::{Displaced, FileIdentity, create_new, open_regular};
+use watertight_disk::files::{FileChanged, FileIdentity, create_new, open_regular};
 
 /// The name of the file that names the running host.
 const LOCK: &str = "lock";
@@ -59,7 +59,7 @@ impl Held {
         })?;
         // If the folder was removed or replaced since it was opened, the next process would lock a different one.
         let identity = FileIdentity::of(&metadata);
-        identity.check_followed(path).map_err(|error| unusable(io::Error::other(error)))?;
+        identity.check_following_links(path).map_err(|error| unusable(io::Error::other(error)))?;
         let lock = LockFile::take(path).map_err(|error| match error {
             TryLockError::WouldBlock => locked(),
             TryLockError::Error(error) => {
@@ -93,11 +93,11 @@ impl Held {
     ///
     /// # Errors
     ///
-    /// [`Displaced`] if the path leads to another folder or to none.
-    pub(super) fn check(&self) -> Result<(), Displaced> {
-        self.identity.check_followed(&self.path)?;
+    /// [`FileChanged`] if the path leads to another folder or to none.
+    pub(super) fn check(&self) -> Result<(), FileChanged> {
+        self.identity.check_following_links(&self.path)?;
         if self.folder.metadata().is_ok_and(|metadata| metadata.nlink() == 0) {
-            return Err(Displaced::Removed(self.path.clone()));
+            return Err(FileChanged::Removed(self.path.clone()));
         }
         let mut lock = self.lock();
         let file = self.path.join(LOCK);
@@ -293,9 +293,9 @@ mod tests {
         let held = Held::take(&path).unwrap();
         held.check().unwrap();
         fs::rename(&path, parent.path().join("elsewhere")).unwrap();
-        assert!(matches!(held.check(), Err(Displaced::Removed(_))));
+        assert!(matches!(held.check(), Err(FileChanged::Removed(_))));
         fs::create_dir(&path).unwrap();
-        assert!(matches!(held.check(), Err(Displaced::Replaced(_))));
+        assert!(matches!(held.check(), Err(FileChanged::Replaced(_))));
         assert!(!path.join(LOCK).exists(), "nothing is written into what isn't held");
     }
 

@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 use super::kept::Kept;
 use super::published::{Asker, Cause, OnDisk, Publication, Published, Refused};
 use super::unpublished;
-use watertight_disk::failpoint::{Point, crash_point};
-use watertight_disk::files::{ASIDE, Displaced, Points, write_durably};
+use watertight_disk::failpoint::{CrashPoint, crash_point};
+use watertight_disk::files::{FileChanged, TEMPORARY_EXTENSION, WritePoints, write_durably};
 use watertight_model::clock::now_text;
 use watertight_model::ids::{Digest, GenerationNumber, ModuleName};
 use watertight_model::problem::Problems;
@@ -32,7 +32,8 @@ const KEPT_REFUSALS: usize = 16;
 /// How many problems the history keeps of one refused change.
 const KEPT_PROBLEMS: usize = 32;
 
-const POINTS: Points = Points { aside: Point::HistoryAside, renamed: Point::HistoryRenamed };
+const POINTS: WritePoints =
+    WritePoints { temporary_written: CrashPoint::HistoryAside, renamed: CrashPoint::HistoryRenamed };
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 struct Text {
@@ -66,7 +67,7 @@ impl Unwritten {
     }
 
     /// Returns the error for a write that was refused, because the state folder's path leads elsewhere.
-    pub(crate) fn elsewhere(displaced: Displaced) -> Self {
+    pub(crate) fn elsewhere(displaced: FileChanged) -> Self {
         Self { source: io::Error::other(displaced), is_uncertain: false }
     }
 }
@@ -116,7 +117,7 @@ impl History {
     /// Removes the temporary file that an interrupted write of the history left in `state`. Touches no other file, because other programs
     /// may use the folder, too.
     pub(super) fn remove_leftover(state: &Path) -> io::Result<()> {
-        match fs::remove_file(state.join(FILE).with_extension(ASIDE)) {
+        match fs::remove_file(state.join(FILE).with_extension(TEMPORARY_EXTENSION)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
         }
@@ -182,7 +183,7 @@ impl History {
         text.published.drain(..surplus);
         text.origin = None;
         self.write(text)?;
-        crash_point(Point::HistoryWritten);
+        crash_point(CrashPoint::HistoryWritten);
         Ok(())
     }
 

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use super::StateError;
 use watertight_component::artifact::{Artifact, MAX_COMPONENT_BYTES};
-use watertight_disk::failpoint::Point;
-use watertight_disk::files::{Points, remove_leftovers, write_durably};
+use watertight_disk::failpoint::CrashPoint;
+use watertight_disk::files::{WritePoints, remove_leftovers, write_durably};
 use watertight_model::config::AppFiles;
 use watertight_model::ids::Digest;
 use watertight_model::problem::{Code, Problem, Problems, with_causes};
@@ -21,8 +21,10 @@ const MAX_CONFIGURATION: u64 = 64 << 20;
 /// How many bytes of a stored file are compared at a time.
 const COMPARED_AT_ONCE: usize = 64 << 10;
 
-const COMPONENT: Points = Points { aside: Point::ComponentAside, renamed: Point::ComponentRenamed };
-const CONFIGURATION: Points = Points { aside: Point::ConfigurationAside, renamed: Point::ConfigurationRenamed };
+const COMPONENT: WritePoints =
+    WritePoints { temporary_written: CrashPoint::ComponentAside, renamed: CrashPoint::ComponentRenamed };
+const CONFIGURATION: WritePoints =
+    WritePoints { temporary_written: CrashPoint::ConfigurationAside, renamed: CrashPoint::ConfigurationRenamed };
 
 /// The folders that hold the stored components and configurations.
 #[derive(Debug, Clone)]
@@ -153,7 +155,7 @@ impl Kept {
         self.configurations.join(digest.hex()).with_extension("json")
     }
 
-    fn keep(&self, file: &Path, bytes: &[u8], points: Points) -> Result<(), KeptError> {
+    fn keep(&self, file: &Path, bytes: &[u8], points: WritePoints) -> Result<(), KeptError> {
         // A damaged file is rewritten, because the next start needs the files of what is published.
         if holds(file, bytes).unwrap_or(false) {
             return Ok(());

@@ -14,7 +14,7 @@ pub struct FileIdentity {
 
 /// The reason that a path no longer leads to the file that it once led to.
 #[derive(Debug, thiserror::Error)]
-pub enum Displaced {
+pub enum FileChanged {
     /// The path leads to nothing.
     #[error("{} was removed", .0.display())]
     Removed(PathBuf),
@@ -26,7 +26,7 @@ pub enum Displaced {
     Emptied(PathBuf),
     /// The system can't say where the path leads.
     #[error("the metadata of {} can't be read: {source}", .path.display())]
-    Unknown {
+    Unreadable {
         /// The path that the system could not follow.
         path: PathBuf,
         /// The error of the system.
@@ -53,8 +53,8 @@ impl FileIdentity {
     ///
     /// # Errors
     ///
-    /// [`Displaced`] if the path leads elsewhere, or if the system can't say where it leads.
-    pub fn check(self, path: &Path) -> Result<(), Displaced> {
+    /// [`FileChanged`] if the path leads elsewhere, or if the system can't say where it leads.
+    pub fn check(self, path: &Path) -> Result<(), FileChanged> {
         self.metadata(path).map(drop)
     }
 
@@ -63,7 +63,7 @@ impl FileIdentity {
     /// # Errors
     ///
     /// The errors of [`FileIdentity::check`].
-    pub fn metadata(self, path: &Path) -> Result<Metadata, Displaced> {
+    pub fn metadata(self, path: &Path) -> Result<Metadata, FileChanged> {
         self.compare(path, path.symlink_metadata())
     }
 
@@ -72,18 +72,18 @@ impl FileIdentity {
     /// # Errors
     ///
     /// The errors of [`FileIdentity::check`].
-    pub fn check_followed(self, path: &Path) -> Result<(), Displaced> {
+    pub fn check_following_links(self, path: &Path) -> Result<(), FileChanged> {
         self.compare(path, path.metadata()).map(drop)
     }
 
-    fn compare(self, path: &Path, found: io::Result<Metadata>) -> Result<Metadata, Displaced> {
+    fn compare(self, path: &Path, found: io::Result<Metadata>) -> Result<Metadata, FileChanged> {
         match found {
             Ok(found) if Self::of(&found) == self => Ok(found),
-            Ok(_) => Err(Displaced::Replaced(path.to_owned())),
+            Ok(_) => Err(FileChanged::Replaced(path.to_owned())),
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-                Err(Displaced::Removed(path.to_owned()))
+                Err(FileChanged::Removed(path.to_owned()))
             }
-            Err(source) => Err(Displaced::Unknown { path: path.to_owned(), source }),
+            Err(source) => Err(FileChanged::Unreadable { path: path.to_owned(), source }),
         }
     }
 }
@@ -104,14 +104,14 @@ mod tests {
         let identity = FileIdentity::at(&file).unwrap();
         assert!(identity.check(&file).is_ok());
         fs::rename(&file, &other).unwrap();
-        assert!(matches!(identity.check(&file), Err(Displaced::Removed(_))));
+        assert!(matches!(identity.check(&file), Err(FileChanged::Removed(_))));
         // A path through something that is no longer a folder leads nowhere.
-        assert!(matches!(identity.check(&other.join("file")), Err(Displaced::Removed(_))));
+        assert!(matches!(identity.check(&other.join("file")), Err(FileChanged::Removed(_))));
         fs::write(&file, "one").unwrap();
-        assert!(matches!(identity.check(&file), Err(Displaced::Replaced(_))));
+        assert!(matches!(identity.check(&file), Err(FileChanged::Replaced(_))));
         fs::remove_file(&file).unwrap();
         std::os::unix::fs::symlink(&other, &file).unwrap();
-        assert!(matches!(identity.check(&file), Err(Displaced::Replaced(_))), "a link is another file");
-        assert!(identity.check_followed(&file).is_ok());
+        assert!(matches!(identity.check(&file), Err(FileChanged::Replaced(_))), "a link is another file");
+        assert!(identity.check_following_links(&file).is_ok());
     }
 }

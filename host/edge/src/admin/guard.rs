@@ -85,7 +85,7 @@ fn make_path_plain(uri: &mut Uri) {
 
 fn panicked(admin: &Admin, panic: &Panicked, method: &Method, uri: &Uri, request: &str) {
     let generation = admin.control.runtime().current();
-    generation.telemetry().panicked("admin");
+    generation.telemetry().count_panic("admin");
     let (method, path) = (method_name(method), logged_path(uri.path()));
     tracing::error!(target: "request", method, path, request, %panic, "the host failed to answer a request to the admin listener");
 }

@@ -77,7 +77,7 @@ fn refused(error: &BackupError) -> Failure {
 }
 
 pub(super) async fn log(State(admin): State<Arc<Admin>>) -> Response {
-    Json(LogLevel { level: admin.log.now() }).into_response()
+    Json(LogLevel { level: admin.log.current() }).into_response()
 }
 
 pub(super) async fn set_log(State(admin): State<Arc<Admin>>, request: Request) -> Result<Response, Failure> {

@@ -49,7 +49,7 @@ async fn complete(State(probe): State<Arc<Probe>>, request: Request, next: Next)
     let answered = match head::check(&request) {
         Ok(()) => caught(next.run(request)).await.unwrap_or_else(|panic| {
             if let Some(admin) = probe.admin.get() {
-                admin.control.runtime().current().telemetry().panicked("probe");
+                admin.control.runtime().current().telemetry().count_panic("probe");
             }
             tracing::error!(target: "request", request = &*id, %panic, "the host failed to answer a probe");
             Failure::from(HostProblem::HostFailed).into_response()

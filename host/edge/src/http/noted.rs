@@ -45,7 +45,7 @@ impl Noted {
 
     /// Counts and logs a panic of the host during this request.
     pub(super) fn panicked(&self, panic: &Panicked, generation: &Generation) {
-        generation.telemetry().panicked("data");
+        generation.telemetry().count_panic("data");
         let (request, trace, method, path) =
             (&*self.id, self.trace.id(), method_name(&self.method), logged_path(self.uri.path()));
         let generation = generation.number.0;
@@ -67,11 +67,11 @@ impl Noted {
             Some(place) => generation.route_metrics(place),
             None => generation.telemetry().unrouted(),
         };
-        metrics.answered(status, time);
+        metrics.record_answer(status, time);
         let headers = response.headers_mut();
         headers.insert(&REQUEST_ID, HeaderValue::from_str(&self.id).expect("request ids are printable ASCII"));
         headers.insert(&GENERATION, generation.number.0.into());
-        let trace = HeaderValue::from_bytes(&self.trace.to_text()).expect("hexadecimal digits are header text");
+        let trace = HeaderValue::from_bytes(&self.trace.to_traceparent()).expect("hexadecimal digits are header text");
         headers.insert(&TRACEPARENT, trace);
         debug_assert!(!headers.contains_key(header::SERVER), "nothing says what runs here");
         if self.method == Method::HEAD {

@@ -12,7 +12,7 @@ use watertight_component::artifact::Artifact;
 use watertight_component::shape::{Difference, Interface, Type, differences, exact_differences};
 use watertight_model::config::{AppConfig, Capability, ModuleConfig};
 use watertight_model::ids::{InterfaceName, ModuleName};
-use watertight_model::problem::{Code, Problem, list};
+use watertight_model::problem::{Code, Problem, list_names};
 
 /// The first WASI release series after those that the host serves.
 const NEXT_WASI: &str = "0.3.";
@@ -109,7 +109,7 @@ impl Resolver<'_> {
     /// the host's contract.
     fn check_called_by_host(&mut self, artifact: &Artifact) {
         let (name, wanted) = provided::resume();
-        for (export, offered) in artifact.shape.exports.iter().filter(|(export, _)| export.serves(name)) {
+        for (export, offered) in artifact.shape.exports.iter().filter(|(export, _)| export.can_serve(name)) {
             let message =
                 format!("`{export}` of module `{}` does not match the host's contract of that name", self.name);
             let help = format!("build the module against the host's own contract, `{}`", name.package());
@@ -240,7 +240,7 @@ impl Resolver<'_> {
     }
 
     fn nobody(&mut self, import: &InterfaceName, identity: &InterfaceName) {
-        let own = self.node.artifact.shape.exports.keys().any(|export| export.serves(identity));
+        let own = self.node.artifact.shape.exports.keys().any(|export| export.can_serve(identity));
         let others = self.artifacts.iter().filter(|(module, _)| *module != self.name).flat_map(|(module, artifact)| {
             let same = |(name, export): &(&InterfaceName, &Interface)| {
                 export.identity(name).unversioned() == identity.unversioned()
@@ -277,11 +277,11 @@ impl Resolver<'_> {
         let message = format!(
             "`calls` of module `{}` names {} for {}, which {} not export it",
             self.name,
-            list(named),
+            list_names(named),
             shown(import, identity),
             if named.len() == 1 { "does" } else { "do" }
         );
-        let help = format!("name a module that exports it: {}", list(providers));
+        let help = format!("name a module that exports it: {}", list_names(providers));
         self.problems.push(self.problem(Code::MissingExport, message).interface(identity).help(help));
     }
 
@@ -303,7 +303,7 @@ impl Resolver<'_> {
     }
 
     fn ambiguous(&mut self, import: &InterfaceName, identity: &InterfaceName, providers: &[&ModuleName]) {
-        let names = list(providers);
+        let names = list_names(providers);
         let message = format!(
             "module `{}` imports {}, which several modules that it may call export: {names}",
             self.name,
@@ -375,12 +375,12 @@ fn best<'a>(
     exports: &'a BTreeMap<InterfaceName, Interface>,
 ) -> Option<(&'a InterfaceName, &'a Interface)> {
     let newest = || {
-        let fitting = exports.iter().filter(|(export, _)| export.serves(wanted));
+        let fitting = exports.iter().filter(|(export, _)| export.can_serve(wanted));
         fitting.max_by(|(a, _), (b, _)| a.compare_versions(b))
     };
     let labelled = || {
         let mut fitting =
-            exports.iter().filter(|(_, export)| export.implements.as_ref().is_some_and(|name| name.serves(wanted)));
+            exports.iter().filter(|(_, export)| export.implements.as_ref().is_some_and(|name| name.can_serve(wanted)));
         fitting.next().filter(|_| fitting.next().is_none())
     };
     exports.get_key_value(wanted).or_else(newest).or_else(labelled)

@@ -18,7 +18,7 @@ use super::{Compartment, Node};
 use watertight_component::profile::{self, Excess, PER_COMPARTMENT, Profile, Total};
 use watertight_model::config::{AppConfig, Defaults, InstanceMode, Limits};
 use watertight_model::ids::{CompartmentName, InterfaceName, ModuleName};
-use watertight_model::problem::{Code, Problem, list};
+use watertight_model::problem::{Code, Problem, list_names};
 
 pub use bond::Bond;
 
@@ -209,7 +209,7 @@ impl Planner<'_> {
             let first = modules.first().expect("a compartment holds a module");
             let message = format!(
                 "{} would stand in a compartment `{name}` ({reason}), and another one has that name",
-                list(modules)
+                list_names(modules)
             );
             let help = "add them to a compartment of the manifest, or rename the other compartment";
             let problem = Problem::new(Code::Placement, message).module(first).help(help);
@@ -280,7 +280,7 @@ impl Planner<'_> {
     fn refuse_second(&mut self, name: &CompartmentName, heavy: &BTreeSet<ModuleName>, second: &ModuleName) {
         let message = format!(
             "modules {} each import interfaces of WASI that only one module of a compartment can have, here of `{name}`",
-            list(heavy)
+            list_names(heavy)
         );
         let tied = self.bonds.whole(BTreeSet::from([second.clone()]));
         let mut help = match heavy.iter().find(|other| *other != second && tied.contains(*other)) {

@@ -148,7 +148,7 @@ pub(super) fn resume() -> (&'static InterfaceName, &'static Interface) {
 /// Returns how the host serves `import`, or `None` if it does not.
 pub(super) fn provision(import: &InterfaceName) -> Option<Provision> {
     let own = |served: &str| OWN_SHAPES.served.iter().find(|(name, _)| name.as_str() == served);
-    let served = OWN_SHAPES.served.iter().find(|(name, _)| name.serves(import));
+    let served = OWN_SHAPES.served.iter().find(|(name, _)| name.can_serve(import));
     if let Some((name, (capability, interface))) = served.or_else(|| own(draft(import)?)) {
         return Some(Provision::Own(*capability, name, interface));
     }
@@ -175,7 +175,7 @@ pub fn served_as(import: &InterfaceName) -> Option<&'static InterfaceName> {
 
 /// Whether the host calls an export of that name.
 pub fn is_called_by_host(export: &InterfaceName) -> bool {
-    export.serves(resume().0)
+    export.can_serve(resume().0)
 }
 
 /// The known reason why the host can't serve `import`.

@@ -13,7 +13,7 @@ use super::*;
 use watertight_component::profile::Needs;
 use watertight_component::shape::{Field, Function, Shape, Type};
 use watertight_model::config::{
-    AppFiles, At, CompartmentConfig, ComponentSource, Defaults, HttpLimits, LogConfig, ModuleConfig,
+    AppFiles, CompartmentConfig, ComponentSource, Defaults, HttpLimits, LocatedValue, LogConfig, ModuleConfig,
 };
 use watertight_model::ids::Digest;
 use watertight_model::problem::Code;
@@ -112,12 +112,12 @@ pub(super) fn artifact(at: usize, plans: &[Plan]) -> Arc<Artifact> {
 
 pub(super) fn config(plans: &[Plan]) -> AppConfig {
     let module_config = |plan: &Plan| ModuleConfig {
-        component: At { value: ComponentSource::File("m.wasm".into()), line: 1 },
+        component: LocatedValue { value: ComponentSource::File("m.wasm".into()), line: 1 },
         calls: plan.calls.iter().map(|to| (module(*to), 1)).collect(),
         uses: if plan.random.1 { BTreeMap::from([(Capability::Random, 1)]) } else { BTreeMap::new() },
         config: BTreeMap::new(),
         secrets: BTreeMap::new(),
-        http: watertight_model::config::Outbound::default(),
+        http: watertight_model::config::OutboundConfig::default(),
         resume: None,
         line: 1,
     };
@@ -135,8 +135,8 @@ pub(super) fn config(plans: &[Plan]) -> AppConfig {
         defaults: Defaults::default(),
         http: HttpLimits::default(),
         log: LogConfig::default(),
-        compile: watertight_model::config::Compiling::default(),
-        telemetry: watertight_model::config::Tracing::default(),
+        compile: watertight_model::config::CompileLimits::default(),
+        telemetry: watertight_model::config::TracingConfig::default(),
         routes: Vec::new(),
         files: AppFiles::default(),
     }

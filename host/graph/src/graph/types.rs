@@ -32,7 +32,7 @@ pub(super) fn check(
         for (name, interface) in imports.filter(|(_, i)| i.is_types_only() && with_handles(i)) {
             let known = first.entry(name.unversioned()).or_default();
             // Composition merges imports whose names differ only by compatible versions.
-            match known.iter().find(|other| other.name.serves(name) || name.serves(other.name)) {
+            match known.iter().find(|other| other.name.can_serve(name) || name.can_serve(other.name)) {
                 Some(other) => compare(config, &Import { module, name, interface }, other, problems),
                 None => known.push(Import { module, name, interface }),
             }

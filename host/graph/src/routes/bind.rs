@@ -11,7 +11,7 @@ use watertight_component::shape::{Field, Function, Type};
 use watertight_json::{Codec, ObjectCodec, Unsupported};
 use watertight_model::config::{BodyBinding, PartialRoute, RouteConfig};
 use watertight_model::ids::{FunctionPath, InterfaceName, json_name};
-use watertight_model::problem::{Code, Problem, list};
+use watertight_model::problem::{Code, Problem, list_names};
 
 /// Statuses whose answers never have a body (RFC 9110, section 6.4.1).
 const NO_BODY: [StatusCode; 3] = [StatusCode::NO_CONTENT, StatusCode::RESET_CONTENT, StatusCode::NOT_MODIFIED];
@@ -99,12 +99,12 @@ fn which_of(path: &FunctionPath, exports: &[String]) -> String {
     let written = |export: &InterfaceName| {
         let major = export.version().and_then(|version| version.split('.').next());
         let short = major.map(|major| format!("{}@{major}", export.short()));
-        let is_enough = |short: &String| exports.iter().filter(|other| other.goes_by(short)).count() == 1;
+        let is_enough = |short: &String| exports.iter().filter(|other| other.matches_reference(short)).count() == 1;
         let interface = short.filter(is_enough).unwrap_or_else(|| export.as_str().to_owned());
         FunctionPath { interface, ..path.clone() }.to_string()
     };
     let written: Vec<String> = exports.iter().map(written).collect();
-    format!("name one of them: {}", list(&written))
+    format!("name one of them: {}", list_names(&written))
 }
 
 /// Reports two path templates that match a common path. Only the router finds such a conflict.
@@ -153,7 +153,7 @@ impl Binder<'_> {
         let route = self.route;
         let has = |name: &str| function.parameters.iter().any(|parameter| &*parameter.name == name);
         let has_in_any_case = |name: &&str| function.parameters.iter().any(|p| p.name.eq_ignore_ascii_case(name));
-        let known = list(function.parameters.iter().map(|parameter| &parameter.name));
+        let known = list_names(function.parameters.iter().map(|parameter| &parameter.name));
         let mut unknown: Vec<(String, u32)> = Vec::new();
         let in_path = route.path.value.parameters().filter(|name| !has_in_any_case(name));
         unknown.extend(in_path.map(|name| (name.to_owned(), route.path.line)));
@@ -169,7 +169,7 @@ impl Binder<'_> {
             self.report(Code::BadBinding, message, line).help =
                 Some(format!("bind an existing parameter instead of `{name}`"));
         }
-        let bound = |name: &str| route.path.value.place(name).is_some() || route.headers.contains_key(name);
+        let bound = |name: &str| route.path.value.parameter_index(name).is_some() || route.headers.contains_key(name);
         if let Some(body) = &route.body
             && body.value == BodyBinding::Spread
             && function.parameters.iter().all(|parameter| bound(&parameter.name))
@@ -211,7 +211,7 @@ impl Binder<'_> {
     }
 
     fn source(&self, name: &str, spread: &mut usize) -> Source {
-        if let Some(place) = self.route.path.value.place(name) {
+        if let Some(place) = self.route.path.value.parameter_index(name) {
             return Source::Path(place);
         }
         if let Some(header) = self.route.headers.get(name) {
@@ -303,7 +303,7 @@ impl Binder<'_> {
         };
         for (case, at) in &self.route.errors {
             if !cases.iter().any(|(name, _)| &**name == case) {
-                let names = list(cases.iter().map(|(name, _)| name));
+                let names = list_names(cases.iter().map(|(name, _)| name));
                 let message = format!("the function has no error case `{case}`; it has {names}");
                 self.report(Code::ErrorTable, message, at.line).help = Some(format!("take `{case}` out of `errors`"));
             }

@@ -2,23 +2,23 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::modules::{Declared, set};
-use super::source::At;
+use super::modules::{DeclaredModules, set};
+use super::source::LocatedValue;
 use super::tree::{Table, Value};
 use crate::ids::{InterfaceName, ModuleName, is_wit_name};
 
 /// The modules that a module may call. Default: none.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Calls {
+pub struct AllowedCalls {
     /// All modules that `calls` names, each with the first line that names it.
     modules: BTreeMap<ModuleName, u32>,
     /// The module that serves each import, where `calls` is a table. A key is an import's label or an interface.
-    by_import: Option<BTreeMap<String, At<ModuleName>>>,
+    by_import: Option<BTreeMap<String, LocatedValue<ModuleName>>>,
 }
 
-impl Calls {
+impl AllowedCalls {
     /// Reads `calls`: a list of modules, or a table from labels and interfaces to modules.
-    pub(super) fn read(value: Option<Value<'_>>, declared: &Declared) -> Self {
+    pub(super) fn read(value: Option<Value<'_>>, declared: &DeclaredModules) -> Self {
         let Some(value) = value else { return Self::default() };
         if !value.is_table() {
             return Self { modules: set(Some(value), |value| declared.module(value)), by_import: None };
@@ -32,9 +32,9 @@ impl Calls {
             Some((key.to_owned(), declared.module(&value)?))
         };
         let entries = value.table(Table::entries).unwrap_or_default();
-        let by_import: BTreeMap<String, At<ModuleName>> = entries.into_iter().filter_map(read).collect();
+        let by_import: BTreeMap<String, LocatedValue<ModuleName>> = entries.into_iter().filter_map(read).collect();
         let mut modules = BTreeMap::new();
-        for At { value: module, line } in by_import.values() {
+        for LocatedValue { value: module, line } in by_import.values() {
             let first: &mut u32 = modules.entry(module.clone()).or_insert(*line);
             *first = (*first).min(*line);
         }
@@ -64,13 +64,14 @@ impl Calls {
         if let Some(module) = by_import.get(import.as_str()).or_else(|| by_import.get(identity.as_str())) {
             return BTreeSet::from([&module.value]);
         }
-        by_import.iter().filter(|(key, _)| identity.goes_by(key)).map(|(_, module)| &module.value).collect()
+        by_import.iter().filter(|(key, _)| identity.matches_reference(key)).map(|(_, module)| &module.value).collect()
     }
 
     /// Returns the keys of a table that match none of `imports`, each with its line. An import is given by its name and its interface.
     pub fn unused<'a>(&'a self, imports: &[(&InterfaceName, &InterfaceName)]) -> Vec<(&'a str, u32)> {
-        let is_used =
-            |key: &str| imports.iter().any(|(import, identity)| import.as_str() == key || identity.goes_by(key));
+        let is_used = |key: &str| {
+            imports.iter().any(|(import, identity)| import.as_str() == key || identity.matches_reference(key))
+        };
         let keys = self.by_import.iter().flatten().filter(|(key, _)| !is_used(key));
         keys.map(|(key, module)| (key.as_str(), module.line)).collect()
     }
@@ -83,7 +84,7 @@ impl Calls {
 }
 
 /// Makes a list of modules, each with its line.
-impl FromIterator<(ModuleName, u32)> for Calls {
+impl FromIterator<(ModuleName, u32)> for AllowedCalls {
     fn from_iter<I: IntoIterator<Item = (ModuleName, u32)>>(modules: I) -> Self {
         Self { modules: modules.into_iter().collect(), by_import: None }
     }

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use super::compiling::Compiling;
-use super::modules::{CompartmentConfig, Declared, Folders, ModuleConfig, read_compartments, read_modules};
-use super::partial::Doubts;
+use super::compiling::CompileLimits;
+use super::modules::{CompartmentConfig, DeclaredModules, Folders, ModuleConfig, read_compartments, read_modules};
+use super::partial::UncertainParts;
 use super::route::UnknownInput;
 use super::settings::{Defaults, HttpLimits, LogConfig};
-use super::source::At;
-use super::telemetry::Tracing;
+use super::source::LocatedValue;
+use super::telemetry::TracingConfig;
 use super::tree::{Table, Value};
 use crate::ids::{AppName, CompartmentName, ModuleName};
 
@@ -18,15 +18,15 @@ pub(super) struct Manifest {
     pub(super) app: App,
     pub(super) modules: BTreeMap<ModuleName, ModuleConfig>,
     /// The names of all modules, those with faults included.
-    pub(super) declared: Declared,
+    pub(super) declared: DeclaredModules,
     pub(super) compartments: BTreeMap<CompartmentName, CompartmentConfig>,
     pub(super) defaults: Defaults,
     pub(super) http: HttpLimits,
     pub(super) log: LogConfig,
-    pub(super) compile: Compiling,
-    pub(super) telemetry: Tracing,
+    pub(super) compile: CompileLimits,
+    pub(super) telemetry: TracingConfig,
     /// The parts that faults leave in doubt.
-    pub(super) doubts: Doubts,
+    pub(super) doubts: UncertainParts,
 }
 
 /// The table `[app]`.
@@ -34,12 +34,12 @@ pub(super) struct Manifest {
 pub(super) struct App {
     /// The name. `None` only if its absence or a fault in it is reported.
     pub(super) name: Option<AppName>,
-    pub(super) listen: Option<At<SocketAddr>>,
-    pub(super) admin: Option<At<SocketAddr>>,
-    pub(super) probe: Option<At<SocketAddr>>,
+    pub(super) listen: Option<LocatedValue<SocketAddr>>,
+    pub(super) admin: Option<LocatedValue<SocketAddr>>,
+    pub(super) probe: Option<LocatedValue<SocketAddr>>,
     pub(super) state: Option<String>,
     /// The globs of route files.
-    pub(super) routes: Vec<At<String>>,
+    pub(super) routes: Vec<LocatedValue<String>>,
     /// What happens to request input that no route binds.
     pub(super) unknown_input: UnknownInput,
     /// The line of the table.
@@ -61,8 +61,8 @@ impl Manifest {
         doubts.placement = table.reported() > before;
         let http = table.optional("http").and_then(|value| value.table(HttpLimits::read));
         let log = table.optional("log").and_then(|value| value.table(LogConfig::read));
-        let compile = table.optional("compile").and_then(|value| value.table(Compiling::read));
-        let telemetry = table.optional("telemetry").and_then(|value| value.table(Tracing::read));
+        let compile = table.optional("compile").and_then(|value| value.table(CompileLimits::read));
+        let telemetry = table.optional("telemetry").and_then(|value| value.table(TracingConfig::read));
         Self {
             app: app.unwrap_or_default(),
             modules,
@@ -102,7 +102,7 @@ impl App {
     }
 }
 
-fn read_address(value: &Value<'_>) -> Option<At<SocketAddr>> {
+fn read_address(value: &Value<'_>) -> Option<LocatedValue<SocketAddr>> {
     let text = value.string()?;
     let address = text.parse().map(|address| value.at(address)).ok();
     if address.is_none() {

@@ -8,16 +8,16 @@ use std::ops::RangeInclusive;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
-use super::calls::Calls;
-use super::outbound::Outbound;
-use super::partial::Doubts;
+use super::calls::AllowedCalls;
+use super::outbound::OutboundConfig;
+use super::partial::UncertainParts;
 use super::settings::{Defaults, Instances, Limits};
-use super::source::At;
+use super::source::LocatedValue;
 use super::tree::{Table, Value};
 use super::values::{SecretSource, ValueSource, read_config, read_secrets};
 use super::words::words;
 use crate::ids::{CompartmentName, ModuleName};
-use crate::problem::{Code, Problem, list};
+use crate::problem::{Code, Problem, list_names};
 
 words! {
     /// A capability: an interface that the host implements and that the manifest must grant to a module.
@@ -69,7 +69,7 @@ impl ComponentSource {
         }
     }
 
-    fn read(value: &Value<'_>, folders: &Folders) -> Option<At<Self>> {
+    fn read(value: &Value<'_>, folders: &Folders) -> Option<LocatedValue<Self>> {
         let text = value.string()?;
         if text.ends_with(".wasm") {
             return Some(value.at(Self::File(folders.root.join(text))));
@@ -99,17 +99,17 @@ pub(super) struct Folders {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModuleConfig {
     /// The place of the module's component.
-    pub component: At<ComponentSource>,
+    pub component: LocatedValue<ComponentSource>,
     /// The modules that this module may call, and which of them serves which import. Default: none.
-    pub calls: Calls,
+    pub calls: AllowedCalls,
     /// The capabilities that the module is granted, each with its line. Default: none.
     pub uses: BTreeMap<Capability, u32>,
     /// The configuration values of the module. Default: none.
-    pub config: BTreeMap<String, At<ValueSource>>,
+    pub config: BTreeMap<String, LocatedValue<ValueSource>>,
     /// The secrets of the module. Default: none.
-    pub secrets: BTreeMap<String, At<SecretSource>>,
+    pub secrets: BTreeMap<String, LocatedValue<SecretSource>>,
     /// The destinations and limits of the module's requests to other hosts. Default: no destination.
-    pub http: Outbound,
+    pub http: OutboundConfig,
     /// The time between two calls of the module's `resume` while the host serves, if the module exports it. Default: 1 minute. `None`,
     /// written `off`, means that the host calls it only at starts.
     pub resume: Option<Duration>,
@@ -126,22 +126,22 @@ impl ModuleConfig {
     fn read(
         table: &mut Table<'_>,
         name: Option<&ModuleName>,
-        declared: &Declared,
+        declared: &DeclaredModules,
         folders: &Folders,
-        doubt: &mut Doubt,
+        doubt: &mut ModuleUncertainty,
     ) -> Option<ModuleConfig> {
         let component = table.required("component").and_then(|value| ComponentSource::read(&value, folders));
         let before = table.reported();
-        let calls = Calls::read(table.optional("calls"), declared);
+        let calls = AllowedCalls::read(table.optional("calls"), declared);
         let between = table.reported();
         let uses = set(table.optional("uses"), Value::parse::<Capability>);
         (doubt.calls, doubt.uses) = (between > before, table.reported() > between);
         let config = table.optional("config").and_then(|value| value.table(read_config)).unwrap_or_default();
         let secrets = table.optional("secrets");
         let secrets = secrets.and_then(|value| value.table(|t| read_secrets(t, &config, &folders.root)));
-        let http = table.optional("http").and_then(|value| value.table(Outbound::read));
+        let http = table.optional("http").and_then(|value| value.table(OutboundConfig::read));
         let resume = match table.optional("resume") {
-            Some(value) if value.is(Self::OFF) => None,
+            Some(value) if value.is_word(Self::OFF) => None,
             Some(value) => Some(value.duration(Self::RESUME).unwrap_or(Self::RESUME_BY_DEFAULT)),
             None => Some(Self::RESUME_BY_DEFAULT),
         };
@@ -165,11 +165,11 @@ impl ModuleConfig {
 
 /// The keys of `[modules]` that are valid names.
 #[derive(Default)]
-pub(super) struct Declared(BTreeSet<ModuleName>);
+pub(super) struct DeclaredModules(BTreeSet<ModuleName>);
 
-impl Declared {
+impl DeclaredModules {
     /// Reads the name of a module. Reports names that the manifest doesn't have.
-    pub(super) fn module(&self, value: &Value<'_>) -> Option<At<ModuleName>> {
+    pub(super) fn module(&self, value: &Value<'_>) -> Option<LocatedValue<ModuleName>> {
         let name = value.parse::<ModuleName>()?;
         self.check(value, &name).then_some(name)
     }
@@ -179,7 +179,7 @@ impl Declared {
         let there = self.0.contains(name);
         if !there {
             let problem = Problem::new(Code::UnknownName, format!("there is no module `{name}`"));
-            value.report(problem.help(format!("the manifest's modules are {}", list(&self.0))));
+            value.report(problem.help(format!("the manifest's modules are {}", list_names(&self.0))));
         }
         there
     }
@@ -187,7 +187,7 @@ impl Declared {
 
 /// The parts of one module's table that faults leave in doubt.
 #[derive(Default)]
-struct Doubt {
+struct ModuleUncertainty {
     /// Whether a fault leaves in doubt which modules it may call.
     calls: bool,
     /// Whether a fault leaves in doubt which capabilities it is granted.
@@ -200,16 +200,16 @@ struct Doubt {
 pub(super) fn read_modules(
     table: &mut Table<'_>,
     folders: &Folders,
-) -> (BTreeMap<ModuleName, ModuleConfig>, Declared, Doubts) {
+) -> (BTreeMap<ModuleName, ModuleConfig>, DeclaredModules, UncertainParts) {
     let entries: Vec<(Option<ModuleName>, Value<'_>)> =
         table.entries().into_iter().map(|(key, value)| (name(key, &value), value)).collect();
-    let declared = Declared(entries.iter().filter_map(|(name, _)| name.clone()).collect());
+    let declared = DeclaredModules(entries.iter().filter_map(|(name, _)| name.clone()).collect());
     if entries.is_empty() {
         table.report(table.line(), Problem::new(Code::MissingKey, "an application needs at least one module"));
     }
-    let (mut modules, mut doubts) = (BTreeMap::new(), Doubts::default());
+    let (mut modules, mut doubts) = (BTreeMap::new(), UncertainParts::default());
     for (name, value) in entries {
-        let mut doubt = Doubt::default();
+        let mut doubt = ModuleUncertainty::default();
         let module = value.table(|t| {
             let module = ModuleConfig::read(t, name.as_ref(), &declared, folders, &mut doubt);
             doubt.reported = t.reported();
@@ -247,7 +247,7 @@ pub struct CompartmentConfig {
 /// Reads `[compartments]`.
 pub(super) fn read_compartments(
     table: &mut Table<'_>,
-    declared: &Declared,
+    declared: &DeclaredModules,
     defaults: Defaults,
 ) -> BTreeMap<CompartmentName, CompartmentConfig> {
     let mut compartments = BTreeMap::new();
@@ -255,7 +255,7 @@ pub(super) fn read_compartments(
     for (key, value) in table.entries() {
         let name = name::<CompartmentName>(key, &value);
         let read = value.table(|t| {
-            let modules = place(t, declared, key, &mut placed);
+            let modules = read_compartment_modules(t, declared, key, &mut placed);
             let Defaults { instances, limits } = Defaults::read(t, defaults);
             CompartmentConfig { modules, instances, limits, line: t.line() }
         });
@@ -267,9 +267,9 @@ pub(super) fn read_compartments(
 }
 
 /// Reads `modules` of the compartment `key`. `placed` holds the modules that earlier compartments have, with compartment and line.
-fn place(
+fn read_compartment_modules(
     table: &mut Table<'_>,
-    declared: &Declared,
+    declared: &DeclaredModules,
     key: &str,
     placed: &mut BTreeMap<ModuleName, (String, u32)>,
 ) -> BTreeSet<ModuleName> {
@@ -297,11 +297,11 @@ fn name<T: std::str::FromStr<Err: std::fmt::Display>>(key: &str, value: &Value<'
 /// Reads a list in which each entry may stand once. The result maps each entry to its line.
 pub(super) fn set<'a, T: Ord + std::fmt::Display>(
     value: Option<Value<'a>>,
-    read: impl Fn(&Value<'a>) -> Option<At<T>>,
+    read: impl Fn(&Value<'a>) -> Option<LocatedValue<T>>,
 ) -> BTreeMap<T, u32> {
     let mut found = BTreeMap::new();
     for entry in value.and_then(|value| value.list()).unwrap_or_default() {
-        let Some(At { value, line }) = read(&entry) else { continue };
+        let Some(LocatedValue { value, line }) = read(&entry) else { continue };
         match found.entry(value) {
             Entry::Vacant(free) => {
                 free.insert(line);

@@ -12,9 +12,9 @@ use super::tree::Table;
 
 /// The destinations and limits of a module's requests to other hosts.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Outbound {
+pub struct OutboundConfig {
     /// The destinations. Default: none.
-    pub allow: Vec<Allowed>,
+    pub allow: Vec<AllowedOrigin>,
     /// Whether a name in `allow` may resolve to an address that is not public: loopback, private or link-local. Default: false. An address
     /// that `allow` contains itself is always permitted.
     pub private: bool,
@@ -29,7 +29,7 @@ pub struct Outbound {
     pub concurrent: u32,
 }
 
-impl Default for Outbound {
+impl Default for OutboundConfig {
     fn default() -> Self {
         Self {
             allow: Vec::new(),
@@ -42,7 +42,7 @@ impl Default for Outbound {
     }
 }
 
-impl Outbound {
+impl OutboundConfig {
     const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(3600);
     const SIZE: RangeInclusive<u64> = 0..=1 << 30;
     const CONCURRENT: RangeInclusive<u32> = 1..=10_000;
@@ -52,7 +52,7 @@ impl Outbound {
         let allow = table.optional("allow").and_then(|value| value.list()).unwrap_or_default();
         Self {
             allow: allow.iter().filter_map(|value| Some(value.parse()?.value)).collect(),
-            private: table.optional("private").and_then(|value| value.truth()).unwrap_or(base.private),
+            private: table.optional("private").and_then(|value| value.boolean()).unwrap_or(base.private),
             timeout: table.duration("timeout", Self::TIMEOUT, base.timeout),
             request: table.size("request", Self::SIZE, base.request),
             response: table.size("response", Self::SIZE, base.response),
@@ -140,17 +140,17 @@ impl fmt::Display for Origin {
 
 /// An entry of `allow`: one origin, or all hosts below a name, as in `https://*.example.com:8443`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Allowed {
+pub struct AllowedOrigin {
     origin: Origin,
     /// Whether the entry permits the hosts below the name instead of the name itself.
-    below: bool,
+    subdomains_only: bool,
 }
 
-impl Allowed {
+impl AllowedOrigin {
     /// Whether the entry permits requests to `to`.
     pub fn permits(&self, to: &Origin) -> bool {
         let host = match (&self.origin.host, &to.host) {
-            (HostName::Name(name), HostName::Name(host)) if self.below => {
+            (HostName::Name(name), HostName::Name(host)) if self.subdomains_only => {
                 host.strip_suffix(name.as_str()).is_some_and(|rest| rest.len() > 1 && rest.ends_with('.'))
             }
             (allowed, host) => allowed == host,
@@ -171,7 +171,7 @@ impl Allowed {
 )]
 pub struct BadOrigin(String);
 
-impl FromStr for Allowed {
+impl FromStr for AllowedOrigin {
     type Err = BadOrigin;
 
     fn from_str(text: &str) -> Result<Self, BadOrigin> {
@@ -194,7 +194,7 @@ impl FromStr for Allowed {
             };
             let host = HostName::new(name);
             let is_name = matches!(&host, HostName::Name(name) if !name.is_empty());
-            (is_name || !below).then_some(Self { origin: Origin { scheme, host, port }, below })
+            (is_name || !below).then_some(Self { origin: Origin { scheme, host, port }, subdomains_only: below })
         };
         read().ok_or_else(|| BadOrigin(text.to_owned()))
     }
@@ -229,7 +229,7 @@ mod tests {
             ("http://[::1]:8099", origin(Http, "[0:0::1]", 8099), true),
         ];
         for (entry, to, expected) in cases {
-            assert_eq!(entry.parse::<Allowed>().unwrap().permits(&to), expected, "{entry} {to}");
+            assert_eq!(entry.parse::<AllowedOrigin>().unwrap().permits(&to), expected, "{entry} {to}");
         }
     }
 
@@ -253,7 +253,7 @@ mod tests {
             "https://a.com?q",
             "HTTPS://a.com",
         ] {
-            assert!(text.parse::<Allowed>().is_err(), "{text}");
+            assert!(text.parse::<AllowedOrigin>().is_err(), "{text}");
         }
     }
 }

@@ -8,18 +8,18 @@ use crate::ids::ModuleName;
 use crate::problem::{Code, Problem, Problems};
 
 /// A configuration with its faults and the parts that they leave in doubt. Nothing may run from a configuration that has faults.
-pub struct Partial {
+pub struct PartialConfig {
     /// The parts that could be read. A part with a fault is missing or has its default value.
     pub config: AppConfig,
     /// The faults.
     pub problems: Vec<Problem>,
     /// The parts that the faults leave in doubt.
-    pub doubts: Doubts,
+    pub uncertain: UncertainParts,
 }
 
 /// The parts of a configuration that faults leave in doubt. Problems that may be mere consequences of those faults are not reported.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Doubts {
+pub struct UncertainParts {
     /// Modules for which it is unknown which modules they may call.
     pub(super) calls: BTreeSet<ModuleName>,
     /// Modules for which it is unknown which capabilities they are granted.
@@ -41,20 +41,20 @@ pub struct PartialRoute {
     pub errors: bool,
 }
 
-impl Partial {
+impl PartialConfig {
     /// Returns the configuration if it has no faults.
     ///
     /// # Errors
     ///
     /// The faults of the configuration.
-    pub fn whole(self) -> Result<AppConfig, Problems> {
-        Problems::or(self.problems, self.config)
+    pub fn into_config(self) -> Result<AppConfig, Problems> {
+        Problems::ok_or_problems(self.problems, self.config)
     }
 }
 
-impl Doubts {
+impl UncertainParts {
     /// Whether a problem of the graph may be the mere consequence of a fault that is already reported.
-    pub fn explain(&self, problem: &Problem) -> bool {
+    pub fn may_cause(&self, problem: &Problem) -> bool {
         let module = problem.module.as_ref();
         match problem.code {
             Code::UndeclaredCall | Code::MissingExport | Code::Ambiguous => {

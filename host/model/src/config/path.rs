@@ -55,7 +55,7 @@ pub enum BadPath {
     #[error("the segment `{segment}` has the character `{character}`, which a path can't have unescaped")]
     Character { segment: String, character: char },
     #[error("`{segment}` is not in the notation of this host: {advice}")]
-    Elsewhere { segment: String, advice: String },
+    ForeignSyntax { segment: String, advice: String },
 }
 
 impl PathTemplate {
@@ -79,7 +79,7 @@ impl PathTemplate {
 
     /// Returns the index of the parameter `name` among [`parameters`](Self::parameters). `name` has WIT's spelling. Case makes no
     /// difference: WIT doesn't allow two parameters of one function whose names differ only in case.
-    pub fn place(&self, name: &str) -> Option<usize> {
+    pub fn parameter_index(&self, name: &str) -> Option<usize> {
         self.parameters().position(|parameter| parameter.eq_ignore_ascii_case(name))
     }
 
@@ -133,7 +133,7 @@ fn parse_segment(text: &str) -> Result<Segment, BadPath> {
         return Err(BadPath::DotSegment(text.to_owned()));
     }
     if let Some(advice) = elsewhere::advice(text) {
-        return Err(BadPath::Elsewhere { segment: text.to_owned(), advice });
+        return Err(BadPath::ForeignSyntax { segment: text.to_owned(), advice });
     }
     let inner = text.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
     if inner.unwrap_or(text).contains(['{', '}']) {

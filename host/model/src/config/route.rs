@@ -10,10 +10,10 @@ use std::sync::Arc;
 
 use ::http::{HeaderName, StatusCode};
 
-use super::modules::Declared;
+use super::modules::DeclaredModules;
 use super::partial::PartialRoute;
 use super::path::PathTemplate;
-use super::source::{At, Source};
+use super::source::{LocatedValue, Source};
 use super::tree::{Table, Value, document};
 use super::words::words;
 use crate::ids::{FunctionPath, is_wit_name};
@@ -82,17 +82,17 @@ pub struct RouteConfig {
     /// The HTTP method that a request must have.
     pub method: Method,
     /// The template that the path of a request must match.
-    pub path: At<PathTemplate>,
+    pub path: LocatedValue<PathTemplate>,
     /// The function that answers requests of this route.
-    pub call: At<FunctionPath>,
+    pub call: LocatedValue<FunctionPath>,
     /// The meaning of the body, if the route takes one.
-    pub body: Option<At<BodyBinding>>,
+    pub body: Option<LocatedValue<BodyBinding>>,
     /// The parameters that are read from headers, by name in WIT's spelling.
-    pub headers: BTreeMap<String, At<HeaderName>>,
+    pub headers: BTreeMap<String, LocatedValue<HeaderName>>,
     /// The status of a success. Default: 200.
     pub status: StatusCode,
     /// The status of each error case, by the name of the case in WIT's spelling.
-    pub errors: BTreeMap<String, At<StatusCode>>,
+    pub errors: BTreeMap<String, LocatedValue<StatusCode>>,
     /// What happens to input that the route doesn't bind: the manifest's key `app.unknown_input`.
     pub unknown_input: UnknownInput,
 }
@@ -116,15 +116,15 @@ const OWNED_BY_HTTP: [&str; 12] = [
 /// Reads a route file. Its problems are collected in `source`. A route with a fault is added to `partial` if its function is known.
 pub(super) fn read_routes(
     source: &Source,
-    declared: &Declared,
-    claims: &mut Claims,
+    declared: &DeclaredModules,
+    claims: &mut ClaimedRequests,
     unknown_input: UnknownInput,
     partial: &mut Vec<PartialRoute>,
 ) -> Vec<RouteConfig> {
     let tree = match source.parse() {
         Ok(tree) => tree,
         Err(problems) => {
-            source.adopt(problems);
+            source.extend_problems(problems);
             return Vec::new();
         }
     };
@@ -160,8 +160,8 @@ pub(super) fn read_routes(
 fn read_route(
     table: &mut Table<'_>,
     source: &Source,
-    declared: &Declared,
-    claims: &mut Claims,
+    declared: &DeclaredModules,
+    claims: &mut ClaimedRequests,
 ) -> Option<PartialRoute> {
     let before = source.reported();
     let method = table.required("method").and_then(|value| value.parse::<Method>());
@@ -182,7 +182,7 @@ fn read_route(
         // The map must have the case even if its status has a fault: it is known that the case has one.
         Some(status.unwrap_or_else(|| value.at(StatusCode::INTERNAL_SERVER_ERROR)))
     });
-    let root = || At { value: "/".parse().expect("a path"), line: table.line() };
+    let root = || LocatedValue { value: "/".parse().expect("a path"), line: table.line() };
     let route = RouteConfig {
         file: source.path().clone(),
         line: table.line(),
@@ -198,7 +198,7 @@ fn read_route(
     Some(PartialRoute { route, bindings, errors: errors_known })
 }
 
-fn read_path(value: &Value<'_>) -> Option<At<PathTemplate>> {
+fn read_path(value: &Value<'_>) -> Option<LocatedValue<PathTemplate>> {
     let text = value.string()?;
     match text.parse() {
         Ok(path) => Some(value.at(path)),
@@ -209,12 +209,12 @@ fn read_path(value: &Value<'_>) -> Option<At<PathTemplate>> {
     }
 }
 
-fn read_call(value: &Value<'_>, declared: &Declared) -> Option<At<FunctionPath>> {
+fn read_call(value: &Value<'_>, declared: &DeclaredModules) -> Option<LocatedValue<FunctionPath>> {
     let call = value.parse::<FunctionPath>()?;
     declared.check(value, &call.module).then_some(call)
 }
 
-fn read_body(value: &Value<'_>, method: Option<Method>) -> Option<At<BodyBinding>> {
+fn read_body(value: &Value<'_>, method: Option<Method>) -> Option<LocatedValue<BodyBinding>> {
     let text = value.string()?;
     if let Some(method) = method.filter(|method| !method.takes_body()) {
         value.report(Problem::new(Code::BadBinding, format!("a {method} request has no body to bind")));
@@ -230,7 +230,7 @@ fn read_body(value: &Value<'_>, method: Option<Method>) -> Option<At<BodyBinding
     None
 }
 
-fn read_header(value: &Value<'_>) -> Option<At<HeaderName>> {
+fn read_header(value: &Value<'_>) -> Option<LocatedValue<HeaderName>> {
     let text = value.string()?;
     let Ok(name) = text.parse::<HeaderName>() else {
         value.refuse(format_args!("`{text}` is not the name of a header"));
@@ -247,7 +247,7 @@ fn read_header(value: &Value<'_>) -> Option<At<HeaderName>> {
 const NEED_LOCATION: [u16; 6] = [301, 302, 303, 305, 307, 308];
 
 /// Reads the status of a success.
-fn read_success(value: &Value<'_>) -> Option<At<StatusCode>> {
+fn read_success(value: &Value<'_>) -> Option<LocatedValue<StatusCode>> {
     let status = read_status(value, 200)?;
     let number = status.value.as_u16();
     if NEED_LOCATION.contains(&number) {
@@ -260,7 +260,7 @@ fn read_success(value: &Value<'_>) -> Option<At<StatusCode>> {
 }
 
 /// Reads a status from `least` to 599. Callers pass at least 200, because lower statuses are interim answers, and at least 400 for errors.
-fn read_status(value: &Value<'_>, least: u32) -> Option<At<StatusCode>> {
+fn read_status(value: &Value<'_>, least: u32) -> Option<LocatedValue<StatusCode>> {
     let number = u16::try_from(value.count(least..=599)?).expect("at most 599");
     Some(value.at(StatusCode::from_u16(number).expect("between 200 and 599")))
 }
@@ -269,8 +269,8 @@ fn read_status(value: &Value<'_>, least: u32) -> Option<At<StatusCode>> {
 fn named<'a, T>(
     value: Option<Value<'a>>,
     what: &str,
-    read: impl Fn(&Value<'a>) -> Option<At<T>>,
-) -> (BTreeMap<String, At<T>>, bool) {
+    read: impl Fn(&Value<'a>) -> Option<LocatedValue<T>>,
+) -> (BTreeMap<String, LocatedValue<T>>, bool) {
     let mut all_are_names = value.as_ref().is_none_or(Value::is_table);
     let entry = |(key, value): (&str, Value<'a>)| {
         if !is_wit_name(key) {
@@ -289,8 +289,8 @@ fn named<'a, T>(
 fn report_bound_twice(
     table: &Table<'_>,
     path: &PathTemplate,
-    body: Option<&At<BodyBinding>>,
-    headers: &BTreeMap<String, At<HeaderName>>,
+    body: Option<&LocatedValue<BodyBinding>>,
+    headers: &BTreeMap<String, LocatedValue<HeaderName>>,
 ) {
     let twice = |line: u32, name: &str, places: &str| {
         let message = format!("the parameter `{name}` is bound twice: by {places}");
@@ -301,8 +301,8 @@ fn report_bound_twice(
             twice(header.line, name, "the path and a header");
         }
     }
-    if let Some(At { value: BodyBinding::Parameter(name), line }) = body {
-        if path.place(name).is_some() {
+    if let Some(LocatedValue { value: BodyBinding::Parameter(name), line }) = body {
+        if path.parameter_index(name).is_some() {
             twice(*line, name, "the path and the body");
         }
         if headers.contains_key(name) {
@@ -313,21 +313,21 @@ fn report_bound_twice(
 
 /// The requests that the routes of all files match. Two templates conflict if and only if their texts for the router are equal.
 #[derive(Default)]
-pub(super) struct Claims(HashMap<(Method, String), Claim>);
+pub(super) struct ClaimedRequests(HashMap<(Method, String), ClaimedRequest>);
 
-struct Claim {
+struct ClaimedRequest {
     path: PathTemplate,
     file: Arc<Path>,
     line: u32,
 }
 
-impl Claims {
+impl ClaimedRequests {
     /// Adds the requests of a route. Reports a conflict if an earlier route matches the same requests.
-    fn add(&mut self, method: Method, path: &At<PathTemplate>, source: &Source) {
+    fn add(&mut self, method: Method, path: &LocatedValue<PathTemplate>, source: &Source) {
         let file = source.path().clone();
         match self.0.entry((method, path.to_matchit())) {
             Entry::Vacant(free) => {
-                free.insert(Claim { path: path.value.clone(), file, line: path.line });
+                free.insert(ClaimedRequest { path: path.value.clone(), file, line: path.line });
             }
             Entry::Occupied(taken) => {
                 let first = taken.get();

@@ -20,14 +20,14 @@ pub(super) const MAX_FILE: u64 = 1 << 20;
 
 /// A checked value with its line in the file, counted from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct At<T> {
+pub struct LocatedValue<T> {
     /// The checked value.
     pub value: T,
     /// The line of the value, counted from 1.
     pub line: u32,
 }
 
-impl<T> Deref for At<T> {
+impl<T> Deref for LocatedValue<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
@@ -104,7 +104,7 @@ impl Source {
     }
 
     /// Adds problems that already have their file and line.
-    pub(super) fn adopt(&self, problems: Problems) {
+    pub(super) fn extend_problems(&self, problems: Problems) {
         self.problems.borrow_mut().extend(problems.into_vec());
     }
 

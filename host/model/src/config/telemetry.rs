@@ -11,7 +11,7 @@ use super::tree::Table;
 
 /// The table `[telemetry]`: which spans are recorded, and where they are sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tracing {
+pub struct TracingConfig {
     /// The address of the collector. Without one, the host records no spans.
     pub otlp: Option<Collector>,
     /// The share of new traces that is recorded. If a caller records its trace, the host's part of it is recorded too. Default: all.
@@ -24,7 +24,7 @@ pub struct Tracing {
     pub timeout: Duration,
 }
 
-impl Default for Tracing {
+impl Default for TracingConfig {
     fn default() -> Self {
         Self {
             otlp: None,
@@ -36,7 +36,7 @@ impl Default for Tracing {
     }
 }
 
-impl Tracing {
+impl TracingConfig {
     const QUEUE: RangeInclusive<u32> = 1..=1_000_000;
     const INTERVAL: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(300);
     const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(300);

@@ -12,9 +12,9 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::source::{At, Source};
+use super::source::{LocatedValue, Source};
 use super::units;
-use crate::problem::{Code, Problem, list};
+use crate::problem::{Code, Problem, list_names};
 
 /// A value of the document, with its place.
 pub(super) struct Value<'a> {
@@ -59,7 +59,7 @@ impl<'a> Table<'a> {
 
     fn read<T>(mut self, read: impl FnOnce(&mut Self) -> T) -> T {
         let answer = read(&mut self);
-        let known = list(&self.known);
+        let known = list_names(&self.known);
         for value in self.left.values() {
             let problem = Problem::new(Code::UnknownKey, format!("there is no key `{}`", value.name));
             value.source.report(value.line, problem.help(format!("the keys here are {known}")));
@@ -131,8 +131,8 @@ impl<'a> Table<'a> {
 
 impl<'a> Value<'a> {
     /// Returns `value` together with the line of this value.
-    pub(super) fn at<T>(&self, value: T) -> At<T> {
-        At { value, line: self.line }
+    pub(super) fn at<T>(&self, value: T) -> LocatedValue<T> {
+        LocatedValue { value, line: self.line }
     }
 
     /// Reports a problem at the line of this value.
@@ -156,7 +156,7 @@ impl<'a> Value<'a> {
     }
 
     /// Whether the value is the string `word`.
-    pub(super) fn is(&self, word: &str) -> bool {
+    pub(super) fn is_word(&self, word: &str) -> bool {
         matches!(self.tree, DeValue::String(text) if text == word)
     }
 
@@ -169,7 +169,7 @@ impl<'a> Value<'a> {
     }
 
     /// Reads a string and parses it.
-    pub(super) fn parse<T: FromStr<Err: fmt::Display>>(&self) -> Option<At<T>> {
+    pub(super) fn parse<T: FromStr<Err: fmt::Display>>(&self) -> Option<LocatedValue<T>> {
         match self.string()?.parse() {
             Ok(value) => Some(self.at(value)),
             Err(error) => {
@@ -180,7 +180,7 @@ impl<'a> Value<'a> {
     }
 
     /// Reads a boolean.
-    pub(super) fn truth(&self) -> Option<bool> {
+    pub(super) fn boolean(&self) -> Option<bool> {
         match self.tree {
             DeValue::Boolean(truth) => Some(*truth),
             _ => self.wrong_type("true or false"),
@@ -232,14 +232,14 @@ impl<'a> Value<'a> {
     /// Reads a duration within `range`.
     pub(super) fn duration(&self, range: RangeInclusive<Duration>) -> Option<Duration> {
         let text = self.with_unit("`30s`")?;
-        let duration = units::duration(text).map_err(|expected| self.not(text, expected)).ok()?;
+        let duration = units::duration(text).map_err(|expected| self.refuse_unit(text, expected)).ok()?;
         self.within(Some(duration), text, &range, |duration| units::show_duration(*duration))
     }
 
     /// Reads a size within `range`, in bytes.
     pub(super) fn size(&self, range: RangeInclusive<u64>) -> Option<u64> {
         let text = self.with_unit("`256MiB`")?;
-        let size = units::size(text).map_err(|expected| self.not(text, expected)).ok()?;
+        let size = units::size(text).map_err(|expected| self.refuse_unit(text, expected)).ok()?;
         self.within(Some(size), text, &range, |bytes| units::show_size(*bytes))
     }
 
@@ -254,7 +254,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    fn not(&self, text: &str, expected: &str) {
+    fn refuse_unit(&self, text: &str, expected: &str) {
         self.refuse(format_args!("`{text}` is not {expected}"));
     }
 

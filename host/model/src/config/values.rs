@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
-use super::source::At;
+use super::source::LocatedValue;
 use super::tree::{Table, Value};
 use super::{AppConfig, ModuleConfig};
 use crate::ids::ModuleName;
@@ -46,7 +46,7 @@ pub enum SecretSource {
 }
 
 /// Reads a module's table `config`.
-pub(super) fn read_config(table: &mut Table<'_>) -> BTreeMap<String, At<ValueSource>> {
+pub(super) fn read_config(table: &mut Table<'_>) -> BTreeMap<String, LocatedValue<ValueSource>> {
     let read = |(key, value): (&str, Value<'_>)| Some((key.to_owned(), ValueSource::read(&value)?));
     table.entries().into_iter().filter_map(read).collect()
 }
@@ -54,9 +54,9 @@ pub(super) fn read_config(table: &mut Table<'_>) -> BTreeMap<String, At<ValueSou
 /// Reads a module's table `secrets`. Reports keys that are in `config` too, because modules ask for both in the same way.
 pub(super) fn read_secrets(
     table: &mut Table<'_>,
-    config: &BTreeMap<String, At<ValueSource>>,
+    config: &BTreeMap<String, LocatedValue<ValueSource>>,
     root: &Path,
-) -> BTreeMap<String, At<SecretSource>> {
+) -> BTreeMap<String, LocatedValue<SecretSource>> {
     let read = |(key, value): (&str, Value<'_>)| {
         if let Some(other) = config.get(key) {
             let problem = Problem::new(Code::Duplicate, format!("`{key}` is both in `config` and in `secrets`"));
@@ -68,7 +68,7 @@ pub(super) fn read_secrets(
 }
 
 impl ValueSource {
-    fn read(value: &Value<'_>) -> Option<At<Self>> {
+    fn read(value: &Value<'_>) -> Option<LocatedValue<Self>> {
         if !value.is_table() {
             return Some(value.at(Self::Text(value.string()?.to_owned())));
         }
@@ -83,7 +83,7 @@ impl ValueSource {
 }
 
 impl SecretSource {
-    fn read(value: &Value<'_>, root: &Path) -> Option<At<Self>> {
+    fn read(value: &Value<'_>, root: &Path) -> Option<LocatedValue<Self>> {
         let read = value.table(|table| {
             let (file, variable_) = (table.optional("file"), table.optional("env"));
             match (file, variable_) {
@@ -178,7 +178,7 @@ impl Values {
                 }),
             );
         }
-        Problems::or(problems, values)
+        Problems::ok_or_problems(problems, values)
     }
 
     /// Returns the values and secrets of a module.
@@ -193,7 +193,7 @@ fn read_module(module: &ModuleConfig, mut report: impl FnMut(u32, String, &'stat
         let found = match &source.value {
             ValueSource::Text(text) => Ok(text.clone()),
             ValueSource::Variable { name, default } => match (from_environment(name), default) {
-                (Err(Absent::Missing), Some(default)) => Ok(default.clone()),
+                (Err(ValueError::Missing), Some(default)) => Ok(default.clone()),
                 (found, _) => found.map_err(|why| format!("`config.{key}`: the variable `{name}` {why}")),
             },
         };
@@ -227,7 +227,7 @@ fn read_module(module: &ModuleConfig, mut report: impl FnMut(u32, String, &'stat
 
 /// The reason that a value or secret can't be read. It never contains a part of the value.
 #[derive(Debug, thiserror::Error)]
-enum Absent {
+enum ValueError {
     #[error("is not set")]
     Missing,
     #[error("is not UTF-8")]
@@ -240,37 +240,37 @@ enum Absent {
     File(io::Error),
 }
 
-fn from_environment(name: &str) -> Result<String, Absent> {
+fn from_environment(name: &str) -> Result<String, ValueError> {
     std::env::var(name).map_err(|error| match error {
-        std::env::VarError::NotPresent => Absent::Missing,
+        std::env::VarError::NotPresent => ValueError::Missing,
         // The error contains the value, so it is dropped.
-        std::env::VarError::NotUnicode(_) => Absent::NotText,
+        std::env::VarError::NotUnicode(_) => ValueError::NotText,
     })
 }
 
-fn from_file(file: &Path) -> Result<Zeroizing<String>, Absent> {
+fn from_file(file: &Path) -> Result<Zeroizing<String>, ValueError> {
     // This check comes before opening the file, because opening a pipe would block until something writes to it.
-    if !file.metadata().map_err(Absent::File)?.is_file() {
-        return Err(Absent::File(io::Error::new(io::ErrorKind::InvalidInput, "it is not a file")));
+    if !file.metadata().map_err(ValueError::File)?.is_file() {
+        return Err(ValueError::File(io::Error::new(io::ErrorKind::InvalidInput, "it is not a file")));
     }
     // The buffer has its final size from the start: growing it would leave copies of the secret in freed memory.
     let mut bytes = Zeroizing::new(vec![0; MAX_SECRET + 2]);
     let mut length = 0;
-    let mut open = File::open(file).map_err(Absent::File)?;
+    let mut open = File::open(file).map_err(ValueError::File)?;
     loop {
         match open.read(&mut bytes[length..]) {
             Ok(0) => break,
             Ok(more) => length += more,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(Absent::File(error)),
+            Err(error) => return Err(ValueError::File(error)),
         }
     }
-    let text = std::str::from_utf8(&bytes[..length]).map_err(|_| Absent::NotText)?;
+    let text = std::str::from_utf8(&bytes[..length]).map_err(|_| ValueError::NotText)?;
     let text = text.strip_suffix('\n').map_or(text, |text| text.strip_suffix('\r').unwrap_or(text));
     match text.len() {
-        0 => Err(Absent::Empty),
+        0 => Err(ValueError::Empty),
         1..=MAX_SECRET => Ok(Zeroizing::new(text.to_owned())),
-        _ => Err(Absent::TooLong),
+        _ => Err(ValueError::TooLong),
     }
 }
 

@@ -34,12 +34,23 @@ fn interface_names_come_apart() {
 #[test]
 fn labels_and_worlds_are_no_interfaces_of_a_package() {
     let label = InterfaceName::label("primary-2").unwrap();
-    assert!(label.is_label() && !label.is_world() && label.goes_by("primary-2") && !label.goes_by("primary"));
+    assert!(
+        label.is_label()
+            && !label.is_world()
+            && label.matches_reference("primary-2")
+            && !label.matches_reference("primary")
+    );
     assert_eq!((label.package(), label.short(), label.version()), ("", "primary-2", None));
     let world = InterfaceName::world();
-    assert!(world.is_world() && !world.is_label() && world.goes_by("") && !world.goes_by("a") && !world.goes_by("@1"));
-    assert!(!interface("a:b/c").is_label() && !interface("a:b/c").goes_by(""));
-    assert!(!label.serves(&interface("a:b/primary-2")) && label.serves(&label));
+    assert!(
+        world.is_world()
+            && !world.is_label()
+            && world.matches_reference("")
+            && !world.matches_reference("a")
+            && !world.matches_reference("@1")
+    );
+    assert!(!interface("a:b/c").is_label() && !interface("a:b/c").matches_reference(""));
+    assert!(!label.can_serve(&interface("a:b/primary-2")) && label.can_serve(&label));
     assert!(InterfaceName::label("a:b/c").is_err() && InterfaceName::label("").is_err());
     let read = |text: &str| serde_json::from_str::<InterfaceName>(&format!("{text:?}"));
     assert_eq!(read("primary-2").unwrap(), label);
@@ -67,19 +78,19 @@ proptest::proptest! {
 fn newer_compatible_versions_serve() {
     let serves = |have: &str, want: &str| {
         let name = |v: &str| format!("a:b/c{v}").parse::<InterfaceName>().unwrap();
-        name(have).serves(&name(want))
+        name(have).can_serve(&name(want))
     };
     assert!(serves("@1.2.0", "@1.1.9") && serves("@0.2.12", "@0.2.6") && serves("", ""));
     assert!(!serves("@1.1.0", "@1.2.0") && !serves("@2.0.0", "@1.0.0") && !serves("@0.3.0", "@0.2.0"));
     assert!(!serves("@0.0.2", "@0.0.1") && !serves("@1.0.0", "@1.0.0-draft") && !serves("@1.0.0", ""));
     assert!(serves("@0.1.0-draft", "@0.1.0-draft"));
     assert!(!serves("@0.1.0", "@0.0.1") && !serves("@0.1.0", "@0.1.0-draft") && !serves("@1.0.0+b", "@1.0.0"));
-    assert!(!interface("a:b/c@1.0.0").serves(&interface("a:b/d@1.0.0")));
+    assert!(!interface("a:b/c@1.0.0").can_serve(&interface("a:b/d@1.0.0")));
 }
 
 #[test]
 fn interfaces_go_by_names_with_the_versions_that_they_serve() {
-    let goes_by = |name: &str, text: &str| interface(name).goes_by(text);
+    let goes_by = |name: &str, text: &str| interface(name).matches_reference(text);
     for text in ["c", "a:b/c", "c@2", "c@2.1", "c@2.0", "c@2.1.3", "c@2.0.9", "a:b/c@2", "a:b/c@2.1.3"] {
         assert!(goes_by("a:b/c@2.1.3", text), "{text}");
     }

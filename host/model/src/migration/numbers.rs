@@ -25,7 +25,7 @@ pub enum BadNumber {
         "the migration `{name}` stands after `{before}`, whose number is higher: names are sorted as text, so write all numbers with equally \
          many digits, such as `0002` and `0010`"
     )]
-    Descends {
+    Descending {
         /// The name of the migration before.
         before: String,
         /// The name of the migration.
@@ -50,7 +50,7 @@ pub fn check_numbers<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<(),
             }
             if before > number {
                 let (before, name) = names();
-                return Err(BadNumber::Descends { before, name });
+                return Err(BadNumber::Descending { before, name });
             }
         }
         last = Some((number, name));
@@ -74,7 +74,7 @@ mod tests {
             Ok(()) => "fine",
             Err(BadNumber::Missing { .. }) => "missing",
             Err(BadNumber::Twice { .. }) => "twice",
-            Err(BadNumber::Descends { .. }) => "descends",
+            Err(BadNumber::Descending { .. }) => "descends",
         };
         for (names, expected) in [
             (&[][..], "fine"),

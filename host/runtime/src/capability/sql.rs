@@ -64,7 +64,7 @@ impl InstanceState {
         error: Option<&SqlError>,
     ) {
         let (data, time, outcome) = (self.module(module), begun.elapsed(), outcome_of(error));
-        let Some(left_out) = data.statements.ended(outcome, time) else { return };
+        let Some(left_out) = data.statements.record(outcome, time) else { return };
         let millis = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         tracing::warn!(
             target: "sql",

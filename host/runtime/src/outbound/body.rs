@@ -98,7 +98,7 @@ impl Body for Received {
             Poll::Ready(Some(Ok(frame))) => match take(left, &frame) {
                 Ok(()) => Ok(frame),
                 Err(()) => {
-                    outgoing.counters.went(OutboundOutcome::Limit);
+                    outgoing.counters.count(OutboundOutcome::Limit);
                     Err(Error::HttpResponseBodySize(Some(outgoing.grant.response)))
                 }
             },

@@ -22,7 +22,7 @@ use watertight_json::EncodeError;
 use watertight_model::config::{InstanceMode, Instances, Limits};
 use watertight_model::ids::{CompartmentName, Digest, ModuleName};
 use watertight_telemetry::table::{CallFailure, DropReason, LimitKind};
-use watertight_telemetry::{CompartmentMetrics, LineBudget, Telemetry, Trace};
+use watertight_telemetry::{CompartmentMetrics, LineRateLimit, Telemetry, Trace};
 
 /// The memory above which an instance is dropped after a call instead of being kept, in bytes.
 const KEEP_MEMORY: usize = 64 << 20;
@@ -78,9 +78,9 @@ pub struct Compartment {
     steps: Box<[Steps]>,
     /// The history of long computations of starts.
     start_steps: Steps,
-    traps: LineBudget,
+    traps: LineRateLimit,
     /// Limits log lines about exceeded limits. The logs of instances share it.
-    limited: Arc<LineBudget>,
+    limited: Arc<LineRateLimit>,
 }
 
 impl Compartment {
@@ -113,7 +113,7 @@ impl Compartment {
             retired: AtomicBool::new(false),
             counters: Counters::default(),
             metrics: telemetry.compartment(&plan.name),
-            traps: LineBudget::default(),
+            traps: LineRateLimit::default(),
             limited: Arc::default(),
         });
         if plan.instances.mode == InstanceMode::Reuse {
@@ -217,7 +217,7 @@ impl Compartment {
         call: CallContext,
     ) -> impl Future<Output = CallResult> + Send {
         // Not an async function, because each such wrapper would store the call's context once more in its future.
-        self.run(place, parameters, call).inspect_err(|error| self.metrics.failed(error.kind()))
+        self.run(place, parameters, call).inspect_err(|error| self.metrics.count_failure(error.kind()))
     }
 
     async fn run(&self, place: FunctionIndex, parameters: &[Val], mut call: CallContext) -> CallResult {
@@ -274,7 +274,7 @@ impl Compartment {
     /// Counts the limits that the call met without being ended by them.
     fn note_limits(&self, state: &InstanceState) {
         if state.met_log_limit() {
-            self.metrics.limited(LimitKind::Log);
+            self.metrics.count_limit(LimitKind::Log);
         }
         let CallContext { request, trace, .. } = state.call();
         for (module, limit) in state.sql_limits() {
@@ -291,12 +291,12 @@ impl Compartment {
         request: &str,
         trace: &Trace,
     ) {
-        self.metrics.limited(kind);
+        self.metrics.count_limit(kind);
         self.warn(limit, module, request, trace);
     }
 
     fn warn(&self, what: &dyn std::fmt::Display, module: &ModuleName, request: &str, trace: &Trace) {
-        if let Some(unwritten) = self.limited.take() {
+        if let Some(unwritten) = self.limited.try_acquire() {
             let (compartment, trace) = (&self.name, trace.id());
             tracing::warn!(target: "limit", %compartment, %module, request, %trace, unwritten, "{what}");
         }
@@ -311,7 +311,7 @@ impl Compartment {
     /// Logs that a result of the function cannot be written as JSON. If the result is too large, counts that as an exceeded limit.
     pub(super) fn unwritable(&self, place: FunctionIndex, error: &EncodeError, request: &str, trace: &Trace) {
         if matches!(error, EncodeError::TooLarge { .. }) {
-            self.metrics.limited(LimitKind::Result);
+            self.metrics.count_limit(LimitKind::Result);
         }
         self.warn(&format_args!("a result can't be written: {error}"), &self.module(place).name, request, trace);
     }
@@ -347,7 +347,7 @@ impl Compartment {
 
     fn count_dropped(&self, why: DropReason, instances: usize) {
         self.counters.dropped.fetch_add(instances as u64, Ordering::Relaxed);
-        self.metrics.dropped(why, instances);
+        self.metrics.count_dropped(why, instances);
     }
 
     fn warm(&self) -> std::sync::MutexGuard<'_, Vec<Live>> {
@@ -362,7 +362,7 @@ impl Compartment {
         let started = Live::start(&self.pre, self.exports.len(), &self.limits, state, work).await;
         let live = started.map_err(|ended| self.explain(&ended, &call, None))?;
         self.counters.made.fetch_add(1, Ordering::Relaxed);
-        self.metrics.made();
+        self.metrics.count_created();
         Ok(Lease::new(self, live))
     }
 }

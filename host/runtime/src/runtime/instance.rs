@@ -169,7 +169,7 @@ impl<'a> Work<'a> {
                 cpu.poll();
                 let polled = work.as_mut().poll(context);
                 if self.steps.note(cpu.pause()) {
-                    self.metrics.took_a_long_step();
+                    self.metrics.count_long_step();
                 }
                 polled
             };

@@ -53,7 +53,7 @@ impl Generation {
     fn resumable(&self) -> Vec<(ModuleName, Target)> {
         let name: InterfaceName = RESUME.parse().expect("the host's own interface is well named");
         let found = self.graph.modules.iter().filter_map(|(module, node)| {
-            let export = node.artifact.shape.exports.keys().find(|export| export.serves(&name))?;
+            let export = node.artifact.shape.exports.keys().find(|export| export.can_serve(&name))?;
             Some((module.clone(), self.target(module, export, "resume")?))
         });
         found.collect()
@@ -182,7 +182,7 @@ async fn run(
         tracing::warn!(%module, calls = most, "the module has more to resume; it is called again on its schedule or at the next start");
     }
     if let Some(telemetry) = telemetry {
-        telemetry.resumed(module, moment, outcome, begun.elapsed());
+        telemetry.record_resume(module, moment, outcome, begun.elapsed());
     }
 }
 

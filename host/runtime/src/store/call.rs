@@ -14,7 +14,7 @@ use wasmtime::component::Val;
 
 use super::LimitHit;
 use watertight_model::ids::{CompartmentName, GenerationNumber, ModuleName};
-use watertight_model::problem::list;
+use watertight_model::problem::list_names;
 use watertight_telemetry::table::{CallFailure, CallOrigin};
 use watertight_telemetry::{Span, Trace};
 
@@ -223,7 +223,7 @@ fn within(module: &Option<ModuleName>) -> String {
 fn trapped(module: &Option<ModuleName>, callees: &[ModuleName]) -> String {
     match (module, callees) {
         (Some(caller), [callee]) => format!(" between `{caller}` and `{callee}`"),
-        (Some(caller), [_, _, ..]) => format!(" between `{caller}` and one of {}", list(callees)),
+        (Some(caller), [_, _, ..]) => format!(" between `{caller}` and one of {}", list_names(callees)),
         (module, _) => within(module),
     }
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use tracing::{Level, enabled, event};
 
 use watertight_model::ids::ModuleName;
-use watertight_telemetry::{LineBudget, Trace};
+use watertight_telemetry::{LineRateLimit, Trace};
 
 /// The longest line that is written whole, in bytes. A longer line is cut, with [`CUT`] at its end.
 pub(super) const MAX_LINE: usize = 16 << 10;
@@ -24,12 +24,12 @@ pub struct LogBudget {
     /// Whether the call tried to write more than it may.
     spent: AtomicBool,
     /// Limits the number of warnings about calls that exceed their budget.
-    lines: Arc<LineBudget>,
+    lines: Arc<LineRateLimit>,
 }
 
 impl LogBudget {
     /// Creates an empty budget for a new store. `lines` limits the number of warnings about calls that exceed their budget.
-    pub(super) fn new(lines: Arc<LineBudget>) -> Self {
+    pub(super) fn new(lines: Arc<LineRateLimit>) -> Self {
         Self { limit: AtomicU64::new(0), left: AtomicU64::new(0), spent: AtomicBool::new(false), lines }
     }
 
@@ -93,7 +93,7 @@ impl Speaker<'_> {
                         }
                         Ok(false) => {}
                         Err(limit) => {
-                            if let Some(unwritten) = self.budget.lines.take() {
+                            if let Some(unwritten) = self.budget.lines.try_acquire() {
                                 tracing::warn!(
                                     target: "limit", module = %name, request, %trace, unwritten,
                                     "a limit was met: further lines of this call are dropped, because it may log only {limit} bytes"

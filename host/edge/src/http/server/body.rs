@@ -126,7 +126,7 @@ impl hyper::body::Body for RequestBody {
             Poll::Pending => {
                 ready!(this.timer.poll_stalled(context));
                 this.timer.clear();
-                this.connection.all().metrics().cut_off(CutOffReason::RequestStalled);
+                this.connection.all().metrics().count_cut_off(CutOffReason::RequestStalled);
                 Poll::Ready(Some(Err(BodyError::Stalled)))
             }
         }

@@ -269,7 +269,7 @@ impl HeldBytes {
         let too_much = own > limits.held / super::HELD_SHARE && own > self.bytes;
         if too_much || (all > limits.held && !self.connection.all.make_room_for_bytes(&self.connection)) {
             self.release(bytes);
-            self.connection.all.metrics().cut_off(CutOffReason::Held);
+            self.connection.all.metrics().count_cut_off(CutOffReason::Held);
             return Err(NoRoom);
         }
         Ok(())
@@ -330,11 +330,11 @@ impl Clock {
                 continue;
             }
             if quiet >= limit {
-                connection.all.metrics().cut_off(CutOffReason::Idle);
+                connection.all.metrics().count_cut_off(CutOffReason::Idle);
                 return Poll::Ready(self.leave(FAREWELL));
             }
             if self.is_stuck(connection) {
-                connection.all.metrics().cut_off(CutOffReason::AnswerStalled);
+                connection.all.metrics().count_cut_off(CutOffReason::AnswerStalled);
                 return Poll::Ready(Order::End);
             }
             self.timer.as_mut().reset(tokio::time::Instant::now() + (limit - quiet));

@@ -46,7 +46,7 @@ impl Connections {
             changed: Notify::new(),
         });
         let sampled = Arc::downgrade(&all);
-        telemetry.sample_with(move |now| {
+        telemetry.register_sampler(move |now| {
             if let Some(all) = sampled.upgrade() {
                 all.sample(now);
             }
@@ -134,7 +134,7 @@ impl Connections {
         idle.sort_unstable_by_key(|(idle, _)| std::cmp::Reverse(*idle));
         idle.truncate(most);
         for (_, connection) in &idle {
-            self.metrics.cut_off(CutOffReason::Room);
+            self.metrics.count_cut_off(CutOffReason::Room);
             if connection.has_asked() {
                 connection.make_room();
             } else {
@@ -149,7 +149,7 @@ impl Connections {
         {
             let oldest = staying().filter(|connection| !connection.is_trusted()).max_by_key(|c| c.age());
             if let Some(oldest) = oldest.filter(|connection| connection.age() >= tokenless.idle) {
-                self.metrics.cut_off(CutOffReason::Room);
+                self.metrics.count_cut_off(CutOffReason::Room);
                 oldest.end();
             }
         }
@@ -166,7 +166,7 @@ impl Connections {
         let others = all.values().filter(|connection| !connection.is_ending());
         match others.max_by_key(|connection| connection.held()) {
             Some(largest) if largest.number() != own.number() && largest.held() > 0 => {
-                self.metrics.cut_off(CutOffReason::Held);
+                self.metrics.count_cut_off(CutOffReason::Held);
                 largest.end();
                 true
             }

@@ -203,7 +203,7 @@ impl Stream {
                 return Poll::Ready(Err(Gone));
             }
             ready!(self.timer.poll_stalled(context));
-            self.connection.all().metrics().cut_off(CutOffReason::AnswerStalled);
+            self.connection.all().metrics().count_cut_off(CutOffReason::AnswerStalled);
             stream.send_reset(Reason::CANCEL);
             Poll::Ready(Err(Gone))
         })

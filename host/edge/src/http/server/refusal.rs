@@ -9,7 +9,7 @@ use super::connection::Connection;
 use crate::http::REQUEST_ID;
 use crate::http::answer::HostProblem;
 use crate::http::details::Failure;
-use watertight_telemetry::LineBudget;
+use watertight_telemetry::LineRateLimit;
 use watertight_telemetry::table::RefusalReason;
 
 /// The maximum length of a response that hyper writes by itself, in bytes: a status line and three headers.
@@ -17,15 +17,15 @@ const LONGEST: usize = 256;
 
 /// The budget for a listener's log lines about refusals.
 #[derive(Default)]
-pub(super) struct Refusals(LineBudget);
+pub(super) struct Refusals(LineRateLimit);
 
 /// Counts a refusal, logs it within the budget, and returns the response to send.
 pub(super) fn refuse(connection: &Connection, why: RefusalReason, detail: &str) -> Response<Body> {
     let id = ulid::Ulid::generate().to_string();
     let all = connection.all();
-    all.metrics().refused(why);
+    all.metrics().count_refused(why);
     connection.refuse();
-    if let Some(dropped) = all.refusals().0.take() {
+    if let Some(dropped) = all.refusals().0.try_acquire() {
         let (request, reason) = (id.as_str(), why.as_str());
         tracing::info!(target: "http", request, reason, detail, dropped, "refused an invalid request");
     }

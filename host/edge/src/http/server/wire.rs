@@ -72,7 +72,7 @@ impl Wire {
             Poll::Pending => {
                 ready!(self.timer.poll_stalled(context));
                 self.timer.clear();
-                self.connection.all().metrics().cut_off(CutOffReason::ConnectionStalled);
+                self.connection.all().metrics().count_cut_off(CutOffReason::ConnectionStalled);
                 return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client does not read")));
             }
         }

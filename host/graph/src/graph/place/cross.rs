@@ -10,7 +10,7 @@ use super::bond::{self, Bonds, MAX_FUSED_PARTS, Uncarried};
 use crate::graph::{Compartment, Node, home};
 use watertight_model::config::AppConfig;
 use watertight_model::ids::{InterfaceName, ModuleName};
-use watertight_model::problem::{Code, Problem, list};
+use watertight_model::problem::{Code, Problem, list_names};
 
 /// Reports every function that is called across compartments and can't be, and every function that is called within one
 /// and can't be.
@@ -71,7 +71,7 @@ impl Edge<'_> {
             let mut help = format!(
                 "let only plain functions and values go between them: no compartment can hold {} together, since each imports \
                  interfaces of WASI that only one module of a compartment can have",
-                list(&heavy)
+                list_names(&heavy)
             );
             if !heavy.iter().any(|module| self.modules[*module].asks_hosts()) {
                 help += "; or build all but one of these for a target without WASI, such as `wasm32-unknown-unknown`";
@@ -160,9 +160,9 @@ fn circle_help(involved: &BTreeSet<ModuleName>, bonds: &Bonds<'_>) -> String {
     let is_bound = |module: &ModuleName| bonds.tied(BTreeSet::from([module.clone()]), |_| true).len() > 1;
     let apart = !all.iter().any(is_bound);
     match (bonds.fit(&all), apart) {
-        (true, true) => format!("place {} in one compartment, or each in one of its own", list(&all)),
-        (true, false) => format!("place {} in one compartment", list(&all)),
-        (false, true) => format!("place {}, each in a compartment of its own", list(&all)),
+        (true, true) => format!("place {} in one compartment, or each in one of its own", list_names(&all)),
+        (true, false) => format!("place {} in one compartment", list_names(&all)),
+        (false, true) => format!("place {}, each in a compartment of its own", list_names(&all)),
         (false, false) => {
             "turn one of these calls around, or let only plain functions and values go between these modules \
                            and place each in a compartment of its own"

@@ -130,7 +130,7 @@ fn the_documentation_s_example_is_read() {
         HttpLimits { in_flight: 10, connections: 20, header_timeout, drain: Duration::ZERO, ..HttpLimits::default() };
     assert_eq!(app.http, http);
     assert_eq!(app.log, LogConfig { format: LogFormat::Json, level: LogLevel::Debug, ..LogConfig::default() });
-    let Tracing { otlp, ratio, queue, interval, timeout } = app.telemetry;
+    let TracingConfig { otlp, ratio, queue, interval, timeout } = app.telemetry;
     assert_eq!((otlp, f64::from(ratio)), (Some("http://127.0.0.1:4318".parse().unwrap()), 0.25));
     assert_eq!((queue, interval, timeout), (100, Duration::from_secs(1), Duration::from_secs(2)));
 }
@@ -143,7 +143,7 @@ fn routes_are_read() {
     assert!(first.file.ends_with("routes/a.toml"));
     assert_eq!((first.line, first.method, first.path.as_str()), (1, Method::Post, "/greetings/{greeting_id}"));
     assert_eq!((first.call.to_string().as_str(), first.call.line), ("alpha/alpha.place-greeting", 4));
-    assert_eq!(first.body, Some(At { value: BodyBinding::Parameter("draft".to_owned()), line: 5 }));
+    assert_eq!(first.body, Some(LocatedValue { value: BodyBinding::Parameter("draft".to_owned()), line: 5 }));
     assert_eq!(first.headers["idempotency-key"].as_str(), "idempotency-key");
     let errors: Vec<(&str, u16, u32)> =
         first.errors.iter().map(|(case, status)| (case.as_str(), status.as_u16(), status.line)).collect();

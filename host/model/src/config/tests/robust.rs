@@ -19,7 +19,13 @@ fn read_both(bytes: &[u8]) -> Result<(), TestCaseError> {
                     let folders = Folders { root: "r".into(), workspace: "w".into(), components: "c".into() };
                     let manifest = tree::document(&source, &tree, |table| Manifest::read(table, &folders));
                     let unknown_input = UnknownInput::default();
-                    read_routes(&source, &manifest.declared, &mut Claims::default(), unknown_input, &mut Vec::new());
+                    read_routes(
+                        &source,
+                        &manifest.declared,
+                        &mut ClaimedRequests::default(),
+                        unknown_input,
+                        &mut Vec::new(),
+                    );
                 }
             }
             problems.extend(source.into_problems());

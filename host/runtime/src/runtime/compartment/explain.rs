@@ -22,7 +22,7 @@ impl Compartment {
         let module = stack.module(is_known).or_else(|| Some(self.module(called?).name.clone()));
         let explained = match (limit.or_else(|| self.limit_behind(error)), error.downcast_ref::<Trap>()) {
             (Some(hit), _) => {
-                self.metrics.limited(hit.kind());
+                self.metrics.count_limit(hit.kind());
                 CallError::Limit { hit, module }
             }
             (None, Some(Trap::Interrupt)) => CallError::Deadline { module, limit: self.limits.request },
@@ -38,7 +38,7 @@ impl Compartment {
             }
             (None, None) => self.trapped(&stack, error.root_cause().to_string(), module, failure.as_ref()),
         };
-        if let Some(unwritten) = self.traps.take() {
+        if let Some(unwritten) = self.traps.try_acquire() {
             let compartment = &self.name;
             let (request, trace, line) = (&*call.request, call.trace.id(), call.notes.request());
             let (method, route) = (line.map(|line| line.method), line.map(|line| &*line.route));
