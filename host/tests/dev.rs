@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use watertight::artifact::{Docs, Embedded};
+use watertight::artifact::{Docs, ModuleSection};
 use watertight::migration::Migration;
 use wit_component::{StringEncoding, metadata};
 use wit_parser::Resolve;
@@ -260,7 +260,7 @@ fn with_data(migrations: &[(&str, &str)]) -> Vec<u8> {
 fn with_migrations(mut component: Vec<u8>, migrations: &[(&str, &str)]) -> Vec<u8> {
     let migrations = migrations.iter().map(|(name, sql)| Migration::new((*name).to_owned(), (*sql).to_owned()));
     let name = "tags".parse().unwrap();
-    let section = Embedded::new(&component, name, "wat", migrations.collect(), Docs::default());
+    let section = ModuleSection::new(&component, name, "wat", migrations.collect(), Docs::default());
     section.unwrap().append_to(&mut component).unwrap();
     component
 }

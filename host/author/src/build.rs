@@ -26,7 +26,7 @@ pub use error::{BuildError, BuildErrors};
 pub use inputs::{Inputs, Packages, inputs};
 pub use source::Language;
 use source::Source;
-use watertight_component::artifact::{Artifact, Embedded, MAX_COMPONENT_BYTES};
+use watertight_component::artifact::{Artifact, MAX_COMPONENT_BYTES, ModuleSection};
 use watertight_component::shape;
 use watertight_model::ids::{Digest, ModuleName};
 
@@ -164,8 +164,9 @@ fn finish(
     }
     let docs = documentation.with(&source.folder.join("wit"), listener).of(shape.exports.keys());
     let section = |error| BuildError::Section { module: name.clone(), source: error };
-    let embedded = Embedded::new(&component, name.clone(), source.language.as_str(), source.migrations.clone(), docs)
-        .map_err(section)?;
+    let embedded =
+        ModuleSection::new(&component, name.clone(), source.language.as_str(), source.migrations.clone(), docs)
+            .map_err(section)?;
     embedded.append_to(&mut component).map_err(section)?;
     if component.len() as u64 > MAX_COMPONENT_BYTES {
         return Err(BuildError::TooLarge { module: name.clone(), size: component.len() as u64 });

@@ -90,7 +90,7 @@ fn report(artifact: &Artifact) -> Report {
     let shape = &artifact.shape;
     let interfaces = |all: &Interfaces| all.iter().filter(|(name, _)| !name.is_world()).map(interface).collect();
     let of_world = |all: &Interfaces| all.get(&InterfaceName::world()).map(functions).unwrap_or_default();
-    let embedded = artifact.embedded.as_ref();
+    let embedded = artifact.section.as_ref();
     let migration =
         |m: &watertight_model::migration::Migration| MigrationReport { name: m.name.clone(), checksum: m.checksum };
     Report {

@@ -12,10 +12,10 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 pub use section::{
-    Docs, Embedded, FORMAT, InterfaceDocs, MAX_MIGRATIONS, MAX_SECTION_BYTES, SECTION_NAME, SectionError,
+    Docs, FORMAT, InterfaceDocs, MAX_MIGRATIONS, MAX_SECTION_BYTES, ModuleSection, SECTION_NAME, SectionError,
 };
 
-use crate::profile::Needs;
+use crate::profile::EngineNeeds;
 use crate::shape::{self, Shape, ShapeError};
 use watertight_model::ids::Digest;
 use watertight_model::migration::Migration;
@@ -36,14 +36,14 @@ pub struct Artifact {
     /// The component's imports and exports, with the documentation that the component carries.
     pub shape: Shape,
     /// What the component needs of the engine that runs it.
-    pub needs: Needs,
+    pub needs: EngineNeeds,
     /// The section that `watertight build` wrote into the component, if there is one.
-    pub embedded: Option<Embedded>,
+    pub section: Option<ModuleSection>,
 }
 
 /// Identifies a build: one of several components that were built for the same module.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Build {
+pub struct BuildInfo {
     /// The id of the build.
     pub build: String,
     /// The digest of the component.
@@ -52,7 +52,7 @@ pub struct Build {
     pub language: Option<String>,
 }
 
-impl From<&Artifact> for Build {
+impl From<&Artifact> for BuildInfo {
     fn from(artifact: &Artifact) -> Self {
         let language = artifact.language().map(str::to_owned);
         Self { build: artifact.build(), digest: artifact.digest, language }
@@ -152,28 +152,28 @@ impl Artifact {
     pub fn new(path: &Path, bytes: Bytes) -> Result<Self, ArtifactError> {
         let no_component = |source| ArtifactError::Shape { path: path.to_owned(), source };
         let mut shape = shape::read(&bytes).map_err(no_component)?;
-        let needs = Needs::read(&bytes).map_err(no_component)?;
+        let needs = EngineNeeds::read(&bytes).map_err(no_component)?;
         let embedded =
-            Embedded::find(&bytes).map_err(|source| ArtifactError::Section { path: path.to_owned(), source })?;
+            ModuleSection::find(&bytes).map_err(|source| ArtifactError::Section { path: path.to_owned(), source })?;
         if let Some(embedded) = &embedded {
             embedded.docs.fill(&mut shape);
         }
-        Ok(Self { path: path.to_owned(), digest: Digest::of(&bytes), bytes, shape, needs, embedded })
+        Ok(Self { path: path.to_owned(), digest: Digest::of(&bytes), bytes, shape, needs, section: embedded })
     }
 
     /// Returns the module's migrations in the order of application. A component without the section has none.
     pub fn migrations(&self) -> &[Migration] {
-        self.embedded.as_ref().map_or(&[], |embedded| &embedded.migrations)
+        self.section.as_ref().map_or(&[], |embedded| &embedded.migrations)
     }
 
     /// Returns the language that the component was written in, if the component says so.
     pub fn language(&self) -> Option<&str> {
-        self.embedded.as_ref().map(|embedded| embedded.language.as_str())
+        self.section.as_ref().map(|embedded| embedded.language.as_str())
     }
 
     /// Returns the id of the build: the one in the section, or else the start of the component's digest.
     pub fn build(&self) -> String {
-        match &self.embedded {
+        match &self.section {
             Some(embedded) => embedded.build.clone(),
             None => self.digest.hex()[..section::BUILD_ID_LENGTH].to_owned(),
         }

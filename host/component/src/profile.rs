@@ -12,7 +12,7 @@ use serde::Serialize;
 use watertight_model::config::InstanceMode;
 use watertight_model::ids::ModuleName;
 
-pub use needs::{Needs, Total};
+pub use needs::{CompartmentNeeds, EngineNeeds};
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -43,11 +43,12 @@ pub const MEMORIES_PER_MODULE: u32 = 1;
 /// Number of tables that one core module may define. Wasmtime's pools are configured for this number.
 pub const TABLES_PER_MODULE: u32 = 1;
 /// What all modules of a compartment may have together. The compartment's adapters count as core instances too.
-pub const PER_COMPARTMENT: Total = Total { core_instances: 256, memories: 64, memory: u64::MAX, tables: 256 };
+pub const COMPARTMENT_LIMITS: CompartmentNeeds =
+    CompartmentNeeds { core_instances: 256, memories: 64, memory: u64::MAX, tables: 256 };
 
 /// The limits of a profile's instances.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Room {
+pub struct ProfileLimits {
     /// Bytes that one linear memory may grow to.
     pub memory: u64,
     /// Elements that one table may grow to.
@@ -60,18 +61,18 @@ pub struct Room {
 
 /// The reason that a compartment has its profile.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Reason {
+pub enum ProfileReason {
     /// All modules are small; the instance mode decides.
     Small(InstanceMode),
     /// A module needs more than a small module may have.
-    Large(ModuleName, Excess),
+    Large(ModuleName, ExceededLimit),
     /// A module uses the component model's own concurrency.
     Concurrent(ModuleName),
 }
 
 /// The need of a module that exceeds a limit, with the amount that the module needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Excess {
+pub enum ExceededLimit {
     /// Bytes of a linear memory at the start.
     Memory(u64),
     /// Elements of a table at the start.
@@ -84,7 +85,7 @@ pub enum Excess {
     Tables(u32),
 }
 
-impl fmt::Display for Excess {
+impl fmt::Display for ExceededLimit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Memory(bytes) => write!(f, "starts with {} KiB of memory", bytes.div_ceil(KIB)),
@@ -96,7 +97,7 @@ impl fmt::Display for Excess {
     }
 }
 
-impl fmt::Display for Reason {
+impl fmt::Display for ProfileReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Small(InstanceMode::Reuse) => f.write_str("small modules, whose instances are reused"),
@@ -111,18 +112,18 @@ impl fmt::Display for Reason {
 
 /// The error that a module needs more than any engine of the host allows.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("module `{module}` {excess}, and the host allows {} at most", Excess::limit(.excess))]
-pub struct NoRoom {
+#[error("module `{module}` {excess}, and the host allows {} at most", ExceededLimit::limit(.excess))]
+pub struct TooLargeForEngine {
     /// The name of the module.
     pub module: ModuleName,
     /// The need that exceeds the limit.
-    pub excess: Excess,
+    pub excess: ExceededLimit,
 }
 
-impl Excess {
+impl ExceededLimit {
     /// Returns the limit of the largest profile, in the unit of the message.
     fn limit(&self) -> u64 {
-        let room = Profile::Large.room();
+        let room = Profile::Large.limits();
         match self {
             Self::Memory(_) => room.memory / KIB,
             Self::Table(_) => room.table,
@@ -133,7 +134,7 @@ impl Excess {
     }
 
     /// Returns the first need that exceeds a limit: `memory` for the initial memory, `room` for everything else.
-    fn of(needs: &Needs, memory: u64, room: Room) -> Option<Self> {
+    fn of(needs: &EngineNeeds, memory: u64, room: ProfileLimits) -> Option<Self> {
         if needs.memory > memory {
             Some(Self::Memory(needs.memory))
         } else if needs.table > room.table {
@@ -144,9 +145,9 @@ impl Excess {
     }
 }
 
-impl Excess {
+impl ExceededLimit {
     /// Returns the first count in `needs` that exceeds the limit of every profile.
-    fn of_counts(needs: &Needs) -> Option<Self> {
+    fn of_counts(needs: &EngineNeeds) -> Option<Self> {
         let memories = (needs.memories > MEMORIES_PER_MODULE).then_some(Self::Memories(needs.memories));
         memories.or_else(|| (needs.tables > TABLES_PER_MODULE).then_some(Self::Tables(needs.tables)))
     }
@@ -192,47 +193,49 @@ impl Profile {
     }
 
     /// Returns the limits of the profile's instances. Memories use only address space until they are written: 4 GiB each with guard pages.
-    pub fn room(self) -> Room {
+    pub fn limits(self) -> ProfileLimits {
         match self {
-            Self::Reuse => Room { memory: 1024 * MIB, table: 20_000, instance: MIB, calls: 4096 },
-            Self::Fresh => Room { memory: 256 * MIB, table: 20_000, instance: MIB, calls: 4096 },
-            Self::Large | Self::Async => Room { memory: 4096 * MIB, table: 200_000, instance: 16 * MIB, calls: 256 },
+            Self::Reuse => ProfileLimits { memory: 1024 * MIB, table: 20_000, instance: MIB, calls: 4096 },
+            Self::Fresh => ProfileLimits { memory: 256 * MIB, table: 20_000, instance: MIB, calls: 4096 },
+            Self::Large | Self::Async => {
+                ProfileLimits { memory: 4096 * MIB, table: 200_000, instance: 16 * MIB, calls: 256 }
+            }
         }
     }
 
     /// Returns the first need that makes a module too large for the profiles of small modules.
-    pub fn excess(needs: &Needs) -> Option<Excess> {
-        Excess::of(needs, SMALL_START, Self::Reuse.room())
+    pub fn exceeded_limit(needs: &EngineNeeds) -> Option<ExceededLimit> {
+        ExceededLimit::of(needs, SMALL_START, Self::Reuse.limits())
     }
 
     /// Chooses the profile that `modules` need together in the instance mode `mode`, and returns the reason for the choice.
     ///
     /// # Errors
     ///
-    /// [`NoRoom`] names the first module that needs more than the largest profile allows.
+    /// [`TooLargeForEngine`] names the first module that needs more than the largest profile allows.
     pub fn choose<'a>(
         mode: InstanceMode,
-        modules: impl Iterator<Item = (&'a ModuleName, &'a Needs)> + Clone,
-    ) -> Result<(Self, Reason), NoRoom> {
-        let largest = Self::Large.room();
-        let too_large = |(module, needs): (&'a ModuleName, &Needs)| {
-            let excess = Excess::of(needs, largest.memory, largest).or_else(|| Excess::of_counts(needs));
-            excess.map(|excess| NoRoom { module: module.clone(), excess })
+        modules: impl Iterator<Item = (&'a ModuleName, &'a EngineNeeds)> + Clone,
+    ) -> Result<(Self, ProfileReason), TooLargeForEngine> {
+        let largest = Self::Large.limits();
+        let too_large = |(module, needs): (&'a ModuleName, &EngineNeeds)| {
+            let excess = ExceededLimit::of(needs, largest.memory, largest).or_else(|| ExceededLimit::of_counts(needs));
+            excess.map(|excess| TooLargeForEngine { module: module.clone(), excess })
         };
         if let Some(no_room) = modules.clone().find_map(too_large) {
             return Err(no_room);
         }
         if let Some((module, _)) = modules.clone().find(|(_, needs)| needs.concurrency) {
-            return Ok((Self::Async, Reason::Concurrent(module.clone())));
+            return Ok((Self::Async, ProfileReason::Concurrent(module.clone())));
         }
         let small = match mode {
             InstanceMode::Reuse => Self::Reuse,
             InstanceMode::Fresh => Self::Fresh,
         };
         let mut modules = modules;
-        Ok(match modules.find_map(|(module, needs)| Some((module.clone(), Self::excess(needs)?))) {
-            Some((module, excess)) => (Self::Large, Reason::Large(module, excess)),
-            None => (small, Reason::Small(mode)),
+        Ok(match modules.find_map(|(module, needs)| Some((module.clone(), Self::exceeded_limit(needs)?))) {
+            Some((module, excess)) => (Self::Large, ProfileReason::Large(module, excess)),
+            None => (small, ProfileReason::Small(mode)),
         })
     }
 }

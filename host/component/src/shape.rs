@@ -16,7 +16,7 @@ use std::sync::Arc;
 use watertight_model::ids::InterfaceName;
 
 pub use compare::{Difference, MAX_DIFFERENCES, differences, exact_differences, has_type, shared_type_differences};
-pub use parts::places;
+pub use parts::functions_with_part;
 pub use read::{ShapeError, read};
 
 /// The imports and exports of a component.
@@ -62,11 +62,11 @@ impl Interface {
 
     /// Returns the named types whose names don't matter to the linker. In an interface without resources, these are all types without
     /// handles. In an interface with resources there are none: its methods are bound to that interface, which no other can replace.
-    pub fn types_by_structure(&self) -> impl Iterator<Item = (&String, &Type)> {
-        self.types.iter().filter(|(_, ty)| self.is_by_structure(ty))
+    pub fn structural_types(&self) -> impl Iterator<Item = (&String, &Type)> {
+        self.types.iter().filter(|(_, ty)| self.is_structural(ty))
     }
 
-    fn is_by_structure(&self, ty: &Type) -> bool {
+    fn is_structural(&self, ty: &Type) -> bool {
         self.resources.is_empty() && !ty.has_handle()
     }
 }

@@ -17,8 +17,8 @@ use watertight_component::artifact::{Artifact, MAX_COMPONENT_BYTES};
 use watertight_engine::Engines;
 use watertight_engine::compile::Compiler;
 use watertight_graph::graph::AppGraph;
-use watertight_graph::plan::Side;
-use watertight_graph::routes::{RouteTable, unreached};
+use watertight_graph::plan::PlanSide;
+use watertight_graph::routes::{RouteTable, unreached_notes};
 use watertight_model::config::{
     self, AppConfig, Capability, CompileLimits, Overrides, PartialConfig, UncertainParts, Values,
 };
@@ -51,8 +51,8 @@ pub struct Checked {
 
 impl Checked {
     /// Returns the parts by which a plan compares this application with another one.
-    pub fn side(&self) -> Side<'_> {
-        Side { config: &self.config, graph: &self.graph, values: &self.values }
+    pub fn side(&self) -> PlanSide<'_> {
+        PlanSide { config: &self.config, graph: &self.graph, values: &self.values }
     }
 }
 
@@ -170,7 +170,7 @@ fn link_on_paper(partial: PartialConfig, artifacts: &Artifacts) -> (Checked, Vec
     let (routes, route_problems) = RouteTable::bind(&config, &linked.graph);
     problems.extend(route_problems);
     problems.extend(RouteTable::check_partial(&doubts, &linked.graph));
-    let notes = if problems.is_empty() { unreached(&config, &linked.graph, &routes) } else { Vec::new() };
+    let notes = if problems.is_empty() { unreached_notes(&config, &linked.graph, &routes) } else { Vec::new() };
     (Checked { config, graph: linked.graph, routes, values: Values::default(), notes }, problems)
 }
 
@@ -215,7 +215,7 @@ impl Host {
         let compiler = Compiler::new(self.engines.clone(), &state.code(), self.program.clone(), limits)
             .map_err(|error| Problem::new(Code::State, error.to_string()))?;
         // The author of the module waits for each build, so compiling gets priority over serving.
-        Ok(if state.is_for_development() { compiler.urgent() } else { compiler })
+        Ok(if state.is_for_development() { compiler.with_host_priority() } else { compiler })
     }
 }
 
@@ -248,15 +248,15 @@ pub fn assemble(
             name: module.clone(),
             database: databases
                 .of(module)
-                .filter(|_| graph.modules[module].keeps_data())
-                .map(|database| database.limited(compartment.limits.sql)),
+                .filter(|_| graph.modules[module].has_database())
+                .map(|database| database.with_limits(compartment.limits.sql)),
             statements: telemetry.sql(module),
             values: values.of(module).cloned().unwrap_or_default(),
             outgoing: graph.modules[module]
                 .granted
                 .contains(&Capability::Http)
                 .then(|| Outgoing::new(config.modules[module].http.clone(), telemetry.outbound(module))),
-            brings_wasi: graph.modules[module].merging().is_some(),
+            brings_wasi: graph.modules[module].exclusive_import().is_some(),
         };
         (linked, compartment.modules.iter().map(data).collect::<Arc<[ModuleData]>>())
     };

@@ -29,7 +29,7 @@ use crate::application::{Artifacts, Checked, Databases, LinkedCode, ModuleMigrat
 use crate::state::{Asker, Cause, History, OnDisk, StateFolder, Unwritten};
 use watertight_engine::compile::Compiler;
 use watertight_graph::graph::AppGraph;
-use watertight_graph::plan::{Plan, Side};
+use watertight_graph::plan::{Plan, PlanSide};
 use watertight_model::config::{AppConfig, AppFiles, Overrides, Values};
 use watertight_model::ids::{GenerationNumber, ModuleName};
 use watertight_model::problem::{Code, Problem, Problems};
@@ -201,7 +201,7 @@ impl Control {
             let state = control.state.path();
             Ok(generation
                 .graph
-                .with_data()
+                .modules_with_database()
                 .map(|(name, node)| ModuleMigrations::read(state, name, &node.artifact))
                 .collect())
         };
@@ -411,7 +411,7 @@ impl Running {
         self.graph.modules.iter().map(|(name, node)| (name.clone(), node.artifact.clone())).collect()
     }
 
-    fn side(&self) -> Side<'_> {
-        Side { config: &self.config, graph: &self.graph, values: &self.values }
+    fn side(&self) -> PlanSide<'_> {
+        PlanSide { config: &self.config, graph: &self.graph, values: &self.values }
     }
 }

@@ -25,7 +25,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime::component::Val;
 
 use watertight_disk::failpoint::panic_point;
-use watertight_graph::routes::Matched;
+use watertight_graph::routes::RouteMatch;
 use watertight_model::config::HttpLimits;
 use watertight_runtime::runtime::{Generation, InFlight, Runtime};
 use watertight_runtime::store::{CallContext, Notes, RequestLine};
@@ -124,11 +124,11 @@ impl Edge {
         let connection = body.connection().clone();
         let path = head::plain_path(head.uri.path());
         let (index, route, path) = match generation.routes.find(&head.method, &path) {
-            Matched::Route(index, route, path) => (index, route, path),
-            Matched::OtherMethods(allow) => {
+            RouteMatch::Route(index, route, path) => (index, route, path),
+            RouteMatch::OtherMethods(allow) => {
                 return Err(Failure::from(HostProblem::MethodNotAllowed).with_header(header::ALLOW, allow));
             }
-            Matched::Nothing => return Err(HostProblem::NoSuchPath.into()),
+            RouteMatch::Nothing => return Err(HostProblem::NoSuchPath.into()),
         };
         *found = Some(index);
         panic_point("http::answer");

@@ -29,13 +29,13 @@ use watertight_model::ids::Digest;
 
 /// The divisor that yields the first part of a compilation's time: one tenth, in which the child process gets only idle
 /// processor time. A compilation that takes longer has not been given enough of it.
-const IDLE_PART: u32 = 10;
+const IDLE_DIVISOR: u32 = 10;
 /// The file extension of compiled code.
 const CODE: &str = "cwasm";
 /// The most bytes of the child's error output that an error repeats.
 const MAX_COMPLAINT: usize = 4096;
 /// The most compiled components that are kept: the builds of a few days of development.
-const KEPT_CODE: usize = 64;
+const MAX_CACHED_FILES: usize = 64;
 
 /// The reason why a component was not compiled.
 #[derive(Debug, thiserror::Error)]
@@ -83,7 +83,7 @@ pub struct Compiler {
     idle_time: Duration,
     priority: Priority,
     /// Cancels the running compilation.
-    end: CancellationToken,
+    cancel: CancellationToken,
 }
 
 /// A compiled component, ready to be linked.
@@ -120,7 +120,7 @@ impl Compiler {
             return Err(refused("other users can reach it; run `chmod 700` on it".to_owned()));
         }
         remove_leftovers(folder).map_err(|error| refused(error.to_string()))?;
-        let idle_time = limits.time / IDLE_PART;
+        let idle_time = limits.time / IDLE_DIVISOR;
         Ok(Self {
             engines,
             folder: folder.to_owned(),
@@ -128,20 +128,20 @@ impl Compiler {
             limits,
             idle_time,
             priority: Priority::Idle,
-            end: CancellationToken::new(),
+            cancel: CancellationToken::new(),
         })
     }
 
     /// Returns a compiler whose child process has the host's own priority, for code that somebody waits for.
     #[must_use]
-    pub fn urgent(self) -> Self {
-        Self { priority: Priority::Equal, ..self }
+    pub fn with_host_priority(self) -> Self {
+        Self { priority: Priority::Normal, ..self }
     }
 
     /// Returns a compiler whose running compilation ends when `end` is cancelled. Its result is discarded.
     #[must_use]
-    pub fn until(&self, end: CancellationToken) -> Self {
-        Self { end, ..self.clone() }
+    pub fn with_cancellation(&self, end: CancellationToken) -> Self {
+        Self { cancel: end, ..self.clone() }
     }
 
     /// The engines that the code is compiled for.
@@ -150,13 +150,13 @@ impl Compiler {
     }
 
     /// Marks cached files as used, so that other files are removed first.
-    pub fn keep<'a>(&self, files: impl IntoIterator<Item = &'a Arc<Path>>) {
+    pub fn mark_used<'a>(&self, files: impl IntoIterator<Item = &'a Arc<Path>>) {
         files.into_iter().for_each(|file| mark_used(file));
     }
 
     /// Whether the running compilation must end.
-    fn is_unwanted(&self) -> bool {
-        self.engines.is_stopping() || self.end.is_cancelled()
+    fn is_cancelled(&self) -> bool {
+        self.engines.is_stopping() || self.cancel.is_cancelled()
     }
 
     /// Returns the beginning of the file name for the code of `bytes`: everything that the code depends on. The digest of
@@ -167,7 +167,7 @@ impl Compiler {
     }
 
     /// Lists the cached files of a key. There are several if a compiler has produced different code for the same input.
-    fn kept(&self, key: &str) -> Vec<PathBuf> {
+    fn cached_files(&self, key: &str) -> Vec<PathBuf> {
         let files = std::fs::read_dir(&self.folder).into_iter().flatten().flatten().map(|entry| entry.path());
         files.filter(|file| named_digest(file, key).is_some()).collect()
     }
@@ -181,8 +181,8 @@ impl Compiler {
     pub fn compile(&self, bytes: &[u8], profile: Profile) -> Result<Compiled, CompileError> {
         let key = self.key(bytes, profile)?;
         let engine = self.engines.get(profile)?;
-        for file in self.kept(&key) {
-            match load_whole(&engine, &file, &key) {
+        for file in self.cached_files(&key) {
+            match load_verified(&engine, &file, &key) {
                 Ok(component) => {
                     mark_used(&file);
                     return Ok(Compiled { component, cached: true, file: file.into() });
@@ -190,11 +190,11 @@ impl Compiler {
                 // The disk may have lost a part of the file. Existing mappings of it stay valid.
                 Err(reason) => {
                     tracing::warn!(file = %file.display(), reason, "damaged code is compiled again");
-                    remove_spoilt(&file);
+                    remove_damaged(&file);
                 }
             }
         }
-        if self.is_unwanted() {
+        if self.is_cancelled() {
             return Err(CompileError::Stopped);
         }
         tracing::info!(
@@ -203,7 +203,7 @@ impl Compiler {
             "compiling; the code is kept for the next start"
         );
         let file = self.run_child(bytes, profile, &key)?;
-        prune(&self.folder, KEPT_CODE);
+        prune(&self.folder, MAX_CACHED_FILES);
         let component = load(&engine, &file).map_err(CompileError::Load)?;
         Ok(Compiled { component, cached: false, file: file.into() })
     }
@@ -213,13 +213,13 @@ impl Compiler {
         // The temporary name is unique. If two processes compile the same bytes at once, each writes its own file, and
         // the later one replaces the earlier one. A file that was mapped meanwhile stays as it was.
         let aside = self.folder.join(format!("{key}.{}.{TEMPORARY_EXTENSION}", ulid::Ulid::generate()));
-        let result = match self.compile_aside(bytes, profile, &aside, self.priority) {
+        let result = match self.compile_to_temporary(bytes, profile, &aside, self.priority) {
             Err(CompileError::Timeout(_)) if self.priority == Priority::Idle => {
                 tracing::warn!(
                     "compiling got too little idle processor time: it starts again with a share of the busy processors"
                 );
                 let _ = std::fs::remove_file(&aside);
-                self.compile_aside(bytes, profile, &aside, Priority::Low)
+                self.compile_to_temporary(bytes, profile, &aside, Priority::Low)
             }
             result => result,
         };
@@ -239,7 +239,7 @@ impl Compiler {
         result
     }
 
-    fn compile_aside(
+    fn compile_to_temporary(
         &self,
         bytes: &[u8],
         profile: Profile,
@@ -249,7 +249,7 @@ impl Compiler {
         let time = match priority {
             Priority::Idle => self.idle_time,
             Priority::Low => self.limits.time.saturating_sub(self.idle_time),
-            Priority::Equal => self.limits.time,
+            Priority::Normal => self.limits.time,
         };
         let mut child = std::process::Command::new(&self.program)
             .args(child::arguments(profile, priority, self.limits.memory, aside))
@@ -273,7 +273,7 @@ impl Compiler {
                 let _ = std::io::copy(&mut stderr, &mut std::io::sink());
                 String::from_utf8_lossy(&text).trim().to_owned()
             });
-            let status = wait(&mut child, time, || self.is_unwanted())?;
+            let status = wait(&mut child, time, || self.is_cancelled())?;
             let complaint = complaint.join().unwrap_or_default();
             match status {
                 None => Err(CompileError::Timeout(self.limits.time)),
@@ -347,7 +347,7 @@ fn named_digest<'a>(file: &'a Path, key: &str) -> Option<&'a str> {
 }
 
 /// Loads cached code if its digest matches its name. Damaged native code could do anything.
-fn load_whole(engine: &wasmtime::Engine, file: &Path, key: &str) -> Result<Component, String> {
+fn load_verified(engine: &wasmtime::Engine, file: &Path, key: &str) -> Result<Component, String> {
     let code = std::fs::read(file).map_err(|error| error.to_string())?;
     if named_digest(file, key) != Some(Digest::of(&code).hex().as_str()) {
         return Err("its name and its content have different digests".to_owned());
@@ -357,7 +357,7 @@ fn load_whole(engine: &wasmtime::Engine, file: &Path, key: &str) -> Result<Compo
 }
 
 /// Removes a damaged file or a folder in its place. If that fails, the next compilation finds it again.
-fn remove_spoilt(file: &Path) {
+fn remove_damaged(file: &Path) {
     let _ = if file.is_dir() { std::fs::remove_dir(file) } else { std::fs::remove_file(file) };
 }
 

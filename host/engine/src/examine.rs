@@ -9,7 +9,7 @@ const MAX_FEATURES: usize = 8;
 
 /// A reason why an engine refuses a component.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal {
+pub struct ValidationFault {
     /// The WebAssembly feature that the component needs and the engine lacks, by `wasmparser`'s name. `None` if the
     /// component is invalid with any features.
     pub feature: Option<&'static str>,
@@ -22,12 +22,12 @@ pub struct Refusal {
 /// Returns every reason why a profile's engine would refuse a component. Empty if the engine accepts it.
 ///
 /// The whole component is validated, with function bodies, by the validator and with the features that compiling uses.
-pub fn examine(component: &[u8], profile: Profile) -> Vec<Refusal> {
+pub fn validate(component: &[u8], profile: Profile) -> Vec<ValidationFault> {
     let mut features = features(profile);
     let mut refusals = Vec::new();
-    while let Err(error) = validate(component, features) {
+    while let Err(error) = validate_with(component, features) {
         let missing = missing(component, features, &error).filter(|_| refusals.len() < MAX_FEATURES);
-        refusals.push(Refusal {
+        refusals.push(ValidationFault {
             feature: missing.map(|(name, _)| name),
             message: error.message().lines().collect::<Vec<_>>().join(": "),
             offset: error.offset() as u64,
@@ -50,7 +50,7 @@ fn features(profile: Profile) -> WasmFeatures {
     features
 }
 
-fn validate(component: &[u8], features: WasmFeatures) -> Result<(), BinaryReaderError> {
+fn validate_with(component: &[u8], features: WasmFeatures) -> Result<(), BinaryReaderError> {
     Validator::new_with_features(features).validate_all(component).map(|_| ())
 }
 
@@ -61,7 +61,7 @@ fn missing(
     error: &BinaryReaderError,
 ) -> Option<(&'static str, WasmFeatures)> {
     let off = WasmFeatures::all().iter_names().filter(|(_, feature)| !features.contains(*feature));
-    let helps = |feature: WasmFeatures| match validate(component, features | feature) {
+    let helps = |feature: WasmFeatures| match validate_with(component, features | feature) {
         Ok(()) => true,
         Err(next) => next.offset() > error.offset(),
     };
@@ -116,7 +116,7 @@ mod tests {
         let engine = wasmtime::Engine::new(&crate::config_to_compile(Profile::Async)).unwrap();
         for (text, expected) in components() {
             let bytes = wat::parse_str(&text).unwrap();
-            let refusals = examine(&bytes, Profile::Async);
+            let refusals = validate(&bytes, Profile::Async);
             let found: Vec<&str> = refusals.iter().map(|refusal| refusal.feature.unwrap_or_default()).collect();
             assert_eq!(found, expected, "{text}: {refusals:?}");
             let compiled = engine.precompile_component(&bytes);
@@ -129,7 +129,7 @@ mod tests {
         let bytes = wat::parse_str("(component (type (func async (result u8))))").unwrap();
         for profile in Profile::ALL {
             let engine = wasmtime::Engine::new(&crate::config_to_compile(profile)).unwrap();
-            let refusals = examine(&bytes, profile);
+            let refusals = validate(&bytes, profile);
             assert_eq!(engine.precompile_component(&bytes).is_ok(), refusals.is_empty(), "{profile:?} {refusals:?}");
             assert_eq!(refusals.is_empty(), profile == Profile::Async);
         }

@@ -17,7 +17,9 @@ use std::time::Duration;
 
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails};
 
-use watertight_component::profile::{MEMORIES_PER_MODULE, PER_COMPARTMENT, Profile, Room, TABLES_PER_MODULE};
+use watertight_component::profile::{
+    COMPARTMENT_LIMITS, MEMORIES_PER_MODULE, Profile, ProfileLimits, TABLES_PER_MODULE,
+};
 
 /// The interval at which the epoch advances. At each tick a computing guest yields and is checked against its deadline
 /// and its processor time. So a loop is stopped half a tick after its budget on average.
@@ -45,9 +47,9 @@ const KEEP_TABLE: usize = 64 << 10;
 /// more than this.
 const KEEP_STACK: usize = 16 << 10;
 /// The size of a call's stack as a multiple of what guests may use of it. The rest is for host functions.
-const STACK_PER_GUESTS: usize = 2;
+const STACK_FACTOR: usize = 2;
 /// The number of ticks between two checks whether memory may be swapped out: 10 s.
-const TICKS_TO_LOOK_FOR_SWAP: u32 = 2_000;
+const TICKS_PER_SWAP_CHECK: u32 = 2_000;
 /// The bytes that Wasmtime may keep for a component's instance, without its core instances.
 const COMPONENT_INSTANCE: usize = 4 << 20;
 
@@ -57,7 +59,7 @@ const MAX_FRAMES: usize = 96;
 
 /// Returns the settings of this profile's engine. Public so that benchmarks can run the same code on a bare engine.
 pub fn config(profile: Profile) -> Config {
-    config_for(profile, profile.room().calls)
+    config_for(profile, profile.limits().calls)
 }
 
 /// Returns the settings of an engine that only compiles. It has room for one call: compiled code does not depend on
@@ -81,14 +83,14 @@ fn config_for(profile: Profile, calls: u32) -> Config {
         .concurrency_support(profile == Profile::Async)
         .epoch_interruption(true)
         .max_wasm_stack(profile.stack())
-        .async_stack_size(profile.stack() * STACK_PER_GUESTS)
+        .async_stack_size(profile.stack() * STACK_FACTOR)
         .async_stack_zeroing(true)
         .wasm_backtrace_details(WasmBacktraceDetails::Enable)
         .wasm_backtrace_max_frames(std::num::NonZeroUsize::new(MAX_FRAMES));
     if profile == Profile::Fresh {
         config
             .memory_init_cow(false)
-            .memory_reservation(profile.room().memory)
+            .memory_reservation(profile.limits().memory)
             .memory_reservation_for_growth(0)
             .memory_guard_size(0)
             .guard_before_linear_memory(false)
@@ -99,7 +101,7 @@ fn config_for(profile: Profile, calls: u32) -> Config {
 }
 
 fn pool(profile: Profile, calls: u32) -> PoolingAllocationConfig {
-    let Room { memory, table, instance, .. } = profile.room();
+    let ProfileLimits { memory, table, instance, .. } = profile.limits();
     let (memories, stacks) = match profile {
         Profile::Reuse | Profile::Fresh => (calls * MEMORIES_PER_CALL, 1),
         Profile::Large => (calls * MEMORIES_PER_LARGE_CALL, 1),
@@ -113,9 +115,9 @@ fn pool(profile: Profile, calls: u32) -> PoolingAllocationConfig {
         .total_memories(memories)
         .total_gc_heaps(0)
         .total_tables(memories * TABLES_PER_MEMORY)
-        .max_core_instances_per_component(PER_COMPARTMENT.core_instances)
-        .max_memories_per_component(PER_COMPARTMENT.memories)
-        .max_tables_per_component(PER_COMPARTMENT.tables)
+        .max_core_instances_per_component(COMPARTMENT_LIMITS.core_instances)
+        .max_memories_per_component(COMPARTMENT_LIMITS.memories)
+        .max_tables_per_component(COMPARTMENT_LIMITS.tables)
         .max_memories_per_module(MEMORIES_PER_MODULE)
         .max_tables_per_module(TABLES_PER_MODULE)
         .max_core_instance_size(bytes(instance))
@@ -209,7 +211,7 @@ fn tick(engine: &Engine) -> io::Result<()> {
         while let Some(engine) = weak.upgrade() {
             engine.increment_epoch();
             drop(engine);
-            ticks = (ticks + 1) % TICKS_TO_LOOK_FOR_SWAP;
+            ticks = (ticks + 1) % TICKS_PER_SWAP_CHECK;
             if ticks == 0 && !is_told && swap::is_possible() {
                 is_told = true;
                 tracing::error!(

@@ -27,8 +27,8 @@ use watertight_model::config::{AppConfig, Capability, Instances, Limits};
 use watertight_model::ids::{AppName, CompartmentName, FunctionPath, InterfaceName, ModuleName};
 use watertight_model::problem::{Problem, list_names};
 
-pub use place::{Bond, Reason};
-pub use provided::{RESUME, is_called_by_host, is_for_hosts, served_as};
+pub use place::{PlacementConstraint, PlacementReason};
+pub use provided::{RESUME, host_interface_for, is_called_by_host, is_host_namespace};
 
 /// A whole application with every import resolved, before anything is compiled.
 #[derive(Debug, Clone)]
@@ -53,7 +53,7 @@ pub struct Node {
     pub capabilities: BTreeMap<InterfaceName, Option<Capability>>,
     /// The imports that the host serves without the importing module's identity: clocks, random bytes, and the empty rest
     /// of WASI. They carry no authority. `wasi:http` is here too, because only one module of a store can import it.
-    pub ambient: BTreeSet<InterfaceName>,
+    pub shared_imports: BTreeSet<InterfaceName>,
     /// The capabilities that the manifest grants.
     pub granted: BTreeSet<Capability>,
     /// The interval at which the host calls the module's export `resume` while it serves. `None` means that the host
@@ -63,19 +63,19 @@ pub struct Node {
 
 impl Node {
     /// Whether the module has a database.
-    pub fn keeps_data(&self) -> bool {
+    pub fn has_database(&self) -> bool {
         self.granted.iter().any(|capability| capability.keeps_data())
     }
 
     /// Returns an import that all modules of a compartment would share, so that only one of them may have it. `None`
     /// means that the module has no such import.
-    pub fn merging(&self) -> Option<&InterfaceName> {
-        self.ambient.iter().find(|import| provided::merges_by_name(import))
+    pub fn exclusive_import(&self) -> Option<&InterfaceName> {
+        self.shared_imports.iter().find(|import| provided::is_exclusive(import))
     }
 
     /// Whether the module sends requests to other hosts.
-    fn asks_hosts(&self) -> bool {
-        self.ambient.iter().any(|import| import.package() == "wasi:http")
+    fn sends_requests(&self) -> bool {
+        self.shared_imports.iter().any(|import| import.package() == "wasi:http")
     }
 }
 
@@ -100,16 +100,16 @@ pub struct Compartment {
     /// The limits of the compartment's calls.
     pub limits: Limits,
     /// Why the planner made this compartment and placed these modules in it.
-    pub reason: Reason,
+    pub reason: PlacementReason,
     /// The kind of engine that runs the compartment.
     pub profile: Profile,
     /// Why the planner chose this engine profile.
-    pub profile_reason: profile::Reason,
+    pub profile_reason: profile::ProfileReason,
 }
 
 impl Compartment {
     /// Formats the modules' names for a message: "module `a`", "modules `a`, `b`".
-    pub fn modules_in_words(&self) -> String {
+    pub fn describe_modules(&self) -> String {
         let names: Vec<String> = self.modules.iter().map(|module| format!("`{module}`")).collect();
         format!("module{} {}", if names.len() == 1 { "" } else { "s" }, names.join(", "))
     }
@@ -142,7 +142,7 @@ fn home(compartments: &[Compartment], module: &ModuleName) -> Option<usize> {
 
 /// A function that a path names.
 #[derive(Debug, Clone, Copy)]
-pub struct Found<'a> {
+pub struct FoundFunction<'a> {
     /// The name under which the module exports the function's interface.
     pub interface: &'a InterfaceName,
     /// The function's parameters, result and documentation.
@@ -151,7 +151,7 @@ pub struct Found<'a> {
 
 /// The reason why a path names no function.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum NotFound {
+pub enum FunctionNotFound {
     /// The application has no module of that name.
     #[error("there is no module `{name}`; the application's modules are {}", list_names(.modules))]
     Module {
@@ -203,7 +203,7 @@ pub enum NotFound {
 }
 
 /// The result of building a graph.
-pub struct Outcome {
+pub struct BuildOutcome {
     /// The graph. It is complete only if there are no problems and every module has its component.
     pub graph: AppGraph,
     /// Everything that is wrong with the application.
@@ -215,7 +215,7 @@ impl AppGraph {
     ///
     /// `artifacts` maps each module to its component. A module without a component is left out without a problem: the
     /// caller has reported the unreadable file already, and one unreadable file must not hide other problems.
-    pub fn build(config: &AppConfig, artifacts: &BTreeMap<ModuleName, Arc<Artifact>>) -> Outcome {
+    pub fn build(config: &AppConfig, artifacts: &BTreeMap<ModuleName, Arc<Artifact>>) -> BuildOutcome {
         let mut problems = Vec::new();
         let modules: BTreeMap<ModuleName, Node> = artifacts
             .iter()
@@ -231,31 +231,31 @@ impl AppGraph {
         for compartment in &compartments {
             types::check(config, &modules, compartment, &mut problems);
         }
-        Outcome { graph: AppGraph { app: config.name.clone(), modules, compartments }, problems }
+        BuildOutcome { graph: AppGraph { app: config.name.clone(), modules, compartments }, problems }
     }
 
     /// The index of the compartment that holds `module`. `None` only if there were problems.
-    pub fn home(&self, module: &ModuleName) -> Option<usize> {
+    pub fn compartment_of(&self, module: &ModuleName) -> Option<usize> {
         home(&self.compartments, module)
     }
 
     /// Iterates over the modules that have a database.
-    pub fn with_data(&self) -> impl Iterator<Item = (&ModuleName, &Node)> {
-        self.modules.iter().filter(|(_, node)| node.keeps_data())
+    pub fn modules_with_database(&self) -> impl Iterator<Item = (&ModuleName, &Node)> {
+        self.modules.iter().filter(|(_, node)| node.has_database())
     }
 
     /// Returns how `caller` calls `callee`.
     pub fn edge(&self, caller: &ModuleName, callee: &ModuleName) -> EdgeKind {
-        if self.home(caller) == self.home(callee) { EdgeKind::Fused } else { EdgeKind::Bridged }
+        if self.compartment_of(caller) == self.compartment_of(callee) { EdgeKind::Fused } else { EdgeKind::Bridged }
     }
 
     /// Finds an exported function by its path.
     ///
     /// # Errors
     ///
-    /// Returns [`NotFound`] if the module, interface or function does not exist, or if several interfaces match.
-    pub fn find(&self, path: &FunctionPath) -> Result<Found<'_>, NotFound> {
-        let node = self.modules.get(&path.module).ok_or_else(|| NotFound::Module {
+    /// Returns [`FunctionNotFound`] if the module, interface or function does not exist, or if several interfaces match.
+    pub fn find(&self, path: &FunctionPath) -> Result<FoundFunction<'_>, FunctionNotFound> {
+        let node = self.modules.get(&path.module).ok_or_else(|| FunctionNotFound::Module {
             name: path.module.clone(),
             modules: self.modules.keys().map(ToString::to_string).collect(),
         })?;
@@ -272,7 +272,7 @@ pub(crate) fn find_function<'a>(
     exports: &'a BTreeMap<InterfaceName, Interface>,
     interface: &str,
     function: &str,
-) -> Result<Found<'a>, NotFound> {
+) -> Result<FoundFunction<'a>, FunctionNotFound> {
     let all_exports = || {
         let functions =
             exports.get(&InterfaceName::world()).into_iter().flat_map(|world| world.functions.keys().cloned());
@@ -281,8 +281,12 @@ pub(crate) fn find_function<'a>(
     if interface.is_empty() {
         let world = exports.get_key_value(&InterfaceName::world());
         let found = world.and_then(|(name, world)| Some((name, world.functions.get(function)?)));
-        return found.map(|(interface, function)| Found { interface, function }).ok_or_else(|| {
-            NotFound::WorldFunction { module: module.clone(), function: function.to_owned(), exports: all_exports() }
+        return found.map(|(interface, function)| FoundFunction { interface, function }).ok_or_else(|| {
+            FunctionNotFound::WorldFunction {
+                module: module.clone(),
+                function: function.to_owned(),
+                exports: all_exports(),
+            }
         });
     }
     let goes_by = |(name, export): &(&InterfaceName, &Interface)| {
@@ -301,14 +305,14 @@ pub(crate) fn find_function<'a>(
         let several: Vec<String> = candidates.iter().map(|(name, _)| name.to_string()).collect();
         let (module, interface) = (module.clone(), interface.to_owned());
         return Err(if several.is_empty() {
-            NotFound::Interface { module, interface, exports: all_exports() }
+            FunctionNotFound::Interface { module, interface, exports: all_exports() }
         } else {
-            NotFound::Ambiguous { module, interface, exports: several }
+            FunctionNotFound::Ambiguous { module, interface, exports: several }
         });
     };
     match found.functions.get(function) {
-        Some(function) => Ok(Found { interface: name, function }),
-        None => Err(NotFound::Function {
+        Some(function) => Ok(FoundFunction { interface: name, function }),
+        None => Err(FunctionNotFound::Function {
             interface: name.clone(),
             function: function.to_owned(),
             functions: found.functions.keys().cloned().collect(),

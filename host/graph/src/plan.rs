@@ -9,7 +9,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::graph::{AppGraph, Compartment, Node};
-use watertight_component::artifact::Build;
+use watertight_component::artifact::BuildInfo;
 use watertight_model::config::{
     AppConfig, BodyBinding, OutboundConfig, RouteConfig, SecretSource, ValueSource, Values,
 };
@@ -17,7 +17,7 @@ use watertight_model::ids::{CompartmentName, ModuleName};
 
 /// An application that was checked but not started: one of the two sides of a comparison.
 #[derive(Debug, Clone, Copy)]
-pub struct Side<'a> {
+pub struct PlanSide<'a> {
     /// The application's configuration.
     pub config: &'a AppConfig,
     /// The application's graph.
@@ -59,9 +59,9 @@ pub struct ModuleChange {
     /// Whether the module is added, removed or changed.
     pub change: Change,
     /// The running build. `None` if the module is added.
-    pub from: Option<Build>,
+    pub from: Option<BuildInfo>,
     /// The new build. It equals `from` if only grants or configuration change. `None` if the module is removed.
-    pub to: Option<Build>,
+    pub to: Option<BuildInfo>,
     /// The names of the migrations that the new build has and the running one lacks.
     pub migrations: Vec<String>,
     /// Grants that the manifest adds or removes: capabilities, and modules that this module may call.
@@ -124,12 +124,12 @@ pub struct RouteChange {
 
 impl Plan {
     /// Compares two applications and lists what changes from `old` to `new`.
-    pub fn new(old: Side<'_>, new: Side<'_>) -> Self {
+    pub fn new(old: PlanSide<'_>, new: PlanSide<'_>) -> Self {
         Self {
             modules: modules(old, new),
             compartments: compartments(old, new),
             routes: routes(old.config, new.config),
-            restart: restart(old.config, new.config),
+            restart: restart_keys(old.config, new.config),
         }
     }
 
@@ -158,7 +158,7 @@ fn change<T>(old: Option<&T>, new: Option<&T>, same: impl FnOnce(&T, &T) -> bool
     }
 }
 
-fn modules(old: Side<'_>, new: Side<'_>) -> Vec<ModuleChange> {
+fn modules(old: PlanSide<'_>, new: PlanSide<'_>) -> Vec<ModuleChange> {
     let found = pairs(&old.graph.modules, &new.graph.modules).into_iter().filter_map(|(name, from, to)| {
         let same = |from: &Node, to: &Node| same_module(name, (old, from), (new, to));
         let change = change(from, to, same)?;
@@ -167,8 +167,8 @@ fn modules(old: Side<'_>, new: Side<'_>) -> Vec<ModuleChange> {
         Some(ModuleChange {
             name: name.clone(),
             change,
-            from: from.map(|node| Build::from(&*node.artifact)),
-            to: to.map(|node| Build::from(&*node.artifact)),
+            from: from.map(|node| BuildInfo::from(&*node.artifact)),
+            to: to.map(|node| BuildInfo::from(&*node.artifact)),
             migrations: migrations.iter().skip(known).map(|migration| migration.name.clone()).collect(),
             grants: grants(name, old.config, new.config),
             settings: module_settings(name, old, new),
@@ -195,7 +195,7 @@ fn grants(name: &ModuleName, old: &AppConfig, new: &AppConfig) -> Vec<GrantChang
 }
 
 /// Lists the keys of a module's table whose values differ, if both sides have the module.
-fn module_settings(name: &ModuleName, old: Side<'_>, new: Side<'_>) -> Vec<String> {
+fn module_settings(name: &ModuleName, old: PlanSide<'_>, new: PlanSide<'_>) -> Vec<String> {
     let (Some(from), Some(to)) = (old.config.modules.get(name), new.config.modules.get(name)) else {
         return Vec::new();
     };
@@ -214,7 +214,7 @@ fn module_settings(name: &ModuleName, old: Side<'_>, new: Side<'_>) -> Vec<Strin
 }
 
 /// Whether the module runs the same code with the same calls, grants and values on both sides.
-fn same_module(name: &ModuleName, old: (Side<'_>, &Node), new: (Side<'_>, &Node)) -> bool {
+fn same_module(name: &ModuleName, old: (PlanSide<'_>, &Node), new: (PlanSide<'_>, &Node)) -> bool {
     old.1.artifact.digest == new.1.artifact.digest
         && old.1.calls == new.1.calls
         && old.1.granted == new.1.granted
@@ -238,8 +238,8 @@ fn sources<'a>(config: &'a AppConfig, name: &ModuleName) -> Option<Sources<'a>> 
     Some((values, module.secrets.iter().map(|(key, source)| (key.as_str(), &source.value)).collect()))
 }
 
-fn compartments(old: Side<'_>, new: Side<'_>) -> Vec<CompartmentChange> {
-    let by_name = |side: Side<'_>| -> BTreeMap<CompartmentName, Compartment> {
+fn compartments(old: PlanSide<'_>, new: PlanSide<'_>) -> Vec<CompartmentChange> {
+    let by_name = |side: PlanSide<'_>| -> BTreeMap<CompartmentName, Compartment> {
         side.graph.compartments.iter().map(|compartment| (compartment.name.clone(), compartment.clone())).collect()
     };
     let (from, to) = (by_name(old), by_name(new));
@@ -254,7 +254,7 @@ fn compartments(old: Side<'_>, new: Side<'_>) -> Vec<CompartmentChange> {
         let change = change(from, to, same)?;
         let modules = to.map(|compartment| compartment.modules.clone()).unwrap_or_default();
         // A new compartment is compared with the old compartment of its first module.
-        let before = || old.graph.home(to?.modules.first()?).map(|home| &old.graph.compartments[home]);
+        let before = || old.graph.compartment_of(to?.modules.first()?).map(|home| &old.graph.compartments[home]);
         let settings = from.or_else(before).zip(to).map(|(from, to)| settings(from, to)).unwrap_or_default();
         Some(CompartmentChange { name: name.clone(), change, modules, settings })
     });
@@ -300,7 +300,7 @@ fn same_route(old: &RouteConfig, new: &RouteConfig) -> bool {
 }
 
 /// Lists the keys of the manifest that a process reads only at its start and in which `new` differs from `old`.
-pub fn restart(old: &AppConfig, new: &AppConfig) -> Vec<String> {
+pub fn restart_keys(old: &AppConfig, new: &AppConfig) -> Vec<String> {
     let keys = [
         ("app.name", old.name != new.name),
         ("app.listen", old.listen != new.listen),
@@ -327,7 +327,7 @@ impl fmt::Display for Change {
 impl fmt::Display for ModuleChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} module {}", self.change, self.name)?;
-        let text = |build: &Build| match &build.language {
+        let text = |build: &BuildInfo| match &build.language {
             Some(language) => format!("{} ({language})", build.build),
             None => build.build.clone(),
         };

@@ -18,7 +18,7 @@ use watertight_model::config::{AppConfig, Method, UncertainParts, UnknownInput};
 use watertight_model::ids::{FunctionPath, InterfaceName, ModuleName};
 use watertight_model::problem::Problem;
 
-pub use reach::unreached;
+pub use reach::unreached_notes;
 
 /// All routes of a generation.
 #[derive(Debug, Default)]
@@ -50,13 +50,13 @@ pub struct Route {
     /// The function's parameters, in order.
     pub parameters: Vec<Parameter>,
     /// How the request's body is bound.
-    pub body: Body,
+    pub body: BoundBody,
     /// The JSON document that stands for an absent body. `None` if the body is required.
     pub absent_body: Option<&'static [u8]>,
     /// What happens to input that no parameter takes.
     pub unknown_input: UnknownInput,
     /// How the function's result is answered.
-    pub answer: Answer,
+    pub answer: ResultMapping,
 }
 
 /// A parameter of a routed function.
@@ -65,27 +65,27 @@ pub struct Parameter {
     /// The parameter's name as WIT spells it.
     pub name: Arc<str>,
     /// The part of the request that has the parameter's value.
-    pub source: Source,
+    pub source: ParameterSource,
     /// The codec that reads the value.
     pub codec: Codec,
 }
 
 /// The part of a request that has a parameter's value.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Source {
+pub enum ParameterSource {
     /// The path parameter at this index.
     Path(usize),
     /// The query field of this name.
     Query(String),
     /// The header of this name.
     Header(HeaderName),
-    /// The body: the whole body or, for [`Body::Spread`], the field at this index.
+    /// The body: the whole body or, for [`BoundBody::Spread`], the field at this index.
     Body(usize),
 }
 
 /// How a request's body is bound.
 #[derive(Debug)]
-pub enum Body {
+pub enum BoundBody {
     /// No parameter takes the body.
     Unbound,
     /// One parameter takes the whole body.
@@ -96,18 +96,18 @@ pub enum Body {
 
 /// How a function's result is answered.
 #[derive(Debug)]
-pub struct Answer {
+pub struct ResultMapping {
     /// The status if the result is no error.
     pub status: StatusCode,
     /// The codec that writes the value. `None` if the function returns no value.
     pub value: Option<Codec>,
     /// The answers of the error cases, by the case's name as WIT spells it. `None` if the function returns no `result`.
-    pub errors: Option<BTreeMap<String, ErrorAnswer>>,
+    pub errors: Option<BTreeMap<String, ErrorMapping>>,
 }
 
 /// The answer to an error case.
 #[derive(Debug)]
-pub struct ErrorAnswer {
+pub struct ErrorMapping {
     /// The HTTP status of the error case.
     pub status: StatusCode,
     /// The codec that writes the case's payload. `None` if the case has no payload.
@@ -115,7 +115,7 @@ pub struct ErrorAnswer {
 }
 
 /// The result of matching a request's method and path.
-pub enum Matched<'table, 'path> {
+pub enum RouteMatch<'table, 'path> {
     /// The matched route: its index, the route, and the raw values of its path parameters, in order.
     Route(usize, &'table Route, Vec<&'path str>),
     /// The path exists with other methods only. The value is that of the header `Allow`.
@@ -157,28 +157,28 @@ impl RouteTable {
         problems
     }
 
-    /// All routes. The indexes of [`Matched::Route`] refer to this slice.
+    /// All routes. The indexes of [`RouteMatch::Route`] refer to this slice.
     pub fn routes(&self) -> &[Route] {
         &self.routes
     }
 
     /// Finds the route of a method and a path. The path must be percent-encoded only where necessary. A GET route also
     /// answers HEAD, unless HEAD has a route of its own.
-    pub fn find<'table, 'path>(&'table self, method: &::http::Method, path: &'path str) -> Matched<'table, 'path> {
-        let Ok(found) = self.paths.at(path) else { return Matched::Nothing };
+    pub fn find<'table, 'path>(&'table self, method: &::http::Method, path: &'path str) -> RouteMatch<'table, 'path> {
+        let Ok(found) = self.paths.at(path) else { return RouteMatch::Nothing };
         let named = |name: &str| found.value.methods.iter().find(|(method, _)| method.as_str() == name);
         let head = || if method == ::http::Method::HEAD { named("GET") } else { None };
         match named(method.as_str()).or_else(head) {
             Some((_, place)) => {
                 let values = found.params.iter().map(|(_, value)| value).collect();
-                Matched::Route(*place, &self.routes[*place], values)
+                RouteMatch::Route(*place, &self.routes[*place], values)
             }
-            None => Matched::OtherMethods(found.value.allow()),
+            None => RouteMatch::OtherMethods(found.value.allow()),
         }
     }
 }
 
-impl Answer {
+impl ResultMapping {
     /// The statuses that this answer can have.
     pub fn statuses(&self) -> Vec<u16> {
         let errors = self.errors.iter().flat_map(BTreeMap::values).map(|error| error.status);

@@ -32,25 +32,25 @@ pub enum EncodeError {
 
 /// An encoding error with an unfinished JSON pointer. Each caller adds its step while the error is returned, so that only failures pay
 /// for pointers.
-struct Fault {
-    kind: Kind,
+struct UnlocatedError {
+    kind: EncodeErrorKind,
     /// The steps of the pointer, innermost first.
     path: Vec<String>,
 }
 
-enum Kind {
+enum EncodeErrorKind {
     TooLarge,
     NotFinite(f64),
     Mismatch(String),
 }
 
-impl From<Kind> for Fault {
-    fn from(kind: Kind) -> Self {
+impl From<EncodeErrorKind> for UnlocatedError {
+    fn from(kind: EncodeErrorKind) -> Self {
         Self { kind, path: Vec::new() }
     }
 }
 
-impl Fault {
+impl UnlocatedError {
     fn within(mut self, step: &(impl ToString + ?Sized)) -> Self {
         self.path.push(step.to_string());
         self
@@ -62,9 +62,9 @@ impl Fault {
             push_pointer(&mut pointer, step);
         }
         match self.kind {
-            Kind::TooLarge => EncodeError::TooLarge { limit },
-            Kind::NotFinite(number) => EncodeError::NotFinite { pointer, number },
-            Kind::Mismatch(expected) => EncodeError::Mismatch { pointer, expected },
+            EncodeErrorKind::TooLarge => EncodeError::TooLarge { limit },
+            EncodeErrorKind::NotFinite(number) => EncodeError::NotFinite { pointer, number },
+            EncodeErrorKind::Mismatch(expected) => EncodeError::Mismatch { pointer, expected },
         }
     }
 }
@@ -73,7 +73,7 @@ impl Fault {
 pub(super) fn document(node: &Node, value: &Val, out: &mut Vec<u8>, limit: usize) -> Result<(), EncodeError> {
     let start = out.len();
     let mut encoder = Encoder { end: start.saturating_add(limit), out };
-    let outcome = encoder.value(node, value).and_then(|()| encoder.room(0));
+    let outcome = encoder.value(node, value).and_then(|()| encoder.check_limit(0));
     outcome.map_err(|fault| {
         out.truncate(start);
         fault.into_error(limit)
@@ -87,9 +87,9 @@ struct Encoder<'o> {
 }
 
 impl Encoder<'_> {
-    fn value(&mut self, node: &Node, value: &Val) -> Result<(), Fault> {
+    fn value(&mut self, node: &Node, value: &Val) -> Result<(), UnlocatedError> {
         match (node, value) {
-            (Node::Bool, Val::Bool(value)) => self.raw(if *value { "true" } else { "false" }),
+            (Node::Bool, Val::Bool(value)) => self.write_text(if *value { "true" } else { "false" }),
             (Node::Integer(Integer::U8), Val::U8(number)) => self.serialize(number),
             (Node::Integer(Integer::S8), Val::S8(number)) => self.serialize(number),
             (Node::Integer(Integer::U16), Val::U16(number)) => self.serialize(number),
@@ -115,7 +115,7 @@ impl Encoder<'_> {
             }
             (Node::Object(node), Val::Map(entries)) => self.object(node, entries)?,
             (Node::Pairs(pair), Val::Map(entries)) => self.pairs(&pair.0, &pair.1, entries)?,
-            (Node::Option(_), Val::Option(None)) => self.raw("null"),
+            (Node::Option(_), Val::Option(None)) => self.write_text("null"),
             (Node::Option(inner), Val::Option(Some(value))) => self.value(inner, value)?,
             (Node::Result(cases), Val::Result(Ok(payload))) => self.case(node, cases, 0, payload.as_deref())?,
             (Node::Result(cases), Val::Result(Err(payload))) => self.case(node, cases, 1, payload.as_deref())?,
@@ -136,7 +136,7 @@ impl Encoder<'_> {
         Ok(())
     }
 
-    fn record(&mut self, node: &Node, fields: &Fields, values: &[(String, Val)]) -> Result<(), Fault> {
+    fn record(&mut self, node: &Node, fields: &Fields, values: &[(String, Val)]) -> Result<(), UnlocatedError> {
         if values.len() != fields.nodes.len() {
             return Err(mismatch(node));
         }
@@ -145,14 +145,14 @@ impl Encoder<'_> {
             if **name != *expected.wit {
                 return Err(mismatch(&format_args!("the field `{}`", expected.json)).within(&expected.json));
             }
-            self.raw(&fields.heads[index]);
+            self.write_text(&fields.heads[index]);
             self.value(&fields.nodes[index], value).map_err(|fault| fault.within(&expected.json))?;
         }
-        self.raw(if values.is_empty() { "{}" } else { "}" });
-        self.room(0)
+        self.write_text(if values.is_empty() { "{}" } else { "}" });
+        self.check_limit(0)
     }
 
-    fn variant(&mut self, node: &Node, cases: &Cases, name: &str, payload: Option<&Val>) -> Result<(), Fault> {
+    fn variant(&mut self, node: &Node, cases: &Cases, name: &str, payload: Option<&Val>) -> Result<(), UnlocatedError> {
         let index = cases.names.find_wit(name).ok_or_else(|| mismatch(node))?;
         match (&cases.payloads[index], payload) {
             (None, None) => self.string(&cases.names.list[index].json),
@@ -162,47 +162,47 @@ impl Encoder<'_> {
     }
 
     /// Writes a case of a variant or result as an object with one member.
-    fn case(&mut self, node: &Node, cases: &Cases, index: usize, payload: Option<&Val>) -> Result<(), Fault> {
-        self.raw(&cases.heads[index]);
+    fn case(&mut self, node: &Node, cases: &Cases, index: usize, payload: Option<&Val>) -> Result<(), UnlocatedError> {
+        self.write_text(&cases.heads[index]);
         match (&cases.payloads[index], payload) {
-            (None, None) => self.raw("null"),
+            (None, None) => self.write_text("null"),
             (Some(node), Some(value)) => {
                 self.value(node, value).map_err(|fault| fault.within(&cases.names.list[index].json))?;
             }
             _ => return Err(mismatch(node)),
         }
-        self.raw("}");
+        self.write_text("}");
         Ok(())
     }
 
-    fn list<'n>(&mut self, items: &[Val], node: impl Fn(usize) -> &'n Node) -> Result<(), Fault> {
+    fn list<'n>(&mut self, items: &[Val], node: impl Fn(usize) -> &'n Node) -> Result<(), UnlocatedError> {
         self.sequence(items, |encoder, index, item| encoder.value(node(index), item))
     }
 
-    fn pairs(&mut self, key: &Node, value: &Node, entries: &[(Val, Val)]) -> Result<(), Fault> {
+    fn pairs(&mut self, key: &Node, value: &Node, entries: &[(Val, Val)]) -> Result<(), UnlocatedError> {
         let entries = last_of_each(entries, identity);
         self.sequence(&entries, |encoder, _, entry| {
-            encoder.raw("[");
+            encoder.write_text("[");
             encoder.value(key, &entry.0).map_err(|fault| fault.within(&0))?;
-            encoder.raw(",");
+            encoder.write_text(",");
             encoder.value(value, &entry.1).map_err(|fault| fault.within(&1))?;
-            encoder.raw("]");
+            encoder.write_text("]");
             Ok(())
         })
     }
 
-    fn object<'v>(&mut self, node: &Node, entries: &'v [(Val, Val)]) -> Result<(), Fault> {
+    fn object<'v>(&mut self, node: &Node, entries: &'v [(Val, Val)]) -> Result<(), UnlocatedError> {
         let mut opening = "{";
         let text = |key: &'v Val| if let Val::String(key) = key { Some(key.as_str()) } else { None };
         for (key, value) in last_of_each(entries, text) {
             let key = text(key).ok_or_else(|| mismatch("a string for a key"))?;
-            self.raw(opening);
+            self.write_text(opening);
             opening = ",";
             self.string(key)?;
-            self.raw(":");
+            self.write_text(":");
             self.value(node, value).map_err(|fault| fault.within(key))?;
         }
-        self.raw(if opening == "{" { "{}" } else { "}" });
+        self.write_text(if opening == "{" { "{}" } else { "}" });
         Ok(())
     }
 
@@ -210,23 +210,23 @@ impl Encoder<'_> {
     fn sequence<T>(
         &mut self,
         items: &[T],
-        mut write: impl FnMut(&mut Self, usize, &T) -> Result<(), Fault>,
-    ) -> Result<(), Fault> {
-        self.raw("[");
+        mut write: impl FnMut(&mut Self, usize, &T) -> Result<(), UnlocatedError>,
+    ) -> Result<(), UnlocatedError> {
+        self.write_text("[");
         for (index, item) in items.iter().enumerate() {
             if index > 0 {
-                self.raw(",");
+                self.write_text(",");
             }
             write(self, index, item).map_err(|fault| fault.within(&index))?;
-            self.room(0)?;
+            self.check_limit(0)?;
         }
-        self.raw("]");
+        self.write_text("]");
         Ok(())
     }
 
-    fn bytes(&mut self, node: &Node, values: &[Val]) -> Result<(), Fault> {
-        self.room(values.len())?;
-        self.raw("\"");
+    fn bytes(&mut self, node: &Node, values: &[Val]) -> Result<(), UnlocatedError> {
+        self.check_limit(values.len())?;
+        self.write_text("\"");
         let (mut bytes, mut text) = ([0; BASE64_CHUNK], [0; BASE64_CHUNK / 3 * 4]);
         for chunk in values.chunks(BASE64_CHUNK) {
             for (byte, value) in bytes.iter_mut().zip(chunk) {
@@ -237,20 +237,20 @@ impl Encoder<'_> {
                 STANDARD.encode_slice(&bytes[..chunk.len()], &mut text).expect("four characters hold three bytes");
             self.out.extend_from_slice(&text[..length]);
         }
-        self.raw("\"");
+        self.write_text("\"");
         Ok(())
     }
 
-    fn string(&mut self, text: &str) -> Result<(), Fault> {
-        self.room(text.len())?;
+    fn string(&mut self, text: &str) -> Result<(), UnlocatedError> {
+        self.check_limit(text.len())?;
         self.serialize(text);
         Ok(())
     }
 
     /// Writes a float with the fewest digits that read back as the same float. `wide` is the same number as an `f64`.
-    fn float(&mut self, number: impl Serialize, wide: f64) -> Result<(), Fault> {
+    fn float(&mut self, number: impl Serialize, wide: f64) -> Result<(), UnlocatedError> {
         if !wide.is_finite() {
-            return Err(Kind::NotFinite(wide).into());
+            return Err(EncodeErrorKind::NotFinite(wide).into());
         }
         self.serialize(&number);
         Ok(())
@@ -260,18 +260,18 @@ impl Encoder<'_> {
         serde_json::to_writer(&mut *self.out, value).expect("scalars always serialize, and a Vec takes every write");
     }
 
-    fn raw(&mut self, text: &str) {
+    fn write_text(&mut self, text: &str) {
         self.out.extend_from_slice(text.as_bytes());
     }
 
     /// Checks that `more` further bytes fit within the limit.
-    fn room(&self, more: usize) -> Result<(), Fault> {
-        if self.out.len().saturating_add(more) <= self.end { Ok(()) } else { Err(Kind::TooLarge.into()) }
+    fn check_limit(&self, more: usize) -> Result<(), UnlocatedError> {
+        if self.out.len().saturating_add(more) <= self.end { Ok(()) } else { Err(EncodeErrorKind::TooLarge.into()) }
     }
 }
 
-fn mismatch(expected: &(impl ToString + ?Sized)) -> Fault {
-    Kind::Mismatch(expected.to_string()).into()
+fn mismatch(expected: &(impl ToString + ?Sized)) -> UnlocatedError {
+    EncodeErrorKind::Mismatch(expected.to_string()).into()
 }
 
 /// Returns a map's entries without those that a later entry with the same key replaces. In the component model the last entry counts.

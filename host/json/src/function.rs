@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use wasmtime::component::Val;
 
-use super::prepare::{Fields, Prepare};
+use super::prepare::{Fields, TypePreparer};
 use super::{Codec, EncodeError, UnknownFields, Unsupported, Violation, decode, push_pointer};
 use watertight_component::shape::{Function, Type};
 use watertight_model::ids::json_name;
@@ -24,7 +24,7 @@ impl ObjectCodec {
     /// Every part of the types that JSON can't carry, as for [`Codec::new`]; each path starts with a field's name. Two names that are equal
     /// in JSON are an error too.
     pub fn new(fields: &[(&str, &Type)]) -> Result<Self, Vec<Unsupported>> {
-        let mut prepare = Prepare::new();
+        let mut prepare = TypePreparer::new();
         let fields = prepare.fields(fields.iter().copied());
         prepare.finish(fields).map(|fields| Self(Arc::new(fields)))
     }
@@ -91,7 +91,7 @@ impl FunctionCodec {
                     let outer = |inner: Violation| Violation { pointer: pointer.clone() + &inner.pointer, ..inner };
                     violations.extend(more.into_iter().map(outer));
                 }
-                None => match codec.absent() {
+                None => match codec.absent_value() {
                     Some(value) => values.push(value),
                     None => violations.push(Violation { pointer, detail: format!("missing argument `{name}`") }),
                 },

@@ -43,7 +43,7 @@ use wasmtime::component::Val;
 
 pub use self::encode::EncodeError;
 pub use self::function::{FunctionCodec, ObjectCodec};
-use self::prepare::{Node, Prepare};
+use self::prepare::{Node, TypePreparer};
 use watertight_component::shape::Type;
 
 /// Greatest depth to which types may nest. It is below WebAssembly's own limit of 100 and far above what people write. It bounds
@@ -117,7 +117,7 @@ impl Codec {
     /// Every part of the type that JSON can't carry: resources, streams, futures, error contexts, options directly in options, and types
     /// beyond [`MAX_TYPE_DEPTH`] or [`MAX_TYPE_SIZE`]. At most [`MAX_VIOLATIONS`] parts are listed.
     pub fn new(place: &str, ty: &Type) -> Result<Self, Vec<Unsupported>> {
-        let mut prepare = Prepare::new();
+        let mut prepare = TypePreparer::new();
         let node = prepare.root(place, ty);
         prepare.finish(node).map(|node| Self(Arc::new(node)))
     }
@@ -143,20 +143,20 @@ impl Codec {
     /// they are; numbers and booleans are written as in JSON. For an option type, the text is the option's value, never its absence.
     ///
     /// # Errors
-    /// A message for the author of the text that says what was expected and what was found. A type for which [`Codec::takes_text`] is false
+    /// A message for the author of the text that says what was expected and what was found. A type for which [`Codec::accepts_text`] is false
     /// always gives an error.
     pub fn decode_text(&self, text: &str) -> Result<Val, String> {
         text::decode(&self.0, text)
     }
 
     /// Whether a bare text can stand for a value of this type: true for scalars, enums, and options of those.
-    pub fn takes_text(&self) -> bool {
-        text::takes(&self.0)
+    pub fn accepts_text(&self) -> bool {
+        text::accepts_text(&self.0)
     }
 
     /// Returns the value that an absent field has: `none` for an option type. Other types have no such value.
-    pub fn absent(&self) -> Option<Val> {
-        self.0.absent()
+    pub fn absent_value(&self) -> Option<Val> {
+        self.0.absent_value()
     }
 
     /// Appends `value` to `out` as JSON of at most `limit` bytes. An error leaves `out` unchanged.

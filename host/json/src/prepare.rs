@@ -43,7 +43,7 @@ pub(super) enum Node {
 
 impl Node {
     /// Returns the value that an absent field has: `none` for an option type, nothing for others.
-    pub(super) fn absent(&self) -> Option<Val> {
+    pub(super) fn absent_value(&self) -> Option<Val> {
         matches!(self, Self::Option(_)).then_some(Val::Option(None))
     }
 }
@@ -167,14 +167,14 @@ fn head(opening: char, name: &Name) -> Box<str> {
 }
 
 /// Converts types to prepared types, and collects the parts that JSON can't carry.
-pub(super) struct Prepare {
+pub(super) struct TypePreparer {
     unsupported: Vec<Unsupported>,
     path: String,
     depth: usize,
     size: usize,
 }
 
-impl Prepare {
+impl TypePreparer {
     pub(super) fn new() -> Self {
         Self { unsupported: Vec::new(), path: String::new(), depth: 0, size: 0 }
     }

@@ -23,7 +23,7 @@ pub(super) enum Kind {
 
 /// A syntax error: the position where a text stops being JSON, and the reason.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Syntax {
+pub(super) struct SyntaxError {
     pub(super) message: &'static str,
     /// The position of the error, in bytes from the start of the text.
     pub(super) at: usize,
@@ -53,7 +53,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Skips white space and returns the kind of the next value, which its first character determines.
-    pub(super) fn peek(&mut self) -> Result<Kind, Syntax> {
+    pub(super) fn peek(&mut self) -> Result<Kind, SyntaxError> {
         match self.next_token() {
             Some(b'"') => Ok(Kind::String),
             Some(b'{') => Ok(Kind::Object),
@@ -67,19 +67,19 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads `null`.
-    pub(super) fn null(&mut self) -> Result<(), Syntax> {
+    pub(super) fn null(&mut self) -> Result<(), SyntaxError> {
         self.word("null")
     }
 
     /// Reads `true` or `false`.
-    pub(super) fn boolean(&mut self) -> Result<bool, Syntax> {
+    pub(super) fn boolean(&mut self) -> Result<bool, SyntaxError> {
         let value = self.byte() == Some(b't');
         self.word(if value { "true" } else { "false" })?;
         Ok(value)
     }
 
     /// Reads a number and returns its text.
-    pub(super) fn number(&mut self) -> Result<&'a str, Syntax> {
+    pub(super) fn number(&mut self) -> Result<&'a str, SyntaxError> {
         let start = self.at;
         if self.byte() == Some(b'-') {
             self.at += 1;
@@ -103,7 +103,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads a string and returns it without escapes. The result borrows from the text unless the string has escapes.
-    pub(super) fn string(&mut self) -> Result<Cow<'a, str>, Syntax> {
+    pub(super) fn string(&mut self) -> Result<Cow<'a, str>, SyntaxError> {
         self.at += 1;
         let clean = self.clean_run();
         if self.byte() == Some(b'"') {
@@ -125,8 +125,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Enters a list or an object. [`Reader::item`] and [`Reader::key`] then walk through it.
-    pub(super) fn open(&mut self) -> Result<(), Syntax> {
+    /// Enters a list or an object. [`Reader::next_item`] and [`Reader::key`] then walk through it.
+    pub(super) fn enter(&mut self) -> Result<(), SyntaxError> {
         if self.depth == MAX_DEPTH {
             return Err(self.error("lists and objects nest too deeply"));
         }
@@ -137,7 +137,7 @@ impl<'a> Reader<'a> {
 
     /// Returns whether another item follows; leaves the list or object if none does. `close` is its last character. `first` is true before
     /// the first call.
-    pub(super) fn item(&mut self, close: u8, first: &mut bool) -> Result<bool, Syntax> {
+    pub(super) fn next_item(&mut self, close: u8, first: &mut bool) -> Result<bool, SyntaxError> {
         match self.next_token() {
             Some(byte) if byte == close => {
                 self.at += 1;
@@ -157,7 +157,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads the key of an object's member and the colon after it.
-    pub(super) fn key(&mut self) -> Result<Cow<'a, str>, Syntax> {
+    pub(super) fn key(&mut self) -> Result<Cow<'a, str>, SyntaxError> {
         if self.next_token() != Some(b'"') {
             return Err(self.error("expected a key in double quotes"));
         }
@@ -170,7 +170,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads a whole value and drops it. The value is checked like any other.
-    pub(super) fn skip(&mut self) -> Result<(), Syntax> {
+    pub(super) fn skip(&mut self) -> Result<(), SyntaxError> {
         let kind = self.peek()?;
         match kind {
             Kind::Null => self.null(),
@@ -180,8 +180,8 @@ impl<'a> Reader<'a> {
             Kind::List | Kind::Object => {
                 let close = if kind == Kind::List { b']' } else { b'}' };
                 let mut first = true;
-                self.open()?;
-                while self.item(close, &mut first)? {
+                self.enter()?;
+                while self.next_item(close, &mut first)? {
                     if kind == Kind::Object {
                         self.key()?;
                     }
@@ -193,7 +193,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Checks that nothing but white space follows.
-    pub(super) fn end(&mut self) -> Result<(), Syntax> {
+    pub(super) fn end(&mut self) -> Result<(), SyntaxError> {
         match self.next_token() {
             None => Ok(()),
             Some(_) => Err(self.error("unexpected text after the value")),
@@ -211,11 +211,11 @@ impl<'a> Reader<'a> {
         self.byte()
     }
 
-    fn error(&self, message: &'static str) -> Syntax {
-        Syntax { message, at: self.at }
+    fn error(&self, message: &'static str) -> SyntaxError {
+        SyntaxError { message, at: self.at }
     }
 
-    fn word(&mut self, word: &'static str) -> Result<(), Syntax> {
+    fn word(&mut self, word: &'static str) -> Result<(), SyntaxError> {
         // The next read refuses what directly follows the word, such as the `x` of `nullx`.
         if self.text.as_bytes()[self.at..].starts_with(word.as_bytes()) {
             self.at += word.len();
@@ -224,7 +224,7 @@ impl<'a> Reader<'a> {
         Err(self.error("expected a value"))
     }
 
-    fn digits(&mut self) -> Result<(), Syntax> {
+    fn digits(&mut self) -> Result<(), SyntaxError> {
         let start = self.at;
         while let Some(b'0'..=b'9') = self.byte() {
             self.at += 1;
@@ -240,7 +240,7 @@ impl<'a> Reader<'a> {
         self.since(start)
     }
 
-    fn escape(&mut self) -> Result<char, Syntax> {
+    fn escape(&mut self) -> Result<char, SyntaxError> {
         let start = self.at;
         self.at += 1;
         let simple = match self.byte() {
@@ -261,8 +261,8 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads the rest of a `\uXXXX` escape, and the second escape where two make one character.
-    fn unicode_escape(&mut self, start: usize) -> Result<char, Syntax> {
-        let lone = Syntax { message: "an unpaired surrogate", at: start };
+    fn unicode_escape(&mut self, start: usize) -> Result<char, SyntaxError> {
+        let lone = SyntaxError { message: "an unpaired surrogate", at: start };
         let unit = self.hex4()?;
         if !(0xd800..0xe000).contains(&unit) {
             return char::from_u32(unit).ok_or(lone);
@@ -278,7 +278,7 @@ impl<'a> Reader<'a> {
         char::from_u32(0x10000 + ((unit - 0xd800) << 10) + (low - 0xdc00)).ok_or(lone)
     }
 
-    fn hex4(&mut self) -> Result<u32, Syntax> {
+    fn hex4(&mut self) -> Result<u32, SyntaxError> {
         let mut unit = 0;
         for _ in 0..4 {
             let digit = self.byte().and_then(|b| char::from(b).to_digit(16));

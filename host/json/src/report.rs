@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 use super::prepare::Names;
-use super::reader::Syntax;
+use super::reader::SyntaxError;
 use super::{MAX_VALUES, MAX_VIOLATIONS, Violation, clip, push_pointer};
 
 /// Greatest number of characters of a key that a pointer repeats.
@@ -30,7 +30,7 @@ impl<'a> Step<'a> {
 
 /// The error that a bound was exceeded. A violation in the report already says so.
 #[derive(Debug)]
-pub(super) struct Full;
+pub(super) struct BoundExceeded;
 
 /// The violations of one document, the path to the current place, and the number of values read.
 pub(super) struct Report<'a> {
@@ -55,32 +55,32 @@ impl<'a> Report<'a> {
     }
 
     /// Replaces the last step by another index of the same list.
-    pub(super) fn at_index(&mut self, index: usize) {
+    pub(super) fn set_index(&mut self, index: usize) {
         if let Some(last) = self.path.last_mut() {
             *last = Step::Index(index);
         }
     }
 
     /// Records a violation at the current place.
-    pub(super) fn violate(&mut self, detail: String) -> Result<(), Full> {
+    pub(super) fn add_violation(&mut self, detail: String) -> Result<(), BoundExceeded> {
         if self.violations.len() == MAX_VIOLATIONS {
             let detail = format!("there are more violations; only the first {MAX_VIOLATIONS} are listed");
             self.violations.push(Violation { pointer: String::new(), detail });
-            return Err(Full);
+            return Err(BoundExceeded);
         }
         self.violations.push(Violation { pointer: self.pointer(), detail });
         Ok(())
     }
 
     /// Adds `values` to the number of values read.
-    pub(super) fn count(&mut self, values: usize) -> Result<(), Full> {
+    pub(super) fn count(&mut self, values: usize) -> Result<(), BoundExceeded> {
         self.values = self.values.saturating_add(values);
         if self.values <= MAX_VALUES {
             return Ok(());
         }
         let detail = format!("the document holds more than {MAX_VALUES} values up to here");
         self.violations.push(Violation { pointer: self.pointer(), detail });
-        Err(Full)
+        Err(BoundExceeded)
     }
 
     /// Returns `value`, or else the violations.
@@ -94,7 +94,7 @@ impl<'a> Report<'a> {
     }
 
     /// Returns the violation that `text` is not JSON. Its pointer is the path to where reading ended.
-    pub(super) fn no_json(&self, text: &str, syntax: Syntax) -> Violation {
+    pub(super) fn syntax_violation(&self, text: &str, syntax: SyntaxError) -> Violation {
         let before = &text[..text.floor_char_boundary(syntax.at)];
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
         let line = 1 + before.bytes().filter(|&b| b == b'\n').count();

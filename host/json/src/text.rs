@@ -7,10 +7,10 @@ use super::reader::{Kind, Reader};
 use super::{MAX_ECHO, clip, scalar};
 
 /// Whether a bare text can stand for values of this type.
-pub(super) fn takes(node: &Node) -> bool {
+pub(super) fn accepts_text(node: &Node) -> bool {
     match node {
         Node::Bool | Node::Integer(_) | Node::F32 | Node::F64 | Node::Char | Node::String | Node::Enum(_) => true,
-        Node::Option(inner) => takes(inner),
+        Node::Option(inner) => accepts_text(inner),
         _ => false,
     }
 }

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use crate::runtime::{CallError, Generation, detached};
 use crate::store::{CallContext, UnderWay};
-use watertight_graph::graph::NotFound;
+use watertight_graph::graph::FunctionNotFound;
 use watertight_json::{FunctionCodec, Unsupported, Violation};
 use watertight_model::ids::FunctionPath;
 
@@ -37,8 +37,8 @@ pub enum InvokeError {
     Deadline(String),
 }
 
-impl From<NotFound> for InvokeError {
-    fn from(error: NotFound) -> Self {
+impl From<FunctionNotFound> for InvokeError {
+    fn from(error: FunctionNotFound) -> Self {
         Self::NotFound(error.to_string())
     }
 }

@@ -119,7 +119,7 @@ pub fn link(graph: &AppGraph, compartment: &Compartment, compiler: &Compiler) ->
         compose(graph, compartment).map_err(|reason| LinkError::Compose { compartment: name(), reason })?;
     let profile = compartment.profile;
     let uncompiled =
-        |source| LinkError::Compile { compartment: name(), modules: compartment.modules_in_words(), source };
+        |source| LinkError::Compile { compartment: name(), modules: compartment.describe_modules(), source };
     let compiled = compiler.compile(&composition.bytes, profile).map_err(uncompiled)?;
     let engine = compiler.engines().get(profile).map_err(CompileError::from).map_err(uncompiled)?;
     let (pre, bridges) = define_imports(&engine, graph, &compiled.component, &composition)

@@ -292,7 +292,7 @@ impl Generation {
             tracing::warn!(compartment = %compartment.name(), %error, "it runs, and can't start another instance now");
             return None;
         }
-        let (name, within) = (compartment.name(), plan.modules_in_words());
+        let (name, within) = (compartment.name(), plan.describe_modules());
         let problem =
             Problem::new(Code::Compile, format!("compartment `{name}`, with {within}, doesn't start: {error}"));
         Some(match error.module() {
@@ -410,7 +410,7 @@ impl Runtime {
     pub fn modules_with_data(&self) -> BTreeSet<ModuleName> {
         let alive = self.retired().into_iter().chain([self.current()]);
         let with_data = |generation: Arc<Generation>| {
-            generation.graph.with_data().map(|(name, _)| name.clone()).collect::<Vec<_>>()
+            generation.graph.modules_with_database().map(|(name, _)| name.clone()).collect::<Vec<_>>()
         };
         alive.flat_map(with_data).collect()
     }

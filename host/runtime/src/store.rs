@@ -104,8 +104,8 @@ impl InstanceState {
     ) -> Self {
         let mut table = ResourceTable::new();
         table.set_max_capacity(MAX_WASI_RESOURCES);
-        let largest_memory = usize::try_from(profile.room().memory).unwrap_or(usize::MAX);
-        let largest_table = usize::try_from(profile.room().table).unwrap_or(usize::MAX);
+        let largest_memory = usize::try_from(profile.limits().memory).unwrap_or(usize::MAX);
+        let largest_table = usize::try_from(profile.limits().table).unwrap_or(usize::MAX);
         let limiter = Limiter { memory: 0, memory_limit, largest_memory, largest_table, table: 0, hit: None };
         let (cpu, log) = (Cpu::new(), Arc::new(LogBudget::new(lines)));
         cpu.begin(call.cpu);

@@ -14,7 +14,7 @@ use super::{OpenError, wal_path};
 use watertight_model::migration::AppliedMigration;
 
 /// How long a reader waits for a lock. Another process may be recovering the log.
-const PATIENCE: Duration = Duration::from_secs(1);
+const LOCK_TIMEOUT: Duration = Duration::from_secs(1);
 /// Whether a database has the table that every host creates first.
 const HAS_HISTORY: &str = "SELECT count(*) > 0 FROM sqlite_schema WHERE name = 'watertight_migrations'";
 /// The characters that are not percent-encoded in the path of a URI.
@@ -24,7 +24,7 @@ const IN_PATHS: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'.').remove(b
 ///
 /// # Errors
 /// [`OpenError::Database`] or [`OpenError::Files`] if the file can't be read or is not a database.
-pub fn applied(path: &Path) -> Result<Option<Vec<AppliedMigration>>, OpenError> {
+pub fn applied_migrations(path: &Path) -> Result<Option<Vec<AppliedMigration>>, OpenError> {
     if !is_there(path, path)? {
         return Ok(None);
     }
@@ -37,7 +37,7 @@ pub fn applied(path: &Path) -> Result<Option<Vec<AppliedMigration>>, OpenError> 
 ///
 /// # Errors
 /// [`OpenError::Files`] if it is unknown whether the file exists.
-pub fn is_begun(path: &Path) -> Result<bool, OpenError> {
+pub fn is_used(path: &Path) -> Result<bool, OpenError> {
     if !is_there(path, path)? {
         return Ok(false);
     }
@@ -62,7 +62,7 @@ pub(super) fn open_to_read(path: &Path) -> Result<Connection, OpenError> {
     let uri = format!("file:{}?{how}", percent_encode(path.as_os_str().as_encoded_bytes(), IN_PATHS));
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let opened = Connection::open_with_flags(uri, flags).and_then(|connection| {
-        connection.busy_timeout(PATIENCE)?;
+        connection.busy_timeout(LOCK_TIMEOUT)?;
         Ok(connection)
     });
     opened.map_err(|source| OpenError::Database { path: path.to_owned(), source })

@@ -28,22 +28,22 @@ const LARGE_STEP: i32 = 1_024;
 const PAUSE: Duration = Duration::from_millis(50);
 /// The first and the longest pause of the writers. Each further attempt doubles the pause. The longest is less than half
 /// of a transaction's lease, so that no transaction that waits for a paused writer loses its lease.
-const FIRST_HOLD: Duration = Duration::from_millis(10);
-const LAST_HOLD: Duration = Duration::from_millis(40);
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_millis(40);
 /// The wait between two attempts, as a multiple of the pause. With 4, writers run for four fifths of the time.
 const PAUSES: u32 = 4;
 /// How long attempts are repeated. Attempts succeed where transactions end, so this is twice the default deadline of a
 /// request.
-const TRYING: Duration = Duration::from_secs(60);
+const RETRY_PERIOD: Duration = Duration::from_secs(60);
 /// How long a writer pauses if the caller of the copy has disappeared.
-const HOLD_PATIENCE: Duration = Duration::from_secs(1);
+const PAUSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// The interval at which the caller checks whether to stop.
-const GLANCE: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// How long a failed copy waits for its writers to stop copying.
 const LAST_PATIENCE: Duration = Duration::from_secs(2);
 /// The longest duration of a copy. A module that keeps rolling back large transactions makes SQLite restart the copy each
 /// time.
-const LONGEST: Duration = Duration::from_secs(60 * 60);
+const MAX_COPY_TIME: Duration = Duration::from_secs(60 * 60);
 
 /// The reason why databases could not be copied.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -58,9 +58,9 @@ pub enum CopyError {
     },
     /// Transactions ran so long that the writers never paused together.
     #[error("there was no moment without a running transaction; try again when fewer long transactions run")]
-    NoMoment,
+    NoCommonPause,
     /// The copy took longer than an hour.
-    #[error("the databases could not be copied within {} minutes", LONGEST.as_secs() / 60)]
+    #[error("the databases could not be copied within {} minutes", MAX_COPY_TIME.as_secs() / 60)]
     TooSlow,
     /// The caller asked to stop.
     #[error("the host stops")]
@@ -73,7 +73,7 @@ pub(super) enum Phase {
     /// Copy, and serve waiting jobs.
     Copy,
     /// Pause between two transactions.
-    Hold,
+    Pause,
     /// Copy the remaining pages, because all writers have paused.
     Finish,
     /// Stop copying.
@@ -96,12 +96,12 @@ struct State {
 
 /// The shared state by which the writers and the caller agree on the moment of the copies.
 #[derive(Debug)]
-pub(super) struct Moment {
+pub(super) struct CopyBarrier {
     state: Mutex<State>,
     changed: Condvar,
 }
 
-impl Moment {
+impl CopyBarrier {
     fn new() -> Self {
         let state = State { phase: Phase::Copy, near: 0, held: 0, whole: 0, ended: 0, failed: None };
         Self { state: Mutex::new(state), changed: Condvar::new() }
@@ -138,9 +138,9 @@ impl Moment {
         let mut state = self.lock();
         state.held += 1;
         self.changed.notify_all();
-        let while_held = |state: &mut State| state.phase == Phase::Hold;
+        let while_held = |state: &mut State| state.phase == Phase::Pause;
         let (mut state, late) =
-            self.changed.wait_timeout_while(state, HOLD_PATIENCE, while_held).unwrap_or_else(PoisonError::into_inner);
+            self.changed.wait_timeout_while(state, PAUSE_TIMEOUT, while_held).unwrap_or_else(PoisonError::into_inner);
         state.held -= 1;
         if late.timed_out() { Phase::GiveUp } else { state.phase }
     }
@@ -182,10 +182,10 @@ impl Moment {
 }
 
 /// A copy that a writer must make.
-pub(super) struct Copy {
+pub(super) struct CopyJob {
     /// The path of the copy. The file does not exist yet.
     pub(super) target: PathBuf,
-    pub(super) moment: Arc<Moment>,
+    pub(super) moment: Arc<CopyBarrier>,
 }
 
 /// Copies open databases, each to the path beside it. All copies are of one moment within this call.
@@ -197,9 +197,9 @@ pub(super) struct Copy {
 ///
 /// Returns [`CopyError`]. The caller removes the files that were begun.
 pub fn copy_together(databases: &[(Database, PathBuf)], give_up: &dyn Fn() -> bool) -> Result<(), CopyError> {
-    let moment = Arc::new(Moment::new());
+    let moment = Arc::new(CopyBarrier::new());
     let mut asked = 0;
-    let copied = agree(databases, &moment, &mut asked, give_up);
+    let copied = copy_at_one_moment(databases, &moment, &mut asked, give_up);
     if copied.is_err() {
         // Writers that still copy stop at their next check between two transactions.
         moment.set(Phase::GiveUp);
@@ -210,41 +210,41 @@ pub fn copy_together(databases: &[(Database, PathBuf)], give_up: &dyn Fn() -> bo
     copied
 }
 
-fn agree(
+fn copy_at_one_moment(
     databases: &[(Database, PathBuf)],
-    moment: &Arc<Moment>,
+    moment: &Arc<CopyBarrier>,
     asked: &mut usize,
     give_up: &dyn Fn() -> bool,
 ) -> Result<(), CopyError> {
     for (database, target) in databases {
-        let copy = Copy { target: target.clone(), moment: moment.clone() };
+        let copy = CopyJob { target: target.clone(), moment: moment.clone() };
         let failed =
             |error: super::SqlError| CopyError::Failed { path: database.path().to_owned(), reason: error.to_string() };
         database.submit(Job::Copy(copy)).map_err(failed)?;
         *asked += 1;
     }
-    let latest = Instant::now() + LONGEST;
+    let latest = Instant::now() + MAX_COPY_TIME;
     let members = databases.len();
-    let (mut hold, mut tried) = (FIRST_HOLD, None);
+    let (mut hold, mut tried) = (FIRST_PAUSE, None);
     loop {
-        while !moment.wait(Instant::now() + GLANCE, |state| state.near == members)? {
+        while !moment.wait(Instant::now() + POLL_INTERVAL, |state| state.near == members)? {
             check(give_up, latest)?;
         }
-        moment.set(Phase::Hold);
+        moment.set(Phase::Pause);
         if moment.wait(Instant::now() + hold, |state| state.held == members)? {
             moment.set(Phase::Finish);
-            while !moment.wait(Instant::now() + GLANCE, |state| state.whole == members)? {
+            while !moment.wait(Instant::now() + POLL_INTERVAL, |state| state.whole == members)? {
                 check(give_up, latest)?;
             }
             return Ok(());
         }
         moment.set(Phase::Copy);
         check(give_up, latest)?;
-        if tried.get_or_insert_with(Instant::now).elapsed() >= TRYING {
-            return Err(CopyError::NoMoment);
+        if tried.get_or_insert_with(Instant::now).elapsed() >= RETRY_PERIOD {
+            return Err(CopyError::NoCommonPause);
         }
         std::thread::sleep(hold * PAUSES);
-        hold = LAST_HOLD.min(hold * 2);
+        hold = LONGEST_PAUSE.min(hold * 2);
     }
 }
 
@@ -267,7 +267,7 @@ pub fn copy_closed(path: &Path, target: &Path, give_up: &dyn Fn() -> bool) -> Re
     let source = open_to_read(path).map_err(|error| failed(watertight_model::problem::with_causes(&error)))?;
     let mut target = open_target(target).map_err(failed)?;
     let backup = Backup::new(&source, &mut target).map_err(sqlite)?;
-    let latest = Instant::now() + LONGEST;
+    let latest = Instant::now() + MAX_COPY_TIME;
     loop {
         match backup.step(LARGE_STEP).map_err(sqlite)? {
             StepResult::Done => return Ok(()),

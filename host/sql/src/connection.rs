@@ -25,13 +25,13 @@ use watertight_model::config::SqlLimits;
 /// Instructions of SQLite's virtual machine between two checks of the clock: about 10 µs.
 const PROGRESS_STEPS: i32 = 1_000;
 /// How long the writer waits for a lock. Only an operator's `sqlite3` on the same file may write besides the writer.
-pub(super) const WRITER_PATIENCE: Duration = Duration::from_secs(1);
+pub(super) const WRITER_LOCK_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a reader waits for a lock on an async thread. In WAL mode a lock occurs only while another process recovers
 /// the log.
-const READER_PATIENCE: Duration = Duration::from_millis(5);
+const READER_LOCK_TIMEOUT: Duration = Duration::from_millis(5);
 /// The interval between two checks of the log file's length while a statement writes. The file grows by megabytes in that
 /// time.
-const LOG_GLANCE: u64 = Duration::from_micros(200).as_nanos() as u64;
+const LOG_CHECK_INTERVAL: u64 = Duration::from_micros(200).as_nanos() as u64;
 /// The page cache of each connection, in KiB.
 const CACHE_KIB: i32 = 2_048;
 /// The length to which SQLite cuts an overgrown log file when it rewrites the log from the beginning, in bytes.
@@ -44,7 +44,7 @@ const NEVER: u64 = u64::MAX;
 
 /// The kind of statement that a call accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Access {
+pub(super) enum StatementKind {
     /// Only statements that change nothing.
     Reads,
     /// Only statements that may change something.
@@ -55,7 +55,7 @@ pub(super) enum Access {
 
 /// The state shared with SQLite's callbacks.
 #[derive(Debug)]
-pub(super) struct Watch {
+pub(super) struct ConnectionMonitor {
     epoch: Instant,
     /// When the running statement must stop, in nanoseconds since `epoch`.
     stop_at: AtomicU64,
@@ -75,7 +75,7 @@ pub(super) struct Watch {
     long: AtomicBool,
 }
 
-impl Watch {
+impl ConnectionMonitor {
     fn new(log: Option<(PathBuf, u64)>) -> Self {
         Self {
             log,
@@ -138,7 +138,7 @@ impl Watch {
     /// worth.
     fn overgrows(&self, now: u64) -> bool {
         let Some((log, most)) = &self.log else { return false };
-        if now < self.log_seen.load(Relaxed).saturating_add(LOG_GLANCE) {
+        if now < self.log_seen.load(Relaxed).saturating_add(LOG_CHECK_INTERVAL) {
             return false;
         }
         self.log_seen.store(now, Relaxed);
@@ -177,9 +177,9 @@ fn syntax(text: impl Into<String>) -> Failure {
 }
 
 /// A connection with its limits, authorizer and deadline. It begins in [`Role::Host`].
-pub(super) struct Guarded {
+pub(super) struct GuardedConnection {
     connection: Connection,
-    watch: Arc<Watch>,
+    watch: Arc<ConnectionMonitor>,
     path: PathBuf,
     max_value: usize,
     max_transaction: u64,
@@ -187,14 +187,14 @@ pub(super) struct Guarded {
     size: Cell<Option<u64>>,
 }
 
-impl Guarded {
+impl GuardedConnection {
     /// Opens the writing connection, and creates the database if it is missing.
     pub(super) fn writer(path: &Path, settings: &Settings) -> rusqlite::Result<Self> {
         let connection = Connection::open_with_flags(
             path,
             OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
         )?;
-        connection.busy_timeout(WRITER_PATIENCE)?;
+        connection.busy_timeout(WRITER_LOCK_TIMEOUT)?;
         connection.pragma_update(None, "page_size", PAGE_BYTES)?;
         let mode: String = connection.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0))?;
         if mode != "wal" {
@@ -227,7 +227,7 @@ impl Guarded {
     pub(super) fn reader(path: &Path, settings: &Settings) -> rusqlite::Result<Self> {
         let connection =
             Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
-        connection.busy_timeout(READER_PATIENCE)?;
+        connection.busy_timeout(READER_LOCK_TIMEOUT)?;
         connection.pragma_update(None, "query_only", true)?;
         let guarded = Self::guard(connection, path, settings, None)?;
         guarded.set_role(Role::Guest);
@@ -261,7 +261,7 @@ impl Guarded {
         limit(&connection, settings)?;
         // Loading extensions from SQL is off in a new connection. The authorizer also denies the function.
         connection.set_prepared_statement_cache_capacity(settings.cached_statements);
-        let watch = Arc::new(Watch::new(log));
+        let watch = Arc::new(ConnectionMonitor::new(log));
         let progress = watch.clone();
         connection.progress_handler(PROGRESS_STEPS, Some(move || progress.is_over()))?;
         let authorizer = watch.clone();
@@ -281,7 +281,7 @@ impl Guarded {
     }
 
     /// The handle that stops this connection's statements.
-    pub(super) fn watch(&self) -> &Arc<Watch> {
+    pub(super) fn watch(&self) -> &Arc<ConnectionMonitor> {
         &self.watch
     }
 
@@ -350,7 +350,7 @@ impl Guarded {
         &self,
         sql: &str,
         parameters: &[Value],
-        access: Access,
+        access: StatementKind,
         limits: &SqlLimits,
         begun: impl FnOnce(),
     ) -> Result<Rows, SqlError> {
@@ -366,7 +366,7 @@ impl Guarded {
         &self,
         sql: &str,
         parameters: &[Value],
-        access: Access,
+        access: StatementKind,
         limits: &SqlLimits,
         begun: impl FnOnce(),
     ) -> Result<Rows, Failure> {
@@ -400,7 +400,7 @@ impl Guarded {
     }
 
     fn try_execute(&self, sql: &str, parameters: &[Value]) -> Result<u64, Failure> {
-        let mut statement = self.prepare(sql, parameters, Access::Writes)?;
+        let mut statement = self.prepare(sql, parameters, StatementKind::Writes)?;
         let mut cursor = statement.raw_query();
         // The rows of a RETURNING are discarded. SQLite makes every change before it returns the first row.
         while cursor.next()?.is_some() {}
@@ -409,7 +409,7 @@ impl Guarded {
         Ok(self.connection.changes())
     }
 
-    fn prepare(&self, sql: &str, parameters: &[Value], access: Access) -> Result<CachedStatement<'_>, Failure> {
+    fn prepare(&self, sql: &str, parameters: &[Value], access: StatementKind) -> Result<CachedStatement<'_>, Failure> {
         let mut statement = self.connection.prepare_cached(sql)?;
         let reads = statement.readonly();
         // Other statements without columns and changes are denied, so this text holds no statement at all.
@@ -417,10 +417,10 @@ impl Guarded {
             return Err(syntax("the text contains no statement"));
         }
         match access {
-            Access::Reads if !reads => {
+            StatementKind::Reads if !reads => {
                 return Err(syntax("outside a transaction `query` takes a statement that only reads"));
             }
-            Access::Writes if reads => return Err(syntax("`execute` takes a statement that writes")),
+            StatementKind::Writes if reads => return Err(syntax("`execute` takes a statement that writes")),
             _ => {}
         }
         let takes = statement.parameter_count();

@@ -18,7 +18,7 @@ pub(super) struct Counters {
 
 /// The values of the counters at one moment.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counted {
+pub struct CounterValues {
     /// Committed transactions that wrote something.
     pub commits: u64,
     /// Syncs of the write-ahead log before answers.
@@ -68,8 +68,8 @@ impl Counters {
         &self.read_queue
     }
 
-    pub(super) fn now(&self) -> Counted {
-        Counted {
+    pub(super) fn now(&self) -> CounterValues {
+        CounterValues {
             commits: self.commits.load(Relaxed),
             syncs: self.syncs.load(Relaxed),
             largest_batch: self.largest_batch.load(Relaxed),

@@ -35,7 +35,7 @@ pub(super) type Reply<T> = oneshot::Sender<Result<T, SqlError>>;
 
 /// The reason why a database accepts no more statements until it is opened again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Failure {
+pub(super) enum FinalFailure {
     /// A sync failed, or the writer failed.
     Unsynced,
     /// A file of the database was removed or replaced.
@@ -45,7 +45,7 @@ pub(super) enum Failure {
 #[derive(Debug, Clone, Copy)]
 struct State {
     synced: u64,
-    failed: Option<Failure>,
+    failed: Option<FinalFailure>,
 }
 
 /// The numbers of commits, shared by the writer, the syncer and all readers.
@@ -77,13 +77,13 @@ impl Durability {
     }
 
     /// Records a final failure of the database.
-    pub(super) fn fail(&self, why: Failure) {
+    pub(super) fn fail(&self, why: FinalFailure) {
         self.state.send_modify(|state| {
             state.failed.get_or_insert(why);
         });
     }
 
-    fn reach(&self, number: u64) {
+    fn mark_synced(&self, number: u64) {
         self.state.send_modify(|state| state.synced = state.synced.max(number));
     }
 
@@ -103,7 +103,7 @@ impl Durability {
 }
 
 /// An ended transaction, with the answer that waits for the disk.
-pub(super) struct Ended {
+pub(super) struct EndedTransaction {
     /// Every commit up to this number must be on the disk before the answer leaves.
     pub(super) number: u64,
     /// Whether the transaction wrote anything.
@@ -114,7 +114,7 @@ pub(super) struct Ended {
     pub(super) reply: Reply<u64>,
 }
 
-impl Ended {
+impl EndedTransaction {
     fn answer(self, failure: Option<SqlError>) {
         let result = failure.map_or(self.result, Err);
         // The caller may have been dropped.
@@ -132,14 +132,14 @@ pub(super) struct Syncer {
 }
 
 /// The writer's connection to the syncer. Dropping it ends the syncer's thread once everything is answered.
-pub(super) struct Handover {
+pub(super) struct SyncQueue {
     syncer: Arc<Syncer>,
-    queue: SyncSender<Ended>,
+    queue: SyncSender<EndedTransaction>,
     /// The number of transactions in the queue that are not answered.
     in_flight: Arc<AtomicUsize>,
 }
 
-impl Handover {
+impl SyncQueue {
     /// Starts the syncer's thread. At most `batch` transactions wait for it, and so one sync covers at most that many.
     pub(super) fn start(syncer: Syncer, batch: usize) -> io::Result<(Self, JoinHandle<()>)> {
         let (queue, ended) = sync_channel(batch);
@@ -153,10 +153,10 @@ impl Handover {
     /// Answers `ended` once it is on the disk. If the writer has `nothing_else` to do and the syncer is idle, the
     /// writer's thread does this at once. Otherwise `ended` is queued, and the call blocks only if a whole batch is
     /// queued already.
-    pub(super) fn end(&self, ended: Ended, nothing_else: bool) {
+    pub(super) fn submit(&self, ended: EndedTransaction, nothing_else: bool) {
         // Only the writer adds to what is in flight, so the numbers stay in order.
         if nothing_else && self.in_flight.load(SeqCst) == 0 {
-            self.syncer.settle(&mut vec![ended]);
+            self.syncer.sync_and_answer(&mut vec![ended]);
             return;
         }
         self.in_flight.fetch_add(1, SeqCst);
@@ -167,23 +167,23 @@ impl Handover {
 }
 
 impl Syncer {
-    fn run(&self, ended: &Receiver<Ended>, in_flight: &AtomicUsize, most: usize) {
+    fn run(&self, ended: &Receiver<EndedTransaction>, in_flight: &AtomicUsize, most: usize) {
         let mut batch = Vec::with_capacity(most);
         while let Ok(first) = ended.recv() {
             batch.push(first);
             batch.extend(ended.try_iter().take(most - 1));
             let answered = batch.len();
-            self.settle(&mut batch);
+            self.sync_and_answer(&mut batch);
             in_flight.fetch_sub(answered, SeqCst);
         }
         // A number that never arrived belongs to a writer that died. Nobody may wait for it.
         if self.durability.state.borrow().synced < self.durability.issued() {
-            self.durability.fail(Failure::Unsynced);
+            self.durability.fail(FinalFailure::Unsynced);
         }
     }
 
     /// Makes a batch durable and answers it.
-    fn settle(&self, batch: &mut Vec<Ended>) {
+    fn sync_and_answer(&self, batch: &mut Vec<EndedTransaction>) {
         let commits = batch.iter().filter(|ended| ended.commits).count();
         // Batches arrive in order. Without a write in this batch, everything before it is synced already.
         if batch.iter().any(|ended| ended.wrote) && self.durability.failure().is_none() {
@@ -191,7 +191,7 @@ impl Syncer {
         }
         let failure = self.durability.failure();
         if let (Some(last), None) = (batch.last(), &failure) {
-            self.durability.reach(last.number);
+            self.durability.mark_synced(last.number);
             crash_point(CrashPoint::SqlSynced);
         }
         for ended in batch.drain(..) {
@@ -203,13 +203,13 @@ impl Syncer {
     fn sync(&self, commits: usize) {
         if let Err(error) = self.sync.run(&self.wal) {
             tracing::error!(%error, "the write-ahead log could not be synced: the database accepts no more statements");
-            self.durability.fail(Failure::Unsynced);
+            self.durability.fail(FinalFailure::Unsynced);
             return;
         }
         // The check follows the sync: a file that is removed later was present when the commits were acknowledged.
         if let Err(reason) = self.files.check_after_sync() {
             tracing::error!(%reason, "a file of a database was removed or replaced: nothing is acknowledged, and the database accepts no more statements");
-            self.durability.fail(Failure::Displaced);
+            self.durability.fail(FinalFailure::Displaced);
             return;
         }
         self.counters.synced(commits);

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rusqlite::ffi;
 
-use super::durability::Failure;
+use super::durability::FinalFailure;
 use watertight_model::migration::BadNumber;
 
 /// The reason why a statement failed. It mirrors the variant `error` of `watertight:sql`.
@@ -154,7 +154,7 @@ pub enum OpenError {
     #[error(
         "the migration `{name}` does more than add to the schema, and its first line doesn't say `-- contract`: {reason}"
     )]
-    Unmarked {
+    UnmarkedContraction {
         /// The migration's name.
         name: String,
         /// What the migration does.
@@ -165,7 +165,7 @@ pub enum OpenError {
     #[error(
         "the migration `{name}`, a contraction, was applied to the database, and this build of the module does not have it"
     )]
-    Contracted {
+    UnknownContraction {
         /// The migration's name.
         name: String,
     },
@@ -198,12 +198,12 @@ pub enum MigrateError {
     Failed(#[from] SqlError),
 }
 
-impl From<Failure> for SqlError {
+impl From<FinalFailure> for SqlError {
     /// Converts the failure into the error that every later statement returns.
-    fn from(failure: Failure) -> Self {
+    fn from(failure: FinalFailure) -> Self {
         let reason = match failure {
-            Failure::Unsynced => "the database could not be synced and accepts no more statements",
-            Failure::Displaced => {
+            FinalFailure::Unsynced => "the database could not be synced and accepts no more statements",
+            FinalFailure::Displaced => {
                 "a file of the database was removed or replaced, and the database accepts no more statements"
             }
         };

@@ -58,12 +58,12 @@ impl Files {
     }
 
     /// Records that the log has content. Only the writer calls this, after a commit.
-    pub(super) fn log_filled(&self) {
+    pub(super) fn mark_log_filled(&self) {
         self.state.fetch_or(1, SeqCst);
     }
 
     /// Records that the log is about to be emptied. Only the writer calls this.
-    pub(super) fn log_emptied(&self) {
+    pub(super) fn mark_log_emptied(&self) {
         self.state.store((self.state.load(SeqCst) | 1) + 1, SeqCst);
     }
 
@@ -84,7 +84,7 @@ impl Files {
     /// [`Self::check`] if something may have happened, or if the kernel sends no events.
     pub(super) fn check_after_sync(&self) -> Result<(), FileChanged> {
         match &self.events {
-            Some(events) => events.if_any(|| self.check()).and_then(|()| self.check_log()),
+            Some(events) => events.check_if_changed(|| self.check()).and_then(|()| self.check_log()),
             None => self.check(),
         }
     }

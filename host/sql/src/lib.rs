@@ -47,29 +47,29 @@ use std::time::{Duration, Instant};
 use rusqlite::wal::CheckpointMode;
 use tokio::sync::{oneshot, watch};
 
-use connection::Guarded;
+use connection::GuardedConnection;
 use counters::Counters;
-use durability::{Durability, Failure, Handover, Syncer};
+use durability::{Durability, FinalFailure, SyncQueue, Syncer};
 use files::{Files, create_private};
 use limits::check_input;
-use migrate::Rule;
+use migrate::MigrationRule;
 use policy::Role;
 use readers::Readers;
-use ticket::Ticket;
+use ticket::JobClaim;
 use watertight_disk::files::FileChanged;
 use watertight_model::config::SqlLimits;
 use watertight_model::migration::Migration;
-use writer::{Bound, Job, Writer};
+use writer::{BoundStatement, Job, Writer};
 
-pub use applied::{applied, is_begun};
+pub use applied::{applied_migrations, is_used};
 pub use backup::{CopyError, copy_closed, copy_together};
-pub use counters::Counted;
+pub use counters::CounterValues;
 pub use error::{ConstraintKind, MigrateError, OpenError, SqlError, SqlLimit};
 pub use files::has_lost_log;
 pub use settings::{Settings, WalSync};
-pub use shown::shown;
+pub use shown::redact_statement;
 pub use transaction::Transaction;
-pub use trial::{CopyTried, MAX_COPY, Occasion, try_migrations, try_on_copy};
+pub use trial::{CopyTrial, MAX_COPY, MigrationOccasion, try_migrations, try_on_copy};
 pub use value::{Rows, Value};
 
 /// A module's database. Clones are handles of one database. Dropping the last handle ends the database's threads.
@@ -90,7 +90,7 @@ struct Inner {
     files: Arc<Files>,
     counters: Arc<Counters>,
     /// Becomes true when the writer has closed its connection.
-    gone: watch::Receiver<bool>,
+    closed: watch::Receiver<bool>,
 }
 
 impl Database {
@@ -105,11 +105,11 @@ impl Database {
         let files = |source| OpenError::Files { path: path.to_owned(), source };
         let sqlite = |source| OpenError::Database { path: path.to_owned(), source };
         let identity = create_private(path).map_err(files)?;
-        let guarded = Guarded::writer(path, &settings).map_err(sqlite)?;
-        migrate::apply(&guarded, migrations, Rule::Any, settings.limits.size, settings.migration).map_err(
+        let guarded = GuardedConnection::writer(path, &settings).map_err(sqlite)?;
+        migrate::apply(&guarded, migrations, MigrationRule::Any, settings.limits.size, settings.migration).map_err(
             |failure| match failure {
-                migrate::Failure::Sqlite(source) => sqlite(source),
-                migrate::Failure::Refused(error) => error,
+                migrate::MigrationFailure::Sqlite(source) => sqlite(source),
+                migrate::MigrationFailure::Refused(error) => error,
             },
         )?;
         // A killed process may have left unsynced commits in the log. The checkpoint copies them into the database file
@@ -124,7 +124,7 @@ impl Database {
         let (identified, wal) = Files::identify(path, identity).map_err(files)?;
         settings.sync.run(&wal).and_then(|()| sync_folder(path)).map_err(files)?;
         guarded.set_role(Role::Guest);
-        let readers = (0..settings.readers.max(1)).map(|_| Guarded::reader(path, &settings));
+        let readers = (0..settings.readers.max(1)).map(|_| GuardedConnection::reader(path, &settings));
         let readers = readers.collect::<Result<Vec<_>, _>>().map_err(sqlite)?;
         Self::start(path, settings, (guarded, readers), (identified, wal)).map_err(files)
     }
@@ -133,7 +133,7 @@ impl Database {
     fn start(
         path: &Path,
         settings: Settings,
-        (guarded, readers): (Guarded, Vec<Guarded>),
+        (guarded, readers): (GuardedConnection, Vec<GuardedConnection>),
         (files, wal): (Files, File),
     ) -> io::Result<Self> {
         let files = Arc::new(files);
@@ -150,7 +150,7 @@ impl Database {
             durability: durability.clone(),
             counters: counters.clone(),
         };
-        let (handover, syncer) = Handover::start(syncer, settings.batch.max(1))?;
+        let (handover, syncer) = SyncQueue::start(syncer, settings.batch.max(1))?;
         let writer = Writer {
             guarded,
             settings: settings.clone(),
@@ -179,13 +179,21 @@ impl Database {
         })?;
         let readers = Readers::new(readers, settings.clone(), durability.clone(), counters.clone());
         let (jobs, limits) = (Mutex::new(Some(jobs)), settings.limits);
-        let inner =
-            Arc::new(Inner { path: path.to_owned(), settings, readers, jobs, durability, files, counters, gone });
+        let inner = Arc::new(Inner {
+            path: path.to_owned(),
+            settings,
+            readers,
+            jobs,
+            durability,
+            files,
+            counters,
+            closed: gone,
+        });
         Ok(Self { inner, limits })
     }
 
     /// Returns a handle of this database whose statements have the given limits.
-    pub fn limited(&self, limits: SqlLimits) -> Self {
+    pub fn with_limits(&self, limits: SqlLimits) -> Self {
         Self { limits, ..self.clone() }
     }
 
@@ -205,13 +213,13 @@ impl Database {
     /// Any [`SqlError`]. Nothing was changed, except that the outcome is unknown for a `Storage` after a failed sync.
     pub async fn execute(&self, sql: &str, parameters: Vec<Value>, deadline: Instant) -> Result<u64, SqlError> {
         check_input(sql, &parameters, self.settings(), &self.limits)?;
-        let ticket = Arc::new(Ticket::default());
+        let ticket = Arc::new(JobClaim::default());
         let (reply, mut answer) = oneshot::channel();
-        let statement = Bound { sql: sql.to_owned(), parameters };
+        let statement = BoundStatement { sql: sql.to_owned(), parameters };
         self.submit(Job::Execute { statement, limits: self.limits, deadline, ticket: ticket.clone(), reply })?;
         let answer = match tokio::time::timeout_at(deadline.into(), &mut answer).await {
             Ok(answer) => answer,
-            Err(_) if ticket.give_up() => return Err(SqlError::Timeout),
+            Err(_) if ticket.abandon() => return Err(SqlError::Timeout),
             // The writer has begun. It keeps the deadline, and only it knows the outcome.
             Err(_) => answer.await,
         };
@@ -238,7 +246,7 @@ impl Database {
     /// [`MigrateError::Refused`] names the migration and the reason; no migration of the list stays applied.
     /// [`MigrateError::Failed`] has an error of [`Database::execute`].
     pub async fn migrate(&self, migrations: &[Migration], allowed: Duration) -> Result<u64, MigrateError> {
-        let ticket = Arc::new(Ticket::default());
+        let ticket = Arc::new(JobClaim::default());
         let (refused, refusal) = oneshot::channel();
         let (reply, mut answer) = oneshot::channel();
         let migrations = migrations.to_owned();
@@ -246,7 +254,7 @@ impl Database {
         self.submit(Job::Migrate { migrations, size, allowed, ticket: ticket.clone(), refused, reply })?;
         let answer = match tokio::time::timeout(allowed, &mut answer).await {
             Ok(answer) => answer,
-            Err(_) if ticket.give_up() => return Err(SqlError::Timeout.into()),
+            Err(_) if ticket.abandon() => return Err(SqlError::Timeout.into()),
             // The writer has begun and stops in time. Only it knows the outcome.
             Err(_) => answer.await,
         };
@@ -261,7 +269,7 @@ impl Database {
     ///
     /// # Errors
     /// `Timeout` if `deadline` passes; `Storage` if a sync failed.
-    pub async fn settle(&self, deadline: Instant) -> Result<(), SqlError> {
+    pub async fn wait_until_synced(&self, deadline: Instant) -> Result<(), SqlError> {
         self.inner.durability.wait(self.inner.durability.issued(), deadline).await
     }
 
@@ -275,7 +283,7 @@ impl Database {
     pub fn check_files(&self) -> Result<(), FileChanged> {
         let checked = self.inner.files.check();
         if checked.is_err() && self.is_open() {
-            self.inner.durability.fail(Failure::Displaced);
+            self.inner.durability.fail(FinalFailure::Displaced);
             return checked;
         }
         Ok(())
@@ -290,11 +298,11 @@ impl Database {
     pub async fn close(&self) {
         self.inner.close();
         // An error means that the writer's thread has ended, which is the goal.
-        let _ = self.inner.gone.clone().wait_for(|gone| *gone).await;
+        let _ = self.inner.closed.clone().wait_for(|gone| *gone).await;
     }
 
     /// Returns the database's counters.
-    pub fn counters(&self) -> Counted {
+    pub fn counters(&self) -> CounterValues {
         self.inner.counters.now()
     }
 

@@ -14,7 +14,7 @@ use rusqlite::{Connection, params};
 
 use super::additive::Schema;
 use super::applied;
-use super::connection::Guarded;
+use super::connection::GuardedConnection;
 use super::error::OpenError;
 use super::policy::{Denial, RESERVED, Role};
 use watertight_disk::failpoint::{CrashPoint, crash_point};
@@ -49,27 +49,27 @@ pub(super) const HAS_CONTRACTS: &str =
 const ROOM: u64 = 1024 * 1024;
 
 /// The reason why migrations failed, before it is combined with the path.
-pub(super) enum Failure {
+pub(super) enum MigrationFailure {
     Sqlite(rusqlite::Error),
     Refused(OpenError),
 }
 
-impl From<rusqlite::Error> for Failure {
+impl From<rusqlite::Error> for MigrationFailure {
     fn from(error: rusqlite::Error) -> Self {
-        Failure::Sqlite(error)
+        MigrationFailure::Sqlite(error)
     }
 }
 
 /// The rule that decides which migrations may be applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Rule {
+pub(super) enum MigrationRule {
     /// The first migrations of a database may do anything. Later ones must be additive or marked as contractions.
     Any,
     /// Only additive migrations: those that change nothing for a build that does not know them.
     Additive,
     /// The first migration may do anything. The others must be additive or marked as contractions, even if the database
     /// is empty, because they may meet a database that has the first.
-    Marked,
+    FirstFree,
     /// All migrations, because they were already applied elsewhere.
     Applied,
 }
@@ -79,13 +79,13 @@ pub(super) enum Rule {
 /// The run is stopped after `allowed`, because nothing else can write meanwhile. The database may grow to `size` bytes,
 /// and a full one by [`ROOM`].
 pub(super) fn apply(
-    guarded: &Guarded,
+    guarded: &GuardedConnection,
     migrations: &[Migration],
-    rule: Rule,
+    rule: MigrationRule,
     size: u64,
     allowed: Duration,
-) -> Result<u64, Failure> {
-    check_given(migrations).map_err(Failure::Refused)?;
+) -> Result<u64, MigrationFailure> {
+    check_given(migrations).map_err(MigrationFailure::Refused)?;
     let connection = guarded.raw();
     // The next transaction of a guest sets the guest's own limit again.
     guarded.set_size(size.max(guarded.bytes()?).saturating_add(ROOM))?;
@@ -99,7 +99,10 @@ pub(super) fn apply(
 }
 
 /// Runs `work` in a transaction, and rolls back if it or the commit fails.
-fn in_transaction(guarded: &Guarded, work: impl FnOnce() -> Result<u64, Failure>) -> Result<u64, Failure> {
+fn in_transaction(
+    guarded: &GuardedConnection,
+    work: impl FnOnce() -> Result<u64, MigrationFailure>,
+) -> Result<u64, MigrationFailure> {
     let connection = guarded.raw();
     connection.execute_batch("BEGIN IMMEDIATE")?;
     let outcome = work();
@@ -121,7 +124,12 @@ fn in_transaction(guarded: &Guarded, work: impl FnOnce() -> Result<u64, Failure>
     outcome
 }
 
-fn apply_due(guarded: &Guarded, migrations: &[Migration], rule: Rule, allowed: Duration) -> Result<u64, Failure> {
+fn apply_due(
+    guarded: &GuardedConnection,
+    migrations: &[Migration],
+    rule: MigrationRule,
+    allowed: Duration,
+) -> Result<u64, MigrationFailure> {
     let connection = guarded.raw();
     let deadline = Instant::now() + allowed;
     connection.execute_batch(HISTORY)?;
@@ -131,7 +139,7 @@ fn apply_due(guarded: &Guarded, migrations: &[Migration], rule: Rule, allowed: D
             .execute_batch("ALTER TABLE watertight_migrations ADD COLUMN contracts INTEGER NOT NULL DEFAULT 0")?;
     }
     let applied = applied::read(connection)?;
-    check_history(&applied, migrations).map_err(Failure::Refused)?;
+    check_history(&applied, migrations).map_err(MigrationFailure::Refused)?;
     note_contractions(connection, &applied, migrations)?;
     note_names(connection, &applied, migrations)?;
     let due = migrations.get(applied.len()..).unwrap_or_default();
@@ -139,23 +147,23 @@ fn apply_due(guarded: &Guarded, migrations: &[Migration], rule: Rule, allowed: D
         guarded.watch().arm(deadline);
         let is_free = match rule {
             // No build was made for a database without migrations, so the first ones may do anything.
-            Rule::Any => applied.is_empty() || migration.is_contraction(),
-            Rule::Marked => (applied.is_empty() && index == 0) || migration.is_contraction(),
-            Rule::Applied => true,
-            Rule::Additive => false,
+            MigrationRule::Any => applied.is_empty() || migration.is_contraction(),
+            MigrationRule::FirstFree => (applied.is_empty() && index == 0) || migration.is_contraction(),
+            MigrationRule::Applied => true,
+            MigrationRule::Additive => false,
         };
         let done = if is_free {
             run(guarded, migration, Role::Migration)
         } else if migration.is_contraction() {
             let reason = format!("its first line says `{CONTRACTION_MARK}`");
-            Err(Failure::Refused(OpenError::NotAdditive { name: migration.name.clone(), reason }))
+            Err(MigrationFailure::Refused(OpenError::NotAdditive { name: migration.name.clone(), reason }))
         } else {
             add(guarded, migration)
         };
         // A migration that was stopped reports only an interruption, so the reason is set here.
         if done.is_err() && deadline <= Instant::now() {
             let allowed = humantime::format_duration(allowed).to_string();
-            return Err(Failure::Refused(OpenError::TooSlow { name: migration.name.clone(), allowed }));
+            return Err(MigrationFailure::Refused(OpenError::TooSlow { name: migration.name.clone(), allowed }));
         }
         done?;
         guarded.watch().disarm();
@@ -180,12 +188,12 @@ fn apply_due(guarded: &Guarded, migrations: &[Migration], rule: Rule, allowed: D
 }
 
 /// Runs a migration that is not marked as a contraction, and checks that it only added to the schema.
-fn add(guarded: &Guarded, migration: &Migration) -> Result<(), Failure> {
+fn add(guarded: &GuardedConnection, migration: &Migration) -> Result<(), MigrationFailure> {
     let before = Schema::read(guarded.raw())?;
     run(guarded, migration, Role::Addition)?;
     let after = Schema::read(guarded.raw())?;
-    let refused = |reason| OpenError::Unmarked { name: migration.name.clone(), reason };
-    before.check_additions(&after).map_err(|reason| Failure::Refused(refused(reason)))
+    let refused = |reason| OpenError::UnmarkedContraction { name: migration.name.clone(), reason };
+    before.check_additions(&after).map_err(|reason| MigrationFailure::Refused(refused(reason)))
 }
 
 /// Marks applied migrations as contractions in the history, if an older host did not record that.
@@ -222,13 +230,13 @@ fn note_names(connection: &Connection, applied: &[AppliedMigration], given: &[Mi
     Ok(())
 }
 
-fn run(guarded: &Guarded, migration: &Migration, role: Role) -> Result<(), Failure> {
+fn run(guarded: &GuardedConnection, migration: &Migration, role: Role) -> Result<(), MigrationFailure> {
     guarded.set_role(role);
     let outcome = guarded.raw().execute_batch(&migration.sql);
     guarded.set_role(Role::Host);
     outcome.map_err(|error| match (role, guarded.take_denial()) {
         (Role::Addition, Some(Denial { reason, is_of_additions: true })) => {
-            Failure::Refused(OpenError::Unmarked { name: migration.name.clone(), reason })
+            MigrationFailure::Refused(OpenError::UnmarkedContraction { name: migration.name.clone(), reason })
         }
         (_, denied) => failed(denied.map(|denial| denial.reason), migration, &error),
     })
@@ -264,13 +272,13 @@ pub(super) fn check_history(applied: &[AppliedMigration], given: &[Migration]) -
         });
     }
     match applied.iter().skip(given.len()).find(|applied| applied.contraction) {
-        Some(applied) => Err(OpenError::Contracted { name: applied.name.clone() }),
+        Some(applied) => Err(OpenError::UnknownContraction { name: applied.name.clone() }),
         None => Ok(()),
     }
 }
 
 /// Checks that no object has a reserved name. A rename gets past the authorizer, which sees only the old name.
-fn check_reserved(connection: &Connection, migration: &Migration) -> Result<(), Failure> {
+fn check_reserved(connection: &Connection, migration: &Migration) -> Result<(), MigrationFailure> {
     let mut statement = connection.prepare(
         "SELECT name FROM sqlite_schema WHERE name LIKE ?1 ESCAPE '\\' AND name NOT IN ('watertight_migrations', 'watertight_keyvalue') LIMIT 1",
     )?;
@@ -280,27 +288,27 @@ fn check_reserved(connection: &Connection, migration: &Migration) -> Result<(), 
         Some(row) => {
             let name: String = row.get(0)?;
             let message = format!("`{name}`: names that start with `{RESERVED}` are reserved for the host");
-            Err(Failure::Refused(OpenError::Migration { name: migration.name.clone(), message }))
+            Err(MigrationFailure::Refused(OpenError::Migration { name: migration.name.clone(), message }))
         }
         None => Ok(()),
     }
 }
 
 /// Checks that every foreign key refers to an existing row.
-fn check_references(connection: &Connection, last: &Migration) -> Result<(), Failure> {
+fn check_references(connection: &Connection, last: &Migration) -> Result<(), MigrationFailure> {
     let mut statement = connection.prepare("PRAGMA foreign_key_check")?;
     let mut rows = statement.query([])?;
     match rows.next()? {
         Some(row) => {
             let (child, parent): (String, String) = (row.get(0)?, row.get(2)?);
             let message = format!("a row of `{child}` refers to a row of `{parent}` that is not there");
-            Err(Failure::Refused(OpenError::Migration { name: last.name.clone(), message }))
+            Err(MigrationFailure::Refused(OpenError::Migration { name: last.name.clone(), message }))
         }
         None => Ok(()),
     }
 }
 
-fn failed(denied: Option<String>, migration: &Migration, error: &rusqlite::Error) -> Failure {
+fn failed(denied: Option<String>, migration: &Migration, error: &rusqlite::Error) -> MigrationFailure {
     let message = match error {
         rusqlite::Error::SqlInputError { error, msg, sql, offset } => {
             // `sql` is the remaining text of the migration. `offset` is -1 if the position is unknown.
@@ -315,5 +323,5 @@ fn failed(denied: Option<String>, migration: &Migration, error: &rusqlite::Error
             .unwrap_or(text.clone()),
         other => other.to_string(),
     };
-    Failure::Refused(OpenError::Migration { name: migration.name.clone(), message })
+    MigrationFailure::Refused(OpenError::Migration { name: migration.name.clone(), message })
 }

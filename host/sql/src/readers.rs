@@ -11,9 +11,9 @@ use std::time::Instant;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
 use tokio::task::JoinHandle;
 
-use super::connection::{Access, Guarded, Watch};
+use super::connection::{ConnectionMonitor, GuardedConnection, StatementKind};
 use super::counters::Counters;
-use super::due::Due;
+use super::due::StatementDeadline;
 use super::durability::Durability;
 use super::error::SqlError;
 use super::settings::Settings;
@@ -22,7 +22,7 @@ use watertight_model::config::SqlLimits;
 
 /// The pool of read connections.
 pub(super) struct Readers {
-    idle: Mutex<Vec<Guarded>>,
+    idle: Mutex<Vec<GuardedConnection>>,
     /// A semaphore with one permit for each connection.
     permits: Arc<Semaphore>,
     closed: AtomicBool,
@@ -39,7 +39,7 @@ struct Read {
 
 impl Readers {
     pub(super) fn new(
-        idle: Vec<Guarded>,
+        idle: Vec<GuardedConnection>,
         settings: Arc<Settings>,
         durability: Arc<Durability>,
         counters: Arc<Counters>,
@@ -78,7 +78,7 @@ impl Readers {
             return Err(SqlError::Timeout);
         }
         let inline = now + self.settings.inline_budget;
-        let due = Due::new(deadline, limits);
+        let due = StatementDeadline::new(deadline, limits);
         reader.watch().arm(inline.min(due.at));
         let mut read = reader.read(sql, &parameters, limits);
         let in_time = read.result != Err(SqlError::Timeout);
@@ -90,11 +90,11 @@ impl Readers {
             read = Box::pin(LongRead::start(reader, sql.to_owned(), parameters, *limits).join()).await?;
         }
         self.durability.wait(read.seen, deadline).await?;
-        due.settle(read.result)
+        due.explain_timeout(read.result)
     }
 
     /// Takes a connection. Does not wait if one is idle.
-    async fn take(self: &Arc<Self>, deadline: Instant) -> Result<Reader, SqlError> {
+    async fn take(self: &Arc<Self>, deadline: Instant) -> Result<BorrowedReader, SqlError> {
         let permit = match self.permits.clone().try_acquire_owned() {
             Ok(permit) => permit,
             Err(TryAcquireError::Closed) => return Err(SqlError::Closed),
@@ -104,11 +104,11 @@ impl Readers {
         let guarded = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         // A permit guarantees a connection, unless the pool was closed in between.
         let guarded = guarded.ok_or(SqlError::Closed)?;
-        Ok(Reader { guarded: Some(guarded), pool: self.clone(), _permit: permit })
+        Ok(BorrowedReader { guarded: Some(guarded), pool: self.clone(), _permit: permit })
     }
 
     async fn wait_for_permit(&self, deadline: Instant) -> Result<OwnedSemaphorePermit, SqlError> {
-        let waiting = Waiting::enter(&self.counters, self.settings.read_queue).ok_or(SqlError::Busy)?;
+        let waiting = QueueSlot::enter(&self.counters, self.settings.read_queue).ok_or(SqlError::Busy)?;
         let permit = tokio::time::timeout_at(deadline.into(), self.permits.clone().acquire_owned()).await;
         drop(waiting);
         permit.map_err(|_| SqlError::Timeout)?.map_err(|_| SqlError::Closed)
@@ -116,9 +116,9 @@ impl Readers {
 }
 
 /// A counted place in the queue of waiting reads.
-struct Waiting<'a>(&'a Counters);
+struct QueueSlot<'a>(&'a Counters);
 
-impl<'a> Waiting<'a> {
+impl<'a> QueueSlot<'a> {
     fn enter(counters: &'a Counters, most: usize) -> Option<Self> {
         let queue = counters.read_queue();
         // The place counts even if the queue is full. Dropping the place undoes the count.
@@ -127,26 +127,26 @@ impl<'a> Waiting<'a> {
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for QueueSlot<'_> {
     fn drop(&mut self) {
         self.0.read_queue().fetch_sub(1, SeqCst);
     }
 }
 
 /// A borrowed connection. Dropping it returns the connection and then frees the permit.
-struct Reader {
+struct BorrowedReader {
     /// Present until the reader is dropped.
-    guarded: Option<Guarded>,
+    guarded: Option<GuardedConnection>,
     pool: Arc<Readers>,
     _permit: OwnedSemaphorePermit,
 }
 
-impl Reader {
-    fn guarded(&self) -> &Guarded {
+impl BorrowedReader {
+    fn guarded(&self) -> &GuardedConnection {
         self.guarded.as_ref().expect("a reader has its connection until it is dropped")
     }
 
-    fn watch(&self) -> &Arc<Watch> {
+    fn watch(&self) -> &Arc<ConnectionMonitor> {
         self.guarded().watch()
     }
 
@@ -155,12 +155,13 @@ impl Reader {
         let pool = &self.pool;
         // A failure to prepare has seen only the schema, and the schema is synced before the database is used.
         let mut seen = 0;
-        let result = self.guarded().query(sql, parameters, Access::Reads, limits, || seen = pool.durability.issued());
+        let result =
+            self.guarded().query(sql, parameters, StatementKind::Reads, limits, || seen = pool.durability.issued());
         Read { result, seen }
     }
 }
 
-impl Drop for Reader {
+impl Drop for BorrowedReader {
     fn drop(&mut self) {
         let mut idle = self.pool.idle.lock().unwrap_or_else(PoisonError::into_inner);
         if !self.pool.closed.load(SeqCst) {
@@ -171,13 +172,13 @@ impl Drop for Reader {
 
 /// A read on a thread of its own. Dropping it stops the read.
 struct LongRead {
-    task: JoinHandle<(Reader, Read)>,
-    watch: Arc<Watch>,
+    task: JoinHandle<(BorrowedReader, Read)>,
+    watch: Arc<ConnectionMonitor>,
 }
 
 impl LongRead {
     /// Starts the read. The reader's watch must be armed already, so that arming does not overwrite a stop.
-    fn start(reader: Reader, sql: String, parameters: Vec<Value>, limits: SqlLimits) -> Self {
+    fn start(reader: BorrowedReader, sql: String, parameters: Vec<Value>, limits: SqlLimits) -> Self {
         let watch = reader.watch().clone();
         let task = tokio::task::spawn_blocking(move || {
             reader.watch().set_long(true);

@@ -7,7 +7,7 @@ const MOST: usize = 512;
 const VALUE: char = '?';
 
 /// Returns a statement's text without literal values, comments and line breaks, cut to 512 bytes. Quoted names stay.
-pub fn shown(sql: &str) -> String {
+pub fn redact_statement(sql: &str) -> String {
     let mut out = String::with_capacity(sql.len().min(MOST + 8));
     let mut rest = sql;
     while let Some(first) = rest.chars().next() {
@@ -99,17 +99,17 @@ mod tests {
             ("SELECT \u{1b}[31m", "SELECT [31m"),
             ("", ""),
         ] {
-            assert_eq!(shown(sql), expected, "{sql}");
+            assert_eq!(redact_statement(sql), expected, "{sql}");
         }
     }
 
     #[test]
     fn a_long_one_is_cut_between_characters() {
         for sql in ["SELECT ä".repeat(500), "a".repeat(513), format!("{}ä", "a".repeat(511))] {
-            let text = shown(&sql);
+            let text = redact_statement(&sql);
             assert!(text.ends_with('…') && text.len() <= MOST + '…'.len_utf8(), "{}", text.len());
         }
-        assert_eq!(shown(&"a".repeat(512)), "a".repeat(512));
-        assert_eq!(shown(&format!("SELECT '{}'", "secret".repeat(10_000))), "SELECT ?");
+        assert_eq!(redact_statement(&"a".repeat(512)), "a".repeat(512));
+        assert_eq!(redact_statement(&format!("SELECT '{}'", "secret".repeat(10_000))), "SELECT ?");
     }
 }

@@ -14,7 +14,7 @@ use super::durability::Reply;
 use super::error::SqlError;
 use super::limits::check_input;
 use super::value::{Rows, Value};
-use super::writer::{Bound, Lease, Request};
+use super::writer::{BoundStatement, Lease, TransactionRequest};
 
 /// A write transaction. It holds the database's writer.
 ///
@@ -26,7 +26,7 @@ use super::writer::{Bound, Lease, Request};
 /// above the limits).
 ///
 /// Data that a transaction reads may not be on the disk yet. [`commit`](Self::commit) waits for it. A caller that ends a
-/// transaction without a commit must call [`rollback`](Self::rollback) or [`Database::settle`] before it reveals data
+/// transaction without a commit must call [`rollback`](Self::rollback) or [`Database::wait_until_synced`] before it reveals data
 /// that it read.
 pub struct Transaction {
     lease: Lease,
@@ -45,7 +45,7 @@ impl Transaction {
     /// Any [`SqlError`]; `Closed` if the transaction has ended.
     pub async fn query(&mut self, sql: &str, parameters: Vec<Value>) -> Result<Rows, SqlError> {
         let statement = self.bind(sql, parameters)?;
-        self.ask(|reply| Request::Query(statement, reply)).await
+        self.ask(|reply| TransactionRequest::Query(statement, reply)).await
     }
 
     /// Runs one writing statement, and returns the number of changed rows.
@@ -54,7 +54,7 @@ impl Transaction {
     /// Any [`SqlError`]; `Closed` if the transaction has ended.
     pub async fn execute(&mut self, sql: &str, parameters: Vec<Value>) -> Result<u64, SqlError> {
         let statement = self.bind(sql, parameters)?;
-        self.ask(|reply| Request::Execute(statement, reply)).await
+        self.ask(|reply| TransactionRequest::Execute(statement, reply)).await
     }
 
     /// Commits, and returns once the changes are on the disk.
@@ -63,7 +63,7 @@ impl Transaction {
     /// `Constraint` for a deferred foreign key without its row; `Timeout` or `Closed` if the transaction had ended;
     /// `Storage`. Nothing was committed, except that the outcome is unknown for a `Storage` after a failed sync.
     pub async fn commit(self) -> Result<(), SqlError> {
-        self.ask(Request::Commit).await.map(drop)
+        self.ask(TransactionRequest::Commit).await.map(drop)
     }
 
     /// Rolls back, and returns once all data that the transaction may have read is on the disk.
@@ -73,17 +73,17 @@ impl Transaction {
     pub async fn rollback(self) -> Result<(), SqlError> {
         let Self { lease, database, deadline } = self;
         drop(lease);
-        database.settle(deadline).await
+        database.wait_until_synced(deadline).await
     }
 
-    fn bind(&self, sql: &str, parameters: Vec<Value>) -> Result<Bound, SqlError> {
+    fn bind(&self, sql: &str, parameters: Vec<Value>) -> Result<BoundStatement, SqlError> {
         check_input(sql, &parameters, self.database.settings(), &self.database.limits)?;
-        Ok(Bound { sql: sql.to_owned(), parameters })
+        Ok(BoundStatement { sql: sql.to_owned(), parameters })
     }
 
     /// Sends a request to the writer and waits for the answer. The writer keeps the deadline, so every answer is
     /// definite.
-    async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, SqlError> {
+    async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> TransactionRequest) -> Result<T, SqlError> {
         let (reply, answer) = oneshot::channel();
         match self.lease.requests.try_send(request(reply)) {
             Ok(()) => {}

@@ -4,9 +4,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::backup::copy_together;
-use super::connection::Guarded;
+use super::connection::GuardedConnection;
 use super::error::OpenError;
-use super::migrate::{self, Failure, Rule};
+use super::migrate::{self, MigrationFailure, MigrationRule};
 use super::settings::Settings;
 use super::{Database, remove};
 use watertight_model::config::SqlLimits;
@@ -24,7 +24,7 @@ const ROWS: [&str; 2] = ["constraint failed", " refers to a row of "];
 
 /// The occasion on which migrations would be applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Occasion {
+pub enum MigrationOccasion {
     /// A start of the host applies the migrations to a database that nobody else uses.
     Start,
     /// A change applies the migrations while other builds are served.
@@ -33,12 +33,12 @@ pub enum Occasion {
     New,
 }
 
-impl Occasion {
-    fn rule(self) -> Rule {
+impl MigrationOccasion {
+    fn rule(self) -> MigrationRule {
         match self {
-            Self::Start => Rule::Marked,
-            Self::Serving => Rule::Additive,
-            Self::New => Rule::Any,
+            Self::Start => MigrationRule::FirstFree,
+            Self::Serving => MigrationRule::Additive,
+            Self::New => MigrationRule::Any,
         }
     }
 }
@@ -54,7 +54,7 @@ impl Occasion {
 pub fn try_migrations(
     given: &[Migration],
     applied: Option<&[AppliedMigration]>,
-    occasion: Occasion,
+    occasion: MigrationOccasion,
     allowed: Duration,
 ) -> Result<(), OpenError> {
     migrate::check_given(given)?;
@@ -67,13 +67,13 @@ pub fn try_migrations(
     let limits = SqlLimits { size: MEMORY, ..SqlLimits::default() };
     let settings = Settings { limits, ..Settings::default() };
     // If memory is short, nothing is known about the migrations.
-    let Ok(guarded) = Guarded::in_memory(&settings) else { return Ok(()) };
+    let Ok(guarded) = GuardedConnection::in_memory(&settings) else { return Ok(()) };
     // The applied migrations may need rows that are missing here. Then nothing can be said about them or later ones.
-    if migrate::apply(&guarded, &given[..known], Rule::Applied, MEMORY, allowed).is_err() {
+    if migrate::apply(&guarded, &given[..known], MigrationRule::Applied, MEMORY, allowed).is_err() {
         return Ok(());
     }
     match migrate::apply(&guarded, given, occasion.rule(), MEMORY, allowed) {
-        Err(Failure::Refused(error)) if !depends_on_data(&error, known > 0) => Err(error),
+        Err(MigrationFailure::Refused(error)) if !depends_on_data(&error, known > 0) => Err(error),
         _ => Ok(()),
     }
 }
@@ -97,24 +97,24 @@ pub fn try_on_copy(
     database: &Database,
     target: &Path,
     given: &[Migration],
-    occasion: Occasion,
+    occasion: MigrationOccasion,
     allowed: Duration,
-) -> Result<Result<CopyTried, OpenError>, String> {
+) -> Result<Result<CopyTrial, OpenError>, String> {
     let size = |path: &Path| path.metadata().map_or(0, |found| found.len());
     let bytes = size(database.path()).saturating_add(size(&database.wal_path()));
     if bytes > MAX_COPY {
-        return Ok(Ok(CopyTried { bytes, tried: false }));
+        return Ok(Ok(CopyTrial { bytes, tried: false }));
     }
     let removed = || remove(target).map_err(|error| error.to_string());
     removed()?;
     let copied = copy_together(&[(database.clone(), target.to_owned())], &|| false);
     let tried = copied.map_err(|error| error.to_string()).and_then(|()| {
         let settings = Settings { limits: *database.limits(), ..Settings::default() };
-        let guarded = Guarded::writer(target, &settings).map_err(|error| error.to_string())?;
+        let guarded = GuardedConnection::writer(target, &settings).map_err(|error| error.to_string())?;
         match migrate::apply(&guarded, given, occasion.rule(), settings.limits.size, allowed) {
-            Ok(_) => Ok(Ok(CopyTried { bytes, tried: true })),
-            Err(Failure::Refused(error)) => Ok(Err(error)),
-            Err(Failure::Sqlite(error)) => Err(error.to_string()),
+            Ok(_) => Ok(Ok(CopyTrial { bytes, tried: true })),
+            Err(MigrationFailure::Refused(error)) => Ok(Err(error)),
+            Err(MigrationFailure::Sqlite(error)) => Err(error.to_string()),
         }
     });
     removed()?;
@@ -123,7 +123,7 @@ pub fn try_on_copy(
 
 /// The result of a trial on a copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CopyTried {
+pub struct CopyTrial {
     /// The size of the database in bytes.
     pub bytes: u64,
     /// Whether the migrations were tried. False if the database is too large.

@@ -21,16 +21,16 @@ use rusqlite::Statement;
 use rusqlite::wal::CheckpointMode;
 use tokio::sync::oneshot;
 
-use super::backup::Copy;
-use super::connection::{Access, Guarded, WRITER_PATIENCE, Watch};
+use super::backup::CopyJob;
+use super::connection::{ConnectionMonitor, GuardedConnection, StatementKind, WRITER_LOCK_TIMEOUT};
 use super::counters::Counters;
-use super::due::Due;
-use super::durability::{Durability, Ended, Failure, Handover, Reply};
+use super::due::StatementDeadline;
+use super::durability::{Durability, EndedTransaction, FinalFailure, Reply, SyncQueue};
 use super::error::{OpenError, SqlError, SqlLimit, is_failed_sync};
 use super::files::Files;
-use super::migrate::{self, Rule};
+use super::migrate::{self, MigrationRule};
 use super::settings::Settings;
-use super::ticket::Ticket;
+use super::ticket::JobClaim;
 use super::value::{Rows, Value};
 use watertight_disk::failpoint::{CrashPoint, crash_point};
 use watertight_model::config::SqlLimits;
@@ -46,20 +46,20 @@ const CROWDED_PAGES: u32 = 16 * CHECKPOINT_PAGES;
 /// How often long reads are stopped so that the log can be emptied, and how long the writer waits for their end each
 /// time. A read that begins before all of the log was copied blocks the emptying too; later reads do not.
 const STOPS: u32 = 5;
-const STOP_PATIENCE: Duration = Duration::from_millis(200);
+const STOP_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// A job for the writer.
 pub(super) enum Job {
     /// Run one statement as a transaction of its own.
     Execute {
         /// The statement with its parameters.
-        statement: Bound,
+        statement: BoundStatement,
         /// The statement's limits.
         limits: SqlLimits,
         /// When the statement must end.
         deadline: Instant,
         /// Decides whether the caller or the writer owns the job.
-        ticket: Arc<Ticket>,
+        ticket: Arc<JobClaim>,
         /// The channel for the answer.
         reply: Reply<u64>,
     },
@@ -81,18 +81,18 @@ pub(super) enum Job {
         /// How long the migrations may take.
         allowed: Duration,
         /// Decides whether the caller or the writer owns the job.
-        ticket: Arc<Ticket>,
+        ticket: Arc<JobClaim>,
         /// The channel for a refusal. Dropped without a value if there is none.
         refused: oneshot::Sender<OpenError>,
         /// The channel for the outcome, which is sent once it is on the disk.
         reply: Reply<u64>,
     },
     /// Copy the whole database, and serve other jobs meanwhile.
-    Copy(Copy),
+    Copy(CopyJob),
 }
 
 /// A statement with its parameters.
-pub(super) struct Bound {
+pub(super) struct BoundStatement {
     /// The statement's text.
     pub(super) sql: String,
     /// The statement's parameters.
@@ -102,26 +102,26 @@ pub(super) struct Bound {
 /// The right to use the writer. Dropping it rolls the transaction back.
 pub(super) struct Lease {
     /// The channel for requests. It holds one at a time.
-    pub(super) requests: SyncSender<Request>,
+    pub(super) requests: SyncSender<TransactionRequest>,
     /// The reason why the writer stopped listening, once it has.
-    pub(super) end: Arc<LeaseEnd>,
+    pub(super) end: Arc<LeaseOutcome>,
 }
 
 /// A request of an open transaction.
-pub(super) enum Request {
+pub(super) enum TransactionRequest {
     /// Run a statement and return its rows.
-    Query(Bound, Reply<Rows>),
+    Query(BoundStatement, Reply<Rows>),
     /// Run a statement and return the number of changed rows.
-    Execute(Bound, Reply<u64>),
+    Execute(BoundStatement, Reply<u64>),
     /// Commit the transaction.
     Commit(Reply<u64>),
 }
 
 /// How a lease ended. A caller reads it when the writer no longer listens.
 #[derive(Debug, Default)]
-pub(super) struct LeaseEnd(AtomicU8);
+pub(super) struct LeaseOutcome(AtomicU8);
 
-impl LeaseEnd {
+impl LeaseOutcome {
     const TIMED_OUT: u8 = 1;
 
     /// The error that further statements return.
@@ -136,20 +136,20 @@ impl LeaseEnd {
 
 /// The writer's connection and the state that it shares with other threads.
 pub(super) struct Writer {
-    pub(super) guarded: Guarded,
+    pub(super) guarded: GuardedConnection,
     pub(super) settings: Arc<Settings>,
     pub(super) durability: Arc<Durability>,
     pub(super) counters: Arc<Counters>,
-    pub(super) handover: Handover,
+    pub(super) handover: SyncQueue,
     pub(super) files: Arc<Files>,
     /// The handles that stop reads of the pool.
-    pub(super) readers: Vec<Arc<Watch>>,
+    pub(super) readers: Vec<Arc<ConnectionMonitor>>,
 }
 
 impl Writer {
     /// Runs jobs until the last handle of the database is gone and the queue is empty.
     pub(super) fn run(&self, jobs: &Receiver<Job>) {
-        let turn = self.guarded.as_host(|| Turn::new(self));
+        let turn = self.guarded.as_host(|| RunningWriter::new(self));
         match turn {
             Ok(mut turn) => {
                 while let Ok(job) = jobs.recv() {
@@ -168,7 +168,7 @@ impl Writer {
 }
 
 /// The running writer, with the prepared statements that begin and end transactions.
-struct Turn<'w> {
+struct RunningWriter<'w> {
     writer: &'w Writer,
     begin: Statement<'w>,
     commit: Statement<'w>,
@@ -176,7 +176,7 @@ struct Turn<'w> {
     log: Log,
 }
 
-impl<'w> Turn<'w> {
+impl<'w> RunningWriter<'w> {
     fn new(writer: &'w Writer) -> rusqlite::Result<Self> {
         // These statements bypass the cache, where a guest's text could find them.
         let connection = writer.guarded.raw();
@@ -185,7 +185,7 @@ impl<'w> Turn<'w> {
             begin: connection.prepare("BEGIN IMMEDIATE")?,
             commit: connection.prepare("COMMIT")?,
             rollback: connection.prepare("ROLLBACK")?,
-            log: Log { pages: 0, next: CHECKPOINT_PAGES, stuck: None },
+            log: Log { pages: 0, next_checkpoint: CHECKPOINT_PAGES, blocked_by: None },
         })
     }
 
@@ -193,24 +193,24 @@ impl<'w> Turn<'w> {
     fn take(&mut self, job: Job) {
         self.writer.counters.writer_queue().fetch_sub(1, SeqCst);
         self.job(job);
-        self.tend_log();
+        self.checkpoint_if_needed();
     }
 
     fn job(&mut self, job: Job) {
         match job {
             Job::Execute { statement, limits, deadline, ticket, reply } => {
                 // A dropped caller, or one that gave up, wants no change any more.
-                if !reply.is_closed() && ticket.take() {
+                if !reply.is_closed() && ticket.claim() {
                     self.execute(&statement, &limits, deadline, reply);
                 }
             }
             Job::Begin { limits, deadline, reply } => {
                 if !reply.is_closed() {
-                    self.lend(&limits, deadline, reply);
+                    self.run_transaction(&limits, deadline, reply);
                 }
             }
             Job::Migrate { migrations, size, allowed, ticket, refused, reply } => {
-                if !reply.is_closed() && ticket.take() {
+                if !reply.is_closed() && ticket.claim() {
                     self.migrate(&migrations, size, allowed, refused, reply);
                 }
             }
@@ -234,32 +234,32 @@ impl<'w> Turn<'w> {
         }
         let number = self.writer.durability.issue();
         let guarded = &self.writer.guarded;
-        let outcome = guarded.as_host(|| migrate::apply(guarded, migrations, Rule::Additive, size, allowed));
+        let outcome = guarded.as_host(|| migrate::apply(guarded, migrations, MigrationRule::Additive, size, allowed));
         let result = match outcome {
             Ok(applied) => Ok(applied),
-            Err(migrate::Failure::Refused(error)) => {
+            Err(migrate::MigrationFailure::Refused(error)) => {
                 // The caller may have been dropped.
                 let _ = refused.send(error);
                 Ok(0)
             }
-            Err(migrate::Failure::Sqlite(error)) => {
+            Err(migrate::MigrationFailure::Sqlite(error)) => {
                 if is_failed_sync(&error) {
-                    self.writer.durability.fail(Failure::Unsynced);
+                    self.writer.durability.fail(FinalFailure::Unsynced);
                 }
                 Err(self.writer.guarded.translate(&error))
             }
         };
         // The migrations' pages are in the log like those of any commit.
         let pages = self.writer.guarded.take_log_pages();
-        self.note_log(pages);
-        self.end(Ended { number, wrote: pages > 0, commits: false, result, reply });
+        self.record_log_length(pages);
+        self.end(EndedTransaction { number, wrote: pages > 0, commits: false, result, reply });
     }
 
-    fn execute(&mut self, statement: &Bound, limits: &SqlLimits, deadline: Instant, reply: Reply<u64>) {
+    fn execute(&mut self, statement: &BoundStatement, limits: &SqlLimits, deadline: Instant, reply: Reply<u64>) {
         let outcome = self.begin(limits, deadline).and_then(|()| {
-            let (guarded, due) = (&self.writer.guarded, Due::new(deadline, limits));
+            let (guarded, due) = (&self.writer.guarded, StatementDeadline::new(deadline, limits));
             guarded.watch().arm(due.at);
-            due.settle(guarded.execute(&statement.sql, &statement.parameters))
+            due.explain_timeout(guarded.execute(&statement.sql, &statement.parameters))
         });
         match outcome {
             Ok(changed) => self.commit(changed, reply),
@@ -267,7 +267,7 @@ impl<'w> Turn<'w> {
                 self.roll_back();
                 // An error may reveal data, such as that a row exists. That data must be on the disk before the error is
                 // sent.
-                self.end(Ended {
+                self.end(EndedTransaction {
                     number: self.writer.durability.issued(),
                     wrote: false,
                     commits: false,
@@ -279,20 +279,26 @@ impl<'w> Turn<'w> {
     }
 
     /// Begins a transaction and serves it until it ends.
-    fn lend(&mut self, limits: &SqlLimits, deadline: Instant, reply: Reply<Lease>) {
+    fn run_transaction(&mut self, limits: &SqlLimits, deadline: Instant, reply: Reply<Lease>) {
         if let Err(error) = self.begin(limits, deadline) {
             let _ = reply.send(Err(error));
             return;
         }
         let (requests, asked) = sync_channel(1);
-        let end = Arc::new(LeaseEnd::default());
+        let end = Arc::new(LeaseOutcome::default());
         // If the caller was dropped, so is the request channel, and serving ends at once.
         let _ = reply.send(Ok(Lease { requests, end: end.clone() }));
         self.serve(limits, deadline, &asked, &end);
         self.roll_back();
     }
 
-    fn serve(&mut self, limits: &SqlLimits, deadline: Instant, asked: &Receiver<Request>, end: &LeaseEnd) {
+    fn serve(
+        &mut self,
+        limits: &SqlLimits,
+        deadline: Instant,
+        asked: &Receiver<TransactionRequest>,
+        end: &LeaseOutcome,
+    ) {
         let mut open = true;
         while open {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -301,22 +307,29 @@ impl<'w> Turn<'w> {
                 Err(RecvTimeoutError::Timeout) => return end.time_out(),
                 Err(RecvTimeoutError::Disconnected) => return,
             };
-            let due = Due::new(deadline, limits);
+            let due = StatementDeadline::new(deadline, limits);
             self.writer.guarded.watch().arm(due.at);
             open = match request {
-                Request::Commit(reply) => return self.commit(0, reply),
-                Request::Query(Bound { sql, parameters }, reply) => self.step(end, reply, |guarded| {
-                    due.settle(guarded.query(&sql, &parameters, Access::Any, limits, || {}))
-                }),
-                Request::Execute(Bound { sql, parameters }, reply) => {
-                    self.step(end, reply, |guarded| due.settle(guarded.execute(&sql, &parameters)))
+                TransactionRequest::Commit(reply) => return self.commit(0, reply),
+                TransactionRequest::Query(BoundStatement { sql, parameters }, reply) => {
+                    self.step(end, reply, |guarded| {
+                        due.explain_timeout(guarded.query(&sql, &parameters, StatementKind::Any, limits, || {}))
+                    })
+                }
+                TransactionRequest::Execute(BoundStatement { sql, parameters }, reply) => {
+                    self.step(end, reply, |guarded| due.explain_timeout(guarded.execute(&sql, &parameters)))
                 }
             };
         }
     }
 
     /// Runs one statement of a transaction. Returns whether the transaction is still open.
-    fn step<T>(&mut self, end: &LeaseEnd, reply: Reply<T>, work: impl FnOnce(&Guarded) -> Result<T, SqlError>) -> bool {
+    fn step<T>(
+        &mut self,
+        end: &LeaseOutcome,
+        reply: Reply<T>,
+        work: impl FnOnce(&GuardedConnection) -> Result<T, SqlError>,
+    ) -> bool {
         let guarded = &self.writer.guarded;
         let changes = guarded.total_changes();
         let result = work(guarded);
@@ -345,9 +358,9 @@ impl<'w> Turn<'w> {
         if Instant::now() >= deadline {
             return Err(SqlError::Timeout);
         }
-        if self.log.stuck.is_some() {
+        if self.log.blocked_by.is_some() {
             self.empty_log(Duration::ZERO);
-            if let Some(error) = &self.log.stuck {
+            if let Some(error) = &self.log.blocked_by {
                 return Err(error.clone());
             }
         }
@@ -365,20 +378,20 @@ impl<'w> Turn<'w> {
         let result = match outcome {
             Ok(_) => {
                 crash_point(CrashPoint::SqlCommitted);
-                self.note_log(pages);
+                self.record_log_length(pages);
                 Ok(changed)
             }
             Err(error) => {
                 // A deferred foreign key has no row, or the disk failed.
                 if is_failed_sync(&error) {
-                    self.writer.durability.fail(Failure::Unsynced);
+                    self.writer.durability.fail(FinalFailure::Unsynced);
                 }
                 let said = self.writer.guarded.translate(&error);
                 self.roll_back();
                 Err(said)
             }
         };
-        self.end(Ended { number, wrote: pages > 0, commits: pages > 0, result, reply });
+        self.end(EndedTransaction { number, wrote: pages > 0, commits: pages > 0, result, reply });
     }
 
     /// Rolls back the open transaction, if there is one.
@@ -390,38 +403,38 @@ impl<'w> Turn<'w> {
         if let Err(error) = self.writer.guarded.as_host(|| self.rollback.execute([])) {
             // The connection can't be brought to a known state, so nothing further may be written through it.
             tracing::error!(%error, "a transaction could not be rolled back");
-            self.writer.durability.fail(Failure::Unsynced);
+            self.writer.durability.fail(FinalFailure::Unsynced);
         }
     }
 
-    fn end(&self, ended: Ended) {
+    fn end(&self, ended: EndedTransaction) {
         let nobody_waits = self.writer.counters.writer_queue().load(SeqCst) == 0;
-        self.writer.handover.end(ended, nobody_waits);
+        self.writer.handover.submit(ended, nobody_waits);
     }
 
     /// Records the log's length after a commit. 0 means that the commit wrote nothing.
-    fn note_log(&mut self, pages: u32) {
+    fn record_log_length(&mut self, pages: u32) {
         if pages > 0 {
-            self.log.has(pages);
-            self.writer.files.log_filled();
+            self.log.record(pages);
+            self.writer.files.mark_log_filled();
         }
     }
 
     /// Copies the log into the database file if it is long enough. Must not run within a transaction.
-    fn tend_log(&mut self) {
+    fn checkpoint_if_needed(&mut self) {
         if self.writer.durability.failure().is_some() {
             return;
         }
         // A rolled-back transaction extends the file too, and no commit reports that length.
         let overgrown = self.writer.guarded.watch().take_overgrown();
         if overgrown || self.log.bytes() >= self.writer.settings.max_log_bytes {
-            self.empty_log(WRITER_PATIENCE);
-        } else if self.log.pages >= self.log.next {
+            self.empty_log(WRITER_LOCK_TIMEOUT);
+        } else if self.log.pages >= self.log.next_checkpoint {
             let crowded = self.log.pages >= CROWDED_PAGES;
             let done = self.checkpoint(if crowded { CheckpointMode::RESTART } else { CheckpointMode::PASSIVE });
             // If readers blocked the checkpoint, the next attempt waits for more commits.
             let pause = if crowded && done.is_err() { CROWDED_PAGES / 4 } else { CHECKPOINT_PAGES / 4 };
-            self.log.next = self.log.pages + pause;
+            self.log.next_checkpoint = self.log.pages + pause;
         }
     }
 
@@ -435,7 +448,7 @@ impl<'w> Turn<'w> {
             }
         };
         wait(patience);
-        self.writer.files.log_emptied();
+        self.writer.files.mark_log_emptied();
         let mut done = self.checkpoint(CheckpointMode::TRUNCATE);
         for _ in 0..STOPS {
             if done != Err(SqlError::Busy) || patience.is_zero() {
@@ -448,17 +461,17 @@ impl<'w> Turn<'w> {
                 stopped,
                 "the write-ahead log has reached its longest length: long reads that keep it from being emptied are stopped"
             );
-            wait(STOP_PATIENCE);
+            wait(STOP_TIMEOUT);
             done = self.checkpoint(CheckpointMode::TRUNCATE);
         }
-        wait(WRITER_PATIENCE);
+        wait(WRITER_LOCK_TIMEOUT);
         match done {
-            Ok(()) => self.log = Log { pages: 0, next: CHECKPOINT_PAGES, stuck: None },
+            Ok(()) => self.log = Log { pages: 0, next_checkpoint: CHECKPOINT_PAGES, blocked_by: None },
             Err(error) => {
-                if self.log.stuck.is_none() {
+                if self.log.blocked_by.is_none() {
                     tracing::error!(%error, bytes = self.log.bytes(), "the write-ahead log can't be emptied: writes are refused until it can");
                 }
-                self.log.stuck = Some(error);
+                self.log.blocked_by = Some(error);
             }
         }
     }
@@ -471,7 +484,7 @@ impl<'w> Turn<'w> {
             }
             Err(error) => {
                 if is_failed_sync(&error) {
-                    self.writer.durability.fail(Failure::Unsynced);
+                    self.writer.durability.fail(FinalFailure::Unsynced);
                 }
                 // Usually readers held on for longer than the writer waits. The next checkpoint tries again.
                 tracing::debug!(%error, "the write-ahead log could not be copied into the database file");

@@ -67,7 +67,7 @@ impl App {
     /// What the instances of a module's compartment are doing.
     pub(crate) fn stats(&self, module: &str) -> InstanceStats {
         let generation = self.runtime.current();
-        let place = generation.graph.home(&module.parse().unwrap()).unwrap();
+        let place = generation.graph.compartment_of(&module.parse().unwrap()).unwrap();
         generation.compartments()[place].stats()
     }
 }

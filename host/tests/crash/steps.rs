@@ -13,7 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tempfile::TempDir;
-use watertight::artifact::{Docs, Embedded};
+use watertight::artifact::{Docs, ModuleSection};
 use watertight::failpoint::CrashPoint;
 use watertight::ids::Digest;
 use watertight::migration::Migration;
@@ -199,7 +199,7 @@ fn extra(tag: u32, migrations: usize) -> Vec<u8> {
         Migration::new(format!("{number:05}_more.sql"), format!("CREATE TABLE more_{number} (id INTEGER PRIMARY KEY)"))
     };
     let migrations = (0..migrations).map(migration).collect();
-    let section = Embedded::new(&component, "extra".parse().unwrap(), "wat", migrations, Docs::default());
+    let section = ModuleSection::new(&component, "extra".parse().unwrap(), "wat", migrations, Docs::default());
     section.unwrap().append_to(&mut component).unwrap();
     component
 }

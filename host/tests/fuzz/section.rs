@@ -5,7 +5,7 @@ use std::path::Path;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use wasm_encoder::{ComponentSection as _, CustomSection};
-use watertight::artifact::{Artifact, ArtifactError, Docs, Embedded, InterfaceDocs, SECTION_NAME, SectionError};
+use watertight::artifact::{Artifact, ArtifactError, Docs, InterfaceDocs, ModuleSection, SECTION_NAME, SectionError};
 use watertight::migration::Migration;
 use watertight::problem::Problem;
 
@@ -55,7 +55,7 @@ fn json(migrations: Vec<Migration>, docs: Option<&str>) -> Option<Vec<u8>> {
         types: [("draft.lines".to_owned(), "Its lines.".into())].into(),
     };
     let docs = Docs([("t:t/api@1.0.0".parse().unwrap(), interface)].into());
-    let embedded = Embedded::new(b"", "a".parse().unwrap(), "rust", migrations, docs).ok()?;
+    let embedded = ModuleSection::new(b"", "a".parse().unwrap(), "rust", migrations, docs).ok()?;
     Some(serde_json::to_vec(&embedded).unwrap())
 }
 
@@ -86,12 +86,12 @@ fn section() {
         }
         match once {
             Ok(artifact) => {
-                let embedded = artifact.embedded.clone().expect("there is one");
+                let embedded = artifact.section.clone().expect("there is one");
                 prop_assert!(artifact.migrations().iter().all(Migration::is_intact));
                 prop_assert!(artifact.migrations().is_sorted_by(|one, next| one.name < next.name));
                 let mut again = plain.clone();
                 embedded.append_to(&mut again).unwrap();
-                prop_assert_eq!(Embedded::find(&again).unwrap(), Some(embedded));
+                prop_assert_eq!(ModuleSection::find(&again).unwrap(), Some(embedded));
                 Ok("taken")
             }
             Err(error @ ArtifactError::Section { .. }) => {

@@ -202,7 +202,7 @@ fn check(engine: &Engine, bytes: &[u8]) -> Outcome {
                 prop_assert!(shape::differences(interface, interface).is_empty(), "it differs from itself");
             }
             // Where the component carries documentation, that is in the artifact's shape besides.
-            let same = artifact.embedded.is_some() || shape::read(bytes).unwrap() == artifact.shape;
+            let same = artifact.section.is_some() || shape::read(bytes).unwrap() == artifact.shape;
             prop_assert!(same, "another shape at the second reading");
             let Ok(theirs) = theirs else { return Ok("too much for the engine") };
             check_names(engine, theirs, artifact)?;

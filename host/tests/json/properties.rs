@@ -58,7 +58,7 @@ proptest! {
     #[test]
     fn any_text_is_met(text in any::<String>(), token in select(TOKENS), ty in types()) {
         let codec = Codec::new("it", &ty).unwrap();
-        prop_assert!(codec.takes_text() || codec.decode_text(&text).is_err());
+        prop_assert!(codec.accepts_text() || codec.decode_text(&text).is_err());
         let _ = codec.decode_text(token);
     }
 

@@ -212,8 +212,8 @@ fn functions_take_texts_and_give_one() {
 fn texts_and_absence() {
     let enums = "enum e { a }";
     for (ty, takes) in [("u8", true), ("e", true), ("option<e>", true), ("list<u8>", false), ("tuple<u8>", false)] {
-        assert_eq!(codec(enums, ty).takes_text(), takes, "{ty}");
+        assert_eq!(codec(enums, ty).accepts_text(), takes, "{ty}");
     }
-    assert_eq!(codec("", "option<u8>").absent(), Some(Val::Option(None)));
-    assert_eq!(codec("", "list<u8>").absent(), None);
+    assert_eq!(codec("", "option<u8>").absent_value(), Some(Val::Option(None)));
+    assert_eq!(codec("", "list<u8>").absent_value(), None);
 }

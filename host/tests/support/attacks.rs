@@ -20,7 +20,7 @@ use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 
-use watertight::artifact::{Docs, Embedded};
+use watertight::artifact::{Docs, ModuleSection};
 use watertight::migration::Migration;
 
 /// The limits of a hostile module's compartment. They are small, so that attacks meet them soon.
@@ -263,7 +263,7 @@ fn component(name: &str, text: &str, result: &[String], statements: &[String], c
     let mut component = wat::parse_str(&component).unwrap_or_else(|error| panic!("{name}: {error}"));
     if !statements.is_empty() {
         let migration = Migration::new("0001_note.sql".to_owned(), "CREATE TABLE note (text)".to_owned());
-        let section = Embedded::new(&component, name.parse().unwrap(), "wat", vec![migration], Docs::default());
+        let section = ModuleSection::new(&component, name.parse().unwrap(), "wat", vec![migration], Docs::default());
         section.unwrap().append_to(&mut component).unwrap();
     }
     component

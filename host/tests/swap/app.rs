@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use tempfile::TempDir;
-use watertight::artifact::{Docs, Embedded};
+use watertight::artifact::{Docs, ModuleSection};
 use watertight::migration::Migration;
 
 use crate::components::component_of;
@@ -152,7 +152,7 @@ pub(crate) fn build_that_drops(module: &str) -> Vec<u8> {
 /// A component with these migrations in it, each a name and its SQL.
 pub(crate) fn with_migrations(mut component: Vec<u8>, module: &str, migrations: &[(&str, &str)]) -> Vec<u8> {
     let migrations = migrations.iter().map(|(name, sql)| Migration::new((*name).to_owned(), (*sql).to_owned()));
-    let section = Embedded::new(&component, module.parse().unwrap(), "wat", migrations.collect(), Docs::default());
+    let section = ModuleSection::new(&component, module.parse().unwrap(), "wat", migrations.collect(), Docs::default());
     section.unwrap().append_to(&mut component).unwrap();
     component
 }

@@ -120,7 +120,7 @@ fn modules_become_components_that_carry_all_that_belongs_to_them() {
     assert_eq!(built[0].path, path);
     let artifact = Artifact::load(&path, MAX_COMPONENT_BYTES).unwrap();
     assert_eq!((artifact.digest, artifact.build()), (built[0].digest, built[0].build.clone()));
-    let embedded = artifact.embedded.as_ref().unwrap();
+    let embedded = artifact.section.as_ref().unwrap();
     assert_eq!((embedded.name.as_str(), embedded.language.as_str()), ("alpha", "rust"));
     let migrations: Vec<_> = artifact.migrations().iter().map(|migration| migration.name.as_str()).collect();
     assert_eq!(migrations, ["0001_items.sql", "0002_more.sql"]);
@@ -269,11 +269,11 @@ fn go_modules_become_components_of_the_same_contract() {
     assert!(!place.folder("gamma").join("bindings/left_over").exists());
 
     let [go, rust] = [&built[0], &built[1]].map(|built| Artifact::load(&built.path, MAX_COMPONENT_BYTES).unwrap());
-    let embedded = go.embedded.as_ref().unwrap();
+    let embedded = go.section.as_ref().unwrap();
     assert_eq!((embedded.name.as_str(), embedded.language.as_str(), go.migrations().len()), ("gamma", "go", 1));
     assert_eq!(go.shape.exports, rust.shape.exports);
     let name = "a:calc/calc@1.0.0".parse().unwrap();
-    assert_eq!(embedded.docs.0[&name], rust.embedded.as_ref().unwrap().docs.0[&name]);
+    assert_eq!(embedded.docs.0[&name], rust.section.as_ref().unwrap().docs.0[&name]);
     // The component imports only what Go's own runtime needs.
     assert!(go.shape.imports.keys().all(|import| import.namespace() == "wasi"), "{:?}", go.shape.imports.keys());
 

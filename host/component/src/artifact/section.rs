@@ -34,7 +34,7 @@ const MAX_LABEL_BYTES: usize = 64;
 /// The content of the section `watertight:module`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Embedded {
+pub struct ModuleSection {
     /// The version of the format: [`FORMAT`].
     format: u32,
     /// The name that the module gives itself. The host uses the module's key in the manifest instead.
@@ -130,7 +130,7 @@ pub enum SectionError {
     },
 }
 
-impl Embedded {
+impl ModuleSection {
     /// Makes the section for a build of `component`, which must not have the section yet. The build id is derived from the component and
     /// from everything in the section.
     ///

@@ -41,8 +41,8 @@ fn docs() -> Docs {
     ]))
 }
 
-fn embedded() -> Embedded {
-    Embedded::new(&plain(), "alpha".parse().unwrap(), "rust", migrations(), docs()).unwrap()
+fn embedded() -> ModuleSection {
+    ModuleSection::new(&plain(), "alpha".parse().unwrap(), "rust", migrations(), docs()).unwrap()
 }
 
 fn load(bytes: Vec<u8>) -> Result<Artifact, ArtifactError> {
@@ -52,7 +52,7 @@ fn load(bytes: Vec<u8>) -> Result<Artifact, ArtifactError> {
 #[test]
 fn a_component_without_the_section_is_a_module_without_migrations() {
     let artifact = load(plain()).unwrap();
-    assert_eq!(artifact.embedded, None);
+    assert_eq!(artifact.section, None);
     assert!(artifact.migrations().is_empty());
     assert_eq!(artifact.digest, Digest::of(&plain()));
     assert!(artifact.digest.hex().starts_with(&artifact.build()));
@@ -63,7 +63,7 @@ fn what_is_embedded_comes_back_and_documents_the_shape() {
     let mut bytes = plain();
     embedded().append_to(&mut bytes).unwrap();
     let artifact = load(bytes).unwrap();
-    assert_eq!(artifact.embedded, Some(embedded()));
+    assert_eq!(artifact.section, Some(embedded()));
     assert_eq!(artifact.migrations(), migrations());
     let interface = &artifact.shape.exports[&"a:b/c@1.0.0".parse().unwrap()];
     assert_eq!(interface.docs.as_deref(), Some("All of it."));
@@ -74,7 +74,7 @@ fn what_is_embedded_comes_back_and_documents_the_shape() {
 #[test]
 fn the_build_id_follows_from_all_of_the_content() {
     let id = |component: &[u8], migrations, docs| {
-        Embedded::new(component, "alpha".parse().unwrap(), "rust", migrations, docs).unwrap().build
+        ModuleSection::new(component, "alpha".parse().unwrap(), "rust", migrations, docs).unwrap().build
     };
     let same = id(&plain(), migrations(), docs());
     assert_eq!(same, embedded().build);
@@ -146,9 +146,9 @@ fn only_the_outermost_component_speaks_for_the_module() {
     inner.section(&CustomSection { name: SECTION_NAME.into(), data: b"not for us".into() });
     let mut bytes = plain();
     NestedComponentSection(&inner).append_to_component(&mut bytes);
-    assert_eq!(load(bytes.clone()).unwrap().embedded, None);
+    assert_eq!(load(bytes.clone()).unwrap().section, None);
     embedded().append_to(&mut bytes).unwrap();
-    assert_eq!(load(bytes.clone()).unwrap().embedded, Some(embedded()));
+    assert_eq!(load(bytes.clone()).unwrap().section, Some(embedded()));
     embedded().append_to(&mut bytes).unwrap();
     let error = load(bytes).unwrap_err();
     assert!(matches!(error, ArtifactError::Section { source: SectionError::Twice, .. }), "{error:?}");

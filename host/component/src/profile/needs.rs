@@ -18,7 +18,7 @@ const PER_ITEM: u64 = 32;
 /// What a component needs of the engine that runs it. Each number is the greatest need of one core module, unless its comment says
 /// otherwise.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Needs {
+pub struct EngineNeeds {
     /// Bytes of one linear memory at the start.
     pub memory: u64,
     /// Elements of one table at the start.
@@ -32,14 +32,14 @@ pub struct Needs {
     /// Number of tables that one core module defines.
     pub tables: u32,
     /// The sums over all core modules. A definition or an instantiation counts once for each time that it is written in the component.
-    pub total: Total,
+    pub total: CompartmentNeeds,
     /// Whether any part of the component uses the component model's own concurrency.
     pub concurrency: bool,
 }
 
 /// The needs of a component that are summed over a whole compartment.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Total {
+pub struct CompartmentNeeds {
     /// Number of instances of core modules.
     pub core_instances: u32,
     /// Number of linear memories.
@@ -50,7 +50,7 @@ pub struct Total {
     pub tables: u32,
 }
 
-impl std::ops::Add for Total {
+impl std::ops::Add for CompartmentNeeds {
     type Output = Self;
 
     fn add(self, other: Self) -> Self {
@@ -63,7 +63,7 @@ impl std::ops::Add for Total {
     }
 }
 
-impl Needs {
+impl EngineNeeds {
     /// Reads the needs of the component in `bytes`. Function bodies are not read.
     ///
     /// # Errors
@@ -179,8 +179,8 @@ fn has_concurrency(ty: &ComponentType<'_>) -> bool {
 mod tests {
     use super::*;
 
-    fn needs(text: &str) -> Needs {
-        Needs::read(&wat::parse_str(text).unwrap()).unwrap()
+    fn needs(text: &str) -> EngineNeeds {
+        EngineNeeds::read(&wat::parse_str(text).unwrap()).unwrap()
     }
 
     #[test]
@@ -192,9 +192,9 @@ mod tests {
             )"#,
         );
         let instance = 2 * PER_FUNCTION + 3 * PER_ITEM;
-        let total = Total { core_instances: 0, memories: 2, memory: 5 << 16, tables: 2 };
+        let total = CompartmentNeeds { core_instances: 0, memories: 2, memory: 5 << 16, tables: 2 };
         let (memories, tables) = (1, 1);
-        let expected = Needs {
+        let expected = EngineNeeds {
             memory: 3 << 16,
             table: 40,
             instance,
@@ -217,6 +217,6 @@ mod tests {
 
     #[test]
     fn what_is_no_component_is_an_error() {
-        assert!(Needs::read(b"\0asm").is_err());
+        assert!(EngineNeeds::read(b"\0asm").is_err());
     }
 }

@@ -37,7 +37,7 @@ pub struct Difference {
 
 /// Returns the places where `offered` differs from `wanted`, at most [`MAX_DIFFERENCES`]. An empty list means that they can be linked.
 pub fn differences(wanted: &Interface, offered: &Interface) -> Vec<Difference> {
-    all_differences(wanted, offered, |ty| !wanted.is_by_structure(ty))
+    all_differences(wanted, offered, |ty| !wanted.is_structural(ty))
 }
 
 /// Returns the differences like [`differences`], and those of type names as well: every type of `wanted` must be there by its name, used
@@ -50,7 +50,7 @@ fn all_differences(wanted: &Interface, offered: &Interface, by_name: impl Fn(&Ty
     let mut walk = Walk::default();
     for (name, wanted) in &wanted.functions {
         walk.function = Some(name);
-        walk.seen_here.clear();
+        walk.seen_in_function.clear();
         match offered.functions.get(name) {
             Some(offered) => walk.function(wanted, offered),
             None => walk.report("this function", "no such function"),
@@ -58,10 +58,10 @@ fn all_differences(wanted: &Interface, offered: &Interface, by_name: impl Fn(&Ty
     }
     walk.function = None;
     for resource in wanted.resources.difference(&offered.resources) {
-        walk.at(resource, |walk| walk.report("a resource", "no such resource"));
+        walk.within(resource, |walk| walk.report("a resource", "no such resource"));
     }
     for (name, wanted) in wanted.types.iter().filter(|(_, ty)| by_name(ty)) {
-        walk.at(name, |walk| match offered.types.get(name) {
+        walk.within(name, |walk| match offered.types.get(name) {
             Some(offered) => walk.types(wanted, offered),
             None => walk.report(wanted, "no such type"),
         });
@@ -74,7 +74,7 @@ pub fn shared_type_differences(wanted: &Interface, offered: &Interface) -> Vec<D
     let mut walk = Walk::default();
     for (name, wanted) in &wanted.types {
         if let Some(offered) = offered.types.get(name) {
-            walk.at(name, |walk| walk.types(wanted, offered));
+            walk.within(name, |walk| walk.types(wanted, offered));
         }
     }
     walk.found
@@ -95,9 +95,9 @@ struct Walk<'a> {
     path: Vec<String>,
     found: Vec<Difference>,
     /// The pairs of named types, by address, that were compared for the current function.
-    seen_here: HashSet<(usize, usize)>,
+    seen_in_function: HashSet<(usize, usize)>,
     /// The pairs of named types, by address, that were compared since the start.
-    seen_ever: HashSet<(usize, usize)>,
+    seen: HashSet<(usize, usize)>,
 }
 
 /// A part of a type or function with its name: a field, case, flag or parameter, and its type if it has one.
@@ -116,7 +116,7 @@ impl Walk<'_> {
         }
     }
 
-    fn at(&mut self, step: &str, walk: impl FnOnce(&mut Self)) {
+    fn within(&mut self, step: &str, walk: impl FnOnce(&mut Self)) {
         // Dots join names. `[]` and `?` follow what they look into without a dot.
         let joined = !self.path.is_empty() && !step.starts_with(['[', '?']);
         self.path.push(format!("{}{step}", if joined { "." } else { "" }));
@@ -130,48 +130,56 @@ impl Walk<'_> {
             self.report(kind(wanted), kind(offered));
         }
         self.parts("parameter", &fields(&wanted.parameters), &fields(&offered.parameters));
-        self.at("result", |walk| walk.maybe(wanted.result.as_ref(), offered.result.as_ref(), "no result"));
+        self.within("result", |walk| walk.maybe(wanted.result.as_ref(), offered.result.as_ref(), "no result"));
     }
 
     fn types(&mut self, wanted: &Type, offered: &Type) {
         match (wanted, offered) {
-            (Type::List(wanted), Type::List(offered)) => self.at("[]", |walk| walk.types(wanted, offered)),
+            (Type::List(wanted), Type::List(offered)) => self.within("[]", |walk| walk.types(wanted, offered)),
             (Type::FixedList(element, length), Type::FixedList(other, other_length)) if length == other_length => {
-                self.at("[]", |walk| walk.types(element, other));
+                self.within("[]", |walk| walk.types(element, other));
             }
             (Type::Map(key, value), Type::Map(other_key, other_value)) => {
-                self.at("[key]", |walk| walk.types(key, other_key));
-                self.at("[]", |walk| walk.types(value, other_value));
+                self.within("[key]", |walk| walk.types(key, other_key));
+                self.within("[]", |walk| walk.types(value, other_value));
             }
-            (Type::Option(wanted), Type::Option(offered)) => self.at("?", |walk| walk.types(wanted, offered)),
+            (Type::Option(wanted), Type::Option(offered)) => self.within("?", |walk| walk.types(wanted, offered)),
             (Type::Result { ok, err }, Type::Result { ok: other_ok, err: other_err }) => {
-                self.at("ok", |walk| walk.maybe(ok.as_deref(), other_ok.as_deref(), "no value"));
-                self.at("err", |walk| walk.maybe(err.as_deref(), other_err.as_deref(), "no value"));
+                self.within("ok", |walk| walk.maybe(ok.as_deref(), other_ok.as_deref(), "no value"));
+                self.within("err", |walk| walk.maybe(err.as_deref(), other_err.as_deref(), "no value"));
             }
             (Type::Tuple(wanted_types), Type::Tuple(offered_types)) if wanted_types.len() == offered_types.len() => {
                 for (index, (wanted, offered)) in wanted_types.iter().zip(offered_types.iter()).enumerate() {
-                    self.at(&index.to_string(), |walk| walk.types(wanted, offered));
+                    self.within(&index.to_string(), |walk| walk.types(wanted, offered));
                 }
             }
             (Type::Record(wanted), Type::Record(offered)) => {
-                self.once(wanted, offered, |walk| walk.parts("field", &fields(&wanted.body), &fields(&offered.body)));
+                self.compare_once(wanted, offered, |walk| {
+                    walk.parts("field", &fields(&wanted.body), &fields(&offered.body))
+                });
             }
             (Type::Variant(wanted), Type::Variant(offered)) => {
-                self.once(wanted, offered, |walk| walk.parts("case", &cases(&wanted.body), &cases(&offered.body)));
+                self.compare_once(wanted, offered, |walk| {
+                    walk.parts("case", &cases(&wanted.body), &cases(&offered.body))
+                });
             }
             (Type::Enum(wanted), Type::Enum(offered)) => {
-                self.once(wanted, offered, |walk| walk.parts("case", &names(&wanted.body), &names(&offered.body)));
+                self.compare_once(wanted, offered, |walk| {
+                    walk.parts("case", &names(&wanted.body), &names(&offered.body))
+                });
             }
             (Type::Flags(wanted), Type::Flags(offered)) => {
-                self.once(wanted, offered, |walk| walk.parts("flag", &names(&wanted.body), &names(&offered.body)));
+                self.compare_once(wanted, offered, |walk| {
+                    walk.parts("flag", &names(&wanted.body), &names(&offered.body))
+                });
             }
             (Type::Own(wanted), Type::Own(offered)) | (Type::Borrow(wanted), Type::Borrow(offered))
                 if same_resource(wanted, offered) => {}
             (Type::Stream(wanted), Type::Stream(offered)) => {
-                self.at("[]", |walk| walk.maybe(wanted.as_deref(), offered.as_deref(), "no value"));
+                self.within("[]", |walk| walk.maybe(wanted.as_deref(), offered.as_deref(), "no value"));
             }
             (Type::Future(wanted), Type::Future(offered)) => {
-                self.at("?", |walk| walk.maybe(wanted.as_deref(), offered.as_deref(), "no value"));
+                self.within("?", |walk| walk.maybe(wanted.as_deref(), offered.as_deref(), "no value"));
             }
             // The types that are left have no parts: numbers, `bool`, `char`, `string`, `error-context`.
             _ if wanted == offered => {}
@@ -190,10 +198,10 @@ impl Walk<'_> {
 
     /// Compares a pair of named types unless that was done before. A difference within a type is reported once for each function that uses
     /// the type. Among the interface's own types it is reported only if no function has reported it.
-    fn once<T>(&mut self, wanted: &Arc<Named<T>>, offered: &Arc<Named<T>>, walk: impl FnOnce(&mut Self)) {
+    fn compare_once<T>(&mut self, wanted: &Arc<Named<T>>, offered: &Arc<Named<T>>, walk: impl FnOnce(&mut Self)) {
         let pair = (Arc::as_ptr(wanted).addr(), Arc::as_ptr(offered).addr());
-        let new_here = self.seen_here.insert(pair);
-        let new_ever = self.seen_ever.insert(pair);
+        let new_here = self.seen_in_function.insert(pair);
+        let new_ever = self.seen.insert(pair);
         if if self.function.is_some() { new_here } else { new_ever } {
             walk(self);
         }
@@ -206,16 +214,16 @@ impl Walk<'_> {
         let mut same_names = wanted.len() == offered.len();
         for (name, ty) in wanted {
             match in_offered.get(name) {
-                Some(other) => self.at(name, |walk| walk.maybe(*ty, *other, &format!("a {noun} without a value"))),
+                Some(other) => self.within(name, |walk| walk.maybe(*ty, *other, &format!("a {noun} without a value"))),
                 None => {
                     same_names = false;
-                    self.at(name, |walk| walk.report(part(noun, (name, *ty)), format!("no such {noun}")));
+                    self.within(name, |walk| walk.report(part(noun, (name, *ty)), format!("no such {noun}")));
                 }
             }
         }
         for (name, ty) in offered.iter().filter(|(name, _)| !in_wanted.contains(name)) {
             same_names = false;
-            self.at(name, |walk| walk.report(format!("no such {noun}"), part(noun, (name, *ty))));
+            self.within(name, |walk| walk.report(format!("no such {noun}"), part(noun, (name, *ty))));
         }
         if same_names && wanted.iter().zip(offered).any(|((wanted, _), (offered, _))| wanted != offered) {
             self.report(order(noun, wanted), order(noun, offered));

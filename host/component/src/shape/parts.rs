@@ -4,16 +4,16 @@ use super::{Function, Interface, Type};
 
 impl Function {
     /// Returns the first part of the parameters and the result for which `wanted` is true, with its path: `draft.lines[]`, `result.ok`.
-    pub fn part(&self, wanted: fn(&Type) -> bool) -> Option<(String, &Type)> {
+    pub fn find_part(&self, wanted: fn(&Type) -> bool) -> Option<(String, &Type)> {
         let parameters = self.parameters.iter().map(|parameter| (&*parameter.name, &parameter.ty));
         let result = self.result.iter().map(|ty| ("result", ty));
-        parameters.chain(result).find_map(|(name, ty)| ty.part(name.to_owned(), wanted))
+        parameters.chain(result).find_map(|(name, ty)| ty.find_part(name.to_owned(), wanted))
     }
 }
 
 /// Returns the functions of an interface that have a part for which `wanted` is true, each with the path to the first such part.
-pub fn places(interface: &Interface, wanted: fn(&Type) -> bool) -> impl Iterator<Item = (&str, String)> {
-    let place = move |(name, function): (_, &'_ Function)| Some((String::as_str(name), function.part(wanted)?.0));
+pub fn functions_with_part(interface: &Interface, wanted: fn(&Type) -> bool) -> impl Iterator<Item = (&str, String)> {
+    let place = move |(name, function): (_, &'_ Function)| Some((String::as_str(name), function.find_part(wanted)?.0));
     interface.functions.iter().filter_map(place)
 }
 
@@ -21,29 +21,29 @@ impl Type {
     /// Returns the first part of the type for which `wanted` is true, with its path. The type itself counts as a part; `path` is its path.
     ///
     /// The validator bounds the size of a type with all its parts, and thereby this recursion.
-    pub fn part(&self, path: String, wanted: fn(&Type) -> bool) -> Option<(String, &Type)> {
+    pub fn find_part(&self, path: String, wanted: fn(&Type) -> bool) -> Option<(String, &Type)> {
         if wanted(self) {
             return Some((path, self));
         }
         let below = |part: &str| format!("{path}.{part}");
         match self {
             Self::List(item) | Self::FixedList(item, _) | Self::Stream(Some(item)) | Self::Future(Some(item)) => {
-                item.part(format!("{path}[]"), wanted)
+                item.find_part(format!("{path}[]"), wanted)
             }
             Self::Map(key, value) => {
-                key.part(format!("{path}[key]"), wanted).or_else(|| value.part(format!("{path}[]"), wanted))
+                key.find_part(format!("{path}[key]"), wanted).or_else(|| value.find_part(format!("{path}[]"), wanted))
             }
-            Self::Option(some) => some.part(format!("{path}?"), wanted),
+            Self::Option(some) => some.find_part(format!("{path}?"), wanted),
             Self::Result { ok, err } => {
                 let sides = [("ok", ok), ("err", err)];
-                sides.into_iter().find_map(|(name, side)| side.as_deref()?.part(below(name), wanted))
+                sides.into_iter().find_map(|(name, side)| side.as_deref()?.find_part(below(name), wanted))
             }
             Self::Tuple(types) => {
-                types.iter().enumerate().find_map(|(place, ty)| ty.part(below(&place.to_string()), wanted))
+                types.iter().enumerate().find_map(|(place, ty)| ty.find_part(below(&place.to_string()), wanted))
             }
-            Self::Record(record) => record.body.iter().find_map(|field| field.ty.part(below(&field.name), wanted)),
+            Self::Record(record) => record.body.iter().find_map(|field| field.ty.find_part(below(&field.name), wanted)),
             Self::Variant(variant) => {
-                variant.body.iter().find_map(|case| case.ty.as_ref()?.part(below(&case.name), wanted))
+                variant.body.iter().find_map(|case| case.ty.as_ref()?.find_part(below(&case.name), wanted))
             }
             _ => None,
         }

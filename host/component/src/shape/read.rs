@@ -92,7 +92,7 @@ pub fn read(bytes: &[u8]) -> Result<Shape, ShapeError> {
     let exports = outline.items(&outline.exports, |types, name| types.component_item_for_export(name));
     // All names are learned before any type is read, in the order of the file: a later interface may use an earlier one's types.
     for (name, item) in imports.iter().chain(&exports) {
-        reader.learn_names(name, item);
+        reader.collect_names(name, item);
     }
     let mut shape = Shape::default();
     for (name, item) in imports {
@@ -191,21 +191,21 @@ impl<'a> Reader<'a> {
         Self { types, names: HashMap::new(), resources: HashMap::new(), done: HashMap::new() }
     }
 
-    fn learn_names(&mut self, item_name: &str, item: &ComponentItem) {
+    fn collect_names(&mut self, item_name: &str, item: &ComponentItem) {
         match item.ty {
             ComponentEntityType::Instance(id) => {
                 let interface = instance_names(item_name, item).map(|(name, implements)| implements.unwrap_or(name));
                 let types = self.types;
                 for (name, export) in &types[id].exports {
-                    self.learn_type(name, export, interface.as_ref());
+                    self.collect_type(name, export, interface.as_ref());
                 }
             }
-            ComponentEntityType::Type { .. } => self.learn_type(item_name, item, None),
+            ComponentEntityType::Type { .. } => self.collect_type(item_name, item, None),
             _ => {}
         }
     }
 
-    fn learn_type(&mut self, name: &str, item: &ComponentItem, interface: Option<&InterfaceName>) {
+    fn collect_type(&mut self, name: &str, item: &ComponentItem, interface: Option<&InterfaceName>) {
         match item.ty {
             ComponentEntityType::Type { created: ComponentAnyTypeId::Defined(id), .. } => {
                 self.names.entry(id).or_insert_with(|| name.into());

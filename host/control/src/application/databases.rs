@@ -91,7 +91,7 @@ impl Databases {
             tracing::warn!(%error, "the copies of an earlier dry run can't be removed");
         }
         let mut problems = Vec::new();
-        for (name, node) in graph.with_data() {
+        for (name, node) in graph.modules_with_database() {
             if self.of(name).is_some() {
                 continue;
             }
@@ -116,7 +116,7 @@ impl Databases {
     /// A problem for each database that can't be opened or migrated.
     pub fn open_alone(&self, graph: &AppGraph, state: &StateFolder) -> Result<(), Problems> {
         self.open(graph, state, &BTreeSet::new())?;
-        self.published(graph.with_data().map(|(name, _)| name), state);
+        self.published(graph.modules_with_database().map(|(name, _)| name), state);
         Ok(())
     }
 
@@ -134,7 +134,7 @@ impl Databases {
         had: &BTreeSet<ModuleName>,
     ) -> (BTreeSet<ModuleName>, Result<(), Problems>) {
         let (mut new, mut problems) = (BTreeSet::new(), Vec::new());
-        for (name, node) in graph.with_data() {
+        for (name, node) in graph.modules_with_database() {
             if self.of(name).is_some() {
                 continue;
             }
@@ -148,7 +148,7 @@ impl Databases {
                 continue;
             }
             let (file, migrations) = (state.database(name), node.artifact.migrations());
-            let opened = watertight_sql::applied(&file).and_then(|applied| {
+            let opened = watertight_sql::applied_migrations(&file).and_then(|applied| {
                 let known = match applied {
                     None => {
                         new.insert(name.clone());
@@ -215,9 +215,9 @@ impl Databases {
             return Ok(());
         }
         let (mut torn, mut problems) = (Vec::new(), Vec::new());
-        for (name, node) in graph.with_data() {
+        for (name, node) in graph.modules_with_database() {
             // Opening the database reports why it can't be read.
-            let Ok(Some(applied)) = watertight_sql::applied(&state.database(name)) else { continue };
+            let Ok(Some(applied)) = watertight_sql::applied_migrations(&state.database(name)) else { continue };
             let Some(migration) = first_edited(node.artifact.migrations(), &applied) else { continue };
             match self.rehearse(graph, name, node, state) {
                 Ok(()) => torn.push((name, migration.name.clone())),
@@ -270,13 +270,14 @@ impl Databases {
     /// A problem for each module whose migrations are refused or fail. Those of other modules are applied.
     pub(crate) async fn migrate(&self, graph: &AppGraph, current: Option<&AppGraph>) -> Result<(), Problems> {
         let mut problems = Vec::new();
-        for (name, node) in graph.with_data() {
-            let known = current.and_then(|current| current.modules.get(name)).filter(|node| node.keeps_data());
+        for (name, node) in graph.modules_with_database() {
+            let known = current.and_then(|current| current.modules.get(name)).filter(|node| node.has_database());
             if known.is_some_and(|known| known.artifact.migrations().starts_with(node.artifact.migrations())) {
                 continue;
             }
             let Some(database) = self.of(name) else { continue };
-            match database.limited(limits_of(graph, name)).migrate(node.artifact.migrations(), MIGRATION_TIME).await {
+            match database.with_limits(limits_of(graph, name)).migrate(node.artifact.migrations(), MIGRATION_TIME).await
+            {
                 Ok(0) => {}
                 Ok(applied) => tracing::info!(module = %name, applied, "migrated"),
                 Err(MigrateError::Refused(error)) => problems.push(problem(name, &node.artifact, &error)),
@@ -343,7 +344,7 @@ fn ready(name: &ModuleName, state: &StateFolder, had: &BTreeSet<ModuleName>) -> 
 fn check_there(name: &ModuleName, state: &StateFolder) -> Result<(), Problems> {
     let file = state.database(name);
     let is_there =
-        watertight_sql::is_begun(&file).map_err(|error| Problem::new(Code::State, with_causes(&error)).module(name))?;
+        watertight_sql::is_used(&file).map_err(|error| Problem::new(Code::State, with_causes(&error)).module(name))?;
     if is_there && watertight_sql::has_lost_log(&file) {
         return lost_log(name, &file, state);
     }
@@ -380,7 +381,7 @@ fn lost_log(name: &ModuleName, file: &Path, state: &StateFolder) -> Result<(), P
 
 /// Returns the limits of a module's SQL statements.
 fn limits_of(graph: &AppGraph, module: &ModuleName) -> SqlLimits {
-    graph.home(module).map(|home| graph.compartments[home].limits.sql).unwrap_or_default()
+    graph.compartment_of(module).map(|home| graph.compartments[home].limits.sql).unwrap_or_default()
 }
 
 /// Makes a problem of an error. A fault of the disk names the database file in its message. A fault of a migration names the component.
@@ -391,7 +392,7 @@ pub(super) fn problem(module: &ModuleName, artifact: &Artifact, error: &OpenErro
             "only a start applies it: put this build where the manifest names the module's component, stop the host and start it again; \
              no rollback can go back beyond it then. `--dry-run` shows in advance whether it can be applied to the existing data",
         ),
-        OpenError::Unmarked { .. } => Problem::new(Code::Migration, with_causes(error)).file(&artifact.path).help(
+        OpenError::UnmarkedContraction { .. } => Problem::new(Code::Migration, with_causes(error)).file(&artifact.path).help(
             "a rollback may bring earlier builds back: only create tables and indexes that are not unique, and add columns. Or write \
              `-- contract` as the first line of the migration, build the module, and deploy the build by a start, not while a host serves: \
              no rollback can go back beyond it then. The line may be added to a migration that was applied already",
@@ -402,7 +403,7 @@ pub(super) fn problem(module: &ModuleName, artifact: &Artifact, error: &OpenErro
                  `{before}` and of all others that were applied"
             ))
         }
-        OpenError::Contracted { .. } => Problem::new(Code::Migration, with_causes(error))
+        OpenError::UnknownContraction { .. } => Problem::new(Code::Migration, with_causes(error))
             .file(&artifact.path)
             .help("use a new build with the behaviour of this one that works with the newer schema"),
         OpenError::ChangedMigration { .. } | OpenError::ReorderedMigration { .. } => {

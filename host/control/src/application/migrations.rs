@@ -12,7 +12,7 @@ use watertight_model::config::AppConfig;
 use watertight_model::ids::ModuleName;
 use watertight_model::migration::{AppliedMigration, MigrationPosition, compare};
 use watertight_model::problem::{Problem, with_causes};
-use watertight_sql::{Occasion, OpenError, try_migrations};
+use watertight_sql::{MigrationOccasion, OpenError, try_migrations};
 
 /// The migrations of one module with a database.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -52,7 +52,7 @@ pub(super) fn applied_of(state: &Path, module: &ModuleName) -> Result<Option<Vec
     if StateFolder::is_unpublished(state, module) && !is_published() {
         return Ok(None);
     }
-    watertight_sql::applied(&StateFolder::database_in(state, module))
+    watertight_sql::applied_migrations(&StateFolder::database_in(state, module))
 }
 
 /// Returns the problems for which a start on `state` would refuse the migrations. Tries them on empty databases, so it finds no failure
@@ -64,7 +64,7 @@ pub(super) fn refused_by_a_start(config: &AppConfig, artifacts: &Artifacts, stat
         let Some(artifact) = artifacts.get(name).filter(|_| keeps_data) else { continue };
         // Nothing is known about a database that can't be read. A start reports why.
         let applied = applied_of(state, name).unwrap_or_default();
-        let tried = try_migrations(artifact.migrations(), applied.as_deref(), Occasion::Start, MIGRATION_TIME);
+        let tried = try_migrations(artifact.migrations(), applied.as_deref(), MigrationOccasion::Start, MIGRATION_TIME);
         problems.extend(tried.err().map(|error| problem(name, artifact, &error)));
     }
     problems

@@ -1,7 +1,7 @@
 //! Finds modules that pass the other checks but that no engine accepts: they are invalid or use WebAssembly features that the engines lack.
 
-use watertight_component::shape::{Type, places};
-use watertight_engine::examine::{Refusal, examine};
+use watertight_component::shape::{Type, functions_with_part};
+use watertight_engine::examine::{ValidationFault, validate};
 use watertight_graph::graph::{AppGraph, Node};
 use watertight_model::ids::ModuleName;
 use watertight_model::problem::{Code, Problem};
@@ -11,15 +11,15 @@ pub(super) fn check(graph: &AppGraph, problems: &mut Vec<Problem>) {
     for compartment in &graph.compartments {
         for module in &compartment.modules {
             let node = &graph.modules[module];
-            for refusal in examine(&node.artifact.bytes, compartment.profile) {
+            for refusal in validate(&node.artifact.bytes, compartment.profile) {
                 report(module, node, &refusal, problems);
             }
         }
     }
 }
 
-fn report(module: &ModuleName, node: &Node, refusal: &Refusal, problems: &mut Vec<Problem>) {
-    let Refusal { feature, message, offset } = refusal;
+fn report(module: &ModuleName, node: &Node, refusal: &ValidationFault, problems: &mut Vec<Problem>) {
+    let ValidationFault { feature, message, offset } = refusal;
     let problem = |message: String, help: &str| {
         Problem::new(Code::Compile, message).module(module).file(&node.artifact.path).help(help)
     };
@@ -39,7 +39,7 @@ fn report(module: &ModuleName, node: &Node, refusal: &Refusal, problems: &mut Ve
     let shape = &node.artifact.shape;
     let before = problems.len();
     for (name, interface) in shape.imports.iter().chain(&shape.exports) {
-        for (function, path) in places(interface, is_wanted) {
+        for (function, path) in functions_with_part(interface, is_wanted) {
             problems.push(problem(message.clone(), help).interface(name).function(function).type_path(path));
         }
     }

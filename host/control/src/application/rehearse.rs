@@ -14,7 +14,7 @@ use watertight_graph::graph::{AppGraph, Node};
 use watertight_model::ids::ModuleName;
 use watertight_model::migration::AppliedMigration;
 use watertight_model::problem::{Problem, Problems};
-use watertight_sql::{CopyTried, Database, MAX_COPY, Occasion, try_migrations, try_on_copy};
+use watertight_sql::{CopyTrial, Database, MAX_COPY, MigrationOccasion, try_migrations, try_on_copy};
 
 /// A module whose build may carry migrations that its database doesn't have.
 struct Due<'a> {
@@ -30,7 +30,8 @@ impl Due<'_> {
     /// Returns the problem for which a change would refuse the migrations. Finds no failure that depends on rows or on free disk space.
     fn refused(&self) -> Option<Problem> {
         let has_some = self.applied.as_ref().is_some_and(|applied| !applied.is_empty());
-        let occasion = if has_some || self.open.is_some() { Occasion::Serving } else { Occasion::New };
+        let occasion =
+            if has_some || self.open.is_some() { MigrationOccasion::Serving } else { MigrationOccasion::New };
         let migrations = self.node.artifact.migrations();
         let tried = try_migrations(migrations, self.applied.as_deref(), occasion, MIGRATION_TIME);
         tried.err().map(|error| problem(self.name, &self.node.artifact, &error))
@@ -94,7 +95,7 @@ impl Databases {
             let applied = applied_of(state.path(), name).unwrap_or_default();
             Due { name, node, applied, open: self.of(name) }
         };
-        graph.with_data().map(due).collect()
+        graph.modules_with_database().map(due).collect()
     }
 
     /// Applies the pending migrations of an open database to a copy of it. Returns a sentence for people; `None` if nothing is pending.
@@ -109,20 +110,20 @@ impl Databases {
         if let Err(error) = make_anew(&folder) {
             return Ok(Some(not_tried(&format!("{} can't be used: {error}", folder.display()))));
         }
-        let occasion = if due.are_for_a_start() { Occasion::Start } else { Occasion::Serving };
+        let occasion = if due.are_for_a_start() { MigrationOccasion::Start } else { MigrationOccasion::Serving };
         let tried = try_on_copy(database, &folder.join("copy.db"), migrations, occasion, MIGRATION_TIME);
         if let Err(error) = fs::remove_dir_all(&folder) {
             tracing::warn!(%error, folder = %folder.display(), "the copy of a dry run can't be removed");
         }
         match tried {
-            Ok(Ok(CopyTried { bytes, tried: true })) => {
+            Ok(Ok(CopyTrial { bytes, tried: true })) => {
                 let who = if due.are_for_a_start() { ", as a start applies them" } else { "" };
                 Ok(Some(format!(
                     "the migrations of `{name}` were applied to a copy of its data ({}){who}",
                     ByteSize(bytes)
                 )))
             }
-            Ok(Ok(CopyTried { bytes, tried: false })) => {
+            Ok(Ok(CopyTrial { bytes, tried: false })) => {
                 let most = ByteSize(MAX_COPY);
                 Ok(Some(not_tried(&format!("it has {}, and at most {most} are copied", ByteSize(bytes)))))
             }

@@ -16,10 +16,10 @@ use super::target::Target;
 use super::{Arrival, Change, ChangeError, Control, Outcome, Running};
 use crate::application::{self, Artifacts, Checked};
 use crate::state::{Asker, Cause, Kept, OnDisk, Publication};
-use watertight_component::artifact::Build;
+use watertight_component::artifact::BuildInfo;
 use watertight_disk::failpoint::{CrashPoint, crash_point};
 use watertight_graph::graph::AppGraph;
-use watertight_graph::plan::{Plan, restart};
+use watertight_graph::plan::{Plan, restart_keys};
 use watertight_model::config::AppConfig;
 use watertight_model::ids::{Digest, GenerationNumber, ModuleName};
 use watertight_model::problem::Problems;
@@ -215,7 +215,7 @@ impl Control {
         let mut plan = Plan::new(running.side(), checked.side());
         let is_same = plan.is_empty();
         // Settings that need a restart keep the values from the start of the process, whatever was applied since.
-        plan.restart = restart(&self.started, &checked.config);
+        plan.restart = restart_keys(&self.started, &checked.config);
         Ok((plan, is_same))
     }
 
@@ -230,11 +230,11 @@ impl Control {
         let end = CancellationToken::new();
         let _ends_it = end.clone().drop_guard();
         let work = self.blocking(move |control| {
-            let compiler = control.compiler.until(end);
+            let compiler = control.compiler.with_cancellation(end);
             // If the code is no longer in the cache, a rollback compiles with priority.
-            let compiler = if kind == Kind::Rollback { compiler.urgent() } else { compiler };
+            let compiler = if kind == Kind::Rollback { compiler.with_host_priority() } else { compiler };
             // Keeps the code that a rollback needs in the cache, however much is compiled and refused.
-            compiler.keep(running.code().chain(&running.before_code));
+            compiler.mark_used(running.code().chain(&running.before_code));
             let linked = application::link_all(&checked.graph, &compiler, &running.linked)?;
             crash_point(CrashPoint::ChangeLinked);
             Ok((checked, linked))
@@ -349,7 +349,7 @@ impl Control {
 
 /// Makes the history's record of a generation, without the disk and the list of changes.
 pub(super) fn record(graph: &AppGraph, configuration: Digest, cause: Cause, by: Option<Asker>) -> Publication {
-    let databases = graph.with_data().map(|(name, _)| name.clone()).collect();
+    let databases = graph.modules_with_database().map(|(name, _)| name.clone()).collect();
     let (modules, changes) = (builds(graph), Vec::new());
     Publication { cause, by, configuration, modules, databases, disk: None, changes }
 }
@@ -379,6 +379,6 @@ pub(super) fn keep(kept: &Kept, graph: &AppGraph, config: &AppConfig) -> Result<
 }
 
 /// Returns the builds of a graph's modules.
-fn builds(graph: &AppGraph) -> BTreeMap<ModuleName, Build> {
-    graph.modules.iter().map(|(name, node)| (name.clone(), Build::from(&*node.artifact))).collect()
+fn builds(graph: &AppGraph) -> BTreeMap<ModuleName, BuildInfo> {
+    graph.modules.iter().map(|(name, node)| (name.clone(), BuildInfo::from(&*node.artifact))).collect()
 }

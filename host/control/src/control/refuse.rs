@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::application::Artifacts;
 use watertight_component::artifact::Artifact;
-use watertight_graph::graph::{AppGraph, is_for_hosts};
+use watertight_graph::graph::{AppGraph, is_host_namespace};
 use watertight_model::ids::ModuleName;
 use watertight_model::problem::{Code, Problem, Problems};
 
@@ -57,7 +57,7 @@ pub(super) fn explained(problems: Problems, running: &AppGraph, artifacts: &Arti
 /// Returns the interfaces that a component exports, without versions. Leaves out those that the host calls, since every module may have
 /// them.
 fn interfaces(artifact: &Artifact) -> BTreeSet<String> {
-    let own = artifact.shape.exports.keys().filter(|export| !is_for_hosts(export));
+    let own = artifact.shape.exports.keys().filter(|export| !is_host_namespace(export));
     own.map(|export| export.unversioned().to_owned()).collect()
 }
 
@@ -69,7 +69,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use watertight_component::profile::Needs;
+    use watertight_component::profile::EngineNeeds;
     use watertight_component::shape::{Interface, Shape};
     use watertight_model::config::{self, Overrides};
     use watertight_model::ids::Digest;
@@ -84,8 +84,8 @@ mod tests {
                 bytes: bytes::Bytes::new(),
                 digest: Digest::of(&[]),
                 shape: Shape { exports, ..Shape::default() },
-                needs: Needs::default(),
-                embedded: None,
+                needs: EngineNeeds::default(),
+                section: None,
             };
             (name.parse().unwrap(), Arc::new(artifact))
         };

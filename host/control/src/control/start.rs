@@ -156,7 +156,7 @@ impl Initial {
             history.prune();
             ChangeResult::Published
         };
-        databases.published(running.graph.with_data().map(|(name, _)| name), &state);
+        databases.published(running.graph.modules_with_database().map(|(name, _)| name), &state);
         host.telemetry.record_change(Cause::Run.as_str(), came, begun.elapsed());
         Ok(Control {
             runtime: Arc::new(Runtime::new(generation)),

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use super::kept::Kept;
-use watertight_component::artifact::Build;
+use watertight_component::artifact::BuildInfo;
 use watertight_model::config::AppFiles;
 use watertight_model::ids::{Digest, GenerationNumber, ModuleName};
 
@@ -155,7 +155,7 @@ pub struct Publication {
     /// The digest under which its manifest and routes are stored.
     pub configuration: Digest,
     /// The builds of the generation's modules.
-    pub modules: BTreeMap<ModuleName, Build>,
+    pub modules: BTreeMap<ModuleName, BuildInfo>,
     /// The modules of the generation that have a database.
     pub databases: BTreeSet<ModuleName>,
     /// The files on disk when the change was planned, if they could be read.
@@ -189,7 +189,7 @@ pub struct Published {
     /// The digest under which its manifest and routes are stored.
     pub configuration: Digest,
     /// The builds of the generation's modules.
-    pub modules: BTreeMap<ModuleName, Build>,
+    pub modules: BTreeMap<ModuleName, BuildInfo>,
     /// The files on disk when the change was planned, if recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disk: Option<OnDisk>,
@@ -201,7 +201,7 @@ pub struct Published {
 impl Published {
     /// Returns the stored files of the generation: paths relative to the state folder, with their digests.
     pub fn files(&self) -> BTreeMap<String, Digest> {
-        let component = |build: &Build| (Kept::component_name(&build.digest), build.digest);
+        let component = |build: &BuildInfo| (Kept::component_name(&build.digest), build.digest);
         let configuration = (Kept::configuration_name(&self.configuration), self.configuration);
         self.modules.values().map(component).chain([configuration]).collect()
     }

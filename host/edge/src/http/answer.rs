@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use wasmtime::component::Val;
 
 use super::details::{Failure, Fault, title};
-use watertight_graph::routes::{ErrorAnswer, Route};
+use watertight_graph::routes::{ErrorMapping, Route};
 use watertight_json::EncodeError;
 use watertight_runtime::runtime::CallError;
 use watertight_runtime::store::Notes;
@@ -207,7 +207,7 @@ pub(super) fn from_result(
 /// Builds the error response for a typed error of a module.
 fn module_error(
     error: Option<&Val>,
-    errors: &std::collections::BTreeMap<String, ErrorAnswer>,
+    errors: &std::collections::BTreeMap<String, ErrorMapping>,
     limit: usize,
 ) -> Result<Failure, EncodeError> {
     let not = |expected: &str| EncodeError::Mismatch { pointer: String::new(), expected: expected.to_owned() };

@@ -15,7 +15,7 @@ use super::answer::HostProblem;
 use super::details::{Failure, Fault};
 use super::media::{self, Declared};
 use super::server::{BodyError, HeldBytes, RequestBody};
-use watertight_graph::routes::{Body, Parameter, Route, Source};
+use watertight_graph::routes::{BoundBody, Parameter, ParameterSource, Route};
 use watertight_json::UnknownFields;
 use watertight_model::config::UnknownInput;
 
@@ -53,7 +53,7 @@ pub(super) async fn read_body(
     deadline: Instant,
 ) -> Result<Option<ReadBody>, Failure> {
     let is_empty = body.is_end_stream();
-    if matches!(route.body, Body::Unbound) {
+    if matches!(route.body, BoundBody::Unbound) {
         let is_refused = route.unknown_input == UnknownInput::Refuse && !is_empty && has_bytes(body, deadline).await?;
         return if is_refused { Err(invalid(Fault::at("", "this route takes no body"))) } else { Ok(None) };
     }
@@ -131,13 +131,13 @@ pub(super) fn decode(route: &Route, path: &[&str], head: &Parts, body: Option<&[
     let mut values = Vec::with_capacity(route.parameters.len());
     for parameter in &route.parameters {
         let value = match &parameter.source {
-            Source::Path(place) => path_value(parameter, path[*place]),
-            Source::Query(name) => match query.iter().find(|(field, _)| field == name) {
+            ParameterSource::Path(place) => path_value(parameter, path[*place]),
+            ParameterSource::Query(name) => match query.iter().find(|(field, _)| field == name) {
                 Some((_, text)) => parameter.codec.decode_text(text).map_err(|detail| Fault::query(name, detail)),
-                None => parameter.codec.absent().ok_or_else(|| Fault::query(name, "it is missing")),
+                None => parameter.codec.absent_value().ok_or_else(|| Fault::query(name, "it is missing")),
             },
-            Source::Header(name) => header_value(parameter, name, head),
-            Source::Body(place) => match from_body.get_mut(*place) {
+            ParameterSource::Header(name) => header_value(parameter, name, head),
+            ParameterSource::Body(place) => match from_body.get_mut(*place) {
                 Some(value) => Ok(std::mem::replace(value, Val::Bool(false))),
                 // `body_values` has already reported the faults of the body.
                 None => continue,
@@ -158,8 +158,9 @@ fn query_fields<'a>(route: &Route, query: &'a str, faults: &mut Vec<Fault>) -> V
     if query.is_empty() {
         return fields;
     }
-    let known =
-        |name: &str| route.parameters.iter().any(|p| matches!(&p.source, Source::Query(field) if field == name));
+    let known = |name: &str| {
+        route.parameters.iter().any(|p| matches!(&p.source, ParameterSource::Query(field) if field == name))
+    };
     let is_lenient = route.unknown_input == UnknownInput::Ignore;
     for (count, field) in query.split('&').filter(|field| !field.is_empty()).enumerate() {
         if count == MAX_QUERY_FIELDS {
@@ -206,7 +207,7 @@ fn path_value(parameter: &Parameter, segment: &str) -> Result<Val, Fault> {
 fn header_value(parameter: &Parameter, name: &header::HeaderName, head: &Parts) -> Result<Val, Fault> {
     let mut given = head.headers.get_all(name).iter();
     let text = match (given.next(), given.next()) {
-        (None, _) => return parameter.codec.absent().ok_or_else(|| Fault::header(name, "it is missing")),
+        (None, _) => return parameter.codec.absent_value().ok_or_else(|| Fault::header(name, "it is missing")),
         // A client of HTTP/2 may send each cookie in a field of its own (RFC 9113, section 8.2.3).
         (Some(_), Some(_)) if *name == header::COOKIE && head.version == Version::HTTP_2 => {
             let cookies: Vec<&[u8]> = head.headers.get_all(name).iter().map(HeaderValue::as_bytes).collect();
@@ -227,13 +228,13 @@ fn body_values(route: &Route, body: &[u8], faults: &mut Vec<Fault>) -> Vec<Val> 
         UnknownInput::Ignore => UnknownFields::Ignored,
     };
     let decoded = match &route.body {
-        Body::Unbound => return Vec::new(),
-        Body::Parameter => {
-            let whole = route.parameters.iter().find(|parameter| matches!(parameter.source, Source::Body(_)));
+        BoundBody::Unbound => return Vec::new(),
+        BoundBody::Parameter => {
+            let whole = route.parameters.iter().find(|parameter| matches!(parameter.source, ParameterSource::Body(_)));
             let codec = &whole.expect("a route that binds its body has that parameter").codec;
             codec.decode_with(body, unknown).map(|value| vec![value])
         }
-        Body::Spread(fields) => fields.decode_with(body, unknown),
+        BoundBody::Spread(fields) => fields.decode_with(body, unknown),
     };
     decoded.unwrap_or_else(|violations| {
         faults.extend(violations.into_iter().map(Fault::from));

@@ -12,7 +12,7 @@ use thread_priority::{
 };
 use wasmtime::Engine;
 
-use super::functions::Functions;
+use super::functions::FunctionCache;
 use watertight_component::profile::Profile;
 
 /// The name of the hidden command that compiles. It is not part of the host's interface.
@@ -34,21 +34,21 @@ pub(super) enum Priority {
     /// It gets a small share of a busy machine.
     Low,
     /// It competes like the host, because somebody waits for the code.
-    Equal,
+    Normal,
 }
 
 impl Priority {
-    const ALL: [Self; 3] = [Self::Idle, Self::Low, Self::Equal];
+    const ALL: [Self; 3] = [Self::Idle, Self::Low, Self::Normal];
 
     fn as_str(self) -> &'static str {
         match self {
             Self::Idle => "idle",
             Self::Low => "low",
-            Self::Equal => "equal",
+            Self::Normal => "equal",
         }
     }
 
-    fn take(self) -> Result<(), String> {
+    fn apply(self) -> Result<(), String> {
         match self {
             Self::Idle => {
                 let policy = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
@@ -57,7 +57,7 @@ impl Priority {
                     .map_err(|error| error.to_string())
             }
             Self::Low => rustix::process::nice(NICENESS).map(drop).map_err(|error| error.to_string()),
-            Self::Equal => Ok(()),
+            Self::Normal => Ok(()),
         }
     }
 }
@@ -85,7 +85,7 @@ pub fn run_as_child(profile: &str, priority: &str, memory: u64, output: &Path) -
     if bytes.len() as u64 > MAX_COMPONENT {
         return Err(format!("the component is larger than {} MiB", MAX_COMPONENT >> 20));
     }
-    let functions = output.parent().and_then(Functions::open);
+    let functions = output.parent().and_then(FunctionCache::open);
     let mut config = crate::config_to_compile(profile);
     if let Some(functions) = functions.clone() {
         config.enable_incremental_compilation(functions).map_err(|error| format!("{error:#}"))?;
@@ -99,11 +99,11 @@ pub fn run_as_child(profile: &str, priority: &str, memory: u64, output: &Path) -
 
 /// Writes the code, then saves the function cache. If the disk is full, the function cache is removed to make room for
 /// the code.
-fn write(output: &Path, code: &[u8], functions: Option<Arc<Functions>>) -> std::io::Result<()> {
+fn write(output: &Path, code: &[u8], functions: Option<Arc<FunctionCache>>) -> std::io::Result<()> {
     let mut file = File::create_new(output)?;
     match (file.write_all(code), functions) {
         (Err(error), Some(functions)) if error.kind() == ErrorKind::StorageFull => {
-            functions.give_way();
+            functions.delete();
             // The file occupies the disk until it is closed.
             drop(functions);
             file.set_len(0)?;
@@ -111,7 +111,7 @@ fn write(output: &Path, code: &[u8], functions: Option<Arc<Functions>>) -> std::
             file.write_all(code)
         }
         (Ok(()), Some(functions)) => {
-            functions.keep();
+            functions.save();
             Ok(())
         }
         (written, _) => written,
@@ -124,7 +124,7 @@ fn limit_self(priority: Priority, memory: u64) -> Result<(), String> {
     #[cfg(target_os = "linux")]
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
         .map_err(|error| error.to_string())?;
-    priority.take()?;
+    priority.apply()?;
     for (resource, wanted) in [(Resource::Data, memory), (Resource::Core, 0)] {
         let maximum = getrlimit(resource).maximum.map_or(wanted, |maximum| maximum.min(wanted));
         let limit = Rlimit { current: Some(maximum), maximum: Some(maximum) };

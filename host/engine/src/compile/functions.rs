@@ -19,7 +19,7 @@ use wasmtime::CacheStore;
 const FILE: &str = "functions.sqlite";
 /// The largest size of the cache, in bytes. Beyond that, the least recently used half is removed. A JavaScript engine
 /// takes 60 MB.
-const KEPT: i64 = 256 << 20;
+const MAX_CACHE_BYTES: i64 = 256 << 20;
 /// The precision with which a function's last use is recorded, in seconds. Each record rewrites the function's code.
 const USED_WITHIN: i64 = 24 * 60 * 60;
 /// How long a connection waits for another process of this user that writes. Compiling again takes no longer than
@@ -30,15 +30,15 @@ const SCHEMA: &str = "CREATE TABLE IF NOT EXISTS function (\
     key BLOB PRIMARY KEY NOT NULL, code BLOB NOT NULL, digest BLOB NOT NULL, used INTEGER NOT NULL) STRICT";
 
 /// The function cache, open for one compilation.
-pub(super) struct Functions {
+pub(super) struct FunctionCache {
     folder: PathBuf,
-    open: Mutex<Open>,
+    open: Mutex<OpenCache>,
 }
 
-struct Open {
+struct OpenCache {
     connection: Connection,
     /// Whether a part of the file is damaged.
-    spoilt: bool,
+    damaged: bool,
     /// The current time in seconds since 1970.
     now: i64,
     made: Vec<(Vec<u8>, Vec<u8>)>,
@@ -46,52 +46,52 @@ struct Open {
     stale: Vec<Vec<u8>>,
 }
 
-impl std::fmt::Debug for Functions {
+impl std::fmt::Debug for FunctionCache {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Functions")
     }
 }
 
-impl Functions {
+impl FunctionCache {
     /// Opens the cache in `folder`. Replaces a file that is not a database. Returns `None` if that fails too.
     pub(super) fn open(folder: &Path) -> Option<Arc<Self>> {
         let file = folder.join(FILE);
         let connection = connect(&file).or_else(|error| {
-            if is_spoilt(&error) {
+            if is_damaged(&error) {
                 remove(folder);
             }
             connect(&file)
         });
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let now = i64::try_from(now).unwrap_or(i64::MAX);
-        let open = Open { connection: connection.ok()?, spoilt: false, now, made: Vec::new(), stale: Vec::new() };
+        let open = OpenCache { connection: connection.ok()?, damaged: false, now, made: Vec::new(), stale: Vec::new() };
         Some(Arc::new(Self { folder: folder.to_owned(), open: Mutex::new(open) }))
     }
 
     /// Saves the functions that were compiled since. If the file is damaged or the disk is full, the cache is removed,
     /// and the next compilation creates a new one.
-    pub(super) fn keep(&self) {
+    pub(super) fn save(&self) {
         let mut open = self.lock();
         // If another process is writing, nothing is saved, and the next component merely takes longer.
-        let useless = write(&mut open).is_err_and(|error| is_spoilt(&error) || is_full(&error));
-        if open.spoilt || useless {
+        let useless = write(&mut open).is_err_and(|error| is_damaged(&error) || is_full(&error));
+        if open.damaged || useless {
             remove(&self.folder);
         }
     }
 
     /// Removes the file. Its disk space is released when this value is dropped.
-    pub(super) fn give_way(&self) {
+    pub(super) fn delete(&self) {
         remove(&self.folder);
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Open> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, OpenCache> {
         // A panic leaves the state valid, so a poisoned lock is safe to use.
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn write(open: &mut Open) -> rusqlite::Result<()> {
-    let Open { connection, now, made, stale, .. } = open;
+fn write(open: &mut OpenCache) -> rusqlite::Result<()> {
+    let OpenCache { connection, now, made, stale, .. } = open;
     let transaction = connection.transaction()?;
     {
         let mut insert =
@@ -104,16 +104,16 @@ fn write(open: &mut Open) -> rusqlite::Result<()> {
             touch.execute(params![*now, key])?;
         }
     }
-    prune(&transaction, KEPT)?;
+    prune(&transaction, MAX_CACHE_BYTES)?;
     transaction.commit()
 }
 
-impl CacheStore for Functions {
+impl CacheStore for FunctionCache {
     fn get(&self, key: &[u8]) -> Option<Cow<'_, [u8]>> {
         let mut open = self.lock();
         let found = find(&open.connection, key);
-        if found.as_ref().is_err_and(is_spoilt) {
-            open.spoilt = true;
+        if found.as_ref().is_err_and(is_damaged) {
+            open.damaged = true;
         }
         let (code, kept, used) = found.ok()??;
         if used.saturating_add(USED_WITHIN) < open.now {
@@ -130,9 +130,9 @@ impl CacheStore for Functions {
 }
 
 /// A function's code, its digest, and the time of its last use.
-type Found = (Vec<u8>, Vec<u8>, i64);
+type CachedFunction = (Vec<u8>, Vec<u8>, i64);
 
-fn find(connection: &Connection, key: &[u8]) -> rusqlite::Result<Option<Found>> {
+fn find(connection: &Connection, key: &[u8]) -> rusqlite::Result<Option<CachedFunction>> {
     let mut find = connection.prepare_cached("SELECT code, digest, used FROM function WHERE key = ?")?;
     find.query_row([key], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).optional()
 }
@@ -154,7 +154,7 @@ fn connect(file: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-fn is_spoilt(error: &rusqlite::Error) -> bool {
+fn is_damaged(error: &rusqlite::Error) -> bool {
     use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
     matches!(error.sqlite_error_code(), Some(DatabaseCorrupt | NotADatabase))
 }
@@ -190,24 +190,24 @@ mod tests {
 
     fn folder_with(code: &[u8]) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
-        let functions = Functions::open(folder.path()).unwrap();
+        let functions = FunctionCache::open(folder.path()).unwrap();
         assert_eq!(functions.get(KEY), None);
         functions.insert(KEY, code.to_owned());
-        functions.keep();
+        functions.save();
         folder
     }
 
     #[test]
     fn what_was_kept_is_found_and_what_is_spoilt_is_not() {
         let folder = folder_with(b"code");
-        let functions = Functions::open(folder.path()).unwrap();
+        let functions = FunctionCache::open(folder.path()).unwrap();
         assert_eq!(functions.get(KEY).as_deref(), Some(&b"code"[..]));
         assert_eq!(functions.get(&[8; 32]), None);
         functions.lock().connection.execute("UPDATE function SET code = ?", [b"Code"]).unwrap();
         assert_eq!(functions.get(KEY), None);
         // Compiling again replaces the damaged code.
         functions.insert(KEY, b"new".to_vec());
-        functions.keep();
+        functions.save();
         assert_eq!(functions.get(KEY).as_deref(), Some(&b"new"[..]));
     }
 
@@ -215,11 +215,11 @@ mod tests {
     fn a_file_that_is_no_database_is_begun_anew() {
         let folder = folder_with(b"code");
         std::fs::write(folder.path().join(FILE), [0xAB; 9000]).unwrap();
-        let functions = Functions::open(folder.path()).unwrap();
+        let functions = FunctionCache::open(folder.path()).unwrap();
         assert_eq!(functions.get(KEY), None);
         functions.insert(KEY, b"new".to_vec());
-        functions.keep();
-        assert_eq!(Functions::open(folder.path()).unwrap().get(KEY).as_deref(), Some(&b"new"[..]));
+        functions.save();
+        assert_eq!(FunctionCache::open(folder.path()).unwrap().get(KEY).as_deref(), Some(&b"new"[..]));
     }
 
     #[test]
@@ -231,21 +231,21 @@ mod tests {
         bytes[4096..].fill(0xAB);
         std::fs::write(&file, bytes).unwrap();
         for _ in 0..2 {
-            let functions = Functions::open(folder.path()).unwrap();
+            let functions = FunctionCache::open(folder.path()).unwrap();
             functions.get(KEY);
             functions.insert(KEY, b"new".to_vec());
-            functions.keep();
+            functions.save();
         }
-        assert_eq!(Functions::open(folder.path()).unwrap().get(KEY).as_deref(), Some(&b"new"[..]));
+        assert_eq!(FunctionCache::open(folder.path()).unwrap().get(KEY).as_deref(), Some(&b"new"[..]));
     }
 
     #[test]
     fn on_a_full_disk_it_gives_back_what_it_took() {
         let folder = folder_with(b"code");
-        let functions = Functions::open(folder.path()).unwrap();
+        let functions = FunctionCache::open(folder.path()).unwrap();
         functions.lock().connection.pragma_update(None, "max_page_count", 6).unwrap();
         functions.insert(&[8; 32], vec![1; 100_000]);
-        functions.keep();
+        functions.save();
         drop(functions);
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
     }
@@ -253,16 +253,16 @@ mod tests {
     #[test]
     fn what_was_not_used_for_longest_goes_first() {
         let folder = tempfile::tempdir().unwrap();
-        let functions = Functions::open(folder.path()).unwrap();
+        let functions = FunctionCache::open(folder.path()).unwrap();
         for number in 0..10_u8 {
             functions.lock().now = if number % 2 == 0 { 1_000 } else { 2_000 };
             functions.insert(&[number; 32], vec![number; 10_000]);
-            functions.keep();
+            functions.save();
         }
         // One of the older functions is used again.
         functions.lock().now = 1_000 + 2 * USED_WITHIN;
         assert!(functions.get(&[0; 32]).is_some());
-        functions.keep();
+        functions.save();
         let open = functions.lock();
         prune(&open.connection, 200_000).unwrap();
         let count =

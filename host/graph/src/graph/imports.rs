@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::provided::{self, Provision};
+use super::provided::{self, HostService};
 use super::{Node, Provider};
 use watertight_component::artifact::Artifact;
 use watertight_component::shape::{Difference, Interface, Type, differences, exact_differences};
@@ -15,7 +15,7 @@ use watertight_model::ids::{InterfaceName, ModuleName};
 use watertight_model::problem::{Code, Problem, list_names};
 
 /// The first WASI release series after those that the host serves.
-const NEXT_WASI: &str = "0.3.";
+const UNSUPPORTED_WASI: &str = "0.3.";
 
 /// The state of resolving one module's imports: the inputs, and the problems found so far.
 struct Resolver<'a> {
@@ -42,7 +42,7 @@ pub(super) fn resolve(
         artifact: artifact.clone(),
         calls: BTreeMap::new(),
         capabilities: BTreeMap::new(),
-        ambient: BTreeSet::new(),
+        shared_imports: BTreeSet::new(),
         granted: module.uses.keys().copied().collect(),
         resume: module.resume,
     };
@@ -53,7 +53,7 @@ pub(super) fn resolve(
         let has_handle = || wanted.types.values().any(Type::has_handle);
         // An interface that has only value types needs no provider. A handle needs the provider that defines its
         // resource.
-        let is_named_by_a_module = || !provided::is_for_hosts(wanted.identity(import)) && has_handle();
+        let is_named_by_a_module = || !provided::is_host_namespace(wanted.identity(import)) && has_handle();
         if import.is_world() {
             resolver.check_functions(artifact, wanted);
         } else if !wanted.is_types_only() || is_named_by_a_module() {
@@ -120,7 +120,7 @@ impl Resolver<'_> {
     fn import(&mut self, import: &InterfaceName, wanted: &Interface) {
         let identity = wanted.identity(import);
         match provided::provision(identity) {
-            Some(Provision::Own(capability, name, offered)) => {
+            Some(HostService::WithIdentity(capability, name, offered)) => {
                 if capability.is_none_or(|capability| self.granted(capability, identity)) {
                     let help = format!("build the module against the host's own contract, `{}`", name.package());
                     // A draft may use other type names. It has only value types, which are compared by structure.
@@ -131,16 +131,16 @@ impl Resolver<'_> {
                     self.node.capabilities.insert(import.clone(), capability);
                 }
             }
-            Some(Provision::Shared(_) | Provision::Empty) if import.is_label() => {
+            Some(HostService::Shared(_) | HostService::Stub) if import.is_label() => {
                 self.not_by_label(import, identity, "the host serves it to all modules of a compartment alike");
             }
-            Some(Provision::Shared(capability)) => {
+            Some(HostService::Shared(capability)) => {
                 if self.granted(capability, identity) {
                     self.wasi(import, identity, wanted);
                 }
             }
-            Some(Provision::Empty) => self.wasi(import, identity, wanted),
-            None if provided::is_for_hosts(identity) => self.unknown(identity),
+            Some(HostService::Stub) => self.wasi(import, identity, wanted),
+            None if provided::is_host_namespace(identity) => self.report_unknown(identity),
             None => self.call(import, wanted),
         }
     }
@@ -158,7 +158,7 @@ impl Resolver<'_> {
             let help = "build it with the interfaces of a release of WASI 0.2";
             self.mismatch(identity, differences(wanted, offered), name, "the host", help);
         }
-        self.node.ambient.insert(import.clone());
+        self.node.shared_imports.insert(import.clone());
     }
 
     fn granted(&mut self, capability: Capability, import: &InterfaceName) -> bool {
@@ -172,14 +172,14 @@ impl Resolver<'_> {
     }
 
     /// Reports an import from a host namespace (`wasi`, `watertight`) that this host does not serve.
-    fn unknown(&mut self, import: &InterfaceName) {
+    fn report_unknown(&mut self, import: &InterfaceName) {
         if let Some(why) = provided::unservable(import) {
             let message = format!("module `{}` imports `{import}`, which this host can't serve: {why}", self.name);
             let help = "use only `wasi:keyvalue/store`; for atomic changes, use a transaction of `watertight:sql`";
             self.problems.push(self.problem(Code::MissingExport, message).interface(import).help(help));
             return;
         }
-        if import.namespace() == "wasi" && import.is_release_of(NEXT_WASI) {
+        if import.namespace() == "wasi" && import.is_release_of(UNSUPPORTED_WASI) {
             return self.next_wasi.push(import.clone());
         }
         let message = format!("module `{}` imports `{import}`, which this host doesn't have", self.name);
@@ -210,7 +210,7 @@ impl Resolver<'_> {
         let others = self.artifacts.iter().filter(|(module, _)| *module != self.name);
         let providers: Vec<(&ModuleName, &InterfaceName, &Interface)> = others
             .filter_map(|(module, artifact)| {
-                let (export, offered) = best(identity, &artifact.shape.exports)?;
+                let (export, offered) = best_export(identity, &artifact.shape.exports)?;
                 Some((module, export, offered))
             })
             .collect();
@@ -228,25 +228,30 @@ impl Resolver<'_> {
             // The provider may be a module whose component could not be read. The unreadable component was reported
             // already.
             [] if allowed.iter().any(|module| !self.artifacts.contains_key(*module)) => {}
-            [] if providers.is_empty() => self.nobody(import, identity),
+            [] if providers.is_empty() => self.report_no_provider(import, identity),
             [] if self.module.calls.is_table() && !allowed.is_empty() => {
-                self.not_there(import, identity, &allowed.into_iter().collect::<Vec<_>>(), &names());
+                self.report_missing_export(import, identity, &allowed.into_iter().collect::<Vec<_>>(), &names());
             }
-            [] => self.undeclared(import, identity, &names()),
+            [] => self.report_undeclared(import, identity, &names()),
             several => {
-                self.ambiguous(import, identity, &several.iter().map(|(module, ..)| *module).collect::<Vec<_>>());
+                self.report_ambiguous(
+                    import,
+                    identity,
+                    &several.iter().map(|(module, ..)| *module).collect::<Vec<_>>(),
+                );
             }
         }
     }
 
-    fn nobody(&mut self, import: &InterfaceName, identity: &InterfaceName) {
+    fn report_no_provider(&mut self, import: &InterfaceName, identity: &InterfaceName) {
         let own = self.node.artifact.shape.exports.keys().any(|export| export.can_serve(identity));
         let others = self.artifacts.iter().filter(|(module, _)| *module != self.name).flat_map(|(module, artifact)| {
             let same = |(name, export): &(&InterfaceName, &Interface)| {
                 export.identity(name).unversioned() == identity.unversioned()
             };
             let exports = artifact.shape.exports.iter().filter(same);
-            exports.map(move |(name, export)| format!("{} (module `{module}`)", shown(name, export.identity(name))))
+            exports
+                .map(move |(name, export)| format!("{} (module `{module}`)", display_name(name, export.identity(name))))
         });
         let others: Vec<String> = others.collect();
         let is_types_only = self.node.artifact.shape.imports[import].is_types_only();
@@ -262,12 +267,13 @@ impl Resolver<'_> {
         } else {
             format!("no compatible version is there, only {}", others.join(", "))
         };
-        let message = format!("nothing exports {}, which module `{}` imports", shown(import, identity), self.name);
+        let message =
+            format!("nothing exports {}, which module `{}` imports", display_name(import, identity), self.name);
         self.problems.push(self.problem(Code::MissingExport, message).interface(identity).help(help));
     }
 
     /// Reports an import for which the table `calls` names a module that does not export it.
-    fn not_there(
+    fn report_missing_export(
         &mut self,
         import: &InterfaceName,
         identity: &InterfaceName,
@@ -278,22 +284,22 @@ impl Resolver<'_> {
             "`calls` of module `{}` names {} for {}, which {} not export it",
             self.name,
             list_names(named),
-            shown(import, identity),
+            display_name(import, identity),
             if named.len() == 1 { "does" } else { "do" }
         );
         let help = format!("name a module that exports it: {}", list_names(providers));
         self.problems.push(self.problem(Code::MissingExport, message).interface(identity).help(help));
     }
 
-    fn undeclared(&mut self, import: &InterfaceName, identity: &InterfaceName, providers: &[&ModuleName]) {
+    fn report_undeclared(&mut self, import: &InterfaceName, identity: &InterfaceName, providers: &[&ModuleName]) {
         let what = if self.module.calls.is_table() { "for it" } else { "that exports it" };
         let message = format!(
             "module `{}` imports {}, and its `calls` names no module {what}",
             self.name,
-            shown(import, identity)
+            display_name(import, identity)
         );
         let help = if self.module.calls.is_table() {
-            let lines = providers.iter().map(|provider| format!("`{}`", entry(import, identity, provider)));
+            let lines = providers.iter().map(|provider| format!("`{}`", calls_entry(import, identity, provider)));
             format!("add {} to `calls` of [modules.{}]", lines.collect::<Vec<_>>().join(" or "), self.name)
         } else {
             let names = providers.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(" or ");
@@ -302,17 +308,17 @@ impl Resolver<'_> {
         self.problems.push(self.problem(Code::UndeclaredCall, message).interface(identity).help(help));
     }
 
-    fn ambiguous(&mut self, import: &InterfaceName, identity: &InterfaceName, providers: &[&ModuleName]) {
+    fn report_ambiguous(&mut self, import: &InterfaceName, identity: &InterfaceName, providers: &[&ModuleName]) {
         let names = list_names(providers);
         let message = format!(
             "module `{}` imports {}, which several modules that it may call export: {names}",
             self.name,
-            shown(import, identity)
+            display_name(import, identity)
         );
         let help = format!(
             "name just one of them in `calls` of [modules.{}], or say which one serves this import: `calls = {{ {}, … }}`",
             self.name,
-            entry(import, identity, providers[0])
+            calls_entry(import, identity, providers[0])
         );
         self.problems.push(self.problem(Code::Ambiguous, message).interface(identity).help(help));
     }
@@ -355,12 +361,12 @@ impl Resolver<'_> {
 }
 
 /// Formats an import or export for a message: its name, followed by its interface if the name is a label.
-fn shown(name: &InterfaceName, identity: &InterfaceName) -> String {
+fn display_name(name: &InterfaceName, identity: &InterfaceName) -> String {
     if name == identity { format!("`{name}`") } else { format!("`{name}` (`{identity}`)") }
 }
 
 /// Formats the entry of a table `calls` that makes `module` serve an import.
-fn entry(import: &InterfaceName, identity: &InterfaceName, module: &ModuleName) -> String {
+fn calls_entry(import: &InterfaceName, identity: &InterfaceName, module: &ModuleName) -> String {
     if import.is_label() {
         format!("{import} = \"{module}\"")
     } else {
@@ -370,7 +376,7 @@ fn entry(import: &InterfaceName, identity: &InterfaceName, module: &ModuleName) 
 
 /// Chooses the export that serves an import of the interface `wanted`: the same version, or else the newest compatible
 /// version. An export under a label counts only if the module exports the interface under one label.
-fn best<'a>(
+fn best_export<'a>(
     wanted: &InterfaceName,
     exports: &'a BTreeMap<InterfaceName, Interface>,
 ) -> Option<(&'a InterfaceName, &'a Interface)> {

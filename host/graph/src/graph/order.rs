@@ -9,17 +9,17 @@ use watertight_model::ids::ModuleName;
 use watertight_model::problem::{Code, Problem};
 
 /// The progress of the depth-first search at one module.
-enum Mark {
+enum VisitState {
     /// The module is on the path from the root to the current module.
-    Open,
+    InProgress,
     Done,
 }
 
-struct Walk<'a> {
+struct DepthFirstSearch<'a> {
     config: &'a AppConfig,
     modules: &'a BTreeMap<ModuleName, Node>,
-    marks: BTreeMap<&'a ModuleName, Mark>,
-    way: Vec<&'a ModuleName>,
+    marks: BTreeMap<&'a ModuleName, VisitState>,
+    path: Vec<&'a ModuleName>,
     order: Vec<ModuleName>,
     problems: &'a mut Vec<Problem>,
 }
@@ -30,37 +30,38 @@ pub(super) fn instantiation_order(
     modules: &BTreeMap<ModuleName, Node>,
     problems: &mut Vec<Problem>,
 ) -> Vec<ModuleName> {
-    let mut walk = Walk { config, modules, marks: BTreeMap::new(), way: Vec::new(), order: Vec::new(), problems };
+    let mut walk =
+        DepthFirstSearch { config, modules, marks: BTreeMap::new(), path: Vec::new(), order: Vec::new(), problems };
     for name in modules.keys() {
         walk.visit(name);
     }
     walk.order
 }
 
-impl<'a> Walk<'a> {
+impl<'a> DepthFirstSearch<'a> {
     /// Visits a module and its callees, depth first. The number of modules bounds the depth, and the manifest bounds that
     /// number.
     fn visit(&mut self, name: &'a ModuleName) {
         match self.marks.get(name) {
-            Some(Mark::Done) => return,
-            Some(Mark::Open) => return self.circle(name),
+            Some(VisitState::Done) => return,
+            Some(VisitState::InProgress) => return self.report_cycle(name),
             None => {}
         }
         let Some(node) = self.modules.get(name) else { return };
-        self.marks.insert(name, Mark::Open);
-        self.way.push(name);
+        self.marks.insert(name, VisitState::InProgress);
+        self.path.push(name);
         let callees: BTreeSet<&ModuleName> = node.calls.values().map(|provider| &provider.module).collect();
         for callee in callees {
             self.visit(callee);
         }
-        self.way.pop();
-        self.marks.insert(name, Mark::Done);
+        self.path.pop();
+        self.marks.insert(name, VisitState::Done);
         self.order.push(name.clone());
     }
 
-    fn circle(&mut self, name: &ModuleName) {
-        let start = self.way.iter().position(|on_way| *on_way == name).expect("an open module is on the way");
-        let mut names: Vec<String> = self.way[start..].iter().map(ToString::to_string).collect();
+    fn report_cycle(&mut self, name: &ModuleName) {
+        let start = self.path.iter().position(|on_way| *on_way == name).expect("an open module is on the way");
+        let mut names: Vec<String> = self.path[start..].iter().map(ToString::to_string).collect();
         names.push(name.to_string());
         let message = format!("modules call each other in a circle: {}", names.join(" -> "));
         let help = "move what both need into a module that calls neither, or turn one call around";

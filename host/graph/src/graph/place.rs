@@ -12,50 +12,50 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use bond::Bonds;
+use bond::PlacementConstraints;
 
 use super::{Compartment, Node};
-use watertight_component::profile::{self, Excess, PER_COMPARTMENT, Profile, Total};
+use watertight_component::profile::{self, COMPARTMENT_LIMITS, CompartmentNeeds, ExceededLimit, Profile};
 use watertight_model::config::{AppConfig, Defaults, InstanceMode, Limits};
 use watertight_model::ids::{CompartmentName, InterfaceName, ModuleName};
 use watertight_model::problem::{Code, Problem, list_names};
 
-pub use bond::Bond;
+pub use bond::PlacementConstraint;
 
 /// The name of the compartment for modules that nothing separates.
-const TOGETHER: &str = "main";
+const DEFAULT_COMPARTMENT: &str = "main";
 
 /// Why a compartment exists and holds its modules.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Reason {
+pub enum PlacementReason {
     /// The manifest names the compartment and its modules.
-    Wish,
+    Manifest,
     /// Nothing separates the compartment's modules, and calls within one compartment are cheapest.
-    Together,
+    Default,
     /// The compartment's only module has this import, which all modules of a compartment would share.
-    Apart(InterfaceName),
+    ExclusiveImport(InterfaceName),
     /// The compartment's only module is too large for the small engine profiles. Modules beside it would be compiled with
     /// it at each change and would run on the engine for large modules.
-    Large(Excess),
+    Large(ExceededLimit),
     /// The compartment exists for the inner reason and holds further modules because of this call: the values that the
     /// call carries can't leave a compartment.
-    Tied(Box<Reason>, Bond),
+    TiedByCall(Box<PlacementReason>, PlacementConstraint),
     /// The values that this call carries can't pass within a compartment. The compartment holds the callee and the
     /// modules that the callee calls.
-    Parted(Bond),
+    SeparatedByCall(PlacementConstraint),
 }
 
-impl fmt::Display for Reason {
+impl fmt::Display for PlacementReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Wish => f.write_str("the manifest says so"),
-            Self::Together => f.write_str("nothing keeps its modules apart"),
+            Self::Manifest => f.write_str("the manifest says so"),
+            Self::Default => f.write_str("nothing keeps its modules apart"),
             Self::Large(excess) => write!(f, "its module {excess}"),
-            Self::Apart(import) => write!(f, "{import} would be shared by all modules of a compartment"),
-            Self::Tied(reason, Bond { caller, callee, import, why }) => {
+            Self::ExclusiveImport(import) => write!(f, "{import} would be shared by all modules of a compartment"),
+            Self::TiedByCall(reason, PlacementConstraint { caller, callee, import, why }) => {
                 write!(f, "{reason}; {caller} calls {import} of {callee}, which can't be in another compartment: {why}")
             }
-            Self::Parted(Bond { caller, callee, import, why }) => {
+            Self::SeparatedByCall(PlacementConstraint { caller, callee, import, why }) => {
                 write!(f, "{caller} calls {import} of {callee}, which can't be in the same compartment: {why}")
             }
         }
@@ -73,7 +73,7 @@ pub(super) fn place(
     acyclic: bool,
     problems: &mut Vec<Problem>,
 ) -> Vec<Compartment> {
-    let bonds = Bonds::of(modules);
+    let bonds = PlacementConstraints::of(modules);
     let mut planner = Planner { config, modules, order, bonds: &bonds, compartments: BTreeMap::new(), problems };
     planner.place();
     let compartments: Vec<Compartment> = planner.compartments.into_values().collect();
@@ -88,7 +88,7 @@ struct Planner<'a> {
     config: &'a AppConfig,
     modules: &'a BTreeMap<ModuleName, Node>,
     order: &'a [ModuleName],
-    bonds: &'a Bonds<'a>,
+    bonds: &'a PlacementConstraints<'a>,
     compartments: BTreeMap<CompartmentName, Compartment>,
     problems: &'a mut Vec<Problem>,
 }
@@ -98,13 +98,13 @@ impl Planner<'_> {
         let wished: BTreeSet<&ModuleName> = self.config.compartments.values().flat_map(|wish| &wish.modules).collect();
         let mut open: BTreeSet<ModuleName> =
             self.modules.keys().filter(|name| !wished.contains(*name)).cloned().collect();
-        self.grant_wishes(&mut open);
+        self.place_by_manifest(&mut open);
         self.place_the_rest(open);
     }
 
     /// Creates the compartments of the manifest. An unplaced module joins one of them if a call ties it to that
     /// compartment alone.
-    fn grant_wishes(&mut self, open: &mut BTreeSet<ModuleName>) {
+    fn place_by_manifest(&mut self, open: &mut BTreeSet<ModuleName>) {
         let config = self.config;
         let wishes: Vec<(&CompartmentName, BTreeSet<ModuleName>)> = config
             .compartments
@@ -114,7 +114,7 @@ impl Planner<'_> {
             })
             .collect();
         for (name, modules) in &wishes {
-            let heavy = self.bonds.heavy(modules);
+            let heavy = self.bonds.exclusive(modules);
             if let Some(second) = heavy.iter().nth(1) {
                 self.refuse_second(name, &heavy, second);
             }
@@ -126,9 +126,9 @@ impl Planner<'_> {
             let (modules, reason) = if joined.len() > modules.len() && !is_claimed_twice && self.bonds.fit(&joined) {
                 let newcomers = joined.difference(modules).cloned().collect();
                 open.retain(|module| !joined.contains(module));
-                (&joined, self.tied(Reason::Wish, &newcomers, &joined))
+                (&joined, self.tied(PlacementReason::Manifest, &newcomers, &joined))
             } else {
-                (modules, Reason::Wish)
+                (modules, PlacementReason::Manifest)
             };
             let wish = &config.compartments[*name];
             let settings = Defaults { instances: wish.instances, limits: wish.limits };
@@ -144,7 +144,8 @@ impl Planner<'_> {
             open.retain(|other| !group.contains(other));
             // A module that has a reason to stand apart takes the modules that are tied to it along.
             let why = |module: &ModuleName| Some((module.clone(), self.apart(module)?));
-            let apart = group.iter().filter_map(why).min_by_key(|(_, reason)| matches!(reason, Reason::Large(_)));
+            let apart =
+                group.iter().filter_map(why).min_by_key(|(_, reason)| matches!(reason, PlacementReason::Large(_)));
             match apart {
                 Some((module, reason)) => {
                     let name = module.as_str().parse().expect("a module's name is a compartment's too");
@@ -154,28 +155,33 @@ impl Planner<'_> {
                 None => together.extend(group),
             }
         }
-        self.part(&mut together);
+        self.separate(&mut together);
         if !together.is_empty() {
-            self.add(TOGETHER.parse().expect("`main` is kebab-case"), &together, Reason::Together);
+            self.add(DEFAULT_COMPARTMENT.parse().expect("`main` is kebab-case"), &together, PlacementReason::Default);
         }
     }
 
     /// Why a module would get a compartment of its own if only its component counted.
-    fn apart(&self, module: &ModuleName) -> Option<Reason> {
+    fn apart(&self, module: &ModuleName) -> Option<PlacementReason> {
         let node = &self.modules[module];
-        let large = || Profile::excess(&node.artifact.needs).map(Reason::Large);
-        node.merging().map(|import| Reason::Apart(import.clone())).or_else(large)
+        let large = || Profile::exceeded_limit(&node.artifact.needs).map(PlacementReason::Large);
+        node.exclusive_import().map(|import| PlacementReason::ExclusiveImport(import.clone())).or_else(large)
     }
 
     /// Extends `reason` by a call that ties one of `newcomers` to another module of `all`.
-    fn tied(&self, reason: Reason, newcomers: &BTreeSet<ModuleName>, all: &BTreeSet<ModuleName>) -> Reason {
+    fn tied(
+        &self,
+        reason: PlacementReason,
+        newcomers: &BTreeSet<ModuleName>,
+        all: &BTreeSet<ModuleName>,
+    ) -> PlacementReason {
         let tie = self.bonds.ties_of(newcomers, all).next().cloned();
-        tie.into_iter().fold(reason, |reason, tie| Reason::Tied(Box::new(reason), tie))
+        tie.into_iter().fold(reason, |reason, tie| PlacementReason::TiedByCall(Box::new(reason), tie))
     }
 
     /// Gives each callee that can't share a compartment with its caller a compartment of its own. All modules that such a
     /// callee calls move with it, so that compartments do not call each other in a circle.
-    fn part(&mut self, together: &mut BTreeSet<ModuleName>) {
+    fn separate(&mut self, together: &mut BTreeSet<ModuleName>) {
         let mut parts = vec![(None, std::mem::take(together))];
         let mut at = 0;
         while at < parts.len() {
@@ -197,14 +203,14 @@ impl Planner<'_> {
                 None => *together = modules,
                 Some(rift) => {
                     let name = rift.callee.as_str().parse().expect("a module's name is a compartment's too");
-                    self.add(name, &modules, Reason::Parted(rift));
+                    self.add(name, &modules, PlacementReason::SeparatedByCall(rift));
                 }
             }
         }
     }
 
     /// Adds a compartment that the planner named. Reports a problem if another compartment has that name.
-    fn add(&mut self, name: CompartmentName, modules: &BTreeSet<ModuleName>, reason: Reason) {
+    fn add(&mut self, name: CompartmentName, modules: &BTreeSet<ModuleName>, reason: PlacementReason) {
         if self.compartments.contains_key(&name) {
             let first = modules.first().expect("a compartment holds a module");
             let message = format!(
@@ -219,14 +225,14 @@ impl Planner<'_> {
         self.insert(name, self.in_order(modules), self.config.defaults, reason);
     }
 
-    fn insert(&mut self, name: CompartmentName, modules: Vec<ModuleName>, settings: Defaults, reason: Reason) {
+    fn insert(&mut self, name: CompartmentName, modules: Vec<ModuleName>, settings: Defaults, reason: PlacementReason) {
         let Defaults { mut instances, limits } = settings;
         let needs = modules.iter().map(|module| (module, &self.modules[module].artifact.needs));
         let (profile, profile_reason) = Profile::choose(instances.mode, needs).unwrap_or_else(|no_room| {
             let module = &no_room.module;
             let problem = Problem::new(Code::Placement, no_room.to_string()).module(module);
             self.problems.push(at_module(problem.help(no_room.excess.help()), self.config, module));
-            (Profile::Large, profile::Reason::Large(module.clone(), no_room.excess))
+            (Profile::Large, profile::ProfileReason::Large(module.clone(), no_room.excess))
         });
         self.check_total(&name, &modules, &limits);
         if profile == Profile::Async {
@@ -242,13 +248,14 @@ impl Planner<'_> {
     /// Reports a compartment if its modules together exceed what one store can hold.
     fn check_total(&mut self, name: &CompartmentName, modules: &[ModuleName], limits: &Limits) {
         let total = modules.iter().map(|module| self.modules[module].artifact.needs.total);
-        let Total { core_instances, memories, memory, tables } = total.fold(Total::default(), |sum, more| sum + more);
+        let CompartmentNeeds { core_instances, memories, memory, tables } =
+            total.fold(CompartmentNeeds::default(), |sum, more| sum + more);
         // Wasmtime may add one adapter instance for each module that calls another one.
         let adapters = u32::try_from(modules.len().saturating_sub(1)).unwrap_or(u32::MAX);
         let counts = [
-            ("instances of core modules", core_instances.saturating_add(adapters), PER_COMPARTMENT.core_instances),
-            ("memories", memories, PER_COMPARTMENT.memories),
-            ("tables", tables, PER_COMPARTMENT.tables),
+            ("instances of core modules", core_instances.saturating_add(adapters), COMPARTMENT_LIMITS.core_instances),
+            ("memories", memories, COMPARTMENT_LIMITS.memories),
+            ("tables", tables, COMPARTMENT_LIMITS.tables),
         ];
         let [first, others @ ..] = modules else { return };
         let too_many = counts.into_iter().find(|(_, count, limit)| count > limit);
@@ -282,7 +289,7 @@ impl Planner<'_> {
             "modules {} each import interfaces of WASI that only one module of a compartment can have, here of `{name}`",
             list_names(heavy)
         );
-        let tied = self.bonds.whole(BTreeSet::from([second.clone()]));
+        let tied = self.bonds.closure(BTreeSet::from([second.clone()]));
         let mut help = match heavy.iter().find(|other| *other != second && tied.contains(*other)) {
             Some(other) => format!(
                 "let only plain values go between `{other}` and `{second}`, and place all but one of these modules in other \
@@ -290,7 +297,7 @@ impl Planner<'_> {
             ),
             None => "place all but one of them in other compartments".to_owned(),
         };
-        if !heavy.iter().any(|module| self.modules[module].asks_hosts()) {
+        if !heavy.iter().any(|module| self.modules[module].sends_requests()) {
             help += ", or build them for a target without WASI, such as `wasm32-unknown-unknown`";
         }
         let problem = Problem::new(Code::Placement, message).module(second).help(help);

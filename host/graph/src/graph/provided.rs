@@ -18,14 +18,14 @@ use watertight_model::ids::InterfaceName;
 pub const RESUME: &str = "watertight:lifecycle/resume@1.0.0";
 
 /// How the host serves an import.
-pub(super) enum Provision {
+pub(super) enum HostService {
     /// The host serves the import with the importing module's identity. The first field is the capability that must be
     /// granted, if any. The import's types are checked against the interface.
-    Own(Option<Capability>, &'static InterfaceName, &'static Interface),
+    WithIdentity(Option<Capability>, &'static InterfaceName, &'static Interface),
     /// The host serves the import to every module that has the capability. The linker checks the types.
     Shared(Capability),
     /// The host serves an empty implementation to every module.
-    Empty,
+    Stub,
 }
 
 /// The interfaces whose host functions receive the calling module's identity, each with the capability that grants it.
@@ -146,15 +146,15 @@ pub(super) fn resume() -> (&'static InterfaceName, &'static Interface) {
 }
 
 /// Returns how the host serves `import`, or `None` if it does not.
-pub(super) fn provision(import: &InterfaceName) -> Option<Provision> {
+pub(super) fn provision(import: &InterfaceName) -> Option<HostService> {
     let own = |served: &str| OWN_SHAPES.served.iter().find(|(name, _)| name.as_str() == served);
     let served = OWN_SHAPES.served.iter().find(|(name, _)| name.can_serve(import));
     if let Some((name, (capability, interface))) = served.or_else(|| own(draft(import)?)) {
-        return Some(Provision::Own(*capability, name, interface));
+        return Some(HostService::WithIdentity(*capability, name, interface));
     }
     let (_, capability, interfaces) = WASI.iter().find(|(package, ..)| *package == import.package())?;
     let there = interfaces.contains(&import.short()) && import.is_release_of(WASI_SERIES);
-    there.then(|| capability.map_or(Provision::Empty, Provision::Shared))
+    there.then(|| capability.map_or(HostService::Stub, HostService::Shared))
 }
 
 /// The host's interface that serves a draft.
@@ -166,9 +166,9 @@ fn draft(import: &InterfaceName) -> Option<&'static str> {
 
 /// The host's own interface that serves `import` with the importing module's identity. For a draft, its name differs from
 /// the imported one.
-pub fn served_as(import: &InterfaceName) -> Option<&'static InterfaceName> {
+pub fn host_interface_for(import: &InterfaceName) -> Option<&'static InterfaceName> {
     match provision(import) {
-        Some(Provision::Own(_, name, _)) => Some(name),
+        Some(HostService::WithIdentity(_, name, _)) => Some(name),
         _ => None,
     }
 }
@@ -185,7 +185,7 @@ pub(super) fn unservable(import: &InterfaceName) -> Option<&'static str> {
 
 /// Whether the interface's namespace is one that hosts implement (`wasi` or `watertight`). No module of an application
 /// provides such an interface.
-pub fn is_for_hosts(import: &InterfaceName) -> bool {
+pub fn is_host_namespace(import: &InterfaceName) -> bool {
     matches!(import.namespace(), "wasi" | "watertight")
 }
 
@@ -213,7 +213,7 @@ pub(super) fn nearest(import: &InterfaceName) -> String {
 
 /// Whether all modules of a compartment would share this import, so that two of them can't have it. Clocks, random bytes
 /// and streams can be shared, because they hold no state of one module.
-pub(super) fn merges_by_name(import: &InterfaceName) -> bool {
+pub(super) fn is_exclusive(import: &InterfaceName) -> bool {
     !matches!(import.package(), "wasi:clocks" | "wasi:random" | "wasi:io")
 }
 
@@ -228,11 +228,16 @@ mod tests {
     #[test]
     fn the_host_has_its_own_interfaces_and_wasi_in_releases() {
         let own = provision(&name("watertight:sql/sql@1.0.0"));
-        assert!(matches!(own, Some(Provision::Own(Some(Capability::Sql), _, interface)) if !interface.is_types_only()));
-        assert!(matches!(provision(&name("watertight:lifecycle/failure@1.0.0")), Some(Provision::Own(None, ..))));
+        assert!(
+            matches!(own, Some(HostService::WithIdentity(Some(Capability::Sql), _, interface)) if !interface.is_types_only())
+        );
+        assert!(matches!(
+            provision(&name("watertight:lifecycle/failure@1.0.0")),
+            Some(HostService::WithIdentity(None, ..))
+        ));
         let clock = provision(&name("wasi:clocks/wall-clock@0.2.99"));
-        assert!(matches!(clock, Some(Provision::Shared(Capability::Clocks))));
-        assert!(matches!(provision(&name("wasi:cli/stdout@0.2.0")), Some(Provision::Empty)));
+        assert!(matches!(clock, Some(HostService::Shared(Capability::Clocks))));
+        assert!(matches!(provision(&name("wasi:cli/stdout@0.2.0")), Some(HostService::Stub)));
         for absent in [
             "watertight:sql/sql@1.1.0",
             "watertight:sql/sql",
@@ -258,7 +263,7 @@ mod tests {
             ("wasi:config/store@0.2.0-rc.1", "wasi:config/store@0.2.0-rc.1"),
             ("wasi:logging/logging", "wasi:logging/logging@0.1.0-draft"),
         ] {
-            assert_eq!(served_as(&name(draft)).map(InterfaceName::as_str), Some(served), "{draft}");
+            assert_eq!(host_interface_for(&name(draft)).map(InterfaceName::as_str), Some(served), "{draft}");
         }
         assert!(unservable(&name("wasi:keyvalue/batch@0.2.0-draft")).is_some());
         assert!(DRAFTS.iter().all(|(.., served)| OWN.iter().any(|(_, own)| own == served)));

@@ -136,7 +136,7 @@ impl<'a> GraphView<'a> {
             profile_reason: compartment.profile_reason.to_string(),
         });
         let modules = graph.modules.iter().filter_map(|(name, node)| {
-            let home = &graph.compartments[graph.home(name)?];
+            let home = &graph.compartments[graph.compartment_of(name)?];
             Some(ModuleView {
                 name,
                 language: node.artifact.language(),

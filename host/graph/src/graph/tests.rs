@@ -10,7 +10,7 @@ use std::path::Path;
 use proptest::prelude::*;
 
 use super::*;
-use watertight_component::profile::Needs;
+use watertight_component::profile::EngineNeeds;
 use watertight_component::shape::{Field, Function, Shape, Type};
 use watertight_model::config::{
     AppFiles, CompartmentConfig, ComponentSource, Defaults, HttpLimits, LocatedValue, LogConfig, ModuleConfig,
@@ -105,8 +105,8 @@ pub(super) fn artifact(at: usize, plans: &[Plan]) -> Arc<Artifact> {
         bytes: bytes::Bytes::new(),
         digest: Digest::of(&[]),
         shape,
-        needs: Needs::default(),
-        embedded: None,
+        needs: EngineNeeds::default(),
+        section: None,
     })
 }
 
@@ -222,7 +222,7 @@ proptest! {
     fn the_graph_agrees_with_the_reference(plans in plans()) {
         let there = plans.iter().enumerate().filter(|(_, plan)| plan.there);
         let artifacts: BTreeMap<_, _> = there.map(|(at, _)| (module(at), artifact(at, &plans))).collect();
-        let Outcome { graph, problems } = AppGraph::build(&config(&plans), &artifacts);
+        let BuildOutcome { graph, problems } = AppGraph::build(&config(&plans), &artifacts);
         let edges = edges(&plans);
 
         let mut counts: BTreeMap<Code, usize> = BTreeMap::new();

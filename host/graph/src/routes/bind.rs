@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use ::http::StatusCode;
 
-use super::{Answer, Body, ErrorAnswer, Parameter, Route, Source};
-use crate::graph::{AppGraph, Found, NotFound};
+use super::{BoundBody, ErrorMapping, Parameter, ParameterSource, ResultMapping, Route};
+use crate::graph::{AppGraph, FoundFunction, FunctionNotFound};
 use watertight_component::shape::{Field, Function, Type};
 use watertight_json::{Codec, ObjectCodec, Unsupported};
 use watertight_model::config::{BodyBinding, PartialRoute, RouteConfig};
@@ -49,8 +49,12 @@ fn absent_body(route: &RouteConfig, function: &Function, parameters: &[Parameter
     let is_option = |field: &Field| matches!(field.ty, Type::Option(_));
     match &route.body.as_ref()?.value {
         BodyBinding::Spread => {
-            let in_body = |parameter: &&Parameter| matches!(parameter.source, Source::Body(_));
-            parameters.iter().filter(in_body).all(|parameter| parameter.codec.absent().is_some()).then_some(OBJECT)
+            let in_body = |parameter: &&Parameter| matches!(parameter.source, ParameterSource::Body(_));
+            parameters
+                .iter()
+                .filter(in_body)
+                .all(|parameter| parameter.codec.absent_value().is_some())
+                .then_some(OBJECT)
         }
         BodyBinding::Parameter(name) => match &function.parameters.iter().find(|field| *field.name == **name)?.ty {
             Type::Option(_) => Some(b"null"),
@@ -74,7 +78,7 @@ pub(super) fn check(partial: &PartialRoute, graph: &AppGraph, problems: &mut Vec
 }
 
 /// Finds the function that a route names. Reports a problem if there is none.
-fn find<'a>(route: &RouteConfig, graph: &'a AppGraph, problems: &mut Vec<Problem>) -> Option<Found<'a>> {
+fn find<'a>(route: &RouteConfig, graph: &'a AppGraph, problems: &mut Vec<Problem>) -> Option<FoundFunction<'a>> {
     let path = &route.call.value;
     let error = match graph.find(path) {
         Ok(found) => return Some(found),
@@ -83,7 +87,7 @@ fn find<'a>(route: &RouteConfig, graph: &'a AppGraph, problems: &mut Vec<Problem
         Err(error) => error,
     };
     let (code, help) = match &error {
-        NotFound::Ambiguous { exports, .. } => (Code::Ambiguous, which_of(path, exports)),
+        FunctionNotFound::Ambiguous { exports, .. } => (Code::Ambiguous, which_of(path, exports)),
         _ => (Code::UnknownFunction, format!("`watertight inspect {}` shows what there is", path.module)),
     };
     let problem = Problem::new(code, error.to_string()).module(&path.module).function(&path.function);
@@ -115,7 +119,7 @@ pub(super) fn conflict(route: &Route, error: &matchit::InsertError) -> Problem {
 
 struct Binder<'a> {
     route: &'a RouteConfig,
-    found: Found<'a>,
+    found: FoundFunction<'a>,
     problems: &'a mut Vec<Problem>,
 }
 
@@ -184,9 +188,9 @@ impl Binder<'_> {
     fn parameter(&mut self, parameter: &Field, spread: &mut usize) -> Option<Parameter> {
         let codec = self.codec(&parameter.name, &parameter.ty)?;
         let source = self.source(&parameter.name, spread);
-        if !matches!(source, Source::Body(_)) && !codec.takes_text() {
+        if !matches!(source, ParameterSource::Body(_)) && !codec.accepts_text() {
             let (message, help) = match &source {
-                Source::Query(_) => (
+                ParameterSource::Query(_) => (
                     format!(
                         "nothing binds parameter `{}`: its type is not a plain value, so a query field can't hold it",
                         parameter.name
@@ -210,30 +214,31 @@ impl Binder<'_> {
         Some(Parameter { name: parameter.name.clone(), source, codec })
     }
 
-    fn source(&self, name: &str, spread: &mut usize) -> Source {
+    fn source(&self, name: &str, spread: &mut usize) -> ParameterSource {
         if let Some(place) = self.route.path.value.parameter_index(name) {
-            return Source::Path(place);
+            return ParameterSource::Path(place);
         }
         if let Some(header) = self.route.headers.get(name) {
-            return Source::Header(header.value.clone());
+            return ParameterSource::Header(header.value.clone());
         }
         match self.route.body.as_ref().map(|body| &body.value) {
-            Some(BodyBinding::Parameter(bound)) if bound == name => Source::Body(0),
+            Some(BodyBinding::Parameter(bound)) if bound == name => ParameterSource::Body(0),
             Some(BodyBinding::Spread) => {
                 *spread += 1;
-                Source::Body(*spread - 1)
+                ParameterSource::Body(*spread - 1)
             }
-            _ => Source::Query(json_name(name)),
+            _ => ParameterSource::Query(json_name(name)),
         }
     }
 
-    fn body(&mut self, parameters: &[Parameter]) -> Option<Body> {
+    fn body(&mut self, parameters: &[Parameter]) -> Option<BoundBody> {
         match self.route.body.as_ref().map(|body| &body.value) {
-            None => Some(Body::Unbound),
-            Some(BodyBinding::Parameter(_)) => Some(Body::Parameter),
+            None => Some(BoundBody::Unbound),
+            Some(BodyBinding::Parameter(_)) => Some(BoundBody::Parameter),
             Some(BodyBinding::Spread) => {
-                let is_field =
-                    |name: &Arc<str>| parameters.iter().any(|p| p.name == *name && matches!(p.source, Source::Body(_)));
+                let is_field = |name: &Arc<str>| {
+                    parameters.iter().any(|p| p.name == *name && matches!(p.source, ParameterSource::Body(_)))
+                };
                 let fields: Vec<(&str, &Type)> = self
                     .found
                     .function
@@ -243,7 +248,7 @@ impl Binder<'_> {
                     .map(|field| (&*field.name, &field.ty))
                     .collect();
                 match ObjectCodec::new(&fields) {
-                    Ok(codec) => Some(Body::Spread(codec)),
+                    Ok(codec) => Some(BoundBody::Spread(codec)),
                     Err(parts) => {
                         // Each field's faults were reported when the field was prepared alone. Only faults between
                         // fields, such as equal names, are new here.
@@ -258,7 +263,7 @@ impl Binder<'_> {
         }
     }
 
-    fn answer(&mut self) -> Option<Answer> {
+    fn answer(&mut self) -> Option<ResultMapping> {
         let result = self.found.function.result.as_ref();
         let status = self.route.status;
         let (value, errors) = match result {
@@ -284,10 +289,10 @@ impl Binder<'_> {
             Some(codec) => Some(codec?),
             None => None,
         };
-        Some(Answer { status, value, errors })
+        Some(ResultMapping { status, value, errors })
     }
 
-    fn errors(&mut self, err: Option<&Type>) -> BTreeMap<String, ErrorAnswer> {
+    fn errors(&mut self, err: Option<&Type>) -> BTreeMap<String, ErrorMapping> {
         let cases: Vec<(Arc<str>, Option<Type>)> = match err {
             Some(Type::Variant(variant)) => variant.body.iter().map(|c| (c.name.clone(), c.ty.clone())).collect(),
             Some(Type::Enum(cases)) => cases.body.iter().map(|name| (name.clone(), None)).collect(),
@@ -311,7 +316,7 @@ impl Binder<'_> {
         cases.into_iter().filter_map(|(name, ty)| self.error_case(&name, ty.as_ref())).collect()
     }
 
-    fn error_case(&mut self, name: &Arc<str>, ty: Option<&Type>) -> Option<(String, ErrorAnswer)> {
+    fn error_case(&mut self, name: &Arc<str>, ty: Option<&Type>) -> Option<(String, ErrorMapping)> {
         let Some(status) = self.route.errors.get(&**name).map(|at| at.value) else {
             let message = format!("error case `{name}` has no status");
             self.report(Code::ErrorTable, message, self.route.line).help =
@@ -322,6 +327,6 @@ impl Binder<'_> {
             Some(ty) => Some(self.codec(&format!("result.err.{name}"), ty)?),
             None => None,
         };
-        Some((name.to_string(), ErrorAnswer { status, payload }))
+        Some((name.to_string(), ErrorMapping { status, payload }))
     }
 }

@@ -4,7 +4,7 @@
 //! These are notes and no faults. `watertight call` and contract suites reach such functions, and an application may be
 //! built in steps.
 
-use crate::graph::{AppGraph, Node, is_called_by_host, is_for_hosts};
+use crate::graph::{AppGraph, Node, is_called_by_host, is_host_namespace};
 use watertight_component::shape::Interface;
 use watertight_model::config::AppConfig;
 use watertight_model::ids::{InterfaceName, ModuleName};
@@ -16,7 +16,7 @@ use super::RouteTable;
 const HANDLERS: &str = "wasi:http";
 
 /// Returns a note for each export and each entry of `calls` that nothing uses, in the order of modules.
-pub fn unreached(config: &AppConfig, graph: &AppGraph, routes: &RouteTable) -> Vec<Problem> {
+pub fn unreached_notes(config: &AppConfig, graph: &AppGraph, routes: &RouteTable) -> Vec<Problem> {
     let mut notes = Notes { config, graph, routes, notes: Vec::new() };
     for (module, node) in &graph.modules {
         notes.exports(module, node);
@@ -82,7 +82,7 @@ impl Notes<'_> {
                 "requests reach functions that routes name: export an interface of your own, and add routes to it",
             );
         }
-        if is_for_hosts(identity) {
+        if is_host_namespace(identity) {
             let message = format!("module `{module}` exports `{name}`, which this host never calls");
             return self
                 .note(module, node, message)

@@ -9,7 +9,7 @@ use wasmtime::component::Resource;
 use super::bindings::named_imports::watertight::sql::sql::{Host, HostTransaction};
 use super::bindings::watertight::sql::sql as wit;
 use crate::store::{InstanceState, ModuleIndex};
-use watertight_sql::{ConstraintKind, Database, Rows, SqlError, SqlLimit, Value, shown};
+use watertight_sql::{ConstraintKind, Database, Rows, SqlError, SqlLimit, Value, redact_statement};
 use watertight_telemetry::table::SqlOutcome;
 use watertight_telemetry::{Span, SpanKind};
 
@@ -73,7 +73,7 @@ impl InstanceState {
             operation,
             outcome = outcome.as_str(),
             millis,
-            statement = shown(text),
+            statement = redact_statement(text),
             left_out,
             "slow statement"
         );

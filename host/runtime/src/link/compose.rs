@@ -23,7 +23,7 @@ use super::module_index;
 use crate::store::ModuleIndex;
 use renamed::Renamed;
 use watertight_component::shape::{Type, has_type};
-use watertight_graph::graph::{AppGraph, Compartment, EdgeKind, Node, Provider, served_as};
+use watertight_graph::graph::{AppGraph, Compartment, EdgeKind, Node, Provider, host_interface_for};
 use watertight_model::ids::{InterfaceName, ModuleName};
 use watertight_model::problem::with_causes;
 
@@ -200,7 +200,7 @@ impl<'a> Composer<'a> {
             let shape = &graph.modules[caller].artifact.shape;
             for (import, provider) in graph.modules[caller].calls.iter().filter(|(_, p)| p.module == *module) {
                 let (wanted, offered) = (&shape.imports[import], &node.artifact.shape.exports[&provider.export]);
-                if !wanted.types_by_structure().all(|(name, ty)| has_type(offered, name, ty)) {
+                if !wanted.structural_types().all(|(name, ty)| has_type(offered, name, ty)) {
                     let label = format!("watertight-renamed{}", all.len());
                     self.renamed.insert((caller.clone(), import.clone()), label.clone());
                     all.push(Renamed { export: provider.export.as_str(), wanted, label });
@@ -219,7 +219,7 @@ impl<'a> Composer<'a> {
     /// Gives the type of a capability import the name of the interface that the host serves for it. For a draft version, that is the name
     /// of another version.
     fn as_served(&mut self, kind: ItemKind, identity: &InterfaceName) -> ItemKind {
-        match (kind, served_as(identity)) {
+        match (kind, host_interface_for(identity)) {
             (ItemKind::Instance(id), Some(served)) if served != identity => {
                 let types = self.composed.types_mut();
                 let interface = Interface { id: Some(served.to_string()), ..types[id].clone() };

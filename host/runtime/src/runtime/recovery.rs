@@ -143,7 +143,7 @@ impl Runtime {
     fn longest_request(&self, module: &ModuleName) -> Duration {
         let alive = self.retired().into_iter().chain([self.current()]);
         let limits = alive.filter_map(|generation| {
-            let home = generation.graph.home(module)?;
+            let home = generation.graph.compartment_of(module)?;
             Some(generation.graph.compartments[home].limits.request)
         });
         limits.max().unwrap_or_default()

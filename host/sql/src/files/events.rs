@@ -56,7 +56,7 @@ impl FileEvents {
     /// # Errors
     ///
     /// Returns the error of `look`.
-    pub(super) fn if_any<E>(&self, look: impl FnOnce() -> Result<(), E>) -> Result<(), E> {
+    pub(super) fn check_if_changed<E>(&self, look: impl FnOnce() -> Result<(), E>) -> Result<(), E> {
         let is_empty = ioctl_fionread(&self.queue).is_ok_and(|bytes| bytes == 0);
         if is_empty && !self.is_suspect.load(SeqCst) {
             return Ok(());

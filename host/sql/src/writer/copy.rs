@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use rusqlite::backup::{Backup, StepResult};
 
-use super::super::backup::{Copy, Phase, STEP, open_target};
-use super::{Job, Turn};
+use super::super::backup::{CopyJob, Phase, STEP, open_target};
+use super::{Job, RunningWriter};
 
 /// How long a writer whose copy is nearly complete waits for a job before it checks the phase.
-const GLANCE: Duration = Duration::from_millis(2);
+const POLL_INTERVAL: Duration = Duration::from_millis(2);
 
-impl Turn<'_> {
+impl RunningWriter<'_> {
     /// Copies the database, and serves waiting jobs meanwhile.
-    pub(super) fn copy(&mut self, copy: &Copy, jobs: &Receiver<Job>) {
+    pub(super) fn copy(&mut self, copy: &CopyJob, jobs: &Receiver<Job>) {
         let outcome = self.try_copy(copy, jobs);
         if outcome.is_err() {
             // A partial copy is useless. The caller removes it if it can't be removed here.
@@ -22,7 +22,7 @@ impl Turn<'_> {
         copy.moment.end(self.writer.guarded.path(), outcome);
     }
 
-    fn try_copy(&mut self, copy: &Copy, jobs: &Receiver<Job>) -> Result<(), String> {
+    fn try_copy(&mut self, copy: &CopyJob, jobs: &Receiver<Job>) -> Result<(), String> {
         let sqlite = |error: rusqlite::Error| error.to_string();
         let mut target = open_target(&copy.target)?;
         let backup = Backup::new(self.writer.guarded.raw(), &mut target).map_err(sqlite)?;
@@ -43,7 +43,7 @@ impl Turn<'_> {
                 copy.moment.near(near);
             }
             let phase = match copy.moment.phase() {
-                Phase::Hold if near => copy.moment.hold(),
+                Phase::Pause if near => copy.moment.hold(),
                 phase => phase,
             };
             match phase {
@@ -54,10 +54,10 @@ impl Turn<'_> {
                         _ => Err("another process has locked it".to_owned()),
                     };
                 }
-                Phase::Copy | Phase::Hold => {}
+                Phase::Copy | Phase::Pause => {}
             }
             let job = if near {
-                jobs.recv_timeout(GLANCE)
+                jobs.recv_timeout(POLL_INTERVAL)
             } else {
                 // The last page is never copied here: the copy would be complete, and SQLite would no longer keep it up
                 // to date.

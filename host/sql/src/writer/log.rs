@@ -9,9 +9,9 @@ const LOG_PAGE_BYTES: u64 = 4_096 + 24;
 /// The log's length, and the length at which the next checkpoint runs, both in pages.
 pub(super) struct Log {
     pub(super) pages: u32,
-    pub(super) next: u32,
+    pub(super) next_checkpoint: u32,
     /// The reason why the log can't be emptied although it has reached its longest length.
-    pub(super) stuck: Option<SqlError>,
+    pub(super) blocked_by: Option<SqlError>,
 }
 
 impl Log {
@@ -21,10 +21,10 @@ impl Log {
     }
 
     /// Records the length after a commit that wrote.
-    pub(super) fn has(&mut self, pages: u32) {
+    pub(super) fn record(&mut self, pages: u32) {
         // The length shrinks only when the log restarts: all of it was copied and nobody reads it.
         if pages < self.pages {
-            self.next = CHECKPOINT_PAGES;
+            self.next_checkpoint = CHECKPOINT_PAGES;
         }
         self.pages = pages;
     }

@@ -18,7 +18,7 @@ pub(super) const MAX_FUSED_PARTS: usize = 1_000;
 
 /// A part of an interface that a call can't carry.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Uncarried<'a> {
+pub(super) struct UnsupportedPart<'a> {
     /// The function that has the part. `None` means that no single function has it.
     pub(super) function: Option<&'a str>,
     /// The path into the function's types.
@@ -28,37 +28,37 @@ pub(super) struct Uncarried<'a> {
 }
 
 /// Lists everything in an interface that can't pass from one compartment to another.
-pub(super) fn across(interface: &Interface) -> Vec<Uncarried<'_>> {
+pub(super) fn across(interface: &Interface) -> Vec<UnsupportedPart<'_>> {
     let mut found = Vec::new();
     for (name, function) in &interface.functions {
         if function.is_async {
-            found.push(Uncarried { function: Some(name), path: None, why: "it is an `async func`".to_owned() });
-        } else if let Some((path, ty)) = function.part(belongs_to_a_store) {
-            found.push(Uncarried { function: Some(name), path: Some(path), why: format!("it carries `{ty}`") });
+            found.push(UnsupportedPart { function: Some(name), path: None, why: "it is an `async func`".to_owned() });
+        } else if let Some((path, ty)) = function.find_part(belongs_to_a_store) {
+            found.push(UnsupportedPart { function: Some(name), path: Some(path), why: format!("it carries `{ty}`") });
         }
     }
     if !found.is_empty() {
         return found;
     }
     // If no function carries a handle, the interface may still name a resource that no function passes.
-    let named = interface.types.iter().find_map(|(name, ty)| ty.part(name.clone(), belongs_to_a_store));
+    let named = interface.types.iter().find_map(|(name, ty)| ty.find_part(name.clone(), belongs_to_a_store));
     if let Some((path, ty)) = named {
-        found.push(Uncarried { function: None, path: Some(path), why: format!("it names `{ty}`") });
+        found.push(UnsupportedPart { function: None, path: Some(path), why: format!("it names `{ty}`") });
     } else if let Some(resource) = interface.resources.first() {
-        found.push(Uncarried { function: None, path: None, why: format!("it has the resource `{resource}`") });
+        found.push(UnsupportedPart { function: None, path: None, why: format!("it has the resource `{resource}`") });
     }
     found
 }
 
 /// Lists everything in an interface that can't pass between two modules of one compartment.
-pub(super) fn within(interface: &Interface) -> Vec<Uncarried<'_>> {
+pub(super) fn within(interface: &Interface) -> Vec<UnsupportedPart<'_>> {
     let mut found = Vec::new();
     for (name, function) in &interface.functions {
-        if let Some((path, ty)) = function.part(|ty| parts(ty) > MAX_FUSED_PARTS) {
-            found.push(Uncarried {
+        if let Some((path, ty)) = function.find_part(|ty| parts(ty) > MAX_FUSED_PARTS) {
+            found.push(UnsupportedPart {
                 function: Some(name),
                 path: Some(path),
-                why: format!("it carries {}", in_words(ty)),
+                why: format!("it carries {}", describe_type(ty)),
             });
         }
     }
@@ -67,7 +67,7 @@ pub(super) fn within(interface: &Interface) -> Vec<Uncarried<'_>> {
 
 /// A call of one module to another, with the reason why both are in one compartment or in two.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Bond {
+pub struct PlacementConstraint {
     /// The module that calls.
     pub caller: ModuleName,
     /// The module that is called.
@@ -79,31 +79,31 @@ pub struct Bond {
 }
 
 /// All calls of an application that constrain the placement of their modules.
-pub(super) struct Bonds<'a> {
+pub(super) struct PlacementConstraints<'a> {
     modules: &'a BTreeMap<ModuleName, Node>,
     /// Calls that can't leave a compartment.
-    ties: Vec<Bond>,
+    ties: Vec<PlacementConstraint>,
     /// Calls that can't stay within a compartment.
-    rifts: Vec<Bond>,
+    separations: Vec<PlacementConstraint>,
 }
 
-impl<'a> Bonds<'a> {
+impl<'a> PlacementConstraints<'a> {
     pub(super) fn of(modules: &'a BTreeMap<ModuleName, Node>) -> Self {
-        let (mut ties, mut rifts) = (Vec::new(), Vec::new());
+        let (mut ties, mut separations) = (Vec::new(), Vec::new());
         for (caller, node) in modules {
             for (import, provider) in &node.calls {
                 let interface = &node.artifact.shape.imports[import];
-                let bond = |found: &Uncarried<'_>| Bond {
+                let bond = |found: &UnsupportedPart<'_>| PlacementConstraint {
                     caller: caller.clone(),
                     callee: provider.module.clone(),
                     import: import.clone(),
                     why: found.why.clone(),
                 };
                 ties.extend(across(interface).first().map(bond));
-                rifts.extend(within(interface).first().map(bond));
+                separations.extend(within(interface).first().map(bond));
             }
         }
-        Self { modules, ties, rifts }
+        Self { modules, ties, separations }
     }
 
     /// Iterates over the ties between modules of `all` whose caller or callee is in `modules`.
@@ -111,14 +111,14 @@ impl<'a> Bonds<'a> {
         &self,
         modules: &BTreeSet<ModuleName>,
         all: &BTreeSet<ModuleName>,
-    ) -> impl Iterator<Item = &Bond> {
-        let concerns = |tie: &&Bond| modules.contains(&tie.caller) || modules.contains(&tie.callee);
+    ) -> impl Iterator<Item = &PlacementConstraint> {
+        let concerns = |tie: &&PlacementConstraint| modules.contains(&tie.caller) || modules.contains(&tie.callee);
         among(&self.ties, all).filter(concerns)
     }
 
     /// Iterates over the calls among `modules` that can't stay within a compartment.
-    pub(super) fn rifts_in(&self, modules: &BTreeSet<ModuleName>) -> impl Iterator<Item = &Bond> {
-        among(&self.rifts, modules)
+    pub(super) fn rifts_in(&self, modules: &BTreeSet<ModuleName>) -> impl Iterator<Item = &PlacementConstraint> {
+        among(&self.separations, modules)
     }
 
     /// Extends `start` by all modules that must share a compartment with one of its modules. Only modules for which `may`
@@ -165,7 +165,7 @@ impl<'a> Bonds<'a> {
 
     /// Extends `start` by all modules that must share its compartment: modules tied to one of its modules, and modules on
     /// a path of calls from one of its modules to another.
-    pub(super) fn whole(&self, mut start: BTreeSet<ModuleName>) -> BTreeSet<ModuleName> {
+    pub(super) fn closure(&self, mut start: BTreeSet<ModuleName>) -> BTreeSet<ModuleName> {
         loop {
             let before = start.len();
             start = self.tied(start, |_| true);
@@ -205,19 +205,23 @@ impl<'a> Bonds<'a> {
     }
 
     /// Selects the modules with an import that only one module of a compartment can have.
-    pub(super) fn heavy<'m>(&self, modules: impl IntoIterator<Item = &'m ModuleName>) -> BTreeSet<ModuleName> {
-        let is_heavy = |module: &&ModuleName| self.modules.get(*module).is_some_and(|node| node.merging().is_some());
+    pub(super) fn exclusive<'m>(&self, modules: impl IntoIterator<Item = &'m ModuleName>) -> BTreeSet<ModuleName> {
+        let is_heavy =
+            |module: &&ModuleName| self.modules.get(*module).is_some_and(|node| node.exclusive_import().is_some());
         modules.into_iter().filter(is_heavy).cloned().collect()
     }
 
     /// Whether one compartment can hold these modules.
     pub(super) fn fit(&self, modules: &BTreeSet<ModuleName>) -> bool {
-        self.heavy(modules).len() <= 1 && self.rifts_in(modules).next().is_none()
+        self.exclusive(modules).len() <= 1 && self.rifts_in(modules).next().is_none()
     }
 }
 
 /// Iterates over the bonds whose caller and callee are both in `modules`.
-fn among<'b>(bonds: &'b [Bond], modules: &BTreeSet<ModuleName>) -> impl Iterator<Item = &'b Bond> {
+fn among<'b>(
+    bonds: &'b [PlacementConstraint],
+    modules: &BTreeSet<ModuleName>,
+) -> impl Iterator<Item = &'b PlacementConstraint> {
     bonds.iter().filter(|bond| modules.contains(&bond.caller) && modules.contains(&bond.callee))
 }
 
@@ -240,7 +244,7 @@ fn parts(ty: &Type) -> usize {
 }
 
 /// Describes a type with many parts for a message.
-fn in_words(ty: &Type) -> String {
+fn describe_type(ty: &Type) -> String {
     let count = parts(ty);
     match ty {
         Type::Record(record) => format!("the record `{}` of {count} fields", record.name),

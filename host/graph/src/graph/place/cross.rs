@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::at_module;
-use super::bond::{self, Bonds, MAX_FUSED_PARTS, Uncarried};
+use super::bond::{self, MAX_FUSED_PARTS, PlacementConstraints, UnsupportedPart};
 use crate::graph::{Compartment, Node, home};
 use watertight_model::config::AppConfig;
 use watertight_model::ids::{InterfaceName, ModuleName};
@@ -18,7 +18,7 @@ pub(super) fn check(
     config: &AppConfig,
     modules: &BTreeMap<ModuleName, Node>,
     compartments: &[Compartment],
-    bonds: &Bonds<'_>,
+    bonds: &PlacementConstraints<'_>,
     problems: &mut Vec<Problem>,
 ) {
     for (caller, node) in modules {
@@ -38,7 +38,7 @@ pub(super) fn check(
 struct Edge<'a> {
     config: &'a AppConfig,
     modules: &'a BTreeMap<ModuleName, Node>,
-    bonds: &'a Bonds<'a>,
+    bonds: &'a PlacementConstraints<'a>,
     caller: &'a ModuleName,
     callee: &'a ModuleName,
     import: &'a InterfaceName,
@@ -49,7 +49,7 @@ impl Edge<'_> {
         BTreeSet::from([self.caller.clone(), self.callee.clone()])
     }
 
-    fn cant_leave(&self, fault: &Uncarried<'_>) -> Problem {
+    fn cant_leave(&self, fault: &UnsupportedPart<'_>) -> Problem {
         let Self { caller, callee, import, .. } = self;
         let why = &fault.why;
         let message = format!(
@@ -57,8 +57,8 @@ impl Edge<'_> {
         );
         // The help must be feasible: it names all modules that would have to move, and no combination that would be
         // refused.
-        let all = self.bonds.whole(self.both());
-        let heavy = self.bonds.heavy(&all);
+        let all = self.bonds.closure(self.both());
+        let heavy = self.bonds.exclusive(&all);
         let help = if self.bonds.fit(&all) {
             let names: Vec<String> = all.iter().map(|module| format!("\"{module}\"")).collect();
             let which = if all.len() == 2 { "both modules" } else { "these modules" };
@@ -73,7 +73,7 @@ impl Edge<'_> {
                  interfaces of WASI that only one module of a compartment can have",
                 list_names(&heavy)
             );
-            if !heavy.iter().any(|module| self.modules[*module].asks_hosts()) {
+            if !heavy.iter().any(|module| self.modules[*module].sends_requests()) {
                 help += "; or build all but one of these for a target without WASI, such as `wasm32-unknown-unknown`";
             }
             help
@@ -86,7 +86,7 @@ impl Edge<'_> {
         self.problem(fault, message, &help)
     }
 
-    fn cant_stay(&self, fault: &Uncarried<'_>) -> Problem {
+    fn cant_stay(&self, fault: &UnsupportedPart<'_>) -> Problem {
         let Self { caller, callee, import, .. } = self;
         let why = &fault.why;
         let message = format!(
@@ -102,7 +102,7 @@ impl Edge<'_> {
         self.problem(fault, message, &help)
     }
 
-    fn problem(&self, fault: &Uncarried<'_>, message: String, help: &str) -> Problem {
+    fn problem(&self, fault: &UnsupportedPart<'_>, message: String, help: &str) -> Problem {
         let problem = Problem::new(Code::Placement, message).module(self.caller).interface(self.import).help(help);
         let mut problem = at_module(problem, self.config, self.caller);
         problem.function = fault.function.map(str::to_owned);
@@ -117,7 +117,7 @@ pub(super) fn check_circles(
     config: &AppConfig,
     modules: &BTreeMap<ModuleName, Node>,
     compartments: &[Compartment],
-    bonds: &Bonds<'_>,
+    bonds: &PlacementConstraints<'_>,
     problems: &mut Vec<Problem>,
 ) {
     let mut calls: Vec<BTreeMap<usize, (&ModuleName, &ModuleName)>> = vec![BTreeMap::new(); compartments.len()];
@@ -155,8 +155,8 @@ pub(super) fn check_circles(
 }
 
 /// Describes how to resolve a circle of compartments. The help proposes only placements that the planner accepts.
-fn circle_help(involved: &BTreeSet<ModuleName>, bonds: &Bonds<'_>) -> String {
-    let all = bonds.whole(involved.clone());
+fn circle_help(involved: &BTreeSet<ModuleName>, bonds: &PlacementConstraints<'_>) -> String {
+    let all = bonds.closure(involved.clone());
     let is_bound = |module: &ModuleName| bonds.tied(BTreeSet::from([module.clone()]), |_| true).len() > 1;
     let apart = !all.iter().any(is_bound);
     match (bonds.fit(&all), apart) {

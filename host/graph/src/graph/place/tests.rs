@@ -9,7 +9,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use crate::graph::tests::{Plan, api, artifact, config, module};
-use crate::graph::{AppGraph, EdgeKind, Outcome};
+use crate::graph::{AppGraph, BuildOutcome, EdgeKind};
 use watertight_component::shape::{Named, Resource, Type};
 use watertight_model::config::AppConfig;
 use watertight_model::problem::{Code, Problem};
@@ -43,7 +43,7 @@ fn plans() -> impl Strategy<Value = Vec<Plan>> {
     })
 }
 
-fn build(config: &AppConfig, plans: &[Plan]) -> Outcome {
+fn build(config: &AppConfig, plans: &[Plan]) -> BuildOutcome {
     let artifacts = (0..plans.len()).map(|at| (module(at), artifact(at, plans))).collect();
     AppGraph::build(config, &artifacts)
 }
@@ -60,7 +60,7 @@ proptest! {
 
     #[test]
     fn what_is_granted_holds(plans in plans()) {
-        let Outcome { graph, problems } = build(&config(&plans), &plans);
+        let BuildOutcome { graph, problems } = build(&config(&plans), &plans);
         if !problems.is_empty() {
             return Ok(());
         }
@@ -93,7 +93,7 @@ proptest! {
             ..Plan::default()
         };
         let plans: Vec<Plan> = (0..count).map(plan).collect();
-        let Outcome { graph, problems } = build(&config(&plans), &plans);
+        let BuildOutcome { graph, problems } = build(&config(&plans), &plans);
         prop_assert!(problems.is_empty(), "{:?}", problems);
         prop_assert_eq!(graph.compartments.len(), 1);
     }

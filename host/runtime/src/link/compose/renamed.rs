@@ -53,7 +53,7 @@ impl Appending {
     fn export(&mut self, instance: u32, renamed: &Renamed<'_>) {
         let wanted = renamed.wanted;
         let mut items = Vec::new();
-        for (name, ty) in wanted.types_by_structure() {
+        for (name, ty) in wanted.structural_types() {
             let index = match self.value(ty) {
                 ComponentValType::Type(index) => index,
                 primitive => self.define(|encoder| encode_primitive(encoder, primitive)),
