@@ -4,8 +4,8 @@
 
 mod databases;
 mod migrations;
-mod refused;
-mod rehearse;
+mod unsupported;
+mod trial;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -166,7 +166,7 @@ fn link_on_paper(partial: PartialConfig, artifacts: &Artifacts) -> (Checked, Vec
     let PartialConfig { config, mut problems, uncertain: doubts } = partial;
     let linked = AppGraph::build(&config, artifacts);
     problems.extend(linked.problems.into_iter().filter(|problem| !doubts.may_cause(problem)));
-    refused::check(&linked.graph, &mut problems);
+    unsupported::check(&linked.graph, &mut problems);
     let (routes, route_problems) = RouteTable::bind(&config, &linked.graph);
     problems.extend(route_problems);
     problems.extend(RouteTable::check_partial(&doubts, &linked.graph));

@@ -16,7 +16,7 @@
 
 mod held;
 mod history;
-mod kept;
+mod files;
 mod published;
 mod token;
 mod unpublished;
@@ -33,8 +33,8 @@ use held::{Held, make_folder};
 use watertight_disk::files::{FileChanged, write_durably};
 use watertight_model::ids::ModuleName;
 
+pub use files::{Kept, KeptError};
 pub use history::{History, KEPT_GENERATIONS, Unwritten};
-pub use kept::{Kept, KeptError};
 pub(crate) use published::digest_of_format_1;
 pub use published::{Asker, Cause, OnDisk, Publication, Published, Refused};
 pub use token::{TokenError, read_token};

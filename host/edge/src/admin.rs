@@ -6,7 +6,7 @@
 mod body;
 mod changes;
 mod guard;
-mod operate;
+mod operations;
 mod probe;
 
 use std::sync::Arc;
@@ -38,7 +38,7 @@ use watertight_telemetry::log::LogControl;
 use watertight_telemetry::logged_path;
 
 pub use changes::{FILES_PART, Generations, RollbackRequest};
-pub use operate::{BackupRequest, LogLevel};
+pub use operations::{BackupRequest, LogLevel};
 pub use probe::Probe;
 
 /// The largest body of a request other than an upload, in bytes, such as the arguments of a call. Uploads have their own limits.
@@ -125,8 +125,8 @@ impl Admin {
             .route("/graph", get(graph))
             .route("/migrations", get(migrations))
             .route("/call", post(call))
-            .route("/backup", post(operate::backup))
-            .route("/log", get(operate::log).put(operate::set_log))
+            .route("/backup", post(operations::backup))
+            .route("/log", get(operations::log).put(operations::set_log))
             .route_layer(middleware::from_fn(guard::refuse_query))
             .merge(changes)
             .route_layer(middleware::from_fn_with_state(self.clone(), authorize));

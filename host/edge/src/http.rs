@@ -10,7 +10,7 @@ mod call;
 pub mod details;
 pub mod head;
 pub mod media;
-mod noted;
+mod context;
 pub mod panics;
 mod parameters;
 pub mod server;
@@ -32,11 +32,11 @@ use watertight_runtime::store::{CallContext, Notes, RequestLine};
 use watertight_telemetry::table::CallOrigin;
 
 use answer::HostProblem;
+use context::Noted;
 use details::Failure;
-use noted::Noted;
 use server::{Answer, Connection, PlaceShare, RequestBody};
 
-pub use noted::{drop_body, request_id};
+pub use context::{drop_body, request_id};
 
 /// The header that carries a request's id, in requests and in responses.
 pub static REQUEST_ID: header::HeaderName = header::HeaderName::from_static("x-request-id");

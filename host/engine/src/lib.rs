@@ -6,7 +6,7 @@
 //! see [`compile`].
 
 pub mod compile;
-pub mod examine;
+pub mod validate;
 mod swap;
 
 use std::hash::{Hash, Hasher};

@@ -16,7 +16,7 @@ use crate::ids::{AppName, CompartmentName, ModuleName};
 use crate::problem::{Code, Problem, Problems};
 
 mod calls;
-mod compiling;
+mod compile_limits;
 mod files;
 mod manifest;
 mod modules;
@@ -36,7 +36,7 @@ mod words;
 mod tests;
 
 pub use calls::AllowedCalls;
-pub use compiling::CompileLimits;
+pub use compile_limits::CompileLimits;
 pub use files::{AppFiles, TextFile};
 pub use modules::{Capability, CompartmentConfig, ComponentSource, ModuleConfig};
 pub use outbound::{AllowedOrigin, BadOrigin, HostName, Origin, OutboundConfig, Scheme};

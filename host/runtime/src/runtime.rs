@@ -10,8 +10,8 @@ mod detached;
 mod drain;
 mod instance;
 mod recovery;
-mod seen;
-mod steps;
+mod in_flight;
+mod offload;
 
 use std::collections::{BTreeSet, HashMap};
 use std::pin::pin;
@@ -38,7 +38,7 @@ pub use crate::store::CallError;
 pub use admission::{Admissions, CallStats};
 pub use compartment::{Compartment, InstanceStats};
 pub use detached::{Detached, detached};
-pub use seen::InFlight;
+pub use in_flight::InFlight;
 
 /// The largest number of retired generations that finish their requests at the same time. The next change waits until one of them is freed.
 pub const MAX_DRAINING: usize = 4;
@@ -68,7 +68,7 @@ pub struct Generation {
     compartments: Vec<Arc<Compartment>>,
     targets: HashMap<(ModuleName, InterfaceName, String), Target>,
     /// The bridges of each compartment, in the order of the compartments.
-    bridges: Vec<Vec<seen::Edge>>,
+    bridges: Vec<Vec<in_flight::Edge>>,
     /// The function and the counters of each route, in the order of the routes.
     route_targets: Vec<(Target, RouteMetrics)>,
     telemetry: Arc<Telemetry>,
@@ -110,7 +110,7 @@ impl Generation {
             let target: Target = target(name);
             let (from, to) = (&graph.compartments[from], &graph.compartments[target.compartment]);
             let time = Some(to.limits.request).filter(|time| *time < from.limits.request);
-            seen::Edge { target, calls: telemetry.bridge(&from.name, &to.name), time }
+            in_flight::Edge { target, calls: telemetry.bridge(&from.name, &to.name), time }
         };
         let edges = |(from, names): (usize, &Vec<FunctionName>)| names.iter().map(|name| edge(from, name)).collect();
         let bridges = bridges.iter().enumerate().map(edges).collect();
@@ -321,7 +321,7 @@ impl Callees for Generation {
         parameters: &'a [Val],
         mut call: CallContext,
     ) -> CallFuture<'a> {
-        let seen::Edge { target, calls, time } = &self.bridges[caller][bridge.0 as usize];
+        let in_flight::Edge { target, calls, time } = &self.bridges[caller][bridge.0 as usize];
         let target = *target;
         calls.inc();
         // The caller's deadline holds, unless the callee's own limit ends earlier.

@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 
 use super::connection::{ConnectionMonitor, GuardedConnection, StatementKind};
 use super::counters::Counters;
-use super::due::StatementDeadline;
+use super::deadline::StatementDeadline;
 use super::durability::Durability;
 use super::error::SqlError;
 use super::settings::Settings;

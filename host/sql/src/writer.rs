@@ -22,15 +22,15 @@ use rusqlite::wal::CheckpointMode;
 use tokio::sync::oneshot;
 
 use super::backup::CopyJob;
+use super::claim::JobClaim;
 use super::connection::{ConnectionMonitor, GuardedConnection, StatementKind, WRITER_LOCK_TIMEOUT};
 use super::counters::Counters;
-use super::due::StatementDeadline;
+use super::deadline::StatementDeadline;
 use super::durability::{Durability, EndedTransaction, FinalFailure, Reply, SyncQueue};
 use super::error::{OpenError, SqlError, SqlLimit, is_failed_sync};
 use super::files::Files;
 use super::migrate::{self, MigrationRule};
 use super::settings::Settings;
-use super::ticket::JobClaim;
 use super::value::{Rows, Value};
 use watertight_disk::failpoint::{CrashPoint, crash_point};
 use watertight_model::config::SqlLimits;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 
-use super::rehearse;
+use super::trial;
 use crate::state::StateFolder;
 use watertight_component::artifact::Artifact;
 use watertight_disk::files::FileChanged;
@@ -87,7 +87,7 @@ impl Databases {
         state: &StateFolder,
         had: &BTreeSet<ModuleName>,
     ) -> Result<(), Problems> {
-        if let Err(error) = rehearse::remove_copies(state) {
+        if let Err(error) = trial::remove_copies(state) {
             tracing::warn!(%error, "the copies of an earlier dry run can't be removed");
         }
         let mut problems = Vec::new();

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::kept::Kept;
+use super::files::Kept;
 use super::published::{Asker, Cause, OnDisk, Publication, Published, Refused};
 use super::unpublished;
 use watertight_disk::failpoint::{CrashPoint, crash_point};

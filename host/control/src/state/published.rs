@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::kept::Kept;
+use super::files::Kept;
 use watertight_component::artifact::BuildInfo;
 use watertight_model::config::AppFiles;
 use watertight_model::ids::{Digest, GenerationNumber, ModuleName};

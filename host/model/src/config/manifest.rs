@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use super::compiling::CompileLimits;
+use super::compile_limits::CompileLimits;
 use super::modules::{CompartmentConfig, DeclaredModules, Folders, ModuleConfig, read_compartments, read_modules};
 use super::partial::UncertainParts;
 use super::route::UnknownInput;

@@ -2,7 +2,7 @@
 //!
 //! A template has the spelling of a path on the wire. The router handles percent-encoding.
 
-mod elsewhere;
+mod foreign_syntax;
 
 use std::fmt;
 use std::str::FromStr;
@@ -132,7 +132,7 @@ fn parse_segment(text: &str) -> Result<Segment, BadPath> {
     if text == "." || text == ".." {
         return Err(BadPath::DotSegment(text.to_owned()));
     }
-    if let Some(advice) = elsewhere::advice(text) {
+    if let Some(advice) = foreign_syntax::advice(text) {
         return Err(BadPath::ForeignSyntax { segment: text.to_owned(), advice });
     }
     let inner = text.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));

@@ -3,7 +3,7 @@
 //! Each module has permits of its own, so a module with many calls does not block the other modules of its compartment. Generations share
 //! the permits, so a swap neither doubles their number nor resets the queue.
 
-mod places;
+mod permits;
 
 #[cfg(test)]
 mod model;
@@ -15,7 +15,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use places::{Place, Places};
+use permits::{Place, Places};
 use watertight_model::config::Limits;
 use watertight_model::ids::ModuleName;
 

@@ -13,7 +13,7 @@ use wasmtime::component::{InstancePre, Val};
 
 use super::admission::{Admission, Admissions, CallStats, Refused};
 use super::instance::{Ended, Live, Work};
-use super::steps::Steps;
+use super::offload::Steps;
 use crate::link::{Export, FunctionIndex, FusedCalls, Linked};
 use crate::store::{CallContext, CallError, CallResult, InstanceState, ModuleData, kind_of};
 use watertight_component::profile::Profile;

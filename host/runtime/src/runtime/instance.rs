@@ -11,7 +11,7 @@ use tokio::time::{Sleep, sleep_until};
 use wasmtime::component::{Func, Instance, InstancePre, Val};
 use wasmtime::{Store, UpdateDeadline};
 
-use super::steps::{Steps, Turn};
+use super::offload::{Steps, Turn};
 use crate::link::{Export, FunctionIndex};
 use crate::store::{CallContext, Cpu, Failure, InstanceState, LimitHit};
 use watertight_model::config::Limits;

@@ -1,4 +1,4 @@
-//! A `loom` model of admission permits: it runs every interleaving of threads over the source of `places.rs`, with primitives that loom
+//! A `loom` model of admission permits: it runs every interleaving of threads over the source of `permits.rs`, with primitives that loom
 //! schedules.
 
 use loom::thread;
@@ -60,10 +60,10 @@ mod primitives {
 
 #[allow(dead_code, reason = "who waits for a permit isn't modelled")]
 #[allow(clippy::duplicate_mod, reason = "the model runs the very source, on other primitives")]
-#[path = "places.rs"]
-mod places;
+#[path = "permits.rs"]
+mod permits;
 
-use places::Places;
+use permits::Places;
 
 /// Creates places with a static lifetime, so that threads can borrow them.
 fn forever(places: usize) -> &'static Places {

@@ -1,7 +1,7 @@
 //! Finds modules that pass the other checks but that no engine accepts: they are invalid or use WebAssembly features that the engines lack.
 
 use watertight_component::shape::{Type, functions_with_part};
-use watertight_engine::examine::{ValidationFault, validate};
+use watertight_engine::validate::{ValidationFault, validate};
 use watertight_graph::graph::{AppGraph, Node};
 use watertight_model::ids::ModuleName;
 use watertight_model::problem::{Code, Problem};
