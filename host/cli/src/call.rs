@@ -13,7 +13,7 @@ use watertight_control::state::StateFolder;
 use watertight_edge::admin::{CallRequest, CallResponse};
 use watertight_model::config::{AppConfig, Overrides};
 use watertight_runtime::invoke::{Caller, invoke};
-use watertight_runtime::store::UnderWay;
+use watertight_runtime::store::ConcurrentCalls;
 
 pub(super) fn call(arguments: &CallArguments) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -63,7 +63,7 @@ async fn in_process(arguments: &CallArguments, config: AppConfig) -> anyhow::Res
     let generation = control.runtime().current();
     let call = async {
         // No host runs on this state folder, and this process serves no requests.
-        let caller = Caller { request: "call".into(), under_way: UnderWay::Nothing };
+        let caller = Caller { request: "call".into(), concurrent_calls: ConcurrentCalls::Nothing };
         let result = invoke(&generation, &arguments.function, &arguments.arguments, caller).await;
         control.close().await;
         result

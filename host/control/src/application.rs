@@ -25,8 +25,8 @@ use watertight_model::config::{
 use watertight_model::ids::{Digest, GenerationNumber, ModuleName};
 use watertight_model::problem::{Code, Problem, Problems};
 use watertight_runtime::link::{Linked, identity, link};
-use watertight_runtime::outbound::Outgoing;
-use watertight_runtime::runtime::{Admissions, Generation, Runtime};
+use watertight_runtime::outbound::OutboundClient;
+use watertight_runtime::runtime::{AdmissionTable, Generation, Runtime};
 use watertight_runtime::store::ModuleData;
 use watertight_sql::Settings;
 use watertight_telemetry::Telemetry;
@@ -229,7 +229,7 @@ pub fn start(checked: Checked, state: &StateFolder, host: &Host) -> Result<Runti
     let linked = link_all(&checked.graph, &host.compiler(state, checked.config.compile)?, &LinkedCode::new())?;
     let databases = Databases::new(host.database.clone());
     databases.open_alone(&checked.graph, state)?;
-    let admissions = Admissions::default();
+    let admissions = AdmissionTable::default();
     Ok(Runtime::new(assemble(GenerationNumber(1), checked, linked, &databases, &admissions, &host.telemetry)))
 }
 
@@ -239,7 +239,7 @@ pub fn assemble(
     checked: Checked,
     linked: Vec<Linked>,
     databases: &Databases,
-    admissions: &Admissions,
+    admissions: &AdmissionTable,
     telemetry: &Arc<Telemetry>,
 ) -> Arc<Generation> {
     let Checked { config, graph, routes, values, .. } = checked;
@@ -252,11 +252,11 @@ pub fn assemble(
                 .map(|database| database.with_limits(compartment.limits.sql)),
             statements: telemetry.sql(module),
             values: values.of(module).cloned().unwrap_or_default(),
-            outgoing: graph.modules[module]
+            outbound: graph.modules[module]
                 .granted
                 .contains(&Capability::Http)
-                .then(|| Outgoing::new(config.modules[module].http.clone(), telemetry.outbound(module))),
-            brings_wasi: graph.modules[module].exclusive_import().is_some(),
+                .then(|| OutboundClient::new(config.modules[module].http.clone(), telemetry.outbound(module))),
+            imports_wasi: graph.modules[module].exclusive_import().is_some(),
         };
         (linked, compartment.modules.iter().map(data).collect::<Arc<[ModuleData]>>())
     };

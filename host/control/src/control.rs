@@ -34,7 +34,7 @@ use watertight_model::config::{AppConfig, AppFiles, Overrides, Values};
 use watertight_model::ids::{GenerationNumber, ModuleName};
 use watertight_model::problem::{Code, Problem, Problems};
 use watertight_runtime::link::Linked;
-use watertight_runtime::runtime::{Admissions, Runtime};
+use watertight_runtime::runtime::{AdmissionTable, Runtime};
 use watertight_telemetry::Telemetry;
 use watertight_telemetry::table::ChangeResult;
 
@@ -48,7 +48,7 @@ pub struct Control {
     runtime: Arc<Runtime>,
     compiler: Compiler,
     databases: Databases,
-    admissions: Admissions,
+    admissions: AdmissionTable,
     telemetry: Arc<Telemetry>,
     state: StateFolder,
     disk: Arc<Disk>,

@@ -239,7 +239,7 @@ async fn call(
         return Err(Failure::new(StatusCode::CONFLICT, "reserved", detail));
     }
     let arguments: Vec<&str> = request.arguments.iter().map(|argument| argument.get()).collect();
-    match invoke(&generation, &path, &arguments, Caller::among_others(id)).await {
+    match invoke(&generation, &path, &arguments, Caller::concurrent(id)).await {
         Ok(result) => Ok(Json(CallResponse { result }).into_response()),
         Err(error) => Err(refused(&error)),
     }

@@ -28,7 +28,7 @@ use watertight_disk::failpoint::panic_point;
 use watertight_graph::routes::RouteMatch;
 use watertight_model::config::HttpLimits;
 use watertight_runtime::runtime::{Generation, InFlight, Runtime};
-use watertight_runtime::store::{CallContext, Notes, RequestLine};
+use watertight_runtime::store::{CallContext, RequestInfo, RequestNotes};
 use watertight_telemetry::table::CallOrigin;
 
 use answer::HostProblem;
@@ -136,32 +136,32 @@ impl Edge {
         let deadline = noted.arrival + generation.time(target);
         let body = parameters::read_body(route, &head.headers, body, generation.body_limit(target), deadline);
         // A client that sends its body slowly must not keep a retired generation alive.
-        let body = generation.until_end(body).await.unwrap_or_else(|| Err(HostProblem::BodyTooSlow.into()));
+        let body = generation.run_until_cut_off(body).await.unwrap_or_else(|| Err(HostProblem::BodyTooSlow.into()));
         if body.as_ref().is_err_and(|failure| failure.status() == StatusCode::PAYLOAD_TOO_LARGE) {
-            generation.body_too_large(target, &noted.id, &noted.trace);
+            generation.report_large_body(target, &noted.id, &noted.trace);
         }
         let body = body?;
         // The permit is taken only after the body has arrived: a client that sends slowly must not occupy one.
         let place = self.place(&connection, on).ok_or(HostProblem::Overloaded)?;
         let values = parameters::decode(route, &path, &head, body.as_deref())?;
-        let line = RequestLine {
+        let line = RequestInfo {
             method: route.method.as_str(),
             route: route.path.clone(),
             uri: noted.uri.clone(),
             generation: generation.number,
         };
-        let notes = Notes::new(line);
+        let notes = RequestNotes::new(line);
         let context = CallContext::within_trace(noted.id.clone(), deadline, CallOrigin::Route, noted.trace.clone());
-        let context = context.of_request(notes.clone());
+        let context = context.with_request(notes.clone());
         let (result, _place) = call::detached(generation.clone(), target, values, context, place).await;
         let limit = generation.result_limit(target);
         let write = |result: Option<Val>| {
             answer::from_result(route, result.as_ref(), limit).unwrap_or_else(|error| {
-                generation.unwritable(target, &error, &noted.id, &noted.trace);
+                generation.report_unencodable_result(target, &error, &noted.id, &noted.trace);
                 Err(HostProblem::ModuleFailed.into())
             })
         };
-        let response = generation.step(target, || result.map_err(Failure::from).and_then(write));
+        let response = generation.offload(target, || result.map_err(Failure::from).and_then(write));
         response.map_err(|failure| answer::or_full(failure, &notes))
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::value::RawValue;
 
 use crate::runtime::{CallError, Generation, detached};
-use crate::store::{CallContext, UnderWay};
+use crate::store::{CallContext, ConcurrentCalls};
 use watertight_graph::graph::FunctionNotFound;
 use watertight_json::{FunctionCodec, Unsupported, Violation};
 use watertight_model::ids::FunctionPath;
@@ -66,13 +66,13 @@ pub struct Caller {
     /// The call's id, for log lines.
     pub request: Arc<str>,
     /// The other calls of the module that may run at the same time.
-    pub under_way: UnderWay,
+    pub concurrent_calls: ConcurrentCalls,
 }
 
 impl Caller {
     /// Returns a caller with that request id, for a host in which other calls may run at the same time.
-    pub fn among_others(request: impl Into<Arc<str>>) -> Self {
-        Self { request: request.into(), under_way: UnderWay::AtMost(Duration::ZERO) }
+    pub fn concurrent(request: impl Into<Arc<str>>) -> Self {
+        Self { request: request.into(), concurrent_calls: ConcurrentCalls::AtMost(Duration::ZERO) }
     }
 }
 
@@ -98,9 +98,9 @@ pub async fn invoke<T: AsRef<[u8]>>(
         InvokeError::NotFound(format!("`{path}` is a method of a resource: it can only be called with a handle"))
     })?;
     let deadline = Instant::now() + generation.time(target);
-    let Caller { request, under_way } = caller;
+    let Caller { request, concurrent_calls: under_way } = caller;
     let mut call = CallContext::new(request.clone(), deadline);
-    call.under_way = under_way;
+    call.concurrent_calls = under_way;
     let trace = call.trace.clone();
     let (on, in_flight) = (generation.clone(), generation.enter());
     let called = detached(async move {
@@ -112,9 +112,9 @@ pub async fn invoke<T: AsRef<[u8]>>(
     let mut json = Vec::new();
     let failed = |reason: String| InvokeError::Failed(format!("the result can't be written: {reason}"));
     let limit = generation.result_limit(target);
-    let encoded = generation.step(target, || codec.encode(result.as_ref(), &mut json, limit));
+    let encoded = generation.offload(target, || codec.encode(result.as_ref(), &mut json, limit));
     encoded.map_err(|error| {
-        generation.unwritable(target, &error, &request, &trace);
+        generation.report_unencodable_result(target, &error, &request, &trace);
         failed(error.to_string())
     })?;
     let text = String::from_utf8(json).map_err(|error| failed(error.to_string()))?;

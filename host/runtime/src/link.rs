@@ -24,8 +24,8 @@ use watertight_graph::graph::{AppGraph, Compartment};
 use watertight_model::ids::{Digest, InterfaceName, ModuleName};
 use watertight_model::problem::{Code, Problem, with_causes};
 
-pub use compose::{Bridged, Composition, compose};
-pub use fused::{FusedCalls, Stop};
+pub use compose::{BridgedImport, Composition, compose};
+pub use fused::{CodePosition, FusedCalls};
 pub use identity::identity;
 
 /// The index of an exported function in its compartment's table of exports.

@@ -20,8 +20,8 @@ use hyper_util::rt::TokioIo;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody};
 
-use body::{Received, Sent};
-use trust::Trust;
+use body::{LimitedRequestBody, LimitedResponseBody};
+use trust::RootCertificates;
 use watertight_model::config::{AllowedOrigin, HostName, Origin, OutboundConfig, Scheme};
 use watertight_telemetry::OutboundMetrics;
 use watertight_telemetry::table::OutboundOutcome;
@@ -34,15 +34,15 @@ const MAX_HEAD: usize = 64 << 10;
 const MAX_FIELDS: usize = 200;
 
 /// The outbound HTTP client of one module in one generation: its grant, its concurrency limit and its counters.
-pub struct Outgoing {
+pub struct OutboundClient {
     grant: OutboundConfig,
-    places: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     counters: OutboundMetrics,
 }
 
 /// The reason why a request got no response.
 #[derive(Debug, thiserror::Error)]
-pub enum Failure {
+pub enum OutboundError {
     /// No entry of the manifest's `http.allow` permits the destination.
     #[error("a request to {to} is denied: no entry of the module's `http.allow` permits it")]
     Denied {
@@ -53,7 +53,7 @@ pub enum Failure {
     #[error(
         "a request to {to} is denied: {address} is not an address of the public internet, and `http.private` is not set"
     )]
-    Private {
+    PrivateAddress {
         /// The destination of the request.
         to: Origin,
         /// One of the addresses that the name resolves to.
@@ -61,7 +61,7 @@ pub enum Failure {
     },
     /// The request has a form that modules may not use, such as `CONNECT`. The text says which.
     #[error("a request is denied: {0}")]
-    Odd(&'static str),
+    Malformed(&'static str),
     /// The request met a limit of the module.
     #[error("a request to {to} is refused: the module has reached its limit `http.{limit}` of {figure}")]
     Limit {
@@ -77,25 +77,25 @@ pub enum Failure {
     Other(#[from] Error),
 }
 
-impl Failure {
-    fn went(&self) -> OutboundOutcome {
+impl OutboundError {
+    fn outcome(&self) -> OutboundOutcome {
         match self {
-            Self::Denied { .. } | Self::Private { .. } | Self::Odd(_) => OutboundOutcome::Denied,
+            Self::Denied { .. } | Self::PrivateAddress { .. } | Self::Malformed(_) => OutboundOutcome::Denied,
             Self::Limit { .. } => OutboundOutcome::Limit,
             Self::Other(_) => OutboundOutcome::Failed,
         }
     }
 
     /// Returns whether the host should log the failure for the operator: if the module's grant, its limits or a forbidden form caused it.
-    pub fn is_about_a_grant(&self) -> bool {
+    pub fn should_be_logged(&self) -> bool {
         !matches!(self, Self::Other(_))
     }
 
     /// Converts the failure to the error of `wasi:http` that the module receives.
     pub fn into_error(self) -> Error {
         match self {
-            Self::Denied { .. } | Self::Odd(_) => Error::HttpRequestDenied,
-            Self::Private { .. } => Error::DestinationIpProhibited,
+            Self::Denied { .. } | Self::Malformed(_) => Error::HttpRequestDenied,
+            Self::PrivateAddress { .. } => Error::DestinationIpProhibited,
             Self::Limit { limit: "request", figure, .. } => Error::HttpRequestBodySize(Some(figure)),
             Self::Limit { .. } => Error::ConnectionLimitReached,
             Self::Other(error) => error,
@@ -103,32 +103,32 @@ impl Failure {
     }
 }
 
-impl Outgoing {
+impl OutboundClient {
     /// Creates a client for a grant. Starts to read the system's certificates if the grant allows `https`.
     ///
     /// Must run inside a tokio runtime.
     pub fn new(grant: OutboundConfig, counters: OutboundMetrics) -> Arc<Self> {
         if grant.allow.iter().any(AllowedOrigin::is_https) {
             // The first request then does not wait for the certificates, and a host without certificates logs that at once.
-            tokio::spawn(async { drop(Trust::of_process().connector().await) });
+            tokio::spawn(async { drop(RootCertificates::global().connector().await) });
         }
         let places = Arc::new(Semaphore::new(grant.concurrent as usize));
-        Arc::new(Self { grant, places, counters })
+        Arc::new(Self { grant, permits: places, counters })
     }
 
     /// Sends a request if the grant permits it. `deadline` also ends the reading of the response body.
     ///
     /// # Errors
     ///
-    /// Returns [`Failure`]. If the cause is the grant or a limit, nothing was sent, except if the body exceeded its limit on the way.
+    /// Returns [`OutboundError`]. If the cause is the grant or a limit, nothing was sent, except if the body exceeded its limit on the way.
     pub async fn send(
         self: Arc<Self>,
         request: Request<WasiBody>,
         options: Option<RequestOptions>,
         deadline: Instant,
-    ) -> Result<Response<WasiBody>, Failure> {
+    ) -> Result<Response<WasiBody>, OutboundError> {
         let sent = self.clone().try_send(request, options.unwrap_or_default(), deadline).await;
-        self.counters.count(sent.as_ref().map_or_else(Failure::went, |_| OutboundOutcome::Answered));
+        self.counters.count(sent.as_ref().map_or_else(OutboundError::outcome, |_| OutboundOutcome::Answered));
         sent
     }
 
@@ -137,85 +137,86 @@ impl Outgoing {
         request: Request<WasiBody>,
         options: RequestOptions,
         deadline: Instant,
-    ) -> Result<Response<WasiBody>, Failure> {
+    ) -> Result<Response<WasiBody>, OutboundError> {
         let to = self.check(&request)?;
         let place = self.admit(&to)?;
         let now = Instant::now();
         let end = deadline.min(now + self.grant.timeout);
         let until = |wish: Option<_>| tokio::time::Instant::from(wish.map_or(end, |wish| end.min(now + wish)));
 
-        let connecting = connect::connect(&to, self.grant.private, Trust::of_process());
+        let connecting = connect::connect(&to, self.grant.private, RootCertificates::global());
         let connected = tokio::time::timeout_at(until(options.connect_timeout), connecting).await;
         let stream = connected.map_err(|_| Error::ConnectionTimeout)??;
         let mut builder = hyper::client::conn::http1::Builder::new();
         builder.max_buf_size(MAX_HEAD).max_headers(MAX_FIELDS);
         let (mut sender, connection) =
-            builder.handshake(TokioIo::new(stream)).await.map_err(|error| of_hyper(&error))?;
+            builder.handshake(TokioIo::new(stream)).await.map_err(|error| from_hyper_error(&error))?;
         let connection = wasmtime_wasi::runtime::spawn(async move {
             // The sender of the request and the reader of the response body see the same error.
             let _ = connection.await;
         });
         let limit = self.grant.request;
-        let request = to_the_origin(request).map(|body| Sent::new(body, limit));
+        let request = origin_form(request).map(|body| LimitedRequestBody::new(body, limit));
         let wish = options.first_byte_timeout.map(|wish| wish.saturating_add(now.elapsed()));
         let answered = tokio::time::timeout_at(until(wish), sender.send_request(request)).await;
-        let answer = answered.map_err(|_| Error::ConnectionReadTimeout)?.map_err(|error| match of_hyper(&error) {
-            Error::HttpRequestBodySize(_) => Failure::Limit { to, limit: "request", figure: limit },
-            error => error.into(),
-        })?;
-        Ok(answer.map(|body| Received::new(body, end, self, place, connection).boxed_unsync()))
+        let answer =
+            answered.map_err(|_| Error::ConnectionReadTimeout)?.map_err(|error| match from_hyper_error(&error) {
+                Error::HttpRequestBodySize(_) => OutboundError::Limit { to, limit: "request", figure: limit },
+                error => error.into(),
+            })?;
+        Ok(answer.map(|body| LimitedResponseBody::new(body, end, self, place, connection).boxed_unsync()))
     }
 
     /// Returns the destination of a request if the grant permits it.
-    fn check<B>(&self, request: &Request<B>) -> Result<Origin, Failure> {
+    fn check<B>(&self, request: &Request<B>) -> Result<Origin, OutboundError> {
         let to = origin(request.uri())?;
         if !self.grant.allow.iter().any(|allowed| allowed.permits(&to)) {
-            return Err(Failure::Denied { to });
+            return Err(OutboundError::Denied { to });
         }
         if request.method() == Method::CONNECT {
-            return Err(Failure::Odd("the method `CONNECT` is not allowed"));
+            return Err(OutboundError::Malformed("the method `CONNECT` is not allowed"));
         }
         let length = request.headers().get(CONTENT_LENGTH);
         let length = length.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
         if length.is_some_and(|length| length > self.grant.request) {
-            return Err(Failure::Limit { to, limit: "request", figure: self.grant.request });
+            return Err(OutboundError::Limit { to, limit: "request", figure: self.grant.request });
         }
         Ok(to)
     }
 
-    fn admit(&self, to: &Origin) -> Result<OwnedSemaphorePermit, Failure> {
+    fn admit(&self, to: &Origin) -> Result<OwnedSemaphorePermit, OutboundError> {
         let figure = u64::from(self.grant.concurrent);
-        let full = |_| Failure::Limit { to: to.clone(), limit: "concurrent", figure };
-        self.places.clone().try_acquire_owned().map_err(full)
+        let full = |_| OutboundError::Limit { to: to.clone(), limit: "concurrent", figure };
+        self.permits.clone().try_acquire_owned().map_err(full)
     }
 }
 
-fn origin(uri: &Uri) -> Result<Origin, Failure> {
+fn origin(uri: &Uri) -> Result<Origin, OutboundError> {
     let scheme = match uri.scheme_str() {
         Some("http") => Scheme::Http,
         Some("https") => Scheme::Https,
-        _ => return Err(Failure::Odd("the scheme of its URL is neither `http` nor `https`")),
+        _ => return Err(OutboundError::Malformed("the scheme of its URL is neither `http` nor `https`")),
     };
-    let authority = uri.authority().ok_or(Failure::Odd("its URL names no host"))?;
+    let authority = uri.authority().ok_or(OutboundError::Malformed("its URL names no host"))?;
     if authority.as_str().contains('@') {
-        return Err(Failure::Odd("its URL contains a user name"));
+        return Err(OutboundError::Malformed("its URL contains a user name"));
     }
     if authority.host().is_empty() {
-        return Err(Failure::Odd("its URL names no host"));
+        return Err(OutboundError::Malformed("its URL names no host"));
     }
     let port = authority.port_u16().unwrap_or(scheme.port());
     Ok(Origin { scheme, host: HostName::new(authority.host()), port })
 }
 
 /// Reduces a request's target to path and query: the form that HTTP/1.1 sends to an origin server.
-fn to_the_origin<B>(mut request: Request<B>) -> Request<B> {
+fn origin_form<B>(mut request: Request<B>) -> Request<B> {
     let path = request.uri().path_and_query().cloned();
     *request.uri_mut() = path.map_or_else(|| Uri::from_static("/"), Uri::from);
     request
 }
 
 /// Converts an error of hyper to the error of `wasi:http`.
-fn of_hyper(error: &hyper::Error) -> Error {
+fn from_hyper_error(error: &hyper::Error) -> Error {
     if let Some(Error::HttpRequestBodySize(limit)) = error.source().and_then(|source| source.downcast_ref()) {
         return Error::HttpRequestBodySize(*limit);
     }

@@ -35,7 +35,7 @@ use watertight_model::problem::{Code, Problem, Problems};
 use watertight_telemetry::{RouteMetrics, Telemetry, Trace};
 
 pub use crate::store::CallError;
-pub use admission::{Admissions, CallStats};
+pub use admission::{AdmissionTable, CallStats};
 pub use compartment::{Compartment, InstanceStats};
 pub use detached::{Detached, detached};
 pub use in_flight::InFlight;
@@ -44,7 +44,7 @@ pub use in_flight::InFlight;
 pub const MAX_DRAINING: usize = 4;
 /// The number of generations that may drain beyond [`MAX_DRAINING`] because a rollback did not wait. For each of them, an older draining
 /// generation was cut off.
-const MAX_ENDED: usize = 4;
+const MAX_CUT_OFF: usize = 4;
 /// How long a rollback waits for instances of the generation that it goes back to.
 const WARM_UP_AGAIN: Duration = Duration::from_millis(30);
 
@@ -68,7 +68,7 @@ pub struct Generation {
     compartments: Vec<Arc<Compartment>>,
     targets: HashMap<(ModuleName, InterfaceName, String), Target>,
     /// The bridges of each compartment, in the order of the compartments.
-    bridges: Vec<Vec<in_flight::Edge>>,
+    bridges: Vec<Vec<in_flight::BridgeTarget>>,
     /// The function and the counters of each route, in the order of the routes.
     route_targets: Vec<(Target, RouteMetrics)>,
     telemetry: Arc<Telemetry>,
@@ -76,7 +76,7 @@ pub struct Generation {
     /// The time that requests may take after another generation has become the current one.
     drain: Duration,
     /// The token that is cancelled when the remaining requests must end. It wakes the futures that wait.
-    ended: CancellationToken,
+    cut_off: CancellationToken,
     /// Whether the remaining requests must end. Reading this flag before each poll is cheaper than asking `ended`.
     has_ended: AtomicBool,
 }
@@ -91,7 +91,7 @@ impl Generation {
         routes: RouteTable,
         linked: Vec<(Linked, Arc<[ModuleData]>)>,
         drain: Duration,
-        admissions: &Admissions,
+        admissions: &AdmissionTable,
         telemetry: &Arc<Telemetry>,
     ) -> Self {
         let mut targets = HashMap::new();
@@ -110,7 +110,7 @@ impl Generation {
             let target: Target = target(name);
             let (from, to) = (&graph.compartments[from], &graph.compartments[target.compartment]);
             let time = Some(to.limits.request).filter(|time| *time < from.limits.request);
-            in_flight::Edge { target, calls: telemetry.bridge(&from.name, &to.name), time }
+            in_flight::BridgeTarget { target, calls: telemetry.bridge(&from.name, &to.name), time }
         };
         let edges = |(from, names): (usize, &Vec<FunctionName>)| names.iter().map(|name| edge(from, name)).collect();
         let bridges = bridges.iter().enumerate().map(edges).collect();
@@ -120,7 +120,7 @@ impl Generation {
             (target, telemetry.route(route.method.as_str(), &route.path, &route.answer.statuses()))
         };
         let route_targets = routes.routes().iter().map(target).collect();
-        let ended = CancellationToken::new();
+        let cut_off = CancellationToken::new();
         Self {
             number,
             graph,
@@ -132,7 +132,7 @@ impl Generation {
             telemetry: telemetry.clone(),
             in_flight: Arc::default(),
             drain,
-            ended,
+            cut_off,
             has_ended: AtomicBool::new(false),
         }
     }
@@ -163,8 +163,8 @@ impl Generation {
     }
 
     /// Counts and logs that the body of a request for `target` exceeded its limit.
-    pub fn body_too_large(&self, target: Target, request: &str, trace: &Trace) {
-        self.compartments[target.compartment].body_too_large(target.function, request, trace);
+    pub fn report_large_body(&self, target: Target, request: &str, trace: &Trace) {
+        self.compartments[target.compartment].report_large_body(target.function, request, trace);
     }
 
     /// Returns the largest result of `target` as JSON, in bytes.
@@ -178,14 +178,14 @@ impl Generation {
     }
 
     /// Logs that a result of `target` cannot be written as JSON. If the result is too large, counts that as an exceeded limit.
-    pub fn unwritable(&self, target: Target, error: &EncodeError, request: &str, trace: &Trace) {
-        self.compartments[target.compartment].unwritable(target.function, error, request, trace);
+    pub fn report_unencodable_result(&self, target: Target, error: &EncodeError, request: &str, trace: &Trace) {
+        self.compartments[target.compartment].report_unencodable_result(target.function, error, request, trace);
     }
 
     /// Runs blocking work on a result of `target`, such as writing it as JSON. If the function is known for long computations, the work
     /// does not hold up other tasks of this thread.
-    pub fn step<T>(&self, target: Target, work: impl FnOnce() -> T) -> T {
-        self.compartments[target.compartment].step(target.function, work)
+    pub fn offload<T>(&self, target: Target, work: impl FnOnce() -> T) -> T {
+        self.compartments[target.compartment].offload(target.function, work)
     }
 
     /// Returns the compartments.
@@ -201,18 +201,18 @@ impl Generation {
     pub async fn call(self: &Arc<Self>, target: Target, parameters: &[Val], call: CallContext) -> CallResult {
         let metrics = self.compartments[target.compartment].metrics();
         metrics.count_call(call.origin);
-        let call = call.within(self.clone(), target.compartment);
+        let call = call.in_compartment(self.clone(), target.compartment);
         let called = self.compartments[target.compartment].call(target.function, parameters, call);
-        self.until_end(called).await.unwrap_or_else(|| {
+        self.run_until_cut_off(called).await.unwrap_or_else(|| {
             // The generation was cut off. The call was dropped before it could count its own failure.
-            let late = self.compartments[target.compartment].late(target.function);
+            let late = self.compartments[target.compartment].deadline_error(target.function);
             metrics.count_failure(late.kind());
             Err(late)
         })
     }
 
     /// Runs `work` for a request on this generation. Returns `None` if the generation is cut off first.
-    pub async fn until_end<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+    pub async fn run_until_cut_off<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         let (mut work, mut end) = (pin!(work), pin!(None));
         let next = |context: &mut Context<'_>| {
             // Checked before the work is polled: nothing may be done on a generation that has been cut off.
@@ -224,7 +224,7 @@ impl Generation {
             }
             // Listen to the end only if the work has to wait.
             if end.is_none() {
-                end.set(Some(self.ended.cancelled()));
+                end.set(Some(self.cut_off.cancelled()));
             }
             let end = end.as_mut().as_pin_mut().expect("it was just set");
             end.poll(context).map(|()| None)
@@ -233,8 +233,8 @@ impl Generation {
     }
 
     /// Applies this generation's limits to the admission of calls, which all generations share.
-    fn hold_to_limits(&self) {
-        self.compartments.iter().for_each(|compartment| compartment.hold_to_limits());
+    fn apply_limits(&self) {
+        self.compartments.iter().for_each(|compartment| compartment.apply_limits());
     }
 
     /// Returns the numbers of running and waiting calls of a module, over all generations. Returns `None` if the module is unknown.
@@ -243,9 +243,9 @@ impl Generation {
     }
 
     /// Cuts off the requests that still run.
-    fn end(&self) {
+    fn cut_off(&self) {
         self.has_ended.store(true, Ordering::Release);
-        self.ended.cancel();
+        self.cut_off.cancel();
     }
 
     /// Makes a first instance of each compartment, so that a module that can't start is found before a request finds it. One that runs
@@ -286,7 +286,7 @@ impl Generation {
     ) -> Option<Problem> {
         let (compartment, plan) = (&self.compartments[place], &self.graph.compartments[place]);
         let call = CallContext::new("start".into(), Instant::now() + compartment.limits().request);
-        let error = compartment.warm_up(call.within(self.clone(), place)).await.err()?;
+        let error = compartment.warm_up(call.in_compartment(self.clone(), place)).await.err()?;
         let is_full = may_lack_room && matches!(error, CallError::NoRoom { .. });
         if is_full || before.is_some_and(|before| before.runs(compartment, plan)) {
             tracing::warn!(compartment = %compartment.name(), %error, "it runs, and can't start another instance now");
@@ -321,14 +321,14 @@ impl Callees for Generation {
         parameters: &'a [Val],
         mut call: CallContext,
     ) -> CallFuture<'a> {
-        let in_flight::Edge { target, calls, time } = &self.bridges[caller][bridge.0 as usize];
+        let in_flight::BridgeTarget { target, calls, time } = &self.bridges[caller][bridge.0 as usize];
         let target = *target;
         calls.inc();
         // The caller's deadline holds, unless the callee's own limit ends earlier.
         if let Some(time) = *time {
             call.deadline = call.deadline.min(Instant::now() + time);
         }
-        let call = call.within(self.clone(), target.compartment);
+        let call = call.in_compartment(self.clone(), target.compartment);
         Box::pin(async move { self.compartments[target.compartment].call(target.function, parameters, call).await })
     }
 }
@@ -338,21 +338,21 @@ pub struct Runtime {
     current: ArcSwap<Generation>,
     /// The generations that drain, oldest first. Entries of freed ones are removed when the next is added.
     retired: Mutex<Vec<Weak<Generation>>>,
-    places: Arc<Semaphore>,
+    drain_permits: Arc<Semaphore>,
     /// The additional permits for rollbacks. For each permit taken, a draining generation is cut off.
-    reserve: Arc<Semaphore>,
+    rollback_permits: Arc<Semaphore>,
 }
 
 /// The permit to have one more generation drain.
-pub struct DrainPlace(OwnedSemaphorePermit);
+pub struct DrainPermit(OwnedSemaphorePermit);
 
 impl Runtime {
     /// Creates a runtime with `first` as the current generation.
     pub fn new(first: Arc<Generation>) -> Self {
-        first.hold_to_limits();
-        let places = Arc::new(Semaphore::new(MAX_DRAINING));
-        let reserve = Arc::new(Semaphore::new(MAX_ENDED));
-        Self { current: ArcSwap::new(first), retired: Mutex::default(), places, reserve }
+        first.apply_limits();
+        let drain_permits = Arc::new(Semaphore::new(MAX_DRAINING));
+        let rollback_permits = Arc::new(Semaphore::new(MAX_CUT_OFF));
+        Self { current: ArcSwap::new(first), retired: Mutex::default(), drain_permits, rollback_permits }
     }
 
     /// Returns the current generation. A request that holds it finishes on it.
@@ -361,37 +361,37 @@ impl Runtime {
     }
 
     /// Waits until fewer than [`MAX_DRAINING`] generations drain. The drain times of those generations bound the wait.
-    pub async fn drain_place(&self) -> DrainPlace {
-        DrainPlace(self.places.clone().acquire_owned().await.expect("the semaphore is never closed"))
+    pub async fn drain_permit(&self) -> DrainPermit {
+        DrainPermit(self.drain_permits.clone().acquire_owned().await.expect("the semaphore is never closed"))
     }
 
     /// Returns a drain permit for a change that must not wait, such as a rollback.
     ///
     /// If no permit is free, it cuts off the oldest draining generation; its requests are answered 504. It waits only if generations that
     /// were cut off in this way are not freed yet.
-    pub async fn drain_place_at_once(&self) -> DrainPlace {
-        if let Ok(place) = self.places.clone().try_acquire_owned() {
-            return DrainPlace(place);
+    pub async fn drain_permit_now(&self) -> DrainPermit {
+        if let Ok(place) = self.drain_permits.clone().try_acquire_owned() {
+            return DrainPermit(place);
         }
         let oldest = self.retired().into_iter().find(|generation| !generation.has_ended.load(Ordering::Acquire));
         if let Some(oldest) = oldest {
             tracing::warn!(generation = %oldest.number, "requests of the oldest draining generation are cut off: a rollback needs its place");
-            oldest.end();
+            oldest.cut_off();
         }
-        let (reserve, places) = (self.reserve.clone(), self.places.clone());
+        let (reserve, places) = (self.rollback_permits.clone(), self.drain_permits.clone());
         let place = tokio::select! {
             biased;
             place = reserve.acquire_owned() => place,
             place = places.acquire_owned() => place,
         };
-        DrainPlace(place.expect("the semaphores are never closed"))
+        DrainPermit(place.expect("the semaphores are never closed"))
     }
 
     /// Makes `next` the current generation. Requests on the previous generation finish there, and then it is freed.
     ///
     /// Must run inside a tokio runtime.
-    pub fn publish(&self, next: Arc<Generation>, place: DrainPlace) {
-        next.hold_to_limits();
+    pub fn publish(&self, next: Arc<Generation>, place: DrainPermit) {
+        next.apply_limits();
         let old = self.current.swap(next);
         let mut retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
         retired.retain(|generation| generation.strong_count() > 0);

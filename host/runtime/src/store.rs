@@ -18,11 +18,11 @@ use wasmtime::component::{ResourceTable, Val};
 use wasmtime_wasi::{HostWallClock, WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
 
-use crate::outbound::Outgoing;
+use crate::outbound::OutboundClient;
 use http::Http;
 use limits::Limiter;
 use log::LogBudget;
-use output::{Console, Which};
+use output::{GuestOutput, StreamKind};
 use watertight_component::profile::Profile;
 use watertight_model::clock;
 use watertight_model::config::ModuleValues;
@@ -31,11 +31,12 @@ use watertight_sql::{Database, SqlError, SqlLimit, Transaction};
 use watertight_telemetry::{LineRateLimit, Span, SqlMetrics};
 
 pub use call::{
-    BridgeIndex, CallContext, CallError, CallFuture, CallResult, CalleeFailed, Callees, Notes, RequestLine, UnderWay,
+    BridgeIndex, CallContext, CallError, CallFuture, CallResult, CalleeError, Callees, ConcurrentCalls, RequestInfo,
+    RequestNotes,
 };
-pub use failure::Failure;
-pub use limits::{Cpu, LimitHit, Step, kind_of};
-pub use log::Speaker;
+pub use failure::FailureReport;
+pub use limits::{CpuMeter, LimitHit, PollTime, sql_limit_kind};
+pub use log::GuestLog;
 
 /// The largest number of WASI resources (streams, pollables) and buckets that the guests of a store hold at once.
 const MAX_WASI_RESOURCES: usize = 1_000;
@@ -55,9 +56,9 @@ pub struct ModuleData {
     /// The module's configuration values and secrets.
     pub values: ModuleValues,
     /// Whether the module imports WASI itself. Only one module of a store can; it owns the output of WASI's standard streams.
-    pub brings_wasi: bool,
+    pub imports_wasi: bool,
     /// The module's outbound HTTP client, if the manifest grants `http`.
-    pub outgoing: Option<Arc<Outgoing>>,
+    pub outbound: Option<Arc<OutboundClient>>,
 }
 
 /// A transaction that a guest has opened, with its handle and its module.
@@ -72,7 +73,7 @@ pub struct InstanceState {
     modules: Arc<[ModuleData]>,
     call: CallContext,
     limiter: Limiter,
-    cpu: Arc<Cpu>,
+    cpu: Arc<CpuMeter>,
     log: Arc<LogBudget>,
     /// The open transactions: at most one for each module.
     transactions: Vec<OpenTransaction>,
@@ -82,12 +83,12 @@ pub struct InstanceState {
     next_handle: u32,
     wasi: Option<WasiCtx>,
     /// The output of WASI's standard streams. It is set once the module that imports WASI has used it.
-    console: Option<Console>,
+    console: Option<GuestOutput>,
     /// The state of `wasi:http`. It is set once a guest has used that interface.
     http: Option<Box<Http>>,
     table: ResourceTable,
     /// The guest's report of its failure, if it made one in this call.
-    failure: Option<Box<Failure>>,
+    failure: Option<Box<FailureReport>>,
 }
 
 impl InstanceState {
@@ -107,7 +108,7 @@ impl InstanceState {
         let largest_memory = usize::try_from(profile.limits().memory).unwrap_or(usize::MAX);
         let largest_table = usize::try_from(profile.limits().table).unwrap_or(usize::MAX);
         let limiter = Limiter { memory: 0, memory_limit, largest_memory, largest_table, table: 0, hit: None };
-        let (cpu, log) = (Cpu::new(), Arc::new(LogBudget::new(lines)));
+        let (cpu, log) = (CpuMeter::new(), Arc::new(LogBudget::new(lines)));
         cpu.begin(call.cpu);
         log.begin(call.log);
         let transactions = Vec::new();
@@ -152,7 +153,7 @@ impl InstanceState {
     }
 
     /// Returns the counter of the call's processor time. The code that polls the call updates it.
-    pub fn cpu(&self) -> &Arc<Cpu> {
+    pub fn cpu(&self) -> &Arc<CpuMeter> {
         &self.cpu
     }
 
@@ -167,18 +168,18 @@ impl InstanceState {
     }
 
     /// Returns a log writer for a module within the current call.
-    pub fn speaker(&self, module: ModuleIndex) -> Speaker<'_> {
+    pub fn guest_log(&self, module: ModuleIndex) -> GuestLog<'_> {
         let CallContext { request, trace, .. } = &self.call;
-        Speaker { module: &self.module(module).name, request, trace, budget: &self.log }
+        GuestLog { module: &self.module(module).name, request, trace, budget: &self.log }
     }
 
     /// Returns whether the call tried to log more bytes than it may.
     pub fn met_log_limit(&self) -> bool {
-        self.log.is_spent()
+        self.log.is_exceeded()
     }
 
     /// Records why a statement of a module failed, if others than the guest must know: an exceeded limit, or no space on the disk.
-    pub fn note_sql_error(&mut self, module: ModuleIndex, error: &SqlError) {
+    pub fn record_sql_error(&mut self, module: ModuleIndex, error: &SqlError) {
         if matches!(error, SqlError::Full | SqlError::Limit(SqlLimit::Size(_))) {
             self.call().notes.storage_was_full();
         }
@@ -196,8 +197,13 @@ impl InstanceState {
 
     /// Calls a function of another compartment. `span` is the trace span of that call, if it is recorded. Returns `None` if the store
     /// serves no call.
-    pub fn cross<'a>(&self, bridge: BridgeIndex, parameters: &'a [Val], span: Option<&Span>) -> Option<CallFuture<'a>> {
-        self.call.cross(bridge, parameters, span, self.cpu.left())
+    pub fn call_bridge<'a>(
+        &self,
+        bridge: BridgeIndex,
+        parameters: &'a [Val],
+        span: Option<&Span>,
+    ) -> Option<CallFuture<'a>> {
+        self.call.call_bridge(bridge, parameters, span, self.cpu.left())
     }
 
     /// Ends what belongs to the call: writes out unfinished lines and rolls back open transactions.
@@ -298,9 +304,9 @@ impl WasiView for InstanceState {
         let ctx = self.wasi.get_or_insert_with(|| {
             let mut builder = WasiCtx::builder();
             builder.wall_clock(WallClock);
-            if let Some(module) = modules.iter().find(|module| module.brings_wasi) {
-                let console = console.insert(Console::new(module.name.clone(), call, log.clone()));
-                builder.stdout(console.stream(Which::Output)).stderr(console.stream(Which::Error));
+            if let Some(module) = modules.iter().find(|module| module.imports_wasi) {
+                let console = console.insert(GuestOutput::new(module.name.clone(), call, log.clone()));
+                builder.stdout(console.stream(StreamKind::Stdout)).stderr(console.stream(StreamKind::Stderr));
             }
             builder.build()
         });
@@ -326,8 +332,8 @@ impl WasiHttpView for InstanceState {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
         let Self { modules, call, log, http, table, .. } = self;
         let Http { context, hooks } = &mut **http.get_or_insert_with(|| {
-            let module = modules.iter().find(|module| module.brings_wasi);
-            let outgoing = module.and_then(|module| module.outgoing.clone());
+            let module = modules.iter().find(|module| module.imports_wasi);
+            let outgoing = module.and_then(|module| module.outbound.clone());
             Box::new(Http::new(module.map(|module| module.name.clone()), outgoing, call, log.clone()))
         });
         WasiHttpCtxView { hooks, table, ctx: context }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use wasmtime::component::Val;
 use watertight::profile::Profile;
 use watertight::runtime::CallError;
-use watertight::store::CalleeFailed;
+use watertight::store::CalleeError;
 
 use crate::app::{APART, App, call, component, run};
 
@@ -118,7 +118,7 @@ fn a_trap_is_told_where_the_function_can_say_it_and_ends_the_caller_where_not() 
         assert_eq!((app.stats("caller").dropped, app.stats("callee").dropped), (0, 1));
         match app.call("caller", "outer.answer", &[Val::U32(0)], 5_000).await {
             Err(CallError::Callee(failed)) => {
-                let CalleeFailed { module, error } = *failed;
+                let CalleeError { module, error } = *failed;
                 assert_eq!(module.as_str(), "callee");
                 assert!(matches!(&error, CallError::Trap { reason, .. } if reason.contains("unreachable")), "{error}");
             }
@@ -207,7 +207,7 @@ fn the_end_of_a_generation_ends_its_callers_and_tells_them_nothing() {
             drop(old);
             tokio::time::sleep(Duration::from_millis(50)).await;
             let next = start(&settings).await;
-            app.runtime.publish(next.runtime.current(), app.runtime.drain_place().await);
+            app.runtime.publish(next.runtime.current(), app.runtime.drain_permit().await);
             for call in calls {
                 assert!(matches!(call.await.unwrap(), Err(CallError::Deadline { .. })));
             }

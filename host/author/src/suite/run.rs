@@ -26,7 +26,7 @@ use watertight_model::ids::{FunctionPath, GenerationNumber, InterfaceName, Modul
 use watertight_model::problem::Problems;
 use watertight_runtime::invoke::{Caller, invoke};
 use watertight_runtime::link::Linked;
-use watertight_runtime::runtime::{Admissions, Generation};
+use watertight_runtime::runtime::{AdmissionTable, Generation};
 use watertight_sql::Database;
 
 /// How long a SQL statement of a suite may take.
@@ -174,7 +174,7 @@ impl Subject {
         // A suite calls functions directly, so it needs no routes.
         let (config, graph, routes) = (self.config.clone(), self.graph.clone(), RouteTable::default());
         let checked = Checked { config, graph, routes, values: self.values.clone(), notes: Vec::new() };
-        let (linked, admissions) = (self.linked.clone(), Admissions::default());
+        let (linked, admissions) = (self.linked.clone(), AdmissionTable::default());
         let generation = assemble(number, checked, linked, &databases, &admissions, &self.host.telemetry);
         generation.resume().await;
         Ok(Started { generation, databases })
@@ -303,7 +303,7 @@ impl Run<'_> {
         let mut calls = JoinSet::new();
         for _ in 0..at_once {
             let (generation, path, arguments) = (self.started.generation.clone(), path.clone(), arguments.clone());
-            calls.spawn(async move { invoke(&generation, &path, &arguments, Caller::among_others("test")).await });
+            calls.spawn(async move { invoke(&generation, &path, &arguments, Caller::concurrent("test")).await });
         }
         let answers = calls.join_all().await.into_iter().map(|answer| {
             let answer = answer.map_err(|error| format!("the call failed: {error}"))?;

@@ -24,7 +24,7 @@ use watertight_model::config::AppConfig;
 use watertight_model::ids::{Digest, GenerationNumber, ModuleName};
 use watertight_model::problem::Problems;
 use watertight_runtime::link::Linked;
-use watertight_runtime::runtime::{DrainPlace, Generation};
+use watertight_runtime::runtime::{DrainPermit, Generation};
 
 /// How long a rollback waits for the files on disk to be read. If reading takes longer, the record is added to the history afterwards.
 const RECORD_PATIENCE: Duration = Duration::from_millis(20);
@@ -106,7 +106,7 @@ impl Control {
         self.close_unused().await;
         let number = self.history().next();
         let prepared = self.prepare(number, checked, linked, &running, Kind::Change).await?;
-        let place = match self.queue.unless_halted(Kind::Change, seen, self.runtime().drain_place()).await {
+        let place = match self.queue.unless_halted(Kind::Change, seen, self.runtime().drain_permit()).await {
             Ok(place) => place,
             Err(halt) => return self.take_back(prepared, halt.into()).await,
         };
@@ -151,7 +151,7 @@ impl Control {
         }
         let number = self.history().next();
         let prepared = self.prepare(number, checked, linked, &running, Kind::Rollback).await?;
-        let place = self.runtime().drain_place_at_once().await;
+        let place = self.runtime().drain_permit_now().await;
         let record = tokio::time::timeout(RECORD_PATIENCE, &mut disk).await;
         let is_read = record.is_ok();
         let record = record.ok().and_then(|read| read.ok().flatten().or_else(|| self.last_record()));
@@ -324,7 +324,7 @@ impl Control {
         self: &Arc<Self>,
         publishing: &MutexGuard<'_, ()>,
         prepared: Prepared,
-        place: DrainPlace,
+        place: DrainPermit,
         told: Told,
     ) -> Result<(), ChangeError> {
         let Prepared { generation, running, configuration, new } = prepared;

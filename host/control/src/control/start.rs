@@ -16,7 +16,7 @@ use watertight_graph::plan::Plan;
 use watertight_model::config::{self, AppConfig, Overrides};
 use watertight_model::ids::{Digest, GenerationNumber, ModuleName};
 use watertight_model::problem::{Code, Problem, Problems, list_names, with_causes};
-use watertight_runtime::runtime::{Admissions, Runtime};
+use watertight_runtime::runtime::{AdmissionTable, Runtime};
 use watertight_telemetry::table::ChangeResult;
 
 /// The source from which a start takes the application.
@@ -137,7 +137,7 @@ impl Initial {
         let databases = Databases::new(host.database.clone());
         databases.make_anew(&checked.graph, &state)?;
         databases.open(&checked.graph, &state, history.databases())?;
-        let admissions = Admissions::default();
+        let admissions = AdmissionTable::default();
         let running = Running::new(&checked, &linked, None);
         let number = resumed.unwrap_or_else(|| history.next());
         let generation = application::assemble(number, checked, linked, &databases, &admissions, &host.telemetry);

@@ -13,7 +13,7 @@ use super::details::{Failure, Fault, title};
 use watertight_graph::routes::{ErrorMapping, Route};
 use watertight_json::EncodeError;
 use watertight_runtime::runtime::CallError;
-use watertight_runtime::store::Notes;
+use watertight_runtime::store::RequestNotes;
 
 /// A reason for which the host answers a request with an error of its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -156,7 +156,7 @@ impl<P: Into<HostProblem>> From<P> for Failure {
 
 /// Replaces a server error by [`HostProblem::StorageFull`] if storage was full during the call: the error is temporary, and the module is
 /// not at fault. Errors that a module reports about the request itself stay.
-pub(super) fn or_full(failure: Failure, notes: &Notes) -> Failure {
+pub(super) fn or_full(failure: Failure, notes: &RequestNotes) -> Failure {
     if notes.was_storage_full() && failure.status().is_server_error() {
         HostProblem::StorageFull.into()
     } else {

@@ -7,7 +7,11 @@ use crate::store::{InstanceState, ModuleIndex};
 impl Host for InstanceState {
     fn report(&mut self, module: ModuleIndex, message: String, at: Option<Place>) -> wasmtime::Result<()> {
         let place = at.map(|Place { file, line, column }| (file, line, column));
-        self.note_failure(module, &message, place.as_ref().map(|(file, line, column)| (file.as_str(), *line, *column)));
+        self.record_failure(
+            module,
+            &message,
+            place.as_ref().map(|(file, line, column)| (file.as_str(), *line, *column)),
+        );
         Ok(())
     }
 }

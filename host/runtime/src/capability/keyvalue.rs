@@ -53,8 +53,8 @@ impl InstanceState {
             Some(transaction) => transaction.query(sql, parameters).await,
             None => database.query(sql, parameters, deadline).await,
         };
-        self.measured(module, "query", begun, sql, rows.as_ref().err());
-        Ok(rows.map_err(|error| self.in_words(module, error)))
+        self.count_statement(module, "query", begun, sql, rows.as_ref().err());
+        Ok(rows.map_err(|error| self.keyvalue_error(module, error)))
     }
 
     /// Runs a statement that writes. It runs in the module's open transaction if there is one.
@@ -64,12 +64,12 @@ impl InstanceState {
             Some(transaction) => transaction.execute(sql, parameters).await,
             None => database.execute(sql, parameters, deadline).await,
         };
-        self.measured(module, "execute", begun, sql, changed.as_ref().err());
-        Ok(changed.map(drop).map_err(|error| self.in_words(module, error)))
+        self.count_statement(module, "execute", begun, sql, changed.as_ref().err());
+        Ok(changed.map(drop).map_err(|error| self.keyvalue_error(module, error)))
     }
 
-    fn in_words(&mut self, module: ModuleIndex, error: SqlError) -> Error {
-        self.note_sql_error(module, &error);
+    fn keyvalue_error(&mut self, module: ModuleIndex, error: SqlError) -> Error {
+        self.record_sql_error(module, &error);
         Error::Other(match error {
             // The interface hides SQL, so these texts speak of keys and values instead of statements and rows.
             SqlError::Limit(SqlLimit::Value(bytes)) => format!("the value has more than {bytes} bytes"),

@@ -21,7 +21,7 @@ impl Host for InstanceState {
             GuestLevel::Warn => Level::WARN,
             GuestLevel::Error | GuestLevel::Critical => Level::ERROR,
         };
-        self.speaker(module).write(level, &context, &message);
+        self.guest_log(module).write(level, &context, &message);
         Ok(())
     }
 }

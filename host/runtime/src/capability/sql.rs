@@ -22,7 +22,7 @@ impl InstanceState {
     }
 
     /// Starts the trace span and the timer of a statement.
-    fn statement(&self, module: ModuleIndex, operation: &'static str, text: Option<&str>) -> Begun {
+    fn start_statement(&self, module: ModuleIndex, operation: &'static str, text: Option<&str>) -> RunningStatement {
         let name = &self.module(module).name;
         let mut span = self.call().trace.child(SpanKind::Client, || format!("{operation} {name}"));
         if let Some(span) = &mut span {
@@ -33,29 +33,29 @@ impl InstanceState {
                 span.set_text("db.query.text", text);
             }
         }
-        Begun { span, operation, at: Instant::now() }
+        RunningStatement { span, operation, at: Instant::now() }
     }
 
     /// Ends the span of a statement, counts it, and converts its error to the WIT type.
     ///
     /// A full disk and exceeded limits are also noted in the store, so that the host can report them even if the guest hides the error.
-    fn settle<T>(
+    fn finish_statement<T>(
         &mut self,
         module: ModuleIndex,
-        begun: Begun,
+        begun: RunningStatement,
         text: &str,
         outcome: Result<T, SqlError>,
     ) -> Result<T, wit::Error> {
         end(begun.span, &outcome);
-        self.measured(module, begun.operation, begun.at, text, outcome.as_ref().err());
+        self.count_statement(module, begun.operation, begun.at, text, outcome.as_ref().err());
         outcome.map_err(|error| {
-            self.note_sql_error(module, &error);
+            self.record_sql_error(module, &error);
             into_error(error)
         })
     }
 
     /// Counts a statement that has ended, and logs a warning if it was slow.
-    pub(super) fn measured(
+    pub(super) fn count_statement(
         &self,
         module: ModuleIndex,
         operation: &'static str,
@@ -81,7 +81,7 @@ impl InstanceState {
 }
 
 /// A statement that is running: its span, its kind and its start.
-struct Begun {
+struct RunningStatement {
     span: Option<Span>,
     operation: &'static str,
     at: Instant,
@@ -109,9 +109,9 @@ impl Host for InstanceState {
         parameters: Vec<wit::Value>,
     ) -> Answer<Vec<wit::Row>> {
         let database = self.database(module)?;
-        let begun = self.statement(module, "query", Some(&statement));
+        let begun = self.start_statement(module, "query", Some(&statement));
         let rows = database.query(&statement, values(parameters), self.call().deadline).await;
-        Ok(self.settle(module, begun, &statement, rows).map(into_rows))
+        Ok(self.finish_statement(module, begun, &statement, rows).map(into_rows))
     }
 
     async fn execute(&mut self, module: ModuleIndex, statement: String, parameters: Vec<wit::Value>) -> Answer<u64> {
@@ -120,9 +120,9 @@ impl Host for InstanceState {
             return Ok(Err(wit::Error::Busy));
         }
         let database = self.database(module)?;
-        let begun = self.statement(module, "execute", Some(&statement));
+        let begun = self.start_statement(module, "execute", Some(&statement));
         let changed = database.execute(&statement, values(parameters), self.call().deadline).await;
-        Ok(self.settle(module, begun, &statement, changed))
+        Ok(self.finish_statement(module, begun, &statement, changed))
     }
 }
 
@@ -132,9 +132,9 @@ impl HostTransaction for InstanceState {
             return Ok(Err(wit::Error::Busy));
         }
         let database = self.database(module)?;
-        let begun = self.statement(module, "begin", None);
+        let begun = self.start_statement(module, "begin", None);
         let lease = database.begin(self.call().deadline).await;
-        let lease = self.settle(module, begun, "", lease);
+        let lease = self.finish_statement(module, begun, "", lease);
         Ok(lease.map(|transaction| Resource::new_own(self.add_transaction(module, transaction))))
     }
 
@@ -145,12 +145,12 @@ impl HostTransaction for InstanceState {
         statement: String,
         parameters: Vec<wit::Value>,
     ) -> Answer<Vec<wit::Row>> {
-        let begun = self.statement(module, "query", Some(&statement));
+        let begun = self.start_statement(module, "query", Some(&statement));
         let rows = match self.transaction(module, transaction.rep()) {
             Some(transaction) => transaction.query(&statement, values(parameters)).await,
             None => Err(SqlError::Closed),
         };
-        Ok(self.settle(module, begun, &statement, rows).map(into_rows))
+        Ok(self.finish_statement(module, begun, &statement, rows).map(into_rows))
     }
 
     async fn execute(
@@ -160,21 +160,21 @@ impl HostTransaction for InstanceState {
         statement: String,
         parameters: Vec<wit::Value>,
     ) -> Answer<u64> {
-        let begun = self.statement(module, "execute", Some(&statement));
+        let begun = self.start_statement(module, "execute", Some(&statement));
         let changed = match self.transaction(module, transaction.rep()) {
             Some(transaction) => transaction.execute(&statement, values(parameters)).await,
             None => Err(SqlError::Closed),
         };
-        Ok(self.settle(module, begun, &statement, changed))
+        Ok(self.finish_statement(module, begun, &statement, changed))
     }
 
     async fn commit(&mut self, module: ModuleIndex, transaction: Resource<wit::Transaction>) -> Answer<()> {
-        let begun = self.statement(module, "commit", None);
+        let begun = self.start_statement(module, "commit", None);
         let committed = match self.take_transaction(module, transaction.rep()) {
             Some(transaction) => transaction.commit().await,
             None => Err(SqlError::Closed),
         };
-        Ok(self.settle(module, begun, "", committed))
+        Ok(self.finish_statement(module, begun, "", committed))
     }
 
     async fn drop(&mut self, module: ModuleIndex, transaction: Resource<wit::Transaction>) -> wasmtime::Result<()> {
@@ -182,10 +182,10 @@ impl HostTransaction for InstanceState {
         if let Some(transaction) = self.take_transaction(module, transaction.rep()) {
             // The rollback makes durable what the transaction has read. If it fails, the call fails: the guest must not report those
             // values.
-            let begun = self.statement(module, "rollback", None);
+            let begun = self.start_statement(module, "rollback", None);
             let rolled_back = transaction.rollback().await;
             end(begun.span, &rolled_back);
-            self.measured(module, begun.operation, begun.at, "", rolled_back.as_ref().err());
+            self.count_statement(module, begun.operation, begun.at, "", rolled_back.as_ref().err());
             rolled_back?;
         }
         Ok(())

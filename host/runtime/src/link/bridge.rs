@@ -12,7 +12,7 @@ use wasmtime::component::types::ComponentFunc;
 use wasmtime::component::{Linker, Val};
 
 use super::{Composition, FunctionName};
-use crate::store::{BridgeIndex, CallContext, CallError, CallResult, CalleeFailed, InstanceState};
+use crate::store::{BridgeIndex, CallContext, CallError, CallResult, CalleeError, InstanceState};
 use watertight_component::shape::{Function, Type};
 use watertight_graph::graph::AppGraph;
 use watertight_model::ids::ModuleName;
@@ -31,7 +31,7 @@ struct Bridge {
     /// The interface and name of the function.
     function: String,
     /// Whether the function's error type has the case [`UNAVAILABLE`].
-    can_say: bool,
+    has_unavailable: bool,
 }
 
 /// Defines every import of the composition that another compartment serves. Returns the functions behind these imports, in the order of
@@ -53,10 +53,10 @@ pub(super) fn add_to_linker(
                 caller: bridged.caller.clone(),
                 module: provider.module.clone(),
                 function: format!("{}.{name}", provider.export),
-                can_say: has_unavailable(function),
+                has_unavailable: has_unavailable(function),
             });
             instance.func_new_async(name, move |store, _: ComponentFunc, parameters, results| {
-                Box::new(bridge.clone().cross(store, parameters, results))
+                Box::new(bridge.clone().call(store, parameters, results))
             })?;
             called.push((provider.module.clone(), provider.export.clone(), name.clone()));
         }
@@ -72,7 +72,7 @@ fn has_unavailable(function: &Function) -> bool {
 }
 
 impl Bridge {
-    async fn cross(
+    async fn call(
         self: Arc<Self>,
         store: StoreContextMut<'_, InstanceState>,
         parameters: &[Val],
@@ -80,14 +80,14 @@ impl Bridge {
     ) -> wasmtime::Result<()> {
         let call = store.data().call();
         let span = self.span(call);
-        let Some(crossing) = store.data().cross(self.index, parameters, span.as_ref()) else {
+        let Some(crossing) = store.data().call_bridge(self.index, parameters, span.as_ref()) else {
             return Err(wasmtime::Error::msg("a module called another module while its store served no call"));
         };
         let outcome = crossing.await;
         if let Some(span) = span {
             span.end(outcome.as_ref().err().map(|error| error as &dyn std::fmt::Display));
         }
-        let result = self.settle(outcome, store.data().call().deadline)?;
+        let result = self.convert_outcome(outcome, store.data().call().deadline)?;
         if let ([slot], Some(value)) = (results, result) {
             *slot = value;
         }
@@ -105,7 +105,7 @@ impl Bridge {
     }
 
     /// Converts the outcome of the call to the value that the caller receives, or to the error that traps the caller.
-    fn settle(&self, outcome: CallResult, deadline: Instant) -> wasmtime::Result<Option<Val>> {
+    fn convert_outcome(&self, outcome: CallResult, deadline: Instant) -> wasmtime::Result<Option<Val>> {
         let error = match outcome {
             Ok(value) => return Ok(value),
             Err(error) => error,
@@ -114,11 +114,11 @@ impl Bridge {
         if matches!(error, CallError::Deadline { .. }) && Instant::now() >= deadline {
             return Err(wasmtime::Trap::Interrupt.into());
         }
-        if self.can_say {
-            let text = format!("module `{}` is unavailable: {}", self.module, error.cause());
+        if self.has_unavailable {
+            let text = format!("module `{}` is unavailable: {}", self.module, error.public_reason());
             let error = Val::Variant(UNAVAILABLE.to_owned(), Some(Box::new(Val::String(text))));
             return Ok(Some(Val::Result(Err(Some(Box::new(error))))));
         }
-        Err(CalleeFailed { module: self.module.clone(), error }.into())
+        Err(CalleeError { module: self.module.clone(), error }.into())
     }
 }

@@ -9,8 +9,8 @@
 
 mod named;
 mod outline;
-mod own;
-mod renamed;
+mod standalone;
+mod retyped;
 mod world;
 
 use std::collections::hash_map::Entry;
@@ -21,7 +21,7 @@ use wac_graph::{CompositionGraph, EncodeOptions, NodeId};
 
 use super::module_index;
 use crate::store::ModuleIndex;
-use renamed::Renamed;
+use retyped::ExtraExport;
 use watertight_component::shape::{Type, has_type};
 use watertight_graph::graph::{AppGraph, Compartment, EdgeKind, Node, Provider, host_interface_for};
 use watertight_model::ids::{InterfaceName, ModuleName};
@@ -34,14 +34,14 @@ pub struct Composition {
     /// The module that each capability import belongs to, by the import's name in the component.
     pub owners: HashMap<String, ModuleIndex>,
     /// The imports that modules of other compartments serve, by the import's name in the component.
-    pub bridges: BTreeMap<String, Bridged>,
+    pub bridges: BTreeMap<String, BridgedImport>,
     /// The name under which the component exports each interface of each module. Two modules may export the same interface.
     pub exports: BTreeMap<(ModuleName, InterfaceName), String>,
 }
 
 /// An import of the composition that a module of another compartment serves.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Bridged {
+pub struct BridgedImport {
     /// The module that imports the interface.
     pub caller: ModuleName,
     /// The interface as the caller imports it.
@@ -81,10 +81,10 @@ struct Composer<'a> {
     compartment: &'a Compartment,
     composed: CompositionGraph,
     instances: HashMap<ModuleName, NodeId>,
-    /// The replacement export made by [`renamed`] for an import, by the importing module and the import's name.
+    /// The replacement export made by [`retyped`] for an import, by the importing module and the import's name.
     renamed: HashMap<(ModuleName, InterfaceName), String>,
     owners: HashMap<String, ModuleIndex>,
-    bridges: BTreeMap<String, Bridged>,
+    bridges: BTreeMap<String, BridgedImport>,
     exports: BTreeMap<(ModuleName, InterfaceName), String>,
 }
 
@@ -93,7 +93,7 @@ impl<'a> Composer<'a> {
         let artifact = &node.artifact;
         let bytes =
             named::named(&artifact.bytes, module.as_str()).map_err(|error| format!("module `{module}`: {error}"))?;
-        let bytes = renamed::with_exports(bytes, &self.renamed_exports(module, node))
+        let bytes = retyped::with_exports(bytes, &self.renamed_exports(module, node))
             .map_err(|error| format!("module `{module}`: {error}"))?;
         let bytes = if artifact.shape.exports.contains_key(&InterfaceName::world()) {
             world::with_interface(bytes).map_err(|error| format!("module `{module}`: {error}"))?
@@ -112,9 +112,10 @@ impl<'a> Composer<'a> {
                 let ItemKind::Instance(interface) = self.wanted(module, world, import)? else {
                     return Err(format!("module `{module}` imports `{import}` as something other than an interface"));
                 };
-                let kind = ItemKind::Instance(own::standing_alone(self.composed.types_mut(), interface));
+                let kind = ItemKind::Instance(standalone::standalone(self.composed.types_mut(), interface));
                 self.import(module, instance, import, kind, &label)?;
-                let bridged = Bridged { caller: module.clone(), import: import.clone(), provider: provider.clone() };
+                let bridged =
+                    BridgedImport { caller: module.clone(), import: import.clone(), provider: provider.clone() };
                 self.bridges.insert(label, bridged);
                 continue;
             }
@@ -127,8 +128,8 @@ impl<'a> Composer<'a> {
         }
         for (number, import) in node.capabilities.keys().enumerate() {
             let label = label(index, 'i', number, module, import);
-            let kind =
-                self.as_served(self.wanted(module, world, import)?, artifact.shape.imports[import].identity(import));
+            let kind = self
+                .with_served_name(self.wanted(module, world, import)?, artifact.shape.imports[import].identity(import));
             self.import(module, instance, import, kind, &label)?;
             self.owners.insert(label, index);
         }
@@ -138,11 +139,11 @@ impl<'a> Composer<'a> {
                 let ItemKind::Instance(interface) = self.wanted(module, world, import)? else {
                     return Err(format!("module `{module}` imports `{import}` as something other than an interface"));
                 };
-                let kind = ItemKind::Instance(own::standing_alone(self.composed.types_mut(), interface));
+                let kind = ItemKind::Instance(standalone::standalone(self.composed.types_mut(), interface));
                 self.import(module, instance, import, kind, &label(index, 't', number, module, import))?;
             }
         }
-        self.give_types(module, instance, world, index)?;
+        self.import_world_types(module, instance, world, index)?;
         for (number, export) in artifact.shape.exports.keys().enumerate() {
             let exported = if export.is_world() { world::WORLD } else { export.as_str() };
             let node = self.composed.alias_instance_export(instance, exported);
@@ -157,7 +158,7 @@ impl<'a> Composer<'a> {
 
     /// Supplies the types that a module's world imports outside of any interface. Each gets a name of this module's own: under their plain
     /// names, two modules would have to agree on one type.
-    fn give_types(
+    fn import_world_types(
         &mut self,
         module: &ModuleName,
         instance: NodeId,
@@ -176,7 +177,7 @@ impl<'a> Composer<'a> {
         for (name, kind) in &imports {
             let node = match kind {
                 ItemKind::Type(types::Type::Value(ValueType::Defined(id))) => {
-                    for part in own::named_within(self.composed.types(), *id).into_iter().chain([*id]) {
+                    for part in standalone::named_within(self.composed.types(), *id).into_iter().chain([*id]) {
                         if let Entry::Vacant(free) = named.entry(part) {
                             let kind = ItemKind::Type(types::Type::Value(ValueType::Defined(part)));
                             free.insert(import(&mut self.composed, kind)?);
@@ -193,7 +194,7 @@ impl<'a> Composer<'a> {
     }
 
     /// Lists the exports of `module` that need a second export, because a caller in this compartment has other names for their types.
-    fn renamed_exports(&mut self, module: &ModuleName, node: &Node) -> Vec<Renamed<'a>> {
+    fn renamed_exports(&mut self, module: &ModuleName, node: &Node) -> Vec<ExtraExport<'a>> {
         let graph = self.graph;
         let mut all = Vec::new();
         for caller in &self.compartment.modules {
@@ -203,7 +204,7 @@ impl<'a> Composer<'a> {
                 if !wanted.structural_types().all(|(name, ty)| has_type(offered, name, ty)) {
                     let label = format!("watertight-renamed{}", all.len());
                     self.renamed.insert((caller.clone(), import.clone()), label.clone());
-                    all.push(Renamed { export: provider.export.as_str(), wanted, label });
+                    all.push(ExtraExport { export: provider.export.as_str(), wanted, label });
                 }
             }
         }
@@ -218,7 +219,7 @@ impl<'a> Composer<'a> {
 
     /// Gives the type of a capability import the name of the interface that the host serves for it. For a draft version, that is the name
     /// of another version.
-    fn as_served(&mut self, kind: ItemKind, identity: &InterfaceName) -> ItemKind {
+    fn with_served_name(&mut self, kind: ItemKind, identity: &InterfaceName) -> ItemKind {
         match (kind, host_interface_for(identity)) {
             (ItemKind::Instance(id), Some(served)) if served != identity => {
                 let types = self.composed.types_mut();

@@ -21,7 +21,7 @@ pub struct FusedCalls {
 
 /// The position at which a function of a module stopped.
 #[derive(Debug, Clone, Copy)]
-pub struct Stop {
+pub struct CodePosition {
     /// The function's index in its core module.
     pub function: u32,
     /// The offset of the instruction from the start of the function's body, in bytes.
@@ -42,7 +42,7 @@ impl FusedCalls {
 
     /// Returns the modules that the functions at `stops` may have been calling. `stops` lists the innermost function first. The result is
     /// one module if the call instruction is found.
-    pub fn callees(&self, stops: impl Iterator<Item = Stop>) -> Vec<ModuleName> {
+    pub fn callees(&self, stops: impl Iterator<Item = CodePosition>) -> Vec<ModuleName> {
         let all: BTreeSet<&ModuleName> = self.callees.values().collect();
         if all.len() > 1
             && let Some(callee) = stops.into_iter().find_map(|stop| self.called_at(stop))
@@ -52,7 +52,7 @@ impl FusedCalls {
         all.into_iter().cloned().collect()
     }
 
-    fn called_at(&self, stop: Stop) -> Option<&ModuleName> {
+    fn called_at(&self, stop: CodePosition) -> Option<&ModuleName> {
         let mut imports: Vec<String> = Vec::new();
         let mut body = 0;
         for payload in Parser::new(0).parse_all(&self.component) {

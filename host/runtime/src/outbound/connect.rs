@@ -9,9 +9,9 @@ use tokio_rustls::rustls;
 use tokio_rustls::rustls::pki_types::ServerName;
 use wasmtime_wasi_http::Error;
 
-use super::Failure;
+use super::OutboundError;
 use super::address::is_private;
-use super::trust::Trust;
+use super::trust::RootCertificates;
 use watertight_model::config::{HostName, Origin, Scheme};
 
 /// The largest number of resolved addresses that are tried for one name.
@@ -23,7 +23,11 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 /// Connects to `to`. Unless `private` is set, it skips the private addresses of a name. An address in the URL itself is always accepted
 /// here, because the grant names it.
-pub(super) async fn connect(to: &Origin, private: bool, trust: &Trust) -> Result<Box<dyn Stream>, Failure> {
+pub(super) async fn connect(
+    to: &Origin,
+    private: bool,
+    trust: &RootCertificates,
+) -> Result<Box<dyn Stream>, OutboundError> {
     let stream = connect_any(&addresses(to, private).await?).await?;
     // Without delay, because requests and responses are small and waiting to fill a packet only delays them. A failure costs only speed.
     let _ = stream.set_nodelay(true);
@@ -40,7 +44,7 @@ pub(super) async fn connect(to: &Origin, private: bool, trust: &Trust) -> Result
     }
 }
 
-async fn addresses(to: &Origin, private: bool) -> Result<Vec<SocketAddr>, Failure> {
+async fn addresses(to: &Origin, private: bool) -> Result<Vec<SocketAddr>, OutboundError> {
     let name = match &to.host {
         HostName::Address(address) => return Ok(vec![SocketAddr::new(*address, to.port)]),
         HostName::Name(name) => name.as_str(),
@@ -52,13 +56,13 @@ async fn addresses(to: &Origin, private: bool) -> Result<Vec<SocketAddr>, Failur
     }
     may.truncate(MAX_ADDRESSES);
     match (may.is_empty(), may_not.first()) {
-        (true, Some(address)) => Err(Failure::Private { to: to.clone(), address: *address }),
+        (true, Some(address)) => Err(OutboundError::PrivateAddress { to: to.clone(), address: *address }),
         (true, None) => Err(Error::DestinationNotFound.into()),
         (false, _) => Ok(may),
     }
 }
 
-async fn connect_any(addresses: &[SocketAddr]) -> Result<TcpStream, Failure> {
+async fn connect_any(addresses: &[SocketAddr]) -> Result<TcpStream, OutboundError> {
     let mut last = Error::DestinationNotFound;
     for address in addresses {
         match TcpStream::connect(address).await {

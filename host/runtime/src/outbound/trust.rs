@@ -15,15 +15,15 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use watertight_model::clock;
 
-static TRUST: LazyLock<Trust> = LazyLock::new(Trust::default);
+static TRUST: LazyLock<RootCertificates> = LazyLock::new(RootCertificates::default);
 
 /// The trusted certificates of the process.
 #[derive(Default)]
-pub(super) struct Trust {
+pub(super) struct RootCertificates {
     /// The TLS configuration. It is empty until the certificates are read for the first time.
     config: ArcSwapOption<ClientConfig>,
     /// Locked while the certificates are read.
-    reading: Mutex<()>,
+    read_lock: Mutex<()>,
 }
 
 /// The error that the system has no trusted certificates.
@@ -40,9 +40,9 @@ pub async fn reload_certificates() -> Result<usize, NoCertificates> {
     TRUST.reload().await
 }
 
-impl Trust {
+impl RootCertificates {
     /// Returns the instance that the whole process shares.
-    pub(super) fn of_process() -> &'static Self {
+    pub(super) fn global() -> &'static Self {
         &TRUST
     }
 
@@ -51,7 +51,7 @@ impl Trust {
         if let Some(config) = self.config.load_full() {
             return config.into();
         }
-        let _reading = self.reading.lock().await;
+        let _reading = self.read_lock.lock().await;
         if let Some(config) = self.config.load_full() {
             return config.into();
         }
@@ -64,7 +64,7 @@ impl Trust {
     }
 
     async fn reload(&self) -> Result<usize, NoCertificates> {
-        let _reading = self.reading.lock().await;
+        let _reading = self.read_lock.lock().await;
         let (config, trusted) = read().await;
         if trusted == 0 {
             return Err(NoCertificates);
@@ -79,7 +79,7 @@ async fn read() -> (Arc<ClientConfig>, usize) {
     let found = tokio::task::spawn_blocking(rustls_native_certs::load_native_certs).await;
     let mut roots = RootCertStore::empty();
     let trusted = found.map_or(0, |found| roots.add_parsable_certificates(found.certs).0);
-    let config = ClientConfig::builder_with_details(Arc::new(ring::default_provider()), Arc::new(Now))
+    let config = ClientConfig::builder_with_details(Arc::new(ring::default_provider()), Arc::new(SafeClock))
         .with_safe_default_protocol_versions()
         .expect("the provider has the versions that its own crate calls safe")
         .with_root_certificates(roots)
@@ -89,9 +89,9 @@ async fn read() -> (Arc<ClientConfig>, usize) {
 
 /// The clock that certificates are checked against. The default clock of rustls panics if the machine's clock is before 1970.
 #[derive(Debug)]
-struct Now;
+struct SafeClock;
 
-impl TimeProvider for Now {
+impl TimeProvider for SafeClock {
     fn current_time(&self) -> Option<UnixTime> {
         Some(UnixTime::since_unix_epoch(clock::since_1970()))
     }

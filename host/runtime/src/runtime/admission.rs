@@ -15,11 +15,11 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use permits::{Place, Places};
+use permits::{CallPermit, CallPermits};
 use watertight_model::config::Limits;
 use watertight_model::ids::ModuleName;
 
-/// The synchronization primitives of [`Places`]. The model in `model.rs` supplies others.
+/// The synchronization primitives of [`CallPermits`]. The model in `model.rs` supplies others.
 mod primitives {
     pub(super) use std::sync::atomic::AtomicUsize;
     pub(super) use std::sync::atomic::Ordering::{AcqRel, Acquire};
@@ -35,9 +35,9 @@ mod primitives {
 
 /// The admission of every module of the host, by module name.
 #[derive(Default)]
-pub struct Admissions(Mutex<BTreeMap<ModuleName, Weak<Admission>>>);
+pub struct AdmissionTable(Mutex<BTreeMap<ModuleName, Weak<Admission>>>);
 
-impl Admissions {
+impl AdmissionTable {
     /// Returns the admission of a module. All living generations share one; if there is none, it is created with `limits`.
     pub(super) fn of(&self, module: &ModuleName, limits: &Limits) -> Arc<Admission> {
         // A poisoned mutex is used all the same: inserting and removing keep the map consistent.
@@ -65,23 +65,23 @@ pub struct CallStats {
 
 /// Admits a bounded number of calls at once and queues a bounded number of others.
 pub(super) struct Admission {
-    places: Places,
+    places: CallPermits,
     waiting: AtomicUsize,
     queue: AtomicUsize,
 }
 
 /// The reason why a call was not admitted.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Refused {
+pub(super) enum AdmissionError {
     /// The queue is full.
-    Full,
+    QueueFull,
     /// The call's deadline passed while it waited.
-    Late,
+    Deadline,
 }
 
 impl Admission {
     fn new(limits: &Limits) -> Self {
-        let places = Places::new(limits.calls as usize);
+        let places = CallPermits::new(limits.calls as usize);
         Self { places, waiting: AtomicUsize::new(0), queue: AtomicUsize::new(limits.queue as usize) }
     }
 
@@ -103,7 +103,7 @@ impl Admission {
     }
 
     /// Takes a permit for a call. Waits for one until `deadline`.
-    pub(super) async fn admit(&self, deadline: Instant) -> Result<Place<'_>, Refused> {
+    pub(super) async fn admit(&self, deadline: Instant) -> Result<CallPermit<'_>, AdmissionError> {
         match self.places.try_take() {
             Some(place) => Ok(place),
             // Boxed because waiting is rare: inline it would enlarge the future of every call.
@@ -111,8 +111,8 @@ impl Admission {
         }
     }
 
-    async fn wait(&self, deadline: Instant) -> Result<Place<'_>, Refused> {
-        let _waiting = Waiting::enter(self).ok_or(Refused::Full)?;
+    async fn wait(&self, deadline: Instant) -> Result<CallPermit<'_>, AdmissionError> {
+        let _waiting = Waiting::enter(self).ok_or(AdmissionError::QueueFull)?;
         loop {
             match tokio::time::timeout_at(deadline.into(), self.places.permits().acquire()).await {
                 Ok(permit) => {
@@ -120,7 +120,7 @@ impl Admission {
                         return Ok(place);
                     }
                 }
-                Err(_) => return Err(Refused::Late),
+                Err(_) => return Err(AdmissionError::Deadline),
             }
         }
     }
@@ -164,7 +164,7 @@ mod tests {
         let admission = Admission::new(&limits(1, 1));
         let place = admission.admit(soon()).await.unwrap();
         let (late, full) = tokio::join!(admission.admit(soon()), admission.admit(soon()));
-        assert_eq!((late.err(), full.err()), (Some(Refused::Late), Some(Refused::Full)));
+        assert_eq!((late.err(), full.err()), (Some(AdmissionError::Deadline), Some(AdmissionError::QueueFull)));
         assert_eq!(admission.stats(), CallStats { running: 1, waiting: 0, limit: 1 });
         drop(place);
         assert!(admission.admit(soon()).await.is_ok());
@@ -180,12 +180,12 @@ mod tests {
         };
         let (second, ()) = tokio::join!(admission.admit(Instant::now() + Duration::from_secs(10)), grow);
         assert!(second.is_ok());
-        assert_eq!(admission.admit(soon()).await.err(), Some(Refused::Full));
+        assert_eq!(admission.admit(soon()).await.err(), Some(AdmissionError::QueueFull));
     }
 
     #[test]
     fn a_module_has_one_admission_for_as_long_as_a_generation_has_the_module() {
-        let (admissions, module) = (Admissions::default(), "a".parse().unwrap());
+        let (admissions, module) = (AdmissionTable::default(), "a".parse().unwrap());
         let first = admissions.of(&module, &limits(1, 0));
         assert!(Arc::ptr_eq(&first, &admissions.of(&module, &limits(9, 0))));
         drop(first);

@@ -4,7 +4,7 @@ use std::fmt;
 
 use wasmtime::{FrameInfo, WasmBacktrace};
 
-use crate::link::Stop;
+use crate::link::CodePosition;
 use watertight_model::ids::ModuleName;
 
 /// The largest number of functions that a log line names.
@@ -54,10 +54,10 @@ impl<'a> Backtrace<'a> {
     }
 
     /// Returns where the functions of the module `of` stopped, innermost first, up to the first frame of another module.
-    pub(super) fn stops(&self, of: &ModuleName) -> impl Iterator<Item = Stop> {
+    pub(super) fn stops(&self, of: &ModuleName) -> impl Iterator<Item = CodePosition> {
         let own = self.0.iter().skip_while(|frame| is_adapter(frame));
         let own = own.take_while(|frame| module(frame).is_some_and(|name| name == *of));
-        own.filter_map(|frame| Some(Stop { function: frame.func_index(), offset: frame.func_offset()? }))
+        own.filter_map(|frame| Some(CodePosition { function: frame.func_index(), offset: frame.func_offset()? }))
     }
 
     /// Lists all functions, including those that the compiler inlined.

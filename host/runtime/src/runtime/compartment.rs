@@ -11,11 +11,11 @@ use std::time::Duration;
 use futures::TryFutureExt as _;
 use wasmtime::component::{InstancePre, Val};
 
-use super::admission::{Admission, Admissions, CallStats, Refused};
-use super::instance::{Ended, Live, Work};
-use super::offload::Steps;
+use super::admission::{Admission, AdmissionError, AdmissionTable, CallStats};
+use super::instance::{CallEnd, PollDriver, PooledInstance};
+use super::offload::OffloadHistory;
 use crate::link::{Export, FunctionIndex, FusedCalls, Linked};
-use crate::store::{CallContext, CallError, CallResult, InstanceState, ModuleData, kind_of};
+use crate::store::{CallContext, CallError, CallResult, InstanceState, ModuleData, sql_limit_kind};
 use watertight_component::profile::Profile;
 use watertight_graph::graph;
 use watertight_json::EncodeError;
@@ -27,7 +27,7 @@ use watertight_telemetry::{CompartmentMetrics, LineRateLimit, Telemetry, Trace};
 /// The memory above which an instance is dropped after a call instead of being kept, in bytes.
 const KEEP_MEMORY: usize = 64 << 20;
 /// The shortest time between two searches for idle instances.
-const MIN_LOOK: Duration = Duration::from_millis(100);
+const MIN_SWEEP_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Counters since the compartment's start. Every instance made is in use, warm or dropped.
 #[derive(Debug, Default)]
@@ -67,7 +67,7 @@ pub struct Compartment {
     limits: Limits,
     /// The admissions of the modules, in the order of the modules.
     admissions: Vec<Arc<Admission>>,
-    warm: Mutex<Vec<Live>>,
+    warm: Mutex<Vec<PooledInstance>>,
     /// The number of searches for idle instances so far. It dates the last use of an instance, so that no call needs to read a clock.
     looks: AtomicU64,
     /// Whether a newer generation is current, so that the calls of this one will end.
@@ -75,9 +75,9 @@ pub struct Compartment {
     counters: Counters,
     metrics: CompartmentMetrics,
     /// The history of long computations of each function, by function index.
-    steps: Box<[Steps]>,
+    steps: Box<[OffloadHistory]>,
     /// The history of long computations of starts.
-    start_steps: Steps,
+    start_steps: OffloadHistory,
     traps: LineRateLimit,
     /// Limits log lines about exceeded limits. The logs of instances share it.
     limited: Arc<LineRateLimit>,
@@ -92,7 +92,7 @@ impl Compartment {
         plan: &graph::Compartment,
         linked: Linked,
         modules: Arc<[ModuleData]>,
-        admissions: &Admissions,
+        admissions: &AdmissionTable,
         telemetry: &Telemetry,
     ) -> Arc<Self> {
         let compartment = Arc::new(Self {
@@ -100,8 +100,8 @@ impl Compartment {
             identity: linked.identity,
             pre: linked.pre,
             profile: linked.profile,
-            steps: linked.exports.iter().map(|_| Steps::default()).collect(),
-            start_steps: Steps::default(),
+            steps: linked.exports.iter().map(|_| OffloadHistory::default()).collect(),
+            start_steps: OffloadHistory::default(),
             exports: linked.exports,
             fused: linked.fused,
             admissions: modules.iter().map(|module| admissions.of(&module.name, &plan.limits)).collect(),
@@ -164,7 +164,7 @@ impl Compartment {
     }
 
     /// Applies the compartment's limits to the admission of its modules.
-    pub(super) fn hold_to_limits(&self) {
+    pub(super) fn apply_limits(&self) {
         self.admissions.iter().for_each(|admission| admission.resize(&self.limits));
     }
 
@@ -188,10 +188,10 @@ impl Compartment {
     }
 
     /// Lowers a call's limits to those of this compartment.
-    fn bound(&self, call: &mut CallContext) {
+    fn lower_limits(&self, call: &mut CallContext) {
         call.cpu = call.cpu.min(self.limits.cpu);
         call.log = call.log.min(self.limits.log);
-        call.under_way = call.under_way.or(self.limits.request);
+        call.concurrent_calls = call.concurrent_calls.at_least(self.limits.request);
     }
 
     /// Makes an instance before the first call needs one. This also shows whether the modules start.
@@ -200,7 +200,7 @@ impl Compartment {
     ///
     /// Returns [`CallError`] if a module does not start or there is no room for the instance.
     pub async fn warm_up(&self, mut call: CallContext) -> Result<(), CallError> {
-        self.bound(&mut call);
+        self.lower_limits(&mut call);
         self.start(call).await?.put_back();
         Ok(())
     }
@@ -221,7 +221,7 @@ impl Compartment {
     }
 
     async fn run(&self, place: FunctionIndex, parameters: &[Val], mut call: CallContext) -> CallResult {
-        self.bound(&mut call);
+        self.lower_limits(&mut call);
         let export = &self.exports[place.0 as usize];
         let module = usize::from(export.module.0);
         let _place = match self.admissions[module].admit(call.deadline).await {
@@ -235,25 +235,25 @@ impl Compartment {
             // Boxed because starting is rare: inline it would double the size of the call's future.
             None => Box::pin(self.start(call.clone())).await?,
         };
-        let work = Work::of(&self.steps[place.0 as usize], &call, &self.metrics);
-        lease.live().begin(call);
-        let called = lease.live().call(export, place, parameters, work).await;
-        self.note_limits(lease.live().state());
+        let work = PollDriver::of(&self.steps[place.0 as usize], &call, &self.metrics);
+        lease.instance().begin(call);
+        let called = lease.instance().call(export, place, parameters, work).await;
+        self.report_limits(lease.instance().state());
         match called {
             Ok(result) => {
                 // A guest that was refused memory and went on without it has still met its limit.
-                if let Some(hit) = lease.live().state().limit_hit() {
-                    let CallContext { request, trace, .. } = lease.live().state().call();
+                if let Some(hit) = lease.instance().state().limit_hit() {
+                    let CallContext { request, trace, .. } = lease.instance().state().call();
                     let told = format_args!("a limit was met: {hit}");
-                    self.note_limit(hit.kind(), &told, &self.module(place).name, request, trace);
+                    self.report_limit(hit.kind(), &told, &self.module(place).name, request, trace);
                 }
                 lease.put_back();
                 Ok(result)
             }
             Err(error) => {
-                let state = lease.live().state();
-                let error = self.explain(&Ended::of(error, state), state.call(), Some(place));
-                lease.throw_away(match error.kind() {
+                let state = lease.instance().state();
+                let error = self.explain(&CallEnd::of(error, state), state.call(), Some(place));
+                lease.drop_for(match error.kind() {
                     CallFailure::Limit => DropReason::Limit,
                     CallFailure::Deadline => DropReason::Deadline,
                     CallFailure::Callee => DropReason::Callee,
@@ -267,23 +267,23 @@ impl Compartment {
     }
 
     /// Runs blocking work on a result of the function.
-    pub(super) fn step<T>(&self, place: FunctionIndex, work: impl FnOnce() -> T) -> T {
-        self.steps[place.0 as usize].make(work)
+    pub(super) fn offload<T>(&self, place: FunctionIndex, work: impl FnOnce() -> T) -> T {
+        self.steps[place.0 as usize].run_now(work)
     }
 
     /// Counts the limits that the call met without being ended by them.
-    fn note_limits(&self, state: &InstanceState) {
+    fn report_limits(&self, state: &InstanceState) {
         if state.met_log_limit() {
             self.metrics.count_limit(LimitKind::Log);
         }
         let CallContext { request, trace, .. } = state.call();
         for (module, limit) in state.sql_limits() {
-            self.note_limit(kind_of(&limit), &limit, module, request, trace);
+            self.report_limit(sql_limit_kind(&limit), &limit, module, request, trace);
         }
     }
 
     /// Counts and logs a limit that did not end its call.
-    fn note_limit(
+    fn report_limit(
         &self,
         kind: LimitKind,
         limit: &dyn std::fmt::Display,
@@ -303,13 +303,19 @@ impl Compartment {
     }
 
     /// Counts and logs that the body of a request for the function exceeded its limit.
-    pub(super) fn body_too_large(&self, place: FunctionIndex, request: &str, trace: &Trace) {
+    pub(super) fn report_large_body(&self, place: FunctionIndex, request: &str, trace: &Trace) {
         let told = format_args!("a limit was met: a request's body has more than {} bytes", self.limits.body);
-        self.note_limit(LimitKind::Body, &told, &self.module(place).name, request, trace);
+        self.report_limit(LimitKind::Body, &told, &self.module(place).name, request, trace);
     }
 
     /// Logs that a result of the function cannot be written as JSON. If the result is too large, counts that as an exceeded limit.
-    pub(super) fn unwritable(&self, place: FunctionIndex, error: &EncodeError, request: &str, trace: &Trace) {
+    pub(super) fn report_unencodable_result(
+        &self,
+        place: FunctionIndex,
+        error: &EncodeError,
+        request: &str,
+        trace: &Trace,
+    ) {
         if matches!(error, EncodeError::TooLarge { .. }) {
             self.metrics.count_limit(LimitKind::Result);
         }
@@ -322,21 +328,21 @@ impl Compartment {
     }
 
     /// Converts a refusal of admission to a [`CallError`], and logs it.
-    fn refused(&self, refused: &Refused, place: FunctionIndex, call: &CallContext) -> CallError {
+    fn refused(&self, refused: &AdmissionError, place: FunctionIndex, call: &CallContext) -> CallError {
         let module = &self.module(place).name;
         let error = match refused {
-            Refused::Full => {
+            AdmissionError::QueueFull => {
                 let admission = &self.admissions[usize::from(self.exports[place.0 as usize].module.0)];
                 CallError::QueueFull { module: module.clone(), limit: admission.queue() }
             }
-            Refused::Late => self.late(place),
+            AdmissionError::Deadline => self.deadline_error(place),
         };
         self.warn(&error, module, &call.request, &call.trace);
         error
     }
 
     /// Returns the error of a call of the function that has passed its deadline.
-    pub(super) fn late(&self, place: FunctionIndex) -> CallError {
+    pub(super) fn deadline_error(&self, place: FunctionIndex) -> CallError {
         CallError::Deadline { module: Some(self.module(place).name.clone()), limit: self.limits.request }
     }
 
@@ -350,7 +356,7 @@ impl Compartment {
         self.metrics.count_dropped(why, instances);
     }
 
-    fn warm(&self) -> std::sync::MutexGuard<'_, Vec<Live>> {
+    fn warm(&self) -> std::sync::MutexGuard<'_, Vec<PooledInstance>> {
         // A poisoned mutex is used all the same: pushing and popping keep the list consistent.
         self.warm.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -358,8 +364,8 @@ impl Compartment {
     async fn start(&self, call: CallContext) -> Result<Lease<'_>, CallError> {
         let memory = usize::try_from(self.limits.memory).unwrap_or(usize::MAX);
         let state = InstanceState::new(self.modules.clone(), memory, self.profile, call.clone(), self.limited.clone());
-        let work = Work::of(&self.start_steps, &call, &self.metrics);
-        let started = Live::start(&self.pre, self.exports.len(), &self.limits, state, work).await;
+        let work = PollDriver::of(&self.start_steps, &call, &self.metrics);
+        let started = PooledInstance::start(&self.pre, self.exports.len(), &self.limits, state, work).await;
         let live = started.map_err(|ended| self.explain(&ended, &call, None))?;
         self.counters.made.fetch_add(1, Ordering::Relaxed);
         self.metrics.count_created();
@@ -395,26 +401,26 @@ impl Drop for Running<'_> {
 struct Lease<'a> {
     compartment: &'a Compartment,
     /// The instance. It is `None` after the instance was put back.
-    live: Option<Live>,
+    instance: Option<PooledInstance>,
     /// The reason that is counted if the instance is dropped.
-    why: DropReason,
+    drop_reason: DropReason,
 }
 
 impl<'a> Lease<'a> {
-    fn new(compartment: &'a Compartment, live: Live) -> Self {
+    fn new(compartment: &'a Compartment, live: PooledInstance) -> Self {
         // The default reason holds if the call's future is dropped before its end.
-        Self { compartment, live: Some(live), why: DropReason::Dropped }
+        Self { compartment, instance: Some(live), drop_reason: DropReason::Dropped }
     }
 
-    fn live(&mut self) -> &mut Live {
-        self.live.as_mut().expect("it is put back by value only")
+    fn instance(&mut self) -> &mut PooledInstance {
+        self.instance.as_mut().expect("it is put back by value only")
     }
 
     /// Keeps the instance for the next call. Drops it instead if its mode, its number of calls, its memory or its retirement demands that.
     fn put_back(mut self) {
         let compartment = self.compartment;
         let Instances { mode, max_calls, .. } = compartment.instances;
-        let live = self.live();
+        let live = self.instance();
         live.leave_generation();
         let why = match () {
             () if mode == InstanceMode::Fresh => DropReason::Fresh,
@@ -422,33 +428,33 @@ impl<'a> Lease<'a> {
             () if live.state().memory() > KEEP_MEMORY => DropReason::Memory,
             () if compartment.is_crowded() => DropReason::Retired,
             () => {
-                live.used = compartment.looks.load(Ordering::Relaxed);
-                compartment.warm().extend(self.live.take());
+                live.last_used = compartment.looks.load(Ordering::Relaxed);
+                compartment.warm().extend(self.instance.take());
                 return;
             }
         };
-        self.throw_away(why);
+        self.drop_for(why);
     }
 
-    fn throw_away(mut self, why: DropReason) {
-        self.why = why;
+    fn drop_for(mut self, why: DropReason) {
+        self.drop_reason = why;
     }
 }
 
 impl Drop for Lease<'_> {
     fn drop(&mut self) {
-        if self.live.is_some() {
-            self.compartment.count_dropped(self.why, 1);
+        if self.instance.is_some() {
+            self.compartment.count_dropped(self.drop_reason, 1);
         }
     }
 }
 
 /// Drops instances that have been idle for `idle`, until the compartment is gone.
 ///
-/// It searches every `idle / 2`, but at most every [`MIN_LOOK`]. The idle time is rounded up to whole pauses between searches. An instance
+/// It searches every `idle / 2`, but at most every [`MIN_SWEEP_INTERVAL`]. The idle time is rounded up to whole pauses between searches. An instance
 /// is dropped at the latest one pause after that time.
 async fn drop_idle(compartment: Weak<Compartment>, idle: Duration) {
-    let pause = (idle / 2).max(MIN_LOOK);
+    let pause = (idle / 2).max(MIN_SWEEP_INTERVAL);
     let unused = u64::try_from(idle.as_nanos().div_ceil(pause.as_nanos())).unwrap_or(u64::MAX);
     for look in 1.. {
         tokio::time::sleep(pause).await;
@@ -456,7 +462,8 @@ async fn drop_idle(compartment: Weak<Compartment>, idle: Duration) {
         compartment.looks.store(look, Ordering::Relaxed);
         // Taken out under one lock, so that no call finds the list empty during the search. Dropped afterwards, because freeing memory is
         // slow.
-        let idle: Vec<Live> = compartment.warm().extract_if(.., |live| look - live.used > unused).collect();
+        let idle: Vec<PooledInstance> =
+            compartment.warm().extract_if(.., |live| look - live.last_used > unused).collect();
         compartment.count_dropped(DropReason::Idle, idle.len());
     }
 }

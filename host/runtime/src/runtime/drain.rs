@@ -8,11 +8,11 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::Generation;
 
 /// The pause between two checks whether the last request has ended.
-const GLANCE: Duration = Duration::from_millis(5);
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
 /// The time that requests have to end after they are cut off. A guest yields at each tick of the epoch, so this is ample.
 const GRACE: Duration = Duration::from_secs(5);
 /// The pause between two checks after [`GRACE`] has passed.
-const SLOW_GLANCE: Duration = Duration::from_millis(100);
+const SLOW_POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Waits until only this function holds `retired`, then frees it and gives `place` back. After `time`, it cuts off the remaining requests.
 pub(super) async fn drain(retired: Arc<Generation>, time: Duration, place: OwnedSemaphorePermit) {
@@ -25,12 +25,12 @@ pub(super) async fn drain(retired: Arc<Generation>, time: Duration, place: Owned
     }
     let cut_off = |generation: &Generation| {
         tracing::warn!(generation = %number, drain = ?time, "requests of a retired generation did not end in time and are cut off");
-        generation.end();
+        generation.cut_off();
     };
     let stuck = || {
         tracing::error!(generation = %number, "a retired generation is still in use; it still counts as draining");
     };
-    let last = let_go(retired, (start + time, GRACE), cut_off, stuck).await;
+    let last = wait_for_sole_owner(retired, (start + time, GRACE), cut_off, stuck).await;
     // On a blocking thread as well, because freeing the generation unmaps its code and memories.
     let freed = tokio::task::spawn_blocking(move || drop(last)).await;
     let millis = start.elapsed().as_millis();
@@ -45,30 +45,34 @@ pub(super) async fn drain(retired: Arc<Generation>, time: Duration, place: Owned
 ///
 /// At `deadline` it calls `cut_off`, which must end the other holders. If some are left after `grace`, it calls `stuck` once and keeps
 /// waiting, because a value in use cannot be freed.
-async fn let_go<T>(
+async fn wait_for_sole_owner<T>(
     shared: Arc<T>,
     (deadline, grace): (Instant, Duration),
     cut_off: impl FnOnce(&T),
     stuck: impl FnOnce(),
 ) -> T {
-    let shared = match alone(shared, GLANCE, Some(deadline)).await {
+    let shared = match try_wait_for_sole_owner(shared, POLL_INTERVAL, Some(deadline)).await {
         Ok(last) => return last,
         Err(shared) => shared,
     };
     cut_off(&shared);
-    let shared = match alone(shared, GLANCE, Some(Instant::now() + grace)).await {
+    let shared = match try_wait_for_sole_owner(shared, POLL_INTERVAL, Some(Instant::now() + grace)).await {
         Ok(last) => return last,
         Err(shared) => shared,
     };
     stuck();
-    match alone(shared, SLOW_GLANCE, None).await {
+    match try_wait_for_sole_owner(shared, SLOW_POLL_INTERVAL, None).await {
         Ok(last) => last,
         Err(_) => unreachable!("without a deadline it waits until it is alone"),
     }
 }
 
 /// Waits until `shared` is the last handle and returns its value. Returns the handle if others are left at `deadline`.
-async fn alone<T>(mut shared: Arc<T>, glance: Duration, deadline: Option<Instant>) -> Result<T, Arc<T>> {
+async fn try_wait_for_sole_owner<T>(
+    mut shared: Arc<T>,
+    glance: Duration,
+    deadline: Option<Instant>,
+) -> Result<T, Arc<T>> {
     loop {
         // Others, such as the sampling of metrics, hold a handle for an instant, so one failed attempt means nothing.
         shared = match Arc::try_unwrap(shared) {
@@ -96,7 +100,7 @@ mod tests {
         let (cut, stuck) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
         let (cuts, stucks) = (cut.clone(), stuck.clone());
         let times = (Instant::now() + Duration::from_millis(10), Duration::from_millis(10));
-        let mut going = tokio::spawn(let_go(
+        let mut going = tokio::spawn(wait_for_sole_owner(
             shared,
             times,
             move |_| cuts.store(true, Relaxed),
@@ -112,7 +116,8 @@ mod tests {
     #[tokio::test]
     async fn what_nobody_holds_is_free_at_once() {
         let times = (Instant::now() + Duration::from_secs(60), Duration::ZERO);
-        let last = let_go(Arc::new(7), times, |_| panic!("nothing is left"), || panic!("nothing is left")).await;
+        let last =
+            wait_for_sole_owner(Arc::new(7), times, |_| panic!("nothing is left"), || panic!("nothing is left")).await;
         assert_eq!(last, 7);
     }
 }

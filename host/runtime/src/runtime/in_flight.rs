@@ -11,10 +11,10 @@ use super::{Generation, Runtime, Target};
 use watertight_telemetry::{Snapshot, table};
 
 /// The pause between two checks whether all requests have ended at a stop.
-const FINISH_GLANCE: Duration = Duration::from_millis(5);
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// A bridge from one compartment to a function of another.
-pub(super) struct Edge {
+pub(super) struct BridgeTarget {
     /// The function that the bridge leads to.
     pub(super) target: Target,
     /// The counter of calls over this bridge.
@@ -52,7 +52,7 @@ impl Runtime {
             if Instant::now() >= deadline {
                 return false;
             }
-            tokio::time::sleep(FINISH_GLANCE).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
         true
     }

@@ -11,23 +11,23 @@ use tokio::time::{Sleep, sleep_until};
 use wasmtime::component::{Func, Instance, InstancePre, Val};
 use wasmtime::{Store, UpdateDeadline};
 
-use super::offload::{Steps, Turn};
+use super::offload::{OffloadClaim, OffloadHistory};
 use crate::link::{Export, FunctionIndex};
-use crate::store::{CallContext, Cpu, Failure, InstanceState, LimitHit};
+use crate::store::{CallContext, CpuMeter, FailureReport, InstanceState, LimitHit};
 use watertight_model::config::Limits;
 use watertight_telemetry::CompartmentMetrics;
 
 /// The error that ended a call or a start, with what the store knows about it.
-pub(super) struct Ended {
+pub(super) struct CallEnd {
     /// Wasmtime's error.
     pub(super) error: wasmtime::Error,
     /// The limit that was met, if any.
     pub(super) limit: Option<LimitHit>,
     /// The guest's own report of its failure, if it made one.
-    pub(super) failure: Option<Failure>,
+    pub(super) failure: Option<FailureReport>,
 }
 
-impl Ended {
+impl CallEnd {
     /// Adds to an error the limit and the guest's report that its store has recorded.
     pub(super) fn of(error: wasmtime::Error, state: &InstanceState) -> Self {
         Self { error, limit: state.limit_hit(), failure: state.failure().cloned() }
@@ -35,18 +35,18 @@ impl Ended {
 }
 
 /// The module instances that one call at a time runs on.
-pub(super) struct Live {
+pub(super) struct PooledInstance {
     store: Store<InstanceState>,
-    cpu: Arc<Cpu>,
+    cpu: Arc<CpuMeter>,
     instance: Instance,
     functions: Vec<Option<Func>>,
     /// The number of calls served.
     pub(super) calls: u32,
     /// The compartment's number of searches for idle instances at the end of the last call.
-    pub(super) used: u64,
+    pub(super) last_used: u64,
 }
 
-impl Live {
+impl PooledInstance {
     /// Instantiates every module of a compartment in a new store with `state`. Their start functions run under the limits of the call in
     /// `state`.
     pub(super) async fn start(
@@ -54,8 +54,8 @@ impl Live {
         exports: usize,
         limits: &Limits,
         state: InstanceState,
-        work: Work<'_>,
-    ) -> Result<Self, Ended> {
+        work: PollDriver<'_>,
+    ) -> Result<Self, CallEnd> {
         let (deadline, cpu) = (state.call().deadline, state.cpu().clone());
         let mut store = Store::new(pre.engine(), state);
         store.limiter(InstanceState::limiter);
@@ -69,13 +69,13 @@ impl Live {
             Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
         });
         store.set_epoch_deadline(1);
-        let instance = work.bounded(deadline, &cpu, pin!(pre.instantiate_async(&mut store))).await;
+        let instance = work.run_until(deadline, &cpu, pin!(pre.instantiate_async(&mut store))).await;
         match instance {
             Ok(instance) => {
                 let functions = vec![None; exports];
-                Ok(Self { store, cpu, instance, functions, calls: 0, used: 0 })
+                Ok(Self { store, cpu, instance, functions, calls: 0, last_used: 0 })
             }
-            Err(error) => Err(Ended::of(error, store.data())),
+            Err(error) => Err(CallEnd::of(error, store.data())),
         }
     }
 
@@ -102,7 +102,7 @@ impl Live {
         export: &Export,
         place: FunctionIndex,
         parameters: &[Val],
-        work: Work<'_>,
+        work: PollDriver<'_>,
     ) -> wasmtime::Result<Option<Val>> {
         let deadline = self.state().call().deadline;
         let function = self.function(export, place)?;
@@ -114,7 +114,7 @@ impl Live {
                 function.call_async(&mut *store, parameters, results).await?;
                 store.data_mut().end_call().await.map_err(wasmtime::Error::from)
             });
-            work.bounded(deadline, &self.cpu, called).await?;
+            work.run_until(deadline, &self.cpu, called).await?;
         }
         self.calls += 1;
         let [value] = result;
@@ -137,38 +137,38 @@ impl Live {
 
 /// The measuring and scheduling of one function's calls, for one call.
 #[derive(Clone, Copy)]
-pub(super) struct Work<'a> {
-    steps: &'a Steps,
+pub(super) struct PollDriver<'a> {
+    steps: &'a OffloadHistory,
     /// Whether the call runs inside a poll of another compartment's call.
     is_nested: bool,
     metrics: &'a CompartmentMetrics,
 }
 
-impl<'a> Work<'a> {
+impl<'a> PollDriver<'a> {
     /// Prepares a call of a function, or a start. `steps` is the history of the function's long computations.
-    pub(super) fn of(steps: &'a Steps, call: &CallContext, metrics: &'a CompartmentMetrics) -> Self {
+    pub(super) fn of(steps: &'a OffloadHistory, call: &CallContext, metrics: &'a CompartmentMetrics) -> Self {
         Self { steps, is_nested: call.is_nested, metrics }
     }
 
     /// Polls `work` until `deadline` and counts its processor time. The epoch stops a guest that computes; this deadline stops one that
     /// waits in the host.
-    async fn bounded<T>(
+    async fn run_until<T>(
         self,
         deadline: Instant,
-        cpu: &Cpu,
+        cpu: &CpuMeter,
         mut work: Pin<&mut impl Future<Output = wasmtime::Result<T>>>,
     ) -> wasmtime::Result<T> {
-        if self.steps.are_watched() {
-            cpu.watch();
+        if self.steps.needs_exact_time() {
+            cpu.measure_exactly();
         }
-        let mut turn = Turn::new(!self.is_nested);
+        let mut turn = OffloadClaim::new(!self.is_nested);
         // Created only when a call first waits: most calls never do, and a timer costs time and memory.
         let mut late: Option<Pin<Box<Unconstrained<Sleep>>>> = None;
         poll_fn(|context| {
             let step = |context: &mut Context<'_>| {
-                cpu.poll();
+                cpu.start_poll();
                 let polled = work.as_mut().poll(context);
-                if self.steps.note(cpu.pause()) {
+                if self.steps.record(cpu.end_poll()) {
                     self.metrics.count_long_step();
                 }
                 polled
@@ -201,10 +201,10 @@ mod tests {
                 tokio::task::consume_budget().await;
             }
         };
-        let (cpu, steps) = (Cpu::new(), Steps::default());
+        let (cpu, steps) = (CpuMeter::new(), OffloadHistory::default());
         let metrics = &Telemetry::new().compartment(&"a".parse().unwrap());
-        let work = Work { steps: &steps, is_nested: false, metrics };
-        let bounded = work.bounded::<()>(Instant::now() + Duration::from_millis(50), &cpu, pin!(busy)).await;
+        let work = PollDriver { steps: &steps, is_nested: false, metrics };
+        let bounded = work.run_until::<()>(Instant::now() + Duration::from_millis(50), &cpu, pin!(busy)).await;
         assert!(bounded.is_err_and(|error| error.is::<wasmtime::Trap>()));
     }
 }

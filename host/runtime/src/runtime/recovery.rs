@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use wasmtime::component::Val;
 
 use super::{Generation, Runtime, Target, detached};
-use crate::store::{CallContext, UnderWay};
+use crate::store::{CallContext, ConcurrentCalls};
 use watertight_graph::graph::RESUME;
 use watertight_model::ids::{InterfaceName, ModuleName};
 use watertight_telemetry::Trace;
@@ -25,12 +25,12 @@ const MAX_CALLS_OF_A_RUN: u32 = 1_000;
 /// The number of modules that the schedule calls at the same time.
 const MAX_RUNS: usize = 4;
 /// The interval at which the schedule checks whether the current generation has other modules or other intervals.
-const LOOK: Duration = Duration::from_secs(1);
+const SCHEDULE_INTERVAL: Duration = Duration::from_secs(1);
 /// The fraction of an interval by which a run may come early. It spreads the runs of hosts that started together.
 const JITTER: f64 = 0.2;
 
 /// The result of one call of `resume`.
-enum Resumed {
+enum ResumeResult {
     /// The module has nothing left to resume.
     Finished,
     /// The module asks to be called again.
@@ -44,7 +44,7 @@ impl Generation {
     /// meanwhile. Failures are logged; the schedule and the next start try again.
     pub async fn resume(self: &Arc<Self>) {
         for (module, target) in self.resumable() {
-            let next = || Some((self.clone(), target, UnderWay::Nothing));
+            let next = || Some((self.clone(), target, ConcurrentCalls::Nothing));
             run(&module, MAX_CALLS_AT_START, ResumeMoment::Start, next).await;
         }
     }
@@ -69,23 +69,23 @@ impl Generation {
     }
 
     /// Calls `resume` once. If the returned future is dropped, the call goes on to its end.
-    async fn call_resume(self: Arc<Self>, target: Target, under_way: UnderWay) -> Resumed {
+    async fn call_resume(self: Arc<Self>, target: Target, under_way: ConcurrentCalls) -> ResumeResult {
         let in_flight = self.enter();
         let deadline = Instant::now() + self.time(target);
         let mut call = CallContext::within_trace("resume".into(), deadline, CallOrigin::Resume, Trace::new());
-        call.under_way = under_way;
+        call.concurrent_calls = under_way;
         let called = detached(async move {
             let result = self.call(target, &[], call).await;
             drop(in_flight);
             result
         });
         match called.await {
-            Ok(Some(Val::Result(Ok(Some(more))))) if *more == Val::Bool(true) => Resumed::More,
+            Ok(Some(Val::Result(Ok(Some(more))))) if *more == Val::Bool(true) => ResumeResult::More,
             Ok(Some(Val::Result(Err(Some(reason))))) => {
-                Resumed::Failed(if let Val::String(reason) = *reason { reason } else { String::new() })
+                ResumeResult::Failed(if let Val::String(reason) = *reason { reason } else { String::new() })
             }
-            Ok(_) => Resumed::Finished,
-            Err(error) => Resumed::Failed(error.to_string()),
+            Ok(_) => ResumeResult::Finished,
+            Err(error) => ResumeResult::Failed(error.to_string()),
         }
     }
 }
@@ -116,7 +116,7 @@ impl Runtime {
                 });
             }
             tokio::select! {
-                () = tokio::time::sleep(LOOK) => {}
+                () = tokio::time::sleep(SCHEDULE_INTERVAL) => {}
                 Some(ended) = runs.join_next() => {
                     // A panicked run does not return its module's name, so that module stays marked as running until the next start.
                     if let Ok(module) = ended {
@@ -134,7 +134,7 @@ impl Runtime {
         let next = || {
             let generation = self.current();
             let (_, target) = generation.resumable().into_iter().find(|(name, _)| name == module)?;
-            Some((generation, target, UnderWay::AtMost(self.longest_request(module))))
+            Some((generation, target, ConcurrentCalls::AtMost(self.longest_request(module))))
         };
         run(module, MAX_CALLS_OF_A_RUN, ResumeMoment::Schedule, next).await;
     }
@@ -156,7 +156,7 @@ async fn run(
     module: &ModuleName,
     most: u32,
     moment: ResumeMoment,
-    next: impl Fn() -> Option<(Arc<Generation>, Target, UnderWay)>,
+    next: impl Fn() -> Option<(Arc<Generation>, Target, ConcurrentCalls)>,
 ) {
     let begun = Instant::now();
     let mut telemetry = None;
@@ -166,12 +166,12 @@ async fn run(
         let Some((generation, target, under_way)) = next() else { break };
         telemetry = Some(generation.telemetry().clone());
         match generation.call_resume(target, under_way).await {
-            Resumed::More => {}
-            Resumed::Finished => {
+            ResumeResult::More => {}
+            ResumeResult::Finished => {
                 outcome = ResumeOutcome::Finished;
                 break;
             }
-            Resumed::Failed(reason) => {
+            ResumeResult::Failed(reason) => {
                 tracing::error!(%module, reason, "the module's `resume` failed, so unfinished work is left");
                 outcome = ResumeOutcome::Failed;
                 break;

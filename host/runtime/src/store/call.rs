@@ -42,7 +42,7 @@ pub trait Callees: Send + Sync {
 
 /// The HTTP request that a call belongs to, for log lines.
 #[derive(Debug)]
-pub struct RequestLine {
+pub struct RequestInfo {
     /// The request's method.
     pub method: &'static str,
     /// The path template of the request's route.
@@ -55,22 +55,22 @@ pub struct RequestLine {
 
 /// Facts about an HTTP request that its call and all nested calls share. It is empty for a call without an HTTP request.
 #[derive(Debug, Clone, Default)]
-pub struct Notes(Option<Arc<Request>>);
+pub struct RequestNotes(Option<Arc<Request>>);
 
 #[derive(Debug)]
 struct Request {
-    line: RequestLine,
+    line: RequestInfo,
     storage_was_full: AtomicBool,
 }
 
-impl Notes {
+impl RequestNotes {
     /// Creates the notes of a request.
-    pub fn new(line: RequestLine) -> Self {
+    pub fn new(line: RequestInfo) -> Self {
         Self(Some(Arc::new(Request { line, storage_was_full: AtomicBool::new(false) })))
     }
 
     /// Returns the HTTP request, if there is one.
-    pub fn request(&self) -> Option<&RequestLine> {
+    pub fn request(&self) -> Option<&RequestInfo> {
         self.0.as_deref().map(|request| &request.line)
     }
 
@@ -89,20 +89,20 @@ impl Notes {
 
 /// The other calls of a module that may run while it serves a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum UnderWay {
+pub enum ConcurrentCalls {
     /// No other calls: the host calls the module during its start.
     Nothing,
     /// Requests, each of which runs no longer than this time.
     AtMost(Duration),
 }
 
-impl UnderWay {
+impl ConcurrentCalls {
     /// The time for work that a request may leave in the host when it ends, such as a statement that the database has begun.
-    const AFTERMATH: Duration = Duration::from_secs(5);
+    const CLEANUP_TIME: Duration = Duration::from_secs(5);
 
     /// Extends the longest time of requests to `limit`, unless there are none.
     #[must_use]
-    pub fn or(self, limit: Duration) -> Self {
+    pub fn at_least(self, limit: Duration) -> Self {
         match self {
             Self::Nothing => Self::Nothing,
             Self::AtMost(longest) => Self::AtMost(longest.max(limit)),
@@ -113,12 +113,12 @@ impl UnderWay {
     pub fn longest(self) -> Duration {
         match self {
             Self::Nothing => Duration::ZERO,
-            Self::AtMost(longest) => longest.saturating_add(Self::AFTERMATH),
+            Self::AtMost(longest) => longest.saturating_add(Self::CLEANUP_TIME),
         }
     }
 
     /// Returns the value for a callee in another compartment. The longest time starts at zero, because that compartment has its own limits.
-    fn elsewhere(self) -> Self {
+    fn for_callee(self) -> Self {
         match self {
             Self::Nothing => Self::Nothing,
             Self::AtMost(_) => Self::AtMost(Duration::ZERO),
@@ -142,13 +142,13 @@ pub struct CallContext {
     /// The call's position in the trace of its request.
     pub trace: Trace,
     /// The notes of the request, shared with nested calls.
-    pub notes: Notes,
+    pub notes: RequestNotes,
     /// The other calls of the module that may run at the same time.
-    pub under_way: UnderWay,
+    pub concurrent_calls: ConcurrentCalls,
     /// Whether the call is made from another compartment's call.
     pub is_nested: bool,
     /// The generation and the compartment that the call runs in. It is `None` before the call enters a compartment and after it ends.
-    place: Option<(Arc<dyn Callees>, usize)>,
+    location: Option<(Arc<dyn Callees>, usize)>,
 }
 
 impl std::fmt::Debug for CallContext {
@@ -174,43 +174,55 @@ impl CallContext {
             log: u64::MAX,
             origin,
             trace,
-            notes: Notes::default(),
-            under_way: UnderWay::AtMost(Duration::ZERO),
+            notes: RequestNotes::default(),
+            concurrent_calls: ConcurrentCalls::AtMost(Duration::ZERO),
             is_nested: false,
-            place: None,
+            location: None,
         }
     }
 
     /// Sets the notes of the request that the call is part of.
-    pub fn of_request(self, notes: Notes) -> Self {
+    pub fn with_request(self, notes: RequestNotes) -> Self {
         Self { notes, ..self }
     }
 
     /// Places the call in the compartment at index `compartment`. `callees` serves its calls to other compartments.
-    pub fn within(self, callees: Arc<dyn Callees>, compartment: usize) -> Self {
-        Self { place: Some((callees, compartment)), ..self }
+    pub fn in_compartment(self, callees: Arc<dyn Callees>, compartment: usize) -> Self {
+        Self { location: Some((callees, compartment)), ..self }
     }
 
     /// Drops the references to the call's generation and request.
     pub(super) fn end(&mut self) {
-        self.place = None;
-        self.notes = Notes::default();
+        self.location = None;
+        self.notes = RequestNotes::default();
     }
 
     /// Calls a function of another compartment. The callee may use `cpu` of processor time, and its trace continues `span` if there is one.
     /// Returns `None` if this call is in no compartment.
-    pub(super) fn cross<'a>(
+    pub(super) fn call_bridge<'a>(
         &self,
         bridge: BridgeIndex,
         parameters: &'a [Val],
         span: Option<&Span>,
         cpu: Duration,
     ) -> Option<CallFuture<'a>> {
-        let (callees, compartment) = self.place.clone()?;
+        let (callees, compartment) = self.location.clone()?;
         let trace = span.map_or(&self.trace, Span::trace).clone();
         let Self { deadline, log, origin, .. } = *self;
-        let (request, notes, under_way) = (self.request.clone(), self.notes.clone(), self.under_way.elsewhere());
-        let call = Self { request, deadline, cpu, log, origin, trace, notes, under_way, is_nested: true, place: None };
+        let (request, notes, under_way) =
+            (self.request.clone(), self.notes.clone(), self.concurrent_calls.for_callee());
+        let call = Self {
+            request,
+            deadline,
+            cpu,
+            log,
+            origin,
+            trace,
+            notes,
+            concurrent_calls: under_way,
+            is_nested: true,
+            location: None,
+        };
         Some(callees.call_across(compartment, bridge, parameters, call))
     }
 }
@@ -282,7 +294,7 @@ pub enum CallError {
     },
     /// A module of another compartment failed, and the called function has no error case for that.
     #[error(transparent)]
-    Callee(Box<CalleeFailed>),
+    Callee(Box<CalleeError>),
 }
 
 impl CallError {
@@ -313,7 +325,7 @@ impl CallError {
     }
 
     /// Returns a short reason for a caller in another module. It reveals nothing of the callee's internals.
-    pub fn cause(&self) -> &'static str {
+    pub fn public_reason(&self) -> &'static str {
         match self {
             Self::QueueFull { .. } => "too many calls wait for it",
             Self::NoRoom { .. } => "there is no room for another instance of it",
@@ -328,7 +340,7 @@ impl CallError {
 /// The error that a module of another compartment gave no result. It traps a caller whose function has no error case for that.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("module `{module}`, called in another compartment, gave no result: {error}")]
-pub struct CalleeFailed {
+pub struct CalleeError {
     /// The module that was called.
     pub module: ModuleName,
     /// The reason why the callee gave no result.
@@ -342,13 +354,13 @@ mod tests {
     #[test]
     fn what_may_be_under_way_is_nothing_at_a_start_and_else_the_longest_limit() {
         let limit = Duration::from_secs(30);
-        assert_eq!(UnderWay::Nothing.or(limit).longest(), Duration::ZERO);
-        assert_eq!(UnderWay::Nothing.elsewhere().or(limit).longest(), Duration::ZERO);
-        let plain = UnderWay::AtMost(Duration::ZERO).or(limit);
-        assert_eq!(plain.longest(), limit + UnderWay::AFTERMATH);
+        assert_eq!(ConcurrentCalls::Nothing.at_least(limit).longest(), Duration::ZERO);
+        assert_eq!(ConcurrentCalls::Nothing.for_callee().at_least(limit).longest(), Duration::ZERO);
+        let plain = ConcurrentCalls::AtMost(Duration::ZERO).at_least(limit);
+        assert_eq!(plain.longest(), limit + ConcurrentCalls::CLEANUP_TIME);
         // A draining generation may have a longer limit; another compartment's limits do not count.
-        let beside = UnderWay::AtMost(Duration::from_secs(300)).or(limit);
-        assert_eq!(beside.longest(), Duration::from_secs(300) + UnderWay::AFTERMATH);
-        assert_eq!(beside.elsewhere().or(limit), plain);
+        let beside = ConcurrentCalls::AtMost(Duration::from_secs(300)).at_least(limit);
+        assert_eq!(beside.longest(), Duration::from_secs(300) + ConcurrentCalls::CLEANUP_TIME);
+        assert_eq!(beside.for_callee().at_least(limit), plain);
     }
 }

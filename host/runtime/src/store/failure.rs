@@ -14,9 +14,9 @@ const MAX_FILE: usize = 256;
 
 /// A guest's report of its failure, as one line: the message, then file, line and column.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failure(String);
+pub struct FailureReport(String);
 
-impl fmt::Display for Failure {
+impl fmt::Display for FailureReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
@@ -25,7 +25,7 @@ impl fmt::Display for Failure {
 impl InstanceState {
     /// Records and logs why a module is about to fail. `at` is file, line and column; column 0 means unknown. Only the first report of a
     /// call counts.
-    pub fn note_failure(&mut self, module: ModuleIndex, message: &str, at: Option<(&str, u32, u32)>) {
+    pub fn record_failure(&mut self, module: ModuleIndex, message: &str, at: Option<(&str, u32, u32)>) {
         if self.failure.is_some() {
             return;
         }
@@ -34,12 +34,12 @@ impl InstanceState {
             let file = one_line(cut(file, MAX_FILE));
             words += &if column == 0 { format!(" ({file}:{line})") } else { format!(" ({file}:{line}:{column})") };
         }
-        self.speaker(module).write(Level::ERROR, "failure", &words);
-        self.failure = Some(Box::new(Failure(words)));
+        self.guest_log(module).write(Level::ERROR, "failure", &words);
+        self.failure = Some(Box::new(FailureReport(words)));
     }
 
     /// Returns the guest's report of its failure in this call, if it made one.
-    pub fn failure(&self) -> Option<&Failure> {
+    pub fn failure(&self) -> Option<&FailureReport> {
         self.failure.as_deref()
     }
 }

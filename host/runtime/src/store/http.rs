@@ -8,8 +8,8 @@ use tracing::Level;
 use wasmtime_wasi_http::{Error, RequestOptions, Result, WasiBody, WasiHttpCtx, WasiHttpHooks};
 
 use super::CallContext;
-use super::log::{LogBudget, Speaker};
-use crate::outbound::Outgoing;
+use super::log::{GuestLog, LogBudget};
+use crate::outbound::OutboundClient;
 use watertight_model::ids::ModuleName;
 use watertight_telemetry::Trace;
 
@@ -25,14 +25,14 @@ pub(super) struct Http {
 /// Sends a guest's requests through its module's grant, under the deadline of the current call.
 pub(super) struct Hooks {
     /// The module's outbound client. It is `None` if the manifest does not grant `http`.
-    outgoing: Option<Arc<Outgoing>>,
-    voice: Voice,
+    outgoing: Option<Arc<OutboundClient>>,
+    voice: DenialLog,
     deadline: Instant,
 }
 
 /// Logs denied requests in the module's name. It is a copy of the call's data, because a request may outlive its call.
 #[derive(Clone)]
-struct Voice {
+struct DenialLog {
     module: Option<ModuleName>,
     request: Arc<str>,
     trace: Trace,
@@ -42,11 +42,11 @@ struct Voice {
 impl Http {
     pub(super) fn new(
         module: Option<ModuleName>,
-        outgoing: Option<Arc<Outgoing>>,
+        outgoing: Option<Arc<OutboundClient>>,
         call: &CallContext,
         budget: Arc<LogBudget>,
     ) -> Self {
-        let voice = Voice { module, request: call.request.clone(), trace: call.trace.clone(), budget };
+        let voice = DenialLog { module, request: call.request.clone(), trace: call.trace.clone(), budget };
         let mut context = WasiHttpCtx::new();
         context.set_field_size_limit(MAX_FIELDS);
         Self { context, hooks: Hooks { outgoing, voice, deadline: call.deadline } }
@@ -74,7 +74,7 @@ impl WasiHttpHooks for Hooks {
             match outgoing.send(request, options, deadline).await {
                 Ok(answer) => Ok((answer, Box::new(async { Ok(()) }) as Box<dyn Future<Output = Result<()>> + Send>)),
                 Err(failure) => {
-                    if failure.is_about_a_grant() {
+                    if failure.should_be_logged() {
                         voice.warn(&failure.to_string());
                     }
                     Err(failure.into_error())
@@ -84,10 +84,10 @@ impl WasiHttpHooks for Hooks {
     }
 }
 
-impl Voice {
+impl DenialLog {
     fn warn(&self, message: &str) {
         if let Self { module: Some(module), request, trace, budget } = self {
-            Speaker { module, request, trace, budget }.write(Level::WARN, "http", message);
+            GuestLog { module, request, trace, budget }.write(Level::WARN, "http", message);
         }
     }
 }

@@ -73,7 +73,7 @@ impl LimitHit {
 }
 
 /// Returns the kind of a SQL limit, for metrics. A SQL limit fails a statement and does not end the call.
-pub fn kind_of(limit: &SqlLimit) -> LimitKind {
+pub fn sql_limit_kind(limit: &SqlLimit) -> LimitKind {
     match limit {
         SqlLimit::Rows(_) => LimitKind::SqlRows,
         SqlLimit::Bytes(_) => LimitKind::SqlBytes,
@@ -137,7 +137,7 @@ impl ResourceLimiter for Limiter {
 
 /// The measurement of one poll of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Step {
+pub struct PollTime {
     /// The time that the poll took.
     pub time: Duration,
     /// Whether `time` is processor time. Otherwise it is wall-clock time.
@@ -150,7 +150,7 @@ pub struct Step {
 /// call that costs more than a whole short call. So a coarse wall clock with a resolution of milliseconds counts until the first tick of
 /// the epoch. After that tick, each poll is measured with the thread's processor time.
 #[derive(Debug)]
-pub struct Cpu {
+pub struct CpuMeter {
     /// The time that finished polls have used, in nanoseconds.
     used: AtomicU64,
     /// The clock's value at the start of the current poll, in nanoseconds.
@@ -161,7 +161,7 @@ pub struct Cpu {
     ticked: AtomicBool,
 }
 
-impl Cpu {
+impl CpuMeter {
     /// Creates a counter without a budget. A call sets one.
     pub fn new() -> Arc<Self> {
         Arc::new(Self {
@@ -181,21 +181,21 @@ impl Cpu {
     }
 
     /// Marks the start of a poll.
-    pub fn poll(&self) {
+    pub fn start_poll(&self) {
         let exact = self.ticked.load(Relaxed);
         self.exact.store(exact, Relaxed);
         self.began.store(clock(exact), Relaxed);
     }
 
     /// Marks the end of a poll and returns its measurement.
-    pub fn pause(&self) -> Step {
+    pub fn end_poll(&self) -> PollTime {
         let spent = self.current();
         self.used.fetch_add(spent, Relaxed);
-        Step { time: Duration::from_nanos(spent), is_exact: self.exact.load(Relaxed) }
+        PollTime { time: Duration::from_nanos(spent), is_exact: self.exact.load(Relaxed) }
     }
 
     /// Measures processor time exactly from the call's first poll on.
-    pub fn watch(&self) {
+    pub fn measure_exactly(&self) {
         self.ticked.store(true, Relaxed);
     }
 

@@ -22,7 +22,7 @@ pub struct LogBudget {
     limit: AtomicU64,
     left: AtomicU64,
     /// Whether the call tried to write more than it may.
-    spent: AtomicBool,
+    exceeded: AtomicBool,
     /// Limits the number of warnings about calls that exceed their budget.
     lines: Arc<LineRateLimit>,
 }
@@ -30,24 +30,24 @@ pub struct LogBudget {
 impl LogBudget {
     /// Creates an empty budget for a new store. `lines` limits the number of warnings about calls that exceed their budget.
     pub(super) fn new(lines: Arc<LineRateLimit>) -> Self {
-        Self { limit: AtomicU64::new(0), left: AtomicU64::new(0), spent: AtomicBool::new(false), lines }
+        Self { limit: AtomicU64::new(0), left: AtomicU64::new(0), exceeded: AtomicBool::new(false), lines }
     }
 
     /// Resets the budget for a call that may write `limit` bytes.
     pub(super) fn begin(&self, limit: u64) {
         self.limit.store(limit, Relaxed);
         self.left.store(limit, Relaxed);
-        self.spent.store(false, Relaxed);
+        self.exceeded.store(false, Relaxed);
     }
 
     /// Returns whether the call tried to write more than it may. All its further lines are dropped.
-    pub fn is_spent(&self) -> bool {
-        self.spent.load(Relaxed)
+    pub fn is_exceeded(&self) -> bool {
+        self.exceeded.load(Relaxed)
     }
 
     /// Takes `bytes` from the budget. Returns whether they may be written. Returns the limit as an error the first time they may not.
     fn take(&self, bytes: usize) -> Result<bool, u64> {
-        if self.is_spent() {
+        if self.is_exceeded() {
             return Ok(false);
         }
         // Load and store need not be one atomic step: only one thread at a time runs a store.
@@ -57,7 +57,7 @@ impl LogBudget {
                 Ok(true)
             }
             None => {
-                self.spent.store(true, Relaxed);
+                self.exceeded.store(true, Relaxed);
                 Err(self.limit.load(Relaxed))
             }
         }
@@ -65,7 +65,7 @@ impl LogBudget {
 }
 
 /// A log writer for one module within one request.
-pub struct Speaker<'a> {
+pub struct GuestLog<'a> {
     /// The module.
     pub module: &'a ModuleName,
     /// The request's id.
@@ -76,7 +76,7 @@ pub struct Speaker<'a> {
     pub budget: &'a LogBudget,
 }
 
-impl Speaker<'_> {
+impl GuestLog<'_> {
     /// Writes one line, cut if it is too long. A line beyond the call's budget is dropped. The first drop logs a warning, rate-limited
     /// over all calls.
     pub fn write(&self, level: Level, context: &str, message: &str) {

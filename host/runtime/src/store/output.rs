@@ -13,7 +13,7 @@ use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
 use super::CallContext;
-use super::log::{LogBudget, MAX_LINE, Speaker};
+use super::log::{GuestLog, LogBudget, MAX_LINE};
 use watertight_model::ids::ModuleName;
 use watertight_telemetry::Trace;
 
@@ -22,35 +22,35 @@ const MAX_WRITE: usize = 64 << 10;
 
 /// One of the two output streams.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Which {
-    Output,
-    Error,
+pub(super) enum StreamKind {
+    Stdout,
+    Stderr,
 }
 
-impl Which {
+impl StreamKind {
     fn level(self) -> Level {
         match self {
-            Self::Output => Level::INFO,
-            Self::Error => Level::WARN,
+            Self::Stdout => Level::INFO,
+            Self::Stderr => Level::WARN,
         }
     }
 
     fn name(self) -> &'static str {
         match self {
-            Self::Output => "stdout",
-            Self::Error => "stderr",
+            Self::Stdout => "stdout",
+            Self::Stderr => "stderr",
         }
     }
 }
 
 /// The output of a module in one store, logged for the current call.
 #[derive(Clone)]
-pub(super) struct Console(Arc<Mutex<Lines>>);
+pub(super) struct GuestOutput(Arc<Mutex<Lines>>);
 
-impl Console {
+impl GuestOutput {
     pub(super) fn new(module: ModuleName, call: &CallContext, budget: Arc<LogBudget>) -> Self {
         let (request, trace) = (call.request.clone(), call.trace.clone());
-        Self(Arc::new(Mutex::new(Lines { module, request, trace, budget, rests: Default::default() })))
+        Self(Arc::new(Mutex::new(Lines { module, request, trace, budget, unfinished: Default::default() })))
     }
 
     /// Writes the unfinished lines of both streams.
@@ -65,7 +65,7 @@ impl Console {
     }
 
     /// Returns one of the output streams, for the guest.
-    pub(super) fn stream(&self, which: Which) -> Stream {
+    pub(super) fn stream(&self, which: StreamKind) -> Stream {
         Stream { console: self.clone(), which }
     }
 
@@ -81,19 +81,19 @@ struct Lines {
     trace: Trace,
     budget: Arc<LogBudget>,
     /// The unfinished line of each stream. At most [`MAX_LINE`] bytes and one more, which shows that the line is too long.
-    rests: [Vec<u8>; 2],
+    unfinished: [Vec<u8>; 2],
 }
 
 impl Lines {
-    fn take(&mut self, which: Which, bytes: &[u8]) {
+    fn take(&mut self, which: StreamKind, bytes: &[u8]) {
         for part in bytes.split_inclusive(|byte| *byte == b'\n') {
             // The budget is spent, so the unfinished lines will never be written.
-            if self.budget.is_spent() {
-                self.rests = Default::default();
+            if self.budget.is_exceeded() {
+                self.unfinished = Default::default();
                 return;
             }
             let (text, ends) = part.strip_suffix(b"\n").map_or((part, false), |text| (text, true));
-            let rest = &mut self.rests[which as usize];
+            let rest = &mut self.unfinished[which as usize];
             rest.extend_from_slice(&text[..text.len().min(MAX_LINE + 1 - rest.len())]);
             if ends {
                 self.write(which);
@@ -102,21 +102,21 @@ impl Lines {
     }
 
     /// Writes the line that a stream has collected. Empty lines are skipped.
-    fn write(&mut self, which: Which) {
-        let mut rest = std::mem::take(&mut self.rests[which as usize]);
+    fn write(&mut self, which: StreamKind) {
+        let mut rest = std::mem::take(&mut self.unfinished[which as usize]);
         let text = String::from_utf8_lossy(&rest);
         let text = text.trim_end();
         if !text.is_empty() {
             let Self { module, request, trace, budget, .. } = self;
-            Speaker { module, request, trace, budget }.write(which.level(), which.name(), text);
+            GuestLog { module, request, trace, budget }.write(which.level(), which.name(), text);
         }
         rest.clear();
-        self.rests[which as usize] = rest;
+        self.unfinished[which as usize] = rest;
     }
 
     fn end(&mut self) {
-        self.write(Which::Output);
-        self.write(Which::Error);
+        self.write(StreamKind::Stdout);
+        self.write(StreamKind::Stderr);
     }
 }
 
@@ -129,8 +129,8 @@ impl Drop for Lines {
 
 /// An output stream as a guest sees it.
 pub(super) struct Stream {
-    console: Console,
-    which: Which,
+    console: GuestOutput,
+    which: StreamKind,
 }
 
 impl IsTerminal for Stream {

@@ -39,7 +39,7 @@ pub(super) fn named(component: &[u8], name: &str) -> Result<Vec<u8>, BinaryReade
             continue;
         }
         let nested = matches!(payload, Payload::ModuleSection { .. } | Payload::ComponentSection { .. });
-        let mut data = within(component, range).to_vec();
+        let mut data = slice_of(component, range).to_vec();
         if nested {
             // `rest` must skip the nested binary too: this parser continues behind it.
             rest = &rest[data.len().min(rest.len())..];
@@ -128,7 +128,7 @@ fn without_named_types(
             renamed.section(&alias);
         } else {
             let end = imports.get(place + 1).map_or(end, |(next, _)| *next);
-            plain.add(within(component, *start..end));
+            plain.add(slice_of(component, *start..end));
         }
     }
     plain.flush(renamed);
@@ -160,7 +160,7 @@ impl RawImports {
 }
 
 /// Returns the part of `component` at `range`, cut off at the component's end.
-fn within(component: &[u8], range: Range<u64>) -> &[u8] {
+fn slice_of(component: &[u8], range: Range<u64>) -> &[u8] {
     let place = |offset: u64| usize::try_from(offset).map_or(component.len(), |offset| offset.min(component.len()));
     &component[place(range.start)..place(range.end)]
 }

@@ -63,11 +63,11 @@ mod primitives {
 #[path = "permits.rs"]
 mod permits;
 
-use permits::Places;
+use permits::CallPermits;
 
 /// Creates places with a static lifetime, so that threads can borrow them.
-fn forever(places: usize) -> &'static Places {
-    Box::leak(Box::new(Places::new(places)))
+fn forever(places: usize) -> &'static CallPermits {
+    Box::leak(Box::new(CallPermits::new(places)))
 }
 
 #[test]

@@ -9,7 +9,7 @@
 use super::primitives::{AcqRel, Acquire, AtomicUsize, Mutex, Permit, Permits, lock};
 
 /// A number of permits for calls, some of them taken.
-pub(super) struct Places {
+pub(super) struct CallPermits {
     permits: Permits,
     /// The wanted number of permits.
     wanted: Mutex<usize>,
@@ -17,7 +17,7 @@ pub(super) struct Places {
     surplus: AtomicUsize,
 }
 
-impl Places {
+impl CallPermits {
     pub(super) fn new(places: usize) -> Self {
         Self { permits: Permits::new(places), wanted: Mutex::new(places), surplus: AtomicUsize::new(0) }
     }
@@ -63,7 +63,7 @@ impl Places {
     }
 
     /// Takes a permit if one is free.
-    pub(super) fn try_take(&self) -> Option<Place<'_>> {
+    pub(super) fn try_take(&self) -> Option<CallPermit<'_>> {
         loop {
             let permit = self.permits.try_acquire().ok()?;
             if let Some(place) = self.occupy(permit) {
@@ -73,12 +73,12 @@ impl Places {
     }
 
     /// Turns a permit of the semaphore into a place. Returns `None` if the permit was surplus; it is removed then.
-    pub(super) fn occupy<'a>(&'a self, permit: Permit<'a>) -> Option<Place<'a>> {
+    pub(super) fn occupy<'a>(&'a self, permit: Permit<'a>) -> Option<CallPermit<'a>> {
         if self.take_surplus() {
             permit.forget();
             return None;
         }
-        Some(Place { places: self, permit: Some(permit) })
+        Some(CallPermit { places: self, permit: Some(permit) })
     }
 
     /// Lowers the surplus by one. Returns whether there was any.
@@ -95,13 +95,13 @@ impl Places {
 }
 
 /// The permit to run one call. It is given back when dropped.
-pub(in super::super) struct Place<'a> {
-    places: &'a Places,
+pub(in super::super) struct CallPermit<'a> {
+    places: &'a CallPermits,
     /// The semaphore's permit. It is taken out when the place is dropped.
     permit: Option<Permit<'a>>,
 }
 
-impl Drop for Place<'_> {
+impl Drop for CallPermit<'_> {
     fn drop(&mut self) {
         if self.places.take_surplus()
             && let Some(permit) = self.permit.take()

@@ -4,18 +4,18 @@ use wasmtime::{PoolConcurrencyLimitError, Trap};
 use wasmtime_wasi::I32Exit;
 
 use super::Compartment;
-use crate::link::{FunctionIndex, Stop};
+use crate::link::{CodePosition, FunctionIndex};
 use crate::runtime::backtrace::Backtrace;
-use crate::runtime::instance::Ended;
-use crate::store::{CallContext, CallError, CalleeFailed, Failure, LimitHit};
+use crate::runtime::instance::CallEnd;
+use crate::store::{CallContext, CallError, CalleeError, FailureReport, LimitHit};
 use watertight_model::ids::ModuleName;
 use watertight_telemetry::logged_path;
 
 impl Compartment {
     /// Converts the error that ended a call or a start to a [`CallError`], and logs it. `called` is the called function, or `None` for a
     /// start.
-    pub(super) fn explain(&self, ended: &Ended, call: &CallContext, called: Option<FunctionIndex>) -> CallError {
-        let Ended { error, limit, failure } = ended;
+    pub(super) fn explain(&self, ended: &CallEnd, call: &CallContext, called: Option<FunctionIndex>) -> CallError {
+        let CallEnd { error, limit, failure } = ended;
         let stack = Backtrace::of(error);
         // No guest function is on the stack while a result is copied out or the guest waits in the host. The called module then counts.
         let is_known = |name: &ModuleName| self.modules.iter().any(|module| module.name == *name);
@@ -27,7 +27,7 @@ impl Compartment {
             }
             (None, Some(Trap::Interrupt)) => CallError::Deadline { module, limit: self.limits.request },
             (None, Some(trap)) => self.trapped(&stack, trap.to_string(), module, failure.as_ref()),
-            (None, None) if let Some(failed) = error.downcast_ref::<CalleeFailed>() => {
+            (None, None) if let Some(failed) = error.downcast_ref::<CalleeError>() => {
                 CallError::Callee(Box::new(failed.clone()))
             }
             (None, None) if let Some(exit) = error.downcast_ref::<I32Exit>() => {
@@ -56,7 +56,7 @@ impl Compartment {
         stack: &Backtrace<'_>,
         trap: String,
         module: Option<ModuleName>,
-        failure: Option<&Failure>,
+        failure: Option<&FailureReport>,
     ) -> CallError {
         let reason = match failure {
             Some(failure) => format!("{failure}; {trap}"),
@@ -70,7 +70,7 @@ impl Compartment {
     }
 
     /// Returns the modules of the compartment that `caller` may have been calling when its functions stopped at `stops`.
-    fn callees(&self, caller: &ModuleName, stops: impl Iterator<Item = Stop>) -> Vec<ModuleName> {
+    fn callees(&self, caller: &ModuleName, stops: impl Iterator<Item = CodePosition>) -> Vec<ModuleName> {
         let place = self.modules.iter().position(|module| module.name == *caller);
         place.map_or_else(Vec::new, |place| self.fused[place].callees(stops))
     }

@@ -13,7 +13,7 @@ use super::outline::{Outline, Spaces, take};
 use watertight_component::shape::{Interface, Type};
 
 /// A second export to make: an interface with the type names of one caller.
-pub(super) struct Renamed<'a> {
+pub(super) struct ExtraExport<'a> {
     /// The name of the existing export.
     pub(super) export: &'a str,
     /// The interface as the caller imports it.
@@ -23,12 +23,12 @@ pub(super) struct Renamed<'a> {
 }
 
 /// Returns `component` with the additional exports `all`.
-pub(super) fn with_exports(component: Vec<u8>, all: &[Renamed<'_>]) -> Result<Vec<u8>, BinaryReaderError> {
+pub(super) fn with_exports(component: Vec<u8>, all: &[ExtraExport<'_>]) -> Result<Vec<u8>, BinaryReaderError> {
     if all.is_empty() {
         return Ok(component);
     }
     let Outline { spaces, instances, .. } = Outline::of(&component)?;
-    let mut appending = Appending { bytes: component, spaces, named: Vec::new(), labels: 0 };
+    let mut appending = SectionWriter { bytes: component, spaces, named: Vec::new(), labels: 0 };
     for renamed in all {
         let instance = instances.iter().find(|(name, _)| name == renamed.export).map(|(_, index)| *index);
         appending.export(instance.expect("the graph found the export in these bytes"), renamed);
@@ -37,7 +37,7 @@ pub(super) fn with_exports(component: Vec<u8>, all: &[Renamed<'_>]) -> Result<Ve
 }
 
 /// A component that sections are appended to, with its index spaces.
-struct Appending {
+struct SectionWriter {
     bytes: Vec<u8>,
     spaces: Spaces,
     /// The exported records, variants, enums and flags so far, each with its type index.
@@ -45,12 +45,12 @@ struct Appending {
     labels: u32,
 }
 
-impl Appending {
+impl SectionWriter {
     fn append(&mut self, section: &impl ComponentSection) {
         section.append_to_component(&mut self.bytes);
     }
 
-    fn export(&mut self, instance: u32, renamed: &Renamed<'_>) {
+    fn export(&mut self, instance: u32, renamed: &ExtraExport<'_>) {
         let wanted = renamed.wanted;
         let mut items = Vec::new();
         for (name, ty) in wanted.structural_types() {

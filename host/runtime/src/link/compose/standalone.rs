@@ -12,9 +12,9 @@ use std::collections::HashSet;
 use wac_graph::types::{DefinedType, DefinedTypeId, Interface, InterfaceId, ItemKind, Type, Types, ValueType};
 
 /// Returns a copy of an interface of plain functions and values that uses no other interface.
-pub(super) fn standing_alone(types: &mut Types, interface: InterfaceId) -> InterfaceId {
+pub(super) fn standalone(types: &mut Types, interface: InterfaceId) -> InterfaceId {
     let wanted = types[interface].clone();
-    let mut own = Own {
+    let mut own = StandaloneInterface {
         types,
         taken: wanted.exports.keys().cloned().collect(),
         named: HashSet::new(),
@@ -39,7 +39,7 @@ pub(super) fn standing_alone(types: &mut Types, interface: InterfaceId) -> Inter
     types.add_interface(interface)
 }
 
-struct Own<'a> {
+struct StandaloneInterface<'a> {
     types: &'a Types,
     /// The names that the interface exports.
     taken: HashSet<String>,
@@ -48,7 +48,7 @@ struct Own<'a> {
     interface: Interface,
 }
 
-impl Own<'_> {
+impl StandaloneInterface<'_> {
     /// Gives a name to each part of a type that needs one in the component model.
     fn value(&mut self, value: ValueType) {
         let ValueType::Defined(id) = value else { return };
