@@ -19,7 +19,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use watertight::application::{self, Checked, Host, Look};
+use watertight::application::{self, CheckScope, Checked, Host};
 use watertight::config::Overrides;
 use watertight::database::Settings;
 use watertight::engine::Engines;
@@ -38,7 +38,7 @@ use cases::{cases, prepare};
 const EXPECTATION: &str = "expect.txt";
 
 fn check(folder: &Path) -> Result<Checked, Problems> {
-    application::check_files(folder, &Overrides::default(), Look { migrations: false, values: true })
+    application::check_files(folder, &Overrides::default(), CheckScope { migrations: false, values: true })
 }
 
 /// What `expect.txt` says: nothing of it depends on the folder or on the tools that made the components.

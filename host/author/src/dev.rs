@@ -43,7 +43,7 @@ pub struct Sources {
 
 /// The result of looking for changes.
 #[derive(Debug)]
-pub struct Look {
+pub struct Changes {
     /// The files that changed.
     pub changed: Vec<PathBuf>,
     /// The folders of the modules that the changed files are part of, and of modules that are new or have other inputs than before.
@@ -55,7 +55,7 @@ pub struct Look {
 }
 
 impl Sources {
-    /// Makes the sources of the application whose manifest is at `app`. The first [`Self::look`] reports every file as changed.
+    /// Makes the sources of the application whose manifest is at `app`. The first [`Self::find_changes`] reports every file as changed.
     pub fn new(app: PathBuf, overrides: Overrides) -> Self {
         Self {
             app,
@@ -72,7 +72,7 @@ impl Sources {
     }
 
     /// Finds what changed since the last call. Blocks.
-    pub fn look(&mut self) -> Look {
+    pub fn find_changes(&mut self) -> Changes {
         let config = config::load(&self.app, &self.overrides);
         let new_files = config.as_ref().is_ok_and(|config| config.files != self.files);
         let now = Snapshot::take(&self.all(), &self.seen);
@@ -105,7 +105,7 @@ impl Sources {
         if let Ok(config) = &config {
             self.files = config.files.clone();
         }
-        Look { is_news: !changed.is_empty(), changed, modules, config }
+        Changes { is_news: !changed.is_empty(), changed, modules, config }
     }
 
     /// Records the changes that a build made; `look` is what triggered the build. Changes of lock files and of generated files trigger no
@@ -114,7 +114,7 @@ impl Sources {
     /// A file that its author saves during a build looks like a generated file. It therefore triggers another build, and counts as
     /// generated only after it changed again during [`MAX_SELF_BUILDS`] consecutive builds. Saving a generated file while no build runs
     /// makes it the author's again.
-    pub fn built(&mut self, look: &Look) -> Vec<PathBuf> {
+    pub fn record_build(&mut self, look: &Changes) -> Vec<PathBuf> {
         let now = Snapshot::take(&self.all(), &self.seen);
         let changed: BTreeSet<_> = now.changed_since(&self.seen).into_iter().filter(|file| !is_lock(file)).collect();
         let by_itself = look.changed.iter().all(|file| self.during_builds.contains_key(file));
@@ -132,7 +132,7 @@ impl Sources {
         self.generated.extend(found.iter().cloned());
         self.during_builds = during;
         let is_generated = |path: &Path| is_lock(path) || self.generated.contains(path);
-        self.seen.adopt(&now, is_generated);
+        self.seen.copy_states(&now, is_generated);
         self.after_build = now;
         found
     }
@@ -148,12 +148,12 @@ impl Sources {
     }
 
     /// Whether the application has [`MAX_FILES`] or more files or folders, so that some are not looked at.
-    pub fn are_too_many(&self) -> bool {
-        self.seen.is_cut_off()
+    pub fn exceeds_limit(&self) -> bool {
+        self.seen.exceeds_limit()
     }
 
     /// Returns a file's path for messages: relative to the workspace or to the manifest's folder, or unchanged if it is in neither.
-    pub fn short<'a>(&self, file: &'a Path, config: &AppConfig) -> &'a Path {
+    pub fn display_path<'a>(&self, file: &'a Path, config: &AppConfig) -> &'a Path {
         file.strip_prefix(&config.workspace).or_else(|_| file.strip_prefix(&config.root)).unwrap_or(file)
     }
 

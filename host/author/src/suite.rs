@@ -9,7 +9,7 @@ mod run;
 
 pub use expect::Difference;
 pub use read::{Case, Step, Suite, SuiteError, find};
-pub use run::{CaseReport, Failure, Report, RunError, Subject};
+pub use run::{CaseReport, Failure, ModuleUnderTest, Report, RunError};
 
 #[cfg(test)]
 mod tests;

@@ -8,7 +8,7 @@ use reqwest::Method;
 
 use super::client::HostArguments;
 use super::{Application, NamedApplication, change, output};
-use watertight_control::backup::{self, Manifest, Restored};
+use watertight_control::backup::{self, Manifest, RestoreReport};
 use watertight_control::control::back_up_stopped;
 use watertight_control::state::StateFolder;
 use watertight_edge::admin::BackupRequest;
@@ -90,7 +90,7 @@ pub(super) fn restore(arguments: &RestoreArguments) -> anyhow::Result<()> {
         (Err(_), Some(state)) => (state.clone(), None),
         (Err(problems), None) => return Err(problems.into()),
     };
-    let Restored { manifest, moved } = backup::restore(from, &state, app.as_deref(), *replace)?;
+    let RestoreReport { manifest, moved_to: moved } = backup::restore(from, &state, app.as_deref(), *replace)?;
     if let Some(moved) = moved {
         output::say(&format!("the previous content was moved to {}", moved.display()));
     }

@@ -8,7 +8,7 @@ use super::client::Client;
 use super::serve::start_log;
 use super::{CallArguments, module_log, output, signals};
 use watertight_control::application::Host;
-use watertight_control::control::{Initial, Wanted};
+use watertight_control::control::{StartPlan, StartSource};
 use watertight_control::state::StateFolder;
 use watertight_edge::admin::{CallRequest, CallResponse};
 use watertight_model::config::{AppConfig, Overrides};
@@ -37,7 +37,7 @@ fn print(result: &RawValue, json: bool) -> anyhow::Result<()> {
         output::print_json(&value)?;
     }
     let refused = value.as_object().is_some_and(|object| object.len() == 1 && object.contains_key("err"));
-    if refused { Err(output::Printed.into()) } else { Ok(()) }
+    if refused { Err(output::AlreadyReported.into()) } else { Ok(()) }
 }
 
 async fn in_host(arguments: &CallArguments, client: &Client) -> anyhow::Result<Box<RawValue>> {
@@ -49,7 +49,7 @@ async fn in_host(arguments: &CallArguments, client: &Client) -> anyhow::Result<B
         CallRequest { function: arguments.function.to_string(), arguments: values.collect::<Result<_, _>>()? };
     let words = "the call goes on in the host; this command waits for its result. A second signal ends the waiting, but not the call";
     let call = client.send(client.request(Method::POST, "/call").json(&request));
-    let answer: CallResponse = signals::finish(call, words).await??;
+    let answer: CallResponse = signals::run_to_end(call, words).await??;
     Ok(answer.result)
 }
 
@@ -57,7 +57,7 @@ async fn in_process(arguments: &CallArguments, config: AppConfig) -> anyhow::Res
     let (_log, _flush) = start_log(config.log.format, &module_log::level(config.log))?;
     let state = StateFolder::open(&config.state)?;
     let overrides = Overrides { state: arguments.host.state.clone(), ..Overrides::default() };
-    let initial = Initial::find(config, arguments.application.app.clone(), &overrides, state, Wanted::Newest)?;
+    let initial = StartPlan::find(config, arguments.application.app.clone(), &overrides, state, StartSource::Newest)?;
     let host = Host::new().context("the host can't find its own binary")?;
     let control = tokio::task::spawn_blocking(move || initial.start(&host)).await??;
     let generation = control.runtime().current();
@@ -69,5 +69,5 @@ async fn in_process(arguments: &CallArguments, config: AppConfig) -> anyhow::Res
         result
     };
     let words = "the call is finished first, which takes at most its `limits.request`. A second signal aborts it";
-    Ok(signals::finish(call, words).await??)
+    Ok(signals::run_to_end(call, words).await??)
 }

@@ -10,8 +10,8 @@ use reqwest::multipart::{Form, Part};
 use super::client::{Client, HostArguments};
 use super::{Application, NamedApplication, output};
 use watertight_component::artifact::{self, MAX_COMPONENT_BYTES};
-use watertight_control::control::Outcome;
-use watertight_control::state::{Asker, Published};
+use watertight_control::control::ChangeOutcome;
+use watertight_control::state::{PublishedGeneration, Requester};
 use watertight_edge::admin::{FILES_PART, Generations, RollbackRequest};
 use watertight_model::ids::{GenerationNumber, ModuleName};
 use watertight_model::problem::{Code, Problem, Problems};
@@ -80,21 +80,21 @@ impl ChangeArguments {
     }
 
     /// Sends the change to the host, labelled with `command`, and prints the outcome.
-    async fn make(&self, client: &Client, request: reqwest::RequestBuilder, command: &str) -> anyhow::Result<()> {
+    async fn send(&self, client: &Client, request: reqwest::RequestBuilder, command: &str) -> anyhow::Result<()> {
         let request = request.header(reqwest::header::USER_AGENT, format!("watertight {command}"));
-        let done = client.send::<Outcome>(request).await;
+        let done = client.send::<ChangeOutcome>(request).await;
         if self.json
             && let Some(problems) = done.as_ref().err().and_then(|error| error.downcast_ref::<Problems>())
         {
             output::print_json(&serde_json::json!({ "problems": problems }))?;
-            return Err(output::Printed.into());
+            return Err(output::AlreadyReported.into());
         }
         let outcome = done?;
         if self.json {
             return output::print_json(&outcome);
         }
         output::print(&outcome.plan.to_string());
-        let Outcome { generation, published, millis, notes, .. } = outcome;
+        let ChangeOutcome { generation, published, millis, notes, .. } = outcome;
         notes.iter().for_each(|note| output::say(note));
         match (published, self.dry_run) {
             (true, _) => output::done(&format!("generation {generation} serves, {millis} ms")),
@@ -117,7 +117,7 @@ pub(super) fn swap(arguments: &SwapArguments) -> anyhow::Result<()> {
         .request(Method::POST, &change.path(&format!("/modules/{module}/swap")))
         .header(reqwest::header::CONTENT_TYPE, "application/wasm")
         .body(component);
-    let done = block_on(change.make(&client, request, &format!("swap {module}")));
+    let done = block_on(change.send(&client, request, &format!("swap {module}")));
     let problems = done.as_ref().err().and_then(|error| error.downcast_ref::<Problems>());
     let asks_for_more = |problem: &Problem| matches!(problem.code, Code::Ungranted | Code::UndeclaredCall);
     if problems.is_some_and(|problems| problems.as_slice().iter().any(asks_for_more)) {
@@ -143,7 +143,7 @@ pub(super) fn apply(arguments: &ApplyArguments) -> anyhow::Result<()> {
         form = form.part(name.to_string(), Part::bytes(read_component(file)?));
     }
     let request = client.request(Method::POST, &change.path("/apply")).multipart(form);
-    block_on(change.make(&client, request, "apply"))
+    block_on(change.send(&client, request, "apply"))
 }
 
 pub(super) fn rollback(arguments: &RollbackArguments) -> anyhow::Result<()> {
@@ -152,7 +152,7 @@ pub(super) fn rollback(arguments: &RollbackArguments) -> anyhow::Result<()> {
     let body = RollbackRequest { to: generation.map(GenerationNumber) };
     let request = client.request(Method::POST, &change.path("/rollback")).json(&body);
     let command = generation.map_or_else(|| "rollback".to_owned(), |generation| format!("rollback {generation}"));
-    block_on(change.make(&client, request, &command))
+    block_on(change.send(&client, request, &command))
 }
 
 pub(super) fn generations(arguments: &GenerationsArguments) -> anyhow::Result<()> {
@@ -161,13 +161,13 @@ pub(super) fn generations(arguments: &GenerationsArguments) -> anyhow::Result<()
     if arguments.json {
         return output::print_json(&generations);
     }
-    output::print(&text(&generations));
+    output::print(&format_generations(&generations));
     Ok(())
 }
 
-fn text(generations: &Generations) -> String {
+fn format_generations(generations: &Generations) -> String {
     let mut entries = Vec::new();
-    let mut before: Option<&Published> = None;
+    let mut before: Option<&PublishedGeneration> = None;
     for published in &generations.generations {
         let number = published.number;
         let state = match () {
@@ -178,7 +178,7 @@ fn text(generations: &Generations) -> String {
         let builds: Vec<String> =
             published.modules.iter().map(|(name, module)| format!("{name} {}", module.build)).collect();
         let mut out = String::new();
-        let asked = asked(published.by.as_ref());
+        let asked = requester(published.by.as_ref());
         let _ = writeln!(out, "{number:>5}  {state:<8}  {}  {}{asked}", published.at, published.cause);
         let _ = writeln!(out, "                 {}", builds.join(", "));
         // The changes are listed only if the builds above do not show them.
@@ -192,7 +192,7 @@ fn text(generations: &Generations) -> String {
     }
     for refused in &generations.refused {
         let mut out = String::new();
-        let asked = asked(refused.by.as_ref());
+        let asked = requester(refused.by.as_ref());
         let _ = writeln!(out, "    -  refused   {}  {}{asked}", refused.at, refused.cause);
         for problem in &refused.problems {
             let text = |key: &str| problem[key].as_str().unwrap_or_default();
@@ -207,7 +207,7 @@ fn text(generations: &Generations) -> String {
 }
 
 /// Describes who asked for a change, as the end of a line.
-fn asked(by: Option<&Asker>) -> String {
+fn requester(by: Option<&Requester>) -> String {
     by.map_or_else(String::new, |by| format!(", asked by {by}"))
 }
 
@@ -231,7 +231,7 @@ mod tests {
         };
         let generations = serde_json::json!({ "current": 3, "draining": [], "refused": [], "generations": [
             published(1, build("a")), published(2, build("b")), published(3, build("b"))] });
-        let text = text(&serde_json::from_value(generations).unwrap());
+        let text = format_generations(&serde_json::from_value(generations).unwrap());
         assert_eq!(text.matches("apply, asked by watertight apply, from 127.0.0.1").count(), 3, "{text}");
         assert!(!text.contains("route 1") && !text.contains("route 2") && text.contains("+ route 3"), "{text}");
     }
@@ -252,7 +252,7 @@ mod tests {
             "refused": [refused],
         }))
         .unwrap();
-        let text = text(&generations);
+        let text = format_generations(&generations);
         let begins: Vec<&str> =
             text.lines().filter(|line| !line.starts_with("      ")).map(|line| line[..15].trim()).collect();
         assert_eq!(begins, ["1  draining", "-  refused", "2  current"]);

@@ -2,21 +2,21 @@
 
 use serde_json::json;
 
-use super::output::{self, Printed};
+use super::output::{self, AlreadyReported};
 use super::{CheckArguments, GraphArguments, GraphFormat};
-use watertight_control::application::{self, Look};
+use watertight_control::application::{self, CheckScope};
 use watertight_graph::graph::render::{Format, GraphView};
 use watertight_model::config::Overrides;
 
 pub(super) fn check(arguments: &CheckArguments) -> anyhow::Result<()> {
     let overrides = Overrides { state: arguments.state.clone(), ..Overrides::default() };
-    let look = Look { migrations: true, values: arguments.env };
+    let look = CheckScope { migrations: true, values: arguments.env };
     let checked = application::check_files(&arguments.application.app, &overrides, look);
     if arguments.json {
         let problems = checked.as_ref().err().map_or(&[][..], |problems| problems.as_slice());
         let notes = checked.as_ref().map_or(&[][..], |checked| &checked.notes);
         output::print_json(&json!({ "problems": problems, "notes": notes }))?;
-        return checked.map(drop).map_err(|_| Printed.into());
+        return checked.map(drop).map_err(|_| AlreadyReported.into());
     }
     let checked = checked?;
     checked.notes.iter().for_each(output::note);
@@ -31,7 +31,7 @@ pub(super) fn check(arguments: &CheckArguments) -> anyhow::Result<()> {
 }
 
 pub(super) fn graph(arguments: &GraphArguments) -> anyhow::Result<()> {
-    let checked = application::check_files(&arguments.application.app, &Overrides::default(), Look::default())?;
+    let checked = application::check_files(&arguments.application.app, &Overrides::default(), CheckScope::default())?;
     let format = match arguments.format {
         _ if arguments.json => Format::Json,
         GraphFormat::Text => Format::Text,

@@ -13,12 +13,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 
-use super::serve::{Hangup, Signals, serve, start_log};
+use super::serve::{HangupAction, Signals, serve, start_log};
 use super::{DevArguments, Listeners, output};
 use watertight_author::build::{BuildError, Built, Event, Options, Profile, build};
-use watertight_author::dev::{Look, MAX_FILES, Sources, Watcher};
-use watertight_control::control::{Change, ChangeError, Control, Initial, Wanted};
-use watertight_control::state::{Asker, HostInfo, StateFolder};
+use watertight_author::dev::{Changes, MAX_FILES, Sources, Watcher};
+use watertight_control::control::{Change, ChangeError, Control, StartPlan, StartSource};
+use watertight_control::state::{HostInfo, Requester, StateFolder};
 use watertight_model::config::{self, AppConfig, Overrides};
 use watertight_model::ids::ModuleName;
 use watertight_model::problem::{Problems, list_names};
@@ -28,7 +28,7 @@ const COMPONENTS: &str = "target/components/dev";
 /// The largest number of changed files that a line names.
 const MAX_NAMED: usize = 3;
 /// The time after which a silent build is reported as still running.
-const SILENCE: Duration = Duration::from_secs(2);
+const SILENT_BUILD_NOTICE: Duration = Duration::from_secs(2);
 
 pub(super) fn dev(arguments: DevArguments) -> anyhow::Result<()> {
     let DevArguments { application, listeners: Listeners { listen, admin, probe, admin_token }, state } = arguments;
@@ -43,14 +43,14 @@ pub(super) fn dev(arguments: DevArguments) -> anyhow::Result<()> {
     let (log, _flush) = start_log(config.log.format, &level)?;
     // Checked before the build, so that these faults do not appear only after minutes of building.
     drop(StateFolder::open_for_development(&config.state)?);
-    try_to_listen(&config)?;
+    check_addresses(&config)?;
 
     let sources = Sources::new(application.app.clone(), overrides.clone());
     let mut author = Author { sources: Some(sources), watcher: Watcher::new(), config, is_first: true };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let done = runtime.block_on(async {
         // This handler stops builds. While a host serves, `serve` has handlers of its own.
-        let mut stop_signal = Signals::hear(Hangup::Stops)?.stop;
+        let mut stop_signal = Signals::install(HangupAction::Stop)?.stop;
         loop {
             let begun = Instant::now();
             let built = tokio::select! {
@@ -60,7 +60,7 @@ pub(super) fn dev(arguments: DevArguments) -> anyhow::Result<()> {
             let done = match built.then(|| prepare(&author.config, &application.app, &overrides, admin_token.clone())) {
                 None => Ok(()),
                 Some(Ok((initial, token))) => {
-                    let (author, signals) = (&mut author, Signals::hear(Hangup::Stops)?);
+                    let (author, signals) = (&mut author, Signals::install(HangupAction::Stop)?);
                     let serving = serve(initial, token, log.clone(), begun, signals, move |control, info| {
                         author.follow(control, info, begun)
                     });
@@ -81,7 +81,7 @@ pub(super) fn dev(arguments: DevArguments) -> anyhow::Result<()> {
             output::failed("nothing serves yet; the next change of a source file starts another attempt");
             tokio::select! {
                 () = &mut stop_signal => return Ok(()),
-                () = author.wait_for_news() => {}
+                () = author.wait_for_change() => {}
             }
         }
     });
@@ -91,7 +91,7 @@ pub(super) fn dev(arguments: DevArguments) -> anyhow::Result<()> {
 }
 
 /// Checks that all listeners' addresses are free. Releases them again.
-fn try_to_listen(config: &AppConfig) -> anyhow::Result<()> {
+fn check_addresses(config: &AppConfig) -> anyhow::Result<()> {
     let mut taken = Vec::new();
     let probe = config.probe.map(|address| (address, "--probe"));
     for (address, flag) in [(config.listen, "--listen"), (config.admin, "--admin")].into_iter().chain(probe) {
@@ -112,10 +112,10 @@ fn prepare(
     app: &std::path::Path,
     overrides: &Overrides,
     admin_token: Option<String>,
-) -> anyhow::Result<(Initial, String)> {
+) -> anyhow::Result<(StartPlan, String)> {
     let state = StateFolder::open_for_development(&config.state)?;
     let token = state.token(admin_token).context("the admin token can't be used")?;
-    Ok((Initial::find(config.clone(), app.to_owned(), overrides, state, Wanted::Newest)?, token))
+    Ok((StartPlan::find(config.clone(), app.to_owned(), overrides, state, StartSource::Newest)?, token))
 }
 
 /// The state of `dev`: the author's files and what was built from them.
@@ -130,7 +130,7 @@ struct Author {
 }
 
 /// The result of a build.
-struct Made {
+struct BuildResult {
     built: Vec<Built>,
     /// The modules that did not compile.
     failed: Vec<String>,
@@ -141,18 +141,18 @@ impl Author {
     /// Reads all sources and builds all modules. Returns whether that succeeded.
     async fn first_build(&mut self) -> bool {
         let look = self.look().await;
-        let Some(look) = self.understood(look) else { return false };
+        let Some(look) = self.adopt_config(look) else { return false };
         // Everything is built, even after a start that failed for another reason: unchanged modules are quick.
         let folders = self.folders();
         // The first build shows the tools' output, because it takes so long that it would seem to hang.
         let quiet = !std::mem::take(&mut self.is_first);
         let made = self.build(folders, quiet).await;
-        self.settle(look).await;
+        self.record_build_outputs(look).await;
         made.failed.is_empty()
     }
 
     /// Waits until a source has changed. Changes that tools make are ignored.
-    async fn wait_for_news(&mut self) {
+    async fn wait_for_change(&mut self) {
         loop {
             self.watcher.changed().await;
             let look = self.look().await;
@@ -174,24 +174,24 @@ impl Author {
             self.watcher.changed().await;
             let look = self.look().await;
             if look.is_news {
-                self.work(look, &control).await;
+                self.process_change(look, &control).await;
             }
         }
     }
 
     /// Builds the modules that have changed and applies the result to the running host.
-    async fn work(&mut self, look: Look, control: &Arc<Control>) {
+    async fn process_change(&mut self, look: Changes, control: &Arc<Control>) {
         let what = self.names(&look);
         let number = || control.runtime().current().number;
-        let Some(look) = self.understood(look) else {
+        let Some(look) = self.adopt_config(look) else {
             return output::failed(&format!(
                 "{what}: the configuration can't be read; generation {} goes on",
                 number()
             ));
         };
         let made = self.build(self.with_companions(&look), true).await;
-        self.settle(look).await;
-        let told = made.told();
+        self.record_build_outputs(look).await;
+        let told = made.summary();
         if !made.failed.is_empty() {
             let failed = made.failed.join(", ");
             output::failed(&format!(
@@ -223,18 +223,18 @@ impl Author {
     }
 
     /// Applies the manifest, routes and components on the disk to the running host.
-    async fn apply(&self, control: &Arc<Control>) -> Result<watertight_control::control::Outcome, ChangeError> {
+    async fn apply(&self, control: &Arc<Control>) -> Result<watertight_control::control::ChangeOutcome, ChangeError> {
         let read = |(name, module): (&ModuleName, &config::ModuleConfig)| {
             // A missing component is left out here. The change reports it together with all other problems.
             std::fs::read(module.component.value.file()).ok().map(|bytes| (name.clone(), bytes.into()))
         };
         let components = self.config.modules.iter().filter_map(read).collect();
-        let arrival = control.arrive(Some(Asker::new(None, Some("watertight dev"))));
+        let arrival = control.receive(Some(Requester::new(None, Some("watertight dev"))));
         control.change_from(arrival, Change::Apply { files: self.config.files.clone(), components }, false).await
     }
 
     /// Adopts the configuration that was read, or prints its problems and returns `None`.
-    fn understood(&mut self, look: Look) -> Option<Look> {
+    fn adopt_config(&mut self, look: Changes) -> Option<Changes> {
         match &look.config {
             Ok(config) => {
                 self.config = config.clone();
@@ -251,7 +251,7 @@ impl Author {
     ///
     /// Cargo resolves features for the set of packages in one build. For another set it would compile the dependencies of macros anew.
     /// Building all Rust modules keeps the set equal, and unchanged ones take no time.
-    fn with_companions(&self, look: &Look) -> Vec<PathBuf> {
+    fn with_companions(&self, look: &Changes) -> Vec<PathBuf> {
         let mut folders: BTreeSet<PathBuf> = look.modules.iter().cloned().collect();
         let is_rust = |folder: &PathBuf| folder.join("Cargo.toml").is_file();
         if folders.iter().any(is_rust) {
@@ -270,10 +270,10 @@ impl Author {
     }
 
     /// Builds modules and prints the output of their tools.
-    async fn build(&self, folders: Vec<PathBuf>, quiet: bool) -> Made {
+    async fn build(&self, folders: Vec<PathBuf>, quiet: bool) -> BuildResult {
         let begun = Instant::now();
         if folders.is_empty() {
-            return Made { built: Vec::new(), failed: Vec::new(), time: Duration::ZERO };
+            return BuildResult { built: Vec::new(), failed: Vec::new(), time: Duration::ZERO };
         }
         let names: Vec<_> =
             folders.iter().filter_map(|folder| folder.file_name()).map(|name| name.to_string_lossy()).collect();
@@ -295,10 +295,10 @@ impl Author {
                 Err(errors) => errors.as_slice().iter().flat_map(told).collect(),
             };
             let built = built.into_inner().unwrap_or_else(PoisonError::into_inner);
-            Made { built, failed, time: begun.elapsed() }
+            BuildResult { built, failed, time: begun.elapsed() }
         };
         let mut work = tokio::task::spawn_blocking(work);
-        let made = match tokio::time::timeout(SILENCE, &mut work).await {
+        let made = match tokio::time::timeout(SILENT_BUILD_NOTICE, &mut work).await {
             Ok(made) => made,
             Err(_) => {
                 if quiet {
@@ -309,19 +309,19 @@ impl Author {
         };
         match made {
             Ok(made) => made,
-            Err(error) => Made { built: Vec::new(), failed: vec![error.to_string()], time: begun.elapsed() },
+            Err(error) => BuildResult { built: Vec::new(), failed: vec![error.to_string()], time: begun.elapsed() },
         }
     }
 
     /// Records after a build which files the tools wrote, so that they do not count as changes by the author.
-    async fn settle(&mut self, look: Look) {
+    async fn record_build_outputs(&mut self, look: Changes) {
         if look.modules.is_empty() {
             return;
         }
-        let found = self.with_sources(move |sources| sources.built(&look)).await;
+        let found = self.with_sources(move |sources| sources.record_build(&look)).await;
         let sources = self.sources.as_ref().expect("sources were given back");
         for file in found {
-            let file = sources.short(&file, &self.config).display();
+            let file = sources.display_path(&file, &self.config).display();
             output::same(&format!(
                 "{file}: every build of its own module changes it, so a change during a build starts no \
                  further build; if you changed it, save it again"
@@ -330,15 +330,15 @@ impl Author {
     }
 
     /// Finds changed sources and updates the set of watched folders.
-    async fn look(&mut self) -> Look {
-        let look = self.with_sources(Sources::look).await;
+    async fn look(&mut self) -> Changes {
+        let look = self.with_sources(Sources::find_changes).await;
         let sources = self.sources.as_ref().expect("sources were given back");
-        if look.is_news && sources.are_too_many() {
+        if look.is_news && sources.exceeds_limit() {
             output::say(&format!(
                 "warning there are more than {MAX_FILES} source files; changes of some are not noticed"
             ));
         }
-        self.watcher.follow(sources.folders());
+        self.watcher.set_folders(sources.folders());
         look
     }
 
@@ -354,9 +354,9 @@ impl Author {
     }
 
     /// Names the changed files, for a line of output.
-    fn names(&self, look: &Look) -> String {
+    fn names(&self, look: &Changes) -> String {
         let sources = self.sources.as_ref().expect("sources were given back");
-        let short = |file: &PathBuf| sources.short(file, &self.config).display().to_string();
+        let short = |file: &PathBuf| sources.display_path(file, &self.config).display().to_string();
         let mut text = look.changed.iter().take(MAX_NAMED).map(short).collect::<Vec<_>>().join(", ");
         if look.changed.len() > MAX_NAMED {
             let _ = write!(text, " and {} more", look.changed.len() - MAX_NAMED);
@@ -365,9 +365,9 @@ impl Author {
     }
 }
 
-impl Made {
+impl BuildResult {
     /// Returns the beginning of a sentence: which modules were built and how long that took.
-    fn told(&self) -> String {
+    fn summary(&self) -> String {
         let changed = self.built.iter().filter(|built| built.changed);
         let names: Vec<&str> = changed.map(|built| built.name.as_str()).collect();
         if names.is_empty() { String::new() } else { format!("{} built in {}, ", names.join(", "), seconds(self.time)) }

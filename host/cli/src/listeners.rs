@@ -17,10 +17,10 @@ use watertight_model::config::{AppConfig, Capability};
 use watertight_telemetry::Telemetry;
 
 /// The largest number of open requests on one HTTP/2 connection of the data listener.
-const STREAMS: u32 = 256;
+const DATA_STREAMS: u32 = 256;
 /// The largest number of open requests on one HTTP/2 connection of the admin or probe listener. It is small because requests for metrics
 /// need no token, and each response that the client does not read takes memory.
-const NEAR_STREAMS: u32 = 8;
+const OPERATOR_STREAMS: u32 = 8;
 /// The largest number of open connections of the admin listener.
 const ADMIN_CONNECTIONS: u32 = 256;
 /// The largest number of admin connections that have sent no token. The remaining ones are reserved for the operator.
@@ -34,13 +34,13 @@ const PROBE_IDLE: Duration = Duration::from_secs(2);
 /// The idle time after which a connection may be closed to make room for another. It allows a client to send its first request.
 const GRACE: Duration = Duration::from_millis(250);
 /// [`GRACE`] of the admin and probe listeners, whose clients are near.
-const SHORT_GRACE: Duration = Duration::from_millis(50);
+const OPERATOR_GRACE: Duration = Duration::from_millis(50);
 /// The number of open files that a host needs besides connections: sockets, the log, the state folder, backups, the compiler.
 const OTHER_FILES: u64 = 128;
 /// The number of open files that a module's database needs: each connection to it has three.
 const DATABASE_FILES: u64 = 32;
 /// The largest limit of open files that the host asks for. Some programs that it starts iterate over every possible file number.
-const MOST_FILES: u64 = 1 << 20;
+const MAX_FILES: u64 = 1 << 20;
 
 /// The bound listeners of a host.
 pub(super) struct Sockets {
@@ -55,7 +55,7 @@ impl Sockets {
         let http = &config.http;
         let data = Bounds {
             connections: connections(config),
-            streams: STREAMS,
+            streams: DATA_STREAMS,
             tokenless: None,
             header_timeout: http.header_timeout,
             grace: GRACE,
@@ -64,7 +64,7 @@ impl Sockets {
             drain: http.drain,
         };
         // The operator's requests are bounded apart from those of clients.
-        let near = Bounds { streams: NEAR_STREAMS, grace: SHORT_GRACE, held: u64::MAX, ..data };
+        let near = Bounds { streams: OPERATOR_STREAMS, grace: OPERATOR_GRACE, held: u64::MAX, ..data };
         let tokenless = Tokenless { connections: TOKENLESS_CONNECTIONS, idle: TOKENLESS_IDLE };
         let admin = Bounds { connections: ADMIN_CONNECTIONS, tokenless: Some(tokenless), ..near };
         let probe =
@@ -115,7 +115,7 @@ fn files_beside(config: &AppConfig) -> u64 {
 fn raise_files() -> Option<u64> {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let current = current?;
-    let target = maximum.unwrap_or(MOST_FILES).min(MOST_FILES);
+    let target = maximum.unwrap_or(MAX_FILES).min(MAX_FILES);
     if target <= current {
         return Some(current);
     }

@@ -8,7 +8,7 @@ use reqwest::Method;
 use super::client::HostArguments;
 use super::{Application, change, output};
 use watertight_control::application::ModuleMigrations;
-use watertight_control::control::find_standing;
+use watertight_control::control::find_application_on_start;
 use watertight_edge::admin::Migrations;
 use watertight_model::config::Overrides;
 use watertight_model::migration::{MigrationPosition, MigrationState};
@@ -42,7 +42,7 @@ fn on_disk(arguments: &MigrationsArguments) -> anyhow::Result<Migrations> {
     let config = arguments.host.load(&arguments.application.app)?;
     let state = config.state.clone();
     let overrides = Overrides { state: Some(state.clone()), ..Overrides::default() };
-    let (config, artifacts) = find_standing(config, &overrides, &state)?;
+    let (config, artifacts) = find_application_on_start(config, &overrides, &state)?;
     let with_data =
         config.modules.iter().filter(|(_, module)| module.uses.keys().any(|capability| capability.keeps_data()));
     let read = |name| artifacts.get(name).map(|artifact| ModuleMigrations::read(&state, name, artifact));
@@ -59,7 +59,7 @@ fn text(found: &Migrations) -> String {
         } else if migrations.is_empty() {
             let _ = writeln!(out, "  none");
         }
-        migrations.iter().for_each(|place| line(&mut out, place));
+        migrations.iter().for_each(|place| write_place(&mut out, place));
     }
     if found.modules.is_empty() {
         out.push_str("no module has a database\n");
@@ -67,7 +67,7 @@ fn text(found: &Migrations) -> String {
     out
 }
 
-fn line(out: &mut String, MigrationPosition { number, state, carried, applied }: &MigrationPosition) {
+fn write_place(out: &mut String, MigrationPosition { number, state, carried, applied }: &MigrationPosition) {
     let name = carried.as_ref().map(|c| &c.name).or(applied.as_ref().map(|a| &a.name)).map_or("", String::as_str);
     let at = applied.as_ref().map_or("", |applied| applied.at.as_str());
     let checksum = match (carried, applied) {

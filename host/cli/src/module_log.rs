@@ -22,16 +22,16 @@ pub(super) fn level(config: LogConfig) -> String {
 
 /// A log that collects the lines of all modules in memory until they are taken.
 #[derive(Clone, Default)]
-pub(super) struct KeptLog(Arc<Mutex<Kept>>);
+pub(super) struct BufferedLog(Arc<Mutex<Buffer>>);
 
 #[derive(Default)]
-struct Kept {
+struct Buffer {
     text: Vec<u8>,
     /// The number of lines that were dropped because the log was full.
     lost: usize,
 }
 
-impl KeptLog {
+impl BufferedLog {
     /// Starts to collect everything that this process logs. Must be called only once.
     pub(super) fn start(config: LogConfig) -> anyhow::Result<Self> {
         let asked = std::env::var("WATERTIGHT_LOG").ok().filter(|directives| !directives.is_empty());
@@ -45,7 +45,7 @@ impl KeptLog {
 
     /// Takes the lines logged since the last call.
     pub(super) fn take(&self) -> Vec<String> {
-        let Kept { text, lost } = std::mem::take(&mut *self.kept());
+        let Buffer { text, lost } = std::mem::take(&mut *self.kept());
         let mut lines: Vec<String> = String::from_utf8_lossy(&text).lines().map(str::to_owned).collect();
         if lost > 0 {
             lines.push(format!("… and {lost} more lines"));
@@ -53,12 +53,12 @@ impl KeptLog {
         lines
     }
 
-    fn kept(&self) -> MutexGuard<'_, Kept> {
+    fn kept(&self) -> MutexGuard<'_, Buffer> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl io::Write for KeptLog {
+impl io::Write for BufferedLog {
     /// Keeps one line whole, or drops it and counts it.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let mut kept = self.kept();
@@ -75,7 +75,7 @@ impl io::Write for KeptLog {
     }
 }
 
-impl<'a> MakeWriter<'a> for KeptLog {
+impl<'a> MakeWriter<'a> for BufferedLog {
     type Writer = Self;
 
     fn make_writer(&'a self) -> Self {

@@ -16,7 +16,7 @@ const BOLD: Style = Style::new().bold();
 /// The error of a command that has already printed why it failed. It only sets the exit code.
 #[derive(Debug, thiserror::Error)]
 #[error("refused")]
-pub(super) struct Printed;
+pub(super) struct AlreadyReported;
 
 /// Writes `text` to standard output. Errors are ignored: a reader that has gone away needs no more output.
 pub(super) fn print(text: &str) {
@@ -66,7 +66,7 @@ pub(super) fn note(note: &Problem) {
 
 /// Writes the reason why a command failed to standard error.
 pub(super) fn report(error: &anyhow::Error) {
-    if error.is::<Printed>() {
+    if error.is::<AlreadyReported>() {
         return;
     }
     if let Some(problems) = error.downcast_ref::<Problems>() {

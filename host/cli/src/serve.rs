@@ -14,7 +14,7 @@ use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use super::listeners::{Sockets, serve_router};
 use super::{Listeners, RunArguments, signals};
 use watertight_control::application::{self, Host};
-use watertight_control::control::{Control, Initial, Wanted};
+use watertight_control::control::{Control, StartPlan, StartSource};
 use watertight_control::state::{HostInfo, StateFolder};
 use watertight_disk::failpoint::panic_point;
 use watertight_edge::admin::{Admin, Probe};
@@ -37,7 +37,7 @@ pub(super) fn run(arguments: RunArguments) -> anyhow::Result<()> {
     let start = Instant::now();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     // Signals are caught from here on, so that one that comes during the check or the start ends the host in order.
-    let signals = runtime.block_on(async { Signals::hear(Hangup::Reloads) })?;
+    let signals = runtime.block_on(async { Signals::install(HangupAction::Reload) })?;
     panic_point("start::read");
     let RunArguments { application, listeners, state, published, apply, accept_empty, otlp } = arguments;
     let Listeners { listen, admin, probe, admin_token } = listeners;
@@ -49,11 +49,11 @@ pub(super) fn run(arguments: RunArguments) -> anyhow::Result<()> {
     let state = StateFolder::open(&config.state)?.accept_empty(accept_empty.into_iter().collect());
     let token = state.token(admin_token).context("the admin token can't be used")?;
     let wanted = match (published, apply) {
-        (true, _) => Wanted::Published,
-        (_, true) => Wanted::Disk,
-        _ => Wanted::Newest,
+        (true, _) => StartSource::Published,
+        (_, true) => StartSource::Disk,
+        _ => StartSource::Newest,
     };
-    let initial = Initial::find(config, application.app, &overrides, state, wanted)?;
+    let initial = StartPlan::find(config, application.app, &overrides, state, wanted)?;
     let done = runtime.block_on(serve(initial, token, log, start, signals, |_, _| std::future::pending()));
     // A stopped start may still be compiling. No one waits for it.
     runtime.shutdown_background();
@@ -69,7 +69,7 @@ pub(super) fn run(arguments: RunArguments) -> anyhow::Result<()> {
 ///
 /// Returns [`Problems`](watertight_model::problem::Problems) if the application cannot be started. Returns a text for every other failure.
 pub(super) async fn serve<B: Future<Output = std::convert::Infallible>>(
-    initial: Initial,
+    initial: StartPlan,
     token: String,
     log: Arc<LogControl>,
     start: Instant,
@@ -123,11 +123,11 @@ pub(super) async fn serve<B: Future<Output = std::convert::Infallible>>(
 
 /// The reaction of a host to a hangup (SIGHUP).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Hangup {
+pub(super) enum HangupAction {
     /// Read certificates and the manifest's log level again.
-    Reloads,
+    Reload,
     /// Stop, because the host belongs to an author's terminal.
-    Stops,
+    Stop,
 }
 
 /// The signals that a host has caught.
@@ -143,11 +143,11 @@ impl Signals {
     /// # Errors
     ///
     /// Fails if the system refuses a signal handler.
-    pub(super) fn hear(hangup: Hangup) -> anyhow::Result<Self> {
+    pub(super) fn install(hangup: HangupAction) -> anyhow::Result<Self> {
         signals::ignore_user_signals()?;
         Ok(match hangup {
-            Hangup::Stops => Self { stop: Box::pin(signals::signalled_or_hung_up()?), hangup: None },
-            Hangup::Reloads => Self { stop: Box::pin(signals::signalled()?), hangup: Some(signals::hangup()?) },
+            HangupAction::Stop => Self { stop: Box::pin(signals::termination_or_hangup()?), hangup: None },
+            HangupAction::Reload => Self { stop: Box::pin(signals::termination()?), hangup: Some(signals::hangup()?) },
         })
     }
 }
@@ -185,7 +185,7 @@ impl Serving {
             admin: sockets.admin.address()?,
             probe: probe.address,
         };
-        control.state().announce(&info).context("the state folder can't be written")?;
+        control.state().write_host_info(&info).context("the state folder can't be written")?;
 
         let admin_task = {
             let telemetry = runtime.current().telemetry().clone();
@@ -221,7 +221,7 @@ impl Serving {
         // No change can be published any more, so running compilations are useless.
         self.engines.stop_compiling();
         tokio::spawn(async {
-            signals::signalled_again().await;
+            signals::second_termination().await;
             std::process::exit(1);
         });
         let all_answered = match data_task {

@@ -8,10 +8,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::output;
 
 /// The time after a signal in which another one counts as the same. For example, `timeout` sends each signal twice.
-const SAME_SIGNAL: Duration = Duration::from_millis(500);
+const DUPLICATE_WINDOW: Duration = Duration::from_millis(500);
 
 /// Returns a future that resolves at SIGTERM or Ctrl-C. The signals are caught from this call on, not from the first poll.
-pub(super) fn signalled() -> anyhow::Result<impl Future<Output = ()>> {
+pub(super) fn termination() -> anyhow::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate()).context("the handler for SIGTERM can't be installed")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("the handler for Ctrl-C can't be installed")?;
     Ok(async move {
@@ -23,8 +23,8 @@ pub(super) fn signalled() -> anyhow::Result<impl Future<Output = ()>> {
 }
 
 /// Returns a future that resolves at SIGTERM, Ctrl-C or SIGHUP: the signals that end a command of a terminal.
-pub(super) fn signalled_or_hung_up() -> anyhow::Result<impl Future<Output = ()>> {
-    let (ended, mut hangup) = (signalled()?, hangup()?);
+pub(super) fn termination_or_hangup() -> anyhow::Result<impl Future<Output = ()>> {
+    let (ended, mut hangup) = (termination()?, hangup()?);
     Ok(async move {
         tokio::select! {
             () = ended => {}
@@ -48,17 +48,17 @@ pub(super) fn ignore_user_signals() -> anyhow::Result<()> {
 }
 
 /// Waits for a further signal. Must be called right after a signal has come.
-pub(super) async fn signalled_again() {
-    tokio::time::sleep(SAME_SIGNAL).await;
-    match signalled_or_hung_up() {
+pub(super) async fn second_termination() {
+    tokio::time::sleep(DUPLICATE_WINDOW).await;
+    match termination_or_hangup() {
         Ok(again) => again.await,
         Err(_) => std::future::pending().await,
     }
 }
 
 /// Runs `work` to its end despite signals: the first signal prints `words`, a further one ends the process.
-pub(super) async fn finish<T>(work: impl Future<Output = T>, words: &str) -> anyhow::Result<T> {
-    let first = signalled_or_hung_up()?;
+pub(super) async fn run_to_end<T>(work: impl Future<Output = T>, words: &str) -> anyhow::Result<T> {
+    let first = termination_or_hangup()?;
     let mut work = std::pin::pin!(work);
     tokio::select! {
         done = &mut work => return Ok(done),
@@ -66,6 +66,6 @@ pub(super) async fn finish<T>(work: impl Future<Output = T>, words: &str) -> any
     }
     tokio::select! {
         done = &mut work => Ok(done),
-        () = signalled_again() => std::process::exit(1),
+        () = second_termination() => std::process::exit(1),
     }
 }

@@ -7,10 +7,10 @@ use anyhow::{Context, bail};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::module_log::KeptLog;
+use super::module_log::BufferedLog;
 use super::{TestArguments, build, output};
 use watertight_author::build::{Language, Options};
-use watertight_author::suite::{self, CaseReport, Failure, Report, Subject, Suite};
+use watertight_author::suite::{self, CaseReport, Failure, ModuleUnderTest, Report, Suite};
 use watertight_component::artifact::{Artifact, MAX_COMPONENT_BYTES};
 use watertight_control::application::{Artifacts, Host, load_components};
 use watertight_graph::graph::RESUME;
@@ -57,11 +57,11 @@ pub(super) fn test(arguments: &TestArguments) -> anyhow::Result<()> {
             .collect(),
     };
     Problems::ok_or_problems(problems, ())?;
-    let log = KeptLog::start(config.log)?;
+    let log = BufferedLog::start(config.log)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let mut reports = Vec::new();
     for target in targets {
-        reports.push(runtime.block_on(module(&target, &config, &artifacts, &suites, &log))?);
+        reports.push(runtime.block_on(run_suites(&target, &config, &artifacts, &suites, &log))?);
     }
     if arguments.json {
         output::print_json(&reports)?;
@@ -69,7 +69,7 @@ pub(super) fn test(arguments: &TestArguments) -> anyhow::Result<()> {
     let sum = |count: fn(&ModuleReport) -> usize| reports.iter().map(count).sum::<usize>();
     let (passed, failed) = (sum(|report| report.passed), sum(|report| report.failed));
     output::say(&format!("{passed} passed, {failed} failed"));
-    if failed == 0 && passed > 0 { Ok(()) } else { Err(output::Printed.into()) }
+    if failed == 0 && passed > 0 { Ok(()) } else { Err(output::AlreadyReported.into()) }
 }
 
 /// Builds the tested components from source, so that no stale component passes. It builds all module folders of the application, and the
@@ -122,7 +122,7 @@ fn target(
     let artifact = Artifact::load(&file, MAX_COMPONENT_BYTES).map_err(|error| Problems::from(Problem::from(error)))?;
     let module = match wanted {
         Some(module) => config.modules.keys().find(|known| *known == module),
-        None => place(&artifact, artifacts, suites)?,
+        None => module_for(&artifact, artifacts, suites)?,
     };
     let module = module.with_context(|| match wanted {
         Some(module) => {
@@ -140,7 +140,7 @@ fn target(
 }
 
 /// Returns the module that a component can stand for: the only one that exports the same contracts. Returns `None` if no module does.
-fn place<'a>(
+fn module_for<'a>(
     artifact: &Artifact,
     artifacts: &'a Artifacts,
     suites: &[Suite],
@@ -165,12 +165,12 @@ fn place<'a>(
     }
 }
 
-async fn module(
+async fn run_suites(
     target: &Target,
     config: &AppConfig,
     artifacts: &Artifacts,
     suites: &[Suite],
-    log: &KeptLog,
+    log: &BufferedLog,
 ) -> anyhow::Result<ModuleReport> {
     let Target { module, artifact } = target;
     let exports = &artifact.shape.exports;
@@ -206,13 +206,13 @@ async fn module(
     let mut artifacts = artifacts.clone();
     artifacts.insert(module.clone(), artifact.clone());
     let host = Host::new().context("the host can't find its own binary")?;
-    let subject = tokio::task::block_in_place(|| Subject::link(config, &artifacts, module, host))?;
+    let subject = tokio::task::block_in_place(|| ModuleUnderTest::link(config, &artifacts, module, host))?;
     for suite in suites {
         let shown = suite.file.file_name().unwrap_or_default().to_string_lossy();
         output::say(&format!("  {} ({shown})", suite.subject()));
         let heard = |report: &mut CaseReport| {
             report.log = log.take();
-            case(report);
+            print_case(report);
         };
         let run = subject.run(suite, heard).await?;
         let failed = run.cases.iter().filter(|case| case.failure.is_some()).count();
@@ -224,7 +224,7 @@ async fn module(
 }
 
 /// Prints the result of a case: its name, what modules logged during it, and for a failure the expected and found values.
-fn case(report: &CaseReport) {
+fn print_case(report: &CaseReport) {
     let line = format!("{} ({} ms)", report.name, report.millis);
     match report.failure {
         Some(_) => output::failed(&line),

@@ -73,7 +73,7 @@ pub fn check(config: AppConfig) -> Result<Checked, Problems> {
 ///
 /// All problems of the application, in one list.
 pub fn check_with(config: AppConfig, artifacts: &Artifacts) -> Result<Checked, Problems> {
-    with_values(link_on_paper(without_missing(config, artifacts), artifacts))
+    with_values(link_on_paper(with_problems_for_missing(config, artifacts), artifacts))
 }
 
 /// Checks an application with components that were read before. Does not read variables and secrets, so their problems stay unreported.
@@ -82,13 +82,13 @@ pub fn check_with(config: AppConfig, artifacts: &Artifacts) -> Result<Checked, P
 ///
 /// All problems found, in one list.
 pub fn check_paper_with(config: AppConfig, artifacts: &Artifacts) -> Result<Checked, Problems> {
-    let (checked, problems) = link_on_paper(without_missing(config, artifacts), artifacts);
+    let (checked, problems) = link_on_paper(with_problems_for_missing(config, artifacts), artifacts);
     Problems::ok_or_problems(problems, checked)
 }
 
 /// What [`check_files`] checks in addition to manifest, routes and components.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Look {
+pub struct CheckScope {
     /// Whether to try the migrations as a start would apply them. Failures that depend on rows or on free disk space are not found.
     pub migrations: bool,
     /// Whether to read the modules' variables and secrets.
@@ -100,7 +100,7 @@ pub struct Look {
 /// # Errors
 ///
 /// All problems of the application, in one list. A problem in the manifest or a route hides only the checks that depend on it.
-pub fn check_files(path: &Path, overrides: &Overrides, look: Look) -> Result<Checked, Problems> {
+pub fn check_files(path: &Path, overrides: &Overrides, look: CheckScope) -> Result<Checked, Problems> {
     let mut partial = config::load_partial(path, overrides)?;
     let (artifacts, problems) = load_components(&partial.config);
     partial.problems.extend(problems);
@@ -122,7 +122,7 @@ pub fn check_files(path: &Path, overrides: &Overrides, look: Look) -> Result<Che
 /// If the configuration has problems, all problems of the application, as [`check_files`] finds them.
 pub fn load(path: &Path, overrides: &Overrides) -> Result<AppConfig, Problems> {
     config::load(path, overrides).map_err(|problems| {
-        match check_files(path, overrides, Look { migrations: true, values: true }) {
+        match check_files(path, overrides, CheckScope { migrations: true, values: true }) {
             Err(all) => all,
             // The files were corrected between the two reads.
             Ok(_) => problems,
@@ -153,7 +153,7 @@ pub fn load_components(config: &AppConfig) -> (Artifacts, Vec<Problem>) {
 }
 
 /// Wraps a valid configuration, with a problem for each module that has no component.
-fn without_missing(config: AppConfig, artifacts: &Artifacts) -> PartialConfig {
+fn with_problems_for_missing(config: AppConfig, artifacts: &Artifacts) -> PartialConfig {
     let missing = config.modules.keys().filter(|name| !artifacts.contains_key(*name));
     let problem = |name| Problem::new(Code::Unreadable, "the module has no component").module(name);
     let problems = missing.map(problem).collect();
@@ -166,7 +166,7 @@ fn link_on_paper(partial: PartialConfig, artifacts: &Artifacts) -> (Checked, Vec
     let PartialConfig { config, mut problems, uncertain: doubts } = partial;
     let linked = AppGraph::build(&config, artifacts);
     problems.extend(linked.problems.into_iter().filter(|problem| !doubts.may_cause(problem)));
-    unsupported::check(&linked.graph, &mut problems);
+    unsupported::reject_unsupported(&linked.graph, &mut problems);
     let (routes, route_problems) = RouteTable::bind(&config, &linked.graph);
     problems.extend(route_problems);
     problems.extend(RouteTable::check_partial(&doubts, &linked.graph));
@@ -228,7 +228,7 @@ impl Host {
 pub fn start(checked: Checked, state: &StateFolder, host: &Host) -> Result<Runtime, Problems> {
     let linked = link_all(&checked.graph, &host.compiler(state, checked.config.compile)?, &LinkedCode::new())?;
     let databases = Databases::new(host.database.clone());
-    databases.open_alone(&checked.graph, state)?;
+    databases.open_unpublished(&checked.graph, state)?;
     let admissions = AdmissionTable::default();
     Ok(Runtime::new(assemble(GenerationNumber(1), checked, linked, &databases, &admissions, &host.telemetry)))
 }
@@ -247,7 +247,7 @@ pub fn assemble(
         let data = |module: &ModuleName| ModuleData {
             name: module.clone(),
             database: databases
-                .of(module)
+                .get(module)
                 .filter(|_| graph.modules[module].has_database())
                 .map(|database| database.with_limits(compartment.limits.sql)),
             statements: telemetry.sql(module),

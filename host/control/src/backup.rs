@@ -32,7 +32,7 @@ use watertight_model::ids::{Digest, GenerationNumber, ModuleName};
 use watertight_model::problem::Problems;
 use watertight_sql::CopyError;
 
-pub use restore::{Restored, restore};
+pub use restore::{RestoreReport, restore};
 
 /// The name of the file that describes the contents of a backup.
 pub const MANIFEST: &str = "backup.json";
@@ -74,7 +74,7 @@ pub enum BackupError {
     State(#[from] StateError),
     /// The state folder has no published generation.
     #[error("nothing was published in {} yet: there is nothing to back up", .0.display())]
-    Nothing(PathBuf),
+    NothingPublished(PathBuf),
     /// The manifest and routes of the published generation can't be read.
     #[error("the published generation can't be read: {0}")]
     Published(Problems),
@@ -83,13 +83,13 @@ pub enum BackupError {
     Busy,
     /// A module with a new database was published during each attempt.
     #[error("a module with a new database was published during each attempt; try again")]
-    Restless,
+    KeptChanging,
     /// The host stops, or the thread that wrote the backup failed.
     #[error("the host is stopping; no backup was written")]
     Stopping,
     /// The backup is damaged, incomplete, or of another application.
     #[error("{} is not a backup that can be restored: {reason}", .path.display())]
-    Spoilt {
+    Damaged {
         /// The damaged file, or the folder of the backup.
         path: PathBuf,
         /// What is wrong with the file or folder.
@@ -117,7 +117,7 @@ pub struct Manifest {
     /// The version of the host that wrote the backup.
     pub host: String,
     /// Every file, by its path relative to the backup.
-    pub files: BTreeMap<String, Entry>,
+    pub files: BTreeMap<String, BackupFile>,
     /// Files of earlier generations that were missing or damaged. A rollback to those generations was impossible before the backup, too.
     pub left_out: Vec<String>,
 }
@@ -125,7 +125,7 @@ pub struct Manifest {
 /// The digest and size of one file in a backup.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Entry {
+pub struct BackupFile {
     /// The digest of the file's bytes.
     pub digest: Digest,
     /// The size of the file in bytes.
@@ -138,16 +138,16 @@ fn file_error(path: &Path) -> impl FnOnce(io::Error) -> BackupError {
 
 /// A backup that is being written. Dropping it before [`Self::finish`] removes what it has written.
 #[derive(Debug)]
-pub struct Unfinished {
+pub struct BackupWriter {
     target: PathBuf,
     aside: PathBuf,
-    files: BTreeMap<String, Entry>,
+    files: BTreeMap<String, BackupFile>,
     left_out: Vec<String>,
     _lock: File,
     finished: bool,
 }
 
-impl Unfinished {
+impl BackupWriter {
     /// Starts a backup of the state folder `state`. `target` must be an absolute path at which nothing exists.
     ///
     /// # Errors
@@ -171,7 +171,7 @@ impl Unfinished {
             return Err(refused("it exists already; name another folder"));
         }
         let aside = parent.join(format!(".{}.unfinished", name.to_string_lossy()));
-        clear(&aside, &refused)?;
+        remove_interrupted(&aside, &refused)?;
         make_folder(&aside)?;
         let lock = aside.join(LOCK);
         let open = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&lock);
@@ -198,7 +198,7 @@ impl Unfinished {
     pub fn add_history(&mut self, history: &History, state: &Path) -> Result<(), BackupError> {
         let file = self.aside.join(HISTORY);
         write_durably(&file, &history.to_json(), None).map_err(file_error(&file))?;
-        let last = history.last().ok_or_else(|| BackupError::Nothing(state.to_owned()))?;
+        let last = history.last().ok_or_else(|| BackupError::NothingPublished(state.to_owned()))?;
         let needed = last.files();
         for (name, digest) in history.published().iter().flat_map(|published| published.files()) {
             if self.aside.join(&name).exists() || self.left_out.contains(&name) {
@@ -206,9 +206,9 @@ impl Unfinished {
             }
             match copy(&state.join(&name), &self.aside.join(&name), Some(digest)) {
                 Ok(_) => {}
-                Err(Failed::Write(error)) => return Err(error),
-                Err(Failed::Read(error)) if needed.contains_key(&name) => return Err(error),
-                Err(Failed::Read(error)) => {
+                Err(CopyFailure::Write(error)) => return Err(error),
+                Err(CopyFailure::Read(error)) if needed.contains_key(&name) => return Err(error),
+                Err(CopyFailure::Read(error)) => {
                     tracing::warn!(%error, name, "a file of an earlier generation is left out of the backup");
                     self.left_out.push(name);
                 }
@@ -252,11 +252,11 @@ impl Unfinished {
     }
 }
 
-impl Drop for Unfinished {
+impl Drop for BackupWriter {
     fn drop(&mut self) {
         if !self.finished {
             // The next backup to the same target removes what remains.
-            let _ = remove(&self.aside);
+            let _ = remove_unfinished(&self.aside);
         }
     }
 }
@@ -265,10 +265,10 @@ impl Drop for Unfinished {
 ///
 /// # Errors
 ///
-/// [`BackupError::Nothing`] if nothing was published, and [`BackupError::Published`] if the configuration can't be read.
+/// [`BackupError::NothingPublished`] if nothing was published, and [`BackupError::PublishedGeneration`] if the configuration can't be read.
 pub fn application(history: &History, state: &Path) -> Result<(String, GenerationNumber), BackupError> {
-    let last = history.last().ok_or_else(|| BackupError::Nothing(state.to_owned()))?;
-    let files = history.kept().configuration(&last.configuration).map_err(BackupError::Published)?;
+    let last = history.last().ok_or_else(|| BackupError::NothingPublished(state.to_owned()))?;
+    let files = history.files().configuration(&last.configuration).map_err(BackupError::Published)?;
     let config = config::parse(&files, &Overrides::default()).map_err(BackupError::Published)?;
     Ok((config.name.to_string(), last.number))
 }
@@ -293,7 +293,7 @@ pub fn databases(state: &Path) -> Result<BTreeMap<ModuleName, PathBuf>, BackupEr
 }
 
 /// Removes what an interrupted backup left at `aside`.
-fn clear(aside: &Path, refused: &impl Fn(&'static str) -> BackupError) -> Result<(), BackupError> {
+fn remove_interrupted(aside: &Path, refused: &impl Fn(&'static str) -> BackupError) -> Result<(), BackupError> {
     match aside.symlink_metadata() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Ok(found) if found.is_dir() => {}
@@ -319,11 +319,11 @@ fn clear(aside: &Path, refused: &impl Fn(&'static str) -> BackupError) -> Result
         }
         Err(error) => return Err(file_error(&lock)(error)),
     }
-    remove(aside).map_err(file_error(aside))
+    remove_unfinished(aside).map_err(file_error(aside))
 }
 
 /// Removes an unfinished backup. Its identifying files go last, so that a later call can continue an interrupted removal.
-fn remove(aside: &Path) -> io::Result<()> {
+fn remove_unfinished(aside: &Path) -> io::Result<()> {
     let gone = |removed: io::Result<()>| match removed {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
@@ -352,42 +352,42 @@ fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
 }
 
 /// Syncs a file, and returns its digest and size.
-fn measure(path: &Path) -> io::Result<Entry> {
+fn measure(path: &Path) -> io::Result<BackupFile> {
     let file = File::open(path)?;
     file.sync_all()?;
     let (digest, size) = copy_with_digest(&file, io::sink())?;
-    Ok(Entry { digest, size })
+    Ok(BackupFile { digest, size })
 }
 
 /// The reason why a file was not copied.
-enum Failed {
+enum CopyFailure {
     /// The source can't be read, or has another digest than expected.
     Read(BackupError),
     /// The copy can't be written.
     Write(BackupError),
 }
 
-impl From<Failed> for BackupError {
-    fn from(failed: Failed) -> Self {
-        let (Failed::Read(error) | Failed::Write(error)) = failed;
+impl From<CopyFailure> for BackupError {
+    fn from(failed: CopyFailure) -> Self {
+        let (CopyFailure::Read(error) | CopyFailure::Write(error)) = failed;
         error
     }
 }
 
 /// Copies a file durably to a path at which nothing exists. Removes the copy if its digest is not `expected`.
-fn copy(from: &Path, to: &Path, expected: Option<Digest>) -> Result<Entry, Failed> {
-    let source = File::open(from).map_err(|error| Failed::Read(file_error(from)(error)))?;
+fn copy(from: &Path, to: &Path, expected: Option<Digest>) -> Result<BackupFile, CopyFailure> {
+    let source = File::open(from).map_err(|error| CopyFailure::Read(file_error(from)(error)))?;
     let new = OpenOptions::new().write(true).create_new(true).mode(0o600).open(to);
-    let mut new = new.map_err(|error| Failed::Write(file_error(to)(error)))?;
+    let mut new = new.map_err(|error| CopyFailure::Write(file_error(to)(error)))?;
     let copied = copy_with_digest(&source, &mut new).and_then(|copied| new.sync_all().map(|()| copied));
     let (digest, size) = copied.map_err(|error| {
         let _ = fs::remove_file(to);
-        Failed::Write(file_error(to)(error))
+        CopyFailure::Write(file_error(to)(error))
     })?;
     if expected.is_some_and(|expected| expected != digest) {
         let _ = fs::remove_file(to);
         let reason = "its contents don't match the recorded digest".to_owned();
-        return Err(Failed::Read(BackupError::Spoilt { path: from.to_owned(), reason }));
+        return Err(CopyFailure::Read(BackupError::Damaged { path: from.to_owned(), reason }));
     }
-    Ok(Entry { digest, size })
+    Ok(BackupFile { digest, size })
 }

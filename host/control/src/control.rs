@@ -26,7 +26,7 @@ use tokio::sync::MutexGuard;
 use tokio::task::JoinHandle;
 
 use crate::application::{Artifacts, Checked, Databases, LinkedCode, ModuleMigrations};
-use crate::state::{Asker, Cause, History, OnDisk, StateFolder, Unwritten};
+use crate::state::{Cause, DiskRecord, History, HistoryWriteError, Requester, StateFolder};
 use watertight_engine::compile::Compiler;
 use watertight_graph::graph::AppGraph;
 use watertight_graph::plan::{Plan, PlanSide};
@@ -39,9 +39,9 @@ use watertight_telemetry::Telemetry;
 use watertight_telemetry::table::ChangeResult;
 
 pub use backup::back_up_stopped;
-use disk::Disk;
-use queue::{Halt, Kind, Queue, Seen};
-pub use start::{Initial, Wanted, find_standing};
+use disk::DiskReader;
+use queue::{Interruption, OperationKind, Queue, RollbackCount};
+pub use start::{StartPlan, StartSource, find_application_on_start};
 
 /// The application that runs on a host, and the operations that change it.
 pub struct Control {
@@ -51,27 +51,27 @@ pub struct Control {
     admissions: AdmissionTable,
     telemetry: Arc<Telemetry>,
     state: StateFolder,
-    disk: Arc<Disk>,
+    disk: Arc<DiskReader>,
     overrides: Overrides,
     /// The configuration with which the process started.
-    started: AppConfig,
+    start_config: AppConfig,
     queue: Queue,
     /// The history. Only the holder of [`Queue::publishing`] replaces it.
     history: ArcSwap<History>,
     /// The application that runs. Only the holder of [`Queue::publishing`] replaces it.
-    running: ArcSwap<Running>,
+    running: ArcSwap<RunningApplication>,
 }
 
 /// The application that runs: its configuration, graph and linked code.
-struct Running {
+struct RunningApplication {
     config: AppConfig,
     graph: AppGraph,
     values: Values,
     linked: LinkedCode,
     /// The components of the application that ran before, so that a rollback need not read them from disk.
-    before: Artifacts,
+    previous_components: Artifacts,
     /// The files in the code cache that hold the code of the application that ran before.
-    before_code: Vec<Arc<Path>>,
+    previous_code: Vec<Arc<Path>>,
 }
 
 /// A change of the running application that a client requests.
@@ -97,18 +97,18 @@ pub enum Change {
 }
 
 /// The state of the host when a request for a change arrives. The change is judged by it, however long it waits for its turn.
-pub struct Arrival {
-    seen: Seen,
+pub struct ChangeRequest {
+    seen: RollbackCount,
     /// The generation before the current one.
     previous: GenerationNumber,
     /// The digests of the application's files on disk, being read.
-    disk: JoinHandle<Option<OnDisk>>,
-    by: Option<Asker>,
+    disk: JoinHandle<Option<DiskRecord>>,
+    by: Option<Requester>,
 }
 
 /// The result of a change or a dry run that was not refused.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Outcome {
+pub struct ChangeOutcome {
     /// The generation that is current after the change.
     pub generation: GenerationNumber,
     /// Whether this change published a generation. False if nothing differed, and for a dry run.
@@ -136,7 +136,7 @@ pub enum ChangeError {
     Stopping,
     /// The task that made the change failed, so its result is unknown.
     #[error("the change ended without a result; `watertight generations` shows what runs")]
-    Lost,
+    Aborted,
 }
 
 impl From<Problem> for ChangeError {
@@ -145,23 +145,23 @@ impl From<Problem> for ChangeError {
     }
 }
 
-impl From<Unwritten> for ChangeError {
-    fn from(error: Unwritten) -> Self {
+impl From<HistoryWriteError> for ChangeError {
+    fn from(error: HistoryWriteError) -> Self {
         Problem::from(error).into()
     }
 }
 
-impl From<Unwritten> for Problem {
-    fn from(error: Unwritten) -> Self {
+impl From<HistoryWriteError> for Problem {
+    fn from(error: HistoryWriteError) -> Self {
         Problem::new(Code::State, error.to_string())
     }
 }
 
-impl From<Halt> for ChangeError {
-    fn from(halt: Halt) -> Self {
+impl From<Interruption> for ChangeError {
+    fn from(halt: Interruption) -> Self {
         match halt {
-            Halt::Stopping => Self::Stopping,
-            Halt::Overtaken => {
+            Interruption::Stopping => Self::Stopping,
+            Interruption::Overtaken => {
                 let message = "a rollback was made after this change was requested and before it was published";
                 let help = "`watertight generations` shows what runs; request the change again if it is still wanted";
                 Problem::new(Code::Overtaken, message).help(help).into()
@@ -205,7 +205,7 @@ impl Control {
                 .map(|(name, node)| ModuleMigrations::read(state, name, &node.artifact))
                 .collect())
         };
-        self.blocking(read).await
+        self.run_blocking(read).await
     }
 
     /// Returns the history of published generations and refused changes.
@@ -215,10 +215,10 @@ impl Control {
 
     /// Records the state of the host by which a request for a change is judged. Call it when the request arrives, before reading its body.
     /// Must run inside a tokio runtime.
-    pub fn arrive(&self, by: Option<Asker>) -> Arrival {
+    pub fn receive(&self, by: Option<Requester>) -> ChangeRequest {
         let disk = self.disk.clone();
-        Arrival {
-            seen: self.queue.seen(),
+        ChangeRequest {
+            seen: self.queue.rollback_count(),
             previous: self.previous(),
             disk: tokio::task::spawn_blocking(move || disk.read()),
             by,
@@ -230,8 +230,8 @@ impl Control {
     /// # Errors
     ///
     /// [`ChangeError`]. The running generation is unchanged.
-    pub async fn change(self: &Arc<Self>, change: Change, only_plan: bool) -> Result<Outcome, ChangeError> {
-        self.change_from(self.arrive(None), change, only_plan).await
+    pub async fn change(self: &Arc<Self>, change: Change, only_plan: bool) -> Result<ChangeOutcome, ChangeError> {
+        self.change_from(self.receive(None), change, only_plan).await
     }
 
     /// Makes a change. With `only_plan`, makes a dry run that only reports what would change. The change runs to its end even if the
@@ -239,43 +239,48 @@ impl Control {
     ///
     /// # Errors
     ///
-    /// [`ChangeError`]. The running generation is unchanged, except perhaps after [`ChangeError::Lost`].
+    /// [`ChangeError`]. The running generation is unchanged, except perhaps after [`ChangeError::Aborted`].
     pub async fn change_from(
         self: &Arc<Self>,
-        arrival: Arrival,
+        arrival: ChangeRequest,
         change: Change,
         only_plan: bool,
-    ) -> Result<Outcome, ChangeError> {
+    ) -> Result<ChangeOutcome, ChangeError> {
         let control = self.clone();
-        let work = async move { control.work(arrival, change, only_plan).await };
-        tokio::spawn(work).await.unwrap_or(Err(ChangeError::Lost))
+        let work = async move { control.run_change(arrival, change, only_plan).await };
+        tokio::spawn(work).await.unwrap_or(Err(ChangeError::Aborted))
     }
 
-    async fn work(self: &Arc<Self>, arrival: Arrival, change: Change, only_plan: bool) -> Result<Outcome, ChangeError> {
+    async fn run_change(
+        self: &Arc<Self>,
+        arrival: ChangeRequest,
+        change: Change,
+        only_plan: bool,
+    ) -> Result<ChangeOutcome, ChangeError> {
         let (cause, by) = (arrival.cause(&change), arrival.by.clone());
         let kind = match &change {
-            _ if only_plan => Kind::Plan,
+            _ if only_plan => OperationKind::Plan,
             // In development, a rollback may recreate databases, so it takes its turn like any other change.
-            Change::Rollback(_) if !self.state.is_for_development() => Kind::Rollback,
-            _ => Kind::Change,
+            Change::Rollback(_) if !self.state.is_for_development() => OperationKind::Rollback,
+            _ => OperationKind::Change,
         };
         let start = Instant::now();
-        let _place = self.queue.enter(kind).inspect_err(|error| {
+        let _place = self.queue.acquire_permit(kind).inspect_err(|error| {
             if matches!(error, ChangeError::Busy(_)) {
                 self.telemetry.record_change(cause.as_str(), ChangeResult::Busy, Duration::ZERO);
             }
         })?;
         let made = match kind {
             // A rollback doesn't wait for its turn.
-            Kind::Rollback => self.roll_back(arrival, change, cause.clone()).await,
-            _ => match self.queue.turn(kind, arrival.seen).await {
+            OperationKind::Rollback => self.roll_back(arrival, change, cause.clone()).await,
+            _ => match self.queue.wait_turn(kind, arrival.seen).await {
                 Err(halt) => Err(halt.into()),
                 Ok(turn) => {
                     let made = match kind {
-                        Kind::Plan => self.plan_only(&arrival, change).await,
-                        _ => self.make(arrival, change, cause.clone()).await,
+                        OperationKind::Plan => self.plan_only(&arrival, change).await,
+                        _ => self.run_swap_or_apply(arrival, change, cause.clone()).await,
                     };
-                    if let (Err(ChangeError::Refused(_)), Kind::Change) = (&made, kind) {
+                    if let (Err(ChangeError::Refused(_)), OperationKind::Change) = (&made, kind) {
                         let publishing = self.queue.publishing.lock().await;
                         self.prune(&publishing).await;
                     }
@@ -284,17 +289,17 @@ impl Control {
                 }
             },
         };
-        self.tell(&made, only_plan, cause, by, start).await;
+        self.record_outcome(&made, only_plan, cause, by, start).await;
         made
     }
 
     /// Counts and logs the result of a change, and records a refusal in the history.
-    async fn tell(
+    async fn record_outcome(
         self: &Arc<Self>,
-        made: &Result<Outcome, ChangeError>,
+        made: &Result<ChangeOutcome, ChangeError>,
         only_plan: bool,
         cause: Cause,
-        by: Option<Asker>,
+        by: Option<Requester>,
         start: Instant,
     ) {
         let came = match made {
@@ -308,7 +313,7 @@ impl Control {
         match made {
             Ok(done) if done.published => {
                 self.telemetry.record_change(cause.as_str(), came, Duration::from_millis(done.millis));
-                let Outcome { generation, millis, .. } = done;
+                let ChangeOutcome { generation, millis, .. } = done;
                 tracing::info!(target: "change", %generation, millis, %cause, by = asker, "published");
             }
             Err(ChangeError::Refused(problems)) if !only_plan => {
@@ -318,7 +323,7 @@ impl Control {
                 let problems = problems.clone();
                 let publishing = self.queue.publishing.lock().await;
                 if let Err(error) =
-                    self.remember(&publishing, move |history| history.refuse(cause, by, &problems)).await
+                    self.update_history(&publishing, move |history| history.record_refusal(cause, by, &problems)).await
                 {
                     tracing::error!(target: "change", %error, "the refusal can't be recorded in the history");
                 }
@@ -329,7 +334,7 @@ impl Control {
 
     /// Removes stored files that no generation needs. Call it only while holding the turn: a change being prepared stores such files, too.
     async fn prune(self: &Arc<Self>, _publishing: &MutexGuard<'_, ()>) {
-        let done = self.blocking(|control| {
+        let done = self.run_blocking(|control| {
             control.history().prune();
             Ok(())
         });
@@ -346,27 +351,27 @@ impl Control {
     }
 
     /// Changes the history on a thread that may wait for the disk. Readers see the old history until the change is written.
-    async fn remember(
+    async fn update_history(
         self: &Arc<Self>,
         _publishing: &MutexGuard<'_, ()>,
-        change: impl FnOnce(&mut History) -> Result<(), Unwritten> + Send + 'static,
-    ) -> Result<(), Unwritten> {
+        change: impl FnOnce(&mut History) -> Result<(), HistoryWriteError> + Send + 'static,
+    ) -> Result<(), HistoryWriteError> {
         let control = self.clone();
         let changed = move || {
             if let Err(displaced) = control.state.check() {
-                control.state.lose(&displaced);
-                return Err(Unwritten::elsewhere(displaced));
+                control.state.record_loss(&displaced);
+                return Err(HistoryWriteError::displaced(displaced));
             }
             let mut history = History::clone(&control.history.load());
             change(&mut history)?;
             control.history.store(Arc::new(history));
             Ok(())
         };
-        tokio::task::spawn_blocking(changed).await.unwrap_or_else(|error| Err(Unwritten::failed(&error)))
+        tokio::task::spawn_blocking(changed).await.unwrap_or_else(|error| Err(HistoryWriteError::thread_failed(&error)))
     }
 
     /// Runs blocking work on a thread that may block.
-    async fn blocking<T: Send + 'static>(
+    async fn run_blocking<T: Send + 'static>(
         self: &Arc<Self>,
         work: impl FnOnce(&Self) -> Result<T, Problems> + Send + 'static,
     ) -> Result<T, Problems> {
@@ -382,7 +387,7 @@ impl Control {
     }
 }
 
-impl Arrival {
+impl ChangeRequest {
     fn cause(&self, change: &Change) -> Cause {
         match change {
             Change::Swap { module, .. } => Cause::Swap { module: module.clone() },
@@ -392,14 +397,21 @@ impl Arrival {
     }
 }
 
-impl Running {
+impl RunningApplication {
     /// Describes the application `checked` as the running one, which replaces `before`.
     fn new(checked: &Checked, linked: &[Linked], before: Option<&Self>) -> Self {
         let linked = linked.iter().map(|linked| (linked.identity, linked.clone())).collect();
         let Checked { config, graph, values, .. } = checked;
-        let before_code = before.map(|before| before.code().cloned().collect()).unwrap_or_default();
-        let before = before.map(Self::artifacts).unwrap_or_default();
-        Self { config: config.clone(), graph: graph.clone(), values: values.clone(), linked, before, before_code }
+        let previous_code = before.map(|before| before.code().cloned().collect()).unwrap_or_default();
+        let previous_components = before.map(Self::artifacts).unwrap_or_default();
+        Self {
+            config: config.clone(),
+            graph: graph.clone(),
+            values: values.clone(),
+            linked,
+            previous_components,
+            previous_code,
+        }
     }
 
     /// Returns the files in the code cache that hold the code of this application.

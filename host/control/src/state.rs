@@ -29,14 +29,14 @@ use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 
-use held::{Held, make_folder};
+use held::{HeldFolder, make_folder};
 use watertight_disk::files::{FileChanged, write_durably};
 use watertight_model::ids::ModuleName;
 
-pub use files::{Kept, KeptError};
-pub use history::{History, KEPT_GENERATIONS, Unwritten};
+pub use files::{FileStore, FileStoreError};
+pub use history::{History, HistoryWriteError, KEPT_GENERATIONS};
 pub(crate) use published::digest_of_format_1;
-pub use published::{Asker, Cause, OnDisk, Publication, Published, Refused};
+pub use published::{Cause, DiskRecord, NewGeneration, PublishedGeneration, RefusedChange, Requester};
 pub use token::{TokenError, read_token};
 
 /// The name of the marker file that exists while a restore is in progress, or after a restore was interrupted.
@@ -71,7 +71,7 @@ pub enum StateError {
     NotForDevelopment(PathBuf),
     /// Other users can change the folder's contents, or the path is a symbolic link.
     #[error("the state folder {} {reason}", .path.display())]
-    Open {
+    Insecure {
         /// The state folder, or the affected folder inside it.
         path: PathBuf,
         /// What is wrong with the folder, and what the operator can do.
@@ -104,9 +104,9 @@ pub struct HostInfo {
 /// An open state folder. This process holds it exclusively until the value is dropped.
 #[derive(Debug)]
 pub struct StateFolder {
-    held: Held,
+    held: HeldFolder,
     for_development: bool,
-    /// Why later writes to the folder would be lost; unset while the folder is intact. See [`Self::lose`].
+    /// Why later writes to the folder would be lost; unset while the folder is intact. See [`Self::record_loss`].
     lost: OnceLock<String>,
     /// The modules that may start with an empty database although they had one.
     accepted: BTreeSet<ModuleName>,
@@ -120,7 +120,7 @@ impl StateFolder {
     /// [`StateError::Locked`] if another host holds the folder, [`StateError::ForDevelopment`] if it belongs to `watertight dev`,
     /// [`StateError::Restoring`] if a restore into it was interrupted, and the other cases if it can't be used.
     pub fn open(path: &Path) -> Result<Self, StateError> {
-        Self::open_to_restore(path)?.restored()
+        Self::open_for_restore(path)?.refuse_partial_restore()
     }
 
     /// Opens and locks the folder like [`Self::open`], but also accepts one with an interrupted restore.
@@ -129,13 +129,13 @@ impl StateFolder {
     ///
     /// [`StateError::Locked`] if another host holds the folder, [`StateError::ForDevelopment`] if it belongs to `watertight dev`, and the
     /// other cases if it can't be used.
-    pub(crate) fn open_to_restore(path: &Path) -> Result<Self, StateError> {
-        let folder = Self::take(path)?;
+    pub(crate) fn open_for_restore(path: &Path) -> Result<Self, StateError> {
+        let folder = Self::lock(path)?;
         if folder.for_development { Err(StateError::ForDevelopment(folder.path().to_owned())) } else { Ok(folder) }
     }
 
     /// Refuses a folder with an interrupted restore, because no host may run on a partly restored state.
-    fn restored(self) -> Result<Self, StateError> {
+    fn refuse_partial_restore(self) -> Result<Self, StateError> {
         match self.path().join(RESTORING).symlink_metadata() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(self),
             _ => Err(StateError::Restoring(self.path().to_owned())),
@@ -149,7 +149,7 @@ impl StateFolder {
     /// [`StateError::Locked`] if another host holds the folder, [`StateError::NotForDevelopment`] if another command keeps data in it,
     /// [`StateError::Restoring`] if a restore into it was interrupted, and the other cases if it can't be used.
     pub fn open_for_development(path: &Path) -> Result<Self, StateError> {
-        let mut folder = Self::take(path)?.restored()?;
+        let mut folder = Self::lock(path)?.refuse_partial_restore()?;
         if folder.for_development {
             return Ok(folder);
         }
@@ -179,8 +179,8 @@ impl StateFolder {
     }
 
     /// Locks the folder without checking its markers.
-    fn take(path: &Path) -> Result<Self, StateError> {
-        let held = Held::take(path)?;
+    fn lock(path: &Path) -> Result<Self, StateError> {
+        let held = HeldFolder::lock(path)?;
         make_folder(&path.join("data"))?;
         let for_development = path.join(DEVELOPMENT).exists();
         Ok(Self { held, for_development, lost: OnceLock::new(), accepted: BTreeSet::new() })
@@ -188,7 +188,7 @@ impl StateFolder {
 
     /// Returns the host that runs on the folder at `path`. `None` if no host runs, or if the file `lock` doesn't name it.
     pub fn running_host(path: &Path) -> Option<HostInfo> {
-        Held::holder(path)
+        HeldFolder::holder(path)
     }
 
     /// Writes the identity and addresses of this host into the file `lock`.
@@ -196,7 +196,7 @@ impl StateFolder {
     /// # Errors
     ///
     /// The I/O error if the file can't be written.
-    pub fn announce(&self, host: &HostInfo) -> io::Result<()> {
+    pub fn write_host_info(&self, host: &HostInfo) -> io::Result<()> {
         self.held.announce(host)
     }
 
@@ -215,7 +215,7 @@ impl StateFolder {
     }
 
     /// Records that the folder, or a durable file in it, was removed or replaced. The first call logs an error; later calls do nothing.
-    pub fn lose(&self, reason: &FileChanged) {
+    pub fn record_loss(&self, reason: &FileChanged) {
         let mut is_news = false;
         self.lost.get_or_init(|| {
             is_news = true;
@@ -244,7 +244,7 @@ impl StateFolder {
     }
 
     /// Returns the reason why later writes to the folder would be lost; `None` while the folder is intact.
-    pub fn lost(&self) -> Option<&str> {
+    pub fn loss(&self) -> Option<&str> {
         self.lost.get().map(String::as_str)
     }
 
@@ -264,7 +264,8 @@ impl StateFolder {
     ///
     /// [`StateError::Unusable`] if the history can't be read.
     pub fn read_history(path: &Path) -> Result<History, StateError> {
-        History::open(path, Kept::at(path)).map_err(|source| StateError::Unusable { folder: path.to_owned(), source })
+        History::open(path, FileStore::at(path))
+            .map_err(|source| StateError::Unusable { folder: path.to_owned(), source })
     }
 
     /// Reads the history of this folder, and creates the folders of kept files if they are missing.
@@ -274,7 +275,7 @@ impl StateFolder {
     /// A [`StateError`] if the history can't be read. The host must not guess which generation ran last.
     pub fn history(&self) -> Result<History, StateError> {
         let path = self.path();
-        let kept = Kept::open(path)?;
+        let kept = FileStore::open(path)?;
         let history = History::remove_leftover(path).and_then(|()| History::open(path, kept));
         history.map_err(|source| StateError::Unusable { folder: path.to_owned(), source })
     }
@@ -310,7 +311,7 @@ mod tests {
             admin: "127.0.0.1:2".parse().unwrap(),
             probe: None,
         };
-        first.announce(&host).unwrap();
+        first.write_host_info(&host).unwrap();
         assert_eq!(StateFolder::running_host(&path), Some(host.clone()));
         let StateError::Locked { host: Some(found), .. } = StateFolder::open(&path).unwrap_err() else { panic!() };
         assert_eq!(*found, host);

@@ -110,7 +110,7 @@ impl Admin {
     }
 
     fn is_ready(&self) -> bool {
-        self.ready.load(Ordering::Acquire) && self.control.state().lost().is_none()
+        self.ready.load(Ordering::Acquire) && self.control.state().loss().is_none()
     }
 
     /// Returns the router of the admin API.
@@ -177,7 +177,7 @@ async fn ready(State(admin): State<Arc<Admin>>) -> Response {
     if admin.is_ready() {
         return "ready\n".into_response();
     }
-    match admin.control.state().lost() {
+    match admin.control.state().loss() {
         Some(_) => {
             let detail =
                 "the state folder or a database was removed or replaced while the host runs; its log says which";

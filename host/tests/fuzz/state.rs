@@ -10,7 +10,7 @@ use watertight::artifact::Artifact;
 use watertight::config::{AppFiles, TextFile};
 use watertight::ids::Digest;
 use watertight::problem::{Code, Problem};
-use watertight::state::{Asker, Cause, History, OnDisk, Publication, StateFolder};
+use watertight::state::{Cause, DiskRecord, History, NewGeneration, Requester, StateFolder};
 
 use crate::components::component;
 use crate::mutate::{Change, changed, changes};
@@ -62,8 +62,8 @@ fn fill(folder: &Path) -> (History, Digest, Digest) {
     let bytes = component("package t:t; interface api { go: func(); } world w { export api; }", "w");
     let artifact = Artifact::new(Path::new("a.wasm"), bytes.into()).unwrap();
     let manifest = TextFile { path: "app.toml".into(), text: "[app]".to_owned() };
-    let configuration = history.kept().keep_configuration(&AppFiles { manifest, routes: vec![] }).unwrap();
-    history.kept().keep_component(&artifact).unwrap();
+    let configuration = history.files().store_configuration(&AppFiles { manifest, routes: vec![] }).unwrap();
+    history.files().store_component(&artifact).unwrap();
     let module = "a".parse::<watertight::ids::ModuleName>().unwrap();
     let build =
         serde_json::from_value(serde_json::json!({ "digest": artifact.digest, "build": "b", "language": null }));
@@ -71,17 +71,17 @@ fn fill(folder: &Path) -> (History, Digest, Digest) {
     for cause in [Cause::Run, Cause::Swap { module: module.clone() }, Cause::Rollback { to: history.next() }] {
         let told = publication(cause, configuration);
         let (modules, databases) = (modules.clone(), [module.clone()].into());
-        let disk = OnDisk { files: configuration, components: [(module.clone(), artifact.digest)].into() };
-        history.publish(Publication { modules, databases, disk: Some(disk), ..told }).unwrap();
+        let disk = DiskRecord { files: configuration, components: [(module.clone(), artifact.digest)].into() };
+        history.publish(NewGeneration { modules, databases, disk: Some(disk), ..told }).unwrap();
     }
-    history.refuse(Cause::Apply, None, &Problem::new(Code::Cycle, "round and round").into()).unwrap();
+    history.record_refusal(Cause::Apply, None, &Problem::new(Code::Cycle, "round and round").into()).unwrap();
     (history, configuration, artifact.digest)
 }
 
-fn publication(cause: Cause, configuration: Digest) -> Publication {
-    let by = Some(Asker::new(Some([127, 0, 0, 1].into()), Some("test")));
+fn publication(cause: Cause, configuration: Digest) -> NewGeneration {
+    let by = Some(Requester::new(Some([127, 0, 0, 1].into()), Some("test")));
     let (modules, databases, changes) = (BTreeMap::new(), BTreeSet::new(), vec!["+ module a".to_owned()]);
-    Publication { cause, by, configuration, modules, databases, disk: None, changes }
+    NewGeneration { cause, by, configuration, modules, databases, disk: None, changes }
 }
 
 #[test]
@@ -103,7 +103,7 @@ fn state() {
         let spoilt = changed(&whole[which], &changes, WORDS);
         fs::write(&files[which], &spoilt).unwrap();
         if which > 0 {
-            let kept = history.kept();
+            let kept = history.files();
             let given = if which == 1 {
                 kept.component(&component).is_ok()
             } else {

@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use watertight::application::Host as Application;
 use watertight::config::{self, Overrides};
-use watertight::control::{Change, ChangeError, Control, Initial, Wanted};
+use watertight::control::{Change, ChangeError, Control, StartPlan, StartSource};
 use watertight::database::Settings;
 use watertight::engine::Engines;
 use watertight::ids::GenerationNumber;
 use watertight::problem::Code;
-use watertight::state::{Asker, StateFolder};
+use watertight::state::{Requester, StateFolder};
 use watertight::telemetry::Telemetry;
 
 use crate::admin::{Operator, published};
@@ -204,7 +204,8 @@ fn changes_go_on_while_a_backup_is_written() {
 fn control(app: &App, state: &Path) -> Arc<Control> {
     let config = config::load(app.path(), &Overrides::default()).unwrap();
     let state = StateFolder::open(state).unwrap();
-    let initial = Initial::find(config, app.path().to_owned(), &Overrides::default(), state, Wanted::Newest).unwrap();
+    let initial =
+        StartPlan::find(config, app.path().to_owned(), &Overrides::default(), state, StartSource::Newest).unwrap();
     let program = env!("CARGO_BIN_EXE_watertight").into();
     let (engines, database, telemetry) = (Engines::new(), Settings::default(), Telemetry::new());
     let host = Application { engines, program, database, telemetry };
@@ -227,8 +228,8 @@ fn a_rollback_goes_to_what_was_before_the_current_one_when_it_arrived() {
             let outcome = control.change(swap(tag), false).await.unwrap();
             assert_eq!((outcome.generation, outcome.published), (GenerationNumber(number), true));
         }
-        let by = Some(Asker::new(None, Some("a test")));
-        let (rollback, late) = (control.arrive(by), control.arrive(None));
+        let by = Some(Requester::new(None, Some("a test")));
+        let (rollback, late) = (control.receive(by), control.receive(None));
         // Something is published before its turn comes: it is left as well.
         assert_eq!(control.change(swap(104), false).await.unwrap().generation, GenerationNumber(4));
         let outcome = control.change_from(rollback, Change::Rollback(None), false).await.unwrap();
@@ -244,7 +245,7 @@ fn a_rollback_goes_to_what_was_before_the_current_one_when_it_arrived() {
         let planned = control.change(swap(105), true).await.unwrap();
         assert!(!planned.published && planned.generation == GenerationNumber(5));
         // Two who want to leave the same generation leave it once.
-        let both = [control.arrive(None), control.arrive(None)];
+        let both = [control.receive(None), control.receive(None)];
         let mut published = Vec::new();
         for arrival in both {
             published.push(control.change_from(arrival, Change::Rollback(None), false).await.unwrap().published);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use watertight::application::Host;
 use watertight::config::{self, Overrides};
-use watertight::control::{Change, Control, Initial, Wanted};
+use watertight::control::{Change, Control, StartPlan, StartSource};
 use watertight::database::Settings;
 use watertight::engine::Engines;
 use watertight::profile::Profile;
@@ -40,7 +40,7 @@ impl Counted {
         let config = config::load(app.path(), &Overrides::default()).unwrap();
         let state = StateFolder::open(state).unwrap();
         let initial =
-            Initial::find(config, app.path().to_owned(), &Overrides::default(), state, Wanted::Newest).unwrap();
+            StartPlan::find(config, app.path().to_owned(), &Overrides::default(), state, StartSource::Newest).unwrap();
         let engines = Engines::new();
         let program = PathBuf::from(env!("CARGO_BIN_EXE_watertight"));
         let host =

@@ -10,7 +10,7 @@ use std::process::Command;
 use serde::Deserialize;
 
 use super::error::BuildError;
-use super::process::{Ran, ask, run};
+use super::process::{ProgramOutput, capture_output, run};
 use super::source::Source;
 use super::{Event, Options, Profile};
 use watertight_model::ids::ModuleName;
@@ -84,7 +84,7 @@ pub(super) fn compile(
         listener(Event::Compiling { modules: &modules, command: &shown });
         // The files that exist afterwards show what succeeded, so the exit status is ignored.
         match run(command, HELP, listener, compiled) {
-            Ok(ran) => judge(&packages, ran, shown, &mut files, &mut errors),
+            Ok(ran) => collect_results(&packages, ran, shown, &mut files, &mut errors),
             Err(error) => errors.push(error),
         }
     }
@@ -119,7 +119,7 @@ fn workspace(package: &Package<'_>, options: &Options) -> Result<PathBuf, BuildE
     command.args(["locate-project", "--workspace", "--message-format", "plain", "--manifest-path"]);
     command.arg(&package.manifest);
     let wrong = |message| BuildError::Manifest { path: package.manifest.clone(), message };
-    Ok(ask(command, HELP)?.map_err(wrong)?.into())
+    Ok(capture_output(command, HELP)?.map_err(wrong)?.into())
 }
 
 /// Returns the command that runs Cargo. If Cargo started this process, uses the same Cargo and thus its toolchain.
@@ -165,14 +165,14 @@ fn command(workspace: &Path, packages: &[Package<'_>], options: &Options) -> (Co
 }
 
 /// Stores each package's file at its index, and adds errors for packages without one.
-fn judge(
+fn collect_results(
     packages: &[Package<'_>],
-    ran: Ran<Compiled>,
+    ran: ProgramOutput<Compiled>,
     shown: String,
     files: &mut [Option<PathBuf>],
     errors: &mut Vec<BuildError>,
 ) {
-    let Ran { printed: compiled, errors: output, .. } = ran;
+    let ProgramOutput { printed: compiled, errors: output, .. } = ran;
     let mut failed = Vec::new();
     for package in packages {
         match compiled.get(&package.manifest) {
@@ -247,8 +247,14 @@ mod tests {
         let package = Package { index: 0, module: &module, name: "alpha".to_owned(), manifest: "/x/Cargo.toml".into() };
         let judge = |output: &str| {
             let mut errors = Vec::new();
-            let ran = Ran { success: false, printed: Compiled::new(), errors: output.to_owned() };
-            super::judge(std::slice::from_ref(&package), ran, "cargo build".to_owned(), &mut [None], &mut errors);
+            let ran = ProgramOutput { success: false, printed: Compiled::new(), errors: output.to_owned() };
+            super::collect_results(
+                std::slice::from_ref(&package),
+                ran,
+                "cargo build".to_owned(),
+                &mut [None],
+                &mut errors,
+            );
             errors.pop().expect("a module that has no file is an error")
         };
         let error = judge(

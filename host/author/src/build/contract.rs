@@ -46,7 +46,7 @@ pub(super) fn functions(world: &World) -> Vec<ContractFunction<'_>> {
 
 impl ContractFunction<'_> {
     /// Returns the function's name for messages, with its interface if it has one.
-    pub(super) fn spelled(&self) -> String {
+    pub(super) fn display_name(&self) -> String {
         match self.interface {
             Some(_) => format!("`{}` of `{}`", self.function.name, self.item),
             None => format!("`{}`", self.function.name),
@@ -61,7 +61,7 @@ impl ContractFunction<'_> {
     }
 
     /// Returns the types in the function's signature for which `carries` is false, each described with its position.
-    pub(super) fn uncarried(&self, resolve: &Resolve, carries: impl Fn(&TypeDefKind) -> bool) -> Vec<String> {
+    pub(super) fn unsupported_types(&self, resolve: &Resolve, carries: impl Fn(&TypeDefKind) -> bool) -> Vec<String> {
         let params = self.function.params.iter().map(|param| (format!("parameter `{}`", param.name), param.ty));
         let result = self.function.result.map(|ty| ("its result".to_owned(), ty));
         let mut parts = Vec::new();
@@ -69,7 +69,7 @@ impl ContractFunction<'_> {
             let mut found = BTreeSet::new();
             let mut seen = BTreeSet::new();
             find(resolve, ty, &carries, &mut seen, &mut found);
-            parts.extend(found.into_iter().map(|ty| format!("{}: {place} has the type `{ty}`", self.spelled())));
+            parts.extend(found.into_iter().map(|ty| format!("{}: {place} has the type `{ty}`", self.display_name())));
         }
         parts
     }

@@ -145,7 +145,7 @@ pub enum BuildError {
     },
     /// The world has functions or types that the language's toolchain doesn't support.
     #[error("{language} doesn't support parts of the world of module `{module}`:{}", lines(parts))]
-    Uncarried {
+    Unsupported {
         /// The name of the module that can't be built.
         module: ModuleName,
         /// The language of the module.
@@ -227,7 +227,7 @@ impl BuildError {
             Self::Encode { .. } | Self::NoExports { .. } => {
                 "implement the world of its `wit` folder; in Rust, with `wit_bindgen::generate!` and `export!`".to_owned()
             }
-            Self::Uncarried { .. } => {
+            Self::Unsupported { .. } => {
                 "change the contract, or write the module in another language: Rust supports everything in WIT that the host does"
                     .to_owned()
             }

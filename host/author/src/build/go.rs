@@ -18,7 +18,7 @@ use wit_parser::TypeDefKind;
 
 use super::contract::functions;
 use super::error::BuildError;
-use super::process::{ask, check_version, step};
+use super::process::{capture_output, check_version, step};
 use super::source::Source;
 use super::world::World;
 use super::{Event, write_if_changed};
@@ -89,9 +89,9 @@ struct Module {
 fn check(source: &Source) -> Result<String, BuildError> {
     let manifest = source.folder.join("go.mod");
     let wrong = |message| BuildError::Manifest { path: manifest.clone(), message };
-    let json = ask(go(source, &["mod", "edit", "-json"]), HELP)?.map_err(wrong)?;
+    let json = capture_output(go(source, &["mod", "edit", "-json"]), HELP)?.map_err(wrong)?;
     let read: GoMod = serde_json::from_str(&json).map_err(|error| wrong(format!("it names no module: {error}")))?;
-    let version = ask(go(source, &["env", "GOVERSION"]), HELP)?.map_err(wrong)?;
+    let version = capture_output(go(source, &["env", "GOVERSION"]), HELP)?.map_err(wrong)?;
     check_version("Go", &version, &[OLDEST, read.go.as_deref().unwrap_or(OLDEST)])?;
     Ok(read.module.path)
 }
@@ -103,9 +103,9 @@ fn check_contract(source: &Source, world: &World) -> Result<(), BuildError> {
     for function in functions(world) {
         if function.is_async() {
             // The bindings need a hook in Go's scheduler that no released Go has.
-            parts.push(format!("{} is an `async func`", function.spelled()));
+            parts.push(format!("{} is an `async func`", function.display_name()));
         }
-        parts.extend(function.uncarried(resolve, |kind| match kind {
+        parts.extend(function.unsupported_types(resolve, |kind| match kind {
             TypeDefKind::Stream(_) | TypeDefKind::Future(_) | TypeDefKind::FixedLengthList(..) => false,
             TypeDefKind::Tuple(tuple) => tuple.types.len() <= MAX_TUPLE,
             _ => true,
@@ -114,7 +114,7 @@ fn check_contract(source: &Source, world: &World) -> Result<(), BuildError> {
     if parts.is_empty() {
         return Ok(());
     }
-    Err(BuildError::Uncarried { module: source.name.clone(), language: "Go", parts })
+    Err(BuildError::Unsupported { module: source.name.clone(), language: "Go", parts })
 }
 
 /// Writes the bindings into the module's folder, and removes those of an earlier world.

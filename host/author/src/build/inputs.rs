@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::cargo::{HELP, cargo};
-use super::process::ask;
+use super::process::capture_output;
 use super::source::Language;
 use super::world;
 
@@ -78,7 +78,7 @@ impl Packages {
         let mut command = cargo();
         command.args(["metadata", "--no-deps", "--format-version", "1", "--manifest-path"]);
         command.arg(folder.join("Cargo.toml")).current_dir(folder);
-        let Ok(Ok(json)) = ask(command, HELP) else { return };
+        let Ok(Ok(json)) = capture_output(command, HELP) else { return };
         let Ok(metadata) = serde_json::from_str::<Metadata>(&json) else { return };
         for package in metadata.packages {
             let Some(folder) = package.manifest_path.parent() else { continue };

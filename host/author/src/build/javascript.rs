@@ -19,7 +19,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::error::BuildError;
-use super::process::{ask, check_version, step};
+use super::process::{capture_output, check_version, step};
 use super::source::Source;
 use super::world::World;
 use super::{Event, write_if_changed};
@@ -59,7 +59,7 @@ pub(super) fn compile(
     let package = Package::read(source)?;
     let main = package.main(source)?;
     let description = Description::of(source, &world, main)?;
-    let version = ask(node(source, &["--version"]), HELP)?;
+    let version = capture_output(node(source, &["--version"]), HELP)?;
     let version = version.unwrap_or_else(|said| said);
     check_version("Node.js", &version, &[OLDEST])?;
 

@@ -12,7 +12,7 @@ use super::source::Source;
 const MAX_OUTPUT: usize = 64 << 10;
 
 /// The result of a program that has ended.
-pub(super) struct Ran<T> {
+pub(super) struct ProgramOutput<T> {
     /// Whether the program succeeded.
     pub(super) success: bool,
     /// The value that `read` made of the program's standard output.
@@ -31,18 +31,18 @@ pub(super) fn run<T>(
     help: &'static str,
     listener: &(dyn Fn(Event<'_>) + Sync),
     read: impl FnOnce(ChildStdout) -> T,
-) -> Result<Ran<T>, BuildError> {
+) -> Result<ProgramOutput<T>, BuildError> {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().map_err(|error| cannot_start(&command, help, error))?;
     let stdout = child.stdout.take().expect("stdout is piped");
     let stderr = child.stderr.take().expect("stderr is piped");
     // Reads both pipes at once. A child that fills one would otherwise block forever while this process reads the other.
     let (printed, errors) = std::thread::scope(|scope| {
-        let errors = scope.spawn(|| said(stderr, listener));
+        let errors = scope.spawn(|| forward_lines(stderr, listener));
         (read(stdout), errors.join().unwrap_or_default())
     });
     let ended = child.wait().map_err(|error| cannot_start(&command, help, error))?;
-    Ok(Ran { success: ended.success(), printed, errors })
+    Ok(ProgramOutput { success: ended.success(), printed, errors })
 }
 
 /// Runs a program for one module's build. Passes the lines of both output streams to `listener`. `shown` is the command as a person would
@@ -60,7 +60,8 @@ pub(super) fn step(
 ) -> Result<(), BuildError> {
     let modules = vec![source.name.clone()];
     listener(Event::Compiling { modules: &modules, command: &shown });
-    let Ran { success, printed, errors } = run(command, help, listener, |stdout| said(stdout, listener))?;
+    let ProgramOutput { success, printed, errors } =
+        run(command, help, listener, |stdout| forward_lines(stdout, listener))?;
     if success {
         return Ok(());
     }
@@ -73,7 +74,7 @@ pub(super) fn step(
 /// # Errors
 ///
 /// [`BuildError::NoToolchain`] if the program can't be started. `help` says how to install it.
-pub(super) fn ask(mut command: Command, help: &'static str) -> Result<Result<String, String>, BuildError> {
+pub(super) fn capture_output(mut command: Command, help: &'static str) -> Result<Result<String, String>, BuildError> {
     let output = command.stdin(Stdio::null()).output().map_err(|error| cannot_start(&command, help, error))?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
     Ok(if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) })
@@ -106,7 +107,7 @@ pub(super) fn check_version(tool: &'static str, found: &str, wanted: &[&str]) ->
 }
 
 /// Passes each line to the listener as it arrives, and returns the end of all lines.
-fn said(stderr: impl Read, listener: &(dyn Fn(Event<'_>) + Sync)) -> String {
+fn forward_lines(stderr: impl Read, listener: &(dyn Fn(Event<'_>) + Sync)) -> String {
     let mut output = String::new();
     for line in BufReader::new(stderr).split(b'\n') {
         let Ok(line) = line else { break };
@@ -132,7 +133,7 @@ mod tests {
     fn of_much_output_the_end_is_kept() {
         let long = format!("{}\nlast: é\n", "première ligne\n".repeat(50_000));
         let heard = std::sync::atomic::AtomicUsize::new(0);
-        let kept = said(long.as_bytes(), &|_: Event<'_>| {
+        let kept = forward_lines(long.as_bytes(), &|_: Event<'_>| {
             heard.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         });
         assert!(kept.len() <= MAX_OUTPUT && kept.len() > MAX_OUTPUT / 2, "{}", kept.len());

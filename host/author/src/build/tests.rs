@@ -390,7 +390,7 @@ fn what_go_can_not_carry_is_named_before_anything_is_compiled() {
     ] {
         place.write("wit/odd/odd.wit", format!("package a:odd@1.0.0; interface odd {{ {function} }}"));
         let errors = place.errors(std::slice::from_ref(&folder));
-        assert!(matches!(errors.as_slice(), [BuildError::Uncarried { language: "Go", .. }]), "{errors:?}");
+        assert!(matches!(errors.as_slice(), [BuildError::Unsupported { language: "Go", .. }]), "{errors:?}");
         assert!(errors.to_string().contains(part) && errors.to_string().contains("help: "), "{errors}");
     }
 }

@@ -17,19 +17,19 @@ const MAX_DEPTH: usize = 64;
 const MAX_READ: u64 = 256 << 20;
 /// How long before the snapshot a file must have been modified for its metadata to be trusted. A more recent file can be modified again
 /// without a new timestamp.
-const SAME_MOMENT: Duration = Duration::from_millis(100);
+const TIMESTAMP_GRANULARITY: Duration = Duration::from_millis(100);
 
 /// The files and folders at one moment.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Snapshot {
-    files: BTreeMap<PathBuf, Seen>,
+    files: BTreeMap<PathBuf, FileState>,
     folders: BTreeMap<PathBuf, u64>,
 }
 
 /// The state of one file in a snapshot.
 #[derive(Debug, Clone)]
-struct Seen {
-    stamp: Stamp,
+struct FileState {
+    stamp: FileStamp,
     /// The digest of the contents. `None` if the file can't be read or is too large.
     digest: Option<Digest>,
     /// Whether equal metadata proves that the contents are equal.
@@ -37,14 +37,14 @@ struct Seen {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Stamp {
+struct FileStamp {
     length: u64,
     inode: u64,
     modified: (i64, i64),
     changed: (i64, i64),
 }
 
-impl Seen {
+impl FileState {
     fn is_same(&self, other: &Self) -> bool {
         match (self.digest, other.digest) {
             (Some(one), Some(other)) => one == other,
@@ -91,12 +91,12 @@ impl Snapshot {
     }
 
     /// Whether the limit of files or folders was reached.
-    pub(super) fn is_cut_off(&self) -> bool {
+    pub(super) fn exceeds_limit(&self) -> bool {
         self.files.len() >= MAX_FILES || self.folders.len() >= MAX_FILES
     }
 
     /// Replaces the state of the files that `which` selects by their state in another snapshot.
-    pub(super) fn adopt(&mut self, other: &Self, which: impl Fn(&Path) -> bool) {
+    pub(super) fn copy_states(&mut self, other: &Self, which: impl Fn(&Path) -> bool) {
         self.files.retain(|path, _| !which(path) || other.files.contains_key(path));
         for (path, seen) in other.files.iter().filter(|(path, _)| which(path)) {
             self.files.insert(path.clone(), seen.clone());
@@ -117,7 +117,7 @@ impl Walk<'_> {
         let Ok(metadata) = folder.metadata() else { return };
         let itself = (metadata.dev(), metadata.ino());
         // A symbolic link may lead back to a parent. Two such links would double the number of paths at each level.
-        if self.above.contains(&itself) || self.above.len() > MAX_DEPTH || self.found.is_cut_off() {
+        if self.above.contains(&itself) || self.above.len() > MAX_DEPTH || self.found.exceeds_limit() {
             return;
         }
         if self.found.folders.insert(folder.to_owned(), metadata.ino()).is_some() && !self.above.is_empty() {
@@ -133,8 +133,7 @@ impl Walk<'_> {
         // Code generators write their output beside the sources.
         let generates = folder.join("go.mod").exists();
         for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
-            if is_nobodys_source(&path) || generates && path.ends_with("bindings") || path.ends_with("wit_bindings.go")
-            {
+            if is_not_a_source(&path) || generates && path.ends_with("bindings") || path.ends_with("wit_bindings.go") {
                 continue;
             }
             if path.is_dir() {
@@ -147,7 +146,7 @@ impl Walk<'_> {
 
     fn file(&mut self, path: &Path) {
         let Ok(metadata) = path.metadata() else { return };
-        if self.found.is_cut_off() || self.found.files.contains_key(path) || !metadata.is_file() {
+        if self.found.exceeds_limit() || self.found.files.contains_key(path) || !metadata.is_file() {
             return;
         }
         let stamp = stamp(&metadata);
@@ -157,15 +156,15 @@ impl Walk<'_> {
                 let readable = metadata.len() <= MAX_READ;
                 let digest = readable.then(|| fs::read(path).ok()).flatten().map(|bytes| Digest::of(&bytes));
                 let modified = metadata.modified().unwrap_or(self.now);
-                Seen { stamp, digest, settled: modified + SAME_MOMENT < self.now }
+                FileState { stamp, digest, settled: modified + TIMESTAMP_GRANULARITY < self.now }
             }
         };
         self.found.files.insert(path.to_owned(), seen);
     }
 }
 
-fn stamp(metadata: &Metadata) -> Stamp {
-    Stamp {
+fn stamp(metadata: &Metadata) -> FileStamp {
+    FileStamp {
         length: metadata.len(),
         inode: metadata.ino(),
         modified: (metadata.mtime(), metadata.mtime_nsec()),
@@ -174,7 +173,7 @@ fn stamp(metadata: &Metadata) -> Stamp {
 }
 
 /// Whether no author writes such a file or folder: it is hidden, temporary, or made by tools.
-pub(super) fn is_nobodys_source(path: &Path) -> bool {
+pub(super) fn is_not_a_source(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     // Vim creates a file named `4913` to test whether it may write to the folder.
     name.starts_with(['.', '#'])

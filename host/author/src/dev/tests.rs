@@ -72,7 +72,7 @@ fn write(place: &Path, file: &str, text: &str) {
     fs::write(path, text).unwrap();
 }
 
-fn modules(look: &Look) -> Vec<&str> {
+fn modules(look: &Changes) -> Vec<&str> {
     look.modules.iter().map(|folder| folder.file_name().unwrap().to_str().unwrap()).collect()
 }
 
@@ -80,24 +80,24 @@ fn modules(look: &Look) -> Vec<&str> {
 fn a_file_is_part_of_those_modules_that_read_it() {
     let place = place();
     let mut sources = Sources::new(place.path().to_owned(), Overrides::default());
-    let look = sources.look();
+    let look = sources.find_changes();
     assert!(look.config.is_ok() && look.is_news, "{:?}", look.config);
     assert_eq!(modules(&look), ["alpha", "beta", "gamma"]);
-    assert!(!sources.look().is_news);
+    assert!(!sources.find_changes().is_news);
     // Files that belong to no module.
     write(place.path(), "modules/tests/src/lib.rs", "// one more line\n");
     write(place.path(), "modules/readme.md", "");
-    assert!(!sources.look().is_news);
+    assert!(!sources.find_changes().is_news);
     for (file, expected) in CASES {
         let before = fs::read_to_string(place.path().join(file)).unwrap_or_default();
         let comment = if file.ends_with(".wit") { "// a line\n" } else { "# a line\n" };
         write(place.path(), file, &format!("{before}{comment}"));
-        let look = sources.look();
+        let look = sources.find_changes();
         assert!(look.config.is_ok() && look.is_news, "{file}");
         assert_eq!(modules(&look), expected, "{file}");
-        let short = sources.short(&look.changed[0], look.config.as_ref().unwrap()).to_owned();
+        let short = sources.display_path(&look.changed[0], look.config.as_ref().unwrap()).to_owned();
         assert_eq!((look.changed.len(), short), (1, file.into()));
-        assert!(!sources.look().is_news, "{file} is news once");
+        assert!(!sources.find_changes().is_news, "{file} is news once");
     }
 }
 
@@ -105,7 +105,7 @@ fn a_file_is_part_of_those_modules_that_read_it() {
 fn what_decides_is_looked_at_anew() {
     let place = place();
     let mut sources = Sources::new(place.path().to_owned(), Overrides::default());
-    sources.look();
+    sources.find_changes();
     let edit = |file: &str, from: &str, to: &str| {
         let text = fs::read_to_string(place.path().join(file)).unwrap();
         assert!(text.contains(from), "{file}");
@@ -113,36 +113,36 @@ fn what_decides_is_looked_at_anew() {
     };
     // A world that imports another contract.
     edit("modules/alpha/wit/world.wit", "c:one/one", "c:two/two");
-    assert_eq!(modules(&sources.look()), ["alpha"]);
+    assert_eq!(modules(&sources.find_changes()), ["alpha"]);
     edit("wit/two/two.wit", "b: func", "c: func");
-    assert_eq!(modules(&sources.look()), ["alpha", "beta", "gamma"]);
+    assert_eq!(modules(&sources.find_changes()), ["alpha", "beta", "gamma"]);
     // A package that depends on another one.
     edit(
         "modules/beta/Cargo.toml",
         "[build-dependencies]",
         "[dependencies]\nmore = { path = \"../more\" }\n[build-dependencies]",
     );
-    assert_eq!(modules(&sources.look()), ["beta"]);
+    assert_eq!(modules(&sources.find_changes()), ["beta"]);
     write(place.path(), "modules/more/src/lib.rs", "// another\n");
-    assert_eq!(modules(&sources.look()), ["alpha", "beta"]);
+    assert_eq!(modules(&sources.find_changes()), ["alpha", "beta"]);
     // A contract that is temporarily invalid. Its users stay known.
     edit("wit/two/two.wit", "package c:two@1.0.0;", "package");
-    assert_eq!(modules(&sources.look()), ["alpha", "beta", "gamma"]);
+    assert_eq!(modules(&sources.find_changes()), ["alpha", "beta", "gamma"]);
     edit("wit/two/two.wit", "package", "package c:two@1.0.0;");
-    assert_eq!(modules(&sources.look()), ["alpha", "beta", "gamma"]);
+    assert_eq!(modules(&sources.find_changes()), ["alpha", "beta", "gamma"]);
     // A manifest that is temporarily invalid, while a module is edited.
     edit("modules/app.toml", "[app]", "[app");
     write(place.path(), "modules/alpha/src/lib.rs", "// another\n");
-    let look = sources.look();
+    let look = sources.find_changes();
     assert!(look.config.is_err() && look.is_news);
     assert_eq!(modules(&look), ["alpha"]);
-    assert!(!sources.look().is_news);
+    assert!(!sources.find_changes().is_news);
     // One module added, and one removed.
     edit("modules/app.toml", "[app", "[app]");
     edit("modules/app.toml", "[modules.gamma]\ncomponent = \"gamma\"", "[modules.more]\ncomponent = \"more\"");
-    assert_eq!(modules(&sources.look()), ["more"]);
+    assert_eq!(modules(&sources.find_changes()), ["more"]);
     write(place.path(), "modules/gamma/main.js", "another");
-    assert!(!sources.look().is_news);
+    assert!(!sources.find_changes().is_news);
 }
 
 #[test]
@@ -150,45 +150,45 @@ fn a_file_that_every_build_writes_is_passed_by() {
     let place = place();
     let mut sources = Sources::new(place.path().to_owned(), Overrides::default());
     let generated = "modules/alpha/src/generated.rs";
-    let first = sources.look();
+    let first = sources.find_changes();
     let mut number = 0;
-    let mut build = |sources: &mut Sources, look: &Look| {
+    let mut build = |sources: &mut Sources, look: &Changes| {
         number += 1;
         write(place.path(), generated, &format!("// {number}\n"));
-        sources.built(look).len()
+        sources.record_build(look).len()
     };
     assert_eq!(build(&mut sources, &first), 0);
     // The first two changes may come from the author, who saved during a build.
     for found in [0, 1] {
-        let look = sources.look();
+        let look = sources.find_changes();
         assert_eq!((modules(&look), look.changed.len()), (vec!["alpha"], 1));
         assert_eq!(build(&mut sources, &look), found);
     }
-    assert!(!sources.look().is_news);
+    assert!(!sources.find_changes().is_news);
     // A build of another file writes the generated file, too. That alone triggers no build.
     write(place.path(), "modules/alpha/src/lib.rs", "// more\n");
-    let look = sources.look();
+    let look = sources.find_changes();
     assert_eq!(look.changed.len(), 1);
     assert_eq!(build(&mut sources, &look), 0);
-    assert!(!sources.look().is_news);
+    assert!(!sources.find_changes().is_news);
     // The author saves the generated file while no build runs.
     write(place.path(), generated, "// by hand\n");
-    let look = sources.look();
+    let look = sources.find_changes();
     assert_eq!((modules(&look), look.is_news), (vec!["alpha"], true));
     assert_eq!(build(&mut sources, &look), 0);
-    assert!(sources.look().is_news);
+    assert!(sources.find_changes().is_news);
 }
 
 #[test]
 fn what_an_author_saves_during_a_build_is_built() {
     let place = place();
     let mut sources = Sources::new(place.path().to_owned(), Overrides::default());
-    let mut look = sources.look();
+    let mut look = sources.find_changes();
     // The author saves another file during each build. None of them counts as generated.
     for (index, file) in ["lib.rs", "more.rs", "lib.rs", "more.rs", "lib.rs"].iter().enumerate() {
         write(place.path(), &format!("modules/alpha/src/{file}"), &format!("// {index}\n"));
-        assert_eq!(sources.built(&look), Vec::<PathBuf>::new());
-        look = sources.look();
+        assert_eq!(sources.record_build(&look), Vec::<PathBuf>::new());
+        look = sources.find_changes();
         assert!(look.is_news && modules(&look) == ["alpha"], "{index}");
     }
 }

@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::Notify;
 
-use super::snapshot::is_nobodys_source;
+use super::snapshot::is_not_a_source;
 
 /// How long no notification must arrive for a save to count as complete.
-const QUIET: Duration = Duration::from_millis(20);
+const SETTLE_TIME: Duration = Duration::from_millis(20);
 /// How long to wait for a save to complete, at most.
-const PATIENCE: Duration = Duration::from_millis(500);
+const MAX_SETTLE_TIME: Duration = Duration::from_millis(500);
 /// How often files are polled without a notification. Some file systems send none.
-const LOOK_ANYWAY: Duration = Duration::from_secs(2);
+const POLL_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Watches folders, without their subfolders.
 pub struct Watcher {
@@ -23,17 +23,17 @@ pub struct Watcher {
     system: Option<RecommendedWatcher>,
     /// The watched folders, each with its inode number, which tells a replaced folder from the earlier one of the same name.
     watched: BTreeMap<PathBuf, u64>,
-    heard: Arc<Notify>,
+    notified: Arc<Notify>,
 }
 
 impl Watcher {
     /// Makes a watcher of no folders. If the operating system can't watch files, [`Self::changed`] polls every two seconds.
     pub fn new() -> Self {
-        let heard = Arc::new(Notify::new());
-        let tell = heard.clone();
+        let notified = Arc::new(Notify::new());
+        let tell = notified.clone();
         // One pending notification is enough, because it only makes the caller look.
         let listen = move |event: notify::Result<Event>| {
-            if event.is_err() || event.is_ok_and(|event| matters(&event)) {
+            if event.is_err() || event.is_ok_and(|event| may_be_change(&event)) {
                 tell.notify_one();
             }
         };
@@ -41,11 +41,11 @@ impl Watcher {
         if let Err(error) = &system {
             tracing::warn!(%error, "files can't be watched, and are polled every two seconds instead");
         }
-        Self { system: system.ok(), watched: BTreeMap::new(), heard }
+        Self { system: system.ok(), watched: BTreeMap::new(), notified }
     }
 
     /// Watches these folders and no others. Watches a folder again if it was replaced by another one of the same name.
-    pub fn follow(&mut self, folders: &BTreeMap<PathBuf, u64>) {
+    pub fn set_folders(&mut self, folders: &BTreeMap<PathBuf, u64>) {
         let Some(system) = &mut self.system else { return };
         let gone = |(path, number): (&PathBuf, &u64)| folders.get(path) != Some(number);
         let gone: Vec<PathBuf> =
@@ -63,18 +63,20 @@ impl Watcher {
             if system.watch(path, RecursiveMode::NonRecursive).is_ok() {
                 self.watched.insert(path.clone(), *number);
                 // Changes between the caller's look at this folder and now sent no notification.
-                self.heard.notify_one();
+                self.notified.notify_one();
             }
         }
     }
 
     /// Waits until files may have changed and no further changes follow for a moment. Returns after two seconds in any case.
     pub async fn changed(&self) {
-        if tokio::time::timeout(LOOK_ANYWAY, self.heard.notified()).await.is_err() {
+        if tokio::time::timeout(POLL_INTERVAL, self.notified.notified()).await.is_err() {
             return;
         }
         let begun = Instant::now();
-        while begun.elapsed() < PATIENCE && tokio::time::timeout(QUIET, self.heard.notified()).await.is_ok() {}
+        while begun.elapsed() < MAX_SETTLE_TIME
+            && tokio::time::timeout(SETTLE_TIME, self.notified.notified()).await.is_ok()
+        {}
     }
 }
 
@@ -85,7 +87,7 @@ impl Default for Watcher {
 }
 
 /// Whether an event can mean a change. Reading files causes events, too, and this process reads them itself.
-fn matters(event: &Event) -> bool {
+fn may_be_change(event: &Event) -> bool {
     let is_access = matches!(event.kind, EventKind::Access(_));
-    !is_access && (event.paths.is_empty() || event.paths.iter().any(|path| !is_nobodys_source(path)))
+    !is_access && (event.paths.is_empty() || event.paths.iter().any(|path| !is_not_a_source(path)))
 }

@@ -15,7 +15,7 @@ const MAX_REPEATED: usize = 1 << 20;
 const TIMESTAMP_LENGTH: usize = 24;
 
 /// The values that a case has kept, by name.
-pub(super) type Kept = BTreeMap<String, Value>;
+pub(super) type KeptValues = BTreeMap<String, Value>;
 
 /// A place where an answer differs from the expectation.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -29,8 +29,8 @@ pub struct Difference {
 }
 
 /// A placeholder in an expectation.
-enum Special<'a> {
-    Volatile(Kind, Option<&'a str>),
+enum Placeholder<'a> {
+    Volatile(VolatileKind, Option<&'a str>),
     Length(u64),
     Value(&'a str),
     Repeat(&'a Value, usize),
@@ -38,13 +38,13 @@ enum Special<'a> {
 }
 
 #[derive(Clone, Copy)]
-enum Kind {
+enum VolatileKind {
     Any,
     Ulid,
     Timestamp,
 }
 
-impl Kind {
+impl VolatileKind {
     fn accepts(self, value: &Value) -> bool {
         match self {
             Self::Any => true,
@@ -61,7 +61,7 @@ fn is_ulid(text: &str) -> bool {
     text.len() == ulid::ULID_LEN && text.as_bytes()[0] <= b'7' && text.bytes().all(digit)
 }
 
-impl<'a> Special<'a> {
+impl<'a> Placeholder<'a> {
     /// Parses an object as a placeholder. `None` if it is an ordinary object.
     fn of(object: &'a Map<String, Value>) -> Result<Option<Self>, String> {
         let Some((key, value)) = object.iter().find(|(key, _)| key.starts_with('$')) else { return Ok(None) };
@@ -75,9 +75,9 @@ impl<'a> Special<'a> {
             _ => Err(wrong()),
         };
         Ok(Some(match key.as_str() {
-            "$any" => Self::Volatile(Kind::Any, name()?),
-            "$ulid" => Self::Volatile(Kind::Ulid, name()?),
-            "$timestamp" => Self::Volatile(Kind::Timestamp, name()?),
+            "$any" => Self::Volatile(VolatileKind::Any, name()?),
+            "$ulid" => Self::Volatile(VolatileKind::Ulid, name()?),
+            "$timestamp" => Self::Volatile(VolatileKind::Timestamp, name()?),
             "$length" => Self::Length(value.as_u64().ok_or_else(wrong)?),
             "$value" => Self::Value(value.as_str().ok_or_else(wrong)?),
             "$repeat" => {
@@ -104,13 +104,13 @@ impl<'a> Special<'a> {
 pub(super) fn check(value: &Value, may_vary: bool) -> Result<(), String> {
     match value {
         Value::Array(items) => items.iter().try_for_each(|item| check(item, may_vary)),
-        Value::Object(object) => match Special::of(object)? {
+        Value::Object(object) => match Placeholder::of(object)? {
             None => object.values().try_for_each(|value| check(value, may_vary)),
-            Some(Special::Volatile(..) | Special::Length(_)) if !may_vary => {
+            Some(Placeholder::Volatile(..) | Placeholder::Length(_)) if !may_vary => {
                 Err(format!("{value} matches many values, so it can't be sent"))
             }
-            Some(Special::Join(parts)) => parts.iter().try_for_each(|part| check(part, false)),
-            Some(Special::Repeat(part, _)) => check(part, false),
+            Some(Placeholder::Join(parts)) => parts.iter().try_for_each(|part| check(part, false)),
+            Some(Placeholder::Repeat(part, _)) => check(part, false),
             Some(_) => Ok(()),
         },
         _ => Ok(()),
@@ -118,26 +118,28 @@ pub(super) fn check(value: &Value, may_vary: bool) -> Result<(), String> {
 }
 
 /// Replaces all placeholders in a value that must be definite.
-pub(super) fn fill(value: &Value, kept: &Kept) -> Result<Value, String> {
+pub(super) fn resolve_placeholders(value: &Value, kept: &KeptValues) -> Result<Value, String> {
     Ok(match value {
-        Value::Array(items) => items.iter().map(|item| fill(item, kept)).collect::<Result<Vec<_>, _>>()?.into(),
-        Value::Object(object) => match Special::of(object)? {
+        Value::Array(items) => {
+            items.iter().map(|item| resolve_placeholders(item, kept)).collect::<Result<Vec<_>, _>>()?.into()
+        }
+        Value::Object(object) => match Placeholder::of(object)? {
             None => {
-                let entries = object.iter().map(|(key, value)| Ok((key.clone(), fill(value, kept)?)));
+                let entries = object.iter().map(|(key, value)| Ok((key.clone(), resolve_placeholders(value, kept)?)));
                 Value::Object(entries.collect::<Result<_, String>>()?)
             }
-            Some(Special::Volatile(..) | Special::Length(_)) => {
+            Some(Placeholder::Volatile(..) | Placeholder::Length(_)) => {
                 return Err(format!("{value} matches many values, so it can't be used where one value is needed"));
             }
-            Some(Special::Value(name)) => {
+            Some(Placeholder::Value(name)) => {
                 kept.get(name).cloned().ok_or_else(|| format!("no value was kept under the name `{name}` before"))?
             }
-            Some(Special::Repeat(part, times)) => repeat(&fill(part, kept)?, times)
+            Some(Placeholder::Repeat(part, times)) => repeat(&resolve_placeholders(part, kept)?, times)
                 .ok_or_else(|| format!("`$repeat` would make more than {MAX_REPEATED} bytes of {part}"))?,
-            Some(Special::Join(parts)) => {
+            Some(Placeholder::Join(parts)) => {
                 let mut text = String::new();
                 for part in parts {
-                    let part = fill(part, kept)?;
+                    let part = resolve_placeholders(part, kept)?;
                     text.push_str(
                         part.as_str().ok_or_else(|| format!("`$join` joins texts, and {part} is not a text"))?,
                     );
@@ -162,7 +164,7 @@ fn repeat(part: &Value, times: usize) -> Option<Value> {
 }
 
 /// Returns all differences between an expectation and a value, in the order of the expectation. Keeps the values that it names.
-pub(super) fn differences(expected: &Value, found: &Value, kept: &mut Kept) -> Result<Vec<Difference>, String> {
+pub(super) fn differences(expected: &Value, found: &Value, kept: &mut KeptValues) -> Result<Vec<Difference>, String> {
     let mut differences = Vec::new();
     compare(expected, found, &mut String::new(), kept, &mut differences)?;
     Ok(differences)
@@ -172,7 +174,7 @@ fn compare(
     expected: &Value,
     found: &Value,
     at: &mut String,
-    kept: &mut Kept,
+    kept: &mut KeptValues,
     out: &mut Vec<Difference>,
 ) -> Result<(), String> {
     let differs = |expected: &Value, at: &str| Difference {
@@ -181,9 +183,9 @@ fn compare(
         found: Some(found.clone()),
     };
     match (expected, found) {
-        (Value::Object(object), _) if let Some(special) = Special::of(object)? => {
+        (Value::Object(object), _) if let Some(special) = Placeholder::of(object)? => {
             let expected = match special {
-                Special::Volatile(kind, name) => match name.and_then(|name| kept.get(name)) {
+                Placeholder::Volatile(kind, name) => match name.and_then(|name| kept.get(name)) {
                     Some(before) => before.clone(),
                     None if kind.accepts(found) => {
                         kept.extend(name.map(|name| (name.to_owned(), found.clone())));
@@ -191,11 +193,11 @@ fn compare(
                     }
                     None => expected.clone(),
                 },
-                Special::Length(length) if found.as_array().is_some_and(|items| items.len() as u64 == length) => {
+                Placeholder::Length(length) if found.as_array().is_some_and(|items| items.len() as u64 == length) => {
                     return Ok(());
                 }
-                Special::Length(_) => expected.clone(),
-                _ => fill(expected, kept)?,
+                Placeholder::Length(_) => expected.clone(),
+                _ => resolve_placeholders(expected, kept)?,
             };
             if expected != *found {
                 out.push(differs(&expected, at));
@@ -224,7 +226,7 @@ fn inside(
     expected: Option<&Value>,
     found: Option<&Value>,
     at: &mut String,
-    kept: &mut Kept,
+    kept: &mut KeptValues,
     out: &mut Vec<Difference>,
 ) -> Result<(), String> {
     let outside = at.len();

@@ -14,7 +14,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 
-use super::expect::{Difference, Kept, differences, fill};
+use super::expect::{Difference, KeptValues, differences, resolve_placeholders};
 use super::read::{Case, Step, Suite};
 use watertight_control::application::{self, Artifacts, Checked, Databases, Host, LinkedCode, assemble, link_all};
 use watertight_control::state::{StateError, StateFolder};
@@ -36,7 +36,7 @@ const STATEMENT_TIME: Duration = Duration::from_secs(10);
 const KEPT_CODE: usize = 16;
 
 /// A module under test with the modules that it calls: linked once, and started for each case.
-pub struct Subject {
+pub struct ModuleUnderTest {
     module: ModuleName,
     config: AppConfig,
     graph: AppGraph,
@@ -87,7 +87,7 @@ pub struct CaseReport {
     pub millis: u64,
     /// Why the case failed; `None` if it passed.
     pub failure: Option<Failure>,
-    /// The log lines of the modules during the case. The listener of [`Subject::run`] adds them.
+    /// The log lines of the modules during the case. The listener of [`ModuleUnderTest::run`] adds them.
     pub log: Vec<String>,
 }
 
@@ -104,7 +104,7 @@ pub struct Failure {
     pub differences: Vec<Difference>,
 }
 
-impl Subject {
+impl ModuleUnderTest {
     /// Links `module` with all modules that it calls. `config` names the component under test, and `artifacts` has it together with those
     /// of all other modules. Compiled code is kept in `target/test` of the workspace. Blocks while it compiles.
     ///
@@ -115,7 +115,7 @@ impl Subject {
     pub fn link(config: AppConfig, artifacts: &Artifacts, module: &ModuleName, host: Host) -> Result<Self, RunError> {
         let workspace = config.workspace.join("target/test");
         let Checked { mut config, graph, .. } = application::check_paper_with(config, artifacts)?;
-        reduce(&mut config, &needed(&graph, module));
+        retain_modules(&mut config, &needed(&graph, module));
         let artifacts: Artifacts = artifacts
             .iter()
             .filter(|(name, _)| config.modules.contains_key(*name))
@@ -130,9 +130,9 @@ impl Subject {
         let state = StateFolder::open(&folder.path().join("link"))?;
         let compiler = host.compiler(&state, config.compile)?;
         // Concurrent runs may share this folder. Code that is missing, or removed meanwhile, is compiled.
-        share(&code, &state.code());
+        link_code(&code, &state.code());
         let linked = link_all(&graph, &compiler, &LinkedCode::new())?;
-        share(&state.code(), &code);
+        link_code(&state.code(), &code);
         prune(&code, KEPT_CODE);
         Ok(Self { module: module.clone(), config, graph, values, linked, host, folder })
     }
@@ -161,23 +161,23 @@ impl Subject {
         let folder = private("case-").tempdir_in(self.folder.path()).map_err(no_room)?;
         let state = StateFolder::open(folder.path())?;
         let started = self.start(GenerationNumber(1), &state).await?;
-        let mut run = Run { subject: self, suite, state, started, kept: Kept::new() };
+        let mut run = CaseRun { subject: self, suite, state, started, kept: KeptValues::new() };
         let failure = run.steps(case).await;
         run.started.databases.close().await;
         Ok(failure)
     }
 
     /// Starts the application on a state in the way a host does.
-    async fn start(&self, number: GenerationNumber, state: &StateFolder) -> Result<Started, RunError> {
+    async fn start(&self, number: GenerationNumber, state: &StateFolder) -> Result<RunningCase, RunError> {
         let databases = Databases::new(self.host.database.clone());
-        tokio::task::block_in_place(|| databases.open_alone(&self.graph, state))?;
+        tokio::task::block_in_place(|| databases.open_unpublished(&self.graph, state))?;
         // A suite calls functions directly, so it needs no routes.
         let (config, graph, routes) = (self.config.clone(), self.graph.clone(), RouteTable::default());
         let checked = Checked { config, graph, routes, values: self.values.clone(), notes: Vec::new() };
         let (linked, admissions) = (self.linked.clone(), AdmissionTable::default());
         let generation = assemble(number, checked, linked, &databases, &admissions, &self.host.telemetry);
         generation.resume().await;
-        Ok(Started { generation, databases })
+        Ok(RunningCase { generation, databases })
     }
 }
 
@@ -202,7 +202,7 @@ fn needed(graph: &AppGraph, module: &ModuleName) -> BTreeSet<ModuleName> {
 }
 
 /// Removes all other modules and all routes from the configuration.
-fn reduce(config: &mut AppConfig, modules: &BTreeSet<ModuleName>) {
+fn retain_modules(config: &mut AppConfig, modules: &BTreeSet<ModuleName>) {
     config.routes.clear();
     config.modules.retain(|name, _| modules.contains(name));
     for module in config.modules.values_mut() {
@@ -215,7 +215,7 @@ fn reduce(config: &mut AppConfig, modules: &BTreeSet<ModuleName>) {
 }
 
 /// Hard-links compiled code from one folder into another. The file names identify the contents, and the files never change.
-fn share(from: &Path, to: &Path) {
+fn link_code(from: &Path, to: &Path) {
     let Ok(entries) = std::fs::read_dir(from) else { return };
     for entry in entries.flatten() {
         if entry.path().extension().is_some_and(|extension| extension == "cwasm") {
@@ -226,21 +226,21 @@ fn share(from: &Path, to: &Path) {
 }
 
 /// A case that is running.
-struct Run<'a> {
-    subject: &'a Subject,
+struct CaseRun<'a> {
+    subject: &'a ModuleUnderTest,
     suite: &'a Suite,
     state: StateFolder,
-    started: Started,
-    kept: Kept,
+    started: RunningCase,
+    kept: KeptValues,
 }
 
 /// The running application of a case.
-struct Started {
+struct RunningCase {
     generation: Arc<Generation>,
     databases: Databases,
 }
 
-impl Run<'_> {
+impl CaseRun<'_> {
     async fn steps(&mut self, case: &Case) -> Option<Failure> {
         for (index, step) in case.steps.iter().enumerate() {
             let (reason, differences) = match self.step(step).await {
@@ -298,7 +298,7 @@ impl Run<'_> {
         at_once: usize,
     ) -> Result<Vec<Value>, String> {
         let path = self.path(of, function)?;
-        let arguments = arguments.iter().map(|argument| Ok(fill(argument, &self.kept)?.to_string()));
+        let arguments = arguments.iter().map(|argument| Ok(resolve_placeholders(argument, &self.kept)?.to_string()));
         let arguments = arguments.collect::<Result<Vec<_>, String>>()?;
         let mut calls = JoinSet::new();
         for _ in 0..at_once {
@@ -345,7 +345,7 @@ impl Run<'_> {
 
     fn database(&self, of: Option<&InterfaceName>) -> Result<Database, String> {
         let (module, _) = self.export(of)?;
-        let database = self.started.databases.of(&module);
+        let database = self.started.databases.get(&module);
         database.ok_or_else(|| format!("`{module}` has no database: the manifest doesn't grant it `sql`"))
     }
 }

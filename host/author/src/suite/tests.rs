@@ -6,11 +6,11 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use super::expect::{Kept, check, differences, fill};
+use super::expect::{KeptValues, check, differences, resolve_placeholders};
 use super::*;
 
 fn compare(expected: &Value, found: &Value) -> Vec<(String, Option<Value>, Option<Value>)> {
-    let found = differences(expected, found, &mut Kept::new()).unwrap();
+    let found = differences(expected, found, &mut KeptValues::new()).unwrap();
     found.into_iter().map(|difference| (difference.at, difference.expected, difference.found)).collect()
 }
 
@@ -58,39 +58,39 @@ fn what_varies_is_accepted_in_its_form_only() {
 
 #[test]
 fn a_name_keeps_one_value() {
-    let mut kept = Kept::new();
+    let mut kept = KeptValues::new();
     let expected = json!([{"$any": "a"}, {"$any": "a"}, {"$any": "b"}]);
     assert!(differences(&expected, &json!([1, 1, 2]), &mut kept).unwrap().is_empty());
     // A later use of a name requires the kept value.
     let told = differences(&json!([{"$ulid": "a"}, {"$value": "b"}]), &json!([3, 2]), &mut kept).unwrap();
     assert_eq!(told.len(), 1);
     assert_eq!((told[0].at.as_str(), told[0].expected.as_ref()), ("/0", Some(&json!(1))));
-    assert_eq!(fill(&json!({"x": [{"$value": "a"}]}), &kept).unwrap(), json!({"x": [1]}));
-    assert!(fill(&json!({"$value": "c"}), &kept).unwrap_err().contains("`c`"));
+    assert_eq!(resolve_placeholders(&json!({"x": [{"$value": "a"}]}), &kept).unwrap(), json!({"x": [1]}));
+    assert!(resolve_placeholders(&json!({"$value": "c"}), &kept).unwrap_err().contains("`c`"));
     assert!(differences(&json!({"$value": "c"}), &json!(1), &mut kept).unwrap_err().contains("`c`"));
 }
 
 #[test]
 fn texts_are_made_of_parts() {
-    let kept = Kept::from([("name".to_owned(), json!("Ada")), ("number".to_owned(), json!(1))]);
+    let kept = KeptValues::from([("name".to_owned(), json!("Ada")), ("number".to_owned(), json!(1))]);
     let text = json!({"$join": ["Hello ", {"$value": "name"}, {"$repeat": ["!", 3]}]});
-    assert_eq!(fill(&text, &kept).unwrap(), "Hello Ada!!!");
+    assert_eq!(resolve_placeholders(&text, &kept).unwrap(), "Hello Ada!!!");
     assert!(compare(&json!({"$repeat": ["é", 2]}), &json!("éé")).is_empty());
-    assert!(fill(&json!({"$join": [{"$value": "number"}]}), &kept).is_err());
+    assert!(resolve_placeholders(&json!({"$join": [{"$value": "number"}]}), &kept).is_err());
 }
 
 #[test]
 fn lists_are_repeated_and_bounded() {
-    let kept = Kept::from([("name".to_owned(), json!("Ada"))]);
+    let kept = KeptValues::from([("name".to_owned(), json!("Ada"))]);
     let list = json!({"$repeat": [[1, {"who": {"$value": "name"}}], 2]});
     check(&list, false).unwrap();
-    assert_eq!(fill(&list, &kept).unwrap(), json!([1, {"who": "Ada"}, 1, {"who": "Ada"}]));
+    assert_eq!(resolve_placeholders(&list, &kept).unwrap(), json!([1, {"who": "Ada"}, 1, {"who": "Ada"}]));
     assert!(compare(&json!({"$repeat": [["x"], 3]}), &json!(["x", "x", "x"])).is_empty());
     assert_eq!(compare(&json!({"$repeat": [["x"], 3]}), &json!(["x", "x"])).len(), 1);
     // Each `$repeat` is within the limit, but the nested result is not.
     let nested = json!({"$repeat": [[{"$repeat": ["x", 1000]}], 2000]});
     check(&nested, false).unwrap();
-    assert!(fill(&nested, &kept).unwrap_err().contains("$repeat"));
+    assert!(resolve_placeholders(&nested, &kept).unwrap_err().contains("$repeat"));
 }
 
 #[test]

@@ -30,7 +30,7 @@ pub struct Databases {
     /// Held while a database is opened during service, so that it is opened once.
     opening: Mutex<()>,
     /// Whether a database that the current generation uses was removed.
-    torn: AtomicBool,
+    needs_republish: AtomicBool,
     /// Held while a database is copied for a dry run.
     pub(super) copying: Mutex<()>,
 }
@@ -42,7 +42,7 @@ impl Databases {
             settings,
             open: Mutex::default(),
             opening: Mutex::default(),
-            torn: AtomicBool::new(false),
+            needs_republish: AtomicBool::new(false),
             copying: Mutex::default(),
         }
     }
@@ -57,7 +57,7 @@ impl Databases {
     }
 
     /// Returns the open database of a module, if it has one.
-    pub fn of(&self, module: &ModuleName) -> Option<Database> {
+    pub fn get(&self, module: &ModuleName) -> Option<Database> {
         self.lock().get(module).cloned()
     }
 
@@ -92,10 +92,10 @@ impl Databases {
         }
         let mut problems = Vec::new();
         for (name, node) in graph.modules_with_database() {
-            if self.of(name).is_some() {
+            if self.get(name).is_some() {
                 continue;
             }
-            if let Err(found) = ready(name, state, had) {
+            if let Err(found) = prepare_file(name, state, had) {
                 problems.extend(found.into_vec());
                 continue;
             }
@@ -114,9 +114,9 @@ impl Databases {
     /// # Errors
     ///
     /// A problem for each database that can't be opened or migrated.
-    pub fn open_alone(&self, graph: &AppGraph, state: &StateFolder) -> Result<(), Problems> {
+    pub fn open_unpublished(&self, graph: &AppGraph, state: &StateFolder) -> Result<(), Problems> {
         self.open(graph, state, &BTreeSet::new())?;
-        self.published(graph.modules_with_database().map(|(name, _)| name), state);
+        self.mark_published(graph.modules_with_database().map(|(name, _)| name), state);
         Ok(())
     }
 
@@ -127,7 +127,7 @@ impl Databases {
     /// # Errors
     ///
     /// A problem for each database that can't be opened, or for a new one, migrated.
-    pub(crate) fn open_beside(
+    pub(crate) fn open_while_serving(
         &self,
         graph: &AppGraph,
         state: &StateFolder,
@@ -135,15 +135,15 @@ impl Databases {
     ) -> (BTreeSet<ModuleName>, Result<(), Problems>) {
         let (mut new, mut problems) = (BTreeSet::new(), Vec::new());
         for (name, node) in graph.modules_with_database() {
-            if self.of(name).is_some() {
+            if self.get(name).is_some() {
                 continue;
             }
             // A change and a rollback may need the same database at the same time.
             let _opening = self.opening.lock().unwrap_or_else(PoisonError::into_inner);
-            if self.of(name).is_some() {
+            if self.get(name).is_some() {
                 continue;
             }
-            if let Err(found) = ready(name, state, had) {
+            if let Err(found) = prepare_file(name, state, had) {
                 problems.extend(found.into_vec());
                 continue;
             }
@@ -170,7 +170,7 @@ impl Databases {
 
     /// Removes the databases that a refused change created. No published generation has used them, and another build may start with other
     /// migrations.
-    pub(crate) async fn unmake(&self, new: &BTreeSet<ModuleName>, state: &StateFolder) {
+    pub(crate) async fn remove_new(&self, new: &BTreeSet<ModuleName>, state: &StateFolder) {
         for name in new {
             let open = self.lock().remove(name);
             if let Some(database) = open {
@@ -184,7 +184,7 @@ impl Databases {
     }
 
     /// Records that the databases of these modules belong to a published generation.
-    pub(crate) fn published<'a>(&self, modules: impl IntoIterator<Item = &'a ModuleName>, state: &StateFolder) {
+    pub(crate) fn mark_published<'a>(&self, modules: impl IntoIterator<Item = &'a ModuleName>, state: &StateFolder) {
         for name in modules {
             if let Err(error) = state.unmark_unpublished(name) {
                 // The history overrides a mark that remains.
@@ -194,13 +194,13 @@ impl Databases {
     }
 
     /// Whether the current generation uses a database that was removed. It must then be published again, even if nothing else differs.
-    pub(crate) fn are_torn(&self) -> bool {
-        self.torn.load(Ordering::Relaxed)
+    pub(crate) fn need_republish(&self) -> bool {
+        self.needs_republish.load(Ordering::Relaxed)
     }
 
     /// Records that the current generation uses only open databases.
-    pub(crate) fn mended(&self) {
-        self.torn.store(false, Ordering::Relaxed);
+    pub(crate) fn clear_republish(&self) {
+        self.needs_republish.store(false, Ordering::Relaxed);
     }
 
     /// Recreates databases of a development folder whose applied migrations were edited, renamed, reordered or removed. Does nothing for
@@ -210,7 +210,7 @@ impl Databases {
     /// # Errors
     ///
     /// A problem for each module whose migrations fail, and one for a database that can't be removed.
-    pub(crate) fn make_anew(&self, graph: &AppGraph, state: &StateFolder) -> Result<(), Problems> {
+    pub(crate) fn recreate_edited(&self, graph: &AppGraph, state: &StateFolder) -> Result<(), Problems> {
         if !state.is_for_development() {
             return Ok(());
         }
@@ -228,7 +228,7 @@ impl Databases {
         for (name, migration) in torn {
             let open = self.lock().remove(name);
             if let Some(database) = open {
-                self.torn.store(true, Ordering::Relaxed);
+                self.needs_republish.store(true, Ordering::Relaxed);
                 Handle::current().block_on(database.close());
             }
             let file = state.database(name);
@@ -275,7 +275,7 @@ impl Databases {
             if known.is_some_and(|known| known.artifact.migrations().starts_with(node.artifact.migrations())) {
                 continue;
             }
-            let Some(database) = self.of(name) else { continue };
+            let Some(database) = self.get(name) else { continue };
             match database.with_limits(limits_of(graph, name)).migrate(node.artifact.migrations(), MIGRATION_TIME).await
             {
                 Ok(0) => {}
@@ -307,7 +307,7 @@ impl Databases {
     }
 
     /// Removes the databases of all modules that aren't in `used` from the set, and returns them to be closed.
-    pub(crate) fn take_others(&self, used: &BTreeSet<ModuleName>) -> Vec<Database> {
+    pub(crate) fn take_unused(&self, used: &BTreeSet<ModuleName>) -> Vec<Database> {
         self.lock().extract_if(.., |name, _| !used.contains(name)).map(|(_, db)| db).collect()
     }
 
@@ -320,7 +320,7 @@ impl Databases {
 }
 
 /// Prepares to open a module's database. Removes one that no published generation had, and marks one that doesn't exist yet as unpublished.
-fn ready(name: &ModuleName, state: &StateFolder, had: &BTreeSet<ModuleName>) -> Result<(), Problems> {
+fn prepare_file(name: &ModuleName, state: &StateFolder, had: &BTreeSet<ModuleName>) -> Result<(), Problems> {
     let file = state.database(name);
     let unusable = |error: std::io::Error| {
         Problems::from(
@@ -328,7 +328,7 @@ fn ready(name: &ModuleName, state: &StateFolder, had: &BTreeSet<ModuleName>) -> 
         )
     };
     if had.contains(name) {
-        check_there(name, state)?;
+        refuse_missing(name, state)?;
         // A host that crashed may have left the mark.
         return state.unmark_unpublished(name).map_err(unusable);
     }
@@ -341,12 +341,12 @@ fn ready(name: &ModuleName, state: &StateFolder, had: &BTreeSet<ModuleName>) -> 
 }
 
 /// Refuses to continue if the database of a module that had one is missing or empty, unless the operator accepts that.
-fn check_there(name: &ModuleName, state: &StateFolder) -> Result<(), Problems> {
+fn refuse_missing(name: &ModuleName, state: &StateFolder) -> Result<(), Problems> {
     let file = state.database(name);
     let is_there =
         watertight_sql::is_used(&file).map_err(|error| Problem::new(Code::State, with_causes(&error)).module(name))?;
     if is_there && watertight_sql::has_lost_log(&file) {
-        return lost_log(name, &file, state);
+        return refuse_lost_log(name, &file, state);
     }
     if is_there {
         return Ok(());
@@ -364,7 +364,7 @@ fn check_there(name: &ModuleName, state: &StateFolder) -> Result<(), Problems> {
 }
 
 /// Refuses to continue if somebody removed the write-ahead log with the last commits, unless the operator accepts that.
-fn lost_log(name: &ModuleName, file: &Path, state: &StateFolder) -> Result<(), Problems> {
+fn refuse_lost_log(name: &ModuleName, file: &Path, state: &StateFolder) -> Result<(), Problems> {
     let log = format!("{}-wal", file.display());
     if state.accepts_empty(name) {
         tracing::warn!(target: "state", module = %name, file = log, "the write-ahead log of the module's database is missing; the module starts with what the database has without it");

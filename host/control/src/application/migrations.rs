@@ -48,7 +48,7 @@ impl ModuleMigrations {
 /// Returns the migrations that a module's database in a state folder has. `None` if there is no database, or if no published generation
 /// had it: such a database is removed before the module gets its own.
 pub(super) fn applied_of(state: &Path, module: &ModuleName) -> Result<Option<Vec<AppliedMigration>>, OpenError> {
-    let is_published = || StateFolder::read_history(state).is_ok_and(|history| history.had_database(module));
+    let is_published = || StateFolder::read_history(state).is_ok_and(|history| history.ever_had_database(module));
     if StateFolder::is_unpublished(state, module) && !is_published() {
         return Ok(None);
     }

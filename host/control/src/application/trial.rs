@@ -17,7 +17,7 @@ use watertight_model::problem::{Problem, Problems};
 use watertight_sql::{CopyTrial, Database, MAX_COPY, MigrationOccasion, try_migrations, try_on_copy};
 
 /// A module whose build may carry migrations that its database doesn't have.
-struct Due<'a> {
+struct ModuleMigrationTrial<'a> {
     name: &'a ModuleName,
     node: &'a Node,
     /// The migrations that the database has; `None` if there is no database.
@@ -26,7 +26,7 @@ struct Due<'a> {
     open: Option<Database>,
 }
 
-impl Due<'_> {
+impl ModuleMigrationTrial<'_> {
     /// Returns the problem for which a change would refuse the migrations. Finds no failure that depends on rows or on free disk space.
     fn refused(&self) -> Option<Problem> {
         let has_some = self.applied.as_ref().is_some_and(|applied| !applied.is_empty());
@@ -51,11 +51,11 @@ impl Databases {
     /// # Errors
     ///
     /// A problem for each module whose migrations would be refused.
-    pub(crate) fn check_due(&self, graph: &AppGraph, state: &StateFolder) -> Result<(), Problems> {
+    pub(crate) fn check_pending(&self, graph: &AppGraph, state: &StateFolder) -> Result<(), Problems> {
         if state.is_for_development() {
             return Ok(());
         }
-        Problems::ok_or_problems(self.due(graph, state).iter().filter_map(Due::refused).collect(), ())
+        Problems::ok_or_problems(self.due(graph, state).iter().filter_map(ModuleMigrationTrial::refused).collect(), ())
     }
 
     /// Tries the pending migrations on an empty database, and on a copy of the data unless it is too large. Returns one sentence for each
@@ -64,7 +64,7 @@ impl Databases {
     /// # Errors
     ///
     /// All problems for which one of the migrations would be refused.
-    pub(crate) fn rehearse_due(&self, graph: &AppGraph, state: &StateFolder) -> Result<Vec<String>, Problems> {
+    pub(crate) fn try_pending(&self, graph: &AppGraph, state: &StateFolder) -> Result<Vec<String>, Problems> {
         if state.is_for_development() {
             return Ok(Vec::new());
         }
@@ -84,23 +84,23 @@ impl Databases {
             return Ok(notes);
         }
         // A refusal has no place for notes, so they become part of the problems.
-        let told = problems.into_iter().map(|problem| told_with(problem, &notes));
+        let told = problems.into_iter().map(|problem| with_note(problem, &notes));
         Problems::ok_or_problems(told.collect(), Vec::new())
     }
 
     /// Returns the modules of a graph that have a database, each with what its database has.
-    fn due<'a>(&self, graph: &'a AppGraph, state: &StateFolder) -> Vec<Due<'a>> {
+    fn due<'a>(&self, graph: &'a AppGraph, state: &StateFolder) -> Vec<ModuleMigrationTrial<'a>> {
         let due = |(name, node): (&'a ModuleName, &'a Node)| {
             // Opening the database reports why it can't be read.
             let applied = applied_of(state.path(), name).unwrap_or_default();
-            Due { name, node, applied, open: self.of(name) }
+            ModuleMigrationTrial { name, node, applied, open: self.get(name) }
         };
         graph.modules_with_database().map(due).collect()
     }
 
     /// Applies the pending migrations of an open database to a copy of it. Returns a sentence for people; `None` if nothing is pending.
-    fn on_a_copy(&self, due: &Due<'_>, state: &StateFolder) -> Result<Option<String>, Problems> {
-        let Due { name, node, applied, open } = due;
+    fn on_a_copy(&self, due: &ModuleMigrationTrial<'_>, state: &StateFolder) -> Result<Option<String>, Problems> {
+        let ModuleMigrationTrial { name, node, applied, open } = due;
         let (migrations, known) = (node.artifact.migrations(), applied.as_ref().map_or(0, Vec::len));
         let Some(database) = open.as_ref().filter(|_| migrations.len() > known) else { return Ok(None) };
         let not_tried = |why: &str| format!("the migrations of `{name}` were not tried on its data: {why}");
@@ -157,7 +157,7 @@ fn make_anew(folder: &Path) -> io::Result<()> {
 }
 
 /// Adds the note about trying a module's migrations on its data to the help of a problem of that module.
-fn told_with(problem: Problem, notes: &[String]) -> Problem {
+fn with_note(problem: Problem, notes: &[String]) -> Problem {
     let about = |note: &&String| problem.module.as_ref().is_some_and(|module| note.contains(&format!("`{module}`")));
     match (notes.iter().find(about).cloned(), problem.help.clone()) {
         (Some(note), Some(help)) => problem.help(format!("{help}. {note}")),

@@ -7,7 +7,7 @@ use watertight_model::ids::ModuleName;
 use watertight_model::problem::{Code, Problem};
 
 /// Adds a problem for every module that the engine of its compartment would reject.
-pub(super) fn check(graph: &AppGraph, problems: &mut Vec<Problem>) {
+pub(super) fn reject_unsupported(graph: &AppGraph, problems: &mut Vec<Problem>) {
     for compartment in &graph.compartments {
         for module in &compartment.modules {
             let node = &graph.modules[module];

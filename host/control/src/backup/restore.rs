@@ -7,7 +7,7 @@ use std::fs::{self, File};
 use std::io::Read as _;
 use std::path::{Component, Path, PathBuf};
 
-use super::{BackupError, Entry, FOLDERS, FORMAT, HISTORY, MANIFEST, MAX_MANIFEST, Manifest, copy, file_error};
+use super::{BackupError, BackupFile, FOLDERS, FORMAT, HISTORY, MANIFEST, MAX_MANIFEST, Manifest, copy, file_error};
 use crate::state::{RESTORING, StateFolder};
 use watertight_disk::failpoint::{CrashPoint, crash_point};
 use watertight_disk::files::{copy_with_digest, write_durably};
@@ -20,11 +20,11 @@ const COPIED: &str = "restore.tmp";
 
 /// The result of a restore.
 #[derive(Debug)]
-pub struct Restored {
+pub struct RestoreReport {
     /// The manifest of the restored backup.
     pub manifest: Manifest,
     /// The folder that holds the previous contents of the state folder; `None` if it was empty.
-    pub moved: Option<PathBuf>,
+    pub moved_to: Option<PathBuf>,
 }
 
 /// Restores the backup at `from` into the state folder at `state`, which is created if it is missing. With `replace`, existing contents are
@@ -34,12 +34,12 @@ pub struct Restored {
 /// # Errors
 ///
 /// [`BackupError`]. The state is unchanged, unless renaming a file failed: then no host starts on the folder until a restore succeeds.
-pub fn restore(from: &Path, state: &Path, app: Option<&str>, replace: bool) -> Result<Restored, BackupError> {
+pub fn restore(from: &Path, state: &Path, app: Option<&str>, replace: bool) -> Result<RestoreReport, BackupError> {
     let manifest = check(from, app)?;
-    let folder = StateFolder::open_to_restore(state)?;
+    let folder = StateFolder::open_for_restore(state)?;
     let state = folder.path();
     let unfinished = state.join(RESTORING).exists();
-    let there = what_is_there(state)?;
+    let there = existing_names(state)?;
     // After an interrupted restore, the contents are the copy itself or contents that were to be moved aside.
     if !there.is_empty() && !replace && !unfinished {
         return Err(BackupError::NotEmpty(state.to_owned()));
@@ -79,11 +79,11 @@ pub fn restore(from: &Path, state: &Path, app: Option<&str>, replace: bool) -> R
     fs::remove_file(&mark).map_err(file_error(&mark))?;
     fs::remove_dir(&copied).map_err(file_error(&copied))?;
     sync(state)?;
-    Ok(Restored { manifest, moved })
+    Ok(RestoreReport { manifest, moved_to: moved })
 }
 
 /// Returns the names in a state folder that a restore would replace.
-fn what_is_there(state: &Path) -> Result<Vec<&'static str>, BackupError> {
+fn existing_names(state: &Path) -> Result<Vec<&'static str>, BackupError> {
     let mut there = Vec::new();
     for name in FOLDERS {
         let folder = state.join(name);
@@ -101,7 +101,7 @@ fn what_is_there(state: &Path) -> Result<Vec<&'static str>, BackupError> {
 
 /// Reads a backup's manifest, and checks every file of the backup against it.
 fn check(from: &Path, app: Option<&str>) -> Result<Manifest, BackupError> {
-    let spoilt = |path: &Path, reason: String| BackupError::Spoilt { path: path.to_owned(), reason };
+    let spoilt = |path: &Path, reason: String| BackupError::Damaged { path: path.to_owned(), reason };
     let file = from.join(MANIFEST);
     let mut text = Vec::new();
     let read = File::open(&file).and_then(|open| open.take(MAX_MANIFEST + 1).read_to_end(&mut text));
@@ -171,7 +171,7 @@ fn copy_all(from: &Path, manifest: &Manifest, copied: &Path) -> Result<(), Backu
     for folder in FOLDERS {
         super::make_folder(&copied.join(folder))?;
     }
-    for (name, Entry { digest, .. }) in &manifest.files {
+    for (name, BackupFile { digest, .. }) in &manifest.files {
         copy(&from.join(name), &copied.join(name), Some(*digest))?;
     }
     for folder in FOLDERS {

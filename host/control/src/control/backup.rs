@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::Control;
-use super::queue::{Halt, Kind};
-use crate::backup::{self, BackupError, Manifest, Unfinished};
+use super::queue::{Interruption, OperationKind};
+use crate::backup::{self, BackupError, BackupWriter, Manifest};
 use crate::state::{History, StateFolder};
 use watertight_disk::failpoint::{CrashPoint, crash_point};
 use watertight_model::ids::ModuleName;
@@ -34,9 +34,9 @@ impl Control {
         let control = self.clone();
         let work = async move {
             let queue = &control.queue;
-            let _place = queue.enter(Kind::Backup).map_err(|_| BackupError::Busy)?;
-            let turn = queue.turn(Kind::Backup, queue.seen()).await;
-            let _turn = turn.map_err(|_: Halt| BackupError::Stopping)?;
+            let _place = queue.acquire_permit(OperationKind::Backup).map_err(|_| BackupError::Busy)?;
+            let turn = queue.wait_turn(OperationKind::Backup, queue.rollback_count()).await;
+            let _turn = turn.map_err(|_: Interruption| BackupError::Stopping)?;
             let shared = control.clone();
             let write = move || {
                 let source = Source {
@@ -76,7 +76,7 @@ impl Source<'_> {
         // Fails early, before copying, if the state folder can't be backed up at all.
         backup::application(&(self.history)()?, self.state)?;
         for _ in 0..TRIES {
-            let mut unfinished = Unfinished::begin(target, self.state)?;
+            let mut unfinished = BackupWriter::begin(target, self.state)?;
             let wanted = self.published_databases()?;
             self.copy(&unfinished, &wanted, give_up)?;
             let history = (self.history)()?;
@@ -92,7 +92,7 @@ impl Source<'_> {
             tracing::info!(target: "change", %generation, to = %target.display(), files, "backed up");
             return Ok(manifest);
         }
-        Err(BackupError::Restless)
+        Err(BackupError::KeptChanging)
     }
 
     /// Returns the modules that have a database, without those whose database belongs to no published generation.
@@ -100,13 +100,13 @@ impl Source<'_> {
         let history = (self.history)()?;
         let found = backup::databases(self.state)?.into_keys();
         Ok(found
-            .filter(|module| history.had_database(module) || !StateFolder::is_unpublished(self.state, module))
+            .filter(|module| history.ever_had_database(module) || !StateFolder::is_unpublished(self.state, module))
             .collect())
     }
 
     fn copy(
         &self,
-        unfinished: &Unfinished,
+        unfinished: &BackupWriter,
         wanted: &BTreeSet<ModuleName>,
         give_up: &dyn Fn() -> bool,
     ) -> Result<(), BackupError> {

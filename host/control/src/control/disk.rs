@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::state::OnDisk;
+use crate::state::DiskRecord;
 use watertight_component::artifact::{self, MAX_COMPONENT_BYTES};
 use watertight_model::clock::since_1970;
 use watertight_model::config::{self, AppConfig, ModuleConfig, Overrides};
@@ -17,18 +17,18 @@ use watertight_model::ids::{Digest, ModuleName};
 
 /// How old a file's last change must be for its digest to be cached. A more recent file may be written again within the file system's
 /// timestamp granularity and then look unchanged.
-const SETTLED: Duration = Duration::from_secs(1);
+const TIMESTAMP_GRANULARITY: Duration = Duration::from_secs(1);
 
 /// The metadata that tells versions of a file apart without reading it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Stamp {
+struct FileStamp {
     length: u64,
     modified: (i64, i64),
     changed: (i64, i64),
     file: (u64, u64),
 }
 
-impl Stamp {
+impl FileStamp {
     fn new(metadata: &Metadata) -> Self {
         Self {
             length: metadata.len(),
@@ -40,38 +40,38 @@ impl Stamp {
 
     fn is_settled(&self) -> bool {
         let changed = u64::try_from(self.changed.0).unwrap_or_default();
-        since_1970().saturating_sub(Duration::from_secs(changed)) > SETTLED
+        since_1970().saturating_sub(Duration::from_secs(changed)) > TIMESTAMP_GRANULARITY
     }
 }
 
 /// The files of the application where the host was started.
-pub(super) struct Disk {
+pub(super) struct DiskReader {
     /// The path of the manifest, as given on the command line.
     app: PathBuf,
     overrides: Overrides,
     /// The cached digests of components.
-    known: Mutex<BTreeMap<PathBuf, (Stamp, Digest)>>,
+    known: Mutex<BTreeMap<PathBuf, (FileStamp, Digest)>>,
 }
 
-impl Disk {
+impl DiskReader {
     pub(super) fn new(app: PathBuf, overrides: Overrides) -> Self {
         Self { app, overrides, known: Mutex::default() }
     }
 
     /// Returns the digests of the current files; `None` if they can't be read. Blocks.
-    pub(super) fn read(&self) -> Option<OnDisk> {
+    pub(super) fn read(&self) -> Option<DiskRecord> {
         let config = config::load(&self.app, &self.overrides).ok()?;
         let digest = |(name, module): (&ModuleName, &ModuleConfig)| {
             Some((name.clone(), self.digest(module.component.value.file())?))
         };
         let components = config.modules.iter().map(digest).collect::<Option<_>>()?;
         self.forget_others(&config);
-        Some(OnDisk::new(&config.files, components))
+        Some(DiskRecord::new(&config.files, components))
     }
 
     fn digest(&self, file: &Path) -> Option<Digest> {
         // The metadata is read before the file, so a write in between shows in the metadata of the next read.
-        let stamp = Stamp::new(&file.metadata().ok()?);
+        let stamp = FileStamp::new(&file.metadata().ok()?);
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(file).copied();
         if let Some((before, digest)) = known
             && before == stamp
@@ -106,7 +106,7 @@ mod tests {
         let file = folder.path().join("one.wasm");
         let manifest = "[app]\nname = \"demo\"\n[modules.one]\ncomponent = \"one.wasm\"\n";
         fs::write(folder.path().join("app.toml"), manifest).unwrap();
-        let disk = Disk::new(folder.path().to_owned(), Overrides::default());
+        let disk = DiskReader::new(folder.path().to_owned(), Overrides::default());
         assert_eq!(disk.read(), None);
         let mut seen = Vec::new();
         for text in ["one", "two", "six"] {
@@ -116,7 +116,7 @@ mod tests {
         assert_eq!(seen, ["one", "two", "six"].map(|text| Digest::of(text.as_bytes())));
         // An old file is read once, and again only after it was replaced.
         let old = fs::File::options().append(true).open(&file).unwrap();
-        old.set_modified(SystemTime::now() - 10 * SETTLED).unwrap();
+        old.set_modified(SystemTime::now() - 10 * TIMESTAMP_GRANULARITY).unwrap();
         let read = || disk.read().unwrap().components.into_values().next().unwrap();
         assert_eq!((read(), read()), (seen[2], seen[2]));
         fs::write(&file, "ten").unwrap();

@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 use tokio::sync::MutexGuard;
 use tokio_util::sync::CancellationToken;
 
-use super::queue::{Halt, Kind, Seen};
-use super::refuse::{contracted, explained};
+use super::queue::{Interruption, OperationKind, RollbackCount};
+use super::refuse::{explain_mixed_up_components, refuse_lost_contractions};
 use super::target::Target;
-use super::{Arrival, Change, ChangeError, Control, Outcome, Running};
+use super::{Change, ChangeError, ChangeOutcome, ChangeRequest, Control, RunningApplication};
 use crate::application::{self, Artifacts, Checked};
-use crate::state::{Asker, Cause, Kept, OnDisk, Publication};
+use crate::state::{Cause, DiskRecord, FileStore, NewGeneration, Requester};
 use watertight_component::artifact::BuildInfo;
 use watertight_disk::failpoint::{CrashPoint, crash_point};
 use watertight_graph::graph::AppGraph;
@@ -27,7 +27,7 @@ use watertight_runtime::link::Linked;
 use watertight_runtime::runtime::{DrainPermit, Generation};
 
 /// How long a rollback waits for the files on disk to be read. If reading takes longer, the record is added to the history afterwards.
-const RECORD_PATIENCE: Duration = Duration::from_millis(20);
+const DISK_RECORD_TIMEOUT: Duration = Duration::from_millis(20);
 
 /// A checked application that a change asks for, and its differences from the running one.
 struct Planned {
@@ -40,7 +40,7 @@ struct Planned {
 /// A generation that is ready to be published.
 struct Prepared {
     generation: Arc<Generation>,
-    running: Running,
+    running: RunningApplication,
     /// The digest under which its configuration is stored.
     configuration: Digest,
     /// The modules whose databases were created for it.
@@ -48,21 +48,25 @@ struct Prepared {
 }
 
 /// The part of a history record that comes from the request rather than from the prepared generation.
-struct Told {
+struct HistoryEntry {
     cause: Cause,
-    by: Option<Asker>,
-    disk: Option<OnDisk>,
+    by: Option<Requester>,
+    disk: Option<DiskRecord>,
     plan: Plan,
 }
 
-fn outcome(generation: GenerationNumber, published: bool, plan: Plan, start: Instant) -> Outcome {
+fn outcome(generation: GenerationNumber, published: bool, plan: Plan, start: Instant) -> ChangeOutcome {
     let millis = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
-    Outcome { generation, published, plan, notes: Vec::new(), millis }
+    ChangeOutcome { generation, published, plan, notes: Vec::new(), millis }
 }
 
 impl Control {
     /// Makes a dry run: reports what a change would change.
-    pub(super) async fn plan_only(self: &Arc<Self>, arrival: &Arrival, change: Change) -> Result<Outcome, ChangeError> {
+    pub(super) async fn plan_only(
+        self: &Arc<Self>,
+        arrival: &ChangeRequest,
+        change: Change,
+    ) -> Result<ChangeOutcome, ChangeError> {
         let start = Instant::now();
         let current = self.runtime().current().number;
         let is_rollback = matches!(change, Change::Rollback(_));
@@ -71,51 +75,55 @@ impl Control {
         let notes = if is_rollback {
             Vec::new()
         } else {
-            self.blocking(move |control| control.databases.rehearse_due(&checked.graph, control.state())).await?
+            self.run_blocking(move |control| control.databases.try_pending(&checked.graph, control.state())).await?
         };
-        Ok(Outcome { notes, ..outcome(current, false, plan, start) })
+        Ok(ChangeOutcome { notes, ..outcome(current, false, plan, start) })
     }
 
     /// Makes a swap or an apply. The caller holds the turn.
-    pub(super) async fn make(
+    pub(super) async fn run_swap_or_apply(
         self: &Arc<Self>,
-        arrival: Arrival,
+        arrival: ChangeRequest,
         change: Change,
         cause: Cause,
-    ) -> Result<Outcome, ChangeError> {
+    ) -> Result<ChangeOutcome, ChangeError> {
         let (start, seen) = (Instant::now(), arrival.seen);
         let running = self.running.load_full();
         let is_apply = matches!(change, Change::Apply { .. });
         let Planned { checked, plan, is_same } = self.plan(&running, arrival.previous, change).await?;
         let disk = arrival.disk.await.ok().flatten();
-        if is_same && !self.databases.are_torn() {
+        if is_same && !self.databases.need_republish() {
             let current = self.runtime().current().number;
             // The operator applied exactly the files on disk, and they are what runs. The next start must not see a difference.
-            if let Some(disk) = disk.filter(|disk| is_apply && *disk == sent(&checked)) {
+            if let Some(disk) = disk.filter(|disk| is_apply && *disk == record_of_apply(&checked)) {
                 let publishing = self.queue.publishing.lock().await;
-                self.remember(&publishing, move |history| history.note_disk(disk)).await?;
+                self.update_history(&publishing, move |history| history.record_disk(disk)).await?;
             }
             return Ok(outcome(current, false, plan, start));
         }
         crash_point(CrashPoint::ChangePlanned);
         // Checks the migrations first, because compiling may take minutes.
         let checked = self
-            .blocking(move |control| control.databases.check_due(&checked.graph, control.state()).map(|()| checked))
+            .run_blocking(move |control| {
+                control.databases.check_pending(&checked.graph, control.state()).map(|()| checked)
+            })
             .await?;
-        let (checked, linked) = self.link(Kind::Change, seen, checked, running.clone()).await?;
+        let (checked, linked) = self.link(OperationKind::Change, seen, checked, running.clone()).await?;
         self.close_unused().await;
         let number = self.history().next();
-        let prepared = self.prepare(number, checked, linked, &running, Kind::Change).await?;
-        let place = match self.queue.unless_halted(Kind::Change, seen, self.runtime().drain_permit()).await {
-            Ok(place) => place,
-            Err(halt) => return self.take_back(prepared, halt.into()).await,
-        };
+        let prepared = self.prepare(number, checked, linked, &running, OperationKind::Change).await?;
+        let place =
+            match self.queue.run_unless_interrupted(OperationKind::Change, seen, self.runtime().drain_permit()).await {
+                Ok(place) => place,
+                Err(halt) => return self.discard(prepared, halt.into()).await,
+            };
         let publishing = self.queue.publishing.lock().await;
-        if self.queue.seen() != seen {
+        if self.queue.rollback_count() != seen {
             drop(publishing);
-            return self.take_back(prepared, Halt::Overtaken.into()).await;
+            return self.discard(prepared, Interruption::Overtaken.into()).await;
         }
-        let told = Told { cause, by: arrival.by, disk: disk.or_else(|| self.last_record()), plan: plan.clone() };
+        let told =
+            HistoryEntry { cause, by: arrival.by, disk: disk.or_else(|| self.last_record()), plan: plan.clone() };
         self.publish(&publishing, prepared, place, told).await?;
         crash_point(CrashPoint::ChangeCurrent);
         self.prune(&publishing).await;
@@ -125,20 +133,20 @@ impl Control {
     /// Makes a rollback, ahead of every change that isn't published. Waits for no compilation, copy or drain of other changes.
     pub(super) async fn roll_back(
         self: &Arc<Self>,
-        arrival: Arrival,
+        arrival: ChangeRequest,
         change: Change,
         cause: Cause,
-    ) -> Result<Outcome, ChangeError> {
+    ) -> Result<ChangeOutcome, ChangeError> {
         let (start, seen, mut disk) = (Instant::now(), arrival.seen, arrival.disk);
         let running = self.running.load_full();
         let planned = self.plan(&running, arrival.previous, change).await?;
         if !planned.is_same {
             crash_point(CrashPoint::ChangePlanned);
         }
-        let (checked, linked) = self.link(Kind::Rollback, seen, planned.checked, running).await?;
+        let (checked, linked) = self.link(OperationKind::Rollback, seen, planned.checked, running).await?;
 
         let publishing = self.queue.publishing.lock().await;
-        self.queue.check(Kind::Rollback, seen)?;
+        self.queue.check(OperationKind::Rollback, seen)?;
         // Another generation may have been published since the plan was made.
         let running = self.running.load_full();
         let (plan, is_same) = self.compare(&running, &checked)?;
@@ -147,38 +155,38 @@ impl Control {
             return Ok(outcome(self.runtime().current().number, false, plan, start));
         }
         if let Cause::Rollback { to } = &cause {
-            self.earlier(*to)?;
+            self.find_earlier(*to)?;
         }
         let number = self.history().next();
-        let prepared = self.prepare(number, checked, linked, &running, Kind::Rollback).await?;
+        let prepared = self.prepare(number, checked, linked, &running, OperationKind::Rollback).await?;
         let place = self.runtime().drain_permit_now().await;
-        let record = tokio::time::timeout(RECORD_PATIENCE, &mut disk).await;
+        let record = tokio::time::timeout(DISK_RECORD_TIMEOUT, &mut disk).await;
         let is_read = record.is_ok();
         let record = record.ok().and_then(|read| read.ok().flatten().or_else(|| self.last_record()));
-        let told = Told { cause, by: arrival.by, disk: record, plan: plan.clone() };
+        let told = HistoryEntry { cause, by: arrival.by, disk: record, plan: plan.clone() };
         self.publish(&publishing, prepared, place, told).await?;
         self.queue.overtake();
         crash_point(CrashPoint::ChangeCurrent);
         if !is_read {
             let control = self.clone();
-            tokio::spawn(async move { control.note_later(number, disk.await.ok().flatten()).await });
+            tokio::spawn(async move { control.record_disk_later(number, disk.await.ok().flatten()).await });
         }
         Ok(outcome(number, true, plan, start))
     }
 
     /// Returns the record of the files on disk from the current generation. It stands in when the disk can't be read.
-    fn last_record(&self) -> Option<OnDisk> {
+    fn last_record(&self) -> Option<DiskRecord> {
         self.history().last().and_then(|last| last.disk.clone())
     }
 
     /// Adds the record of the files on disk to a published generation, unless another generation was published meanwhile.
-    async fn note_later(self: &Arc<Self>, number: GenerationNumber, disk: Option<OnDisk>) {
+    async fn record_disk_later(self: &Arc<Self>, number: GenerationNumber, disk: Option<DiskRecord>) {
         let Some(disk) = disk else { return };
         let publishing = self.queue.publishing.lock().await;
         if self.history().last().is_none_or(|last| last.number != number) {
             return;
         }
-        if let Err(error) = self.remember(&publishing, move |history| history.note_disk(disk)).await {
+        if let Err(error) = self.update_history(&publishing, move |history| history.record_disk(disk)).await {
             tracing::error!(target: "change", %error, "the record of the files on disk can't be added to the history");
         }
     }
@@ -186,20 +194,20 @@ impl Control {
     /// Checks the application that a change asks for, and compares it with the running one.
     async fn plan(
         self: &Arc<Self>,
-        running: &Arc<Running>,
+        running: &Arc<RunningApplication>,
         previous: GenerationNumber,
         change: Change,
     ) -> Result<Planned, Problems> {
         let running = running.clone();
-        self.blocking(move |control| {
+        self.run_blocking(move |control| {
             let is_swap = matches!(change, Change::Swap { .. });
             let Target { config, artifacts } = control.target(&running, previous, change)?;
             // In development, the database is recreated instead.
             if !control.state().is_for_development() {
-                contracted(&running.graph, &artifacts)?;
+                refuse_lost_contractions(&running.graph, &artifacts)?;
             }
             let checked = application::check_with(config, &artifacts)
-                .map_err(|problems| explained(problems, &running.graph, &artifacts, is_swap))?;
+                .map_err(|problems| explain_mixed_up_components(problems, &running.graph, &artifacts, is_swap))?;
             let (plan, is_same) = control.compare(&running, &checked)?;
             Ok(Planned { checked, plan, is_same })
         })
@@ -208,38 +216,38 @@ impl Control {
 
     /// Compares an application with the running one, and tells whether they are the same. Refuses one that lacks a contraction that the
     /// running application has applied.
-    fn compare(&self, running: &Running, checked: &Checked) -> Result<(Plan, bool), Problems> {
+    fn compare(&self, running: &RunningApplication, checked: &Checked) -> Result<(Plan, bool), Problems> {
         if !self.state().is_for_development() {
-            contracted(&running.graph, &artifacts(checked))?;
+            refuse_lost_contractions(&running.graph, &artifacts(checked))?;
         }
         let mut plan = Plan::new(running.side(), checked.side());
         let is_same = plan.is_empty();
         // Settings that need a restart keep the values from the start of the process, whatever was applied since.
-        plan.restart = restart_keys(&self.started, &checked.config);
+        plan.restart = restart_keys(&self.start_config, &checked.config);
         Ok((plan, is_same))
     }
 
     /// Links an application. Reuses linked code of the running one. If the change is overtaken or the host stops, ends the compilation.
     async fn link(
         self: &Arc<Self>,
-        kind: Kind,
-        seen: Seen,
+        kind: OperationKind,
+        seen: RollbackCount,
         checked: Checked,
-        running: Arc<Running>,
+        running: Arc<RunningApplication>,
     ) -> Result<(Checked, Vec<Linked>), ChangeError> {
         let end = CancellationToken::new();
         let _ends_it = end.clone().drop_guard();
-        let work = self.blocking(move |control| {
+        let work = self.run_blocking(move |control| {
             let compiler = control.compiler.with_cancellation(end);
             // If the code is no longer in the cache, a rollback compiles with priority.
-            let compiler = if kind == Kind::Rollback { compiler.with_host_priority() } else { compiler };
+            let compiler = if kind == OperationKind::Rollback { compiler.with_host_priority() } else { compiler };
             // Keeps the code that a rollback needs in the cache, however much is compiled and refused.
-            compiler.mark_used(running.code().chain(&running.before_code));
+            compiler.mark_used(running.code().chain(&running.previous_code));
             let linked = application::link_all(&checked.graph, &compiler, &running.linked)?;
             crash_point(CrashPoint::ChangeLinked);
             Ok((checked, linked))
         });
-        let linked = self.queue.unless_halted(kind, seen, work).await?;
+        let linked = self.queue.run_unless_interrupted(kind, seen, work).await?;
         if linked.is_err() && self.compiler.engines().is_stopping() {
             return Err(ChangeError::Stopping);
         }
@@ -255,7 +263,7 @@ impl Control {
             if self.queue.is_backing_up() {
                 return;
             }
-            self.databases.take_others(&self.runtime().modules_with_data())
+            self.databases.take_unused(&self.runtime().modules_with_data())
         };
         for database in unused {
             database.close().await;
@@ -269,21 +277,21 @@ impl Control {
         number: GenerationNumber,
         checked: Checked,
         linked: Vec<Linked>,
-        before: &Running,
-        kind: Kind,
+        before: &RunningApplication,
+        kind: OperationKind,
     ) -> Result<Prepared, Problems> {
         let (checked, configuration, (new, opened)) = self
-            .blocking(move |control| {
+            .run_blocking(move |control| {
                 let history = control.history();
-                let configuration = keep(history.kept(), &checked.graph, &checked.config)?;
+                let configuration = keep(history.files(), &checked.graph, &checked.config)?;
                 crash_point(CrashPoint::ChangeKept);
-                control.databases.make_anew(&checked.graph, control.state())?;
-                let opened = control.databases.open_beside(&checked.graph, control.state(), history.databases());
+                control.databases.recreate_edited(&checked.graph, control.state())?;
+                let opened = control.databases.open_while_serving(&checked.graph, control.state(), history.databases());
                 crash_point(CrashPoint::ChangeOpened);
                 Ok((checked, configuration, opened))
             })
             .await?;
-        let running = Running::new(&checked, &linked, Some(before));
+        let running = RunningApplication::new(&checked, &linked, Some(before));
         let made = async {
             opened?;
             let graph = checked.graph.clone();
@@ -291,13 +299,13 @@ impl Control {
             let generation = application::assemble(number, checked, linked, parts.0, parts.1, parts.2);
             let current = self.runtime().current();
             match kind {
-                Kind::Rollback => generation.warm_up_again(&current).await?,
+                OperationKind::Rollback => generation.warm_up_again(&current).await?,
                 _ => generation.warm_up(Some(&current)).await?,
             }
             drop(current);
             crash_point(CrashPoint::ChangeWarm);
             // A rollback need not wait for a database's writer if it has nothing to migrate.
-            let known = (kind == Kind::Rollback).then_some(&before.graph);
+            let known = (kind == OperationKind::Rollback).then_some(&before.graph);
             self.databases.migrate(&graph, known).await?;
             crash_point(CrashPoint::ChangeMigrated);
             Ok(generation)
@@ -305,17 +313,17 @@ impl Control {
         match made.await {
             Ok(generation) => Ok(Prepared { generation, running, configuration, new }),
             Err(problems) => {
-                self.databases.unmake(&new, self.state()).await;
+                self.databases.remove_new(&new, self.state()).await;
                 Err(problems)
             }
         }
     }
 
     /// Removes what was created for a prepared generation, and returns `error`.
-    async fn take_back<T>(&self, prepared: Prepared, error: ChangeError) -> Result<T, ChangeError> {
+    async fn discard<T>(&self, prepared: Prepared, error: ChangeError) -> Result<T, ChangeError> {
         let Prepared { generation, new, .. } = prepared;
         drop(generation);
-        self.databases.unmake(&new, self.state()).await;
+        self.databases.remove_new(&new, self.state()).await;
         Err(error)
     }
 
@@ -325,45 +333,45 @@ impl Control {
         publishing: &MutexGuard<'_, ()>,
         prepared: Prepared,
         place: DrainPermit,
-        told: Told,
+        told: HistoryEntry,
     ) -> Result<(), ChangeError> {
         let Prepared { generation, running, configuration, new } = prepared;
         let publication = publication(&running.graph, configuration, told);
         // A restart serves the generation once the history has it, so requests may run on it, too.
-        if let Err(error) = self.remember(publishing, move |history| history.publish(publication)).await {
+        if let Err(error) = self.update_history(publishing, move |history| history.publish(publication)).await {
             drop(generation);
             // If the history may have the generation nevertheless, the databases stay. The next start decides by their marks.
             if !error.is_uncertain {
-                self.databases.unmake(&new, self.state()).await;
+                self.databases.remove_new(&new, self.state()).await;
             }
             return Err(error.into());
         }
         crash_point(CrashPoint::ChangePublished);
         self.runtime().publish(generation, place);
         self.running.store(Arc::new(running));
-        self.databases.mended();
-        self.databases.published(&new, self.state());
+        self.databases.clear_republish();
+        self.databases.mark_published(&new, self.state());
         Ok(())
     }
 }
 
 /// Makes the history's record of a generation, without the disk and the list of changes.
-pub(super) fn record(graph: &AppGraph, configuration: Digest, cause: Cause, by: Option<Asker>) -> Publication {
+pub(super) fn record(graph: &AppGraph, configuration: Digest, cause: Cause, by: Option<Requester>) -> NewGeneration {
     let databases = graph.modules_with_database().map(|(name, _)| name.clone()).collect();
     let (modules, changes) = (builds(graph), Vec::new());
-    Publication { cause, by, configuration, modules, databases, disk: None, changes }
+    NewGeneration { cause, by, configuration, modules, databases, disk: None, changes }
 }
 
-fn publication(graph: &AppGraph, configuration: Digest, told: Told) -> Publication {
-    let Told { cause, by, disk, plan } = told;
+fn publication(graph: &AppGraph, configuration: Digest, told: HistoryEntry) -> NewGeneration {
+    let HistoryEntry { cause, by, disk, plan } = told;
     let changes = plan.to_string().lines().map(str::to_owned).collect();
-    Publication { disk, changes, ..record(graph, configuration, cause, by) }
+    NewGeneration { disk, changes, ..record(graph, configuration, cause, by) }
 }
 
 /// Returns the record that the files of an apply would have if they were on disk.
-fn sent(checked: &Checked) -> OnDisk {
+fn record_of_apply(checked: &Checked) -> DiskRecord {
     let digests = checked.graph.modules.iter().map(|(name, node)| (name.clone(), node.artifact.digest)).collect();
-    OnDisk::new(&checked.config.files, digests)
+    DiskRecord::new(&checked.config.files, digests)
 }
 
 fn artifacts(checked: &Checked) -> Artifacts {
@@ -371,11 +379,11 @@ fn artifacts(checked: &Checked) -> Artifacts {
 }
 
 /// Stores all components and the configuration of a generation durably. Returns the digest of the configuration.
-pub(super) fn keep(kept: &Kept, graph: &AppGraph, config: &AppConfig) -> Result<Digest, Problems> {
+pub(super) fn keep(kept: &FileStore, graph: &AppGraph, config: &AppConfig) -> Result<Digest, Problems> {
     for node in graph.modules.values() {
-        kept.keep_component(&node.artifact)?;
+        kept.store_component(&node.artifact)?;
     }
-    Ok(kept.keep_configuration(&config.files)?)
+    Ok(kept.store_configuration(&config.files)?)
 }
 
 /// Returns the builds of a graph's modules.

@@ -19,7 +19,7 @@ const MAX_BACKUPS: usize = 4;
 
 /// The kind of an operation, which decides what it waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum OperationKind {
     /// A swap of one module or an apply of a whole application.
     Change,
     /// A rollback. It overtakes changes.
@@ -31,24 +31,24 @@ pub(super) enum Kind {
 }
 
 /// The queue of one kind: a bounded number of places, and a turn that one operation holds at a time.
-struct Line {
-    places: Semaphore,
+struct KindQueue {
+    permits: Semaphore,
     most: usize,
-    turn: Mutex<()>,
+    running: Mutex<()>,
 }
 
-impl Line {
+impl KindQueue {
     fn new(most: usize) -> Self {
-        Self { places: Semaphore::new(most), most, turn: Mutex::new(()) }
+        Self { permits: Semaphore::new(most), most, running: Mutex::new(()) }
     }
 }
 
 /// The queues of all kinds, and the signals that interrupt waiting and running operations.
 pub(super) struct Queue {
-    changes: Line,
-    rollbacks: Line,
-    plans: Line,
-    backups: Line,
+    changes: KindQueue,
+    rollbacks: KindQueue,
+    plans: KindQueue,
+    backups: KindQueue,
     /// Held while a generation is published and while the history is written, but never during a compilation or a copy.
     pub(super) publishing: Mutex<()>,
     /// The number of rollbacks made since the start.
@@ -58,7 +58,7 @@ pub(super) struct Queue {
 
 /// The reason why an operation is interrupted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Halt {
+pub(super) enum Interruption {
     /// A rollback was made after the operation arrived.
     Overtaken,
     /// The host is shutting down.
@@ -67,77 +67,81 @@ pub(super) enum Halt {
 
 /// The number of rollbacks that had been made when an operation arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Seen(u64);
+pub(super) struct RollbackCount(u64);
 
 impl Queue {
     pub(super) fn new() -> Self {
         Self {
-            changes: Line::new(MAX_CHANGES),
-            rollbacks: Line::new(MAX_ROLLBACKS),
-            plans: Line::new(MAX_PLANS),
-            backups: Line::new(MAX_BACKUPS),
+            changes: KindQueue::new(MAX_CHANGES),
+            rollbacks: KindQueue::new(MAX_ROLLBACKS),
+            plans: KindQueue::new(MAX_PLANS),
+            backups: KindQueue::new(MAX_BACKUPS),
             publishing: Mutex::new(()),
             rollbacks_made: watch::Sender::new(0),
             stopping: CancellationToken::new(),
         }
     }
 
-    fn line(&self, kind: Kind) -> &Line {
+    fn line(&self, kind: OperationKind) -> &KindQueue {
         match kind {
-            Kind::Change => &self.changes,
-            Kind::Rollback => &self.rollbacks,
-            Kind::Plan => &self.plans,
-            Kind::Backup => &self.backups,
+            OperationKind::Change => &self.changes,
+            OperationKind::Rollback => &self.rollbacks,
+            OperationKind::Plan => &self.plans,
+            OperationKind::Backup => &self.backups,
         }
     }
 
     /// Returns the number of rollbacks made so far.
-    pub(super) fn seen(&self) -> Seen {
-        Seen(*self.rollbacks_made.borrow())
+    pub(super) fn rollback_count(&self) -> RollbackCount {
+        RollbackCount(*self.rollbacks_made.borrow())
     }
 
     /// Takes a place in the queue of a kind. Fails if all places are taken or the host stops.
-    pub(super) fn enter(&self, kind: Kind) -> Result<SemaphorePermit<'_>, ChangeError> {
+    pub(super) fn acquire_permit(&self, kind: OperationKind) -> Result<SemaphorePermit<'_>, ChangeError> {
         let line = self.line(kind);
-        line.places.try_acquire().map_err(|error| match error {
+        line.permits.try_acquire().map_err(|error| match error {
             TryAcquireError::NoPermits => ChangeError::Busy(line.most),
             TryAcquireError::Closed => ChangeError::Stopping,
         })
     }
 
     /// Waits for the turn of a kind. Fails once a change is overtaken or the host stops.
-    pub(super) async fn turn(&self, kind: Kind, seen: Seen) -> Result<MutexGuard<'_, ()>, Halt> {
-        let turn = self.unless_halted(kind, seen, self.line(kind).turn.lock()).await?;
+    pub(super) async fn wait_turn(
+        &self,
+        kind: OperationKind,
+        seen: RollbackCount,
+    ) -> Result<MutexGuard<'_, ()>, Interruption> {
+        let turn = self.run_unless_interrupted(kind, seen, self.line(kind).running.lock()).await?;
         self.check(kind, seen)?;
         Ok(turn)
     }
 
     /// Runs `work` until it ends, the change is overtaken, or the host stops. In the last two cases `work` is dropped.
-    pub(super) async fn unless_halted<T>(
+    pub(super) async fn run_unless_interrupted<T>(
         &self,
-        kind: Kind,
-        seen: Seen,
+        kind: OperationKind,
+        seen: RollbackCount,
         work: impl Future<Output = T>,
-    ) -> Result<T, Halt> {
+    ) -> Result<T, Interruption> {
         let mut made = self.rollbacks_made.subscribe();
         let overtaken = async {
-            if kind != Kind::Change || made.wait_for(|made| *made > seen.0).await.is_err() {
+            if kind != OperationKind::Change || made.wait_for(|made| *made > seen.0).await.is_err() {
                 std::future::pending::<()>().await;
             }
         };
         tokio::select! {
             biased;
-            () = self.stopping.cancelled() => Err(Halt::Stopping),
-            () = overtaken => Err(Halt::Overtaken),
+            () = self.stopping.cancelled() => Err(Interruption::Stopping),
+            () = overtaken => Err(Interruption::Overtaken),
             done = work => Ok(done),
         }
     }
 
     /// Checks that an operation that arrived at `seen` may go on.
-    pub(super) fn check(&self, kind: Kind, seen: Seen) -> Result<(), Halt> {
+    pub(super) fn check(&self, kind: OperationKind, seen: RollbackCount) -> Result<(), Interruption> {
         match () {
-            () if self.stopping.is_cancelled() => Err(Halt::Stopping),
-            () if kind == Kind::Change && self.seen() != seen => Err(Halt::Overtaken),
+            () if self.stopping.is_cancelled() => Err(Interruption::Stopping),
+            () if kind == OperationKind::Change && self.rollback_count() != seen => Err(Interruption::Overtaken),
             () => Ok(()),
         }
     }
@@ -149,16 +153,16 @@ impl Queue {
 
     /// Whether a backup is running.
     pub(super) fn is_backing_up(&self) -> bool {
-        self.backups.turn.try_lock().is_err()
+        self.backups.running.try_lock().is_err()
     }
 
     /// Refuses new operations, interrupts those that can be interrupted, and waits until all have ended.
     pub(super) async fn close(&self) {
         let lines = [&self.changes, &self.rollbacks, &self.plans, &self.backups];
-        lines.iter().for_each(|line| line.places.close());
+        lines.iter().for_each(|line| line.permits.close());
         self.stopping.cancel();
         for line in lines {
-            drop(line.turn.lock().await);
+            drop(line.running.lock().await);
         }
         drop(self.publishing.lock().await);
     }

@@ -9,7 +9,7 @@ use watertight_model::ids::ModuleName;
 use watertight_model::problem::{Code, Problem, Problems};
 
 /// Refuses builds that lack a contraction of the running build. A contraction is a migration that older builds do not survive.
-pub(super) fn contracted(running: &AppGraph, artifacts: &Artifacts) -> Result<(), Problems> {
+pub(super) fn refuse_lost_contractions(running: &AppGraph, artifacts: &Artifacts) -> Result<(), Problems> {
     let mut problems = Vec::new();
     for (name, node) in &running.modules {
         let known = artifacts.get(name).map_or(usize::MAX, |artifact| artifact.migrations().len());
@@ -30,7 +30,12 @@ pub(super) fn contracted(running: &AppGraph, artifacts: &Artifacts) -> Result<()
 
 /// Adds hints to the problems of a change where a component seems to be that of another module. For a swap (`is_swap`), a hint replaces
 /// all other problems, because they follow from the mix-up and their advice would mislead.
-pub(super) fn explained(problems: Problems, running: &AppGraph, artifacts: &Artifacts, is_swap: bool) -> Problems {
+pub(super) fn explain_mixed_up_components(
+    problems: Problems,
+    running: &AppGraph,
+    artifacts: &Artifacts,
+    is_swap: bool,
+) -> Problems {
     let mut found = Vec::new();
     for (name, node) in &running.modules {
         let Some(given) = artifacts.get(name).map(|artifact| interfaces(artifact)) else { continue };
@@ -101,9 +106,9 @@ mod tests {
         let config = config::load(folder.path(), &Overrides::default()).unwrap();
         let graph = AppGraph::build(&config, &artifacts(running)).graph;
         let other = Problem::new(Code::BadValue, "something else");
-        let told = explained(other.clone().into(), &graph, &artifacts(given), false).into_vec();
+        let told = explain_mixed_up_components(other.clone().into(), &graph, &artifacts(given), false).into_vec();
         assert_eq!(told.last().map(|last| &last.message), Some(&other.message), "what is wrong is told all the same");
-        let of_swap = explained(other.into(), &graph, &artifacts(given), true).into_vec();
+        let of_swap = explain_mixed_up_components(other.into(), &graph, &artifacts(given), true).into_vec();
         assert_eq!((of_swap.len(), &of_swap[0].message), (1, &told[0].message), "a swap is told one of both");
         (told.len() > 1).then(|| {
             told[0].message.split("interfaces of module `").nth(1).unwrap().split('`').next().unwrap().to_owned()

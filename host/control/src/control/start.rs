@@ -8,9 +8,12 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 
 use super::make::{keep, record};
-use super::{Control, Disk, Queue, Running};
+use super::{Control, DiskReader, Queue, RunningApplication};
 use crate::application::{self, Artifacts, Checked, Databases, Host, LinkedCode};
-use crate::state::{Asker, Cause, History, Kept, OnDisk, Publication, Published, StateFolder, digest_of_format_1};
+use crate::state::{
+    Cause, DiskRecord, FileStore, History, NewGeneration, PublishedGeneration, Requester, StateFolder,
+    digest_of_format_1,
+};
 use watertight_component::artifact::Artifact;
 use watertight_graph::plan::Plan;
 use watertight_model::config::{self, AppConfig, Overrides};
@@ -21,7 +24,7 @@ use watertight_telemetry::table::ChangeResult;
 
 /// The source from which a start takes the application.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wanted {
+pub enum StartSource {
     /// The last published generation, unless the files on disk have changed since it was published.
     Newest,
     /// The last published generation, whatever is on disk.
@@ -30,7 +33,7 @@ pub enum Wanted {
     Disk,
 }
 
-impl Wanted {
+impl StartSource {
     /// Returns the command that asks for this source.
     fn command(self) -> &'static str {
         match self {
@@ -42,24 +45,24 @@ impl Wanted {
 }
 
 /// The application that a start is going to run, after all checks.
-pub struct Initial {
+pub struct StartPlan {
     checked: Checked,
     app: PathBuf,
     overrides: Overrides,
     state: StateFolder,
     history: History,
-    wanted: Wanted,
+    wanted: StartSource,
     /// A log line that says which application it is, and why.
     why: String,
     /// The record of the files on disk, if they are what runs.
-    disk: Option<OnDisk>,
+    disk: Option<DiskRecord>,
     /// The generation that is resumed; `None` if the start publishes a new one.
     resumed: Option<GenerationNumber>,
     /// The differences from the last published generation, if it can still be read.
     plan: Option<Plan>,
 }
 
-impl Initial {
+impl StartPlan {
     /// Decides what to run. `config` is the configuration on disk, `app` is its path, and `overrides` are the settings of flags and
     /// environment variables.
     ///
@@ -74,7 +77,7 @@ impl Initial {
         app: PathBuf,
         overrides: &Overrides,
         state: StateFolder,
-        wanted: Wanted,
+        wanted: StartSource,
     ) -> Result<Self, Problems> {
         let history = state.history().map_err(|error| Problem::new(Code::State, with_causes(&error)))?;
         // A stored configuration may have been read under another state path. The state is in this folder.
@@ -82,19 +85,20 @@ impl Initial {
         let (artifacts, disk) = on_disk(&config);
         let last = history.last();
         let disk = match wanted {
-            Wanted::Published => None,
-            _ => Some(disk.map_err(|problems| or_published(problems, last))?),
+            StartSource::Published => None,
+            _ => Some(disk.map_err(|problems| with_rollback_hint(problems, last))?),
         };
         let choice = choose(&history, disk.as_ref(), wanted)?;
         if let Choice::Resume(last, why) = choice {
-            let (config, artifacts) = kept_application(last, history.kept(), &overrides, artifacts.values())?;
+            let (config, artifacts) = kept_application(last, history.files(), &overrides, artifacts.values())?;
             let (resumed, checked) = (Some(last.number), application::check_with(config, &artifacts)?);
             // The record of the disk is in the history already, or the disk is not known to have what runs.
             let disk = None;
             return Ok(Self { checked, app, overrides, state, wanted, why, disk, resumed, plan: None, history });
         }
         let Choice::Disk(why) = choice else { unreachable!("there are two choices") };
-        let checked = application::check_with(config, &artifacts).map_err(|problems| or_published(problems, last))?;
+        let checked =
+            application::check_with(config, &artifacts).map_err(|problems| with_rollback_hint(problems, last))?;
         let plan = last.and_then(|last| plan(&checked, last, &history, &overrides, &artifacts));
         // The plan can be empty although the files differ, for example if only a default value was written out.
         let is_same = plan.as_ref().is_some_and(Plan::is_empty);
@@ -135,28 +139,28 @@ impl Initial {
         let compiler = host.compiler(&state, checked.config.compile)?;
         let linked = application::link_all(&checked.graph, &compiler, &LinkedCode::new())?;
         let databases = Databases::new(host.database.clone());
-        databases.make_anew(&checked.graph, &state)?;
+        databases.recreate_edited(&checked.graph, &state)?;
         databases.open(&checked.graph, &state, history.databases())?;
         let admissions = AdmissionTable::default();
-        let running = Running::new(&checked, &linked, None);
+        let running = RunningApplication::new(&checked, &linked, None);
         let number = resumed.unwrap_or_else(|| history.next());
         let generation = application::assemble(number, checked, linked, &databases, &admissions, &host.telemetry);
         tokio::runtime::Handle::current().block_on(generation.warm_up(None))?;
         let came = if resumed.is_some() {
             if let Some(disk) = disk {
-                history.note_disk(disk).map_err(Problem::from)?;
+                history.record_disk(disk).map_err(Problem::from)?;
             }
             ChangeResult::Unchanged
         } else {
-            let configuration = keep(history.kept(), &running.graph, &running.config)?;
-            let by = Some(Asker::new(None, Some(wanted.command())));
+            let configuration = keep(history.files(), &running.graph, &running.config)?;
+            let by = Some(Requester::new(None, Some(wanted.command())));
             let changes = changes.lines().map(str::to_owned).collect();
             let told = record(&running.graph, configuration, Cause::Run, by);
-            history.publish(Publication { disk, changes, ..told }).map_err(Problem::from)?;
+            history.publish(NewGeneration { disk, changes, ..told }).map_err(Problem::from)?;
             history.prune();
             ChangeResult::Published
         };
-        databases.published(running.graph.modules_with_database().map(|(name, _)| name), &state);
+        databases.mark_published(running.graph.modules_with_database().map(|(name, _)| name), &state);
         host.telemetry.record_change(Cause::Run.as_str(), came, begun.elapsed());
         Ok(Control {
             runtime: Arc::new(Runtime::new(generation)),
@@ -165,9 +169,9 @@ impl Initial {
             admissions,
             telemetry: host.telemetry.clone(),
             state,
-            disk: Arc::new(Disk::new(app, overrides.clone())),
+            disk: Arc::new(DiskReader::new(app, overrides.clone())),
             overrides,
-            started: running.config.clone(),
+            start_config: running.config.clone(),
             queue: Queue::new(),
             history: ArcSwap::from_pointee(history),
             running: ArcSwap::from_pointee(running),
@@ -177,18 +181,18 @@ impl Initial {
 
 /// The application that a start runs, and a log line with the reason.
 enum Choice<'a> {
-    Resume(&'a Published, String),
+    Resume(&'a PublishedGeneration, String),
     Disk(String),
 }
 
 /// The record of the files on disk, in the current format and as a history of format 1 has it.
-struct Standing {
-    record: OnDisk,
+struct DiskState {
+    record: DiskRecord,
     of_format_1: Digest,
 }
 
 /// Chooses between the last published generation and the files on disk. Without `disk`, chooses the former.
-fn choose<'a>(history: &'a History, disk: Option<&Standing>, wanted: Wanted) -> Result<Choice<'a>, Problems> {
+fn choose<'a>(history: &'a History, disk: Option<&DiskState>, wanted: StartSource) -> Result<Choice<'a>, Problems> {
     let Some(last) = history.last() else {
         return match disk {
             Some(_) => Ok(Choice::Disk(
@@ -200,7 +204,7 @@ fn choose<'a>(history: &'a History, disk: Option<&Standing>, wanted: Wanted) -> 
         };
     };
     let resume = |why: &str| {
-        let Published { number, at, cause, .. } = last;
+        let PublishedGeneration { number, at, cause, .. } = last;
         Ok(Choice::Resume(last, format!("resuming generation {number}, published last ({cause}, {at}): {why}")))
     };
     let takes = |why: &str| {
@@ -209,13 +213,13 @@ fn choose<'a>(history: &'a History, disk: Option<&Standing>, wanted: Wanted) -> 
         Ok(Choice::Disk(format!("{line}: {why} since generation {number}")))
     };
     let Some(disk) = disk else { return resume("`--published` asks for it, whatever is on disk") };
-    if wanted == Wanted::Disk {
+    if wanted == StartSource::Disk {
         let number = last.number;
         let line = format!("starting the application on disk instead of generation {number}: `--apply` asks for it");
         return Ok(Choice::Disk(line));
     }
     match (&last.disk, history.origin_of_format_1()) {
-        (Some(record), _) => match record.difference(&disk.record) {
+        (Some(record), _) => match record.describe_difference(&disk.record) {
             None => resume("the files on disk are the same as then"),
             Some(different) => takes(&format!("{different} changed on disk")),
         },
@@ -238,33 +242,33 @@ fn choose<'a>(history: &'a History, disk: Option<&Standing>, wanted: Wanted) -> 
 /// # Errors
 ///
 /// The problems of files that can't be read.
-pub fn find_standing(
+pub fn find_application_on_start(
     config: AppConfig,
     overrides: &Overrides,
     state: &Path,
 ) -> Result<(AppConfig, Artifacts), Problems> {
     let history = StateFolder::read_history(state).map_err(|error| Problem::new(Code::State, with_causes(&error)))?;
     let (artifacts, disk) = on_disk(&config);
-    match choose(&history, Some(&disk?), Wanted::Newest)? {
-        Choice::Resume(last, _) => kept_application(last, history.kept(), overrides, artifacts.values()),
+    match choose(&history, Some(&disk?), StartSource::Newest)? {
+        Choice::Resume(last, _) => kept_application(last, history.files(), overrides, artifacts.values()),
         Choice::Disk(_) => Ok((config, artifacts)),
     }
 }
 
 /// Reads the components that a configuration names, and makes the record of all files. Returns the problems instead of the record if a
 /// component can't be read.
-fn on_disk(config: &AppConfig) -> (Artifacts, Result<Standing, Problems>) {
+fn on_disk(config: &AppConfig) -> (Artifacts, Result<DiskState, Problems>) {
     let (artifacts, problems) = application::load_components(config);
     let digests: BTreeMap<ModuleName, Digest> =
         artifacts.iter().map(|(name, artifact)| (name.clone(), artifact.digest)).collect();
     let of_format_1 = digest_of_format_1(&config.files, &digests);
-    let standing = Standing { record: OnDisk::new(&config.files, digests), of_format_1 };
+    let standing = DiskState { record: DiskRecord::new(&config.files, digests), of_format_1 };
     let standing = Problems::ok_or_problems(problems, standing);
     (artifacts, standing)
 }
 
 /// Adds a hint to the problems of the files on disk: the last published generation can run instead.
-fn or_published(problems: Problems, last: Option<&Published>) -> Problems {
+fn with_rollback_hint(problems: Problems, last: Option<&PublishedGeneration>) -> Problems {
     let mut problems = problems.into_vec();
     problems.extend(last.map(|last| {
         let message = format!("generation {}, which was published before, can still run", last.number);
@@ -276,20 +280,20 @@ fn or_published(problems: Problems, last: Option<&Published>) -> Problems {
 /// Returns the differences between the last published generation and the application to run. `None` if the former can't be read.
 fn plan(
     checked: &Checked,
-    last: &Published,
+    last: &PublishedGeneration,
     history: &History,
     overrides: &Overrides,
     known: &Artifacts,
 ) -> Option<Plan> {
-    let (config, artifacts) = kept_application(last, history.kept(), overrides, known.values()).ok()?;
+    let (config, artifacts) = kept_application(last, history.files(), overrides, known.values()).ok()?;
     let old = application::check_with(config, &artifacts).ok()?;
     Some(Plan::new(old.side(), checked.side()))
 }
 
 /// Loads the application of a published generation. Takes components from `known` instead of reading them again.
 pub(super) fn kept_application<'a>(
-    published: &Published,
-    kept: &Kept,
+    published: &PublishedGeneration,
+    kept: &FileStore,
     overrides: &Overrides,
     known: impl Iterator<Item = &'a Arc<Artifact>>,
 ) -> Result<(AppConfig, Artifacts), Problems> {

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Change, Control, Running, start};
+use super::{Change, Control, RunningApplication, start};
 use crate::application::{self, Artifacts};
-use crate::state::Published;
+use crate::state::PublishedGeneration;
 use watertight_component::artifact::Artifact;
 use watertight_model::config::{self, AppConfig};
 use watertight_model::ids::{GenerationNumber, ModuleName};
@@ -23,7 +23,7 @@ impl Control {
     /// Returns the application that a change asks for. `previous` is the generation that a rollback without a number returns to. Blocks.
     pub(super) fn target(
         &self,
-        running: &Running,
+        running: &RunningApplication,
         previous: GenerationNumber,
         change: Change,
     ) -> Result<Target, Problems> {
@@ -62,17 +62,17 @@ impl Control {
                 }
             }
             Change::Rollback(to) => {
-                let published = self.earlier(to.unwrap_or(previous))?;
-                let known = known.values().chain(running.before.values());
+                let published = self.find_earlier(to.unwrap_or(previous))?;
+                let known = known.values().chain(running.previous_components.values());
                 let (config, artifacts) =
-                    start::kept_application(&published, self.history().kept(), &self.overrides, known)?;
+                    start::kept_application(&published, self.history().files(), &self.overrides, known)?;
                 Ok(Target { config, artifacts })
             }
         }
     }
 
     /// Returns the history's record of an earlier generation.
-    pub(super) fn earlier(&self, number: GenerationNumber) -> Result<Published, Problems> {
+    pub(super) fn find_earlier(&self, number: GenerationNumber) -> Result<PublishedGeneration, Problems> {
         let history = self.history();
         history.find(number).cloned().ok_or_else(|| {
             let message = match number.0 {

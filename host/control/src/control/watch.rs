@@ -15,14 +15,14 @@ const INTERVAL: Duration = Duration::from_millis(250);
 
 impl Control {
     /// Watches until the future is dropped. A loss is recorded in the state folder; see
-    /// [`StateFolder::lost`](crate::state::StateFolder::lost).
+    /// [`StateFolder::loss`](crate::state::StateFolder::lost).
     pub async fn watch(self: Arc<Self>) -> Infallible {
         // Uses its own thread. Tokio would give each check to another of its blocking threads, so that none of them stays idle long enough
         // to end.
         let (glance, glances) = sync_channel::<()>(1);
         let looking = thread::Builder::new().name("watch".to_owned()).spawn(move || {
             while glances.recv().is_ok() {
-                self.look();
+                self.check_files();
             }
         });
         if let Err(error) = looking {
@@ -35,11 +35,11 @@ impl Control {
         }
     }
 
-    fn look(&self) {
+    fn check_files(&self) {
         let folder = self.state.check();
         let databases = self.databases.check_files();
         if let Err(reason) = folder.and(databases) {
-            self.state.lose(&reason);
+            self.state.record_loss(&reason);
         }
     }
 }

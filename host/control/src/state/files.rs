@@ -28,7 +28,7 @@ const CONFIGURATION: WritePoints =
 
 /// The folders that hold the stored components and configurations.
 #[derive(Debug, Clone)]
-pub struct Kept {
+pub struct FileStore {
     /// The folder of components, each named `DIGEST.wasm`.
     components: PathBuf,
     /// The folder of configurations, each named `DIGEST.json`.
@@ -37,7 +37,7 @@ pub struct Kept {
 
 /// The reason why a stored file can't be used.
 #[derive(Debug, thiserror::Error)]
-pub enum KeptError {
+pub enum FileStoreError {
     /// The file can't be read or written.
     #[error("{} can't be used", .file.display())]
     File {
@@ -59,13 +59,13 @@ pub enum KeptError {
     },
 }
 
-impl From<KeptError> for Problems {
-    fn from(error: KeptError) -> Self {
+impl From<FileStoreError> for Problems {
+    fn from(error: FileStoreError) -> Self {
         Problem::new(Code::State, with_causes(&error)).into()
     }
 }
 
-impl Kept {
+impl FileStore {
     /// Opens the folders under `state`. Creates them if they are missing, and removes what interrupted writes left in them.
     pub(super) fn open(state: &Path) -> Result<Self, StateError> {
         let kept = Self::at(state);
@@ -85,20 +85,20 @@ impl Kept {
     ///
     /// # Errors
     ///
-    /// [`KeptError::File`] if the file can't be written.
-    pub fn keep_component(&self, artifact: &Artifact) -> Result<(), KeptError> {
-        self.keep(&self.component_file(&artifact.digest), &artifact.bytes, COMPONENT)
+    /// [`FileStoreError::File`] if the file can't be written.
+    pub fn store_component(&self, artifact: &Artifact) -> Result<(), FileStoreError> {
+        self.store(&self.component_file(&artifact.digest), &artifact.bytes, COMPONENT)
     }
 
     /// Stores a configuration durably, and returns the digest that identifies it.
     ///
     /// # Errors
     ///
-    /// [`KeptError::File`] if the file can't be written.
-    pub fn keep_configuration(&self, files: &AppFiles) -> Result<Digest, KeptError> {
+    /// [`FileStoreError::File`] if the file can't be written.
+    pub fn store_configuration(&self, files: &AppFiles) -> Result<Digest, FileStoreError> {
         let bytes = serde_json::to_vec(files).expect("names and text are JSON");
         let digest = Digest::of(&bytes);
-        self.keep(&self.configuration_file(&digest), &bytes, CONFIGURATION)?;
+        self.store(&self.configuration_file(&digest), &bytes, CONFIGURATION)?;
         Ok(digest)
     }
 
@@ -121,7 +121,7 @@ impl Kept {
     pub fn configuration(&self, digest: &Digest) -> Result<AppFiles, Problems> {
         let file = self.configuration_file(digest);
         let bytes = read(&file, digest, MAX_CONFIGURATION)?;
-        Ok(serde_json::from_slice(&bytes).map_err(|source| KeptError::Syntax { file, source })?)
+        Ok(serde_json::from_slice(&bytes).map_err(|source| FileStoreError::Syntax { file, source })?)
     }
 
     /// Removes all stored files except those named here. Ignores files that can't be removed; the next call tries them again.
@@ -155,12 +155,13 @@ impl Kept {
         self.configurations.join(digest.hex()).with_extension("json")
     }
 
-    fn keep(&self, file: &Path, bytes: &[u8], points: WritePoints) -> Result<(), KeptError> {
+    fn store(&self, file: &Path, bytes: &[u8], points: WritePoints) -> Result<(), FileStoreError> {
         // A damaged file is rewritten, because the next start needs the files of what is published.
         if holds(file, bytes).unwrap_or(false) {
             return Ok(());
         }
-        write_durably(file, bytes, Some(points)).map_err(|source| KeptError::File { file: file.to_owned(), source })
+        write_durably(file, bytes, Some(points))
+            .map_err(|source| FileStoreError::File { file: file.to_owned(), source })
     }
 }
 
@@ -181,9 +182,9 @@ fn holds(file: &Path, mut bytes: &[u8]) -> io::Result<bool> {
     Ok(true)
 }
 
-fn read(file: &Path, digest: &Digest, most: u64) -> Result<Vec<u8>, KeptError> {
+fn read(file: &Path, digest: &Digest, most: u64) -> Result<Vec<u8>, FileStoreError> {
     let mut bytes = Vec::new();
     let read = File::open(file).and_then(|open| open.take(most.saturating_add(1)).read_to_end(&mut bytes));
-    read.map_err(|source| KeptError::File { file: file.to_owned(), source })?;
-    if Digest::of(&bytes) == *digest { Ok(bytes) } else { Err(KeptError::Damaged(file.to_owned())) }
+    read.map_err(|source| FileStoreError::File { file: file.to_owned(), source })?;
+    if Digest::of(&bytes) == *digest { Ok(bytes) } else { Err(FileStoreError::Damaged(file.to_owned())) }
 }

@@ -26,7 +26,7 @@ const OTHERS_REACH: u32 = 0o055;
 
 /// A state folder that this process holds until the value is dropped.
 #[derive(Debug)]
-pub(super) struct Held {
+pub(super) struct HeldFolder {
     path: PathBuf,
     /// The locked folder. While it is open, the file system can't give its inode to another folder.
     folder: File,
@@ -44,9 +44,9 @@ struct LockFile {
     failed: bool,
 }
 
-impl Held {
+impl HeldFolder {
     /// Creates the folder if it is missing, and locks it.
-    pub(super) fn take(path: &Path) -> Result<Self, StateError> {
+    pub(super) fn lock(path: &Path) -> Result<Self, StateError> {
         let unusable = |source| StateError::Unusable { folder: path.to_owned(), source };
         make_folder_followed(path).map_err(unusable)?;
         let folder = File::open(path).map_err(unusable)?;
@@ -79,7 +79,7 @@ impl Held {
 
     /// Writes the identity and addresses of the running host into the file `lock`.
     pub(super) fn announce(&self, host: &HostInfo) -> io::Result<()> {
-        let mut lock = self.lock();
+        let mut lock = self.lock_file();
         lock.host = Some(host.clone());
         write_host(&lock.file, host)
     }
@@ -99,7 +99,7 @@ impl Held {
         if self.folder.metadata().is_ok_and(|metadata| metadata.nlink() == 0) {
             return Err(FileChanged::Removed(self.path.clone()));
         }
-        let mut lock = self.lock();
+        let mut lock = self.lock_file();
         let file = self.path.join(LOCK);
         if let Err(displaced) = lock.identity.check(&file) {
             match lock.write_anew(&self.path) {
@@ -117,7 +117,7 @@ impl Held {
         Ok(())
     }
 
-    fn lock(&self) -> MutexGuard<'_, LockFile> {
+    fn lock_file(&self) -> MutexGuard<'_, LockFile> {
         // A panic can't leave a field half-written, so a poisoned lock is safe to use.
         self.lock.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -182,7 +182,7 @@ fn lock_exclusively(file: &File) -> Result<(), TryLockError> {
 
 /// Refuses a folder that other users can write to, and warns about one that they can read.
 fn check_owner(path: &Path, metadata: &Metadata) -> Result<(), StateError> {
-    let open = |reason| Err(StateError::Open { path: path.to_owned(), reason });
+    let open = |reason| Err(StateError::Insecure { path: path.to_owned(), reason });
     if metadata.uid() != rustix::process::geteuid().as_raw() {
         return open(
             "belongs to another user, who could replace what is in it; run `chown` on it, or name another one",
@@ -206,7 +206,7 @@ pub(super) fn make_folder(path: &Path) -> Result<(), StateError> {
     if path.is_symlink() {
         let reason =
             "is a symbolic link, and the host follows none inside a state folder; mount the other folder there instead";
-        return Err(StateError::Open { path: path.to_owned(), reason });
+        return Err(StateError::Insecure { path: path.to_owned(), reason });
     }
     make_folder_followed(path).map_err(unusable)?;
     check_owner(path, &path.symlink_metadata().map_err(unusable)?)
@@ -239,7 +239,7 @@ mod tests {
     use super::*;
 
     fn refusal(path: &Path) -> String {
-        watertight_model::problem::with_causes(&Held::take(path).unwrap_err())
+        watertight_model::problem::with_causes(&HeldFolder::lock(path).unwrap_err())
     }
 
     fn host() -> HostInfo {
@@ -250,13 +250,13 @@ mod tests {
     #[test]
     fn without_its_lock_file_a_folder_is_held_all_the_same() {
         let folder = tempfile::tempdir().unwrap();
-        let held = Held::take(folder.path()).unwrap();
+        let held = HeldFolder::lock(folder.path()).unwrap();
         held.announce(&host()).unwrap();
         let lock = folder.path().join(LOCK);
         fs::remove_file(&lock).unwrap();
-        assert!(matches!(Held::take(folder.path()), Err(StateError::Locked { host: None, .. })));
+        assert!(matches!(HeldFolder::lock(folder.path()), Err(StateError::Locked { host: None, .. })));
         held.check().unwrap();
-        assert_eq!(Held::holder(folder.path()), Some(host()), "it was written anew");
+        assert_eq!(HeldFolder::holder(folder.path()), Some(host()), "it was written anew");
         // The host neither trusts nor writes to a link that somebody puts in the file's place.
         let other = folder.path().join("other");
         fs::write(&other, "theirs").unwrap();
@@ -264,10 +264,10 @@ mod tests {
         symlink(&other, &lock).unwrap();
         held.check().unwrap();
         assert_eq!(fs::read_to_string(&other).unwrap(), "theirs");
-        assert_eq!(Held::holder(folder.path()), Some(host()));
+        assert_eq!(HeldFolder::holder(folder.path()), Some(host()));
         drop(held);
-        assert_eq!(Held::holder(folder.path()), None);
-        Held::take(folder.path()).unwrap();
+        assert_eq!(HeldFolder::holder(folder.path()), None);
+        HeldFolder::lock(folder.path()).unwrap();
     }
 
     #[test]
@@ -290,7 +290,7 @@ mod tests {
     fn a_folder_that_was_removed_or_replaced_is_told() {
         let parent = tempfile::tempdir().unwrap();
         let path = parent.path().join("state");
-        let held = Held::take(&path).unwrap();
+        let held = HeldFolder::lock(&path).unwrap();
         held.check().unwrap();
         fs::rename(&path, parent.path().join("elsewhere")).unwrap();
         assert!(matches!(held.check(), Err(FileChanged::Removed(_))));
@@ -307,16 +307,16 @@ mod tests {
             fs::remove_dir_all(&path).ok();
             fs::create_dir(&path).unwrap();
             fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
-            match Held::take(&path) {
+            match HeldFolder::lock(&path) {
                 Ok(_) => assert!(!refused, "{mode:o}"),
-                Err(error) => assert!(refused && matches!(error, StateError::Open { .. }), "{mode:o}: {error}"),
+                Err(error) => assert!(refused && matches!(error, StateError::Insecure { .. }), "{mode:o}: {error}"),
             }
         }
         symlink(parent.path(), path.join("data")).unwrap();
-        assert!(matches!(make_folder(&path.join("data")), Err(StateError::Open { .. })));
+        assert!(matches!(make_folder(&path.join("data")), Err(StateError::Insecure { .. })));
         // The path that the operator gives may itself be a symbolic link.
         let link = parent.path().join("link");
         symlink(&path, &link).unwrap();
-        Held::take(&link).unwrap().check().unwrap();
+        HeldFolder::lock(&link).unwrap().check().unwrap();
     }
 }

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::files::Kept;
-use super::published::{Asker, Cause, OnDisk, Publication, Published, Refused};
+use super::files::FileStore;
+use super::published::{Cause, DiskRecord, NewGeneration, PublishedGeneration, RefusedChange, Requester};
 use super::unpublished;
 use watertight_disk::failpoint::{CrashPoint, crash_point};
 use watertight_disk::files::{FileChanged, TEMPORARY_EXTENSION, WritePoints, write_durably};
@@ -36,7 +36,7 @@ const POINTS: WritePoints =
     WritePoints { temporary_written: CrashPoint::HistoryAside, renamed: CrashPoint::HistoryRenamed };
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-struct Text {
+struct HistoryFile {
     format: u32,
     /// Format 1 only: the digest of the manifest, the routes and the components that were on disk at the last `run` or `apply`. Kept until
     /// something is published or noted.
@@ -46,28 +46,28 @@ struct Text {
     #[serde(default)]
     databases: Option<BTreeSet<ModuleName>>,
     /// The published generations, oldest first. The last one is current.
-    published: Vec<Published>,
+    published: Vec<PublishedGeneration>,
     /// The refused changes, oldest first.
-    refused: Vec<Refused>,
+    refused: Vec<RefusedChange>,
 }
 
 /// The error for a history that could not be written.
 #[derive(Debug, thiserror::Error)]
 #[error("the history of generations can't be written: {source}")]
-pub struct Unwritten {
+pub struct HistoryWriteError {
     source: io::Error,
     /// Whether the file may hold the new text nevertheless: the rename succeeded, but neither syncing nor undoing it did.
     pub is_uncertain: bool,
 }
 
-impl Unwritten {
+impl HistoryWriteError {
     /// Returns the error for a writing thread that failed. How much it wrote is unknown, so the result is uncertain.
-    pub(crate) fn failed(error: &dyn std::error::Error) -> Self {
+    pub(crate) fn thread_failed(error: &dyn std::error::Error) -> Self {
         Self { source: io::Error::other(error.to_string()), is_uncertain: true }
     }
 
     /// Returns the error for a write that was refused, because the state folder's path leads elsewhere.
-    pub(crate) fn elsewhere(displaced: FileChanged) -> Self {
+    pub(crate) fn displaced(displaced: FileChanged) -> Self {
         Self { source: io::Error::other(displaced), is_uncertain: false }
     }
 }
@@ -76,18 +76,20 @@ impl Unwritten {
 #[derive(Debug, Clone)]
 pub struct History {
     file: PathBuf,
-    kept: Kept,
-    text: Text,
+    kept: FileStore,
+    text: HistoryFile,
 }
 
 impl History {
     /// Reads the history of a state folder. A missing file gives an empty history.
-    pub(super) fn open(state: &Path, kept: Kept) -> io::Result<Self> {
+    pub(super) fn open(state: &Path, kept: FileStore) -> io::Result<Self> {
         let file = state.join(FILE);
         let damaged = |what: &str| io::Error::new(io::ErrorKind::InvalidData, format!("history.json {what}"));
-        let mut text: Text = match fs::read(&file) {
+        let mut text: HistoryFile = match fs::read(&file) {
             Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| damaged(&format!("is damaged: {error}")))?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Text { format: FORMAT, ..Text::default() },
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                HistoryFile { format: FORMAT, ..HistoryFile::default() }
+            }
             Err(error) => return Err(io::Error::new(error.kind(), format!("history.json: {error}"))),
         };
         if !(OLDEST_FORMAT..=FORMAT).contains(&text.format) {
@@ -124,27 +126,27 @@ impl History {
     }
 
     /// The stored components and configurations of the published generations.
-    pub fn kept(&self) -> &Kept {
+    pub fn files(&self) -> &FileStore {
         &self.kept
     }
 
     /// The published generations, oldest first.
-    pub fn published(&self) -> &[Published] {
+    pub fn published(&self) -> &[PublishedGeneration] {
         &self.text.published
     }
 
     /// The generation that was published last.
-    pub fn last(&self) -> Option<&Published> {
+    pub fn last(&self) -> Option<&PublishedGeneration> {
         self.text.published.last()
     }
 
     /// Finds a published generation by its number. `None` if the history doesn't keep it.
-    pub fn find(&self, number: GenerationNumber) -> Option<&Published> {
+    pub fn find(&self, number: GenerationNumber) -> Option<&PublishedGeneration> {
         self.text.published.iter().find(|published| published.number == number)
     }
 
     /// The refused changes, oldest first.
-    pub fn refused(&self) -> &[Refused] {
+    pub fn refused(&self) -> &[RefusedChange] {
         &self.text.refused
     }
 
@@ -154,7 +156,7 @@ impl History {
     }
 
     /// Whether any generation that was ever published had this module with a database. Covers generations that the history no longer keeps.
-    pub fn had_database(&self, module: &ModuleName) -> bool {
+    pub fn ever_had_database(&self, module: &ModuleName) -> bool {
         self.databases().contains(module)
     }
 
@@ -174,8 +176,8 @@ impl History {
     ///
     /// # Errors
     ///
-    /// [`Unwritten`] if the file can't be written. The history is unchanged then, unless [`Unwritten::is_uncertain`] is set.
-    pub fn publish(&mut self, publication: Publication) -> Result<(), Unwritten> {
+    /// [`HistoryWriteError`] if the file can't be written. The history is unchanged then, unless [`HistoryWriteError::is_uncertain`] is set.
+    pub fn publish(&mut self, publication: NewGeneration) -> Result<(), HistoryWriteError> {
         let mut text = self.text.clone();
         text.databases.get_or_insert_default().extend(publication.databases.iter().cloned());
         text.published.push(publication.record(self.next(), now_text()));
@@ -191,9 +193,9 @@ impl History {
     ///
     /// # Errors
     ///
-    /// [`Unwritten`] if the file can't be written. The history is unchanged then, unless [`Unwritten::is_uncertain`] is set.
-    pub fn note_disk(&mut self, disk: OnDisk) -> Result<(), Unwritten> {
-        let mut text = Text { origin: None, ..self.text.clone() };
+    /// [`HistoryWriteError`] if the file can't be written. The history is unchanged then, unless [`HistoryWriteError::is_uncertain`] is set.
+    pub fn record_disk(&mut self, disk: DiskRecord) -> Result<(), HistoryWriteError> {
+        let mut text = HistoryFile { origin: None, ..self.text.clone() };
         let Some(last) = text.published.last_mut() else { return Ok(()) };
         if last.disk.as_ref() == Some(&disk) {
             return Ok(());
@@ -206,19 +208,24 @@ impl History {
     ///
     /// # Errors
     ///
-    /// [`Unwritten`] if the file can't be written. The history is unchanged then, unless [`Unwritten::is_uncertain`] is set.
-    pub fn refuse(&mut self, cause: Cause, by: Option<Asker>, problems: &Problems) -> Result<(), Unwritten> {
+    /// [`HistoryWriteError`] if the file can't be written. The history is unchanged then, unless [`HistoryWriteError::is_uncertain`] is set.
+    pub fn record_refusal(
+        &mut self,
+        cause: Cause,
+        by: Option<Requester>,
+        problems: &Problems,
+    ) -> Result<(), HistoryWriteError> {
         let problems = problems.as_slice().iter().take(KEPT_PROBLEMS);
         let problems = problems.map(|problem| serde_json::to_value(problem).expect("a problem is plain JSON"));
         let mut text = self.text.clone();
-        text.refused.push(Refused { at: now_text(), cause, by, problems: problems.collect() });
+        text.refused.push(RefusedChange { at: now_text(), cause, by, problems: problems.collect() });
         let surplus = text.refused.len().saturating_sub(KEPT_REFUSALS);
         text.refused.drain(..surplus);
         self.write(text)
     }
 
-    fn write(&mut self, text: Text) -> Result<(), Unwritten> {
-        let bytes = |text: &Text| serde_json::to_vec_pretty(text).expect("names, digests and numbers are JSON");
+    fn write(&mut self, text: HistoryFile) -> Result<(), HistoryWriteError> {
+        let bytes = |text: &HistoryFile| serde_json::to_vec_pretty(text).expect("names, digests and numbers are JSON");
         if let Err(source) = write_durably(&self.file, &bytes(&text), Some(POINTS)) {
             // The new text may be in place although the sync failed. The next start must not see it, so the old text is put back.
             let before = bytes(&self.text);
@@ -231,7 +238,7 @@ impl History {
                 tracing::error!(%again, "the previous history of generations could not be written back");
                 is_uncertain = true;
             }
-            return Err(Unwritten { source, is_uncertain });
+            return Err(HistoryWriteError { source, is_uncertain });
         }
         self.text = text;
         Ok(())
@@ -257,14 +264,14 @@ mod tests {
     use watertight_model::problem::{Code, Problem};
 
     fn open(folder: &Path) -> History {
-        History::open(folder, Kept::open(folder).unwrap()).unwrap()
+        History::open(folder, FileStore::open(folder).unwrap()).unwrap()
     }
 
-    fn publication(cause: Cause, databases: &[&str]) -> Publication {
-        let disk = Some(OnDisk { files: Digest::of(b"a"), components: BTreeMap::new() });
+    fn publication(cause: Cause, databases: &[&str]) -> NewGeneration {
+        let disk = Some(DiskRecord { files: Digest::of(b"a"), components: BTreeMap::new() });
         let databases = databases.iter().map(|name| name.parse().unwrap()).collect();
         let (configuration, modules) = (Digest::of(b"a"), BTreeMap::new());
-        Publication { cause, by: None, configuration, modules, databases, disk, changes: vec!["+ a".to_owned(); 100] }
+        NewGeneration { cause, by: None, configuration, modules, databases, disk, changes: vec!["+ a".to_owned(); 100] }
     }
 
     #[test]
@@ -276,7 +283,7 @@ mod tests {
         for _ in 1..KEPT_GENERATIONS + 3 {
             history.publish(publication(Cause::Apply, &["second"])).unwrap();
         }
-        history.refuse(Cause::Run, None, &Problem::new(Code::Cycle, "round and round").into()).unwrap();
+        history.record_refusal(Cause::Run, None, &Problem::new(Code::Cycle, "round and round").into()).unwrap();
         let again = open(folder.path());
         assert_eq!(again.published(), history.published());
         assert_eq!(again.published().len(), KEPT_GENERATIONS);
@@ -286,7 +293,7 @@ mod tests {
         assert_eq!(again.last().unwrap().disk, publication(Cause::Run, &[]).disk);
         assert_eq!(again.last().unwrap().changes.len(), 32, "they are bounded");
         // The list of modules with a database outlives the generations that the history keeps.
-        assert!(["first", "second"].iter().all(|name| again.had_database(&name.parse().unwrap())));
+        assert!(["first", "second"].iter().all(|name| again.ever_had_database(&name.parse().unwrap())));
     }
 
     #[test]
@@ -322,7 +329,7 @@ mod tests {
         // Duplicate, descending and maximal numbers leave no unused number for the next generation.
         for text in ["{".to_owned(), second("0"), second("1"), second(&u64::MAX.to_string())] {
             fs::write(&file, &text).unwrap();
-            let refused = History::open(folder.path(), Kept::open(folder.path()).unwrap()).unwrap_err();
+            let refused = History::open(folder.path(), FileStore::open(folder.path()).unwrap()).unwrap_err();
             assert!(refused.to_string().starts_with("history.json is damaged"), "{refused}");
         }
         fs::write(&file, second("7")).unwrap();

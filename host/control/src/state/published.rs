@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::files::Kept;
+use super::files::FileStore;
 use watertight_component::artifact::BuildInfo;
 use watertight_model::config::AppFiles;
 use watertight_model::ids::{Digest, GenerationNumber, ModuleName};
@@ -63,7 +63,7 @@ impl fmt::Display for Cause {
 
 /// The client that asked for a change.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Asker {
+pub struct Requester {
     /// The address that the request came from. `None` if the host itself started the change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<IpAddr>,
@@ -72,14 +72,14 @@ pub struct Asker {
     pub command: Option<String>,
 }
 
-impl Asker {
+impl Requester {
     /// Records a client. `command` is cut to 200 characters, and its control characters are escaped.
     pub fn new(address: Option<IpAddr>, command: Option<&str>) -> Self {
-        Self { address, command: command.map(|command| clipped(command, MAX_COMMAND)) }
+        Self { address, command: command.map(|command| truncated(command, MAX_COMMAND)) }
     }
 }
 
-impl fmt::Display for Asker {
+impl fmt::Display for Requester {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (&self.command, &self.address) {
             (Some(command), Some(address)) => write!(f, "{command}, from {address}"),
@@ -91,7 +91,7 @@ impl fmt::Display for Asker {
 }
 
 /// Cuts a text to `most` characters and escapes its control characters. Appends `…` if it cuts.
-fn clipped(text: &str, most: usize) -> String {
+fn truncated(text: &str, most: usize) -> String {
     let mut clipped: String = text.chars().take(most).flat_map(escaped).collect();
     if text.chars().nth(most).is_some() {
         clipped.push('…');
@@ -107,21 +107,21 @@ fn escaped(char: char) -> impl Iterator<Item = char> {
 /// The digests of an application's files on disk. Comments and the order of keys in TOML files don't count, so that editing them doesn't
 /// make the next start undo what was published.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OnDisk {
+pub struct DiskRecord {
     /// The digest of the manifest and the routes.
     pub files: Digest,
     /// The digest of each module's component.
     pub components: BTreeMap<ModuleName, Digest>,
 }
 
-impl OnDisk {
+impl DiskRecord {
     /// Computes the record of these configuration files and components.
     pub fn new(files: &AppFiles, components: BTreeMap<ModuleName, Digest>) -> Self {
         Self { files: Digest::of(&serde_json::to_vec(&tables(files)).expect(JSON)), components }
     }
 
     /// Names what differs between this record and `now`, in words for a person. `None` if nothing differs.
-    pub fn difference(&self, now: &Self) -> Option<String> {
+    pub fn describe_difference(&self, now: &Self) -> Option<String> {
         let names: BTreeSet<&ModuleName> = self.components.keys().chain(now.components.keys()).collect();
         let differs = |name: &&ModuleName| self.components.get(*name) != now.components.get(*name);
         let components: Vec<String> =
@@ -147,11 +147,11 @@ fn tables(files: &AppFiles) -> Vec<Result<toml::Table, &String>> {
 
 /// A generation that is about to be published, as the history records it.
 #[derive(Debug, Clone)]
-pub struct Publication {
+pub struct NewGeneration {
     /// The change that made the generation.
     pub cause: Cause,
     /// The client that asked for the change, if known.
-    pub by: Option<Asker>,
+    pub by: Option<Requester>,
     /// The digest under which its manifest and routes are stored.
     pub configuration: Digest,
     /// The builds of the generation's modules.
@@ -159,23 +159,23 @@ pub struct Publication {
     /// The modules of the generation that have a database.
     pub databases: BTreeSet<ModuleName>,
     /// The files on disk when the change was planned, if they could be read.
-    pub disk: Option<OnDisk>,
+    pub disk: Option<DiskRecord>,
     /// The differences from the previous generation, one per line.
     pub changes: Vec<String>,
 }
 
-impl Publication {
+impl NewGeneration {
     /// Makes the record for the history, with the list of changes cut to its bounds.
-    pub(super) fn record(self, number: GenerationNumber, at: String) -> Published {
+    pub(super) fn record(self, number: GenerationNumber, at: String) -> PublishedGeneration {
         let Self { cause, by, configuration, modules, disk, changes, .. } = self;
-        let changes = changes.iter().take(MAX_CHANGES).map(|line| clipped(line, MAX_CHANGE)).collect();
-        Published { number, at, cause, by, configuration, modules, disk, changes }
+        let changes = changes.iter().take(MAX_CHANGES).map(|line| truncated(line, MAX_CHANGE)).collect();
+        PublishedGeneration { number, at, cause, by, configuration, modules, disk, changes }
     }
 }
 
 /// The history's record of a published generation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Published {
+pub struct PublishedGeneration {
     /// The number of the generation.
     pub number: GenerationNumber,
     /// The time of publication, in RFC 3339.
@@ -185,31 +185,31 @@ pub struct Published {
     pub cause: Cause,
     /// The client that asked for the change, if recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub by: Option<Asker>,
+    pub by: Option<Requester>,
     /// The digest under which its manifest and routes are stored.
     pub configuration: Digest,
     /// The builds of the generation's modules.
     pub modules: BTreeMap<ModuleName, BuildInfo>,
     /// The files on disk when the change was planned, if recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub disk: Option<OnDisk>,
+    pub disk: Option<DiskRecord>,
     /// The differences from the previous generation, one per line. At most 32 lines are kept.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub changes: Vec<String>,
 }
 
-impl Published {
+impl PublishedGeneration {
     /// Returns the stored files of the generation: paths relative to the state folder, with their digests.
     pub fn files(&self) -> BTreeMap<String, Digest> {
-        let component = |build: &BuildInfo| (Kept::component_name(&build.digest), build.digest);
-        let configuration = (Kept::configuration_name(&self.configuration), self.configuration);
+        let component = |build: &BuildInfo| (FileStore::component_name(&build.digest), build.digest);
+        let configuration = (FileStore::configuration_name(&self.configuration), self.configuration);
         self.modules.values().map(component).chain([configuration]).collect()
     }
 }
 
 /// The history's record of a refused change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Refused {
+pub struct RefusedChange {
     /// The time of the refusal, in RFC 3339.
     pub at: String,
     /// The change that was asked for.
@@ -217,7 +217,7 @@ pub struct Refused {
     pub cause: Cause,
     /// The client that asked for the change, if recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub by: Option<Asker>,
+    pub by: Option<Requester>,
     /// The problems that caused the refusal, as JSON objects.
     pub problems: Vec<serde_json::Value>,
 }
@@ -236,9 +236,9 @@ mod tests {
 
     #[test]
     fn an_asker_is_one_short_line() {
-        let by = Asker::new(Some("127.0.0.1".parse().unwrap()), Some("curl\n2026 forged"));
+        let by = Requester::new(Some("127.0.0.1".parse().unwrap()), Some("curl\n2026 forged"));
         assert_eq!(by.to_string(), "curl\\n2026 forged, from 127.0.0.1");
-        let long = Asker::new(None, Some(&"é".repeat(1_000))).command.unwrap();
+        let long = Requester::new(None, Some(&"é".repeat(1_000))).command.unwrap();
         assert_eq!(long.chars().count(), MAX_COMMAND + 1);
     }
 
@@ -249,13 +249,13 @@ mod tests {
             routes: Vec::new(),
         };
         let component = |name: &str, text: &str| (name.parse().unwrap(), Digest::of(text.as_bytes()));
-        let before = OnDisk::new(&files("a = 1 # one"), [component("one", "1"), component("two", "2")].into());
-        let same = OnDisk::new(&files("# other\na = 1"), before.components.clone());
-        assert_eq!(before.difference(&same), None);
-        let now = OnDisk::new(&files("a = 2"), [component("one", "1"), component("two", "3")].into());
-        let words = before.difference(&now).unwrap();
+        let before = DiskRecord::new(&files("a = 1 # one"), [component("one", "1"), component("two", "2")].into());
+        let same = DiskRecord::new(&files("# other\na = 1"), before.components.clone());
+        assert_eq!(before.describe_difference(&same), None);
+        let now = DiskRecord::new(&files("a = 2"), [component("one", "1"), component("two", "3")].into());
+        let words = before.describe_difference(&now).unwrap();
         assert_eq!(words, "the manifest or a route, the component of `two`");
-        let gone = OnDisk { components: [component("one", "1")].into(), ..before.clone() };
-        assert_eq!(before.difference(&gone).unwrap(), "the component of `two`");
+        let gone = DiskRecord { components: [component("one", "1")].into(), ..before.clone() };
+        assert_eq!(before.describe_difference(&gone).unwrap(), "the component of `two`");
     }
 }

@@ -31,7 +31,7 @@ pub enum TokenError {
     },
     /// Other users can read or write the token's file.
     #[error("other users can read or write {}: remove it, and the next start makes a new one", .0.display())]
-    Open(PathBuf),
+    ReadableByOthers(PathBuf),
     /// The token can't be sent in an HTTP header.
     #[error("the token is empty, or has characters other than visible ASCII")]
     Characters,
@@ -45,12 +45,12 @@ pub enum TokenError {
 /// Returns the admin token: `given` if set, otherwise the token stored in `folder`, otherwise a new one, which is stored there.
 pub(super) fn token(folder: &Path, given: Option<String>) -> Result<String, TokenError> {
     if let Some(token) = given {
-        return strong(token);
+        return accept_strong(token);
     }
     let file = token_file(folder);
     let failed = |source| TokenError::File { file: file.clone(), source };
     if let Some((token, mode)) = read(&file).map_err(failed)? {
-        return if mode & 0o077 == 0 { strong(token) } else { Err(TokenError::Open(file)) };
+        return if mode & 0o077 == 0 { accept_strong(token) } else { Err(TokenError::ReadableByOthers(file)) };
     }
     let mut bytes = [0; TOKEN_BYTES];
     getrandom::fill(&mut bytes).map_err(|error| failed(io::Error::other(error)))?;
@@ -70,7 +70,7 @@ pub(super) fn token(folder: &Path, given: Option<String>) -> Result<String, Toke
 pub fn read_token(folder: &Path) -> Result<Option<String>, TokenError> {
     let file = token_file(folder);
     let found = read(&file).map_err(|source| TokenError::File { file, source })?;
-    found.map(|(token, _)| sendable(token)).transpose()
+    found.map(|(token, _)| accept_sendable(token)).transpose()
 }
 
 /// Reads a token and the permission bits of its file. `None` if the file is missing or empty.
@@ -86,14 +86,14 @@ fn read(file: &Path) -> io::Result<Option<(String, u32)>> {
 }
 
 /// Accepts a token that can be sent in an HTTP header: visible ASCII characters only.
-fn sendable(token: String) -> Result<String, TokenError> {
+fn accept_sendable(token: String) -> Result<String, TokenError> {
     let good = !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic());
     if good { Ok(token) } else { Err(TokenError::Characters) }
 }
 
 /// Accepts a token that can be sent in an HTTP header and is hard to guess.
-fn strong(token: String) -> Result<String, TokenError> {
-    let token = sendable(token)?;
+fn accept_strong(token: String) -> Result<String, TokenError> {
+    let token = accept_sendable(token)?;
     if is_strong(&token) { Ok(token) } else { Err(TokenError::Weak) }
 }
 
@@ -168,7 +168,7 @@ mod tests {
         fs::write(&file, GIVEN).unwrap();
         for mode in [0o640, 0o604, 0o620, 0o602, 0o644, 0o666] {
             fs::set_permissions(&file, Permissions::from_mode(mode)).unwrap();
-            assert!(matches!(token(folder.path(), None), Err(TokenError::Open(_))), "{mode:o}");
+            assert!(matches!(token(folder.path(), None), Err(TokenError::ReadableByOthers(_))), "{mode:o}");
         }
         fs::set_permissions(&file, Permissions::from_mode(0o400)).unwrap();
         assert_eq!(token(folder.path(), None).unwrap(), GIVEN);
@@ -198,10 +198,10 @@ mod tests {
             "1234567890",
         ] {
             assert!(!is_strong(weak), "{weak}");
-            assert!(matches!(strong(weak.to_owned()), Err(TokenError::Weak)));
+            assert!(matches!(accept_strong(weak.to_owned()), Err(TokenError::Weak)));
         }
         for text in ["", "two words", "täglich", "line\nbreak"] {
-            assert!(matches!(strong(text.to_owned()), Err(TokenError::Characters)), "{text}");
+            assert!(matches!(accept_strong(text.to_owned()), Err(TokenError::Characters)), "{text}");
         }
     }
 }

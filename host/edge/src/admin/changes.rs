@@ -20,8 +20,8 @@ use super::{Admin, not_ready};
 use crate::http::details::Failure;
 use crate::http::server::Connection;
 use watertight_component::artifact::MAX_COMPONENT_BYTES;
-use watertight_control::control::{Arrival, Change, ChangeError, Outcome};
-use watertight_control::state::{Asker, Published, Refused};
+use watertight_control::control::{Change, ChangeError, ChangeOutcome, ChangeRequest};
+use watertight_control::state::{PublishedGeneration, RefusedChange, Requester};
 use watertight_model::config::AppFiles;
 use watertight_model::ids::{GenerationNumber, ModuleName};
 
@@ -60,9 +60,9 @@ pub struct Generations {
     /// The generations that only finish requests that began on them.
     pub draining: Vec<GenerationNumber>,
     /// The published generations in the history, oldest first.
-    pub generations: Vec<Published>,
+    pub generations: Vec<PublishedGeneration>,
     /// The changes that were refused recently, oldest first.
-    pub refused: Vec<Refused>,
+    pub refused: Vec<RefusedChange>,
 }
 
 pub(super) async fn generations(State(admin): State<Arc<Admin>>) -> Response {
@@ -111,7 +111,7 @@ pub(super) async fn apply(
     let application = match application.await {
         Ok(Ok(application)) => application,
         Ok(Err(failure)) => return Err(failure),
-        Err(_) => return Err(refused(&ChangeError::Lost)),
+        Err(_) => return Err(refused(&ChangeError::Aborted)),
     };
     change(&admin, arrival, application, &options).await
 }
@@ -150,22 +150,22 @@ pub(super) async fn rollback(
 }
 
 /// Records, before the body is read, which state the change will be compared with and who asks for it.
-fn arrive(admin: &Admin, request: &Request) -> Result<Arrival, Failure> {
+fn arrive(admin: &Admin, request: &Request) -> Result<ChangeRequest, Failure> {
     if !admin.is_ready() {
         return Err(not_ready());
     }
     let peer = request.extensions().get::<Arc<Connection>>().map(|connection| connection.peer().ip());
     let command = request.headers().get(header::USER_AGENT).map(|agent| String::from_utf8_lossy(agent.as_bytes()));
-    let by = Asker::new(peer, command.as_deref());
-    Ok(admin.control.arrive(Some(by)))
+    let by = Requester::new(peer, command.as_deref());
+    Ok(admin.control.receive(Some(by)))
 }
 
-async fn change(admin: &Admin, arrival: Arrival, change: Change, options: &Options) -> Result<Response, Failure> {
+async fn change(admin: &Admin, arrival: ChangeRequest, change: Change, options: &Options) -> Result<Response, Failure> {
     if !admin.is_ready() {
         return Err(not_ready());
     }
     let made = admin.control.change_from(arrival, change, options.dry_run).await;
-    let outcome: Outcome = made.map_err(|error| refused(&error))?;
+    let outcome: ChangeOutcome = made.map_err(|error| refused(&error))?;
     Ok(Json(outcome).into_response())
 }
 
@@ -179,7 +179,7 @@ fn refused(error: &ChangeError) -> Failure {
         }
         ChangeError::Busy(_) => Failure::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", error.to_string()),
         ChangeError::Stopping => Failure::new(StatusCode::SERVICE_UNAVAILABLE, "not-ready", error.to_string()),
-        ChangeError::Lost => Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "change-lost", error.to_string()),
+        ChangeError::Aborted => Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "change-lost", error.to_string()),
     }
 }
 

@@ -65,7 +65,7 @@ fn check_path(path: &Path) -> Result<(), String> {
 
 fn refused(error: &BackupError) -> Failure {
     let (status, name) = match error {
-        BackupError::Busy | BackupError::Restless => (StatusCode::SERVICE_UNAVAILABLE, "overloaded"),
+        BackupError::Busy | BackupError::KeptChanging => (StatusCode::SERVICE_UNAVAILABLE, "overloaded"),
         BackupError::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "not-ready"),
         BackupError::Target { .. } => (StatusCode::CONFLICT, "refused"),
         _ => (StatusCode::INTERNAL_SERVER_ERROR, "backup-failed"),

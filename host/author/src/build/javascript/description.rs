@@ -73,7 +73,7 @@ impl Description {
         let mut parts: Vec<String> = all.iter().flat_map(|function| uncarried(function, resolve)).collect();
         parts.extend(unreadable_names(world));
         if !parts.is_empty() {
-            return Err(BuildError::Uncarried { module: source.name.clone(), language: "JavaScript", parts });
+            return Err(BuildError::Unsupported { module: source.name.clone(), language: "JavaScript", parts });
         }
         let mut types = Types::new(world);
         let imports = items(world, &all, false, &mut types);
@@ -94,7 +94,7 @@ impl Description {
 
 /// Returns the parts of a function that componentize-js 0.23 doesn't support.
 fn uncarried(function: &ContractFunction<'_>, resolve: &Resolve) -> Vec<String> {
-    let mut parts = function.uncarried(resolve, |kind| {
+    let mut parts = function.unsupported_types(resolve, |kind| {
         !matches!(
             kind,
             TypeDefKind::Map(..)
@@ -105,7 +105,7 @@ fn uncarried(function: &ContractFunction<'_>, resolve: &Resolve) -> Vec<String> 
         )
     });
     if function.is_async() {
-        parts.push(format!("{} is an `async func`", function.spelled()));
+        parts.push(format!("{} is an `async func`", function.display_name()));
     }
     parts
 }
