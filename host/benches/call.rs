@@ -40,7 +40,7 @@ const KINDS: [(&str, u32, &str); 3] = [
     ("list", 20_000, "list of 100 records -> s64"),
 ];
 /// The time limit of a measurement, long enough on a slow machine.
-const PATIENCE: Duration = Duration::from_secs(300);
+const TIMEOUT: Duration = Duration::from_secs(300);
 
 fn main() -> anyhow::Result<()> {
     let [caller, callee] = support::application::guests(["caller", "callee"])?;
@@ -165,7 +165,7 @@ impl Hosted {
     /// Runs the measured calls as a request does: on a worker thread of the runtime.
     async fn run(&self, kind: &str, times: u32) -> anyhow::Result<(f64, u64)> {
         let (target, generation) = (self.target(kind)?, self.generation.clone());
-        let call = CallContext::new("bench".into(), Instant::now() + PATIENCE);
+        let call = CallContext::new("bench".into(), Instant::now() + TIMEOUT);
         let run = async move {
             let start = Instant::now();
             let result = generation.call(target, &[Val::U32(times)], call).await?;

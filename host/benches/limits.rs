@@ -58,8 +58,9 @@ fn main() -> anyhow::Result<()> {
     if is_asked_for(LOOP) {
         stopped(&mut report, &server)?;
     }
-    let mut blows: Vec<Blow> = attacks.iter().map(|attack| Blow::call(server.address, attack)).collect();
-    blows.extend(Blow::offers(&state)?);
+    let mut blows: Vec<RepeatedAttack> =
+        attacks.iter().map(|attack| RepeatedAttack::call(server.address, attack)).collect();
+    blows.extend(RepeatedAttack::offers(&state)?);
     blows.retain(|blow| is_asked_for(&blow.name));
     let most = beside(&mut report, &server, &blows)?;
     server.stop()?;
@@ -76,7 +77,7 @@ fn main() -> anyhow::Result<()> {
 }
 
 /// An attack that is repeated while customers are served.
-struct Blow {
+struct RepeatedAttack {
     name: String,
     /// The effect of the attack, for the table.
     told: String,
@@ -84,7 +85,7 @@ struct Blow {
     request: Request,
 }
 
-impl Blow {
+impl RepeatedAttack {
     /// Creates an attack that calls a hostile module.
     fn call(address: SocketAddr, attack: &Attack) -> Self {
         let Attack { name, status, .. } = attack;
@@ -132,7 +133,7 @@ fn stopped(report: &mut Report, server: &Server) -> anyhow::Result<()> {
 }
 
 /// Measures the effect of each attack on the shop's customers. Returns how many requests a second saturate the host.
-fn beside(report: &mut Report, server: &Server, blows: &[Blow]) -> anyhow::Result<f64> {
+fn beside(report: &mut Report, server: &Server, blows: &[RepeatedAttack]) -> anyhow::Result<f64> {
     let (rounds, time) = if support::is_quick() { (3, Duration::from_secs(1)) } else { (5, Duration::from_secs(2)) };
     let customers = customers(server)?;
     let most = saturate(server.address, CONNECTIONS, Duration::from_secs(5), customers.clone())?;
@@ -140,12 +141,12 @@ fn beside(report: &mut Report, server: &Server, blows: &[Blow]) -> anyhow::Resul
     if blows.is_empty() {
         return Ok(most);
     }
-    let run = |blow: Option<&Blow>| -> anyhow::Result<(Run, usize)> {
+    let run = |blow: Option<&RepeatedAttack>| -> anyhow::Result<(Run, usize)> {
         let load = Load::start(server.address, most * PART, customers.clone())?;
         let mut count = 0;
         while load.elapsed() < time {
             match blow {
-                Some(Blow { name, address, request, .. }) => {
+                Some(RepeatedAttack { name, address, request, .. }) => {
                     ask(*address, request).with_context(|| format!("`{name}`, {count} times before"))?;
                     count += 1;
                 }
@@ -154,7 +155,7 @@ fn beside(report: &mut Report, server: &Server, blows: &[Blow]) -> anyhow::Resul
         }
         let run = load.stop()?;
         ensure!(run.broken.is_empty(), "connections broke: {:?}", run.broken);
-        ensure!(run.wrong().is_empty(), "{:?}: {:?}", run.wrong(), run.told);
+        ensure!(run.wrong().is_empty(), "{:?}: {:?}", run.wrong(), run.unexpected);
         Ok((run, count))
     };
     let mut quiet = Vec::new();
@@ -172,7 +173,7 @@ fn beside(report: &mut Report, server: &Server, blows: &[Blow]) -> anyhow::Resul
         }
     }
     let goal = Values::new(quiet.clone()).median + 2.0 * EPOCH_TICK.as_secs_f64() * 1e3;
-    for (Blow { name, told, .. }, Found { p99, customers, count }) in blows.iter().zip(found) {
+    for (RepeatedAttack { name, told, .. }, Found { p99, customers, count }) in blows.iter().zip(found) {
         let name = format!("{name}: {told}; {count} times; p99 of {customers} customers beside it, 0 failed");
         report.figure(&name, "ms", Some(goal), p99);
     }

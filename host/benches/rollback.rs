@@ -16,7 +16,7 @@ use anyhow::{Context as _, ensure};
 use serde_json::{Value, json};
 use watertight::state::{StateFolder, read_token};
 
-use refused::{good, tangle};
+use refused::{harmless, tangle};
 use support::application::copy_of_shop;
 use support::report::Report;
 use support::server::Server;
@@ -31,7 +31,7 @@ const BALLAST: i64 = 1024;
 /// The number of changes that wait or are in progress, including the compilation.
 const CHANGES: usize = 16;
 /// The time limit for expected events.
-const PATIENCE: Duration = Duration::from_secs(120);
+const TIMEOUT: Duration = Duration::from_secs(120);
 
 fn main() -> anyhow::Result<()> {
     let shop = support::application::shop()?;
@@ -69,7 +69,7 @@ fn main() -> anyhow::Result<()> {
 
 /// Builds a component that compiles at once.
 fn build(number: u32) -> Vec<u8> {
-    good("", &format!("(func (result i32) (i32.const {number}))"))
+    harmless("", &format!("(func (result i32) (i32.const {number}))"))
 }
 
 /// Creates a database of the size that the backup must have.
@@ -85,7 +85,7 @@ fn fill(file: &Path) -> anyhow::Result<()> {
 }
 
 /// The result of one rollback.
-struct Told {
+struct RollbackTimes {
     millis: f64,
     is_right: bool,
     /// Whether the compilation and the backup were in progress before the rollback, and the backup still after it.
@@ -109,7 +109,7 @@ impl Operator {
     /// Sends a request on a connection of its own.
     fn ask(&self, method: &str, path: &str, kind: &str, body: &[u8]) -> anyhow::Result<(u16, Value)> {
         let mut stream = TcpStream::connect(self.admin)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(TIMEOUT))?;
         let Self { admin, token } = self;
         let head = format!(
             "{method} {path} HTTP/1.1\r\nhost: {admin}\r\nauthorization: Bearer {token}\r\ncontent-type: {kind}\r\n\
@@ -142,7 +142,7 @@ impl Operator {
     }
 
     /// Starts the compilation, the backup and the queue of changes, rolls back, and waits until everything has ended.
-    fn round(&self, round: u32, server: &Server, backup: &Path) -> anyhow::Result<Told> {
+    fn round(&self, round: u32, server: &Server, backup: &Path) -> anyhow::Result<RollbackTimes> {
         let (status, good) = self.swap(&build(2 * round + 1))?;
         ensure!(status == 200, "{good}");
         let (status, bad) = self.swap(&build(2 * round + 2))?;
@@ -151,7 +151,7 @@ impl Operator {
             let operator = self.clone();
             thread::spawn(move || work(operator))
         };
-        let bomb = refused::good("", &(tangle(20_000, 3, 8) + &format!("(func (result i32) (i32.const {round}))")));
+        let bomb = refused::harmless("", &(tangle(20_000, 3, 8) + &format!("(func (result i32) (i32.const {round}))")));
         let mut waiting: Vec<JoinHandle<_>> = vec![in_background(Box::new(move |operator| operator.swap(&bomb)))];
         until(|| Ok(is_compiling(server.process())))?;
         // One change more than the queue takes: once it is refused, all others are waiting.
@@ -189,7 +189,7 @@ impl Operator {
         let last = history["generations"].as_array().and_then(|all| all.last()).context("something is published")?;
         let is_right =
             last["cause"] == "rollback" && last["to"] == good["generation"] && last["number"] == told["generation"];
-        Ok(Told { millis, is_right, was_under_both })
+        Ok(RollbackTimes { millis, is_right, was_under_both })
     }
 }
 
@@ -203,7 +203,7 @@ fn is_compiling(process: u32) -> bool {
 fn until(done: impl Fn() -> anyhow::Result<bool>) -> anyhow::Result<()> {
     let start = Instant::now();
     while !done()? {
-        ensure!(start.elapsed() < PATIENCE, "it never came");
+        ensure!(start.elapsed() < TIMEOUT, "it never came");
         thread::sleep(Duration::from_millis(5));
     }
     Ok(())

@@ -134,7 +134,7 @@ fn main() -> anyhow::Result<()> {
                         "minute {minute}: {wrong} customers were answered wrongly, {} not at all",
                         run.broken.len()
                     ));
-                    told.extend(run.told);
+                    told.extend(run.unexpected);
                     told.extend(
                         run.broken.into_iter().take(3).map(|(due, error)| format!("due after {due:?}: {error}")),
                     );

@@ -10,7 +10,7 @@ use support::report::Report;
 use support::server::Server;
 
 /// The time until the resources that only the start needs are freed.
-const SETTLE: Duration = Duration::from_secs(1);
+const SETTLE_TIME: Duration = Duration::from_secs(1);
 /// The goal for the time from the start to ready, in milliseconds.
 const START_GOAL: f64 = 100.0;
 /// The goal for the resident memory when idle, in MB.
@@ -29,7 +29,7 @@ fn main() -> anyhow::Result<()> {
         let server = Server::host(None, &app, &state)?;
         times.push(server.start_time.as_secs_f64() * 1e3);
         if memory.len() < support::rounds() {
-            std::thread::sleep(SETTLE);
+            std::thread::sleep(SETTLE_TIME);
             memory.push(resident_bytes(server.process())? as f64 / 1e6);
         }
         server.stop()?;

@@ -25,7 +25,7 @@ const FUSED: &str = "";
 const APART: &str = "[compartments.a]\nmodules = [\"orders\"]\n[compartments.b]\nmodules = [\"payments\"]\n\
                      [compartments.c]\nmodules = [\"notifications\"]\n";
 /// The time until the resources of an earlier step are freed: blocking threads stay for ten seconds.
-const SETTLE: Duration = Duration::from_secs(12);
+const SETTLE_TIME: Duration = Duration::from_secs(12);
 
 fn main() -> anyhow::Result<()> {
     let shop = support::application::shop()?;
@@ -75,11 +75,11 @@ fn left_behind(report: &mut Report, shop: &Path, folder: &Path) -> anyhow::Resul
         let done = operator.swap(MODULES[number % MODULES.len()], &format!("m{number}"))?;
         load::answers_from(&server, done.generation)?;
         if number == 2 {
-            std::thread::sleep(SETTLE);
+            std::thread::sleep(SETTLE_TIME);
             few = Some(Holdings::of(server.process())?);
         }
     }
-    std::thread::sleep(SETTLE);
+    std::thread::sleep(SETTLE_TIME);
     let (few, many_held) = (few.unwrap_or(Holdings::of(server.process())?), Holdings::of(server.process())?);
     let mut more = |what: &str, few: usize, many_held: usize| {
         let name = format!("{what} after {many} swaps, more than after 3");

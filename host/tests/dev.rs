@@ -32,7 +32,7 @@ mod host;
 #[path = "swap/wire.rs"]
 mod wire;
 
-use author::{Author, PATIENCE, SILENCE};
+use author::{Author, SILENCE, TIMEOUT};
 
 /// What a path is answered.
 fn get(address: SocketAddr, path: &str) -> (u16, String) {
@@ -241,7 +241,7 @@ fn many_saves_at_once_are_few_changes() {
     }
     let begun = Instant::now();
     while get(address, "/tag").1 != "200" {
-        assert!(begun.elapsed() < PATIENCE, "{}", author.news());
+        assert!(begun.elapsed() < TIMEOUT, "{}", author.news());
         std::thread::sleep(Duration::from_millis(10));
     }
     std::thread::sleep(SILENCE);
@@ -319,7 +319,7 @@ fn edited_migrations_make_a_database_anew_and_only_here() {
     for (state, refusal) in
         [(&of_run, "`0001_a.sql` was changed after it was applied"), (&state, "belongs to `watertight dev`")]
     {
-        let (status, log) = run().state(state).ends();
+        let (status, log) = run().state(state).expect_end();
         assert!(!status.success() && log.contains(refusal), "{log}");
     }
     let said = command::run(&mut author.command(&["--state", of_run.to_str().unwrap()])).expect(1);

@@ -13,8 +13,8 @@ use watertight::application::{self, Host};
 use watertight::config::{self, Overrides};
 use watertight::database::Settings;
 use watertight::engine::Engines;
-use watertight::http::Edge;
-use watertight::http::server::{Bounds, Listener};
+use watertight::http::DataListener;
+use watertight::http::server::{Listener, ListenerLimits};
 use watertight::state::StateFolder;
 use watertight::telemetry::Telemetry;
 
@@ -46,17 +46,17 @@ async fn head_has_get_s_headers_and_no_body() {
     let program = PathBuf::from(env!("CARGO_BIN_EXE_watertight"));
     let host = Host { engines: Engines::new(), program, database: Settings::default(), telemetry: Telemetry::new() };
     let runtime = tokio::task::block_in_place(|| application::start(checked, &state, &host)).unwrap();
-    let edge = Edge::new(runtime.into(), limits);
+    let edge = DataListener::new(runtime.into(), limits);
     let second = Duration::from_secs(1);
-    let bounds = Bounds {
+    let bounds = ListenerLimits {
         streams: 256,
         connections: 10,
         tokenless: None,
         header_timeout: second,
-        grace: second,
-        stall: second,
-        held: 1 << 20,
-        drain: second,
+        min_idle_before_eviction: second,
+        progress_timeout: second,
+        max_held_bytes: 1 << 20,
+        drain_timeout: second,
     };
     let listener = Listener::bind("data", "127.0.0.1:0".parse().unwrap(), bounds).unwrap();
     let address = listener.address().unwrap();

@@ -18,14 +18,14 @@ mod components;
 #[path = "support/host.rs"]
 mod host;
 
-use command::{Said, run};
+use command::{CommandOutput, run};
 
 /// The builds of the notifications module.
 const BUILDS: [(&str, &str); 3] =
     [("notifications", "rust"), ("notifications-go", "go"), ("notifications-js", "javascript")];
 
 /// The binary on the shop.
-fn watertight(arguments: &[&str]) -> Said {
+fn watertight(arguments: &[&str]) -> CommandOutput {
     run(host::binary().args(arguments).arg("--app").arg(host::repository()))
 }
 

@@ -51,7 +51,7 @@ pub struct Changes {
     /// The manifest and the routes, or their problems.
     pub config: Result<AppConfig, Problems>,
     /// Whether any file changed.
-    pub is_news: bool,
+    pub has_changes: bool,
 }
 
 impl Sources {
@@ -105,7 +105,7 @@ impl Sources {
         if let Ok(config) = &config {
             self.files = config.files.clone();
         }
-        Changes { is_news: !changed.is_empty(), changed, modules, config }
+        Changes { has_changes: !changed.is_empty(), changed, modules, config }
     }
 
     /// Records the changes that a build made; `look` is what triggered the build. Changes of lock files and of generated files trigger no

@@ -177,7 +177,7 @@ pub fn attacked(
         let run = load.stop()?;
         attack.stop()?;
         ensure!(run.broken.is_empty(), "{name}: connections broke: {:?}", run.broken);
-        ensure!(run.wrong().is_empty(), "{name}: {:?}: {:?}", run.wrong(), run.told);
+        ensure!(run.wrong().is_empty(), "{name}: {:?}: {:?}", run.wrong(), run.unexpected);
         let count = run.answers.len();
         report.figure(
             &format!("{name}: p99 of {count} customers, 0 failed"),

@@ -16,7 +16,7 @@ use super::support::server::Server;
 /// The pause between two malformed requests.
 const PAUSE: Duration = Duration::from_millis(20);
 /// How long to wait for the response to a malformed request.
-const PATIENCE: Duration = Duration::from_millis(200);
+const TIMEOUT: Duration = Duration::from_millis(200);
 
 /// The number of attacks and malformed requests so far.
 #[derive(Debug, Default)]
@@ -70,7 +70,7 @@ pub fn talk_nonsense_until(over: &AtomicBool, server: &Server, counted: &Counted
             break;
         }
         let mut stream = TcpStream::connect(server.address)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(TIMEOUT))?;
         // The host may stop reading a request that it refuses.
         let _ = stream.write_all(bytes);
         match number / nonsense.len() % 3 {

@@ -14,11 +14,11 @@ use super::support::process::Holdings;
 use super::support::server::Server;
 
 /// The time after which an idle host has freed its resources: blocking threads stay for ten seconds, unused instances for two.
-const SETTLE: Duration = Duration::from_secs(15);
+const SETTLE_TIME: Duration = Duration::from_secs(15);
 /// The additional time on a busy machine: a drain may take 30 s.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 /// The interval between two measurements.
-const LOOK: Duration = Duration::from_secs(1);
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The resources of an idle host.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,13 +40,13 @@ impl Rest {
     /// Waits until the host is idle or the waiting time is over, and measures its resources.
     pub fn of(server: &Server, operator: &Operator) -> anyhow::Result<Self> {
         let start = Instant::now();
-        std::thread::sleep(SETTLE);
+        std::thread::sleep(SETTLE_TIME);
         loop {
             let now = Self::now(server, operator)?;
-            if now.is_quiet() || start.elapsed() > SETTLE + PATIENCE {
+            if now.is_quiet() || start.elapsed() > SETTLE_TIME + TIMEOUT {
                 return Ok(now);
             }
-            std::thread::sleep(LOOK);
+            std::thread::sleep(POLL_INTERVAL);
         }
     }
 

@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 /// The maximum number of connections. A request that finds none free waits, and the wait counts as latency.
 const MAX_CONNECTIONS: usize = 512;
 /// The time after which a request without a response counts as failed.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 /// The longest recorded latency, in microseconds.
 const MAX_MICROS: u64 = 60_000_000;
 /// The maximum length of a response, in bytes.
@@ -41,7 +41,7 @@ pub struct Request {
 
 /// A recorded response.
 #[derive(Debug, Clone, Copy)]
-pub struct Answered {
+pub struct RecordedResponse {
     /// The time at which the request was due, since the start of the load.
     pub due: Duration,
     /// The time from the due time to the end of the response.
@@ -56,9 +56,9 @@ pub struct Answered {
 /// The results of a run.
 #[derive(Debug, Default)]
 pub struct Run {
-    pub answers: Vec<Answered>,
+    pub answers: Vec<RecordedResponse>,
     /// The texts of the first few unexpected responses.
-    pub told: Vec<String>,
+    pub unexpected: Vec<String>,
     /// Requests whose connection failed: the due time of the request, and the error.
     pub broken: Vec<(Duration, String)>,
 }
@@ -153,7 +153,7 @@ struct Answer {
 }
 
 /// The result of a request, with its connection if that can be used again.
-type Done = (Duration, Duration, Result<Answer, String>, Option<Connection>, u16);
+type RequestResult = (Duration, Duration, Result<Answer, String>, Option<Connection>, u16);
 
 async fn drive(
     address: SocketAddr,
@@ -162,7 +162,7 @@ async fn drive(
     start: Instant,
     stop: &AtomicBool,
 ) -> Run {
-    let (tell, mut told) = mpsc::unbounded_channel::<Done>();
+    let (tell, mut told) = mpsc::unbounded_channel::<RequestResult>();
     let mut run = Run::default();
     let mut idle: Vec<Connection> = Vec::new();
     let (mut sent, mut under_way) = (0_u64, 0_usize);
@@ -202,12 +202,12 @@ async fn drive(
     }
 }
 
-fn note(run: &mut Run, idle: &mut Vec<Connection>, (due, latency, outcome, connection, wanted): Done) {
+fn note(run: &mut Run, idle: &mut Vec<Connection>, (due, latency, outcome, connection, wanted): RequestResult) {
     match outcome {
         Ok(Answer { status, generation, text }) => {
-            run.answers.push(Answered { due, latency, status, right: status == wanted, generation });
-            if status != wanted && run.told.len() < MAX_TOLD {
-                run.told.push(text);
+            run.answers.push(RecordedResponse { due, latency, status, right: status == wanted, generation });
+            if status != wanted && run.unexpected.len() < MAX_TOLD {
+                run.unexpected.push(text);
             }
         }
         Err(error) => run.broken.push((due, error)),
@@ -228,10 +228,10 @@ async fn exchange(
         let answer = connection.exchange(request).await?;
         Ok::<_, io::Error>((answer, connection))
     };
-    match tokio::time::timeout(PATIENCE, work).await {
+    match tokio::time::timeout(TIMEOUT, work).await {
         Ok(Ok((answer, connection))) => (Ok(answer), Some(connection)),
         Ok(Err(error)) => (Err(error.to_string()), None),
-        Err(_) => (Err(format!("no answer after {PATIENCE:?}")), None),
+        Err(_) => (Err(format!("no answer after {TIMEOUT:?}")), None),
     }
 }
 

@@ -16,7 +16,7 @@ use super::cores::Cores;
 /// The time within which a server must be ready. The first start of the host compiles.
 const START_TIME: Duration = Duration::from_secs(120);
 /// The interval at which the server's log is checked for readiness, and so the resolution of [`Server::start_time`].
-const LOOK: Duration = Duration::from_micros(200);
+const POLL_INTERVAL: Duration = Duration::from_micros(200);
 /// The time within which a server must end.
 const STOP_TIME: Duration = Duration::from_secs(10);
 /// The environment variable that sets the role of the benchmark's own binary. Without it, the binary runs the benchmark.
@@ -127,7 +127,7 @@ fn wait_until_ready(child: &mut Child, log: &Path, start: Instant) -> anyhow::Re
         if let Some(ended) = child.try_wait()? {
             bail!("a server ended with {ended}:\n{}", tail(log));
         }
-        std::thread::sleep(LOOK);
+        std::thread::sleep(POLL_INTERVAL);
     }
     bail!("a server is not ready after {START_TIME:?}:\n{}", tail(log))
 }

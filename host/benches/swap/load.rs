@@ -69,7 +69,7 @@ pub fn swaps_under_load(
     for (due, error) in run.broken.iter().take(5) {
         eprintln!("  broke: due after {due:?}: {error}");
     }
-    for answer in &run.told {
+    for answer in &run.unexpected {
         eprintln!("  was answered: {answer}");
     }
     report.figure(&name("a swap under load, from the command to its end"), "ms", None, commands);

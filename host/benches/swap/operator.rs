@@ -32,7 +32,7 @@ pub struct Operator {
 
 /// The result of a change.
 #[derive(Debug, Clone, Copy)]
-pub struct Done {
+pub struct ChangeTimes {
     pub generation: u64,
     /// The duration of the command, in milliseconds.
     pub millis: f64,
@@ -56,17 +56,17 @@ impl Operator {
         Ok((start.elapsed().as_secs_f64() * 1e3, output))
     }
 
-    fn change(&self, arguments: &[&str]) -> anyhow::Result<Done> {
+    fn change(&self, arguments: &[&str]) -> anyhow::Result<ChangeTimes> {
         let (millis, output) = self.run(arguments)?;
         ensure!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
         let told: Value = serde_json::from_slice(&output.stdout)?;
         ensure!(told["published"] == true, "{arguments:?} changed nothing: {told}");
         let generation = told["generation"].as_u64().context("a generation has a number")?;
-        Ok(Done { generation, millis, millis_inside: told["millis"].as_f64().unwrap_or_default() })
+        Ok(ChangeTimes { generation, millis, millis_inside: told["millis"].as_f64().unwrap_or_default() })
     }
 
     /// Swaps a module for a build with this id.
-    pub fn swap(&mut self, module: &str, id: &str) -> anyhow::Result<Done> {
+    pub fn swap(&mut self, module: &str, id: &str) -> anyhow::Result<ChangeTimes> {
         let built = std::fs::read(workspace().join("target/components").join(module).with_extension("wasm"))?;
         let file = self.folder.join("next.wasm");
         self.builds += 1;
@@ -75,12 +75,12 @@ impl Operator {
     }
 
     /// Rolls back to the previous generation.
-    pub fn roll_back(&self) -> anyhow::Result<Done> {
+    pub fn roll_back(&self) -> anyhow::Result<ChangeTimes> {
         self.change(&["rollback"])
     }
 
     /// Applies the files on the disk.
-    pub fn apply(&self, app: &Path) -> anyhow::Result<Done> {
+    pub fn apply(&self, app: &Path) -> anyhow::Result<ChangeTimes> {
         self.change(&["apply", &app.to_string_lossy()])
     }
 

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use super::output;
 use watertight_control::application;
 use watertight_control::state::{StateFolder, read_token};
-use watertight_edge::http::details::Details;
+use watertight_edge::http::details::ProblemDetails;
 use watertight_model::config::{self, AppConfig, Overrides};
 use watertight_model::problem::Problems;
 
@@ -129,7 +129,7 @@ impl Client {
                 self.admin
             );
         }
-        let Details { detail, problems, .. } = response.json().await.with_context(|| {
+        let ProblemDetails { detail, problems, .. } = response.json().await.with_context(|| {
             format!("the host refused the request with status {status}, and its explanation can't be parsed")
         })?;
         Problems::ok_or_problems(problems, ())?;

@@ -156,7 +156,7 @@ impl Author {
         loop {
             self.watcher.changed().await;
             let look = self.look().await;
-            if look.is_news {
+            if look.has_changes {
                 return;
             }
         }
@@ -173,7 +173,7 @@ impl Author {
         loop {
             self.watcher.changed().await;
             let look = self.look().await;
-            if look.is_news {
+            if look.has_changes {
                 self.process_change(look, &control).await;
             }
         }
@@ -333,7 +333,7 @@ impl Author {
     async fn look(&mut self) -> Changes {
         let look = self.with_sources(Sources::find_changes).await;
         let sources = self.sources.as_ref().expect("sources were given back");
-        if look.is_news && sources.exceeds_limit() {
+        if look.has_changes && sources.exceeds_limit() {
             output::say(&format!(
                 "warning there are more than {MAX_FILES} source files; changes of some are not noticed"
             ));

@@ -12,7 +12,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::watch;
 use tower::ServiceExt as _;
 
-use watertight_edge::http::server::{Bounds, Listener, RequestBody, Tokenless};
+use watertight_edge::http::server::{Listener, ListenerLimits, RequestBody, UnauthenticatedLimits};
 use watertight_model::config::{AppConfig, Capability};
 use watertight_telemetry::Telemetry;
 
@@ -53,22 +53,30 @@ impl Sockets {
     /// Binds the listeners. Must run inside the tokio runtime that will serve them.
     pub(super) fn bind(config: &AppConfig) -> anyhow::Result<Self> {
         let http = &config.http;
-        let data = Bounds {
+        let data = ListenerLimits {
             connections: connections(config),
             streams: DATA_STREAMS,
             tokenless: None,
             header_timeout: http.header_timeout,
-            grace: GRACE,
-            stall: http.stall,
-            held: http.held,
-            drain: http.drain,
+            min_idle_before_eviction: GRACE,
+            progress_timeout: http.stall,
+            max_held_bytes: http.held,
+            drain_timeout: http.drain,
         };
         // The operator's requests are bounded apart from those of clients.
-        let near = Bounds { streams: OPERATOR_STREAMS, grace: OPERATOR_GRACE, held: u64::MAX, ..data };
-        let tokenless = Tokenless { connections: TOKENLESS_CONNECTIONS, idle: TOKENLESS_IDLE };
-        let admin = Bounds { connections: ADMIN_CONNECTIONS, tokenless: Some(tokenless), ..near };
-        let probe =
-            Bounds { connections: PROBE_CONNECTIONS, header_timeout: PROBE_IDLE.min(http.header_timeout), ..near };
+        let near = ListenerLimits {
+            streams: OPERATOR_STREAMS,
+            min_idle_before_eviction: OPERATOR_GRACE,
+            max_held_bytes: u64::MAX,
+            ..data
+        };
+        let tokenless = UnauthenticatedLimits { connections: TOKENLESS_CONNECTIONS, idle: TOKENLESS_IDLE };
+        let admin = ListenerLimits { connections: ADMIN_CONNECTIONS, tokenless: Some(tokenless), ..near };
+        let probe = ListenerLimits {
+            connections: PROBE_CONNECTIONS,
+            header_timeout: PROBE_IDLE.min(http.header_timeout),
+            ..near
+        };
         let bind = |name, address, flag, bounds| {
             Listener::bind(name, address, bounds)
                 .with_context(|| format!("can't listen on {address}; choose another with {flag}"))

@@ -17,8 +17,8 @@ use watertight_control::application::{self, Host};
 use watertight_control::control::{Control, StartPlan, StartSource};
 use watertight_control::state::{HostInfo, StateFolder};
 use watertight_disk::failpoint::panic_point;
-use watertight_edge::admin::{Admin, Probe};
-use watertight_edge::http::Edge;
+use watertight_edge::admin::{AdminApi, Probe};
+use watertight_edge::http::DataListener;
 use watertight_edge::http::server::Listener;
 use watertight_engine::Engines;
 use watertight_model::config::{self, AppConfig, LogFormat, Overrides};
@@ -176,8 +176,8 @@ impl Serving {
         let runtime = control.runtime().clone();
         let (stop, stopped) = watch::channel(false);
         let (stop_admin, admin_stopped) = watch::channel(false);
-        let admin = Admin::new(control.clone(), token, self.log.clone());
-        let edge = Edge::new(runtime.clone(), config.http);
+        let admin = AdminApi::new(control.clone(), token, self.log.clone());
+        let edge = DataListener::new(runtime.clone(), config.http);
         probe.answers.set(admin.clone());
         let info = HostInfo {
             process: std::process::id(),
@@ -229,7 +229,7 @@ impl Serving {
             None => true,
         };
         // Calls whose clients have gone have no connection any more, so the listener did not wait for them.
-        let all_ended = edge.finish(drained_by).await && runtime.finish(drained_by).await;
+        let all_ended = edge.wait_idle(drained_by).await && runtime.finish(drained_by).await;
         stop_admin.send_replace(true);
         // Cutting off operators loses nothing: a change counts once it is published, and a backup once it is complete.
         let _ = tokio::time::timeout(ADMIN_TIME, admin_task).await;

@@ -45,7 +45,7 @@ pub struct Checked {
     pub routes: RouteTable,
     /// The variables and secrets of the modules. Empty if the check did not read them.
     pub values: Values,
-    /// Notes that refuse nothing but matter to the application's author: see [`unreached`].
+    /// Notes that refuse nothing but matter to the application's author: see [`unreached_notes`].
     pub notes: Vec<Problem>,
 }
 

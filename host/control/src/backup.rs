@@ -265,7 +265,7 @@ impl Drop for BackupWriter {
 ///
 /// # Errors
 ///
-/// [`BackupError::NothingPublished`] if nothing was published, and [`BackupError::PublishedGeneration`] if the configuration can't be read.
+/// [`BackupError::NothingPublished`] if nothing was published, and [`BackupError::Published`] if the configuration can't be read.
 pub fn application(history: &History, state: &Path) -> Result<(String, GenerationNumber), BackupError> {
     let last = history.last().ok_or_else(|| BackupError::NothingPublished(state.to_owned()))?;
     let files = history.files().configuration(&last.configuration).map_err(BackupError::Published)?;

@@ -45,7 +45,7 @@ pub use probe::Probe;
 const MAX_BODY: u64 = 16 << 20;
 
 /// The state of the admin listener.
-pub struct Admin {
+pub struct AdminApi {
     control: Arc<Control>,
     token: String,
     log: Arc<LogControl>,
@@ -88,10 +88,10 @@ struct ModuleEntry<'a> {
     calls: CallStats,
 }
 
-impl Admin {
+impl AdminApi {
     /// Creates the admin API for the application of `control`. Clients must send `token`. `log` lets them change the log level.
     ///
-    /// The API is not ready at first: until [`Admin::set_ready`], it refuses calls of functions.
+    /// The API is not ready at first: until [`AdminApi::set_ready`], it refuses calls of functions.
     pub fn new(control: Arc<Control>, token: String, log: Arc<LogControl>) -> Arc<Self> {
         let resume = RESUME.parse().expect("the host's own interface is well named");
         Arc::new(Self {
@@ -132,26 +132,26 @@ impl Admin {
             .route_layer(middleware::from_fn_with_state(self.clone(), authorize));
         let all = Router::new()
             .route("/healthz", get(|| async { "ok\n" }))
-            .route("/readyz", get(ready))
+            .route("/readyz", get(readyz))
             .route("/metrics", get(metrics))
             .merge(closed)
             .fallback(|| async { Failure::from(HostProblem::NoSuchPath) })
             .method_not_allowed_fallback(|| async { Failure::from(HostProblem::MethodNotAllowed) })
             .with_state(self.clone());
         // The layer wraps the whole router, not each route, because it rewrites the path before the router matches it.
-        Router::new().fallback_service(all).layer(middleware::from_fn_with_state(self, guard::answer))
+        Router::new().fallback_service(all).layer(middleware::from_fn_with_state(self, guard::check_and_finish))
     }
 }
 
 /// Passes on only requests with the admin token. The comparison takes constant time, so its duration does not tell how much of a guess is
 /// right.
-async fn authorize(State(admin): State<Arc<Admin>>, mut request: Request, next: Next) -> Response {
+async fn authorize(State(admin): State<Arc<AdminApi>>, mut request: Request, next: Next) -> Response {
     let given = request.headers().get(header::AUTHORIZATION).and_then(|value| bearer(value.as_bytes()));
     let is_right = given.is_some_and(|given| given.ct_eq(admin.token.as_bytes()).into());
     let (is_wrong, connection) = (given.is_some(), request.extensions().get::<Arc<Connection>>().cloned());
     if is_right {
         if let Some(connection) = connection {
-            connection.trust();
+            connection.mark_trusted();
             request.extensions_mut().insert(ConnectInfo(connection.peer()));
         }
         return next.run(request).await;
@@ -173,7 +173,7 @@ fn bearer(value: &[u8]) -> Option<&[u8]> {
     scheme.eq_ignore_ascii_case(b"Bearer ").then_some(token)
 }
 
-async fn ready(State(admin): State<Arc<Admin>>) -> Response {
+async fn readyz(State(admin): State<Arc<AdminApi>>) -> Response {
     if admin.is_ready() {
         return "ready\n".into_response();
     }
@@ -187,7 +187,7 @@ async fn ready(State(admin): State<Arc<Admin>>) -> Response {
     }
 }
 
-async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
+async fn metrics(State(admin): State<Arc<AdminApi>>) -> Response {
     ([(header::CONTENT_TYPE, watertight_telemetry::CONTENT_TYPE)], admin.control.metrics()).into_response()
 }
 
@@ -199,7 +199,7 @@ fn not_ready() -> Failure {
     )
 }
 
-async fn modules(State(admin): State<Arc<Admin>>) -> Response {
+async fn modules(State(admin): State<Arc<AdminApi>>) -> Response {
     let generation = admin.control.runtime().current();
     let view = GraphView::new(&generation.graph);
     let entry = |module: ModuleView<'_>| {
@@ -212,11 +212,11 @@ async fn modules(State(admin): State<Arc<Admin>>) -> Response {
     Json(json!({ "generation": generation.number, "modules": modules })).into_response()
 }
 
-async fn graph(State(admin): State<Arc<Admin>>) -> Response {
+async fn graph(State(admin): State<Arc<AdminApi>>) -> Response {
     Json(GraphView::new(&admin.control.runtime().current().graph)).into_response()
 }
 
-async fn migrations(State(admin): State<Arc<Admin>>) -> Result<Response, Failure> {
+async fn migrations(State(admin): State<Arc<AdminApi>>) -> Result<Response, Failure> {
     match admin.control.migrations().await {
         Ok(modules) => Ok(Json(Migrations { modules }).into_response()),
         Err(problems) => Err(Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "failed", problems.to_string())),
@@ -224,12 +224,12 @@ async fn migrations(State(admin): State<Arc<Admin>>) -> Result<Response, Failure
 }
 
 async fn call(
-    State(admin): State<Arc<Admin>>,
+    State(admin): State<Arc<AdminApi>>,
     Extension(guard::RequestId(id)): Extension<guard::RequestId>,
     request: Request,
 ) -> Result<Response, Failure> {
     let request: CallRequest = body::object(request, MAX_BODY).await?;
-    let path: FunctionPath = request.function.parse().map_err(|error| body::invalid(&format!("{error}")))?;
+    let path: FunctionPath = request.function.parse().map_err(|error| body::invalid_request(&format!("{error}")))?;
     let generation = admin.control.runtime().current();
     if !admin.is_ready() {
         return Err(not_ready());

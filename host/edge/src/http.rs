@@ -32,9 +32,9 @@ use watertight_runtime::store::{CallContext, RequestInfo, RequestNotes};
 use watertight_telemetry::table::CallOrigin;
 
 use answer::HostProblem;
-use context::Noted;
+use context::RequestContext;
 use details::Failure;
-use server::{Answer, Connection, PlaceShare, RequestBody};
+use server::{Connection, CountedResponse, PermitShare, RequestBody};
 
 pub use context::{drop_body, request_id};
 
@@ -48,20 +48,20 @@ static TRACESTATE: header::HeaderName = header::HeaderName::from_static("tracest
 pub static GENERATION: header::HeaderName = header::HeaderName::from_static("watertight-generation");
 
 /// A permit for one request in flight. Dropping it frees the permit.
-struct Place {
+struct InFlightPermit {
     _permit: OwnedSemaphorePermit,
-    _share: PlaceShare,
-    _on: InFlight,
+    _share: PermitShare,
+    _generation: InFlight,
 }
 
 /// The state that all requests of the data listener share.
-pub struct Edge {
+pub struct DataListener {
     runtime: Arc<Runtime>,
     limits: HttpLimits,
     in_flight: Arc<Semaphore>,
 }
 
-impl Edge {
+impl DataListener {
     /// Creates the listener's state for the application that `runtime` runs. `limits` bounds the requests in flight.
     pub fn new(runtime: Arc<Runtime>, limits: HttpLimits) -> Arc<Self> {
         let in_flight = Arc::new(Semaphore::new(limits.in_flight as usize));
@@ -70,59 +70,59 @@ impl Edge {
 
     /// Waits until every request in flight has ended, including requests whose client has disconnected. Returns whether that happened
     /// before `deadline`. The caller must ensure that no new request begins meanwhile.
-    pub async fn finish(&self, deadline: Instant) -> bool {
+    pub async fn wait_idle(&self, deadline: Instant) -> bool {
         let all = self.in_flight.acquire_many(self.limits.in_flight);
         tokio::time::timeout_at(deadline.into(), all).await.is_ok()
     }
 
     /// Answers one request. This method never fails: every error becomes a response.
-    pub async fn handle(self: Arc<Self>, request: Request<RequestBody>) -> Answer {
+    pub async fn handle(self: Arc<Self>, request: Request<RequestBody>) -> CountedResponse {
         let generation = self.runtime.current();
         let on = generation.enter();
-        let noted = Noted::begin(&request, &generation);
+        let context = RequestContext::new(&request, &generation);
         let connection = request.body().connection().clone();
         let mut route = None;
         let answered = match head::check(&request) {
             Ok(()) => {
-                let answer = self.answer(request, &noted, &generation, on, &mut route);
-                panics::caught(answer).await.unwrap_or_else(|panic| {
-                    noted.panicked(&panic, &generation);
+                let answer = self.route_and_call(request, &context, &generation, on, &mut route);
+                panics::catch_panic(answer).await.unwrap_or_else(|panic| {
+                    context.record_panic(&panic, &generation);
                     Err(HostProblem::HostFailed.into())
                 })
             }
             Err(failure) => Err(failure),
         };
-        let mut response = answered.unwrap_or_else(|failure| failure.answer(&noted.id));
+        let mut response = answered.unwrap_or_else(|failure| failure.into_response_for(&context.id));
         let held = match response.body().size_hint().lower() {
             0 => None,
             length => connection.hold(length).ok(),
         };
         if held.is_none() && !response.body().is_end_stream() {
-            response = Failure::from(HostProblem::Overloaded).answer(&noted.id);
+            response = Failure::from(HostProblem::Overloaded).into_response_for(&context.id);
         }
-        Answer { response: noted.end(response, &generation, route), held }
+        CountedResponse { response: context.finish(response, &generation, route), held }
     }
 
     /// Takes a permit for one request in flight. Returns `None` if no permit is free, or if `connection` already has its share.
-    fn place(&self, connection: &Arc<Connection>, on: InFlight) -> Option<Place> {
+    fn acquire_permit(&self, connection: &Arc<Connection>, on: InFlight) -> Option<InFlightPermit> {
         let take = || self.in_flight.clone().try_acquire_owned().ok();
-        let (permit, share) = connection.take_place(self.in_flight.available_permits(), take)?;
-        Some(Place { _permit: permit, _share: share, _on: on })
+        let (permit, share) = connection.acquire_permit(self.in_flight.available_permits(), take)?;
+        Some(InFlightPermit { _permit: permit, _share: share, _generation: on })
     }
 
     /// Finds the route of a request, reads its body, calls the function, and encodes the result. Sets `found` to the index of the route
     /// as soon as it is known.
-    async fn answer(
+    async fn route_and_call(
         &self,
         request: Request<RequestBody>,
-        noted: &Noted,
+        context: &RequestContext,
         generation: &Arc<Generation>,
         on: InFlight,
         found: &mut Option<usize>,
     ) -> Result<Response<Body>, Failure> {
         let (head, body) = request.into_parts();
         let connection = body.connection().clone();
-        let path = head::plain_path(head.uri.path());
+        let path = head::normalize_path(head.uri.path());
         let (index, route, path) = match generation.routes.find(&head.method, &path) {
             RouteMatch::Route(index, route, path) => (index, route, path),
             RouteMatch::OtherMethods(allow) => {
@@ -133,35 +133,36 @@ impl Edge {
         *found = Some(index);
         panic_point("http::answer");
         let target = generation.route_target(index);
-        let deadline = noted.arrival + generation.time(target);
+        let deadline = context.arrival + generation.time(target);
         let body = parameters::read_body(route, &head.headers, body, generation.body_limit(target), deadline);
         // A client that sends its body slowly must not keep a retired generation alive.
         let body = generation.run_until_cut_off(body).await.unwrap_or_else(|| Err(HostProblem::BodyTooSlow.into()));
         if body.as_ref().is_err_and(|failure| failure.status() == StatusCode::PAYLOAD_TOO_LARGE) {
-            generation.report_large_body(target, &noted.id, &noted.trace);
+            generation.report_large_body(target, &context.id, &context.trace);
         }
         let body = body?;
         // The permit is taken only after the body has arrived: a client that sends slowly must not occupy one.
-        let place = self.place(&connection, on).ok_or(HostProblem::Overloaded)?;
+        let permit = self.acquire_permit(&connection, on).ok_or(HostProblem::Overloaded)?;
         let values = parameters::decode(route, &path, &head, body.as_deref())?;
         let line = RequestInfo {
             method: route.method.as_str(),
             route: route.path.clone(),
-            uri: noted.uri.clone(),
+            uri: context.uri.clone(),
             generation: generation.number,
         };
         let notes = RequestNotes::new(line);
-        let context = CallContext::within_trace(noted.id.clone(), deadline, CallOrigin::Route, noted.trace.clone());
-        let context = context.with_request(notes.clone());
-        let (result, _place) = call::detached(generation.clone(), target, values, context, place).await;
+        let call_context =
+            CallContext::within_trace(context.id.clone(), deadline, CallOrigin::Route, context.trace.clone());
+        let call_context = call_context.with_request(notes.clone());
+        let (result, _permit) = call::detached(generation.clone(), target, values, call_context, permit).await;
         let limit = generation.result_limit(target);
         let write = |result: Option<Val>| {
             answer::from_result(route, result.as_ref(), limit).unwrap_or_else(|error| {
-                generation.report_unencodable_result(target, &error, &noted.id, &noted.trace);
+                generation.report_unencodable_result(target, &error, &context.id, &context.trace);
                 Err(HostProblem::ModuleFailed.into())
             })
         };
         let response = generation.offload(target, || result.map_err(Failure::from).and_then(write));
-        response.map_err(|failure| answer::or_full(failure, &notes))
+        response.map_err(|failure| answer::storage_full_if_server_error(failure, &notes))
     }
 }

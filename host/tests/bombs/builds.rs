@@ -12,7 +12,7 @@ use crate::admin::Operator;
 use crate::app::{App, Content, back_with, serves};
 use crate::command::run;
 use crate::host::{self, Host};
-use crate::refused::{NOTHING, Refused, good, pairs_of_pairs, tangle};
+use crate::refused::{Refused, ZERO_FILE_BYTES, harmless, pairs_of_pairs, tangle};
 use crate::wire::{Connection, get};
 
 /// What finding out that something is no component, or ending a process, may take on a busy machine.
@@ -99,7 +99,7 @@ fn what_is_refused_is_told_why_while_requests_go_on() {
     let settings = "[compile]\ntime = \"2s\"\n[defaults.limits]\ncpu = \"300ms\"\n\
                     [modules.target]\ncomponent = \"target.wasm\"\nuses = [\"logging\"]\n";
     let app = App::new(Content::first(true), settings);
-    fs::write(app.path().join("target.wasm"), good("", "")).unwrap();
+    fs::write(app.path().join("target.wasm"), harmless("", "")).unwrap();
     let route = "[[route]]\nmethod = \"GET\"\npath = \"/attack\"\ncall = \"target/api.attack\"\nstatus = 204\n";
     fs::write(app.path().join("routes/target.toml"), route).unwrap();
     let host = app.launch().start();
@@ -111,7 +111,7 @@ fn what_is_refused_is_told_why_while_requests_go_on() {
         assert_eq!(children(&host), "", "{name}");
     }
     serves(&host, 1, Content::first(true));
-    assert_eq!(operator.swapped("target", &good("", "(func)")), 2);
+    assert_eq!(operator.swapped("target", &harmless("", "(func)")), 2);
 }
 
 #[test]
@@ -132,7 +132,7 @@ fn a_start_function_that_never_ends_is_refused_with_its_module() {
         drop(host);
         fs::write(app.path().join("back.wasm"), &endless).unwrap();
         let start = Instant::now();
-        let (status, log) = app.launch().ends();
+        let (status, log) = app.launch().expect_end();
         assert!(start.elapsed() < SLACK, "{:?}", start.elapsed());
         assert_eq!(status.code(), Some(1), "{log}");
         assert!(log.contains("module    back") && log.contains("300ms of processor time"), "{log}");
@@ -171,7 +171,7 @@ fn two_hundred_megabytes_of_zeros_are_refused_at_once() {
     let app = App::new(Content::first(true), "");
     let host = app.launch().start();
     let operator = Operator::of(&host);
-    let zeros = vec![0; NOTHING];
+    let zeros = vec![0; ZERO_FILE_BYTES];
     let before = most_memory(&host);
     for _ in 0..3 {
         let start = Instant::now();
@@ -180,15 +180,15 @@ fn two_hundred_megabytes_of_zeros_are_refused_at_once() {
         assert!(start.elapsed() < SLACK && served > 20, "{served} in {:?}", start.elapsed());
     }
     let took = most_memory(&host) - before;
-    assert!(took < ((2 * NOTHING as u64) >> 20) + MORE, "{took} MiB");
+    assert!(took < ((2 * ZERO_FILE_BYTES as u64) >> 20) + MORE, "{took} MiB");
     serves(&host, 1, Content::first(true));
     drop(host);
 
     // As a file, with no more memory than that.
     let file = app.path().join("back.wasm");
-    File::create(&file).unwrap().set_len(NOTHING as u64).unwrap();
+    File::create(&file).unwrap().set_len(ZERO_FILE_BYTES as u64).unwrap();
     for command in ["check", "run"] {
-        let limited = format!("ulimit -d {}; exec \"$@\"", ((2 * NOTHING) >> 10) + (256 << 10));
+        let limited = format!("ulimit -d {}; exec \"$@\"", ((2 * ZERO_FILE_BYTES) >> 10) + (256 << 10));
         let state = host::folder();
         let start = Instant::now();
         let mut shell = Command::new("sh");

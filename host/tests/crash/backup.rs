@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::client::{Shop, draft};
-use crate::command::{Said, run};
+use crate::command::{CommandOutput, run};
 use crate::host::{Host, Launch, binary, folder, shop};
 use crate::kills::Dice;
 use crate::ledger::Ledger;
@@ -34,7 +34,7 @@ pub(crate) fn restore_command(from: &Path, state: &Path) -> Command {
     command
 }
 
-pub(crate) fn restore(from: &Path, state: &Path) -> Said {
+pub(crate) fn restore(from: &Path, state: &Path) -> CommandOutput {
     run(&mut restore_command(from, state))
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 /// How long an answer may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A whole answer.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,8 +25,8 @@ impl Answer {
 
 /// Sends a request and reads the whole answer; an error where the connection died before its end.
 pub fn send(address: SocketAddr, method: &str, path: &str, headers: &str, body: Option<&Value>) -> io::Result<Answer> {
-    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+    let mut stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
     stream.write_all(request(method, path, headers, body).as_bytes())?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer)?;

@@ -69,7 +69,7 @@ fn code_that_others_could_write_is_refused() {
 
 /// Nothing starts, and the reason names the folder.
 fn refused(state: &Path, words: &[&str]) {
-    let (status, log) = Launch::shop().state(state).ends();
+    let (status, log) = Launch::shop().state(state).expect_end();
     assert_eq!(status.code(), Some(1), "{log}");
     let folder = state.join("code").display().to_string();
     for word in words.iter().copied().chain([folder.as_str(), "nothing was started"]) {

@@ -156,7 +156,7 @@ fn a_disk_that_fails_at_the_start_is_said() {
     let folder = folder();
     let state = folder.path().join("state");
     with_an_order(&state);
-    let (status, log) = failing(&state, "orders", "fdatasync:error=EIO").ends();
+    let (status, log) = failing(&state, "orders", "fdatasync:error=EIO").expect_end();
     assert!(!status.success(), "{log}");
     assert!(log.contains("orders") && log.contains("nothing was started"), "{log}");
     let host = Launch::shop().state(&state).start();

@@ -23,7 +23,7 @@ const CUSTOMERS: u64 = 6;
 /// Orders of one customer whose card never answers: each start tries them again.
 const MOST_SILENT: usize = 3;
 /// How long a customer asks for the same thing.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a customer waits before asking again.
 const PAUSE: Duration = Duration::from_millis(2);
 
@@ -102,7 +102,7 @@ impl World {
     fn insist(&self, ask: impl Fn(Shop) -> std::io::Result<Answer>) -> Answer {
         let start = Instant::now();
         loop {
-            assert!(start.elapsed() < PATIENCE, "there is no answer after {PATIENCE:?}");
+            assert!(start.elapsed() < TIMEOUT, "there is no answer after {TIMEOUT:?}");
             match self.shop().map(&ask) {
                 Some(Ok(answer)) if answer.status != 503 => return answer,
                 _ => std::thread::sleep(PAUSE),

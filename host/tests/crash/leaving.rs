@@ -21,7 +21,7 @@ const CLIENTS: u64 = 4;
 /// One order of so many is placed by the command line: each of those is a process.
 const BY_COMMAND_LINE: u64 = 25;
 /// How long it takes at most until everything is whole.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What a client sends.
 fn sent(host: &Host, token: &str, order: u64) -> (SocketAddr, String) {
@@ -106,7 +106,7 @@ fn clients_that_leave_leave_whole_orders() {
         if open == 0 && since.elapsed() > Duration::from_secs(1) {
             break (ledger, start.elapsed());
         }
-        assert!(start.elapsed() < PATIENCE, "{open} of {seen} orders are not whole:\n{ledger}");
+        assert!(start.elapsed() < TIMEOUT, "{open} of {seen} orders are not whole:\n{ledger}");
         std::thread::sleep(Duration::from_millis(100));
     };
     ledger.check_settled("after clients that left");

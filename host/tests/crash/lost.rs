@@ -105,7 +105,7 @@ fn a_start_refuses_a_database_whose_log_is_gone() {
     host.kill();
     let (log, aside) = (state.join("data/orders.db-wal"), folder.path().join("aside"));
     fs::rename(&log, &aside).unwrap();
-    let (status, text) = Launch::shop().state(&state).ends();
+    let (status, text) = Launch::shop().state(&state).expect_end();
     assert!(!status.success() && text.contains("orders.db-wal") && text.contains("--accept-empty orders"), "{text}");
     // Both ways that the help names end well.
     fs::rename(&aside, &log).unwrap();
@@ -150,7 +150,7 @@ fn a_removed_lock_lets_nobody_in_and_a_link_overwrites_nothing() {
     let lock = state.join("lock");
     let text = fs::read_to_string(&lock).unwrap();
     fs::remove_file(&lock).unwrap();
-    let (status, log) = Launch::shop().state(&state).ends();
+    let (status, log) = Launch::shop().state(&state).expect_end();
     assert!(!status.success() && log.contains("another host is running"), "{log}");
     assert!(host.has_logged("was written again"), "{}", host.log());
     assert_eq!(fs::read_to_string(&lock).unwrap(), text);
@@ -164,7 +164,7 @@ fn a_removed_lock_lets_nobody_in_and_a_link_overwrites_nothing() {
         let aside = folder.path().join("aside");
         fs::rename(&file, &aside).unwrap();
         symlink(&precious, &file).unwrap();
-        let (status, log) = Launch::shop().state(&state).ends();
+        let (status, log) = Launch::shop().state(&state).expect_end();
         assert!(!status.success() && log.contains("regular file"), "{name}: {log}");
         fs::remove_file(&file).unwrap();
         fs::rename(&aside, &file).unwrap();
@@ -173,7 +173,7 @@ fn a_removed_lock_lets_nobody_in_and_a_link_overwrites_nothing() {
         let (folder_there, aside) = (state.join(name), folder.path().join("aside"));
         fs::rename(&folder_there, &aside).unwrap();
         symlink(&aside, &folder_there).unwrap();
-        let (status, log) = Launch::shop().state(&state).ends();
+        let (status, log) = Launch::shop().state(&state).expect_end();
         assert!(!status.success() && log.contains("is a symbolic link"), "{name}: {log}");
         fs::remove_file(&folder_there).unwrap();
         fs::rename(&aside, &folder_there).unwrap();
@@ -200,12 +200,12 @@ fn what_others_may_read_or_write_is_refused_or_warned_of() {
         ("admin.token", 0o602, 0o600, "remove it"),
     ] {
         set(name, mode);
-        let (status, log) = Launch::shop().state(&state).ends();
+        let (status, log) = Launch::shop().state(&state).expect_end();
         assert!(!status.success() && log.contains(help) && log.contains("other users"), "{name} {mode:o}: {log}");
         set(name, good);
     }
     let weak = Launch::shop().state(&state).variable("WATERTIGHT_ADMIN_TOKEN", "secret");
-    let (status, log) = weak.ends();
+    let (status, log) = weak.expect_end();
     assert!(!status.success() && log.contains("128 bits"), "{log}");
     set("", 0o755);
     let host = Launch::shop().state(&state).start();

@@ -15,7 +15,7 @@ const POINTS: [&str; 3] = ["sql::before-commit", "sql::committed", "sql::synced"
 /// More commits than any of these stories has.
 const MOST_COMMITS: u32 = 30;
 /// How long a host may take to be ready or to end.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Has a host end at the `passes + 1`st commit.
 fn crash_after(launch: Launch, point: &str, passes: u32) -> Launch {
@@ -189,7 +189,7 @@ fn is_ready_with(state: &Path, failpoints: &str) -> bool {
     let mut child = command.env("FAILPOINTS", failpoints).stderr(log).spawn().unwrap();
     let start = Instant::now();
     let ready = loop {
-        assert!(start.elapsed() < PATIENCE, "the host neither ends nor is ready");
+        assert!(start.elapsed() < TIMEOUT, "the host neither ends nor is ready");
         if child.try_wait().unwrap().is_some() {
             break false;
         }

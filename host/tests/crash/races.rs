@@ -16,7 +16,7 @@ use crate::ledger::Ledger;
 /// Makes every commit slow, so that what races meets at every step.
 const SLOW: &str = "sql::committed=sleep(12)";
 /// How long what goes on by itself may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Waits until the ledger of a running host is as `wanted` says.
 fn wait_for(state: &Path, wanted: impl Fn(&Ledger) -> bool) -> Ledger {
@@ -26,7 +26,7 @@ fn wait_for(state: &Path, wanted: impl Fn(&Ledger) -> bool) -> Ledger {
         if wanted(&ledger) {
             return ledger;
         }
-        assert!(start.elapsed() < PATIENCE, "it never comes:\n{ledger}");
+        assert!(start.elapsed() < TIMEOUT, "it never comes:\n{ledger}");
         std::thread::sleep(Duration::from_millis(5));
     }
 }
@@ -38,7 +38,7 @@ fn wait_for_order(shop: Shop, customer: &str) -> String {
         if let Some(order) = shop.list(customer).first() {
             return order["id"].as_str().unwrap().to_owned();
         }
-        assert!(start.elapsed() < PATIENCE, "{customer} has no order");
+        assert!(start.elapsed() < TIMEOUT, "{customer} has no order");
     }
 }
 

@@ -12,7 +12,7 @@ use crate::kills::Dice;
 use crate::ledger::Ledger;
 
 /// How long what goes on by itself may take: far more than an interval and the age of what is picked up.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 /// More orders than one call of the module's `resume` tries.
 const OVER_A_BATCH: usize = 51;
 
@@ -34,7 +34,7 @@ fn wait_for(state: &Path, wanted: impl Fn(&Ledger) -> bool) -> Ledger {
         if wanted(&ledger) {
             return ledger;
         }
-        assert!(start.elapsed() < PATIENCE, "it never comes:\n{ledger}");
+        assert!(start.elapsed() < TIMEOUT, "it never comes:\n{ledger}");
         std::thread::sleep(Duration::from_millis(20));
     }
 }
@@ -187,7 +187,7 @@ fn a_stop_while_a_start_resumes_is_one_in_order() {
         orders.query_row("select max(attempts) from orders", [], |row| row.get::<_, i64>(0)).unwrap_or_default()
     };
     while attempts() == 0 {
-        assert!(start.elapsed() < PATIENCE && child.try_wait().unwrap().is_none(), "it never resumes");
+        assert!(start.elapsed() < TIMEOUT && child.try_wait().unwrap().is_none(), "it never resumes");
         std::thread::sleep(Duration::from_millis(5));
     }
     rustix::process::kill_process(

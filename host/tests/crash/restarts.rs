@@ -40,7 +40,7 @@ fn one_host_at_a_time_and_a_killed_one_leaves_no_lock() {
     let state = folder.path().join("state");
     let host = Launch::shop().state(&state).start();
     Shop(host.listen()).place(&draft("ada", "tok_visa"), None).unwrap();
-    let (status, log) = Launch::shop().state(&state).ends();
+    let (status, log) = Launch::shop().state(&state).expect_end();
     assert_eq!(status.code(), Some(1));
     assert!(log.contains("another host is running") && log.contains(&host.process().to_string()), "{log}");
     assert_eq!(Shop(host.listen()).list("ada").len(), 1, "the first goes on");

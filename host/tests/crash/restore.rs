@@ -50,7 +50,7 @@ fn a_restore_that_ends_anywhere_leaves_the_old_state_or_none_that_starts() {
             host.kill();
             run(restore_command(&to, &state).arg("--replace")).expect(0);
         } else {
-            let (status, log) = Launch::shop().state(&state).ends();
+            let (status, log) = Launch::shop().state(&state).expect_end();
             assert!(!status.success() && log.contains("was interrupted"), "{point}: {log}");
             run(&mut backup_command(&state, &folder.path().join("no"))).expect(1);
             // Nobody has to be asked again whether it may be replaced.

@@ -33,7 +33,7 @@ const TIMES: &str = "CRASH_TIMES";
 const CUSTOMERS: usize = 2;
 /// How long a customer waits before asking again, and for how long.
 const PAUSE: Duration = Duration::from_millis(2);
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 /// Commits before one at which the host is killed: more than a start's own, which finishes what the last kill left.
 const COMMITS: usize = 30;
 /// The signal of `kill -9`.
@@ -126,7 +126,7 @@ impl World {
                     }
                     _ => thread::sleep(PAUSE),
                 }
-                assert!(start.elapsed() < PATIENCE, "{key} is not answered");
+                assert!(start.elapsed() < TIMEOUT, "{key} is not answered");
             }
         }
     }
@@ -276,7 +276,7 @@ impl Run<'_> {
         self.migrations += usize::from(matches!(point, CrashPoint::MigrationRun | CrashPoint::MigrationCommitted));
         if story == Story::Start {
             let tag = self.app.change(self.migrations);
-            let (status, log) = launch.ends();
+            let (status, log) = launch.expect_end();
             assert_eq!(status.signal(), Some(KILL), "{when}: {log}");
             // What stands on the disk is what every further start wants: the next one makes it, if this one didn't.
             self.published.push((number + 1, Content { tag, payments: ' ' }));

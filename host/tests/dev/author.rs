@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use crate::host;
 
 /// How long something may take that compiles, on a machine that does other things too.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(120);
 /// How long nothing may happen before it is taken that nothing will: longer than files go without being looked at.
 pub(crate) const SILENCE: Duration = Duration::from_secs(3);
 
@@ -85,7 +85,7 @@ impl Author {
                 }
             }
             let ended = self.process.as_mut().unwrap().try_wait().unwrap();
-            assert!(begun.elapsed() < PATIENCE && ended.is_none(), "nothing with {parts:?} ({ended:?}) in:\n{news}");
+            assert!(begun.elapsed() < TIMEOUT && ended.is_none(), "nothing with {parts:?} ({ended:?}) in:\n{news}");
             std::thread::sleep(Duration::from_millis(10));
         }
     }
@@ -108,7 +108,7 @@ impl Author {
         let mut process = self.process.take().unwrap();
         kill_process(Pid::from_raw(process.id().try_into().unwrap()).unwrap(), Signal::INT).unwrap();
         let begun = Instant::now();
-        while begun.elapsed() < PATIENCE {
+        while begun.elapsed() < TIMEOUT {
             if process.try_wait().unwrap().is_some() {
                 break;
             }

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::command::{Said, run};
+use crate::command::{CommandOutput, run};
 use crate::{host, rust};
 
 const SUITE: &str = r#"{
@@ -14,7 +14,7 @@ const SUITE: &str = r#"{
 fn tests_run_on_what_the_source_says_now() {
     let author = rust();
     author.write("wit/calc/suite/calc.json", SUITE);
-    let test = |more: &[&str]| -> Said {
+    let test = |more: &[&str]| -> CommandOutput {
         run(host::binary().args(["test", "calc", "--app"]).arg(author.place.path()).args(more))
     };
     // Nothing was built yet.

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::host::Host;
 
 /// How long an answer may take before the test gives up.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What a host answered.
 #[derive(Debug)]
@@ -48,7 +48,7 @@ impl Answer {
 
 /// A client with connections of its own.
 pub(crate) fn client() -> reqwest::Client {
-    reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().unwrap()
+    reqwest::Client::builder().no_proxy().timeout(TIMEOUT).build().unwrap()
 }
 
 pub(crate) async fn send(request: RequestBuilder) -> Answer {
@@ -92,9 +92,9 @@ pub(crate) struct Raw(TcpStream);
 
 impl Raw {
     pub(crate) fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect_timeout(&address, PATIENCE).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        let stream = TcpStream::connect_timeout(&address, TIMEOUT).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
+        stream.set_write_timeout(Some(TIMEOUT)).unwrap();
         stream.set_nodelay(true).unwrap();
         Self(stream)
     }
@@ -151,7 +151,7 @@ impl Raw {
     fn peek(&mut self, time: Duration) -> std::io::Result<usize> {
         self.0.set_read_timeout(Some(time)).unwrap();
         let seen = self.0.peek(&mut [0]);
-        self.0.set_read_timeout(Some(PATIENCE)).unwrap();
+        self.0.set_read_timeout(Some(TIMEOUT)).unwrap();
         seen
     }
 

@@ -16,7 +16,7 @@ use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use prost::Message;
 
 /// How long spans may take to come.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 /// How long nothing more must come until everything is there.
 const QUIET: Duration = Duration::from_millis(400);
 
@@ -103,7 +103,7 @@ impl Collector {
             if there && quiet {
                 return self.spans();
             }
-            assert!(start.elapsed() < PATIENCE, "the span doesn't come: {:?}", self.spans());
+            assert!(start.elapsed() < TIMEOUT, "the span doesn't come: {:?}", self.spans());
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }

@@ -10,9 +10,9 @@ use serde_json::{Value, json};
 use crate::app::{App, guest, wasi_probe};
 use crate::host;
 use crate::shop::{card, draft};
-use command::{Said, run};
+use command::{CommandOutput, run};
 
-fn watertight(arguments: &[&str]) -> Said {
+fn watertight(arguments: &[&str]) -> CommandOutput {
     run(host::binary().args(arguments))
 }
 
@@ -122,7 +122,7 @@ fn every_fault_is_told_at_once() {
     assert!(route["file"].as_str().unwrap().ends_with("orders.toml") && route["line"].is_u64(), "{route}");
 
     // `run` says the same and starts nothing.
-    let (status, log) = app.launch().ends();
+    let (status, log) = app.launch().expect_end();
     assert_eq!(status.code(), Some(1));
     assert!(codes.iter().all(|code| log.contains(&format!("error[{code}]"))), "{log}");
 }

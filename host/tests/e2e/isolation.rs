@@ -257,7 +257,7 @@ async fn a_statement_ends_at_the_deadline() {
 async fn a_module_without_the_grant_does_not_start() {
     let probe = guest("probe");
     let app = App::new(&format!("[app]\nname = \"x\"\n[modules.a]\ncomponent = {probe:?}\nuses = [\"logging\"]\n"));
-    let (status, log) = app.launch().ends();
+    let (status, log) = app.launch().expect_end();
     assert_eq!(status.code(), Some(1));
     assert!(log.contains("[ungranted]") && log.contains("watertight:sql/sql@1.0.0"), "{log}");
     assert!(log.contains("wasi:clocks/wall-clock"), "{log}");

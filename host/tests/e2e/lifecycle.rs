@@ -181,7 +181,7 @@ impl Calling {
     }
 
     /// Its exit code, and what it said: the result and the rest.
-    fn ends(self) -> (Option<i32>, String, String) {
+    fn expect_end(self) -> (Option<i32>, String, String) {
         let output = self.0.wait_with_output().unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap();
         (output.status.code(), text(output.stdout), text(output.stderr))
@@ -223,7 +223,7 @@ fn ctrl_c_lets_a_call_without_a_host_finish() {
             std::thread::sleep(Duration::from_secs(2));
             calling.signal(Signal::INT);
         }
-        let (code, out, said) = calling.ends();
+        let (code, out, said) = calling.expect_end();
         assert!(said.contains("the call is finished first"), "{said}");
         let is_whole = signals == 1;
         assert_eq!(code, Some(i32::from(!is_whole)), "{out}{said}");
@@ -239,7 +239,7 @@ fn ctrl_c_leaves_a_call_in_a_host_to_it() {
         let calling = Calling::start(&app, host.state(), "a/raw.script", &long_script(call));
         until("the call has begun", || has_note(host.state(), &format!("begun {call}")));
         calling.signal(signal);
-        let (ended, out, said) = calling.ends();
+        let (ended, out, said) = calling.expect_end();
         assert_eq!(ended, code, "{out}{said}");
         assert_eq!(said.contains("the call goes on in the host"), code.is_some(), "{said}");
         until("the call has ended", || has_note(host.state(), &format!("late {call}")));
@@ -250,9 +250,9 @@ fn ctrl_c_leaves_a_call_in_a_host_to_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_ends_a_compiler() {
     let app = App::new("[app]\nname = \"a\"\n[modules.a]\ncomponent = \"a.wasm\"\n");
-    std::fs::write(app.path().join("a.wasm"), refused::good("", "")).unwrap();
+    std::fs::write(app.path().join("a.wasm"), refused::harmless("", "")).unwrap();
     let mut host = app.launch().start();
-    let bomb = refused::good("", &refused::tangle(100, 100, 16).repeat(300));
+    let bomb = refused::harmless("", &refused::tangle(100, 100, 16).repeat(300));
     let swap = client().post(host.admin_url("/modules/a/swap")).bearer_auth(host.token());
     let swap = swap.header("Content-Type", "application/wasm").body(bomb);
     let swapping = tokio::spawn(async move { swap.send().await.map(|answer| answer.status().as_u16()) });
@@ -311,7 +311,7 @@ fn signals_are_heard_before_the_application_is_read() {
         u64::from_str_radix(caught, 16).unwrap() & 1 == 1
     };
     let launch = Launch::shop().variable("FAILPOINTS", "start::read=sleep(3000)");
-    let (status, log) = launch.ends_after(|process, state| {
+    let (status, log) = launch.expect_end_after(|process, state| {
         until("signals are heard", || hears_hangups(process));
         assert!(!state.exists(), "it has gone on already");
         for signal in [Signal::HUP, Signal::USR1, Signal::USR2, Signal::TERM] {
@@ -325,7 +325,7 @@ fn signals_are_heard_before_the_application_is_read() {
 #[test]
 fn a_state_folder_is_for_one_host() {
     let first = Launch::shop().start();
-    let (status, log) = Launch::shop().state(first.state()).ends();
+    let (status, log) = Launch::shop().state(first.state()).expect_end();
     assert_eq!(status.code(), Some(1));
     for part in ["another host is running", &first.process().to_string(), &first.admin().to_string()] {
         assert!(log.contains(part), "{part} is not in {log}");
@@ -339,7 +339,7 @@ fn a_port_in_use_is_named() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
     for flag in ["--listen", "--admin"] {
-        let (status, log) = Launch::shop().argument(&format!("{flag}={address}")).ends();
+        let (status, log) = Launch::shop().argument(&format!("{flag}={address}")).expect_end();
         assert_eq!(status.code(), Some(1));
         let words = format!("can't listen on {address}; choose another with {flag}");
         assert!(log.contains(&words), "{log}");

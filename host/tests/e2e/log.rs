@@ -55,7 +55,7 @@ async fn what_can_t_be_a_level_is_refused_with_the_reason() {
         assert!(refused.body["detail"].as_str().unwrap().contains(why), "{level}: {}", refused.text);
     }
     assert_eq!(host.admin_get("/log").await.expect(200).body, json!({"level": "info,change=debug"}));
-    let (status, log) = Launch::shop().variable("WATERTIGHT_LOG", "debgu").ends();
+    let (status, log) = Launch::shop().variable("WATERTIGHT_LOG", "debgu").expect_end();
     assert!(!status.success() && log.contains("`debgu` is not a level"), "{log}");
 }
 

@@ -15,7 +15,7 @@ use crate::scrape::Scrape;
 use crate::shop::{card, draft};
 
 /// How long something that happens by itself may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The probe, every act that fails behind a route, with further settings.
 fn probe(settings: &str) -> App {
@@ -69,7 +69,7 @@ async fn until(host: &Host, what: &str, wanted: impl Fn(&Scrape) -> bool) -> Scr
         if wanted(&now) {
             return now;
         }
-        assert!(start.elapsed() < PATIENCE, "{what} did not come:\n{now:?}");
+        assert!(start.elapsed() < TIMEOUT, "{what} did not come:\n{now:?}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

@@ -287,7 +287,7 @@ fn unknown_input_is_refused_unless_the_manifest_ignores_it() {
         assert_eq!(raw(host.listen(), "GET /maybe?n=1&n=2 HTTP/1.1\r\nHost: a\r\n\r\n").0, 400);
         assert_eq!(raw(host.listen(), &body("/note", JSON, Some(r#"{"count":"x"}"#), false)).0, 400);
     }
-    let wrong = app("unknown_input = \"pass\"").launch().ends();
+    let wrong = app("unknown_input = \"pass\"").launch().expect_end();
     assert!(wrong.1.contains("none of `refuse`, `ignore`"), "{}", wrong.1);
 }
 

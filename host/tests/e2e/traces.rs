@@ -259,7 +259,7 @@ async fn the_standard_variable_names_a_collector_and_the_last_spans_are_sent_at_
     // Empty is none, and what is no address is refused.
     let host = App::shop("").launch().variable("OTEL_EXPORTER_OTLP_ENDPOINT", "").start();
     assert_eq!(senders(&host), 0);
-    let (status, log) = App::shop("").launch().variable("OTEL_EXPORTER_OTLP_ENDPOINT", "localhost").ends();
+    let (status, log) = App::shop("").launch().variable("OTEL_EXPORTER_OTLP_ENDPOINT", "localhost").expect_end();
     assert!(!status.success() && log.contains("`localhost` is not a collector's address"), "{log}");
 }
 

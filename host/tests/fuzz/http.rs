@@ -192,7 +192,7 @@ impl Corpus {
 }
 
 /// How long an answer may take: longer than the host waits for the rest of a request.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// How long what is asked usually takes.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -200,7 +200,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Everything that comes back for these bytes and an end.
 fn exchange(address: SocketAddr, bytes: &[u8], pause: Duration) -> std::io::Result<Vec<u8>> {
     let mut stream = TcpStream::connect(address)?;
-    stream.set_write_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(TIMEOUT))?;
     let mut answer = Vec::new();
     // A host that has refused a request needn't read the rest.
     if stream.write_all(bytes).is_err() {
@@ -212,7 +212,7 @@ fn exchange(address: SocketAddr, bytes: &[u8], pause: Duration) -> std::io::Resu
         Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
         read => return read.map(|_| answer),
     }
-    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
     stream.shutdown(Shutdown::Write)?;
     stream.read_to_end(&mut answer)?;
     Ok(answer)
@@ -227,11 +227,11 @@ fn http() {
     let host = Launch::app(app.path()).start();
     let corpus = Corpus::of(&host, &component);
     for request in &corpus.data[..5] {
-        let answer = exchange(host.listen(), request, PATIENCE).unwrap();
+        let answer = exchange(host.listen(), request, TIMEOUT).unwrap();
         assert!(answer.starts_with(b"HTTP/1.1 202"), "{}", String::from_utf8_lossy(&answer));
     }
     for request in corpus.admin.iter().filter(|request| !request.starts_with(b"POST /apply")) {
-        let answer = exchange(host.admin(), request, PATIENCE).unwrap();
+        let answer = exchange(host.admin(), request, TIMEOUT).unwrap();
         assert!(answer.starts_with(b"HTTP/1.1 2"), "{}", String::from_utf8_lossy(&answer));
     }
     let log = host.state().with_extension("log");
@@ -249,7 +249,7 @@ fn http() {
         let status = answer.strip_prefix(b"HTTP/1.").and_then(|rest| rest.get(2..5)).unwrap_or_default();
         let shown = || String::from_utf8_lossy(&answer).into_owned();
         prop_assert!(status != b"500", "{}", shown());
-        let alive = exchange(host.listen(), &corpus.data[0], PATIENCE);
+        let alive = exchange(host.listen(), &corpus.data[0], TIMEOUT);
         prop_assert!(alive.as_ref().is_ok_and(|answer| answer.starts_with(b"HTTP/1.1 202")), "{alive:?}");
         let logged = fs::read(&log).unwrap();
         let new = String::from_utf8_lossy(&logged[seen.replace(logged.len()).min(logged.len())..]).into_owned();

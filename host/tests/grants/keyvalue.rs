@@ -136,7 +136,7 @@ async fn buckets_that_are_never_closed_end_with_their_instance() {
 async fn it_needs_its_own_grant() {
     let keeps = guest("keeps");
     let app = App::new(&format!("[app]\nname = \"one\"\n[modules.a]\ncomponent = {keeps:?}\nuses = [\"sql\"]\n"));
-    let (status, text) = app.launch().ends();
+    let (status, text) = app.launch().expect_end();
     assert!(!status.success());
     assert!(text.contains("wasi:keyvalue/store@0.2.0-draft2") && text.contains("keyvalue"), "{text}");
 }

@@ -7,7 +7,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use crate::app::{App, guest};
-use crate::command::{Said, run};
+use crate::command::{CommandOutput, run};
 use crate::host::{self, Host, Launch};
 
 /// None of them may be found anywhere but where the module asked for it.
@@ -64,7 +64,7 @@ fn watertight(words: &[&str]) -> Command {
     command
 }
 
-fn on_host(host: &Host, words: &[&str]) -> Said {
+fn on_host(host: &Host, words: &[&str]) -> CommandOutput {
     let mut command = watertight(words);
     run(command.arg("--state").arg(host.state())).expect(0)
 }
@@ -122,7 +122,7 @@ fn what_is_missing_is_a_problem_with_its_place() {
         assert!(problem["message"].as_str().unwrap().contains(part), "{problem}");
     }
     // A host doesn't start on it.
-    let (status, log) = app.launch().ends();
+    let (status, log) = app.launch().expect_end();
     assert_eq!(status.code(), Some(1));
     assert!(log.contains("SHOP_REGION") && !log.contains(IN_A_VARIABLE), "{log}");
 }

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 
 use tempfile::TempDir;
 
-use crate::command::{Said, run};
+use crate::command::{CommandOutput, run};
 use crate::host;
 
 /// The suite's modules, built once; a later run finds them built.
@@ -41,7 +41,7 @@ fn copy(from: &Path, to: &Path) {
 }
 
 /// Builds what the manifest under `modules` names.
-pub(crate) fn build(workspace: &Path) -> Said {
+pub(crate) fn build(workspace: &Path) -> CommandOutput {
     run(host::binary().arg("build").arg("--app").arg(workspace.join("modules")))
 }
 
@@ -66,7 +66,7 @@ impl Workspace {
         fs::write(path, text).unwrap();
     }
 
-    pub(crate) fn build(&self) -> Said {
+    pub(crate) fn build(&self) -> CommandOutput {
         build(self.0.path())
     }
 }

@@ -8,7 +8,7 @@ use wasmtime::component::Val;
 use watertight::json::Codec;
 use watertight::shape::Type;
 
-use crate::documents::{SPOIL, TOKENS, check, encode};
+use crate::documents::{DAMAGE_BYTES, TOKENS, check, encode};
 use crate::types::{typed_values, types};
 
 proptest! {
@@ -23,7 +23,7 @@ proptest! {
     #[test]
     fn spoilt_documents_are_refused_with_a_place(
         (ty, value) in typed_values(),
-        spoil in vec((any::<Index>(), select(SPOIL), 0..3_u8), 1..4),
+        spoil in vec((any::<Index>(), select(DAMAGE_BYTES), 0..3_u8), 1..4),
     ) {
         let codec = Codec::new("it", &ty).unwrap();
         let mut document = encode(&codec, &value);

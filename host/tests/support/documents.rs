@@ -10,7 +10,7 @@ use watertight::json::{Codec, Violation};
 const LIMIT: usize = 10_000_000;
 
 /// Bytes that are inserted to damage documents.
-pub const SPOIL: &[u8] = b"{}[]\",:\\u0e19-+. ntf\n\x00\x80\xff";
+pub const DAMAGE_BYTES: &[u8] = b"{}[]\",:\\u0e19-+. ntf\n\x00\x80\xff";
 
 /// Tokens for random documents: valid JSON tokens, and similar text that is not valid.
 pub const TOKENS: &[&str] = &[

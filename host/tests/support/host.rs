@@ -25,11 +25,11 @@ use tempfile::TempDir;
 use watertight::state::HostInfo;
 
 /// The time limit for a host to end or to respond: far more than it needs, for busy machines.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 /// The time limit for a start. A start with an empty code cache may compile an interpreter, while other tests do the same.
 const START: Duration = Duration::from_secs(300);
 /// The interval between two checks of the host's state.
-const GLANCE: Duration = Duration::from_millis(3);
+const POLL_INTERVAL: Duration = Duration::from_millis(3);
 /// The environment variables that the host reads. Tests set them explicitly.
 const VARIABLES: [&str; 7] = [
     "WATERTIGHT_LISTEN",
@@ -282,8 +282,8 @@ impl Launch {
     /// # Panics
     ///
     /// If the host does not end.
-    pub fn ends(self) -> (ExitStatus, String) {
-        self.ends_after(|_, _| ())
+    pub fn expect_end(self) -> (ExitStatus, String) {
+        self.expect_end_after(|_, _| ())
     }
 
     /// Starts a host that is expected to end by itself, and runs `meanwhile` with its process id and its state folder during the
@@ -292,7 +292,7 @@ impl Launch {
     /// # Panics
     ///
     /// If the host does not end.
-    pub fn ends_after(self, meanwhile: impl FnOnce(Pid, &Path)) -> (ExitStatus, String) {
+    pub fn expect_end_after(self, meanwhile: impl FnOnce(Pid, &Path)) -> (ExitStatus, String) {
         let own = folder();
         let state = self.state.clone().unwrap_or_else(|| own.path().join("state"));
         let log = own.path().join("log");
@@ -440,7 +440,7 @@ impl Host {
                 panic!("the host ended with {status} before it was ready");
             }
             assert!(start.elapsed() < START, "the host is not ready after {START:?}");
-            std::thread::sleep(GLANCE);
+            std::thread::sleep(POLL_INTERVAL);
         }
     }
 }
@@ -456,11 +456,11 @@ impl Drop for Host {
 
 fn wait(child: &mut Child) -> Option<ExitStatus> {
     let start = Instant::now();
-    while start.elapsed() < PATIENCE {
+    while start.elapsed() < TIMEOUT {
         if let Some(status) = child.try_wait().unwrap() {
             return Some(status);
         }
-        std::thread::sleep(GLANCE);
+        std::thread::sleep(POLL_INTERVAL);
     }
     None
 }
@@ -471,8 +471,8 @@ fn read_info(state: &Path) -> Option<HostInfo> {
 
 fn is_ready(admin: SocketAddr) -> bool {
     let ask = || -> std::io::Result<String> {
-        let mut stream = TcpStream::connect_timeout(&admin, PATIENCE)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
+        let mut stream = TcpStream::connect_timeout(&admin, TIMEOUT)?;
+        stream.set_read_timeout(Some(TIMEOUT))?;
         stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: host\r\nConnection: close\r\n\r\n")?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;

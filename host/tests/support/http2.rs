@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 /// The time limit for a frame.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 pub const DATA: u8 = 0;
 pub const HEADERS: u8 = 1;
@@ -75,8 +75,8 @@ pub struct Http2 {
 impl Http2 {
     /// Connects and completes the handshake. `window` is the initial flow-control window of each response.
     pub fn connect(address: SocketAddr, window: u32) -> Self {
-        let mut stream = TcpStream::connect_timeout(&address, PATIENCE).unwrap();
-        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        let mut stream = TcpStream::connect_timeout(&address, TIMEOUT).unwrap();
+        stream.set_write_timeout(Some(TIMEOUT)).unwrap();
         stream.set_nodelay(true).unwrap();
         stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").unwrap();
         let mut http = Self { stream, next: 1 };
@@ -139,7 +139,7 @@ impl Http2 {
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => return Err(time),
             Err(_) => return Ok(None),
         }
-        self.stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        self.stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         if self.stream.read_exact(&mut head).is_err() {
             return Ok(None);
         }
@@ -180,8 +180,8 @@ impl Http2 {
     /// Returns the head of the response on a stream. Skips other frames before it.
     pub fn head(&mut self, stream: u32) -> Frame {
         let start = Instant::now();
-        while start.elapsed() < PATIENCE {
-            match self.next_within(PATIENCE) {
+        while start.elapsed() < TIMEOUT {
+            match self.next_within(TIMEOUT) {
                 Ok(Some(frame)) if frame.kind == HEADERS && frame.stream == stream => return frame,
                 Ok(Some(frame)) => assert!(frame.kind != GOAWAY, "no answer but {frame:?}"),
                 other => panic!("no answer on {stream}: {other:?}"),

@@ -10,7 +10,7 @@
 use std::fmt::Write as _;
 
 /// The size of a file of zeros, in bytes.
-pub const NOTHING: usize = 200 << 20;
+pub const ZERO_FILE_BYTES: usize = 200 << 20;
 /// An import that must be granted, in a module without that grant.
 const UNGRANTED: &str = r#"
     (import "wasi:clocks/monotonic-clock@0.2.0" (instance (export "now" (func (result u64)))))"#;
@@ -29,17 +29,17 @@ pub struct Refused {
 impl Refused {
     /// Returns all such builds. They are builds of a module that exports `t:t/api.attack` and is granted only the log.
     pub fn all() -> Vec<Self> {
-        let whole = good("", "");
+        let whole = harmless("", "");
         let all = [
             ("truncated", "not-a-component", whole[..whole.len() / 2].to_vec()),
             ("core-module", "not-a-component", wat::parse_str("(module)").unwrap()),
-            ("zeros", "not-a-component", vec![0; NOTHING]),
-            ("ungranted", "ungranted", good(UNGRANTED, "")),
-            ("wrong-type", "type-mismatch", good(WRONG_TYPE, "")),
-            ("start-loops", "compile", good("", "(func $on (loop (br 0))) (start $on)")),
+            ("zeros", "not-a-component", vec![0; ZERO_FILE_BYTES]),
+            ("ungranted", "ungranted", harmless(UNGRANTED, "")),
+            ("wrong-type", "type-mismatch", harmless(WRONG_TYPE, "")),
+            ("start-loops", "compile", harmless("", "(func $on (loop (br 0))) (start $on)")),
             // One bomb for a single processor, and one for all.
-            ("compile-bomb", "compile", good("", &tangle(20_000, 3, 8))),
-            ("compile-bombs", "compile", good("", &tangle(100, 100, 16).repeat(300))),
+            ("compile-bomb", "compile", harmless("", &tangle(20_000, 3, 8))),
+            ("compile-bombs", "compile", harmless("", &tangle(100, 100, 16).repeat(300))),
             ("types-without-end", "not-a-component", pairs_of_pairs(200, 17)),
         ];
         all.into_iter().map(|(name, code, component)| Self { name, code, component }).collect()
@@ -47,7 +47,7 @@ impl Refused {
 }
 
 /// Builds a harmless component. `outside` is added to the component, and `inside` to its core module.
-pub fn good(outside: &str, inside: &str) -> Vec<u8> {
+pub fn harmless(outside: &str, inside: &str) -> Vec<u8> {
     wat::parse_str(format!(
         r#"(component
           {outside}

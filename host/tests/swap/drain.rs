@@ -13,7 +13,7 @@ use crate::process::Holdings;
 use crate::wire::{Answer, Connection, get, head};
 
 /// How long something that must come may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 /// Long enough for a request to have begun.
 const BEGUN: Duration = Duration::from_millis(150);
 
@@ -21,7 +21,7 @@ const BEGUN: Duration = Duration::from_millis(150);
 fn until(what: &str, done: impl Fn() -> bool) {
     let start = Instant::now();
     while !done() {
-        assert!(start.elapsed() < PATIENCE, "{what}: never");
+        assert!(start.elapsed() < TIMEOUT, "{what}: never");
         thread::sleep(Duration::from_millis(5));
     }
 }

@@ -24,13 +24,13 @@ use crate::host::{Host, folder};
 use crate::refused::tangle;
 
 /// How long something that must come may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 #[track_caller]
 fn until(what: &str, done: impl Fn() -> bool) {
     let start = Instant::now();
     while !done() {
-        assert!(start.elapsed() < PATIENCE, "{what}: never");
+        assert!(start.elapsed() < TIMEOUT, "{what}: never");
         thread::sleep(Duration::from_millis(10));
     }
 }

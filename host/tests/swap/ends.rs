@@ -273,7 +273,7 @@ fn a_start_on_a_changed_disk_is_checked_like_any_change() {
     host.kill();
     // A build that doesn't fit: nothing starts, and nothing is forgotten.
     std::fs::write(app.path().join("back.wasm"), crate::app::build_that_drops("back")).unwrap();
-    let (status, log) = app.launch().state(&state).ends();
+    let (status, log) = app.launch().state(&state).expect_end();
     assert!(status.code() == Some(1) && log.contains("type-mismatch"), "{log}");
     // It says what could run, and that runs where it is asked for.
     assert!(log.contains("generation 2") && log.contains("run --published"), "{log}");
@@ -282,7 +282,7 @@ fn a_start_on_a_changed_disk_is_checked_like_any_change() {
         serves(&host, 2, swapped);
         host.kill();
     }
-    let (status, _) = app.launch().state(&state).ends();
+    let (status, _) = app.launch().state(&state).expect_end();
     assert_eq!(status.code(), Some(1), "the disk was not taken for what runs");
     app.write(first, 0);
     let host = start(&app, &state);

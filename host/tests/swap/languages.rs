@@ -44,7 +44,7 @@ fn notifications_goes_through_three_languages_while_orders_are_placed() {
     std::thread::sleep(std::time::Duration::from_millis(500));
     let run = load.stop().unwrap();
     assert!(run.broken.is_empty(), "{:?}", run.broken);
-    assert!(run.wrong().is_empty(), "{:?}", run.told);
+    assert!(run.wrong().is_empty(), "{:?}", run.unexpected);
     let answered: BTreeSet<u64> = run.answers.iter().map(|answer| answer.generation).collect();
     assert_eq!(answered, (1..=4).collect());
     let published: Vec<Value> =

@@ -178,11 +178,11 @@ fn no_start_leads_back_beyond_a_contraction_and_none_passes_what_doesn_t_say_so(
         app.launch().state(&state)
     };
     begin(&[TABLE], 102).start().kill();
-    let (status, log) = begin(&[TABLE, ("0002_b.sql", "DROP TABLE a")], 103).ends();
+    let (status, log) = begin(&[TABLE, ("0002_b.sql", "DROP TABLE a")], 103).expect_end();
     assert!(!status.success() && log.contains("0002_b.sql") && log.contains("-- contract"), "{log}");
     let contraction = ("0002_b.sql", "-- contract\nDROP TABLE a");
     begin(&[TABLE, contraction], 104).start().kill();
-    let (status, log) = begin(&[TABLE], 105).ends();
+    let (status, log) = begin(&[TABLE], 105).expect_end();
     assert!(!status.success() && log.contains("0002_b.sql") && log.contains("does not have it"), "{log}");
     begin(&[TABLE, contraction], 106).start().kill();
 }
@@ -344,7 +344,7 @@ fn check_tries_migrations_and_its_helps_end_well() {
         checked(&app, &state)
     };
     assert!(!fine && said[0].0.contains("`0000_c.sql` stands before `0001_a.sql`"), "{said:?}");
-    let (status, log) = app.launch().state(&state).ends();
+    let (status, log) = app.launch().state(&state).expect_end();
     assert!(!status.success() && log.contains(&said[0].0), "{log}");
     build(105, &[TABLE, contraction, ("0003_c.sql", between.1)]);
     assert_eq!(checked(&app, &state), (true, vec![]));

@@ -100,7 +100,7 @@ fn a_start_refuses_a_missing_database_of_a_module_that_had_one() {
         for launch in
             [app.launch(), app.launch().argument("--published"), app.launch().argument("--accept-empty=front")]
         {
-            let (status, log) = launch.state(&state).ends();
+            let (status, log) = launch.state(&state).expect_end();
             assert!(!status.success() && log.contains("database of `back` is missing or empty"), "{what}: {log}");
             assert!(log.contains("--accept-empty back") && log.contains("watertight restore"), "{what}: {log}");
         }

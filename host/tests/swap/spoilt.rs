@@ -103,7 +103,7 @@ fn what_is_spoilt_is_made_again_or_refused() {
                     serves(&host, 3, Content { back: 103, ..first });
                 }
                 Outcome::Refuses => {
-                    let (status, log) = app.launch().state(&spoilt).ends();
+                    let (status, log) = app.launch().state(&spoilt).expect_end();
                     assert_eq!(status.code(), Some(1), "{when}: {log}");
                     let named = files.iter().any(|file| log.contains(file.file_name().unwrap().to_str().unwrap()));
                     assert!(named && log.contains("[state]"), "{when}: {log}");

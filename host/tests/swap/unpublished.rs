@@ -85,7 +85,7 @@ fn a_killed_start_leaves_no_database_that_counts() {
     let folder = folder();
     let state = folder.path().join("state");
     apps.write(102, "first");
-    let (status, _) = apps.app.launch().state(&state).variable("FAILPOINTS", "history::aside=return").ends();
+    let (status, _) = apps.app.launch().state(&state).variable("FAILPOINTS", "history::aside=return").expect_end();
     assert!(!status.success());
     assert_eq!(tables(&state), (vec!["first".to_owned()], true));
     apps.write(103, "second");

@@ -130,7 +130,7 @@ impl Row {
     ///
     /// The column is missing or is not a text.
     pub fn text(&mut self) -> Result<String, SqlError> {
-        self.optional_text()?.ok_or_else(|| SqlError::misread("a text"))
+        self.optional_text()?.ok_or_else(|| SqlError::wrong_type("a text"))
     }
 
     /// Reads the next column as a text or null.
@@ -142,7 +142,7 @@ impl Row {
         match self.next()? {
             Value::Null => Ok(None),
             Value::Text(text) => Ok(Some(text)),
-            _ => Err(SqlError::misread("a text")),
+            _ => Err(SqlError::wrong_type("a text")),
         }
     }
 
@@ -154,7 +154,7 @@ impl Row {
     pub fn integer(&mut self) -> Result<i64, SqlError> {
         match self.next()? {
             Value::Integer(integer) => Ok(integer),
-            _ => Err(SqlError::misread("an integer")),
+            _ => Err(SqlError::wrong_type("an integer")),
         }
     }
 
@@ -207,7 +207,7 @@ pub enum Constraint {
 
 impl SqlError {
     /// Returns whether the error is temporary: the same statement may succeed in a moment.
-    pub fn is_passing(&self) -> bool {
+    pub fn is_temporary(&self) -> bool {
         matches!(self, Self::Busy | Self::Timeout)
     }
 
@@ -217,7 +217,7 @@ impl SqlError {
     }
 
     /// Creates the error for a stored value of the wrong type. The value itself is not part of it, so it stays out of the log.
-    pub fn misread(expected: &str) -> Self {
+    pub fn wrong_type(expected: &str) -> Self {
         Self::Storage(format!("a column that holds {expected} holds something else"))
     }
 

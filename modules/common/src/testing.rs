@@ -59,7 +59,7 @@ impl TestPlatform {
     }
 
     /// Runs SQL directly on the database, without the module and without the fuse.
-    pub fn sabotage(&self, sql: &str) {
+    pub fn execute_directly(&self, sql: &str) {
         self.0.writer.lock().unwrap().execute_batch(sql).unwrap();
     }
 

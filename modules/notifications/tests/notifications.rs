@@ -38,7 +38,7 @@ fn a_key_names_one_notice() {
         assert!(matches!(notifications.notify(other, "k"), Err(Error::Conflict(_))));
     }
     // A later build may change the template's text. The notice still counts as the same.
-    database.sabotage("update notifications set text = 'older words'");
+    database.execute_directly("update notifications set text = 'older words'");
     assert_eq!(notifications.notify(notice("ada", "1"), "k").unwrap().id, told.id);
     assert_eq!(database.count("select count(*) from notifications"), 1);
     assert_eq!(database.logged(Level::Info).len(), 1);

@@ -103,7 +103,7 @@ pub enum Error {
 
 impl From<SqlError> for Error {
     fn from(error: SqlError) -> Self {
-        if error.is_passing() { Self::Unavailable("the database is busy".to_owned()) } else { Self::Storage(error) }
+        if error.is_temporary() { Self::Unavailable("the database is busy".to_owned()) } else { Self::Storage(error) }
     }
 }
 

@@ -37,7 +37,7 @@ pub struct Orders<P, Pay, Tell> {
 
 /// The caller that moves an order forward.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum By<'a> {
+enum Caller<'a> {
     /// A request. Another request may work on the same order at the same time.
     Request,
     /// The host at its start. Every request of the previous process has ended.
@@ -46,7 +46,7 @@ enum By<'a> {
     Schedule(&'a str),
 }
 
-impl By<'_> {
+impl Caller<'_> {
     /// Returns whether no request can still be at work that found the order pending before it was cancelled.
     fn is_alone_with(self, record: &Record) -> bool {
         match self {
@@ -59,7 +59,7 @@ impl By<'_> {
 
 /// What is known about the charge of a cancelled order.
 #[derive(Debug, PartialEq, Eq)]
-enum Taken {
+enum ChargeState {
     /// The payment with this id captured the amount.
     Yes(String),
     /// Nothing was captured, and nothing will be.
@@ -87,9 +87,9 @@ impl<P: Platform, Pay: Payments, Tell: Notifications> Orders<P, Pay, Tell> {
         if let Some(key) = key {
             check_key("idempotency-key", key)?;
         }
-        let record = self.write_down(draft, key)?;
+        let record = self.store(draft, key)?;
         let id = record.order.id.clone();
-        let placed = self.advance(record, By::Request);
+        let placed = self.advance(record, Caller::Request);
         if let (Err(_), None) = (&placed, key) {
             self.abandon(&id);
         }
@@ -133,7 +133,7 @@ impl<P: Platform, Pay: Payments, Tell: Notifications> Orders<P, Pay, Tell> {
         store::mark_cancelled(&self.platform, id, &timestamp(self.platform.now()))?;
         let record = self.find(id)?;
         match record.order.status {
-            OrderStatus::Cancelled => Ok(self.advance(record, By::Request)?.order),
+            OrderStatus::Cancelled => Ok(self.advance(record, Caller::Request)?.order),
             _ => Err(Error::Conflict("a declined order can't be cancelled".to_owned())),
         }
     }
@@ -156,7 +156,7 @@ impl<P: Platform, Pay: Payments, Tell: Notifications> Orders<P, Pay, Tell> {
     pub fn resume(&self, longest_request: Duration) -> Result<bool, Error> {
         // At a start the clock is not read, because it may have been changed since the orders were stored.
         let until = (!longest_request.is_zero()).then(|| self.moment_before(longest_request));
-        let by = until.as_deref().map_or(By::Start, By::Schedule);
+        let by = until.as_deref().map_or(Caller::Start, Caller::Schedule);
         let orders = store::unfinished(&self.platform, until.as_deref(), RESUME_BATCH)?;
         let some_are_new = orders.iter().any(|(_, attempts)| *attempts == 0);
         let mut finished = 0;
@@ -181,7 +181,7 @@ impl<P: Platform, Pay: Payments, Tell: Notifications> Orders<P, Pay, Tell> {
     }
 
     /// Stores a draft as a new order, or returns the order that `key` already names.
-    fn write_down(&self, draft: Draft, key: Option<&str>) -> Result<Record, Error> {
+    fn store(&self, draft: Draft, key: Option<&str>) -> Result<Record, Error> {
         let order = Order {
             total: draft.check()?,
             id: self.platform.new_id(),
@@ -203,11 +203,11 @@ impl<P: Platform, Pay: Payments, Tell: Notifications> Orders<P, Pay, Tell> {
     }
 
     /// Moves an order forward as far as possible now.
-    fn advance(&self, record: Record, by: By<'_>) -> Result<Record, Error> {
+    fn advance(&self, record: Record, by: Caller<'_>) -> Result<Record, Error> {
         let record = if record.order.status == OrderStatus::Pending { self.charge(record)? } else { record };
         match record.order.status {
-            OrderStatus::Paid if record.order.notice == NoticeStatus::Pending => Ok(self.tell_placed(record)),
-            OrderStatus::Cancelled if record.refund_due => self.give_back(record, by),
+            OrderStatus::Paid if record.order.notice == NoticeStatus::Pending => Ok(self.notify_placed(record)),
+            OrderStatus::Cancelled if record.refund_due => self.refund_order(record, by),
             _ => Ok(record),
         }
     }
@@ -252,10 +252,10 @@ impl<P: Platform, Pay: Payments, Tell: Notifications> Orders<P, Pay, Tell> {
     }
 
     /// Notifies the customer of a paid order. A failure does not fail the order: the customer is notified later.
-    fn tell_placed(&self, mut record: Record) -> Record {
+    fn notify_placed(&self, mut record: Record) -> Record {
         let id = &record.order.id;
-        if self.tell(&record.order, Event::Placed) {
-            match store::mark_told(&self.platform, id) {
+        if self.notify(&record.order, Event::Placed) {
+            match store::mark_notified(&self.platform, id) {
                 Ok(_) => record.order.notice = NoticeStatus::Sent,
                 Err(error) => self.warn_of(id, "is told, and that is not written down", &error),
             }
@@ -264,20 +264,20 @@ impl<P: Platform, Pay: Payments, Tell: Notifications> Orders<P, Pay, Tell> {
     }
 
     /// Refunds what was captured for a cancelled order, and notifies the customer.
-    fn give_back(&self, mut record: Record, by: By<'_>) -> Result<Record, Error> {
+    fn refund_order(&self, mut record: Record, by: Caller<'_>) -> Result<Record, Error> {
         let id = &record.order.id;
-        let taken = self.taken(&record);
-        if let Taken::Yes(payment) = &taken {
+        let taken = self.charge_state(&record);
+        if let ChargeState::Yes(payment) = &taken {
             self.refund(id, payment)?;
         }
-        let told = self.tell(&record.order, Event::Cancelled);
+        let told = self.notify(&record.order, Event::Cancelled);
         let payment = match taken {
-            Taken::Yes(payment) => Some(payment),
-            Taken::No => None,
-            Taken::NotYet if by.is_alone_with(&record) => None,
+            ChargeState::Yes(payment) => Some(payment),
+            ChargeState::No => None,
+            ChargeState::NotYet if by.is_alone_with(&record) => None,
             // A request that captures the amount later finds the order cancelled and refunds it. If that request ends before,
             // resuming does so.
-            Taken::NotYet | Taken::Unknown => return Ok(record),
+            ChargeState::NotYet | ChargeState::Unknown => return Ok(record),
         };
         if told {
             store::mark_settled(&self.platform, id, payment.as_deref())?;
@@ -289,17 +289,17 @@ impl<P: Platform, Pay: Payments, Tell: Notifications> Orders<P, Pay, Tell> {
 
     /// Finds out whether a cancelled order was charged. Only repeating the authorization with its key tells, and that captures
     /// nothing.
-    fn taken(&self, record: &Record) -> Taken {
+    fn charge_state(&self, record: &Record) -> ChargeState {
         if let Some(payment) = &record.order.payment_id {
-            return Taken::Yes(payment.clone());
+            return ChargeState::Yes(payment.clone());
         }
         match self.authorize(record) {
-            Ok(Payment { status: PaymentStatus::Authorized, .. }) => Taken::NotYet,
-            Ok(payment) => Taken::Yes(payment.id),
-            Err(PaymentError::Declined(_)) => Taken::No,
+            Ok(Payment { status: PaymentStatus::Authorized, .. }) => ChargeState::NotYet,
+            Ok(payment) => ChargeState::Yes(payment.id),
+            Err(PaymentError::Declined(_)) => ChargeState::No,
             Err(error) => {
                 self.warn_of(&record.order.id, "is cancelled, and whether it was charged is not known", &error);
-                Taken::Unknown
+                ChargeState::Unknown
             }
         }
     }
@@ -317,7 +317,7 @@ impl<P: Platform, Pay: Payments, Tell: Notifications> Orders<P, Pay, Tell> {
     }
 
     /// Notifies the customer. Returns whether the notification is certain.
-    fn tell(&self, order: &Order, event: Event) -> bool {
+    fn notify(&self, order: &Order, event: Event) -> bool {
         let (customer, total) = (order.customer.clone(), order.total.to_string());
         let notice = Notice { customer, event, order: order.id.clone(), total };
         let key = match event {

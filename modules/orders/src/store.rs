@@ -61,7 +61,7 @@ fn insert_lines(order: &Order) -> (String, Vec<Value>) {
 
 /// Changes a pending order to paid. Returns whether the order was pending.
 pub(crate) fn mark_paid(sql: &impl Sql, id: &str, payment: &str) -> Result<bool, SqlError> {
-    changes(
+    execute_one(
         sql,
         "update orders set status = 'paid', payment_id = ?2 where id = ?1 and status = 'pending'",
         values![id, payment],
@@ -70,7 +70,7 @@ pub(crate) fn mark_paid(sql: &impl Sql, id: &str, payment: &str) -> Result<bool,
 
 /// Changes a pending order to declined. Returns whether the order was pending.
 pub(crate) fn mark_declined(sql: &impl Sql, id: &str, reason: &str) -> Result<bool, SqlError> {
-    changes(
+    execute_one(
         sql,
         "update orders set status = 'declined', decline_reason = ?2 where id = ?1 and status = 'pending'",
         values![id, reason],
@@ -80,7 +80,7 @@ pub(crate) fn mark_declined(sql: &impl Sql, id: &str, reason: &str) -> Result<bo
 /// Changes a pending or paid order to cancelled at the time `now`, with its refund due. Returns whether the order was pending or
 /// paid.
 pub(crate) fn mark_cancelled(sql: &impl Sql, id: &str, now: &str) -> Result<bool, SqlError> {
-    changes(
+    execute_one(
         sql,
         "update orders set status = 'cancelled', refund_due = 1, cancelled_at = ?2
          where id = ?1 and status in ('pending', 'paid')",
@@ -91,7 +91,7 @@ pub(crate) fn mark_cancelled(sql: &impl Sql, id: &str, now: &str) -> Result<bool
 /// Changes a pending order to cancelled at the time `now`, with its refund due. Does not change a paid order. Returns whether the
 /// order was pending.
 pub(crate) fn abandon(sql: &impl Sql, id: &str, now: &str) -> Result<bool, SqlError> {
-    changes(
+    execute_one(
         sql,
         "update orders set status = 'cancelled', refund_due = 1, cancelled_at = ?2 where id = ?1 and status = 'pending'",
         values![id, now],
@@ -99,14 +99,14 @@ pub(crate) fn abandon(sql: &impl Sql, id: &str, now: &str) -> Result<bool, SqlEr
 }
 
 /// Records that the customer has been notified that the order is paid. Returns whether the order exists.
-pub(crate) fn mark_told(sql: &impl Sql, id: &str) -> Result<bool, SqlError> {
-    changes(sql, "update orders set notice = 'sent' where id = ?1", values![id])
+pub(crate) fn mark_notified(sql: &impl Sql, id: &str) -> Result<bool, SqlError> {
+    execute_one(sql, "update orders set notice = 'sent' where id = ?1", values![id])
 }
 
 /// Records that no amount of the customer's is kept for the order. `payment` is the payment that was refunded, if any. Returns
 /// whether the order exists.
 pub(crate) fn mark_settled(sql: &impl Sql, id: &str, payment: Option<&str>) -> Result<bool, SqlError> {
-    changes(
+    execute_one(
         sql,
         "update orders set refund_due = 0, payment_id = coalesce(?2, payment_id) where id = ?1",
         values![id, payment],
@@ -115,10 +115,10 @@ pub(crate) fn mark_settled(sql: &impl Sql, id: &str, payment: Option<&str>) -> R
 
 /// Counts one more attempt to finish the order. Returns whether the order exists.
 pub(crate) fn count_attempt(sql: &impl Sql, id: &str) -> Result<bool, SqlError> {
-    changes(sql, "update orders set attempts = attempts + 1 where id = ?1", values![id])
+    execute_one(sql, "update orders set attempts = attempts + 1 where id = ?1", values![id])
 }
 
-fn changes(sql: &impl Sql, statement: &str, parameters: Vec<Value>) -> Result<bool, SqlError> {
+fn execute_one(sql: &impl Sql, statement: &str, parameters: Vec<Value>) -> Result<bool, SqlError> {
     Ok(sql.execute(statement, parameters)? == 1)
 }
 
@@ -166,7 +166,7 @@ fn read(rows: Vec<Row>) -> Result<Vec<Record>, SqlError> {
     let mut records: Vec<Record> = Vec::new();
     for mut row in rows {
         let (sku, quantity, price) = (row.text()?, row.integer()?, row.integer()?);
-        let quantity = quantity.try_into().map_err(|_| SqlError::misread("a quantity"))?;
+        let quantity = quantity.try_into().map_err(|_| SqlError::wrong_type("a quantity"))?;
         let currency = row.text()?;
         let line = Line { sku, quantity, unit_price: Money { currency: currency.clone(), minor: price } };
         let id = row.text()?;
@@ -210,7 +210,7 @@ fn status_from_column(text: &str) -> Result<OrderStatus, SqlError> {
         "paid" => Ok(OrderStatus::Paid),
         "declined" => Ok(OrderStatus::Declined),
         "cancelled" => Ok(OrderStatus::Cancelled),
-        _ => Err(SqlError::misread("an order's status")),
+        _ => Err(SqlError::wrong_type("an order's status")),
     }
 }
 
@@ -218,7 +218,7 @@ fn notice_from_column(text: &str) -> Result<NoticeStatus, SqlError> {
     match text {
         "pending" => Ok(NoticeStatus::Pending),
         "sent" => Ok(NoticeStatus::Sent),
-        _ => Err(SqlError::misread("a notice's status")),
+        _ => Err(SqlError::wrong_type("a notice's status")),
     }
 }
 
@@ -235,6 +235,6 @@ fn method_from_columns(method: &str, token: Option<String>) -> Result<PaymentMet
         ("card", Some(token)) => Ok(PaymentMethod::Card(token)),
         ("wallet", Some(id)) => Ok(PaymentMethod::Wallet(id)),
         ("invoice", None) => Ok(PaymentMethod::Invoice),
-        _ => Err(SqlError::misread("a payment method")),
+        _ => Err(SqlError::wrong_type("a payment method")),
     }
 }

@@ -22,7 +22,7 @@ pub const MOVES_MONEY: bool = true;
 const NOT_IN_HEADERS: AsciiSet = CONTROLS.add(b' ').add(b'%');
 
 /// The time within which the provider must begin its response, in nanoseconds.
-const PATIENCE: u64 = 5_000_000_000;
+const RESPONSE_TIMEOUT: u64 = 5_000_000_000;
 /// The number of bytes of a response that are read. A reason is one sentence.
 const MAX_ANSWER: u64 = 4096;
 
@@ -71,7 +71,7 @@ fn ask(charge: &Charge, key: &str) -> Option<IncomingResponse> {
     request.set_path_with_query(Some(&path)).ok()?;
     let outgoing = request.body().ok()?;
     let options = RequestOptions::new();
-    options.set_first_byte_timeout(Some(PATIENCE)).ok()?;
+    options.set_first_byte_timeout(Some(RESPONSE_TIMEOUT)).ok()?;
     let pending = handle(request, Some(options)).ok()?;
     let stream = outgoing.write().ok()?;
     // A stream accepts up to 4 KiB at once. The texts of a charge are bounded far below that.

@@ -73,7 +73,7 @@ pub enum Error {
 
 impl From<SqlError> for Error {
     fn from(error: SqlError) -> Self {
-        if error.is_passing() { Self::Unavailable("the database is busy".to_owned()) } else { Self::Storage(error) }
+        if error.is_temporary() { Self::Unavailable("the database is busy".to_owned()) } else { Self::Storage(error) }
     }
 }
 
@@ -211,7 +211,7 @@ fn method_from_columns(method: &str, token: Option<String>) -> Result<Method, Sq
         ("card", Some(token)) => Ok(Method::Card(token)),
         ("wallet", Some(id)) => Ok(Method::Wallet(id)),
         ("invoice", None) => Ok(Method::Invoice),
-        _ => Err(SqlError::misread("a payment method")),
+        _ => Err(SqlError::wrong_type("a payment method")),
     }
 }
 
@@ -227,6 +227,6 @@ impl Status {
 
     fn from_str(text: &str) -> Result<Self, SqlError> {
         let all = [Self::Authorized, Self::Captured, Self::Refunded];
-        all.into_iter().find(|status| status.as_str() == text).ok_or_else(|| SqlError::misread("a payment's status"))
+        all.into_iter().find(|status| status.as_str() == text).ok_or_else(|| SqlError::wrong_type("a payment's status"))
     }
 }

@@ -60,7 +60,7 @@ impl Packages {
                 continue;
             }
             if !self.0.contains_key(&folder) {
-                self.ask(&folder);
+                self.query_cargo(&folder);
             }
             let Some(package) = self.0.get(&folder) else { continue };
             inputs.files.extend(WORKSPACE_FILES.iter().map(|file| package.workspace.join(file)));
@@ -74,7 +74,7 @@ impl Packages {
     }
 
     /// Asks Cargo about all packages in the workspace of a folder at once.
-    fn ask(&mut self, folder: &Path) {
+    fn query_cargo(&mut self, folder: &Path) {
         let mut command = cargo();
         command.args(["metadata", "--no-deps", "--format-version", "1", "--manifest-path"]);
         command.arg(folder.join("Cargo.toml")).current_dir(folder);

@@ -81,23 +81,23 @@ fn a_file_is_part_of_those_modules_that_read_it() {
     let place = place();
     let mut sources = Sources::new(place.path().to_owned(), Overrides::default());
     let look = sources.find_changes();
-    assert!(look.config.is_ok() && look.is_news, "{:?}", look.config);
+    assert!(look.config.is_ok() && look.has_changes, "{:?}", look.config);
     assert_eq!(modules(&look), ["alpha", "beta", "gamma"]);
-    assert!(!sources.find_changes().is_news);
+    assert!(!sources.find_changes().has_changes);
     // Files that belong to no module.
     write(place.path(), "modules/tests/src/lib.rs", "// one more line\n");
     write(place.path(), "modules/readme.md", "");
-    assert!(!sources.find_changes().is_news);
+    assert!(!sources.find_changes().has_changes);
     for (file, expected) in CASES {
         let before = fs::read_to_string(place.path().join(file)).unwrap_or_default();
         let comment = if file.ends_with(".wit") { "// a line\n" } else { "# a line\n" };
         write(place.path(), file, &format!("{before}{comment}"));
         let look = sources.find_changes();
-        assert!(look.config.is_ok() && look.is_news, "{file}");
+        assert!(look.config.is_ok() && look.has_changes, "{file}");
         assert_eq!(modules(&look), expected, "{file}");
         let short = sources.display_path(&look.changed[0], look.config.as_ref().unwrap()).to_owned();
         assert_eq!((look.changed.len(), short), (1, file.into()));
-        assert!(!sources.find_changes().is_news, "{file} is news once");
+        assert!(!sources.find_changes().has_changes, "{file} is news once");
     }
 }
 
@@ -134,15 +134,15 @@ fn what_decides_is_looked_at_anew() {
     edit("modules/app.toml", "[app]", "[app");
     write(place.path(), "modules/alpha/src/lib.rs", "// another\n");
     let look = sources.find_changes();
-    assert!(look.config.is_err() && look.is_news);
+    assert!(look.config.is_err() && look.has_changes);
     assert_eq!(modules(&look), ["alpha"]);
-    assert!(!sources.find_changes().is_news);
+    assert!(!sources.find_changes().has_changes);
     // One module added, and one removed.
     edit("modules/app.toml", "[app", "[app]");
     edit("modules/app.toml", "[modules.gamma]\ncomponent = \"gamma\"", "[modules.more]\ncomponent = \"more\"");
     assert_eq!(modules(&sources.find_changes()), ["more"]);
     write(place.path(), "modules/gamma/main.js", "another");
-    assert!(!sources.find_changes().is_news);
+    assert!(!sources.find_changes().has_changes);
 }
 
 #[test]
@@ -164,19 +164,19 @@ fn a_file_that_every_build_writes_is_passed_by() {
         assert_eq!((modules(&look), look.changed.len()), (vec!["alpha"], 1));
         assert_eq!(build(&mut sources, &look), found);
     }
-    assert!(!sources.find_changes().is_news);
+    assert!(!sources.find_changes().has_changes);
     // A build of another file writes the generated file, too. That alone triggers no build.
     write(place.path(), "modules/alpha/src/lib.rs", "// more\n");
     let look = sources.find_changes();
     assert_eq!(look.changed.len(), 1);
     assert_eq!(build(&mut sources, &look), 0);
-    assert!(!sources.find_changes().is_news);
+    assert!(!sources.find_changes().has_changes);
     // The author saves the generated file while no build runs.
     write(place.path(), generated, "// by hand\n");
     let look = sources.find_changes();
-    assert_eq!((modules(&look), look.is_news), (vec!["alpha"], true));
+    assert_eq!((modules(&look), look.has_changes), (vec!["alpha"], true));
     assert_eq!(build(&mut sources, &look), 0);
-    assert!(sources.find_changes().is_news);
+    assert!(sources.find_changes().has_changes);
 }
 
 #[test]
@@ -189,6 +189,6 @@ fn what_an_author_saves_during_a_build_is_built() {
         write(place.path(), &format!("modules/alpha/src/{file}"), &format!("// {index}\n"));
         assert_eq!(sources.record_build(&look), Vec::<PathBuf>::new());
         look = sources.find_changes();
-        assert!(look.is_news && modules(&look) == ["alpha"], "{index}");
+        assert!(look.has_changes && modules(&look) == ["alpha"], "{index}");
     }
 }

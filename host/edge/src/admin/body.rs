@@ -16,11 +16,11 @@ use crate::http::details::Failure;
 use crate::http::media::{self, Declared};
 use crate::http::server::BodyError;
 
-/// The number of bytes of an upload that are read before a pause of [`PACE`]: 256 MiB/s at most. Without the pause, an upload that
+/// The number of bytes of an upload that are read before a pause of [`PACE_PAUSE`]: 256 MiB/s at most. Without the pause, an upload that
 /// arrives as fast as it can be copied takes a whole core from other requests. Each of their transactions would wait for it several
 /// times.
-const PIECE: usize = 256 << 10;
-const PACE: Duration = Duration::from_millis(1);
+const PACE_BYTES: usize = 256 << 10;
+const PACE_PAUSE: Duration = Duration::from_millis(1);
 /// The maximum time between two pieces of a body.
 const MAX_PAUSE: Duration = Duration::from_secs(10);
 /// The name of a request's body in error messages.
@@ -29,7 +29,7 @@ const BODY: &str = "the body";
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Returns the failure for an invalid request. `why` is the sentence that the client gets.
-pub(super) fn invalid(why: &str) -> Failure {
+pub(super) fn invalid_request(why: &str) -> Failure {
     Failure::new(StatusCode::BAD_REQUEST, "invalid-request", why)
 }
 
@@ -80,9 +80,9 @@ pub(super) fn parse<T: DeserializeOwned>(text: &[u8], what: &str) -> Result<T, F
     let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
     // serde also accepts a JSON list for a structure.
     if !text.trim_ascii_start().starts_with(b"{") {
-        return Err(invalid(&format!("{what} is not a JSON object")));
+        return Err(invalid_request(&format!("{what} is not a JSON object")));
     }
-    serde_json::from_slice(text).map_err(|error| invalid(&format!("{what}: {error}")))
+    serde_json::from_slice(text).map_err(|error| invalid_request(&format!("{what}: {error}")))
 }
 
 /// Refuses a body that is not declared as `media_type`. The error message calls the body `what`.
@@ -112,11 +112,11 @@ pub(super) async fn read(headers: &HeaderMap, mut body: Body, most: u64) -> Resu
     }
     // This reserves address space only; the kernel provides memory once it is written to. A buffer that grows could be copied each time.
     let mut bytes = BytesMut::with_capacity(usize::try_from(body.size_hint().lower()).unwrap_or_default());
-    let mut next = PIECE;
+    let mut next = PACE_BYTES;
     loop {
         if bytes.len() >= next {
-            next = bytes.len() + PIECE;
-            tokio::time::sleep(PACE).await;
+            next = bytes.len() + PACE_BYTES;
+            tokio::time::sleep(PACE_PAUSE).await;
         }
         let frame = match tokio::time::timeout(MAX_PAUSE, body.frame()).await {
             Ok(None) => return Ok(bytes.freeze()),

@@ -15,8 +15,8 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::body::{self, invalid};
-use super::{Admin, not_ready};
+use super::body::{self, invalid_request};
+use super::{AdminApi, not_ready};
 use crate::http::details::Failure;
 use crate::http::server::Connection;
 use watertight_component::artifact::MAX_COMPONENT_BYTES;
@@ -37,7 +37,7 @@ pub const FILES_PART: &str = "@files";
 /// The query of a request that changes the application.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Options {
+pub(super) struct ChangeQuery {
     /// If true, the request only reports what would change.
     #[serde(default)]
     dry_run: bool,
@@ -65,7 +65,7 @@ pub struct Generations {
     pub refused: Vec<RefusedChange>,
 }
 
-pub(super) async fn generations(State(admin): State<Arc<Admin>>) -> Response {
+pub(super) async fn generations(State(admin): State<Arc<AdminApi>>) -> Response {
     let history = admin.control.history();
     let runtime = admin.control.runtime();
     Json(Generations {
@@ -78,33 +78,33 @@ pub(super) async fn generations(State(admin): State<Arc<Admin>>) -> Response {
 }
 
 pub(super) async fn swap(
-    State(admin): State<Arc<Admin>>,
+    State(admin): State<Arc<AdminApi>>,
     module: Result<Path<String>, PathRejection>,
-    options: Result<Query<Options>, QueryRejection>,
+    options: Result<Query<ChangeQuery>, QueryRejection>,
     request: Request,
 ) -> Result<Response, Failure> {
-    let Query(options) = options.map_err(|error| invalid(&error.body_text()))?;
-    let Path(module) = module.map_err(|error| invalid(&error.body_text()))?;
-    let module: ModuleName = module.parse().map_err(|error| invalid(&format!("{error}")))?;
+    let Query(options) = options.map_err(|error| invalid_request(&error.body_text()))?;
+    let Path(module) = module.map_err(|error| invalid_request(&error.body_text()))?;
+    let module: ModuleName = module.parse().map_err(|error| invalid_request(&format!("{error}")))?;
     body::check_type(request.headers(), "application/wasm", "the component")?;
-    let arrival = arrive(&admin, &request)?;
+    let arrival = record_arrival(&admin, &request)?;
     let component = upload(&admin, request, MAX_COMPONENT_BYTES).await?;
     change(&admin, arrival, Change::Swap { module, component }, &options).await
 }
 
 pub(super) async fn apply(
-    State(admin): State<Arc<Admin>>,
-    options: Result<Query<Options>, QueryRejection>,
+    State(admin): State<Arc<AdminApi>>,
+    options: Result<Query<ChangeQuery>, QueryRejection>,
     request: Request,
 ) -> Result<Response, Failure> {
-    let Query(options) = options.map_err(|error| invalid(&error.body_text()))?;
+    let Query(options) = options.map_err(|error| invalid_request(&error.body_text()))?;
     body::check_type(request.headers(), "multipart/form-data", "the application's parts")?;
-    let arrival = arrive(&admin, &request)?;
+    let arrival = record_arrival(&admin, &request)?;
     let headers = request.headers().clone();
     let bytes = upload(&admin, request, MAX_APPLICATION).await?;
     let mut request = Request::new(Body::from(bytes));
     *request.headers_mut() = headers;
-    let parts = Multipart::from_request(request, &()).await.map_err(|error| invalid(&error.body_text()))?;
+    let parts = Multipart::from_request(request, &()).await.map_err(|error| invalid_request(&error.body_text()))?;
     // The whole upload is in memory now. What is left is copying, which would block a thread that serves other requests for too long.
     let runtime = tokio::runtime::Handle::current();
     let application = tokio::task::spawn_blocking(move || runtime.block_on(application(parts)));
@@ -119,38 +119,38 @@ pub(super) async fn apply(
 /// Reads the manifest, the routes and the components from the parts of an upload.
 async fn application(mut parts: Multipart) -> Result<Change, Failure> {
     let (mut files, mut components, mut seen) = (None, Vec::new(), BTreeSet::new());
-    while let Some(part) = parts.next_field().await.map_err(|error| invalid(&error.body_text()))? {
+    while let Some(part) = parts.next_field().await.map_err(|error| invalid_request(&error.body_text()))? {
         let name = part.name().unwrap_or_default().to_owned();
-        let bytes = part.bytes().await.map_err(|error| invalid(&error.body_text()))?;
+        let bytes = part.bytes().await.map_err(|error| invalid_request(&error.body_text()))?;
         if !seen.insert(name.clone()) {
-            return Err(invalid(&format!("the part `{name}` is sent twice")));
+            return Err(invalid_request(&format!("the part `{name}` is sent twice")));
         }
         if name == FILES_PART {
             files = Some(body::parse::<AppFiles>(&bytes, &format!("the part `{FILES_PART}`"))?);
         } else {
-            let module: ModuleName = name.parse().map_err(|error| invalid(&format!("{error}")))?;
+            let module: ModuleName = name.parse().map_err(|error| invalid_request(&format!("{error}")))?;
             components.push((module, bytes));
         }
     }
-    let files =
-        files.ok_or_else(|| invalid(&format!("the part `{FILES_PART}` with manifest and routes is missing")))?;
+    let files = files
+        .ok_or_else(|| invalid_request(&format!("the part `{FILES_PART}` with manifest and routes is missing")))?;
     Ok(Change::Apply { files, components })
 }
 
 pub(super) async fn rollback(
-    State(admin): State<Arc<Admin>>,
-    options: Result<Query<Options>, QueryRejection>,
+    State(admin): State<Arc<AdminApi>>,
+    options: Result<Query<ChangeQuery>, QueryRejection>,
     request: Request,
 ) -> Result<Response, Failure> {
-    let Query(options) = options.map_err(|error| invalid(&error.body_text()))?;
+    let Query(options) = options.map_err(|error| invalid_request(&error.body_text()))?;
     // A rollback does not count as an upload: it must be possible even if other uploads stall.
-    let arrival = arrive(&admin, &request)?;
+    let arrival = record_arrival(&admin, &request)?;
     let request: RollbackRequest = body::object_or_default(request, MAX_ROLLBACK).await?;
     change(&admin, arrival, Change::Rollback(request.to), &options).await
 }
 
 /// Records, before the body is read, which state the change will be compared with and who asks for it.
-fn arrive(admin: &Admin, request: &Request) -> Result<ChangeRequest, Failure> {
+fn record_arrival(admin: &AdminApi, request: &Request) -> Result<ChangeRequest, Failure> {
     if !admin.is_ready() {
         return Err(not_ready());
     }
@@ -160,7 +160,12 @@ fn arrive(admin: &Admin, request: &Request) -> Result<ChangeRequest, Failure> {
     Ok(admin.control.receive(Some(by)))
 }
 
-async fn change(admin: &Admin, arrival: ChangeRequest, change: Change, options: &Options) -> Result<Response, Failure> {
+async fn change(
+    admin: &AdminApi,
+    arrival: ChangeRequest,
+    change: Change,
+    options: &ChangeQuery,
+) -> Result<Response, Failure> {
     if !admin.is_ready() {
         return Err(not_ready());
     }
@@ -184,7 +189,7 @@ fn refused(error: &ChangeError) -> Failure {
 }
 
 /// Reads a whole upload of at most `most` bytes. Refuses it if [`MAX_UPLOADS`] others are being read.
-async fn upload(admin: &Admin, request: Request, most: u64) -> Result<Bytes, Failure> {
+async fn upload(admin: &AdminApi, request: Request, most: u64) -> Result<Bytes, Failure> {
     let Ok(_place) = admin.uploads.try_acquire() else {
         let detail = format!("{MAX_UPLOADS} uploads are already in progress");
         return Err(Failure::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", detail));

@@ -14,11 +14,11 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use hyper::body::Body as _;
 
-use super::Admin;
+use super::AdminApi;
 use crate::http::access::{Line, method_name};
 use crate::http::answer::HostProblem;
-use crate::http::details::{CONTENT, Failure, Fault};
-use crate::http::panics::{Panicked, caught};
+use crate::http::details::{Failure, MEDIA_TYPE, RequestFault};
+use crate::http::panics::{PanicMessage, catch_panic};
 use crate::http::{REQUEST_ID, drop_body, head, request_id};
 use watertight_disk::failpoint::panic_point;
 use watertight_telemetry::logged_path;
@@ -28,7 +28,7 @@ use watertight_telemetry::logged_path;
 pub(super) struct RequestId(pub(super) Arc<str>);
 
 /// Checks a request's head, calls the handler, completes the response and logs it.
-pub(super) async fn answer(State(admin): State<Arc<Admin>>, mut request: Request, next: Next) -> Response {
+pub(super) async fn check_and_finish(State(admin): State<Arc<AdminApi>>, mut request: Request, next: Next) -> Response {
     let arrival = Instant::now();
     let id = request_id(request.headers());
     let (method, uri) = (request.method().clone(), request.uri().clone());
@@ -41,7 +41,7 @@ pub(super) async fn answer(State(admin): State<Arc<Admin>>, mut request: Request
                 panic_point("admin::answer");
                 next.run(request).await
             };
-            caught(work).await.unwrap_or_else(|panic| {
+            catch_panic(work).await.unwrap_or_else(|panic| {
                 panicked(&admin, &panic, &method, &uri, &id);
                 Failure::from(HostProblem::HostFailed).into_response()
             })
@@ -70,7 +70,7 @@ pub(super) async fn answer(State(admin): State<Arc<Admin>>, mut request: Request
 
 /// Removes needless percent-encoding from the path, because the router matches the path literally.
 fn make_path_plain(uri: &mut Uri) {
-    let plain = head::plain_path(uri.path());
+    let plain = head::normalize_path(uri.path());
     if plain == uri.path() {
         return;
     }
@@ -83,7 +83,7 @@ fn make_path_plain(uri: &mut Uri) {
     }
 }
 
-fn panicked(admin: &Admin, panic: &Panicked, method: &Method, uri: &Uri, request: &str) {
+fn panicked(admin: &AdminApi, panic: &PanicMessage, method: &Method, uri: &Uri, request: &str) {
     let generation = admin.control.runtime().current();
     generation.telemetry().count_panic("admin");
     let (method, path) = (method_name(method), logged_path(uri.path()));
@@ -94,11 +94,11 @@ fn panicked(admin: &Admin, panic: &Panicked, method: &Method, uri: &Uri, request
 pub(super) fn finish(mut response: Response, id: &str) -> Response {
     let kept = response.headers_mut().remove(ALLOW);
     let mut response = match response.extensions_mut().remove::<Failure>() {
-        Some(failure) => failure.answer(id),
+        Some(failure) => failure.into_response_for(id),
         None if response.status().is_client_error() || response.status().is_server_error() => {
             // The router's own error messages are plain text.
-            let is_told = response.headers().get(CONTENT_TYPE).is_some_and(|kind| kind == CONTENT);
-            if is_told { response } else { of_status(response.status()).answer(id) }
+            let is_told = response.headers().get(CONTENT_TYPE).is_some_and(|kind| kind == MEDIA_TYPE);
+            if is_told { response } else { of_status(response.status()).into_response_for(id) }
         }
         None => response,
     };
@@ -119,7 +119,7 @@ pub(super) async fn refuse_query(request: Request, next: Next) -> Response {
         None => next.run(request).await,
         Some(query) => {
             let name = query.split(['=', '&']).next().unwrap_or_default();
-            let fault = Fault::query(name, "there is no such query field");
+            let fault = RequestFault::query(name, "there is no such query field");
             Failure::from(HostProblem::Invalid(vec![fault])).into_response()
         }
     }

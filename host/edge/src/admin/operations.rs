@@ -10,9 +10,9 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
-use super::body::{self, invalid};
-use super::{Admin, MAX_BODY, not_ready};
-use crate::http::details::{Failure, Fault};
+use super::body::{self, invalid_request};
+use super::{AdminApi, MAX_BODY, not_ready};
+use crate::http::details::{Failure, RequestFault};
 use watertight_control::backup::BackupError;
 
 /// The longest path of a backup, in bytes: the kernel's limit, less room for the files below the folder.
@@ -36,9 +36,9 @@ pub struct LogLevel {
     pub level: String,
 }
 
-pub(super) async fn backup(State(admin): State<Arc<Admin>>, request: Request) -> Result<Response, Failure> {
+pub(super) async fn backup(State(admin): State<Arc<AdminApi>>, request: Request) -> Result<Response, Failure> {
     let BackupRequest { to } = body::object(request, MAX_BODY).await?;
-    check_path(&to).map_err(|detail| invalid(&detail).with_faults(vec![Fault::at("/to", detail)]))?;
+    check_path(&to).map_err(|detail| invalid_request(&detail).with_faults(vec![RequestFault::body("/to", detail)]))?;
     if !admin.is_ready() {
         return Err(not_ready());
     }
@@ -76,13 +76,13 @@ fn refused(error: &BackupError) -> Failure {
     Failure::new(status, name, detail)
 }
 
-pub(super) async fn log(State(admin): State<Arc<Admin>>) -> Response {
+pub(super) async fn log(State(admin): State<Arc<AdminApi>>) -> Response {
     Json(LogLevel { level: admin.log.current() }).into_response()
 }
 
-pub(super) async fn set_log(State(admin): State<Arc<Admin>>, request: Request) -> Result<Response, Failure> {
+pub(super) async fn set_log(State(admin): State<Arc<AdminApi>>, request: Request) -> Result<Response, Failure> {
     let LogLevel { level } = body::object(request, MAX_BODY).await?;
-    admin.log.set(&level).map_err(|error| invalid(&format!("the log level can't be set: {error}")))?;
+    admin.log.set(&level).map_err(|error| invalid_request(&format!("the log level can't be set: {error}")))?;
     tracing::info!(target: "change", level, "the log level was changed until the host ends");
     Ok(log(State(admin)).await)
 }

@@ -10,22 +10,22 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
 use super::guard::finish;
-use super::{Admin, metrics, not_ready, ready};
+use super::{AdminApi, metrics, not_ready, readyz};
 use crate::http::answer::HostProblem;
 use crate::http::details::Failure;
-use crate::http::panics::caught;
+use crate::http::panics::catch_panic;
 use crate::http::{head, request_id};
 
 /// The state of the probe listener.
 #[derive(Default)]
 pub struct Probe {
     /// The admin API. It is not set before the application has started.
-    admin: OnceLock<Arc<Admin>>,
+    admin: OnceLock<Arc<AdminApi>>,
 }
 
 impl Probe {
     /// Connects the probe listener to the application, once that has started. Only the first call has an effect.
-    pub fn set(&self, admin: Arc<Admin>) {
+    pub fn set(&self, admin: Arc<AdminApi>) {
         // A process has only one start, so there is no second call.
         let _ = self.admin.set(admin);
     }
@@ -38,16 +38,16 @@ impl Probe {
             .route("/metrics", get(all_metrics))
             .fallback(|| async { Failure::from(HostProblem::NoSuchPath) })
             .method_not_allowed_fallback(|| async { Failure::from(HostProblem::MethodNotAllowed) })
-            .layer(middleware::from_fn_with_state(self.clone(), complete))
+            .layer(middleware::from_fn_with_state(self.clone(), check_and_finish))
             .with_state(self)
     }
 }
 
 /// Checks a request's head, and completes the response with the request's id and, for an error, problem details.
-async fn complete(State(probe): State<Arc<Probe>>, request: Request, next: Next) -> Response {
+async fn check_and_finish(State(probe): State<Arc<Probe>>, request: Request, next: Next) -> Response {
     let id = request_id(request.headers());
     let answered = match head::check(&request) {
-        Ok(()) => caught(next.run(request)).await.unwrap_or_else(|panic| {
+        Ok(()) => catch_panic(next.run(request)).await.unwrap_or_else(|panic| {
             if let Some(admin) = probe.admin.get() {
                 admin.control.runtime().current().telemetry().count_panic("probe");
             }
@@ -61,7 +61,7 @@ async fn complete(State(probe): State<Arc<Probe>>, request: Request, next: Next)
 
 async fn is_ready(State(probe): State<Arc<Probe>>) -> Response {
     match probe.admin.get() {
-        Some(admin) => ready(State(admin.clone())).await,
+        Some(admin) => readyz(State(admin.clone())).await,
         None => not_ready().into_response(),
     }
 }

@@ -9,7 +9,7 @@ use axum::http::{HeaderValue, Response, StatusCode};
 use serde_json::value::RawValue;
 use wasmtime::component::Val;
 
-use super::details::{Failure, Fault, title};
+use super::details::{Failure, RequestFault, title};
 use watertight_graph::routes::{ErrorMapping, Route};
 use watertight_json::EncodeError;
 use watertight_runtime::runtime::CallError;
@@ -25,7 +25,7 @@ pub enum HostProblem {
     /// The request head is larger than the limit.
     HeadTooLarge,
     /// The request does not match the parameters of its route. The list has every fault.
-    Invalid(Vec<Fault>),
+    Invalid(Vec<RequestFault>),
     /// No route matches the path.
     NoSuchPath,
     /// Routes match the path, but only with other methods.
@@ -63,7 +63,7 @@ pub enum HostProblem {
 
 impl HostProblem {
     /// Returns the status, the stable name, and a sentence for people.
-    fn words(&self) -> (StatusCode, &'static str, String) {
+    fn describe(&self) -> (StatusCode, &'static str, String) {
         match self {
             Self::Malformed => {
                 (StatusCode::BAD_REQUEST, "malformed-request", "the request is not valid HTTP".to_owned())
@@ -148,7 +148,7 @@ impl From<CallError> for HostProblem {
 impl<P: Into<HostProblem>> From<P> for Failure {
     fn from(problem: P) -> Self {
         let problem = problem.into();
-        let (status, name, detail) = problem.words();
+        let (status, name, detail) = problem.describe();
         let failure = Self::new(status, name, detail);
         if let HostProblem::Invalid(faults) = problem { failure.with_faults(faults) } else { failure }
     }
@@ -156,7 +156,7 @@ impl<P: Into<HostProblem>> From<P> for Failure {
 
 /// Replaces a server error by [`HostProblem::StorageFull`] if storage was full during the call: the error is temporary, and the module is
 /// not at fault. Errors that a module reports about the request itself stay.
-pub(super) fn or_full(failure: Failure, notes: &RequestNotes) -> Failure {
+pub(super) fn storage_full_if_server_error(failure: Failure, notes: &RequestNotes) -> Failure {
     if notes.was_storage_full() && failure.status().is_server_error() {
         HostProblem::StorageFull.into()
     } else {

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use wasmtime::component::Val;
 
-use super::Place;
+use super::InFlightPermit;
 use watertight_runtime::runtime::{CallError, Generation, Target, detached as run_detached};
 use watertight_runtime::store::CallContext;
 
 /// The result of a call, and the permit of the request in flight.
-type Outcome = (Result<Option<Val>, CallError>, Place);
+type Outcome = (Result<Option<Val>, CallError>, InFlightPermit);
 
 /// Calls the function `target`. If the returned future is dropped, the call continues in the background. The call keeps the permit
 /// `place` until it ends, and returns it with the result.
@@ -19,7 +19,7 @@ pub(super) fn detached(
     target: Target,
     values: Vec<Val>,
     context: CallContext,
-    place: Place,
+    place: InFlightPermit,
 ) -> impl Future<Output = Outcome> {
     run_detached(async move {
         let outcome = generation.call(target, &values, context).await;

@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, header}
 use hyper::body::Body as _;
 
 use super::access::{Line, method_name};
-use super::panics::Panicked;
+use super::panics::PanicMessage;
 use super::server::RequestBody;
 use super::{GENERATION, REQUEST_ID, TRACEPARENT, TRACESTATE};
 use watertight_runtime::runtime::Generation;
@@ -18,7 +18,7 @@ use watertight_telemetry::{Span, Trace, logged_path};
 const MAX_REQUEST_ID: usize = 128;
 
 /// The context of a request that is in progress.
-pub(super) struct Noted {
+pub(super) struct RequestContext {
     pub(super) arrival: Instant,
     pub(super) id: Arc<str>,
     pub(super) trace: Trace,
@@ -27,9 +27,9 @@ pub(super) struct Noted {
     span: Option<Span>,
 }
 
-impl Noted {
+impl RequestContext {
     /// Creates the context of a request that begins on `generation`.
-    pub(super) fn begin(request: &Request<RequestBody>, generation: &Generation) -> Self {
+    pub(super) fn new(request: &Request<RequestBody>, generation: &Generation) -> Self {
         let arrival = Instant::now();
         let headers = request.headers();
         let state = || trace_state(headers).unwrap_or_default();
@@ -44,7 +44,7 @@ impl Noted {
     }
 
     /// Counts and logs a panic of the host during this request.
-    pub(super) fn panicked(&self, panic: &Panicked, generation: &Generation) {
+    pub(super) fn record_panic(&self, panic: &PanicMessage, generation: &Generation) {
         generation.telemetry().count_panic("data");
         let (request, trace, method, path) =
             (&*self.id, self.trace.id(), method_name(&self.method), logged_path(self.uri.path()));
@@ -56,7 +56,7 @@ impl Noted {
 
     /// Completes the response's headers, and records the response in metrics, the access log and the trace. `route` is the index of the
     /// route that answered, if one matched.
-    pub(super) fn end(
+    pub(super) fn finish(
         self,
         mut response: Response<Body>,
         generation: &Generation,

@@ -17,9 +17,9 @@ use watertight_model::ids::json_name;
 use watertight_model::problem::Problem;
 
 /// The media type of problem details.
-pub const CONTENT: &str = "application/problem+json";
+pub const MEDIA_TYPE: &str = "application/problem+json";
 /// The prefix of a problem's `type`. The stable name of the problem follows.
-const TYPES: &str = "/problems/";
+const TYPE_PREFIX: &str = "/problems/";
 /// The value of `Retry-After` in responses with status 503, in seconds.
 const RETRY_SECONDS: u16 = 1;
 /// The maximum number of bytes of a client-chosen name, such as a query field, that a response repeats.
@@ -27,7 +27,7 @@ const MAX_NAME: usize = 128;
 
 /// The body of an error response, as RFC 9457 defines it with extension members.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct Details {
+pub struct ProblemDetails {
     /// The problem's type: `/problems/` followed by its stable name.
     #[serde(rename = "type")]
     pub kind: String,
@@ -41,7 +41,7 @@ pub struct Details {
     pub instance: String,
     /// Every fault of the request.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub errors: Vec<Fault>,
+    pub errors: Vec<RequestFault>,
     /// The payload of a module's typed error, as JSON.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payload: Option<Box<RawValue>>,
@@ -52,7 +52,7 @@ pub struct Details {
 
 /// One fault of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Fault {
+pub struct RequestFault {
     /// The place in the body as a JSON pointer. It is empty if the fault is not in the body.
     pub pointer: String,
     /// A sentence for people that says what is wrong.
@@ -65,33 +65,33 @@ pub struct Fault {
     pub name: Option<String>,
 }
 
-impl Fault {
-    fn outside(place: &'static str, name: &str, detail: impl Into<String>) -> Self {
+impl RequestFault {
+    fn in_part(place: &'static str, name: &str, detail: impl Into<String>) -> Self {
         Self { pointer: String::new(), detail: detail.into(), place: Some(place.into()), name: Some(name.to_owned()) }
     }
 
     /// Creates a fault of the query field `name`. A name that the client chose may be of any length; it is cut to 128 bytes.
     pub(crate) fn query(name: &str, detail: impl Into<String>) -> Self {
-        Self::outside("query", &name[..name.floor_char_boundary(MAX_NAME)], detail)
+        Self::in_part("query", &name[..name.floor_char_boundary(MAX_NAME)], detail)
     }
 
     /// Creates a fault of the header `name`.
     pub(crate) fn header(name: &HeaderName, detail: impl Into<String>) -> Self {
-        Self::outside("header", name.as_str(), detail)
+        Self::in_part("header", name.as_str(), detail)
     }
 
     /// Creates a fault of the path parameter `name`, in WIT's spelling. An empty name means the path as a whole.
     pub(crate) fn path(name: &str, detail: impl Into<String>) -> Self {
-        Self::outside("path", &json_name(name), detail)
+        Self::in_part("path", &json_name(name), detail)
     }
 
     /// Creates a fault of the body at the JSON pointer `pointer`.
-    pub(crate) fn at(pointer: &str, detail: impl Into<String>) -> Self {
+    pub(crate) fn body(pointer: &str, detail: impl Into<String>) -> Self {
         Self { pointer: pointer.to_owned(), detail: detail.into(), place: None, name: None }
     }
 }
 
-impl From<Violation> for Fault {
+impl From<Violation> for RequestFault {
     fn from(violation: Violation) -> Self {
         Self { pointer: violation.pointer, detail: violation.detail, place: None, name: None }
     }
@@ -104,26 +104,26 @@ pub struct Failure(Box<Parts>);
 #[derive(Debug, Clone)]
 struct Parts {
     status: StatusCode,
-    details: Details,
+    details: ProblemDetails,
     header: Option<(HeaderName, HeaderValue)>,
 }
 
 impl Failure {
     /// Creates a failure. `name` is the problem's stable name in kebab-case; `detail` is a sentence for people.
     pub fn new(status: StatusCode, name: &str, detail: impl Into<String>) -> Self {
-        let details = Details {
-            kind: format!("{TYPES}{name}"),
+        let details = ProblemDetails {
+            kind: format!("{TYPE_PREFIX}{name}"),
             title: title(name),
             status: status.as_u16(),
             detail: detail.into(),
-            ..Details::default()
+            ..ProblemDetails::default()
         };
         Self(Box::new(Parts { status, details, header: None }))
     }
 
     /// Sets the list of the request's faults.
     #[must_use]
-    pub fn with_faults(mut self, faults: Vec<Fault>) -> Self {
+    pub fn with_faults(mut self, faults: Vec<RequestFault>) -> Self {
         self.0.details.errors = faults;
         self
     }
@@ -155,14 +155,14 @@ impl Failure {
     }
 
     /// Builds the response. `id` is the id of the request.
-    pub fn answer(self, id: &str) -> Response<Body> {
+    pub fn into_response_for(self, id: &str) -> Response<Body> {
         let Parts { status, mut details, header } = *self.0;
         id.clone_into(&mut details.instance);
         let body = serde_json::to_vec(&details).expect("problem details are plain JSON");
         let mut response = Response::new(Body::from(body));
         *response.status_mut() = status;
         let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(CONTENT));
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
         headers.extend(header);
         if status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(RETRY_AFTER, RETRY_SECONDS.into());
@@ -171,7 +171,7 @@ impl Failure {
     }
 }
 
-/// Handlers of the admin listener return a failure. The response carries it as an extension; [`Failure::answer`] serializes it where the
+/// Handlers of the admin listener return a failure. The response carries it as an extension; [`Failure::into_response_for`] serializes it where the
 /// request's id is known.
 impl IntoResponse for Failure {
     fn into_response(self) -> axum::response::Response {

@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, Method, Request, Uri, Version};
 use percent_encoding::percent_decode_str;
 
 use super::answer::HostProblem;
-use super::details::{Failure, Fault};
+use super::details::{Failure, RequestFault};
 use watertight_model::config::is_path_character;
 
 /// The methods that a route can have. Every other method is answered 501 (RFC 9110, section 9.1), including CONNECT and TRACE.
@@ -39,7 +39,7 @@ pub fn check<B>(request: &Request<B>) -> Result<(), Failure> {
 
 /// Checks that a request uses no transfer coding but `chunked`, and uses it at most once. hyper itself refuses a request whose last
 /// coding is not `chunked`. HTTP/2 has no transfer codings.
-fn check_transfer_codings(headers: &HeaderMap, faults: &mut Vec<Fault>) -> Result<(), Failure> {
+fn check_transfer_codings(headers: &HeaderMap, faults: &mut Vec<RequestFault>) -> Result<(), Failure> {
     let mut chunked = 0;
     for value in headers.get_all(TRANSFER_ENCODING) {
         let codings = value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
@@ -51,17 +51,17 @@ fn check_transfer_codings(headers: &HeaderMap, faults: &mut Vec<Fault>) -> Resul
         }
     }
     if chunked > 1 {
-        faults.push(Fault::header(&TRANSFER_ENCODING, "`chunked` is given twice"));
+        faults.push(RequestFault::header(&TRANSFER_ENCODING, "`chunked` is given twice"));
     }
     Ok(())
 }
 
 /// Checks that a request names exactly one host: by `Host` or by its target. If both name one, the target counts (RFC 9112, sections 3.2
 /// and 3.2.2; RFC 9113, section 8.3.1).
-fn check_host<B>(request: &Request<B>, faults: &mut Vec<Fault>) {
+fn check_host<B>(request: &Request<B>, faults: &mut Vec<RequestFault>) {
     let mut given = request.headers().get_all(HOST).iter();
     let (host, another, target) = (given.next(), given.next(), request.uri().authority());
-    let mut fault = |detail: &str| faults.push(Fault::header(&HOST, detail));
+    let mut fault = |detail: &str| faults.push(RequestFault::header(&HOST, detail));
     if another.is_some() {
         return fault("it is given twice");
     }
@@ -135,12 +135,12 @@ fn is_name_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=".contains(&byte)
 }
 
-fn check_target(method: &Method, uri: &Uri, faults: &mut Vec<Fault>) {
+fn check_target(method: &Method, uri: &Uri, faults: &mut Vec<RequestFault>) {
     let path = uri.path();
     let is_path = path.starts_with('/') || (path == "*" && *method == Method::OPTIONS);
     let is_http = uri.scheme_str().is_none_or(|scheme| scheme == "http" || scheme == "https");
     if !is_path || !is_http {
-        faults.push(Fault::path("", "the request target is neither a path nor a URL with a path"));
+        faults.push(RequestFault::path("", "the request target is neither a path nor a URL with a path"));
         return;
     }
     let told = |text: &str, at: usize| {
@@ -148,13 +148,13 @@ fn check_target(method: &Method, uri: &Uri, faults: &mut Vec<Fault>) {
         format!("`{found}` is not a percent-encoded byte: two hexadecimal digits must follow `%`")
     };
     if let Some(at) = broken_percent(path.as_bytes()) {
-        faults.push(Fault::path("", told(path, at)));
+        faults.push(RequestFault::path("", told(path, at)));
     }
     let query = uri.query().unwrap_or_default();
     if let Some(at) = broken_percent(query.as_bytes()) {
         let field = query[..at].rfind('&').map_or(query, |before| &query[before + 1..]);
         let name = field.split(['=', '&']).next().unwrap_or_default();
-        faults.push(Fault::query(name, told(query, at)));
+        faults.push(RequestFault::query(name, told(query, at)));
     }
 }
 
@@ -166,7 +166,7 @@ fn broken_percent(text: &[u8]) -> Option<usize> {
 
 /// Decodes the characters of a path that need no percent-encoding, so that two spellings of one path become equal (RFC 3986, section
 /// 6.2.2.2): `/%62ig` becomes `/big`. A character whose meaning would change stays encoded, such as `%2F`.
-pub fn plain_path(path: &str) -> Cow<'_, str> {
+pub fn normalize_path(path: &str) -> Cow<'_, str> {
     if !path.contains('%') {
         return path.into();
     }
@@ -270,19 +270,19 @@ mod tests {
             ("/%", "/%"),
             ("/%é", "/%é"),
         ] {
-            assert_eq!(plain_path(path), plain, "{path}");
+            assert_eq!(normalize_path(path), plain, "{path}");
         }
     }
 
     proptest! {
         #[test]
         fn a_plain_path_decodes_to_the_same_and_is_plain(path in "(/|%2[0-9a-fA-F]|%[2-7][0-9a-f]|%|[a-c:é]){0,12}") {
-            let plain = plain_path(&path);
+            let plain = normalize_path(&path);
             let decode = |text: &str| percent_decode_str(text).collect::<Vec<u8>>();
             if broken_percent(path.as_bytes()).is_none() {
                 prop_assert_eq!(decode(&plain), decode(&path));
             }
-            let again = plain_path(&plain);
+            let again = normalize_path(&plain);
             prop_assert_eq!(&*again, &*plain);
         }
     }

@@ -12,9 +12,9 @@ pub enum Declared<'a> {
     /// The request has no `Content-Type`.
     Nothing,
     /// The request declares this type and subtype. The text keeps the client's case and has no parameters.
-    As(&'a str),
+    One(&'a str),
     /// The request has several `Content-Type` headers, or one that cannot be parsed.
-    Broken,
+    Malformed,
 }
 
 /// Returns the media type that a request declares for its body.
@@ -22,8 +22,8 @@ pub fn declared(headers: &HeaderMap) -> Declared<'_> {
     let mut given = headers.get_all(CONTENT_TYPE).iter();
     match (given.next(), given.next()) {
         (None, _) => Declared::Nothing,
-        (Some(one), None) => essence(one).map_or(Declared::Broken, Declared::As),
-        (Some(_), Some(_)) => Declared::Broken,
+        (Some(one), None) => essence(one).map_or(Declared::Malformed, Declared::One),
+        (Some(_), Some(_)) => Declared::Malformed,
     }
 }
 
@@ -41,14 +41,14 @@ fn is_token(text: &str) -> bool {
 impl Declared<'_> {
     /// Returns whether the declared media type equals `media_type`. Case does not count.
     pub fn is(self, media_type: &str) -> bool {
-        matches!(self, Self::As(essence) if essence.eq_ignore_ascii_case(media_type))
+        matches!(self, Self::One(essence) if essence.eq_ignore_ascii_case(media_type))
     }
 
     /// Returns whether the declared media type is JSON: `application/json`, or a type with the structured syntax suffix `+json` (RFC
     /// 6839).
     pub fn is_json(self) -> bool {
         const SUFFIX: &str = "+json";
-        let Self::As(essence) = self else { return false };
+        let Self::One(essence) = self else { return false };
         let subtype = essence.split_once('/').map_or("", |(_, subtype)| subtype);
         let has_suffix = || {
             let (name, suffix) = subtype.split_at_checked(subtype.len().saturating_sub(SUFFIX.len()))?;

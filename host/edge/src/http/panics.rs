@@ -8,15 +8,15 @@ use futures::FutureExt as _;
 
 /// The message of a caught panic.
 #[derive(Debug)]
-pub struct Panicked(String);
+pub struct PanicMessage(String);
 
-impl fmt::Display for Panicked {
+impl fmt::Display for PanicMessage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-impl Panicked {
+impl PanicMessage {
     fn new(panic: &(dyn Any + Send)) -> Self {
         let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
         Self(text.unwrap_or("the panic has no message").to_owned())
@@ -29,6 +29,6 @@ impl Panicked {
 /// # Errors
 ///
 /// The message of the panic, if the work panicked.
-pub async fn caught<T>(work: impl Future<Output = T>) -> Result<T, Panicked> {
-    AssertUnwindSafe(work).catch_unwind().await.map_err(|panic| Panicked::new(&*panic))
+pub async fn catch_panic<T>(work: impl Future<Output = T>) -> Result<T, PanicMessage> {
+    AssertUnwindSafe(work).catch_unwind().await.map_err(|panic| PanicMessage::new(&*panic))
 }

@@ -12,7 +12,7 @@ use percent_encoding::percent_decode_str;
 use wasmtime::component::Val;
 
 use super::answer::HostProblem;
-use super::details::{Failure, Fault};
+use super::details::{Failure, RequestFault};
 use super::media::{self, Declared};
 use super::server::{BodyError, HeldBytes, RequestBody};
 use watertight_graph::routes::{BoundBody, Parameter, ParameterSource, Route};
@@ -55,7 +55,7 @@ pub(super) async fn read_body(
     let is_empty = body.is_end_stream();
     if matches!(route.body, BoundBody::Unbound) {
         let is_refused = route.unknown_input == UnknownInput::Refuse && !is_empty && has_bytes(body, deadline).await?;
-        return if is_refused { Err(invalid(Fault::at("", "this route takes no body"))) } else { Ok(None) };
+        return if is_refused { Err(invalid(RequestFault::body("", "this route takes no body"))) } else { Ok(None) };
     }
     let absent = || {
         let bytes = Bytes::from_static(route.absent_body.unwrap_or_default());
@@ -115,7 +115,7 @@ async fn has_bytes(mut body: RequestBody, deadline: Instant) -> Result<bool, Fai
     }
 }
 
-fn invalid(fault: Fault) -> Failure {
+fn invalid(fault: RequestFault) -> Failure {
     HostProblem::Invalid(vec![fault]).into()
 }
 
@@ -133,8 +133,10 @@ pub(super) fn decode(route: &Route, path: &[&str], head: &Parts, body: Option<&[
         let value = match &parameter.source {
             ParameterSource::Path(place) => path_value(parameter, path[*place]),
             ParameterSource::Query(name) => match query.iter().find(|(field, _)| field == name) {
-                Some((_, text)) => parameter.codec.decode_text(text).map_err(|detail| Fault::query(name, detail)),
-                None => parameter.codec.absent_value().ok_or_else(|| Fault::query(name, "it is missing")),
+                Some((_, text)) => {
+                    parameter.codec.decode_text(text).map_err(|detail| RequestFault::query(name, detail))
+                }
+                None => parameter.codec.absent_value().ok_or_else(|| RequestFault::query(name, "it is missing")),
             },
             ParameterSource::Header(name) => header_value(parameter, name, head),
             ParameterSource::Body(place) => match from_body.get_mut(*place) {
@@ -153,7 +155,11 @@ pub(super) fn decode(route: &Route, path: &[&str], head: &Parts, body: Option<&[
 
 /// Parses the query into the fields that the route knows. Unknown, repeated and malformed fields become faults; a route that ignores
 /// unknown input skips unknown fields.
-fn query_fields<'a>(route: &Route, query: &'a str, faults: &mut Vec<Fault>) -> Vec<(Cow<'a, str>, Cow<'a, str>)> {
+fn query_fields<'a>(
+    route: &Route,
+    query: &'a str,
+    faults: &mut Vec<RequestFault>,
+) -> Vec<(Cow<'a, str>, Cow<'a, str>)> {
     let mut fields: Vec<(Cow<'_, str>, Cow<'_, str>)> = Vec::new();
     if query.is_empty() {
         return fields;
@@ -164,14 +170,14 @@ fn query_fields<'a>(route: &Route, query: &'a str, faults: &mut Vec<Fault>) -> V
     let is_lenient = route.unknown_input == UnknownInput::Ignore;
     for (count, field) in query.split('&').filter(|field| !field.is_empty()).enumerate() {
         if count == MAX_QUERY_FIELDS {
-            faults.push(Fault::query("", format!("more than {MAX_QUERY_FIELDS} query fields")));
+            faults.push(RequestFault::query("", format!("more than {MAX_QUERY_FIELDS} query fields")));
             break;
         }
         let (name, value) = field.split_once('=').unwrap_or((field, ""));
         let (Some(name), Some(value)) = (form_decode(name), form_decode(value)) else {
             // A name that is not UTF-8 cannot be the name of a known field.
             if !is_lenient || form_decode(name).is_some_and(|name| known(&name)) {
-                faults.push(Fault::query(name, "it is not UTF-8"));
+                faults.push(RequestFault::query(name, "it is not UTF-8"));
             }
             continue;
         };
@@ -179,9 +185,9 @@ fn query_fields<'a>(route: &Route, query: &'a str, faults: &mut Vec<Fault>) -> V
             if is_lenient {
                 continue;
             }
-            faults.push(Fault::query(&name, "there is no such query field"));
+            faults.push(RequestFault::query(&name, "there is no such query field"));
         } else if fields.iter().any(|(field, _)| *field == name) {
-            faults.push(Fault::query(&name, "it is given twice"));
+            faults.push(RequestFault::query(&name, "it is given twice"));
         } else {
             fields.push((name, value));
         }
@@ -198,30 +204,30 @@ fn form_decode(text: &str) -> Option<Cow<'_, str>> {
     Some(percent_decode_str(&spaced).decode_utf8().ok()?.into_owned().into())
 }
 
-fn path_value(parameter: &Parameter, segment: &str) -> Result<Val, Fault> {
+fn path_value(parameter: &Parameter, segment: &str) -> Result<Val, RequestFault> {
     let text = percent_decode_str(segment).decode_utf8();
-    let text = text.map_err(|_| Fault::path(&parameter.name, "it is not UTF-8"))?;
-    parameter.codec.decode_text(&text).map_err(|detail| Fault::path(&parameter.name, detail))
+    let text = text.map_err(|_| RequestFault::path(&parameter.name, "it is not UTF-8"))?;
+    parameter.codec.decode_text(&text).map_err(|detail| RequestFault::path(&parameter.name, detail))
 }
 
-fn header_value(parameter: &Parameter, name: &header::HeaderName, head: &Parts) -> Result<Val, Fault> {
+fn header_value(parameter: &Parameter, name: &header::HeaderName, head: &Parts) -> Result<Val, RequestFault> {
     let mut given = head.headers.get_all(name).iter();
     let text = match (given.next(), given.next()) {
-        (None, _) => return parameter.codec.absent_value().ok_or_else(|| Fault::header(name, "it is missing")),
+        (None, _) => return parameter.codec.absent_value().ok_or_else(|| RequestFault::header(name, "it is missing")),
         // A client of HTTP/2 may send each cookie in a field of its own (RFC 9113, section 8.2.3).
         (Some(_), Some(_)) if *name == header::COOKIE && head.version == Version::HTTP_2 => {
             let cookies: Vec<&[u8]> = head.headers.get_all(name).iter().map(HeaderValue::as_bytes).collect();
             Cow::Owned(cookies.join(&b"; "[..]))
         }
-        (Some(_), Some(_)) => return Err(Fault::header(name, "it is given twice")),
+        (Some(_), Some(_)) => return Err(RequestFault::header(name, "it is given twice")),
         (Some(value), None) => Cow::Borrowed(value.as_bytes()),
     };
-    let text = std::str::from_utf8(&text).map_err(|_| Fault::header(name, "it is not UTF-8"))?;
-    parameter.codec.decode_text(text).map_err(|detail| Fault::header(name, detail))
+    let text = std::str::from_utf8(&text).map_err(|_| RequestFault::header(name, "it is not UTF-8"))?;
+    parameter.codec.decode_text(text).map_err(|detail| RequestFault::header(name, detail))
 }
 
 /// Decodes the body into values: one value if the route binds the whole body, or one value for each field that it binds.
-fn body_values(route: &Route, body: &[u8], faults: &mut Vec<Fault>) -> Vec<Val> {
+fn body_values(route: &Route, body: &[u8], faults: &mut Vec<RequestFault>) -> Vec<Val> {
     let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
     let unknown = match route.unknown_input {
         UnknownInput::Refuse => UnknownFields::Refused,
@@ -237,7 +243,7 @@ fn body_values(route: &Route, body: &[u8], faults: &mut Vec<Fault>) -> Vec<Val> 
         BoundBody::Spread(fields) => fields.decode_with(body, unknown),
     };
     decoded.unwrap_or_else(|violations| {
-        faults.extend(violations.into_iter().map(Fault::from));
+        faults.extend(violations.into_iter().map(RequestFault::from));
         Vec::new()
     })
 }

@@ -36,14 +36,14 @@ use watertight_telemetry::Telemetry;
 use watertight_telemetry::table::RefusalReason;
 
 use body::AnswerBody;
-use connection::{Clock, Order};
-use connections::{Connections, Entry};
+use connection::{ConnectionCommand, ConnectionTimer};
+use connections::{ConnectionGuard, Connections};
 use http2::Http2;
 use refusal::Refusals;
 use wire::Wire;
 
 pub use body::{BodyError, RequestBody};
-pub use connection::{Connection, HeldBytes, NoRoom, PlaceShare};
+pub use connection::{Connection, HeldBytes, NoRoom, PermitShare};
 
 /// The pause after an accept error that will not pass at once, such as too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -52,41 +52,41 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// standard library's sockets are full after 40 ms.
 const BACKLOG: u32 = 4096;
 /// How long a stopping listener still accepts, so that it learns from the kernel of connections that already wait.
-const LAST_CALL: Duration = Duration::from_millis(20);
+const BACKLOG_GRACE: Duration = Duration::from_millis(20);
 /// How long a stopping listener waits for the first request of connections that were opened before the stop.
-const FIRST_REQUESTS: Duration = Duration::from_millis(500);
+const FIRST_REQUEST_WAIT: Duration = Duration::from_millis(500);
 /// The maximum number of bytes that a connection reads at once, and so the largest head of an HTTP/1.1 request. A target of 64 KiB, the
 /// longest that hyper accepts, fits in. hyper reads up to sixteen times without yielding the thread. With hyper's own default of 400 KiB,
 /// 1 % of the requests beside a large upload waited for 300 ms; with 64 KiB, for 105 ms.
 const MAX_BUFFER: usize = 128 << 10;
 /// One connection may hold at most the total limit divided by this number, in bytes.
-const HELD_SHARE: u64 = 8;
+const HELD_BYTES_DIVISOR: u64 = 8;
 
 /// The limits of a listener.
 #[derive(Debug, Clone, Copy)]
-pub struct Bounds {
+pub struct ListenerLimits {
     /// The maximum number of open connections. Further connections wait in the kernel's backlog.
     pub connections: u32,
     /// The maximum number of open requests on one HTTP/2 connection. Further requests are refused.
     pub streams: u32,
     /// Stricter limits for connections that have not sent the listener's token. `None` if the listener has no token.
-    pub tokenless: Option<Tokenless>,
+    pub tokenless: Option<UnauthenticatedLimits>,
     /// The maximum time for a request's head to arrive, and the maximum time that a connection may be idle.
     pub header_timeout: Duration,
     /// The minimum time for which a connection must have been idle before it may be closed to make room for another.
-    pub grace: Duration,
+    pub min_idle_before_eviction: Duration,
     /// The maximum time without progress of a request body, a response or a connection.
-    pub stall: Duration,
+    pub progress_timeout: Duration,
     /// The maximum number of bytes that are held in memory for all clients together: request bodies, responses until clients have taken
     /// them, and heads of open HTTP/2 requests.
-    pub held: u64,
+    pub max_held_bytes: u64,
     /// How long a stopping listener waits for the requests in flight.
-    pub drain: Duration,
+    pub drain_timeout: Duration,
 }
 
 /// Limits for connections that have not sent the listener's token.
 #[derive(Debug, Clone, Copy)]
-pub struct Tokenless {
+pub struct UnauthenticatedLimits {
     /// The maximum number of such connections.
     pub connections: u32,
     /// The maximum time that such a connection may be idle.
@@ -94,14 +94,14 @@ pub struct Tokenless {
 }
 
 /// A response that is ready to be sent.
-pub struct Answer {
+pub struct CountedResponse {
     /// The response.
     pub response: Response<Body>,
     /// Guard of the bytes that the response's body holds in memory. `None` if its body is not counted.
     pub held: Option<HeldBytes>,
 }
 
-impl From<Response<Body>> for Answer {
+impl From<Response<Body>> for CountedResponse {
     fn from(response: Response<Body>) -> Self {
         Self { response, held: None }
     }
@@ -111,7 +111,7 @@ impl From<Response<Body>> for Answer {
 pub struct Listener {
     name: &'static str,
     socket: TcpListener,
-    bounds: Bounds,
+    bounds: ListenerLimits,
 }
 
 impl Listener {
@@ -120,7 +120,7 @@ impl Listener {
     /// # Errors
     ///
     /// The socket cannot be created or bound, for instance because the port is in use.
-    pub fn bind(name: &'static str, address: SocketAddr, bounds: Bounds) -> io::Result<Self> {
+    pub fn bind(name: &'static str, address: SocketAddr, bounds: ListenerLimits) -> io::Result<Self> {
         let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
         // Without this option, a restarted host could not bind the port until the old connections have left the kernel's tables.
         socket.set_reuseaddr(true)?;
@@ -137,17 +137,17 @@ impl Listener {
         self.socket.local_addr()
     }
 
-    /// Serves connections until `stop` becomes true. Then lets requests in flight finish, for at most [`Bounds::drain`].
+    /// Serves connections until `stop` becomes true. Then lets requests in flight finish, for at most [`ListenerLimits::drain_timeout`].
     ///
     /// Returns whether all connections ended within that time.
     pub async fn serve<H, F>(self, handle: H, telemetry: &Telemetry, mut stop: watch::Receiver<bool>) -> bool
     where
         H: Fn(Request<RequestBody>) -> F + Clone + Send + 'static,
         F: Future + Send + 'static,
-        F::Output: Into<Answer> + Send,
+        F::Output: Into<CountedResponse> + Send,
     {
         let connections = Connections::new(self.name, self.bounds, telemetry);
-        let keeper = tokio::spawn(memory::keep(Arc::downgrade(&connections)));
+        let keeper = tokio::spawn(memory::trim_after_peaks(Arc::downgrade(&connections)));
         let mut count = 0;
         let mut serve = |(stream, peer): (TcpStream, SocketAddr)| {
             count += 1;
@@ -165,14 +165,14 @@ impl Listener {
         // Clients that connected before the stop have sent a request or are about to, and they could not tell whether it was handled. So
         // connections in the backlog are served too. hyper closes connections on which it has read no request, so it is told to stop only
         // after it has read them.
-        let _ = tokio::time::timeout(LAST_CALL, all()).await;
+        let _ = tokio::time::timeout(BACKLOG_GRACE, all()).await;
         while let Some(next) = unconstrained(self.accept(&connections)).now_or_never() {
             serve(next);
         }
         drop(self.socket);
-        let _ = tokio::time::timeout(FIRST_REQUESTS, connections.all_have_asked()).await;
-        connections.leave();
-        let all_ended = tokio::time::timeout(self.bounds.drain, connections.all_ended()).await.is_ok();
+        let _ = tokio::time::timeout(FIRST_REQUEST_WAIT, connections.all_have_sent_request()).await;
+        connections.close_when_idle();
+        let all_ended = tokio::time::timeout(self.bounds.drain_timeout, connections.all_ended()).await.is_ok();
         keeper.abort();
         all_ended
     }
@@ -180,7 +180,7 @@ impl Listener {
     /// Waits for room and accepts the next connection. Returns it with the address of its client.
     async fn accept(&self, connections: &Connections) -> (TcpStream, SocketAddr) {
         loop {
-            connections.room().await;
+            connections.wait_for_room().await;
             match self.socket.accept().await {
                 Ok((stream, peer)) => {
                     // Responses are written whole, so waiting for a full segment only delays them. If the option cannot be set, responses
@@ -188,10 +188,10 @@ impl Listener {
                     let _ = stream.set_nodelay(true);
                     return (stream, peer);
                 }
-                Err(error) if of_one_client(&error) => {}
+                Err(error) if is_client_error(&error) => {}
                 Err(error) => {
                     tracing::warn!(target: "http", %error, "a connection could not be accepted");
-                    connections.shed();
+                    connections.evict_any_idle();
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
@@ -200,26 +200,26 @@ impl Listener {
 }
 
 /// Returns whether an accept error only says that one client went away.
-fn of_one_client(error: &io::Error) -> bool {
+fn is_client_error(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
 /// Serves a connection until it ends. A client that disconnects or does not speak HTTP affects no other connection.
-async fn serve_connection<H, F>(stream: TcpStream, entry: Entry, handle: H)
+async fn serve_connection<H, F>(stream: TcpStream, entry: ConnectionGuard, handle: H)
 where
     H: Fn(Request<RequestBody>) -> F + Clone + Send + 'static,
     F: Future + Send + 'static,
-    F::Output: Into<Answer> + Send,
+    F::Output: Into<CountedResponse> + Send,
 {
     let connection = &entry.0;
-    let mut clock = Clock::new(connection);
+    let mut clock = ConnectionTimer::new(connection);
     let mut wire = Wire::new(stream, connection.clone());
     let version = tokio::select! {
         biased;
         version = wire.is_http2() => version,
         // The connection must end and has sent no request: nothing is left to answer.
-        _ = poll_fn(|context| clock.poll_order(connection, context)) => return,
+        _ = poll_fn(|context| clock.poll_command(connection, context)) => return,
     };
     match version {
         Ok(false) => serve_http1(wire, connection, &mut clock, handle).await,
@@ -228,18 +228,18 @@ where
     }
 }
 
-async fn serve_http1<H, F>(wire: Wire, connection: &Arc<Connection>, clock: &mut Clock, handle: H)
+async fn serve_http1<H, F>(wire: Wire, connection: &Arc<Connection>, clock: &mut ConnectionTimer, handle: H)
 where
     H: Fn(Request<RequestBody>) -> F + Send + 'static,
     F: Future + Send + 'static,
-    F::Output: Into<Answer> + Send,
+    F::Output: Into<CountedResponse> + Send,
 {
     let requests = connection.clone();
     let service = service_fn(move |request: Request<Incoming>| {
         let open = requests.open();
         let answer = handle(request.map(|body| RequestBody::http1(body, requests.clone())));
         async move {
-            let Answer { response, held } = answer.await.into();
+            let CountedResponse { response, held } = answer.await.into();
             Ok::<_, Infallible>(response.map(|body| AnswerBody::new(body, held, open)))
         }
     });
@@ -251,44 +251,44 @@ where
     loop {
         let step = poll_fn(|context| match http.as_mut().poll(context) {
             Poll::Ready(ended) => Poll::Ready(Ok(ended)),
-            Poll::Pending => clock.poll_order(connection, context).map(Err),
+            Poll::Pending => clock.poll_command(connection, context).map(Err),
         });
         match step.await {
             Ok(Ok(())) => return,
             Ok(Err(error)) => {
-                if error.is_parse() && !connection.refuse() {
+                if error.is_parse() && !connection.mark_refused() {
                     refusal::refuse(connection, RefusalReason::Malformed, &error.to_string());
                 }
                 tracing::debug!(target: "http", %error, "connection ended");
                 return;
             }
-            Err(Order::Leave) => http.as_mut().graceful_shutdown(),
-            Err(Order::End) => return,
+            Err(ConnectionCommand::CloseWhenIdle) => http.as_mut().graceful_shutdown(),
+            Err(ConnectionCommand::CloseNow) => return,
         }
     }
 }
 
-async fn serve_http2<H, F>(wire: Wire, connection: &Arc<Connection>, clock: &mut Clock, handle: H)
+async fn serve_http2<H, F>(wire: Wire, connection: &Arc<Connection>, clock: &mut ConnectionTimer, handle: H)
 where
     H: Fn(Request<RequestBody>) -> F + Send + 'static,
     F: Future + Send + 'static,
-    F::Output: Into<Answer> + Send,
+    F::Output: Into<CountedResponse> + Send,
 {
     let greeted = tokio::select! {
         biased;
-        greeted = Http2::greet(wire, handle, connection.clone()) => greeted,
-        _ = poll_fn(|context| clock.poll_order(connection, context)) => return,
+        greeted = Http2::handshake(wire, handle, connection.clone()) => greeted,
+        _ = poll_fn(|context| clock.poll_command(connection, context)) => return,
     };
     let ended = match greeted {
         Ok(mut http) => loop {
             let step = poll_fn(|context| match http.poll(context) {
                 Poll::Ready(ended) => Poll::Ready(Ok(ended)),
-                Poll::Pending => clock.poll_order(connection, context).map(Err),
+                Poll::Pending => clock.poll_command(connection, context).map(Err),
             });
             match step.await {
                 Ok(ended) => break ended,
-                Err(Order::Leave) => http.leave(),
-                Err(Order::End) => return,
+                Err(ConnectionCommand::CloseWhenIdle) => http.close_when_idle(),
+                Err(ConnectionCommand::CloseNow) => return,
             }
         },
         Err(error) => Err(error),

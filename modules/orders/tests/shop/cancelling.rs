@@ -53,10 +53,10 @@ fn a_payment_that_somebody_else_refunded_is_refunded() {
 fn a_refund_that_fails_stays_due() {
     let shop = Shop::new();
     let order = shop.orders().place(draft("tok_visa"), None).unwrap();
-    shop.payments_db.sabotage("alter table payments rename to gone");
+    shop.payments_db.execute_directly("alter table payments rename to gone");
     assert!(matches!(shop.orders().cancel(&order.id), Err(Error::Unavailable(_))));
     assert_eq!(shop.orders().get(&order.id).unwrap().status, OrderStatus::Cancelled);
-    shop.payments_db.sabotage("alter table gone rename to payments");
+    shop.payments_db.execute_directly("alter table gone rename to payments");
     shop.orders().cancel(&order.id).unwrap();
     assert_eq!((shop.payments_where("status = 'refunded'"), shop.orders_where("refund_due = 1")), (1, 0));
 }

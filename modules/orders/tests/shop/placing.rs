@@ -102,11 +102,11 @@ fn an_order_that_nobody_can_repeat_is_never_charged_later() {
     // Payments capture the amount, but their response is lost.
     let broken = shop.with_hook(|shop, step| {
         if step == "capture" {
-            shop.orders_db.sabotage("alter table orders rename to gone; create table orders (id text)");
+            shop.orders_db.execute_directly("alter table orders rename to gone; create table orders (id text)");
         }
     });
     assert!(matches!(broken.orders().place(draft("tok_visa"), None), Err(Error::Storage(_))));
-    shop.orders_db.sabotage("drop table orders; alter table gone rename to orders");
+    shop.orders_db.execute_directly("drop table orders; alter table gone rename to orders");
     assert_eq!(shop.payments_where("status = 'captured'"), 1);
     shop.restart();
     // The order could not be cancelled either. So the next start finished it: one charge and one notification.
@@ -115,11 +115,11 @@ fn an_order_that_nobody_can_repeat_is_never_charged_later() {
     let shop = Shop::new();
     let silent = shop.with_hook(|shop, step| {
         if step == "authorize" {
-            shop.payments_db.sabotage("alter table payments rename to gone");
+            shop.payments_db.execute_directly("alter table payments rename to gone");
         }
     });
     assert!(matches!(silent.orders().place(draft("tok_visa"), None), Err(Error::Unavailable(_))));
-    shop.payments_db.sabotage("alter table gone rename to payments");
+    shop.payments_db.execute_directly("alter table gone rename to payments");
     assert_eq!(shop.orders_where("status = 'cancelled' and refund_due = 1"), 1);
     shop.restart();
     assert_eq!((shop.orders_where("refund_due = 1"), shop.payments_where("status = 'captured'")), (0, 0));
@@ -128,11 +128,11 @@ fn an_order_that_nobody_can_repeat_is_never_charged_later() {
 #[test]
 fn a_customer_who_is_not_told_does_not_fail_the_order() {
     let shop = Shop::new();
-    shop.notifications_db.sabotage("alter table notifications rename to gone");
+    shop.notifications_db.execute_directly("alter table notifications rename to gone");
     let order = shop.orders().place(draft("tok_visa"), Some("k")).unwrap();
     assert_eq!((order.status, order.notice), (OrderStatus::Paid, NoticeStatus::Pending));
     assert_eq!(shop.orders_db.logged(Level::Warn).len(), 1);
-    shop.notifications_db.sabotage("alter table gone rename to notifications");
+    shop.notifications_db.execute_directly("alter table gone rename to notifications");
     let again = shop.orders().place(draft("tok_visa"), Some("k")).unwrap();
     assert_eq!((again.notice, shop.notifications_where("true")), (NoticeStatus::Sent, 1));
     assert_eq!(shop.payments_where("true"), 1);
@@ -151,7 +151,7 @@ fn a_refused_draft_leaves_nothing() {
 #[test]
 fn a_failing_database_says_nothing_of_the_inside() {
     let shop = Shop::new();
-    shop.orders_db.sabotage("drop table order_lines");
+    shop.orders_db.execute_directly("drop table order_lines");
     let error = shop.orders().get("x").unwrap_err();
     assert!(matches!(error, Error::Storage(_)) && error.to_string() == "the database failed");
 }

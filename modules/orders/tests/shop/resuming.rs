@@ -20,7 +20,7 @@ fn leave_pending(shop: &Shop, count: u32, silent: bool) {
         shop.orders().place(draft("tok_timeout"), Some(&key)).unwrap_err();
     }
     if !silent {
-        shop.orders_db.sabotage("update orders set token = 'tok_visa' where idempotency_key like 'false%'");
+        shop.orders_db.execute_directly("update orders set token = 'tok_visa' where idempotency_key like 'false%'");
     }
 }
 
@@ -81,9 +81,9 @@ fn an_order_that_ends_the_process_goes_last_the_next_time() {
 #[test]
 fn customers_who_were_not_told_are_told() {
     let shop = Shop::new();
-    shop.notifications_db.sabotage("alter table notifications rename to gone");
+    shop.notifications_db.execute_directly("alter table notifications rename to gone");
     shop.orders().place(draft("tok_visa"), None).unwrap();
-    shop.notifications_db.sabotage("alter table gone rename to notifications");
+    shop.notifications_db.execute_directly("alter table gone rename to notifications");
     shop.restart();
     assert_eq!((shop.orders_where("notice = 'sent'"), shop.notifications_where("true")), (1, 1));
 }
@@ -119,7 +119,7 @@ fn while_requests_are_served_only_what_is_old_enough_is_picked_up() {
     assert_eq!(shop.orders_where("status = 'paid' and notice = 'sent' and attempts = 1"), 3);
     assert_eq!(shop.orders_where("status = 'pending' and attempts = 0"), 1);
     // A start does not read the clock, because it may have been set back.
-    shop.orders_db.sabotage("update orders set created_at = '2999-01-01T00:00:00.000Z', token = 'tok_visa'");
+    shop.orders_db.execute_directly("update orders set created_at = '2999-01-01T00:00:00.000Z', token = 'tok_visa'");
     shop.restart();
     assert_eq!(shop.orders_where("status = 'paid'"), 4);
 }
@@ -133,7 +133,7 @@ fn what_was_called_off_is_settled_only_when_no_request_can_take_its_money_any_mo
         let raced = shop.with_hook(move |shop, after| {
             if after == step {
                 let id = shop.orders().list("ada", None, None).unwrap().items[0].id.clone();
-                shop.orders_db.sabotage("update orders set created_at = '2016-07-30T22:36:16.385Z'");
+                shop.orders_db.execute_directly("update orders set created_at = '2016-07-30T22:36:16.385Z'");
                 shop.orders().cancel(&id).unwrap();
                 assert!(!shop.resume_beside(LONGEST));
             }
@@ -176,7 +176,7 @@ fn what_a_request_took_and_could_not_give_back_is_given_back() {
 fn what_an_older_build_called_off_is_settled_by_a_start_where_nothing_was_taken() {
     let shop = Shop::new();
     shop.orders().place(draft("tok_timeout"), Some("k")).unwrap_err();
-    shop.orders_db.sabotage(
+    shop.orders_db.execute_directly(
         "update orders set status = 'cancelled', refund_due = 1, token = 'tok_visa', created_at = '2016-07-30T22:36:16.385Z'",
     );
     assert!(!shop.resume_beside(LONGEST));

@@ -59,7 +59,7 @@ impl RequestBody {
     }
 
     fn new(source: Source, connection: Arc<Connection>) -> Self {
-        let timer = ProgressTimer::new(connection.all().limits().stall);
+        let timer = ProgressTimer::new(connection.listener().limits().progress_timeout);
         Self { source, connection, timer, held: None }
     }
 
@@ -126,7 +126,7 @@ impl hyper::body::Body for RequestBody {
             Poll::Pending => {
                 ready!(this.timer.poll_stalled(context));
                 this.timer.clear();
-                this.connection.all().metrics().count_cut_off(CutOffReason::RequestStalled);
+                this.connection.listener().metrics().count_cut_off(CutOffReason::RequestStalled);
                 Poll::Ready(Some(Err(BodyError::Stalled)))
             }
         }
@@ -150,7 +150,7 @@ impl hyper::body::Body for RequestBody {
 }
 
 /// Keeps the bytes of a response piece counted as held, until their whole allocation is free.
-enum Owner {
+enum HeldBy {
     /// The bytes are not counted.
     Nobody,
     /// The piece is the whole allocation.
@@ -162,13 +162,13 @@ enum Owner {
 /// A piece of a response body, on its way to the client.
 pub(super) struct Piece {
     bytes: Bytes,
-    _owner: Owner,
+    _owner: HeldBy,
 }
 
 impl Piece {
     /// Creates a piece whose bytes do not count as held.
     pub(super) fn uncounted(bytes: Bytes) -> Self {
-        Self { bytes, _owner: Owner::Nobody }
+        Self { bytes, _owner: HeldBy::Nobody }
     }
 }
 
@@ -222,12 +222,12 @@ impl AnswerBody {
         let is_whole = self.rest.len() <= most && self.shared.is_none() && self.body.is_end_stream();
         let bytes = self.rest.split_to(self.rest.len().min(most));
         let owner = match self.held.take() {
-            Some(held) if is_whole => Owner::Piece { _held: held },
+            Some(held) if is_whole => HeldBy::Piece { _held: held },
             held => {
                 if let Some(held) = held {
                     self.shared = Some(Arc::new(held));
                 }
-                self.shared.clone().map_or(Owner::Nobody, |held| Owner::Shared { _held: held })
+                self.shared.clone().map_or(HeldBy::Nobody, |held| HeldBy::Shared { _held: held })
             }
         };
         Piece { bytes, _owner: owner }

@@ -16,27 +16,27 @@ use super::progress::PROGRESS;
 use watertight_telemetry::table::CutOffReason;
 
 /// How long a connection may stay open after it was told to end, once it has no open request.
-const FAREWELL: Duration = Duration::from_secs(1);
+const CLOSE_GRACE: Duration = Duration::from_secs(1);
 /// How long a connection may stay open after it was told to end, while other clients wait for its place.
-const SHORT_FAREWELL: Duration = Duration::from_millis(100);
+const SHORT_CLOSE_GRACE: Duration = Duration::from_millis(100);
 
 /// The connection goes on.
-const STAY: u8 = 0;
+const COMMAND_NONE: u8 = 0;
 /// The connection ends once its requests are answered.
-const LEAVE: u8 = 1;
-/// The connection ends once its requests are answered, and within [`SHORT_FAREWELL`] after that.
-const MAKE_ROOM: u8 = 2;
+const COMMAND_CLOSE_WHEN_IDLE: u8 = 1;
+/// The connection ends once its requests are answered, and within [`SHORT_CLOSE_GRACE`] after that.
+const COMMAND_CLOSE_SOON: u8 = 2;
 /// The connection ends now.
-const END: u8 = 3;
+const COMMAND_CLOSE_NOW: u8 = 3;
 
 /// One connection of a listener.
 pub struct Connection {
-    all: Arc<Connections>,
+    listener: Arc<Connections>,
     number: u64,
     peer: SocketAddr,
     start: Instant,
     /// The time at which the connection last became idle, in milliseconds since `start`.
-    last: AtomicU64,
+    idle_since: AtomicU64,
     /// The number of open requests. A request is open from its head to the end of its response.
     open: AtomicU32,
     /// The number of this connection's permits for requests in flight. Calls that continue after their client disconnected count too.
@@ -50,7 +50,7 @@ pub struct Connection {
     /// Whether the client sent something that is not HTTP, and the refusal is counted.
     was_refused: AtomicBool,
     /// Whether bytes have arrived since the last complete head: the beginning of the next one.
-    has_part: AtomicBool,
+    has_partial_head: AtomicBool,
     /// The number of bytes that were written to the socket.
     written: AtomicU64,
     order: AtomicU8,
@@ -58,36 +58,36 @@ pub struct Connection {
 }
 
 /// An instruction for the task that serves a connection.
-pub(super) enum Order {
+pub(super) enum ConnectionCommand {
     /// Tell the client that no further request is accepted. End the connection once the requests that arrived are answered.
-    Leave,
+    CloseWhenIdle,
     /// End the connection now.
-    End,
+    CloseNow,
 }
 
 impl Connection {
     pub(super) fn new(all: Arc<Connections>, number: u64, peer: SocketAddr) -> Arc<Self> {
         Arc::new(Self {
-            all,
+            listener: all,
             number,
             peer,
             start: Instant::now(),
-            last: AtomicU64::new(0),
+            idle_since: AtomicU64::new(0),
             open: AtomicU32::new(0),
             places: AtomicU32::new(0),
             held: AtomicU64::new(0),
             trusted: AtomicBool::new(false),
             has_asked: AtomicBool::new(false),
             was_refused: AtomicBool::new(false),
-            has_part: AtomicBool::new(false),
+            has_partial_head: AtomicBool::new(false),
             written: AtomicU64::new(0),
-            order: AtomicU8::new(STAY),
+            order: AtomicU8::new(COMMAND_NONE),
             waker: AtomicWaker::new(),
         })
     }
 
-    pub(super) fn all(&self) -> &Arc<Connections> {
-        &self.all
+    pub(super) fn listener(&self) -> &Arc<Connections> {
+        &self.listener
     }
 
     pub(super) fn number(&self) -> u64 {
@@ -100,7 +100,7 @@ impl Connection {
     }
 
     /// Records that the client has sent the token. The connection is then no longer among those that are closed first.
-    pub fn trust(&self) {
+    pub fn mark_trusted(&self) {
         self.trusted.store(true, Ordering::Relaxed);
     }
 
@@ -108,17 +108,17 @@ impl Connection {
         self.trusted.load(Ordering::Relaxed)
     }
 
-    pub(super) fn has_asked(&self) -> bool {
+    pub(super) fn has_sent_request(&self) -> bool {
         self.has_asked.load(Ordering::Relaxed)
     }
 
     /// Counts a request as open until the returned guard is dropped.
     pub(super) fn open(self: &Arc<Self>) -> OpenRequest {
-        if !self.has_asked() {
+        if !self.has_sent_request() {
             self.has_asked.store(true, Ordering::Relaxed);
-            self.all.first_request();
+            self.listener.first_request();
         }
-        self.has_part.store(false, Ordering::Relaxed);
+        self.has_partial_head.store(false, Ordering::Relaxed);
         self.open.fetch_add(1, Ordering::Relaxed);
         OpenRequest(self.clone())
     }
@@ -126,9 +126,13 @@ impl Connection {
     /// Takes a permit for a request of this connection. `free` is the number of free permits, and `take` takes one of them. Returns
     /// `None` if no permit is free, or if the connection already has at least as many permits as are free. So one connection cannot take
     /// them all.
-    pub fn take_place<T>(self: &Arc<Self>, free: usize, take: impl FnOnce() -> Option<T>) -> Option<(T, PlaceShare)> {
+    pub fn acquire_permit<T>(
+        self: &Arc<Self>,
+        free: usize,
+        take: impl FnOnce() -> Option<T>,
+    ) -> Option<(T, PermitShare)> {
         let own = self.places.fetch_add(1, Ordering::Relaxed);
-        let share = PlaceShare(self.clone());
+        let share = PermitShare(self.clone());
         if own > 0 && own as usize >= free {
             return None;
         }
@@ -151,16 +155,16 @@ impl Connection {
     }
 
     /// Records that the client's input was refused. Returns whether that was recorded before.
-    pub(super) fn refuse(&self) -> bool {
+    pub(super) fn mark_refused(&self) -> bool {
         self.was_refused.swap(true, Ordering::Relaxed)
     }
 
     /// Records that bytes have arrived from the client.
-    pub(super) fn read(&self) {
-        self.has_part.store(true, Ordering::Relaxed);
+    pub(super) fn mark_received(&self) {
+        self.has_partial_head.store(true, Ordering::Relaxed);
     }
 
-    pub(super) fn wrote(&self, bytes: usize) {
+    pub(super) fn add_written(&self, bytes: usize) {
         self.written.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
@@ -172,14 +176,14 @@ impl Connection {
     /// Returns how long the connection has been idle: without an open request and without held bytes.
     pub(super) fn idle(&self) -> Duration {
         match self.is_quiet() {
-            true => self.start.elapsed().saturating_sub(Duration::from_millis(self.last.load(Ordering::Relaxed))),
+            true => self.start.elapsed().saturating_sub(Duration::from_millis(self.idle_since.load(Ordering::Relaxed))),
             false => Duration::ZERO,
         }
     }
 
     /// Returns how long the connection may be idle.
     fn idle_limit(&self) -> Duration {
-        let limits = self.all.limits();
+        let limits = self.listener.limits();
         match limits.tokenless {
             Some(tokenless) if !self.is_trusted() => tokenless.idle.min(limits.header_timeout),
             _ => limits.header_timeout,
@@ -191,31 +195,31 @@ impl Connection {
     }
 
     /// Records the time at which the connection becomes idle, if it is idle now.
-    fn note(&self) {
+    fn record_idle_start(&self) {
         if self.is_quiet() {
             let millis = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
-            self.last.store(millis, Ordering::Relaxed);
+            self.idle_since.store(millis, Ordering::Relaxed);
         }
     }
 
     pub(super) fn is_leaving(&self) -> bool {
-        self.order.load(Ordering::Relaxed) != STAY
+        self.order.load(Ordering::Relaxed) != COMMAND_NONE
     }
 
     pub(super) fn is_ending(&self) -> bool {
-        self.order.load(Ordering::Relaxed) == END
+        self.order.load(Ordering::Relaxed) == COMMAND_CLOSE_NOW
     }
 
-    pub(super) fn leave(&self) {
-        self.command(LEAVE);
+    pub(super) fn close_when_idle(&self) {
+        self.command(COMMAND_CLOSE_WHEN_IDLE);
     }
 
     pub(super) fn make_room(&self) {
-        self.command(MAKE_ROOM);
+        self.command(COMMAND_CLOSE_SOON);
     }
 
-    pub(super) fn end(&self) {
-        self.command(END);
+    pub(super) fn close_now(&self) {
+        self.command(COMMAND_CLOSE_NOW);
     }
 
     fn command(&self, order: u8) {
@@ -230,14 +234,14 @@ pub(super) struct OpenRequest(Arc<Connection>);
 impl Drop for OpenRequest {
     fn drop(&mut self) {
         self.0.open.fetch_sub(1, Ordering::SeqCst);
-        self.0.note();
+        self.0.record_idle_start();
     }
 }
 
 /// Guard of a permit that a connection has for a request in flight. Dropping it frees the connection's share.
-pub struct PlaceShare(Arc<Connection>);
+pub struct PermitShare(Arc<Connection>);
 
-impl Drop for PlaceShare {
+impl Drop for PermitShare {
     fn drop(&mut self) {
         self.0.places.fetch_sub(1, Ordering::Relaxed);
     }
@@ -262,14 +266,15 @@ impl HeldBytes {
     /// [`NoRoom`] if the client or all clients together would hold more than the limit. The bytes that were held before stay held.
     pub fn grow(&mut self, bytes: u64) -> Result<(), NoRoom> {
         let own = self.connection.held.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        let all = self.connection.all.held.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        let all = self.connection.listener.held.fetch_add(bytes, Ordering::Relaxed) + bytes;
         self.bytes += bytes;
-        let limits = self.connection.all.limits();
+        let limits = self.connection.listener.limits();
         // A single request or response of a connection may exceed the connection's share. The limits of bodies and results bound it.
-        let too_much = own > limits.held / super::HELD_SHARE && own > self.bytes;
-        if too_much || (all > limits.held && !self.connection.all.make_room_for_bytes(&self.connection)) {
+        let too_much = own > limits.max_held_bytes / super::HELD_BYTES_DIVISOR && own > self.bytes;
+        if too_much || (all > limits.max_held_bytes && !self.connection.listener.make_room_for_bytes(&self.connection))
+        {
             self.release(bytes);
-            self.connection.all.metrics().count_cut_off(CutOffReason::Held);
+            self.connection.listener.metrics().count_cut_off(CutOffReason::Held);
             return Err(NoRoom);
         }
         Ok(())
@@ -277,7 +282,7 @@ impl HeldBytes {
 
     fn release(&mut self, bytes: u64) {
         self.connection.held.fetch_sub(bytes, Ordering::SeqCst);
-        self.connection.all.held.fetch_sub(bytes, Ordering::Relaxed);
+        self.connection.listener.held.fetch_sub(bytes, Ordering::Relaxed);
         self.bytes -= bytes;
     }
 }
@@ -285,57 +290,61 @@ impl HeldBytes {
 impl Drop for HeldBytes {
     fn drop(&mut self) {
         self.release(self.bytes);
-        self.connection.note();
+        self.connection.record_idle_start();
     }
 }
 
 /// The timers of a connection. It decides when the connection must end.
-pub(super) struct Clock {
+pub(super) struct ConnectionTimer {
     timer: Pin<Box<Sleep>>,
     /// The time that the connection has left after it was told to leave.
     farewell: Option<Duration>,
-    /// The value of [`Connection::last`] when a partial head was last given more time. Each partial head gets more time only once.
-    part_after: Option<u64>,
+    /// The value of [`Connection::idle_since`] when a partial head was last given more time. Each partial head gets more time only once.
+    extended_at: Option<u64>,
     /// The number of bytes written and the time, as of the last check while responses waited to be written.
     written: Option<(u64, Instant)>,
 }
 
-impl Clock {
+impl ConnectionTimer {
     /// Creates the clock of a new connection.
     pub(super) fn new(connection: &Connection) -> Self {
-        Self { timer: Box::pin(sleep(connection.idle_limit())), farewell: None, part_after: None, written: None }
+        Self { timer: Box::pin(sleep(connection.idle_limit())), farewell: None, extended_at: None, written: None }
     }
 
     /// Resolves when the connection must do something. Poll the connection itself first.
-    pub(super) fn poll_order(&mut self, connection: &Connection, context: &mut Context<'_>) -> Poll<Order> {
+    pub(super) fn poll_command(
+        &mut self,
+        connection: &Connection,
+        context: &mut Context<'_>,
+    ) -> Poll<ConnectionCommand> {
         connection.waker.register(context.waker());
         let farewell = match connection.order.load(Ordering::Acquire) {
-            END => return Poll::Ready(Order::End),
-            LEAVE => Some(FAREWELL),
-            MAKE_ROOM => Some(SHORT_FAREWELL),
+            COMMAND_CLOSE_NOW => return Poll::Ready(ConnectionCommand::CloseNow),
+            COMMAND_CLOSE_WHEN_IDLE => Some(CLOSE_GRACE),
+            COMMAND_CLOSE_SOON => Some(SHORT_CLOSE_GRACE),
             _ => None,
         };
         if let Some(farewell) = farewell
             && self.farewell.is_none()
         {
-            return Poll::Ready(self.leave(farewell));
+            return Poll::Ready(self.close_when_idle(farewell));
         }
         while self.timer.as_mut().poll(context).is_ready() {
             let (quiet, limit) = (connection.idle(), self.farewell.unwrap_or(connection.idle_limit()));
             if quiet >= limit && self.farewell.is_some() {
-                return Poll::Ready(Order::End);
+                return Poll::Ready(ConnectionCommand::CloseNow);
             }
-            if quiet >= limit && self.gives_time(connection) {
+            if quiet >= limit && self.extends_for_partial_head(connection) {
                 self.timer.as_mut().reset(tokio::time::Instant::now() + limit);
                 continue;
             }
             if quiet >= limit {
-                connection.all.metrics().count_cut_off(CutOffReason::Idle);
-                return Poll::Ready(self.leave(FAREWELL));
+                connection.listener.metrics().count_cut_off(CutOffReason::Idle);
+                return Poll::Ready(self.close_when_idle(CLOSE_GRACE));
             }
             if self.is_stuck(connection) {
-                connection.all.metrics().count_cut_off(CutOffReason::AnswerStalled);
-                return Poll::Ready(Order::End);
+                connection.listener.metrics().count_cut_off(CutOffReason::AnswerStalled);
+                return Poll::Ready(ConnectionCommand::CloseNow);
             }
             self.timer.as_mut().reset(tokio::time::Instant::now() + (limit - quiet));
         }
@@ -343,17 +352,17 @@ impl Clock {
     }
 
     /// Returns whether a partial head has arrived that gets the idle time once more. Each head gets it only once.
-    fn gives_time(&mut self, connection: &Connection) -> bool {
-        let last = connection.last.load(Ordering::Relaxed);
-        let is_new = connection.has_part.load(Ordering::Relaxed) && self.part_after != Some(last);
+    fn extends_for_partial_head(&mut self, connection: &Connection) -> bool {
+        let last = connection.idle_since.load(Ordering::Relaxed);
+        let is_new = connection.has_partial_head.load(Ordering::Relaxed) && self.extended_at != Some(last);
         if is_new {
-            self.part_after = Some(last);
+            self.extended_at = Some(last);
         }
         is_new
     }
 
     /// Returns whether the connection is stuck: responses wait to be written although their streams have ended, and too little was
-    /// written for [`Bounds::stall`](super::Bounds). This happens if an HTTP/2 client takes back flow-control window that it granted, for
+    /// written for [`ListenerLimits::progress_timeout`](super::ListenerLimits::progress_timeout). This happens if an HTTP/2 client takes back flow-control window that it granted, for
     /// instance.
     fn is_stuck(&mut self, connection: &Connection) -> bool {
         if connection.open.load(Ordering::SeqCst) > 0 || connection.held() == 0 {
@@ -366,12 +375,12 @@ impl Clock {
             self.written = Some((now, Instant::now()));
             return false;
         }
-        since.elapsed() >= connection.all.limits().stall
+        since.elapsed() >= connection.listener.limits().progress_timeout
     }
 
-    fn leave(&mut self, farewell: Duration) -> Order {
+    fn close_when_idle(&mut self, farewell: Duration) -> ConnectionCommand {
         self.farewell = Some(farewell);
         self.timer.as_mut().reset(tokio::time::Instant::now() + farewell);
-        Order::Leave
+        ConnectionCommand::CloseWhenIdle
     }
 }

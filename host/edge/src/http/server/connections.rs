@@ -9,32 +9,32 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::connection::Connection;
-use super::{Bounds, Refusals};
+use super::{ListenerLimits, Refusals};
 use watertight_telemetry::table::{self, CutOffReason};
 use watertight_telemetry::{ListenerMetrics, Snapshot, Telemetry};
 
 /// If there is no room for another connection, at most the maximum number of connections divided by this number are closed at once.
-const ROOM_PART: usize = 8;
+const EVICTION_DIVISOR: usize = 8;
 /// The interval at which a full listener checks again whether a connection is idle.
-const LOOK_AGAIN: Duration = Duration::from_millis(10);
+const RECHECK_INTERVAL: Duration = Duration::from_millis(10);
 
 /// The open connections of a listener.
 pub(super) struct Connections {
     name: &'static str,
-    bounds: Bounds,
+    bounds: ListenerLimits,
     metrics: ListenerMetrics,
     refusals: Refusals,
     open: Mutex<HashMap<u64, Arc<Connection>>>,
     /// The number of bytes that are held in memory for all clients.
     pub(super) held: AtomicU64,
     /// The number of connections that have not sent a request yet.
-    newcomers: AtomicUsize,
+    without_request: AtomicUsize,
     /// Notified when a connection has ended or has sent its first request.
     changed: Notify,
 }
 
 impl Connections {
-    pub(super) fn new(name: &'static str, bounds: Bounds, telemetry: &Telemetry) -> Arc<Self> {
+    pub(super) fn new(name: &'static str, bounds: ListenerLimits, telemetry: &Telemetry) -> Arc<Self> {
         let all = Arc::new(Self {
             name,
             bounds,
@@ -42,7 +42,7 @@ impl Connections {
             refusals: Refusals::default(),
             open: Mutex::default(),
             held: AtomicU64::new(0),
-            newcomers: AtomicUsize::new(0),
+            without_request: AtomicUsize::new(0),
             changed: Notify::new(),
         });
         let sampled = Arc::downgrade(&all);
@@ -59,7 +59,7 @@ impl Connections {
         now.add(&table::HELD_BYTES, &[self.name], self.held());
     }
 
-    pub(super) fn limits(&self) -> &Bounds {
+    pub(super) fn limits(&self) -> &ListenerLimits {
         &self.bounds
     }
 
@@ -85,23 +85,23 @@ impl Connections {
     }
 
     /// Adds a connection. Dropping the returned guard removes it.
-    pub(super) fn add(self: &Arc<Self>, number: u64, peer: SocketAddr) -> Entry {
+    pub(super) fn add(self: &Arc<Self>, number: u64, peer: SocketAddr) -> ConnectionGuard {
         let connection = Connection::new(self.clone(), number, peer);
-        self.newcomers.fetch_add(1, Ordering::Relaxed);
+        self.without_request.fetch_add(1, Ordering::Relaxed);
         self.all().insert(number, connection.clone());
-        Entry(connection)
+        ConnectionGuard(connection)
     }
 
     pub(super) fn first_request(&self) {
-        self.newcomers.fetch_sub(1, Ordering::Relaxed);
+        self.without_request.fetch_sub(1, Ordering::Relaxed);
         self.changed.notify_one();
     }
 
     /// Waits until there is room for another connection. Closes idle connections for it; those that have been idle longest go first.
-    pub(super) async fn room(&self) {
+    pub(super) async fn wait_for_room(&self) {
         while !self.has_room() {
             let changed = self.changed.notified();
-            let _ = tokio::time::timeout(LOOK_AGAIN, changed).await;
+            let _ = tokio::time::timeout(RECHECK_INTERVAL, changed).await;
         }
     }
 
@@ -115,31 +115,33 @@ impl Connections {
         if !is_full && !is_crowded {
             return true;
         }
-        self.let_go(&all, |connection| is_full || untrusted(connection));
+        self.evict_idle(&all, |connection| is_full || untrusted(connection));
         false
     }
 
     /// Tells idle connections to end, those that have been idle longest first. Used if a resource has run out, such as file descriptors.
-    pub(super) fn shed(&self) {
-        self.let_go(&self.all(), |_| true);
+    pub(super) fn evict_any_idle(&self) {
+        self.evict_idle(&self.all(), |_| true);
     }
 
-    fn let_go(&self, all: &HashMap<u64, Arc<Connection>>, may_go: impl Fn(&Connection) -> bool) {
-        let most = (self.bounds.connections as usize / ROOM_PART).max(1);
+    fn evict_idle(&self, all: &HashMap<u64, Arc<Connection>>, may_go: impl Fn(&Connection) -> bool) {
+        let most = (self.bounds.connections as usize / EVICTION_DIVISOR).max(1);
         let already = all.values().filter(|connection| connection.is_leaving()).count();
         let most = most.saturating_sub(already);
         let staying = || all.values().filter(|connection| !connection.is_leaving() && may_go(connection));
-        let mut idle: Vec<_> =
-            staying().map(|c| (c.idle(), c)).filter(|(idle, _)| *idle >= self.bounds.grace).collect();
+        let mut idle: Vec<_> = staying()
+            .map(|c| (c.idle(), c))
+            .filter(|(idle, _)| *idle >= self.bounds.min_idle_before_eviction)
+            .collect();
         idle.sort_unstable_by_key(|(idle, _)| std::cmp::Reverse(*idle));
         idle.truncate(most);
         for (_, connection) in &idle {
             self.metrics.count_cut_off(CutOffReason::Room);
-            if connection.has_asked() {
+            if connection.has_sent_request() {
                 connection.make_room();
             } else {
                 // The connection has sent no request, so none is lost.
-                connection.end();
+                connection.close_now();
             }
         }
         // A client without the token must not keep its connection by leaving a response unread.
@@ -150,7 +152,7 @@ impl Connections {
             let oldest = staying().filter(|connection| !connection.is_trusted()).max_by_key(|c| c.age());
             if let Some(oldest) = oldest.filter(|connection| connection.age() >= tokenless.idle) {
                 self.metrics.count_cut_off(CutOffReason::Room);
-                oldest.end();
+                oldest.close_now();
             }
         }
     }
@@ -160,14 +162,14 @@ impl Connections {
     pub(super) fn make_room_for_bytes(&self, own: &Arc<Connection>) -> bool {
         let all = self.all();
         let ending: u64 = all.values().filter(|connection| connection.is_ending()).map(|c| c.held()).sum();
-        if self.held().saturating_sub(ending) <= self.bounds.held {
+        if self.held().saturating_sub(ending) <= self.bounds.max_held_bytes {
             return true;
         }
         let others = all.values().filter(|connection| !connection.is_ending());
         match others.max_by_key(|connection| connection.held()) {
             Some(largest) if largest.number() != own.number() && largest.held() > 0 => {
                 self.metrics.count_cut_off(CutOffReason::Held);
-                largest.end();
+                largest.close_now();
                 true
             }
             _ => false,
@@ -175,34 +177,34 @@ impl Connections {
     }
 
     /// Waits until every connection has sent a request or has ended.
-    pub(super) async fn all_have_asked(&self) {
-        while self.newcomers.load(Ordering::Relaxed) > 0 {
-            let _ = tokio::time::timeout(LOOK_AGAIN, self.changed.notified()).await;
+    pub(super) async fn all_have_sent_request(&self) {
+        while self.without_request.load(Ordering::Relaxed) > 0 {
+            let _ = tokio::time::timeout(RECHECK_INTERVAL, self.changed.notified()).await;
         }
     }
 
     /// Tells all connections to end once they have answered the requests that arrived.
-    pub(super) fn leave(&self) {
-        self.all().values().for_each(|connection| connection.leave());
+    pub(super) fn close_when_idle(&self) {
+        self.all().values().for_each(|connection| connection.close_when_idle());
     }
 
     /// Waits until all connections have ended.
     pub(super) async fn all_ended(&self) {
         while self.count() > 0 {
-            let _ = tokio::time::timeout(LOOK_AGAIN, self.changed.notified()).await;
+            let _ = tokio::time::timeout(RECHECK_INTERVAL, self.changed.notified()).await;
         }
     }
 }
 
 /// Guard of a connection in the set of open connections. Dropping it removes the connection.
-pub(super) struct Entry(pub(super) Arc<Connection>);
+pub(super) struct ConnectionGuard(pub(super) Arc<Connection>);
 
-impl Drop for Entry {
+impl Drop for ConnectionGuard {
     fn drop(&mut self) {
-        let all = self.0.all();
+        let all = self.0.listener();
         all.all().remove(&self.0.number());
-        if !self.0.has_asked() {
-            all.newcomers.fetch_sub(1, Ordering::Relaxed);
+        if !self.0.has_sent_request() {
+            all.without_request.fetch_sub(1, Ordering::Relaxed);
         }
         all.changed.notify_one();
     }

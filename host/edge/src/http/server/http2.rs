@@ -19,7 +19,7 @@ use super::body::{AnswerBody, PIECE, Piece, RequestBody};
 use super::connection::{Connection, HeldBytes, OpenRequest};
 use super::progress::ProgressTimer;
 use super::wire::Wire;
-use super::{Answer, refusal};
+use super::{CountedResponse, refusal};
 use watertight_model::clock;
 use watertight_telemetry::table::{CutOffReason, RefusalReason};
 
@@ -34,12 +34,12 @@ const WINDOW: u32 = 1 << 20;
 /// The maximum number of bytes of a response that a stream has handed to `h2` and that are not sent yet.
 const MAX_UNSENT: usize = 64 << 10;
 /// The memory that an open stream takes beside its head, in bytes.
-const STREAM: u64 = 4 << 10;
+const STREAM_BYTES: u64 = 4 << 10;
 /// The bytes that RFC 9113 adds for each field to its name and value.
-const FIELD: usize = 32;
+const FIELD_OVERHEAD: usize = 32;
 
 /// Header fields of HTTP/1.1 that concern the connection and are not allowed in HTTP/2 (RFC 9113, section 8.2.2).
-static OF_THE_CONNECTION: [HeaderName; 5] = [
+static CONNECTION_HEADERS: [HeaderName; 5] = [
     header::CONNECTION,
     header::TRANSFER_ENCODING,
     header::UPGRADE,
@@ -58,26 +58,26 @@ impl<H, F> Http2<H>
 where
     H: Fn(Request<RequestBody>) -> F,
     F: Future + Send + 'static,
-    F::Output: Into<Answer> + Send,
+    F::Output: Into<CountedResponse> + Send,
 {
     /// Completes the HTTP/2 handshake with the client.
     ///
     /// # Errors
     ///
     /// The connection failed, or the client broke the protocol.
-    pub(super) async fn greet(wire: Wire, handle: H, connection: Arc<Connection>) -> Result<Self, h2::Error> {
+    pub(super) async fn handshake(wire: Wire, handle: H, connection: Arc<Connection>) -> Result<Self, h2::Error> {
         let mut builder = Builder::new();
         builder
             .initial_window_size(WINDOW)
             .initial_connection_window_size(WINDOW)
-            .max_concurrent_streams(connection.all().limits().streams)
+            .max_concurrent_streams(connection.listener().limits().streams)
             .max_header_list_size(MAX_HEAD_READ)
             .max_send_buffer_size(MAX_UNSENT);
         Ok(Self { streams: builder.handshake(wire).await?, handle, connection })
     }
 
     /// Tells the client that no further request is accepted. Requests that the client has sent meanwhile are answered.
-    pub(super) fn leave(&mut self) {
+    pub(super) fn close_when_idle(&mut self) {
         self.streams.graceful_shutdown();
     }
 
@@ -92,17 +92,17 @@ where
 
     fn begin(&self, request: Request<RecvStream>, mut respond: SendResponse<Piece>) {
         let (open, size) = (self.connection.open(), head_size(&request));
-        let Ok(held) = self.connection.hold(size + STREAM) else {
+        let Ok(held) = self.connection.hold(size + STREAM_BYTES) else {
             // `REFUSED_STREAM` tells the client that the request was not processed and may be sent again.
             respond.send_reset(Reason::REFUSED_STREAM);
             return;
         };
-        let stall = self.connection.all().limits().stall;
+        let stall = self.connection.listener().limits().progress_timeout;
         let stream =
             Stream { respond, _head: held, connection: self.connection.clone(), timer: ProgressTimer::new(stall) };
         if size > MAX_HEAD {
             let detail = format!("the request head has more than {MAX_HEAD} bytes");
-            let answer = Answer::from(refusal::refuse(&self.connection, RefusalReason::HeadTooLarge, &detail));
+            let answer = CountedResponse::from(refusal::refuse(&self.connection, RefusalReason::HeadTooLarge, &detail));
             tokio::spawn(stream.answer(answer, open));
             return;
         }
@@ -121,10 +121,10 @@ struct Stream {
 }
 
 /// The error that a stream has ended: the client cancelled the request, or the connection has ended.
-struct Gone;
+struct StreamEnded;
 
 impl Stream {
-    async fn serve<F: Future<Output: Into<Answer>>>(mut self, answer: F, open: OpenRequest) {
+    async fn serve<F: Future<Output: Into<CountedResponse>>>(mut self, answer: F, open: OpenRequest) {
         let answer = {
             let mut answer = pin!(answer);
             let step = poll_fn(|context| {
@@ -140,8 +140,8 @@ impl Stream {
         }
     }
 
-    async fn answer(mut self, answer: Answer, open: OpenRequest) {
-        let Answer { response, held } = answer;
+    async fn answer(mut self, answer: CountedResponse, open: OpenRequest) {
+        let CountedResponse { response, held } = answer;
         let (mut head, body) = response.into_parts();
         let body = AnswerBody::new(body, held, open);
         let is_empty = body.is_end_stream();
@@ -154,7 +154,7 @@ impl Stream {
         }
     }
 
-    async fn send(&mut self, mut stream: SendStream<Piece>, mut body: AnswerBody) -> Result<(), Gone> {
+    async fn send(&mut self, mut stream: SendStream<Piece>, mut body: AnswerBody) -> Result<(), StreamEnded> {
         let mut is_over = false;
         while !is_over {
             if !body.has_rest() {
@@ -162,15 +162,15 @@ impl Stream {
                     Some(Ok(None)) => {}
                     Some(Ok(Some(other))) => {
                         let trailers = other.into_trailers().unwrap_or_default();
-                        return stream.send_trailers(trailers).map_err(|_| Gone);
+                        return stream.send_trailers(trailers).map_err(|_| StreamEnded);
                     }
                     Some(Err(_)) => {
                         stream.send_reset(Reason::INTERNAL_ERROR);
-                        return Err(Gone);
+                        return Err(StreamEnded);
                     }
                     None => {
                         is_over = true;
-                        stream.send_data(Piece::uncounted(Bytes::new()), true).map_err(|_| Gone)?;
+                        stream.send_data(Piece::uncounted(Bytes::new()), true).map_err(|_| StreamEnded)?;
                     }
                 }
                 continue;
@@ -179,13 +179,13 @@ impl Stream {
             let piece = body.take(room);
             self.timer.moved(room);
             is_over = body.is_end_stream();
-            stream.send_data(piece, is_over).map_err(|_| Gone)?;
+            stream.send_data(piece, is_over).map_err(|_| StreamEnded)?;
         }
         Ok(())
     }
 
     /// Waits until the client accepts data. Returns how many bytes may be sent now, at most `wanted`.
-    async fn room(&mut self, stream: &mut SendStream<Piece>, wanted: usize) -> Result<usize, Gone> {
+    async fn room(&mut self, stream: &mut SendStream<Piece>, wanted: usize) -> Result<usize, StreamEnded> {
         stream.reserve_capacity(wanted);
         poll_fn(|context| {
             loop {
@@ -195,17 +195,17 @@ impl Stream {
                 }
                 match stream.poll_capacity(context) {
                     Poll::Ready(Some(Ok(_))) => {}
-                    Poll::Ready(_) => return Poll::Ready(Err(Gone)),
+                    Poll::Ready(_) => return Poll::Ready(Err(StreamEnded)),
                     Poll::Pending => break,
                 }
             }
             if stream.poll_reset(context).is_ready() {
-                return Poll::Ready(Err(Gone));
+                return Poll::Ready(Err(StreamEnded));
             }
             ready!(self.timer.poll_stalled(context));
-            self.connection.all().metrics().count_cut_off(CutOffReason::AnswerStalled);
+            self.connection.listener().metrics().count_cut_off(CutOffReason::AnswerStalled);
             stream.send_reset(Reason::CANCEL);
-            Poll::Ready(Err(Gone))
+            Poll::Ready(Err(StreamEnded))
         })
         .await
     }
@@ -213,10 +213,10 @@ impl Stream {
 
 type Chunk = Option<Result<Option<Frame<Bytes>>, axum::Error>>;
 
-async fn next_chunk(stream: &mut SendStream<Piece>, body: &mut AnswerBody) -> Result<Chunk, Gone> {
+async fn next_chunk(stream: &mut SendStream<Piece>, body: &mut AnswerBody) -> Result<Chunk, StreamEnded> {
     poll_fn(|context| match body.poll_chunk(context) {
         Poll::Ready(chunk) => Poll::Ready(Ok(chunk)),
-        Poll::Pending => stream.poll_reset(context).map(|_| Err(Gone)),
+        Poll::Pending => stream.poll_reset(context).map(|_| Err(StreamEnded)),
     })
     .await
 }
@@ -224,7 +224,7 @@ async fn next_chunk(stream: &mut SendStream<Piece>, body: &mut AnswerBody) -> Re
 /// Returns the size of a request's head, in bytes as RFC 9113 counts them.
 fn head_size(request: &Request<RecvStream>) -> u64 {
     let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
-    let fields = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + FIELD);
+    let fields = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + FIELD_OVERHEAD);
     (target + fields.sum::<usize>()) as u64
 }
 
@@ -235,7 +235,7 @@ fn content_length(headers: &HeaderMap) -> Option<u64> {
 
 /// Adds the headers that every response has, and removes those that concern an HTTP/1.1 connection.
 fn complete(headers: &mut HeaderMap, length: Option<u64>) {
-    for name in &OF_THE_CONNECTION {
+    for name in &CONNECTION_HEADERS {
         headers.remove(name);
     }
     if let Some(length) = length

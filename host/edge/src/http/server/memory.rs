@@ -13,7 +13,7 @@ const PEAK_BYTES: u64 = 8 << 20;
 const PEAK_CONNECTIONS: usize = 256;
 
 /// Returns memory to the system after each peak, as long as the listener exists.
-pub(super) async fn keep(connections: Weak<Connections>) {
+pub(super) async fn trim_after_peaks(connections: Weak<Connections>) {
     let (mut most_bytes, mut most_connections) = (0, 0);
     loop {
         tokio::time::sleep(LOOK).await;
@@ -27,14 +27,14 @@ pub(super) async fn keep(connections: Weak<Connections>) {
             (most_bytes, most_connections) = (bytes, open);
             // The call walks all free memory and takes the allocator's locks one after another, so it must not run on a thread that
             // serves requests.
-            let _ = tokio::task::spawn_blocking(give_back).await;
+            let _ = tokio::task::spawn_blocking(trim_malloc).await;
         }
     }
 }
 
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 #[allow(unsafe_code, reason = "there is no safe way to tell malloc")]
-fn give_back() {
+fn trim_malloc() {
     // SAFETY: `malloc_trim` may be called at any time by any thread.
     unsafe {
         libc::malloc_trim(0);
@@ -43,4 +43,4 @@ fn give_back() {
 
 /// Other allocators have no such call: does nothing.
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
-fn give_back() {}
+fn trim_malloc() {}

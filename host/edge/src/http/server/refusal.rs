@@ -13,7 +13,7 @@ use watertight_telemetry::LineRateLimit;
 use watertight_telemetry::table::RefusalReason;
 
 /// The maximum length of a response that hyper writes by itself, in bytes: a status line and three headers.
-const LONGEST: usize = 256;
+const MAX_OWN_RESPONSE: usize = 256;
 
 /// The budget for a listener's log lines about refusals.
 #[derive(Default)]
@@ -22,9 +22,9 @@ pub(super) struct Refusals(LineRateLimit);
 /// Counts a refusal, logs it within the budget, and returns the response to send.
 pub(super) fn refuse(connection: &Connection, why: RefusalReason, detail: &str) -> Response<Body> {
     let id = ulid::Ulid::generate().to_string();
-    let all = connection.all();
+    let all = connection.listener();
     all.metrics().count_refused(why);
-    connection.refuse();
+    connection.mark_refused();
     if let Some(dropped) = all.refusals().0.try_acquire() {
         let (request, reason) = (id.as_str(), why.as_str());
         tracing::info!(target: "http", request, reason, detail, dropped, "refused an invalid request");
@@ -34,14 +34,14 @@ pub(super) fn refuse(connection: &Connection, why: RefusalReason, detail: &str) 
         RefusalReason::HeadTooLarge => HostProblem::HeadTooLarge,
         RefusalReason::Malformed | RefusalReason::Protocol => HostProblem::Malformed,
     };
-    let mut response = Failure::from(problem).answer(&id);
+    let mut response = Failure::from(problem).into_response_for(&id);
     let id = HeaderValue::from_str(&id).expect("letters and digits are header text");
     response.headers_mut().insert(&REQUEST_ID, id);
     response
 }
 
 /// Returns the response to write in place of `written`, if `written` is a refusal that hyper made by itself.
-pub(super) fn instead(written: &[u8], connection: &Connection) -> Option<Vec<u8>> {
+pub(super) fn replacement(written: &[u8], connection: &Connection) -> Option<Vec<u8>> {
     if !written.starts_with(b"HTTP/1.1 4") {
         return None;
     }
@@ -78,7 +78,7 @@ pub(super) fn instead(written: &[u8], connection: &Connection) -> Option<Vec<u8>
 /// Returns the status of `written` if hyper made that response by itself. Every response of the host has a header that hyper's do not
 /// have.
 fn own_status(written: &[u8]) -> Option<&str> {
-    let text = std::str::from_utf8(written).ok().filter(|text| text.len() <= LONGEST)?;
+    let text = std::str::from_utf8(written).ok().filter(|text| text.len() <= MAX_OWN_RESPONSE)?;
     let mut lines = text.strip_suffix("\r\n\r\n")?.split("\r\n");
     let status = lines.next()?.strip_prefix("HTTP/1.1 ")?.get(..3)?;
     let known = |line: &str| ["connection: close", "content-length: 0"].contains(&line) || line.starts_with("date: ");

@@ -22,19 +22,19 @@ pub(super) struct Wire {
     connection: Arc<Connection>,
     timer: ProgressTimer,
     /// The bytes that were read to detect the version.
-    start: [u8; PREFACE.len()],
+    preface: [u8; PREFACE.len()],
     taken: usize,
     read: usize,
     /// The unwritten rest of the host's response that replaces one of hyper's.
-    instead: Vec<u8>,
+    replacement: Vec<u8>,
     is_http1: bool,
 }
 
 impl Wire {
     pub(super) fn new(stream: TcpStream, connection: Arc<Connection>) -> Self {
-        let timer = ProgressTimer::new(connection.all().limits().stall);
-        let start = [0; PREFACE.len()];
-        Self { stream, connection, timer, start, taken: 0, read: 0, instead: Vec::new(), is_http1: true }
+        let timer = ProgressTimer::new(connection.listener().limits().progress_timeout);
+        let preface = [0; PREFACE.len()];
+        Self { stream, connection, timer, preface, taken: 0, read: 0, replacement: Vec::new(), is_http1: true }
     }
 
     /// Reads until the HTTP version is clear. Returns whether the client speaks HTTP/2.
@@ -43,17 +43,17 @@ impl Wire {
     ///
     /// Reading from the socket failed.
     pub(super) async fn is_http2(&mut self) -> io::Result<bool> {
-        while self.read < PREFACE.len() && self.start[..self.read] == PREFACE[..self.read] {
-            match self.stream.read(&mut self.start[self.read..]).await? {
+        while self.read < PREFACE.len() && self.preface[..self.read] == PREFACE[..self.read] {
+            match self.stream.read(&mut self.preface[self.read..]).await? {
                 0 => break,
                 read => self.read += read,
             }
         }
-        self.is_http1 = self.start != *PREFACE;
+        self.is_http1 = self.preface != *PREFACE;
         Ok(!self.is_http1)
     }
 
-    fn note(
+    fn record_write(
         &mut self,
         written: Poll<io::Result<usize>>,
         wanted: usize,
@@ -61,7 +61,7 @@ impl Wire {
     ) -> Poll<io::Result<usize>> {
         match written {
             Poll::Ready(Ok(count)) => {
-                self.connection.wrote(count);
+                self.connection.add_written(count);
                 if count == wanted {
                     self.timer.clear();
                 } else {
@@ -72,21 +72,22 @@ impl Wire {
             Poll::Pending => {
                 ready!(self.timer.poll_stalled(context));
                 self.timer.clear();
-                self.connection.all().metrics().count_cut_off(CutOffReason::ConnectionStalled);
+                self.connection.listener().metrics().count_cut_off(CutOffReason::ConnectionStalled);
                 return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client does not read")));
             }
         }
         written
     }
 
-    fn poll_instead(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while !self.instead.is_empty() {
-            let (written, wanted) = (Pin::new(&mut self.stream).poll_write(context, &self.instead), self.instead.len());
-            let count = ready!(self.note(written, wanted, context))?;
+    fn poll_replacement(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.replacement.is_empty() {
+            let (written, wanted) =
+                (Pin::new(&mut self.stream).poll_write(context, &self.replacement), self.replacement.len());
+            let count = ready!(self.record_write(written, wanted, context))?;
             if count == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            self.instead.drain(..count);
+            self.replacement.drain(..count);
         }
         Poll::Ready(Ok(()))
     }
@@ -101,14 +102,14 @@ impl AsyncRead for Wire {
         let before = buffer.filled().len();
         let read = if self.taken < self.read {
             let count = buffer.remaining().min(self.read - self.taken);
-            buffer.put_slice(&self.start[self.taken..self.taken + count]);
+            buffer.put_slice(&self.preface[self.taken..self.taken + count]);
             self.taken += count;
             Poll::Ready(Ok(()))
         } else {
             Pin::new(&mut self.stream).poll_read(context, buffer)
         };
         if self.is_http1 && buffer.filled().len() > before {
-            self.connection.read();
+            self.connection.mark_received();
         }
         read
     }
@@ -118,16 +119,16 @@ impl AsyncWrite for Wire {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
         let this = &mut *self;
         if this.is_http1 {
-            ready!(this.poll_instead(context))?;
-            if let Some(instead) = refusal::instead(buffer, &this.connection) {
-                this.instead = instead;
+            ready!(this.poll_replacement(context))?;
+            if let Some(instead) = refusal::replacement(buffer, &this.connection) {
+                this.replacement = instead;
                 // The unwritten rest goes out before anything else.
-                let _ = this.poll_instead(context)?;
+                let _ = this.poll_replacement(context)?;
                 return Poll::Ready(Ok(buffer.len()));
             }
         }
         let written = Pin::new(&mut this.stream).poll_write(context, buffer);
-        this.note(written, buffer.len(), context)
+        this.record_write(written, buffer.len(), context)
     }
 
     fn poll_write_vectored(
@@ -139,10 +140,10 @@ impl AsyncWrite for Wire {
             return self.poll_write(context, one);
         }
         let this = &mut *self;
-        ready!(this.poll_instead(context))?;
+        ready!(this.poll_replacement(context))?;
         let wanted = buffers.iter().map(|buffer| buffer.len()).sum();
         let written = Pin::new(&mut this.stream).poll_write_vectored(context, buffers);
-        this.note(written, wanted, context)
+        this.record_write(written, wanted, context)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -150,12 +151,12 @@ impl AsyncWrite for Wire {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.poll_instead(context))?;
+        ready!(self.poll_replacement(context))?;
         Pin::new(&mut self.stream).poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.poll_instead(context))?;
+        ready!(self.poll_replacement(context))?;
         Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }
