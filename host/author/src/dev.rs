@@ -114,14 +114,14 @@ impl Sources {
     /// A file that its author saves during a build looks like a generated file. It therefore triggers another build, and counts as
     /// generated only after it changed again during [`MAX_SELF_BUILDS`] consecutive builds. Saving a generated file while no build runs
     /// makes it the author's again.
-    pub fn record_build(&mut self, look: &Changes) -> Vec<PathBuf> {
+    pub fn record_build(&mut self, changes: &Changes) -> Vec<PathBuf> {
         let now = Snapshot::take(&self.all(), &self.seen);
         let changed: BTreeSet<_> = now.changed_since(&self.seen).into_iter().filter(|file| !is_lock(file)).collect();
-        let by_itself = look.changed.iter().all(|file| self.during_builds.contains_key(file));
+        let by_itself = changes.changed.iter().all(|file| self.during_builds.contains_key(file));
         let mut during = BTreeMap::new();
         let mut found = Vec::new();
         for file in changed.iter().filter(|file| !self.generated.contains(*file)) {
-            let before = self.during_builds.get(file).filter(|_| by_itself && look.changed.contains(file));
+            let before = self.during_builds.get(file).filter(|_| by_itself && changes.changed.contains(file));
             let builds = before.map_or(0, |builds| builds + 1);
             if builds >= MAX_SELF_BUILDS {
                 found.push(file.clone());

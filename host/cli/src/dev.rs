@@ -180,10 +180,10 @@ impl Author {
     }
 
     /// Builds the modules that have changed and applies the result to the running host.
-    async fn process_change(&mut self, look: Changes, control: &Arc<Control>) {
-        let what = self.names(&look);
+    async fn process_change(&mut self, changes: Changes, control: &Arc<Control>) {
+        let what = self.names(&changes);
         let number = || control.runtime().current().number;
-        let Some(look) = self.adopt_config(look) else {
+        let Some(look) = self.adopt_config(changes) else {
             return output::failed(&format!(
                 "{what}: the configuration can't be read; generation {} goes on",
                 number()
@@ -234,11 +234,11 @@ impl Author {
     }
 
     /// Adopts the configuration that was read, or prints its problems and returns `None`.
-    fn adopt_config(&mut self, look: Changes) -> Option<Changes> {
-        match &look.config {
+    fn adopt_config(&mut self, changes: Changes) -> Option<Changes> {
+        match &changes.config {
             Ok(config) => {
                 self.config = config.clone();
-                Some(look)
+                Some(changes)
             }
             Err(problems) => {
                 output::problems_found(problems);
@@ -251,8 +251,8 @@ impl Author {
     ///
     /// Cargo resolves features for the set of packages in one build. For another set it would compile the dependencies of macros anew.
     /// Building all Rust modules keeps the set equal, and unchanged ones take no time.
-    fn with_companions(&self, look: &Changes) -> Vec<PathBuf> {
-        let mut folders: BTreeSet<PathBuf> = look.modules.iter().cloned().collect();
+    fn with_companions(&self, changes: &Changes) -> Vec<PathBuf> {
+        let mut folders: BTreeSet<PathBuf> = changes.modules.iter().cloned().collect();
         let is_rust = |folder: &PathBuf| folder.join("Cargo.toml").is_file();
         if folders.iter().any(is_rust) {
             folders.extend(self.folders().into_iter().filter(is_rust));
@@ -314,11 +314,11 @@ impl Author {
     }
 
     /// Records after a build which files the tools wrote, so that they do not count as changes by the author.
-    async fn record_build_outputs(&mut self, look: Changes) {
-        if look.modules.is_empty() {
+    async fn record_build_outputs(&mut self, changes: Changes) {
+        if changes.modules.is_empty() {
             return;
         }
-        let found = self.with_sources(move |sources| sources.record_build(&look)).await;
+        let found = self.with_sources(move |sources| sources.record_build(&changes)).await;
         let sources = self.sources.as_ref().expect("sources were given back");
         for file in found {
             let file = sources.display_path(&file, &self.config).display();
@@ -354,12 +354,12 @@ impl Author {
     }
 
     /// Names the changed files, for a line of output.
-    fn names(&self, look: &Changes) -> String {
+    fn names(&self, changes: &Changes) -> String {
         let sources = self.sources.as_ref().expect("sources were given back");
         let short = |file: &PathBuf| sources.display_path(file, &self.config).display().to_string();
-        let mut text = look.changed.iter().take(MAX_NAMED).map(short).collect::<Vec<_>>().join(", ");
-        if look.changed.len() > MAX_NAMED {
-            let _ = write!(text, " and {} more", look.changed.len() - MAX_NAMED);
+        let mut text = changes.changed.iter().take(MAX_NAMED).map(short).collect::<Vec<_>>().join(", ");
+        if changes.changed.len() > MAX_NAMED {
+            let _ = write!(text, " and {} more", changes.changed.len() - MAX_NAMED);
         }
         text
     }

@@ -134,13 +134,13 @@ impl ExceededLimit {
     }
 
     /// Returns the first need that exceeds a limit: `memory` for the initial memory, `room` for everything else.
-    fn of(needs: &EngineNeeds, memory: u64, room: ProfileLimits) -> Option<Self> {
+    fn of(needs: &EngineNeeds, memory: u64, limits: ProfileLimits) -> Option<Self> {
         if needs.memory > memory {
             Some(Self::Memory(needs.memory))
-        } else if needs.table > room.table {
+        } else if needs.table > limits.table {
             Some(Self::Table(needs.table))
         } else {
-            (needs.instance > room.instance).then_some(Self::Instance(needs.instance))
+            (needs.instance > limits.instance).then_some(Self::Instance(needs.instance))
         }
     }
 }

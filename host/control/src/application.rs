@@ -100,16 +100,16 @@ pub struct CheckScope {
 /// # Errors
 ///
 /// All problems of the application, in one list. A problem in the manifest or a route hides only the checks that depend on it.
-pub fn check_files(path: &Path, overrides: &Overrides, look: CheckScope) -> Result<Checked, Problems> {
+pub fn check_files(path: &Path, overrides: &Overrides, scope: CheckScope) -> Result<Checked, Problems> {
     let mut partial = config::load_partial(path, overrides)?;
     let (artifacts, problems) = load_components(&partial.config);
     partial.problems.extend(problems);
-    if look.migrations {
+    if scope.migrations {
         let refused = migrations::refused_by_a_start(&partial.config, &artifacts, &partial.config.state);
         partial.problems.extend(refused);
     }
     let linked = link_on_paper(partial, &artifacts);
-    if look.values {
+    if scope.values {
         return with_values(linked);
     }
     Problems::ok_or_problems(linked.1, linked.0)

@@ -98,7 +98,7 @@ pub enum Change {
 
 /// The state of the host when a request for a change arrives. The change is judged by it, however long it waits for its turn.
 pub struct ChangeRequest {
-    seen: RollbackCount,
+    rollbacks_seen: RollbackCount,
     /// The generation before the current one.
     previous: GenerationNumber,
     /// The digests of the application's files on disk, being read.
@@ -158,8 +158,8 @@ impl From<HistoryWriteError> for Problem {
 }
 
 impl From<Interruption> for ChangeError {
-    fn from(halt: Interruption) -> Self {
-        match halt {
+    fn from(interruption: Interruption) -> Self {
+        match interruption {
             Interruption::Stopping => Self::Stopping,
             Interruption::Overtaken => {
                 let message = "a rollback was made after this change was requested and before it was published";
@@ -218,7 +218,7 @@ impl Control {
     pub fn receive(&self, by: Option<Requester>) -> ChangeRequest {
         let disk = self.disk.clone();
         ChangeRequest {
-            seen: self.queue.rollback_count(),
+            rollbacks_seen: self.queue.rollback_count(),
             previous: self.previous(),
             disk: tokio::task::spawn_blocking(move || disk.read()),
             by,
@@ -273,7 +273,7 @@ impl Control {
         let made = match kind {
             // A rollback doesn't wait for its turn.
             OperationKind::Rollback => self.roll_back(arrival, change, cause.clone()).await,
-            _ => match self.queue.wait_turn(kind, arrival.seen).await {
+            _ => match self.queue.wait_turn(kind, arrival.rollbacks_seen).await {
                 Err(halt) => Err(halt.into()),
                 Ok(turn) => {
                     let made = match kind {
@@ -302,7 +302,7 @@ impl Control {
         by: Option<Requester>,
         start: Instant,
     ) {
-        let came = match made {
+        let change_result = match made {
             Ok(_) if only_plan => ChangeResult::Planned,
             Ok(done) if done.published => ChangeResult::Published,
             Ok(_) => ChangeResult::Unchanged,
@@ -312,12 +312,12 @@ impl Control {
         let asker = by.as_ref().map_or_else(String::new, ToString::to_string);
         match made {
             Ok(done) if done.published => {
-                self.telemetry.record_change(cause.as_str(), came, Duration::from_millis(done.millis));
+                self.telemetry.record_change(cause.as_str(), change_result, Duration::from_millis(done.millis));
                 let ChangeOutcome { generation, millis, .. } = done;
                 tracing::info!(target: "change", %generation, millis, %cause, by = asker, "published");
             }
             Err(ChangeError::Refused(problems)) if !only_plan => {
-                self.telemetry.record_change(cause.as_str(), came, start.elapsed());
+                self.telemetry.record_change(cause.as_str(), change_result, start.elapsed());
                 let codes: Vec<&str> = problems.as_slice().iter().map(|problem| problem.code.as_str()).collect();
                 tracing::warn!(target: "change", %cause, by = asker, ?codes, "refused");
                 let problems = problems.clone();
@@ -328,7 +328,7 @@ impl Control {
                     tracing::error!(target: "change", %error, "the refusal can't be recorded in the history");
                 }
             }
-            _ => self.telemetry.record_change(cause.as_str(), came, start.elapsed()),
+            _ => self.telemetry.record_change(cause.as_str(), change_result, start.elapsed()),
         }
     }
 

@@ -151,9 +151,9 @@ impl RouteTable {
 
     /// Checks routes that already have faults of their own, as far as those faults allow it. Returns the further
     /// problems.
-    pub fn check_partial(doubts: &UncertainParts, graph: &AppGraph) -> Vec<Problem> {
+    pub fn check_partial(uncertain: &UncertainParts, graph: &AppGraph) -> Vec<Problem> {
         let mut problems = Vec::new();
-        doubts.routes.iter().for_each(|partial| bind::check(partial, graph, &mut problems));
+        uncertain.routes.iter().for_each(|partial| bind::check(partial, graph, &mut problems));
         problems
     }
 

@@ -196,8 +196,18 @@ fn read(
     let folders = Folders { root, workspace, components };
     let manifest = tree::document(&source, &tree, |table| Manifest::read(table, &folders));
 
-    let Manifest { app, modules, declared, compartments, defaults, http, log, compile, mut telemetry, mut doubts } =
-        manifest;
+    let Manifest {
+        app,
+        modules,
+        declared,
+        compartments,
+        defaults,
+        http,
+        log,
+        compile,
+        mut telemetry,
+        uncertain: mut doubts,
+    } = manifest;
     telemetry.otlp = overrides.otlp.clone().or(telemetry.otlp);
     let route_sources = find_routes(&app, &folders.root, &source);
     let RouteFiles { routes, partial, files: route_files, problems: route_problems } =

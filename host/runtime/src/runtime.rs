@@ -390,7 +390,7 @@ impl Runtime {
     /// Makes `next` the current generation. Requests on the previous generation finish there, and then it is freed.
     ///
     /// Must run inside a tokio runtime.
-    pub fn publish(&self, next: Arc<Generation>, place: DrainPermit) {
+    pub fn publish(&self, next: Arc<Generation>, permit: DrainPermit) {
         next.apply_limits();
         let old = self.current.swap(next);
         let mut retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
@@ -398,7 +398,7 @@ impl Runtime {
         retired.push(Arc::downgrade(&old));
         drop(retired);
         let drain = old.drain;
-        tokio::spawn(drain::drain(old, drain, place.0));
+        tokio::spawn(drain::drain(old, drain, permit.0));
     }
 
     /// Returns the numbers of the generations that still drain, oldest first.

@@ -185,7 +185,7 @@ impl CopyBarrier {
 pub(super) struct CopyJob {
     /// The path of the copy. The file does not exist yet.
     pub(super) target: PathBuf,
-    pub(super) moment: Arc<CopyBarrier>,
+    pub(super) barrier: Arc<CopyBarrier>,
 }
 
 /// Copies open databases, each to the path beside it. All copies are of one moment within this call.
@@ -212,12 +212,12 @@ pub fn copy_together(databases: &[(Database, PathBuf)], give_up: &dyn Fn() -> bo
 
 fn copy_at_one_moment(
     databases: &[(Database, PathBuf)],
-    moment: &Arc<CopyBarrier>,
+    barrier: &Arc<CopyBarrier>,
     asked: &mut usize,
     give_up: &dyn Fn() -> bool,
 ) -> Result<(), CopyError> {
     for (database, target) in databases {
-        let copy = CopyJob { target: target.clone(), moment: moment.clone() };
+        let copy = CopyJob { target: target.clone(), barrier: barrier.clone() };
         let failed =
             |error: super::SqlError| CopyError::Failed { path: database.path().to_owned(), reason: error.to_string() };
         database.submit(Job::Copy(copy)).map_err(failed)?;
@@ -227,18 +227,18 @@ fn copy_at_one_moment(
     let members = databases.len();
     let (mut hold, mut tried) = (FIRST_PAUSE, None);
     loop {
-        while !moment.wait(Instant::now() + POLL_INTERVAL, |state| state.near == members)? {
+        while !barrier.wait(Instant::now() + POLL_INTERVAL, |state| state.near == members)? {
             check(give_up, latest)?;
         }
-        moment.set(Phase::Pause);
-        if moment.wait(Instant::now() + hold, |state| state.held == members)? {
-            moment.set(Phase::Finish);
-            while !moment.wait(Instant::now() + POLL_INTERVAL, |state| state.whole == members)? {
+        barrier.set(Phase::Pause);
+        if barrier.wait(Instant::now() + hold, |state| state.held == members)? {
+            barrier.set(Phase::Finish);
+            while !barrier.wait(Instant::now() + POLL_INTERVAL, |state| state.whole == members)? {
                 check(give_up, latest)?;
             }
             return Ok(());
         }
-        moment.set(Phase::Copy);
+        barrier.set(Phase::Copy);
         check(give_up, latest)?;
         if tried.get_or_insert_with(Instant::now).elapsed() >= RETRY_PERIOD {
             return Err(CopyError::NoCommonPause);

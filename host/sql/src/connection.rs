@@ -179,7 +179,7 @@ fn syntax(text: impl Into<String>) -> Failure {
 /// A connection with its limits, authorizer and deadline. It begins in [`Role::Host`].
 pub(super) struct GuardedConnection {
     connection: Connection,
-    watch: Arc<ConnectionMonitor>,
+    monitor: Arc<ConnectionMonitor>,
     path: PathBuf,
     max_value: usize,
     max_transaction: u64,
@@ -208,7 +208,7 @@ impl GuardedConnection {
         let most = settings.max_log_bytes.saturating_add(settings.max_transaction_bytes);
         let mut guarded = Self::guard(connection, path, settings, Some((wal_path(path), most)))?;
         guarded.set_size(settings.limits.size)?;
-        let watch = guarded.watch.clone();
+        let watch = guarded.monitor.clone();
         guarded.connection.wal_hook(Some(move |_: &mut rusqlite::hooks::Wal, pages: i32| {
             watch.log_pages.store(pages.unsigned_abs(), Relaxed);
             Ok(())
@@ -267,7 +267,14 @@ impl GuardedConnection {
         let authorizer = watch.clone();
         connection.authorizer(Some(move |context: AuthContext<'_>| authorizer.authorize(&context)))?;
         let (max_value, max_transaction) = (settings.max_value_bytes, settings.max_transaction_bytes);
-        Ok(Self { connection, watch, path: path.to_owned(), max_value, max_transaction, size: Cell::new(None) })
+        Ok(Self {
+            connection,
+            monitor: watch,
+            path: path.to_owned(),
+            max_value,
+            max_transaction,
+            size: Cell::new(None),
+        })
     }
 
     /// The underlying connection, for the host's work while no guest's statement runs.
@@ -282,7 +289,7 @@ impl GuardedConnection {
 
     /// The handle that stops this connection's statements.
     pub(super) fn watch(&self) -> &Arc<ConnectionMonitor> {
-        &self.watch
+        &self.monitor
     }
 
     /// Makes closing leave the log as it is. Otherwise the last connection to close copies the log into the database
@@ -305,7 +312,7 @@ impl GuardedConnection {
 
     /// Pages in the log if something was committed since the last call, otherwise 0.
     pub(super) fn take_log_pages(&self) -> u32 {
-        self.watch.log_pages.swap(0, Relaxed)
+        self.monitor.log_pages.swap(0, Relaxed)
     }
 
     /// The size of the database in bytes, as this connection sees it.
@@ -327,17 +334,17 @@ impl GuardedConnection {
 
     /// Sets the role in which later statements are prepared.
     pub(super) fn set_role(&self, role: Role) {
-        self.watch.role.store(role as u8, Relaxed);
+        self.monitor.role.store(role as u8, Relaxed);
     }
 
     /// The reason of the authorizer's denial, if it denied anything since the last call.
     pub(super) fn take_denial(&self) -> Option<Denial> {
-        self.watch.denied.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.monitor.denied.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Runs the host's own `work` between statements of guests, without restrictions and without a deadline.
     pub(super) fn as_host<T>(&self, work: impl FnOnce() -> T) -> T {
-        self.watch.disarm();
+        self.monitor.disarm();
         self.set_role(Role::Host);
         let result = work();
         self.set_role(Role::Guest);
@@ -438,7 +445,7 @@ impl GuardedConnection {
             Failure::Own(error) => error,
             Failure::Sqlite(error) => match self.translate(&error) {
                 // The flag stays set, so that the writer also empties the log.
-                SqlError::Timeout if self.watch.overgrown.load(Relaxed) => {
+                SqlError::Timeout if self.monitor.overgrown.load(Relaxed) => {
                     SqlLimit::Transaction(self.max_transaction).into()
                 }
                 error => error,

@@ -216,7 +216,7 @@ impl Database {
         let ticket = Arc::new(JobClaim::default());
         let (reply, mut answer) = oneshot::channel();
         let statement = BoundStatement { sql: sql.to_owned(), parameters };
-        self.submit(Job::Execute { statement, limits: self.limits, deadline, ticket: ticket.clone(), reply })?;
+        self.submit(Job::Execute { statement, limits: self.limits, deadline, claim: ticket.clone(), reply })?;
         let answer = match tokio::time::timeout_at(deadline.into(), &mut answer).await {
             Ok(answer) => answer,
             Err(_) if ticket.abandon() => return Err(SqlError::Timeout),
@@ -251,7 +251,7 @@ impl Database {
         let (reply, mut answer) = oneshot::channel();
         let migrations = migrations.to_owned();
         let size = self.limits.size;
-        self.submit(Job::Migrate { migrations, size, allowed, ticket: ticket.clone(), refused, reply })?;
+        self.submit(Job::Migrate { migrations, size, allowed, claim: ticket.clone(), refused, reply })?;
         let answer = match tokio::time::timeout(allowed, &mut answer).await {
             Ok(answer) => answer,
             Err(_) if ticket.abandon() => return Err(SqlError::Timeout.into()),

@@ -173,13 +173,13 @@ impl Drop for BorrowedReader {
 /// A read on a thread of its own. Dropping it stops the read.
 struct LongRead {
     task: JoinHandle<(BorrowedReader, Read)>,
-    watch: Arc<ConnectionMonitor>,
+    monitor: Arc<ConnectionMonitor>,
 }
 
 impl LongRead {
     /// Starts the read. The reader's watch must be armed already, so that arming does not overwrite a stop.
     fn start(reader: BorrowedReader, sql: String, parameters: Vec<Value>, limits: SqlLimits) -> Self {
-        let watch = reader.watch().clone();
+        let monitor = reader.watch().clone();
         let task = tokio::task::spawn_blocking(move || {
             reader.watch().set_long(true);
             let read = reader.read(&sql, &parameters, &limits);
@@ -188,7 +188,7 @@ impl LongRead {
             // stopped in place of this read.
             (reader, read)
         });
-        Self { task, watch }
+        Self { task, monitor }
     }
 
     async fn join(mut self) -> Result<Read, SqlError> {
@@ -206,6 +206,6 @@ impl LongRead {
 
 impl Drop for LongRead {
     fn drop(&mut self) {
-        self.watch.stop();
+        self.monitor.stop();
     }
 }

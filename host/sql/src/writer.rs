@@ -59,7 +59,7 @@ pub(super) enum Job {
         /// When the statement must end.
         deadline: Instant,
         /// Decides whether the caller or the writer owns the job.
-        ticket: Arc<JobClaim>,
+        claim: Arc<JobClaim>,
         /// The channel for the answer.
         reply: Reply<u64>,
     },
@@ -81,7 +81,7 @@ pub(super) enum Job {
         /// How long the migrations may take.
         allowed: Duration,
         /// Decides whether the caller or the writer owns the job.
-        ticket: Arc<JobClaim>,
+        claim: Arc<JobClaim>,
         /// The channel for a refusal. Dropped without a value if there is none.
         refused: oneshot::Sender<OpenError>,
         /// The channel for the outcome, which is sent once it is on the disk.
@@ -198,7 +198,7 @@ impl<'w> RunningWriter<'w> {
 
     fn job(&mut self, job: Job) {
         match job {
-            Job::Execute { statement, limits, deadline, ticket, reply } => {
+            Job::Execute { statement, limits, deadline, claim: ticket, reply } => {
                 // A dropped caller, or one that gave up, wants no change any more.
                 if !reply.is_closed() && ticket.claim() {
                     self.execute(&statement, &limits, deadline, reply);
@@ -209,13 +209,13 @@ impl<'w> RunningWriter<'w> {
                     self.run_transaction(&limits, deadline, reply);
                 }
             }
-            Job::Migrate { migrations, size, allowed, ticket, refused, reply } => {
+            Job::Migrate { migrations, size, allowed, claim: ticket, refused, reply } => {
                 if !reply.is_closed() && ticket.claim() {
                     self.migrate(&migrations, size, allowed, refused, reply);
                 }
             }
             Job::Copy(copy) => {
-                copy.moment.end(self.writer.guarded.path(), Err("it is being copied already".to_owned()));
+                copy.barrier.end(self.writer.guarded.path(), Err("it is being copied already".to_owned()));
             }
         }
     }

@@ -182,7 +182,7 @@ impl Telemetry {
     pub fn outbound(&self, module: &ModuleName) -> OutboundMetrics {
         let known = admit(&mut self.names().outbound, module.to_string());
         let name = if known { module.as_str() } else { OTHER };
-        OutboundMetrics(OutboundOutcome::ALL.map(|went| self.outbound.with_label_values(&[name, went.as_str()])))
+        OutboundMetrics(OutboundOutcome::ALL.map(|outcome| self.outbound.with_label_values(&[name, outcome.as_str()])))
     }
 
     /// Returns the histograms of a module's SQL statements.
@@ -242,9 +242,9 @@ impl Telemetry {
     }
 
     /// Counts a change of the application by its cause and outcome, and records its duration.
-    pub fn record_change(&self, cause: &str, came: ChangeResult, time: Duration) {
-        self.changes.with_label_values(&[cause, came.as_str()]).inc();
-        self.change_time.with_label_values(&[cause, came.as_str()]).observe(time.as_secs_f64());
+    pub fn record_change(&self, cause: &str, result: ChangeResult, time: Duration) {
+        self.changes.with_label_values(&[cause, result.as_str()]).inc();
+        self.change_time.with_label_values(&[cause, result.as_str()]).observe(time.as_secs_f64());
     }
 
     /// Counts a run of a module's `resume`, and records its duration.
@@ -400,8 +400,8 @@ pub struct OutboundMetrics([IntCounter; OutboundOutcome::ALL.len()]);
 
 impl OutboundMetrics {
     /// Counts a request by its outcome.
-    pub fn count(&self, went: OutboundOutcome) {
-        self.0[went as usize].inc();
+    pub fn count(&self, outcome: OutboundOutcome) {
+        self.0[outcome as usize].inc();
     }
 }
 

@@ -72,8 +72,8 @@ fn write(place: &Path, file: &str, text: &str) {
     fs::write(path, text).unwrap();
 }
 
-fn modules(look: &Changes) -> Vec<&str> {
-    look.modules.iter().map(|folder| folder.file_name().unwrap().to_str().unwrap()).collect()
+fn modules(changes: &Changes) -> Vec<&str> {
+    changes.modules.iter().map(|folder| folder.file_name().unwrap().to_str().unwrap()).collect()
 }
 
 #[test]
@@ -152,10 +152,10 @@ fn a_file_that_every_build_writes_is_passed_by() {
     let generated = "modules/alpha/src/generated.rs";
     let first = sources.find_changes();
     let mut number = 0;
-    let mut build = |sources: &mut Sources, look: &Changes| {
+    let mut build = |sources: &mut Sources, changes: &Changes| {
         number += 1;
         write(place.path(), generated, &format!("// {number}\n"));
-        sources.record_build(look).len()
+        sources.record_build(changes).len()
     };
     assert_eq!(build(&mut sources, &first), 0);
     // The first two changes may come from the author, who saved during a build.

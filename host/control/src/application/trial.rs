@@ -99,8 +99,8 @@ impl Databases {
     }
 
     /// Applies the pending migrations of an open database to a copy of it. Returns a sentence for people; `None` if nothing is pending.
-    fn on_a_copy(&self, due: &ModuleMigrationTrial<'_>, state: &StateFolder) -> Result<Option<String>, Problems> {
-        let ModuleMigrationTrial { name, node, applied, open } = due;
+    fn on_a_copy(&self, trial: &ModuleMigrationTrial<'_>, state: &StateFolder) -> Result<Option<String>, Problems> {
+        let ModuleMigrationTrial { name, node, applied, open } = trial;
         let (migrations, known) = (node.artifact.migrations(), applied.as_ref().map_or(0, Vec::len));
         let Some(database) = open.as_ref().filter(|_| migrations.len() > known) else { return Ok(None) };
         let not_tried = |why: &str| format!("the migrations of `{name}` were not tried on its data: {why}");
@@ -110,14 +110,14 @@ impl Databases {
         if let Err(error) = make_anew(&folder) {
             return Ok(Some(not_tried(&format!("{} can't be used: {error}", folder.display()))));
         }
-        let occasion = if due.are_for_a_start() { MigrationOccasion::Start } else { MigrationOccasion::Serving };
+        let occasion = if trial.are_for_a_start() { MigrationOccasion::Start } else { MigrationOccasion::Serving };
         let tried = try_on_copy(database, &folder.join("copy.db"), migrations, occasion, MIGRATION_TIME);
         if let Err(error) = fs::remove_dir_all(&folder) {
             tracing::warn!(%error, folder = %folder.display(), "the copy of a dry run can't be removed");
         }
         match tried {
             Ok(Ok(CopyTrial { bytes, tried: true })) => {
-                let who = if due.are_for_a_start() { ", as a start applies them" } else { "" };
+                let who = if trial.are_for_a_start() { ", as a start applies them" } else { "" };
                 Ok(Some(format!(
                     "the migrations of `{name}` were applied to a copy of its data ({}){who}",
                     ByteSize(bytes)

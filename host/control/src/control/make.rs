@@ -87,7 +87,7 @@ impl Control {
         change: Change,
         cause: Cause,
     ) -> Result<ChangeOutcome, ChangeError> {
-        let (start, seen) = (Instant::now(), arrival.seen);
+        let (start, seen) = (Instant::now(), arrival.rollbacks_seen);
         let running = self.running.load_full();
         let is_apply = matches!(change, Change::Apply { .. });
         let Planned { checked, plan, is_same } = self.plan(&running, arrival.previous, change).await?;
@@ -137,7 +137,7 @@ impl Control {
         change: Change,
         cause: Cause,
     ) -> Result<ChangeOutcome, ChangeError> {
-        let (start, seen, mut disk) = (Instant::now(), arrival.seen, arrival.disk);
+        let (start, seen, mut disk) = (Instant::now(), arrival.rollbacks_seen, arrival.disk);
         let running = self.running.load_full();
         let planned = self.plan(&running, arrival.previous, change).await?;
         if !planned.is_same {
@@ -231,7 +231,7 @@ impl Control {
     async fn link(
         self: &Arc<Self>,
         kind: OperationKind,
-        seen: RollbackCount,
+        rollbacks_seen: RollbackCount,
         checked: Checked,
         running: Arc<RunningApplication>,
     ) -> Result<(Checked, Vec<Linked>), ChangeError> {
@@ -247,7 +247,7 @@ impl Control {
             crash_point(CrashPoint::ChangeLinked);
             Ok((checked, linked))
         });
-        let linked = self.queue.run_unless_interrupted(kind, seen, work).await?;
+        let linked = self.queue.run_unless_interrupted(kind, rollbacks_seen, work).await?;
         if linked.is_err() && self.compiler.engines().is_stopping() {
             return Err(ChangeError::Stopping);
         }
@@ -332,11 +332,11 @@ impl Control {
         self: &Arc<Self>,
         publishing: &MutexGuard<'_, ()>,
         prepared: Prepared,
-        place: DrainPermit,
-        told: HistoryEntry,
+        permit: DrainPermit,
+        entry: HistoryEntry,
     ) -> Result<(), ChangeError> {
         let Prepared { generation, running, configuration, new } = prepared;
-        let publication = publication(&running.graph, configuration, told);
+        let publication = publication(&running.graph, configuration, entry);
         // A restart serves the generation once the history has it, so requests may run on it, too.
         if let Err(error) = self.update_history(publishing, move |history| history.publish(publication)).await {
             drop(generation);
@@ -347,7 +347,7 @@ impl Control {
             return Err(error.into());
         }
         crash_point(CrashPoint::ChangePublished);
-        self.runtime().publish(generation, place);
+        self.runtime().publish(generation, permit);
         self.running.store(Arc::new(running));
         self.databases.clear_republish();
         self.databases.mark_published(&new, self.state());
@@ -362,8 +362,8 @@ pub(super) fn record(graph: &AppGraph, configuration: Digest, cause: Cause, by: 
     NewGeneration { cause, by, configuration, modules, databases, disk: None, changes }
 }
 
-fn publication(graph: &AppGraph, configuration: Digest, told: HistoryEntry) -> NewGeneration {
-    let HistoryEntry { cause, by, disk, plan } = told;
+fn publication(graph: &AppGraph, configuration: Digest, entry: HistoryEntry) -> NewGeneration {
+    let HistoryEntry { cause, by, disk, plan } = entry;
     let changes = plan.to_string().lines().map(str::to_owned).collect();
     NewGeneration { disk, changes, ..record(graph, configuration, cause, by) }
 }
@@ -379,11 +379,11 @@ fn artifacts(checked: &Checked) -> Artifacts {
 }
 
 /// Stores all components and the configuration of a generation durably. Returns the digest of the configuration.
-pub(super) fn keep(kept: &FileStore, graph: &AppGraph, config: &AppConfig) -> Result<Digest, Problems> {
+pub(super) fn keep(files: &FileStore, graph: &AppGraph, config: &AppConfig) -> Result<Digest, Problems> {
     for node in graph.modules.values() {
-        kept.store_component(&node.artifact)?;
+        files.store_component(&node.artifact)?;
     }
-    Ok(kept.store_configuration(&config.files)?)
+    Ok(files.store_configuration(&config.files)?)
 }
 
 /// Returns the builds of a graph's modules.

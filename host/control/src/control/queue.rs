@@ -109,10 +109,10 @@ impl Queue {
     pub(super) async fn wait_turn(
         &self,
         kind: OperationKind,
-        seen: RollbackCount,
+        rollbacks_seen: RollbackCount,
     ) -> Result<MutexGuard<'_, ()>, Interruption> {
-        let turn = self.run_unless_interrupted(kind, seen, self.line(kind).running.lock()).await?;
-        self.check(kind, seen)?;
+        let turn = self.run_unless_interrupted(kind, rollbacks_seen, self.line(kind).running.lock()).await?;
+        self.check(kind, rollbacks_seen)?;
         Ok(turn)
     }
 
@@ -120,12 +120,12 @@ impl Queue {
     pub(super) async fn run_unless_interrupted<T>(
         &self,
         kind: OperationKind,
-        seen: RollbackCount,
+        rollbacks_seen: RollbackCount,
         work: impl Future<Output = T>,
     ) -> Result<T, Interruption> {
         let mut made = self.rollbacks_made.subscribe();
         let overtaken = async {
-            if kind != OperationKind::Change || made.wait_for(|made| *made > seen.0).await.is_err() {
+            if kind != OperationKind::Change || made.wait_for(|made| *made > rollbacks_seen.0).await.is_err() {
                 std::future::pending::<()>().await;
             }
         };
@@ -138,10 +138,12 @@ impl Queue {
     }
 
     /// Checks that an operation that arrived at `seen` may go on.
-    pub(super) fn check(&self, kind: OperationKind, seen: RollbackCount) -> Result<(), Interruption> {
+    pub(super) fn check(&self, kind: OperationKind, rollbacks_seen: RollbackCount) -> Result<(), Interruption> {
         match () {
             () if self.stopping.is_cancelled() => Err(Interruption::Stopping),
-            () if kind == OperationKind::Change && self.rollback_count() != seen => Err(Interruption::Overtaken),
+            () if kind == OperationKind::Change && self.rollback_count() != rollbacks_seen => {
+                Err(Interruption::Overtaken)
+            }
             () => Ok(()),
         }
     }

@@ -51,7 +51,7 @@ pub struct StartPlan {
     overrides: Overrides,
     state: StateFolder,
     history: History,
-    wanted: StartSource,
+    source: StartSource,
     /// A log line that says which application it is, and why.
     why: String,
     /// The record of the files on disk, if they are what runs.
@@ -77,24 +77,24 @@ impl StartPlan {
         app: PathBuf,
         overrides: &Overrides,
         state: StateFolder,
-        wanted: StartSource,
+        source: StartSource,
     ) -> Result<Self, Problems> {
         let history = state.history().map_err(|error| Problem::new(Code::State, with_causes(&error)))?;
         // A stored configuration may have been read under another state path. The state is in this folder.
         let overrides = Overrides { state: Some(config.state.clone()), ..overrides.clone() };
         let (artifacts, disk) = on_disk(&config);
         let last = history.last();
-        let disk = match wanted {
+        let disk = match source {
             StartSource::Published => None,
             _ => Some(disk.map_err(|problems| with_rollback_hint(problems, last))?),
         };
-        let choice = choose(&history, disk.as_ref(), wanted)?;
+        let choice = choose(&history, disk.as_ref(), source)?;
         if let Choice::Resume(last, why) = choice {
             let (config, artifacts) = kept_application(last, history.files(), &overrides, artifacts.values())?;
             let (resumed, checked) = (Some(last.number), application::check_with(config, &artifacts)?);
             // The record of the disk is in the history already, or the disk is not known to have what runs.
             let disk = None;
-            return Ok(Self { checked, app, overrides, state, wanted, why, disk, resumed, plan: None, history });
+            return Ok(Self { checked, app, overrides, state, source, why, disk, resumed, plan: None, history });
         }
         let Choice::Disk(why) = choice else { unreachable!("there are two choices") };
         let checked =
@@ -104,7 +104,7 @@ impl StartPlan {
         let is_same = plan.as_ref().is_some_and(Plan::is_empty);
         let resumed = last.filter(|_| is_same).map(|last| last.number);
         let disk = disk.map(|disk| disk.record);
-        Ok(Self { checked, app, overrides, state, wanted, why, disk, resumed, plan, history })
+        Ok(Self { checked, app, overrides, state, source, why, disk, resumed, plan, history })
     }
 
     /// Returns the configuration of the application that is going to run.
@@ -125,7 +125,7 @@ impl StartPlan {
     /// All problems found. Migrations run after all other checks.
     pub fn start(self, host: &Host) -> Result<Control, Problems> {
         let begun = Instant::now();
-        let Self { checked, app, overrides, state, mut history, wanted, why, disk, resumed, plan } = self;
+        let Self { checked, app, overrides, state, mut history, source: wanted, why, disk, resumed, plan } = self;
         tracing::info!(target: "change", "{why}");
         let changes = plan.map(|plan| plan.to_string()).unwrap_or_default();
         if resumed.is_none() {
@@ -146,7 +146,7 @@ impl StartPlan {
         let number = resumed.unwrap_or_else(|| history.next());
         let generation = application::assemble(number, checked, linked, &databases, &admissions, &host.telemetry);
         tokio::runtime::Handle::current().block_on(generation.warm_up(None))?;
-        let came = if resumed.is_some() {
+        let result = if resumed.is_some() {
             if let Some(disk) = disk {
                 history.record_disk(disk).map_err(Problem::from)?;
             }
@@ -161,7 +161,7 @@ impl StartPlan {
             ChangeResult::Published
         };
         databases.mark_published(running.graph.modules_with_database().map(|(name, _)| name), &state);
-        host.telemetry.record_change(Cause::Run.as_str(), came, begun.elapsed());
+        host.telemetry.record_change(Cause::Run.as_str(), result, begun.elapsed());
         Ok(Control {
             runtime: Arc::new(Runtime::new(generation)),
             compiler,
@@ -192,7 +192,7 @@ struct DiskState {
 }
 
 /// Chooses between the last published generation and the files on disk. Without `disk`, chooses the former.
-fn choose<'a>(history: &'a History, disk: Option<&DiskState>, wanted: StartSource) -> Result<Choice<'a>, Problems> {
+fn choose<'a>(history: &'a History, disk: Option<&DiskState>, source: StartSource) -> Result<Choice<'a>, Problems> {
     let Some(last) = history.last() else {
         return match disk {
             Some(_) => Ok(Choice::Disk(
@@ -213,7 +213,7 @@ fn choose<'a>(history: &'a History, disk: Option<&DiskState>, wanted: StartSourc
         Ok(Choice::Disk(format!("{line}: {why} since generation {number}")))
     };
     let Some(disk) = disk else { return resume("`--published` asks for it, whatever is on disk") };
-    if wanted == StartSource::Disk {
+    if source == StartSource::Disk {
         let number = last.number;
         let line = format!("starting the application on disk instead of generation {number}: `--apply` asks for it");
         return Ok(Choice::Disk(line));
@@ -293,11 +293,11 @@ fn plan(
 /// Loads the application of a published generation. Takes components from `known` instead of reading them again.
 pub(super) fn kept_application<'a>(
     published: &PublishedGeneration,
-    kept: &FileStore,
+    files: &FileStore,
     overrides: &Overrides,
     known: impl Iterator<Item = &'a Arc<Artifact>>,
 ) -> Result<(AppConfig, Artifacts), Problems> {
-    let config = config::parse(&kept.configuration(&published.configuration)?, overrides)?;
+    let config = config::parse(&files.configuration(&published.configuration)?, overrides)?;
     let (mut artifacts, mut problems) = (Artifacts::new(), Vec::new());
     let known: BTreeMap<Digest, &Arc<Artifact>> = known.map(|artifact| (artifact.digest, artifact)).collect();
     for (module, record) in &published.modules {
@@ -305,7 +305,7 @@ pub(super) fn kept_application<'a>(
             artifacts.insert(module.clone(), Arc::clone(known));
             continue;
         }
-        match kept.component(&record.digest) {
+        match files.component(&record.digest) {
             Ok(artifact) => drop(artifacts.insert(module.clone(), Arc::new(artifact))),
             Err(found) => problems.extend(found.into_vec().into_iter().map(|problem| problem.module(module))),
         }

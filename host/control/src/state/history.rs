@@ -76,13 +76,13 @@ impl HistoryWriteError {
 #[derive(Debug, Clone)]
 pub struct History {
     file: PathBuf,
-    kept: FileStore,
+    files: FileStore,
     text: HistoryFile,
 }
 
 impl History {
     /// Reads the history of a state folder. A missing file gives an empty history.
-    pub(super) fn open(state: &Path, kept: FileStore) -> io::Result<Self> {
+    pub(super) fn open(state: &Path, files: FileStore) -> io::Result<Self> {
         let file = state.join(FILE);
         let damaged = |what: &str| io::Error::new(io::ErrorKind::InvalidData, format!("history.json {what}"));
         let mut text: HistoryFile = match fs::read(&file) {
@@ -108,7 +108,7 @@ impl History {
             }
             last = number;
         }
-        Ok(Self { file, kept, text })
+        Ok(Self { file, files, text })
     }
 
     /// Returns the history as the JSON text of its file.
@@ -127,7 +127,7 @@ impl History {
 
     /// The stored components and configurations of the published generations.
     pub fn files(&self) -> &FileStore {
-        &self.kept
+        &self.files
     }
 
     /// The published generations, oldest first.
@@ -251,7 +251,7 @@ impl History {
         let components: BTreeSet<Digest> =
             published.iter().flat_map(|one| one.modules.values().map(|module| module.digest)).collect();
         let configurations: BTreeSet<Digest> = published.iter().map(|one| one.configuration).collect();
-        self.kept.prune(&components, &configurations);
+        self.files.prune(&components, &configurations);
     }
 }
 

@@ -19,10 +19,10 @@ pub(super) fn detached(
     target: Target,
     values: Vec<Val>,
     context: CallContext,
-    place: InFlightPermit,
+    permit: InFlightPermit,
 ) -> impl Future<Output = Outcome> {
     run_detached(async move {
         let outcome = generation.call(target, &values, context).await;
-        (outcome, place)
+        (outcome, permit)
     })
 }

@@ -206,13 +206,13 @@ fn is_client_error(error: &io::Error) -> bool {
 }
 
 /// Serves a connection until it ends. A client that disconnects or does not speak HTTP affects no other connection.
-async fn serve_connection<H, F>(stream: TcpStream, entry: ConnectionGuard, handle: H)
+async fn serve_connection<H, F>(stream: TcpStream, guard: ConnectionGuard, handle: H)
 where
     H: Fn(Request<RequestBody>) -> F + Clone + Send + 'static,
     F: Future + Send + 'static,
     F::Output: Into<CountedResponse> + Send,
 {
-    let connection = &entry.0;
+    let connection = &guard.0;
     let mut clock = ConnectionTimer::new(connection);
     let mut wire = Wire::new(stream, connection.clone());
     let version = tokio::select! {
@@ -228,7 +228,7 @@ where
     }
 }
 
-async fn serve_http1<H, F>(wire: Wire, connection: &Arc<Connection>, clock: &mut ConnectionTimer, handle: H)
+async fn serve_http1<H, F>(wire: Wire, connection: &Arc<Connection>, timer: &mut ConnectionTimer, handle: H)
 where
     H: Fn(Request<RequestBody>) -> F + Send + 'static,
     F: Future + Send + 'static,
@@ -251,7 +251,7 @@ where
     loop {
         let step = poll_fn(|context| match http.as_mut().poll(context) {
             Poll::Ready(ended) => Poll::Ready(Ok(ended)),
-            Poll::Pending => clock.poll_command(connection, context).map(Err),
+            Poll::Pending => timer.poll_command(connection, context).map(Err),
         });
         match step.await {
             Ok(Ok(())) => return,
@@ -268,7 +268,7 @@ where
     }
 }
 
-async fn serve_http2<H, F>(wire: Wire, connection: &Arc<Connection>, clock: &mut ConnectionTimer, handle: H)
+async fn serve_http2<H, F>(wire: Wire, connection: &Arc<Connection>, timer: &mut ConnectionTimer, handle: H)
 where
     H: Fn(Request<RequestBody>) -> F + Send + 'static,
     F: Future + Send + 'static,
@@ -277,13 +277,13 @@ where
     let greeted = tokio::select! {
         biased;
         greeted = Http2::handshake(wire, handle, connection.clone()) => greeted,
-        _ = poll_fn(|context| clock.poll_command(connection, context)) => return,
+        _ = poll_fn(|context| timer.poll_command(connection, context)) => return,
     };
     let ended = match greeted {
         Ok(mut http) => loop {
             let step = poll_fn(|context| match http.poll(context) {
                 Poll::Ready(ended) => Poll::Ready(Ok(ended)),
-                Poll::Pending => clock.poll_command(connection, context).map(Err),
+                Poll::Pending => timer.poll_command(connection, context).map(Err),
             });
             match step.await {
                 Ok(ended) => break ended,

@@ -26,7 +26,7 @@ pub(super) struct Manifest {
     pub(super) compile: CompileLimits,
     pub(super) telemetry: TracingConfig,
     /// The parts that faults leave in doubt.
-    pub(super) doubts: UncertainParts,
+    pub(super) uncertain: UncertainParts,
 }
 
 /// The table `[app]`.
@@ -51,14 +51,14 @@ impl Manifest {
     pub(super) fn read(table: &mut Table<'_>, folders: &Folders) -> Self {
         let app = table.required("app").and_then(|value| value.table(App::read));
         let modules = table.required("modules").and_then(|value| value.table(|t| read_modules(t, folders)));
-        let (modules, declared, mut doubts) = modules.unwrap_or_default();
+        let (modules, declared, mut uncertain) = modules.unwrap_or_default();
         let before = table.reported();
         let defaults =
             table.optional("defaults").and_then(|value| value.table(|t| Defaults::read(t, Defaults::default())));
         let defaults = defaults.unwrap_or_default();
         let compartments = table.optional("compartments");
         let compartments = compartments.and_then(|value| value.table(|t| read_compartments(t, &declared, defaults)));
-        doubts.placement = table.reported() > before;
+        uncertain.placement = table.reported() > before;
         let http = table.optional("http").and_then(|value| value.table(HttpLimits::read));
         let log = table.optional("log").and_then(|value| value.table(LogConfig::read));
         let compile = table.optional("compile").and_then(|value| value.table(CompileLimits::read));
@@ -73,7 +73,7 @@ impl Manifest {
             log: log.unwrap_or_default(),
             compile: compile.unwrap_or_default(),
             telemetry: telemetry.unwrap_or_default(),
-            doubts,
+            uncertain,
         }
     }
 }

@@ -75,11 +75,11 @@ impl LimitedResponseBody {
         inner: Incoming,
         end: Instant,
         outgoing: Arc<OutboundClient>,
-        place: OwnedSemaphorePermit,
+        permit: OwnedSemaphorePermit,
         connection: AbortOnDropJoinHandle<()>,
     ) -> Self {
         let deadline = Box::pin(tokio::time::sleep_until(end.into()));
-        Self { inner, left: outgoing.grant.response, deadline, outgoing, _permit: place, _connection: connection }
+        Self { inner, left: outgoing.grant.response, deadline, outgoing, _permit: permit, _connection: connection }
     }
 }
 

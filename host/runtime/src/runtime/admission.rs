@@ -65,7 +65,7 @@ pub struct CallStats {
 
 /// Admits a bounded number of calls at once and queues a bounded number of others.
 pub(super) struct Admission {
-    places: CallPermits,
+    permits: CallPermits,
     waiting: AtomicUsize,
     queue: AtomicUsize,
 }
@@ -81,8 +81,8 @@ pub(super) enum AdmissionError {
 
 impl Admission {
     fn new(limits: &Limits) -> Self {
-        let places = CallPermits::new(limits.calls as usize);
-        Self { places, waiting: AtomicUsize::new(0), queue: AtomicUsize::new(limits.queue as usize) }
+        let permits = CallPermits::new(limits.calls as usize);
+        Self { permits, waiting: AtomicUsize::new(0), queue: AtomicUsize::new(limits.queue as usize) }
     }
 
     /// Returns the number of calls that may wait.
@@ -93,18 +93,18 @@ impl Admission {
     /// Applies other limits from now on. Calls that run or wait are not turned away.
     pub(super) fn resize(&self, limits: &Limits) {
         self.queue.store(limits.queue as usize, Relaxed);
-        self.places.resize(limits.calls as usize);
+        self.permits.resize(limits.calls as usize);
     }
 
     /// Returns the numbers of running and waiting calls.
     pub(super) fn stats(&self) -> CallStats {
-        let (running, limit) = (self.places.taken(), self.places.wanted());
+        let (running, limit) = (self.permits.taken(), self.permits.wanted());
         CallStats { running, waiting: self.waiting.load(Relaxed), limit }
     }
 
     /// Takes a permit for a call. Waits for one until `deadline`.
     pub(super) async fn admit(&self, deadline: Instant) -> Result<CallPermit<'_>, AdmissionError> {
-        match self.places.try_take() {
+        match self.permits.try_take() {
             Some(place) => Ok(place),
             // Boxed because waiting is rare: inline it would enlarge the future of every call.
             None => Box::pin(self.wait(deadline)).await,
@@ -114,9 +114,9 @@ impl Admission {
     async fn wait(&self, deadline: Instant) -> Result<CallPermit<'_>, AdmissionError> {
         let _waiting = Waiting::enter(self).ok_or(AdmissionError::QueueFull)?;
         loop {
-            match tokio::time::timeout_at(deadline.into(), self.places.permits().acquire()).await {
+            match tokio::time::timeout_at(deadline.into(), self.permits.permits().acquire()).await {
                 Ok(permit) => {
-                    if let Some(place) = self.places.occupy(permit.expect("the semaphore is never closed")) {
+                    if let Some(place) = self.permits.occupy(permit.expect("the semaphore is never closed")) {
                         return Ok(place);
                     }
                 }

@@ -69,15 +69,15 @@ pub struct Compartment {
     admissions: Vec<Arc<Admission>>,
     warm: Mutex<Vec<PooledInstance>>,
     /// The number of searches for idle instances so far. It dates the last use of an instance, so that no call needs to read a clock.
-    looks: AtomicU64,
+    sweeps: AtomicU64,
     /// Whether a newer generation is current, so that the calls of this one will end.
     retired: AtomicBool,
     counters: Counters,
     metrics: CompartmentMetrics,
     /// The history of long computations of each function, by function index.
-    steps: Box<[OffloadHistory]>,
+    offload_histories: Box<[OffloadHistory]>,
     /// The history of long computations of starts.
-    start_steps: OffloadHistory,
+    start_history: OffloadHistory,
     traps: LineRateLimit,
     /// Limits log lines about exceeded limits. The logs of instances share it.
     limited: Arc<LineRateLimit>,
@@ -100,8 +100,8 @@ impl Compartment {
             identity: linked.identity,
             pre: linked.pre,
             profile: linked.profile,
-            steps: linked.exports.iter().map(|_| OffloadHistory::default()).collect(),
-            start_steps: OffloadHistory::default(),
+            offload_histories: linked.exports.iter().map(|_| OffloadHistory::default()).collect(),
+            start_history: OffloadHistory::default(),
             exports: linked.exports,
             fused: linked.fused,
             admissions: modules.iter().map(|module| admissions.of(&module.name, &plan.limits)).collect(),
@@ -109,7 +109,7 @@ impl Compartment {
             instances: plan.instances,
             limits: plan.limits,
             warm: Mutex::default(),
-            looks: AtomicU64::new(0),
+            sweeps: AtomicU64::new(0),
             retired: AtomicBool::new(false),
             counters: Counters::default(),
             metrics: telemetry.compartment(&plan.name),
@@ -231,11 +231,11 @@ impl Compartment {
         let _running = Running::enter(&self.counters);
         let warm = self.warm().pop();
         let mut lease = match warm {
-            Some(live) => Lease::new(self, live),
+            Some(instance) => Lease::new(self, instance),
             // Boxed because starting is rare: inline it would double the size of the call's future.
             None => Box::pin(self.start(call.clone())).await?,
         };
-        let work = PollDriver::of(&self.steps[place.0 as usize], &call, &self.metrics);
+        let work = PollDriver::of(&self.offload_histories[place.0 as usize], &call, &self.metrics);
         lease.instance().begin(call);
         let called = lease.instance().call(export, place, parameters, work).await;
         self.report_limits(lease.instance().state());
@@ -268,7 +268,7 @@ impl Compartment {
 
     /// Runs blocking work on a result of the function.
     pub(super) fn offload<T>(&self, place: FunctionIndex, work: impl FnOnce() -> T) -> T {
-        self.steps[place.0 as usize].run_now(work)
+        self.offload_histories[place.0 as usize].run_now(work)
     }
 
     /// Counts the limits that the call met without being ended by them.
@@ -364,12 +364,12 @@ impl Compartment {
     async fn start(&self, call: CallContext) -> Result<Lease<'_>, CallError> {
         let memory = usize::try_from(self.limits.memory).unwrap_or(usize::MAX);
         let state = InstanceState::new(self.modules.clone(), memory, self.profile, call.clone(), self.limited.clone());
-        let work = PollDriver::of(&self.start_steps, &call, &self.metrics);
+        let work = PollDriver::of(&self.start_history, &call, &self.metrics);
         let started = PooledInstance::start(&self.pre, self.exports.len(), &self.limits, state, work).await;
-        let live = started.map_err(|ended| self.explain(&ended, &call, None))?;
+        let instance = started.map_err(|ended| self.explain(&ended, &call, None))?;
         self.counters.made.fetch_add(1, Ordering::Relaxed);
         self.metrics.count_created();
-        Ok(Lease::new(self, live))
+        Ok(Lease::new(self, instance))
     }
 }
 
@@ -407,9 +407,9 @@ struct Lease<'a> {
 }
 
 impl<'a> Lease<'a> {
-    fn new(compartment: &'a Compartment, live: PooledInstance) -> Self {
+    fn new(compartment: &'a Compartment, instance: PooledInstance) -> Self {
         // The default reason holds if the call's future is dropped before its end.
-        Self { compartment, instance: Some(live), drop_reason: DropReason::Dropped }
+        Self { compartment, instance: Some(instance), drop_reason: DropReason::Dropped }
     }
 
     fn instance(&mut self) -> &mut PooledInstance {
@@ -420,15 +420,15 @@ impl<'a> Lease<'a> {
     fn put_back(mut self) {
         let compartment = self.compartment;
         let Instances { mode, max_calls, .. } = compartment.instances;
-        let live = self.instance();
-        live.leave_generation();
+        let instance = self.instance();
+        instance.leave_generation();
         let why = match () {
             () if mode == InstanceMode::Fresh => DropReason::Fresh,
-            () if live.calls >= max_calls.get() => DropReason::MaxCalls,
-            () if live.state().memory() > KEEP_MEMORY => DropReason::Memory,
+            () if instance.calls >= max_calls.get() => DropReason::MaxCalls,
+            () if instance.state().memory() > KEEP_MEMORY => DropReason::Memory,
             () if compartment.is_crowded() => DropReason::Retired,
             () => {
-                live.last_used = compartment.looks.load(Ordering::Relaxed);
+                instance.last_used = compartment.sweeps.load(Ordering::Relaxed);
                 compartment.warm().extend(self.instance.take());
                 return;
             }
@@ -459,11 +459,11 @@ async fn drop_idle(compartment: Weak<Compartment>, idle: Duration) {
     for look in 1.. {
         tokio::time::sleep(pause).await;
         let Some(compartment) = compartment.upgrade() else { return };
-        compartment.looks.store(look, Ordering::Relaxed);
+        compartment.sweeps.store(look, Ordering::Relaxed);
         // Taken out under one lock, so that no call finds the list empty during the search. Dropped afterwards, because freeing memory is
         // slow.
         let idle: Vec<PooledInstance> =
-            compartment.warm().extract_if(.., |live| look - live.last_used > unused).collect();
+            compartment.warm().extract_if(.., |instance| look - instance.last_used > unused).collect();
         compartment.count_dropped(DropReason::Idle, idle.len());
     }
 }

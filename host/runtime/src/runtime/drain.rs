@@ -15,7 +15,7 @@ const GRACE: Duration = Duration::from_secs(5);
 const SLOW_POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Waits until only this function holds `retired`, then frees it and gives `place` back. After `time`, it cuts off the remaining requests.
-pub(super) async fn drain(retired: Arc<Generation>, time: Duration, place: OwnedSemaphorePermit) {
+pub(super) async fn drain(retired: Arc<Generation>, time: Duration, permit: OwnedSemaphorePermit) {
     let number = retired.number;
     let start = Instant::now();
     let spare = retired.compartments().to_vec();
@@ -38,7 +38,7 @@ pub(super) async fn drain(retired: Arc<Generation>, time: Duration, place: Owned
         Ok(()) => tracing::info!(generation = %number, millis, "freed"),
         Err(error) => tracing::error!(generation = %number, %error, "freeing a generation failed"),
     }
-    drop(place);
+    drop(permit);
 }
 
 /// Waits until `shared` is the last handle and returns its value.

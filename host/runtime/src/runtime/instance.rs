@@ -138,7 +138,7 @@ impl PooledInstance {
 /// The measuring and scheduling of one function's calls, for one call.
 #[derive(Clone, Copy)]
 pub(super) struct PollDriver<'a> {
-    steps: &'a OffloadHistory,
+    history: &'a OffloadHistory,
     /// Whether the call runs inside a poll of another compartment's call.
     is_nested: bool,
     metrics: &'a CompartmentMetrics,
@@ -146,8 +146,8 @@ pub(super) struct PollDriver<'a> {
 
 impl<'a> PollDriver<'a> {
     /// Prepares a call of a function, or a start. `steps` is the history of the function's long computations.
-    pub(super) fn of(steps: &'a OffloadHistory, call: &CallContext, metrics: &'a CompartmentMetrics) -> Self {
-        Self { steps, is_nested: call.is_nested, metrics }
+    pub(super) fn of(history: &'a OffloadHistory, call: &CallContext, metrics: &'a CompartmentMetrics) -> Self {
+        Self { history, is_nested: call.is_nested, metrics }
     }
 
     /// Polls `work` until `deadline` and counts its processor time. The epoch stops a guest that computes; this deadline stops one that
@@ -158,7 +158,7 @@ impl<'a> PollDriver<'a> {
         cpu: &CpuMeter,
         mut work: Pin<&mut impl Future<Output = wasmtime::Result<T>>>,
     ) -> wasmtime::Result<T> {
-        if self.steps.needs_exact_time() {
+        if self.history.needs_exact_time() {
             cpu.measure_exactly();
         }
         let mut turn = OffloadClaim::new(!self.is_nested);
@@ -168,12 +168,12 @@ impl<'a> PollDriver<'a> {
             let step = |context: &mut Context<'_>| {
                 cpu.start_poll();
                 let polled = work.as_mut().poll(context);
-                if self.steps.record(cpu.end_poll()) {
+                if self.history.record(cpu.end_poll()) {
                     self.metrics.count_long_step();
                 }
                 polled
             };
-            if let Poll::Ready(Poll::Ready(done)) = self.steps.poll(&mut turn, context, step) {
+            if let Poll::Ready(Poll::Ready(done)) = self.history.poll(&mut turn, context, step) {
                 return Poll::Ready(done);
             }
             // Unconstrained, because Tokio's cooperative budget also counts timers. Work that uses the whole budget in each poll would
@@ -203,7 +203,7 @@ mod tests {
         };
         let (cpu, steps) = (CpuMeter::new(), OffloadHistory::default());
         let metrics = &Telemetry::new().compartment(&"a".parse().unwrap());
-        let work = PollDriver { steps: &steps, is_nested: false, metrics };
+        let work = PollDriver { history: &steps, is_nested: false, metrics };
         let bounded = work.run_until::<()>(Instant::now() + Duration::from_millis(50), &cpu, pin!(busy)).await;
         assert!(bounded.is_err_and(|error| error.is::<wasmtime::Trap>()));
     }

@@ -19,7 +19,7 @@ impl RunningWriter<'_> {
             // A partial copy is useless. The caller removes it if it can't be removed here.
             let _ = std::fs::remove_file(&copy.target);
         }
-        copy.moment.end(self.writer.guarded.path(), outcome);
+        copy.barrier.end(self.writer.guarded.path(), outcome);
     }
 
     fn try_copy(&mut self, copy: &CopyJob, jobs: &Receiver<Job>) -> Result<(), String> {
@@ -40,10 +40,10 @@ impl RunningWriter<'_> {
             };
             if (left <= STEP) != near {
                 near = !near;
-                copy.moment.near(near);
+                copy.barrier.near(near);
             }
-            let phase = match copy.moment.phase() {
-                Phase::Pause if near => copy.moment.hold(),
+            let phase = match copy.barrier.phase() {
+                Phase::Pause if near => copy.barrier.hold(),
                 phase => phase,
             };
             match phase {

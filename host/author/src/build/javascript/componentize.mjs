@@ -19,7 +19,7 @@ const { contract } = job;
 const folder = await realpath(job.folder);
 
 /** An error whose message is for the author. It is printed without a stack trace of this script. */
-class Told extends Error {}
+class AuthorError extends Error {}
 
 /** Returns a file's path for messages, relative to the module's folder. */
 const short = (path) => (isAbsolute(path) ? relative(folder, path) : path);
@@ -155,7 +155,7 @@ async function bundleErrors(errors) {
       return `${at}${await betterWords(text, location)}${line}`;
     }),
   );
-  return new Told(told.join('\n'));
+  return new AuthorError(told.join('\n'));
 }
 
 async function betterWords(text, location) {
@@ -298,7 +298,7 @@ async function run() {
       disableFeatures: ['stdio', 'random', 'clocks', 'http', 'fetch-event'],
     });
   } catch (error) {
-    throw new Told(topLevelWords(String(error?.message ?? error), places));
+    throw new AuthorError(topLevelWords(String(error?.message ?? error), places));
   }
   await writeFile(job.output, made.component);
 }
@@ -306,6 +306,6 @@ async function run() {
 try {
   await run();
 } catch (error) {
-  console.error(error instanceof Told ? error.message : (error?.stack ?? error));
+  console.error(error instanceof AuthorError ? error.message : (error?.stack ?? error));
   process.exitCode = 1;
 }

@@ -53,7 +53,7 @@ pub struct Connection {
     has_partial_head: AtomicBool,
     /// The number of bytes that were written to the socket.
     written: AtomicU64,
-    order: AtomicU8,
+    command: AtomicU8,
     waker: AtomicWaker,
 }
 
@@ -81,7 +81,7 @@ impl Connection {
             was_refused: AtomicBool::new(false),
             has_partial_head: AtomicBool::new(false),
             written: AtomicU64::new(0),
-            order: AtomicU8::new(COMMAND_NONE),
+            command: AtomicU8::new(COMMAND_NONE),
             waker: AtomicWaker::new(),
         })
     }
@@ -203,11 +203,11 @@ impl Connection {
     }
 
     pub(super) fn is_leaving(&self) -> bool {
-        self.order.load(Ordering::Relaxed) != COMMAND_NONE
+        self.command.load(Ordering::Relaxed) != COMMAND_NONE
     }
 
     pub(super) fn is_ending(&self) -> bool {
-        self.order.load(Ordering::Relaxed) == COMMAND_CLOSE_NOW
+        self.command.load(Ordering::Relaxed) == COMMAND_CLOSE_NOW
     }
 
     pub(super) fn close_when_idle(&self) {
@@ -223,7 +223,7 @@ impl Connection {
     }
 
     fn command(&self, order: u8) {
-        self.order.fetch_max(order, Ordering::Release);
+        self.command.fetch_max(order, Ordering::Release);
         self.waker.wake();
     }
 }
@@ -318,7 +318,7 @@ impl ConnectionTimer {
         context: &mut Context<'_>,
     ) -> Poll<ConnectionCommand> {
         connection.waker.register(context.waker());
-        let farewell = match connection.order.load(Ordering::Acquire) {
+        let farewell = match connection.command.load(Ordering::Acquire) {
             COMMAND_CLOSE_NOW => return Poll::Ready(ConnectionCommand::CloseNow),
             COMMAND_CLOSE_WHEN_IDLE => Some(CLOSE_GRACE),
             COMMAND_CLOSE_SOON => Some(SHORT_CLOSE_GRACE),

@@ -18,12 +18,12 @@ pub(super) fn check(
     config: &AppConfig,
     modules: &BTreeMap<ModuleName, Node>,
     compartments: &[Compartment],
-    bonds: &PlacementConstraints<'_>,
+    constraints: &PlacementConstraints<'_>,
     problems: &mut Vec<Problem>,
 ) {
     for (caller, node) in modules {
         for (import, provider) in &node.calls {
-            let edge = Edge { config, modules, bonds, caller, callee: &provider.module, import };
+            let edge = Edge { config, modules, bonds: constraints, caller, callee: &provider.module, import };
             let interface = &node.artifact.shape.imports[import];
             if home(compartments, caller) == home(compartments, &provider.module) {
                 problems.extend(bond::within(interface).iter().map(|fault| edge.cant_stay(fault)));
@@ -117,7 +117,7 @@ pub(super) fn check_circles(
     config: &AppConfig,
     modules: &BTreeMap<ModuleName, Node>,
     compartments: &[Compartment],
-    bonds: &PlacementConstraints<'_>,
+    constraints: &PlacementConstraints<'_>,
     problems: &mut Vec<Problem>,
 ) {
     let mut calls: Vec<BTreeMap<usize, (&ModuleName, &ModuleName)>> = vec![BTreeMap::new(); compartments.len()];
@@ -148,18 +148,18 @@ pub(super) fn check_circles(
             let (caller, callee) = calls[*from][to];
             [caller.clone(), callee.clone()]
         });
-        let help = circle_help(&involved.collect(), bonds);
+        let help = circle_help(&involved.collect(), constraints);
         let (module, _) = calls[way[0]][&way[1]];
         problems.push(at_module(Problem::new(Code::Cycle, message).module(module).help(help), config, module));
     }
 }
 
 /// Describes how to resolve a circle of compartments. The help proposes only placements that the planner accepts.
-fn circle_help(involved: &BTreeSet<ModuleName>, bonds: &PlacementConstraints<'_>) -> String {
-    let all = bonds.closure(involved.clone());
-    let is_bound = |module: &ModuleName| bonds.tied(BTreeSet::from([module.clone()]), |_| true).len() > 1;
+fn circle_help(involved: &BTreeSet<ModuleName>, constraints: &PlacementConstraints<'_>) -> String {
+    let all = constraints.closure(involved.clone());
+    let is_bound = |module: &ModuleName| constraints.tied(BTreeSet::from([module.clone()]), |_| true).len() > 1;
     let apart = !all.iter().any(is_bound);
-    match (bonds.fit(&all), apart) {
+    match (constraints.fit(&all), apart) {
         (true, true) => format!("place {} in one compartment, or each in one of its own", list_names(&all)),
         (true, false) => format!("place {} in one compartment", list_names(&all)),
         (false, true) => format!("place {}, each in a compartment of its own", list_names(&all)),
