@@ -35,7 +35,7 @@ impl Snapshot {
         match seen {
             SampledMetric::Counter(counters) => counters.with_label_values(labels).inc_by(value),
             SampledMetric::Gauge(gauges) => {
-                gauges.with_label_values(labels).add(i64::try_from(value).unwrap_or(i64::MAX))
+                gauges.with_label_values(labels).add(i64::try_from(value).unwrap_or(i64::MAX));
             }
         }
     }

@@ -155,22 +155,22 @@ impl Walk<'_> {
             }
             (Type::Record(wanted), Type::Record(offered)) => {
                 self.compare_once(wanted, offered, |walk| {
-                    walk.parts("field", &fields(&wanted.body), &fields(&offered.body))
+                    walk.parts("field", &fields(&wanted.body), &fields(&offered.body));
                 });
             }
             (Type::Variant(wanted), Type::Variant(offered)) => {
                 self.compare_once(wanted, offered, |walk| {
-                    walk.parts("case", &cases(&wanted.body), &cases(&offered.body))
+                    walk.parts("case", &cases(&wanted.body), &cases(&offered.body));
                 });
             }
             (Type::Enum(wanted), Type::Enum(offered)) => {
                 self.compare_once(wanted, offered, |walk| {
-                    walk.parts("case", &names(&wanted.body), &names(&offered.body))
+                    walk.parts("case", &names(&wanted.body), &names(&offered.body));
                 });
             }
             (Type::Flags(wanted), Type::Flags(offered)) => {
                 self.compare_once(wanted, offered, |walk| {
-                    walk.parts("flag", &names(&wanted.body), &names(&offered.body))
+                    walk.parts("flag", &names(&wanted.body), &names(&offered.body));
                 });
             }
             (Type::Own(wanted), Type::Own(offered)) | (Type::Borrow(wanted), Type::Borrow(offered))

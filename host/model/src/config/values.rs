@@ -218,7 +218,7 @@ fn read_module(module: &ModuleConfig, mut report: impl FnMut(u32, String, &'stat
         match found {
             Ok(text) => drop(values.secrets.insert(key.clone(), Secret::new(text))),
             Err(message) => {
-                report(source.line, message, "provide the secret there, and let only the host's user read it")
+                report(source.line, message, "provide the secret there, and let only the host's user read it");
             }
         }
     }
