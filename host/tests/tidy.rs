@@ -57,7 +57,8 @@ impl Source {
     fn module(&self) -> Option<(&str, &str)> {
         let (name, inside) = self.path.strip_prefix("host/")?.strip_suffix(".rs")?.split_once("/src/")?;
         let module = inside.split('/').next()?;
-        (!["lib", "main"].contains(&module)).then_some((name, module))
+        // Guests of tests and benchmarks have a `src` too.
+        (!name.contains('/') && !["lib", "main"].contains(&module)).then_some((name, module))
     }
 }
 

@@ -263,7 +263,7 @@ impl Generation {
     }
 
     /// Makes first instances of a generation that ran before `before` and is gone back to: of all compartments at once, for
-    /// [`WARM_UP_AGAIN`]. Where that is too short, or there is no room for an instance now, the compartment's first call makes one.
+    /// `WARM_UP_AGAIN`. Where that is too short, or there is no room for an instance now, the compartment's first call makes one.
     ///
     /// # Errors
     ///

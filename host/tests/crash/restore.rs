@@ -135,7 +135,7 @@ fn restores_that_would_do_harm_are_refused_and_change_nothing() {
     let unfinished = folder.path().join("unfinished");
     copy_folder(&to, &unfinished);
     fs::remove_file(unfinished.join("backup.json")).unwrap();
-    refuse(&unfinished, &fresh, "there is no `backup.json` in it");
+    refuse(&unfinished, &fresh, "it has no `backup.json`");
     // A disk with room for little.
     let mut full = Command::new("sh");
     let script = "trap '' XFSZ; ulimit -f 100; exec \"$0\" \"$@\"";

@@ -15,7 +15,7 @@ const INTERVAL: Duration = Duration::from_millis(250);
 
 impl Control {
     /// Watches until the future is dropped. A loss is recorded in the state folder; see
-    /// [`StateFolder::loss`](crate::state::StateFolder::lost).
+    /// `StateFolder::loss`.
     pub async fn watch(self: Arc<Self>) -> Infallible {
         // Uses its own thread. Tokio would give each check to another of its blocking threads, so that none of them stays idle long enough
         // to end.
