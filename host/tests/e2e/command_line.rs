@@ -315,7 +315,7 @@ fn a_component_is_told_about() {
         "watertight:sql/sql@1.0.0",
         "  exports\n",
         "place-order: func(draft: record draft, idempotency-key: option<string>)",
-        "Places an order: writes it down",
+        "Places an order: stores it",
     ] {
         assert!(said.contains(part), "{part:?} is not in\n{said}");
     }
