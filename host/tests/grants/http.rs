@@ -227,7 +227,7 @@ async fn a_request_is_bounded_in_size_time_and_number() {
     let said: Vec<&str> = said.as_array().unwrap().iter().map(|said| said.as_str().unwrap()).collect();
     let full = said.iter().filter(|said| said.contains("ConnectionLimitReached")).count();
     assert_eq!((said.iter().filter(|said| **said == "200").count(), full), (3, 5), "{said:?}");
-    assert!(host.has_logged("met `http.concurrent`, 3"));
+    assert!(host.has_logged("its limit `http.concurrent` of 3"));
     // Their places are free again.
     assert_eq!(host.called("f/fetch.send-many", many("/hello", 3)).await, json!(["200", "200", "200"]));
 

@@ -21,7 +21,7 @@ fn what_the_language_can_not_carry_is_named_with_function_and_type() {
         ("f: func(n: error-context);", "parameter `n` has the type `error-context`"),
     ] {
         let said = Workspace::new(contract, CODE).build().expect(1);
-        for part in [part, "`f` of `test:one/one@1.0.0`", "JavaScript can't carry", "help: "] {
+        for part in [part, "`f` of `test:one/one@1.0.0`", "JavaScript doesn't support", "help: "] {
             assert!(said.err.contains(part), "{contract}: {part} is not in {}", said.err);
         }
         assert!(!said.err.contains("panicked"), "{}", said.err);
@@ -41,7 +41,7 @@ fn names_that_the_toolchain_can_not_read_are_named_with_their_place() {
         ("resource r { constructor(); get-2: func(); }", "the function `get-2` of `test:one/"),
     ] {
         let said = Workspace::new(contract, CODE).build().expect(1);
-        for part in [part, "JavaScript can't carry", "has a word that begins with a digit", "help: "] {
+        for part in [part, "JavaScript doesn't support", "has a word that begins with a digit", "help: "] {
             assert!(said.err.contains(part), "{contract}: {part} is not in {}", said.err);
         }
     }
