@@ -64,7 +64,7 @@ fn a_rollback_waits_for_no_compilation_and_overtakes_all_that_wait() {
             loop {
                 let answer = operator.swap("back", &component);
                 match answer.body["detail"].as_str() {
-                    Some(detail) if answer.status == 503 && detail.contains("16 changes wait") => {
+                    Some(detail) if answer.status == 503 && detail.contains("16 changes are waiting") => {
                         is_full.store(true, SeqCst);
                         return None;
                     }

@@ -182,7 +182,7 @@ fn applications_with_wrong_parts_are_refused() {
         parts.iter().chain(again).cloned().collect::<Vec<_>>()
     };
     for (parts, about) in [
-        (without("@files"), "`@files` is missing"),
+        (without("@files"), "the part `@files` with manifest and routes is missing"),
         (with("@files", b"no JSON"), "the part `@files` is not a JSON object"),
         (with("@files", b"{}"), "missing field"),
         (with("No_Name", b""), "No_Name"),
