@@ -9,19 +9,16 @@
 //! So every pause is short. If the writers do not all pause in time, all go on, and the attempt is repeated later.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rusqlite::backup::{Backup, StepResult};
-use rusqlite::{Connection, OpenFlags};
 
 use super::Database;
 use super::applied::open_to_read;
-use super::files::create_private;
+use super::barrier::{CopyBarrier, CopyError, CopyJob, MAX_COPY_TIME, Phase, open_target};
 use super::writer::Job;
 
-/// Pages that are copied between two jobs of the writer: 256 KiB, which takes well below a millisecond.
-pub(super) const STEP: i32 = 64;
 /// Pages that are copied in one step from a database that nobody has open.
 const LARGE_STEP: i32 = 1_024;
 /// How long a copy waits before it retries a database that another process has locked.
@@ -35,158 +32,10 @@ const PAUSES: u32 = 4;
 /// How long attempts are repeated. Attempts succeed where transactions end, so this is twice the default deadline of a
 /// request.
 const RETRY_PERIOD: Duration = Duration::from_secs(60);
-/// How long a writer pauses if the caller of the copy has disappeared.
-const PAUSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// The interval at which the caller checks whether to stop.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// How long a failed copy waits for its writers to stop copying.
 const LAST_PATIENCE: Duration = Duration::from_secs(2);
-/// The longest duration of a copy. A module that keeps rolling back large transactions makes SQLite restart the copy each
-/// time.
-const MAX_COPY_TIME: Duration = Duration::from_secs(60 * 60);
-
-/// The reason why databases could not be copied.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum CopyError {
-    /// A database could not be read, or its copy could not be written.
-    #[error("the database `{}` could not be copied: {reason}", .path.display())]
-    Failed {
-        /// The path of the database.
-        path: PathBuf,
-        /// SQLite's message.
-        reason: String,
-    },
-    /// Transactions ran so long that the writers never paused together.
-    #[error("there was no moment without a running transaction; try again when fewer long transactions run")]
-    NoCommonPause,
-    /// The copy took longer than an hour.
-    #[error("the databases could not be copied within {} minutes", MAX_COPY_TIME.as_secs() / 60)]
-    TooSlow,
-    /// The caller asked to stop.
-    #[error("the host stops")]
-    Stopped,
-}
-
-/// What the writers of several databases must do now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Phase {
-    /// Copy, and serve waiting jobs.
-    Copy,
-    /// Pause between two transactions.
-    Pause,
-    /// Copy the remaining pages, because all writers have paused.
-    Finish,
-    /// Stop copying.
-    GiveUp,
-}
-
-#[derive(Debug)]
-struct State {
-    phase: Phase,
-    /// Copies that are complete except for a few pages.
-    near: usize,
-    /// Writers that have paused.
-    held: usize,
-    /// Copies that are complete.
-    whole: usize,
-    /// Writers that have stopped copying.
-    ended: usize,
-    failed: Option<CopyError>,
-}
-
-/// The shared state by which the writers and the caller agree on the moment of the copies.
-#[derive(Debug)]
-pub(super) struct CopyBarrier {
-    state: Mutex<State>,
-    changed: Condvar,
-}
-
-impl CopyBarrier {
-    fn new() -> Self {
-        let state = State { phase: Phase::Copy, near: 0, held: 0, whole: 0, ended: 0, failed: None };
-        Self { state: Mutex::new(state), changed: Condvar::new() }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // A panic leaves the numbers and the phase valid, so a poisoned lock is safe to use.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn set(&self, phase: Phase) {
-        self.lock().phase = phase;
-        self.changed.notify_all();
-    }
-
-    pub(super) fn phase(&self) -> Phase {
-        self.lock().phase
-    }
-
-    /// Records that a copy has become nearly complete, or no longer is.
-    pub(super) fn near(&self, is: bool) {
-        let mut state = self.lock();
-        if is {
-            state.near += 1;
-        } else {
-            state.near -= 1;
-        }
-        drop(state);
-        self.changed.notify_all();
-    }
-
-    /// Pauses a writer until the phase changes. Returns the new phase.
-    pub(super) fn hold(&self) -> Phase {
-        let mut state = self.lock();
-        state.held += 1;
-        self.changed.notify_all();
-        let while_held = |state: &mut State| state.phase == Phase::Pause;
-        let (mut state, late) =
-            self.changed.wait_timeout_while(state, PAUSE_TIMEOUT, while_held).unwrap_or_else(PoisonError::into_inner);
-        state.held -= 1;
-        if late.timed_out() { Phase::GiveUp } else { state.phase }
-    }
-
-    /// Records that a writer has stopped copying.
-    pub(super) fn end(&self, path: &Path, outcome: Result<(), String>) {
-        let mut state = self.lock();
-        state.ended += 1;
-        match outcome {
-            Ok(()) => state.whole += 1,
-            Err(reason) => {
-                // The first error is the cause. Later errors follow from it.
-                state.failed.get_or_insert(CopyError::Failed { path: path.to_owned(), reason });
-                state.phase = Phase::GiveUp;
-            }
-        }
-        drop(state);
-        self.changed.notify_all();
-    }
-
-    /// Waits until `done` holds, a copy fails, or `until` passes. Returns whether `done` holds.
-    fn wait(&self, until: Instant, done: impl Fn(&State) -> bool) -> Result<bool, CopyError> {
-        let mut state = self.lock();
-        loop {
-            if let Some(error) = &state.failed {
-                return Err(error.clone());
-            }
-            if done(&state) {
-                return Ok(true);
-            }
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Ok(false);
-            }
-            let woken = self.changed.wait_timeout(state, left);
-            state = woken.unwrap_or_else(PoisonError::into_inner).0;
-        }
-    }
-}
-
-/// A copy that a writer must make.
-pub(super) struct CopyJob {
-    /// The path of the copy. The file does not exist yet.
-    pub(super) target: PathBuf,
-    pub(super) barrier: Arc<CopyBarrier>,
-}
 
 /// Copies open databases, each to the path beside it. All copies are of one moment within this call.
 ///
@@ -202,10 +51,7 @@ pub fn copy_together(databases: &[(Database, PathBuf)], give_up: &dyn Fn() -> bo
     let copied = copy_at_one_moment(databases, &moment, &mut asked, give_up);
     if copied.is_err() {
         // Writers that still copy stop at their next check between two transactions.
-        moment.set(Phase::GiveUp);
-        let state = moment.lock();
-        // A writer that takes longer than this wait stops too, only later.
-        drop(moment.changed.wait_timeout_while(state, LAST_PATIENCE, |state| state.ended < asked));
+        moment.give_up(asked, LAST_PATIENCE);
     }
     copied
 }
@@ -276,17 +122,4 @@ pub fn copy_closed(path: &Path, target: &Path, give_up: &dyn Fn() -> bool) -> Re
         }
         check(give_up, latest)?;
     }
-}
-
-/// Creates the file of a copy. Nothing depends on the file before it is complete and synced, so SQLite writes it without
-/// a journal and without syncs.
-pub(super) fn open_target(target: &Path) -> Result<Connection, String> {
-    create_private(target).map_err(|error| format!("its copy can't be made: {error}"))?;
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let opened = Connection::open_with_flags(target, flags).and_then(|target| {
-        target.pragma_update_and_check(None, "journal_mode", "off", |_| Ok(()))?;
-        target.pragma_update(None, "synchronous", "off")?;
-        Ok(target)
-    });
-    opened.map_err(|error| error.to_string())
 }

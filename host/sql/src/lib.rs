@@ -16,6 +16,7 @@
 mod additive;
 mod applied;
 mod backup;
+mod barrier;
 mod connection;
 mod counters;
 mod deadline;
@@ -62,7 +63,8 @@ use watertight_model::migration::Migration;
 use writer::{BoundStatement, Job, Writer};
 
 pub use applied::{applied_migrations, is_used};
-pub use backup::{CopyError, copy_closed, copy_together};
+pub use backup::{copy_closed, copy_together};
+pub use barrier::CopyError;
 pub use counters::CounterValues;
 pub use error::{ConstraintKind, MigrateError, OpenError, SqlError, SqlLimit};
 pub use files::has_lost_log;

@@ -21,7 +21,7 @@ use rusqlite::Statement;
 use rusqlite::wal::CheckpointMode;
 use tokio::sync::oneshot;
 
-use super::backup::CopyJob;
+use super::barrier::CopyJob;
 use super::claim::JobClaim;
 use super::connection::{ConnectionMonitor, GuardedConnection, StatementKind, WRITER_LOCK_TIMEOUT};
 use super::counters::Counters;

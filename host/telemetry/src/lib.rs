@@ -10,6 +10,7 @@
 mod lines;
 pub mod log;
 mod snapshot;
+mod recorder;
 mod spans;
 mod sql;
 pub mod table;
@@ -30,8 +31,9 @@ use watertight_model::ids::{CompartmentName, ModuleName};
 
 pub use lines::{LineRateLimit, logged_path};
 pub use opentelemetry::trace::SpanKind;
+pub use recorder::{ExporterError, Recorder};
 pub use snapshot::Snapshot;
-pub use spans::{ExporterError, Recorder, Span};
+pub use spans::Span;
 pub use sql::SqlMetrics;
 pub use trace::Trace;
 

@@ -6,10 +6,10 @@
 use std::fmt;
 use std::sync::Arc;
 
-use opentelemetry::trace::{SpanId, SpanKind, TraceId, TraceState};
+use opentelemetry::trace::{SpanId, TraceId, TraceState};
 use opentelemetry_sdk::trace::{IdGenerator, RandomIdGenerator};
 
-use super::spans::{Recorder, Span};
+use super::recorder::Recorder;
 
 /// The length of a `traceparent` of version 00, in bytes.
 pub const TRACEPARENT_LENGTH: usize = 55;
@@ -48,43 +48,29 @@ impl Trace {
         Self { id: ids.new_trace_id(), span: ids.new_span_id(), recording: None }
     }
 
-    /// Continues the trace of a request, or begins a new one.
-    ///
-    /// `given` is the request's `traceparent`; an invalid one counts as absent. `state` returns the request's
-    /// `tracestate` and is called only if the trace is recorded and continued. The spans pass the `tracestate` on.
-    ///
-    /// The trace is recorded if the caller records it. Of new traces, `recorder` records its configured share. Returns
-    /// the trace, and the request's span if the trace is recorded.
-    pub fn of_request(
+    /// Continues the trace of a request, or begins a new one; `recorder` decides whether it is recorded. Returns the trace, and the
+    /// caller's span if there is one.
+    pub(super) fn continue_or_begin(
         given: Option<&[u8]>,
         state: impl FnOnce() -> String,
         recorder: Option<&Arc<Recorder>>,
-    ) -> (Self, Option<Span>) {
+    ) -> (Self, Option<SpanId>) {
         let parent = given.and_then(parse);
         let ids = RandomIdGenerator::default();
         let id = parent.map_or_else(|| ids.new_trace_id(), |parent| parent.trace);
         let mut trace = Self { id, span: ids.new_span_id(), recording: None };
-        let Some(recorder) = recorder else { return (trace, None) };
-        if !parent.map_or_else(|| recorder.is_sampled(trace.id), |parent| parent.sampled) {
-            return (trace, None);
+        let caller = parent.map(|parent| parent.span);
+        let Some(recorder) = recorder else { return (trace, caller) };
+        if parent.map_or_else(|| recorder.is_sampled(trace.id), |parent| parent.sampled) {
+            let state = if parent.is_some() { read_state(&state()) } else { TraceState::NONE };
+            trace.recording = Some(Arc::new(Recording { recorder: recorder.clone(), state }));
         }
-        let state = if parent.is_some() { read_state(&state()) } else { TraceState::NONE };
-        trace.recording = Some(Arc::new(Recording { recorder: recorder.clone(), state }));
-        let span = Span::new(&trace, parent.map(|parent| parent.span), SpanKind::Server, parent.is_some());
-        (trace, span)
+        (trace, caller)
     }
 
-    /// Starts a span below the current one. Returns `None` if the trace is not recorded; `name` is not called then.
-    pub fn child<N: Into<std::borrow::Cow<'static, str>>>(
-        &self,
-        kind: SpanKind,
-        name: impl FnOnce() -> N,
-    ) -> Option<Span> {
-        self.recording.as_ref()?;
-        let below = Self { span: RandomIdGenerator::default().new_span_id(), ..self.clone() };
-        let mut span = Span::new(&below, Some(self.span), kind, false)?;
-        span.name(name());
-        Some(span)
+    /// The same trace at a new position below the current one.
+    pub(super) fn below(&self) -> Self {
+        Self { span: RandomIdGenerator::default().new_span_id(), ..self.clone() }
     }
 
     /// The trace's id, for log lines.

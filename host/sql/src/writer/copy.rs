@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rusqlite::backup::{Backup, StepResult};
 
-use super::super::backup::{CopyJob, Phase, STEP, open_target};
+use super::super::barrier::{CopyJob, Phase, STEP, open_target};
 use super::{Job, RunningWriter};
 
 /// How long a writer whose copy is nearly complete waits for a job before it checks the phase.
