@@ -15,7 +15,7 @@ const SIGKILL: i32 = 9;
 #[tokio::test]
 async fn child() {
     let Some(folder) = std::env::var_os(FOLDER) else { return };
-    watertight::failpoint::init();
+    watertight_disk::failpoint::init();
     let folder = Path::new(&folder);
     let database = Database::open(&folder.join("a.db"), Settings::default(), &tables()).unwrap();
     for i in 0..100_i64 {

@@ -1,6 +1,6 @@
 //! What migrations are called, and how they are tried where nothing is at stake.
 
-use watertight::database::{Occasion, OpenError, applied, try_migrations};
+use watertight_sql::{MigrationOccasion, OpenError, applied_migrations, try_migrations};
 
 use super::*;
 
@@ -42,7 +42,7 @@ async fn numbers_are_there_unique_and_ascending() {
         let texts: Vec<_> = named.map(|name| (*name, "CREATE TABLE IF NOT EXISTS c (x)")).collect();
         let error = open(&case, &texts).unwrap_err().to_string();
         assert!(error.contains(part), "{names:?}: {error}");
-        assert_eq!(try_migrations(&list(&texts), None, Occasion::Start, LONG).unwrap_err().to_string(), error);
+        assert_eq!(try_migrations(&list(&texts), None, MigrationOccasion::Start, LONG).unwrap_err().to_string(), error);
     }
     open(&case, &[C, D]).unwrap().close().await;
 }
@@ -78,11 +78,13 @@ async fn a_name_may_change_and_the_word_contract_be_added() {
         for _ in 0..2 {
             open(&case, texts).unwrap().close().await;
         }
-        let names: Vec<_> = applied(&case.path()).unwrap().unwrap().into_iter().map(|one| one.name).collect();
+        let names: Vec<_> =
+            applied_migrations(&case.path()).unwrap().unwrap().into_iter().map(|one| one.name).collect();
         let given: Vec<_> = list(texts).into_iter().map(|one| one.name).collect();
         assert_eq!(names, given);
     }
-    let contractions = || applied(&case.path()).unwrap().unwrap().iter().filter(|one| one.contraction).count();
+    let contractions =
+        || applied_migrations(&case.path()).unwrap().unwrap().iter().filter(|one| one.contraction).count();
     assert_eq!(contractions(), 1);
     // The word is not taken away again from what was applied with it.
     let case = with(&[(C.0, "-- contract\nCREATE TABLE c (x)")]).await;
@@ -90,10 +92,10 @@ async fn a_name_may_change_and_the_word_contract_be_added() {
 }
 
 /// What a trial says of the last of some migrations, in words; nothing where it says nothing.
-fn tried(texts: &[Text<'_>], there: Option<usize>, occasion: Occasion) -> String {
+fn tried(texts: &[Text<'_>], there: Option<usize>, occasion: MigrationOccasion) -> String {
     let given = list(texts);
     let applied = there.map(|count| {
-        let one = |migration: &Migration| watertight::migration::Applied {
+        let one = |migration: &Migration| watertight_model::migration::AppliedMigration {
             name: migration.name.clone(),
             checksum: migration.checksum.to_string(),
             at: String::new(),
@@ -125,19 +127,19 @@ async fn a_trial_says_what_a_start_and_a_change_would_say() {
         ("-- contract\nDROP TABLE nowhere", "no such table"),
     ] {
         let texts = [("0002_step.sql", sql)];
-        let said = tried(&texts, Some(1), Occasion::Start);
+        let said = tried(&texts, Some(1), MigrationOccasion::Start);
         assert!(said.contains(part) && said.is_empty() == part.is_empty(), "{sql}: {said}");
         // Without a database, what the build itself brings before it is what is known.
-        assert_eq!(tried(&texts, None, Occasion::Start), said, "{sql}");
+        assert_eq!(tried(&texts, None, MigrationOccasion::Start), said, "{sql}");
         // In the very words of a start on a database that has the one before.
         let case = with(&[]).await;
         let opened = open(&case, &texts).map(drop).map_or_else(|error| error.to_string(), |()| String::new());
         assert_eq!(opened, said, "{sql}");
         // And in those of a change.
-        let migrated = serving.database.limited(SqlLimits::default()).migrate(&list(&texts), LONG).await;
+        let migrated = serving.database.with_limits(SqlLimits::default()).migrate(&list(&texts), LONG).await;
         let migrated = migrated.map_or_else(|error| error.to_string(), |_| String::new());
         if !migrated.is_empty() {
-            assert_eq!(tried(&texts, Some(1), Occasion::Serving), migrated, "{sql}");
+            assert_eq!(tried(&texts, Some(1), MigrationOccasion::Serving), migrated, "{sql}");
         }
         if migrated.is_empty() {
             // What was applied there would bind the next.
@@ -161,27 +163,29 @@ async fn return_to_tables(case: &Case) {
 #[test]
 fn a_contraction_is_for_a_start() {
     let texts = [("0002_step.sql", "-- contract\nDROP TABLE b")];
-    assert_eq!(tried(&texts, Some(1), Occasion::Start), "");
-    assert!(tried(&texts, Some(1), Occasion::Serving).contains("its first line says `-- contract`"));
+    assert_eq!(tried(&texts, Some(1), MigrationOccasion::Start), "");
+    assert!(tried(&texts, Some(1), MigrationOccasion::Serving).contains("its first line says `-- contract`"));
 }
 
 #[test]
 fn what_depends_on_rows_or_room_is_left_to_the_data() {
     // The table has a row where it serves, perhaps, and has none where it is tried.
     let needs_rows = "-- contract\nINSERT INTO b VALUES (1, (SELECT id FROM a), NULL)";
-    assert_eq!(tried(&[("0002_step.sql", needs_rows)], Some(1), Occasion::Start), "");
+    assert_eq!(tried(&[("0002_step.sql", needs_rows)], Some(1), MigrationOccasion::Start), "");
     // An empty database has none for certain.
-    assert!(tried(&[("0002_step.sql", needs_rows)], None, Occasion::Start).contains("NOT NULL constraint failed"));
+    assert!(
+        tried(&[("0002_step.sql", needs_rows)], None, MigrationOccasion::Start).contains("NOT NULL constraint failed")
+    );
     let large =
         "-- contract\nCREATE TABLE c (x); WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 200)
         INSERT INTO c SELECT zeroblob(1000000) FROM n";
-    assert_eq!(tried(&[("0002_step.sql", large)], Some(1), Occasion::Start), "");
+    assert_eq!(tried(&[("0002_step.sql", large)], Some(1), MigrationOccasion::Start), "");
 }
 
 #[test]
 fn a_trial_ends() {
     let endless = "-- contract\nWITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n";
     let given = list(&[("0002_step.sql", endless)]);
-    let error = try_migrations(&given, None, Occasion::Start, Duration::from_millis(200)).unwrap_err();
+    let error = try_migrations(&given, None, MigrationOccasion::Start, Duration::from_millis(200)).unwrap_err();
     assert!(matches!(error, OpenError::TooSlow { .. }), "{error}");
 }

@@ -18,9 +18,9 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
-use watertight::config::SqlLimits;
-use watertight::database::{Database, Rows, Settings, SqlError, SqlLimit, Value};
-use watertight::migration::Migration;
+use watertight_model::config::SqlLimits;
+use watertight_model::migration::Migration;
+use watertight_sql::{Database, Rows, Settings, SqlError, SqlLimit, Value};
 
 const TABLES: &str = "
     CREATE TABLE a (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, size INTEGER CHECK (size >= 0)) STRICT;

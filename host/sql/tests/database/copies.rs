@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::SeqCst};
 
-use watertight::database::{CopyError, copy_together};
+use watertight_sql::{CopyError, copy_together};
 
 use super::*;
 

@@ -1,6 +1,6 @@
 //! Deadlines, queues, leases and sizes.
 
-use watertight::database::WalSync;
+use watertight_sql::WalSync;
 
 use super::*;
 
@@ -225,7 +225,7 @@ async fn a_statement_has_a_time_of_its_own() {
 #[tokio::test]
 async fn each_handle_has_limits_of_its_own() {
     let case = Case::new();
-    let small = case.database.limited(SqlLimits { rows: 1, size: 64 * 1024, ..SqlLimits::default() });
+    let small = case.database.with_limits(SqlLimits { rows: 1, size: 64 * 1024, ..SqlLimits::default() });
     let two = "SELECT 1 UNION SELECT 2";
     assert_eq!(small.query(two, Vec::new(), soon()).await, Err(SqlLimit::Rows(1).into()));
     assert_eq!(case.query(two).await.unwrap().len(), 2);

@@ -1,6 +1,6 @@
 //! What statements and transactions give back, errors included.
 
-use watertight::database::ConstraintKind;
+use watertight_sql::ConstraintKind;
 
 use super::*;
 

@@ -172,7 +172,7 @@ async fn one_that_does_nothing_is_looked_at() {
     // Whoever closes a database may remove it.
     let case = Case::new();
     case.database.close().await;
-    watertight::database::remove(&case.path()).unwrap();
+    watertight_sql::remove(&case.path()).unwrap();
     case.database.check_files().unwrap();
 }
 
@@ -208,7 +208,7 @@ fn no_link_is_followed_to_a_database() {
         }
         symlink(&other, &path).unwrap();
         let refused = Database::open(&path, Settings::default(), &tables()).map(drop).unwrap_err();
-        assert!(matches!(refused, watertight::database::OpenError::Files { .. }), "{target}: {refused}");
+        assert!(matches!(refused, watertight_sql::OpenError::Files { .. }), "{target}: {refused}");
         fs::remove_file(&path).unwrap();
         assert_eq!(fs::read(&other).unwrap_or_default(), b"", "{target}");
         let _ = fs::remove_file(&other);

@@ -1,6 +1,6 @@
 //! Migrations: applied once, in order, all or none.
 
-use watertight::database::OpenError;
+use watertight_sql::OpenError;
 
 use super::*;
 
@@ -284,7 +284,10 @@ async fn what_does_more_than_add_says_so() {
     ] {
         let case = closed().await;
         let error = open(&case, &list(&[sql])).unwrap_err();
-        assert!(matches!(&error, OpenError::Unmarked { name, .. } if name == "0002_step.sql"), "{sql}: {error}");
+        assert!(
+            matches!(&error, OpenError::UnmarkedContraction { name, .. } if name == "0002_step.sql"),
+            "{sql}: {error}"
+        );
         let database = open(&case, &contractions(&[sql])).unwrap();
         database.close().await;
     }
@@ -302,7 +305,7 @@ async fn a_build_that_doesn_t_know_a_contraction_is_refused() {
     open(&case, &known).unwrap().close().await;
     for older in [&known[..1], &known[..2], &[]] {
         let error = open(&case, older).unwrap_err();
-        assert!(matches!(&error, OpenError::Contracted { .. }), "{error}");
+        assert!(matches!(&error, OpenError::UnknownContraction { .. }), "{error}");
     }
     let database = open(&case, &known).unwrap();
     let error = database.migrate(&known[..1], LONG).await.unwrap_err().to_string();
@@ -325,7 +328,7 @@ async fn an_earlier_hosts_history_is_gone_on_with() {
     drop(raw);
     open(&case, &known[..1]).unwrap().close().await;
     open(&case, &known).unwrap().close().await;
-    assert!(matches!(open(&case, &known[..1]).unwrap_err(), OpenError::Contracted { .. }));
+    assert!(matches!(open(&case, &known[..1]).unwrap_err(), OpenError::UnknownContraction { .. }));
     let more = contractions(&["DROP TABLE b", "CREATE TABLE c (x)"]);
     open(&case, &more).unwrap().close().await;
 }
@@ -378,11 +381,11 @@ async fn a_full_database_is_opened_and_migrated_within_the_limit_of_who_migrates
     );
     // An index over everything fits where the new limit has room for it, whatever the last guest had.
     let more = SqlLimits { size: 64 * 1024 * 1024, ..SqlLimits::default() };
-    assert_eq!(case.database.limited(more).execute(insert, text(3_000_000), soon()).await, Ok(1));
+    assert_eq!(case.database.with_limits(more).execute(insert, text(3_000_000), soon()).await, Ok(1));
     assert!(case.database.execute(insert, text(60_000), soon()).await.is_err());
     let large = add("0004.sql", "CREATE INDEX a_all ON a (name)");
     assert!(case.database.migrate(&large, LONG).await.is_err());
-    assert_eq!(case.database.limited(more).migrate(&large, LONG).await.unwrap(), 1);
+    assert_eq!(case.database.with_limits(more).migrate(&large, LONG).await.unwrap(), 1);
     // So is a start with a limit that has become too small.
     case.database.close().await;
     let last = add("0005.sql", "CREATE TABLE e (x)");

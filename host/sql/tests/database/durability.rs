@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt as _;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex};
 
-use watertight::database::WalSync;
+use watertight_sql::WalSync;
 
 use super::*;
 
@@ -81,7 +81,7 @@ async fn nothing_that_is_not_synced_is_acknowledged_or_read() {
     // A transaction that only reads tells nothing by its commit before that is synced either.
     let mut transaction = case.database.begin(soon()).await.unwrap();
     assert_eq!(number(&transaction.query("SELECT count(*) FROM a", Vec::new()).await.unwrap()), 3);
-    let settled = case.database.settle(within(20)).await;
+    let settled = case.database.wait_until_synced(within(20)).await;
     assert_eq!(settled, Err(SqlError::Timeout));
     let reader = tokio::spawn(transaction.commit());
     tokio::time::sleep(Duration::from_millis(50)).await;
@@ -94,7 +94,7 @@ async fn nothing_that_is_not_synced_is_acknowledged_or_read() {
     assert!(matches!(conflicting.await.unwrap(), Err(SqlError::Constraint { .. })));
     reader.await.unwrap().unwrap();
     assert!(number(&read.await.unwrap().unwrap()) >= 2);
-    case.database.settle(soon()).await.unwrap();
+    case.database.wait_until_synced(soon()).await.unwrap();
 }
 
 #[tokio::test]
@@ -193,7 +193,7 @@ async fn a_failed_sync_is_final() {
     assert_eq!(case.execute("INSERT INTO a VALUES (3, 'z', 1)").await, Err(storage.clone()));
     assert_eq!(case.query("SELECT count(*) FROM a").await, Err(storage.clone()));
     assert_eq!(case.database.begin(soon()).await.err(), Some(storage.clone()));
-    assert_eq!(case.database.settle(soon()).await, Err(storage));
+    assert_eq!(case.database.wait_until_synced(soon()).await, Err(storage));
     case.database.close().await;
     let again = Database::open(&case.path(), Settings::default(), &tables()).unwrap();
     let rows = again.query("SELECT id FROM a", Vec::new(), soon()).await.unwrap();
