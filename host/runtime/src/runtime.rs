@@ -21,6 +21,8 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use wasmtime::component::Val;
@@ -45,7 +47,7 @@ pub const MAX_DRAINING: usize = 4;
 /// The number of generations that may drain beyond [`MAX_DRAINING`] because a rollback did not wait. For each of them, an older draining
 /// generation was cut off.
 const MAX_CUT_OFF: usize = 4;
-/// How long a rollback waits for instances of the generation that it goes back to.
+/// How long a rollback waits for instances of its target to start.
 const WARM_UP_AGAIN: Duration = Duration::from_millis(30);
 
 /// The position of a function in a generation: its compartment and its index there.
@@ -248,37 +250,43 @@ impl Generation {
         self.cut_off.cancel();
     }
 
-    /// Makes a first instance of each compartment, so that a module that can't start is found before a request finds it. One that runs
-    /// already, in the generation `before`, is let be: its module can't hold up the change of another.
+    /// Starts an instance of each compartment, so that a module that can't start is found before a request needs it. A compartment that also
+    /// runs in the generation `before` may fail to start: its module must not prevent the change of another.
     ///
     /// # Errors
     ///
-    /// A problem for each compartment that doesn't start.
+    /// Returns a problem for each compartment that doesn't start.
     pub async fn warm_up(self: &Arc<Self>, before: Option<&Self>) -> Result<(), Problems> {
         let mut problems = Vec::new();
         for place in 0..self.compartments.len() {
-            problems.extend(self.make_first_instance(place, before, false).await);
+            problems.extend(self.start_first_instance(place, before, false).await);
         }
         Problems::ok_or_problems(problems, ())
     }
 
-    /// Makes first instances of a generation that ran before `before` and is gone back to: of all compartments at once, for
-    /// `WARM_UP_AGAIN`. Where that is too short, or there is no room for an instance now, the compartment's first call makes one.
+    /// Starts instances for a rollback to this generation, of all compartments at once and for at most `WARM_UP_AGAIN`. The first call of a
+    /// compartment starts its instance if the time was too short, or if there is no room for an instance now.
     ///
     /// # Errors
     ///
-    /// A problem for each compartment that was found not to start.
+    /// Returns a problem for each compartment that failed to start within that time.
     pub async fn warm_up_again(self: &Arc<Self>, before: &Self) -> Result<(), Problems> {
-        let starts = (0..self.compartments.len()).map(|place| self.make_first_instance(place, Some(before), true));
-        let Ok(problems) = tokio::time::timeout(WARM_UP_AGAIN, futures::future::join_all(starts)).await else {
-            tracing::info!(generation = %self.number, "not every module has started again yet; a rollback doesn't wait for that");
-            return Ok(());
+        let starts = (0..self.compartments.len()).map(|place| self.start_first_instance(place, Some(before), true));
+        let mut starts: FuturesUnordered<_> = starts.collect();
+        let mut problems = Vec::new();
+        let all = async {
+            while let Some(problem) = starts.next().await {
+                problems.extend(problem);
+            }
         };
-        Problems::ok_or_problems(problems.into_iter().flatten().collect(), ())
+        if tokio::time::timeout(WARM_UP_AGAIN, all).await.is_err() {
+            tracing::info!(generation = %self.number, "not every module has started again yet; a rollback doesn't wait for that");
+        }
+        Problems::ok_or_problems(problems, ())
     }
 
-    /// Makes the first instance of the compartment at `place`; returns the problem, where it doesn't start and has to.
-    async fn make_first_instance(
+    /// Starts the first instance of the compartment at `place`. Returns a problem if it must start and doesn't.
+    async fn start_first_instance(
         self: &Arc<Self>,
         place: usize,
         before: Option<&Self>,
