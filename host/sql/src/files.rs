@@ -70,6 +70,21 @@ impl Files {
     /// Checks that every path leads to its file, and that the database and its log have their headers. Makes four system
     /// calls, none of which waits for the disk.
     pub(super) fn check(&self) -> Result<(), FileChanged> {
+        self.check_paths()?;
+        self.check_log()
+    }
+
+    /// Checks the files after a sync. Makes two short system calls if nothing happened to the files. Checks the paths too if something may
+    /// have happened, or if the kernel sends no events.
+    pub(super) fn check_after_sync(&self) -> Result<(), FileChanged> {
+        match &self.events {
+            Some(events) => events.check_if_changed(|| self.check_paths())?,
+            None => self.check_paths()?,
+        }
+        self.check_log()
+    }
+
+    fn check_paths(&self) -> Result<(), FileChanged> {
         let (path, identity) = &self.database;
         if identity.metadata(path)?.len() < HEAD {
             return Err(FileChanged::Emptied(path.clone()));
@@ -77,16 +92,7 @@ impl Files {
         for (path, identity) in [&self.log, &self.index] {
             identity.check(path)?;
         }
-        self.check_log()
-    }
-
-    /// Checks the files after a sync. Makes two short system calls if nothing happened to the files. Runs all of
-    /// [`Self::check`] if something may have happened, or if the kernel sends no events.
-    pub(super) fn check_after_sync(&self) -> Result<(), FileChanged> {
-        match &self.events {
-            Some(events) => events.check_if_changed(|| self.check()).and_then(|()| self.check_log()),
-            None => self.check(),
-        }
+        Ok(())
     }
 
     fn check_log(&self) -> Result<(), FileChanged> {
