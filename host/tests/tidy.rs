@@ -158,6 +158,19 @@ fn no_crate_is_large() {
     none(&large, "a crate of the host has at most 9,000 lines");
 }
 
+/// The manifest lists the tests, since they stand outside of its folder: one that it forgot would not run.
+#[test]
+fn every_integration_test_is_listed() {
+    let manifest = fs::read_to_string(root().join("host/cli/Cargo.toml")).unwrap();
+    let files = fs::read_dir(root().join("host/tests")).unwrap().map(|entry| entry.unwrap().path());
+    let tests = files.map(|path| if path.is_dir() { path.join("main.rs") } else { path });
+    let tests = tests.filter(|path| path.is_file() && path.extension().is_some_and(|extension| extension == "rs"));
+    let names = tests.map(|path| path.strip_prefix(root().join("host/tests")).unwrap().to_str().unwrap().to_owned());
+    let missing: Vec<String> =
+        names.filter(|name| !manifest.contains(&format!("path = \"../tests/{name}\""))).collect();
+    none(&missing, "host/cli/Cargo.toml lists every file of host/tests that is a test");
+}
+
 #[test]
 fn the_map_names_every_crate() {
     let map = fs::read_to_string(root().join("host/ARCHITECTURE.md")).unwrap();
