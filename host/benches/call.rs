@@ -136,7 +136,7 @@ impl Bare {
     }
 }
 
-/// The same composition, run by the host.
+/// The composition of caller and callee, run by the host.
 struct Hosted {
     generation: Arc<Generation>,
     // Keeps the lock of the state folder as long as this process runs.

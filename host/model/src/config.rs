@@ -102,7 +102,7 @@ pub struct AppConfig {
     pub log: LogConfig,
     /// The limits of compilation.
     pub compile: CompileLimits,
-    /// Which spans are recorded, and where they are sent.
+    /// The recording of spans: the share that is recorded, and the collector that receives them.
     pub telemetry: TracingConfig,
     /// The routes, in the order of files and lines. No two match the same requests.
     pub routes: Vec<RouteConfig>,

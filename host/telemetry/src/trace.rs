@@ -68,7 +68,7 @@ impl Trace {
         (trace, caller)
     }
 
-    /// The same trace at a new position below the current one.
+    /// Returns this trace with a new span id, for a child of the current span.
     pub(super) fn below(&self) -> Self {
         Self { span: RandomIdGenerator::default().new_span_id(), ..self.clone() }
     }

@@ -68,7 +68,7 @@ fn cancelling_while_placing() {
     assert!(ledger.payments.iter().all(|payment| payment.status != "captured"), "{:?}", ledger.payments);
 }
 
-/// The same, and the process ends in the middle of both.
+/// An order is placed and cancelled at once, and the process is killed in the middle of both.
 #[test]
 fn a_kill_while_cancelling_meets_placing() {
     let mut dice = Dice::new(7);

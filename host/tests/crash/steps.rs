@@ -88,7 +88,7 @@ fn stories(point: CrashPoint) -> (&'static [Story], bool) {
 struct Content {
     /// What the module `extra` answers.
     tag: u32,
-    /// Which build of payments it has.
+    /// The build of payments that runs.
     payments: char,
 }
 
@@ -209,7 +209,7 @@ fn payments(build: char) -> Vec<u8> {
     with_build_id(&fs::read(component("payments")).unwrap(), &format!("steps{build}"))
 }
 
-/// The same story told again and again on one state folder.
+/// Repeats one story on one state folder.
 struct Run<'a> {
     world: &'a World,
     app: Application,

@@ -63,7 +63,7 @@ pub(crate) fn changed(input: &[u8], changes: &[Change], words: &[&str]) -> Vec<u
     bytes
 }
 
-/// The same for text: what is no UTF-8 any more is replaced.
+/// Mutates a text. Bytes that are no longer UTF-8 are replaced.
 pub(crate) fn changed_text(input: &str, changes: &[Change], words: &[&str]) -> String {
     String::from_utf8_lossy(&changed(input.as_bytes(), changes, words)).into_owned()
 }

@@ -192,7 +192,7 @@ fn shape() {
     });
 }
 
-/// The same bytes to both.
+/// Gives the same bytes to the host and to Wasmtime, and compares what they say.
 fn check(engine: &Engine, bytes: &[u8]) -> Outcome {
     let ours = Artifact::new(Path::new("it.wasm"), bytes.to_vec().into());
     let theirs = Component::new(engine, bytes);

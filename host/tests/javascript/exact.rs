@@ -8,7 +8,7 @@ use crate::command::run;
 use crate::host::{self, Launch};
 use crate::workspace::{application, component};
 
-/// The same contract in Rust.
+/// The contract's module in Rust, whose answers are the expected ones.
 fn rust() -> PathBuf {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("exact");
     let app = host::repository().join("host/tests/guests");

@@ -78,7 +78,7 @@ fn a_killed_change_leaves_no_database_that_counts() {
     }
 }
 
-/// The same at a start.
+/// A start that is killed before it publishes leaves no database that binds a later build.
 #[test]
 fn a_killed_start_leaves_no_database_that_counts() {
     let apps = Apps::new();

@@ -19,7 +19,7 @@ fn list(sqls: &[&str]) -> Vec<Migration> {
     tables().into_iter().chain(named).collect()
 }
 
-/// The same where each says of itself that older builds don't survive it.
+/// Migrations that each declare that older builds don't run after them.
 fn contractions(sqls: &[&str]) -> Vec<Migration> {
     let marked: Vec<String> = sqls.iter().map(|sql| format!("-- contract\n{sql}")).collect();
     list(&marked.iter().map(String::as_str).collect::<Vec<_>>())
