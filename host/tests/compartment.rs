@@ -8,13 +8,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures::stream::{self, Stream, StreamExt as _};
 use tempfile::TempDir;
 use wasmtime::component::Val;
 use watertight::application::{self, Host};
 use watertight::config::{self, Overrides};
 use watertight::database::Settings;
 use watertight::engine::Engines;
-use watertight::runtime::{CallError, Generation, InstanceStats, Runtime};
+use watertight::runtime::{CallError, Generation, InstanceStats, Lease, Runtime};
 use watertight::state::StateFolder;
 use watertight::store::{CallContext, LimitHit};
 use watertight::telemetry::Telemetry;
@@ -102,6 +103,48 @@ fn a_call_that_fails_costs_its_own_instance_only() {
 
         let stats = stats(&generation);
         assert_eq!((stats.made, stats.dropped, stats.warm, stats.calls), (3, 3, 0, 6));
+    });
+}
+
+/// A response body whose every part is a call on the same instance. The lease that it owns ends with its last part.
+fn body(lease: Lease, parts: u32) -> impl Stream<Item = Result<Option<Val>, CallError>> + Send + 'static {
+    stream::try_unfold((lease, parts), |(lease, left)| async move {
+        if left == 0 {
+            lease.put_back();
+            return Ok(None);
+        }
+        let (part, lease) = lease.call(&[]).await?;
+        Ok(Some((part, (lease, left - 1))))
+    })
+}
+
+#[test]
+fn a_call_ends_with_the_stream_that_owns_its_lease() {
+    run(async {
+        let app = start(GUEST, "[defaults.limits]\ncalls = 1\nqueue = 0\n").unwrap();
+        let generation = app.runtime.current();
+        let name = ("m".parse().unwrap(), "t:t/api@1.0.0".parse().unwrap());
+        let target = generation.target(&name.0, &name.1, "count").unwrap();
+        let admit = || {
+            let call = CallContext::new("test".into(), Instant::now() + generation.time(target));
+            generation.admit(target, call)
+        };
+        let running = || (stats(&generation).running, stats(&generation).warm);
+
+        let mut whole = Box::pin(body(admit().await.unwrap(), 2));
+        assert_eq!(running(), (1, 0), "the call runs from its admission");
+        assert_eq!(whole.next().await, Some(Ok(Some(Val::U32(1)))));
+        assert!(matches!(call(&generation, "count").await, Err(CallError::QueueFull { .. })), "its permit is taken");
+        assert_eq!(whole.next().await, Some(Ok(Some(Val::U32(2)))), "on the same instance");
+        assert_eq!(running(), (1, 0), "until the end is read");
+        assert_eq!(whole.next().await, None);
+        assert_eq!(running(), (0, 1), "the instance is put back");
+
+        let mut left = Box::pin(body(admit().await.unwrap(), 2));
+        assert_eq!(left.next().await, Some(Ok(Some(Val::U32(3)))));
+        drop(left);
+        assert_eq!(running(), (0, 0), "a body that is left drops its instance");
+        assert_eq!(call(&generation, "count").await, Ok(Some(Val::U32(1))), "and gives its permit back");
     });
 }
 

@@ -38,7 +38,7 @@ use watertight_telemetry::{RouteMetrics, Telemetry, Trace};
 
 pub use crate::store::CallError;
 pub use admission::{AdmissionTable, CallStats};
-pub use compartment::{Compartment, InstanceStats};
+pub use compartment::{Compartment, InstanceStats, Lease};
 pub use detached::{Detached, detached};
 pub use in_flight::InFlight;
 
@@ -211,6 +211,19 @@ impl Generation {
             metrics.count_failure(late.kind());
             Err(late)
         })
+    }
+
+    /// Admits a call of `target` from outside all compartments, and gives it an instance for as long as the lease lives. A caller that
+    /// holds the lease beyond the function's end, as a response body does, must end with the generation: see [`Self::run_until_cut_off`].
+    ///
+    /// # Errors
+    ///
+    /// Returns [`CallError`] if the call is not admitted in time or no instance can be made.
+    pub async fn admit(self: &Arc<Self>, target: Target, call: CallContext) -> Result<Lease, CallError> {
+        let compartment = &self.compartments[target.compartment];
+        compartment.metrics().count_call(call.origin);
+        let call = call.in_compartment(self.clone(), target.compartment);
+        compartment.admit(target.function, call).await
     }
 
     /// Runs `work` for a request on this generation. Returns `None` if the generation is cut off first.

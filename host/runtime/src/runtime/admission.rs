@@ -15,7 +15,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use permits::{CallPermit, CallPermits};
+use permits::CallPermits;
 use watertight_model::config::Limits;
 use watertight_model::ids::ModuleName;
 
@@ -103,26 +103,35 @@ impl Admission {
     }
 
     /// Takes a permit for a call. Waits for one until `deadline`.
-    pub(super) async fn admit(&self, deadline: Instant) -> Result<CallPermit<'_>, AdmissionError> {
-        match self.permits.try_take() {
-            Some(place) => Ok(place),
+    pub(super) async fn admit(self: &Arc<Self>, deadline: Instant) -> Result<CallPermit, AdmissionError> {
+        if !self.permits.try_take() {
             // Boxed because waiting is rare: inline it would enlarge the future of every call.
-            None => Box::pin(self.wait(deadline)).await,
+            Box::pin(self.wait(deadline)).await?;
         }
+        Ok(CallPermit(self.clone()))
     }
 
-    async fn wait(&self, deadline: Instant) -> Result<CallPermit<'_>, AdmissionError> {
+    async fn wait(&self, deadline: Instant) -> Result<(), AdmissionError> {
         let _waiting = Waiting::enter(self).ok_or(AdmissionError::QueueFull)?;
         loop {
             match tokio::time::timeout_at(deadline.into(), self.permits.permits().acquire()).await {
                 Ok(permit) => {
-                    if let Some(place) = self.permits.occupy(permit.expect("the semaphore is never closed")) {
-                        return Ok(place);
+                    if self.permits.occupy(permit.expect("the semaphore is never closed")) {
+                        return Ok(());
                     }
                 }
                 Err(_) => return Err(AdmissionError::Deadline),
             }
         }
+    }
+}
+
+/// The permit to run one call. It is given back when dropped.
+pub(super) struct CallPermit(Arc<Admission>);
+
+impl Drop for CallPermit {
+    fn drop(&mut self) {
+        self.0.permits.give_back();
     }
 }
 
@@ -161,7 +170,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_full_queue_refuses_and_a_late_caller_leaves_it() {
-        let admission = Admission::new(&limits(1, 1));
+        let admission = Arc::new(Admission::new(&limits(1, 1)));
         let place = admission.admit(soon()).await.unwrap();
         let (late, full) = tokio::join!(admission.admit(soon()), admission.admit(soon()));
         assert_eq!((late.err(), full.err()), (Some(AdmissionError::Deadline), Some(AdmissionError::QueueFull)));
@@ -172,7 +181,7 @@ mod tests {
 
     #[tokio::test]
     async fn those_who_wait_come_in_where_there_are_more_places() {
-        let admission = Admission::new(&limits(1, 1));
+        let admission = Arc::new(Admission::new(&limits(1, 1)));
         let _place = admission.admit(soon()).await.unwrap();
         let grow = async {
             tokio::task::yield_now().await;
@@ -211,7 +220,7 @@ mod tests {
         fn as_many_run_as_may(steps in prop::collection::vec(step(), 1..200)) {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
             runtime.block_on(async {
-                let (admission, mut limit, mut inside) = (Admission::new(&limits(3, 0)), 3_usize, Vec::new());
+                let (admission, mut limit, mut inside) = (Arc::new(Admission::new(&limits(3, 0))), 3_usize, Vec::new());
                 for step in steps {
                     match step {
                         Step::Enter => {

@@ -3,6 +3,7 @@
 //! A trap leaves a store in an unknown state, so the store is dropped and serves no other call (invariant 6 of ARCHITECTURE.md).
 
 mod explain;
+mod lease;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -12,7 +13,7 @@ use futures::TryFutureExt as _;
 use wasmtime::component::{InstancePre, Val};
 
 use super::admission::{Admission, AdmissionError, AdmissionTable, CallStats};
-use super::instance::{CallEnd, PollDriver, PooledInstance};
+use super::instance::{PollDriver, PooledInstance};
 use super::offload::OffloadHistory;
 use crate::link::{Export, FunctionIndex, FusedCalls, Linked};
 use crate::store::{CallContext, CallError, CallResult, InstanceState, ModuleData, sql_limit_kind};
@@ -21,8 +22,10 @@ use watertight_graph::graph;
 use watertight_json::EncodeError;
 use watertight_model::config::{InstanceMode, Instances, Limits};
 use watertight_model::ids::{CompartmentName, Digest, ModuleName};
-use watertight_telemetry::table::{CallFailure, DropReason, LimitKind};
+use watertight_telemetry::table::{DropReason, LimitKind};
 use watertight_telemetry::{CompartmentMetrics, LineRateLimit, Telemetry, Trace};
+
+pub use lease::Lease;
 
 /// The memory above which an instance is dropped after a call instead of being kept, in bytes.
 const KEEP_MEMORY: usize = 64 << 20;
@@ -201,7 +204,8 @@ impl Compartment {
     /// Returns [`CallError`] if a module does not start or there is no room for the instance.
     pub async fn warm_up(&self, mut call: CallContext) -> Result<(), CallError> {
         self.lower_limits(&mut call);
-        self.start(call).await?.put_back();
+        let instance = self.start(call).await?;
+        self.put_back(instance);
         Ok(())
     }
 
@@ -210,60 +214,42 @@ impl Compartment {
     /// # Errors
     ///
     /// Returns [`CallError`] if the call gives no result.
-    pub fn call(
-        &self,
+    pub fn call<'a>(
+        self: &'a Arc<Self>,
         place: FunctionIndex,
-        parameters: &[Val],
+        parameters: &'a [Val],
         call: CallContext,
-    ) -> impl Future<Output = CallResult> + Send {
+    ) -> impl Future<Output = CallResult> + Send + 'a {
         // Not an async function, because each such wrapper would store the call's context once more in its future.
-        self.run(place, parameters, call).inspect_err(|error| self.metrics.count_failure(error.kind()))
+        let run = async move {
+            let lease = self.admit(place, call).await?;
+            let (result, lease) = lease.call(parameters).await?;
+            lease.put_back();
+            Ok(result)
+        };
+        run.inspect_err(|error: &CallError| self.metrics.count_failure(error.kind()))
     }
 
-    async fn run(&self, place: FunctionIndex, parameters: &[Val], mut call: CallContext) -> CallResult {
+    /// Admits a call of a function and gives it an instance to itself, for as long as the lease lives.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`CallError`] if the queue of the function's module is full, if the deadline passes while the call waits, or if no instance
+    /// can be made.
+    pub async fn admit(self: &Arc<Self>, place: FunctionIndex, mut call: CallContext) -> Result<Lease, CallError> {
         self.lower_limits(&mut call);
-        let export = &self.exports[place.0 as usize];
-        let module = usize::from(export.module.0);
-        let _place = match self.admissions[module].admit(call.deadline).await {
-            Ok(place) => place,
+        let module = usize::from(self.exports[place.0 as usize].module.0);
+        let permit = match self.admissions[module].admit(call.deadline).await {
+            Ok(permit) => permit,
             Err(refused) => return Err(self.refused(&refused, place, &call)),
         };
-        let _running = Running::enter(&self.counters);
-        let warm = self.warm().pop();
-        let mut lease = match warm {
-            Some(instance) => Lease::new(self, instance),
+        let mut lease = Lease::new(self.clone(), place, permit, self.warm().pop());
+        if lease.instance.is_none() {
             // Boxed because starting is rare: inline it would double the size of the call's future.
-            None => Box::pin(self.start(call.clone())).await?,
-        };
-        let work = PollDriver::of(&self.offload_histories[place.0 as usize], &call, &self.metrics);
-        lease.instance().begin(call);
-        let called = lease.instance().call(export, place, parameters, work).await;
-        self.report_limits(lease.instance().state());
-        match called {
-            Ok(result) => {
-                // A guest that was refused memory and went on without it has still met its limit.
-                if let Some(hit) = lease.instance().state().limit_hit() {
-                    let CallContext { request, trace, .. } = lease.instance().state().call();
-                    let told = format_args!("a limit was met: {hit}");
-                    self.report_limit(hit.kind(), &told, &self.module(place).name, request, trace);
-                }
-                lease.put_back();
-                Ok(result)
-            }
-            Err(error) => {
-                let state = lease.instance().state();
-                let error = self.explain(&CallEnd::of(error, state), state.call(), Some(place));
-                lease.drop_for(match error.kind() {
-                    CallFailure::Limit => DropReason::Limit,
-                    CallFailure::Deadline => DropReason::Deadline,
-                    CallFailure::Callee => DropReason::Callee,
-                    CallFailure::Trap | CallFailure::Exit | CallFailure::QueueFull | CallFailure::NoRoom => {
-                        DropReason::Trap
-                    }
-                });
-                Err(error)
-            }
+            lease.instance = Some(Box::pin(self.start(call.clone())).await?);
         }
+        lease.instance().begin(call);
+        Ok(lease)
     }
 
     /// Runs blocking work on a result of the function.
@@ -346,6 +332,24 @@ impl Compartment {
         CallError::Deadline { module: Some(self.module(place).name.clone()), limit: self.limits.request }
     }
 
+    /// Keeps an instance for the next call. Drops it instead if its mode, its number of calls, its memory or its retirement demands that.
+    fn put_back(&self, mut instance: PooledInstance) {
+        let Instances { mode, max_calls, .. } = self.instances;
+        instance.leave_generation();
+        let why = match () {
+            () if mode == InstanceMode::Fresh => DropReason::Fresh,
+            () if instance.calls >= max_calls.get() => DropReason::MaxCalls,
+            () if instance.state().memory() > KEEP_MEMORY => DropReason::Memory,
+            () if self.is_crowded() => DropReason::Retired,
+            () => {
+                instance.last_used = self.sweeps.load(Ordering::Relaxed);
+                self.warm().push(instance);
+                return;
+            }
+        };
+        self.count_dropped(why, 1);
+    }
+
     /// Returns whether the compartment is retired and has enough warm instances for the calls that still run.
     fn is_crowded(&self) -> bool {
         self.retired.load(Ordering::Relaxed) && self.warm().len() >= self.running()
@@ -361,7 +365,7 @@ impl Compartment {
         self.warm.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn start(&self, call: CallContext) -> Result<Lease<'_>, CallError> {
+    async fn start(&self, call: CallContext) -> Result<PooledInstance, CallError> {
         let memory = usize::try_from(self.limits.memory).unwrap_or(usize::MAX);
         let state = InstanceState::new(self.modules.clone(), memory, self.profile, call.clone(), self.limited.clone());
         let work = PollDriver::of(&self.start_history, &call, &self.metrics);
@@ -369,7 +373,7 @@ impl Compartment {
         let instance = started.map_err(|ended| self.explain(&ended, &call, None))?;
         self.counters.made.fetch_add(1, Ordering::Relaxed);
         self.metrics.count_created();
-        Ok(Lease::new(self, instance))
+        Ok(instance)
     }
 }
 
@@ -377,75 +381,6 @@ impl Drop for Compartment {
     fn drop(&mut self) {
         let warm = self.warm().len();
         self.count_dropped(DropReason::Retired, warm);
-    }
-}
-
-/// A guard that counts a running call for as long as the guard lives.
-struct Running<'a>(&'a AtomicUsize);
-
-impl<'a> Running<'a> {
-    fn enter(counters: &'a Counters) -> Self {
-        counters.calls.fetch_add(1, Ordering::Relaxed);
-        counters.running.fetch_add(1, Ordering::Relaxed);
-        Self(&counters.running)
-    }
-}
-
-impl Drop for Running<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// An instance in use by a call. It is dropped unless it is put back: after a trap, and if the call's future is dropped before its end.
-struct Lease<'a> {
-    compartment: &'a Compartment,
-    /// The instance. It is `None` after the instance was put back.
-    instance: Option<PooledInstance>,
-    /// The reason that is counted if the instance is dropped.
-    drop_reason: DropReason,
-}
-
-impl<'a> Lease<'a> {
-    fn new(compartment: &'a Compartment, instance: PooledInstance) -> Self {
-        // The default reason holds if the call's future is dropped before its end.
-        Self { compartment, instance: Some(instance), drop_reason: DropReason::Dropped }
-    }
-
-    fn instance(&mut self) -> &mut PooledInstance {
-        self.instance.as_mut().expect("it is put back by value only")
-    }
-
-    /// Keeps the instance for the next call. Drops it instead if its mode, its number of calls, its memory or its retirement demands that.
-    fn put_back(mut self) {
-        let compartment = self.compartment;
-        let Instances { mode, max_calls, .. } = compartment.instances;
-        let instance = self.instance();
-        instance.leave_generation();
-        let why = match () {
-            () if mode == InstanceMode::Fresh => DropReason::Fresh,
-            () if instance.calls >= max_calls.get() => DropReason::MaxCalls,
-            () if instance.state().memory() > KEEP_MEMORY => DropReason::Memory,
-            () if compartment.is_crowded() => DropReason::Retired,
-            () => {
-                instance.last_used = compartment.sweeps.load(Ordering::Relaxed);
-                compartment.warm().extend(self.instance.take());
-                return;
-            }
-        };
-        self.drop_for(why);
-    }
-
-    fn drop_for(mut self, why: DropReason) {
-        self.drop_reason = why;
-    }
-}
-
-impl Drop for Lease<'_> {
-    fn drop(&mut self) {
-        if self.instance.is_some() {
-            self.compartment.count_dropped(self.drop_reason, 1);
-        }
     }
 }
 

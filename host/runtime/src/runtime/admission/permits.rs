@@ -62,23 +62,28 @@ impl CallPermits {
         }
     }
 
-    /// Takes a permit if one is free.
-    pub(super) fn try_take(&self) -> Option<CallPermit<'_>> {
+    /// Takes a permit if one is free. Returns whether it did.
+    pub(super) fn try_take(&self) -> bool {
         loop {
-            let permit = self.permits.try_acquire().ok()?;
-            if let Some(place) = self.occupy(permit) {
-                return Some(place);
+            let Ok(permit) = self.permits.try_acquire() else { return false };
+            if self.occupy(permit) {
+                return true;
             }
         }
     }
 
-    /// Turns a permit of the semaphore into a place. Returns `None` if the permit was surplus; it is removed then.
-    pub(super) fn occupy<'a>(&'a self, permit: Permit<'a>) -> Option<CallPermit<'a>> {
-        if self.take_surplus() {
-            permit.forget();
-            return None;
+    /// Takes a permit of the semaphore for a call. Returns `false` if the permit was surplus; it is removed then.
+    pub(super) fn occupy(&self, permit: Permit<'_>) -> bool {
+        // Whoever took it gives it back by `give_back`, so the semaphore need not be borrowed meanwhile.
+        permit.forget();
+        !self.take_surplus()
+    }
+
+    /// Gives back a permit that was taken.
+    pub(super) fn give_back(&self) {
+        if !self.take_surplus() {
+            self.permits.add_permits(1);
         }
-        Some(CallPermit { places: self, permit: Some(permit) })
     }
 
     /// Lowers the surplus by one. Returns whether there was any.
@@ -91,22 +96,5 @@ impl CallPermits {
             }
         }
         false
-    }
-}
-
-/// The permit to run one call. It is given back when dropped.
-pub(in super::super) struct CallPermit<'a> {
-    places: &'a CallPermits,
-    /// The semaphore's permit. It is taken out when the place is dropped.
-    permit: Option<Permit<'a>>,
-}
-
-impl Drop for CallPermit<'_> {
-    fn drop(&mut self) {
-        if self.places.take_surplus()
-            && let Some(permit) = self.permit.take()
-        {
-            permit.forget();
-        }
     }
 }

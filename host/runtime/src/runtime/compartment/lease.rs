@@ -1,0 +1,107 @@
+//! The lease of an instance: what one admitted call holds from its admission to its end.
+//!
+//! A lease owns everything that it holds. So the end of a call need not be the end of the function that began it: a response body that
+//! owns a lease keeps the call's instance and its permit until the last byte.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use wasmtime::component::Val;
+
+use super::Compartment;
+use crate::link::FunctionIndex;
+use crate::runtime::admission::CallPermit;
+use crate::runtime::instance::{CallEnd, PollDriver, PooledInstance};
+use crate::store::{CallContext, CallError};
+use watertight_telemetry::table::{CallFailure, DropReason};
+
+/// Why a lease that its holder can see has an instance.
+const HAS_INSTANCE: &str = "a lease is given out with its instance and put back by value only";
+
+/// An instance in use by a call, and the call's permit to run.
+///
+/// Dropping a lease ends the call and drops the instance; [`Self::put_back`] keeps it for another call.
+pub struct Lease {
+    compartment: Arc<Compartment>,
+    /// The function that the call was admitted for.
+    function: FunctionIndex,
+    /// The instance. It is `None` before it has started and after it was put back.
+    pub(super) instance: Option<PooledInstance>,
+    /// The reason that is counted if the instance is dropped.
+    drop_reason: DropReason,
+    /// The last field, so that it is dropped last: the instance's memory is free before the next call may need it.
+    _permit: CallPermit,
+}
+
+impl Lease {
+    /// Creates the lease of an admitted call, which counts as running from now on.
+    pub(super) fn new(
+        compartment: Arc<Compartment>,
+        function: FunctionIndex,
+        permit: CallPermit,
+        instance: Option<PooledInstance>,
+    ) -> Self {
+        compartment.counters.calls.fetch_add(1, Relaxed);
+        compartment.counters.running.fetch_add(1, Relaxed);
+        // The default reason holds if the call is dropped before its end.
+        Self { compartment, function, instance, drop_reason: DropReason::Dropped, _permit: permit }
+    }
+
+    pub(super) fn instance(&mut self) -> &mut PooledInstance {
+        self.instance.as_mut().expect(HAS_INSTANCE)
+    }
+
+    /// Calls the function, and gives the lease back with its result. After an error, or if the future is dropped before its end, the
+    /// instance is dropped, because its state is unknown.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`CallError`] if the call gives no result.
+    pub async fn call(mut self, parameters: &[Val]) -> Result<(Option<Val>, Self), CallError> {
+        // The fields are borrowed one by one, because the driver borrows the compartment while the instance runs.
+        let (compartment, place) = (&*self.compartment, self.function);
+        let instance = self.instance.as_mut().expect(HAS_INSTANCE);
+        let export = &compartment.exports[place.0 as usize];
+        let history = &compartment.offload_histories[place.0 as usize];
+        let driver = PollDriver::of(history, instance.state().call(), &compartment.metrics);
+        let called = instance.call(export, place, parameters, driver).await;
+        let state = instance.state();
+        compartment.report_limits(state);
+        let error = match called {
+            Ok(result) => {
+                // A guest that was refused memory and went on without it has still met its limit.
+                if let Some(hit) = state.limit_hit() {
+                    let CallContext { request, trace, .. } = state.call();
+                    let told = format_args!("a limit was met: {hit}");
+                    compartment.report_limit(hit.kind(), &told, &compartment.module(place).name, request, trace);
+                }
+                return Ok((result, self));
+            }
+            Err(error) => compartment.explain(&CallEnd::of(error, state), state.call(), Some(place)),
+        };
+        self.drop_reason = match error.kind() {
+            CallFailure::Limit => DropReason::Limit,
+            CallFailure::Deadline => DropReason::Deadline,
+            CallFailure::Callee => DropReason::Callee,
+            CallFailure::Trap | CallFailure::Exit | CallFailure::QueueFull | CallFailure::NoRoom => DropReason::Trap,
+        };
+        Err(error)
+    }
+
+    /// Ends the call and keeps the instance for another.
+    pub fn put_back(mut self) {
+        if let Some(instance) = self.instance.take() {
+            self.compartment.put_back(instance);
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if let Some(instance) = self.instance.take() {
+            self.compartment.count_dropped(self.drop_reason, 1);
+            drop(instance);
+        }
+        self.compartment.counters.running.fetch_sub(1, Relaxed);
+    }
+}
