@@ -1,7 +1,7 @@
-//! Changing the application while it runs, from outside: the real binary, real sockets, builds that were never seen before.
+//! Tests of changes to a running application: the real binary, real sockets, and builds that the host has not seen before.
 //!
-//! What must hold whatever is asked of a host and whenever it ends: a request is answered by one published generation, none fails
-//! because of a change, and the history says what runs.
+//! After any request, and whenever the host ends, three invariants must hold: each request is answered by one published generation, no
+//! request fails because of a change, and the history says what runs.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test fails by panicking")]
 

@@ -1,4 +1,4 @@
-//! The admin listener as tests ask it.
+//! A client of the admin API.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -9,10 +9,10 @@ use watertight::config::{self, Overrides};
 use crate::host::Host;
 use crate::wire::{Answer, once, request};
 
-/// What separates the parts of an upload. No component has it in it.
+/// The boundary between the parts of an upload. It occurs in no component.
 const BOUNDARY: &str = "----swap-tests-f3a94c71d2";
 
-/// Whoever knows the token of a host.
+/// A client that has the admin token of a host.
 #[derive(Debug, Clone)]
 pub(crate) struct Operator {
     pub(crate) address: SocketAddr,
@@ -24,7 +24,7 @@ impl Operator {
         Self { address: host.admin(), token: host.token() }
     }
 
-    /// A request with the token.
+    /// Returns the bytes of a request that carries the token.
     pub(crate) fn request(&self, method: &str, path: &str, kind: &str, body: &[u8]) -> Vec<u8> {
         let token = format!("Bearer {}", self.token);
         request(method, path, &[("authorization", &token), ("content-type", kind)], body)
@@ -46,7 +46,7 @@ impl Operator {
         self.ask("POST", &format!("/modules/{module}/swap"), "application/wasm", component)
     }
 
-    /// A swap that must be published. Returns the generation's number.
+    /// Swaps a module. The swap must be published. Returns the number of the new generation.
     pub(crate) fn swapped(&self, module: &str, component: &[u8]) -> u64 {
         published(&self.swap(module, component))
     }
@@ -56,25 +56,25 @@ impl Operator {
         self.ask("POST", "/rollback", "application/json", body.as_bytes())
     }
 
-    /// Applies what stands in a folder.
+    /// Applies the application in a folder.
     pub(crate) fn apply(&self, folder: &Path, dry_run: bool) -> Answer {
         self.upload(&parts_of(folder), dry_run)
     }
 
-    /// Applies these parts.
+    /// Uploads these parts to `/apply`.
     pub(crate) fn upload(&self, parts: &[(String, Vec<u8>)], dry_run: bool) -> Answer {
         let path = if dry_run { "/apply?dry_run=true" } else { "/apply" };
         self.ask("POST", path, &format!("multipart/form-data; boundary={BOUNDARY}"), &multipart(parts))
     }
 }
 
-/// The generation that a change published.
+/// Returns the number of the generation that a change published. Panics if nothing was published.
 pub(crate) fn published(answer: &Answer) -> u64 {
     assert_eq!((answer.status, &answer.body["published"]), (200, &json!(true)), "{answer:?}");
     answer.body["generation"].as_u64().unwrap()
 }
 
-/// What an upload of the application in a folder consists of.
+/// Returns the parts of an upload of the application in a folder.
 pub(crate) fn parts_of(folder: &Path) -> Vec<(String, Vec<u8>)> {
     let config = config::load(folder, &Overrides::default()).unwrap_or_else(|problems| panic!("{problems}"));
     let mut parts = vec![("@files".to_owned(), serde_json::to_vec(&config.files).unwrap())];
@@ -84,7 +84,7 @@ pub(crate) fn parts_of(folder: &Path) -> Vec<(String, Vec<u8>)> {
     parts
 }
 
-/// The parts as a body.
+/// Encodes the parts as a multipart body.
 pub(crate) fn multipart(parts: &[(String, Vec<u8>)]) -> Vec<u8> {
     let mut body = Vec::new();
     for (name, bytes) in parts {

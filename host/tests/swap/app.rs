@@ -1,6 +1,6 @@
-//! An application whose answers say which builds made them: `front` answers with its own tag and with that of `back`, which it calls.
+//! An application whose answers say which builds made them: `front` answers with its own tag and the tag of `back`, which it calls.
 //!
-//! A build is made in a millisecond from text, and no two tags make the same component.
+//! A build is assembled from text within a millisecond. Builds with different tags are different components.
 
 use std::fs;
 use std::path::Path;
@@ -17,13 +17,13 @@ const WIT: &str = "
     package tags:app@1.0.0;
     interface back { tag: func() -> u32; }
     interface front {
-        /// Its own tag, that of `back`, and again that of `back`, a moment later.
+        /// Returns the own tag, the tag of `back`, and a moment later the tag of `back` again.
         tags: func() -> tuple<u32, u32, u32>;
-        /// The same, with computing in between.
+        /// Does as `tags`, and computes between the two calls.
         compute: func(millis: u32) -> tuple<u32, u32, u32>;
-        /// The same, with waiting in between.
+        /// Does as `tags`, and waits between the two calls.
         wait: func(millis: u32) -> tuple<u32, u32, u32>;
-        /// The same, for whoever sends a body.
+        /// Does as `tags`, and takes a request body.
         take: func(number: u32) -> tuple<u32, u32, u32>;
     }
     world front-world { import wasi:clocks/monotonic-clock@0.2.6; import back; export front; }
@@ -108,34 +108,34 @@ call   = "front/front.take"
 body   = "number"
 "#;
 
-/// One route more.
+/// The text of one more route.
 const EXTRA: &str = "\n[[route]]\nmethod = \"GET\"\npath = \"/extra\"\ncall = \"front/front.tags\"\n";
 
 fn core(text: &str, tag: u32, more: &str) -> String {
     text.replace("{tag}", &tag.to_string()).replace("{more}", more)
 }
 
-/// A build of `front`.
+/// Returns a build of `front`.
 pub(crate) fn front(tag: u32) -> Vec<u8> {
     component_of(WIT, "front-world", &core(FRONT, tag, ""))
 }
 
-/// A build of `back`.
+/// Returns a build of `back`.
 pub(crate) fn back(tag: u32) -> Vec<u8> {
     component_of(WIT, "back-world", &core(BACK, tag, ""))
 }
 
-/// A build of either.
+/// Returns a build of `front` or `back`.
 pub(crate) fn build(module: &str, tag: u32) -> Vec<u8> {
     if module == "front" { front(tag) } else { back(tag) }
 }
 
-/// A build of `back` with more in its core module.
+/// Returns a build of `back` with `more` added to its core module.
 pub(crate) fn back_with(tag: u32, more: &str) -> Vec<u8> {
     component_of(WIT, "back-world", &core(BACK, tag, more))
 }
 
-/// A build that has everything but the function that others use, `tags` of `front` or `tag` of `back`: it goes by another name.
+/// Returns a build that lacks the function that others use: `tags` of `front` or `tag` of `back` is renamed to `other`.
 pub(crate) fn build_that_drops(module: &str) -> Vec<u8> {
     let (world, text, function) = match module {
         "front" => ("front-world", FRONT, "tags"),
@@ -149,7 +149,7 @@ pub(crate) fn build_that_drops(module: &str) -> Vec<u8> {
     component_of(&wit, world, &core(text, 0, "").replace(&exported(function), &exported("other")))
 }
 
-/// A component with these migrations in it, each a name and its SQL.
+/// Adds these migrations, each a name and its SQL, to a component.
 pub(crate) fn with_migrations(mut component: Vec<u8>, module: &str, migrations: &[(&str, &str)]) -> Vec<u8> {
     let migrations = migrations.iter().map(|(name, sql)| Migration::new((*name).to_owned(), (*sql).to_owned()));
     let section = ModuleSection::new(&component, module.parse().unwrap(), "wat", migrations.collect(), Docs::default());
@@ -157,37 +157,37 @@ pub(crate) fn with_migrations(mut component: Vec<u8>, module: &str, migrations: 
     component
 }
 
-/// What an application consists of.
+/// The parts of an application that tests vary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Content {
     pub(crate) front: u32,
     pub(crate) back: u32,
-    /// Whether the modules stand in compartments of their own.
+    /// Whether each module has a compartment of its own.
     pub(crate) apart: bool,
-    /// Whether there is the route `/extra`.
+    /// Whether the application has the route `/extra`.
     pub(crate) extra: bool,
 }
 
 impl Content {
-    /// Tags 1 and 2.
+    /// Returns the content with tags 1 and 2.
     pub(crate) fn first(apart: bool) -> Self {
         Self { front: 1, back: 2, apart, extra: false }
     }
 
-    /// What the functions answer.
+    /// Returns the expected answer of the functions.
     pub(crate) fn tags(&self) -> serde_json::Value {
         serde_json::json!([self.front, self.back, self.back])
     }
 }
 
-/// The application in a folder.
+/// An application in a temporary folder.
 pub(crate) struct App {
     folder: TempDir,
     settings: String,
 }
 
 impl App {
-    /// With further lines in its manifest.
+    /// Creates the application. `settings` is appended to its manifest.
     pub(crate) fn new(content: Content, settings: &str) -> Self {
         let app = Self { folder: host::folder(), settings: settings.to_owned() };
         fs::create_dir(app.path().join("routes")).unwrap();
@@ -199,7 +199,7 @@ impl App {
         self.folder.path()
     }
 
-    /// Puts other content there, and a comment with that number.
+    /// Replaces the content of the folder. The comment number changes the manifest's text, not its meaning.
     pub(crate) fn write(&self, content: Content, comment: u32) {
         let compartments = if content.apart {
             "[compartments.one]\nmodules = [\"front\"]\n[compartments.two]\nmodules = [\"back\"]\n"
@@ -224,12 +224,12 @@ impl App {
     }
 }
 
-/// Asks for something with `GET`.
+/// Sends a `GET` request and returns the answer.
 pub(crate) fn ask(host: &Host, path: &str) -> Answer {
     once(host.listen(), &get(path)).unwrap()
 }
 
-/// Checks that this is served, by that generation.
+/// Asserts that the host serves this content with this generation.
 #[track_caller]
 pub(crate) fn serves(host: &Host, generation: u64, content: Content) {
     let answer = ask(host, "/tags").expect(200);

@@ -1,4 +1,5 @@
-//! A disk that is full at each write of a change: `strace` has the kernel answer so. What runs is untouched, now and after a start.
+//! Tests of changes on a full disk. `strace` makes each write of a change fail with `ENOSPC`. The running generation must stay untouched,
+//! also across a restart.
 
 use std::path::{Path, PathBuf};
 
@@ -8,14 +9,14 @@ use crate::admin::Operator;
 use crate::app::{App, Content, back, serves, with_migrations};
 use crate::host::{Launch, check_strace, folder};
 
-/// Under `strace`, with `calls` on `file` failing as on a full disk.
+/// Starts the host under `strace`, which makes `calls` on `file` fail with `ENOSPC`. `calls` may end with `:` and a condition.
 fn full(launch: Launch, file: &Path, calls: &str) -> Launch {
     let (calls, when) = calls.split_once(':').unwrap_or((calls, "when=1+"));
     let inject = format!("inject={calls}:error=ENOSPC:{when}");
     launch.under(&["strace", "-f", "-o", "/dev/null", "-P", file.to_str().unwrap(), "-e", &inject])
 }
 
-/// What a swap writes in a state folder, and by which calls.
+/// Returns the files that a swap writes in a state folder, each with every system call that writes it.
 fn writes(component: &[u8]) -> Vec<(PathBuf, &'static str)> {
     let artifact = Path::new("artifacts").join(Digest::of(component).hex());
     let mut all = Vec::new();
@@ -24,7 +25,7 @@ fn writes(component: &[u8]) -> Vec<(PathBuf, &'static str)> {
             all.push((aside.clone(), calls));
         }
     }
-    // The folder's own sync makes the name last.
+    // The sync of the folder makes the new name durable.
     all.push(("artifacts".into(), "fsync"));
     all
 }
@@ -50,7 +51,7 @@ fn a_full_disk_refuses_the_change_that_meets_it() {
         let told = operator.generations();
         assert_eq!((&told["current"], told["generations"].as_array().unwrap().len()), (&1.into(), 1), "{when}");
         host.kill();
-        // The next start finds nothing of what was refused, and once there is room it can be done.
+        // The next start finds no trace of the refused change. Once there is space, the same change succeeds.
         let host = app.launch().state(&state).start();
         serves(&host, 1, first);
         assert_eq!(Operator::of(&host).swapped("back", &component), 2, "{when}");
@@ -58,7 +59,7 @@ fn a_full_disk_refuses_the_change_that_meets_it() {
     }
 }
 
-/// Compiled code that can't be written, and a database that can't.
+/// Makes the writes of compiled code fail, and then those of a database.
 #[test]
 fn code_and_databases_that_can_t_be_written_refuse_the_change() {
     check_strace();
@@ -79,7 +80,7 @@ fn code_and_databases_that_can_t_be_written_refuse_the_change() {
     let log = state.join("data/back.db-wal");
     let tables: String = (0..20).map(|number| format!("CREATE TABLE a{number} (id INTEGER);")).collect();
     let component = with_migrations(back(102), "back", &[("0001_a.sql", &tables)]);
-    // Calls of one thread are counted: a start that opens the database makes fewer than the migration.
+    // `when` counts the calls of one thread. A start makes fewer calls when it opens the database than the migration makes.
     let host = full(app.launch().state(&state), &log, "pwrite64:when=9+").start();
     let answer = Operator::of(&host).swap("back", &component).expect(409);
     assert!(["migration", "state"].contains(&answer.codes()[0]), "{answer:?}");

@@ -1,4 +1,4 @@
-//! What becomes of a generation that another took the place of: its requests end on it, and then nothing of it is left.
+//! Tests of the drain of a replaced generation: its requests end on it, and then everything that it held is freed.
 
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
@@ -12,16 +12,16 @@ use crate::host::Host;
 use crate::process::Holdings;
 use crate::wire::{Answer, Connection, get, head};
 
-/// How long something that must come may take.
+/// The longest wait for an expected condition.
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// Long enough for a request to have begun.
+/// The time that a request needs to begin.
 const BEGUN: Duration = Duration::from_millis(150);
 
 #[track_caller]
 fn until(what: &str, done: impl Fn() -> bool) {
     let start = Instant::now();
     while !done() {
-        assert!(start.elapsed() < TIMEOUT, "{what}: never");
+        assert!(start.elapsed() < TIMEOUT, "timed out while waiting: {what}");
         thread::sleep(Duration::from_millis(5));
     }
 }
@@ -35,7 +35,7 @@ fn holdings(host: &Host) -> Holdings {
     Holdings::of(host.process()).unwrap()
 }
 
-/// A request that has begun.
+/// Sends a request and waits until it has begun.
 fn begin(host: &Host, path: &str) -> JoinHandle<Answer> {
     let mut connection = Connection::open(host.listen()).unwrap();
     connection.send(&get(path)).unwrap();
@@ -44,8 +44,8 @@ fn begin(host: &Host, path: &str) -> JoinHandle<Answer> {
     answer
 }
 
-/// Has a host compile builds before they are needed: how long that takes is not what these tests are about. Returns the generation
-/// that serves then, which is the first one's again.
+/// Makes the host compile builds in advance, so that compilation takes no time in the test. Returns the number of the generation that
+/// serves afterwards, which has the content of the first.
 fn compile(operator: &Operator, builds: &[(&str, u32)]) -> u64 {
     for (module, tag) in builds {
         operator.swapped(module, &build(module, *tag));
@@ -60,12 +60,12 @@ fn slow_requests_end_where_they_began(apart: bool) {
     let operator = Operator::of(&host);
     let number = compile(&operator, &[("back", 102), ("front", 101)]);
     serves(&host, number, first);
-    until("all are freed", || draining(&host).is_empty());
+    until("all drained generations are freed", || draining(&host).is_empty());
     let before = holdings(&host);
     assert_eq!(before.code.len(), if apart { 2 } else { 1 }, "{before:?}");
 
     let slow = [begin(&host, "/compute?millis=4000"), begin(&host, "/wait?millis=4000")];
-    // Each has read the first tag and will read it again after the swaps.
+    // Each request has read the first tag. It reads the second one after the swaps.
     let content = Content { front: 101, back: 102, ..first };
     assert_eq!(operator.swapped("back", &build("back", 102)), number + 1);
     assert_eq!(operator.swapped("front", &build("front", 101)), number + 2);
@@ -76,7 +76,7 @@ fn slow_requests_end_where_they_began(apart: bool) {
         let answer = request.join().unwrap().expect(200);
         assert_eq!((answer.generation(), answer.body), (number, first.tags()));
     }
-    until("all are freed", || draining(&host).is_empty());
+    until("all drained generations are freed", || draining(&host).is_empty());
     until("their code is unmapped", || {
         let now = holdings(&host);
         now.code.len() == before.code.len() && now.mappings == before.mappings
@@ -95,7 +95,7 @@ fn a_slow_request_ends_where_it_began_apart() {
     slow_requests_end_where_they_began(true);
 }
 
-/// A guest that computes, one that waits in the host, and a client that doesn't send what it announced.
+/// Drains three slow requests: a guest that computes, a guest that waits in the host, and a client that doesn't send its whole body.
 fn the_drain_deadline_ends_what_is_left(apart: bool) {
     let first = Content::first(apart);
     let app = App::new(first, "[http]\ndrain = \"300ms\"\n");
@@ -115,7 +115,11 @@ fn the_drain_deadline_ends_what_is_left(apart: bool) {
         assert_eq!((answer.generation(), &answer.body["type"]), (1, &json!(format!("/problems/{problem}"))));
     }
     until("it is freed", || draining(&host).is_empty());
-    assert!(start.elapsed() < Duration::from_secs(15), "they were not ended: {:?}", start.elapsed());
+    assert!(
+        start.elapsed() < Duration::from_secs(15),
+        "the requests were not ended at the deadline: {:?}",
+        start.elapsed()
+    );
     until("its code is unmapped", || holdings(&host).code.len() == if apart { 2 } else { 1 });
     assert!(!host.log().contains("still in use"), "{}", host.log());
     serves(&host, 2, Content { back: 102, ..first });
@@ -138,7 +142,7 @@ fn four_drain_at_once_and_sixteen_changes_wait() {
     let host = app.launch().start();
     let operator = Operator::of(&host);
     let number = compile(&operator, &[101, 102, 103, 104, 105].map(|tag| ("back", tag)));
-    until("all are freed", || draining(&host).is_empty());
+    until("all drained generations are freed", || draining(&host).is_empty());
     let mut slow = Vec::new();
     for (tag, millis) in [(101, 3000), (102, 8000), (103, 8000), (104, 8000)] {
         slow.push(begin(&host, &format!("/wait?millis={millis}")));
@@ -147,7 +151,7 @@ fn four_drain_at_once_and_sixteen_changes_wait() {
     let last = begin(&host, "/wait?millis=8000");
     assert_eq!(draining(&host), [number, number + 1, number + 2, number + 3]);
 
-    // The fifth waits for a place, fifteen more for the fifth; one more is told to come back.
+    // The fifth change waits for a free place among the draining generations. Fifteen more wait for the fifth. One more is refused.
     let waiting = operator.clone();
     let fifth = thread::spawn(move || waiting.swap("back", &back(105)));
     thread::sleep(BEGUN);
@@ -158,30 +162,30 @@ fn four_drain_at_once_and_sixteen_changes_wait() {
     }
     drop(told);
     thread::sleep(BEGUN);
-    // A plan waits for nobody.
+    // A plan doesn't wait.
     let planned = operator.ask("POST", "/rollback?dry_run=true", "application/json", b"{\"to\":1}").expect(200);
     assert_eq!((&planned.body["published"], fifth.is_finished()), (&json!(false), false));
     let refused = operator.swap("back", &back(106)).expect(503);
     assert_eq!(refused.body["type"], "/problems/overloaded");
     assert_eq!((operator.generations()["current"].as_u64(), fifth.is_finished()), (Some(number + 4), false));
-    // Nobody else waits.
+    // Requests don't wait.
     assert_eq!(ask(&host, "/tags").expect(200).generation(), number + 4);
 
     assert_eq!(published(&fifth.join().unwrap()), number + 5);
     let finished: Vec<bool> = slow.iter().map(JoinHandle::is_finished).collect();
     assert!(draining(&host).len() <= 4 && finished[1..] == [false; 3], "{finished:?}");
-    // By then they ask for what runs.
+    // When their turn comes, they request what already runs.
     let same: Vec<Answer> = answers.iter().collect();
     assert_eq!(same.len(), 15);
     assert!(same.iter().all(|answer| answer.status == 200 && answer.body["published"] == false), "{same:?}");
     for (number, request) in (number..).zip(slow.into_iter().chain([last])) {
         assert_eq!(request.join().unwrap().expect(200).generation(), number);
     }
-    until("all are freed", || draining(&host).is_empty());
+    until("all drained generations are freed", || draining(&host).is_empty());
     serves(&host, number + 5, Content { back: 105, ..first });
 }
 
-/// A rollback waits for no place among those that drain: the oldest is ended, whatever its requests may take.
+/// A rollback doesn't wait for a free place among the draining generations. It ends the oldest one, whatever time its requests have left.
 #[test]
 fn a_rollback_ends_the_oldest_generation_that_drains() {
     let first = Content::first(true);
@@ -189,9 +193,9 @@ fn a_rollback_ends_the_oldest_generation_that_drains() {
     let host = app.launch().start();
     let operator = Operator::of(&host);
     let number = compile(&operator, &[101, 102, 103, 104].map(|tag| ("back", tag)));
-    until("all are freed", || draining(&host).is_empty());
+    until("all drained generations are freed", || draining(&host).is_empty());
     let mut slow = Vec::new();
-    // What computes may do so for 10 s.
+    // A guest may compute for 10 s.
     let paths = ["/wait?millis=15000", "/wait?millis=15000", "/compute?millis=6000", "/wait?millis=15000"];
     for (tag, path) in (101..).zip(paths) {
         slow.push(begin(&host, path));
@@ -203,19 +207,19 @@ fn a_rollback_ends_the_oldest_generation_that_drains() {
     serves(&host, number + 5, Content { back: 103, ..first });
     let oldest = slow.remove(0).join().unwrap().expect(504);
     assert_eq!((oldest.generation(), &oldest.body["type"]), (number, &json!("/problems/deadline")));
-    // The others go on, and again the oldest of them is ended.
+    // The other generations go on. The next rollback again ends the oldest of them.
     assert!(slow.iter().all(|request| !request.is_finished()), "the requests are not slow enough for this machine");
     for round in 1..=2 {
         assert_eq!(published(&operator.rollback(Some(number))), number + 4 + 2 * round);
         assert_eq!(published(&operator.rollback(None)), number + 5 + 2 * round);
     }
-    assert!(slow.iter().any(|request| !request.is_finished()), "more were ended than it takes");
+    assert!(slow.iter().any(|request| !request.is_finished()), "the rollback ended more generations than necessary");
     let ended = |answer: Answer| [200, 504].contains(&answer.status);
     assert!(slow.into_iter().all(|request| ended(request.join().unwrap())));
-    until("all are freed", || draining(&host).is_empty());
+    until("all drained generations are freed", || draining(&host).is_empty());
 }
 
-/// Changes one after the other leave nothing behind.
+/// A sequence of changes must leave no resources behind.
 #[test]
 fn many_swaps_hold_no_more_than_few() {
     const FEW: u32 = 3;
@@ -230,13 +234,13 @@ fn many_swaps_hold_no_more_than_few() {
         operator.swapped(module, &build(module, 1000 + number));
         ask(&host, "/tags").expect(200);
         if number + 1 == FEW {
-            until("all are freed", || draining(&host).is_empty());
+            until("all drained generations are freed", || draining(&host).is_empty());
             few = Some(holdings(&host));
         }
     }
-    until("all are freed", || draining(&host).is_empty());
+    until("all drained generations are freed", || draining(&host).is_empty());
     let few = few.unwrap();
-    // Threads for blocking work end by themselves, ten seconds after their last.
+    // Threads for blocking work end on their own, 10 s after their last work.
     until("threads and files are what they were", || {
         let now = holdings(&host);
         now.threads <= few.threads && now.files <= few.files

@@ -1,5 +1,5 @@
-//! The host ends in the middle of a change, at any point and at any moment: the next start serves a whole generation, the old one or the
-//! new one, and the history says which.
+//! Tests of a host that ends in the middle of a change, at each fail point and at random moments. The next start serves a whole generation,
+//! the old one or the new one, and the history says which.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
@@ -13,10 +13,10 @@ use crate::app::{App, Content, back, build, serves, with_migrations};
 use crate::host::{Host, folder};
 use crate::wire::{Connection, get, once};
 
-/// Where a change can end the process, and the generation that the next start serves.
+/// The fail points of a change that can end the process, each with the generation that the next start serves.
 const POINTS: [(&str, u64); 4] =
     [("change::linked", 1), ("change::kept", 1), ("change::migrated", 1), ("change::published", 2)];
-/// How often the host is killed at a random moment.
+/// The number of times that the host is killed at a random moment.
 const KILLS: u64 = 12;
 
 fn start(app: &App, state: &Path) -> Host {
@@ -32,12 +32,12 @@ fn numbers(host: &Host) -> Vec<u64> {
     numbers
 }
 
-/// Starts a host that ends at `point`, and asks it for a change.
+/// Starts a host that ends at the fail point `point`, and requests a change.
 fn ends_at(app: &App, state: &Path, point: &str, change: impl FnOnce(&Operator) -> Vec<u8>) {
     let mut host = app.launch().state(state).variable("FAILPOINTS", &format!("{point}=return")).start();
     let operator = Operator::of(&host);
     once(host.admin(), &change(&operator)).unwrap_err();
-    assert!(!host.wait().success(), "{point}: the host was to end");
+    assert!(!host.wait().success(), "{point}: the host did not end");
 }
 
 #[test]
@@ -55,7 +55,7 @@ fn a_swap_that_ends_at_any_point_is_made_or_not() {
         let host = start(&app, &state);
         assert_eq!(numbers(&host), (1..=serving).collect::<Vec<_>>(), "{point}");
         serves(&host, serving, if serving == 1 { first } else { second });
-        // Nothing half is left over, and it goes on from there.
+        // No temporary file is left over, and further changes work.
         let leftovers = ["artifacts", "configurations", "code", "."].map(|name| state.join(name));
         let aside = leftovers.iter().flat_map(|folder| std::fs::read_dir(folder).unwrap());
         let aside: Vec<_> = aside
@@ -102,7 +102,7 @@ fn an_application_that_ends_at_any_point_is_applied_or_not() {
     }
 }
 
-/// What was asked for and what was told, by whoever swaps without end.
+/// The progress of a client that swaps without pause.
 #[derive(Default)]
 struct Swaps {
     asked: AtomicU32,
@@ -111,7 +111,7 @@ struct Swaps {
 }
 
 impl Swaps {
-    /// Swaps `back` to tag 1000 + the generation's number, again and again.
+    /// Swaps `back` again and again. The tag of each build is 1000 plus the generation's number.
     fn swap(&self, operator: &Operator, mut number: u32) {
         while !self.ended.load(SeqCst) {
             number += 1;
@@ -127,12 +127,12 @@ impl Swaps {
         }
     }
 
-    /// Only the host's end is an excuse.
+    /// Panics unless the host was ended by the test: no other error is expected.
     fn must_have_ended(&self, error: &std::io::Error) {
         assert!(self.ended.load(SeqCst), "{error}");
     }
 
-    /// Asks without end; each answer is of one generation.
+    /// Sends requests without pause. Each must be answered by one generation, and the numbers must not decrease.
     fn ask(&self, host: std::net::SocketAddr) {
         let mut connection = match Connection::open(host) {
             Ok(connection) => connection,
@@ -169,7 +169,7 @@ fn killed_at_any_moment_it_serves_what_was_told() {
         thread::scope(|scope| {
             scope.spawn(|| swaps.swap(&operator, number));
             scope.spawn(|| swaps.ask(host.listen()));
-            // Numbers that look random: every moment of two swaps or so.
+            // These pseudo-random times cover every moment of about two swaps.
             thread::sleep(Duration::from_millis(20 + (kill * 71) % 230));
             swaps.ended.store(true, SeqCst);
             let process = rustix::process::Pid::from_raw(host.process().try_into().unwrap()).unwrap();
@@ -185,14 +185,14 @@ fn killed_at_any_moment_it_serves_what_was_told() {
         assert_eq!(Operator::of(&host).generations()["current"], number);
         host.kill();
     }
-    assert!(number > 3, "hardly anything was swapped: {number}");
+    assert!(number > 3, "too few swaps for this test: {number}");
     let host = start(&app, &state);
     Operator::of(&host).rollback(None).expect(200);
     let answer = once(host.listen(), &get("/tags")).unwrap().expect(200);
     assert_eq!((answer.generation(), answer.body), (u64::from(number) + 1, tags(u64::from(number) - 1)));
 }
 
-/// What a disk has spoilt of an earlier generation is not taken for what a later one is made of.
+/// Damaged files of an earlier generation must not become part of a later one.
 #[test]
 fn what_is_kept_of_a_generation_is_whole_whatever_was_there() {
     let first = Content::first(true);
@@ -217,7 +217,7 @@ fn what_is_kept_of_a_generation_is_whole_whatever_was_there() {
     serves(&start(&app, &state), 4, Content { back: 102, ..first });
 }
 
-/// A change that nobody waits for is made, or not begun, before the host ends in order.
+/// When a host stops in order, it finishes the change in progress, or has not begun it, even if no client waits for the answer.
 #[test]
 fn a_host_that_stops_finishes_the_change_in_work() {
     let first = Content::first(true);
@@ -255,7 +255,7 @@ fn a_host_that_stops_finishes_the_change_in_work() {
     assert!(made > 0, "no change was made");
 }
 
-/// What stands on the disk goes through the same gate at a start.
+/// A start checks the application on the disk like any other change.
 #[test]
 fn a_start_on_a_changed_disk_is_checked_like_any_change() {
     let first = Content::first(false);
@@ -266,16 +266,16 @@ fn a_start_on_a_changed_disk_is_checked_like_any_change() {
     assert_eq!(Operator::of(&host).swapped("front", &build("front", 101)), 2);
     let swapped = Content { front: 101, ..first };
     host.kill();
-    // Another comment is no change.
+    // A new comment is no change.
     app.write(first, 1);
     let host = start(&app, &state);
     serves(&host, 2, swapped);
     host.kill();
-    // A build that doesn't fit: nothing starts, and nothing is forgotten.
+    // A build that doesn't fit: the host doesn't start, and the history stays as it is.
     std::fs::write(app.path().join("back.wasm"), crate::app::build_that_drops("back")).unwrap();
     let (status, log) = app.launch().state(&state).expect_end();
     assert!(status.code() == Some(1) && log.contains("type-mismatch"), "{log}");
-    // It says what could run, and that runs where it is asked for.
+    // The refusal names the generation that could run, and `--published` starts that generation.
     assert!(log.contains("generation 2") && log.contains("run --published"), "{log}");
     for _ in 0..2 {
         let host = app.launch().state(&state).argument("--published").start();
@@ -283,17 +283,17 @@ fn a_start_on_a_changed_disk_is_checked_like_any_change() {
         host.kill();
     }
     let (status, _) = app.launch().state(&state).expect_end();
-    assert_eq!(status.code(), Some(1), "the disk was not taken for what runs");
+    assert_eq!(status.code(), Some(1), "the failed application on disk was recorded as the running one");
     app.write(first, 0);
     let host = start(&app, &state);
     serves(&host, 2, swapped);
     host.kill();
-    // What changed on the disk counts, also for the module that was swapped.
+    // A change on the disk takes effect, also for the module that was swapped.
     app.write(Content { back: 102, ..first }, 0);
     let host = start(&app, &state);
     serves(&host, 3, Content { back: 102, ..first });
     assert!(host.has_logged("takes the place") && host.has_logged("~ module back"), "{}", host.log());
-    // And there is the way back to what was swapped.
+    // A rollback to the swapped build is still possible.
     Operator::of(&host).rollback(Some(2)).expect(200);
     serves(&host, 4, swapped);
     host.kill();

@@ -1,4 +1,4 @@
-//! Changes that nobody should ask for, and uploads that go wrong: what runs is untouched, and the answer says what was wrong.
+//! Tests of malicious change requests and broken uploads: the running generation stays untouched, and the answer says what was wrong.
 
 use std::fs;
 use std::thread;
@@ -11,8 +11,8 @@ use crate::app::{App, Content, back, back_with, build, build_that_drops, front, 
 use crate::host::Host;
 use crate::wire::{Answer, Connection, head, once, request};
 
-/// What the history tells: what was published, and the codes of what was refused.
-fn told(host: &Host) -> (Vec<u64>, Vec<Vec<String>>) {
+/// Returns what the host's history reports: the numbers of the published generations, and the codes of each refused change.
+fn history(host: &Host) -> (Vec<u64>, Vec<Vec<String>>) {
     let told = Operator::of(host).generations();
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let codes =
@@ -23,11 +23,11 @@ fn told(host: &Host) -> (Vec<u64>, Vec<Vec<String>>) {
     )
 }
 
-/// Checks that nothing was changed: `refused` more changes are remembered than before.
+/// Asserts that nothing was changed, and that the host remembers `refused` refused changes.
 #[track_caller]
-fn is_untouched(host: &Host, refused: usize) {
+fn assert_untouched(host: &Host, refused: usize) {
     serves(host, 1, Content::first(true));
-    let (published, all) = told(host);
+    let (published, all) = history(host);
     assert_eq!((published, all.len()), (vec![1], refused), "{all:?}");
 }
 
@@ -48,10 +48,10 @@ fn changes_want_the_token() {
             let answer = once(host.admin(), &request(method, path, &headers, &component)).unwrap().expect(401);
             assert_eq!(problem(&answer), "unauthorized");
         }
-        // What is the operator's is not reached from outside.
+        // The data listener doesn't serve the admin API.
         assert_eq!(once(host.listen(), &request(method, path, &[], b"")).unwrap().status, 404);
     }
-    is_untouched(&host, 0);
+    assert_untouched(&host, 0);
 }
 
 #[test]
@@ -83,7 +83,7 @@ fn what_is_no_change_is_refused_before_it_is_one() {
         assert_eq!((answer.status, problem(&answer)), (status, name), "{path} {kind}: {answer:?}");
     }
     assert_eq!(operator.ask("GET", "/modules/back/swap", "", b"").status, 405);
-    // Nobody waits for 257 MiB to come.
+    // A body that is announced as too large is refused before it is sent.
     for (path, kind, length) in [
         ("/modules/back/swap", wasm, (256 << 20) + 1),
         ("/apply", "multipart/form-data; boundary=x", (512 << 20) + 1),
@@ -97,7 +97,7 @@ fn what_is_no_change_is_refused_before_it_is_one() {
         let answer = connection.answer().unwrap();
         assert_eq!((answer.status, problem(&answer)), (413, "body-too-large"), "{path}");
     }
-    is_untouched(&host, 0);
+    assert_untouched(&host, 0);
 }
 
 #[test]
@@ -126,20 +126,20 @@ fn builds_that_don_t_fit_are_refused_and_remembered() {
         assert!(problem(&answer) == "refused" && answer.codes().contains(code), "{count}, {code}: {answer:?}");
         let messages = answer.body["problems"].as_array().unwrap().iter().map(|one| one["message"].as_str().unwrap());
         assert!(messages.into_iter().all(|message| !message.is_empty()));
-        is_untouched(&host, count + 1);
-        assert_eq!(told(&host).1[count], answer.codes());
+        assert_untouched(&host, count + 1);
+        assert_eq!(history(&host).1[count], answer.codes());
     }
-    // Nothing of them is left behind, beside what runs.
+    // Refused builds leave no file in the state folder.
     let kept = fs::read_dir(host.state().join("artifacts")).unwrap().count();
     assert_eq!(kept, 2);
-    // Neither is a plan of them remembered, nor one that is fine.
+    // The host doesn't remember dry runs, whether they are refused or not.
     operator.ask("POST", "/modules/back/swap?dry_run=true", "application/wasm", &builds[8].1).expect(409);
     operator.ask("POST", "/modules/back/swap?dry_run=true", "application/wasm", &back(4)).expect(200);
-    is_untouched(&host, builds.len());
+    assert_untouched(&host, builds.len());
     assert_eq!(operator.swapped("back", &back(4)), 2);
 }
 
-/// Who is broken, and by whom it is used: by its consumer's name, and by file and line of the route.
+/// The refusal names whatever the change breaks: a consumer by its module, a route by file and line.
 #[test]
 fn a_dropped_function_is_told_with_those_who_use_it() {
     let app = App::new(Content::first(true), "");
@@ -161,7 +161,7 @@ fn a_dropped_function_is_told_with_those_who_use_it() {
         "{answer:?}"
     );
     assert!(consumer.to_string().contains("`back`") && consumer["function"] == "tag", "{consumer}");
-    is_untouched(&host, 2);
+    assert_untouched(&host, 2);
 }
 
 #[test]
@@ -192,7 +192,7 @@ fn applications_with_wrong_parts_are_refused() {
         let answer = operator.upload(&parts, false).expect(400);
         assert!(answer.body["detail"].as_str().unwrap().contains(about), "{about}: {answer:?}");
     }
-    is_untouched(&host, 0);
+    assert_untouched(&host, 0);
     let mut files: Value = serde_json::from_slice(&parts[0].1).unwrap();
     let manifest = files["manifest"]["text"].as_str().unwrap().replace("[app]", "[app]\ncolour = \"red\"");
     files["manifest"]["text"] = manifest.into();
@@ -206,19 +206,19 @@ fn applications_with_wrong_parts_are_refused() {
     for (count, (parts, code)) in refused.iter().enumerate() {
         let answer = operator.upload(parts, false).expect(409);
         assert_eq!(answer.codes(), [*code]);
-        is_untouched(&host, count + 1);
+        assert_untouched(&host, count + 1);
     }
     let answer = operator.upload(&parts, true).expect(200);
     assert_eq!(
         (&answer.body["published"], &answer.body["plan"]["modules"][0]["name"]),
         (&json!(false), &json!("back"))
     );
-    is_untouched(&host, refused.len());
+    assert_untouched(&host, refused.len());
     operator.upload(&parts, false).expect(200);
     serves(&host, 2, Content { back: 3, ..Content::first(true) });
 }
 
-/// An upload of `back` that says how long it is, and of which half came.
+/// Sends half of an upload of `back`, whose header announces the whole length.
 fn half_an_upload(operator: &Operator) -> Connection {
     let component = back(9);
     let token = format!("Bearer {}", operator.token);
@@ -244,7 +244,7 @@ fn an_upload_that_stalls_or_breaks_off_holds_up_nobody() {
     let mut stalled = half_an_upload(&operator);
     assert_eq!(operator.swapped("front", &front(101)), 2);
     let broken = half_an_upload(&operator);
-    // Two are read at once. Who wants to go back needs no upload.
+    // The host reads two uploads at a time. A rollback needs no upload.
     assert_eq!(problem(&operator.swap("front", &front(102)).expect(503)), "overloaded");
     operator.rollback(None).expect(200);
     serves(&host, 3, first);
@@ -257,11 +257,11 @@ fn an_upload_that_stalls_or_breaks_off_holds_up_nobody() {
     };
     while !patient() {}
     assert_eq!(problem(&stalled.answer().unwrap().expect(408)), "body-too-slow");
-    assert_eq!(told(&host), (vec![1, 2, 3, 4], vec![]));
+    assert_eq!(history(&host), (vec![1, 2, 3, 4], vec![]));
     serves(&host, 4, Content { front: 103, ..first });
 }
 
-/// Once a change is whole it is made, whether or not anybody waits for the answer.
+/// Once an upload is complete, the change is made even if the client no longer waits for the answer.
 #[test]
 fn a_client_that_goes_away_leaves_no_half_of_a_swap() {
     let first = Content::first(true);
@@ -274,10 +274,10 @@ fn a_client_that_goes_away_leaves_no_half_of_a_swap() {
         let mut connection = Connection::open(host.admin()).unwrap();
         let swap = operator.request("POST", "/modules/back/swap", "application/wasm", &back(tag));
         connection.send(&swap).unwrap();
-        // At different moments of the change.
+        // The clients disconnect at different moments of the change.
         thread::sleep(Duration::from_millis(7 * round));
         drop(connection);
-        // One that left before its upload was read has changed nothing; every other change is finished.
+        // A client that disconnected before its upload was read changed nothing. Every other change is finished.
         let published = (0..500).any(|_| {
             thread::sleep(Duration::from_millis(10));
             operator.generations()["current"] == current + 1
@@ -307,7 +307,7 @@ fn changes_that_come_at_once_are_made_one_after_the_other() {
     });
     serves(&host, 3, Content { front: 101, back: 102, ..first });
 
-    // Seventeen: as many as were read are made, the rest are told to come back.
+    // Of seventeen changes, those whose upload was read are made. The others are refused.
     let answers: Vec<Answer> = thread::scope(|scope| {
         let operator = &operator;
         let all: Vec<_> =

@@ -1,4 +1,4 @@
-//! One module in three languages, one after the other, while orders are placed: nobody notices.
+//! Tests swaps of one module through builds in three languages while orders are placed. No request may fail.
 
 use std::collections::BTreeSet;
 
@@ -10,10 +10,10 @@ use crate::open::Load;
 use crate::shop::customers;
 use crate::wire::{get, once};
 
-/// Requests in a second, while an interpreter is compiled on the same cores.
+/// Requests per second. An interpreter is compiled on the same cores in the meantime.
 const RATE: f64 = 50.0;
 
-/// What the customers were told, newest first, whichever build told them.
+/// Returns the number of notifications that a customer got from all builds together.
 fn told(host: &host::Host) -> usize {
     let page = once(host.listen(), &get("/notifications?recipient=ada&limit=100")).unwrap().expect(200);
     let items = page.body["items"].as_array().unwrap();
@@ -34,13 +34,13 @@ fn notifications_goes_through_three_languages_while_orders_are_placed() {
         let modules = operator.get("/modules");
         let build = modules["modules"].as_array().unwrap().iter().find(|module| module["name"] == "notifications");
         assert_eq!(build.unwrap()["language"], language);
-        // Further orders are told by this build, beside what the others told.
+        // The new build handles further notifications, and still lists those of the builds before it.
         while told(&host).min(99) <= before.min(98) {
             std::thread::sleep(std::time::Duration::from_millis(20));
         }
         before = told(&host);
     }
-    // What was told last may still be of an order before the last swap: the load has to meet that build, too.
+    // The last notification may belong to an order from before the last swap. The load must also reach the new build.
     std::thread::sleep(std::time::Duration::from_millis(500));
     let run = load.stop().unwrap();
     assert!(run.broken.is_empty(), "{:?}", run.broken);

@@ -1,4 +1,4 @@
-//! Builds that bring migrations along, while the old build serves.
+//! Tests of swaps to builds that bring migrations along while the old build serves.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -54,7 +54,7 @@ fn what_adds_is_applied_and_what_does_not_is_refused() {
         assert_eq!(names(&host), expected, "{sql}");
         serves(&host, 3, Content { back: 103, ..first });
     }
-    // One that was applied never changes, and has its place.
+    // An applied migration never changes, neither its text nor its place in the order.
     let changed = (TABLE.0, "CREATE TABLE a (id INTEGER PRIMARY KEY, other TEXT)");
     let moved = ("0000_z.sql", "CREATE TABLE z (id INTEGER)");
     for migrations in [&[changed, column][..], &[moved, TABLE, column]] {
@@ -64,13 +64,14 @@ fn what_adds_is_applied_and_what_does_not_is_refused() {
         assert_eq!((&problem["module"], &problem["file"]), (&"back".into(), &serde_json::Value::Null), "{problem}");
         assert!(problem["help"].as_str().unwrap().contains("never changes"), "{problem}");
     }
-    // Older builds live with newer tables.
+    // Older builds work with newer tables.
     operator.rollback(Some(1)).expect(200);
     serves(&host, 4, first);
     assert_eq!(names(&host), expected);
 }
 
-/// What `watertight migrations` says of `back`, as number, name and state; it must change nothing in the state folder.
+/// Runs `watertight migrations`, which must not change the state folder. Returns whether the database of `back` exists, and the number,
+/// name and state of each migration.
 fn told(app: &App, state: &Path, arguments: &[&str]) -> (bool, Vec<(u64, String, String)>) {
     let before = files(state);
     let mut command = binary();
@@ -88,14 +89,14 @@ fn told(app: &App, state: &Path, arguments: &[&str]) -> (bool, Vec<(u64, String,
     (module["exists"].as_bool().unwrap(), module["migrations"].as_array().unwrap().iter().map(line).collect())
 }
 
-/// Every file below a folder with its length and when it was written. What is shared memory alone is left out.
+/// Returns the length and the modification time of every file below a folder. Shared-memory files of SQLite are left out.
 fn files(folder: &Path) -> BTreeMap<PathBuf, (u64, SystemTime)> {
     let mut found = BTreeMap::new();
     for entry in std::fs::read_dir(folder).into_iter().flatten() {
         let path = entry.unwrap().path();
         let metadata = path.metadata().unwrap();
         if path.ends_with("code") {
-            // Linked into the states of other tests, which note when they use it.
+            // The cache is hard-linked into the states of other tests, which update its times.
         } else if metadata.is_dir() {
             found.extend(files(&path));
         } else if !path.to_string_lossy().ends_with("-shm") {
@@ -116,12 +117,12 @@ fn migrations_are_told_beside_a_host_and_without_one() {
     let place = |number: u64, name: &str, state: &str| (number, name.to_owned(), state.to_owned());
     let applied = [place(1, TABLE.0, "applied"), place(2, column.0, "applied")];
 
-    // Before any start.
+    // Without a state folder: before the first start.
     std::fs::write(app.path().join("back.wasm"), migrating(102, &[TABLE])).unwrap();
     assert_eq!(told(&app, &state, &flags), (false, vec![place(1, TABLE.0, "pending")]));
-    assert!(!state.exists(), "nothing was made");
+    assert!(!state.exists(), "the command created the state folder");
 
-    // Beside a host: what runs counts, whatever the disk says.
+    // While a host runs, the running build counts, whatever is on the disk.
     let mut host = app.launch().state(&state).start();
     let admin = host.admin().to_string();
     assert_eq!(told(&app, &state, &flags), (true, vec![place(1, TABLE.0, "applied")]));
@@ -134,16 +135,16 @@ fn migrations_are_told_beside_a_host_and_without_one() {
     let text = run(&mut command).expect(0).out;
     assert!(text.contains("back, build") && text.contains("   2  applied    0002_b.sql  20"), "{text}");
 
-    // Without one: the swapped build is what the next start runs.
+    // Without a host, the swapped build counts: the next start runs it.
     host.signal(Signal::TERM);
     assert!(host.wait().success());
     assert_eq!(told(&app, &state, &flags), (true, applied.to_vec()));
-    // And after a crash, where the log is left.
+    // The same holds after a crash, which leaves the write-ahead log behind.
     let host = app.launch().state(&state).start();
     host.kill();
     assert_eq!(told(&app, &state, &flags), (true, applied.to_vec()));
 
-    // What the disk has now is another build.
+    // Now the disk has another build.
     let third = ("0003_c.sql", "-- contract\nDROP TABLE a");
     let changed = (TABLE.0, "CREATE TABLE a (id INTEGER PRIMARY KEY, other TEXT)");
     for (migrations, states) in [
@@ -159,7 +160,7 @@ fn migrations_are_told_beside_a_host_and_without_one() {
         assert_eq!((exists, found.as_slice()), (true, states));
     }
 
-    // A database that can't be read says why.
+    // For a database that can't be read, the report says why.
     std::fs::write(state.join("data/back.db"), "no database at all".repeat(100)).unwrap();
     let mut command = binary();
     command.arg("migrations").arg(app.path()).args(flags);
@@ -167,7 +168,7 @@ fn migrations_are_told_beside_a_host_and_without_one() {
     assert!(text.contains("can't be opened") && text.contains("not a database"), "{text}");
 }
 
-/// A start with an older build on the disk is a way back as well.
+/// A start with an older build on the disk is refused after a contraction, like a rollback.
 #[test]
 fn no_start_leads_back_beyond_a_contraction_and_none_passes_what_doesn_t_say_so() {
     let app = App::new(Content::first(true), "");
@@ -187,7 +188,8 @@ fn no_start_leads_back_beyond_a_contraction_and_none_passes_what_doesn_t_say_so(
     begin(&[TABLE, contraction], 106).start().kill();
 }
 
-/// What says of itself that older builds don't survive it is applied where nothing serves; there is no way back beyond it.
+/// A contraction, a migration that older builds don't survive, is applied only by a start, when nothing serves. No change leads back across
+/// it.
 #[test]
 fn there_is_no_way_back_beyond_a_contraction() {
     let first = Content::first(true);
@@ -221,8 +223,8 @@ fn there_is_no_way_back_beyond_a_contraction() {
     serves(&host, 5, now);
 }
 
-/// A database that no generation has open any more is still one that a rollback may bring back: no change contracts it, and what a refused
-/// change makes of it or beside it is gone.
+/// A rollback may still bring back a database that no generation has open. No change applies a contraction to it, and a refused change
+/// leaves nothing of its own in the database or beside it.
 #[test]
 fn a_module_that_comes_back_brings_no_contraction_and_a_refused_one_leaves_nothing() {
     let first = Content::first(true);
@@ -240,7 +242,7 @@ fn a_module_that_comes_back_brings_no_contraction_and_a_refused_one_leaves_nothi
         operator.apply(app.path(), false)
     };
     assert_eq!(operator.swapped("back", &migrating(102, &[TABLE])), 2);
-    // The second change finds that nobody has the database any more.
+    // After the second change, no generation has the database open.
     for tag in [103, 104] {
         apply(&without, &back(tag)).expect(200);
     }
@@ -252,7 +254,7 @@ fn a_module_that_comes_back_brings_no_contraction_and_a_refused_one_leaves_nothi
     assert_eq!(names(&host), ["0001_a.sql"]);
 }
 
-/// A module whose first build is refused begins anew: its migrations were never published.
+/// A module whose first build is refused starts with an empty database again: its migrations were never published.
 #[test]
 fn what_a_refused_change_made_is_gone() {
     let first = Content::first(true);
@@ -276,7 +278,8 @@ fn what_a_refused_change_made_is_gone() {
     assert!(file.exists());
 }
 
-/// What `watertight check` says of the application on a state folder: its exit code, and the messages and helps about migrations.
+/// Runs `watertight check` with a state folder. Returns whether it succeeded, and the message and the help of each problem, all about
+/// migrations.
 fn checked(app: &App, state: &Path) -> (bool, Vec<(String, String)>) {
     let mut command = binary();
     command.arg("check").arg(app.path()).args(["--json", "--state", state.to_str().unwrap()]);
@@ -291,7 +294,7 @@ fn checked(app: &App, state: &Path) -> (bool, Vec<(String, String)>) {
     )
 }
 
-/// `check` says what `run` and `swap` would say, before anything is stopped for it; and whoever does what the helps say ends well.
+/// `check` reports what `run` and `swap` would report, before anything is stopped. An operator who follows its helps succeeds.
 #[test]
 fn check_tries_migrations_and_its_helps_end_well() {
     let first = Content::first(true);
@@ -315,13 +318,17 @@ fn check_tries_migrations_and_its_helps_end_well() {
         let component = build(103, &[TABLE, ("0002_b.sql", sql)]);
         let (fine, with_state) = checked(&app, &state);
         assert!(!fine && with_state.len() == 1 && with_state[0].0.contains(part), "{sql}: {with_state:?}");
-        assert_eq!(checked(&app, &nowhere).1, with_state, "{sql}: what the build brings before is what is known");
+        assert_eq!(
+            checked(&app, &nowhere).1,
+            with_state,
+            "{sql}: without a state, the earlier migrations of the build itself must count"
+        );
         let answer = operator.swap("back", &component).expect(409);
         assert_eq!(answer.body["problems"][0]["message"], with_state[0].0, "{sql}");
     }
-    assert!(!nowhere.exists(), "nothing was made");
+    assert!(!nowhere.exists(), "the command created the state folder");
 
-    // Follow the help of the unmarked one: the word above it. Then that of the marked one: a start.
+    // Follow the help for the unmarked migration, and add the mark. Then follow the help for the marked one, and start the host.
     build(104, &[TABLE, ("0002_b.sql", "DROP TABLE a")]);
     assert!(checked(&app, &state).1[0].1.contains("write `-- contract` as the first line"));
     let component = build(104, &[TABLE, ("0002_b.sql", "-- contract\nDROP TABLE a")]);
@@ -335,7 +342,7 @@ fn check_tries_migrations_and_its_helps_end_well() {
     host.signal(Signal::TERM);
     assert!(host.wait().success());
 
-    // Numbers: one without, two that are the same, one in between. Each is refused by name, and mended as its help says.
+    // File names that break the order of migrations are refused by name. The change that the help names makes them acceptable.
     let contraction = ("0002_b.sql", "-- contract\nDROP TABLE a");
     let between = ("0001_c.sql", "CREATE TABLE c (id INTEGER)");
     let (fine, said) = {

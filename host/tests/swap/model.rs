@@ -1,6 +1,7 @@
-//! Any sequence of changes, good and bad, and of restarts, against a model that is a list: what was published, by number.
+//! Property tests of changes and restarts: random sequences, valid and invalid, are compared with a model, a list of the published
+//! generations.
 //!
-//! Meanwhile requests never stop, and each answer says which builds made it.
+//! Clients send requests all the time. Each answer says which builds made it.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -18,16 +19,16 @@ use crate::host::{Host, folder};
 use crate::traffic::{Ending, Traffic};
 use crate::wire::Answer;
 
-/// Sequences that are tried.
+/// The number of random sequences.
 const CASES: u32 = 10;
-/// Steps of one, at most.
+/// The largest number of steps of a sequence.
 const STEPS: usize = 16;
-/// Clients that ask all the time.
+/// The number of clients that send requests all the time.
 const CLIENTS: usize = 3;
-/// Refusals that the host remembers.
+/// The number of refusals that the host remembers.
 const KEPT_REFUSALS: usize = 16;
 
-/// Why a build is refused.
+/// The reason why a build is refused.
 #[derive(Debug, Clone, Copy)]
 enum Fault {
     Truncated,
@@ -38,14 +39,14 @@ enum Fault {
 }
 
 impl Fault {
-    /// A build of `module` with it, and the code of the problem.
+    /// Returns a module, a build of it with this fault, and the expected problem code. Only some modules can have some faults.
     fn build(self, module: &str) -> (&'static str, Vec<u8>, &'static str) {
         let (module, other) = if module == "front" { ("front", "back") } else { ("back", "front") };
         let whole = build(module, 0);
         match self {
             Fault::Truncated => (module, whole[..whole.len() - 7].to_vec(), "not-a-component"),
             Fault::CoreModule => (module, wat::parse_str("(module)").unwrap(), "not-a-component"),
-            // `back` as `front` has no function for the routes, `front` as `back` none for `front`.
+            // `back` in place of `front` lacks the functions of the routes. `front` in place of `back` lacks those that `front` calls.
             Fault::OtherModules => (module, build(other, 0), "missing-export"),
             Fault::DropsFunction if module == "front" => (module, build_that_drops(module), "unknown-function"),
             Fault::DropsFunction => (module, build_that_drops(module), "type-mismatch"),
@@ -54,18 +55,18 @@ impl Fault {
     }
 }
 
-/// One step.
+/// One step of a sequence.
 #[derive(Debug, Clone)]
 enum Step {
-    /// A build that was never seen before.
+    /// Swaps a module to a new build.
     Swap {
         front: bool,
     },
-    /// The build that runs.
+    /// Swaps a module to the build that runs.
     SwapSame {
         front: bool,
     },
-    /// A build of some generation before.
+    /// Swaps a module to its build of an earlier generation.
     SwapOlder {
         front: bool,
         which: prop::sample::Index,
@@ -76,20 +77,20 @@ enum Step {
     },
     UnknownModule,
     RollBack,
-    /// To the number of some generation that there was, or of none.
+    /// Rolls back to the number of an earlier generation, or to one that doesn't exist.
     RollBackTo {
         which: prop::sample::Index,
     },
-    /// What stands on the disk changes.
+    /// Changes the application on the disk.
     Edit(Edit),
     Apply {
         dry_run: bool,
     },
-    /// What stands elsewhere, with a build that was never seen before or the one that runs.
+    /// Applies another folder, with a new build or with the one that runs.
     ApplyOther {
         new: bool,
     },
-    /// A swap and a rollback at once.
+    /// Requests a swap and a rollback at the same time.
     Race,
     Restart {
         kill: bool,
@@ -97,7 +98,7 @@ enum Step {
     },
 }
 
-/// What a start is told to run.
+/// The application that a start is told to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Wanted {
     Newest,
@@ -150,16 +151,16 @@ fn wanted() -> impl Strategy<Value = Wanted> {
     prop_oneof![3 => Just(Wanted::Newest), 1 => Just(Wanted::Published), 1 => Just(Wanted::Disk)]
 }
 
-/// What the host should be.
+/// The expected state of the host.
 struct Model {
-    /// By number; all that ever were, of which the last [`KEPT_GENERATIONS`] are kept.
+    /// All generations ever published, by number. The host keeps the last [`KEPT_GENERATIONS`] of them.
     published: BTreeMap<u64, Content>,
-    /// The codes of what was refused.
+    /// The codes of the refused changes, in order.
     refused: Vec<&'static str>,
     disk: Content,
-    /// How often the disk's text changed without changing its meaning.
+    /// The number of times that the text on the disk changed without its meaning.
     comment: u32,
-    /// What stood on the disk when the last generation was planned, or was found there to be what runs; comments are no part of it.
+    /// The content of the disk when the last generation was planned, or when it was found to equal the running one. Comments don't count.
     record: Content,
     next_tag: u32,
 }
@@ -177,7 +178,7 @@ impl Model {
         kept
     }
 
-    /// Publishes, unless that is what runs. Says whether it did.
+    /// Publishes this content unless it runs already. Returns whether it did.
     fn publish(&mut self, content: Content) -> bool {
         let (number, current) = self.current();
         if content == current {
@@ -188,7 +189,7 @@ impl Model {
         true
     }
 
-    /// What `apply` makes of what it is sent.
+    /// Models an `apply` of this content. Returns whether it publishes a generation.
     fn apply(&mut self, content: Content) -> bool {
         if content == self.disk {
             self.record = self.disk;
@@ -202,10 +203,10 @@ impl Model {
     }
 }
 
-/// One sequence at work.
-struct Story<'a> {
+/// The execution of one sequence.
+struct SequenceTest<'a> {
     app: App,
-    /// An application that no host was started on.
+    /// An application that no host was started with.
     other: App,
     state: PathBuf,
     host: Option<Host>,
@@ -213,7 +214,7 @@ struct Story<'a> {
     traffic: &'a Traffic,
 }
 
-impl Story<'_> {
+impl SequenceTest<'_> {
     fn host(&self) -> &Host {
         self.host.as_ref().unwrap()
     }
@@ -252,7 +253,7 @@ impl Story<'_> {
                 self.rolled_back(&answer, to);
             }
             Step::RollBackTo { which } => {
-                // One more than there were, and 0: neither is kept.
+                // The numbers include 0 and one that is too large: the host keeps neither.
                 let number = which.index(self.model.published.len() + 2) as u64;
                 let to = self.model.kept().into_iter().find(|(kept, _)| *kept == number).map(|(_, content)| content);
                 let answer = self.operator().rollback(Some(number));
@@ -265,7 +266,7 @@ impl Story<'_> {
                     assert_eq!(answer.body["published"], false);
                 } else {
                     let publishes = self.model.apply(self.model.disk);
-                    self.is_told(&answer, publishes);
+                    self.assert_answer(&answer, publishes);
                 }
             }
             Step::ApplyOther { new } => {
@@ -276,7 +277,7 @@ impl Story<'_> {
                 self.other.write(content, 0);
                 let answer = self.operator().apply(self.other.path(), false).expect(200);
                 let publishes = self.model.apply(content);
-                self.is_told(&answer, publishes);
+                self.assert_answer(&answer, publishes);
             }
             Step::Race => self.race(),
             Step::Restart { kill, wanted } => self.restart(*kill, *wanted),
@@ -289,7 +290,7 @@ impl Story<'_> {
         let mut content = self.model.current().1;
         *(if module == "front" { &mut content.front } else { &mut content.back }) = tag;
         let publishes = self.model.publish(content);
-        self.is_told(&answer, publishes);
+        self.assert_answer(&answer, publishes);
     }
 
     fn rolled_back(&mut self, answer: &Answer, to: Option<Content>) {
@@ -300,17 +301,17 @@ impl Story<'_> {
             }
             Some(content) => {
                 let publishes = self.model.publish(content);
-                self.is_told(answer, publishes);
+                self.assert_answer(answer, publishes);
             }
         }
     }
 
-    /// Whether the answer says what the model does.
-    fn is_told(&self, answer: &Answer, publishes: bool) {
+    /// Asserts that the answer of a change is what the model says.
+    fn assert_answer(&self, answer: &Answer, publishes: bool) {
         let number = self.model.current().0;
         if publishes {
             assert_eq!(published(answer), number);
-            // Requests that begin from now on are answered by it, or by a later one.
+            // From now on, requests are answered by this generation or by a later one.
             self.traffic.tell(number);
         } else {
             assert_eq!((answer.status, &answer.body["published"]), (200, &json!(false)), "{answer:?}");
@@ -333,7 +334,7 @@ impl Story<'_> {
         self.app.write(model.disk, model.comment);
     }
 
-    /// A swap and a rollback that arrive together: each is made or not, and the history says in which order.
+    /// Requests a swap and a rollback at the same time. Each is made or refused, and the history says in which order.
     fn race(&mut self) {
         let (tag, (number, before)) = (self.model.new_tag(), self.model.current());
         let kept = self.model.kept();
@@ -348,7 +349,7 @@ impl Story<'_> {
             let content = match one["cause"].as_str().unwrap() {
                 "swap" => Content { back: tag, ..self.model.current().1 },
                 _ => {
-                    // The generation before the one that was current when it arrived: before the swap, or after it.
+                    // The rollback leads to the generation before the one that was current when it arrived: before the swap, or after it.
                     let to = one["to"].as_u64().unwrap();
                     let previous = kept.iter().rev().nth(1).map(|(number, _)| *number);
                     assert!(Some(to) == previous || to == number, "{one}");
@@ -363,7 +364,7 @@ impl Story<'_> {
         if swap.status == 200 {
             assert_eq!(swap.body["published"], true, "{swap:?}");
         } else {
-            // A rollback that had nothing to change overtakes as well.
+            // A rollback that had nothing to change overtakes the swap as well.
             assert_eq!((swap.status, swap.codes()), (409, vec!["overtaken"]), "{swap:?}");
             assert_eq!(back.status, 200, "{back:?}");
             self.model.refused.push("overtaken");
@@ -390,7 +391,7 @@ impl Story<'_> {
             Wanted::Disk => launch.argument("--apply"),
         };
         let host = host.start();
-        // What was published last is resumed, unless the disk has something else than when that was planned.
+        // The start resumes the last published generation, unless the disk changed since that generation was planned.
         if wanted == Wanted::Disk || (wanted == Wanted::Newest && self.model.disk != self.model.record) {
             self.model.apply(self.model.disk);
         }
@@ -398,7 +399,7 @@ impl Story<'_> {
         self.host = Some(host);
     }
 
-    /// The host is what the model says.
+    /// Asserts that the host is in the state that the model says.
     fn check(&self) {
         let (number, content) = self.model.current();
         serves(self.host(), number, content);
@@ -425,13 +426,13 @@ fn tag_of(content: Content, front: bool) -> u32 {
     if front { content.front } else { content.back }
 }
 
-/// A generation of the model, as the host tells it.
+/// Returns a generation of the model in the form in which the host reports it.
 fn entry((number, content): (u64, Content)) -> Value {
     let digest = |module, tag| json!(Digest::of(&build(module, tag)));
     json!([number, digest("front", content.front), digest("back", content.back)])
 }
 
-fn tell(apart: bool, steps: &[Step]) {
+fn run_steps(apart: bool, steps: &[Step]) {
     let first = Content::first(apart);
     let app = App::new(first, "");
     let folder = folder();
@@ -448,18 +449,18 @@ fn tell(apart: bool, steps: &[Step]) {
         next_tag: 1000,
     };
     let other = App::new(first, "");
-    let mut story = Story { app, other, state, host: Some(host), model, traffic: &traffic };
+    let mut test = SequenceTest { app, other, state, host: Some(host), model, traffic: &traffic };
     std::thread::scope(|scope| {
         for _ in 0..CLIENTS {
             scope.spawn(|| traffic.ask());
         }
         let _ending = Ending(&traffic);
         for step in steps {
-            story.take(step);
+            test.take(step);
         }
     });
-    traffic.check(|number| story.model.published.get(&number).map(Content::tags));
-    assert!(traffic.count() > 0, "nobody asked for anything");
+    traffic.check(|number| test.model.published.get(&number).map(Content::tags));
+    assert!(traffic.count() > 0, "the clients sent no request");
 }
 
 #[test]
@@ -468,7 +469,7 @@ fn any_sequence_of_changes_is_what_the_history_says() {
     let steps = proptest::collection::vec(step(), STEPS / 2..=STEPS);
     TestRunner::new(config)
         .run(&(any::<bool>(), steps), |(apart, steps)| {
-            tell(apart, &steps);
+            run_steps(apart, &steps);
             Ok(())
         })
         .unwrap();
@@ -480,5 +481,5 @@ fn the_oldest_generations_are_forgotten() {
     let swaps = std::iter::repeat_n(new, KEPT_GENERATIONS + 3);
     let steps: Vec<Step> =
         swaps.chain([Step::Restart { kill: true, wanted: Wanted::Newest }, Step::RollBack, Step::RollBack]).collect();
-    tell(false, &steps);
+    run_steps(false, &steps);
 }

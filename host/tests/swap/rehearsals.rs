@@ -1,4 +1,5 @@
-//! Dry runs try migrations on copies of the data; and no start or change begins empty where a module had a database.
+//! Tests that dry runs try migrations on copies of the data, and that no start or change gives a module an empty database in place of a
+//! lost one.
 
 use std::path::Path;
 
@@ -15,7 +16,7 @@ fn migrating(tag: u32, migrations: &[(&str, &str)]) -> Vec<u8> {
     with_migrations(back(tag), "back", migrations)
 }
 
-/// An application whose `back` has the table, two rows of one name in it, and a host that serves it.
+/// Starts an application whose `back` has a table with two rows of the same name.
 fn with_rows(state: &Path) -> (App, Host) {
     let app = App::new(Content::first(true), "");
     std::fs::write(app.path().join("back.wasm"), migrating(102, &[TABLE])).unwrap();
@@ -29,7 +30,7 @@ fn dry_run(operator: &Operator, component: &[u8]) -> Answer {
     operator.ask("POST", "/modules/back/swap?dry_run=true", "application/wasm", component)
 }
 
-/// The messages and helps of a refusal, in one text.
+/// Returns the messages and helps of a refusal as one text.
 fn told(answer: &Answer) -> String {
     answer.body["problems"].to_string()
 }
@@ -42,7 +43,7 @@ fn a_dry_run_tries_migrations_on_a_copy_of_the_data_or_says_that_it_did_not() {
     let operator = Operator::of(&host);
     let notes = |answer: &Answer| answer.body["notes"].as_array().map_or(0, Vec::len);
 
-    // What adds goes through, on a copy: nothing of it is in the database.
+    // A migration that only adds succeeds on a copy. The database itself is unchanged.
     let adds = migrating(103, &[TABLE, ("0002_b.sql", "ALTER TABLE a ADD COLUMN more TEXT")]);
     let answer = dry_run(&operator, &adds).expect(200);
     assert_eq!((&answer.body["published"], notes(&answer)), (&false.into(), 1), "{answer:?}");
@@ -52,23 +53,23 @@ fn a_dry_run_tries_migrations_on_a_copy_of_the_data_or_says_that_it_did_not() {
     );
     let there = rusqlite::Connection::open(state.join("data/back.db")).unwrap();
     assert!(there.prepare("SELECT more FROM a").is_err());
-    assert!(!state.join("dry-run").exists(), "the copy is gone");
-    // A build that brings none has nothing to try.
+    assert!(!state.join("dry-run").exists(), "the copy was not removed");
+    // A build without new migrations has nothing to try.
     assert_eq!(notes(&dry_run(&operator, &migrating(104, &[TABLE])).expect(200)), 0);
 
-    // What an empty database refuses is refused before anything is copied or compiled, in the words of the change itself.
+    // A migration that fails on an empty database is refused before anything is copied or compiled, with the message of the change itself.
     let broken = migrating(105, &[TABLE, ("0002_b.sql", "not SQL")]);
     let (planned, made) = (dry_run(&operator, &broken).expect(409), operator.swap("back", &broken).expect(409));
     assert_eq!(planned.body["problems"], made.body["problems"]);
 
-    // What waits for a start is refused; and said whether the data will let it.
+    // A contraction is refused, since only a start applies it. The refusal also says whether it would succeed on the data.
     let contraction = |sql: &str| migrating(106, &[TABLE, ("0002_b.sql", &format!("-- contract\n{sql}"))]);
     let fine = told(&dry_run(&operator, &contraction("DELETE FROM a")).expect(409));
     assert!(fine.contains("a start applies it") && fine.contains("as a start applies them"), "{fine}");
     let unique = told(&dry_run(&operator, &contraction("CREATE UNIQUE INDEX a_name ON a (name)")).expect(409));
     assert!(unique.contains("a start applies it") && unique.contains("UNIQUE constraint failed: a.name"), "{unique}");
 
-    // Data that are too large to copy are not, and that is said.
+    // A database that is too large is not copied, and the answer says so.
     let file = std::fs::File::options().append(true).open(state.join("data/back.db-wal")).unwrap();
     file.set_len((256 << 20) + 1).unwrap();
     let answer = dry_run(&operator, &adds).expect(200);
@@ -77,7 +78,7 @@ fn a_dry_run_tries_migrations_on_a_copy_of_the_data_or_says_that_it_did_not() {
     drop((host, app));
 }
 
-/// What takes a database away from a host that doesn't run.
+/// The ways in which a stopped host loses a database.
 const LOSSES: [(&str, fn(&Path)); 4] = [
     ("removed", |data| std::fs::remove_file(data.join("back.db")).unwrap()),
     ("emptied", |data| std::fs::write(data.join("back.db"), "").unwrap()),
@@ -104,7 +105,7 @@ fn a_start_refuses_a_missing_database_of_a_module_that_had_one() {
             assert!(!status.success() && log.contains("database of `back` is missing or empty"), "{what}: {log}");
             assert!(log.contains("--accept-empty back") && log.contains("watertight restore"), "{what}: {log}");
         }
-        // As its help says. Once it has begun anew, nobody asks again.
+        // The start follows the help. Once the module has begun with an empty database, later starts need no confirmation.
         let mut host = app.launch().state(&state).argument("--accept-empty=back").start();
         assert!(host.has_logged("starts with an empty one"), "{what}: {}", host.log());
         host.signal(Signal::TERM);
@@ -113,7 +114,7 @@ fn a_start_refuses_a_missing_database_of_a_module_that_had_one() {
     }
 }
 
-/// A module that comes back while a host serves finds its database, or the change is refused.
+/// A change that brings a module back finds its database, or is refused.
 #[test]
 fn a_change_refuses_it_too() {
     let folder = folder();
@@ -123,7 +124,7 @@ fn a_change_refuses_it_too() {
     let manifest = app.path().join("app.toml");
     let with = std::fs::read_to_string(&manifest).unwrap();
     for tag in [103, 104] {
-        // The second change finds that nobody has the database any more.
+        // After the second change, no generation has the database open.
         std::fs::write(&manifest, with.replace("uses = [\"sql\"]", "")).unwrap();
         std::fs::write(app.path().join("back.wasm"), back(tag)).unwrap();
         published(&operator.apply(app.path(), false));

@@ -1,4 +1,4 @@
-//! What a start resumes: what was published last, whichever change that was, unless the disk has something else than it had then.
+//! Tests of what a start resumes: the last published generation, whichever change made it, unless the disk changed since then.
 
 use std::fs;
 use std::path::Path;
@@ -16,8 +16,8 @@ fn start(app: &App, state: &Path) -> Host {
     app.launch().state(state).start()
 }
 
-/// The one line of a start that says what it runs and why.
-fn says(host: &Host, words: &[&str]) {
+/// Asserts that the log has exactly one line that says what the start runs and why, and that it contains all of these words.
+fn assert_start_line(host: &Host, words: &[&str]) {
     let log = host.log();
     let lines: Vec<&str> = log
         .lines()
@@ -51,8 +51,8 @@ fn a_rollback_survives_a_restart() {
     let folder = folder();
     let state = folder.path().join("state");
     let host = start(&app, &state);
-    says(&host, &["nothing was published in this state folder yet"]);
-    // A new build stands on the disk, is swapped in, and rolled back from.
+    assert_start_line(&host, &["nothing was published in this state folder yet"]);
+    // The disk gets a bad build. It is swapped in and rolled back.
     let bad = Content { back: 666, ..first };
     app.write(bad, 0);
     let operator = Operator::of(&host);
@@ -63,10 +63,10 @@ fn a_rollback_survives_a_restart() {
     for _ in 0..2 {
         let host = start(&app, &state);
         serves(&host, 3, first);
-        says(&host, &["resuming generation 3", "rollback to 1", "the files on disk are the same as then"]);
+        assert_start_line(&host, &["resuming generation 3", "rollback to 1", "the files on disk are the same as then"]);
         host.kill();
     }
-    // A comment is nothing new; another build is.
+    // A new comment is no change. Another build is.
     app.write(bad, 1);
     let host = start(&app, &state);
     serves(&host, 3, first);
@@ -75,12 +75,13 @@ fn a_rollback_survives_a_restart() {
     app.write(mended, 1);
     let host = start(&app, &state);
     serves(&host, 4, mended);
-    says(&host, &["takes the place", "the component of `back` changed on disk", "since generation 3"]);
+    assert_start_line(&host, &["takes the place", "the component of `back` changed on disk", "since generation 3"]);
     host.kill();
     serves(&start(&app, &state), 4, mended);
 }
 
-/// Every kind of change records the disk: what stood there unused is not put in place by a restart.
+/// Every kind of change records the content of the disk. A restart doesn't apply content that was already there, unused, at the last
+/// change.
 #[test]
 fn what_stood_on_the_disk_when_something_was_published_is_nothing_new() {
     let first = Content::first(true);
@@ -101,7 +102,7 @@ fn what_stood_on_the_disk_when_something_was_published_is_nothing_new() {
                 content.back = tag;
                 assert_eq!(operator.swapped("back", &back(tag)), number);
             }
-            // Somebody elsewhere applies what they have.
+            // An operator applies another folder.
             "apply" => {
                 content = Content { back: tag, ..first };
                 other.write(content, 0);
@@ -116,17 +117,17 @@ fn what_stood_on_the_disk_when_something_was_published_is_nothing_new() {
         host.kill();
         host = start(&app, &state);
         serves(&host, number, content);
-        says(&host, &[&format!("resuming generation {number}")]);
+        assert_start_line(&host, &[&format!("resuming generation {number}")]);
     }
-    // It is there to be had.
+    // `--apply` puts the content of the disk in place.
     host.kill();
     let disk = Content { front: 202, ..first };
     let host = app.launch().state(&state).argument("--apply").start();
     serves(&host, number + 1, disk);
-    says(&host, &["`--apply` asks for it"]);
+    assert_start_line(&host, &["`--apply` asks for it"]);
     host.kill();
     let host = app.launch().state(&state).argument("--published").start();
-    says(&host, &["resuming", "`--published` asks for it"]);
+    assert_start_line(&host, &["resuming", "`--published` asks for it"]);
     serves(&host, number + 1, disk);
     let last = Operator::of(&host).generations()["generations"].as_array().unwrap().last().unwrap().clone();
     assert_eq!(last["by"], json!({ "command": "run --apply" }));
@@ -135,7 +136,7 @@ fn what_stood_on_the_disk_when_something_was_published_is_nothing_new() {
     assert_eq!(run(both).expect(2).out, "");
 }
 
-/// A file that is edited after an apply was asked for was not applied: the next start takes it.
+/// A file that is edited while an `apply` waits is not part of that `apply`. The next start takes it.
 #[test]
 fn what_is_edited_while_an_apply_waits_is_not_applied() {
     let first = Content::first(true);
@@ -163,10 +164,10 @@ fn what_is_edited_while_an_apply_waits_is_not_applied() {
     host.kill();
     let host = start(&app, &state);
     serves(&host, 4, edited);
-    says(&host, &["the component of `front` changed on disk"]);
+    assert_start_line(&host, &["the component of `front` changed on disk"]);
 }
 
-/// What a host before this one has left: one digest of the disk, of the last `run` or `apply`.
+/// Tests the first format of the history, which has one digest of the disk, taken at the last `run` or `apply`.
 #[test]
 fn a_history_of_an_earlier_format_is_gone_on_with() {
     let first = Content::first(true);
@@ -197,12 +198,12 @@ fn a_history_of_an_earlier_format_is_gone_on_with() {
             published.remove("changes");
         }
         fs::write(&file, text.to_string()).unwrap();
-        // The disk is another than that digest says.
+        // The content of the disk doesn't match that digest.
         app.write(edited, 0);
         let host = start(&app, &state);
         if is_resumed {
             serves(&host, number, content);
-            says(&host, &["are not recorded", "run --apply"]);
+            assert_start_line(&host, &["are not recorded", "run --apply"]);
         } else {
             (number, content) = (number + 1, edited);
             serves(&host, number, content);

@@ -1,4 +1,4 @@
-//! The shop while its modules are swapped: orders are placed and read at a steady rate, and no customer notices.
+//! Tests of the shop while its modules are swapped under a steady load of writes and reads. No request may fail.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -12,13 +12,13 @@ use crate::host::{self, Host, Launch};
 use crate::open::{Load, Request};
 use crate::wire::{get, once, request};
 
-/// Requests in a second: what an unoptimised host does with ease on a machine that does other things too.
+/// Requests per second. An unoptimised host serves this rate easily on a busy machine.
 const RATE: f64 = 100.0;
-/// Between two swaps.
+/// The pause between two swaps.
 const PAUSE: Duration = Duration::from_millis(100);
 const MODULES: [&str; 3] = ["orders", "payments", "notifications"];
 
-/// A build of a module of the shop that was never seen before: `build` is its id.
+/// Returns a new build of a module of the shop. `build` is its build id.
 pub(crate) fn new_build(module: &str, build: &str) -> Vec<u8> {
     host::shop();
     let bytes =
@@ -38,7 +38,7 @@ fn place() -> Vec<u8> {
     request("POST", "/orders", &[("content-type", "application/json")], draft().to_string().as_bytes())
 }
 
-/// One order in ten requests, and else readers of it.
+/// Returns the load: one of ten requests places an order, the others read one.
 pub(crate) fn customers(host: &Host) -> impl Fn(u64) -> Request + Send + 'static {
     let order = once(host.listen(), &place()).unwrap().expect(201);
     let id = order.body["id"].as_str().unwrap();
@@ -70,7 +70,7 @@ fn every_module_is_swapped_under_load(settings: &str) {
     assert!(builds.iter().all(|build| build.as_str().unwrap().ends_with('1')), "{builds:?}");
     let run = load.stop().unwrap();
     assert!(run.broken.is_empty(), "{:?}", run.broken);
-    // A transaction has 100 ms from statement to statement, which a machine that does other things may not leave it.
+    // A transaction allows 100 ms between statements. A busy machine may exceed that.
     let busy = run.unexpected.iter().filter(|told| told.contains("the database is busy")).count();
     let wrong: u64 = run.wrong().values().sum();
     assert!(
@@ -80,7 +80,7 @@ fn every_module_is_swapped_under_load(settings: &str) {
         run.unexpected
     );
     let answered: BTreeSet<u64> = run.answers.iter().map(|answer| answer.generation).collect();
-    assert_eq!(answered, (1..=generation).collect(), "requests were answered all the while");
+    assert_eq!(answered, (1..=generation).collect(), "some generation answered no request");
     let orders = once(host.listen(), &get("/orders?customer=ada")).unwrap().expect(200);
     assert!(!orders.body["items"].as_array().unwrap().is_empty());
 }
@@ -98,7 +98,7 @@ fn every_module_is_swapped_under_load_apart() {
     );
 }
 
-/// The same through the command line, as an operator does it: the builds in other languages come this way, too.
+/// Tests swaps through the command line, as an operator makes them. Builds in other languages take the same way.
 #[test]
 fn the_command_line_swaps_rolls_back_and_tells() {
     let app = host::copy_of_shop("");
@@ -123,7 +123,7 @@ fn the_command_line_swaps_rolls_back_and_tells() {
     assert!(code == Some(0) && said.contains("generation 2 serves"), "{said}");
     let (code, plan, said) = run(&["swap", "payments", file]);
     assert!(code == Some(0) && said.contains("already") && plan.contains("nothing changes"), "{plan}{said}");
-    // What stands on the disk is the old build.
+    // The disk still has the old build.
     let (code, plan, said) = run(&["apply", app]);
     assert!(code == Some(0) && plan.contains("payments") && said.contains("generation 3 serves"), "{plan}{said}");
     let (code, _, said) = run(&["rollback"]);
@@ -137,7 +137,7 @@ fn the_command_line_swaps_rolls_back_and_tells() {
     let first =
         said.find("the component given for module `payments` exports the interfaces of module `orders`").unwrap();
     assert!(code == Some(1) && said.find("exports nothing").is_none_or(|second| first < second), "{said}");
-    // The plan names what changes, and as long as the process lives, what it doesn't take up.
+    // The plan names the changed limits and grants, and the settings that take effect only at the next start.
     let mut manifest = std::fs::read_to_string(app).unwrap();
     manifest.push_str("[defaults.limits]\ncpu = \"5s\"\n[http]\nin_flight = 100\n");
     std::fs::write(app, manifest.replacen("\"random\"]", "\"random\", \"config\"]", 1)).unwrap();

@@ -1,5 +1,4 @@
-//! Files of the state folder that a disk, or somebody, has spoilt: what can be made again is, and of what can't, a start says which file it is
-//! and starts nothing.
+//! Tests of damaged files in the state folder. The host makes again what it can. Otherwise the start names the damaged file and fails.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,16 +7,16 @@ use crate::admin::Operator;
 use crate::app::{App, Content, back, serves};
 use crate::host::folder;
 
-/// Puts something in the place of a file: given what it held, and what another of its kind holds.
+/// Damages a file. The arguments are the file, its content, and the content of another file of the same kind.
 type Spoil = fn(&Path, &[u8], &[u8]);
 
-/// What is done to each file of a kind.
+/// The kinds of damage, each applied to the files of every kind.
 const WAYS: [(&str, Spoil); 5] = [
     ("empty", |file, _, _| fs::write(file, "").unwrap()),
     ("cut off", |file, bytes, _| fs::write(file, &bytes[..bytes.len() / 2]).unwrap()),
     ("with a bit flipped", |file, bytes, _| {
         let mut bytes = bytes.to_vec();
-        // Of the history it is the first, since it has no digest: what it tells of does.
+        // The history has no digest of its own, so its first byte is damaged. The files that it refers to have one.
         let at = if file.ends_with("history.json") { 0 } else { bytes.len() * 2 / 3 };
         bytes[at] ^= 0x10;
         fs::write(file, bytes).unwrap();
@@ -26,16 +25,16 @@ const WAYS: [(&str, Spoil); 5] = [
     ("a folder", |file, _, _| fs::create_dir(file).unwrap()),
 ];
 
-/// What a start makes of it.
+/// The expected outcome of a start.
 #[derive(Debug, Clone, Copy)]
 enum Outcome {
-    /// It serves what was published last.
+    /// The host serves the last published generation.
     Serves,
-    /// It says this, and the file, and starts nothing.
+    /// The start fails with a message that names the file.
     Refuses,
 }
 
-/// The kinds of files, by their folder in the state and by how their names end.
+/// The kinds of files: their folder in the state, the end of their names, and the expected outcome.
 const KINDS: [(&str, &str, Outcome); 5] = [
     ("code", ".cwasm", Outcome::Serves),
     ("code", "functions.sqlite", Outcome::Serves),
@@ -72,7 +71,7 @@ fn what_is_spoilt_is_made_again_or_refused() {
     let folder = folder();
     let state = folder.path().join("state");
     let host = app.launch().state(&state).start();
-    // A build that is kept nowhere else, and is compiled here whatever other tests have left.
+    // The second build is kept nowhere else. Without the cached code, the host compiles it here.
     files(&state.join("code"), ".cwasm").iter().for_each(|file| fs::remove_file(file).unwrap());
     assert_eq!(Operator::of(&host).swapped("back", &back(102)), 2);
     serves(&host, 2, second);
@@ -86,7 +85,7 @@ fn what_is_spoilt_is_made_again_or_refused() {
             assert!(!files.is_empty(), "{when}");
             let whole: Vec<Vec<u8>> = files.iter().map(|file| fs::read(file).unwrap()).collect();
             for (number, file) in files.iter().enumerate() {
-                // Of something else altogether, where there is no other.
+                // Where there is no second file of the kind, other content takes its place.
                 let other = if files.len() > 1 { &whole[(number + 1) % whole.len()][..] } else { b"something else" };
                 fs::remove_file(file).unwrap();
                 spoil(file, &whole[number], other);
@@ -98,7 +97,7 @@ fn what_is_spoilt_is_made_again_or_refused() {
                     if end == ".cwasm" {
                         assert!(host.has_logged("damaged code is compiled again"), "{when}: {}", host.log());
                     }
-                    // And compiling goes on.
+                    // Compilation still works.
                     assert_eq!(Operator::of(&host).swapped("back", &back(103)), 3, "{when}");
                     serves(&host, 3, Content { back: 103, ..first });
                 }
@@ -107,7 +106,7 @@ fn what_is_spoilt_is_made_again_or_refused() {
                     assert_eq!(status.code(), Some(1), "{when}: {log}");
                     let named = files.iter().any(|file| log.contains(file.file_name().unwrap().to_str().unwrap()));
                     assert!(named && log.contains("[state]"), "{when}: {log}");
-                    // Nothing was made worse: with what was there before it starts.
+                    // The failed start changed nothing: with the original content, the host starts.
                     for (file, bytes) in files.iter().zip(&whole) {
                         if file.is_dir() {
                             fs::remove_dir(file).unwrap();

@@ -1,4 +1,4 @@
-//! Clients that ask all the time while an application is changed, and what each generation answered them.
+//! Clients that send requests all the time while an application is changed. They record the answers of each generation.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -10,23 +10,23 @@ use serde_json::Value;
 
 use crate::wire::{Answer, Connection, get};
 
-/// Between two requests of one: the machine does other things, too.
+/// The pause between two requests of a client. It leaves time for other work on the machine.
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// What the clients know.
+/// The state that the clients share.
 #[derive(Default)]
 pub(crate) struct Traffic {
-    /// Where the host listens, and how often it was started or stopped before.
+    /// The host's address, if one runs, and the number of its starts and stops so far.
     host: Mutex<(Option<SocketAddr>, u64)>,
     ended: AtomicBool,
-    /// The generation that the last change was told to have published.
+    /// The number of the generation that the last change reported as published.
     told: Mutex<u64>,
     seen: Mutex<Seen>,
 }
 
 #[derive(Default)]
 struct Seen {
-    /// What each generation answered.
+    /// The different answers of each generation.
     answers: BTreeMap<u64, Vec<Value>>,
     count: u64,
     faults: Vec<String>,
@@ -46,7 +46,7 @@ impl Traffic {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).faults.push(text);
     }
 
-    /// Asks all the time.
+    /// Sends requests until the test ends.
     pub(crate) fn ask(&self) {
         let mut connection: Option<(Connection, u64)> = None;
         let mut last = 0;
@@ -66,7 +66,7 @@ impl Traffic {
                 Ok(answer) => self.note(&answer, told.max(last), &mut last),
                 Err(error) => {
                     connection = None;
-                    // Who asks while the host goes down gets no answer.
+                    // A request that meets the stop of the host may fail.
                     if self.host().1 == version {
                         self.fault(format!("a request failed: {error}"));
                     }
@@ -92,17 +92,17 @@ impl Traffic {
         }
     }
 
-    /// A change was told to have published that generation.
+    /// Records that a change reported this generation as published.
     pub(crate) fn tell(&self, generation: u64) {
         *self.told.lock().unwrap_or_else(PoisonError::into_inner) = generation;
     }
 
-    /// How many requests were answered.
+    /// Returns the number of answered requests.
     pub(crate) fn count(&self) -> u64 {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).count
     }
 
-    /// Checks everything that was answered so far: `tags` says what a generation answers.
+    /// Asserts that all answers so far are correct. `tags` returns the expected answer of a generation.
     pub(crate) fn check(&self, tags: impl Fn(u64) -> Option<Value>) {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         assert!(seen.faults.is_empty(), "{:#?}", seen.faults);
@@ -113,7 +113,7 @@ impl Traffic {
     }
 }
 
-/// Ends the clients, also where a check fails.
+/// A guard that stops the clients when it is dropped, also when a check panics.
 pub(crate) struct Ending<'a>(pub(crate) &'a Traffic);
 
 impl Drop for Ending<'_> {

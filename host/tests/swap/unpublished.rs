@@ -1,4 +1,4 @@
-//! Databases that a change made and no generation ever had: they bind no later build to their migrations.
+//! Tests of databases that a change created and no published generation used: they don't bind a later build to their migrations.
 
 use std::fs;
 use std::path::Path;
@@ -10,7 +10,7 @@ use crate::app::{App, Content, back, serves, with_migrations};
 use crate::host::{Host, check_strace, folder};
 use crate::wire::once;
 
-/// An application, and the same with a module more that has a database.
+/// An application, with and without a further module that has a database.
 struct Apps {
     app: App,
     plain: String,
@@ -23,7 +23,7 @@ impl Apps {
         Self { app, plain }
     }
 
-    /// Puts the module there, with one migration that makes `table`.
+    /// Adds the module, with one migration that creates `table`.
     fn write(&self, tag: u32, table: &str) {
         let more = "[modules.more]\ncomponent = \"more.wasm\"\nuses = [\"sql\"]\n";
         fs::write(self.app.path().join("app.toml"), format!("{}\n{more}", self.plain)).unwrap();
@@ -37,7 +37,7 @@ impl Apps {
     }
 }
 
-/// The tables of the module's database, and whether it has a mark.
+/// Returns the tables of the module's database, and whether the database is marked as unpublished.
 fn tables(state: &Path) -> (Vec<String>, bool) {
     let database = rusqlite::Connection::open(state.join("data/more.db")).unwrap();
     let query = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'watertight%' ORDER BY name";
@@ -46,7 +46,7 @@ fn tables(state: &Path) -> (Vec<String>, bool) {
     (tables, state.join("data/more.unpublished").exists())
 }
 
-/// The host ends between opening and publishing.
+/// The host is killed between opening the database and publishing the generation.
 #[test]
 fn a_killed_change_leaves_no_database_that_counts() {
     for point in ["change::opened", "change::warm", "change::migrated", "history::aside"] {
@@ -63,14 +63,14 @@ fn a_killed_change_leaves_no_database_that_counts() {
         assert!(once(host.admin(), &request).is_err(), "{point}");
         assert!(!host.wait().success());
         assert_eq!(tables(&state), (vec!["first".to_owned()], true), "{point}");
-        // Another build with another first migration, which that database would refuse.
+        // This build has another first migration, which the old database would refuse.
         apps.write(103, "second");
         let host = apps.app.launch().state(&state).argument("--published").start();
         serves(&host, 1, Content::first(true));
         Operator::of(&host).apply(apps.app.path(), false).expect(200);
         assert_eq!(tables(&state), (vec!["second".to_owned()], false), "{point}");
         host.kill();
-        // From now on it is the module's.
+        // The database now belongs to the module, since a generation was published.
         let host = apps.app.launch().state(&state).start();
         apps.write(104, "third");
         let answer = Operator::of(&host).apply(apps.app.path(), false).expect(409);
@@ -78,7 +78,7 @@ fn a_killed_change_leaves_no_database_that_counts() {
     }
 }
 
-/// A start that is killed before it publishes leaves no database that binds a later build.
+/// The host is killed at its start, before it publishes a generation.
 #[test]
 fn a_killed_start_leaves_no_database_that_counts() {
     let apps = Apps::new();
@@ -93,7 +93,7 @@ fn a_killed_start_leaves_no_database_that_counts() {
     assert_eq!(tables(&state), (vec!["second".to_owned()], false));
 }
 
-/// The history is in place, and the mark isn't removed yet.
+/// The host is killed after it wrote the history and before it removed the mark.
 #[test]
 fn a_database_of_a_published_generation_is_kept_whatever_its_mark_says() {
     let apps = Apps::new();
@@ -128,7 +128,7 @@ fn full(apps: &Apps, state: &Path, file: &str, calls: &str) -> Host {
     apps.app.launch().state(state).argument("--published").under(&strace).start()
 }
 
-/// The history can't be written: no room, or no inode.
+/// Makes the write of the history fail for lack of space or inodes.
 #[test]
 fn a_refused_change_takes_its_new_database_along() {
     check_strace();
@@ -152,7 +152,7 @@ fn a_refused_change_takes_its_new_database_along() {
         }
         serves(&host, 1, Content::first(true));
         host.kill();
-        // Once there is room, another build with another first migration is taken.
+        // Once there is space, a build with another first migration is accepted.
         apps.write_plain();
         let host = apps.app.launch().state(&state).start();
         apps.write(103, "second");

@@ -1,4 +1,5 @@
-//! A field added to a record, step by step as `wit/README.md` has it: 1.x and 2.0 of a contract side by side until everybody has moved.
+//! Tests the steps in `wit/README.md` for adding a field to a record: versions 1.x and 2.0 of a contract run side by side until every
+//! consumer has moved.
 
 use std::fs;
 
@@ -27,7 +28,7 @@ const WIT: &str = "
     }
     package shop:sale@1.0.0 { interface sale { sell: func(count: u32) -> u32; } }";
 
-/// What 1.x answers is 100 more than what was taken; 2.0 multiplies by the pack and adds 200.
+/// Version 1.x returns the count plus 100. Version 2.0 multiplies the count by the pack and adds 200.
 const TAKE_1: &str = r#"(func (export "shop:stock/stock@{v}#take") (param i32) (result i32)
     (i32.add (local.get 0) (i32.const 100)))"#;
 const TAKE_2: &str = r#"(func (export "shop:stock/stock@{v}#take") (param i32 i32) (result i32)
@@ -45,7 +46,7 @@ fn stock(world: &str) -> Vec<u8> {
     component_of(WIT, world, &format!("(module {functions})"))
 }
 
-/// A caller of either version; one of 2.0 takes packs of ten.
+/// Returns a caller of one version. A caller of 2.0 takes packs of ten.
 fn caller(world: &str) -> Vec<u8> {
     let (version, parameters, pack) = match world {
         "caller-1" => ("1.0.0", "i32", ""),
@@ -83,13 +84,13 @@ impl Shop {
         Self { folder, host }
     }
 
-    /// Builds a module anew and swaps it in.
+    /// Writes a new build of a module and swaps it in. Returns the number of the generation.
     fn swap(&self, module: &str, component: &[u8]) -> u64 {
         fs::write(self.folder.path().join(format!("{module}.wasm")), component).unwrap();
         Operator::of(&self.host).swapped(module, component)
     }
 
-    /// A swap that must be refused; each problem's code and what it is about.
+    /// Requests a swap that must be refused. Returns each problem's code, module and file.
     fn refused(&self, module: &str, component: &[u8]) -> Vec<String> {
         let answer = Operator::of(&self.host).swap(module, component).expect(409);
         let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
@@ -99,7 +100,7 @@ impl Shop {
         problems.map(|p| format!("{} {} {}", text(&p["code"]), text(&p["module"]), file(p))).collect()
     }
 
-    /// Changes what the route calls, and applies it.
+    /// Changes the function that the route calls, and applies the change.
     fn route(&self, call: &str) -> u64 {
         write_routes(self.folder.path(), call);
         published(&Operator::of(&self.host).apply(self.folder.path(), false))
@@ -110,7 +111,7 @@ impl Shop {
         once(self.host.listen(), &request("POST", "/take", &kind, body.to_string().as_bytes())).unwrap()
     }
 
-    /// What the three ways to the stock answer, for 5.
+    /// Returns the answers of the three ways to the stock, each for a count of 5.
     fn answers(&self, item: &serde_json::Value) -> [u64; 3] {
         let sold = |path: &str| once(self.host.listen(), &request("GET", path, &[], b"")).unwrap();
         [self.take(item), sold("/desk/5"), sold("/till/5")].map(|answer| answer.expect(200).body.as_u64().unwrap())
@@ -132,20 +133,20 @@ fn a_field_is_added_while_requests_are_served() {
     let (old, new) = (json!({ "count": 5 }), json!({ "count": 5, "pack": 3 }));
     assert_eq!(shop.answers(&old), [105, 105, 105]);
 
-    // Nothing moves at once: the field would break everybody, and each is named.
+    // A swap to 2.0 alone would break every consumer. The refusal names each of them.
     let both = ["missing-export desk app.toml", "missing-export till app.toml"];
     assert_eq!(shop.refused("stock", &stock("stock-2")), both);
 
-    // 1. Routes name their version. Until they do, a build with both is refused.
+    // 1. Routes name their version. Until then, a build with both versions is refused.
     assert_eq!(shop.refused("stock", &stock("stock-both")), ["ambiguous stock routes.toml"]);
     assert_eq!(shop.route("stock/stock@1.take"), 2);
     assert_eq!(shop.answers(&old), [105, 105, 105]);
 
-    // 2. The provider serves both. Its 1.1 has other names for types, and a function more.
+    // 2. The provider serves both versions. Its 1.1 renames types and adds a function.
     assert_eq!(shop.swap("stock", &stock("stock-both")), 3);
     assert_eq!(shop.answers(&old), [105, 105, 105]);
 
-    // 3. Consumers move, one by one. Who has not yet keeps 1.x alive.
+    // 3. Consumers move, one by one. The last consumer of 1.x keeps it alive.
     assert_eq!(shop.swap("desk", &caller("caller-2")), 4);
     assert_eq!(shop.answers(&old), [105, 250, 105]);
     let left = ["missing-export till app.toml", "unknown-function stock routes.toml"];
@@ -153,13 +154,13 @@ fn a_field_is_added_while_requests_are_served() {
     assert_eq!(shop.swap("till", &caller("caller-2")), 5);
     assert_eq!(shop.answers(&old), [105, 250, 250]);
 
-    // 4. So do routes.
+    // 4. Routes move.
     assert_eq!(shop.refused("stock", &stock("stock-2")), ["unknown-function stock routes.toml"]);
     assert_eq!(shop.route("stock/stock@2.take"), 6);
-    assert_eq!(shop.take(&old).status, 400, "clients of the route move with it");
+    assert_eq!(shop.take(&old).status, 400, "the route must require the new field");
     assert_eq!(shop.answers(&new), [215, 250, 250]);
 
-    // 5. 1.x goes.
+    // 5. Version 1.x is removed.
     assert_eq!(shop.swap("stock", &stock("stock-2")), 7);
     assert_eq!(shop.answers(&new), [215, 250, 250]);
 }

@@ -1,4 +1,4 @@
-//! HTTP/1.1 as bytes on a connection of one's own: nothing is sent again behind a test's back, and what breaks is seen.
+//! A client that writes HTTP/1.1 bytes to a connection of its own: it repeats no request and hides no broken connection.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -6,17 +6,17 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-/// How long an answer may take.
+/// The longest wait for an answer.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A whole answer.
+/// A complete answer.
 #[derive(Clone)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
-    /// By name in lower case.
+    /// The headers. Their names are in lower case.
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) text: String,
-    /// Null where the body is no JSON.
+    /// The body as JSON. It is null if the body is no JSON.
     pub(crate) body: Value,
 }
 
@@ -31,32 +31,32 @@ impl Answer {
         self.headers.iter().find(|(found, _)| found == name).map_or("", |(_, value)| value)
     }
 
-    /// The generation that answered.
+    /// Returns the number of the generation that answered.
     pub(crate) fn generation(&self) -> u64 {
         self.header("watertight-generation").parse().unwrap_or_else(|_| panic!("no generation: {self:?}"))
     }
 
-    /// Itself, where the status is that one.
+    /// Asserts that the status is `status`, and returns the answer.
     pub(crate) fn expect(self, status: u16) -> Self {
         assert_eq!(self.status, status, "{self:?}");
         self
     }
 
-    /// The codes of its problems, in order.
+    /// Returns the codes of the answer's problems, in order.
     pub(crate) fn codes(&self) -> Vec<&str> {
         let problems = self.body["problems"].as_array().unwrap_or_else(|| panic!("no problems: {self:?}"));
         problems.iter().map(|problem| problem["code"].as_str().unwrap()).collect()
     }
 }
 
-/// A request's text: its head with `content-length`, and its body.
+/// Returns the bytes of a request: its head with `content-length`, and its body.
 pub(crate) fn request(method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
     let mut bytes = head(method, path, headers, body.len()).into_bytes();
     bytes.extend_from_slice(body);
     bytes
 }
 
-/// A request's head that announces a body of `length` bytes.
+/// Returns the head of a request that announces a body of `length` bytes.
 pub(crate) fn head(method: &str, path: &str, headers: &[(&str, &str)], length: usize) -> String {
     let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
     format!("{method} {path} HTTP/1.1\r\nhost: test\r\ncontent-length: {length}\r\n{headers}\r\n")
@@ -66,11 +66,11 @@ pub(crate) fn get(path: &str) -> Vec<u8> {
     request("GET", path, &[], b"")
 }
 
-/// A connection that stays open from request to request.
+/// A connection that stays open between requests.
 #[derive(Debug)]
 pub(crate) struct Connection {
     stream: TcpStream,
-    /// What came beyond the last answer.
+    /// The bytes received after the last answer.
     rest: Vec<u8>,
 }
 
@@ -87,7 +87,7 @@ impl Connection {
         self.stream.write_all(bytes)
     }
 
-    /// The next answer, whole.
+    /// Reads the next complete answer.
     pub(crate) fn answer(&mut self) -> io::Result<Answer> {
         loop {
             if let Some((answer, length)) = read(&self.rest) {
@@ -108,12 +108,12 @@ impl Connection {
     }
 }
 
-/// One request on a connection that is closed afterwards.
+/// Sends one request on a connection that is closed afterwards.
 pub(crate) fn once(address: SocketAddr, bytes: &[u8]) -> io::Result<Answer> {
     Connection::open(address)?.exchange(bytes)
 }
 
-/// The answer at the beginning of these bytes and its length, once it is there whole.
+/// Parses a complete answer at the beginning of these bytes. Returns it with its length.
 fn read(bytes: &[u8]) -> Option<(Answer, usize)> {
     let end = bytes.windows(4).position(|window| window == b"\r\n\r\n")?;
     let head = std::str::from_utf8(&bytes[..end]).unwrap();
