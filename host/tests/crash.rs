@@ -1,8 +1,8 @@
-//! Crashes: whatever ends the host, wherever it ends, what it answered holds, nobody is charged twice and nothing is left half done.
+//! Crash tests: however and wherever the host ends, what it acknowledged holds, nobody is charged twice, and nothing is left unfinished.
 //!
-//! The real binary runs the real shop. It is ended at crash points, by `kill -9`, and by power cuts that are replayed from what it
-//! asked of the kernel; and its disk fails. These tests must never open a database file of a host that is not running: closing it would
-//! tidy up what the next start is to be tried on.
+//! The real binary runs the real shop. It is ended at crash points, by `kill -9`, and by power cuts that are replayed from its system
+//! calls. Other tests let its disk fail. No test may open a database file of a host that is not running: closing the file would checkpoint
+//! the log that the next start must recover from.
 
 #![allow(clippy::unwrap_used, clippy::print_stderr, unreachable_pub, missing_docs, reason = "a test")]
 

@@ -1,4 +1,4 @@
-//! Backups: what is in one, whoever writes meanwhile; and what is left where one ends in its middle.
+//! Tests of backups: what a backup contains while requests write, and what is left when a backup is interrupted.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use crate::host::{Host, Launch, binary, folder, shop};
 use crate::kills::Dice;
 use crate::ledger::Ledger;
 
-/// Customers who order while a backup is written.
+/// The number of customers that order while a backup is written.
 const CUSTOMERS: usize = 4;
 
 pub(crate) fn backup_command(state: &Path, to: &Path) -> Command {
@@ -58,7 +58,7 @@ pub(crate) fn ids(ledger: &Ledger) -> Vec<&str> {
     ledger.orders.iter().map(|order| order.id.as_str()).collect()
 }
 
-/// A backup's databases, read where reading leaves nothing behind.
+/// Reads a backup's databases from a copy, so that reading doesn't change the backup.
 pub(crate) fn read(backup: &Path) -> Ledger {
     let copy = folder();
     copy_folder(&backup.join("data"), &copy.path().join("data"));
@@ -95,7 +95,7 @@ pub(crate) fn files(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Names in a folder.
+/// Returns the names in a folder, sorted.
 pub(crate) fn names(folder: &Path) -> Vec<String> {
     let mut names: Vec<String> =
         fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
@@ -108,7 +108,7 @@ fn a_backup_under_load_has_what_was_acknowledged_and_is_of_one_moment() {
     let folder = folder();
     let state = folder.path().join("state");
     let host = start(&state);
-    // Enough that copying takes some steps.
+    // There is enough data for the copy to take several steps.
     for number in 0..300 {
         place(&host, &format!("before {number}"));
     }
@@ -158,8 +158,8 @@ fn a_backup_under_load_has_what_was_acknowledged_and_is_of_one_moment() {
         assert!(missing.is_empty(), "{when}: {missing:?}");
         meanwhile += after - before.len();
     }
-    assert!(meanwhile > 20, "{meanwhile} of {total} orders came during backups: this shows nothing");
-    // The last, as a start finds it: nothing is left to do that the start doesn't do.
+    assert!(meanwhile > 20, "only {meanwhile} of {total} orders came during backups");
+    // A start on the last backup leaves nothing unfinished.
     let (backup, before, _) = taken.last().unwrap();
     let restored = folder.path().join("restored");
     restore(backup, &restored).expect(0);
@@ -191,7 +191,7 @@ fn a_backup_holds_no_secret_and_is_this_user_s_alone() {
         assert!(!bytes.windows(token.len()).any(|window| window == token.as_bytes()), "{}", file.display());
     }
     assert_eq!(to.metadata().unwrap().permissions().mode() & 0o777, 0o700);
-    // All that is there is in the manifest, and the reverse.
+    // The manifest lists exactly the files of the backup.
     let listed = manifest["files"].as_object().unwrap();
     assert_eq!(listed.len() + 1, found.len(), "{found:?}");
     assert!(found.iter().all(|file| {
@@ -199,7 +199,7 @@ fn a_backup_holds_no_secret_and_is_this_user_s_alone() {
         name == "backup.json" || listed.contains_key(name)
     }));
     assert_eq!(names(&to), ["artifacts", "backup.json", "configurations", "data", "history.json"]);
-    // Without a host it is the same.
+    // Without a running host, the backup has the same content.
     let id = place(&host, "one");
     host.kill();
     let stopped = folder.path().join("stopped");
@@ -208,7 +208,7 @@ fn a_backup_holds_no_secret_and_is_this_user_s_alone() {
     assert_eq!(names(&stopped), names(&to));
 }
 
-/// Neither a customer nor an operator waits for it.
+/// Neither customers nor operators wait for a backup.
 #[test]
 fn nobody_waits_while_a_backup_is_written() {
     let folder = folder();
@@ -224,11 +224,11 @@ fn nobody_waits_while_a_backup_is_written() {
         assert!(begun.elapsed() < Duration::from_secs(20), "the backup doesn't begin");
         std::thread::sleep(Duration::from_millis(1));
     }
-    // Customers notice nothing of it.
+    // Orders are served in the meantime.
     for number in 0..5 {
         place(&host, &format!("{number}"));
     }
-    assert!(!to.exists(), "it has its name only once it is whole");
+    assert!(!to.exists(), "an unfinished backup has its final name");
     let mut command = binary();
     let said = run(command.args(["rollback", "--app"]).arg(shop()).arg("--state").arg(&state));
     assert_eq!(said.code, 1, "{}", said.err);
@@ -246,7 +246,7 @@ fn a_host_that_ends_during_a_backup_leaves_none() {
         let mut host = Launch::shop().state(&state).variable("FAILPOINTS", &format!("{point}=return")).start();
         placed.push(place(&host, point));
         run(&mut backup_command(&state, &to)).expect(1);
-        assert!(!host.wait().success(), "{point}: the host was to abort");
+        assert!(!host.wait().success(), "{point}: the host did not abort");
         assert!(!to.exists(), "{point}");
     }
     let mut dice = Dice::new(7);
@@ -260,14 +260,14 @@ fn a_host_that_ends_during_a_backup_leaves_none() {
         host.kill();
         copying.wait().unwrap();
         if to.exists() {
-            // Then it is whole, whatever became of the host.
+            // A backup that has its name is whole, whatever happened to the host.
             let held = read(&to);
             assert!(placed.iter().all(|id| ids(&held).contains(&id.as_str())), "kill {kill}");
             restore(&to, &folder.path().join(format!("whole-{kill}"))).expect(0);
             fs::remove_dir_all(&to).unwrap();
         }
     }
-    // What was left of them is in nobody's way, and the next takes it along.
+    // The remains of interrupted backups disturb nothing, and the next backup removes them.
     let _host = start(&state);
     backup(&state, &to);
     assert!(names(folder.path()).iter().all(|name| !name.ends_with(".unfinished")), "{:?}", names(folder.path()));
@@ -308,7 +308,7 @@ fn backups_that_can_t_be_are_refused_and_leave_nothing() {
     try_all();
     assert_eq!(look(), before);
     assert_eq!(fs::read_to_string(folder.path().join(".taken.unfinished/mine")).unwrap(), "mine");
-    // A disk that is full: the host is limited, and goes on.
+    // A full disk, as a limit on file sizes: the backup fails, and the host goes on.
     let limited = folder.path().join("limited");
     let host = {
         host.kill();
@@ -322,7 +322,7 @@ fn backups_that_can_t_be_are_refused_and_leave_nothing() {
     assert!(names(folder.path()).iter().all(|name| !name.contains("limited")), "{:?}", names(folder.path()));
     place(&host, "second");
     backup(&state, &limited);
-    // A spoilt component of what runs: no backup without it.
+    // A damaged component of the running generation: no backup is made.
     let artifact = files(&state.join("artifacts")).remove(0);
     let whole = fs::read(&artifact).unwrap();
     fs::write(&artifact, "spoilt").unwrap();
@@ -330,14 +330,14 @@ fn backups_that_can_t_be_are_refused_and_leave_nothing() {
     assert!(said.err.contains("recorded digest"), "{}", said.err);
     fs::write(&artifact, whole).unwrap();
     host.kill();
-    // Without a host the same is refused.
+    // Without a running host, the same targets are refused.
     try_all();
     let said = run(&mut backup_command(&folder.path().join("nowhere"), &folder.path().join("b"))).expect(1);
     assert!(said.err.contains("nothing to back up"), "{}", said.err);
     assert!(!folder.path().join("nowhere").exists());
 }
 
-/// Makes the orders' database some megabytes larger, while nobody has it open.
+/// Makes the orders' database `megabytes` MB larger. No host may have it open.
 fn fill(state: &Path, megabytes: u32) {
     let database = rusqlite::Connection::open(state.join("data/orders.db")).unwrap();
     database.execute_batch("CREATE TABLE filler (bytes BLOB); BEGIN;").unwrap();
@@ -381,7 +381,7 @@ fn a_large_database_is_copied_beside_its_customers_and_a_stopping_host_gives_it_
     assert!(slowest < Duration::from_secs(3), "an order took {slowest:?}");
     let log = state.join("data/orders.db-wal").metadata().unwrap().len();
     assert!(log < 64_000_000, "the log has {log} bytes");
-    // And one that is not to be ended.
+    // The host stops in the middle of another backup.
     let to = folder.path().join("given-up");
     let mut command = backup_command(&state, &to);
     let mut copying = command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap();

@@ -1,4 +1,4 @@
-//! The shop's customer: one request on one connection, so that an answer that did not come whole is seen as none.
+//! A client of the shop. Each request has its own connection, so that an incomplete answer counts as none.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-/// How long an answer may take.
+/// The longest wait for an answer.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A whole answer.
+/// A complete answer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Answer {
     pub status: u16,
@@ -17,13 +17,13 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// The order's id.
+    /// Returns the order's id.
     pub fn id(&self) -> &str {
         self.body["id"].as_str().unwrap_or_else(|| panic!("no order: {self:?}"))
     }
 }
 
-/// Sends a request and reads the whole answer; an error where the connection died before its end.
+/// Sends a request and reads the whole answer. Returns an error if the connection ended before the answer did.
 pub fn send(address: SocketAddr, method: &str, path: &str, headers: &str, body: Option<&Value>) -> io::Result<Answer> {
     let mut stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
     stream.set_read_timeout(Some(TIMEOUT))?;
@@ -33,7 +33,7 @@ pub fn send(address: SocketAddr, method: &str, path: &str, headers: &str, body: 
     read(&answer).ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
 }
 
-/// A request's text.
+/// Returns the text of a request.
 pub fn request(method: &str, path: &str, headers: &str, body: Option<&Value>) -> String {
     let body = body.map(Value::to_string).unwrap_or_default();
     let length = body.len();
@@ -52,35 +52,35 @@ fn read(answer: &[u8]) -> Option<Answer> {
     (body.len() == length).then(|| Answer { status, body: serde_json::from_slice(body).unwrap_or_default() })
 }
 
-/// What customers ask of the shop at an address.
+/// The requests of customers to the shop at an address.
 #[derive(Debug, Clone, Copy)]
 pub struct Shop(pub SocketAddr);
 
 impl Shop {
-    /// Places an order, with an idempotency key or without.
+    /// Places an order, with or without an idempotency key.
     pub fn place(self, draft: &Value, key: Option<&str>) -> io::Result<Answer> {
         let header = key.map(|key| format!("idempotency-key: {key}\r\n")).unwrap_or_default();
         send(self.0, "POST", "/orders", &header, Some(draft))
     }
 
-    /// Calls an order off.
+    /// Cancels an order.
     pub fn cancel(self, id: &str) -> io::Result<Answer> {
         send(self.0, "POST", &format!("/orders/{id}/cancel"), "", None)
     }
 
-    /// Reads.
+    /// Sends a `GET` request.
     pub fn get(self, path: &str) -> io::Result<Answer> {
         send(self.0, "GET", path, "", None)
     }
 
-    /// A customer's orders.
+    /// Returns a customer's orders.
     pub fn list(self, customer: &str) -> Vec<Value> {
         let answer = self.get(&format!("/orders?customer={customer}")).unwrap();
         answer.body["items"].as_array().unwrap_or_else(|| panic!("no list: {answer:?}")).clone()
     }
 }
 
-/// Two pounds of tea, paid by this card.
+/// Returns an order of two packs of tea, paid with this card.
 pub fn draft(customer: &str, card: &str) -> Value {
     json!({
         "customer": customer,

@@ -1,4 +1,4 @@
-//! The folder of compiled code: what is spoilt there is made again, and a folder that others can reach is refused.
+//! Tests of the folder of compiled code: damaged code is compiled again, and a folder that other users can reach is refused.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::client::{Shop, draft};
 use crate::host::{Launch, Placement, folder};
 
-/// The compiled code of a state folder.
+/// Returns the files of compiled code in a state folder.
 fn code(state: &Path) -> Vec<PathBuf> {
     let files = fs::read_dir(state.join("code")).unwrap().map(|entry| entry.unwrap().path());
     files.filter(|file| file.extension().is_some_and(|extension| extension == "cwasm")).collect()
@@ -22,7 +22,7 @@ fn spoilt_code_is_compiled_again() {
     let spoilt: [&[u8]; 4] = [b"", b"not code", &good[..1000], &good[..good.len() / 2]];
     for bytes in spoilt {
         for file in code(&state) {
-            // Other state folders have the same file under other names: it must not be changed in its place.
+            // Other state folders have hard links to the same file, so it must not be changed in place.
             fs::remove_file(&file).unwrap();
             fs::write(&file, bytes).unwrap();
         }
@@ -30,14 +30,14 @@ fn spoilt_code_is_compiled_again() {
         assert!(host.has_logged("compiled again"), "{} bytes:\n{}", bytes.len(), host.log());
         assert_eq!(Shop(host.listen()).place(&draft("ada", "tok_visa"), None).unwrap().status, 201);
         host.kill();
-        // Whatever else the harness lent it is not the shop's, and stays.
+        // The folder may also have code that the test harness shared. The shop doesn't load it, and it stays damaged.
         let made = code(&state).iter().filter(|file| fs::read(file).unwrap() != bytes).count();
         let compartments = match Placement::of_this_run() {
             Placement::Fused => 1,
             Placement::Mixed => 2,
             Placement::Apart => 3,
         };
-        assert_eq!(made, compartments, "the code that was loaded is whole again");
+        assert_eq!(made, compartments, "code that was loaded is still damaged");
     }
 }
 
@@ -54,7 +54,7 @@ fn code_that_others_could_write_is_refused() {
     refused(&state, &["other users can reach it"]);
 
     fs::set_permissions(&code, Permissions::from_mode(0o700)).unwrap();
-    // Only root can give a folder away; others can't get into this state by themselves.
+    // Only root can change a folder's owner. Other users can't get into this state folder on their own.
     if chown(&code, Some(1), None).is_ok() {
         refused(&state, &["belongs to another user"]);
     }
@@ -67,7 +67,7 @@ fn code_that_others_could_write_is_refused() {
     refused(&state, &[]);
 }
 
-/// Nothing starts, and the reason names the folder.
+/// Asserts that a start fails with a message that names the folder and has these words.
 fn refused(state: &Path, words: &[&str]) {
     let (status, log) = Launch::shop().state(state).expect_end();
     assert_eq!(status.code(), Some(1), "{log}");
@@ -97,7 +97,7 @@ fn a_host_that_was_killed_while_it_compiled_leaves_nothing_behind() {
     let host = Launch::shop().state(&state).start();
     assert_eq!(Shop(host.listen()).place(&draft("ada", "tok_visa"), None).unwrap().status, 201);
     let names = fs::read_dir(&code).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    // Functions that were compiled are kept on purpose, with what SQLite keeps beside them.
+    // Compiled functions are kept on purpose, together with SQLite's files beside them.
     let left: Vec<_> =
         names.filter(|name| !name.ends_with(".cwasm") && !name.starts_with("functions.sqlite")).collect();
     assert!(left.is_empty(), "{left:?}");

@@ -1,6 +1,6 @@
-//! A disk that fails: `strace` has the kernel answer a database's syncs or writes with an error, each in turn.
+//! Tests of a disk that fails: `strace` makes each sync or write of a database fail in turn.
 //!
-//! Nothing is told that the disk refused to keep, and once it works again a start finds everything in order.
+//! Nothing is acknowledged that the disk didn't keep. Once the disk works again, a start finds everything in order.
 
 use std::path::Path;
 
@@ -10,10 +10,11 @@ use crate::client::{Answer, Shop, draft};
 use crate::host::{Host, Launch, check_strace, folder};
 use crate::ledger::Ledger;
 
-/// Each database and the syncs that one order takes of it.
+/// The databases, each with the number of syncs that one order takes.
 const SYNCS: [(&str, u32); 3] = [("orders", 3), ("payments", 2), ("notifications", 1)];
 
-/// A host one of whose databases fails as `inject` says: `fdatasync:error=EIO:when=2`, counted for each thread.
+/// Launches a host of which one database fails. `inject` is an expression of `strace` such as `fdatasync:error=EIO:when=2`, which counts
+/// per thread.
 fn failing(state: &Path, module: &str, inject: &str) -> Launch {
     check_strace();
     let wal = state.join("data").join(format!("{module}.db-wal"));
@@ -25,7 +26,7 @@ fn place(host: &Host, key: &str) -> Answer {
     Shop(host.listen()).place(&draft("ada", "tok_visa"), Some(key)).unwrap()
 }
 
-/// A state folder with one order, so that its files are there.
+/// Creates a state folder with one order, so that all files exist.
 fn with_an_order(state: &Path) {
     let host = Launch::shop().state(state).start();
     assert_eq!(place(&host, "first").status, 201);
@@ -39,14 +40,14 @@ fn a_sync_that_fails_is_told_as_a_failure_and_ends_the_database() {
             let folder = folder();
             let state = folder.path().join("state");
             with_an_order(&state);
-            // The writer's own syncs are counted: the second order's come after the first's.
+            // `strace` counts the syncs of the writer thread. The syncs of the second order come after those of the first.
             let inject = format!("fdatasync:error=EIO:when={}", syncs + sync);
             let host = failing(&state, module, &inject).start();
             let when = format!("sync {sync} of {module}");
             let second = place(&host, "second");
             assert_eq!(second.status, 201, "{when}: {second:?}");
             let third = place(&host, "third");
-            // Once it is paid the order stands, whether or not the customer could be told.
+            // Once the order is paid it stands, even if the customer got no answer.
             let paid = module == "notifications" || (module == "orders" && sync == 3);
             assert_eq!(third.status == 201, paid, "{when}: {third:?}");
             assert!(host.has_logged("could not be synced"), "{when}:\n{}", host.log());
@@ -54,8 +55,11 @@ fn a_sync_that_fails_is_told_as_a_failure_and_ends_the_database() {
                 assert_eq!(third.body["notice"], "pending", "{when}");
             } else {
                 assert!([500, 503].contains(&third.status), "{when}: {third:?}");
-                assert!(!third.body.to_string().contains("wal"), "{when}: nothing of the inside is told: {third:?}");
-                // Nothing that the database says now is known to last.
+                assert!(
+                    !third.body.to_string().contains("wal"),
+                    "{when}: the answer tells of the host's inside: {third:?}"
+                );
+                // The database answers no further request, since nothing it reads is known to be durable.
                 assert_ne!(place(&host, "fourth").status, 201, "{when}");
             }
             if module == "orders" {
@@ -76,7 +80,7 @@ fn a_sync_that_fails_is_told_as_a_failure_and_ends_the_database() {
     }
 }
 
-/// What failed and can't be repeated is called off, and what was taken for it is given back by the next start.
+/// A failed order that can't be repeated is cancelled, and the next start refunds its payment.
 #[test]
 fn an_order_without_a_key_whose_payment_could_not_be_synced_is_given_back() {
     for sync in 1..=2 {
@@ -94,7 +98,7 @@ fn an_order_without_a_key_whose_payment_could_not_be_synced_is_given_back() {
     }
 }
 
-/// SQLite itself syncs the header of a log that begins anew, within a commit.
+/// SQLite itself syncs the header of a new write-ahead log within a commit.
 #[test]
 fn a_sync_within_a_commit_that_fails_ends_the_database() {
     let folder = folder();
@@ -118,14 +122,14 @@ fn a_sync_within_a_commit_that_fails_ends_the_database() {
     assert!((2..=3).contains(&orders), "{orders}: the first, the second, and perhaps the third");
 }
 
-/// A disk that is full, a quota that is used up, and a write that fails otherwise: nothing was promised yet, so there is nothing to give up.
+/// A full disk, an exhausted quota or another failed write loses nothing: nothing was acknowledged yet, so only the request fails.
 #[test]
 fn a_write_that_fails_fails_the_request_that_met_it_and_no_other() {
     for (error, (module, _)) in ["ENOSPC", "EDQUOT", "EIO"].into_iter().flat_map(|e| SYNCS.map(|module| (e, module))) {
         let folder = folder();
         let state = folder.path().join("state");
         with_an_order(&state);
-        // The log's header and a few pages of the second order are written; then the disk is full, until somebody makes room.
+        // The log's header and a few pages of the second order are written. The next write fails, and later writes succeed.
         let host = failing(&state, module, &format!("pwrite64:error={error}:when=4")).start();
         let second = place(&host, "second");
         if module == "notifications" {
@@ -150,7 +154,7 @@ fn a_write_that_fails_fails_the_request_that_met_it_and_no_other() {
     }
 }
 
-/// A disk that fails while databases are opened: the host says so and serves nothing.
+/// A disk that fails while databases are opened: the start says so and fails.
 #[test]
 fn a_disk_that_fails_at_the_start_is_said() {
     let folder = folder();

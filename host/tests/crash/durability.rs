@@ -1,4 +1,4 @@
-//! What was answered was on the disk: shown by what the host asked of the kernel before it answered.
+//! Tests, from the system calls of a host, that what it acknowledged was on the disk before the answer left.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -7,7 +7,7 @@ use crate::client::{Shop, draft};
 use crate::host::{Launch, binary, check_strace, folder, shop};
 use crate::trace::{Call, STRACE, read, traced};
 
-/// The trace of a host that placed one order and was then asked for everything there is to read.
+/// Returns the trace of a host that placed one order and answered every kind of read, and the path of its state folder.
 fn trace_of_an_order() -> (Vec<Call>, String) {
     let folder = folder();
     let (file, state) = (folder.path().join("trace"), folder.path().join("state"));
@@ -28,7 +28,7 @@ fn answer<'a>(calls: &'a [Call], start: &str) -> &'a Call {
     calls.iter().find(|call| call.answer().is_some_and(|text| text.starts_with(start))).unwrap()
 }
 
-/// Whether a sync of `file` lies wholly between two lines.
+/// Returns whether a sync of `file` began after the line `after` and ended before the line `before`.
 fn synced(calls: &[Call], file: &str, after: usize, before: usize) -> bool {
     calls.iter().any(|call| call.is_sync() && call.file() == file && call.began > after && call.ended < before)
 }
@@ -37,7 +37,7 @@ fn synced(calls: &[Call], file: &str, after: usize, before: usize) -> bool {
 fn what_an_order_writes_is_synced_before_its_answer_leaves() {
     let (calls, state) = trace_of_an_order();
     let created = answer(&calls, "HTTP/1.1 201");
-    // The databases are open and at rest when the lock says where the host listens.
+    // The lock file gets the host's addresses once the databases are open and idle.
     let ready =
         calls.iter().rfind(|call| call.name == "write" && call.file() == format!("{state}/lock")).unwrap().ended;
     let mut first_writes = Vec::new();
@@ -49,10 +49,10 @@ fn what_an_order_writes_is_synced_before_its_answer_leaves() {
         assert!(last.ended < created.began, "{module} wrote after the answer");
         assert!(synced(&calls, &wal, last.ended, created.began), "{module}'s log was not synced before the answer");
         let syncs = calls.iter().filter(|call| call.name == "fdatasync" && call.file() == wal && call.began > ready);
-        assert_eq!(syncs.count(), commits, "{module}: a sync for each commit, and none for the reads that followed");
+        assert_eq!(syncs.count(), commits, "{module}: the number of syncs differs from the number of commits");
         first_writes.push((wal, writes[0].began));
     }
-    // The order is on the disk before payments hear of it, and so is the payment before the customer does.
+    // The order is durable before payments is called, and the payment is durable before the answer.
     for pair in first_writes.windows(2) {
         let [(wal, began), (next, next_began)] = pair else { unreachable!() };
         assert!(synced(&calls, wal, *began, *next_began), "{next} was written before {wal} was synced");
@@ -64,12 +64,12 @@ fn reads_sync_nothing() {
     let (calls, _) = trace_of_an_order();
     let created = answer(&calls, "HTTP/1.1 201").began;
     let answers = calls.iter().filter(|call| call.began > created && call.answer().is_some());
-    assert_eq!(answers.count(), 4, "the reads were answered");
+    assert_eq!(answers.count(), 4, "not every read was answered");
     let syncs: Vec<_> = calls.iter().filter(|call| call.began > created && call.name.contains("sync")).collect();
     assert!(syncs.is_empty(), "{syncs:?}");
 }
 
-/// The name of a folder or file is on the disk only once the folder that it stands in is synced.
+/// The name of a new folder or file is durable only once its parent folder is synced.
 #[test]
 fn the_names_of_new_folders_and_files_are_synced() {
     check_strace();
@@ -77,7 +77,7 @@ fn the_names_of_new_folders_and_files_are_synced() {
     let (file, state) = (folder.path().join("trace"), folder.path().join("new/deep/state"));
     let draft = draft("ada", "tok_visa").to_string();
     let call = ["call", "orders/orders.place-order", &draft, "--app"];
-    // The host makes the folder by itself, as it would on a new machine.
+    // The host creates the folder itself, as on a new machine.
     let mut command = Command::new("strace");
     command.args(STRACE).arg(&file).arg(binary().get_program()).args(call).arg(shop()).arg("--state").arg(&state);
     let output = command.output().unwrap();

@@ -1,6 +1,6 @@
-//! A disk that is full for a while: requests that need room are answered 503, the others as ever, and nothing is lost.
+//! Tests of a disk that is full for a while: requests that need space are answered with 503, the others as usual, and nothing is lost.
 //!
-//! The kernel refuses what would make any file of the host longer than a limit, as a quota does; the limit is lifted while the host runs.
+//! The kernel limits the size of each file of the host, like a quota. The limit is lifted while the host runs.
 
 use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
@@ -12,18 +12,18 @@ use crate::client::{Shop, draft, request};
 use crate::host::{Host, Launch, folder};
 use crate::ledger::Ledger;
 
-/// No file of the host may be longer from now on, or any may.
+/// Limits the size of each file of the host to `most` bytes, or lifts the limit.
 pub(crate) fn leave_room(host: &Host, most: Option<u64>) {
     let process = Pid::from_raw(host.process().try_into().unwrap());
     prlimit(process, Resource::Fsize, Rlimit { current: most, maximum: None }).unwrap();
 }
 
-/// A host that doesn't end where a file gets too long.
+/// Starts a host that ignores the signal of a file that gets too long. The write fails instead.
 fn start(state: &std::path::Path) -> Host {
     Launch::shop().state(state).under(&["sh", "-c", "trap '' XFSZ; exec \"$0\" \"$@\""]).start()
 }
 
-/// A whole answer's text.
+/// Returns the whole text of an answer.
 fn raw(host: &Host, key: &str) -> String {
     let mut stream = TcpStream::connect(host.listen()).unwrap();
     let key = format!("idempotency-key: {key}\r\n");
@@ -40,7 +40,7 @@ fn a_full_disk_is_answered_503_until_there_is_room_again() {
     let host = start(&state);
     let shop = Shop(host.listen());
     let mut told = BTreeSet::new();
-    // Room for a few orders, or for none at all.
+    // The limits leave space for a few orders, or for none.
     for (round, most) in [200_000, 40_000, 0].into_iter().enumerate() {
         leave_room(&host, Some(most));
         let mut refused = 0;
@@ -60,18 +60,18 @@ fn a_full_disk_is_answered_503_until_there_is_room_again() {
         assert!(refused > 3, "{refused}: the disk was never full");
         let answer = raw(&host, "once more");
         assert!(answer.starts_with("http/1.1 503 ") && answer.contains("\r\nretry-after: "), "{answer}");
-        // What needs no room is answered.
+        // Requests that need no space are answered.
         for id in &told {
             let answer = shop.get(&format!("/orders/{id}")).unwrap();
             assert_eq!((answer.status, &answer.body["status"]), (200, &"paid".into()), "{answer:?}");
         }
         let unknown = shop.get("/orders/01ARZ3NDEKTSV4RRFFQ69G5FAV").unwrap();
-        assert_eq!(unknown.status, 404, "a module's own word about a request stays: {unknown:?}");
+        assert_eq!(unknown.status, 404, "the module's own error was replaced: {unknown:?}");
         let bad = shop.place(&serde_json::json!({"customer": "ada", "lines": [], "payment": "invoice"}), None).unwrap();
         assert_eq!(bad.status, 422, "{bad:?}");
 
         leave_room(&host, None);
-        // The same host, and the same keys: what was refused is done now, once.
+        // The same host gets the same keys again. Each refused order is placed now, once.
         for number in 0..60 {
             let answer = shop.place(&draft("ada", "tok_visa"), Some(&format!("{round} {number}"))).unwrap();
             assert_eq!(answer.status, 201, "{answer:?}");
@@ -88,6 +88,6 @@ fn a_full_disk_is_answered_503_until_there_is_room_again() {
     ledger.check_settled("a start after the disk was full");
     let held: BTreeSet<_> = ledger.orders.iter().map(|order| order.id.clone()).collect();
     assert!(told.is_subset(&held), "{:?}", told.difference(&held));
-    assert_eq!(ledger.orders.len(), 180 + usize::from(held.len() > 180), "each key has one order");
+    assert_eq!(ledger.orders.len(), 180 + usize::from(held.len() > 180), "some key has no order or several");
     drop(host);
 }

@@ -1,4 +1,4 @@
-//! `kill -9`, at once after an answer and at random under load: nothing that was answered is lost, nobody is charged twice.
+//! Tests of `kill -9`, right after an answer and at random moments under load: nothing acknowledged is lost, and nobody is charged twice.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -14,20 +14,20 @@ use crate::client::{Answer, Shop, draft};
 use crate::host::{Host, Launch, binary, folder, shop};
 use crate::ledger::Ledger;
 
-/// Another seed than the usual one: tries other moments.
+/// The environment variable with the seed of the random moments.
 const SEED: &str = "CRASH_SEED";
-/// How often the host is killed under load.
+/// The number of kills under load.
 const KILLS: u32 = 200;
-/// Customers who order at once.
+/// The number of customers that order at the same time.
 const CUSTOMERS: u64 = 6;
-/// Orders of one customer whose card never answers: each start tries them again.
+/// The largest number of orders of one customer whose card never answers. Each start tries them again.
 const MOST_SILENT: usize = 3;
-/// How long a customer asks for the same thing.
+/// The longest time that a customer repeats one request.
 const TIMEOUT: Duration = Duration::from_secs(60);
-/// How long a customer waits before asking again.
+/// The pause between two attempts of a customer.
 const PAUSE: Duration = Duration::from_millis(2);
 
-/// Numbers that look random and come again with their seed (SplitMix64).
+/// A pseudo-random number generator (SplitMix64). Equal seeds give equal numbers.
 #[derive(Debug, Clone)]
 pub struct Dice(u64);
 
@@ -36,7 +36,7 @@ impl Dice {
         Self(seed)
     }
 
-    /// A number below `end`.
+    /// Returns a number below `end`.
     pub fn below(&mut self, end: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut value = self.0;
@@ -72,15 +72,15 @@ fn killed_right_after_the_answer() {
     assert_eq!(ledger.orders.len(), placed.len());
 }
 
-/// What customers and the one who kills share.
+/// The state that the customers share with the thread that kills the host.
 struct World {
-    /// Where the host listens, while it does.
+    /// The address of the host while it runs.
     address: Mutex<Option<SocketAddr>>,
     closing: AtomicBool,
     seed: u64,
 }
 
-/// What a customer was told.
+/// An acknowledged order of a customer.
 #[derive(Debug)]
 struct Told {
     key: Option<String>,
@@ -98,7 +98,7 @@ impl World {
         *self.address.lock().unwrap_or_else(PoisonError::into_inner) = address;
     }
 
-    /// Asks until there is an answer that isn't "not now".
+    /// Repeats a request until its answer is not 503.
     fn insist(&self, ask: impl Fn(Shop) -> std::io::Result<Answer>) -> Answer {
         let start = Instant::now();
         loop {
@@ -110,7 +110,7 @@ impl World {
         }
     }
 
-    /// A customer's day.
+    /// Places and cancels random orders until the test closes. Returns the acknowledged ones.
     fn order(&self, customer: u64) -> Vec<Told> {
         let mut dice = Dice::new(self.seed ^ (customer << 32));
         let mut told: Vec<Told> = Vec::new();
@@ -121,7 +121,7 @@ impl World {
             }
             match dice.below(20) {
                 0..=10 => {
-                    // A key of one's own, or one that everybody uses at about the same time.
+                    // The key is the customer's own, or one that all customers use at about the same time.
                     let shared = dice.below(4) == 0;
                     let key = if shared { format!("shared-{}", number / 8) } else { format!("{name}-{number}") };
                     let draft = draft(if shared { "all" } else { &name }, "tok_visa");
@@ -176,7 +176,7 @@ impl World {
         told
     }
 
-    /// Kills the host again and again, at any moment of its life.
+    /// Kills and starts the host again and again, at random moments. Returns the last host.
     fn kill(&self, state: &Path) -> Host {
         let mut dice = Dice::new(self.seed);
         for _ in 0..KILLS {
@@ -188,7 +188,7 @@ impl World {
             self.open(Some(host.listen()));
             std::thread::sleep(Duration::from_millis(dice.below(150)));
             if dice.below(8) == 0 {
-                // Longer than a transaction may wait for its next statement.
+                // The pause is longer than a transaction may wait for its next statement.
                 host.signal(Signal::STOP);
                 std::thread::sleep(Duration::from_millis(120));
                 host.signal(Signal::CONT);
@@ -221,7 +221,7 @@ fn kill_while_starting(state: &Path, after: Duration) {
     child.wait().unwrap();
 }
 
-/// Stops the host in order, in the middle of its work.
+/// Stops the host in order, under load.
 fn stop(mut host: Host) {
     host.signal(Signal::TERM);
     let status = host.wait();
@@ -239,14 +239,14 @@ fn random_kills_under_load() {
     let (told, host) = std::thread::scope(|scope| {
         let world = &world;
         let customers: Vec<_> = (0..CUSTOMERS).map(|customer| scope.spawn(move || world.order(customer))).collect();
-        // Even where this thread fails, the customers must go home.
+        // The guard ends the customers' threads even if this thread panics.
         let closing = Closing(&world.closing);
         let host = world.kill(&state);
         drop(closing);
         let told: Vec<Told> = customers.into_iter().flat_map(|customer| customer.join().unwrap()).collect();
         (told, host)
     });
-    // Whatever was answered last must survive a last kill.
+    // The last answers must survive a last kill.
     host.kill();
     let host = Launch::shop().state(&state).start();
     let ledger = Ledger::read(&state);
@@ -256,9 +256,9 @@ fn random_kills_under_load() {
     drop(hint);
 }
 
-/// Everything that was told is so.
+/// Asserts that every acknowledged order is as it was acknowledged.
 fn check_told(told: &[Told], ledger: &Ledger, shop: Shop) {
-    assert!(told.len() > 200, "just {} orders were placed: the host hardly ran", told.len());
+    assert!(told.len() > 200, "only {} orders were placed: the host hardly ran", told.len());
     let orders: BTreeMap<&str, _> = ledger.orders.iter().map(|order| (order.id.as_str(), order)).collect();
     let cancelled: Vec<&str> = told.iter().filter(|told| told.cancelled).map(|told| told.answer.id()).collect();
     let mut by_key: BTreeMap<&str, &str> = BTreeMap::new();
@@ -267,7 +267,7 @@ fn check_told(told: &[Told], ledger: &Ledger, shop: Shop) {
         let kept = orders.get(id).unwrap_or_else(|| panic!("{told:?} is lost"));
         assert_eq!(kept.key, told.key, "{told:?}");
         if let Some(key) = &told.key {
-            assert_eq!(*by_key.entry(key).or_insert(id), id, "{key} was told two orders");
+            assert_eq!(*by_key.entry(key).or_insert(id), id, "{key} was acknowledged with two orders");
         }
         let expected = if cancelled.contains(&id) { "cancelled" } else { "paid" };
         assert_eq!(kept.status, expected, "{told:?}");
@@ -279,7 +279,7 @@ fn check_told(told: &[Told], ledger: &Ledger, shop: Shop) {
     }
 }
 
-/// Ends the customers' day when dropped.
+/// A guard that ends the customers' threads when it is dropped.
 pub struct Closing<'a>(pub &'a AtomicBool);
 
 impl Drop for Closing<'_> {
@@ -288,13 +288,13 @@ impl Drop for Closing<'_> {
     }
 }
 
-/// Says how to try the same again, where a test fails.
+/// A guard that prints how to repeat the run if the test fails.
 struct Hint(u64);
 
 impl Drop for Hint {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("to try about the same moments again: {SEED}={}", self.0);
+            eprintln!("to repeat about the same moments: {SEED}={}", self.0);
         }
     }
 }

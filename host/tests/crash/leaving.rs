@@ -1,4 +1,5 @@
-//! Clients that leave at random moments, by every door: whole orders all the same, within a minute and without a start.
+//! Tests of clients that disconnect at random moments, from both listeners and the command line: every order is completed within a minute,
+//! without a restart.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -13,20 +14,20 @@ use crate::host::{Host, Launch, binary, shop};
 use crate::kills::Dice;
 use crate::ledger::Ledger;
 
-/// How many orders are placed; the variable says another number.
+/// The number of orders. The environment variable below overrides it.
 const ORDERS: u64 = 1_000;
 const ORDERS_VARIABLE: &str = "LEAVING_ORDERS";
-/// Clients at once.
+/// The number of concurrent clients.
 const CLIENTS: u64 = 4;
-/// One order of so many is placed by the command line: each of those is a process.
+/// One of this many orders is placed through the command line. Each of those takes a process.
 const BY_COMMAND_LINE: u64 = 25;
-/// How long it takes at most until everything is whole.
+/// The longest wait until every order is complete.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// What a client sends.
+/// Returns the address and the text of a client's request.
 fn sent(host: &Host, token: &str, order: u64) -> (SocketAddr, String) {
     let draft = draft(&format!("customer {order}"), "tok_visa");
-    // Every third order has no key: nobody could ask for it again.
+    // Every third order has no key, so it can't be requested again.
     let key = (!order.is_multiple_of(3)).then(|| format!("key {order}"));
     if order.is_multiple_of(2) {
         let header = key.map(|key| format!("idempotency-key: {key}\r\n")).unwrap_or_default();
@@ -36,14 +37,14 @@ fn sent(host: &Host, token: &str, order: u64) -> (SocketAddr, String) {
     (host.admin(), request("POST", "/call", &format!("authorization: Bearer {token}\r\n"), Some(&call)))
 }
 
-/// Sends a request and leaves after `time`, by a reset or an orderly end. Returns whether it was sent whole.
+/// Sends a request and disconnects after `time`, with a reset or in order. Returns whether the whole request was sent.
 fn send_and_leave((address, text): &(SocketAddr, String), time: Duration, reset: bool) -> bool {
     let Ok(mut stream) = TcpStream::connect(address) else { return false };
     if stream.write_all(text.as_bytes()).is_err() {
         return false;
     }
     stream.set_read_timeout(Some(time.max(Duration::from_micros(1)))).unwrap();
-    // An answer that comes meanwhile is one.
+    // An answer that comes earlier ends the wait.
     let _ = stream.read(&mut [0; 64]);
     if reset {
         socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
@@ -51,7 +52,7 @@ fn send_and_leave((address, text): &(SocketAddr, String), time: Duration, reset:
     true
 }
 
-/// Has the command line place an order, and ends it after `time` as a closed terminal or `kill -9` does.
+/// Places an order through the command line, and ends the process after `time` with the signal of a closed terminal or of `kill -9`.
 fn call_and_leave(host: &Host, order: u64, time: Duration) {
     let draft = draft(&format!("customer {order}"), "tok_visa").to_string();
     let mut command = binary();
@@ -61,7 +62,7 @@ fn call_and_leave(host: &Host, order: u64, time: Duration) {
     std::thread::sleep(time);
     let process = rustix::process::Pid::from_raw(child.id().try_into().unwrap()).unwrap();
     let signal = if order.is_multiple_of(2) { rustix::process::Signal::KILL } else { rustix::process::Signal::HUP };
-    // Gone already is fine.
+    // The process may have ended already.
     let _ = rustix::process::kill_process(process, signal);
     child.wait().unwrap();
 }
@@ -102,18 +103,18 @@ fn clients_that_leave_leave_whole_orders() {
         if ledger.orders.len() != seen {
             (seen, since) = (ledger.orders.len(), Instant::now());
         }
-        // Of requests that were read, and not begun, the last ones may still come.
+        // The last requests may have been read without having begun, so wait one more second.
         if open == 0 && since.elapsed() > Duration::from_secs(1) {
             break (ledger, start.elapsed());
         }
-        assert!(start.elapsed() < TIMEOUT, "{open} of {seen} orders are not whole:\n{ledger}");
+        assert!(start.elapsed() < TIMEOUT, "{open} of {seen} orders are not complete:\n{ledger}");
         std::thread::sleep(Duration::from_millis(100));
     };
     ledger.check_settled("after clients that left");
     assert!(ledger.orders.iter().all(|order| order.status == "paid"), "{ledger}");
     assert_eq!(ledger.orders.len(), ledger.payments.len());
-    // Not all of them left before their request was read.
+    // Enough requests must have been read before their clients disconnected.
     let most = sent_whole.load(Relaxed);
     assert!(seen as u64 * 2 > most, "{seen} orders of {most} requests");
-    eprintln!("{seen} orders of {orders} clients, all whole {time:?} after the last one left");
+    eprintln!("{seen} orders of {orders} clients, all complete {time:?} after the last one left");
 }

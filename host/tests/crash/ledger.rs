@@ -1,4 +1,4 @@
-//! What the three databases hold, read past the host, and what must hold between them.
+//! Reads the shop's three databases directly, and checks the invariants between them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -6,7 +6,7 @@ use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags, Row};
 
-/// Everything that the shop has written down.
+/// The content of the three databases.
 #[derive(Debug, Default)]
 pub struct Ledger {
     pub orders: Vec<Order>,
@@ -35,7 +35,7 @@ pub struct Payment {
 }
 
 impl Ledger {
-    /// Reads the databases of a state folder whose host is running, or a copy that nobody else uses.
+    /// Reads the databases of a state folder. Its host must be running, or the folder must be a copy that nothing else uses.
     pub fn read(state: &Path) -> Self {
         let orders =
             "select id, status, total, payment_id, notice, refund_due, idempotency_key, ifnull(token, '') from orders";
@@ -62,17 +62,17 @@ impl Ledger {
         }
     }
 
-    /// The only order.
+    /// Returns the only order. Panics if there is not exactly one.
     pub fn only(&self) -> &Order {
         assert_eq!(self.orders.len(), 1, "{self}");
         &self.orders[0]
     }
 
-    /// What must hold at every moment, even one at which the power goes: nobody is charged twice, or for nothing.
+    /// Checks what must hold at every moment, even at a power cut: nobody is charged twice, or for nothing.
     ///
     /// # Panics
     ///
-    /// When it doesn't, with everything that is wrong.
+    /// Panics with all faults if an invariant is violated.
     pub fn check_always(&self, when: &str) {
         let mut faults = Vec::new();
         let orders: BTreeMap<_, _> = self.orders.iter().map(|order| (order.id.as_str(), order)).collect();
@@ -105,11 +105,11 @@ impl Ledger {
         assert!(faults.is_empty(), "{when}: {faults:#?}\n{self}");
     }
 
-    /// What must hold once a start is ready and before requests come: nothing is left to do but for cards that never answer.
+    /// Checks what must hold once a start is ready and before requests come: nothing is unfinished except orders whose card never answers.
     ///
     /// # Panics
     ///
-    /// When it doesn't, with everything that is wrong.
+    /// Panics with all faults if an invariant is violated.
     pub fn check_settled(&self, when: &str) {
         self.check_always(when);
         let payments = self.payments.iter().map(|payment| (payment.reference.as_str(), payment)).collect();
@@ -122,7 +122,8 @@ impl Ledger {
     }
 }
 
-/// What is wrong with an order. Payments are given by their references, and how often each notice was given by its key.
+/// Returns the fault of an order that is not settled. `payments` are by reference. `notices` has the number of notices by deduplication
+/// key.
 fn fault(order: &Order, payments: &BTreeMap<&str, &Payment>, notices: &BTreeMap<&str, u32>) -> Option<String> {
     let payment = payments.get(order.id.as_str());
     let status = payment.map(|payment| payment.status.as_str());
@@ -131,7 +132,7 @@ fn fault(order: &Order, payments: &BTreeMap<&str, &Payment>, notices: &BTreeMap<
         "pending" => order.token == "tok_timeout" && status.is_none(),
         "paid" => status == Some("captured") && order.notice == "sent" && told("placed"),
         "declined" => status == Some("declined"),
-        // What payments can't tell of a silent card they may tell at a later start.
+        // Payments may answer for a silent card at a later start.
         "cancelled" if order.refund_due => order.token == "tok_timeout" && status.is_none(),
         "cancelled" => status != Some("captured") && told("cancelled"),
         _ => false,
@@ -141,7 +142,7 @@ fn fault(order: &Order, payments: &BTreeMap<&str, &Payment>, notices: &BTreeMap<
 
 impl fmt::Display for Ledger {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Of thousands of orders the faults say enough.
+        // With many orders, the list of faults is enough.
         if self.orders.len() > 20 { Ok(()) } else { write!(f, "{self:#?}") }
     }
 }

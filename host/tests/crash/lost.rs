@@ -1,4 +1,4 @@
-//! Attacks on the state of a running host: what vanishes or is replaced is noticed, and nothing more is acknowledged into it.
+//! Tests of files that vanish or are replaced while a host runs: the host notices it, and acknowledges nothing more.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -12,7 +12,7 @@ use crate::client::{Answer, Shop, draft, send};
 use crate::host::{Host, Launch, folder};
 use crate::ledger::Ledger;
 
-/// How long a loss may go unnoticed: a second is promised, on a machine that does nothing else.
+/// The longest time until a loss is noticed. The host promises one second on an idle machine.
 const NOTICED: Duration = Duration::from_secs(10);
 
 fn place(host: &Host, key: &str) -> Answer {
@@ -23,17 +23,17 @@ fn readiness(host: &Host) -> Answer {
     send(host.admin(), "GET", "/readyz", "", None).unwrap()
 }
 
-/// Waits until the host says that it has lost its state.
+/// Waits until the host reports that it lost its state.
 #[track_caller]
-fn is_noticed(host: &Host, what: &str) {
+fn wait_until_noticed(host: &Host, what: &str) {
     let start = Instant::now();
     while readiness(host).status == 200 {
-        assert!(start.elapsed() < NOTICED, "{what}: nobody noticed");
+        assert!(start.elapsed() < NOTICED, "{what}: the host did not notice");
         thread::sleep(Duration::from_millis(20));
     }
     assert_eq!(readiness(host).body["type"], "/problems/state-lost", "{what}");
     assert!(host.has_logged("while the host runs"), "{what}:\n{}", host.log());
-    // It is said once, however long it goes on.
+    // The host logs the loss once, however long it lasts.
     assert_eq!(host.log().matches("while the host runs").count(), 1, "{what}");
 }
 
@@ -41,7 +41,7 @@ fn empty(file: &Path) {
     fs::File::options().write(true).open(file).unwrap().set_len(0).unwrap();
 }
 
-/// What takes the databases away, or all.
+/// The ways to take one database or all of them away.
 const LOSSES: [(&str, fn(&Path)); 8] = [
     ("the state folder is removed", |state| fs::remove_dir_all(state).unwrap()),
     ("the databases' folder is removed", |state| fs::remove_dir_all(state.join("data")).unwrap()),
@@ -68,11 +68,11 @@ fn what_is_lost_while_customers_order_is_noticed_and_no_order_is_taken_into_it()
         let host = Launch::shop().state(&state).start();
         assert_eq!(place(&host, "before").status, 201);
         lose(&state);
-        // At once: the commit itself notices, however soon it comes.
+        // The commit itself notices the loss, so even the next request is refused.
         let answer = place(&host, "after");
         assert!([500, 503].contains(&answer.status), "{what}: {answer:?}");
-        assert!(!answer.body.to_string().contains("state"), "nothing of the inside is told: {answer:?}");
-        is_noticed(&host, what);
+        assert!(!answer.body.to_string().contains("state"), "the answer tells of the host's inside: {answer:?}");
+        wait_until_noticed(&host, what);
         assert_ne!(place(&host, "later").status, 201, "{what}");
         host.kill();
     }
@@ -84,11 +84,11 @@ fn what_is_lost_while_nobody_orders_is_noticed_too() {
         let folder = folder();
         let state = folder.path().join("state");
         let host = Launch::shop().state(&state).start();
-        // An empty log has nothing to lose.
+        // The log needs content, since the loss of an empty log is no loss.
         assert_eq!(place(&host, "before").status, 201);
         lose(&state);
-        is_noticed(&host, what);
-        // It answers that it is alive all the same: a restart would find nothing better.
+        wait_until_noticed(&host, what);
+        // The host still reports that it is alive: a restart would not help.
         assert_eq!(send(host.admin(), "GET", "/healthz", "", None).unwrap().status, 200, "{what}");
         assert_ne!(place(&host, "after").status, 201, "{what}");
         host.kill();
@@ -107,7 +107,7 @@ fn a_start_refuses_a_database_whose_log_is_gone() {
     fs::rename(&log, &aside).unwrap();
     let (status, text) = Launch::shop().state(&state).expect_end();
     assert!(!status.success() && text.contains("orders.db-wal") && text.contains("--accept-empty orders"), "{text}");
-    // Both ways that the help names end well.
+    // Both ways out that the help names succeed.
     fs::rename(&aside, &log).unwrap();
     let host = Launch::shop().state(&state).start();
     assert_eq!(place(&host, "in the log").body["id"], placed.body["id"]);
@@ -117,7 +117,7 @@ fn a_start_refuses_a_database_whose_log_is_gone() {
     assert!(host.has_logged("write-ahead log of the module's database is missing"), "{}", host.log());
     assert_eq!(place(&host, "goes on").status, 201);
     host.kill();
-    // It is no longer missing.
+    // The next start finds the log.
     Launch::shop().state(&state).start().kill();
 }
 
@@ -128,7 +128,7 @@ fn a_host_whose_state_was_replaced_leaves_the_other_one_s_alone() {
     let mut first = Launch::shop().state(&state).start();
     assert_eq!(place(&first, "first").status, 201);
     fs::rename(&state, folder.path().join("moved")).unwrap();
-    is_noticed(&first, "moved away");
+    wait_until_noticed(&first, "moved away");
     let second = Launch::shop().state(&state).start();
     assert_eq!(place(&second, "second").status, 201);
     first.signal(Signal::TERM);
@@ -178,7 +178,7 @@ fn a_removed_lock_lets_nobody_in_and_a_link_overwrites_nothing() {
         fs::remove_file(&folder_there).unwrap();
         fs::rename(&aside, &folder_there).unwrap();
     }
-    // What is written aside goes over a link, not through it.
+    // Temporary files replace a symbolic link and don't follow it.
     for name in ["history.tmp", "admin.token.new", "lock.new"] {
         symlink(&precious, state.join(name)).unwrap();
     }

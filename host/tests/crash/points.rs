@@ -1,4 +1,4 @@
-//! The process ends between any two steps of an order's life. The next start brings it to its end: one order, one charge, one notice.
+//! Tests of a process that ends between any two steps of an order. The next start completes the order: one order, one charge, one notice.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -10,14 +10,14 @@ use crate::client::{Shop, draft};
 use crate::host::{Host, Launch, binary, folder, shop};
 use crate::ledger::Ledger;
 
-/// Where the database's writer can end the process; see `host/disk/src/failpoint.rs`.
+/// The crash points of the database's writer. See `host/disk/src/failpoint.rs`.
 const POINTS: [&str; 3] = ["sql::before-commit", "sql::committed", "sql::synced"];
-/// More commits than any of these stories has.
+/// A bound on the commits of each scenario.
 const MOST_COMMITS: u32 = 30;
-/// How long a host may take to be ready or to end.
+/// The longest time that a host takes to become ready or to end.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Has a host end at the `passes + 1`st commit.
+/// Makes a host end at its commit number `passes + 1`.
 fn crash_after(launch: Launch, point: &str, passes: u32) -> Launch {
     launch.variable("FAILPOINTS", &failpoints(point, passes))
 }
@@ -26,8 +26,8 @@ fn failpoints(point: &str, passes: u32) -> String {
     if passes == 0 { format!("{point}=return") } else { format!("{point}={passes}*off->return") }
 }
 
-/// Tells a story once for each commit after which the process can end, until it ends by itself. `told` says whether it went through;
-/// `check` looks at the next start, once it is ready.
+/// Runs a scenario once for each of its commits, with a host that ends there, until the host no longer ends. Returns the number of commits.
+/// `told` sends the request and returns whether it was answered. `check` examines the next start once it is ready.
 fn at_every_commit(
     point: &str,
     prepare: impl Fn(Shop),
@@ -45,7 +45,7 @@ fn at_every_commit(
         if through {
             host.kill();
         } else {
-            assert!(!host.wait().success(), "{point} {passes}: the host was to end");
+            assert!(!host.wait().success(), "{point} {passes}: the host did not end");
         }
         let after = Launch::shop().state(&state).start();
         let when = format!("after {passes} times {point}");
@@ -55,7 +55,7 @@ fn at_every_commit(
             return passes;
         }
     }
-    panic!("the story never goes through");
+    panic!("the scenario never completes");
 }
 
 fn one_of_each(host: &Host, when: &str) {
@@ -70,7 +70,7 @@ fn placing_with_a_key(point: &str) {
         |_| {},
         |shop| place(shop).is_ok(),
         |host, when| {
-            // Before its first commit nothing of the order can be there.
+            // Before its first commit, nothing of the order is written.
             let found = Ledger::read(host.state()).orders.len();
             assert_eq!(found, usize::from(!when.starts_with("after 0 times sql::before-commit")), "{when}");
             let shop = Shop(host.listen());
@@ -85,7 +85,7 @@ fn placing_with_a_key(point: &str) {
             one_of_each(host, when);
         },
     );
-    // The order, the authorization, the capture, paid, the notice, told.
+    // The commits are: the order, the authorization, the capture, the paid order, the notice, and the order with its notice sent.
     assert_eq!(commits, 6, "the steps of placing an order");
 }
 
@@ -111,7 +111,7 @@ fn placing_without_a_key() {
         |_| {},
         |shop| shop.place(&draft("ada", "tok_visa"), None).is_ok(),
         |host, when| {
-            // The client got no answer; the order was written down, so it was placed.
+            // The client got no answer, but the order was written, so the start placed it.
             one_of_each(host, when);
             assert_eq!(Shop(host.listen()).list("ada").len(), 1, "{when}");
         },
@@ -141,7 +141,8 @@ fn cancelling() {
         |shop| assert_eq!(shop.place(&draft("ada", "tok_visa"), None).unwrap().status, 201),
         |shop| shop.cancel(&id(shop)).is_ok(),
         |host, when| {
-            // Whether the start refunded it or nothing was to be refunded yet, the settled check has seen. Now it is called off.
+            // The settled check covers the state after the start, whether or not there was a refund. Now the order is cancelled for
+            // certain.
             let shop = Shop(host.listen());
             let answer = shop.cancel(&id(shop)).unwrap();
             assert_eq!((answer.status, &answer.body["status"]), (200, &Value::from("cancelled")), "{when}");
@@ -150,7 +151,7 @@ fn cancelling() {
             assert_eq!(ledger.notices.len(), 2, "{when}");
         },
     );
-    // Cancelled, the refund, the notice, settled.
+    // The commits are: the cancelled order, the refund, the notice, and the settled order.
     assert_eq!(commits, 4, "the steps of cancelling an order");
 }
 
@@ -176,7 +177,7 @@ fn a_start_that_crashes_while_it_resumes() {
     }
 }
 
-/// Starts a host that may end before it is ready. Returns whether it was ready; then it is killed.
+/// Starts a host that may end before it is ready. Returns whether it became ready. If so, kills it.
 fn is_ready_with(state: &Path, failpoints: &str) -> bool {
     let mut command = binary();
     command.arg("run").arg(shop()).arg("--state").arg(state).args([
@@ -200,13 +201,13 @@ fn is_ready_with(state: &Path, failpoints: &str) -> bool {
         }
         std::thread::sleep(Duration::from_millis(3));
     };
-    // Gone already is fine.
+    // The process may have ended already.
     let _ = child.kill();
     child.wait().unwrap();
     ready
 }
 
-/// Where the admin listener of this process is, once the lock says so.
+/// Returns the admin address of this process once the lock file has it.
 fn admin(state: &Path, process: u32) -> Option<SocketAddr> {
     let text = std::fs::read_to_string(state.join("lock")).ok()?;
     let info: watertight::state::HostInfo = serde_json::from_str(&text).ok()?;

@@ -1,7 +1,7 @@
-//! Power cuts: of what a host wrote, only what it had synced is on the disk, and of the rest whatever the disk had got to.
+//! Tests of power cuts: only what a host synced is certain to be on the disk. Any part of the rest may be there.
 //!
-//! A traced host's writes are played back onto copies of its databases, up to any line of the trace. A start on such a copy is a start
-//! after a power cut at that line. Names of files are taken to last once made; `durability.rs` looks after those.
+//! The writes in a host's trace are replayed onto copies of its databases, up to a chosen line. A start on such a copy is a start after a
+//! power cut at that line. File names are taken as durable once created; `durability.rs` tests those.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,16 +16,16 @@ use crate::kills::Dice;
 use crate::ledger::Ledger;
 use crate::trace::{Call, read, traced};
 
-/// What the disk holds of a file's changes that were not synced.
+/// The unsynced changes of a file that reach the disk.
 #[derive(Debug, Clone, Copy)]
 enum Cut {
-    /// Nothing.
+    /// None of them.
     Lost,
-    /// Some of them, whole, halved or not at all, as dice of this seed fall.
+    /// Some of them: each whole, by half, or not at all, chosen at random from this seed.
     Torn(u64),
 }
 
-/// A file: what is on the disk for certain, and the changes that may be.
+/// A file: its durable content and its unsynced changes.
 #[derive(Debug, Clone, Default)]
 struct Disk {
     synced: Vec<u8>,
@@ -53,7 +53,7 @@ impl Change {
         match (dice.below(3), self) {
             (0, _) => None,
             (1, Self::Write(offset, data)) => {
-                // Disks write sectors.
+                // Disks write whole sectors.
                 let half = data.len() / 2 / 512 * 512;
                 let halves = [(*offset, &data[..half]), (*offset + half, &data[half..])];
                 let (offset, data) = halves[dice.below(2) as usize];
@@ -64,7 +64,7 @@ impl Change {
     }
 }
 
-/// The databases' files as a power cut just before `line` leaves them, in a new state folder.
+/// Returns a new state folder with the database files as a power cut just before `line` leaves them.
 fn after_a_cut(calls: &[Call], state: &Path, line: usize, cut: Cut) -> TempDir {
     let data = state.join("data");
     let mut disks: BTreeMap<String, Disk> = BTreeMap::new();
@@ -79,7 +79,7 @@ fn after_a_cut(calls: &[Call], state: &Path, line: usize, cut: Cut) -> TempDir {
         }
         let disk = disks.entry(call.file().to_owned()).or_default();
         match call.name.as_str() {
-            // What goes on at the cut may have been done or not.
+            // A call in progress at the cut may have been executed or not.
             "pwrite64" => disk.pending.push(Change::Write(call.number(), call.bytes().concat())),
             "ftruncate" => disk.pending.push(Change::Length(call.number())),
             "fsync" | "fdatasync" if call.ended < line && call.well => {
@@ -115,12 +115,12 @@ fn power_cuts_while_an_order_is_placed() {
     let calls = read(&file);
     let ready = calls.iter().rfind(|call| call.file().ends_with("state/lock")).unwrap().ended;
     let created = calls.iter().find(|call| call.answer().is_some_and(|text| text.starts_with("HTTP/1.1 201"))).unwrap();
-    // Before, during and after each sync, and in the middle of the writes between them.
+    // The cuts are before, during and after each sync, and in the middle of the writes between them.
     let syncs = calls.iter().filter(|call| call.began > ready && call.name == "fdatasync");
     let mut cuts: Vec<_> = syncs.flat_map(|call| [(call.began, Cut::Lost), (call.ended + 1, Cut::Lost)]).collect();
     let torn: Vec<_> = cuts.iter().map(|&(line, _)| (line, Cut::Torn(line as u64))).collect();
     cuts.extend(torn.into_iter().step_by(2));
-    assert!(cuts.len() >= 18, "there were six commits: {cuts:?}");
+    assert!(cuts.len() >= 18, "fewer cuts than six commits give: {cuts:?}");
 
     for (line, cut) in cuts {
         let folder = after_a_cut(&calls, &state, line, cut);
@@ -142,12 +142,12 @@ fn power_cuts_while_an_order_is_placed() {
     }
 }
 
-/// Whatever any answer told, of one's own order or another's, no power cut takes back.
+/// No power cut takes back what any answer told, about the client's own order or another's.
 #[test]
 fn nothing_is_told_that_a_power_cut_could_take_back() {
     let folder = folder();
     let (file, state) = (folder.path().join("trace"), folder.path().join("state"));
-    // Syncs take so long that much is written and read meanwhile.
+    // Slow syncs let many writes and reads happen between them.
     let launch = Launch::shop().state(&state).variable("FAILPOINTS", "sql::committed=sleep(3)");
     let host = traced(launch, &file).start();
     let shop = Shop(host.listen());
@@ -184,15 +184,15 @@ fn nothing_is_told_that_a_power_cut_could_take_back() {
         for order in orders {
             told += 1;
             let kept = ledger.orders.iter().find(|kept| order["id"] == *kept.id);
-            let kept = kept.unwrap_or_else(|| panic!("line {}: {order} was told and is lost", call.began));
+            let kept = kept.unwrap_or_else(|| panic!("line {}: {order} was in an answer and is lost", call.began));
             let moved_on = rank(&kept.status) >= rank(order["status"].as_str().unwrap());
-            assert!(moved_on, "line {}: {order} was told, and {kept:?} is what stays", call.began);
+            assert!(moved_on, "line {}: {order} was in an answer, and {kept:?} is what the disk has", call.began);
         }
     }
-    assert!(told > 50, "just {told} orders were told");
+    assert!(told > 50, "only {told} orders were in answers");
 }
 
-/// The orders that an answer tells of.
+/// Returns the orders in an answer.
 fn orders_in(answer: &str) -> Vec<Value> {
     let body: Value =
         answer.split_once("\r\n\r\n").and_then(|(_, body)| serde_json::from_str(body).ok()).unwrap_or_default();
@@ -203,7 +203,7 @@ fn orders_in(answer: &str) -> Vec<Value> {
     }
 }
 
-/// How far an order has come.
+/// Returns the rank of a status in the life of an order.
 fn rank(status: &str) -> u8 {
     match status {
         "pending" => 0,

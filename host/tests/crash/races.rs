@@ -1,4 +1,4 @@
-//! Requests that meet: with each other, with a start, with an end, and with a client that has gone.
+//! Tests of requests that race with each other, with a start, with a stop, and with clients that disconnect.
 
 use std::io::Write;
 use std::net::TcpStream;
@@ -13,12 +13,12 @@ use crate::host::{Host, Launch, binary, folder, repository, shop};
 use crate::kills::Dice;
 use crate::ledger::Ledger;
 
-/// Makes every commit slow, so that what races meets at every step.
+/// Slows every commit down, so that the racing requests meet at every step.
 const SLOW: &str = "sql::committed=sleep(12)";
-/// How long what goes on by itself may take.
+/// The longest wait for background work.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Waits until the ledger of a running host is as `wanted` says.
+/// Waits until the ledger of a running host satisfies `wanted`.
 fn wait_for(state: &Path, wanted: impl Fn(&Ledger) -> bool) -> Ledger {
     let start = Instant::now();
     loop {
@@ -26,12 +26,12 @@ fn wait_for(state: &Path, wanted: impl Fn(&Ledger) -> bool) -> Ledger {
         if wanted(&ledger) {
             return ledger;
         }
-        assert!(start.elapsed() < TIMEOUT, "it never comes:\n{ledger}");
+        assert!(start.elapsed() < TIMEOUT, "timed out:\n{ledger}");
         std::thread::sleep(Duration::from_millis(5));
     }
 }
 
-/// The id of a customer's only order, once it is there.
+/// Waits for a customer's only order. Returns its id.
 fn wait_for_order(shop: Shop, customer: &str) -> String {
     let start = Instant::now();
     loop {
@@ -42,12 +42,12 @@ fn wait_for_order(shop: Shop, customer: &str) -> String {
     }
 }
 
-/// Nobody pays for an order that was called off while it was placed, and no start is needed for that.
+/// An order that is cancelled while it is placed is not charged, and no restart is needed for that.
 #[test]
 fn cancelling_while_placing() {
     let host = Launch::shop().variable("FAILPOINTS", SLOW).start();
     let shop = Shop(host.listen());
-    // Placing takes six commits: this meets each of them, and the time after.
+    // Placing takes six commits. The delays cover each of them and the time after.
     for millis in (0..100).step_by(3) {
         let customer = format!("customer-{millis}");
         let (placed, cancelled) = std::thread::scope(|scope| {
@@ -59,7 +59,7 @@ fn cancelling_while_placing() {
         let placed = placed.unwrap();
         assert_eq!((placed.status, cancelled.status), (201, 200), "{millis}: {placed:?} {cancelled:?}");
         assert_eq!(cancelled.body["status"], "cancelled", "{millis}");
-        // The same request again tells what became of it, and charges nothing.
+        // A repeated request returns the final order and charges nothing.
         let again = shop.place(&draft(&customer, "tok_visa"), Some(&customer)).unwrap();
         assert_eq!((again.status, &again.body["status"]), (201, &"cancelled".into()), "{millis}");
     }
@@ -68,7 +68,7 @@ fn cancelling_while_placing() {
     assert!(ledger.payments.iter().all(|payment| payment.status != "captured"), "{:?}", ledger.payments);
 }
 
-/// An order is placed and cancelled at once, and the process is killed in the middle of both.
+/// An order is placed and cancelled at the same time, and the process is killed in the middle of both.
 #[test]
 fn a_kill_while_cancelling_meets_placing() {
     let mut dice = Dice::new(7);
@@ -144,7 +144,7 @@ fn a_client_that_goes_away_has_ordered_all_the_same() {
         wait_for(host.state(), |ledger| ledger.orders.len() > count);
         drop(stream);
         if count == 1 {
-            // It comes back while its first request is still at work.
+            // The client comes back while its first request is still in progress.
             assert_eq!(Shop(host.listen()).place(&draft("ada", "tok_visa"), Some("the key")).unwrap().status, 201);
         }
         wait_for(host.state(), |ledger| ledger.orders.iter().all(|order| order.notice == "sent"));
@@ -154,7 +154,7 @@ fn a_client_that_goes_away_has_ordered_all_the_same() {
     assert_eq!((ledger.orders.len(), ledger.payments.len()), (2, 2));
 }
 
-/// A deadline cuts a request off like a crash does, and the process goes on.
+/// A deadline interrupts a request like a crash, and the process goes on.
 #[test]
 fn a_request_that_ran_out_of_time_is_repeated() {
     let folder = folder();
@@ -173,7 +173,7 @@ fn a_request_that_ran_out_of_time_is_repeated() {
     assert_eq!((ledger.payments.len(), ledger.notices.len()), (1, 1));
 }
 
-/// The shop with other limits, in another folder.
+/// Creates the shop with other limits in another folder. Returns its manifest.
 fn with_limits(folder: &Path, limits: &str) -> std::path::PathBuf {
     let mut text = std::fs::read_to_string(shop()).unwrap();
     for module in ["orders", "payments", "notifications"] {
@@ -199,7 +199,7 @@ fn a_stop_lets_orders_finish() {
     let answers: Vec<_> = std::thread::scope(|scope| {
         let clients: Vec<_> = (0..8).map(|_| scope.spawn(|| shop.place(&draft("ada", "tok_visa"), None))).collect();
         wait_for(&state, |ledger| ledger.orders.len() > 3);
-        // One more has gone when the stop comes.
+        // One more client has disconnected before the stop.
         let mut stream = TcpStream::connect(host.listen()).unwrap();
         stream.write_all(request("POST", "/orders", "", Some(&draft("bob", "tok_visa"))).as_bytes()).unwrap();
         wait_for_order(shop, "bob");
@@ -223,7 +223,7 @@ fn call(host: &Host, function: &str, arguments: &[Value]) -> Answer {
     send(host.admin(), "POST", "/call", &headers, Some(&body)).unwrap()
 }
 
-/// A module that resumes relies on it that nothing else is at work. An operator must not break that.
+/// A module that resumes relies on being alone. An operator must not be able to call `resume` while requests are served.
 #[test]
 fn nobody_resumes_while_requests_are_served() {
     let host = Launch::shop().variable("FAILPOINTS", SLOW).start();
@@ -255,7 +255,7 @@ fn nobody_resumes_while_requests_are_served() {
     );
 }
 
-/// While a start resumes, nobody else calls anything.
+/// While a start resumes, other calls are refused.
 #[test]
 fn nobody_calls_anything_before_the_host_is_ready() {
     let folder = folder();
@@ -265,7 +265,7 @@ fn nobody_calls_anything_before_the_host_is_ready() {
     host.wait();
     let token = std::fs::read_to_string(state.join("admin.token")).unwrap();
     let (launched, refused) = std::thread::scope(|scope| {
-        // Six commits of 150 ms: a start of nearly a second.
+        // Six commits of 150 ms make the start take nearly a second.
         let slow = Launch::shop().state(&state).variable("FAILPOINTS", "sql::committed=sleep(150)");
         let starting = scope.spawn(|| slow.start());
         let mut refused = 0;
@@ -275,12 +275,12 @@ fn nobody_calls_anything_before_the_host_is_ready() {
         }
         (starting.join().unwrap(), refused)
     });
-    assert!(refused > 5, "the start was slow enough to be asked");
+    assert!(refused > 5, "the start was too fast for this test: {refused} refusals");
     Ledger::read(launched.state()).check_settled("after a slow start");
     assert_eq!(Shop(launched.listen()).list("ada")[0]["status"], "paid");
 }
 
-/// Asks the starting host to place the order, and returns the status; none where it doesn't listen yet, or is ready by now.
+/// Requests an order from the starting host. Returns the status, or none if the host doesn't listen yet or is ready already.
 fn place_by_admin(state: &Path, token: &str) -> Option<u16> {
     let text = std::fs::read_to_string(state.join("lock")).ok()?;
     let info: watertight::state::HostInfo = serde_json::from_str(&text).ok()?;
@@ -311,7 +311,7 @@ fn an_operator_resumes_where_no_host_runs() {
         .unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), r#"{"ok":false}"#, "{output:?}");
     let host = Launch::shop().state(&state).start();
-    assert!(!host.log().contains("unfinished"), "nothing was left to do:\n{}", host.log());
+    assert!(!host.log().contains("unfinished"), "the operator left something unfinished:\n{}", host.log());
     Ledger::read(&state).check_settled("after an operator resumed");
     assert_eq!(Shop(host.listen()).list("ada")[0]["status"], "paid");
 }

@@ -1,4 +1,5 @@
-//! What a request leaves unfinished is finished while the host serves: no start is needed, nobody asks again, and requests may race with it.
+//! Tests that a serving host completes unfinished requests on its own: without a restart, without a repeated request, and in a race with
+//! other requests.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -11,12 +12,12 @@ use crate::host::{Host, Launch, copy_of_shop, folder};
 use crate::kills::Dice;
 use crate::ledger::Ledger;
 
-/// How long what goes on by itself may take: far more than an interval and the age of what is picked up.
+/// The longest wait for background work, far above the interval and the age of the orders that it picks up.
 const TIMEOUT: Duration = Duration::from_secs(60);
 /// More orders than one call of the module's `resume` tries.
 const OVER_A_BATCH: usize = 51;
 
-/// A copy of the shop whose orders are resumed so often, and whose requests may take so long.
+/// Copies the shop with this interval of `resume` for orders and this limit of a request's duration.
 fn shop_with(resume: &str, request: &str) -> tempfile::TempDir {
     let copy = copy_of_shop(&format!("[defaults.limits]\nrequest = \"{request}\""));
     let file = copy.path().join("app.toml");
@@ -34,19 +35,19 @@ fn wait_for(state: &Path, wanted: impl Fn(&Ledger) -> bool) -> Ledger {
         if wanted(&ledger) {
             return ledger;
         }
-        assert!(start.elapsed() < TIMEOUT, "it never comes:\n{ledger}");
+        assert!(start.elapsed() < TIMEOUT, "timed out:\n{ledger}");
         std::thread::sleep(Duration::from_millis(20));
     }
 }
 
-/// How often the schedule has ended so for orders.
+/// Returns how many scheduled runs of orders had this outcome.
 fn resumed(host: &Host, outcome: &str) -> u64 {
     let metrics = Operator::of(host).ask("GET", "/metrics", "text/plain", b"").text;
     let name = format!("watertight_resumes_total{{module=\"orders\",moment=\"schedule\",outcome=\"{outcome}\"}} ");
     metrics.lines().find_map(|line| line.strip_prefix(&name)).map_or(0, |count| count.parse().unwrap())
 }
 
-/// A deadline cuts a request off after its first commit; the client never comes back.
+/// A deadline interrupts a request after its first commit. The client never comes back.
 #[test]
 fn an_order_that_ran_out_of_time_is_finished_while_the_host_serves() {
     let (app, folder) = (shop_with("1s", "500ms"), folder());
@@ -58,7 +59,7 @@ fn an_order_that_ran_out_of_time_is_finished_while_the_host_serves() {
     let ledger = wait_for(&state, |ledger| ledger.only().status == "paid" && ledger.only().notice == "sent");
     ledger.check_settled("after a deadline, without a start");
     assert_eq!((ledger.payments.len(), ledger.notices.len()), (1, 1));
-    assert!(resumed(&host, "finished") > 0, "it is counted");
+    assert!(resumed(&host, "finished") > 0, "the run was not counted");
     assert!(host.has_logged("1 of 1 unfinished orders were finished"), "{}", host.log());
 }
 
@@ -77,12 +78,12 @@ fn a_module_that_is_resumed_at_starts_only_is() {
     Ledger::read(&state).check_settled("after a start");
 }
 
-/// While one run goes on for longer than the interval, through two changes of what runs, no other begins: each order is tried once.
+/// One run takes longer than the interval and spans two swaps. No other run begins: each order is tried once.
 #[test]
 fn a_module_is_never_resumed_twice_at_once_whatever_builds_are_at_work() {
     let (app, folder) = (shop_with("1s", "20s"), folder());
     let state = folder.path().join("state");
-    // Orders of an earlier time, which no request can be at.
+    // The orders get an old date, so that no request can still be working on them.
     let host = Launch::app(app.path()).state(&state).start();
     for key in 0..OVER_A_BATCH {
         let answer = Shop(host.listen()).place(&draft("ada", "tok_timeout"), Some(&format!("key {key}"))).unwrap();
@@ -91,7 +92,7 @@ fn a_module_is_never_resumed_twice_at_once_whatever_builds_are_at_work() {
     let orders = rusqlite::Connection::open(state.join("data/orders.db")).unwrap();
     orders.busy_timeout(Duration::from_secs(10)).unwrap();
     let old = "update orders set created_at = '2016-07-30T22:36:16.385Z', token = 'tok_visa'";
-    // Seven commits of each, slowed down from here on by what reads and writes beside.
+    // Each order takes seven commits, which the reads and writes of the test slow down.
     orders.execute(old, []).unwrap();
     drop(orders);
     let operator = Operator::of(&host);
@@ -112,8 +113,8 @@ fn a_module_is_never_resumed_twice_at_once_whatever_builds_are_at_work() {
     assert_eq!(tries, (1, 1));
 }
 
-/// Requests that run out of time, clients who cancel, the schedule, and kills, all at once. Then one quiet run of the host, and no start
-/// after it, finishes everything.
+/// Requests that exceed their deadline, cancellations, the schedule, and kills race with each other. Afterwards a host that isn't restarted
+/// completes everything.
 #[test]
 fn kills_requests_and_the_schedule_race() {
     let (app, folder) = (shop_with("1s", "250ms"), folder());
@@ -144,7 +145,7 @@ fn kills_requests_and_the_schedule_race() {
         });
         Ledger::read(&state).check_always(&format!("round {round}"));
     }
-    // Then requests run out of time beside the schedule, which has enough of it. A start may have too little for all that was left.
+    // Now requests exceed their deadline while the schedule has enough time. A start may have too little time for everything that was left.
     let app = shop_with("1s", "1s");
     let slow = "sql::committed=60*sleep(400)->off";
     let host = Launch::app(app.path()).state(&state).variable("FAILPOINTS", slow).start();
@@ -167,7 +168,7 @@ fn kills_requests_and_the_schedule_race() {
     wait_for(&state, is_whole).check_settled("while the host serves");
 }
 
-/// A stop while a start resumes lets the call end that is under way, and closes everything.
+/// A stop while a start resumes lets the current call end, and closes everything.
 #[test]
 fn a_stop_while_a_start_resumes_is_one_in_order() {
     let folder = folder();
@@ -180,14 +181,14 @@ fn a_stop_while_a_start_resumes_is_one_in_order() {
     command.arg("run").arg(crate::host::shop()).arg("--state").arg(&state);
     command.args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]).env("FAILPOINTS", "sql::committed=sleep(400)");
     let mut child = command.stderr(std::fs::File::create(&log).unwrap()).spawn().unwrap();
-    // It resumes: the try is counted by its first commit.
+    // The number of attempts is in the first commit of `resume`.
     let start = Instant::now();
     let attempts = || {
         let orders = rusqlite::Connection::open(state.join("data/orders.db")).unwrap();
         orders.query_row("select max(attempts) from orders", [], |row| row.get::<_, i64>(0)).unwrap_or_default()
     };
     while attempts() == 0 {
-        assert!(start.elapsed() < TIMEOUT && child.try_wait().unwrap().is_none(), "it never resumes");
+        assert!(start.elapsed() < TIMEOUT && child.try_wait().unwrap().is_none(), "the start does not resume");
         std::thread::sleep(Duration::from_millis(5));
     }
     rustix::process::kill_process(
@@ -198,13 +199,13 @@ fn a_stop_while_a_start_resumes_is_one_in_order() {
     let status = child.wait().unwrap();
     let said = std::fs::read_to_string(&log).unwrap();
     assert!(status.success() && said.contains("stopped") && !said.contains(" ready "), "{said}");
-    // Each database was closed: SQLite leaves no log of it then.
+    // Each database was closed: SQLite then leaves no log.
     for module in ["orders", "payments", "notifications"] {
         let file = state.join("data").join(format!("{module}.db-wal"));
         let is_empty = std::fs::metadata(&file).map_or(true, |file| file.len() == 0);
         assert!(is_empty, "{} is left", file.display());
     }
-    // And the call under way was not cut off.
+    // The current call was not interrupted.
     let ledger = Ledger::read(&state);
     ledger.check_settled("after a stop in the middle");
     assert_eq!(ledger.only().status, "paid");

@@ -1,4 +1,4 @@
-//! What a start finds, and what it finishes.
+//! Tests of the state that a start finds, and of the work that it completes.
 
 use std::time::Instant;
 
@@ -30,8 +30,8 @@ fn orders_are_the_same_after_a_restart() {
     host.kill();
     let host = Launch::shop().state(&state).start();
     assert_eq!(read(Shop(host.listen())), before);
-    // Its log says so where a start had something to finish.
-    assert!(!host.log().contains("unfinished"), "there was nothing to finish:\n{}", host.log());
+    // The log of a start mentions unfinished orders if there were any.
+    assert!(!host.log().contains("unfinished"), "the log tells of unfinished orders:\n{}", host.log());
 }
 
 #[test]
@@ -43,7 +43,7 @@ fn one_host_at_a_time_and_a_killed_one_leaves_no_lock() {
     let (status, log) = Launch::shop().state(&state).expect_end();
     assert_eq!(status.code(), Some(1));
     assert!(log.contains("another host is running") && log.contains(&host.process().to_string()), "{log}");
-    assert_eq!(Shop(host.listen()).list("ada").len(), 1, "the first goes on");
+    assert_eq!(Shop(host.listen()).list("ada").len(), 1, "the first host does not go on");
     host.kill();
     let host = Launch::shop().state(&state).start();
     assert_eq!(Shop(host.listen()).list("ada").len(), 1);
@@ -64,22 +64,22 @@ fn a_silent_card_is_tried_again_by_each_start_and_delays_none() {
         let start = Instant::now();
         let host = Launch::shop().state(&state).start();
         assert!(start.elapsed().as_secs() < 10, "the start waited for cards that never answer");
-        assert!(host.has_logged("still unfinished"), "the start tried:\n{}", host.log());
+        assert!(host.has_logged("still unfinished"), "the start did not try the orders:\n{}", host.log());
         let ledger = Ledger::read(&state);
         ledger.check_settled("with silent cards");
         assert_eq!((ledger.orders.len(), ledger.payments.len()), (OVER_A_BATCH, 0));
         assert_eq!(place(Shop(host.listen()), 7).status, 503);
-        assert_eq!(Ledger::read(&state).orders.len(), OVER_A_BATCH, "the same key, the same order");
+        assert_eq!(Ledger::read(&state).orders.len(), OVER_A_BATCH, "a repeated key made another order");
         host.kill();
     }
 }
 
-/// However many orders can't be finished, those that can be are, by the first start after they were left.
+/// Orders that can't be completed delay no others: the first start completes all that can be.
 #[test]
 fn silent_cards_hold_up_no_other_order() {
     let folder = folder();
     let state = folder.path().join("state");
-    // The last order gets as far as being written down.
+    // The last order is written, and the process ends.
     let left = OVER_A_BATCH + 9;
     let launch = Launch::shop().state(&state).variable("FAILPOINTS", &failpoint_after_silent_orders(left));
     let mut host = launch.start();
@@ -94,7 +94,7 @@ fn silent_cards_hold_up_no_other_order() {
     assert_eq!(Shop(host.listen()).list("bob")[0]["status"], "paid");
 }
 
-/// Each silent order is one commit: the next order's first is the one after which the process ends.
+/// Returns the fail point after the first commit of the next order. Each silent order is one commit.
 fn failpoint_after_silent_orders(orders: usize) -> String {
     format!("sql::committed={orders}*off->return")
 }
@@ -127,7 +127,7 @@ fn a_cancelled_order_whose_refund_was_cut_off_is_refunded_by_the_next_start() {
     assert_eq!(shop.get(&format!("/orders/{}", order.id())).unwrap().body["status"], "cancelled");
     let payment = order.body["payment_id"].as_str().unwrap();
     assert_eq!(shop.get(&format!("/payments/{payment}")).unwrap().body["status"], "refunded");
-    // A repeated request finds it done, and gives nothing back a second time.
+    // A repeated cancellation finds the order cancelled, and refunds nothing a second time.
     assert_eq!(shop.cancel(order.id()).unwrap().status, 200);
     let ledger = Ledger::read(&state);
     ledger.check_settled("after cancelling again");

@@ -1,4 +1,4 @@
-//! Restoring: what is refused, and what is left where it ends in its middle.
+//! Tests of restores: which ones are refused, and what an interrupted one leaves.
 
 use std::fs;
 use std::path::Path;
@@ -11,7 +11,7 @@ use crate::command::run;
 use crate::host::{Host, Launch, binary, component, folder};
 use crate::ledger::Ledger;
 
-/// Swaps in a build of notifications that does the same and is another.
+/// Swaps in a build of notifications that differs only in its digest.
 fn swap(host: &Host, mark: u8) {
     let mut bytes = fs::read(component("notifications")).unwrap();
     bytes.extend_from_slice(&[0, 6, 4, b'm', b'a', b'r', b'k', mark]);
@@ -22,7 +22,7 @@ fn swap(host: &Host, mark: u8) {
     run(command.args(["swap", "notifications"]).arg(&file).arg("--state").arg(host.state())).expect(0);
 }
 
-/// What may be in the state folder before a backup takes its place.
+/// The entries of a state folder that a restore replaces.
 const CONTENT: [&str; 4] = ["data", "artifacts", "configurations", "history.json"];
 
 #[test]
@@ -42,7 +42,7 @@ fn a_restore_that_ends_anywhere_leaves_the_old_state_or_none_that_starts() {
         host.kill();
         let mut command = restore_command(&to, &state);
         let ended = command.arg("--replace").env("FAILPOINTS", format!("{point}=return")).output().unwrap();
-        assert_eq!(ended.status.code(), None, "{point}: it was to abort");
+        assert_eq!(ended.status.code(), None, "{point}: the restore did not abort");
         if old {
             let host = start(&state);
             assert_eq!(ids(&Ledger::read(&state)), [&*first, &*second], "{point}");
@@ -53,18 +53,18 @@ fn a_restore_that_ends_anywhere_leaves_the_old_state_or_none_that_starts() {
             let (status, log) = Launch::shop().state(&state).expect_end();
             assert!(!status.success() && log.contains("was interrupted"), "{point}: {log}");
             run(&mut backup_command(&state, &folder.path().join("no"))).expect(1);
-            // Nobody has to be asked again whether it may be replaced.
+            // A restore that was begun needs no second confirmation.
             restore(&to, &state).expect(0);
         }
         let host = start(&state);
         assert_eq!(ids(&Ledger::read(&state)), [&*first], "{point}");
-        // What was swapped in before the backup runs, and the history goes on from there.
+        // The build that was swapped in before the backup runs, and the history continues from there.
         assert_eq!(generation(&host), 2, "{point}");
         swap(&host, 3);
         assert_eq!(generation(&host), 3, "{point}");
         place(&host, "on the next");
         host.kill();
-        // What was there is somewhere.
+        // The replaced state was moved, not removed.
         let moved: Vec<_> = files(&state).into_iter().filter(|file| file.ends_with("data/orders.db")).collect();
         let held = moved.iter().any(|orders| {
             let database = rusqlite::Connection::open(orders).unwrap();
@@ -92,7 +92,7 @@ fn restores_that_would_do_harm_are_refused_and_change_nothing() {
     host.kill();
     refuse(&to, &state, "isn't empty");
     let fresh = folder.path().join("fresh");
-    // One bit of each file, its end, the file itself.
+    // Each file in turn is changed by one bit, cut off, and removed.
     for file in files(&to) {
         let spoilt = folder.path().join("spoilt");
         let _ = fs::remove_dir_all(&spoilt);
@@ -113,7 +113,7 @@ fn restores_that_would_do_harm_are_refused_and_change_nothing() {
             if is_manifest { "is not a backup that can be restored: it has no `backup.json`" } else { "can't be used" };
         refuse(&spoilt, &fresh, why);
     }
-    // Manifests that say something else.
+    // The manifest has other content.
     let manifest = fs::read_to_string(to.join("backup.json")).unwrap();
     for (old, new, why) in [
         ("\"format\": 1", "\"format\": 2", "format 2"),
@@ -131,12 +131,12 @@ fn restores_that_would_do_harm_are_refused_and_change_nothing() {
         fs::write(spoilt.join("backup.json"), manifest.replace(old, new)).unwrap();
         refuse(&spoilt, &fresh, why);
     }
-    // One that was begun and not ended.
+    // The backup is unfinished.
     let unfinished = folder.path().join("unfinished");
     copy_folder(&to, &unfinished);
     fs::remove_file(unfinished.join("backup.json")).unwrap();
     refuse(&unfinished, &fresh, "it has no `backup.json`");
-    // A disk with room for little.
+    // The disk has too little space.
     let mut full = Command::new("sh");
     let script = "trap '' XFSZ; ulimit -f 100; exec \"$0\" \"$@\"";
     let plain = restore_command(&to, &fresh);
@@ -144,10 +144,10 @@ fn restores_that_would_do_harm_are_refused_and_change_nothing() {
     let said = run(&mut full).expect(1);
     assert!(said.err.contains("File too large"), "{}", said.err);
     let left: Vec<String> = files(&fresh).iter().map(|file| file.display().to_string()).collect();
-    assert_eq!(left, [fresh.join("lock").display().to_string()], "nothing is left of those that were refused");
+    assert_eq!(left, [fresh.join("lock").display().to_string()], "refused restores left files");
     restore(&to, &fresh).expect(0);
     assert_eq!(ids(&read(&fresh)), [&*first]);
-    // And with leave what is there makes way, and is kept.
+    // With `--replace`, the old content is moved aside and kept.
     let said = run(restore_command(&to, &state).arg("--replace")).expect(0);
     assert!(said.err.contains("before-restore-"), "{}", said.err);
     let moved = names(&state).into_iter().find(|name| name.starts_with("before-restore-")).unwrap();

@@ -1,7 +1,8 @@
-//! `kill -9` at every named step of every change, while orders are placed: the next start serves a complete generation, the old one or
-//! the new one, the history tells which, and every order that was acknowledged is there.
+//! Tests of `kill -9` at every named step of every change, while orders are placed: the next start serves a whole generation, the old one
+//! or the new one, the history says which, and no acknowledged order is lost.
 //!
-//! The steps are those of `host/disk/src/failpoint.rs`; one that no story here passes doesn't compile.
+//! The steps are the crash points of `host/disk/src/failpoint.rs`. The match over them is exhaustive, so a new step must be added to a
+//! scenario here.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -27,35 +28,35 @@ use crate::kills::Closing;
 use crate::ledger::Ledger;
 use crate::wire::{get, once};
 
-/// How often the host is killed at each step of each change. Twice takes 45 s; `make crash` says ten.
+/// The environment variable with the number of kills at each step of each change. The default is 2, which takes 45 s; `make crash` sets 10.
 const TIMES: &str = "CRASH_TIMES";
-/// Customers who order at once.
+/// The number of customers that order at the same time.
 const CUSTOMERS: usize = 2;
-/// How long a customer waits before asking again, and for how long.
+/// The pause between two attempts of a customer, and the longest time that a customer tries.
 const PAUSE: Duration = Duration::from_millis(2);
 const TIMEOUT: Duration = Duration::from_secs(60);
-/// Commits before one at which the host is killed: more than a start's own, which finishes what the last kill left.
+/// The number of commits before the kill. It exceeds the commits of a start, which completes what the last kill left.
 const COMMITS: usize = 30;
-/// The signal of `kill -9`.
+/// The number of the signal of `kill -9`.
 const KILL: i32 = 9;
 
-/// What passes a step.
+/// A scenario that passes a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Story {
+enum Scenario {
     Swap,
     Apply,
     Rollback,
-    /// A swap that is refused, and remembered.
+    /// A swap that is refused and remembered.
     Refusal,
-    /// A start on what has changed on the disk.
+    /// A start after a change on the disk.
     Start,
-    /// Nothing but orders.
+    /// Only orders.
     Orders,
 }
 
-/// The stories that pass a step, and whether the host ends on the new generation's side of it.
-fn stories(point: CrashPoint) -> (&'static [Story], bool) {
-    use Story::{Apply, Orders, Refusal, Rollback, Start, Swap};
+/// Returns the scenarios that pass a step, and whether a kill at the step leaves the new generation.
+fn scenarios(point: CrashPoint) -> (&'static [Scenario], bool) {
+    use Scenario::{Apply, Orders, Refusal, Rollback, Start, Swap};
     match point {
         CrashPoint::ChangePlanned
         | CrashPoint::ChangeLinked
@@ -73,7 +74,7 @@ fn stories(point: CrashPoint) -> (&'static [Story], bool) {
         CrashPoint::HistoryWritten => (&[Swap, Apply, Rollback, Start], true),
         CrashPoint::ChangePublished | CrashPoint::ChangeCurrent => (&[Swap, Apply, Rollback], true),
         CrashPoint::SqlBeforeCommit | CrashPoint::SqlCommitted | CrashPoint::SqlSynced => (&[Orders], false),
-        // `backup.rs` and `restore.rs` tell of these.
+        // `backup.rs` and `restore.rs` test these steps.
         CrashPoint::BackupCopied
         | CrashPoint::BackupWritten
         | CrashPoint::RestoreCopied
@@ -83,19 +84,19 @@ fn stories(point: CrashPoint) -> (&'static [Story], bool) {
     }
 }
 
-/// What a generation runs, as far as it differs from one to another.
+/// The parts of a generation that the tests vary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Content {
-    /// What the module `extra` answers.
+    /// The answer of the module `extra`.
     tag: u32,
-    /// The build of payments that runs.
+    /// The build of payments.
     payments: char,
 }
 
-/// Customers' side, and what they were told.
+/// The customers and their acknowledged orders.
 #[derive(Default)]
 struct World {
-    /// Where the host listens, while it may be asked.
+    /// The address of the host while customers may send requests.
     address: Mutex<Option<Shop>>,
     told: Mutex<BTreeMap<String, String>>,
     closing: AtomicBool,
@@ -106,7 +107,7 @@ impl World {
         *self.address.lock().unwrap_or_else(PoisonError::into_inner) = shop;
     }
 
-    /// Places one order after the other, each until it is acknowledged.
+    /// Places orders one by one, and repeats each until it is acknowledged.
     fn order(&self, customer: usize) {
         let draft = draft(&format!("customer-{customer}"), "tok_visa");
         for number in 0.. {
@@ -131,7 +132,7 @@ impl World {
         }
     }
 
-    /// Every order that was acknowledged is there, once, and paid.
+    /// Asserts that every acknowledged order exists once and is paid.
     fn check(&self, ledger: &Ledger, when: &str) {
         let kept: BTreeMap<&str, (&str, &str)> = ledger
             .orders
@@ -145,10 +146,10 @@ impl World {
     }
 }
 
-/// The shop, with one module more that says which build it is, and on whose builds nothing depends.
+/// The shop with one more module, `extra`, whose answer says which build it is. No other module depends on it.
 struct Application {
     folder: TempDir,
-    /// Numbers that no run before this one had: their code must not be known.
+    /// The tag of the next build. No earlier run used it, so the build's compiled code is nowhere cached.
     next: u32,
 }
 
@@ -163,7 +164,7 @@ impl Application {
         Self { folder, next: now.subsec_nanos() | 1 << 30 }
     }
 
-    /// Puts another build of `extra` there, and another setting that hardly matters. Returns the build's tag.
+    /// Replaces the build of `extra`, and changes a setting that has little effect. Returns the build's tag.
     fn change(&mut self, migrations: usize) -> u32 {
         self.next += 1;
         fs::write(self.folder.path().join("extra.wasm"), extra(self.next, migrations)).unwrap();
@@ -175,7 +176,7 @@ impl Application {
         self.next
     }
 
-    /// A copy of it that is not what the host was started on.
+    /// Copies the application to a folder that no host was started with.
     fn copy(&self) -> Self {
         let folder = folder();
         fs::create_dir(folder.path().join("routes")).unwrap();
@@ -190,7 +191,7 @@ impl Application {
     }
 }
 
-/// A build that answers `tag` and brings so many migrations along.
+/// Returns a build of `extra` with this tag and this number of migrations.
 fn extra(tag: u32, migrations: usize) -> Vec<u8> {
     let wit = "package t:extra@1.0.0; interface tag { tag: func() -> u32; } world w { export tag; }";
     let core = format!("(module (func (export \"t:extra/tag@1.0.0#tag\") (result i32) (i32.const {tag})))");
@@ -204,21 +205,21 @@ fn extra(tag: u32, migrations: usize) -> Vec<u8> {
     component
 }
 
-/// A build of payments.
+/// Returns a build of payments with this mark.
 fn payments(build: char) -> Vec<u8> {
     with_build_id(&fs::read(component("payments")).unwrap(), &format!("steps{build}"))
 }
 
-/// Repeats one story on one state folder.
+/// The repeated kills on one state folder.
 struct Run<'a> {
     world: &'a World,
     app: Application,
     state: PathBuf,
-    /// What each generation that was published ran; the last one is current.
+    /// The published generations and their content. The last one is current.
     published: Vec<(u64, Content)>,
-    /// How many refusals are remembered.
+    /// The number of refusals so far.
     refused: usize,
-    /// How many migrations the builds have.
+    /// The number of migrations of the next build.
     migrations: usize,
 }
 
@@ -227,7 +228,7 @@ impl Run<'_> {
         *self.published.last().unwrap()
     }
 
-    /// Checks what a start serves, before any customer asks. Returns the operator.
+    /// Checks what a start serves, before customers send requests. Returns the operator.
     fn check(&mut self, host: &Host, when: &str) -> Operator {
         let ledger = Ledger::read(&self.state);
         ledger.check_settled(when);
@@ -238,7 +239,7 @@ impl Run<'_> {
         let last = told["generations"].as_array().unwrap().last().unwrap();
         assert_eq!((&told["current"], &last["number"]), (&number.into(), &number.into()), "{when}: {told}");
         assert_eq!(told["refused"].as_array().unwrap().len(), self.refused.min(16), "{when}: {told}");
-        // What the history tells is what runs, whole.
+        // The running generation is the one in the history, and it is whole.
         let extra = once(host.listen(), &get("/extra")).unwrap();
         assert_eq!((extra.status, extra.generation(), &extra.body), (200, number, &content.tag.into()), "{when}");
         let digest = |module: &str| last["modules"][module]["digest"].as_str().unwrap().to_owned();
@@ -253,7 +254,7 @@ impl Run<'_> {
         operator
     }
 
-    /// A start that nothing ends, checked.
+    /// Starts a host without a fail point, and checks it.
     fn serves(&mut self, when: &str) -> Host {
         let host = Launch::app(self.app.folder.path()).state(&self.state).start();
         self.check(&host, &format!("{when}, started"));
@@ -264,21 +265,21 @@ impl Run<'_> {
         if content.payments == ' ' { fs::read(component("payments")).unwrap() } else { payments(content.payments) }
     }
 
-    /// Kills a host at a step of a story, and notes what the next start has to serve.
-    fn tell(&mut self, story: Story, point: CrashPoint, is_new: bool, time: usize) {
-        let when = format!("{story:?} at {}, time {time}", point.name());
+    /// Kills a host at a step of a scenario, and records what the next start must serve.
+    fn kill_at(&mut self, scenario: Scenario, point: CrashPoint, is_new: bool, time: usize) {
+        let when = format!("{scenario:?} at {}, time {time}", point.name());
         let (number, content) = self.current();
-        let armed = match story {
-            Story::Orders => format!("{}={}*off->return", point.name(), COMMITS + 7 * time),
+        let armed = match scenario {
+            Scenario::Orders => format!("{}={}*off->return", point.name(), COMMITS + 7 * time),
             _ => format!("{}=return", point.name()),
         };
         let launch = Launch::app(self.app.folder.path()).state(&self.state).variable("FAILPOINTS", &armed);
         self.migrations += usize::from(matches!(point, CrashPoint::MigrationRun | CrashPoint::MigrationCommitted));
-        if story == Story::Start {
+        if scenario == Scenario::Start {
             let tag = self.app.change(self.migrations);
             let (status, log) = launch.expect_end();
             assert_eq!(status.signal(), Some(KILL), "{when}: {log}");
-            // What stands on the disk is what every further start wants: the next one makes it, if this one didn't.
+            // Every further start applies the content of the disk. The next one does so if this one didn't.
             self.published.push((number + 1, Content { tag, payments: ' ' }));
             self.serves(&when).kill();
             return;
@@ -286,23 +287,23 @@ impl Run<'_> {
         let mut host = launch.start();
         let operator = self.check(&host, &when);
         self.world.open(Some(Shop(host.listen())));
-        if story != Story::Orders {
+        if scenario != Scenario::Orders {
             thread::sleep(Duration::from_millis(20 + (time as u64 * 37) % 60));
         }
         let mut new = content;
-        let asked = match story {
-            // Another module of the shop than orders, whose compartment is composed anew; and one that stands alone.
-            Story::Swap if time % 2 == 1 && !needs_a_new_build(point) => {
+        let asked = match scenario {
+            // The swaps alternate between payments, whose compartment is composed again, and `extra`, which has its own.
+            Scenario::Swap if time % 2 == 1 && !needs_a_new_build(point) => {
                 new.payments = if content.payments == 'a' { 'b' } else { 'a' };
                 operator.request("POST", "/modules/payments/swap", "application/wasm", &self.payments(new))
             }
-            Story::Swap => {
+            Scenario::Swap => {
                 self.app.next += 1;
                 new.tag = self.app.next;
                 let component = extra(new.tag, self.migrations);
                 operator.request("POST", "/modules/extra/swap", "application/wasm", &component)
             }
-            Story::Apply => {
+            Scenario::Apply => {
                 let mut next = self.app.copy();
                 new = Content { tag: next.change(self.migrations), payments: ' ' };
                 self.app.next = next.next;
@@ -310,12 +311,12 @@ impl Run<'_> {
                 let kind = "multipart/form-data; boundary=----swap-tests-f3a94c71d2";
                 operator.request("POST", "/apply", kind, &parts)
             }
-            Story::Rollback => {
+            Scenario::Rollback => {
                 new = self.published[self.published.len() - 2].1;
                 operator.request("POST", "/rollback", "application/json", b"{}")
             }
-            Story::Refusal => operator.request("POST", "/modules/extra/swap", "application/wasm", b"nothing"),
-            Story::Orders | Story::Start => Vec::new(),
+            Scenario::Refusal => operator.request("POST", "/modules/extra/swap", "application/wasm", b"nothing"),
+            Scenario::Orders | Scenario::Start => Vec::new(),
         };
         if !asked.is_empty() {
             let answer = once(host.admin(), &asked);
@@ -324,15 +325,15 @@ impl Run<'_> {
         let status = host.wait();
         self.world.open(None);
         assert_eq!(status.signal(), Some(KILL), "{when}: {}", host.log());
-        match (story, is_new) {
-            (Story::Refusal, told) => self.refused += usize::from(told),
+        match (scenario, is_new) {
+            (Scenario::Refusal, told) => self.refused += usize::from(told),
             (_, true) => self.published.push((number + 1, new)),
             (_, false) => {}
         }
     }
 }
 
-/// Whether a step is passed only where a build was never seen before, or brings a migration along.
+/// Returns whether only a new build, or one with a new migration, passes this step.
 fn needs_a_new_build(point: CrashPoint) -> bool {
     matches!(
         point,
@@ -345,7 +346,7 @@ fn needs_a_new_build(point: CrashPoint) -> bool {
     )
 }
 
-/// Removes code that no other run could use, which the harness keeps for all.
+/// Removes the compiled code of these builds from the harness's cache, since no other run can use it.
 struct Tidy(Vec<PathBuf>);
 
 fn kept_code() -> Vec<PathBuf> {
@@ -356,7 +357,7 @@ fn kept_code() -> Vec<PathBuf> {
 impl Drop for Tidy {
     fn drop(&mut self) {
         for file in kept_code().into_iter().filter(|file| !self.0.contains(file)) {
-            // It is compiled again where another test wanted it.
+            // If another test needs the code, it is compiled again.
             let _ = fs::remove_file(file);
         }
     }
@@ -367,17 +368,17 @@ fn killed_at_every_step_of_every_change() {
     let times = std::env::var(TIMES).map_or(2, |times| times.parse().expect("a number"));
     let (start, mut kills, mut orders) = (Instant::now(), 0, 0);
     let mut tidy = Tidy(Vec::new());
-    // Each on a state of its own, or the ledger of thousands of orders would take the time.
-    for point in CrashPoint::ALL.iter().filter(|point| !stories(**point).0.is_empty()) {
+    // Each step has its own state folder, since a ledger of thousands of orders would be slow.
+    for point in CrashPoint::ALL.iter().filter(|point| !scenarios(**point).0.is_empty()) {
         let told = killed_at(*point, times, &mut tidy);
-        kills += times * stories(*point).0.len();
+        kills += times * scenarios(*point).0.len();
         orders += told;
     }
     eprintln!("{kills} kills in {:?}, {orders} orders acknowledged", start.elapsed());
-    assert!(orders > kills, "just {orders} orders were placed: the host hardly ran");
+    assert!(orders > kills, "only {orders} orders were placed: the host hardly ran");
 }
 
-/// Tells each story that passes a step so many times. Returns how many orders were acknowledged.
+/// Runs each scenario that passes a step `times` times. Returns the number of acknowledged orders.
 fn killed_at(point: CrashPoint, times: usize, tidy: &mut Tidy) -> usize {
     let folder = folder();
     let mut app = Application::new();
@@ -387,7 +388,7 @@ fn killed_at(point: CrashPoint, times: usize, tidy: &mut Tidy) -> usize {
     if tidy.0.is_empty() {
         tidy.0 = kept_code();
     }
-    // Something to go back to.
+    // A rollback needs an earlier generation.
     app.next += 1;
     assert_eq!(Operator::of(&first).swapped("extra", &extra(app.next, 1)), 2);
     first.kill();
@@ -398,12 +399,12 @@ fn killed_at(point: CrashPoint, times: usize, tidy: &mut Tidy) -> usize {
     thread::scope(|scope| {
         let world = &world;
         let customers: Vec<_> = (0..CUSTOMERS).map(|customer| scope.spawn(move || world.order(customer))).collect();
-        // Even where this thread fails, the customers must go home.
+        // The guard ends the customers' threads even if this thread panics.
         let closing = Closing(&world.closing);
-        let (stories, is_new) = stories(point);
+        let (scenarios, is_new) = scenarios(point);
         for time in 0..times {
-            for story in stories {
-                run.tell(*story, point, is_new, time);
+            for scenario in scenarios {
+                run.kill_at(*scenario, point, is_new, time);
             }
         }
         drop(closing);

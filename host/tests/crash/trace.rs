@@ -1,38 +1,38 @@
-//! What a host asked of the kernel, as `strace` wrote it down.
+//! Reads the system calls of a host from a trace by `strace`.
 //!
-//! A line's place is when `strace` saw it: a call's end stands before whatever its thread or, told by it, any other did next. So
-//! "that call had ended before this one began" is certain where the lines say so.
+//! The order of lines is the order in which `strace` saw them: a call's end stands before anything that its thread, or another thread that
+//! it woke, did next. So a call ended before another began if the lines say so.
 
 use std::fs;
 use std::path::Path;
 
 use crate::host::{Launch, check_strace};
 
-/// How `strace` is called; a file for its output follows. Strings are written as long as SQLite's pages and the answers are.
+/// The arguments of `strace`; the output file follows. Strings are long enough for SQLite's pages and for the answers.
 pub const STRACE: [&str; 8] = ["-f", "-ttt", "-yy", "-s", "100000", "-e", CALLS, "-o"];
-/// What is written down: writes, what makes them last, and names.
+/// The traced calls: writes, syncs, and calls that create or remove names.
 const CALLS: &str = "trace=fdatasync,fsync,sendto,write,writev,sendmsg,pwrite64,ftruncate,mkdir,openat,unlink";
 
 /// A system call.
 #[derive(Debug, Clone)]
 pub struct Call {
     pub name: String,
-    /// As `strace` writes them, up to what a second line may add.
+    /// The arguments as `strace` writes them, without what a second line adds.
     pub arguments: String,
-    /// The lines at which it began and ended; [`usize::MAX`] where it never ended.
+    /// The lines at which the call began and ended. [`usize::MAX`] means that it never ended.
     pub began: usize,
     pub ended: usize,
-    /// Whether it ended well.
+    /// Whether the call succeeded.
     pub well: bool,
 }
 
-/// A launch whose system calls are written to `file`.
+/// Launches a host whose system calls are written to `file`.
 pub fn traced(launch: Launch, file: &Path) -> Launch {
     check_strace();
     launch.under(&[&["strace"], &STRACE[..], &[file.to_str().unwrap()]].concat())
 }
 
-/// Reads a trace whose host has ended.
+/// Reads the trace of a host that has ended.
 pub fn read(file: &Path) -> Vec<Call> {
     let mut calls: Vec<Call> = Vec::new();
     let mut open: Vec<(String, usize)> = Vec::new();
@@ -40,7 +40,7 @@ pub fn read(file: &Path) -> Vec<Call> {
         let (thread, text) = text.split_once(' ').unwrap();
         let (_time, text) = text.trim_start().split_once(' ').unwrap();
         if let Some(rest) = text.strip_prefix("<... ") {
-            // Only one call of a thread is open at a time.
+            // A thread has at most one open call.
             let Some(place) = open.iter().position(|(by, _)| by == thread) else { continue };
             let call = &mut calls[open.swap_remove(place).1];
             call.ended = line;
@@ -65,25 +65,25 @@ pub fn read(file: &Path) -> Vec<Call> {
     calls
 }
 
-/// `… = 12`, rather than `… = -1 EIO (Input/output error)` or `… = ?`.
+/// Returns whether a line ends like `… = 12`, and not like `… = -1 EIO (Input/output error)` or `… = ?`.
 fn ends_well(text: &str) -> bool {
     text.rsplit_once(" = ").is_some_and(|(_, result)| result.starts_with(|first: char| first.is_ascii_digit()))
 }
 
 impl Call {
-    /// The file behind its first argument, a descriptor: `28</state/data/orders.db-wal>, …`.
+    /// Returns the file of the first argument, a descriptor such as `28</state/data/orders.db-wal>, …`.
     pub fn file(&self) -> &str {
         let text = self.arguments.split_once('<').map_or("", |(_, text)| text);
         let end = [">, ", ">)", "> <unfinished"].iter().filter_map(|end| text.find(end)).min();
         &text[..end.unwrap_or(0)]
     }
 
-    /// Whether it is a sync that ended well.
+    /// Returns whether the call is a successful sync.
     pub fn is_sync(&self) -> bool {
         self.well && matches!(self.name.as_str(), "fsync" | "fdatasync")
     }
 
-    /// The bytes of its strings, in order: what it writes.
+    /// Returns the bytes of the strings among the arguments, in order: the data of a write.
     pub fn bytes(&self) -> Vec<Vec<u8>> {
         let mut strings = Vec::new();
         let mut rest = self.arguments.as_bytes();
@@ -95,7 +95,7 @@ impl Call {
         strings
     }
 
-    /// Its last argument, a number: an offset or a length.
+    /// Returns the last argument, an offset or a length.
     pub fn number(&self) -> usize {
         let end = [") ", " <unfinished"].iter().filter_map(|end| self.arguments.rfind(end)).max().unwrap();
         let text = &self.arguments[..end];
@@ -106,7 +106,7 @@ impl Call {
             .unwrap_or_else(|error| panic!("{error}: {}", &text[text.len() - 30..]))
     }
 
-    /// What it sends to a client, if it does.
+    /// Returns the text that the call sends to a client, if it does.
     pub fn answer(&self) -> Option<String> {
         if !self.file().starts_with("TCP:") {
             return None;
@@ -116,7 +116,7 @@ impl Call {
     }
 }
 
-/// A C string up to its closing quote: its bytes, and how long it is with the quote.
+/// Decodes a C string up to its closing quote. Returns the bytes and the length of the text with its quote.
 fn unescape(text: &[u8]) -> (Vec<u8>, usize) {
     let mut bytes = Vec::new();
     let mut place = 0;
