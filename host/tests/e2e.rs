@@ -1,7 +1,7 @@
-//! The whole host from outside: the real binary, real components, real sockets. Nothing in here reaches into the host.
+//! End-to-end tests of the host: the real binary, real components and real sockets. No test accesses the host's internals.
 //!
-//! Applications are placed as they ask, which is together where they ask for nothing. `e2e_apart` and `e2e_mixed` run the same suite
-//! under other placements; what must not be the same there says so by [`host::Placement`].
+//! Applications have the placement of their manifest; by default, all modules share one compartment. `e2e_apart` and `e2e_mixed` run the
+//! same suite with other placements. Expectations that depend on the placement use [`host::Placement`].
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test fails by panicking")]
 
@@ -11,7 +11,7 @@ mod host;
 #[path = "e2e/suite.rs"]
 mod suite;
 
-// These place their modules themselves: once is enough.
+// These tests choose the placement of their modules, so they run only here.
 #[path = "e2e/access.rs"]
 mod access;
 #[path = "e2e/clock.rs"]

@@ -1,6 +1,4 @@
-//! The whole host from outside: the real binary, real components, real sockets. Nothing in here reaches into the host.
-//!
-//! The same suite as `e2e`, with each module in a compartment of its own.
+//! The end-to-end tests of `e2e` that suit every placement, with each module in a compartment of its own.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test fails by panicking")]
 

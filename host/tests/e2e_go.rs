@@ -1,4 +1,4 @@
-//! The shop from outside, with notifications in Go: what its customers are answered is the same.
+//! The end-to-end tests of the shop with notifications in Go. Its answers must be the same.
 
 #![allow(
     clippy::unwrap_used,

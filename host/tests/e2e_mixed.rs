@@ -1,6 +1,4 @@
-//! The whole host from outside: the real binary, real components, real sockets. Nothing in here reaches into the host.
-//!
-//! The same suite as `e2e`, with the first module apart and all others together.
+//! The end-to-end tests of `e2e` that suit every placement, with the first module in a compartment of its own and the others together.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test fails by panicking")]
 

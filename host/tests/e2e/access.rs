@@ -1,4 +1,4 @@
-//! The access log, and what a trap's line tells of its request.
+//! Tests of the access log, and of the request fields in the log line of a trap.
 
 use std::fs;
 
@@ -34,7 +34,7 @@ async fn the_access_log_tells_each_answer_on_one_line() {
     }
     let millis = line.split("millis=").nth(1).unwrap().split(' ').next().unwrap();
     assert!(millis.parse::<f64>().is_ok_and(|millis| millis > 0.0 && millis < 60_000.0), "{line}");
-    // Without a route, of any length, with any byte that a target may have.
+    // This request has no route. Its target is long and has bytes that a log line must not contain.
     let long = format!("/é\u{202e}{}", "y".repeat(5_000));
     raw(host.listen(), &format!("GET {long}?a=secret HTTP/1.1\r\nHost: a\r\nX-Request-Id: long\r\n\r\n"));
     raw(host.listen(), "brew /nothing HTTP/1.1\r\nHost: a\r\nX-Request-Id: brewed\r\n\r\n");

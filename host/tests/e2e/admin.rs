@@ -1,4 +1,4 @@
-//! The admin listener.
+//! Tests of the admin listener.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -36,7 +36,7 @@ async fn health_is_open_and_all_else_wants_the_token() {
     host.admin_get("/nothing").await.expect(404);
     let refused = send(client().post(host.admin_url("/modules")).bearer_auth(&token)).await.expect(405);
     assert_eq!(refused.problem(), "method-not-allowed");
-    // What is the operator's is not reached from outside, nor the other way round.
+    // Neither listener serves the paths of the other.
     for path in ["/modules", "/graph", "/healthz", "/call"] {
         host.get(path).await.expect(404);
     }
@@ -86,12 +86,12 @@ async fn any_function_can_be_called() {
     let order = host.called("orders/orders.place-order", json!([draft("ada", card("t")), "key"])).await;
     assert_eq!(order["ok"]["status"], "paid");
     let id = &order["ok"]["id"];
-    // The interface's whole name is as good, with and without its version.
+    // The interface's full name is accepted as well, with or without its version.
     for interface in ["orders", "shop:orders/orders", "shop:orders/orders@1.0.0"] {
         let found = host.called(&format!("orders/{interface}.get-order"), json!([id])).await;
         assert_eq!(found, order);
     }
-    // One that no route leads to.
+    // No route leads to this function.
     let step = json!([order["ok"]["payment_id"], "again"]);
     assert_eq!(
         host.called("payments/payments.capture", step).await["err"]["conflict"].as_str().map(str::is_empty),
@@ -100,7 +100,7 @@ async fn any_function_can_be_called() {
     // Typed errors are results.
     let unknown = host.called("orders/orders.get-order", json!(["x"])).await;
     assert_eq!(unknown, json!({ "err": { "not_found": "x" } }));
-    // Options at the end may be left out.
+    // Trailing optional arguments may be omitted.
     assert_eq!(host.called("orders/orders.list-orders", json!(["nobody"])).await["ok"]["items"], json!([]));
 }
 
@@ -148,7 +148,7 @@ async fn a_token_stays_over_restarts() {
     assert_eq!(token(), token());
 }
 
-/// Who guesses is counted, and told with where it comes from: a few lines a second, however many there are.
+/// Failed authentications are counted and logged with the client's address, limited to a few lines per second.
 #[tokio::test]
 async fn wrong_tokens_are_counted_and_logged() {
     let host = Launch::shop().start();
@@ -172,7 +172,7 @@ async fn wrong_tokens_are_counted_and_logged() {
     assert!(host.has_logged("a wrong token was refused"), "{}", host.log());
     let log = host.log();
     let lines: Vec<&str> = log.lines().filter(|line| line.contains("a wrong token was refused")).collect();
-    // The guesses took some seconds at most.
+    // The requests took a few seconds at most.
     assert!(lines.iter().all(|line| line.contains("peer=127.0.0.1:") && line.contains("/modules")), "{lines:?}");
     assert!(!log.contains("a-guess") && lines.len() < 60, "{} lines", lines.len());
 }

@@ -1,6 +1,6 @@
-//! What is wrong with requests, and what is answered: `answers.txt` has a case for each row of the decisions' table, and more.
+//! Tests of the answers to invalid requests. `answers.txt` has a case for each row of the table of decisions, and more.
 //!
-//! `BLESS=1` rewrites the expectations; what then changed is for the author to judge.
+//! `BLESS=1` rewrites the expected answers. Review the differences.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -12,18 +12,18 @@ use crate::app::App;
 use crate::client::{Answer, Raw};
 use crate::host::{self, Host};
 
-/// The limit of bodies that the cases are written for.
+/// The settings that the cases assume.
 const SETTINGS: &str = "[defaults.limits]\nbody = \"64KiB\"";
-/// Errors of which the table has all.
+/// The largest number of errors of an answer that are listed in full.
 const MANY: usize = 16;
-/// Errors that it has of more, and one.
+/// The number of errors listed from the start of a longer list. The last error is listed as well.
 const FEW: usize = 3;
-/// Characters of a text that it has.
+/// The number of characters of a text that are listed.
 const SHORT: usize = 120;
-/// Bytes of a chunk, where a body is sent in chunks.
+/// The size of a chunk in bytes, if a body is sent in chunks.
 const CHUNK: usize = 8 << 10;
 
-/// A case of the table.
+/// A case of the file.
 struct Case<'a> {
     title: &'a str,
     request: Vec<&'a str>,
@@ -64,7 +64,7 @@ fn parse(text: &str) -> (&str, Vec<Case<'_>>) {
     (introduction, cases.collect())
 }
 
-/// Sends a case's request, each on a connection of its own.
+/// Sends a case's request on a new connection.
 fn ask(host: &Host, case: &Case<'_>) -> Answer {
     let mut lines = case.request.iter();
     let first = lines.next().unwrap();
@@ -101,7 +101,7 @@ fn ask(host: &Host, case: &Case<'_>) -> Answer {
     connection.answer(method != "HEAD")
 }
 
-/// `\xNN` is a byte, `{{TEXT*N}}` a text N times over.
+/// Decodes a text: `\xNN` is a byte, and `{{TEXT*N}}` repeats a text N times.
 fn unescape(text: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut rest = text;
@@ -123,7 +123,7 @@ fn unescape(text: &str) -> Vec<u8> {
     bytes
 }
 
-/// An answer as the table writes it. What holds for every answer is checked here.
+/// Returns an answer in the notation of the file. Asserts the properties that all answers have.
 fn describe(answer: &Answer, case: &Case<'_>) -> String {
     let title = case.title;
     assert_eq!(answer.header("watertight-generation"), "1", "{title}: {answer:?}");
@@ -147,7 +147,7 @@ fn describe(answer: &Answer, case: &Case<'_>) -> String {
     }
     let errors = answer.body["errors"].as_array().map(Vec::as_slice).unwrap_or_default();
     for (index, error) in errors.iter().enumerate() {
-        // Of a long list, the beginning and the end.
+        // Of a long list, only the start and the last error are written.
         if errors.len() > MANY && (FEW..errors.len() - 1).contains(&index) {
             if index == FEW {
                 let _ = writeln!(out, "   … {} more", errors.len() - FEW - 1);
@@ -167,7 +167,7 @@ fn describe(answer: &Answer, case: &Case<'_>) -> String {
     out
 }
 
-/// The text without control characters; of a long one, the beginning.
+/// Replaces control characters, and cuts a long text off.
 fn short(text: &str) -> String {
     let text = text.replace(char::is_control, "?");
     match text.char_indices().nth(SHORT) {

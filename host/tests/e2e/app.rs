@@ -1,4 +1,4 @@
-//! Applications for tests: the shop with other settings, and the guests that misbehave.
+//! Applications of the tests: the shop with other settings, and guests that misbehave.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,13 +8,13 @@ use tempfile::TempDir;
 
 use crate::host::{self, Launch};
 
-/// An application in a folder of its own.
+/// An application in a temporary folder.
 pub(crate) struct App {
     folder: TempDir,
 }
 
 impl App {
-    /// With that manifest.
+    /// Creates an application with this manifest.
     pub(crate) fn new(manifest: &str) -> Self {
         let folder = host::folder();
         fs::write(folder.path().join("app.toml"), manifest).unwrap();
@@ -22,12 +22,12 @@ impl App {
         Self { folder }
     }
 
-    /// The shop, with further lines in its manifest.
+    /// Creates a copy of the shop. `settings` is appended to its manifest.
     pub(crate) fn shop(settings: &str) -> Self {
         Self { folder: host::copy_of_shop(settings) }
     }
 
-    /// The shop, with notifications that fail in the way `how` and further lines in its manifest.
+    /// Creates a copy of the shop whose notifications fail in the way `how`. `settings` is appended to its manifest.
     pub(crate) fn failing_notices(how: &str, settings: &str) -> Self {
         let (notices, components) = (guest("notices"), host::repository().join("target/components"));
         let uses = "uses = [\"sql\", \"logging\", \"clocks\", \"random\"]";
@@ -41,37 +41,37 @@ impl App {
         ))
     }
 
-    /// With another manifest.
+    /// Replaces the manifest.
     pub(crate) fn manifest(self, manifest: &str) -> Self {
         fs::write(self.path().join("app.toml"), manifest).unwrap();
         self
     }
 
-    /// With a file of routes.
+    /// Adds a file of routes.
     pub(crate) fn routes(self, routes: &str) -> Self {
         fs::write(self.path().join("routes/routes.toml"), routes).unwrap();
         self
     }
 
-    /// Its folder.
+    /// Returns the application's folder.
     pub(crate) fn path(&self) -> &Path {
         self.folder.path()
     }
 
-    /// A host on it, not started yet.
+    /// Returns a launch of a host with this application.
     pub(crate) fn launch(&self) -> Launch {
         Launch::app(self.path())
     }
 }
 
-/// Orders and payments together, notifications apart, with further settings of its compartment.
+/// Returns the settings for orders and payments in one compartment and notifications in another, to whose table `settings` is appended.
 pub(crate) fn apart(settings: &str) -> String {
     format!(
         "[compartments.core]\nmodules = [\"orders\", \"payments\"]\n[compartments.aside]\nmodules = [\"notifications\"]\n{settings}\n"
     )
 }
 
-/// The guests, built as any module is: by `watertight build`.
+/// Returns a guest's component. The guests are built once, by `watertight build`.
 pub(crate) fn guest(name: &str) -> PathBuf {
     static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("guests");
@@ -83,7 +83,7 @@ pub(crate) fn guest(name: &str) -> PathBuf {
     FOLDER.join(name).with_extension("wasm")
 }
 
-/// The probe as a component of `wasm32-wasip2`, which brings all of WASI along.
+/// Returns the probe as a component of the target `wasm32-wasip2`, which imports all of WASI.
 pub(crate) fn wasi_probe() -> PathBuf {
     static FILE: LazyLock<PathBuf> = LazyLock::new(|| {
         const TARGET: &str = "wasm32-wasip2";
@@ -95,7 +95,7 @@ pub(crate) fn wasi_probe() -> PathBuf {
             .unwrap();
         let said = String::from_utf8_lossy(&built.stderr);
         assert!(built.status.success(), "if the target is missing, run `rustup target add {TARGET}`\n{said}");
-        // A temporary folder of tests stands in the target folder.
+        // The folder for temporary files of tests is in the target folder.
         let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
         target.join(TARGET).join("module/watertight_guest_probe.wasm")
     });

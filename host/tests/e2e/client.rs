@@ -1,4 +1,4 @@
-//! Clients: one that speaks HTTP as clients do, and one that writes bytes as nobody should.
+//! Two clients: an ordinary HTTP client, and one that writes any bytes.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -10,15 +10,15 @@ use serde_json::{Value, json};
 
 use crate::host::Host;
 
-/// How long an answer may take before the test gives up.
+/// The longest wait for an answer.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What a host answered.
+/// An answer of a host.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) headers: HeaderMap,
-    /// Null where the body is empty or no JSON.
+    /// The body as JSON. It is null if the body is empty or no JSON.
     pub(crate) body: Value,
     pub(crate) text: String,
 }
@@ -28,25 +28,25 @@ impl Answer {
         self.headers.get(name).map(|value| value.to_str().unwrap()).unwrap_or_default()
     }
 
-    /// The problem's name: what follows `/problems/` in its type.
+    /// Returns the problem's name, the part of its type after `/problems/`.
     pub(crate) fn problem(&self) -> &str {
         self.body["type"].as_str().and_then(|text| text.strip_prefix("/problems/")).unwrap_or_default()
     }
 
-    /// The text at a JSON pointer.
+    /// Returns the text at a JSON pointer.
     pub(crate) fn at(&self, pointer: &str) -> &str {
         let value = self.body.pointer(pointer).and_then(Value::as_str);
         value.unwrap_or_else(|| panic!("{pointer} is no text in {self:?}"))
     }
 
-    /// Itself, if the status is that one.
+    /// Asserts that the status is `status`, and returns the answer.
     pub(crate) fn expect(self, status: u16) -> Self {
         assert_eq!(self.status, status, "{self:?}");
         self
     }
 }
 
-/// A client with connections of its own.
+/// Returns a client with its own connections.
 pub(crate) fn client() -> reqwest::Client {
     reqwest::Client::builder().no_proxy().timeout(TIMEOUT).build().unwrap()
 }
@@ -81,13 +81,13 @@ impl Host {
         send(client().request(Method::POST, self.admin_url("/call")).bearer_auth(self.token()).json(&body)).await
     }
 
-    /// What a function returned.
+    /// Calls a function and returns its result.
     pub(crate) async fn called(&self, function: &str, arguments: Value) -> Value {
         self.call(function, &arguments).await.expect(200).body["result"].take()
     }
 }
 
-/// A connection that sends what it is told.
+/// A connection that sends any bytes.
 pub(crate) struct Raw(TcpStream);
 
 impl Raw {
@@ -104,13 +104,13 @@ impl Raw {
         self
     }
 
-    /// Sends what the other side may refuse to read to the end.
+    /// Sends bytes that the host may refuse to read to the end.
     pub(crate) fn try_send(&mut self, bytes: &[u8]) -> &mut Self {
         let _ = self.0.write_all(bytes);
         self
     }
 
-    /// The next answer. `with_body` is false for one to `HEAD`.
+    /// Reads the next answer. `with_body` must be false for an answer to `HEAD`.
     pub(crate) fn answer(&mut self, with_body: bool) -> Answer {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
@@ -135,7 +135,7 @@ impl Raw {
         Answer { status, headers, body: serde_json::from_str(&text).unwrap_or_default(), text }
     }
 
-    /// Whether the other side ends the connection within that time. What it says before is skipped.
+    /// Returns whether the host closes the connection within this time. Skips what it sends before.
     pub(crate) fn is_closed(&mut self, time: Duration) -> bool {
         loop {
             match self.peek(time) {
@@ -155,11 +155,11 @@ impl Raw {
         seen
     }
 
-    /// Everything until the other side closes the connection.
+    /// Reads until the host closes the connection.
     pub(crate) fn rest(&mut self) -> Vec<u8> {
         let mut rest = Vec::new();
         let mut chunk = [0; 4096];
-        // A reset ends it as well.
+        // A reset also ends the loop.
         while let Ok(read @ 1..) = self.0.read(&mut chunk) {
             rest.extend_from_slice(&chunk[..read]);
         }
@@ -167,7 +167,7 @@ impl Raw {
     }
 }
 
-/// A request as bytes, with its length.
+/// Returns the bytes of a request with `content-length`.
 pub(crate) fn request(method: &str, path: &str, headers: &[&str], body: &[u8]) -> Vec<u8> {
     let mut bytes = format!("{method} {path} HTTP/1.1\r\nHost: shop\r\n").into_bytes();
     for header in headers {

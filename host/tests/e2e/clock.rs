@@ -1,6 +1,6 @@
-//! A machine whose clock is set to where no date can be written: before 1970, and beyond 9999. The host serves all the same.
+//! Tests of a host whose clock is before 1970 or after 9999, where dates can't be written. The host still serves.
 //!
-//! A small library in C, loaded before the C library, moves the clock of the host's process alone.
+//! A small C library, loaded with `LD_PRELOAD`, changes the clock of the host's process only.
 
 use std::fs;
 use std::os::unix::fs::FileExt;
@@ -15,7 +15,8 @@ use crate::client::{Raw, client, request, send};
 use crate::host::{Host, Launch, folder};
 use crate::shop::{card, draft};
 
-/// Adds the seconds that the file named by `CLOCK_OFFSET` has, as a 64-bit integer, to the clock of the wall.
+/// The source of the library. It adds a number of seconds to the wall clock. The number is a 64-bit integer in the file that `CLOCK_OFFSET`
+/// names.
 const MOVED_CLOCK: &str = r#"
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -88,13 +89,14 @@ impl Clock {
     }
 }
 
-/// Seconds from now to 1901, to the last minute before 1970, to 10,000 and to 12,000 or so.
+/// Returns offsets in seconds to 1901, to the minute before 1970, to the year 10000 and to about the year 12000. Each has the year that
+/// timestamps start with.
 fn offsets() -> [(&'static str, i64); 4] {
     let now = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()).unwrap();
     [("1970", -now - 2_177_452_800), ("1970", -now - 60), ("9999", 253_402_300_801 - now), ("9999", 316_000_000_000)]
 }
 
-/// Has both listeners answer, on both versions of HTTP and on the connection that is there already.
+/// Asserts that both listeners answer, with both versions of HTTP, and on the connection that is open already.
 async fn served(host: &Host, old: &mut Raw, year: &str) {
     let list = request("GET", "/orders?customer=nobody", &[], b"");
     old.send(&list).answer(true).expect(200);
@@ -123,7 +125,7 @@ async fn a_host_serves_whatever_its_clock_says() {
     for (year, offset) in offsets() {
         clock.put(offset);
         served(&host, &mut old, year).await;
-        // Whatever hyper remembers for a second of a time.
+        // hyper caches the text of a date for one second.
         tokio::time::sleep(Duration::from_millis(1_100)).await;
         served(&host, &mut old, year).await;
     }

@@ -1,4 +1,4 @@
-//! An OTLP collector: a real server on loopback that reads what is sent to it.
+//! An OTLP collector: an HTTP server on the loopback interface that decodes the spans that it gets.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -15,28 +15,28 @@ use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value};
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use prost::Message;
 
-/// How long spans may take to come.
+/// The longest wait for spans.
 const TIMEOUT: Duration = Duration::from_secs(20);
-/// How long nothing more must come until everything is there.
+/// The silence after which all spans count as received.
 const QUIET: Duration = Duration::from_millis(400);
 
-/// A span, as it was sent.
+/// A received span.
 #[derive(Debug, Clone)]
 pub(crate) struct Span {
     pub(crate) name: String,
     pub(crate) trace: String,
     pub(crate) id: String,
-    /// Empty for a root.
+    /// The parent's id. It is empty for a root.
     pub(crate) parent: String,
-    /// Whether the parent is said to be another process's.
+    /// Whether the parent belongs to another process, according to the flags.
     pub(crate) remote: bool,
-    /// 1 internal, 2 server, 3 client.
+    /// The kind: 1 is internal, 2 server, 3 client.
     pub(crate) kind: i32,
     pub(crate) state: String,
     pub(crate) start: u64,
     pub(crate) end: u64,
     pub(crate) attributes: BTreeMap<String, String>,
-    /// Why it failed, if it did.
+    /// The message of the failure, if the span failed.
     pub(crate) error: Option<String>,
     pub(crate) service: String,
     pub(crate) scope: String,
@@ -56,14 +56,14 @@ impl Span {
     }
 }
 
-/// A collector at work.
+/// A running collector.
 pub(crate) struct Collector {
     address: SocketAddr,
-    got: Arc<Mutex<Got>>,
+    got: Arc<Mutex<Received>>,
 }
 
 #[derive(Default)]
-struct Got {
+struct Received {
     spans: Vec<Span>,
     last: Option<Instant>,
 }
@@ -72,13 +72,13 @@ impl Collector {
     pub(crate) async fn start() -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let got = Arc::<Mutex<Got>>::default();
+        let got = Arc::<Mutex<Received>>::default();
         let router = Router::new().route("/v1/traces", post(take)).with_state(got.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
         Self { address, got }
     }
 
-    /// What a manifest says to have spans sent here, soon.
+    /// Returns settings that send spans here every 50 ms. `more` is appended to the table `[telemetry]`.
     pub(crate) fn manifest(&self, more: &str) -> String {
         format!("[telemetry]\notlp = \"http://{}\"\ninterval = \"50ms\"\n{more}\n", self.address)
     }
@@ -87,12 +87,12 @@ impl Collector {
         format!("http://{}", self.address)
     }
 
-    /// Everything that has come.
+    /// Returns all spans received so far.
     pub(crate) fn spans(&self) -> Vec<Span> {
         self.got.lock().unwrap().spans.clone()
     }
 
-    /// Everything that has come, once `wanted` is there and nothing more comes.
+    /// Waits until a span that satisfies `wanted` has arrived and no more arrive. Returns all spans.
     pub(crate) async fn wait_for(&self, wanted: impl Fn(&Span) -> bool) -> Vec<Span> {
         let start = Instant::now();
         loop {
@@ -103,13 +103,13 @@ impl Collector {
             if there && quiet {
                 return self.spans();
             }
-            assert!(start.elapsed() < TIMEOUT, "the span doesn't come: {:?}", self.spans());
+            assert!(start.elapsed() < TIMEOUT, "timed out while waiting for a span: {:?}", self.spans());
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
 }
 
-async fn take(State(got): State<Arc<Mutex<Got>>>, headers: HeaderMap, body: Bytes) -> (HeaderMap, Vec<u8>) {
+async fn take(State(got): State<Arc<Mutex<Received>>>, headers: HeaderMap, body: Bytes) -> (HeaderMap, Vec<u8>) {
     assert_eq!(headers["content-type"], "application/x-protobuf");
     let request = ExportTraceServiceRequest::decode(body).unwrap();
     let mut got = got.lock().unwrap();
@@ -123,7 +123,7 @@ async fn take(State(got): State<Arc<Mutex<Got>>>, headers: HeaderMap, body: Byte
                 trace: hexadecimal(&span.trace_id),
                 id: hexadecimal(&span.span_id),
                 parent: hexadecimal(&span.parent_span_id),
-                // Bits 8 and 9: whether it is known, and whether it is so.
+                // Bits 8 and 9 say whether the origin is known, and whether the parent is remote.
                 remote: span.flags >> 8 & 3 == 3,
                 kind: span.kind,
                 state: span.trace_state,

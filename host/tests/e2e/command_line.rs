@@ -1,4 +1,4 @@
-//! The command line: what it says, and its exit codes: 0 fine, 1 refused or failed, 2 not understood.
+//! Tests of the command line's output and exit codes: 0 is success, 1 a refusal or a failure, 2 a usage error.
 
 #[path = "../support/command.rs"]
 mod command;
@@ -54,7 +54,7 @@ fn what_is_not_understood_ends_with_2() {
 fn a_whole_application_is_found_fine() {
     host::shop();
     let repository = host::repository();
-    // The repository, the folder, the file.
+    // The argument may be the repository, the folder or the file.
     for place in ["", "modules", "modules/app.toml"] {
         let place = repository.join(place);
         let said = watertight(&["check", place.to_str().unwrap()]).expect(0);
@@ -72,7 +72,7 @@ fn every_fault_is_told_at_once() {
     let routes = app.path().join("routes/orders.toml");
     let orders = std::fs::read_to_string(&routes).unwrap();
 
-    // Five faults of the application: each needs the components to be found.
+    // The application gets five faults. The components are needed to find each of them.
     let faulty =
         text.replacen(r#"calls     = ["payments", "notifications"]"#, r#"calls     = ["payments"]"#, 1).replacen(
             r#"uses      = ["sql", "logging", "clocks", "random"]"#,
@@ -121,7 +121,7 @@ fn every_fault_is_told_at_once() {
     let route = problems.iter().find(|problem| problem["code"] == "unknown-function").unwrap();
     assert!(route["file"].as_str().unwrap().ends_with("orders.toml") && route["line"].is_u64(), "{route}");
 
-    // `run` says the same and starts nothing.
+    // `run` reports the same faults and starts nothing.
     let (status, log) = app.launch().expect_end();
     assert_eq!(status.code(), Some(1));
     assert!(codes.iter().all(|code| log.contains(&format!("error[{code}]"))), "{log}");
@@ -256,7 +256,7 @@ async fn functions_are_called_in_the_running_host() {
     assert_eq!(call(&["orders/orders.get-order", &id]).expect(0).json(), json!({ "ok": order }));
     let line = call(&["--json", "orders/orders.get-order", &id]).expect(0).out;
     assert_eq!(line.lines().count(), 1);
-    // By the address, with a token of the environment.
+    // The host is named by its address, and the token is in the environment.
     let told = host::binary()
         .args(["call", "--app", path(&app), "--admin", &host.admin().to_string(), "orders/orders.get-order", &id])
         .env("WATERTIGHT_ADMIN_TOKEN", host.token())
@@ -264,7 +264,7 @@ async fn functions_are_called_in_the_running_host() {
         .unwrap();
     assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
 
-    // A typed error is printed like any result, and makes it fail.
+    // A typed error is printed like any result, and the exit code is 1.
     let refused = call(&["orders/orders.get-order", "\"x\""]).expect(1);
     assert_eq!(refused.json(), json!({ "err": { "not_found": "x" } }));
     assert_eq!(refused.err, "");
@@ -289,7 +289,7 @@ fn functions_are_called_without_a_host_too() {
     let draft = draft("ada", card("t")).to_string();
     let order = call(&["orders/orders.place-order", &draft, "\"k\""]).expect(0).json();
     assert_eq!(order["ok"]["status"], "paid");
-    // What it did is there for the next, and for a host.
+    // The next call sees the effect of this one, and so does a host.
     let id = order["ok"]["id"].to_string();
     assert_eq!(call(&["orders/orders.get-order", &id]).expect(0).json(), order);
     assert_eq!(call(&["orders/orders.get-order", "\"x\""]).expect(1).json()["err"]["not_found"], "x");
@@ -325,7 +325,7 @@ fn a_component_is_told_about() {
     assert_eq!(json["name"], "orders");
     assert_eq!(json["size"], std::fs::metadata(file).unwrap().len());
     let imports: Vec<&str> = json["imports"].as_array().unwrap().iter().map(|i| i["name"].as_str().unwrap()).collect();
-    // Contracts and capabilities, and nothing ambient.
+    // The component imports contracts and capabilities only.
     let expected = [
         "shop:notifications/notifications@1.0.0",
         "shop:payments/payments@1.0.0",
@@ -347,7 +347,7 @@ fn a_component_is_told_about() {
     assert!(said.err.contains("[not-a-component]"), "{}", said.err);
 }
 
-/// The probe as the module `a`.
+/// Returns an application with the probe as the module `a`.
 fn probe(component: &std::path::Path) -> App {
     App::new(&format!(
         "[app]\nname = \"demo\"\n[modules.a]\ncomponent = {component:?}\nuses = [\"sql\", \"logging\", \"clocks\"]\n"

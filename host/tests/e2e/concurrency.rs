@@ -1,4 +1,5 @@
-//! Asynchronous functions: within a compartment, from a route and by hand. What a call leaves running ends with it.
+//! Tests of asynchronous functions, called within a compartment, by a route and by an operator. Tasks that a call leaves running end with
+//! the call.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +8,7 @@ use serde_json::json;
 use crate::app::{App, guest};
 use crate::host::Host;
 
-/// A module that asks another, in one compartment, and a third one in another; every function behind a route.
+/// Starts a host with a module that calls two others: one in its own compartment, one in another. Every function has a route.
 fn start(settings: &str) -> (App, Host) {
     let (asks, slow, probe) = (guest("asks"), guest("slow"), guest("probe"));
     let route =
@@ -83,7 +84,7 @@ async fn what_a_call_leaves_running_ends_with_it() {
     let (_app, host) = start("");
     for forever in [false, true, true, false] {
         assert_eq!(host.get(&format!("/linger?forever={forever}")).await.expect(200).body, 0);
-        // Whatever was left would have its turn here.
+        // A task that was left over would run here.
         host.get("/both").await.expect(200);
     }
     let instances = host.admin_get("/modules").await.expect(200).body["modules"][0]["instances"].take();

@@ -1,6 +1,6 @@
-//! Connections under attack: clients that send nothing, take nothing, or take all there is. Others must not notice.
+//! Tests of attacks by connections: clients that send nothing, read nothing, or take as much as they can. Other clients must not notice.
 //!
-//! The frames of HTTP/2 are written by hand, in `support/http2.rs`.
+//! The frames of HTTP/2 are written by hand. See `support/http2.rs`.
 
 #[path = "connections/others.rs"]
 mod others;
@@ -18,12 +18,12 @@ use crate::host::{Host, Launch};
 use crate::http2::{DATA, GOAWAY, HEADERS, Http2, RST_STREAM};
 use others::Others;
 
-/// How long anything may take that takes milliseconds on a quiet machine.
+/// The longest wait for something that takes milliseconds on an idle machine.
 const SOON: Duration = Duration::from_secs(10);
-/// Streams that one connection of HTTP/2 may have open.
+/// The number of streams that one HTTP/2 connection may have open.
 const STREAMS: usize = 256;
 
-/// A module that answers with texts of any length and waits, under further settings.
+/// Returns an application of one module that answers with texts of any length, waits, and runs scripts.
 fn texts(settings: &str) -> App {
     let component = guest("probe");
     App::new(&format!(
@@ -41,7 +41,7 @@ async fn metric(host: &Host, metric: &table::Metric, labels: &[(&str, &str)]) ->
     host.scrape().await.value(metric, labels)
 }
 
-/// Bytes that the host has in memory.
+/// Returns the resident memory of the host in bytes.
 fn resident(host: &Host) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", host.process())).unwrap();
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
@@ -49,13 +49,13 @@ fn resident(host: &Host) -> u64 {
 }
 
 impl Host {
-    /// Where its listener for probes is.
+    /// Returns the address of the host's probe listener.
     pub(crate) fn probe(&self) -> SocketAddr {
         StateFolder::running_host(self.state()).unwrap().probe.unwrap()
     }
 }
 
-/// Until it is so.
+/// Waits until a condition holds. `what` describes the failure.
 async fn until(what: &str, is: impl AsyncFn() -> bool) {
     let start = Instant::now();
     while !is().await {
@@ -86,7 +86,7 @@ async fn answers_that_nobody_takes_stop_nobody_else_and_their_streams_end() {
         let (start, mut ended) = (Instant::now(), [0; 4]);
         while start.elapsed() < 3 * SOON && ended.iter().sum::<usize>() < 4 * STREAMS {
             for (attacker, ended) in attackers.iter_mut().zip(&mut ended) {
-                // One byte now and then: that is no progress.
+                // A byte from time to time doesn't count as progress.
                 for stream in 0..STREAMS as u32 {
                     attacker.window(2 * stream + 1, 1);
                 }
@@ -94,11 +94,11 @@ async fn answers_that_nobody_takes_stop_nobody_else_and_their_streams_end() {
                     frame.kind == RST_STREAM || (frame.kind == DATA && frame.flags & 1 == 1)
                 };
                 let frames = attacker.frames(Duration::from_millis(200));
-                assert!(!frames.iter().any(|frame| frame.kind == GOAWAY), "the connection goes on");
+                assert!(!frames.iter().any(|frame| frame.kind == GOAWAY), "the host ended the whole connection");
                 *ended += frames.iter().filter(is_end).count();
             }
         }
-        // Another stream of the same connection is served.
+        // Another stream of the same connection is still served.
         attackers[0].window(0, 1 << 20);
         let stream = attackers[0].get("/text?bytes=5");
         attackers[0].head(stream);
@@ -109,8 +109,9 @@ async fn answers_that_nobody_takes_stop_nobody_else_and_their_streams_end() {
     others.stop();
     assert!(metric(&host, &table::CUT_OFF, &ANSWER_STALLED).await > 0.0);
     drop(attackers);
-    until("bytes are held", async || metric(&host, &table::HELD_BYTES, &[("listener", "data")]).await < 10_000.0).await;
-    until("memory is kept", async || resident(&host) < before + (16 << 20)).await;
+    until("bytes are still held", async || metric(&host, &table::HELD_BYTES, &[("listener", "data")]).await < 10_000.0)
+        .await;
+    until("memory is not returned", async || resident(&host) < before + (16 << 20)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -135,7 +136,7 @@ async fn bodies_that_never_come_take_no_place_and_are_given_up() {
         let (start, mut answered) = (Instant::now(), [0; 4]);
         while start.elapsed() < 3 * SOON && answered.iter().sum::<usize>() < 4 * STREAMS {
             for (attacker, answered) in attackers.iter_mut().zip(&mut answered) {
-                // A trickle is no progress.
+                // A trickle of bytes doesn't count as progress.
                 for stream in 0..STREAMS as u32 {
                     attacker.frame(DATA, 0, 2 * stream + 1, b" ");
                 }
@@ -143,7 +144,7 @@ async fn bodies_that_never_come_take_no_place_and_are_given_up() {
                 *answered += frames.iter().filter(|frame| frame.kind == HEADERS).count();
             }
         }
-        // They are told why.
+        // The answers say why the requests are given up.
         for connection in &mut http1 {
             assert_eq!(connection.answer(true).expect(408).problem(), "body-too-slow");
         }
@@ -163,8 +164,9 @@ async fn a_connection_that_takes_nothing_is_ended() {
         connection.try_send(&request("GET", "/text?bytes=1000000", &[], b""));
     }
     let stalled = [("listener", "data"), ("reason", "connection-stalled")];
-    until("the connection goes on", async || metric(&host, &table::CUT_OFF, &stalled).await == 1.0).await;
-    until("bytes are held", async || metric(&host, &table::HELD_BYTES, &[("listener", "data")]).await < 10_000.0).await;
+    until("the stalled connection stays open", async || metric(&host, &table::CUT_OFF, &stalled).await == 1.0).await;
+    until("bytes are still held", async || metric(&host, &table::HELD_BYTES, &[("listener", "data")]).await < 10_000.0)
+        .await;
     assert!(connection.rest().len() < 30_000_000);
 }
 
@@ -181,7 +183,7 @@ async fn no_connection_takes_all_places() {
             stream
         })
         .collect();
-    // Half of the places are left: 24 of its requests find none at once, and others do.
+    // One connection gets at most half of the places: 24 of its requests are refused, and those of other connections are served.
     let mut refused = 0;
     while refused < 24 {
         let frame = greedy.next_within(SOON).unwrap().unwrap();
@@ -198,7 +200,7 @@ async fn no_connection_takes_all_places() {
     while answered < streams.len() {
         answered += usize::from(greedy.next_within(3 * SOON).unwrap().unwrap().kind == HEADERS);
     }
-    // One at a time it is served as ever.
+    // One request at a time is served as usual.
     let stream = greedy.get("/text?bytes=3");
     greedy.head(stream);
 }
@@ -207,7 +209,7 @@ async fn no_connection_takes_all_places() {
 async fn what_is_held_for_clients_is_bounded() {
     let app = texts("[http]\nheld = \"8MiB\"\nstall = \"30s\"\n[defaults.limits]\nbody = \"2MiB\"");
     let host = app.launch().start();
-    // Each connection may have an eighth: 1 MiB. One large answer at a time is no matter.
+    // A connection may hold an eighth, 1 MiB. A single larger answer is allowed.
     host.get("/text?bytes=1500000").await.expect(200);
     let attackers: Vec<Http2> = (0..40)
         .map(|_| {
@@ -217,18 +219,18 @@ async fn what_is_held_for_clients_is_bounded() {
         })
         .collect();
     let held = async || metric(&host, &table::HELD_BYTES, &[("listener", "data")]).await;
-    until("nothing is refused", async || {
+    until("no answer is refused", async || {
         metric(&host, &table::CUT_OFF, &[("listener", "data"), ("reason", "held")]).await > 0.0
             && held().await <= f64::from(8 << 20)
     })
     .await;
     for _ in 0..10 {
-        // One answer more may be there for an instant.
+        // One more answer may be held for a moment.
         assert!(held().await <= f64::from(9 << 20));
         assert_eq!(host.get("/text?bytes=1000").await.expect(200).text.len(), 1002);
     }
     drop(attackers);
-    until("bytes are held", async || held().await < 10_000.0).await;
+    until("bytes are still held", async || held().await < 10_000.0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -242,7 +244,7 @@ async fn an_idle_connection_of_http2_says_which_requests_it_answers() {
             let mut http = Http2::connect(listen, 65_535);
             let first = http.get("/text?bytes=1");
             http.head(first);
-            // Around the moment at which it is idle for too long.
+            // The delays lie around the moment at which the connection has been idle for too long.
             std::thread::sleep(Duration::from_millis(560 + 4 * number));
             let fields = [("content-type", "application/json")];
             let asked: Vec<u32> = (0..3)
@@ -253,15 +255,15 @@ async fn an_idle_connection_of_http2_says_which_requests_it_answers() {
                 })
                 .collect();
             let frames = http.frames(SOON);
-            let goaway = frames.iter().rfind(|frame| frame.kind == GOAWAY).expect("it says that it ends");
-            assert_eq!(goaway.number(4), 0, "without an error");
+            let goaway = frames.iter().rfind(|frame| frame.kind == GOAWAY).expect("the host sends GOAWAY");
+            assert_eq!(goaway.number(4), 0, "GOAWAY has an error code");
             let last = goaway.number(0);
             let answered: Vec<u32> =
                 frames.iter().filter(|frame| frame.kind == HEADERS).map(|frame| frame.stream).collect();
             for stream in asked {
                 assert!(
                     answered.contains(&stream) || stream > last,
-                    "{stream} of {last} was left without a word: {frames:?}"
+                    "{stream} of {last} was neither answered nor refused: {frames:?}"
                 );
             }
         })
@@ -296,7 +298,7 @@ async fn what_is_no_request_gets_an_id_a_line_and_a_count() {
         assert!(host.has_logged(&id), "{}", host.log());
         assert_eq!(metric(&host, &table::REFUSED, &[("listener", "data"), ("reason", reason)]).await, 1.0, "{reason}");
     }
-    // Over HTTP/2.
+    // The same faults over HTTP/2.
     let mut http = Http2::connect(host.listen(), 65_535);
     let large = "x".repeat(20 << 10);
     let stream = http.ask("GET", "/orders", &[("a", &large)], true);
@@ -304,10 +306,10 @@ async fn what_is_no_request_gets_an_id_a_line_and_a_count() {
     let large = [("listener", "data"), ("reason", "head-too-large")];
     assert_eq!(metric(&host, &table::REFUSED, &large).await, 2.0);
     let mut http = Http2::connect(host.listen(), 65_535);
-    // A frame of data on no stream.
+    // This is a data frame on stream 0, which is not allowed.
     http.frame(DATA, 0, 0, b"x");
     assert!(http.frames(SOON).iter().any(|frame| frame.kind == GOAWAY && frame.number(4) != 0));
-    until("it is not counted", async || {
+    until("the protocol error is not counted", async || {
         metric(&host, &table::REFUSED, &[("listener", "data"), ("reason", "protocol")]).await == 1.0
     })
     .await;
@@ -317,7 +319,7 @@ async fn what_is_no_request_gets_an_id_a_line_and_a_count() {
 async fn idle_connections_make_room_for_others() {
     let app = texts("[http]\nconnections = 20\nheader_timeout = \"60s\"");
     let host = app.launch().start();
-    // None of them has sent anything; and some have, and are idle since.
+    // The silent connections never send anything. Those of the other clients are idle between requests.
     let silent: Vec<Raw> = (0..30).map(|_| Raw::connect(host.listen())).collect();
     let others = Others::of(&host);
     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -372,15 +374,18 @@ async fn connections_without_the_token_do_not_shut_out_the_operator() {
         open_now.extend(open());
         open_now.drain(..200);
     }
-    // Nobody keeps one for nothing.
-    until("they stay", async || metric(&host, &table::CONNECTIONS, &[("listener", "admin")]).await < 20.0).await;
+    // The host closes the idle connections.
+    until("connections without the token stay open", async || {
+        metric(&host, &table::CONNECTIONS, &[("listener", "admin")]).await < 20.0
+    })
+    .await;
     assert_eq!(host.called("a/acts.text", json!([3])).await.as_str().unwrap().len(), 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_operator_and_probes_have_files_of_their_own() {
     let app = texts("");
-    // The soft limit is raised to the hard one; where that is too low, the data listener has fewer connections.
+    // The host raises the soft limit to the hard one. If that is too low, the data listener gets fewer connections.
     let limited = ["sh", "-c", "ulimit -Sn 256 && ulimit -Hn 900 && exec \"$0\" \"$@\""];
     let host = app.launch().under(&limited).argument("--probe=127.0.0.1:0").start();
     assert!(host.has_logged("this process may open too few files"), "{}", host.log());
@@ -426,7 +431,7 @@ fn a_connection_is_not_idle_within_a_request() {
         let wait = request("POST", "/wait", &["Content-Type: application/json"], br#"{"milliseconds":1500}"#);
         connection.send(wait).answer(true).expect(200);
     }
-    // A body that goes on coming is read to its end, however long that takes; so is a large answer.
+    // A body that keeps coming is read to its end, however long that takes, and a large answer is written to its end.
     let spaces = vec![b' '; 10_000];
     connection
         .send("POST /wait HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 100018\r\n\r\n");
@@ -451,7 +456,7 @@ fn a_request_that_begins_as_its_connection_becomes_idle_is_answered() {
     connection.send(&whole[..20]);
     std::thread::sleep(Duration::from_millis(350));
     connection.send(&whole[20..]).answer(true).expect(200);
-    // A head that never ends is no reason to stay.
+    // A request head that never ends doesn't keep the connection open.
     connection.send(&whole[..20]);
     let start = Instant::now();
     while start.elapsed() < SOON && !connection.is_closed(Duration::from_millis(50)) {

@@ -1,4 +1,4 @@
-//! A client of HTTP/2 that sends the header fields that it is told, valid or not: frames by hand, fields without compression.
+//! An HTTP/2 client that sends any header fields, valid or not. It writes frames by hand and doesn't compress fields.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -12,23 +12,23 @@ const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
 const GOAWAY: u8 = 7;
 const CONTINUATION: u8 = 9;
-/// Bytes of a frame's payload that every peer takes.
+/// The payload size that every HTTP/2 peer accepts, in bytes.
 const MAX_FRAME: usize = 16_384;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 const ACK: u8 = 1;
 
-/// What came of a request.
+/// The outcome of a request.
 #[derive(Debug)]
 pub(crate) enum Outcome {
-    /// An answer with this body.
+    /// The host answered with this body.
     Answered(Vec<u8>),
-    /// The stream or the connection ended without one.
+    /// The stream or the connection ended without an answer.
     Reset,
 }
 
 impl Outcome {
-    /// The body as JSON; null where there is none.
+    /// Returns the body as JSON, or null if there is none.
     pub(crate) fn json(&self) -> Value {
         match self {
             Self::Answered(body) => serde_json::from_slice(body).unwrap_or_default(),
@@ -37,7 +37,7 @@ impl Outcome {
     }
 }
 
-/// Sends one request on a connection of its own, and reads what comes back.
+/// Sends one request on a new connection, and reads the outcome.
 pub(crate) fn ask(address: SocketAddr, fields: &[(&str, &str)], body: &[u8]) -> Outcome {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
@@ -91,11 +91,11 @@ fn send(stream: &mut TcpStream, kind: u8, flags: u8, id: u32, payload: &[u8]) {
     let mut frame = vec![length[1], length[2], length[3], kind, flags];
     frame.extend_from_slice(&id.to_be_bytes());
     frame.extend_from_slice(payload);
-    // A host that has given the connection up needn't read it.
+    // A host that gave the connection up may not read the frame.
     let _ = stream.write_all(&frame);
 }
 
-/// A length as HPACK writes it (RFC 7541, section 5.1), without Huffman's code.
+/// Appends a length in the encoding of HPACK (RFC 7541, section 5.1), without Huffman coding.
 fn length(block: &mut Vec<u8>, length: usize) {
     if length < 127 {
         block.push(u8::try_from(length).unwrap());

@@ -1,6 +1,7 @@
-//! Modules that trap, loop, eat, flood and lie: each costs the request that met it, and says what happened, to the operator only.
+//! Tests of modules that trap, loop, exhaust memory, flood the log, or return invalid values. Each attack costs only its own request, and
+//! only the operator learns the reason.
 //!
-//! What they do is in `support/attacks.rs`.
+//! `support/attacks.rs` has the attacks.
 
 use std::fs;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use crate::client;
 use crate::host::{self, Host, Launch};
 use crate::scrape::Scrape;
 
-/// A host on all of them, each in a compartment of its own.
+/// Starts a host with these attacks, each in a compartment of its own.
 fn start(attacks: &[Attack]) -> (tempfile::TempDir, Host) {
     let folder = host::folder();
     let (mut manifest, mut routes) = ("[app]\nname = \"a\"\nroutes = [\"routes.toml\"]\n".to_owned(), String::new());
@@ -42,10 +43,14 @@ async fn each_attack_costs_its_own_request_and_says_why() {
             assert_eq!(answer.status, *status, "{name}: {answer:?}\n{}", host.log());
             if *status == 500 {
                 assert_eq!(answer.problem(), "module-failed", "{name}");
-                assert!(!answer.text.contains(name.as_str()), "{name}: the inside is told: {}", answer.text);
+                assert!(
+                    !answer.text.contains(name.as_str()),
+                    "{name}: the answer tells of the host's inside: {}",
+                    answer.text
+                );
             }
             let metrics = scrape(&host).await;
-            // Where the next call fails too, it is counted like that.
+            // If the module's next call fails too, it is counted in the same way.
             let count = (if *fine == 200 { round } else { 2 * round - 1 }) as f64;
             let (counted, error) = match why {
                 Why::Trap => {
@@ -69,7 +74,7 @@ async fn each_attack_costs_its_own_request_and_says_why() {
             if !error.is_empty() {
                 assert!(host.has_logged(error), "{name}: {}", host.log());
             }
-            // The next request of the same module, and that of its neighbours, is served.
+            // The next request of the same module and of its neighbour is served.
             for (name, status) in [(name, *fine), (&neighbour.name, neighbour.fine)] {
                 let answer = host.get(&format!("/{name}/fine")).await.expect(status);
                 assert_eq!(answer.text == "7", status == 200, "{answer:?}");
@@ -79,7 +84,7 @@ async fn each_attack_costs_its_own_request_and_says_why() {
     for Attack { name, why, .. } in &attacks {
         let is_named = match why {
             Why::Trap | Why::Limit(_) | Why::Result => {
-                // Or its callee is.
+                // The log may name the callee instead.
                 let said = [format!("in `{name}"), format!("module={name} "), format!("module=\"{name}\" ")];
                 said.iter().any(|said| host.log().contains(said))
             }
@@ -89,9 +94,9 @@ async fn each_attack_costs_its_own_request_and_says_why() {
         assert!(is_named, "{name}: {}", host.log());
     }
     assert!(host.has_logged("further lines of this call are dropped"));
-    // Three floods of 64 KiB each, and what the others say.
+    // The bound allows three floods of 64 KiB each, and the lines of the other attacks.
     assert!(host.log().len() < 400_000, "{}", host.log().len());
-    // What was committed before a trap stays, once for each time; nothing else does.
+    // Only what was committed before a trap stays, once for each call.
     for Attack { name, .. } in attacks.iter().filter(|attack| attack.sql) {
         let kept: u32 = database(&host, name).query_row(KEPT, [], |row| row.get(0)).unwrap();
         assert_eq!(kept, if name == "sql-trap-after-write" { 3 } else { 0 }, "{name}");
@@ -101,7 +106,7 @@ async fn each_attack_costs_its_own_request_and_says_why() {
     assert!(copies.iter().all(|file| !file.to_string_lossy().contains("copy")), "{copies:?}");
 }
 
-/// Rows that no `fine` has written.
+/// A query that counts the rows not written by `fine`.
 const KEPT: &str = "SELECT count(*) FROM note WHERE text <> 'fine'";
 
 fn database(host: &Host, module: &str) -> rusqlite::Connection {
@@ -115,7 +120,7 @@ async fn a_loop_is_stopped_by_its_processor_time_though_it_may_wait_for_long() {
     let (_folder, host) = start(&attacks);
     let start = std::time::Instant::now();
     host.get("/loop/attack").await.expect(500);
-    // Its time on the wall would be ten seconds.
+    // The limit of elapsed time would be ten seconds.
     assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
 }
 
@@ -128,7 +133,7 @@ async fn what_computes_in_one_piece_holds_up_nobody() {
     fs::write(folder.path().join("app.toml"), manifest).unwrap();
     fs::write(folder.path().join("routes.toml"), routes + &attacks[0].route("/fine", "fine")).unwrap();
     let host = Launch::app(folder.path()).variable("TOKIO_WORKER_THREADS", "1").start();
-    // It is seen to take long, measured, and then steps aside.
+    // The host measures that the call takes long. Later calls are offloaded from the worker thread.
     for _ in 0..2 {
         host.get("/attack").await.expect(500);
     }
@@ -145,7 +150,7 @@ async fn what_computes_in_one_piece_holds_up_nobody() {
             }
         }
     }
-    // One or two could be answered before and after it on the one worker, if that was held up.
+    // If the attack blocked the only worker, just one or two other requests would be answered, before and after it.
     assert!(others > 10, "{others}");
 }
 
@@ -163,16 +168,16 @@ async fn deep_stacks_are_given_back() {
     all_at_once("/recursion-then-loop/fine", 200).await;
     let before = all_at_once("/recursion-then-loop/fine", 200).await;
     let after = all_at_once("/recursion-then-loop/attack", 500).await;
-    // Beside stacks, the allocator keeps some of what backtraces and their log lines took.
+    // Beside the stacks, the allocator keeps some memory of backtraces and log lines.
     assert!(after < before + DEEP_CALLS * DEEP_STACK / 2, "{before} bytes were resident, {after} are");
 }
 
-/// Calls that loop at the bottom of their stacks, all at once.
+/// The number of concurrent calls that loop at the bottom of their stacks.
 const DEEP_CALLS: u64 = 48;
-/// What each of them has of its stack, in bytes: 8,000 calls of at least so much each.
+/// A lower bound of the stack that each call uses, in bytes: 8,000 frames of at least 32 bytes.
 const DEEP_STACK: u64 = 8_000 * 32;
 
-/// Bytes that the host has in memory.
+/// Returns the resident memory of the host in bytes.
 fn resident(host: &Host) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", host.process())).unwrap();
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
@@ -189,6 +194,6 @@ async fn a_module_that_no_longer_starts_holds_up_the_change_of_no_other() {
     host.swap("trap", marked(&attacks[1].component), "").await.expect(200);
     assert_eq!(host.get("/trap/fine").await.expect(200).header("watertight-generation"), "2");
     assert!(host.has_logged("can't start another instance now"), "{}", host.log());
-    // A build of its own that doesn't start is refused as ever.
+    // A new build of the module that doesn't start is still refused.
     host.swap("start-loops-later", marked(&attacks[0].component), "").await.expect(409);
 }

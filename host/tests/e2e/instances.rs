@@ -1,4 +1,4 @@
-//! What a guest does to its instance costs the request that met it, and nothing else.
+//! Tests that a guest's damage to its instance affects only the request that caused it.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use crate::app::{App, guest, wasi_probe};
 use crate::client::{client, send};
 use crate::host::Host;
 
-/// The probe as `a`, every act behind a route.
+/// Returns an application with the probe as the module `a`. Each of these functions has a route.
 fn acts(component: &std::path::Path, settings: &str) -> App {
     let mut routes = String::new();
     for act in
@@ -37,10 +37,14 @@ async fn counts(host: &Host) -> Vec<i64> {
     counts
 }
 
-async fn fails(host: &Host, path: &str) {
+async fn assert_fails(host: &Host, path: &str) {
     let answer = host.get(path).await.expect(500);
     assert_eq!(answer.problem(), "module-failed");
-    assert_eq!(answer.at("/detail"), "the application failed to process the request", "nothing of the inside leaves");
+    assert_eq!(
+        answer.at("/detail"),
+        "the application failed to process the request",
+        "the answer tells of the host's inside"
+    );
     assert!(answer.body.get("payload").is_none() && answer.body.get("errors").is_none(), "{answer:?}");
 }
 
@@ -82,10 +86,10 @@ async fn an_idle_instance_is_freed() {
 async fn a_trap_costs_its_own_request() {
     let (_app, host) = start("").await;
     assert_eq!(counts(&host).await, [1, 2, 3, 4]);
-    fails(&host, "/trap").await;
-    // The spoilt instance is gone, and its globals with it.
+    assert_fails(&host, "/trap").await;
+    // The damaged instance was dropped, together with its globals.
     assert_eq!(counts(&host).await, [1, 2, 3, 4]);
-    fails(&host, "/recurse").await;
+    assert_fails(&host, "/recurse").await;
     assert_eq!(counts(&host).await, [1, 2, 3, 4]);
     assert!(host.has_logged("unreachable"), "{}", host.log());
 }
@@ -106,7 +110,7 @@ async fn an_endless_loop_ends_at_the_deadline_and_holds_up_nobody() {
     let (_app, host) = start("[defaults.limits]\nrequest = \"400ms\"").await;
     let client = client();
     let start = Instant::now();
-    // More than there are threads: each would be stuck.
+    // There are more loops than worker threads.
     let loops = futures::future::join_all((0..8).map(|_| send(client.get(host.url("/spin")))));
     let others = async {
         let mut slowest = Duration::ZERO;
@@ -130,9 +134,9 @@ async fn an_endless_loop_ends_at_the_deadline_and_holds_up_nobody() {
 async fn a_memory_bomb_bursts_alone() {
     let (_app, host) = start("[defaults.limits]\nmemory = \"32MiB\"").await;
     assert_eq!(host.get("/take-memory?mebibytes=16").await.expect(200).body, 16);
-    fails(&host, "/take-memory?mebibytes=4000").await;
+    assert_fails(&host, "/take-memory?mebibytes=4000").await;
     assert!(host.has_logged("of 33554432 allowed"), "{}", host.log());
-    // Another instance: nothing is taken yet.
+    // The next call runs on a new instance, which holds no memory yet.
     assert_eq!(host.get("/take-memory?mebibytes=16").await.expect(200).body, 16);
 }
 
@@ -148,9 +152,9 @@ async fn an_instance_that_has_grown_is_not_kept() {
 async fn results_are_bounded_and_must_be_json() {
     let (_app, host) = start("[defaults.limits]\nresult = \"64KiB\"").await;
     assert_eq!(host.get("/text?bytes=60000").await.expect(200).text.len(), 60_002);
-    fails(&host, "/text?bytes=70000").await;
-    fails(&host, "/text?bytes=100000000").await;
-    fails(&host, "/not-a-number").await;
+    assert_fails(&host, "/text?bytes=70000").await;
+    assert_fails(&host, "/text?bytes=100000000").await;
+    assert_fails(&host, "/not-a-number").await;
     assert_eq!(host.get("/text?bytes=1").await.expect(200).body, "x");
 }
 
@@ -162,8 +166,8 @@ async fn a_log_line_says_whose_it_is_and_stays_one_line() {
     let log = host.log();
     let line = log.lines().find(|line| line.contains("first")).unwrap();
     assert!(line.contains("log-1") && line.contains("module=\"a\""), "{line}");
-    assert!(line.contains("forged"), "a guest's line break ends the line: {log}");
-    assert!(!log.contains('\u{1b}'), "a guest's escape reaches the terminal: {log:?}");
+    assert!(line.contains("forged"), "a guest's line break ended the log line: {log}");
+    assert!(!log.contains('\u{1b}'), "a guest's escape sequence reached the log: {log:?}");
 }
 
 #[tokio::test]
@@ -175,8 +179,8 @@ async fn a_component_of_wasi_runs_and_finds_nothing_there() {
     let expected = ["0 arguments", "0 variables", "file: false", "folder: false", "connection: false"];
     assert_eq!(surroundings, json!(expected));
     assert_eq!(host.get("/wait?milliseconds=5").await.expect(200).body, "waited");
-    fails(&host, "/trap").await;
-    // It carries no section, so no migrations: its database is there and empty.
+    assert_fails(&host, "/trap").await;
+    // The component has no section of Watertight, so it has no migrations: its database exists and is empty.
     let note = host.called("a/raw.query", json!(["SELECT text FROM note", []])).await;
     assert_eq!(note["err"]["syntax"], "no such table: note");
 }

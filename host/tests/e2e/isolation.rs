@@ -1,4 +1,4 @@
-//! Each module has its own database, whatever it asks of it and whoever shares its store.
+//! Tests that each module has its own database, whatever it requests, and whichever modules share its store.
 
 use serde_json::{Value, json};
 
@@ -6,7 +6,7 @@ use crate::app::{App, guest};
 use crate::host::{self, Host, Placement};
 use crate::shop::{card, draft};
 
-/// Two modules of the same component, and one that calls the first. Where nothing is said of compartments, they share a store.
+/// Returns an application with two modules of the same component and one that calls the first. By default all share a store.
 fn three(settings: &str) -> App {
     let (probe, pair) = (guest("probe"), guest("pair"));
     let uses = "uses = [\"sql\", \"logging\", \"clocks\", \"config\"]";
@@ -24,7 +24,7 @@ async fn execute(host: &Host, module: &str, statement: &str) -> Value {
     host.called(&format!("{module}/raw.execute"), json!([statement, []])).await
 }
 
-/// What each step of a script says.
+/// Runs a script in a module. Returns the outcome of each step.
 async fn script(host: &Host, module: &str, steps: Value) -> Vec<String> {
     let said = host.called(&format!("{module}/raw.script"), json!([steps])).await;
     serde_json::from_value(said).unwrap()
@@ -48,10 +48,11 @@ async fn modules_have_their_own_data_even_in_one_store() {
     assert_eq!(execute(&host, "b", &write("b")).await, json!({ "ok": 1 }));
     assert_eq!(notes(&host, "a").await, ["theirs"]);
     assert_eq!(notes(&host, "b").await, ["b"]);
-    // One module's open transaction is not another's, nor does it hold up another's writer.
+    // An open transaction of one module is separate from those of others, and doesn't block their writers.
     assert_eq!(host.called("pair/pair.write-within", json!(["mine-2", "theirs-2"])).await, "committed");
     assert_eq!(notes(&host, "a").await, ["theirs", "theirs-2"]);
-    // A callee's trap ends a fused caller too. One in another compartment, whose function has no error for it, is told by the host.
+    // A callee's trap also ends a fused caller. For a callee in another compartment whose function has no suitable error type, the host
+    // answers the request.
     let fused = Placement::of_this_run() == Placement::Fused;
     let trapped = host.call("pair/pair.trap-other", &json!([])).await.expect(if fused { 500 } else { 503 });
     assert_eq!(trapped.problem(), if fused { "module-failed" } else { "unavailable" });
@@ -67,7 +68,7 @@ async fn a_module_is_configured_by_its_own_values_alone() {
 
 #[tokio::test]
 async fn no_statement_reaches_another_modules_data() {
-    // A module by the name of `orders` that runs any SQL, beside the real payments.
+    // The module named `orders` runs any SQL, next to the real payments.
     let (probe, payments) = (guest("probe"), host::repository().join("target/components/payments.wasm"));
     let app = App::new(&format!(
         "[app]\nname = \"shop\"\n[modules.orders]\ncomponent = {probe:?}\nuses = [\"sql\", \"logging\", \"clocks\"]\n\
@@ -123,9 +124,12 @@ async fn no_statement_reaches_another_modules_data() {
     for statement in &statements {
         for refused in [query(&host, "orders", statement).await, execute(&host, "orders", statement).await] {
             assert!(refused["err"]["syntax"].is_string(), "{statement}: {refused}");
-            // What the module has said itself may be said back.
+            // The error may repeat the module's own statement, but no path of the host.
             let path = host.state().to_str().unwrap();
-            assert!(statement.contains(path) || !refused.to_string().contains(path), "a path leaves: {refused}");
+            assert!(
+                statement.contains(path) || !refused.to_string().contains(path),
+                "the error tells a path: {refused}"
+            );
         }
         let step = json!(["begin", { "execute": statement }, { "query": statement }, { "execute": write(&format!("w{}", statement.len())) }, "drop"]);
         let said = script(&host, "orders", step).await;
@@ -162,7 +166,7 @@ async fn a_transaction_left_open_ends_with_its_call() {
         assert_eq!(notes(&host, "a").await, [""; 0], "{mode}");
         // The writer is free at once.
         assert_eq!(execute(&host, "a", &write("kept")).await, json!({ "ok": 1 }));
-        // So it is after a trap.
+        // The same holds after a trap.
         let steps = json!([["begin", { "execute": write("lost") }, "trap"]]);
         host.call("a/raw.script", &steps).await.expect(500);
         assert_eq!(execute(&host, "a", &write("kept too")).await, json!({ "ok": 1 }));
@@ -173,15 +177,15 @@ async fn a_transaction_left_open_ends_with_its_call() {
 #[tokio::test]
 async fn a_handle_means_nothing_after_its_end() {
     let host = three("").launch().start();
-    // Within the call, after the commit has taken it: the engine traps.
+    // Within the same call, the commit has consumed the handle, so the engine traps.
     let forged = json!([["begin", { "execute": write("x") }, "commit", "use_committed"]]);
     host.call("a/raw.script", &forged).await.expect(500);
     assert_eq!(notes(&host, "a").await, ["x"]);
-    // In a later call of the same instance: nothing is behind it any more.
+    // In a later call of the same instance, the handle refers to nothing.
     assert_eq!(script(&host, "a", json!(["begin", { "execute": write("y") }, "keep"])).await, ["ok", "1", "ok"]);
     let said = script(&host, "a", json!(["take", { "query": "SELECT 1" }, { "execute": write("z") }, "commit"])).await;
     assert_eq!(said, ["ok", "closed", "closed", "closed"]);
-    // Nor is it another transaction's, of that call.
+    // It doesn't refer to a transaction of the later call either.
     assert_eq!(script(&host, "a", json!(["begin", "keep"])).await, ["ok", "ok"]);
     let steps = json!(["begin", { "execute": write("z") }, "take", { "execute": write("forged") }, "commit"]);
     assert_eq!(script(&host, "a", steps).await, ["ok", "1", "ok", "closed", "closed"]);
@@ -197,7 +201,7 @@ async fn one_transaction_at_a_time_and_nothing_beside_it() {
         { "query_outside": "SELECT * FROM note" }, "begin", "drop", "begin", { "execute": write("in") }, { "execute": write("two") }, "commit",
     ]);
     let said = script(&host, "a", steps).await;
-    // A failed statement leaves its transaction open, and undoes itself alone.
+    // A failed statement undoes only itself and leaves its transaction open.
     let expected = [
         "ok",
         "1",
@@ -243,7 +247,7 @@ async fn a_statement_ends_at_the_deadline() {
     let endless = "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c) SELECT count(*) FROM c";
     let start = std::time::Instant::now();
     let answer = host.call("a/raw.query", &json!([endless, []])).await;
-    // Whoever notices first: the database with a typed error, or the call's own deadline.
+    // Either the database reports a typed error, or the call's own deadline ends it first.
     assert!(answer.status == 504 || answer.body["result"]["err"] == "timeout", "{answer:?}");
     assert!(start.elapsed() < std::time::Duration::from_secs(3));
     let endless = format!("INSERT INTO note (text) {endless}");

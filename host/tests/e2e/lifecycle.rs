@@ -1,4 +1,4 @@
-//! A host's beginning and end.
+//! Tests of a host's start and stop.
 
 use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ use crate::wire::{late_note, probe};
 #[path = "../support/refused.rs"]
 mod refused;
 
-/// An order of which only the head was sent, and which the host is waiting for; and its body.
+/// Sends the head of an order and waits until the host asks for the body. Returns the connection and the body.
 fn begun(host: &Host) -> (Raw, String) {
     let body = draft("ada", card("tok_visa")).to_string();
     let mut connection = Raw::connect(host.listen());
@@ -27,7 +27,7 @@ fn begun(host: &Host) -> (Raw, String) {
 fn until(what: &str, done: impl Fn() -> bool) {
     let start = Instant::now();
     while !done() {
-        assert!(start.elapsed() < Duration::from_secs(20), "{what}: never");
+        assert!(start.elapsed() < Duration::from_secs(20), "timed out while waiting: {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
 }
@@ -41,7 +41,7 @@ async fn finishes_what_is_in_flight(signal: Signal) {
     let folder = state.path().join("state");
     let mut host = Launch::shop().state(&folder).start();
     let (mut order, body) = begun(&host);
-    // An idle connection holds nothing up.
+    // An idle connection doesn't delay the stop.
     let mut idle = Raw::connect(host.listen());
     idle.send("GET /orders?customer=x HTTP/1.1\r\nHost: a\r\n\r\n").answer(true).expect(200);
 
@@ -73,7 +73,7 @@ async fn ctrl_c_ends_it_in_order() {
 #[test]
 fn who_came_before_the_stop_is_answered() {
     let mut host = Launch::shop().start();
-    // They come while it can't accept: what it finds then is that it was told to stop, and all of them.
+    // The connections are opened while the process is suspended. When it continues, it finds the signal to stop and all connections.
     host.signal(Signal::STOP);
     let crowd: Vec<Raw> = (0..300)
         .map(|_| {
@@ -107,8 +107,8 @@ fn who_asks_twice_does_not_wait() {
     let mut host = Launch::shop().start();
     let (_order, _body) = begun(&host);
     host.signal(Signal::TERM);
-    until("it stops", || refuses(&host));
-    // One signal that comes twice, as from `timeout`, is one.
+    until("the host stops", || refuses(&host));
+    // The same signal twice within a short time, as `timeout` sends it, counts as one.
     host.signal(Signal::TERM);
     std::thread::sleep(Duration::from_secs(1));
     host.signal(Signal::TERM);
@@ -134,7 +134,7 @@ async fn a_call_whose_client_left_is_finished_too() {
     assert_eq!(notes["ok"], json!([[{ "text": "late" }]]));
 }
 
-/// The same by the admin listener: half of a business operation is worse than one whose answer nobody reads.
+/// The same for the admin listener: a half-executed operation is worse than one whose answer nobody reads.
 #[tokio::test]
 async fn a_call_whose_operator_left_is_finished_too() {
     let state = host::folder();
@@ -153,7 +153,7 @@ async fn a_call_whose_operator_left_is_finished_too() {
     tokio::time::sleep(Duration::from_millis(200)).await;
     drop(connection);
     tokio::time::sleep(Duration::from_millis(50)).await;
-    // A stop waits for it as for any request.
+    // A stop waits for the call as for any request.
     host.signal(Signal::TERM);
     assert_eq!(host.wait().code(), Some(0));
     assert!(!host.log().contains("did not end in time"), "{}", host.log());
@@ -163,11 +163,11 @@ async fn a_call_whose_operator_left_is_finished_too() {
     assert_eq!(notes["ok"], json!([[{ "text": "late" }]]));
 }
 
-/// A command line, with what it says.
+/// A running `watertight call`.
 struct Calling(std::process::Child);
 
 impl Calling {
-    /// Calls a function of the application, in its host where one runs.
+    /// Calls a function of the application: in its host if one runs.
     fn start(app: &App, state: &std::path::Path, function: &str, argument: &serde_json::Value) -> Self {
         let mut command = host::binary();
         command.args(["call", function, &argument.to_string(), "--json", "--app"]).arg(app.path());
@@ -180,7 +180,7 @@ impl Calling {
         rustix::process::kill_process(process, signal).unwrap();
     }
 
-    /// Its exit code, and what it said: the result and the rest.
+    /// Waits for the end. Returns the exit code, the result and the messages.
     fn expect_end(self) -> (Option<i32>, String, String) {
         let output = self.0.wait_with_output().unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap();
@@ -188,16 +188,16 @@ impl Calling {
     }
 }
 
-/// How long a call takes that is interrupted: long enough for a slow machine to begin it.
+/// The duration of an interrupted call in milliseconds. It lets a slow machine begin the call.
 const LONG: u32 = 8_000;
 
-/// Writes a note, takes its time, and writes another.
+/// Returns a script that writes a note, waits, and writes another note.
 fn long_script(call: &str) -> serde_json::Value {
     let note = |text: &str| json!({ "execute_outside": format!("INSERT INTO note (text) VALUES ('{text} {call}')") });
     json!([note("begun"), { "wait": LONG }, note("late")])
 }
 
-/// Whether a database of the probe's has that note, whoever uses it.
+/// Returns whether the probe's database has this note. Other processes may use the database.
 fn has_note(state: &std::path::Path, note: &str) -> bool {
     let read = || {
         let database = rusqlite::Connection::open(state.join("data/a.db"))?;
@@ -212,14 +212,14 @@ fn ctrl_c_lets_a_call_without_a_host_finish() {
     let state = host::folder();
     let folder = state.path().join("state");
     let app = probe("");
-    // The code is compiled, so that the call begins at once.
+    // The code is compiled before, so that the call begins at once.
     drop(app.launch().state(&folder).start());
     for (call, signals) in [("one", 1), ("two", 2)] {
         let calling = Calling::start(&app, &folder, "a/raw.script", &long_script(call));
         until("the call has begun", || has_note(&folder, &format!("begun {call}")));
         calling.signal(Signal::INT);
         if signals == 2 {
-            // One that comes twice at once is one.
+            // Without the pause, two signals would count as one.
             std::thread::sleep(Duration::from_secs(2));
             calling.signal(Signal::INT);
         }
@@ -246,7 +246,7 @@ fn ctrl_c_leaves_a_call_in_a_host_to_it() {
     }
 }
 
-/// A host that is told to stop doesn't wait for a compiler, whose code could not run any more.
+/// A host that is told to stop doesn't wait for a compiler: the compiled code could never run.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_ends_a_compiler() {
     let app = App::new("[app]\nname = \"a\"\n[modules.a]\ncomponent = \"a.wasm\"\n");
@@ -266,9 +266,12 @@ async fn a_stop_ends_a_compiler() {
     let start = Instant::now();
     host.signal(Signal::TERM);
     assert_eq!(host.wait().code(), Some(0), "{}", host.log());
-    // `http.drain` is 30 s, and compiling may take 5 min.
+    // `http.drain` is 30 s, and compilation may take 5 min.
     assert!(start.elapsed() < Duration::from_secs(15), "{:?}\n{}", start.elapsed(), host.log());
-    assert!(!std::path::Path::new("/proc").join(child.split(' ').next().unwrap()).exists(), "the compiler goes on");
+    assert!(
+        !std::path::Path::new("/proc").join(child.split(' ').next().unwrap()).exists(),
+        "the compiler was not ended"
+    );
     assert_ne!(swapping.await.unwrap().unwrap_or_default(), 200);
 }
 
@@ -304,7 +307,7 @@ async fn signals_for_users_are_ignored() {
 #[cfg(feature = "failpoints")]
 #[test]
 fn signals_are_heard_before_the_application_is_read() {
-    // Bit 0 of what `/proc` calls the caught signals is SIGHUP's.
+    // Bit 0 of the caught signals in `/proc` is SIGHUP.
     let hears_hangups = |process: Pid| {
         let status = std::fs::read_to_string(format!("/proc/{}/status", process.as_raw_nonzero())).unwrap();
         let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap().trim();
@@ -313,7 +316,7 @@ fn signals_are_heard_before_the_application_is_read() {
     let launch = Launch::shop().variable("FAILPOINTS", "start::read=sleep(3000)");
     let (status, log) = launch.expect_end_after(|process, state| {
         until("signals are heard", || hears_hangups(process));
-        assert!(!state.exists(), "it has gone on already");
+        assert!(!state.exists(), "the host opened its state already");
         for signal in [Signal::HUP, Signal::USR1, Signal::USR2, Signal::TERM] {
             kill_process(process, signal).unwrap();
         }
@@ -330,7 +333,7 @@ fn a_state_folder_is_for_one_host() {
     for part in ["another host is running", &first.process().to_string(), &first.admin().to_string()] {
         assert!(log.contains(part), "{part} is not in {log}");
     }
-    // The first goes on.
+    // The first host still serves.
     Raw::connect(first.listen()).send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").answer(true).expect(404);
 }
 
@@ -366,7 +369,7 @@ fn the_environment_goes_before_the_manifest_and_flags_before_both() {
     let token = "a-token-of-the-operator";
     let host =
         app.launch().variable("WATERTIGHT_ADMIN_TOKEN", token).variable("WATERTIGHT_LISTEN", "127.0.0.1:1").start();
-    // The flag said another port; and the token is kept nowhere.
+    // The flag overrides the environment, and a token from the environment is not written to a file.
     assert_ne!(host.listen().port(), 1);
     assert!(!host.state().join("admin.token").exists());
     let head = |token: &str| format!("GET /modules HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n\r\n");

@@ -1,4 +1,4 @@
-//! Limits that a call goes on from: how many run, and what SQL may take.
+//! Tests of limits that a call survives: concurrent calls, and the resources of SQL.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use crate::client::{client, send};
 use crate::host::Host;
 use crate::metrics::another_build;
 
-/// Two modules of one component, each with routes below its name. They share a compartment where nothing is said.
+/// Returns an application with two modules of one component, each with routes below its name. By default they share a compartment.
 fn two(settings: &str) -> App {
     let (probe, mut manifest, mut routes) = (guest("probe"), String::new(), String::new());
     for module in ["a", "b"] {
@@ -33,7 +33,7 @@ async fn execute(host: &Host, module: &str, statement: &str) -> Value {
     host.called(&format!("{module}/raw.execute"), json!([statement, []])).await
 }
 
-/// Waits until so many calls of the module run and wait.
+/// Waits until this number of the module's calls run, and this number wait.
 async fn until_busy(host: &Host, module: &str, running: f64, waiting: f64) {
     let start = Instant::now();
     loop {
@@ -42,7 +42,10 @@ async fn until_busy(host: &Host, module: &str, running: f64, waiting: f64) {
         if (seen(&table::CALLS_RUNNING), seen(&table::CALLS_WAITING)) == (running, waiting) {
             return;
         }
-        assert!(start.elapsed() < Duration::from_secs(20), "{running} never run and {waiting} wait: {now:?}");
+        assert!(
+            start.elapsed() < Duration::from_secs(20),
+            "timed out waiting for {running} running and {waiting} waiting calls: {now:?}"
+        );
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -50,16 +53,16 @@ async fn until_busy(host: &Host, module: &str, running: f64, waiting: f64) {
 #[tokio::test]
 async fn a_module_s_calls_hold_up_nobody_else_and_are_counted_over_all_generations() {
     let host = two("[defaults.limits]\ncalls = 2\nqueue = 1").launch().start();
-    // Compiled before, so that swapping is soon done.
+    // Both builds are compiled before, so that the swap below is fast.
     host.swap("a", another_build(&guest("probe"), 1), "").await.expect(200);
     host.swap("a", std::fs::read(guest("probe")).unwrap(), "").await.expect(200);
     let slow = || async { host.post("/a/wait", &json!({ "milliseconds": 4000 })).await };
     let others = async {
         until_busy(&host, "a", 2.0, 1.0).await;
-        // It has two places and one to wait in; who shares its compartment has as many.
+        // The module has two places and a queue of one. The module that shares its compartment has its own.
         slow().await.expect(503);
         host.get("/b/count").await.expect(200);
-        // Another generation gives it no more of them.
+        // A new generation gives the module no further places.
         host.swap("a", another_build(&guest("probe"), 1), "").await.expect(200);
         let refused = host.get("/a/count").await.expect(503);
         assert_eq!((refused.problem(), refused.header("watertight-generation")), ("overloaded", "4"));

@@ -1,4 +1,4 @@
-//! What a host logs, said and set while it runs.
+//! Tests of the log level, at the start and changed while the host runs.
 
 use std::process::Command;
 

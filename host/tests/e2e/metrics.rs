@@ -1,4 +1,4 @@
-//! What `/metrics` says, before and after requests, failures and swaps.
+//! Tests of `/metrics`, before and after requests, failures and swaps.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -14,10 +14,10 @@ use crate::host::{Host, Launch};
 use crate::scrape::Scrape;
 use crate::shop::{card, draft};
 
-/// How long something that happens by itself may take.
+/// The longest wait for background work.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The probe, every act that fails behind a route, with further settings.
+/// Returns an application with the probe. Each function that fails has a route.
 fn probe(settings: &str) -> App {
     let mut routes = String::new();
     for act in ["count", "trap", "spin", "take-memory"] {
@@ -32,7 +32,7 @@ fn probe(settings: &str) -> App {
     .routes(&routes)
 }
 
-/// The shop with notifications in a compartment of their own.
+/// Returns the shop with notifications in a compartment of its own.
 fn shop_apart() -> App {
     App::shop(
         "[compartments.core]\nmodules = [\"orders\", \"payments\"]\n\
@@ -40,7 +40,7 @@ fn shop_apart() -> App {
     )
 }
 
-/// A component with a custom section more: it does the same, and is another build.
+/// Returns a component with one more custom section: it does the same and is another build.
 pub(crate) fn another_build(component: &Path, mark: u8) -> Vec<u8> {
     let mut bytes = fs::read(component).unwrap();
     bytes.extend_from_slice(&[0, 6, 4, b'm', b'a', b'r', b'k', mark]);
@@ -61,7 +61,7 @@ impl Host {
     }
 }
 
-/// Looks again until `wanted` is so.
+/// Repeats the scrape until it satisfies `wanted`.
 async fn until(host: &Host, what: &str, wanted: impl Fn(&Scrape) -> bool) -> Scrape {
     let start = Instant::now();
     loop {
@@ -69,7 +69,7 @@ async fn until(host: &Host, what: &str, wanted: impl Fn(&Scrape) -> bool) -> Scr
         if wanted(&now) {
             return now;
         }
-        assert!(start.elapsed() < TIMEOUT, "{what} did not come:\n{now:?}");
+        assert!(start.elapsed() < TIMEOUT, "timed out waiting for {what}:\n{now:?}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -87,7 +87,7 @@ async fn what_is_documented_is_there_and_nothing_else() {
     let host = shop_apart().launch().start();
     host.get("/metrics").await.expect(404);
     let now = host.scrape().await;
-    // No module of the shop is granted `http`: `grants` looks for what such modules are counted by.
+    // No module of the shop is granted `http`. The tests of `grants` cover the metric of outbound requests.
     let documented = || table::ALL.iter().filter(|metric| metric.name != table::OUTBOUND.name);
     assert_eq!(now.names(), documented().map(|metric| metric.name).collect::<BTreeSet<&str>>());
     for Metric { name, kind, labels, help } in documented() {
@@ -113,7 +113,7 @@ async fn requests_are_counted_by_route_and_status() {
     send(client().head(host.url(&path))).await.expect(200);
     let after = host.scrape().await;
     assert_eq!(["201", "402", "400"].map(|status| requests(&after, "POST", "/orders", status)), [1.0; 3]);
-    // HEAD is answered by the route of GET.
+    // The route of `GET` answers `HEAD` requests.
     assert_eq!(["200", "404"].map(|status| requests(&after, "GET", "/orders/{id}", status)), [2.0, 1.0]);
     let time = after.histogram(&table::REQUEST_TIME, &[("method", "POST"), ("route", "/orders")]);
     assert_eq!(time.count, 3.0);
@@ -150,7 +150,7 @@ async fn calls_are_counted_by_edge_and_kind() {
     };
     let before = host.scrape().await;
     assert_eq!(calls(&before, "core", "aside", "bridged"), 0.0);
-    // Orders resume what was left unfinished, each time a host starts.
+    // Each start calls `resume` of orders once.
     assert_eq!(calls(&before, "outside", "core", "resume"), 1.0);
     for _ in 0..3 {
         host.post("/orders", &draft("ada", card("tok_visa"))).await.expect(201);
@@ -160,7 +160,7 @@ async fn calls_are_counted_by_edge_and_kind() {
     assert_eq!(calls(&after, "core", "aside", "bridged"), 3.0);
     assert_eq!(calls(&after, "outside", "core", "route"), 3.0);
     assert_eq!(calls(&after, "outside", "core", "operator"), 1.0);
-    // Payments are called within their compartment: nobody sees that.
+    // Payments are called within their compartment, by fused calls, which are not counted.
     assert_eq!(after.sum(&table::CALLS, &[("kind", "bridged")]), 3.0);
     assert_eq!(calls(&after, "outside", "aside", "route"), 0.0);
     after.grew_from(&before);
@@ -182,7 +182,7 @@ async fn instances_are_counted_as_they_come_and_go() {
     assert_eq!(["trap", "deadline", "limit", "memory"].map(|reason| dropped(&now, "main", reason)), [1.0; 4]);
     let all = now.sum(&table::INSTANCES_DROPPED, &[]);
     let (made, warm) = (now.sum(&table::INSTANCES_MADE, &[]), now.sum(&table::INSTANCES_WARM, &[]));
-    assert_eq!((all, made, warm), (4.0, 5.0, 1.0), "what was made is warm or thrown away when nothing runs");
+    assert_eq!((all, made, warm), (4.0, 5.0, 1.0), "without running calls, each instance made must be warm or dropped");
     assert_eq!(now.value(&table::CALLS_LIMIT, &[("module", "a")]), 256.0);
 }
 
@@ -194,7 +194,7 @@ async fn instances_that_are_left_alone_or_used_up_are_counted() {
     for _ in 0..4 {
         used.get("/count").await.expect(200);
     }
-    // The first was made before the first request.
+    // The host made the first instance before the first request.
     assert_eq!(dropped(&used.scrape().await, "main", "max-calls"), 2.0);
     let fresh = probe("[defaults.instances]\nmode = \"fresh\"").launch().start();
     for _ in 0..3 {
@@ -242,7 +242,7 @@ async fn a_swap_shows_and_no_counter_goes_back() {
     let swapped = until(&host, "the first one's end", |now| now.value(&table::GENERATIONS_ALIVE, &[]) == 1.0).await;
     swapped.grew_from(&before);
     assert_eq!(dropped(&swapped, "main", "retired"), 1.0);
-    // Of a generation that is gone nothing is said any more.
+    // A generation that was freed has no series any more.
     assert_eq!(swapped.find(&table::IN_FLIGHT, &[("generation", "1")]), None);
 
     let slow = async { host.post("/wait", &json!({ "milliseconds": 2000 })).await.expect(200) };
@@ -278,7 +278,7 @@ async fn a_swap_shows_and_no_counter_goes_back() {
 
 #[tokio::test]
 async fn a_call_that_a_drain_cut_off_is_an_error() {
-    // It computes for as long as the swap compiles.
+    // The endless loop outlasts the compilation of the swap.
     let host =
         probe("[http]\ndrain = \"200ms\"\n[defaults.limits]\ncpu = \"5min\"\nrequest = \"5min\"").launch().start();
     let slow = async { host.get("/spin").await.expect(504) };
@@ -304,7 +304,7 @@ async fn a_database_shows_its_work() {
     host.called("a/raw.query", json!(["SELECT text FROM note", []])).await;
     let said = host.called("a/raw.script", json!([["begin", { "execute": "DELETE FROM note" }, "drop"]])).await;
     assert_eq!(said, json!(["ok", "40", "ok"]));
-    // A guest doesn't wait until what it dropped is rolled back.
+    // A guest doesn't wait for the rollback of a dropped transaction.
     let rolled_back = |now: &Scrape| seen(now, &table::ROLLBACKS) - seen(&before, &table::ROLLBACKS) == 1.0;
     let after = until(&host, "the rollback", rolled_back).await;
     assert_eq!(seen(&after, &table::COMMITS) - seen(&before, &table::COMMITS), 40.0);
@@ -315,7 +315,8 @@ async fn a_database_shows_its_work() {
     assert_eq!((seen(&after, &table::WRITER_QUEUE), seen(&after, &table::READ_QUEUE)), (0.0, 0.0));
     after.grew_from(&before);
 
-    // Others wait while one holds the writer. More than a lease may take: it steps on.
+    // The transaction holds the writer while another call waits. Each statement renews its lease, so it may hold the writer for longer than
+    // one lease.
     let steps: Vec<Value> =
         (0..30).flat_map(|_| [json!({ "execute": "UPDATE note SET text = text" }), json!({ "wait": 40 })]).collect();
     let steps = [vec![json!("begin")], steps, vec![json!("commit")]].concat();
@@ -338,7 +339,7 @@ async fn a_failing_callee_shows_on_both_sides() {
     let now = host.scrape().await;
     let errors =
         |compartment: &str, kind: &str| now.value(&table::CALL_ERRORS, &[("compartment", compartment), ("kind", kind)]);
-    // Orders were told, and went on.
+    // The caller got a typed error and went on.
     assert_eq!((errors("aside", "trap"), errors("core", "callee")), (1.0, 0.0));
     assert_eq!(
         (dropped(&now, "aside", "trap"), now.sum(&table::INSTANCES_DROPPED, &[("compartment", "core")])),

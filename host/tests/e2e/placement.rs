@@ -1,4 +1,4 @@
-//! What placing a module apart is for: it may fail, and those who call it go on.
+//! Tests of modules in separate compartments: a callee may fail without failing its callers.
 
 use std::time::{Duration, Instant};
 
@@ -13,8 +13,8 @@ async fn place(host: &Host) -> Answer {
     host.post("/orders", &draft("ada", card("tok_visa"))).await
 }
 
-/// The order is placed, and says that its notice is still due.
-fn is_placed(answer: Answer) {
+/// Asserts that the order was placed and that its notice is still due.
+fn assert_placed(answer: Answer) {
     let answer = answer.expect(201);
     assert_eq!((answer.at("/status"), answer.at("/notice")), ("paid", "pending"));
 }
@@ -24,12 +24,12 @@ async fn an_order_is_placed_though_notifications_trap_apart() {
     let app = App::failing_notices("trap", &apart(""));
     let host = app.launch().start();
     for _ in 0..3 {
-        is_placed(place(&host).await);
+        assert_placed(place(&host).await);
     }
     let orders = host.get("/orders?customer=ada").await.expect(200).body;
     assert_eq!(orders["items"].as_array().unwrap().len(), 3);
     assert!(host.has_logged("unreachable"), "{}", host.log());
-    // Each trap cost its own instance, and none of those that placed the order.
+    // Each trap dropped the instance of notifications, and none of the callers.
     let modules = host.admin_get("/modules").await.expect(200).body["modules"].take();
     let counts = |module: usize| modules[module]["instances"].clone();
     assert_eq!(counts(0)["dropped"], json!(3), "{modules}");
@@ -42,7 +42,7 @@ async fn a_trap_in_notifications_ends_the_order_placed_together() {
         App::failing_notices("trap", "[compartments.all]\nmodules = [\"orders\", \"payments\", \"notifications\"]");
     let host = app.launch().start();
     assert_eq!(place(&host).await.expect(500).problem(), "module-failed");
-    // The next request succeeds: the order was paid before the trap, and its notice is still due.
+    // The next request succeeds. The order was paid before the trap, and its notice is still due.
     let orders = host.get("/orders?customer=ada").await.expect(200).body;
     assert_eq!((&orders["items"][0]["status"], &orders["items"][0]["notice"]), (&json!("paid"), &json!("pending")));
     host.get("/notifications?recipient=ada").await.expect(200);
@@ -53,7 +53,7 @@ async fn a_callee_that_takes_too_long_leaves_its_caller_time() {
     let app = App::failing_notices("spin", &apart("limits.request = \"200ms\""));
     let host = app.launch().start();
     let start = Instant::now();
-    is_placed(place(&host).await);
+    assert_placed(place(&host).await);
     assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
 }
 
@@ -69,7 +69,7 @@ async fn a_callee_gets_what_is_left_of_its_callers_time() {
 async fn a_callee_that_meets_its_limit_is_unavailable() {
     let app = App::failing_notices("eat", &apart("limits.memory = \"8MiB\""));
     let host = app.launch().start();
-    is_placed(place(&host).await);
+    assert_placed(place(&host).await);
     assert!(host.has_logged("of 8388608 allowed"), "{}", host.log());
 }
 
@@ -80,19 +80,19 @@ async fn a_callee_with_a_full_queue_is_unavailable() {
     let late = async {
         tokio::time::sleep(Duration::from_millis(500)).await;
         let start = Instant::now();
-        is_placed(place(&host).await);
+        assert_placed(place(&host).await);
         start.elapsed()
     };
     let (first, waited) = tokio::join!(place(&host), late);
-    is_placed(first);
-    assert!(waited < Duration::from_millis(1200), "it waited {waited:?} for a place");
+    assert_placed(first);
+    assert!(waited < Duration::from_millis(1200), "the call waited {waited:?} for a place");
 }
 
 #[tokio::test]
 async fn nothing_of_the_inside_is_told_to_a_caller() {
     let app = App::failing_notices("trap", &apart(""));
     let host = app.launch().start();
-    is_placed(place(&host).await);
+    assert_placed(place(&host).await);
     let log = host.log();
     let told: Vec<&str> = log.lines().filter(|line| line.contains("is unavailable")).collect();
     assert!(!told.is_empty(), "orders logs why its notice is due: {log}");

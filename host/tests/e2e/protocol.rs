@@ -1,4 +1,4 @@
-//! What HTTP itself asks of both listeners, whatever a request is for; and what the data listener takes for input.
+//! Tests of the rules of HTTP that all listeners share, and of the input that the data listener accepts.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -12,7 +12,7 @@ use crate::components::component_of;
 use crate::frames;
 use crate::host::{Host, Launch};
 
-/// Functions that tell what they were given.
+/// The interface of a module whose functions return what they got.
 pub(crate) const WIT: &str = "package t:t@1.0.0;
     interface api {
         record memo { text: option<string>, count: option<u32> }
@@ -26,7 +26,7 @@ pub(crate) const WIT: &str = "package t:t@1.0.0;
     }
     world w { export api; }";
 
-/// `note`, `nested` and `whole` return whether there is a text, or a note.
+/// The core module. `note`, `nested` and `whole` return whether a text or a note was given.
 pub(crate) const CORE: &str = r#"(module
     (memory (export "memory") 16)
     (global $end (mut i32) (i32.const 64))
@@ -71,7 +71,7 @@ pub(crate) fn app(settings: &str) -> App {
     app
 }
 
-/// An answer to bytes as they are: its status, its `Accept-Encoding`, and its body.
+/// Sends these bytes. Returns the answer's status, its body, and its `Accept-Encoding`.
 pub(crate) fn raw(address: SocketAddr, request: &str) -> (u16, Value, String) {
     let mut connection = Raw::connect(address);
     connection.try_send(request.as_bytes());
@@ -80,14 +80,14 @@ pub(crate) fn raw(address: SocketAddr, request: &str) -> (u16, Value, String) {
     (answer.status, answer.body, accepted)
 }
 
-/// Where the first fault of an answer is, as `place name`.
+/// Returns the place of the answer's first error, as `in name`.
 fn place(body: &Value) -> String {
     let fault = &body["errors"][0];
     let text = |key: &str| fault[key].as_str().unwrap_or_default().to_owned();
     format!("{} {}", text("in"), text("name")).trim().to_owned()
 }
 
-/// What is sent, with `PATH` for a path that is there; the status, and where the fault is.
+/// Request heads, with `PATH` for an existing path, each with the expected status and the place of the error.
 const HEADS: &[(&str, u16, &str)] = &[
     ("GET PATH HTTP/1.1\r\nHost: a", 200, ""),
     ("GET PATH HTTP/1.1\r\nHost: a.example:80", 200, ""),
@@ -205,7 +205,7 @@ fn http2_names_one_host_and_joins_cookies() {
     assert_eq!(raw(host.listen(), twice).0, 400);
 }
 
-/// Sends a body with that type, or nothing of either; chunked where the length is to be unknown.
+/// Returns a request with an optional content type and an optional body, chunked if the length is to be unknown.
 fn body(path: &str, kind: Option<&str>, body: Option<&str>, chunked: bool) -> String {
     let kind = kind.map(|kind| format!("Content-Type: {kind}\r\n")).unwrap_or_default();
     let head = format!("POST {path} HTTP/1.1\r\nHost: a\r\n{kind}");
@@ -236,7 +236,7 @@ fn a_body_of_options_may_be_absent() {
             }
         }
     }
-    // Others need theirs.
+    // Other functions require their body.
     for path in ["/nested", "/body"] {
         for chunked in [false, true] {
             let (status, found, _) = raw(host.listen(), &body(path, None, None, chunked));
@@ -280,7 +280,7 @@ fn unknown_input_is_refused_unless_the_manifest_ignores_it() {
         assert_eq!(raw(hosts[2].listen(), request).0, 200, "{request:?}");
     }
     for host in &hosts {
-        // Without anything in it there is no body; what is known is held to its type.
+        // An empty body counts as absent. Known input is still checked against its type.
         assert_eq!(raw(host.listen(), &body("/nothing", JSON, None, true)).0, 200);
         assert_eq!(raw(host.listen(), &body("/nothing", JSON, Some(""), false)).0, 200);
         assert_eq!(raw(host.listen(), "GET /maybe?n=x HTTP/1.1\r\nHost: a\r\n\r\n").0, 400);
@@ -389,7 +389,7 @@ async fn operators_are_told_in_problem_details_what_is_wrong() {
     }
     let refused = host.operate(Method::POST, "/modules", None, "").await;
     assert_eq!(refused.header("allow"), "GET,HEAD");
-    // Refused by its announced length, before it comes.
+    // The host refuses the body by its announced length, before it is sent.
     let head = format!("Host: a\r\nAuthorization: Bearer {}\r\nContent-Length: {}", host.token(), (16 << 20) + 1);
     let (status, found, _) = raw(host.admin(), &format!("POST /call HTTP/1.1\r\n{head}\r\n\r\n"));
     assert_eq!((status, &found["type"]), (413, &json!("/problems/body-too-large")));
@@ -399,7 +399,7 @@ async fn operators_are_told_in_problem_details_what_is_wrong() {
     let named = client().get(host.admin_url("/modules")).bearer_auth(host.token()).header("x-request-id", "mine");
     assert_eq!(send(named).await.expect(200).header("x-request-id"), "mine");
     assert!(!host.log().lines().any(|line| line.starts_with("WARN forged")), "{}", host.log());
-    // What is asked in other letters, and as JSON has it, is the same.
+    // Media types are case-insensitive, and JSON may start with a byte order mark.
     let call = r#"{"function":"a/api.nothing","arguments":[]}"#;
     for (kind, body) in [(None, call.to_owned()), (Some("APPLICATION/JSON; charset=utf-8"), format!("\u{feff} {call}"))]
     {
@@ -418,9 +418,9 @@ async fn a_panic_costs_its_own_request_and_is_counted() {
     let failed = connection.send(request).answer(true).expect(500);
     assert_eq!((failed.problem(), failed.header("x-request-id")), ("host-failed", "the-first"));
     assert!(!failed.text.contains("for a test"), "{failed:?}");
-    // The connection goes on.
+    // The connection stays open.
     assert_eq!(connection.send(request).answer(true).expect(200).text, "42");
-    // A start asks whether the host is ready before the test does.
+    // The host's start already made a request for readiness.
     let mut statuses = Vec::new();
     for _ in 0..4 {
         statuses.push(host.admin_get("/modules").await.status);

@@ -1,4 +1,4 @@
-//! A reader of `/metrics` that is as strict as Prometheus' text format, and questions to what it read.
+//! A parser of `/metrics` that is as strict as the text format of Prometheus, and queries of its result.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -7,46 +7,46 @@ use watertight::telemetry::table::{self, Kind, Metric};
 
 type Labels = BTreeMap<String, String>;
 
-/// What was said at one moment.
+/// The metrics at one moment.
 pub(crate) struct Scrape {
     text: String,
-    /// By name.
+    /// The metric families, by name.
     families: BTreeMap<String, Family>,
 }
 
-/// Everything of one name.
+/// All lines of one metric.
 #[derive(Debug, Default)]
 struct Family {
     help: String,
     kind: String,
-    /// In their order: suffix (`_bucket`, `_sum`, `_count` or nothing), labels, number.
+    /// The samples in their order: suffix (`_bucket`, `_sum`, `_count` or empty), labels, value.
     samples: Vec<(String, Labels, f64)>,
 }
 
-/// What a histogram has counted.
+/// The totals of a histogram.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Counted {
+pub(crate) struct HistogramTotals {
     pub(crate) count: f64,
     pub(crate) sum: f64,
 }
 
 impl Scrape {
-    /// Reads it, or fails: on a line that is none of the format, a family whose lines don't stand together after its HELP and TYPE, a
-    /// series that is there twice, labels that differ within a family, and a histogram whose buckets don't add up.
+    /// Parses a text. Panics on an invalid line, on a family whose lines don't directly follow its HELP and TYPE, on a duplicate series, on
+    /// labels that differ within a family, and on a histogram whose buckets don't add up.
     pub(crate) fn read(text: &str) -> Self {
-        assert!(text.ends_with('\n'), "the last line ends");
+        assert!(text.ends_with('\n'), "the last line has no line break");
         let mut families: BTreeMap<String, Family> = BTreeMap::new();
         let (mut current, mut seen) = (String::new(), BTreeSet::new());
         for line in text.lines() {
             if let Some(rest) = line.strip_prefix("# HELP ") {
                 let (name, help) = rest.split_once(' ').unwrap();
-                is_name(name);
+                assert_name(name);
                 let family = Family { help: help.to_owned(), ..Family::default() };
                 assert!(families.insert(name.to_owned(), family).is_none(), "twice: {line}");
                 current = name.to_owned();
             } else if let Some(rest) = line.strip_prefix("# TYPE ") {
                 let (name, kind) = rest.split_once(' ').unwrap();
-                assert_eq!(name, current, "HELP and TYPE stand together");
+                assert_eq!(name, current, "TYPE doesn't follow its HELP");
                 assert!(["counter", "gauge", "histogram"].contains(&kind), "{line}");
                 families.get_mut(name).unwrap().kind = kind.to_owned();
             } else {
@@ -72,30 +72,30 @@ impl Scrape {
         &self.text
     }
 
-    /// The names of all metrics.
+    /// Returns the names of all metrics.
     pub(crate) fn names(&self) -> BTreeSet<&str> {
         self.families.keys().map(String::as_str).collect()
     }
 
-    /// Every line that has a number, without the number.
+    /// Returns every line that has a value, without the value.
     pub(crate) fn series(&self) -> BTreeSet<&str> {
         let lines = self.text.lines().filter(|line| !line.starts_with('#'));
         lines.map(|line| line.rsplit_once(' ').unwrap().0).collect()
     }
 
-    /// A metric's kind and help.
+    /// Returns a metric's kind and help.
     pub(crate) fn described(&self, name: &str) -> (&str, &str) {
         let family = &self.families[name];
         (&family.kind, &family.help)
     }
 
-    /// The names of a metric's labels.
+    /// Returns the names of a metric's labels.
     pub(crate) fn labels(&self, name: &str) -> BTreeSet<&str> {
         let samples = self.families[name].samples.iter();
         samples.flat_map(|(_, labels, _)| labels.keys().map(String::as_str)).filter(|label| *label != "le").collect()
     }
 
-    /// All series of a metric that have those labels: a histogram's by how much it has counted.
+    /// Returns all series of a metric that have these labels. The value of a histogram is its count.
     fn matching(&self, metric: &Metric, labels: &[(&str, &str)]) -> Vec<(&Labels, f64)> {
         let suffix = if metric.kind == Kind::Histogram { "_count" } else { "" };
         self.samples(metric, suffix, labels)
@@ -108,29 +108,29 @@ impl Scrape {
         found.map(|(_, labels, number)| (labels, *number)).collect()
     }
 
-    /// The number of the one series that has all those labels, if it is there.
+    /// Returns the value of the only series with all these labels, if it exists.
     pub(crate) fn find(&self, metric: &Metric, labels: &[(&str, &str)]) -> Option<f64> {
         assert_eq!(labels.len(), metric.labels.len(), "{} has the labels {:?}", metric.name, metric.labels);
         self.matching(metric, labels).first().map(|(_, value)| *value)
     }
 
-    /// The number of the one series that has all those labels.
+    /// Returns the value of the only series with all these labels.
     pub(crate) fn value(&self, metric: &Metric, labels: &[(&str, &str)]) -> f64 {
         self.find(metric, labels).unwrap_or_else(|| panic!("there is no {} {labels:?}:\n{}", metric.name, self.text))
     }
 
-    /// The sum of all series that have those labels.
+    /// Returns the sum of all series that have these labels.
     pub(crate) fn sum(&self, metric: &Metric, labels: &[(&str, &str)]) -> f64 {
         self.matching(metric, labels).into_iter().map(|(_, value)| value).sum()
     }
 
-    /// What the histogram with those labels has counted.
-    pub(crate) fn histogram(&self, metric: &Metric, labels: &[(&str, &str)]) -> Counted {
+    /// Returns the totals of the histogram with these labels.
+    pub(crate) fn histogram(&self, metric: &Metric, labels: &[(&str, &str)]) -> HistogramTotals {
         let [sum] = self.samples(metric, "_sum", labels)[..] else { panic!("{} {labels:?}", metric.name) };
-        Counted { count: self.value(metric, labels), sum: sum.1 }
+        HistogramTotals { count: self.value(metric, labels), sum: sum.1 }
     }
 
-    /// Fails where a counter is smaller than it was, or gone.
+    /// Panics if a counter is missing or smaller than before.
     pub(crate) fn grew_from(&self, before: &Scrape) {
         for metric in table::ALL.iter().filter(|metric| metric.kind != Kind::Gauge) {
             for (labels, value) in before.matching(metric, &[]) {
@@ -173,21 +173,21 @@ impl fmt::Debug for Scrape {
     }
 }
 
-fn is_name(name: &str) {
+fn assert_name(name: &str) {
     let letter = |c: char| c.is_ascii_alphabetic() || c == '_';
     let good = name.starts_with(letter) && name.chars().all(|c| letter(c) || c.is_ascii_digit());
     assert!(good, "`{name}` is no name");
 }
 
-/// `name` or `name{label="value",…}`.
+/// Parses `name` or `name{label="value",…}`.
 fn read_series(text: &str) -> (&str, Labels) {
     let (name, rest) = text.split_at(text.find('{').unwrap_or(text.len()));
-    is_name(name);
+    assert_name(name);
     let mut labels = Labels::new();
     let Some(mut rest) = rest.strip_prefix('{') else { return (name, labels) };
     loop {
         let (label, quoted) = rest.split_once("=\"").unwrap_or_else(|| panic!("no label: {text}"));
-        is_name(label);
+        assert_name(label);
         let (mut value, mut characters) = (String::new(), quoted.chars());
         loop {
             match characters.next().unwrap_or_else(|| panic!("no end: {text}")) {

@@ -1,4 +1,4 @@
-//! The shop as its customers see it.
+//! Tests of the shop as its customers use it.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use crate::app::App;
 use crate::client::{client, send};
 use crate::host::Launch;
 
-/// Two teas for 9.00 euro.
+/// Returns an order of two teas, 9.00 euro in total.
 pub(crate) fn draft(customer: &str, payment: Value) -> Value {
     let line = json!({ "sku": "tea", "quantity": 2, "unit_price": { "currency": "EUR", "minor": 450 } });
     let mut draft = json!({ "customer": customer, "lines": [line] });
@@ -77,7 +77,7 @@ async fn orders_are_listed_newest_first_by_pages() {
     let mut placed = Vec::new();
     for _ in 0..5 {
         placed.push(host.post("/orders", &draft("ada", card("t"))).await.expect(201).at("/id").to_owned());
-        // Ids sort by the millisecond that they were made in.
+        // Ids sort by the millisecond of their creation.
         tokio::time::sleep(std::time::Duration::from_millis(2)).await;
     }
     host.post("/orders", &draft("eve", card("t"))).await.expect(201);
@@ -99,7 +99,7 @@ async fn orders_are_listed_newest_first_by_pages() {
     let nobody = host.get("/orders?customer=nobody").await.expect(200).body;
     assert_eq!(nobody, json!({ "items": [], "next": null }));
 
-    // Notifications are paged in the same way.
+    // Notifications have the same kind of pages.
     let page = host.get("/notifications?recipient=ada&limit=4").await.expect(200).body;
     assert_eq!(page["items"].as_array().unwrap().len(), 4);
     let after = page["next"].as_str().unwrap();
@@ -162,7 +162,7 @@ async fn refusals_are_problem_details() {
     assert_eq!(invalid.problem(), "invalid");
     assert_eq!(invalid.at("/payload/field"), "lines[0].quantity");
 
-    // Nothing was charged, and nobody was told of anything.
+    // Nothing was charged, and no notice was sent.
     let told = host.get("/notifications?recipient=ada").await.expect(200);
     assert_eq!(told.body["items"], json!([]));
 }
@@ -176,13 +176,14 @@ async fn a_key_belongs_to_one_draft() {
     assert_eq!(first.body, again.body);
     let other = host.post_with_key("/orders", "k", &draft("eve")).await.expect(409);
     assert_eq!(other.problem(), "conflict");
-    // A declined order stays declined under its key.
+    // A declined order stays declined for its key.
     for _ in 0..2 {
         host.post_with_key("/orders", "d", &self::draft("ada", card("tok_declined"))).await.expect(402);
     }
 }
 
-/// `instances` of both kinds: racing calls run on instances of their own in either.
+/// Sends fifty requests with one key at the same time. `settings` selects the mode of instances; in each mode, racing calls run on separate
+/// instances.
 async fn one_order_of_fifty_requests(settings: &str) {
     let app = App::shop(settings);
     let host = app.launch().start();
@@ -196,7 +197,7 @@ async fn one_order_of_fifty_requests(settings: &str) {
     assert_eq!(listed["items"][0]["status"], "paid");
     let told = host.get("/notifications?recipient=ada").await.expect(200).body;
     assert_eq!(told["items"].as_array().unwrap().len(), 1);
-    // What the payments module itself has kept.
+    // Count the charges in the database of payments itself.
     let path = host.state().join("data/payments.db");
     let payments = rusqlite::Connection::open(path).unwrap();
     let charges: i64 = payments.query_row("SELECT count(*) FROM payments", [], |row| row.get(0)).unwrap();

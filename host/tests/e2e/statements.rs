@@ -1,4 +1,4 @@
-//! How long modules' statements take, in `/metrics` and in the log; and what counts as a module's commit.
+//! Tests of the metrics and the log of slow SQL statements, and of the number of a module's commits.
 
 use std::time::Duration;
 
@@ -11,14 +11,14 @@ use crate::metrics::another_build;
 use crate::scrape::Scrape;
 use crate::shop::{card, draft};
 
-/// How long another process holds a database: more than the host calls slow here, less than it waits.
+/// The time for which another process locks a database. It exceeds the threshold for slow statements and is below the host's timeout.
 const HELD: Duration = Duration::from_millis(500);
 
 fn statements(now: &Scrape, module: &str, outcome: &str) -> f64 {
     now.histogram(&table::SQL_TIME, &[("module", module), ("outcome", outcome)]).count
 }
 
-/// Has another process keep a module's database from being written.
+/// Locks a module's database for writing, from another connection.
 fn hold(host: &Host, module: &str) -> std::thread::JoinHandle<()> {
     let file = host.state().join(format!("data/{module}.db"));
     let other = rusqlite::Connection::open(file).unwrap();
@@ -36,7 +36,7 @@ async fn slow_statements_are_told_without_their_values() {
     host.post("/orders", &draft("a quick customer", card("tok_visa"))).await.expect(201);
     let before = host.scrape().await;
     assert!(!host.log().contains("slow statement"), "{}", host.log());
-    // On a busy machine the request may come when the database is free again: then once more.
+    // On a busy machine the request may come after the lock was released. Then try again.
     for _ in 0..5 {
         let held = hold(&host, "payments");
         host.post("/orders", &draft("a patient customer", card("tok_visa"))).await.expect(201);

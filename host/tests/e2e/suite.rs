@@ -1,4 +1,4 @@
-//! The suite, whichever way modules are placed.
+//! The tests that run with every placement of modules.
 
 mod admin;
 mod answers;

@@ -1,4 +1,4 @@
-//! Traces: `traceparent` in and out, and spans at a collector.
+//! Tests of traces: the header `traceparent` of requests and answers, and the spans that a collector gets.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -17,7 +17,7 @@ use crate::wire::probe;
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const CALLER: &str = "00f067aa0ba902b7";
 
-/// A trace that its caller records, or doesn't.
+/// Returns a `traceparent` whose caller records the trace, or doesn't.
 fn parent(recorded: bool) -> String {
     format!("00-{TRACE}-{CALLER}-{}", if recorded { "01" } else { "00" })
 }
@@ -28,7 +28,7 @@ async fn get(host: &Host, path: &str, headers: &[(&str, &str)]) -> Answer {
     send(request).await
 }
 
-/// Trace, span and flags of an answer's header.
+/// Returns the trace id, span id and flags of an answer's header.
 fn told(answer: &Answer) -> (String, String, String) {
     let parts: Vec<&str> = answer.header("traceparent").split('-').collect();
     let ["00", trace, span, flags] = parts[..] else { panic!("{answer:?}") };
@@ -37,14 +37,14 @@ fn told(answer: &Answer) -> (String, String, String) {
     (trace.to_owned(), span.to_owned(), flags.to_owned())
 }
 
-/// The shop, each module in a compartment of its own.
+/// Returns the shop with each module in a compartment of its own.
 fn shop_apart(more: &str) -> App {
     let alone = ["orders", "payments", "notifications"];
     let alone = alone.map(|module| format!("[compartments.{module}-alone]\nmodules = [\"{module}\"]\n"));
     App::shop(&format!("{}{more}", alone.concat()))
 }
 
-/// Names of threads that gather and send spans.
+/// Returns the number of threads that collect and send spans.
 fn senders(host: &Host) -> usize {
     let tasks = fs::read_dir(format!("/proc/{}/task", host.process())).unwrap();
     let names = tasks.filter_map(|task| fs::read_to_string(task.unwrap().path().join("comm")).ok());
@@ -62,7 +62,7 @@ async fn the_spans_of_a_request_are_a_tree() {
     let spans = collector.wait_for(|span| span.name == "POST /orders").await;
     let spans: Vec<&Span> = spans.iter().filter(|span| span.trace == TRACE).collect();
     let by_id: BTreeMap<&str, &Span> = spans.iter().map(|span| (span.id.as_str(), *span)).collect();
-    assert_eq!(by_id.len(), spans.len(), "ids are there once");
+    assert_eq!(by_id.len(), spans.len(), "some span ids are duplicates");
 
     let roots: Vec<&&Span> = spans.iter().filter(|span| !by_id.contains_key(&*span.parent)).collect();
     let [root] = roots[..] else { panic!("{roots:?}") };
@@ -87,7 +87,7 @@ async fn the_spans_of_a_request_are_a_tree() {
     for span in bridged.values() {
         assert_eq!((span.kind, span.parent.as_str(), span.at("watertight.caller")), (1, root.id.as_str(), "orders"));
     }
-    // A statement belongs to the call of its module.
+    // The parent of a statement's span is the call of its module.
     let statements: Vec<&&Span> = spans.iter().filter(|span| span.is_sql()).collect();
     for span in &statements {
         let module = span.at("db.namespace");
@@ -136,7 +136,7 @@ async fn transactions_show_each_step() {
     let errors: Vec<bool> = statements.iter().map(|span| span.error.is_some()).collect();
     assert_eq!(errors, [false, false, false, false, false, true, false]);
     assert!(statements[5].error.as_ref().unwrap().contains("syntax"), "{:?}", statements[5]);
-    // A long text is cut.
+    // A long statement is cut off.
     let long = format!("SELECT '{}'", "é".repeat(20_000));
     send(script(&json!([{ "query_outside": long }]))).await.expect(200);
     let spans = collector.wait_for(|span| span.attributes.get("db.query.text").is_some_and(|s| s.contains('é'))).await;
@@ -155,9 +155,9 @@ async fn failures_show_where_they_are() {
     let [bridged] = spans.iter().filter(|span| span.is_bridged()).collect::<Vec<_>>()[..] else { panic!("{spans:?}") };
     assert!(bridged.error.as_ref().unwrap().contains("trapped"), "{bridged:?}");
     assert_eq!(bridged.trace, trace);
-    // The order was placed all the same.
+    // The order was placed despite the failure.
     assert_eq!(spans.iter().find(|span| span.name == "POST /orders").unwrap().error, None);
-    // The trap's line tells the trace, though it is of another compartment.
+    // The trap's log line has the trace id, although the trap is in another compartment.
     let log = host.log();
     let line = log.lines().find(|line| line.contains("unreachable")).unwrap();
     assert!(line.contains(&format!("trace={trace}")), "{line}");
@@ -179,18 +179,18 @@ async fn a_failing_request_fails_its_span_and_strangers_make_no_names() {
     let (lost, odd) = (span("404"), span("501"));
     assert_eq!((lost.name.as_str(), lost.at("url.path"), &lost.error), ("HTTP", "/no/such/path", &None));
     assert_eq!((odd.name.as_str(), odd.at("http.request.method")), ("HTTP", "_OTHER"));
-    assert!(spans.iter().all(|span| span.parent.is_empty() && !span.remote), "new traces");
+    assert!(spans.iter().all(|span| span.parent.is_empty() && !span.remote), "a span has a parent");
 }
 
 #[tokio::test]
 async fn a_trace_is_begun_where_none_is_given_and_stands_in_the_log() {
     let host = Launch::shop().variable("WATERTIGHT_LOG", "info,request=debug").start();
-    assert_eq!(senders(&host), 0, "nothing gathers spans");
+    assert_eq!(senders(&host), 0, "threads collect spans without a collector");
     let path = "/orders?customer=nobody";
     let one = told(&get(&host, path, &[("x-request-id", "one")]).await.expect(200));
     let two = told(&get(&host, path, &[("x-request-id", "two")]).await.expect(200));
     assert!(one.0 != two.0 && one.1 != two.1);
-    assert_eq!(one.2, "00", "it is not recorded");
+    assert_eq!(one.2, "00", "the trace is marked as recorded");
     let continued = told(&get(&host, path, &[("traceparent", &parent(true)), ("x-request-id", "three")]).await);
     assert_eq!((continued.0.as_str(), continued.2.as_str()), (TRACE, "00"));
     assert_ne!(continued.1, CALLER);
@@ -211,7 +211,7 @@ async fn a_trace_is_begun_where_none_is_given_and_stands_in_the_log() {
         let (trace, _, flags) = told(&answer);
         assert!(trace != TRACE && trace != "0".repeat(32) && flags == "00", "{value}");
     }
-    // An answer that no route gives has one as well.
+    // An answer without a route has a trace, too.
     assert_eq!(told(&get(&host, "/nothing", &[("traceparent", &parent(true))]).await.expect(404)).0, TRACE);
     let log = host.log();
     for (request, trace) in [("one", &*one.0), ("two", &*two.0), ("three", TRACE)] {
@@ -247,16 +247,16 @@ async fn what_is_recorded_is_the_callers_choice_or_the_ratio() {
 #[tokio::test]
 async fn the_standard_variable_names_a_collector_and_the_last_spans_are_sent_at_the_end() {
     let collector = Collector::start().await;
-    // The manifest's own is not asked.
+    // The variable overrides the manifest.
     let app = App::shop("[telemetry]\notlp = \"http://127.0.0.1:1/\"\ninterval = \"5m\"");
     let mut host = app.launch().variable("OTEL_EXPORTER_OTLP_ENDPOINT", &format!("{}/", collector.url())).start();
     get(&host, "/orders?customer=nobody", &[]).await.expect(200);
     tokio::time::sleep(Duration::from_millis(300)).await;
-    assert!(collector.spans().is_empty(), "they are gathered for five minutes");
+    assert!(collector.spans().is_empty(), "spans were sent before the interval");
     host.signal(Signal::TERM);
     assert!(tokio::task::spawn_blocking(move || host.wait()).await.unwrap().success());
     collector.wait_for(|span| span.name == "GET /orders").await;
-    // Empty is none, and what is no address is refused.
+    // An empty value means no collector. An invalid address is refused.
     let host = App::shop("").launch().variable("OTEL_EXPORTER_OTLP_ENDPOINT", "").start();
     assert_eq!(senders(&host), 0);
     let (status, log) = App::shop("").launch().variable("OTEL_EXPORTER_OTLP_ENDPOINT", "localhost").expect_end();
@@ -265,7 +265,7 @@ async fn the_standard_variable_names_a_collector_and_the_last_spans_are_sent_at_
 
 #[tokio::test]
 async fn a_collector_that_says_nothing_holds_up_nobody() {
-    // It takes connections and never answers.
+    // The collector accepts connections and never answers.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let settings = format!(
         "[telemetry]\notlp = \"http://{}\"\nqueue = 4\ninterval = \"10ms\"\ntimeout = \"300ms\"",

@@ -1,4 +1,4 @@
-//! HTTP on the wire: connections, ids, bounds, and clients that behave badly.
+//! Tests of HTTP on the wire: connections, request ids, limits, and clients that misbehave.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use crate::client::{Raw, client, request, send};
 use crate::host::{Host, Launch};
 use crate::shop::{card, draft};
 
-/// An order as bytes, with further headers.
+/// Returns the bytes of an order, with further headers.
 fn order(customer: &str, headers: &[&str]) -> Vec<u8> {
     let body = draft(customer, card("tok_visa")).to_string();
     let mut all = vec!["Content-Type: application/json"];
@@ -33,7 +33,7 @@ async fn request_ids_go_in_out_and_into_the_log() {
     for kept in ["7", "a-B_c.d/e:f", &"x".repeat(128)] {
         assert_eq!(id_of(kept.as_bytes()), kept);
     }
-    // Hostile ones are replaced: they would be written to the log and sent back.
+    // Invalid ids are replaced, since they would be written to the log and sent back.
     let long = "x".repeat(129);
     for replaced in [&b""[..], long.as_bytes(), b"a b", b"caf\xc3\xa9", b"\xff", b"a\tb"] {
         let id = id_of(replaced);
@@ -56,7 +56,7 @@ fn a_connection_serves_many_requests() {
         connection.send(order("ada", &[])).answer(true).expect(201);
         connection.send(request("GET", "/nothing", &[], b"")).answer(true).expect(404);
     }
-    // A refused body leaves the connection in step, or ends it; it never makes the next request of it.
+    // A refused body leaves the connection in step or closes it. Its bytes never become the next request.
     connection.send(list(&["Connection: close"])).answer(true).expect(200);
     assert_eq!(connection.rest(), b"");
 }
@@ -115,7 +115,7 @@ fn what_is_no_http_is_refused() {
     assert_eq!(status(format!("GET / HTTP/1.1\r\nHost: a\r\nA: {long}\r\n\r\n").as_bytes()), "431");
     let path = &long[..70_000];
     assert_eq!(status(format!("GET /{path} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes()), "414");
-    // And it goes on.
+    // The host still serves.
     Raw::connect(host.listen()).send(list(&[])).answer(true).expect(200);
 }
 
@@ -133,7 +133,7 @@ fn a_client_is_told_to_go_on_only_where_its_body_is_wanted() {
     Raw::connect(host.listen()).send(head("text/plain")).answer(true).expect(415);
 }
 
-/// How long the host keeps a connection on which this was sent, and then `drip` every 50 ms.
+/// Returns the time for which the host keeps a connection on which the client sends `first`, and then `drip` every 50 ms.
 fn kept(host: &Host, first: &[u8], drip: &[u8]) -> Duration {
     let mut connection = Raw::connect(host.listen());
     connection.send(first);
@@ -179,7 +179,7 @@ async fn too_many_requests_at_once_are_turned_away() {
         let body = json!({ "milliseconds": milliseconds }).to_string();
         request("POST", "/wait", &["Content-Type: application/json"], body.as_bytes())
     };
-    // One whose body isn't there has no place.
+    // A request without its whole body takes no place.
     let mut slow = Raw::connect(host.listen());
     let whole = wait(3000);
     slow.send(&whole[..whole.len() - 1]);
@@ -208,7 +208,7 @@ async fn calls_beyond_a_compartments_places_and_queue_are_turned_away() {
     assert_eq!((refused.problem(), refused.header("retry-after")), ("overloaded", "1"));
 }
 
-/// The probe alone, behind a route that waits and one that runs a script.
+/// Returns an application with the probe, behind one route that waits and one that runs a script.
 pub(crate) fn probe(settings: &str) -> App {
     let component = guest("probe");
     App::new(&format!(
@@ -221,7 +221,7 @@ pub(crate) fn probe(settings: &str) -> App {
     )
 }
 
-/// A script that takes `milliseconds` and then writes a note.
+/// Returns a request for a script that waits for `milliseconds` and then writes a note.
 pub(crate) fn late_note(milliseconds: u32) -> Vec<u8> {
     let steps = json!([{ "wait": milliseconds }, { "execute_outside": "INSERT INTO note (text) VALUES ('late')" }]);
     request("POST", "/script", &["Content-Type: application/json"], steps.to_string().as_bytes())
@@ -276,7 +276,7 @@ async fn connections_come_and_go() {
             _ => drop(connection.send(list(&[])).answer(true).expect(200)),
         }
     }
-    // Idle ones take the places; for who comes then, one is ended. So are many at once.
+    // Idle connections take all places. The host closes one of them for a new connection, and many for many.
     let mut idle: Vec<Raw> = (0..20).map(|_| Raw::connect(host.listen())).collect();
     for connection in &mut idle {
         connection.send(list(&[])).answer(true).expect(200);

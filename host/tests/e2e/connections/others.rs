@@ -1,4 +1,4 @@
-//! Clients that go on asking while a host is attacked: each must be answered, however the attack goes.
+//! Clients that keep sending requests while a host is attacked. Each request must be answered, whatever the attack does.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use crate::app::guest;
 use crate::client::{Raw, request};
 use crate::host::Host;
 
-/// Other clients, on connections of their own, each of which asks again and again; and the operator.
+/// Other clients, each of which repeats one request on connections of its own, and optionally an operator.
 pub(super) struct Others {
     stop: Arc<AtomicBool>,
     threads: Vec<std::thread::JoinHandle<usize>>,
@@ -41,7 +41,7 @@ impl Others {
         Self { stop, threads }
     }
 
-    /// Other clients, and an operator who rolls back again and again.
+    /// Starts the other clients and an operator who rolls back again and again.
     pub(super) async fn with_operator(host: &Host) -> Self {
         let marked = [std::fs::read(guest("probe")).unwrap(), vec![0, 6, 4, b'm', b'a', b'r', b'k', 1]].concat();
         host.swap("a", marked, "").await.expect(200);
@@ -60,7 +60,7 @@ impl Others {
         others
     }
 
-    /// Stops the clients. Fails unless each was answered 200 several times.
+    /// Stops the clients. Panics unless each client was answered with 200 more than three times.
     pub(super) fn stop(self) {
         self.stop.store(true, Ordering::Relaxed);
         for thread in self.threads {
