@@ -1,6 +1,6 @@
-//! Builds that are made to cost the host time or memory before they run.
+//! Tests of builds that cost the host much time or memory before they run.
 //!
-//! They have a test binary of their own, since they take all processors for seconds, which other tests would wait for.
+//! They have a test binary of their own, since they load all processors for seconds, which would slow other tests down.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test fails by panicking")]
 

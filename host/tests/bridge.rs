@@ -1,4 +1,5 @@
-//! Calls between compartments, seen from within the host: what they carry, what they cost their callers, and what they let go of.
+//! Tests of calls between compartments, from within the process: the values that they carry, the costs for their callers, and the resources
+//! that they release.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test")]
 

@@ -1,5 +1,5 @@
-//! Builds that are made to cost the host time or memory before they run: they are refused within a bound that an operator can set, and
-//! what runs meanwhile answers every request.
+//! Tests of builds that cost the host much time or memory before they run. Each is refused within a limit that an operator can set, and
+//! every request in the meantime is answered.
 
 use std::fs::{self, File};
 use std::process::Command;
@@ -15,18 +15,19 @@ use crate::host::{self, Host};
 use crate::refused::{Refused, ZERO_FILE_BYTES, harmless, pairs_of_pairs, tangle};
 use crate::wire::{Connection, get};
 
-/// What finding out that something is no component, or ending a process, may take on a busy machine.
+/// The time that a busy machine needs to reject a file or to end a process.
 const SLACK: Duration = Duration::from_secs(30);
-/// How long whoever asks meanwhile waits between two requests: the processors are the bombs' to take.
+/// The pause between two requests in the meantime. It leaves the processors to the bombs.
 const PAUSE: Duration = Duration::from_millis(1);
-/// They take all processors, and are looked at by the clock: one after the other.
+/// A lock that runs the tests one by one, since they load all processors and measure time.
 static ALONE: Mutex<()> = Mutex::new(());
 
 fn alone() -> MutexGuard<'static, ()> {
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Asks without end while `work` is done, and returns how often; every answer is what the first generation says.
+/// Sends requests without pause while `work` runs. Each answer must be that of the first generation. Returns the number of requests and the
+/// result of `work`.
 fn served_meanwhile<T>(host: &Host, work: impl FnOnce() -> T) -> (u32, T) {
     let (ended, count) = (AtomicBool::new(false), AtomicU32::new(0));
     let done = thread::scope(|scope| {
@@ -39,7 +40,7 @@ fn served_meanwhile<T>(host: &Host, work: impl FnOnce() -> T) -> (u32, T) {
                 thread::sleep(PAUSE);
             }
         });
-        // Even where this fails, the other must end.
+        // The other thread must end even if `work` panics.
         let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
         ended.store(true, SeqCst);
         done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
@@ -47,7 +48,7 @@ fn served_meanwhile<T>(host: &Host, work: impl FnOnce() -> T) -> (u32, T) {
     (count.load(SeqCst), done)
 }
 
-/// Processes that a host has started and that aren't gone.
+/// Returns the ids of the host's child processes.
 fn children(host: &Host) -> String {
     let tasks = fs::read_dir(format!("/proc/{}/task", host.process())).unwrap();
     tasks.map(|task| fs::read_to_string(task.unwrap().path().join("children")).unwrap_or_default()).collect()
@@ -57,7 +58,7 @@ fn children(host: &Host) -> String {
 fn a_component_that_compiles_for_ever_is_stopped_while_requests_go_on() {
     let _alone = alone();
     let bombs = [
-        // One function of 20,000 blocks, and 300 of a hundred: by one processor and by all.
+        // The bombs are one function of 20,000 blocks, for one processor, and 300 functions of a hundred, for all of them.
         ("[compile]\ntime = \"3s\"", tangle(20_000, 3, 8), "took longer than 3s, which `compile.time` allows"),
         (
             "[compile]\ntime = \"3s\"",
@@ -84,11 +85,11 @@ fn a_component_that_compiles_for_ever_is_stopped_while_requests_go_on() {
             assert!(start.elapsed() < Duration::from_secs(3) + SLACK, "{:?}", start.elapsed());
         }
         assert!(served > 20, "{served} requests in {:?}", start.elapsed());
-        assert_eq!(children(&host), "", "the compiling process is gone");
+        assert_eq!(children(&host), "", "the compiling process was not ended");
         serves(&host, 1, Content::first(true));
         let left: Vec<_> = fs::read_dir(host.state().join("code")).unwrap().map(|file| file.unwrap().path()).collect();
         assert!(left.iter().all(|file| file.extension().is_none_or(|e| e != "tmp")), "{left:?}");
-        // Nothing of it stands in the way of the next.
+        // The refused build doesn't disturb the next one.
         assert_eq!(operator.swapped("back", &crate::app::back(4)), 2);
     }
 }
@@ -155,14 +156,14 @@ fn types_without_end_are_looked_at_in_no_time() {
     }
 }
 
-/// The most that a process has had in memory, in MiB.
+/// Returns the peak resident memory of the host in MiB.
 fn most_memory(host: &Host) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", host.process())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() >> 10
 }
 
-/// How much more than twice what nothing has the host may take for it, in MiB.
+/// The memory in MiB that the host may use beyond twice the size of the file.
 const MORE: u64 = 64;
 
 #[test]
@@ -184,7 +185,7 @@ fn two_hundred_megabytes_of_zeros_are_refused_at_once() {
     serves(&host, 1, Content::first(true));
     drop(host);
 
-    // As a file, with no more memory than that.
+    // The same component as a file, with a limit of the process's memory.
     let file = app.path().join("back.wasm");
     File::create(&file).unwrap().set_len(ZERO_FILE_BYTES as u64).unwrap();
     for command in ["check", "run"] {

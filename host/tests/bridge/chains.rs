@@ -1,4 +1,4 @@
-//! Calls through three compartments: the tightest time wins, wherever it stands, and everything is counted once.
+//! Tests of calls through three compartments: the tightest deadline applies, whichever compartment has it, and each call is counted once.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ interface outer { answer: func(how: u32) -> u32; }
 
 const CALLS: &[(&str, &str)] = &[("a", "b"), ("b", "c")];
 
-/// Answers with what the next one answers, or says that itself.
+/// Returns a module that passes its call on and returns the answer.
 fn passes(import: &str, export: &str) -> Vec<u8> {
     let core = format!(
         r#"(module (import "t:t/{import}@1.0.0" "answer" (func $next (param i32) (result i32)))
@@ -27,7 +27,7 @@ fn passes(import: &str, export: &str) -> Vec<u8> {
     component(&format!("{WIT} world component {{ import {import}; export {export}; }}"), &core)
 }
 
-/// Spins where it is asked for 1.
+/// Returns the last module of the chain. It loops forever if it gets 1, and otherwise returns its parameter.
 fn last() -> Vec<u8> {
     let core = r#"(module (memory (export "memory") 1)
           (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) i32.const 1024)
@@ -46,7 +46,7 @@ async fn start(times: [u64; 3], more: &str) -> App {
     App::start(&components, CALLS, &settings).await
 }
 
-/// As many levels below the first as the error came from.
+/// Returns the number of compartments between the caller and the origin of the error, or `None` for another error.
 fn depth(error: &CallError) -> Option<usize> {
     match error {
         CallError::Deadline { .. } => Some(0),
@@ -55,14 +55,14 @@ fn depth(error: &CallError) -> Option<usize> {
     }
 }
 
-/// The counters of that name, by their labels.
+/// Returns the labels of the nonzero counters with this name.
 fn counted(app: &App, name: &str) -> Vec<String> {
     let text = app.runtime.current().telemetry().render(|now| app.runtime.sample(now));
     let lines = text.lines().filter(|line| line.starts_with(name) && !line.ends_with(" 0"));
     lines.map(|line| line[name.len()..].to_owned()).collect()
 }
 
-async fn checked(times: [u64; 3], waits: bool) {
+async fn check_deadline(times: [u64; 3], waits: bool) {
     let app = Arc::new(start(times, if waits { "limits.calls = 1\n" } else { "" }).await);
     let busy = tokio::spawn({
         let app = app.clone();
@@ -112,7 +112,7 @@ fn the_tightest_time_wins_wherever_it_stands() {
             [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0], [0, 0, 0], [2, 0, 0], [2, 2, 0]];
         for order in orders {
             for waits in [false, true] {
-                checked(order.map(|place| [200, 900, 30_000][place]), waits).await;
+                check_deadline(order.map(|place| [200, 900, 30_000][place]), waits).await;
             }
         }
     });
@@ -122,11 +122,11 @@ const LISTS: &str = "package t:t@1.0.0;
 interface inner { many: func(count: u32) -> list<u8>; }
 interface outer { many: func(count: u32) -> list<u8>; }
 ";
-/// So many values that copying them out is one long step.
+/// The number of values that makes copying the result one long step.
 const MANY: u32 = 500_000;
 
-/// Calls that are long only by what they call wait for each other's turns with both parts of themselves: none may keep its turn while it
-/// can't go on.
+/// Two kinds of call meet here: one is known as short and becomes long only by its callee, the other is known as long. Neither may keep its
+/// permit for offloaded work while it waits for the other.
 #[test]
 fn who_is_long_by_a_callee_loses_no_turn() {
     let core = |export: &str, import: &str, many: &str| {
@@ -145,7 +145,7 @@ fn who_is_long_by_a_callee_loses_no_turn() {
     let settings = "[compartments.in-a]\nmodules = [\"a\"]\n[compartments.in-b]\nmodules = [\"b\"]\n";
     run(async {
         let app = Arc::new(App::start(&[("a", outer), ("b", inner)], &[("a", "b")], settings).await);
-        // The one is known as short then, and the other as long.
+        // After these calls, the first function is known as short and the second as long.
         for _ in 0..40 {
             app.call("a", "outer.many", &[Val::U32(10)], 60_000).await.unwrap();
         }

@@ -1,4 +1,4 @@
-//! Calls between modules of a compartment: what can't go that way goes another, and what goes wrong on the way names both ends.
+//! Tests of calls within a compartment: calls that can't be fused are bridged, and errors name both modules.
 
 use wasmtime::component::Val;
 use watertight::runtime::CallError;
@@ -11,7 +11,7 @@ fn trap(module: &str, callees: &[&str], error: &CallError) {
     assert_eq!(found_callees.iter().map(|name| name.as_str()).collect::<Vec<_>>(), callees, "{error}");
 }
 
-/// A type with so many cases, fields or items, in the place of `TYPE`, and a value of it as the caller makes it.
+/// Returns definitions of a type `large` with this number of cases.
 fn types(count: usize) -> Vec<(&'static str, String)> {
     let words = |each: fn(usize) -> String| (0..count).map(each).collect::<Vec<_>>().join(", ");
     vec![
@@ -82,7 +82,8 @@ fn bad_callee() -> Vec<u8> {
     )
 }
 
-/// It calls another module as well where `two` says so: then only the call instruction tells which it was.
+/// Returns a module that calls `bad` with invalid values. If `two` is true, it also calls another module, so that only the call instruction
+/// identifies the callee.
 fn bad_caller(two: bool) -> Vec<u8> {
     let (import, call) = if two { (r#"(import "t:t/other@1.0.0" "go" (func $go))"#, "(call $go)") } else { ("", "") };
     component(
@@ -133,7 +134,7 @@ fn a_bad_value_between_two_modules_names_both() {
                 let words = error.to_string();
                 assert!(words.starts_with("a module trapped between `caller` and `callee`: "), "{function}: {words}");
             }
-            // What a module does by itself is its own.
+            // A trap outside of a call belongs to the module alone.
             trap("caller", &[], &app.call("caller", "user.go", &[], 5_000).await.unwrap_err());
         }
     });
@@ -150,7 +151,8 @@ package watertight:lifecycle@1.0.0 {
 }
 ";
 
-/// Reports twice and traps, where it is asked for 1; traps where it is asked for 0.
+/// The core functions of a module that fails: it reports twice and traps if it gets 1, only traps if it gets 0, and reports and returns if
+/// it gets 2.
 const FAILS: &str = r#"
     (import "watertight:lifecycle/failure@1.0.0" "report" (func $report (param i32 i32 i32 i32 i32 i32 i32)))
     (memory (export "memory") 1)
@@ -185,12 +187,12 @@ fn a_module_that_fails_says_why_in_its_own_name_without_a_grant() {
             ),
         );
         let app = App::start(&[("caller", caller), ("callee", callee)], &[("caller", "callee")], "").await;
-        assert_eq!(app.runtime.current().graph.compartments.len(), 1, "they stand together");
+        assert_eq!(app.runtime.current().graph.compartments.len(), 1, "the modules are in different compartments");
         let said = r"out of tea\nand milk (src/tea.rs:7:9); wasm trap: wasm `unreachable` instruction executed";
         for (function, module) in [("api.go", "caller"), ("api.deep", "callee")] {
             let failed = app.call("caller", function, &[Val::U32(1)], 5_000).await.unwrap_err();
             assert_eq!(failed.to_string(), format!("a module trapped in `{module}`: {said}"));
-            // What one call says is not said of the next, on the same instance either.
+            // A report counts only for its own call, even on the same instance.
             assert_eq!(app.call("caller", function, &[Val::U32(2)], 5_000).await, Ok(None));
             let failed = app.call("caller", function, &[Val::U32(0)], 5_000).await.unwrap_err();
             let bare = format!("a module trapped in `{module}`: wasm trap: wasm `unreachable` instruction executed");

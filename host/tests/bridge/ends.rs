@@ -1,4 +1,4 @@
-//! How calls across compartments end, and that nothing of them is left.
+//! Tests of the ways in which calls between compartments end, and that they leave nothing behind.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,7 +23,7 @@ interface outer {
 }
 ";
 
-/// Traps, spins, or answers one more than it is asked; counts its calls in what it answers.
+/// The core function of the callee: it traps if it gets 0, loops forever if it gets 1, and otherwise returns its parameter plus one.
 const ACTS: &str = r#"
     (func $act (param $how i32) (result i32)
       (if (i32.eq (local.get $how) (i32.const 0)) (then unreachable))
@@ -31,13 +31,13 @@ const ACTS: &str = r#"
       (i32.add (local.get $how) (i32.const 1)))
 "#;
 
-/// Asked this, the caller asks its callee again and again, until that fails.
+/// With this parameter, the caller repeats its call until the call fails.
 const ON_AND_ON: u32 = 1_000;
 
-/// An asynchronous function beside the others, which makes its compartment's engine one with concurrency.
+/// An asynchronous function. It gives its compartment an engine with concurrency.
 const LATER: (&str, &str) = ("interface later { later: async func(); }", r#"(func (export "t:t/later@1.0.0#later"))"#);
 
-/// The core module's text and the world with [`LATER`] added where `concurrent`.
+/// Builds a component from a core module and a world. Adds [`LATER`] if `concurrent` is true.
 fn make(concurrent: bool, world: &str, core: &str) -> Vec<u8> {
     let (interface, function) = if concurrent { LATER } else { ("", "") };
     let export = if concurrent { "export later;" } else { "" };
@@ -53,7 +53,7 @@ fn callee(concurrent: bool) -> Vec<u8> {
           (i32.store (i32.const 4) (call $act (local.get 0))) i32.const 0)
         @later)"#
     );
-    // At 0 is `ok`, and behind it what it holds.
+    // The byte at 0 is the discriminant of `ok`, and the value follows it.
     make(concurrent, "export inner;", &core)
 }
 
@@ -174,7 +174,7 @@ fn engines_with_and_without_concurrency_call_each_other() {
     }
 }
 
-/// The callee may take less time than its caller.
+/// Starts an application whose callee has a shorter deadline than its caller.
 async fn start_tight() -> App {
     start(&format!("{APART}limits = {{ request = \"100ms\", calls = 1, queue = 0 }}\n")).await
 }
@@ -185,14 +185,14 @@ fn a_call_that_is_dropped_drops_the_one_in_it() {
         let app = start(&format!("{APART}limits = {{ calls = 1, queue = 0 }}\n")).await;
         let spin = app.call("caller", "outer.answer", &[Val::U32(1)], 60_000);
         assert!(tokio::time::timeout(Duration::from_millis(200), spin).await.is_err());
-        // Its place is free, and its instance gone.
+        // The callee's place is free again, and the instance was dropped.
         let answer = app.call("caller", "outer.careful", &[Val::U32(2)], 5_000).await;
         assert!(matches!(answer, Ok(Some(Val::Result(Ok(_))))), "{answer:?}");
         assert_eq!((app.stats("caller").dropped, app.stats("callee").dropped), (1, 1));
     });
 }
 
-/// The reason is the generation's end, also where a caller calls on and on and would be told before it is ended.
+/// The deadline of the drain ends the calls, also for a caller that repeats its call and would see a callee's error first.
 #[test]
 fn the_end_of_a_generation_ends_its_callers_and_tells_them_nothing() {
     run(async {

@@ -1,8 +1,8 @@
-//! Whatever the types of a function: its values come through a bridge as they come through a fused call.
+//! Property tests: values of every type come through a bridge as they come through a fused call.
 //!
-//! A callee echoes, and a caller passes on what it is given. Neither needs to know the type: with enough further parameters, values
-//! go by memory both ways, where the first parameter and the first part of the result lie alike. So a few lines of core WebAssembly
-//! are a guest for any type.
+//! A callee returns its parameter, and a caller passes its parameter on. Neither depends on the type: with enough further parameters,
+//! values are passed in memory both ways, where the first parameter and the first part of the result have the same layout. So a few lines
+//! of core WebAssembly serve any type.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -16,16 +16,16 @@ use watertight::shape::Type;
 use crate::app::{APART, App, component, run};
 use crate::types::typed_values;
 
-/// Parameters beside the first: with more than 16 flat values in all, they go by memory.
+/// The number of parameters beside the first. With more than 16 flat values in all, parameters are passed in memory.
 const MORE: usize = 16;
-/// Applications that are tried, and the types in each: one component is compiled faster than many.
+/// The number of random applications. Each has many types, since one large component compiles faster than many small ones.
 const APPLICATIONS: u32 = 6;
 const TYPES: usize = 40;
 
 #[test]
 fn bridges_carry_every_type_of_values() {
     let mut runner = TestRunner::new(ProptestConfig::with_cases(APPLICATIONS));
-    let typed = typed_values().prop_filter("the engine has it", |(ty, _)| is_compiled(ty));
+    let typed = typed_values().prop_filter("the host supports it", |(ty, _)| is_compiled(ty));
     let result = runner.run(&vec(typed, TYPES), |mut typed| {
         typed.extend(nested_options());
         run(async {
@@ -49,7 +49,7 @@ fn bridges_carry_every_type_of_values() {
     result.unwrap_or_else(|error| panic!("{error}"));
 }
 
-/// Options of options: JSON can't carry them, so that they are not among the random types.
+/// Returns options of options. JSON can't express them, so they are not among the random types.
 fn nested_options() -> Vec<(Type, Val)> {
     let ty = Type::Option(Arc::new(Type::Option(Arc::new(Type::String))));
     let some = |value: Val| Val::Option(Some(Box::new(value)));
@@ -61,7 +61,8 @@ fn more() -> impl Iterator<Item = Val> {
     std::iter::repeat_n(Val::U64(7), MORE)
 }
 
-/// Wasmtime's lists of a fixed length are not finished: its own documentation says so, and the host leaves them off.
+/// Returns whether the host supports a type. Wasmtime doesn't fully support lists of a fixed length, according to its documentation, so the
+/// host disables them.
 fn is_compiled(ty: &Type) -> bool {
     match ty {
         Type::FixedList(..) => false,
@@ -90,7 +91,7 @@ const MEMORY: &str = r#"
       (local.get $at))
 "#;
 
-/// What a caller's callee writes its result to: below what is allocated, and larger than any type here.
+/// The address at which the callee writes its result. It is below the allocated memory, and the space exceeds the size of every type here.
 const RESULT: &str = "(i32.const 65536)";
 
 fn callee(types: &[&Type]) -> Vec<u8> {
@@ -125,7 +126,7 @@ fn wit(types: &[&Type], world: &str) -> String {
         let _ = writeln!(functions, "echo{number}: func(value: {ty}{more}) -> tuple<{ty}, u64, u64>;");
     }
     let definitions = text.definitions;
-    // The caller takes the types from an interface of types, as contracts do; the callee is called by them.
+    // The caller uses types of a separate interface, as contracts do.
     let uses: String = (0..text.count).map(|number| format!("t{number}, ")).collect();
     let uses = if uses.is_empty() { uses } else { format!("use types.{{{}}};", uses.trim_end_matches(", ")) };
     format!(
@@ -134,7 +135,7 @@ fn wit(types: &[&Type], world: &str) -> String {
     )
 }
 
-/// Types as WIT text: those that need a name are defined under numbers.
+/// Types as WIT text. Types that need a name are defined under numbers.
 #[derive(Default)]
 struct Text {
     definitions: String,
