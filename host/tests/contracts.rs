@@ -1,6 +1,6 @@
-//! What contracts may be called and how they meet: names, labels, functions of a world, drafts; and what an application on paper is told.
+//! Tests of contracts: names, labels, functions of a world and drafts of WASI, and the problems that an application gets before it runs.
 //!
-//! The real binary and real sockets, on components that are made from text.
+//! They use the real binary and real sockets. The components are built from text.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test fails by panicking")]
 

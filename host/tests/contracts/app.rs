@@ -1,4 +1,4 @@
-//! Applications of components that are made from text, what the command line says of them, and what a host answers.
+//! Applications whose components are built from text, with helpers for the command line and for requests to a host.
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use crate::components::component_of;
 use crate::host::{self, Host, Launch};
 
-/// What core modules of these tests begin with: a memory, and an allocator that never frees.
+/// The start of each core module: a memory, and an allocator that never frees.
 pub(crate) const MEMORY: &str = r#"
     (memory (export "memory") 1)
     (global $next (mut i32) (i32.const 4096))
@@ -24,7 +24,7 @@ pub(crate) const MEMORY: &str = r#"
         (global.set $next (i32.add (global.get $next) (local.get 3))))
 "#;
 
-/// An application in a folder of its own, which is its workspace too.
+/// An application in a temporary folder, which is also its workspace.
 pub(crate) struct App {
     folder: TempDir,
 }
@@ -36,8 +36,7 @@ impl App {
         app.file("app.toml", manifest)
     }
 
-    /// With a component for the world `component` of `wit`, whose core module has `MEMORY` and `functions`. Functions that `core` imports
-    /// come first.
+    /// Adds a component for the world `component` of `wit`. Its core module consists of `imports`, [`MEMORY`] and `functions`.
     pub(crate) fn component(self, name: &str, wit: &str, imports: &str, functions: &str) -> Self {
         let core = format!("(module {imports} {MEMORY} {functions})");
         let bytes = component_of(wit, "component", &core);
@@ -45,7 +44,7 @@ impl App {
         self
     }
 
-    /// With a component of which every function traps.
+    /// Adds a component whose functions all trap.
     pub(crate) fn dummy(self, name: &str, wit: &str) -> Self {
         let bytes = crate::components::component(wit, "component");
         fs::write(self.path().join(name).with_extension("wasm"), bytes).unwrap();
@@ -67,12 +66,12 @@ impl App {
         Launch::app(self.path()).start()
     }
 
-    /// What a command says, run in the application's folder.
+    /// Runs a command in the application's folder.
     pub(crate) fn run(&self, arguments: &[&str]) -> Output {
         host::binary().args(arguments).current_dir(self.path()).output().unwrap()
     }
 
-    /// What a command that succeeds writes to standard output.
+    /// Runs a command that must succeed. Returns its standard output.
     pub(crate) fn out(&self, arguments: &[&str]) -> String {
         let output = self.run(arguments);
         let (out, error) = (text(&output.stdout), text(&output.stderr));
@@ -80,12 +79,12 @@ impl App {
         out
     }
 
-    /// What a command that succeeds writes as JSON.
+    /// Runs a command that must succeed. Returns its output as JSON.
     pub(crate) fn json(&self, arguments: &[&str]) -> Value {
         serde_json::from_str(&self.out(arguments)).unwrap()
     }
 
-    /// The problems that `check` finds: code and message.
+    /// Returns the code and message of each problem that `check` reports.
     pub(crate) fn problems(&self) -> Vec<(String, String)> {
         let output = self.run(&["check", "--json", "."]);
         let found: Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -94,7 +93,7 @@ impl App {
         problems
     }
 
-    /// The notes that `check` has, where there are no problems: code and message.
+    /// Returns the code and message of each note that `check` reports. There must be no problems.
     pub(crate) fn notes(&self) -> Vec<(String, String)> {
         pairs(&self.json(&["check", "--json", "."])["notes"])
     }
@@ -109,7 +108,7 @@ pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// Asks a host once: the status and the body. `head` is the request line without its version, and further fields.
+/// Sends one request and returns the status and the body. `head` is the request line without its version, followed by header fields.
 pub(crate) fn ask(host: &Host, head: &str, body: &str) -> (u16, String) {
     let (line, fields) = head.split_once('\n').unwrap_or((head, ""));
     let fields: String = fields.lines().map(|field| format!("{field}\r\n")).collect();

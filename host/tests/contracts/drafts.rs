@@ -1,8 +1,8 @@
-//! Drafts of WASI under the names that published components import them by.
+//! Tests of drafts of WASI under the names by which published components import them.
 
 use crate::app::{App, ask};
 
-/// What the draft was before its interface was called `store`.
+/// The draft of `wasi:config` in which the interface had another name.
 const RUNTIME: &str = "
     package wasi:config@0.2.0-draft {
         interface runtime {
@@ -20,7 +20,7 @@ const STORE: &str = "
         }
     }
 ";
-/// Published without a version.
+/// This draft was published without a version.
 const LOGGING: &str = "
     package wasi:logging {
         interface logging {
@@ -31,7 +31,7 @@ const LOGGING: &str = "
 ";
 const READS: &str = "package field:reads@1.0.0 { interface reads { value: func(key: string) -> string; } }";
 
-/// Logs the key, and returns what is configured under it.
+/// A function that logs the key and returns its configured value.
 const CORE: &str = r#"
     (func (export "field:reads/reads@1.0.0#value") (param i32 i32) (result i32)
         (call $log (i32.const 3) (local.get 0) (local.get 1) (local.get 0) (local.get 1))

@@ -1,4 +1,4 @@
-//! Names whose later words begin with a digit, and words in capitals: whatever WIT takes works everywhere.
+//! Tests of names with words that start with a digit or are in capitals: every valid WIT name works everywhere.
 
 use serde_json::{Value, json};
 
@@ -18,7 +18,7 @@ const POST: &str = r#"
     }
 "#;
 
-/// `get-2fa` fails for the users 2 and 404, and returns its line for all others; `move-TO` returns its parameter.
+/// `get-2fa` fails for the users 2 and 404, and returns its line for all others. `move-TO` returns its parameter.
 const POST_CORE: &str = r#"
     (func (export "field:post-2/VAT-2025@1.0.0#get-2fa") (param i32 i32 i32) (result i32)
         (memory.fill (i32.const 16) (i32.const 0) (i32.const 16))
@@ -51,7 +51,7 @@ const DESK: &str = r#"
     }
 "#;
 
-/// Hands its call on.
+/// A function that passes its call on.
 const DESK_CORE: &str = r#"
     (func (export "field:desk-9/desk-24H@1.0.0#ask-2") (param i32 i32 i32) (result i32)
         (call $ask (local.get 0) (local.get 1) (local.get 2) (i32.const 16))
@@ -164,7 +164,7 @@ fn odd_names_work_on_the_command_line_and_in_suites() {
     );
     let called = app.json(&["call", "post-2/VAT-2025.get-2fa", "\"l\"", "7", "--json"]);
     assert_eq!(called, json!({"ok": "l"}));
-    // A typed error is a result, and makes the command fail.
+    // A typed error is a result, and the command fails.
     let called = app.run(&["call", "desk-2/desk-24H.ask-2", "\"l\"", "404", "--json"]);
     assert_eq!(String::from_utf8_lossy(&called.stdout).trim(), r#"{"err":{"not_found":"l"}}"#);
     let tested = app.run(&["test", "post-2"]);

@@ -1,4 +1,5 @@
-//! What an application on paper is told: everything at once, nothing of secrets, and what nothing can reach.
+//! Tests of the checks of an application before it runs: all problems are reported at once, no secrets are needed, and unreachable parts
+//! are noted.
 
 use crate::app::App;
 
@@ -17,7 +18,7 @@ fn hello(manifest: &str, routes: &str) -> App {
 
 const GOOD: &str = "[[route]]\nmethod = \"GET\"\npath = \"/hello/{name}\"\ncall = \"hello/greet.hello\"\nerrors = { not-found = 404 }\n";
 
-/// The codes that are found, in order.
+/// Returns the codes of the problems, sorted.
 fn codes(app: &App) -> Vec<String> {
     let mut codes: Vec<String> = app.problems().into_iter().map(|(code, _)| code).collect();
     codes.sort();
@@ -31,34 +32,34 @@ fn one_fault_hides_no_other_that_does_not_depend_on_it() {
     };
     let errors = "errors = { not-found = 404 }";
     for (manifest, routes, expected) in [
-        // The issue's own: a wrong status, and an unknown function in another route.
+        // A wrong status, and an unknown function in another route.
         (
             "",
             other("/a/{name}", "hello", &format!("status = 99\n{errors}")) + &other("/b", "nothing", ""),
             &["bad-value", "unknown-function"][..],
         ),
-        // In the same route.
+        // A wrong status and an unknown function in the same route.
         ("", other("/a/{name}", "nothing", "status = 99"), &["bad-value", "unknown-function"]),
-        // A wrong status leaves the error table and the bindings known.
+        // The error table and the bindings are checked despite a wrong status.
         (
             "",
             other("/a/{nobody}", "hello", "status = 99\nerrors = { found = 404 }"),
             &["bad-binding", "bad-value", "error-table", "error-table"],
         ),
-        // A case with a wrong status has one all the same.
+        // A case with a wrong status counts as present.
         ("", other("/a/{name}", "hello", "errors = { not-found = 99 }"), &["bad-value"]),
-        // With a misspelt key nothing is known of what it should have said.
+        // A misspelt key hides what its value should have said.
         ("", other("/a/{name}", "hello", "error = { not-found = 404 }"), &["unknown-key"]),
-        // A wrong key of the manifest, and an unknown function.
+        // A wrong key in the manifest, and an unknown function.
         ("[log]\nlevel = 5", other("/b", "nothing", ""), &["bad-value", "unknown-function"]),
         ("[http]\nin_flights = 5", other("/b", "nothing", ""), &["unknown-function", "unknown-key"]),
-        // A module without a component is not missed by its routes again.
+        // Routes to a module without a component don't report it again.
         (
             "[modules.gone]\nuses = []",
             other("/b", "nothing", "") + &GOOD.replace("hello/greet", "gone/greet").replace("/hello/", "/gone/"),
             &["missing-key", "unknown-function"],
         ),
-        // Wrong syntax in one file, and another file's function.
+        // A syntax error in one file, and an unknown function in another.
         ("", "[[route]\n".to_owned(), &["syntax", "unknown-function"]),
     ] {
         let app = hello(manifest, &routes);
@@ -119,7 +120,7 @@ fn only_what_runs_needs_secrets_and_variables() {
     assert_eq!(app.problems(), []);
     assert!(app.out(&["graph", "."]).contains("other"));
     assert!(app.out(&["inspect", "other"]).contains("t:other/other@1.0.0"));
-    // `test` runs the module that is tested, and what it calls.
+    // `test` runs only the tested module and its callees.
     let tested = app.run(&["test", "plain"]);
     assert!(tested.status.success(), "{}", crate::app::text(&tested.stderr));
     for (arguments, count) in [(&["test", "other"][..], 3), (&["check", "--env", "."], 3)] {
@@ -136,7 +137,7 @@ fn build_and_inspect_need_no_routes() {
             .dummy("hello", HELLO);
     assert_eq!(codes(&app), ["unreadable"]);
     assert!(app.out(&["inspect", "hello"]).contains("t:greet/greet@1.0.0"));
-    // There is no folder to build, and nothing else is wrong.
+    // No module has sources to build, and routes don't matter to `build`.
     assert!(app.run(&["build"]).status.success());
     let app = app.file("routes/a.toml", "[[route]]\nmethod = 5\n");
     assert!(app.run(&["build"]).status.success());

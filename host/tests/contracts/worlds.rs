@@ -1,4 +1,4 @@
-//! What a world names itself: imports of one interface under labels, interfaces and functions of its own.
+//! Tests of names that belong to a world: labels for imports of one interface, and interfaces and functions of its own.
 
 use serde_json::{Value, json};
 
@@ -8,7 +8,7 @@ const TEXT: &str = "
     package field:text@1.0.0 { interface text { echo: func(s: string) -> string; } }
 ";
 
-/// A module that imports `text` twice, and says what each gives.
+/// A module that imports `text` twice. Its functions return what each import returns.
 const TWICE: &str = "
     package field:twice;
     world component {
@@ -65,7 +65,7 @@ const USER_ROUTES: &str = r#"
     call   = "twice/user.second"
 "#;
 
-/// A module that answers with the one letter that it is about.
+/// Returns the core of a module that always answers with this letter.
 fn text_core(letter: char) -> String {
     format!(
         r#"(data (i32.const 8) "{letter}")
@@ -76,7 +76,7 @@ fn text_core(letter: char) -> String {
     )
 }
 
-/// `twice` and two modules that export what it imports twice.
+/// Returns an application of `twice` and two modules that export the interface that it imports twice.
 fn twice(calls: &str, settings: &str) -> App {
     let text = format!("package field:a; world component {{ export field:text/text@1.0.0; }} {TEXT}");
     App::new(&format!(
@@ -192,7 +192,7 @@ fn bare() -> App {
     )
     .file("routes.toml", BARE_ROUTES)
     .component("bare", BARE, "", BARE_CORE)
-    // It means another type by the same name, and stands in the same compartment.
+    // This module has another type of the same name, and shares the compartment.
     .component(
         "other",
         &BARE.replace("record point { x: u32, y: u32 }", "record point { y: u32, x: u32 }"),
@@ -262,7 +262,7 @@ fn a_function_that_a_world_imports_is_refused_with_words_that_fit() {
     );
 }
 
-/// A module that exports one interface under a label, and one of its world's own.
+/// A module that exports one interface under a label, and one interface of its world.
 const OWN: &str = "
     package field:owns;
     world component {
@@ -278,7 +278,7 @@ const OWN_CORE: &str = r#"
     (func (export "local-2#say") (result i32) (call $o))
 "#;
 
-/// A module that imports both: the first by its own name, the second by its label.
+/// A module that imports both: the first by the interface's name, the second by its label.
 const ASKS: &str = "
     package field:asks;
     world component {
