@@ -1,4 +1,4 @@
-//! What modules are granted, from outside: exactly that, and in their own name.
+//! Tests of grants: modules get exactly what the manifest grants, and act in their own name.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,4 +1,4 @@
-//! Requests of modules to other hosts: where they may go, and what each may take.
+//! Tests of outbound HTTP requests: their allowed destinations, and their limits.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -23,11 +23,11 @@ use crate::app::{App, guest};
 use crate::command::run;
 use crate::host::{self, Host};
 
-/// What a provider on loopback has been asked.
+/// The number of requests to a provider on the loopback interface.
 #[derive(Clone, Default)]
-struct Asked(Arc<AtomicUsize>);
+struct RequestCounter(Arc<AtomicUsize>);
 
-impl Asked {
+impl RequestCounter {
     fn times(&self) -> usize {
         self.0.load(Ordering::SeqCst)
     }
@@ -38,15 +38,17 @@ struct To {
     to: String,
 }
 
-fn router(asked: Asked) -> Router {
-    // Nothing, then nothing more.
+fn router(asked: RequestCounter) -> Router {
+    // This body sends one byte and then stalls.
     let stall = || {
         Body::from_stream(
             futures::stream::once(async { Ok::<_, std::io::Error>(Bytes::from("x")) })
                 .chain(futures::stream::pending()),
         )
     };
-    let counted = |State(asked): State<Asked>, request: axum::extract::Request, next: axum::middleware::Next| async move {
+    let counted = |State(asked): State<RequestCounter>,
+                   request: axum::extract::Request,
+                   next: axum::middleware::Next| async move {
         asked.0.fetch_add(1, Ordering::SeqCst);
         next.run(request).await
     };
@@ -70,9 +72,9 @@ fn router(asked: Asked) -> Router {
         .layer(axum::middleware::from_fn_with_state(asked, counted))
 }
 
-/// A provider, gone with the test.
-async fn provider() -> (SocketAddr, Asked) {
-    let asked = Asked::default();
+/// Starts a provider. It stops at the end of the test.
+async fn provider() -> (SocketAddr, RequestCounter) {
+    let asked = RequestCounter::default();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let serving = axum::serve(listener, router(asked.clone()));
@@ -100,7 +102,7 @@ async fn send(host: &Host, request: Value) -> Value {
     host.called("f/fetch.send", json!([request])).await
 }
 
-/// Sends one that is to be refused with that code.
+/// Sends a request that must be refused with this error code.
 async fn refused(host: &Host, request: Value, code: &str) {
     let said = send(host, request.clone()).await;
     assert!(said["err"].as_str().is_some_and(|error| error.contains(code)), "{request}: {said} is not {code}");
@@ -131,14 +133,14 @@ async fn requests_go_where_the_manifest_allows_and_nowhere_else() {
         request(other, "/hello"),
         request("localhost:80", "/hello"),
         request(format!("[::1]:{}", address.port()), "/hello"),
-        // The same address with more around it, and what only looks like an allowed name.
+        // These authorities contain the allowed address, or resemble an allowed name.
         request(format!("user@{address}"), "/hello"),
         request(format!("{address}@{other}"), "/hello"),
         with(request("example.com:8443", "/"), "scheme", "https".into()),
         with(request("a.example.com.evil.test:8443", "/"), "scheme", "https".into()),
         with(request("a.example.com", "/"), "scheme", "https".into()),
         with(request(address, "/hello"), "scheme", "https".into()),
-        // A tunnel through an allowed host leads anywhere.
+        // A tunnel through an allowed host could lead anywhere.
         with(request(address, "/hello"), "method", "CONNECT".into()),
     ];
     let times = denied.len() as u64;
@@ -146,7 +148,7 @@ async fn requests_go_where_the_manifest_allows_and_nowhere_else() {
         refused(&host, request, "HttpRequestDenied").await;
     }
     assert_eq!((asked.times(), others.times(), outcomes(&host).await), (4, 0, [4, times, 0, 0]));
-    // No other protocol, and nobody there.
+    // Other protocols are refused as well.
     refused(&host, with(request(address, "/hello"), "scheme", "ftp".into()), "HttpProtocolError").await;
     assert!(host.has_logged(&format!(
         "a request to http://{other} is denied: no entry of the module's `http.allow` permits it"
@@ -154,7 +156,7 @@ async fn requests_go_where_the_manifest_allows_and_nowhere_else() {
     let log = host.log();
     let line = log.lines().find(|line| line.contains("is denied")).unwrap();
     assert!(line.contains("WARN module: ") && line.contains("module=\"f\"") && line.contains("request="), "{line}");
-    // Nothing is allowed where nothing is said.
+    // Without entries in `allow`, no request is allowed.
     let host = app("", "").launch().start();
     refused(&host, request(address, "/hello"), "HttpRequestDenied").await;
 }
@@ -163,7 +165,7 @@ async fn requests_go_where_the_manifest_allows_and_nowhere_else() {
 async fn a_name_does_not_lead_inside_unless_it_may() {
     let (address, asked) = provider().await;
     let port = address.port();
-    // The second is an address to the system's resolver, and a name to everybody else.
+    // The system's resolver parses the second name as an address. Every other parser sees a name.
     let allow = format!("allow = [\"http://localhost:{port}\", \"http://127.1:{port}\"]");
     let host = app(&allow, "").launch().start();
     for name in ["localhost", "LOCALHOST", "localhost.", "127.1"] {
@@ -171,7 +173,7 @@ async fn a_name_does_not_lead_inside_unless_it_may() {
     }
     assert_eq!((asked.times(), outcomes(&host).await), (0, [0, 4, 0, 0]));
     assert!(host.has_logged("is not an address of the public internet, and `http.private` is not set"));
-    // The address isn't allowed, only the name.
+    // The manifest allows the name, not the address.
     refused(&host, request(address, "/hello"), "HttpRequestDenied").await;
 
     let host = app(&format!("{allow}\nprivate = true"), "").launch().start();
@@ -186,7 +188,7 @@ async fn a_redirect_is_a_new_request() {
     let ((address, asked), (other, others)) = (provider().await, provider().await);
     let host = app(&format!("allow = [\"http://{address}\"]"), "").launch().start();
     let away = request(address, &format!("/redirect?to=http://{other}/hello"));
-    // The host hands it out as it is.
+    // The host doesn't follow redirects. It returns them.
     let answer = send(&host, away.clone()).await;
     assert_eq!(
         (&answer["ok"]["status"], &answer["ok"]["location"]),
@@ -207,14 +209,14 @@ async fn a_request_is_bounded_in_size_time_and_number() {
     let posted = |bytes: u32| with(with(request(address, "/length"), "method", "POST".into()), "body", bytes.into());
     assert_eq!(send(&host, posted(64 << 10)).await["ok"]["text"], "65536");
     refused(&host, posted((64 << 10) + 1), "HttpRequestBodySize").await;
-    // In the middle of a body Wasmtime has only the error's text for the guest, and no code.
+    // An error in the middle of a body reaches the guest only as text, without a code.
     refused(&host, request(address, "/large"), "HTTP response body size exceeds limit: 131072 bytes").await;
     let asked_at = Instant::now();
     refused(&host, request(address, "/slow"), "ConnectionReadTimeout").await;
     refused(&host, request(address, "/stall"), "connection read timeout").await;
     let took = asked_at.elapsed();
     assert!((Duration::from_millis(5_500)..Duration::from_secs(20)).contains(&took), "{took:?}");
-    // A module may wait for less, and not for more.
+    // A module may set a shorter timeout, and no longer one.
     let hasty = with(request(address, "/slow"), "first_byte_milliseconds", 50.into());
     let asked_at = Instant::now();
     refused(&host, hasty, "ConnectionReadTimeout").await;
@@ -228,10 +230,10 @@ async fn a_request_is_bounded_in_size_time_and_number() {
     let full = said.iter().filter(|said| said.contains("ConnectionLimitReached")).count();
     assert_eq!((said.iter().filter(|said| **said == "200").count(), full), (3, 5), "{said:?}");
     assert!(host.has_logged("its limit `http.concurrent` of 3"));
-    // Their places are free again.
+    // The places of the refused requests are free again.
     assert_eq!(host.called("f/fetch.send-many", many("/hello", 3)).await, json!(["200", "200", "200"]));
 
-    // Those that a call leaves behind end in time too.
+    // Requests that a call leaves behind end at their timeout.
     let mut tries = 0;
     loop {
         for _ in 0..3 {
@@ -241,13 +243,13 @@ async fn a_request_is_bounded_in_size_time_and_number() {
         if said["err"].as_str().is_some_and(|error| error.contains("ConnectionLimitReached")) {
             break;
         }
-        // On a machine that is slow enough, the first has ended by the time the last is sent.
+        // On a slow machine, the first may have ended before the last is sent. Then try again.
         tries += 1;
         assert!(tries < 5, "{said}");
     }
     let left_at = Instant::now();
     while send(&host, request(address, "/hello")).await["ok"]["text"] != "hello" {
-        assert!(left_at.elapsed() < Duration::from_secs(20), "what was left behind goes on");
+        assert!(left_at.elapsed() < Duration::from_secs(20), "requests that a call left behind do not end");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
@@ -259,14 +261,14 @@ async fn a_call_s_own_end_ends_its_request() {
     let host = app(&format!("allow = [\"http://{address}\"]"), settings).launch().start();
     let asked_at = Instant::now();
     let answer = host.call("f/fetch.send", &json!([request(address, "/slow")])).await;
-    // At the same moment the request ends and the call does: either may be told.
+    // The request and the call end at the same moment, so either may be reported.
     assert!(
         answer.status == 504 || answer.body["result"]["err"].as_str().is_some_and(|e| e.contains("Timeout")),
         "{answer:?}"
     );
     assert!(asked_at.elapsed() < Duration::from_secs(5));
     assert_eq!(send(&host, request(address, "/hello")).await["ok"]["status"], 200);
-    // Nobody listens there: the port was free a moment ago.
+    // No server listens on this port, which was free a moment ago.
     let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let host = app(&format!("allow = [\"http://{gone}\"]"), "").launch().start();
     refused(&host, request(gone, "/hello"), "ConnectionRefused").await;
@@ -275,7 +277,7 @@ async fn a_call_s_own_end_ends_its_request() {
 
 #[tokio::test]
 async fn a_server_of_https_must_be_the_one_that_it_says() {
-    let asked = Asked::default();
+    let asked = RequestCounter::default();
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
     let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
     let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -290,7 +292,7 @@ async fn a_server_of_https_must_be_the_one_that_it_says() {
     tokio::spawn(async move {
         loop {
             let (stream, _) = listener.accept().await.unwrap();
-            // One that doesn't trust the certificate goes away.
+            // A client that doesn't trust the certificate closes the connection.
             let Ok(stream) = acceptor.accept(stream).await else { continue };
             let service = hyper_util::service::TowerToHyperService::new(service.clone());
             let serving = hyper::server::conn::http1::Builder::new();
@@ -304,18 +306,18 @@ async fn a_server_of_https_must_be_the_one_that_it_says() {
     let secure = |name: &str| with(request(format!("{name}:{port}"), "/hello"), "scheme", "https".into());
     let host = app.launch().variable("SSL_CERT_FILE", trusted.to_str().unwrap()).start();
     assert_eq!(send(&host, secure("localhost")).await["ok"]["text"], "hello");
-    // Its certificate is for another name.
+    // The certificate is for another name.
     refused(&host, secure("127.0.0.1"), "TlsCertificateError").await;
     drop(host);
-    // Nobody trusts it.
+    // Without `SSL_CERT_FILE`, the host doesn't trust the certificate.
     let host = app.launch().start();
     refused(&host, secure("localhost"), "TlsCertificateError").await;
     assert_eq!(asked.times(), 1);
     drop(host);
-    // Who trusts another is told at a hangup that it changed.
+    // The host trusts another certificate first. It reads the changed file at SIGHUP.
     let other = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
     std::fs::write(&trusted, other.cert.pem()).unwrap();
-    // Nor are the system's own in a folder.
+    // The folder of the system's certificates is replaced by an empty one.
     let none = folder.path().join("none");
     std::fs::create_dir(&none).unwrap();
     let launch = app.launch().variable("SSL_CERT_FILE", trusted.to_str().unwrap());
@@ -325,7 +327,7 @@ async fn a_server_of_https_must_be_the_one_that_it_says() {
     host.signal(rustix::process::Signal::HUP);
     assert!(host.has_logged("SIGHUP: the certificates that the system trusts were read again"), "{}", host.log());
     assert_eq!(send(&host, secure("localhost")).await["ok"]["text"], "hello");
-    // A file that has none takes nothing away.
+    // A file without certificates changes nothing.
     std::fs::write(&trusted, "").unwrap();
     host.signal(rustix::process::Signal::HUP);
     assert!(host.has_logged("the certificates read before stay trusted"), "{}", host.log());
@@ -344,7 +346,7 @@ async fn a_module_without_the_grant_is_refused_by_its_import() {
     assert!(problems.iter().all(|problem| problem["code"] == "ungranted" && problem["module"] == "f"), "{said}");
     assert!(problems[0]["help"].as_str().unwrap().contains("add \"http\" to `uses` of [modules.f]"), "{said}");
 
-    // A build can't bring the grant along: a swap is refused, and what ran goes on.
+    // A swap to a build that needs more grants is refused, and the running build still serves.
     let app = App::new(&format!("[app]\nname = \"x\"\n[modules.f]\ncomponent = {slow:?}\n"));
     let host = app.launch().start();
     let mut command = host::binary();

@@ -1,11 +1,11 @@
-//! `wasi:keyvalue`: values under keys, in the module's own database.
+//! Tests of `wasi:keyvalue`: values by key in the module's own database.
 
 use serde_json::{Value, json};
 
 use crate::app::{App, guest};
 use crate::host::{self, Host};
 
-/// Two modules of one component, in one store. `a` may use SQL as well as any may.
+/// Returns an application with two modules of one component in one store. Both may also use SQL.
 fn two(settings: &str) -> App {
     let keeps = guest("keeps");
     App::new(&format!(
@@ -19,7 +19,7 @@ async fn take(host: &Host, module: &str, bucket: &str, steps: Value) -> Vec<Stri
     serde_json::from_value(said).unwrap()
 }
 
-/// Base64 of a few letters.
+/// The Base64 of two short texts.
 const ONE: &str = "b25l";
 const TWO: &str = "dHdv";
 
@@ -166,7 +166,7 @@ async fn odd_keys_are_told_apart_and_listed_whatever_one_answer_may_have() {
     );
     keys.retain(|key| key != "a\0");
     keys.sort();
-    // Of those, each page has as many as fit, and each cursor leads to the next.
+    // Each page has as many keys as fit, and each cursor leads to the next page.
     let (mut found, mut cursor) = (Vec::new(), Value::Null);
     for _ in 0..=keys.len() {
         let said = take(&host, "a", "b\0", json!([{ "list_keys": cursor }])).await;

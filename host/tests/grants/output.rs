@@ -1,4 +1,4 @@
-//! What a guest writes to the streams that WASI gives it.
+//! Tests of the output that a guest writes to the standard streams of WASI.
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::json;
@@ -7,7 +7,7 @@ use crate::app::{App, wasi_probe};
 use crate::client::{client, send};
 use crate::host::Host;
 
-/// The probe with all of WASI, each act behind a route.
+/// Starts a host with the probe with all of WASI. Each function has a route.
 fn start(settings: &str) -> (App, Host) {
     let probe = wasi_probe();
     let routes = ["print", "trap", "log", "count"]
@@ -27,7 +27,7 @@ async fn print(host: &Host, request: &str, text: &str, to_error: bool) {
     send(asked.header("x-request-id", request)).await.expect(200);
 }
 
-/// The lines of that request.
+/// Returns the log lines of this request.
 fn lines(log: &str, request: &str) -> Vec<String> {
     log.lines().filter(|line| line.contains(request)).map(str::to_owned).collect()
 }
@@ -37,7 +37,7 @@ async fn what_a_guest_prints_are_lines_of_its_own() {
     let (_app, host) = start("");
     print(&host, "print-1", "first\r\n\nsecond\n2030-01-01 ERROR forged \u{1b}[31m\nhalf", false).await;
     print(&host, "print-2", "other half\n", true).await;
-    // Ready, and everything before it is written.
+    // Once this line is logged, everything before it is as well.
     host.called("a/acts.log", json!(["after"])).await;
     assert!(host.has_logged("after"));
     let log = host.log();
@@ -48,12 +48,12 @@ async fn what_a_guest_prints_are_lines_of_its_own() {
         let named = ["module=\"a\"", "request=\"print-1\"", "trace=", "context=\"stdout\""];
         assert!(named.iter().all(|part| line.contains(part)), "{line}");
     }
-    // What a call leaves without an end is that call's, not the next one's.
+    // An unfinished line of a call belongs to that call, not to the next one.
     let second = lines(&log, "print-2");
     assert_eq!(second.len(), 1, "{log}");
     assert!(second[0].contains("WARN module: ") && second[0].contains("context=\"stderr\""), "{}", second[0]);
     assert!(second[0].contains("other half") && !first[3].contains("other"), "{log}");
-    assert!(!log.contains('\u{1b}'), "a guest's escape reaches the terminal: {log:?}");
+    assert!(!log.contains('\u{1b}'), "a guest's escape sequence reached the log: {log:?}");
 }
 
 #[tokio::test]
@@ -65,7 +65,7 @@ async fn a_panic_is_heard_although_its_instance_is_gone() {
     let log = host.log();
     let line = lines(&log, "panic-1").into_iter().find(|line| line.contains("as asked for")).unwrap();
     assert!(line.contains("WARN module: ") && line.contains("module=\"a\""), "{line}");
-    // The next call is on another instance, which speaks in that call's name.
+    // The next call runs on another instance, whose output has the next call's id.
     print(&host, "panic-2", "alive", false).await;
     assert!(host.has_logged("alive"));
     assert_eq!(lines(&host.log(), "panic-2").len(), 1);
@@ -74,13 +74,13 @@ async fn a_panic_is_heard_although_its_instance_is_gone() {
 #[tokio::test]
 async fn what_a_guest_prints_is_bounded() {
     let (_app, host) = start("[defaults.limits]\nlog = \"40KiB\"\nbody = \"1MiB\"\n");
-    // One line of half a megabyte: its beginning is written, and the rest is no line of its own.
+    // Only the start of a line of half a megabyte is logged. The rest is not a further line.
     let long = "x".repeat(500_000);
     host.called("a/acts.print", json!([long, false])).await;
-    // Many lines: those that fit, and one that says that there were more.
+    // Of many lines, those within the limit are logged, and one line says that more were dropped.
     host.called("a/acts.print", json!(["y\n".repeat(200_000), true])).await;
     assert!(host.has_logged("further lines of this call are dropped, because it may log only 40960 bytes"));
-    // Both count together, whichever way a guest takes.
+    // Both streams count towards one limit.
     host.called("a/acts.print", json!(["after\n", false])).await;
     assert!(host.has_logged("after"));
     let log = host.log();

@@ -1,4 +1,4 @@
-//! The shop with payments over HTTP: a real provider on loopback, and a secret that it wants to hear.
+//! Tests of the shop with payments over HTTP: a real provider on the loopback interface requires a secret.
 
 use std::fs;
 use std::path::PathBuf;
@@ -17,7 +17,7 @@ use crate::host::{self, Host};
 
 const SECRET: &str = "hush-of-the-provider-41d8";
 
-/// The shop's components, made once.
+/// Returns a component of the shop. The components are built once.
 fn component(name: &str) -> PathBuf {
     static BUILT: LazyLock<()> = LazyLock::new(|| {
         let mut build = host::binary();
@@ -28,7 +28,7 @@ fn component(name: &str) -> PathBuf {
     host::component(name)
 }
 
-/// The charges that a provider was asked for, with their keys.
+/// The charges that a provider received, with their keys.
 #[derive(Clone, Default)]
 struct Charges(Arc<Mutex<Vec<(String, Value)>>>);
 
@@ -59,7 +59,7 @@ async fn charge(
     }
 }
 
-/// A provider, and the shop that asks it.
+/// Starts a provider. Returns its charges and a shop whose payments use it.
 async fn shop(secret: &str) -> (Charges, tempfile::TempDir) {
     let charges = Charges::default();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -92,7 +92,7 @@ timeout = "500ms"
     (charges, app)
 }
 
-/// A provider, and the running shop that asks it. The shop's folder goes with the last.
+/// Starts a provider and a host with the shop. The host needs the shop's folder.
 async fn start(secret: &str) -> (Charges, tempfile::TempDir, Host) {
     let (charges, app) = shop(secret).await;
     let host = host::Launch::app(app.path()).start();
@@ -122,7 +122,7 @@ async fn an_order_is_charged_once_by_a_provider_over_http() {
     host.post_with_key("/orders", "o-3", &draft("tok_timeout")).await.expect(503);
     assert_eq!(charges.all().len(), 3);
 
-    // The other build of the module reads what this one wrote.
+    // The other build of the module reads the data that this one wrote.
     let built_in = component("payments");
     run(host::binary().args(["swap", "payments", built_in.to_str().unwrap()]).arg("--state").arg(host.state()))
         .expect(0);
@@ -141,8 +141,8 @@ async fn a_provider_that_refuses_the_key_makes_payments_unavailable() {
     assert_eq!(charges.all(), []);
 }
 
-/// The suites of `payments` and `orders`, whose provider this is: what `watertight test` finds out of the built-in one, with money
-/// that is held elsewhere.
+/// Runs the suites of `payments` and `orders` with this provider: `watertight test` must pass as with the built-in provider, although the
+/// money is held elsewhere.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_suites_pass_with_a_provider_over_http() {
     let (charges, app) = shop(SECRET).await;
@@ -154,7 +154,7 @@ async fn the_suites_pass_with_a_provider_over_http() {
         assert_eq!(report[0]["failed"], 0, "{}", said.err);
         assert!(report[0]["passed"].as_u64().unwrap() >= cases, "{}", said.err);
     }
-    assert!(charges.all().len() > 100, "the provider was hardly asked");
+    assert!(charges.all().len() > 100, "the provider got too few charges");
 }
 
 #[tokio::test]
@@ -165,18 +165,18 @@ async fn a_provider_is_asked_once_for_a_charge_that_is_known_and_hears_each_key_
         async |charge: Value, key: &str| host.called("payments/payments.authorize", json!([charge, key])).await;
     let made = authorize(charge(900, "tok_visa"), "key").await;
     assert_eq!(authorize(charge(900, "tok_visa"), "key").await, made);
-    // Another charge never reaches it: it might hold that amount too.
+    // A different charge with a known key never reaches the provider, which might hold that amount too.
     assert!(!authorize(charge(901, "tok_visa"), "key").await["err"]["conflict"].is_null());
     assert!(!authorize(charge(1, "tok_declined"), "declined").await["err"]["declined"].is_null());
     assert!(!authorize(charge(1, "tok_declined"), "declined").await["err"]["declined"].is_null());
     assert_eq!(charges.all().len(), 2, "{:?}", charges.all());
-    // What isn't known may have been held: it is asked again.
+    // The outcome of an unanswered charge is unknown, so the provider is asked again.
     for _ in 0..2 {
         assert!(!authorize(charge(1, "tok_timeout"), "silent").await["err"]["unavailable"].is_null());
     }
     assert_eq!(charges.all().len(), 4);
 
-    // A header can't carry every text, and loses spaces at its ends.
+    // Keys are percent-encoded, since a header can't carry every text and loses spaces at its ends.
     for (minor, key) in [" key", "key ", "a\nb", "a%0Ab", "ключ", "\u{1}"].into_iter().enumerate() {
         let made = authorize(charge(i64::try_from(minor).unwrap(), "tok_visa"), key).await;
         assert_eq!(made["ok"]["status"], "authorized", "{key:?}: {made}");

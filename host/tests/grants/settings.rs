@@ -1,4 +1,4 @@
-//! Values and secrets: each module has its own, and a secret is told to it alone.
+//! Tests of configuration values and secrets: each module has its own, and only that module can read a secret.
 
 use std::fs;
 use std::path::Path;
@@ -10,12 +10,12 @@ use crate::app::{App, guest};
 use crate::command::{CommandOutput, run};
 use crate::host::{self, Host, Launch};
 
-/// None of them may be found anywhere but where the module asked for it.
+/// These secrets may appear nowhere except in the answer to the module's own request.
 const IN_A_FILE: &str = "hush-in-a-file-7c1f";
 const IN_A_VARIABLE: &str = "hush-in-a-variable-93ab";
 const LATER: &str = "hush-later-5e20";
 
-/// A module with values and secrets, one with others of the same names, and the one that both call.
+/// Returns an application with a module with values and secrets, one with other values of the same names, and the module that both call.
 fn app(settings: &str) -> App {
     let (probe, pair) = (guest("probe"), guest("pair"));
     let app = App::new(&format!(
@@ -57,7 +57,7 @@ async fn ask(host: &Host, module: &str, key: &str) -> Value {
     host.called(&format!("{module}/pair.configured"), json!([key])).await
 }
 
-/// The command line, with the variables that the host has.
+/// Returns a command line with the host's environment variables.
 fn watertight(words: &[&str]) -> Command {
     let mut command = host::binary();
     command.args(words).env("SHOP_REGION", "north").env("SHOP_TOKEN", IN_A_VARIABLE);
@@ -69,7 +69,7 @@ fn on_host(host: &Host, words: &[&str]) -> CommandOutput {
     run(command.arg("--state").arg(host.state())).expect(0)
 }
 
-/// Says where in a folder a text is to be found.
+/// Returns the files in a folder that contain a text.
 fn found_in(folder: &Path, text: &str) -> Vec<String> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {
@@ -91,7 +91,7 @@ async fn a_module_has_values_of_the_manifest_and_of_the_environment() {
     for (key, value) in [("currency", "EUR"), ("region", "north"), ("zone", "west")] {
         assert_eq!(ask(&host, "mine", key).await, json!([value, keys]));
     }
-    // What isn't named isn't there, whatever the host's environment has.
+    // A key that the manifest doesn't name is absent, whatever the host's environment has.
     for key in ["SHOP_REGION", "SHOP_TOKEN", "PATH", "api_key"] {
         assert_eq!(ask(&host, "mine", key).await, json!([null, keys]));
     }
@@ -121,7 +121,7 @@ fn what_is_missing_is_a_problem_with_its_place() {
         assert_eq!((&problem["file"], &problem["line"]), (&json!(manifest), &json!(line(key))), "{problem}");
         assert!(problem["message"].as_str().unwrap().contains(part), "{problem}");
     }
-    // A host doesn't start on it.
+    // A host doesn't start with missing values.
     let (status, log) = app.launch().expect_end();
     assert_eq!(status.code(), Some(1));
     assert!(log.contains("SHOP_REGION") && !log.contains(IN_A_VARIABLE), "{log}");
@@ -136,15 +136,15 @@ async fn a_secret_is_told_to_its_module_and_stands_nowhere_else() {
     let keys = json!(["currency", "region", "zone"]);
     let mut told = 0;
     for (key, secret) in [("api_key", IN_A_FILE), ("token", IN_A_VARIABLE)] {
-        // Who asks for everything is told none.
+        // A listing of all keys contains no secret.
         assert_eq!(ask(&host, "mine", key).await, json!([secret, keys]));
         told += 1;
     }
-    // Another module's key of that name is its own.
+    // A key of the same name in another module is separate.
     assert_eq!(ask(&host, "theirs", "api_key").await, json!(["not a secret", ["api_key"]]));
     assert_eq!(ask(&host, "theirs", "token").await[0], Value::Null);
 
-    // The file changes, and the manifest doesn't: nothing is noticed until somebody applies it, and then it is a change.
+    // The secret's file changes and the manifest doesn't. The change takes effect at the next `apply`.
     fs::write(app.path().join("secrets/key"), LATER).unwrap();
     assert_eq!(ask(&host, "mine", "api_key").await[0], IN_A_FILE);
     let mut said = Vec::new();
@@ -156,7 +156,7 @@ async fn a_secret_is_told_to_its_module_and_stands_nowhere_else() {
     told += 1;
     assert_eq!(told, 3);
 
-    // One that isn't there any more keeps the running one as it is.
+    // A missing file refuses the change, and the running value stays.
     fs::remove_file(app.path().join("secrets/key")).unwrap();
     let mut refused = watertight(&["apply", path]);
     said.push(run(refused.arg("--state").arg(host.state())).expect(1));
@@ -166,7 +166,7 @@ async fn a_secret_is_told_to_its_module_and_stands_nowhere_else() {
     assert!(said.last().unwrap().out.contains("is not UTF-8"), "{}", said.last().unwrap().out);
     fs::write(app.path().join("secrets/key"), LATER).unwrap();
 
-    // Failures, and everything that can be asked for.
+    // Cause failures, and call every command that reports something.
     host.call("mine/pair.trap-other", &json!([])).await;
     let pair = guest("pair");
     for words in [
@@ -187,7 +187,7 @@ async fn a_secret_is_told_to_its_module_and_stands_nowhere_else() {
         assert!(answer.status().is_success(), "{path}: {}", answer.status());
         answers.push(answer.text().await.unwrap());
     }
-    // What the host writes at that level is a lot: it was searched at all.
+    // The log at this level is large, so the search below covers much text.
     let log = host.log();
     assert!(log.contains("TRACE") && log.contains("published"), "{log}");
     drop(host);
@@ -197,7 +197,7 @@ async fn a_secret_is_told_to_its_module_and_stands_nowhere_else() {
         }
         assert_eq!(found_in(state.path(), secret), [""; 0]);
     }
-    // The search finds what is there: the manifest is kept, with the names of its secrets.
+    // The search works: it finds the names of the secrets in the recorded manifest.
     assert_ne!(found_in(state.path(), "SHOP_TOKEN"), [""; 0]);
 }
 
