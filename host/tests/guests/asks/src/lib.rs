@@ -1,4 +1,4 @@
-//! A module for tests that calls asynchronous functions of another, several at once.
+//! A test module that calls asynchronous functions of another module, several at once.
 #![cfg(target_arch = "wasm32")]
 
 mod bindings;

@@ -1,4 +1,4 @@
-//! A module for tests: it gives back what it gets.
+//! A test module that returns its parameters.
 #![cfg(target_arch = "wasm32")]
 
 mod bindings;

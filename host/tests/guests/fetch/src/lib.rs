@@ -1,4 +1,4 @@
-//! A module for tests that asks other hosts.
+//! A test module that sends requests to other hosts.
 #![cfg(target_arch = "wasm32")]
 
 mod bindings;
@@ -11,11 +11,11 @@ use wasip2::http::types::{
 };
 use wasip2::io::streams::StreamError;
 
-/// Bytes that a stream takes at once.
+/// The number of bytes written to a stream at once.
 const CHUNK: usize = 4096;
-/// Bytes of an answer that are shown.
+/// The number of bytes of a response that are returned.
 const SHOWN: usize = 1000;
-/// Redirects that are followed.
+/// The largest number of redirects that are followed.
 const MAX_REDIRECTS: usize = 5;
 
 /// The component's exports.
@@ -28,14 +28,14 @@ impl Guest for Component {
 
     fn send_many(request: Request, times: u32) -> Vec<String> {
         let pending: Vec<_> = (0..times).map(|_| start(&request)).collect();
-        // All answers' heads before any answer is let go of.
+        // All response heads are read before any response is dropped.
         let heads: Vec<_> =
             pending.iter().map(|pending| pending.as_ref().map_err(Clone::clone).and_then(head)).collect();
         heads.iter().map(|head| head.as_ref().map_or_else(Clone::clone, |head| head.status().to_string())).collect()
     }
 
     fn send_and_leave(request: Request) {
-        // Whatever comes of it.
+        // The request is leaked on purpose, whatever its outcome.
         std::mem::forget(start(&request));
     }
 
@@ -83,7 +83,7 @@ fn start(request: &Request) -> Result<FutureIncomingResponse, String> {
         let mut left = request.body as usize;
         while left > 0 {
             let now = left.min(CHUNK);
-            // It is closed where nobody takes it any more; the answer says why.
+            // The stream closes if the host stops reading. The response says why.
             if stream.blocking_write_and_flush(&[b'b'; CHUNK][..now]).is_err() {
                 break;
             }

@@ -1,4 +1,4 @@
-//! A module for tests that keeps values under keys.
+//! A test module that stores values by key.
 #![cfg(target_arch = "wasm32")]
 
 mod bindings;

@@ -1,5 +1,5 @@
-//! A module for tests that takes the place of the shop's notifications. What it does to whoever calls is the value of `how` in its
-//! configuration: `trap`, `spin`, or `eat` (memory).
+//! A test module that replaces the shop's notifications. Its configuration value `how` selects the failure of each call: `trap`, `spin`, or
+//! `eat` (memory).
 #![cfg(target_arch = "wasm32")]
 
 mod bindings;

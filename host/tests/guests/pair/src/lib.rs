@@ -1,4 +1,4 @@
-//! A module for tests that calls another: each must keep to its own database, though they share a store. It keeps no rule.
+//! A test module that calls another module. Each must have its own database, although they share a store.
 #![cfg(target_arch = "wasm32")]
 
 mod bindings;

@@ -1,4 +1,4 @@
-//! What a module may do to its instance.
+//! Functions that change or damage the module's instance.
 
 use std::cell::{Cell, RefCell};
 use std::hint::black_box;
@@ -10,7 +10,7 @@ use crate::bindings::wasi::clocks::wall_clock;
 use crate::bindings::wasi::logging::logging::{Level, log};
 use crate::bindings::watertight::lifecycle::failure::{Place, report};
 
-/// Bytes of a page of linear memory.
+/// The size of a page of linear memory in bytes.
 const PAGE: usize = 64 << 10;
 
 thread_local! {
@@ -18,7 +18,7 @@ thread_local! {
     static TAKEN: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Computes for so many milliseconds.
+/// Computes for this number of milliseconds.
 pub(crate) fn wait(milliseconds: u32) {
     let now = || {
         let now = wall_clock::now();
@@ -71,7 +71,7 @@ impl Guest for Component {
         #[inline(never)]
         fn deeper(depth: u64) -> u64 {
             let frame = black_box([depth; 64]);
-            // The stack ends long before.
+            // The stack overflows long before.
             if depth == u64::MAX { 0 } else { deeper(depth + 1) + frame[(depth % 64) as usize] }
         }
         deeper(black_box(0))
@@ -106,7 +106,7 @@ impl Guest for Component {
     }
 
     fn print(text: String, to_error: bool) {
-        // Without WASI nobody hears it.
+        // Without WASI, the output is lost.
         let _ = if to_error {
             std::io::stderr().write_all(text.as_bytes())
         } else {

@@ -1,4 +1,4 @@
-//! A module for tests: it does what it is told, the bad things too. It decides nothing and keeps no rule.
+//! A test module whose functions do what a test requests, harmful operations included.
 #![cfg(target_arch = "wasm32")]
 
 mod acts;

@@ -1,4 +1,4 @@
-//! The database, as it is.
+//! Functions that give direct access to the database.
 
 use std::cell::RefCell;
 
@@ -24,14 +24,14 @@ impl Guest for Component {
     fn script(steps: Vec<Step>) -> Vec<String> {
         let mut script = Script { open: Vec::new(), committed: None };
         let said = steps.into_iter().map(|step| script.step(step)).collect();
-        // What is open at the end stays open: the host has to end it.
+        // The open transactions are leaked on purpose: the host has to end them.
         script.open.into_iter().for_each(std::mem::forget);
         said
     }
 }
 
 struct Script {
-    /// The last is the current one.
+    /// The open transactions. The last one is the current one.
     open: Vec<Transaction>,
     committed: Option<u32>,
 }
@@ -81,7 +81,7 @@ impl Script {
 
 #[allow(unsafe_code)]
 fn forge(handle: u32) -> Transaction {
-    // SAFETY: none: this is what a module without scruples does. The engine answers with a trap.
+    // SAFETY: none. A malicious module does this. The engine answers with a trap.
     unsafe { Transaction::from_handle(handle) }
 }
 

@@ -1,4 +1,4 @@
-//! A module for tests whose functions are asynchronous.
+//! A test module whose functions are asynchronous.
 #![cfg(target_arch = "wasm32")]
 
 mod bindings;
@@ -12,9 +12,9 @@ use wit_bindgen::{StreamReader, spawn_local, yield_async};
 /// The component's exports.
 pub(crate) struct Component;
 
-/// Calls that wait for each other.
+/// The number of calls that wait for each other.
 static WAITING: AtomicU32 = AtomicU32::new(0);
-/// Calls that went on after they had returned.
+/// The number of calls that continued after they had returned.
 static LINGERED: AtomicU32 = AtomicU32::new(0);
 
 impl Guest for Component {
