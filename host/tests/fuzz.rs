@@ -1,10 +1,10 @@
-//! Arbitrary and spoilt input for everything that reads what others wrote: a bounded time of it for each target, or hours.
+//! Fuzz tests of everything that reads input from others: arbitrary and damaged input for a bounded time per target, or for hours.
 //!
-//! proptest makes the cases for all of them, since it runs on the stable toolchain, is here already, and makes a failing case smaller by
-//! itself; what is the test's own is the clock, and the seeds that are kept (`fuzz/runner.rs`).
+//! proptest generates the cases: it runs on the stable toolchain, is used elsewhere already, and shrinks failing cases. `fuzz/runner.rs`
+//! adds the clock and the recorded seeds.
 //!
-//! `WATERTIGHT_FUZZ_SECONDS` says how long each target runs (15 otherwise), `WATERTIGHT_FUZZ_SEED` runs a single case again. `make fuzz`
-//! passes both on.
+//! `WATERTIGHT_FUZZ_SECONDS` sets the time of each target (15 by default). `WATERTIGHT_FUZZ_SEED` repeats a single case. `make fuzz` passes
+//! both on.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs, reason = "a test, which says how much it did")]
 

@@ -1,4 +1,4 @@
-//! Manifests and routes: whatever they say, each problem stands on a line of its file, and what is taken is a complete application.
+//! Fuzzes manifests and routes: each problem names a line of its file, and an accepted text is a complete application.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,7 +15,7 @@ use crate::host::repository;
 use crate::mutate::{Change, changed_text, changes};
 use crate::runner::{Outcome, fuzz};
 
-/// Words of manifests and routes.
+/// Tokens of manifests and routes.
 const WORDS: &[&str] = &[
     "[app]",
     "name",
@@ -106,7 +106,7 @@ const WORDS: &[&str] = &[
     "\r\n",
 ];
 
-/// An application as text: the manifest first, then the route files.
+/// Reads an application's text: the manifest and the route files.
 fn read(manifest: &Path) -> AppFiles {
     let text = |path: PathBuf| TextFile { text: fs::read_to_string(&path).unwrap(), path };
     let folder = manifest.parent().unwrap();
@@ -120,7 +120,7 @@ fn read(manifest: &Path) -> AppFiles {
     AppFiles { manifest: text(manifest.to_owned()), routes: routes.into_iter().map(text).collect() }
 }
 
-/// Which application, which of its files, and how they are spoilt. Mostly one: a manifest that is refused hides what comes after.
+/// An application, and the changes to its files. Mostly one file is changed, since a refused manifest hides all later problems.
 type Spoilt = (Index, Vec<(Index, Vec<Change>)>);
 
 fn spoilt() -> impl Strategy<Value = Spoilt> {
@@ -137,7 +137,7 @@ fn spoil(files: &AppFiles, spoilt: &[(Index, Vec<Change>)]) -> AppFiles {
     files
 }
 
-/// Each problem of text stands on a line of it.
+/// Asserts that each problem names a line of the text.
 fn check_places(files: &AppFiles, problems: &Problems) -> Result<(), TestCaseError> {
     let all = std::iter::once(&files.manifest).chain(&files.routes);
     let lines: BTreeMap<&Path, usize> =
@@ -147,13 +147,13 @@ fn check_places(files: &AppFiles, problems: &Problems) -> Result<(), TestCaseErr
         let file = problem.file.as_deref();
         prop_assert!(file.is_some(), "no file: {problem}");
         let Some(lines) = file.and_then(|file| lines.get(file)) else {
-            // A component's, which has no lines.
+            // A component has no lines.
             prop_assert!(file.unwrap().to_string_lossy().ends_with(".wasm"), "no file of it: {problem}");
             continue;
         };
         let whole = problem.code == Code::Unreadable;
         prop_assert!(whole || problem.line.is_some_and(|line| (1..=*lines).contains(&(line as usize))), "{problem}");
-        // What is told is read by people.
+        // People read the message, so its length is bounded.
         prop_assert!(problem.message.len() < 10_000, "{} bytes of message", problem.message.len());
     }
     Ok(())
@@ -162,7 +162,7 @@ fn check_places(files: &AppFiles, problems: &Problems) -> Result<(), TestCaseErr
 #[test]
 fn configuration() {
     let mut all: Vec<AppFiles> = cases::cases().iter().map(|case| read(&case.join("app.toml"))).collect();
-    // The shop's own more often: it has the most keys.
+    // The shop's application is repeated, since it has the most keys.
     all.extend(std::iter::repeat_n(read(&repository().join("modules/app.toml")), 8));
     fuzz("configuration", &["taken", "refused"], spoilt(), |(which, spoilt): Spoilt| -> Outcome {
         let files = spoil(which.get(&all), &spoilt);
@@ -179,7 +179,7 @@ fn configuration() {
     });
 }
 
-/// The same with components: the whole check, as `watertight check` does it.
+/// Fuzzes the whole check with components, as `watertight check` performs it.
 #[test]
 fn application() {
     let copies: Vec<tempfile::TempDir> = cases::cases().iter().map(|case| cases::prepare(case)).collect();
@@ -194,7 +194,7 @@ fn application() {
         match application::check(config) {
             Err(problems) => check_places(&files, &problems).map(|()| "no application"),
             Ok(checked) => {
-                // Each module stands in one compartment, and each route leads to a module that is there.
+                // Each module is in one compartment, and each route leads to an existing module.
                 let modules = checked.graph.modules.len();
                 let placed: usize = checked.graph.compartments.iter().map(|one| one.modules.len()).sum();
                 prop_assert_eq!(modules, placed);

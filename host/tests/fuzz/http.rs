@@ -1,5 +1,5 @@
-//! Bytes to both listeners of a running host: requests of all kinds, and what they become when they are spoilt. Each is answered or
-//! cut off, none with 500, nothing panics, and the host goes on.
+//! Fuzzes both listeners of a running host with requests of all kinds and damaged forms of them. Each is answered or disconnected, none
+//! with 500, nothing panics, and the host still serves.
 
 use std::cell::Cell;
 use std::fs;
@@ -16,7 +16,7 @@ use crate::host::{Host, Launch, folder};
 use crate::mutate::{Change, changed, changes};
 use crate::runner::fuzz;
 
-/// All kinds of parameters, in all places.
+/// An interface with all kinds of parameters, in all places.
 const WIT: &str = "package t:t@1.0.0;
     interface api {
         enum kind { one, two-three }
@@ -29,7 +29,7 @@ const WIT: &str = "package t:t@1.0.0;
     }
     world w { export api; }";
 
-/// Takes everything and does nothing; what was allocated for a call is free after it.
+/// A module that accepts every call and does nothing. Each call frees what was allocated for it.
 const CORE: &str = r#"(module
     (memory (export "memory") 512)
     (global $end (mut i32) (i32.const 16))
@@ -134,7 +134,7 @@ const WORDS: &[&str] = &[
     "é",
 ];
 
-/// Requests as they should be: for the data listener, and for the operators'.
+/// Valid requests to the data listener and to the admin listener.
 struct Corpus {
     data: Vec<Vec<u8>>,
     admin: Vec<Vec<u8>>,
@@ -191,22 +191,22 @@ impl Corpus {
     }
 }
 
-/// How long an answer may take: longer than the host waits for the rest of a request.
+/// The longest wait for an answer. It exceeds the time for which the host waits for the rest of a request.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// How long what is asked usually takes.
+/// The usual wait for an answer.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Everything that comes back for these bytes and an end.
+/// Sends these bytes and ends the sending side. Returns everything that comes back.
 fn exchange(address: SocketAddr, bytes: &[u8], pause: Duration) -> std::io::Result<Vec<u8>> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_write_timeout(Some(TIMEOUT))?;
     let mut answer = Vec::new();
-    // A host that has refused a request needn't read the rest.
+    // A host that refused the request may not read the rest.
     if stream.write_all(bytes).is_err() {
         return Ok(answer);
     }
-    // Whoever ends its own side at once is taken for gone. What waits for more is told that there is none.
+    // A client that ends its side at once counts as disconnected, so wait first. A host that waits for more then learns that there is none.
     stream.set_read_timeout(Some(pause))?;
     match stream.read_to_end(&mut answer) {
         Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
@@ -244,7 +244,7 @@ fn http() {
         let answer = match exchange(address, &bytes, PAUSE) {
             Ok(answer) => answer,
             Err(error) if error.kind() == ErrorKind::ConnectionReset => Vec::new(),
-            Err(error) => return Err(TestCaseError::fail(format!("no end: {error}"))),
+            Err(error) => return Err(TestCaseError::fail(format!("the host does not end the connection: {error}"))),
         };
         let status = answer.strip_prefix(b"HTTP/1.").and_then(|rest| rest.get(2..5)).unwrap_or_default();
         let shown = || String::from_utf8_lossy(&answer).into_owned();

@@ -1,4 +1,5 @@
-//! Types and documents: what is taken means what it says, what is refused is refused where it is wrong, and nothing panics.
+//! Fuzzes the JSON codec with types and documents: an accepted document keeps its meaning, a refusal names the place of the fault, and
+//! nothing panics.
 
 use std::sync::Arc;
 
@@ -14,14 +15,14 @@ use crate::mutate::{Change, changed, changes};
 use crate::runner::fuzz;
 use crate::types::typed_values;
 
-/// What a document starts as, before it is spoilt.
+/// The document before it is damaged.
 #[derive(Debug, Clone)]
 enum Start {
-    /// That of a value of the type itself.
+    /// The document of the type's own value.
     Own,
-    /// That of another type's value.
+    /// The document of another type's value.
     Other(Type, Val),
-    /// What looks like JSON.
+    /// A sequence of tokens that resemble JSON.
     Tokens(Vec<&'static str>),
     Bytes(Vec<u8>),
 }
@@ -59,7 +60,7 @@ fn json() {
     });
 }
 
-/// An object spread over parameters is read as a record with those fields is.
+/// An object that is spread over parameters must be decoded like a record with these fields.
 #[test]
 fn object() {
     let case = (vec(typed_values(), 1..4), changes());

@@ -1,35 +1,35 @@
-//! Spoils what was good: small changes of bytes, and of the lines or tokens that a format is made of.
+//! Damages valid input by small changes of its bytes, or of the lines and tokens of its format.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-/// One change. Places are parts of whatever the input's length is by then.
+/// One change. Indexes select a place in the input as it is when the change is applied.
 #[derive(Debug, Clone)]
 pub(crate) enum Change {
-    /// Another byte in the place of one.
+    /// Replaces a byte.
     Byte(Index, u8),
-    /// One bit turned.
+    /// Flips a bit.
     Bit(Index, u8),
-    /// A few bytes taken away.
+    /// Removes a few bytes.
     Remove(Index, u8),
-    /// A word of the format put in.
+    /// Inserts a token of the format.
     Insert(Index, Index),
-    /// A piece put somewhere else once more.
+    /// Copies a piece to another place.
     Repeat(Index, Index, u8),
-    /// A word of the format, very often.
+    /// Inserts many copies of a token of the format.
     Flood(Index, Index, u16),
-    /// The end cut off.
+    /// Cuts the end off.
     Cut(Index),
-    /// A line taken away.
+    /// Removes a line.
     DropLine(Index),
-    /// A line put before another one, once more.
+    /// Copies a line before another one.
     RepeatLine(Index, Index),
-    /// A word that is there replaced by another one of the format: words are what letters and digits are between anything else.
+    /// Replaces a word by a token of the format. A word is a run of letters and digits.
     Word(Index, Index),
 }
 
-/// Some changes, mostly few.
+/// Generates a list of changes, mostly a short one.
 pub(crate) fn changes() -> impl Strategy<Value = Vec<Change>> {
     prop_oneof![2 => Just(vec![]), 5 => vec(change(), 1..2), 3 => vec(change(), 2..4), 1 => vec(change(), 4..16)]
 }
@@ -50,10 +50,10 @@ fn change() -> impl Strategy<Value = Change> {
     ]
 }
 
-/// The most that an input grows to.
+/// The largest size that an input grows to, in bytes.
 const MAX_BYTES: usize = 256 << 10;
 
-/// `input` with all changes; `words` are the format's own.
+/// Returns `input` with all changes. `words` are the tokens of the format.
 pub(crate) fn changed(input: &[u8], changes: &[Change], words: &[&str]) -> Vec<u8> {
     let mut bytes = input.to_vec();
     for change in changes {
@@ -115,7 +115,7 @@ fn apply(bytes: &mut Vec<u8>, change: &Change, words: &[&str]) {
     }
 }
 
-/// Where each line is, its end included; never none.
+/// Returns the range of each line, with its line break. There is at least one.
 fn lines(bytes: &[u8]) -> Vec<std::ops::Range<usize>> {
     let mut lines = Vec::new();
     let mut start = 0;

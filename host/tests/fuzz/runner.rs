@@ -1,7 +1,7 @@
-//! Runs a target: case after case until its time is up, each made from a seed of its own.
+//! Runs a target: one case after another until the time is over, each generated from its own seed.
 //!
-//! The seed is on the disk before its case runs (`target/tmp/fuzz/TARGET.seed`), and goes when the target is through. So a case that
-//! failed, or that took the whole process with it, is the first of the next run, until it passes.
+//! The seed is written to `target/tmp/fuzz/TARGET.seed` before its case runs, and is removed when the target passes. So a case that fails,
+//! or that ends the whole process, is the first of the next run, until it passes.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -15,23 +15,23 @@ use rustix::time::{ClockId, clock_gettime};
 
 const SECONDS: &str = "WATERTIGHT_FUZZ_SECONDS";
 const SEED: &str = "WATERTIGHT_FUZZ_SEED";
-/// How long a target runs where nothing is said.
+/// The default time of a target in seconds.
 const DEFAULT_SECONDS: u64 = 15;
-/// After so many seconds each outcome that a target must come to was met, on the slowest of machines.
+/// The time in seconds after which every required outcome occurred, even on a slow machine.
 const ENOUGH_SECONDS: u64 = 10;
-/// How much processor time one case may take, in a build for development.
+/// The largest processor time of one case in a debug build.
 const CASE: Duration = Duration::from_secs(10);
-/// How much memory the process may have taken at any time: all targets, two of which run at once.
+/// The largest peak memory of the process in bytes. It covers all targets, two of which run at once.
 const MEMORY: u64 = 4 << 30;
 
-/// What a case came to: a word that is counted.
+/// The outcome of a case: a word that is counted.
 pub(crate) type Outcome = Result<&'static str, TestCaseError>;
 
-/// Runs `check` on values of `strategy`. Each of `outcomes` must come up, or the values aren't worth much.
+/// Runs `check` on values of `strategy`. Each of `outcomes` must occur, or the values test too little.
 ///
 /// # Panics
 ///
-/// With the smallest value that fails, and how to run it again.
+/// Panics with the smallest failing value and the command that repeats it.
 pub(crate) fn fuzz<S: Strategy>(
     target: &str,
     outcomes: &[&'static str],
@@ -47,7 +47,7 @@ pub(crate) fn fuzz<S: Strategy>(
         let before = processor_time();
         let outcome = check(value)?;
         let taken = processor_time().saturating_sub(before);
-        prop_assert!(taken < CASE, "it took {taken:?} of processor time");
+        prop_assert!(taken < CASE, "the case took {taken:?} of processor time");
         *counted.borrow_mut().entry(outcome).or_insert(0_u64) += 1;
         Ok(())
     };
@@ -68,15 +68,19 @@ pub(crate) fn fuzz<S: Strategy>(
     let counted = counted.into_inner();
     println!("{}: {cases} cases in {seconds} s: {counted:?}", target.name);
     let missing: Vec<_> = outcomes.iter().filter(|outcome| !counted.contains_key(*outcome)).collect();
-    assert!(seconds < ENOUGH_SECONDS || missing.is_empty(), "{}: never {missing:?}, only {counted:?}", target.name);
+    assert!(
+        seconds < ENOUGH_SECONDS || missing.is_empty(),
+        "{}: no case with {missing:?}, only {counted:?}",
+        target.name
+    );
     fs::remove_file(target.kept).unwrap();
     let peak = peak_memory();
-    assert!(peak < MEMORY, "the process had {peak} bytes at some time");
+    assert!(peak < MEMORY, "the peak memory of the process was {peak} bytes");
 }
 
 struct Target<'a> {
     name: &'a str,
-    /// Holds the seed of the case that runs.
+    /// The file with the seed of the running case.
     kept: PathBuf,
 }
 
@@ -99,19 +103,19 @@ impl Target<'_> {
                 "{name}: {why}\nthe smallest value that fails: {smallest:#?}\nagain: make fuzz TARGET={name} SEED={seed}",
                 name = self.name
             ),
-            Err(TestError::Abort(why)) => panic!("{}: no case can be made: {why}", self.name),
+            Err(TestError::Abort(why)) => panic!("{}: no case can be generated: {why}", self.name),
         }
     }
 }
 
-/// Other cases at each run: what one run misses another may find, and each says its seed.
+/// Returns a new seed for each run, so that later runs find what earlier ones missed. A failure prints its seed.
 fn rand_seed() -> u64 {
     let mut bytes = [0; 8];
     getrandom::fill(&mut bytes).unwrap();
     u64::from_le_bytes(bytes)
 }
 
-/// Of this thread: other targets run beside it, and the machine does other things.
+/// Returns the processor time of this thread, since other targets and other programs run at the same time.
 fn processor_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::new(time.tv_sec.try_into().unwrap(), time.tv_nsec.try_into().unwrap())

@@ -1,4 +1,4 @@
-//! What a component says of itself in `watertight:module`: taken as it was written, or refused.
+//! Fuzzes the section `watertight:module` of a component: it is read as it was written, or refused.
 
 use std::path::Path;
 
@@ -59,7 +59,7 @@ fn json(migrations: Vec<Migration>, docs: Option<&str>) -> Option<Vec<u8>> {
     Some(serde_json::to_vec(&embedded).unwrap())
 }
 
-/// Names and texts of migrations, documentation, how the section is spoilt, and whether it stands there twice.
+/// The names and texts of migrations, documentation, changes to the section, and whether the section occurs twice.
 type Case = (Vec<(String, String)>, Option<String>, Vec<Change>, bool);
 
 #[test]

@@ -1,5 +1,5 @@
-//! Components: arbitrary ones, and real ones that were spoilt. Wasmtime is the measure: what it takes has a shape or is refused with a
-//! reason and a place, and the imports and exports of the shape are those that Wasmtime sees.
+//! Fuzzes the reading of components, generated and damaged ones, with Wasmtime as the reference: what Wasmtime accepts has a shape or is
+//! refused with a reason and a place, and the shape has the imports and exports that Wasmtime sees.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -24,24 +24,24 @@ use crate::host::repository;
 use crate::mutate::{Change, changed, changes};
 use crate::runner::{Outcome, fuzz};
 
-/// Larger ones of `target/components` are left out: most of the time would go into copying them.
+/// The largest component that is used, in bytes. Larger ones would take most of the time to copy.
 const MAX_REAL: u64 = 128 << 10;
 
 #[derive(Debug, Clone)]
 enum Input {
-    /// What wasm-smith makes of these bytes.
+    /// The component that wasm-smith generates from these bytes.
     Smith(Vec<u8>),
-    /// A real component with other sections and bytes.
+    /// A real component with changed sections and bytes.
     Real(Index, Vec<Sections>, Vec<Change>),
 }
 
-/// What is done with a component's outermost sections.
+/// A change of a component's top-level sections.
 #[derive(Debug, Clone)]
 enum Sections {
     Swap(Index, Index),
     Repeat(Index, Index),
     Remove(Index),
-    /// One of another component put in.
+    /// Inserts a section of another component.
     Insert(Index, Index, Index),
 }
 
@@ -60,7 +60,7 @@ fn input() -> impl Strategy<Value = Input> {
     ]
 }
 
-/// Real components: of the graphs' cases, of the shop where they were built, and some whose types are as large as can be.
+/// Returns real components: of the cases of `graphs`, of the shop if they were built, and some with very large types.
 fn real() -> Vec<Vec<u8>> {
     let mut folders: Vec<_> = vec![repository().join("target/components")];
     let copies: Vec<tempfile::TempDir> = cases::cases().iter().map(|case| cases::prepare(case)).collect();
@@ -76,7 +76,7 @@ fn real() -> Vec<Vec<u8>> {
     all
 }
 
-/// A type of two to the power of `levels` parts.
+/// Returns a component with a type of 2 to the power of `levels` parts.
 fn wide(levels: u32) -> Vec<u8> {
     exporting("(type $t0 (tuple u8 string))", levels, |before| format!("(tuple $t{before} $t{before})"))
 }
@@ -144,7 +144,7 @@ fn spoilt(real: &[Vec<u8>], which: &Index, sections: &[Sections], changes: &[Cha
     [original[..original.len().min(8)].to_vec(), parts.concat()].concat()
 }
 
-/// The outermost sections, each with its head. What is no such list ends where it stops being one.
+/// Returns the top-level sections, each with its header. Stops where the bytes are no list of sections.
 fn parts(component: &[u8]) -> Vec<Vec<u8>> {
     let mut parts = Vec::new();
     let mut at = 8;
@@ -164,7 +164,7 @@ fn parts(component: &[u8]) -> Vec<Vec<u8>> {
     parts
 }
 
-/// Takes all that the host's own engines take, and compiles as fast as can be.
+/// Returns an engine that accepts all that the host's engines accept, with fast compilation.
 fn engine() -> Engine {
     let mut config = watertight::engine::config(Profile::Async);
     config.allocation_strategy(InstanceAllocationStrategy::OnDemand).cranelift_opt_level(OptLevel::None);
@@ -179,7 +179,7 @@ fn shape() {
         let bytes = match &input {
             Input::Smith(bytes) => {
                 let mut config = wasm_smith::Config::default();
-                // What the component tests of wasm-smith itself do: no imports that ask for more than it can make.
+                // These limits are those of wasm-smith's own tests of components. With them, it can generate the imports that it asks for.
                 (config.max_components, config.max_instances) = (3, 5);
                 match wasm_smith::Component::new(config, &mut Unstructured::new(bytes)) {
                     Ok(component) => component.to_bytes(),
@@ -192,18 +192,18 @@ fn shape() {
     });
 }
 
-/// Gives the same bytes to the host and to Wasmtime, and compares what they say.
+/// Reads the same bytes with the host and with Wasmtime, and compares the results.
 fn check(engine: &Engine, bytes: &[u8]) -> Outcome {
     let ours = Artifact::new(Path::new("it.wasm"), bytes.to_vec().into());
     let theirs = Component::new(engine, bytes);
     match (&ours, &theirs) {
         (Ok(artifact), theirs) => {
             for interface in artifact.shape.imports.values().chain(artifact.shape.exports.values()) {
-                prop_assert!(shape::differences(interface, interface).is_empty(), "it differs from itself");
+                prop_assert!(shape::differences(interface, interface).is_empty(), "an interface differs from itself");
             }
-            // Where the component carries documentation, that is in the artifact's shape besides.
+            // If the component has documentation, the artifact's shape contains it, and the plain shape doesn't.
             let same = artifact.section.is_some() || shape::read(bytes).unwrap() == artifact.shape;
-            prop_assert!(same, "another shape at the second reading");
+            prop_assert!(same, "a second reading returned another shape");
             let Ok(theirs) = theirs else { return Ok("too much for the engine") };
             check_names(engine, theirs, artifact)?;
             Ok("taken by both")
@@ -212,14 +212,14 @@ fn check(engine: &Engine, bytes: &[u8]) -> Outcome {
         (Err(ArtifactError::Shape { source: ShapeError::TooDeep | ShapeError::Unsupported { .. }, .. }), Ok(_)) => {
             Ok("of no use here")
         }
-        // Our validator is a later version than the engine's, and stricter: to it, field names that differ in case only are two names, and
-        // a component whose end is cut off within a nested one is truncated.
+        // The host's validator is newer and stricter than the engine's. Only the engine accepts field names that differ in case alone, and
+        // a component that is cut off within a nested one.
         (
             Err(ArtifactError::Shape { source: ShapeError::Invalid { .. } | ShapeError::Truncated { .. }, .. }),
             Ok(_),
         ) => Ok("refused here"),
         (Err(error), Ok(_)) => {
-            prop_assert!(false, "Wasmtime takes it: {}", with_causes(error));
+            prop_assert!(false, "Wasmtime accepts it: {}", with_causes(error));
             unreachable!()
         }
         (Err(_), Err(_)) => {
@@ -230,7 +230,7 @@ fn check(engine: &Engine, bytes: &[u8]) -> Outcome {
     }
 }
 
-/// Each import and export that Wasmtime sees is an interface of the shape, stands bare in it, or is only a type.
+/// Asserts that each import and export that Wasmtime sees is an interface or a bare function of the shape, or only a type.
 fn check_names(engine: &Engine, component: &Component, artifact: &Artifact) -> Result<(), TestCaseError> {
     let component = component.component_type();
     let names = |items: Vec<(&str, ComponentItem)>| -> BTreeSet<String> {

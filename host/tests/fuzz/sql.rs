@@ -1,5 +1,5 @@
-//! Statements, values and migrations: whatever a module sends to its database, it gets rows, or an error that says why; and it never
-//! gets at the host's tables, the schema, the settings or another file.
+//! Fuzzes statements, values and migrations: a module gets rows or an error with a reason, and never reaches the host's tables, the schema,
+//! the settings or another file.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -182,7 +182,7 @@ const WORDS: &[&str] = &[
 
 #[derive(Debug, Clone, Copy)]
 enum Way {
-    /// What the statement's first word asks for.
+    /// The method that fits the statement's first word.
     Due,
     Query,
     Execute,
@@ -213,7 +213,7 @@ fn settings() -> Settings {
         limits: SqlLimits { size: 16 << 20, ..SqlLimits::default() },
         migration: Duration::from_millis(50),
         readers: 1,
-        // What is looked at here doesn't depend on the disk.
+        // The properties tested here don't depend on the disk.
         sync: WalSync::with(|_| Ok(())),
         ..Settings::default()
     }
@@ -227,14 +227,14 @@ fn soon() -> Instant {
     Instant::now() + Duration::from_secs(30)
 }
 
-/// What no statement may change.
+/// The state that no statement may change.
 #[derive(Debug, PartialEq)]
 struct Untouched {
     schema: Vec<Vec<Cell>>,
     migrations: Vec<Vec<Cell>>,
     settings: Vec<Vec<Cell>>,
     files: BTreeSet<String>,
-    /// Of the folder that the process works in.
+    /// The number of entries in the working folder of the process.
     elsewhere: usize,
 }
 
@@ -259,15 +259,15 @@ impl Untouched {
     }
 }
 
-/// Whether an error is one that a module's own doing explains.
-fn is_due(error: &SqlError) -> bool {
+/// Returns whether the module itself can cause this error.
+fn is_modules_own(error: &SqlError) -> bool {
     match error {
         SqlError::Constraint { .. } | SqlError::Syntax(_) | SqlError::Timeout | SqlError::Limit(_) => true,
         SqlError::Busy | SqlError::Closed | SqlError::Full | SqlError::Storage(_) => false,
     }
 }
 
-/// As many of the values as the statement seems to want.
+/// Returns as many of the values as the statement has parameters.
 fn fitting(sql: &str, values: &[Value]) -> Vec<Value> {
     let wanted = if sql.contains("?2") { 2 } else { usize::from(sql.contains("?1")) };
     values.iter().cloned().chain(std::iter::repeat(Value::Integer(7))).take(wanted).collect()
@@ -307,11 +307,11 @@ fn sql() {
                     prop_assert!(rows.is_none_or(|rows| bytes(rows) <= most), "more than {most} bytes of rows");
                     outcome = "done";
                 }
-                Err(error) => prop_assert!(is_due(&error), "{error:?}"),
+                Err(error) => prop_assert!(is_modules_own(&error), "{error:?}"),
             }
         }
         prop_assert_eq!(Untouched::of(folder.path()), before);
-        // It goes on.
+        // The database still works.
         let alive = runtime.block_on(database.execute("UPDATE a SET size = 1 WHERE 0", vec![], soon()));
         prop_assert_eq!(alive, Ok(0));
         runtime.block_on(database.close());
@@ -333,7 +333,7 @@ fn values() {
     let folder = tempfile::tempdir().unwrap();
     let database = open(folder.path());
     fuzz("values", &["kept"], value(), |value| {
-        // SQLite has no such number.
+        // SQLite stores NaN as null.
         let due = match &value {
             Value::Real(number) if number.is_nan() => Value::Null,
             other => other.clone(),
@@ -348,7 +348,7 @@ fn values() {
     });
 }
 
-/// A migration beside builds that don't know it, and one at a start: applied whole, or not at all.
+/// Fuzzes a migration while other builds serve, and one at a start: it is applied as a whole or not at all.
 #[test]
 fn migrations() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -364,7 +364,7 @@ fn migrations() {
                 Ok(count) => count == 1,
                 Err(MigrateError::Refused(_)) => false,
                 Err(MigrateError::Failed(error)) => {
-                    prop_assert!(is_due(&error), "{error:?}");
+                    prop_assert!(is_modules_own(&error), "{error:?}");
                     false
                 }
             }

@@ -1,5 +1,5 @@
-//! What is found in the state folder: a spoilt memory of generations is refused or goes on with a new number, and what was kept under
-//! a digest has it or isn't given out.
+//! Fuzzes files in the state folder: a damaged history is refused or continued with a new number, and a file that is stored by its digest
+//! has that digest or isn't returned.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -56,7 +56,7 @@ const WORDS: &[&str] = &[
     "é",
 ];
 
-/// A history as a host leaves it, with what it kept.
+/// Fills a state folder as a host does. Returns the history, and the digests of the stored configuration and component.
 fn fill(folder: &Path) -> (History, Digest, Digest) {
     let mut history = StateFolder::open(folder).unwrap().history().unwrap();
     let bytes = component("package t:t; interface api { go: func(); } world w { export api; }", "w");
