@@ -1,6 +1,6 @@
-//! `watertight dev`: the real binary on copies of small workspaces, edited as authors and their editors edit.
+//! Tests of `watertight dev`: the real binary follows the edits in copies of small workspaces.
 //!
-//! One test compiles Rust; the others change component files, which the manifest may name as well.
+//! The module `rust` compiles Rust sources. The other tests replace component files, which a manifest may also name.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test fails by panicking")]
 
@@ -34,7 +34,7 @@ mod wire;
 
 use author::{Author, SILENCE, TIMEOUT};
 
-/// What a path is answered.
+/// Returns the status and the text of the answer to a `GET` request.
 fn get(address: SocketAddr, path: &str) -> (u16, String) {
     let answer = wire::once(address, &wire::get(path)).unwrap();
     (answer.status, answer.text)
@@ -50,7 +50,8 @@ interface calc {
 world module { export calc; }
 ";
 
-/// Bindings by hand, so that the module needs no crates: `meta.bin` is what `wit_bindgen::generate!` would embed.
+/// The source of the module, with bindings written by hand, so that it needs no crates. `meta.bin` is what `wit_bindgen::generate!` would
+/// embed.
 const CODE: &str = r#"
 #[unsafe(export_name = "a:calc/calc@1.0.0#add")]
 pub extern "C" fn add(left: u32, right: u32) -> u32 { more::more(left + right) }
@@ -66,7 +67,7 @@ fn package(name: &str, rest: &str) -> String {
     format!("[package]\nname = \"{name}\"\nedition = \"2024\"\n{rest}\n")
 }
 
-/// A workspace with a module in Rust, `calc`, which depends on the crate `more` beside it.
+/// Creates a workspace with a Rust module, `calc`, which depends on the crate `more` in the same workspace.
 fn rust() -> Author {
     let mut resolve = Resolve::default();
     let package_id = resolve.push_str("calc.wit", CALC).unwrap();
@@ -95,7 +96,7 @@ fn what_is_saved_is_built_and_serves() {
     let mut author = rust();
     author.write("modules/calc/src/lib.rs", "fn broken(");
     author.start();
-    // Nothing serves before the first good build, and no mistake ends it.
+    // Nothing serves before the first successful build, and a failed build doesn't end the process.
     let said = author.hears(&["failed", "nothing serves yet"]);
     assert!(said.contains("unclosed delimiter"), "{said}");
     author.write("modules/calc/src/lib.rs", CODE);
@@ -107,7 +108,7 @@ fn what_is_saved_is_built_and_serves() {
     author.hears(&["live modules/calc/src/lib.rs: calc built in ", "generation 2 serves"]);
     assert_eq!(sum().1, "13");
 
-    // The compiler's own words; the last good build goes on.
+    // The compiler's message is shown, and the last good build still serves.
     author.edit("modules/calc/src/lib.rs", "left + right", "left + wrong");
     let said = author.hears(&["failed modules/calc/src/lib.rs: calc can't be built", "generation 2 goes on"]);
     assert!(said.contains("error[E0425]") && said.contains("--> modules/calc/src/lib.rs:3:"), "{said}");
@@ -115,26 +116,26 @@ fn what_is_saved_is_built_and_serves() {
     author.edit("modules/calc/src/lib.rs", "left + wrong", "left + right");
     author.hears(&["same modules/calc/src/lib.rs", "generation 2 serves"]);
 
-    // Nothing of this is a change; what is built lies in the workspace as well.
+    // None of these files is a change. The build output is in the workspace as well.
     author.edit("modules/calc/src/lib.rs", "left", "left");
     author.write("modules/calc/src/.lib.rs.swp", "an editor's");
     author.write("modules/calc/src/lib.rs~", "an editor's");
     author.write("modules/calc/.git/index", "a tool's");
     assert!(author.path("target/CACHEDIR.TAG").is_file() && author.path("target/components/dev/calc.wasm").is_file());
     author.stays_silent();
-    assert!(!author.path("target/components/calc.wasm").exists(), "that is what `run` takes");
+    assert!(!author.path("target/components/calc.wasm").exists(), "`dev` wrote the component that `run` uses");
 
-    // A crate that the module depends on, written aside and renamed.
+    // A dependency of the module is written to a temporary file and renamed.
     author.write("modules/more/src/.lib.rs.aside", "pub fn more(number: u32) -> u32 { number + 100 }\n");
     fs::rename(author.path("modules/more/src/.lib.rs.aside"), author.path("modules/more/src/lib.rs")).unwrap();
     author.hears(&["live modules/more/src/lib.rs: calc built in ", "generation 3 serves"]);
     assert_eq!(sum().1, "113");
 
-    // The contract: its documentation is in the component.
+    // A change of the contract's documentation is a change of the component.
     author.edit("wit/calc/calc.wit", "The sum.", "The sum, and more.");
     author.hears(&["live wit/calc/calc.wit: calc built in ", "generation 4 serves"]);
 
-    // Folders that go and come back, in one file's time or in several.
+    // A folder disappears and comes back, first as a whole and then file by file.
     let module = author.path("modules/calc");
     fs::rename(&module, author.path("calc")).unwrap();
     author.hears(&["failed", "generation 4 goes on"]);
@@ -144,7 +145,7 @@ fn what_is_saved_is_built_and_serves() {
     author.hears(&["live modules/calc/src/lib.rs: calc built in ", "generation 5 serves"]);
     assert_eq!(sum().1, "123");
 
-    // Commands find it, although it isn't on the state that `run` takes.
+    // Other commands find this host, although it doesn't use the state folder of `run`.
     let call = ["call", "calc/calc.add", "1", "2", "--app", author.place.path().to_str().unwrap()];
     assert_eq!(command::run(host::binary().args(call)).expect(0).json(), 123);
     author.stop();
@@ -160,7 +161,7 @@ world others-world { export others; }
 world both-world { import others; export tags; }
 ";
 
-/// A component whose `tag` is that number.
+/// Returns a component whose function `tag` returns this number.
 fn tagged(interface: &str, tag: u32) -> Vec<u8> {
     let core = format!("(module (func (export \"t:tags/{interface}@1.0.0#tag\") (result i32) (i32.const {tag})))");
     components::component_of(TAGS, &format!("{interface}-world"), &core)
@@ -188,7 +189,7 @@ fn manifest_routes_and_components_are_applied() {
     author.hears(&["live tags.wasm: put in place in ", "generation 2 serves"]);
     assert_eq!(tag().1, "2");
 
-    // What the gate refuses is told as by `check`, and changes nothing.
+    // Refusals are reported as by `check`, and change nothing.
     author.write("tags.wasm", tagged("others", 3));
     let said = author.hears(&["failed tags.wasm: refused", "generation 2 goes on"]);
     assert!(said.contains("error[unknown-function]") && said.contains("routes/tags.toml:4"), "{said}");
@@ -199,7 +200,7 @@ fn manifest_routes_and_components_are_applied() {
     author.write("tags.wasm", tagged("tags", 4));
     author.hears(&["live tags.wasm", "generation 3 serves"]);
 
-    // Each edit, and what is said of it.
+    // Each of these edits gets its own line.
     author.write("routes/more.toml", TAGS_ROUTE.replace("\"/tag\"", "\"/more\""));
     author.hears(&["live routes/more.toml: put in place in ", "generation 4 serves"]);
     assert_eq!(get(address, "/more").1, "4");
@@ -217,13 +218,13 @@ fn manifest_routes_and_components_are_applied() {
     author.write("routes/more.toml", TAGS_ROUTE.replace("\"/tag\"", "\"/more\"").replace("tags/tags", "others/others"));
     author.hears(&["live routes/more.toml", "generation 6 serves"]);
     assert_eq!(get(address, "/more").1, "5");
-    // The last edit's line is the last: nothing is done twice.
+    // The line of the last edit is the last line: no edit is applied twice.
     author.write("app.toml", format!("# a comment\n{manifest}"));
     author.hears(&["same app.toml", "generation 6 serves"]);
     author.stays_silent();
     author.stop();
 
-    // The next one goes on where this one ended.
+    // A new process resumes the last generation.
     author.start();
     let said = author.hears(&["live generation 6 serves on "]);
     assert!(!said.contains("failed"), "{said}");
@@ -252,7 +253,7 @@ fn many_saves_at_once_are_few_changes() {
 
 const FIRST: (&str, &str) = ("0001_a.sql", "CREATE TABLE a (id INTEGER)");
 
-/// A module with a database, and what its migrations say.
+/// Returns a component of a module with a database and these migrations.
 fn with_data(migrations: &[(&str, &str)]) -> Vec<u8> {
     with_migrations(tagged("tags", 1), migrations)
 }
@@ -265,7 +266,7 @@ fn with_migrations(mut component: Vec<u8>, migrations: &[(&str, &str)]) -> Vec<u
     component
 }
 
-/// The names of a database's tables, without the host's own.
+/// Returns the names of a database's tables, without those of the host.
 fn tables(state: &Path) -> Vec<String> {
     let database = rusqlite::Connection::open(state.join("data/tags.db")).unwrap();
     let sql = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'watertight%' ORDER BY name";
@@ -284,15 +285,15 @@ fn edited_migrations_make_a_database_anew_and_only_here() {
     let address = author.serves();
     assert_eq!(tables(&state), ["a"]);
 
-    // One that fails removes nothing.
+    // A migration that fails removes nothing.
     author.write("tags.wasm", with_data(&[("0001_a.sql", "CREATE TABLE no sense")]));
     let said = author.hears(&["failed tags.wasm: refused"]);
     assert!(said.contains("error[migration]") && !said.contains("removed") && tables(&state) == ["a"], "{said}");
-    // One more is applied to what is there; an edited one begins anew, while a host runs or at a start.
+    // A further migration is applied to the existing database. An edited one recreates it, while a host runs or at a start.
     author.write("tags.wasm", with_data(&[FIRST, ("0002_c.sql", "CREATE TABLE c (id INTEGER)")]));
     assert!(!author.hears(&["live tags.wasm"]).contains("removed"));
     assert_eq!(tables(&state), ["a", "c"]);
-    // So does one that is gone, as after a change of branches: be it a contraction, which no older build survives elsewhere.
+    // A missing migration also recreates the database, as after a change of branches, even if it was a contraction.
     author.write("tags.wasm", with_data(&[FIRST, ("0002_c.sql", "-- contract\nCREATE TABLE d (id INTEGER)")]));
     author.hears(&["live tags.wasm"]);
     author.write("tags.wasm", with_data(&[FIRST]));
@@ -309,7 +310,7 @@ fn edited_migrations_make_a_database_anew_and_only_here() {
     assert_eq!(tables(&state), ["a"]);
     author.stop();
 
-    // `run` has a state of its own, in which nothing is removed; neither takes the other's.
+    // `run` has its own state folder, in which nothing is removed. Neither command accepts the state folder of the other.
     let manifest = author.path("app.toml");
     let run = || host::Launch::app(&manifest);
     let of_run = author.path(".watertight");

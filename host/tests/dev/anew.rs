@@ -1,8 +1,8 @@
-//! When `dev` makes a database anew, and when it doesn't.
+//! Tests of when `dev` recreates a database, and when it doesn't.
 
 use super::*;
 
-/// Names are no edits, and neither is what is put before something that was applied: that is refused by its name, and no row is lost.
+/// A renamed migration is no edit. One that is inserted before applied ones is refused by name. Neither loses a row.
 #[test]
 fn no_database_is_removed_for_a_name_or_for_what_was_put_between() {
     const THIRD: (&str, &str) = ("0003_c.sql", "CREATE TABLE c (id INTEGER)");
@@ -16,11 +16,11 @@ fn no_database_is_removed_for_a_name_or_for_what_was_put_between() {
     let row = |sql: &str| rusqlite::Connection::open(state.join("data/tags.db")).unwrap().execute_batch(sql).unwrap();
     row("INSERT INTO c VALUES (7)");
     author.write("tags.wasm", with_data(&[FIRST, BETWEEN, THIRD]));
-    // Half of the file may be found first.
+    // The watcher may find a half-written file first.
     let said =
         author.hears(&["`0002_b.sql` stands before `0003_c.sql`"]) + &author.hears(&["failed tags.wasm: refused"]);
     assert!(!said.contains("was removed"), "{said}");
-    // What its help says: a higher number. The others may get new names at that.
+    // The help asks for a higher number. Other migrations may be renamed in the same edit.
     author.write("tags.wasm", with_data(&[FIRST, ("0002_c.sql", THIRD.1), ("0004_b.sql", BETWEEN.1)]));
     let said = author.hears(&["live tags.wasm: put in place in "]);
     assert!(!said.contains("was removed"), "{said}");
@@ -29,7 +29,8 @@ fn no_database_is_removed_for_a_name_or_for_what_was_put_between() {
     author.stop();
 }
 
-/// A build that brings an edited migration and doesn't start takes the database of the running one away; what is undone brings it back.
+/// A build with an edited migration that doesn't start removes the database of the running build. Undoing the edit brings the database
+/// back.
 #[test]
 fn a_database_that_was_made_anew_in_vain_is_there_again_once_the_edit_is_undone() {
     let mut author = tags();
@@ -51,7 +52,7 @@ fn a_database_that_was_made_anew_in_vain_is_there_again_once_the_edit_is_undone(
     author.stop();
 }
 
-/// A component whose `tag` is 1 where its bucket can be read, and 0 where not.
+/// Returns a component whose `tag` returns 1 if its bucket can be read, and 0 otherwise.
 fn counting() -> Vec<u8> {
     let wit = format!(
         "{TAGS} world counting-world {{ import wasi:keyvalue/store@0.2.0-draft2; export tags; }}

@@ -1,4 +1,4 @@
-//! An author: an application's files, edited while `watertight dev` follows them.
+//! An author: edits an application's files while `watertight dev` follows them.
 
 use std::fs::{self, File};
 use std::net::SocketAddr;
@@ -11,23 +11,23 @@ use tempfile::TempDir;
 
 use crate::host;
 
-/// How long something may take that compiles, on a machine that does other things too.
+/// The longest wait for a step that compiles, on a busy machine.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(120);
-/// How long nothing may happen before it is taken that nothing will: longer than files go without being looked at.
+/// The silence after which no further output is expected. It exceeds the polling interval of the watcher.
 pub(crate) const SILENCE: Duration = Duration::from_secs(3);
 
-/// An application's files in a folder of its own, and `watertight dev` on it.
+/// An application's files in a temporary folder, and the `watertight dev` that follows them.
 pub(crate) struct Author {
     pub(crate) place: TempDir,
     pub(crate) process: Option<Child>,
-    /// How much of what it said was looked at.
+    /// The length of the output that the test has read, in bytes.
     read: usize,
 }
 
 impl Author {
     pub(crate) fn new(files: &[(&str, &[u8])]) -> Self {
         let author = Self { place: host::folder(), process: None, read: 0 };
-        // Nothing above it is taken for its workspace.
+        // With this folder, no parent folder is taken for the workspace.
         fs::create_dir(author.path("wit")).unwrap();
         files.iter().for_each(|(name, bytes)| author.write(name, bytes));
         author
@@ -66,12 +66,12 @@ impl Author {
         self.read = 0;
     }
 
-    /// What it has said and nobody has looked at.
+    /// Returns the output that the test has not read yet.
     pub(crate) fn news(&self) -> String {
         fs::read_to_string(self.log()).unwrap().split_off(self.read)
     }
 
-    /// Waits for a line with all of these in it; what was said up to its end is returned, and was looked at.
+    /// Waits for a line that contains all of these parts. Returns the output up to its end, and marks it as read.
     pub(crate) fn hears(&mut self, parts: &[&str]) -> String {
         let begun = Instant::now();
         loop {
@@ -85,25 +85,25 @@ impl Author {
                 }
             }
             let ended = self.process.as_mut().unwrap().try_wait().unwrap();
-            assert!(begun.elapsed() < TIMEOUT && ended.is_none(), "nothing with {parts:?} ({ended:?}) in:\n{news}");
+            assert!(begun.elapsed() < TIMEOUT && ended.is_none(), "no line with {parts:?} ({ended:?}) in:\n{news}");
             std::thread::sleep(Duration::from_millis(10));
         }
     }
 
-    /// Nothing is said for a while.
+    /// Asserts that nothing is written for a while.
     pub(crate) fn stays_silent(&self) {
         std::thread::sleep(SILENCE);
         assert_eq!(self.news(), "");
     }
 
-    /// Waits until it serves; returns where.
+    /// Waits until the host serves. Returns its address.
     pub(crate) fn serves(&mut self) -> SocketAddr {
         let said = self.hears(&["live", "serves on http://"]);
         let (_, rest) = said.rsplit_once("http://").unwrap();
         rest.split_whitespace().next().unwrap().parse().unwrap()
     }
 
-    /// Ctrl-C.
+    /// Sends SIGINT, as Ctrl-C does, and waits for the end.
     pub(crate) fn stop(&mut self) {
         let mut process = self.process.take().unwrap();
         kill_process(Pid::from_raw(process.id().try_into().unwrap()).unwrap(), Signal::INT).unwrap();
@@ -114,7 +114,7 @@ impl Author {
             }
             std::thread::sleep(Duration::from_millis(10));
         }
-        // Of one that has ended this changes nothing.
+        // This has no effect if the process has ended.
         process.kill().unwrap();
         let status = process.wait().unwrap();
         assert!(status.success(), "{status}: {}", self.news());
@@ -127,7 +127,7 @@ impl Drop for Author {
             let _ = process.kill();
             let _ = process.wait();
             let said = fs::read_to_string(self.log()).unwrap_or_default();
-            // Shown where the test failed.
+            // A failed test shows the output.
             eprintln!("{said}");
         }
     }

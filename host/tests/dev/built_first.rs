@@ -1,4 +1,4 @@
-//! `watertight test` on sources that changed since they were built.
+//! Tests of `watertight test` with sources that changed since they were built.
 
 use std::fs;
 
@@ -17,7 +17,7 @@ fn tests_run_on_what_the_source_says_now() {
     let test = |more: &[&str]| -> CommandOutput {
         run(host::binary().args(["test", "calc", "--app"]).arg(author.place.path()).args(more))
     };
-    // Nothing was built yet.
+    // Nothing is built yet.
     assert!(test(&["--no-build"]).expect(1).err.contains("no such component file"));
     assert!(test(&[]).expect(0).err.ends_with("1 passed, 0 failed\n"));
 
@@ -26,7 +26,7 @@ fn tests_run_on_what_the_source_says_now() {
     let said = test(&[]).expect(1);
     assert!(said.err.contains("found    13") && said.err.ends_with("0 passed, 1 failed\n"), "{}", said.err);
 
-    // What doesn't compile is not tested, and the compiler's words stand there once.
+    // A module that doesn't compile is not tested, and the compiler's message appears once.
     author.edit("modules/calc/src/lib.rs", "left + right", "left + wrong");
     let said = test(&[]).expect(1);
     for part in ["error[E0425]", "module `calc` does not compile"] {
@@ -34,7 +34,7 @@ fn tests_run_on_what_the_source_says_now() {
     }
     assert!(!said.err.contains("passed,"), "{}", said.err);
 
-    // A module that was renamed is built under its new name.
+    // A renamed module is built under its new name.
     author.edit("modules/calc/src/lib.rs", "left + wrong + 10", "left + right");
     fs::rename(author.path("modules/calc"), author.path("modules/sums")).unwrap();
     author.edit("Cargo.toml", "modules/calc", "modules/sums");

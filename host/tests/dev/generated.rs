@@ -1,8 +1,8 @@
-//! A build that writes into its own source.
+//! Tests of a build that writes into its own source folder.
 
 use crate::{CODE, package, rust};
 
-/// Writes another text at each build.
+/// A build script that writes a different text at each build.
 const SCRIPT: &str = r#"
 fn main() {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos();
@@ -17,7 +17,7 @@ fn a_build_that_writes_into_its_own_source_settles() {
     let manifest = package("calc", dependencies).replace("edition", "build = \"build.rs\"\nedition");
     author.write("modules/calc/Cargo.toml", manifest);
     author.write("modules/calc/build.rs", SCRIPT);
-    // What is written there is a part of the component: each build gives another.
+    // The generated text is part of the component, so each build is different.
     let used = "\nmod generated;\n#[unsafe(no_mangle)]\npub static BUILT: &str = generated::BUILT;\n";
     author.write("modules/calc/src/lib.rs", format!("{CODE}{used}"));
     author.start();
@@ -26,13 +26,13 @@ fn a_build_that_writes_into_its_own_source_settles() {
     author.hears(&["generated.rs", "generation", "serves"]);
     author.stays_silent();
 
-    // Edits are followed as before, each once.
+    // Later edits are still followed, each once.
     for (from, to) in [("left + right", "left + right + 1"), ("right + 1", "right + 2")] {
         author.edit("modules/calc/src/lib.rs", from, to);
         author.hears(&["live modules/calc/src/lib.rs: calc built in ", "serves"]);
         author.stays_silent();
     }
-    // What the author saves there while nothing is built is the author's.
+    // A change of the generated file while nothing is built counts as an edit.
     author.write("modules/calc/src/generated.rs", "pub const BUILT: &str = \"by hand\";\n");
     author.hears(&["modules/calc/src/generated.rs: ", "serves"]);
     author.stop();
