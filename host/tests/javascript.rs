@@ -1,5 +1,5 @@
-//! JavaScript modules: 64-bit integers beside Rust's, time and randomness in every instance, errors with their words and lines, and what
-//! `build` refuses. Needs Node.js with npm; `make test` installs them where they are missing.
+//! Tests of JavaScript modules: 64-bit integers compared with Rust, time and randomness in each instance, errors with their messages and
+//! lines, and the refusals of `build`. They need Node.js with npm; `make test` installs them if they are missing.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 

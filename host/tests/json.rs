@@ -1,4 +1,4 @@
-//! JSON and component values: what is taken, what is refused and where, and that nothing is lost on the way.
+//! Tests of the JSON codec for component values: what it accepts, what it refuses and with which place, and that values survive.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test")]
 

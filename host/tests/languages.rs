@@ -1,5 +1,5 @@
-//! Modules in other languages: built by the real binary from their folders, held against the suite of their contract, and sharing one
-//! database. Needs Go, and Node.js with npm; `make test` installs them where they are missing.
+//! Tests of modules in other languages: the real binary builds them, they pass the suite of their contract, and they share one database.
+//! They need Go, and Node.js with npm; `make test` installs them if they are missing.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -24,12 +24,12 @@ use command::{CommandOutput, run};
 const BUILDS: [(&str, &str); 3] =
     [("notifications", "rust"), ("notifications-go", "go"), ("notifications-js", "javascript")];
 
-/// The binary on the shop.
+/// Runs the binary with the shop.
 fn watertight(arguments: &[&str]) -> CommandOutput {
     run(host::binary().args(arguments).arg("--app").arg(host::repository()))
 }
 
-/// Every build of the module, made once: where `make` made them, this finds nothing to do.
+/// Returns every build of the module. They are built once; after `make`, they are already there.
 fn components() -> [PathBuf; 3] {
     static BUILT: LazyLock<()> = LazyLock::new(|| {
         watertight(&["build", "notifications", "notifications-go", "notifications-js"]).expect(0);
@@ -38,7 +38,7 @@ fn components() -> [PathBuf; 3] {
     BUILDS.map(|(name, _)| host::repository().join("target/components").join(name).with_added_extension("wasm"))
 }
 
-/// The names of the cases that passed, and of those that failed.
+/// Returns the names of the passed and of the failed cases.
 fn outcome(report: &Value) -> (Vec<&str>, Vec<&str>) {
     let suites = report[0]["suites"].as_array().unwrap().iter();
     let cases = suites.flat_map(|suite| suite["cases"].as_array().unwrap());
@@ -50,7 +50,7 @@ fn outcome(report: &Value) -> (Vec<&str>, Vec<&str>) {
     (passed, failed)
 }
 
-/// What modules wrote in all cases.
+/// Returns the log lines of all cases.
 fn logged(report: &Value) -> Vec<String> {
     let cases = report[0]["suites"].as_array().unwrap().iter().flat_map(|suite| suite["cases"].as_array().unwrap());
     let lines = cases.flat_map(|case| case["log"].as_array().unwrap());
@@ -63,7 +63,7 @@ fn every_build_passes_the_suite_of_its_contract() {
     for (build, language) in BUILDS {
         let said = watertight(&["test", build, "--json"]).expect(0);
         let report = said.json();
-        // What the module wrote stands with its case, and is shown below it.
+        // The report has the module's log lines with their case, and the output shows them below it.
         let line = logged(&report).into_iter().find(|line| line.contains("module=\"notifications\""));
         let line = line.unwrap_or_else(|| panic!("{build} wrote nothing: {report}"));
         assert!(
@@ -81,7 +81,7 @@ fn every_build_passes_the_suite_of_its_contract() {
     }
 }
 
-/// The shop's contract of notifications with another world, as one text.
+/// Returns the shop's contract of notifications with another world, as one text.
 fn contract(world: &str, change: impl Fn(String) -> String) -> String {
     let nested = |file: &str| {
         let text = fs::read_to_string(host::repository().join("wit").join(file)).unwrap();
@@ -98,7 +98,7 @@ fn a_build_that_does_not_keep_the_contract_fails_its_suite() {
     let folder = host::folder();
     let file = folder.path().join("broken.wasm");
     let export = "export shop:notifications/notifications@1.0.0;";
-    // Every function of it traps.
+    // Each of its functions traps.
     fs::write(&file, components::component(&contract(export, |text| text), "it")).unwrap();
     let said = watertight(&["test", file.to_str().unwrap(), "--json"]).expect(1);
     let report = said.json();
@@ -108,7 +108,7 @@ fn a_build_that_does_not_keep_the_contract_fails_its_suite() {
     assert!(said.err.contains("step 1, list-notifications: the call failed: "), "{}", said.err);
     assert!(said.err.ends_with(&format!("0 passed, {} failed\n", failed.len())), "{}", said.err);
 
-    // Another type: its callers are told, and nothing runs.
+    // A build with another type is refused with the names of its callers, and nothing runs.
     let change = |text: String| text.replace("deduplication-key: string)", "deduplication-key: u32)");
     fs::write(&file, components::component(&contract(export, change), "it")).unwrap();
     let said = watertight(&["test", file.to_str().unwrap()]).expect(1);
@@ -118,7 +118,7 @@ fn a_build_that_does_not_keep_the_contract_fails_its_suite() {
 #[test]
 fn what_has_no_suite_is_said() {
     components();
-    // A module that exports what nobody has written a suite for.
+    // No suite exists for this module's export.
     let folder = host::folder();
     let wit = "package test:test@1.0.0; interface odd { f: func(); } world it { export odd; }";
     fs::write(folder.path().join("odd.wasm"), components::component(wit, "it")).unwrap();
@@ -127,7 +127,7 @@ fn what_has_no_suite_is_said() {
     let said = run(host::binary().args(["test", "odd", "--app"]).arg(folder.path())).expect(1);
     assert!(said.err.contains("test:test/odd@1.0.0 has no suite"), "{}", said.err);
 
-    // All modules of the shop have one for all that they export to others.
+    // All modules of the shop have suites for all interfaces that they export to others.
     let report = watertight(&["test", "--json"]).expect(0).json();
     let modules = report.as_array().unwrap();
     let names: Vec<_> = modules.iter().map(|module| module["module"].as_str().unwrap()).collect();
@@ -145,7 +145,7 @@ fn what_has_no_suite_is_said() {
     watertight(&["test", "--as", "orders"]).expect(2);
 }
 
-/// A module alone in an application of its own, with a state that can be shared.
+/// Creates an application of one module. Its state can be shared with others.
 fn alone(component: &Path) -> TempDir {
     let folder = host::folder();
     let manifest = format!(
@@ -186,7 +186,7 @@ fn what_one_build_wrote_another_reads() {
             assert_eq!(call(app, "notify", &[notice(order), json!(format!("key {order}"))]), *known);
         }
     }
-    // A page that one began another goes on with.
+    // One build continues the pages that another began.
     let first = call(&apps[1], "list-notifications", &[json!("Zoë 🦀"), json!(1)]);
     let second = call(&apps[2], "list-notifications", &[json!("Zoë 🦀"), json!(1), first["next"].clone()]);
     let third = call(&apps[0], "list-notifications", &[json!("Zoë 🦀"), json!(1), second["next"].clone()]);
@@ -207,7 +207,7 @@ fn a_missing_toolchain_is_told() {
     }
 }
 
-/// A workspace with the JavaScript module and what it has installed.
+/// Creates a workspace with the JavaScript module and its installed packages.
 fn javascript() -> TempDir {
     components();
     let (from, folder) = (host::repository(), host::folder());
@@ -231,7 +231,7 @@ fn javascript() -> TempDir {
     files(&format!("{module}/src")).iter().for_each(|file| drop(copy(file)));
     copy(&format!("{module}/wit/world.wit"));
     copy(&format!("{module}/package.json"));
-    // Installed long after it was pinned.
+    // The lock file is older than the installation.
     let lock = copy(&format!("{module}/package-lock.json"));
     fs::File::options().write(true).open(lock).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
     let installed = "node_modules";
@@ -252,11 +252,11 @@ fn what_a_javascript_module_lacks_is_told() {
         (inspected["language"].as_str(), inspected["name"].as_str()),
         (Some("javascript"), Some("notifications-js"))
     );
-    // What its world imports, and no WASI besides.
+    // The component has the imports of its world and no others of WASI.
     let imports: Vec<_> =
         inspected["imports"].as_array().unwrap().iter().map(|import| import["name"].as_str().unwrap()).collect();
     assert!(imports.iter().all(|name| !name.starts_with("wasi:cli") && !name.starts_with("wasi:io")), "{imports:?}");
-    // Unchanged: the very same component, at once.
+    // Without a change, the build returns the same component.
     assert_eq!(build().expect(0).json()[0]["digest"], built[0]["digest"]);
 
     let wrong = |path: &str, change: &dyn Fn(String) -> String, parts: &[&str]| {

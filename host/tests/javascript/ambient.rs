@@ -1,4 +1,4 @@
-//! Time and randomness: of each instance's own where a module imports them, and an error with words where it doesn't.
+//! Tests of time and randomness: each instance has its own if the module imports them. Otherwise their use throws an error with a message.
 
 use std::collections::HashSet;
 use std::time::{Duration, SystemTime};
@@ -16,7 +16,7 @@ async fn ask(host: &Host, module: &str, function: &str, arguments: Value) -> Val
     answer.body["result"].take()
 }
 
-/// Three modules of one component, each request on an instance of its own.
+/// The host has three modules of one component, and each request runs on a new instance.
 #[tokio::test]
 async fn no_two_instances_draw_the_same() {
     let (file, uses) = (component("ambient"), "uses = [\"clocks\", \"random\"]");
@@ -60,7 +60,7 @@ async fn the_clock_goes() {
     let dates = ask(&host, "one", "dates", json!([])).await;
     let today = dates[0].as_str().unwrap()[..10].to_owned();
     for date in &dates.as_array().unwrap()[..3] {
-        // Midnight may have passed in between.
+        // Midnight may pass between the requests.
         assert!(date.as_str().unwrap()[..8] == today[..8], "{dates}");
     }
     assert_eq!(dates[3], "1970-01-01T00:00:00.000Z");
@@ -68,7 +68,7 @@ async fn the_clock_goes() {
     assert!(ask(&host, "one", "now", json!([])).await.as_f64().unwrap() > told);
     let elapsed = ask(&host, "one", "elapsed", json!([])).await;
     assert!(elapsed[0].as_f64() <= elapsed[1].as_f64(), "{elapsed}");
-    // What the engine would draw from its snapshot, or never do.
+    // The engine would take these functions from its snapshot, or never complete them.
     for (name, part) in [("key", "crypto.subtle.generateKey"), ("timer", "setTimeout")] {
         let words = ask(&host, "one", "refused", json!([name])).await;
         assert!(words.as_str().unwrap().contains(part), "{words}");
@@ -95,7 +95,7 @@ async fn without_an_import_it_throws_and_names_the_grant() {
     }
 }
 
-/// What the top level draws, every instance would have.
+/// A value drawn at the top level would be the same in every instance.
 #[test]
 fn at_the_top_level_it_is_refused_by_build() {
     let code = "import { explain } from './explain.js';\n\nconst seed = Math.random();\nexport const one = { f: () => explain(seed) };\n";

@@ -1,4 +1,4 @@
-//! Integers of 64 bits in every position of a contract: what JavaScript makes of them beside what Rust does.
+//! Tests of 64-bit integers in every position of a contract: JavaScript must return what Rust returns.
 
 use std::path::PathBuf;
 
@@ -8,7 +8,7 @@ use crate::command::run;
 use crate::host::{self, Launch};
 use crate::workspace::{application, component};
 
-/// The contract's module in Rust, whose answers are the expected ones.
+/// Returns the contract's module in Rust. Its answers are the expected ones.
 fn rust() -> PathBuf {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("exact");
     let app = host::repository().join("host/tests/guests");
@@ -20,7 +20,7 @@ const SIGNED: [i64; 11] =
     [0, 1, -1, -5, 42, i64::MAX, i64::MIN, (1 << 53) + 1, -(1 << 53) - 1, u32::MAX as i64 + 1, i32::MIN as i64 - 1];
 const UNSIGNED: [u64; 7] = [0, 1, u64::MAX, 1 << 63, (1 << 63) - 1, (1 << 53) + 1, u32::MAX as u64 + 1];
 
-/// The calls of the table: a function and its arguments.
+/// Returns the calls: functions with their arguments.
 fn table() -> Vec<(&'static str, Value)> {
     let mut calls = Vec::new();
     let money = |minor: i64, cents: u64| json!({"minor": minor, "cents": cents, "name": "ß"});
@@ -136,7 +136,7 @@ async fn integers_are_what_they_are_in_rust() {
             assert_eq!(found, right, "{interface}.{function} {arguments}");
         }
     }
-    // A whole number is the same integer; nothing else goes through, and what it was is told.
+    // A whole number is accepted as that integer. Other values are refused, and the message has the value.
     assert_eq!(ask("js", "misfits", "give", &json!(["whole"])).await, json!(-7));
     for (name, found) in [
         ("none", "not undefined"),

@@ -1,4 +1,4 @@
-//! Errors: the contract's are answered, all others stand in the log with their words, their files and lines.
+//! Tests of errors: the contract's errors are returned, and all others are logged with their message, file and line.
 
 use serde_json::json;
 

@@ -1,4 +1,4 @@
-//! What `build` refuses of a JavaScript module, and in which words.
+//! Tests of the refusals of `build` for JavaScript modules, and of their messages.
 
 use std::fs;
 

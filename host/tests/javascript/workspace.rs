@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use crate::command::{CommandOutput, run};
 use crate::host;
 
-/// The suite's modules, built once; a later run finds them built.
+/// Returns a module of the suite. The modules are built once, and later runs reuse them.
 pub(crate) fn component(name: &str) -> PathBuf {
     static COMPONENTS: LazyLock<PathBuf> = LazyLock::new(|| {
         let from = host::repository().join("host/tests/javascript");
@@ -26,7 +26,7 @@ pub(crate) fn component(name: &str) -> PathBuf {
     COMPONENTS.join(name).with_extension("wasm")
 }
 
-/// Copies a folder's files into another.
+/// Copies the files of a folder into another.
 fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
@@ -40,16 +40,16 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// Builds what the manifest under `modules` names.
+/// Builds the modules of the manifest under `modules`.
 pub(crate) fn build(workspace: &Path) -> CommandOutput {
     run(host::binary().arg("build").arg("--app").arg(workspace.join("modules")))
 }
 
-/// A workspace with one module, `one`, whose contract and code are these.
+/// A workspace with one module, `one`.
 pub(crate) struct Workspace(pub(crate) TempDir);
 
 impl Workspace {
-    /// `contract` is the text of an interface, `code` that of the module's only file.
+    /// Creates the workspace. `contract` is the content of an interface, and `code` the module's only file.
     pub(crate) fn new(contract: &str, code: &str) -> Self {
         let workspace = Self(host::folder());
         workspace.write("wit/one/one.wit", &format!("package test:one@1.0.0;\ninterface one {{ {contract} }}\n"));
@@ -71,7 +71,7 @@ impl Workspace {
     }
 }
 
-/// An application of these modules, each with its component and further lines.
+/// Creates an application of these modules, each a name, a component and further lines of its table.
 pub(crate) fn application(settings: &str, modules: &[(&str, &Path, &str)]) -> TempDir {
     let folder = host::folder();
     let mut text = format!("[app]\nname = \"javascript\"\n{settings}\n");

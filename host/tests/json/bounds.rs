@@ -1,4 +1,4 @@
-//! Documents and types that are too much: deep, wide, wrong in many places.
+//! Tests of documents and types that exceed limits: deep, large, or wrong in many places.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ fn only(violations: Result<wasmtime::component::Val, Vec<Violation>>) -> Violati
 
 #[test]
 fn documents_have_a_depth() {
-    // Where nothing may nest, where anything unknown is skipped, and where it would fit.
+    // The first type can't nest, the second skips unknown fields, and the third has room for the nesting.
     let record = wit::parse("record r { a: option<u8> }", "r");
     for ty in [Type::U8, record, nested(MAX_TYPE_DEPTH - 1, Type::Bool)] {
         let codec = Codec::new("it", &ty).unwrap();
@@ -35,7 +35,7 @@ fn documents_have_a_depth() {
                 let violation = only(codec.decode(document(depth).as_bytes()));
                 assert!(violation.detail.contains("nest too deeply"), "{violation}");
             }
-            // Without an end.
+            // The brackets are never closed.
             assert!(only(codec.decode(open.repeat(1_000_000).as_bytes())).detail.contains("nest too deeply"));
         }
     }
@@ -50,7 +50,7 @@ fn the_deepest_type_takes_its_documents() {
     let mut out = Vec::new();
     codec.encode(&value, &mut out, 1000).unwrap();
     assert_eq!(out, document.as_bytes());
-    // A map with other keys than strings takes two levels for one of its type's.
+    // A map whose keys aren't strings takes two levels of nesting in a document.
     let pair = |ty| Type::Map(Arc::new(Type::U8), Arc::new(ty));
     let codec = Codec::new("it", &(0..MAX_TYPE_DEPTH - 1).fold(Type::Bool, |ty, _| pair(ty))).unwrap();
     let document = "[[1,".repeat(MAX_TYPE_DEPTH - 1) + "true" + &"]]".repeat(MAX_TYPE_DEPTH - 1);
@@ -66,7 +66,7 @@ fn types_have_a_depth_and_a_size() {
     };
     assert!(reasons(&nested(MAX_TYPE_DEPTH, Type::Bool)).contains("nest"));
     assert!(reasons(&nested(5_000, Type::U8)).contains("nest"));
-    // Fifty levels that each use the one below twice: written down, more than there are atoms in a cat.
+    // Fifty levels use the one below twice each: the type has 2⁵⁰ parts.
     let twice = |ty: Type| {
         let field = |name: &str| Field { name: name.into(), ty: ty.clone() };
         Type::Record(Arc::new(Named { name: "r".into(), body: vec![field("a"), field("b")] }))

@@ -1,4 +1,4 @@
-//! What holds for all types and documents: values survive, nothing panics, places can be found, and JSON is what serde_json takes.
+//! Property tests of all types and documents: values survive, nothing panics, places exist, and valid JSON is what serde_json accepts.
 
 use proptest::collection::vec;
 use proptest::prelude::*;

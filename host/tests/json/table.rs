@@ -1,8 +1,8 @@
-//! `table.txt`: types in WIT, texts, and what becomes of them. `BLESS=1` rewrites the outcomes.
+//! Tests `table.txt`: types in WIT, documents, and their outcomes. `BLESS=1` rewrites the outcomes.
 //!
-//! Lines with a first word of their own: `wit` declares a type, `type` chooses one; `in` is a document, `hex` one in hexadecimal,
-//! `text` a bare text. Below them stands what comes of it: `val` the value, `as` its document, `bad` a violation with its pointer,
-//! `refused` a part of the type. All else is comment.
+//! The first word of a line is its kind: `wit` declares a type, and `type` selects one. `in` is a document, `hex` one in hexadecimal, and
+//! `text` a bare text. The outcome follows: `val` is the value, `as` its document, `bad` a violation with its pointer, `refused` a part of
+//! the type. Other lines are comments.
 
 use std::fmt::Write as _;
 use std::path::Path;

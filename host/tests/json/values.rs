@@ -1,4 +1,4 @@
-//! What the table can't say: values that don't fit, objects spread over parameters, whole functions.
+//! Tests that the table can't express: values that don't match, objects spread over parameters, and whole functions.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ fn encode(codec: &Codec, value: &Val) -> Result<String, EncodeError> {
     let outcome = codec.encode(value, &mut out, LIMIT);
     let text = String::from_utf8(out).unwrap();
     let written = text.strip_prefix("before").unwrap().to_owned();
-    assert!(outcome.is_ok() || written.is_empty(), "an error leaves nothing behind");
+    assert!(outcome.is_ok() || written.is_empty(), "an error left output behind");
     outcome.map(|()| written)
 }
 
@@ -161,7 +161,7 @@ fn an_object_spreads_over_parameters() {
 
 #[test]
 fn names_that_json_writes_alike_are_refused() {
-    // WIT has no such type; a component that was put together by hand may claim one.
+    // WIT doesn't allow such a type, but a hand-made component may declare one.
     let fields = ["a-b", "A-B"].map(|name| Field { name: name.into(), ty: Type::U8 });
     let ty = Type::Record(Arc::new(Named { name: "r".into(), body: fields.to_vec() }));
     let unsupported = Codec::new("it", &Type::List(Arc::new(ty))).unwrap_err();

@@ -1,11 +1,11 @@
-//! WIT text as types, so that tests can say what they mean.
+//! Parses WIT text into types, so that tests can write types as text.
 
 use std::sync::Arc;
 
 use watertight::shape::{Case, Field, Named, Resource, Type};
 use wit_parser::{Handle, Resolve, Type as Wit, TypeDefKind, TypeId};
 
-/// The type that `ty` stands for, with some declarations before it.
+/// Parses the type `ty`, which may use the declarations.
 pub(crate) fn parse(declarations: &str, ty: &str) -> Type {
     let mut resolve = Resolve { all_features: true, ..Resolve::default() };
     let text = format!("package a:a; interface a {{ {declarations}\n the-function: func(it: {ty}); }}");
