@@ -1,4 +1,4 @@
-//! Compiling in a child process, and the folder of compiled code, when things go wrong.
+//! Tests of failures in the compilation by a child process and in the folder of compiled code.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -48,10 +48,10 @@ fn the_same_bytes_at_once_are_one_file_in_the_end() {
     let [file] = &files(folder.path())[..] else { panic!("{:?}", files(folder.path())) };
     assert!(file.ends_with(".cwasm"), "{file}");
     assert!(compiler.compile(&bytes, Profile::Reuse).unwrap().cached);
-    assert!(!compiler.compile(&bytes, Profile::Fresh).unwrap().cached, "a profile's code is its own");
+    assert!(!compiler.compile(&bytes, Profile::Fresh).unwrap().cached, "two profiles share code");
 }
 
-/// A component of many functions, one of which has `number` in it.
+/// Returns a component of many functions, one of which contains `number`.
 fn program(number: u32) -> Vec<u8> {
     let functions: String = (0..200)
         .map(|index| {
@@ -93,7 +93,7 @@ fn functions_that_were_compiled_before_are_the_same_code() {
         last
     };
     let other = code(&[1_000]);
-    assert!(code(&[999, 1_001, 1_000]) == other, "code of other builds was taken for it");
+    assert!(code(&[999, 1_001, 1_000]) == other, "the code of another build was used");
     assert!(code(&[1_001]) != other);
 }
 
@@ -107,7 +107,7 @@ fn the_child_takes_processor_time_that_nobody_else_wants() {
         .stderr(std::process::Stdio::null())
         .spawn()
         .unwrap();
-    // The 41st field of `/proc/PID/stat`; 5 is SCHED_IDLE (sched(7)).
+    // Field 41 of `/proc/PID/stat` is the scheduling policy. 5 is SCHED_IDLE (sched(7)).
     let policy = || {
         let stat = fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap();
         stat.rsplit(')').next().unwrap().split_whitespace().nth(38).unwrap().to_owned()
@@ -117,12 +117,12 @@ fn the_child_takes_processor_time_that_nobody_else_wants() {
         assert!(start.elapsed() < Duration::from_secs(30), "its policy is {}", policy());
         std::thread::sleep(Duration::from_millis(5));
     }
-    // Nothing comes: the end of its input.
+    // The child reads the end of its input.
     drop(child.stdin.take());
     assert!(!child.wait().unwrap().success());
 }
 
-/// The kernel says so to the first write of the code.
+/// `strace` makes the first write of the compiled code fail with `ENOSPC`.
 #[test]
 fn on_a_full_disk_kept_functions_give_way_to_code() {
     let folder = tempfile::tempdir().unwrap();
@@ -170,7 +170,7 @@ fn code_that_was_not_used_for_longest_goes_first() {
         file.set_modified(SystemTime::now() - Duration::from_secs(age)).unwrap();
     }
     File::open(code.join(&used)).unwrap().set_modified(SystemTime::now() - Duration::from_secs(1000)).unwrap();
-    assert!(compiler.compile(&component(), Profile::Reuse).unwrap().cached, "to use it makes it young");
+    assert!(compiler.compile(&component(), Profile::Reuse).unwrap().cached, "the code was not found in the cache");
     compiler.compile(&component(), Profile::Fresh).unwrap();
     let left = files(folder.path());
     assert_eq!(left.len(), 64);
@@ -192,7 +192,7 @@ fn what_a_dead_host_left_aside_is_removed() {
 fn a_refusal_says_why_and_leaves_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let compiler = compiler(folder.path());
-    // More than a pipe holds, so that the child must be fed while it complains.
+    // The input exceeds the buffer of a pipe, so the child must be fed while it reports its error.
     let junk = vec![b'x'; 1 << 20];
     let Err(CompileError::Refused(why)) = compiler.compile(&junk, Profile::Reuse) else { panic!() };
     assert!(!why.is_empty() && !why.contains("panicked"), "{why}");

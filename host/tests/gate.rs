@@ -1,20 +1,20 @@
-//! The gate: edits of contracts as data, and whom each would break.
+//! Tests of the compatibility gate: edits of contracts, as data, with the consumers that each edit would break.
 //!
-//! A file of `gate/` has an application's contracts and worlds in WIT, and its routes; each of its edits changes the text for the
-//! build of `provider` alone, which is then checked as a swap checks it: with everybody else as they are. The worlds are the modules;
-//! all may call `provider`.
+//! A file of `gate/` has an application's contracts and worlds in WIT, and its routes. Each of its edits changes the text for the build of
+//! `provider` only. The build is checked as by a swap: all other modules stay as they are. The worlds are the modules; all may call
+//! `provider`.
 //!
-//! | key | what it says |
+//! | key | meaning |
 //! | --- | --- |
-//! | `wit`, `routes` | what stands before any edit. Without an edit the application is complete |
-//! | `apart = false` | what is carried can't leave a compartment. Else each verdict must be the same with every module in one of its own |
-//! | `edit.name` | what is done |
-//! | `edit.replace` | pairs: a text that is there, and what takes its place, all over |
-//! | `edit.wat` | instead: a component as text, for what tools refuse to make |
-//! | `edit.problems` | every problem that must be found, one line each, in any order; none where the edit is fine |
+//! | `wit`, `routes` | the text before the edits. Without an edit, the application is complete |
+//! | `apart = false` | values can't cross compartments. Otherwise, separate compartments must give the same verdict |
+//! | `edit.name` | the name of the edit |
+//! | `edit.replace` | pairs of an existing text and its replacement, which applies everywhere |
+//! | `edit.wat` | instead of a replacement: a component as text, for what tools refuse to build |
+//! | `edit.problems` | every expected problem, one line each, in any order; none if the edit is compatible |
 //!
-//! A line of `problems` names the consumer that is hit, a module or a route, and then: where two types differ, function, way into the
-//! type, what is expected and what is found; otherwise the code and the message.
+//! A line of `problems` names the affected consumer, a module or a route. Then follow, if two types differ, the function, the path into the
+//! type, the expected type and the found type; otherwise the code and the message.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -37,7 +37,7 @@ mod components;
 
 /// The module whose build is edited.
 const PROVIDER: &str = "provider";
-/// Fewer edits than this don't show much.
+/// The smallest number of edits that the cases must have in total.
 const LEAST_EDITS: usize = 60;
 
 #[derive(Deserialize)]
@@ -66,7 +66,7 @@ struct Edit {
     problems: Vec<String>,
 }
 
-/// How modules are placed.
+/// The placement of the modules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Placement {
     Together,
@@ -117,7 +117,7 @@ impl Case {
         self.modules().iter().map(artifact).collect()
     }
 
-    /// Who is hit, as a person would say it, and by what.
+    /// Returns a problem as a line of `problems`.
     fn line(&self, problem: &Problem) -> String {
         let module = problem.module.as_ref().map_or("nobody", ModuleName::as_str);
         let of_route = problem.file.as_ref().is_some_and(|file| file.ends_with("routes.toml"));
@@ -133,7 +133,7 @@ impl Case {
         }
     }
 
-    /// The route in whose text the line is.
+    /// Returns the route whose text contains the line.
     fn route_at(&self, line: u32) -> String {
         let before: Vec<&str> = self.routes.lines().take(line as usize).collect();
         let start = before.iter().rposition(|line| *line == "[[route]]").unwrap();
@@ -144,7 +144,7 @@ impl Case {
 }
 
 impl Edit {
-    /// The application with the edited build in the provider's place.
+    /// Returns the application with the edited build of the provider.
     fn apply(&self, case: &Case, before: &Artifacts) -> Result<Artifacts, Problems> {
         let mut wit = case.wit.clone();
         for (from, to) in &self.replace {
@@ -164,7 +164,7 @@ impl Edit {
     }
 }
 
-/// Whether the compartments compose to valid components, whatever the gate says: what it must agree with.
+/// Checks whether the compartments compose to valid components, independently of the gate. The gate must agree.
 fn composes(config: &AppConfig, artifacts: &Artifacts) -> Result<(), String> {
     let graph = AppGraph::build(config, artifacts).graph;
     for compartment in &graph.compartments {
@@ -175,7 +175,7 @@ fn composes(config: &AppConfig, artifacts: &Artifacts) -> Result<(), String> {
     Ok(())
 }
 
-/// Each problem says who, where and what to do.
+/// Asserts that a problem names the module and the place, and has a help.
 fn check_words(edit: &Edit, problem: &Problem) {
     assert!(problem.module.is_some() && problem.help.is_some(), "{}: {problem}", edit.name);
     assert!(problem.file.as_ref().is_none_or(|file| !file.as_os_str().is_empty()), "{}: {problem}", edit.name);
@@ -196,9 +196,9 @@ fn verdict(case: &Case, edit: &Edit, placement: Placement, before: &Artifacts) -
         let composed = composes(&config, after);
         let only_types = problems.iter().all(|problem| problem.message.contains("which imports it"));
         if problems.is_empty() {
-            assert_eq!(composed, Ok(()), "{}: it is let through, and can't be linked", edit.name);
+            assert_eq!(composed, Ok(()), "{}: the gate accepts it, and it can't be linked", edit.name);
         } else if only_types {
-            assert!(composed.is_err(), "{}: it is refused, and could be linked", edit.name);
+            assert!(composed.is_err(), "{}: the gate refuses it, and it could be linked", edit.name);
         }
     }
     let mut lines: Vec<String> = problems.iter().map(|problem| case.line(problem)).collect();
@@ -233,7 +233,7 @@ fn every_edit_has_the_verdict_that_it_deserves() {
         }
         for edit in &case.edit {
             let before = names.insert(edit.name.clone(), file.clone());
-            assert!(before.is_none(), "{}: it is in {before:?} and in {file}", edit.name);
+            assert!(before.is_none(), "{}: the name is used in {before:?} and in {file}", edit.name);
         }
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));

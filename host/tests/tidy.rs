@@ -1,7 +1,7 @@
-//! Keeps the source tree as it was meant: layers, lengths, purposes; and the documents: their lengths, their links, and the tables in
-//! `host/docs` that are made from the code.
+//! Checks conventions of the repository: the layers of crates and modules, the length and purpose of files, and, for documents, their
+//! length, their links, and the tables in `host/docs` that are generated from the code.
 //!
-//! `BLESS=1` writes those tables anew. Nothing here compiles or runs the host.
+//! `BLESS=1` rewrites these tables. Nothing here compiles or runs the host.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -18,24 +18,24 @@ use std::path::{Path, PathBuf};
 use watertight::problem::Code;
 use watertight::telemetry::table;
 
-/// Longer files have two purposes.
+/// The largest number of lines of a file. A longer file has more than one purpose.
 const MAX_LINES: usize = 500;
-/// The most lines of one crate of the host, its own tests included.
+/// The largest number of lines of a crate of the host, with its unit tests.
 const MAX_CRATE_LINES: usize = 9_000;
-/// The most words of `host/ARCHITECTURE.md`: a map that is read in one sitting.
+/// The largest number of words of `host/ARCHITECTURE.md`, so that it can be read in one sitting.
 const MAX_MAP_WORDS: usize = 4_000;
-/// The most lines of `README.md`.
+/// The largest number of lines of `README.md`.
 const MAX_README_LINES: usize = 150;
 
 /// A Rust or Markdown file of the repository.
 struct Source {
-    /// From the repository's root, such as `host/model/src/lib.rs`.
+    /// The path from the repository's root, such as `host/model/src/lib.rs`.
     path: String,
     text: String,
 }
 
 impl Source {
-    /// Its lines with their numbers, without comments and without what only tests see.
+    /// Returns the lines with their numbers, without comments and without test modules.
     fn code(&self) -> Vec<(usize, &str)> {
         let lines: Vec<&str> = self.text.lines().collect();
         let is_test_module = |at: usize| {
@@ -53,11 +53,11 @@ impl Source {
         ["tests.rs", "testing.rs"].contains(&file) || self.path.contains("/tests/") || self.path.contains("/benches/")
     }
 
-    /// The crate of the host and the module of it that the file belongs to; none where it is no part of a library.
+    /// Returns the host's crate and the module of it that the file belongs to, or `None` if it is not part of a library.
     fn module(&self) -> Option<(&str, &str)> {
         let (name, inside) = self.path.strip_prefix("host/")?.strip_suffix(".rs")?.split_once("/src/")?;
         let module = inside.split('/').next()?;
-        // Guests of tests and benchmarks have a `src` too.
+        // Guests of tests and benchmarks have a folder `src` as well.
         (!name.contains('/') && !["lib", "main"].contains(&module)).then_some((name, module))
     }
 }
@@ -66,7 +66,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap().to_owned()
 }
 
-/// Every Rust file of the host and of the modules, by path.
+/// Returns all Rust files of the host and of the modules, sorted by path.
 fn sources() -> Vec<Source> {
     let mut found = Vec::new();
     for top in ["host", "modules"] {
@@ -77,7 +77,7 @@ fn sources() -> Vec<Source> {
     found
 }
 
-/// Every Markdown file of the repository, by path.
+/// Returns all Markdown files of the repository, sorted by path.
 fn pages() -> Vec<Source> {
     let mut found = Vec::new();
     collect(&root(), "md", &mut found);
@@ -86,13 +86,13 @@ fn pages() -> Vec<Source> {
     found
 }
 
-/// Adds the files below `folder` that have this extension.
+/// Adds the files below `folder` with this extension.
 fn collect(folder: &Path, extension: &str, found: &mut Vec<Source>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_str().unwrap();
         if path.is_dir() {
-            // What tools leave behind is nobody's source.
+            // Build output and other files of tools are not sources.
             if name != "target" && name != "node_modules" && !name.starts_with('.') {
                 collect(&path, extension, found);
             }
@@ -103,7 +103,7 @@ fn collect(folder: &Path, extension: &str, found: &mut Vec<Source>) {
     }
 }
 
-/// Fails with every fault at once.
+/// Panics with all faults at once.
 fn none(faults: &[String], rule: &str) {
     assert!(faults.is_empty(), "{rule}:\n  {}", faults.join("\n  "));
 }
@@ -129,14 +129,14 @@ fn a_module_s_file_stands_beside_its_folder() {
     none(&named, "`foo.rs` and `foo/`, never `foo/mod.rs`");
 }
 
-/// The host's crates.
+/// Returns the names of the host's crates.
 fn crates() -> Vec<String> {
     let folders = fs::read_dir(root().join("host")).unwrap().map(|entry| entry.unwrap().path());
     let crates = folders.filter(|folder| folder.join("Cargo.toml").exists());
     crates.map(|folder| folder.file_name().unwrap().to_str().unwrap().to_owned()).collect()
 }
 
-/// The modules of a crate whose `lib.rs` does nothing but declare them, in that order; none for another crate.
+/// Returns the modules of a crate whose `lib.rs` only declares modules, in their order. Returns none for other crates.
 fn layers(name: &str) -> Vec<String> {
     let text = fs::read_to_string(root().join("host").join(name).join("src/lib.rs")).unwrap();
     if text.lines().any(|line| line.starts_with("use ") || line.starts_with("pub use ")) {
@@ -158,7 +158,7 @@ fn no_crate_is_large() {
     none(&large, "a crate of the host has at most 9,000 lines");
 }
 
-/// The manifest lists the tests, since they stand outside of its folder: one that it forgot would not run.
+/// The manifest must list the tests, since they are outside of its folder. A test that is not listed would not run.
 #[test]
 fn every_integration_test_is_listed() {
     let manifest = fs::read_to_string(root().join("host/cli/Cargo.toml")).unwrap();
@@ -178,7 +178,7 @@ fn the_map_names_every_crate() {
     none(&missing, "host/ARCHITECTURE.md has a row for every crate");
 }
 
-/// Between crates, Cargo keeps the order.
+/// Cargo enforces the order of crates.
 #[test]
 fn a_module_uses_only_those_before_it() {
     let mut faults = Vec::new();
@@ -198,7 +198,7 @@ fn a_module_uses_only_those_before_it() {
                     faults.push(format!("{}:{line}: `crate::{name}` stands after `{module}`", source.path));
                 }
             }
-            // From a file of the top folder this is the crate itself: a way around the check.
+            // In a file of the top folder, `super` is the crate itself, which would bypass the check.
             if top && code.contains("super::") {
                 faults.push(format!("{}:{line}: `super::` reaches past the module", source.path));
             }
@@ -207,7 +207,7 @@ fn a_module_uses_only_those_before_it() {
     none(&faults, "a file uses only modules that stand before its own in lib.rs");
 }
 
-/// Names that belong to one application: the packages of its contracts, and functions whose names could be nobody else's.
+/// Returns names that belong to one application: the packages of its contracts, and functions with specific names.
 fn business_names() -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     for folder in fs::read_dir(root().join("wit")).unwrap() {
@@ -224,7 +224,7 @@ fn business_names() -> BTreeSet<String> {
                 continue;
             }
             names.insert(namespace.to_owned());
-            // Everybody may have something in common.
+            // Any application may have a package `common`.
             names.extend(rest.split('@').next().filter(|name| *name != "common").map(str::to_owned));
             let functions =
                 text.lines().filter(|line| line.contains(": func(")).filter_map(|line| line.split(':').next());
@@ -259,7 +259,7 @@ fn the_host_knows_no_business() {
 
 #[test]
 fn nothing_is_left_for_later() {
-    // Put together here, so that this file doesn't find itself.
+    // The marks are composed, so that this file doesn't contain them.
     let marks = ["to", "unimpl", "db", "TO", "FIX"].iter().zip(["do!(", "emented!(", "g!(", "DO", "ME"]);
     let marks: Vec<String> = marks.map(|(a, b)| format!("{a}{b}")).collect();
     let mut faults = Vec::new();
@@ -282,7 +282,7 @@ fn nothing_unwraps_outside_tests() {
     none(&faults, "`expect` says the invariant, an error says what went wrong; `unwrap` says nothing");
 }
 
-/// Checks what stands between two markers of a page, or writes it.
+/// Checks the text between two markers of a page, or rewrites it.
 fn check_table(page: &str, name: &str, expected: &str) {
     let file = root().join(page);
     let text = fs::read_to_string(&file).unwrap();
@@ -329,7 +329,7 @@ fn the_map_and_the_readme_stay_short() {
     assert!(lines <= MAX_README_LINES, "README.md has {lines} lines");
 }
 
-/// The lines of a page that are no example: those outside of fences.
+/// Returns the lines of a page outside of code fences.
 fn prose(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let mut is_fenced = false;
     text.lines().enumerate().filter_map(move |(at, line)| {
@@ -339,7 +339,7 @@ fn prose(text: &str) -> impl Iterator<Item = (usize, &str)> {
     })
 }
 
-/// What a heading is linked by: in lower case, spaces as `-`, without marks.
+/// Returns the anchor of a heading: in lower case, with `-` for spaces, without punctuation.
 fn anchor(heading: &str) -> String {
     let kept = heading.trim_start_matches('#').trim().chars();
     let kept = kept.filter(|c| c.is_alphanumeric() || [' ', '-', '_'].contains(c));

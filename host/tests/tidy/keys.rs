@@ -1,10 +1,10 @@
-//! The pages of the manifest and of routes have every key that the formats have.
+//! Checks that the pages about the manifest and about routes have every key of the formats.
 
 use std::fs;
 
 use watertight::config::{self, Overrides};
 
-/// The keys of the table in which a key `nothing` stands: what the problem about it lists.
+/// Returns the keys of the table that has a key `nothing`. The problem about that key lists them.
 fn keys(manifest: &str, routes: &str) -> Vec<String> {
     let folder = tempfile::tempdir().unwrap();
     let rest = "app.name = \"a\"\napp.routes = [\"routes.toml\"]\nmodules.m.component = \"m.wasm\"\n";
@@ -15,7 +15,7 @@ fn keys(manifest: &str, routes: &str) -> Vec<String> {
     keys.lines().next().unwrap().split('`').skip(1).step_by(2).map(str::to_owned).collect()
 }
 
-/// Which of `keys` have no row of their own in a section of a page.
+/// Returns the keys that have no row in a section of a page.
 fn missing(page: &str, heading: &str, keys: &[String]) -> Vec<String> {
     let text = fs::read_to_string(super::root().join(page)).unwrap();
     let (_, section) = text.split_once(&format!("\n{heading}\n")).unwrap_or_else(|| panic!("{page} has no {heading}"));
