@@ -1,4 +1,4 @@
-//! Deadlines, queues, leases and sizes.
+//! Tests of deadlines, queues, leases and sizes.
 
 use watertight_sql::WalSync;
 
@@ -61,7 +61,7 @@ async fn an_abandoned_read_is_stopped() {
     let endless = tokio::spawn(async move { database.query(ENDLESS, Vec::new(), soon()).await });
     tokio::time::sleep(Duration::from_millis(30)).await;
     endless.abort();
-    // The only connection comes back long before the abandoned read's deadline.
+    // The only connection must be free long before the deadline of the abandoned read.
     assert_eq!(number(&case.database.query("SELECT 1", Vec::new(), within(5_000)).await.unwrap()), 1);
 }
 
@@ -98,13 +98,13 @@ async fn a_lease_runs_out() {
     let case = Case::new();
     let mut transaction = case.database.begin(soon()).await.unwrap();
     transaction.execute("INSERT INTO a VALUES (1, 'x', 1)", Vec::new()).await.unwrap();
-    // Statements keep it.
+    // Each statement renews the lease.
     for _ in 0..4 {
         tokio::time::sleep(Duration::from_millis(40)).await;
         transaction.query("SELECT 1", Vec::new()).await.unwrap();
     }
     let start = Instant::now();
-    assert_eq!(case.execute("INSERT INTO a VALUES (1, 'x', 1)").await, Ok(1), "the next has its turn");
+    assert_eq!(case.execute("INSERT INTO a VALUES (1, 'x', 1)").await, Ok(1), "the next write waits in vain");
     assert!(start.elapsed() >= Duration::from_millis(50));
     assert_eq!(transaction.query("SELECT 1", Vec::new()).await, Err(SqlError::Timeout));
     assert_eq!(transaction.commit().await, Err(SqlError::Timeout));
@@ -138,7 +138,7 @@ async fn the_writers_queue_is_bounded_in_number_and_time() {
     assert_eq!(case.database.begin(soon()).await.err(), Some(SqlError::Busy));
     assert_eq!(waiting.await.unwrap(), Err(SqlError::Timeout));
     drop(holder);
-    // What timed out in the queue is never done.
+    // A write that timed out in the queue must never be executed.
     while case.database.counters().writer_queue > 0 {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
@@ -201,12 +201,12 @@ async fn a_statement_has_a_time_of_its_own() {
             true => transaction.execute(ENDLESS_WRITE, Vec::new()).await.map(drop),
         };
         assert_eq!(ended, Err(over.clone()));
-        // It has ended with its transaction, and the next has its turn.
+        // The transaction ended with the statement, and the next one may begin.
         assert_eq!(transaction.commit().await, Err(SqlError::Timeout));
         assert_eq!(case.number("SELECT count(*) FROM a").await, 0);
     }
     assert!(start.elapsed() < Duration::from_secs(5));
-    // What waits for the writer is not the statement's time.
+    // The time in the writer's queue doesn't count towards the statement's time.
     let mut holder = case.database.begin(soon()).await.unwrap();
     let waits = case.execute("INSERT INTO a VALUES (2, 'y', 1)");
     let holds = async {
@@ -218,7 +218,7 @@ async fn a_statement_has_a_time_of_its_own() {
     };
     let (waited, ()) = tokio::join!(waits, holds);
     assert_eq!(waited, Ok(1));
-    // The call's own end comes first where it is nearer.
+    // An earlier deadline of the call applies first.
     assert_eq!(case.database.query(ENDLESS, Vec::new(), within(20)).await, Err(SqlError::Timeout));
 }
 
@@ -234,7 +234,7 @@ async fn each_handle_has_limits_of_its_own() {
     let full: Result<u64, SqlError> = Err(SqlLimit::Size(64 * 1024).into());
     assert_eq!(small.execute(insert, big(), soon()).await, full);
     assert_eq!(case.database.execute(insert, big(), soon()).await, Ok(1));
-    // A database that has more keeps it, and is read and emptied; a transaction meets the limit as well.
+    // A database that exceeds this limit keeps its data and can be read and emptied. The limit also applies in a transaction.
     assert_eq!(small.execute("INSERT INTO b (a) SELECT id FROM a", Vec::new(), soon()).await, Ok(1));
     let mut transaction = small.begin(soon()).await.unwrap();
     assert_eq!(transaction.execute(insert, vec![Value::Text("y".repeat(300_000))]).await, full);

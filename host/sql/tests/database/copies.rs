@@ -1,4 +1,4 @@
-//! Copies of databases that are written to.
+//! Tests of copies that are made while the databases are written to.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use super::*;
 const MANY: &str = "INSERT INTO a WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000) \
                     SELECT -i, hex(randomblob(200)), 1 FROM n";
 
-/// With a lease that a busy machine doesn't use up.
+/// Creates a database with a lease that a busy machine doesn't exceed.
 fn patient() -> Case {
     Case::with(Settings { lease: Duration::from_secs(2), ..Settings::default() })
 }
@@ -25,11 +25,11 @@ fn read(file: &Path, sql: &str) -> i64 {
     connection.query_row(sql, [], |row| row.get(0)).unwrap()
 }
 
-/// Two databases: a number goes into the first, then into the second. So at no moment the second has more, nor the first more than one.
+/// A number is written to the first database and then to the second. So at every moment the first has as many as the second, or one more.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn copies_are_of_one_moment_and_have_what_was_acknowledged() {
     let (first, second) = (Case::new(), Case::new());
-    // Something to copy, and more than a page cache holds.
+    // The content exceeds a page cache.
     first.execute(MANY).await.unwrap();
     second.execute(MANY).await.unwrap();
     let (told, ended) = (Arc::new(AtomicI64::new(0)), Arc::new(AtomicBool::new(false)));
@@ -53,7 +53,7 @@ async fn copies_are_of_one_moment_and_have_what_was_acknowledged() {
             slowest
         }
     });
-    // What is rolled back after it was written makes a copy begin anew.
+    // A write that is rolled back makes the copy start again.
     let rolls_back = tokio::spawn({
         let (database, ended) = (second.database.clone(), ended.clone());
         async move {
@@ -73,10 +73,14 @@ async fn copies_are_of_one_moment_and_have_what_was_acknowledged() {
         tokio::task::spawn_blocking(move || copy_together(&both, &|| false)).await.unwrap().unwrap();
         let count = |copy: &Path| read(copy, "SELECT count(*) FROM a WHERE id > 0");
         let (one, two) = (count(&copies[0]), count(&copies[1]));
-        assert!(two >= before, "{two} of {before} that were told");
-        assert!(one == two || one == two + 1, "{one} and {two} are of no one moment");
-        assert_eq!(read(&copies[1], "SELECT count(DISTINCT size) FROM a WHERE id < 0"), 1, "what was rolled back");
-        assert_eq!(read(&copies[1], "SELECT max(size) FROM a"), 1, "what was rolled back");
+        assert!(two >= before, "{two} rows, although {before} were acknowledged");
+        assert!(one == two || one == two + 1, "{one} and {two} rows are from different moments");
+        assert_eq!(
+            read(&copies[1], "SELECT count(DISTINCT size) FROM a WHERE id < 0"),
+            1,
+            "the copy has rolled back changes"
+        );
+        assert_eq!(read(&copies[1], "SELECT max(size) FROM a"), 1, "the copy has rolled back changes");
     }
     ended.store(true, SeqCst);
     let slowest = writer.await.unwrap();
@@ -99,12 +103,12 @@ async fn a_copy_that_can_t_be_written_harms_nobody() {
     let both = vec![(case.database.clone(), two.clone())];
     tokio::task::spawn_blocking(move || copy_together(&both, &|| false)).await.unwrap().unwrap();
     assert_eq!(read(&two, "SELECT count(*) FROM a"), 20_000);
-    // The writer goes on when it has seen that a copy was given up; what it had of it is gone then.
+    // The writer discards the copy's remains once it notices that the copy was given up.
     assert_eq!(case.execute("DELETE FROM a WHERE id < -10").await, Ok(19_990));
     assert!(!nowhere.exists());
 }
 
-/// A transaction of the first that waits for the second's writer: no moment may come of stopping one for the other for long.
+/// A transaction of the first database waits for the writer of the second. The copy must not stop one for the other for long.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn transactions_that_wait_for_each_other_s_databases_are_not_harmed() {
     let (first, second) = (patient(), patient());
@@ -129,13 +133,13 @@ async fn transactions_that_wait_for_each_other_s_databases_are_not_harmed() {
         let both = vec![(first.database.clone(), copies[0].clone()), (second.database.clone(), copies[1].clone())];
         tokio::task::spawn_blocking(move || copy_together(&both, &|| false)).await.unwrap().unwrap();
         let (one, two) = (read(&copies[0], "SELECT count(*) FROM a"), read(&copies[1], "SELECT count(*) FROM a"));
-        assert_eq!(one, two, "no transaction was open at that moment");
+        assert_eq!(one, two, "the copies are from within a transaction");
     }
     ended.store(true, SeqCst);
     assert!(nested.await.unwrap() > 0);
 }
 
-/// No moment without it before its end; and nobody else stops for that long.
+/// The copy waits until the transaction ends, and then takes effect. Other writers must not wait that long.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_long_transaction_is_waited_for_and_its_end_is_found() {
     let (first, second) = (patient(), patient());

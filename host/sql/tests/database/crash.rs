@@ -1,6 +1,6 @@
-//! The process dies at a crash point: what it had acknowledged is there afterwards, and at most one more.
+//! Tests of a process that dies at a crash point: every acknowledged commit is found afterwards, and at most one more.
 //!
-//! The test starts itself again as the process that dies.
+//! The test runs its own binary again as the process that dies.
 
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
@@ -11,7 +11,7 @@ use super::*;
 const FOLDER: &str = "WATERTIGHT_TEST_CRASH_FOLDER";
 const SIGKILL: i32 = 9;
 
-/// Writes until it dies; says what was acknowledged. Does nothing as an ordinary test.
+/// Writes until the process dies, and prints what was acknowledged. It does nothing when it runs as an ordinary test.
 #[tokio::test]
 async fn child() {
     let Some(folder) = std::env::var_os(FOLDER) else { return };

@@ -1,8 +1,8 @@
-//! Statements that a guest must not run, each through every way in.
+//! Tests of statements that a guest must not run, through each method.
 
 use super::*;
 
-/// The statement, and what its refusal says.
+/// The statements, each with a part of the refusal.
 const DENIED: &[(&str, &str)] = &[
     ("ATTACH 'x.db' AS x", "ATTACH"),
     ("ATTACH ':memory:' AS x", "ATTACH"),
@@ -80,7 +80,7 @@ async fn are_refused_on_every_way_in_and_change_nothing() {
     let case = Case::new();
     let mut wrong = Vec::new();
     for (sql, part) in DENIED {
-        // Twice each: what the first left in the cache must not let the second pass.
+        // Each runs twice: a statement that the first attempt left in the cache must be refused as well.
         for _ in 0..2 {
             let mut transaction = case.database.begin(soon()).await.unwrap();
             let inside = transaction.query(sql, Vec::new()).await.map(drop);
@@ -88,7 +88,7 @@ async fn are_refused_on_every_way_in_and_change_nothing() {
             let executed = case.execute(sql).await.map(drop);
             let ways = [
                 ("query", case.query(sql).await.map(drop), *part),
-                // `execute` may refuse a statement that reads before it looks further.
+                // `execute` may refuse a statement because it reads, before it finds the other reason.
                 ("execute", executed, if sql.contains("SELECT ?") || sql.contains("nonsense") { "" } else { part }),
                 ("transaction", inside, *part),
             ];
@@ -101,13 +101,17 @@ async fn are_refused_on_every_way_in_and_change_nothing() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert_eq!(case.number("SELECT count(*) FROM a").await, 0);
-    assert_eq!(std::fs::read_dir(case.folder.path()).unwrap().count(), 3, "nothing but the database, -wal and -shm");
+    assert_eq!(
+        std::fs::read_dir(case.folder.path()).unwrap().count(),
+        3,
+        "there are files besides the database, -wal and -shm"
+    );
 }
 
 #[tokio::test]
 async fn the_hosts_own_statements_cannot_be_found_in_the_cache() {
     let case = Case::new();
-    // The writer has prepared and run BEGIN IMMEDIATE, COMMIT and ROLLBACK by now.
+    // At this point the writer has prepared and run BEGIN IMMEDIATE, COMMIT and ROLLBACK.
     case.execute("INSERT INTO a VALUES (1, 'x', 1)").await.unwrap();
     drop(case.database.begin(soon()).await.unwrap());
     for sql in ["BEGIN IMMEDIATE", "COMMIT", "ROLLBACK"] {

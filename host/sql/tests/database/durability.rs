@@ -1,4 +1,4 @@
-//! What is acknowledged is on the disk: shown by the order of syncs, writes and answers.
+//! Tests that acknowledged commits are on the disk, by the order of syncs, writes and answers.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -11,7 +11,7 @@ use watertight_sql::WalSync;
 
 use super::*;
 
-/// A sync that waits until it is let through, and counts.
+/// A sync that waits while the gate is shut, and counts.
 #[derive(Default)]
 struct Gate {
     shut: Mutex<bool>,
@@ -60,7 +60,7 @@ async fn nothing_that_is_not_synced_is_acknowledged_or_read() {
         let database = case.database.clone();
         tokio::spawn(async move { database.execute(sql, Vec::new(), soon()).await })
     };
-    // With two that wait for the writer, it leaves the first to the syncer.
+    // With two more waiting, the writer leaves the sync of the first to the syncer thread.
     let holder = case.database.begin(soon()).await.unwrap();
     let write = spawn("INSERT INTO a VALUES (2, 'y', 1)");
     let next = spawn("INSERT INTO a VALUES (3, 'z', 1)");
@@ -70,7 +70,7 @@ async fn nothing_that_is_not_synced_is_acknowledged_or_read() {
     gate.set(true);
     drop(holder);
     gate.reached().await;
-    // The commit is in the log, and its sync is on its way. Meanwhile the writer goes on.
+    // The commit is in the log, and its sync has begun. The writer continues in the meantime.
     let conflicting = spawn("INSERT INTO a VALUES (4, 'y', 1)");
     let read = {
         let database = case.database.clone();
@@ -78,7 +78,7 @@ async fn nothing_that_is_not_synced_is_acknowledged_or_read() {
     };
     let hurried = case.database.query("SELECT count(*) FROM a", Vec::new(), within(50)).await;
     assert_eq!(hurried, Err(SqlError::Timeout));
-    // A transaction that only reads tells nothing by its commit before that is synced either.
+    // A transaction that only reads doesn't commit before what it read is synced.
     let mut transaction = case.database.begin(soon()).await.unwrap();
     assert_eq!(number(&transaction.query("SELECT count(*) FROM a", Vec::new()).await.unwrap()), 3);
     let settled = case.database.wait_until_synced(within(20)).await;
@@ -110,7 +110,7 @@ async fn one_sync_serves_all_that_wait() {
         });
     }
     gate.reached().await;
-    // All but the first batch wait for the second sync.
+    // All commits except the first batch wait for the second sync.
     while case.database.counters().writer_queue > 0 {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
@@ -120,9 +120,9 @@ async fn one_sync_serves_all_that_wait() {
         assert_eq!(write.unwrap(), Ok(1));
     }
     let counted = case.database.counters();
-    // One or two for what came while the first was on its way, and one for all the rest.
+    // There are one or two syncs for the first commits, and one for all others.
     assert!(counted.commits == 64 && counted.syncs <= 3, "{counted:?}");
-    assert_eq!(gate.passed.load(SeqCst), counted.syncs + 1, "and the opening's");
+    assert_eq!(gate.passed.load(SeqCst), counted.syncs + 1, "the opening makes one more sync");
     assert!(counted.largest_batch >= 32, "{counted:?}");
 }
 
@@ -138,7 +138,7 @@ async fn many_writers_share_syncs_and_lose_nothing() {
                 let values = vec![id.into(), format!("n{id}").into()];
                 database.execute("INSERT INTO a VALUES (?1, ?2, 1)", values, soon()).await.unwrap();
                 let rows = database.query("SELECT count(*) FROM a WHERE id = ?1", vec![id.into()], soon()).await;
-                assert_eq!(number(&rows.unwrap()), 1, "what was acknowledged is read");
+                assert_eq!(number(&rows.unwrap()), 1, "an acknowledged row is not found");
             }
         });
     }
@@ -151,7 +151,7 @@ async fn many_writers_share_syncs_and_lose_nothing() {
     assert_eq!(case.number("SELECT count(*) FROM a").await, 640);
 }
 
-/// Copies of the log as it was when each sync ended: what a power cut right after would leave at least.
+/// Keeps the log as it was at the end of each sync: the least that a power cut right after would leave.
 #[tokio::test]
 async fn every_acknowledged_commit_is_in_the_synced_log() {
     let synced: Arc<Mutex<Vec<u8>>> = Arc::default();
@@ -166,7 +166,7 @@ async fn every_acknowledged_commit_is_in_the_synced_log() {
     for i in 0..20_i64 {
         let values = vec![i.into(), format!("n{i}").into()];
         case.database.execute("INSERT INTO a VALUES (?1, ?2, 1)", values, soon()).await.unwrap();
-        // The database file as it is, with the log as it was synced.
+        // Combines the current database file with the synced log.
         let cut = tempfile::tempdir().unwrap();
         std::fs::copy(case.path(), cut.path().join("a.db")).unwrap();
         std::fs::write(cut.path().join("a.db-wal"), &*synced.lock().unwrap()).unwrap();
@@ -188,7 +188,7 @@ async fn a_failed_sync_is_final() {
     broken.store(true, SeqCst);
     let storage = SqlError::Storage("the database could not be synced and accepts no more statements".to_owned());
     assert_eq!(case.execute("INSERT INTO a VALUES (2, 'y', 1)").await, Err(storage.clone()));
-    // It does not matter that syncs would work again.
+    // The failure is final even though syncs would succeed now.
     broken.store(false, SeqCst);
     assert_eq!(case.execute("INSERT INTO a VALUES (3, 'z', 1)").await, Err(storage.clone()));
     assert_eq!(case.query("SELECT count(*) FROM a").await, Err(storage.clone()));

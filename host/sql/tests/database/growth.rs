@@ -1,4 +1,4 @@
-//! How long the write-ahead log gets, whoever reads or writes.
+//! Tests of the length of the write-ahead log while others read or write.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
@@ -6,18 +6,18 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use super::*;
 
 const MIB: u64 = 1024 * 1024;
-/// What a page cache may hold back until the commit, and a step of SQLite may write between two looks.
+/// The bytes that a page cache may hold back until the commit, or that SQLite may write between two checks.
 const SLACK: u64 = 4 * MIB;
-/// Reads for as long as it may, and holds on to what it sees of `a`.
+/// A statement that reads until it is stopped, and keeps its view of `a`.
 const LONG_READ: &str = "SELECT (SELECT count(*) FROM a), (WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n)";
 
 fn small() -> Settings {
-    // A read has all the time that it wants, until the log needs it to end.
+    // A read may take any time until the log needs it to end.
     let limits = SqlLimits { time: Duration::from_secs(3_600), ..SqlLimits::default() };
     Settings { max_log_bytes: 4 * MIB, max_transaction_bytes: 2 * MIB, limits, ..Settings::default() }
 }
 
-/// The most that the log's file had, by one who looks all the time.
+/// Records the largest size of the log's file by polling it.
 struct Watched {
     most: Arc<AtomicU64>,
     ended: Arc<AtomicBool>,
@@ -62,7 +62,7 @@ async fn long_reads_keep_no_log_from_being_emptied() {
                 while !ended.load(SeqCst) {
                     let deadline = within(120_000);
                     assert_eq!(database.query(LONG_READ, Vec::new(), deadline).await, Err(SqlError::Timeout));
-                    assert!(Instant::now() < deadline, "it was to be stopped before");
+                    assert!(Instant::now() < deadline, "the read was not stopped");
                     stopped += 1;
                 }
                 stopped
@@ -70,15 +70,15 @@ async fn long_reads_keep_no_log_from_being_emptied() {
         })
         .collect();
     let start = Instant::now();
-    // Five times what the log may hold.
+    // The writes are five times as large as the log may be.
     for id in 1..=320 {
         assert_eq!(write(&case, id).await, Ok(1));
     }
     let took = start.elapsed();
     let most = watched.end();
-    assert!(most > 3 * MIB, "{most}: the log was never long, so this shows nothing");
+    assert!(most > 3 * MIB, "{most}: the log was too short for this test");
     assert!(most <= 6 * MIB + SLACK, "the log had {most} bytes");
-    // A short read is none of those that are stopped.
+    // Short reads are not stopped.
     assert_eq!(case.number("SELECT count(*) FROM a").await, 320);
     ended.store(true, SeqCst);
     for id in 1_000.. {
@@ -109,7 +109,7 @@ async fn where_another_process_keeps_the_log_nothing_is_written() {
     };
     assert_eq!(refused, SqlError::Busy);
     assert_eq!(case.database.begin(soon()).await.map(drop), Err(SqlError::Busy));
-    assert_eq!(case.number("SELECT count(*) FROM a").await, written as i64, "reads go on");
+    assert_eq!(case.number("SELECT count(*) FROM a").await, written as i64, "reads miss rows");
     other.execute_batch("COMMIT").unwrap();
     for id in 2_000..2_300 {
         assert_eq!(write(&case, id).await, Ok(1));
@@ -134,11 +134,11 @@ async fn a_transaction_is_no_larger_than_it_may_be() {
         )
     };
     for _ in 0..3 {
-        // A hundred times what it may be.
+        // The statement writes a hundred times the allowed size.
         assert_eq!(case.execute(&rows(500_000, 1)).await, Err(SqlLimit::Transaction(2 * MIB).into()));
         assert_eq!(case.number("SELECT count(*) FROM a").await, 0);
         let left = case.database.wal_path().metadata().unwrap().len();
-        // The error comes before the log is looked after; whoever writes next comes after that.
+        // The error is returned before the log is emptied. The next write comes after that.
         assert_eq!(
             case.execute("INSERT INTO b VALUES (NULL, 1, NULL)")
                 .await
@@ -148,7 +148,7 @@ async fn a_transaction_is_no_larger_than_it_may_be() {
         let after = case.database.wal_path().metadata().unwrap().len();
         assert!(after < MIB, "{left} bytes became {after}");
     }
-    // In many statements as well.
+    // The limit also applies to many statements together.
     let mut transaction = case.database.begin(soon()).await.unwrap();
     let mut from = 1;
     let refused = loop {
@@ -161,7 +161,7 @@ async fn a_transaction_is_no_larger_than_it_may_be() {
     assert_eq!(refused, SqlLimit::Transaction(2 * MIB).into());
     assert_eq!(transaction.commit().await, Err(SqlError::Closed));
     assert_eq!(case.number("SELECT count(*) FROM a").await, 0);
-    // What is as large as it may be goes through, again and again.
+    // A transaction of the allowed size succeeds, repeatedly.
     for part in 0..8 {
         assert_eq!(case.execute(&rows(400, 1 + part * 400)).await, Ok(400));
     }

@@ -1,4 +1,4 @@
-//! A database whose file is removed, moved or replaced while it is open: nothing more is acknowledged.
+//! Tests of a database whose files are removed, moved or replaced while it is open: nothing more is acknowledged.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -12,7 +12,7 @@ fn beside(path: &Path, ending: &str) -> PathBuf {
     name.into()
 }
 
-/// What can happen to one of the files.
+/// The ways to lose one of the files.
 const LOSSES: [(&str, fn(&Path)); 4] = [
     ("removed", |file| fs::remove_file(file).unwrap()),
     ("moved", |file| fs::rename(file, file.with_extension("moved")).unwrap()),
@@ -43,7 +43,7 @@ async fn nothing_is_acknowledged_into_a_file_that_is_gone() {
             let what = format!("`{ending}` {loss}");
             drop(transaction);
             assert!(is_lost(&case.execute("INSERT INTO a VALUES (2, 'y', 1)").await), "{what}");
-            // It says so from then on, whatever is asked.
+            // Every later request reports the loss as well.
             assert!(is_lost(&case.query("SELECT count(*) FROM a").await), "{what}");
             assert!(is_lost(&case.database.begin(soon()).await.map(drop)), "{what}");
             case.database.close().await;
@@ -51,7 +51,7 @@ async fn nothing_is_acknowledged_into_a_file_that_is_gone() {
     }
 }
 
-/// A database in a folder of a folder, by another way where `link` is set.
+/// Creates a database in nested folders, opened through a symbolic link if `link` is true.
 fn in_folders(root: &Path, link: bool) -> (PathBuf, Database) {
     let folder = root.join("above/state/data");
     fs::create_dir_all(&folder).unwrap();
@@ -137,7 +137,7 @@ async fn a_log_that_the_writer_empties_by_itself_is_not_lost() {
     let folder = tempfile::tempdir().unwrap();
     let settings = Settings { max_log_bytes: 64 << 10, ..Settings::default() };
     let database = Database::open(&folder.path().join("a.db"), settings, &tables()).unwrap();
-    // A commit of nothing, after migrations that wrote.
+    // This commit is empty and follows the writes of the migrations.
     database.begin(soon()).await.unwrap().commit().await.unwrap();
     let looked_at = database.clone();
     let (done, looking) = std::sync::mpsc::channel::<()>();
@@ -169,14 +169,14 @@ async fn one_that_does_nothing_is_looked_at() {
         assert!(is_lost(&case.query("SELECT count(*) FROM a").await), "{loss}");
         case.database.close().await;
     }
-    // Whoever closes a database may remove it.
+    // A closed database may be removed.
     let case = Case::new();
     case.database.close().await;
     watertight_sql::remove(&case.path()).unwrap();
     case.database.check_files().unwrap();
 }
 
-/// Closing copies the log into the database file and removes it, by its name: another host's, perhaps, by then.
+/// Closing copies the log into the database file and removes it by name. By then, the name may belong to another host's file.
 #[tokio::test]
 async fn closing_touches_nothing_of_what_took_its_place() {
     for ending in ["", "-wal"] {
@@ -225,7 +225,7 @@ async fn migrations_without_anything_due_are_no_commits() {
     }
     let more = [tables(), vec![Migration::new("0002_c.sql", "CREATE TABLE c (x)")]].concat();
     assert_eq!(case.database.migrate(&more, Duration::from_secs(30)).await.unwrap(), 1);
-    assert_eq!(case.database.counters().commits, before.commits, "none was a guest's");
+    assert_eq!(case.database.counters().commits, before.commits, "a migration was counted as a guest's commit");
     case.execute("INSERT INTO a VALUES (2, 'y', 1)").await.unwrap();
     assert_eq!(case.database.counters().commits, before.commits + 1);
 }

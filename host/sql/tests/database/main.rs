@@ -1,4 +1,4 @@
-//! The database on real files: what it promises to a guest, to an operator, and to whoever pulls the plug.
+//! Tests of the database on real files: its guarantees for guests and for operators, and its durability.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod bounds;
@@ -27,7 +27,7 @@ const TABLES: &str = "
     CREATE TABLE b (id INTEGER PRIMARY KEY, a INTEGER NOT NULL REFERENCES a (id) DEFERRABLE INITIALLY IMMEDIATE,
                     late INTEGER REFERENCES a (id) DEFERRABLE INITIALLY DEFERRED) STRICT;";
 
-/// A database in a folder of its own.
+/// A database in a temporary folder.
 struct Case {
     database: Database,
     folder: TempDir,
@@ -44,7 +44,7 @@ impl Case {
         Self { database, folder }
     }
 
-    /// One whose statements may take what `limits` says.
+    /// Creates a database whose statements have these limits.
     fn limited(limits: SqlLimits) -> Self {
         Self::with(Settings { limits, ..Settings::default() })
     }
@@ -80,7 +80,7 @@ fn number(rows: &Rows) -> i64 {
     }
 }
 
-/// A deadline that no test meets on purpose.
+/// Returns a deadline that no test exceeds on purpose.
 fn soon() -> Instant {
     within(30_000)
 }

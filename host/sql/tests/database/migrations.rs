@@ -1,12 +1,12 @@
-//! Migrations: applied once, in order, all or none.
+//! Tests of migrations: each is applied once, in order, and completely or not at all.
 
 use watertight_sql::OpenError;
 
 use super::*;
 
-/// What no migration here meets on purpose.
+/// A time limit that no migration here exceeds on purpose.
 const LONG: Duration = Duration::from_secs(30);
-/// Never ends, and denies nobody anything but time.
+/// A migration that never ends.
 const ENDLESS: &str =
     "CREATE TABLE c (x); WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n";
 
@@ -19,13 +19,13 @@ fn list(sqls: &[&str]) -> Vec<Migration> {
     tables().into_iter().chain(named).collect()
 }
 
-/// Migrations that each declare that older builds don't run after them.
+/// Returns migrations that are all marked as contractions: older builds don't run after them.
 fn contractions(sqls: &[&str]) -> Vec<Migration> {
     let marked: Vec<String> = sqls.iter().map(|sql| format!("-- contract\n{sql}")).collect();
     list(&marked.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
-/// A closed database with the tables.
+/// Returns a closed database with the tables and a row in each.
 async fn closed() -> Case {
     let case = Case::new();
     case.execute("INSERT INTO a VALUES (1, 'x', 1)").await.unwrap();
@@ -126,7 +126,7 @@ async fn what_a_migration_must_not_do() {
             "{sql}: {error}"
         );
     }
-    // A view and a trigger may name anything; using them is denied like the rest.
+    // Views and triggers may name any table. Their use is denied like a direct access.
     let sneaky = contractions(&["CREATE VIEW c AS SELECT name FROM watertight_migrations;
          CREATE TRIGGER t AFTER INSERT ON a BEGIN DELETE FROM watertight_migrations; END"]);
     let database = open(&case, &sneaky).unwrap();
@@ -146,7 +146,7 @@ async fn a_table_can_be_built_anew() {
     let database = open(&case, &contractions(&[rebuild])).unwrap();
     assert_eq!(count(&database, "SELECT count(*) FROM b JOIN a ON a.id = b.a").await, 1);
     let orphan = database.execute("INSERT INTO b VALUES (2, 7, NULL)", Vec::new(), soon()).await;
-    assert!(matches!(orphan, Err(SqlError::Constraint { .. })), "references hold again: {orphan:?}");
+    assert!(matches!(orphan, Err(SqlError::Constraint { .. })), "foreign keys are not checked: {orphan:?}");
 }
 
 #[tokio::test]
@@ -168,7 +168,7 @@ async fn what_a_schema_may_have_works_for_guests() {
     assert_eq!(count(&database, "SELECT size FROM a").await, 4);
     database.execute("DELETE FROM b", Vec::new(), soon()).await.unwrap();
     assert_eq!(database.execute("DELETE FROM a", Vec::new(), soon()).await, Ok(1));
-    assert_eq!(count(&database, "SELECT count(*) FROM c").await, 0, "the reference's own action");
+    assert_eq!(count(&database, "SELECT count(*) FROM c").await, 0, "ON DELETE CASCADE had no effect");
 }
 
 #[test]
@@ -196,7 +196,7 @@ async fn the_files_are_private() {
 async fn beside_other_builds_only_additions_are_applied() {
     const EMPTY: &str = "CREATE TABLE empty (y INTEGER) STRICT; CREATE TABLE empty_lax (y)";
     const NO_DEFAULT: &str = "with a default that is not a constant of its type to the table `empty";
-    // What is refused, and a part of the reason.
+    // Each refused migration with a part of the reason.
     const REFUSED: [(&str, &str); 29] = [
         ("INSERT INTO a VALUES (2, 'y', 1)", "changes rows of `a`"),
         ("UPDATE a SET size = 2", "changes rows of `a`"),
@@ -212,7 +212,7 @@ async fn beside_other_builds_only_additions_are_applied() {
         ("CREATE INDEX a_size ON a (abs(size))", "the index `a_size` computes"),
         ("CREATE INDEX a_name ON a (name) WHERE json_valid(name)", "the index `a_name` computes"),
         ("CREATE INDEX a_name ON a (name) WHERE size ->> 'x'", "the index `a_name` computes"),
-        // The same table to look at, and another one.
+        // This replaces a table by one that looks the same and has one more column.
         (
             "CREATE TABLE c (x); ALTER TABLE b RENAME TO old; CREATE TABLE b (id INTEGER PRIMARY KEY, \
              a INTEGER NOT NULL REFERENCES a (id) DEFERRABLE INITIALLY IMMEDIATE, \
@@ -222,7 +222,7 @@ async fn beside_other_builds_only_additions_are_applied() {
         ("-- contract\nCREATE TABLE c (x)", "its first line says `-- contract`"),
         ("-- contract\r\nDROP TABLE b", "its first line says `-- contract`"),
         ("CREATE UNIQUE INDEX a_size ON a (size)", "the index `a_size` is unique"),
-        // SQLite takes these where there are no rows, and then no row.
+        // SQLite accepts these columns for an empty table, but then accepts no row.
         ("ALTER TABLE empty ADD COLUMN x TEXT NOT NULL DEFAULT NULL", NO_DEFAULT),
         ("ALTER TABLE empty ADD COLUMN x INTEGER NOT NULL DEFAULT (nullif(1, 1))", NO_DEFAULT),
         ("ALTER TABLE empty ADD COLUMN x INTEGER DEFAULT (json('{'))", NO_DEFAULT),
@@ -246,7 +246,7 @@ async fn beside_other_builds_only_additions_are_applied() {
     }
     let broken = case.database.migrate(&more(&["CREATE TABLE c (x); CREATE TABLE c (x)"]), LONG).await.unwrap_err();
     assert!(broken.to_string().contains("failed: table c already exists"), "{broken}");
-    // Nothing of any of them stayed, and the database serves on.
+    // No part of a refused migration stayed, and the database still works.
     assert_eq!(count(&case.database, "SELECT count(*) FROM a").await, 1);
     let good = more(&[
         "CREATE TABLE c (x UNIQUE CHECK (length(x) > 1)); CREATE INDEX a_size ON a (size); CREATE INDEX c_x ON c (abs(x));
@@ -261,7 +261,7 @@ async fn beside_other_builds_only_additions_are_applied() {
     for table in ["empty", "empty_lax"] {
         case.execute(&format!("INSERT INTO {table} (y) VALUES (1)")).await.unwrap();
     }
-    // A build that doesn't know them goes on, and one that knows fewer needs none.
+    // A build that doesn't know the newer migrations still works and has nothing to apply.
     assert_eq!(case.database.migrate(&tables(), LONG).await.unwrap(), 0);
     assert_eq!(count(&case.database, "SELECT rank FROM a").await, 7);
     case.execute("INSERT INTO a (id, name, size) VALUES (2, 'y', 1)").await.unwrap();
@@ -270,7 +270,8 @@ async fn beside_other_builds_only_additions_are_applied() {
     assert_eq!(count(&again, "SELECT sum(rank) FROM a").await, 14);
 }
 
-/// What takes away, or touches rows, is applied where nothing serves, if it says so: a rollback may bring back who knows what was there.
+/// Migrations that remove something or change rows are applied only by a start, and only if they are marked: a rollback may bring back
+/// builds that rely on the old schema.
 #[tokio::test]
 async fn what_does_more_than_add_says_so() {
     for sql in [
@@ -291,7 +292,7 @@ async fn what_does_more_than_add_says_so() {
         let database = open(&case, &contractions(&[sql])).unwrap();
         database.close().await;
     }
-    // Nobody was made for a database that has nothing: what is applied at once with its first migration needs no word.
+    // For a new database, no older build exists. Migrations that are applied together with the first one need no mark.
     let folder = tempfile::tempdir().unwrap();
     let first = list(&["INSERT INTO a VALUES (1, 'x', 1)", "DROP TABLE b"]);
     let database = Database::open(&folder.path().join("a.db"), Settings::default(), &first).unwrap();
@@ -317,7 +318,7 @@ async fn a_build_that_doesn_t_know_a_contraction_is_refused() {
     database.close().await;
 }
 
-/// A history that an earlier host began doesn't say which are contractions; the first build that knows them does.
+/// The history of an earlier version of the host doesn't record contractions. The first build that knows them does.
 #[tokio::test]
 async fn an_earlier_hosts_history_is_gone_on_with() {
     let case = closed().await;
@@ -333,7 +334,7 @@ async fn an_earlier_hosts_history_is_gone_on_with() {
     open(&case, &more).unwrap().close().await;
 }
 
-/// Whoever waits for the writer gets it, and nothing of the migration comes after all.
+/// The waiting write succeeds, and no part of the migration is applied later.
 #[tokio::test]
 async fn one_that_never_ends_is_stopped_and_changes_nothing() {
     let case = Case::new();
@@ -345,7 +346,7 @@ async fn one_that_never_ends_is_stopped_and_changes_nothing() {
     assert!(refused.contains("`0002_step.sql` was stopped") && refused.contains("300ms"), "{refused}");
     assert_eq!(written, Ok(1));
     assert!(is_missing(&case.query("SELECT * FROM c").await.unwrap_err()));
-    // References are checked again.
+    // Foreign keys are checked again.
     assert!(case.execute("INSERT INTO b VALUES (1, 9, NULL)").await.is_err());
     case.database.close().await;
     let settings = Settings { migration: allowed, ..Settings::default() };
@@ -371,22 +372,22 @@ async fn a_full_database_is_opened_and_migrated_within_the_limit_of_who_migrates
         given.push(Migration::new(name.to_owned(), sql.to_owned()));
         given.clone()
     };
-    // A little always fits.
+    // A small migration always fits.
     let small = add("0003.sql", "CREATE TABLE c (x); CREATE TABLE d (x)");
     assert_eq!(case.database.migrate(&small, LONG).await.unwrap(), 1);
     assert_eq!(
         case.database.execute(insert, text(60_000), soon()).await,
         Err(SqlLimit::Size(size).into()),
-        "guests have what they had"
+        "the migration changed the guest's limit"
     );
-    // An index over everything fits where the new limit has room for it, whatever the last guest had.
+    // An index over all rows fits if the migration's own limit allows it, whatever limit the last guest had.
     let more = SqlLimits { size: 64 * 1024 * 1024, ..SqlLimits::default() };
     assert_eq!(case.database.with_limits(more).execute(insert, text(3_000_000), soon()).await, Ok(1));
     assert!(case.database.execute(insert, text(60_000), soon()).await.is_err());
     let large = add("0004.sql", "CREATE INDEX a_all ON a (name)");
     assert!(case.database.migrate(&large, LONG).await.is_err());
     assert_eq!(case.database.with_limits(more).migrate(&large, LONG).await.unwrap(), 1);
-    // So is a start with a limit that has become too small.
+    // A start also succeeds with a limit that is smaller than the database.
     case.database.close().await;
     let last = add("0005.sql", "CREATE TABLE e (x)");
     let settings = Settings { limits: SqlLimits { size, ..SqlLimits::default() }, ..Settings::default() };

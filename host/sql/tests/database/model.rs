@@ -1,4 +1,4 @@
-//! Random transactions against a map in memory, over reopenings.
+//! Property tests: random transactions and reopenings are compared with a map in memory.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use super::*;
 enum Step {
     Put(i64, i64),
     Remove(i64),
-    /// Breaks a constraint: changes nothing.
+    /// Violates a constraint, so it changes nothing.
     Break(i64),
 }
 
@@ -21,7 +21,7 @@ enum Action {
     RollBack(Vec<Step>),
     Drop(Vec<Step>),
     Reopen,
-    /// Opens again what was never closed: as after a killed process.
+    /// Opens a copy of the files of an open database, as after a killed process.
     Copy,
 }
 

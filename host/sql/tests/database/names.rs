@@ -1,12 +1,12 @@
-//! What migrations are called, and how they are tried where nothing is at stake.
+//! Tests of the names of migrations, and of trials of migrations without data.
 
 use watertight_sql::{MigrationOccasion, OpenError, applied_migrations, try_migrations};
 
 use super::*;
 
-/// How long a trial may take here.
+/// The time limit of a trial here.
 const LONG: Duration = Duration::from_secs(30);
-/// A migration as a name and a text.
+/// A migration: its name and its text.
 type Text<'a> = (&'a str, &'a str);
 
 fn list(texts: &[Text<'_>]) -> Vec<Migration> {
@@ -18,7 +18,7 @@ fn open(case: &Case, texts: &[Text<'_>]) -> Result<Database, OpenError> {
     Database::open(&case.path(), Settings::default(), &list(texts))
 }
 
-/// A closed database that has these.
+/// Returns a closed database with these migrations.
 async fn with(texts: &[Text<'_>]) -> Case {
     let case = Case::new();
     case.database.close().await;
@@ -62,7 +62,7 @@ async fn one_put_before_what_was_applied_is_told_by_its_own_name() {
     }
 }
 
-/// Names and the word `-- contract` above a text change nothing of what was applied: whoever is told to mend them can.
+/// The names of applied migrations may change, and `-- contract` may be added, so that an operator can follow the helps.
 #[tokio::test]
 async fn a_name_may_change_and_the_word_contract_be_added() {
     let case = with(&[C, D]).await;
@@ -72,7 +72,7 @@ async fn a_name_may_change_and_the_word_contract_be_added() {
         &[renamed, D][..],
         &[C, D],
         &[C, (D.0, marked)],
-        // Each takes the name that the other had.
+        // Two migrations exchange their names.
         &[("0002_c.sql", C.1), ("0003_c.sql", D.1), ("0005_d.sql", "CREATE TABLE e (x)")],
     ] {
         for _ in 0..2 {
@@ -86,12 +86,12 @@ async fn a_name_may_change_and_the_word_contract_be_added() {
     let contractions =
         || applied_migrations(&case.path()).unwrap().unwrap().iter().filter(|one| one.contraction).count();
     assert_eq!(contractions(), 1);
-    // The word is not taken away again from what was applied with it.
+    // The mark can't be removed from a migration that was applied with it.
     let case = with(&[(C.0, "-- contract\nCREATE TABLE c (x)")]).await;
     assert!(matches!(open(&case, &[C]).unwrap_err(), OpenError::ChangedMigration { .. }));
 }
 
-/// What a trial says of the last of some migrations, in words; nothing where it says nothing.
+/// Returns the error of a trial of these migrations, or an empty text.
 fn tried(texts: &[Text<'_>], there: Option<usize>, occasion: MigrationOccasion) -> String {
     let given = list(texts);
     let applied = there.map(|count| {
@@ -129,26 +129,26 @@ async fn a_trial_says_what_a_start_and_a_change_would_say() {
         let texts = [("0002_step.sql", sql)];
         let said = tried(&texts, Some(1), MigrationOccasion::Start);
         assert!(said.contains(part) && said.is_empty() == part.is_empty(), "{sql}: {said}");
-        // Without a database, what the build itself brings before it is what is known.
+        // Without a database, the build's own earlier migrations are applied first.
         assert_eq!(tried(&texts, None, MigrationOccasion::Start), said, "{sql}");
-        // In the very words of a start on a database that has the one before.
+        // The message equals that of a start with a database that has the earlier migrations.
         let case = with(&[]).await;
         let opened = open(&case, &texts).map(drop).map_or_else(|error| error.to_string(), |()| String::new());
         assert_eq!(opened, said, "{sql}");
-        // And in those of a change.
+        // The message also equals that of a change.
         let migrated = serving.database.with_limits(SqlLimits::default()).migrate(&list(&texts), LONG).await;
         let migrated = migrated.map_or_else(|error| error.to_string(), |_| String::new());
         if !migrated.is_empty() {
             assert_eq!(tried(&texts, Some(1), MigrationOccasion::Serving), migrated, "{sql}");
         }
         if migrated.is_empty() {
-            // What was applied there would bind the next.
+            // An applied migration would affect the next case.
             return_to_tables(&serving).await;
         }
     }
 }
 
-/// Takes an addition back, by hand.
+/// Undoes an addition by hand.
 async fn return_to_tables(case: &Case) {
     let raw = rusqlite::Connection::open(case.path()).unwrap();
     raw.execute_batch(
@@ -169,10 +169,10 @@ fn a_contraction_is_for_a_start() {
 
 #[test]
 fn what_depends_on_rows_or_room_is_left_to_the_data() {
-    // The table has a row where it serves, perhaps, and has none where it is tried.
+    // The serving database may have the row. The trial has none, so it can't decide.
     let needs_rows = "-- contract\nINSERT INTO b VALUES (1, (SELECT id FROM a), NULL)";
     assert_eq!(tried(&[("0002_step.sql", needs_rows)], Some(1), MigrationOccasion::Start), "");
-    // An empty database has none for certain.
+    // A new database certainly has no row.
     assert!(
         tried(&[("0002_step.sql", needs_rows)], None, MigrationOccasion::Start).contains("NOT NULL constraint failed")
     );

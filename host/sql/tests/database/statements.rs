@@ -1,4 +1,4 @@
-//! What statements and transactions give back, errors included.
+//! Tests of the results and errors of statements and transactions.
 
 use watertight_sql::ConstraintKind;
 
@@ -57,8 +57,8 @@ async fn a_transaction_commits_all_or_nothing() {
     let mut transaction = case.database.begin(soon()).await.unwrap();
     assert_eq!(transaction.execute("INSERT INTO a VALUES (1, 'x', 1), (2, 'y', 2)", Vec::new()).await, Ok(2));
     assert_eq!(number(&transaction.query("SELECT count(*) FROM a", Vec::new()).await.unwrap()), 2);
-    assert_eq!(case.number("SELECT count(*) FROM a").await, 0, "seen from outside");
-    // A statement that fails is undone alone.
+    assert_eq!(case.number("SELECT count(*) FROM a").await, 0, "uncommitted rows are visible outside");
+    // A statement that fails undoes only itself.
     let error = transaction.execute("INSERT INTO a VALUES (3, 'z', 3), (4, 'x', 4)", Vec::new()).await.unwrap_err();
     assert!(matches!(error, SqlError::Constraint { .. }));
     assert_eq!(transaction.execute("UPDATE a SET size = 9 WHERE id = 7", Vec::new()).await, Ok(0));
@@ -73,7 +73,7 @@ async fn a_transaction_commits_all_or_nothing() {
     transaction.execute("DELETE FROM a", Vec::new()).await.unwrap();
     transaction.rollback().await.unwrap();
     assert_eq!(case.number("SELECT count(*) FROM a").await, 2);
-    // Once a later transaction has had its turn, the writer is done with those before.
+    // Once a later transaction has begun, the writer has finished the earlier ones.
     case.database.begin(soon()).await.unwrap().commit().await.unwrap();
     assert_eq!(case.database.counters().rollbacks, 2);
 }
@@ -105,7 +105,7 @@ async fn a_statement_that_leaves_a_part_ends_its_transaction() {
         assert_eq!(transaction.commit().await, Err(SqlError::Closed), "{sql}");
         assert_eq!(case.number("SELECT count(*) FROM a").await, 1, "{sql}");
     }
-    // A RETURNING whose rows are too many has changed the rows already.
+    // A RETURNING clause with too many rows has already changed the rows.
     let case = Case::limited(SqlLimits { rows: 2, ..SqlLimits::default() });
     let mut transaction = case.database.begin(soon()).await.unwrap();
     let sql = "INSERT INTO a VALUES (1, 'x', 1), (2, 'y', 1), (3, 'z', 1) RETURNING id";
@@ -122,13 +122,13 @@ async fn closed_means_closed() {
     let other = case.database.clone();
     let closing = tokio::spawn(async move { other.close().await });
     tokio::task::yield_now().await;
-    // What is open may end.
+    // An open transaction may still commit.
     transaction.commit().await.unwrap();
     closing.await.unwrap();
     assert_eq!(case.query("SELECT 1").await, Err(SqlError::Closed));
     assert_eq!(case.execute("DELETE FROM a").await, Err(SqlError::Closed));
     assert_eq!(case.database.begin(soon()).await.err(), Some(SqlError::Closed));
-    assert_eq!(std::fs::read_dir(case.folder.path()).unwrap().count(), 1, "the log is copied and gone");
+    assert_eq!(std::fs::read_dir(case.folder.path()).unwrap().count(), 1, "the log was not removed");
     let again = Database::open(&case.path(), Settings::default(), &tables()).unwrap();
     assert_eq!(number(&again.query("SELECT count(*) FROM a", Vec::new(), soon()).await.unwrap()), 1);
     again.close().await;
@@ -139,9 +139,9 @@ async fn dropping_the_last_handle_ends_the_threads() {
     let Case { database, folder } = Case::new();
     drop(database);
     let start = Instant::now();
-    // The writer's thread takes the log with it when it ends.
+    // The writer's thread removes the log when it ends.
     while std::fs::read_dir(folder.path()).unwrap().count() > 1 {
-        assert!(start.elapsed() < Duration::from_secs(10), "the writer is still there");
+        assert!(start.elapsed() < Duration::from_secs(10), "the writer thread has not ended");
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
 }
@@ -152,7 +152,7 @@ async fn errors_name_no_files() {
     let big = vec![Value::Text("x".repeat(200_000))];
     let error = case.database.execute("INSERT INTO a VALUES (1, ?1, 1)", big, soon()).await.unwrap_err();
     assert_eq!(error, SqlError::Limit(SqlLimit::Size(64 * 1024)));
-    // A full database still reads, and still writes what fits.
+    // A full database can still be read, and accepts what fits.
     assert_eq!(case.execute("INSERT INTO a VALUES (1, 'x', 1)").await, Ok(1));
     assert_eq!(case.number("SELECT count(*) FROM a").await, 1);
 }
