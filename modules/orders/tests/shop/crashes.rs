@@ -9,20 +9,20 @@ use crate::world::{Shop, draft};
 const POINTS: u64 = 200;
 
 /// Runs a scenario once for each point at which the process can end, until a run is not interrupted.
-fn at_every_point(story: impl Fn(&Shop), check: impl Fn(&Shop, u64)) {
+fn at_every_point(scenario: impl Fn(&Shop), check: impl Fn(&Shop, u64)) {
     for points in 0..POINTS {
         let shop = Shop::new();
         shop.fuse.burn_after(points);
-        story(&shop);
+        scenario(&shop);
         let ended = shop.fuse.is_burnt();
         shop.restart();
         check(&shop, points);
         if !ended {
-            assert!(points > 10, "the story has steps");
+            assert!(points > 10, "the scenario has too few steps");
             return;
         }
     }
-    panic!("the story doesn't end");
+    panic!("the scenario doesn't end");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use shop_orders::service::RESUME_BATCH;
 
 use crate::world::{Shop, draft};
 
-/// Means that no request is at work.
+/// The longest request at a start, when no request is being served.
 const AT_A_START: Duration = Duration::ZERO;
 /// The longest time that a request may take while requests are served.
 const LONGEST: Duration = Duration::from_secs(30);
@@ -112,7 +112,11 @@ fn while_requests_are_served_only_what_is_old_enough_is_picked_up() {
     let shop = Shop::new();
     leave_pending(&shop, 3, false);
     assert!(!shop.resume_beside(LONGEST));
-    assert_eq!(shop.orders_where("status = 'pending' and attempts = 0"), 3, "their requests may be at them");
+    assert_eq!(
+        shop.orders_where("status = 'pending' and attempts = 0"),
+        3,
+        "the schedule tried orders of requests that may still run"
+    );
     shop.let_time_pass();
     leave_pending(&shop, 1, true);
     assert!(!shop.resume_beside(LONGEST));
