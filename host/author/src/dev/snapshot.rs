@@ -255,7 +255,7 @@ mod tests {
         for (link, to) in [("a/up", ".."), ("b/up", ".."), ("a/self", "."), ("b/a", "../a")] {
             std::os::unix::fs::symlink(to, place.path(link)).unwrap();
         }
-        assert_eq!(place.changed(), ["module/a/one", "module/b/a/one"], "a link to a folder beside is followed");
+        assert_eq!(place.changed(), ["module/a/one", "module/b/a/one"], "a link to a sibling folder must be followed");
         place.write("a/one", "2");
         assert_eq!(place.changed(), ["module/a/one", "module/b/a/one"]);
     }

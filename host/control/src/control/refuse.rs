@@ -107,9 +107,13 @@ mod tests {
         let graph = AppGraph::build(&config, &artifacts(running)).graph;
         let other = Problem::new(Code::BadValue, "something else");
         let told = explain_mixed_up_components(other.clone().into(), &graph, &artifacts(given), false).into_vec();
-        assert_eq!(told.last().map(|last| &last.message), Some(&other.message), "what is wrong is told all the same");
+        assert_eq!(told.last().map(|last| &last.message), Some(&other.message), "the hint hides the problem");
         let of_swap = explain_mixed_up_components(other.into(), &graph, &artifacts(given), true).into_vec();
-        assert_eq!((of_swap.len(), &of_swap[0].message), (1, &told[0].message), "a swap is told one of both");
+        assert_eq!(
+            (of_swap.len(), &of_swap[0].message),
+            (1, &told[0].message),
+            "a swap reports other problems than one of the two"
+        );
         (told.len() > 1).then(|| {
             told[0].message.split("interfaces of module `").nth(1).unwrap().split('`').next().unwrap().to_owned()
         })
@@ -129,7 +133,7 @@ mod tests {
 
     #[test]
     fn what_moved_or_only_exports_what_the_host_calls_is_no_other_module_s() {
-        assert_eq!(meant(&[ONE, TWO], &[("two", ONE.1)]), None, "the module `one` is to go");
+        assert_eq!(meant(&[ONE, TWO], &[("two", ONE.1)]), None, "the module `one` is removed");
         let only_resume: &[&str] = &["watertight:app/resume@1.0.0"];
         let two: (&str, &[&str]) = ("two", &["t:two/api@1.0.0"]);
         assert_eq!(meant(&[("one", only_resume), two], &[("one", only_resume), ("two", only_resume)]), None);

@@ -256,7 +256,7 @@ mod tests {
         fs::remove_file(&lock).unwrap();
         assert!(matches!(HeldFolder::lock(folder.path()), Err(StateError::Locked { host: None, .. })));
         held.check().unwrap();
-        assert_eq!(HeldFolder::holder(folder.path()), Some(host()), "it was written anew");
+        assert_eq!(HeldFolder::holder(folder.path()), Some(host()), "the lock file was not written again");
         // The host neither trusts nor writes to a link that somebody puts in the file's place.
         let other = folder.path().join("other");
         fs::write(&other, "theirs").unwrap();
@@ -296,7 +296,7 @@ mod tests {
         assert!(matches!(held.check(), Err(FileChanged::Removed(_))));
         fs::create_dir(&path).unwrap();
         assert!(matches!(held.check(), Err(FileChanged::Replaced(_))));
-        assert!(!path.join(LOCK).exists(), "nothing is written into what isn't held");
+        assert!(!path.join(LOCK).exists(), "a file was written into a folder that isn't held");
     }
 
     #[test]

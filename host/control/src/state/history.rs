@@ -291,7 +291,7 @@ mod tests {
         assert!(again.find(GenerationNumber(1)).is_none() && again.find(GenerationNumber(4)).is_some());
         assert_eq!(again.refused()[0].problems[0]["code"], "cycle");
         assert_eq!(again.last().unwrap().disk, publication(Cause::Run, &[]).disk);
-        assert_eq!(again.last().unwrap().changes.len(), 32, "they are bounded");
+        assert_eq!(again.last().unwrap().changes.len(), 32, "the recorded changes exceed their limit");
         // The list of modules with a database outlives the generations that the history keeps.
         assert!(["first", "second"].iter().all(|name| again.ever_had_database(&name.parse().unwrap())));
     }

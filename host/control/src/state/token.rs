@@ -175,7 +175,7 @@ mod tests {
         let other = folder.path().join("other");
         fs::rename(&file, &other).unwrap();
         symlink(&other, &file).unwrap();
-        assert!(matches!(token(folder.path(), None), Err(TokenError::File { .. })), "no link is followed");
+        assert!(matches!(token(folder.path(), None), Err(TokenError::File { .. })), "a symbolic link was followed");
     }
 
     #[test]

@@ -74,7 +74,7 @@ mod tests {
         for text in ["", "256", "256m", "256M", "MiB", "-1MiB", "1e3KiB", "nanB", "é"] {
             assert!(size(text).is_err(), "{text}");
         }
-        assert_eq!(size("99999999999EiB"), Ok(u64::MAX), "too much stays too much");
+        assert_eq!(size("99999999999EiB"), Ok(u64::MAX), "a size above the range must stay above it");
     }
 
     proptest! {

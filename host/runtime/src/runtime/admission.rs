@@ -200,7 +200,7 @@ mod tests {
         drop(first);
         assert_eq!(admissions.of(&module, &limits(9, 0)).stats().limit, 9);
         admissions.of(&"b".parse().unwrap(), &limits(1, 0));
-        assert_eq!(admissions.0.lock().unwrap().len(), 1, "what nobody has is forgotten");
+        assert_eq!(admissions.0.lock().unwrap().len(), 1, "an admission without owners was kept");
     }
 
     #[derive(Debug, Clone)]
@@ -215,7 +215,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever the sequence of limits: a call is admitted if and only if fewer run than may.
+        /// For any sequence of limits, a call is admitted exactly while fewer calls run than the limit allows.
         #[test]
         fn as_many_run_as_may(steps in prop::collection::vec(step(), 1..200)) {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();

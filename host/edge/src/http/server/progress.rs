@@ -66,7 +66,7 @@ mod tests {
         // Single bytes do not postpone the end.
         while !wait(&mut timer, LIMIT / 10).await {
             timer.moved(1);
-            assert!(start.elapsed() < 100 * LIMIT, "it never ends");
+            assert!(start.elapsed() < 100 * LIMIT, "single bytes postponed the end");
         }
         timer.clear();
         assert!(!wait(&mut timer, LIMIT / 2).await);
