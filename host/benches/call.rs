@@ -20,14 +20,11 @@ use wasmtime::component::{Component, Instance, Linker, TypedFunc, Val};
 use wasmtime::{Engine, Store};
 use watertight::application::{self, Checked, Host};
 use watertight::config::{self, Overrides};
-use watertight::database::Settings;
-use watertight::engine::Engines;
 use watertight::link::{Composition, compose};
 use watertight::profile::Profile;
 use watertight::runtime::{Generation, Target};
 use watertight::state::StateFolder;
 use watertight::store::CallContext;
-use watertight::telemetry::Telemetry;
 
 use support::compare::{Pairs, in_turns};
 use support::cores::Cores;
@@ -146,12 +143,7 @@ struct Hosted {
 impl Hosted {
     fn new(checked: Checked) -> anyhow::Result<Self> {
         let state = StateFolder::open(&checked.config.state)?;
-        let host = Host {
-            engines: Engines::new(),
-            program: support::binary(),
-            database: Settings::default(),
-            telemetry: Telemetry::new(),
-        };
+        let host = Host::with_program(support::binary());
         let runtime = application::start(checked, &state, &host)?;
         Ok(Self { generation: runtime.current(), _state: state })
     }

@@ -13,12 +13,9 @@ use tempfile::TempDir;
 use wasmtime::component::Val;
 use watertight::application::{self, Host};
 use watertight::config::{self, Overrides};
-use watertight::database::Settings;
-use watertight::engine::Engines;
 use watertight::runtime::{CallError, Generation, InstanceStats, Lease, Runtime};
 use watertight::state::StateFolder;
 use watertight::store::{CallContext, LimitHit};
-use watertight::telemetry::Telemetry;
 
 const GUEST: &str = r#"
 (component
@@ -58,7 +55,7 @@ fn start(guest: &str, settings: &str) -> Result<App, String> {
     let config = config::load(folder.path(), &Overrides::default()).unwrap();
     let checked = application::check(config).unwrap();
     let program = PathBuf::from(env!("CARGO_BIN_EXE_watertight"));
-    let host = Host { engines: Engines::new(), program, database: Settings::default(), telemetry: Telemetry::new() };
+    let host = Host::with_program(program);
     let runtime = application::start(checked, &state, &host).map_err(|problems| problems.to_string())?;
     Ok(App { runtime, _state: state, _folder: folder })
 }

@@ -11,8 +11,6 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use watertight::application::{self, Host};
 use watertight::config::{self, Overrides};
-use watertight::database::Settings;
-use watertight::engine::Engines;
 use watertight::http::DataListener;
 use watertight::http::server::{Listener, ListenerLimits};
 use watertight::state::StateFolder;
@@ -44,7 +42,7 @@ async fn head_has_get_s_headers_and_no_body() {
     let checked = application::check(config::load(folder.path(), &Overrides::default()).unwrap()).unwrap();
     let limits = checked.config.http;
     let program = PathBuf::from(env!("CARGO_BIN_EXE_watertight"));
-    let host = Host { engines: Engines::new(), program, database: Settings::default(), telemetry: Telemetry::new() };
+    let host = Host::with_program(program);
     let runtime = tokio::task::block_in_place(|| application::start(checked, &state, &host)).unwrap();
     let edge = DataListener::new(runtime.into(), limits);
     let second = Duration::from_secs(1);

@@ -21,12 +21,10 @@ use std::sync::Arc;
 
 use watertight::application::{self, CheckScope, Checked, Host};
 use watertight::config::Overrides;
-use watertight::database::Settings;
 use watertight::engine::Engines;
 use watertight::graph::render::{Format, GraphView};
 use watertight::problem::{Code, Problems};
 use watertight::state::StateFolder;
-use watertight::telemetry::Telemetry;
 
 #[path = "support/cases.rs"]
 mod cases;
@@ -121,8 +119,7 @@ fn what_has_no_problems_starts() {
         let Ok(checked) = check(copy.path()) else { continue };
         let state = StateFolder::open(&copy.path().join("state")).unwrap();
         let program = PathBuf::from(env!("CARGO_BIN_EXE_watertight"));
-        let host =
-            Host { engines: engines.clone(), program, database: Settings::default(), telemetry: Telemetry::new() };
+        let host = Host { engines: engines.clone(), ..Host::with_program(program) };
         runtime.block_on(async {
             let started = tokio::task::block_in_place(|| application::start(checked, &state, &host));
             let started = Arc::new(started.unwrap_or_else(|problems| panic!("{}:\n{problems}", case.display())));

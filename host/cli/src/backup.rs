@@ -7,6 +7,7 @@ use clap::Args;
 use reqwest::Method;
 
 use super::client::HostArguments;
+use super::installed::overrides;
 use super::{Application, NamedApplication, change, output};
 use watertight_control::backup::{self, Manifest, RestoreReport};
 use watertight_control::control::back_up_stopped;
@@ -83,7 +84,7 @@ pub(super) fn backup(arguments: &BackupArguments) -> anyhow::Result<()> {
 /// Runs `restore`: puts a backup into a state folder on which no host runs.
 pub(super) fn restore(arguments: &RestoreArguments) -> anyhow::Result<()> {
     let RestoreArguments { from, application, state, replace } = arguments;
-    let overrides = watertight_model::config::Overrides { state: state.clone(), ..Default::default() };
+    let overrides = watertight_model::config::Overrides { state: state.clone(), ..overrides() };
     // The manifest names the state folder. With `--state`, the manifest need not exist.
     let (state, app) = match (watertight_model::config::load(&application.app, &overrides), state) {
         (Ok(config), _) => (config.state, Some(config.name.to_string())),

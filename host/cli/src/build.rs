@@ -7,15 +7,16 @@ use std::time::Duration;
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::installed::overrides;
 use super::{BuildArguments, output};
 use watertight_author::build::{Built, Event, Options, Profile, build as build_modules};
-use watertight_model::config::{self, AppConfig, ComponentSource, Overrides};
+use watertight_model::config::{self, AppConfig, ComponentSource};
 use watertight_model::ids::ModuleName;
 use watertight_model::problem::list_names;
 
 pub(super) fn build(arguments: &BuildArguments) -> anyhow::Result<()> {
     // Routes are not read: they may be written only after the build.
-    let config = config::load_manifest(&arguments.application.app, &Overrides::default())?;
+    let config = config::load_manifest(&arguments.application.app, &overrides())?;
     let folders = folders(&config, &arguments.modules)?;
     let profile = if arguments.debug { Profile::Debug } else { Profile::Release };
     let options = Options { out: arguments.out.clone(), profile, ..Options::of(config.workspace) };

@@ -5,9 +5,9 @@ use reqwest::Method;
 use serde_json::value::RawValue;
 
 use super::client::Client;
+use super::installed::{new_host, overrides};
 use super::serve::start_log;
 use super::{CallArguments, module_log, output, signals};
-use watertight_control::application::Host;
 use watertight_control::control::{StartPlan, StartSource};
 use watertight_control::state::StateFolder;
 use watertight_edge::admin::{CallRequest, CallResponse};
@@ -56,9 +56,9 @@ async fn in_host(arguments: &CallArguments, client: &Client) -> anyhow::Result<B
 async fn in_process(arguments: &CallArguments, config: AppConfig) -> anyhow::Result<Box<RawValue>> {
     let (_log, _flush) = start_log(config.log.format, &module_log::level(config.log))?;
     let state = StateFolder::open(&config.state)?;
-    let overrides = Overrides { state: arguments.host.state.clone(), ..Overrides::default() };
+    let overrides = Overrides { state: arguments.host.state.clone(), ..overrides() };
     let initial = StartPlan::find(config, arguments.application.app.clone(), &overrides, state, StartSource::Newest)?;
-    let host = Host::new().context("the host can't find its own binary")?;
+    let host = new_host()?;
     let control = tokio::task::spawn_blocking(move || initial.start(&host)).await??;
     let generation = control.runtime().current();
     let call = async {

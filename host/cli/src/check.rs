@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use super::installed::overrides;
 use super::output::{self, AlreadyReported};
 use super::{CheckArguments, GraphArguments, GraphFormat};
 use watertight_control::application::{self, CheckScope};
@@ -9,7 +10,7 @@ use watertight_graph::graph::render::{Format, GraphView};
 use watertight_model::config::Overrides;
 
 pub(super) fn check(arguments: &CheckArguments) -> anyhow::Result<()> {
-    let overrides = Overrides { state: arguments.state.clone(), ..Overrides::default() };
+    let overrides = Overrides { state: arguments.state.clone(), ..overrides() };
     let look = CheckScope { migrations: true, values: arguments.env };
     let checked = application::check_files(&arguments.application.app, &overrides, look);
     if arguments.json {
@@ -31,7 +32,7 @@ pub(super) fn check(arguments: &CheckArguments) -> anyhow::Result<()> {
 }
 
 pub(super) fn graph(arguments: &GraphArguments) -> anyhow::Result<()> {
-    let checked = application::check_files(&arguments.application.app, &Overrides::default(), CheckScope::default())?;
+    let checked = application::check_files(&arguments.application.app, &overrides(), CheckScope::default())?;
     let format = match arguments.format {
         _ if arguments.json => Format::Json,
         GraphFormat::Text => Format::Text,

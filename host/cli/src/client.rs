@@ -7,6 +7,7 @@ use anyhow::Context;
 use clap::Args;
 use serde::de::DeserializeOwned;
 
+use super::installed::overrides;
 use super::output;
 use watertight_control::application;
 use watertight_control::state::{StateFolder, read_token};
@@ -38,14 +39,14 @@ pub(super) struct Client {
 impl HostArguments {
     /// Loads the application's configuration, with the state folder of `--state` if given.
     pub(super) fn load(&self, app: &Path) -> anyhow::Result<AppConfig> {
-        let overrides = Overrides { state: self.state.clone(), ..Overrides::default() };
+        let overrides = Overrides { state: self.state.clone(), ..overrides() };
         Ok(application::load(app, &overrides)?)
     }
 
     /// Returns the state folder of an application. Faults elsewhere in the manifest or routes are ignored: a running host can be asked
     /// anyway.
     fn state_of(&self, app: &Path) -> anyhow::Result<PathBuf> {
-        let overrides = Overrides { state: self.state.clone(), ..Overrides::default() };
+        let overrides = Overrides { state: self.state.clone(), ..overrides() };
         Ok(config::load_partial(app, &overrides)?.config.state)
     }
 

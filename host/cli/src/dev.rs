@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 
+use super::installed::overrides;
 use super::serve::{HangupAction, Signals, serve, start_log};
 use super::{DevArguments, Listeners, output};
 use watertight_author::build::{BuildError, Built, Event, Options, Profile, build};
@@ -32,7 +33,7 @@ const SILENT_BUILD_NOTICE: Duration = Duration::from_secs(2);
 
 pub(super) fn dev(arguments: DevArguments) -> anyhow::Result<()> {
     let DevArguments { application, listeners: Listeners { listen, admin, probe, admin_token }, state } = arguments;
-    let given = Overrides { listen, admin, probe, ..Overrides::default() };
+    let given = Overrides { listen, admin, probe, ..overrides() };
     let config = config::load(&application.app, &given)?;
     let state = state.unwrap_or_else(|| StateFolder::development_beside(&config.state));
     let components = config.workspace.join(COMPONENTS);

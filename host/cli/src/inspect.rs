@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use serde::Serialize;
 
+use super::installed::overrides;
 use super::{InspectArguments, output};
 use watertight_component::artifact::{Artifact, MAX_COMPONENT_BYTES};
 use watertight_component::shape::{Function, Interface};
-use watertight_model::config::{self, Overrides};
+use watertight_model::config;
 use watertight_model::ids::{Digest, InterfaceName, ModuleName};
 use watertight_model::problem::{Problem, Problems};
 
@@ -75,7 +76,7 @@ fn find(arguments: &InspectArguments) -> anyhow::Result<PathBuf> {
     if path.is_file() {
         return Ok(path.to_owned());
     }
-    let config = config::load_manifest(&arguments.application.app, &Overrides::default()).with_context(|| {
+    let config = config::load_manifest(&arguments.application.app, &overrides()).with_context(|| {
         format!("`{}` is not a file, and no application was found that could have such a module", arguments.target)
     })?;
     let module = config.modules.iter().find(|(name, _)| name.as_str() == arguments.target);

@@ -10,6 +10,8 @@ mod check;
 mod client;
 mod dev;
 mod inspect;
+mod installed;
+mod malloc;
 mod listeners;
 mod log;
 mod migrations;
@@ -28,6 +30,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use watertight_engine::compile::{CHILD_COMMAND, run_as_child};
 use watertight_model::ids::{FunctionPath, ModuleName};
+use watertight_runtime::capability::Capabilities;
 
 /// Runs modular monoliths: WebAssembly modules behind WIT interfaces, in one process.
 #[derive(Debug, Parser)]
@@ -262,8 +265,18 @@ fn argument(text: OsString) -> OsString {
     }
 }
 
-/// Runs a command. Returns the process's exit code: 0 for success, 1 for a refusal or failure.
-pub fn run(cli: Cli) -> ExitCode {
+/// Runs the command that the process's arguments name, in a host with these capabilities. A program that brings capabilities of its own
+/// calls it as the only statement of its `main`.
+///
+/// Returns the process's exit code: 0 for success, 1 for a refusal or failure. Invalid arguments end the process with 2.
+pub fn main(capabilities: Capabilities) -> ExitCode {
+    malloc::bound_kept_memory();
+    watertight_disk::failpoint::init();
+    installed::install(capabilities);
+    run(Cli::read())
+}
+
+fn run(cli: Cli) -> ExitCode {
     let done = match cli.command {
         Command::Run(arguments) => serve::run(arguments),
         Command::Dev(arguments) => dev::dev(arguments),

@@ -13,7 +13,8 @@ use tokio::sync::watch;
 use tower::ServiceExt as _;
 
 use watertight_edge::http::server::{Listener, ListenerLimits, RequestBody, UnauthenticatedLimits};
-use watertight_model::config::{AppConfig, Capability};
+use watertight_model::config::{AppConfig, OutboundConfig};
+use watertight_model::ids::CapabilityName;
 use watertight_telemetry::Telemetry;
 
 /// The largest number of open requests on one HTTP/2 connection of the data listener.
@@ -112,8 +113,10 @@ fn connections(config: &AppConfig) -> u32 {
 /// Returns the number of open files that the host needs besides the data listener's connections.
 fn files_beside(config: &AppConfig) -> u64 {
     let outbound: u64 = {
-        let ask = config.modules.values().filter(|module| module.uses.contains_key(&Capability::Http));
-        ask.map(|module| u64::from(module.http.concurrent)).sum()
+        let ask = config.modules.values().filter(|module| module.uses.contains_key(CapabilityName::HTTP));
+        ask.filter_map(|module| module.settings_of::<OutboundConfig>(CapabilityName::HTTP))
+            .map(|http| u64::from(http.concurrent))
+            .sum()
     };
     let databases = DATABASE_FILES * config.modules.len() as u64;
     OTHER_FILES + u64::from(ADMIN_CONNECTIONS + PROBE_CONNECTIONS) + databases + outbound

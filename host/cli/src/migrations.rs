@@ -6,6 +6,7 @@ use clap::Args;
 use reqwest::Method;
 
 use super::client::HostArguments;
+use super::installed::overrides;
 use super::{Application, change, output};
 use watertight_control::application::ModuleMigrations;
 use watertight_control::control::find_application_on_start;
@@ -41,10 +42,9 @@ pub(super) fn migrations(arguments: &MigrationsArguments) -> anyhow::Result<()> 
 fn on_disk(arguments: &MigrationsArguments) -> anyhow::Result<Migrations> {
     let config = arguments.host.load(&arguments.application.app)?;
     let state = config.state.clone();
-    let overrides = Overrides { state: Some(state.clone()), ..Overrides::default() };
+    let overrides = Overrides { state: Some(state.clone()), ..overrides() };
     let (config, artifacts) = find_application_on_start(config, &overrides, &state)?;
-    let with_data =
-        config.modules.iter().filter(|(_, module)| module.uses.keys().any(|capability| capability.keeps_data()));
+    let with_data = config.modules.iter().filter(|(_, module)| config.keeps_data(module));
     let read = |name| artifacts.get(name).map(|artifact| ModuleMigrations::read(&state, name, artifact));
     Ok(Migrations { modules: with_data.filter_map(|(name, _)| read(name)).collect() })
 }

@@ -11,9 +11,10 @@ use tokio::signal::unix::Signal;
 use tokio::sync::watch;
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 
+use super::installed::{new_host, overrides};
 use super::listeners::{Sockets, serve_router};
 use super::{Listeners, RunArguments, signals};
-use watertight_control::application::{self, Host};
+use watertight_control::application;
 use watertight_control::control::{Control, StartPlan, StartSource};
 use watertight_control::state::{HostInfo, StateFolder};
 use watertight_disk::failpoint::panic_point;
@@ -22,7 +23,7 @@ use watertight_edge::http::DataListener;
 use watertight_edge::http::server::Listener;
 use watertight_engine::Engines;
 use watertight_model::config::{self, AppConfig, LogFormat, Overrides};
-use watertight_runtime::outbound::reload_certificates;
+use watertight_runtime::capability::http::reload_certificates;
 use watertight_telemetry::log::{LogControl, parse_log_filter};
 use watertight_telemetry::{LineRateLimit, Recorder, Telemetry};
 
@@ -43,7 +44,7 @@ pub(super) fn run(arguments: RunArguments) -> anyhow::Result<()> {
     let Listeners { listen, admin, probe, admin_token } = listeners;
     // By OpenTelemetry's specification, an empty variable counts as unset.
     let otlp = otlp.filter(|address| !address.is_empty()).map(|address| address.parse()).transpose()?;
-    let overrides = Overrides { listen, admin, probe, state, otlp, components: None };
+    let overrides = Overrides { listen, admin, probe, state, otlp, ..overrides() };
     let config = application::load(&application.app, &overrides)?;
     let (log, _flush) = start_log(config.log.format, config.log.level.as_str())?;
     let state = StateFolder::open(&config.state)?.accept_empty(accept_empty.into_iter().collect());
@@ -79,7 +80,7 @@ pub(super) async fn serve<B: Future<Output = std::convert::Infallible>>(
     let config = initial.config().clone();
     let mut stop_signal = signals.stop;
     let mut sockets = Sockets::bind(&config)?;
-    let mut host = Host::new().context("the host can't find its own binary")?;
+    let mut host = new_host()?;
     host.telemetry = Telemetry::with_recorder(Recorder::start(&config.telemetry, &config.name)?);
     let (telemetry, engines) = (host.telemetry.clone(), host.engines.clone());
     telemetry.set_slow_sql(config.log.slow_sql);
@@ -252,7 +253,7 @@ impl Serving {
             Err(error) => tracing::error!(%error, "SIGHUP: the certificates read before stay trusted"),
         }
         let manifest = self.config.manifest.clone();
-        let read = tokio::task::spawn_blocking(move || config::load(&manifest, &Overrides::default())).await;
+        let read = tokio::task::spawn_blocking(move || config::load(&manifest, &overrides())).await;
         let level = match read {
             Ok(Ok(config)) => log_level(config.log.level.as_str()),
             Ok(Err(problems)) => {

@@ -7,14 +7,15 @@ use anyhow::{Context, bail};
 use serde::Serialize;
 use serde_json::Value;
 
+use super::installed::{new_host, overrides};
 use super::module_log::BufferedLog;
 use super::{TestArguments, build, output};
 use watertight_author::build::{Language, Options};
 use watertight_author::suite::{self, CaseReport, Failure, ModuleUnderTest, Report, Suite};
 use watertight_component::artifact::{Artifact, MAX_COMPONENT_BYTES};
-use watertight_control::application::{Artifacts, Host, load_components};
+use watertight_control::application::{Artifacts, load_components};
 use watertight_graph::graph::RESUME;
-use watertight_model::config::{self, AppConfig, ComponentSource, Overrides};
+use watertight_model::config::{self, AppConfig, ComponentSource};
 use watertight_model::ids::{Digest, InterfaceName, ModuleName};
 use watertight_model::problem::{Problem, Problems, list_names};
 
@@ -43,7 +44,7 @@ struct ModuleReport {
 }
 
 pub(super) fn test(arguments: &TestArguments) -> anyhow::Result<()> {
-    let config = config::load(&arguments.application.app, &Overrides::default())?;
+    let config = config::load(&arguments.application.app, &overrides())?;
     let suites = suite::find(&config.workspace)?;
     if !arguments.no_build {
         build_first(&config, arguments.target.as_deref())?;
@@ -205,7 +206,7 @@ async fn run_suites(
     place.component.value = ComponentSource::File(artifact.path.clone());
     let mut artifacts = artifacts.clone();
     artifacts.insert(module.clone(), artifact.clone());
-    let host = Host::new().context("the host can't find its own binary")?;
+    let host = new_host()?;
     let subject = tokio::task::block_in_place(|| ModuleUnderTest::link(config, &artifacts, module, host))?;
     for suite in suites {
         let shown = suite.file.file_name().unwrap_or_default().to_string_lossy();

@@ -20,12 +20,12 @@ use watertight_graph::graph::AppGraph;
 use watertight_graph::plan::PlanSide;
 use watertight_graph::routes::{RouteTable, unreached_notes};
 use watertight_model::config::{
-    self, AppConfig, Capability, CompileLimits, Overrides, PartialConfig, UncertainParts, Values,
+    self, AppConfig, CompileLimits, ModuleValues, Overrides, PartialConfig, UncertainParts, Values,
 };
 use watertight_model::ids::{Digest, GenerationNumber, ModuleName};
 use watertight_model::problem::{Code, Problem, Problems};
+use watertight_runtime::capability::{Capabilities, ModuleContext};
 use watertight_runtime::link::{Linked, identity, link};
-use watertight_runtime::outbound::OutboundClient;
 use watertight_runtime::runtime::{AdmissionTable, Generation, Runtime};
 use watertight_runtime::store::ModuleData;
 use watertight_sql::Settings;
@@ -193,6 +193,8 @@ pub struct Host {
     pub database: Settings,
     /// The metrics of the host.
     pub telemetry: Arc<Telemetry>,
+    /// The capabilities that modules may be granted. Manifests must be read with their declarations: see [`Overrides::capabilities`].
+    pub capabilities: Capabilities,
 }
 
 impl Host {
@@ -202,8 +204,18 @@ impl Host {
     ///
     /// The I/O error if the path of the current executable can't be determined.
     pub fn new() -> std::io::Result<Self> {
-        let (program, database) = (std::env::current_exe()?, Settings::default());
-        Ok(Self { engines: Engines::new(), program, database, telemetry: Telemetry::new() })
+        Ok(Self::with_program(std::env::current_exe()?))
+    }
+
+    /// Returns the default facilities, with `program` as the compiler: a binary of the same version of the host.
+    pub fn with_program(program: PathBuf) -> Self {
+        Self {
+            engines: Engines::new(),
+            program,
+            database: Settings::default(),
+            telemetry: Telemetry::new(),
+            capabilities: Capabilities::default(),
+        }
     }
 
     /// Returns a compiler that caches code in the state folder and keeps the limits of the manifest.
@@ -226,42 +238,68 @@ impl Host {
 ///
 /// All problems found. Migrations run last; one that fails leaves its database unchanged.
 pub fn start(checked: Checked, state: &StateFolder, host: &Host) -> Result<Runtime, Problems> {
-    let linked = link_all(&checked.graph, &host.compiler(state, checked.config.compile)?, &LinkedCode::new())?;
+    let compiler = host.compiler(state, checked.config.compile)?;
+    let linked = link_all(&checked.graph, &compiler, &host.capabilities, &LinkedCode::new())?;
     let databases = Databases::new(host.database.clone());
     databases.open_unpublished(&checked.graph, state)?;
-    let admissions = AdmissionTable::default();
-    Ok(Runtime::new(assemble(GenerationNumber(1), checked, linked, &databases, &admissions, &host.telemetry)))
+    let (capabilities, telemetry) = (&host.capabilities, &host.telemetry);
+    let parts = SharedParts { databases: &databases, admissions: &AdmissionTable::default(), capabilities, telemetry };
+    Ok(Runtime::new(assemble(GenerationNumber(1), checked, linked, parts)?))
+}
+
+/// The parts of a host that its generations share.
+#[derive(Clone, Copy)]
+pub struct SharedParts<'a> {
+    /// The open databases.
+    pub databases: &'a Databases,
+    /// The admissions of modules.
+    pub admissions: &'a AdmissionTable,
+    /// The capabilities that modules may be granted.
+    pub capabilities: &'a Capabilities,
+    /// The metrics of the host.
+    pub telemetry: &'a Arc<Telemetry>,
 }
 
 /// Assembles a generation from its linked compartments, which are in the order of the graph. Must run inside a tokio runtime.
+///
+/// # Errors
+///
+/// All problems that capabilities have with the application or its modules.
 pub fn assemble(
     number: GenerationNumber,
     checked: Checked,
     linked: Vec<Linked>,
-    databases: &Databases,
-    admissions: &AdmissionTable,
-    telemetry: &Arc<Telemetry>,
-) -> Arc<Generation> {
+    parts: SharedParts<'_>,
+) -> Result<Arc<Generation>, Problems> {
+    let SharedParts { databases, admissions, capabilities, telemetry } = parts;
     let Checked { config, graph, routes, values, .. } = checked;
-    let with_data = |(linked, compartment): (Linked, &watertight_graph::graph::Compartment)| {
-        let data = |module: &ModuleName| ModuleData {
-            name: module.clone(),
-            database: databases
-                .get(module)
-                .filter(|_| graph.modules[module].has_database())
-                .map(|database| database.with_limits(compartment.limits.sql)),
-            statements: telemetry.sql(module),
-            values: values.of(module).cloned().unwrap_or_default(),
-            outbound: graph.modules[module]
-                .granted
-                .contains(&Capability::Http)
-                .then(|| OutboundClient::new(config.modules[module].http.clone(), telemetry.outbound(module))),
-            imports_wasi: graph.modules[module].exclusive_import().is_some(),
+    capabilities.prepare_application(&config)?;
+    let (no_values, mut problems) = (ModuleValues::default(), Vec::new());
+    let mut linked_with_data = Vec::new();
+    for (linked, compartment) in linked.into_iter().zip(&graph.compartments) {
+        let data = |name: &ModuleName| {
+            let node = &graph.modules[name];
+            let context = ModuleContext {
+                name,
+                config: &config.modules[name],
+                limits: &compartment.limits,
+                values: values.of(name).unwrap_or(&no_values),
+                database: databases.get(name).filter(|_| node.has_database),
+                telemetry,
+            };
+            let shared = capabilities.prepare(&context).unwrap_or_else(|found| {
+                problems.extend(found.into_vec());
+                Vec::new()
+            });
+            ModuleData { name: name.clone(), imports_wasi: node.exclusive_import().is_some(), shared }
         };
-        (linked, compartment.modules.iter().map(data).collect::<Arc<[ModuleData]>>())
+        linked_with_data.push((linked, compartment.modules.iter().map(data).collect::<Arc<[ModuleData]>>()));
+    }
+    let generation = || {
+        let drain = config.http.drain;
+        Arc::new(Generation::new(number, graph, routes, linked_with_data, drain, admissions, telemetry))
     };
-    let parts = linked.into_iter().zip(&graph.compartments).map(with_data).collect();
-    Arc::new(Generation::new(number, graph, routes, parts, config.http.drain, admissions, telemetry))
+    if problems.is_empty() { Ok(generation()) } else { Err(problems.into()) }
 }
 
 /// Linked compartments that can be reused, by their identity.
@@ -272,7 +310,12 @@ pub type LinkedCode = BTreeMap<Digest, Linked>;
 /// # Errors
 ///
 /// A problem for each compartment that can't be linked or compiled.
-pub fn link_all(graph: &AppGraph, compiler: &Compiler, known: &LinkedCode) -> Result<Vec<Linked>, Problems> {
+pub fn link_all(
+    graph: &AppGraph,
+    compiler: &Compiler,
+    capabilities: &Capabilities,
+    known: &LinkedCode,
+) -> Result<Vec<Linked>, Problems> {
     let (mut linked, mut problems) = (Vec::new(), Vec::new());
     for compartment in &graph.compartments {
         let start = Instant::now();
@@ -280,7 +323,7 @@ pub fn link_all(graph: &AppGraph, compiler: &Compiler, known: &LinkedCode) -> Re
             linked.push(known.clone());
             continue;
         }
-        match link(graph, compartment, compiler) {
+        match link(graph, compartment, compiler, capabilities) {
             Ok(done) => {
                 let millis = start.elapsed().as_millis();
                 tracing::info!(compartment = %compartment.name, cached = done.cached, millis, "linked");

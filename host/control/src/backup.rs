@@ -269,8 +269,9 @@ impl Drop for BackupWriter {
 pub fn application(history: &History, state: &Path) -> Result<(String, GenerationNumber), BackupError> {
     let last = history.last().ok_or_else(|| BackupError::NothingPublished(state.to_owned()))?;
     let files = history.files().configuration(&last.configuration).map_err(BackupError::Published)?;
-    let config = config::parse(&files, &Overrides::default()).map_err(BackupError::Published)?;
-    Ok((config.name.to_string(), last.number))
+    // Only the name is read, so it doesn't matter which capabilities the host has.
+    let partial = config::parse_partial(&files, &Overrides::default()).map_err(BackupError::Published)?;
+    Ok((partial.config.name.to_string(), last.number))
 }
 
 /// Returns the database files in a state folder, by module.

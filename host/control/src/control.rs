@@ -33,6 +33,7 @@ use watertight_graph::plan::{Plan, PlanSide};
 use watertight_model::config::{AppConfig, AppFiles, Overrides, Values};
 use watertight_model::ids::{GenerationNumber, ModuleName};
 use watertight_model::problem::{Code, Problem, Problems};
+use watertight_runtime::capability::Capabilities;
 use watertight_runtime::link::Linked;
 use watertight_runtime::runtime::{AdmissionTable, Runtime};
 use watertight_telemetry::Telemetry;
@@ -50,6 +51,7 @@ pub struct Control {
     databases: Databases,
     admissions: AdmissionTable,
     telemetry: Arc<Telemetry>,
+    capabilities: Capabilities,
     state: StateFolder,
     disk: Arc<DiskReader>,
     overrides: Overrides,

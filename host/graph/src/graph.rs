@@ -23,12 +23,13 @@ use serde::Serialize;
 use watertight_component::artifact::Artifact;
 use watertight_component::profile::{self, Profile};
 use watertight_component::shape::{Function, Interface};
-use watertight_model::config::{AppConfig, Capability, Instances, Limits};
-use watertight_model::ids::{AppName, CompartmentName, FunctionPath, InterfaceName, ModuleName};
+use watertight_model::config::{AppConfig, Instances, Limits};
+use watertight_model::ids::{AppName, CapabilityName, CompartmentName, FunctionPath, InterfaceName, ModuleName};
 use watertight_model::problem::{Problem, list_names};
 
 pub use place::{PlacementConstraint, PlacementReason};
-pub use provided::{RESUME, host_interface_for, is_called_by_host, is_host_namespace};
+use provided::Offers;
+pub use provided::{RESUME, is_called_by_host, is_host_namespace};
 
 /// A whole application with every import resolved, before anything is compiled.
 #[derive(Debug, Clone)]
@@ -48,25 +49,22 @@ pub struct Node {
     pub artifact: Arc<Artifact>,
     /// The imports that another module serves.
     pub calls: BTreeMap<InterfaceName, Provider>,
-    /// The imports that the host serves with the importing module's identity, each with the capability that grants it.
-    /// `None` means that no grant is needed.
-    pub capabilities: BTreeMap<InterfaceName, Option<Capability>>,
+    /// The imports that the host serves with the importing module's identity, each with the host's interface. That interface has another
+    /// name than the imported one if the import is a draft.
+    pub capabilities: BTreeMap<InterfaceName, InterfaceName>,
     /// The imports that the host serves without the importing module's identity: clocks, random bytes, and the empty rest
     /// of WASI. They carry no authority. `wasi:http` is here too, because only one module of a store can import it.
     pub shared_imports: BTreeSet<InterfaceName>,
     /// The capabilities that the manifest grants.
-    pub granted: BTreeSet<Capability>,
+    pub granted: BTreeSet<CapabilityName>,
+    /// Whether a granted capability keeps data, so that the module has a database.
+    pub has_database: bool,
     /// The interval at which the host calls the module's export `resume` while it serves. `None` means that the host
     /// calls it only at a start.
     pub resume: Option<Duration>,
 }
 
 impl Node {
-    /// Whether the module has a database.
-    pub fn has_database(&self) -> bool {
-        self.granted.iter().any(|capability| capability.keeps_data())
-    }
-
     /// Returns an import that all modules of a compartment would share, so that only one of them may have it. `None`
     /// means that the module has no such import.
     pub fn exclusive_import(&self) -> Option<&InterfaceName> {
@@ -216,12 +214,15 @@ impl AppGraph {
     /// `artifacts` maps each module to its component. A module without a component is left out without a problem: the
     /// caller has reported the unreadable file already, and one unreadable file must not hide other problems.
     pub fn build(config: &AppConfig, artifacts: &BTreeMap<ModuleName, Arc<Artifact>>) -> BuildOutcome {
-        let mut problems = Vec::new();
+        let (offers, mut problems) = Offers::of(&config.capabilities);
         let modules: BTreeMap<ModuleName, Node> = artifacts
             .iter()
             .filter_map(|(name, artifact)| {
                 let module = config.modules.get(name)?;
-                Some((name.clone(), imports::resolve(name, module, artifact, config, artifacts, &mut problems)))
+                Some((
+                    name.clone(),
+                    imports::resolve(name, module, artifact, config, &offers, artifacts, &mut problems),
+                ))
             })
             .collect();
         let before = problems.len();
@@ -241,7 +242,7 @@ impl AppGraph {
 
     /// Iterates over the modules that have a database.
     pub fn modules_with_database(&self) -> impl Iterator<Item = (&ModuleName, &Node)> {
-        self.modules.iter().filter(|(_, node)| node.has_database())
+        self.modules.iter().filter(|(_, node)| node.has_database)
     }
 
     /// Returns how `caller` calls `callee`.

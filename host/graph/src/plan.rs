@@ -10,10 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::graph::{AppGraph, Compartment, Node};
 use watertight_component::artifact::BuildInfo;
-use watertight_model::config::{
-    AppConfig, BodyBinding, OutboundConfig, RouteConfig, SecretSource, ValueSource, Values,
-};
-use watertight_model::ids::{CompartmentName, ModuleName};
+use watertight_model::config::capability::Settings;
+use watertight_model::config::{AppConfig, BodyBinding, RouteConfig, SecretSource, ValueSource, Values};
+use watertight_model::ids::{CapabilityName, CompartmentName, ModuleName};
 
 /// An application that was checked but not started: one of the two sides of a comparison.
 #[derive(Debug, Clone, Copy)]
@@ -209,8 +208,9 @@ fn module_settings(name: &ModuleName, old: PlanSide<'_>, new: PlanSide<'_>) -> V
         from != to || found.map(|values| values.secrets.get(*key)) != wanted.map(|values| values.secrets.get(*key))
     });
     let named = config.map(|key| format!("config.{key}")).chain(secrets.map(|key| format!("secrets.{key}")));
-    let http = (from.http != to.http).then(|| "http".to_owned());
-    named.chain(http).collect::<BTreeSet<String>>().into_iter().collect()
+    let capabilities = to.settings.iter().filter(|(name, settings)| from.settings.get(*name) != Some(*settings));
+    let capabilities = capabilities.map(|(name, _)| name.to_string());
+    named.chain(capabilities).collect::<BTreeSet<String>>().into_iter().collect()
 }
 
 /// Whether the module runs the same code with the same calls, grants and values on both sides.
@@ -220,12 +220,13 @@ fn same_module(name: &ModuleName, old: (PlanSide<'_>, &Node), new: (PlanSide<'_>
         && old.1.granted == new.1.granted
         && old.1.resume == new.1.resume
         && old.0.values.of(name) == new.0.values.of(name)
-        && http(old.0.config, name) == http(new.0.config, name)
+        && capability_settings(old.0.config, name) == capability_settings(new.0.config, name)
         && sources(old.0.config, name) == sources(new.0.config, name)
 }
 
-fn http<'a>(config: &'a AppConfig, name: &ModuleName) -> Option<&'a OutboundConfig> {
-    config.modules.get(name).map(|module| &module.http)
+/// The settings of capabilities for a module.
+fn capability_settings<'a>(config: &'a AppConfig, name: &ModuleName) -> Option<&'a BTreeMap<CapabilityName, Settings>> {
+    config.modules.get(name).map(|module| &module.settings)
 }
 
 /// The sources of a module's values and of its secrets, by key. Lines of the manifest are left out, so moving an entry is

@@ -4,7 +4,7 @@
 //! component: it knows what an application says about itself, not whether that is true.
 //!
 //! The parts build on each other in this order: `source` (bytes to text and lines), `tree` (a walk that reports faults), `units` and
-//! `words` (single values), `settings`, `compiling`, `values`, `outbound`, `calls`, `modules`, `path`, `route`, `manifest` (the meaning).
+//! `words` (single values), `settings`, `compile_limits`, `values`, `outbound`, `capability`, `calls`, `modules`, `path`, `route`, `manifest` (the meaning).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -16,6 +16,7 @@ use crate::ids::{AppName, CompartmentName, ModuleName};
 use crate::problem::{Code, Problem, Problems};
 
 mod calls;
+pub mod capability;
 mod compile_limits;
 mod files;
 mod manifest;
@@ -38,7 +39,7 @@ mod tests;
 pub use calls::AllowedCalls;
 pub use compile_limits::CompileLimits;
 pub use files::{AppFiles, TextFile};
-pub use modules::{Capability, CompartmentConfig, ComponentSource, ModuleConfig};
+pub use modules::{CompartmentConfig, ComponentSource, ModuleConfig};
 pub use outbound::{AllowedOrigin, BadOrigin, HostName, Origin, OutboundConfig, Scheme};
 pub use partial::{PartialConfig, PartialRoute, UncertainParts};
 pub use path::{BadPath, PathTemplate, Segment, is_path_character};
@@ -46,9 +47,11 @@ pub use route::{BodyBinding, Method, RouteConfig, UnknownInput};
 pub use settings::{Defaults, HttpLimits, InstanceMode, Instances, Limits, LogConfig, LogFormat, LogLevel, SqlLimits};
 pub use source::LocatedValue;
 pub use telemetry::{BadCollector, Collector, Ratio, TracingConfig};
+pub use tree::{Table, Value};
 pub use values::{ModuleValues, Secret, SecretSource, ValueSource, Values};
 pub use words::UnknownWord;
 
+use capability::Declarations;
 use manifest::{App, Manifest};
 use modules::{DeclaredModules, Folders};
 use route::{ClaimedRequests, read_routes};
@@ -106,11 +109,21 @@ pub struct AppConfig {
     pub telemetry: TracingConfig,
     /// The routes, in the order of files and lines. No two match the same requests.
     pub routes: Vec<RouteConfig>,
+    /// The capabilities that the host has.
+    pub capabilities: Declarations,
     /// The text of the files that the configuration was read from.
     pub files: AppFiles,
 }
 
-/// Values of the command line or the environment that override the manifest. A flag has already won over its environment variable.
+impl AppConfig {
+    /// Whether a capability of the module keeps data, so that the module has a database.
+    pub fn keeps_data(&self, module: &ModuleConfig) -> bool {
+        module.uses.keys().any(|capability| self.capabilities.keeps_data(capability))
+    }
+}
+
+/// What the host's process adds to the manifest: its capabilities, and values of the command line or the environment that override the
+/// manifest. A flag has already won over its environment variable.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Overrides {
     /// The data listener's address: `--listen`, `WATERTIGHT_LISTEN`.
@@ -125,6 +138,8 @@ pub struct Overrides {
     pub otlp: Option<Collector>,
     /// The folder that holds the components of module folders, instead of `target/components` in the workspace.
     pub components: Option<PathBuf>,
+    /// The capabilities that modules may be granted. Default: the built-in ones.
+    pub capabilities: Declarations,
 }
 
 /// Reads the application at `path`: a manifest, or a folder with `app.toml` or `modules/app.toml`.
@@ -194,7 +209,7 @@ fn read(
     let workspace = find_workspace(&root);
     let components = overrides.components.clone().unwrap_or_else(|| workspace.join(COMPONENTS));
     let folders = Folders { root, workspace, components };
-    let manifest = tree::document(&source, &tree, |table| Manifest::read(table, &folders));
+    let manifest = tree::document(&source, &tree, |table| Manifest::read(table, &folders, &overrides.capabilities));
 
     let Manifest {
         app,
@@ -239,6 +254,7 @@ fn read(
         compile,
         telemetry,
         routes,
+        capabilities: overrides.capabilities.clone(),
         files,
     };
     Ok(PartialConfig { config, problems, uncertain: doubts })

@@ -100,10 +100,40 @@ kebab_name!(
     "a compartment name: kebab-case, such as `core`, at most 63 bytes"
 );
 kebab_name!(
+    /// The name of a capability: the word that grants it in `uses` of a module.
+    CapabilityName,
+    "a capability's name: kebab-case, such as `sql`, at most 63 bytes"
+);
+kebab_name!(
     /// The name of an application.
     AppName,
     "an application name: kebab-case, such as `demo`, at most 63 bytes"
 );
+
+/// The names of the built-in capabilities.
+impl CapabilityName {
+    /// SQL on the module's own database.
+    pub const SQL: &str = "sql";
+    /// The log.
+    pub const LOGGING: &str = "logging";
+    /// The wall clock and the monotonic clock.
+    pub const CLOCKS: &str = "clocks";
+    /// Random numbers.
+    pub const RANDOM: &str = "random";
+    /// The values of the module's tables `config` and `secrets`.
+    pub const CONFIG: &str = "config";
+    /// Values under keys, in the module's own database.
+    pub const KEYVALUE: &str = "keyvalue";
+    /// Requests to other hosts.
+    pub const HTTP: &str = "http";
+}
+
+/// Maps keyed by a name can be searched by its text.
+impl std::borrow::Borrow<str> for CapabilityName {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
 
 /// The name under which a component imports or exports an interface. It has one of three forms:
 ///

@@ -1,88 +1,221 @@
-//! The host's implementations of the capabilities `sql`, `keyvalue`, `logging` and `config`, and of the `lifecycle` interfaces.
+//! Capabilities: interfaces that the host implements and that the manifest grants to modules.
+//!
+//! A capability is one folder behind one trait, [`Capability`]. Programs that embed the host add capabilities of their own in the same way.
 //!
 //! The modules of a compartment share one Wasmtime store, so the store does not identify the caller. The name of the import does:
-//! composition (`link`) gives each module's import a name of its own. The generated traits pass the matching [`ModuleIndex`] as the first
-//! argument of every function, so a guest cannot act as another module.
+//! composition (`link`) gives each module's import a name of its own. The traits that `bindgen!` generates for `named_imports` pass the
+//! matching [`ModuleIndex`] as the first argument of every function, so a guest cannot act as another module.
 
+mod clocks;
 mod config;
-mod failure;
+pub mod http;
 mod keyvalue;
+mod lifecycle;
 mod logging;
-mod requests;
+mod random;
 mod sql;
+mod wasi;
 
-use wasmtime::component::{Component, HasSelf, Linker};
+use std::fmt;
+use std::sync::{Arc, LazyLock};
+
+use wasmtime::component::{Component, Linker};
 
 use crate::store::{InstanceState, ModuleIndex};
+use watertight_model::config::capability::{Declaration, DeclarationError, Declarations};
+use watertight_model::config::{AppConfig, Limits, ModuleConfig, ModuleValues};
+use watertight_model::ids::{CapabilityName, ModuleName};
+use watertight_model::problem::Problems;
+use watertight_sql::Database;
+use watertight_telemetry::Telemetry;
 
-mod bindings {
-    //! Host bindings, generated from the WIT files that guests are built against.
-    #![allow(missing_docs, unreachable_pub, clippy::needless_pass_by_value)]
+pub use crate::store::{SharedData, StoreState};
 
-    wasmtime::component::bindgen!({
-        path: ["../../wit/sql", "../../wit/logging", "../../wit/config", "../../wit/keyvalue", "../../wit/lifecycle"],
-        inline: "
-            package watertight:host;
-            world capabilities {
-                import watertight:sql/sql@1.0.0;
-                import wasi:logging/logging@0.1.0-draft;
-                import wasi:config/store@0.2.0-rc.1;
-                import wasi:keyvalue/store@0.2.0-draft2;
-                import watertight:lifecycle/requests@1.0.0;
-                import watertight:lifecycle/failure@1.0.0;
-            }
-        ",
-        world: "watertight:host/capabilities",
-        imports: {
-            default: async | trappable,
-            "wasi:logging/logging": trappable,
-            "wasi:config/store": trappable,
-            "watertight:lifecycle/requests": trappable,
-            "watertight:lifecycle/failure": trappable,
-        },
-        named_imports: {
-            "watertight:sql/sql@1.0.0": crate::store::ModuleIndex,
-            "wasi:logging/logging@0.1.0-draft": crate::store::ModuleIndex,
-            "wasi:config/store@0.2.0-rc.1": crate::store::ModuleIndex,
-            "wasi:keyvalue/store@0.2.0-draft2": crate::store::ModuleIndex,
-            "watertight:lifecycle/requests@1.0.0": crate::store::ModuleIndex,
-            "watertight:lifecycle/failure@1.0.0": crate::store::ModuleIndex,
-        },
-        with: { "wasi:keyvalue/store.bucket": crate::capability::keyvalue::Bucket },
-    });
+/// An interface that the host implements, with everything that belongs to it.
+///
+/// One value lives as long as the process. What belongs to a module of a generation, it returns from [`Self::prepare`]. What belongs to a
+/// store, it keeps in a [`StoreState`].
+pub trait Capability: Send + Sync + 'static {
+    /// Returns what the manifest and the graph need to know: name, interfaces, settings. It is called once.
+    fn declaration(&self) -> Declaration;
+
+    /// Checks an application, and prepares what its modules have in common, before the modules of a new generation are prepared.
+    ///
+    /// # Errors
+    ///
+    /// Returns the reasons why the application can't run. It is then refused, and the current generation stays.
+    fn prepare_application(&self, _application: &AppConfig) -> Result<(), Problems> {
+        Ok(())
+    }
+
+    /// Returns what all instances of a module share in one generation, if there is anything. It is called for each module that is granted
+    /// the capability. Functions get it by [`InstanceState::shared`].
+    ///
+    /// # Errors
+    ///
+    /// Returns the reasons why the module can't run. The application is then refused, and the current generation stays.
+    fn prepare(&self, _module: &ModuleContext<'_>) -> Result<Option<SharedData>, Problems> {
+        Ok(None)
+    }
+
+    /// Defines the functions of the interfaces.
+    ///
+    /// # Errors
+    ///
+    /// Returns Wasmtime's error if it rejects a definition.
+    fn add_to_linker(&self, linker: &mut CapabilityLinker<'_>) -> wasmtime::Result<()>;
 }
 
-/// Adds all capabilities and the granted parts of WASI to `linker`.
-///
-/// `module` maps the name of an import of `component` to the module that the import belongs to.
-///
-/// # Errors
-///
-/// Fails if a capability's import belongs to no module, or if Wasmtime rejects a definition.
-pub fn add_to_linker(
-    linker: &mut Linker<InstanceState>,
-    component: &Component,
-    module: impl Fn(&str) -> Option<ModuleIndex>,
-) -> wasmtime::Result<()> {
-    let owner = |import: &str| {
-        module(import).ok_or_else(|| wasmtime::Error::msg(format!("import `{import}` belongs to no module")))
-    };
-    wasmtime_wasi::p2::add_to_linker_async(linker)?;
-    wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
-    bindings::named_imports::watertight::sql::sql::add_to_linker::<_, HasSelf<_>>(linker, component, owner, |s| s)?;
-    bindings::named_imports::wasi::logging::logging::add_to_linker::<_, HasSelf<_>>(linker, component, owner, |s| s)?;
-    bindings::named_imports::wasi::config::store::add_to_linker::<_, HasSelf<_>>(linker, component, owner, |s| s)?;
-    bindings::named_imports::wasi::keyvalue::store::add_to_linker::<_, HasSelf<_>>(linker, component, owner, |s| s)?;
-    bindings::named_imports::watertight::lifecycle::failure::add_to_linker::<_, HasSelf<_>>(
-        linker,
-        component,
-        owner,
-        |s| s,
-    )?;
-    bindings::named_imports::watertight::lifecycle::requests::add_to_linker::<_, HasSelf<_>>(
-        linker,
-        component,
-        owner,
-        |s| s,
-    )
+/// A module for which capabilities are prepared.
+pub struct ModuleContext<'a> {
+    /// The module's name.
+    pub name: &'a ModuleName,
+    /// The module's table in the manifest. [`ModuleConfig::settings_of`] returns the settings of a capability.
+    pub config: &'a ModuleConfig,
+    /// The limits of the module's compartment.
+    pub limits: &'a Limits,
+    /// The module's configuration values and secrets.
+    pub values: &'a ModuleValues,
+    /// The module's database, if one of its capabilities keeps data.
+    pub database: Option<Database>,
+    /// The host's metrics.
+    pub telemetry: &'a Telemetry,
+}
+
+/// The linker of one compartment, for the functions of a capability.
+pub struct CapabilityLinker<'a> {
+    linker: &'a mut Linker<InstanceState>,
+    component: &'a Component,
+    owner: &'a dyn Fn(&str) -> Option<ModuleIndex>,
+}
+
+impl CapabilityLinker<'_> {
+    /// Returns Wasmtime's linker, for functions that need no identity.
+    pub fn linker(&mut self) -> &mut Linker<InstanceState> {
+        self.linker
+    }
+
+    /// Returns the arguments of a generated function `named_imports::…::add_to_linker`: the linker, the component, and the function that
+    /// maps the name of an import to the module that the import belongs to.
+    pub fn named(
+        &mut self,
+    ) -> (&mut Linker<InstanceState>, &Component, impl Fn(&str) -> wasmtime::Result<ModuleIndex> + Copy) {
+        let owner = self.owner;
+        let module = move |import: &str| {
+            owner(import).ok_or_else(|| wasmtime::Error::msg(format!("import `{import}` belongs to no module")))
+        };
+        (self.linker, self.component, module)
+    }
+}
+
+/// The capabilities of a host. The default is those that are built in.
+#[derive(Clone)]
+pub struct Capabilities {
+    all: Arc<[(CapabilityName, Arc<dyn Capability>)]>,
+    declarations: Declarations,
+}
+
+impl Capabilities {
+    /// Creates the set of the built-in capabilities and `added`.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`DeclarationError`] if two capabilities have a name, a key or an interface in common.
+    pub fn with(added: impl IntoIterator<Item = Arc<dyn Capability>>) -> Result<Self, DeclarationError> {
+        let mut all = built_in();
+        let mut declarations = Vec::new();
+        for capability in added {
+            let declaration = capability.declaration();
+            all.push((declaration.name.clone(), capability));
+            declarations.push(declaration);
+        }
+        Ok(Self { all: all.into(), declarations: Declarations::with(declarations)? })
+    }
+
+    /// Returns what the capabilities declare, for reading manifests.
+    pub fn declarations(&self) -> &Declarations {
+        &self.declarations
+    }
+
+    /// Prepares an application: see [`Capability::prepare_application`].
+    ///
+    /// # Errors
+    ///
+    /// Returns all problems that capabilities have with the application.
+    pub fn prepare_application(&self, application: &AppConfig) -> Result<(), Problems> {
+        let refusals = self.all.iter().filter_map(|(_, capability)| capability.prepare_application(application).err());
+        Problems::ok_or_problems(refusals.flat_map(Problems::into_vec).collect(), ())
+    }
+
+    /// Prepares a module: see [`Capability::prepare`].
+    ///
+    /// # Errors
+    ///
+    /// Returns all problems that capabilities have with the module.
+    pub fn prepare(&self, module: &ModuleContext<'_>) -> Result<Vec<SharedData>, Problems> {
+        let granted = self.all.iter().filter(|(name, _)| module.config.uses.contains_key(name));
+        let (mut shared, mut problems) = (Vec::new(), Vec::new());
+        for (_, capability) in granted {
+            match capability.prepare(module) {
+                Ok(data) => shared.extend(data),
+                Err(found) => problems.extend(found.into_vec().into_iter().map(|problem| problem.module(module.name))),
+            }
+        }
+        Problems::ok_or_problems(problems, shared)
+    }
+
+    /// Defines the functions of all capabilities, and of the interfaces that need no grant.
+    ///
+    /// `module` maps the name of an import of `component` to the module that the import belongs to.
+    ///
+    /// # Errors
+    ///
+    /// Fails if a capability's import belongs to no module, or if Wasmtime rejects a definition.
+    pub fn add_to_linker(
+        &self,
+        linker: &mut Linker<InstanceState>,
+        component: &Component,
+        module: impl Fn(&str) -> Option<ModuleIndex>,
+    ) -> wasmtime::Result<()> {
+        let mut linker = CapabilityLinker { linker, component, owner: &module };
+        wasi::add_to_linker(&mut linker)?;
+        lifecycle::add_to_linker(&mut linker)?;
+        self.all.iter().try_for_each(|(_, capability)| capability.add_to_linker(&mut linker))
+    }
+}
+
+static BUILT_IN: LazyLock<Capabilities> =
+    LazyLock::new(|| Capabilities { all: built_in().into(), declarations: Declarations::default() });
+
+impl Default for Capabilities {
+    fn default() -> Self {
+        BUILT_IN.clone()
+    }
+}
+
+impl fmt::Debug for Capabilities {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Capabilities").field(&self.declarations).finish()
+    }
+}
+
+/// The built-in capabilities. Their declarations stand in the crate `model`, so that applications can be checked without an engine.
+fn built_in() -> Vec<(CapabilityName, Arc<dyn Capability>)> {
+    let all: [Arc<dyn Capability>; 7] = [
+        Arc::new(sql::Sql),
+        Arc::new(logging::Logging),
+        Arc::new(clocks::Clocks),
+        Arc::new(random::Random),
+        Arc::new(config::Config),
+        Arc::new(keyvalue::Keyvalue),
+        Arc::new(http::Http),
+    ];
+    all.into_iter().map(|capability| (capability.declaration().name, capability)).collect()
+}
+
+/// Returns the declaration of a built-in capability.
+fn declaration_of(name: &str) -> Declaration {
+    let declarations = Declarations::default();
+    let found = declarations.all().iter().find(|declaration| declaration.name.as_str() == name);
+    found.expect("every built-in capability is declared").clone()
 }

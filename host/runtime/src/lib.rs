@@ -1,6 +1,5 @@
 //! The runtime crate: links compartments, runs module instances, admits calls, and implements the capabilities that modules import.
 
-pub mod outbound;
 pub mod store;
 pub mod capability;
 pub mod link;

@@ -16,8 +16,8 @@ use std::sync::Arc;
 use wasmtime::Engine;
 use wasmtime::component::{Component, ComponentExportIndex, InstancePre, Linker};
 
-use crate::capability;
-use crate::store::{InstanceState, ModuleIndex};
+use crate::capability::Capabilities;
+use crate::store::{InstanceState, ModuleIndex, module_index};
 use watertight_component::profile::Profile;
 use watertight_engine::compile::{CompileError, Compiler};
 use watertight_graph::graph::{AppGraph, Compartment};
@@ -113,7 +113,12 @@ impl From<LinkError> for Problem {
 /// # Errors
 ///
 /// Returns [`LinkError`] if the components cannot be composed, the composition does not compile, or the host does not serve an import.
-pub fn link(graph: &AppGraph, compartment: &Compartment, compiler: &Compiler) -> Result<Linked, LinkError> {
+pub fn link(
+    graph: &AppGraph,
+    compartment: &Compartment,
+    compiler: &Compiler,
+    capabilities: &Capabilities,
+) -> Result<Linked, LinkError> {
     let name = || compartment.name.to_string();
     let composition =
         compose(graph, compartment).map_err(|reason| LinkError::Compose { compartment: name(), reason })?;
@@ -122,7 +127,7 @@ pub fn link(graph: &AppGraph, compartment: &Compartment, compiler: &Compiler) ->
         |source| LinkError::Compile { compartment: name(), modules: compartment.describe_modules(), source };
     let compiled = compiler.compile(&composition.bytes, profile).map_err(uncompiled)?;
     let engine = compiler.engines().get(profile).map_err(CompileError::from).map_err(uncompiled)?;
-    let (pre, bridges) = define_imports(&engine, graph, &compiled.component, &composition)
+    let (pre, bridges) = define_imports(&engine, graph, &compiled.component, &composition, capabilities)
         .map_err(|source| LinkError::Imports { compartment: name(), source })?;
     let (exports, functions) = find_exports(graph, compartment, &compiled.component, &composition);
     let identity = identity(graph, compartment);
@@ -145,10 +150,11 @@ fn define_imports(
     graph: &AppGraph,
     component: &Component,
     composition: &Composition,
+    capabilities: &Capabilities,
 ) -> wasmtime::Result<(InstancePre<InstanceState>, Vec<FunctionName>)> {
     let mut linker = Linker::new(engine);
     let owner = |import: &str| composition.owners.get(import).copied();
-    capability::add_to_linker(&mut linker, component, owner)?;
+    capabilities.add_to_linker(&mut linker, component, owner)?;
     let bridges = bridge::add_to_linker(&mut linker, graph, composition)?;
     Ok((linker.instantiate_pre(component)?, bridges))
 }
@@ -186,9 +192,4 @@ impl Linked {
     pub fn functions(&self) -> impl Iterator<Item = (&FunctionName, FunctionIndex)> {
         self.functions.iter().map(|(name, place)| (name, *place))
     }
-}
-
-/// Converts a module's position in its compartment to its index.
-pub(crate) fn module_index(place: usize) -> ModuleIndex {
-    ModuleIndex(u16::try_from(place).expect("a compartment holds fewer than 65,536 modules"))
 }

@@ -5,38 +5,32 @@
 
 mod call;
 mod failure;
-mod http;
 mod limits;
+mod local;
 mod log;
-mod output;
 
+use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use wasmtime::ResourceLimiter;
 use wasmtime::component::{ResourceTable, Val};
-use wasmtime_wasi::{HostWallClock, WasiCtx, WasiCtxView, WasiView};
-use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
 
-use crate::outbound::OutboundClient;
-use http::Http;
 use limits::Limiter;
-use log::LogBudget;
-use output::{GuestOutput, StreamKind};
 use watertight_component::profile::Profile;
-use watertight_model::clock;
-use watertight_model::config::ModuleValues;
 use watertight_model::ids::ModuleName;
-use watertight_sql::{Database, SqlError, SqlLimit, Transaction};
-use watertight_telemetry::{LineRateLimit, Span, SqlMetrics};
+use watertight_telemetry::table::LimitKind;
+use watertight_telemetry::{LineRateLimit, Span};
 
 pub use call::{
     BridgeIndex, CallContext, CallError, CallFuture, CallResult, CalleeError, Callees, ConcurrentCalls, RequestInfo,
     RequestNotes,
 };
 pub use failure::FailureReport;
-pub use limits::{CpuMeter, LimitHit, PollTime, sql_limit_kind};
-pub use log::GuestLog;
+pub use limits::{CpuMeter, LimitHit, PollTime};
+pub use local::{SharedData, StoreState};
+pub(crate) use log::MAX_LINE;
+pub use log::{GuestLog, LogBudget};
 
 /// The largest number of WASI resources (streams, pollables) and buckets that the guests of a store hold at once.
 const MAX_WASI_RESOURCES: usize = 1_000;
@@ -49,23 +43,21 @@ pub struct ModuleIndex(pub u16);
 pub struct ModuleData {
     /// The module's name.
     pub name: ModuleName,
-    /// The module's database, if the manifest grants one.
-    pub database: Option<Database>,
-    /// The metrics of the module's SQL statements.
-    pub statements: SqlMetrics,
-    /// The module's configuration values and secrets.
-    pub values: ModuleValues,
     /// Whether the module imports WASI itself. Only one module of a store can; it owns the output of WASI's standard streams.
     pub imports_wasi: bool,
-    /// The module's outbound HTTP client, if the manifest grants `http`.
-    pub outbound: Option<Arc<OutboundClient>>,
+    /// What the module's capabilities have prepared.
+    pub shared: Vec<SharedData>,
 }
 
-/// A transaction that a guest has opened, with its handle and its module.
-struct OpenTransaction {
-    handle: u32,
-    module: ModuleIndex,
-    transaction: Transaction,
+/// A limit of a capability that a call met without being ended by it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MetLimit {
+    /// The module that met the limit.
+    pub module: ModuleIndex,
+    /// The kind of the limit, for metrics.
+    pub kind: LimitKind,
+    /// The limit and its value, for the log.
+    pub text: String,
 }
 
 /// The host's state of a store.
@@ -75,17 +67,10 @@ pub struct InstanceState {
     limiter: Limiter,
     cpu: Arc<CpuMeter>,
     log: Arc<LogBudget>,
-    /// The open transactions: at most one for each module.
-    transactions: Vec<OpenTransaction>,
-    /// The SQL limits that the call met, each once for each module.
-    sql_limits: Vec<(ModuleIndex, SqlLimit)>,
-    /// The handle of the next transaction. Handles are never reused within a store, so a handle kept from an earlier call is invalid.
-    next_handle: u32,
-    wasi: Option<WasiCtx>,
-    /// The output of WASI's standard streams. It is set once the module that imports WASI has used it.
-    console: Option<GuestOutput>,
-    /// The state of `wasi:http`. It is set once a guest has used that interface.
-    http: Option<Box<Http>>,
+    /// The limits of capabilities that the call met, each once for each module.
+    met_limits: Vec<MetLimit>,
+    /// The states that capabilities keep in this store: at most one of each type.
+    locals: Vec<Box<dyn StoreState>>,
     table: ResourceTable,
     /// The guest's report of its failure, if it made one in this call.
     failure: Option<Box<FailureReport>>,
@@ -111,22 +96,7 @@ impl InstanceState {
         let (cpu, log) = (CpuMeter::new(), Arc::new(LogBudget::new(lines)));
         cpu.begin(call.cpu);
         log.begin(call.log);
-        let transactions = Vec::new();
-        Self {
-            modules,
-            call,
-            limiter,
-            cpu,
-            log,
-            transactions,
-            sql_limits: Vec::new(),
-            next_handle: 0,
-            wasi: None,
-            console: None,
-            http: None,
-            table,
-            failure: None,
-        }
+        Self { modules, call, limiter, cpu, log, met_limits: Vec::new(), locals: Vec::new(), table, failure: None }
     }
 
     /// Returns the resource limiter, for `Store::limiter`.
@@ -136,19 +106,12 @@ impl InstanceState {
 
     /// Begins to serve a call. Resets all limits and notes of the call before.
     pub fn begin_call(&mut self, call: CallContext) {
-        if let Some(console) = &self.console {
-            // An unfinished line that a start function wrote is logged under the start's request id.
-            console.end_call();
-            console.begin_call(&call);
-        }
-        if let Some(http) = &mut self.http {
-            http.begin_call(&call);
-        }
+        self.locals.iter_mut().for_each(|local| local.begin_call(&call));
         self.cpu.begin(call.cpu);
         self.log.begin(call.log);
         self.call = call;
         self.limiter.hit = None;
-        self.sql_limits.clear();
+        self.met_limits.clear();
         self.failure = None;
     }
 
@@ -178,21 +141,22 @@ impl InstanceState {
         self.log.is_exceeded()
     }
 
-    /// Records why a statement of a module failed, if others than the guest must know: an exceeded limit, or no space on the disk.
-    pub fn record_sql_error(&mut self, module: ModuleIndex, error: &SqlError) {
-        if matches!(error, SqlError::Full | SqlError::Limit(SqlLimit::Size(_))) {
-            self.call().notes.storage_was_full();
-        }
-        if let SqlError::Limit(limit) = *error
-            && !self.sql_limits.contains(&(module, limit))
-        {
-            self.sql_limits.push((module, limit));
+    /// Returns the bytes of log lines that the call may still write.
+    pub fn log_budget(&self) -> &Arc<LogBudget> {
+        &self.log
+    }
+
+    /// Records that a call met a limit of a capability and goes on. The host counts and logs it when the call ends.
+    pub fn report_limit(&mut self, module: ModuleIndex, kind: LimitKind, limit: &dyn fmt::Display) {
+        let met = MetLimit { module, kind, text: limit.to_string() };
+        if !self.met_limits.contains(&met) {
+            self.met_limits.push(met);
         }
     }
 
-    /// Returns the SQL limits that the call met, each once for each module.
-    pub fn sql_limits(&self) -> impl Iterator<Item = (&ModuleName, SqlLimit)> {
-        self.sql_limits.iter().map(|(module, limit)| (&self.module(*module).name, *limit))
+    /// Returns the limits of capabilities that the call met, each once for each module.
+    pub fn met_limits(&self) -> &[MetLimit] {
+        &self.met_limits
     }
 
     /// Calls a function of another compartment. `span` is the trace span of that call, if it is recorded. Returns `None` if the store
@@ -206,20 +170,16 @@ impl InstanceState {
         self.call.call_bridge(bridge, parameters, span, self.cpu.left())
     }
 
-    /// Ends what belongs to the call: writes out unfinished lines and rolls back open transactions.
-    ///
-    /// The rollback also makes durable what the transactions read, so the call's answer must wait for it.
+    /// Ends what belongs to the call: each capability ends its part, such as an open transaction. The call's answer must wait for this.
     ///
     /// # Errors
     ///
-    /// Returns the error of the first rollback that fails. The call must then have no result.
-    pub async fn end_call(&mut self) -> Result<(), SqlError> {
-        if let Some(console) = &self.console {
-            console.end_call();
-        }
-        for open in self.transactions.drain(..) {
-            // Boxed because it is rare: inline it would enlarge the future of every call.
-            Box::pin(open.transaction.rollback()).await?;
+    /// Returns the first error of a capability. The call must then have no result.
+    pub async fn end_call(&mut self) -> wasmtime::Result<()> {
+        for local in &mut self.locals {
+            if let Some(end) = local.end_call() {
+                end.await?;
+            }
         }
         Ok(())
     }
@@ -249,28 +209,10 @@ impl InstanceState {
         &self.modules[usize::from(index.0)]
     }
 
-    /// Returns whether a module has an open transaction.
-    pub fn has_transaction(&self, module: ModuleIndex) -> bool {
-        self.transactions.iter().any(|open| open.module == module)
-    }
-
-    /// Stores an open transaction and returns its handle.
-    pub fn add_transaction(&mut self, module: ModuleIndex, transaction: Transaction) -> u32 {
-        let handle = self.next_handle;
-        self.next_handle = self.next_handle.wrapping_add(1);
-        self.transactions.push(OpenTransaction { handle, module, transaction });
-        handle
-    }
-
-    /// Returns the module's open transaction with that handle.
-    pub fn transaction(&mut self, module: ModuleIndex, handle: u32) -> Option<&mut Transaction> {
-        let place = self.place(module, handle)?;
-        Some(&mut self.transactions[place].transaction)
-    }
-
-    /// Returns the module's open transaction, if it has one.
-    pub fn transaction_of(&mut self, module: ModuleIndex) -> Option<&mut Transaction> {
-        self.transactions.iter_mut().find(|open| open.module == module).map(|open| &mut open.transaction)
+    /// Returns the module of this store that imports WASI itself, if there is one.
+    pub fn importer_of_wasi(&self) -> Option<(ModuleIndex, &ModuleData)> {
+        let place = self.modules.iter().position(|module| module.imports_wasi)?;
+        Some((module_index(place), &self.modules[place]))
     }
 
     /// Returns the store's resource table: the host resources that guests hold, including WASI's.
@@ -282,60 +224,9 @@ impl InstanceState {
     pub fn resources_mut(&mut self) -> &mut ResourceTable {
         &mut self.table
     }
-
-    /// Removes and returns the module's open transaction with that handle.
-    pub fn take_transaction(&mut self, module: ModuleIndex, handle: u32) -> Option<Transaction> {
-        let place = self.place(module, handle)?;
-        Some(self.transactions.swap_remove(place).transaction)
-    }
-
-    fn place(&self, module: ModuleIndex, handle: u32) -> Option<usize> {
-        self.transactions.iter().position(|open| open.handle == handle && open.module == module)
-    }
 }
 
-impl WasiView for InstanceState {
-    /// Returns the WASI context that guests see.
-    ///
-    /// It has the host's clocks and random bytes. It has no files, arguments, environment variables or sockets. Input is at its end, and
-    /// output goes to the module's log. The context is created at the first use, because most stores never use it.
-    fn ctx(&mut self) -> WasiCtxView<'_> {
-        let Self { modules, call, log, console, .. } = self;
-        let ctx = self.wasi.get_or_insert_with(|| {
-            let mut builder = WasiCtx::builder();
-            builder.wall_clock(WallClock);
-            if let Some(module) = modules.iter().find(|module| module.imports_wasi) {
-                let console = console.insert(GuestOutput::new(module.name.clone(), call, log.clone()));
-                builder.stdout(console.stream(StreamKind::Stdout)).stderr(console.stream(StreamKind::Stderr));
-            }
-            builder.build()
-        });
-        WasiCtxView { ctx, table: &mut self.table }
-    }
-}
-
-/// The wall clock of WASI. Wasmtime's own panics if the machine's clock is before 1970.
-struct WallClock;
-
-impl HostWallClock for WallClock {
-    fn resolution(&self) -> Duration {
-        Duration::from_nanos(1)
-    }
-
-    fn now(&self) -> Duration {
-        clock::since_1970()
-    }
-}
-
-impl WasiHttpView for InstanceState {
-    /// Returns the context of `wasi:http`. It belongs to the module that imports WASI: a store has only one.
-    fn http(&mut self) -> WasiHttpCtxView<'_> {
-        let Self { modules, call, log, http, table, .. } = self;
-        let Http { context, hooks } = &mut **http.get_or_insert_with(|| {
-            let module = modules.iter().find(|module| module.imports_wasi);
-            let outgoing = module.and_then(|module| module.outbound.clone());
-            Box::new(Http::new(module.map(|module| module.name.clone()), outgoing, call, log.clone()))
-        });
-        WasiHttpCtxView { hooks, table, ctx: context }
-    }
+/// Converts a module's position in its compartment to its index.
+pub(crate) fn module_index(place: usize) -> ModuleIndex {
+    ModuleIndex(u16::try_from(place).expect("a compartment holds fewer than 65,536 modules"))
 }

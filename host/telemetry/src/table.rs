@@ -292,6 +292,8 @@ labels! {
         SqlValue = "sql.value",
         /// The amount of data that a transaction writes.
         SqlTransaction = "sql.transaction",
+        /// A limit of a capability that the host's operator has added.
+        Capability = "capability",
     }
 }
 

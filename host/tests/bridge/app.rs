@@ -10,12 +10,9 @@ use tempfile::TempDir;
 use wasmtime::component::Val;
 use watertight::application::{self, Host};
 use watertight::config::{self, Overrides};
-use watertight::database::Settings;
-use watertight::engine::Engines;
 use watertight::runtime::{CallError, Generation, InstanceStats, Runtime};
 use watertight::state::StateFolder;
 use watertight::store::CallContext;
-use watertight::telemetry::Telemetry;
 
 use crate::components::component_of;
 
@@ -46,8 +43,7 @@ impl App {
         let checked = application::check(config::load(folder.path(), &Overrides::default()).unwrap());
         let checked = checked.unwrap_or_else(|problems| panic!("{problems}"));
         let program = PathBuf::from(env!("CARGO_BIN_EXE_watertight"));
-        let host =
-            Host { engines: Engines::new(), program, database: Settings::default(), telemetry: Telemetry::new() };
+        let host = Host::with_program(program);
         let runtime = tokio::task::block_in_place(|| application::start(checked, &state, &host));
         let runtime = runtime.unwrap_or_else(|problems| panic!("{problems}"));
         Self { runtime, _state: state, _folder: folder }

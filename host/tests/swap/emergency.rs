@@ -208,7 +208,7 @@ fn control(app: &App, state: &Path) -> Arc<Control> {
         StartPlan::find(config, app.path().to_owned(), &Overrides::default(), state, StartSource::Newest).unwrap();
     let program = env!("CARGO_BIN_EXE_watertight").into();
     let (engines, database, telemetry) = (Engines::new(), Settings::default(), Telemetry::new());
-    let host = Application { engines, program, database, telemetry };
+    let host = Application { engines, database, telemetry, ..Application::with_program(program) };
     Arc::new(tokio::task::block_in_place(|| initial.start(&host).unwrap()))
 }
 

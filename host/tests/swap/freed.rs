@@ -7,13 +7,11 @@ use std::time::{Duration, Instant};
 use watertight::application::Host;
 use watertight::config::{self, Overrides};
 use watertight::control::{Change, Control, StartPlan, StartSource};
-use watertight::database::Settings;
 use watertight::engine::Engines;
 use watertight::profile::Profile;
 use watertight::runtime::Generation;
 use watertight::state::StateFolder;
 use watertight::store::CallContext;
-use watertight::telemetry::Telemetry;
 
 use crate::admin::Operator;
 use crate::app::{App, Content, build, build_that_drops, serves};
@@ -43,8 +41,7 @@ impl Counted {
             StartPlan::find(config, app.path().to_owned(), &Overrides::default(), state, StartSource::Newest).unwrap();
         let engines = Engines::new();
         let program = PathBuf::from(env!("CARGO_BIN_EXE_watertight"));
-        let host =
-            Host { engines: engines.clone(), program, database: Settings::default(), telemetry: Telemetry::new() };
+        let host = Host { engines: engines.clone(), ..Host::with_program(program) };
         let control = tokio::task::block_in_place(|| initial.start(&host).unwrap());
         Self { control: Arc::new(control), engines, all: Vec::new() }
     }

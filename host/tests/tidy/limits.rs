@@ -55,7 +55,7 @@ fn load(line: &str) -> Result<AppConfig, String> {
 #[test]
 fn the_table_of_limits_is_true() {
     let modules = |config: &AppConfig| {
-        config.modules.values().map(|module| (module.http.clone(), module.resume)).collect::<Vec<_>>()
+        config.modules.values().map(|module| (module.settings.clone(), module.resume)).collect::<Vec<_>>()
     };
     let plain = load("").unwrap();
     for Row { key, default, bounds: (from, to) } in rows() {

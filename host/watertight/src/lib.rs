@@ -6,6 +6,7 @@
 //! This crate is what programs embed: the layers of the host, in the order of the data's way.
 
 pub use watertight_author::{build, dev, suite};
+pub use watertight_cli as cli;
 pub use watertight_component::{artifact, profile, shape};
 pub use watertight_control::{application, backup, control, state};
 pub use watertight_disk::{failpoint, files};
@@ -14,6 +15,6 @@ pub use watertight_engine as engine;
 pub use watertight_graph::{graph, plan, routes};
 pub use watertight_json as json;
 pub use watertight_model::{clock, config, ids, migration, problem};
-pub use watertight_runtime::{capability, invoke, link, outbound, runtime, store};
+pub use watertight_runtime::{capability, invoke, link, runtime, store};
 pub use watertight_sql as database;
 pub use watertight_telemetry as telemetry;

@@ -16,7 +16,9 @@ use tokio::task::JoinSet;
 
 use super::expect::{Difference, KeptValues, differences, resolve_placeholders};
 use super::read::{Case, Step, Suite};
-use watertight_control::application::{self, Artifacts, Checked, Databases, Host, LinkedCode, assemble, link_all};
+use watertight_control::application::{
+    self, Artifacts, Checked, Databases, Host, LinkedCode, SharedParts, assemble, link_all,
+};
 use watertight_control::state::{StateError, StateFolder};
 use watertight_engine::compile::prune;
 use watertight_graph::graph::AppGraph;
@@ -131,7 +133,7 @@ impl ModuleUnderTest {
         let compiler = host.compiler(&state, config.compile)?;
         // Concurrent runs may share this folder. Code that is missing, or removed meanwhile, is compiled.
         link_code(&code, &state.code());
-        let linked = link_all(&graph, &compiler, &LinkedCode::new())?;
+        let linked = link_all(&graph, &compiler, &host.capabilities, &LinkedCode::new())?;
         link_code(&state.code(), &code);
         prune(&code, KEPT_CODE);
         Ok(Self { module: module.clone(), config, graph, values, linked, host, folder })
@@ -175,7 +177,9 @@ impl ModuleUnderTest {
         let (config, graph, routes) = (self.config.clone(), self.graph.clone(), RouteTable::default());
         let checked = Checked { config, graph, routes, values: self.values.clone(), notes: Vec::new() };
         let (linked, admissions) = (self.linked.clone(), AdmissionTable::default());
-        let generation = assemble(number, checked, linked, &databases, &admissions, &self.host.telemetry);
+        let Host { capabilities, telemetry, .. } = &self.host;
+        let parts = SharedParts { databases: &databases, admissions: &admissions, capabilities, telemetry };
+        let generation = assemble(number, checked, linked, parts)?;
         generation.resume().await;
         Ok(RunningCase { generation, databases })
     }

@@ -271,7 +271,7 @@ impl Databases {
     pub(crate) async fn migrate(&self, graph: &AppGraph, current: Option<&AppGraph>) -> Result<(), Problems> {
         let mut problems = Vec::new();
         for (name, node) in graph.modules_with_database() {
-            let known = current.and_then(|current| current.modules.get(name)).filter(|node| node.has_database());
+            let known = current.and_then(|current| current.modules.get(name)).filter(|node| node.has_database);
             if known.is_some_and(|known| known.artifact.migrations().starts_with(node.artifact.migrations())) {
                 continue;
             }

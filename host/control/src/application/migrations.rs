@@ -60,8 +60,7 @@ pub(super) fn applied_of(state: &Path, module: &ModuleName) -> Result<Option<Vec
 pub(super) fn refused_by_a_start(config: &AppConfig, artifacts: &Artifacts, state: &Path) -> Vec<Problem> {
     let mut problems = Vec::new();
     for (name, module) in &config.modules {
-        let keeps_data = module.uses.keys().any(|capability| capability.keeps_data());
-        let Some(artifact) = artifacts.get(name).filter(|_| keeps_data) else { continue };
+        let Some(artifact) = artifacts.get(name).filter(|_| config.keeps_data(module)) else { continue };
         // Nothing is known about a database that can't be read. A start reports why.
         let applied = applied_of(state, name).unwrap_or_default();
         let tried = try_migrations(artifact.migrations(), applied.as_deref(), MigrationOccasion::Start, MIGRATION_TIME);

@@ -14,7 +14,7 @@ use super::queue::{Interruption, OperationKind, RollbackCount};
 use super::refuse::{explain_mixed_up_components, refuse_lost_contractions};
 use super::target::Target;
 use super::{Change, ChangeError, ChangeOutcome, ChangeRequest, Control, RunningApplication};
-use crate::application::{self, Artifacts, Checked};
+use crate::application::{self, Artifacts, Checked, SharedParts};
 use crate::state::{Cause, DiskRecord, FileStore, NewGeneration, Requester};
 use watertight_component::artifact::BuildInfo;
 use watertight_disk::failpoint::{CrashPoint, crash_point};
@@ -243,7 +243,7 @@ impl Control {
             let compiler = if kind == OperationKind::Rollback { compiler.with_host_priority() } else { compiler };
             // Keeps the code that a rollback needs in the cache, however much is compiled and refused.
             compiler.mark_used(running.code().chain(&running.previous_code));
-            let linked = application::link_all(&checked.graph, &compiler, &running.linked)?;
+            let linked = application::link_all(&checked.graph, &compiler, &control.capabilities, &running.linked)?;
             crash_point(CrashPoint::ChangeLinked);
             Ok((checked, linked))
         });
@@ -295,8 +295,13 @@ impl Control {
         let made = async {
             opened?;
             let graph = checked.graph.clone();
-            let parts = (&self.databases, &self.admissions, &self.telemetry);
-            let generation = application::assemble(number, checked, linked, parts.0, parts.1, parts.2);
+            let parts = SharedParts {
+                databases: &self.databases,
+                admissions: &self.admissions,
+                capabilities: &self.capabilities,
+                telemetry: &self.telemetry,
+            };
+            let generation = application::assemble(number, checked, linked, parts)?;
             let current = self.runtime().current();
             match kind {
                 OperationKind::Rollback => generation.warm_up_again(&current).await?,

@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 
 use super::make::{keep, record};
 use super::{Control, DiskReader, Queue, RunningApplication};
-use crate::application::{self, Artifacts, Checked, Databases, Host, LinkedCode};
+use crate::application::{self, Artifacts, Checked, Databases, Host, LinkedCode, SharedParts};
 use crate::state::{
     Cause, DiskRecord, FileStore, History, NewGeneration, PublishedGeneration, Requester, StateFolder,
     digest_of_format_1,
@@ -137,14 +137,16 @@ impl StartPlan {
             tracing::warn!(target: "state", databases, folder = %state.path().display(), "{words}");
         }
         let compiler = host.compiler(&state, checked.config.compile)?;
-        let linked = application::link_all(&checked.graph, &compiler, &LinkedCode::new())?;
+        let linked = application::link_all(&checked.graph, &compiler, &host.capabilities, &LinkedCode::new())?;
         let databases = Databases::new(host.database.clone());
         databases.recreate_edited(&checked.graph, &state)?;
         databases.open(&checked.graph, &state, history.databases())?;
         let admissions = AdmissionTable::default();
         let running = RunningApplication::new(&checked, &linked, None);
         let number = resumed.unwrap_or_else(|| history.next());
-        let generation = application::assemble(number, checked, linked, &databases, &admissions, &host.telemetry);
+        let (capabilities, telemetry) = (&host.capabilities, &host.telemetry);
+        let parts = SharedParts { databases: &databases, admissions: &admissions, capabilities, telemetry };
+        let generation = application::assemble(number, checked, linked, parts)?;
         tokio::runtime::Handle::current().block_on(generation.warm_up(None))?;
         let result = if resumed.is_some() {
             if let Some(disk) = disk {
@@ -168,6 +170,7 @@ impl StartPlan {
             databases,
             admissions,
             telemetry: host.telemetry.clone(),
+            capabilities: host.capabilities.clone(),
             state,
             disk: Arc::new(DiskReader::new(app, overrides.clone())),
             overrides,

@@ -6,12 +6,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::provided::{self, HostService};
+use super::provided::{self, HostService, Offers};
 use super::{Node, Provider};
 use watertight_component::artifact::Artifact;
 use watertight_component::shape::{Difference, Interface, Type, differences, exact_differences};
-use watertight_model::config::{AppConfig, Capability, ModuleConfig};
-use watertight_model::ids::{InterfaceName, ModuleName};
+use watertight_model::config::{AppConfig, ModuleConfig};
+use watertight_model::ids::{CapabilityName, InterfaceName, ModuleName};
 use watertight_model::problem::{Code, Problem, list_names};
 
 /// The first WASI release series after those that the host serves.
@@ -22,6 +22,7 @@ struct Resolver<'a> {
     name: &'a ModuleName,
     module: &'a ModuleConfig,
     config: &'a AppConfig,
+    offers: &'a Offers<'a>,
     artifacts: &'a BTreeMap<ModuleName, Arc<Artifact>>,
     problems: &'a mut Vec<Problem>,
     node: Node,
@@ -35,6 +36,7 @@ pub(super) fn resolve(
     module: &ModuleConfig,
     artifact: &Arc<Artifact>,
     config: &AppConfig,
+    offers: &Offers<'_>,
     artifacts: &BTreeMap<ModuleName, Arc<Artifact>>,
     problems: &mut Vec<Problem>,
 ) -> Node {
@@ -43,10 +45,11 @@ pub(super) fn resolve(
         calls: BTreeMap::new(),
         capabilities: BTreeMap::new(),
         shared_imports: BTreeSet::new(),
-        granted: module.uses.keys().copied().collect(),
+        granted: module.uses.keys().cloned().collect(),
+        has_database: config.keeps_data(module),
         resume: module.resume,
     };
-    let mut resolver = Resolver { name, module, config, artifacts, problems, node, next_wasi: Vec::new() };
+    let mut resolver = Resolver { name, module, config, offers, artifacts, problems, node, next_wasi: Vec::new() };
     resolver.check_bare(artifact);
     resolver.check_called_by_host(artifact);
     for (import, wanted) in &artifact.shape.imports {
@@ -119,7 +122,7 @@ impl Resolver<'_> {
 
     fn import(&mut self, import: &InterfaceName, wanted: &Interface) {
         let identity = wanted.identity(import);
-        match provided::provision(identity) {
+        match self.offers.provision(identity) {
             Some(HostService::WithIdentity(capability, name, offered)) => {
                 if capability.is_none_or(|capability| self.granted(capability, identity)) {
                     let help = format!("build the module against the host's own contract, `{}`", name.package());
@@ -128,7 +131,7 @@ impl Resolver<'_> {
                     let found =
                         if is_itself { exact_differences(wanted, offered) } else { differences(wanted, offered) };
                     self.mismatch(identity, found, name, "the host", &help);
-                    self.node.capabilities.insert(import.clone(), capability);
+                    self.node.capabilities.insert(import.clone(), name.clone());
                 }
             }
             Some(HostService::Shared(_) | HostService::Stub) if import.is_label() => {
@@ -161,8 +164,8 @@ impl Resolver<'_> {
         self.node.shared_imports.insert(import.clone());
     }
 
-    fn granted(&mut self, capability: Capability, import: &InterfaceName) -> bool {
-        let granted = self.module.uses.contains_key(&capability);
+    fn granted(&mut self, capability: &CapabilityName, import: &InterfaceName) -> bool {
+        let granted = self.module.uses.contains_key(capability);
         if !granted {
             let message = format!("module `{}` imports `{import}`, which the manifest doesn't grant", self.name);
             let help = format!("add \"{capability}\" to `uses` of [modules.{}]", self.name);
@@ -183,7 +186,7 @@ impl Resolver<'_> {
             return self.next_wasi.push(import.clone());
         }
         let message = format!("module `{}` imports `{import}`, which this host doesn't have", self.name);
-        let help = format!("it has {}", provided::nearest(import));
+        let help = format!("it has {}", self.offers.nearest(import));
         self.problems.push(self.problem(Code::MissingExport, message).interface(import).help(help));
     }
 

@@ -1,43 +1,36 @@
 //! The interfaces that the host offers, with their grants and types.
 //!
-//! These are the only interface names that the host knows. All of them are its own or WASI's (invariant 1).
+//! The host knows no other interface names. Those that are built in are its own or WASI's (invariant 1).
 
 mod wasi;
 
-use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use wit_component::{ComponentEncoder, StringEncoding, dummy_module, embed_component_metadata};
 use wit_parser::{LiftLowerAbi, ManglingAndAbi, Resolve};
 
 use watertight_component::shape::{self, Interface};
-use watertight_model::config::Capability;
-use watertight_model::ids::InterfaceName;
+use watertight_model::config::capability::{Declarations, WASI_SERIES};
+use watertight_model::ids::{CapabilityName, InterfaceName};
+use watertight_model::problem::{Code, Problem};
 
 /// The interface that the host calls at a start and on a schedule, if a module exports it.
 pub const RESUME: &str = "watertight:lifecycle/resume@1.0.0";
 
 /// How the host serves an import.
-pub(super) enum HostService {
+pub(super) enum HostService<'a> {
     /// The host serves the import with the importing module's identity. The first field is the capability that must be
     /// granted, if any. The import's types are checked against the interface.
-    WithIdentity(Option<Capability>, &'static InterfaceName, &'static Interface),
+    WithIdentity(Option<&'a CapabilityName>, &'a InterfaceName, &'a Interface),
     /// The host serves the import to every module that has the capability. The linker checks the types.
-    Shared(Capability),
+    Shared(&'a CapabilityName),
     /// The host serves an empty implementation to every module.
     Stub,
 }
 
-/// The interfaces whose host functions receive the calling module's identity, each with the capability that grants it.
-const OWN: [(Option<Capability>, &str); 6] = [
-    (Some(Capability::Sql), "watertight:sql/sql@1.0.0"),
-    (Some(Capability::Logging), "wasi:logging/logging@0.1.0-draft"),
-    (Some(Capability::Config), "wasi:config/store@0.2.0-rc.1"),
-    (Some(Capability::Keyvalue), "wasi:keyvalue/store@0.2.0-draft2"),
-    (None, "watertight:lifecycle/requests@1.0.0"),
-    // A module needs no grant to give the reason for its failure.
-    (None, "watertight:lifecycle/failure@1.0.0"),
-];
+/// The interfaces whose host functions receive the calling module's identity and that need no grant: a module needs none to give the reason
+/// for its failure.
+const UNGRANTED: [&str; 2] = ["watertight:lifecycle/requests@1.0.0", "watertight:lifecycle/failure@1.0.0"];
 
 /// Draft versions of the host's interfaces, under the names by which published components import them.
 ///
@@ -61,28 +54,17 @@ const UNSERVABLE: [(&str, &str); 2] = [
     ),
 ];
 
-/// The WIT text of the host's interfaces. Module authors use the same files.
-const OWN_WIT: [(&str, &str); 5] = [
-    ("sql.wit", include_str!("../../../../wit/sql/sql.wit")),
-    ("logging.wit", include_str!("../../../../wit/logging/logging.wit")),
-    ("store.wit", include_str!("../../../../wit/config/store.wit")),
-    ("keyvalue.wit", include_str!("../../../../wit/keyvalue/store.wit")),
-    ("lifecycle.wit", include_str!("../../../../wit/lifecycle/lifecycle.wit")),
-];
+/// The WIT text of [`UNGRANTED`] and of [`RESUME`]. Module authors use the same file.
+const LIFECYCLE_WIT: &str = include_str!("../../../../wit/lifecycle/lifecycle.wit");
 
-/// The interfaces of WASI 0.2 that the host serves to every module in the same way. The crate `runtime` defines their
-/// functions.
+/// The interfaces of WASI 0.2 that every module may import without a grant, because their implementation is empty. Capabilities
+/// declare the others.
 ///
-/// Each row has a package, the capability that grants it, and the package's interfaces. `None` means that the
-/// implementation is empty.
-const WASI: [(&str, Option<Capability>, &[&str]); 7] = [
-    ("wasi:clocks", Some(Capability::Clocks), &["wall-clock", "monotonic-clock"]),
-    ("wasi:random", Some(Capability::Random), &["random", "insecure", "insecure-seed"]),
-    ("wasi:http", Some(Capability::Http), &["types", "outgoing-handler"]),
-    ("wasi:io", None, &["error", "poll", "streams"]),
+/// Each row has a package and its interfaces.
+const WASI: [(&str, &[&str]); 4] = [
+    ("wasi:io", &["error", "poll", "streams"]),
     (
         "wasi:cli",
-        None,
         &[
             "environment",
             "exit",
@@ -96,65 +78,128 @@ const WASI: [(&str, Option<Capability>, &[&str]); 7] = [
             "terminal-stderr",
         ],
     ),
-    ("wasi:filesystem", None, &["types", "preopens"]),
+    ("wasi:filesystem", &["types", "preopens"]),
     (
         "wasi:sockets",
-        None,
         &["network", "instance-network", "ip-name-lookup", "tcp", "tcp-create-socket", "udp", "udp-create-socket"],
     ),
 ];
-/// The prefix of the WASI versions that the host serves.
-const WASI_SERIES: &str = "0.2.";
 
-/// The shapes of the host's own contracts.
-struct OwnShapes {
-    /// The interfaces that the host serves.
-    served: BTreeMap<InterfaceName, (Option<Capability>, Interface)>,
-    /// The interface that the host calls: [`RESUME`].
-    resume: (InterfaceName, Interface),
+/// An interface whose functions receive the calling module's identity.
+struct OwnInterface {
+    /// The capability that grants it. `None` means that no grant is needed.
+    capability: Option<CapabilityName>,
+    name: InterfaceName,
+    interface: Interface,
 }
 
-static OWN_SHAPES: LazyLock<OwnShapes> = LazyLock::new(|| own_shapes().expect("the host's own contracts are valid"));
+/// The built-in interfaces with identity, and [`RESUME`] as the last.
+static BUILT_IN: LazyLock<Vec<OwnInterface>> = LazyLock::new(|| {
+    let declarations = Declarations::default();
+    let capabilities = declarations.all().iter();
+    let names = capabilities.flat_map(|declaration| {
+        declaration.interfaces.iter().map(|name| (Some(declaration.name.clone()), name.clone()))
+    });
+    let ungranted = UNGRANTED.into_iter().chain([RESUME]);
+    let ungranted = ungranted.map(|name| (None, name.parse().expect("the host's own names are valid")));
+    let wit = declarations.all().iter().flat_map(|declaration| declaration.wit.iter().copied()).chain([LIFECYCLE_WIT]);
+    read_interfaces(names.chain(ungranted).collect(), wit).expect("the host's own contracts are valid")
+});
 
-/// Reads the host's own interfaces from a generated component that imports them all, as any component is read.
-fn own_shapes() -> anyhow::Result<OwnShapes> {
+/// Reads interfaces from a generated component that imports them all, as any component is read.
+fn read_interfaces<'a>(
+    names: Vec<(Option<CapabilityName>, InterfaceName)>,
+    wit: impl Iterator<Item = &'a str>,
+) -> anyhow::Result<Vec<OwnInterface>> {
     let mut resolve = Resolve::default();
-    for (file, text) in OWN_WIT {
-        resolve.push_str(file, text)?;
+    for (place, text) in wit.enumerate() {
+        resolve.push_str(format!("{place}.wit"), text)?;
     }
-    let names = OWN.iter().map(|(_, name)| *name).chain([RESUME]);
-    let imports: String = names.map(|name| format!("import {name};")).collect();
+    let imports: String = names.iter().map(|(_, name)| format!("import {name};")).collect();
     let package = resolve.push_str("host.wit", &format!("package watertight:host; world host {{ {imports} }}"))?;
     let world = resolve.select_world(&[package], Some("host"))?;
     let mut module = dummy_module(&resolve, world, ManglingAndAbi::Legacy(LiftLowerAbi::Sync));
     embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8, false)?;
     let mut shape = shape::read(&ComponentEncoder::default().module(&module)?.encode()?)?;
-    let mut take = |name: &str| {
-        let name: InterfaceName = name.parse()?;
+    let take = |(capability, name): (Option<CapabilityName>, InterfaceName)| {
         let interface = shape.imports.remove(&name).ok_or_else(|| anyhow::anyhow!("`{name}` has no functions"))?;
-        anyhow::Ok((name, interface))
+        Ok(OwnInterface { capability, name, interface })
     };
-    let mut entry = |(capability, name)| take(name).map(|(name, interface)| (name, (capability, interface)));
-    let served = OWN.into_iter().map(&mut entry).collect::<anyhow::Result<_>>()?;
-    Ok(OwnShapes { served, resume: take(RESUME)? })
+    names.into_iter().map(take).collect()
 }
 
 /// The interface that the host calls if a module exports it, with its types.
 pub(super) fn resume() -> (&'static InterfaceName, &'static Interface) {
-    let (name, interface) = &OWN_SHAPES.resume;
+    let OwnInterface { name, interface, .. } = BUILT_IN.last().expect("it is the last");
     (name, interface)
 }
 
-/// Returns how the host serves `import`, or `None` if it does not.
-pub(super) fn provision(import: &InterfaceName) -> Option<HostService> {
-    let own = |served: &str| OWN_SHAPES.served.iter().find(|(name, _)| name.as_str() == served);
-    let served = OWN_SHAPES.served.iter().find(|(name, _)| name.can_serve(import));
-    if let Some((name, (capability, interface))) = served.or_else(|| own(draft(import)?)) {
-        return Some(HostService::WithIdentity(*capability, name, interface));
+/// The interfaces that a host offers: the built-in ones, and those of the capabilities that were added to it.
+pub(super) struct Offers<'a> {
+    declarations: &'a Declarations,
+    added: Vec<OwnInterface>,
+}
+
+impl<'a> Offers<'a> {
+    /// Reads the interfaces of the capabilities that are not built in. Returns a problem for each whose WIT is not valid.
+    pub(super) fn of(declarations: &'a Declarations) -> (Self, Vec<Problem>) {
+        let (mut added, mut problems) = (Vec::new(), Vec::new());
+        for declaration in declarations.added().iter().filter(|declaration| !declaration.interfaces.is_empty()) {
+            let names = declaration.interfaces.iter().map(|name| (Some(declaration.name.clone()), name.clone()));
+            match read_interfaces(names.collect(), declaration.wit.iter().copied()) {
+                Ok(read) => added.extend(read),
+                Err(error) => {
+                    let message = format!("the WIT of the capability `{}` is not valid: {error:#}", declaration.name);
+                    problems.push(Problem::new(Code::BadValue, message));
+                }
+            }
+        }
+        (Self { declarations, added }, problems)
     }
-    let (_, capability, interfaces) = WASI.iter().find(|(package, ..)| *package == import.package())?;
-    let there = interfaces.contains(&import.short()) && import.is_release_of(WASI_SERIES);
-    there.then(|| capability.map_or(HostService::Stub, HostService::Shared))
+
+    /// The interfaces with identity.
+    fn own(&self) -> impl Iterator<Item = &OwnInterface> {
+        let (_resume, built_in) = BUILT_IN.split_last().expect("it is never empty");
+        built_in.iter().chain(&self.added)
+    }
+
+    /// The packages of WASI with their interfaces, each with the capability that grants it, if any.
+    fn wasi(&self) -> impl Iterator<Item = (Option<&CapabilityName>, &'static str, &'static [&'static str])> {
+        let granted = self.declarations.all().iter().flat_map(|declaration| {
+            declaration.wasi.iter().map(|(package, interfaces)| (Some(&declaration.name), *package, *interfaces))
+        });
+        granted.chain(WASI.iter().map(|(package, interfaces)| (None, *package, *interfaces)))
+    }
+
+    /// Returns how the host serves `import`, or `None` if it does not.
+    pub(super) fn provision(&self, import: &InterfaceName) -> Option<HostService<'_>> {
+        let draft = draft(import);
+        let served = self.own().find(|own| own.name.can_serve(import));
+        if let Some(own) = served.or_else(|| self.own().find(|own| draft == Some(own.name.as_str()))) {
+            return Some(HostService::WithIdentity(own.capability.as_ref(), &own.name, &own.interface));
+        }
+        let (capability, _, interfaces) = self.wasi().find(|(_, package, _)| *package == import.package())?;
+        let there = interfaces.contains(&import.short()) && import.is_release_of(WASI_SERIES);
+        there.then(|| capability.map_or(HostService::Stub, HostService::Shared))
+    }
+
+    /// Lists the host's interfaces closest to `import`, for a help text: other versions of it, else interfaces of its
+    /// package, else everything.
+    pub(super) fn nearest(&self, import: &InterfaceName) -> String {
+        let own = self.own().map(|own| &own.name);
+        let others = own.filter(|name| name.unversioned() == import.unversioned());
+        let mut found: Vec<String> = others.map(ToString::to_string).collect();
+        let packages = self.wasi().filter(|(_, package, _)| *package == import.package());
+        found.extend(packages.flat_map(|(_, package, interfaces)| {
+            interfaces.iter().map(move |interface| format!("{package}/{interface}@{WASI_SERIES}x"))
+        }));
+        if found.is_empty() {
+            found = self.own().map(|own| own.name.to_string()).collect();
+            found.sort();
+            found.extend(self.wasi().map(|(_, package, _)| format!("{package}@{WASI_SERIES}x")));
+        }
+        found.join(", ")
+    }
 }
 
 /// The host's interface that serves a draft.
@@ -162,15 +207,6 @@ fn draft(import: &InterfaceName) -> Option<&'static str> {
     let fits = |series: &str| import.version().is_none_or(|version| version.starts_with(series));
     let (.., served) = DRAFTS.iter().find(|(name, series, _)| *name == import.unversioned() && fits(series))?;
     Some(served)
-}
-
-/// The host's own interface that serves `import` with the importing module's identity. For a draft, its name differs from
-/// the imported one.
-pub fn host_interface_for(import: &InterfaceName) -> Option<&'static InterfaceName> {
-    match provision(import) {
-        Some(HostService::WithIdentity(_, name, _)) => Some(name),
-        _ => None,
-    }
 }
 
 /// Whether the host calls an export of that name.
@@ -194,23 +230,6 @@ pub(super) fn wasi_interface(import: &InterfaceName) -> Option<(&'static Interfa
     wasi::interface(import)
 }
 
-/// Lists the host's interfaces closest to `import`, for a help text: other versions of it, else interfaces of its
-/// package, else everything.
-pub(super) fn nearest(import: &InterfaceName) -> String {
-    let own = OWN_SHAPES.served.keys();
-    let mut found: Vec<String> =
-        own.clone().filter(|name| name.unversioned() == import.unversioned()).map(ToString::to_string).collect();
-    let packages = WASI.iter().filter(|(package, ..)| *package == import.package());
-    found.extend(packages.flat_map(|(package, _, interfaces)| {
-        interfaces.iter().map(move |interface| format!("{package}/{interface}@{WASI_SERIES}x"))
-    }));
-    if found.is_empty() {
-        found = own.map(ToString::to_string).collect();
-        found.extend(WASI.iter().map(|(package, ..)| format!("{package}@{WASI_SERIES}x")));
-    }
-    found.join(", ")
-}
-
 /// Whether all modules of a compartment would share this import, so that two of them can't have it. Clocks, random bytes
 /// and streams can be shared, because they hold no state of one module.
 pub(super) fn is_exclusive(import: &InterfaceName) -> bool {
@@ -219,6 +238,8 @@ pub(super) fn is_exclusive(import: &InterfaceName) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use watertight_model::config::capability::Declaration;
+
     use super::*;
 
     fn name(text: &str) -> InterfaceName {
@@ -227,20 +248,25 @@ mod tests {
 
     #[test]
     fn the_host_has_its_own_interfaces_and_wasi_in_releases() {
-        let own = provision(&name("watertight:sql/sql@1.0.0"));
-        assert!(
-            matches!(own, Some(HostService::WithIdentity(Some(Capability::Sql), _, interface)) if !interface.is_types_only())
-        );
+        let declarations = Declarations::default();
+        let (offers, problems) = Offers::of(&declarations);
+        assert!(problems.is_empty());
+        let own = name("watertight:sql/sql@1.0.0");
+        let Some(HostService::WithIdentity(Some(capability), _, interface)) = offers.provision(&own) else { panic!() };
+        assert!(capability.as_str() == CapabilityName::SQL && !interface.is_types_only());
         assert!(matches!(
-            provision(&name("watertight:lifecycle/failure@1.0.0")),
+            offers.provision(&name("watertight:lifecycle/failure@1.0.0")),
             Some(HostService::WithIdentity(None, ..))
         ));
-        let clock = provision(&name("wasi:clocks/wall-clock@0.2.99"));
-        assert!(matches!(clock, Some(HostService::Shared(Capability::Clocks))));
-        assert!(matches!(provision(&name("wasi:cli/stdout@0.2.0")), Some(HostService::Stub)));
+        let clock = offers.provision(&name("wasi:clocks/wall-clock@0.2.99"));
+        assert!(
+            matches!(clock, Some(HostService::Shared(capability)) if capability.as_str() == CapabilityName::CLOCKS)
+        );
+        assert!(matches!(offers.provision(&name("wasi:cli/stdout@0.2.0")), Some(HostService::Stub)));
         for absent in [
             "watertight:sql/sql@1.1.0",
             "watertight:sql/sql",
+            "watertight:lifecycle/resume@1.0.0",
             "wasi:clocks/wall-clock@0.2.0-rc-2023-11-10",
             "wasi:clocks/wall-clock@0.3.0",
             "wasi:clocks/sundial@0.2.0",
@@ -250,12 +276,16 @@ mod tests {
             "wasi:http/outgoing-handler@0.3.0",
             "wasi:http/incoming-handler@0.2.0",
         ] {
-            assert!(provision(&name(absent)).is_none(), "{absent}");
+            assert!(offers.provision(&name(absent)).is_none(), "{absent}");
         }
+        let last = BUILT_IN.last().expect("it is never empty");
+        assert_eq!(last.name.as_str(), RESUME);
     }
 
     #[test]
     fn drafts_are_served_by_what_became_of_them() {
+        let declarations = Declarations::default();
+        let (offers, _) = Offers::of(&declarations);
         for (draft, served) in [
             ("wasi:config/runtime@0.2.0-draft", "wasi:config/store@0.2.0-rc.1"),
             ("wasi:config/store@0.2.0-draft", "wasi:config/store@0.2.0-rc.1"),
@@ -263,19 +293,39 @@ mod tests {
             ("wasi:config/store@0.2.0-rc.1", "wasi:config/store@0.2.0-rc.1"),
             ("wasi:logging/logging", "wasi:logging/logging@0.1.0-draft"),
         ] {
-            assert_eq!(host_interface_for(&name(draft)).map(InterfaceName::as_str), Some(served), "{draft}");
+            let found = offers.provision(&name(draft));
+            assert!(matches!(found, Some(HostService::WithIdentity(_, name, _)) if name.as_str() == served), "{draft}");
         }
         assert!(unservable(&name("wasi:keyvalue/batch@0.2.0-draft")).is_some());
-        assert!(DRAFTS.iter().all(|(.., served)| OWN.iter().any(|(_, own)| own == served)));
+        assert!(DRAFTS.iter().all(|(.., served)| offers.own().any(|own| own.name.as_str() == *served)));
     }
 
     #[test]
     fn every_interface_of_the_tables_has_a_well_formed_name() {
-        for (package, _, interfaces) in WASI {
+        let declarations = Declarations::default();
+        let (offers, _) = Offers::of(&declarations);
+        for (_, package, interfaces) in offers.wasi() {
             for interface in interfaces {
-                assert!(provision(&name(&format!("{package}/{interface}@{WASI_SERIES}6"))).is_some());
+                assert!(offers.provision(&name(&format!("{package}/{interface}@{WASI_SERIES}6"))).is_some());
             }
         }
-        assert_eq!(OWN_SHAPES.served.len(), OWN.len());
+    }
+
+    #[test]
+    fn an_added_capability_offers_its_interfaces() {
+        let geo = |wit| {
+            let declared = Declaration::new("geo".parse().expect("a name")).interface(name("acme:geo/lookup@1.0.0"));
+            Declarations::with([declared.wit(wit)]).expect("nothing clashes")
+        };
+        let declarations = geo("package acme:geo@1.0.0; interface lookup { country: func(ip: string) -> string; }");
+        let (offers, problems) = Offers::of(&declarations);
+        assert!(problems.is_empty(), "{problems:?}");
+        let found = offers.provision(&name("acme:geo/lookup@1.0.0"));
+        assert!(matches!(found, Some(HostService::WithIdentity(Some(geo), ..)) if geo.as_str() == "geo"));
+
+        let declarations = geo("package acme:geo@1.0.0;");
+        let (offers, problems) = Offers::of(&declarations);
+        assert!(offers.provision(&name("acme:geo/lookup@1.0.0")).is_none());
+        assert!(problems[0].message.starts_with("the WIT of the capability `geo` is not valid"), "{problems:?}");
     }
 }

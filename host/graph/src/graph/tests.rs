@@ -12,10 +12,11 @@ use proptest::prelude::*;
 use super::*;
 use watertight_component::profile::EngineNeeds;
 use watertight_component::shape::{Field, Function, Shape, Type};
+use watertight_model::config::capability::Declarations;
 use watertight_model::config::{
     AppFiles, CompartmentConfig, ComponentSource, Defaults, HttpLimits, LocatedValue, LogConfig, ModuleConfig,
 };
-use watertight_model::ids::Digest;
+use watertight_model::ids::{CapabilityName, Digest};
 use watertight_model::problem::Code;
 
 const ENVIRONMENT: &str = "wasi:cli/environment@0.2.6";
@@ -114,10 +115,14 @@ pub(super) fn config(plans: &[Plan]) -> AppConfig {
     let module_config = |plan: &Plan| ModuleConfig {
         component: LocatedValue { value: ComponentSource::File("m.wasm".into()), line: 1 },
         calls: plan.calls.iter().map(|to| (module(*to), 1)).collect(),
-        uses: if plan.random.1 { BTreeMap::from([(Capability::Random, 1)]) } else { BTreeMap::new() },
+        uses: if plan.random.1 {
+            BTreeMap::from([(CapabilityName::RANDOM.parse().unwrap(), 1)])
+        } else {
+            BTreeMap::new()
+        },
         config: BTreeMap::new(),
         secrets: BTreeMap::new(),
-        http: watertight_model::config::OutboundConfig::default(),
+        settings: BTreeMap::new(),
         resume: None,
         line: 1,
     };
@@ -138,6 +143,7 @@ pub(super) fn config(plans: &[Plan]) -> AppConfig {
         compile: watertight_model::config::CompileLimits::default(),
         telemetry: watertight_model::config::TracingConfig::default(),
         routes: Vec::new(),
+        capabilities: Declarations::default(),
         files: AppFiles::default(),
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+use super::capability::Declarations;
 use super::compile_limits::CompileLimits;
 use super::modules::{CompartmentConfig, DeclaredModules, Folders, ModuleConfig, read_compartments, read_modules};
 use super::partial::UncertainParts;
@@ -48,9 +49,10 @@ pub(super) struct App {
 
 impl Manifest {
     /// Reads the manifest's document.
-    pub(super) fn read(table: &mut Table<'_>, folders: &Folders) -> Self {
+    pub(super) fn read(table: &mut Table<'_>, folders: &Folders, capabilities: &Declarations) -> Self {
         let app = table.required("app").and_then(|value| value.table(App::read));
-        let modules = table.required("modules").and_then(|value| value.table(|t| read_modules(t, folders)));
+        let modules =
+            table.required("modules").and_then(|value| value.table(|t| read_modules(t, folders, capabilities)));
         let (modules, declared, mut uncertain) = modules.unwrap_or_default();
         let before = table.reported();
         let defaults =

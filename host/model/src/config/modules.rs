@@ -9,41 +9,21 @@ use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use super::calls::AllowedCalls;
-use super::outbound::OutboundConfig;
+use super::capability::{Declarations, Settings, SettingsValue};
 use super::partial::UncertainParts;
 use super::settings::{Defaults, Instances, Limits};
 use super::source::LocatedValue;
 use super::tree::{Table, Value};
 use super::values::{SecretSource, ValueSource, read_config, read_secrets};
-use super::words::words;
-use crate::ids::{CompartmentName, ModuleName};
+use crate::ids::{CapabilityName, CompartmentName, ModuleName};
 use crate::problem::{Code, Problem, list_names};
 
-words! {
-    /// A capability: an interface that the host implements and that the manifest must grant to a module.
-    Capability {
-        /// SQL on the module's own database.
-        Sql = "sql",
-        /// The log.
-        Logging = "logging",
-        /// The wall clock and the monotonic clock.
-        Clocks = "clocks",
-        /// Random numbers.
-        Random = "random",
-        /// The values of the module's tables `config` and `secrets`.
-        Config = "config",
-        /// Values under keys, in the module's own database.
-        Keyvalue = "keyvalue",
-        /// Requests to other hosts, as far as the module's table `http` allows them.
-        Http = "http",
-    }
-}
+/// The keys of `[modules.NAME]` that are not tables of capabilities.
+const KEYS: [&str; 6] = ["component", "calls", "uses", "config", "secrets", "resume"];
 
-impl Capability {
-    /// Whether a module with this capability has a database.
-    pub fn keeps_data(self) -> bool {
-        matches!(self, Self::Sql | Self::Keyvalue)
-    }
+/// Whether every module has a key of that name, so that no capability can have it.
+pub(super) fn is_module_key(key: &str) -> bool {
+    KEYS.contains(&key)
 }
 
 /// The place of a module's component.
@@ -103,13 +83,13 @@ pub struct ModuleConfig {
     /// The modules that this module may call, and which of them serves which import. Default: none.
     pub calls: AllowedCalls,
     /// The capabilities that the module is granted, each with its line. Default: none.
-    pub uses: BTreeMap<Capability, u32>,
+    pub uses: BTreeMap<CapabilityName, u32>,
     /// The configuration values of the module. Default: none.
     pub config: BTreeMap<String, LocatedValue<ValueSource>>,
     /// The secrets of the module. Default: none.
     pub secrets: BTreeMap<String, LocatedValue<SecretSource>>,
-    /// The destinations and limits of the module's requests to other hosts. Default: no destination.
-    pub http: OutboundConfig,
+    /// The settings of every capability that has settings, such as `http`. Default: the capability's own.
+    pub settings: BTreeMap<CapabilityName, Settings>,
     /// The time between two calls of the module's `resume` while the host serves, if the module exports it. Default: 1 minute. `None`,
     /// written `off`, means that the host calls it only at starts.
     pub resume: Option<Duration>,
@@ -123,23 +103,29 @@ impl ModuleConfig {
     /// The text of `resume` that turns the schedule off.
     const OFF: &str = "off";
 
+    /// Returns the module's settings of a capability, if the capability has settings of the type `T`.
+    pub fn settings_of<T: SettingsValue>(&self, capability: &str) -> Option<&T> {
+        self.settings.get(capability)?.get()
+    }
+
     fn read(
         table: &mut Table<'_>,
         name: Option<&ModuleName>,
         declared: &DeclaredModules,
         folders: &Folders,
+        capabilities: &Declarations,
         doubt: &mut ModuleUncertainty,
     ) -> Option<ModuleConfig> {
         let component = table.required("component").and_then(|value| ComponentSource::read(&value, folders));
         let before = table.reported();
         let calls = AllowedCalls::read(table.optional("calls"), declared);
         let between = table.reported();
-        let uses = set(table.optional("uses"), Value::parse::<Capability>);
+        let uses = set(table.optional("uses"), |value| capabilities.read_name(value));
         (doubt.calls, doubt.uses) = (between > before, table.reported() > between);
         let config = table.optional("config").and_then(|value| value.table(read_config)).unwrap_or_default();
         let secrets = table.optional("secrets");
         let secrets = secrets.and_then(|value| value.table(|t| read_secrets(t, &config, &folders.root)));
-        let http = table.optional("http").and_then(|value| value.table(OutboundConfig::read));
+        let settings = capabilities.read_settings(table).into_iter().collect();
         let resume = match table.optional("resume") {
             Some(value) if value.is_word(Self::OFF) => None,
             Some(value) => Some(value.duration(Self::RESUME).unwrap_or(Self::RESUME_BY_DEFAULT)),
@@ -156,7 +142,7 @@ impl ModuleConfig {
             uses,
             config,
             secrets: secrets.unwrap_or_default(),
-            http: http.unwrap_or_default(),
+            settings,
             resume,
             line: table.line(),
         })
@@ -200,6 +186,7 @@ struct ModuleUncertainty {
 pub(super) fn read_modules(
     table: &mut Table<'_>,
     folders: &Folders,
+    capabilities: &Declarations,
 ) -> (BTreeMap<ModuleName, ModuleConfig>, DeclaredModules, UncertainParts) {
     let entries: Vec<(Option<ModuleName>, Value<'_>)> =
         table.entries().into_iter().map(|(key, value)| (name(key, &value), value)).collect();
@@ -211,7 +198,7 @@ pub(super) fn read_modules(
     for (name, value) in entries {
         let mut doubt = ModuleUncertainty::default();
         let module = value.table(|t| {
-            let module = ModuleConfig::read(t, name.as_ref(), &declared, folders, &mut doubt);
+            let module = ModuleConfig::read(t, name.as_ref(), &declared, folders, capabilities, &mut doubt);
             doubt.reported = t.reported();
             module
         });

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use ::http::uri::Authority;
 
+use super::capability::ReadSettings;
 use super::tree::Table;
 
 /// The destinations and limits of a module's requests to other hosts.
@@ -46,8 +47,10 @@ impl OutboundConfig {
     const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(3600);
     const SIZE: RangeInclusive<u64> = 0..=1 << 30;
     const CONCURRENT: RangeInclusive<u32> = 1..=10_000;
+}
 
-    pub(super) fn read(table: &mut Table<'_>) -> Self {
+impl ReadSettings for OutboundConfig {
+    fn read(table: &mut Table<'_>) -> Self {
         let base = Self::default();
         let allow = table.optional("allow").and_then(|value| value.list()).unwrap_or_default();
         Self {

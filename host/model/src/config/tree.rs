@@ -3,6 +3,7 @@
 //! Where the document has a fault, each method (`required`, `string`, `duration` …) reports it with its line, and returns `None` or a
 //! default. So a reader can go on, and the operator learns of all faults at once.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -17,7 +18,7 @@ use super::units;
 use crate::problem::{Code, Problem, list_names};
 
 /// A value of the document, with its place.
-pub(super) struct Value<'a> {
+pub struct Value<'a> {
     source: &'a Source,
     /// The path to the value, for messages: `modules.a.calls[1]`.
     name: String,
@@ -26,13 +27,13 @@ pub(super) struct Value<'a> {
 }
 
 /// A table that is being read. Keys that no reader has asked for by the end are reported as unknown.
-pub(super) struct Table<'a> {
+pub struct Table<'a> {
     source: &'a Source,
     name: String,
     line: u32,
     left: BTreeMap<&'a str, Value<'a>>,
     /// The keys that the reader has asked for.
-    known: Vec<&'static str>,
+    known: Vec<Cow<'static, str>>,
 }
 
 /// Reads a whole document with `read`.
@@ -68,28 +69,30 @@ impl<'a> Table<'a> {
     }
 
     /// Returns the line of the table.
-    pub(super) fn line(&self) -> u32 {
+    pub fn line(&self) -> u32 {
         self.line
     }
 
     /// Reports a problem at a line of the table.
-    pub(super) fn report(&self, line: u32, problem: Problem) {
+    pub fn report(&self, line: u32, problem: Problem) {
         self.source.report(line, problem);
     }
 
     /// Returns the number of problems reported so far: see [`Source::reported`].
-    pub(super) fn reported(&self) -> usize {
+    pub fn reported(&self) -> usize {
         self.source.reported()
     }
 
     /// Returns the value of a key, if the table has the key.
-    pub(super) fn optional(&mut self, key: &'static str) -> Option<Value<'a>> {
+    pub fn optional(&mut self, key: impl Into<Cow<'static, str>>) -> Option<Value<'a>> {
+        let key = key.into();
+        let value = self.left.remove(&*key);
         self.known.push(key);
-        self.left.remove(key)
+        value
     }
 
     /// Returns the value of a key. Reports that the key is missing if the table doesn't have it.
-    pub(super) fn required(&mut self, key: &'static str) -> Option<Value<'a>> {
+    pub fn required(&mut self, key: &'static str) -> Option<Value<'a>> {
         let value = self.optional(key);
         if value.is_none() {
             let name = if self.name.is_empty() { key.to_owned() } else { format!("{}.{key}", self.name) };
@@ -99,69 +102,64 @@ impl<'a> Table<'a> {
     }
 
     /// Returns all entries. This is for tables whose keys are names that the operator chooses.
-    pub(super) fn entries(&mut self) -> Vec<(&'a str, Value<'a>)> {
+    pub fn entries(&mut self) -> Vec<(&'a str, Value<'a>)> {
         std::mem::take(&mut self.left).into_iter().collect()
     }
 
     /// Reads a duration within `range`. Returns `default` if the key is missing or its value has a fault.
-    pub(super) fn duration(
-        &mut self,
-        key: &'static str,
-        range: RangeInclusive<Duration>,
-        default: Duration,
-    ) -> Duration {
+    pub fn duration(&mut self, key: &'static str, range: RangeInclusive<Duration>, default: Duration) -> Duration {
         self.optional(key).and_then(|value| value.duration(range)).unwrap_or(default)
     }
 
     /// Reads a size within `range`, in bytes. Returns `default` if the key is missing or its value has a fault.
-    pub(super) fn size(&mut self, key: &'static str, range: RangeInclusive<u64>, default: u64) -> u64 {
+    pub fn size(&mut self, key: &'static str, range: RangeInclusive<u64>, default: u64) -> u64 {
         self.optional(key).and_then(|value| value.size(range)).unwrap_or(default)
     }
 
     /// Reads a whole number within `range`. Returns `default` if the key is missing or its value has a fault.
-    pub(super) fn count(&mut self, key: &'static str, range: RangeInclusive<u32>, default: u32) -> u32 {
+    pub fn count(&mut self, key: &'static str, range: RangeInclusive<u32>, default: u32) -> u32 {
         self.optional(key).and_then(|value| value.count(range)).unwrap_or(default)
     }
 
     /// Reads a word of a closed set. Returns `default` if the key is missing or its value has a fault.
-    pub(super) fn word<T: FromStr<Err: fmt::Display>>(&mut self, key: &'static str, default: T) -> T {
+    pub fn word<T: FromStr<Err: fmt::Display>>(&mut self, key: &'static str, default: T) -> T {
         self.optional(key).and_then(|value| value.parse()).map_or(default, |word| word.value)
     }
 }
 
 impl<'a> Value<'a> {
     /// Returns `value` together with the line of this value.
-    pub(super) fn at<T>(&self, value: T) -> LocatedValue<T> {
+    pub fn at<T>(&self, value: T) -> LocatedValue<T> {
         LocatedValue { value, line: self.line }
     }
 
     /// Reports a problem at the line of this value.
-    pub(super) fn report(&self, problem: Problem) {
+    pub fn report(&self, problem: Problem) {
         self.source.report(self.line, problem);
     }
 
     /// Reports that the value can't be accepted. `why` follows the value's path in the message.
-    pub(super) fn refuse(&self, why: impl fmt::Display) {
+    pub fn refuse(&self, why: impl fmt::Display) {
         self.report(Problem::new(Code::BadValue, format!("`{}`: {why}", self.name)));
     }
 
     /// Returns the number of problems reported so far: see [`Source::reported`].
-    pub(super) fn reported(&self) -> usize {
+    pub fn reported(&self) -> usize {
         self.source.reported()
     }
 
     /// Whether the value is a table.
-    pub(super) fn is_table(&self) -> bool {
+    pub fn is_table(&self) -> bool {
         matches!(self.tree, DeValue::Table(_))
     }
 
     /// Whether the value is the string `word`.
-    pub(super) fn is_word(&self, word: &str) -> bool {
+    pub fn is_word(&self, word: &str) -> bool {
         matches!(self.tree, DeValue::String(text) if text == word)
     }
 
     /// Reads a string.
-    pub(super) fn string(&self) -> Option<&'a str> {
+    pub fn string(&self) -> Option<&'a str> {
         match self.tree {
             DeValue::String(text) => Some(text),
             _ => self.wrong_type("a string"),
@@ -169,7 +167,7 @@ impl<'a> Value<'a> {
     }
 
     /// Reads a string and parses it.
-    pub(super) fn parse<T: FromStr<Err: fmt::Display>>(&self) -> Option<LocatedValue<T>> {
+    pub fn parse<T: FromStr<Err: fmt::Display>>(&self) -> Option<LocatedValue<T>> {
         match self.string()?.parse() {
             Ok(value) => Some(self.at(value)),
             Err(error) => {
@@ -180,7 +178,7 @@ impl<'a> Value<'a> {
     }
 
     /// Reads a boolean.
-    pub(super) fn boolean(&self) -> Option<bool> {
+    pub fn boolean(&self) -> Option<bool> {
         match self.tree {
             DeValue::Boolean(truth) => Some(*truth),
             _ => self.wrong_type("true or false"),
@@ -188,7 +186,7 @@ impl<'a> Value<'a> {
     }
 
     /// Reads a list and returns its values.
-    pub(super) fn list(&self) -> Option<Vec<Value<'a>>> {
+    pub fn list(&self) -> Option<Vec<Value<'a>>> {
         let DeValue::Array(array) = self.tree else { return self.wrong_type("a list") };
         let value_of = |(index, value): (usize, &'a Spanned<DeValue<'a>>)| Value {
             source: self.source,
@@ -200,13 +198,13 @@ impl<'a> Value<'a> {
     }
 
     /// Reads a table. Keys that `read` doesn't ask for are reported.
-    pub(super) fn table<T>(&self, read: impl FnOnce(&mut Table<'a>) -> T) -> Option<T> {
+    pub fn table<T>(&self, read: impl FnOnce(&mut Table<'a>) -> T) -> Option<T> {
         let DeValue::Table(tree) = self.tree else { return self.wrong_type("a table") };
         Some(Table::new(self.source, self.name.clone(), self.line, tree).read(read))
     }
 
     /// Reads a whole number within `range`.
-    pub(super) fn count(&self, range: RangeInclusive<u32>) -> Option<u32> {
+    pub fn count(&self, range: RangeInclusive<u32>) -> Option<u32> {
         let DeValue::Integer(integer) = self.tree else { return self.wrong_type("a whole number") };
         // A number that doesn't fit into `u32` (`-1`, 2^40) is out of every range.
         let number = u32::from_str_radix(integer.as_str(), integer.radix()).ok();
@@ -214,7 +212,7 @@ impl<'a> Value<'a> {
     }
 
     /// Reads a number from 0 to 1 and returns it in millionths.
-    pub(super) fn millionths(&self) -> Option<u32> {
+    pub fn millionths(&self) -> Option<u32> {
         const WHOLE: f64 = 1e6;
         let text = match self.tree {
             DeValue::Float(float) => float.as_str(),
@@ -230,14 +228,14 @@ impl<'a> Value<'a> {
     }
 
     /// Reads a duration within `range`.
-    pub(super) fn duration(&self, range: RangeInclusive<Duration>) -> Option<Duration> {
+    pub fn duration(&self, range: RangeInclusive<Duration>) -> Option<Duration> {
         let text = self.with_unit("`30s`")?;
         let duration = units::duration(text).map_err(|expected| self.refuse_unit(text, expected)).ok()?;
         self.within(Some(duration), text, &range, |duration| units::show_duration(*duration))
     }
 
     /// Reads a size within `range`, in bytes.
-    pub(super) fn size(&self, range: RangeInclusive<u64>) -> Option<u64> {
+    pub fn size(&self, range: RangeInclusive<u64>) -> Option<u64> {
         let text = self.with_unit("`256MiB`")?;
         let size = units::size(text).map_err(|expected| self.refuse_unit(text, expected)).ok()?;
         self.within(Some(size), text, &range, |bytes| units::show_size(*bytes))

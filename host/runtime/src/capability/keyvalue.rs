@@ -5,12 +5,53 @@
 
 use std::time::Instant;
 
-use wasmtime::component::Resource;
+use wasmtime::component::{HasSelf, Resource};
 
-use super::bindings::named_imports::wasi::keyvalue::store::{Host, HostBucket};
-use super::bindings::wasi::keyvalue::store::{Error, KeyResponse};
+use super::sql::ModuleDatabase;
+use super::{Capability, CapabilityLinker, ModuleContext, SharedData, declaration_of};
 use crate::store::{InstanceState, ModuleIndex};
+use bindings::named_imports::wasi::keyvalue::store::{Host, HostBucket};
+use bindings::wasi::keyvalue::store::{Error, KeyResponse};
+use watertight_model::config::capability::Declaration;
+use watertight_model::ids::CapabilityName;
+use watertight_model::problem::Problems;
 use watertight_sql::{Rows, SqlError, SqlLimit, Value};
+
+mod bindings {
+    //! Host bindings, generated from the WIT file that guests are built against.
+    #![allow(missing_docs, unreachable_pub, clippy::needless_pass_by_value)]
+
+    wasmtime::component::bindgen!({
+        path: "../../wit/keyvalue",
+        inline: "package watertight:host; world capability { import wasi:keyvalue/store@0.2.0-draft2; }",
+        world: "watertight:host/capability",
+        imports: { default: async | trappable },
+        named_imports: { "wasi:keyvalue/store@0.2.0-draft2": crate::store::ModuleIndex },
+        with: { "wasi:keyvalue/store.bucket": crate::capability::keyvalue::Bucket },
+    });
+}
+
+pub(super) struct Keyvalue;
+
+impl Capability for Keyvalue {
+    fn declaration(&self) -> Declaration {
+        declaration_of(CapabilityName::KEYVALUE)
+    }
+
+    fn prepare(&self, module: &ModuleContext<'_>) -> Result<Option<SharedData>, Problems> {
+        Ok(ModuleDatabase::of(module))
+    }
+
+    fn add_to_linker(&self, linker: &mut CapabilityLinker<'_>) -> wasmtime::Result<()> {
+        let (linker, component, module) = linker.named();
+        bindings::named_imports::wasi::keyvalue::store::add_to_linker::<_, HasSelf<_>>(
+            linker,
+            component,
+            module,
+            |state| state,
+        )
+    }
+}
 
 /// The longest name of a bucket, and the longest key, in bytes.
 const MAX_NAME: usize = 1_024;

@@ -1,105 +1,60 @@
 //! The capability `watertight:sql`: SQL on the calling module's own database.
 //!
-//! This file only finds the database of the caller and the transaction of a handle. The crate `sql` enforces all rules of SQL.
+//! This folder only finds the database of the caller and the transaction of a handle. The crate `sql` enforces all rules of SQL.
 
-use std::time::Instant;
+mod database;
+mod transactions;
 
-use wasmtime::component::Resource;
+use wasmtime::component::{HasSelf, Resource};
 
-use super::bindings::named_imports::watertight::sql::sql::{Host, HostTransaction};
-use super::bindings::watertight::sql::sql as wit;
+use super::{Capability, CapabilityLinker, ModuleContext, SharedData, declaration_of};
 use crate::store::{InstanceState, ModuleIndex};
-use watertight_sql::{ConstraintKind, Database, Rows, SqlError, SqlLimit, Value, redact_statement};
-use watertight_telemetry::table::SqlOutcome;
-use watertight_telemetry::{Span, SpanKind};
+use bindings::named_imports::watertight::sql::sql::{Host, HostTransaction};
+use bindings::watertight::sql::sql as wit;
+use watertight_model::config::capability::Declaration;
+use watertight_model::ids::CapabilityName;
+use watertight_model::problem::Problems;
+use watertight_sql::{ConstraintKind, Rows, SqlError, SqlLimit, Value};
+
+pub(super) use database::ModuleDatabase;
+use database::end;
+
+mod bindings {
+    //! Host bindings, generated from the WIT file that guests are built against.
+    #![allow(missing_docs, unreachable_pub, clippy::needless_pass_by_value)]
+
+    wasmtime::component::bindgen!({
+        path: "../../wit/sql",
+        inline: "package watertight:host; world capability { import watertight:sql/sql@1.0.0; }",
+        world: "watertight:host/capability",
+        imports: { default: async | trappable },
+        named_imports: { "watertight:sql/sql@1.0.0": crate::store::ModuleIndex },
+    });
+}
+
+pub(super) struct Sql;
+
+impl Capability for Sql {
+    fn declaration(&self) -> Declaration {
+        declaration_of(CapabilityName::SQL)
+    }
+
+    fn prepare(&self, module: &ModuleContext<'_>) -> Result<Option<SharedData>, Problems> {
+        Ok(ModuleDatabase::of(module))
+    }
+
+    fn add_to_linker(&self, linker: &mut CapabilityLinker<'_>) -> wasmtime::Result<()> {
+        let (linker, component, module) = linker.named();
+        bindings::named_imports::watertight::sql::sql::add_to_linker::<_, HasSelf<_>>(
+            linker,
+            component,
+            module,
+            |state| state,
+        )
+    }
+}
 
 type Answer<T> = wasmtime::Result<Result<T, wit::Error>>;
-
-impl InstanceState {
-    pub(super) fn database(&self, module: ModuleIndex) -> wasmtime::Result<Database> {
-        // Linking refuses an import of `sql` without a grant, and a granted module has an open database, so this error cannot occur.
-        self.module(module).database.clone().ok_or_else(|| wasmtime::Error::msg("the module has no database"))
-    }
-
-    /// Starts the trace span and the timer of a statement.
-    fn start_statement(&self, module: ModuleIndex, operation: &'static str, text: Option<&str>) -> RunningStatement {
-        let name = &self.module(module).name;
-        let mut span = self.call().trace.child(SpanKind::Client, || format!("{operation} {name}"));
-        if let Some(span) = &mut span {
-            span.set("db.system.name", "sqlite");
-            span.set("db.namespace", name.to_string());
-            span.set("db.operation.name", operation);
-            if let Some(text) = text {
-                span.set_text("db.query.text", text);
-            }
-        }
-        RunningStatement { span, operation, at: Instant::now() }
-    }
-
-    /// Ends the span of a statement, counts it, and converts its error to the WIT type.
-    ///
-    /// A full disk and exceeded limits are also noted in the store, so that the host can report them even if the guest hides the error.
-    fn finish_statement<T>(
-        &mut self,
-        module: ModuleIndex,
-        begun: RunningStatement,
-        text: &str,
-        outcome: Result<T, SqlError>,
-    ) -> Result<T, wit::Error> {
-        end(begun.span, &outcome);
-        self.count_statement(module, begun.operation, begun.at, text, outcome.as_ref().err());
-        outcome.map_err(|error| {
-            self.record_sql_error(module, &error);
-            into_error(error)
-        })
-    }
-
-    /// Counts a statement that has ended, and logs a warning if it was slow.
-    pub(super) fn count_statement(
-        &self,
-        module: ModuleIndex,
-        operation: &'static str,
-        begun: Instant,
-        text: &str,
-        error: Option<&SqlError>,
-    ) {
-        let (data, time, outcome) = (self.module(module), begun.elapsed(), outcome_of(error));
-        let Some(left_out) = data.statements.record(outcome, time) else { return };
-        let millis = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        tracing::warn!(
-            target: "sql",
-            module = %data.name,
-            request = %self.call().request,
-            operation,
-            outcome = outcome.as_str(),
-            millis,
-            statement = redact_statement(text),
-            left_out,
-            "slow statement"
-        );
-    }
-}
-
-/// A statement that is running: its span, its kind and its start.
-struct RunningStatement {
-    span: Option<Span>,
-    operation: &'static str,
-    at: Instant,
-}
-
-fn outcome_of(error: Option<&SqlError>) -> SqlOutcome {
-    match error {
-        None => SqlOutcome::Ok,
-        Some(SqlError::Constraint { .. }) => SqlOutcome::Constraint,
-        Some(SqlError::Syntax(_)) => SqlOutcome::Syntax,
-        Some(SqlError::Busy) => SqlOutcome::Busy,
-        Some(SqlError::Timeout) => SqlOutcome::Timeout,
-        Some(SqlError::Limit(_)) => SqlOutcome::Limit,
-        Some(SqlError::Closed) => SqlOutcome::Closed,
-        Some(SqlError::Full) => SqlOutcome::Full,
-        Some(SqlError::Storage(_)) => SqlOutcome::Storage,
-    }
-}
 
 impl Host for InstanceState {
     async fn query(
@@ -111,7 +66,7 @@ impl Host for InstanceState {
         let database = self.database(module)?;
         let begun = self.start_statement(module, "query", Some(&statement));
         let rows = database.query(&statement, values(parameters), self.call().deadline).await;
-        Ok(self.finish_statement(module, begun, &statement, rows).map(into_rows))
+        Ok(self.finish_statement(module, begun, &statement, rows).map(into_rows).map_err(into_error))
     }
 
     async fn execute(&mut self, module: ModuleIndex, statement: String, parameters: Vec<wit::Value>) -> Answer<u64> {
@@ -122,7 +77,7 @@ impl Host for InstanceState {
         let database = self.database(module)?;
         let begun = self.start_statement(module, "execute", Some(&statement));
         let changed = database.execute(&statement, values(parameters), self.call().deadline).await;
-        Ok(self.finish_statement(module, begun, &statement, changed))
+        Ok(self.finish_statement(module, begun, &statement, changed).map_err(into_error))
     }
 }
 
@@ -134,7 +89,7 @@ impl HostTransaction for InstanceState {
         let database = self.database(module)?;
         let begun = self.start_statement(module, "begin", None);
         let lease = database.begin(self.call().deadline).await;
-        let lease = self.finish_statement(module, begun, "", lease);
+        let lease = self.finish_statement(module, begun, "", lease).map_err(into_error);
         Ok(lease.map(|transaction| Resource::new_own(self.add_transaction(module, transaction))))
     }
 
@@ -150,7 +105,7 @@ impl HostTransaction for InstanceState {
             Some(transaction) => transaction.query(&statement, values(parameters)).await,
             None => Err(SqlError::Closed),
         };
-        Ok(self.finish_statement(module, begun, &statement, rows).map(into_rows))
+        Ok(self.finish_statement(module, begun, &statement, rows).map(into_rows).map_err(into_error))
     }
 
     async fn execute(
@@ -165,7 +120,7 @@ impl HostTransaction for InstanceState {
             Some(transaction) => transaction.execute(&statement, values(parameters)).await,
             None => Err(SqlError::Closed),
         };
-        Ok(self.finish_statement(module, begun, &statement, changed))
+        Ok(self.finish_statement(module, begun, &statement, changed).map_err(into_error))
     }
 
     async fn commit(&mut self, module: ModuleIndex, transaction: Resource<wit::Transaction>) -> Answer<()> {
@@ -174,7 +129,7 @@ impl HostTransaction for InstanceState {
             Some(transaction) => transaction.commit().await,
             None => Err(SqlError::Closed),
         };
-        Ok(self.finish_statement(module, begun, "", committed))
+        Ok(self.finish_statement(module, begun, "", committed).map_err(into_error))
     }
 
     async fn drop(&mut self, module: ModuleIndex, transaction: Resource<wit::Transaction>) -> wasmtime::Result<()> {
@@ -189,13 +144,6 @@ impl HostTransaction for InstanceState {
             rolled_back?;
         }
         Ok(())
-    }
-}
-
-/// Ends the span of a statement, with the statement's error if it failed.
-fn end<T>(span: Option<Span>, outcome: &Result<T, SqlError>) {
-    if let Some(span) = span {
-        span.end(outcome.as_ref().err().map(|error| error as &dyn std::fmt::Display));
     }
 }
 

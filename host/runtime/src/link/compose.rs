@@ -23,7 +23,7 @@ use super::module_index;
 use crate::store::ModuleIndex;
 use retyped::ExtraExport;
 use watertight_component::shape::{Type, has_type};
-use watertight_graph::graph::{AppGraph, Compartment, EdgeKind, Node, Provider, host_interface_for};
+use watertight_graph::graph::{AppGraph, Compartment, EdgeKind, Node, Provider};
 use watertight_model::ids::{InterfaceName, ModuleName};
 use watertight_model::problem::with_causes;
 
@@ -126,10 +126,10 @@ impl<'a> Composer<'a> {
             let export = export.map_err(|error| with_causes(&error))?;
             self.argument(module, instance, import.as_str(), export)?;
         }
-        for (number, import) in node.capabilities.keys().enumerate() {
+        for (number, (import, served)) in node.capabilities.iter().enumerate() {
             let label = label(index, 'i', number, module, import);
-            let kind = self
-                .with_served_name(self.wanted(module, world, import)?, artifact.shape.imports[import].identity(import));
+            let identity = artifact.shape.imports[import].identity(import);
+            let kind = self.with_served_name(self.wanted(module, world, import)?, identity, served);
             self.import(module, instance, import, kind, &label)?;
             self.owners.insert(label, index);
         }
@@ -219,9 +219,9 @@ impl<'a> Composer<'a> {
 
     /// Gives the type of a capability import the name of the interface that the host serves for it. For a draft version, that is the name
     /// of another version.
-    fn with_served_name(&mut self, kind: ItemKind, identity: &InterfaceName) -> ItemKind {
-        match (kind, host_interface_for(identity)) {
-            (ItemKind::Instance(id), Some(served)) if served != identity => {
+    fn with_served_name(&mut self, kind: ItemKind, identity: &InterfaceName, served: &InterfaceName) -> ItemKind {
+        match kind {
+            ItemKind::Instance(id) if served != identity => {
                 let types = self.composed.types_mut();
                 let interface = Interface { id: Some(served.to_string()), ..types[id].clone() };
                 ItemKind::Instance(types.add_interface(interface))

@@ -16,7 +16,7 @@ use super::admission::{Admission, AdmissionError, AdmissionTable, CallStats};
 use super::instance::{PollDriver, PooledInstance};
 use super::offload::OffloadHistory;
 use crate::link::{Export, FunctionIndex, FusedCalls, Linked};
-use crate::store::{CallContext, CallError, CallResult, InstanceState, ModuleData, sql_limit_kind};
+use crate::store::{CallContext, CallError, CallResult, InstanceState, MetLimit, ModuleData};
 use watertight_component::profile::Profile;
 use watertight_graph::graph;
 use watertight_json::EncodeError;
@@ -263,8 +263,8 @@ impl Compartment {
             self.metrics.count_limit(LimitKind::Log);
         }
         let CallContext { request, trace, .. } = state.call();
-        for (module, limit) in state.sql_limits() {
-            self.report_limit(sql_limit_kind(&limit), &limit, module, request, trace);
+        for MetLimit { module, kind, text } in state.met_limits() {
+            self.report_limit(*kind, text, &state.module(*module).name, request, trace);
         }
     }
 

@@ -112,7 +112,7 @@ impl PooledInstance {
             let store = &mut self.store;
             let called = pin!(async move {
                 function.call_async(&mut *store, parameters, results).await?;
-                store.data_mut().end_call().await.map_err(wasmtime::Error::from)
+                store.data_mut().end_call().await
             });
             work.run_until(deadline, &self.cpu, called).await?;
         }

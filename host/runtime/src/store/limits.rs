@@ -7,7 +7,6 @@ use std::time::Duration;
 use rustix::time::{ClockId, clock_gettime};
 use wasmtime::ResourceLimiter;
 
-use watertight_sql::SqlLimit;
 use watertight_telemetry::table::LimitKind;
 
 /// The largest number of elements that all tables of a store have together.
@@ -69,19 +68,6 @@ impl LimitHit {
             Self::Transfer { .. } => LimitKind::Transfer,
             Self::Handles { .. } => LimitKind::Handles,
         }
-    }
-}
-
-/// Returns the kind of a SQL limit, for metrics. A SQL limit fails a statement and does not end the call.
-pub fn sql_limit_kind(limit: &SqlLimit) -> LimitKind {
-    match limit {
-        SqlLimit::Rows(_) => LimitKind::SqlRows,
-        SqlLimit::Bytes(_) => LimitKind::SqlBytes,
-        SqlLimit::Time(_) => LimitKind::SqlTime,
-        SqlLimit::Size(_) => LimitKind::SqlSize,
-        SqlLimit::Text(_) => LimitKind::SqlText,
-        SqlLimit::Value(_) => LimitKind::SqlValue,
-        SqlLimit::Transaction(_) => LimitKind::SqlTransaction,
     }
 }
 

@@ -10,7 +10,7 @@ use watertight_model::ids::ModuleName;
 use watertight_telemetry::{LineRateLimit, Trace};
 
 /// The longest line that is written whole, in bytes. A longer line is cut, with [`CUT`] at its end.
-pub(super) const MAX_LINE: usize = 16 << 10;
+pub(crate) const MAX_LINE: usize = 16 << 10;
 /// The longest context that is written whole, in bytes. A longer one is cut.
 const MAX_CONTEXT: usize = 256;
 /// Replaces the cut part of a line.

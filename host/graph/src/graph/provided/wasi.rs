@@ -32,12 +32,16 @@ fn shapes() -> anyhow::Result<BTreeMap<InterfaceName, Interface>> {
 
 #[cfg(test)]
 mod tests {
+    use watertight_model::config::capability::Declarations;
+
     use super::*;
 
     #[test]
     fn all_of_wasi_but_http_is_known() {
         let known: Vec<&str> = SHAPES.keys().map(InterfaceName::unversioned).collect();
-        for (package, _, interfaces) in super::super::WASI {
+        let declarations = Declarations::default();
+        let (offers, _) = super::super::Offers::of(&declarations);
+        for (_, package, interfaces) in offers.wasi() {
             for name in interfaces {
                 let name = format!("{package}/{name}");
                 assert_eq!(known.contains(&&*name), package != "wasi:http", "{name}");

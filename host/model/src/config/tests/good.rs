@@ -7,6 +7,8 @@ use std::time::Duration;
 use ::http::StatusCode;
 
 use super::*;
+use crate::config::capability::Declarations;
+use crate::ids::CapabilityName;
 
 /// The manifest that the documentation shows.
 pub(super) const MANIFEST: &str = r#"[app]
@@ -111,8 +113,10 @@ fn the_documentation_s_example_is_read() {
         alpha.calls.iter().map(|(name, line)| (name.as_str(), line)).collect::<Vec<_>>(),
         [("beta", 10), ("gamma", 10)]
     );
-    assert_eq!(alpha.uses.keys().copied().collect::<Vec<_>>(), Capability::ALL);
-    assert_eq!((alpha.uses[&Capability::Sql], alpha.uses[&Capability::Random]), (12, 13));
+    let declared: BTreeSet<_> =
+        Declarations::default().all().iter().map(|declaration| declaration.name.clone()).collect();
+    assert_eq!(alpha.uses.keys().cloned().collect::<BTreeSet<_>>(), declared);
+    assert_eq!((alpha.uses[CapabilityName::SQL], alpha.uses[CapabilityName::RANDOM]), (12, 13));
     assert_eq!(alpha.config["currency"].value, ValueSource::Text("EUR".to_owned()));
 
     let instances =
@@ -176,6 +180,7 @@ fn the_command_line_goes_before_the_manifest() {
         state: Some("here".into()),
         otlp: Some("http://other".parse().unwrap()),
         components: Some("built".into()),
+        capabilities: Declarations::default(),
     };
     let app = load(folder.path(), &overrides).unwrap();
     assert_eq!(app.telemetry.otlp, overrides.otlp);
@@ -198,6 +203,7 @@ fn the_command_line_goes_before_the_manifest() {
         state: None,
         otlp: None,
         components: None,
+        capabilities: Declarations::default(),
     };
     assert!(load(folder.path(), &overrides).is_ok());
 }

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::good::{MANIFEST, ROUTES};
 use super::*;
+use crate::config::capability::Declarations;
 
 /// Reads bytes as a manifest and as a route file, and checks the lines of the problems.
 fn read_both(bytes: &[u8]) -> Result<(), TestCaseError> {
@@ -17,7 +18,9 @@ fn read_both(bytes: &[u8]) -> Result<(), TestCaseError> {
                 Err(refused) => problems.extend(refused.into_vec()),
                 Ok(tree) => {
                     let folders = Folders { root: "r".into(), workspace: "w".into(), components: "c".into() };
-                    let manifest = tree::document(&source, &tree, |table| Manifest::read(table, &folders));
+                    let manifest = tree::document(&source, &tree, |table| {
+                        Manifest::read(table, &folders, &Declarations::default())
+                    });
                     let unknown_input = UnknownInput::default();
                     read_routes(
                         &source,

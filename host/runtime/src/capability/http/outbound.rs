@@ -34,7 +34,7 @@ const MAX_HEAD: usize = 64 << 10;
 const MAX_FIELDS: usize = 200;
 
 /// The outbound HTTP client of one module in one generation: its grant, its concurrency limit and its counters.
-pub struct OutboundClient {
+pub(super) struct OutboundClient {
     grant: OutboundConfig,
     permits: Arc<Semaphore>,
     counters: OutboundMetrics,
@@ -107,7 +107,7 @@ impl OutboundClient {
     /// Creates a client for a grant. Starts to read the system's certificates if the grant allows `https`.
     ///
     /// Must run inside a tokio runtime.
-    pub fn new(grant: OutboundConfig, counters: OutboundMetrics) -> Arc<Self> {
+    pub(super) fn new(grant: OutboundConfig, counters: OutboundMetrics) -> Arc<Self> {
         if grant.allow.iter().any(AllowedOrigin::is_https) {
             // The first request then does not wait for the certificates, and a host without certificates logs that at once.
             tokio::spawn(async { drop(RootCertificates::global().connector().await) });
@@ -121,7 +121,7 @@ impl OutboundClient {
     /// # Errors
     ///
     /// Returns [`OutboundError`]. If the cause is the grant or a limit, nothing was sent, except if the body exceeded its limit on the way.
-    pub async fn send(
+    pub(super) async fn send(
         self: Arc<Self>,
         request: Request<WasiBody>,
         options: Option<RequestOptions>,

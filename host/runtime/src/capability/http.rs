@@ -1,29 +1,55 @@
-//! `wasi:http` for the module of a store: Wasmtime implements the interface, and requests go out through the module's own grant.
+//! The capability `http`: Wasmtime implements `wasi:http`, and requests go out through the module's own grant.
+
+mod outbound;
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use ::http::Request;
 use tracing::Level;
-use wasmtime_wasi_http::{Error, RequestOptions, Result, WasiBody, WasiHttpCtx, WasiHttpHooks};
+use wasmtime_wasi_http::{
+    Error, RequestOptions, Result, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView,
+};
 
-use super::CallContext;
-use super::log::{GuestLog, LogBudget};
-use crate::outbound::OutboundClient;
-use watertight_model::ids::ModuleName;
+use super::{Capability, CapabilityLinker, ModuleContext, SharedData, StoreState, declaration_of};
+use crate::store::{CallContext, GuestLog, InstanceState, LogBudget};
+use outbound::OutboundClient;
+use watertight_model::config::OutboundConfig;
+use watertight_model::config::capability::Declaration;
+use watertight_model::ids::{CapabilityName, ModuleName};
+use watertight_model::problem::Problems;
 use watertight_telemetry::Trace;
+
+pub use outbound::{NoCertificates, OutboundError, reload_certificates};
 
 /// The largest size of one set of header fields in the host, in bytes: names, values and overhead.
 const MAX_FIELDS: usize = 64 << 10;
 
+pub(super) struct Http;
+
+impl Capability for Http {
+    fn declaration(&self) -> Declaration {
+        declaration_of(CapabilityName::HTTP)
+    }
+
+    fn prepare(&self, module: &ModuleContext<'_>) -> std::result::Result<Option<SharedData>, Problems> {
+        let grant = module.config.settings_of::<OutboundConfig>(CapabilityName::HTTP).cloned().unwrap_or_default();
+        Ok(Some(Box::new(OutboundClient::new(grant, module.telemetry.outbound(module.name)))))
+    }
+
+    fn add_to_linker(&self, linker: &mut CapabilityLinker<'_>) -> wasmtime::Result<()> {
+        wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker.linker())
+    }
+}
+
 /// A store's state of `wasi:http`: Wasmtime's context and the host's hooks.
-pub(super) struct Http {
-    pub(super) context: WasiHttpCtx,
-    pub(super) hooks: Hooks,
+struct HttpState {
+    context: WasiHttpCtx,
+    hooks: Hooks,
 }
 
 /// Sends a guest's requests through its module's grant, under the deadline of the current call.
-pub(super) struct Hooks {
+struct Hooks {
     /// The module's outbound client. It is `None` if the manifest does not grant `http`.
     outgoing: Option<Arc<OutboundClient>>,
     voice: DenialLog,
@@ -39,22 +65,34 @@ struct DenialLog {
     budget: Arc<LogBudget>,
 }
 
-impl Http {
-    pub(super) fn new(
-        module: Option<ModuleName>,
-        outgoing: Option<Arc<OutboundClient>>,
-        call: &CallContext,
-        budget: Arc<LogBudget>,
-    ) -> Self {
-        let voice = DenialLog { module, request: call.request.clone(), trace: call.trace.clone(), budget };
+impl HttpState {
+    fn new(state: &InstanceState) -> Self {
+        let (importer, call) = (state.importer_of_wasi(), state.call());
+        let outgoing = importer.and_then(|(module, _)| state.shared::<Arc<OutboundClient>>(module).ok().cloned());
+        let voice = DenialLog {
+            module: importer.map(|(_, module)| module.name.clone()),
+            request: call.request.clone(),
+            trace: call.trace.clone(),
+            budget: state.log_budget().clone(),
+        };
         let mut context = WasiHttpCtx::new();
         context.set_field_size_limit(MAX_FIELDS);
         Self { context, hooks: Hooks { outgoing, voice, deadline: call.deadline } }
     }
+}
 
-    pub(super) fn begin_call(&mut self, call: &CallContext) {
+impl StoreState for HttpState {
+    fn begin_call(&mut self, call: &CallContext) {
         let Hooks { voice, deadline, .. } = &mut self.hooks;
         (voice.request, voice.trace, *deadline) = (call.request.clone(), call.trace.clone(), call.deadline);
+    }
+}
+
+impl WasiHttpView for InstanceState {
+    /// Returns the context of `wasi:http`. It belongs to the module that imports WASI: a store has only one.
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        let (HttpState { context, hooks }, table) = self.local_and_resources(HttpState::new);
+        WasiHttpCtxView { hooks, table, ctx: context }
     }
 }
 

@@ -12,8 +12,7 @@ use wasmtime_wasi::async_trait;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
-use super::CallContext;
-use super::log::{GuestLog, LogBudget, MAX_LINE};
+use crate::store::{CallContext, GuestLog, LogBudget, MAX_LINE};
 use watertight_model::ids::ModuleName;
 use watertight_telemetry::Trace;
 

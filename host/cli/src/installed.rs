@@ -1,0 +1,36 @@
+//! The capabilities of this process. A program has one set of them, for all commands.
+
+use std::sync::OnceLock;
+
+use anyhow::Context as _;
+
+use watertight_control::application::Host;
+use watertight_model::config::Overrides;
+use watertight_runtime::capability::Capabilities;
+
+static INSTALLED: OnceLock<Capabilities> = OnceLock::new();
+
+/// Sets the capabilities of this process. Only the first call counts.
+pub(super) fn install(capabilities: Capabilities) {
+    // A second set would mean a second `run` in one process, which keeps the first set.
+    let _ = INSTALLED.set(capabilities);
+}
+
+fn installed() -> &'static Capabilities {
+    INSTALLED.get_or_init(Capabilities::default)
+}
+
+/// Returns overrides that override nothing and have this process's capabilities.
+pub(super) fn overrides() -> Overrides {
+    Overrides { capabilities: installed().declarations().clone(), ..Overrides::default() }
+}
+
+/// Returns the facilities of a host with this process's capabilities.
+///
+/// # Errors
+///
+/// Fails if the process can't find its own binary.
+pub(super) fn new_host() -> anyhow::Result<Host> {
+    let host = Host::new().context("the host can't find its own binary")?;
+    Ok(Host { capabilities: installed().clone(), ..host })
+}

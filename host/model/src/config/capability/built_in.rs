@@ -1,0 +1,57 @@
+//! The capabilities that every host has.
+
+use super::Declaration;
+use crate::config::OutboundConfig;
+use crate::ids::CapabilityName;
+
+/// Returns the declarations, in the order of the documentation.
+pub(super) fn declarations() -> Vec<Declaration> {
+    vec![
+        // SQL on the module's own database.
+        Declaration {
+            keeps_data: true,
+            ..own(CapabilityName::SQL, "watertight:sql/sql@1.0.0", include_str!("../../../../../wit/sql/sql.wit"))
+        },
+        // The log.
+        own(
+            CapabilityName::LOGGING,
+            "wasi:logging/logging@0.1.0-draft",
+            include_str!("../../../../../wit/logging/logging.wit"),
+        ),
+        // The wall clock and the monotonic clock.
+        wasi(CapabilityName::CLOCKS, &[("wasi:clocks", &["wall-clock", "monotonic-clock"])]),
+        // Random numbers.
+        wasi(CapabilityName::RANDOM, &[("wasi:random", &["random", "insecure", "insecure-seed"])]),
+        // The values of the module's tables `config` and `secrets`.
+        own(
+            CapabilityName::CONFIG,
+            "wasi:config/store@0.2.0-rc.1",
+            include_str!("../../../../../wit/config/store.wit"),
+        ),
+        // Values under keys, in the module's own database.
+        Declaration {
+            keeps_data: true,
+            ..own(
+                CapabilityName::KEYVALUE,
+                "wasi:keyvalue/store@0.2.0-draft2",
+                include_str!("../../../../../wit/keyvalue/store.wit"),
+            )
+        },
+        // Requests to other hosts, as far as the module's table `http` allows them.
+        wasi(CapabilityName::HTTP, &[("wasi:http", &["types", "outgoing-handler"])]).settings::<OutboundConfig>(),
+    ]
+}
+
+/// Declares a capability with one interface whose functions receive the calling module's identity.
+fn own(name: &str, interface: &str, wit: &'static str) -> Declaration {
+    Declaration::new(parsed(name)).interface(parsed(interface)).wit(wit)
+}
+
+/// Declares a capability that consists of interfaces of WASI 0.2.
+fn wasi(name: &str, packages: &'static [(&'static str, &'static [&'static str])]) -> Declaration {
+    Declaration { wasi: packages, ..Declaration::new(parsed(name)) }
+}
+
+fn parsed<T: std::str::FromStr<Err: std::fmt::Debug>>(name: &str) -> T {
+    name.parse().expect("the host's own names are valid")
+}

@@ -1,0 +1,79 @@
+//! The transactions that guests of a store have open: at most one for each module, and none between calls.
+
+use futures::future::BoxFuture;
+
+use crate::capability::StoreState;
+use crate::store::{InstanceState, ModuleIndex};
+use watertight_sql::Transaction;
+
+/// The open transactions of a store.
+#[derive(Default)]
+struct OpenTransactions {
+    open: Vec<OpenTransaction>,
+    /// The handle of the next transaction. Handles are never reused within a store, so a handle kept from an earlier call is invalid.
+    next_handle: u32,
+}
+
+/// A transaction that a guest has opened, with its handle and its module.
+struct OpenTransaction {
+    handle: u32,
+    module: ModuleIndex,
+    transaction: Transaction,
+}
+
+impl OpenTransactions {
+    fn place(&self, module: ModuleIndex, handle: u32) -> Option<usize> {
+        self.open.iter().position(|open| open.handle == handle && open.module == module)
+    }
+}
+
+impl StoreState for OpenTransactions {
+    /// Rolls back what is still open. The rollback also makes durable what the transactions read, so the call's answer must wait for it.
+    fn end_call(&mut self) -> Option<BoxFuture<'_, wasmtime::Result<()>>> {
+        if self.open.is_empty() {
+            return None;
+        }
+        Some(Box::pin(async {
+            for open in self.open.drain(..) {
+                open.transaction.rollback().await?;
+            }
+            Ok(())
+        }))
+    }
+}
+
+impl InstanceState {
+    /// Returns whether a module has an open transaction.
+    pub(super) fn has_transaction(&self, module: ModuleIndex) -> bool {
+        self.find_local::<OpenTransactions>().is_some_and(|all| all.open.iter().any(|open| open.module == module))
+    }
+
+    /// Stores an open transaction and returns its handle.
+    pub(super) fn add_transaction(&mut self, module: ModuleIndex, transaction: Transaction) -> u32 {
+        let all = self.local::<OpenTransactions>();
+        let handle = all.next_handle;
+        all.next_handle = handle.wrapping_add(1);
+        all.open.push(OpenTransaction { handle, module, transaction });
+        handle
+    }
+
+    /// Returns the module's open transaction with that handle.
+    pub(super) fn transaction(&mut self, module: ModuleIndex, handle: u32) -> Option<&mut Transaction> {
+        let all = self.local::<OpenTransactions>();
+        let place = all.place(module, handle)?;
+        Some(&mut all.open[place].transaction)
+    }
+
+    /// Returns the module's open transaction, if it has one.
+    pub(in super::super) fn transaction_of(&mut self, module: ModuleIndex) -> Option<&mut Transaction> {
+        let mut all = self.local::<OpenTransactions>().open.iter_mut();
+        all.find(|open| open.module == module).map(|open| &mut open.transaction)
+    }
+
+    /// Removes and returns the module's open transaction with that handle.
+    pub(super) fn take_transaction(&mut self, module: ModuleIndex, handle: u32) -> Option<Transaction> {
+        let all = self.local::<OpenTransactions>();
+        let place = all.place(module, handle)?;
+        Some(all.open.swap_remove(place).transaction)
+    }
+}
