@@ -1,4 +1,4 @@
-//! A compartment whose guest loops, traps, eats memory and is left alone: each costs its own call and nothing else.
+//! Tests of a compartment whose guest loops, traps, exhausts its memory or is cancelled: each failure affects only its own call.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -40,12 +40,12 @@ const GUEST: &str = r#"
 
 struct App {
     runtime: Runtime,
-    /// The state folder's lock is held as long as the application runs.
+    /// Holds the lock of the state folder while the application runs.
     _state: StateFolder,
     _folder: TempDir,
 }
 
-/// Starts `guest` as the module `m`; `settings` stand under `[defaults]`.
+/// Starts `guest` as the module `m`. `settings` is appended to the manifest.
 fn start(guest: &str, settings: &str) -> Result<App, String> {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("m.wasm"), wat::parse_str(guest).unwrap()).unwrap();
@@ -85,7 +85,11 @@ fn a_call_that_fails_costs_its_own_instance_only() {
         assert_eq!(call(&generation, "count").await, Ok(Some(Val::U32(2))), "instances are reused");
 
         assert!(matches!(call(&generation, "trap").await, Err(CallError::Trap { .. })));
-        assert_eq!(call(&generation, "count").await, Ok(Some(Val::U32(1))), "nothing of a trapped instance is left");
+        assert_eq!(
+            call(&generation, "count").await,
+            Ok(Some(Val::U32(1))),
+            "the state of a trapped instance was reused"
+        );
 
         let start = Instant::now();
         let late = CallError::Deadline { module: Some("m".parse().unwrap()), limit: Duration::from_millis(200) };
@@ -103,7 +107,7 @@ fn a_call_that_fails_costs_its_own_instance_only() {
     });
 }
 
-/// A response body whose every part is a call on the same instance. The lease that it owns ends with its last part.
+/// Returns a response body whose parts are calls on the same instance. It owns the lease, which ends with the last part.
 fn body(lease: Lease, parts: u32) -> impl Stream<Item = Result<Option<Val>, CallError>> + Send + 'static {
     stream::try_unfold((lease, parts), |(lease, left)| async move {
         if left == 0 {
@@ -151,8 +155,8 @@ fn a_call_that_is_left_gives_its_place_and_its_instance_back() {
         let app = start(GUEST, "[defaults.limits]\ncalls = 1\nqueue = 0\nrequest = \"30s\"\n").unwrap();
         let generation = app.runtime.current();
         let left = tokio::time::timeout(Duration::from_millis(50), call(&generation, "spin")).await;
-        assert!(left.is_err(), "it went on");
-        assert_eq!(call(&generation, "count").await, Ok(Some(Val::U32(1))), "its place is free");
+        assert!(left.is_err(), "the endless call returned");
+        assert_eq!(call(&generation, "count").await, Ok(Some(Val::U32(1))), "its permit was not given back");
         let stats = stats(&generation);
         assert_eq!((stats.made, stats.dropped, stats.warm), (2, 1, 1));
     });
@@ -160,7 +164,7 @@ fn a_call_that_is_left_gives_its_place_and_its_instance_back() {
 
 #[test]
 fn a_guest_that_computes_lets_others_run() {
-    // One thread: were the loop not interrupted, nothing else would ever run.
+    // With a single thread, a loop that is not interrupted would block everything else.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let app = start(GUEST, "[defaults.limits]\nrequest = \"1s\"\n").unwrap();
@@ -218,7 +222,11 @@ fn instances_end_after_their_calls_or_when_idle() {
         let app = start(GUEST, "[defaults.instances]\nmode = \"fresh\"\n").unwrap();
         let generation = app.runtime.current();
         for _ in 0..3 {
-            assert_eq!(call(&generation, "count").await, Ok(Some(Val::U32(1))), "nothing is left of the call before");
+            assert_eq!(
+                call(&generation, "count").await,
+                Ok(Some(Val::U32(1))),
+                "a fresh instance has the state of an earlier call"
+            );
         }
         assert_eq!(stats(&generation).warm, 0);
     });
@@ -243,7 +251,7 @@ fn a_module_that_can_t_start_says_which_limit_it_met() {
 #[test]
 fn more_calls_than_the_pools_have_room_for_are_turned_away() {
     run(async {
-        // 60 memories each: 68 such instances fill the pool of 4,096.
+        // Each instance has 60 memories, so 68 instances fill the pool of 4,096.
         let greedy = GUEST
             .replace("(func $spin (canon", &("(core instance (instantiate $m))\n".repeat(59) + "(func $spin (canon"));
         let app = start(&greedy, "[defaults.limits]\ncalls = 10000\nrequest = \"3s\"\n").unwrap();

@@ -1,4 +1,4 @@
-//! What the protocol's library doesn't do by itself: HEAD on both versions of HTTP, and a host that is told to stop while it starts.
+//! Tests of `HEAD` requests with both versions of HTTP, and of a host that is told to stop while it starts.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -89,7 +89,7 @@ async fn head_has_get_s_headers_and_no_body() {
 
 #[test]
 fn a_host_that_is_told_to_stop_while_it_compiles_stops() {
-    // So much code that compiling it takes seconds.
+    // The component has so much code that its compilation takes seconds.
     let mut functions = String::new();
     for number in 0..40_000 {
         let _ = writeln!(
@@ -107,7 +107,7 @@ fn a_host_that_is_told_to_stop_while_it_compiles_stops() {
     let code = folder.path().join(".watertight/code");
     let deadline = Instant::now() + Duration::from_secs(30);
     while !code.exists() {
-        assert!(Instant::now() < deadline, "it does not begin");
+        assert!(Instant::now() < deadline, "the compilation does not begin");
         std::thread::sleep(Duration::from_millis(5));
     }
     std::thread::sleep(Duration::from_millis(100));
@@ -116,8 +116,8 @@ fn a_host_that_is_told_to_stop_while_it_compiles_stops() {
     let status = host.wait().unwrap();
     assert!(status.success(), "{status}");
     assert!(told.elapsed() < Duration::from_secs(2), "{:?}", told.elapsed());
-    // What functions are kept in is there from the start.
+    // The cache of functions exists from the start.
     let names = fs::read_dir(code).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let compiled: Vec<_> = names.filter(|name| !name.starts_with("functions.sqlite")).collect();
-    assert!(compiled.is_empty(), "it was too late: the code was compiled already: {compiled:?}");
+    assert!(compiled.is_empty(), "the code was compiled before the stop: {compiled:?}");
 }

@@ -1,16 +1,16 @@
-//! Applications on paper, as data: each folder of `graphs/` is a case.
+//! Tests of the check of applications, as data: each folder of `graphs/` is a case.
 //!
-//! A case holds an application (`app.toml`, `routes/*.toml`), what its components are made from, and `expect.txt`: the exact problems,
-//! or `ok` and the graph. `BLESS=1` writes `expect.txt` anew; read the difference before you commit it. Components are made thus:
+//! A case has an application (`app.toml`, `routes/*.toml`), the sources of its components, and `expect.txt`: the exact problems, or `ok`
+//! and the graph. `BLESS=1` rewrites `expect.txt`; review the difference before you commit it. The sources of components are:
 //!
-//! | file | becomes `NAME.wasm` |
+//! | file | content of `NAME.wasm` |
 //! | --- | --- |
 //! | `NAME.wit` | a component for its world `component`; a line `//~ contract sql` adds the host's contract from `wit/sql` |
-//! | `NAME.half.wit` | the first half of that |
-//! | `NAME.wat` | what the text says |
+//! | `NAME.half.wit` | the first half of such a component |
+//! | `NAME.wat` | the component of the text |
 //! | `NAME.wasm.txt` | the text itself |
 //!
-//! An application that is refused is never started here; one that is not, is: a graph without problems must link and start.
+//! Accepted applications are also started: a graph without problems must link and start.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -39,7 +39,7 @@ fn check(folder: &Path) -> Result<Checked, Problems> {
     application::check_files(folder, &Overrides::default(), CheckScope { migrations: false, values: true })
 }
 
-/// What `expect.txt` says: nothing of it depends on the folder or on the tools that made the components.
+/// Returns the text for `expect.txt`. It depends neither on the folder nor on the tools that built the components.
 fn outcome(folder: &Path, checked: &Result<Checked, Problems>) -> String {
     let text = match checked {
         Ok(checked) => {
@@ -80,7 +80,7 @@ fn every_case_has_the_outcome_that_it_expects() {
     assert!(failures.is_empty(), "{}\n(BLESS=1 rewrites the expectations)", failures.join("\n"));
 }
 
-/// Whoever is refused something must be told where to look and what to do.
+/// Each refusal must say where the problem is and how to solve it.
 #[test]
 fn every_problem_says_where_it_is() {
     for case in cases() {
@@ -102,14 +102,14 @@ fn every_kind_of_refusal_has_a_case() {
         let text = fs::read_to_string(case.join(EXPECTATION)).unwrap();
         shown.extend(Code::ALL.iter().copied().filter(|code| text.contains(&format!("[{code}]"))));
     }
-    // What only starting finds; what is about one file's text alone has its cases beside `config`.
+    // Some of these codes occur only at a start. The others concern the text of one file and have tests beside `config`.
     let elsewhere = [Code::Migration, Code::Compile, Code::State, Code::Syntax, Code::MissingKey, Code::Overtaken];
     let missing: Vec<&Code> =
         Code::ALL.iter().filter(|code| !shown.contains(code) && !elsewhere.contains(code)).collect();
     assert!(missing.is_empty(), "no case for {missing:?}");
 }
 
-/// What is found right on paper links and starts: composition, Wasmtime and the graph agree.
+/// An application without problems must link and start: composition, Wasmtime and the graph agree.
 #[test]
 fn what_has_no_problems_starts() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();

@@ -1,4 +1,4 @@
-//! Applications of two modules, `caller` and `callee`, in one compartment or in two.
+//! Applications of the modules `caller` and `callee`, in one compartment or in two.
 
 use std::fs;
 use std::future::Future;
@@ -16,20 +16,21 @@ use watertight::store::CallContext;
 
 use crate::components::component_of;
 
-/// Two compartments, for the end of a manifest.
+/// The end of a manifest that puts the modules into two compartments.
 pub(crate) const APART: &str =
     "[compartments.one]\nmodules = [\"caller\"]\n[compartments.two]\nmodules = [\"callee\"]\n";
 
-/// An application at work.
+/// A running application.
 pub(crate) struct App {
     pub(crate) runtime: Runtime,
-    /// The state folder's lock is held as long as the application runs.
+    /// Holds the lock of the state folder while the application runs.
     _state: StateFolder,
     _folder: TempDir,
 }
 
 impl App {
-    /// Starts components by name; `calls` says who calls whom, `settings` end the manifest.
+    /// Starts an application of these components by name. `calls` lists the callers with their callees. `settings` is appended to the
+    /// manifest.
     pub(crate) async fn start(components: &[(&str, Vec<u8>)], calls: &[(&str, &str)], settings: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut manifest = "[app]\nname = \"demo\"\n".to_owned();
@@ -49,7 +50,7 @@ impl App {
         Self { runtime, _state: state, _folder: folder }
     }
 
-    /// Calls `t:t/API@1.0.0.function` of a module, within so many milliseconds.
+    /// Calls `t:t/API@1.0.0.function` of a module with a deadline in milliseconds.
     pub(crate) async fn call(
         &self,
         module: &str,
@@ -60,7 +61,7 @@ impl App {
         call(&self.runtime.current(), module, function, parameters, millis).await
     }
 
-    /// What the instances of a module's compartment are doing.
+    /// Returns the statistics of a module's compartment.
     pub(crate) fn stats(&self, module: &str) -> InstanceStats {
         let generation = self.runtime.current();
         let place = generation.graph.compartment_of(&module.parse().unwrap()).unwrap();
@@ -85,7 +86,7 @@ pub(crate) fn run<F: Future>(future: F) -> F::Output {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap().block_on(future)
 }
 
-/// A component of a core module in text and the world `component` of a package `t:t@1.0.0` in WIT.
+/// Builds a component from a core module in text and the world `component` of a WIT package `t:t@1.0.0`.
 pub(crate) fn component(wit: &str, core: &str) -> Vec<u8> {
     component_of(wit, "component", core)
 }

@@ -1,4 +1,5 @@
-//! Going back in an emergency: whatever is compiled, copied, planned or waiting, a rollback is made at once, and to the right generation.
+//! Tests of rollbacks in an emergency: whatever is being compiled, copied, planned or waiting, a rollback is made at once, and to the right
+//! generation.
 
 use std::path::Path;
 use std::process::Command;
@@ -23,31 +24,31 @@ use crate::app::{App, Content, back, back_with, serves};
 use crate::host::{Host, folder};
 use crate::refused::tangle;
 
-/// How long something that must come may take.
+/// The longest wait for an expected condition.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 #[track_caller]
 fn until(what: &str, done: impl Fn() -> bool) {
     let start = Instant::now();
     while !done() {
-        assert!(start.elapsed() < TIMEOUT, "{what}: never");
+        assert!(start.elapsed() < TIMEOUT, "timed out while waiting: {what}");
         thread::sleep(Duration::from_millis(10));
     }
 }
 
-/// Processes that compile for a host.
+/// Returns the number of child processes that compile for a host.
 fn compiling(host: &Host) -> usize {
     let children = format!("/proc/{}/task", host.process());
     let of_thread = |task: std::fs::DirEntry| std::fs::read_to_string(task.path().join("children")).unwrap_or_default();
     std::fs::read_dir(children).unwrap().flatten().map(|task| of_thread(task).split_whitespace().count()).sum()
 }
 
-/// A build that compiles for minutes.
+/// Returns a build that takes minutes to compile.
 fn bomb(tag: u32) -> Vec<u8> {
     back_with(tag, &tangle(20_000, 3, 8))
 }
 
-/// The right generation is served, after a compilation that would take minutes and all that waits for it.
+/// The right generation must be served although a compilation would take minutes and other changes wait for it.
 #[test]
 fn a_rollback_waits_for_no_compilation_and_overtakes_all_that_wait() {
     let first = Content::first(true);
@@ -57,7 +58,7 @@ fn a_rollback_waits_for_no_compilation_and_overtakes_all_that_wait() {
     assert_eq!(operator.swapped("back", &back(102)), 2);
     assert_eq!(operator.swapped("back", &back(103)), 3);
     let is_full = Arc::new(AtomicBool::new(false));
-    // Uploads are read two at a time: who is told so tries again, until the queue is full.
+    // The host reads two uploads at a time. A client that is refused for that reason tries again, until the queue is full.
     let ask = |component: Vec<u8>| {
         let (operator, is_full) = (operator.clone(), is_full.clone());
         thread::spawn(move || {
@@ -75,18 +76,18 @@ fn a_rollback_waits_for_no_compilation_and_overtakes_all_that_wait() {
         })
     };
     let mut waiting = vec![ask(bomb(666))];
-    until("it compiles", || compiling(&host) > 0);
+    until("the compilation has begun", || compiling(&host) > 0);
     waiting.extend((0..16).map(|_| ask(back(104))));
     until("the queue is full", || is_full.load(SeqCst));
-    until("one has no place", || waiting.iter().filter(|change| change.is_finished()).count() == 1);
-    // Plans are made meanwhile: of what is asked for, and of the rollback.
+    until("one change found the queue full", || waiting.iter().filter(|change| change.is_finished()).count() == 1);
+    // Plans are still made: of a swap, and of the rollback.
     let plan = operator.ask("POST", "/modules/back/swap?dry_run=true", "application/wasm", &back(105)).expect(200);
     assert_eq!(plan.body["plan"]["modules"][0]["name"], "back");
     assert!(waiting.iter().filter(|change| !change.is_finished()).count() == 16 && compiling(&host) > 0);
 
     assert_eq!(published(&operator.rollback(None)), 4);
     serves(&host, 4, Content { back: 102, ..first });
-    // What waited is refused at once, and what compiled is ended: nothing takes the minutes.
+    // The waiting changes are refused at once, and the compilation is killed. No request takes minutes.
     for answer in waiting.into_iter().filter_map(|change| change.join().unwrap()) {
         let answer = answer.expect(409);
         assert_eq!(answer.codes(), ["overtaken"], "{answer:?}");
@@ -94,23 +95,23 @@ fn a_rollback_waits_for_no_compilation_and_overtakes_all_that_wait() {
     }
     until("the compilation is ended", || compiling(&host) == 0);
     serves(&host, 4, Content { back: 102, ..first });
-    // What is asked for after it is made.
+    // Changes that are requested after the rollback are made.
     assert_eq!(operator.swapped("back", &back(104)), 5);
     assert_eq!(operator.generations()["refused"].as_array().unwrap().len(), 16);
 }
 
-/// However much is compiled meanwhile, the code of the generation before stays in the cache: a rollback compiles nothing.
+/// The code of the previous generation stays in the cache, however much is compiled in the meantime. A rollback compiles nothing.
 #[test]
 fn a_rollback_finds_its_code_in_the_cache() {
     let first = Content::first(true);
     let app = App::new(first, "");
     let host = app.launch().start();
     let operator = Operator::of(&host);
-    // Builds that no other test has had: their code is nowhere.
+    // These builds are new on this machine, so no cache has their code.
     let tag = std::process::id() % 1_000_000 + 1_000_000;
     assert_eq!(operator.swapped("back", &back(tag)), 2);
     assert_eq!(operator.swapped("back", &back(tag + 1_000_000)), 3);
-    // As many builds as the cache keeps were used since.
+    // As many other builds as the cache keeps were used since then.
     for number in 0..64 {
         std::fs::write(host.state().join(format!("code/{number}.cwasm")), "").unwrap();
     }
@@ -123,7 +124,7 @@ fn a_rollback_finds_its_code_in_the_cache() {
     assert_eq!(compiled(&host), before);
 }
 
-/// A module that takes long to start is started by its next call: whoever goes back doesn't wait for it.
+/// A rollback doesn't wait for a module that starts slowly. The module's next call starts it.
 #[test]
 fn a_rollback_waits_for_no_slow_start() {
     let first = Content::first(true);
@@ -140,7 +141,7 @@ fn a_rollback_waits_for_no_slow_start() {
     serves(&host, 4, Content { back: 102, ..first });
 }
 
-/// A rollback to what runs changes nothing, and all the same nothing that was asked for before it is published after it.
+/// A rollback to the running generation changes nothing. It still overtakes all changes that were requested before it.
 #[test]
 fn a_rollback_to_what_runs_overtakes_as_well() {
     let first = Content::first(true);
@@ -151,8 +152,8 @@ fn a_rollback_to_what_runs_overtakes_as_well() {
         let operator = operator.clone();
         move || operator.swap("back", &bomb(667))
     });
-    until("it compiles", || compiling(&host) > 0);
-    // One that is refused overtakes nothing.
+    until("the compilation has begun", || compiling(&host) > 0);
+    // A refused rollback overtakes nothing.
     assert_eq!(operator.rollback(None).expect(409).codes(), ["unknown-name"]);
     assert_eq!(operator.rollback(Some(7)).expect(409).codes(), ["unknown-name"]);
     let planned = operator.ask("POST", "/rollback?dry_run=true", "application/json", b"{\"to\":1}").expect(200);
@@ -164,14 +165,14 @@ fn a_rollback_to_what_runs_overtakes_as_well() {
     serves(&host, 1, first);
 }
 
-/// A backup holds up no change, and has the generation that is current at its end.
+/// A backup delays no change. It contains the generation that is current when it ends.
 #[test]
 fn changes_go_on_while_a_backup_is_written() {
     let first = Content::first(true);
     let app = App::new(first, "");
     let (folder, state) = (folder(), folder());
     let state = state.path().join("state");
-    // It stops for as long where everything is copied.
+    // The fail point holds the backup for 6 s once everything is copied.
     let host = app.launch().state(&state).variable("FAILPOINTS", "backup::copied=1*sleep(6000)->off").start();
     let operator = Operator::of(&host);
     assert_eq!(operator.swapped("back", &back(102)), 2);
@@ -180,7 +181,7 @@ fn changes_go_on_while_a_backup_is_written() {
         let (operator, to) = (operator.clone(), to.clone());
         move || operator.ask("POST", "/backup", "application/json", json!({ "to": to }).to_string().as_bytes())
     });
-    until("it is being written", || folder.path().join(".backup.unfinished").exists());
+    until("the backup is being written", || folder.path().join(".backup.unfinished").exists());
     assert_eq!(operator.swapped("back", &back(103)), 3);
     assert_eq!(published(&operator.rollback(None)), 4);
     serves(&host, 4, Content { back: 102, ..first });
@@ -190,7 +191,7 @@ fn changes_go_on_while_a_backup_is_written() {
     let generation = read["generation"].as_u64().unwrap();
     assert!((2..=4).contains(&generation), "{read}");
     host.kill();
-    // It can be restored, and runs.
+    // The backup can be restored, and the restored state starts.
     let restored = folder.path().join("restored");
     let mut command = crate::host::binary();
     let command: &mut Command = command.arg("restore").arg(&to).arg("--app").arg(app.path());
@@ -200,7 +201,7 @@ fn changes_go_on_while_a_backup_is_written() {
     serves(&host, generation, content);
 }
 
-/// A host within this process.
+/// Returns a control of a host that runs within this process.
 fn control(app: &App, state: &Path) -> Arc<Control> {
     let config = config::load(app.path(), &Overrides::default()).unwrap();
     let state = StateFolder::open(state).unwrap();
@@ -216,7 +217,7 @@ fn swap(tag: u32) -> Change {
     Change::Swap { module: "back".parse().unwrap(), component: back(tag).into() }
 }
 
-/// What a change is held to is what holds when it arrives, whenever it is made.
+/// The target of a rollback is fixed when the request arrives, not when it is executed.
 #[test]
 fn a_rollback_goes_to_what_was_before_the_current_one_when_it_arrived() {
     let app = App::new(Content::first(true), "");
@@ -230,7 +231,7 @@ fn a_rollback_goes_to_what_was_before_the_current_one_when_it_arrived() {
         }
         let by = Some(Requester::new(None, Some("a test")));
         let (rollback, late) = (control.receive(by), control.receive(None));
-        // Something is published before its turn comes: it is left as well.
+        // Generation 4 is published before the rollback's turn comes. The rollback leaves that generation as well.
         assert_eq!(control.change(swap(104), false).await.unwrap().generation, GenerationNumber(4));
         let outcome = control.change_from(rollback, Change::Rollback(None), false).await.unwrap();
         assert!(outcome.published);
@@ -239,12 +240,12 @@ fn a_rollback_goes_to_what_was_before_the_current_one_when_it_arrived() {
         assert_eq!(last.cause.to_string(), "rollback to 2");
         assert_eq!(last.by.as_ref().unwrap().to_string(), "a test");
         assert_eq!(last.modules, history.find(GenerationNumber(2)).unwrap().modules);
-        // What arrived before the rollback, and comes after it, is refused, and what is only planned is not.
+        // A change that arrived before the rollback and is executed after it is refused. A dry run is not.
         let Err(ChangeError::Refused(problems)) = control.change_from(late, swap(105), false).await else { panic!() };
         assert_eq!(problems.as_slice()[0].code, Code::Overtaken);
         let planned = control.change(swap(105), true).await.unwrap();
         assert!(!planned.published && planned.generation == GenerationNumber(5));
-        // Two who want to leave the same generation leave it once.
+        // Two rollbacks that arrive during the same generation roll back once.
         let both = [control.receive(None), control.receive(None)];
         let mut published = Vec::new();
         for arrival in both {

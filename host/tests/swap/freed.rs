@@ -1,4 +1,4 @@
-//! What Wasmtime's pools and the runtime hold after many changes, counted from within: as much as after few.
+//! Tests, with counts from within the process, that Wasmtime's pools and the runtime hold no more after many changes than after few.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
@@ -17,23 +17,23 @@ use crate::admin::Operator;
 use crate::app::{App, Content, build, build_that_drops, serves};
 use crate::host::folder;
 
-/// What is held.
+/// The resources that are held.
 #[derive(Debug, PartialEq, Eq)]
-struct Held {
+struct Resources {
     generations: usize,
     stores: u64,
     core_instances: u64,
     memories: usize,
 }
 
-struct Counted {
+struct CountedControl {
     control: Arc<Control>,
     engines: Engines,
-    /// Every generation that there was.
+    /// Every generation that was ever current.
     all: Vec<Weak<Generation>>,
 }
 
-impl Counted {
+impl CountedControl {
     fn start(app: &App, state: &std::path::Path) -> Self {
         let config = config::load(app.path(), &Overrides::default()).unwrap();
         let state = StateFolder::open(state).unwrap();
@@ -46,7 +46,7 @@ impl Counted {
         Self { control: Arc::new(control), engines, all: Vec::new() }
     }
 
-    /// Swaps, and has the new generation answer; a build that is refused comes before it.
+    /// Swaps a module and calls the new generation. Before that, requests a swap to a build that is refused.
     async fn swap(&mut self, number: u32) {
         let module = if number.is_multiple_of(2) { "front" } else { "back" };
         let swap = |component: Vec<u8>| Change::Swap { module: module.parse().unwrap(), component: component.into() };
@@ -59,9 +59,9 @@ impl Counted {
         self.all.push(Arc::downgrade(&generation));
     }
 
-    fn held(&self) -> Held {
+    fn held(&self) -> Resources {
         let metrics = self.engines.get(Profile::Reuse).unwrap().pooling_allocator_metrics().unwrap();
-        Held {
+        Resources {
             generations: self.all.iter().filter(|generation| generation.strong_count() > 0).count(),
             stores: metrics.component_instances(),
             core_instances: metrics.core_instances(),
@@ -79,12 +79,12 @@ fn after_many_swaps_as_much_is_held_as_after_few() {
         let app = App::new(Content::first(apart), "");
         let folder = folder();
         runtime.block_on(async {
-            let mut counted = Counted::start(&app, &folder.path().join("state"));
+            let mut counted = CountedControl::start(&app, &folder.path().join("state"));
             for number in 0..FEW {
                 counted.swap(number).await;
             }
-            // One generation with a warm instance of each compartment.
-            let expected = Held { generations: 1, ..counted.settled().await };
+            // The expected resources: one generation with a warm instance of each compartment.
+            let expected = Resources { generations: 1, ..counted.settled().await };
             assert!((1..=2).contains(&expected.stores), "{expected:?}");
             for number in FEW..MANY {
                 counted.swap(number).await;
@@ -95,15 +95,15 @@ fn after_many_swaps_as_much_is_held_as_after_few() {
     }
 }
 
-impl Counted {
-    /// What is held once nothing drains.
-    async fn settled(&self) -> Held {
+impl CountedControl {
+    /// Waits until no generation drains. Returns the resources that are held then.
+    async fn settled(&self) -> Resources {
         let start = Instant::now();
         while !self.control.runtime().draining().is_empty() || self.held().generations > 1 {
-            assert!(start.elapsed() < Duration::from_secs(30), "never freed: {:?}", self.held());
+            assert!(start.elapsed() < Duration::from_secs(30), "still held after 30 s: {:?}", self.held());
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        // The last handle of a generation goes an instant before what it held.
+        // The last handle of a generation is dropped a moment before its resources are.
         let mut held = self.held();
         loop {
             tokio::time::sleep(Duration::from_millis(100)).await;
@@ -133,13 +133,13 @@ fn the_database_of_a_module_that_is_gone_is_closed_and_opened_again_when_it_is_b
         std::fs::write(app.path().join("app.toml"), format!("{plain}{modules}")).unwrap();
         operator.apply(app.path(), false).expect(200);
     };
-    // Other names each time, so that nothing of the last is kept.
+    // Each round uses new names, so that no cached file is reused.
     more(&["new-first".to_owned()]);
     let before = files();
     for letter in ('a'..).take(NAMES) {
         more(&[format!("new-{letter}")]);
     }
-    // Those of two more generations may not be freed yet.
+    // Two more generations may not be freed yet.
     let few = 3 * 12;
     assert!(files() <= before + few, "{before} files were open, then {}", files());
     more(&["new-first".to_owned(), "new-a".to_owned()]);

@@ -1,5 +1,5 @@
-//! A build gains nothing by asking for it: what the manifest doesn't grant is refused by `check`, `swap` and `apply`, with the exact name of
-//! the import and with what would have to be written.
+//! Tests that a build gets only what the manifest grants. `check`, `swap` and `apply` refuse everything else, with the exact name of the
+//! import and the text that the manifest lacks.
 
 use std::fs;
 use std::path::Path;
@@ -13,8 +13,8 @@ use crate::command::run;
 use crate::components::component;
 use crate::host::{self, Launch};
 
-/// What a build may import beside what it had: under which grant, the import, and the package that has it. Contracts of the host are
-/// read from `wit`.
+/// The imports that a build may ask for: the grant, the import's name, and the WIT package that defines it, as text or as a file below
+/// `wit`.
 const IMPORTS: [(&str, &str, &str); 10] = [
     ("sql", "watertight:sql/sql@1.0.0", "wit/sql/sql.wit"),
     ("keyvalue", "wasi:keyvalue/store@0.2.0-draft2", "wit/keyvalue/store.wit"),
@@ -32,7 +32,7 @@ const IMPORTS: [(&str, &str, &str); 10] = [
         "package wasi:random@0.2.6; interface insecure { get-insecure-random-u64: func() -> u64; }",
     ),
     ("config", "wasi:config/store@0.2.0-rc.1", "wit/config/store.wit"),
-    // Its types are Wasmtime's own, which look at them when a generation is linked.
+    // These types are Wasmtime's own. Wasmtime checks them when a generation is linked.
     (
         "http",
         "wasi:http/outgoing-handler@0.2.6",
@@ -40,10 +40,10 @@ const IMPORTS: [(&str, &str, &str); 10] = [
     ),
     (CALLEE, "t:t/other@1.0.0", "package t:t@1.0.0; interface other { say: func() -> u32; }"),
 ];
-/// Where a module is called and not a capability used.
+/// The pseudo-grant of an import that is served by a module, not by a capability.
 const CALLEE: &str = "other";
 
-/// A build of `asks` that imports that, or nothing.
+/// Returns a build of `asks` with this import, or with none.
 fn asks(import: Option<(&str, &str)>) -> Vec<u8> {
     let Some((import, package)) = import else { return component("package a:a; world component {}", "component") };
     let text = if package.ends_with(".wit") {
@@ -51,13 +51,13 @@ fn asks(import: Option<(&str, &str)>) -> Vec<u8> {
     } else {
         package.to_owned()
     };
-    // A package's head becomes that of a package within other text.
+    // The package's header becomes the header of a nested package.
     let at = text.find("package ").unwrap();
     let (head, rest) = text[at..].split_once(';').unwrap();
     component(&format!("package a:a; world component {{ import {import}; }} {head} {{ {rest} }}"), "component")
 }
 
-/// An application of `asks`, granted that and no more, beside `other`.
+/// Creates an application of `asks`, with these grants, and `other`.
 fn app(asks: &[u8], grants: &str) -> TempDir {
     let folder = host::folder();
     let other = "package t:t@1.0.0; interface other { say: func() -> u32; } world component { export other; }";
@@ -76,8 +76,8 @@ fn check(folder: &Path, code: i32) -> Vec<Value> {
     said.json()["problems"].as_array().unwrap().clone()
 }
 
-/// Checks that these are one problem, which names the import and says what to write.
-fn tells(problems: &[Value], grant: &str, import: &str) {
+/// Asserts that there is exactly one problem, which names the import and says what to write.
+fn assert_refused_for(problems: &[Value], grant: &str, import: &str) {
     let [problem] = problems else { panic!("{import}: {problems:?}") };
     let (code, key) = if grant == CALLEE { ("undeclared-call", "calls") } else { ("ungranted", "uses") };
     assert_eq!(
@@ -90,11 +90,11 @@ fn tells(problems: &[Value], grant: &str, import: &str) {
 
 #[test]
 fn a_build_that_asks_for_more_is_refused_until_the_manifest_grants_it() {
-    // Every capability that there is, is tried.
+    // Every capability must be in the list.
     let declarations = Declarations::default();
     let names: Vec<&str> = declarations.all().iter().map(|declaration| declaration.name.as_str()).collect();
     for name in &names {
-        assert!(IMPORTS.iter().any(|(grant, _, _)| grant == name), "{name} is not tried");
+        assert!(IMPORTS.iter().any(|(grant, _, _)| grant == name), "{name} is not tested");
     }
     let modest = app(&asks(None), "");
     let host = Launch::app(modest.path()).start();
@@ -102,23 +102,23 @@ fn a_build_that_asks_for_more_is_refused_until_the_manifest_grants_it() {
     for (count, (grant, import, package)) in IMPORTS.into_iter().enumerate() {
         let greedy = asks(Some((import, package)));
         let key = if grant == CALLEE { "calls" } else { "uses" };
-        // Everything else is granted: it is that one grant that is missing.
+        // Everything else is granted, so only this grant is missing.
         let others = names.iter().filter(|other| **other != grant);
         let all_others = format!("uses = {:?}", others.collect::<Vec<_>>());
-        tells(&check(app(&greedy, "").path(), 1), grant, import);
-        tells(&check(app(&greedy, &all_others).path(), 1), grant, import);
+        assert_refused_for(&check(app(&greedy, "").path(), 1), grant, import);
+        assert_refused_for(&check(app(&greedy, &all_others).path(), 1), grant, import);
         for answer in [operator.swap("asks", &greedy), operator.apply(app(&greedy, "").path(), false)] {
-            tells(answer.expect(409).body["problems"].as_array().unwrap(), grant, import);
+            assert_refused_for(answer.expect(409).body["problems"].as_array().unwrap(), grant, import);
         }
         let told = operator.generations();
         assert_eq!(told["current"], 1, "{import}");
         assert_eq!(told["refused"].as_array().unwrap().len(), (2 * (count + 1)).min(16), "{import}");
-        // What it says is what helps.
+        // The change that the help asks for makes the build acceptable.
         assert!(check(app(&greedy, &format!("{key} = [\"{grant}\"]")).path(), 0).is_empty(), "{import}");
     }
 }
 
-/// A grant that was taken away is gone for the build that had it, for a later one, and for those that a rollback brings back.
+/// A revoked grant stays revoked for the build that used it, for a later build, and for builds that a rollback brings back.
 #[test]
 fn a_grant_that_is_taken_away_comes_back_by_no_swap() {
     let (grant, import, package) = IMPORTS[0];
@@ -127,13 +127,17 @@ fn a_grant_that_is_taken_away_comes_back_by_no_swap() {
     let host = Launch::app(granted.path()).start();
     let operator = Operator::of(&host);
     let without = app(&greedy, "");
-    tells(operator.apply(without.path(), false).expect(409).body["problems"].as_array().unwrap(), grant, import);
+    assert_refused_for(
+        operator.apply(without.path(), false).expect(409).body["problems"].as_array().unwrap(),
+        grant,
+        import,
+    );
     assert_eq!(published(&operator.apply(app(&asks(None), "").path(), false)), 2);
-    tells(operator.swap("asks", &greedy).expect(409).body["problems"].as_array().unwrap(), grant, import);
-    // A rollback brings the manifest back along with the build: the operator granted it then.
+    assert_refused_for(operator.swap("asks", &greedy).expect(409).body["problems"].as_array().unwrap(), grant, import);
+    // A rollback restores the manifest together with the build: the operator granted the capability then.
     assert_eq!(published(&operator.rollback(Some(1))), 3);
     assert_eq!(published(&operator.rollback(None)), 4);
-    tells(operator.swap("asks", &greedy).expect(409).body["problems"].as_array().unwrap(), grant, import);
+    assert_refused_for(operator.swap("asks", &greedy).expect(409).body["problems"].as_array().unwrap(), grant, import);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The table of limits says what the code does: each key, its default and its bounds.
+//! Checks that the table of limits matches the code: each key with its default and its bounds.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -23,7 +23,7 @@ fn rows() -> Vec<Row> {
     table.lines().filter(|line| line.starts_with("| `")).map(row).collect()
 }
 
-/// As TOML has it: numbers bare, what has a unit in quotes.
+/// Returns a cell as a TOML value: numbers as they are, values with a unit in quotes.
 fn value(cell: &str) -> String {
     if cell.bytes().all(|byte| byte.is_ascii_digit()) {
         cell.to_owned()
@@ -32,7 +32,7 @@ fn value(cell: &str) -> String {
     }
 }
 
-/// The same, twice as much.
+/// Returns the value doubled.
 fn doubled(value: &str) -> String {
     let number: String = value.chars().skip_while(|c| !c.is_ascii_digit()).take_while(char::is_ascii_digit).collect();
     let twice = number.parse::<u64>().unwrap() * 2;
@@ -42,7 +42,7 @@ fn doubled(value: &str) -> String {
 fn load(line: &str) -> Result<AppConfig, String> {
     let folder = tempfile::tempdir().unwrap();
     let manifest = format!("{line}\n[app]\nname = \"a\"\n[modules.m]\ncomponent = \"m.wasm\"\n");
-    // A table that was opened by a dotted key can't be opened again.
+    // A table that a dotted key opened can't be opened again.
     let manifest = if line.starts_with("modules.m.") {
         format!("{line}\nmodules.m.component = \"m.wasm\"\n[app]\nname = \"a\"\n")
     } else {
@@ -75,7 +75,7 @@ fn the_table_of_limits_is_true() {
 #[test]
 fn the_table_has_every_limit() {
     let known: BTreeSet<String> = rows().into_iter().map(|row| row.key).collect();
-    // No limits, or tables of them.
+    // These keys are no limits, or tables of limits.
     let others = ["defaults.limits.sql", "defaults.instances.mode", "modules.m.http.allow", "modules.m.http.private"];
     for table in ["defaults.limits", "defaults.limits.sql", "defaults.instances", "modules.m.http", "http", "compile"] {
         let problems = load(&format!("{table}.nothing = 1")).unwrap_err();

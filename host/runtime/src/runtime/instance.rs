@@ -193,7 +193,7 @@ mod tests {
     use super::*;
     use watertight_telemetry::Telemetry;
 
-    /// Work that is always ready spends Tokio's cooperative budget, which timers need too. The deadline must stop it all the same.
+    /// Work that is always ready spends Tokio's cooperative budget, which timers need too. The deadline must still stop it.
     #[tokio::test]
     async fn what_never_runs_out_of_work_ends_in_time() {
         let busy = async {
