@@ -55,8 +55,8 @@ pub struct Node {
     /// The imports that the host serves without the importing module's identity: clocks, random bytes, and the empty rest
     /// of WASI. They carry no authority. `wasi:http` is here too, because only one module of a store can import it.
     pub shared_imports: BTreeSet<InterfaceName>,
-    /// The capabilities that the manifest grants.
-    pub granted: BTreeSet<CapabilityName>,
+    /// The capabilities that the manifest grants, in the order of their declarations.
+    pub granted: Vec<CapabilityName>,
     /// Whether a granted capability keeps data, so that the module has a database.
     pub has_database: bool,
     /// The interval at which the host calls the module's export `resume` while it serves. `None` means that the host

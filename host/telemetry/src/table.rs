@@ -84,8 +84,8 @@ metrics! {
     CALL_ERRORS = Counter "watertight_call_errors_total" ["compartment", "kind"];
     /// Limits that calls into a compartment met, by the limit's key in the manifest: `memory`, `cpu`, `transfer`,
     /// `handles`, `log`, `sql.rows` and so on. `stack`, `table`, `sql.text`, `sql.value` and `sql.transaction` are
-    /// fixed limits without a key. A call that meets `log` only loses lines. A guest that meets a limit of `sql` gets
-    /// an error and goes on.
+    /// fixed limits without a key; `capability` is a limit of a capability that is not built in. A call that meets `log`
+    /// only loses lines. A guest that meets a limit of a capability gets an error and goes on.
     LIMITS = Counter "watertight_limits_total" ["compartment", "limit"];
     /// Times that a call computed for more than 10 ms without yielding, such as to copy a large result or to fill
     /// memory. Later calls of the function run on separate threads, several at once, so that other calls need not wait.

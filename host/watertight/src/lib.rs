@@ -3,10 +3,51 @@
 //! An application is a set of modules, each a separately compiled WebAssembly component. The host loads them, links them through
 //! their WIT interfaces and nothing else, gives each its own data and its own identity, and routes HTTP to them.
 //!
-//! This crate is what programs embed: the layers of the host, in the order of the data's way.
+//! This crate is what programs embed. It has three parts:
+//!
+//! - [`main`] is the whole command line, `watertight`, with capabilities of your own.
+//! - [`capability`] is what a capability is made of.
+//! - [`Application`] runs an application inside of another program, without listeners.
+//!
+//! # A host with a capability of its own
+//!
+//! ```no_run
+//! use std::process::ExitCode;
+//!
+//! use watertight::capability::Capabilities;
+//!
+//! fn main() -> ExitCode {
+//!     // `Capabilities::with([Arc::new(Mine) as _])` adds the capability `Mine` to the built-in ones.
+//!     watertight::main(Capabilities::default())
+//! }
+//! ```
+//!
+//! The folder `host/examples/rates` of the repository is a complete example.
+//!
+//! # Layers
+//!
+//! The other modules are the layers of the host, in the order of the data's way. They are public for the host's own tests and benchmarks.
+
+mod embedded;
+
+/// What a capability is made of: its trait, its declaration, and what its functions get from the host.
+pub mod capability {
+    pub use watertight_model::config::capability::{Declaration, DeclarationError, ReadSettings, SettingsValue};
+    pub use watertight_model::config::{AppConfig, ModuleConfig, Table, Value};
+    pub use watertight_model::ids::{CapabilityName, InterfaceName, ModuleName};
+    pub use watertight_model::problem::{Code, Problem, Problems};
+    pub use watertight_runtime::capability::{Capabilities, Capability, CapabilityLinker, ModuleContext};
+    pub use watertight_runtime::store::{CallContext, InstanceState, ModuleIndex, SharedData, StoreState};
+    pub use watertight_telemetry::table::LimitKind;
+}
+
+pub use embedded::{Application, Embedding, run_as_compiler};
+/// The version of Wasmtime that the host runs. Bindings of a capability must be generated for this one: give `bindgen!` the option
+/// `wasmtime_crate: watertight::wasmtime`.
+pub use wasmtime;
+pub use watertight_cli::main;
 
 pub use watertight_author::{build, dev, suite};
-pub use watertight_cli as cli;
 pub use watertight_component::{artifact, profile, shape};
 pub use watertight_control::{application, backup, control, state};
 pub use watertight_disk::{failpoint, files};
@@ -15,6 +56,6 @@ pub use watertight_engine as engine;
 pub use watertight_graph::{graph, plan, routes};
 pub use watertight_json as json;
 pub use watertight_model::{clock, config, ids, migration, problem};
-pub use watertight_runtime::{capability, invoke, link, runtime, store};
+pub use watertight_runtime::{invoke, link, runtime, store};
 pub use watertight_sql as database;
 pub use watertight_telemetry as telemetry;

@@ -40,12 +40,13 @@ pub(super) fn resolve(
     artifacts: &BTreeMap<ModuleName, Arc<Artifact>>,
     problems: &mut Vec<Problem>,
 ) -> Node {
+    let declared = config.capabilities.all().iter().map(|declaration| &declaration.name);
     let node = Node {
         artifact: artifact.clone(),
         calls: BTreeMap::new(),
         capabilities: BTreeMap::new(),
         shared_imports: BTreeSet::new(),
-        granted: module.uses.keys().cloned().collect(),
+        granted: declared.filter(|name| module.uses.contains_key(*name)).cloned().collect(),
         has_database: config.keeps_data(module),
         resume: module.resume,
     };

@@ -1,0 +1,137 @@
+//! An application inside of another program.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use serde_json::value::RawValue;
+
+use watertight_control::application::Host;
+use watertight_control::control::{Control, StartPlan, StartSource};
+use watertight_control::state::StateFolder;
+use watertight_engine::compile::{CHILD_COMMAND, run_as_child};
+use watertight_model::config::{self, Overrides};
+use watertight_model::ids::FunctionPath;
+use watertight_model::problem::{Code, Problem, Problems, with_causes};
+use watertight_runtime::capability::Capabilities;
+use watertight_runtime::invoke::{Caller, InvokeError, invoke};
+
+/// How an application is started inside of another program.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// use watertight::Embedding;
+///
+/// let application = Embedding::new("modules", "state").start().await?;
+/// let greeting = application.call("greeter/greet.hello", &["\"Ada\""]).await?;
+/// println!("{greeting}");
+/// application.close().await;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Embedding {
+    manifest: PathBuf,
+    state: PathBuf,
+    capabilities: Capabilities,
+    compiler: Option<PathBuf>,
+}
+
+impl Embedding {
+    /// Creates the settings for the application at `manifest`, which is the manifest or its folder. `state` is the folder for databases,
+    /// history and compiled code; it is created if it is missing, and no other process may use it.
+    pub fn new(manifest: impl Into<PathBuf>, state: impl Into<PathBuf>) -> Self {
+        let capabilities = Capabilities::default();
+        Self { manifest: manifest.into(), state: state.into(), capabilities, compiler: None }
+    }
+
+    /// Sets the capabilities that modules may be granted, instead of the built-in ones alone.
+    #[must_use]
+    pub fn capabilities(self, capabilities: Capabilities) -> Self {
+        Self { capabilities, ..self }
+    }
+
+    /// Sets the binary that compiles modules, in a process of its own: `watertight` of the same version, or a program that calls
+    /// [`run_as_compiler`]. By default, it is the current executable.
+    #[must_use]
+    pub fn compiler(self, program: impl Into<PathBuf>) -> Self {
+        Self { compiler: Some(program.into()), ..self }
+    }
+
+    /// Checks the application, compiles it, applies its migrations and starts its modules. Unfinished work is resumed first. Must run inside
+    /// a tokio runtime with several threads.
+    ///
+    /// # Errors
+    ///
+    /// Returns all problems of the application, each with its code, its place and what helps.
+    pub async fn start(self) -> Result<Application, Problems> {
+        let Self { manifest, state, capabilities, compiler } = self;
+        let failed = |error: &dyn std::fmt::Display| Problem::new(Code::State, error.to_string());
+        let started = tokio::task::spawn_blocking(move || {
+            let declarations = capabilities.declarations().clone();
+            let overrides =
+                Overrides { state: Some(state.clone()), capabilities: declarations, ..Overrides::default() };
+            let config = config::load(&manifest, &overrides)?;
+            let state = StateFolder::open(&state).map_err(|error| failed(&with_causes(&error)))?;
+            let plan = StartPlan::find(config, manifest, &overrides, state, StartSource::Newest)?;
+            let compiler = compiler.map_or_else(std::env::current_exe, Ok).map_err(|error| failed(&error))?;
+            plan.start(&Host { capabilities, ..Host::with_program(compiler) })
+        });
+        let control = started.await.unwrap_or_else(|error| Err(failed(&error).into()))?;
+        control.runtime().current().resume().await;
+        Ok(Application { control: Arc::new(control) })
+    }
+}
+
+/// An application that runs inside of another program, without listeners.
+pub struct Application {
+    control: Arc<Control>,
+}
+
+impl Application {
+    /// Calls a function, such as `greeter/greet.hello`, with one JSON text for each parameter. Trailing optional parameters may be left
+    /// out.
+    ///
+    /// Returns the result as JSON: `{"ok": …}` or `{"err": …}` if the function returns a `result`, and `null` if it returns nothing. A call
+    /// that has begun runs to its end, even if the returned future is dropped.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`InvokeError`] if the function does not exist, the arguments do not fit, or the call fails.
+    pub async fn call(&self, function: &str, arguments: &[&str]) -> Result<Box<RawValue>, InvokeError> {
+        let path: FunctionPath = function.parse().map_err(|error| InvokeError::NotFound(format!("{error}")))?;
+        invoke(&self.control.runtime().current(), &path, arguments, Caller::concurrent("embedded")).await
+    }
+
+    /// Returns the control of the application: it swaps modules, rolls back, and serves requests through
+    /// [`DataListener`](watertight_edge::http::DataListener).
+    pub fn control(&self) -> &Arc<Control> {
+        &self.control
+    }
+
+    /// Closes the databases. Calls must have ended before.
+    pub async fn close(self) {
+        self.control.close().await;
+    }
+}
+
+/// Compiles a component, if this process was started for that. Returns the exit code with which the process must end then.
+///
+/// A program that uses [`Embedding`] with its own binary as the compiler calls this as the first statement of its `main`. [`main`](crate::main)
+/// does so itself.
+pub fn run_as_compiler() -> Option<ExitCode> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [command, profile, priority, memory, output] = arguments.as_slice() else { return None };
+    if command != CHILD_COMMAND {
+        return None;
+    }
+    let Ok(memory) = memory.parse() else { return Some(ExitCode::FAILURE) };
+    Some(match run_as_child(profile, priority, memory, output.as_ref()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(reason) => {
+            // The parent process reads the reason from standard error.
+            let _ = std::io::Write::write_all(&mut std::io::stderr(), reason.as_bytes());
+            ExitCode::FAILURE
+        }
+    })
+}
