@@ -10,7 +10,6 @@
 
 #[path = "call/bridged.rs"]
 mod bridged;
-mod support;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -25,10 +24,11 @@ use watertight::profile::Profile;
 use watertight::runtime::{Generation, Target};
 use watertight::state::StateFolder;
 use watertight::store::CallContext;
-
-use support::compare::{Pairs, in_turns};
-use support::cores::Cores;
-use support::report::Report;
+use watertight_testkit::bench;
+use watertight_testkit::bench::compare::{Pairs, in_turns};
+use watertight_testkit::bench::cores::Cores;
+use watertight_testkit::bench::report::Report;
+use watertight_testkit::paths;
 
 /// The kinds of calls: the name of the function, the number of calls within one outer call, and a description.
 const KINDS: [(&str, u32, &str); 3] = [
@@ -40,8 +40,8 @@ const KINDS: [(&str, u32, &str); 3] = [
 const TIMEOUT: Duration = Duration::from_secs(300);
 
 fn main() -> anyhow::Result<()> {
-    let [caller, callee] = support::application::guests(["caller", "callee"])?;
-    let folder = tempfile::tempdir_in(support::folder()?)?;
+    let [caller, callee] = bench::application::guests(["caller", "callee"])?;
+    let folder = tempfile::tempdir_in(bench::folder()?)?;
     let check = |name: &str, placement: &str| {
         let folder = folder.path().join(name);
         std::fs::create_dir(&folder)?;
@@ -70,7 +70,7 @@ fn main() -> anyhow::Result<()> {
         // Runs both once to warm up caches and branch predictors, and to check that both return the same result.
         let (ours, theirs) = (runtime.block_on(hosted.run(kind, times))?, bare.run(kind, times).map_err(in_words)?);
         ensure!(ours.1 == theirs.1, "`{kind}`: the host's result is {}, bare Wasmtime's {}", ours.1, theirs.1);
-        let measured = in_turns(support::rounds() * 3, 2, |side| {
+        let measured = in_turns(bench::rounds() * 3, 2, |side| {
             let (seconds, _) = if side == 0 {
                 runtime.block_on(hosted.run(kind, times))?
             } else {
@@ -143,7 +143,7 @@ struct Hosted {
 impl Hosted {
     fn new(checked: Checked) -> anyhow::Result<Self> {
         let state = StateFolder::open(&checked.config.state)?;
-        let host = Host::with_program(support::binary());
+        let host = Host::with_program(paths::binary());
         let runtime = application::start(checked, &state, &host)?;
         Ok(Self { generation: runtime.current(), _state: state })
     }

@@ -2,8 +2,6 @@
 //! plain axum. Each server has one core, and the load driver another.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark reports")]
 
-mod support;
-
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,12 +10,12 @@ use axum::extract;
 use axum::routing::get;
 use axum::{Json, Router};
 use serde::Serialize;
-
-use support::compare::in_turns;
-use support::cores::Cores;
-use support::load::{Requests, Run, Sample, drive, once};
-use support::report::Report;
-use support::server::{self, Server};
+use watertight_testkit::bench;
+use watertight_testkit::bench::compare::in_turns;
+use watertight_testkit::bench::cores::Cores;
+use watertight_testkit::bench::load::{Requests, Run, Sample, drive, once};
+use watertight_testkit::bench::report::Report;
+use watertight_testkit::bench::server::{self, Server};
 
 /// The numbers of connections. The goals apply to the last one, which keeps the server's core busy.
 const CONNECTIONS: [usize; 3] = [1, 8, 64];
@@ -32,8 +30,8 @@ fn main() -> anyhow::Result<()> {
         return server::serve_native(Router::new().route("/hello/{name}", get(greet)));
     }
     let cores = Cores::find()?;
-    let [hello] = support::application::guests(["hello"])?;
-    let folder = tempfile::tempdir_in(support::folder()?)?;
+    let [hello] = bench::application::guests(["hello"])?;
+    let folder = tempfile::tempdir_in(bench::folder()?)?;
     let state = |side: &str| folder.path().join(format!("{side}-state"));
     let applications: Vec<PathBuf> =
         MODES.iter().map(|mode| application(folder.path(), mode, &hello)).collect::<anyhow::Result<_>>()?;
@@ -42,7 +40,7 @@ fn main() -> anyhow::Result<()> {
         servers.push(Server::host(Some(&cores), app, &state(mode))?);
     }
     servers.push(Server::native(&cores, &state("axum"))?);
-    if let Some(before) = support::Before::find() {
+    if let Some(before) = bench::Before::find() {
         for (mode, app) in MODES.iter().zip(&applications) {
             servers.push(Server::host_of(&before.binary, Some(&cores), app, &state(&format!("{mode}-before")))?);
         }
@@ -55,7 +53,7 @@ fn main() -> anyhow::Result<()> {
         Report::new("http", "GET /hello/{name}: a route to a module's function / plain axum, one core each");
     for connections in CONNECTIONS {
         let main = connections == CONNECTIONS[CONNECTIONS.len() - 1];
-        let (rounds, time) = if main { (support::rounds(), 1500) } else { (3, 700) };
+        let (rounds, time) = if main { (bench::rounds(), 1500) } else { (3, 700) };
         let run = Run { connections, warm: Duration::from_millis(250), time: Duration::from_millis(time), spin: true };
         let measured: Vec<Vec<Sample>> = in_turns(rounds, servers.len(), |side| {
             drive(&cores, servers[side].process(), servers[side].address, &requests, run)

@@ -5,15 +5,8 @@
 //! all cores.
 #![allow(clippy::print_stdout, clippy::print_stderr, unreachable_pub, reason = "a benchmark reports")]
 
-#[path = "../tests/support/attacks.rs"]
-mod attacks;
 #[path = "limits/connections.rs"]
 mod connections;
-#[path = "../tests/support/http2.rs"]
-mod http2;
-#[path = "../tests/support/refused.rs"]
-mod refused;
-mod support;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -23,15 +16,16 @@ use anyhow::{Context as _, ensure};
 use hdrhistogram::Histogram;
 use watertight::engine::EPOCH_TICK;
 use watertight::state::{StateFolder, read_token};
-
-use attacks::Attack;
-use refused::Refused;
-use support::application::with_hostile;
-use support::compare::Values;
-use support::customers::{customers, read};
-use support::open::{Load, Request, Run, ask, saturate};
-use support::report::Report;
-use support::server::Server;
+use watertight_testkit::attacks::Attack;
+use watertight_testkit::bench;
+use watertight_testkit::bench::application::with_hostile;
+use watertight_testkit::bench::compare::Values;
+use watertight_testkit::bench::customers::{customers, read};
+use watertight_testkit::bench::report::Report;
+use watertight_testkit::bench::server::Server;
+use watertight_testkit::open::{Load, Request, Run, ask, saturate};
+use watertight_testkit::paths;
+use watertight_testkit::refused::Refused;
 
 /// The customers' load, as a part of the load that saturates the host.
 const PART: f64 = 0.3;
@@ -47,8 +41,8 @@ const CPU: Duration = Duration::from_millis(100);
 const COMPILING: &str = "[compile]\ntime = \"1s\"\n";
 
 fn main() -> anyhow::Result<()> {
-    let shop = support::application::shop()?;
-    let folder = tempfile::tempdir_in(support::folder()?)?;
+    let shop = bench::application::shop()?;
+    let folder = tempfile::tempdir_in(bench::folder()?)?;
     let (app, state) = (folder.path().join("app"), folder.path().join("state"));
     let attacks = Attack::all();
     let app =
@@ -68,7 +62,7 @@ fn main() -> anyhow::Result<()> {
         // The shop alone: the operator swaps and rolls back what a team runs, not modules that take 100 ms to start.
         let state = folder.path().join("listeners");
         let server = Server::host(None, &shop, &state)?;
-        let component = std::fs::read(support::workspace().join("target/components/notifications.wasm"))?;
+        let component = std::fs::read(paths::repository().join("target/components/notifications.wasm"))?;
         let marked = [&component[..], &[0, 6, 4, b'm', b'a', b'r', b'k', 1]].concat();
         connections::attacked(&mut report, &server, &state, "notifications", &marked, most * PART)?;
         server.stop()?;
@@ -117,7 +111,7 @@ fn is_asked_for(name: &str) -> bool {
 
 /// Measures how much longer than its budget a loop runs, on an otherwise idle machine.
 fn stopped(report: &mut Report, server: &Server) -> anyhow::Result<()> {
-    let rounds = if support::is_quick() { 20 } else { 200 };
+    let rounds = if bench::is_quick() { 20 } else { 200 };
     let request = Request { bytes: read(&format!("/{LOOP}")).into(), status: 500 };
     let mut above = Vec::with_capacity(rounds);
     for _ in 0..rounds {
@@ -134,7 +128,7 @@ fn stopped(report: &mut Report, server: &Server) -> anyhow::Result<()> {
 
 /// Measures the effect of each attack on the shop's customers. Returns how many requests a second saturate the host.
 fn beside(report: &mut Report, server: &Server, blows: &[RepeatedAttack]) -> anyhow::Result<f64> {
-    let (rounds, time) = if support::is_quick() { (3, Duration::from_secs(1)) } else { (5, Duration::from_secs(2)) };
+    let (rounds, time) = if bench::is_quick() { (3, Duration::from_secs(1)) } else { (5, Duration::from_secs(2)) };
     let customers = customers(server)?;
     let most = saturate(server.address, CONNECTIONS, Duration::from_secs(5), customers.clone())?;
     report.figure("saturated by", "requests/s", None, vec![most]);

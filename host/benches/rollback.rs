@@ -2,10 +2,6 @@
 //! and a full queue of changes are in progress. The state folder is in memory, so no disk is measured.
 #![allow(clippy::print_stdout, clippy::print_stderr, unreachable_pub, reason = "a benchmark reports")]
 
-#[path = "../tests/support/refused.rs"]
-mod refused;
-mod support;
-
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
@@ -15,11 +11,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use serde_json::{Value, json};
 use watertight::state::{StateFolder, read_token};
-
-use refused::{harmless, tangle};
-use support::application::copy_of_shop;
-use support::report::Report;
-use support::server::Server;
+use watertight_testkit::bench;
+use watertight_testkit::bench::application::copy_of_shop;
+use watertight_testkit::bench::report::Report;
+use watertight_testkit::bench::server::Server;
+use watertight_testkit::refused::{harmless, tangle};
 
 /// The goal for the duration of a rollback, in milliseconds.
 const GOAL: f64 = 100.0;
@@ -34,7 +30,7 @@ const CHANGES: usize = 16;
 const TIMEOUT: Duration = Duration::from_secs(120);
 
 fn main() -> anyhow::Result<()> {
-    let shop = support::application::shop()?;
+    let shop = bench::application::shop()?;
     let folder = tempfile::Builder::new().prefix("watertight-rollback-").tempdir_in("/dev/shm")?;
     let app = copy_of_shop(&shop, &folder.path().join("app"), MANIFEST)?;
     std::fs::write(app.with_file_name("extra.wasm"), build(0))?;
@@ -44,7 +40,7 @@ fn main() -> anyhow::Result<()> {
 
     let server = Server::host(None, &app, &state)?;
     let operator = Operator::new(&state)?;
-    let rounds = if support::is_quick() { 10 } else { 100 };
+    let rounds = if bench::is_quick() { 10 } else { 100 };
     let mut times = Vec::new();
     let (mut right, mut under_both) = (0_u32, 0_u32);
     for round in 0..rounds {
@@ -151,7 +147,7 @@ impl Operator {
             let operator = self.clone();
             thread::spawn(move || work(operator))
         };
-        let bomb = refused::harmless("", &(tangle(20_000, 3, 8) + &format!("(func (result i32) (i32.const {round}))")));
+        let bomb = harmless("", &(tangle(20_000, 3, 8) + &format!("(func (result i32) (i32.const {round}))")));
         let mut waiting: Vec<JoinHandle<_>> = vec![in_background(Box::new(move |operator| operator.swap(&bomb)))];
         until(|| Ok(is_compiling(server.process())))?;
         // One change more than the queue takes: once it is refused, all others are waiting.

@@ -4,19 +4,18 @@
 
 #[path = "shop/native.rs"]
 mod native;
-mod support;
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use serde_json::Value;
-
-use support::compare::in_turns;
-use support::cores::Cores;
-use support::load::{Requests, Run, Sample, drive, once};
-use support::report::Report;
-use support::server::{self, Server};
+use watertight_testkit::bench;
+use watertight_testkit::bench::compare::in_turns;
+use watertight_testkit::bench::cores::Cores;
+use watertight_testkit::bench::load::{Requests, Run, Sample, drive, once};
+use watertight_testkit::bench::report::Report;
+use watertight_testkit::bench::server::{self, Server};
 
 /// The numbers of connections. The goals apply to the last one, which keeps the server's core busy.
 const CONNECTIONS: [usize; 3] = [1, 8, 64];
@@ -30,13 +29,13 @@ fn main() -> anyhow::Result<()> {
         return server::serve_native(native::router(&server::native_state()?)?);
     }
     let cores = Cores::find()?;
-    let app = support::application::shop()?;
-    let folder = tempfile::tempdir_in(support::folder()?)?;
+    let app = bench::application::shop()?;
+    let folder = tempfile::tempdir_in(bench::folder()?)?;
     let mut servers = vec![
         Server::host(Some(&cores), &app, &folder.path().join("host"))?,
         Server::native(&cores, &folder.path().join("native"))?,
     ];
-    if let Some(before) = support::Before::find() {
+    if let Some(before) = bench::Before::find() {
         servers.push(Server::host_of(&before.binary, Some(&cores), &before.shop, &folder.path().join("before"))?);
     }
     let place = Requests::post("/orders", DRAFT, 201);
@@ -56,7 +55,7 @@ fn main() -> anyhow::Result<()> {
     {
         for connections in CONNECTIONS {
             let main = connections == CONNECTIONS[CONNECTIONS.len() - 1];
-            let (rounds, time) = if main { (support::rounds(), 2000) } else { (3, 1000) };
+            let (rounds, time) = if main { (bench::rounds(), 2000) } else { (3, 1000) };
             let run = Run { connections, warm: Duration::from_millis(300), time: Duration::from_millis(time), spin };
             let measured: Vec<Vec<Sample>> = in_turns(rounds, servers.len(), |side| {
                 drive(&cores, servers[side].process(), servers[side].address, &requests[side], run)

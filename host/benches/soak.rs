@@ -6,15 +6,10 @@
 //! rate that saturates the host, which is measured first. The test prints a line each minute. Its exit code is 1 if a check fails.
 #![allow(clippy::print_stdout, clippy::print_stderr, unreachable_pub, reason = "a benchmark reports")]
 
-#[path = "../tests/support/attacks.rs"]
-mod attacks;
 #[path = "soak/hostile.rs"]
 mod hostile;
-#[path = "swap/operator.rs"]
-mod operator;
 #[path = "soak/rest.rs"]
 mod rest;
-mod support;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -22,16 +17,17 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use comfy_table::{CellAlignment, Table, presets};
+use watertight_testkit::attacks::Attack;
+use watertight_testkit::bench;
+use watertight_testkit::bench::application::with_hostile;
+use watertight_testkit::bench::customers::customers;
+use watertight_testkit::bench::operator::{MODULES, Operator};
+use watertight_testkit::bench::server::Server;
+use watertight_testkit::open::{Load, saturate};
+use watertight_testkit::process::Holdings;
 
-use attacks::Attack;
 use hostile::Counted;
-use operator::{MODULES, Operator};
 use rest::Rest;
-use support::application::with_hostile;
-use support::customers::customers;
-use support::open::{Load, saturate};
-use support::process::Holdings;
-use support::server::Server;
 
 /// The customers' load, as a part of the load that saturates the host.
 const PART: f64 = 0.3;
@@ -52,8 +48,8 @@ const GROWTH: (f64, u64) = (0.05, 16 << 20);
 
 fn main() -> anyhow::Result<()> {
     let minutes = number("SOAK_MINUTES")?.unwrap_or(DEFAULT_MINUTES);
-    let shop = support::application::shop()?;
-    let folder = tempfile::tempdir_in(support::folder()?)?;
+    let shop = bench::application::shop()?;
+    let folder = tempfile::tempdir_in(bench::folder()?)?;
     let attacks = Attack::all();
     let app = with_hostile(&shop, &folder.path().join("app"), SETTINGS, &Attack::routes(&attacks), |folder| {
         Attack::put_all(&attacks, folder)

@@ -1,13 +1,12 @@
 //! Benchmark of a start: the time until the host is ready to serve the shop with its code in the cache, and its memory when idle.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark reports")]
 
-mod support;
-
 use std::time::Duration;
 
-use support::cores::resident_bytes;
-use support::report::Report;
-use support::server::Server;
+use watertight_testkit::bench;
+use watertight_testkit::bench::cores::resident_bytes;
+use watertight_testkit::bench::report::Report;
+use watertight_testkit::bench::server::Server;
 
 /// The time until the resources that only the start needs are freed.
 const SETTLE_TIME: Duration = Duration::from_secs(1);
@@ -17,18 +16,18 @@ const START_GOAL: f64 = 100.0;
 const MEMORY_GOAL: f64 = 60.0;
 
 fn main() -> anyhow::Result<()> {
-    let app = support::application::shop()?;
-    let folder = tempfile::tempdir_in(support::folder()?)?;
+    let app = bench::application::shop()?;
+    let folder = tempfile::tempdir_in(bench::folder()?)?;
     let state = folder.path().join("state");
     let first = Server::host(None, &app, &state)?;
     let compiled = first.start_time.as_secs_f64() * 1e3;
     first.stop()?;
 
     let (mut times, mut memory) = (Vec::new(), Vec::new());
-    for _ in 0..support::rounds() * 3 {
+    for _ in 0..bench::rounds() * 3 {
         let server = Server::host(None, &app, &state)?;
         times.push(server.start_time.as_secs_f64() * 1e3);
-        if memory.len() < support::rounds() {
+        if memory.len() < bench::rounds() {
             std::thread::sleep(SETTLE_TIME);
             memory.push(resident_bytes(server.process())? as f64 / 1e6);
         }

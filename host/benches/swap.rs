@@ -6,19 +6,16 @@
 
 #[path = "swap/load.rs"]
 mod load;
-#[path = "swap/operator.rs"]
-mod operator;
-mod support;
 
 use std::path::Path;
 use std::time::Duration;
 
-use support::application::copy_of_shop;
-use support::process::Holdings;
-use support::report::Report;
-use support::server::Server;
-
-use operator::{MODULES, Operator};
+use watertight_testkit::bench;
+use watertight_testkit::bench::application::copy_of_shop;
+use watertight_testkit::bench::operator::{MODULES, Operator};
+use watertight_testkit::bench::report::Report;
+use watertight_testkit::bench::server::Server;
+use watertight_testkit::process::Holdings;
 
 /// The end of the manifest for the default placement, which names no compartments.
 const FUSED: &str = "";
@@ -28,8 +25,8 @@ const APART: &str = "[compartments.a]\nmodules = [\"orders\"]\n[compartments.b]\
 const SETTLE_TIME: Duration = Duration::from_secs(12);
 
 fn main() -> anyhow::Result<()> {
-    let shop = support::application::shop()?;
-    let folder = tempfile::tempdir_in(support::folder()?)?;
+    let shop = bench::application::shop()?;
+    let folder = tempfile::tempdir_in(bench::folder()?)?;
     let mut report = Report::new("swap", "the shop's modules swapped by the release binary; builds never seen before");
     for (placement, compartments) in [("fused", FUSED), ("apart", APART)] {
         let app = copy_of_shop(&shop, &folder.path().join(placement), compartments)?;
@@ -46,7 +43,7 @@ fn main() -> anyhow::Result<()> {
 
 /// Measures how long an operator waits on an idle host, from the command to its end.
 fn idle(report: &mut Report, placement: &str, server: &Server, operator: &mut Operator) -> anyhow::Result<()> {
-    let rounds = support::rounds() * 2;
+    let rounds = bench::rounds() * 2;
     let (mut swaps, mut inside, mut back, mut refusals) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for round in 0..rounds {
         let done = operator.swap("notifications", &format!("i{round}"))?;
@@ -65,7 +62,7 @@ fn idle(report: &mut Report, placement: &str, server: &Server, operator: &mut Op
 
 /// Compares the resources that 300 swaps leave behind with those that three leave.
 fn left_behind(report: &mut Report, shop: &Path, folder: &Path) -> anyhow::Result<()> {
-    let many = if support::is_quick() { 30 } else { 300 };
+    let many = if bench::is_quick() { 30 } else { 300 };
     let app = copy_of_shop(shop, &folder.join("many"), APART)?;
     let state = folder.join("many-state");
     let server = Server::host(None, &app, &state)?;

@@ -7,13 +7,9 @@
 mod app;
 #[path = "bridge/chains.rs"]
 mod chains;
-#[path = "support/components.rs"]
-mod components;
 #[path = "bridge/edges.rs"]
 mod edges;
 #[path = "bridge/ends.rs"]
 mod ends;
 #[path = "bridge/properties.rs"]
 mod properties;
-#[path = "support/types.rs"]
-mod types;

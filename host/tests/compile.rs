@@ -10,9 +10,7 @@ use watertight::config::CompileLimits;
 use watertight::engine::Engines;
 use watertight::engine::compile::{CompileError, Compiler};
 use watertight::profile::Profile;
-
-#[path = "support/components.rs"]
-mod components;
+use watertight_testkit::components;
 
 fn component() -> Vec<u8> {
     let text = "package a:b; interface greet { say: func(name: string) -> string; } world w { export greet; }";

@@ -4,11 +4,6 @@
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test fails by panicking")]
 
-#[path = "support/components.rs"]
-mod components;
-#[path = "support/host.rs"]
-mod host;
-
 #[path = "contracts/app.rs"]
 mod app;
 #[path = "contracts/drafts.rs"]

@@ -6,29 +6,18 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stderr, unreachable_pub, missing_docs, reason = "a test")]
 
-#[allow(dead_code, reason = "those who swap: this is a part")]
-#[path = "swap/admin.rs"]
-mod admin;
 #[path = "crash/backup.rs"]
 mod backup;
-#[path = "../benches/support/builds.rs"]
-mod builds;
 #[path = "crash/client.rs"]
 mod client;
 #[path = "crash/code.rs"]
 mod code;
-#[path = "support/command.rs"]
-mod command;
-#[path = "support/components.rs"]
-mod components;
 #[path = "crash/disk.rs"]
 mod disk;
 #[path = "crash/durability.rs"]
 mod durability;
 #[path = "crash/full.rs"]
 mod full;
-#[path = "support/host.rs"]
-mod host;
 #[path = "crash/kills.rs"]
 mod kills;
 #[path = "crash/leaving.rs"]
@@ -53,6 +42,3 @@ mod restore;
 mod steps;
 #[path = "crash/trace.rs"]
 mod trace;
-#[allow(dead_code, reason = "those who swap: this is a part")]
-#[path = "swap/wire.rs"]
-mod wire;

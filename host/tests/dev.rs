@@ -11,6 +11,10 @@ use std::time::{Duration, Instant};
 
 use watertight::artifact::{Docs, ModuleSection};
 use watertight::migration::Migration;
+use watertight_testkit::command;
+use watertight_testkit::components;
+use watertight_testkit::host;
+use watertight_testkit::wire;
 use wit_component::{StringEncoding, metadata};
 use wit_parser::Resolve;
 
@@ -20,17 +24,8 @@ mod anew;
 mod author;
 #[path = "dev/built_first.rs"]
 mod built_first;
-#[path = "support/command.rs"]
-mod command;
-#[path = "support/components.rs"]
-mod components;
 #[path = "dev/generated.rs"]
 mod generated;
-#[path = "support/host.rs"]
-mod host;
-#[allow(dead_code, reason = "the tests of swaps use all of it")]
-#[path = "swap/wire.rs"]
-mod wire;
 
 use author::{Author, SILENCE, TIMEOUT};
 

@@ -5,9 +5,6 @@
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test fails by panicking")]
 
-#[path = "support/host.rs"]
-mod host;
-
 #[path = "e2e/suite.rs"]
 mod suite;
 
@@ -18,18 +15,12 @@ mod access;
 mod clock;
 #[path = "e2e/collector.rs"]
 mod collector;
-#[path = "support/attacks.rs"]
-mod attacks;
-#[path = "support/components.rs"]
-mod components;
 #[path = "e2e/frames.rs"]
 mod frames;
 #[path = "e2e/connections.rs"]
 mod connections;
 #[path = "e2e/hostile.rs"]
 mod hostile;
-#[path = "support/http2.rs"]
-mod http2;
 #[path = "e2e/limits.rs"]
 mod limits;
 #[path = "e2e/log.rs"]
@@ -45,4 +36,4 @@ mod statements;
 #[path = "e2e/traces.rs"]
 mod traces;
 
-use suite::{app, client, shop, wire};
+use suite::{shop, wire};

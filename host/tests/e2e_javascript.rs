@@ -7,15 +7,8 @@
     reason = "a test fails by panicking; this is a part of the suite"
 )]
 
-#[path = "support/host.rs"]
-mod host;
-
 #[path = "e2e/answers.rs"]
 mod answers;
-#[path = "e2e/app.rs"]
-mod app;
-#[path = "e2e/client.rs"]
-mod client;
 #[path = "e2e/shop.rs"]
 mod shop;
 #[path = "e2e/wire.rs"]

@@ -2,10 +2,7 @@
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test fails by panicking")]
 
-#[path = "support/host.rs"]
-mod host;
-
 #[path = "e2e/suite.rs"]
 mod suite;
 
-use suite::{app, client, shop, wire};
+use suite::{shop, wire};

@@ -8,16 +8,8 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs, reason = "a test, which says how much it did")]
 
-#[path = "support/cases.rs"]
-mod cases;
-#[path = "support/components.rs"]
-mod components;
 #[path = "fuzz/configuration.rs"]
 mod configuration;
-#[path = "support/documents.rs"]
-mod documents;
-#[path = "support/host.rs"]
-mod host;
 #[path = "fuzz/http.rs"]
 mod http;
 #[path = "fuzz/json.rs"]
@@ -34,5 +26,3 @@ mod shape;
 mod sql;
 #[path = "fuzz/state.rs"]
 mod state;
-#[path = "support/types.rs"]
-mod types;

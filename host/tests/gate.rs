@@ -31,9 +31,7 @@ use watertight::graph::AppGraph;
 use watertight::ids::ModuleName;
 use watertight::link::compose;
 use watertight::problem::{Code, Problem, Problems};
-
-#[path = "support/components.rs"]
-mod components;
+use watertight_testkit::components;
 
 /// The module whose build is edited.
 const PROVIDER: &str = "provider";

@@ -7,15 +7,6 @@
     reason = "a test fails by panicking; what it shares with others is used in part"
 )]
 
-#[path = "support/host.rs"]
-mod host;
-
-#[path = "e2e/app.rs"]
-mod app;
-#[path = "e2e/client.rs"]
-mod client;
-#[path = "support/command.rs"]
-mod command;
 #[path = "grants/keyvalue.rs"]
 mod keyvalue;
 #[path = "grants/output.rs"]

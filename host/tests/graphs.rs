@@ -25,13 +25,7 @@ use watertight::engine::Engines;
 use watertight::graph::render::{Format, GraphView};
 use watertight::problem::{Code, Problems};
 use watertight::state::StateFolder;
-
-#[path = "support/cases.rs"]
-mod cases;
-#[path = "support/components.rs"]
-mod components;
-
-use cases::{cases, prepare};
+use watertight_testkit::cases::{cases, prepare};
 
 const EXPECTATION: &str = "expect.txt";
 

@@ -3,15 +3,6 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
-#[path = "e2e/client.rs"]
-#[allow(dead_code, reason = "a part of another suite")]
-mod client;
-#[path = "support/command.rs"]
-#[allow(dead_code, reason = "a part of other suites")]
-mod command;
-#[path = "support/host.rs"]
-mod host;
-
 #[path = "javascript/ambient.rs"]
 mod ambient;
 #[path = "javascript/exact.rs"]

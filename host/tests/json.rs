@@ -4,14 +4,10 @@
 
 #[path = "json/bounds.rs"]
 mod bounds;
-#[path = "support/documents.rs"]
-mod documents;
 #[path = "json/properties.rs"]
 mod properties;
 #[path = "json/table.rs"]
 mod table;
-#[path = "support/types.rs"]
-mod types;
 #[path = "json/values.rs"]
 mod values;
 #[path = "json/wit.rs"]

@@ -11,14 +11,10 @@ use std::time::SystemTime;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-#[path = "support/command.rs"]
-mod command;
-#[path = "support/components.rs"]
-mod components;
-#[path = "support/host.rs"]
-mod host;
-
-use command::{CommandOutput, run};
+use watertight_testkit::command::{CommandOutput, run};
+use watertight_testkit::components;
+use watertight_testkit::host;
+use watertight_testkit::paths::repository;
 
 /// The builds of the notifications module.
 const BUILDS: [(&str, &str); 3] =
@@ -26,7 +22,7 @@ const BUILDS: [(&str, &str); 3] =
 
 /// Runs the binary with the shop.
 fn watertight(arguments: &[&str]) -> CommandOutput {
-    run(host::binary().args(arguments).arg("--app").arg(host::repository()))
+    run(host::binary().args(arguments).arg("--app").arg(repository()))
 }
 
 /// Returns every build of the module. They are built once; after `make`, they are already there.
@@ -35,7 +31,7 @@ fn components() -> [PathBuf; 3] {
         watertight(&["build", "notifications", "notifications-go", "notifications-js"]).expect(0);
     });
     LazyLock::force(&BUILT);
-    BUILDS.map(|(name, _)| host::repository().join("target/components").join(name).with_added_extension("wasm"))
+    BUILDS.map(|(name, _)| repository().join("target/components").join(name).with_added_extension("wasm"))
 }
 
 /// Returns the names of the passed and of the failed cases.
@@ -84,7 +80,7 @@ fn every_build_passes_the_suite_of_its_contract() {
 /// Returns the shop's contract of notifications with another world, as one text.
 fn contract(world: &str, change: impl Fn(String) -> String) -> String {
     let nested = |file: &str| {
-        let text = fs::read_to_string(host::repository().join("wit").join(file)).unwrap();
+        let text = fs::read_to_string(repository().join("wit").join(file)).unwrap();
         let (head, rest) = text.split_once(";\n").unwrap();
         format!("{head} {{\n{rest}\n}}\n")
     };
@@ -139,7 +135,7 @@ fn what_has_no_suite_is_said() {
         let said = watertight(&["test", target]).expect(1);
         assert!(said.err.contains(part), "{}", said.err);
     }
-    let payments = host::repository().join("target/components/payments.wasm");
+    let payments = repository().join("target/components/payments.wasm");
     let said = watertight(&["test", payments.to_str().unwrap(), "--as", "nobody"]).expect(1);
     assert!(said.err.contains("no module `nobody`"), "{}", said.err);
     watertight(&["test", "--as", "orders"]).expect(2);
@@ -201,7 +197,7 @@ fn a_missing_toolchain_is_told() {
         ("notifications-js", "`node` can't be started", "help: install Node.js 20 or newer"),
     ] {
         let mut command = host::binary();
-        command.args(["build", build, "--app"]).arg(host::repository()).env("PATH", "/nowhere");
+        command.args(["build", build, "--app"]).arg(repository()).env("PATH", "/nowhere");
         let said = run(&mut command).expect(1);
         assert!(said.err.contains(program) && said.err.contains(help), "{}", said.err);
     }
@@ -210,7 +206,7 @@ fn a_missing_toolchain_is_told() {
 /// Creates a workspace with the JavaScript module and its installed packages.
 fn javascript() -> TempDir {
     components();
-    let (from, folder) = (host::repository(), host::folder());
+    let (from, folder) = (repository(), host::folder());
     let copy = |path: &str| {
         let to = folder.path().join(path);
         fs::create_dir_all(to.parent().unwrap()).unwrap();

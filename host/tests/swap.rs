@@ -5,17 +5,6 @@
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test fails by panicking")]
 
-#[path = "swap/admin.rs"]
-mod admin;
-#[path = "swap/app.rs"]
-mod app;
-#[allow(unreachable_pub, reason = "the benchmarks' own")]
-#[path = "../benches/support/builds.rs"]
-mod builds;
-#[path = "support/command.rs"]
-mod command;
-#[path = "support/components.rs"]
-mod components;
 #[path = "swap/disk.rs"]
 mod disk;
 #[path = "swap/drain.rs"]
@@ -30,22 +19,12 @@ mod freed;
 mod granted;
 #[path = "swap/hostile.rs"]
 mod hostile;
-#[path = "support/host.rs"]
-mod host;
 #[path = "swap/languages.rs"]
 mod languages;
 #[path = "swap/migrations.rs"]
 mod migrations;
 #[path = "swap/model.rs"]
 mod model;
-#[allow(dead_code, unreachable_pub, reason = "the benchmarks' own: this is a part")]
-#[path = "../benches/support/open.rs"]
-mod open;
-#[allow(dead_code, unreachable_pub, reason = "the benchmarks' own: this is a part")]
-#[path = "../benches/support/process.rs"]
-mod process;
-#[path = "support/refused.rs"]
-mod refused;
 #[path = "swap/restart.rs"]
 mod restart;
 #[path = "swap/rehearsals.rs"]
@@ -60,5 +39,3 @@ mod traffic;
 mod unpublished;
 #[path = "swap/versions.rs"]
 mod versions;
-#[path = "swap/wire.rs"]
-mod wire;

@@ -50,15 +50,16 @@ impl Source {
 
     fn is_test(&self) -> bool {
         let file = self.path.rsplit('/').next().unwrap_or_default();
-        ["tests.rs", "testing.rs"].contains(&file) || self.path.contains("/tests/") || self.path.contains("/benches/")
+        let folders = ["/tests/", "/benches/", "/testkit/"];
+        ["tests.rs", "testing.rs"].contains(&file) || folders.iter().any(|folder| self.path.contains(folder))
     }
 
     /// Returns the host's crate and the module of it that the file belongs to, or `None` if it is not part of a library.
     fn module(&self) -> Option<(&str, &str)> {
         let (name, inside) = self.path.strip_prefix("host/")?.strip_suffix(".rs")?.split_once("/src/")?;
         let module = inside.split('/').next()?;
-        // Guests of tests and benchmarks have a folder `src` as well.
-        (!name.contains('/') && !["lib", "main"].contains(&module)).then_some((name, module))
+        // Guests of tests and benchmarks have a folder `src` as well. The testkit is not part of the host.
+        (!name.contains('/') && name != "testkit" && !["lib", "main"].contains(&module)).then_some((name, module))
     }
 }
 

@@ -11,10 +11,10 @@ use tokio::runtime::Runtime;
 use wasmtime::component::{Component, Func, Linker, TypedFunc};
 use wasmtime::{Engine, Store};
 use watertight::profile::Profile;
+use watertight_testkit::bench::compare::{Pairs, in_turns};
+use watertight_testkit::bench::report::Report;
+use watertight_testkit::bench::rounds;
 
-use crate::support::compare::{Pairs, in_turns};
-use crate::support::report::Report;
-use crate::support::rounds;
 use crate::{Hosted, in_words, is_asked_for};
 
 /// The kinds of calls: the name of the function, the number of calls within one outer call, and a description.

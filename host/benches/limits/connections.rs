@@ -10,13 +10,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use watertight::state::{StateFolder, read_token};
+use watertight_testkit::bench;
+use watertight_testkit::bench::customers::customers;
+use watertight_testkit::bench::report::Report;
+use watertight_testkit::bench::server::Server;
+use watertight_testkit::http2::Http2;
+use watertight_testkit::open::{Load, Request, ask};
 
-use crate::http2::Http2;
-use crate::support::customers::customers;
-use crate::support::open::{Load, Request, ask};
-use crate::support::report::Report;
-use crate::support::server::Server;
-use crate::{p99, support};
+use crate::p99;
 
 /// The number of open requests on one HTTP/2 connection.
 const STREAMS: usize = 256;
@@ -128,7 +129,7 @@ pub fn attacked(
     build: &[u8],
     per_second: f64,
 ) -> anyhow::Result<()> {
-    let (time, later) = match support::is_quick() {
+    let (time, later) = match bench::is_quick() {
         true => (Duration::from_secs(5), Duration::from_secs(15)),
         false => (Duration::from_secs(30), Duration::from_secs(60)),
     };
@@ -150,7 +151,8 @@ pub fn attacked(
             "1,024 bodies that never come",
             Box::new(move || {
                 Attack::start(move |stop| {
-                    let again = |http: &mut Http2, stream| _ = http.frame(crate::http2::DATA, 0, stream, b" ");
+                    let again =
+                        |http: &mut Http2, stream| _ = http.frame(watertight_testkit::http2::DATA, 0, stream, b" ");
                     streams(data, stop, 65_535, |http| _ = http.ask("POST", "/orders", &json, false), again);
                 })
             }),

@@ -47,7 +47,8 @@ pub(crate) fn router(state: &Path) -> anyhow::Result<Router> {
     std::fs::create_dir_all(state)?;
     let open = |name: &str| {
         // The migrations are the ones that the host applies.
-        let component = crate::support::workspace().join("target/components").join(name).with_extension("wasm");
+        let component =
+            watertight_testkit::paths::repository().join("target/components").join(name).with_extension("wasm");
         let artifact = Artifact::load(&component, MAX_COMPONENT_BYTES)?;
         anyhow::Ok(Database::open(&state.join(name).with_extension("db"), Settings::default(), artifact.migrations())?)
     };

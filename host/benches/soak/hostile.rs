@@ -7,11 +7,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use anyhow::Context;
-
-use super::attacks::Attack;
-use super::support::customers::read;
-use super::support::open::{Request, ask};
-use super::support::server::Server;
+use watertight_testkit::attacks::Attack;
+use watertight_testkit::bench::customers::read;
+use watertight_testkit::bench::server::Server;
+use watertight_testkit::open::{Request, ask};
 
 /// The pause between two malformed requests.
 const PAUSE: Duration = Duration::from_millis(20);

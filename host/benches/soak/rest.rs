@@ -8,10 +8,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use rusqlite::{Connection, OpenFlags};
 use watertight::telemetry::table::{self, Metric};
-
-use super::operator::Operator;
-use super::support::process::Holdings;
-use super::support::server::Server;
+use watertight_testkit::bench::operator::Operator;
+use watertight_testkit::bench::server::Server;
+use watertight_testkit::process::Holdings;
 
 /// The time after which an idle host has freed its resources: blocking threads stay for ten seconds, unused instances for two.
 const SETTLE_TIME: Duration = Duration::from_secs(15);

@@ -4,13 +4,12 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use hdrhistogram::Histogram;
-
-use super::operator::{MODULES, Operator};
-use super::support;
-use super::support::customers::{customers, read};
-use super::support::open::{Load, Request, Run, ask, saturate};
-use super::support::report::Report;
-use super::support::server::Server;
+use watertight_testkit::bench;
+use watertight_testkit::bench::customers::{customers, read};
+use watertight_testkit::bench::operator::{MODULES, Operator};
+use watertight_testkit::bench::report::Report;
+use watertight_testkit::bench::server::Server;
+use watertight_testkit::open::{Load, Request, Run, ask, saturate};
 
 /// The number of connections with which saturation is measured.
 const CONNECTIONS: usize = 64;
@@ -38,7 +37,7 @@ pub fn swaps_under_load(
     server: &Server,
     operator: &mut Operator,
 ) -> anyhow::Result<()> {
-    let swaps = if support::is_quick() { 3 } else { 30 };
+    let swaps = if bench::is_quick() { 3 } else { 30 };
     let customers = customers(server)?;
     let most = saturate(server.address, CONNECTIONS, Duration::from_secs(5), customers.clone())?;
     let load = Load::start(server.address, most * PART, customers)?;

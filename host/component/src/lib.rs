@@ -4,6 +4,8 @@ pub mod shape;
 pub mod profile;
 pub mod artifact;
 
+// The file itself and not the crate `testkit`: that depends on the whole host, which these unit tests don't need.
 #[cfg(test)]
-#[path = "../../tests/support/components.rs"]
+#[allow(dead_code, unreachable_pub, reason = "the unit tests use a part of it")]
+#[path = "../../testkit/src/components.rs"]
 pub(crate) mod test_components;

@@ -8,12 +8,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::admin::Operator;
-use crate::app::{App, Content, back_with, serves};
-use crate::command::run;
-use crate::host::{self, Host};
-use crate::refused::{Refused, ZERO_FILE_BYTES, harmless, pairs_of_pairs, tangle};
-use crate::wire::{Connection, get};
+use watertight_testkit::admin::Operator;
+use watertight_testkit::command::run;
+use watertight_testkit::host::{self, Host};
+use watertight_testkit::refused::{Refused, ZERO_FILE_BYTES, harmless, pairs_of_pairs, tangle};
+use watertight_testkit::tagged::{App, Content, back_with, serves};
+use watertight_testkit::wire::{Connection, get};
 
 /// The time that a busy machine needs to reject a file or to end a process.
 const SLACK: Duration = Duration::from_secs(30);
@@ -90,7 +90,7 @@ fn a_component_that_compiles_for_ever_is_stopped_while_requests_go_on() {
         let left: Vec<_> = fs::read_dir(host.state().join("code")).unwrap().map(|file| file.unwrap().path()).collect();
         assert!(left.iter().all(|file| file.extension().is_none_or(|e| e != "tmp")), "{left:?}");
         // The refused build doesn't disturb the next one.
-        assert_eq!(operator.swapped("back", &crate::app::back(4)), 2);
+        assert_eq!(operator.swapped("back", &watertight_testkit::tagged::back(4)), 2);
     }
 }
 

@@ -13,8 +13,7 @@ use watertight::config::{self, Overrides};
 use watertight::runtime::{CallError, Generation, InstanceStats, Runtime};
 use watertight::state::StateFolder;
 use watertight::store::CallContext;
-
-use crate::components::component_of;
+use watertight_testkit::components::component_of;
 
 /// The end of a manifest that puts the modules into two compartments.
 pub(crate) const APART: &str =

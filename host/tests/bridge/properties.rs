@@ -12,9 +12,9 @@ use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use wasmtime::component::Val;
 use watertight::shape::Type;
+use watertight_testkit::types::typed_values;
 
 use crate::app::{APART, App, component, run};
-use crate::types::typed_values;
 
 /// The number of parameters beside the first. With more than 16 flat values in all, parameters are passed in memory.
 const MORE: usize = 16;

@@ -8,9 +8,8 @@ use std::process::Output;
 
 use serde_json::Value;
 use tempfile::TempDir;
-
-use crate::components::component_of;
-use crate::host::{self, Host, Launch};
+use watertight_testkit::components::component_of;
+use watertight_testkit::host::{self, Host, Launch};
 
 /// The start of each core module: a memory, and an allocator that never frees.
 pub(crate) const MEMORY: &str = r#"
@@ -46,7 +45,7 @@ impl App {
 
     /// Adds a component whose functions all trap.
     pub(crate) fn dummy(self, name: &str, wit: &str) -> Self {
-        let bytes = crate::components::component(wit, "component");
+        let bytes = watertight_testkit::components::component(wit, "component");
         fs::write(self.path().join(name).with_extension("wasm"), bytes).unwrap();
         self
     }

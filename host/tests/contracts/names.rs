@@ -1,9 +1,9 @@
 //! Tests of names with words that start with a digit or are in capitals: every valid WIT name works everywhere.
 
 use serde_json::{Value, json};
+use watertight_testkit::host::Host;
 
 use crate::app::{App, ask};
-use crate::host::Host;
 
 const POST: &str = r#"
     package field:post-2@1.0.0 {

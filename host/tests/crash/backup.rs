@@ -8,10 +8,10 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use watertight_testkit::command::{CommandOutput, run};
+use watertight_testkit::host::{Host, Launch, binary, folder, shop};
 
 use crate::client::{Shop, draft};
-use crate::command::{CommandOutput, run};
-use crate::host::{Host, Launch, binary, folder, shop};
 use crate::kills::Dice;
 use crate::ledger::Ledger;
 

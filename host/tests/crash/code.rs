@@ -4,8 +4,9 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
+use watertight_testkit::host::{Launch, Placement, folder};
+
 use crate::client::{Shop, draft};
-use crate::host::{Launch, Placement, folder};
 
 /// Returns the files of compiled code in a state folder.
 fn code(state: &Path) -> Vec<PathBuf> {
@@ -83,8 +84,8 @@ fn a_host_that_was_killed_while_it_compiled_leaves_nothing_behind() {
     let state = folder.path().join("state");
     let code = state.join("code");
     for millis in [150, 300, 600] {
-        let mut command = crate::host::binary();
-        command.arg("run").arg(crate::host::shop()).arg("--state").arg(&state);
+        let mut command = watertight_testkit::host::binary();
+        command.arg("run").arg(watertight_testkit::host::shop()).arg("--state").arg(&state);
         command.args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]).stderr(std::process::Stdio::null());
         let mut child = command.spawn().unwrap();
         std::thread::sleep(std::time::Duration::from_millis(millis));

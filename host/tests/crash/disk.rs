@@ -5,9 +5,9 @@
 use std::path::Path;
 
 use rustix::process::Signal;
+use watertight_testkit::host::{Host, Launch, check_strace, folder};
 
 use crate::client::{Answer, Shop, draft};
-use crate::host::{Host, Launch, check_strace, folder};
 use crate::ledger::Ledger;
 
 /// The databases, each with the number of syncs that one order takes.

@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 use std::process::Command;
 
+use watertight_testkit::host::{Launch, binary, check_strace, folder, shop};
+
 use crate::client::{Shop, draft};
-use crate::host::{Launch, binary, check_strace, folder, shop};
 use crate::trace::{Call, STRACE, read, traced};
 
 /// Returns the trace of a host that placed one order and answered every kind of read, and the path of its state folder.

@@ -7,9 +7,9 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
+use watertight_testkit::host::{Host, Launch, folder};
 
 use crate::client::{Shop, draft, request};
-use crate::host::{Host, Launch, folder};
 use crate::ledger::Ledger;
 
 /// Limits the size of each file of the host to `most` bytes, or lifts the limit.

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::Value;
+use watertight_testkit::host::{Host, Launch, binary, folder, shop};
 
 use crate::client::{Answer, Shop, draft};
-use crate::host::{Host, Launch, binary, folder, shop};
 use crate::ledger::Ledger;
 
 /// The environment variable with the seed of the random moments.

@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use watertight_testkit::host::{Host, Launch, binary, shop};
 
 use crate::client::{draft, request};
-use crate::host::{Host, Launch, binary, shop};
 use crate::kills::Dice;
 use crate::ledger::Ledger;
 

@@ -7,9 +7,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
+use watertight_testkit::host::{Host, Launch, folder};
 
 use crate::client::{Answer, Shop, draft, send};
-use crate::host::{Host, Launch, folder};
 use crate::ledger::Ledger;
 
 /// The longest time until a loss is noticed. The host promises one second on an idle machine.

@@ -5,9 +5,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use watertight_testkit::host::{Host, Launch, binary, folder, shop};
 
 use crate::client::{Shop, draft};
-use crate::host::{Host, Launch, binary, folder, shop};
 use crate::ledger::Ledger;
 
 /// The crash points of the database's writer. See `host/disk/src/failpoint.rs`.

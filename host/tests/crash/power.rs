@@ -9,9 +9,9 @@ use std::path::Path;
 
 use serde_json::Value;
 use tempfile::TempDir;
+use watertight_testkit::host::{Launch, folder};
 
 use crate::client::{Shop, draft};
-use crate::host::{Launch, folder};
 use crate::kills::Dice;
 use crate::ledger::Ledger;
 use crate::trace::{Call, read, traced};

@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
+use watertight_testkit::host::{Host, Launch, binary, folder, shop};
+use watertight_testkit::paths::repository;
 
 use crate::client::{Answer, Shop, draft, request, send};
-use crate::host::{Host, Launch, binary, folder, repository, shop};
 use crate::kills::Dice;
 use crate::ledger::Ledger;
 

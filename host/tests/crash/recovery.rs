@@ -5,10 +5,10 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
+use watertight_testkit::admin::Operator;
+use watertight_testkit::host::{Host, Launch, copy_of_shop, folder};
 
-use crate::admin::Operator;
 use crate::client::{Shop, draft};
-use crate::host::{Host, Launch, copy_of_shop, folder};
 use crate::kills::Dice;
 use crate::ledger::Ledger;
 
@@ -96,9 +96,9 @@ fn a_module_is_never_resumed_twice_at_once_whatever_builds_are_at_work() {
     orders.execute(old, []).unwrap();
     drop(orders);
     let operator = Operator::of(&host);
-    let build = std::fs::read(crate::host::component("orders")).unwrap();
+    let build = std::fs::read(watertight_testkit::host::component("orders")).unwrap();
     for round in 0..2_u8 {
-        let other = crate::builds::with_build_id(&build, &format!("resumed{round}"));
+        let other = watertight_testkit::builds::with_build_id(&build, &format!("resumed{round}"));
         let answer = operator.swap("orders", &other);
         assert_eq!(answer.status, 200, "{answer:?}");
     }
@@ -177,8 +177,8 @@ fn a_stop_while_a_start_resumes_is_one_in_order() {
     Shop(host.listen()).place(&draft("ada", "tok_visa"), Some("the key")).unwrap_err();
     host.wait();
     let log = folder.path().join("resuming.log");
-    let mut command = crate::host::binary();
-    command.arg("run").arg(crate::host::shop()).arg("--state").arg(&state);
+    let mut command = watertight_testkit::host::binary();
+    command.arg("run").arg(watertight_testkit::host::shop()).arg("--state").arg(&state);
     command.args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]).env("FAILPOINTS", "sql::committed=sleep(400)");
     let mut child = command.stderr(std::fs::File::create(&log).unwrap()).spawn().unwrap();
     // The number of attempts is in the first commit of `resume`.

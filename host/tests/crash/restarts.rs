@@ -2,8 +2,9 @@
 
 use std::time::Instant;
 
+use watertight_testkit::host::{Launch, folder};
+
 use crate::client::{Shop, draft};
-use crate::host::{Launch, folder};
 use crate::ledger::Ledger;
 
 /// More orders than one call of the module's `resume` tries.

@@ -4,11 +4,12 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use watertight_testkit::command::run;
+use watertight_testkit::host::{Host, Launch, binary, component, folder};
+
 use crate::backup::{
     backup, backup_command, copy_folder, files, generation, ids, names, place, read, restore, restore_command, start,
 };
-use crate::command::run;
-use crate::host::{Host, Launch, binary, component, folder};
 use crate::ledger::Ledger;
 
 /// Swaps in a build of notifications that differs only in its digest.

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::process::ExitStatusExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -18,15 +18,16 @@ use watertight::artifact::{Docs, ModuleSection};
 use watertight::failpoint::CrashPoint;
 use watertight::ids::Digest;
 use watertight::migration::Migration;
+use watertight_testkit::admin::{Operator, multipart, parts_of};
+use watertight_testkit::builds::with_build_id;
+use watertight_testkit::components::component_of;
+use watertight_testkit::host::{Host, Launch, component, copy_of_shop, folder};
+use watertight_testkit::paths::temporary;
+use watertight_testkit::wire::{get, once};
 
-use crate::admin::{Operator, multipart, parts_of};
-use crate::builds::with_build_id;
 use crate::client::{Shop, draft};
-use crate::components::component_of;
-use crate::host::{Host, Launch, component, copy_of_shop, folder};
 use crate::kills::Closing;
 use crate::ledger::Ledger;
-use crate::wire::{get, once};
 
 /// The environment variable with the number of kills at each step of each change. The default is 2, which takes 45 s; `make crash` sets 10.
 const TIMES: &str = "CRASH_TIMES";
@@ -350,7 +351,7 @@ fn needs_a_new_build(point: CrashPoint) -> bool {
 struct Tidy(Vec<PathBuf>);
 
 fn kept_code() -> Vec<PathBuf> {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("code");
+    let folder = temporary().join("code");
     fs::read_dir(folder).into_iter().flatten().map(|file| file.unwrap().path()).collect()
 }
 

@@ -6,7 +6,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::host::{Launch, check_strace};
+use watertight_testkit::host::{Launch, check_strace};
 
 /// The arguments of `strace`; the output file follows. Strings are long enough for SQLite's pages and for the answers.
 pub const STRACE: [&str; 8] = ["-f", "-ttt", "-yy", "-s", "100000", "-e", CALLS, "-o"];

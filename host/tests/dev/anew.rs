@@ -1,5 +1,7 @@
 //! Tests of when `dev` recreates a database, and when it doesn't.
 
+use watertight_testkit::components;
+
 use super::*;
 
 /// A renamed migration is no edit. One that is inserted before applied ones is refused by name. Neither loses a row.

@@ -8,8 +8,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
-
-use crate::host;
+use watertight_testkit::host;
 
 /// The longest wait for a step that compiles, on a busy machine.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(120);

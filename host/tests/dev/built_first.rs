@@ -2,8 +2,10 @@
 
 use std::fs;
 
-use crate::command::{CommandOutput, run};
-use crate::{host, rust};
+use watertight_testkit::command::{CommandOutput, run};
+use watertight_testkit::host;
+
+use crate::rust;
 
 const SUITE: &str = r#"{
   "interface": "a:calc/calc@1.0.0",

@@ -3,8 +3,8 @@
 use std::fs;
 
 use serde_json::{Value, json};
+use watertight_testkit::components::component_of;
 
-use crate::components::component_of;
 use crate::protocol::{CORE, WIT, app, raw};
 
 #[tokio::test]

@@ -2,10 +2,10 @@
 
 use reqwest::Method;
 use serde_json::{Value, json};
+use watertight_testkit::app::App;
+use watertight_testkit::client::{Answer, Raw, client, send};
+use watertight_testkit::host::{Launch, Placement};
 
-use crate::app::App;
-use crate::client::{Answer, Raw, client, send};
-use crate::host::{Launch, Placement};
 use crate::shop::{card, draft};
 use crate::wire::probe;
 
@@ -142,7 +142,7 @@ async fn a_failing_call_says_so_and_no_more() {
 #[tokio::test]
 async fn a_token_stays_over_restarts() {
     let app = App::shop("");
-    let state = crate::host::folder();
+    let state = watertight_testkit::host::folder();
     let folder = state.path().join("state");
     let token = || app.launch().state(&folder).start().token();
     assert_eq!(token(), token());

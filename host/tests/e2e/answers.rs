@@ -7,10 +7,10 @@ use std::fs;
 use std::path::Path;
 
 use serde_json::Value;
-
-use crate::app::App;
-use crate::client::{Answer, Raw};
-use crate::host::{self, Host};
+use watertight_testkit::app::App;
+use watertight_testkit::client::{Answer, Raw};
+use watertight_testkit::host::Host;
+use watertight_testkit::paths::repository;
 
 /// The settings that the cases assume.
 const SETTINGS: &str = "[defaults.limits]\nbody = \"64KiB\"";
@@ -32,7 +32,7 @@ struct Case<'a> {
 
 #[test]
 fn every_case_of_the_table() {
-    let file = host::repository().join("host/tests/e2e/answers.txt");
+    let file = repository().join("host/tests/e2e/answers.txt");
     let text = fs::read_to_string(&file).unwrap();
     let (introduction, cases) = parse(&text);
     let app = App::shop(SETTINGS);

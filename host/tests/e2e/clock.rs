@@ -10,9 +10,9 @@ use std::sync::LazyLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::json;
+use watertight_testkit::client::{Raw, client, request, send};
+use watertight_testkit::host::{Host, Launch, folder};
 
-use crate::client::{Raw, client, request, send};
-use crate::host::{Host, Launch, folder};
 use crate::shop::{card, draft};
 
 /// The source of the library. It adds a number of seconds to the wall clock. The number is a 64-bit integer in the file that `CLOCK_OFFSET`
@@ -142,7 +142,7 @@ async fn a_host_starts_and_changes_whatever_its_clock_says() {
         let host = clock.lead(Launch::shop()).start();
         let mut old = Raw::connect(host.listen());
         served(&host, &mut old, year).await;
-        let component = fs::read(crate::host::component("payments")).unwrap();
+        let component = fs::read(watertight_testkit::host::component("payments")).unwrap();
         let swap = client().post(host.admin_url("/modules/payments/swap")).bearer_auth(host.token());
         send(swap.header("content-type", "application/wasm").body(component)).await.expect(200);
         let to = folder.path().join(format!("backup-{place}"));

@@ -1,16 +1,14 @@
 //! Tests of the command line's output and exit codes: 0 is success, 1 a refusal or a failure, 2 a usage error.
 
-#[path = "../support/command.rs"]
-mod command;
-
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use crate::app::{App, guest, wasi_probe};
-use crate::host;
 use crate::shop::{card, draft};
-use command::{CommandOutput, run};
+use watertight_testkit::app::{App, guest, wasi_probe};
+use watertight_testkit::command::{CommandOutput, run};
+use watertight_testkit::host;
+use watertight_testkit::paths::repository;
 
 fn watertight(arguments: &[&str]) -> CommandOutput {
     run(host::binary().args(arguments))
@@ -53,7 +51,7 @@ fn what_is_not_understood_ends_with_2() {
 #[test]
 fn a_whole_application_is_found_fine() {
     host::shop();
-    let repository = host::repository();
+    let repository = repository();
     // The argument may be the repository, the folder or the file.
     for place in ["", "modules", "modules/app.toml"] {
         let place = repository.join(place);
@@ -319,7 +317,7 @@ fn a_component_is_told_about() {
     ] {
         assert!(said.contains(part), "{part:?} is not in\n{said}");
     }
-    let file = host::repository().join("target/components/orders.wasm");
+    let file = repository().join("target/components/orders.wasm");
     let file = file.to_str().unwrap();
     let json = watertight(&["inspect", file, "--json"]).expect(0).json();
     assert_eq!(json["name"], "orders");
@@ -384,7 +382,7 @@ fn a_panic_is_told_with_its_message_and_place() {
 #[test]
 fn a_debug_build_has_the_authors_functions_with_file_and_line() {
     let folder = host::folder();
-    let guests = host::repository().join("host/tests/guests");
+    let guests = repository().join("host/tests/guests");
     let mut build = host::binary();
     build.args(["build", "probe", "--debug", "--app"]).arg(guests).arg("--out").arg(folder.path());
     run(&mut build).expect(0);
@@ -417,7 +415,7 @@ fn a_closed_pipe_is_no_fault() {
     use std::process::Stdio;
     host::shop();
     let mut child = host::binary()
-        .args(["inspect", host::repository().join("target/components/orders.wasm").to_str().unwrap()])
+        .args(["inspect", repository().join("target/components/orders.wasm").to_str().unwrap()])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()

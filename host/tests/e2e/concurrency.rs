@@ -4,9 +4,8 @@
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-
-use crate::app::{App, guest};
-use crate::host::Host;
+use watertight_testkit::app::{App, guest};
+use watertight_testkit::host::Host;
 
 /// Starts a host with a module that calls two others: one in its own compartment, one in another. Every function has a route.
 fn start(settings: &str) -> (App, Host) {

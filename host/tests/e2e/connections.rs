@@ -5,17 +5,16 @@
 #[path = "connections/others.rs"]
 mod others;
 
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use crate::scrape::Scrape;
 use serde_json::json;
-use watertight::state::StateFolder;
 use watertight::telemetry::table;
+use watertight_testkit::app::{App, guest};
+use watertight_testkit::client::{Raw, client, request, send};
+use watertight_testkit::host::{Host, Launch};
+use watertight_testkit::http2::{DATA, GOAWAY, HEADERS, Http2, RST_STREAM};
 
-use crate::app::{App, guest};
-use crate::client::{Raw, client, request, send};
-use crate::host::{Host, Launch};
-use crate::http2::{DATA, GOAWAY, HEADERS, Http2, RST_STREAM};
 use others::Others;
 
 /// The longest wait for something that takes milliseconds on an idle machine.
@@ -38,7 +37,7 @@ fn texts(settings: &str) -> App {
 }
 
 async fn metric(host: &Host, metric: &table::Metric, labels: &[(&str, &str)]) -> f64 {
-    host.scrape().await.value(metric, labels)
+    Scrape::of(host).await.value(metric, labels)
 }
 
 /// Returns the resident memory of the host in bytes.
@@ -46,13 +45,6 @@ fn resident(host: &Host) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", host.process())).unwrap();
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
     line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() << 10
-}
-
-impl Host {
-    /// Returns the address of the host's probe listener.
-    pub(crate) fn probe(&self) -> SocketAddr {
-        StateFolder::running_host(self.state()).unwrap().probe.unwrap()
-    }
 }
 
 /// Waits until a condition holds. `what` describes the failure.
@@ -90,7 +82,7 @@ async fn answers_that_nobody_takes_stop_nobody_else_and_their_streams_end() {
                 for stream in 0..STREAMS as u32 {
                     attacker.window(2 * stream + 1, 1);
                 }
-                let is_end = |frame: &&crate::http2::Frame| {
+                let is_end = |frame: &&watertight_testkit::http2::Frame| {
                     frame.kind == RST_STREAM || (frame.kind == DATA && frame.flags & 1 == 1)
                 };
                 let frames = attacker.frames(Duration::from_millis(200));

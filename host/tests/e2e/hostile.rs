@@ -7,10 +7,10 @@ use std::fs;
 use std::time::Duration;
 
 use watertight::telemetry::table;
+use watertight_testkit::attacks::{Attack, Why};
+use watertight_testkit::client;
+use watertight_testkit::host::{self, Host, Launch};
 
-use crate::attacks::{Attack, Why};
-use crate::client;
-use crate::host::{self, Host, Launch};
 use crate::scrape::Scrape;
 
 /// Starts a host with these attacks, each in a compartment of its own.

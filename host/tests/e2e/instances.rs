@@ -3,10 +3,9 @@
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-
-use crate::app::{App, guest, wasi_probe};
-use crate::client::{client, send};
-use crate::host::Host;
+use watertight_testkit::app::{App, guest, wasi_probe};
+use watertight_testkit::client::{client, send};
+use watertight_testkit::host::Host;
 
 /// Returns an application with the probe as the module `a`. Each of these functions has a route.
 fn acts(component: &std::path::Path, settings: &str) -> App {

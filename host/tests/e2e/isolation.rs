@@ -1,9 +1,10 @@
 //! Tests that each module has its own database, whatever it requests, and whichever modules share its store.
 
 use serde_json::{Value, json};
+use watertight_testkit::app::{App, guest};
+use watertight_testkit::host::{self, Host, Placement};
+use watertight_testkit::paths::repository;
 
-use crate::app::{App, guest};
-use crate::host::{self, Host, Placement};
 use crate::shop::{card, draft};
 
 /// Returns an application with two modules of the same component and one that calls the first. By default all share a store.
@@ -69,7 +70,7 @@ async fn a_module_is_configured_by_its_own_values_alone() {
 #[tokio::test]
 async fn no_statement_reaches_another_modules_data() {
     // The module named `orders` runs any SQL, next to the real payments.
-    let (probe, payments) = (guest("probe"), host::repository().join("target/components/payments.wasm"));
+    let (probe, payments) = (guest("probe"), repository().join("target/components/payments.wasm"));
     let app = App::new(&format!(
         "[app]\nname = \"shop\"\n[modules.orders]\ncomponent = {probe:?}\nuses = [\"sql\", \"logging\", \"clocks\"]\n\
          [modules.payments]\ncomponent = {payments:?}\nuses = [\"sql\", \"logging\", \"clocks\", \"random\"]\n"

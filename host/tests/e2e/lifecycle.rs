@@ -5,15 +5,13 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
+use watertight_testkit::app::App;
+use watertight_testkit::client::{Raw, client};
+use watertight_testkit::host::{self, Host, Launch};
+use watertight_testkit::refused;
 
-use crate::app::App;
-use crate::client::{Raw, client};
-use crate::host::{self, Host, Launch};
 use crate::shop::{card, draft};
 use crate::wire::{late_note, probe};
-
-#[path = "../support/refused.rs"]
-mod refused;
 
 /// Sends the head of an order and waits until the host asks for the body. Returns the connection and the body.
 fn begun(host: &Host) -> (Raw, String) {

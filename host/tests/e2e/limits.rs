@@ -4,11 +4,12 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use watertight::telemetry::table;
+use watertight_testkit::app::{App, guest};
+use watertight_testkit::client::{client, send};
+use watertight_testkit::host::Host;
 
-use crate::app::{App, guest};
-use crate::client::{client, send};
-use crate::host::Host;
 use crate::metrics::another_build;
+use crate::scrape::Scrape;
 
 /// Returns an application with two modules of one component, each with routes below its name. By default they share a compartment.
 fn two(settings: &str) -> App {
@@ -37,7 +38,7 @@ async fn execute(host: &Host, module: &str, statement: &str) -> Value {
 async fn until_busy(host: &Host, module: &str, running: f64, waiting: f64) {
     let start = Instant::now();
     loop {
-        let now = host.scrape().await;
+        let now = Scrape::of(host).await;
         let seen = |metric| now.value(metric, &[("module", module)]);
         if (seen(&table::CALLS_RUNNING), seen(&table::CALLS_WAITING)) == (running, waiting) {
             return;
@@ -89,7 +90,7 @@ async fn a_body_may_be_as_large_as_its_compartment_says() {
     post("a", 4000).await.expect(200);
     assert_eq!(post("a", 5000).await.expect(413).problem(), "body-too-large");
     post("b", 2 << 20).await.expect(200);
-    let count = host.scrape().await.value(&table::LIMITS, &[("compartment", "one"), ("limit", "body")]);
+    let count = Scrape::of(&host).await.value(&table::LIMITS, &[("compartment", "one"), ("limit", "body")]);
     assert_eq!(count, 1.0);
     assert!(host.has_logged("a limit was met: a request's body has more than 4096 bytes"), "{}", host.log());
     assert!(host.log().contains("module=a "), "{}", host.log());
@@ -114,7 +115,7 @@ async fn what_sql_may_take_is_the_compartment_s_and_hitting_it_is_told() {
     let fill = "INSERT INTO note (text) VALUES (hex(zeroblob(200000)))";
     assert_eq!(execute(&host, "a", fill).await, json!({ "err": { "storage": "the database is full" } }));
     assert_eq!(execute(&host, "a", "INSERT INTO note (text) VALUES ('fits')").await, json!({ "ok": 1 }));
-    let metrics = host.scrape().await;
+    let metrics = Scrape::of(&host).await;
     for (compartment, limit, count) in [
         ("main", "sql.rows", 1.0),
         ("roomy", "sql.rows", 1.0),

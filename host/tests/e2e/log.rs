@@ -3,14 +3,11 @@
 use std::process::Command;
 
 use serde_json::json;
+use watertight_testkit::client::{Answer, client, send};
+use watertight_testkit::host::{Host, Launch, binary};
 
-use crate::client::{Answer, client, send};
-use crate::host::{Host, Launch, binary};
-
-impl Host {
-    async fn log_level(&self, level: &serde_json::Value) -> Answer {
-        send(client().put(self.admin_url("/log")).bearer_auth(self.token()).json(level)).await
-    }
+async fn log_level(host: &Host, level: &serde_json::Value) -> Answer {
+    send(client().put(host.admin_url("/log")).bearer_auth(host.token()).json(level)).await
 }
 
 #[tokio::test]
@@ -23,15 +20,15 @@ async fn what_is_logged_is_set_while_the_host_runs() {
     };
     request("quiet").await;
     assert_eq!(
-        host.log_level(&json!({"level": "warn,request=debug"})).await.expect(200).body["level"],
+        log_level(&host, &json!({"level": "warn,request=debug"})).await.expect(200).body["level"],
         "warn,request=debug"
     );
     request("loud").await;
     assert!(host.has_logged("request=\"loud\""), "{}", host.log());
     assert!(!host.log().contains("quiet"), "{}", host.log());
-    host.log_level(&json!({"level": "off"})).await.expect(200);
+    log_level(&host, &json!({"level": "off"})).await.expect(200);
     request("silent").await;
-    host.log_level(&json!({"level": "info"})).await.expect(200);
+    log_level(&host, &json!({"level": "info"})).await.expect(200);
     assert!(host.has_logged("until the host ends"), "{}", host.log());
     assert!(!host.log().contains("silent"), "{}", host.log());
     assert_eq!(host.admin_get("/log").await.expect(200).body, json!({"level": "info"}));
@@ -50,7 +47,7 @@ async fn what_can_t_be_a_level_is_refused_with_the_reason() {
         (json!({"levels": "info"}), "unknown field"),
         (json!({}), "missing field"),
     ] {
-        let refused = host.log_level(&level).await.expect(400);
+        let refused = log_level(&host, &level).await.expect(400);
         assert_eq!(refused.problem(), "invalid-request", "{level}");
         assert!(refused.body["detail"].as_str().unwrap().contains(why), "{level}: {}", refused.text);
     }
@@ -61,7 +58,7 @@ async fn what_can_t_be_a_level_is_refused_with_the_reason() {
 
 #[test]
 fn the_command_says_and_sets_it_and_a_start_forgets_it() {
-    let state = crate::host::folder();
+    let state = watertight_testkit::host::folder();
     let state = state.path().join("state");
     let log = |arguments: &[&str]| {
         let mut command = binary();

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use watertight::telemetry::table::{self, Kind, Metric};
+use watertight_testkit::app::{App, apart, guest};
+use watertight_testkit::client::{client, send};
+use watertight_testkit::host::{Host, Launch};
 
-use crate::app::{App, apart, guest};
-use crate::client::{Answer, client, send};
-use crate::host::{Host, Launch};
 use crate::scrape::Scrape;
 use crate::shop::{card, draft};
 
@@ -47,25 +47,11 @@ pub(crate) fn another_build(component: &Path, mark: u8) -> Vec<u8> {
     bytes
 }
 
-impl Host {
-    pub(crate) async fn scrape(&self) -> Scrape {
-        let answer = send(client().get(self.admin_url("/metrics"))).await.expect(200);
-        assert_eq!(answer.header("content-type"), "text/plain; version=0.0.4");
-        Scrape::read(&answer.text)
-    }
-
-    pub(crate) async fn swap(&self, module: &str, component: Vec<u8>, query: &str) -> Answer {
-        let request =
-            client().post(self.admin_url(&format!("/modules/{module}/swap{query}"))).bearer_auth(self.token());
-        send(request.header("content-type", "application/wasm").body(component)).await
-    }
-}
-
 /// Repeats the scrape until it satisfies `wanted`.
 async fn until(host: &Host, what: &str, wanted: impl Fn(&Scrape) -> bool) -> Scrape {
     let start = Instant::now();
     loop {
-        let now = host.scrape().await;
+        let now = Scrape::of(host).await;
         if wanted(&now) {
             return now;
         }
@@ -86,7 +72,7 @@ fn dropped(now: &Scrape, compartment: &str, reason: &str) -> f64 {
 async fn what_is_documented_is_there_and_nothing_else() {
     let host = shop_apart().launch().start();
     host.get("/metrics").await.expect(404);
-    let now = host.scrape().await;
+    let now = Scrape::of(&host).await;
     // No module of the shop is granted `http`. The tests of `grants` cover the metric of outbound requests.
     let documented = || table::ALL.iter().filter(|metric| metric.name != table::OUTBOUND.name);
     assert_eq!(now.names(), documented().map(|metric| metric.name).collect::<BTreeSet<&str>>());
@@ -102,7 +88,7 @@ async fn what_is_documented_is_there_and_nothing_else() {
 #[tokio::test]
 async fn requests_are_counted_by_route_and_status() {
     let host = Launch::shop().start();
-    let before = host.scrape().await;
+    let before = Scrape::of(&host).await;
     assert_eq!(requests(&before, "POST", "/orders", "201"), 0.0);
     let order = host.post("/orders", &draft("ada", card("tok_visa"))).await.expect(201);
     host.post("/orders", &draft("ada", card("tok_declined"))).await.expect(402);
@@ -111,7 +97,7 @@ async fn requests_are_counted_by_route_and_status() {
     host.get(&path).await.expect(200);
     host.get("/orders/nothing").await.expect(404);
     send(client().head(host.url(&path))).await.expect(200);
-    let after = host.scrape().await;
+    let after = Scrape::of(&host).await;
     assert_eq!(["201", "402", "400"].map(|status| requests(&after, "POST", "/orders", status)), [1.0; 3]);
     // The route of `GET` answers `HEAD` requests.
     assert_eq!(["200", "404"].map(|status| requests(&after, "GET", "/orders/{id}", status)), [2.0, 1.0]);
@@ -128,14 +114,14 @@ async fn nothing_that_a_client_sends_becomes_a_label() {
     host.get("/orders?customer=nobody").await.expect(200);
     send(client().delete(host.url("/orders"))).await.expect(405);
     send(client().request("BREW".parse().unwrap(), host.url("/orders"))).await.expect(501);
-    let before = host.scrape().await;
+    let before = Scrape::of(&host).await;
     for number in 0..200 {
         host.get(&format!("/nothing/{number}")).await.expect(404);
         host.get(&format!("/orders?customer=c{number}")).await.expect(200);
         let method = reqwest::Method::from_bytes(format!("M{number}").as_bytes()).unwrap();
         send(client().request(method, host.url("/orders"))).await.expect(501);
     }
-    let after = host.scrape().await;
+    let after = Scrape::of(&host).await;
     assert_eq!(after.series(), before.series());
     assert_eq!(["404", "405", "501"].map(|status| requests(&after, "other", "other", status)), [201.0, 1.0, 201.0]);
     let named = |line: &&str| !line.starts_with('#') && (line.contains("customer") || line.contains("nothing"));
@@ -148,7 +134,7 @@ async fn calls_are_counted_by_edge_and_kind() {
     let calls = |now: &Scrape, from: &str, to: &str, kind: &str| {
         now.value(&table::CALLS, &[("from", from), ("to", to), ("kind", kind)])
     };
-    let before = host.scrape().await;
+    let before = Scrape::of(&host).await;
     assert_eq!(calls(&before, "core", "aside", "bridged"), 0.0);
     // Each start calls `resume` of orders once.
     assert_eq!(calls(&before, "outside", "core", "resume"), 1.0);
@@ -156,7 +142,7 @@ async fn calls_are_counted_by_edge_and_kind() {
         host.post("/orders", &draft("ada", card("tok_visa"))).await.expect(201);
     }
     host.called("orders/orders.list-orders", json!(["nobody"])).await;
-    let after = host.scrape().await;
+    let after = Scrape::of(&host).await;
     assert_eq!(calls(&after, "core", "aside", "bridged"), 3.0);
     assert_eq!(calls(&after, "outside", "core", "route"), 3.0);
     assert_eq!(calls(&after, "outside", "core", "operator"), 1.0);
@@ -175,7 +161,7 @@ async fn instances_are_counted_as_they_come_and_go() {
     host.get("/take-memory?mebibytes=200").await.expect(500);
     host.get("/take-memory?mebibytes=100").await.expect(200);
     host.get("/count").await.expect(200);
-    let now = host.scrape().await;
+    let now = Scrape::of(&host).await;
     let errors = |kind: &str| now.value(&table::CALL_ERRORS, &[("compartment", "main"), ("kind", kind)]);
     assert_eq!(["trap", "deadline", "limit"].map(errors), [1.0; 3]);
     assert_eq!(["queue-full", "no-room", "callee"].map(errors), [0.0; 3]);
@@ -195,12 +181,12 @@ async fn instances_that_are_left_alone_or_used_up_are_counted() {
         used.get("/count").await.expect(200);
     }
     // The host made the first instance before the first request.
-    assert_eq!(dropped(&used.scrape().await, "main", "max-calls"), 2.0);
+    assert_eq!(dropped(&Scrape::of(&used).await, "main", "max-calls"), 2.0);
     let fresh = probe("[defaults.instances]\nmode = \"fresh\"").launch().start();
     for _ in 0..3 {
         fresh.get("/count").await.expect(200);
     }
-    assert_eq!(dropped(&fresh.scrape().await, "main", "fresh"), 4.0);
+    assert_eq!(dropped(&Scrape::of(&fresh).await, "main", "fresh"), 4.0);
 }
 
 #[tokio::test]
@@ -220,7 +206,7 @@ async fn the_pool_shows_who_runs_and_who_waits() {
     for answer in [one, two, three] {
         answer.expect(200);
     }
-    let now = host.scrape().await;
+    let now = Scrape::of(&host).await;
     assert_eq!(now.value(&table::CALL_ERRORS, &[("compartment", "main"), ("kind", "queue-full")]), 1.0);
     assert_eq!(requests(&now, "POST", "/wait", "503"), 1.0);
     assert_eq!(now.value(&table::IN_FLIGHT, &[("generation", "1")]), 0.0);
@@ -233,7 +219,7 @@ async fn a_swap_shows_and_no_counter_goes_back() {
     for _ in 0..5 {
         host.get("/count").await.expect(200);
     }
-    let before = host.scrape().await;
+    let before = Scrape::of(&host).await;
     let changes = |now: &Scrape, cause: &str, outcome: &str| {
         now.value(&table::CHANGES, &[("cause", cause), ("outcome", outcome)])
     };
@@ -249,7 +235,7 @@ async fn a_swap_shows_and_no_counter_goes_back() {
     let back = async {
         tokio::time::sleep(Duration::from_millis(300)).await;
         send(client().post(host.admin_url("/rollback")).bearer_auth(host.token())).await.expect(200);
-        let now = host.scrape().await;
+        let now = Scrape::of(&host).await;
         now.grew_from(&swapped);
         let seen = |metric: &Metric| now.value(metric, &[]);
         assert_eq!((seen(&table::GENERATION), seen(&table::GENERATIONS_ALIVE)), (3.0, 2.0));
@@ -287,7 +273,7 @@ async fn a_call_that_a_drain_cut_off_is_an_error() {
         host.swap("a", another_build(&guest("probe"), 3), "").await.expect(200)
     };
     tokio::join!(slow, swap);
-    let now = host.scrape().await;
+    let now = Scrape::of(&host).await;
     assert_eq!(now.value(&table::CALL_ERRORS, &[("compartment", "main"), ("kind", "deadline")]), 1.0);
     assert_eq!((requests(&now, "GET", "/spin", "504"), dropped(&now, "main", "dropped")), (1.0, 1.0));
 }
@@ -296,7 +282,7 @@ async fn a_call_that_a_drain_cut_off_is_an_error() {
 async fn a_database_shows_its_work() {
     let host = probe("").launch().start();
     let seen = |now: &Scrape, metric: &Metric| now.value(metric, &[("module", "a")]);
-    let before = host.scrape().await;
+    let before = Scrape::of(&host).await;
     let write = |text: &str| json!([format!("INSERT INTO note (text) VALUES ('{text}')"), []]);
     let writes = (0..40).map(|number| host.called("a/raw.execute", write(&number.to_string())));
     let written: Vec<Value> = futures::future::join_all(writes).await;
@@ -328,7 +314,7 @@ async fn a_database_shows_its_work() {
     let look = until(&host, "a write that waits", |now| seen(now, &table::WRITER_QUEUE) == 1.0);
     let (_, waited, _) = tokio::join!(host.called("a/raw.script", holder), wait, look);
     assert_eq!(waited["ok"], 1);
-    assert_eq!(seen(&host.scrape().await, &table::WRITER_QUEUE), 0.0);
+    assert_eq!(seen(&Scrape::of(&host).await, &table::WRITER_QUEUE), 0.0);
 }
 
 #[tokio::test]
@@ -336,7 +322,7 @@ async fn a_failing_callee_shows_on_both_sides() {
     let app = App::failing_notices("trap", &apart(""));
     let host = app.launch().start();
     host.post("/orders", &draft("ada", card("tok_visa"))).await.expect(201);
-    let now = host.scrape().await;
+    let now = Scrape::of(&host).await;
     let errors =
         |compartment: &str, kind: &str| now.value(&table::CALL_ERRORS, &[("compartment", compartment), ("kind", kind)]);
     // The caller got a typed error and went on.

@@ -3,10 +3,10 @@
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use watertight_testkit::app::{App, apart};
+use watertight_testkit::client::Answer;
+use watertight_testkit::host::Host;
 
-use crate::app::{App, apart};
-use crate::client::Answer;
-use crate::host::Host;
 use crate::shop::{card, draft};
 
 async fn place(host: &Host) -> Answer {

@@ -5,12 +5,12 @@ use std::net::SocketAddr;
 
 use reqwest::Method;
 use serde_json::{Value, json};
+use watertight_testkit::app::App;
+use watertight_testkit::client::{Answer, Raw, client, send};
+use watertight_testkit::components::component_of;
+use watertight_testkit::host::{Host, Launch};
 
-use crate::app::App;
-use crate::client::{Raw, client, send};
-use crate::components::component_of;
 use crate::frames;
-use crate::host::{Host, Launch};
 
 /// The interface of a module whose functions return what they got.
 pub(crate) const WIT: &str = "package t:t@1.0.0;
@@ -294,14 +294,15 @@ fn unknown_input_is_refused_unless_the_manifest_ignores_it() {
 #[test]
 fn what_becomes_of_unknown_input_changes_while_the_host_runs() {
     let app = app("");
-    let state = crate::host::folder();
+    let state = watertight_testkit::host::folder();
     let state = state.path().join("state");
     let host = app.launch().state(&state).start();
     let request = "GET /nothing?x=1 HTTP/1.1\r\nHost: a\r\n\r\n";
     assert_eq!(raw(host.listen(), request).0, 400);
     let manifest = fs::read_to_string(app.path().join("app.toml")).unwrap();
     fs::write(app.path().join("app.toml"), manifest.replace("[app]", "[app]\nunknown_input = \"ignore\"")).unwrap();
-    let applied = crate::host::binary().arg("apply").arg(app.path()).arg("--state").arg(&state).output().unwrap();
+    let applied =
+        watertight_testkit::host::binary().arg("apply").arg(app.path()).arg("--state").arg(&state).output().unwrap();
     let told = String::from_utf8_lossy(&applied.stdout);
     assert!(applied.status.success() && told.contains("~ route GET /nothing"), "{told}{applied:?}");
     assert_eq!(raw(host.listen(), request).0, 200);
@@ -327,11 +328,9 @@ async fn a_path_is_the_same_however_it_is_encoded() {
     send(admin("/modules%2f")).await.expect(404);
 }
 
-impl Host {
-    async fn operate(&self, method: Method, path: &str, kind: Option<&str>, body: &str) -> crate::client::Answer {
-        let request = client().request(method, self.admin_url(path)).bearer_auth(self.token()).body(body.to_owned());
-        send(kind.into_iter().fold(request, |request, kind| request.header("content-type", kind))).await
-    }
+async fn operate(host: &Host, method: Method, path: &str, kind: Option<&str>, body: &str) -> Answer {
+    let request = client().request(method, host.admin_url(path)).bearer_auth(host.token()).body(body.to_owned());
+    send(kind.into_iter().fold(request, |request, kind| request.header("content-type", kind))).await
 }
 
 #[tokio::test]
@@ -376,7 +375,7 @@ async fn operators_are_told_in_problem_details_what_is_wrong() {
         (Method::POST, "/apply", Some("Multipart/Form-Data; boundary=b"), "x", 400, "invalid-request"),
     ];
     for (method, path, kind, body, status, problem) in cases {
-        let answer = host.operate(method.clone(), path, *kind, body).await;
+        let answer = operate(&host, method.clone(), path, *kind, body).await;
         let what = format!("{method} {path} {} {answer:?}", &body[..body.floor_char_boundary(60)]);
         assert_eq!((answer.status, answer.problem()), (*status, *problem), "{what}");
         assert_eq!(answer.header("content-type"), "application/problem+json", "{what}");
@@ -387,7 +386,7 @@ async fn operators_are_told_in_problem_details_what_is_wrong() {
         );
         assert!(!answer.at("/title").is_empty() && !answer.at("/detail").is_empty(), "{what}");
     }
-    let refused = host.operate(Method::POST, "/modules", None, "").await;
+    let refused = operate(&host, Method::POST, "/modules", None, "").await;
     assert_eq!(refused.header("allow"), "GET,HEAD");
     // The host refuses the body by its announced length, before it is sent.
     let head = format!("Host: a\r\nAuthorization: Bearer {}\r\nContent-Length: {}", host.token(), (16 << 20) + 1);
@@ -403,7 +402,7 @@ async fn operators_are_told_in_problem_details_what_is_wrong() {
     let call = r#"{"function":"a/api.nothing","arguments":[]}"#;
     for (kind, body) in [(None, call.to_owned()), (Some("APPLICATION/JSON; charset=utf-8"), format!("\u{feff} {call}"))]
     {
-        assert_eq!(host.operate(Method::POST, "/call", kind, &body).await.expect(200).body["result"], 42);
+        assert_eq!(operate(&host, Method::POST, "/call", kind, &body).await.expect(200).body["result"], 42);
     }
 }
 

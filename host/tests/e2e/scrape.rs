@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use watertight::telemetry::table::{self, Kind, Metric};
+use watertight_testkit::client::{client, send};
+use watertight_testkit::host::Host;
 
 type Labels = BTreeMap<String, String>;
 
@@ -31,6 +33,13 @@ pub(crate) struct HistogramTotals {
 }
 
 impl Scrape {
+    /// Asks a host for its metrics.
+    pub(crate) async fn of(host: &Host) -> Self {
+        let answer = send(client().get(host.admin_url("/metrics"))).await.expect(200);
+        assert_eq!(answer.header("content-type"), "text/plain; version=0.0.4");
+        Self::read(&answer.text)
+    }
+
     /// Parses a text. Panics on an invalid line, on a family whose lines don't directly follow its HELP and TYPE, on a duplicate series, on
     /// labels that differ within a family, and on a histogram whose buckets don't add up.
     pub(crate) fn read(text: &str) -> Self {

@@ -3,10 +3,9 @@
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
-
-use crate::app::App;
-use crate::client::{client, send};
-use crate::host::Launch;
+use watertight_testkit::app::App;
+use watertight_testkit::client::{client, send};
+use watertight_testkit::host::Launch;
 
 /// Returns an order of two teas, 9.00 euro in total.
 pub(crate) fn draft(customer: &str, payment: Value) -> Value {
@@ -216,7 +215,7 @@ async fn racing_requests_on_fresh_instances_are_one_order_too() {
 
 #[tokio::test]
 async fn an_order_outlives_the_host() {
-    let state = crate::host::folder();
+    let state = watertight_testkit::host::folder();
     let folder = state.path().join("state");
     let host = Launch::shop().state(&folder).start();
     let order = host.post("/orders", &draft("ada", card("tok_visa"))).await.expect(201);

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use serde_json::json;
 use watertight::telemetry::table;
+use watertight_testkit::app::{App, apart};
+use watertight_testkit::host::Host;
 
-use crate::app::{App, apart};
-use crate::host::Host;
 use crate::metrics::another_build;
 use crate::scrape::Scrape;
 use crate::shop::{card, draft};
@@ -34,7 +34,7 @@ async fn slow_statements_are_told_without_their_values() {
     let app = App::shop("[log]\nslow_sql = \"200ms\"\nformat = \"json\"");
     let host = app.launch().start();
     host.post("/orders", &draft("a quick customer", card("tok_visa"))).await.expect(201);
-    let before = host.scrape().await;
+    let before = Scrape::of(&host).await;
     assert!(!host.log().contains("slow statement"), "{}", host.log());
     // On a busy machine the request may come after the lock was released. Then try again.
     for _ in 0..5 {
@@ -59,7 +59,7 @@ async fn slow_statements_are_told_without_their_values() {
         assert!(!line.to_string().contains("tok_visa"), "{line}");
     }
     assert!(!lines.is_empty() && lines.len() <= 3, "{lines:?}");
-    let after = host.scrape().await;
+    let after = Scrape::of(&host).await;
     for module in ["orders", "payments", "notifications"] {
         assert!(statements(&after, module, "ok") > statements(&before, module, "ok"), "{module}");
     }
@@ -76,11 +76,11 @@ async fn a_change_is_no_commit_of_a_module() {
     let commits = |now: &Scrape| {
         ["orders", "payments", "notifications"].map(|module| now.value(&table::COMMITS, &[("module", module)]))
     };
-    let before = commits(&host.scrape().await);
+    let before = commits(&Scrape::of(&host).await);
     assert!(before.iter().all(|count| *count > 0.0), "{before:?}");
     for mark in 1..4 {
-        let component = another_build(&crate::host::component("notifications"), mark);
+        let component = another_build(&watertight_testkit::host::component("notifications"), mark);
         host.swap("notifications", component, "").await.expect(200);
     }
-    assert_eq!(commits(&host.scrape().await), before);
+    assert_eq!(commits(&Scrape::of(&host).await), before);
 }

@@ -2,8 +2,6 @@
 
 mod admin;
 mod answers;
-pub(crate) mod app;
-pub(crate) mod client;
 mod command_line;
 mod concurrency;
 mod instances;

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::json;
+use watertight_testkit::app::{App, apart};
+use watertight_testkit::client::{Answer, client, send};
+use watertight_testkit::host::{Host, Launch};
 
-use crate::app::{App, apart};
-use crate::client::{Answer, client, send};
 use crate::collector::{Collector, Span};
-use crate::host::{Host, Launch};
 use crate::shop::{card, draft};
 use crate::wire::probe;
 

@@ -3,10 +3,10 @@
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use watertight_testkit::app::{App, guest};
+use watertight_testkit::client::{Raw, client, request, send};
+use watertight_testkit::host::{Host, Launch};
 
-use crate::app::{App, guest};
-use crate::client::{Raw, client, request, send};
-use crate::host::{Host, Launch};
 use crate::shop::{card, draft};
 
 /// Returns the bytes of an order, with further headers.

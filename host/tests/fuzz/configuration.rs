@@ -9,9 +9,9 @@ use proptest::sample::Index;
 use watertight::application;
 use watertight::config::{self, AppFiles, Overrides, TextFile};
 use watertight::problem::{Code, Problems};
+use watertight_testkit::cases;
+use watertight_testkit::paths::repository;
 
-use crate::cases;
-use crate::host::repository;
 use crate::mutate::{Change, changed_text, changes};
 use crate::runner::{Outcome, fuzz};
 

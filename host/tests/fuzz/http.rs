@@ -10,9 +10,9 @@ use std::time::Duration;
 use proptest::prelude::*;
 use proptest::sample::Index;
 use serde_json::json;
+use watertight_testkit::components::component_of;
+use watertight_testkit::host::{Host, Launch, folder};
 
-use crate::components::component_of;
-use crate::host::{Host, Launch, folder};
 use crate::mutate::{Change, changed, changes};
 use crate::runner::fuzz;
 

@@ -9,11 +9,11 @@ use proptest::sample::select;
 use wasmtime::component::Val;
 use watertight::json::{Codec, ObjectCodec};
 use watertight::shape::{Field, Named, Type};
+use watertight_testkit::documents::{TOKENS, check, encode};
+use watertight_testkit::types::typed_values;
 
-use crate::documents::{TOKENS, check, encode};
 use crate::mutate::{Change, changed, changes};
 use crate::runner::fuzz;
-use crate::types::typed_values;
 
 /// The document before it is damaged.
 #[derive(Debug, Clone)]

@@ -8,8 +8,8 @@ use wasm_encoder::{ComponentSection as _, CustomSection};
 use watertight::artifact::{Artifact, ArtifactError, Docs, InterfaceDocs, ModuleSection, SECTION_NAME, SectionError};
 use watertight::migration::Migration;
 use watertight::problem::Problem;
+use watertight_testkit::components::component;
 
-use crate::components::component;
 use crate::mutate::{Change, changed, changes};
 use crate::runner::{Outcome, fuzz};
 

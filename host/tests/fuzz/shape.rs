@@ -18,9 +18,9 @@ use watertight::ids::InterfaceName;
 use watertight::problem::{Problem, with_causes};
 use watertight::profile::Profile;
 use watertight::shape::{self, ShapeError};
+use watertight_testkit::cases;
+use watertight_testkit::paths::repository;
 
-use crate::cases;
-use crate::host::repository;
 use crate::mutate::{Change, changed, changes};
 use crate::runner::{Outcome, fuzz};
 

@@ -11,8 +11,8 @@ use watertight::config::{AppFiles, TextFile};
 use watertight::ids::Digest;
 use watertight::problem::{Code, Problem};
 use watertight::state::{Cause, DiskRecord, History, NewGeneration, Requester, StateFolder};
+use watertight_testkit::components::component;
 
-use crate::components::component;
 use crate::mutate::{Change, changed, changes};
 use crate::runner::fuzz;
 

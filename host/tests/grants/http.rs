@@ -18,10 +18,9 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
-
-use crate::app::{App, guest};
-use crate::command::run;
-use crate::host::{self, Host};
+use watertight_testkit::app::{App, guest};
+use watertight_testkit::command::run;
+use watertight_testkit::host::{self, Host};
 
 /// The number of requests to a provider on the loopback interface.
 #[derive(Clone, Default)]
@@ -109,7 +108,14 @@ async fn refused(host: &Host, request: Value, code: &str) {
 }
 
 async fn outcomes(host: &Host) -> [u64; 4] {
-    let text = crate::client::client().get(host.admin_url("/metrics")).send().await.unwrap().text().await.unwrap();
+    let text = watertight_testkit::client::client()
+        .get(host.admin_url("/metrics"))
+        .send()
+        .await
+        .unwrap()
+        .text()
+        .await
+        .unwrap();
     ["answered", "denied", "limit", "failed"].map(|outcome| {
         let series = format!("watertight_outbound_requests_total{{module=\"f\",outcome=\"{outcome}\"}} ");
         let line = text.lines().find_map(|line| line.strip_prefix(series.as_str()));

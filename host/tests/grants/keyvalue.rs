@@ -1,9 +1,8 @@
 //! Tests of `wasi:keyvalue`: values by key in the module's own database.
 
 use serde_json::{Value, json};
-
-use crate::app::{App, guest};
-use crate::host::{self, Host};
+use watertight_testkit::app::{App, guest};
+use watertight_testkit::host::{self, Host};
 
 /// Returns an application with two modules of one component in one store. Both may also use SQL.
 fn two(settings: &str) -> App {

@@ -2,10 +2,9 @@
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::json;
-
-use crate::app::{App, wasi_probe};
-use crate::client::{client, send};
-use crate::host::Host;
+use watertight_testkit::app::{App, wasi_probe};
+use watertight_testkit::client::{client, send};
+use watertight_testkit::host::Host;
 
 /// Starts a host with the probe with all of WASI. Each function has a route.
 fn start(settings: &str) -> (App, Host) {

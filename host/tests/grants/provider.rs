@@ -11,9 +11,9 @@ use axum::routing::post;
 use axum::{Json, Router};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
-
-use crate::command::run;
-use crate::host::{self, Host};
+use watertight_testkit::command::run;
+use watertight_testkit::host::{self, Host};
+use watertight_testkit::paths::repository;
 
 const SECRET: &str = "hush-of-the-provider-41d8";
 
@@ -22,7 +22,7 @@ fn component(name: &str) -> PathBuf {
     static BUILT: LazyLock<()> = LazyLock::new(|| {
         let mut build = host::binary();
         build.args(["build", "orders", "payments", "payments-http", "notifications", "--app"]);
-        run(build.arg(host::repository())).expect(0);
+        run(build.arg(repository())).expect(0);
     });
     LazyLock::force(&BUILT);
     host::component(name)

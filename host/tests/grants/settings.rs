@@ -5,10 +5,9 @@ use std::path::Path;
 use std::process::Command;
 
 use serde_json::{Value, json};
-
-use crate::app::{App, guest};
-use crate::command::{CommandOutput, run};
-use crate::host::{self, Host, Launch};
+use watertight_testkit::app::{App, guest};
+use watertight_testkit::command::{CommandOutput, run};
+use watertight_testkit::host::{self, Host, Launch};
 
 /// These secrets may appear nowhere except in the answer to the module's own request.
 const IN_A_FILE: &str = "hush-in-a-file-7c1f";
@@ -182,7 +181,7 @@ async fn a_secret_is_told_to_its_module_and_stands_nowhere_else() {
     }
     let mut answers = Vec::new();
     for path in ["/modules", "/graph", "/generations", "/metrics", "/healthz", "/readyz"] {
-        let asked = crate::client::client().get(host.admin_url(path)).bearer_auth(host.token());
+        let asked = watertight_testkit::client::client().get(host.admin_url(path)).bearer_auth(host.token());
         let answer = asked.send().await.unwrap();
         assert!(answer.status().is_success(), "{path}: {}", answer.status());
         answers.push(answer.text().await.unwrap());

@@ -4,8 +4,8 @@ use std::collections::HashSet;
 use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
+use watertight_testkit::host::{Host, Launch, folder};
 
-use crate::host::{Host, Launch, folder};
 use crate::workspace::{Workspace, application, component};
 
 const MODULES: [&str; 3] = ["one", "three", "two"];

@@ -3,15 +3,16 @@
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
+use watertight_testkit::command::run;
+use watertight_testkit::host::{self, Launch};
+use watertight_testkit::paths::repository;
 
-use crate::command::run;
-use crate::host::{self, Launch};
 use crate::workspace::{application, component};
 
 /// Returns the contract's module in Rust. Its answers are the expected ones.
 fn rust() -> PathBuf {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("exact");
-    let app = host::repository().join("host/tests/guests");
+    let app = repository().join("host/tests/guests");
     run(host::binary().args(["build", "exact", "--app"]).arg(app).arg("--out").arg(&folder)).expect(0);
     folder.join("exact.wasm")
 }

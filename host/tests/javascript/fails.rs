@@ -1,8 +1,8 @@
 //! Tests of errors: the contract's errors are returned, and all others are logged with their message, file and line.
 
 use serde_json::json;
+use watertight_testkit::host::Launch;
 
-use crate::host::Launch;
 use crate::workspace::{application, component};
 
 #[tokio::test]

@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use tempfile::TempDir;
-
-use crate::command::{CommandOutput, run};
-use crate::host;
+use watertight_testkit::command::{CommandOutput, run};
+use watertight_testkit::host;
+use watertight_testkit::paths::repository;
 
 /// Returns a module of the suite. The modules are built once, and later runs reuse them.
 pub(crate) fn component(name: &str) -> PathBuf {
     static COMPONENTS: LazyLock<PathBuf> = LazyLock::new(|| {
-        let from = host::repository().join("host/tests/javascript");
+        let from = repository().join("host/tests/javascript");
         let to = Path::new(env!("CARGO_TARGET_TMPDIR")).join("javascript");
         copy(&from, &to);
         let package = to.join("modules/fails/node_modules/made-up");

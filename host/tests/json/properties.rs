@@ -7,9 +7,8 @@ use serde_json::Value;
 use wasmtime::component::Val;
 use watertight::json::Codec;
 use watertight::shape::Type;
-
-use crate::documents::{DAMAGE_BYTES, TOKENS, check, encode};
-use crate::types::{typed_values, types};
+use watertight_testkit::documents::{DAMAGE_BYTES, TOKENS, check, encode};
+use watertight_testkit::types::{typed_values, types};
 
 proptest! {
     #[test]

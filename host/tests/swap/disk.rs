@@ -4,10 +4,9 @@
 use std::path::{Path, PathBuf};
 
 use watertight::ids::Digest;
-
-use crate::admin::Operator;
-use crate::app::{App, Content, back, serves, with_migrations};
-use crate::host::{Launch, check_strace, folder};
+use watertight_testkit::admin::Operator;
+use watertight_testkit::host::{Launch, check_strace, folder};
+use watertight_testkit::tagged::{App, Content, back, serves, with_migrations};
 
 /// Starts the host under `strace`, which makes `calls` on `file` fail with `ENOSPC`. `calls` may end with `:` and a condition.
 fn full(launch: Launch, file: &Path, calls: &str) -> Launch {

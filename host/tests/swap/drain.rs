@@ -5,12 +5,11 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-
-use crate::admin::{Operator, published};
-use crate::app::{App, Content, ask, back, build, serves};
-use crate::host::Host;
-use crate::process::Holdings;
-use crate::wire::{Answer, Connection, get, head};
+use watertight_testkit::admin::{Operator, published};
+use watertight_testkit::host::Host;
+use watertight_testkit::process::Holdings;
+use watertight_testkit::tagged::{App, Content, ask, back, build, serves};
+use watertight_testkit::wire::{Answer, Connection, get, head};
 
 /// The longest wait for an expected condition.
 const TIMEOUT: Duration = Duration::from_secs(30);

@@ -18,11 +18,10 @@ use watertight::ids::GenerationNumber;
 use watertight::problem::Code;
 use watertight::state::{Requester, StateFolder};
 use watertight::telemetry::Telemetry;
-
-use crate::admin::{Operator, published};
-use crate::app::{App, Content, back, back_with, serves};
-use crate::host::{Host, folder};
-use crate::refused::tangle;
+use watertight_testkit::admin::{Operator, published};
+use watertight_testkit::host::{Host, folder};
+use watertight_testkit::refused::tangle;
+use watertight_testkit::tagged::{App, Content, back, back_with, serves};
 
 /// The longest wait for an expected condition.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -193,9 +192,9 @@ fn changes_go_on_while_a_backup_is_written() {
     host.kill();
     // The backup can be restored, and the restored state starts.
     let restored = folder.path().join("restored");
-    let mut command = crate::host::binary();
+    let mut command = watertight_testkit::host::binary();
     let command: &mut Command = command.arg("restore").arg(&to).arg("--app").arg(app.path());
-    crate::command::run(command.arg("--state").arg(&restored)).expect(0);
+    watertight_testkit::command::run(command.arg("--state").arg(&restored)).expect(0);
     let host = app.launch().state(&restored).argument("--published").start();
     let content = Content { back: if generation == 3 { 103 } else { 102 }, ..first };
     serves(&host, generation, content);

@@ -7,11 +7,10 @@ use std::thread;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-
-use crate::admin::{Operator, multipart, parts_of};
-use crate::app::{App, Content, back, build, serves, with_migrations};
-use crate::host::{Host, folder};
-use crate::wire::{Connection, get, once};
+use watertight_testkit::admin::{Operator, multipart, parts_of};
+use watertight_testkit::host::{Host, folder};
+use watertight_testkit::tagged::{App, Content, back, build, serves, with_migrations};
+use watertight_testkit::wire::{Connection, get, once};
 
 /// The fail points of a change that can end the process, each with the generation that the next start serves.
 const POINTS: [(&str, u64); 4] =
@@ -272,7 +271,7 @@ fn a_start_on_a_changed_disk_is_checked_like_any_change() {
     serves(&host, 2, swapped);
     host.kill();
     // A build that doesn't fit: the host doesn't start, and the history stays as it is.
-    std::fs::write(app.path().join("back.wasm"), crate::app::build_that_drops("back")).unwrap();
+    std::fs::write(app.path().join("back.wasm"), watertight_testkit::tagged::build_that_drops("back")).unwrap();
     let (status, log) = app.launch().state(&state).expect_end();
     assert!(status.code() == Some(1) && log.contains("type-mismatch"), "{log}");
     // The refusal names the generation that could run, and `--published` starts that generation.

@@ -12,10 +12,9 @@ use watertight::profile::Profile;
 use watertight::runtime::Generation;
 use watertight::state::StateFolder;
 use watertight::store::CallContext;
-
-use crate::admin::Operator;
-use crate::app::{App, Content, build, build_that_drops, serves};
-use crate::host::folder;
+use watertight_testkit::admin::Operator;
+use watertight_testkit::host::folder;
+use watertight_testkit::tagged::{App, Content, build, build_that_drops, serves};
 
 /// The resources that are held.
 #[derive(Debug, PartialEq, Eq)]

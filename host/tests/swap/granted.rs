@@ -7,11 +7,11 @@ use std::path::Path;
 use serde_json::Value;
 use tempfile::TempDir;
 use watertight::config::capability::Declarations;
-
-use crate::admin::{Operator, published};
-use crate::command::run;
-use crate::components::component;
-use crate::host::{self, Launch};
+use watertight_testkit::admin::{Operator, published};
+use watertight_testkit::command::run;
+use watertight_testkit::components::component;
+use watertight_testkit::host::{self, Launch};
+use watertight_testkit::paths::repository;
 
 /// The imports that a build may ask for: the grant, the import's name, and the WIT package that defines it, as text or as a file below
 /// `wit`.
@@ -47,7 +47,7 @@ const CALLEE: &str = "other";
 fn asks(import: Option<(&str, &str)>) -> Vec<u8> {
     let Some((import, package)) = import else { return component("package a:a; world component {}", "component") };
     let text = if package.ends_with(".wit") {
-        fs::read_to_string(host::repository().join(package)).unwrap()
+        fs::read_to_string(repository().join(package)).unwrap()
     } else {
         package.to_owned()
     };

@@ -5,11 +5,10 @@ use std::thread;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-
-use crate::admin::{Operator, parts_of};
-use crate::app::{App, Content, back, back_with, build, build_that_drops, front, serves};
-use crate::host::Host;
-use crate::wire::{Answer, Connection, head, once, request};
+use watertight_testkit::admin::{Operator, parts_of};
+use watertight_testkit::host::Host;
+use watertight_testkit::tagged::{App, Content, back, back_with, build, build_that_drops, front, serves};
+use watertight_testkit::wire::{Answer, Connection, head, once, request};
 
 /// Returns what the host's history reports: the numbers of the published generations, and the codes of each refused change.
 fn history(host: &Host) -> (Vec<u64>, Vec<Vec<String>>) {

@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
+use watertight_testkit::admin::Operator;
+use watertight_testkit::host::{self, Launch};
+use watertight_testkit::open::Load;
+use watertight_testkit::wire::{get, once};
 
-use crate::admin::Operator;
-use crate::host::{self, Launch};
-use crate::open::Load;
 use crate::shop::customers;
-use crate::wire::{get, once};
 
 /// Requests per second. An interpreter is compiled on the same cores in the meantime.
 const RATE: f64 = 50.0;

@@ -5,11 +5,10 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use rustix::process::Signal;
-
-use crate::admin::{Operator, published};
-use crate::app::{App, Content, back, back_with, serves, with_migrations};
-use crate::command::run;
-use crate::host::{Host, binary, folder};
+use watertight_testkit::admin::{Operator, published};
+use watertight_testkit::command::run;
+use watertight_testkit::host::{Host, binary, folder};
+use watertight_testkit::tagged::{App, Content, back, back_with, serves, with_migrations};
 
 const TABLE: (&str, &str) = ("0001_a.sql", "CREATE TABLE a (id INTEGER PRIMARY KEY)");
 

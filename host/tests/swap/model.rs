@@ -12,12 +12,12 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use watertight::ids::Digest;
 use watertight::state::KEPT_GENERATIONS;
+use watertight_testkit::admin::{Operator, published};
+use watertight_testkit::host::{Host, folder};
+use watertight_testkit::tagged::{App, Content, back_with, build, build_that_drops, serves};
+use watertight_testkit::wire::Answer;
 
-use crate::admin::{Operator, published};
-use crate::app::{App, Content, back_with, build, build_that_drops, serves};
-use crate::host::{Host, folder};
 use crate::traffic::{Ending, Traffic};
-use crate::wire::Answer;
 
 /// The number of random sequences.
 const CASES: u32 = 10;

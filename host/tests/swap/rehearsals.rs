@@ -4,11 +4,10 @@
 use std::path::Path;
 
 use rustix::process::Signal;
-
-use crate::admin::{Operator, published};
-use crate::app::{App, Content, back, serves, with_migrations};
-use crate::host::{Host, folder};
-use crate::wire::Answer;
+use watertight_testkit::admin::{Operator, published};
+use watertight_testkit::host::{Host, folder};
+use watertight_testkit::tagged::{App, Content, back, serves, with_migrations};
+use watertight_testkit::wire::Answer;
 
 const TABLE: (&str, &str) = ("0001_a.sql", "CREATE TABLE a (id INTEGER PRIMARY KEY, name TEXT)");
 

@@ -6,11 +6,10 @@ use std::thread;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-
-use crate::admin::{Operator, published};
-use crate::app::{App, Content, back, build, serves};
-use crate::command::run;
-use crate::host::{Host, binary, folder};
+use watertight_testkit::admin::{Operator, published};
+use watertight_testkit::command::run;
+use watertight_testkit::host::{Host, binary, folder};
+use watertight_testkit::tagged::{App, Content, back, build, serves};
 
 fn start(app: &App, state: &Path) -> Host {
     app.launch().state(state).start()
@@ -153,7 +152,7 @@ fn what_is_edited_while_an_apply_waits_is_not_applied() {
     thread::sleep(Duration::from_millis(500));
     let applied = Content { front: 101, ..first };
     app.write(applied, 0);
-    let parts = crate::admin::parts_of(app.path());
+    let parts = watertight_testkit::admin::parts_of(app.path());
     let apply = asked(Box::new(move |operator| published(&operator.upload(&parts, false))));
     thread::sleep(Duration::from_millis(500));
     assert!(!slow.is_finished() && !apply.is_finished(), "the change before it was not slow enough for this machine");

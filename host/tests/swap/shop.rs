@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-
-use crate::admin::Operator;
-use crate::builds::with_build_id;
-use crate::host::{self, Host, Launch};
-use crate::open::{Load, Request};
-use crate::wire::{get, once, request};
+use watertight_testkit::admin::Operator;
+use watertight_testkit::builds::with_build_id;
+use watertight_testkit::host::{self, Host, Launch};
+use watertight_testkit::open::{Load, Request};
+use watertight_testkit::paths::repository;
+use watertight_testkit::wire::{get, once, request};
 
 /// Requests per second. An unoptimised host serves this rate easily on a busy machine.
 const RATE: f64 = 100.0;
@@ -21,8 +21,7 @@ const MODULES: [&str; 3] = ["orders", "payments", "notifications"];
 /// Returns a new build of a module of the shop. `build` is its build id.
 pub(crate) fn new_build(module: &str, build: &str) -> Vec<u8> {
     host::shop();
-    let bytes =
-        std::fs::read(host::repository().join("target/components").join(module).with_extension("wasm")).unwrap();
+    let bytes = std::fs::read(repository().join("target/components").join(module).with_extension("wasm")).unwrap();
     with_build_id(&bytes, build)
 }
 

@@ -3,9 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::admin::Operator;
-use crate::app::{App, Content, back, serves};
-use crate::host::folder;
+use watertight_testkit::admin::Operator;
+use watertight_testkit::host::folder;
+use watertight_testkit::tagged::{App, Content, back, serves};
 
 /// Damages a file. The arguments are the file, its content, and the content of another file of the same kind.
 type Spoil = fn(&Path, &[u8], &[u8]);

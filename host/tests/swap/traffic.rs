@@ -7,8 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::Value;
-
-use crate::wire::{Answer, Connection, get};
+use watertight_testkit::wire::{Answer, Connection, get};
 
 /// The pause between two requests of a client. It leaves time for other work on the machine.
 const PAUSE: Duration = Duration::from_millis(1);

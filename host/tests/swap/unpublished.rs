@@ -4,11 +4,10 @@ use std::fs;
 use std::path::Path;
 
 use rustix::process::Signal;
-
-use crate::admin::{Operator, multipart, parts_of};
-use crate::app::{App, Content, back, serves, with_migrations};
-use crate::host::{Host, check_strace, folder};
-use crate::wire::once;
+use watertight_testkit::admin::{Operator, multipart, parts_of};
+use watertight_testkit::host::{Host, check_strace, folder};
+use watertight_testkit::tagged::{App, Content, back, serves, with_migrations};
+use watertight_testkit::wire::once;
 
 /// An application, with and without a further module that has a database.
 struct Apps {

@@ -4,11 +4,10 @@
 use std::fs;
 
 use serde_json::json;
-
-use crate::admin::{Operator, published};
-use crate::components::component_of;
-use crate::host::{Host, Launch, folder};
-use crate::wire::{Answer, once, request};
+use watertight_testkit::admin::{Operator, published};
+use watertight_testkit::components::component_of;
+use watertight_testkit::host::{Host, Launch, folder};
+use watertight_testkit::wire::{Answer, once, request};
 
 const WIT: &str = "
     package test:test;

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::app::guest;
-use crate::client::{Raw, request};
-use crate::host::Host;
+use watertight_testkit::app::guest;
+use watertight_testkit::client::{Raw, request};
+use watertight_testkit::host::Host;
 
 /// Other clients, each of which repeats one request on connections of its own, and optionally an operator.
 pub(super) struct Others {

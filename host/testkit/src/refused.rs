@@ -1,11 +1,5 @@
 //! Builds that every host must refuse: files that are not components, components that cannot be linked, and bombs that cost time or
 //! memory.
-#![allow(
-    dead_code,
-    unreachable_pub,
-    clippy::unwrap_used,
-    reason = "each user uses a part; tests and benchmarks fail by panicking"
-)]
 
 use std::fmt::Write as _;
 

@@ -6,8 +6,8 @@ use std::fs;
 use std::path::Path;
 
 use tempfile::TempDir;
-use watertight::artifact::{Docs, ModuleSection};
-use watertight::migration::Migration;
+use watertight_component::artifact::{Docs, ModuleSection};
+use watertight_model::migration::Migration;
 
 use crate::components::component_of;
 use crate::host::{self, Host, Launch};
@@ -116,27 +116,27 @@ fn core(text: &str, tag: u32, more: &str) -> String {
 }
 
 /// Returns a build of `front`.
-pub(crate) fn front(tag: u32) -> Vec<u8> {
+pub fn front(tag: u32) -> Vec<u8> {
     component_of(WIT, "front-world", &core(FRONT, tag, ""))
 }
 
 /// Returns a build of `back`.
-pub(crate) fn back(tag: u32) -> Vec<u8> {
+pub fn back(tag: u32) -> Vec<u8> {
     component_of(WIT, "back-world", &core(BACK, tag, ""))
 }
 
 /// Returns a build of `front` or `back`.
-pub(crate) fn build(module: &str, tag: u32) -> Vec<u8> {
+pub fn build(module: &str, tag: u32) -> Vec<u8> {
     if module == "front" { front(tag) } else { back(tag) }
 }
 
 /// Returns a build of `back` with `more` added to its core module.
-pub(crate) fn back_with(tag: u32, more: &str) -> Vec<u8> {
+pub fn back_with(tag: u32, more: &str) -> Vec<u8> {
     component_of(WIT, "back-world", &core(BACK, tag, more))
 }
 
 /// Returns a build that lacks the function that others use: `tags` of `front` or `tag` of `back` is renamed to `other`.
-pub(crate) fn build_that_drops(module: &str) -> Vec<u8> {
+pub fn build_that_drops(module: &str) -> Vec<u8> {
     let (world, text, function) = match module {
         "front" => ("front-world", FRONT, "tags"),
         _ => ("back-world", BACK, "tag"),
@@ -150,7 +150,7 @@ pub(crate) fn build_that_drops(module: &str) -> Vec<u8> {
 }
 
 /// Adds these migrations, each a name and its SQL, to a component.
-pub(crate) fn with_migrations(mut component: Vec<u8>, module: &str, migrations: &[(&str, &str)]) -> Vec<u8> {
+pub fn with_migrations(mut component: Vec<u8>, module: &str, migrations: &[(&str, &str)]) -> Vec<u8> {
     let migrations = migrations.iter().map(|(name, sql)| Migration::new((*name).to_owned(), (*sql).to_owned()));
     let section = ModuleSection::new(&component, module.parse().unwrap(), "wat", migrations.collect(), Docs::default());
     section.unwrap().append_to(&mut component).unwrap();
@@ -159,48 +159,48 @@ pub(crate) fn with_migrations(mut component: Vec<u8>, module: &str, migrations: 
 
 /// The parts of an application that tests vary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Content {
-    pub(crate) front: u32,
-    pub(crate) back: u32,
+pub struct Content {
+    pub front: u32,
+    pub back: u32,
     /// Whether each module has a compartment of its own.
-    pub(crate) apart: bool,
+    pub apart: bool,
     /// Whether the application has the route `/extra`.
-    pub(crate) extra: bool,
+    pub extra: bool,
 }
 
 impl Content {
     /// Returns the content with tags 1 and 2.
-    pub(crate) fn first(apart: bool) -> Self {
+    pub fn first(apart: bool) -> Self {
         Self { front: 1, back: 2, apart, extra: false }
     }
 
     /// Returns the expected answer of the functions.
-    pub(crate) fn tags(&self) -> serde_json::Value {
+    pub fn tags(&self) -> serde_json::Value {
         serde_json::json!([self.front, self.back, self.back])
     }
 }
 
 /// An application in a temporary folder.
-pub(crate) struct App {
+pub struct App {
     folder: TempDir,
     settings: String,
 }
 
 impl App {
     /// Creates the application. `settings` is appended to its manifest.
-    pub(crate) fn new(content: Content, settings: &str) -> Self {
+    pub fn new(content: Content, settings: &str) -> Self {
         let app = Self { folder: host::folder(), settings: settings.to_owned() };
         fs::create_dir(app.path().join("routes")).unwrap();
         app.write(content, 0);
         app
     }
 
-    pub(crate) fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         self.folder.path()
     }
 
     /// Replaces the content of the folder. The comment number changes the manifest's text, not its meaning.
-    pub(crate) fn write(&self, content: Content, comment: u32) {
+    pub fn write(&self, content: Content, comment: u32) {
         let compartments = if content.apart {
             "[compartments.one]\nmodules = [\"front\"]\n[compartments.two]\nmodules = [\"back\"]\n"
         } else {
@@ -219,19 +219,19 @@ impl App {
         fs::write(self.path().join("back.wasm"), back(content.back)).unwrap();
     }
 
-    pub(crate) fn launch(&self) -> Launch {
+    pub fn launch(&self) -> Launch {
         Launch::app(self.path())
     }
 }
 
 /// Sends a `GET` request and returns the answer.
-pub(crate) fn ask(host: &Host, path: &str) -> Answer {
+pub fn ask(host: &Host, path: &str) -> Answer {
     once(host.listen(), &get(path)).unwrap()
 }
 
 /// Asserts that the host serves this content with this generation.
 #[track_caller]
-pub(crate) fn serves(host: &Host, generation: u64, content: Content) {
+pub fn serves(host: &Host, generation: u64, content: Content) {
     let answer = ask(host, "/tags").expect(200);
     assert_eq!((answer.generation(), &answer.body), (generation, &content.tags()));
     assert_eq!(ask(host, "/extra").status, if content.extra { 200 } else { 404 });

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use serde_json::{Value, json};
-use watertight::config::{self, Overrides};
+use watertight_model::config::{self, Overrides};
 
 use crate::host::Host;
 use crate::wire::{Answer, once, request};
@@ -14,68 +14,68 @@ const BOUNDARY: &str = "----swap-tests-f3a94c71d2";
 
 /// A client that has the admin token of a host.
 #[derive(Debug, Clone)]
-pub(crate) struct Operator {
-    pub(crate) address: SocketAddr,
-    pub(crate) token: String,
+pub struct Operator {
+    pub address: SocketAddr,
+    pub token: String,
 }
 
 impl Operator {
-    pub(crate) fn of(host: &Host) -> Self {
+    pub fn of(host: &Host) -> Self {
         Self { address: host.admin(), token: host.token() }
     }
 
     /// Returns the bytes of a request that carries the token.
-    pub(crate) fn request(&self, method: &str, path: &str, kind: &str, body: &[u8]) -> Vec<u8> {
+    pub fn request(&self, method: &str, path: &str, kind: &str, body: &[u8]) -> Vec<u8> {
         let token = format!("Bearer {}", self.token);
         request(method, path, &[("authorization", &token), ("content-type", kind)], body)
     }
 
-    pub(crate) fn ask(&self, method: &str, path: &str, kind: &str, body: &[u8]) -> Answer {
+    pub fn ask(&self, method: &str, path: &str, kind: &str, body: &[u8]) -> Answer {
         once(self.address, &self.request(method, path, kind, body)).unwrap()
     }
 
-    pub(crate) fn get(&self, path: &str) -> Value {
+    pub fn get(&self, path: &str) -> Value {
         self.ask("GET", path, "application/json", b"").expect(200).body
     }
 
-    pub(crate) fn generations(&self) -> Value {
+    pub fn generations(&self) -> Value {
         self.get("/generations")
     }
 
-    pub(crate) fn swap(&self, module: &str, component: &[u8]) -> Answer {
+    pub fn swap(&self, module: &str, component: &[u8]) -> Answer {
         self.ask("POST", &format!("/modules/{module}/swap"), "application/wasm", component)
     }
 
     /// Swaps a module. The swap must be published. Returns the number of the new generation.
-    pub(crate) fn swapped(&self, module: &str, component: &[u8]) -> u64 {
+    pub fn swapped(&self, module: &str, component: &[u8]) -> u64 {
         published(&self.swap(module, component))
     }
 
-    pub(crate) fn rollback(&self, to: Option<u64>) -> Answer {
+    pub fn rollback(&self, to: Option<u64>) -> Answer {
         let body = json!({ "to": to }).to_string();
         self.ask("POST", "/rollback", "application/json", body.as_bytes())
     }
 
     /// Applies the application in a folder.
-    pub(crate) fn apply(&self, folder: &Path, dry_run: bool) -> Answer {
+    pub fn apply(&self, folder: &Path, dry_run: bool) -> Answer {
         self.upload(&parts_of(folder), dry_run)
     }
 
     /// Uploads these parts to `/apply`.
-    pub(crate) fn upload(&self, parts: &[(String, Vec<u8>)], dry_run: bool) -> Answer {
+    pub fn upload(&self, parts: &[(String, Vec<u8>)], dry_run: bool) -> Answer {
         let path = if dry_run { "/apply?dry_run=true" } else { "/apply" };
         self.ask("POST", path, &format!("multipart/form-data; boundary={BOUNDARY}"), &multipart(parts))
     }
 }
 
 /// Returns the number of the generation that a change published. Panics if nothing was published.
-pub(crate) fn published(answer: &Answer) -> u64 {
+pub fn published(answer: &Answer) -> u64 {
     assert_eq!((answer.status, &answer.body["published"]), (200, &json!(true)), "{answer:?}");
     answer.body["generation"].as_u64().unwrap()
 }
 
 /// Returns the parts of an upload of the application in a folder.
-pub(crate) fn parts_of(folder: &Path) -> Vec<(String, Vec<u8>)> {
+pub fn parts_of(folder: &Path) -> Vec<(String, Vec<u8>)> {
     let config = config::load(folder, &Overrides::default()).unwrap_or_else(|problems| panic!("{problems}"));
     let mut parts = vec![("@files".to_owned(), serde_json::to_vec(&config.files).unwrap())];
     for (name, module) in &config.modules {
@@ -85,7 +85,7 @@ pub(crate) fn parts_of(folder: &Path) -> Vec<(String, Vec<u8>)> {
 }
 
 /// Encodes the parts as a multipart body.
-pub(crate) fn multipart(parts: &[(String, Vec<u8>)]) -> Vec<u8> {
+pub fn multipart(parts: &[(String, Vec<u8>)]) -> Vec<u8> {
     let mut body = Vec::new();
     for (name, bytes) in parts {
         let head = format!("--{BOUNDARY}\r\ncontent-disposition: form-data; name=\"{name}\"\r\n\r\n");

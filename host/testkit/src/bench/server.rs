@@ -12,6 +12,7 @@ use anyhow::{Context, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::cores::Cores;
+use crate::paths;
 
 /// The time within which a server must be ready. The first start of the host compiles.
 const START_TIME: Duration = Duration::from_secs(120);
@@ -37,7 +38,7 @@ pub struct Server {
 impl Server {
     /// Starts the host on the application at `app`, on the server's core or on all cores.
     pub fn host(cores: Option<&Cores>, app: &Path, state: &Path) -> anyhow::Result<Self> {
-        Self::host_of(&super::binary(), cores, app, state)
+        Self::host_of(&paths::binary(), cores, app, state)
     }
 
     /// Starts another build of the host on the application at `app`, on the server's core or on all cores.

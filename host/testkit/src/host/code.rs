@@ -6,8 +6,10 @@ use std::fs;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+use crate::paths::temporary;
+
 fn shared() -> PathBuf {
-    Path::new(env!("CARGO_TARGET_TMPDIR")).join("code")
+    temporary().join("code")
 }
 
 pub(super) fn lend(state: &Path) {

@@ -1,7 +1,5 @@
 //! Runs commands and captures their output.
 
-#![allow(unreachable_pub, clippy::unwrap_used, reason = "several test binaries include this file")]
-
 use std::process::{Command, Output};
 
 use serde_json::Value;

@@ -5,23 +5,19 @@
 //! | --- | --- |
 //! | `;; status 500 trap` | the status of the response, and the metric that counts the failure: see [`Why`] |
 //! | `;; result string` | the result type of `attack`; without the line, it has no result |
-//! | `;; limits request = "300ms"` | limits of the module's compartment that differ from [`LIMITS`] |
+//! | `;; limits request = "300ms"` | limits of the module's compartment that differ from `LIMITS` |
 //! | `;; sql INSERT …` | an SQL statement; see `sql.wat` in this folder. The module is granted a database with a table `note` |
 //! | `;; fine 500` | the status of the next call, of the harmless function `fine`; 200 without the line |
 //! | `;; callee fused` | the module calls a module that traps, in its own compartment or in another one (`apart`) |
-#![allow(
-    dead_code,
-    unreachable_pub,
-    clippy::unwrap_used,
-    reason = "each user uses a part; tests and benchmarks fail by panicking"
-)]
 
 use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 
-use watertight::artifact::{Docs, ModuleSection};
-use watertight::migration::Migration;
+use watertight_component::artifact::{Docs, ModuleSection};
+use watertight_model::migration::Migration;
+
+use crate::paths::repository;
 
 /// The limits of a hostile module's compartment. They are small, so that attacks meet them soon.
 const LIMITS: [(&str, &str); 7] = [
@@ -101,7 +97,7 @@ impl Attack {
 
     /// Returns all hostile modules, sorted by name.
     pub fn all() -> Vec<Self> {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/hostile");
+        let folder = repository().join("host/tests/hostile");
         let mut attacks: Vec<Self> = fs::read_dir(folder)
             .unwrap()
             .map(|entry| entry.unwrap().path())

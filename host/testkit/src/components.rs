@@ -1,11 +1,5 @@
 //! Builds components for tests from text, with given imports and exports.
 
-#![allow(
-    dead_code,
-    unreachable_pub,
-    reason = "unit tests and several test binaries include this file, each uses its part"
-)]
-
 use wit_component::{ComponentEncoder, StringEncoding, dummy_module, embed_component_metadata};
 use wit_parser::{LiftLowerAbi, ManglingAndAbi, Resolve, WorldId};
 

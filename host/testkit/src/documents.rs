@@ -1,11 +1,9 @@
 //! Checks JSON documents: compares the result of a codec with that of serde_json.
 
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "several test binaries include this file")]
-
 use proptest::prelude::*;
 use serde_json::Value;
 use wasmtime::component::Val;
-use watertight::json::{Codec, Violation};
+use watertight_json::{Codec, Violation};
 
 const LIMIT: usize = 10_000_000;
 

@@ -1,13 +1,13 @@
 //! The test cases of `graphs/`: each folder is an application. The components are built here; `graphs.rs` describes the folders.
 
-#![allow(unreachable_pub, clippy::unwrap_used, reason = "several test binaries include this file")]
-
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::paths::repository;
+
 /// Returns the folders of all cases, sorted by name.
 pub fn cases() -> Vec<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/graphs");
+    let root = repository().join("host/tests/graphs");
     let mut cases: Vec<PathBuf> = fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path()).collect();
     cases.retain(|path| path.is_dir());
     cases.sort();
@@ -55,7 +55,7 @@ fn component(wit: &Path) -> Vec<u8> {
 
 /// Returns a contract of the repository as a nested package for other WIT text.
 fn contract(name: &str) -> String {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../wit").join(name);
+    let folder = repository().join("wit").join(name);
     let file = fs::read_dir(folder).unwrap().next().unwrap().unwrap().path();
     let text = fs::read_to_string(file).unwrap();
     let (before, rest) = text.split_once("package ").unwrap();

@@ -1,7 +1,5 @@
 //! The operator of a host. Each command is a process of its own, as when people run it.
 
-#![allow(dead_code, reason = "each benchmark uses a part")]
-
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -12,10 +10,10 @@ use serde_json::Value;
 use wasm_encoder::reencode::{Error, Reencode, ReencodeComponent};
 use wasm_encoder::{CodeSection, Component, Instruction};
 use wasmparser::{FunctionBody, Parser};
-use watertight::state::{StateFolder, read_token};
+use watertight_control::state::{StateFolder, read_token};
 
-use super::support::builds::with_build_id;
-use super::support::{binary, workspace};
+use crate::builds::with_build_id;
+use crate::paths::{binary, repository};
 
 /// The names of the shop's modules.
 pub const MODULES: [&str; 3] = ["orders", "payments", "notifications"];
@@ -67,7 +65,7 @@ impl Operator {
 
     /// Swaps a module for a build with this id.
     pub fn swap(&mut self, module: &str, id: &str) -> anyhow::Result<ChangeTimes> {
-        let built = std::fs::read(workspace().join("target/components").join(module).with_extension("wasm"))?;
+        let built = std::fs::read(repository().join("target/components").join(module).with_extension("wasm"))?;
         let file = self.folder.join("next.wasm");
         self.builds += 1;
         std::fs::write(&file, with_other_code(&with_build_id(&built, id), self.builds)?)?;
@@ -91,7 +89,7 @@ impl Operator {
 
     /// Uploads a build of `payments` without any of its functions. Returns after how many milliseconds the host refused it.
     pub fn refused(&self) -> anyhow::Result<f64> {
-        let file = workspace().join("target/components/notifications.wasm");
+        let file = repository().join("target/components/notifications.wasm");
         let (millis, output) = self.run(&["swap", "payments", &file.to_string_lossy()])?;
         let told = String::from_utf8_lossy(&output.stdout);
         ensure!(output.status.code() == Some(1), "it was not refused: {told}");

@@ -1,8 +1,6 @@
 //! Random WIT types and random values of them. JSON can express all of them: there are no nested options, resources, streams or
 //! futures.
 
-#![allow(dead_code, unreachable_pub, reason = "several test binaries include this file, each uses its part")]
-
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -10,7 +8,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 use wasmtime::component::Val;
-use watertight::shape::{Case, Field, Named, Type};
+use watertight_component::shape::{Case, Field, Named, Type};
 
 /// Returns a strategy for a type with a value of it.
 pub fn typed_values() -> impl Strategy<Value = (Type, Val)> {

@@ -11,13 +11,13 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A complete answer.
 #[derive(Clone)]
-pub(crate) struct Answer {
-    pub(crate) status: u16,
+pub struct Answer {
+    pub status: u16,
     /// The headers. Their names are in lower case.
-    pub(crate) headers: Vec<(String, String)>,
-    pub(crate) text: String,
+    pub headers: Vec<(String, String)>,
+    pub text: String,
     /// The body as JSON. It is null if the body is no JSON.
-    pub(crate) body: Value,
+    pub body: Value,
 }
 
 impl std::fmt::Debug for Answer {
@@ -27,55 +27,55 @@ impl std::fmt::Debug for Answer {
 }
 
 impl Answer {
-    pub(crate) fn header(&self, name: &str) -> &str {
+    pub fn header(&self, name: &str) -> &str {
         self.headers.iter().find(|(found, _)| found == name).map_or("", |(_, value)| value)
     }
 
     /// Returns the number of the generation that answered.
-    pub(crate) fn generation(&self) -> u64 {
+    pub fn generation(&self) -> u64 {
         self.header("watertight-generation").parse().unwrap_or_else(|_| panic!("no generation: {self:?}"))
     }
 
     /// Asserts that the status is `status`, and returns the answer.
-    pub(crate) fn expect(self, status: u16) -> Self {
+    pub fn expect(self, status: u16) -> Self {
         assert_eq!(self.status, status, "{self:?}");
         self
     }
 
     /// Returns the codes of the answer's problems, in order.
-    pub(crate) fn codes(&self) -> Vec<&str> {
+    pub fn codes(&self) -> Vec<&str> {
         let problems = self.body["problems"].as_array().unwrap_or_else(|| panic!("no problems: {self:?}"));
         problems.iter().map(|problem| problem["code"].as_str().unwrap()).collect()
     }
 }
 
 /// Returns the bytes of a request: its head with `content-length`, and its body.
-pub(crate) fn request(method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
+pub fn request(method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
     let mut bytes = head(method, path, headers, body.len()).into_bytes();
     bytes.extend_from_slice(body);
     bytes
 }
 
 /// Returns the head of a request that announces a body of `length` bytes.
-pub(crate) fn head(method: &str, path: &str, headers: &[(&str, &str)], length: usize) -> String {
+pub fn head(method: &str, path: &str, headers: &[(&str, &str)], length: usize) -> String {
     let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
     format!("{method} {path} HTTP/1.1\r\nhost: test\r\ncontent-length: {length}\r\n{headers}\r\n")
 }
 
-pub(crate) fn get(path: &str) -> Vec<u8> {
+pub fn get(path: &str) -> Vec<u8> {
     request("GET", path, &[], b"")
 }
 
 /// A connection that stays open between requests.
 #[derive(Debug)]
-pub(crate) struct Connection {
+pub struct Connection {
     stream: TcpStream,
     /// The bytes received after the last answer.
     rest: Vec<u8>,
 }
 
 impl Connection {
-    pub(crate) fn open(address: SocketAddr) -> io::Result<Self> {
+    pub fn open(address: SocketAddr) -> io::Result<Self> {
         let stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
         stream.set_read_timeout(Some(TIMEOUT))?;
         stream.set_write_timeout(Some(TIMEOUT))?;
@@ -83,12 +83,12 @@ impl Connection {
         Ok(Self { stream, rest: Vec::new() })
     }
 
-    pub(crate) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+    pub fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.stream.write_all(bytes)
     }
 
     /// Reads the next complete answer.
-    pub(crate) fn answer(&mut self) -> io::Result<Answer> {
+    pub fn answer(&mut self) -> io::Result<Answer> {
         loop {
             if let Some((answer, length)) = read(&self.rest) {
                 self.rest.drain(..length);
@@ -102,14 +102,14 @@ impl Connection {
         }
     }
 
-    pub(crate) fn exchange(&mut self, bytes: &[u8]) -> io::Result<Answer> {
+    pub fn exchange(&mut self, bytes: &[u8]) -> io::Result<Answer> {
         self.send(bytes)?;
         self.answer()
     }
 }
 
 /// Sends one request on a connection that is closed afterwards.
-pub(crate) fn once(address: SocketAddr, bytes: &[u8]) -> io::Result<Answer> {
+pub fn once(address: SocketAddr, bytes: &[u8]) -> io::Result<Answer> {
     Connection::open(address)?.exchange(bytes)
 }
 

@@ -3,13 +3,6 @@
 //! Dropping it kills the process. If a failing test drops it, its log is printed. This module knows no application except the path
 //! of the shop, and uses HTTP only to ask whether the host is ready.
 
-#![allow(
-    dead_code,
-    unreachable_pub,
-    clippy::unwrap_used,
-    reason = "several test binaries include this file, each uses its part"
-)]
-
 mod code;
 
 use std::ffi::OsString;
@@ -22,7 +15,9 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
-use watertight::state::HostInfo;
+use watertight_control::state::HostInfo;
+
+use crate::paths::{self, repository, temporary};
 
 /// The time limit for a host to end or to respond: far more than it needs, for busy machines.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -41,11 +36,6 @@ const VARIABLES: [&str; 7] = [
     "OTEL_EXPORTER_OTLP_ENDPOINT",
 ];
 
-/// Returns the root folder of the repository.
-pub fn repository() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap().to_owned()
-}
-
 /// Returns the path of the shop's manifest.
 ///
 /// # Panics
@@ -60,12 +50,14 @@ pub fn shop() -> PathBuf {
 
 /// Creates an empty folder under `target/tmp`. Dropping it deletes the folder.
 pub fn folder() -> TempDir {
-    tempfile::Builder::new().prefix("host-").tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
+    let parent = temporary();
+    fs::create_dir_all(&parent).unwrap();
+    tempfile::Builder::new().prefix("host-").tempdir_in(parent).unwrap()
 }
 
 /// Returns a command for the binary, without the environment settings of the test process.
 pub fn binary() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_watertight"));
+    let mut command = Command::new(paths::binary());
     VARIABLES.iter().for_each(|name| {
         command.env_remove(name);
     });
@@ -102,8 +94,7 @@ impl Placement {
     /// `mixed`).
     pub fn of_this_run() -> Self {
         let asked = std::env::var("WATERTIGHT_TEST_PLACEMENT").ok();
-        let binary = env!("CARGO_CRATE_NAME").rsplit_once('_').map(|(_, placement)| placement);
-        match asked.as_deref().or(binary) {
+        match asked.as_deref().or(suffix_of_this_test().as_deref()) {
             Some("apart") => Self::Apart,
             Some("mixed") => Self::Mixed,
             _ => Self::Fused,
@@ -145,11 +136,18 @@ impl Placement {
 /// Returns the name of the build of notifications that this run tests, by the name of the test binary: in Go, in JavaScript, or the
 /// manifest's own.
 fn notifications() -> &'static str {
-    match env!("CARGO_CRATE_NAME").rsplit_once('_').map(|(_, language)| language) {
+    match suffix_of_this_test().as_deref() {
         Some("go") => "notifications-go",
         Some("javascript") => "notifications-js",
         _ => "notifications",
     }
+}
+
+/// Returns what follows `_` in the name of the running test binary.
+fn suffix_of_this_test() -> Option<String> {
+    let executable = std::env::current_exe().unwrap();
+    let (name, _hash) = executable.file_name()?.to_str()?.rsplit_once('-')?;
+    name.rsplit_once('_').map(|(_, suffix)| suffix.to_owned())
 }
 
 /// Returns the path of a built component of the shop.
@@ -354,6 +352,15 @@ impl Host {
         self.info.admin
     }
 
+    /// Returns the address of the listener for probes.
+    ///
+    /// # Panics
+    ///
+    /// If the host has none.
+    pub fn probe(&self) -> SocketAddr {
+        self.info.probe.unwrap()
+    }
+
     /// Returns a URL on the data listener. `path` starts with a slash.
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.info.listen)
@@ -387,7 +394,6 @@ impl Host {
     }
 
     /// Returns whether the log contains a text now or within five seconds.
-    #[allow(dead_code, reason = "not every test binary asks")]
     pub fn has_logged(&self, text: &str) -> bool {
         (0..50).any(|_| self.log().contains(text))
     }

@@ -7,15 +7,16 @@ use std::sync::LazyLock;
 use tempfile::TempDir;
 
 use crate::host::{self, Launch};
+use crate::paths;
 
 /// An application in a temporary folder.
-pub(crate) struct App {
+pub struct App {
     folder: TempDir,
 }
 
 impl App {
     /// Creates an application with this manifest.
-    pub(crate) fn new(manifest: &str) -> Self {
+    pub fn new(manifest: &str) -> Self {
         let folder = host::folder();
         fs::write(folder.path().join("app.toml"), manifest).unwrap();
         fs::create_dir(folder.path().join("routes")).unwrap();
@@ -23,13 +24,13 @@ impl App {
     }
 
     /// Creates a copy of the shop. `settings` is appended to its manifest.
-    pub(crate) fn shop(settings: &str) -> Self {
+    pub fn shop(settings: &str) -> Self {
         Self { folder: host::copy_of_shop(settings) }
     }
 
     /// Creates a copy of the shop whose notifications fail in the way `how`. `settings` is appended to its manifest.
-    pub(crate) fn failing_notices(how: &str, settings: &str) -> Self {
-        let (notices, components) = (guest("notices"), host::repository().join("target/components"));
+    pub fn failing_notices(how: &str, settings: &str) -> Self {
+        let (notices, components) = (guest("notices"), paths::repository().join("target/components"));
         let uses = "uses = [\"sql\", \"logging\", \"clocks\", \"random\"]";
         drop(host::shop());
         Self::shop("").manifest(&format!(
@@ -42,40 +43,40 @@ impl App {
     }
 
     /// Replaces the manifest.
-    pub(crate) fn manifest(self, manifest: &str) -> Self {
+    pub fn manifest(self, manifest: &str) -> Self {
         fs::write(self.path().join("app.toml"), manifest).unwrap();
         self
     }
 
     /// Adds a file of routes.
-    pub(crate) fn routes(self, routes: &str) -> Self {
+    pub fn routes(self, routes: &str) -> Self {
         fs::write(self.path().join("routes/routes.toml"), routes).unwrap();
         self
     }
 
     /// Returns the application's folder.
-    pub(crate) fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         self.folder.path()
     }
 
     /// Returns a launch of a host with this application.
-    pub(crate) fn launch(&self) -> Launch {
+    pub fn launch(&self) -> Launch {
         Launch::app(self.path())
     }
 }
 
 /// Returns the settings for orders and payments in one compartment and notifications in another, to whose table `settings` is appended.
-pub(crate) fn apart(settings: &str) -> String {
+pub fn apart(settings: &str) -> String {
     format!(
         "[compartments.core]\nmodules = [\"orders\", \"payments\"]\n[compartments.aside]\nmodules = [\"notifications\"]\n{settings}\n"
     )
 }
 
 /// Returns a guest's component. The guests are built once, by `watertight build`.
-pub(crate) fn guest(name: &str) -> PathBuf {
+pub fn guest(name: &str) -> PathBuf {
     static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("guests");
-        let app = host::repository().join("host/tests/guests");
+        let folder = paths::temporary().join("guests");
+        let app = paths::repository().join("host/tests/guests");
         let built = host::binary().arg("build").arg("--app").arg(app).arg("--out").arg(&folder).output().unwrap();
         assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
         folder
@@ -84,20 +85,18 @@ pub(crate) fn guest(name: &str) -> PathBuf {
 }
 
 /// Returns the probe as a component of the target `wasm32-wasip2`, which imports all of WASI.
-pub(crate) fn wasi_probe() -> PathBuf {
+pub fn wasi_probe() -> PathBuf {
     static FILE: LazyLock<PathBuf> = LazyLock::new(|| {
         const TARGET: &str = "wasm32-wasip2";
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let built = std::process::Command::new(cargo)
             .args(["build", "--target", TARGET, "--profile", "module", "-p", "watertight-guest-probe"])
-            .current_dir(host::repository())
+            .current_dir(paths::repository())
             .output()
             .unwrap();
         let said = String::from_utf8_lossy(&built.stderr);
         assert!(built.status.success(), "if the target is missing, run `rustup target add {TARGET}`\n{said}");
-        // The folder for temporary files of tests is in the target folder.
-        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
-        target.join(TARGET).join("module/watertight_guest_probe.wasm")
+        paths::target().join(TARGET).join("module/watertight_guest_probe.wasm")
     });
     FILE.clone()
 }

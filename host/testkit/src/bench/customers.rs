@@ -6,8 +6,8 @@ use anyhow::Context;
 use serde_json::Value;
 
 use super::load::{Requests, once};
-use super::open::Request;
 use super::server::Server;
+use crate::open::Request;
 
 /// The example request of the project's documentation.
 const DRAFT: &str = r#"{"customer":"ada","lines":[{"sku":"tea","quantity":2,"unit_price":{"currency":"EUR","minor":450}}],"payment":{"card":"tok_visa"}}"#;

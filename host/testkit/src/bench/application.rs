@@ -3,14 +3,15 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use watertight::build::{self, Event, Options};
-use watertight::config::{self, ComponentSource, Overrides};
+use watertight_author::build::{self, Event, Options};
+use watertight_model::config::{self, ComponentSource, Overrides};
 
-use super::{folder, workspace};
+use super::folder;
+use crate::paths::repository;
 
 /// Builds the shop's modules if their sources changed, and returns the shop's manifest.
 pub fn shop() -> anyhow::Result<PathBuf> {
-    let config = config::load(&workspace(), &Overrides::default())?;
+    let config = config::load(&repository(), &Overrides::default())?;
     let folders = config.modules.values().filter_map(|module| match &module.component.value {
         ComponentSource::Folder { folder, .. } => Some(folder.clone()),
         ComponentSource::File(_) => None,
@@ -22,14 +23,14 @@ pub fn shop() -> anyhow::Result<PathBuf> {
 /// Builds guests of `benches/guests` and returns their component files, in the order of `names`.
 pub fn guests<const N: usize>(names: [&str; N]) -> anyhow::Result<[PathBuf; N]> {
     let out = folder()?.join("components");
-    let guests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../benches/guests");
+    let guests = repository().join("host/benches/guests");
     make(&names.map(|name| guests.join(name)), Some(out.clone()))?;
     Ok(names.map(|name| out.join(name).with_extension("wasm")))
 }
 
 /// Copies the shop to `folder`, with more lines in its manifest.
 pub fn copy_of_shop(shop: &Path, folder: &Path, settings: &str) -> anyhow::Result<PathBuf> {
-    let components = workspace().join("target/components");
+    let components = repository().join("target/components");
     let mut manifest: String = std::fs::read_to_string(shop)?
         .lines()
         .map(|line| match line.strip_prefix("component = \"").and_then(|rest| rest.strip_suffix('"')) {
@@ -67,7 +68,7 @@ pub fn with_hostile(
 }
 
 fn make(folders: &[PathBuf], out: Option<PathBuf>) -> anyhow::Result<()> {
-    let options = Options { out, ..Options::of(workspace()) };
+    let options = Options { out, ..Options::of(repository()) };
     build::build(folders, &options, &|event| match event {
         Event::Compiling { command, .. } => eprintln!("  running {command}"),
         Event::Output(line) | Event::Warning(line) => eprintln!("  {line}"),

@@ -2,35 +2,26 @@
 //! reports.
 //!
 //! Benchmarks do not assert times. They print each result beside its goal, and whether the goal is met.
-#![allow(dead_code, unreachable_pub, reason = "each benchmark uses a part")]
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark reports")]
 
 pub mod application;
-pub mod builds;
 pub mod compare;
 pub mod cores;
 pub mod customers;
 pub mod load;
-pub mod open;
-pub mod process;
+pub mod operator;
 pub mod report;
 pub mod server;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-/// Returns the root folder of the workspace.
-pub fn workspace() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .ancestors()
-        .nth(2)
-        .expect("the crate stands in `host/` of the workspace")
-        .to_owned()
-}
+use crate::paths;
 
 /// Returns the folder for results and for the files of running servers: `target/bench`. It is on a real disk, because databases
 /// sync to it.
 pub fn folder() -> std::io::Result<PathBuf> {
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("Cargo's temporary folder stands in `target`");
-    let folder = target.join("bench");
+    let folder = paths::target().join("bench");
     std::fs::create_dir_all(&folder)?;
     Ok(folder)
 }
@@ -43,11 +34,6 @@ pub fn is_quick() -> bool {
 /// Returns the number of pairs to measure.
 pub fn rounds() -> usize {
     if is_quick() { 3 } else { 7 }
-}
-
-/// Returns the path of the binary under test.
-pub fn binary() -> PathBuf {
-    env!("CARGO_BIN_EXE_watertight").into()
 }
 
 /// Another checkout of the project, built with `make shop`. Its host is measured in the same rounds as this one's. `BEFORE` names

@@ -1,5 +1,4 @@
 //! An HTTP/2 client for tests that sends arbitrary frames and reads the frames of the server.
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "each user uses a part; tests fail by panicking")]
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};

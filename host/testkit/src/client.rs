@@ -15,43 +15,43 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// An answer of a host.
 #[derive(Debug)]
-pub(crate) struct Answer {
-    pub(crate) status: u16,
-    pub(crate) headers: HeaderMap,
+pub struct Answer {
+    pub status: u16,
+    pub headers: HeaderMap,
     /// The body as JSON. It is null if the body is empty or no JSON.
-    pub(crate) body: Value,
-    pub(crate) text: String,
+    pub body: Value,
+    pub text: String,
 }
 
 impl Answer {
-    pub(crate) fn header(&self, name: &str) -> &str {
+    pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).map(|value| value.to_str().unwrap()).unwrap_or_default()
     }
 
     /// Returns the problem's name, the part of its type after `/problems/`.
-    pub(crate) fn problem(&self) -> &str {
+    pub fn problem(&self) -> &str {
         self.body["type"].as_str().and_then(|text| text.strip_prefix("/problems/")).unwrap_or_default()
     }
 
     /// Returns the text at a JSON pointer.
-    pub(crate) fn at(&self, pointer: &str) -> &str {
+    pub fn at(&self, pointer: &str) -> &str {
         let value = self.body.pointer(pointer).and_then(Value::as_str);
         value.unwrap_or_else(|| panic!("{pointer} is no text in {self:?}"))
     }
 
     /// Asserts that the status is `status`, and returns the answer.
-    pub(crate) fn expect(self, status: u16) -> Self {
+    pub fn expect(self, status: u16) -> Self {
         assert_eq!(self.status, status, "{self:?}");
         self
     }
 }
 
 /// Returns a client with its own connections.
-pub(crate) fn client() -> reqwest::Client {
+pub fn client() -> reqwest::Client {
     reqwest::Client::builder().no_proxy().timeout(TIMEOUT).build().unwrap()
 }
 
-pub(crate) async fn send(request: RequestBuilder) -> Answer {
+pub async fn send(request: RequestBuilder) -> Answer {
     let response = request.send().await.unwrap();
     let (status, headers) = (response.status().as_u16(), response.headers().clone());
     let text = response.text().await.unwrap();
@@ -59,39 +59,46 @@ pub(crate) async fn send(request: RequestBuilder) -> Answer {
 }
 
 impl Host {
-    pub(crate) async fn get(&self, path: &str) -> Answer {
+    pub async fn get(&self, path: &str) -> Answer {
         send(client().get(self.url(path))).await
     }
 
-    pub(crate) async fn post(&self, path: &str, body: &Value) -> Answer {
+    pub async fn post(&self, path: &str, body: &Value) -> Answer {
         send(client().post(self.url(path)).json(body)).await
     }
 
-    pub(crate) async fn post_with_key(&self, path: &str, key: &str, body: &Value) -> Answer {
+    pub async fn post_with_key(&self, path: &str, key: &str, body: &Value) -> Answer {
         send(client().post(self.url(path)).header("Idempotency-Key", key).json(body)).await
     }
 
-    pub(crate) async fn admin_get(&self, path: &str) -> Answer {
+    pub async fn admin_get(&self, path: &str) -> Answer {
         send(client().get(self.admin_url(path)).bearer_auth(self.token())).await
     }
 
     /// Calls a function through the admin listener.
-    pub(crate) async fn call(&self, function: &str, arguments: &Value) -> Answer {
+    pub async fn call(&self, function: &str, arguments: &Value) -> Answer {
         let body = json!({ "function": function, "arguments": arguments });
         send(client().request(Method::POST, self.admin_url("/call")).bearer_auth(self.token()).json(&body)).await
     }
 
+    /// Swaps a module for a component. `query` is empty or starts with a question mark.
+    pub async fn swap(&self, module: &str, component: Vec<u8>, query: &str) -> Answer {
+        let request =
+            client().post(self.admin_url(&format!("/modules/{module}/swap{query}"))).bearer_auth(self.token());
+        send(request.header("content-type", "application/wasm").body(component)).await
+    }
+
     /// Calls a function and returns its result.
-    pub(crate) async fn called(&self, function: &str, arguments: Value) -> Value {
+    pub async fn called(&self, function: &str, arguments: Value) -> Value {
         self.call(function, &arguments).await.expect(200).body["result"].take()
     }
 }
 
 /// A connection that sends any bytes.
-pub(crate) struct Raw(TcpStream);
+pub struct Raw(TcpStream);
 
 impl Raw {
-    pub(crate) fn connect(address: SocketAddr) -> Self {
+    pub fn connect(address: SocketAddr) -> Self {
         let stream = TcpStream::connect_timeout(&address, TIMEOUT).unwrap();
         stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         stream.set_write_timeout(Some(TIMEOUT)).unwrap();
@@ -99,19 +106,19 @@ impl Raw {
         Self(stream)
     }
 
-    pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
+    pub fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
         self.0.write_all(bytes.as_ref()).unwrap();
         self
     }
 
     /// Sends bytes that the host may refuse to read to the end.
-    pub(crate) fn try_send(&mut self, bytes: &[u8]) -> &mut Self {
+    pub fn try_send(&mut self, bytes: &[u8]) -> &mut Self {
         let _ = self.0.write_all(bytes);
         self
     }
 
     /// Reads the next answer. `with_body` must be false for an answer to `HEAD`.
-    pub(crate) fn answer(&mut self, with_body: bool) -> Answer {
+    pub fn answer(&mut self, with_body: bool) -> Answer {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
             let mut byte = [0];
@@ -136,7 +143,7 @@ impl Raw {
     }
 
     /// Returns whether the host closes the connection within this time. Skips what it sends before.
-    pub(crate) fn is_closed(&mut self, time: Duration) -> bool {
+    pub fn is_closed(&mut self, time: Duration) -> bool {
         loop {
             match self.peek(time) {
                 Ok(0) => return true,
@@ -156,7 +163,7 @@ impl Raw {
     }
 
     /// Reads until the host closes the connection.
-    pub(crate) fn rest(&mut self) -> Vec<u8> {
+    pub fn rest(&mut self) -> Vec<u8> {
         let mut rest = Vec::new();
         let mut chunk = [0; 4096];
         // A reset also ends the loop.
@@ -168,7 +175,7 @@ impl Raw {
 }
 
 /// Returns the bytes of a request with `content-length`.
-pub(crate) fn request(method: &str, path: &str, headers: &[&str], body: &[u8]) -> Vec<u8> {
+pub fn request(method: &str, path: &str, headers: &[&str], body: &[u8]) -> Vec<u8> {
     let mut bytes = format!("{method} {path} HTTP/1.1\r\nHost: shop\r\n").into_bytes();
     for header in headers {
         bytes.extend_from_slice(header.as_bytes());
