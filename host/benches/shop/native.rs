@@ -3,7 +3,8 @@
 //! It is what a team would write without WebAssembly: one process, plain calls between modules, and JSON by derived code. The rules
 //! are the modules' crates, compiled natively. Each module has its own database, managed by the host's `sql` crate.
 
-// The interfaces of orders, implemented with the other modules' services, as in the modules' own tests.
+// The interfaces of orders, implemented with the other modules' services: the file of the modules' own tests. A test has no library, and
+// these tests must not depend on the host's crates.
 #[path = "../../../modules/orders/tests/shop/native.rs"]
 mod adapters;
 mod fiber;

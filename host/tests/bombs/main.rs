@@ -4,5 +4,4 @@
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test fails by panicking")]
 
-#[path = "bombs/builds.rs"]
 mod builds;

@@ -5,9 +5,7 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
-#[path = "tidy/keys.rs"]
 mod keys;
-#[path = "tidy/limits.rs"]
 mod limits;
 
 use std::collections::BTreeSet;

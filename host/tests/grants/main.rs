@@ -7,13 +7,8 @@
     reason = "a test fails by panicking; what it shares with others is used in part"
 )]
 
-#[path = "grants/keyvalue.rs"]
 mod keyvalue;
-#[path = "grants/output.rs"]
 mod output;
-#[path = "grants/settings.rs"]
 mod settings;
-#[path = "grants/http.rs"]
 mod http;
-#[path = "grants/provider.rs"]
 mod provider;

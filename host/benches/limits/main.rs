@@ -5,7 +5,6 @@
 //! all cores.
 #![allow(clippy::print_stdout, clippy::print_stderr, unreachable_pub, reason = "a benchmark reports")]
 
-#[path = "limits/connections.rs"]
 mod connections;
 
 use std::net::SocketAddr;

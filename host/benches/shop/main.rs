@@ -2,7 +2,6 @@
 //! same database writer and the same SQLite settings behind axum. Each server has one core, and the load driver another.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark reports")]
 
-#[path = "shop/native.rs"]
 mod native;
 
 use std::net::SocketAddr;

@@ -6,9 +6,7 @@
 //! rate that saturates the host, which is measured first. The test prints a line each minute. Its exit code is 1 if a check fails.
 #![allow(clippy::print_stdout, clippy::print_stderr, unreachable_pub, reason = "a benchmark reports")]
 
-#[path = "soak/hostile.rs"]
 mod hostile;
-#[path = "soak/rest.rs"]
 mod rest;
 
 use std::path::Path;

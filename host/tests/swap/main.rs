@@ -5,37 +5,20 @@
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test fails by panicking")]
 
-#[path = "swap/disk.rs"]
 mod disk;
-#[path = "swap/drain.rs"]
 mod drain;
-#[path = "swap/emergency.rs"]
 mod emergency;
-#[path = "swap/ends.rs"]
 mod ends;
-#[path = "swap/freed.rs"]
 mod freed;
-#[path = "swap/granted.rs"]
 mod granted;
-#[path = "swap/hostile.rs"]
 mod hostile;
-#[path = "swap/languages.rs"]
 mod languages;
-#[path = "swap/migrations.rs"]
 mod migrations;
-#[path = "swap/model.rs"]
 mod model;
-#[path = "swap/restart.rs"]
 mod restart;
-#[path = "swap/rehearsals.rs"]
 mod rehearsals;
-#[path = "swap/shop.rs"]
 mod shop;
-#[path = "swap/spoilt.rs"]
 mod spoilt;
-#[path = "swap/traffic.rs"]
 mod traffic;
-#[path = "swap/unpublished.rs"]
 mod unpublished;
-#[path = "swap/versions.rs"]
 mod versions;

@@ -3,13 +3,8 @@
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test")]
 
-#[path = "bridge/app.rs"]
 mod app;
-#[path = "bridge/chains.rs"]
 mod chains;
-#[path = "bridge/edges.rs"]
 mod edges;
-#[path = "bridge/ends.rs"]
 mod ends;
-#[path = "bridge/properties.rs"]
 mod properties;

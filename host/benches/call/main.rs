@@ -8,7 +8,6 @@
 //! dynamically on bare Wasmtime.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark reports")]
 
-#[path = "call/bridged.rs"]
 mod bridged;
 
 use std::sync::Arc;

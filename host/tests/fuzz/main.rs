@@ -8,21 +8,12 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs, reason = "a test, which says how much it did")]
 
-#[path = "fuzz/configuration.rs"]
 mod configuration;
-#[path = "fuzz/http.rs"]
 mod http;
-#[path = "fuzz/json.rs"]
 mod json;
-#[path = "fuzz/mutate.rs"]
 mod mutate;
-#[path = "fuzz/runner.rs"]
 mod runner;
-#[path = "fuzz/section.rs"]
 mod section;
-#[path = "fuzz/shape.rs"]
 mod shape;
-#[path = "fuzz/sql.rs"]
 mod sql;
-#[path = "fuzz/state.rs"]
 mod state;

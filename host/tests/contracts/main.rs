@@ -4,13 +4,8 @@
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test fails by panicking")]
 
-#[path = "contracts/app.rs"]
 mod app;
-#[path = "contracts/drafts.rs"]
 mod drafts;
-#[path = "contracts/names.rs"]
 mod names;
-#[path = "contracts/paper.rs"]
 mod paper;
-#[path = "contracts/worlds.rs"]
 mod worlds;

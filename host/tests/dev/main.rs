@@ -18,13 +18,9 @@ use watertight_testkit::wire;
 use wit_component::{StringEncoding, metadata};
 use wit_parser::Resolve;
 
-#[path = "dev/anew.rs"]
 mod anew;
-#[path = "dev/author.rs"]
 mod author;
-#[path = "dev/built_first.rs"]
 mod built_first;
-#[path = "dev/generated.rs"]
 mod generated;
 
 use author::{Author, SILENCE, TIMEOUT};

@@ -3,13 +3,8 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
-#[path = "javascript/ambient.rs"]
 mod ambient;
-#[path = "javascript/exact.rs"]
 mod exact;
-#[path = "javascript/fails.rs"]
 mod fails;
-#[path = "javascript/refused.rs"]
 mod refused;
-#[path = "javascript/workspace.rs"]
 mod workspace;

@@ -4,7 +4,6 @@
 //! The host and the load driver share all cores. Every build is a new one, so each swap compiles.
 #![allow(clippy::print_stdout, clippy::print_stderr, unreachable_pub, reason = "a benchmark reports")]
 
-#[path = "swap/load.rs"]
 mod load;
 
 use std::path::Path;
