@@ -25,7 +25,17 @@ impl App {
 
     /// Creates a copy of the shop. `settings` is appended to its manifest.
     pub fn shop(settings: &str) -> Self {
-        Self { folder: host::copy_of_shop(settings) }
+        Self::of(host::copy_of_shop(settings))
+    }
+
+    /// Takes the application in a folder.
+    pub(crate) fn of(folder: TempDir) -> Self {
+        Self { folder }
+    }
+
+    /// Returns the folder, whose owner then deletes it.
+    pub(crate) fn into_folder(self) -> TempDir {
+        self.folder
     }
 
     /// Creates a copy of the shop whose notifications fail in the way `how`. `settings` is appended to its manifest.

@@ -42,7 +42,7 @@ const VARIABLES: [&str; 7] = [
 ///
 /// If the shop's components were not built.
 pub fn shop() -> PathBuf {
-    for module in ["orders", "payments", notifications()] {
+    for module in ["orders", "payments", "notifications"] {
         component(module);
     }
     repository().join("modules/app.toml")
@@ -78,78 +78,6 @@ pub fn check_strace() {
     assert!(output.status.success(), "strace may not trace here: {help}\n{complaint}");
 }
 
-/// The placement of modules in applications that do not set compartments. Every test must pass with each placement.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Placement {
-    /// The host's default: pure modules share a compartment.
-    Fused,
-    /// Each module has a compartment of its own.
-    Apart,
-    /// The first module by name has a compartment of its own. All other modules share one.
-    Mixed,
-}
-
-impl Placement {
-    /// Returns the placement of this test run: by the name of the test binary, or by `WATERTIGHT_TEST_PLACEMENT` (`fused`, `apart`,
-    /// `mixed`).
-    pub fn of_this_run() -> Self {
-        let asked = std::env::var("WATERTIGHT_TEST_PLACEMENT").ok();
-        match asked.as_deref().or(suffix_of_this_test().as_deref()) {
-            Some("apart") => Self::Apart,
-            Some("mixed") => Self::Mixed,
-            _ => Self::Fused,
-        }
-    }
-
-    /// Returns the manifest's tables of compartments for modules that are sorted by name.
-    fn compartments(self, modules: &[String]) -> String {
-        let (apart, together) = match (self, modules) {
-            (Self::Apart, modules) => (modules, &[][..]),
-            (Self::Mixed, [_, _, ..]) => modules.split_at(1),
-            _ => return String::new(),
-        };
-        let alone = apart.iter().map(|module| format!("[compartments.{module}-alone]\nmodules = [{module:?}]\n"));
-        let others = if together.is_empty() {
-            String::new()
-        } else {
-            format!("[compartments.others]\nmodules = {together:?}\n")
-        };
-        alone.collect::<String>() + &others
-    }
-
-    /// Writes the placement into the manifest at `app` or in that folder, unless the manifest sets compartments itself.
-    fn apply(self, app: &Path) {
-        let file = if app.is_dir() { app.join("app.toml") } else { app.to_owned() };
-        let Ok(text) = fs::read_to_string(&file) else { return };
-        // A manifest that cannot be parsed stays as it is, so that the host refuses it.
-        let Ok(manifest) = toml::from_str::<toml::Table>(&text) else { return };
-        let modules = manifest.get("modules").and_then(toml::Value::as_table);
-        if manifest.contains_key("compartments") || modules.is_none_or(|modules| modules.len() < 2) {
-            return;
-        }
-        let mut names: Vec<String> = modules.into_iter().flat_map(|modules| modules.keys().cloned()).collect();
-        names.sort();
-        fs::write(&file, format!("{text}\n{}", self.compartments(&names))).unwrap();
-    }
-}
-
-/// Returns the name of the build of notifications that this run tests, by the name of the test binary: in Go, in JavaScript, or the
-/// manifest's own.
-fn notifications() -> &'static str {
-    match suffix_of_this_test().as_deref() {
-        Some("go") => "notifications-go",
-        Some("javascript") => "notifications-js",
-        _ => "notifications",
-    }
-}
-
-/// Returns what follows `_` in the name of the running test binary.
-fn suffix_of_this_test() -> Option<String> {
-    let executable = std::env::current_exe().unwrap();
-    let (name, _hash) = executable.file_name()?.to_str()?.rsplit_once('-')?;
-    name.rsplit_once('_').map(|(_, suffix)| suffix.to_owned())
-}
-
 /// Returns the path of a built component of the shop.
 ///
 /// # Panics
@@ -165,6 +93,11 @@ pub fn component(name: &str) -> PathBuf {
 
 /// Copies the shop to another folder, with more lines in its manifest.
 pub fn copy_of_shop(settings: &str) -> TempDir {
+    copy_with_notifications("notifications", settings)
+}
+
+/// Copies the shop as [`copy_of_shop`] does, with another build of notifications.
+pub(crate) fn copy_with_notifications(notifications: &str, settings: &str) -> TempDir {
     let manifest = fs::read_to_string(shop()).unwrap();
     let components = repository().join("target/components");
     // The manifest of the copy names component files instead of source folders.
@@ -172,7 +105,7 @@ pub fn copy_of_shop(settings: &str) -> TempDir {
         .lines()
         .map(|line| match line.strip_prefix("component = \"").and_then(|rest| rest.strip_suffix('"')) {
             Some(name) => {
-                let name = if name == "notifications" { notifications() } else { name };
+                let name = if name == "notifications" { notifications } else { name };
                 format!("component = \"{}/{name}.wasm\"\n", components.display())
             }
             None => format!("{line}\n"),
@@ -202,18 +135,17 @@ pub struct Launch {
 impl Launch {
     /// Creates settings for the shop.
     pub fn shop() -> Self {
-        if Placement::of_this_run() == Placement::Fused && notifications() == "notifications" {
-            return Self::new(shop(), None);
-        }
-        let copy = copy_of_shop("");
-        Placement::of_this_run().apply(copy.path());
-        Self::new(copy.path().to_owned(), Some(copy))
+        Self::new(shop(), None)
     }
 
-    /// Creates settings for an application. Its manifest may be changed to place its modules.
+    /// Creates settings for an application.
     pub fn app(app: &Path) -> Self {
-        Placement::of_this_run().apply(app);
         Self::new(app.to_owned(), None)
+    }
+
+    /// Creates settings for an application whose folder is deleted with the host.
+    pub(crate) fn copy(folder: TempDir) -> Self {
+        Self::new(folder.path().to_owned(), Some(folder))
     }
 
     fn new(app: PathBuf, copy: Option<TempDir>) -> Self {

@@ -1,6 +1,6 @@
 //! What the integration tests and the benchmarks of the host share.
 //!
-//! A test starts the real binary in a process of its own ([`host`]) on an application ([`app`], [`tagged`]), and talks to it over real
+//! A test starts the real binary in a process of its own ([`host`]) on an application ([`app`], [`tagged`]), in one of several setups ([`setup`]), and talks to it over real
 //! sockets ([`client`], [`wire`], [`http2`], [`admin`]). Components are made from text ([`components`]), harmful ones too ([`attacks`],
 //! [`refused`]). Benchmarks add measurements and reports ([`mod@bench`]).
 //!
@@ -25,6 +25,7 @@ pub mod wire;
 pub mod http2;
 pub mod admin;
 pub mod app;
+pub mod setup;
 pub mod tagged;
 pub mod attacks;
 pub mod refused;

@@ -2,16 +2,23 @@
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use watertight_testkit::app::App;
 use watertight_testkit::client::{Answer, Raw, client, send};
-use watertight_testkit::host::{Launch, Placement};
+use watertight_testkit::setup::{Placement, Setup};
 
 use crate::shop::{card, draft};
 use crate::wire::probe;
 
-#[tokio::test]
-async fn health_is_open_and_all_else_wants_the_token() {
-    let host = Launch::shop().start();
+placements! {
+    async fn health_is_open_and_all_else_wants_the_token;
+    async fn modules_and_graph_say_what_runs;
+    async fn any_function_can_be_called;
+    async fn calls_that_cannot_be_made_are_refused;
+    async fn a_token_stays_over_restarts;
+    async fn wrong_tokens_are_counted_and_logged;
+}
+
+async fn health_is_open_and_all_else_wants_the_token(setup: Setup) {
+    let host = setup.shop().start();
     assert_eq!(send(client().get(host.admin_url("/healthz"))).await.expect(200).text, "ok\n");
     assert_eq!(send(client().get(host.admin_url("/readyz"))).await.expect(200).text, "ready\n");
     let token = host.token();
@@ -43,9 +50,8 @@ async fn health_is_open_and_all_else_wants_the_token() {
     host.admin_get("/orders?customer=ada").await.expect(404);
 }
 
-#[tokio::test]
-async fn modules_and_graph_say_what_runs() {
-    let host = Launch::shop().start();
+async fn modules_and_graph_say_what_runs(setup: Setup) {
+    let host = setup.shop().start();
     host.post("/orders", &draft("ada", card("t"))).await.expect(201);
     let modules = host.admin_get("/modules").await.expect(200).body;
     assert_eq!(modules["generation"], 1);
@@ -53,8 +59,8 @@ async fn modules_and_graph_say_what_runs() {
     assert_eq!(names, ["notifications", "orders", "payments"]);
     for module in modules["modules"].as_array().unwrap() {
         assert_eq!(module["language"], "rust");
-        let compartment = match (Placement::of_this_run(), module["name"].as_str().unwrap()) {
-            (Placement::Fused, _) => "main",
+        let compartment = match (setup.placement, module["name"].as_str().unwrap()) {
+            (Placement::Together, _) => "main",
             (Placement::Mixed, "orders" | "payments") => "others",
             (Placement::Apart, "orders") => "orders-alone",
             (Placement::Apart, "payments") => "payments-alone",
@@ -71,8 +77,8 @@ async fn modules_and_graph_say_what_runs() {
     let graph = host.admin_get("/graph").await.expect(200).body;
     let calls: Vec<String> =
         graph["calls"].as_array().unwrap().iter().map(|c| format!("{} {} {}", c["from"], c["to"], c["kind"])).collect();
-    let (told, charged) = match Placement::of_this_run() {
-        Placement::Fused => ("fused", "fused"),
+    let (told, charged) = match setup.placement {
+        Placement::Together => ("fused", "fused"),
         Placement::Apart => ("bridged", "bridged"),
         Placement::Mixed => ("bridged", "fused"),
     };
@@ -80,9 +86,8 @@ async fn modules_and_graph_say_what_runs() {
     assert_eq!(calls, expected);
 }
 
-#[tokio::test]
-async fn any_function_can_be_called() {
-    let host = Launch::shop().start();
+async fn any_function_can_be_called(setup: Setup) {
+    let host = setup.shop().start();
     let order = host.called("orders/orders.place-order", json!([draft("ada", card("t")), "key"])).await;
     assert_eq!(order["ok"]["status"], "paid");
     let id = &order["ok"]["id"];
@@ -104,9 +109,8 @@ async fn any_function_can_be_called() {
     assert_eq!(host.called("orders/orders.list-orders", json!(["nobody"])).await["ok"]["items"], json!([]));
 }
 
-#[tokio::test]
-async fn calls_that_cannot_be_made_are_refused() {
-    let host = Launch::shop().start();
+async fn calls_that_cannot_be_made_are_refused(setup: Setup) {
+    let host = setup.shop().start();
     let refused = async |function: &str, arguments: Value, status: u16, problem: &str, word: &str| {
         let answer: Answer = host.call(function, &arguments).await.expect(status);
         assert_eq!((answer.problem(), answer.header("content-type")), (problem, "application/problem+json"));
@@ -139,9 +143,8 @@ async fn a_failing_call_says_so_and_no_more() {
     assert_eq!(host.called("a/acts.count", json!([])).await, 1);
 }
 
-#[tokio::test]
-async fn a_token_stays_over_restarts() {
-    let app = App::shop("");
+async fn a_token_stays_over_restarts(setup: Setup) {
+    let app = setup.shop_with("");
     let state = watertight_testkit::host::folder();
     let folder = state.path().join("state");
     let token = || app.launch().state(&folder).start().token();
@@ -149,9 +152,8 @@ async fn a_token_stays_over_restarts() {
 }
 
 /// Failed authentications are counted and logged with the client's address, limited to a few lines per second.
-#[tokio::test]
-async fn wrong_tokens_are_counted_and_logged() {
-    let host = Launch::shop().start();
+async fn wrong_tokens_are_counted_and_logged(setup: Setup) {
+    let host = setup.shop().start();
     let ask = |header: &'static str| {
         let head = format!("GET /modules HTTP/1.1\r\nHost: a\r\n{header}Connection: close\r\n\r\n");
         Raw::connect(host.admin()).send(head).answer(true).expect(401)

@@ -7,10 +7,14 @@ use std::fs;
 use std::path::Path;
 
 use serde_json::Value;
-use watertight_testkit::app::App;
 use watertight_testkit::client::{Answer, Raw};
 use watertight_testkit::host::Host;
 use watertight_testkit::paths::repository;
+use watertight_testkit::setup::Setup;
+
+placements_and_languages! {
+    fn every_case_of_the_table;
+}
 
 /// The settings that the cases assume.
 const SETTINGS: &str = "[defaults.limits]\nbody = \"64KiB\"";
@@ -30,12 +34,11 @@ struct Case<'a> {
     expected: String,
 }
 
-#[test]
-fn every_case_of_the_table() {
+fn every_case_of_the_table(setup: Setup) {
     let file = repository().join("host/tests/e2e/answers.txt");
     let text = fs::read_to_string(&file).unwrap();
     let (introduction, cases) = parse(&text);
-    let app = App::shop(SETTINGS);
+    let app = setup.shop_with(SETTINGS);
     let host = app.launch().start();
     let (mut blessed, mut wrong) = (introduction.to_owned(), String::new());
     for case in &cases {

@@ -9,6 +9,13 @@ use watertight_testkit::app::{App, guest, wasi_probe};
 use watertight_testkit::command::{CommandOutput, run};
 use watertight_testkit::host;
 use watertight_testkit::paths::repository;
+use watertight_testkit::setup::Setup;
+
+placements! {
+    fn every_fault_is_told_at_once;
+    async fn functions_are_called_in_the_running_host;
+    fn functions_are_called_without_a_host_too;
+}
 
 fn watertight(arguments: &[&str]) -> CommandOutput {
     run(host::binary().args(arguments))
@@ -62,9 +69,8 @@ fn a_whole_application_is_found_fine() {
     assert_eq!(said.json(), json!({ "problems": [], "notes": [] }));
 }
 
-#[test]
-fn every_fault_is_told_at_once() {
-    let app = App::shop("");
+fn every_fault_is_told_at_once(setup: Setup) {
+    let app = setup.shop_with("");
     let manifest = app.path().join("app.toml");
     let text = std::fs::read_to_string(&manifest).unwrap();
     let routes = app.path().join("routes/orders.toml");
@@ -242,9 +248,8 @@ fn a_graph_shows_compartments_with_reasons_and_what_is_bridged() {
     assert_eq!((&json["calls"][0]["kind"], &json["calls"][1]["kind"]), (&json!("bridged"), &json!("fused")));
 }
 
-#[tokio::test]
-async fn functions_are_called_in_the_running_host() {
-    let app = App::shop("");
+async fn functions_are_called_in_the_running_host(setup: Setup) {
+    let app = setup.shop_with("");
     let state = app.path().join("state");
     let host = app.launch().state(&state).start();
     let order = host.post("/orders", &draft("ada", card("t"))).await.expect(201).body;
@@ -278,9 +283,8 @@ async fn functions_are_called_in_the_running_host() {
     }
 }
 
-#[test]
-fn functions_are_called_without_a_host_too() {
-    let app = App::shop("");
+fn functions_are_called_without_a_host_too(setup: Setup) {
+    let app = setup.shop_with("");
     let state = app.path().join("state");
     let place = ["--app", path(&app), "--state", state.to_str().unwrap()];
     let call = |arguments: &[&str]| watertight(&[&["call"], &place[..], arguments].concat());

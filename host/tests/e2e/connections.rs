@@ -2,7 +2,6 @@
 //!
 //! The frames of HTTP/2 are written by hand. See `support/http2.rs`.
 
-#[path = "connections/others.rs"]
 mod others;
 
 use std::time::{Duration, Instant};

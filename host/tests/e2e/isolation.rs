@@ -2,19 +2,33 @@
 
 use serde_json::{Value, json};
 use watertight_testkit::app::{App, guest};
-use watertight_testkit::host::{self, Host, Placement};
+use watertight_testkit::host::{self, Host};
 use watertight_testkit::paths::repository;
+use watertight_testkit::setup::{Placement, Setup};
 
 use crate::shop::{card, draft};
 
+placements! {
+    async fn modules_have_their_own_data_even_in_one_store;
+    async fn a_module_is_configured_by_its_own_values_alone;
+    async fn no_statement_reaches_another_modules_data;
+    async fn a_query_only_reads_and_an_execute_says_what_it_changed;
+    async fn a_transaction_left_open_ends_with_its_call;
+    async fn a_handle_means_nothing_after_its_end;
+    async fn one_transaction_at_a_time_and_nothing_beside_it;
+    async fn a_lease_ends_without_statements;
+    async fn a_statement_ends_at_the_deadline;
+    async fn data_belongs_to_the_name_and_outlives_the_build;
+}
+
 /// Returns an application with two modules of the same component and one that calls the first. By default all share a store.
-fn three(settings: &str) -> App {
+fn three(setup: Setup, settings: &str) -> App {
     let (probe, pair) = (guest("probe"), guest("pair"));
     let uses = "uses = [\"sql\", \"logging\", \"clocks\", \"config\"]";
-    App::new(&format!(
+    setup.place(App::new(&format!(
         "[app]\nname = \"three\"\n[modules.a]\ncomponent = {probe:?}\n{uses}\nconfig = {{ colour = \"red\" }}\n[modules.b]\ncomponent = {probe:?}\n{uses}\n\
          [modules.pair]\ncomponent = {pair:?}\n{uses}\ncalls = [\"a\"]\nconfig = {{ size = \"9\" }}\n{settings}\n"
-    ))
+    )))
 }
 
 async fn query(host: &Host, module: &str, statement: &str) -> Value {
@@ -41,9 +55,8 @@ fn write(text: &str) -> String {
     format!("INSERT INTO note (text) VALUES ('{text}')")
 }
 
-#[tokio::test]
-async fn modules_have_their_own_data_even_in_one_store() {
-    let host = three("").launch().start();
+async fn modules_have_their_own_data_even_in_one_store(setup: Setup) {
+    let host = three(setup, "").launch().start();
     let both = host.called("pair/pair.write-both", json!(["mine", "theirs"])).await;
     assert_eq!(both, json!([["mine"], ["theirs"]]));
     assert_eq!(execute(&host, "b", &write("b")).await, json!({ "ok": 1 }));
@@ -54,27 +67,25 @@ async fn modules_have_their_own_data_even_in_one_store() {
     assert_eq!(notes(&host, "a").await, ["theirs", "theirs-2"]);
     // A callee's trap also ends a fused caller. For a callee in another compartment whose function has no suitable error type, the host
     // answers the request.
-    let fused = Placement::of_this_run() == Placement::Fused;
+    let fused = setup.placement == Placement::Together;
     let trapped = host.call("pair/pair.trap-other", &json!([])).await.expect(if fused { 500 } else { 503 });
     assert_eq!(trapped.problem(), if fused { "module-failed" } else { "unavailable" });
     assert_eq!(notes(&host, "a").await, ["theirs", "theirs-2"]);
 }
 
-#[tokio::test]
-async fn a_module_is_configured_by_its_own_values_alone() {
-    let host = three("").launch().start();
+async fn a_module_is_configured_by_its_own_values_alone(setup: Setup) {
+    let host = three(setup, "").launch().start();
     assert_eq!(host.called("pair/pair.configured", json!(["size"])).await, json!(["9", ["size"]]));
     assert_eq!(host.called("pair/pair.configured", json!(["colour"])).await, json!([null, ["size"]]));
 }
 
-#[tokio::test]
-async fn no_statement_reaches_another_modules_data() {
+async fn no_statement_reaches_another_modules_data(setup: Setup) {
     // The module named `orders` runs any SQL, next to the real payments.
     let (probe, payments) = (guest("probe"), repository().join("target/components/payments.wasm"));
-    let app = App::new(&format!(
+    let app = setup.place(App::new(&format!(
         "[app]\nname = \"shop\"\n[modules.orders]\ncomponent = {probe:?}\nuses = [\"sql\", \"logging\", \"clocks\"]\n\
          [modules.payments]\ncomponent = {payments:?}\nuses = [\"sql\", \"logging\", \"clocks\", \"random\"]\n"
-    ));
+    )));
     drop(host::shop());
     let host = app.launch().start();
     let charge = json!({ "amount": { "currency": "EUR", "minor": 1 }, "method": "invoice", "reference": "r" });
@@ -144,9 +155,8 @@ async fn no_statement_reaches_another_modules_data() {
     assert!(files.iter().all(|file| !file.to_string_lossy().contains("copy")), "{files:?}");
 }
 
-#[tokio::test]
-async fn a_query_only_reads_and_an_execute_says_what_it_changed() {
-    let host = three("").launch().start();
+async fn a_query_only_reads_and_an_execute_says_what_it_changed(setup: Setup) {
+    let host = three(setup, "").launch().start();
     assert!(query(&host, "a", &write("x")).await["err"]["syntax"].is_string());
     assert_eq!(notes(&host, "a").await, [""; 0]);
     assert_eq!(execute(&host, "a", "INSERT INTO note (text) VALUES ('x'), ('y')").await, json!({ "ok": 2 }));
@@ -157,10 +167,9 @@ async fn a_query_only_reads_and_an_execute_says_what_it_changed() {
     assert_eq!(row["ok"][0], values[1]);
 }
 
-#[tokio::test]
-async fn a_transaction_left_open_ends_with_its_call() {
+async fn a_transaction_left_open_ends_with_its_call(setup: Setup) {
     for mode in ["reuse", "fresh"] {
-        let host = three(&format!("[defaults.instances]\nmode = \"{mode}\"")).launch().start();
+        let host = three(setup, &format!("[defaults.instances]\nmode = \"{mode}\"")).launch().start();
         let left =
             script(&host, "a", json!(["begin", { "execute": write("lost") }, { "query": "SELECT * FROM note" }])).await;
         assert_eq!(left, ["ok", "1", "1"]);
@@ -175,9 +184,8 @@ async fn a_transaction_left_open_ends_with_its_call() {
     }
 }
 
-#[tokio::test]
-async fn a_handle_means_nothing_after_its_end() {
-    let host = three("").launch().start();
+async fn a_handle_means_nothing_after_its_end(setup: Setup) {
+    let host = three(setup, "").launch().start();
     // Within the same call, the commit has consumed the handle, so the engine traps.
     let forged = json!([["begin", { "execute": write("x") }, "commit", "use_committed"]]);
     host.call("a/raw.script", &forged).await.expect(500);
@@ -193,9 +201,8 @@ async fn a_handle_means_nothing_after_its_end() {
     assert_eq!(notes(&host, "a").await, ["x"]);
 }
 
-#[tokio::test]
-async fn one_transaction_at_a_time_and_nothing_beside_it() {
-    let host = three("").launch().start();
+async fn one_transaction_at_a_time_and_nothing_beside_it(setup: Setup) {
+    let host = three(setup, "").launch().start();
     let steps = json!([
         "begin", { "execute": write("in") }, "begin", { "execute_outside": write("out") },
         { "query_outside": "SELECT * FROM note" }, { "query": "SELECT * FROM note" }, "commit",
@@ -223,9 +230,8 @@ async fn one_transaction_at_a_time_and_nothing_beside_it() {
     assert_eq!(notes(&host, "a").await, ["in", "two"]);
 }
 
-#[tokio::test]
-async fn a_lease_ends_without_statements() {
-    let host = three("").launch().start();
+async fn a_lease_ends_without_statements(setup: Setup) {
+    let host = three(setup, "").launch().start();
     let slow = json!(["begin", { "execute": write("slow") }, { "wait": 400 }, { "execute": write("late") }, "commit"]);
     let slow = script(&host, "a", slow);
     let others = async {
@@ -242,9 +248,8 @@ async fn a_lease_ends_without_statements() {
     assert_eq!(notes(&host, "a").await, ["quick"]);
 }
 
-#[tokio::test]
-async fn a_statement_ends_at_the_deadline() {
-    let host = three("[defaults.limits]\nrequest = \"400ms\"").launch().start();
+async fn a_statement_ends_at_the_deadline(setup: Setup) {
+    let host = three(setup, "[defaults.limits]\nrequest = \"400ms\"").launch().start();
     let endless = "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c) SELECT count(*) FROM c";
     let start = std::time::Instant::now();
     let answer = host.call("a/raw.query", &json!([endless, []])).await;
@@ -268,14 +273,13 @@ async fn a_module_without_the_grant_does_not_start() {
     assert!(log.contains("wasi:clocks/wall-clock"), "{log}");
 }
 
-#[tokio::test]
-async fn data_belongs_to_the_name_and_outlives_the_build() {
+async fn data_belongs_to_the_name_and_outlives_the_build(setup: Setup) {
     let state = host::folder();
     let folder = state.path().join("state");
-    let shop = host::Launch::shop().state(&folder).start();
+    let shop = setup.shop().state(&folder).start();
     shop.post("/orders", &draft("ada", card("t"))).await.expect(201);
     drop(shop);
-    let shop = App::shop("[defaults.instances]\nmode = \"fresh\"").launch().state(&folder).start();
+    let shop = setup.shop_with("[defaults.instances]\nmode = \"fresh\"").launch().state(&folder).start();
     assert_eq!(shop.get("/orders?customer=ada").await.expect(200).body["items"].as_array().unwrap().len(), 1);
     for name in ["orders", "payments", "notifications"] {
         assert!(folder.join(format!("data/{name}.db")).is_file());

@@ -7,11 +7,28 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use watertight_testkit::app::App;
 use watertight_testkit::client::{Raw, client};
-use watertight_testkit::host::{self, Host, Launch};
+use watertight_testkit::host::{self, Host};
 use watertight_testkit::refused;
+use watertight_testkit::setup::Setup;
 
 use crate::shop::{card, draft};
 use crate::wire::{late_note, probe};
+
+placements! {
+    async fn sigterm_ends_it_in_order;
+    async fn ctrl_c_ends_it_in_order;
+    fn who_came_before_the_stop_is_answered;
+    fn draining_has_an_end;
+    fn who_asks_twice_does_not_wait;
+    async fn a_hangup_reads_again_what_is_configured;
+    async fn signals_for_users_are_ignored;
+    fn signals_are_heard_before_the_application_is_read;
+    fn a_state_folder_is_for_one_host;
+    fn a_port_in_use_is_named;
+    fn it_says_when_it_is_ready_and_keeps_its_code;
+    fn the_environment_goes_before_the_manifest_and_flags_before_both;
+    fn the_log_can_be_json;
+}
 
 /// Sends the head of an order and waits until the host asks for the body. Returns the connection and the body.
 fn begun(host: &Host) -> (Raw, String) {
@@ -34,10 +51,10 @@ fn refuses(host: &Host) -> bool {
     TcpStream::connect(host.listen()).is_err()
 }
 
-async fn finishes_what_is_in_flight(signal: Signal) {
+async fn finishes_what_is_in_flight(setup: Setup, signal: Signal) {
     let state = host::folder();
     let folder = state.path().join("state");
-    let mut host = Launch::shop().state(&folder).start();
+    let mut host = setup.shop().state(&folder).start();
     let (mut order, body) = begun(&host);
     // An idle connection doesn't delay the stop.
     let mut idle = Raw::connect(host.listen());
@@ -54,23 +71,20 @@ async fn finishes_what_is_in_flight(signal: Signal) {
     assert_eq!(host.wait().code(), Some(0), "{}", host.log());
     assert!(host.has_logged("stopped"), "{}", host.log());
 
-    let host = Launch::shop().state(&folder).start();
+    let host = setup.shop().state(&folder).start();
     assert_eq!(host.get(&format!("/orders/{}", placed.at("/id"))).await.expect(200).body, placed.body);
 }
 
-#[tokio::test]
-async fn sigterm_ends_it_in_order() {
-    finishes_what_is_in_flight(Signal::TERM).await;
+async fn sigterm_ends_it_in_order(setup: Setup) {
+    finishes_what_is_in_flight(setup, Signal::TERM).await;
 }
 
-#[tokio::test]
-async fn ctrl_c_ends_it_in_order() {
-    finishes_what_is_in_flight(Signal::INT).await;
+async fn ctrl_c_ends_it_in_order(setup: Setup) {
+    finishes_what_is_in_flight(setup, Signal::INT).await;
 }
 
-#[test]
-fn who_came_before_the_stop_is_answered() {
-    let mut host = Launch::shop().start();
+fn who_came_before_the_stop_is_answered(setup: Setup) {
+    let mut host = setup.shop().start();
     // The connections are opened while the process is suspended. When it continues, it finds the signal to stop and all connections.
     host.signal(Signal::STOP);
     let crowd: Vec<Raw> = (0..300)
@@ -88,9 +102,8 @@ fn who_came_before_the_stop_is_answered() {
     assert_eq!(host.wait().code(), Some(0), "{}", host.log());
 }
 
-#[test]
-fn draining_has_an_end() {
-    let app = App::shop("[http]\ndrain = \"200ms\"");
+fn draining_has_an_end(setup: Setup) {
+    let app = setup.shop_with("[http]\ndrain = \"200ms\"");
     let mut host = app.launch().start();
     let (_order, _body) = begun(&host);
     let start = Instant::now();
@@ -100,9 +113,8 @@ fn draining_has_an_end() {
     assert!(host.has_logged("did not end in time"), "{}", host.log());
 }
 
-#[test]
-fn who_asks_twice_does_not_wait() {
-    let mut host = Launch::shop().start();
+fn who_asks_twice_does_not_wait(setup: Setup) {
+    let mut host = setup.shop().start();
     let (_order, _body) = begun(&host);
     host.signal(Signal::TERM);
     until("the host stops", || refuses(&host));
@@ -273,9 +285,8 @@ async fn a_stop_ends_a_compiler() {
     assert_ne!(swapping.await.unwrap().unwrap_or_default(), 200);
 }
 
-#[tokio::test]
-async fn a_hangup_reads_again_what_is_configured() {
-    let app = App::shop("[log]\nlevel = \"warn\"");
+async fn a_hangup_reads_again_what_is_configured(setup: Setup) {
+    let app = setup.shop_with("[log]\nlevel = \"warn\"");
     let host = app.launch().start();
     let file = app.path().join("app.toml");
     let manifest = std::fs::read_to_string(&file).unwrap();
@@ -291,9 +302,8 @@ async fn a_hangup_reads_again_what_is_configured() {
     host.get("/orders?customer=x").await.expect(200);
 }
 
-#[tokio::test]
-async fn signals_for_users_are_ignored() {
-    let mut host = Launch::shop().start();
+async fn signals_for_users_are_ignored(setup: Setup) {
+    let mut host = setup.shop().start();
     for signal in [Signal::USR1, Signal::USR2] {
         host.signal(signal);
         host.get("/orders?customer=x").await.expect(200);
@@ -303,15 +313,14 @@ async fn signals_for_users_are_ignored() {
 }
 
 #[cfg(feature = "failpoints")]
-#[test]
-fn signals_are_heard_before_the_application_is_read() {
+fn signals_are_heard_before_the_application_is_read(setup: Setup) {
     // Bit 0 of the caught signals in `/proc` is SIGHUP.
     let hears_hangups = |process: Pid| {
         let status = std::fs::read_to_string(format!("/proc/{}/status", process.as_raw_nonzero())).unwrap();
         let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap().trim();
         u64::from_str_radix(caught, 16).unwrap() & 1 == 1
     };
-    let launch = Launch::shop().variable("FAILPOINTS", "start::read=sleep(3000)");
+    let launch = setup.shop().variable("FAILPOINTS", "start::read=sleep(3000)");
     let (status, log) = launch.expect_end_after(|process, state| {
         until("signals are heard", || hears_hangups(process));
         assert!(!state.exists(), "the host opened its state already");
@@ -323,10 +332,9 @@ fn signals_are_heard_before_the_application_is_read() {
     assert!(log.contains("stopped before it served"), "{log}");
 }
 
-#[test]
-fn a_state_folder_is_for_one_host() {
-    let first = Launch::shop().start();
-    let (status, log) = Launch::shop().state(first.state()).expect_end();
+fn a_state_folder_is_for_one_host(setup: Setup) {
+    let first = setup.shop().start();
+    let (status, log) = setup.shop().state(first.state()).expect_end();
     assert_eq!(status.code(), Some(1));
     for part in ["another host is running", &first.process().to_string(), &first.admin().to_string()] {
         assert!(log.contains(part), "{part} is not in {log}");
@@ -335,34 +343,31 @@ fn a_state_folder_is_for_one_host() {
     Raw::connect(first.listen()).send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").answer(true).expect(404);
 }
 
-#[test]
-fn a_port_in_use_is_named() {
+fn a_port_in_use_is_named(setup: Setup) {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
     for flag in ["--listen", "--admin"] {
-        let (status, log) = Launch::shop().argument(&format!("{flag}={address}")).expect_end();
+        let (status, log) = setup.shop().argument(&format!("{flag}={address}")).expect_end();
         assert_eq!(status.code(), Some(1));
         let words = format!("can't listen on {address}; choose another with {flag}");
         assert!(log.contains(&words), "{log}");
     }
 }
 
-#[test]
-fn it_says_when_it_is_ready_and_keeps_its_code() {
+fn it_says_when_it_is_ready_and_keeps_its_code(setup: Setup) {
     let state = host::folder();
     let folder = state.path().join("state");
-    drop(Launch::shop().state(&folder).start());
+    drop(setup.shop().state(&folder).start());
     let start = Instant::now();
-    let host = Launch::shop().state(&folder).start();
+    let host = setup.shop().state(&folder).start();
     assert!(start.elapsed() < Duration::from_secs(5));
     let log = host.log();
     assert!(log.contains("cached=true") && log.contains("ready"), "{log}");
     assert!(log.contains(&host.listen().to_string()) && log.contains(&host.admin().to_string()), "{log}");
 }
 
-#[test]
-fn the_environment_goes_before_the_manifest_and_flags_before_both() {
-    let app = App::shop("");
+fn the_environment_goes_before_the_manifest_and_flags_before_both(setup: Setup) {
+    let app = setup.shop_with("");
     let folder = host::folder();
     let token = "a-token-of-the-operator";
     let host =
@@ -376,9 +381,8 @@ fn the_environment_goes_before_the_manifest_and_flags_before_both() {
     drop(folder);
 }
 
-#[test]
-fn the_log_can_be_json() {
-    let app = App::shop("[log]\nformat = \"json\"\nlevel = \"debug\"");
+fn the_log_can_be_json(setup: Setup) {
+    let app = setup.shop_with("[log]\nformat = \"json\"\nlevel = \"debug\"");
     let host = app.launch().start();
     let head = "GET /orders?customer=x HTTP/1.1\r\nHost: a\r\nX-Request-Id: json-1\r\n\r\n";
     Raw::connect(host.listen()).send(head).answer(true).expect(200);

@@ -3,9 +3,21 @@
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
-use watertight_testkit::app::App;
 use watertight_testkit::client::{client, send};
-use watertight_testkit::host::Launch;
+use watertight_testkit::setup::Setup;
+
+placements_and_languages! {
+    async fn an_order_is_placed_paid_and_told;
+    async fn every_payment_method_is_taken;
+    async fn orders_are_listed_newest_first_by_pages;
+    async fn cancelling_gives_the_money_back_once;
+    async fn a_payment_is_refunded_under_its_key;
+    async fn refusals_are_problem_details;
+    async fn a_key_belongs_to_one_draft;
+    async fn racing_requests_of_one_key_are_one_order_and_one_charge;
+    async fn racing_requests_on_fresh_instances_are_one_order_too;
+    async fn an_order_outlives_the_host;
+}
 
 /// Returns an order of two teas, 9.00 euro in total.
 pub(crate) fn draft(customer: &str, payment: Value) -> Value {
@@ -19,9 +31,8 @@ pub(crate) fn card(token: &str) -> Value {
     json!({ "card": token })
 }
 
-#[tokio::test]
-async fn an_order_is_placed_paid_and_told() {
-    let host = Launch::shop().start();
+async fn an_order_is_placed_paid_and_told(setup: Setup) {
+    let host = setup.shop().start();
     let draft = draft("ada", card("tok_visa"));
     let placed = host.post("/orders", &draft).await.expect(201);
     assert_eq!(placed.header("content-type"), "application/json");
@@ -53,9 +64,8 @@ async fn an_order_is_placed_paid_and_told() {
     assert_eq!(told["next"], Value::Null);
 }
 
-#[tokio::test]
-async fn every_payment_method_is_taken() {
-    let host = Launch::shop().start();
+async fn every_payment_method_is_taken(setup: Setup) {
+    let host = setup.shop().start();
     let invoice = json!("invoice");
     let methods = [
         (card("tok_visa"), card("tok_visa")),
@@ -70,9 +80,8 @@ async fn every_payment_method_is_taken() {
     }
 }
 
-#[tokio::test]
-async fn orders_are_listed_newest_first_by_pages() {
-    let host = Launch::shop().start();
+async fn orders_are_listed_newest_first_by_pages(setup: Setup) {
+    let host = setup.shop().start();
     let mut placed = Vec::new();
     for _ in 0..5 {
         placed.push(host.post("/orders", &draft("ada", card("t"))).await.expect(201).at("/id").to_owned());
@@ -106,9 +115,8 @@ async fn orders_are_listed_newest_first_by_pages() {
     assert_eq!((rest["items"].as_array().unwrap().len(), &rest["next"]), (1, &Value::Null));
 }
 
-#[tokio::test]
-async fn cancelling_gives_the_money_back_once() {
-    let host = Launch::shop().start();
+async fn cancelling_gives_the_money_back_once(setup: Setup) {
+    let host = setup.shop().start();
     let order = host.post("/orders", &draft("ada", card("tok_visa"))).await.expect(201);
     let (id, payment) = (order.at("/id"), order.at("/payment_id"));
     for _ in 0..2 {
@@ -121,9 +129,8 @@ async fn cancelling_gives_the_money_back_once() {
     assert_eq!(templates, ["order-cancelled", "order-placed"]);
 }
 
-#[tokio::test]
-async fn a_payment_is_refunded_under_its_key() {
-    let host = Launch::shop().start();
+async fn a_payment_is_refunded_under_its_key(setup: Setup) {
+    let host = setup.shop().start();
     let order = host.post("/orders", &draft("ada", card("tok_visa"))).await.expect(201);
     let path = format!("/payments/{}/refund", order.at("/payment_id"));
     let refund = |key: &str| send(client().post(host.url(&path)).header("idempotency-key", key));
@@ -136,9 +143,8 @@ async fn a_payment_is_refunded_under_its_key() {
     assert_eq!(missing.body["errors"][0]["name"], "idempotency-key");
 }
 
-#[tokio::test]
-async fn refusals_are_problem_details() {
-    let host = Launch::shop().start();
+async fn refusals_are_problem_details(setup: Setup) {
+    let host = setup.shop().start();
     let declined = host.post("/orders", &draft("ada", card("tok_declined"))).await.expect(402);
     assert_eq!(declined.header("content-type"), "application/problem+json");
     let id = declined.header("x-request-id").to_owned();
@@ -166,9 +172,8 @@ async fn refusals_are_problem_details() {
     assert_eq!(told.body["items"], json!([]));
 }
 
-#[tokio::test]
-async fn a_key_belongs_to_one_draft() {
-    let host = Launch::shop().start();
+async fn a_key_belongs_to_one_draft(setup: Setup) {
+    let host = setup.shop().start();
     let draft = |customer| draft(customer, card("tok_visa"));
     let first = host.post_with_key("/orders", "k", &draft("ada")).await.expect(201);
     let again = host.post_with_key("/orders", "k", &draft("ada")).await.expect(201);
@@ -183,8 +188,8 @@ async fn a_key_belongs_to_one_draft() {
 
 /// Sends fifty requests with one key at the same time. `settings` selects the mode of instances; in each mode, racing calls run on separate
 /// instances.
-async fn one_order_of_fifty_requests(settings: &str) {
-    let app = App::shop(settings);
+async fn one_order_of_fifty_requests(setup: Setup, settings: &str) {
+    let app = setup.shop_with(settings);
     let host = app.launch().start();
     let body = draft("ada", card("tok_visa"));
     let requests = (0..50).map(|_| host.post_with_key("/orders", "same", &body));
@@ -203,27 +208,24 @@ async fn one_order_of_fifty_requests(settings: &str) {
     assert_eq!(charges, 1);
 }
 
-#[tokio::test]
-async fn racing_requests_of_one_key_are_one_order_and_one_charge() {
-    one_order_of_fifty_requests("").await;
+async fn racing_requests_of_one_key_are_one_order_and_one_charge(setup: Setup) {
+    one_order_of_fifty_requests(setup, "").await;
 }
 
-#[tokio::test]
-async fn racing_requests_on_fresh_instances_are_one_order_too() {
-    one_order_of_fifty_requests("[defaults.instances]\nmode = \"fresh\"").await;
+async fn racing_requests_on_fresh_instances_are_one_order_too(setup: Setup) {
+    one_order_of_fifty_requests(setup, "[defaults.instances]\nmode = \"fresh\"").await;
 }
 
-#[tokio::test]
-async fn an_order_outlives_the_host() {
+async fn an_order_outlives_the_host(setup: Setup) {
     let state = watertight_testkit::host::folder();
     let folder = state.path().join("state");
-    let host = Launch::shop().state(&folder).start();
+    let host = setup.shop().state(&folder).start();
     let order = host.post("/orders", &draft("ada", card("tok_visa"))).await.expect(201);
     let payment = format!("/payments/{}", order.at("/payment_id"));
     let paid = host.get(&payment).await.expect(200).body;
     host.kill();
 
-    let host = Launch::shop().state(&folder).start();
+    let host = setup.shop().state(&folder).start();
     assert_eq!(host.get(&format!("/orders/{}", order.at("/id"))).await.expect(200).body, order.body);
     assert_eq!(host.get(&payment).await.expect(200).body, paid);
     let told = host.get("/notifications?recipient=ada").await.expect(200).body;

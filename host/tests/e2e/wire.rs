@@ -5,9 +5,23 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use watertight_testkit::app::{App, guest};
 use watertight_testkit::client::{Raw, client, request, send};
-use watertight_testkit::host::{Host, Launch};
+use watertight_testkit::host::Host;
+use watertight_testkit::setup::Setup;
 
 use crate::shop::{card, draft};
+
+placements_and_languages! {
+    async fn request_ids_go_in_out_and_into_the_log;
+    fn a_connection_serves_many_requests;
+    fn pipelined_requests_are_answered_in_order;
+    async fn http2_is_spoken_without_tls;
+    fn what_is_no_http_is_refused;
+    fn a_client_is_told_to_go_on_only_where_its_body_is_wanted;
+    fn slow_clients_are_cut_off;
+    fn a_body_that_does_not_come_is_given_up;
+    async fn clients_that_go_away_leave_whole_orders;
+    async fn connections_come_and_go;
+}
 
 /// Returns the bytes of an order, with further headers.
 fn order(customer: &str, headers: &[&str]) -> Vec<u8> {
@@ -21,9 +35,8 @@ fn list(headers: &[&str]) -> Vec<u8> {
     request("GET", "/orders?customer=nobody", headers, b"")
 }
 
-#[tokio::test]
-async fn request_ids_go_in_out_and_into_the_log() {
-    let host = Launch::shop().start();
+async fn request_ids_go_in_out_and_into_the_log(setup: Setup) {
+    let host = setup.shop().start();
     let id_of = |given: &[u8]| {
         let mut head = b"GET /orders?customer=nobody HTTP/1.1\r\nHost: shop\r\nX-Request-Id: ".to_vec();
         head.extend_from_slice(given);
@@ -48,9 +61,8 @@ async fn request_ids_go_in_out_and_into_the_log() {
     assert!(line.contains("find-me") && line.contains("notifications"), "{line}");
 }
 
-#[test]
-fn a_connection_serves_many_requests() {
-    let host = Launch::shop().start();
+fn a_connection_serves_many_requests(setup: Setup) {
+    let host = setup.shop().start();
     let mut connection = Raw::connect(host.listen());
     for _ in 0..3 {
         connection.send(order("ada", &[])).answer(true).expect(201);
@@ -61,9 +73,8 @@ fn a_connection_serves_many_requests() {
     assert_eq!(connection.rest(), b"");
 }
 
-#[test]
-fn pipelined_requests_are_answered_in_order() {
-    let host = Launch::shop().start();
+fn pipelined_requests_are_answered_in_order(setup: Setup) {
+    let host = setup.shop().start();
     let mut all = list(&["X-Request-Id: 1"]);
     all.extend(order("ada", &["X-Request-Id: 2"]));
     all.extend(request("GET", "/nothing", &["X-Request-Id: 3"], b""));
@@ -75,9 +86,8 @@ fn pipelined_requests_are_answered_in_order() {
     }
 }
 
-#[tokio::test]
-async fn http2_is_spoken_without_tls() {
-    let host = Launch::shop().start();
+async fn http2_is_spoken_without_tls(setup: Setup) {
+    let host = setup.shop().start();
     let client = reqwest::Client::builder().no_proxy().http2_prior_knowledge().build().unwrap();
     let place = |customer: usize| {
         let body = draft(&format!("c{customer}"), card("tok_visa"));
@@ -94,9 +104,8 @@ async fn http2_is_spoken_without_tls() {
     send(client.get(host.url("/orders?customer=c1"))).await.expect(200);
 }
 
-#[test]
-fn what_is_no_http_is_refused() {
-    let host = Launch::shop().start();
+fn what_is_no_http_is_refused(setup: Setup) {
+    let host = setup.shop().start();
     let status = |bytes: &[u8]| {
         let mut connection = Raw::connect(host.listen());
         connection.try_send(bytes);
@@ -119,9 +128,8 @@ fn what_is_no_http_is_refused() {
     Raw::connect(host.listen()).send(list(&[])).answer(true).expect(200);
 }
 
-#[test]
-fn a_client_is_told_to_go_on_only_where_its_body_is_wanted() {
-    let host = Launch::shop().start();
+fn a_client_is_told_to_go_on_only_where_its_body_is_wanted(setup: Setup) {
+    let host = setup.shop().start();
     let head = |kind: &str| {
         format!(
             "POST /orders HTTP/1.1\r\nHost: a\r\nContent-Type: {kind}\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n"
@@ -144,9 +152,8 @@ fn kept(host: &Host, first: &[u8], drip: &[u8]) -> Duration {
     start.elapsed()
 }
 
-#[test]
-fn slow_clients_are_cut_off() {
-    let app = App::shop("[http]\nheader_timeout = \"300ms\"");
+fn slow_clients_are_cut_off(setup: Setup) {
+    let app = setup.shop_with("[http]\nheader_timeout = \"300ms\"");
     let host = app.launch().start();
     let beginnings: [(&str, &[u8], &[u8]); 6] = [
         ("nothing at all", b"", b""),
@@ -161,9 +168,8 @@ fn slow_clients_are_cut_off() {
     assert!(patient.is_empty(), "kept too long: {patient:?}");
 }
 
-#[test]
-fn a_body_that_does_not_come_is_given_up() {
-    let app = App::shop("[defaults.limits]\nrequest = \"300ms\"");
+fn a_body_that_does_not_come_is_given_up(setup: Setup) {
+    let app = setup.shop_with("[defaults.limits]\nrequest = \"300ms\"");
     let host = app.launch().start();
     let mut connection = Raw::connect(host.listen());
     connection.send("POST /orders HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{");
@@ -243,9 +249,8 @@ async fn a_client_that_goes_away_cancels_nothing() {
     }
 }
 
-#[tokio::test]
-async fn clients_that_go_away_leave_whole_orders() {
-    let host = Launch::shop().start();
+async fn clients_that_go_away_leave_whole_orders(setup: Setup) {
+    let host = setup.shop().start();
     for customer in 0..40 {
         let customer = format!("c{customer}");
         let mut connection = Raw::connect(host.listen());
@@ -264,9 +269,8 @@ async fn clients_that_go_away_leave_whole_orders() {
     }
 }
 
-#[tokio::test]
-async fn connections_come_and_go() {
-    let app = App::shop("[http]\nconnections = 20");
+async fn connections_come_and_go(setup: Setup) {
+    let app = setup.shop_with("[http]\nconnections = 20");
     let host = app.launch().start();
     for round in 0..500 {
         let mut connection = Raw::connect(host.listen());

@@ -256,6 +256,27 @@ fn the_host_knows_no_business() {
     none(&faults, "the host runs any application: no name of one stands in its crates, not even in comments");
 }
 
+/// A paragraph of code is what stands between two empty lines.
+#[test]
+fn a_path_attribute_has_a_reason() {
+    let mut faults = Vec::new();
+    for source in sources() {
+        let mut from = 1;
+        for paragraph in source.text.split("\n\n") {
+            let lines = || paragraph.lines().map(str::trim_start);
+            if !lines().any(|line| line.starts_with("// ") || line.contains("reason = ")) {
+                let paths = lines().enumerate().filter(|(_, line)| line.starts_with("#[path"));
+                faults.extend(paths.map(|(at, _)| format!("{}:{}", source.path, from + at)));
+            }
+            from += paragraph.matches('\n').count() + 2;
+        }
+    }
+    none(
+        &faults,
+        "a comment beside `#[path]` says why the file is included; what tests share stands in `host/testkit`",
+    );
+}
+
 #[test]
 fn nothing_is_left_for_later() {
     // The marks are composed, so that this file doesn't contain them.

@@ -2,6 +2,8 @@
 //! come from the source files of `payments`. Only the provider differs.
 #![cfg(target_arch = "wasm32")]
 
+// The files are included, because `component.rs` uses the bindings of the crate that compiles it. As a dependency, `shop-payments`
+// would export the contract with its own provider.
 #[path = "../../payments/src/component.rs"]
 mod component;
 #[path = "../../payments/src/model.rs"]

@@ -1,0 +1,93 @@
+//! The setups in which the end-to-end tests run an application: where its modules stand, and in which language one of them is written.
+
+use std::fs;
+use std::path::Path;
+
+use crate::app::App;
+use crate::host::{Launch, component, copy_with_notifications};
+
+/// The placement of modules in an application that does not set compartments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Placement {
+    /// The host's default: pure modules share a compartment.
+    Together,
+    /// Each module has a compartment of its own.
+    Apart,
+    /// The first module by name has a compartment of its own. All other modules share one.
+    Mixed,
+}
+
+impl Placement {
+    /// Returns the manifest's tables of compartments for modules that are sorted by name.
+    fn compartments(self, modules: &[String]) -> String {
+        let (apart, together) = match (self, modules) {
+            (Self::Apart, modules) => (modules, &[][..]),
+            (Self::Mixed, [_, _, ..]) => modules.split_at(1),
+            _ => return String::new(),
+        };
+        let alone = apart.iter().map(|module| format!("[compartments.{module}-alone]\nmodules = [{module:?}]\n"));
+        let others = if together.is_empty() {
+            String::new()
+        } else {
+            format!("[compartments.others]\nmodules = {together:?}\n")
+        };
+        alone.collect::<String>() + &others
+    }
+
+    /// Writes the placement into the manifest of the application in `folder`.
+    fn apply(self, folder: &Path) {
+        let file = folder.join("app.toml");
+        let text = fs::read_to_string(&file).unwrap();
+        let manifest: toml::Table = toml::from_str(&text).unwrap();
+        assert!(!manifest.contains_key("compartments"), "the manifest places its modules itself:\n{text}");
+        let mut names: Vec<String> = manifest["modules"].as_table().unwrap().keys().cloned().collect();
+        names.sort();
+        fs::write(&file, format!("{text}\n{}", self.compartments(&names))).unwrap();
+    }
+}
+
+/// A setup of the shop, or of another application with several modules.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Setup {
+    pub placement: Placement,
+    /// The build of notifications that the shop runs.
+    notifications: &'static str,
+}
+
+impl Setup {
+    /// What the shop's manifest says: all modules share a compartment, and all are written in Rust.
+    pub const TOGETHER: Self = Self { placement: Placement::Together, notifications: "notifications" };
+    /// Each module has a compartment of its own.
+    pub const APART: Self = Self { placement: Placement::Apart, ..Self::TOGETHER };
+    /// The first module by name has a compartment of its own.
+    pub const MIXED: Self = Self { placement: Placement::Mixed, ..Self::TOGETHER };
+    /// The shop's notifications are written in Go.
+    pub const GO: Self = Self { notifications: "notifications-go", ..Self::TOGETHER };
+    /// The shop's notifications are written in JavaScript.
+    pub const JAVASCRIPT: Self = Self { notifications: "notifications-js", ..Self::TOGETHER };
+
+    /// Creates settings for a host with the shop.
+    pub fn shop(self) -> Launch {
+        if self == Self::TOGETHER { Launch::shop() } else { Launch::copy(self.shop_with("").into_folder()) }
+    }
+
+    /// Creates a copy of the shop. `settings` is appended to its manifest.
+    ///
+    /// # Panics
+    ///
+    /// If a component of the shop was not built, or if `settings` place the modules.
+    pub fn shop_with(self, settings: &str) -> App {
+        component(self.notifications);
+        self.place(App::of(copy_with_notifications(self.notifications, settings)))
+    }
+
+    /// Places the modules of another application.
+    ///
+    /// # Panics
+    ///
+    /// If its manifest places them itself.
+    pub fn place(self, app: App) -> App {
+        self.placement.apply(app.path());
+        app
+    }
+}

@@ -1,0 +1,80 @@
+//! End-to-end tests of the host: the real binary, real components and real sockets. No test accesses the host's internals.
+//!
+//! A case that starts the shop, or another application that leaves the placement of its modules to the host, takes a [`Setup`] and runs
+//! once for each placement. The cases of a shop's customers also run once for each language of its notifications. The last part of a
+//! test's path before its name is the setup: `--test e2e go::`, `--test e2e lifecycle::apart`.
+//!
+//! [`Setup`]: watertight_testkit::setup::Setup
+
+#![allow(clippy::unwrap_used, missing_docs, reason = "a test fails by panicking")]
+
+/// Makes a test of each case in one setup. A case is a function that takes the setup.
+macro_rules! in_setup {
+    ($setup:ident;) => {};
+    ($setup:ident; async fn $case:ident; $($rest:tt)*) => {
+        #[tokio::test]
+        async fn $case() {
+            super::$case(watertight_testkit::setup::Setup::$setup).await;
+        }
+        in_setup! { $setup; $($rest)* }
+    };
+    ($setup:ident; fn $case:ident; $($rest:tt)*) => {
+        #[test]
+        fn $case() {
+            super::$case(watertight_testkit::setup::Setup::$setup);
+        }
+        in_setup! { $setup; $($rest)* }
+    };
+}
+
+/// Makes a test of each case for each placement of modules.
+macro_rules! placements {
+    ($($cases:tt)*) => {
+        mod together {
+            in_setup! { TOGETHER; $($cases)* }
+        }
+        mod apart {
+            in_setup! { APART; $($cases)* }
+        }
+        mod mixed {
+            in_setup! { MIXED; $($cases)* }
+        }
+    };
+}
+
+/// Makes a test of each case for each placement of modules, and for each language in which the shop's notifications are written.
+macro_rules! placements_and_languages {
+    ($($cases:tt)*) => {
+        placements! { $($cases)* }
+        mod go {
+            in_setup! { GO; $($cases)* }
+        }
+        mod javascript {
+            in_setup! { JAVASCRIPT; $($cases)* }
+        }
+    };
+}
+
+mod access;
+mod admin;
+mod answers;
+mod clock;
+mod collector;
+mod command_line;
+mod concurrency;
+mod connections;
+mod frames;
+mod hostile;
+mod instances;
+mod isolation;
+mod lifecycle;
+mod limits;
+mod log;
+mod metrics;
+mod placement;
+mod protocol;
+mod scrape;
+mod shop;
+mod statements;
+mod traces;
+mod wire;
