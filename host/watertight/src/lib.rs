@@ -17,7 +17,7 @@
 //! use watertight::capability::Capabilities;
 //!
 //! fn main() -> ExitCode {
-//!     // `Capabilities::with([Arc::new(Mine) as _])` adds the capability `Mine` to the built-in ones.
+//!     // `Capabilities::with([…])` adds capabilities to the built-in ones.
 //!     watertight::main(Capabilities::default())
 //! }
 //! ```
@@ -31,6 +31,47 @@
 mod embedded;
 
 /// What a capability is made of: its trait, its declaration, and what its functions get from the host.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use watertight::capability::{Capabilities, Capability, CapabilityLinker, Declaration, InstanceState, ModuleIndex};
+/// use watertight::wasmtime::{self, component::HasSelf};
+///
+/// mod bindings {
+///     watertight::wasmtime::component::bindgen!({
+///         inline: "package acme:dice@1.0.0; interface dice { sides: func() -> u32; } world host { import dice; }",
+///         wasmtime_crate: watertight::wasmtime,
+///         named_imports: { "acme:dice/dice@1.0.0": watertight::capability::ModuleIndex },
+///     });
+/// }
+/// use bindings::named_imports::acme::dice::dice;
+///
+/// struct Dice;
+///
+/// impl Capability for Dice {
+///     fn declaration(&self) -> Declaration {
+///         Declaration::new("dice".parse().expect("a name"))
+///             .interface("acme:dice/dice@1.0.0".parse().expect("a name"))
+///             .wit("package acme:dice@1.0.0; interface dice { sides: func() -> u32; }")
+///     }
+///
+///     fn add_to_linker(&self, linker: &mut CapabilityLinker<'_>) -> wasmtime::Result<()> {
+///         let (linker, component, module) = linker.named();
+///         dice::add_to_linker::<_, HasSelf<_>>(linker, component, module, |state| state)
+///     }
+/// }
+///
+/// impl dice::Host for InstanceState {
+///     fn sides(&mut self, _caller: ModuleIndex) -> u32 {
+///         6
+///     }
+/// }
+///
+/// let capabilities = Capabilities::with([Arc::new(Dice) as Arc<dyn Capability>])?;
+/// assert!(capabilities.declarations().all().iter().any(|declaration| declaration.name.as_str() == "dice"));
+/// # Ok::<(), watertight::capability::DeclarationError>(())
+/// ```
 pub mod capability {
     pub use watertight_model::config::capability::{Declaration, DeclarationError, ReadSettings, SettingsValue};
     pub use watertight_model::config::{AppConfig, ModuleConfig, Table, Value};
