@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use serde_json::{Value, json};
-use watertight::state::{StateFolder, read_token};
+use watertight_control::state::{StateFolder, read_token};
 use watertight_testkit::bench;
 use watertight_testkit::bench::application::copy_of_shop;
 use watertight_testkit::bench::report::Report;

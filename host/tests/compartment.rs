@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 use futures::stream::{self, Stream, StreamExt as _};
 use tempfile::TempDir;
 use wasmtime::component::Val;
-use watertight::application::{self, Host};
-use watertight::config::{self, Overrides};
-use watertight::runtime::{CallError, Generation, InstanceStats, Lease, Runtime};
-use watertight::state::StateFolder;
-use watertight::store::{CallContext, LimitHit};
+use watertight_control::application::{self, Host};
+use watertight_control::state::StateFolder;
+use watertight_model::config::{self, Overrides};
+use watertight_runtime::runtime::{CallError, Generation, InstanceStats, Lease, Runtime};
+use watertight_runtime::store::{CallContext, LimitHit};
 
 const GUEST: &str = r#"
 (component

@@ -6,10 +6,10 @@ use std::fs::{self, File};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use watertight::config::CompileLimits;
-use watertight::engine::Engines;
-use watertight::engine::compile::{CompileError, Compiler};
-use watertight::profile::Profile;
+use watertight_component::profile::Profile;
+use watertight_engine::Engines;
+use watertight_engine::compile::{CompileError, Compiler};
+use watertight_model::config::CompileLimits;
 use watertight_testkit::components;
 
 fn component() -> Vec<u8> {

@@ -9,12 +9,12 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
-use watertight::application::{self, Host};
-use watertight::config::{self, Overrides};
-use watertight::http::DataListener;
-use watertight::http::server::{Listener, ListenerLimits};
-use watertight::state::StateFolder;
-use watertight::telemetry::Telemetry;
+use watertight_control::application::{self, Host};
+use watertight_control::state::StateFolder;
+use watertight_edge::http::DataListener;
+use watertight_edge::http::server::{Listener, ListenerLimits};
+use watertight_model::config::{self, Overrides};
+use watertight_telemetry::Telemetry;
 
 const GUEST: &str = r#"
 (component

@@ -24,13 +24,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::Deserialize;
-use watertight::application::{Artifacts, check_with};
-use watertight::artifact::Artifact;
-use watertight::config::{self, AppConfig, AppFiles, Overrides};
-use watertight::graph::AppGraph;
-use watertight::ids::ModuleName;
-use watertight::link::compose;
-use watertight::problem::{Code, Problem, Problems};
+use watertight_component::artifact::Artifact;
+use watertight_control::application::{Artifacts, check_with};
+use watertight_graph::graph::AppGraph;
+use watertight_model::config::{self, AppConfig, AppFiles, Overrides};
+use watertight_model::ids::ModuleName;
+use watertight_model::problem::{Code, Problem, Problems};
+use watertight_runtime::link::compose;
 use watertight_testkit::components;
 
 /// The module whose build is edited.

@@ -19,12 +19,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use watertight::application::{self, CheckScope, Checked, Host};
-use watertight::config::Overrides;
-use watertight::engine::Engines;
-use watertight::graph::render::{Format, GraphView};
-use watertight::problem::{Code, Problems};
-use watertight::state::StateFolder;
+use watertight_control::application::{self, CheckScope, Checked, Host};
+use watertight_control::state::StateFolder;
+use watertight_engine::Engines;
+use watertight_graph::graph::render::{Format, GraphView};
+use watertight_model::config::Overrides;
+use watertight_model::problem::{Code, Problems};
 use watertight_testkit::cases::{cases, prepare};
 
 const EXPECTATION: &str = "expect.txt";

@@ -10,7 +10,7 @@ use anyhow::{Context, ensure};
 use tokio::runtime::Runtime;
 use wasmtime::component::{Component, Func, Linker, TypedFunc};
 use wasmtime::{Engine, Store};
-use watertight::profile::Profile;
+use watertight_component::profile::Profile;
 use watertight_testkit::bench::compare::{Pairs, in_turns};
 use watertight_testkit::bench::report::Report;
 use watertight_testkit::bench::rounds;
@@ -82,7 +82,7 @@ const FUNCTIONS: [(&str, &str); 3] = [("add", "scalar"), ("update", "record"), (
 
 impl Bare {
     pub(crate) async fn new(caller: &Path, callee: &Path) -> wasmtime::Result<Self> {
-        let engine = Engine::new(&watertight::engine::config(Profile::Reuse))?;
+        let engine = Engine::new(&watertight_engine::config(Profile::Reuse))?;
         let store = || {
             let mut store = Store::new(&engine, ());
             // The compiled code checks epochs, as in the host. Here the epoch never advances.

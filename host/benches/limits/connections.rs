@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
-use watertight::state::{StateFolder, read_token};
+use watertight_control::state::{StateFolder, read_token};
 use watertight_testkit::bench;
 use watertight_testkit::bench::customers::customers;
 use watertight_testkit::bench::report::Report;

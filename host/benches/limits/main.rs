@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use hdrhistogram::Histogram;
-use watertight::engine::EPOCH_TICK;
-use watertight::state::{StateFolder, read_token};
+use watertight_control::state::{StateFolder, read_token};
+use watertight_engine::EPOCH_TICK;
 use watertight_testkit::attacks::Attack;
 use watertight_testkit::bench;
 use watertight_testkit::bench::application::with_hostile;

@@ -23,8 +23,8 @@ use shop_notifications::service::Notifications;
 use shop_orders::model::Error;
 use shop_orders::service::Orders;
 use shop_payments::service::Payments;
-use watertight::artifact::{Artifact, MAX_COMPONENT_BYTES};
-use watertight::database::{Database, Settings};
+use watertight_component::artifact::{Artifact, MAX_COMPONENT_BYTES};
+use watertight_sql::{Database, Settings};
 
 use adapters::{NativeNotifications, NativePayments};
 use platform::NativePlatform;

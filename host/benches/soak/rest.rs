@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use rusqlite::{Connection, OpenFlags};
-use watertight::telemetry::table::{self, Metric};
+use watertight_telemetry::table::{self, Metric};
 use watertight_testkit::bench::operator::Operator;
 use watertight_testkit::bench::server::Server;
 use watertight_testkit::process::Holdings;

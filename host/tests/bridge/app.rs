@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use wasmtime::component::Val;
-use watertight::application::{self, Host};
-use watertight::config::{self, Overrides};
-use watertight::runtime::{CallError, Generation, InstanceStats, Runtime};
-use watertight::state::StateFolder;
-use watertight::store::CallContext;
+use watertight_control::application::{self, Host};
+use watertight_control::state::StateFolder;
+use watertight_model::config::{self, Overrides};
+use watertight_runtime::runtime::{CallError, Generation, InstanceStats, Runtime};
+use watertight_runtime::store::CallContext;
 use watertight_testkit::components::component_of;
 
 /// The end of a manifest that puts the modules into two compartments.

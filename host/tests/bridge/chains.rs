@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use wasmtime::component::Val;
-use watertight::runtime::CallError;
+use watertight_runtime::runtime::CallError;
 
 use crate::app::{App, component, run};
 

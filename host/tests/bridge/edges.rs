@@ -1,7 +1,7 @@
 //! Tests of calls within a compartment: calls that can't be fused are bridged, and errors name both modules.
 
 use wasmtime::component::Val;
-use watertight::runtime::CallError;
+use watertight_runtime::runtime::CallError;
 
 use crate::app::{App, component, run};
 

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use wasmtime::component::Val;
-use watertight::profile::Profile;
-use watertight::runtime::CallError;
-use watertight::store::CalleeError;
+use watertight_component::profile::Profile;
+use watertight_runtime::runtime::CallError;
+use watertight_runtime::store::CalleeError;
 
 use crate::app::{APART, App, call, component, run};
 

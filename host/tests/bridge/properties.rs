@@ -11,7 +11,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use wasmtime::component::Val;
-use watertight::shape::Type;
+use watertight_component::shape::Type;
 use watertight_testkit::types::typed_values;
 
 use crate::app::{APART, App, component, run};

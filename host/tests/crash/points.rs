@@ -210,6 +210,6 @@ fn is_ready_with(state: &Path, failpoints: &str) -> bool {
 /// Returns the admin address of this process once the lock file has it.
 fn admin(state: &Path, process: u32) -> Option<SocketAddr> {
     let text = std::fs::read_to_string(state.join("lock")).ok()?;
-    let info: watertight::state::HostInfo = serde_json::from_str(&text).ok()?;
+    let info: watertight_control::state::HostInfo = serde_json::from_str(&text).ok()?;
     (info.process == process).then_some(info.admin)
 }

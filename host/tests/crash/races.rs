@@ -284,7 +284,7 @@ fn nobody_calls_anything_before_the_host_is_ready() {
 /// Requests an order from the starting host. Returns the status, or none if the host doesn't listen yet or is ready already.
 fn place_by_admin(state: &Path, token: &str) -> Option<u16> {
     let text = std::fs::read_to_string(state.join("lock")).ok()?;
-    let info: watertight::state::HostInfo = serde_json::from_str(&text).ok()?;
+    let info: watertight_control::state::HostInfo = serde_json::from_str(&text).ok()?;
     if Shop(info.admin).get("/readyz").ok()?.status == 200 {
         return None;
     }

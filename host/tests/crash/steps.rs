@@ -14,10 +14,10 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tempfile::TempDir;
-use watertight::artifact::{Docs, ModuleSection};
-use watertight::failpoint::CrashPoint;
-use watertight::ids::Digest;
-use watertight::migration::Migration;
+use watertight_component::artifact::{Docs, ModuleSection};
+use watertight_disk::failpoint::CrashPoint;
+use watertight_model::ids::Digest;
+use watertight_model::migration::Migration;
 use watertight_testkit::admin::{Operator, multipart, parts_of};
 use watertight_testkit::builds::with_build_id;
 use watertight_testkit::components::component_of;

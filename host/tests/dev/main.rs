@@ -9,8 +9,8 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use watertight::artifact::{Docs, ModuleSection};
-use watertight::migration::Migration;
+use watertight_component::artifact::{Docs, ModuleSection};
+use watertight_model::migration::Migration;
 use watertight_testkit::command;
 use watertight_testkit::components;
 use watertight_testkit::host;

@@ -120,7 +120,7 @@ async fn a_host_serves_whatever_its_clock_says() {
     let clock = Clock::new(place.path());
     let host = clock.lead(Launch::shop()).start();
     let mut old = Raw::connect(host.listen());
-    let this_year = &watertight::clock::now_text()[..4];
+    let this_year = &watertight_model::clock::now_text()[..4];
     served(&host, &mut old, this_year).await;
     for (year, offset) in offsets() {
         clock.put(offset);

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::scrape::Scrape;
 use serde_json::json;
-use watertight::telemetry::table;
+use watertight_telemetry::table;
 use watertight_testkit::app::{App, guest};
 use watertight_testkit::client::{Raw, client, request, send};
 use watertight_testkit::host::{Host, Launch};

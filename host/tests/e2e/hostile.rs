@@ -6,7 +6,7 @@
 use std::fs;
 use std::time::Duration;
 
-use watertight::telemetry::table;
+use watertight_telemetry::table;
 use watertight_testkit::attacks::{Attack, Why};
 use watertight_testkit::client;
 use watertight_testkit::host::{self, Host, Launch};

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use watertight::telemetry::table;
+use watertight_telemetry::table;
 use watertight_testkit::app::{App, guest};
 use watertight_testkit::client::{client, send};
 use watertight_testkit::host::Host;

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use watertight::telemetry::table::{self, Kind, Metric};
+use watertight_telemetry::table::{self, Kind, Metric};
 use watertight_testkit::app::{App, apart, guest};
 use watertight_testkit::client::{client, send};
 use watertight_testkit::host::{Host, Launch};

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use watertight::telemetry::table::{self, Kind, Metric};
+use watertight_telemetry::table::{self, Kind, Metric};
 use watertight_testkit::client::{client, send};
 use watertight_testkit::host::Host;
 

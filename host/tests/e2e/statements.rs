@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use watertight::telemetry::table;
+use watertight_telemetry::table;
 use watertight_testkit::app::{App, apart};
 use watertight_testkit::host::Host;
 

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 use proptest::sample::Index;
-use watertight::application;
-use watertight::config::{self, AppFiles, Overrides, TextFile};
-use watertight::problem::{Code, Problems};
+use watertight_control::application;
+use watertight_model::config::{self, AppFiles, Overrides, TextFile};
+use watertight_model::problem::{Code, Problems};
 use watertight_testkit::cases;
 use watertight_testkit::paths::repository;
 

@@ -7,8 +7,8 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 use wasmtime::component::Val;
-use watertight::json::{Codec, ObjectCodec};
-use watertight::shape::{Field, Named, Type};
+use watertight_component::shape::{Field, Named, Type};
+use watertight_json::{Codec, ObjectCodec};
 use watertight_testkit::documents::{TOKENS, check, encode};
 use watertight_testkit::types::typed_values;
 

@@ -5,9 +5,11 @@ use std::path::Path;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use wasm_encoder::{ComponentSection as _, CustomSection};
-use watertight::artifact::{Artifact, ArtifactError, Docs, InterfaceDocs, ModuleSection, SECTION_NAME, SectionError};
-use watertight::migration::Migration;
-use watertight::problem::Problem;
+use watertight_component::artifact::{
+    Artifact, ArtifactError, Docs, InterfaceDocs, ModuleSection, SECTION_NAME, SectionError,
+};
+use watertight_model::migration::Migration;
+use watertight_model::problem::Problem;
 use watertight_testkit::components::component;
 
 use crate::mutate::{Change, changed, changes};

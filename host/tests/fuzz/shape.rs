@@ -13,11 +13,11 @@ use proptest::sample::Index;
 use wasmtime::component::Component;
 use wasmtime::component::types::ComponentItem;
 use wasmtime::{Engine, InstanceAllocationStrategy, OptLevel};
-use watertight::artifact::{Artifact, ArtifactError};
-use watertight::ids::InterfaceName;
-use watertight::problem::{Problem, with_causes};
-use watertight::profile::Profile;
-use watertight::shape::{self, ShapeError};
+use watertight_component::artifact::{Artifact, ArtifactError};
+use watertight_component::profile::Profile;
+use watertight_component::shape::{self, ShapeError};
+use watertight_model::ids::InterfaceName;
+use watertight_model::problem::{Problem, with_causes};
 use watertight_testkit::cases;
 use watertight_testkit::paths::repository;
 
@@ -166,7 +166,7 @@ fn parts(component: &[u8]) -> Vec<Vec<u8>> {
 
 /// Returns an engine that accepts all that the host's engines accept, with fast compilation.
 fn engine() -> Engine {
-    let mut config = watertight::engine::config(Profile::Async);
+    let mut config = watertight_engine::config(Profile::Async);
     config.allocation_strategy(InstanceAllocationStrategy::OnDemand).cranelift_opt_level(OptLevel::None);
     Engine::new(&config).unwrap()
 }

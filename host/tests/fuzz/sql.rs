@@ -10,9 +10,9 @@ use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use rusqlite::Connection;
 use rusqlite::types::Value as Cell;
-use watertight::config::SqlLimits;
-use watertight::database::{Database, MigrateError, Rows, Settings, SqlError, Value, WalSync};
-use watertight::migration::Migration;
+use watertight_model::config::SqlLimits;
+use watertight_model::migration::Migration;
+use watertight_sql::{Database, MigrateError, Rows, Settings, SqlError, Value, WalSync};
 
 use crate::mutate::{Change, changed_text, changes};
 use crate::runner::fuzz;

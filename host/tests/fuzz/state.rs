@@ -6,11 +6,11 @@ use std::fs;
 use std::path::Path;
 
 use proptest::prelude::*;
-use watertight::artifact::Artifact;
-use watertight::config::{AppFiles, TextFile};
-use watertight::ids::Digest;
-use watertight::problem::{Code, Problem};
-use watertight::state::{Cause, DiskRecord, History, NewGeneration, Requester, StateFolder};
+use watertight_component::artifact::Artifact;
+use watertight_control::state::{Cause, DiskRecord, History, NewGeneration, Requester, StateFolder};
+use watertight_model::config::{AppFiles, TextFile};
+use watertight_model::ids::Digest;
+use watertight_model::problem::{Code, Problem};
 use watertight_testkit::components::component;
 
 use crate::mutate::{Change, changed, changes};
@@ -64,7 +64,7 @@ fn fill(folder: &Path) -> (History, Digest, Digest) {
     let manifest = TextFile { path: "app.toml".into(), text: "[app]".to_owned() };
     let configuration = history.files().store_configuration(&AppFiles { manifest, routes: vec![] }).unwrap();
     history.files().store_component(&artifact).unwrap();
-    let module = "a".parse::<watertight::ids::ModuleName>().unwrap();
+    let module = "a".parse::<watertight_model::ids::ModuleName>().unwrap();
     let build =
         serde_json::from_value(serde_json::json!({ "digest": artifact.digest, "build": "b", "language": null }));
     let modules = BTreeMap::from([(module.clone(), build.unwrap())]);

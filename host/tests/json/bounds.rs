@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use watertight::json::{Codec, MAX_DEPTH, MAX_TYPE_DEPTH, MAX_VALUES, MAX_VIOLATIONS, Violation};
-use watertight::shape::{Field, Named, Type};
+use watertight_component::shape::{Field, Named, Type};
+use watertight_json::{Codec, MAX_DEPTH, MAX_TYPE_DEPTH, MAX_VALUES, MAX_VIOLATIONS, Violation};
 
 use crate::wit;
 

@@ -5,8 +5,8 @@ use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use serde_json::Value;
 use wasmtime::component::Val;
-use watertight::json::Codec;
-use watertight::shape::Type;
+use watertight_component::shape::Type;
+use watertight_json::Codec;
 use watertight_testkit::documents::{DAMAGE_BYTES, TOKENS, check, encode};
 use watertight_testkit::types::{typed_values, types};
 

@@ -7,7 +7,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use watertight::json::Codec;
+use watertight_json::Codec;
 
 use crate::wit;
 
@@ -57,7 +57,7 @@ fn run(table: &str) -> (String, usize) {
     (out, rows)
 }
 
-fn choose(out: &mut String, ty: &watertight::shape::Type) -> Option<Codec> {
+fn choose(out: &mut String, ty: &watertight_component::shape::Type) -> Option<Codec> {
     let unsupported = match Codec::new("it", ty) {
         Ok(codec) => return Some(codec),
         Err(unsupported) => unsupported,

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use wasmtime::component::Val;
-use watertight::json::{Codec, EncodeError, FunctionCodec, ObjectCodec, Violation};
-use watertight::shape::{Field, Function, Named, Type};
+use watertight_component::shape::{Field, Function, Named, Type};
+use watertight_json::{Codec, EncodeError, FunctionCodec, ObjectCodec, Violation};
 
 use crate::wit;
 

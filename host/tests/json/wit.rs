@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use watertight::shape::{Case, Field, Named, Resource, Type};
+use watertight_component::shape::{Case, Field, Named, Resource, Type};
 use wit_parser::{Handle, Resolve, Type as Wit, TypeDefKind, TypeId};
 
 /// Parses the type `ty`, which may use the declarations.

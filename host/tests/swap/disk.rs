@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use watertight::ids::Digest;
+use watertight_model::ids::Digest;
 use watertight_testkit::admin::Operator;
 use watertight_testkit::host::{Launch, check_strace, folder};
 use watertight_testkit::tagged::{App, Content, back, serves, with_migrations};

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::Value;
 use tempfile::TempDir;
-use watertight::config::capability::Declarations;
+use watertight_model::config::capability::Declarations;
 use watertight_testkit::admin::{Operator, published};
 use watertight_testkit::command::run;
 use watertight_testkit::components::component;

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use watertight::config::{self, Overrides};
+use watertight_model::config::{self, Overrides};
 
 /// Returns the keys of the table that has a key `nothing`. The problem about that key lists them.
 fn keys(manifest: &str, routes: &str) -> Vec<String> {

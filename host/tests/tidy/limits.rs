@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use watertight::config::{self, AppConfig, Overrides};
+use watertight_model::config::{self, AppConfig, Overrides};
 
 struct Row {
     key: String,

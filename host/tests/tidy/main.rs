@@ -13,8 +13,8 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use watertight::problem::Code;
-use watertight::telemetry::table;
+use watertight_model::problem::Code;
+use watertight_telemetry::table;
 
 /// The largest number of lines of a file. A longer file has more than one purpose.
 const MAX_LINES: usize = 500;

@@ -104,7 +104,7 @@ impl Application {
     }
 
     /// Returns the control of the application: it swaps modules, rolls back, and serves requests through
-    /// [`DataListener`](watertight_edge::http::DataListener).
+    /// [`DataListener`](crate::DataListener).
     pub fn control(&self) -> &Arc<Control> {
         &self.control
     }

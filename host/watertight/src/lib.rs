@@ -24,9 +24,7 @@
 //!
 //! The folder `host/examples/rates` of the repository is a complete example.
 //!
-//! # Layers
-//!
-//! The other modules are the layers of the host, in the order of the data's way. They are public for the host's own tests and benchmarks.
+//! The layers of the host are crates of their own: see `host/ARCHITECTURE.md`.
 
 mod embedded;
 
@@ -87,16 +85,7 @@ pub use embedded::{Application, Embedding, run_as_compiler};
 /// `wasmtime_crate: watertight::wasmtime`.
 pub use wasmtime;
 pub use watertight_cli::main;
-
-pub use watertight_author::{build, dev, suite};
-pub use watertight_component::{artifact, profile, shape};
-pub use watertight_control::{application, backup, control, state};
-pub use watertight_disk::{failpoint, files};
-pub use watertight_edge::{admin, http};
-pub use watertight_engine as engine;
-pub use watertight_graph::{graph, plan, routes};
-pub use watertight_json as json;
-pub use watertight_model::{clock, config, ids, migration, problem};
-pub use watertight_runtime::{invoke, link, runtime, store};
-pub use watertight_sql as database;
-pub use watertight_telemetry as telemetry;
+pub use watertight_control::control::Control;
+pub use watertight_edge::http::DataListener;
+pub use watertight_model::problem::{Code, Problem, Problems};
+pub use watertight_runtime::invoke::InvokeError;

@@ -5,7 +5,7 @@ use std::time::{Instant, SystemTime};
 
 use shop_common::sql::Constraint;
 use shop_common::{Clock, Ids, Level, Log, Row, Sql, SqlError, Transaction, Value};
-use watertight::database::{self as db, ConstraintKind, Database};
+use watertight_sql::{self as db, ConstraintKind, Database};
 
 use super::fiber::Fiber;
 

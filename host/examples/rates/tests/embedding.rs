@@ -2,9 +2,10 @@
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test fails by panicking")]
 
+use std::fs::File;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Output};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,6 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use watertight::Embedding;
 use watertight::capability::Capabilities;
-use watertight::state::StateFolder;
 
 #[path = "../src/capability.rs"]
 #[allow(dead_code, reason = "the program's own file; `main` is not here")]
@@ -68,17 +68,18 @@ struct Host {
 
 impl Host {
     fn start(folder: &TempDir) -> Self {
-        let state = folder.path().join("state");
+        let (state, log) = (folder.path().join("state"), folder.path().join("log"));
         let mut command = rates();
         command.arg("run").arg(folder.path()).args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--state"]);
-        let process = command.arg(&state).stderr(Stdio::null()).spawn().unwrap();
+        let process = command.arg(&state).stderr(File::create(&log).unwrap()).spawn().unwrap();
         // The guard ends the process if it does not start in time.
         let mut host = Self { process, listen: None, state };
         let start = Instant::now();
         while host.listen.is_none() {
-            assert!(start.elapsed() < START, "the host does not start");
+            let text = std::fs::read_to_string(&log).unwrap();
+            assert!(start.elapsed() < START, "the host does not start: {text}");
             std::thread::sleep(Duration::from_millis(20));
-            host.listen = StateFolder::running_host(&host.state).map(|info| info.listen);
+            host.listen = text.split_once("listen=").and_then(|(_, rest)| rest.split_whitespace().next()?.parse().ok());
         }
         host
     }
