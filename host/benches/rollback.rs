@@ -1,6 +1,6 @@
 //! Benchmark of rollbacks in an emergency: how long an operator waits while a compilation that would take minutes, a backup of 1 GB
 //! and a full queue of changes are in progress. The state folder is in memory, so no disk is measured.
-#![allow(clippy::print_stdout, clippy::print_stderr, unreachable_pub, reason = "a benchmark reports")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark reports")]
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};

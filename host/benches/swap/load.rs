@@ -23,7 +23,7 @@ const EVERY: f64 = 2.0;
 const AFTER: f64 = 0.1;
 
 /// Checks that the next request is answered by this generation.
-pub fn answers_from(server: &Server, generation: u64) -> anyhow::Result<()> {
+pub(crate) fn answers_from(server: &Server, generation: u64) -> anyhow::Result<()> {
     let request = Request { bytes: read("/orders?customer=nobody").into(), status: 200 };
     let answered = ask(server.address, &request)?;
     ensure!(answered == generation, "generation {generation} was published, and {answered} answers");
@@ -31,7 +31,7 @@ pub fn answers_from(server: &Server, generation: u64) -> anyhow::Result<()> {
 }
 
 /// Swaps each module repeatedly under load, and reports the latency for customers.
-pub fn swaps_under_load(
+pub(crate) fn swaps_under_load(
     report: &mut Report,
     placement: &str,
     server: &Server,

@@ -2,7 +2,7 @@
 //! that are left behind.
 //!
 //! The host and the load driver share all cores. Every build is a new one, so each swap compiles.
-#![allow(clippy::print_stdout, clippy::print_stderr, unreachable_pub, reason = "a benchmark reports")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark reports")]
 
 mod load;
 
