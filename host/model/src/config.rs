@@ -57,15 +57,15 @@ use modules::{DeclaredModules, Folders};
 use route::{ClaimedRequests, read_routes};
 use source::Source;
 
-/// The manifest's file name.
+/// The file name of an application's manifest.
 const MANIFEST: &str = "app.toml";
-/// The folder of the manifest, relative to the folder of a project.
+/// The folder of a project that may hold the manifest: `modules/app.toml`.
 const MODULES: &str = "modules";
 /// The default state folder, relative to the manifest's folder.
 const STATE: &str = ".watertight";
 /// A stand-in for the name of an application whose manifest gives none. Such an application never runs.
 const NAMELESS: &str = "app";
-/// The folder for built components, relative to the workspace.
+/// The folder for built components, relative to the workspace: `watertight build` writes them, and the host reads them.
 const COMPONENTS: &str = "target/components";
 /// The default address of the data listener: reachable from this machine only.
 const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
@@ -89,27 +89,27 @@ pub struct AppConfig {
     pub listen: SocketAddr,
     /// The address of the admin listener, for operators. Default: 127.0.0.1:8081.
     pub admin: SocketAddr,
-    /// The address of the listener for probes, if there is one.
+    /// The address of the listener that serves only probes such as `/livez`. `None` means that there is no such listener.
     pub probe: Option<SocketAddr>,
     /// The state folder: databases, history, compiled code. Default: `.watertight` beside the manifest.
     pub state: PathBuf,
     /// The modules. There is at least one.
     pub modules: BTreeMap<ModuleName, ModuleConfig>,
-    /// The compartments that the manifest defines. No module is in two.
+    /// The compartments that the manifest defines. No module is in two of them.
     pub compartments: BTreeMap<CompartmentName, CompartmentConfig>,
     /// The settings of compartments that the manifest does not define.
     pub defaults: Defaults,
     /// The limits of the data listener.
     pub http: HttpLimits,
-    /// The settings of the log.
+    /// The settings of the host's own log.
     pub log: LogConfig,
-    /// The limits of compilation.
+    /// The limits for compiling components: time and memory.
     pub compile: CompileLimits,
     /// The recording of spans: the share that is recorded, and the collector that receives them.
     pub telemetry: TracingConfig,
     /// The routes, in the order of files and lines. No two match the same requests.
     pub routes: Vec<RouteConfig>,
-    /// The capabilities that the host has.
+    /// The capabilities that this host can grant to modules.
     pub capabilities: Declarations,
     /// The text of the files that the configuration was read from.
     pub files: AppFiles,
@@ -123,20 +123,22 @@ impl AppConfig {
 }
 
 /// What the host's process adds to the manifest: its capabilities, and values of the command line or the environment that override the
-/// manifest. A flag has already won over its environment variable.
+/// manifest. If a flag and its environment variable are both given, the flag's value is here.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Overrides {
-    /// The data listener's address: `--listen`, `WATERTIGHT_LISTEN`.
+    /// The data listener's address from `--listen` or `WATERTIGHT_LISTEN`. `None` means that the manifest's address holds.
     pub listen: Option<SocketAddr>,
-    /// The admin listener's address: `--admin`, `WATERTIGHT_ADMIN`.
+    /// The admin listener's address from `--admin` or `WATERTIGHT_ADMIN`. `None` means that the manifest's address holds.
     pub admin: Option<SocketAddr>,
-    /// The address of the listener for probes: `--probe`, `WATERTIGHT_PROBE`.
+    /// The address of the listener for probes from `--probe` or `WATERTIGHT_PROBE`. `None` means that the manifest's address holds.
     pub probe: Option<SocketAddr>,
-    /// The state folder: `--state`, `WATERTIGHT_STATE`. It is relative to the folder that the host was started in.
+    /// The state folder from `--state` or `WATERTIGHT_STATE`, relative to the folder that the host was started in. `None` means that the
+    /// manifest's folder holds.
     pub state: Option<PathBuf>,
-    /// The collector of spans: `--otlp`, `OTEL_EXPORTER_OTLP_ENDPOINT`.
+    /// The collector of spans from `--otlp` or `OTEL_EXPORTER_OTLP_ENDPOINT`. `None` means that the manifest's collector holds.
     pub otlp: Option<Collector>,
-    /// The folder that holds the components of module folders, instead of `target/components` in the workspace.
+    /// The folder with built components, for modules that the manifest gives as a folder of sources. `None` means `target/components` in
+    /// the workspace.
     pub components: Option<PathBuf>,
     /// The capabilities that modules may be granted. Default: the built-in ones.
     pub capabilities: Declarations,
@@ -191,13 +193,13 @@ pub fn parse(files: &AppFiles, overrides: &Overrides) -> Result<AppConfig, Probl
 pub fn parse_partial(files: &AppFiles, overrides: &Overrides) -> Result<PartialConfig, Problems> {
     let source = |file: &TextFile| Source::new(&file.path, file.text.clone().into_bytes());
     if files.routes.len() > MAX_ROUTE_FILES {
-        let message = format!("more than {MAX_ROUTE_FILES} files of routes");
+        let message = format!("there are more than {MAX_ROUTE_FILES} route files");
         return Err(Problem::new(Code::BadValue, message).file(&files.manifest.path).into());
     }
     read(source(&files.manifest)?, overrides, |_, _, _| files.routes.iter().map(source).collect())
 }
 
-/// Reads a manifest, and the route files that `find_routes` returns for it.
+/// Reads a manifest, and the route files that `find_routes` returns for its table `[app]` and its folder.
 fn read(
     source: Source,
     overrides: &Overrides,
@@ -301,7 +303,7 @@ fn find_workspace(root: &Path) -> PathBuf {
     workspace.map_or_else(|| root.clone(), Path::to_owned)
 }
 
-/// Returns the files that the manifest's globs find, each once, in the order of the globs and alphabetically within a glob.
+/// Returns the route files that the globs in `app.routes` find, each once, in the order of the globs and alphabetically within a glob.
 fn find_route_files(app: &App, root: &Path, source: &Source) -> Vec<PathBuf> {
     let mut files = Vec::new();
     let mut seen = BTreeSet::new();
@@ -315,7 +317,7 @@ fn find_route_files(app: &App, root: &Path, source: &Source) -> Vec<PathBuf> {
         };
         if found.is_empty() {
             let message = format!("`app.routes`: `{}` finds no file", **glob);
-            let help = format!("it is relative to {}", root.display());
+            let help = format!("globs are relative to the manifest's folder, {}", root.display());
             source.report(glob.line, Problem::new(Code::Unreadable, message).help(help));
         }
         files.extend(found.into_iter().filter(|file| seen.insert(file.clone())));
@@ -343,7 +345,7 @@ fn expand(root: &Path, glob: &str) -> Result<Vec<PathBuf>, Problems> {
             files.push(file);
         }
         if files.len() > MAX_ROUTE_FILES {
-            return Err(bad(&format_args!("more than {MAX_ROUTE_FILES} files")).into());
+            return Err(bad(&format_args!("it finds more than {MAX_ROUTE_FILES} files")).into());
         }
     }
     Ok(files)

@@ -114,7 +114,7 @@ kebab_name!(
 impl CapabilityName {
     /// SQL on the module's own database.
     pub const SQL: &str = "sql";
-    /// The log.
+    /// Lines in the host's log.
     pub const LOGGING: &str = "logging";
     /// The wall clock and the monotonic clock.
     pub const CLOCKS: &str = "clocks";
@@ -144,7 +144,7 @@ impl std::borrow::Borrow<str> for CapabilityName {
 #[serde(try_from = "String", into = "String")]
 pub struct InterfaceName {
     full: Arc<str>,
-    /// The byte offset in `full` where the interface's own name starts.
+    /// The byte offset in `full` where the interface's own name starts, after its package.
     start: usize,
     /// The byte offset in `full` where the interface's own name ends: at the `@`, or at the end.
     end: usize,
@@ -240,7 +240,7 @@ impl InterfaceName {
                 .is_some_and(|(wanted, have)| is_compatible(&have, &wanted))
     }
 
-    /// Whether the version is a release whose text starts with `series`: `0.2.6` is a release of `0.2.`. Pre-releases are not.
+    /// Whether the interface's version is a release whose text starts with `series`: `0.2.6` is a release of `0.2.`. Pre-releases are not.
     pub fn is_release_of(&self, series: &str) -> bool {
         self.version().is_some_and(|version| version.starts_with(series) && release(version).is_some())
     }
@@ -252,7 +252,7 @@ impl InterfaceName {
     }
 }
 
-/// Parses a release version, `major.minor.patch`. Pre-releases and versions with build metadata are no releases.
+/// Parses a release version, `major.minor.patch`. `None` for any other text, pre-releases and versions with build metadata included.
 fn release(text: &str) -> Option<Version> {
     Version::parse(text).ok().filter(|version| version.pre.is_empty() && version.build.is_empty())
 }

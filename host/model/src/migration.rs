@@ -17,9 +17,9 @@ pub const CONTRACTION_MARK: &str = "-- contract";
 pub struct Migration {
     /// The name of the migration's file, which begins with a number: `0001_tables.sql`. The order of names is the order of application.
     pub name: String,
-    /// The SQL statements.
+    /// The SQL statements of the migration.
     pub sql: String,
-    /// The digest of `sql`. The text of an applied migration must never change.
+    /// The SHA-256 digest of `sql`. The text of an applied migration must never change.
     pub checksum: Digest,
 }
 
@@ -35,15 +35,15 @@ impl Migration {
         self.sql.lines().next().is_some_and(|line| line.trim_end() == CONTRACTION_MARK)
     }
 
-    /// Whether a database in which a migration with `checksum` is applied has this migration. The checksum may also be that of the text
-    /// before the line [`CONTRACTION_MARK`] was put above it, because that line doesn't change what was applied.
+    /// Whether this migration is the one that a database has applied with `checksum`. The checksum may also be that of the text before the
+    /// line [`CONTRACTION_MARK`] was put above it, because that line doesn't change what was applied.
     pub fn matches_checksum(&self, checksum: &str) -> bool {
         let unmarked = || self.sql.split_once('\n').map(|(_, rest)| Digest::of(rest.as_bytes()).to_string());
         self.checksum.to_string() == checksum
             || (self.is_contraction() && unmarked().is_some_and(|unmarked| unmarked == checksum))
     }
 
-    /// Whether the text has the checksum.
+    /// Whether the migration's SQL text still has the digest in `checksum`.
     pub fn is_intact(&self) -> bool {
         Digest::of(self.sql.as_bytes()) == self.checksum
     }
@@ -54,9 +54,9 @@ impl Migration {
 pub struct AppliedMigration {
     /// The name of the migration, such as `0001_tables.sql`.
     pub name: String,
-    /// The digest of the text that was applied.
+    /// The SHA-256 digest of the SQL text that was applied.
     pub checksum: String,
-    /// The time of application, in RFC 3339.
+    /// The time at which the migration was applied, in RFC 3339.
     pub at: String,
     /// Whether the migration is a contraction: builds that don't have it may not work after it.
     #[serde(default)]
@@ -68,7 +68,7 @@ pub struct AppliedMigration {
 pub struct CarriedMigration {
     /// The name of the migration, such as `0001_tables.sql`.
     pub name: String,
-    /// The digest of the migration's text.
+    /// The SHA-256 digest of the migration's SQL text.
     pub checksum: Digest,
     /// Whether the migration is a contraction: builds that don't have it may not work after it.
     pub contraction: bool,
@@ -93,7 +93,7 @@ pub enum MigrationState {
 }
 
 impl MigrationState {
-    /// Returns the name of the state in answers.
+    /// Returns the state's name in the answers of the host.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Applied => "applied",
@@ -109,13 +109,13 @@ impl MigrationState {
 /// One position in the order of migrations: what a build carries there, and what a database has there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MigrationPosition {
-    /// The position, counted from 1.
+    /// The position in the order of migrations, counted from 1.
     pub number: usize,
     /// The result of comparing the two migrations at this position.
     pub state: MigrationState,
-    /// The migration that the build carries, if any.
+    /// The migration that the build carries at this position. `None` if the build has fewer migrations.
     pub carried: Option<CarriedMigration>,
-    /// The migration that the database has, if any.
+    /// The migration that the database has at this position. `None` if the database has fewer migrations.
     pub applied: Option<AppliedMigration>,
 }
 
@@ -152,8 +152,8 @@ fn migration_state(carried: &Migration, applied: &AppliedMigration, after: &[Mig
     }
 }
 
-/// Returns the first applied migration that a build has edited: the build no longer carries its text, or carries it before that of an
-/// earlier one. New migrations in between don't count as edits.
+/// Returns the first applied migration that a build has edited: the build no longer carries its text, or carries it before the text of a
+/// migration that was applied earlier. New migrations in between don't count as edits.
 pub fn first_edited<'a>(carried: &[Migration], applied: &'a [AppliedMigration]) -> Option<&'a AppliedMigration> {
     let mut left = carried.iter();
     applied.iter().find(|applied| !left.any(|migration| migration.matches_checksum(&applied.checksum)))

@@ -84,9 +84,9 @@ codes! {
     UnknownFunction = "unknown-function",
     /// A route binds a parameter that the function doesn't have, binds one twice, or leaves one out.
     BadBinding = "bad-binding",
-    /// A route or a call needs a type that it can't carry.
+    /// A route or a call needs a type that routes or calls can't carry.
     UnsupportedType = "unsupported-type",
-    /// An error case has no status, or a status has no error case.
+    /// A route's `errors` leaves out an error case of the function, or has a case that the function doesn't have.
     ErrorTable = "error-table",
     /// Two routes match the same requests, or a path is not valid.
     RouteConflict = "route-conflict",
@@ -96,7 +96,7 @@ codes! {
     Compile = "compile",
     /// The state folder can't be used.
     State = "state",
-    /// A rollback was made after a change was requested and before that change was published.
+    /// A change was dropped, because a rollback was made after the change was requested and before it was published.
     Overtaken = "overtaken",
 }
 
@@ -125,7 +125,7 @@ impl<'de> Deserialize<'de> for Code {
 pub struct Problem {
     /// The kind of the problem.
     pub code: Code,
-    /// What is wrong, in one sentence. The other fields hold the place.
+    /// What is wrong, in one sentence. The other fields of the problem say where.
     pub message: String,
     /// The module that the problem is about.
     pub module: Option<ModuleName>,
@@ -142,7 +142,7 @@ pub struct Problem {
     /// The file that has the fault.
     #[serde(serialize_with = "lossy")]
     pub file: Option<PathBuf>,
-    /// The line in the file, counted from 1.
+    /// The line in `file`, counted from 1.
     pub line: Option<u32>,
     /// What the operator can do about the problem.
     pub help: Option<String>,
@@ -211,7 +211,7 @@ impl Problem {
         self
     }
 
-    /// Sets the file that has the fault. An empty path sets none: it stands for a component that was uploaded.
+    /// Sets the file that has the fault. An empty path means a component that was uploaded, and sets no file.
     pub fn file(mut self, file: &Path) -> Self {
         self.file = (!file.as_os_str().is_empty()).then(|| file.to_owned());
         self
@@ -258,7 +258,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// A list of problems, with at least one: the reason that a request was refused.
+/// A list of problems, with at least one: the reason that an application or a change was refused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Problems(Vec<Problem>);
 

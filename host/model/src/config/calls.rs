@@ -7,12 +7,12 @@ use super::source::LocatedValue;
 use super::tree::{Table, Value};
 use crate::ids::{InterfaceName, ModuleName, is_wit_name};
 
-/// The modules that a module may call. Default: none.
+/// The modules that one module may call: its key `calls` in the manifest. Default: none.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AllowedCalls {
-    /// All modules that `calls` names, each with the first line that names it.
+    /// All modules that the key `calls` names, each with the first line of the manifest that names it.
     modules: BTreeMap<ModuleName, u32>,
-    /// The module that serves each import, where `calls` is a table. A key is an import's label or an interface.
+    /// The module that serves each import, where `calls` is a table; `None` where it is a list. A key is an import's label or an interface.
     by_import: Option<BTreeMap<String, LocatedValue<ModuleName>>>,
 }
 
@@ -56,9 +56,9 @@ impl AllowedCalls {
         self.by_import.is_some()
     }
 
-    /// Returns the modules that may serve an import. Where `calls` is a list, these are all modules in it. Where it is a table, they are
-    /// the modules under the most exact keys for the import: its label, then the interface's full name, then a short name or one without
-    /// a version.
+    /// Returns the modules that may serve an import. `import` is its name, which may be a label; `identity` is the interface that it stands
+    /// for. Where `calls` is a list, these are all modules in it. Where it is a table, they are the modules under the most exact keys for
+    /// the import: its label, then the interface's full name, then a short name or one without a version.
     pub fn for_import(&self, import: &InterfaceName, identity: &InterfaceName) -> BTreeSet<&ModuleName> {
         let Some(by_import) = &self.by_import else { return self.modules().collect() };
         if let Some(module) = by_import.get(import.as_str()).or_else(|| by_import.get(identity.as_str())) {
@@ -67,7 +67,8 @@ impl AllowedCalls {
         by_import.iter().filter(|(key, _)| identity.matches_reference(key)).map(|(_, module)| &module.value).collect()
     }
 
-    /// Returns the keys of a table that match none of `imports`, each with its line. An import is given by its name and its interface.
+    /// Returns the keys of the table `calls` that match none of `imports`, each with its line. An import is given by its name, which may be
+    /// a label, and by the interface that it stands for.
     pub fn unused<'a>(&'a self, imports: &[(&InterfaceName, &InterfaceName)]) -> Vec<(&'a str, u32)> {
         let is_used = |key: &str| {
             imports.iter().any(|(import, identity)| import.as_str() == key || identity.matches_reference(key))
@@ -76,14 +77,14 @@ impl AllowedCalls {
         keys.map(|(key, module)| (key.as_str(), module.line)).collect()
     }
 
-    /// Removes the modules for which `keep` returns false.
+    /// Removes from `calls` the modules for which `keep` returns false.
     pub fn retain(&mut self, keep: impl Fn(&ModuleName) -> bool) {
         self.modules.retain(|module, _| keep(module));
         self.by_import.iter_mut().for_each(|by_import| by_import.retain(|_, module| keep(&module.value)));
     }
 }
 
-/// Makes a list of modules, each with its line.
+/// Builds `calls` in its form of a list from modules, each with the line that names it.
 impl FromIterator<(ModuleName, u32)> for AllowedCalls {
     fn from_iter<I: IntoIterator<Item = (ModuleName, u32)>>(modules: I) -> Self {
         Self { modules: modules.into_iter().collect(), by_import: None }

@@ -24,13 +24,13 @@ pub struct Declaration {
     pub name: CapabilityName,
     /// Whether a module with this capability has a database.
     pub keeps_data: bool,
-    /// The interfaces whose functions receive the calling module's identity.
+    /// The interfaces whose functions receive, as their first argument, the identity of the module that calls.
     pub interfaces: Vec<InterfaceName>,
     /// The WIT text of [`Self::interfaces`] and of what they use: one text for each package.
     pub wit: Vec<&'static str>,
     /// The packages of WASI 0.2 whose interfaces the host serves to all modules of a compartment alike, each with its interfaces.
     pub wasi: &'static [(&'static str, &'static [&'static str])],
-    /// The reader of the table `[modules.NAME.CAPABILITY]`.
+    /// The reader of the table `[modules.NAME.CAPABILITY]`. `None` means that the capability has no settings.
     settings: Option<SettingsReader>,
 }
 
@@ -130,11 +130,11 @@ pub enum DeclarationError {
     /// Another capability offers the interface.
     #[error("the capabilities `{first}` and `{second}` both offer `{interface}`")]
     SameInterface {
-        /// The interface.
+        /// The interface that both capabilities offer.
         interface: InterfaceName,
         /// The capability that was declared first.
         first: CapabilityName,
-        /// The other capability.
+        /// The capability that was declared second.
         second: CapabilityName,
     },
 }
@@ -166,7 +166,7 @@ impl Declarations {
         Ok(Self(all.into()))
     }
 
-    /// Returns all declarations.
+    /// Returns the declarations of all capabilities, the built-in ones first.
     pub fn all(&self) -> &[Declaration] {
         &self.0
     }
@@ -176,17 +176,17 @@ impl Declarations {
         &self.0[BUILT_IN.0.len()..]
     }
 
-    /// Returns the declaration of a capability.
+    /// Returns the declaration of the capability `name`. `None` means that the host has no such capability.
     pub fn get(&self, name: &CapabilityName) -> Option<&Declaration> {
         self.0.iter().find(|declaration| declaration.name == *name)
     }
 
-    /// Whether a module with this capability has a database.
+    /// Whether a module with the capability `name` has a database.
     pub fn keeps_data(&self, name: &CapabilityName) -> bool {
         self.get(name).is_some_and(|declaration| declaration.keeps_data)
     }
 
-    /// Reads the name of a capability. Reports names that no capability has.
+    /// Reads the name of a capability. Reports a name that no capability has, and returns `None` for it.
     pub(super) fn read_name(&self, value: &Value<'_>) -> Option<LocatedValue<CapabilityName>> {
         let text = value.string()?;
         match self.0.iter().find(|declaration| declaration.name.as_str() == text) {
@@ -199,7 +199,7 @@ impl Declarations {
         }
     }
 
-    /// Reads the settings of all capabilities from the table of a module.
+    /// Reads the settings of all capabilities from the table `[modules.NAME]` of one module.
     pub(super) fn read_settings(&self, table: &mut Table<'_>) -> Vec<(CapabilityName, Settings)> {
         let with_settings = self.0.iter().filter_map(|declaration| Some((&declaration.name, declaration.settings?)));
         let read = |(name, reader): (&CapabilityName, SettingsReader)| {

@@ -26,7 +26,7 @@ impl Default for CompileLimits {
 
 impl CompileLimits {
     const TIME: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(60 * 60);
-    /// The lower bound is what the smallest component takes.
+    /// The permitted values of `memory`. The lower bound is what compiling the smallest component takes.
     const MEMORY: RangeInclusive<u64> = 256 * MIB..=256 * GIB;
 
     pub(super) fn read(table: &mut Table<'_>) -> Self {

@@ -26,29 +26,29 @@ pub(super) struct Manifest {
     pub(super) log: LogConfig,
     pub(super) compile: CompileLimits,
     pub(super) telemetry: TracingConfig,
-    /// The parts that faults leave in doubt.
+    /// The parts of the manifest that can't be known because of faults.
     pub(super) uncertain: UncertainParts,
 }
 
 /// The table `[app]`.
 #[derive(Default)]
 pub(super) struct App {
-    /// The name. `None` only if its absence or a fault in it is reported.
+    /// The name of the application. `None` means that it is missing or has a fault; this is reported.
     pub(super) name: Option<AppName>,
     pub(super) listen: Option<LocatedValue<SocketAddr>>,
     pub(super) admin: Option<LocatedValue<SocketAddr>>,
     pub(super) probe: Option<LocatedValue<SocketAddr>>,
     pub(super) state: Option<String>,
-    /// The globs of route files.
+    /// The globs that find route files: the key `routes`.
     pub(super) routes: Vec<LocatedValue<String>>,
-    /// What happens to request input that no route binds.
+    /// What happens to request input that no route binds: the key `unknown_input`.
     pub(super) unknown_input: UnknownInput,
-    /// The line of the table.
+    /// The line of the table `[app]` in the manifest, counted from 1.
     pub(super) line: u32,
 }
 
 impl Manifest {
-    /// Reads the manifest's document.
+    /// Reads the manifest from its outermost table.
     pub(super) fn read(table: &mut Table<'_>, folders: &Folders, capabilities: &Declarations) -> Self {
         let app = table.required("app").and_then(|value| value.table(App::read));
         let modules =

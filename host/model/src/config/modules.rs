@@ -18,7 +18,7 @@ use super::values::{SecretSource, ValueSource, read_config, read_secrets};
 use crate::ids::{CapabilityName, CompartmentName, ModuleName};
 use crate::problem::{Code, Problem, list_names};
 
-/// The keys of `[modules.NAME]` that are not tables of capabilities.
+/// The keys that every table `[modules.NAME]` may have. Each other key there names a capability, whose settings it holds.
 const KEYS: [&str; 6] = ["component", "calls", "uses", "config", "secrets", "resume"];
 
 /// Whether every module has a key of that name, so that no capability can have it.
@@ -71,7 +71,7 @@ pub(super) struct Folders {
     pub(super) root: PathBuf,
     /// The workspace: the folder that holds `wit`.
     pub(super) workspace: PathBuf,
-    /// The folder for built components.
+    /// The folder that holds built components, such as `target/components` in the workspace.
     pub(super) components: PathBuf,
 }
 
@@ -84,23 +84,24 @@ pub struct ModuleConfig {
     pub calls: AllowedCalls,
     /// The capabilities that the module is granted, each with its line. Default: none.
     pub uses: BTreeMap<CapabilityName, u32>,
-    /// The configuration values of the module. Default: none.
+    /// The sources of the module's configuration values, by key. Default: none.
     pub config: BTreeMap<String, LocatedValue<ValueSource>>,
-    /// The secrets of the module. Default: none.
+    /// The sources of the module's secrets, by key. Default: none.
     pub secrets: BTreeMap<String, LocatedValue<SecretSource>>,
-    /// The settings of every capability that has settings, such as `http`. Default: the capability's own.
+    /// The module's settings for each capability that has settings, such as `http`. A capability's table that is missing gives its default
+    /// settings.
     pub settings: BTreeMap<CapabilityName, Settings>,
-    /// The time between two calls of the module's `resume` while the host serves, if the module exports it. Default: 1 minute. `None`,
-    /// written `off`, means that the host calls it only at starts.
+    /// The time between two calls of the module's function `resume` while the host serves, if the module exports it. Default: 1 minute.
+    /// `None`, written `off`, means that the host calls `resume` only when it starts.
     pub resume: Option<Duration>,
-    /// The line of the module's name.
+    /// The line of the module's name in the manifest, counted from 1.
     pub line: u32,
 }
 
 impl ModuleConfig {
     const RESUME: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(24 * 60 * 60);
     const RESUME_BY_DEFAULT: Duration = Duration::from_secs(60);
-    /// The text of `resume` that turns the schedule off.
+    /// The text for the key `resume` that means: never while the host serves.
     const OFF: &str = "off";
 
     /// Returns the module's settings of a capability, if the capability has settings of the type `T`.
@@ -154,7 +155,7 @@ impl ModuleConfig {
 pub(super) struct DeclaredModules(BTreeSet<ModuleName>);
 
 impl DeclaredModules {
-    /// Reads the name of a module. Reports names that the manifest doesn't have.
+    /// Reads the name of a module. Reports a name that the manifest doesn't have, and returns `None` for it.
     pub(super) fn module(&self, value: &Value<'_>) -> Option<LocatedValue<ModuleName>> {
         let name = value.parse::<ModuleName>()?;
         self.check(value, &name).then_some(name)
@@ -174,15 +175,15 @@ impl DeclaredModules {
 /// The parts of one module's table that faults leave in doubt.
 #[derive(Default)]
 struct ModuleUncertainty {
-    /// Whether a fault leaves in doubt which modules it may call.
+    /// Whether a fault leaves in doubt which modules the module may call.
     calls: bool,
-    /// Whether a fault leaves in doubt which capabilities it is granted.
+    /// Whether a fault leaves in doubt which capabilities the module is granted.
     uses: bool,
-    /// The number of problems reported when all known keys were read.
+    /// The number of problems reported up to the end of the known keys. Each later problem of the table is about an unknown key.
     reported: usize,
 }
 
-/// Reads `[modules]`. A module with a fault is missing from the modules, but its name is among those that others may use.
+/// Reads the table `[modules]`. A module with a fault is left out of the modules, but its name stays valid elsewhere in the manifest.
 pub(super) fn read_modules(
     table: &mut Table<'_>,
     folders: &Folders,
@@ -223,15 +224,15 @@ pub(super) fn read_modules(
 pub struct CompartmentConfig {
     /// The modules that share the compartment. There is at least one.
     pub modules: BTreeSet<ModuleName>,
-    /// How its instances are reused. Keys that the table leaves out are as in the defaults.
+    /// How instances of the compartment are reused. Keys that the table leaves out have their values from `[defaults]`.
     pub instances: Instances,
-    /// The limits of its calls. Keys that the table leaves out are as in the defaults.
+    /// The limits of calls into the compartment. Keys that the table leaves out have their values from `[defaults]`.
     pub limits: Limits,
-    /// The line of the compartment's name.
+    /// The line of the compartment's name in the manifest, counted from 1.
     pub line: u32,
 }
 
-/// Reads `[compartments]`.
+/// Reads the table `[compartments]`: the compartments that the manifest defines.
 pub(super) fn read_compartments(
     table: &mut Table<'_>,
     declared: &DeclaredModules,
@@ -253,7 +254,7 @@ pub(super) fn read_compartments(
     compartments
 }
 
-/// Reads `modules` of the compartment `key`. `placed` holds the modules that earlier compartments have, with compartment and line.
+/// Reads the list `modules` of the compartment `key`. `placed` maps each module of an earlier compartment to that compartment and a line.
 fn read_compartment_modules(
     table: &mut Table<'_>,
     declared: &DeclaredModules,
@@ -269,14 +270,14 @@ fn read_compartment_modules(
         let before = placed.insert(module.clone(), (key.to_owned(), line));
         if let Some((other, other_line)) = before {
             let message = format!("module `{module}` stands in two compartments: `{other}` and `{key}`");
-            let help = format!("the other place is line {other_line}");
+            let help = format!("`{other}` names the module in line {other_line}");
             table.report(line, Problem::new(Code::Duplicate, message).module(module).help(help));
         }
     }
     modules.into_keys().collect()
 }
 
-/// Reads a key that is a name chosen by the operator. Reports keys that are not valid names.
+/// Parses a key of the manifest as a name that the operator chose. Reports a key that is not a valid name.
 fn name<T: std::str::FromStr<Err: std::fmt::Display>>(key: &str, value: &Value<'_>) -> Option<T> {
     key.parse().map_err(|error| value.refuse(error)).ok()
 }

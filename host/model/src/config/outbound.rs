@@ -14,13 +14,13 @@ use super::tree::Table;
 /// The destinations and limits of a module's requests to other hosts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutboundConfig {
-    /// The destinations. Default: none.
+    /// The other hosts that the module may send requests to: the key `allow`. Default: none.
     pub allow: Vec<AllowedOrigin>,
     /// Whether a name in `allow` may resolve to an address that is not public: loopback, private or link-local. Default: false. An address
     /// that `allow` contains itself is always permitted.
     pub private: bool,
-    /// Greatest time of one request, from its start to the last byte of the answer. Default: 10 seconds. The time left of its call also
-    /// bounds it.
+    /// Greatest time of one request, from its start to the last byte of the answer. Default: 10 seconds. A request also ends at the
+    /// deadline of the call that sends it.
     pub timeout: Duration,
     /// Greatest size of a request's body, in bytes. Default: 1 MiB.
     pub request: u64,
@@ -92,7 +92,7 @@ impl fmt::Display for Scheme {
     }
 }
 
-/// The host that a request names.
+/// The host to which a request goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HostName {
     /// A host that is given as an IP address.
@@ -127,7 +127,7 @@ impl fmt::Display for HostName {
 pub struct Origin {
     /// The scheme: `http` or `https`.
     pub scheme: Scheme,
-    /// The host that requests go to.
+    /// The host to which requests go.
     pub host: HostName,
     /// The port: the given one, or the scheme's default.
     pub port: u16,
@@ -150,7 +150,7 @@ pub struct AllowedOrigin {
 }
 
 impl AllowedOrigin {
-    /// Whether the entry permits requests to `to`.
+    /// Whether the entry permits requests to the destination `to`.
     pub fn permits(&self, to: &Origin) -> bool {
         let host = match (&self.origin.host, &to.host) {
             (HostName::Name(name), HostName::Name(host)) if self.subdomains_only => {

@@ -11,13 +11,14 @@ use crate::problem::{Code, Problem, Problems};
 pub struct PartialConfig {
     /// The parts that could be read. A part with a fault is missing or has its default value.
     pub config: AppConfig,
-    /// The faults.
+    /// All faults of the configuration.
     pub problems: Vec<Problem>,
-    /// The parts that the faults leave in doubt.
+    /// The parts of the configuration that can't be known because of the faults.
     pub uncertain: UncertainParts,
 }
 
-/// The parts of a configuration that faults leave in doubt. Problems that may be mere consequences of those faults are not reported.
+/// The parts of a configuration that can't be known because of faults. Problems that may be mere consequences of those faults are not
+/// reported.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct UncertainParts {
     /// Modules for which it is unknown which modules they may call.
@@ -37,7 +38,7 @@ pub struct PartialRoute {
     pub route: RouteConfig,
     /// Whether method, path, body and headers have no fault, so that it is known which parameters are bound.
     pub bindings: bool,
-    /// Whether it is known which error cases have a status.
+    /// Whether it is known which error cases of the function have a status.
     pub errors: bool,
 }
 
@@ -53,7 +54,7 @@ impl PartialConfig {
 }
 
 impl UncertainParts {
-    /// Whether a problem of the graph may be the mere consequence of a fault that is already reported.
+    /// Whether `problem`, found in the graph of modules, may be the mere consequence of a fault that is already reported.
     pub fn may_cause(&self, problem: &Problem) -> bool {
         let module = problem.module.as_ref();
         match problem.code {

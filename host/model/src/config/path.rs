@@ -9,9 +9,9 @@ use std::str::FromStr;
 
 use crate::ids::{is_wit_name, json_name};
 
-/// Greatest length of a template, in bytes.
+/// Greatest length of a path template, in bytes.
 const MAX_BYTES: usize = 1024;
-/// Greatest number of parameters in a template.
+/// Greatest number of parameters in a path template.
 const MAX_PARAMETERS: usize = 16;
 
 /// A checked template of a path. Each segment is literal text or one parameter. A parameter matches exactly one segment, never an empty
@@ -22,7 +22,7 @@ pub struct PathTemplate {
     segments: Vec<Segment>,
 }
 
-/// A segment of a template: the text between two slashes.
+/// A segment of a path template: the text between two slashes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Segment {
     /// A text that matches only itself.
@@ -32,7 +32,7 @@ pub enum Segment {
     Parameter(String),
 }
 
-/// The reason that a text is not a template.
+/// The reason that a text is not a path template.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs, reason = "the messages say it")]
 pub enum BadPath {
@@ -59,17 +59,17 @@ pub enum BadPath {
 }
 
 impl PathTemplate {
-    /// Returns the template as it was written.
+    /// Returns the path template as it was written.
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// Returns the segments. The template `/` has none.
+    /// Returns the segments of the path template. The template `/` has none.
     pub fn segments(&self) -> &[Segment] {
         &self.segments
     }
 
-    /// Returns the names of the parameters in order, in WIT's spelling: `greeting-id`.
+    /// Returns the names of the path template's parameters in order, in WIT's spelling: `greeting-id`.
     pub fn parameters(&self) -> impl Iterator<Item = &str> {
         self.segments.iter().filter_map(|segment| match segment {
             Segment::Parameter(name) => Some(name.as_str()),
@@ -83,9 +83,9 @@ impl PathTemplate {
         self.parameters().position(|parameter| parameter.eq_ignore_ascii_case(name))
     }
 
-    /// Returns the template in the syntax of `matchit` 0.9. Parameters are named by their index: `/greetings/{0}/cancel`. So templates that
-    /// match the same paths have the same text, and one entry of a router serves all methods of a path. `matchit` returns parameter values
-    /// in the order of [`parameters`](Self::parameters).
+    /// Returns the path template in the syntax of the router `matchit` 0.9. Parameters are named by their index: `/greetings/{0}/cancel`.
+    /// So templates that match the same paths have the same text, and one entry of a router serves all methods of a path. `matchit` returns
+    /// parameter values in the order of [`parameters`](Self::parameters).
     pub fn to_matchit(&self) -> String {
         if self.segments.is_empty() {
             return "/".to_owned();

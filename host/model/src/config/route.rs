@@ -75,9 +75,9 @@ pub enum BodyBinding {
 /// The table `[[route]]`: one route.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RouteConfig {
-    /// The route file.
+    /// The route file that has this route.
     pub file: Arc<Path>,
-    /// The line of the route.
+    /// The line of the route in its file, counted from 1.
     pub line: u32,
     /// The HTTP method that a request must have.
     pub method: Method,
@@ -85,9 +85,9 @@ pub struct RouteConfig {
     pub path: LocatedValue<PathTemplate>,
     /// The function that answers requests of this route.
     pub call: LocatedValue<FunctionPath>,
-    /// The meaning of the body, if the route takes one.
+    /// The meaning of a request's JSON body. `None` means that the route takes no body.
     pub body: Option<LocatedValue<BodyBinding>>,
-    /// The parameters that are read from headers, by name in WIT's spelling.
+    /// The parameters that are read from headers: the name of the parameter in WIT's spelling, and its header.
     pub headers: BTreeMap<String, LocatedValue<HeaderName>>,
     /// The status of a success. Default: 200.
     pub status: StatusCode,
@@ -113,7 +113,8 @@ const OWNED_BY_HTTP: [&str; 12] = [
     "upgrade",
 ];
 
-/// Reads a route file. Its problems are collected in `source`. A route with a fault is added to `partial` if its function is known.
+/// Reads a route file. Its problems are collected in `source`. `claims` holds the requests that earlier routes match. A route with a fault
+/// is added to `partial` if its function is known.
 pub(super) fn read_routes(
     source: &Source,
     declared: &DeclaredModules,
@@ -246,7 +247,7 @@ fn read_header(value: &Value<'_>) -> Option<LocatedValue<HeaderName>> {
 /// Statuses that mean nothing without the header `Location` (RFC 9110, section 15.4), which answers of routes can't carry.
 const NEED_LOCATION: [u16; 6] = [301, 302, 303, 305, 307, 308];
 
-/// Reads the status of a success.
+/// Reads the status with which a route answers when its function succeeds.
 fn read_success(value: &Value<'_>) -> Option<LocatedValue<StatusCode>> {
     let status = read_status(value, 200)?;
     let number = status.value.as_u16();
@@ -259,13 +260,15 @@ fn read_success(value: &Value<'_>) -> Option<LocatedValue<StatusCode>> {
     Some(status)
 }
 
-/// Reads a status from `least` to 599. Callers pass at least 200, because lower statuses are interim answers, and at least 400 for errors.
+/// Reads a status from `least` to 599. For a success `least` is 200 or more, because lower statuses are interim answers; for an error it is
+/// 400 or more.
 fn read_status(value: &Value<'_>, least: u32) -> Option<LocatedValue<StatusCode>> {
     let number = u16::try_from(value.count(least..=599)?).expect("at most 599");
     Some(value.at(StatusCode::from_u16(number).expect("between 200 and 599")))
 }
 
-/// Reads a table whose keys are names in WIT's spelling. The second result is whether all keys are such names.
+/// Reads a table whose keys are names in WIT's spelling; `what` says in messages what they name. The second result is whether all keys are
+/// such names.
 fn named<'a, T>(
     value: Option<Value<'a>>,
     what: &str,

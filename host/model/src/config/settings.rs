@@ -28,8 +28,8 @@ words! {
 pub struct Instances {
     /// Whether an instance serves several calls. Default: `reuse`.
     pub mode: InstanceMode,
-    /// Number of calls after which a warm instance is dropped, so that a leak in a module stays bounded. Default: 10,000. A new instance
-    /// costs tens of microseconds, which is negligible over that many calls.
+    /// Greatest number of calls that a warm instance serves before it is dropped, so that a leak in a module stays bounded. Default:
+    /// 10,000. A new instance costs tens of microseconds, which is negligible over that many calls.
     pub max_calls: NonZeroU32,
     /// Time without a call after which a warm instance is freed. Default: 30 seconds, so that the memory of a peak is freed soon after it.
     pub idle: Duration,
@@ -69,37 +69,38 @@ impl Instances {
 /// calls that enter a compartment; calls within it are plain function calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes of linear memory and tables that one instance of the compartment may hold, all its modules together. Protects the process
-    /// from a guest that only grows. Default: 256 MiB, which is enough for an interpreter and lets a small server hold dozens of
-    /// instances.
+    /// Greatest number of bytes of linear memory and tables that one instance of the compartment may hold, all its modules together.
+    /// Protects the process from a guest that only grows. Default: 256 MiB, which is enough for an interpreter and lets a small server hold
+    /// dozens of instances.
     pub memory: u64,
-    /// Time that a call may take from its arrival, waiting included. Protects callers from a guest that never ends. Default: 30 seconds, a
-    /// common timeout of proxies.
+    /// Greatest time from the arrival of a call to its end, waiting included. Protects callers from a guest that never ends. Default: 30
+    /// seconds, a common timeout of proxies.
     pub request: Duration,
-    /// Number of calls of each module of the compartment that run at once, over all generations. Each call has an instance of its own. Only
-    /// calls that enter the compartment at that module count. Together with `memory` this protects the memory of the host, and the other
-    /// modules. Default: 256, whose instances keep half a GiB resident, at 2 MiB each.
+    /// Greatest number of calls of each module of the compartment that run at once, over all generations. Each call has an instance of its
+    /// own. Only calls that enter the compartment at that module count. Together with `memory` this protects the memory of the host, and
+    /// the other modules. Default: 256, whose instances keep half a GiB resident, at 2 MiB each.
     pub calls: u32,
-    /// Number of callers that may wait for a running call of a module to end. A further caller is refused at once, which protects callers
-    /// from waiting in vain. Default: 1,024, four for each running call. 0 means that no caller waits.
+    /// Greatest number of callers that may wait for a running call of a module to end. A further caller is refused at once, which protects
+    /// callers from waiting in vain. Default: 1,024, four for each running call. 0 means that no caller waits.
     pub queue: u32,
-    /// Bytes of a request's body for a function of the compartment. A larger body is answered with status 413. Default: 1 MiB, which is far
-    /// above any form and far below an upload.
+    /// Greatest size in bytes of a request's body for a function of the compartment. A larger body is answered with status 413. Default: 1
+    /// MiB, which is far above any form and far below an upload.
     pub body: u64,
-    /// Bytes of a call's result where it leaves the compartment. Protects the host's memory, where a value takes up to 40 times its size
-    /// in a guest. Default: 16 MiB, which is far above a page of any list.
+    /// Greatest size in bytes of the result that a call returns out of the compartment. Protects the host's memory, where a value takes up
+    /// to 40 times its size in a guest. Default: 16 MiB, which is far above one page of a list that clients read page by page.
     pub result: u64,
-    /// Time that a call may compute, including what it has other compartments compute. Protects the share of other requests in the
+    /// Greatest time that a call may compute, including what other compartments compute for it. Protects the share of other requests in the
     /// processors. Default: 10 seconds, which is far above the work of a request and far below the default of `request`.
     pub cpu: Duration,
-    /// Bytes that the arguments or the result of one function may take in the host when they leave a guest, as Wasmtime counts them: a
-    /// `list<u8>` in a result counts about 40 times its size. Protects the host's memory, and calls that wait while values are copied.
-    /// Default: 64 MiB, enough for such a list of 1.6 MB, which takes some 100 ms.
+    /// Greatest number of bytes that the arguments or the result of one function may take in the host when they leave a guest, as Wasmtime
+    /// counts them: a `list<u8>` in a result counts about 40 times its size. Protects the host's memory, and calls that wait while values
+    /// are copied. Default: 64 MiB, enough for such a list of 1.6 MB, which takes some 100 ms.
     pub transfer: u64,
-    /// Number of resource handles that the guests of one instance may hold at once. Each side counts. Default: 10,000.
+    /// Greatest number of resource handles that the modules of one instance may hold at once, all together. A handle that one module lends
+    /// to another counts for both. Default: 10,000.
     pub handles: u32,
-    /// Bytes of log lines that one call may write. Further lines are dropped, and one line says so. Protects the disk and the readers of
-    /// the log. Default: 256 KiB, about a thousand lines.
+    /// Greatest number of bytes of log lines that one call may write. Further lines are dropped, and one line says so. Protects the disk
+    /// and the readers of the log. Default: 256 KiB, about a thousand lines.
     pub log: u64,
     /// The limits of SQL for the compartment's modules and their databases.
     pub sql: SqlLimits,
@@ -109,15 +110,17 @@ pub struct Limits {
 /// may become.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SqlLimits {
-    /// Number of rows that a statement may return. Default: 50,000, which is far above a page of any list.
+    /// Greatest number of rows that a statement may return. Default: 50,000, which is far above one page of a list that clients read page
+    /// by page.
     pub rows: u32,
-    /// Bytes of all parameters of a statement together, and of all rows that it returns. Default: 8 MiB. They are all in the guest's
-    /// memory at once, beside what the guest makes of them.
+    /// Greatest number of bytes of all parameters of a statement together, and of all rows that it returns. Default: 8 MiB. They are all in
+    /// the guest's memory at once, beside what the guest makes of them.
     pub bytes: u64,
-    /// Time that a statement may run. Time that it waits before is part of the call's time instead. Protects other users of the one
-    /// writer and of the few readers. Default: 5 seconds. For comparison: a transaction may leave the writer idle for 100 ms.
+    /// Greatest time that a statement may run. Time that it waits before it runs doesn't count here; it is part of the call's time.
+    /// Protects other users of the database's one writer and few readers. Default: 5 seconds. For comparison: a transaction may leave the
+    /// writer idle for 100 ms.
     pub time: Duration,
-    /// Bytes of the database file. Protects the disk. Default: 16 GiB.
+    /// Greatest size of a module's database file, in bytes. Protects the disk. Default: 16 GiB.
     pub size: u64,
 }
 
@@ -131,7 +134,7 @@ impl SqlLimits {
     const ROWS: RangeInclusive<u32> = 1..=10_000_000;
     const BYTES: RangeInclusive<u64> = KIB..=GIB;
     const TIME: RangeInclusive<Duration> = Duration::from_millis(1)..=HOUR;
-    /// The upper bound is what SQLite can address in pages of 4 KiB.
+    /// The permitted values of `size`. The upper bound is what SQLite can address in pages of 4 KiB.
     const SIZE: RangeInclusive<u64> = 64 * KIB..=16 * 1024 * GIB;
 
     fn read(table: &mut Table<'_>, base: Self) -> Self {
@@ -163,14 +166,15 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// The lower bound is what the stack of a Rust module takes. The upper bound is more than a 32-bit guest can address in one memory.
+    /// The permitted values of `memory`. The lower bound is what the stack of a Rust module takes. The upper bound is more than a 32-bit
+    /// guest can address in one memory.
     const MEMORY: RangeInclusive<u64> = MIB..=64 * GIB;
     const REQUEST: RangeInclusive<Duration> = Duration::from_millis(1)..=HOUR;
     const CALLS: RangeInclusive<u32> = 1..=10_000;
     const QUEUE: RangeInclusive<u32> = 0..=1_000_000;
     const BODY: RangeInclusive<u64> = KIB..=GIB;
     const RESULT: RangeInclusive<u64> = KIB..=GIB;
-    /// The lower bound is two ticks of the epoch.
+    /// The permitted values of `cpu`. The lower bound is two ticks of the clock by which the host interrupts guests.
     const CPU: RangeInclusive<Duration> = Duration::from_millis(10)..=HOUR;
     const TRANSFER: RangeInclusive<u64> = KIB..=16 * GIB;
     const HANDLES: RangeInclusive<u32> = 1..=1_000_000;
@@ -218,7 +222,7 @@ impl Limits {
     }
 }
 
-/// The table `[defaults]`: settings of compartments whose own table leaves a key out.
+/// The table `[defaults]`: the settings of every compartment whose own table leaves a key out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Defaults {
     /// The table `[defaults.instances]`.
@@ -228,7 +232,7 @@ pub struct Defaults {
 }
 
 impl Defaults {
-    /// Reads the keys `instances` and `limits`. A key that they leave out has its value from `base`.
+    /// Reads the keys `instances` and `limits`. A key that `table` leaves out has its value from `base`.
     pub(super) fn read(table: &mut Table<'_>, base: Self) -> Self {
         let instances =
             table.optional("instances").and_then(|value| value.table(|t| Instances::read(t, base.instances)));
@@ -240,25 +244,25 @@ impl Defaults {
 /// The table `[http]`: the limits of the data listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HttpLimits {
-    /// Number of requests in flight at once, over all connections. A further request is answered with status 503. A request counts once
-    /// its body has arrived. A connection that already has requests in flight gets another only while more places are free than it has.
-    /// Default: 1,024.
+    /// Greatest number of requests in flight at once, over all connections. A further request is answered with status 503. A request counts
+    /// once its body has arrived. A connection that already has requests in flight gets another only while more places are free than it
+    /// has. Default: 1,024.
     pub in_flight: u32,
-    /// Number of open connections. Further connections wait in the kernel's backlog. Default: 4,096. Each connection is an open file of the
-    /// process, so raise the limit for open files with this one.
+    /// Greatest number of open connections. Further connections wait in the kernel's backlog. Default: 4,096. Each connection is an open
+    /// file of the process, so raise the limit for open files with this one.
     pub connections: u32,
-    /// Time that a client may take to send the head of a request. Default: 10 seconds, which is long for a phone and short for an
+    /// Greatest time that a client may take to send the head of a request. Default: 10 seconds, which is long for a phone and short for an
     /// attacker who holds connections by sending single bytes.
     pub header_timeout: Duration,
-    /// Time in which the body of a request, the answer on one stream, or a connection must make progress: 4 KiB, or what is left of it.
-    /// Default: 10 seconds, like `header_timeout`.
+    /// Greatest time without progress: in this time the body of a request, the answer on one stream and a connection must each move 4 KiB,
+    /// or what is left. Default: 10 seconds, like `header_timeout`.
     pub stall: Duration,
-    /// Bytes that are held for clients at once, over all connections: bodies of requests, answers until they are taken, heads of open
-    /// HTTP/2 streams. One connection may hold an eighth of it. Default: 512 MiB, enough for bodies of 1 MiB, the default limit, in half
-    /// of `in_flight`.
+    /// Greatest number of bytes that the host holds for clients at once, over all connections: bodies of requests, answers until they are
+    /// taken, heads of open HTTP/2 streams. One connection may hold an eighth of it. Default: 512 MiB, enough for bodies of 1 MiB, the
+    /// default limit, in half of `in_flight`.
     pub held: u64,
-    /// Time that a stopping host waits for requests in flight. Default: 30 seconds, like the default limit of a request, so that every
-    /// admitted request can end.
+    /// Greatest time that a stopping host waits for requests in flight. Default: 30 seconds, like the default limit of a request, so that
+    /// every admitted request can end.
     pub drain: Duration,
 }
 
@@ -324,11 +328,11 @@ words! {
 /// The table `[log]`: the host's own log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LogConfig {
-    /// The format of lines. Default: `human`.
+    /// The format of the log's lines. Default: `human`.
     pub format: LogFormat,
-    /// The level. Default: `info`.
+    /// The level of the least severe lines that are written. Default: `info`.
     pub level: LogLevel,
-    /// Time from which on a module's SQL statement gets a line. Default: 200 ms, as much as a thousand point queries.
+    /// Duration from which on an SQL statement of a module is logged as slow. Default: 200 ms, as much as a thousand point queries.
     pub slow_sql: Duration,
 }
 

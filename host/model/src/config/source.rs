@@ -21,7 +21,7 @@ pub(super) const MAX_FILE: u64 = 1 << 20;
 /// A checked value with its line in the file, counted from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LocatedValue<T> {
-    /// The checked value.
+    /// The value itself.
     pub value: T,
     /// The line of the value, counted from 1.
     pub line: u32,
@@ -88,12 +88,12 @@ impl Source {
         TextFile { path: self.path.to_path_buf(), text: self.text.clone() }
     }
 
-    /// Returns the line of a byte offset, counted from 1.
+    /// Returns the line of the file that has the byte at `offset`, counted from 1.
     pub(super) fn line(&self, offset: usize) -> u32 {
         as_line(self.starts.partition_point(|&start| start <= offset))
     }
 
-    /// Adds a problem of this file.
+    /// Adds a problem that is about `line` of this file.
     pub(super) fn report(&self, line: u32, problem: Problem) {
         self.problems.borrow_mut().push(problem.file(&self.path).line(line));
     }
@@ -108,7 +108,7 @@ impl Source {
         self.problems.borrow_mut().extend(problems.into_vec());
     }
 
-    /// Returns the problems, sorted by line.
+    /// Returns all problems of this file, sorted by line.
     pub(super) fn into_problems(self) -> Vec<Problem> {
         let mut problems = self.problems.into_inner();
         problems.sort_by_key(|problem| problem.line);

@@ -12,15 +12,15 @@ use super::tree::Table;
 /// The table `[telemetry]`: which spans are recorded, and where they are sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TracingConfig {
-    /// The address of the collector. Without one, the host records no spans.
+    /// The address of the collector to which spans are sent over OTLP. `None` means that the host records no spans.
     pub otlp: Option<Collector>,
     /// The share of new traces that is recorded. If a caller records its trace, the host's part of it is recorded too. Default: all.
     pub ratio: Ratio,
-    /// Number of spans that may wait to be sent. Further spans are lost. Default: 2,048, which take a few MB.
+    /// Greatest number of spans that may wait to be sent. Further spans are lost. Default: 2,048, which take a few MB.
     pub queue: u32,
     /// Time for which spans are gathered before they are sent. Default: 5 seconds.
     pub interval: Duration,
-    /// Time that sending may take. Default: 10 seconds.
+    /// Greatest time that sending one batch of spans may take. Default: 10 seconds.
     pub timeout: Duration,
 }
 
@@ -68,7 +68,7 @@ impl From<Ratio> for f64 {
     }
 }
 
-/// The address of an OTLP collector. The paths of the protocol are appended to it.
+/// The address of an OTLP collector. The host appends the path that OTLP prescribes to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Collector(String);
 

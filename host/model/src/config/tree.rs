@@ -17,7 +17,7 @@ use super::source::{LocatedValue, Source};
 use super::units;
 use crate::problem::{Code, Problem, list_names};
 
-/// A value of the document, with its place.
+/// A value of a TOML document, with its path and its line.
 pub struct Value<'a> {
     source: &'a Source,
     /// The path to the value, for messages: `modules.a.calls[1]`.
@@ -26,17 +26,17 @@ pub struct Value<'a> {
     tree: &'a DeValue<'a>,
 }
 
-/// A table that is being read. Keys that no reader has asked for by the end are reported as unknown.
+/// A table of a TOML document that is being read. Keys that no reader has asked for by the end are reported as unknown.
 pub struct Table<'a> {
     source: &'a Source,
     name: String,
     line: u32,
     left: BTreeMap<&'a str, Value<'a>>,
-    /// The keys that the reader has asked for.
+    /// The keys that readers of this table have asked for.
     known: Vec<Cow<'static, str>>,
 }
 
-/// Reads a whole document with `read`.
+/// Calls `read` with the outermost table of a document, and reports the keys that `read` did not ask for.
 pub(super) fn document<'a, T>(
     source: &'a Source,
     tree: &'a Spanned<DeTable<'a>>,
@@ -68,7 +68,7 @@ impl<'a> Table<'a> {
         answer
     }
 
-    /// Returns the line of the table.
+    /// Returns the line of the table, counted from 1.
     pub fn line(&self) -> u32 {
         self.line
     }
@@ -83,7 +83,7 @@ impl<'a> Table<'a> {
         self.source.reported()
     }
 
-    /// Returns the value of a key, if the table has the key.
+    /// Returns the value of `key`, or `None` if the table doesn't have the key.
     pub fn optional(&mut self, key: impl Into<Cow<'static, str>>) -> Option<Value<'a>> {
         let key = key.into();
         let value = self.left.remove(&*key);
@@ -91,7 +91,7 @@ impl<'a> Table<'a> {
         value
     }
 
-    /// Returns the value of a key. Reports that the key is missing if the table doesn't have it.
+    /// Returns the value of `key`. If the table doesn't have the key, reports that it is missing and returns `None`.
     pub fn required(&mut self, key: &'static str) -> Option<Value<'a>> {
         let value = self.optional(key);
         if value.is_none() {
@@ -101,7 +101,7 @@ impl<'a> Table<'a> {
         value
     }
 
-    /// Returns all entries. This is for tables whose keys are names that the operator chooses.
+    /// Returns all entries of the table. This is for tables whose keys are names that the operator chooses.
     pub fn entries(&mut self) -> Vec<(&'a str, Value<'a>)> {
         std::mem::take(&mut self.left).into_iter().collect()
     }
@@ -121,7 +121,7 @@ impl<'a> Table<'a> {
         self.optional(key).and_then(|value| value.count(range)).unwrap_or(default)
     }
 
-    /// Reads a word of a closed set. Returns `default` if the key is missing or its value has a fault.
+    /// Reads a word of the closed set `T`. Returns `default` if the key is missing or its value has a fault.
     pub fn word<T: FromStr<Err: fmt::Display>>(&mut self, key: &'static str, default: T) -> T {
         self.optional(key).and_then(|value| value.parse()).map_or(default, |word| word.value)
     }
@@ -158,7 +158,7 @@ impl<'a> Value<'a> {
         matches!(self.tree, DeValue::String(text) if text == word)
     }
 
-    /// Reads a string.
+    /// Returns the text of a string. Reports any other value and returns `None`.
     pub fn string(&self) -> Option<&'a str> {
         match self.tree {
             DeValue::String(text) => Some(text),
@@ -166,7 +166,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// Reads a string and parses it.
+    /// Reads a string and parses it as `T`. Reports a value for which that fails and returns `None`.
     pub fn parse<T: FromStr<Err: fmt::Display>>(&self) -> Option<LocatedValue<T>> {
         match self.string()?.parse() {
             Ok(value) => Some(self.at(value)),
@@ -177,7 +177,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// Reads a boolean.
+    /// Reads true or false. Reports any other value and returns `None`.
     pub fn boolean(&self) -> Option<bool> {
         match self.tree {
             DeValue::Boolean(truth) => Some(*truth),
@@ -185,7 +185,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// Reads a list and returns its values.
+    /// Returns the values of a list. Reports any other value and returns `None`.
     pub fn list(&self) -> Option<Vec<Value<'a>>> {
         let DeValue::Array(array) = self.tree else { return self.wrong_type("a list") };
         let value_of = |(index, value): (usize, &'a Spanned<DeValue<'a>>)| Value {
@@ -197,13 +197,13 @@ impl<'a> Value<'a> {
         Some(array.iter().enumerate().map(value_of).collect())
     }
 
-    /// Reads a table. Keys that `read` doesn't ask for are reported.
+    /// Reads a table with `read`, and reports the keys that `read` didn't ask for. Reports any other value and returns `None`.
     pub fn table<T>(&self, read: impl FnOnce(&mut Table<'a>) -> T) -> Option<T> {
         let DeValue::Table(tree) = self.tree else { return self.wrong_type("a table") };
         Some(Table::new(self.source, self.name.clone(), self.line, tree).read(read))
     }
 
-    /// Reads a whole number within `range`.
+    /// Reads a whole number within `range`. Reports any other value and returns `None`.
     pub fn count(&self, range: RangeInclusive<u32>) -> Option<u32> {
         let DeValue::Integer(integer) = self.tree else { return self.wrong_type("a whole number") };
         // A number that doesn't fit into `u32` (`-1`, 2^40) is out of every range.
@@ -211,7 +211,7 @@ impl<'a> Value<'a> {
         self.within(number, integer, &range, u32::to_string)
     }
 
-    /// Reads a number from 0 to 1 and returns it in millionths.
+    /// Reads a number from 0 to 1 and returns it in millionths. Reports any other value and returns `None`.
     pub fn millionths(&self) -> Option<u32> {
         const WHOLE: f64 = 1e6;
         let text = match self.tree {
@@ -227,21 +227,21 @@ impl<'a> Value<'a> {
         number.map(|number| (number * WHOLE).round() as u32)
     }
 
-    /// Reads a duration within `range`.
+    /// Reads a duration within `range`. Reports any other value and returns `None`.
     pub fn duration(&self, range: RangeInclusive<Duration>) -> Option<Duration> {
         let text = self.with_unit("`30s`")?;
         let duration = units::duration(text).map_err(|expected| self.refuse_unit(text, expected)).ok()?;
         self.within(Some(duration), text, &range, |duration| units::show_duration(*duration))
     }
 
-    /// Reads a size within `range`, in bytes.
+    /// Reads a size within `range` and returns it in bytes. Reports any other value and returns `None`.
     pub fn size(&self, range: RangeInclusive<u64>) -> Option<u64> {
         let text = self.with_unit("`256MiB`")?;
         let size = units::size(text).map_err(|expected| self.refuse_unit(text, expected)).ok()?;
         self.within(Some(size), text, &range, |bytes| units::show_size(*bytes))
     }
 
-    /// Reads the text of a quantity. A number without a unit is a likely mistake, so its message says how to write one.
+    /// Reads the text of a quantity with its unit. A number without a unit is a likely mistake, so its message shows `example`.
     fn with_unit(&self, example: &str) -> Option<&'a str> {
         match self.tree {
             DeValue::Integer(_) | DeValue::Float(_) => {
@@ -256,7 +256,8 @@ impl<'a> Value<'a> {
         self.refuse(format_args!("`{text}` is not {expected}"));
     }
 
-    /// Returns `value` if it is within `range`, and reports it otherwise. `written` is its text in the document; `show` prints a bound.
+    /// Returns `value` if it is within `range`; otherwise reports it and returns `None`. `written` is its text in the document; `show`
+    /// prints a bound.
     fn within<T: PartialOrd>(
         &self,
         value: Option<T>,

@@ -19,7 +19,7 @@ use crate::problem::{Code, Problem, Problems};
 
 /// Greatest size of a secret, in bytes. Keys and certificates are shorter.
 const MAX_SECRET: usize = 64 << 10;
-/// The prefix of the host's own environment variables. No module may read those: the admin token is one of them.
+/// The prefix of the host's own environment variables. No module may read a variable with this prefix: the admin token is one of them.
 const OWN_VARIABLES: &str = "WATERTIGHT_";
 
 /// The source of a configuration value.
@@ -60,7 +60,7 @@ pub(super) fn read_secrets(
     let read = |(key, value): (&str, Value<'_>)| {
         if let Some(other) = config.get(key) {
             let problem = Problem::new(Code::Duplicate, format!("`{key}` is both in `config` and in `secrets`"));
-            value.report(problem.help(format!("the other place is line {}", other.line)));
+            value.report(problem.help(format!("the one in `config` is in line {}", other.line)));
         }
         Some((key.to_owned(), SecretSource::read(&value, root)?))
     };
@@ -105,7 +105,7 @@ impl SecretSource {
     }
 }
 
-/// Reads the name of an environment variable that modules may be given.
+/// Reads the name of an environment variable that modules may be given. Reports any other value and returns `None`.
 fn variable(value: &Value<'_>) -> Option<String> {
     let name = value.string()?;
     if name.is_empty() || name.contains(['=', '\0']) {
@@ -129,7 +129,7 @@ impl Secret {
         Self(text.into())
     }
 
-    /// Returns the text. Only the module that the secret belongs to may get it.
+    /// Returns the text of the secret. Only the module that the secret belongs to may get it.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -161,11 +161,11 @@ pub struct ModuleValues {
 pub struct Values(BTreeMap<ModuleName, ModuleValues>);
 
 impl Values {
-    /// Reads every source of values and secrets.
+    /// Reads every configuration value and every secret of every module from its source.
     ///
     /// # Errors
     ///
-    /// A problem for each value and each secret that can't be read. No message contains a part of it.
+    /// A problem for each value and each secret that can't be read. No message contains a part of a value or secret.
     pub fn read(config: &AppConfig) -> Result<Self, Problems> {
         let (mut values, mut problems) = (Self::default(), Vec::new());
         for (name, module) in &config.modules {
@@ -181,7 +181,7 @@ impl Values {
         Problems::ok_or_problems(problems, values)
     }
 
-    /// Returns the values and secrets of a module.
+    /// Returns the values and secrets of a module. `None` means that the configuration has no such module.
     pub fn of(&self, module: &ModuleName) -> Option<&ModuleValues> {
         self.0.get(module)
     }

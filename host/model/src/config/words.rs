@@ -10,7 +10,7 @@ pub struct UnknownWord {
     pub known: String,
 }
 
-/// Defines an enum whose values are written as the given words.
+/// Defines an enum whose values are written as the given words, and an error that lists these words.
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident { $($(#[$word_doc:meta])* $word:ident = $text:literal,)+ }) => {
         $(#[$doc])*

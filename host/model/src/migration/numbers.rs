@@ -15,9 +15,9 @@ pub enum BadNumber {
     /// Another migration has the same number.
     #[error("the migrations `{before}` and `{name}` have the same number: give the newer one the next free number")]
     Twice {
-        /// The name of the other migration, which stands before.
+        /// The name of the migration that stands before and has the same number.
         before: String,
-        /// The name of the migration.
+        /// The name of the migration whose number is not its own.
         name: String,
     },
     /// The number is lower than that of the migration before.
@@ -26,9 +26,9 @@ pub enum BadNumber {
          many digits, such as `0002` and `0010`"
     )]
     Descending {
-        /// The name of the migration before.
+        /// The name of the migration that stands before and has a higher number.
         before: String,
-        /// The name of the migration.
+        /// The name of the migration whose number is too low.
         name: String,
     },
 }
@@ -58,7 +58,7 @@ pub fn check_numbers<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<(),
     Ok(())
 }
 
-/// Returns the number that the name of a migration begins with.
+/// Returns the number at the start of a migration's name. `None` if there is none, or if it has more than [`MAX_DIGITS`] digits.
 fn number(name: &str) -> Option<u64> {
     let digits = name.bytes().take_while(u8::is_ascii_digit).count();
     if digits > MAX_DIGITS { None } else { name[..digits].parse().ok() }

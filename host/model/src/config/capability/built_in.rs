@@ -4,7 +4,7 @@ use super::Declaration;
 use crate::config::OutboundConfig;
 use crate::ids::CapabilityName;
 
-/// Returns the declarations, in the order of the documentation.
+/// Returns the declarations of the built-in capabilities, in the order in which the documentation lists them.
 pub(super) fn declarations() -> Vec<Declaration> {
     vec![
         // SQL on the module's own database.
@@ -42,7 +42,7 @@ pub(super) fn declarations() -> Vec<Declaration> {
     ]
 }
 
-/// Declares a capability with one interface whose functions receive the calling module's identity.
+/// Declares a capability with one interface whose functions receive the identity of the module that calls.
 fn own(name: &str, interface: &str, wit: &'static str) -> Declaration {
     Declaration::new(parsed(name)).interface(parsed(interface)).wit(wit)
 }

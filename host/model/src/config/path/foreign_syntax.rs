@@ -5,7 +5,7 @@
 /// The characters that may precede the `:` of a parameter in other notations: `/(:id)`, `/:from-:to`, `/report.:format`.
 const BEFORE_COLON: [char; 3] = ['(', '-', '.'];
 
-/// Returns what to write instead of `segment` if it is a parameter or a wildcard in another notation.
+/// Returns what to write instead of `segment` if it is a parameter or a wildcard in another notation, and `None` if it is neither.
 pub(super) fn advice(segment: &str) -> Option<String> {
     if let Some(inner) = between(segment, '{', '}') {
         return braces(inner);
@@ -42,7 +42,7 @@ fn between(segment: &str, open: char, close: char) -> Option<&str> {
     segment.strip_prefix(open)?.strip_suffix(close)
 }
 
-/// Returns what to write instead of a segment in braces. `None` if the braces contain just a name.
+/// Returns what to write instead of a segment in braces; `inner` is the text within. `None` if the braces contain just a name.
 fn braces(inner: &str) -> Option<String> {
     if inner.is_empty() || inner.contains(['{', '}']) || inner.chars().all(|c| is_name(c) || c == '-') {
         // `parse_segment` checks the name itself.
@@ -61,7 +61,7 @@ fn braces(inner: &str) -> Option<String> {
     None
 }
 
-/// Whether the name or the kind of a parameter says that it takes several segments.
+/// Whether a parameter takes several segments in another notation: `name` or the text `kind` beside it says so.
 fn is_rest(name: &str, kind: &str) -> bool {
     name.starts_with('*')
         || name.ends_with(['*', '+'])
