@@ -9,17 +9,17 @@
 /// Defines the enum of crash points together with the list of all of them, so that no point can be missing from the list.
 macro_rules! points {
     ($($(#[$doc:meta])+ $point:ident = $name:literal,)+) => {
-        /// A place where a test can kill the process.
+        /// A place in the code where a test can kill the process.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub enum CrashPoint {
             $($(#[$doc])+ $point,)+
         }
 
         impl CrashPoint {
-            /// All points. Those of a change stand in the order in which it passes them.
+            /// All crash points. Those of a change of the application stand in the order in which a change passes them.
             pub const ALL: &[Self] = &[$(Self::$point),+];
 
-            /// The point's name in `FAILPOINTS`.
+            /// Returns the name of the crash point in the environment variable `FAILPOINTS`.
             pub const fn name(self) -> &'static str {
                 match self {
                     $(Self::$point => $name,)+
@@ -30,7 +30,7 @@ macro_rules! points {
 }
 
 points! {
-    /// A change is checked and planned; nothing is done yet.
+    /// A change of the application is checked and planned; nothing is done yet.
     ChangePlanned = "change::planned",
     /// Compiled code is in a temporary file and not synced.
     CodeAside = "code::aside",
@@ -74,7 +74,7 @@ points! {
     BackupWritten = "backup::written",
     /// A restore has copied the backup into the state folder, beside what is there.
     RestoreCopied = "restore::copied",
-    /// A restore has written its mark: from here on no host starts until the restore ends.
+    /// A restore has written its mark file: from here on no host starts on this state folder until the restore ends.
     RestoreMarked = "restore::marked",
     /// A restore has moved the previous content of the state folder out of the way.
     RestoreMoved = "restore::moved",
@@ -88,7 +88,8 @@ points! {
     SqlSynced = "sql::synced",
 }
 
-/// Reads `FAILPOINTS`. Call it once, at the start of `main`; further calls do nothing.
+/// Reads the environment variable `FAILPOINTS`, which configures the crash points. Call it once, at the start of `main`; further calls do
+/// nothing.
 pub fn init() {
     #[cfg(feature = "failpoints")]
     {
@@ -98,7 +99,8 @@ pub fn init() {
     }
 }
 
-/// Kills the process as a power cut would, if `FAILPOINTS` configures the point with `return`. Does nothing otherwise.
+/// Kills the process as `kill -9` does, if the environment variable `FAILPOINTS` configures the point with `return`. Does nothing
+/// otherwise.
 #[inline]
 pub fn crash_point(point: CrashPoint) {
     #[cfg(feature = "failpoints")]
@@ -107,7 +109,7 @@ pub fn crash_point(point: CrashPoint) {
     let _ = point;
 }
 
-/// Panics or sleeps if `FAILPOINTS` configures the point `name` with `panic` or `sleep`. Does nothing otherwise.
+/// Panics or sleeps if the environment variable `FAILPOINTS` configures the point `name` with `panic` or `sleep`. Does nothing otherwise.
 #[inline]
 pub fn panic_point(name: &'static str) {
     #[cfg(feature = "failpoints")]

@@ -16,20 +16,20 @@ use watertight_model::ids::Digest;
 
 pub use identity::{FileChanged, FileIdentity};
 
-/// The extension of a file that is being written.
+/// The extension of a temporary file, which gets its final name once it is complete.
 pub const TEMPORARY_EXTENSION: &str = "tmp";
 
-/// The crash points of one durable write: before and after the temporary file is renamed.
+/// The crash points of one durable write, at which a test can kill the process: before and after the temporary file is renamed.
 #[derive(Debug, Clone, Copy)]
 pub struct WritePoints {
-    /// The point where the temporary file is written and synced.
+    /// The crash point where the temporary file is written and synced.
     pub temporary_written: CrashPoint,
-    /// The point where the file has its final name and its folder is not synced.
+    /// The crash point where the file has its final name and its folder is not synced.
     pub renamed: CrashPoint,
 }
 
-/// Writes a file atomically and durably: it is there whole or not at all, and it lasts once this function returns. Only the host's user
-/// can read it.
+/// Writes a file atomically and durably: it is there whole or not at all, and it lasts once this function returns. Only the host's user can
+/// read it. Tests can kill the process at `points`; `None` means that there is no such point.
 ///
 /// # Errors
 ///
@@ -81,7 +81,7 @@ pub fn open_regular(file: &Path, options: &mut OpenOptions) -> io::Result<File> 
     if open.metadata()?.is_file() { Ok(open) } else { Err(not_regular()) }
 }
 
-/// Number of bytes that are copied in one step.
+/// Greatest number of bytes that are copied in one step.
 const COPIED_AT_ONCE: usize = 256 << 10;
 
 /// Copies everything from a reader to a writer, and returns the digest and the number of the bytes.

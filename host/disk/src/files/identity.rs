@@ -12,20 +12,20 @@ pub struct FileIdentity {
     inode: u64,
 }
 
-/// The reason that a path no longer leads to the file that it once led to.
+/// The reason that a path does not lead to the file that it led to before.
 #[derive(Debug, thiserror::Error)]
 pub enum FileChanged {
-    /// The path leads to nothing.
+    /// The path leads to no file or folder.
     #[error("{} was removed", .0.display())]
     Removed(PathBuf),
-    /// The path leads to another file.
+    /// The path leads to another file or folder.
     #[error("{} was replaced by another file", .0.display())]
     Replaced(PathBuf),
-    /// The path leads to the same file, and its content is gone.
+    /// The path leads to the same file, but the file's content is gone.
     #[error("{} was emptied or overwritten", .0.display())]
     Emptied(PathBuf),
-    /// The system can't say where the path leads.
-    #[error("the metadata of {} can't be read: {source}", .path.display())]
+    /// The system can't say whether the path leads to the same file.
+    #[error("the system can't say whether {} is still the same file: {source}", .path.display())]
     Unreadable {
         /// The path that the system could not follow.
         path: PathBuf,
@@ -35,7 +35,7 @@ pub enum FileChanged {
 }
 
 impl FileIdentity {
-    /// Returns the identity that a file's metadata holds.
+    /// Returns the identity of the file or folder that `metadata`, read from the file system, describes.
     pub fn of(metadata: &Metadata) -> Self {
         Self { device: metadata.dev(), inode: metadata.ino() }
     }
@@ -58,7 +58,8 @@ impl FileIdentity {
         self.metadata(path).map(drop)
     }
 
-    /// Checks like [`FileIdentity::check`] that `path` leads to this file, and returns the file's metadata. Takes one system call.
+    /// Checks like [`FileIdentity::check`] that `path` leads to this file, and returns what the file system says of the file, such as its
+    /// size. Takes one system call.
     ///
     /// # Errors
     ///
