@@ -27,17 +27,17 @@ pub const MAX_COMPONENT_BYTES: u64 = 256 << 20;
 /// A component file, read and checked.
 #[derive(Debug, Clone)]
 pub struct Artifact {
-    /// The path that the file was read from, or the origin of bytes that were received.
+    /// The path that the file was read from. For a component that was received as bytes, the origin of these bytes.
     pub path: PathBuf,
     /// The content of the file.
     pub bytes: Bytes,
-    /// The digest of `bytes`.
+    /// The SHA-256 digest of `bytes`.
     pub digest: Digest,
     /// The component's imports and exports, with the documentation that the component carries.
     pub shape: Shape,
     /// What the component needs of the engine that runs it.
     pub needs: EngineNeeds,
-    /// The section that `watertight build` wrote into the component, if there is one.
+    /// The section `watertight:module`, which `watertight build` writes. `None` if another tool built the component.
     pub section: Option<ModuleSection>,
 }
 
@@ -46,9 +46,9 @@ pub struct Artifact {
 pub struct BuildInfo {
     /// The id of the build.
     pub build: String,
-    /// The digest of the component.
+    /// The SHA-256 digest of the component file.
     pub digest: Digest,
-    /// The language that the component was written in, if the component says so.
+    /// The language that the component was written in. `None` if the component doesn't say so.
     pub language: Option<String>,
 }
 
@@ -71,15 +71,15 @@ pub enum ArtifactError {
         #[source]
         source: io::Error,
     },
-    /// The file is larger than allowed.
+    /// The file is larger than permitted.
     #[error("the component file has more than {limit} bytes")]
     TooLarge {
         /// The path of the file.
         path: PathBuf,
-        /// The greatest size allowed, in bytes.
+        /// The greatest permitted size, in bytes.
         limit: u64,
     },
-    /// The file is not a component.
+    /// The file is not a component that can be loaded.
     #[error("the file is not a component that can be loaded")]
     Shape {
         /// The path of the file.
@@ -88,7 +88,7 @@ pub enum ArtifactError {
         #[source]
         source: ShapeError,
     },
-    /// The section that `watertight build` writes into a component is damaged.
+    /// The section `watertight:module`, which `watertight build` writes into a component, is damaged.
     #[error("the section `{SECTION_NAME}` of the component can't be used")]
     Section {
         /// The path of the file.
@@ -161,17 +161,17 @@ impl Artifact {
         Ok(Self { path: path.to_owned(), digest: Digest::of(&bytes), bytes, shape, needs, section: embedded })
     }
 
-    /// Returns the module's migrations in the order of application. A component without the section has none.
+    /// Returns the module's migrations in the order of application. A component without the section `watertight:module` has none.
     pub fn migrations(&self) -> &[Migration] {
         self.section.as_ref().map_or(&[], |embedded| &embedded.migrations)
     }
 
-    /// Returns the language that the component was written in, if the component says so.
+    /// Returns the language that the component was written in. `None` if the component doesn't say so.
     pub fn language(&self) -> Option<&str> {
         self.section.as_ref().map(|embedded| embedded.language.as_str())
     }
 
-    /// Returns the id of the build: the one in the section, or else the start of the component's digest.
+    /// Returns the id of the build: the one in the section `watertight:module`, or else the start of the component's digest.
     pub fn build(&self) -> String {
         match &self.section {
             Some(embedded) => embedded.build.clone(),

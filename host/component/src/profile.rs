@@ -21,7 +21,7 @@ const MIB: u64 = 1 << 20;
 /// 1.1 MiB, most of it stack. Languages with a runtime start with more: Go with 2.6 MiB, JavaScript with 9 MiB, Python with over 10 MiB.
 const SMALL_START: u64 = 2 * MIB;
 
-/// The settings of a Wasmtime engine. The name of the profile is part of the key of compiled code.
+/// The settings of a Wasmtime engine. Compiled code is cached for one profile, under its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Profile {
@@ -38,35 +38,35 @@ pub enum Profile {
     Async,
 }
 
-/// Number of linear memories that one core module may define. Wasmtime's pools are configured for this number.
+/// Greatest number of linear memories that one core module may define. Wasmtime's pools are configured for this number.
 pub const MEMORIES_PER_MODULE: u32 = 1;
-/// Number of tables that one core module may define. Wasmtime's pools are configured for this number.
+/// Greatest number of tables that one core module may define. Wasmtime's pools are configured for this number.
 pub const TABLES_PER_MODULE: u32 = 1;
-/// What all modules of a compartment may have together. The compartment's adapters count as core instances too.
+/// The most that all modules of a compartment may need together. The adapters that Wasmtime generates count as core instances too.
 pub const COMPARTMENT_LIMITS: CompartmentNeeds =
     CompartmentNeeds { core_instances: 256, memories: 64, memory: u64::MAX, tables: 256 };
 
-/// The limits of a profile's instances.
+/// The limits of the instances that run on an engine of one profile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ProfileLimits {
-    /// Bytes that one linear memory may grow to.
+    /// Greatest size that one linear memory may grow to, in bytes.
     pub memory: u64,
-    /// Elements that one table may grow to.
+    /// Greatest number of elements that one table may grow to.
     pub table: u64,
-    /// Bytes that the engine may keep for the instance of one core module.
+    /// Greatest number of bytes that the engine may keep for the instance of one core module.
     pub instance: u64,
-    /// Number of calls at once. Each call has its own instance of a whole compartment.
+    /// Greatest number of calls that run at once on the profile's engine. Each call has its own instance of a whole compartment.
     pub calls: u32,
 }
 
-/// The reason that a compartment has its profile.
+/// The reason that the host chose the profile of a compartment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ProfileReason {
-    /// All modules are small; the instance mode decides.
+    /// All modules of the compartment are small, so the instance mode decides.
     Small(InstanceMode),
-    /// A module needs more than a small module may have.
+    /// This module of the compartment needs more than a small module may have.
     Large(ModuleName, ExceededLimit),
-    /// A module uses the component model's own concurrency.
+    /// This module of the compartment uses the component model's own concurrency.
     Concurrent(ModuleName),
 }
 
@@ -116,12 +116,12 @@ impl fmt::Display for ProfileReason {
 pub struct TooLargeForEngine {
     /// The name of the module.
     pub module: ModuleName,
-    /// The need that exceeds the limit.
+    /// What the module needs beyond the limit.
     pub excess: ExceededLimit,
 }
 
 impl ExceededLimit {
-    /// Returns the limit of the largest profile, in the unit of the message.
+    /// Returns the limit of the largest profile for this need, in the unit of the message.
     fn limit(&self) -> u64 {
         let room = Profile::Large.limits();
         match self {
@@ -133,7 +133,7 @@ impl ExceededLimit {
         }
     }
 
-    /// Returns the first need that exceeds a limit: `memory` for the initial memory, `room` for everything else.
+    /// Returns the first need of a module that exceeds a limit: `memory` bounds the initial memory, `limits` bounds everything else.
     fn of(needs: &EngineNeeds, memory: u64, limits: ProfileLimits) -> Option<Self> {
         if needs.memory > memory {
             Some(Self::Memory(needs.memory))
@@ -178,13 +178,13 @@ impl Profile {
         }
     }
 
-    /// Returns the profile with the name `text`.
+    /// Returns the profile with the name `text`, or `None` if no profile has it.
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|profile| profile.as_str() == text)
     }
 
-    /// Returns the bytes of stack for the guests of one call. Interpreters need more, because they recurse for each call of the program
-    /// that they run.
+    /// Returns the size in bytes of the stack for the guests of one call. Interpreters need more, because they recurse for each call of the
+    /// program that they run.
     pub fn stack(self) -> usize {
         match self {
             Self::Reuse | Self::Fresh => 512 << 10,
@@ -203,7 +203,7 @@ impl Profile {
         }
     }
 
-    /// Returns the first need that makes a module too large for the profiles of small modules.
+    /// Returns the first need that makes a module too large for the profiles of small modules. `None` means that the module is small.
     pub fn exceeded_limit(needs: &EngineNeeds) -> Option<ExceededLimit> {
         ExceededLimit::of(needs, SMALL_START, Self::Reuse.limits())
     }

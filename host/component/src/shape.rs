@@ -78,7 +78,7 @@ pub struct Function {
     pub parameters: Vec<Field>,
     /// The type of the result, if there is one.
     pub result: Option<Type>,
-    /// Whether the function is an `async func`.
+    /// Whether WIT declares the function as an `async func`.
     pub is_async: bool,
     /// The documentation of the function, if the component carries it.
     pub docs: Option<Arc<str>>,
@@ -167,7 +167,7 @@ impl Type {
 pub struct Named<T> {
     /// The name of the type, for messages: `draft`.
     pub name: Arc<str>,
-    /// The fields, cases or flags of the type.
+    /// The type's fields, cases or flags.
     pub body: T,
 }
 
@@ -176,6 +176,6 @@ pub struct Named<T> {
 pub struct Resource {
     /// The interface that defines the resource. `None` for a resource of the world itself.
     pub interface: Option<InterfaceName>,
-    /// The name of the resource.
+    /// The name of the resource in that interface.
     pub name: Arc<str>,
 }

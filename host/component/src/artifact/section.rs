@@ -13,13 +13,14 @@ use crate::shape::Shape;
 use watertight_model::ids::{Digest, InterfaceName, ModuleName};
 use watertight_model::migration::{BadNumber, Migration, check_numbers};
 
-/// Name of the section.
+/// Name of the custom section that `watertight build` adds to a component.
 pub const SECTION_NAME: &str = "watertight:module";
 
-/// Version of the section's format. A host refuses every other version, so that it never overlooks what it doesn't know.
+/// Version of the format of the section `watertight:module`. A host refuses every other version, so that it never overlooks what it doesn't
+/// know.
 pub const FORMAT: u32 = 1;
 
-/// Greatest size of the section, in bytes.
+/// Greatest size of the section `watertight:module`, in bytes.
 pub const MAX_SECTION_BYTES: usize = 16 << 20;
 
 /// Greatest number of migrations in one module.
@@ -28,14 +29,14 @@ pub const MAX_MIGRATIONS: usize = 10_000;
 /// Number of characters of a build id. Its 48 bits of a digest are enough to tell the builds of one module apart.
 pub(super) const BUILD_ID_LENGTH: usize = 12;
 
-/// Greatest length in bytes of a text that only people read: the language, and a build id from another tool.
+/// Greatest length in bytes of a text in the section that only people read: the language, and a build id from another tool.
 const MAX_LABEL_BYTES: usize = 64;
 
 /// The content of the section `watertight:module`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModuleSection {
-    /// The version of the format: [`FORMAT`].
+    /// The version of the section's format: [`FORMAT`].
     format: u32,
     /// The name that the module gives itself. The host uses the module's key in the manifest instead.
     pub name: ModuleName,
@@ -69,28 +70,28 @@ pub struct InterfaceDocs {
     pub types: BTreeMap<String, Arc<str>>,
 }
 
-/// The reason that the section can't be used.
+/// The reason that the section `watertight:module` of a component can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum SectionError {
-    /// The component's bytes can't be parsed up to the section.
+    /// The component's bytes can't be parsed as far as the section.
     #[error("the component's sections can't be read: {0}")]
     Unreadable(String),
-    /// The component has several sections of this name.
+    /// The component has several sections named `watertight:module`.
     #[error("the component has the section more than once")]
     Twice,
-    /// The section is too large.
+    /// The section is larger than [`MAX_SECTION_BYTES`].
     #[error("the section has {length} bytes; at most {MAX_SECTION_BYTES} are allowed")]
     TooLarge {
         /// The size of the section, in bytes.
         length: usize,
     },
-    /// The section is not JSON, or not of the expected structure.
+    /// The section is not JSON, or its JSON has another structure than [`ModuleSection`].
     #[error("the section is not JSON of the expected structure: {0}")]
     Json(String),
     /// The section has another version of the format: another release of the host made it.
     #[error("the section has format {found}; this host knows format {FORMAT}")]
     Format {
-        /// The version that the section has.
+        /// The version of the format that the section has.
         found: u32,
     },
     /// The language or the build id is empty, too long or not printable.
@@ -99,13 +100,13 @@ pub enum SectionError {
         /// The key in the section: `language` or `build`.
         key: &'static str,
     },
-    /// The module has too many migrations.
+    /// The module has more than [`MAX_MIGRATIONS`] migrations.
     #[error("the section has {count} migrations; at most {MAX_MIGRATIONS} are allowed")]
     TooManyMigrations {
         /// The number of migrations that the section has.
         count: usize,
     },
-    /// The checksum of a migration doesn't match its text.
+    /// The checksum of a migration doesn't match the migration's SQL text.
     #[error("the text of migration `{name}` doesn't match its checksum: the migration was changed after the build")]
     Checksum {
         /// The name of the migration.
@@ -114,7 +115,7 @@ pub enum SectionError {
     /// The migrations are not sorted by name, or two have the same name.
     #[error("migration `{name}` stands after `{before}`, but migrations must be in the order of their names")]
     Order {
-        /// The name of the migration before.
+        /// The name of the migration that stands before the one that is out of order.
         before: String,
         /// The name of the migration that is out of order.
         name: String,
@@ -122,7 +123,7 @@ pub enum SectionError {
     /// A migration has no number, the number of another one, or a lower number than the one before.
     #[error(transparent)]
     Number(#[from] BadNumber),
-    /// The name of a migration can't be the name of a file.
+    /// A migration's name doesn't have the form of a file name that ends with `.sql`.
     #[error("`{name}` is not a valid migration name: write 1 to 128 of a-z, A-Z, 0-9, `_`, `-` and `.`, then `.sql`")]
     MigrationName {
         /// The name of the migration.
@@ -261,7 +262,8 @@ fn find_bytes(component: &[u8]) -> Result<Option<&[u8]>, SectionError> {
 }
 
 impl Docs {
-    /// Adds the documentation to the exports of `shape`. Documentation of interfaces and functions that the shape doesn't have is dropped.
+    /// Adds the documentation in the section to the exports of `shape`. Documentation of interfaces and functions that the shape doesn't
+    /// have is dropped.
     pub(super) fn fill(&self, shape: &mut Shape) {
         for (name, docs) in &self.0 {
             let Some(interface) = shape.exports.get_mut(name) else { continue };

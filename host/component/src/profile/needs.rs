@@ -19,11 +19,12 @@ const PER_ITEM: u64 = 32;
 /// otherwise.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct EngineNeeds {
-    /// Bytes of one linear memory at the start.
+    /// Bytes of one linear memory when an instance starts.
     pub memory: u64,
-    /// Elements of one table at the start.
+    /// Elements of one table when an instance starts.
     pub table: u64,
-    /// Bytes that the engine keeps for an instance. This is an upper bound: the engine needs less if some functions have no reference.
+    /// Bytes that the engine keeps for an instance of one core module. This is an upper bound: the engine needs less if some functions have
+    /// no reference.
     pub instance: u64,
     /// Number of core modules, adapters and glue code included.
     pub core_modules: u32,
@@ -44,7 +45,7 @@ pub struct CompartmentNeeds {
     pub core_instances: u32,
     /// Number of linear memories.
     pub memories: u32,
-    /// Bytes of all linear memories at the start.
+    /// Bytes of all linear memories together when an instance starts.
     pub memory: u64,
     /// Number of tables.
     pub tables: u32,

@@ -29,9 +29,9 @@ pub struct Difference {
     /// of a list or stream, `?` the content of an option or future, `ok` and `err` the sides of a result, a number a position in a tuple. A
     /// path in an interface's own types starts with the name of the type.
     pub type_path: Option<String>,
-    /// What the importing component wants there.
+    /// What the importing component wants at the place of the difference.
     pub expected: String,
-    /// What the exporting component offers there.
+    /// What the exporting component offers at the place of the difference.
     pub found: String,
 }
 
@@ -94,9 +94,9 @@ struct Walk<'a> {
     function: Option<&'a str>,
     path: Vec<String>,
     found: Vec<Difference>,
-    /// The pairs of named types, by address, that were compared for the current function.
+    /// The pairs of named types, by address, that were compared while the current function was compared.
     seen_in_function: HashSet<(usize, usize)>,
-    /// The pairs of named types, by address, that were compared since the start.
+    /// The pairs of named types, by address, that were compared since the comparison of the two interfaces began.
     seen: HashSet<(usize, usize)>,
 }
 
@@ -196,8 +196,8 @@ impl Walk<'_> {
         }
     }
 
-    /// Compares a pair of named types unless that was done before. A difference within a type is reported once for each function that uses
-    /// the type. Among the interface's own types it is reported only if no function has reported it.
+    /// Compares a pair of named types with `walk` unless the pair was compared before. A difference within a type is reported once for each
+    /// function that uses the type. Among the interface's own types it is reported only if no function has reported it.
     fn compare_once<T>(&mut self, wanted: &Arc<Named<T>>, offered: &Arc<Named<T>>, walk: impl FnOnce(&mut Self)) {
         let pair = (Arc::as_ptr(wanted).addr(), Arc::as_ptr(offered).addr());
         let new_here = self.seen_in_function.insert(pair);
@@ -207,7 +207,8 @@ impl Walk<'_> {
         }
     }
 
-    /// Compares fields, cases, flags or parameters: their names, their order and their types.
+    /// Compares fields, cases, flags or parameters: their names, their order and their types. `noun` says in messages which of these they
+    /// are.
     fn parts(&mut self, noun: &str, wanted: &[Part<'_>], offered: &[Part<'_>]) {
         let in_offered: HashMap<_, _> = offered.iter().copied().collect();
         let in_wanted: HashSet<_> = wanted.iter().map(|(name, _)| *name).collect();

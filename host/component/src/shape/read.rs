@@ -20,19 +20,19 @@ use watertight_model::ids::InterfaceName;
 /// Greatest depth to which types may nest. The validator has the same bound; this one protects the recursion in this file.
 const MAX_DEPTH: usize = 100;
 
-/// The reason that bytes have no shape.
+/// The reason that a component's imports and exports can't be read from bytes.
 #[derive(Debug, thiserror::Error)]
 pub enum ShapeError {
     /// The bytes are not WebAssembly.
     #[error("this is not WebAssembly: it does not start with `\\0asm`")]
     NotWasm,
-    /// The bytes are a core module.
+    /// The bytes are a core WebAssembly module, not a component.
     #[error("this is a core WebAssembly module, not a component")]
     CoreModule,
     /// The bytes end too early.
     #[error("the component ends too early, after {length} bytes: it is truncated or damaged")]
     Truncated {
-        /// The number of bytes before the end.
+        /// The number of bytes that are there.
         length: usize,
     },
     /// The bytes are not a valid component.
@@ -43,7 +43,7 @@ pub enum ShapeError {
         /// The message of the validator.
         message: String,
     },
-    /// A type nests too deeply.
+    /// A type nests more than 100 levels deep.
     #[error("a type is nested deeper than {MAX_DEPTH} levels")]
     TooDeep,
     /// An import or export has a type that the values of functions can't have.
@@ -51,7 +51,7 @@ pub enum ShapeError {
     Unsupported {
         /// The name of the import or export.
         name: String,
-        /// Why the type isn't supported.
+        /// The reason that the type isn't supported.
         what: &'static str,
     },
 }
@@ -167,7 +167,8 @@ impl Outline {
     }
 }
 
-/// Returns the name of an imported or exported instance; if the name is a label, also the name of the interface that it implements.
+/// Returns the name of an imported or exported instance of an interface. If the name is a label, also returns the name of the interface
+/// that the instance implements.
 fn instance_names(name: &str, item: &ComponentItem) -> Option<(InterfaceName, Option<InterfaceName>)> {
     if let Ok(name) = name.parse() {
         return Some((name, None));
@@ -178,7 +179,7 @@ fn instance_names(name: &str, item: &ComponentItem) -> Option<(InterfaceName, Op
 /// Converts the validator's types to the types of a shape.
 struct Reader<'a> {
     types: TypesRef<'a>,
-    /// The names that interfaces give to value types.
+    /// The names that interfaces give to types of values.
     names: HashMap<ComponentDefinedTypeId, Arc<str>>,
     /// The definition of each resource: the first interface in the file that has it defines it.
     resources: HashMap<ResourceId, Resource>,
@@ -252,7 +253,8 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// Reads an interface. `name` is the interface's own name, even if it is imported or exported under a label.
+    /// Reads an interface from the validator's type `id`. `name` is the interface's own name, even if it is imported or exported under a
+    /// label.
     fn instance(&mut self, name: &InterfaceName, id: ComponentInstanceTypeId) -> Result<Interface, ShapeError> {
         let mut interface = Interface::default();
         let types = self.types;
@@ -309,7 +311,7 @@ impl<'a> Reader<'a> {
         ty.map(|ty| self.shared(ty, depth)).transpose()
     }
 
-    /// Converts a defined type. `depth` is the number of types around it.
+    /// Converts a type that the component defines. `depth` is the number of types around it.
     fn defined(&mut self, id: ComponentDefinedTypeId, depth: usize) -> Result<Type, ShapeError> {
         if depth > MAX_DEPTH {
             return Err(ShapeError::TooDeep);
