@@ -24,7 +24,7 @@ type ChosenCase = (usize, Option<Box<Val>>);
 pub(super) enum DecodeStop {
     /// The text is not JSON from this position on.
     Syntax(SyntaxError),
-    /// A bound was exceeded. The report already has a violation that says so.
+    /// A bound on documents was exceeded, such as [`super::MAX_VALUES`]. The report already has a violation that says so.
     Bound,
 }
 
@@ -40,7 +40,8 @@ impl From<SyntaxError> for DecodeStop {
     }
 }
 
-/// Decodes a whole document with `read` and checks that nothing follows the value. Returns every violation if there are any.
+/// Decodes a whole document with `read` and checks that nothing follows the value. Object fields that a type doesn't have are treated as
+/// `unknown` says. Returns every violation if there are any.
 pub(super) fn document<'a, T>(
     bytes: &'a [u8],
     unknown: UnknownFields,
@@ -73,7 +74,7 @@ pub(super) fn document<'a, T>(
     }
 }
 
-/// The state of decoding one document: the position in the text, and the violations found up to there.
+/// The state of decoding one JSON document: the position in the text, and the violations found up to there.
 pub(super) struct Decoder<'a> {
     reader: Reader<'a>,
     report: Report<'a>,
@@ -255,8 +256,8 @@ impl<'a> Decoder<'a> {
         self.store_or_refuse(value, into, start, node)
     }
 
-    /// Decodes a list. `length` is the exact number of items, where the type fixes it. `item` returns the type of the item at an index
-    /// below that length.
+    /// Decodes a list. `length` is the exact number of items, or `None` where the type permits any number. `item` returns the type of the
+    /// item at an index below that length.
     fn list(&mut self, length: Option<usize>, item: impl Fn(usize) -> &'a Node) -> Result<Vec<Val>, DecodeStop> {
         let (mut items, mut found, mut first) = (Vec::new(), 0, true);
         self.reader.enter()?;
@@ -307,7 +308,7 @@ impl<'a> Decoder<'a> {
         Ok(Val::Flags(chosen))
     }
 
-    /// Decodes an object whose only member names a case. Returns `None` if it has reported that no known case is there.
+    /// Decodes an object whose only member names one of `cases`. Returns `None` if no known case is there, which is then reported.
     fn case(&mut self, cases: &'a Cases) -> Result<Option<ChosenCase>, DecodeStop> {
         let (mut chosen, mut found, mut first) = (None, 0, true);
         self.reader.enter()?;
@@ -394,7 +395,7 @@ impl<'a> Decoder<'a> {
         Ok(Val::Map(entries))
     }
 
-    /// Skips a value of a JSON kind that the type doesn't accept, and reports it.
+    /// Skips a value of a JSON kind that the type doesn't accept, and reports it. `expected` says what the type accepts.
     fn refuse_kind(&mut self, expected: impl Display) -> Result<(), DecodeStop> {
         let start = self.reader.at();
         self.reader.skip()?;

@@ -30,11 +30,11 @@ pub enum EncodeError {
     Mismatch { pointer: String, expected: String },
 }
 
-/// An encoding error with an unfinished JSON pointer. Each caller adds its step while the error is returned, so that only failures pay
-/// for pointers.
+/// An encoding error whose JSON pointer is not complete yet. Each caller adds its step while the error is returned, so that only failures
+/// pay for pointers.
 struct UnlocatedError {
     kind: EncodeErrorKind,
-    /// The steps of the pointer, innermost first.
+    /// The steps of the JSON pointer, innermost first.
     path: Vec<String>,
 }
 
@@ -69,7 +69,7 @@ impl UnlocatedError {
     }
 }
 
-/// Appends a value to `out` as JSON of at most `limit` bytes: the body of [`super::Codec::encode`].
+/// Appends a value of the type `node` to `out` as JSON of at most `limit` bytes. [`super::Codec::encode`] consists of this function.
 pub(super) fn document(node: &Node, value: &Val, out: &mut Vec<u8>, limit: usize) -> Result<(), EncodeError> {
     let start = out.len();
     let mut encoder = Encoder { end: start.saturating_add(limit), out };
@@ -82,7 +82,7 @@ pub(super) fn document(node: &Node, value: &Val, out: &mut Vec<u8>, limit: usize
 
 struct Encoder<'o> {
     out: &'o mut Vec<u8>,
-    /// The length that `out` may have at most when encoding ends.
+    /// Greatest length in bytes that `out` may have when encoding ends.
     end: usize,
 }
 
@@ -161,7 +161,7 @@ impl Encoder<'_> {
         }
     }
 
-    /// Writes a case of a variant or result as an object with one member.
+    /// Writes the case at `index` of a variant or result as an object with one member, whose value is `payload` or null.
     fn case(&mut self, node: &Node, cases: &Cases, index: usize, payload: Option<&Val>) -> Result<(), UnlocatedError> {
         self.write_text(&cases.heads[index]);
         match (&cases.payloads[index], payload) {
@@ -264,7 +264,7 @@ impl Encoder<'_> {
         self.out.extend_from_slice(text.as_bytes());
     }
 
-    /// Checks that `more` further bytes fit within the limit.
+    /// Checks that `more` further bytes fit within the limit of the document's size.
     fn check_limit(&self, more: usize) -> Result<(), UnlocatedError> {
         if self.out.len().saturating_add(more) <= self.end { Ok(()) } else { Err(EncodeErrorKind::TooLarge.into()) }
     }

@@ -18,7 +18,7 @@ const NOTHING: &[u8] = b"null";
 pub struct ObjectCodec(Arc<Fields>);
 
 impl ObjectCodec {
-    /// Prepares a codec. `fields` are pairs of a name in WIT's kebab-case and its type.
+    /// Prepares a codec for an object. `fields` are its fields: pairs of a name in WIT's kebab-case and a type.
     ///
     /// # Errors
     /// Every part of the types that JSON can't carry, as for [`Codec::new`]; each path starts with a field's name. Two names that are equal

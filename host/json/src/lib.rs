@@ -56,7 +56,7 @@ pub const MAX_TYPE_SIZE: usize = 10_000;
 /// Greatest depth to which lists and objects of a document may nest.
 pub const MAX_DEPTH: usize = 128;
 
-/// Greatest number of violations that are listed for one document.
+/// Greatest number of violations that are listed for one document, or of parts that are listed for one type.
 pub const MAX_VIOLATIONS: usize = 64;
 
 /// Greatest number of values in one document; absent optional fields and single bytes count. The size of a body alone doesn't bound
@@ -111,7 +111,7 @@ impl fmt::Display for Violation {
 pub struct Codec(Arc<Node>);
 
 impl Codec {
-    /// Prepares `ty`. Reported paths start with `place`, for example with a parameter's name.
+    /// Prepares the type `ty` for conversion. The paths of parts that JSON can't carry start with `place`, for example a parameter's name.
     ///
     /// # Errors
     /// Every part of the type that JSON can't carry: resources, streams, futures, error contexts, options directly in options, and types
@@ -168,7 +168,7 @@ impl Codec {
     }
 }
 
-/// Cuts `text` after `limit` characters, and marks the cut with `…`.
+/// Cuts `text` after `limit` characters. A text that was cut ends with `…`.
 fn clip(text: &str, limit: usize) -> String {
     match text.char_indices().nth(limit) {
         Some((end, _)) => format!("{}…", &text[..end]),

@@ -14,7 +14,7 @@ use watertight_model::ids::json_name;
 /// Greatest number of names that a message lists.
 const MAX_LISTED: usize = 12;
 
-/// A prepared type.
+/// A WIT type, prepared for conversion: it has the JSON names, and its names are sorted for lookup.
 #[derive(Debug)]
 pub(super) enum Node {
     Bool,
@@ -49,7 +49,7 @@ impl Node {
 }
 
 impl fmt::Display for Node {
-    /// Writes what a message says was expected, such as `a list of 3 items`.
+    /// Writes for a message which JSON the type accepts, such as `a list of 3 items`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Bool => f.write_str("true or false"),
@@ -74,7 +74,7 @@ impl fmt::Display for Node {
     }
 }
 
-/// One name, as WIT writes it and as JSON writes it.
+/// The name of a field, case or flag, as WIT writes it and as JSON writes it.
 #[derive(Debug)]
 pub(super) struct Name {
     /// The name in WIT: `first-name`.
@@ -83,7 +83,7 @@ pub(super) struct Name {
     pub(super) json: Box<str>,
 }
 
-/// The names of a type's fields, cases or flags, in the order of the type.
+/// The names of a type's fields, cases or flags, in the order of the type, with an index for lookup.
 #[derive(Debug)]
 pub(super) struct Names {
     pub(super) list: Box<[Name]>,
@@ -101,13 +101,14 @@ impl Names {
         Self { list, by_wit, by_json }
     }
 
-    /// Returns the index of the entry whose WIT name is `name`.
+    /// Returns the index of the field, case or flag whose WIT name is `name`. `None` if there is none.
     pub(super) fn find_wit(&self, name: &str) -> Option<usize> {
         let found = self.by_wit.binary_search_by(|&index| (*self.list[index].wit).cmp(name));
         found.ok().map(|place| self.by_wit[place])
     }
 
-    /// Returns the index of the entry whose JSON name is `name`. The entry at index `guess` is compared first.
+    /// Returns the index of the field, case or flag whose JSON name is `name`. `None` if there is none. The one at index `guess` is
+    /// compared first.
     pub(super) fn find_json(&self, name: &str, guess: usize) -> Option<usize> {
         if self.list.get(guess).is_some_and(|entry| *entry.json == *name) {
             return Some(guess);
@@ -136,7 +137,7 @@ impl fmt::Display for Names {
     }
 }
 
-/// The fields of a record.
+/// The fields of a record, or of the object that carries a function's parameters.
 #[derive(Debug)]
 pub(super) struct Fields {
     pub(super) names: Names,
@@ -166,7 +167,7 @@ fn head(opening: char, name: &Name) -> Box<str> {
     format!("{opening}{:?}:", name.json).into()
 }
 
-/// Converts types to prepared types, and collects the parts that JSON can't carry.
+/// Prepares WIT types for conversion, and collects the parts that JSON can't carry.
 pub(super) struct TypePreparer {
     unsupported: Vec<Unsupported>,
     path: String,
@@ -179,12 +180,12 @@ impl TypePreparer {
         Self { unsupported: Vec::new(), path: String::new(), depth: 0, size: 0 }
     }
 
-    /// Prepares one type. Reported paths start with `place`.
+    /// Prepares one type for conversion. The paths of parts that JSON can't carry start with `place`.
     pub(super) fn root(&mut self, place: &str, ty: &Type) -> Node {
         self.within(place, |prepare| prepare.node(ty))
     }
 
-    /// Prepares named types as the fields of a record.
+    /// Prepares named types for conversion as the fields of a record.
     pub(super) fn fields<'a>(&mut self, fields: impl Iterator<Item = (&'a str, &'a Type)> + Clone) -> Fields {
         let names = self.names(fields.clone().map(|(name, _)| name));
         let step = |name: &str, path: &str| if path.is_empty() { name.to_owned() } else { format!(".{name}") };
@@ -313,7 +314,7 @@ impl TypePreparer {
         value
     }
 
-    /// Records that JSON can't carry the part at the current path. The returned node is a placeholder.
+    /// Records that JSON can't carry the part of the type at the current path. The returned node is a placeholder.
     fn refuse(&mut self, reason: String) -> Node {
         if self.unsupported.len() < MAX_VIOLATIONS {
             self.unsupported.push(Unsupported { path: self.path.clone(), reason });

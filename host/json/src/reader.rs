@@ -10,7 +10,7 @@ use std::borrow::Cow;
 
 use super::MAX_DEPTH;
 
-/// The kind of the value that comes next.
+/// The kind of a JSON value, as its first character shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Null,
@@ -29,7 +29,7 @@ pub(super) struct SyntaxError {
     pub(super) at: usize,
 }
 
-/// A position in a JSON text.
+/// A JSON text, and the position up to which it was read.
 #[derive(Debug)]
 pub(super) struct Reader<'a> {
     text: &'a str,
@@ -42,7 +42,7 @@ impl<'a> Reader<'a> {
         Self { text, at: 0, depth: 0 }
     }
 
-    /// Returns how many bytes of the text were read.
+    /// Returns the number of bytes of the text that were read.
     pub(super) fn at(&self) -> usize {
         self.at
     }
@@ -135,8 +135,8 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// Returns whether another item follows; leaves the list or object if none does. `close` is its last character. `first` is true before
-    /// the first call.
+    /// Returns whether another item follows; leaves the list or object if none does. `close` is the character that ends the list or object.
+    /// The caller sets `first` to true before the first call.
     pub(super) fn next_item(&mut self, close: u8, first: &mut bool) -> Result<bool, SyntaxError> {
         match self.next_token() {
             Some(byte) if byte == close => {
@@ -169,7 +169,7 @@ impl<'a> Reader<'a> {
         Ok(key)
     }
 
-    /// Reads a whole value and drops it. The value is checked like any other.
+    /// Reads a whole value and drops it. Its syntax is checked like that of any other value.
     pub(super) fn skip(&mut self) -> Result<(), SyntaxError> {
         let kind = self.peek()?;
         match kind {
@@ -192,7 +192,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Checks that nothing but white space follows.
+    /// Checks that nothing but white space follows in the text.
     pub(super) fn end(&mut self) -> Result<(), SyntaxError> {
         match self.next_token() {
             None => Ok(()),

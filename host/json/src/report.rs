@@ -9,26 +9,26 @@ use super::prepare::Names;
 use super::reader::SyntaxError;
 use super::{MAX_VALUES, MAX_VIOLATIONS, Violation, clip, push_pointer};
 
-/// Greatest number of characters of a key that a pointer repeats.
+/// Greatest number of characters of an object's key that a JSON pointer repeats.
 const MAX_KEY: usize = 128;
 
-/// Number of steps for which a new path has room. Deeper documents allocate again.
+/// Number of steps for which the path to the current place has room from the start. Deeper documents allocate again.
 const USUAL_DEPTH: usize = 8;
 
-/// One step of the path from a document's root: the key of a member, or the index of an item.
+/// One step of the path from a document's root: the key of an object's member, or the index of a list's item.
 pub(super) enum Step<'a> {
     Key(Cow<'a, str>),
     Index(usize),
 }
 
 impl<'a> Step<'a> {
-    /// Returns the step to a member with a name that the type gives.
+    /// Returns the step to an object's member whose name is known from the type.
     pub(super) fn key(name: &'a str) -> Self {
         Self::Key(Cow::Borrowed(name))
     }
 }
 
-/// The error that a bound was exceeded. A violation in the report already says so.
+/// The error that a bound on documents was exceeded. A violation in the report already says so.
 #[derive(Debug)]
 pub(super) struct BoundExceeded;
 
@@ -44,17 +44,18 @@ impl<'a> Report<'a> {
         Self { path: Vec::with_capacity(USUAL_DEPTH), violations: Vec::new(), values: 0 }
     }
 
-    /// Adds a step to the path. [`Report::leave`] must follow, except where decoding ends: the violation then still needs the path.
+    /// Adds a step to the path to the current place. [`Report::leave`] must follow, except where decoding ends: the violation then still
+    /// needs the path.
     pub(super) fn enter(&mut self, step: Step<'a>) {
         self.path.push(step);
     }
 
-    /// Removes the last step from the path.
+    /// Removes the last step from the path to the current place.
     pub(super) fn leave(&mut self) {
         self.path.pop();
     }
 
-    /// Replaces the last step by another index of the same list.
+    /// Replaces the last step of the path by another index of the same list.
     pub(super) fn set_index(&mut self, index: usize) {
         if let Some(last) = self.path.last_mut() {
             *last = Step::Index(index);
@@ -72,7 +73,7 @@ impl<'a> Report<'a> {
         Ok(())
     }
 
-    /// Adds `values` to the number of values read.
+    /// Adds `values` to the number of values read from the document.
     pub(super) fn count(&mut self, values: usize) -> Result<(), BoundExceeded> {
         self.values = self.values.saturating_add(values);
         if self.values <= MAX_VALUES {
@@ -83,12 +84,12 @@ impl<'a> Report<'a> {
         Err(BoundExceeded)
     }
 
-    /// Returns `value`, or else the violations.
+    /// Returns `value` if no violation was recorded, or else the violations.
     pub(super) fn finish<T>(self, value: T) -> Result<T, Vec<Violation>> {
         if self.violations.is_empty() { Ok(value) } else { Err(self.violations) }
     }
 
-    /// Returns the violations.
+    /// Returns the recorded violations.
     pub(super) fn into_violations(self) -> Vec<Violation> {
         self.violations
     }

@@ -69,7 +69,7 @@ impl Integer {
 }
 
 impl fmt::Display for Integer {
-    /// Writes what a message says was expected: `an integer from 0 to 255`.
+    /// Writes for a message which integers the type accepts: `an integer from 0 to 255`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (least, most) = self.range();
         write!(f, "an integer from {least} to {most}")
@@ -86,7 +86,7 @@ pub(super) fn parse_f64(text: &str) -> Option<Val> {
     text.parse().ok().filter(|number: &f64| number.is_finite()).map(Val::Float64)
 }
 
-/// Returns the character of a text that has exactly one.
+/// Returns the character of a text that has exactly one, and `None` for any other text.
 pub(super) fn parse_char(text: &str) -> Option<Val> {
     let mut chars = text.chars();
     let first = chars.next()?;

@@ -6,7 +6,7 @@ use super::prepare::Node;
 use super::reader::{Kind, Reader};
 use super::{MAX_ECHO, clip, scalar};
 
-/// Whether a bare text can stand for values of this type.
+/// Whether a bare text can stand for values of the type `node`.
 pub(super) fn accepts_text(node: &Node) -> bool {
     match node {
         Node::Bool | Node::Integer(_) | Node::F32 | Node::F64 | Node::Char | Node::String | Node::Enum(_) => true,
@@ -15,7 +15,7 @@ pub(super) fn accepts_text(node: &Node) -> bool {
     }
 }
 
-/// Decodes a bare text: the body of [`super::Codec::decode_text`].
+/// Decodes a bare text to a value of the type `node`. [`super::Codec::decode_text`] consists of this function.
 pub(super) fn decode(node: &Node, text: &str) -> Result<Val, String> {
     let value = match node {
         Node::Bool => match text {
@@ -35,7 +35,8 @@ pub(super) fn decode(node: &Node, text: &str) -> Result<Val, String> {
     value.ok_or_else(|| format!("expected {node}, found {:?}", clip(text, MAX_ECHO)))
 }
 
-/// Returns the text if it is a number in JSON's notation. The check is needed because Rust's parser accepts `inf`, `+1` and `.5` too.
+/// Returns `text` if it is a number in JSON's notation, or else `None`. The check is needed because Rust's parser accepts `inf`, `+1` and
+/// `.5` too.
 fn number(text: &str) -> Option<&str> {
     let mut reader = Reader::new(text);
     let found = reader.peek().is_ok_and(|kind| kind == Kind::Number).then(|| reader.number().ok())??;
