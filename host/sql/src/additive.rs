@@ -20,13 +20,13 @@ struct Object {
     table: String,
     /// The statement that SQLite stores for the object. `None` for an object that SQLite created by itself.
     sql: Option<String>,
-    /// The object's root page. A dropped and recreated table has another one.
+    /// The number of the object's first page in the database file. A dropped and recreated table has another one.
     root: i64,
-    /// The columns of a table.
+    /// The columns, if the object is a table.
     columns: Vec<Column>,
-    /// Whether a table is `STRICT`.
+    /// Whether the object is a `STRICT` table.
     strict: bool,
-    /// The properties of an index.
+    /// The properties of the index, if the object is one.
     index: Index,
 }
 
@@ -38,7 +38,8 @@ struct Index {
     computes: bool,
 }
 
-/// Name, type, whether it is NOT NULL, default, position in the primary key, and whether it is hidden or generated.
+/// A column: name, type, whether it is NOT NULL, default, position in the primary key, and whether it is hidden or
+/// generated.
 type Column = (String, String, bool, Option<String>, i64, i64);
 
 impl Schema {
@@ -63,7 +64,8 @@ impl Schema {
         Ok(Self { objects })
     }
 
-    /// Checks that `after` only adds to this schema. Returns the first other change as a sentence.
+    /// Checks that `after`, a later schema, only adds to this one. The error is a sentence about the first other
+    /// change.
     pub(super) fn check_additions(&self, after: &Schema) -> Result<(), String> {
         // Objects that SQLite created by itself follow their table.
         for ((kind, name), old) in self.objects.iter().filter(|(_, old)| old.sql.is_some()) {
@@ -121,7 +123,7 @@ impl Object {
     }
 }
 
-/// Whether rows that do not name the column can be written.
+/// Whether rows can be written by statements that do not name the column.
 ///
 /// SQLite checks a default only if the table has rows. A table that is empty here may have rows in the next database that
 /// gets the migration. So the column is added to a table with a row in a separate database in memory.

@@ -13,9 +13,9 @@ use super::migrate::HAS_CONTRACTS;
 use super::{OpenError, wal_path};
 use watertight_model::migration::AppliedMigration;
 
-/// How long a reader waits for a lock. Another process may be recovering the log.
+/// How long a reader waits for SQLite's lock. Another process may be recovering the write-ahead log.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(1);
-/// Whether a database has the table that every host creates first.
+/// Asks whether a database has the table of applied migrations, which every host creates first.
 const HAS_HISTORY: &str = "SELECT count(*) > 0 FROM sqlite_schema WHERE name = 'watertight_migrations'";
 /// The characters that are not percent-encoded in the path of a URI.
 const IN_PATHS: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'.').remove(b'-').remove(b'_').remove(b'~');

@@ -19,7 +19,7 @@ use super::applied::open_to_read;
 use super::barrier::{CopyBarrier, CopyError, CopyJob, MAX_COPY_TIME, Phase, open_target};
 use super::writer::Job;
 
-/// Pages that are copied in one step from a database that nobody has open.
+/// Greatest number of pages that are copied in one step from a database that nobody has open.
 const LARGE_STEP: i32 = 1_024;
 /// How long a copy waits before it retries a database that another process has locked.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -37,10 +37,11 @@ const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// How long a failed copy waits for its writers to stop copying.
 const LAST_PATIENCE: Duration = Duration::from_secs(2);
 
-/// Copies open databases, each to the path beside it. All copies are of one moment within this call.
+/// Copies each open database of the list to the path beside it in the list. All copies are of one moment within this
+/// call.
 ///
-/// The target files must not exist. The databases stay in use meanwhile. The call blocks and checks `give_up` regularly.
-/// The copies are not synced.
+/// The target files must not exist. The databases stay in use meanwhile. The call blocks, and stops soon after
+/// `give_up` returns true. The copies are not synced.
 ///
 /// # Errors
 ///
@@ -102,7 +103,8 @@ fn check(give_up: &dyn Fn() -> bool, latest: Instant) -> Result<(), CopyError> {
     }
 }
 
-/// Copies a database that nobody has open to a file that does not exist yet. Blocks. The copy is not synced.
+/// Copies a database that nobody has open, from `path` to `target`, a file that does not exist yet. Blocks, and stops
+/// soon after `give_up` returns true. The copy is not synced.
 ///
 /// # Errors
 ///

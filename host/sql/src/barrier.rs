@@ -10,9 +10,10 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::files::create_private;
 
-/// Pages that are copied between two jobs of the writer: 256 KiB, which takes well below a millisecond.
+/// Greatest number of pages that are copied between two jobs of the writer: 256 KiB, which takes well below a
+/// millisecond.
 pub(super) const STEP: i32 = 64;
-/// How long a writer pauses if the caller of the copy has disappeared.
+/// Longest pause of a writer. It ends a pause whose caller has disappeared.
 const PAUSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// The longest duration of a copy. A module that keeps rolling back large transactions makes SQLite restart the copy each
 /// time.
@@ -36,11 +37,11 @@ pub enum CopyError {
     #[error("the databases could not be copied within {} minutes", MAX_COPY_TIME.as_secs() / 60)]
     TooSlow,
     /// The caller asked to stop.
-    #[error("the host stops")]
+    #[error("the databases were not copied, because the host is shutting down")]
     Stopped,
 }
 
-/// What the writers of several databases must do now.
+/// What all writers that take part in a copy must do now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
     /// Copy, and serve waiting jobs.
@@ -53,11 +54,11 @@ pub(super) enum Phase {
     GiveUp,
 }
 
-/// How far the copies of several databases are.
+/// How far the copies of several databases are, as numbers of copies and writers.
 #[derive(Debug)]
 pub(super) struct State {
     phase: Phase,
-    /// Copies that are complete except for a few pages.
+    /// Copies of which at most [`STEP`] pages are missing.
     pub(super) near: usize,
     /// Writers that have paused.
     pub(super) held: usize,
@@ -102,7 +103,7 @@ impl CopyBarrier {
         self.lock().phase
     }
 
-    /// Records that a copy has become nearly complete, or no longer is.
+    /// Records that one more copy lacks at most [`STEP`] pages (`is` is true), or that one no longer does.
     pub(super) fn near(&self, is: bool) {
         let mut state = self.lock();
         if is {
@@ -114,7 +115,7 @@ impl CopyBarrier {
         self.changed.notify_all();
     }
 
-    /// Pauses a writer until the phase changes. Returns the new phase.
+    /// Pauses a writer until the phase changes, and returns the new phase. Returns `GiveUp` after [`PAUSE_TIMEOUT`].
     pub(super) fn hold(&self) -> Phase {
         let mut state = self.lock();
         state.held += 1;
@@ -126,7 +127,8 @@ impl CopyBarrier {
         if late.timed_out() { Phase::GiveUp } else { state.phase }
     }
 
-    /// Records that a writer has stopped copying.
+    /// Records that the writer of the database at `path` has stopped copying. An `outcome` that is an error, the
+    /// reason, stops all other writers too.
     pub(super) fn end(&self, path: &Path, outcome: Result<(), String>) {
         let mut state = self.lock();
         state.ended += 1;
@@ -142,7 +144,8 @@ impl CopyBarrier {
         self.changed.notify_all();
     }
 
-    /// Waits until `done` holds, a copy fails, or `until` passes. Returns whether `done` holds.
+    /// Waits until `done` holds for the state of the copies, a copy fails, or the time `until` has come. Returns
+    /// whether `done` holds.
     pub(super) fn wait(&self, until: Instant, done: impl Fn(&State) -> bool) -> Result<bool, CopyError> {
         let mut state = self.lock();
         loop {
@@ -172,7 +175,7 @@ pub(super) struct CopyJob {
 /// Creates the file of a copy. Nothing depends on the file before it is complete and synced, so SQLite writes it without
 /// a journal and without syncs.
 pub(super) fn open_target(target: &Path) -> Result<Connection, String> {
-    create_private(target).map_err(|error| format!("its copy can't be made: {error}"))?;
+    create_private(target).map_err(|error| format!("the file of the copy can't be created: {error}"))?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let opened = Connection::open_with_flags(target, flags).and_then(|target| {
         target.pragma_update_and_check(None, "journal_mode", "off", |_| Ok(()))?;

@@ -22,27 +22,29 @@ use super::value::{Rows, Value};
 use super::wal_path;
 use watertight_model::config::SqlLimits;
 
-/// Instructions of SQLite's virtual machine between two checks of the clock: about 10 µs.
+/// Instructions of SQLite's virtual machine between two checks of a statement's deadline: about 10 µs.
 const PROGRESS_STEPS: i32 = 1_000;
-/// How long the writer waits for a lock. Only an operator's `sqlite3` on the same file may write besides the writer.
+/// How long the writing connection waits for SQLite's lock on the file. Only an operator's `sqlite3` may write beside
+/// it.
 pub(super) const WRITER_LOCK_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long a reader waits for a lock on an async thread. In WAL mode a lock occurs only while another process recovers
-/// the log.
+/// How long a reading connection waits for SQLite's lock, on an async thread. In WAL mode a lock occurs only while
+/// another process recovers the write-ahead log.
 const READER_LOCK_TIMEOUT: Duration = Duration::from_millis(5);
-/// The interval between two checks of the log file's length while a statement writes. The file grows by megabytes in that
-/// time.
+/// The shortest interval between two checks of the write-ahead log's length while a statement writes, in nanoseconds.
+/// The file grows by megabytes in that time.
 const LOG_CHECK_INTERVAL: u64 = Duration::from_micros(200).as_nanos() as u64;
-/// The page cache of each connection, in KiB.
+/// The size of each connection's page cache, in KiB.
 const CACHE_KIB: i32 = 2_048;
-/// The length to which SQLite cuts an overgrown log file when it rewrites the log from the beginning, in bytes.
+/// The length, in bytes, to which SQLite shortens an overgrown write-ahead log when it writes the log from the
+/// beginning again.
 const LOG_KEPT: i32 = 64 * 1024 * 1024;
 /// The page size of a new database. SQLite's default is the same.
 const PAGE_BYTES: i64 = 4_096;
-/// The free bytes on a disk from which the disk does not count as full.
+/// Least number of free bytes with which a disk does not count as full.
 const DISK_LEFT: u64 = 1024 * 1024;
 const NEVER: u64 = u64::MAX;
 
-/// The kind of statement that a call accepts.
+/// The kinds of SQL statements that a method accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum StatementKind {
     /// Only statements that change nothing.
@@ -53,25 +55,25 @@ pub(super) enum StatementKind {
     Any,
 }
 
-/// The state shared with SQLite's callbacks.
+/// The state of a connection that SQLite's callbacks use while a statement runs.
 #[derive(Debug)]
 pub(super) struct ConnectionMonitor {
     epoch: Instant,
     /// When the running statement must stop, in nanoseconds since `epoch`.
     stop_at: AtomicU64,
     role: AtomicU8,
-    /// The reason of the authorizer's last denial.
+    /// The reason of the last denial by SQLite's authorizer callback. `None` once it was taken.
     denied: Mutex<Option<Denial>>,
-    /// Pages in the log after the last commit that wrote. 0 once the number was taken.
+    /// The length of the write-ahead log after the last commit that wrote, in pages. 0 once the number was taken.
     log_pages: AtomicU32,
-    /// The path of the log file, and the length up to which a guest's transaction may extend it. Set for the writing
-    /// connection only.
+    /// The path of the write-ahead log, and the greatest length in bytes to which a guest's transaction may extend it.
+    /// Set for the writing connection only.
     log: Option<(PathBuf, u64)>,
-    /// When the log's length was last checked, in nanoseconds since `epoch`.
+    /// When the length of the write-ahead log was last checked, in nanoseconds since `epoch`.
     log_seen: AtomicU64,
-    /// Whether the log exceeded the length in `log`.
+    /// Whether the write-ahead log exceeded the length in `log`.
     overgrown: AtomicBool,
-    /// Whether a read on a thread of its own is running.
+    /// Whether the running statement is a read on a thread of its own.
     long: AtomicBool,
 }
 
@@ -101,7 +103,7 @@ impl ConnectionMonitor {
         self.stop_at.store(NEVER, Relaxed);
     }
 
-    /// Stops the running statement at its next check of the clock.
+    /// Stops the running statement at its next check of the deadline.
     pub(super) fn stop(&self) {
         self.stop_at.store(0, Relaxed);
     }
@@ -120,7 +122,7 @@ impl ConnectionMonitor {
         long
     }
 
-    /// Whether a transaction has made the log too long since the last call.
+    /// Whether a transaction has made the write-ahead log longer than allowed since the last call.
     pub(super) fn take_overgrown(&self) -> bool {
         self.overgrown.swap(false, Relaxed)
     }
@@ -134,8 +136,8 @@ impl ConnectionMonitor {
         now >= stop_at || self.overgrows(now)
     }
 
-    /// Whether the log file is too long. SQLite writes changes to the file before the commit, except for one page cache's
-    /// worth.
+    /// Whether the write-ahead log is longer than allowed. `now` is in nanoseconds since `epoch`. SQLite writes changes
+    /// to the log before the commit, except for those that fit into the page cache.
     fn overgrows(&self, now: u64) -> bool {
         let Some((log, most)) = &self.log else { return false };
         if now < self.log_seen.load(Relaxed).saturating_add(LOG_CHECK_INTERVAL) {
@@ -160,7 +162,7 @@ impl ConnectionMonitor {
     }
 }
 
-/// The reason why a statement failed, before it is translated.
+/// The reason why a statement failed, before it is translated to a [`SqlError`].
 enum Failure {
     Sqlite(rusqlite::Error),
     Own(SqlError),
@@ -176,7 +178,8 @@ fn syntax(text: impl Into<String>) -> Failure {
     Failure::Own(SqlError::Syntax(text.into()))
 }
 
-/// A connection with its limits, authorizer and deadline. It begins in [`Role::Host`].
+/// An SQLite connection that keeps guests' statements within their limits, permissions and deadlines. It begins in
+/// [`Role::Host`].
 pub(super) struct GuardedConnection {
     connection: Connection,
     monitor: Arc<ConnectionMonitor>,
@@ -287,16 +290,16 @@ impl GuardedConnection {
         &self.path
     }
 
-    /// The handle that stops this connection's statements.
+    /// The state by which other threads can stop this connection's statements.
     pub(super) fn watch(&self) -> &Arc<ConnectionMonitor> {
         &self.monitor
     }
 
-    /// Makes closing leave the log as it is. Otherwise the last connection to close copies the log into the database
-    /// file.
+    /// Makes SQLite leave the write-ahead log as it is when the connection is closed. Otherwise the last connection to
+    /// close copies the log into the database file.
     pub(super) fn keep_log(&self) {
         if let Err(error) = self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true) {
-            tracing::error!(%error, "SQLite can't be told to keep the write-ahead log at the close");
+            tracing::error!(%error, "SQLite can't be told to keep the write-ahead log at the close: it may change files that have replaced those of the database");
         }
     }
 
@@ -305,12 +308,12 @@ impl GuardedConnection {
         self.connection.is_autocommit()
     }
 
-    /// Rows changed since the connection was opened.
+    /// The number of rows changed since the connection was opened.
     pub(super) fn total_changes(&self) -> u64 {
         self.connection.total_changes()
     }
 
-    /// Pages in the log if something was committed since the last call, otherwise 0.
+    /// The length of the write-ahead log in pages if something was committed since the last call, otherwise 0.
     pub(super) fn take_log_pages(&self) -> u32 {
         self.monitor.log_pages.swap(0, Relaxed)
     }
@@ -337,7 +340,7 @@ impl GuardedConnection {
         self.monitor.role.store(role as u8, Relaxed);
     }
 
-    /// The reason of the authorizer's denial, if it denied anything since the last call.
+    /// Takes the reason of the last denial by the authorizer. `None` if it denied nothing since the last call.
     pub(super) fn take_denial(&self) -> Option<Denial> {
         self.monitor.denied.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
@@ -421,7 +424,7 @@ impl GuardedConnection {
         let reads = statement.readonly();
         // Other statements without columns and changes are denied, so this text holds no statement at all.
         if reads && statement.column_count() == 0 {
-            return Err(syntax("the text contains no statement"));
+            return Err(syntax("the SQL text contains no statement"));
         }
         match access {
             StatementKind::Reads if !reads => {

@@ -30,13 +30,13 @@ use super::files::Files;
 use super::settings::WalSync;
 use watertight_disk::failpoint::{CrashPoint, crash_point};
 
-/// The channel through which a caller gets its answer.
+/// The channel through which a caller gets the answer to its statement.
 pub(super) type Reply<T> = oneshot::Sender<Result<T, SqlError>>;
 
 /// The reason why a database accepts no more statements until it is opened again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum FinalFailure {
-    /// A sync failed, or the writer failed.
+    /// The write-ahead log could not be synced, or the writer failed.
     Unsynced,
     /// A file of the database was removed or replaced.
     Displaced,
@@ -48,7 +48,8 @@ struct State {
     failed: Option<FinalFailure>,
 }
 
-/// The numbers of commits, shared by the writer, the syncer and all readers.
+/// The numbers of the newest commit and of the newest commit on the disk, shared by the writer, the syncer and all
+/// readers.
 #[derive(Debug)]
 pub(super) struct Durability {
     issued: AtomicU64,
@@ -60,8 +61,8 @@ impl Durability {
         Self { issued: AtomicU64::new(0), state: watch::Sender::new(State { synced: 0, failed: None }) }
     }
 
-    /// Takes the next number. The writer must call this before COMMIT, so that a reader that sees the commit finds its
-    /// number.
+    /// Takes the next commit's number. The writer must call this before COMMIT, so that a reader that sees the commit
+    /// finds its number.
     pub(super) fn issue(&self) -> u64 {
         self.issued.fetch_add(1, SeqCst) + 1
     }
@@ -76,7 +77,7 @@ impl Durability {
         self.state.borrow().failed.map(SqlError::from)
     }
 
-    /// Records a final failure of the database.
+    /// Records a final failure of the database. Only the first one counts.
     pub(super) fn fail(&self, why: FinalFailure) {
         self.state.send_modify(|state| {
             state.failed.get_or_insert(why);
@@ -122,7 +123,7 @@ impl EndedTransaction {
     }
 }
 
-/// Syncs the log for batches of ended transactions.
+/// Syncs SQLite's write-ahead log once for each batch of ended transactions, and answers them.
 pub(super) struct Syncer {
     pub(super) wal: File,
     pub(super) files: Arc<Files>,
@@ -131,7 +132,8 @@ pub(super) struct Syncer {
     pub(super) counters: Arc<Counters>,
 }
 
-/// The writer's connection to the syncer. Dropping it ends the syncer's thread once everything is answered.
+/// The queue through which the writer hands ended transactions to the syncer. Dropping it ends the syncer's thread once
+/// everything is answered.
 pub(super) struct SyncQueue {
     syncer: Arc<Syncer>,
     queue: SyncSender<EndedTransaction>,
@@ -182,7 +184,7 @@ impl Syncer {
         }
     }
 
-    /// Makes a batch durable and answers it.
+    /// Makes a batch of ended transactions durable and answers it.
     fn sync_and_answer(&self, batch: &mut Vec<EndedTransaction>) {
         let commits = batch.iter().filter(|ended| ended.commits).count();
         // Batches arrive in order. Without a write in this batch, everything before it is synced already.
@@ -199,7 +201,8 @@ impl Syncer {
         }
     }
 
-    /// Syncs the log, and checks that its path still leads to it.
+    /// Syncs the write-ahead log, and checks that no file of the database was removed or replaced. `commits` is the
+    /// number of commits in the batch.
     fn sync(&self, commits: usize) {
         if let Err(error) = self.sync.run(&self.wal) {
             tracing::error!(%error, "the write-ahead log could not be synced: the database accepts no more statements");

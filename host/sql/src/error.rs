@@ -28,21 +28,21 @@ pub enum SqlError {
     #[error("{0}")]
     Syntax(String),
     /// The queue of the writer or of the readers is full.
-    #[error("too many statements are waiting")]
+    #[error("too many statements wait for the database, or it is locked")]
     Busy,
     /// The deadline passed, or the transaction's lease expired. Nothing was changed.
-    #[error("the statement took too long")]
+    #[error("the statement or its transaction took too long")]
     Timeout,
     /// The statement met one of its own limits. Nothing was changed.
     #[error(transparent)]
     Limit(#[from] SqlLimit),
     /// The transaction has ended, or the database is closed.
-    #[error("closed")]
+    #[error("the transaction has ended, or the database is closed")]
     Closed,
     /// The disk or a quota is full. Nothing was changed. The statement can be repeated once there is room.
     #[error("the disk is full")]
     Full,
-    /// The database failed.
+    /// The database's files can't be read, written or synced, or SQLite failed.
     #[error("{0}")]
     Storage(String),
 }
@@ -68,7 +68,7 @@ pub enum SqlLimit {
     /// A parameter or a computed value is larger than the given number of bytes.
     #[error("a value would have more than {0} bytes")]
     Value(usize),
-    /// The transaction would add more than the given number of bytes to the log.
+    /// The transaction would add more than the given number of bytes to SQLite's write-ahead log.
     #[error("the transaction would write more than {0} bytes")]
     Transaction(u64),
 }
@@ -235,7 +235,7 @@ pub(super) fn translate(error: &rusqlite::Error, denied: Option<String>) -> SqlE
         E::MultipleStatement => SqlError::Syntax("only one statement can run at a time".to_owned()),
         E::NulError(_) => SqlError::Syntax("a statement must not contain a NUL character".to_owned()),
         other => {
-            tracing::error!(error = %other, "unexpected error of the database");
+            tracing::error!(error = %other, "SQLite failed in an unexpected way: the statement was answered with an error");
             SqlError::Storage("the database failed".to_owned())
         }
     }
@@ -245,7 +245,7 @@ fn by_code(code: i32, message: Option<&str>, denied: Option<String>) -> SqlError
     let said = || message.unwrap_or("SQL error").to_owned();
     match code & 0xff {
         ffi::SQLITE_CONSTRAINT => constraint(code, message.unwrap_or_default()),
-        ffi::SQLITE_AUTH => SqlError::Syntax(denied.unwrap_or_else(|| "denied".to_owned())),
+        ffi::SQLITE_AUTH => SqlError::Syntax(denied.unwrap_or_else(|| "the statement is denied".to_owned())),
         ffi::SQLITE_ERROR | ffi::SQLITE_MISMATCH | ffi::SQLITE_RANGE => SqlError::Syntax(said()),
         ffi::SQLITE_BUSY | ffi::SQLITE_LOCKED => SqlError::Busy,
         ffi::SQLITE_INTERRUPT => SqlError::Timeout,

@@ -17,9 +17,9 @@ use super::{index_path, wal_path};
 use events::FileEvents;
 use watertight_disk::files::{FileChanged, FileIdentity, open_regular};
 
-/// The length of a database file's header. A file in use is never shorter.
+/// The length of a database file's header, in bytes. A file in use is never shorter.
 const HEAD: u64 = 100;
-/// The first four bytes of a log that is not empty, without the last bit.
+/// The first four bytes of a write-ahead log that is not empty, without the last bit.
 const LOG_MAGIC: u32 = 0x377f_0682;
 
 /// The database file, its write-ahead log, and the log's index.
@@ -31,14 +31,14 @@ pub(super) struct Files {
     wal: File,
     /// The kernel's events for the files. `None` if the kernel refused to watch them.
     events: Option<FileEvents>,
-    /// Odd if the writer has left content in the log, even if the log may be empty. The number changes each time the log
-    /// is emptied.
+    /// Odd if the write-ahead log must have content, because the writer has committed since it last emptied the log.
+    /// The number changes each time the log is emptied.
     state: AtomicU64,
 }
 
 impl Files {
-    /// Identifies the files of the database at `path`, which SQLite has open. `database` is the identity of the database
-    /// file from before SQLite opened it. Also returns a handle of the log for syncing.
+    /// Identifies the files of the database at `path`, which SQLite has open. `database` is the identity of the
+    /// database file from before SQLite opened it. Also returns a handle of the write-ahead log, for syncing it.
     pub(super) fn identify(path: &Path, database: FileIdentity) -> io::Result<(Self, File)> {
         let (log, index) = (wal_path(path), index_path(path));
         let wal = open_regular(&log, OpenOptions::new().read(true))?;
@@ -57,25 +57,25 @@ impl Files {
         Ok((files, wal))
     }
 
-    /// Records that the log has content. Only the writer calls this, after a commit.
+    /// Records that the write-ahead log has content. Only the writer calls this, after a commit.
     pub(super) fn mark_log_filled(&self) {
         self.state.fetch_or(1, SeqCst);
     }
 
-    /// Records that the log is about to be emptied. Only the writer calls this.
+    /// Records that the write-ahead log is about to be emptied. Only the writer calls this.
     pub(super) fn mark_log_emptied(&self) {
         self.state.store((self.state.load(SeqCst) | 1) + 1, SeqCst);
     }
 
-    /// Checks that every path leads to its file, and that the database and its log have their headers. Makes four system
-    /// calls, none of which waits for the disk.
+    /// Checks that every path leads to its file, and that the database file and its write-ahead log have their headers.
+    /// Makes four system calls, none of which waits for the disk.
     pub(super) fn check(&self) -> Result<(), FileChanged> {
         self.check_paths()?;
         self.check_log()
     }
 
-    /// Checks the files after a sync. Makes two short system calls if nothing happened to the files. Checks the paths too if something may
-    /// have happened, or if the kernel sends no events.
+    /// Checks the database's files after a sync. Makes two short system calls if nothing happened to the files. Checks
+    /// the paths too if something may have happened, or if the kernel sends no events.
     pub(super) fn check_after_sync(&self) -> Result<(), FileChanged> {
         match &self.events {
             Some(events) => events.check_if_changed(|| self.check_paths())?,
@@ -114,9 +114,9 @@ fn unwatched(path: &Path, error: &io::Error) {
     tracing::debug!(target: "state", %database, %error, "the kernel can't watch the files of a database: they are checked after each sync");
 }
 
-/// Whether the database at `path` was in use when its process ended and its log has disappeared since. Then the last
-/// commits are lost. SQLite creates the log before the index and removes it after the index, so an index without a log
-/// means this.
+/// Whether the database at `path` was in use when its process ended, and its write-ahead log has disappeared since.
+/// Then the last commits are lost. SQLite creates the log before its index and removes it after the index, so an index
+/// without a log means this.
 pub fn has_lost_log(path: &Path) -> bool {
     index_path(path).exists() && matches!(wal_path(path).try_exists(), Ok(false))
 }
@@ -134,7 +134,7 @@ pub(super) fn create_private(path: &Path) -> io::Result<FileIdentity> {
     }
     let metadata = path.symlink_metadata()?;
     if !metadata.is_file() {
-        let reason = "it is no regular file, and no link is followed here";
+        let reason = "it is not a regular file; symbolic links are not followed here";
         return Err(io::Error::new(io::ErrorKind::InvalidInput, reason));
     }
     Ok(FileIdentity::of(&metadata))

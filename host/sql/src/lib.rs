@@ -1,10 +1,10 @@
-//! One module's database: an SQLite file with one writer and several readers.
+//! One module's database: an SQLite file with one writing connection and several reading ones.
 //!
-//! This crate is the storage engine behind `watertight:sql`. It does not know Wasm: the capability passes a guest's
-//! statements to it, and the native benchmark uses it directly. It guarantees:
+//! This crate is the storage engine behind `watertight:sql`. It does not know Wasm: the runtime's capability `sql` passes
+//! a guest's statements to it, and the native benchmark uses it directly. It guarantees:
 //!
-//! - Acknowledged writes survive a power cut. The log is synced before an answer leaves, once for all waiting commits
-//!   (`durability`). A read returns only synced data.
+//! - Acknowledged writes survive a power cut. SQLite's write-ahead log is synced before an answer leaves, once for all
+//!   waiting commits (`durability`). A read returns only synced data.
 //! - No statement reaches outside the file, changes its schema, or takes part in the host's transactions (`policy`).
 //! - No statement runs past its deadline, every wait is bounded, and no async thread is blocked for longer than about a
 //!   millisecond (`readers`).
@@ -78,7 +78,7 @@ pub use value::{Rows, Value};
 #[derive(Clone)]
 pub struct Database {
     inner: Arc<Inner>,
-    /// The limits of statements that run by this handle.
+    /// The limits of every statement that is run through this handle.
     limits: SqlLimits,
 }
 
@@ -86,12 +86,12 @@ struct Inner {
     path: PathBuf,
     settings: Arc<Settings>,
     readers: Arc<Readers>,
-    /// The writer's queue. `None` once the database is closed.
+    /// The queue of jobs for the database's writing thread. `None` once the database is closed.
     jobs: Mutex<Option<SyncSender<Job>>>,
     durability: Arc<Durability>,
     files: Arc<Files>,
     counters: Arc<Counters>,
-    /// Becomes true when the writer has closed its connection.
+    /// Becomes true when the writing thread has closed its connection.
     closed: watch::Receiver<bool>,
 }
 
@@ -131,7 +131,8 @@ impl Database {
         Self::start(path, settings, (guarded, readers), (identified, wal)).map_err(files)
     }
 
-    /// Starts the writer's and the syncer's threads.
+    /// Starts the database's two threads: the writer, which runs transactions, and the syncer, which syncs the
+    /// write-ahead log and answers.
     fn start(
         path: &Path,
         settings: Settings,
@@ -168,7 +169,7 @@ impl Database {
             let Writer { guarded, handover, .. } = writer;
             drop(handover);
             if syncer.join().is_err() {
-                tracing::error!("the database's syncer panicked");
+                tracing::error!("the thread that syncs a database's write-ahead log panicked: it is unknown whether the last commits are on the disk");
             }
             // The last connection to close copies the log into the database file and removes the log. Both are found by
             // path, so the paths must still lead to this database's files.
@@ -212,7 +213,8 @@ impl Database {
     /// the disk.
     ///
     /// # Errors
-    /// Any [`SqlError`]. Nothing was changed, except that the outcome is unknown for a `Storage` after a failed sync.
+    /// Any [`SqlError`]. Nothing was changed then, with one exception: a `Storage` after a failed sync leaves it
+    /// unknown whether the change was made.
     pub async fn execute(&self, sql: &str, parameters: Vec<Value>, deadline: Instant) -> Result<u64, SqlError> {
         check_input(sql, &parameters, self.settings(), &self.limits)?;
         let ticket = Arc::new(JobClaim::default());
@@ -228,7 +230,8 @@ impl Database {
         answer.unwrap_or(Err(SqlError::Closed))
     }
 
-    /// Opens a write transaction. Waits for the writer until `deadline`, which then is also the transaction's deadline.
+    /// Opens a write transaction as soon as the writing thread is free. `deadline` bounds this wait, and the
+    /// transaction after it.
     ///
     /// # Errors
     /// `Busy` if the writer's queue is full; `Timeout`; `Closed`; `Storage`.
@@ -242,7 +245,8 @@ impl Database {
     /// Applies the pending migrations while guests are served. Only additive migrations are accepted: those that change
     /// nothing for a build that does not know them. Returns the number of applied migrations once they are on the disk.
     ///
-    /// `allowed` bounds the wait for the writer, and again the run of the migrations.
+    /// `allowed` is the longest wait for the writing thread, and then again the longest time that the migrations may
+    /// take.
     ///
     /// # Errors
     /// [`MigrateError::Refused`] names the migration and the reason; no migration of the list stays applied.
@@ -313,12 +317,12 @@ impl Database {
         &self.inner.path
     }
 
-    /// The path of the write-ahead log, which is the file that is synced.
+    /// The path of SQLite's write-ahead log of this database.
     pub fn wal_path(&self) -> PathBuf {
         wal_path(&self.inner.path)
     }
 
-    /// The limits of statements that run by this handle.
+    /// The limits of every statement that is run through this handle.
     pub fn limits(&self) -> &SqlLimits {
         &self.limits
     }
@@ -327,7 +331,7 @@ impl Database {
         &self.inner.settings
     }
 
-    /// Puts a job into the writer's queue.
+    /// Puts a job into the queue of the database's writing thread.
     fn submit(&self, job: Job) -> Result<(), SqlError> {
         let jobs = self.inner.jobs.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(jobs) = jobs.as_ref() else { return Err(SqlError::Closed) };
@@ -380,12 +384,12 @@ pub fn remove(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// The path of the write-ahead log, `PATH-wal`. SQLite chooses the name.
+/// The path of SQLite's write-ahead log of the database at `path`: `PATH-wal`. SQLite chooses the name.
 fn wal_path(path: &Path) -> PathBuf {
     beside(path, "-wal")
 }
 
-/// The path of the log's index, `PATH-shm`. SQLite chooses the name.
+/// The path of the index of SQLite's write-ahead log, of the database at `path`: `PATH-shm`. SQLite chooses the name.
 fn index_path(path: &Path) -> PathBuf {
     beside(path, "-shm")
 }
@@ -396,7 +400,7 @@ fn beside(path: &Path, ending: &str) -> PathBuf {
     name.into()
 }
 
-/// Syncs the folder, so that the names of the database's files are durable.
+/// Syncs the folder of the database at `path`, so that the names of the database's files are durable.
 fn sync_folder(path: &Path) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     File::open(folder.unwrap_or(Path::new(".")))?.sync_all()

@@ -32,7 +32,8 @@ const HISTORY: &str = "
         contracts INTEGER NOT NULL DEFAULT 0
     ) STRICT";
 
-/// The table of `wasi:keyvalue`. Every database has it. It is empty if the module does not use the capability.
+/// Creates the table with the data of `wasi:keyvalue`. Every database has it. It is empty if the module does not use
+/// the capability.
 const KEYVALUE: &str = "
     CREATE TABLE IF NOT EXISTS watertight_keyvalue (
         bucket TEXT NOT NULL,
@@ -41,14 +42,16 @@ const KEYVALUE: &str = "
         PRIMARY KEY (bucket, key)
     ) STRICT, WITHOUT ROWID";
 
-/// Whether the history has the column for contractions. Histories of older hosts do not.
+/// Asks whether the table of applied migrations has the column that marks contractions. Databases of older hosts lack
+/// it.
 pub(super) const HAS_CONTRACTS: &str =
     "SELECT count(*) > 0 FROM pragma_table_info('watertight_migrations') WHERE name = 'contracts'";
 
-/// The bytes by which a full database may grow during its migration. A table of the host or a column takes a page or two.
+/// The bytes by which a full database may still grow during a migration. A table of the host or a column takes a page
+/// or two.
 const ROOM: u64 = 1024 * 1024;
 
-/// The reason why migrations failed, before it is combined with the path.
+/// The reason why migrations failed, before the database's path is added to it.
 pub(super) enum MigrationFailure {
     Sqlite(rusqlite::Error),
     Refused(OpenError),
@@ -76,8 +79,8 @@ pub(super) enum MigrationRule {
 
 /// Applies the pending migrations of the list `migrations`, or changes nothing. Returns how many were pending.
 ///
-/// The run is stopped after `allowed`, because nothing else can write meanwhile. The database may grow to `size` bytes,
-/// and a full one by [`ROOM`].
+/// The migrations are stopped after the time `allowed`, because nothing else can write meanwhile. The database may grow
+/// to `size` bytes, or by [`ROOM`] if it is full.
 pub(super) fn apply(
     guarded: &GuardedConnection,
     migrations: &[Migration],
@@ -277,7 +280,8 @@ pub(super) fn check_history(applied: &[AppliedMigration], given: &[Migration]) -
     }
 }
 
-/// Checks that no object has a reserved name. A rename gets past the authorizer, which sees only the old name.
+/// Checks that no table, index, trigger or view has a name that is reserved for the host. A rename gets past the
+/// authorizer, which sees only the old name.
 fn check_reserved(connection: &Connection, migration: &Migration) -> Result<(), MigrationFailure> {
     let mut statement = connection.prepare(
         "SELECT name FROM sqlite_schema WHERE name LIKE ?1 ESCAPE '\\' AND name NOT IN ('watertight_migrations', 'watertight_keyvalue') LIMIT 1",

@@ -165,7 +165,7 @@ fn denial(action: &AuthAction<'_>) -> String {
         AuthAction::CreateVtable { module_name, .. } | AuthAction::DropVtable { module_name, .. } => {
             format!("virtual tables are denied: {module_name}")
         }
-        AuthAction::Unknown { code, .. } => format!("denied: action {code}"),
+        AuthAction::Unknown { code, .. } => format!("SQLite's action {code} is denied"),
         _ => SCHEMA.to_owned(),
     }
 }

@@ -45,7 +45,8 @@ pub struct Settings {
     /// is rolled back with an error. The check runs every 1,000 instructions of SQLite, so a statement that writes large
     /// values may exceed the bound a little. 256 MiB.
     pub max_transaction_bytes: u64,
-    /// The limits of handles without limits of their own ([`Database::with_limits`](super::Database::with_limits)).
+    /// The limits of statements that are run through a handle without limits of its own
+    /// ([`Database::with_limits`](super::Database::with_limits)).
     pub limits: SqlLimits,
     /// The number of prepared statements in each connection's cache. 128: more than a module has.
     pub cached_statements: usize,

@@ -85,9 +85,11 @@ fn depends_on_data(error: &OpenError, has_rows: bool) -> bool {
     message.starts_with(FULL) || (has_rows && ROWS.iter().any(|words| message.contains(words)))
 }
 
-/// Tries the pending migrations of `given` on a copy of an open database. The copy is made at `target` and removed again.
+/// Tries the pending migrations of `given`, all migrations of a build, on a copy of an open database. The copy is made
+/// at `target` and removed again.
 ///
-/// The call blocks. The database is served meanwhile. A database larger than [`MAX_COPY`] is not copied.
+/// The call blocks, and the database is served meanwhile. A database larger than [`MAX_COPY`] is not copied. The
+/// migrations may take the time `allowed`.
 ///
 /// # Errors
 ///

@@ -1,13 +1,13 @@
 //! The single writer of a database: a thread that runs transactions one after the other.
 //!
-//! The writer begins, runs and commits. It hands ended transactions to the [syncer](super::durability), which answers
-//! them. The writer does not wait for the disk while jobs wait for it.
+//! The writer begins, runs and commits transactions. It hands ended ones to the [syncer](super::durability), which
+//! answers them. The writer does not wait for the disk while jobs wait for it.
 //!
-//! A transaction that a guest feeds holds the writer on a lease. It is rolled back after the lease's length without a
-//! statement, or at its deadline.
+//! A transaction whose statements come from a guest one by one holds the writer on a lease. It is rolled back after the
+//! lease's length without a statement, or at its deadline.
 //!
-//! The writer copies the log into the database file between transactions. Only the writer knows a moment without writes,
-//! at which the log can be emptied even under constant load.
+//! The writer copies SQLite's write-ahead log into the database file between transactions. Only the writer knows a
+//! moment without writes, at which the log can be emptied even under constant load.
 
 mod copy;
 mod log;
@@ -38,17 +38,18 @@ use watertight_model::migration::Migration;
 
 use log::Log;
 
-/// Pages in the log at which it is copied into the database file. SQLite's default is the same.
+/// The length of the write-ahead log, in pages, from which it is copied into the database file. SQLite's default is the
+/// same.
 const CHECKPOINT_PAGES: u32 = 1_000;
-/// Pages in the log at which the writer waits for readers, so that the log can restart from its beginning.
+/// The length of the write-ahead log, in pages, from which the writer waits for readers, so that the log can restart.
 const CROWDED_PAGES: u32 = 16 * CHECKPOINT_PAGES;
 
-/// How often long reads are stopped so that the log can be emptied, and how long the writer waits for their end each
-/// time. A read that begins before all of the log was copied blocks the emptying too; later reads do not.
+/// How often long reads are stopped so that the write-ahead log can be emptied, and how long the writer waits for their
+/// end each time. A read that begins before all of the log was copied blocks the emptying too; later reads do not.
 const STOPS: u32 = 5;
 const STOP_TIMEOUT: Duration = Duration::from_millis(200);
 
-/// A job for the writer.
+/// A job for the database's writing thread.
 pub(super) enum Job {
     /// Run one statement as a transaction of its own.
     Execute {
@@ -99,11 +100,11 @@ pub(super) struct BoundStatement {
     pub(super) parameters: Vec<Value>,
 }
 
-/// The right to use the writer. Dropping it rolls the transaction back.
+/// A caller's right to use the writer for one transaction. Dropping it rolls the transaction back.
 pub(super) struct Lease {
-    /// The channel for requests. It holds one at a time.
+    /// The channel for the transaction's requests to the writer. It holds one at a time.
     pub(super) requests: SyncSender<TransactionRequest>,
-    /// The reason why the writer stopped listening, once it has.
+    /// How the lease ended, once the writer takes no more requests.
     pub(super) end: Arc<LeaseOutcome>,
 }
 
@@ -117,14 +118,14 @@ pub(super) enum TransactionRequest {
     Commit(Reply<u64>),
 }
 
-/// How a lease ended. A caller reads it when the writer no longer listens.
+/// How a lease ended. A caller reads it once the writer takes no more requests.
 #[derive(Debug, Default)]
 pub(super) struct LeaseOutcome(AtomicU8);
 
 impl LeaseOutcome {
     const TIMED_OUT: u8 = 1;
 
-    /// The error that further statements return.
+    /// The error that further statements of the transaction return.
     pub(super) fn error(&self) -> SqlError {
         if self.0.load(SeqCst) == Self::TIMED_OUT { SqlError::Timeout } else { SqlError::Closed }
     }
@@ -142,7 +143,7 @@ pub(super) struct Writer {
     pub(super) counters: Arc<Counters>,
     pub(super) handover: SyncQueue,
     pub(super) files: Arc<Files>,
-    /// The handles that stop reads of the pool.
+    /// The handles by which the writer stops reads on the reading connections.
     pub(super) readers: Vec<Arc<ConnectionMonitor>>,
 }
 
@@ -162,7 +163,7 @@ impl Writer {
                     }
                 }
             }
-            Err(error) => tracing::error!(%error, "the database's writer can't start"),
+            Err(error) => tracing::error!(%error, "a database's writing thread can't start: every write fails"),
         }
     }
 }
@@ -189,7 +190,7 @@ impl<'w> RunningWriter<'w> {
         })
     }
 
-    /// Runs a job from the queue, and checkpoints the log if necessary.
+    /// Runs a job from the queue. Then copies the write-ahead log into the database file, if the log is long enough.
     fn take(&mut self, job: Job) {
         self.writer.counters.writer_queue().fetch_sub(1, SeqCst);
         self.job(job);
@@ -215,7 +216,7 @@ impl<'w> RunningWriter<'w> {
                 }
             }
             Job::Copy(copy) => {
-                copy.barrier.end(self.writer.guarded.path(), Err("it is being copied already".to_owned()));
+                copy.barrier.end(self.writer.guarded.path(), Err("another copy of it is being made".to_owned()));
             }
         }
     }
@@ -369,7 +370,8 @@ impl<'w> RunningWriter<'w> {
         begun.map(drop).map_err(|error| guarded.translate(&error))
     }
 
-    /// Commits the open transaction, and leaves the answer to the syncer.
+    /// Commits the open transaction. The syncer sends `changed`, the number of changed rows, once the commit is on the
+    /// disk.
     fn commit(&mut self, changed: u64, reply: Reply<u64>) {
         crash_point(CrashPoint::SqlBeforeCommit);
         let number = self.writer.durability.issue();
@@ -402,7 +404,7 @@ impl<'w> RunningWriter<'w> {
         self.writer.counters.rolled_back();
         if let Err(error) = self.writer.guarded.as_host(|| self.rollback.execute([])) {
             // The connection can't be brought to a known state, so nothing further may be written through it.
-            tracing::error!(%error, "a transaction could not be rolled back");
+            tracing::error!(%error, "a transaction could not be rolled back: the database accepts no more statements until the host restarts");
             self.writer.durability.fail(FinalFailure::Unsynced);
         }
     }
@@ -412,7 +414,7 @@ impl<'w> RunningWriter<'w> {
         self.writer.handover.submit(ended, nobody_waits);
     }
 
-    /// Records the log's length after a commit. 0 means that the commit wrote nothing.
+    /// Records the write-ahead log's length after a commit, in pages. 0 means that the commit wrote nothing.
     fn record_log_length(&mut self, pages: u32) {
         if pages > 0 {
             self.log.record(pages);
@@ -420,7 +422,7 @@ impl<'w> RunningWriter<'w> {
         }
     }
 
-    /// Copies the log into the database file if it is long enough. Must not run within a transaction.
+    /// Copies the write-ahead log into the database file if it is long enough. Must not run within a transaction.
     fn checkpoint_if_needed(&mut self) {
         if self.writer.durability.failure().is_some() {
             return;
@@ -438,13 +440,13 @@ impl<'w> RunningWriter<'w> {
         }
     }
 
-    /// Empties the log, which has reached its longest length. Waits for readers for up to `patience`, then stops long
-    /// reads. If that fails, all writes are refused until the log can be emptied.
+    /// Empties the write-ahead log, which has reached its greatest length. Waits for readers for up to `patience`, then
+    /// stops long reads. If that fails, all writes are refused until the log can be emptied.
     fn empty_log(&mut self, patience: Duration) {
         let connection = self.writer.guarded.raw();
         let wait = |patience| {
             if let Err(error) = connection.busy_timeout(patience) {
-                tracing::error!(%error, "the writer's lock timeout can't be set");
+                tracing::error!(%error, "SQLite's lock timeout can't be set on the writing connection of a database");
             }
         };
         wait(patience);

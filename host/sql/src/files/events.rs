@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use rustix::io::{Errno, ioctl_fionread, read};
 
-/// Bytes that are read from the queue at once: about 60 events with short names.
+/// Greatest number of bytes that are read from the queue at once: about 60 events with short names.
 const READ_AT_ONCE: usize = 4096;
 
 /// The queue of kernel events of one database.

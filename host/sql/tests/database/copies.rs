@@ -11,7 +11,7 @@ use super::*;
 const MANY: &str = "INSERT INTO a WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000) \
                     SELECT -i, hex(randomblob(200)), 1 FROM n";
 
-/// Creates a database with a lease that a busy machine doesn't exceed.
+/// Creates a database whose transactions may pause for 2 seconds (the lease), so that a slow machine ends none of them.
 fn patient() -> Case {
     Case::with(Settings { lease: Duration::from_secs(2), ..Settings::default() })
 }
@@ -25,7 +25,8 @@ fn read(file: &Path, sql: &str) -> i64 {
     connection.query_row(sql, [], |row| row.get(0)).unwrap()
 }
 
-/// A number is written to the first database and then to the second. So at every moment the first has as many as the second, or one more.
+/// Each number is written to the first database and then to the second. So at every moment the first has as many as the
+/// second, or one more.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn copies_are_of_one_moment_and_have_what_was_acknowledged() {
     let (first, second) = (Case::new(), Case::new());
@@ -108,7 +109,8 @@ async fn a_copy_that_can_t_be_written_harms_nobody() {
     assert!(!nowhere.exists());
 }
 
-/// A transaction of the first database waits for the writer of the second. The copy must not stop one for the other for long.
+/// A transaction of the first database waits for the writer of the second. A copy that pauses both must let them go on
+/// soon.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn transactions_that_wait_for_each_other_s_databases_are_not_harmed() {
     let (first, second) = (patient(), patient());
@@ -139,7 +141,7 @@ async fn transactions_that_wait_for_each_other_s_databases_are_not_harmed() {
     assert!(nested.await.unwrap() > 0);
 }
 
-/// The copy waits until the transaction ends, and then takes effect. Other writers must not wait that long.
+/// The copy begins to count as of the moment at which the long transaction ends. Other writers must not wait that long.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_long_transaction_is_waited_for_and_its_end_is_found() {
     let (first, second) = (patient(), patient());

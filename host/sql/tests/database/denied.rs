@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// The statements, each with a part of the refusal.
+/// Statements that are denied to guests, each with a part of its error text.
 const DENIED: &[(&str, &str)] = &[
     ("ATTACH 'x.db' AS x", "ATTACH"),
     ("ATTACH ':memory:' AS x", "ATTACH"),

@@ -11,7 +11,7 @@ use watertight_sql::WalSync;
 
 use super::*;
 
-/// A sync that waits while the gate is shut, and counts.
+/// A replacement for the sync of the write-ahead log. A sync waits while the gate is shut; `passed` counts the syncs.
 #[derive(Default)]
 struct Gate {
     shut: Mutex<bool>,
@@ -151,7 +151,7 @@ async fn many_writers_share_syncs_and_lose_nothing() {
     assert_eq!(case.number("SELECT count(*) FROM a").await, 640);
 }
 
-/// Keeps the log as it was at the end of each sync: the least that a power cut right after would leave.
+/// The test keeps the write-ahead log as of the end of each sync: the least that a power cut right after would leave.
 #[tokio::test]
 async fn every_acknowledged_commit_is_in_the_synced_log() {
     let synced: Arc<Mutex<Vec<u8>>> = Arc::default();

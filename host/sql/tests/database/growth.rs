@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use super::*;
 
 const MIB: u64 = 1024 * 1024;
-/// The bytes that a page cache may hold back until the commit, or that SQLite may write between two checks.
+/// Bytes by which a measured log may exceed its bound: what a page cache holds back until the commit, or what SQLite
+/// writes between two checks.
 const SLACK: u64 = 4 * MIB;
-/// A statement that reads until it is stopped, and keeps its view of `a`.
+/// A query that runs until it is stopped, and keeps SQLite from emptying the write-ahead log meanwhile.
 const LONG_READ: &str = "SELECT (SELECT count(*) FROM a), (WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n)";
 
 fn small() -> Settings {
@@ -17,7 +18,7 @@ fn small() -> Settings {
     Settings { max_log_bytes: 4 * MIB, max_transaction_bytes: 2 * MIB, limits, ..Settings::default() }
 }
 
-/// Records the largest size of the log's file by polling it.
+/// Records the greatest length of the write-ahead log's file by polling it.
 struct Watched {
     most: Arc<AtomicU64>,
     ended: Arc<AtomicBool>,

@@ -12,7 +12,7 @@ fn beside(path: &Path, ending: &str) -> PathBuf {
     name.into()
 }
 
-/// The ways to lose one of the files.
+/// The ways in which a file of an open database is lost.
 const LOSSES: [(&str, fn(&Path)); 4] = [
     ("removed", |file| fs::remove_file(file).unwrap()),
     ("moved", |file| fs::rename(file, file.with_extension("moved")).unwrap()),
@@ -176,7 +176,8 @@ async fn one_that_does_nothing_is_looked_at() {
     case.database.check_files().unwrap();
 }
 
-/// Closing copies the log into the database file and removes it by name. By then, the name may belong to another host's file.
+/// Closing a database copies its write-ahead log into the database file, and removes the log by its name. By then, the
+/// name may belong to another host's file.
 #[tokio::test]
 async fn closing_touches_nothing_of_what_took_its_place() {
     for ending in ["", "-wal"] {

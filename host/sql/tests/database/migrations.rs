@@ -25,7 +25,7 @@ fn contractions(sqls: &[&str]) -> Vec<Migration> {
     list(&marked.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
-/// Returns a closed database with the tables and a row in each.
+/// Returns a closed database that has a row in each of its tables, `a` and `b`.
 async fn closed() -> Case {
     let case = Case::new();
     case.execute("INSERT INTO a VALUES (1, 'x', 1)").await.unwrap();

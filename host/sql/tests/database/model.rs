@@ -10,7 +10,7 @@ use super::*;
 enum Step {
     Put(i64, i64),
     Remove(i64),
-    /// Violates a constraint, so it changes nothing.
+    /// A statement that violates a constraint, and so changes nothing.
     Break(i64),
 }
 
@@ -21,7 +21,7 @@ enum Action {
     RollBack(Vec<Step>),
     Drop(Vec<Step>),
     Reopen,
-    /// Opens a copy of the files of an open database, as after a killed process.
+    /// Opens a copy of the files of the open database, as a start after a kill would find them.
     Copy,
 }
 

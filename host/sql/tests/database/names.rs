@@ -18,7 +18,7 @@ fn open(case: &Case, texts: &[Text<'_>]) -> Result<Database, OpenError> {
     Database::open(&case.path(), Settings::default(), &list(texts))
 }
 
-/// Returns a closed database with these migrations.
+/// Returns a closed database to which these migrations were applied.
 async fn with(texts: &[Text<'_>]) -> Case {
     let case = Case::new();
     case.database.close().await;
@@ -91,7 +91,8 @@ async fn a_name_may_change_and_the_word_contract_be_added() {
     assert!(matches!(open(&case, &[C]).unwrap_err(), OpenError::ChangedMigration { .. }));
 }
 
-/// Returns the error of a trial of these migrations, or an empty text.
+/// Returns the error of a trial of these migrations, or an empty text. The first `there` of them count as applied;
+/// `None` means that there is no database.
 fn tried(texts: &[Text<'_>], there: Option<usize>, occasion: MigrationOccasion) -> String {
     let given = list(texts);
     let applied = there.map(|count| {
@@ -148,7 +149,7 @@ async fn a_trial_says_what_a_start_and_a_change_would_say() {
     }
 }
 
-/// Undoes an addition by hand.
+/// Undoes what the cases above may have added to the database: the table `c`, the index `a_size` and the column `note`.
 async fn return_to_tables(case: &Case) {
     let raw = rusqlite::Connection::open(case.path()).unwrap();
     raw.execute_batch(
