@@ -1,8 +1,8 @@
 //! `watertight build`: compiles a module's folder into one component file with the toolchain of its language.
 //!
-//! A build reads the folder, compiles its code, makes a component of it, and embeds the section with name, migrations and documentation.
-//! Rust and Go builds are reproducible: the same source gives the same bytes. Nothing is printed here; the caller's listener gets every
-//! step.
+//! A build reads the folder, compiles its code, makes a component of it, and embeds the custom section that has the module's name,
+//! migrations and documentation. Rust and Go builds are reproducible: the same source gives the same bytes. Nothing is printed here; the
+//! caller's listener gets every step.
 
 mod cargo;
 mod contract;
@@ -43,7 +43,7 @@ pub struct Options {
     pub colours: bool,
     /// Whether tools report only problems, if they have such an option.
     pub quiet: bool,
-    /// The cached answers of Cargo about packages. May be empty.
+    /// What Cargo answered about packages in earlier builds, as a cache. May be empty.
     pub packages: Packages,
 }
 
@@ -85,7 +85,7 @@ pub enum Event<'a> {
     },
     /// A line of a tool's output, without its line ending and with the tool's colours.
     Output(&'a str),
-    /// A warning. The build goes on.
+    /// A warning of the build itself. The build goes on.
     Warning(&'a str),
     /// The component of a module is complete and in the output folder.
     Built(&'a Built),
@@ -106,7 +106,7 @@ pub struct Built {
     pub size: u64,
     /// The number of migrations that the component carries.
     pub migrations: usize,
-    /// Whether the file is new or has other contents than before.
+    /// Whether the build wrote the file because it is new or has other contents than before.
     pub changed: bool,
 }
 
@@ -148,7 +148,7 @@ pub fn build(
     BuildErrors::or(errors, built)
 }
 
-/// Embeds the section into a component, and writes the component file.
+/// Embeds the custom section with the module's name, migrations and documentation into a component, and writes the component file.
 fn finish(
     source: &Source,
     mut component: Vec<u8>,

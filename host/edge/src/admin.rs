@@ -41,7 +41,8 @@ pub use changes::{FILES_PART, Generations, RollbackRequest};
 pub use operations::{BackupRequest, LogLevel};
 pub use probe::Probe;
 
-/// The largest body of a request other than an upload, in bytes, such as the arguments of a call. Uploads have their own limits.
+/// The maximum size of a request's body, in bytes, if the body is not an upload: the arguments of a function call, for instance. Uploads
+/// have their own limits.
 const MAX_BODY: u64 = 16 << 20;
 
 /// The state of the admin listener.
@@ -51,7 +52,8 @@ pub struct AdminApi {
     log: Arc<LogControl>,
     ready: AtomicBool,
     uploads: Semaphore,
-    /// The interface that only the host may call: modules rely on it that its function never runs twice at once.
+    /// The interface `watertight:lifecycle/resume`. The API refuses to call its function, because modules rely on it that the function
+    /// never runs twice at once.
     resume: InterfaceName,
 }
 

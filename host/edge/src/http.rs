@@ -47,7 +47,7 @@ static TRACESTATE: header::HeaderName = header::HeaderName::from_static("tracest
 /// The response header that carries the number of the generation that answered.
 pub static GENERATION: header::HeaderName = header::HeaderName::from_static("watertight-generation");
 
-/// A permit for one request in flight. Dropping it frees the permit.
+/// The right of one request to be in flight on the data listener. Dropping this value lets another request take its place.
 struct InFlightPermit {
     _permit: OwnedSemaphorePermit,
     _share: PermitShare,
@@ -103,7 +103,8 @@ impl DataListener {
         CountedResponse { response: context.finish(response, &generation, route), held }
     }
 
-    /// Takes a permit for one request in flight. Returns `None` if no permit is free, or if `connection` already has its share.
+    /// Takes a permit for one request in flight. Returns `None` if no permit is free, or if `connection` already has at least as many
+    /// permits as are free. `on` counts the request on its generation.
     fn acquire_permit(&self, connection: &Arc<Connection>, on: InFlight) -> Option<InFlightPermit> {
         let take = || self.in_flight.clone().try_acquire_owned().ok();
         let (permit, share) = connection.acquire_permit(self.in_flight.available_permits(), take)?;

@@ -127,7 +127,8 @@ pub(super) fn cargo() -> Command {
     Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
 }
 
-/// The packages that compiled, by manifest, each with its core module. `None` for a package without a `.wasm` file.
+/// The packages that compiled: the path of each package's manifest, and of its core module. The second is `None` for a package without a
+/// `.wasm` file.
 type Compiled = HashMap<PathBuf, Option<PathBuf>>;
 
 /// Returns the command of one run of Cargo, and its text as a person would type it.
@@ -164,7 +165,7 @@ fn command(workspace: &Path, packages: &[Package<'_>], options: &Options) -> (Co
     (command, shown)
 }
 
-/// Stores each package's file at its index, and adds errors for packages without one.
+/// Stores the core module of each package at the package's index, and adds an error for each package that has none.
 fn collect_results(
     packages: &[Package<'_>],
     ran: ProgramOutput<Compiled>,
@@ -191,7 +192,7 @@ fn collect_results(
     });
 }
 
-/// Returns the settings of the profiles that the workspace's manifest doesn't define.
+/// Returns the settings of those profiles in [`PROFILES`] that the workspace's manifest doesn't define.
 fn missing_profiles(workspace: &Path) -> Vec<String> {
     // Cargo itself reports a manifest that can't be read.
     let document: toml::Table =

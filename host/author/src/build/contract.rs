@@ -1,4 +1,4 @@
-//! Describes a module's world for code generators: its functions and types in plain form, and those that a language doesn't support.
+//! Describes a module's WIT world for code generators: its functions and types in plain form, and those that a language doesn't support.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -60,7 +60,8 @@ impl ContractFunction<'_> {
         )
     }
 
-    /// Returns the types in the function's signature for which `carries` is false, each described with its position.
+    /// Returns the types in the function's signature that a language does not support, each described with its position. `carries` says
+    /// whether the language supports a type.
     pub(super) fn unsupported_types(&self, resolve: &Resolve, carries: impl Fn(&TypeDefKind) -> bool) -> Vec<String> {
         let params = self.function.params.iter().map(|param| (format!("parameter `{}`", param.name), param.ty));
         let result = self.function.result.map(|ty| ("its result".to_owned(), ty));
@@ -100,7 +101,7 @@ fn find(
     }
 }
 
-/// Returns the types of which a type is composed.
+/// Returns the types that occur directly in a type, such as those of a record's fields.
 fn parts(kind: &TypeDefKind) -> Vec<Type> {
     match kind {
         TypeDefKind::Record(record) => record.fields.iter().map(|field| field.ty).collect(),

@@ -11,7 +11,7 @@ use super::Event;
 use watertight_component::artifact::{Docs, InterfaceDocs};
 use watertight_model::ids::InterfaceName;
 
-/// The documentation in WIT folders, by interface.
+/// The documentation comments of the interfaces in WIT folders.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Documentation(BTreeMap<InterfaceName, InterfaceDocs>);
 
@@ -27,8 +27,8 @@ impl Documentation {
         documentation
     }
 
-    /// Adds the documentation in a module's own `wit` folder and its `deps`. The workspace takes precedence for an interface that both
-    /// have.
+    /// Adds the documentation in a module's own `wit` folder and in the folder's `deps`. The workspace takes precedence for an interface
+    /// that both have.
     pub(super) fn with(&self, wit: &Path, listener: &(dyn Fn(Event<'_>) + Sync)) -> Cow<'_, Self> {
         if !wit.is_dir() {
             return Cow::Borrowed(self);

@@ -107,7 +107,7 @@ pub enum BuildError {
         #[source]
         source: io::Error,
     },
-    /// The npm packages of a JavaScript module are neither installed nor pinned by a `package-lock.json`.
+    /// The npm packages of a JavaScript module are not installed, and no `package-lock.json` says which versions to install.
     #[error(
         "the packages of module `{module}` are not installed: there is neither `node_modules` nor `package-lock.json` in `{folder}`"
     )]

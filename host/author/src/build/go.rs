@@ -1,4 +1,5 @@
-//! Compiles Go modules: generates bindings from the world, runs the Go toolchain for `wasip1`, and adds WASI's adapter.
+//! Compiles Go modules: generates bindings from the module's WIT world, runs the Go toolchain for `wasip1`, and adds the adapter that
+//! implements WASI's preview 1 with preview 2.
 //!
 //! Each build regenerates the folder `bindings` of the module. The bindings call the module's own packages
 //! `component/export_NAMESPACE_PACKAGE_INTERFACE`, one for each exported interface. If such an interface has resources, its package also
@@ -29,10 +30,10 @@ const OLDEST: &str = "1.25";
 /// The advice on how to install Go.
 const HELP: &str = "install Go 1.25 or newer from https://go.dev, or put it on the PATH";
 
-/// The name of the file that is generated into a module's own package if its interface has resources.
+/// The name of the file that is generated into the module's own Go package of an exported interface, if the interface has resources.
 const RESOURCES: &str = "wit_bindings.go";
 
-/// The most items that a tuple may have in the Go bindings.
+/// The maximum number of items that a tuple may have in the Go bindings.
 const MAX_TUPLE: usize = 16;
 
 /// The build constraint at the start of all bindings. It excludes them from `go vet ./...` and `go test ./...`, which build for the
@@ -96,7 +97,7 @@ fn check(source: &Source) -> Result<String, BuildError> {
     Ok(read.module.path)
 }
 
-/// Refuses contracts on which Go's bindings or its linker would fail.
+/// Refuses a world for which Go's bindings can't be generated, or its code can't be linked.
 fn check_contract(source: &Source, world: &World) -> Result<(), BuildError> {
     let (resolve, _) = world.resolved();
     let mut parts = Vec::new();

@@ -1,6 +1,6 @@
 //! Finds the inputs of a module: the files and folders that its build reads.
 //!
-//! The result may name too much, but never too little. If a change of a named file makes no difference, the toolchain notices that.
+//! The result may name too many files, but never too few. If a change of a named file makes no difference, the toolchain notices that.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -39,7 +39,7 @@ pub fn inputs(folder: &Path, workspace: &Path, packages: &mut Packages) -> Input
     inputs
 }
 
-/// The cached answers of Cargo about packages, by folder.
+/// What Cargo answered about packages, as a cache by the package's folder.
 #[derive(Debug, Clone, Default)]
 pub struct Packages(BTreeMap<PathBuf, Package>);
 

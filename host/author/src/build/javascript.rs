@@ -41,7 +41,7 @@ const TYPESCRIPT: [&str; 4] = ["ts", "mts", "cts", "tsx"];
 /// The file in which npm records what it installed.
 const INSTALLED: &str = "node_modules/.package-lock.json";
 
-/// The fields of a `package.json` that a build uses.
+/// The content of a module's `package.json` that a build uses.
 #[derive(Deserialize)]
 struct Package {
     main: Option<String>,

@@ -8,7 +8,7 @@ use super::Event;
 use super::error::BuildError;
 use super::source::Source;
 
-/// How many bytes of a tool's output are kept for an error. The end is kept.
+/// The number of bytes at the end of a tool's output that are kept for an error message.
 const MAX_OUTPUT: usize = 64 << 10;
 
 /// The result of a program that has ended.
@@ -106,7 +106,7 @@ pub(super) fn check_version(tool: &'static str, found: &str, wanted: &[&str]) ->
     Ok(())
 }
 
-/// Passes each line to the listener as it arrives, and returns the end of all lines.
+/// Passes each line to the listener as it arrives, and returns the last [`MAX_OUTPUT`] bytes of all lines.
 fn forward_lines(stderr: impl Read, listener: &(dyn Fn(Event<'_>) + Sync)) -> String {
     let mut output = String::new();
     for line in BufReader::new(stderr).split(b'\n') {

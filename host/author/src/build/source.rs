@@ -8,7 +8,7 @@ use super::error::BuildError;
 use watertight_model::ids::ModuleName;
 use watertight_model::migration::Migration;
 
-/// The largest size of a migration, in bytes.
+/// The maximum size of a migration file, in bytes.
 const MAX_MIGRATION_BYTES: u64 = 1 << 20;
 
 /// A language that modules can be built from.
@@ -23,7 +23,7 @@ pub enum Language {
 }
 
 impl Language {
-    /// All languages.
+    /// All languages that modules can be built from.
     const ALL: [Self; 3] = [Self::Rust, Self::Go, Self::JavaScript];
 
     /// Returns the name of the language, as components carry it.

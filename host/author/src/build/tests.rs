@@ -29,7 +29,8 @@ interface calc {
 world alpha { export calc; }
 ";
 
-/// Hand-written bindings, so that the module needs no dependency. `meta.bin` is what `wit_bindgen::generate!` would embed.
+/// The Rust code of a test module. Its bindings are written by hand, so that it needs no dependency. `meta.bin` has what
+/// `wit_bindgen::generate!` would embed.
 const CODE: &str = r#"
 #[unsafe(export_name = "a:calc/calc@1.0.0#add")]
 pub extern "C" fn add(left: u32, right: u32) -> u32 { left.wrapping_add(right) }
@@ -43,7 +44,7 @@ pub extern "C" fn pairs() -> *const u32 { PAIR.as_ptr() }
 static META: [u8; include_bytes!("../meta.bin").len()] = *include_bytes!("../meta.bin");
 "#;
 
-/// A workspace in a temporary folder.
+/// A workspace with the sources of modules, in a temporary folder.
 struct Place(tempfile::TempDir);
 
 impl Place {

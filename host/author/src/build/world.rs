@@ -12,7 +12,8 @@ use super::documentation::{folders_in, holds_wit};
 use super::error::BuildError;
 use super::source::Source;
 
-/// The contract of the host's own interface, as this host has it. A workspace may lack it or have an older version.
+/// The WIT text of the package `watertight:lifecycle`, in the version of this host. A workspace may lack the package or have an older
+/// version.
 const LIFECYCLE: &str = include_str!("../../../../wit/lifecycle/lifecycle.wit");
 
 /// The interface by which a module reports why a call failed.
@@ -81,7 +82,7 @@ impl World {
         (&self.resolve, self.id)
     }
 
-    /// Embeds the world into a core module as the metadata from which a component is made.
+    /// Embeds a description of the world into a core module, as a custom section. The component encoder makes the component from it.
     pub(super) fn embed(&self, core: &mut Vec<u8>) -> anyhow::Result<()> {
         embed_component_metadata(core, &self.resolve, self.id, StringEncoding::UTF8, false)
     }

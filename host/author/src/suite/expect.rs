@@ -9,15 +9,15 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-/// The longest result of `$repeat`: a text in bytes, or a list in bytes of its JSON.
+/// The maximum size of the result of `$repeat`, in bytes: of the text, or of the list's JSON.
 const MAX_REPEATED: usize = 1 << 20;
 /// The length of a timestamp as contracts write it: `2026-11-23T08:15:30.123Z`.
 const TIMESTAMP_LENGTH: usize = 24;
 
-/// The values that a case has kept, by name.
+/// The values that a test case has kept under names, to be compared with later answers.
 pub(super) type KeptValues = BTreeMap<String, Value>;
 
-/// A place where an answer differs from the expectation.
+/// A place in an answer that differs from what the suite expects.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Difference {
     /// The place, as a JSON pointer into the answer.
@@ -28,7 +28,7 @@ pub struct Difference {
     pub found: Option<Value>,
 }
 
-/// A placeholder in an expectation.
+/// A placeholder in a suite's JSON, such as `{"$any": null}`.
 enum Placeholder<'a> {
     Volatile(VolatileKind, Option<&'a str>),
     Length(u64),
@@ -117,7 +117,7 @@ pub(super) fn check(value: &Value, may_vary: bool) -> Result<(), String> {
     }
 }
 
-/// Replaces all placeholders in a value that must be definite.
+/// Replaces each placeholder in a suite's JSON by the value that it stands for. `kept` has the values for `$value`.
 pub(super) fn resolve_placeholders(value: &Value, kept: &KeptValues) -> Result<Value, String> {
     Ok(match value {
         Value::Array(items) => {
@@ -151,7 +151,7 @@ pub(super) fn resolve_placeholders(value: &Value, kept: &KeptValues) -> Result<V
     })
 }
 
-/// Repeats a text or a list. `None` if the result is too large, or if `part` is neither.
+/// Repeats a text or a list `times` times. `None` if the result is larger than [`MAX_REPEATED`], or if `part` is neither a text nor a list.
 fn repeat(part: &Value, times: usize) -> Option<Value> {
     let fits = |bytes: usize| bytes.saturating_mul(times) <= MAX_REPEATED;
     match part {
@@ -163,7 +163,8 @@ fn repeat(part: &Value, times: usize) -> Option<Value> {
     }
 }
 
-/// Returns all differences between an expectation and a value, in the order of the expectation. Keeps the values that it names.
+/// Returns all differences between an expectation and a value, in the order of the expectation. Adds the values for which the expectation
+/// has a name to `kept`.
 pub(super) fn differences(expected: &Value, found: &Value, kept: &mut KeptValues) -> Result<Vec<Difference>, String> {
     let mut differences = Vec::new();
     compare(expected, found, &mut String::new(), kept, &mut differences)?;
@@ -220,7 +221,7 @@ fn compare(
     Ok(())
 }
 
-/// Compares one field or item. If only one side has it, that is a difference.
+/// Compares one field of an object, or one item of a list. It is a difference if only one side has the field or item.
 fn inside(
     key: &str,
     expected: Option<&Value>,

@@ -1,6 +1,6 @@
 //! Reads suites from their files, `wit/FOLDER/suite/*.json` of the workspace.
 //!
-//! Reading checks everything that needs no module, so that a misspelt word doesn't become a test that always passes.
+//! Reading checks everything that can be checked without a module, so that a misspelt word doesn't make a test that always passes.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -13,10 +13,10 @@ use serde_json::Value;
 use super::expect::check;
 use watertight_model::ids::{InterfaceName, ModuleName};
 
-/// The largest size of a suite's file, in bytes.
+/// The maximum size of a suite's file, in bytes.
 const MAX_FILE: u64 = 1 << 20;
 
-/// The most calls that a step makes at the same time.
+/// The maximum number of calls that a step may make at the same time.
 const MAX_AT_ONCE: usize = 64;
 
 /// The test cases of one file.
@@ -64,7 +64,7 @@ pub struct Case {
 pub enum Step {
     /// Calls a function of a module.
     Call {
-        /// An interface that identifies another module to call. `None` calls the module under test.
+        /// The interface by whose export another module is found, which is called instead. `None` calls the module under test.
         of: Option<InterfaceName>,
         /// The function's name in the contract.
         function: String,
@@ -77,16 +77,19 @@ pub enum Step {
     },
     /// Queries a module's database.
     Query {
-        /// An interface that identifies another module. `None` queries the database of the module under test.
+        /// The interface by whose export another module is found, whose database is queried. `None` queries the database of the module
+        /// under test.
         of: Option<InterfaceName>,
         /// The SQL statement to run.
         sql: String,
         /// The expected rows, each as a list of values.
         rows: Value,
     },
-    /// Writes to a module's database without calling the module, as an older build might have, or one that crashed.
+    /// Writes to a module's database without calling the module: it creates rows such as an older build, or one that crashed, may have
+    /// left.
     Execute {
-        /// An interface that identifies another module. `None` writes to the database of the module under test.
+        /// The interface by whose export another module is found, whose database is written. `None` writes to the database of the module
+        /// under test.
         of: Option<InterfaceName>,
         /// The SQL statement to run.
         sql: String,
@@ -151,7 +154,7 @@ impl TryFrom<RawStep> for Step {
     }
 }
 
-/// The reason why a suite can't be used.
+/// The reason why a contract suite can't be run.
 #[derive(Debug, thiserror::Error)]
 pub enum SuiteError {
     /// A file or folder can't be read.

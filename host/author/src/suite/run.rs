@@ -31,10 +31,10 @@ use watertight_runtime::link::Linked;
 use watertight_runtime::runtime::{AdmissionTable, Generation};
 use watertight_sql::Database;
 
-/// How long a SQL statement of a suite may take.
+/// The maximum time that an SQL statement of a suite may take.
 const STATEMENT_TIME: Duration = Duration::from_secs(10);
 
-/// How many compiled compartments are kept for later runs.
+/// The number of compiled compartments that are kept on the disk for later runs.
 const KEPT_CODE: usize = 16;
 
 /// A module under test with the modules that it calls: linked once, and started for each case.
@@ -45,17 +45,17 @@ pub struct ModuleUnderTest {
     values: Values,
     linked: Vec<Linked>,
     host: Host,
-    /// The temporary folder for the states of the cases. Dropping the subject removes it.
+    /// The temporary folder in which each case gets its state folder. Dropping this value deletes it.
     folder: TempDir,
 }
 
 /// The reason why a module can't be tested or a case can't run.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// The folder for the states can't be created.
+    /// The temporary folder for the state folders of the cases can't be created.
     #[error("a folder for the states of test cases can't be created in `{}`", .folder.display())]
     Folder {
-        /// The path of the folder for the states.
+        /// The path of the folder in which the temporary folder should have been created.
         folder: PathBuf,
         /// The error of the operating system.
         #[source]
@@ -100,20 +100,20 @@ pub struct Failure {
     pub step: usize,
     /// The function or SQL statement of the step, or `restart`.
     pub what: String,
-    /// Why the step gave no answer to compare.
+    /// Why the step gave no answer that could be compared with the expectation. `None` if it gave one.
     pub reason: Option<String>,
     /// The differences between the answer and the expectation.
     pub differences: Vec<Difference>,
 }
 
 impl ModuleUnderTest {
-    /// Links `module` with all modules that it calls. `config` names the component under test, and `artifacts` has it together with those
-    /// of all other modules. Compiled code is kept in `target/test` of the workspace. Blocks while it compiles.
+    /// Links `module` with all modules that it calls. `config` names the component file under test, and `artifacts` has the loaded
+    /// components of all modules. Compiled code is kept in `target/test` of the workspace. Blocks while it compiles.
     ///
     /// # Errors
     ///
-    /// All problems of the whole application with the component in the module's place, including those of callers that it no longer fits.
-    /// Variables and secrets are needed only for the modules that run.
+    /// All problems of the whole application with the tested component as the module, including those of callers whose imports the
+    /// component no longer fits. Variables and secrets are needed only for the modules that run.
     pub fn link(config: AppConfig, artifacts: &Artifacts, module: &ModuleName, host: Host) -> Result<Self, RunError> {
         let workspace = config.workspace.join("target/test");
         let Checked { mut config, graph, .. } = application::check_paper_with(config, artifacts)?;
@@ -139,7 +139,7 @@ impl ModuleUnderTest {
         Ok(Self { module: module.clone(), config, graph, values, linked, host, folder })
     }
 
-    /// Runs every case of a suite. Calls `heard` with each result as soon as the case has ended.
+    /// Runs every case of a suite. Calls `heard` with the result of each case as soon as the case has ended.
     ///
     /// # Errors
     ///
@@ -169,7 +169,7 @@ impl ModuleUnderTest {
         Ok(failure)
     }
 
-    /// Starts the application on a state in the way a host does.
+    /// Starts the application on a state folder as a host does, as the generation with this number.
     async fn start(&self, number: GenerationNumber, state: &StateFolder) -> Result<RunningCase, RunError> {
         let databases = Databases::new(self.host.database.clone());
         tokio::task::block_in_place(|| databases.open_unpublished(&self.graph, state))?;
@@ -229,7 +229,7 @@ fn link_code(from: &Path, to: &Path) {
     }
 }
 
-/// A case that is running.
+/// The execution of one test case: the running application, and the values that the case has kept.
 struct CaseRun<'a> {
     subject: &'a ModuleUnderTest,
     suite: &'a Suite,

@@ -37,7 +37,8 @@ pub(super) fn invalid_request(why: &str) -> Failure {
 ///
 /// # Errors
 ///
-/// 415 if the request declares another media type. 413 if the body is too large. 400 if it is not such an object. 408 if it stalls.
+/// 415 if the request declares another media type. 413 if the body is too large. 400 if the body is not such an object. 408 if the rest of
+/// the body does not arrive.
 pub(super) async fn object<T: DeserializeOwned>(request: Request, most: u64) -> Result<T, Failure> {
     parse(&json(request, most).await?, BODY)
 }

@@ -31,14 +31,15 @@ pub(super) const MAX_UPLOADS: usize = 2;
 const MAX_APPLICATION: u64 = 2 * MAX_COMPONENT_BYTES;
 /// The largest body of a rollback request, in bytes.
 const MAX_ROLLBACK: u64 = 1024;
-/// The name of the multipart part that has the manifest and the routes. Every other part is a component and has the name of its module.
+/// The name of the part of a multipart upload that has the manifest and the routes. Every other part is a component and has the name of its
+/// module.
 pub const FILES_PART: &str = "@files";
 
 /// The query of a request that changes the application.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ChangeQuery {
-    /// If true, the request only reports what would change.
+    /// If true, the host reports what the request would change, and changes nothing.
     #[serde(default)]
     dry_run: bool,
 }

@@ -23,7 +23,7 @@ use crate::http::{REQUEST_ID, drop_body, head, request_id};
 use watertight_disk::failpoint::panic_point;
 use watertight_telemetry::logged_path;
 
-/// The id of the request, as an extension for handlers.
+/// The id of a request. The middleware adds it to the request's extensions, where handlers find it.
 #[derive(Debug, Clone)]
 pub(super) struct RequestId(pub(super) Arc<str>);
 

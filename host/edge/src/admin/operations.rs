@@ -15,9 +15,10 @@ use super::{AdminApi, MAX_BODY, not_ready};
 use crate::http::details::{Failure, RequestFault};
 use watertight_control::backup::BackupError;
 
-/// The longest path of a backup, in bytes: the kernel's limit, less room for the files below the folder.
+/// The maximum length of the path of a backup's folder, in bytes: the kernel's limit, less room for the names of the files in the folder.
 const MAX_PATH: usize = 3_072;
-/// The longest name within a path, in bytes. The kernel's limit is higher, but the folder of an unfinished backup has a longer name.
+/// The maximum length of a name within that path, in bytes. The kernel's limit is higher, but the folder of an unfinished backup has a
+/// longer name.
 const MAX_NAME: usize = 240;
 
 /// The body of a request `POST /backup`.

@@ -24,7 +24,7 @@ pub struct Probe {
 }
 
 impl Probe {
-    /// Connects the probe listener to the application, once that has started. Only the first call has an effect.
+    /// Connects the probe listener to the application, once the application has started. Only the first call has an effect.
     pub fn set(&self, admin: Arc<AdminApi>) {
         // A process has only one start, so there is no second call.
         let _ = self.admin.set(admin);

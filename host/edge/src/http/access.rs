@@ -28,7 +28,7 @@ pub struct Line<'a, T> {
     pub request: &'a str,
     /// The id of the request's trace. `None` if the request has no trace.
     pub trace: Option<T>,
-    /// The number of the generation that answered.
+    /// The number of the application's generation that answered.
     pub generation: u64,
 }
 

@@ -171,8 +171,8 @@ fn json(status: StatusCode, body: Vec<u8>) -> Response<Body> {
     response
 }
 
-/// Builds the response for the result of a function. `limit` is the maximum length of its JSON, in bytes. The inner `Err` is a typed
-/// error of the module.
+/// Builds the response for the result of a function. `limit` is the maximum length of its JSON, in bytes. The inner `Err` is the response
+/// for a typed error that the module returned.
 ///
 /// # Errors
 ///
@@ -204,7 +204,7 @@ pub(super) fn from_result(
     }))
 }
 
-/// Builds the error response for a typed error of a module.
+/// Builds the error response for a typed error that a module returned.
 fn module_error(
     error: Option<&Val>,
     errors: &std::collections::BTreeMap<String, ErrorMapping>,

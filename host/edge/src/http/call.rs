@@ -9,7 +9,7 @@ use super::InFlightPermit;
 use watertight_runtime::runtime::{CallError, Generation, Target, detached as run_detached};
 use watertight_runtime::store::CallContext;
 
-/// The result of a call, and the permit of the request in flight.
+/// The result of a call, and the permit of the HTTP request that made the call.
 type Outcome = (Result<Option<Val>, CallError>, InFlightPermit);
 
 /// Calls the function `target`. If the returned future is dropped, the call continues in the background. The call keeps the permit

@@ -136,8 +136,8 @@ pub fn request_id(headers: &HeaderMap) -> Arc<str> {
     }
 }
 
-/// Removes the body of a response to a HEAD request, and keeps its length. hyper would leave the body out on HTTP/1.1; on HTTP/2 it would
-/// be sent.
+/// Removes the body of a response to a HEAD request, and keeps its `Content-Length`. hyper would leave the body out on HTTP/1.1; on HTTP/2
+/// it would be sent.
 pub fn drop_body(response: &mut Response<Body>) {
     let body = std::mem::replace(response.body_mut(), Body::empty());
     if let Some(length) = body.size_hint().exact().filter(|length| *length > 0) {

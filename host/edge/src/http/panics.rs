@@ -23,8 +23,8 @@ impl PanicMessage {
     }
 }
 
-/// Runs the work of one request and catches a panic. State that the work leaves half changed must belong to this request, because nobody
-/// inspects it after a panic.
+/// Runs the work of one request and catches a panic. State that the work may leave half changed must belong to this request alone, because
+/// nobody repairs the state after a panic.
 ///
 /// # Errors
 ///

@@ -1,5 +1,5 @@
-//! A listener: it accepts connections, speaks HTTP/1.1 and HTTP/2 without TLS (h2c) on them, and on a stop lets the requests in flight
-//! finish.
+//! A listener: it accepts connections, and speaks HTTP/1.1 and HTTP/2 without TLS (h2c) on them. When it stops, it lets the requests in
+//! flight finish.
 //!
 //! All listeners of the host use this module. An accept error never ends a listener.
 
@@ -45,7 +45,7 @@ use wire::Wire;
 pub use body::{BodyError, RequestBody};
 pub use connection::{Connection, HeldBytes, NoRoom, PermitShare};
 
-/// The pause after an accept error that will not pass at once, such as too many open files.
+/// The pause before a listener accepts again after an error that will not pass at once, such as too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// The maximum number of connections that the kernel queues until they are accepted. A lower `net.core.somaxconn` (4,096 by default)
 /// takes precedence. If the queue is full, a client tries again a second later. At 3,500 new connections a second, the 128 of the
@@ -59,7 +59,7 @@ const FIRST_REQUEST_WAIT: Duration = Duration::from_millis(500);
 /// longest that hyper accepts, fits in. hyper reads up to sixteen times without yielding the thread. With hyper's own default of 400 KiB,
 /// 1 % of the requests beside a large upload waited for 300 ms; with 64 KiB, for 105 ms.
 const MAX_BUFFER: usize = 128 << 10;
-/// One connection may hold at most the total limit divided by this number, in bytes.
+/// The bytes that are held in memory for one connection are at most [`ListenerLimits::max_held_bytes`] divided by this number.
 const HELD_BYTES_DIVISOR: u64 = 8;
 
 /// The limits of a listener.
@@ -87,9 +87,9 @@ pub struct ListenerLimits {
 /// Limits for connections that have not sent the listener's token.
 #[derive(Debug, Clone, Copy)]
 pub struct UnauthenticatedLimits {
-    /// The maximum number of such connections.
+    /// The maximum number of connections that have not sent the token.
     pub connections: u32,
-    /// The maximum time that such a connection may be idle.
+    /// The maximum time that a connection may be idle before it has sent the token.
     pub idle: Duration,
 }
 
@@ -97,7 +97,7 @@ pub struct UnauthenticatedLimits {
 pub struct CountedResponse {
     /// The response.
     pub response: Response<Body>,
-    /// Guard of the bytes that the response's body holds in memory. `None` if its body is not counted.
+    /// Guard that counts the body's bytes as held in memory for the client. `None` if the bytes are not counted.
     pub held: Option<HeldBytes>,
 }
 

@@ -10,7 +10,7 @@ use crate::build::javascript::names::unreadable_names;
 use crate::build::source::Source;
 use crate::build::world::{FAILURE, World};
 
-/// The world of a module, as JSON for the scripts.
+/// A module's WIT world, as JSON for the scripts that make the component.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Description {
@@ -35,7 +35,8 @@ struct HostInterfaces {
 #[derive(Serialize)]
 struct Item {
     name: String,
-    /// The name under which the engine looks for the export. In camel case if the world itself gives the name.
+    /// The name under which the JavaScript engine looks for the export. In camel case if it is a name that the world gives, and not an
+    /// interface's own name.
     export: String,
     /// The names under which a module may export the interface.
     names: Vec<String>,
@@ -56,7 +57,7 @@ struct DescribedFunction {
     /// The function's name for messages.
     label: String,
     kind: &'static str,
-    /// The class of a method, a static method or a constructor.
+    /// The resource to which the function belongs if it is a method, a static method or a constructor. `None` for any other function.
     resource: Option<String>,
     /// Whether the world has the function directly.
     root: bool,
@@ -66,7 +67,8 @@ struct DescribedFunction {
 }
 
 impl Description {
-    /// Describes a module's world. Refuses one with parts that componentize-js doesn't support.
+    /// Describes a module's world. `main` is the path of the file with the module's exports. Refuses a world with parts that
+    /// componentize-js doesn't support.
     pub(super) fn of(source: &Source, world: &World, main: &str) -> Result<Self, BuildError> {
         let (resolve, _) = world.resolved();
         let all = functions(world);

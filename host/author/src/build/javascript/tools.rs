@@ -25,10 +25,10 @@ const SCRIPTS: [(&str, &str); 4] = [
     ("values.mjs", include_str!("values.mjs")),
 ];
 
-/// The file that npm writes after it has installed everything.
+/// The file that npm writes after it has installed all packages, relative to the folder of the installation.
 const INSTALLED: &str = "node_modules/.package-lock.json";
 
-/// Returns the digest of everything that the host itself contributes to a component.
+/// Returns the digest of what this host contributes to making a component: its scripts, and the pinned versions of the tools.
 pub(super) fn digest() -> Digest {
     let scripts: String = SCRIPTS.iter().map(|(name, text)| format!("{name}\n{text}\n")).collect();
     Digest::of(format!("{LOCK}\n{scripts}").as_bytes())

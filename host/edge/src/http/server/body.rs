@@ -37,7 +37,7 @@ pub enum BodyError {
     /// The body made too little progress for too long.
     #[error("the request body makes too little progress")]
     Stalled,
-    /// Too many bytes are held for clients to take more of the body.
+    /// The host already holds too many bytes in memory for clients to read more of the body.
     #[error(transparent)]
     NoRoom(#[from] NoRoom),
     /// The HTTP/1.1 connection failed.
@@ -149,11 +149,12 @@ impl hyper::body::Body for RequestBody {
     }
 }
 
-/// Keeps the bytes of a response piece counted as held, until their whole allocation is free.
+/// The guard that counts the bytes of a response piece as held in memory for the client, until the allocation that contains the bytes is
+/// freed.
 enum HeldBy {
     /// The bytes are not counted.
     Nobody,
-    /// The piece is the whole allocation.
+    /// The allocation contains only this piece.
     Piece { _held: HeldBytes },
     /// The piece shares its allocation with other pieces.
     Shared { _held: Arc<HeldBytes> },
@@ -166,7 +167,7 @@ pub(super) struct Piece {
 }
 
 impl Piece {
-    /// Creates a piece whose bytes do not count as held.
+    /// Creates a piece whose bytes do not count as held in memory for the client.
     pub(super) fn uncounted(bytes: Bytes) -> Self {
         Self { bytes, _owner: HeldBy::Nobody }
     }
@@ -233,7 +234,7 @@ impl AnswerBody {
         Piece { bytes, _owner: owner }
     }
 
-    /// Polls the body for its next chunk and keeps its data. Returns a frame that is not data, such as trailers.
+    /// Polls the body for its next frame. Keeps the data of a data frame, and returns any other frame, such as trailers.
     pub(super) fn poll_chunk(
         &mut self,
         context: &mut Context<'_>,

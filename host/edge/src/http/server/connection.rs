@@ -1,4 +1,5 @@
-//! The state of one connection: its open requests, the bytes that are held for it, and the decision when it must end.
+//! The state of one connection: its open requests, the bytes that are held in memory for its client, and the decision when the connection
+//! must end.
 
 use std::future::Future as _;
 use std::net::SocketAddr;
@@ -17,7 +18,7 @@ use watertight_telemetry::table::CutOffReason;
 
 /// How long a connection may stay open after it was told to end, once it has no open request.
 const CLOSE_GRACE: Duration = Duration::from_secs(1);
-/// How long a connection may stay open after it was told to end, while other clients wait for its place.
+/// How long a connection may stay open after it was told to end, if other clients wait to be connected.
 const SHORT_CLOSE_GRACE: Duration = Duration::from_millis(100);
 
 /// The connection goes on.
@@ -51,7 +52,7 @@ pub struct Connection {
     was_refused: AtomicBool,
     /// Whether bytes have arrived since the last complete head: the beginning of the next one.
     has_partial_head: AtomicBool,
-    /// The number of bytes that were written to the socket.
+    /// The number of bytes that were written to the socket so far.
     written: AtomicU64,
     command: AtomicU8,
     waker: AtomicWaker,
@@ -99,7 +100,7 @@ impl Connection {
         self.peer
     }
 
-    /// Records that the client has sent the token. The connection is then no longer among those that are closed first.
+    /// Records that the client has sent the listener's token. The connection is then no longer among those that are closed first.
     pub fn mark_trusted(&self) {
         self.trusted.store(true, Ordering::Relaxed);
     }
@@ -154,7 +155,7 @@ impl Connection {
         self.held.load(Ordering::Relaxed)
     }
 
-    /// Records that the client's input was refused. Returns whether that was recorded before.
+    /// Records that input of this client was refused because it is not HTTP. Returns whether that was recorded before.
     pub(super) fn mark_refused(&self) -> bool {
         self.was_refused.swap(true, Ordering::Relaxed)
     }
@@ -238,7 +239,7 @@ impl Drop for OpenRequest {
     }
 }
 
-/// Guard of a permit that a connection has for a request in flight. Dropping it frees the connection's share.
+/// Guard that counts one permit for a request in flight as taken by a connection. Dropping it reduces the connection's count.
 pub struct PermitShare(Arc<Connection>);
 
 impl Drop for PermitShare {
@@ -247,7 +248,7 @@ impl Drop for PermitShare {
     }
 }
 
-/// The error that too many bytes are held in memory for clients to hold more.
+/// The error that the host already holds as many bytes in memory for clients as its limit allows.
 #[derive(Debug, thiserror::Error)]
 #[error("too many bytes are held in memory for clients")]
 pub struct NoRoom;
@@ -297,21 +298,22 @@ impl Drop for HeldBytes {
 /// The timers of a connection. It decides when the connection must end.
 pub(super) struct ConnectionTimer {
     timer: Pin<Box<Sleep>>,
-    /// The time that the connection has left after it was told to leave.
+    /// How long the connection may stay idle before it is closed, if it was told to end. `None` if it was not told to end.
     farewell: Option<Duration>,
     /// The value of [`Connection::idle_since`] when a partial head was last given more time. Each partial head gets more time only once.
     extended_at: Option<u64>,
-    /// The number of bytes written and the time, as of the last check while responses waited to be written.
+    /// The number of bytes that were written and the time, both at the last progress of responses that wait to be written. `None` if none
+    /// wait.
     written: Option<(u64, Instant)>,
 }
 
 impl ConnectionTimer {
-    /// Creates the clock of a new connection.
+    /// Creates the timers of a new connection.
     pub(super) fn new(connection: &Connection) -> Self {
         Self { timer: Box::pin(sleep(connection.idle_limit())), farewell: None, extended_at: None, written: None }
     }
 
-    /// Resolves when the connection must do something. Poll the connection itself first.
+    /// Resolves with the next instruction to end the connection. Poll the connection itself first.
     pub(super) fn poll_command(
         &mut self,
         connection: &Connection,
@@ -351,7 +353,8 @@ impl ConnectionTimer {
         Poll::Pending
     }
 
-    /// Returns whether a partial head has arrived that gets the idle time once more. Each head gets it only once.
+    /// Returns whether a part of a request's head has arrived whose rest may take the idle time once more. Each head gets that time only
+    /// once.
     fn extends_for_partial_head(&mut self, connection: &Connection) -> bool {
         let last = connection.idle_since.load(Ordering::Relaxed);
         let is_new = connection.has_partial_head.load(Ordering::Relaxed) && self.extended_at != Some(last);
@@ -361,9 +364,9 @@ impl ConnectionTimer {
         is_new
     }
 
-    /// Returns whether the connection is stuck: responses wait to be written although their streams have ended, and too little was
-    /// written for [`ListenerLimits::progress_timeout`](super::ListenerLimits::progress_timeout). This happens if an HTTP/2 client takes back flow-control window that it granted, for
-    /// instance.
+    /// Returns whether the connection is stuck: responses wait to be written although their streams have ended, and too little was written
+    /// for [`ListenerLimits::progress_timeout`](super::ListenerLimits::progress_timeout). For instance, an HTTP/2 client may take back
+    /// flow-control window that it granted.
     fn is_stuck(&mut self, connection: &Connection) -> bool {
         if connection.open.load(Ordering::SeqCst) > 0 || connection.held() == 0 {
             self.written = None;

@@ -13,9 +13,9 @@ use super::{ListenerLimits, Refusals};
 use watertight_telemetry::table::{self, CutOffReason};
 use watertight_telemetry::{ListenerMetrics, Snapshot, Telemetry};
 
-/// If there is no room for another connection, at most the maximum number of connections divided by this number are closed at once.
+/// A full listener closes at most this fraction of its connections at once: their maximum number divided by this number.
 const EVICTION_DIVISOR: usize = 8;
-/// The interval at which a full listener checks again whether a connection is idle.
+/// The interval at which a full listener checks whether it can close an idle connection.
 const RECHECK_INTERVAL: Duration = Duration::from_millis(10);
 
 /// The open connections of a listener.
@@ -29,7 +29,7 @@ pub(super) struct Connections {
     pub(super) held: AtomicU64,
     /// The number of connections that have not sent a request yet.
     without_request: AtomicUsize,
-    /// Notified when a connection has ended or has sent its first request.
+    /// Notifies waiting tasks when a connection has ended or has sent its first request.
     changed: Notify,
 }
 
@@ -157,8 +157,8 @@ impl Connections {
         }
     }
 
-    /// Ends the connection that holds the most bytes, because more bytes are held than allowed. Returns whether there is room now or
-    /// soon. Returns false if that connection is `own`.
+    /// Ends the connection for which the most bytes are held in memory, because more bytes are held than allowed. Returns whether there is
+    /// room now or soon. Returns false if that connection is `own`.
     pub(super) fn make_room_for_bytes(&self, own: &Arc<Connection>) -> bool {
         let all = self.all();
         let ending: u64 = all.values().filter(|connection| connection.is_ending()).map(|c| c.held()).sum();

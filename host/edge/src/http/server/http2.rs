@@ -33,7 +33,7 @@ const MAX_HEAD_READ: u32 = 64 << 10;
 const WINDOW: u32 = 1 << 20;
 /// The maximum number of bytes of a response that a stream has handed to `h2` and that are not sent yet.
 const MAX_UNSENT: usize = 64 << 10;
-/// The memory that an open stream takes beside its head, in bytes.
+/// The memory that an open HTTP/2 stream takes in addition to its request's head, in bytes.
 const STREAM_BYTES: u64 = 4 << 10;
 /// The bytes that RFC 9113 adds for each field to its name and value.
 const FIELD_OVERHEAD: usize = 32;
@@ -184,7 +184,7 @@ impl Stream {
         Ok(())
     }
 
-    /// Waits until the client accepts data. Returns how many bytes may be sent now, at most `wanted`.
+    /// Waits until the client accepts data on the stream. Returns how many bytes may be sent now, at most `wanted`.
     async fn room(&mut self, stream: &mut SendStream<Piece>, wanted: usize) -> Result<usize, StreamEnded> {
         stream.reserve_capacity(wanted);
         poll_fn(|context| {
@@ -233,7 +233,8 @@ fn content_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-/// Adds the headers that every response has, and removes those that concern an HTTP/1.1 connection.
+/// Adds the headers that every response must have, and removes those that concern an HTTP/1.1 connection. `length` is the length of the
+/// response's body, if it is known.
 fn complete(headers: &mut HeaderMap, length: Option<u64>) {
     for name in &CONNECTION_HEADERS {
         headers.remove(name);
@@ -249,7 +250,7 @@ fn complete(headers: &mut HeaderMap, length: Option<u64>) {
 }
 
 thread_local! {
-    /// The value of `Date` for the last second in which one was written, with that second.
+    /// The last `Date` header that was written, and the second for which it is valid.
     static DATE: RefCell<Option<(u64, HeaderValue)>> = const { RefCell::new(None) };
 }
 

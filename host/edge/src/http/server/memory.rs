@@ -1,4 +1,5 @@
-//! Returns memory to the system after a peak. glibc keeps freed memory that lies between allocations in use.
+//! Returns memory to the operating system after a peak of connections or of the bytes held for clients. By itself, glibc keeps freed memory
+//! that lies between allocations in use.
 
 use std::sync::Weak;
 use std::time::Duration;
@@ -12,7 +13,7 @@ const PEAK_BYTES: u64 = 8 << 20;
 /// The minimum drop of the number of connections that ends a peak. A connection takes about 10 KiB.
 const PEAK_CONNECTIONS: usize = 256;
 
-/// Returns memory to the system after each peak, as long as the listener exists.
+/// Returns memory to the operating system after each peak, as long as the listener exists.
 pub(super) async fn trim_after_peaks(connections: Weak<Connections>) {
     let (mut most_bytes, mut most_connections) = (0, 0);
     loop {
@@ -41,6 +42,6 @@ fn trim_malloc() {
     }
 }
 
-/// Other allocators have no such call: does nothing.
+/// Does nothing: other allocators than glibc's have no call that returns memory to the system.
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 fn trim_malloc() {}

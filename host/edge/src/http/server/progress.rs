@@ -1,4 +1,4 @@
-//! A time limit for the progress of one direction of a connection or a stream.
+//! A time limit for the progress of data in one direction on a connection or an HTTP/2 stream.
 
 use std::future::Future as _;
 use std::pin::Pin;
@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use tokio::time::{Sleep, sleep};
 
-/// The number of bytes that must move within each time limit, unless all data has moved. With the default limit this is 400 bytes a
-/// second.
+/// The number of bytes that the client must send or accept within each time limit, unless less data is left. With the default limit this is
+/// 400 bytes a second.
 pub(super) const PROGRESS: u64 = 4 << 10;
 
-/// Detects a wait without progress. The timer exists only while something waits for the client.
+/// Detects that a client sends or accepts too little data for too long. It measures only while the host waits for the client.
 pub(super) struct ProgressTimer {
     limit: Duration,
-    /// The number of bytes that moved since the timer was set.
+    /// The number of bytes that were sent or received since the timer was set.
     moved: u64,
     timer: Option<Pin<Box<Sleep>>>,
 }
@@ -25,7 +25,7 @@ impl ProgressTimer {
         Self { limit, moved: 0, timer: None }
     }
 
-    /// Records that `bytes` moved. Enough of them reset the timer.
+    /// Records that `bytes` bytes were sent or received. [`PROGRESS`] bytes reset the timer.
     pub(super) fn moved(&mut self, bytes: usize) {
         if self.timer.is_some() {
             self.moved += bytes as u64;
@@ -41,7 +41,7 @@ impl ProgressTimer {
         self.moved = 0;
     }
 
-    /// Resolves once less than [`PROGRESS`] bytes moved during the whole limit. Poll it while waiting for the client.
+    /// Resolves once less than [`PROGRESS`] bytes were sent or received during the whole time limit. Poll it while waiting for the client.
     pub(super) fn poll_stalled(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let limit = self.limit;
         self.timer.get_or_insert_with(|| Box::pin(sleep(limit))).as_mut().poll(context)

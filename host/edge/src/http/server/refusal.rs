@@ -15,11 +15,11 @@ use watertight_telemetry::table::RefusalReason;
 /// The maximum length of a response that hyper writes by itself, in bytes: a status line and three headers.
 const MAX_OWN_RESPONSE: usize = 256;
 
-/// The budget for a listener's log lines about refusals.
+/// The limit on how many lines about refusals a listener logs.
 #[derive(Default)]
 pub(super) struct Refusals(LineRateLimit);
 
-/// Counts a refusal, logs it within the budget, and returns the response to send.
+/// Counts a refusal, logs it unless too many were logged already, and returns the response to send. `detail` is a sentence for the log.
 pub(super) fn refuse(connection: &Connection, why: RefusalReason, detail: &str) -> Response<Body> {
     let id = ulid::Ulid::generate().to_string();
     let all = connection.listener();

@@ -21,11 +21,11 @@ pub(super) struct Wire {
     stream: TcpStream,
     connection: Arc<Connection>,
     timer: ProgressTimer,
-    /// The bytes that were read to detect the version.
+    /// The bytes that were read to detect the HTTP version.
     preface: [u8; PREFACE.len()],
     taken: usize,
     read: usize,
-    /// The unwritten rest of the host's response that replaces one of hyper's.
+    /// The part that is not written yet of a response of the host that replaces one of hyper's.
     replacement: Vec<u8>,
     is_http1: bool,
 }
