@@ -18,7 +18,8 @@ use watertight_edge::admin::BackupRequest;
 pub(super) struct BackupArguments {
     #[command(flatten)]
     application: Application,
-    /// Folder to create; it must not exist. If a host runs, the host writes it, so the path is one of the host's machine.
+    /// Folder to create for the backup; it must not exist yet. If a host runs, the host writes the backup, so the path is one on the host's
+    /// machine.
     #[arg(long, value_name = "FOLDER")]
     to: PathBuf,
     #[command(flatten)]
@@ -35,7 +36,7 @@ pub(super) struct RestoreArguments {
     from: PathBuf,
     #[command(flatten)]
     application: NamedApplication,
-    /// State folder: databases, history, components and compiled code.
+    /// State folder to fill, which has databases, history, components and compiled code.
     #[arg(long, value_name = "FOLDER", env = "WATERTIGHT_STATE")]
     state: Option<PathBuf>,
     /// If the state folder is not empty, move its content into a folder within it.
@@ -93,7 +94,7 @@ pub(super) fn restore(arguments: &RestoreArguments) -> anyhow::Result<()> {
     };
     let RestoreReport { manifest, moved_to: moved } = backup::restore(from, &state, app.as_deref(), *replace)?;
     if let Some(moved) = moved {
-        output::say(&format!("the previous content was moved to {}", moved.display()));
+        output::say(&format!("the previous content of the state folder was moved to {}", moved.display()));
     }
     let Manifest { app, generation, at, .. } = manifest;
     output::done(&format!(

@@ -79,7 +79,7 @@ impl ChangeArguments {
         if self.dry_run { format!("{path}?dry_run=true") } else { path.to_owned() }
     }
 
-    /// Sends the change to the host, labelled with `command`, and prints the outcome.
+    /// Sends the change to the host, and prints the outcome. `command` is the command that the host records as the requester.
     async fn send(&self, client: &Client, request: reqwest::RequestBuilder, command: &str) -> anyhow::Result<()> {
         let request = request.header(reqwest::header::USER_AGENT, format!("watertight {command}"));
         let done = client.send::<ChangeOutcome>(request).await;
@@ -206,7 +206,7 @@ fn format_generations(generations: &Generations) -> String {
     entries.into_iter().map(|(_, text)| text).collect()
 }
 
-/// Describes who asked for a change, as the end of a line.
+/// Describes who asked for a change, as the end of an output line. Returns an empty text if that is unknown.
 fn requester(by: Option<&Requester>) -> String {
     by.map_or_else(String::new, |by| format!(", asked by {by}"))
 }

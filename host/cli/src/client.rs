@@ -37,7 +37,7 @@ pub(super) struct Client {
 }
 
 impl HostArguments {
-    /// Loads the application's configuration, with the state folder of `--state` if given.
+    /// Loads the configuration of the application at `app`. The option `--state`, if given, replaces the state folder.
     pub(super) fn load(&self, app: &Path) -> anyhow::Result<AppConfig> {
         let overrides = Overrides { state: self.state.clone(), ..overrides() };
         Ok(application::load(app, &overrides)?)
@@ -50,7 +50,8 @@ impl HostArguments {
         Ok(config::load_partial(app, &overrides)?.config.state)
     }
 
-    /// Finds the host at `--admin`, or else the host that runs on the state folder. Returns `None` if there is neither.
+    /// Returns a client for the host at `--admin`, or else for the host that runs on the state folder. Returns `None` if the option is
+    /// missing and no host runs.
     pub(super) fn find(&self, state: &Path) -> anyhow::Result<Option<Client>> {
         let of_dev = StateFolder::development_beside(state);
         let mut running = StateFolder::running_host(state).map(|host| (host, state));
@@ -74,7 +75,7 @@ impl HostArguments {
         Ok(Some(Client { admin, token, http: reqwest::Client::builder().no_proxy().build()? }))
     }
 
-    /// Finds the host as [`Self::find`] does. Fails if no host runs.
+    /// Returns a client for the host that [`Self::find`] finds. Fails if no host runs.
     pub(super) fn connect(&self, state: &Path) -> anyhow::Result<Client> {
         let none = || {
             format!(
@@ -85,7 +86,8 @@ impl HostArguments {
         self.find(state)?.with_context(none)
     }
 
-    /// Finds the host that runs an application. Returns `None` if none runs. Reads the manifest only if the options do not tell the host.
+    /// Returns a client for the host that runs the application at `app`, or `None` if no host runs. Reads the manifest only if the options
+    /// do not say where the host is.
     pub(super) fn find_for(&self, app: &Path) -> anyhow::Result<Option<Client>> {
         match (&self.state, self.admin, &self.admin_token) {
             (Some(state), ..) => self.find(state),
@@ -94,7 +96,8 @@ impl HostArguments {
         }
     }
 
-    /// Finds the host that runs an application. Fails if none runs. Reads the manifest only if the options do not tell the host.
+    /// Returns a client for the host that runs the application at `app`. Fails if no host runs. Reads the manifest only if the options do
+    /// not say where the host is.
     pub(super) fn connect_to(&self, app: &Path) -> anyhow::Result<Client> {
         match (&self.state, self.admin, &self.admin_token) {
             (Some(state), ..) => self.connect(state),
@@ -121,7 +124,10 @@ impl Client {
             response.with_context(|| format!("the host's admin listener at {} doesn't answer", self.admin))?;
         let status = response.status();
         if status.is_success() {
-            return response.json().await.context("the host's response can't be parsed");
+            return response
+                .json()
+                .await
+                .context("the host's response can't be parsed; this command and the host may be different versions");
         }
         if status == reqwest::StatusCode::UNAUTHORIZED {
             anyhow::bail!(
@@ -131,7 +137,7 @@ impl Client {
             );
         }
         let ProblemDetails { detail, problems, .. } = response.json().await.with_context(|| {
-            format!("the host refused the request with status {status}, and its explanation can't be parsed")
+            format!("the host refused the request with status {status}, and its explanation can't be parsed; this command and the host may be different versions")
         })?;
         Problems::ok_or_problems(problems, ())?;
         anyhow::bail!("{detail}")

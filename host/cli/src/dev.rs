@@ -24,11 +24,12 @@ use watertight_model::config::{self, AppConfig, Overrides};
 use watertight_model::ids::ModuleName;
 use watertight_model::problem::{Problems, list_names};
 
-/// The folder for components, relative to the workspace. It is not the one of `build`, so components for `run` stay as they are.
+/// The folder for the components that `dev` builds, relative to the workspace. The command `build` has another one, so `dev` leaves the
+/// components for `run` as they are.
 const COMPONENTS: &str = "target/components/dev";
-/// The largest number of changed files that a line names.
+/// The maximum number of changed files that an output line names.
 const MAX_NAMED: usize = 3;
-/// The time after which a silent build is reported as still running.
+/// The time without output after which a build is reported as still running.
 const SILENT_BUILD_NOTICE: Duration = Duration::from_secs(2);
 
 pub(super) fn dev(arguments: DevArguments) -> anyhow::Result<()> {
@@ -124,9 +125,9 @@ struct Author {
     /// The tracked sources. They are `None` while a blocking thread uses them.
     sources: Option<Sources>,
     watcher: Watcher,
-    /// The configuration of the last manifest and routes without faults.
+    /// The configuration from the last manifest and routes that had no faults.
     config: AppConfig,
-    /// Whether nothing was built yet.
+    /// Whether the next build is the first one.
     is_first: bool,
 }
 
@@ -139,7 +140,7 @@ struct BuildResult {
 }
 
 impl Author {
-    /// Reads all sources and builds all modules. Returns whether that succeeded.
+    /// Reads all sources and builds all modules. Returns whether both succeeded.
     async fn first_build(&mut self) -> bool {
         let look = self.look().await;
         let Some(look) = self.adopt_config(look) else { return false };
@@ -163,7 +164,7 @@ impl Author {
         }
     }
 
-    /// Follows the author's changes without end.
+    /// Builds and applies each change of the author, without end. `begun` is the time at which the command started.
     async fn follow(&mut self, control: Arc<Control>, info: HostInfo, begun: Instant) -> Infallible {
         let number = control.runtime().current().number;
         let HostInfo { listen, admin, .. } = info;
@@ -234,7 +235,7 @@ impl Author {
         control.change_from(arrival, Change::Apply { files: self.config.files.clone(), components }, false).await
     }
 
-    /// Adopts the configuration that was read, or prints its problems and returns `None`.
+    /// Takes over the configuration that was read with these changes. If it has problems, prints them and returns `None`.
     fn adopt_config(&mut self, changes: Changes) -> Option<Changes> {
         match &changes.config {
             Ok(config) => {
@@ -330,7 +331,7 @@ impl Author {
         }
     }
 
-    /// Finds changed sources and updates the set of watched folders.
+    /// Returns the sources that have changed since the last call, and updates the set of watched folders.
     async fn look(&mut self) -> Changes {
         let look = self.with_sources(Sources::find_changes).await;
         let sources = self.sources.as_ref().expect("sources were given back");
@@ -375,7 +376,7 @@ impl BuildResult {
     }
 }
 
-/// Prints an error that was not printed yet. Returns the modules that it concerns.
+/// Prints a build error, unless the tools' output has shown it already. Returns the modules that could not be built.
 fn told(error: &BuildError) -> Vec<String> {
     match error {
         // The tool has already printed its error.

@@ -27,13 +27,13 @@ struct Report {
     migrations: Vec<MigrationReport>,
     imports: Vec<InterfaceReport>,
     exports: Vec<InterfaceReport>,
-    /// The functions that the component's world imports directly, outside of any interface. Nothing can serve them.
+    /// The functions that the component's world imports directly, outside of any interface. No module and no capability can serve them.
     imported_functions: Vec<FunctionReport>,
     /// The functions that the component's world exports directly, outside of any interface.
     exported_functions: Vec<FunctionReport>,
-    /// The imports that are neither interfaces nor functions. Nothing can serve them.
+    /// The imports that are neither interfaces nor functions. No module and no capability can serve them.
     other_imports: Vec<String>,
-    /// The exports that are neither interfaces nor functions. Nothing can reach them.
+    /// The exports that are neither interfaces nor functions. No route and no module can use them.
     other_exports: Vec<String>,
 }
 
@@ -134,7 +134,7 @@ fn functions(interface: &Interface) -> Vec<FunctionReport> {
 fn text(report: &Report) -> String {
     let mut out = String::new();
     let title = report.name.as_ref().map_or_else(|| report.file.display().to_string(), ToString::to_string);
-    let language = report.language.as_deref().unwrap_or("not said");
+    let language = report.language.as_deref().unwrap_or("unknown");
     let size = bytesize::ByteSize(report.size as u64);
     let _ = writeln!(out, "{title}");
     let _ = writeln!(out, "  file      {}", report.file.display());

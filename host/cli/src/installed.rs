@@ -20,12 +20,12 @@ fn installed() -> &'static Capabilities {
     INSTALLED.get_or_init(Capabilities::default)
 }
 
-/// Returns overrides that override nothing and have this process's capabilities.
+/// Returns configuration overrides that declare this process's capabilities and override nothing else.
 pub(super) fn overrides() -> Overrides {
     Overrides { capabilities: installed().declarations().clone(), ..Overrides::default() }
 }
 
-/// Returns the facilities of a host with this process's capabilities.
+/// Returns what an application needs of its host, with this process's capabilities.
 ///
 /// # Errors
 ///

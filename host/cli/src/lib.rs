@@ -42,13 +42,13 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Load an application and serve it until SIGTERM or Ctrl-C.
+    /// Load an application and serve its routes until SIGTERM or Ctrl-C.
     Run(RunArguments),
     /// Build and serve an application, and repeat both whenever its sources change, until SIGTERM or Ctrl-C.
     Dev(DevArguments),
     /// Check an application and report every problem, without running it.
     Check(CheckArguments),
-    /// Draw which modules call which.
+    /// Draw a graph of the modules and the calls between them.
     Graph(GraphArguments),
     /// Call a function of a module with JSON arguments: in the running host, or in this process if no host runs.
     Call(CallArguments),

@@ -1,4 +1,4 @@
-//! Binds a host's listeners and raises the limit of open files. The admin and probe listeners have bounds of their own, so clients of the
+//! Binds a host's listeners and raises the limit of open files. The admin and probe listeners have limits of their own, so clients of the
 //! data listener cannot use up their connections.
 
 use std::sync::Arc;
@@ -17,30 +17,33 @@ use watertight_model::config::{AppConfig, OutboundConfig};
 use watertight_model::ids::CapabilityName;
 use watertight_telemetry::Telemetry;
 
-/// The largest number of open requests on one HTTP/2 connection of the data listener.
+/// The maximum number of open requests on one HTTP/2 connection of the data listener.
 const DATA_STREAMS: u32 = 256;
-/// The largest number of open requests on one HTTP/2 connection of the admin or probe listener. It is small because requests for metrics
+/// The maximum number of open requests on one HTTP/2 connection of the admin or probe listener. It is small because requests for metrics
 /// need no token, and each response that the client does not read takes memory.
 const OPERATOR_STREAMS: u32 = 8;
-/// The largest number of open connections of the admin listener.
+/// The maximum number of open connections of the admin listener.
 const ADMIN_CONNECTIONS: u32 = 256;
-/// The largest number of admin connections that have sent no token. The remaining ones are reserved for the operator.
+/// The maximum number of connections to the admin listener that have sent no token. The remaining connections are reserved for the
+/// operator.
 const TOKENLESS_CONNECTIONS: u32 = 224;
 /// The idle time after which an admin connection without a token is closed.
 const TOKENLESS_IDLE: Duration = Duration::from_secs(2);
-/// The largest number of open connections of the probe listener.
+/// The maximum number of open connections of the probe listener.
 const PROBE_CONNECTIONS: u32 = 64;
 /// The idle time after which a connection of the probe listener is closed.
 const PROBE_IDLE: Duration = Duration::from_secs(2);
-/// The idle time after which a connection may be closed to make room for another. It allows a client to send its first request.
+/// The idle time after which a full listener may close a connection to make room for another. It gives a client time to send its first
+/// request.
 const GRACE: Duration = Duration::from_millis(250);
-/// [`GRACE`] of the admin and probe listeners, whose clients are near.
+/// The same idle time for the admin and probe listeners. It is shorter because their clients are near.
 const OPERATOR_GRACE: Duration = Duration::from_millis(50);
 /// The number of open files that a host needs besides connections: sockets, the log, the state folder, backups, the compiler.
 const OTHER_FILES: u64 = 128;
 /// The number of open files that a module's database needs: each connection to it has three.
 const DATABASE_FILES: u64 = 32;
-/// The largest limit of open files that the host asks for. Some programs that it starts iterate over every possible file number.
+/// The maximum limit of open files that the host asks the operating system for. Some programs that it starts iterate over every possible
+/// file number.
 const MAX_FILES: u64 = 1 << 20;
 
 /// The bound listeners of a host.
@@ -90,7 +93,8 @@ impl Sockets {
     }
 }
 
-/// Returns the largest number of data connections: as configured, or as many as the limit of open files leaves.
+/// Returns the maximum number of connections of the data listener: as configured, or fewer if the limit of open files does not leave as
+/// many.
 fn connections(config: &AppConfig) -> u32 {
     let wanted = config.http.connections;
     let needed = files_beside(config);
@@ -122,7 +126,8 @@ fn files_beside(config: &AppConfig) -> u64 {
     OTHER_FILES + u64::from(ADMIN_CONNECTIONS + PROBE_CONNECTIONS) + databases + outbound
 }
 
-/// Raises the soft limit of open files to the hard limit. Returns the resulting limit, or `None` if there is none.
+/// Raises this process's soft limit of open files to its hard limit. Returns the resulting limit, or `None` if the number of files is not
+/// limited.
 fn raise_files() -> Option<u64> {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let current = current?;
@@ -133,7 +138,7 @@ fn raise_files() -> Option<u64> {
     match setrlimit(Resource::Nofile, Rlimit { current: Some(target), maximum }) {
         Ok(()) => Some(target),
         Err(error) => {
-            tracing::warn!(%error, files = current, "the limit of open files can't be raised");
+            tracing::warn!(%error, files = current, "the process's limit of open files can't be raised, and stays as it is");
             Some(current)
         }
     }

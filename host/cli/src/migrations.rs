@@ -25,7 +25,8 @@ pub(super) struct MigrationsArguments {
     json: bool,
 }
 
-/// Runs `migrations`: asks the running host; if no host runs, reads what the next start would run. Changes nothing.
+/// Runs the command `migrations`: asks the running host, or if no host runs, reads the application that the next start would run. Changes
+/// nothing.
 pub(super) fn migrations(arguments: &MigrationsArguments) -> anyhow::Result<()> {
     let host = &arguments.host;
     let found = match host.find_for(&arguments.application.app)? {

@@ -9,10 +9,10 @@ use tracing_subscriber::fmt::MakeWriter;
 use watertight_model::config::LogConfig;
 use watertight_telemetry::log::parse_log_filter;
 
-/// The bytes of log lines that are kept for one case of a suite.
+/// The maximum size of the log lines that are kept between two calls of [`BufferedLog::take`], in bytes.
 const MAX_KEPT: usize = 256 << 10;
 
-/// Returns the default log level, which `WATERTIGHT_LOG` overrides: the application's level for modules, warnings for the host.
+/// Returns the log directives that apply unless `WATERTIGHT_LOG` is set: the application's level for modules, and warnings for the host.
 pub(super) fn level(config: LogConfig) -> String {
     match config.level.as_str() {
         level @ ("off" | "error" | "warn") => level.to_owned(),
@@ -59,7 +59,7 @@ impl BufferedLog {
 }
 
 impl io::Write for BufferedLog {
-    /// Keeps one line whole, or drops it and counts it.
+    /// Keeps one log line whole, or drops the line and counts it if the buffer is full.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let mut kept = self.kept();
         if kept.text.len() + line.len() > MAX_KEPT {

@@ -86,7 +86,7 @@ pub(super) fn problems_found(problems: &Problems) {
     say(&format!("{RED}{count} {noun}{RED:#}; nothing was started or changed"));
 }
 
-/// Formats a problem with `word` before its text, and highlights its first line and its labels.
+/// Formats a problem for the terminal. `word`, such as `error`, stands before its text in `colour`; labels such as `help` are highlighted.
 fn labelled(problem: &Problem, word: &str, colour: Style) -> String {
     let text = problem.to_string();
     let mut lines = text.lines();

@@ -27,11 +27,11 @@ use watertight_runtime::capability::http::reload_certificates;
 use watertight_telemetry::log::{LogControl, parse_log_filter};
 use watertight_telemetry::{LineRateLimit, Recorder, Telemetry};
 
-/// The largest number of log lines that wait to be written. Further lines are lost. At 200 bytes a line, the queue takes 2 MB.
+/// The maximum number of log lines that wait to be written. Further lines are lost. At 200 bytes a line, the queue takes 2 MB.
 const LOG_QUEUE: usize = 10_000;
-/// The time that a stop waits for requests of operators after all calls have ended.
+/// How long a stopping host waits for requests to the admin listener after all calls have ended.
 const ADMIN_TIME: Duration = Duration::from_secs(5);
-/// The time that databases have to close after everything has drained.
+/// How long a stopping host waits for databases to close after all requests have ended.
 const CLOSE_TIME: Duration = Duration::from_secs(5);
 
 pub(super) fn run(arguments: RunArguments) -> anyhow::Result<()> {
@@ -63,8 +63,8 @@ pub(super) fn run(arguments: RunArguments) -> anyhow::Result<()> {
 
 /// Starts an application, serves it until a signal comes, and then waits for requests in flight.
 ///
-/// While it serves, it also runs `beside`, which gets the application and the addresses of the listeners. However it ends, it closes the
-/// databases and sends the remaining spans.
+/// While the host serves, it also runs the future that `beside` returns for the application and the addresses of the listeners. However the
+/// host ends, it closes the databases and sends the remaining trace spans.
 ///
 /// # Errors
 ///
@@ -134,7 +134,7 @@ pub(super) enum HangupAction {
 /// The signals that a host has caught.
 pub(super) struct Signals {
     pub(super) stop: Pin<Box<dyn Future<Output = ()> + Send>>,
-    /// The stream of hangups. It is set only if a hangup means to reload.
+    /// The stream of hangups (SIGHUP). `None` if a hangup stops the host instead of reloading.
     hangup: Option<Signal>,
 }
 
@@ -237,7 +237,7 @@ impl Serving {
         Ok(runtime.finish(drained_by).await && all_ended && all_answered)
     }
 
-    /// Reloads certificates and log level at each hangup.
+    /// Reloads the trusted certificates and the log level at each hangup. Without a stream of hangups, waits forever.
     async fn reload_on(&self, hangup: Option<Signal>) -> std::convert::Infallible {
         if let Some(mut hangup) = hangup {
             while hangup.recv().await.is_some() {
@@ -263,7 +263,9 @@ impl Serving {
                     "SIGHUP: the manifest can't be read, and the log level stays as it is"
                 );
             }
-            Err(error) => return tracing::error!(%error, "SIGHUP: reading the manifest failed"),
+            Err(error) => {
+                return tracing::error!(%error, "SIGHUP: the host failed to read the manifest, and the log level stays as it is");
+            }
         };
         match self.log.set(&level) {
             Ok(()) => tracing::info!(level, "SIGHUP: the configured log level was applied"),
@@ -300,7 +302,7 @@ impl RunningProbe {
 
 async fn close(control: &Control) {
     if tokio::time::timeout(CLOSE_TIME, control.close()).await.is_err() {
-        tracing::warn!("a database is still busy and was not closed; what was acknowledged is durable");
+        tracing::warn!("a database was still busy and was not closed in time; every acknowledged write is on the disk");
     }
 }
 

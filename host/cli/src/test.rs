@@ -19,7 +19,7 @@ use watertight_model::config::{self, AppConfig, ComponentSource};
 use watertight_model::ids::{Digest, InterfaceName, ModuleName};
 use watertight_model::problem::{Problem, Problems, list_names};
 
-/// The longest value that a difference shows, in bytes. A longer one is cut.
+/// The maximum length of an expected or found value in the output, in bytes. A longer value is cut.
 const MAX_SHOWN: usize = 400;
 
 /// A component to test, and the module that it stands for.

@@ -182,7 +182,7 @@ async fn readyz(State(admin): State<Arc<AdminApi>>) -> Response {
     match admin.control.state().loss() {
         Some(_) => {
             let detail =
-                "the state folder or a database was removed or replaced while the host runs; its log says which";
+                "the state folder or a database was removed or replaced while the host runs; the host's log says which";
             Failure::new(StatusCode::SERVICE_UNAVAILABLE, "state-lost", detail).into_response()
         }
         None => not_ready().into_response(),

@@ -63,7 +63,7 @@ pub enum BuildError {
         folder: PathBuf,
     },
     /// The manifest of the language's toolchain is invalid.
-    #[error("`{path}` can't be understood: {message}")]
+    #[error("the module's manifest `{path}` can't be used: {message}")]
     Manifest {
         /// The path of the toolchain's manifest, such as `Cargo.toml`.
         path: PathBuf,
@@ -89,7 +89,7 @@ pub enum BuildError {
         second: &'static str,
     },
     /// The world of the module is missing or invalid.
-    #[error("the world of module `{module}` can't be understood: {message}")]
+    #[error("the WIT world of module `{module}` can't be used: {message}")]
     World {
         /// The name of the module that can't be built.
         module: ModuleName,
@@ -160,7 +160,7 @@ pub enum BuildError {
         module: ModuleName,
     },
     /// The compiled code can't be made a component.
-    #[error("module `{module}` compiles, but can't be made a component")]
+    #[error("module `{module}` compiles, but its code can't be made a component")]
     Encode {
         /// The name of the module that can't be built.
         module: ModuleName,
@@ -175,7 +175,7 @@ pub enum BuildError {
         module: ModuleName,
     },
     /// The section with name, migrations and documentation can't be embedded.
-    #[error("the section of name, migrations and documentation can't be added to module `{module}`")]
+    #[error("the name, migrations and documentation of module `{module}` can't be embedded in its component")]
     Section {
         /// The name of the module that can't be built.
         module: ModuleName,
@@ -184,7 +184,7 @@ pub enum BuildError {
         source: SectionError,
     },
     /// The component is larger than hosts accept.
-    #[error("module `{module}` has {size} bytes, which is more than a host loads")]
+    #[error("the component of module `{module}` has {size} bytes, which is more than a host loads")]
     TooLarge {
         /// The name of the module that can't be built.
         module: ModuleName,
@@ -205,7 +205,7 @@ impl BuildError {
     /// Returns advice on how to correct the error. `None` if the message says enough.
     pub fn help(&self) -> Option<String> {
         Some(match self {
-            Self::NoFolder { .. } => "create it, or correct the module's `component` in the manifest".to_owned(),
+            Self::NoFolder { .. } => "create the folder, or correct the module's `component` in the manifest".to_owned(),
             Self::Name { .. } => "rename the folder".to_owned(),
             Self::SameName { .. } => "rename one of the folders, or build them one by one with `--out`".to_owned(),
             Self::UnknownLanguage { .. } => {
@@ -213,9 +213,9 @@ impl BuildError {
                  `.wasm` file in the manifest"
                     .to_owned()
             }
-            Self::SeveralLanguages { .. } => "leave one of them, and put the other into a folder of its own".to_owned(),
+            Self::SeveralLanguages { .. } => "keep one of the two files, and move the other module to a folder of its own".to_owned(),
             Self::World { .. } => {
-                "its `wit` folder must have one world, and the packages that the world uses must be in the workspace's `wit` or in `wit/deps`".to_owned()
+                "the module's `wit` folder must have one world, and the packages that the world uses must be in the workspace's `wit` or in `wit/deps`".to_owned()
             }
             Self::NoToolchain { help, .. } => (*help).to_owned(),
             Self::NotInstalled { folder, .. } => {
@@ -223,16 +223,16 @@ impl BuildError {
             }
             Self::OldToolchain { tool, wanted, .. } => format!("install {tool} {wanted} or newer"),
             Self::MissingTarget { target } => format!("run `rustup target add {target}`"),
-            Self::NoWasm { .. } => "set `crate-type = [\"cdylib\"]` under `[lib]` in its Cargo.toml".to_owned(),
+            Self::NoWasm { .. } => "set `crate-type = [\"cdylib\"]` under `[lib]` in the module's Cargo.toml".to_owned(),
             Self::Encode { .. } | Self::NoExports { .. } => {
-                "implement the world of its `wit` folder; in Rust, with `wit_bindgen::generate!` and `export!`".to_owned()
+                "implement the world of the module's `wit` folder; in Rust, with `wit_bindgen::generate!` and `export!`".to_owned()
             }
             Self::Unsupported { .. } => {
                 "change the contract, or write the module in another language: Rust supports everything in WIT that the host does"
                     .to_owned()
             }
-            Self::Section { .. } | Self::Migration { .. } => "correct its `migrations` folder".to_owned(),
-            Self::TooLarge { .. } => "build it without `--debug`, or split it".to_owned(),
+            Self::Section { .. } | Self::Migration { .. } => "correct the module's `migrations` folder".to_owned(),
+            Self::TooLarge { .. } => "build the module without `--debug`, or split it into several modules".to_owned(),
             Self::Unreadable { .. } | Self::Unwritable { .. } | Self::Manifest { .. } | Self::Toolchain { .. } => {
                 return None;
             }

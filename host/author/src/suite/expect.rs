@@ -93,7 +93,7 @@ impl<'a> Placeholder<'a> {
             "$join" => Self::Join(value.as_array().ok_or_else(wrong)?),
             _ => {
                 return Err(format!(
-                    "there is no `{key}`: $any, $ulid, $timestamp, $length, $value, $repeat and $join are known"
+                    "`{key}` is not a placeholder: use $any, $ulid, $timestamp, $length, $value, $repeat or $join"
                 ));
             }
         }))
@@ -107,7 +107,7 @@ pub(super) fn check(value: &Value, may_vary: bool) -> Result<(), String> {
         Value::Object(object) => match Placeholder::of(object)? {
             None => object.values().try_for_each(|value| check(value, may_vary)),
             Some(Placeholder::Volatile(..) | Placeholder::Length(_)) if !may_vary => {
-                Err(format!("{value} matches many values, so it can't be sent"))
+                Err(format!("the placeholder {value} matches many values, so it can't be sent"))
             }
             Some(Placeholder::Join(parts)) => parts.iter().try_for_each(|part| check(part, false)),
             Some(Placeholder::Repeat(part, _)) => check(part, false),
@@ -129,13 +129,15 @@ pub(super) fn resolve_placeholders(value: &Value, kept: &KeptValues) -> Result<V
                 Value::Object(entries.collect::<Result<_, String>>()?)
             }
             Some(Placeholder::Volatile(..) | Placeholder::Length(_)) => {
-                return Err(format!("{value} matches many values, so it can't be used where one value is needed"));
+                return Err(format!(
+                    "the placeholder {value} matches many values, so it can't stand where one value is needed"
+                ));
             }
             Some(Placeholder::Value(name)) => {
-                kept.get(name).cloned().ok_or_else(|| format!("no value was kept under the name `{name}` before"))?
+                kept.get(name).cloned().ok_or_else(|| format!("no earlier answer gave a value the name `{name}`"))?
             }
             Some(Placeholder::Repeat(part, times)) => repeat(&resolve_placeholders(part, kept)?, times)
-                .ok_or_else(|| format!("`$repeat` would make more than {MAX_REPEATED} bytes of {part}"))?,
+                .ok_or_else(|| format!("`$repeat` would make a value of more than {MAX_REPEATED} bytes of {part}"))?,
             Some(Placeholder::Join(parts)) => {
                 let mut text = String::new();
                 for part in parts {

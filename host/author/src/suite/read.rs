@@ -136,7 +136,7 @@ impl TryFrom<RawStep> for Step {
                 check(&answer, true)?;
                 let at_once = at_once.unwrap_or(1);
                 if !(1..=MAX_AT_ONCE).contains(&at_once) {
-                    return Err(format!("`at_once` is between 1 and {MAX_AT_ONCE}"));
+                    return Err(format!("`at_once` must be between 1 and {MAX_AT_ONCE}"));
                 }
                 Ok(Self::Call { of, function, arguments, answer, at_once })
             }

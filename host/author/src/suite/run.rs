@@ -53,7 +53,7 @@ pub struct ModuleUnderTest {
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// The temporary folder for the state folders of the cases can't be created.
-    #[error("a folder for the states of test cases can't be created in `{}`", .folder.display())]
+    #[error("a folder for the databases of test cases can't be created in `{}`", .folder.display())]
     Folder {
         /// The path of the folder in which the temporary folder should have been created.
         folder: PathBuf,
@@ -342,8 +342,8 @@ impl CaseRun<'_> {
             exports.filter(|(module, _)| of.is_some() || *module == self.subject.module).collect();
         match (exports.pop(), exports.is_empty()) {
             (Some(export), true) => Ok(export),
-            (None, _) => Err(format!("no module here exports `{wanted}`")),
-            (Some(_), false) => Err(format!("several modules here export `{wanted}`")),
+            (None, _) => Err(format!("no module that runs in this test exports `{wanted}`")),
+            (Some(_), false) => Err(format!("several modules that run in this test export `{wanted}`")),
         }
     }
 

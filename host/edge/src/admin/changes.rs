@@ -192,7 +192,7 @@ fn refused(error: &ChangeError) -> Failure {
 /// Reads a whole upload of at most `most` bytes. Refuses it if [`MAX_UPLOADS`] others are being read.
 async fn upload(admin: &AdminApi, request: Request, most: u64) -> Result<Bytes, Failure> {
     let Ok(_place) = admin.uploads.try_acquire() else {
-        let detail = format!("{MAX_UPLOADS} uploads are already in progress");
+        let detail = format!("{MAX_UPLOADS} uploads are already in progress; try again when one has ended");
         return Err(Failure::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", detail));
     };
     let (head, body) = request.into_parts();

@@ -190,7 +190,7 @@ impl Listener {
                 }
                 Err(error) if is_client_error(&error) => {}
                 Err(error) => {
-                    tracing::warn!(target: "http", %error, "a connection could not be accepted");
+                    tracing::warn!(target: "http", %error, "a connection could not be accepted; the listener tries again");
                     connections.evict_any_idle();
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
