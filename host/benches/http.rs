@@ -72,7 +72,7 @@ fn main() -> anyhow::Result<()> {
     report.finish()
 }
 
-/// Creates an application of one module and one route.
+/// Creates an application of one module and one route. `mode` is the mode of its instances.
 fn application(folder: &Path, mode: &str, component: &Path) -> anyhow::Result<PathBuf> {
     let root = folder.join(mode);
     std::fs::create_dir(&root)?;
@@ -93,7 +93,7 @@ struct Greeting {
     length: u32,
 }
 
-/// The handler of the native server.
+/// The request handler of the native server.
 async fn greet(extract::Path(name): extract::Path<String>) -> Json<Greeting> {
     let message = format!("Hello, {name}!");
     let length = u32::try_from(message.len()).unwrap_or(u32::MAX);

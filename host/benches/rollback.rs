@@ -22,11 +22,11 @@ const GOAL: f64 = 100.0;
 /// The module that is swapped. The shop does not use it.
 const MODULE: &str = "extra";
 const MANIFEST: &str = "[modules.extra]\ncomponent = \"extra.wasm\"\n[compartments.extra]\nmodules = [\"extra\"]\n";
-/// The size of the unused rows that the backup must copy, in MiB.
+/// The size of the rows that only make the backup larger, in MiB.
 const BALLAST: i64 = 1024;
 /// The number of changes that wait or are in progress, including the compilation.
 const CHANGES: usize = 16;
-/// The time limit for expected events.
+/// The time limit for each event that the benchmark waits for.
 const TIMEOUT: Duration = Duration::from_secs(120);
 
 fn main() -> anyhow::Result<()> {
@@ -63,7 +63,7 @@ fn main() -> anyhow::Result<()> {
     report.finish()
 }
 
-/// Builds a component that compiles at once.
+/// Builds a component that takes almost no time to compile. Components with different numbers are different builds.
 fn build(number: u32) -> Vec<u8> {
     harmless("", &format!("(func (result i32) (i32.const {number}))"))
 }
@@ -80,7 +80,7 @@ fn fill(file: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The result of one rollback.
+/// The measured times of one rollback.
 struct RollbackTimes {
     millis: f64,
     is_right: bool,
@@ -88,7 +88,7 @@ struct RollbackTimes {
     was_under_both: bool,
 }
 
-/// A client of the admin API with the token.
+/// A client of the admin API that has the admin token.
 #[derive(Clone)]
 struct Operator {
     admin: SocketAddr,
@@ -102,7 +102,7 @@ impl Operator {
         Ok(Self { admin: host.admin, token })
     }
 
-    /// Sends a request on a connection of its own.
+    /// Sends a request on a connection of its own. `kind` is the media type of the body.
     fn ask(&self, method: &str, path: &str, kind: &str, body: &[u8]) -> anyhow::Result<(u16, Value)> {
         let mut stream = TcpStream::connect(self.admin)?;
         stream.set_read_timeout(Some(TIMEOUT))?;
@@ -125,7 +125,8 @@ impl Operator {
         self.ask("POST", &format!("/modules/{MODULE}/swap"), "application/wasm", component)
     }
 
-    /// Swaps a build. Tries again while other uploads are in progress. The result is 503 only if the queue of changes is full.
+    /// Replaces the module by a build. Repeats the request while too many other uploads are in progress. So the status is 503 only if the
+    /// queue of changes is full.
     fn swap_patiently(&self, component: &[u8]) -> anyhow::Result<(u16, Value)> {
         loop {
             let (status, told) = self.swap(component)?;

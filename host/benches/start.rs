@@ -8,7 +8,7 @@ use watertight_testkit::bench::cores::resident_bytes;
 use watertight_testkit::bench::report::Report;
 use watertight_testkit::bench::server::Server;
 
-/// The time until the resources that only the start needs are freed.
+/// The time after which the resources that only the start needs are certainly freed.
 const SETTLE_TIME: Duration = Duration::from_secs(1);
 /// The goal for the time from the start to ready, in milliseconds.
 const START_GOAL: f64 = 100.0;

@@ -1,5 +1,5 @@
-//! Measures calls between compartments, compared with the same two components on bare Wasmtime with the same `Config`. On bare
-//! Wasmtime, the caller's import is a dynamically defined function that calls a prepared instance of the other component. It has no
+//! Measures calls between compartments, compared with the same two components on bare Wasmtime with the same `Config`. On bare Wasmtime,
+//! the caller's import is a function that is defined at run time and calls an existing instance of the other component. That call has no
 //! queue, deadline, limits, instance pool or error reporting.
 
 use std::path::Path;
@@ -23,9 +23,10 @@ const KINDS: [(&str, u32, &str); 3] = [
     ("record", 100_000, "record with texts -> result of one"),
     ("list", 2_000, "list of 100 records -> s64"),
 ];
-/// The goal for the additional time of a bridged scalar call over bare dynamic Wasmtime, in nanoseconds.
+/// The goal for the additional time of a bridged call with a number, compared with bare Wasmtime, in nanoseconds.
 const SCALAR_ABOVE: f64 = 500.0;
-/// The goal for the other calls, as a ratio. For scalar calls the goal in nanoseconds gives the ratio.
+/// The goal for the other calls: their time divided by that on bare Wasmtime. For calls with a number, this ratio follows from the goal in
+/// nanoseconds.
 const RATIO: f64 = 1.3;
 
 /// Measures the host and bare Wasmtime in turns.
@@ -62,7 +63,7 @@ pub(crate) fn measure(runtime: &Runtime, hosted: &Hosted, bare: Bare, report: &m
     Ok(())
 }
 
-/// The caller's export: it takes the number of calls, and returns a sum of their results.
+/// A function that the caller exports: it takes the number of calls to make, and returns a sum of their results.
 type Drive = TypedFunc<(u32,), (u64,)>;
 
 /// The caller on bare Wasmtime, with the callee behind its import.

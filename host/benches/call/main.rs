@@ -1,5 +1,6 @@
-//! Benchmark of calls between modules. The first part compares calls within a fused compartment with the same composition on bare
-//! Wasmtime: the same `Config`, but without limits, ticking epochs, fibers or a host.
+//! Benchmark of calls between modules. The first part measures calls between two modules that are composed to one component (fused), and
+//! compares them with the same composed component on bare Wasmtime: the same `Config`, but without limits, ticking epochs, fibers or a
+//! host.
 //!
 //! All measured calls are made inside one call of a guest. So the cost of that outer call does not show, but anything that the host
 //! puts between modules would.
@@ -92,13 +93,13 @@ fn is_asked_for(call: &str, kind: &str) -> bool {
     words.iter().all(|word| word == call || word == kind)
 }
 
-/// Converts an error of Wasmtime, which does not implement the standard trait.
+/// Converts an error of Wasmtime, which does not implement the trait `Error` of the standard library.
 #[allow(clippy::needless_pass_by_value, reason = "for `map_err`")]
 fn in_words(error: wasmtime::Error) -> anyhow::Error {
     anyhow::anyhow!("{error:#}")
 }
 
-/// The composition on bare Wasmtime: the caller's exports that make the measured calls.
+/// The composed component of caller and callee on bare Wasmtime: the exports that make the measured calls.
 struct Bare {
     store: Store<()>,
     instance: Instance,
@@ -132,7 +133,7 @@ impl Bare {
     }
 }
 
-/// The composition of caller and callee, run by the host.
+/// The composed component of caller and callee, run by the host.
 struct Hosted {
     generation: Arc<Generation>,
     // Keeps the lock of the state folder as long as this process runs.

@@ -21,7 +21,7 @@ use crate::p99;
 
 /// The number of open requests on one HTTP/2 connection.
 const STREAMS: usize = 256;
-/// The goal for the additional latency of clients of the attacked listener, in milliseconds.
+/// The goal for the additional latency of other clients of the attacked listener, in milliseconds: at most this much.
 const MARGIN: f64 = 10.0;
 /// The goal for the operator's waiting time, in milliseconds.
 const OPERATOR: f64 = 100.0;
@@ -47,8 +47,8 @@ impl Attack {
     }
 }
 
-/// Opens four connections with 256 requests each, and opens new ones every 15 s. `ask` sends a request. `again` is called
-/// repeatedly for each stream.
+/// Opens four HTTP/2 connections with 256 requests each, and opens new connections every 15 s. `ask` sends a request. `again` is called
+/// repeatedly for each stream, to continue the attack on it.
 fn streams(
     address: SocketAddr,
     stop: &AtomicBool,
@@ -70,7 +70,7 @@ fn streams(
     }
 }
 
-/// Opens `count` connections that send nothing, and reopens those that have ended in each round.
+/// Opens `count` connections that send nothing, and opens a new one for each that has ended.
 fn idle(address: SocketAddr, stop: &AtomicBool, count: usize) {
     while !stop.load(Relaxed) {
         let connections: Vec<_> = (0..count).map_while(|_| TcpStream::connect(address).ok()).collect();
@@ -87,7 +87,8 @@ struct Operator {
 }
 
 impl Operator {
-    /// Creates the operator of the host on `state`. First swaps `module` for `build`, so that a rollback is possible.
+    /// Creates the operator of the host with the state folder `state`. First replaces `module` by the component `build`, so that a rollback
+    /// is possible.
     fn new(state: &std::path::Path, module: &str, build: &[u8]) -> anyhow::Result<Self> {
         let admin = StateFolder::running_host(state).context("the host says where it is")?.admin;
         let token = read_token(state)?.context("the state folder has a token")?;

@@ -26,15 +26,15 @@ use watertight_testkit::open::{Load, Request, Run, ask, saturate};
 use watertight_testkit::paths;
 use watertight_testkit::refused::Refused;
 
-/// The customers' load, as a part of the load that saturates the host.
+/// The customers' requests per second, as a part of the rate that saturates the host.
 const PART: f64 = 0.3;
 /// The number of connections with which saturation is measured.
 const CONNECTIONS: usize = 64;
-/// The module that loops.
+/// The name of the hostile module that loops forever.
 const LOOP: &str = "loop";
-/// The module for which builds are uploaded. It imports only what every module has.
+/// The name of the module for which invalid builds are uploaded. It imports only what every module may import.
 const TARGET: &str = "trap";
-/// The processor time that a loop may use: the limit of hostile modules.
+/// The maximum processor time of a call of a hostile module.
 const CPU: Duration = Duration::from_millis(100);
 /// Settings for the manifest: a short compile time limit, so that compile bombs end soon.
 const COMPILING: &str = "[compile]\ntime = \"1s\"\n";
@@ -72,7 +72,7 @@ fn main() -> anyhow::Result<()> {
 /// An attack that is repeated while customers are served.
 struct RepeatedAttack {
     name: String,
-    /// The effect of the attack, for the table.
+    /// The effect of the attack in words, for the table of results.
     told: String,
     address: SocketAddr,
     request: Request,
@@ -101,14 +101,14 @@ impl RepeatedAttack {
     }
 }
 
-/// Returns whether the command line asks for this module, or for none in particular: `cargo bench --bench limits -- loop`. The name
-/// `connections` stands for the attacks on listeners.
+/// Returns whether the command line names this hostile module, or names none and so asks for all: `cargo bench --bench limits -- loop`. The
+/// name `connections` stands for the attacks on listeners.
 fn is_asked_for(name: &str) -> bool {
     let mut words = std::env::args().skip(1).filter(|word| !word.starts_with("--")).peekable();
     words.peek().is_none() || words.any(|word| word == name)
 }
 
-/// Measures how much longer than its budget a loop runs, on an otherwise idle machine.
+/// Measures how much longer than its limit of processor time a looping call runs, on an otherwise idle machine.
 fn stopped(report: &mut Report, server: &Server) -> anyhow::Result<()> {
     let rounds = if bench::is_quick() { 20 } else { 200 };
     let request = Request { bytes: read(&format!("/{LOOP}")).into(), status: 500 };

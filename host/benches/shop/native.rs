@@ -33,7 +33,7 @@ use wire::{DraftJson, OrderJson, Problem};
 type Service<'f> =
     Orders<NativePlatform<'f>, NativePayments<NativePlatform<'f>>, NativeNotifications<NativePlatform<'f>>>;
 
-/// The time limit of a request: the host's default.
+/// The time limit of a request, which equals the default of the host.
 const REQUEST: Duration = Duration::from_secs(30);
 
 /// The databases of the three modules.
@@ -59,7 +59,7 @@ pub(crate) fn router(state: &Path) -> anyhow::Result<Router> {
 }
 
 impl Shop {
-    /// Runs one request with the orders service.
+    /// Answers one request by calling the orders service.
     async fn request<T: 'static>(
         self: Arc<Self>,
         work: impl FnOnce(&Service<'_>) -> Result<T, Error> + 'static,

@@ -27,7 +27,7 @@ use watertight_testkit::process::Holdings;
 use hostile::Counted;
 use rest::Rest;
 
-/// The customers' load, as a part of the load that saturates the host.
+/// The customers' requests per second, as a part of the rate that saturates the host.
 const PART: f64 = 0.3;
 /// The number of connections with which saturation is measured.
 const CONNECTIONS: usize = 64;
@@ -39,9 +39,9 @@ const MINUTE: Duration = Duration::from_secs(60);
 const CHANGE: Duration = Duration::from_secs(4);
 /// The interval between two measurements of the resident memory.
 const SAMPLE: Duration = Duration::from_secs(1);
-/// The minute whose memory is compared with that of the last one. The first minute fills pools and caches.
+/// The minute of the test whose resident memory is compared with that of the last minute. The first minute fills pools and caches.
 const FIRST_COMPARED: usize = 2;
-/// The allowed growth of the resident memory: a part of it, or a number of bytes.
+/// The allowed growth of the resident memory between these two minutes: a part of the earlier value, or a number of bytes.
 const GROWTH: (f64, u64) = (0.05, 16 << 20);
 
 fn main() -> anyhow::Result<()> {
@@ -163,7 +163,7 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Returns the number in an environment variable.
+/// Returns the number in an environment variable, or `None` if the variable is not set.
 fn number(variable: &str) -> anyhow::Result<Option<u64>> {
     let Ok(text) = std::env::var(variable) else { return Ok(None) };
     text.parse().map(Some).with_context(|| format!("{variable} is `{text}`"))
@@ -192,7 +192,7 @@ fn change(operator: &mut Operator, app: &Path, number: u64) -> anyhow::Result<()
     Ok(())
 }
 
-/// Returns a description if the resident memory has grown too much, judged by the median of each minute.
+/// Returns a description of the growth if the resident memory has grown too much, and else `None`. Compares the medians of two minutes.
 fn growth(resident: &[u64]) -> Option<String> {
     let (first, last) = (resident.get(FIRST_COMPARED - 1)?, resident.last()?);
     let (part, bytes) = GROWTH;

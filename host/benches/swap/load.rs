@@ -13,16 +13,16 @@ use watertight_testkit::open::{Load, Request, Run, ask, saturate};
 
 /// The number of connections with which saturation is measured.
 const CONNECTIONS: usize = 64;
-/// The customers' load, as a part of the load that saturates the host.
+/// The customers' requests per second, as a part of the rate that saturates the host.
 const PART: f64 = 0.5;
 /// The warm-up time, in seconds.
 const WARM: u64 = 3;
 /// The interval between two swaps, in seconds. The seconds in between serve as the comparison.
 const EVERY: f64 = 2.0;
-/// How long after a swap's end a second still counts as one with a swap, in seconds: the old generation is being freed.
+/// For how many seconds after a swap's end a measured second still counts as one with a swap, because the old generation is being freed.
 const AFTER: f64 = 0.1;
 
-/// Checks that the next request is answered by this generation.
+/// Returns an error unless the next request is answered by this generation.
 pub(crate) fn answers_from(server: &Server, generation: u64) -> anyhow::Result<()> {
     let request = Request { bytes: read("/orders?customer=nobody").into(), status: 200 };
     let answered = ask(server.address, &request)?;

@@ -16,7 +16,8 @@ use watertight_testkit::bench::report::Report;
 use watertight_testkit::bench::server::Server;
 use watertight_testkit::process::Holdings;
 
-/// The end of the manifest for the default placement, which names no compartments.
+/// The text that is appended to the manifest for the default placement of modules: none, because the default needs no tables of
+/// compartments.
 const FUSED: &str = "";
 const APART: &str = "[compartments.a]\nmodules = [\"orders\"]\n[compartments.b]\nmodules = [\"payments\"]\n\
                      [compartments.c]\nmodules = [\"notifications\"]\n";

@@ -1,9 +1,9 @@
 //! Runs blocking code as a future on a stack of its own.
 //!
-//! The modules' business rules are blocking code, and the database is asynchronous. A native team would have written the rules
-//! `async`. This module gives the baseline that speed without a second version of the rules: no thread switches, a wait suspends
-//! the stack, and stacks are reused. Passing each request to a blocking thread would make the baseline slower, and so the host's
-//! ratio better than it is.
+//! The modules' business rules are blocking code, and the database is asynchronous. A native team would have written the rules `async`.
+//! This module makes the native server as fast as `async` rules would, without a second version of the rules: no thread switches, a wait
+//! suspends the stack, and stacks are reused. Passing each request to a blocking thread would make the native server slower, and the host
+//! would look better than it is.
 
 use std::cell::RefCell;
 use std::pin::Pin;

@@ -1,5 +1,5 @@
-//! The environment of native modules: the host's database without WebAssembly around it, the system's clock, ULIDs, and the same
-//! log.
+//! The environment of native modules: the host's database without WebAssembly around it, the system's clock, ULIDs, and a log like the
+//! host's.
 
 use std::time::{Instant, SystemTime};
 
