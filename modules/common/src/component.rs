@@ -1,5 +1,5 @@
-//! Implements the interfaces of a module's environment with the host's capabilities. Also converts the shared types between
-//! contracts and rules.
+//! Implements the interfaces of a module's environment with the host's capabilities. Also converts the types that modules share between the
+//! form in contracts and the form in business rules.
 
 use std::sync::Once;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

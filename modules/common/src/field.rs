@@ -1,6 +1,6 @@
 //! The validation of fields, and the error for a field that is not valid.
 
-/// The longest idempotency or deduplication key, in bytes.
+/// The maximum length of an idempotency or deduplication key, in bytes.
 const MAX_KEY: usize = 128;
 
 /// A field that was parsed but has a value that is not allowed.
@@ -24,7 +24,7 @@ impl Invalid {
 ///
 /// # Errors
 ///
-/// The field `field`, with the reason.
+/// [`Invalid`] with the path `field` and the reason.
 pub fn check_text(field: &str, text: &str, max: usize) -> Result<(), Invalid> {
     match text.len() {
         0 => Err(Invalid::new(field, "must not be empty")),
@@ -37,7 +37,7 @@ pub fn check_text(field: &str, text: &str, max: usize) -> Result<(), Invalid> {
 ///
 /// # Errors
 ///
-/// The field `field`, with the reason.
+/// [`Invalid`] with the path `field` and the reason.
 pub fn check_key(field: &str, key: &str) -> Result<(), Invalid> {
     check_text(field, key, MAX_KEY)
 }

@@ -35,7 +35,8 @@ pub fn quoted(text: &str) -> String {
     out
 }
 
-/// Returns whether a character ends a line, is invisible, or changes the writing direction of the text after it.
+/// Returns whether a character must be escaped in the log: it ends a line, is invisible, or changes the writing direction of the text after
+/// it.
 fn hides(char: char) -> bool {
     matches!(char, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }

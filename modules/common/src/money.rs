@@ -30,7 +30,7 @@ impl Money {
     ///
     /// # Errors
     ///
-    /// The part of the amount that is not valid, with the reason.
+    /// [`Invalid`] with the path to the invalid part of the amount, and the reason.
     pub fn check_price(&self, field: &str) -> Result<(), Invalid> {
         if self.currency.len() != 3 || !self.currency.bytes().all(|byte| byte.is_ascii_uppercase()) {
             return Err(Invalid::new(format!("{field}.currency"), "must be three capital letters, as in ISO 4217"));

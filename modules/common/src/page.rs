@@ -47,12 +47,12 @@ impl Page {
         Ok(Self { before, limit })
     }
 
-    /// The items of the page have ids that sort before this text.
+    /// Returns the text before which the ids of the page's items sort.
     pub fn before(&self) -> &str {
         &self.before
     }
 
-    /// The number of items to fetch: one more than the page shows, which tells whether there is a next page.
+    /// Returns the number of items to fetch from the database: one more than the page shows, which tells whether there is a next page.
     pub fn fetch(&self) -> u32 {
         self.limit + 1
     }

@@ -1,5 +1,5 @@
-//! Implements the interfaces of a module's environment with a SQLite file, for native tests. A fuse simulates crashes. Never part
-//! of a component.
+//! Implements the interfaces of a module's environment with a SQLite file, for native tests. A [`Fuse`] simulates crashes. This code is
+//! never part of a component.
 #![allow(clippy::unwrap_used, reason = "for tests")]
 
 use std::collections::hash_map::RandomState;
@@ -28,7 +28,7 @@ struct Inner {
 }
 
 impl TestPlatform {
-    /// Creates an environment with a new database and runs all migrations of the module's folder `module` (its
+    /// Creates an environment with a new database, and runs all migrations of a module. `module` is the module's folder (its
     /// `CARGO_MANIFEST_DIR`).
     pub fn new(module: &str) -> Self {
         Self::with_fuse(module, Fuse::default())
@@ -91,13 +91,13 @@ impl Default for Fuse {
 }
 
 impl Fuse {
-    /// Burns the fuse after `points` more points. Each operation of a database has two points: before it happens, and after it
-    /// happened but before its caller knows.
+    /// Burns the fuse after `points` more points at which the process could end. Each database operation has two such points: before it
+    /// happens, and after it happened but before its caller knows.
     pub fn burn_after(&self, points: u64) {
         self.0.store(points, Ordering::SeqCst);
     }
 
-    /// Simulates the next start: the fuse no longer burns.
+    /// Simulates the next start of the process: the fuse is whole again, and operations reach the database.
     pub fn restart(&self) {
         self.0.store(u64::MAX, Ordering::SeqCst);
     }

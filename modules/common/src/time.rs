@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-/// A clock.
+/// A source of the current time.
 pub trait Clock {
     /// Returns the current time.
     fn now(&self) -> SystemTime;

@@ -1,4 +1,4 @@
-//! The data types of notifications, and the SQL between them and rows.
+//! The data types of notifications, and the SQL that stores and reads them.
 
 use shop_common::{Invalid, Page, Row, Sql, SqlError, values};
 
@@ -88,7 +88,7 @@ pub(crate) fn find_by_key(sql: &impl Sql, key: &str) -> Result<Option<Record>, S
     sql.query(&statement, values![key])?.into_iter().next().map(read).transpose()
 }
 
-/// Lists the notifications of a recipient, newest first. Returns as many as the page fetches.
+/// Lists the notifications of a recipient, newest first. Returns at most [`Page::fetch`] of them.
 pub(crate) fn list(sql: &impl Sql, recipient: &str, page: &Page) -> Result<Vec<Notification>, SqlError> {
     let statement =
         format!("select {COLUMNS} from notifications where recipient = ?1 and id < ?2 order by id desc limit ?3");

@@ -8,7 +8,7 @@ use shop_common::{Level, Page, Paged, Platform};
 use crate::model::{self, Error, Notice, Notification, Record};
 use crate::template::Template;
 
-/// The longest name of a recipient, in bytes.
+/// The maximum length of a recipient's name, in bytes.
 const MAX_RECIPIENT: usize = 128;
 
 /// The notifications service, with its platform.
@@ -23,7 +23,8 @@ impl<P: Platform> Notifications<P> {
         Self { platform }
     }
 
-    /// Renders, stores and logs a notice. The key names the notice for good: repeating both returns the existing notification.
+    /// Renders, stores and logs a notice. `key` belongs to the notice for good: a repeated call with the same notice and key returns the
+    /// existing notification.
     ///
     /// # Errors
     ///
@@ -61,8 +62,8 @@ impl<P: Platform> Notifications<P> {
         Ok(page.cut(items, |notification| &notification.id))
     }
 
-    /// Returns the notification that the key already names, if it is for the same notice. Compares the fields, not the rendered
-    /// texts, because the template's text may have changed since.
+    /// Returns the stored notification with the deduplication key `key`, if it was made from the same notice. Otherwise returns an error.
+    /// Compares the fields, not the rendered texts, because the template's text may have changed since.
     fn known(&self, wanted: &Record, key: &str) -> Result<Notification, Error> {
         let is_wanted = |known: &Record| {
             known.notification.recipient == wanted.notification.recipient

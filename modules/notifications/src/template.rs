@@ -4,7 +4,7 @@ use shop_common::Invalid;
 
 use crate::model::Field;
 
-/// The longest value of a placeholder, in bytes.
+/// The maximum length of a placeholder's value, in bytes.
 const MAX_VALUE: usize = 256;
 
 /// A text with placeholders, each written `{name}`.
@@ -46,7 +46,7 @@ impl Template {
     ///
     /// # Errors
     ///
-    /// The first field that is unknown, repeated, missing or has a value that is not allowed.
+    /// [`Invalid`] for the first field that is unknown, repeated, missing or has a value that is not allowed.
     pub fn arrange(&self, mut fields: Vec<Field>) -> Result<Vec<Field>, Invalid> {
         for (index, field) in fields.iter().enumerate() {
             let at = |part: &str| format!("fields[{index}].{part}");

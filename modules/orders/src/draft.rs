@@ -5,9 +5,9 @@ use shop_common::{Invalid, Money};
 
 use crate::model::{Draft, Line, PaymentMethod};
 
-/// The longest customer name, card token and wallet id, in bytes.
+/// The maximum length of a customer name, a card token and a wallet id, in bytes.
 const MAX_TEXT: usize = 128;
-/// The longest article number, in bytes.
+/// The maximum length of an article number, in bytes.
 const MAX_SKU: usize = 64;
 /// The maximum number of lines of an order.
 const MAX_LINES: usize = 100;
@@ -19,7 +19,7 @@ impl Draft {
     ///
     /// # Errors
     ///
-    /// The first field that is not valid, with the reason.
+    /// [`Invalid`] for the first field that is not valid, with the reason.
     pub fn check(&self) -> Result<Money, Invalid> {
         check_text("customer", &self.customer, MAX_TEXT)?;
         match &self.payment {
@@ -68,7 +68,7 @@ mod tests {
         Draft { customer: "ada".to_owned(), lines, payment: PaymentMethod::Invoice }
     }
 
-    /// Applies a change to a valid draft, and returns the field for which the draft is then refused.
+    /// Applies `change` to a valid draft, and returns the field for which the changed draft is refused.
     fn refused(change: impl FnOnce(&mut Draft)) -> String {
         let mut draft = draft(vec![line(1, 450), line(2, 450)]);
         assert_eq!(draft.check().unwrap().minor, 1350);

@@ -115,7 +115,7 @@ pub(crate) struct Record {
     pub(crate) payment: PaymentMethod,
     /// The reason for which the charge was declined. `None` if it was not.
     pub(crate) decline_reason: Option<String>,
-    /// Whether the order is cancelled and it is not yet certain that no amount of the customer's is kept.
+    /// Whether the order is cancelled, but the customer's money may still have to be refunded.
     pub(crate) refund_due: bool,
     /// The time at which the order was cancelled. `None` if it was not, or if a build before this column existed cancelled it.
     pub(crate) cancelled_at: Option<String>,

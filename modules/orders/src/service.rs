@@ -20,11 +20,11 @@ use crate::model::{Draft, Error, NoticeStatus, Order, OrderStatus, Record};
 use crate::ports::{Charge, Event, Notice, Notifications, Payment, PaymentError, PaymentStatus, Payments};
 use crate::store;
 
-/// The longest customer name of a list request, in bytes.
+/// The maximum length of the customer's name in a request for a list, in bytes.
 const MAX_CUSTOMER: usize = 128;
 
-/// The maximum number of orders that one call of [`Orders::resume`] tries. At six commits each, that takes some seconds on a slow
-/// disk.
+/// The maximum number of unfinished orders that one call of [`Orders::resume`] tries to finish. At six commits for each order, the call
+/// takes some seconds on a slow disk.
 pub const RESUME_BATCH: u32 = 50;
 
 /// The orders service, with its platform and the modules that it needs.
@@ -40,14 +40,15 @@ pub struct Orders<P, Pay, Tell> {
 enum Caller<'a> {
     /// A request. Another request may work on the same order at the same time.
     Request,
-    /// The host at its start. Every request of the previous process has ended.
+    /// The host, which resumes unfinished orders at its start. Every request of the previous process has ended.
     Start,
-    /// The host's schedule, while requests are served. Requests that began before this time have ended.
+    /// The host, which resumes unfinished orders at intervals while it serves requests. Requests that began before this time have ended.
     Schedule(&'a str),
 }
 
 impl Caller<'_> {
-    /// Returns whether no request can still be at work that found the order pending before it was cancelled.
+    /// Returns whether this caller is the only one that can still charge or refund the order: no request is left that found the order
+    /// pending before it was cancelled.
     fn is_alone_with(self, record: &Record) -> bool {
         match self {
             Self::Request => false,
@@ -67,7 +68,7 @@ enum ChargeState {
     /// Nothing was captured yet. A request that is still placing the order may capture the amount. It will then find the order
     /// cancelled.
     NotYet,
-    /// Payments did not answer the question.
+    /// The payments module did not say whether an amount was captured.
     Unknown,
 }
 
@@ -316,7 +317,7 @@ impl<P: Platform, Pay: Payments, Tell: Notifications> Orders<P, Pay, Tell> {
         }
     }
 
-    /// Notifies the customer. Returns whether the notification is certain.
+    /// Notifies the customer of an event. Returns whether it is certain that the notification was stored.
     fn notify(&self, order: &Order, event: Event) -> bool {
         let (customer, total) = (order.customer.clone(), order.total.to_string());
         let notice = Notice { customer, event, order: order.id.clone(), total };
@@ -331,8 +332,8 @@ impl<P: Platform, Pay: Payments, Tell: Notifications> Orders<P, Pay, Tell> {
         told.is_ok()
     }
 
-    /// Cancels an order whose request failed and had no key. Such a request cannot be repeated, so nothing must charge the order
-    /// later.
+    /// Cancels an order whose request failed and had no idempotency key. Such a request cannot be repeated, so nothing must charge the
+    /// order later.
     fn abandon(&self, id: &str) {
         match store::abandon(&self.platform, id, &timestamp(self.platform.now())) {
             Ok(true) => self.warn(id, "failed without an idempotency key and is called off"),

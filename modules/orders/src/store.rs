@@ -1,4 +1,4 @@
-//! The storage of orders: the SQL between records and rows.
+//! The storage of orders: the SQL that stores and reads records.
 //!
 //! Every change of an order's status is one statement that names the status it starts from. If two requests race, one of them
 //! changes the order and the other learns that it did not.
@@ -103,8 +103,8 @@ pub(crate) fn mark_notified(sql: &impl Sql, id: &str) -> Result<bool, SqlError> 
     execute_one(sql, "update orders set notice = 'sent' where id = ?1", values![id])
 }
 
-/// Records that no amount of the customer's is kept for the order. `payment` is the payment that was refunded, if any. Returns
-/// whether the order exists.
+/// Records that no money of the customer is kept for a cancelled order. `payment` is the payment that was refunded, if any. Returns whether
+/// the order exists.
 pub(crate) fn mark_settled(sql: &impl Sql, id: &str, payment: Option<&str>) -> Result<bool, SqlError> {
     execute_one(
         sql,
@@ -139,7 +139,7 @@ fn find_by(sql: &impl Sql, column: &'static str, value: &str) -> Result<Option<R
     Ok(read(sql.query(&statement, values![value])?)?.pop())
 }
 
-/// Lists a customer's orders, newest first. Returns as many as the page fetches.
+/// Lists a customer's orders, newest first. Returns at most [`Page::fetch`] of them.
 pub(crate) fn list(sql: &impl Sql, customer: &str, page: &Page) -> Result<Vec<Record>, SqlError> {
     let statement = format!(
         "select {COLUMNS}
@@ -150,8 +150,8 @@ pub(crate) fn list(sql: &impl Sql, customer: &str, page: &Page) -> Result<Vec<Re
     read(sql.query(&statement, values![customer, page.before(), page.fetch()])?)
 }
 
-/// Returns the ids of unfinished orders, each with the number of attempts so far, fewest attempts first. With `until`, returns
-/// only orders that were stored and cancelled by then.
+/// Returns the ids of unfinished orders, each with the number of attempts so far, fewest attempts first. If `until` is given, returns only
+/// orders that were neither stored nor cancelled after that time.
 pub(crate) fn unfinished(sql: &impl Sql, until: Option<&str>, limit: u32) -> Result<Vec<(String, i64)>, SqlError> {
     let statement = format!(
         "select id, attempts from orders

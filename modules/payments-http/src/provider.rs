@@ -15,7 +15,8 @@ use wasip2::http::types::{
 use crate::bindings::wasi::config::store;
 use crate::model::{Charge, Method};
 
-/// Whether the service first looks up the key. This provider moves money, so a charge whose outcome is known is never sent again.
+/// Whether the payments service looks up the idempotency key in the database before it calls the provider. It does: this provider moves
+/// money, so a charge whose outcome is known is never sent again.
 pub const MOVES_MONEY: bool = true;
 
 /// The characters of a key that are percent-encoded: those that a header cannot carry or would lose at its ends, and `%` itself.
@@ -23,7 +24,7 @@ const NOT_IN_HEADERS: AsciiSet = CONTROLS.add(b' ').add(b'%');
 
 /// The time within which the provider must begin its response, in nanoseconds.
 const RESPONSE_TIMEOUT: u64 = 5_000_000_000;
-/// The number of bytes of a response that are read. A reason is one sentence.
+/// The maximum number of bytes of a response's body that are read: enough for a reason of one sentence.
 const MAX_ANSWER: u64 = 4096;
 
 /// The provider's decision on a charge.

@@ -1,4 +1,4 @@
-//! The data types of payments, and the SQL between them and rows.
+//! The data types of payments, and the SQL that stores and reads them.
 
 use shop_common::{Invalid, Money, Row, Sql, SqlError, values};
 
@@ -93,9 +93,9 @@ pub(crate) struct Record {
     pub(crate) charge: Charge,
     pub(crate) state: State,
     pub(crate) created_at: String,
-    /// The idempotency key of the request that captured the payment.
+    /// The idempotency key of the request that captured the payment. `None` if it was not captured.
     pub(crate) capture_key: Option<String>,
-    /// The idempotency key of the request that refunded the payment.
+    /// The idempotency key of the request that refunded the payment. `None` if it was not refunded.
     pub(crate) refund_key: Option<String>,
 }
 
@@ -153,7 +153,7 @@ pub(crate) fn insert(sql: &impl Sql, record: &Record, key: &str) -> Result<bool,
     Ok(changed == 1)
 }
 
-/// Takes a step if the payment's status is the one before it. Returns whether the step was taken.
+/// Takes a step if the payment's status is the one before the step. Returns whether the step was taken.
 pub(crate) fn step(sql: &impl Sql, step: Step, id: &str, key: &str) -> Result<bool, SqlError> {
     let statement = match step {
         Step::Capture => {

@@ -5,8 +5,8 @@
 
 use crate::model::{Charge, Method};
 
-/// Whether the service first looks up the key. This provider keeps no state, so repeating a charge does no harm, and a look into
-/// the database would only cost time.
+/// Whether the payments service looks up the idempotency key in the database before it calls the provider. It does not: this provider keeps
+/// no state, so repeating a charge does no harm, and the database would only cost time.
 pub const MOVES_MONEY: bool = false;
 
 /// The card token for which the provider always declines.

@@ -10,7 +10,7 @@ use shop_common::{Invalid, Level, Platform};
 use crate::model::{self, Charge, Error, Method, Payment, Record, State, Status, Step};
 use crate::provider::{self, Decision};
 
-/// The longest reference, card token and wallet id, in bytes.
+/// The maximum length of a reference, a card token and a wallet id, in bytes.
 const MAX_TEXT: usize = 128;
 
 /// The payments service, with its platform.
@@ -25,8 +25,8 @@ impl<P: Platform> Payments<P> {
         Self { platform }
     }
 
-    /// Reserves the amount of a charge. The key names the charge and its result for good: a payment, or that the charge was
-    /// declined.
+    /// Reserves the amount of a charge. The idempotency key belongs to the charge and its result for good: to the payment, or to the fact
+    /// that the charge was declined.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! Implements the ports of orders with the contracts that the component imports.
+//! Implements the traits of `ports`, by which orders use other modules, with the contracts that the component imports.
 
 use shop_common::Invalid;
 

@@ -1,4 +1,4 @@
-//! Tests of cancelling: alone, and against a request that is still placing the order.
+//! Tests of cancelling an order: alone, and in a race with a request that is still placing the order.
 
 use shop_orders::model::{Error, OrderStatus};
 use shop_orders::ports::Event;

@@ -8,7 +8,8 @@ use crate::world::{Shop, draft};
 /// An upper bound for the number of points at which a scenario can be interrupted.
 const POINTS: u64 = 200;
 
-/// Runs a scenario once for each point at which the process can end, until a run is not interrupted.
+/// Runs a scenario once for each point at which the process can end, until a run is not interrupted. After each run, `check` gets the shop
+/// and the number of the point.
 fn at_every_point(scenario: impl Fn(&Shop), check: impl Fn(&Shop, u64)) {
     for points in 0..POINTS {
         let shop = Shop::new();

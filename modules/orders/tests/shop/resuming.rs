@@ -1,4 +1,4 @@
-//! Tests of resuming: at a start, and while requests are served.
+//! Tests of resuming unfinished orders: at the host's start, and while requests are served.
 
 use std::time::Duration;
 
@@ -8,12 +8,13 @@ use shop_orders::service::RESUME_BATCH;
 
 use crate::world::{Shop, draft};
 
-/// The longest request at a start, when no request is being served.
+/// The longest time that a request may still take at the host's start: none, because no request is being served.
 const AT_A_START: Duration = Duration::ZERO;
 /// The longest time that a request may take while requests are served.
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// Places orders that the process leaves pending. Their payments stay silent until the orders get another card.
+/// Places `count` orders that stay pending, because the payment provider never answers for their card. Unless `silent` is true, then gives
+/// them a card that works.
 fn leave_pending(shop: &Shop, count: u32, silent: bool) {
     for index in 0..count {
         let key = format!("{silent} {index}");

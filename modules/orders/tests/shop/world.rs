@@ -22,7 +22,7 @@ pub(crate) struct Shop {
     pub(crate) payments_db: TestPlatform,
     pub(crate) notifications_db: TestPlatform,
     pub(crate) fuse: Fuse,
-    /// Called after each step of payments, with its name: `authorize`, `capture` or `refund`.
+    /// A function that is called after each step of the payments module, with the step's name: `authorize`, `capture` or `refund`.
     hook: Option<Hook>,
 }
 
@@ -40,7 +40,7 @@ impl Shop {
         }
     }
 
-    /// Returns this shop with a hook that runs after each step of payments, before orders continue.
+    /// Returns this shop with a hook that runs after each step of the payments module, before the orders module continues.
     pub(crate) fn with_hook(&self, hook: impl Fn(&Shop, &str) + Send + Sync + 'static) -> Self {
         Self { hook: Some(Arc::new(hook)), ..self.clone() }
     }
@@ -70,7 +70,7 @@ impl Shop {
         self.notifications_db.count(&format!("select count(*) from notifications where {condition}"))
     }
 
-    /// Starts the host again.
+    /// Simulates a restart of the host: it repairs the fuse, and resumes unfinished orders.
     pub(crate) fn restart(&self) {
         self.fuse.restart();
         while self.orders().resume(Duration::ZERO).unwrap() {}
@@ -90,7 +90,7 @@ impl Shop {
     }
 }
 
-/// Payments with a hook that runs after each step.
+/// The payments module with a hook that runs after each of its steps.
 pub(crate) struct HookedPayments {
     payments: NativePayments<TestPlatform>,
     shop: Shop,
