@@ -119,7 +119,7 @@ fn files_beside(config: &AppConfig) -> u64 {
     let outbound: u64 = {
         let ask = config.modules.values().filter(|module| module.uses.contains_key(CapabilityName::HTTP));
         ask.filter_map(|module| module.settings_of::<OutboundConfig>(CapabilityName::HTTP))
-            .map(|http| u64::from(http.concurrent))
+            .map(|http| u64::from(http.concurrent + OutboundConfig::MAX_POOLED))
             .sum()
     };
     let databases = DATABASE_FILES * config.modules.len() as u64;

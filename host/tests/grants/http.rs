@@ -1,5 +1,7 @@
 //! Tests of outbound HTTP requests: their allowed destinations, and their limits.
 
+mod connections;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -338,6 +340,15 @@ async fn a_server_of_https_must_be_the_one_that_it_says() {
     host.signal(rustix::process::Signal::HUP);
     assert!(host.has_logged("the certificates read before stay trusted"), "{}", host.log());
     assert_eq!(send(&host, secure("localhost")).await["ok"]["text"], "hello");
+    // Further requests check the server again, although a connection to it is open.
+    std::fs::write(&trusted, other.cert.pem()).unwrap();
+    host.signal(rustix::process::Signal::HUP);
+    let signalled_at = Instant::now();
+    while !send(&host, secure("localhost")).await["ok"].is_null() {
+        assert!(signalled_at.elapsed() < Duration::from_secs(20), "a connection outlives its certificate");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    refused(&host, secure("localhost"), "TlsCertificateError").await;
 }
 
 #[tokio::test]

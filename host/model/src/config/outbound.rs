@@ -44,6 +44,9 @@ impl Default for OutboundConfig {
 }
 
 impl OutboundConfig {
+    /// The largest number of connections that the host keeps open for further requests of one module, in each generation.
+    pub const MAX_POOLED: u32 = 64;
+
     const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(3600);
     const SIZE: RangeInclusive<u64> = 0..=1 << 30;
     const CONCURRENT: RangeInclusive<u32> = 1..=10_000;

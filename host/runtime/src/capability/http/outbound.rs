@@ -1,26 +1,36 @@
 //! HTTP requests that modules send to other hosts: checks the grant, connects, and bounds size, time and number.
 //!
-//! Each request is checked on its own. A redirect is returned to the module like any other response; a module that follows it sends a
-//! new request. Each request has its own connection and uses HTTP/1.1.
+//! Each request is checked on its own, also if an open connection could serve it. A redirect is returned to the module like any other
+//! response; a module that follows it sends a new request. Requests use HTTP/1.1. Connections stay open for further requests of the same
+//! module in the same generation, never for those of others.
 
 mod address;
 mod body;
 mod connect;
+mod pool;
 mod trust;
 
 use std::error::Error as _;
 use std::net::IpAddr;
+use std::pin::pin;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ::http::header::CONTENT_LENGTH;
 use ::http::{Method, Request, Response, Uri};
+use arc_swap::ArcSwap;
 use http_body_util::BodyExt;
-use hyper_util::rt::TokioIo;
+use hyper::body::{Body, Incoming};
+use hyper_util::client::legacy;
+use hyper_util::client::legacy::connect::capture_connection;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout_at;
+use tokio_util::sync::CancellationToken;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody};
 
 use body::{LimitedRequestBody, LimitedResponseBody};
+use connect::ConnectError;
+use pool::{Client, EXCHANGE, Pools};
 use trust::RootCertificates;
 use watertight_model::config::{AllowedOrigin, HostName, Origin, OutboundConfig, Scheme};
 use watertight_telemetry::OutboundMetrics;
@@ -33,9 +43,11 @@ const MAX_HEAD: usize = 64 << 10;
 /// The largest number of header fields in a response.
 const MAX_FIELDS: usize = 200;
 
-/// The outbound HTTP client of one module in one generation: its grant, its concurrency limit and its counters.
+/// The outbound HTTP client of one module in one generation: its grant, its connections, its concurrency limit and its counters.
 pub(super) struct OutboundClient {
     grant: OutboundConfig,
+    /// The pooled connections. They are closed when the client is dropped, which is when its generation is freed.
+    pools: ArcSwap<Pools>,
     permits: Arc<Semaphore>,
     counters: OutboundMetrics,
 }
@@ -112,8 +124,8 @@ impl OutboundClient {
             // The first request then does not wait for the certificates, and a host without certificates logs that at once.
             tokio::spawn(async { drop(RootCertificates::global().connector().await) });
         }
-        let places = Arc::new(Semaphore::new(grant.concurrent as usize));
-        Arc::new(Self { grant, permits: places, counters })
+        let permits = Arc::new(Semaphore::new(grant.concurrent as usize));
+        Arc::new(Self { pools: Pools::new(&grant).into(), grant, permits, counters })
     }
 
     /// Sends a request if the grant permits it. `deadline` also ends the reading of the response body.
@@ -139,32 +151,49 @@ impl OutboundClient {
         deadline: Instant,
     ) -> Result<Response<WasiBody>, OutboundError> {
         let to = self.check(&request)?;
-        let place = self.admit(&to)?;
-        let now = Instant::now();
-        let end = deadline.min(now + self.grant.timeout);
-        let until = |wish: Option<_>| tokio::time::Instant::from(wish.map_or(end, |wish| end.min(now + wish)));
+        let permit = self.admit(&to)?;
+        let limits = TimeLimits::new(&options, deadline, self.grant.timeout);
+        let exchange = CancellationToken::new();
+        let guard = exchange.clone().drop_guard();
+        let pools = self.pools();
 
-        let connecting = connect::connect(&to, self.grant.private, RootCertificates::global());
-        let connected = tokio::time::timeout_at(until(options.connect_timeout), connecting).await;
-        let stream = connected.map_err(|_| Error::ConnectionTimeout)??;
-        let mut builder = hyper::client::conn::http1::Builder::new();
-        builder.max_buf_size(MAX_HEAD).max_headers(MAX_FIELDS);
-        let (mut sender, connection) =
-            builder.handshake(TokioIo::new(stream)).await.map_err(|error| from_hyper_error(&error))?;
-        let connection = wasmtime_wasi::runtime::spawn(async move {
-            // The sender of the request and the reader of the response body see the same error.
-            let _ = connection.await;
-        });
-        let limit = self.grant.request;
-        let request = origin_form(request).map(|body| LimitedRequestBody::new(body, limit));
-        let wish = options.first_byte_timeout.map(|wish| wish.saturating_add(now.elapsed()));
-        let answered = tokio::time::timeout_at(until(wish), sender.send_request(request)).await;
-        let answer =
-            answered.map_err(|_| Error::ConnectionReadTimeout)?.map_err(|error| match from_hyper_error(&error) {
-                Error::HttpRequestBodySize(_) => OutboundError::Limit { to, limit: "request", figure: limit },
-                error => error.into(),
-            })?;
-        Ok(answer.map(|body| LimitedResponseBody::new(body, end, self, place, connection).boxed_unsync()))
+        let (head, body) = request.into_parts();
+        let again = (head.method.is_idempotent() && body.is_end_stream()).then(|| head.clone());
+        let client = if again.is_some() { &pools.repeatable } else { &pools.one_shot };
+        let limited = |body| LimitedRequestBody::new(body, self.grant.request, exchange.clone());
+        let mut answered = limits.apply(client, Request::from_parts(head, limited(body)), &exchange).await;
+        if let (Err(SendError::Client(error)), Some(head)) = (&answered, again)
+            && pool::was_closed_after_use(error)
+        {
+            let request = Request::from_parts(head, limited(WasiBody::default()));
+            answered = limits.apply(&pools.one_shot, request, &exchange).await;
+        }
+        let answer = answered.map_err(|error| self.send_error(&error, to))?;
+        pool::set_served(&answer);
+        Ok(answer.map(|body| LimitedResponseBody::new(body, limits.end, self, permit, guard).boxed_unsync()))
+    }
+
+    /// Returns the pools. Replaces them if the trusted certificates changed, so that no connection outlives the certificates that it was
+    /// checked against by more than its current request.
+    fn pools(&self) -> Arc<Pools> {
+        if self.pools.load().are_outdated() {
+            self.pools.store(Pools::new(&self.grant));
+        }
+        self.pools.load_full()
+    }
+
+    fn send_error(&self, error: &SendError, to: Origin) -> OutboundError {
+        let error = match error {
+            SendError::Late(late) => return late().into(),
+            SendError::Client(error) => error.source(),
+        };
+        if let Some(failure) = error.and_then(|error| error.downcast_ref::<ConnectError>()) {
+            return failure.for_request(to);
+        }
+        match error.and_then(|error| error.downcast_ref()).map_or(Error::ConnectionTerminated, from_hyper_error) {
+            Error::HttpRequestBodySize(_) => OutboundError::Limit { to, limit: "request", figure: self.grant.request },
+            error => error.into(),
+        }
     }
 
     /// Returns the destination of a request if the grant permits it.
@@ -208,11 +237,52 @@ fn origin(uri: &Uri) -> Result<Origin, OutboundError> {
     Ok(Origin { scheme, host: HostName::new(authority.host()), port })
 }
 
-/// Reduces a request's target to path and query: the form that HTTP/1.1 sends to an origin server.
-fn origin_form<B>(mut request: Request<B>) -> Request<B> {
-    let path = request.uri().path_and_query().cloned();
-    *request.uri_mut() = path.map_or_else(|| Uri::from_static("/"), Uri::from);
-    request
+/// The reason why the client returned no response.
+enum SendError {
+    /// A time limit ended, with this error.
+    Late(fn() -> Error),
+    Client(legacy::Error),
+}
+
+/// The time limits of one request: the module's, and those that the guest set for it.
+struct TimeLimits {
+    /// The end of the request, with its response.
+    end: Instant,
+    /// When there must be a connection.
+    connect: Instant,
+    /// The time from then to the head of the response.
+    first_byte: Option<Duration>,
+}
+
+impl TimeLimits {
+    fn new(options: &RequestOptions, deadline: Instant, timeout: Duration) -> Self {
+        let now = Instant::now();
+        let end = deadline.min(now + timeout);
+        let connect = options.connect_timeout.map_or(end, |wish| end.min(now + wish));
+        Self { end, connect, first_byte: options.first_byte_timeout }
+    }
+
+    /// Sends a request and returns the response, if the limits permit it.
+    async fn apply(
+        &self,
+        client: &Client,
+        mut request: Request<LimitedRequestBody>,
+        exchange: &CancellationToken,
+    ) -> Result<Response<Incoming>, SendError> {
+        let mut connection = capture_connection(&mut request);
+        let mut answering = pin!(EXCHANGE.scope(exchange.clone(), client.request(request)));
+        let connecting =
+            timeout_at(self.connect.into(), async { drop(connection.wait_for_connection_metadata().await) });
+        tokio::select! {
+            // A request that fails without a connection also ends the wait for it.
+            biased;
+            answered = &mut answering => return answered.map_err(SendError::Client),
+            connected = connecting => connected.map_err(|_| SendError::Late(|| Error::ConnectionTimeout))?,
+        }
+        let first_byte = self.first_byte.map_or(self.end, |wish| self.end.min(Instant::now() + wish));
+        let answered = timeout_at(first_byte.into(), answering).await;
+        answered.map_err(|_| SendError::Late(|| Error::ConnectionReadTimeout))?.map_err(SendError::Client)
+    }
 }
 
 /// Converts an error of hyper to the error of `wasi:http`.

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Sleep;
-use wasmtime_wasi::runtime::AbortOnDropJoinHandle;
+use tokio_util::sync::{CancellationToken, DropGuard, WaitForCancellationFutureOwned};
 use wasmtime_wasi_http::{Error, WasiBody};
 
 use super::{OutboundClient, from_hyper_error};
@@ -22,16 +22,20 @@ fn subtract_frame(left: &mut u64, frame: &Frame<Bytes>) -> Result<(), ()> {
     Ok(())
 }
 
-/// A request body that fails once it exceeds the limit of bytes.
+/// A request body that fails once it exceeds the limit of bytes, or once its exchange ended.
+///
+/// A server may answer before it has read the whole request. Without the second rule, a guest that then neither sends the rest nor drops
+/// the request would keep a connection that no permit counts.
 pub(super) struct LimitedRequestBody {
     inner: WasiBody,
     left: u64,
     limit: u64,
+    ended: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
 impl LimitedRequestBody {
-    pub(super) fn new(inner: WasiBody, limit: u64) -> Self {
-        Self { inner, left: limit, limit }
+    pub(super) fn new(inner: WasiBody, limit: u64, exchange: CancellationToken) -> Self {
+        Self { inner, left: limit, limit, ended: Box::pin(exchange.cancelled_owned()) }
     }
 }
 
@@ -40,7 +44,10 @@ impl Body for LimitedRequestBody {
     type Error = Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        let Self { inner, left, limit } = &mut *self;
+        let Self { inner, left, limit, ended } = &mut *self;
+        if ended.as_mut().poll(context).is_ready() {
+            return Poll::Ready(Some(Err(Error::ConnectionTerminated)));
+        }
         Pin::new(inner).poll_frame(context).map(|frame| {
             frame.map(|frame| {
                 let frame = frame?;
@@ -59,15 +66,15 @@ impl Body for LimitedRequestBody {
     }
 }
 
-/// A response body that fails once it exceeds its limit of bytes or its deadline. It holds the request's permit and the connection until it
-/// is dropped.
+/// A response body that fails once it exceeds its limit of bytes or its deadline. Until it is dropped, it holds the request's permit, and the
+/// exchange goes on. Its connection is pooled again only if it was read to its end.
 pub(super) struct LimitedResponseBody {
     inner: Incoming,
     left: u64,
     deadline: Pin<Box<Sleep>>,
     outgoing: Arc<OutboundClient>,
     _permit: OwnedSemaphorePermit,
-    _connection: AbortOnDropJoinHandle<()>,
+    _exchange: DropGuard,
 }
 
 impl LimitedResponseBody {
@@ -76,10 +83,10 @@ impl LimitedResponseBody {
         end: Instant,
         outgoing: Arc<OutboundClient>,
         permit: OwnedSemaphorePermit,
-        connection: AbortOnDropJoinHandle<()>,
+        exchange: DropGuard,
     ) -> Self {
         let deadline = Box::pin(tokio::time::sleep_until(end.into()));
-        Self { inner, left: outgoing.grant.response, deadline, outgoing, _permit: permit, _connection: connection }
+        Self { inner, left: outgoing.grant.response, deadline, outgoing, _permit: permit, _exchange: exchange }
     }
 }
 

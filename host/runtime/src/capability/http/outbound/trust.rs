@@ -3,6 +3,7 @@
 //! All applications of the process share them. They are read when the first module with a grant for `https` is set up, and again on
 //! [`reload_certificates`]. A blocking thread reads them.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 
 use arc_swap::ArcSwapOption;
@@ -24,6 +25,7 @@ pub(super) struct RootCertificates {
     config: ArcSwapOption<ClientConfig>,
     /// Locked while the certificates are read.
     read_lock: Mutex<()>,
+    reloads: AtomicU64,
 }
 
 /// The error that the system has no trusted certificates.
@@ -31,7 +33,8 @@ pub(super) struct RootCertificates {
 #[error("no trusted certificates were found on the system")]
 pub struct NoCertificates;
 
-/// Reads the system's trusted certificates again, for all later connections. Returns the number of certificates.
+/// Reads the system's trusted certificates again, for all later requests: none of them uses a connection that was made before. Returns the
+/// number of certificates.
 ///
 /// # Errors
 ///
@@ -63,6 +66,11 @@ impl RootCertificates {
         config.into()
     }
 
+    /// Returns how often the certificates were replaced. Connections that were made before the last time must serve no new request.
+    pub(super) fn reloads(&self) -> u64 {
+        self.reloads.load(Ordering::Acquire)
+    }
+
     async fn reload(&self) -> Result<usize, NoCertificates> {
         let _reading = self.read_lock.lock().await;
         let (config, trusted) = read().await;
@@ -70,6 +78,7 @@ impl RootCertificates {
             return Err(NoCertificates);
         }
         self.config.store(Some(config));
+        self.reloads.fetch_add(1, Ordering::Release);
         Ok(trusted)
     }
 }
