@@ -33,8 +33,8 @@ pub use crate::store::{SharedData, StoreState};
 
 /// An interface that the host implements, with everything that belongs to it.
 ///
-/// One value lives as long as the process. What belongs to a module of a generation, it returns from [`Self::prepare`]. What belongs to a
-/// store, it keeps in a [`StoreState`].
+/// One value lives as long as the process. [`Self::prepare`] returns what belongs to a module in one generation. A [`StoreState`] keeps
+/// what belongs to one Wasmtime store.
 pub trait Capability: Send + Sync + 'static {
     /// Returns what the manifest and the graph need to know: name, interfaces, settings. It is called once.
     fn declaration(&self) -> Declaration;
@@ -48,8 +48,8 @@ pub trait Capability: Send + Sync + 'static {
         Ok(())
     }
 
-    /// Returns what all instances of a module share in one generation, if there is anything. It is called for each module that is granted
-    /// the capability. Functions get it by [`InstanceState::shared`].
+    /// Returns the data that all instances of a module share in one generation, or `None` if there is none. It is called for each module
+    /// that is granted the capability. The capability's functions get the data by [`InstanceState::shared`].
     ///
     /// # Errors
     ///
@@ -58,7 +58,7 @@ pub trait Capability: Send + Sync + 'static {
         Ok(None)
     }
 
-    /// Defines the functions of the interfaces.
+    /// Defines the functions of the capability's interfaces in the linker of one compartment.
     ///
     /// # Errors
     ///
@@ -66,7 +66,7 @@ pub trait Capability: Send + Sync + 'static {
     fn add_to_linker(&self, linker: &mut CapabilityLinker<'_>) -> wasmtime::Result<()>;
 }
 
-/// A module for which capabilities are prepared.
+/// A module of a new generation, as [`Capability::prepare`] sees it.
 pub struct ModuleContext<'a> {
     /// The module's name.
     pub name: &'a ModuleName,
@@ -82,7 +82,7 @@ pub struct ModuleContext<'a> {
     pub telemetry: &'a Telemetry,
 }
 
-/// The linker of one compartment, for the functions of a capability.
+/// The linker of one compartment, in which a capability defines its functions.
 pub struct CapabilityLinker<'a> {
     linker: &'a mut Linker<InstanceState>,
     component: &'a Component,
@@ -90,7 +90,7 @@ pub struct CapabilityLinker<'a> {
 }
 
 impl CapabilityLinker<'_> {
-    /// Returns Wasmtime's linker, for functions that need no identity.
+    /// Returns Wasmtime's linker, for functions that need not know which module calls them.
     pub fn linker(&mut self) -> &mut Linker<InstanceState> {
         self.linker
     }
@@ -108,7 +108,7 @@ impl CapabilityLinker<'_> {
     }
 }
 
-/// The capabilities of a host. The default is those that are built in.
+/// The capabilities of a host. By default, they are the built-in ones.
 #[derive(Clone)]
 pub struct Capabilities {
     all: Arc<[(CapabilityName, Arc<dyn Capability>)]>,
@@ -132,12 +132,12 @@ impl Capabilities {
         Ok(Self { all: all.into(), declarations: Declarations::with(declarations)? })
     }
 
-    /// Returns what the capabilities declare, for reading manifests.
+    /// Returns the declarations of all capabilities, which the reading of manifests needs.
     pub fn declarations(&self) -> &Declarations {
         &self.declarations
     }
 
-    /// Prepares an application: see [`Capability::prepare_application`].
+    /// Prepares all capabilities for an application: see [`Capability::prepare_application`].
     ///
     /// # Errors
     ///
@@ -147,7 +147,7 @@ impl Capabilities {
         Problems::ok_or_problems(refusals.flat_map(Problems::into_vec).collect(), ())
     }
 
-    /// Prepares a module: see [`Capability::prepare`].
+    /// Prepares all capabilities that a module is granted, and returns their data: see [`Capability::prepare`].
     ///
     /// # Errors
     ///
@@ -199,7 +199,7 @@ impl fmt::Debug for Capabilities {
     }
 }
 
-/// The built-in capabilities. Their declarations stand in the crate `model`, so that applications can be checked without an engine.
+/// Returns the built-in capabilities. The crate `model` has their declarations, so that applications can be checked without an engine.
 fn built_in() -> Vec<(CapabilityName, Arc<dyn Capability>)> {
     let all: [Arc<dyn Capability>; 7] = [
         Arc::new(sql::Sql),

@@ -61,7 +61,7 @@ impl From<CallError> for InvokeError {
     }
 }
 
-/// The identity of a call that an operator or the host makes, not a client of the data listener.
+/// The identity of a call that comes from an operator or the host itself, not from a client of the data listener.
 pub struct Caller {
     /// The call's id, for log lines.
     pub request: Arc<str>,
@@ -70,7 +70,7 @@ pub struct Caller {
 }
 
 impl Caller {
-    /// Returns a caller with that request id, for a host in which other calls may run at the same time.
+    /// Returns a caller for a host in which other calls may run at the same time. `request` is the call's id.
     pub fn concurrent(request: impl Into<Arc<str>>) -> Self {
         Self { request: request.into(), concurrent_calls: ConcurrentCalls::AtMost(Duration::ZERO) }
     }

@@ -1,4 +1,4 @@
-//! Turns a compartment of the graph into code that can be instantiated. The steps: compose the components, compile the composition,
+//! Turns a compartment of the graph into code that can be instantiated. The steps: compose the modules' components into one, compile it,
 //! define the host functions and the bridges to other compartments, and find the exports.
 //!
 //! Linking makes no decisions: the graph has already resolved every import. Linking can still fail, because only Wasmtime checks the
@@ -37,7 +37,7 @@ pub type FunctionName = (ModuleName, InterfaceName, String);
 
 /// A function that can be called from outside its compartment.
 pub struct Export {
-    /// The position of the function in an instance of the compartment's component.
+    /// The function's export in the compartment's composed component, as Wasmtime finds it in an instance.
     pub index: ComponentExportIndex,
     /// Whether the function returns a value.
     pub returns: bool,
@@ -50,7 +50,7 @@ pub struct Export {
 pub struct Linked {
     /// The digest of everything that the code was linked from. See [`identity()`].
     pub identity: Digest,
-    /// The compiled component with all imports resolved, ready to be instantiated.
+    /// The compiled component of the compartment with all imports resolved, ready to be instantiated.
     pub pre: InstancePre<InstanceState>,
     /// The engine profile that the code was compiled for.
     pub profile: Profile,
@@ -78,7 +78,7 @@ pub enum LinkError {
         /// The reason: an error of `wac-graph`, or of reading a component.
         reason: String,
     },
-    /// The composition does not compile.
+    /// The composed component of the compartment does not compile.
     #[error("compartment `{compartment}`, with {modules}, can't be compiled")]
     Compile {
         /// The name of the compartment.
@@ -88,7 +88,7 @@ pub enum LinkError {
         /// The compiler's error.
         source: CompileError,
     },
-    /// The host does not define an import of the composition, or defines it with another type.
+    /// The host does not define an import of the compartment's composed component, or defines it with another type.
     #[error("the host can't serve the imports of compartment `{compartment}`")]
     Imports {
         /// The name of the compartment.
@@ -112,7 +112,8 @@ impl From<LinkError> for Problem {
 ///
 /// # Errors
 ///
-/// Returns [`LinkError`] if the components cannot be composed, the composition does not compile, or the host does not serve an import.
+/// Returns [`LinkError`] if the components cannot be composed, the composed component does not compile, or the host does not serve an
+/// import.
 pub fn link(
     graph: &AppGraph,
     compartment: &Compartment,

@@ -44,10 +44,10 @@ pub use in_flight::InFlight;
 
 /// The largest number of retired generations that finish their requests at the same time. The next change waits until one of them is freed.
 pub const MAX_DRAINING: usize = 4;
-/// The number of generations that may drain beyond [`MAX_DRAINING`] because a rollback did not wait. For each of them, an older draining
-/// generation was cut off.
+/// Greatest number of generations that may drain beyond [`MAX_DRAINING`] because a rollback did not wait. For each of them, an older
+/// draining generation was cut off.
 const MAX_CUT_OFF: usize = 4;
-/// How long a rollback waits for instances of its target to start.
+/// Longest time that a rollback waits for the generation that it returns to to start its instances.
 const WARM_UP_AGAIN: Duration = Duration::from_millis(30);
 
 /// The position of a function in a generation: its compartment and its index there.
@@ -69,7 +69,7 @@ pub struct Generation {
     pub routes: RouteTable,
     compartments: Vec<Arc<Compartment>>,
     targets: HashMap<(ModuleName, InterfaceName, String), Target>,
-    /// The bridges of each compartment, in the order of the compartments.
+    /// The calls of each compartment to other compartments, in the order of the compartments.
     bridges: Vec<Vec<in_flight::BridgeTarget>>,
     /// The function and the counters of each route, in the order of the routes.
     route_targets: Vec<(Target, RouteMetrics)>,
@@ -77,9 +77,9 @@ pub struct Generation {
     in_flight: Arc<AtomicUsize>,
     /// The time that requests may take after another generation has become the current one.
     drain: Duration,
-    /// The token that is cancelled when the remaining requests must end. It wakes the futures that wait.
+    /// The token that is cancelled when the requests that still run must end. It wakes the futures that wait.
     cut_off: CancellationToken,
-    /// Whether the remaining requests must end. Reading this flag before each poll is cheaper than asking `ended`.
+    /// Whether the requests that still run must end. Reading this flag before each poll is cheaper than asking the token `cut_off`.
     has_ended: AtomicBool,
 }
 
@@ -179,7 +179,7 @@ impl Generation {
         self.targets.get(&(module.clone(), interface.clone(), function.to_owned())).copied()
     }
 
-    /// Logs that a result of `target` cannot be written as JSON. If the result is too large, counts that as an exceeded limit.
+    /// Logs that a result of `target` cannot be written as JSON. If the result is too large, also counts it as an exceeded limit.
     pub fn report_unencodable_result(&self, target: Target, error: &EncodeError, request: &str, trace: &Trace) {
         self.compartments[target.compartment].report_unencodable_result(target.function, error, request, trace);
     }
@@ -257,7 +257,7 @@ impl Generation {
         self.compartments.iter().find_map(|compartment| compartment.calls(module))
     }
 
-    /// Cuts off the requests that still run.
+    /// Ends the requests that still run on this generation.
     fn cut_off(&self) {
         self.has_ended.store(true, Ordering::Release);
         self.cut_off.cancel();
@@ -277,8 +277,9 @@ impl Generation {
         Problems::ok_or_problems(problems, ())
     }
 
-    /// Starts instances for a rollback to this generation, of all compartments at once and for at most `WARM_UP_AGAIN`. The first call of a
-    /// compartment starts its instance if the time was too short, or if there is no room for an instance now.
+    /// Starts instances for a rollback to this generation, of all compartments at once, and waits for them for at most `WARM_UP_AGAIN`. The
+    /// first call of a compartment starts its instance if the time was too short, or if there is no room for an instance now. `before` is
+    /// the generation that runs until the rollback.
     ///
     /// # Errors
     ///
@@ -298,7 +299,8 @@ impl Generation {
         Problems::ok_or_problems(problems, ())
     }
 
-    /// Starts the first instance of the compartment at `place`. Returns a problem if it must start and doesn't.
+    /// Starts the first instance of the compartment at index `place`. Returns a problem if it doesn't start. A compartment that also runs
+    /// in the generation `before`, or that lacks room although it may (`may_lack_room`), only logs that.
     async fn start_first_instance(
         self: &Arc<Self>,
         place: usize,
@@ -310,7 +312,8 @@ impl Generation {
         let error = compartment.warm_up(call.in_compartment(self.clone(), place)).await.err()?;
         let is_full = may_lack_room && matches!(error, CallError::NoRoom { .. });
         if is_full || before.is_some_and(|before| before.runs(compartment, plan)) {
-            tracing::warn!(compartment = %compartment.name(), %error, "it runs, and can't start another instance now");
+            let told = "a compartment can't start another instance now; its next call that needs one tries again";
+            tracing::warn!(compartment = %compartment.name(), %error, "{told}");
             return None;
         }
         let (name, within) = (compartment.name(), plan.describe_modules());
@@ -322,7 +325,8 @@ impl Generation {
         })
     }
 
-    /// Returns whether this generation has the compartment with the same code, limits and instance settings.
+    /// Returns whether this generation has a compartment with the same code, limits and instance settings. `plan` is the compartment's
+    /// description in the other generation's graph.
     fn runs(&self, compartment: &Compartment, plan: &graph::Compartment) -> bool {
         let same = |(own, own_plan): (&Arc<Compartment>, &graph::Compartment)| {
             own.identity() == compartment.identity()
@@ -333,8 +337,8 @@ impl Generation {
 }
 
 impl Callees for Generation {
-    /// Does not watch for the end of the generation; the call from outside does. If a nested call ended at that moment, its caller would
-    /// receive an error and go on.
+    /// Does not end with the generation; the call from outside that it is a part of does. If a nested call ended at that moment, its caller
+    /// would receive an error and go on.
     fn call_across<'a>(
         self: Arc<Self>,
         caller: usize,
@@ -360,11 +364,11 @@ pub struct Runtime {
     /// The generations that drain, oldest first. Entries of freed ones are removed when the next is added.
     retired: Mutex<Vec<Weak<Generation>>>,
     drain_permits: Arc<Semaphore>,
-    /// The additional permits for rollbacks. For each permit taken, a draining generation is cut off.
+    /// The additional permits that let a rollback publish without waiting. For each permit taken, a draining generation is cut off.
     rollback_permits: Arc<Semaphore>,
 }
 
-/// The permit to have one more generation drain.
+/// The permit for one more generation to drain.
 pub struct DrainPermit(OwnedSemaphorePermit);
 
 impl Runtime {

@@ -39,13 +39,13 @@ const MAX_WASI_RESOURCES: usize = 1_000;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ModuleIndex(pub u16);
 
-/// The resources of a module that all its instances share.
+/// What all instances of a module share in one generation.
 pub struct ModuleData {
     /// The module's name.
     pub name: ModuleName,
     /// Whether the module imports WASI itself. Only one module of a store can; it owns the output of WASI's standard streams.
     pub imports_wasi: bool,
-    /// What the module's capabilities have prepared.
+    /// The data that the module's capabilities have prepared for it.
     pub shared: Vec<SharedData>,
 }
 
@@ -56,7 +56,7 @@ pub struct MetLimit {
     pub module: ModuleIndex,
     /// The kind of the limit, for metrics.
     pub kind: LimitKind,
-    /// The limit and its value, for the log.
+    /// The limit and its value, as a text for the log.
     pub text: String,
 }
 
@@ -69,7 +69,7 @@ pub struct InstanceState {
     log: Arc<LogBudget>,
     /// The limits of capabilities that the call met, each once for each module.
     met_limits: Vec<MetLimit>,
-    /// The states that capabilities keep in this store: at most one of each type.
+    /// The states that capabilities keep in this store, at most one of each type.
     locals: Vec<Box<dyn StoreState>>,
     table: ResourceTable,
     /// The guest's report of its failure, if it made one in this call.
@@ -199,12 +199,12 @@ impl InstanceState {
         self.limiter.hit
     }
 
-    /// Returns the size of all memories of the store together, in bytes.
+    /// Returns the size of all linear memories of the store together, in bytes.
     pub fn memory(&self) -> usize {
         self.limiter.memory
     }
 
-    /// Returns the shared data of a module.
+    /// Returns what all instances of a module share.
     pub fn module(&self, index: ModuleIndex) -> &ModuleData {
         &self.modules[usize::from(index.0)]
     }

@@ -120,7 +120,7 @@ fn the_drain_deadline_ends_what_is_left(apart: bool) {
         start.elapsed()
     );
     until("its code is unmapped", || holdings(&host).code.len() == if apart { 2 } else { 1 });
-    assert!(!host.log().contains("still in use"), "{}", host.log());
+    assert!(!host.log().contains("still counts as draining"), "{}", host.log());
     serves(&host, 2, Content { back: 102, ..first });
 }
 

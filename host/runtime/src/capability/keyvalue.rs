@@ -55,7 +55,7 @@ impl Capability for Keyvalue {
 
 /// The longest name of a bucket, and the longest key, in bytes.
 const MAX_NAME: usize = 1_024;
-/// The bytes that a key of the longest size counts for in a query result.
+/// The bytes that a key of the greatest length counts for in a query result, which has a limit in bytes.
 const MAX_KEY_WEIGHT: u64 = MAX_NAME as u64 + 64;
 /// The largest number of keys that one call of `list-keys` returns.
 const PAGE: u32 = 1_000;
@@ -70,7 +70,7 @@ const LIST_FROM: &str = "SELECT key FROM watertight_keyvalue WHERE bucket = ?1 A
 
 type Answer<T> = wasmtime::Result<Result<T, Error>>;
 
-/// The resource `bucket`: a bucket that a guest has opened.
+/// The resource `bucket` of `wasi:keyvalue`: a bucket that a guest has opened.
 #[expect(unreachable_pub, reason = "generated code names it again as public")]
 pub struct Bucket {
     module: ModuleIndex,
@@ -87,7 +87,7 @@ impl InstanceState {
         Ok(Value::Text(bucket.name.clone()))
     }
 
-    /// Runs a query. It runs in the module's open transaction if there is one.
+    /// Runs the query `sql` on the module's database, within the module's open transaction if there is one.
     async fn read(&mut self, module: ModuleIndex, sql: &str, parameters: Vec<Value>) -> Answer<Rows> {
         let (database, deadline, begun) = (self.database(module)?, self.call().deadline, Instant::now());
         let rows = match self.transaction_of(module) {
@@ -98,7 +98,7 @@ impl InstanceState {
         Ok(rows.map_err(|error| self.keyvalue_error(module, error)))
     }
 
-    /// Runs a statement that writes. It runs in the module's open transaction if there is one.
+    /// Runs the writing statement `sql` on the module's database, within the module's open transaction if there is one.
     async fn write(&mut self, module: ModuleIndex, sql: &str, parameters: Vec<Value>) -> Answer<()> {
         let (database, deadline, begun) = (self.database(module)?, self.call().deadline, Instant::now());
         let changed = match self.transaction_of(module) {

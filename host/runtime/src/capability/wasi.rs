@@ -57,7 +57,7 @@ impl HasData for Resources {
     type Data<'a> = &'a mut ResourceTable;
 }
 
-/// A store's WASI context. It is created at the first use, because most stores never use it.
+/// The WASI context of a store. It is created at the first use, because most stores never use it.
 struct Wasi {
     context: WasiCtx,
     /// The output of the standard streams, if a module of the store imports WASI.

@@ -21,7 +21,7 @@ use watertight_telemetry::{Span, SpanKind};
 /// The error case that tells a caller that a module does not answer. Its payload is a string.
 const UNAVAILABLE: &str = "unavailable";
 
-/// A function of another compartment, as one caller imports it.
+/// A function of another compartment, as one module of this compartment imports it.
 struct Bridge {
     index: BridgeIndex,
     /// The module that imports the function.
@@ -34,8 +34,8 @@ struct Bridge {
     has_unavailable: bool,
 }
 
-/// Defines every import of the composition that another compartment serves. Returns the functions behind these imports, in the order of
-/// their [`BridgeIndex`].
+/// Defines every import of the compartment's composed component that another compartment serves. Returns the functions behind these
+/// imports, in the order of their [`BridgeIndex`].
 pub(super) fn add_to_linker(
     linker: &mut Linker<InstanceState>,
     graph: &AppGraph,
@@ -94,7 +94,7 @@ impl Bridge {
         Ok(())
     }
 
-    /// Starts the trace span of the call, if the trace is recorded.
+    /// Starts the trace span of a bridged call. `None` if the trace is not recorded.
     fn span(&self, call: &CallContext) -> Option<Span> {
         let Self { caller, module, function, .. } = self;
         let mut span = call.trace.child(SpanKind::Internal, || format!("{module}/{function}"))?;
@@ -104,7 +104,8 @@ impl Bridge {
         Some(span)
     }
 
-    /// Converts the outcome of the call to the value that the caller receives, or to the error that traps the caller.
+    /// Converts the outcome of a bridged call to the value that the caller receives, or to the error that traps the caller. `deadline` is
+    /// the deadline of the caller's own call.
     fn convert_outcome(&self, outcome: CallResult, deadline: Instant) -> wasmtime::Result<Option<Val>> {
         let error = match outcome {
             Ok(value) => return Ok(value),

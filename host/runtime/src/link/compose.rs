@@ -3,8 +3,8 @@
 //! In a composed component, Wasmtime generates adapters that copy values straight from one module's memory to another's. No host code runs
 //! in such a call.
 //!
-//! Two kinds of imports stay imports of the composition, under names that are unique to the importing module. The first kind is what a
-//! module of another compartment serves. The second kind is an interface that a module imports only for its value types: nothing serves
+//! Two kinds of imports stay imports of the composed component, under names that are unique to the importing module. The first kind is what
+//! a module of another compartment serves. The second kind is an interface that a module imports only for its value types: nothing serves
 //! it, and two modules may mean different types by one name.
 
 mod named;
@@ -27,19 +27,19 @@ use watertight_graph::graph::{AppGraph, Compartment, EdgeKind, Node, Provider};
 use watertight_model::ids::{InterfaceName, ModuleName};
 use watertight_model::problem::with_causes;
 
-/// The components of a compartment as one component, with a table of its imports and exports.
+/// The composed component of a compartment, with a table of its imports and exports.
 pub struct Composition {
-    /// The component's binary.
+    /// The composed component's binary.
     pub bytes: Vec<u8>,
-    /// The module that each capability import belongs to, by the import's name in the component.
+    /// The module that each capability import belongs to, by the import's name in the composed component.
     pub owners: HashMap<String, ModuleIndex>,
-    /// The imports that modules of other compartments serve, by the import's name in the component.
+    /// The imports that modules of other compartments serve, by the import's name in the composed component.
     pub bridges: BTreeMap<String, BridgedImport>,
-    /// The name under which the component exports each interface of each module. Two modules may export the same interface.
+    /// The name under which the composed component exports each interface of each module. Two modules may export the same interface.
     pub exports: BTreeMap<(ModuleName, InterfaceName), String>,
 }
 
-/// An import of the composition that a module of another compartment serves.
+/// An import that stays an import of the composed component, because a module of another compartment serves it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BridgedImport {
     /// The module that imports the interface.
@@ -81,7 +81,7 @@ struct Composer<'a> {
     compartment: &'a Compartment,
     composed: CompositionGraph,
     instances: HashMap<ModuleName, NodeId>,
-    /// The replacement export made by [`retyped`] for an import, by the importing module and the import's name.
+    /// The name of the second export that [`retyped`] adds to a module's component for a caller, by the caller and its import.
     renamed: HashMap<(ModuleName, InterfaceName), String>,
     owners: HashMap<String, ModuleIndex>,
     bridges: BTreeMap<String, BridgedImport>,
@@ -217,8 +217,8 @@ impl<'a> Composer<'a> {
         kind.ok_or_else(|| format!("module `{module}` has no import `{import}`"))
     }
 
-    /// Gives the type of a capability import the name of the interface that the host serves for it. For a draft version, that is the name
-    /// of another version.
+    /// Gives the type `kind` of a capability import the name `served`, the interface that the host serves for it. For a draft version, that
+    /// is the name of another version than the import's own, `identity`.
     fn with_served_name(&mut self, kind: ItemKind, identity: &InterfaceName, served: &InterfaceName) -> ItemKind {
         match kind {
             ItemKind::Instance(id) if served != identity => {
@@ -230,7 +230,7 @@ impl<'a> Composer<'a> {
         }
     }
 
-    /// Makes a module's import an import of the composition with the name `label`.
+    /// Makes a module's import an import of the composed component, with the name `label`.
     fn import(
         &mut self,
         module: &ModuleName,
@@ -255,7 +255,7 @@ impl<'a> Composer<'a> {
     }
 }
 
-/// Makes a name for an import or export of the composition. The module's index and `number` make it unique; the rest is for readers.
+/// Makes a name for an import or export of the composed component. The module's index and `number` make it unique; the rest is for readers.
 fn label(place: ModuleIndex, kind: char, number: usize, module: &ModuleName, interface: &InterfaceName) -> String {
     let interface = if interface.is_world() { "world" } else { interface.short() };
     format!("m{}-{kind}{number}-{module}-{interface}", place.0)

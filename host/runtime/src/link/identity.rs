@@ -5,8 +5,8 @@
 use watertight_graph::graph::{AppGraph, Compartment};
 use watertight_model::ids::Digest;
 
-/// Returns the identity of a compartment. It covers the components in their order, the providers of their imports, and the instance mode.
-/// It does not cover the compartment's name or the modules' configuration.
+/// Returns the identity of a compartment's code. It covers the components in their order, the modules that serve their imports, and the
+/// instance mode. It does not cover the compartment's name or the modules' configuration.
 pub fn identity(graph: &AppGraph, compartment: &Compartment) -> Digest {
     let modules: Vec<_> = compartment
         .modules

@@ -38,7 +38,8 @@ mod primitives {
 pub struct AdmissionTable(Mutex<BTreeMap<ModuleName, Weak<Admission>>>);
 
 impl AdmissionTable {
-    /// Returns the admission of a module. All living generations share one; if there is none, it is created with `limits`.
+    /// Returns the admission of a module. All living generations share one; if there is none, it is created with `limits`, the limits of
+    /// the module's compartment.
     pub(super) fn of(&self, module: &ModuleName, limits: &Limits) -> Arc<Admission> {
         // A poisoned mutex is used all the same: inserting and removing keep the map consistent.
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -63,7 +64,7 @@ pub struct CallStats {
     pub limit: usize,
 }
 
-/// Admits a bounded number of calls at once and queues a bounded number of others.
+/// Admits at most a given number of a module's calls at once, and queues at most a given number of others.
 pub(super) struct Admission {
     permits: CallPermits,
     waiting: AtomicUsize,
@@ -85,18 +86,18 @@ impl Admission {
         Self { permits, waiting: AtomicUsize::new(0), queue: AtomicUsize::new(limits.queue as usize) }
     }
 
-    /// Returns the number of calls that may wait.
+    /// Returns how many calls may wait at most.
     pub(super) fn queue(&self) -> usize {
         self.queue.load(Relaxed)
     }
 
-    /// Applies other limits from now on. Calls that run or wait are not turned away.
+    /// Applies the limits of another generation from now on. Calls that run or wait are not turned away.
     pub(super) fn resize(&self, limits: &Limits) {
         self.queue.store(limits.queue as usize, Relaxed);
         self.permits.resize(limits.calls as usize);
     }
 
-    /// Returns the numbers of running and waiting calls.
+    /// Returns the numbers of running and waiting calls, and how many may run at once.
     pub(super) fn stats(&self) -> CallStats {
         let (running, limit) = (self.permits.taken(), self.permits.wanted());
         CallStats { running, waiting: self.waiting.load(Relaxed), limit }

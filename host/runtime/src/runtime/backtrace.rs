@@ -31,7 +31,7 @@ const PANIC: [&str; 16] = [
     "alloc::raw_vec::handle_error",
     "runtime.gopanic",
 ];
-/// The prefixes of functions of a language's library.
+/// The prefixes of functions that belong to a language's standard library or runtime.
 const LIBRARY: [&str; 8] = ["core::", "std::", "alloc::", "<core::", "<std::", "<alloc::", "runtime.", "__"];
 
 /// The frames of a guest's stack at a trap, innermost first.
@@ -85,7 +85,7 @@ impl<'a> Backtrace<'a> {
 struct Function<'a> {
     module: &'a str,
     name: String,
-    /// File and line, if known.
+    /// The source file, and the line if it is known. `None` if the file is unknown.
     place: Option<(&'a str, Option<u32>)>,
 }
 

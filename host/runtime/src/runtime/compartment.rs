@@ -32,7 +32,7 @@ const KEEP_MEMORY: usize = 64 << 20;
 /// The shortest time between two searches for idle instances.
 const MIN_SWEEP_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Counters since the compartment's start. Every instance made is in use, warm or dropped.
+/// Counters since the compartment's start. Every instance made is in use, warm (it waits for its next call) or dropped.
 #[derive(Debug, Default)]
 pub struct Counters {
     made: AtomicU64,
@@ -77,12 +77,12 @@ pub struct Compartment {
     retired: AtomicBool,
     counters: Counters,
     metrics: CompartmentMetrics,
-    /// The history of long computations of each function, by function index.
+    /// The history of long computations of each exported function, in the order of their [`FunctionIndex`].
     offload_histories: Box<[OffloadHistory]>,
-    /// The history of long computations of starts.
+    /// The history of long computations while instances start.
     start_history: OffloadHistory,
     traps: LineRateLimit,
-    /// Limits log lines about exceeded limits. The logs of instances share it.
+    /// Limits the number of log lines about exceeded limits. The logs of instances share it.
     limited: Arc<LineRateLimit>,
 }
 
@@ -190,7 +190,7 @@ impl Compartment {
         self.count_dropped(DropReason::Retired, spare.len());
     }
 
-    /// Lowers a call's limits to those of this compartment.
+    /// Lowers the limits of `call` to those of this compartment, where these are lower.
     fn lower_limits(&self, call: &mut CallContext) {
         call.cpu = call.cpu.min(self.limits.cpu);
         call.log = call.log.min(self.limits.log);
@@ -252,7 +252,7 @@ impl Compartment {
         Ok(lease)
     }
 
-    /// Runs blocking work on a result of the function.
+    /// Runs blocking work on a result of the function with the index `place`.
     pub(super) fn offload<T>(&self, place: FunctionIndex, work: impl FnOnce() -> T) -> T {
         self.offload_histories[place.0 as usize].run_now(work)
     }
@@ -288,7 +288,7 @@ impl Compartment {
         }
     }
 
-    /// Counts and logs that the body of a request for the function exceeded its limit.
+    /// Counts and logs that the body of a request for the function with the index `place` exceeded its limit.
     pub(super) fn report_large_body(&self, place: FunctionIndex, request: &str, trace: &Trace) {
         let told = format_args!("a limit was met: a request's body has more than {} bytes", self.limits.body);
         self.report_limit(LimitKind::Body, &told, &self.module(place).name, request, trace);
@@ -308,12 +308,12 @@ impl Compartment {
         self.warn(&format_args!("a result can't be written: {error}"), &self.module(place).name, request, trace);
     }
 
-    /// Returns the module that exports the function.
+    /// Returns the module that exports the function with the index `place`.
     fn module(&self, place: FunctionIndex) -> &ModuleData {
         &self.modules[usize::from(self.exports[place.0 as usize].module.0)]
     }
 
-    /// Converts a refusal of admission to a [`CallError`], and logs it.
+    /// Converts a refusal of admission to a [`CallError`], and logs it. `place` is the index of the called function.
     fn refused(&self, refused: &AdmissionError, place: FunctionIndex, call: &CallContext) -> CallError {
         let module = &self.module(place).name;
         let error = match refused {
@@ -327,12 +327,13 @@ impl Compartment {
         error
     }
 
-    /// Returns the error of a call of the function that has passed its deadline.
+    /// Returns the error of a call that has passed its deadline. `place` is the index of the called function.
     pub(super) fn deadline_error(&self, place: FunctionIndex) -> CallError {
         CallError::Deadline { module: Some(self.module(place).name.clone()), limit: self.limits.request }
     }
 
-    /// Keeps an instance for the next call. Drops it instead if its mode, its number of calls, its memory or its retirement demands that.
+    /// Keeps an instance for the next call. Drops it instead if the instance mode, its number of calls, its memory or the compartment's
+    /// retirement demands that.
     fn put_back(&self, mut instance: PooledInstance) {
         let Instances { mode, max_calls, .. } = self.instances;
         instance.leave_generation();

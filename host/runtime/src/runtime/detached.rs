@@ -7,7 +7,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-/// Runs `work` to its end. If the returned future is dropped before that, the work becomes a task of its own and goes on.
+/// Runs `work` to its end. If the returned future is dropped before that, the work becomes a Tokio task of its own and goes on.
 ///
 /// This is cheaper than one task for each piece of work, because only abandoned work becomes a task.
 pub fn detached<F>(work: F) -> Detached<F>

@@ -11,24 +11,25 @@ use super::Generation;
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 /// The time that requests have to end after they are cut off. A guest yields at each tick of the epoch, so this is ample.
 const GRACE: Duration = Duration::from_secs(5);
-/// The pause between two checks after [`GRACE`] has passed.
+/// The pause between two checks whether the last request has ended, after [`GRACE`] has passed.
 const SLOW_POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Waits until only this function holds `retired`, then frees it and gives `place` back. After `time`, it cuts off the remaining requests.
+/// Waits until only this function holds `retired`, then frees the generation and gives `permit` back. After `time`, it cuts off the
+/// requests that still run.
 pub(super) async fn drain(retired: Arc<Generation>, time: Duration, permit: OwnedSemaphorePermit) {
     let number = retired.number;
     let start = Instant::now();
     let spare = retired.compartments().to_vec();
     // On a blocking thread, because unmapping an interpreter's memories takes milliseconds.
     if let Err(error) = tokio::task::spawn_blocking(move || spare.iter().for_each(|one| one.retire())).await {
-        tracing::error!(generation = %number, %error, "retiring a generation's instances failed");
+        tracing::error!(generation = %number, %error, "idle instances of a retired generation could not be dropped before it is freed");
     }
     let cut_off = |generation: &Generation| {
         tracing::warn!(generation = %number, drain = ?time, "requests of a retired generation did not end in time and are cut off");
         generation.cut_off();
     };
     let stuck = || {
-        tracing::error!(generation = %number, "a retired generation is still in use; it still counts as draining");
+        tracing::error!(generation = %number, "a retired generation's requests run on after they were cut off; it still counts as draining");
     };
     let last = wait_for_sole_owner(retired, (start + time, GRACE), cut_off, stuck).await;
     // On a blocking thread as well, because freeing the generation unmaps its code and memories.
@@ -36,7 +37,9 @@ pub(super) async fn drain(retired: Arc<Generation>, time: Duration, permit: Owne
     let millis = start.elapsed().as_millis();
     match freed {
         Ok(()) => tracing::info!(generation = %number, millis, "freed"),
-        Err(error) => tracing::error!(generation = %number, %error, "freeing a generation failed"),
+        Err(error) => {
+            tracing::error!(generation = %number, %error, "a retired generation could not be freed; its memory may stay in use");
+        }
     }
     drop(permit);
 }
@@ -67,7 +70,8 @@ async fn wait_for_sole_owner<T>(
     }
 }
 
-/// Waits until `shared` is the last handle and returns its value. Returns the handle if others are left at `deadline`.
+/// Waits until `shared` is the last handle and returns its value. Returns the handle if others are left at `deadline`; `None` waits without
+/// end. `glance` is the pause between two checks.
 async fn try_wait_for_sole_owner<T>(
     mut shared: Arc<T>,
     glance: Duration,

@@ -59,7 +59,7 @@ impl Runtime {
 }
 
 impl Runtime {
-    /// Adds the state of all generations that are not freed to a metrics snapshot. Compartments of one name are added up.
+    /// Adds the state of all generations that are not freed to `now`, a snapshot of the metrics. Compartments of one name are added up.
     pub fn sample(&self, now: &mut Snapshot) {
         let current = self.current();
         // A generation that is being retired can appear as current and as retired.

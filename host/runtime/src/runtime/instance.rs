@@ -17,7 +17,7 @@ use crate::store::{CallContext, CpuMeter, FailureReport, InstanceState, LimitHit
 use watertight_model::config::Limits;
 use watertight_telemetry::CompartmentMetrics;
 
-/// The error that ended a call or a start, with what the store knows about it.
+/// The error that ended a call or the start of an instance, with what the store knows about it.
 pub(super) struct CallEnd {
     /// Wasmtime's error.
     pub(super) error: wasmtime::Error,
@@ -28,13 +28,13 @@ pub(super) struct CallEnd {
 }
 
 impl CallEnd {
-    /// Adds to an error the limit and the guest's report that its store has recorded.
+    /// Adds to an error the limit and the guest's report that `state`, the state of its store, has recorded.
     pub(super) fn of(error: wasmtime::Error, state: &InstanceState) -> Self {
         Self { error, limit: state.limit_hit(), failure: state.failure().cloned() }
     }
 }
 
-/// The module instances that one call at a time runs on.
+/// The module instances of a compartment, in one store, on which one call runs at a time.
 pub(super) struct PooledInstance {
     store: Store<InstanceState>,
     cpu: Arc<CpuMeter>,
@@ -84,7 +84,7 @@ impl PooledInstance {
         self.store.data()
     }
 
-    /// Drops the reference to the generation of the last call.
+    /// Drops the reference to the generation of the last call, so that a warm instance keeps no generation alive.
     pub(super) fn leave_generation(&mut self) {
         self.store.data_mut().leave_generation();
     }
@@ -135,7 +135,7 @@ impl PooledInstance {
     }
 }
 
-/// The measuring and scheduling of one function's calls, for one call.
+/// Polls one call: measures the time of each poll, and offloads long ones.
 #[derive(Clone, Copy)]
 pub(super) struct PollDriver<'a> {
     history: &'a OffloadHistory,
@@ -145,7 +145,7 @@ pub(super) struct PollDriver<'a> {
 }
 
 impl<'a> PollDriver<'a> {
-    /// Prepares a call of a function, or a start. `steps` is the history of the function's long computations.
+    /// Prepares the polls of a call of a function, or of the start of an instance. `history` says how long such polls were before.
     pub(super) fn of(history: &'a OffloadHistory, call: &CallContext, metrics: &'a CompartmentMetrics) -> Self {
         Self { history, is_nested: call.is_nested, metrics }
     }

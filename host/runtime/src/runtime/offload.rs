@@ -43,19 +43,20 @@ thread_local! {
     static IS_OFFLOADED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// The history of one function's steps, as a number that counts down: above [`MEASURED_POLLS`] steps are offloaded, above zero they are measured.
+/// The history of one function's steps (polls), as a number that counts down with each step: above [`MEASURED_POLLS`] steps are offloaded,
+/// above zero they are measured.
 #[derive(Debug, Default)]
 pub(super) struct OffloadHistory(AtomicU32);
 
 /// A call's claim to a permit for offloading.
 pub(super) struct OffloadClaim {
     may_wait: bool,
-    /// The pending or acquired permit.
+    /// The permit for offloading that the call waits for or holds. `None` before it waits for one, and once it needs none.
     permit: Option<PollSemaphore>,
 }
 
 impl OffloadClaim {
-    /// `may_wait` tells whether the call may wait for a permit.
+    /// Creates the claim of a call that waits for no permit yet. `may_wait` tells whether the call may wait for one.
     ///
     /// A nested call must not wait. Its caller's step polls it, and that step may itself wait for a permit. The nested call could then be
     /// given a permit while nothing polls it, and the permit would stay unused.
@@ -65,7 +66,7 @@ impl OffloadClaim {
 }
 
 impl OffloadHistory {
-    /// Returns whether the steps are to be measured exactly.
+    /// Returns whether the function's next steps are to be measured with the thread's processor time.
     pub(super) fn needs_exact_time(&self) -> bool {
         self.0.load(Relaxed) > 0
     }
@@ -90,7 +91,7 @@ impl OffloadHistory {
         is_long && next > MEASURED_POLLS
     }
 
-    /// Makes one step of a call. If the step is to be offloaded, returns `Pending` until a permit is free.
+    /// Runs one step of a call: a poll. If the step is to be offloaded, returns `Pending` until a permit is free.
     pub(super) fn poll<T>(
         &self,
         turn: &mut OffloadClaim,
@@ -107,7 +108,7 @@ impl OffloadHistory {
         Poll::Ready(self.run_now(|| step(context)))
     }
 
-    /// Makes a step that cannot wait. It is offloaded if a permit is free now.
+    /// Runs a step that cannot wait for a permit. It is offloaded if a permit is free now.
     pub(super) fn run_now<T>(&self, step: impl FnOnce() -> T) -> T {
         if !self.is_offloading() || !can_offload() {
             return step();
@@ -126,7 +127,7 @@ fn can_offload() -> bool {
 }
 
 fn block_in_place_once<T>(step: impl FnOnce() -> T) -> T {
-    /// Resets [`IS_OFFLOADED`] when dropped, so also after a panic.
+    /// A guard that resets [`IS_OFFLOADED`] when it is dropped, so also after a panic.
     struct Aside;
     impl Drop for Aside {
         fn drop(&mut self) {

@@ -22,7 +22,7 @@ use watertight_telemetry::table::{CallOrigin, ResumeMoment, ResumeOutcome};
 const MAX_CALLS_AT_START: u32 = 10_000;
 /// The largest number of calls of one module's `resume` in one run of the schedule.
 const MAX_CALLS_OF_A_RUN: u32 = 1_000;
-/// The number of modules that the schedule calls at the same time.
+/// Greatest number of modules whose `resume` the schedule calls at the same time.
 const MAX_RUNS: usize = 4;
 /// The interval at which the schedule checks whether the current generation has other modules or other intervals.
 const SCHEDULE_INTERVAL: Duration = Duration::from_secs(1);
@@ -49,7 +49,7 @@ impl Generation {
         }
     }
 
-    /// Lists the modules that export `resume`, each with the address of that function.
+    /// Lists the modules of this generation that export `resume`, each with the position of that function.
     fn resumable(&self) -> Vec<(ModuleName, Target)> {
         let name: InterfaceName = RESUME.parse().expect("the host's own interface is well named");
         let found = self.graph.modules.iter().filter_map(|(module, node)| {
@@ -68,7 +68,8 @@ impl Generation {
         self.resumable().into_iter().filter_map(interval).collect()
     }
 
-    /// Calls `resume` once. If the returned future is dropped, the call goes on to its end.
+    /// Calls `resume` at `target` once. `under_way` says which other calls of the module may run meanwhile. If the returned future is
+    /// dropped, the call goes on to its end.
     async fn call_resume(self: Arc<Self>, target: Target, under_way: ConcurrentCalls) -> ResumeResult {
         let in_flight = self.enter();
         let deadline = Instant::now() + self.time(target);
@@ -150,8 +151,10 @@ impl Runtime {
     }
 }
 
-/// Calls `resume` of a module up to `most` times, until nothing is left, a call fails, or `next` returns `None`. Counts and logs the
-/// result.
+/// Calls `resume` of a module up to `most` times, until nothing is left or a call fails. Counts and logs the result.
+///
+/// Before each call, `next` returns the generation, the position of `resume` in it, and the calls of the module that may run meanwhile. It
+/// returns `None` if there is no such module any more, which ends the calls.
 async fn run(
     module: &ModuleName,
     most: u32,

@@ -28,9 +28,10 @@ pub type CallFuture<'a> = Pin<Box<dyn Future<Output = CallResult> + Send + 'a>>;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BridgeIndex(pub u32);
 
-/// Calls functions of other compartments. The generation that a call runs on implements it.
+/// Calls functions of other compartments. A generation implements it, for the calls that run on it.
 pub trait Callees: Send + Sync {
-    /// Calls the function that `bridge` of the compartment at index `caller` leads to. The callee has no more time than `call` has left.
+    /// Calls a function of another compartment: the one that `bridge` leads to, from the compartment at index `caller`. The callee has no
+    /// more time than `call` has left.
     fn call_across<'a>(
         self: Arc<Self>,
         caller: usize,
@@ -100,7 +101,7 @@ impl ConcurrentCalls {
     /// The time for work that a request may leave in the host when it ends, such as a statement that the database has begun.
     const CLEANUP_TIME: Duration = Duration::from_secs(5);
 
-    /// Extends the longest time of requests to `limit`, unless there are none.
+    /// Raises the longest time of requests to `limit` if it is shorter. [`Self::Nothing`] stays as it is.
     #[must_use]
     pub fn at_least(self, limit: Duration) -> Self {
         match self {
@@ -117,7 +118,8 @@ impl ConcurrentCalls {
         }
     }
 
-    /// Returns the value for a callee in another compartment. The longest time starts at zero, because that compartment has its own limits.
+    /// Returns the value for a callee in another compartment. The longest time starts at zero there, because that compartment has its own
+    /// limits.
     fn for_callee(self) -> Self {
         match self {
             Self::Nothing => Self::Nothing,
@@ -186,7 +188,8 @@ impl CallContext {
         Self { notes, ..self }
     }
 
-    /// Places the call in the compartment at index `compartment`. `callees` serves its calls to other compartments.
+    /// Places the call in the compartment at index `compartment`. `callees` is the generation, which serves the calls to other
+    /// compartments.
     pub fn in_compartment(self, callees: Arc<dyn Callees>, compartment: usize) -> Self {
         Self { location: Some((callees, compartment)), ..self }
     }

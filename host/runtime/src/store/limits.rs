@@ -139,7 +139,7 @@ pub struct PollTime {
 pub struct CpuMeter {
     /// The time that finished polls have used, in nanoseconds.
     used: AtomicU64,
-    /// The clock's value at the start of the current poll, in nanoseconds.
+    /// The value of [`clock`] at the start of the current poll, in nanoseconds.
     began: AtomicU64,
     /// Whether the current poll is measured with the thread's processor time.
     exact: AtomicBool,
@@ -148,7 +148,7 @@ pub struct CpuMeter {
 }
 
 impl CpuMeter {
-    /// Creates a counter without a budget. A call sets one.
+    /// Creates a counter without a budget of processor time. [`Self::begin`] sets one for each call.
     pub fn new() -> Arc<Self> {
         Arc::new(Self {
             used: AtomicU64::new(0),
@@ -192,7 +192,7 @@ impl CpuMeter {
         (self.used.load(Relaxed).saturating_add(self.current()) >= budget).then(|| Duration::from_nanos(budget))
     }
 
-    /// Returns the remaining budget, for a callee. The call itself asks while it runs.
+    /// Returns the processor time that is left of the budget, as the limit of a callee. The call itself asks while it runs.
     ///
     /// The current poll is not counted. It lasts at most one tick of the epoch, and reading the thread's clock would double the cost of a
     /// bridged call.

@@ -1,4 +1,5 @@
-//! What capabilities keep for modules and in stores. A store finds it by its type, so it knows no capability.
+//! The data that capabilities keep for modules and the states that they keep in stores. A store finds both by their type, so it knows no
+//! capability.
 
 use std::any::Any;
 
@@ -26,7 +27,7 @@ pub trait StoreState: Any + Send {
 }
 
 impl InstanceState {
-    /// Returns what a capability has prepared for a module. See `Capability::prepare`.
+    /// Returns the data that a capability has prepared for a module. See `Capability::prepare`.
     ///
     /// # Errors
     ///
@@ -42,7 +43,7 @@ impl InstanceState {
         self.local_and_resources(|_| T::default()).0
     }
 
-    /// Returns a capability's state in this store, if it was created.
+    /// Returns a capability's state in this store. `None` if it was not created yet.
     pub fn find_local<T: StoreState>(&self) -> Option<&T> {
         self.locals.iter().find_map(|local| (&**local as &dyn Any).downcast_ref())
     }

@@ -9,9 +9,9 @@ use tracing::{Level, enabled, event};
 use watertight_model::ids::ModuleName;
 use watertight_telemetry::{LineRateLimit, Trace};
 
-/// The longest line that is written whole, in bytes. A longer line is cut, with [`CUT`] at its end.
+/// The greatest length of a line that is written whole, in bytes. A longer line is cut, with [`CUT`] at its end.
 pub(crate) const MAX_LINE: usize = 16 << 10;
-/// The longest context that is written whole, in bytes. A longer one is cut.
+/// The greatest length of a line's context that is written whole, in bytes. The guest names the context. A longer one is cut.
 const MAX_CONTEXT: usize = 256;
 /// Replaces the cut part of a line.
 const CUT: &str = "…";
@@ -23,12 +23,12 @@ pub struct LogBudget {
     left: AtomicU64,
     /// Whether the call tried to write more than it may.
     exceeded: AtomicBool,
-    /// Limits the number of warnings about calls that exceed their budget.
+    /// Limits how many warnings are logged about calls that exceed their budget.
     lines: Arc<LineRateLimit>,
 }
 
 impl LogBudget {
-    /// Creates an empty budget for a new store. `lines` limits the number of warnings about calls that exceed their budget.
+    /// Creates an empty budget for a new store. `lines` limits how many warnings are logged about calls that exceed their budget.
     pub(super) fn new(lines: Arc<LineRateLimit>) -> Self {
         Self { limit: AtomicU64::new(0), left: AtomicU64::new(0), exceeded: AtomicBool::new(false), lines }
     }
@@ -45,7 +45,8 @@ impl LogBudget {
         self.exceeded.load(Relaxed)
     }
 
-    /// Takes `bytes` from the budget. Returns whether they may be written. Returns the limit as an error the first time they may not.
+    /// Takes `bytes` from the budget. Returns whether a line of that many may be written. The first time it may not, returns the call's
+    /// limit as an error.
     fn take(&self, bytes: usize) -> Result<bool, u64> {
         if self.is_exceeded() {
             return Ok(false);

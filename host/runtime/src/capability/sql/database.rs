@@ -27,7 +27,8 @@ impl InstanceState {
         Ok(self.shared::<ModuleDatabase>(module)?.database.clone())
     }
 
-    /// Starts the trace span and the timer of a statement.
+    /// Starts the trace span and the timer of a statement. `operation` is the name of the method that runs it, and `text` its SQL, if
+    /// it has any.
     pub(super) fn start_statement(
         &self,
         module: ModuleIndex,
@@ -49,7 +50,7 @@ impl InstanceState {
 
     /// Ends the span of a statement and counts it.
     ///
-    /// A full disk and exceeded limits are also noted in the store, so that the host can report them even if the guest hides the error.
+    /// The instance state also records a full disk or an exceeded limit, so that the host can report it even if the guest hides the error.
     pub(super) fn finish_statement<T>(
         &mut self,
         module: ModuleIndex,
@@ -99,7 +100,7 @@ impl InstanceState {
     }
 }
 
-/// A statement that is running: its span, its kind and its start.
+/// A statement that is running: its trace span (`None` if the trace is not recorded), the method that runs it, and its start.
 pub(super) struct RunningStatement {
     pub(super) span: Option<Span>,
     pub(super) operation: &'static str,

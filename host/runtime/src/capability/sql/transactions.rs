@@ -14,7 +14,7 @@ struct OpenTransactions {
     next_handle: u32,
 }
 
-/// A transaction that a guest has opened, with its handle and its module.
+/// A transaction that a guest has opened, with its handle and the guest's module.
 struct OpenTransaction {
     handle: u32,
     module: ModuleIndex,
@@ -28,7 +28,8 @@ impl OpenTransactions {
 }
 
 impl StoreState for OpenTransactions {
-    /// Rolls back what is still open. The rollback also makes durable what the transactions read, so the call's answer must wait for it.
+    /// Rolls back the transactions that are still open. The rollback also makes durable what they read, so the call's answer must wait for
+    /// it.
     fn end_call(&mut self) -> Option<BoxFuture<'_, wasmtime::Result<()>>> {
         if self.open.is_empty() {
             return None;
@@ -57,20 +58,20 @@ impl InstanceState {
         handle
     }
 
-    /// Returns the module's open transaction with that handle.
+    /// Returns the module's open transaction. `None` if `handle` is not the handle of that transaction.
     pub(super) fn transaction(&mut self, module: ModuleIndex, handle: u32) -> Option<&mut Transaction> {
         let all = self.local::<OpenTransactions>();
         let place = all.place(module, handle)?;
         Some(&mut all.open[place].transaction)
     }
 
-    /// Returns the module's open transaction, if it has one.
+    /// Returns the module's open transaction, whatever its handle. `None` if it has none.
     pub(in super::super) fn transaction_of(&mut self, module: ModuleIndex) -> Option<&mut Transaction> {
         let mut all = self.local::<OpenTransactions>().open.iter_mut();
         all.find(|open| open.module == module).map(|open| &mut open.transaction)
     }
 
-    /// Removes and returns the module's open transaction with that handle.
+    /// Removes and returns the module's open transaction. `None` if `handle` is not the handle of that transaction.
     pub(super) fn take_transaction(&mut self, module: ModuleIndex, handle: u32) -> Option<Transaction> {
         let all = self.local::<OpenTransactions>();
         let place = all.place(module, handle)?;

@@ -42,7 +42,7 @@ impl StreamKind {
     }
 }
 
-/// The output of a module in one store, logged for the current call.
+/// The standard output and standard error of a module in one store, as log lines of the call that the store serves.
 #[derive(Clone)]
 pub(super) struct GuestOutput(Arc<Mutex<Lines>>);
 
@@ -57,13 +57,13 @@ impl GuestOutput {
         self.lines().end();
     }
 
-    /// Logs further lines for another call.
+    /// Writes further lines as log lines of `call`, the next call that the store serves.
     pub(super) fn begin_call(&self, call: &CallContext) {
         let mut lines = self.lines();
         (lines.request, lines.trace) = (call.request.clone(), call.trace.clone());
     }
 
-    /// Returns one of the output streams, for the guest.
+    /// Returns standard output or standard error, as a stream for the guest.
     pub(super) fn stream(&self, which: StreamKind) -> Stream {
         Stream { console: self.clone(), which }
     }
@@ -100,7 +100,7 @@ impl Lines {
         }
     }
 
-    /// Writes the line that a stream has collected. Empty lines are skipped.
+    /// Writes the unfinished line of a stream to the log, and clears it. Empty lines are skipped.
     fn write(&mut self, which: StreamKind) {
         let mut rest = std::mem::take(&mut self.unfinished[which as usize]);
         let text = String::from_utf8_lossy(&rest);

@@ -1,6 +1,6 @@
 //! Names the core modules of a component after its module, so that backtraces show which module's code ran.
 //!
-//! It also removes imports that only repeat a type of an imported interface, because the composition could not supply them.
+//! It also removes imports that only repeat a type of an imported interface, because no other component could supply them.
 
 use std::ops::Range;
 
@@ -159,7 +159,7 @@ impl RawImports {
     }
 }
 
-/// Returns the part of `component` at `range`, cut off at the component's end.
+/// Returns the bytes of `component` at `range`. Bytes beyond the component's end are left out.
 fn slice_of(component: &[u8], range: Range<u64>) -> &[u8] {
     let place = |offset: u64| usize::try_from(offset).map_or(component.len(), |offset| offset.min(component.len()));
     &component[place(range.start)..place(range.end)]

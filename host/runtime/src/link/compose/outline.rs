@@ -4,7 +4,7 @@ use wasmparser::{
     BinaryReaderError, ComponentExternalKind, ComponentTypeRef, Parser, Payload, ValidPayload, Validator, WasmFeatures,
 };
 
-/// The number of types, functions and instances in a component. It is also the index of the next item of each kind.
+/// How many types, functions and instances a component has so far. Each number is also the index of the next item of its kind.
 pub(super) struct Spaces {
     pub(super) types: u32,
     pub(super) functions: u32,
@@ -91,7 +91,7 @@ impl Outline {
     }
 }
 
-/// Returns the next index of a space and advances it.
+/// Returns the next index of one kind of item, and advances the counter `next`.
 pub(super) fn take(next: &mut u32) -> u32 {
     let index = *next;
     *next += 1;

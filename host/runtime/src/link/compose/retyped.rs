@@ -22,7 +22,7 @@ pub(super) struct ExtraExport<'a> {
     pub(super) label: String,
 }
 
-/// Returns `component` with the additional exports `all`.
+/// Returns `component` with the second exports `all`.
 pub(super) fn with_exports(component: Vec<u8>, all: &[ExtraExport<'_>]) -> Result<Vec<u8>, BinaryReaderError> {
     if all.is_empty() {
         return Ok(component);

@@ -1,11 +1,10 @@
 //! Makes an imported interface self-contained: it defines the types that it uses of other interfaces.
 //!
-//! An import with a unique name (see `compose`) must not depend on other interfaces. Otherwise the composition would import those as a
-//! whole for all modules, for example one module's database. Copying value types is safe because they are compared by structure.
+//! An import with a unique name (see `compose`) must not depend on other interfaces. Otherwise the composed component would import those as
+//! a whole for all modules, for example one module's database. Copying value types is safe because they are compared by structure.
 //!
-//! The copy has no interface name, only the import's name. With an interface name, wac would merge it with other imports of that
-//! interface. Two modules may mean different types by one interface name; that is harmless, because no value of such a
-//! type passes between them.
+//! The copy has no interface name, only the import's name. With an interface name, wac would merge it with other imports of that interface.
+//! Two modules may mean different types by one interface name; that is harmless, because no value of such a type passes between them.
 
 use std::collections::HashSet;
 
@@ -41,7 +40,7 @@ pub(super) fn standalone(types: &mut Types, interface: InterfaceId) -> Interface
 
 struct StandaloneInterface<'a> {
     types: &'a Types,
-    /// The names that the interface exports.
+    /// The names that the interface exports already. A new name must differ from them.
     taken: HashSet<String>,
     /// The types that already have a name.
     named: HashSet<DefinedTypeId>,

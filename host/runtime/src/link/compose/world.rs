@@ -1,7 +1,7 @@
 //! Wraps the functions that a component's world exports directly into an additional exported interface.
 //!
-//! The composition exports interfaces. A function exported on its own would need its types exported beside it, under names that other
-//! modules may use too. Inside an interface, the names belong to that interface.
+//! A composed component exports interfaces only. A function exported on its own would need its types exported beside it, under names that
+//! other modules may use too. Inside an interface, the names belong to that interface.
 
 use wasm_encoder::{ComponentExportKind, ComponentExportSection, ComponentInstanceSection, ComponentSection as _};
 use wasmparser::BinaryReaderError;

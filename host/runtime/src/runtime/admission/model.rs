@@ -13,7 +13,7 @@ mod primitives {
         mutex.lock().expect("nobody panics while holding it")
     }
 
-    /// A semaphore without waiting.
+    /// A semaphore at which nobody waits: it only gives a free permit or none.
     pub(super) struct Permits(Mutex<usize>);
 
     pub(super) struct Permit<'a>(Option<&'a Permits>);
@@ -65,7 +65,7 @@ mod permits;
 
 use permits::CallPermits;
 
-/// Creates places with a static lifetime, so that threads can borrow them.
+/// Creates `places` permits with a static lifetime, so that threads can borrow them.
 fn forever(places: usize) -> &'static CallPermits {
     Box::leak(Box::new(CallPermits::new(places)))
 }

@@ -8,7 +8,7 @@
 
 use super::primitives::{AcqRel, Acquire, AtomicUsize, Mutex, Permit, Permits, lock};
 
-/// A number of permits for calls, some of them taken.
+/// Permits to run a call, some of them taken. Their number can change.
 pub(super) struct CallPermits {
     permits: Permits,
     /// The wanted number of permits.
@@ -22,7 +22,7 @@ impl CallPermits {
         Self { permits: Permits::new(places), wanted: Mutex::new(places), surplus: AtomicUsize::new(0) }
     }
 
-    /// Returns the semaphore to wait at. Its permit must go through [`Self::occupy`].
+    /// Returns the semaphore at which calls wait for a permit. A permit from it must go through [`Self::occupy`].
     pub(super) fn permits(&self) -> &Permits {
         &self.permits
     }
@@ -39,7 +39,7 @@ impl CallPermits {
         (*wanted + self.surplus.load(Acquire)).saturating_sub(self.permits.available_permits())
     }
 
-    /// Changes the wanted number of permits. Calls keep the permits that they hold.
+    /// Changes the wanted number of permits to `places`. Calls keep the permits that they hold.
     pub(super) fn resize(&self, places: usize) {
         let mut wanted = lock(&self.wanted);
         let before = std::mem::replace(&mut *wanted, places);

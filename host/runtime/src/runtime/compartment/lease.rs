@@ -15,7 +15,7 @@ use crate::runtime::instance::{CallEnd, PollDriver, PooledInstance};
 use crate::store::{CallContext, CallError};
 use watertight_telemetry::table::{CallFailure, DropReason};
 
-/// Why a lease that its holder can see has an instance.
+/// The text for `expect`: why a lease that its holder can use has an instance.
 const HAS_INSTANCE: &str = "a lease is given out with its instance and put back by value only";
 
 /// An instance in use by a call, and the call's permit to run.
