@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
-/// The counters while the database is open, shared by its threads.
+/// The counters of an open database, which its threads share.
 #[derive(Debug, Default)]
 pub(super) struct Counters {
     commits: AtomicU64,
@@ -27,7 +27,7 @@ pub struct CounterValues {
     pub largest_batch: u64,
     /// Transactions that were rolled back for any reason.
     pub rollbacks: u64,
-    /// Checkpoints: copies of the log into the database file.
+    /// Checkpoints: copies of the write-ahead log into the database file.
     pub checkpoints: u64,
     /// Reads that ended on the calling thread.
     pub inline_reads: u64,

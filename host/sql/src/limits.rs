@@ -36,7 +36,7 @@ pub(super) fn limit(connection: &Connection, settings: &Settings) -> rusqlite::R
     Ok(())
 }
 
-/// Checks a statement's text and parameters before it gets a connection.
+/// Checks a statement's text and parameters against their limits, before the statement waits for a connection.
 pub(super) fn check_input(
     sql: &str,
     parameters: &[Value],

@@ -55,7 +55,7 @@ pub(super) struct Denial {
     pub(super) is_of_additions: bool,
 }
 
-/// Checks whether `role` may perform the action in `context`.
+/// Checks whether a statement in the role `role` may perform the action that SQLite describes in `context`.
 pub(super) fn check(role: Role, context: &AuthContext<'_>) -> Result<(), Denial> {
     let always = |reason| Denial { reason, is_of_additions: false };
     match role {
@@ -196,7 +196,7 @@ fn not_reserved(name: &str) -> Result<(), String> {
     }
 }
 
-/// Compares without regard to ASCII case, as SQL compares names.
+/// Whether `name` begins with `prefix`, without regard to ASCII case, as SQL compares names.
 fn has_prefix(name: &str, prefix: &str) -> bool {
     name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
 }

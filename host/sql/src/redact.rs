@@ -49,7 +49,7 @@ pub fn redact_statement(sql: &str) -> String {
     out
 }
 
-/// Whether a letter or digit continues the preceding name or parameter number.
+/// Whether a letter or digit after the character `previous` belongs to the name or parameter number that ends with it.
 fn is_word(previous: Option<char>) -> bool {
     previous.is_some_and(|c| c.is_alphanumeric() || "_$?:@#".contains(c))
 }

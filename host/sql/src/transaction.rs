@@ -81,8 +81,8 @@ impl Transaction {
         Ok(BoundStatement { sql: sql.to_owned(), parameters })
     }
 
-    /// Sends a request to the writer and waits for the answer. The writer keeps the deadline, so every answer is
-    /// definite.
+    /// Sends a request to the writing thread and waits for the answer. That thread ends the transaction at its deadline, so
+    /// the wait needs no timeout.
     async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> TransactionRequest) -> Result<T, SqlError> {
         let (reply, answer) = oneshot::channel();
         match self.lease.requests.try_send(request(reply)) {

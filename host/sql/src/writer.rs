@@ -404,7 +404,7 @@ impl<'w> RunningWriter<'w> {
         self.writer.counters.rolled_back();
         if let Err(error) = self.writer.guarded.as_host(|| self.rollback.execute([])) {
             // The connection can't be brought to a known state, so nothing further may be written through it.
-            tracing::error!(%error, "a transaction could not be rolled back: the database accepts no more statements until the host restarts");
+            tracing::error!(%error, "a transaction could not be rolled back: the database accepts no statements until a restart");
             self.writer.durability.fail(FinalFailure::Unsynced);
         }
     }

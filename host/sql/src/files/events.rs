@@ -51,7 +51,7 @@ impl FileEvents {
         Ok(Self { queue, is_suspect: AtomicBool::new(false) })
     }
 
-    /// Calls `look` if there was an event after `look` last succeeded.
+    /// Calls `look`, the check of the files, if the kernel has reported an event since `look` last succeeded.
     ///
     /// # Errors
     ///
