@@ -169,7 +169,7 @@ impl Database {
             let Writer { guarded, handover, .. } = writer;
             drop(handover);
             if syncer.join().is_err() {
-                tracing::error!("the thread that syncs a write-ahead log panicked: the last commits may not be on the disk");
+                tracing::error!("the thread that syncs a database panicked: its last commits may be lost");
             }
             // The last connection to close copies the log into the database file and removes the log. Both are found by
             // path, so the paths must still lead to this database's files.

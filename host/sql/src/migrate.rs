@@ -1,7 +1,7 @@
 //! Applies a module's migrations to its database before any guest uses it.
 //!
-//! All pending migrations run in one transaction, so a database always has the schema of one build. The same file keeps
-//! the history of applied migrations. A migration must not touch the history, the connection's settings or the
+//! All pending migrations run in one transaction, so a database always has the schema of one build. A table of the
+//! same file, the history, keeps the applied migrations. A migration must not touch the history, the connection's settings or the
 //! transaction.
 //!
 //! A rollback may bring back a build that does not know a migration. So a migration of a database that already has some
