@@ -50,7 +50,7 @@ pub struct Node {
     /// The imports that another module serves.
     pub calls: BTreeMap<InterfaceName, Provider>,
     /// The imports that the host serves with the importing module's identity, each with the host's interface. That interface has another
-    /// name than the imported one if the import is a draft.
+    /// name than the imported one if the module imports a draft version.
     pub capabilities: BTreeMap<InterfaceName, InterfaceName>,
     /// The imports that the host serves without the importing module's identity: clocks, random bytes, and the empty rest
     /// of WASI. They carry no authority. `wasi:http` is here too, because only one module of a store can import it.
@@ -91,7 +91,7 @@ pub struct Provider {
 pub struct Compartment {
     /// The compartment's name.
     pub name: CompartmentName,
-    /// The compartment's modules in instantiation order: a provider stands before its callers.
+    /// The compartment's modules in instantiation order: a module stands after the modules that it calls.
     pub modules: Vec<ModuleName>,
     /// How the compartment's instances are created and reused.
     pub instances: Instances,
@@ -124,7 +124,7 @@ pub enum EdgeKind {
 }
 
 impl EdgeKind {
-    /// The kind's name in JSON and text output.
+    /// Returns the kind's name in JSON and text output.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Fused => "fused",
@@ -133,12 +133,12 @@ impl EdgeKind {
     }
 }
 
-/// The index of the compartment that holds `module`.
+/// Returns the index of the compartment that holds `module`. `None` if no compartment holds it.
 fn home(compartments: &[Compartment], module: &ModuleName) -> Option<usize> {
     compartments.iter().position(|compartment| compartment.modules.contains(module))
 }
 
-/// A function that a path names.
+/// A function that a function path such as `hello/greet.say-hello` names.
 #[derive(Debug, Clone, Copy)]
 pub struct FoundFunction<'a> {
     /// The name under which the module exports the function's interface.
@@ -147,7 +147,7 @@ pub struct FoundFunction<'a> {
     pub function: &'a Function,
 }
 
-/// The reason why a path names no function.
+/// The reason why a function path names no function.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FunctionNotFound {
     /// The application has no module of that name.
@@ -200,9 +200,9 @@ pub enum FunctionNotFound {
     },
 }
 
-/// The result of building a graph.
+/// The result of building the graph of an application.
 pub struct BuildOutcome {
-    /// The graph. It is complete only if there are no problems and every module has its component.
+    /// The graph of the application. It is complete only if there are no problems and every module has its component.
     pub graph: AppGraph,
     /// Everything that is wrong with the application.
     pub problems: Vec<Problem>,
@@ -235,22 +235,22 @@ impl AppGraph {
         BuildOutcome { graph: AppGraph { app: config.name.clone(), modules, compartments }, problems }
     }
 
-    /// The index of the compartment that holds `module`. `None` only if there were problems.
+    /// Returns the index of the compartment that holds `module`. `None` only if there were problems.
     pub fn compartment_of(&self, module: &ModuleName) -> Option<usize> {
         home(&self.compartments, module)
     }
 
-    /// Iterates over the modules that have a database.
+    /// Iterates over the modules that have a database, with their nodes.
     pub fn modules_with_database(&self) -> impl Iterator<Item = (&ModuleName, &Node)> {
         self.modules.iter().filter(|(_, node)| node.has_database)
     }
 
-    /// Returns how `caller` calls `callee`.
+    /// Returns how the host carries a call from `caller` to `callee`.
     pub fn edge(&self, caller: &ModuleName, callee: &ModuleName) -> EdgeKind {
         if self.compartment_of(caller) == self.compartment_of(callee) { EdgeKind::Fused } else { EdgeKind::Bridged }
     }
 
-    /// Finds an exported function by its path.
+    /// Finds an exported function by its path: module, interface and function.
     ///
     /// # Errors
     ///
@@ -266,8 +266,8 @@ impl AppGraph {
 
 /// Finds a function among a module's exports. [`InterfaceName::matches_reference`] decides whether an interface's name matches.
 ///
-/// If several versions match, the choice is the one by which an import is served: the version that `interface` names, or
-/// else the newest version if it is compatible with all others.
+/// If several versions match, the rule for imports applies: the version that `interface` names is chosen, or else the newest version if it
+/// is compatible with all others.
 pub(crate) fn find_function<'a>(
     module: &ModuleName,
     exports: &'a BTreeMap<InterfaceName, Interface>,

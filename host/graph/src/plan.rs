@@ -14,7 +14,7 @@ use watertight_model::config::capability::Settings;
 use watertight_model::config::{AppConfig, BodyBinding, RouteConfig, SecretSource, ValueSource, Values};
 use watertight_model::ids::{CapabilityName, CompartmentName, ModuleName};
 
-/// An application that was checked but not started: one of the two sides of a comparison.
+/// One of the two applications that a plan compares. It was checked, but need not run.
 #[derive(Debug, Clone, Copy)]
 pub struct PlanSide<'a> {
     /// The application's configuration.
@@ -53,7 +53,7 @@ pub enum Change {
 /// A module that a change of the application adds, removes or changes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModuleChange {
-    /// The module's name.
+    /// The name of the module that changes.
     pub name: ModuleName,
     /// Whether the module is added, removed or changed.
     pub change: Change,
@@ -63,7 +63,7 @@ pub struct ModuleChange {
     pub to: Option<BuildInfo>,
     /// The names of the migrations that the new build has and the running one lacks.
     pub migrations: Vec<String>,
-    /// Grants that the manifest adds or removes: capabilities, and modules that this module may call.
+    /// Grants of the module that the manifest adds or removes: capabilities, and modules that it may call.
     #[serde(default)]
     pub grants: Vec<GrantChange>,
     /// Keys of the module's table in the manifest whose values or secrets differ, such as `config.currency`. The values
@@ -75,11 +75,11 @@ pub struct ModuleChange {
 /// A grant that is added or removed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GrantChange {
-    /// Whether the grant is added or removed.
+    /// Whether the manifest adds or removes the grant.
     pub change: Change,
-    /// The key in the module's table: `uses` or `calls`.
+    /// The key in the module's table of the manifest: `uses` or `calls`.
     pub key: String,
-    /// The capability's or the module's name.
+    /// The name of the granted capability, or of the module that may be called.
     pub name: String,
 }
 
@@ -138,7 +138,7 @@ impl Plan {
     }
 }
 
-/// Pairs the entries of two maps by key.
+/// Pairs the entries of two maps by key. `None` stands for an entry that one of the maps lacks.
 fn pairs<'a, K: Ord, V>(
     old: &'a BTreeMap<K, V>,
     new: &'a BTreeMap<K, V>,
@@ -224,7 +224,7 @@ fn same_module(name: &ModuleName, old: (PlanSide<'_>, &Node), new: (PlanSide<'_>
         && sources(old.0.config, name) == sources(new.0.config, name)
 }
 
-/// The settings of capabilities for a module.
+/// Returns the settings that the manifest gives to a module's capabilities.
 fn capability_settings<'a>(config: &'a AppConfig, name: &ModuleName) -> Option<&'a BTreeMap<CapabilityName, Settings>> {
     config.modules.get(name).map(|module| &module.settings)
 }

@@ -27,14 +27,14 @@ pub struct RouteTable {
     paths: matchit::Router<Path>,
 }
 
-/// The routes of one path, by method.
+/// The routes that share one path, by method.
 #[derive(Debug, Default)]
 struct Path {
-    /// The methods, each with the index of its route.
+    /// The methods of the routes with this path, each with the index of its route.
     methods: Vec<(Method, usize)>,
 }
 
-/// A route, bound to a function.
+/// A route, bound to the function that answers it.
 #[derive(Debug)]
 pub struct Route {
     /// The HTTP method that the route answers.
@@ -53,7 +53,7 @@ pub struct Route {
     pub body: BoundBody,
     /// The JSON document that stands for an absent body. `None` if the body is required.
     pub absent_body: Option<&'static [u8]>,
-    /// What happens to input that no parameter takes.
+    /// What happens to input of a request that no parameter takes.
     pub unknown_input: UnknownInput,
     /// How the function's result is answered.
     pub answer: ResultMapping,
@@ -64,9 +64,9 @@ pub struct Route {
 pub struct Parameter {
     /// The parameter's name as WIT spells it.
     pub name: Arc<str>,
-    /// The part of the request that has the parameter's value.
+    /// The part of the request from which the parameter's value is read.
     pub source: ParameterSource,
-    /// The codec that reads the value.
+    /// The codec that reads the parameter's value.
     pub codec: Codec,
 }
 
@@ -94,23 +94,23 @@ pub enum BoundBody {
     Spread(ObjectCodec),
 }
 
-/// How a function's result is answered.
+/// How a function's result becomes the answer to a request.
 #[derive(Debug)]
 pub struct ResultMapping {
-    /// The status if the result is no error.
+    /// The HTTP status of the answer if the result is no error.
     pub status: StatusCode,
-    /// The codec that writes the value. `None` if the function returns no value.
+    /// The codec that writes the function's result as JSON. `None` if the function returns no value.
     pub value: Option<Codec>,
     /// The answers of the error cases, by the case's name as WIT spells it. `None` if the function returns no `result`.
     pub errors: Option<BTreeMap<String, ErrorMapping>>,
 }
 
-/// The answer to an error case.
+/// How an error case of a function's result becomes the answer to a request.
 #[derive(Debug)]
 pub struct ErrorMapping {
     /// The HTTP status of the error case.
     pub status: StatusCode,
-    /// The codec that writes the case's payload. `None` if the case has no payload.
+    /// The codec that writes the payload of the error case as JSON. `None` if the case has no payload.
     pub payload: Option<Codec>,
 }
 
@@ -125,8 +125,7 @@ pub enum RouteMatch<'table, 'path> {
 }
 
 impl RouteTable {
-    /// Binds the configured routes to the graph's functions. Returns the table, and a problem for everything that does
-    /// not fit.
+    /// Binds the routes of `config` to the graph's functions. Returns the table of routes, and a problem for everything that does not fit.
     pub fn bind(config: &AppConfig, graph: &AppGraph) -> (RouteTable, Vec<Problem>) {
         let mut problems = Vec::new();
         let mut routes = Vec::new();
@@ -149,15 +148,15 @@ impl RouteTable {
         (table, problems)
     }
 
-    /// Checks routes that already have faults of their own, as far as those faults allow it. Returns the further
-    /// problems.
+    /// Checks routes that have faults of their own, as far as those faults allow it. Returns the problems that it finds beyond those
+    /// faults.
     pub fn check_partial(uncertain: &UncertainParts, graph: &AppGraph) -> Vec<Problem> {
         let mut problems = Vec::new();
         uncertain.routes.iter().for_each(|partial| bind::check(partial, graph, &mut problems));
         problems
     }
 
-    /// All routes. The indexes of [`RouteMatch::Route`] refer to this slice.
+    /// Returns all routes. The indexes of [`RouteMatch::Route`] refer to this slice.
     pub fn routes(&self) -> &[Route] {
         &self.routes
     }
@@ -179,7 +178,7 @@ impl RouteTable {
 }
 
 impl ResultMapping {
-    /// The statuses that this answer can have.
+    /// Returns the HTTP statuses that the answer to a request can have.
     pub fn statuses(&self) -> Vec<u16> {
         let errors = self.errors.iter().flat_map(BTreeMap::values).map(|error| error.status);
         errors.chain([self.status]).map(|status| status.as_u16()).collect()
@@ -197,7 +196,7 @@ impl Path {
 }
 
 impl Route {
-    /// The path of the function that answers: module, interface and function.
+    /// Returns the path of the function that answers: module, interface and function.
     pub fn target(&self) -> FunctionPath {
         FunctionPath {
             module: self.module.clone(),

@@ -14,7 +14,7 @@ use watertight_model::config::{AppConfig, ModuleConfig};
 use watertight_model::ids::{CapabilityName, InterfaceName, ModuleName};
 use watertight_model::problem::{Code, Problem, list_names};
 
-/// The first WASI release series after those that the host serves.
+/// The prefix of the WASI versions that follow those that the host serves.
 const UNSUPPORTED_WASI: &str = "0.3.";
 
 /// The state of resolving one module's imports: the inputs, and the problems found so far.
@@ -26,11 +26,11 @@ struct Resolver<'a> {
     artifacts: &'a BTreeMap<ModuleName, Arc<Artifact>>,
     problems: &'a mut Vec<Problem>,
     node: Node,
-    /// The module's imports of WASI 0.3.
+    /// The imports of WASI 0.3 that the module has.
     next_wasi: Vec<InterfaceName>,
 }
 
-/// Resolves all imports of the module `name`. Adds each fault to `problems`.
+/// Resolves all imports of the module `name`: finds the module or the host that serves each. Adds each fault to `problems`.
 pub(super) fn resolve(
     name: &ModuleName,
     module: &ModuleConfig,
@@ -109,8 +109,8 @@ impl Resolver<'_> {
         }
     }
 
-    /// Checks the types of an export that the host calls. The host is a consumer like any module, so the export must fit
-    /// the host's contract.
+    /// Checks the types of an export that the host itself calls. The host is a consumer like any module, so the export must fit the host's
+    /// contract.
     fn check_called_by_host(&mut self, artifact: &Artifact) {
         let (name, wanted) = provided::resume();
         for (export, offered) in artifact.shape.exports.iter().filter(|(export, _)| export.can_serve(name)) {
@@ -149,14 +149,15 @@ impl Resolver<'_> {
         }
     }
 
-    /// Reports a label import of an interface that a module can import only under the interface's own name.
+    /// Reports an import under a label of an interface that a module can import only under the interface's own name. `why` is the reason,
+    /// for the message.
     fn not_by_label(&mut self, import: &InterfaceName, identity: &InterfaceName, why: &str) {
         let message = format!("module `{}` imports `{identity}` under the label `{import}`: {why}", self.name);
         let help = format!("in the module's world, write `import {identity};`");
         self.problems.push(self.problem(Code::MissingExport, message).interface(identity).help(help));
     }
 
-    /// Resolves an import of WASI that the host serves to all modules in the same way.
+    /// Resolves an import of a WASI interface that the host serves to all modules in the same way.
     fn wasi(&mut self, import: &InterfaceName, identity: &InterfaceName, wanted: &Interface) {
         if let Some((name, offered)) = provided::wasi_interface(identity) {
             let help = "build it with the interfaces of a release of WASI 0.2";
@@ -187,7 +188,7 @@ impl Resolver<'_> {
             return self.next_wasi.push(import.clone());
         }
         let message = format!("module `{}` imports `{import}`, which this host doesn't have", self.name);
-        let help = format!("it has {}", self.offers.nearest(import));
+        let help = format!("this host has {}", self.offers.nearest(import));
         self.problems.push(self.problem(Code::MissingExport, message).interface(import).help(help));
     }
 
@@ -196,8 +197,8 @@ impl Resolver<'_> {
         let Some(first) = self.next_wasi.first() else { return };
         let others = match self.next_wasi.len() - 1 {
             0 => String::new(),
-            1 => " and one more interface of it".to_owned(),
-            count => format!(" and {count} more interfaces of it"),
+            1 => " and one more interface of WASI 0.3".to_owned(),
+            count => format!(" and {count} more interfaces of WASI 0.3"),
         };
         let message = format!(
             "module `{}` is built for WASI 0.3, which this host doesn't have: it imports `{first}`{others}",
@@ -327,7 +328,7 @@ impl Resolver<'_> {
         self.problems.push(self.problem(Code::Ambiguous, message).interface(identity).help(help));
     }
 
-    /// Reports the differences between an import and the export that would serve it.
+    /// Reports the differences between the types of an import and those of the export that would serve it.
     fn mismatch(
         &mut self,
         import: &InterfaceName,
@@ -344,8 +345,8 @@ impl Resolver<'_> {
         });
     }
 
-    /// Reports every difference under `interface`. `message` makes a problem's text from the name of the differing
-    /// function.
+    /// Reports every difference in `found`, each with `interface` as its place. `message` makes a problem's text from the name of the
+    /// differing function.
     fn differ(
         &mut self,
         found: Vec<Difference>,
@@ -378,8 +379,8 @@ fn calls_entry(import: &InterfaceName, identity: &InterfaceName, module: &Module
     }
 }
 
-/// Chooses the export that serves an import of the interface `wanted`: the same version, or else the newest compatible
-/// version. An export under a label counts only if the module exports the interface under one label.
+/// Chooses the export that serves an import of the interface `wanted`: the same version, or else the newest compatible version. An export
+/// under a label counts only if the module exports the interface under one label. `None` if no export can serve the import.
 fn best_export<'a>(
     wanted: &InterfaceName,
     exports: &'a BTreeMap<InterfaceName, Interface>,

@@ -1,5 +1,5 @@
-//! The order in which modules are instantiated: a provider before its callers. Calls in a circle have no such order and
-//! are reported.
+//! The order in which modules are instantiated: each after the modules that it calls. Calls in a circle have no such order and are
+//! reported.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,9 +8,9 @@ use watertight_model::config::AppConfig;
 use watertight_model::ids::ModuleName;
 use watertight_model::problem::{Code, Problem};
 
-/// The progress of the depth-first search at one module.
+/// The progress of a depth-first search over calls, at one module.
 enum VisitState {
-    /// The module is on the path from the root to the current module.
+    /// The module is on the path of calls from the first module of the search to the current one.
     InProgress,
     Done,
 }
@@ -24,7 +24,7 @@ struct DepthFirstSearch<'a> {
     problems: &'a mut Vec<Problem>,
 }
 
-/// Returns all modules, each after its providers. Reports each circle that the search meets.
+/// Returns all modules, each after the modules that it calls. Reports each circle of calls that the search meets.
 pub(super) fn instantiation_order(
     config: &AppConfig,
     modules: &BTreeMap<ModuleName, Node>,

@@ -37,8 +37,8 @@ pub enum PlacementReason {
     /// The compartment's only module is too large for the small engine profiles. Modules beside it would be compiled with
     /// it at each change and would run on the engine for large modules.
     Large(ExceededLimit),
-    /// The compartment exists for the inner reason and holds further modules because of this call: the values that the
-    /// call carries can't leave a compartment.
+    /// The compartment exists for the inner reason. It holds further modules because of this call: the values that the call carries can't
+    /// leave a compartment.
     TiedByCall(Box<PlacementReason>, PlacementConstraint),
     /// The values that this call carries can't pass within a compartment. The compartment holds the callee and the
     /// modules that the callee calls.
@@ -64,8 +64,8 @@ impl fmt::Display for PlacementReason {
 
 /// Places all modules in compartments.
 ///
-/// `order` has the modules in instantiation order, a provider before its callers, unless modules call each other in a
-/// circle. `acyclic` says whether there is no such circle.
+/// `order` has the modules in instantiation order, each after the modules that it calls, unless modules call each other in a circle.
+/// `acyclic` says whether there is no such circle.
 pub(super) fn place(
     config: &AppConfig,
     modules: &BTreeMap<ModuleName, Node>,
@@ -161,14 +161,14 @@ impl Planner<'_> {
         }
     }
 
-    /// Why a module would get a compartment of its own if only its component counted.
+    /// Returns why `module` needs a compartment of its own, as far as its component alone decides. `None` if it needs none.
     fn apart(&self, module: &ModuleName) -> Option<PlacementReason> {
         let node = &self.modules[module];
         let large = || Profile::exceeded_limit(&node.artifact.needs).map(PlacementReason::Large);
         node.exclusive_import().map(|import| PlacementReason::ExclusiveImport(import.clone())).or_else(large)
     }
 
-    /// Extends `reason` by a call that ties one of `newcomers` to another module of `all`.
+    /// Extends `reason` by a call that ties one of `newcomers`, modules that join the compartment, to another module of `all`.
     fn tied(
         &self,
         reason: PlacementReason,

@@ -14,13 +14,13 @@ use watertight_model::config::capability::{Declarations, WASI_SERIES};
 use watertight_model::ids::{CapabilityName, InterfaceName};
 use watertight_model::problem::{Code, Problem};
 
-/// The interface that the host calls at a start and on a schedule, if a module exports it.
+/// The interface `resume`: the host calls it at a start and on a schedule, if a module exports it.
 pub const RESUME: &str = "watertight:lifecycle/resume@1.0.0";
 
 /// How the host serves an import.
 pub(super) enum HostService<'a> {
-    /// The host serves the import with the importing module's identity. The first field is the capability that must be
-    /// granted, if any. The import's types are checked against the interface.
+    /// The host serves the import with the importing module's identity. The first field is the capability that must be granted, or `None`
+    /// if no grant is needed. The import's types are checked against the last field.
     WithIdentity(Option<&'a CapabilityName>, &'a InterfaceName, &'a Interface),
     /// The host serves the import to every module that has the capability. The linker checks the types.
     Shared(&'a CapabilityName),
@@ -42,7 +42,7 @@ const DRAFTS: [(&str, &str, &str); 3] = [
     ("wasi:logging/logging", "0.1.0-", "wasi:logging/logging@0.1.0-draft"),
 ];
 
-/// Interfaces that this host can't serve, each with the reason.
+/// Interfaces that this host can't serve, each with the reason why.
 const UNSERVABLE: [(&str, &str); 2] = [
     (
         "wasi:keyvalue/atomics",
@@ -54,7 +54,7 @@ const UNSERVABLE: [(&str, &str); 2] = [
     ),
 ];
 
-/// The WIT text of [`UNGRANTED`] and of [`RESUME`]. Module authors use the same file.
+/// The WIT text of the interfaces in [`UNGRANTED`] and of [`RESUME`]. Module authors use the same file.
 const LIFECYCLE_WIT: &str = include_str!("../../../../wit/lifecycle/lifecycle.wit");
 
 /// The interfaces of WASI 0.2 that every module may import without a grant, because their implementation is empty. Capabilities
@@ -87,13 +87,13 @@ const WASI: [(&str, &[&str]); 4] = [
 
 /// An interface whose functions receive the calling module's identity.
 struct OwnInterface {
-    /// The capability that grants it. `None` means that no grant is needed.
+    /// The capability that grants the interface. `None` means that no grant is needed.
     capability: Option<CapabilityName>,
     name: InterfaceName,
     interface: Interface,
 }
 
-/// The built-in interfaces with identity, and [`RESUME`] as the last.
+/// The built-in interfaces whose functions receive the calling module's identity, and [`RESUME`] as the last.
 static BUILT_IN: LazyLock<Vec<OwnInterface>> = LazyLock::new(|| {
     let declarations = Declarations::default();
     let capabilities = declarations.all().iter();
@@ -106,7 +106,8 @@ static BUILT_IN: LazyLock<Vec<OwnInterface>> = LazyLock::new(|| {
     read_interfaces(names.chain(ungranted).collect(), wit).expect("the host's own contracts are valid")
 });
 
-/// Reads interfaces from a generated component that imports them all, as any component is read.
+/// Reads the types of the interfaces `names` from the WIT texts `wit`. For this it generates a component that imports them all, and reads
+/// it like any other.
 fn read_interfaces<'a>(
     names: Vec<(Option<CapabilityName>, InterfaceName)>,
     wit: impl Iterator<Item = &'a str>,
@@ -128,7 +129,7 @@ fn read_interfaces<'a>(
     names.into_iter().map(take).collect()
 }
 
-/// The interface that the host calls if a module exports it, with its types.
+/// Returns the interface `resume`, which the host calls if a module exports it, with its types.
 pub(super) fn resume() -> (&'static InterfaceName, &'static Interface) {
     let OwnInterface { name, interface, .. } = BUILT_IN.last().expect("it is the last");
     (name, interface)
@@ -141,7 +142,8 @@ pub(super) struct Offers<'a> {
 }
 
 impl<'a> Offers<'a> {
-    /// Reads the interfaces of the capabilities that are not built in. Returns a problem for each whose WIT is not valid.
+    /// Reads the interfaces of the capabilities in `declarations` that are not built in. Returns a problem for each capability whose WIT is
+    /// not valid.
     pub(super) fn of(declarations: &'a Declarations) -> (Self, Vec<Problem>) {
         let (mut added, mut problems) = (Vec::new(), Vec::new());
         for declaration in declarations.added().iter().filter(|declaration| !declaration.interfaces.is_empty()) {
@@ -157,13 +159,14 @@ impl<'a> Offers<'a> {
         (Self { declarations, added }, problems)
     }
 
-    /// The interfaces with identity.
+    /// Iterates over the interfaces whose functions receive the calling module's identity.
     fn own(&self) -> impl Iterator<Item = &OwnInterface> {
         let (_resume, built_in) = BUILT_IN.split_last().expect("it is never empty");
         built_in.iter().chain(&self.added)
     }
 
-    /// The packages of WASI with their interfaces, each with the capability that grants it, if any.
+    /// Iterates over the packages of WASI that the host offers, each with the capability that grants it and its interfaces. `None` in place
+    /// of the capability means that no grant is needed.
     fn wasi(&self) -> impl Iterator<Item = (Option<&CapabilityName>, &'static str, &'static [&'static str])> {
         let granted = self.declarations.all().iter().flat_map(|declaration| {
             declaration.wasi.iter().map(|(package, interfaces)| (Some(&declaration.name), *package, *interfaces))
@@ -202,7 +205,7 @@ impl<'a> Offers<'a> {
     }
 }
 
-/// The host's interface that serves a draft.
+/// Returns the host's interface that serves `import`, if `import` is a known draft version of it.
 fn draft(import: &InterfaceName) -> Option<&'static str> {
     let fits = |series: &str| import.version().is_none_or(|version| version.starts_with(series));
     let (.., served) = DRAFTS.iter().find(|(name, series, _)| *name == import.unversioned() && fits(series))?;
@@ -214,7 +217,7 @@ pub fn is_called_by_host(export: &InterfaceName) -> bool {
     export.can_serve(resume().0)
 }
 
-/// The known reason why the host can't serve `import`.
+/// Returns the reason why the host can't serve `import`. `None` if no such reason is known.
 pub(super) fn unservable(import: &InterfaceName) -> Option<&'static str> {
     UNSERVABLE.iter().find(|(name, _)| *name == import.unversioned()).map(|(_, why)| *why)
 }
@@ -225,7 +228,7 @@ pub fn is_host_namespace(import: &InterfaceName) -> bool {
     matches!(import.namespace(), "wasi" | "watertight")
 }
 
-/// The interface that the host serves for an import of WASI, if its types are known.
+/// Returns the interface that the host serves for `import`, a WASI interface. `None` if its types are not known.
 pub(super) fn wasi_interface(import: &InterfaceName) -> Option<(&'static InterfaceName, &'static Interface)> {
     wasi::interface(import)
 }

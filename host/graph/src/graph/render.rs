@@ -8,7 +8,7 @@ use super::{AppGraph, EdgeKind, Node};
 use watertight_component::profile::Profile;
 use watertight_model::ids::{AppName, CompartmentName, Digest, InterfaceName, ModuleName};
 
-/// The note for people who look for fused calls in metrics or traces.
+/// A note in the output for people who look for fused calls in metrics or traces.
 const FUSED: &str = "fused calls run no host code: metrics and traces don't show them, unless the modules are in different compartments";
 
 /// An output format of a graph.
@@ -24,7 +24,7 @@ pub enum Format {
     Json,
 }
 
-/// A graph, prepared for output.
+/// A graph of an application in the form in which it is written out.
 #[derive(Debug, Serialize)]
 pub struct GraphView<'a> {
     /// The application's name.
@@ -44,7 +44,7 @@ pub struct CompartmentView<'a> {
     pub name: &'a CompartmentName,
     /// The instance mode: `reuse` or `fresh`.
     pub instances: &'static str,
-    /// The compartment's modules, each after its providers.
+    /// The compartment's modules, each after the modules that it calls.
     pub modules: &'a [ModuleName],
     /// Why the compartment exists and holds these modules.
     pub reason: String,
@@ -61,7 +61,7 @@ pub struct ModuleView<'a> {
     pub name: &'a ModuleName,
     /// The language that the module was written in, if its component records it.
     pub language: Option<&'a str>,
-    /// The module's build identifier.
+    /// The id of the module's build.
     pub build: String,
     /// The digest of the module's component.
     pub digest: Digest,
@@ -79,7 +79,7 @@ pub struct ModuleView<'a> {
 pub struct ExportView<'a> {
     /// The name of an interface or a function, or a label.
     pub name: &'a str,
-    /// The function's signature, or the interface behind a label. `None` if the name is an interface's own.
+    /// The function's signature, or the interface behind a label. `None` if `name` is an interface's own.
     #[serde(skip)]
     pub what: Option<String>,
 }
@@ -115,7 +115,7 @@ pub struct CallView<'a> {
     pub to: &'a ModuleName,
     /// The name of the caller's import: an interface's own name, or a label that the caller's world gives it.
     pub interface: &'a InterfaceName,
-    /// The interface behind the label. `None` if the import has no label.
+    /// The interface behind the label in `interface`. `None` if that name is no label.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub implements: Option<&'a InterfaceName>,
     /// `fused` is a Wasm function call. `bridged` is a call that the host carries.
@@ -125,7 +125,7 @@ pub struct CallView<'a> {
 }
 
 impl<'a> GraphView<'a> {
-    /// Prepares a graph for output.
+    /// Converts a graph to the form in which it is written out.
     pub fn new(graph: &'a AppGraph) -> Self {
         let compartments = graph.compartments.iter().map(|compartment| CompartmentView {
             name: &compartment.name,
@@ -165,7 +165,7 @@ impl<'a> GraphView<'a> {
         }
     }
 
-    /// Writes the graph in the given format.
+    /// Writes the graph as text in the given format.
     pub fn render(&self, format: Format) -> String {
         match format {
             Format::Text => self.text(),

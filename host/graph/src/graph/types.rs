@@ -11,14 +11,15 @@ use watertight_model::config::AppConfig;
 use watertight_model::ids::{InterfaceName, ModuleName};
 use watertight_model::problem::{Code, Problem};
 
-/// A module's import of an interface that has only types.
+/// A module's import of an interface that holds only types.
 struct Import<'a> {
     module: &'a ModuleName,
     name: &'a InterfaceName,
     interface: &'a Interface,
 }
 
-/// Compares each import of types in a compartment with the first import of that name, in the order of modules.
+/// Compares the types of imports in a compartment that have the same name and are only for types: each with the first, in the order of
+/// modules.
 pub(super) fn check(
     config: &AppConfig,
     modules: &BTreeMap<ModuleName, Node>,

@@ -16,7 +16,7 @@ use watertight_model::problem::{Code, Problem, list_names};
 /// Statuses whose answers never have a body (RFC 9110, section 6.4.1).
 const NO_BODY: [StatusCode; 3] = [StatusCode::NO_CONTENT, StatusCode::RESET_CONTENT, StatusCode::NOT_MODIFIED];
 
-/// Binds `route`. Returns `None` and adds to `problems` if something does not fit.
+/// Binds `route` to its function. Returns `None` and adds to `problems` if something does not fit.
 pub(super) fn bind(route: &RouteConfig, graph: &AppGraph, problems: &mut Vec<Problem>) -> Option<Route> {
     let before = problems.len();
     let path = &route.call.value;
@@ -42,8 +42,8 @@ pub(super) fn bind(route: &RouteConfig, graph: &AppGraph, problems: &mut Vec<Pro
     })
 }
 
-/// Returns the document that stands for an absent body: an empty object if all fields are options, `null` if the body
-/// itself is an option.
+/// Returns the JSON document that stands for an absent body: an empty object if all fields are options, `null` if the body itself is an
+/// option. `None` if the body is required.
 fn absent_body(route: &RouteConfig, function: &Function, parameters: &[Parameter]) -> Option<&'static [u8]> {
     const OBJECT: &[u8] = b"{}";
     let is_option = |field: &Field| matches!(field.ty, Type::Option(_));
@@ -95,8 +95,8 @@ fn find<'a>(route: &RouteConfig, graph: &'a AppGraph, problems: &mut Vec<Problem
     None
 }
 
-/// The help for an ambiguous function path: how to write each candidate. A version is enough if it distinguishes the
-/// candidates.
+/// Returns the help for an ambiguous function path: how to write each function that it may mean. A version is enough if it distinguishes
+/// them.
 fn which_of(path: &FunctionPath, exports: &[String]) -> String {
     let exports: Vec<InterfaceName> =
         exports.iter().filter_map(|export| InterfaceName::try_from(export.clone()).ok()).collect();
@@ -111,7 +111,7 @@ fn which_of(path: &FunctionPath, exports: &[String]) -> String {
     format!("name one of them: {}", list_names(&written))
 }
 
-/// Reports two path templates that match a common path. Only the router finds such a conflict.
+/// Reports that the path template of `route` matches a path that another template matches too. Only the router finds such a conflict.
 pub(super) fn conflict(route: &Route, error: &matchit::InsertError) -> Problem {
     Problem::new(Code::RouteConflict, format!("the path `{}` can't be routed: {error}", route.path))
         .module(&route.module)
@@ -151,7 +151,7 @@ impl Binder<'_> {
         }
     }
 
-    /// Gives each parameter its source, and reports bindings without a parameter.
+    /// Gives each parameter of the function a part of the request, and reports bindings that name no parameter.
     fn parameters(&mut self) -> Vec<Parameter> {
         let function: &Function = self.found.function;
         let route = self.route;

@@ -94,7 +94,7 @@ impl Notes<'_> {
             .help("`watertight call` and suites reach it, requests don't: add a route to it, or let a module import it")
     }
 
-    /// Notes the entries of a table `calls` that match no import.
+    /// Notes the entries of a table `calls` of the manifest that match no import of the module.
     fn calls(&mut self, module: &ModuleName, node: &Node) {
         let Some(config) = self.config.modules.get(module) else { return };
         let imports: Vec<_> =

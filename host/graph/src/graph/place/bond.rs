@@ -19,11 +19,11 @@ pub(super) const MAX_FUSED_PARTS: usize = 1_000;
 /// A part of an interface that a call can't carry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct UnsupportedPart<'a> {
-    /// The function that has the part. `None` means that no single function has it.
+    /// The function that has the part. `None` means that the part belongs to the interface as a whole.
     pub(super) function: Option<&'a str>,
-    /// The path into the function's types.
+    /// The path to the part in a type, such as `draft.lines[]`. `None` means the function or the interface itself.
     pub(super) path: Option<String>,
-    /// The reason, as the rest of a sentence that begins with "it".
+    /// The reason why a call can't carry the part, as the rest of a sentence that begins with "it".
     pub(super) why: String,
 }
 
@@ -74,16 +74,16 @@ pub struct PlacementConstraint {
     pub callee: ModuleName,
     /// The interface's name in the caller's imports.
     pub import: InterfaceName,
-    /// The reason, as the rest of a sentence that begins with "it".
+    /// The reason why the call constrains the two modules, as the rest of a sentence that begins with "it".
     pub why: String,
 }
 
 /// All calls of an application that constrain the placement of their modules.
 pub(super) struct PlacementConstraints<'a> {
     modules: &'a BTreeMap<ModuleName, Node>,
-    /// Calls that can't leave a compartment.
+    /// The calls whose two modules must share a compartment.
     ties: Vec<PlacementConstraint>,
-    /// Calls that can't stay within a compartment.
+    /// The calls whose two modules must be in different compartments.
     separations: Vec<PlacementConstraint>,
 }
 
@@ -106,7 +106,7 @@ impl<'a> PlacementConstraints<'a> {
         Self { modules, ties, separations }
     }
 
-    /// Iterates over the ties between modules of `all` whose caller or callee is in `modules`.
+    /// Iterates over the calls between modules of `all` that can't leave a compartment, as far as their caller or callee is in `modules`.
     pub(super) fn ties_of(
         &self,
         modules: &BTreeSet<ModuleName>,
@@ -142,8 +142,8 @@ impl<'a> PlacementConstraints<'a> {
         }
     }
 
-    /// Extends `start` by all modules that its modules call, directly or indirectly, and by all modules tied to those.
-    /// Only modules for which `may` holds are added.
+    /// Extends `start` by all modules that its modules call, directly or indirectly, and by all modules that must share a compartment with
+    /// those. Only modules for which `may` holds are added.
     pub(super) fn called(
         &self,
         mut start: BTreeSet<ModuleName>,
@@ -163,8 +163,8 @@ impl<'a> PlacementConstraints<'a> {
         }
     }
 
-    /// Extends `start` by all modules that must share its compartment: modules tied to one of its modules, and modules on
-    /// a path of calls from one of its modules to another.
+    /// Extends `start` by all modules that must share its compartment: those that can't be separated from one of its modules, and modules
+    /// on a path of calls from one of its modules to another.
     pub(super) fn closure(&self, mut start: BTreeSet<ModuleName>) -> BTreeSet<ModuleName> {
         loop {
             let before = start.len();
@@ -188,7 +188,7 @@ impl<'a> PlacementConstraints<'a> {
         }
     }
 
-    /// Returns the modules that are reached from `start` in one or more steps.
+    /// Returns the modules that are reached from `start` in one or more steps. `step` returns the modules one step from a module.
     fn reach(
         &self,
         start: &BTreeSet<ModuleName>,
@@ -217,7 +217,7 @@ impl<'a> PlacementConstraints<'a> {
     }
 }
 
-/// Iterates over the bonds whose caller and callee are both in `modules`.
+/// Iterates over the calls in `bonds` whose caller and callee are both in `modules`.
 fn among<'b>(
     bonds: &'b [PlacementConstraint],
     modules: &BTreeSet<ModuleName>,

@@ -12,8 +12,8 @@ use watertight_model::config::AppConfig;
 use watertight_model::ids::{InterfaceName, ModuleName};
 use watertight_model::problem::{Code, Problem, list_names};
 
-/// Reports every function that is called across compartments and can't be, and every function that is called within one
-/// and can't be.
+/// Reports every call between compartments whose function or values can't leave a compartment, and every call within a compartment whose
+/// values can't pass there.
 pub(super) fn check(
     config: &AppConfig,
     modules: &BTreeMap<ModuleName, Node>,
@@ -95,7 +95,10 @@ impl Edge<'_> {
         );
         let tied = self.bonds.tied(BTreeSet::from([(*caller).clone()]), |_| true).contains(*callee);
         let help = if tied {
-            format!("give the type at most {MAX_FUSED_PARTS}: these modules can't be in different compartments")
+            format!(
+                "give the type at most {MAX_FUSED_PARTS} cases, fields or items; the modules can't be in different compartments, because \
+                 other values that they exchange can't leave one"
+            )
         } else {
             "place them in different compartments: such a type can go from one to another".to_owned()
         };
@@ -171,7 +174,7 @@ fn circle_help(involved: &BTreeSet<ModuleName>, constraints: &PlacementConstrain
     }
 }
 
-/// Finds the shortest path from `start` back to itself.
+/// Finds the shortest circle of calls between compartments that begins and ends at `start`, an index into `calls`. `None` if there is none.
 fn circle(calls: &[BTreeMap<usize, (&ModuleName, &ModuleName)>], start: usize) -> Option<Vec<usize>> {
     let mut came_from: BTreeMap<usize, usize> = BTreeMap::new();
     let mut queue = std::collections::VecDeque::from([start]);

@@ -16,12 +16,12 @@ use watertight_model::ids::InterfaceName;
 static SHAPES: LazyLock<BTreeMap<InterfaceName, Interface>> =
     LazyLock::new(|| shapes().expect("the adapter carries the interfaces that it uses"));
 
-/// The interface that serves `import`, if its types are known.
+/// Returns the WASI interface that serves `import`. `None` if its types are not known.
 pub(super) fn interface(import: &InterfaceName) -> Option<(&'static InterfaceName, &'static Interface)> {
     SHAPES.iter().find(|(name, _)| name.unversioned() == import.unversioned())
 }
 
-/// Reads the interfaces' shapes from a generated component that imports them all, as any component is read.
+/// Reads the types of WASI's interfaces. For this it generates a component that imports them all, and reads it like any other.
 fn shapes() -> anyhow::Result<BTreeMap<InterfaceName, Interface>> {
     let (_, adapter) = metadata::decode(WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER)?;
     let (resolve, world) = (adapter.resolve, adapter.world);
