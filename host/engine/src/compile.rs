@@ -27,14 +27,14 @@ use watertight_disk::files::{TEMPORARY_EXTENSION, remove_leftovers};
 use watertight_model::config::CompileLimits;
 use watertight_model::ids::Digest;
 
-/// The divisor that yields the first part of a compilation's time: one tenth, in which the child process gets only idle
-/// processor time. A compilation that takes longer has not been given enough of it.
+/// The part of a compilation's time limit in which the child process gets only idle processor time: one tenth. A compilation that takes
+/// longer starts again with a share of the busy processors.
 const IDLE_DIVISOR: u32 = 10;
 /// The file extension of compiled code.
 const CODE: &str = "cwasm";
-/// The most bytes of the child's error output that an error repeats.
+/// The most bytes of the child process's error output that an error message repeats.
 const MAX_COMPLAINT: usize = 4096;
-/// The most compiled components that are kept: the builds of a few days of development.
+/// The most compiled components that the cache keeps: the builds of a few days of development.
 const MAX_CACHED_FILES: usize = 64;
 
 /// The reason why a component was not compiled.
@@ -49,18 +49,18 @@ pub enum CompileError {
         reason: String,
     },
     /// The child process could not be run.
-    #[error("the compiling process failed")]
+    #[error("the process that compiles components could not be run")]
     Process(#[source] std::io::Error),
     /// The compiler refused the component.
     #[error("{0}")]
     Refused(String),
-    /// Compiling took longer than `compile.time`.
+    /// Compiling took longer than the manifest's key `compile.time` permits.
     #[error("compiling took longer than {}, which `compile.time` allows, and was stopped", humantime::format_duration(*.0))]
     Timeout(Duration),
-    /// Compiling needed more memory than `compile.memory`.
+    /// Compiling needed more memory than the manifest's key `compile.memory` permits.
     #[error("compiling took more than {} MiB of memory, which `compile.memory` allows, and was stopped", .0 >> 20)]
     Memory(u64),
-    /// The code was compiled but can't be loaded.
+    /// The component was compiled, but its code can't be loaded.
     #[error("the compiled code can't be loaded")]
     Load(#[source] wasmtime::Error),
     /// The compilation was ended because the host stops or a rollback overtook the change.
@@ -82,7 +82,7 @@ pub struct Compiler {
     limits: CompileLimits,
     idle_time: Duration,
     priority: Priority,
-    /// Cancels the running compilation.
+    /// The token that, once cancelled, ends the running compilation.
     cancel: CancellationToken,
 }
 
@@ -92,15 +92,16 @@ pub struct Compiled {
     pub component: Component,
     /// Whether the code was in the cache.
     pub cached: bool,
-    /// The path of the cached code.
+    /// The path of the file with the compiled code in the cache.
     pub file: Arc<Path>,
 }
 
 impl Compiler {
-    /// Creates a compiler that caches code in `folder` and runs `program` with [`CHILD_COMMAND`].
+    /// Creates a compiler that caches code in `folder`. It compiles in a child process that runs `program`, a binary with the host's hidden
+    /// command [`CHILD_COMMAND`].
     ///
-    /// A missing folder is created. The folder must belong to this user and be closed to all others. One compilation
-    /// takes no more than `limits`.
+    /// A missing folder is created. The folder must belong to this user and be closed to all others. One compilation takes no more than
+    /// `limits`.
     ///
     /// # Errors
     ///
@@ -132,7 +133,7 @@ impl Compiler {
         })
     }
 
-    /// Returns a compiler whose child process has the host's own priority, for code that somebody waits for.
+    /// Returns a compiler whose child process has the host's own priority, for components that somebody waits for.
     #[must_use]
     pub fn with_host_priority(self) -> Self {
         Self { priority: Priority::Normal, ..self }
@@ -144,12 +145,12 @@ impl Compiler {
         Self { cancel: end, ..self.clone() }
     }
 
-    /// The engines that the code is compiled for.
+    /// Returns the engines for which components are compiled.
     pub fn engines(&self) -> &Engines {
         &self.engines
     }
 
-    /// Marks cached files as used, so that other files are removed first.
+    /// Marks cached files as used, so that unused files are removed from the cache first.
     pub fn mark_used<'a>(&self, files: impl IntoIterator<Item = &'a Arc<Path>>) {
         files.into_iter().for_each(|file| mark_used(file));
     }
@@ -159,14 +160,14 @@ impl Compiler {
         self.engines.is_stopping() || self.cancel.is_cancelled()
     }
 
-    /// Returns the beginning of the file name for the code of `bytes`: everything that the code depends on. The digest of
-    /// the code follows it.
+    /// Returns the beginning of the name of the file with the compiled code of `bytes`. It contains everything that the code depends on.
+    /// The digest of the code follows it.
     fn key(&self, bytes: &[u8], profile: Profile) -> Result<String, CompileError> {
         let engine = self.engines.get(profile)?;
         Ok(format!("{}-{}-{}", Digest::of(bytes).hex(), profile.as_str(), compatibility(&engine)))
     }
 
-    /// Lists the cached files of a key. There are several if a compiler has produced different code for the same input.
+    /// Lists the cached files whose names begin with `key`. There are several if a compiler has produced different code for the same input.
     fn cached_files(&self, key: &str) -> Vec<PathBuf> {
         let files = std::fs::read_dir(&self.folder).into_iter().flatten().flatten().map(|entry| entry.path());
         files.filter(|file| named_digest(file, key).is_some()).collect()
@@ -208,7 +209,7 @@ impl Compiler {
         Ok(Compiled { component, cached: false, file: file.into() })
     }
 
-    /// Compiles in a child process, and returns the path of the code.
+    /// Compiles a component in a child process, and returns the path of the file with the code.
     fn run_child(&self, bytes: &[u8], profile: Profile, key: &str) -> Result<PathBuf, CompileError> {
         // The temporary name is unique. If two processes compile the same bytes at once, each writes its own file, and
         // the later one replaces the earlier one. A file that was mapped meanwhile stays as it was.
@@ -292,7 +293,8 @@ impl Compiler {
     }
 }
 
-/// Removes the least recently used code in a folder, so that `kept` files stay. Removed code is only slower to get again.
+/// Removes the least recently used files with compiled code from `folder`, so that at most `kept` stay. A component whose code is gone is
+/// compiled again.
 pub fn prune(folder: &Path, kept: usize) {
     let Ok(entries) = std::fs::read_dir(folder) else { return };
     let mut files: Vec<_> = entries
@@ -307,15 +309,15 @@ pub fn prune(folder: &Path, kept: usize) {
     }
 }
 
-/// Sets a file's time of last use. If that fails, the file is merely removed earlier.
+/// Sets the time of last use of a cached file. If that fails, the file is merely removed earlier.
 fn mark_used(file: &Path) {
     if let Ok(file) = std::fs::File::options().append(true).open(file) {
         let _ = file.set_modified(std::time::SystemTime::now());
     }
 }
 
-/// Waits for the child for up to `time`. After that it kills the child and returns `None`. It also kills the child if
-/// `is_unwanted` says so.
+/// Waits at most `time` for the end of a child process. After that it kills the child and returns `None`. It also kills the child when
+/// `is_unwanted` returns true.
 fn wait(
     child: &mut std::process::Child,
     time: Duration,
@@ -341,12 +343,12 @@ fn wait(
     }
 }
 
-/// Returns the digest in the name of a code file whose name begins with `key`.
+/// Returns the digest in the name of a cached file. `None` if the name does not begin with `key`.
 fn named_digest<'a>(file: &'a Path, key: &str) -> Option<&'a str> {
     file.file_name()?.to_str()?.strip_prefix(key)?.strip_prefix('.')?.strip_suffix(CODE)?.strip_suffix('.')
 }
 
-/// Loads cached code if its digest matches its name. Damaged native code could do anything.
+/// Loads compiled code from a cached file, if the code's digest is the one in the file's name. Damaged native code could do anything.
 fn load_verified(engine: &wasmtime::Engine, file: &Path, key: &str) -> Result<Component, String> {
     let code = std::fs::read(file).map_err(|error| error.to_string())?;
     if named_digest(file, key) != Some(Digest::of(&code).hex().as_str()) {
@@ -356,12 +358,12 @@ fn load_verified(engine: &wasmtime::Engine, file: &Path, key: &str) -> Result<Co
     load(engine, file).map_err(|error| format!("{error:#}"))
 }
 
-/// Removes a damaged file or a folder in its place. If that fails, the next compilation finds it again.
+/// Removes a damaged file from the cache, or a folder in its place. If that fails, the next compilation finds it again.
 fn remove_damaged(file: &Path) {
     let _ = if file.is_dir() { std::fs::remove_dir(file) } else { std::fs::remove_file(file) };
 }
 
-/// Maps compiled code.
+/// Maps a file with compiled code into memory.
 #[allow(unsafe_code)]
 fn load(engine: &wasmtime::Engine, file: &Path) -> wasmtime::Result<Component> {
     // SAFETY: a child of this binary wrote the file into a folder that no other user can reach (checked in

@@ -21,21 +21,21 @@ use watertight_component::profile::{
     COMPARTMENT_LIMITS, MEMORIES_PER_MODULE, Profile, ProfileLimits, TABLES_PER_MODULE,
 };
 
-/// The interval at which the epoch advances. At each tick a computing guest yields and is checked against its deadline
-/// and its processor time. So a loop is stopped half a tick after its budget on average.
+/// The interval between two ticks of an engine's epoch, the clock by which Wasmtime interrupts guests. At each tick a computing guest
+/// yields and is checked against its deadline and its processor time. So a loop is stopped half a tick after its budget on average.
 pub const EPOCH_TICK: Duration = Duration::from_millis(5);
 
-/// Memories in an engine's pool for each call that the pool has room for. They reserve only address space. A small module
-/// has one memory. A compartment of several modules takes more, so the pool has room for fewer of its calls.
+/// Number of memories in an engine's pool for each call that the pool has room for. They reserve only address space. A small module has one
+/// memory. A compartment of several modules takes more, so the pool has room for fewer of its calls.
 const MEMORIES_PER_CALL: u32 = 1;
-/// Memories in the pool for each call of a large compartment, where one module may consist of about four core modules
-/// with adapters and glue.
+/// Number of memories in the pool for each call of a large compartment, where one module may consist of about four core modules with
+/// adapters and glue.
 const MEMORIES_PER_LARGE_CALL: u32 = 8;
-/// Tables for each memory: a module's own, and that of the glue through which the module calls its imports.
+/// Number of tables in an engine's pool for each memory: a module's own, and that of the glue through which the module calls its imports.
 const TABLES_PER_MEMORY: u32 = 2;
-/// Core instances for each memory: a module, and two of glue. The pool only counts them.
+/// Number of core instances in an engine's pool for each memory: a module, and two of glue. The pool only counts them.
 const CORE_INSTANCES_PER_MEMORY: u32 = 4;
-/// Stacks for each call in a profile where a call may wait in several places at once.
+/// Number of stacks in an engine's pool for each call, in a profile where a call may wait in several places at once.
 const STACKS_PER_ASYNC_CALL: u32 = 4;
 /// The bytes of a fresh instance's memory that stay resident between uses, so that the kernel need not provide them again
 /// each time.
@@ -48,22 +48,22 @@ const KEEP_TABLE: usize = 64 << 10;
 const KEEP_STACK: usize = 16 << 10;
 /// The size of a call's stack as a multiple of what guests may use of it. The rest is for host functions.
 const STACK_FACTOR: usize = 2;
-/// The number of ticks between two checks whether memory may be swapped out: 10 s.
+/// The number of epoch ticks between two checks whether the kernel may swap memory out to a disk: 10 s.
 const TICKS_PER_SWAP_CHECK: u32 = 2_000;
-/// The bytes that Wasmtime may keep for a component's instance, without its core instances.
+/// The most bytes that Wasmtime may keep for a component's instance, without its core instances.
 const COMPONENT_INSTANCE: usize = 4 << 20;
 
-/// The most frames of a guest's stack that are recorded at a trap. A log line names fewer functions, because it leaves
-/// out the panic machinery.
+/// The most stack frames of a guest that are recorded when it traps. A log line names fewer functions, because it leaves out the panic
+/// machinery.
 const MAX_FRAMES: usize = 96;
 
-/// Returns the settings of this profile's engine. Public so that benchmarks can run the same code on a bare engine.
+/// Returns Wasmtime's settings for the engine of `profile`. Public so that benchmarks can run the same code on a bare engine.
 pub fn config(profile: Profile) -> Config {
     config_for(profile, profile.limits().calls)
 }
 
-/// Returns the settings of an engine that only compiles. It has room for one call: compiled code does not depend on
-/// that number, and a larger pool would count as memory in use.
+/// Returns Wasmtime's settings for an engine that only compiles code for `profile`. It has room for one call: compiled code does not depend
+/// on that number, and a larger pool would count as memory in use.
 pub(crate) fn config_to_compile(profile: Profile) -> Config {
     config_for(profile, 1)
 }
@@ -132,26 +132,26 @@ fn pool(profile: Profile, calls: u32) -> PoolingAllocationConfig {
     pool
 }
 
-/// The engines of a process. Clones share them.
+/// The Wasmtime engines of a process, at most one for each profile. Clones share them.
 #[derive(Clone, Default)]
 pub struct Engines {
     built: Arc<[Mutex<Option<Engine>>; Profile::ALL.len()]>,
-    /// Whether all further compilation is refused.
+    /// Whether the host stops, so that every further compilation is refused.
     is_stopping: Arc<AtomicBool>,
 }
 
-/// An engine can't be created.
+/// The error that an engine can't be created.
 #[derive(Debug, thiserror::Error)]
 #[error("the engine for {} instances can't be set up", .profile.as_str())]
 pub struct EngineError {
     /// The profile whose engine was requested.
     pub profile: Profile,
-    /// The reason. Usually a resource limit denies address space or a thread.
+    /// The reason that the engine can't be created. Usually a resource limit denies address space or a thread.
     pub source: wasmtime::Error,
 }
 
 impl Engines {
-    /// Creates the set without building an engine.
+    /// Creates the set of engines. An engine is built when it is first requested.
     pub fn new() -> Self {
         Self::default()
     }
@@ -176,8 +176,8 @@ impl Engines {
         self.get_with(profile, tick)
     }
 
-    /// Returns the engine of a profile and starts its ticker with `start_ticker`. An engine without a ticker would never
-    /// interrupt its guests, so it is not handed out.
+    /// Returns the engine of a profile. `start_ticker` starts the thread that advances the engine's epoch. An engine without that thread
+    /// would never interrupt its guests, so it is not handed out.
     fn get_with(
         &self,
         profile: Profile,
@@ -201,7 +201,7 @@ impl Engines {
     }
 }
 
-/// Starts the thread that advances the engine's epoch until the engine is dropped.
+/// Starts the thread that advances the engine's epoch, by which guests are interrupted, until the engine is dropped.
 fn tick(engine: &Engine) -> io::Result<()> {
     let weak = engine.weak();
     // If swap was on from the start, the engine was configured for it.

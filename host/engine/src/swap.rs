@@ -6,10 +6,11 @@
 
 use std::path::Path;
 
-/// The kernel's list of swap devices and files.
+/// The kernel's file that lists swap devices and files.
 const SWAPS: &str = "/proc/swaps";
-/// The folder of control groups, and the file that names this process's own group.
+/// The folder in which the kernel shows control groups.
 const GROUPS: &str = "/sys/fs/cgroup";
+/// The kernel's file that names the control group of this process.
 const OWN_GROUP: &str = "/proc/self/cgroup";
 
 /// Whether memory of this process may be swapped out. True if that can't be determined.
@@ -19,12 +20,13 @@ pub(super) fn is_possible() -> bool {
     swaps.map_or(true, |swaps| has_swap(&swaps)) && !is_forbidden(Path::new(GROUPS), &group)
 }
 
-/// Whether the list has entries after its header line.
+/// Whether `swaps`, the text of [`SWAPS`], has entries after its header line.
 fn has_swap(swaps: &str) -> bool {
     swaps.lines().skip(1).any(|line| !line.trim().is_empty())
 }
 
-/// Whether this process's control group, or one above it, forbids swapping (`memory.swap.max`, version 2 only).
+/// Whether the control group of this process, or one above it, forbids swapping (`memory.swap.max`, version 2 only). `groups` is the folder
+/// of control groups, and `own` the text that names the group of this process.
 fn is_forbidden(groups: &Path, own: &str) -> bool {
     let Some(path) = own.lines().find_map(|line| line.strip_prefix("0::/")) else { return false };
     let limit = |group: &Path| std::fs::read_to_string(groups.join(group).join("memory.swap.max"));

@@ -4,7 +4,7 @@ use engine_wasmparser::{BinaryReaderError, Validator, WasmFeatures};
 
 use watertight_component::profile::Profile;
 
-/// The most missing features that are named for one component. Each costs several validations.
+/// The most missing WebAssembly features that are named for one component. Each costs several validations.
 const MAX_FEATURES: usize = 8;
 
 /// A reason why an engine refuses a component.
@@ -15,7 +15,7 @@ pub struct ValidationFault {
     pub feature: Option<&'static str>,
     /// The validator's message.
     pub message: String,
-    /// The position in the component's bytes.
+    /// The position of the fault in the component's bytes.
     pub offset: u64,
 }
 
@@ -54,7 +54,7 @@ fn validate_with(component: &[u8], features: WasmFeatures) -> Result<(), BinaryR
     Validator::new_with_features(features).validate_all(component).map(|_| ())
 }
 
-/// Finds a missing feature that `error` is about: with it, validation gets further.
+/// Returns a WebAssembly feature that is not in `features` and with which validation gets further than to `error`. `None` if there is none.
 fn missing(
     component: &[u8],
     features: WasmFeatures,

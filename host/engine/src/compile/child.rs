@@ -15,25 +15,26 @@ use wasmtime::Engine;
 use super::functions::FunctionCache;
 use watertight_component::profile::Profile;
 
-/// The name of the hidden command that compiles. It is not part of the host's interface.
+/// The name of the hidden command of the host's binary that compiles a component. It is not part of the host's interface.
 pub const CHILD_COMMAND: &str = "compile-component";
-/// The largest composed component that is compiled, in bytes.
+/// The largest component that is compiled, in bytes. All modules of a compartment count together, because they are composed into one
+/// component.
 const MAX_COMPONENT: u64 = 512 << 20;
-/// Messages of a child that has used up its memory: from Rust's allocator, which ends the process, and from the kernel
-/// for a failed mapping.
+/// Parts of messages by which the host recognizes that the child process has used up its memory. The first is from Rust's allocator, which
+/// ends the process; the second is from the kernel, for a failed mapping.
 pub(super) const OUT_OF_MEMORY: [&str; 2] = ["memory allocation of ", "Cannot allocate memory"];
-/// The niceness of a child with a small share of the processors: the highest but one.
+/// The niceness of a child process that gets a small share of the processors: the highest but one.
 const NICENESS: i32 = 18;
 
-/// How the child competes with the host for processors.
+/// How the compiling child process competes with the host for processors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Priority {
-    /// It gets idle processor time only, and yields at once to a thread of the host that wakes up. A merely nice process
+    /// The child process gets idle processor time only, and yields at once to a thread of the host that wakes up. A merely nice process
     /// would finish its time slice first, and each statement of a transaction would wait for it.
     Idle,
-    /// It gets a small share of a busy machine.
+    /// The child process gets a small share of a busy machine.
     Low,
-    /// It competes like the host, because somebody waits for the code.
+    /// The child process competes like the host, because somebody waits for the code.
     Normal,
 }
 
@@ -62,14 +63,15 @@ impl Priority {
     }
 }
 
-/// The arguments that make the binary compile standard input within `memory` bytes and write the code to `output`.
+/// Returns the arguments with which the host's binary compiles standard input within `memory` bytes and writes the code to `output`.
 pub(super) fn arguments(profile: Profile, priority: Priority, memory: u64, output: &Path) -> [OsString; 5] {
     let memory = memory.to_string();
     [CHILD_COMMAND.into(), profile.as_str().into(), priority.as_str().into(), memory.into(), output.into()]
 }
 
-/// Compiles standard input for `profile`, and writes the code to `output`, which must not exist. Uses and extends a cache
-/// of compiled functions in the same folder.
+/// Compiles the component on standard input for the profile named `profile`, and writes the code to `output`, which must not exist. Uses
+/// and extends a cache of compiled functions in the folder of `output`. `priority` names a `Priority`; `memory` is the greatest memory in
+/// bytes.
 ///
 /// # Errors
 ///
@@ -97,7 +99,7 @@ pub fn run_as_child(profile: &str, priority: &str, memory: u64, output: &Path) -
     write(output, &code, functions).map_err(|error| format!("the code can't be written: {error}"))
 }
 
-/// Writes the code, then saves the function cache. If the disk is full, the function cache is removed to make room for
+/// Writes the compiled code to `output`, then saves the function cache. If the disk is full, the function cache is removed to make room for
 /// the code.
 fn write(output: &Path, code: &[u8], functions: Option<Arc<FunctionCache>>) -> std::io::Result<()> {
     let mut file = File::create_new(output)?;
@@ -118,8 +120,8 @@ fn write(output: &Path, code: &[u8], functions: Option<Arc<FunctionCache>>) -> s
     }
 }
 
-/// Sets the priority, bounds the memory, disables core dumps, and makes the process end with the host. The bound counts
-/// writable memory, not the pools that the engine only reserves. The host alone bounds the time.
+/// Sets the priority of this process, bounds its memory to `memory` bytes, disables core dumps, and makes the process end with the host.
+/// The bound counts writable memory, not the pools that the engine only reserves. The host alone bounds the time.
 fn limit_self(priority: Priority, memory: u64) -> Result<(), String> {
     #[cfg(target_os = "linux")]
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))

@@ -15,15 +15,13 @@ use rusqlite::{Connection, OptionalExtension, params};
 use sha2::{Digest, Sha256};
 use wasmtime::CacheStore;
 
-/// The cache's file name, in the folder for compiled code.
+/// The file name of the function cache, in the folder for compiled code.
 const FILE: &str = "functions.sqlite";
-/// The largest size of the cache, in bytes. Beyond that, the least recently used half is removed. A JavaScript engine
-/// takes 60 MB.
+/// The largest size of the function cache, in bytes. Beyond that, the least recently used half is removed. A JavaScript engine takes 60 MB.
 const MAX_CACHE_BYTES: i64 = 256 << 20;
-/// The precision with which a function's last use is recorded, in seconds. Each record rewrites the function's code.
+/// The precision with which the last use of a cached function is recorded, in seconds. Each record rewrites the function's code.
 const USED_WITHIN: i64 = 24 * 60 * 60;
-/// How long a connection waits for another process of this user that writes. Compiling again takes no longer than
-/// waiting.
+/// The longest wait for another process of this user that writes to the function cache. Compiling again takes no longer than waiting.
 const BUSY: Duration = Duration::from_millis(100);
 
 const SCHEMA: &str = "CREATE TABLE IF NOT EXISTS function (\
@@ -37,9 +35,9 @@ pub(super) struct FunctionCache {
 
 struct OpenCache {
     connection: Connection,
-    /// Whether a part of the file is damaged.
+    /// Whether a part of the cache's file was found to be damaged.
     damaged: bool,
-    /// The current time in seconds since 1970.
+    /// The time at which the cache was opened, in seconds since 1970.
     now: i64,
     made: Vec<(Vec<u8>, Vec<u8>)>,
     /// The keys of functions that were found and whose recorded last use is too old.
@@ -53,7 +51,7 @@ impl std::fmt::Debug for FunctionCache {
 }
 
 impl FunctionCache {
-    /// Opens the cache in `folder`. Replaces a file that is not a database. Returns `None` if that fails too.
+    /// Opens the function cache in `folder`. Replaces a file that is not a database. Returns `None` if that fails too.
     pub(super) fn open(folder: &Path) -> Option<Arc<Self>> {
         let file = folder.join(FILE);
         let connection = connect(&file).or_else(|error| {
@@ -68,7 +66,7 @@ impl FunctionCache {
         Some(Arc::new(Self { folder: folder.to_owned(), open: Mutex::new(open) }))
     }
 
-    /// Saves the functions that were compiled since. If the file is damaged or the disk is full, the cache is removed,
+    /// Saves the functions that were compiled since the cache was opened. If its file is damaged or the disk is full, the cache is removed,
     /// and the next compilation creates a new one.
     pub(super) fn save(&self) {
         let mut open = self.lock();
@@ -79,7 +77,7 @@ impl FunctionCache {
         }
     }
 
-    /// Removes the file. Its disk space is released when this value is dropped.
+    /// Removes the cache's file. Its disk space is released when this value is dropped.
     pub(super) fn delete(&self) {
         remove(&self.folder);
     }
@@ -129,7 +127,7 @@ impl CacheStore for FunctionCache {
     }
 }
 
-/// A function's code, its digest, and the time of its last use.
+/// The code of a cached function, the code's digest, and the time of its last use.
 type CachedFunction = (Vec<u8>, Vec<u8>, i64);
 
 fn find(connection: &Connection, key: &[u8]) -> rusqlite::Result<Option<CachedFunction>> {
@@ -137,7 +135,7 @@ fn find(connection: &Connection, key: &[u8]) -> rusqlite::Result<Option<CachedFu
     find.query_row([key], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).optional()
 }
 
-/// Removes the cache's files. If that fails, they are useless but harmless.
+/// Removes the files of the function cache from `folder`. If that fails, they are useless but harmless.
 fn remove(folder: &Path) {
     for name in [FILE.to_owned(), format!("{FILE}-wal"), format!("{FILE}-shm")] {
         let _ = std::fs::remove_file(folder.join(name));
@@ -163,7 +161,7 @@ fn is_full(error: &rusqlite::Error) -> bool {
     error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull)
 }
 
-/// Removes the least recently used half if the cache has more than `kept` bytes.
+/// Removes the least recently used half of the cached functions if their file has more than `kept` bytes.
 fn prune(connection: &Connection, kept: i64) -> rusqlite::Result<()> {
     let number = |pragma: &str| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
     let used = (number("page_count")? - number("freelist_count")?) * number("page_size")?;
