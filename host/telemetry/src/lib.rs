@@ -40,9 +40,9 @@ pub use trace::Trace;
 /// The most routes, compartments, pairs of compartments and modules that get series of their own, for each kind, in a
 /// process's life. Names beyond that share one series.
 pub const MAX_NAMES: usize = 4_096;
-/// The label of names that have no series of their own.
+/// The value of a label for all names that have no series of their own.
 const OTHER: &str = "other";
-/// The label `from` of calls that do not come from a compartment.
+/// The value of the label `from` for calls that do not come from a compartment.
 const OUTSIDE: &str = "outside";
 /// The media type of the text that [`Telemetry::render`] returns.
 pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
@@ -71,7 +71,7 @@ pub struct Telemetry {
     instances_dropped: IntCounterVec,
     outbound: IntCounterVec,
     panics: IntCounterVec,
-    /// Requests with a wrong token, and requests without a token.
+    /// Counters of requests to the admin listener with a wrong token, and without a token.
     unauthorized: [IntCounter; 2],
     unauthorized_lines: LineRateLimit,
     changes: IntCounterVec,
@@ -89,7 +89,7 @@ pub struct Telemetry {
 /// A function that adds gauges to a snapshot when the metrics are rendered.
 type Sampler = Box<dyn Fn(&mut Snapshot) + Send + Sync>;
 
-/// The names that have series of their own.
+/// The names of routes, compartments and modules that have series of their own.
 #[derive(Default)]
 struct Names {
     routes: BTreeSet<(String, String)>,
@@ -154,7 +154,7 @@ impl Telemetry {
         RouteMetrics::new(&self.requests, &self.request_time, labels, statuses)
     }
 
-    /// The counters of requests that match no route.
+    /// Returns the counters of requests that match no route.
     pub fn unrouted(&self) -> &RouteMetrics {
         &self.unrouted
     }
@@ -187,18 +187,18 @@ impl Telemetry {
         OutboundMetrics(OutboundOutcome::ALL.map(|outcome| self.outbound.with_label_values(&[name, outcome.as_str()])))
     }
 
-    /// Returns the histograms of a module's SQL statements.
+    /// Returns the metrics of a module's SQL statements.
     pub fn sql(&self, module: &ModuleName) -> SqlMetrics {
         let known = admit(&mut self.names().statements, module.to_string());
         self.statements.of(if known { module.as_str() } else { OTHER })
     }
 
-    /// Sets the duration from which a statement is logged as slow. Until the first call no statement is logged.
+    /// Sets the duration from which an SQL statement is logged as slow. Until the first call no statement is logged.
     pub fn set_slow_sql(&self, time: Duration) {
         self.statements.set_slow(time);
     }
 
-    /// Returns the counters of a listener.
+    /// Returns the counters of a listener: `data`, `admin` or `probe`.
     pub fn listener(&self, name: &str) -> ListenerMetrics {
         ListenerMetrics {
             cut_off: CutOffReason::ALL.map(|why| self.cut_off.with_label_values(&[name, why.as_str()])),
@@ -206,15 +206,15 @@ impl Telemetry {
         }
     }
 
-    /// Registers `sampler`, which adds to every later snapshot.
+    /// Registers `sampler`, which adds gauges to every later snapshot of the metrics.
     pub fn register_sampler(&self, sampler: impl Fn(&mut Snapshot) + Send + Sync + 'static) {
         self.samplers.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(sampler));
     }
 
     /// Counts a request that the admin listener refused because its token was wrong or missing.
     ///
-    /// Returns `Some` if the caller may log a line about it. The number says how many lines were suppressed by the rate
-    /// limit since the last second with lines. A missing token is never logged.
+    /// Returns `Some` if the caller may log a line about a wrong token. The number in it counts the wrong tokens for which the rate limit
+    /// suppressed a line in the last second before that had one. Returns `None` if no line may be logged. A missing token is never logged.
     pub fn count_refused_token(&self, is_wrong: bool) -> Option<u64> {
         let [wrong, missing] = &self.unauthorized;
         if is_wrong {
@@ -226,12 +226,12 @@ impl Telemetry {
         }
     }
 
-    /// The recorder of spans. `None` if spans are not recorded.
+    /// Returns the recorder of spans. `None` if spans are not recorded.
     pub fn recorder(&self) -> Option<&Arc<Recorder>> {
         self.recorder.as_ref()
     }
 
-    /// Sends the remaining spans. Later spans are lost. Blocks for a bounded time.
+    /// Sends the remaining spans to the collector. Later spans are lost. Blocks for at most 5 seconds.
     pub fn stop(&self) {
         if let Some(recorder) = &self.recorder {
             recorder.stop();
@@ -276,7 +276,7 @@ impl Telemetry {
     }
 }
 
-/// Whether a name has series of its own. A new name gets them while there is room.
+/// Whether `name` has series of its own in the metrics. A new name gets them while there are fewer than [`MAX_NAMES`].
 fn admit<T: Ord>(names: &mut BTreeSet<T>, name: T) -> bool {
     names.contains(&name) || (names.len() < MAX_NAMES && names.insert(name))
 }
@@ -295,12 +295,12 @@ fn histograms(metric: &Metric, bounds: &[f64]) -> HistogramVec {
     HistogramVec::new(options, metric.labels).expect("the table has good names")
 }
 
-/// The counters of one route.
+/// The counters of requests to one route.
 pub struct RouteMetrics {
     requests: IntCounterVec,
     method: String,
     path: String,
-    /// The counters by status. Each is looked up when its status first occurs.
+    /// The counters of answers by HTTP status. Each is looked up when its status first occurs.
     statuses: Box<[(u16, OnceLock<IntCounter>)]>,
     time: Histogram,
 }
@@ -337,7 +337,7 @@ impl RouteMetrics {
     }
 }
 
-/// The counters of one compartment, shared by all its generations.
+/// The counters of calls into one compartment, shared by all its generations.
 pub struct CompartmentMetrics {
     calls: [IntCounter; CallOrigin::ALL.len()],
     errors: [IntCounter; CallFailure::ALL.len()],
@@ -348,17 +348,17 @@ pub struct CompartmentMetrics {
 }
 
 impl CompartmentMetrics {
-    /// Counts a call that does not come from another compartment.
+    /// Counts a call into the compartment that does not come from another compartment.
     pub fn count_call(&self, from: CallOrigin) {
         self.calls[from as usize].inc();
     }
 
-    /// Counts a call without a result.
+    /// Counts a call into the compartment that gave no result.
     pub fn count_failure(&self, why: CallFailure) {
         self.errors[why as usize].inc();
     }
 
-    /// Counts a call that met a limit.
+    /// Counts a call into the compartment that met a limit.
     pub fn count_limit(&self, limit: LimitKind) {
         self.limits[limit as usize].inc();
     }
@@ -368,18 +368,18 @@ impl CompartmentMetrics {
         self.long_steps.inc();
     }
 
-    /// Counts a created instance.
+    /// Counts an instance that was created for the compartment.
     pub fn count_created(&self) {
         self.made.inc();
     }
 
-    /// Counts dropped instances by the reason.
+    /// Counts instances of the compartment that were dropped for the reason `why`.
     pub fn count_dropped(&self, why: DropReason, instances: usize) {
         self.dropped[why as usize].inc_by(instances as u64);
     }
 }
 
-/// The counters of one listener.
+/// The counters of the connections and requests of one listener.
 pub struct ListenerMetrics {
     cut_off: [IntCounter; CutOffReason::ALL.len()],
     refused: [IntCounter; RefusalReason::ALL.len()],

@@ -19,7 +19,7 @@ pub fn logged_path(path: &str) -> &str {
 #[derive(Debug)]
 pub struct LineRateLimit {
     start: Instant,
-    /// The current second (upper half) and the number of lines in it (lower half).
+    /// The current second (upper half), counted from `start`, and the number of lines that were asked for in it (lower half).
     state: AtomicU64,
 }
 
@@ -31,8 +31,9 @@ impl Default for LineRateLimit {
 }
 
 impl LineRateLimit {
-    /// Asks to write a line. Returns `None` if the limit of this second is reached. Otherwise returns how many lines were
-    /// suppressed in the last second with lines.
+    /// Asks to write a log line. Returns `None` if the limit of this second is reached: the line must not be written. Otherwise returns how
+    /// many lines the limit suppressed in the last second before this one in which any were asked for; this is 0 for all but the first line
+    /// of a second.
     pub fn try_acquire(&self) -> Option<u64> {
         let second = self.start.elapsed().as_secs() & u64::from(u32::MAX);
         let count = |state: u64| state & u64::from(u32::MAX);

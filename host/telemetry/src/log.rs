@@ -13,10 +13,10 @@ const MAX_TEXT: usize = 4_096;
 #[derive(Debug, thiserror::Error)]
 pub enum LogFilterError {
     /// The text of the filter is longer than 4,096 bytes.
-    #[error("it has more than {MAX_TEXT} bytes")]
+    #[error("the log filter has more than {MAX_TEXT} bytes")]
     TooLong,
     /// The text of the filter is empty.
-    #[error("it is empty; to log nothing, write `off`")]
+    #[error("the log filter is empty; to log nothing, write `off`")]
     Empty,
     /// A word of the text is neither a level nor a target with a level.
     #[error(
@@ -24,10 +24,10 @@ pub enum LogFilterError {
     )]
     NoLevel(String),
     /// The text does not parse as directives of `tracing`.
-    #[error("it can't be parsed: {0}")]
+    #[error("the log filter can't be parsed: {0}")]
     Syntax(#[from] tracing_subscriber::filter::ParseError),
-    /// The logger refused the new filter.
-    #[error("it can't be applied: {0}")]
+    /// The logger can't put the new filter into effect.
+    #[error("the new log filter can't be applied, so the old one stays: {0}")]
     Failed(String),
 }
 
@@ -53,7 +53,7 @@ pub fn parse_log_filter(text: &str) -> Result<EnvFilter, LogFilterError> {
     Ok(EnvFilter::try_new(text)?)
 }
 
-/// Replaces the logger's filter.
+/// A function that replaces the logger's filter.
 type Apply = dyn Fn(EnvFilter) -> Result<(), String> + Send + Sync;
 
 /// The log filter in use, and the function that replaces it.
@@ -64,12 +64,12 @@ pub struct LogControl {
 }
 
 impl LogControl {
-    /// Creates the control. `text` is the filter in use, and `apply` replaces it.
+    /// Creates the control of the log filter. `text` is the filter in use, and `apply` replaces it.
     pub fn new(text: String, apply: impl Fn(EnvFilter) -> Result<(), String> + Send + Sync + 'static) -> Self {
         Self { text: Mutex::new(text), apply: Box::new(apply) }
     }
 
-    /// The text of the filter in use.
+    /// Returns the text of the log filter in use.
     pub fn current(&self) -> String {
         self.text.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

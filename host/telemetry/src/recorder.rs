@@ -18,11 +18,11 @@ use watertight_model::ids::AppName;
 
 /// The path at which an OTLP/HTTP collector accepts spans.
 const TRACES: &str = "/v1/traces";
-/// The most spans in one export.
+/// The most spans that are sent to the collector in one request.
 const BATCH: usize = 512;
-/// How long the host waits at its end for the export of the last spans.
+/// The longest wait of a stopping host until the last spans are sent.
 const LAST_EXPORT: Duration = Duration::from_secs(5);
-/// Spans can't be recorded, because their exporter can't be created.
+/// The error that spans can't be recorded, because their exporter can't be created.
 #[derive(Debug, thiserror::Error)]
 #[error("spans can't be sent to {endpoint}")]
 pub struct ExporterError {
@@ -30,7 +30,7 @@ pub struct ExporterError {
     source: opentelemetry_otlp::ExporterBuildError,
 }
 
-/// Collects spans and sends them to a collector.
+/// Collects spans and sends them to an OTLP collector.
 pub struct Recorder {
     pub(super) processor: BatchSpanProcessor,
     sampler: Sampler,
@@ -67,16 +67,16 @@ impl Recorder {
         Ok(Some(Arc::new(Self { processor, sampler: Sampler::TraceIdRatioBased(tracing.ratio.into()), scope })))
     }
 
-    /// Decides by the sampling ratio whether to record a new trace of this id.
+    /// Whether a new trace with this id is recorded, by the sampling ratio of the configuration.
     pub(super) fn is_sampled(&self, id: TraceId) -> bool {
         let sampled = self.sampler.should_sample(None, id, "", &SpanKind::Server, &[], &[]);
         sampled.decision == SamplingDecision::RecordAndSample
     }
 
-    /// Sends the remaining spans. Later spans are lost. Blocks for at most 5 seconds.
+    /// Sends the remaining spans to the collector. Later spans are lost. Blocks for at most 5 seconds.
     pub(super) fn stop(&self) {
         if let Err(error) = self.processor.shutdown_with_timeout(LAST_EXPORT) {
-            tracing::warn!(target: "telemetry", %error, "the last spans could not be sent");
+            tracing::warn!(target: "telemetry", %error, "the last spans could not be sent to the collector and are lost");
         }
     }
 }

@@ -12,7 +12,7 @@ use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks, SpanProcessor};
 use super::recorder::Recorder;
 use super::trace::Trace;
 
-/// The longest text of an attribute, in bytes. Longer texts are cut.
+/// The longest text of a span's attribute, in bytes. Longer texts are cut.
 const MAX_TEXT: usize = 2 << 10;
 
 /// The error of a span that is dropped before its end.
@@ -30,8 +30,8 @@ struct OpenSpan {
 }
 
 impl Span {
-    /// Starts the span at which `trace` stands. `remote` says whether the parent span is another process's. Returns
-    /// `None` if the trace is not recorded.
+    /// Starts the span that `trace` names as its current one. `parent` is the span above it, `None` if there is none. `remote` says whether it
+    /// is another process's. Returns `None` if the trace is not recorded.
     pub(super) fn new(trace: &Trace, parent: Option<SpanId>, kind: SpanKind, remote: bool) -> Option<Self> {
         let recording = trace.recording()?;
         let (id, span) = trace.ids();
@@ -54,7 +54,7 @@ impl Span {
         Some(Self(Box::new(OpenSpan { trace: trace.clone(), data, start: Instant::now(), ended: false })))
     }
 
-    /// Sets the span's name. A name must have few values and no part from a client.
+    /// Sets the span's name. Names must come from a small set and contain nothing that a client sent.
     pub fn name(&mut self, name: impl Into<Cow<'static, str>>) {
         self.0.data.name = name.into();
     }
@@ -77,7 +77,7 @@ impl Span {
         }
     }
 
-    /// The trace, positioned at this span. Child spans start from it.
+    /// Returns the trace with this span as the current one. Child spans start from it.
     pub fn trace(&self) -> &Trace {
         &self.0.trace
     }
@@ -114,7 +114,7 @@ impl Trace {
         (trace, span)
     }
 
-    /// Starts a span below the current one. Returns `None` if the trace is not recorded; `name` is not called then.
+    /// Starts a span below the current one of the trace. Returns `None` if the trace is not recorded; `name` is not called then.
     pub fn child<N: Into<Cow<'static, str>>>(&self, kind: SpanKind, name: impl FnOnce() -> N) -> Option<Span> {
         self.recording()?;
         let (_, parent) = self.ids();

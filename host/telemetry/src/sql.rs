@@ -9,15 +9,15 @@ use prometheus::{Histogram, HistogramVec};
 use super::LineRateLimit;
 use super::table::SqlOutcome;
 
-/// Upper bounds of the histogram's buckets, in seconds: from the time of a point query to beyond a statement's default
-/// limit.
+/// Upper bounds of the buckets in the histogram of SQL statements' durations, in seconds: from the time of a point query to beyond a
+/// statement's default limit.
 pub(super) const BOUNDS: [f64; 13] =
     [0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.01, 0.025, 0.1, 0.25, 1.0, 5.0, 30.0];
 
-/// The state that all modules' statements share.
+/// What the metrics of all modules' SQL statements share.
 pub(super) struct Statements {
     time: HistogramVec,
-    /// The duration from which a statement is slow, in nanoseconds.
+    /// The duration from which an SQL statement is slow, in nanoseconds.
     slow: AtomicU64,
     lines: LineRateLimit,
 }
@@ -40,19 +40,19 @@ impl Statements {
     }
 }
 
-/// The histograms of one module's statements.
+/// The metrics of one module's SQL statements.
 pub struct SqlMetrics {
     shared: Arc<Statements>,
     module: String,
-    /// The histograms by outcome. Each is looked up when its outcome first occurs.
+    /// The histograms of durations by the statements' outcome. Each is looked up when its outcome first occurs.
     outcomes: [OnceLock<Histogram>; SqlOutcome::ALL.len()],
 }
 
 impl SqlMetrics {
-    /// Counts a statement that took `time`, including its waits.
+    /// Records an SQL statement that took `time`, including its waits.
     ///
-    /// Returns `Some` if the statement is slow and the caller may log it. The number says how many slow statements were
-    /// not logged because of the rate limit.
+    /// Returns `Some` if the statement is slow and the caller may log it. The number says how many slow statements were not logged because
+    /// of the rate limit. Returns `None` if the statement must not be logged.
     pub fn record(&self, outcome: SqlOutcome, time: Duration) -> Option<u64> {
         let histogram = self.outcomes[outcome as usize]
             .get_or_init(|| self.shared.time.with_label_values(&[&*self.module, outcome.as_str()]));

@@ -12,7 +12,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The kind's name in the exposition format.
+    /// Returns the kind's name in Prometheus' text format.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Counter => "counter",
@@ -31,7 +31,7 @@ pub struct Metric {
     pub kind: Kind,
     /// The names of the metric's labels.
     pub labels: &'static [&'static str],
-    /// The help text in the exposition and in the documentation.
+    /// The text that explains the metric in Prometheus' text format and in the documentation.
     pub help: &'static str,
 }
 
@@ -158,10 +158,10 @@ macro_rules! labels {
         }
 
         impl $name {
-            /// All values. The index of each is its discriminant.
+            /// All values of the label. The index of each is its discriminant.
             pub const ALL: [Self; [$($text),+].len()] = [$(Self::$word),+];
 
-            /// The label's text.
+            /// Returns the text of the label's value.
             pub fn as_str(self) -> &'static str {
                 match self {
                     $(Self::$word => $text,)+
@@ -174,11 +174,11 @@ macro_rules! labels {
 labels! {
     /// The origin of a call into a compartment that does not come from another compartment.
     CallOrigin {
-        /// A request to a route.
+        /// A request to a route made the call.
         Route = "route",
-        /// An operator, by the admin listener or the command line.
+        /// An operator made the call, by the admin listener or the command line.
         Operator = "operator",
-        /// The host, which calls `resume` at a start or on a schedule.
+        /// The host called `resume`, at a start or on a schedule.
         Resume = "resume",
     }
 }
@@ -258,39 +258,39 @@ labels! {
 }
 
 labels! {
-    /// A limit. Its text is its key in the manifest, if it has one.
+    /// A limit that a call can meet. Its text is its key in the manifest, if it has one.
     LimitKind {
-        /// The bytes of all memories of a store.
+        /// The bytes of all memories of a call's instance.
         Memory = "memory",
-        /// The elements of all tables of a store.
+        /// The elements of all tables of a call's instance.
         Table = "table",
         /// The processor time of a call.
         Cpu = "cpu",
-        /// The depth of the call stack.
+        /// The depth of a guest's call stack.
         Stack = "stack",
         /// The bytes of a function's arguments or result in the host.
         Transfer = "transfer",
-        /// The number of handles that guests hold.
+        /// The number of resource handles that guests hold.
         Handles = "handles",
         /// The size of a request's body.
         Body = "body",
         /// The size of a function's result as JSON.
         Result = "result",
-        /// The log lines of a call.
+        /// The bytes of log lines that a call writes.
         Log = "log",
-        /// The rows of a statement's result.
+        /// The number of rows in the result of an SQL statement.
         SqlRows = "sql.rows",
-        /// The bytes of a statement's parameters or of its rows.
+        /// The bytes of an SQL statement's parameters or of its rows.
         SqlBytes = "sql.bytes",
-        /// The run time of a statement.
+        /// The time that an SQL statement runs.
         SqlTime = "sql.time",
-        /// The size of a database.
+        /// The size of a module's database.
         SqlSize = "sql.size",
-        /// The length of a statement's text.
+        /// The length of an SQL statement's text.
         SqlText = "sql.text",
-        /// The size of one value.
+        /// The size of one value in an SQL statement or a row.
         SqlValue = "sql.value",
-        /// The amount of data that a transaction writes.
+        /// The amount of data that an SQL transaction writes.
         SqlTransaction = "sql.transaction",
         /// A limit of a capability that the host's operator has added.
         Capability = "capability",
@@ -298,7 +298,7 @@ labels! {
 }
 
 labels! {
-    /// The outcome of a statement.
+    /// The outcome of an SQL statement.
     SqlOutcome {
         /// The statement succeeded.
         Ok = "ok",
@@ -308,15 +308,15 @@ labels! {
         Syntax = "syntax",
         /// The queue of the writer or of the readers was full.
         Busy = "busy",
-        /// The deadline of the call or the lease of the transaction passed.
+        /// The deadline of the call or the time of the transaction's lease passed.
         Timeout = "timeout",
         /// The statement met a limit of `sql`.
         Limit = "limit",
         /// The transaction had ended, or the database is closed.
         Closed = "closed",
-        /// The disk or a quota is full.
+        /// The disk is full, or a quota of disk space is used up.
         Full = "full",
-        /// The database failed.
+        /// The database failed to read or write its files.
         Storage = "storage",
     }
 }
@@ -334,7 +334,7 @@ labels! {
         Callee = "callee",
         /// The call was abandoned before its end.
         Dropped = "dropped",
-        /// The instance served the most calls that it may serve.
+        /// The instance has served as many calls as it may serve.
         MaxCalls = "max-calls",
         /// The instance was unused for too long.
         Idle = "idle",

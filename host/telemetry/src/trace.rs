@@ -13,7 +13,7 @@ use super::recorder::Recorder;
 
 /// The length of a `traceparent` of version 00, in bytes.
 pub const TRACEPARENT_LENGTH: usize = 55;
-/// The longest accepted `tracestate`, in bytes. The standard requires at least this length.
+/// The longest accepted `tracestate`, in bytes. The standard requires that at least 512 bytes are accepted.
 const MAX_STATE: usize = 512;
 /// The flag of a `traceparent` that says that the caller records the trace.
 const SAMPLED: u8 = 1;
@@ -23,7 +23,7 @@ const SAMPLED: u8 = 1;
 pub struct Trace {
     id: TraceId,
     span: SpanId,
-    /// Present if the trace is recorded.
+    /// What all spans of the trace share. `None` if the trace is not recorded.
     recording: Option<Arc<Recording>>,
 }
 
@@ -68,12 +68,12 @@ impl Trace {
         (trace, caller)
     }
 
-    /// Returns this trace with a new span id, for a child of the current span.
+    /// Returns this trace with a new span id as its current one, for a child of the current span.
     pub(super) fn below(&self) -> Self {
         Self { span: RandomIdGenerator::default().new_span_id(), ..self.clone() }
     }
 
-    /// The trace's id, for log lines.
+    /// Returns the id of the trace, for log lines.
     pub fn id(&self) -> impl fmt::Display + use<> {
         self.id
     }
@@ -116,8 +116,8 @@ impl fmt::Debug for Trace {
     }
 }
 
-/// Parses `VERSION-TRACE-SPAN-FLAGS` in lower-case hexadecimal. Versions later than 00 may have more text after another
-/// hyphen.
+/// Parses a `traceparent`: `VERSION-TRACE-SPAN-FLAGS` in lower-case hexadecimal. Versions later than 00 may have more text after another
+/// hyphen. Returns `None` for any other text.
 fn parse(text: &[u8]) -> Option<Parent> {
     let (own, more) = text.split_at_checked(TRACEPARENT_LENGTH)?;
     if own[2] != b'-' || own[35] != b'-' || own[52] != b'-' {
@@ -136,7 +136,7 @@ fn parse(text: &[u8]) -> Option<Parent> {
     valid.then_some(Parent { trace, span, sampled: flags & SAMPLED != 0 })
 }
 
-/// Decodes lower-case hexadecimal digits, two for each byte.
+/// Decodes lower-case hexadecimal digits, two for each byte. Returns `None` for any other text.
 fn hexadecimal<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {
     let digit = |byte: u8| match byte {
         b'0'..=b'9' => Some(byte - b'0'),
@@ -150,7 +150,7 @@ fn hexadecimal<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {
     Some(bytes)
 }
 
-/// Parses a `tracestate`. An invalid or too long one counts as empty.
+/// Parses a `tracestate`. A text that is not valid or longer than 512 bytes counts as empty.
 fn read_state(text: &str) -> TraceState {
     if text.len() > MAX_STATE {
         return TraceState::NONE;
