@@ -77,7 +77,7 @@ pub enum SectionError {
     #[error("the component's sections can't be read: {0}")]
     Unreadable(String),
     /// The component has several sections named `watertight:module`.
-    #[error("the component has the section more than once")]
+    #[error("the component has the section `{SECTION_NAME}` more than once")]
     Twice,
     /// The section is larger than [`MAX_SECTION_BYTES`].
     #[error("the section has {length} bytes; at most {MAX_SECTION_BYTES} are allowed")]

@@ -47,7 +47,7 @@ pub enum ShapeError {
     #[error("a type is nested deeper than {MAX_DEPTH} levels")]
     TooDeep,
     /// An import or export has a type that the values of functions can't have.
-    #[error("`{name}` has an unsupported type: {what}")]
+    #[error("the import or export `{name}` has an unsupported type: {what}")]
     Unsupported {
         /// The name of the import or export.
         name: String,
