@@ -9,7 +9,7 @@ use watertight_model::config::{self, Overrides};
 use crate::host::Host;
 use crate::wire::{Answer, once, request};
 
-/// The boundary between the parts of an upload. It occurs in no component.
+/// The boundary between the parts of a multipart upload. This text occurs in no component.
 const BOUNDARY: &str = "----swap-tests-f3a94c71d2";
 
 /// A client that has the admin token of a host.
@@ -24,7 +24,7 @@ impl Operator {
         Self { address: host.admin(), token: host.token() }
     }
 
-    /// Returns the bytes of a request that carries the token.
+    /// Returns the bytes of a request that carries the admin token. `kind` is the media type of the body.
     pub fn request(&self, method: &str, path: &str, kind: &str, body: &[u8]) -> Vec<u8> {
         let token = format!("Bearer {}", self.token);
         request(method, path, &[("authorization", &token), ("content-type", kind)], body)
@@ -46,7 +46,7 @@ impl Operator {
         self.ask("POST", &format!("/modules/{module}/swap"), "application/wasm", component)
     }
 
-    /// Swaps a module. The swap must be published. Returns the number of the new generation.
+    /// Replaces a module by a component. Panics unless the host publishes this as a new generation. Returns the generation's number.
     pub fn swapped(&self, module: &str, component: &[u8]) -> u64 {
         published(&self.swap(module, component))
     }
@@ -56,25 +56,25 @@ impl Operator {
         self.ask("POST", "/rollback", "application/json", body.as_bytes())
     }
 
-    /// Applies the application in a folder.
+    /// Replaces the host's application by the one in a folder. With `dry_run`, the host only reports what would change.
     pub fn apply(&self, folder: &Path, dry_run: bool) -> Answer {
         self.upload(&parts_of(folder), dry_run)
     }
 
-    /// Uploads these parts to `/apply`.
+    /// Sends `POST /apply` with an upload of these parts, each a name and its content.
     pub fn upload(&self, parts: &[(String, Vec<u8>)], dry_run: bool) -> Answer {
         let path = if dry_run { "/apply?dry_run=true" } else { "/apply" };
         self.ask("POST", path, &format!("multipart/form-data; boundary={BOUNDARY}"), &multipart(parts))
     }
 }
 
-/// Returns the number of the generation that a change published. Panics if nothing was published.
+/// Returns the number of the generation that a change published, from the answer to the change. Panics if nothing was published.
 pub fn published(answer: &Answer) -> u64 {
     assert_eq!((answer.status, &answer.body["published"]), (200, &json!(true)), "{answer:?}");
     answer.body["generation"].as_u64().unwrap()
 }
 
-/// Returns the parts of an upload of the application in a folder.
+/// Returns the parts of an upload of the application in a folder, each a name and its content: manifest and routes, and each component.
 pub fn parts_of(folder: &Path) -> Vec<(String, Vec<u8>)> {
     let config = config::load(folder, &Overrides::default()).unwrap_or_else(|problems| panic!("{problems}"));
     let mut parts = vec![("@files".to_owned(), serde_json::to_vec(&config.files).unwrap())];
@@ -84,7 +84,7 @@ pub fn parts_of(folder: &Path) -> Vec<(String, Vec<u8>)> {
     parts
 }
 
-/// Encodes the parts as a multipart body.
+/// Encodes the parts of an upload, each a name and its content, as a multipart body.
 pub fn multipart(parts: &[(String, Vec<u8>)]) -> Vec<u8> {
     let mut body = Vec::new();
     for (name, bytes) in parts {

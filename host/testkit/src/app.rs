@@ -1,4 +1,4 @@
-//! Applications of the tests: the shop with other settings, and guests that misbehave.
+//! Applications for tests: the shop with other settings, and applications of test modules ("guests"), some of which misbehave.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -28,17 +28,18 @@ impl App {
         Self::of(host::copy_of_shop(settings))
     }
 
-    /// Takes the application in a folder.
+    /// Creates the value for an application that is already in a folder.
     pub(crate) fn of(folder: TempDir) -> Self {
         Self { folder }
     }
 
-    /// Returns the folder, whose owner then deletes it.
+    /// Returns the application's folder. It is deleted when the returned value is dropped.
     pub(crate) fn into_folder(self) -> TempDir {
         self.folder
     }
 
-    /// Creates a copy of the shop whose notifications fail in the way `how`. `settings` is appended to its manifest.
+    /// Creates a copy of the shop whose module for notifications fails at each call. `how` says in which way, such as `trap`. `settings` is
+    /// appended to the copy's manifest.
     pub fn failing_notices(how: &str, settings: &str) -> Self {
         let (notices, components) = (guest("notices"), paths::repository().join("target/components"));
         let uses = "uses = [\"sql\", \"logging\", \"clocks\", \"random\"]";
@@ -52,13 +53,13 @@ impl App {
         ))
     }
 
-    /// Replaces the manifest.
+    /// Replaces the text of the manifest.
     pub fn manifest(self, manifest: &str) -> Self {
         fs::write(self.path().join("app.toml"), manifest).unwrap();
         self
     }
 
-    /// Adds a file of routes.
+    /// Adds a file of routes to the application, with this text.
     pub fn routes(self, routes: &str) -> Self {
         fs::write(self.path().join("routes/routes.toml"), routes).unwrap();
         self
@@ -69,20 +70,21 @@ impl App {
         self.folder.path()
     }
 
-    /// Returns a launch of a host with this application.
+    /// Returns the settings for starting a host with this application.
     pub fn launch(&self) -> Launch {
         Launch::app(self.path())
     }
 }
 
-/// Returns the settings for orders and payments in one compartment and notifications in another, to whose table `settings` is appended.
+/// Returns manifest text that puts the shop's orders and payments into one compartment and notifications into another. `settings` is
+/// appended to the table of the second compartment.
 pub fn apart(settings: &str) -> String {
     format!(
         "[compartments.core]\nmodules = [\"orders\", \"payments\"]\n[compartments.aside]\nmodules = [\"notifications\"]\n{settings}\n"
     )
 }
 
-/// Returns a guest's component. The guests are built once, by `watertight build`.
+/// Returns the component file of a guest, a test module in `tests/guests`. All guests are built once, by `watertight build`.
 pub fn guest(name: &str) -> PathBuf {
     static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
         let folder = paths::temporary().join("guests");
@@ -94,7 +96,7 @@ pub fn guest(name: &str) -> PathBuf {
     FOLDER.join(name).with_extension("wasm")
 }
 
-/// Returns the probe as a component of the target `wasm32-wasip2`, which imports all of WASI.
+/// Returns the component file of the guest `probe`, built for the target `wasm32-wasip2`, so that it imports all of WASI.
 pub fn wasi_probe() -> PathBuf {
     static FILE: LazyLock<PathBuf> = LazyLock::new(|| {
         const TARGET: &str = "wasm32-wasip2";

@@ -19,7 +19,7 @@ use watertight_model::migration::Migration;
 
 use crate::paths::repository;
 
-/// The limits of a hostile module's compartment. They are small, so that attacks meet them soon.
+/// The limits of a hostile module's compartment, as keys and values of the manifest. They are small, so that attacks exceed them soon.
 const LIMITS: [(&str, &str); 7] = [
     ("memory", "\"16MiB\""),
     ("cpu", "\"100ms\""),
@@ -30,27 +30,28 @@ const LIMITS: [(&str, &str); 7] = [
     ("result", "\"64KiB\""),
 ];
 
-/// The imports and the supporting functions of a module with a database, for its component and for its core module.
+/// The text that a hostile module with a database needs: imports for its component and supporting functions for its core module.
 const SQL: &str = include_str!("sql.wat");
 
 /// A hostile module and its expected outcome.
 #[derive(Debug)]
 pub struct Attack {
     pub name: String,
-    /// The status that the caller of `attack` gets.
+    /// The HTTP status of the response to a call of the function `attack`.
     pub status: u16,
     pub why: Why,
-    /// The status of the next call, of the harmless function `fine`.
+    /// The HTTP status of the response to the next call, of the harmless function `fine`.
     pub fine: u16,
     pub component: Vec<u8>,
     /// Whether the module has a database.
     pub sql: bool,
     limits: Vec<(String, String)>,
-    /// The component of a module that it calls, and whether that module has a compartment of its own.
+    /// The component of the module that the hostile module calls, and whether the called module has a compartment of its own. `None` if it
+    /// calls none.
     callee: Option<(Vec<u8>, bool)>,
 }
 
-/// The reason by which metrics count the outcome.
+/// How an attack ends. Metrics count calls by this reason.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Why {
     Trap,
@@ -59,7 +60,7 @@ pub enum Why {
     Deadline,
     /// A callee in another compartment failed.
     Callee,
-    /// The result was too large.
+    /// The result of the call was too large.
     Result,
     /// The host refused an operation with the interface's own error, and the call continued.
     Denied,
@@ -107,7 +108,7 @@ impl Attack {
         attacks
     }
 
-    /// Writes the components into the manifest's folder. Returns their part of the manifest.
+    /// Writes the components of the attack into the manifest's folder. Returns the text for these modules that the manifest needs.
     pub fn put(&self, folder: &Path) -> String {
         let Self { name, component, sql, limits, callee, .. } = self;
         fs::write(folder.join(format!("{name}.wasm")), component).unwrap();
@@ -134,7 +135,7 @@ impl Attack {
         text
     }
 
-    /// Returns a route to `attack` or `fine`, as TOML.
+    /// Returns a route at `path` to the module's function `attack` or `fine`, as TOML.
     pub fn route(&self, path: &str, function: &str) -> String {
         // The status of a route applies to results only. Failures have statuses of their own.
         let status = if function == "attack" && self.status < 300 { self.status } else { 200 };
@@ -142,7 +143,7 @@ impl Attack {
         format!("[[route]]\nmethod = \"GET\"\npath = \"{path}\"\ncall = \"{name}/api.{function}\"\nstatus = {status}\n")
     }
 
-    /// Writes the components of all attacks into the manifest's folder. Returns their part of the manifest.
+    /// Writes the components of all attacks into the manifest's folder. Returns the text for these modules that the manifest needs.
     pub fn put_all(attacks: &[Self], folder: &Path) -> String {
         attacks.iter().map(|attack| attack.put(folder)).collect()
     }
@@ -152,7 +153,7 @@ impl Attack {
         attacks.iter().map(|attack| attack.route(&format!("/{}", attack.name), "attack")).collect()
     }
 
-    /// Returns a description of the outcome for a table.
+    /// Returns a description of the attack's expected outcome, for a table.
     pub fn effect(&self) -> String {
         match &self.why {
             Why::Trap => "trap".to_owned(),
@@ -165,7 +166,7 @@ impl Attack {
     }
 }
 
-/// Returns a component that traps when it is called.
+/// Returns the component of a module that a hostile module calls. It traps at each call.
 fn callee() -> Vec<u8> {
     wat::parse_str(
         r#"(component

@@ -1,4 +1,4 @@
-//! Code that the benchmarks share: servers on a core of their own, a load driver on another core, interleaved measurements, and
+//! Code that the benchmarks share: servers on a processor core of their own, a load driver on another core, interleaved measurements, and
 //! reports.
 //!
 //! Benchmarks do not assert times. They print each result beside its goal, and whether the goal is met.
@@ -31,17 +31,17 @@ pub fn is_quick() -> bool {
     std::env::var_os("QUICK").is_some_and(|word| !word.is_empty())
 }
 
-/// Returns the number of pairs to measure.
+/// Returns how often a benchmark measures each pair of compared sides.
 pub fn rounds() -> usize {
     if is_quick() { 3 } else { 7 }
 }
 
-/// Another checkout of the project, built with `make shop`. Its host is measured in the same rounds as this one's. `BEFORE` names
-/// its folder.
+/// Another checkout of the project, built with `make shop`, whose host is measured in the same rounds as this checkout's. The environment
+/// variable `BEFORE` names its folder.
 pub struct Before {
-    /// The binary of its host.
+    /// The path of the other checkout's `watertight` binary.
     pub binary: PathBuf,
-    /// The manifest of its shop.
+    /// The path of the manifest of the other checkout's shop.
     pub shop: PathBuf,
 }
 

@@ -1,4 +1,4 @@
-//! New builds of a module without a compiler: the same component with another build id.
+//! Makes new builds of a module without a compiler: copies of a component with another build id.
 
 /// The custom section that contains the build id.
 const SECTION: &[u8] = b"watertight:module";

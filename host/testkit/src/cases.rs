@@ -1,4 +1,5 @@
-//! The test cases of `graphs/`: each folder is an application. The components are built here; `graphs.rs` describes the folders.
+//! The test cases in `tests/graphs/`: each folder is an application. This module builds the components of the cases; `graphs.rs` describes
+//! the folders.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,7 +15,7 @@ pub fn cases() -> Vec<PathBuf> {
     cases
 }
 
-/// Copies a case and builds its components.
+/// Copies the folder of a case to a temporary folder, and builds the components of the copy.
 pub fn prepare(case: &Path) -> tempfile::TempDir {
     let copy = tempfile::tempdir().unwrap();
     // The folder `wit` makes the copy a workspace of its own, wherever it is.
@@ -53,7 +54,7 @@ fn component(wit: &Path) -> Vec<u8> {
     crate::components::component(&text, "component")
 }
 
-/// Returns a contract of the repository as a nested package for other WIT text.
+/// Returns a WIT package of the repository's folder `wit`, in the nested form in which other WIT text can contain it.
 fn contract(name: &str) -> String {
     let folder = repository().join("wit").join(name);
     let file = fs::read_dir(folder).unwrap().next().unwrap().unwrap().path();

@@ -1,4 +1,4 @@
-//! Two clients: an ordinary HTTP client, and one that writes any bytes.
+//! Two clients for a host: an ordinary HTTP client, and one that sends any bytes.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::host::Host;
 
-/// The longest wait for an answer.
+/// The maximum time to wait for an answer.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// An answer of a host.
@@ -18,7 +18,7 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 pub struct Answer {
     pub status: u16,
     pub headers: HeaderMap,
-    /// The body as JSON. It is null if the body is empty or no JSON.
+    /// The answer's body as JSON. It is null if the body is empty or not JSON.
     pub body: Value,
     pub text: String,
 }
@@ -28,18 +28,18 @@ impl Answer {
         self.headers.get(name).map(|value| value.to_str().unwrap()).unwrap_or_default()
     }
 
-    /// Returns the problem's name, the part of its type after `/problems/`.
+    /// Returns the name of the problem that the answer reports: the part of the problem's type after `/problems/`.
     pub fn problem(&self) -> &str {
         self.body["type"].as_str().and_then(|text| text.strip_prefix("/problems/")).unwrap_or_default()
     }
 
-    /// Returns the text at a JSON pointer.
+    /// Returns the text in the answer's body to which a JSON pointer leads.
     pub fn at(&self, pointer: &str) -> &str {
         let value = self.body.pointer(pointer).and_then(Value::as_str);
         value.unwrap_or_else(|| panic!("{pointer} is no text in {self:?}"))
     }
 
-    /// Asserts that the status is `status`, and returns the answer.
+    /// Asserts that the answer has the HTTP status `status`, and returns the answer.
     pub fn expect(self, status: u16) -> Self {
         assert_eq!(self.status, status, "{self:?}");
         self
@@ -75,20 +75,20 @@ impl Host {
         send(client().get(self.admin_url(path)).bearer_auth(self.token())).await
     }
 
-    /// Calls a function through the admin listener.
+    /// Calls a module's function through the admin listener, and returns the answer.
     pub async fn call(&self, function: &str, arguments: &Value) -> Answer {
         let body = json!({ "function": function, "arguments": arguments });
         send(client().request(Method::POST, self.admin_url("/call")).bearer_auth(self.token()).json(&body)).await
     }
 
-    /// Swaps a module for a component. `query` is empty or starts with a question mark.
+    /// Replaces a module by a component. `query` is the query of the request: empty, or with a question mark at its start.
     pub async fn swap(&self, module: &str, component: Vec<u8>, query: &str) -> Answer {
         let request =
             client().post(self.admin_url(&format!("/modules/{module}/swap{query}"))).bearer_auth(self.token());
         send(request.header("content-type", "application/wasm").body(component)).await
     }
 
-    /// Calls a function and returns its result.
+    /// Calls a module's function through the admin listener, and returns the function's result.
     pub async fn called(&self, function: &str, arguments: Value) -> Value {
         self.call(function, &arguments).await.expect(200).body["result"].take()
     }
@@ -111,13 +111,13 @@ impl Raw {
         self
     }
 
-    /// Sends bytes that the host may refuse to read to the end.
+    /// Sends bytes. The host may close the connection before it has read them all.
     pub fn try_send(&mut self, bytes: &[u8]) -> &mut Self {
         let _ = self.0.write_all(bytes);
         self
     }
 
-    /// Reads the next answer. `with_body` must be false for an answer to `HEAD`.
+    /// Reads the next answer. `with_body` must be false for an answer to a `HEAD` request, which has no body.
     pub fn answer(&mut self, with_body: bool) -> Answer {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
@@ -142,7 +142,7 @@ impl Raw {
         Answer { status, headers, body: serde_json::from_str(&text).unwrap_or_default(), text }
     }
 
-    /// Returns whether the host closes the connection within this time. Skips what it sends before.
+    /// Returns whether the host closes the connection within `time`. Ignores what the host sends before.
     pub fn is_closed(&mut self, time: Duration) -> bool {
         loop {
             match self.peek(time) {
@@ -162,7 +162,7 @@ impl Raw {
         seen
     }
 
-    /// Reads until the host closes the connection.
+    /// Reads until the host closes the connection, and returns the bytes.
     pub fn rest(&mut self) -> Vec<u8> {
         let mut rest = Vec::new();
         let mut chunk = [0; 4096];

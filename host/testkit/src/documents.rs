@@ -1,4 +1,4 @@
-//! Checks JSON documents: compares the result of a codec with that of serde_json.
+//! Checks how a JSON codec of the host decodes documents, by comparison with serde_json.
 
 use proptest::prelude::*;
 use serde_json::Value;
@@ -7,7 +7,7 @@ use watertight_json::{Codec, Violation};
 
 const LIMIT: usize = 10_000_000;
 
-/// Bytes that are inserted to damage documents.
+/// Bytes that fuzz tests insert into JSON documents to damage them.
 pub const DAMAGE_BYTES: &[u8] = b"{}[]\",:\\u0e19-+. ntf\n\x00\x80\xff";
 
 /// Tokens for random documents: valid JSON tokens, and similar text that is not valid.
@@ -46,8 +46,8 @@ pub const TOKENS: &[&str] = &[
     "\u{7f}",
 ];
 
-/// Decodes a document and checks the result: the syntax against serde_json, the places of faults against the document. Returns
-/// whether the document was accepted.
+/// Decodes a document with the codec and checks the result: serde_json must agree on the syntax, and the places of faults must exist in the
+/// document. Returns whether the codec accepted the document.
 pub fn check(codec: &Codec, document: &[u8]) -> Result<bool, TestCaseError> {
     let violations = match codec.decode(document) {
         Ok(value) => {

@@ -1,7 +1,7 @@
 //! A host for tests: the real binary in a process of its own, on free ports, with a state folder of its own.
 //!
-//! Dropping it kills the process. If a failing test drops it, its log is printed. This module knows no application except the path
-//! of the shop, and uses HTTP only to ask whether the host is ready.
+//! Dropping the host's value kills the process. If a failing test drops it, the host's log is printed. This module knows no application
+//! except the path of the shop, and uses HTTP only to ask whether the host is ready.
 
 mod code;
 
@@ -21,11 +21,12 @@ use crate::paths::{self, repository, temporary};
 
 /// The time limit for a host to end or to respond: far more than it needs, for busy machines.
 const TIMEOUT: Duration = Duration::from_secs(60);
-/// The time limit for a start. A start with an empty code cache may compile an interpreter, while other tests do the same.
+/// The time limit for a start of the host. A start without cached code may compile a whole JavaScript engine, while other tests do the
+/// same.
 const START: Duration = Duration::from_secs(300);
-/// The interval between two checks of the host's state.
+/// The interval between two checks of whether the host has started or ended.
 const POLL_INTERVAL: Duration = Duration::from_millis(3);
-/// The environment variables that the host reads. Tests set them explicitly.
+/// The environment variables that the host reads. A test's host does not inherit them: a test sets those that it needs.
 const VARIABLES: [&str; 7] = [
     "WATERTIGHT_LISTEN",
     "WATERTIGHT_ADMIN",
@@ -55,7 +56,7 @@ pub fn folder() -> TempDir {
     tempfile::Builder::new().prefix("host-").tempdir_in(parent).unwrap()
 }
 
-/// Returns a command for the binary, without the environment settings of the test process.
+/// Returns a command that runs the `watertight` binary, without the environment variables of the test process that the host would read.
 pub fn binary() -> Command {
     let mut command = Command::new(paths::binary());
     VARIABLES.iter().for_each(|name| {
@@ -64,7 +65,7 @@ pub fn binary() -> Command {
     command
 }
 
-/// Checks that `strace` is installed and may trace.
+/// Checks that the program `strace` is installed and may trace processes.
 ///
 /// # Panics
 ///
@@ -91,12 +92,12 @@ pub fn component(name: &str) -> PathBuf {
     component
 }
 
-/// Copies the shop to another folder, with more lines in its manifest.
+/// Copies the shop to a temporary folder. `settings` is appended to the copy's manifest.
 pub fn copy_of_shop(settings: &str) -> TempDir {
     copy_with_notifications("notifications", settings)
 }
 
-/// Copies the shop as [`copy_of_shop`] does, with another build of notifications.
+/// Copies the shop as [`copy_of_shop`] does. `notifications` is the name of the component for its module of notifications.
 pub(crate) fn copy_with_notifications(notifications: &str, settings: &str) -> TempDir {
     let manifest = fs::read_to_string(shop()).unwrap();
     let components = repository().join("target/components");
@@ -124,7 +125,7 @@ pub(crate) fn copy_with_notifications(notifications: &str, settings: &str) -> Te
 /// The settings for starting a host.
 pub struct Launch {
     app: PathBuf,
-    /// Keeps the folder of a copied application.
+    /// The folder of a copied application, which is kept until this value is dropped. `None` if the application was not copied.
     _copy: Option<TempDir>,
     state: Option<PathBuf>,
     arguments: Vec<OsString>,
@@ -133,17 +134,17 @@ pub struct Launch {
 }
 
 impl Launch {
-    /// Creates settings for the shop.
+    /// Creates the settings for a host with the shop.
     pub fn shop() -> Self {
         Self::new(shop(), None)
     }
 
-    /// Creates settings for an application.
+    /// Creates the settings for a host with the application at `app`.
     pub fn app(app: &Path) -> Self {
         Self::new(app.to_owned(), None)
     }
 
-    /// Creates settings for an application whose folder is deleted with the host.
+    /// Creates the settings for a host with the application in `folder`, which is deleted when the host is dropped.
     pub(crate) fn copy(folder: TempDir) -> Self {
         Self::new(folder.path().to_owned(), Some(folder))
     }
@@ -152,25 +153,25 @@ impl Launch {
         Self { app, _copy: copy, state: None, arguments: Vec::new(), variables: Vec::new(), prefix: Vec::new() }
     }
 
-    /// Uses an existing state folder. Without it, the host gets a new one that is deleted with it.
+    /// Sets the state folder. Without this call, the host gets a new state folder, which is deleted when the host is dropped.
     pub fn state(mut self, folder: &Path) -> Self {
         self.state = Some(folder.to_owned());
         self
     }
 
-    /// Adds a command-line argument. `--listen` and `--admin` replace the default of a free port.
+    /// Adds an argument of `watertight run`. Without the arguments `--listen` and `--admin`, both listeners get free ports.
     pub fn argument(mut self, argument: &str) -> Self {
         self.arguments.push(argument.into());
         self
     }
 
-    /// Sets an environment variable.
+    /// Sets an environment variable of the host.
     pub fn variable(mut self, name: &str, value: &str) -> Self {
         self.variables.push((name.to_owned(), value.to_owned()));
         self
     }
 
-    /// Runs the host under another program, such as `["strace", "-f"]`.
+    /// Runs the host under another program. `prefix` has its name and arguments, such as `["strace", "-f"]`.
     pub fn under(mut self, prefix: &[&str]) -> Self {
         self.prefix = prefix.iter().map(|&word| word.to_owned()).collect();
         self
@@ -180,7 +181,7 @@ impl Launch {
     ///
     /// # Panics
     ///
-    /// If the host ends or takes too long. The message contains its log.
+    /// If the host ends or takes too long. The message contains the host's log.
     pub fn start(self) -> Host {
         let (own, state) = match &self.state {
             Some(state) => (None, state.clone()),
@@ -207,7 +208,7 @@ impl Launch {
         host
     }
 
-    /// Starts a host that is expected to end by itself. Returns its exit status and its log.
+    /// Starts a host that is expected to end by itself. Returns the host's exit status and log.
     ///
     /// # Panics
     ///
@@ -216,8 +217,8 @@ impl Launch {
         self.expect_end_after(|_, _| ())
     }
 
-    /// Starts a host that is expected to end by itself, and runs `meanwhile` with its process id and its state folder during the
-    /// start. Returns its exit status and its log.
+    /// Starts a host that is expected to end by itself, and runs `meanwhile` with the host's process id and state folder during the start.
+    /// Returns the host's exit status and log.
     ///
     /// # Panics
     ///
@@ -288,7 +289,7 @@ impl Host {
     ///
     /// # Panics
     ///
-    /// If the host has none.
+    /// If the host has no listener for probes.
     pub fn probe(&self) -> SocketAddr {
         self.info.probe.unwrap()
     }
@@ -318,14 +319,14 @@ impl Host {
         fs::read_to_string(self.state.join("admin.token")).unwrap()
     }
 
-    /// Returns the log so far.
+    /// Returns what the host has logged so far.
     pub fn log(&self) -> String {
         // The host writes its log in a separate thread, a moment later.
         std::thread::sleep(Duration::from_millis(100));
         fs::read_to_string(&self.log).unwrap()
     }
 
-    /// Returns whether the log contains a text now or within five seconds.
+    /// Returns whether the host's log contains `text`, now or within five seconds.
     pub fn has_logged(&self, text: &str) -> bool {
         (0..50).any(|_| self.log().contains(text))
     }
@@ -345,8 +346,7 @@ impl Host {
         wait(&mut self.child).unwrap_or_else(|| panic!("the host goes on"))
     }
 
-    /// Kills the host as a power failure would, and returns once it has ended. The state folder stays, unless the host created its
-    /// own.
+    /// Kills the host's process at once, and returns when it has ended. The state folder stays, unless it was created for this host.
     pub fn kill(mut self) {
         self.end();
     }

@@ -4,7 +4,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-/// The time limit for a frame.
+/// The maximum time to wait for the next HTTP/2 frame from the server.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 pub const DATA: u8 = 0;
@@ -15,12 +15,12 @@ pub const PING: u8 = 6;
 pub const GOAWAY: u8 = 7;
 pub const WINDOW_UPDATE: u8 = 8;
 
-/// The flag of a frame that ends its stream, or that acknowledges another frame.
+/// The flag of an HTTP/2 frame that ends its stream (END_STREAM), or that acknowledges another frame (ACK).
 pub const END: u8 = 1;
-/// The flag of a HEADERS frame that contains the whole head.
+/// The flag of an HTTP/2 HEADERS frame that contains the whole head (END_HEADERS).
 const END_HEADERS: u8 = 4;
 
-/// A frame from the server.
+/// An HTTP/2 frame from the server.
 #[derive(Debug, Clone)]
 pub struct Frame {
     pub kind: u8,
@@ -30,12 +30,14 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// Reads the four bytes at `at` as a number. The error code of a GOAWAY frame is at 4, that of a RST_STREAM frame at 0.
+    /// Reads four bytes of the frame's payload, from the index `at`, as a number. The error code of a GOAWAY frame is at 4, that of a
+    /// RST_STREAM frame at 0.
     pub fn number(&self, at: usize) -> u32 {
         u32::from_be_bytes(self.payload[at..at + 4].try_into().unwrap())
     }
 
-    /// Returns the status in a head: one of those with an index in HPACK's static table, or a literal.
+    /// Returns the HTTP status in a HEADERS frame of a response. The frame may have it as an index into HPACK's static table, or as a
+    /// literal.
     pub fn status(&self) -> u16 {
         match self.payload[0] {
             0x88 => 200,
@@ -50,7 +52,7 @@ impl Frame {
     }
 }
 
-/// Decodes a number of three Huffman-coded digits (RFC 7541, appendix B).
+/// Decodes an HTTP status of three Huffman-coded digits (RFC 7541, appendix B).
 fn huffman(bytes: &[u8]) -> u16 {
     let bits: String = bytes.iter().map(|byte| format!("{byte:08b}")).collect();
     let (mut rest, mut number) = (&*bits, 0);
@@ -72,7 +74,7 @@ pub struct Http2 {
 }
 
 impl Http2 {
-    /// Connects and completes the handshake. `window` is the initial flow-control window of each response.
+    /// Connects and completes the HTTP/2 handshake. `window` is the initial flow-control window of each response, in bytes.
     pub fn connect(address: SocketAddr, window: u32) -> Self {
         let mut stream = TcpStream::connect_timeout(&address, TIMEOUT).unwrap();
         stream.set_write_timeout(Some(TIMEOUT)).unwrap();
@@ -83,14 +85,15 @@ impl Http2 {
         http
     }
 
-    /// Sends a frame. Returns false if the server has closed the connection.
+    /// Sends an HTTP/2 frame of the type `kind`. Returns false if the server has closed the connection.
     pub fn frame(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) -> bool {
         let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
         let head = [&length[1..], &[kind, flags], &stream.to_be_bytes()].concat();
         self.stream.write_all(&[head, payload.to_vec()].concat()).is_ok()
     }
 
-    /// Sends the head of a request with more header fields, and returns its stream. If `is_whole` is false, a body follows.
+    /// Sends the head of a request with the header fields `fields`, and returns the number of its stream. If `is_whole` is false, a body
+    /// follows.
     pub fn ask(&mut self, method: &str, path: &str, fields: &[(&str, &str)], is_whole: bool) -> u32 {
         let stream = self.next;
         self.next += 2;
@@ -128,7 +131,7 @@ impl Http2 {
     ///
     /// # Errors
     ///
-    /// The time that was waited, if no frame arrived within `time`.
+    /// The time for which this method waited, if no frame arrived within `time`.
     pub fn next_within(&mut self, time: Duration) -> Result<Option<Frame>, Duration> {
         let mut head = [0; 9];
         self.stream.set_read_timeout(Some(time.max(Duration::from_millis(1)))).unwrap();

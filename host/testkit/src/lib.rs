@@ -1,8 +1,8 @@
-//! What the integration tests and the benchmarks of the host share.
+//! Code that the integration tests and the benchmarks of the host share.
 //!
-//! A test starts the real binary in a process of its own ([`host`]) on an application ([`app`], [`tagged`]), in one of several setups ([`setup`]), and talks to it over real
-//! sockets ([`client`], [`wire`], [`http2`], [`admin`]). Components are made from text ([`components`]), harmful ones too ([`attacks`],
-//! [`refused`]). Benchmarks add measurements and reports ([`mod@bench`]).
+//! A test starts the real binary in a process of its own ([`host`]) on an application ([`app`], [`tagged`]), in one of several setups
+//! ([`setup`]), and talks to the host over real sockets ([`client`], [`wire`], [`http2`], [`admin`]). Components are made from text
+//! ([`components`]), harmful ones too ([`attacks`], [`refused`]). Benchmarks add measurements and reports ([`mod@bench`]).
 //!
 //! Only integration tests and benchmarks of `watertight-cli` can start a host, because Cargo builds the binary for them: see
 //! [`paths::binary`].

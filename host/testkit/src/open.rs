@@ -1,5 +1,5 @@
-//! An open-loop load driver: requests are due at fixed times, whether or not earlier ones were answered. Latency counts from the
-//! time at which a request was due, so a pause of the server shows in it.
+//! An open-loop load driver: requests are due at fixed times, whether or not earlier requests were answered. Latency counts from the time
+//! at which a request was due, so a pause of the server shows in it.
 //!
 //! The driver records every response with its due time and latency, and every failed connection.
 
@@ -16,15 +16,15 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
-/// The maximum number of connections. A request that finds none free waits, and the wait counts as latency.
+/// The maximum number of connections to the server. A request that finds no connection free waits, and the wait counts as latency.
 const MAX_CONNECTIONS: usize = 512;
 /// The time after which a request without a response counts as failed.
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// The longest recorded latency, in microseconds.
+/// The longest latency that can be recorded, in microseconds.
 const MAX_MICROS: u64 = 60_000_000;
 /// The maximum length of a response, in bytes.
 const MAX_ANSWER: usize = 256 << 10;
-/// The number of unexpected responses whose text is kept.
+/// The maximum number of unexpected responses whose text is kept.
 const MAX_TOLD: usize = 8;
 /// The time for which an unused connection is kept: half of the host's limit, so that no request meets a connection that the host
 /// is closing.
@@ -47,13 +47,13 @@ pub struct RecordedResponse {
     /// The time from the due time to the end of the response.
     pub latency: Duration,
     pub status: u16,
-    /// Whether the status is the expected one.
+    /// Whether the response has the expected status.
     pub right: bool,
     /// The generation that answered. 0 if the response does not say it.
     pub generation: u64,
 }
 
-/// The results of a run.
+/// The results of a run of load.
 #[derive(Debug, Default)]
 pub struct Run {
     pub answers: Vec<RecordedResponse>,
@@ -99,8 +99,8 @@ impl Load {
     }
 }
 
-/// Measures how many requests a second a server can answer. Each of the connections sends the next request as soon as it has a
-/// response.
+/// Measures how many requests a second a server can answer over `connections` connections. Each connection sends its next request as soon
+/// as it has a response.
 pub fn saturate(
     address: SocketAddr,
     connections: usize,
@@ -148,11 +148,11 @@ pub fn ask(address: SocketAddr, request: &Request) -> io::Result<u64> {
 struct Answer {
     status: u16,
     generation: u64,
-    /// The whole response, if it reports a failure.
+    /// The whole response if it reports a failure, and else an empty text.
     text: String,
 }
 
-/// The result of a request, with its connection if that can be used again.
+/// The due time of a request, its latency, its result, its connection if that can be used again, and the status that was expected.
 type RequestResult = (Duration, Duration, Result<Answer, String>, Option<Connection>, u16);
 
 async fn drive(
@@ -237,7 +237,7 @@ async fn exchange(
 
 struct Connection {
     stream: TcpStream,
-    /// The time of the last response.
+    /// The time of the last response on this connection.
     used: Instant,
     buffer: Vec<u8>,
 }
@@ -291,7 +291,7 @@ fn read(bytes: &[u8]) -> Option<Answer> {
 }
 
 impl Run {
-    /// Returns the number of unexpected responses by status.
+    /// Returns the number of responses with an unexpected status, by that status.
     pub fn wrong(&self) -> BTreeMap<u16, u64> {
         let mut wrong = BTreeMap::new();
         for answer in self.answers.iter().filter(|answer| !answer.right) {

@@ -9,7 +9,8 @@ pub fn repository() -> PathBuf {
 
 /// Returns the path of the `watertight` binary that Cargo built for this test or benchmark.
 ///
-/// `cargo test` and `cargo bench` set it in the environment. Without them, the binary stands beside the folder of the test's executable.
+/// `cargo test` and `cargo bench` set the path in the environment. Without them, the binary stands beside the folder of the test's
+/// executable.
 pub fn binary() -> PathBuf {
     std::env::var_os("CARGO_BIN_EXE_watertight").map_or_else(beside_this_executable, PathBuf::from)
 }

@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 
-/// The resources of a host that could leak with each change.
+/// The resources of a host's process that could leak with each change of the application.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Holdings {
     /// The files of compiled code that are mapped, by name. Deleted files that are still mapped are included.
     pub code: BTreeSet<String>,
-    /// The number of executable mappings of these files. Initial memory images are mapped from them too, but their number depends
-    /// only on where in the engine's pool instances were.
+    /// The number of executable mappings of these files. Initial contents of linear memories are mapped from the files too, but are not
+    /// counted: their number only depends on which slots of the engine's pool instances have used.
     pub mappings: usize,
     pub threads: usize,
     /// The number of open files and sockets.

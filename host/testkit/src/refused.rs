@@ -5,23 +5,23 @@ use std::fmt::Write as _;
 
 /// The size of a file of zeros, in bytes.
 pub const ZERO_FILE_BYTES: usize = 200 << 20;
-/// An import that must be granted, in a module without that grant.
+/// The text of a component that imports an interface which the manifest does not grant to the module.
 const UNGRANTED: &str = r#"
     (import "wasi:clocks/monotonic-clock@0.2.0" (instance (export "now" (func (result u64)))))"#;
-/// An import with a correct name and a wrong type.
+/// The text of a component with an import that has the name of a host interface and a wrong type.
 const WRONG_TYPE: &str = r#"
     (import "wasi:logging/logging@0.1.0-draft" (instance (export "log" (func (param "message" u32)))))"#;
 
 /// A build that must be refused.
 pub struct Refused {
     pub name: &'static str,
-    /// The code of a problem for which the build is refused. There may be others.
+    /// The code of a problem for which the host refuses the build. The host may report other problems too.
     pub code: &'static str,
     pub component: Vec<u8>,
 }
 
 impl Refused {
-    /// Returns all such builds. They are builds of a module that exports `t:t/api.attack` and is granted only the log.
+    /// Returns all builds that must be refused. They are builds of a module that exports `t:t/api.attack` and is granted only the log.
     pub fn all() -> Vec<Self> {
         let whole = harmless("", "");
         let all = [
@@ -40,7 +40,7 @@ impl Refused {
     }
 }
 
-/// Builds a harmless component. `outside` is added to the component, and `inside` to its core module.
+/// Builds a harmless component from text. The text `outside` is added to the component, and `inside` to its core module.
 pub fn harmless(outside: &str, inside: &str) -> Vec<u8> {
     wat::parse_str(format!(
         r#"(component
@@ -58,8 +58,8 @@ pub fn harmless(outside: &str, inside: &str) -> Vec<u8> {
     .unwrap()
 }
 
-/// Builds a function of nested blocks. Each block changes some of its locals and branches to some of the enclosing blocks, so each
-/// local has a different value for each way into each block.
+/// Returns the text of a function of nested blocks, which is slow to compile. Each block changes some of its locals and branches to some of
+/// the enclosing blocks, so each local has a different value for each way into each block.
 pub fn tangle(blocks: usize, targets: usize, locals: usize) -> String {
     let mut text = format!("(func (local{})\n{}", " i32".repeat(locals), "block ".repeat(blocks));
     for block in 0..blocks {

@@ -1,4 +1,5 @@
-//! The setups in which the end-to-end tests run an application: where its modules stand, and in which language one of them is written.
+//! The setups in which the end-to-end tests run an application: in which compartments its modules stand, and in which language one of them
+//! is written.
 
 use std::fs;
 use std::path::Path;
@@ -6,7 +7,7 @@ use std::path::Path;
 use crate::app::App;
 use crate::host::{Launch, component, copy_with_notifications};
 
-/// The placement of modules in an application that does not set compartments.
+/// How the modules of an application are distributed over compartments, if its manifest does not say so itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Placement {
     /// The host's default: pure modules share a compartment.
@@ -18,7 +19,7 @@ pub enum Placement {
 }
 
 impl Placement {
-    /// Returns the manifest's tables of compartments for modules that are sorted by name.
+    /// Returns the manifest's tables of compartments for this placement. `modules` are the names of the modules, sorted.
     fn compartments(self, modules: &[String]) -> String {
         let (apart, together) = match (self, modules) {
             (Self::Apart, modules) => (modules, &[][..]),
@@ -34,7 +35,7 @@ impl Placement {
         alone.collect::<String>() + &others
     }
 
-    /// Writes the placement into the manifest of the application in `folder`.
+    /// Adds this placement to the manifest of the application in `folder`.
     fn apply(self, folder: &Path) {
         let file = folder.join("app.toml");
         let text = fs::read_to_string(&file).unwrap();
@@ -50,42 +51,42 @@ impl Placement {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Setup {
     pub placement: Placement,
-    /// The build of notifications that the shop runs.
+    /// The name of the component that the shop runs as its module of notifications.
     notifications: &'static str,
 }
 
 impl Setup {
-    /// What the shop's manifest says: all modules share a compartment, and all are written in Rust.
+    /// The setup of the shop's own manifest: all modules share a compartment, and all are written in Rust.
     pub const TOGETHER: Self = Self { placement: Placement::Together, notifications: "notifications" };
     /// Each module has a compartment of its own.
     pub const APART: Self = Self { placement: Placement::Apart, ..Self::TOGETHER };
     /// The first module by name has a compartment of its own.
     pub const MIXED: Self = Self { placement: Placement::Mixed, ..Self::TOGETHER };
-    /// The shop's notifications are written in Go.
+    /// The shop's module of notifications is written in Go.
     pub const GO: Self = Self { notifications: "notifications-go", ..Self::TOGETHER };
-    /// The shop's notifications are written in JavaScript.
+    /// The shop's module of notifications is written in JavaScript.
     pub const JAVASCRIPT: Self = Self { notifications: "notifications-js", ..Self::TOGETHER };
 
-    /// Creates settings for a host with the shop.
+    /// Creates the settings for starting a host with the shop in this setup.
     pub fn shop(self) -> Launch {
         if self == Self::TOGETHER { Launch::shop() } else { Launch::copy(self.shop_with("").into_folder()) }
     }
 
-    /// Creates a copy of the shop. `settings` is appended to its manifest.
+    /// Creates a copy of the shop in this setup. `settings` is appended to the copy's manifest.
     ///
     /// # Panics
     ///
-    /// If a component of the shop was not built, or if `settings` place the modules.
+    /// If a component of the shop was not built, or if `settings` puts modules into compartments.
     pub fn shop_with(self, settings: &str) -> App {
         component(self.notifications);
         self.place(App::of(copy_with_notifications(self.notifications, settings)))
     }
 
-    /// Places the modules of another application.
+    /// Puts the modules of another application than the shop into the compartments of this setup.
     ///
     /// # Panics
     ///
-    /// If its manifest places them itself.
+    /// If the application's manifest puts the modules into compartments itself.
     pub fn place(self, app: App) -> App {
         self.placement.apply(app.path());
         app

@@ -1,4 +1,5 @@
-//! An application whose answers say which builds made them: `front` answers with its own tag and the tag of `back`, which it calls.
+//! An application whose answers say which builds made them. Each build has a number, its tag. The module `front` answers with its own tag
+//! and the tag of the module `back`, which it calls.
 //!
 //! A build is assembled from text within a millisecond. Builds with different tags are different components.
 
@@ -108,34 +109,34 @@ call   = "front/front.take"
 body   = "number"
 "#;
 
-/// The text of one more route.
+/// The text of the optional route `/extra`.
 const EXTRA: &str = "\n[[route]]\nmethod = \"GET\"\npath = \"/extra\"\ncall = \"front/front.tags\"\n";
 
 fn core(text: &str, tag: u32, more: &str) -> String {
     text.replace("{tag}", &tag.to_string()).replace("{more}", more)
 }
 
-/// Returns a build of `front`.
+/// Returns a build of the module `front` whose tag is `tag`.
 pub fn front(tag: u32) -> Vec<u8> {
     component_of(WIT, "front-world", &core(FRONT, tag, ""))
 }
 
-/// Returns a build of `back`.
+/// Returns a build of the module `back` whose tag is `tag`.
 pub fn back(tag: u32) -> Vec<u8> {
     component_of(WIT, "back-world", &core(BACK, tag, ""))
 }
 
-/// Returns a build of `front` or `back`.
+/// Returns a build of `front` or `back` whose tag is `tag`.
 pub fn build(module: &str, tag: u32) -> Vec<u8> {
     if module == "front" { front(tag) } else { back(tag) }
 }
 
-/// Returns a build of `back` with `more` added to its core module.
+/// Returns a build of the module `back` with the text `more` added to its core module.
 pub fn back_with(tag: u32, more: &str) -> Vec<u8> {
     component_of(WIT, "back-world", &core(BACK, tag, more))
 }
 
-/// Returns a build that lacks the function that others use: `tags` of `front` or `tag` of `back` is renamed to `other`.
+/// Returns a build that lacks the function that a route or a module uses: `tags` of `front` or `tag` of `back` is renamed to `other`.
 pub fn build_that_drops(module: &str) -> Vec<u8> {
     let (world, text, function) = match module {
         "front" => ("front-world", FRONT, "tags"),
@@ -149,7 +150,7 @@ pub fn build_that_drops(module: &str) -> Vec<u8> {
     component_of(&wit, world, &core(text, 0, "").replace(&exported(function), &exported("other")))
 }
 
-/// Adds these migrations, each a name and its SQL, to a component.
+/// Adds migrations, each a name and its SQL, to a component of the module `module`.
 pub fn with_migrations(mut component: Vec<u8>, module: &str, migrations: &[(&str, &str)]) -> Vec<u8> {
     let migrations = migrations.iter().map(|(name, sql)| Migration::new((*name).to_owned(), (*sql).to_owned()));
     let section = ModuleSection::new(&component, module.parse().unwrap(), "wat", migrations.collect(), Docs::default());
@@ -157,7 +158,7 @@ pub fn with_migrations(mut component: Vec<u8>, module: &str, migrations: &[(&str
     component
 }
 
-/// The parts of an application that tests vary.
+/// The parts of the application that tests vary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Content {
     pub front: u32,
@@ -169,12 +170,12 @@ pub struct Content {
 }
 
 impl Content {
-    /// Returns the content with tags 1 and 2.
+    /// Returns the content that tests start with: the builds with the tags 1 and 2.
     pub fn first(apart: bool) -> Self {
         Self { front: 1, back: 2, apart, extra: false }
     }
 
-    /// Returns the expected answer of the functions.
+    /// Returns the answer that the functions of `front` give with this content.
     pub fn tags(&self) -> serde_json::Value {
         serde_json::json!([self.front, self.back, self.back])
     }
@@ -199,7 +200,8 @@ impl App {
         self.folder.path()
     }
 
-    /// Replaces the content of the folder. The comment number changes the manifest's text, not its meaning.
+    /// Replaces the application in the folder. The number `comment` is written as a comment, which changes the manifest's text but not its
+    /// meaning.
     pub fn write(&self, content: Content, comment: u32) {
         let compartments = if content.apart {
             "[compartments.one]\nmodules = [\"front\"]\n[compartments.two]\nmodules = [\"back\"]\n"
@@ -224,12 +226,12 @@ impl App {
     }
 }
 
-/// Sends a `GET` request and returns the answer.
+/// Sends a `GET` request to the data listener, and returns the answer.
 pub fn ask(host: &Host, path: &str) -> Answer {
     once(host.listen(), &get(path)).unwrap()
 }
 
-/// Asserts that the host serves this content with this generation.
+/// Asserts that the host serves this content, and that the generation with this number does so.
 #[track_caller]
 pub fn serves(host: &Host, generation: u64, content: Content) {
     let answer = ask(host, "/tags").expect(200);

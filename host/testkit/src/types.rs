@@ -10,12 +10,12 @@ use proptest::sample::{select, subsequence};
 use wasmtime::component::Val;
 use watertight_component::shape::{Case, Field, Named, Type};
 
-/// Returns a strategy for a type with a value of it.
+/// Returns a proptest strategy for a type together with a value of this type.
 pub fn typed_values() -> impl Strategy<Value = (Type, Val)> {
     types().prop_flat_map(|ty| (Just(ty.clone()), values(&ty)))
 }
 
-/// Returns a strategy for a type that is nested a few levels deep.
+/// Returns a proptest strategy for a type that is nested a few levels deep.
 pub fn types() -> impl Strategy<Value = Type> {
     let leaf = prop_oneof![
         select(vec![Type::F32, Type::F64, Type::String]),

@@ -1,4 +1,5 @@
-//! A client that writes HTTP/1.1 bytes to a connection of its own: it repeats no request and hides no broken connection.
+//! A client that sends HTTP/1.1 bytes on a connection of its own. Unlike ordinary clients, it repeats no request and hides no broken
+//! connection.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -6,17 +7,17 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-/// The longest wait for an answer.
+/// The maximum time to wait for an answer.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A complete answer.
+/// A complete HTTP response.
 #[derive(Clone)]
 pub struct Answer {
     pub status: u16,
-    /// The headers. Their names are in lower case.
+    /// The response's headers. Their names are in lower case.
     pub headers: Vec<(String, String)>,
     pub text: String,
-    /// The body as JSON. It is null if the body is no JSON.
+    /// The response's body as JSON. It is null if the body is not JSON.
     pub body: Value,
 }
 
@@ -36,13 +37,13 @@ impl Answer {
         self.header("watertight-generation").parse().unwrap_or_else(|_| panic!("no generation: {self:?}"))
     }
 
-    /// Asserts that the status is `status`, and returns the answer.
+    /// Asserts that the answer has the HTTP status `status`, and returns the answer.
     pub fn expect(self, status: u16) -> Self {
         assert_eq!(self.status, status, "{self:?}");
         self
     }
 
-    /// Returns the codes of the answer's problems, in order.
+    /// Returns the codes of the problems for which the answer refuses a change, in order.
     pub fn codes(&self) -> Vec<&str> {
         let problems = self.body["problems"].as_array().unwrap_or_else(|| panic!("no problems: {self:?}"));
         problems.iter().map(|problem| problem["code"].as_str().unwrap()).collect()
@@ -70,7 +71,7 @@ pub fn get(path: &str) -> Vec<u8> {
 #[derive(Debug)]
 pub struct Connection {
     stream: TcpStream,
-    /// The bytes received after the last answer.
+    /// The bytes that were received after the end of the last answer.
     rest: Vec<u8>,
 }
 
@@ -108,12 +109,12 @@ impl Connection {
     }
 }
 
-/// Sends one request on a connection that is closed afterwards.
+/// Sends the bytes of one request on a new connection, reads the answer, and closes the connection.
 pub fn once(address: SocketAddr, bytes: &[u8]) -> io::Result<Answer> {
     Connection::open(address)?.exchange(bytes)
 }
 
-/// Parses a complete answer at the beginning of these bytes. Returns it with its length.
+/// Parses a complete answer at the beginning of `bytes`. Returns the answer and its length, or `None` if it is not complete.
 fn read(bytes: &[u8]) -> Option<(Answer, usize)> {
     let end = bytes.windows(4).position(|window| window == b"\r\n\r\n")?;
     let head = std::str::from_utf8(&bytes[..end]).unwrap();

@@ -28,7 +28,7 @@ pub fn guests<const N: usize>(names: [&str; N]) -> anyhow::Result<[PathBuf; N]> 
     Ok(names.map(|name| out.join(name).with_extension("wasm")))
 }
 
-/// Copies the shop to `folder`, with more lines in its manifest.
+/// Copies the shop to `folder`. `settings` is appended to the copy's manifest.
 pub fn copy_of_shop(shop: &Path, folder: &Path, settings: &str) -> anyhow::Result<PathBuf> {
     let components = repository().join("target/components");
     let mut manifest: String = std::fs::read_to_string(shop)?
@@ -49,8 +49,8 @@ pub fn copy_of_shop(shop: &Path, folder: &Path, settings: &str) -> anyhow::Resul
     Ok(copy)
 }
 
-/// Copies the shop to `folder`, together with hostile modules. `routes` are the routes to them. `put` writes them into the
-/// manifest's folder and returns their part of the manifest. `settings` are more lines for the manifest.
+/// Copies the shop to `folder` and adds hostile modules. `put` writes their components into the folder that it gets, and returns the text
+/// for them that the manifest needs. `routes` is the text of their routes. `settings` is appended to the manifest.
 pub fn with_hostile(
     shop: &Path,
     folder: &Path,

@@ -1,43 +1,43 @@
-//! Paired measurements. Two sides are measured in turns, so that disturbances of the machine affect both, and their ratio is taken
-//! pair by pair.
+//! Paired measurements. The host and a baseline are measured in turns, so that disturbances of the machine affect both, and the ratio of
+//! the two is taken for each pair.
 
 use serde::Serialize;
 
-/// The direction in which a ratio is better.
+/// Whether a higher or a lower ratio of the host's value to the baseline's is better.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Better {
-    /// A higher ratio is better, such as one of requests per second.
+    /// A higher ratio is better, such as a ratio of requests per second.
     Higher,
-    /// A lower ratio is better, such as one of times.
+    /// A lower ratio is better, such as a ratio of times.
     Lower,
 }
 
-/// The goal for a ratio.
+/// The goal for a ratio of the host's value to the baseline's.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Aim {
     /// The direction in which the ratio is better.
     pub better: Better,
-    /// The goal.
+    /// The value that the ratio should reach.
     pub goal: f64,
-    /// The worst value that is still acceptable. `None` if only the goal counts.
+    /// The worst ratio that is still acceptable. `None` if only the goal counts.
     pub floor: Option<f64>,
 }
 
-/// The result of comparing a value with its goal.
+/// The result of comparing a ratio with its goal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
-    /// The value meets the goal.
+    /// The ratio meets the goal.
     Goal,
-    /// The value meets the floor but not the goal.
+    /// The ratio misses the goal, but is still acceptable.
     Floor,
-    /// The value meets neither the goal nor the floor.
+    /// The ratio is worse than acceptable.
     Missed,
 }
 
 impl Aim {
-    /// Compares `value` with the goal and the floor.
+    /// Compares the ratio `value` with the goal, and with the worst acceptable ratio.
     pub fn judge(&self, value: f64) -> Verdict {
         let reaches = |mark: f64| match self.better {
             Better::Higher => value >= mark,
@@ -51,21 +51,21 @@ impl Aim {
     }
 }
 
-/// Measured values with their median.
+/// A series of measured values, with its median and extremes.
 #[derive(Debug, Clone, Serialize)]
 pub struct Values {
-    /// The median.
+    /// The median of the values.
     pub median: f64,
     /// The smallest value.
     pub min: f64,
     /// The largest value.
     pub max: f64,
-    /// All values, in the order of time.
+    /// All values, in the order in which they were measured.
     pub all: Vec<f64>,
 }
 
 impl Values {
-    /// Creates the values from a series. The median of an empty series is NaN.
+    /// Takes a series of measured values and computes its median and extremes. The median of an empty series is NaN.
     pub fn new(all: Vec<f64>) -> Self {
         let mut sorted = all.clone();
         sorted.sort_by(f64::total_cmp);
@@ -76,27 +76,27 @@ impl Values {
     }
 }
 
-/// Two series that were measured in turns.
+/// Two series of values that were measured in turns: of the host and of a baseline.
 #[derive(Debug, Clone, Serialize)]
 pub struct Pairs {
-    /// The values of the host.
+    /// The values that were measured on the host.
     pub ours: Values,
-    /// The values of the baseline.
+    /// The values that were measured on the baseline.
     pub baseline: Values,
-    /// The host's values divided by the baseline's, pair by pair.
+    /// The host's values, each divided by the baseline's value of the same pair.
     pub ratio: Values,
 }
 
 impl Pairs {
-    /// Creates the pairs from two series of equal length.
+    /// Pairs the values of two series of equal length, and computes their ratios.
     pub fn new(ours: Vec<f64>, baseline: Vec<f64>) -> Self {
         let ratio = ours.iter().zip(&baseline).map(|(ours, baseline)| ours / baseline).collect();
         Self { ours: Values::new(ours), baseline: Values::new(baseline), ratio: Values::new(ratio) }
     }
 }
 
-/// Measures every side once in each round, and returns the results of each side. The order rotates from round to round, so that no
-/// side is always first.
+/// Measures each compared server once in each round, and returns the results of each. Every second round has the reverse order, so that no
+/// server is always measured first.
 pub fn in_turns<T, E>(
     rounds: usize,
     sides: usize,

@@ -1,4 +1,4 @@
-//! Processor cores, and the processor time and memory of processes.
+//! Assigns processor cores to threads, and measures the processor time and memory of processes.
 
 use std::io;
 
@@ -7,7 +7,7 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 /// Clock ticks in a second in `/proc/PID/stat`: `USER_HZ`, which is 100 on every Linux that Rust supports.
 const TICKS: f64 = 100.0;
 
-/// The cores that a measurement uses.
+/// The numbers of the processor cores that a measurement uses.
 #[derive(Debug, Clone, Copy)]
 pub struct Cores {
     /// The core of the servers under test.
@@ -26,14 +26,14 @@ impl Cores {
         Ok(Self { server: first, driver: usable().next_back().unwrap_or(first), all })
     }
 
-    /// Pins the calling thread to one core. Threads and processes that it starts afterwards inherit this.
+    /// Makes the calling thread run on one core only. Threads and processes that it starts afterwards inherit this.
     pub fn pin(core: usize) -> io::Result<()> {
         let mut set = CpuSet::new();
         set.set(core);
         Ok(sched_setaffinity(None, &set)?)
     }
 
-    /// Runs `work` on one core, and then allows all cores again.
+    /// Runs `work` on one core, and then allows the calling thread to use all cores again.
     pub fn pinned<T>(&self, core: usize, work: impl FnOnce() -> T) -> io::Result<T> {
         Self::pin(core)?;
         let done = work();

@@ -11,17 +11,17 @@ use crate::open::Request;
 
 /// The example request of the project's documentation.
 const DRAFT: &str = r#"{"customer":"ada","lines":[{"sku":"tea","quantity":2,"unit_price":{"currency":"EUR","minor":450}}],"payment":{"card":"tok_visa"}}"#;
-/// The number of orders that are read.
+/// The number of different orders that the customers read.
 const ORDERS: usize = 64;
-/// One of this many requests places an order; the others read one.
+/// One in this many requests places an order. The other requests read one.
 const PLACING: u64 = 10;
 
-/// Builds a request that reads an order.
+/// Builds a `GET` request for `path`, which reads an order.
 pub fn read(path: &str) -> Vec<u8> {
     format!("GET {path} HTTP/1.1\r\nhost: bench\r\n\r\n").into_bytes()
 }
 
-/// Places some orders, and returns a function that creates the customers' requests.
+/// Places some orders, and returns a function that creates the customers' request with a given number.
 pub fn customers(server: &Server) -> anyhow::Result<impl Fn(u64) -> Request + Clone + Send + 'static> {
     let place = Requests::post("/orders", DRAFT, 201);
     let mut reads: Vec<Arc<[u8]>> = Vec::with_capacity(ORDERS);

@@ -1,4 +1,5 @@
-//! A closed-loop load driver over HTTP/1.1 keep-alive connections, on one thread.
+//! A load driver over HTTP/1.1 keep-alive connections, on one thread. It is closed-loop: each connection sends its next request when the
+//! last one was answered.
 //!
 //! It implements as little of HTTP as possible, so that it costs less than any server that it drives. Requests are prepared bytes,
 //! and only the status and the length of a response are parsed.
@@ -17,10 +18,10 @@ use super::cores::{Cores, process_seconds};
 
 /// The maximum length of a response, in bytes.
 const MAX_ANSWER: usize = 256 << 10;
-/// The longest recorded latency, in microseconds.
+/// The longest latency that can be recorded, in microseconds.
 const MAX_MICROS: u64 = 60_000_000;
 
-/// The requests to send, over and over.
+/// The requests that a load driver sends, one after the other and over again.
 #[derive(Debug, Clone)]
 pub struct Requests {
     bytes: Arc<[Vec<u8>]>,
@@ -44,7 +45,7 @@ impl Requests {
     }
 }
 
-/// The result of one run.
+/// The result of one measured run of load.
 #[derive(Debug, Clone, Copy, serde::Serialize)]
 pub struct Sample {
     /// Responses per second.
@@ -59,14 +60,14 @@ pub struct Sample {
     pub server_busy: f64,
 }
 
-/// The parameters of a run.
+/// The parameters of a measured run of load.
 #[derive(Debug, Clone, Copy)]
 pub struct Run {
     /// The number of connections. Each has one request in progress.
     pub connections: usize,
-    /// The warm-up time, which is not measured.
+    /// How long load is sent before the measurement begins.
     pub warm: Duration,
-    /// The measured time.
+    /// How long load is sent and measured.
     pub time: Duration,
     /// Whether the driver's thread spins instead of sleeping. Waking a sleeping core costs the waker several microseconds, and a
     /// slower server would pay that more often. Do not spin if requests wait for a disk, because the kernel uses any core for that
@@ -130,7 +131,7 @@ async fn drive_all(process: u32, address: SocketAddr, requests: &Requests, run: 
     })
 }
 
-/// Waits for `time`. If the driver spins, the thread is always busy and polls sockets in between.
+/// Waits for `time`. If `spin` is true, the thread stays busy meanwhile and polls its sockets.
 async fn pass(time: Duration, spin: bool) {
     if !spin {
         return tokio::time::sleep(time).await;
@@ -141,7 +142,7 @@ async fn pass(time: Duration, spin: bool) {
     }
 }
 
-/// Sends one request and returns the status and the body of the response.
+/// Sends the first of the requests, and returns the body of the response. A response with an unexpected status is an error.
 pub fn once(address: SocketAddr, requests: &Requests) -> anyhow::Result<Vec<u8>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
@@ -173,7 +174,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Sends a request and reads the response. Returns the range of the body in the buffer.
+    /// Sends a request and reads the response, whose status must be `status`. Returns the range of the response's body in the buffer.
     async fn exchange(&mut self, request: &[u8], status: u16) -> anyhow::Result<std::ops::Range<usize>> {
         self.stream.write_all(request).await?;
         let mut filled = 0;
@@ -202,7 +203,7 @@ impl Connection {
     }
 }
 
-/// Returns the range of a response's body in the buffer, once the head has arrived.
+/// Returns the range of a response's body in the buffer `bytes`. Returns `None` until the response's head has arrived.
 fn body_of(bytes: &[u8]) -> anyhow::Result<Option<std::ops::Range<usize>>> {
     const LENGTH: &[u8] = b"\r\ncontent-length: ";
     let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else { return Ok(None) };

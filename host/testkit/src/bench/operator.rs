@@ -18,28 +18,28 @@ use crate::paths::{binary, repository};
 /// The names of the shop's modules.
 pub const MODULES: [&str; 3] = ["orders", "payments", "notifications"];
 
-/// The operator, who has the admin token.
+/// The operator of a host, who has its admin token.
 pub struct Operator {
     admin: SocketAddr,
     token: String,
-    /// The folder for new builds.
+    /// The folder into which component files of new builds are written.
     folder: PathBuf,
-    /// The number of builds so far.
+    /// The number of builds that were made so far.
     builds: i32,
 }
 
-/// The result of a change.
+/// The result of a change that the operator made to the host's application.
 #[derive(Debug, Clone, Copy)]
 pub struct ChangeTimes {
     pub generation: u64,
-    /// The duration of the command, in milliseconds.
+    /// The duration of the operator's command, in milliseconds.
     pub millis: f64,
-    /// The duration that the host reports, in milliseconds.
+    /// The duration of the change that the host reports, in milliseconds.
     pub millis_inside: f64,
 }
 
 impl Operator {
-    /// Creates the operator of the host that runs on `state`.
+    /// Creates the operator of the host that runs on the state folder `state`.
     pub fn new(state: &Path) -> anyhow::Result<Self> {
         let host = StateFolder::running_host(state).context("the host says where it is")?;
         let token = read_token(state)?.context("the state folder has a token")?;
@@ -63,7 +63,7 @@ impl Operator {
         Ok(ChangeTimes { generation, millis, millis_inside: told["millis"].as_f64().unwrap_or_default() })
     }
 
-    /// Swaps a module for a build with this id.
+    /// Replaces a module by a new build that has the build id `id`.
     pub fn swap(&mut self, module: &str, id: &str) -> anyhow::Result<ChangeTimes> {
         let built = std::fs::read(repository().join("target/components").join(module).with_extension("wasm"))?;
         let file = self.folder.join("next.wasm");
@@ -77,7 +77,7 @@ impl Operator {
         self.change(&["rollback"])
     }
 
-    /// Applies the files on the disk.
+    /// Replaces the host's application by the one at `app` on the disk.
     pub fn apply(&self, app: &Path) -> anyhow::Result<ChangeTimes> {
         self.change(&["apply", &app.to_string_lossy()])
     }

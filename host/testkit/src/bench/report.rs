@@ -17,7 +17,7 @@ pub struct Report {
     machine: Machine,
     quick: bool,
     results: Vec<Outcome>,
-    /// Values without a baseline, and additional values.
+    /// Measured values that are compared with no baseline.
     figures: Vec<Figure>,
 }
 
@@ -28,13 +28,13 @@ struct Machine {
     cores: usize,
     kernel: String,
     memory_bytes: u64,
-    /// The load average before the benchmark. Above 0, other processes were running.
+    /// The machine's load average before the benchmark. A value above 0 means that other processes were running.
     load_average: f64,
-    /// The time of the benchmark, in seconds since 1970.
+    /// The time at which the benchmark ran, in seconds since 1970.
     time: u64,
 }
 
-/// A comparison of the host with a baseline.
+/// The result of a comparison of the host with a baseline.
 #[derive(Debug, Serialize)]
 struct Outcome {
     name: String,
@@ -43,11 +43,11 @@ struct Outcome {
     verdict: Verdict,
     #[serde(flatten)]
     pairs: Pairs,
-    /// Medians of additional values: the host's and the baseline's.
+    /// The medians of further measured values by name: the host's, and the baseline's.
     beside: BTreeMap<&'static str, [f64; 2]>,
 }
 
-/// A value without a baseline.
+/// A measured value that is compared with no baseline.
 #[derive(Debug, Serialize)]
 struct Figure {
     name: String,
@@ -65,13 +65,15 @@ impl Report {
         Self { benchmark, about, machine: Machine::this(), quick, results: Vec::new(), figures: Vec::new() }
     }
 
-    /// Adds a comparison of times. The host's should be close to the baseline's.
+    /// Adds a comparison of times, which should be at most `goal` times as long on the host as on the baseline. `floor` is the worst
+    /// acceptable ratio.
     pub fn times(&mut self, name: &str, unit: &'static str, goal: f64, floor: f64, pairs: Pairs) {
         let aim = Aim { better: Better::Lower, goal, floor: Some(floor) };
         self.add(name.to_owned(), unit, aim, pairs, BTreeMap::new());
     }
 
-    /// Adds a comparison of load runs. The host's throughput should be close to the baseline's.
+    /// Adds a comparison of runs of load. The host's requests per second should be at least `goal` times those of the baseline. `floor` is
+    /// the worst acceptable ratio.
     pub fn loads(&mut self, name: String, goal: f64, floor: Option<f64>, ours: &[Sample], baseline: &[Sample]) {
         let of = |samples: &[Sample], value: fn(&Sample) -> f64| samples.iter().map(value).collect::<Vec<_>>();
         let median = |samples: &[Sample], value| Values::new(of(samples, value)).median;
@@ -86,8 +88,8 @@ impl Report {
         self.add(name, "requests/s", Aim { better: Better::Higher, goal, floor }, pairs, beside);
     }
 
-    /// Adds a comparison of load runs on two builds of the host. This build should take at most 3 % more processor time for each
-    /// request.
+    /// Adds a comparison of runs of load on two builds of the host. This build should take at most 3 % more processor time for each request
+    /// than the build `before`.
     pub fn cost(&mut self, name: &str, ours: &[Sample], before: &[Sample]) {
         let cpu = |samples: &[Sample]| samples.iter().map(|sample| sample.cpu_micros).collect();
         self.times(&format!("{name}: CPU / before"), "µs", 1.03, 1.05, Pairs::new(cpu(ours), cpu(before)));
@@ -105,7 +107,7 @@ impl Report {
         self.results.push(Outcome { name, unit, aim, verdict, pairs, beside });
     }
 
-    /// Adds a value without a baseline. It should be at most `goal`.
+    /// Adds a measured value that is compared with no baseline. Its median should be at most `goal`.
     pub fn figure(&mut self, name: &str, unit: &'static str, goal: Option<f64>, values: Vec<f64>) {
         let aim = goal.map(|goal| Aim { better: Better::Lower, goal, floor: None });
         let values = Values::new(values);
@@ -189,7 +191,7 @@ fn word(verdict: Verdict) -> &'static str {
     }
 }
 
-/// Formats a number with a useful number of digits.
+/// Formats a measured value with as many digits as are useful.
 fn number(value: f64) -> String {
     match value.abs() {
         1000.0.. => format!("{value:.0}"),

@@ -1,4 +1,4 @@
-//! Servers under test: separate processes on a core of their own.
+//! Servers under test: separate processes on a processor core of their own.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -14,15 +14,15 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::cores::Cores;
 use crate::paths;
 
-/// The time within which a server must be ready. The first start of the host compiles.
+/// The time within which a server must be ready. It is long because the host compiles modules at its first start.
 const START_TIME: Duration = Duration::from_secs(120);
 /// The interval at which the server's log is checked for readiness, and so the resolution of [`Server::start_time`].
 const POLL_INTERVAL: Duration = Duration::from_micros(200);
 /// The time within which a server must end.
 const STOP_TIME: Duration = Duration::from_secs(10);
-/// The environment variable that sets the role of the benchmark's own binary. Without it, the binary runs the benchmark.
+/// The environment variable that makes the benchmark's own binary run as a native server. Without it, the binary runs the benchmark.
 const ROLE: &str = "WATERTIGHT_BENCH_ROLE";
-/// The environment variable with the data folder of a native server.
+/// The environment variable that has the path of a native server's data folder.
 const STATE: &str = "WATERTIGHT_BENCH_STATE";
 
 /// A running server. Dropping it ends the process.
@@ -36,12 +36,13 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts the host on the application at `app`, on the server's core or on all cores.
+    /// Starts the host with the application at `app` and the state folder `state`. Without `cores`, it uses all processor cores.
     pub fn host(cores: Option<&Cores>, app: &Path, state: &Path) -> anyhow::Result<Self> {
         Self::host_of(&paths::binary(), cores, app, state)
     }
 
-    /// Starts another build of the host on the application at `app`, on the server's core or on all cores.
+    /// Starts another build of the host, `binary`, with the application at `app` and the state folder `state`. Without `cores`, it uses all
+    /// processor cores.
     pub fn host_of(binary: &Path, cores: Option<&Cores>, app: &Path, state: &Path) -> anyhow::Result<Self> {
         let mut command = Command::new(binary);
         command.arg("run").arg(app).arg("--state").arg(state);

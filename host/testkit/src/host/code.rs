@@ -1,6 +1,6 @@
-//! Shares compiled code between the state folders of tests. Compiling the same components for each test would take most of the
-//! time. The name of a file of code covers everything that it depends on, and the file never changes, so hard links are as good as
-//! copies.
+//! Shares compiled code between the state folders of tests. Compiling the same components for each test would take most of the time. The
+//! name of a file with compiled code is a digest of everything that the code depends on, and the file never changes. So hard links are as
+//! good as copies.
 
 use std::fs;
 use std::os::unix::fs::DirBuilderExt;
