@@ -73,15 +73,15 @@ pub enum ProfileReason {
 /// The need of a module that exceeds a limit, with the amount that the module needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExceededLimit {
-    /// Bytes of a linear memory at the start.
+    /// A linear memory has this many bytes when an instance starts.
     Memory(u64),
-    /// Elements of a table at the start.
+    /// A table has this many elements when an instance starts.
     Table(u64),
-    /// Bytes that the engine keeps for the instance of a core module.
+    /// The engine keeps this many bytes for the instance of a core module.
     Instance(u64),
-    /// Number of linear memories of one core module.
+    /// One core module defines this many linear memories.
     Memories(u32),
-    /// Number of tables of one core module.
+    /// One core module defines this many tables.
     Tables(u32),
 }
 
@@ -133,7 +133,8 @@ impl ExceededLimit {
         }
     }
 
-    /// Returns the first need of a module that exceeds a limit: `memory` bounds the initial memory, `limits` bounds everything else.
+    /// Returns the first need of a module that exceeds a limit, or `None` if none does: `memory` bounds the initial memory, `limits` bounds
+    /// everything else.
     fn of(needs: &EngineNeeds, memory: u64, limits: ProfileLimits) -> Option<Self> {
         if needs.memory > memory {
             Some(Self::Memory(needs.memory))
@@ -146,7 +147,7 @@ impl ExceededLimit {
 }
 
 impl ExceededLimit {
-    /// Returns the first count in `needs` that exceeds the limit of every profile.
+    /// Returns the first count in `needs` that exceeds the limit of every profile, or `None` if none does.
     fn of_counts(needs: &EngineNeeds) -> Option<Self> {
         let memories = (needs.memories > MEMORIES_PER_MODULE).then_some(Self::Memories(needs.memories));
         memories.or_else(|| (needs.tables > TABLES_PER_MODULE).then_some(Self::Tables(needs.tables)))

@@ -45,7 +45,7 @@ pub struct Interface {
     pub types: BTreeMap<String, Type>,
     /// The resources that the interface defines.
     pub resources: BTreeSet<String>,
-    /// The documentation of the interface, if the component carries it.
+    /// The documentation of the interface. `None` if the component doesn't carry it.
     pub docs: Option<Arc<str>>,
 }
 
@@ -76,11 +76,11 @@ impl Interface {
 pub struct Function {
     /// The parameters in order, each with its name and type.
     pub parameters: Vec<Field>,
-    /// The type of the result, if there is one.
+    /// The type of the result. `None` if the function returns nothing.
     pub result: Option<Type>,
     /// Whether WIT declares the function as an `async func`.
     pub is_async: bool,
-    /// The documentation of the function, if the component carries it.
+    /// The documentation of the function. `None` if the component doesn't carry it.
     pub docs: Option<Arc<str>>,
 }
 
@@ -98,7 +98,7 @@ pub struct Field {
 pub struct Case {
     /// The name, in WIT's kebab-case.
     pub name: Arc<str>,
-    /// The type of the payload, if the case has one.
+    /// The type of the payload. `None` if the case has none.
     pub ty: Option<Type>,
 }
 

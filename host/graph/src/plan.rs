@@ -224,7 +224,7 @@ fn same_module(name: &ModuleName, old: (PlanSide<'_>, &Node), new: (PlanSide<'_>
         && sources(old.0.config, name) == sources(new.0.config, name)
 }
 
-/// Returns the settings that the manifest gives to a module's capabilities.
+/// Returns the settings that the manifest gives to a module's capabilities. `None` if the manifest doesn't have the module.
 fn capability_settings<'a>(config: &'a AppConfig, name: &ModuleName) -> Option<&'a BTreeMap<CapabilityName, Settings>> {
     config.modules.get(name).map(|module| &module.settings)
 }

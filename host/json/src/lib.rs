@@ -154,7 +154,7 @@ impl Codec {
         text::accepts_text(&self.0)
     }
 
-    /// Returns the value that an absent field has: `none` for an option type. Other types have no such value.
+    /// Returns the value that an absent field of this type has: `none` for an option type. Other types have no such value, and give `None`.
     pub fn absent_value(&self) -> Option<Val> {
         self.0.absent_value()
     }

@@ -42,7 +42,7 @@ pub(super) enum Node {
 }
 
 impl Node {
-    /// Returns the value that an absent field has: `none` for an option type, nothing for others.
+    /// Returns the value that an absent field of this type has: `none` for an option type. Other types have no such value, and give `None`.
     pub(super) fn absent_value(&self) -> Option<Val> {
         matches!(self, Self::Option(_)).then_some(Val::Option(None))
     }
@@ -117,7 +117,7 @@ impl Names {
         found.ok().map(|place| self.by_json[place])
     }
 
-    /// Returns two WIT names that are equal in JSON, if there are any.
+    /// Returns two WIT names that are equal in JSON. `None` if all JSON names differ.
     fn collision(&self) -> Option<(&str, &str)> {
         let mut pairs = self.by_json.windows(2).map(|pair| (&self.list[pair[0]], &self.list[pair[1]]));
         pairs.find(|(a, b)| a.json == b.json).map(|(a, b)| (&*a.wit, &*b.wit))

@@ -116,8 +116,8 @@ impl<'a> Report<'a> {
     }
 }
 
-/// Returns the known name that the author of `key` probably meant: one that differs by at most two edits, and by at most one edit in
-/// three bytes. Keys of one or two bytes get no suggestion.
+/// Returns the known name that the author of `key` probably meant: one that differs by at most two edits, and by at most one edit in three
+/// bytes. `None` if there is no such name, or if `key` has one or two bytes.
 pub(super) fn nearest<'n>(key: &str, names: &'n Names) -> Option<&'n str> {
     let near = |name: &str| {
         let close = key.len().abs_diff(name.len()) <= 2 && key.len() > 2;

@@ -152,8 +152,9 @@ fn migration_state(carried: &Migration, applied: &AppliedMigration, after: &[Mig
     }
 }
 
-/// Returns the first applied migration that a build has edited: the build no longer carries its text, or carries it before the text of a
-/// migration that was applied earlier. New migrations in between don't count as edits.
+/// Returns the first applied migration that a build has edited, or `None` if it has edited none. The build has edited a migration if it no
+/// longer carries the migration's text, or carries it before the text of a migration that was applied earlier. New migrations in between
+/// don't count as edits.
 pub fn first_edited<'a>(carried: &[Migration], applied: &'a [AppliedMigration]) -> Option<&'a AppliedMigration> {
     let mut left = carried.iter();
     applied.iter().find(|applied| !left.any(|migration| migration.matches_checksum(&applied.checksum)))

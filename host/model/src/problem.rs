@@ -127,24 +127,24 @@ pub struct Problem {
     pub code: Code,
     /// What is wrong, in one sentence. The other fields of the problem say where.
     pub message: String,
-    /// The module that the problem is about.
+    /// The module that the problem is about. `None` if it is about no single module.
     pub module: Option<ModuleName>,
-    /// The interface that the problem is about.
+    /// The interface that the problem is about. `None` if it is about no interface.
     pub interface: Option<InterfaceName>,
-    /// The function that the problem is about.
+    /// The function that the problem is about. `None` if it is about no single function.
     pub function: Option<String>,
-    /// The path to the part of a type that the problem is about: `draft.lines[].quantity`.
+    /// The path to the part of a type that the problem is about: `draft.lines[].quantity`. `None` if it is about no such part.
     pub type_path: Option<String>,
-    /// What was expected at the place of the problem.
+    /// What was expected at the place of the problem. `None` if `message` says it.
     pub expected: Option<String>,
-    /// What was found at the place of the problem.
+    /// What was found at the place of the problem. `None` if `message` says it.
     pub found: Option<String>,
-    /// The file that has the fault.
+    /// The file that has the fault. `None` if the fault is in no file.
     #[serde(serialize_with = "lossy")]
     pub file: Option<PathBuf>,
-    /// The line in `file`, counted from 1.
+    /// The line in `file`, counted from 1. `None` if the fault is in no line.
     pub line: Option<u32>,
-    /// What the operator can do about the problem.
+    /// What the operator can do about the problem. `None` if `message` says it.
     pub help: Option<String>,
 }
 

@@ -127,24 +127,24 @@ metrics! {
     OUTBOUND = Counter "watertight_outbound_requests_total" ["module", "outcome"];
     /// Transactions of a module's database that wrote something and are on the disk.
     COMMITS = Counter "watertight_database_commits_total" ["module"];
-    /// Syncs of the write-ahead log. Commits divided by syncs is the average size of a batch.
+    /// Syncs of a database's write-ahead log to the disk. Commits divided by syncs is the average size of a batch.
     SYNCS = Counter "watertight_database_syncs_total" ["module"];
     /// The most commits that one sync covered.
     LARGEST_BATCH = Gauge "watertight_database_largest_batch" ["module"];
     /// Transactions that were rolled back for any reason.
     ROLLBACKS = Counter "watertight_database_rollbacks_total" ["module"];
-    /// Times that the write-ahead log was copied into the database file.
+    /// Times that a database's write-ahead log was copied into the database file.
     CHECKPOINTS = Counter "watertight_database_checkpoints_total" ["module"];
-    /// Reads, by the place where they ended: on the calling thread (`inline`), or restarted on a thread of their own
+    /// Reads of a module's database, by the place where they ended: on the calling thread (`inline`), or restarted on a thread of their own
     /// (`thread`).
     READS = Counter "watertight_database_reads_total" ["module", "place"];
     /// Duration of modules' SQL statements, including waits for the writer, for a connection and for the disk, by
     /// outcome: `ok`, or an error case of `watertight:sql`; `limit` is a limit of `sql`, and `full` is a full disk.
     /// Begins, commits and rollbacks of transactions count too, and so do the operations of `wasi:keyvalue`.
     SQL_TIME = Histogram "watertight_database_statement_duration_seconds" ["module", "outcome"];
-    /// Writes and transactions that wait for the writer.
+    /// Writes and transactions that wait for the one writer of a module's database.
     WRITER_QUEUE = Gauge "watertight_database_writer_queue" ["module"];
-    /// Reads that wait for a connection.
+    /// Reads that wait for one of the read connections of a module's database.
     READ_QUEUE = Gauge "watertight_database_read_queue" ["module"];
 }
 

@@ -48,8 +48,9 @@ impl Trace {
         Self { id: ids.new_trace_id(), span: ids.new_span_id(), recording: None }
     }
 
-    /// Continues the trace of a request, or begins a new one; `recorder` decides whether it is recorded. Returns the trace, and the
-    /// caller's span if there is one.
+    /// Continues the trace of a request, or begins a new one. `given` is the request's `traceparent`, and `state` returns its `tracestate`.
+    /// `recorder` decides whether the trace is recorded; without one it is not. Returns the trace, and the caller's span if the trace is
+    /// continued.
     pub(super) fn continue_or_begin(
         given: Option<&[u8]>,
         state: impl FnOnce() -> String,

@@ -59,7 +59,7 @@ pub struct Docs(pub BTreeMap<InterfaceName, InterfaceDocs>);
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct InterfaceDocs {
-    /// The documentation of the interface itself.
+    /// The documentation of the interface itself. `None` means that it has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub docs: Option<Arc<str>>,
     /// The documentation of the functions, by the names that components give them.

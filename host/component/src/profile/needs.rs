@@ -41,13 +41,13 @@ pub struct EngineNeeds {
 /// The needs of a component that are summed over a whole compartment.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct CompartmentNeeds {
-    /// Number of instances of core modules.
+    /// Number of instances of core modules in the compartment.
     pub core_instances: u32,
-    /// Number of linear memories.
+    /// Number of linear memories in the compartment.
     pub memories: u32,
     /// Bytes of all linear memories together when an instance starts.
     pub memory: u64,
-    /// Number of tables.
+    /// Number of tables in the compartment.
     pub tables: u32,
 }
 

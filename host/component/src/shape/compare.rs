@@ -27,7 +27,7 @@ pub struct Difference {
     pub function: Option<String>,
     /// The path into a type: `draft.lines[].quantity`, `result.err.invalid`. Parameters, fields and cases stand by name, `[]` is an element
     /// of a list or stream, `?` the content of an option or future, `ok` and `err` the sides of a result, a number a position in a tuple. A
-    /// path in an interface's own types starts with the name of the type.
+    /// path in an interface's own types starts with the name of the type. `None` means that the function itself differs.
     pub type_path: Option<String>,
     /// What the importing component wants at the place of the difference.
     pub expected: String,

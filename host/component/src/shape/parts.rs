@@ -4,6 +4,7 @@ use super::{Function, Interface, Type};
 
 impl Function {
     /// Returns the first part of the parameters and the result for which `wanted` is true, with its path: `draft.lines[]`, `result.ok`.
+    /// `None` if there is none.
     pub fn find_part(&self, wanted: fn(&Type) -> bool) -> Option<(String, &Type)> {
         let parameters = self.parameters.iter().map(|parameter| (&*parameter.name, &parameter.ty));
         let result = self.result.iter().map(|ty| ("result", ty));
@@ -18,7 +19,8 @@ pub fn functions_with_part(interface: &Interface, wanted: fn(&Type) -> bool) -> 
 }
 
 impl Type {
-    /// Returns the first part of the type for which `wanted` is true, with its path. The type itself counts as a part; `path` is its path.
+    /// Returns the first part of the type for which `wanted` is true, with its path. `None` if there is none. The type itself counts as a
+    /// part; `path` is its path.
     ///
     /// The validator bounds the size of a type with all its parts, and thereby this recursion.
     pub fn find_part(&self, path: String, wanted: fn(&Type) -> bool) -> Option<(String, &Type)> {

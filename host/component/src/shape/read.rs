@@ -167,8 +167,8 @@ impl Outline {
     }
 }
 
-/// Returns the name of an imported or exported instance of an interface. If the name is a label, also returns the name of the interface
-/// that the instance implements.
+/// Returns the name under which an instance of an interface is imported or exported. If that name is a label, also returns the name of the
+/// interface that the instance implements. `None` if `name` is no such name.
 fn instance_names(name: &str, item: &ComponentItem) -> Option<(InterfaceName, Option<InterfaceName>)> {
     if let Ok(name) = name.parse() {
         return Some((name, None));

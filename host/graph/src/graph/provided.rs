@@ -205,7 +205,7 @@ impl<'a> Offers<'a> {
     }
 }
 
-/// Returns the host's interface that serves `import`, if `import` is a known draft version of it.
+/// Returns the host's interface that serves `import`, if `import` is a known draft version of it. `None` if it is not.
 fn draft(import: &InterfaceName) -> Option<&'static str> {
     let fits = |series: &str| import.version().is_none_or(|version| version.starts_with(series));
     let (.., served) = DRAFTS.iter().find(|(name, series, _)| *name == import.unversioned() && fits(series))?;

@@ -59,7 +59,7 @@ pub struct CompartmentView<'a> {
 pub struct ModuleView<'a> {
     /// The module's name.
     pub name: &'a ModuleName,
-    /// The language that the module was written in, if its component records it.
+    /// The language that the module was written in. `None` if its component doesn't record it.
     pub language: Option<&'a str>,
     /// The id of the module's build.
     pub build: String,

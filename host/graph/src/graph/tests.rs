@@ -21,7 +21,8 @@ use watertight_model::problem::Code;
 
 const ENVIRONMENT: &str = "wasi:cli/environment@0.2.6";
 
-/// A module of the reference model. Module `i` exports the interface `m:i/api`. Importers may expect wrong types of it.
+/// A module of the reference model, a simple description of an application. Module `i` exports the interface `m:i/api`. Importers may
+/// expect wrong types of it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Plan {
     /// Whether the module's component is present.
@@ -34,7 +35,7 @@ pub(super) struct Plan {
     pub(super) random: (bool, bool),
     /// Whether the module imports WASI's environment, which only one module of a compartment may.
     pub(super) heavy: bool,
-    /// The compartment that the manifest places the module in.
+    /// The compartment that the manifest places the module in. `None` leaves the choice to the planner.
     pub(super) wish: Option<usize>,
     /// The type that the module's own interface carries. `None` means a number.
     pub(super) carries: Option<Type>,
@@ -81,7 +82,7 @@ fn interface(ty: Type) -> Interface {
     Interface { functions: BTreeMap::from([("go".to_owned(), function)]), ..Interface::default() }
 }
 
-/// An interface of WASI with the one function that a module uses.
+/// Returns an interface of WASI with the one function that a module uses.
 fn wasi(function: &str, result: Type) -> Interface {
     let result = Function { parameters: Vec::new(), result: Some(result), is_async: false, docs: None };
     Interface { functions: BTreeMap::from([(function.to_owned(), result)]), ..Interface::default() }
@@ -148,7 +149,7 @@ pub(super) fn config(plans: &[Plan]) -> AppConfig {
     }
 }
 
-/// The compartments of the manifest: only those that hold a module.
+/// Returns the compartments of the manifest: only those that hold a module.
 fn wishes(plans: &[Plan]) -> BTreeMap<CompartmentName, CompartmentConfig> {
     let Defaults { instances, limits } = Defaults::default();
     let mut wishes: BTreeMap<CompartmentName, CompartmentConfig> = BTreeMap::new();
@@ -161,7 +162,7 @@ fn wishes(plans: &[Plan]) -> BTreeMap<CompartmentName, CompartmentConfig> {
     wishes
 }
 
-/// The name of the expected compartment of a module.
+/// Returns the name of the compartment in which a module is expected.
 fn compartment(at: usize, plan: &Plan) -> String {
     match plan.wish {
         Some(wish) => format!("c{wish}"),
@@ -170,7 +171,7 @@ fn compartment(at: usize, plan: &Plan) -> String {
     }
 }
 
-/// The calls that can be linked.
+/// Returns the calls between modules that can be linked.
 fn edges(plans: &[Plan]) -> BTreeSet<(usize, usize)> {
     let of = |(at, plan): (usize, &Plan)| {
         let linked = plan.imports.keys().filter(|to| plan.calls.contains(to) && plans[**to].there);
@@ -193,7 +194,7 @@ fn has_circle(count: usize, edges: &BTreeSet<(usize, usize)>) -> bool {
     (0..count).any(|at| reach[at][at])
 }
 
-/// The expected number of problems of each code, without circles.
+/// Returns the expected number of problems by their code, without those for circles of calls.
 fn expected(plans: &[Plan]) -> BTreeMap<Code, usize> {
     let mut counts = BTreeMap::new();
     let mut count = |code| *counts.entry(code).or_insert(0) += 1;

@@ -77,7 +77,7 @@ pub(super) fn check(partial: &PartialRoute, graph: &AppGraph, problems: &mut Vec
     }
 }
 
-/// Finds the function that a route names. Reports a problem if there is none.
+/// Finds the function that a route names. Reports a problem and returns `None` if there is none.
 fn find<'a>(route: &RouteConfig, graph: &'a AppGraph, problems: &mut Vec<Problem>) -> Option<FoundFunction<'a>> {
     let path = &route.call.value;
     let error = match graph.find(path) {

@@ -88,7 +88,7 @@ impl<T: Any + fmt::Debug + PartialEq + Send + Sync> SettingsValue for T {
 pub struct Settings(Arc<dyn SettingsValue>);
 
 impl Settings {
-    /// Returns the value, if it has the type `T`.
+    /// Returns the settings if their type is `T`, or else `None`.
     pub fn get<T: SettingsValue>(&self) -> Option<&T> {
         (&*self.0 as &dyn Any).downcast_ref()
     }

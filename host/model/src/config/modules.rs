@@ -104,7 +104,7 @@ impl ModuleConfig {
     /// The text for the key `resume` that means: never while the host serves.
     const OFF: &str = "off";
 
-    /// Returns the module's settings of a capability, if the capability has settings of the type `T`.
+    /// Returns the module's settings of a capability. `None` if the capability has no settings, or settings of another type than `T`.
     pub fn settings_of<T: SettingsValue>(&self, capability: &str) -> Option<&T> {
         self.settings.get(capability)?.get()
     }
@@ -277,7 +277,7 @@ fn read_compartment_modules(
     modules.into_keys().collect()
 }
 
-/// Parses a key of the manifest as a name that the operator chose. Reports a key that is not a valid name.
+/// Parses a key of the manifest as a name that the operator chose. Reports a key that is not a valid name, and returns `None` for it.
 fn name<T: std::str::FromStr<Err: std::fmt::Display>>(key: &str, value: &Value<'_>) -> Option<T> {
     key.parse().map_err(|error| value.refuse(error)).ok()
 }

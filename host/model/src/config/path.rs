@@ -77,8 +77,9 @@ impl PathTemplate {
         })
     }
 
-    /// Returns the index of the parameter `name` among [`parameters`](Self::parameters). `name` has WIT's spelling. Case makes no
-    /// difference: WIT doesn't allow two parameters of one function whose names differ only in case.
+    /// Returns the index of the parameter `name` among [`parameters`](Self::parameters), or `None` if the path template doesn't have it.
+    /// `name` has WIT's spelling. Case makes no difference: WIT doesn't allow two parameters of one function whose names differ only in
+    /// case.
     pub fn parameter_index(&self, name: &str) -> Option<usize> {
         self.parameters().position(|parameter| parameter.eq_ignore_ascii_case(name))
     }

@@ -247,7 +247,7 @@ fn read_header(value: &Value<'_>) -> Option<LocatedValue<HeaderName>> {
 /// Statuses that mean nothing without the header `Location` (RFC 9110, section 15.4), which answers of routes can't carry.
 const NEED_LOCATION: [u16; 6] = [301, 302, 303, 305, 307, 308];
 
-/// Reads the status with which a route answers when its function succeeds.
+/// Reads the status with which a route answers when its function succeeds. Reports a value that can't be one, and returns `None` for it.
 fn read_success(value: &Value<'_>) -> Option<LocatedValue<StatusCode>> {
     let status = read_status(value, 200)?;
     let number = status.value.as_u16();

@@ -31,7 +31,7 @@ pub struct Instances {
     /// Greatest number of calls that a warm instance serves before it is dropped, so that a leak in a module stays bounded. Default:
     /// 10,000. A new instance costs tens of microseconds, which is negligible over that many calls.
     pub max_calls: NonZeroU32,
-    /// Time without a call after which a warm instance is freed. Default: 30 seconds, so that the memory of a peak is freed soon after it.
+    /// Greatest time without a call that a warm instance is kept. Default: 30 seconds, so that the memory of a peak is freed soon after it.
     pub idle: Duration,
 }
 
@@ -332,7 +332,7 @@ pub struct LogConfig {
     pub format: LogFormat,
     /// The level of the least severe lines that are written. Default: `info`.
     pub level: LogLevel,
-    /// Duration from which on an SQL statement of a module is logged as slow. Default: 200 ms, as much as a thousand point queries.
+    /// The duration from which on an SQL statement of a module is logged as slow. Default: 200 ms, as much as a thousand point queries.
     pub slow_sql: Duration,
 }
 

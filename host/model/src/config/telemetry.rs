@@ -18,7 +18,7 @@ pub struct TracingConfig {
     pub ratio: Ratio,
     /// Greatest number of spans that may wait to be sent. Further spans are lost. Default: 2,048, which take a few MB.
     pub queue: u32,
-    /// Time for which spans are gathered before they are sent. Default: 5 seconds.
+    /// Greatest time for which spans are gathered before they are sent. Default: 5 seconds.
     pub interval: Duration,
     /// Greatest time that sending one batch of spans may take. Default: 10 seconds.
     pub timeout: Duration,

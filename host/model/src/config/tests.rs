@@ -15,7 +15,7 @@ mod faults;
 mod good;
 mod robust;
 
-/// Makes a folder with these files.
+/// Makes a temporary folder with `files`, each given by its path and its text.
 fn folder(files: &[(&str, &str)]) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     for (name, text) in files {
@@ -33,7 +33,7 @@ fn load_files(files: &[(&str, &str)]) -> Result<AppConfig, Problems> {
 /// A fault that is found or expected: file, line, code and message.
 type Fault = (String, u32, String, String);
 
-/// Returns the faults that the notes in the files expect.
+/// Returns the faults that the notes `#~ code: message` in the files' texts expect.
 fn expected(files: &[(&str, &str)]) -> Vec<Fault> {
     let mut faults = Vec::new();
     for (name, text) in files {
@@ -47,7 +47,7 @@ fn expected(files: &[(&str, &str)]) -> Vec<Fault> {
     faults
 }
 
-/// Checks that exactly the expected faults are found, each once.
+/// Checks that reading the files as an application finds exactly the faults that their notes expect, each once.
 fn check(files: &[(&str, &str)]) {
     let folder = folder(files);
     let problems = load(folder.path(), &Overrides::default()).map_or_else(Problems::into_vec, |_| Vec::new());

@@ -241,7 +241,8 @@ impl<'a> Value<'a> {
         self.within(Some(size), text, &range, |bytes| units::show_size(*bytes))
     }
 
-    /// Reads the text of a quantity with its unit. A number without a unit is a likely mistake, so its message shows `example`.
+    /// Reads the text of a quantity with its unit. Reports any other value and returns `None`. A number without a unit is a likely mistake,
+    /// so its message shows `example`.
     fn with_unit(&self, example: &str) -> Option<&'a str> {
         match self.tree {
             DeValue::Integer(_) | DeValue::Float(_) => {

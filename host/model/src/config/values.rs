@@ -31,7 +31,7 @@ pub enum ValueSource {
     Variable {
         /// The name of the environment variable.
         name: String,
-        /// The value to use if the variable is not set.
+        /// The value to use if the variable is not set. `None` means that the variable must be set.
         default: Option<String>,
     },
 }

@@ -14,7 +14,7 @@ use watertight_component::shape::{Named, Resource, Type};
 use watertight_model::config::AppConfig;
 use watertight_model::problem::{Code, Problem};
 
-/// The type that a module's interface carries beside a number.
+/// Returns the type that the interface of module `at` carries beside a number, as `kind` says. `None` if it carries only a number.
 fn carried(at: usize, kind: u32) -> Option<Type> {
     match kind {
         0 => Some(Type::Own(Resource { interface: Some(api(at)), name: "thing".into() })),
@@ -48,7 +48,7 @@ fn build(config: &AppConfig, plans: &[Plan]) -> BuildOutcome {
     AppGraph::build(config, &artifacts)
 }
 
-/// The modules that a help proposes to place in one compartment.
+/// Returns the modules that the help of a problem proposes to place in one compartment. `None` if it proposes no such placement.
 fn offered(problem: &Problem) -> Option<Vec<String>> {
     let help = problem.help.as_ref()?;
     let list = help.split_once("modules = [")?.1.split_once(']')?.0;
@@ -98,7 +98,7 @@ proptest! {
         prop_assert_eq!(graph.compartments.len(), 1);
     }
 
-    /// Following the helps terminates, and no help proposes a placement that is refused.
+    /// Following the help texts of problems one after another terminates, and no help proposes a placement that is refused.
     #[test]
     fn no_help_sends_anybody_in_a_circle(plans in plans()) {
         let mut config = config(&plans);

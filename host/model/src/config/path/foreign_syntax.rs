@@ -37,7 +37,7 @@ pub(super) fn advice(segment: &str) -> Option<String> {
     Some(parameter(name) + "; a parameter is a whole segment")
 }
 
-/// Returns the text between two characters that enclose the whole segment.
+/// Returns the text between `open` and `close` if these two characters enclose the whole segment, or else `None`.
 fn between(segment: &str, open: char, close: char) -> Option<&str> {
     segment.strip_prefix(open)?.strip_suffix(close)
 }

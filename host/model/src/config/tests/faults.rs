@@ -2,11 +2,11 @@
 
 use super::*;
 
-/// The parts of a manifest that every row needs.
+/// The part of a manifest that every application in the tests needs.
 const APP: &str = "[app]\nname = \"demo\"\n";
 const MODULES: &str = "[modules.a]\ncomponent = \"a\"\n[modules.b]\ncomponent = \"b\"\n";
 
-/// Checks manifests, each with `rest` appended.
+/// Checks manifests, each with `rest` appended, against the notes in their texts.
 fn check_all(rest: &str, manifests: &[&str]) {
     for manifest in manifests {
         check(&[("app.toml", &format!("{manifest}\n{rest}"))]);
@@ -143,7 +143,7 @@ fn of_syntax() {
     );
 }
 
-/// Checks route files, which may call the modules `a` and `b`.
+/// Checks route files, which may call the modules `a` and `b`, against the notes in their texts.
 fn check_routes(files: &[&str]) {
     let manifest = format!("{APP}routes = [\"routes/*.toml\"]\n{MODULES}");
     let names: Vec<String> = (0..files.len()).map(|index| format!("routes/{index}.toml")).collect();
