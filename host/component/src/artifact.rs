@@ -117,12 +117,11 @@ impl From<ArtifactError> for Problem {
         let problem = match &error {
             ArtifactError::Unreadable { source, .. } if source.kind() == io::ErrorKind::NotFound => {
                 Problem::new(Code::Unreadable, "there is no such component file")
-                    .help("build it with `watertight build`, or correct the path")
+                    .help("build the component with `watertight build`, or correct the path")
             }
             ArtifactError::Unreadable { source, .. } => Problem::new(Code::Unreadable, format!("{error}: {source}")),
-            ArtifactError::TooLarge { .. } => {
-                Problem::new(Code::NotAComponent, error.to_string()).help("build it without debug information")
-            }
+            ArtifactError::TooLarge { .. } => Problem::new(Code::NotAComponent, error.to_string())
+                .help("build the component without debug information"),
             ArtifactError::Shape { source, .. } => {
                 Problem::new(Code::NotAComponent, source.to_string()).help(source.help())
             }

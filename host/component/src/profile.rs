@@ -157,10 +157,10 @@ impl ExceededLimit {
     pub fn help(self) -> &'static str {
         match self {
             Self::Memory(_) | Self::Table(_) | Self::Instance(_) => {
-                "build it with less initial memory, smaller tables or fewer functions; memory can grow later"
+                "build the module with less initial memory, smaller tables or fewer functions; memory can grow later"
             }
-            Self::Memories(_) => "build it with one memory (without the feature `multi-memory`)",
-            Self::Tables(_) => "build it with one table",
+            Self::Memories(_) => "build the module with one memory (without the feature `multi-memory`)",
+            Self::Tables(_) => "build the module with one table",
         }
     }
 }

@@ -62,11 +62,11 @@ impl ShapeError {
         match self {
             Self::NotWasm => "give a component file, as `watertight build` makes it",
             Self::CoreModule => {
-                "make a component of it: `watertight build`, or `wasm-tools component new` for other toolchains"
+                "make a component of the core module: `watertight build`, or `wasm-tools component new` for other toolchains"
             }
             Self::Truncated { .. } => "copy or build the file again",
             Self::Invalid { .. } => {
-                "build it again with current tools; `wasm-tools validate --features all` shows details"
+                "build the component again with current tools; `wasm-tools validate --features all` shows details"
             }
             Self::TooDeep | Self::Unsupported { .. } => "simplify the type in the WIT interface",
         }

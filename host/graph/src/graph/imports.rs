@@ -82,12 +82,11 @@ impl Resolver<'_> {
                 "module `{}` imports `{name}`, which is a resource or a component in its world, outside of any interface",
                 self.name
             );
-            self.problems.push(
-                Problem::new(Code::MissingExport, message)
-                    .module(self.name)
-                    .file(&artifact.path)
-                    .help("nothing can serve it: define it in an interface of a package, and import that"),
-            );
+            self.problems.push(Problem::new(Code::MissingExport, message).module(self.name).file(&artifact.path).help(
+                format!(
+                    "nothing can serve `{name}`: define it in an interface of a package, and import that interface"
+                ),
+            ));
         }
     }
 
@@ -160,7 +159,7 @@ impl Resolver<'_> {
     /// Resolves an import of a WASI interface that the host serves to all modules in the same way.
     fn wasi(&mut self, import: &InterfaceName, identity: &InterfaceName, wanted: &Interface) {
         if let Some((name, offered)) = provided::wasi_interface(identity) {
-            let help = "build it with the interfaces of a release of WASI 0.2";
+            let help = "build the module with the interfaces of a release of WASI 0.2";
             self.mismatch(identity, differences(wanted, offered), name, "the host", help);
         }
         self.node.shared_imports.insert(import.clone());
@@ -204,7 +203,7 @@ impl Resolver<'_> {
             "module `{}` is built for WASI 0.3, which this host doesn't have: it imports `{first}`{others}",
             self.name
         );
-        let help = "build it for WASI 0.2, or for a target without WASI, such as `wasm32-unknown-unknown`";
+        let help = "build the module for WASI 0.2, or for a target without WASI, such as `wasm32-unknown-unknown`";
         let problem = self.problem(Code::MissingExport, message).interface(first).help(help);
         self.problems.push(problem);
     }
@@ -268,9 +267,12 @@ impl Resolver<'_> {
         } else if own && others.is_empty() {
             "a module can't serve its own import: another module must export it".to_owned()
         } else if others.is_empty() {
-            format!("add the module that exports it to the manifest, and to `calls` of [modules.{}]", self.name)
+            format!(
+                "add a module that exports the interface to the manifest, and to `calls` of [modules.{}]",
+                self.name
+            )
         } else {
-            format!("no compatible version is there, only {}", others.join(", "))
+            format!("no module exports a compatible version; there is only {}", others.join(", "))
         };
         let message =
             format!("nothing exports {}, which module `{}` imports", display_name(import, identity), self.name);
@@ -292,7 +294,7 @@ impl Resolver<'_> {
             display_name(import, identity),
             if named.len() == 1 { "does" } else { "do" }
         );
-        let help = format!("name a module that exports it: {}", list_names(providers));
+        let help = format!("name a module that exports the interface: {}", list_names(providers));
         self.problems.push(self.problem(Code::MissingExport, message).interface(identity).help(help));
     }
 

@@ -64,7 +64,8 @@ impl<'a> DepthFirstSearch<'a> {
         let mut names: Vec<String> = self.path[start..].iter().map(ToString::to_string).collect();
         names.push(name.to_string());
         let message = format!("modules call each other in a circle: {}", names.join(" -> "));
-        let help = "move what both need into a module that calls neither, or turn one call around";
+        let help =
+            "move what these modules need of each other into a module that calls none of them, or turn one call around";
         let mut problem = Problem::new(Code::Cycle, message).module(name).file(&self.config.manifest).help(help);
         problem.line = self.config.modules.get(name).map(|module| module.line);
         self.problems.push(problem);

@@ -217,7 +217,7 @@ impl Planner<'_> {
                 "{} would stand in a compartment `{name}` ({reason}), and another one has that name",
                 list_names(modules)
             );
-            let help = "add them to a compartment of the manifest, or rename the other compartment";
+            let help = "add these modules to a compartment of the manifest, or rename the other compartment";
             let problem = Problem::new(Code::Placement, message).module(first).help(help);
             self.problems.push(at_module(problem, self.config, first));
             return;
@@ -263,15 +263,15 @@ impl Planner<'_> {
             let message = format!(
                 "the modules of compartment `{name}` have {count} {what} together, and one compartment can have {limit}"
             );
-            let apart = "place some of them in a compartment of their own";
-            (message, if others.is_empty() { "build it from fewer core modules" } else { apart })
+            let apart = "place some of these modules in a compartment of their own";
+            (message, if others.is_empty() { "build the module from fewer core modules" } else { apart })
         } else if memory > limits.memory {
             let message = format!(
                 "compartment `{name}` can't start: its modules start with {} KiB of memory, and `limits.memory` allows {} KiB",
                 memory.div_ceil(1 << 10),
                 limits.memory >> 10
             );
-            (message, "allow more, or build the modules to start with less")
+            (message, "raise `limits.memory`, or build the modules to start with less memory")
         } else {
             return;
         };
@@ -295,7 +295,7 @@ impl Planner<'_> {
                 "let only plain values go between `{other}` and `{second}`, and place all but one of these modules in other \
                  compartments"
             ),
-            None => "place all but one of them in other compartments".to_owned(),
+            None => "place all but one of these modules in other compartments".to_owned(),
         };
         if !heavy.iter().any(|module| self.modules[module].sends_requests()) {
             help += ", or build them for a target without WASI, such as `wasm32-unknown-unknown`";

@@ -42,8 +42,9 @@ impl Notes<'_> {
                     let message =
                         format!("no route names `{module}.{function}`, which the world of module `{module}` exports");
                     let note = self.note(module, node, message).function(&*function);
-                    self.notes
-                        .push(note.help("`watertight call` and suites reach it, requests don't: add a route to it"));
+                    self.notes.push(note.help(
+                        "`watertight call` and contract suites reach this function, requests don't: add a route to it",
+                    ));
                 }
             } else if !interface.functions.is_empty() && !self.is_reached(module, name) {
                 let note = self.unreached(module, node, name, interface);
@@ -53,7 +54,7 @@ impl Notes<'_> {
         for name in &node.artifact.shape.bare_exports {
             let message = format!("module `{module}` exports `{name}`, which is neither an interface nor a function");
             let note = self.note(module, node, message);
-            self.notes.push(note.help("nothing can reach it: leave it out of the module's world"));
+            self.notes.push(note.help("nothing can reach this export: leave it out of the module's world"));
         }
     }
 
@@ -86,12 +87,12 @@ impl Notes<'_> {
             let message = format!("module `{module}` exports `{name}`, which this host never calls");
             return self
                 .note(module, node, message)
-                .help("leave it out of the module's world, or call it by `watertight call`");
+                .help("leave the export out of the module's world, or call it by `watertight call`");
         }
         let message =
             format!("no route names a function of `{name}`, which module `{module}` exports, and no module imports it");
         self.note(module, node, message)
-            .help("`watertight call` and suites reach it, requests don't: add a route to it, or let a module import it")
+            .help("`watertight call` and contract suites reach this interface, requests don't: add a route to it, or let a module import it")
     }
 
     /// Notes the entries of a table `calls` of the manifest that match no import of the module.
@@ -103,7 +104,7 @@ impl Notes<'_> {
             let message =
                 format!("`calls` of module `{module}` says who serves `{key}`, which the module doesn't import");
             let note = Problem::new(Code::Unreached, message).module(module).file(&self.config.manifest).line(line);
-            self.notes.push(note.help("leave it out, or name the import as the module's world does"));
+            self.notes.push(note.help("leave the entry out, or name the import as the module's world does"));
         }
     }
 

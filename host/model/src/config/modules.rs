@@ -135,7 +135,7 @@ impl ModuleConfig {
         if let Some((name, line)) = calls.iter().find(|(callee, _)| Some(*callee) == name) {
             doubt.calls = true;
             let problem = Problem::new(Code::Cycle, format!("module `{name}` may call itself")).module(name);
-            table.report(line, problem.help("leave it out of its own `calls`: no module is linked to itself"));
+            table.report(line, problem.help("leave the module out of its own `calls`: no module is linked to itself"));
         }
         Some(ModuleConfig {
             component: component?,

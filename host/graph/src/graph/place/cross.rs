@@ -69,7 +69,7 @@ impl Edge<'_> {
         } else if heavy.len() > 1 {
             let heavy: Vec<&ModuleName> = heavy.iter().collect();
             let mut help = format!(
-                "let only plain functions and values go between them: no compartment can hold {} together, since each imports \
+                "let only plain functions and values go between these modules: no compartment can hold {} together, since each imports \
                  interfaces of WASI that only one module of a compartment can have",
                 list_names(&heavy)
             );
@@ -79,7 +79,7 @@ impl Edge<'_> {
             help
         } else {
             format!(
-                "let only plain functions and values go between them: no compartment can hold both, since a type in a call \
+                "let only plain functions and values go between these modules: no compartment can hold both, since a type in a call \
                  there has more than {MAX_FUSED_PARTS} cases, fields or items"
             )
         };
@@ -100,7 +100,7 @@ impl Edge<'_> {
                  other values that they exchange can't leave one"
             )
         } else {
-            "place them in different compartments: such a type can go from one to another".to_owned()
+            "place these modules in different compartments: a type of that size can go from one to another".to_owned()
         };
         self.problem(fault, message, &help)
     }
