@@ -50,7 +50,7 @@ pub struct Checked {
 }
 
 impl Checked {
-    /// Returns the parts by which a plan compares this application with another one.
+    /// Returns the parts of this application that a [`Plan`] compares with those of another one.
     pub fn side(&self) -> PlanSide<'_> {
         PlanSide { config: &self.config, graph: &self.graph, values: &self.values }
     }
@@ -160,8 +160,8 @@ fn with_problems_for_missing(config: AppConfig, artifacts: &Artifacts) -> Partia
     PartialConfig { config, problems, uncertain: UncertainParts::default() }
 }
 
-/// Links as much of an application as could be read, and adds the problems found to those of the configuration. Leaves out problems that
-/// only follow from a reported one.
+/// Links as much of an application as could be read. Returns it with the problems of its configuration and those of linking. Leaves out
+/// problems that only follow from a reported one.
 fn link_on_paper(partial: PartialConfig, artifacts: &Artifacts) -> (Checked, Vec<Problem>) {
     let PartialConfig { config, mut problems, uncertain: doubts } = partial;
     let linked = AppGraph::build(&config, artifacts);
@@ -174,7 +174,7 @@ fn link_on_paper(partial: PartialConfig, artifacts: &Artifacts) -> (Checked, Vec
     (Checked { config, graph: linked.graph, routes, values: Values::default(), notes }, problems)
 }
 
-/// Reads the variables and secrets of the modules, and adds the problems found.
+/// Reads the variables and secrets of a checked application's modules, and adds the problems found to `problems`.
 fn with_values((mut checked, mut problems): (Checked, Vec<Problem>)) -> Result<Checked, Problems> {
     match Values::read(&checked.config) {
         Ok(values) => checked.values = values,
@@ -247,12 +247,12 @@ pub fn start(checked: Checked, state: &StateFolder, host: &Host) -> Result<Runti
     Ok(Runtime::new(assemble(GenerationNumber(1), checked, linked, parts)?))
 }
 
-/// The parts of a host that its generations share.
+/// The parts of a host that all its generations share.
 #[derive(Clone, Copy)]
 pub struct SharedParts<'a> {
     /// The open databases.
     pub databases: &'a Databases,
-    /// The admissions of modules.
+    /// For each module, the bounds on the calls that run and wait, which all generations share.
     pub admissions: &'a AdmissionTable,
     /// The capabilities that modules may be granted.
     pub capabilities: &'a Capabilities,
@@ -305,7 +305,7 @@ pub fn assemble(
 /// Linked compartments that can be reused, by their identity.
 pub type LinkedCode = BTreeMap<Digest, Linked>;
 
-/// Links and compiles the compartments of a graph. Takes those in `known` over without linking them again. Blocks.
+/// Links and compiles the compartments of a graph. Takes those whose identity is in `known` over without linking them again. Blocks.
 ///
 /// # Errors
 ///

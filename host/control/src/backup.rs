@@ -44,13 +44,13 @@ const MAX_MANIFEST: u64 = 1 << 20;
 const LOCK: &str = "unfinished";
 /// The folders that both a backup and a state folder have.
 const FOLDERS: [&str; 3] = ["data", "artifacts", "configurations"];
-/// The name of the history's file.
+/// The name of the file with the history, both in a backup and in a state folder.
 const HISTORY: &str = "history.json";
 
 /// The reason why a backup or a restore failed.
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
-    /// The target is not a path to which a backup can be written.
+    /// A backup can't be written to the given path.
     #[error("a backup can't be written to {}: {reason}", .target.display())]
     Target {
         /// The folder to write the backup to.
@@ -76,13 +76,13 @@ pub enum BackupError {
     #[error("nothing was published in {} yet: there is nothing to back up", .0.display())]
     NothingPublished(PathBuf),
     /// The manifest and routes of the published generation can't be read.
-    #[error("the published generation can't be read: {0}")]
+    #[error("the manifest or routes of the last published generation can't be read: {0}")]
     Published(Problems),
     /// The limit of waiting backups is reached.
     #[error("too many backups are waiting already; try again")]
     Busy,
     /// A module with a new database was published during each attempt.
-    #[error("a module with a new database was published during each attempt; try again")]
+    #[error("a module with a new database was published during each attempt to back up; try again")]
     KeptChanging,
     /// The host stops, or the thread that wrote the backup failed.
     #[error("the host is stopping; no backup was written")]
@@ -110,7 +110,7 @@ pub struct Manifest {
     format: u32,
     /// The name of the application.
     pub app: String,
-    /// The generation that was published last. A host that starts on the restored state resumes it.
+    /// The generation that was published last. A host that starts on the restored state folder runs it again.
     pub generation: GenerationNumber,
     /// The time of the backup, in RFC 3339.
     pub at: String,
@@ -118,7 +118,8 @@ pub struct Manifest {
     pub host: String,
     /// Every file, by its path relative to the backup.
     pub files: BTreeMap<String, BackupFile>,
-    /// Files of earlier generations that were missing or damaged. A rollback to those generations was impossible before the backup, too.
+    /// Files of earlier generations that were missing or damaged, so that the backup lacks them. A rollback to those generations was
+    /// impossible before the backup, too.
     pub left_out: Vec<String>,
 }
 
@@ -360,7 +361,7 @@ fn measure(path: &Path) -> io::Result<BackupFile> {
     Ok(BackupFile { digest, size })
 }
 
-/// The reason why a file was not copied.
+/// The reason why a file of a backup was not copied.
 enum CopyFailure {
     /// The source can't be read, or has another digest than expected.
     Read(BackupError),

@@ -58,7 +58,7 @@ pub struct Control {
     /// The configuration with which the process started.
     start_config: AppConfig,
     queue: Queue,
-    /// The history. Only the holder of [`Queue::publishing`] replaces it.
+    /// The history of published generations and refused changes. Only the holder of [`Queue::publishing`] replaces it.
     history: ArcSwap<History>,
     /// The application that runs. Only the holder of [`Queue::publishing`] replaces it.
     running: ArcSwap<RunningApplication>,
@@ -103,7 +103,7 @@ pub struct ChangeRequest {
     rollbacks_seen: RollbackCount,
     /// The generation before the current one.
     previous: GenerationNumber,
-    /// The digests of the application's files on disk, being read.
+    /// The task that reads the digests of the application's files on disk.
     disk: JoinHandle<Option<DiskRecord>>,
     by: Option<Requester>,
 }
@@ -130,8 +130,8 @@ pub enum ChangeError {
     /// The change is refused. Nothing was changed.
     #[error(transparent)]
     Refused(#[from] Problems),
-    /// The limit of waiting changes of this kind, which the value states, is reached.
-    #[error("{0} changes are waiting already; nothing was changed")]
+    /// At most the given number of changes of this kind may wait or run, and that many do.
+    #[error("{0} changes are waiting already; nothing was changed; try again later")]
     Busy(usize),
     /// The host is shutting down.
     #[error("the host is stopping; nothing was changed")]
@@ -236,8 +236,8 @@ impl Control {
         self.change_from(self.receive(None), change, only_plan).await
     }
 
-    /// Makes a change. With `only_plan`, makes a dry run that only reports what would change. The change runs to its end even if the
-    /// returned future is dropped.
+    /// Makes a change. `arrival` is the state of the host when the change was requested. With `only_plan`, makes a dry run that only
+    /// reports what would change. The change runs to its end even if the returned future is dropped.
     ///
     /// # Errors
     ///
@@ -327,21 +327,22 @@ impl Control {
                 if let Err(error) =
                     self.update_history(&publishing, move |history| history.record_refusal(cause, by, &problems)).await
                 {
-                    tracing::error!(target: "change", %error, "the refusal can't be recorded in the history");
+                    tracing::error!(target: "change", %error, "the refusal of a change can't be recorded in the history");
                 }
             }
             _ => self.telemetry.record_change(cause.as_str(), change_result, start.elapsed()),
         }
     }
 
-    /// Removes stored files that no generation needs. Call it only while holding the turn: a change being prepared stores such files, too.
+    /// Removes stored files that no generation needs. The caller must hold the turn of changes and [`Queue::publishing`]: a change that is
+    /// being prepared stores such files, too.
     async fn prune(self: &Arc<Self>, _publishing: &MutexGuard<'_, ()>) {
         let done = self.run_blocking(|control| {
             control.history().prune();
             Ok(())
         });
         if let Err(problems) = done.await {
-            tracing::error!(target: "change", %problems, "files that no generation needs any more can't be removed");
+            tracing::error!(target: "change", %problems, "stored files that no generation needs any more can't be removed");
         }
     }
 
@@ -379,7 +380,7 @@ impl Control {
     ) -> Result<T, Problems> {
         let control = self.clone();
         let done = tokio::task::spawn_blocking(move || work(&control)).await;
-        done.unwrap_or_else(|error| Err(Problem::new(Code::State, format!("the change failed: {error}")).into()))
+        done.unwrap_or_else(|error| Err(Problem::new(Code::State, format!("a host task failed: {error}")).into()))
     }
 
     /// Refuses further changes, waits until no change is running, and closes the databases. All requests must have ended before.

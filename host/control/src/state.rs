@@ -51,7 +51,7 @@ pub enum StateError {
     Locked {
         /// The path of the state folder.
         folder: PathBuf,
-        /// The host that holds the folder, if the file `lock` names it.
+        /// The host that holds the folder. `None` if the file `lock` doesn't name one.
         host: Option<Box<HostInfo>>,
     },
     /// A restore into the folder was interrupted.
@@ -106,7 +106,7 @@ pub struct HostInfo {
 pub struct StateFolder {
     held: HeldFolder,
     for_development: bool,
-    /// Why later writes to the folder would be lost; unset while the folder is intact. See [`Self::record_loss`].
+    /// The reason why later writes to the folder would be lost; unset while the folder is intact. See [`Self::record_loss`].
     lost: OnceLock<String>,
     /// The modules that may start with an empty database although they had one.
     accepted: BTreeSet<ModuleName>,
@@ -191,7 +191,7 @@ impl StateFolder {
         HeldFolder::holder(path)
     }
 
-    /// Writes the identity and addresses of this host into the file `lock`.
+    /// Writes the identity and addresses of this host into the file `lock`, for other commands to find it.
     ///
     /// # Errors
     ///
@@ -280,7 +280,7 @@ impl StateFolder {
         history.map_err(|source| StateError::Unusable { folder: path.to_owned(), source })
     }
 
-    /// Returns the path of the folder that holds compiled code.
+    /// Returns the path of the folder that holds the compiled code of modules.
     pub fn code(&self) -> PathBuf {
         self.path().join("code")
     }

@@ -27,11 +27,11 @@ pub(super) const MIGRATION_TIME: Duration = Duration::from_secs(60);
 pub struct Databases {
     settings: Settings,
     open: Mutex<BTreeMap<ModuleName, Database>>,
-    /// Held while a database is opened during service, so that it is opened once.
+    /// A lock that is held while a database is opened during service, so that no database is opened twice.
     opening: Mutex<()>,
     /// Whether a database that the current generation uses was removed.
     needs_republish: AtomicBool,
-    /// Held while a database is copied for a dry run.
+    /// A lock that is held while a database is copied for a dry run.
     pub(super) copying: Mutex<()>,
 }
 
@@ -88,7 +88,7 @@ impl Databases {
         had: &BTreeSet<ModuleName>,
     ) -> Result<(), Problems> {
         if let Err(error) = trial::remove_copies(state) {
-            tracing::warn!(%error, "the copies of an earlier dry run can't be removed");
+            tracing::warn!(%error, "the copies of databases that an interrupted dry run left can't be removed");
         }
         let mut problems = Vec::new();
         for (name, node) in graph.modules_with_database() {
@@ -183,7 +183,7 @@ impl Databases {
         }
     }
 
-    /// Records that the databases of these modules belong to a published generation.
+    /// Records that a published generation has the databases of these modules, so that they are no longer marked as new.
     pub(crate) fn mark_published<'a>(&self, modules: impl IntoIterator<Item = &'a ModuleName>, state: &StateFolder) {
         for name in modules {
             if let Err(error) = state.unmark_unpublished(name) {
@@ -248,7 +248,7 @@ impl Databases {
         Ok(())
     }
 
-    /// Applies a module's migrations to an empty temporary database, and removes it.
+    /// Applies a module's migrations to an empty temporary database, to find out whether they work, and removes the database.
     fn rehearse(&self, graph: &AppGraph, name: &ModuleName, node: &Node, state: &StateFolder) -> Result<(), Problems> {
         let file = state.path().join("rehearsal.db");
         let unusable =
@@ -290,7 +290,7 @@ impl Databases {
         Problems::ok_or_problems(problems, ())
     }
 
-    /// Adds the counters of each open database to the metrics.
+    /// Adds the counters of each open database to `now`, a snapshot of the metrics.
     pub(crate) fn sample(&self, now: &mut Snapshot) {
         for (module, database) in self.lock().iter() {
             let (module, counted) = ([module.as_str()], database.counters());
@@ -306,7 +306,7 @@ impl Databases {
         }
     }
 
-    /// Removes the databases of all modules that aren't in `used` from the set, and returns them to be closed.
+    /// Removes the databases of all modules that aren't in `used` from the open ones, and returns them to be closed.
     pub(crate) fn take_unused(&self, used: &BTreeSet<ModuleName>) -> Vec<Database> {
         self.lock().extract_if(.., |name, _| !used.contains(name)).map(|(_, db)| db).collect()
     }

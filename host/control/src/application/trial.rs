@@ -16,7 +16,7 @@ use watertight_model::migration::AppliedMigration;
 use watertight_model::problem::{Problem, Problems};
 use watertight_sql::{CopyTrial, Database, MAX_COPY, MigrationOccasion, try_migrations, try_on_copy};
 
-/// A module whose build may carry migrations that its database doesn't have.
+/// A module with a database, whose build may carry migrations that the database doesn't have.
 struct ModuleMigrationTrial<'a> {
     name: &'a ModuleName,
     node: &'a Node,
@@ -45,7 +45,7 @@ impl ModuleMigrationTrial<'_> {
 }
 
 impl Databases {
-    /// Refuses a change whose pending migrations fail on an empty database. Finds no failure that depends on rows or on free disk space.
+    /// Refuses a change if its pending migrations fail on an empty database. Finds no failure that depends on rows or on free disk space.
     /// Blocks, usually for milliseconds, and for at most a minute for each database.
     ///
     /// # Errors
@@ -88,7 +88,7 @@ impl Databases {
         Problems::ok_or_problems(told.collect(), Vec::new())
     }
 
-    /// Returns the modules of a graph that have a database, each with what its database has.
+    /// Returns the modules of a graph that have a database, each with the migrations that its database has.
     fn due<'a>(&self, graph: &'a AppGraph, state: &StateFolder) -> Vec<ModuleMigrationTrial<'a>> {
         let due = |(name, node): (&'a ModuleName, &'a Node)| {
             // Opening the database reports why it can't be read.
@@ -133,7 +133,7 @@ impl Databases {
     }
 }
 
-/// Removes the copies that an interrupted dry run left.
+/// Removes the copies of databases that an interrupted dry run left.
 pub(super) fn remove_copies(state: &StateFolder) -> io::Result<()> {
     match fs::remove_dir_all(copies(state)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),

@@ -16,12 +16,12 @@ use watertight_disk::failpoint::{CrashPoint, crash_point};
 use watertight_model::ids::ModuleName;
 use watertight_sql::{Database, copy_closed, copy_together};
 
-/// How often a backup starts again because modules with new databases are published meanwhile.
+/// Greatest number of attempts at one backup. An attempt fails if a module with a new database is published meanwhile.
 const TRIES: u32 = 5;
 
 impl Control {
     /// Writes a backup to `target`, an absolute path at which nothing exists, while changes go on. Runs to its end even if the returned
-    /// future is dropped, unless `give_up` returns true.
+    /// future is dropped, unless `give_up`, which is asked at intervals, returns true.
     ///
     /// # Errors
     ///
@@ -62,7 +62,7 @@ pub fn back_up_stopped(target: &Path, state: &StateFolder) -> Result<Manifest, B
     source.write(target, &|| false)
 }
 
-/// The state folder from which a backup is made, with its open databases.
+/// The source of a backup: a state folder, its history and its open databases.
 struct Source<'a> {
     state: &'a Path,
     /// Returns the current history.

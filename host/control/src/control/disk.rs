@@ -19,7 +19,7 @@ use watertight_model::ids::{Digest, ModuleName};
 /// timestamp granularity and then look unchanged.
 const TIMESTAMP_GRANULARITY: Duration = Duration::from_secs(1);
 
-/// The metadata that tells versions of a file apart without reading it.
+/// The length, times and identity of a file in the file system. They tell versions of the file apart without reading it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct FileStamp {
     length: u64,
@@ -44,12 +44,12 @@ impl FileStamp {
     }
 }
 
-/// The files of the application where the host was started.
+/// Reads the digests of the application's files at the path with which the host was started.
 pub(super) struct DiskReader {
     /// The path of the manifest, as given on the command line.
     app: PathBuf,
     overrides: Overrides,
-    /// The cached digests of components.
+    /// The cached digests of components, by file, each with the file's stamp when it was read.
     known: Mutex<BTreeMap<PathBuf, (FileStamp, Digest)>>,
 }
 

@@ -29,11 +29,11 @@ use watertight_runtime::runtime::{DrainPermit, Generation};
 /// How long a rollback waits for the files on disk to be read. If reading takes longer, the record is added to the history afterwards.
 const DISK_RECORD_TIMEOUT: Duration = Duration::from_millis(20);
 
-/// A checked application that a change asks for, and its differences from the running one.
+/// The checked application that a change asks for, and its differences from the running one.
 struct Planned {
     checked: Checked,
     plan: Plan,
-    /// Whether it is the same as the running application.
+    /// Whether the application is the same as the running one.
     is_same: bool,
 }
 
@@ -41,9 +41,9 @@ struct Planned {
 struct Prepared {
     generation: Arc<Generation>,
     running: RunningApplication,
-    /// The digest under which its configuration is stored.
+    /// The digest under which the generation's manifest and routes are stored.
     configuration: Digest,
-    /// The modules whose databases were created for it.
+    /// The modules whose databases were created for the generation.
     new: BTreeSet<ModuleName>,
 }
 
@@ -80,7 +80,7 @@ impl Control {
         Ok(ChangeOutcome { notes, ..outcome(current, false, plan, start) })
     }
 
-    /// Makes a swap or an apply. The caller holds the turn.
+    /// Makes a swap or an apply. The caller holds the turn of changes.
     pub(super) async fn run_swap_or_apply(
         self: &Arc<Self>,
         arrival: ChangeRequest,
@@ -174,7 +174,7 @@ impl Control {
         Ok(outcome(number, true, plan, start))
     }
 
-    /// Returns the record of the files on disk from the current generation. It stands in when the disk can't be read.
+    /// Returns the history's record of the files on disk for the current generation. It stands in when the disk can't be read.
     fn last_record(&self) -> Option<DiskRecord> {
         self.history().last().and_then(|last| last.disk.clone())
     }
@@ -324,7 +324,7 @@ impl Control {
         }
     }
 
-    /// Removes what was created for a prepared generation, and returns `error`.
+    /// Removes the databases that were created for a prepared generation, and returns `error`.
     async fn discard<T>(&self, prepared: Prepared, error: ChangeError) -> Result<T, ChangeError> {
         let Prepared { generation, new, .. } = prepared;
         drop(generation);
@@ -332,7 +332,7 @@ impl Control {
         Err(error)
     }
 
-    /// Publishes a generation. The history is written first; requests run on the generation afterwards.
+    /// Publishes a generation: first in the history, then for requests.
     async fn publish(
         self: &Arc<Self>,
         publishing: &MutexGuard<'_, ()>,
@@ -360,7 +360,7 @@ impl Control {
     }
 }
 
-/// Makes the history's record of a generation, without the disk and the list of changes.
+/// Makes the history's record of a generation, still without the record of the files on disk and the list of changes.
 pub(super) fn record(graph: &AppGraph, configuration: Digest, cause: Cause, by: Option<Requester>) -> NewGeneration {
     let databases = graph.modules_with_database().map(|(name, _)| name.clone()).collect();
     let (modules, changes) = (builds(graph), Vec::new());
@@ -373,7 +373,7 @@ fn publication(graph: &AppGraph, configuration: Digest, entry: HistoryEntry) -> 
     NewGeneration { disk, changes, ..record(graph, configuration, cause, by) }
 }
 
-/// Returns the record that the files of an apply would have if they were on disk.
+/// Returns the record of an applied application's files, as if they were on disk.
 fn record_of_apply(checked: &Checked) -> DiskRecord {
     let digests = checked.graph.modules.iter().map(|(name, node)| (name.clone(), node.artifact.digest)).collect();
     DiskRecord::new(&checked.config.files, digests)
@@ -383,7 +383,7 @@ fn artifacts(checked: &Checked) -> Artifacts {
     checked.graph.modules.iter().map(|(name, node)| (name.clone(), node.artifact.clone())).collect()
 }
 
-/// Stores all components and the configuration of a generation durably. Returns the digest of the configuration.
+/// Stores all components and the configuration of a generation durably in `files`. Returns the digest of the configuration.
 pub(super) fn keep(files: &FileStore, graph: &AppGraph, config: &AppConfig) -> Result<Digest, Problems> {
     for node in graph.modules.values() {
         files.store_component(&node.artifact)?;

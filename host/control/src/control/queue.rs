@@ -30,7 +30,7 @@ pub(super) enum OperationKind {
     Backup,
 }
 
-/// The queue of one kind: a bounded number of places, and a turn that one operation holds at a time.
+/// The queue of one kind of operation: a bounded number of places, and a turn that one operation holds at a time.
 struct KindQueue {
     permits: Semaphore,
     most: usize,
@@ -43,7 +43,7 @@ impl KindQueue {
     }
 }
 
-/// The queues of all kinds, and the signals that interrupt waiting and running operations.
+/// The queues of all kinds of operations, and the signals that interrupt waiting and running operations.
 pub(super) struct Queue {
     changes: KindQueue,
     rollbacks: KindQueue,
@@ -96,7 +96,7 @@ impl Queue {
         RollbackCount(*self.rollbacks_made.borrow())
     }
 
-    /// Takes a place in the queue of a kind. Fails if all places are taken or the host stops.
+    /// Takes a place in the queue of a kind of operation. Fails if all places are taken or the host stops.
     pub(super) fn acquire_permit(&self, kind: OperationKind) -> Result<SemaphorePermit<'_>, ChangeError> {
         let line = self.line(kind);
         line.permits.try_acquire().map_err(|error| match error {
@@ -105,7 +105,8 @@ impl Queue {
         })
     }
 
-    /// Waits for the turn of a kind. Fails once a change is overtaken or the host stops.
+    /// Waits for the turn of a kind of operation. Fails once a change is overtaken or the host stops. `rollbacks_seen` is the count of
+    /// rollbacks when the operation arrived.
     pub(super) async fn wait_turn(
         &self,
         kind: OperationKind,
@@ -116,7 +117,8 @@ impl Queue {
         Ok(turn)
     }
 
-    /// Runs `work` until it ends, the change is overtaken, or the host stops. In the last two cases `work` is dropped.
+    /// Runs `work` until it ends, the change is overtaken, or the host stops. In the last two cases `work` is dropped. `rollbacks_seen` is
+    /// the count of rollbacks when the operation arrived.
     pub(super) async fn run_unless_interrupted<T>(
         &self,
         kind: OperationKind,
@@ -137,7 +139,7 @@ impl Queue {
         }
     }
 
-    /// Checks that an operation that arrived at `seen` may go on.
+    /// Checks that an operation may go on. `rollbacks_seen` is the count of rollbacks when the operation arrived.
     pub(super) fn check(&self, kind: OperationKind, rollbacks_seen: RollbackCount) -> Result<(), Interruption> {
         match () {
             () if self.stopping.is_cancelled() => Err(Interruption::Stopping),

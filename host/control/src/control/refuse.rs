@@ -59,8 +59,8 @@ pub(super) fn explain_mixed_up_components(
     found.into()
 }
 
-/// Returns the interfaces that a component exports, without versions. Leaves out those that the host calls, since every module may have
-/// them.
+/// Returns the interfaces that a component exports, without versions. Leaves out those that the host itself calls, since every module may
+/// export them.
 fn interfaces(artifact: &Artifact) -> BTreeSet<String> {
     let own = artifact.shape.exports.keys().filter(|export| !is_host_namespace(export));
     own.map(|export| export.unversioned().to_owned()).collect()
@@ -79,7 +79,7 @@ mod tests {
     use watertight_model::config::{self, Overrides};
     use watertight_model::ids::Digest;
 
-    /// Makes components from module names and their exports.
+    /// Returns test components with the given module names and exported interfaces.
     fn artifacts(given: &[(&str, &[&str])]) -> Artifacts {
         let artifact = |(name, exports): &(&str, &[&str])| {
             let exports: BTreeMap<_, _> =

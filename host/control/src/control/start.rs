@@ -52,13 +52,13 @@ pub struct StartPlan {
     state: StateFolder,
     history: History,
     source: StartSource,
-    /// A log line that says which application it is, and why.
+    /// A log line that says which application runs, and why.
     why: String,
-    /// The record of the files on disk, if they are what runs.
+    /// The record of the files on disk, if the application on disk is what runs.
     disk: Option<DiskRecord>,
     /// The generation that is resumed; `None` if the start publishes a new one.
     resumed: Option<GenerationNumber>,
-    /// The differences from the last published generation, if it can still be read.
+    /// The differences from the last published generation. `None` if nothing was published or that generation can't be read.
     plan: Option<Plan>,
 }
 
@@ -188,7 +188,7 @@ enum Choice<'a> {
     Disk(String),
 }
 
-/// The record of the files on disk, in the current format and as a history of format 1 has it.
+/// The record of the files on disk, in the current format and in that of a history of format 1.
 struct DiskState {
     record: DiskRecord,
     of_format_1: Digest,
@@ -201,9 +201,9 @@ fn choose<'a>(history: &'a History, disk: Option<&DiskState>, source: StartSourc
             Some(_) => Ok(Choice::Disk(
                 "starting the application on disk: nothing was published in this state folder yet".to_owned(),
             )),
-            None => {
-                Err(Problem::new(Code::State, "nothing was published yet").help("start without `--published`").into())
-            }
+            None => Err(Problem::new(Code::State, "nothing was published in the state folder yet")
+                .help("start without `--published`")
+                .into()),
         };
     };
     let resume = |why: &str| {
@@ -280,7 +280,8 @@ fn with_rollback_hint(problems: Problems, last: Option<&PublishedGeneration>) ->
     Problems::from(problems)
 }
 
-/// Returns the differences between the last published generation and the application to run. `None` if the former can't be read.
+/// Returns the differences between the last published generation and the application that is going to run. `None` if the generation can't
+/// be read.
 fn plan(
     checked: &Checked,
     last: &PublishedGeneration,

@@ -1,4 +1,4 @@
-//! Completes what a change asks for to a whole application.
+//! Finds out which whole application a change asks for, whether it names one module, an application or an earlier generation.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ pub(super) struct Target {
 }
 
 impl Control {
-    /// Returns the application that a change asks for. `previous` is the generation that a rollback without a number returns to. Blocks.
+    /// Returns the application that `change` asks for. `previous` is the generation that a rollback without a number returns to. Blocks.
     pub(super) fn target(
         &self,
         running: &RunningApplication,
@@ -72,6 +72,10 @@ impl Control {
     }
 
     /// Returns the history's record of an earlier generation.
+    ///
+    /// # Errors
+    ///
+    /// A problem if the history doesn't keep that generation.
     pub(super) fn find_earlier(&self, number: GenerationNumber) -> Result<PublishedGeneration, Problems> {
         let history = self.history();
         history.find(number).cloned().ok_or_else(|| {

@@ -14,7 +14,7 @@ use super::Control;
 const INTERVAL: Duration = Duration::from_millis(250);
 
 impl Control {
-    /// Watches until the future is dropped. A loss is recorded in the state folder; see
+    /// Watches the files until the returned future is dropped. If one was removed or replaced, records that in the state folder; see
     /// `StateFolder::loss`.
     pub async fn watch(self: Arc<Self>) -> Infallible {
         // Uses its own thread. Tokio would give each check to another of its blocking threads, so that none of them stays idle long enough
@@ -26,7 +26,7 @@ impl Control {
             }
         });
         if let Err(error) = looking {
-            tracing::error!(target: "state", %error, "the state folder can't be watched");
+            tracing::error!(target: "state", %error, "the state folder isn't watched: a removed file is noticed only at a write");
         }
         loop {
             tokio::time::sleep(INTERVAL).await;

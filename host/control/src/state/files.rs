@@ -76,7 +76,7 @@ impl FileStore {
         Ok(kept)
     }
 
-    /// Names the folders under `state` for reading. They need not exist.
+    /// Returns the folders under `state` for reading only. They need not exist.
     pub(super) fn at(state: &Path) -> Self {
         Self { components: state.join("artifacts"), configurations: state.join("configurations") }
     }

@@ -17,7 +17,8 @@ use watertight_disk::files::{FileChanged, FileIdentity, create_new, open_regular
 const LOCK: &str = "lock";
 /// The most bytes that are read of the file `lock`.
 const MAX_TEXT: u64 = 4096;
-/// How often locking is tried, and the pause between tries. A process that only checks whether a host runs holds the lock for a moment.
+/// Greatest number of attempts to lock a folder, and the pause between two. A process that only checks whether a host runs holds the lock
+/// for a moment.
 const LOCK_TRIES: u32 = 20;
 const LOCK_PAUSE: Duration = Duration::from_millis(10);
 /// The permission bits that let other users change a folder's contents, and those that let them read or enter it.
@@ -38,9 +39,9 @@ pub(super) struct HeldFolder {
 struct LockFile {
     file: File,
     identity: FileIdentity,
-    /// The host that was last written into the file.
+    /// The host that this process last wrote into the file `lock`.
     host: Option<HostInfo>,
-    /// Whether the last attempt to rewrite the file failed. Such a failure is logged once.
+    /// Whether the last attempt to write the file `lock` again failed. Such a failure is logged once.
     failed: bool,
 }
 
@@ -141,7 +142,7 @@ impl LockFile {
         Ok(Self { file, identity: FileIdentity::of(&metadata), host: None, failed: false })
     }
 
-    /// Creates a new lock file and renames it to `lock`.
+    /// Creates a new file with the process id and addresses of the host, and renames it to `lock`.
     fn write_anew(&mut self, folder: &Path) -> io::Result<()> {
         let aside = folder.join("lock.new");
         let file = create_new(&aside)?;
@@ -169,7 +170,7 @@ fn read_host(folder: &Path) -> Option<HostInfo> {
     serde_json::from_str(&text).ok()
 }
 
-/// Locks a file exclusively. Fails if another process keeps the lock for longer than all tries take.
+/// Locks a file exclusively. Fails if another process holds the lock during all attempts.
 fn lock_exclusively(file: &File) -> Result<(), TryLockError> {
     for _ in 1..LOCK_TRIES {
         match file.try_lock() {

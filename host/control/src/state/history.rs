@@ -39,24 +39,25 @@ const POINTS: WritePoints =
 struct HistoryFile {
     format: u32,
     /// Format 1 only: the digest of the manifest, the routes and the components that were on disk at the last `run` or `apply`. Kept until
-    /// something is published or noted.
+    /// a generation is published or the files on disk are recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     origin: Option<Digest>,
     /// The modules that had a database in any generation that was ever published. `None` in a file of format 1.
     #[serde(default)]
     databases: Option<BTreeSet<ModuleName>>,
-    /// The published generations, oldest first. The last one is current.
+    /// The published generations, oldest first. The last one is the current generation.
     published: Vec<PublishedGeneration>,
     /// The refused changes, oldest first.
     refused: Vec<RefusedChange>,
 }
 
-/// The error for a history that could not be written.
+/// The error of a history that could not be written to its file.
 #[derive(Debug, thiserror::Error)]
 #[error("the history of generations can't be written: {source}")]
 pub struct HistoryWriteError {
     source: io::Error,
-    /// Whether the file may hold the new text nevertheless: the rename succeeded, but neither syncing nor undoing it did.
+    /// Whether the file may hold the new text nevertheless: the new file was renamed into place, but neither syncing nor undoing that
+    /// succeeded.
     pub is_uncertain: bool,
 }
 
@@ -81,7 +82,8 @@ pub struct History {
 }
 
 impl History {
-    /// Reads the history of a state folder. A missing file gives an empty history.
+    /// Reads the history of the state folder at `state`. A missing file gives an empty history. `files` are the stored files of its
+    /// generations.
     pub(super) fn open(state: &Path, files: FileStore) -> io::Result<Self> {
         let file = state.join(FILE);
         let damaged = |what: &str| io::Error::new(io::ErrorKind::InvalidData, format!("history.json {what}"));
@@ -235,7 +237,7 @@ impl History {
             };
             let mut is_uncertain = false;
             if !stands && let Err(again) = write_durably(&self.file, &before, Some(POINTS)) {
-                tracing::error!(%again, "the previous history of generations could not be written back");
+                tracing::error!(%again, "a failed write of the history can't be undone: the next start may follow it");
                 is_uncertain = true;
             }
             return Err(HistoryWriteError { source, is_uncertain });
@@ -244,8 +246,8 @@ impl History {
         Ok(())
     }
 
-    /// Removes stored components and configurations that no kept generation needs. Must not run while a change is being prepared: a change
-    /// stores its files before the history names them.
+    /// Removes stored components and configurations that no generation in the history needs. Must not run while a change is being prepared:
+    /// a change stores its files before the history names them.
     pub fn prune(&self) {
         let published = &self.text.published;
         let components: BTreeSet<Digest> =

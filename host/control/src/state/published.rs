@@ -1,4 +1,4 @@
-//! The records of the history: what a change asked for, who asked, what was on disk, and which files a generation consists of.
+//! The records in the history: what a change asked for, who asked, which files were on disk, and which files a generation consists of.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -32,7 +32,7 @@ pub enum Cause {
     Apply,
     /// The application went back to an earlier generation.
     Rollback {
-        /// The generation whose application runs again. 0 if there was no earlier generation.
+        /// The generation whose application runs again. 0 if the history keeps no earlier generation.
         to: GenerationNumber,
     },
 }
@@ -152,7 +152,7 @@ pub struct NewGeneration {
     pub cause: Cause,
     /// The client that asked for the change, if known.
     pub by: Option<Requester>,
-    /// The digest under which its manifest and routes are stored.
+    /// The digest under which the generation's manifest and routes are stored.
     pub configuration: Digest,
     /// The builds of the generation's modules.
     pub modules: BTreeMap<ModuleName, BuildInfo>,
@@ -165,7 +165,7 @@ pub struct NewGeneration {
 }
 
 impl NewGeneration {
-    /// Makes the record for the history, with the list of changes cut to its bounds.
+    /// Makes the record for the history, with the list of changes cut to its limits. `at` is the time, in RFC 3339.
     pub(super) fn record(self, number: GenerationNumber, at: String) -> PublishedGeneration {
         let Self { cause, by, configuration, modules, disk, changes, .. } = self;
         let changes = changes.iter().take(MAX_CHANGES).map(|line| truncated(line, MAX_CHANGE)).collect();
@@ -178,7 +178,7 @@ impl NewGeneration {
 pub struct PublishedGeneration {
     /// The number of the generation.
     pub number: GenerationNumber,
-    /// The time of publication, in RFC 3339.
+    /// The time at which the generation was published, in RFC 3339.
     pub at: String,
     /// The change that made the generation.
     #[serde(flatten)]
@@ -186,7 +186,7 @@ pub struct PublishedGeneration {
     /// The client that asked for the change, if recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<Requester>,
-    /// The digest under which its manifest and routes are stored.
+    /// The digest under which the generation's manifest and routes are stored.
     pub configuration: Digest,
     /// The builds of the generation's modules.
     pub modules: BTreeMap<ModuleName, BuildInfo>,

@@ -29,7 +29,7 @@ pub enum TokenError {
         /// The error of the operating system.
         source: io::Error,
     },
-    /// Other users can read or write the token's file.
+    /// Other users can read or write the file with the admin token.
     #[error("other users can read or write {}: remove it, and the next start makes a new one", .0.display())]
     ReadableByOthers(PathBuf),
     /// The token can't be sent in an HTTP header.
