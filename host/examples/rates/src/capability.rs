@@ -30,10 +30,10 @@ mod bindings {
     });
 }
 
-/// The capability. It needs no data of its own: everything comes from the manifest.
+/// The capability `rates`. It needs no data of its own: everything comes from the manifest.
 pub(crate) struct Rates;
 
-/// The table `[modules.NAME.rates]`.
+/// The settings of a module, from the table `[modules.NAME.rates]` of the manifest.
 #[derive(Debug, Clone, PartialEq)]
 struct Settings {
     /// The value of one unit of each currency in the base currency, in millionths.
@@ -71,7 +71,7 @@ fn rate(value: &Value<'_>) -> Option<u32> {
     value.count(Settings::RATE)
 }
 
-/// The number of conversions of the current call, for each module of the store.
+/// How many conversions the current call has made so far, for each module of the store.
 #[derive(Default)]
 struct Conversions(Vec<(ModuleIndex, u32)>);
 
@@ -82,7 +82,7 @@ impl StoreState for Conversions {
 }
 
 impl Conversions {
-    /// Counts a conversion and returns the number so far.
+    /// Counts a conversion by the module, and returns the module's number so far.
     fn count(&mut self, module: ModuleIndex) -> u32 {
         let place = self.0.iter().position(|(other, _)| *other == module).unwrap_or_else(|| {
             self.0.push((module, 0));

@@ -25,7 +25,7 @@ fn rates() -> Command {
     Command::new(env!("CARGO_BIN_EXE_rates"))
 }
 
-/// Returns a copy of the example's application, with its component built.
+/// Returns a temporary copy of the example's application, with its component built.
 fn application() -> TempDir {
     let source = Path::new(env!("CARGO_MANIFEST_DIR"));
     let folder = tempfile::tempdir().unwrap();
@@ -52,14 +52,14 @@ fn run(command: &mut Command) -> Output {
     output
 }
 
-/// Checks the application and returns the problems, which must be there.
+/// Checks the application in `folder`, which must have problems, and returns them as a text.
 fn refused(folder: &TempDir) -> String {
     let output = rates().arg("check").arg(folder.path()).output().unwrap();
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     String::from_utf8(output.stderr).unwrap()
 }
 
-/// A running host.
+/// A running host of the example's application.
 struct Host {
     process: Child,
     listen: Option<SocketAddr>,
@@ -84,7 +84,7 @@ impl Host {
         host
     }
 
-    /// Adds amounts and returns status and body.
+    /// Asks the module `prices` for the sum of `amounts` in `currency`. Returns the status and the JSON body of the answer.
     fn total(&self, amounts: &Value, currency: &str) -> (u16, Value) {
         let url = format!("http://{}/totals/{currency}", self.listen.unwrap());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

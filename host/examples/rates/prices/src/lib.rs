@@ -6,7 +6,7 @@ mod bindings;
 use bindings::acme::rates::rates::{self, convert};
 use bindings::exports::acme::prices::prices::{Error, Guest, Money};
 
-/// The component's exports.
+/// The exports of the component.
 pub(crate) struct Component;
 
 impl Guest for Component {
