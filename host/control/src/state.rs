@@ -268,7 +268,7 @@ impl StateFolder {
             .map_err(|source| StateError::Unusable { folder: path.to_owned(), source })
     }
 
-    /// Reads the history of this folder, and creates the folders of kept files if they are missing.
+    /// Reads the history of this folder, and creates the folders of stored components and configurations if they are missing.
     ///
     /// # Errors
     ///

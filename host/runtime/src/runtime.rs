@@ -247,7 +247,7 @@ impl Generation {
         std::future::poll_fn(next).await
     }
 
-    /// Applies this generation's limits to the admission of calls, which all generations share.
+    /// Makes this generation's limits those on how many calls of a module run and wait. All generations count these calls together.
     fn apply_limits(&self) {
         self.compartments.iter().for_each(|compartment| compartment.apply_limits());
     }

@@ -104,7 +104,7 @@ impl InstanceState {
         &mut self.limiter
     }
 
-    /// Begins to serve a call. Resets all limits and notes of the call before.
+    /// Begins to serve a call. Resets the limits, and removes what was recorded about the call before.
     pub fn begin_call(&mut self, call: CallContext) {
         self.locals.iter_mut().for_each(|local| local.begin_call(&call));
         self.cpu.begin(call.cpu);

@@ -137,7 +137,7 @@ pub(super) struct Syncer {
 pub(super) struct SyncQueue {
     syncer: Arc<Syncer>,
     queue: SyncSender<EndedTransaction>,
-    /// The number of transactions in the queue that are not answered.
+    /// The number of ended transactions that were queued and are not answered yet.
     in_flight: Arc<AtomicUsize>,
 }
 

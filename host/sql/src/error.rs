@@ -211,7 +211,7 @@ impl From<FinalFailure> for SqlError {
     }
 }
 
-/// Whether SQLite failed to sync a file itself. Such a failure is as final as a failed sync of the log by this crate.
+/// Whether SQLite failed to sync a file itself. Such a failure is as final as a failed sync of the write-ahead log by this crate.
 pub(super) fn is_failed_sync(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_extended_error_code(), Some(ffi::SQLITE_IOERR_FSYNC | ffi::SQLITE_IOERR_DIR_FSYNC))
 }
@@ -262,7 +262,7 @@ fn by_code(code: i32, message: Option<&str>, denied: Option<String>) -> SqlError
 }
 
 /// Whether a write failed only for lack of room. A full disk is `SQLITE_FULL`, a quota or a file size limit is an error
-/// of the write, and the log's index has a code of its own. A failed sync is none of these.
+/// of the write, and the index of the write-ahead log has a code of its own. A failed sync is none of these.
 fn is_full(code: i32) -> bool {
     code & 0xff == ffi::SQLITE_FULL || [ffi::SQLITE_IOERR_WRITE, ffi::SQLITE_IOERR_SHMSIZE].contains(&code)
 }

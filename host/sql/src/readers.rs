@@ -93,7 +93,7 @@ impl Readers {
         due.explain_timeout(read.result)
     }
 
-    /// Takes a connection. Does not wait if one is idle.
+    /// Takes a reading connection from the pool. Waits only if none is idle.
     async fn take(self: &Arc<Self>, deadline: Instant) -> Result<BorrowedReader, SqlError> {
         let permit = match self.permits.clone().try_acquire_owned() {
             Ok(permit) => permit,
@@ -133,7 +133,7 @@ impl Drop for QueueSlot<'_> {
     }
 }
 
-/// A borrowed connection. Dropping it returns the connection and then frees the permit.
+/// A reading connection that one read has borrowed from the pool. Dropping it returns the connection and then frees the permit.
 struct BorrowedReader {
     /// Present until the reader is dropped.
     guarded: Option<GuardedConnection>,

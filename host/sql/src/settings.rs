@@ -41,7 +41,7 @@ pub struct Settings {
     /// stopped. If that does not help, writes are answered `Busy`. 256 MiB: a saturated writer produces that in some
     /// seconds, and a start reads it once.
     pub max_log_bytes: u64,
-    /// The most bytes that one transaction may add to the log file beyond `max_log_bytes`. A transaction that adds more
+    /// The most bytes that one transaction may add to the write-ahead log beyond `max_log_bytes`. A transaction that adds more
     /// is rolled back with an error. The check runs every 1,000 instructions of SQLite, so a statement that writes large
     /// values may exceed the bound a little. 256 MiB.
     pub max_transaction_bytes: u64,

@@ -26,7 +26,7 @@ use watertight_model::problem::Problems;
 use watertight_runtime::link::Linked;
 use watertight_runtime::runtime::{DrainPermit, Generation};
 
-/// How long a rollback waits for the files on disk to be read. If reading takes longer, the record is added to the history afterwards.
+/// How long a rollback waits for the files on disk to be read. If that takes longer, their digests are added to the history afterwards.
 const DISK_RECORD_TIMEOUT: Duration = Duration::from_millis(20);
 
 /// The checked application that a change asks for, and its differences from the running one.

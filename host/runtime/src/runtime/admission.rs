@@ -33,7 +33,7 @@ mod primitives {
     }
 }
 
-/// The admission of every module of the host, by module name.
+/// The admissions of all modules of the host, by module name. An admission decides when a call of its module may run.
 #[derive(Default)]
 pub struct AdmissionTable(Mutex<BTreeMap<ModuleName, Weak<Admission>>>);
 
@@ -97,7 +97,7 @@ impl Admission {
         self.permits.resize(limits.calls as usize);
     }
 
-    /// Returns the numbers of running and waiting calls, and how many may run at once.
+    /// Returns how many calls run, how many wait for a permit, and how many may run at once.
     pub(super) fn stats(&self) -> CallStats {
         let (running, limit) = (self.permits.taken(), self.permits.wanted());
         CallStats { running, waiting: self.waiting.load(Relaxed), limit }

@@ -68,7 +68,7 @@ pub struct Compartment {
     modules: Arc<[ModuleData]>,
     instances: Instances,
     limits: Limits,
-    /// The admissions of the modules, in the order of the modules.
+    /// What decides when a call of a module may run, in the order of the modules.
     admissions: Vec<Arc<Admission>>,
     warm: Mutex<Vec<PooledInstance>>,
     /// The number of searches for idle instances so far. It dates the last use of an instance, so that no call needs to read a clock.
@@ -166,7 +166,7 @@ impl Compartment {
         self.counters.running.load(Ordering::Relaxed)
     }
 
-    /// Applies the compartment's limits to the admission of its modules.
+    /// Makes the compartment's limits those on how many calls of its modules run and wait.
     pub(super) fn apply_limits(&self) {
         self.admissions.iter().for_each(|admission| admission.resize(&self.limits));
     }

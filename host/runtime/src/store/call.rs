@@ -65,7 +65,7 @@ struct Request {
 }
 
 impl RequestNotes {
-    /// Creates the notes of a request.
+    /// Creates the notes of the HTTP request that `line` describes.
     pub fn new(line: RequestInfo) -> Self {
         Self(Some(Arc::new(Request { line, storage_was_full: AtomicBool::new(false) })))
     }
@@ -143,7 +143,7 @@ pub struct CallContext {
     pub origin: CallOrigin,
     /// The call's position in the trace of its request.
     pub trace: Trace,
-    /// The notes of the request, shared with nested calls.
+    /// The facts about the call's HTTP request that nested calls share.
     pub notes: RequestNotes,
     /// The other calls of the module that may run at the same time.
     pub concurrent_calls: ConcurrentCalls,
@@ -183,7 +183,7 @@ impl CallContext {
         }
     }
 
-    /// Sets the notes of the request that the call is part of.
+    /// Sets the facts about the HTTP request that the call belongs to.
     pub fn with_request(self, notes: RequestNotes) -> Self {
         Self { notes, ..self }
     }

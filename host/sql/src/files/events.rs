@@ -13,14 +13,14 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use rustix::io::{Errno, ioctl_fionread, read};
 
-/// Greatest number of bytes that are read from the queue at once: about 60 events with short names.
+/// Greatest number of bytes of kernel events that are read at once: about 60 events with short names.
 const READ_AT_ONCE: usize = 4096;
 
-/// The queue of kernel events of one database.
+/// The queue of the kernel's events about one database's files.
 #[derive(Debug)]
 pub(super) struct FileEvents {
     queue: OwnedFd,
-    /// Whether events were taken from the queue and no check of the files has succeeded since.
+    /// Whether events were taken from the kernel and no check of the files has succeeded since.
     is_suspect: AtomicBool,
 }
 

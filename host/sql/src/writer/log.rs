@@ -3,7 +3,7 @@
 use super::CHECKPOINT_PAGES;
 use crate::error::SqlError;
 
-/// The size of one page in the log with its header, in bytes.
+/// The size of one page in the write-ahead log with its header, in bytes.
 const LOG_PAGE_BYTES: u64 = 4_096 + 24;
 
 /// The write-ahead log's length, and the length at which it is copied into the database file next, both in pages.

@@ -100,7 +100,7 @@ impl Lines {
         }
     }
 
-    /// Writes the unfinished line of a stream to the log, and clears it. Empty lines are skipped.
+    /// Writes the unfinished line of a stream to the host's log, and clears it. Empty lines are skipped.
     fn write(&mut self, which: StreamKind) {
         let mut rest = std::mem::take(&mut self.unfinished[which as usize]);
         let text = String::from_utf8_lossy(&rest);
