@@ -16,7 +16,7 @@ use watertight_model::problem::{Code, Problem, Problems, with_causes};
 use watertight_runtime::capability::Capabilities;
 use watertight_runtime::invoke::{Caller, InvokeError, invoke};
 
-/// The settings with which a program starts an application inside of itself.
+/// How an application is started inside of another program.
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -109,7 +109,7 @@ impl Application {
         &self.control
     }
 
-    /// Closes the application's databases. All calls must have ended before.
+    /// Closes the databases. Calls must have ended before.
     pub async fn close(self) {
         self.control.close().await;
     }
