@@ -45,7 +45,7 @@ struct App {
     _folder: TempDir,
 }
 
-/// Starts `guest` as the module `m`. `settings` is appended to the manifest.
+/// Starts an application with the test guest `guest` as its module `m`. `settings` is appended to the manifest.
 fn start(guest: &str, settings: &str) -> Result<App, String> {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("m.wasm"), wat::parse_str(guest).unwrap()).unwrap();
@@ -107,7 +107,8 @@ fn a_call_that_fails_costs_its_own_instance_only() {
     });
 }
 
-/// Returns a response body whose parts are calls on the same instance. It owns the lease, which ends with the last part.
+/// Returns a stream like a response body: each of its `parts` items is the result of a call on the same instance. The stream owns the lease
+/// of the instance, which ends with the last item.
 fn body(lease: Lease, parts: u32) -> impl Stream<Item = Result<Option<Val>, CallError>> + Send + 'static {
     stream::try_unfold((lease, parts), |(lease, left)| async move {
         if left == 0 {

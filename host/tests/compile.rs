@@ -1,4 +1,4 @@
-//! Tests of failures in the compilation by a child process and in the folder of compiled code.
+//! Tests of failures of the child process that compiles, and of the folder that keeps compiled code.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -49,7 +49,7 @@ fn the_same_bytes_at_once_are_one_file_in_the_end() {
     assert!(!compiler.compile(&bytes, Profile::Fresh).unwrap().cached, "two profiles share code");
 }
 
-/// Returns a component of many functions, one of which contains `number`.
+/// Returns a component of many functions. One of them contains `number`, so that different numbers give different components.
 fn program(number: u32) -> Vec<u8> {
     let functions: String = (0..200)
         .map(|index| {
@@ -120,7 +120,8 @@ fn the_child_takes_processor_time_that_nobody_else_wants() {
     assert!(!child.wait().unwrap().success());
 }
 
-/// `strace` makes the first write of the compiled code fail with `ENOSPC`.
+/// `strace` makes the first write of the compiled code fail with `ENOSPC`. The host then deletes kept code of single functions and writes
+/// again.
 #[test]
 fn on_a_full_disk_kept_functions_give_way_to_code() {
     let folder = tempfile::tempdir().unwrap();

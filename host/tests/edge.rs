@@ -1,4 +1,4 @@
-//! Tests of `HEAD` requests with both versions of HTTP, and of a host that is told to stop while it starts.
+//! Tests of `HEAD` requests with HTTP/1.1 and HTTP/2, and of a host that is told to stop while it starts.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 

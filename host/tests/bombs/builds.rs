@@ -1,5 +1,5 @@
-//! Tests of builds that cost the host much time or memory before they run. Each is refused within a limit that an operator can set, and
-//! every request in the meantime is answered.
+//! Tests of builds that cost the host much time or memory before they run. The host refuses each such build within a limit that an operator
+//! can set, and answers every request in the meantime.
 
 use std::fs::{self, File};
 use std::process::Command;
@@ -15,9 +15,9 @@ use watertight_testkit::refused::{Refused, ZERO_FILE_BYTES, harmless, pairs_of_p
 use watertight_testkit::tagged::{App, Content, back_with, serves};
 use watertight_testkit::wire::{Connection, get};
 
-/// The time that a busy machine needs to reject a file or to end a process.
+/// How much longer than its limit a refusal may take on a busy machine.
 const SLACK: Duration = Duration::from_secs(30);
-/// The pause between two requests in the meantime. It leaves the processors to the bombs.
+/// The pause between two requests that are sent while a build is refused. It leaves the processors to the compiler.
 const PAUSE: Duration = Duration::from_millis(1);
 /// A lock that runs the tests one by one, since they load all processors and measure time.
 static ALONE: Mutex<()> = Mutex::new(());
@@ -26,8 +26,8 @@ fn alone() -> MutexGuard<'static, ()> {
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Sends requests without pause while `work` runs. Each answer must be that of the first generation. Returns the number of requests and the
-/// result of `work`.
+/// Sends requests one after the other while `work` runs. Each answer must be that of the first generation. Returns the number of requests
+/// and the result of `work`.
 fn served_meanwhile<T>(host: &Host, work: impl FnOnce() -> T) -> (u32, T) {
     let (ended, count) = (AtomicBool::new(false), AtomicU32::new(0));
     let done = thread::scope(|scope| {
@@ -163,7 +163,7 @@ fn most_memory(host: &Host) -> u64 {
     line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() >> 10
 }
 
-/// The memory in MiB that the host may use beyond twice the size of the file.
+/// The memory that the host may use in addition to twice the size of an uploaded file, in MiB.
 const MORE: u64 = 64;
 
 #[test]

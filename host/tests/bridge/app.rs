@@ -1,4 +1,4 @@
-//! Applications of the modules `caller` and `callee`, in one compartment or in two.
+//! Applications for tests of calls: the modules `caller` and `callee`, in one compartment or in two.
 
 use std::fs;
 use std::future::Future;
@@ -15,7 +15,7 @@ use watertight_runtime::runtime::{CallError, Generation, InstanceStats, Runtime}
 use watertight_runtime::store::CallContext;
 use watertight_testkit::components::component_of;
 
-/// The end of a manifest that puts the modules into two compartments.
+/// Text for the end of a manifest: it puts the modules `caller` and `callee` into two compartments.
 pub(crate) const APART: &str =
     "[compartments.one]\nmodules = [\"caller\"]\n[compartments.two]\nmodules = [\"callee\"]\n";
 
@@ -28,8 +28,8 @@ pub(crate) struct App {
 }
 
 impl App {
-    /// Starts an application of these components by name. `calls` lists the callers with their callees. `settings` is appended to the
-    /// manifest.
+    /// Starts an application. `components` has the name and the component of each module, and `calls` pairs of a calling and a called
+    /// module. `settings` is appended to the manifest.
     pub(crate) async fn start(components: &[(&str, Vec<u8>)], calls: &[(&str, &str)], settings: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut manifest = "[app]\nname = \"demo\"\n".to_owned();
@@ -60,7 +60,7 @@ impl App {
         call(&self.runtime.current(), module, function, parameters, millis).await
     }
 
-    /// Returns the statistics of a module's compartment.
+    /// Returns the numbers of instances and calls of a module's compartment.
     pub(crate) fn stats(&self, module: &str) -> InstanceStats {
         let generation = self.runtime.current();
         let place = generation.graph.compartment_of(&module.parse().unwrap()).unwrap();

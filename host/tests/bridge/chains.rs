@@ -16,7 +16,7 @@ interface outer { answer: func(how: u32) -> u32; }
 
 const CALLS: &[(&str, &str)] = &[("a", "b"), ("b", "c")];
 
-/// Returns a module that passes its call on and returns the answer.
+/// Returns a module whose function for `export` calls the function for `import` with its own parameter, and returns the answer.
 fn passes(import: &str, export: &str) -> Vec<u8> {
     let core = format!(
         r#"(module (import "t:t/{import}@1.0.0" "answer" (func $next (param i32) (result i32)))
@@ -122,11 +122,11 @@ const LISTS: &str = "package t:t@1.0.0;
 interface inner { many: func(count: u32) -> list<u8>; }
 interface outer { many: func(count: u32) -> list<u8>; }
 ";
-/// The number of values that makes copying the result one long step.
+/// The number of values in a result that takes long to copy.
 const MANY: u32 = 500_000;
 
-/// Two kinds of call meet here: one is known as short and becomes long only by its callee, the other is known as long. Neither may keep its
-/// permit for offloaded work while it waits for the other.
+/// The host knows from earlier calls which functions take long. A function that is known as short but becomes long by its callee must not
+/// keep its permit for offloaded work while it waits for a function that is known as long, and the other way round.
 #[test]
 fn who_is_long_by_a_callee_loses_no_turn() {
     let core = |export: &str, import: &str, many: &str| {

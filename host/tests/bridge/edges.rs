@@ -1,4 +1,4 @@
-//! Tests of calls within a compartment: calls that can't be fused are bridged, and errors name both modules.
+//! Tests of calls between modules of one compartment: calls that can't be fused are bridged, and errors name both modules.
 
 use wasmtime::component::Val;
 use watertight_runtime::runtime::CallError;
@@ -11,7 +11,7 @@ fn trap(module: &str, callees: &[&str], error: &CallError) {
     assert_eq!(found_callees.iter().map(|name| name.as_str()).collect::<Vec<_>>(), callees, "{error}");
 }
 
-/// Returns definitions of a type `large` with this number of cases.
+/// Returns WIT definitions of a type `large` with `count` cases: one definition for each kind of type, with the name of the kind.
 fn types(count: usize) -> Vec<(&'static str, String)> {
     let words = |each: fn(usize) -> String| (0..count).map(each).collect::<Vec<_>>().join(", ");
     vec![
@@ -151,8 +151,8 @@ package watertight:lifecycle@1.0.0 {
 }
 ";
 
-/// The core functions of a module that fails: it reports twice and traps if it gets 1, only traps if it gets 0, and reports and returns if
-/// it gets 2.
+/// The core functions of a module that fails in the way that its parameter says. With 0 it traps. With 1 it reports two reasons to the host
+/// and traps. With 2 it reports a reason and returns.
 const FAILS: &str = r#"
     (import "watertight:lifecycle/failure@1.0.0" "report" (func $report (param i32 i32 i32 i32 i32 i32 i32)))
     (memory (export "memory") 1)

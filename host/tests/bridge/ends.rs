@@ -1,4 +1,4 @@
-//! Tests of the ways in which calls between compartments end, and that they leave nothing behind.
+//! Tests of the ways in which calls between compartments end, and that ended calls hold no resources.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,7 +23,8 @@ interface outer {
 }
 ";
 
-/// The core function of the callee: it traps if it gets 0, loops forever if it gets 1, and otherwise returns its parameter plus one.
+/// The core function of the called module: it traps if its parameter is 0, loops forever if it is 1, and otherwise returns its parameter
+/// plus one.
 const ACTS: &str = r#"
     (func $act (param $how i32) (result i32)
       (if (i32.eq (local.get $how) (i32.const 0)) (then unreachable))
@@ -31,13 +32,15 @@ const ACTS: &str = r#"
       (i32.add (local.get $how) (i32.const 1)))
 "#;
 
-/// With this parameter, the caller repeats its call until the call fails.
+/// The parameter with which the calling module repeats its call until the call fails.
 const ON_AND_ON: u32 = 1_000;
 
-/// An asynchronous function. It gives its compartment an engine with concurrency.
+/// The WIT text and the core text of an asynchronous function. A module that has it gets an engine that allows concurrent calls of one
+/// instance.
 const LATER: (&str, &str) = ("interface later { later: async func(); }", r#"(func (export "t:t/later@1.0.0#later"))"#);
 
-/// Builds a component from a core module and a world. Adds [`LATER`] if `concurrent` is true.
+/// Builds a component from a core module in text and the content of its world. Adds the asynchronous function [`LATER`] if `concurrent` is
+/// true.
 fn make(concurrent: bool, world: &str, core: &str) -> Vec<u8> {
     let (interface, function) = if concurrent { LATER } else { ("", "") };
     let export = if concurrent { "export later;" } else { "" };
@@ -174,7 +177,7 @@ fn engines_with_and_without_concurrency_call_each_other() {
     }
 }
 
-/// Starts an application whose callee has a shorter deadline than its caller.
+/// Starts an application in which the called module has a shorter deadline than the calling one.
 async fn start_tight() -> App {
     start(&format!("{APART}limits = {{ request = \"100ms\", calls = 1, queue = 0 }}\n")).await
 }
@@ -192,7 +195,8 @@ fn a_call_that_is_dropped_drops_the_one_in_it() {
     });
 }
 
-/// The deadline of the drain ends the calls, also for a caller that repeats its call and would see a callee's error first.
+/// When a replaced generation reaches its drain deadline, its calls end. A module that repeats its call to another module ends too, and
+/// does not get the called module's error first.
 #[test]
 fn the_end_of_a_generation_ends_its_callers_and_tells_them_nothing() {
     run(async {

@@ -1,5 +1,5 @@
-//! Tests of calls between compartments, from within the process: the values that they carry, the costs for their callers, and the resources
-//! that they release.
+//! Tests of calls between compartments, from within the host's process: the values that calls carry, their effect on the callers' limits,
+//! and the resources that they release.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test")]
 

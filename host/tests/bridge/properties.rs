@@ -1,4 +1,4 @@
-//! Property tests: values of every type come through a bridge as they come through a fused call.
+//! Property tests: values of every type arrive the same by a bridged call, between compartments, as by a fused call within one.
 //!
 //! A callee returns its parameter, and a caller passes its parameter on. Neither depends on the type: with enough further parameters,
 //! values are passed in memory both ways, where the first parameter and the first part of the result have the same layout. So a few lines
@@ -16,9 +16,9 @@ use watertight_testkit::types::typed_values;
 
 use crate::app::{APART, App, component, run};
 
-/// The number of parameters beside the first. With more than 16 flat values in all, parameters are passed in memory.
+/// The number of parameters after the first. With more than 16 flat values in all, the canonical ABI passes parameters in memory.
 const MORE: usize = 16;
-/// The number of random applications. Each has many types, since one large component compiles faster than many small ones.
+/// The number of random applications that a test runs. Each has many types, since one large component compiles faster than many small ones.
 const APPLICATIONS: u32 = 6;
 const TYPES: usize = 40;
 
@@ -61,8 +61,8 @@ fn more() -> impl Iterator<Item = Val> {
     std::iter::repeat_n(Val::U64(7), MORE)
 }
 
-/// Returns whether the host supports a type. Wasmtime doesn't fully support lists of a fixed length, according to its documentation, so the
-/// host disables them.
+/// Returns whether the host supports a type. It supports no lists of a fixed length, because Wasmtime's support for them is incomplete,
+/// according to its documentation.
 fn is_compiled(ty: &Type) -> bool {
     match ty {
         Type::FixedList(..) => false,
@@ -91,7 +91,8 @@ const MEMORY: &str = r#"
       (local.get $at))
 "#;
 
-/// The address at which the callee writes its result. It is below the allocated memory, and the space exceeds the size of every type here.
+/// The address in the caller's memory at which the callee's result is written, 64 KiB. The allocator of these modules returns only higher
+/// addresses, and the space in between holds a value of every type here.
 const RESULT: &str = "(i32.const 65536)";
 
 fn callee(types: &[&Type]) -> Vec<u8> {
@@ -135,7 +136,7 @@ fn wit(types: &[&Type], world: &str) -> String {
     )
 }
 
-/// Types as WIT text. Types that need a name are defined under numbers.
+/// Types as WIT text. Types that need a name get the names `t0`, `t1` and so on.
 #[derive(Default)]
 struct Text {
     definitions: String,

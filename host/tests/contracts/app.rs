@@ -1,4 +1,4 @@
-//! Applications whose components are built from text, with helpers for the command line and for requests to a host.
+//! Applications whose components are built from text, and helpers that run commands on them and send requests to their host.
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -35,7 +35,8 @@ impl App {
         app.file("app.toml", manifest)
     }
 
-    /// Adds a component for the world `component` of `wit`. Its core module consists of `imports`, [`MEMORY`] and `functions`.
+    /// Adds a module's component for the world `component` of the WIT text `wit`. The text of its core module consists of `imports`,
+    /// [`MEMORY`] and `functions`.
     pub(crate) fn component(self, name: &str, wit: &str, imports: &str, functions: &str) -> Self {
         let core = format!("(module {imports} {MEMORY} {functions})");
         let bytes = component_of(wit, "component", &core);
@@ -43,7 +44,7 @@ impl App {
         self
     }
 
-    /// Adds a component whose functions all trap.
+    /// Adds a module's component for the world `component` of the WIT text `wit`. All its functions trap.
     pub(crate) fn dummy(self, name: &str, wit: &str) -> Self {
         let bytes = watertight_testkit::components::component(wit, "component");
         fs::write(self.path().join(name).with_extension("wasm"), bytes).unwrap();
@@ -65,12 +66,12 @@ impl App {
         Launch::app(self.path()).start()
     }
 
-    /// Runs a command in the application's folder.
+    /// Runs a `watertight` command in the application's folder.
     pub(crate) fn run(&self, arguments: &[&str]) -> Output {
         host::binary().args(arguments).current_dir(self.path()).output().unwrap()
     }
 
-    /// Runs a command that must succeed. Returns its standard output.
+    /// Runs a `watertight` command that must succeed. Returns its standard output.
     pub(crate) fn out(&self, arguments: &[&str]) -> String {
         let output = self.run(arguments);
         let (out, error) = (text(&output.stdout), text(&output.stderr));
@@ -78,7 +79,7 @@ impl App {
         out
     }
 
-    /// Runs a command that must succeed. Returns its output as JSON.
+    /// Runs a `watertight` command that must succeed. Returns its output as JSON.
     pub(crate) fn json(&self, arguments: &[&str]) -> Value {
         serde_json::from_str(&self.out(arguments)).unwrap()
     }

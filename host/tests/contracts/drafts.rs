@@ -1,8 +1,8 @@
-//! Tests of drafts of WASI under the names by which published components import them.
+//! Tests of WASI interfaces that exist only as drafts, under the names by which published components import them.
 
 use crate::app::{App, ask};
 
-/// The draft of `wasi:config` in which the interface had another name.
+/// The WIT text of the draft of `wasi:config` in which the interface `store` was still named `runtime`.
 const RUNTIME: &str = "
     package wasi:config@0.2.0-draft {
         interface runtime {
@@ -20,7 +20,7 @@ const STORE: &str = "
         }
     }
 ";
-/// This draft was published without a version.
+/// The WIT text of `wasi:logging`, whose draft was published without a version.
 const LOGGING: &str = "
     package wasi:logging {
         interface logging {
@@ -31,7 +31,7 @@ const LOGGING: &str = "
 ";
 const READS: &str = "package field:reads@1.0.0 { interface reads { value: func(key: string) -> string; } }";
 
-/// A function that logs the key and returns its configured value.
+/// The core function of a module. It logs the key that it gets, and returns the configured value of the key.
 const CORE: &str = r#"
     (func (export "field:reads/reads@1.0.0#value") (param i32 i32) (result i32)
         (call $log (i32.const 3) (local.get 0) (local.get 1) (local.get 0) (local.get 1))

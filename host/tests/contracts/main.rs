@@ -1,4 +1,5 @@
-//! Tests of contracts: names, labels, functions of a world and drafts of WASI, and the problems that an application gets before it runs.
+//! Tests of contracts: names, labels of imports, functions of a world and drafts of WASI, and the problems that the host reports about an
+//! application before it runs.
 //!
 //! They use the real binary and real sockets. The components are built from text.
 

@@ -18,7 +18,8 @@ const POST: &str = r#"
     }
 "#;
 
-/// `get-2fa` fails for the users 2 and 404, and returns its line for all others. `move-TO` returns its parameter.
+/// The core functions of a module. `get-2fa` returns an error for the users 2 and 404, and its parameter `line-2` for all others. `move-TO`
+/// returns its parameter.
 const POST_CORE: &str = r#"
     (func (export "field:post-2/VAT-2025@1.0.0#get-2fa") (param i32 i32 i32) (result i32)
         (memory.fill (i32.const 16) (i32.const 0) (i32.const 16))
@@ -51,7 +52,7 @@ const DESK: &str = r#"
     }
 "#;
 
-/// A function that passes its call on.
+/// The core function of a module. It calls `get-2fa` of another module with its own parameters, and returns the result.
 const DESK_CORE: &str = r#"
     (func (export "field:desk-9/desk-24H@1.0.0#ask-2") (param i32 i32 i32) (result i32)
         (call $ask (local.get 0) (local.get 1) (local.get 2) (i32.const 16))

@@ -1,5 +1,5 @@
-//! Tests of the checks of an application before it runs: all problems are reported at once, no secrets are needed, and unreachable parts
-//! are noted.
+//! Tests of `watertight check`, which checks an application before it runs: all problems are reported at once, no secrets are needed, and
+//! notes name parts that nothing can reach.
 
 use crate::app::App;
 
@@ -18,7 +18,7 @@ fn hello(manifest: &str, routes: &str) -> App {
 
 const GOOD: &str = "[[route]]\nmethod = \"GET\"\npath = \"/hello/{name}\"\ncall = \"hello/greet.hello\"\nerrors = { not-found = 404 }\n";
 
-/// Returns the codes of the problems, sorted.
+/// Returns the codes of the problems that `watertight check` reports, sorted.
 fn codes(app: &App) -> Vec<String> {
     let mut codes: Vec<String> = app.problems().into_iter().map(|(code, _)| code).collect();
     codes.sort();

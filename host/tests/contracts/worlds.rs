@@ -1,4 +1,5 @@
-//! Tests of names that belong to a world: labels for imports of one interface, and interfaces and functions of its own.
+//! Tests of names that belong to a WIT world: labels for several imports of one interface, and interfaces and functions that only the world
+//! defines.
 
 use serde_json::{Value, json};
 
@@ -8,7 +9,7 @@ const TEXT: &str = "
     package field:text@1.0.0 { interface text { echo: func(s: string) -> string; } }
 ";
 
-/// A module that imports `text` twice. Its functions return what each import returns.
+/// The WIT text of a module that imports the interface `text` twice, under two labels. Its functions return what each import returns.
 const TWICE: &str = "
     package field:twice;
     world component {
@@ -65,7 +66,7 @@ const USER_ROUTES: &str = r#"
     call   = "twice/user.second"
 "#;
 
-/// Returns the core of a module that always answers with this letter.
+/// Returns the core functions of a module that always answers with this letter.
 fn text_core(letter: char) -> String {
     format!(
         r#"(data (i32.const 8) "{letter}")
@@ -76,7 +77,8 @@ fn text_core(letter: char) -> String {
     )
 }
 
-/// Returns an application of `twice` and two modules that export the interface that it imports twice.
+/// Returns an application of the module `twice` and two modules that export the interface that `twice` imports. `calls` is the text of the
+/// manifest's key `calls`. `settings` is appended to the manifest.
 fn twice(calls: &str, settings: &str) -> App {
     let text = format!("package field:a; world component {{ export field:text/text@1.0.0; }} {TEXT}");
     App::new(&format!(
@@ -262,7 +264,7 @@ fn a_function_that_a_world_imports_is_refused_with_words_that_fit() {
     );
 }
 
-/// A module that exports one interface under a label, and one interface of its world.
+/// The WIT text of a module that exports one interface under a label, and one that only its world defines.
 const OWN: &str = "
     package field:owns;
     world component {
@@ -278,7 +280,7 @@ const OWN_CORE: &str = r#"
     (func (export "local-2#say") (result i32) (call $o))
 "#;
 
-/// A module that imports both: the first by the interface's name, the second by its label.
+/// The WIT text of a module that imports both: the first by the interface's name, the second by a label.
 const ASKS: &str = "
     package field:asks;
     world component {

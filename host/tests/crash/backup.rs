@@ -58,7 +58,7 @@ pub(crate) fn ids(ledger: &Ledger) -> Vec<&str> {
     ledger.orders.iter().map(|order| order.id.as_str()).collect()
 }
 
-/// Reads a backup's databases from a copy, so that reading doesn't change the backup.
+/// Reads the shop's databases in a backup. It reads a copy of the backup, because reading changes files.
 pub(crate) fn read(backup: &Path) -> Ledger {
     let copy = folder();
     copy_folder(&backup.join("data"), &copy.path().join("data"));
@@ -95,7 +95,7 @@ pub(crate) fn files(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Returns the names in a folder, sorted.
+/// Returns the names of the files and folders in a folder, sorted.
 pub(crate) fn names(folder: &Path) -> Vec<String> {
     let mut names: Vec<String> =
         fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
@@ -337,7 +337,7 @@ fn backups_that_can_t_be_are_refused_and_leave_nothing() {
     assert!(!folder.path().join("nowhere").exists());
 }
 
-/// Makes the orders' database `megabytes` MB larger. No host may have it open.
+/// Adds rows of `megabytes` MB to the database of orders. No host may have it open.
 fn fill(state: &Path, megabytes: u32) {
     let database = rusqlite::Connection::open(state.join("data/orders.db")).unwrap();
     database.execute_batch("CREATE TABLE filler (bytes BLOB); BEGIN;").unwrap();

@@ -1,4 +1,4 @@
-//! A client of the shop. Each request has its own connection, so that an incomplete answer counts as none.
+//! A client of the shop. Each request has a connection of its own, and an answer counts only if it is complete.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-/// The longest wait for an answer.
+/// The maximum time to wait for an answer.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A complete answer.
+/// A complete HTTP response of the shop.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Answer {
     pub status: u16,
@@ -17,7 +17,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// Returns the order's id.
+    /// Returns the id of the order in the answer.
     pub fn id(&self) -> &str {
         self.body["id"].as_str().unwrap_or_else(|| panic!("no order: {self:?}"))
     }
@@ -33,7 +33,7 @@ pub fn send(address: SocketAddr, method: &str, path: &str, headers: &str, body: 
     read(&answer).ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
 }
 
-/// Returns the text of a request.
+/// Returns the text of an HTTP/1.1 request. `headers` has complete header lines, and `None` as the body means no body.
 pub fn request(method: &str, path: &str, headers: &str, body: Option<&Value>) -> String {
     let body = body.map(Value::to_string).unwrap_or_default();
     let length = body.len();
@@ -52,7 +52,7 @@ fn read(answer: &[u8]) -> Option<Answer> {
     (body.len() == length).then(|| Answer { status, body: serde_json::from_slice(body).unwrap_or_default() })
 }
 
-/// The requests of customers to the shop at an address.
+/// Sends requests of customers to the shop at this address.
 #[derive(Debug, Clone, Copy)]
 pub struct Shop(pub SocketAddr);
 
@@ -73,14 +73,14 @@ impl Shop {
         send(self.0, "GET", path, "", None)
     }
 
-    /// Returns a customer's orders.
+    /// Returns all orders of a customer.
     pub fn list(self, customer: &str) -> Vec<Value> {
         let answer = self.get(&format!("/orders?customer={customer}")).unwrap();
         answer.body["items"].as_array().unwrap_or_else(|| panic!("no list: {answer:?}")).clone()
     }
 }
 
-/// Returns an order of two packs of tea, paid with this card.
+/// Returns the JSON of an order of two packs of tea, to be paid with the card token `card`.
 pub fn draft(customer: &str, card: &str) -> Value {
     json!({
         "customer": customer,

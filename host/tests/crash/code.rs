@@ -63,7 +63,7 @@ fn code_that_others_could_write_is_refused() {
     refused(&state, &[]);
 }
 
-/// Asserts that a start fails with a message that names the folder and has these words.
+/// Asserts that a start on the state folder `state` fails with a message that names the folder of compiled code and contains these words.
 fn refused(state: &Path, words: &[&str]) {
     let (status, log) = Launch::shop().state(state).expect_end();
     assert_eq!(status.code(), Some(1), "{log}");

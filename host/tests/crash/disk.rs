@@ -1,6 +1,6 @@
 //! Tests of a disk that fails: `strace` makes each sync or write of a database fail in turn.
 //!
-//! Nothing is acknowledged that the disk didn't keep. Once the disk works again, a start finds everything in order.
+//! The host acknowledges nothing that the disk didn't keep. Once the disk works again, a start finds all data complete.
 
 use std::path::Path;
 
@@ -10,11 +10,11 @@ use watertight_testkit::host::{Host, Launch, check_strace, folder};
 use crate::client::{Answer, Shop, draft};
 use crate::ledger::Ledger;
 
-/// The databases, each with the number of syncs that one order takes.
+/// The modules with a database, each with the number of times that one order syncs the database to the disk.
 const SYNCS: [(&str, u32); 3] = [("orders", 3), ("payments", 2), ("notifications", 1)];
 
-/// Launches a host of which one database fails. `inject` is an expression of `strace` such as `fdatasync:error=EIO:when=2`, which counts
-/// per thread.
+/// Returns the settings for a host for which system calls on the database of `module` fail. `inject` says which fail, as an expression of
+/// `strace` such as `fdatasync:error=EIO:when=2`. `strace` counts calls per thread.
 fn failing(state: &Path, module: &str, inject: &str) -> Launch {
     check_strace();
     let wal = state.join("data").join(format!("{module}.db-wal"));
@@ -26,7 +26,7 @@ fn place(host: &Host, key: &str) -> Answer {
     Shop(host.listen()).place(&draft("ada", "tok_visa"), Some(key)).unwrap()
 }
 
-/// Creates a state folder with one order, so that all files exist.
+/// Creates a state folder with one order, so that all database files exist.
 fn with_an_order(state: &Path) {
     let host = Launch::shop().state(state).start();
     assert_eq!(place(&host, "first").status, 201);
@@ -80,7 +80,7 @@ fn a_sync_that_fails_is_told_as_a_failure_and_ends_the_database() {
     }
 }
 
-/// A failed order that can't be repeated is cancelled, and the next start refunds its payment.
+/// An order without an idempotency key, whose request fails, can't be repeated. It is cancelled, and the next start refunds its payment.
 #[test]
 fn an_order_without_a_key_whose_payment_could_not_be_synced_is_given_back() {
     for sync in 1..=2 {
@@ -122,7 +122,7 @@ fn a_sync_within_a_commit_that_fails_ends_the_database() {
     assert!((2..=3).contains(&orders), "{orders}: the first, the second, and perhaps the third");
 }
 
-/// A full disk, an exhausted quota or another failed write loses nothing: nothing was acknowledged yet, so only the request fails.
+/// A full disk, an exhausted quota or another failed write loses no data: nothing was acknowledged yet, so only the request fails.
 #[test]
 fn a_write_that_fails_fails_the_request_that_met_it_and_no_other() {
     for (error, (module, _)) in ["ENOSPC", "EDQUOT", "EIO"].into_iter().flat_map(|e| SYNCS.map(|module| (e, module))) {

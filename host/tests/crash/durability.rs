@@ -1,4 +1,4 @@
-//! Tests, from the system calls of a host, that what it acknowledged was on the disk before the answer left.
+//! Tests, from the system calls of a host, that data was on the disk before the answer that acknowledged it was sent.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -8,7 +8,7 @@ use watertight_testkit::host::{Launch, binary, check_strace, folder, shop};
 use crate::client::{Shop, draft};
 use crate::trace::{Call, STRACE, read, traced};
 
-/// Returns the trace of a host that placed one order and answered every kind of read, and the path of its state folder.
+/// Returns the system calls of a host that placed one order and answered every kind of read, and the path of its state folder.
 fn trace_of_an_order() -> (Vec<Call>, String) {
     let folder = folder();
     let (file, state) = (folder.path().join("trace"), folder.path().join("state"));
@@ -29,7 +29,7 @@ fn answer<'a>(calls: &'a [Call], start: &str) -> &'a Call {
     calls.iter().find(|call| call.answer().is_some_and(|text| text.starts_with(start))).unwrap()
 }
 
-/// Returns whether a sync of `file` began after the line `after` and ended before the line `before`.
+/// Returns whether a sync of `file` to the disk began after the line `after` of the trace and ended before the line `before`.
 fn synced(calls: &[Call], file: &str, after: usize, before: usize) -> bool {
     calls.iter().any(|call| call.is_sync() && call.file() == file && call.began > after && call.ended < before)
 }

@@ -1,4 +1,5 @@
-//! Tests of a disk that is full for a while: requests that need space are answered with 503, the others as usual, and nothing is lost.
+//! Tests of a disk that is full for a while: requests that need space are answered with 503, the others as usual, and no acknowledged data
+//! is lost.
 //!
 //! The kernel limits the size of each file of the host, like a quota. The limit is lifted while the host runs.
 
@@ -18,12 +19,12 @@ pub(crate) fn leave_room(host: &Host, most: Option<u64>) {
     prlimit(process, Resource::Fsize, Rlimit { current: most, maximum: None }).unwrap();
 }
 
-/// Starts a host that ignores the signal of a file that gets too long. The write fails instead.
+/// Starts a host that ignores SIGXFSZ, the signal for a write beyond the limit of a file's size. The write fails instead.
 fn start(state: &std::path::Path) -> Host {
     Launch::shop().state(state).under(&["sh", "-c", "trap '' XFSZ; exec \"$0\" \"$@\""]).start()
 }
 
-/// Returns the whole text of an answer.
+/// Places an order with the idempotency key `key`, and returns the whole text of the answer.
 fn raw(host: &Host, key: &str) -> String {
     let mut stream = TcpStream::connect(host.listen()).unwrap();
     let key = format!("idempotency-key: {key}\r\n");

@@ -1,4 +1,5 @@
-//! Tests of `kill -9`, right after an answer and at random moments under load: nothing acknowledged is lost, and nobody is charged twice.
+//! Tests of hosts that are ended by `kill -9`, right after an answer and at random moments under load: no acknowledged order is lost, and
+//! nobody is charged twice.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -20,9 +21,10 @@ const SEED: &str = "CRASH_SEED";
 const KILLS: u32 = 200;
 /// The number of customers that order at the same time.
 const CUSTOMERS: u64 = 6;
-/// The largest number of orders of one customer whose card never answers. Each start tries them again.
+/// The maximum number of orders of one customer for whose card the payment provider never answers. Each start of the host tries again to
+/// charge them.
 const MOST_SILENT: usize = 3;
-/// The longest time that a customer repeats one request.
+/// The maximum time for which a customer repeats one request.
 const TIMEOUT: Duration = Duration::from_secs(60);
 /// The pause between two attempts of a customer.
 const PAUSE: Duration = Duration::from_millis(2);
@@ -80,7 +82,7 @@ struct World {
     seed: u64,
 }
 
-/// An acknowledged order of a customer.
+/// An order of a customer that the host has acknowledged.
 #[derive(Debug)]
 struct Told {
     key: Option<String>,
@@ -110,7 +112,7 @@ impl World {
         }
     }
 
-    /// Places and cancels random orders until the test closes. Returns the acknowledged ones.
+    /// Places and cancels random orders until the test tells the customers to stop. Returns the acknowledged orders.
     fn order(&self, customer: u64) -> Vec<Told> {
         let mut dice = Dice::new(self.seed ^ (customer << 32));
         let mut told: Vec<Told> = Vec::new();
@@ -176,7 +178,7 @@ impl World {
         told
     }
 
-    /// Kills and starts the host again and again, at random moments. Returns the last host.
+    /// Kills the host at random moments and starts it again, [`KILLS`] times. Returns the last host, which runs.
     fn kill(&self, state: &Path) -> Host {
         let mut dice = Dice::new(self.seed);
         for _ in 0..KILLS {
@@ -221,7 +223,7 @@ fn kill_while_starting(state: &Path, after: Duration) {
     child.wait().unwrap();
 }
 
-/// Stops the host in order, under load.
+/// Stops the host with SIGTERM while customers send requests.
 fn stop(mut host: Host) {
     host.signal(Signal::TERM);
     let status = host.wait();
@@ -256,7 +258,7 @@ fn random_kills_under_load() {
     drop(hint);
 }
 
-/// Asserts that every acknowledged order is as it was acknowledged.
+/// Asserts that the databases and the shop's answers still have every order as it was acknowledged.
 fn check_told(told: &[Told], ledger: &Ledger, shop: Shop) {
     assert!(told.len() > 200, "only {} orders were placed: the host hardly ran", told.len());
     let orders: BTreeMap<&str, _> = ledger.orders.iter().map(|order| (order.id.as_str(), order)).collect();

@@ -14,17 +14,17 @@ use crate::client::{draft, request};
 use crate::kills::Dice;
 use crate::ledger::Ledger;
 
-/// The number of orders. The environment variable below overrides it.
+/// The number of orders that clients place, unless the environment variable below sets another number.
 const ORDERS: u64 = 1_000;
 const ORDERS_VARIABLE: &str = "LEAVING_ORDERS";
 /// The number of concurrent clients.
 const CLIENTS: u64 = 4;
-/// One of this many orders is placed through the command line. Each of those takes a process.
+/// One in this many orders is placed through the command line, which starts a process for each.
 const BY_COMMAND_LINE: u64 = 25;
-/// The longest wait until every order is complete.
+/// The maximum time until every order is complete.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Returns the address and the text of a client's request.
+/// Returns the address and the text of the request that places the order with this number: to the data listener, or to the admin listener.
 fn sent(host: &Host, token: &str, order: u64) -> (SocketAddr, String) {
     let draft = draft(&format!("customer {order}"), "tok_visa");
     // Every third order has no key, so it can't be requested again.
@@ -37,7 +37,8 @@ fn sent(host: &Host, token: &str, order: u64) -> (SocketAddr, String) {
     (host.admin(), request("POST", "/call", &format!("authorization: Bearer {token}\r\n"), Some(&call)))
 }
 
-/// Sends a request and disconnects after `time`, with a reset or in order. Returns whether the whole request was sent.
+/// Sends a request and closes the connection after `time`. If `reset` is true, closes it with a TCP reset. Returns whether the whole
+/// request was sent.
 fn send_and_leave((address, text): &(SocketAddr, String), time: Duration, reset: bool) -> bool {
     let Ok(mut stream) = TcpStream::connect(address) else { return false };
     if stream.write_all(text.as_bytes()).is_err() {

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags, Row};
 
-/// The content of the three databases.
+/// The orders, payments and notices in the shop's three databases.
 #[derive(Debug, Default)]
 pub struct Ledger {
     pub orders: Vec<Order>,
@@ -62,7 +62,7 @@ impl Ledger {
         }
     }
 
-    /// Returns the only order. Panics if there is not exactly one.
+    /// Returns the only order in the ledger. Panics if there is not exactly one.
     pub fn only(&self) -> &Order {
         assert_eq!(self.orders.len(), 1, "{self}");
         &self.orders[0]
@@ -72,7 +72,7 @@ impl Ledger {
     ///
     /// # Panics
     ///
-    /// Panics with all faults if an invariant is violated.
+    /// Panics and lists all faults if an invariant is violated.
     pub fn check_always(&self, when: &str) {
         let mut faults = Vec::new();
         let orders: BTreeMap<_, _> = self.orders.iter().map(|order| (order.id.as_str(), order)).collect();
@@ -105,11 +105,12 @@ impl Ledger {
         assert!(faults.is_empty(), "{when}: {faults:#?}\n{self}");
     }
 
-    /// Checks what must hold once a start is ready and before requests come: nothing is unfinished except orders whose card never answers.
+    /// Checks what must hold once a started host is ready and before it gets requests: no order is unfinished, except those for whose card
+    /// the payment provider never answers.
     ///
     /// # Panics
     ///
-    /// Panics with all faults if an invariant is violated.
+    /// Panics and lists all faults if an invariant is violated.
     pub fn check_settled(&self, when: &str) {
         self.check_always(when);
         let payments = self.payments.iter().map(|payment| (payment.reference.as_str(), payment)).collect();
@@ -122,8 +123,8 @@ impl Ledger {
     }
 }
 
-/// Returns the fault of an order that is not settled. `payments` are by reference. `notices` has the number of notices by deduplication
-/// key.
+/// Returns the fault of an order that is not finished, or `None`. `payments` has the payment for each order by the order's id. `notices`
+/// has the number of notices for each deduplication key.
 fn fault(order: &Order, payments: &BTreeMap<&str, &Payment>, notices: &BTreeMap<&str, u32>) -> Option<String> {
     let payment = payments.get(order.id.as_str());
     let status = payment.map(|payment| payment.status.as_str());

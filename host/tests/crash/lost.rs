@@ -1,4 +1,4 @@
-//! Tests of files that vanish or are replaced while a host runs: the host notices it, and acknowledges nothing more.
+//! Tests of database files that are removed or replaced while a host runs: the host notices it, and acknowledges nothing more.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -12,7 +12,7 @@ use watertight_testkit::host::{Host, Launch, folder};
 use crate::client::{Answer, Shop, draft, send};
 use crate::ledger::Ledger;
 
-/// The longest time until a loss is noticed. The host promises one second on an idle machine.
+/// The maximum time until the host notices that a file is lost. On an idle machine, the host notices within one second.
 const NOTICED: Duration = Duration::from_secs(10);
 
 fn place(host: &Host, key: &str) -> Answer {
@@ -23,7 +23,7 @@ fn readiness(host: &Host) -> Answer {
     send(host.admin(), "GET", "/readyz", "", None).unwrap()
 }
 
-/// Waits until the host reports that it lost its state.
+/// Waits until the host reports that it lost its state folder or a database. `what` names the loss for a failure's message.
 #[track_caller]
 fn wait_until_noticed(host: &Host, what: &str) {
     let start = Instant::now();
@@ -41,7 +41,7 @@ fn empty(file: &Path) {
     fs::File::options().write(true).open(file).unwrap().set_len(0).unwrap();
 }
 
-/// The ways to take one database or all of them away.
+/// The ways in which a test removes or replaces one database or all, each with a name.
 const LOSSES: [(&str, fn(&Path)); 8] = [
     ("the state folder is removed", |state| fs::remove_dir_all(state).unwrap()),
     ("the databases' folder is removed", |state| fs::remove_dir_all(state.join("data")).unwrap()),

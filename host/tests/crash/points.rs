@@ -1,4 +1,5 @@
-//! Tests of a process that ends between any two steps of an order. The next start completes the order: one order, one charge, one notice.
+//! Tests of a host that ends between any two steps of an order. The next start completes the order: there is one order, one charge and one
+//! notice.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -12,12 +13,12 @@ use crate::ledger::Ledger;
 
 /// The crash points of the database's writer. See `host/disk/src/failpoint.rs`.
 const POINTS: [&str; 3] = ["sql::before-commit", "sql::committed", "sql::synced"];
-/// A bound on the commits of each scenario.
+/// The maximum number of database commits of each scenario.
 const MOST_COMMITS: u32 = 30;
-/// The longest time that a host takes to become ready or to end.
+/// The maximum time that a host may take to become ready or to end.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Makes a host end at its commit number `passes + 1`.
+/// Makes a host end at the crash point `point` of its database commit number `passes + 1`.
 fn crash_after(launch: Launch, point: &str, passes: u32) -> Launch {
     launch.variable("FAILPOINTS", &failpoints(point, passes))
 }
@@ -26,8 +27,9 @@ fn failpoints(point: &str, passes: u32) -> String {
     if passes == 0 { format!("{point}=return") } else { format!("{point}={passes}*off->return") }
 }
 
-/// Runs a scenario once for each of its commits, with a host that ends there, until the host no longer ends. Returns the number of commits.
-/// `told` sends the request and returns whether it was answered. `check` examines the next start once it is ready.
+/// Runs a scenario once for each of its database commits, with a host that ends at this commit, until the scenario ends before the host
+/// does. Returns the number of commits. `told` sends the scenario's request and returns whether it was answered. `check` examines the next
+/// host once it is ready.
 fn at_every_commit(
     point: &str,
     prepare: impl Fn(Shop),
@@ -177,7 +179,7 @@ fn a_start_that_crashes_while_it_resumes() {
     }
 }
 
-/// Starts a host that may end before it is ready. Returns whether it became ready. If so, kills it.
+/// Starts a host that may end at a crash point before it is ready. Returns whether it became ready. If so, kills it.
 fn is_ready_with(state: &Path, failpoints: &str) -> bool {
     let mut command = binary();
     command.arg("run").arg(shop()).arg("--state").arg(state).args([
@@ -207,7 +209,8 @@ fn is_ready_with(state: &Path, failpoints: &str) -> bool {
     ready
 }
 
-/// Returns the admin address of this process once the lock file has it.
+/// Returns the admin listener's address of the host with the process id `process`. Returns `None` until the lock file of the state folder
+/// has it.
 fn admin(state: &Path, process: u32) -> Option<SocketAddr> {
     let text = std::fs::read_to_string(state.join("lock")).ok()?;
     let info: watertight_control::state::HostInfo = serde_json::from_str(&text).ok()?;

@@ -1,4 +1,4 @@
-//! Tests of power cuts: only what a host synced is certain to be on the disk. Any part of the rest may be there.
+//! Tests of power cuts: only data that a host synced is certain to be on the disk. Any part of the other writes may be there too.
 //!
 //! The writes in a host's trace are replayed onto copies of its databases, up to a chosen line. A start on such a copy is a start after a
 //! power cut at that line. File names are taken as durable once created; `durability.rs` tests those.
@@ -16,16 +16,16 @@ use crate::kills::Dice;
 use crate::ledger::Ledger;
 use crate::trace::{Call, read, traced};
 
-/// The unsynced changes of a file that reach the disk.
+/// Which of a file's unsynced writes reach the disk in a simulated power cut.
 #[derive(Debug, Clone, Copy)]
 enum Cut {
-    /// None of them.
+    /// No unsynced write reaches the disk.
     Lost,
-    /// Some of them: each whole, by half, or not at all, chosen at random from this seed.
+    /// Some unsynced writes reach the disk: each completely, by half, or not at all. The choice is random, from this seed.
     Torn(u64),
 }
 
-/// A file: its durable content and its unsynced changes.
+/// A simulated file on a disk: its durable content and its unsynced writes.
 #[derive(Debug, Clone, Default)]
 struct Disk {
     synced: Vec<u8>,
@@ -64,7 +64,7 @@ impl Change {
     }
 }
 
-/// Returns a new state folder with the database files as a power cut just before `line` leaves them.
+/// Returns a new state folder whose database files are as a power cut leaves them just before the line `line` of the trace.
 fn after_a_cut(calls: &[Call], state: &Path, line: usize, cut: Cut) -> TempDir {
     let data = state.join("data");
     let mut disks: BTreeMap<String, Disk> = BTreeMap::new();
@@ -142,7 +142,7 @@ fn power_cuts_while_an_order_is_placed() {
     }
 }
 
-/// No power cut takes back what any answer told, about the client's own order or another's.
+/// No power cut undoes what an answer told a client, about the client's own order or another's.
 #[test]
 fn nothing_is_told_that_a_power_cut_could_take_back() {
     let folder = folder();
@@ -203,7 +203,7 @@ fn orders_in(answer: &str) -> Vec<Value> {
     }
 }
 
-/// Returns the rank of a status in the life of an order.
+/// Returns the position of a status in the life of an order. A later status has a higher number.
 fn rank(status: &str) -> u8 {
     match status {
         "pending" => 0,

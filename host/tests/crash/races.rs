@@ -14,9 +14,9 @@ use crate::client::{Answer, Shop, draft, request, send};
 use crate::kills::Dice;
 use crate::ledger::Ledger;
 
-/// Slows every commit down, so that the racing requests meet at every step.
+/// The fail point that slows every database commit down by 12 ms, so that racing requests meet at every step.
 const SLOW: &str = "sql::committed=sleep(12)";
-/// The longest wait for background work.
+/// The maximum time to wait for work that the host does in the background.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Waits until the ledger of a running host satisfies `wanted`.
@@ -32,7 +32,7 @@ fn wait_for(state: &Path, wanted: impl Fn(&Ledger) -> bool) -> Ledger {
     }
 }
 
-/// Waits for a customer's only order. Returns its id.
+/// Waits until a customer has an order. Returns the order's id.
 fn wait_for_order(shop: Shop, customer: &str) -> String {
     let start = Instant::now();
     loop {
@@ -155,7 +155,7 @@ fn a_client_that_goes_away_has_ordered_all_the_same() {
     assert_eq!((ledger.orders.len(), ledger.payments.len()), (2, 2));
 }
 
-/// A deadline interrupts a request like a crash, and the process goes on.
+/// A deadline interrupts a request as a crash does, but the host's process goes on.
 #[test]
 fn a_request_that_ran_out_of_time_is_repeated() {
     let folder = folder();
@@ -174,7 +174,7 @@ fn a_request_that_ran_out_of_time_is_repeated() {
     assert_eq!((ledger.payments.len(), ledger.notices.len()), (1, 1));
 }
 
-/// Creates the shop with other limits in another folder. Returns its manifest.
+/// Copies the shop to `folder`, with `limits` as its default limits. Returns the path of the copy's manifest.
 fn with_limits(folder: &Path, limits: &str) -> std::path::PathBuf {
     let mut text = std::fs::read_to_string(shop()).unwrap();
     for module in ["orders", "payments", "notifications"] {
@@ -224,7 +224,7 @@ fn call(host: &Host, function: &str, arguments: &[Value]) -> Answer {
     send(host.admin(), "POST", "/call", &headers, Some(&body)).unwrap()
 }
 
-/// A module that resumes relies on being alone. An operator must not be able to call `resume` while requests are served.
+/// A module's function `resume` relies on it that no other call of the function runs. So an operator can't call it while a host runs.
 #[test]
 fn nobody_resumes_while_requests_are_served() {
     let host = Launch::shop().variable("FAILPOINTS", SLOW).start();
@@ -281,7 +281,8 @@ fn nobody_calls_anything_before_the_host_is_ready() {
     assert_eq!(Shop(launched.listen()).list("ada")[0]["status"], "paid");
 }
 
-/// Requests an order from the starting host. Returns the status, or none if the host doesn't listen yet or is ready already.
+/// Asks a starting host, through its admin listener, to place an order. Returns the HTTP status, or `None` if the host doesn't listen yet
+/// or is ready already.
 fn place_by_admin(state: &Path, token: &str) -> Option<u16> {
     let text = std::fs::read_to_string(state.join("lock")).ok()?;
     let info: watertight_control::state::HostInfo = serde_json::from_str(&text).ok()?;
@@ -295,7 +296,7 @@ fn place_by_admin(state: &Path, token: &str) -> Option<u16> {
     (answer.status == 503).then_some(503)
 }
 
-/// Where no host runs, an operator may finish what a crash left.
+/// If no host runs, an operator may call `resume`, which finishes the orders that a crash left unfinished.
 #[test]
 fn an_operator_resumes_where_no_host_runs() {
     let folder = folder();

@@ -12,12 +12,14 @@ use crate::client::{Shop, draft};
 use crate::kills::Dice;
 use crate::ledger::Ledger;
 
-/// The longest wait for background work, far above the interval and the age of the orders that it picks up.
+/// The maximum time to wait until the host has finished orders in the background. It is far longer than the interval at which the host does
+/// so, and than the age that such orders must have.
 const TIMEOUT: Duration = Duration::from_secs(60);
-/// More orders than one call of the module's `resume` tries.
+/// A number of orders that is one more than a single call of the module's function `resume` tries to finish.
 const OVER_A_BATCH: usize = 51;
 
-/// Copies the shop with this interval of `resume` for orders and this limit of a request's duration.
+/// Copies the shop. `resume` is the interval at which the copy's host resumes unfinished orders, and `request` the maximum duration of a
+/// request.
 fn shop_with(resume: &str, request: &str) -> tempfile::TempDir {
     let copy = copy_of_shop(&format!("[defaults.limits]\nrequest = \"{request}\""));
     let file = copy.path().join("app.toml");
@@ -40,7 +42,7 @@ fn wait_for(state: &Path, wanted: impl Fn(&Ledger) -> bool) -> Ledger {
     }
 }
 
-/// Returns how many scheduled runs of orders had this outcome.
+/// Returns how many scheduled runs of the function `resume` of orders had this outcome.
 fn resumed(host: &Host, outcome: &str) -> u64 {
     let metrics = Operator::of(host).ask("GET", "/metrics", "text/plain", b"").text;
     let name = format!("watertight_resumes_total{{module=\"orders\",moment=\"schedule\",outcome=\"{outcome}\"}} ");
@@ -78,7 +80,8 @@ fn a_module_that_is_resumed_at_starts_only_is() {
     Ledger::read(&state).check_settled("after a start");
 }
 
-/// One run takes longer than the interval and spans two swaps. No other run begins: each order is tried once.
+/// One run of the function `resume` takes longer than the interval between runs, and lasts during two swaps. No other run begins meanwhile:
+/// each order is tried once.
 #[test]
 fn a_module_is_never_resumed_twice_at_once_whatever_builds_are_at_work() {
     let (app, folder) = (shop_with("1s", "20s"), folder());
@@ -113,8 +116,8 @@ fn a_module_is_never_resumed_twice_at_once_whatever_builds_are_at_work() {
     assert_eq!(tries, (1, 1));
 }
 
-/// Requests that exceed their deadline, cancellations, the schedule, and kills race with each other. Afterwards a host that isn't restarted
-/// completes everything.
+/// Requests that exceed their deadline, cancellations, scheduled runs of `resume`, and kills of the host race with each other. Afterwards a
+/// host that isn't restarted completes every order.
 #[test]
 fn kills_requests_and_the_schedule_race() {
     let (app, folder) = (shop_with("1s", "250ms"), folder());
@@ -168,7 +171,7 @@ fn kills_requests_and_the_schedule_race() {
     wait_for(&state, is_whole).check_settled("while the host serves");
 }
 
-/// A stop while a start resumes lets the current call end, and closes everything.
+/// A host that is told to stop while it resumes orders at its start lets the current call end, and closes all databases.
 #[test]
 fn a_stop_while_a_start_resumes_is_one_in_order() {
     let folder = folder();

@@ -7,7 +7,7 @@ use watertight_testkit::host::{Launch, folder};
 use crate::client::{Shop, draft};
 use crate::ledger::Ledger;
 
-/// More orders than one call of the module's `resume` tries.
+/// A number of orders that is one more than a single call of the module's function `resume` tries to finish.
 const OVER_A_BATCH: usize = 51;
 
 #[test]
@@ -75,7 +75,7 @@ fn a_silent_card_is_tried_again_by_each_start_and_delays_none() {
     }
 }
 
-/// Orders that can't be completed delay no others: the first start completes all that can be.
+/// Orders that can't be completed delay no others: the first start completes all orders that can be completed.
 #[test]
 fn silent_cards_hold_up_no_other_order() {
     let folder = folder();
@@ -95,7 +95,8 @@ fn silent_cards_hold_up_no_other_order() {
     assert_eq!(Shop(host.listen()).list("bob")[0]["status"], "paid");
 }
 
-/// Returns the fail point after the first commit of the next order. Each silent order is one commit.
+/// Returns the text of a fail point that ends the host after the first commit of the order that follows `orders` others. Each of these
+/// others makes one commit, because the payment provider never answers for its card.
 fn failpoint_after_silent_orders(orders: usize) -> String {
     format!("sql::committed={orders}*off->return")
 }

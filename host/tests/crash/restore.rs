@@ -1,4 +1,4 @@
-//! Tests of restores: which ones are refused, and what an interrupted one leaves.
+//! Tests of restoring a backup: when a restore is refused, and what an interrupted restore leaves.
 
 use std::fs;
 use std::path::Path;
@@ -12,7 +12,7 @@ use crate::backup::{
 };
 use crate::ledger::Ledger;
 
-/// Swaps in a build of notifications that differs only in its digest.
+/// Replaces the module of notifications by a build that differs only in its digest. `mark` distinguishes such builds.
 fn swap(host: &Host, mark: u8) {
     let mut bytes = fs::read(component("notifications")).unwrap();
     bytes.extend_from_slice(&[0, 6, 4, b'm', b'a', b'r', b'k', mark]);

@@ -1,5 +1,5 @@
-//! Tests of `kill -9` at every named step of every change, while orders are placed: the next start serves a whole generation, the old one
-//! or the new one, the history says which, and no acknowledged order is lost.
+//! Tests of hosts that are killed at every named step of every change of the application, while orders are placed: the next start serves a
+//! whole generation, the old one or the new one, the history says which, and no acknowledged order is lost.
 //!
 //! The steps are the crash points of `host/disk/src/failpoint.rs`. The match over them is exhaustive, so a new step must be added to a
 //! scenario here.
@@ -33,29 +33,31 @@ use crate::ledger::Ledger;
 const TIMES: &str = "CRASH_TIMES";
 /// The number of customers that order at the same time.
 const CUSTOMERS: usize = 2;
-/// The pause between two attempts of a customer, and the longest time that a customer tries.
+/// The pause between two attempts of a customer to place an order.
 const PAUSE: Duration = Duration::from_millis(2);
+/// The maximum time for which a customer tries.
 const TIMEOUT: Duration = Duration::from_secs(60);
-/// The number of commits before the kill. It exceeds the commits of a start, which completes what the last kill left.
+/// The number of database commits before a kill in the scenario of orders. It exceeds the commits of a start, which completes the orders
+/// that the last kill left.
 const COMMITS: usize = 30;
 /// The number of the signal of `kill -9`.
 const KILL: i32 = 9;
 
-/// A scenario that passes a step.
+/// Something that a host does while it is killed. Each scenario passes some of the named steps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Scenario {
     Swap,
     Apply,
     Rollback,
-    /// A swap that is refused and remembered.
+    /// A swap that is refused and recorded in the history.
     Refusal,
-    /// A start after a change on the disk.
+    /// A start of the host after the application on the disk has changed.
     Start,
-    /// Only orders.
+    /// No change: customers place orders.
     Orders,
 }
 
-/// Returns the scenarios that pass a step, and whether a kill at the step leaves the new generation.
+/// Returns the scenarios that pass a step, and whether the next start serves the new generation after a kill at the step.
 fn scenarios(point: CrashPoint) -> (&'static [Scenario], bool) {
     use Scenario::{Apply, Orders, Refusal, Rollback, Start, Swap};
     match point {
@@ -88,13 +90,13 @@ fn scenarios(point: CrashPoint) -> (&'static [Scenario], bool) {
 /// The parts of a generation that the tests vary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Content {
-    /// The answer of the module `extra`.
+    /// The number that the module `extra` answers with, which identifies its build.
     tag: u32,
-    /// The build of payments.
+    /// The mark of the running build of payments.
     payments: char,
 }
 
-/// The customers and their acknowledged orders.
+/// The state that customers share with the test: the shop's address and the acknowledged orders.
 #[derive(Default)]
 struct World {
     /// The address of the host while customers may send requests.
@@ -150,7 +152,7 @@ impl World {
 /// The shop with one more module, `extra`, whose answer says which build it is. No other module depends on it.
 struct Application {
     folder: TempDir,
-    /// The tag of the next build. No earlier run used it, so the build's compiled code is nowhere cached.
+    /// The tag of the next build of `extra`. No earlier run of the tests used it, so no cache has compiled code for the build.
     next: u32,
 }
 
@@ -165,7 +167,7 @@ impl Application {
         Self { folder, next: now.subsec_nanos() | 1 << 30 }
     }
 
-    /// Replaces the build of `extra`, and changes a setting that has little effect. Returns the build's tag.
+    /// Replaces the component of `extra` on the disk by a new build, and changes a setting that has little effect. Returns the build's tag.
     fn change(&mut self, migrations: usize) -> u32 {
         self.next += 1;
         fs::write(self.folder.path().join("extra.wasm"), extra(self.next, migrations)).unwrap();
@@ -206,21 +208,21 @@ fn extra(tag: u32, migrations: usize) -> Vec<u8> {
     component
 }
 
-/// Returns a build of payments with this mark.
+/// Returns the module of payments as a build whose build id contains this mark.
 fn payments(build: char) -> Vec<u8> {
     with_build_id(&fs::read(component("payments")).unwrap(), &format!("steps{build}"))
 }
 
-/// The repeated kills on one state folder.
+/// A series of kills of hosts on one state folder, and what the next start is expected to serve.
 struct Run<'a> {
     world: &'a World,
     app: Application,
     state: PathBuf,
     /// The published generations and their content. The last one is current.
     published: Vec<(u64, Content)>,
-    /// The number of refusals so far.
+    /// The number of changes that were refused so far.
     refused: usize,
-    /// The number of migrations of the next build.
+    /// The number of migrations that the next build of `extra` has.
     migrations: usize,
 }
 
@@ -229,7 +231,7 @@ impl Run<'_> {
         *self.published.last().unwrap()
     }
 
-    /// Checks what a start serves, before customers send requests. Returns the operator.
+    /// Checks what a started host serves, before customers send requests. Returns the host's operator.
     fn check(&mut self, host: &Host, when: &str) -> Operator {
         let ledger = Ledger::read(&self.state);
         ledger.check_settled(when);
@@ -255,7 +257,7 @@ impl Run<'_> {
         operator
     }
 
-    /// Starts a host without a fail point, and checks it.
+    /// Starts a host without a fail point, and checks what it serves.
     fn serves(&mut self, when: &str) -> Host {
         let host = Launch::app(self.app.folder.path()).state(&self.state).start();
         self.check(&host, &format!("{when}, started"));
@@ -266,7 +268,8 @@ impl Run<'_> {
         if content.payments == ' ' { fs::read(component("payments")).unwrap() } else { payments(content.payments) }
     }
 
-    /// Kills a host at a step of a scenario, and records what the next start must serve.
+    /// Runs a scenario with a host that is killed at a step, and records what the next start must serve. `is_new` says whether that is the
+    /// new generation.
     fn kill_at(&mut self, scenario: Scenario, point: CrashPoint, is_new: bool, time: usize) {
         let when = format!("{scenario:?} at {}, time {time}", point.name());
         let (number, content) = self.current();
@@ -334,7 +337,7 @@ impl Run<'_> {
     }
 }
 
-/// Returns whether only a new build, or one with a new migration, passes this step.
+/// Returns whether a change passes this step only if it brings a new build or a new migration.
 fn needs_a_new_build(point: CrashPoint) -> bool {
     matches!(
         point,
@@ -347,7 +350,7 @@ fn needs_a_new_build(point: CrashPoint) -> bool {
     )
 }
 
-/// Removes the compiled code of these builds from the harness's cache, since no other run can use it.
+/// A guard that removes the compiled code of these builds from the cache that tests share, since no other run can use it.
 struct Tidy(Vec<PathBuf>);
 
 fn kept_code() -> Vec<PathBuf> {
@@ -379,7 +382,8 @@ fn killed_at_every_step_of_every_change() {
     assert!(orders > kills, "only {orders} orders were placed: the host hardly ran");
 }
 
-/// Runs each scenario that passes a step `times` times. Returns the number of acknowledged orders.
+/// Runs each scenario that passes the step `point`, `times` times, and kills the host at the step. Returns the number of acknowledged
+/// orders.
 fn killed_at(point: CrashPoint, times: usize, tidy: &mut Tidy) -> usize {
     let folder = folder();
     let mut app = Application::new();

@@ -8,31 +8,33 @@ use std::path::Path;
 
 use watertight_testkit::host::{Launch, check_strace};
 
-/// The arguments of `strace`; the output file follows. Strings are long enough for SQLite's pages and for the answers.
+/// The arguments of `strace`, except the output file, which follows them. `-s` makes printed strings long enough for SQLite's pages and for
+/// HTTP answers.
 pub const STRACE: [&str; 8] = ["-f", "-ttt", "-yy", "-s", "100000", "-e", CALLS, "-o"];
-/// The traced calls: writes, syncs, and calls that create or remove names.
+/// The system calls that are traced: writes, syncs, and calls that create or remove the names of files.
 const CALLS: &str = "trace=fdatasync,fsync,sendto,write,writev,sendmsg,pwrite64,ftruncate,mkdir,openat,unlink";
 
-/// A system call.
+/// A system call of the traced host.
 #[derive(Debug, Clone)]
 pub struct Call {
     pub name: String,
-    /// The arguments as `strace` writes them, without what a second line adds.
+    /// The arguments as `strace` writes them. If `strace` splits a call into two lines, only those of the first line.
     pub arguments: String,
-    /// The lines at which the call began and ended. [`usize::MAX`] means that it never ended.
+    /// The line of the trace at which the call began.
     pub began: usize,
+    /// The line of the trace at which the call ended. [`usize::MAX`] means that it never ended.
     pub ended: usize,
     /// Whether the call succeeded.
     pub well: bool,
 }
 
-/// Launches a host whose system calls are written to `file`.
+/// Returns the settings for a host whose system calls `strace` writes to `file`.
 pub fn traced(launch: Launch, file: &Path) -> Launch {
     check_strace();
     launch.under(&[&["strace"], &STRACE[..], &[file.to_str().unwrap()]].concat())
 }
 
-/// Reads the trace of a host that has ended.
+/// Reads the system calls of a host that has ended from the trace in `file`.
 pub fn read(file: &Path) -> Vec<Call> {
     let mut calls: Vec<Call> = Vec::new();
     let mut open: Vec<(String, usize)> = Vec::new();
@@ -65,20 +67,22 @@ pub fn read(file: &Path) -> Vec<Call> {
     calls
 }
 
-/// Returns whether a line ends like `… = 12`, and not like `… = -1 EIO (Input/output error)` or `… = ?`.
+/// Returns whether a line of the trace says that its call succeeded: it ends like `… = 12`, and not like `… = -1 EIO (Input/output error)`
+/// or `… = ?`.
 fn ends_well(text: &str) -> bool {
     text.rsplit_once(" = ").is_some_and(|(_, result)| result.starts_with(|first: char| first.is_ascii_digit()))
 }
 
 impl Call {
-    /// Returns the file of the first argument, a descriptor such as `28</state/data/orders.db-wal>, …`.
+    /// Returns the path of the file on which the call works. The first argument is a descriptor with this path, such as
+    /// `28</state/data/orders.db-wal>, …`.
     pub fn file(&self) -> &str {
         let text = self.arguments.split_once('<').map_or("", |(_, text)| text);
         let end = [">, ", ">)", "> <unfinished"].iter().filter_map(|end| text.find(end)).min();
         &text[..end.unwrap_or(0)]
     }
 
-    /// Returns whether the call is a successful sync.
+    /// Returns whether the call is a successful sync of a file to the disk.
     pub fn is_sync(&self) -> bool {
         self.well && matches!(self.name.as_str(), "fsync" | "fdatasync")
     }
@@ -95,7 +99,7 @@ impl Call {
         strings
     }
 
-    /// Returns the last argument, an offset or a length.
+    /// Returns the call's last argument as a number: an offset or a length.
     pub fn number(&self) -> usize {
         let end = [") ", " <unfinished"].iter().filter_map(|end| self.arguments.rfind(end)).max().unwrap();
         let text = &self.arguments[..end];
@@ -106,7 +110,7 @@ impl Call {
             .unwrap_or_else(|error| panic!("{error}: {}", &text[text.len() - 30..]))
     }
 
-    /// Returns the text that the call sends to a client, if it does.
+    /// Returns the text of the HTTP answer that the call sends to a client, or `None` if it sends none.
     pub fn answer(&self) -> Option<String> {
         if !self.file().starts_with("TCP:") {
             return None;

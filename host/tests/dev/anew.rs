@@ -1,10 +1,11 @@
-//! Tests of when `dev` recreates a database, and when it doesn't.
+//! Tests of when `watertight dev` deletes a database and creates it again, and when it doesn't.
 
 use watertight_testkit::components;
 
 use super::*;
 
-/// A renamed migration is no edit. One that is inserted before applied ones is refused by name. Neither loses a row.
+/// `dev` does not treat a renamed migration as an edited one. It refuses a migration that is inserted before applied ones. In both cases,
+/// no row of the database is lost.
 #[test]
 fn no_database_is_removed_for_a_name_or_for_what_was_put_between() {
     const THIRD: (&str, &str) = ("0003_c.sql", "CREATE TABLE c (id INTEGER)");
@@ -31,7 +32,7 @@ fn no_database_is_removed_for_a_name_or_for_what_was_put_between() {
     author.stop();
 }
 
-/// A build with an edited migration that doesn't start removes the database of the running build. Undoing the edit brings the database
+/// A build with an edited migration replaces the database of the running build, but does not start. Undoing the edit brings the database
 /// back.
 #[test]
 fn a_database_that_was_made_anew_in_vain_is_there_again_once_the_edit_is_undone() {
@@ -54,7 +55,7 @@ fn a_database_that_was_made_anew_in_vain_is_there_again_once_the_edit_is_undone(
     author.stop();
 }
 
-/// Returns a component whose `tag` returns 1 if its bucket can be read, and 0 otherwise.
+/// Returns a component with key-value data. Its function `tag` returns 1 if the data can be read, and 0 otherwise.
 fn counting() -> Vec<u8> {
     let wit = format!(
         "{TAGS} world counting-world {{ import wasi:keyvalue/store@0.2.0-draft2; export tags; }}

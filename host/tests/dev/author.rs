@@ -1,4 +1,4 @@
-//! An author: edits an application's files while `watertight dev` follows them.
+//! A simulated author, who edits an application's files while `watertight dev` follows the edits.
 
 use std::fs::{self, File};
 use std::net::SocketAddr;
@@ -10,9 +10,9 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use watertight_testkit::host;
 
-/// The longest wait for a step that compiles, on a busy machine.
+/// The maximum time to wait for a line of output on a busy machine, if something must be compiled first.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(120);
-/// The silence after which no further output is expected. It exceeds the polling interval of the watcher.
+/// The time without output after which no further output is expected. It exceeds the interval at which `dev` looks for changed files.
 pub(crate) const SILENCE: Duration = Duration::from_secs(3);
 
 /// An application's files in a temporary folder, and the `watertight dev` that follows them.
@@ -65,12 +65,12 @@ impl Author {
         self.read = 0;
     }
 
-    /// Returns the output that the test has not read yet.
+    /// Returns the output of `dev` that the test has not read yet.
     pub(crate) fn news(&self) -> String {
         fs::read_to_string(self.log()).unwrap().split_off(self.read)
     }
 
-    /// Waits for a line that contains all of these parts. Returns the output up to its end, and marks it as read.
+    /// Waits for a line of output that contains all of these parts. Returns the unread output up to the line's end, and marks it as read.
     pub(crate) fn hears(&mut self, parts: &[&str]) -> String {
         let begun = Instant::now();
         loop {
@@ -89,20 +89,20 @@ impl Author {
         }
     }
 
-    /// Asserts that nothing is written for a while.
+    /// Asserts that `dev` writes no output for the time [`SILENCE`].
     pub(crate) fn stays_silent(&self) {
         std::thread::sleep(SILENCE);
         assert_eq!(self.news(), "");
     }
 
-    /// Waits until the host serves. Returns its address.
+    /// Waits until `dev` serves the application. Returns the address of the data listener.
     pub(crate) fn serves(&mut self) -> SocketAddr {
         let said = self.hears(&["live", "serves on http://"]);
         let (_, rest) = said.rsplit_once("http://").unwrap();
         rest.split_whitespace().next().unwrap().parse().unwrap()
     }
 
-    /// Sends SIGINT, as Ctrl-C does, and waits for the end.
+    /// Sends SIGINT to `dev`, as Ctrl-C does, and waits until the process ends.
     pub(crate) fn stop(&mut self) {
         let mut process = self.process.take().unwrap();
         kill_process(Pid::from_raw(process.id().try_into().unwrap()).unwrap(), Signal::INT).unwrap();

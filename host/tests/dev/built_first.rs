@@ -1,4 +1,4 @@
-//! Tests of `watertight test` with sources that changed since they were built.
+//! Tests of `watertight test` for modules whose sources have changed since the last build: it builds them first.
 
 use std::fs;
 

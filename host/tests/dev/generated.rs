@@ -1,8 +1,8 @@
-//! Tests of a build that writes into its own source folder.
+//! Tests of `watertight dev` with a module whose build writes into its own source folder.
 
 use crate::{CODE, package, rust};
 
-/// A build script that writes a different text at each build.
+/// A Cargo build script that writes a different text into the source folder at each build.
 const SCRIPT: &str = r#"
 fn main() {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos();

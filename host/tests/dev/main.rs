@@ -41,8 +41,8 @@ interface calc {
 world module { export calc; }
 ";
 
-/// The source of the module, with bindings written by hand, so that it needs no crates. `meta.bin` is what `wit_bindgen::generate!` would
-/// embed.
+/// The Rust source of the module `calc`. Its bindings are written by hand, so that it needs no crates. `meta.bin` has what
+/// `wit_bindgen::generate!` would embed.
 const CODE: &str = r#"
 #[unsafe(export_name = "a:calc/calc@1.0.0#add")]
 pub extern "C" fn add(left: u32, right: u32) -> u32 { more::more(left + right) }
@@ -257,7 +257,7 @@ fn with_migrations(mut component: Vec<u8>, migrations: &[(&str, &str)]) -> Vec<u
     component
 }
 
-/// Returns the names of a database's tables, without those of the host.
+/// Returns the names of the tables in the module's database, without the host's own tables.
 fn tables(state: &Path) -> Vec<String> {
     let database = rusqlite::Connection::open(state.join("data/tags.db")).unwrap();
     let sql = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'watertight%' ORDER BY name";

@@ -1,4 +1,4 @@
-//! Tests of the access log, and of the request fields in the log line of a trap.
+//! Tests of the access log, and of the fields about the request in the log line about a trapped module.
 
 use std::fs;
 

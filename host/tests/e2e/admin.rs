@@ -151,7 +151,7 @@ async fn a_token_stays_over_restarts(setup: Setup) {
     assert_eq!(token(), token());
 }
 
-/// Failed authentications are counted and logged with the client's address, limited to a few lines per second.
+/// The host counts requests with a wrong admin token, and logs them with the client's address, at most a few lines per second.
 async fn wrong_tokens_are_counted_and_logged(setup: Setup) {
     let host = setup.shop().start();
     let ask = |header: &'static str| {

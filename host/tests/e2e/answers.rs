@@ -1,4 +1,4 @@
-//! Tests of the answers to invalid requests. `answers.txt` has a case for each row of the table of decisions, and more.
+//! Tests of the answers to valid and invalid requests. `answers.txt` has the cases: each is a request and the expected answer.
 //!
 //! `BLESS=1` rewrites the expected answers. Review the differences.
 
@@ -16,18 +16,18 @@ placements_and_languages! {
     fn every_case_of_the_table;
 }
 
-/// The settings that the cases assume.
+/// The settings of the shop's manifest that the cases assume.
 const SETTINGS: &str = "[defaults.limits]\nbody = \"64KiB\"";
-/// The largest number of errors of an answer that are listed in full.
+/// If an answer has at most this many errors, `answers.txt` lists all of them.
 const MANY: usize = 16;
-/// The number of errors listed from the start of a longer list. The last error is listed as well.
+/// If an answer has more errors, `answers.txt` lists this many from the start, and the last one.
 const FEW: usize = 3;
-/// The number of characters of a text that are listed.
+/// The maximum number of characters of a text in `answers.txt`. Longer texts are cut.
 const SHORT: usize = 120;
 /// The size of a chunk in bytes, if a body is sent in chunks.
 const CHUNK: usize = 8 << 10;
 
-/// A case of the file.
+/// A case of `answers.txt`: a request and its expected answer.
 struct Case<'a> {
     title: &'a str,
     request: Vec<&'a str>,
@@ -104,7 +104,7 @@ fn ask(host: &Host, case: &Case<'_>) -> Answer {
     connection.answer(method != "HEAD")
 }
 
-/// Decodes a text: `\xNN` is a byte, and `{{TEXT*N}}` repeats a text N times.
+/// Decodes a request of `answers.txt`: `\xNN` is a byte, and `{{TEXT*N}}` repeats a text N times.
 fn unescape(text: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut rest = text;
@@ -126,7 +126,7 @@ fn unescape(text: &str) -> Vec<u8> {
     bytes
 }
 
-/// Returns an answer in the notation of the file. Asserts the properties that all answers have.
+/// Returns an answer in the notation of `answers.txt`. Asserts the properties that all answers must have.
 fn describe(answer: &Answer, case: &Case<'_>) -> String {
     let title = case.title;
     assert_eq!(answer.header("watertight-generation"), "1", "{title}: {answer:?}");

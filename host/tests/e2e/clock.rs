@@ -15,8 +15,8 @@ use watertight_testkit::host::{Host, Launch, folder};
 
 use crate::shop::{card, draft};
 
-/// The source of the library. It adds a number of seconds to the wall clock. The number is a 64-bit integer in the file that `CLOCK_OFFSET`
-/// names.
+/// The C source of the library that changes the clock. It adds a number of seconds to the wall clock. The number is a 64-bit integer in the
+/// file that the environment variable `CLOCK_OFFSET` names.
 const MOVED_CLOCK: &str = r#"
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -69,7 +69,7 @@ fn library() -> &'static Path {
     &FILE
 }
 
-/// The clock of one host.
+/// The changeable wall clock of one host: the file with the number of seconds that is added, and the file's path.
 struct Clock(fs::File, PathBuf);
 
 impl Clock {
@@ -89,14 +89,15 @@ impl Clock {
     }
 }
 
-/// Returns offsets in seconds to 1901, to the minute before 1970, to the year 10000 and to about the year 12000. Each has the year that
-/// timestamps start with.
+/// Returns the seconds from now to 1901, to the minute before 1970, to the year 10000 and to about the year 12000. With each stands the
+/// year that the host then writes in timestamps.
 fn offsets() -> [(&'static str, i64); 4] {
     let now = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()).unwrap();
     [("1970", -now - 2_177_452_800), ("1970", -now - 60), ("9999", 253_402_300_801 - now), ("9999", 316_000_000_000)]
 }
 
-/// Asserts that both listeners answer, with both versions of HTTP, and on the connection that is open already.
+/// Asserts that both listeners answer, with both versions of HTTP, and also on the connection `old`, which was opened before the clock
+/// changed. `year` is the year that timestamps must have.
 async fn served(host: &Host, old: &mut Raw, year: &str) {
     let list = request("GET", "/orders?customer=nobody", &[], b"");
     old.send(&list).answer(true).expect(200);

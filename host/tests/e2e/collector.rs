@@ -1,4 +1,4 @@
-//! An OTLP collector: an HTTP server on the loopback interface that decodes the spans that it gets.
+//! An OTLP collector for tests: an HTTP server on the loopback interface that decodes the trace spans that it receives.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -15,22 +15,22 @@ use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value};
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use prost::Message;
 
-/// The longest wait for spans.
+/// The maximum time to wait for an expected span.
 const TIMEOUT: Duration = Duration::from_secs(20);
-/// The silence after which all spans count as received.
+/// The time without new spans after which all spans count as received.
 const QUIET: Duration = Duration::from_millis(400);
 
-/// A received span.
+/// A trace span that the collector has received.
 #[derive(Debug, Clone)]
 pub(crate) struct Span {
     pub(crate) name: String,
     pub(crate) trace: String,
     pub(crate) id: String,
-    /// The parent's id. It is empty for a root.
+    /// The id of the parent span. It is empty for a root span.
     pub(crate) parent: String,
-    /// Whether the parent belongs to another process, according to the flags.
+    /// Whether the parent span belongs to another process, according to the span's flags.
     pub(crate) remote: bool,
-    /// The kind: 1 is internal, 2 server, 3 client.
+    /// The kind of the span: 1 is internal, 2 server, 3 client.
     pub(crate) kind: i32,
     pub(crate) state: String,
     pub(crate) start: u64,
@@ -78,7 +78,7 @@ impl Collector {
         Self { address, got }
     }
 
-    /// Returns settings that send spans here every 50 ms. `more` is appended to the table `[telemetry]`.
+    /// Returns manifest text that makes a host send its spans to this collector every 50 ms. `more` is appended to the table `[telemetry]`.
     pub(crate) fn manifest(&self, more: &str) -> String {
         format!("[telemetry]\notlp = \"http://{}\"\ninterval = \"50ms\"\n{more}\n", self.address)
     }
@@ -92,7 +92,7 @@ impl Collector {
         self.got.lock().unwrap().spans.clone()
     }
 
-    /// Waits until a span that satisfies `wanted` has arrived and no more arrive. Returns all spans.
+    /// Waits until a span that satisfies `wanted` has arrived and no more spans arrive. Returns all spans.
     pub(crate) async fn wait_for(&self, wanted: impl Fn(&Span) -> bool) -> Vec<Span> {
         let start = Instant::now();
         loop {

@@ -349,7 +349,7 @@ fn a_component_is_told_about() {
     assert!(said.err.contains("[not-a-component]"), "{}", said.err);
 }
 
-/// Returns an application with the probe as the module `a`.
+/// Returns an application with the test guest `probe` as its module `a`.
 fn probe(component: &std::path::Path) -> App {
     App::new(&format!(
         "[app]\nname = \"demo\"\n[modules.a]\ncomponent = {component:?}\nuses = [\"sql\", \"logging\", \"clocks\"]\n"

@@ -1,5 +1,5 @@
-//! Tests of asynchronous functions, called within a compartment, by a route and by an operator. Tasks that a call leaves running end with
-//! the call.
+//! Tests of asynchronous functions that are called within a compartment, by a route and by an operator. Tasks that a call leaves running
+//! end with the call.
 
 use std::time::{Duration, Instant};
 

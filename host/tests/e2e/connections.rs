@@ -1,4 +1,5 @@
-//! Tests of attacks by connections: clients that send nothing, read nothing, or take as much as they can. Other clients must not notice.
+//! Tests of clients that attack a host by their connections: they send nothing, read nothing, or take as much memory as they can. Other
+//! clients must not notice.
 //!
 //! The frames of HTTP/2 are written by hand. See `support/http2.rs`.
 
@@ -16,12 +17,12 @@ use watertight_testkit::http2::{DATA, GOAWAY, HEADERS, Http2, RST_STREAM};
 
 use others::Others;
 
-/// The longest wait for something that takes milliseconds on an idle machine.
+/// The maximum time to wait for something that takes milliseconds on an idle machine.
 const SOON: Duration = Duration::from_secs(10);
-/// The number of streams that one HTTP/2 connection may have open.
+/// The maximum number of streams that the host allows on one HTTP/2 connection.
 const STREAMS: usize = 256;
 
-/// Returns an application of one module that answers with texts of any length, waits, and runs scripts.
+/// Returns an application of the test guest `probe`, which answers with texts of any length, waits, and runs scripts.
 fn texts(settings: &str) -> App {
     let component = guest("probe");
     App::new(&format!(
@@ -46,7 +47,7 @@ fn resident(host: &Host) -> u64 {
     line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() << 10
 }
 
-/// Waits until a condition holds. `what` describes the failure.
+/// Waits until the condition `is` holds. `what` describes the condition for a failure's message.
 async fn until(what: &str, is: impl AsyncFn() -> bool) {
     let start = Instant::now();
     while !is().await {

@@ -12,7 +12,7 @@ const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
 const GOAWAY: u8 = 7;
 const CONTINUATION: u8 = 9;
-/// The payload size that every HTTP/2 peer accepts, in bytes.
+/// The maximum payload of an HTTP/2 frame that every peer must accept, in bytes.
 const MAX_FRAME: usize = 16_384;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
@@ -23,7 +23,7 @@ const ACK: u8 = 1;
 pub(crate) enum Outcome {
     /// The host answered with this body.
     Answered(Vec<u8>),
-    /// The stream or the connection ended without an answer.
+    /// The HTTP/2 stream or the connection ended without an answer.
     Reset,
 }
 
@@ -37,7 +37,8 @@ impl Outcome {
     }
 }
 
-/// Sends one request on a new connection, and reads the outcome.
+/// Sends one HTTP/2 request on a new connection, and returns its outcome. `fields` are all header fields, those that begin with a colon
+/// included.
 pub(crate) fn ask(address: SocketAddr, fields: &[(&str, &str)], body: &[u8]) -> Outcome {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();

@@ -1,7 +1,7 @@
-//! Tests of modules that trap, loop, exhaust memory, flood the log, or return invalid values. Each attack costs only its own request, and
-//! only the operator learns the reason.
+//! Tests of modules that trap, loop, exhaust memory, flood the log, or return invalid values. Each attack makes only its own request fail,
+//! and only the operator learns the reason.
 //!
-//! `support/attacks.rs` has the attacks.
+//! The test kit's `attacks.rs` and its folder `hostile/` have the attacks.
 
 use std::fs;
 use std::time::Duration;
@@ -106,7 +106,7 @@ async fn each_attack_costs_its_own_request_and_says_why() {
     assert!(copies.iter().all(|file| !file.to_string_lossy().contains("copy")), "{copies:?}");
 }
 
-/// A query that counts the rows not written by `fine`.
+/// An SQL query that counts the rows that an attack wrote: those that do not come from the harmless function `fine`.
 const KEPT: &str = "SELECT count(*) FROM note WHERE text <> 'fine'";
 
 fn database(host: &Host, module: &str) -> rusqlite::Connection {
@@ -172,9 +172,9 @@ async fn deep_stacks_are_given_back() {
     assert!(after < before + DEEP_CALLS * DEEP_STACK / 2, "{before} bytes were resident, {after} are");
 }
 
-/// The number of concurrent calls that loop at the bottom of their stacks.
+/// The number of concurrent calls that each fill their stack by recursion, and then loop.
 const DEEP_CALLS: u64 = 48;
-/// A lower bound of the stack that each call uses, in bytes: 8,000 frames of at least 32 bytes.
+/// The minimum size of the stack that each of these calls uses, in bytes: 8,000 stack frames of at least 32 bytes.
 const DEEP_STACK: u64 = 8_000 * 32;
 
 /// Returns the resident memory of the host in bytes.

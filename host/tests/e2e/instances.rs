@@ -7,7 +7,8 @@ use watertight_testkit::app::{App, guest, wasi_probe};
 use watertight_testkit::client::{client, send};
 use watertight_testkit::host::Host;
 
-/// Returns an application with the probe as the module `a`. Each of these functions has a route.
+/// Returns an application whose module `a` is the component `component` of the test guest `probe`. A route leads to each of the functions
+/// that the tests call. `settings` is appended to the manifest.
 fn acts(component: &std::path::Path, settings: &str) -> App {
     let mut routes = String::new();
     for act in

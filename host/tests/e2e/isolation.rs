@@ -1,4 +1,4 @@
-//! Tests that each module has its own database, whatever it requests, and whichever modules share its store.
+//! Tests that each module has its own database, whatever it requests, and whichever modules share its compartment's Wasmtime store.
 
 use serde_json::{Value, json};
 use watertight_testkit::app::{App, guest};
@@ -21,7 +21,8 @@ placements! {
     async fn data_belongs_to_the_name_and_outlives_the_build;
 }
 
-/// Returns an application with two modules of the same component and one that calls the first. By default all share a store.
+/// Returns an application with two modules, `a` and `b`, of the same component, and a module `pair` that calls `a`. Without other
+/// `settings`, which are appended to the manifest, `setup` says which modules share a compartment.
 fn three(setup: Setup, settings: &str) -> App {
     let (probe, pair) = (guest("probe"), guest("pair"));
     let uses = "uses = [\"sql\", \"logging\", \"clocks\", \"config\"]";
@@ -39,7 +40,7 @@ async fn execute(host: &Host, module: &str, statement: &str) -> Value {
     host.called(&format!("{module}/raw.execute"), json!([statement, []])).await
 }
 
-/// Runs a script in a module. Returns the outcome of each step.
+/// Runs a script of database operations in the test guest `probe`, which is the module `module`. Returns the outcome of each step.
 async fn script(host: &Host, module: &str, steps: Value) -> Vec<String> {
     let said = host.called(&format!("{module}/raw.script"), json!([steps])).await;
     serde_json::from_value(said).unwrap()

@@ -30,7 +30,8 @@ placements! {
     fn the_log_can_be_json;
 }
 
-/// Sends the head of an order and waits until the host asks for the body. Returns the connection and the body.
+/// Sends the head of a request that places an order, and waits until the host asks for the body. Returns the connection and the body that
+/// must follow.
 fn begun(host: &Host) -> (Raw, String) {
     let body = draft("ada", card("tok_visa")).to_string();
     let mut connection = Raw::connect(host.listen());
@@ -144,7 +145,8 @@ async fn a_call_whose_client_left_is_finished_too() {
     assert_eq!(notes["ok"], json!([[{ "text": "late" }]]));
 }
 
-/// The same for the admin listener: a half-executed operation is worse than one whose answer nobody reads.
+/// A call by the admin listener is finished even if the operator has disconnected: a half-executed operation is worse than one whose answer
+/// nobody reads.
 #[tokio::test]
 async fn a_call_whose_operator_left_is_finished_too() {
     let state = host::folder();
@@ -173,11 +175,12 @@ async fn a_call_whose_operator_left_is_finished_too() {
     assert_eq!(notes["ok"], json!([[{ "text": "late" }]]));
 }
 
-/// A running `watertight call`.
+/// A running process of the command `watertight call`.
 struct Calling(std::process::Child);
 
 impl Calling {
-    /// Calls a function of the application: in its host if one runs.
+    /// Starts `watertight call` for a function: in the host that runs on the state folder `state`, or in the command's own process if no
+    /// host runs.
     fn start(app: &App, state: &std::path::Path, function: &str, argument: &serde_json::Value) -> Self {
         let mut command = host::binary();
         command.args(["call", function, &argument.to_string(), "--json", "--app"]).arg(app.path());
@@ -190,7 +193,7 @@ impl Calling {
         rustix::process::kill_process(process, signal).unwrap();
     }
 
-    /// Waits for the end. Returns the exit code, the result and the messages.
+    /// Waits until the command ends. Returns its exit code, its standard output (the result) and its standard error (the messages).
     fn expect_end(self) -> (Option<i32>, String, String) {
         let output = self.0.wait_with_output().unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap();
@@ -198,16 +201,17 @@ impl Calling {
     }
 }
 
-/// The duration of an interrupted call in milliseconds. It lets a slow machine begin the call.
+/// The duration of a call that a test interrupts, in milliseconds. It is long enough for a slow machine to begin the call.
 const LONG: u32 = 8_000;
 
-/// Returns a script that writes a note, waits, and writes another note.
+/// Returns a script for the test guest `probe` that writes a note to its database, waits, and writes another note. `call` distinguishes the
+/// notes of several calls.
 fn long_script(call: &str) -> serde_json::Value {
     let note = |text: &str| json!({ "execute_outside": format!("INSERT INTO note (text) VALUES ('{text} {call}')") });
     json!([note("begun"), { "wait": LONG }, note("late")])
 }
 
-/// Returns whether the probe's database has this note. Other processes may use the database.
+/// Returns whether the database of the test guest `probe` has this note. Other processes may use the database meanwhile.
 fn has_note(state: &std::path::Path, note: &str) -> bool {
     let read = || {
         let database = rusqlite::Connection::open(state.join("data/a.db"))?;
@@ -256,7 +260,7 @@ fn ctrl_c_leaves_a_call_in_a_host_to_it() {
     }
 }
 
-/// A host that is told to stop doesn't wait for a compiler: the compiled code could never run.
+/// A host that is told to stop doesn't wait for its compiler process: the compiled code would never run.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_ends_a_compiler() {
     let app = App::new("[app]\nname = \"a\"\n[modules.a]\ncomponent = \"a.wasm\"\n");

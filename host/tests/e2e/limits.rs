@@ -1,4 +1,4 @@
-//! Tests of limits that a call survives: concurrent calls, and the resources of SQL.
+//! Tests of limits that do not end the call that meets them: the number of concurrent calls, and the resources of SQL statements.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,8 @@ use watertight_testkit::host::Host;
 use crate::metrics::another_build;
 use crate::scrape::Scrape;
 
-/// Returns an application with two modules of one component, each with routes below its name. By default they share a compartment.
+/// Returns an application with two modules, `a` and `b`, of the test guest `probe`. The paths of each module's routes begin with its name.
+/// Both share a compartment unless `settings`, which are appended to the manifest, say otherwise.
 fn two(settings: &str) -> App {
     let (probe, mut manifest, mut routes) = (guest("probe"), String::new(), String::new());
     for module in ["a", "b"] {
@@ -34,7 +35,7 @@ async fn execute(host: &Host, module: &str, statement: &str) -> Value {
     host.called(&format!("{module}/raw.execute"), json!([statement, []])).await
 }
 
-/// Waits until this number of the module's calls run, and this number wait.
+/// Waits until `running` calls of the module run and `waiting` calls wait.
 async fn until_busy(host: &Host, module: &str, running: f64, waiting: f64) {
     let start = Instant::now();
     loop {

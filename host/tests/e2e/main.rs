@@ -8,7 +8,7 @@
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test fails by panicking")]
 
-/// Makes a test of each case in one setup. A case is a function that takes the setup.
+/// Defines a test for each case in one setup. A case is a function that takes the setup.
 macro_rules! in_setup {
     ($setup:ident;) => {};
     ($setup:ident; async fn $case:ident; $($rest:tt)*) => {
@@ -27,7 +27,7 @@ macro_rules! in_setup {
     };
 }
 
-/// Makes a test of each case for each placement of modules.
+/// Defines a test for each case and each placement of modules.
 macro_rules! placements {
     ($($cases:tt)*) => {
         mod together {
@@ -42,7 +42,7 @@ macro_rules! placements {
     };
 }
 
-/// Makes a test of each case for each placement of modules, and for each language in which the shop's notifications are written.
+/// Defines a test for each case and each placement of modules, and for each language in which the shop's notifications are written.
 macro_rules! placements_and_languages {
     ($($cases:tt)*) => {
         placements! { $($cases)* }

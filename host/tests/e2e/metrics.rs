@@ -14,10 +14,11 @@ use watertight_testkit::host::{Host, Launch};
 use crate::scrape::Scrape;
 use crate::shop::{card, draft};
 
-/// The longest wait for background work.
+/// The maximum time to wait until the metrics show work that the host does in the background.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Returns an application with the probe. Each function that fails has a route.
+/// Returns an application of the test guest `probe`. A route leads to each of its functions that fail. `settings` is appended to the
+/// manifest.
 fn probe(settings: &str) -> App {
     let mut routes = String::new();
     for act in ["count", "trap", "spin", "take-memory"] {
@@ -32,7 +33,7 @@ fn probe(settings: &str) -> App {
     .routes(&routes)
 }
 
-/// Returns the shop with notifications in a compartment of its own.
+/// Returns the shop with its module of notifications in a compartment of its own.
 fn shop_apart() -> App {
     App::shop(
         "[compartments.core]\nmodules = [\"orders\", \"payments\"]\n\
@@ -40,14 +41,14 @@ fn shop_apart() -> App {
     )
 }
 
-/// Returns a component with one more custom section: it does the same and is another build.
+/// Returns a component with one more custom section, which contains `mark`: it does the same as before, and counts as another build.
 pub(crate) fn another_build(component: &Path, mark: u8) -> Vec<u8> {
     let mut bytes = fs::read(component).unwrap();
     bytes.extend_from_slice(&[0, 6, 4, b'm', b'a', b'r', b'k', mark]);
     bytes
 }
 
-/// Repeats the scrape until it satisfies `wanted`.
+/// Asks the host for its metrics again and again, until they satisfy `wanted`. `what` describes the wanted state for a failure's message.
 async fn until(host: &Host, what: &str, wanted: impl Fn(&Scrape) -> bool) -> Scrape {
     let start = Instant::now();
     loop {

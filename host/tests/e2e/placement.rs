@@ -1,4 +1,4 @@
-//! Tests of modules in separate compartments: a callee may fail without failing its callers.
+//! Tests of modules in separate compartments: a called module may fail without failing its callers.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ async fn place(host: &Host) -> Answer {
     host.post("/orders", &draft("ada", card("tok_visa"))).await
 }
 
-/// Asserts that the order was placed and that its notice is still due.
+/// Asserts that the answer has an order that was placed, and whose customer has not been notified yet.
 fn assert_placed(answer: Answer) {
     let answer = answer.expect(201);
     assert_eq!((answer.at("/status"), answer.at("/notice")), ("paid", "pending"));

@@ -1,4 +1,4 @@
-//! Tests of the rules of HTTP that all listeners share, and of the input that the data listener accepts.
+//! Tests of the rules of HTTP that all listeners share, and of the parameters and bodies that the data listener accepts.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -12,7 +12,7 @@ use watertight_testkit::host::{Host, Launch};
 
 use crate::frames;
 
-/// The interface of a module whose functions return what they got.
+/// The WIT text of a module whose functions return what they got.
 pub(crate) const WIT: &str = "package t:t@1.0.0;
     interface api {
         record memo { text: option<string>, count: option<u32> }
@@ -26,7 +26,7 @@ pub(crate) const WIT: &str = "package t:t@1.0.0;
     }
     world w { export api; }";
 
-/// The core module. `note`, `nested` and `whole` return whether a text or a note was given.
+/// The core module of that module. `note`, `nested` and `whole` return whether a text or a note was given.
 pub(crate) const CORE: &str = r#"(module
     (memory (export "memory") 16)
     (global $end (mut i32) (i32.const 64))
@@ -71,7 +71,7 @@ pub(crate) fn app(settings: &str) -> App {
     app
 }
 
-/// Sends these bytes. Returns the answer's status, its body, and its `Accept-Encoding`.
+/// Sends the text of a request on a new connection. Returns the answer's status, its body, and its header `Accept-Encoding`.
 pub(crate) fn raw(address: SocketAddr, request: &str) -> (u16, Value, String) {
     let mut connection = Raw::connect(address);
     connection.try_send(request.as_bytes());
@@ -80,14 +80,14 @@ pub(crate) fn raw(address: SocketAddr, request: &str) -> (u16, Value, String) {
     (answer.status, answer.body, accepted)
 }
 
-/// Returns the place of the answer's first error, as `in name`.
+/// Returns the place of the first error in an answer's body: the error's fields `in` and `name`, such as `header host`.
 fn place(body: &Value) -> String {
     let fault = &body["errors"][0];
     let text = |key: &str| fault[key].as_str().unwrap_or_default().to_owned();
     format!("{} {}", text("in"), text("name")).trim().to_owned()
 }
 
-/// Request heads, with `PATH` for an existing path, each with the expected status and the place of the error.
+/// Heads of requests, each with the expected status and the place of the expected error. `PATH` stands for an existing path.
 const HEADS: &[(&str, u16, &str)] = &[
     ("GET PATH HTTP/1.1\r\nHost: a", 200, ""),
     ("GET PATH HTTP/1.1\r\nHost: a.example:80", 200, ""),
@@ -205,7 +205,8 @@ fn http2_names_one_host_and_joins_cookies() {
     assert_eq!(raw(host.listen(), twice).0, 400);
 }
 
-/// Returns a request with an optional content type and an optional body, chunked if the length is to be unknown.
+/// Returns the text of a `POST` request. `kind` is the content type; `None` means no such header or no body. If `chunked` is true, the body
+/// is sent in chunks, so that its length is not announced.
 fn body(path: &str, kind: Option<&str>, body: Option<&str>, chunked: bool) -> String {
     let kind = kind.map(|kind| format!("Content-Type: {kind}\r\n")).unwrap_or_default();
     let head = format!("POST {path} HTTP/1.1\r\nHost: a\r\n{kind}");

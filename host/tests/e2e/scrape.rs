@@ -1,4 +1,4 @@
-//! A parser of `/metrics` that is as strict as the text format of Prometheus, and queries of its result.
+//! A parser of the text of `/metrics`, which is as strict as the text format of Prometheus, and queries of the parsed metrics.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -9,23 +9,24 @@ use watertight_testkit::host::Host;
 
 type Labels = BTreeMap<String, String>;
 
-/// The metrics at one moment.
+/// All metrics of a host at one moment.
 pub(crate) struct Scrape {
     text: String,
     /// The metric families, by name.
     families: BTreeMap<String, Family>,
 }
 
-/// All lines of one metric.
+/// All lines of one metric in the text.
 #[derive(Debug, Default)]
 struct Family {
     help: String,
     kind: String,
-    /// The samples in their order: suffix (`_bucket`, `_sum`, `_count` or empty), labels, value.
+    /// The samples of the metric in their order. Each has the suffix of its name (`_bucket`, `_sum`, `_count` or empty), its labels and its
+    /// value.
     samples: Vec<(String, Labels, f64)>,
 }
 
-/// The totals of a histogram.
+/// The number of observations of a histogram, and their sum.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct HistogramTotals {
     pub(crate) count: f64,
@@ -86,13 +87,13 @@ impl Scrape {
         self.families.keys().map(String::as_str).collect()
     }
 
-    /// Returns every line that has a value, without the value.
+    /// Returns every series: a line of the text that has a value, without the value.
     pub(crate) fn series(&self) -> BTreeSet<&str> {
         let lines = self.text.lines().filter(|line| !line.starts_with('#'));
         lines.map(|line| line.rsplit_once(' ').unwrap().0).collect()
     }
 
-    /// Returns a metric's kind and help.
+    /// Returns a metric's type, such as `counter`, and its help text.
     pub(crate) fn described(&self, name: &str) -> (&str, &str) {
         let family = &self.families[name];
         (&family.kind, &family.help)
@@ -104,7 +105,7 @@ impl Scrape {
         samples.flat_map(|(_, labels, _)| labels.keys().map(String::as_str)).filter(|label| *label != "le").collect()
     }
 
-    /// Returns all series of a metric that have these labels. The value of a histogram is its count.
+    /// Returns all series of a metric that have these labels, each with its value. The value of a histogram is its number of observations.
     fn matching(&self, metric: &Metric, labels: &[(&str, &str)]) -> Vec<(&Labels, f64)> {
         let suffix = if metric.kind == Kind::Histogram { "_count" } else { "" };
         self.samples(metric, suffix, labels)
@@ -139,7 +140,7 @@ impl Scrape {
         HistogramTotals { count: self.value(metric, labels), sum: sum.1 }
     }
 
-    /// Panics if a counter is missing or smaller than before.
+    /// Panics if a counter of the earlier metrics `before` is missing here, or has a smaller value.
     pub(crate) fn grew_from(&self, before: &Scrape) {
         for metric in table::ALL.iter().filter(|metric| metric.kind != Kind::Gauge) {
             for (labels, value) in before.matching(metric, &[]) {

@@ -19,7 +19,7 @@ placements_and_languages! {
     async fn an_order_outlives_the_host;
 }
 
-/// Returns an order of two teas, 9.00 euro in total.
+/// Returns the JSON of an order of two teas, for 9.00 euro in total. `payment` is the order's means of payment.
 pub(crate) fn draft(customer: &str, payment: Value) -> Value {
     let line = json!({ "sku": "tea", "quantity": 2, "unit_price": { "currency": "EUR", "minor": 450 } });
     let mut draft = json!({ "customer": customer, "lines": [line] });
@@ -186,8 +186,8 @@ async fn a_key_belongs_to_one_draft(setup: Setup) {
     }
 }
 
-/// Sends fifty requests with one key at the same time. `settings` selects the mode of instances; in each mode, racing calls run on separate
-/// instances.
+/// Sends fifty requests for an order with the same idempotency key at the same time: they must make one order. `settings` selects the mode
+/// of instances; in each mode, racing calls run on separate instances.
 async fn one_order_of_fifty_requests(setup: Setup, settings: &str) {
     let app = setup.shop_with(settings);
     let host = app.launch().start();

@@ -11,14 +11,15 @@ use crate::metrics::another_build;
 use crate::scrape::Scrape;
 use crate::shop::{card, draft};
 
-/// The time for which another process locks a database. It exceeds the threshold for slow statements and is below the host's timeout.
+/// The time for which the test locks a database. It exceeds the threshold above which the host logs slow statements, and is below the
+/// host's time limit for a lock.
 const HELD: Duration = Duration::from_millis(500);
 
 fn statements(now: &Scrape, module: &str, outcome: &str) -> f64 {
     now.histogram(&table::SQL_TIME, &[("module", module), ("outcome", outcome)]).count
 }
 
-/// Locks a module's database for writing, from another connection.
+/// Locks a module's database for writing during the time [`HELD`], from a connection of the test.
 fn hold(host: &Host, module: &str) -> std::thread::JoinHandle<()> {
     let file = host.state().join(format!("data/{module}.db"));
     let other = rusqlite::Connection::open(file).unwrap();

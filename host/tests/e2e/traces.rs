@@ -17,7 +17,7 @@ use crate::wire::probe;
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const CALLER: &str = "00f067aa0ba902b7";
 
-/// Returns a `traceparent` whose caller records the trace, or doesn't.
+/// Returns a `traceparent` header for a request. If `recorded` is true, it says that the client records the trace.
 fn parent(recorded: bool) -> String {
     format!("00-{TRACE}-{CALLER}-{}", if recorded { "01" } else { "00" })
 }
@@ -28,7 +28,7 @@ async fn get(host: &Host, path: &str, headers: &[(&str, &str)]) -> Answer {
     send(request).await
 }
 
-/// Returns the trace id, span id and flags of an answer's header.
+/// Returns the trace id, span id and flags in the `traceparent` header of an answer.
 fn told(answer: &Answer) -> (String, String, String) {
     let parts: Vec<&str> = answer.header("traceparent").split('-').collect();
     let ["00", trace, span, flags] = parts[..] else { panic!("{answer:?}") };
@@ -37,14 +37,14 @@ fn told(answer: &Answer) -> (String, String, String) {
     (trace.to_owned(), span.to_owned(), flags.to_owned())
 }
 
-/// Returns the shop with each module in a compartment of its own.
+/// Returns the shop with each module in a compartment of its own. `more` is appended to the manifest.
 fn shop_apart(more: &str) -> App {
     let alone = ["orders", "payments", "notifications"];
     let alone = alone.map(|module| format!("[compartments.{module}-alone]\nmodules = [\"{module}\"]\n"));
     App::shop(&format!("{}{more}", alone.concat()))
 }
 
-/// Returns the number of threads that collect and send spans.
+/// Returns the number of the host's threads that collect spans and send them.
 fn senders(host: &Host) -> usize {
     let tasks = fs::read_dir(format!("/proc/{}/task", host.process())).unwrap();
     let names = tasks.filter_map(|task| fs::read_to_string(task.unwrap().path().join("comm")).ok());

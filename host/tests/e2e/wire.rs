@@ -23,7 +23,7 @@ placements_and_languages! {
     async fn connections_come_and_go;
 }
 
-/// Returns the bytes of an order, with further headers.
+/// Returns the bytes of a request that places an order. `headers` are further header lines.
 fn order(customer: &str, headers: &[&str]) -> Vec<u8> {
     let body = draft(customer, card("tok_visa")).to_string();
     let mut all = vec!["Content-Type: application/json"];
@@ -141,7 +141,7 @@ fn a_client_is_told_to_go_on_only_where_its_body_is_wanted(setup: Setup) {
     Raw::connect(host.listen()).send(head("text/plain")).answer(true).expect(415);
 }
 
-/// Returns the time for which the host keeps a connection on which the client sends `first`, and then `drip` every 50 ms.
+/// Returns for how long the host keeps a connection open on which the client sends `first`, and then `drip` every 50 ms. Stops after 5 s.
 fn kept(host: &Host, first: &[u8], drip: &[u8]) -> Duration {
     let mut connection = Raw::connect(host.listen());
     connection.send(first);
@@ -214,7 +214,8 @@ async fn calls_beyond_a_compartments_places_and_queue_are_turned_away() {
     assert_eq!((refused.problem(), refused.header("retry-after")), ("overloaded", "1"));
 }
 
-/// Returns an application with the probe, behind one route that waits and one that runs a script.
+/// Returns an application of the test guest `probe`, with a route to its function that waits and one to its function that runs a script.
+/// `settings` is appended to the manifest.
 pub(crate) fn probe(settings: &str) -> App {
     let component = guest("probe");
     App::new(&format!(
@@ -227,7 +228,7 @@ pub(crate) fn probe(settings: &str) -> App {
     )
 }
 
-/// Returns a request for a script that waits for `milliseconds` and then writes a note.
+/// Returns the bytes of a request that runs a script: it waits for `milliseconds` and then writes a note to the database.
 pub(crate) fn late_note(milliseconds: u32) -> Vec<u8> {
     let steps = json!([{ "wait": milliseconds }, { "execute_outside": "INSERT INTO note (text) VALUES ('late')" }]);
     request("POST", "/script", &["Content-Type: application/json"], steps.to_string().as_bytes())

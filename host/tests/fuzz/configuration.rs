@@ -15,7 +15,7 @@ use watertight_testkit::paths::repository;
 use crate::mutate::{Change, changed_text, changes};
 use crate::runner::{Outcome, fuzz};
 
-/// Tokens of manifests and routes.
+/// Words of manifests and route files, with which a text is damaged.
 const WORDS: &[&str] = &[
     "[app]",
     "name",
@@ -106,7 +106,7 @@ const WORDS: &[&str] = &[
     "\r\n",
 ];
 
-/// Reads an application's text: the manifest and the route files.
+/// Reads the text of an application: its manifest and its route files.
 fn read(manifest: &Path) -> AppFiles {
     let text = |path: PathBuf| TextFile { text: fs::read_to_string(&path).unwrap(), path };
     let folder = manifest.parent().unwrap();
@@ -120,7 +120,8 @@ fn read(manifest: &Path) -> AppFiles {
     AppFiles { manifest: text(manifest.to_owned()), routes: routes.into_iter().map(text).collect() }
 }
 
-/// An application, and the changes to its files. Mostly one file is changed, since a refused manifest hides all later problems.
+/// The index of an application, and the changes that damage its files: for each, the index of the file and the changes. Mostly one file is
+/// changed, since a refused manifest hides all later problems.
 type Spoilt = (Index, Vec<(Index, Vec<Change>)>);
 
 fn spoilt() -> impl Strategy<Value = Spoilt> {
@@ -137,7 +138,7 @@ fn spoil(files: &AppFiles, spoilt: &[(Index, Vec<Change>)]) -> AppFiles {
     files
 }
 
-/// Asserts that each problem names a line of the text.
+/// Asserts that each problem that names a line of a file names an existing line.
 fn check_places(files: &AppFiles, problems: &Problems) -> Result<(), TestCaseError> {
     let all = std::iter::once(&files.manifest).chain(&files.routes);
     let lines: BTreeMap<&Path, usize> =

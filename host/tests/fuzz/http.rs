@@ -16,7 +16,7 @@ use watertight_testkit::host::{Host, Launch, folder};
 use crate::mutate::{Change, changed, changes};
 use crate::runner::fuzz;
 
-/// An interface with all kinds of parameters, in all places.
+/// The WIT text of a module whose functions have all kinds of parameters, in all places of a request.
 const WIT: &str = "package t:t@1.0.0;
     interface api {
         enum kind { one, two-three }
@@ -29,7 +29,8 @@ const WIT: &str = "package t:t@1.0.0;
     }
     world w { export api; }";
 
-/// A module that accepts every call and does nothing. Each call frees what was allocated for it.
+/// The core module of that module. It accepts every call and does nothing. Each call frees the memory that was allocated for its
+/// parameters.
 const CORE: &str = r#"(module
     (memory (export "memory") 512)
     (global $end (mut i32) (i32.const 16))
@@ -191,13 +192,14 @@ impl Corpus {
     }
 }
 
-/// The longest wait for an answer. It exceeds the time for which the host waits for the rest of a request.
+/// The maximum time to wait for an answer. It exceeds the time for which the host waits for the rest of a request.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// The usual wait for an answer.
+/// The time to wait for an answer, if the request is probably incomplete.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Sends these bytes and ends the sending side. Returns everything that comes back.
+/// Sends the bytes on a new connection, waits for an answer for the time `pause`, and ends the sending side. Returns all bytes that come
+/// back.
 fn exchange(address: SocketAddr, bytes: &[u8], pause: Duration) -> std::io::Result<Vec<u8>> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_write_timeout(Some(TIMEOUT))?;

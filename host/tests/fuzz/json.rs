@@ -15,12 +15,12 @@ use watertight_testkit::types::typed_values;
 use crate::mutate::{Change, changed, changes};
 use crate::runner::fuzz;
 
-/// The document before it is damaged.
+/// The JSON document that a case starts from, before it is damaged.
 #[derive(Debug, Clone)]
 enum Start {
-    /// The document of the type's own value.
+    /// The encoding of a value of the type that is decoded.
     Own,
-    /// The document of another type's value.
+    /// The encoding of a value of another type.
     Other(Type, Val),
     /// A sequence of tokens that resemble JSON.
     Tokens(Vec<&'static str>),
@@ -60,7 +60,7 @@ fn json() {
     });
 }
 
-/// An object that is spread over parameters must be decoded like a record with these fields.
+/// Fuzzes a JSON object whose fields become the parameters of a function. It must be decoded like a record with these fields.
 #[test]
 fn object() {
     let case = (vec(typed_values(), 1..4), changes());

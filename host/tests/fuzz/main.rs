@@ -1,4 +1,5 @@
-//! Fuzz tests of everything that reads input from others: arbitrary and damaged input for a bounded time per target, or for hours.
+//! Fuzz tests of all code that reads input from others. Each test ("target") gets arbitrary and damaged input for some seconds, or for
+//! hours.
 //!
 //! proptest generates the cases: it runs on the stable toolchain, is used elsewhere already, and shrinks failing cases. `fuzz/runner.rs`
 //! adds the clock and the recorded seeds.

@@ -4,7 +4,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-/// One change. Indexes select a place in the input as it is when the change is applied.
+/// One change that damages an input. Each [`Index`] selects a place in the input as it is when the change is applied.
 #[derive(Debug, Clone)]
 pub(crate) enum Change {
     /// Replaces a byte.
@@ -13,11 +13,11 @@ pub(crate) enum Change {
     Bit(Index, u8),
     /// Removes a few bytes.
     Remove(Index, u8),
-    /// Inserts a token of the format.
+    /// Inserts a token of the input's format, such as `{` for JSON.
     Insert(Index, Index),
     /// Copies a piece to another place.
     Repeat(Index, Index, u8),
-    /// Inserts many copies of a token of the format.
+    /// Inserts many copies of a token of the input's format.
     Flood(Index, Index, u16),
     /// Cuts the end off.
     Cut(Index),
@@ -25,11 +25,11 @@ pub(crate) enum Change {
     DropLine(Index),
     /// Copies a line before another one.
     RepeatLine(Index, Index),
-    /// Replaces a word by a token of the format. A word is a run of letters and digits.
+    /// Replaces a word by a token of the input's format. A word is a run of letters and digits.
     Word(Index, Index),
 }
 
-/// Generates a list of changes, mostly a short one.
+/// Returns a proptest strategy for a list of changes, which is mostly short.
 pub(crate) fn changes() -> impl Strategy<Value = Vec<Change>> {
     prop_oneof![2 => Just(vec![]), 5 => vec(change(), 1..2), 3 => vec(change(), 2..4), 1 => vec(change(), 4..16)]
 }
@@ -50,10 +50,10 @@ fn change() -> impl Strategy<Value = Change> {
     ]
 }
 
-/// The largest size that an input grows to, in bytes.
+/// The maximum size to which changes let an input grow, in bytes.
 const MAX_BYTES: usize = 256 << 10;
 
-/// Returns `input` with all changes. `words` are the tokens of the format.
+/// Returns `input` after all changes. `words` are the tokens of the input's format.
 pub(crate) fn changed(input: &[u8], changes: &[Change], words: &[&str]) -> Vec<u8> {
     let mut bytes = input.to_vec();
     for change in changes {
@@ -63,7 +63,7 @@ pub(crate) fn changed(input: &[u8], changes: &[Change], words: &[&str]) -> Vec<u
     bytes
 }
 
-/// Mutates a text. Bytes that are no longer UTF-8 are replaced.
+/// Returns the text `input` after all changes. Bytes that are no longer UTF-8 are replaced.
 pub(crate) fn changed_text(input: &str, changes: &[Change], words: &[&str]) -> String {
     String::from_utf8_lossy(&changed(input.as_bytes(), changes, words)).into_owned()
 }

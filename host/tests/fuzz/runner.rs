@@ -1,4 +1,4 @@
-//! Runs a target: one case after another until the time is over, each generated from its own seed.
+//! Runs a fuzz test ("target"): one case after another until the time is over, each generated from its own seed.
 //!
 //! The seed is written to `target/tmp/fuzz/TARGET.seed` before its case runs, and is removed when the target passes. So a case that fails,
 //! or that ends the whole process, is the first of the next run, until it passes.
@@ -15,19 +15,20 @@ use rustix::time::{ClockId, clock_gettime};
 
 const SECONDS: &str = "WATERTIGHT_FUZZ_SECONDS";
 const SEED: &str = "WATERTIGHT_FUZZ_SEED";
-/// The default time of a target in seconds.
+/// The time for which a fuzz test runs by default, in seconds.
 const DEFAULT_SECONDS: u64 = 15;
-/// The time in seconds after which every required outcome occurred, even on a slow machine.
+/// The time after which each required outcome must have occurred, even on a slow machine, in seconds. A shorter run is not checked for
+/// them.
 const ENOUGH_SECONDS: u64 = 10;
-/// The largest processor time of one case in a debug build.
+/// The maximum processor time of one case in a debug build.
 const CASE: Duration = Duration::from_secs(10);
-/// The largest peak memory of the process in bytes. It covers all targets, two of which run at once.
+/// The maximum peak memory of the test process, in bytes. It covers all fuzz tests, two of which run at once.
 const MEMORY: u64 = 4 << 30;
 
-/// The outcome of a case: a word that is counted.
+/// The outcome of a case that passed, as a word that is counted, or the reason why it failed.
 pub(crate) type Outcome = Result<&'static str, TestCaseError>;
 
-/// Runs `check` on values of `strategy`. Each of `outcomes` must occur, or the values test too little.
+/// Runs the fuzz test `target`: calls `check` on values of `strategy`. Each of `outcomes` must occur, or the values test too little.
 ///
 /// # Panics
 ///
@@ -80,7 +81,7 @@ pub(crate) fn fuzz<S: Strategy>(
 
 struct Target<'a> {
     name: &'a str,
-    /// The file with the seed of the running case.
+    /// The path of the file that has the seed of the running case.
     kept: PathBuf,
 }
 

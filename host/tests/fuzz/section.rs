@@ -1,4 +1,4 @@
-//! Fuzzes the section `watertight:module` of a component: it is read as it was written, or refused.
+//! Fuzzes the custom section `watertight:module` of a component: it is read as it was written, or refused.
 
 use std::path::Path;
 
@@ -61,7 +61,8 @@ fn json(migrations: Vec<Migration>, docs: Option<&str>) -> Option<Vec<u8>> {
     Some(serde_json::to_vec(&embedded).unwrap())
 }
 
-/// The names and texts of migrations, documentation, changes to the section, and whether the section occurs twice.
+/// A generated case: names and texts of migrations, the documentation if there is any, changes that damage the section, and whether the
+/// section occurs twice.
 type Case = (Vec<(String, String)>, Option<String>, Vec<Change>, bool);
 
 #[test]

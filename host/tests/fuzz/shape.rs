@@ -24,7 +24,7 @@ use watertight_testkit::paths::repository;
 use crate::mutate::{Change, changed, changes};
 use crate::runner::{Outcome, fuzz};
 
-/// The largest component that is used, in bytes. Larger ones would take most of the time to copy.
+/// The maximum size of a real component that is used, in bytes. Larger ones would take most of the time to copy.
 const MAX_REAL: u64 = 128 << 10;
 
 #[derive(Debug, Clone)]
@@ -41,7 +41,7 @@ enum Sections {
     Swap(Index, Index),
     Repeat(Index, Index),
     Remove(Index),
-    /// Inserts a section of another component.
+    /// Inserts a section of another real component.
     Insert(Index, Index, Index),
 }
 
@@ -60,7 +60,7 @@ fn input() -> impl Strategy<Value = Input> {
     ]
 }
 
-/// Returns real components: of the cases of `graphs`, of the shop if they were built, and some with very large types.
+/// Returns real components: those of the cases in `tests/graphs`, those of the shop if they were built, and some with very large types.
 fn real() -> Vec<Vec<u8>> {
     let mut folders: Vec<_> = vec![repository().join("target/components")];
     let copies: Vec<tempfile::TempDir> = cases::cases().iter().map(|case| cases::prepare(case)).collect();
@@ -76,7 +76,7 @@ fn real() -> Vec<Vec<u8>> {
     all
 }
 
-/// Returns a component with a type of 2 to the power of `levels` parts.
+/// Returns a component with a type that has 2 to the power of `levels` parts.
 fn wide(levels: u32) -> Vec<u8> {
     exporting("(type $t0 (tuple u8 string))", levels, |before| format!("(tuple $t{before} $t{before})"))
 }
@@ -144,7 +144,7 @@ fn spoilt(real: &[Vec<u8>], which: &Index, sections: &[Sections], changes: &[Cha
     [original[..original.len().min(8)].to_vec(), parts.concat()].concat()
 }
 
-/// Returns the top-level sections, each with its header. Stops where the bytes are no list of sections.
+/// Returns the top-level sections of a component, each with its header. Stops where the bytes are not a list of sections.
 fn parts(component: &[u8]) -> Vec<Vec<u8>> {
     let mut parts = Vec::new();
     let mut at = 8;
@@ -164,7 +164,7 @@ fn parts(component: &[u8]) -> Vec<Vec<u8>> {
     parts
 }
 
-/// Returns an engine that accepts all that the host's engines accept, with fast compilation.
+/// Returns a Wasmtime engine that accepts all components that the host's engines accept, and compiles fast.
 fn engine() -> Engine {
     let mut config = watertight_engine::config(Profile::Async);
     config.allocation_strategy(InstanceAllocationStrategy::OnDemand).cranelift_opt_level(OptLevel::None);
@@ -192,7 +192,7 @@ fn shape() {
     });
 }
 
-/// Reads the same bytes with the host and with Wasmtime, and compares the results.
+/// Reads the same bytes as a component with the host and with Wasmtime, and compares the results.
 fn check(engine: &Engine, bytes: &[u8]) -> Outcome {
     let ours = Artifact::new(Path::new("it.wasm"), bytes.to_vec().into());
     let theirs = Component::new(engine, bytes);
@@ -230,7 +230,8 @@ fn check(engine: &Engine, bytes: &[u8]) -> Outcome {
     }
 }
 
-/// Asserts that each import and export that Wasmtime sees is an interface or a bare function of the shape, or only a type.
+/// Asserts that each import and export that Wasmtime sees is an interface or a function in the shape that the host has read, or only a
+/// type.
 fn check_names(engine: &Engine, component: &Component, artifact: &Artifact) -> Result<(), TestCaseError> {
     let component = component.component_type();
     let names = |items: Vec<(&str, ComponentItem)>| -> BTreeSet<String> {

@@ -1,5 +1,5 @@
-//! Fuzzes statements, values and migrations: a module gets rows or an error with a reason, and never reaches the host's tables, the schema,
-//! the settings or another file.
+//! Fuzzes SQL statements, values and migrations: a module gets rows or an error with a reason. It never reaches the host's tables, the
+//! database's schema and settings, or another file.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -182,7 +182,7 @@ const WORDS: &[&str] = &[
 
 #[derive(Debug, Clone, Copy)]
 enum Way {
-    /// The method that fits the statement's first word.
+    /// By the method that fits the statement's first word: a query, or an execution.
     Due,
     Query,
     Execute,
@@ -227,7 +227,7 @@ fn soon() -> Instant {
     Instant::now() + Duration::from_secs(30)
 }
 
-/// The state that no statement may change.
+/// The parts of a database and of the disk that no statement may change.
 #[derive(Debug, PartialEq)]
 struct Untouched {
     schema: Vec<Vec<Cell>>,
@@ -267,7 +267,7 @@ fn is_modules_own(error: &SqlError) -> bool {
     }
 }
 
-/// Returns as many of the values as the statement has parameters.
+/// Returns as many values as the statement has parameters: first those of `values`.
 fn fitting(sql: &str, values: &[Value]) -> Vec<Value> {
     let wanted = if sql.contains("?2") { 2 } else { usize::from(sql.contains("?1")) };
     values.iter().cloned().chain(std::iter::repeat(Value::Integer(7))).take(wanted).collect()
@@ -348,7 +348,7 @@ fn values() {
     });
 }
 
-/// Fuzzes a migration while other builds serve, and one at a start: it is applied as a whole or not at all.
+/// Fuzzes migrations that are applied while other builds serve, and at a start: each is applied as a whole or not at all.
 #[test]
 fn migrations() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

@@ -1,5 +1,5 @@
-//! Fuzzes files in the state folder: a damaged history is refused or continued with a new number, and a file that is stored by its digest
-//! has that digest or isn't returned.
+//! Fuzzes files in the state folder. A damaged history of generations is refused, or continued with a new number. A file that is stored
+//! under its digest is returned only if it has that digest.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -56,7 +56,7 @@ const WORDS: &[&str] = &[
     "é",
 ];
 
-/// Fills a state folder as a host does. Returns the history, and the digests of the stored configuration and component.
+/// Fills a state folder as a host does. Returns the history of generations, and the digests of the stored configuration and component.
 fn fill(folder: &Path) -> (History, Digest, Digest) {
     let mut history = StateFolder::open(folder).unwrap().history().unwrap();
     let bytes = component("package t:t; interface api { go: func(); } world w { export api; }", "w");

@@ -1,4 +1,4 @@
-//! Clients that keep sending requests while a host is attacked. Each request must be answered, whatever the attack does.
+//! Clients that send requests to a host while others attack it. Each request must be answered, whatever the attackers do.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use watertight_testkit::app::guest;
 use watertight_testkit::client::{Raw, request};
 use watertight_testkit::host::Host;
 
-/// Other clients, each of which repeats one request on connections of its own, and optionally an operator.
+/// The clients that do not attack, each of which repeats one request on connections of its own, and optionally an operator.
 pub(super) struct Others {
     stop: Arc<AtomicBool>,
     threads: Vec<std::thread::JoinHandle<usize>>,
@@ -41,7 +41,7 @@ impl Others {
         Self { stop, threads }
     }
 
-    /// Starts the other clients and an operator who rolls back again and again.
+    /// Starts the clients, and an operator who rolls the application back again and again.
     pub(super) async fn with_operator(host: &Host) -> Self {
         let marked = [std::fs::read(guest("probe")).unwrap(), vec![0, 6, 4, b'm', b'a', b'r', b'k', 1]].concat();
         host.swap("a", marked, "").await.expect(200);
