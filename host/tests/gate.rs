@@ -1,8 +1,8 @@
 //! Tests of the compatibility gate: edits of contracts, as data, with the consumers that each edit would break.
 //!
-//! A file of `gate/` has an application's contracts and worlds in WIT, and its routes. Each of its edits changes the text for the build of
-//! `provider` only. The build is checked as by a swap: all other modules stay as they are. The worlds are the modules; all may call
-//! `provider`.
+//! A file of `gate/` has an application's contracts and worlds in WIT, and its routes. Each world is the module of that name, and all
+//! modules may call the module `provider`. Each edit in the file changes the text from which a new build of `provider` is made. The new
+//! build is checked as by a swap: all other modules stay as they are.
 //!
 //! | key | meaning |
 //! | --- | --- |
@@ -33,9 +33,9 @@ use watertight_model::problem::{Code, Problem, Problems};
 use watertight_runtime::link::compose;
 use watertight_testkit::components;
 
-/// The module whose build is edited.
+/// The name of the module of which the edits make new builds.
 const PROVIDER: &str = "provider";
-/// The smallest number of edits that the cases must have in total.
+/// The minimum number of edits that all files together must have.
 const LEAST_EDITS: usize = 60;
 
 #[derive(Deserialize)]
@@ -64,7 +64,7 @@ struct Edit {
     problems: Vec<String>,
 }
 
-/// The placement of the modules.
+/// How the modules are distributed over compartments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Placement {
     Together,
@@ -115,7 +115,7 @@ impl Case {
         self.modules().iter().map(artifact).collect()
     }
 
-    /// Returns a problem as a line of `problems`.
+    /// Returns a problem in the form of a line of the key `edit.problems`.
     fn line(&self, problem: &Problem) -> String {
         let module = problem.module.as_ref().map_or("nobody", ModuleName::as_str);
         let of_route = problem.file.as_ref().is_some_and(|file| file.ends_with("routes.toml"));
@@ -131,7 +131,7 @@ impl Case {
         }
     }
 
-    /// Returns the route whose text contains the line.
+    /// Returns the route whose text contains the line with this number.
     fn route_at(&self, line: u32) -> String {
         let before: Vec<&str> = self.routes.lines().take(line as usize).collect();
         let start = before.iter().rposition(|line| *line == "[[route]]").unwrap();
@@ -142,7 +142,7 @@ impl Case {
 }
 
 impl Edit {
-    /// Returns the application with the edited build of the provider.
+    /// Returns the components of the application, with the edited build as the module `provider` in place of the one in `before`.
     fn apply(&self, case: &Case, before: &Artifacts) -> Result<Artifacts, Problems> {
         let mut wit = case.wit.clone();
         for (from, to) in &self.replace {
@@ -162,7 +162,8 @@ impl Edit {
     }
 }
 
-/// Checks whether the compartments compose to valid components, independently of the gate. The gate must agree.
+/// Checks, independently of the compatibility gate, whether the modules of each compartment can be composed to a valid component. The gate
+/// must agree.
 fn composes(config: &AppConfig, artifacts: &Artifacts) -> Result<(), String> {
     let graph = AppGraph::build(config, artifacts).graph;
     for compartment in &graph.compartments {
@@ -173,7 +174,7 @@ fn composes(config: &AppConfig, artifacts: &Artifacts) -> Result<(), String> {
     Ok(())
 }
 
-/// Asserts that a problem names the module and the place, and has a help.
+/// Asserts that a problem of an edit names a module and a place, and has a help text.
 fn check_words(edit: &Edit, problem: &Problem) {
     assert!(problem.module.is_some() && problem.help.is_some(), "{}: {problem}", edit.name);
     assert!(problem.file.as_ref().is_none_or(|file| !file.as_os_str().is_empty()), "{}: {problem}", edit.name);

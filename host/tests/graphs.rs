@@ -33,7 +33,8 @@ fn check(folder: &Path) -> Result<Checked, Problems> {
     application::check_files(folder, &Overrides::default(), CheckScope { migrations: false, values: true })
 }
 
-/// Returns the text for `expect.txt`. It depends neither on the folder nor on the tools that built the components.
+/// Returns the result of checking an application as the text of `expect.txt`. The text depends neither on the folder nor on the tools that
+/// built the components.
 fn outcome(folder: &Path, checked: &Result<Checked, Problems>) -> String {
     let text = match checked {
         Ok(checked) => {
@@ -74,7 +75,7 @@ fn every_case_has_the_outcome_that_it_expects() {
     assert!(failures.is_empty(), "{}\n(BLESS=1 rewrites the expectations)", failures.join("\n"));
 }
 
-/// Each refusal must say where the problem is and how to solve it.
+/// Each problem of a refused application must say where it is and how to solve it.
 #[test]
 fn every_problem_says_where_it_is() {
     for case in cases() {

@@ -1,5 +1,5 @@
-//! Tests of modules in other languages: the real binary builds them, they pass the suite of their contract, and they share one database.
-//! They need Go, and Node.js with npm; `make test` installs them if they are missing.
+//! Tests of modules in other languages than Rust: the real binary builds them, they pass the suite of their contract, and builds in all
+//! languages can use the same database. They need Go, and Node.js with npm; `make test` installs them if they are missing.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -16,16 +16,16 @@ use watertight_testkit::components;
 use watertight_testkit::host;
 use watertight_testkit::paths::repository;
 
-/// The builds of the notifications module.
+/// The builds of the shop's notifications module, each with its language.
 const BUILDS: [(&str, &str); 3] =
     [("notifications", "rust"), ("notifications-go", "go"), ("notifications-js", "javascript")];
 
-/// Runs the binary with the shop.
+/// Runs `watertight` with these arguments on the shop.
 fn watertight(arguments: &[&str]) -> CommandOutput {
     run(host::binary().args(arguments).arg("--app").arg(repository()))
 }
 
-/// Returns every build of the module. They are built once; after `make`, they are already there.
+/// Returns the component file of each build in [`BUILDS`]. They are built once; after `make`, they are already there.
 fn components() -> [PathBuf; 3] {
     static BUILT: LazyLock<()> = LazyLock::new(|| {
         watertight(&["build", "notifications", "notifications-go", "notifications-js"]).expect(0);
@@ -34,7 +34,7 @@ fn components() -> [PathBuf; 3] {
     BUILDS.map(|(name, _)| repository().join("target/components").join(name).with_added_extension("wasm"))
 }
 
-/// Returns the names of the passed and of the failed cases.
+/// Returns the names of the passed and of the failed cases in the output of `watertight test`.
 fn outcome(report: &Value) -> (Vec<&str>, Vec<&str>) {
     let suites = report[0]["suites"].as_array().unwrap().iter();
     let cases = suites.flat_map(|suite| suite["cases"].as_array().unwrap());
@@ -46,7 +46,7 @@ fn outcome(report: &Value) -> (Vec<&str>, Vec<&str>) {
     (passed, failed)
 }
 
-/// Returns the log lines of all cases.
+/// Returns the log lines of all cases in the output of `watertight test`.
 fn logged(report: &Value) -> Vec<String> {
     let cases = report[0]["suites"].as_array().unwrap().iter().flat_map(|suite| suite["cases"].as_array().unwrap());
     let lines = cases.flat_map(|case| case["log"].as_array().unwrap());
@@ -77,7 +77,7 @@ fn every_build_passes_the_suite_of_its_contract() {
     }
 }
 
-/// Returns the shop's contract of notifications with another world, as one text.
+/// Returns one WIT text that has the shop's contract of notifications, changed by `change`, and a world with the content `world`.
 fn contract(world: &str, change: impl Fn(String) -> String) -> String {
     let nested = |file: &str| {
         let text = fs::read_to_string(repository().join("wit").join(file)).unwrap();
@@ -141,7 +141,8 @@ fn what_has_no_suite_is_said() {
     watertight(&["test", "--as", "orders"]).expect(2);
 }
 
-/// Creates an application of one module. Its state can be shared with others.
+/// Creates an application whose only module, notifications, is the build `component`. Applications with different builds can use the same
+/// state folder.
 fn alone(component: &Path) -> TempDir {
     let folder = host::folder();
     let manifest = format!(
@@ -203,7 +204,7 @@ fn a_missing_toolchain_is_told() {
     }
 }
 
-/// Creates a workspace with the JavaScript module and its installed packages.
+/// Creates a workspace with the shop's JavaScript module and its installed packages.
 fn javascript() -> TempDir {
     components();
     let (from, folder) = (repository(), host::folder());

@@ -1,7 +1,7 @@
 //! Tests of clients that attack a host by their connections: they send nothing, read nothing, or take as much memory as they can. Other
 //! clients must not notice.
 //!
-//! The frames of HTTP/2 are written by hand. See `support/http2.rs`.
+//! The HTTP/2 frames are written by hand: see the test kit's `http2.rs`.
 
 mod others;
 

@@ -138,7 +138,7 @@ fn spoil(files: &AppFiles, spoilt: &[(Index, Vec<Change>)]) -> AppFiles {
     files
 }
 
-/// Asserts that each problem that names a line of a file names an existing line.
+/// Asserts that each problem names a file of the application and an existing line in it, or a component.
 fn check_places(files: &AppFiles, problems: &Problems) -> Result<(), TestCaseError> {
     let all = std::iter::once(&files.manifest).chain(&files.routes);
     let lines: BTreeMap<&Path, usize> =

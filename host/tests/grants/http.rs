@@ -1,4 +1,4 @@
-//! Tests of outbound HTTP requests: their allowed destinations, and their limits.
+//! Tests of HTTP requests that modules send: their allowed destinations, and their limits.
 
 mod connections;
 
@@ -24,7 +24,7 @@ use watertight_testkit::app::{App, guest};
 use watertight_testkit::command::run;
 use watertight_testkit::host::{self, Host};
 
-/// The number of requests to a provider on the loopback interface.
+/// Counts the requests that a test's HTTP server ("provider") has received.
 #[derive(Clone, Default)]
 struct RequestCounter(Arc<AtomicUsize>);
 
@@ -73,7 +73,8 @@ fn router(asked: RequestCounter) -> Router {
         .layer(axum::middleware::from_fn_with_state(asked, counted))
 }
 
-/// Starts a provider. It stops at the end of the test.
+/// Starts an HTTP server on the loopback interface to which modules send requests. Returns its address and its counter. It stops at the end
+/// of the test.
 async fn provider() -> (SocketAddr, RequestCounter) {
     let asked = RequestCounter::default();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -103,7 +104,7 @@ async fn send(host: &Host, request: Value) -> Value {
     host.called("f/fetch.send", json!([request])).await
 }
 
-/// Sends a request that must be refused with this error code.
+/// Makes the test guest `fetch` send a request. The host must refuse it with this error code.
 async fn refused(host: &Host, request: Value, code: &str) {
     let said = send(host, request.clone()).await;
     assert!(said["err"].as_str().is_some_and(|error| error.contains(code)), "{request}: {said} is not {code}");

@@ -1,10 +1,11 @@
-//! Tests of `wasi:keyvalue`: values by key in the module's own database.
+//! Tests of `wasi:keyvalue`, by which a module stores values under keys in its own database.
 
 use serde_json::{Value, json};
 use watertight_testkit::app::{App, guest};
 use watertight_testkit::host::{self, Host};
 
-/// Returns an application with two modules of one component in one store. Both may also use SQL.
+/// Returns an application with two modules, `a` and `b`, of the test guest `keeps` in one compartment. Both may also use SQL. `settings` is
+/// appended to the manifest.
 fn two(settings: &str) -> App {
     let keeps = guest("keeps");
     App::new(&format!(
@@ -18,7 +19,7 @@ async fn take(host: &Host, module: &str, bucket: &str, steps: Value) -> Vec<Stri
     serde_json::from_value(said).unwrap()
 }
 
-/// The Base64 of two short texts.
+/// The Base64 of a short text, `one`.
 const ONE: &str = "b25l";
 const TWO: &str = "dHdv";
 

@@ -1,4 +1,4 @@
-//! Tests of grants: modules get exactly what the manifest grants, and act in their own name.
+//! Tests of grants: a module can use exactly those capabilities that the manifest grants it, and the host knows which module uses them.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test fails by panicking")]
 

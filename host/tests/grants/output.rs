@@ -1,4 +1,4 @@
-//! Tests of the output that a guest writes to the standard streams of WASI.
+//! Tests of the output that a module writes to the standard streams of WASI.
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::json;
@@ -6,7 +6,8 @@ use watertight_testkit::app::{App, wasi_probe};
 use watertight_testkit::client::{client, send};
 use watertight_testkit::host::Host;
 
-/// Starts a host with the probe with all of WASI. Each function has a route.
+/// Starts a host with the test guest `probe`, built so that it imports all of WASI, as the module `a`. A route leads to each function that
+/// the tests call.
 fn start(settings: &str) -> (App, Host) {
     let probe = wasi_probe();
     let routes = ["print", "trap", "log", "count"]
@@ -26,7 +27,7 @@ async fn print(host: &Host, request: &str, text: &str, to_error: bool) {
     send(asked.header("x-request-id", request)).await.expect(200);
 }
 
-/// Returns the log lines of this request.
+/// Returns the lines of `log` about the request with the id `request`.
 fn lines(log: &str, request: &str) -> Vec<String> {
     log.lines().filter(|line| line.contains(request)).map(str::to_owned).collect()
 }

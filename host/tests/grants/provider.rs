@@ -1,4 +1,5 @@
-//! Tests of the shop with payments over HTTP: a real provider on the loopback interface requires a secret.
+//! Tests of the shop with the module `payments-http`, which calls a payment provider over HTTP. The provider is an HTTP server on the
+//! loopback interface that requires an API key.
 
 use std::fs;
 use std::path::PathBuf;
@@ -17,7 +18,7 @@ use watertight_testkit::paths::repository;
 
 const SECRET: &str = "hush-of-the-provider-41d8";
 
-/// Returns a component of the shop. The components are built once.
+/// Returns the component file of a module of the shop. All are built once.
 fn component(name: &str) -> PathBuf {
     static BUILT: LazyLock<()> = LazyLock::new(|| {
         let mut build = host::binary();
@@ -28,7 +29,7 @@ fn component(name: &str) -> PathBuf {
     host::component(name)
 }
 
-/// The charges that a provider received, with their keys.
+/// The charges that the payment provider received, each with its idempotency key.
 #[derive(Clone, Default)]
 struct Charges(Arc<Mutex<Vec<(String, Value)>>>);
 
@@ -59,7 +60,8 @@ async fn charge(
     }
 }
 
-/// Starts a provider. Returns its charges and a shop whose payments use it.
+/// Starts a payment provider, and copies the shop with payments that use the provider. `secret` is the API key of the copy. Returns the
+/// provider's charges and the copy's folder.
 async fn shop(secret: &str) -> (Charges, tempfile::TempDir) {
     let charges = Charges::default();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -92,7 +94,8 @@ timeout = "500ms"
     (charges, app)
 }
 
-/// Starts a provider and a host with the shop. The host needs the shop's folder.
+/// Starts a payment provider and a host with the shop that uses it. `secret` is the shop's API key. The caller must keep the returned
+/// folder, which has the shop, as long as the host.
 async fn start(secret: &str) -> (Charges, tempfile::TempDir, Host) {
     let (charges, app) = shop(secret).await;
     let host = host::Launch::app(app.path()).start();
@@ -141,8 +144,8 @@ async fn a_provider_that_refuses_the_key_makes_payments_unavailable() {
     assert_eq!(charges.all(), []);
 }
 
-/// Runs the suites of `payments` and `orders` with this provider: `watertight test` must pass as with the built-in provider, although the
-/// money is held elsewhere.
+/// Runs the contract suites of `payments` and `orders` with this provider: `watertight test` must pass as with the built-in provider,
+/// although the provider keeps the charges in its own memory.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_suites_pass_with_a_provider_over_http() {
     let (charges, app) = shop(SECRET).await;

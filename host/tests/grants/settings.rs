@@ -1,4 +1,4 @@
-//! Tests of configuration values and secrets: each module has its own, and only that module can read a secret.
+//! Tests of configuration values and secrets: each module has its own, and no other module can read a module's secret.
 
 use std::fs;
 use std::path::Path;
@@ -9,12 +9,13 @@ use watertight_testkit::app::{App, guest};
 use watertight_testkit::command::{CommandOutput, run};
 use watertight_testkit::host::{self, Host, Launch};
 
-/// These secrets may appear nowhere except in the answer to the module's own request.
+/// A secret whose value is in a file. It may appear nowhere except in the answer of the module that has it.
 const IN_A_FILE: &str = "hush-in-a-file-7c1f";
 const IN_A_VARIABLE: &str = "hush-in-a-variable-93ab";
 const LATER: &str = "hush-later-5e20";
 
-/// Returns an application with a module with values and secrets, one with other values of the same names, and the module that both call.
+/// Returns an application with a module with configuration values and secrets, a second module with other values of the same names, and a
+/// module that both call. `settings` is appended to the manifest.
 fn app(settings: &str) -> App {
     let (probe, pair) = (guest("probe"), guest("pair"));
     let app = App::new(&format!(
@@ -56,7 +57,7 @@ async fn ask(host: &Host, module: &str, key: &str) -> Value {
     host.called(&format!("{module}/pair.configured"), json!([key])).await
 }
 
-/// Returns a command line with the host's environment variables.
+/// Returns a command that runs `watertight` with these arguments, and with the environment variables that the application's manifest names.
 fn watertight(words: &[&str]) -> Command {
     let mut command = host::binary();
     command.args(words).env("SHOP_REGION", "north").env("SHOP_TOKEN", IN_A_VARIABLE);
@@ -68,7 +69,7 @@ fn on_host(host: &Host, words: &[&str]) -> CommandOutput {
     run(command.arg("--state").arg(host.state())).expect(0)
 }
 
-/// Returns the files in a folder that contain a text.
+/// Returns the paths of the files below a folder that contain a text.
 fn found_in(folder: &Path, text: &str) -> Vec<String> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {

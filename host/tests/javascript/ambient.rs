@@ -1,4 +1,5 @@
-//! Tests of time and randomness: each instance has its own if the module imports them. Otherwise their use throws an error with a message.
+//! Tests of time and random numbers in JavaScript. If the module imports them, each instance gets its own. Otherwise their use throws an
+//! error with a message.
 
 use std::collections::HashSet;
 use std::time::{Duration, SystemTime};
@@ -16,7 +17,7 @@ async fn ask(host: &Host, module: &str, function: &str, arguments: Value) -> Val
     answer.body["result"].take()
 }
 
-/// The host has three modules of one component, and each request runs on a new instance.
+/// No two instances get the same random numbers. The host has three modules of one component, and each request runs on a new instance.
 #[tokio::test]
 async fn no_two_instances_draw_the_same() {
     let (file, uses) = (component("ambient"), "uses = [\"clocks\", \"random\"]");
@@ -95,7 +96,7 @@ async fn without_an_import_it_throws_and_names_the_grant() {
     }
 }
 
-/// A value drawn at the top level would be the same in every instance.
+/// `build` refuses a module whose top level asks for a random number: it would be the same in every instance.
 #[test]
 fn at_the_top_level_it_is_refused_by_build() {
     let code = "import { explain } from './explain.js';\n\nconst seed = Math.random();\nexport const one = { f: () => explain(seed) };\n";

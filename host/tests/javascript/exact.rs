@@ -9,7 +9,7 @@ use watertight_testkit::paths::repository;
 
 use crate::workspace::{application, component};
 
-/// Returns the contract's module in Rust. Its answers are the expected ones.
+/// Returns the component of the Rust module that exports the same contract. JavaScript must give the same answers.
 fn rust() -> PathBuf {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("exact");
     let app = repository().join("host/tests/guests");
@@ -21,7 +21,7 @@ const SIGNED: [i64; 11] =
     [0, 1, -1, -5, 42, i64::MAX, i64::MIN, (1 << 53) + 1, -(1 << 53) - 1, u32::MAX as i64 + 1, i32::MIN as i64 - 1];
 const UNSIGNED: [u64; 7] = [0, 1, u64::MAX, 1 << 63, (1 << 63) - 1, (1 << 53) + 1, u32::MAX as u64 + 1];
 
-/// Returns the calls: functions with their arguments.
+/// Returns the calls that both modules get: each is a function and its arguments.
 fn table() -> Vec<(&'static str, Value)> {
     let mut calls = Vec::new();
     let money = |minor: i64, cents: u64| json!({"minor": minor, "cents": cents, "name": "ß"});

@@ -1,4 +1,5 @@
-//! Tests of errors: the contract's errors are returned, and all others are logged with their message, file and line.
+//! Tests of errors that JavaScript throws: errors of the contract are returned to the caller, and all others are logged with their message,
+//! file and line.
 
 use serde_json::json;
 use watertight_testkit::host::Launch;

@@ -1,4 +1,4 @@
-//! Workspaces of JavaScript modules, and the components of this suite.
+//! Workspaces of JavaScript modules, and the components of the test modules in `tests/javascript`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use watertight_testkit::command::{CommandOutput, run};
 use watertight_testkit::host;
 use watertight_testkit::paths::repository;
 
-/// Returns a module of the suite. The modules are built once, and later runs reuse them.
+/// Returns the component file of a test module in `tests/javascript`. All are built once, and later runs reuse them.
 pub(crate) fn component(name: &str) -> PathBuf {
     static COMPONENTS: LazyLock<PathBuf> = LazyLock::new(|| {
         let from = repository().join("host/tests/javascript");
@@ -40,16 +40,16 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// Builds the modules of the manifest under `modules`.
+/// Runs `watertight build` for the modules of the manifest in the folder `modules` of a workspace.
 pub(crate) fn build(workspace: &Path) -> CommandOutput {
     run(host::binary().arg("build").arg("--app").arg(workspace.join("modules")))
 }
 
-/// A workspace with one module, `one`.
+/// A workspace with one JavaScript module, `one`.
 pub(crate) struct Workspace(pub(crate) TempDir);
 
 impl Workspace {
-    /// Creates the workspace. `contract` is the content of an interface, and `code` the module's only file.
+    /// Creates the workspace. `contract` is the content of the WIT interface that the module exports, and `code` the text of its only file.
     pub(crate) fn new(contract: &str, code: &str) -> Self {
         let workspace = Self(host::folder());
         workspace.write("wit/one/one.wit", &format!("package test:one@1.0.0;\ninterface one {{ {contract} }}\n"));
@@ -71,7 +71,8 @@ impl Workspace {
     }
 }
 
-/// Creates an application of these modules, each a name, a component and further lines of its table.
+/// Creates an application of these modules. Each has a name, a component file and further lines of its table in the manifest. `settings` is
+/// appended to the manifest.
 pub(crate) fn application(settings: &str, modules: &[(&str, &Path, &str)]) -> TempDir {
     let folder = host::folder();
     let mut text = format!("[app]\nname = \"javascript\"\n{settings}\n");

@@ -1,4 +1,4 @@
-//! Tests of documents and types that exceed limits: deep, large, or wrong in many places.
+//! Tests of JSON documents and types that exceed a limit of the codec: they are deep, large, or wrong in many places.
 
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
-//! Tests of the JSON codec for component values: what it accepts, what it refuses and with which place, and that values survive.
+//! Tests of the codec between JSON and component values: which documents it accepts, which it refuses and at which place, and that a value
+//! is the same after encoding and decoding.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test")]
 

@@ -1,4 +1,5 @@
-//! Property tests of all types and documents: values survive, nothing panics, places exist, and valid JSON is what serde_json accepts.
+//! Property tests of the JSON codec with all types and documents: a value is the same after encoding and decoding, nothing panics, the
+//! places of faults exist, and JSON is valid exactly if serde_json accepts it.
 
 use proptest::collection::vec;
 use proptest::prelude::*;

@@ -1,8 +1,9 @@
-//! Tests `table.txt`: types in WIT, documents, and their outcomes. `BLESS=1` rewrites the outcomes.
+//! Runs the cases of `table.txt`: types in WIT, JSON documents, and the outcomes of decoding them. `BLESS=1` rewrites the outcomes.
 //!
-//! The first word of a line is its kind: `wit` declares a type, and `type` selects one. `in` is a document, `hex` one in hexadecimal, and
-//! `text` a bare text. The outcome follows: `val` is the value, `as` its document, `bad` a violation with its pointer, `refused` a part of
-//! the type. Other lines are comments.
+//! The first word of a line is its kind: `wit` declares a type, and `type` selects one. `in` is a JSON document, `hex` a document in
+//! hexadecimal, and `text` a text without JSON's quotes, as in a path. The outcome follows: `val` is the decoded value, `as` the document
+//! to which it is encoded, `bad` a fault with its JSON pointer, and `refused` a part of the type that JSON can't express. Other lines are
+//! comments.
 
 use std::fmt::Write as _;
 use std::path::Path;

@@ -1,4 +1,5 @@
-//! Tests that the table can't express: values that don't match, objects spread over parameters, and whole functions.
+//! Tests of the JSON codec that `table.txt` can't express: values of a wrong type, objects whose fields become parameters, and the
+//! parameters and results of whole functions.
 
 use std::sync::Arc;
 

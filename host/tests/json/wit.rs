@@ -5,7 +5,7 @@ use std::sync::Arc;
 use watertight_component::shape::{Case, Field, Named, Resource, Type};
 use wit_parser::{Handle, Resolve, Type as Wit, TypeDefKind, TypeId};
 
-/// Parses the type `ty`, which may use the declarations.
+/// Parses the WIT type `ty`, which may use the types that `declarations` declares.
 pub(crate) fn parse(declarations: &str, ty: &str) -> Type {
     let mut resolve = Resolve { all_features: true, ..Resolve::default() };
     let text = format!("package a:a; interface a {{ {declarations}\n the-function: func(it: {ty}); }}");

@@ -8,7 +8,8 @@ use watertight_testkit::admin::Operator;
 use watertight_testkit::host::{Launch, check_strace, folder};
 use watertight_testkit::tagged::{App, Content, back, serves, with_migrations};
 
-/// Starts the host under `strace`, which makes `calls` on `file` fail with `ENOSPC`. `calls` may end with `:` and a condition.
+/// Runs the host under `strace`, which makes the system calls `calls` on `file` fail with `ENOSPC`. `calls` may end with `:` and an
+/// expression that says which of the calls fail.
 fn full(launch: Launch, file: &Path, calls: &str) -> Launch {
     let (calls, when) = calls.split_once(':').unwrap_or((calls, "when=1+"));
     let inject = format!("inject={calls}:error=ENOSPC:{when}");

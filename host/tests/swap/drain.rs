@@ -1,4 +1,4 @@
-//! Tests of the drain of a replaced generation: its requests end on it, and then everything that it held is freed.
+//! Tests of the drain of a replaced generation: its requests end on it, and then the host frees all resources of the generation.
 
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
@@ -11,9 +11,9 @@ use watertight_testkit::process::Holdings;
 use watertight_testkit::tagged::{App, Content, ask, back, build, serves};
 use watertight_testkit::wire::{Answer, Connection, get, head};
 
-/// The longest wait for an expected condition.
+/// The maximum time to wait for an expected condition.
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// The time that a request needs to begin.
+/// The time after which a request that was sent has certainly begun.
 const BEGUN: Duration = Duration::from_millis(150);
 
 #[track_caller]
@@ -34,7 +34,7 @@ fn holdings(host: &Host) -> Holdings {
     Holdings::of(host.process()).unwrap()
 }
 
-/// Sends a request and waits until it has begun.
+/// Sends a `GET` request and waits until it has begun. Returns the thread that waits for the answer.
 fn begin(host: &Host, path: &str) -> JoinHandle<Answer> {
     let mut connection = Connection::open(host.listen()).unwrap();
     connection.send(&get(path)).unwrap();
@@ -43,8 +43,8 @@ fn begin(host: &Host, path: &str) -> JoinHandle<Answer> {
     answer
 }
 
-/// Makes the host compile builds in advance, so that compilation takes no time in the test. Returns the number of the generation that
-/// serves afterwards, which has the content of the first.
+/// Makes the host compile builds in advance, so that compilation takes no time in the test. `builds` has a module and a tag for each.
+/// Returns the number of the generation that serves afterwards, which has the content of the first.
 fn compile(operator: &Operator, builds: &[(&str, u32)]) -> u64 {
     for (module, tag) in builds {
         operator.swapped(module, &build(module, *tag));
@@ -184,7 +184,8 @@ fn four_drain_at_once_and_sixteen_changes_wait() {
     serves(&host, number + 5, Content { back: 105, ..first });
 }
 
-/// A rollback doesn't wait for a free place among the draining generations. It ends the oldest one, whatever time its requests have left.
+/// A rollback doesn't wait until fewer generations drain than the maximum. It ends the oldest draining generation, whatever time its
+/// requests have left.
 #[test]
 fn a_rollback_ends_the_oldest_generation_that_drains() {
     let first = Content::first(true);

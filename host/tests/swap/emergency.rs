@@ -1,5 +1,5 @@
-//! Tests of rollbacks in an emergency: whatever is being compiled, copied, planned or waiting, a rollback is made at once, and to the right
-//! generation.
+//! Tests of rollbacks in an emergency: a rollback is made at once and to the right generation, whatever compilations, backups and other
+//! changes are in progress or wait.
 
 use std::path::Path;
 use std::process::Command;
@@ -23,7 +23,7 @@ use watertight_testkit::host::{Host, folder};
 use watertight_testkit::refused::tangle;
 use watertight_testkit::tagged::{App, Content, back, back_with, serves};
 
-/// The longest wait for an expected condition.
+/// The maximum time to wait for an expected condition.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 #[track_caller]
@@ -35,19 +35,19 @@ fn until(what: &str, done: impl Fn() -> bool) {
     }
 }
 
-/// Returns the number of child processes that compile for a host.
+/// Returns the number of child processes of a host that compile.
 fn compiling(host: &Host) -> usize {
     let children = format!("/proc/{}/task", host.process());
     let of_thread = |task: std::fs::DirEntry| std::fs::read_to_string(task.path().join("children")).unwrap_or_default();
     std::fs::read_dir(children).unwrap().flatten().map(|task| of_thread(task).split_whitespace().count()).sum()
 }
 
-/// Returns a build that takes minutes to compile.
+/// Returns a build of the module `back` that takes minutes to compile.
 fn bomb(tag: u32) -> Vec<u8> {
     back_with(tag, &tangle(20_000, 3, 8))
 }
 
-/// The right generation must be served although a compilation would take minutes and other changes wait for it.
+/// A rollback is made at once although a compilation would take minutes and other changes wait for it.
 #[test]
 fn a_rollback_waits_for_no_compilation_and_overtakes_all_that_wait() {
     let first = Content::first(true);
@@ -200,7 +200,7 @@ fn changes_go_on_while_a_backup_is_written() {
     serves(&host, generation, content);
 }
 
-/// Returns a control of a host that runs within this process.
+/// Starts a host within this process, and returns the value that controls its application.
 fn control(app: &App, state: &Path) -> Arc<Control> {
     let config = config::load(app.path(), &Overrides::default()).unwrap();
     let state = StateFolder::open(state).unwrap();
@@ -216,7 +216,7 @@ fn swap(tag: u32) -> Change {
     Change::Swap { module: "back".parse().unwrap(), component: back(tag).into() }
 }
 
-/// The target of a rollback is fixed when the request arrives, not when it is executed.
+/// The generation to which a rollback leads is chosen when the request arrives, not when the rollback is made.
 #[test]
 fn a_rollback_goes_to_what_was_before_the_current_one_when_it_arrived() {
     let app = App::new(Content::first(true), "");

@@ -12,7 +12,7 @@ use watertight_testkit::host::{Host, folder};
 use watertight_testkit::tagged::{App, Content, back, build, serves, with_migrations};
 use watertight_testkit::wire::{Connection, get, once};
 
-/// The fail points of a change that can end the process, each with the generation that the next start serves.
+/// The fail points at which a change can end the host's process, each with the number of the generation that the next start serves.
 const POINTS: [(&str, u64); 4] =
     [("change::linked", 1), ("change::kept", 1), ("change::migrated", 1), ("change::published", 2)];
 /// The number of times that the host is killed at a random moment.
@@ -101,7 +101,7 @@ fn an_application_that_ends_at_any_point_is_applied_or_not() {
     }
 }
 
-/// The progress of a client that swaps without pause.
+/// The state that is shared by a client that swaps without pause and a client that sends requests.
 #[derive(Default)]
 struct Swaps {
     asked: AtomicU32,
@@ -110,7 +110,7 @@ struct Swaps {
 }
 
 impl Swaps {
-    /// Swaps `back` again and again. The tag of each build is 1000 plus the generation's number.
+    /// Swaps the module `back` again and again, until the host ends. The tag of each build is 1000 plus the number of its generation.
     fn swap(&self, operator: &Operator, mut number: u32) {
         while !self.ended.load(SeqCst) {
             number += 1;
@@ -131,7 +131,8 @@ impl Swaps {
         assert!(self.ended.load(SeqCst), "{error}");
     }
 
-    /// Sends requests without pause. Each must be answered by one generation, and the numbers must not decrease.
+    /// Sends requests without pause, until the host ends. Each must be answered by one generation, and the generations' numbers must not
+    /// decrease.
     fn ask(&self, host: std::net::SocketAddr) {
         let mut connection = match Connection::open(host) {
             Ok(connection) => connection,

@@ -1,4 +1,5 @@
-//! Tests, with counts from within the process, that Wasmtime's pools and the runtime hold no more after many changes than after few.
+//! Tests, with counts from within the host's process, that Wasmtime's pools and the runtime hold no more resources after many changes of
+//! the application than after few.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
@@ -16,7 +17,7 @@ use watertight_testkit::admin::Operator;
 use watertight_testkit::host::folder;
 use watertight_testkit::tagged::{App, Content, build, build_that_drops, serves};
 
-/// The resources that are held.
+/// The numbers of generations and of Wasmtime's objects that the process holds.
 #[derive(Debug, PartialEq, Eq)]
 struct Resources {
     generations: usize,
@@ -28,7 +29,7 @@ struct Resources {
 struct CountedControl {
     control: Arc<Control>,
     engines: Engines,
-    /// Every generation that was ever current.
+    /// Every generation that was ever current, without keeping it alive.
     all: Vec<Weak<Generation>>,
 }
 

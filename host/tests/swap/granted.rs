@@ -13,8 +13,8 @@ use watertight_testkit::components::component;
 use watertight_testkit::host::{self, Launch};
 use watertight_testkit::paths::repository;
 
-/// The imports that a build may ask for: the grant, the import's name, and the WIT package that defines it, as text or as a file below
-/// `wit`.
+/// The imports that a build may have. Each has the grant that it needs, its name, and the WIT package that defines it: as text, or as a
+/// file below `wit`.
 const IMPORTS: [(&str, &str, &str); 10] = [
     ("sql", "watertight:sql/sql@1.0.0", "wit/sql/sql.wit"),
     ("keyvalue", "wasi:keyvalue/store@0.2.0-draft2", "wit/keyvalue/store.wit"),
@@ -40,10 +40,10 @@ const IMPORTS: [(&str, &str, &str); 10] = [
     ),
     (CALLEE, "t:t/other@1.0.0", "package t:t@1.0.0; interface other { say: func() -> u32; }"),
 ];
-/// The pseudo-grant of an import that is served by a module, not by a capability.
+/// Stands for the grant of an import that a module serves and not a capability. It is the name of that module.
 const CALLEE: &str = "other";
 
-/// Returns a build of `asks` with this import, or with none.
+/// Returns a build of the module `asks` with this import, or with none. An import is its name and its WIT package.
 fn asks(import: Option<(&str, &str)>) -> Vec<u8> {
     let Some((import, package)) = import else { return component("package a:a; world component {}", "component") };
     let text = if package.ends_with(".wit") {
@@ -57,7 +57,7 @@ fn asks(import: Option<(&str, &str)>) -> Vec<u8> {
     component(&format!("package a:a; world component {{ import {import}; }} {head} {{ {rest} }}"), "component")
 }
 
-/// Creates an application of `asks`, with these grants, and `other`.
+/// Creates an application of two modules: the build `asks` with the grants `grants`, as text of the manifest, and the module `other`.
 fn app(asks: &[u8], grants: &str) -> TempDir {
     let folder = host::folder();
     let other = "package t:t@1.0.0; interface other { say: func() -> u32; } world component { export other; }";

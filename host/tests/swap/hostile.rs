@@ -1,4 +1,5 @@
-//! Tests of malicious change requests and broken uploads: the running generation stays untouched, and the answer says what was wrong.
+//! Tests of malicious requests to change the application and of broken uploads: the running generation stays untouched, and the answer says
+//! what was wrong.
 
 use std::fs;
 use std::thread;
@@ -217,7 +218,7 @@ fn applications_with_wrong_parts_are_refused() {
     serves(&host, 2, Content { back: 3, ..Content::first(true) });
 }
 
-/// Sends half of an upload of `back`, whose header announces the whole length.
+/// Sends the first half of an upload of the module `back`. The request's head announces the whole length.
 fn half_an_upload(operator: &Operator) -> Connection {
     let component = back(9);
     let token = format!("Bearer {}", operator.token);

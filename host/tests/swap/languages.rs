@@ -10,7 +10,7 @@ use watertight_testkit::wire::{get, once};
 
 use crate::shop::customers;
 
-/// Requests per second. An interpreter is compiled on the same cores in the meantime.
+/// The number of requests per second. It is low because the host compiles a JavaScript engine on the same cores in the meantime.
 const RATE: f64 = 50.0;
 
 /// Returns the number of notifications that a customer got from all builds together.

@@ -69,8 +69,8 @@ fn what_adds_is_applied_and_what_does_not_is_refused() {
     assert_eq!(names(&host), expected);
 }
 
-/// Runs `watertight migrations`, which must not change the state folder. Returns whether the database of `back` exists, and the number,
-/// name and state of each migration.
+/// Runs `watertight migrations` with further arguments. It must not change the state folder `state`. Returns whether the database of `back`
+/// exists, and the number, name and state of each migration.
 fn told(app: &App, state: &Path, arguments: &[&str]) -> (bool, Vec<(u64, String, String)>) {
     let before = files(state);
     let mut command = binary();
@@ -167,7 +167,7 @@ fn migrations_are_told_beside_a_host_and_without_one() {
     assert!(text.contains("can't be opened") && text.contains("not a database"), "{text}");
 }
 
-/// A start with an older build on the disk is refused after a contraction, like a rollback.
+/// After a contraction, a migration that older builds don't survive, a start with an older build on the disk is refused, like a rollback.
 #[test]
 fn no_start_leads_back_beyond_a_contraction_and_none_passes_what_doesn_t_say_so() {
     let app = App::new(Content::first(true), "");
@@ -222,8 +222,8 @@ fn there_is_no_way_back_beyond_a_contraction() {
     serves(&host, 5, now);
 }
 
-/// A rollback may still bring back a database that no generation has open. No change applies a contraction to it, and a refused change
-/// leaves nothing of its own in the database or beside it.
+/// A rollback may bring back a module whose database no running generation has open. No change applies a contraction to it, and a refused
+/// change leaves nothing of its own in the database or beside it.
 #[test]
 fn a_module_that_comes_back_brings_no_contraction_and_a_refused_one_leaves_nothing() {
     let first = Content::first(true);

@@ -19,16 +19,16 @@ use watertight_testkit::wire::Answer;
 
 use crate::traffic::{Ending, Traffic};
 
-/// The number of random sequences.
+/// The number of random sequences that a test runs.
 const CASES: u32 = 10;
-/// The largest number of steps of a sequence.
+/// The maximum number of steps of a random sequence.
 const STEPS: usize = 16;
 /// The number of clients that send requests all the time.
 const CLIENTS: usize = 3;
-/// The number of refusals that the host remembers.
+/// The number of refused changes that the host remembers.
 const KEPT_REFUSALS: usize = 16;
 
-/// The reason why a build is refused.
+/// The fault of a build for which the host refuses it.
 #[derive(Debug, Clone, Copy)]
 enum Fault {
     Truncated,
@@ -39,7 +39,8 @@ enum Fault {
 }
 
 impl Fault {
-    /// Returns a module, a build of it with this fault, and the expected problem code. Only some modules can have some faults.
+    /// Returns the name of a module, a build of the module with this fault, and the code of the expected problem. The module is `module`,
+    /// unless only the other one can have the fault.
     fn build(self, module: &str) -> (&'static str, Vec<u8>, &'static str) {
         let (module, other) = if module == "front" { ("front", "back") } else { ("back", "front") };
         let whole = build(module, 0);
@@ -98,7 +99,7 @@ enum Step {
     },
 }
 
-/// The application that a start is told to run.
+/// Which application the host is told to run at its start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Wanted {
     Newest,
@@ -151,7 +152,7 @@ fn wanted() -> impl Strategy<Value = Wanted> {
     prop_oneof![3 => Just(Wanted::Newest), 1 => Just(Wanted::Published), 1 => Just(Wanted::Disk)]
 }
 
-/// The expected state of the host.
+/// The state that the host must have.
 struct Model {
     /// All generations ever published, by number. The host keeps the last [`KEPT_GENERATIONS`] of them.
     published: BTreeMap<u64, Content>,
@@ -160,7 +161,8 @@ struct Model {
     disk: Content,
     /// The number of times that the text on the disk changed without its meaning.
     comment: u32,
-    /// The content of the disk when the last generation was planned, or when it was found to equal the running one. Comments don't count.
+    /// The content of the disk when the last generation was planned, or when an `apply` found it equal to the running one. Comments don't
+    /// count.
     record: Content,
     next_tag: u32,
 }
@@ -203,7 +205,7 @@ impl Model {
     }
 }
 
-/// The execution of one sequence.
+/// The execution of one random sequence on a host and on the model.
 struct SequenceTest<'a> {
     app: App,
     /// An application that no host was started with.
@@ -306,7 +308,7 @@ impl SequenceTest<'_> {
         }
     }
 
-    /// Asserts that the answer of a change is what the model says.
+    /// Asserts that the answer to a change is what the model says. `publishes` is whether the change must publish a generation.
     fn assert_answer(&self, answer: &Answer, publishes: bool) {
         let number = self.model.current().0;
         if publishes {

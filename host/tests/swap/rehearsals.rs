@@ -15,7 +15,7 @@ fn migrating(tag: u32, migrations: &[(&str, &str)]) -> Vec<u8> {
     with_migrations(back(tag), "back", migrations)
 }
 
-/// Starts an application whose `back` has a table with two rows of the same name.
+/// Starts an application whose module `back` has a table `a` with two rows of the same name.
 fn with_rows(state: &Path) -> (App, Host) {
     let app = App::new(Content::first(true), "");
     std::fs::write(app.path().join("back.wasm"), migrating(102, &[TABLE])).unwrap();
@@ -113,7 +113,7 @@ fn a_start_refuses_a_missing_database_of_a_module_that_had_one() {
     }
 }
 
-/// A change that brings a module back finds its database, or is refused.
+/// A change that brings a removed module back uses the module's database, and is refused if the database is lost.
 #[test]
 fn a_change_refuses_it_too() {
     let folder = folder();

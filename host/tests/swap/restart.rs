@@ -79,8 +79,8 @@ fn a_rollback_survives_a_restart() {
     serves(&start(&app, &state), 4, mended);
 }
 
-/// Every kind of change records the content of the disk. A restart doesn't apply content that was already there, unused, at the last
-/// change.
+/// Every kind of change records the content of the disk. A restart doesn't apply content that was already on the disk, but not used, at the
+/// last change.
 #[test]
 fn what_stood_on_the_disk_when_something_was_published_is_nothing_new() {
     let first = Content::first(true);
@@ -166,7 +166,7 @@ fn what_is_edited_while_an_apply_waits_is_not_applied() {
     assert_start_line(&host, &["the component of `front` changed on disk"]);
 }
 
-/// Tests the first format of the history, which has one digest of the disk, taken at the last `run` or `apply`.
+/// A host continues a history in the first format, which has one digest of the application on the disk, taken at the last `run` or `apply`.
 #[test]
 fn a_history_of_an_earlier_format_is_gone_on_with() {
     let first = Content::first(true);

@@ -12,7 +12,7 @@ use watertight_testkit::open::{Load, Request};
 use watertight_testkit::paths::repository;
 use watertight_testkit::wire::{get, once, request};
 
-/// Requests per second. An unoptimised host serves this rate easily on a busy machine.
+/// The number of requests per second. An unoptimised host serves this rate easily on a busy machine.
 const RATE: f64 = 100.0;
 /// The pause between two swaps.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -37,7 +37,7 @@ fn place() -> Vec<u8> {
     request("POST", "/orders", &[("content-type", "application/json")], draft().to_string().as_bytes())
 }
 
-/// Returns the load: one of ten requests places an order, the others read one.
+/// Returns a function from the number of a customers' request to the request: one in ten places an order, the others read one.
 pub(crate) fn customers(host: &Host) -> impl Fn(u64) -> Request + Send + 'static {
     let order = once(host.listen(), &place()).unwrap().expect(201);
     let id = order.body["id"].as_str().unwrap();
@@ -97,7 +97,7 @@ fn every_module_is_swapped_under_load_apart() {
     );
 }
 
-/// Tests swaps through the command line, as an operator makes them. Builds in other languages take the same way.
+/// An operator swaps and rolls back modules through the command line. Builds in other languages are swapped in the same way.
 #[test]
 fn the_command_line_swaps_rolls_back_and_tells() {
     let app = host::copy_of_shop("");

@@ -1,4 +1,5 @@
-//! Tests of damaged files in the state folder. The host makes again what it can. Otherwise the start names the damaged file and fails.
+//! Tests of damaged files in the state folder. The host replaces a file that it can make again. Otherwise the start fails and names the
+//! damaged file.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,7 +8,7 @@ use watertight_testkit::admin::Operator;
 use watertight_testkit::host::folder;
 use watertight_testkit::tagged::{App, Content, back, serves};
 
-/// Damages a file. The arguments are the file, its content, and the content of another file of the same kind.
+/// A function that damages a file. Its arguments are the file's path, its content, and the content of another file of the same kind.
 type Spoil = fn(&Path, &[u8], &[u8]);
 
 /// The kinds of damage, each applied to the files of every kind.
@@ -25,7 +26,7 @@ const WAYS: [(&str, Spoil); 5] = [
     ("a folder", |file, _, _| fs::create_dir(file).unwrap()),
 ];
 
-/// The expected outcome of a start.
+/// The expected outcome of a start with a damaged file.
 #[derive(Debug, Clone, Copy)]
 enum Outcome {
     /// The host serves the last published generation.
@@ -34,7 +35,7 @@ enum Outcome {
     Refuses,
 }
 
-/// The kinds of files: their folder in the state, the end of their names, and the expected outcome.
+/// The kinds of files that are damaged: their folder in the state folder, the end of their names, and the expected outcome of a start.
 const KINDS: [(&str, &str, Outcome); 5] = [
     ("code", ".cwasm", Outcome::Serves),
     ("code", "functions.sqlite", Outcome::Serves),

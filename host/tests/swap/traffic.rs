@@ -1,4 +1,4 @@
-//! Clients that send requests all the time while an application is changed. They record the answers of each generation.
+//! Clients that send requests all the time while the tests change an application. They record the answers of each generation.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::Value;
 use watertight_testkit::wire::{Answer, Connection, get};
 
-/// The pause between two requests of a client. It leaves time for other work on the machine.
+/// The pause between two requests of a client. It leaves processor time for the host and other tests.
 const PAUSE: Duration = Duration::from_millis(1);
 
 /// The state that the clients share.
@@ -101,7 +101,8 @@ impl Traffic {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).count
     }
 
-    /// Asserts that all answers so far are correct. `tags` returns the expected answer of a generation.
+    /// Asserts that all answers so far are correct. `tags` returns the expected answer of a generation, or `None` if no such generation was
+    /// published.
     pub(crate) fn check(&self, tags: impl Fn(u64) -> Option<Value>) {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         assert!(seen.faults.is_empty(), "{:#?}", seen.faults);

@@ -1,4 +1,4 @@
-//! Tests of databases that a change created and no published generation used: they don't bind a later build to their migrations.
+//! Tests of databases that a change created and no published generation used: a later build may have other migrations.
 
 use std::fs;
 use std::path::Path;
@@ -9,7 +9,7 @@ use watertight_testkit::host::{Host, check_strace, folder};
 use watertight_testkit::tagged::{App, Content, back, serves, with_migrations};
 use watertight_testkit::wire::once;
 
-/// An application, with and without a further module that has a database.
+/// The folder of an application, to which tests add a module `more` with a database.
 struct Apps {
     app: App,
     plain: String,
@@ -22,7 +22,7 @@ impl Apps {
         Self { app, plain }
     }
 
-    /// Adds the module, with one migration that creates `table`.
+    /// Adds the module `more` to the application, with one migration that creates the table `table`. `tag` is the tag of its build.
     fn write(&self, tag: u32, table: &str) {
         let more = "[modules.more]\ncomponent = \"more.wasm\"\nuses = [\"sql\"]\n";
         fs::write(self.app.path().join("app.toml"), format!("{}\n{more}", self.plain)).unwrap();
@@ -36,7 +36,7 @@ impl Apps {
     }
 }
 
-/// Returns the tables of the module's database, and whether the database is marked as unpublished.
+/// Returns the tables of the database of `more`, and whether the database is marked as unpublished.
 fn tables(state: &Path) -> (Vec<String>, bool) {
     let database = rusqlite::Connection::open(state.join("data/more.db")).unwrap();
     let query = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'watertight%' ORDER BY name";

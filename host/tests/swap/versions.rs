@@ -27,9 +27,10 @@ const WIT: &str = "
     }
     package shop:sale@1.0.0 { interface sale { sell: func(count: u32) -> u32; } }";
 
-/// Version 1.x returns the count plus 100. Version 2.0 multiplies the count by the pack and adds 200.
+/// The core function `take` of the contract's versions 1.x: it returns the count plus 100.
 const TAKE_1: &str = r#"(func (export "shop:stock/stock@{v}#take") (param i32) (result i32)
     (i32.add (local.get 0) (i32.const 100)))"#;
+/// The core function `take` of the contract's version 2.0: it multiplies the count by the pack and adds 200.
 const TAKE_2: &str = r#"(func (export "shop:stock/stock@{v}#take") (param i32 i32) (result i32)
     (i32.add (i32.mul (local.get 0) (local.get 1)) (i32.const 200)))"#;
 const LEFT: &str = r#"(func (export "shop:stock/stock@{v}#left") (result i32) (i32.const 7))"#;
@@ -45,7 +46,7 @@ fn stock(world: &str) -> Vec<u8> {
     component_of(WIT, world, &format!("(module {functions})"))
 }
 
-/// Returns a caller of one version. A caller of 2.0 takes packs of ten.
+/// Returns the component of a module that calls one version of the contract. A caller of version 2.0 takes packs of ten.
 fn caller(world: &str) -> Vec<u8> {
     let (version, parameters, pack) = match world {
         "caller-1" => ("1.0.0", "i32", ""),
@@ -89,7 +90,7 @@ impl Shop {
         Operator::of(&self.host).swapped(module, component)
     }
 
-    /// Requests a swap that must be refused. Returns each problem's code, module and file.
+    /// Requests a swap that the host must refuse. Returns the code, module and file of each problem.
     fn refused(&self, module: &str, component: &[u8]) -> Vec<String> {
         let answer = Operator::of(&self.host).swap(module, component).expect(409);
         let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
@@ -99,7 +100,7 @@ impl Shop {
         problems.map(|p| format!("{} {} {}", text(&p["code"]), text(&p["module"]), file(p))).collect()
     }
 
-    /// Changes the function that the route calls, and applies the change.
+    /// Changes the function that the route `/take` calls to `call`, and applies the change. Returns the number of the generation.
     fn route(&self, call: &str) -> u64 {
         write_routes(self.folder.path(), call);
         published(&Operator::of(&self.host).apply(self.folder.path(), false))
@@ -110,7 +111,7 @@ impl Shop {
         once(self.host.listen(), &request("POST", "/take", &kind, body.to_string().as_bytes())).unwrap()
     }
 
-    /// Returns the answers of the three ways to the stock, each for a count of 5.
+    /// Returns the answers of the three routes that lead to the function `take`, each for a count of 5. `item` is the body for the first.
     fn answers(&self, item: &serde_json::Value) -> [u64; 3] {
         let sold = |path: &str| once(self.host.listen(), &request("GET", path, &[], b"")).unwrap();
         [self.take(item), sold("/desk/5"), sold("/till/5")].map(|answer| answer.expect(200).body.as_u64().unwrap())

@@ -1,10 +1,11 @@
-//! Checks that the pages about the manifest and about routes have every key of the formats.
+//! Checks that the documentation of the manifest and of routes has a row for every key of these formats.
 
 use std::fs;
 
 use watertight_model::config::{self, Overrides};
 
-/// Returns the keys of the table that has a key `nothing`. The problem about that key lists them.
+/// Returns the keys that a table of the manifest or of a route may have. The given texts have the unknown key `nothing` in this table, and
+/// the problem about it lists the known keys.
 fn keys(manifest: &str, routes: &str) -> Vec<String> {
     let folder = tempfile::tempdir().unwrap();
     let rest = "app.name = \"a\"\napp.routes = [\"routes.toml\"]\nmodules.m.component = \"m.wasm\"\n";
@@ -15,7 +16,7 @@ fn keys(manifest: &str, routes: &str) -> Vec<String> {
     keys.lines().next().unwrap().split('`').skip(1).step_by(2).map(str::to_owned).collect()
 }
 
-/// Returns the keys that have no row in a section of a page.
+/// Returns those of the keys that have no row in a section of a page.
 fn missing(page: &str, heading: &str, keys: &[String]) -> Vec<String> {
     let text = fs::read_to_string(super::root().join(page)).unwrap();
     let (_, section) = text.split_once(&format!("\n{heading}\n")).unwrap_or_else(|| panic!("{page} has no {heading}"));

@@ -1,4 +1,4 @@
-//! Checks that the table of limits matches the code: each key with its default and its bounds.
+//! Checks that the table in `docs/limits.md` matches the code: each key of the manifest with its default and its bounds.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -23,7 +23,7 @@ fn rows() -> Vec<Row> {
     table.lines().filter(|line| line.starts_with("| `")).map(row).collect()
 }
 
-/// Returns a cell as a TOML value: numbers as they are, values with a unit in quotes.
+/// Returns a cell of the table as a TOML value: numbers as they are, values with a unit in quotes.
 fn value(cell: &str) -> String {
     if cell.bytes().all(|byte| byte.is_ascii_digit()) {
         cell.to_owned()
@@ -32,7 +32,7 @@ fn value(cell: &str) -> String {
     }
 }
 
-/// Returns the value doubled.
+/// Returns a TOML value with its number doubled, and the same unit.
 fn doubled(value: &str) -> String {
     let number: String = value.chars().skip_while(|c| !c.is_ascii_digit()).take_while(char::is_ascii_digit).collect();
     let twice = number.parse::<u64>().unwrap() * 2;

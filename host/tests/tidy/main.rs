@@ -16,13 +16,13 @@ use std::path::{Path, PathBuf};
 use watertight_model::problem::Code;
 use watertight_telemetry::table;
 
-/// The largest number of lines of a file. A longer file has more than one purpose.
+/// The maximum number of lines of a file. A longer file has more than one purpose.
 const MAX_LINES: usize = 500;
-/// The largest number of lines of a crate of the host, with its unit tests.
+/// The maximum number of lines of a crate of the host, with its unit tests.
 const MAX_CRATE_LINES: usize = 9_000;
-/// The largest number of words of `host/ARCHITECTURE.md`, so that it can be read in one sitting.
+/// The maximum number of words of `host/ARCHITECTURE.md`, so that it can be read in one sitting.
 const MAX_MAP_WORDS: usize = 4_000;
-/// The largest number of lines of `README.md`.
+/// The maximum number of lines of `README.md`.
 const MAX_README_LINES: usize = 150;
 
 /// A Rust or Markdown file of the repository.
@@ -33,7 +33,7 @@ struct Source {
 }
 
 impl Source {
-    /// Returns the lines with their numbers, without comments and without test modules.
+    /// Returns the lines of the file with their numbers, without comments and without test modules.
     fn code(&self) -> Vec<(usize, &str)> {
         let lines: Vec<&str> = self.text.lines().collect();
         let is_test_module = |at: usize| {
@@ -85,7 +85,7 @@ fn pages() -> Vec<Source> {
     found
 }
 
-/// Adds the files below `folder` with this extension.
+/// Adds the files below `folder` with this extension to `found`.
 fn collect(folder: &Path, extension: &str, found: &mut Vec<Source>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -102,7 +102,7 @@ fn collect(folder: &Path, extension: &str, found: &mut Vec<Source>) {
     }
 }
 
-/// Panics with all faults at once.
+/// Panics and lists all faults if there are any. `rule` is the rule that they break.
 fn none(faults: &[String], rule: &str) {
     assert!(faults.is_empty(), "{rule}:\n  {}", faults.join("\n  "));
 }
@@ -157,7 +157,8 @@ fn no_crate_is_large() {
     none(&large, "a crate of the host has at most 9,000 lines");
 }
 
-/// The manifest must list the tests, since they are outside of its folder. A test that is not listed would not run.
+/// `host/cli/Cargo.toml` must list every test in `host/tests`, since Cargo does not find tests outside of a package's folder. A test that
+/// is not listed would not run.
 #[test]
 fn every_integration_test_is_listed() {
     let manifest = fs::read_to_string(root().join("host/cli/Cargo.toml")).unwrap();
@@ -177,7 +178,7 @@ fn the_map_names_every_crate() {
     none(&missing, "host/ARCHITECTURE.md has a row for every crate");
 }
 
-/// Cargo enforces the order of crates.
+/// A module of a crate uses only modules that `lib.rs` declares before it. For crates, Cargo enforces an order.
 #[test]
 fn a_module_uses_only_those_before_it() {
     let mut faults = Vec::new();
@@ -206,7 +207,7 @@ fn a_module_uses_only_those_before_it() {
     none(&faults, "a file uses only modules that stand before its own in lib.rs");
 }
 
-/// Returns names that belong to one application: the packages of its contracts, and functions with specific names.
+/// Returns names that belong to the shop: the packages of its contracts, and functions with specific names.
 fn business_names() -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     for folder in fs::read_dir(root().join("wit")).unwrap() {
@@ -256,7 +257,8 @@ fn the_host_knows_no_business() {
     none(&faults, "the host runs any application: no name of one stands in its crates, not even in comments");
 }
 
-/// A paragraph of code is what stands between two empty lines.
+/// Each `#[path]` attribute must have a reason: a comment or a `reason` in the same paragraph. A paragraph of code is what stands between
+/// two empty lines.
 #[test]
 fn a_path_attribute_has_a_reason() {
     let mut faults = Vec::new();

@@ -8,7 +8,7 @@ use bindings::test::probe::acts;
 use bindings::test::slow::slow;
 use futures::future::join;
 
-/// The component's exports.
+/// The type that implements the component's exports.
 pub(crate) struct Component;
 
 impl Guest for Component {

@@ -5,7 +5,7 @@ mod bindings;
 
 use bindings::exports::test::exact::values::{Amount, Floating, Guest, Mixed, Money, Narrow, One, Plain, Problem};
 
-/// The component's exports.
+/// The type that implements the component's exports.
 pub(crate) struct Component;
 
 impl Guest for Component {

@@ -1,4 +1,4 @@
-//! A test module that sends requests to other hosts.
+//! A test module that sends HTTP requests to servers.
 #![cfg(target_arch = "wasm32")]
 
 mod bindings;
@@ -11,14 +11,14 @@ use wasip2::http::types::{
 };
 use wasip2::io::streams::StreamError;
 
-/// The number of bytes written to a stream at once.
+/// The maximum number of bytes of a request's body that are written to its stream at once.
 const CHUNK: usize = 4096;
-/// The number of bytes of a response that are returned.
+/// The maximum number of bytes of a response's body that the module returns to the test.
 const SHOWN: usize = 1000;
-/// The largest number of redirects that are followed.
+/// The maximum number of redirects that the module follows.
 const MAX_REDIRECTS: usize = 5;
 
-/// The component's exports.
+/// The type that implements the component's exports.
 pub(crate) struct Component;
 
 impl Guest for Component {

@@ -1,4 +1,4 @@
-//! A test module that stores values by key.
+//! A test module that stores values under keys, with `wasi:keyvalue`.
 #![cfg(target_arch = "wasm32")]
 
 mod bindings;
@@ -9,7 +9,7 @@ use bindings::exports::test::keeps::keeps::{Guest, Step};
 use bindings::wasi::keyvalue::store::{self, Bucket};
 use bindings::watertight::sql::sql::{self, Transaction};
 
-/// The component's exports.
+/// The type that implements the component's exports.
 pub(crate) struct Component;
 
 impl Guest for Component {

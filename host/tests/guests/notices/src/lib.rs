@@ -7,7 +7,7 @@ mod bindings;
 use bindings::exports::shop::notifications::notifications::{Error, Guest, Notice, Notification, NotificationPage};
 use bindings::wasi::config::store;
 
-/// The component's exports.
+/// The type that implements the component's exports.
 pub(crate) struct Component;
 
 impl Guest for Component {

@@ -1,4 +1,4 @@
-//! A test module that calls another module. Each must have its own database, although they share a store.
+//! A test module that calls another module. Each must have its own database, although both share the Wasmtime store of a compartment.
 #![cfg(target_arch = "wasm32")]
 
 mod bindings;
@@ -11,7 +11,7 @@ use bindings::watertight::sql::sql::{self, Row, Transaction, Value};
 const WRITE: &str = "INSERT INTO note (text) VALUES (?1)";
 const READ: &str = "SELECT text FROM note ORDER BY id";
 
-/// The component's exports.
+/// The type that implements the component's exports.
 pub(crate) struct Component;
 
 impl Guest for Component {

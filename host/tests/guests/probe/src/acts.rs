@@ -10,7 +10,7 @@ use crate::bindings::wasi::clocks::wall_clock;
 use crate::bindings::wasi::logging::logging::{Level, log};
 use crate::bindings::watertight::lifecycle::failure::{Place, report};
 
-/// The size of a page of linear memory in bytes.
+/// The size of a page of WebAssembly's linear memory, in bytes.
 const PAGE: usize = 64 << 10;
 
 thread_local! {
@@ -18,7 +18,7 @@ thread_local! {
     static TAKEN: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Computes for this number of milliseconds.
+/// Keeps the processor busy for this number of milliseconds.
 pub(crate) fn wait(milliseconds: u32) {
     let now = || {
         let now = wall_clock::now();

@@ -5,5 +5,5 @@ mod acts;
 mod bindings;
 mod raw;
 
-/// The component's exports.
+/// The type that implements the component's exports.
 pub(crate) struct Component;

@@ -1,4 +1,4 @@
-//! Functions that give direct access to the database.
+//! Functions that let a test run SQL statements and transactions in the module's database.
 
 use std::cell::RefCell;
 
@@ -8,7 +8,7 @@ use crate::bindings::exports::test::probe::raw::{Guest, Step};
 use crate::bindings::watertight::sql::sql::{self, ConstraintViolation, Error, Row, Transaction, Value};
 
 thread_local! {
-    /// A transaction that outlives its call.
+    /// A transaction that a call has left open, for later calls.
     static KEPT: RefCell<Option<Transaction>> = const { RefCell::new(None) };
 }
 
@@ -31,7 +31,7 @@ impl Guest for Component {
 }
 
 struct Script {
-    /// The open transactions. The last one is the current one.
+    /// The open transactions of the script. The last one is the one that statements use.
     open: Vec<Transaction>,
     committed: Option<u32>,
 }

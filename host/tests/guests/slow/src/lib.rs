@@ -9,12 +9,12 @@ use bindings::exports::test::slow::slow::Guest;
 use bindings::wit_stream;
 use wit_bindgen::{StreamReader, spawn_local, yield_async};
 
-/// The component's exports.
+/// The type that implements the component's exports.
 pub(crate) struct Component;
 
-/// The number of calls that wait for each other.
+/// The number of calls of `meet` so far. Each such call waits until there are enough of them.
 static WAITING: AtomicU32 = AtomicU32::new(0);
-/// The number of calls that continued after they had returned.
+/// The number of tasks that went on running after the call that started them had returned.
 static LINGERED: AtomicU32 = AtomicU32::new(0);
 
 impl Guest for Component {
