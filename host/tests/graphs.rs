@@ -104,7 +104,7 @@ fn every_kind_of_refusal_has_a_case() {
     assert!(missing.is_empty(), "no case for {missing:?}");
 }
 
-/// An application without problems must link and start: composition, Wasmtime and the graph agree.
+/// An application without problems must link and start: the check must refuse everything that composing the components or Wasmtime refuses.
 #[test]
 fn what_has_no_problems_starts() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();

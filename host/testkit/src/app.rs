@@ -15,7 +15,7 @@ pub struct App {
 }
 
 impl App {
-    /// Creates an application with this manifest.
+    /// Creates an application whose manifest has the text `manifest`.
     pub fn new(manifest: &str) -> Self {
         let folder = host::folder();
         fs::write(folder.path().join("app.toml"), manifest).unwrap();

@@ -56,13 +56,13 @@ pub struct Attack {
 pub enum Why {
     Trap,
     Limit(String),
-    /// The call met its deadline.
+    /// The call did not end before its deadline.
     Deadline,
-    /// A callee in another compartment failed.
+    /// A module of another compartment, which the hostile module called, failed.
     Callee,
     /// The result of the call was too large.
     Result,
-    /// The host refused an operation with the interface's own error, and the call continued.
+    /// The host refused an operation with an error of the operation's interface, and the call continued.
     Denied,
 }
 

@@ -1,11 +1,11 @@
 //! Makes new builds of a module without a compiler: copies of a component with another build id.
 
-/// The custom section that contains the build id.
+/// The name of the custom section of a component that contains the build id.
 const SECTION: &[u8] = b"watertight:module";
 const KEY: &[u8] = b"\"build\":\"";
 
-/// Returns the component with another build id in its section, and so with another digest. The id gets the length of the old one,
-/// so that the length of the section does not change.
+/// Returns the component with another build id in its custom section, and so with another digest. `id` is brought to the length of the old
+/// id, so that the length of the section does not change.
 ///
 /// # Panics
 ///

@@ -13,7 +13,7 @@ use crate::host::Host;
 /// The maximum time to wait for an answer.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// An answer of a host.
+/// A complete HTTP response of a host.
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,

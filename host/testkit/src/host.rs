@@ -19,7 +19,7 @@ use watertight_control::state::HostInfo;
 
 use crate::paths::{self, repository, temporary};
 
-/// The time limit for a host to end or to respond: far more than it needs, for busy machines.
+/// The maximum time for a host to end or to respond. It is far more than a host needs, for busy machines.
 const TIMEOUT: Duration = Duration::from_secs(60);
 /// The time limit for a start of the host. A start without cached code may compile a whole JavaScript engine, while other tests do the
 /// same.

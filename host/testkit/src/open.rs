@@ -39,7 +39,7 @@ pub struct Request {
     pub status: u16,
 }
 
-/// A recorded response.
+/// A response to one of the requests of the load, as the driver records it.
 #[derive(Debug, Clone, Copy)]
 pub struct RecordedResponse {
     /// The time at which the request was due, since the start of the load.
@@ -49,7 +49,7 @@ pub struct RecordedResponse {
     pub status: u16,
     /// Whether the response has the expected status.
     pub right: bool,
-    /// The generation that answered. 0 if the response does not say it.
+    /// The number of the generation that answered. 0 if the response does not name a generation.
     pub generation: u64,
 }
 
@@ -135,7 +135,8 @@ pub fn saturate(
     })
 }
 
-/// Sends one request on a new connection. Returns the generation that answered. A response with another status is an error.
+/// Sends one request on a new connection. Returns the number of the generation that answered. A response with an unexpected status is an
+/// error.
 pub fn ask(address: SocketAddr, request: &Request) -> io::Result<u64> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {

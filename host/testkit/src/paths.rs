@@ -26,7 +26,8 @@ pub fn target() -> PathBuf {
     binary().ancestors().nth(2).expect("the binary stands in a profile's folder").to_owned()
 }
 
-/// Returns the folder for files of tests: `CARGO_TARGET_TMPDIR`, which Cargo tells only to the tests themselves.
+/// Returns the folder for temporary files of tests. It is the folder `CARGO_TARGET_TMPDIR`, whose path Cargo gives only to the tests
+/// themselves.
 pub fn temporary() -> PathBuf {
     target().join("tmp")
 }

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-/// The size of a file of zeros, in bytes.
+/// The size of the refused build that consists only of zeros, in bytes.
 pub const ZERO_FILE_BYTES: usize = 200 << 20;
 /// The text of a component that imports an interface which the manifest does not grant to the module.
 const UNGRANTED: &str = r#"

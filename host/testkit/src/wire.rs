@@ -57,7 +57,7 @@ pub fn request(method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) 
     bytes
 }
 
-/// Returns the head of a request that announces a body of `length` bytes.
+/// Returns the text of a request's head, which announces a body of `length` bytes.
 pub fn head(method: &str, path: &str, headers: &[(&str, &str)], length: usize) -> String {
     let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
     format!("{method} {path} HTTP/1.1\r\nhost: test\r\ncontent-length: {length}\r\n{headers}\r\n")

@@ -19,7 +19,7 @@ use watertight_testkit::components::component_of;
 pub(crate) const APART: &str =
     "[compartments.one]\nmodules = [\"caller\"]\n[compartments.two]\nmodules = [\"callee\"]\n";
 
-/// A running application.
+/// An application of test modules that runs in the test's process.
 pub(crate) struct App {
     pub(crate) runtime: Runtime,
     /// Holds the lock of the state folder while the application runs.

@@ -27,7 +27,8 @@ fn passes(import: &str, export: &str) -> Vec<u8> {
     component(&format!("{WIT} world component {{ import {import}; export {export}; }}"), &core)
 }
 
-/// Returns the last module of the chain. It loops forever if it gets 1, and otherwise returns its parameter.
+/// Returns the last module of a chain of three that call each other. Its function loops forever if its parameter is 1, and otherwise
+/// returns the parameter.
 fn last() -> Vec<u8> {
     let core = r#"(module (memory (export "memory") 1)
           (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) i32.const 1024)
@@ -55,7 +56,7 @@ fn depth(error: &CallError) -> Option<usize> {
     }
 }
 
-/// Returns the labels of the nonzero counters with this name.
+/// Returns the labels of those counters named `name` in `/metrics` that are not zero.
 fn counted(app: &App, name: &str) -> Vec<String> {
     let text = app.runtime.current().telemetry().render(|now| app.runtime.sample(now));
     let lines = text.lines().filter(|line| line.starts_with(name) && !line.ends_with(" 0"));

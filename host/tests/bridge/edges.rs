@@ -82,8 +82,8 @@ fn bad_callee() -> Vec<u8> {
     )
 }
 
-/// Returns a module that calls `bad` with invalid values. If `two` is true, it also calls another module, so that only the call instruction
-/// identifies the callee.
+/// Returns a module that calls the module `bad` with invalid values. If `two` is true, it also calls another module, so that the host can
+/// tell which module it calls only from the call instruction.
 fn bad_caller(two: bool) -> Vec<u8> {
     let (import, call) = if two { (r#"(import "t:t/other@1.0.0" "go" (func $go))"#, "(call $go)") } else { ("", "") };
     component(

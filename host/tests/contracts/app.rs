@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use watertight_testkit::components::component_of;
 use watertight_testkit::host::{self, Host, Launch};
 
-/// The start of each core module: a memory, and an allocator that never frees.
+/// The text with which each core module of these tests begins: a memory, and an allocator that never frees.
 pub(crate) const MEMORY: &str = r#"
     (memory (export "memory") 1)
     (global $next (mut i32) (i32.const 4096))

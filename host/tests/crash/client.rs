@@ -23,7 +23,7 @@ impl Answer {
     }
 }
 
-/// Sends a request and reads the whole answer. Returns an error if the connection ended before the answer did.
+/// Sends a request on a new connection and reads the whole answer. Returns an error if the connection ended before the answer was complete.
 pub fn send(address: SocketAddr, method: &str, path: &str, headers: &str, body: Option<&Value>) -> io::Result<Answer> {
     let mut stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
     stream.set_read_timeout(Some(TIMEOUT))?;

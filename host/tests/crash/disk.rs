@@ -98,7 +98,7 @@ fn an_order_without_a_key_whose_payment_could_not_be_synced_is_given_back() {
     }
 }
 
-/// SQLite itself syncs the header of a new write-ahead log within a commit.
+/// If a sync within a commit fails, the host closes the database. SQLite makes such a sync for the header of a new write-ahead log.
 #[test]
 fn a_sync_within_a_commit_that_fails_ends_the_database() {
     let folder = folder();
@@ -154,7 +154,7 @@ fn a_write_that_fails_fails_the_request_that_met_it_and_no_other() {
     }
 }
 
-/// A disk that fails while databases are opened: the start says so and fails.
+/// If the disk fails while a start opens databases, the start fails and says so.
 #[test]
 fn a_disk_that_fails_at_the_start_is_said() {
     let folder = folder();

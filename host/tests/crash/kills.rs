@@ -15,7 +15,7 @@ use watertight_testkit::host::{Host, Launch, binary, folder, shop};
 use crate::client::{Answer, Shop, draft};
 use crate::ledger::Ledger;
 
-/// The environment variable with the seed of the random moments.
+/// The environment variable that sets the seed of the random moments at which the host is killed.
 const SEED: &str = "CRASH_SEED";
 /// The number of kills under load.
 const KILLS: u32 = 200;
@@ -76,7 +76,7 @@ fn killed_right_after_the_answer() {
 
 /// The state that the customers share with the thread that kills the host.
 struct World {
-    /// The address of the host while it runs.
+    /// The address of the host's data listener while the host runs, and else `None`.
     address: Mutex<Option<SocketAddr>>,
     closing: AtomicBool,
     seed: u64,
@@ -281,7 +281,7 @@ fn check_told(told: &[Told], ledger: &Ledger, shop: Shop) {
     }
 }
 
-/// A guard that ends the customers' threads when it is dropped.
+/// A guard that tells the threads of the customers to end when it is dropped.
 pub struct Closing<'a>(pub &'a AtomicBool);
 
 impl Drop for Closing<'_> {

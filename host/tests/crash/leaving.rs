@@ -17,7 +17,7 @@ use crate::ledger::Ledger;
 /// The number of orders that clients place, unless the environment variable below sets another number.
 const ORDERS: u64 = 1_000;
 const ORDERS_VARIABLE: &str = "LEAVING_ORDERS";
-/// The number of concurrent clients.
+/// The number of clients that place orders at the same time.
 const CLIENTS: u64 = 4;
 /// One in this many orders is placed through the command line, which starts a process for each.
 const BY_COMMAND_LINE: u64 = 25;

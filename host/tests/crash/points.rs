@@ -11,7 +11,7 @@ use watertight_testkit::host::{Host, Launch, binary, folder, shop};
 use crate::client::{Shop, draft};
 use crate::ledger::Ledger;
 
-/// The crash points of the database's writer. See `host/disk/src/failpoint.rs`.
+/// The names of the crash points in the code that writes to databases. See `host/disk/src/failpoint.rs`.
 const POINTS: [&str; 3] = ["sql::before-commit", "sql::committed", "sql::synced"];
 /// The maximum number of database commits of each scenario.
 const MOST_COMMITS: u32 = 30;

@@ -19,7 +19,7 @@ const SLOW: &str = "sql::committed=sleep(12)";
 /// The maximum time to wait for work that the host does in the background.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Waits until the ledger of a running host satisfies `wanted`.
+/// Waits until the shop's databases, in the state folder of a running host, satisfy `wanted`.
 fn wait_for(state: &Path, wanted: impl Fn(&Ledger) -> bool) -> Ledger {
     let start = Instant::now();
     loop {
@@ -256,7 +256,7 @@ fn nobody_resumes_while_requests_are_served() {
     );
 }
 
-/// While a start resumes, other calls are refused.
+/// While a starting host resumes unfinished orders, it refuses other calls.
 #[test]
 fn nobody_calls_anything_before_the_host_is_ready() {
     let folder = folder();

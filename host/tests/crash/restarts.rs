@@ -1,4 +1,4 @@
-//! Tests of the state that a start finds, and of the work that it completes.
+//! Tests of the data that a host finds at its start after an earlier host ended, and of the orders that it completes.
 
 use std::time::Instant;
 

@@ -87,7 +87,7 @@ fn scenarios(point: CrashPoint) -> (&'static [Scenario], bool) {
     }
 }
 
-/// The parts of a generation that the tests vary.
+/// What distinguishes the generations of the application in these tests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Content {
     /// The number that the module `extra` answers with, which identifies its build.
@@ -179,7 +179,7 @@ impl Application {
         self.next
     }
 
-    /// Copies the application to a folder that no host was started with.
+    /// Copies the application to another folder, from which no host was started.
     fn copy(&self) -> Self {
         let folder = folder();
         fs::create_dir(folder.path().join("routes")).unwrap();
@@ -218,7 +218,7 @@ struct Run<'a> {
     world: &'a World,
     app: Application,
     state: PathBuf,
-    /// The published generations and their content. The last one is current.
+    /// The numbers of the published generations, and what each must serve. The last one is current.
     published: Vec<(u64, Content)>,
     /// The number of changes that were refused so far.
     refused: usize,

@@ -87,7 +87,7 @@ impl Call {
         self.well && matches!(self.name.as_str(), "fsync" | "fdatasync")
     }
 
-    /// Returns the bytes of the strings among the arguments, in order: the data of a write.
+    /// Returns the strings among the call's arguments as bytes, in order. For a write, this is the data.
     pub fn bytes(&self) -> Vec<Vec<u8>> {
         let mut strings = Vec::new();
         let mut rest = self.arguments.as_bytes();

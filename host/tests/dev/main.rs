@@ -58,7 +58,8 @@ fn package(name: &str, rest: &str) -> String {
     format!("[package]\nname = \"{name}\"\nedition = \"2024\"\n{rest}\n")
 }
 
-/// Creates a workspace with a Rust module, `calc`, which depends on the crate `more` in the same workspace.
+/// Creates a workspace with a Rust module, `calc`, which depends on the crate `more` in the same workspace, and starts `watertight dev` on
+/// it.
 fn rust() -> Author {
     let mut resolve = Resolve::default();
     let package_id = resolve.push_str("calc.wit", CALC).unwrap();
@@ -152,7 +153,7 @@ world others-world { export others; }
 world both-world { import others; export tags; }
 ";
 
-/// Returns a component whose function `tag` returns this number.
+/// Returns a component whose function `tag` returns the number `tag`. `interface` is the name of the exported interface.
 fn tagged(interface: &str, tag: u32) -> Vec<u8> {
     let core = format!("(module (func (export \"t:tags/{interface}@1.0.0#tag\") (result i32) (i32.const {tag})))");
     components::component_of(TAGS, &format!("{interface}-world"), &core)

@@ -36,7 +36,7 @@ pub(crate) struct Span {
     pub(crate) start: u64,
     pub(crate) end: u64,
     pub(crate) attributes: BTreeMap<String, String>,
-    /// The message of the failure, if the span failed.
+    /// The error message of a span that failed. `None` for a span that did not fail.
     pub(crate) error: Option<String>,
     pub(crate) service: String,
     pub(crate) scope: String,
@@ -56,7 +56,7 @@ impl Span {
     }
 }
 
-/// A running collector.
+/// A running collector of trace spans.
 pub(crate) struct Collector {
     address: SocketAddr,
     got: Arc<Mutex<Received>>,

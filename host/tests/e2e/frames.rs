@@ -18,7 +18,7 @@ const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 const ACK: u8 = 1;
 
-/// The outcome of a request.
+/// What a client gets for an HTTP/2 request.
 #[derive(Debug)]
 pub(crate) enum Outcome {
     /// The host answered with this body.

@@ -180,7 +180,7 @@ fn configuration() {
     });
 }
 
-/// Fuzzes the whole check with components, as `watertight check` performs it.
+/// Fuzzes the check of a whole application with its components, as `watertight check` makes it.
 #[test]
 fn application() {
     let copies: Vec<tempfile::TempDir> = cases::cases().iter().map(|case| cases::prepare(case)).collect();

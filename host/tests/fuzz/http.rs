@@ -135,7 +135,7 @@ const WORDS: &[&str] = &[
     "é",
 ];
 
-/// Valid requests to the data listener and to the admin listener.
+/// The valid requests to the data listener and to the admin listener that the fuzz test damages.
 struct Corpus {
     data: Vec<Vec<u8>>,
     admin: Vec<Vec<u8>>,

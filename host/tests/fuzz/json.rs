@@ -22,7 +22,7 @@ enum Start {
     Own,
     /// The encoding of a value of another type.
     Other(Type, Val),
-    /// A sequence of tokens that resemble JSON.
+    /// A sequence of tokens of JSON, and of tokens that resemble them.
     Tokens(Vec<&'static str>),
     Bytes(Vec<u8>),
 }

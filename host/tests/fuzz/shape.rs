@@ -31,7 +31,7 @@ const MAX_REAL: u64 = 128 << 10;
 enum Input {
     /// The component that wasm-smith generates from these bytes.
     Smith(Vec<u8>),
-    /// A real component with changed sections and bytes.
+    /// The real component with this index, with changed sections and bytes.
     Real(Index, Vec<Sections>, Vec<Change>),
 }
 

@@ -259,7 +259,7 @@ impl Untouched {
     }
 }
 
-/// Returns whether the module itself can cause this error.
+/// Returns whether a module's own statement can cause this error. Other errors mean a fault of the host.
 fn is_modules_own(error: &SqlError) -> bool {
     match error {
         SqlError::Constraint { .. } | SqlError::Syntax(_) | SqlError::Timeout | SqlError::Limit(_) => true,

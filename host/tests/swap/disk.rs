@@ -59,7 +59,7 @@ fn a_full_disk_refuses_the_change_that_meets_it() {
     }
 }
 
-/// Makes the writes of compiled code fail, and then those of a database.
+/// If compiled code or a database can't be written, the host refuses the change.
 #[test]
 fn code_and_databases_that_can_t_be_written_refuse_the_change() {
     check_strace();

@@ -94,7 +94,8 @@ fn a_slow_request_ends_where_it_began_apart() {
     slow_requests_end_where_they_began(true);
 }
 
-/// Drains three slow requests: a guest that computes, a guest that waits in the host, and a client that doesn't send its whole body.
+/// The drain deadline ends three kinds of requests: in one a module computes, in one it waits in the host, and in one the client doesn't
+/// send its whole body.
 fn the_drain_deadline_ends_what_is_left(apart: bool) {
     let first = Content::first(apart);
     let app = App::new(first, "[http]\ndrain = \"300ms\"\n");
@@ -219,7 +220,7 @@ fn a_rollback_ends_the_oldest_generation_that_drains() {
     until("all drained generations are freed", || draining(&host).is_empty());
 }
 
-/// A sequence of changes must leave no resources behind.
+/// After many swaps, the host's process must hold no more resources than after few.
 #[test]
 fn many_swaps_hold_no_more_than_few() {
     const FEW: u32 = 3;

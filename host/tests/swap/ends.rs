@@ -31,7 +31,7 @@ fn numbers(host: &Host) -> Vec<u64> {
     numbers
 }
 
-/// Starts a host that ends at the fail point `point`, and requests a change.
+/// Starts a host that ends at the fail point `point` of a change, and sends it the request that `change` returns.
 fn ends_at(app: &App, state: &Path, point: &str, change: impl FnOnce(&Operator) -> Vec<u8>) {
     let mut host = app.launch().state(state).variable("FAILPOINTS", &format!("{point}=return")).start();
     let operator = Operator::of(&host);
@@ -126,7 +126,7 @@ impl Swaps {
         }
     }
 
-    /// Panics unless the host was ended by the test: no other error is expected.
+    /// Panics unless the test has ended the host. That is the only expected reason for the error of a connection.
     fn must_have_ended(&self, error: &std::io::Error) {
         assert!(self.ended.load(SeqCst), "{error}");
     }
@@ -217,7 +217,7 @@ fn what_is_kept_of_a_generation_is_whole_whatever_was_there() {
     serves(&start(&app, &state), 4, Content { back: 102, ..first });
 }
 
-/// When a host stops in order, it finishes the change in progress, or has not begun it, even if no client waits for the answer.
+/// A host that is told to stop finishes a change that it has begun, even if no client waits for the answer.
 #[test]
 fn a_host_that_stops_finishes_the_change_in_work() {
     let first = Content::first(true);

@@ -46,7 +46,8 @@ impl CountedControl {
         Self { control: Arc::new(control), engines, all: Vec::new() }
     }
 
-    /// Swaps a module and calls the new generation. Before that, requests a swap to a build that is refused.
+    /// Swaps a module to a build that is refused, then to a new build, and calls the new generation. `number` selects the module and the
+    /// build.
     async fn swap(&mut self, number: u32) {
         let module = if number.is_multiple_of(2) { "front" } else { "back" };
         let swap = |component: Vec<u8>| Change::Swap { module: module.parse().unwrap(), component: component.into() };

@@ -76,7 +76,7 @@ fn check(folder: &Path, code: i32) -> Vec<Value> {
     said.json()["problems"].as_array().unwrap().clone()
 }
 
-/// Asserts that there is exactly one problem, which names the import and says what to write.
+/// Asserts that there is exactly one problem, which names the import and says which text the manifest lacks.
 fn assert_refused_for(problems: &[Value], grant: &str, import: &str) {
     let [problem] = problems else { panic!("{import}: {problems:?}") };
     let (code, key) = if grant == CALLEE { ("undeclared-call", "calls") } else { ("ungranted", "uses") };

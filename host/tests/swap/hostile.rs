@@ -139,7 +139,7 @@ fn builds_that_don_t_fit_are_refused_and_remembered() {
     assert_eq!(operator.swapped("back", &back(4)), 2);
 }
 
-/// The refusal names whatever the change breaks: a consumer by its module, a route by file and line.
+/// If a new build lacks a function, the refusal names everything that uses the function: a module by its name, a route by file and line.
 #[test]
 fn a_dropped_function_is_told_with_those_who_use_it() {
     let app = App::new(Content::first(true), "");

@@ -1,4 +1,4 @@
-//! Tests of swaps to builds that bring migrations along while the old build serves.
+//! Tests of swaps to builds with new migrations, which are applied while the old build serves.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -277,8 +277,8 @@ fn what_a_refused_change_made_is_gone() {
     assert!(file.exists());
 }
 
-/// Runs `watertight check` with a state folder. Returns whether it succeeded, and the message and the help of each problem, all about
-/// migrations.
+/// Runs `watertight check` with the state folder `state`. Returns whether it succeeded, and the message and the help of each problem. All
+/// problems must be about migrations.
 fn checked(app: &App, state: &Path) -> (bool, Vec<(String, String)>) {
     let mut command = binary();
     command.arg("check").arg(app.path()).args(["--json", "--state", state.to_str().unwrap()]);
@@ -293,7 +293,8 @@ fn checked(app: &App, state: &Path) -> (bool, Vec<(String, String)>) {
     )
 }
 
-/// `check` reports what `run` and `swap` would report, before anything is stopped. An operator who follows its helps succeeds.
+/// `watertight check` reports the problems with migrations that `run` and `swap` would report. An operator who follows the help texts
+/// succeeds.
 #[test]
 fn check_tries_migrations_and_its_helps_end_well() {
     let first = Content::first(true);

@@ -56,7 +56,7 @@ impl Fault {
     }
 }
 
-/// One step of a sequence.
+/// One step of a random sequence.
 #[derive(Debug, Clone)]
 enum Step {
     /// Swaps a module to a new build.
@@ -156,10 +156,10 @@ fn wanted() -> impl Strategy<Value = Wanted> {
 struct Model {
     /// All generations ever published, by number. The host keeps the last [`KEPT_GENERATIONS`] of them.
     published: BTreeMap<u64, Content>,
-    /// The codes of the refused changes, in order.
+    /// The problem codes of the refused changes, in order.
     refused: Vec<&'static str>,
     disk: Content,
-    /// The number of times that the text on the disk changed without its meaning.
+    /// A number in a comment of the manifest on the disk. It changes with each edit that changes the text but not its meaning.
     comment: u32,
     /// The content of the disk when the last generation was planned, or when an `apply` found it equal to the running one. Comments don't
     /// count.
@@ -180,7 +180,7 @@ impl Model {
         kept
     }
 
-    /// Publishes this content unless it runs already. Returns whether it did.
+    /// Adds a generation with this content to the model, unless the current one has it. Returns whether it did.
     fn publish(&mut self, content: Content) -> bool {
         let (number, current) = self.current();
         if content == current {

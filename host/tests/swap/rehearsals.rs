@@ -77,7 +77,7 @@ fn a_dry_run_tries_migrations_on_a_copy_of_the_data_or_says_that_it_did_not() {
     drop((host, app));
 }
 
-/// The ways in which a stopped host loses a database.
+/// The ways in which a test takes a database away from a stopped host, each with a name.
 const LOSSES: [(&str, fn(&Path)); 4] = [
     ("removed", |data| std::fs::remove_file(data.join("back.db")).unwrap()),
     ("emptied", |data| std::fs::write(data.join("back.db"), "").unwrap()),

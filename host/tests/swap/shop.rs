@@ -18,7 +18,7 @@ const RATE: f64 = 100.0;
 const PAUSE: Duration = Duration::from_millis(100);
 const MODULES: [&str; 3] = ["orders", "payments", "notifications"];
 
-/// Returns a new build of a module of the shop. `build` is its build id.
+/// Returns a component of the shop's module `module` that is a new build, with the build id `build`.
 pub(crate) fn new_build(module: &str, build: &str) -> Vec<u8> {
     host::shop();
     let bytes = std::fs::read(repository().join("target/components").join(module).with_extension("wasm")).unwrap();

@@ -11,7 +11,7 @@ use watertight_testkit::tagged::{App, Content, back, serves};
 /// A function that damages a file. Its arguments are the file's path, its content, and the content of another file of the same kind.
 type Spoil = fn(&Path, &[u8], &[u8]);
 
-/// The kinds of damage, each applied to the files of every kind.
+/// The kinds of damage, each with a name. Each is applied to files of every kind.
 const WAYS: [(&str, Spoil); 5] = [
     ("empty", |file, _, _| fs::write(file, "").unwrap()),
     ("cut off", |file, bytes, _| fs::write(file, &bytes[..bytes.len() / 2]).unwrap()),

@@ -12,7 +12,7 @@ use watertight_testkit::wire::{Answer, Connection, get};
 /// The pause between two requests of a client. It leaves processor time for the host and other tests.
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// The state that the clients share.
+/// The state that the clients and the test share.
 #[derive(Default)]
 pub(crate) struct Traffic {
     /// The host's address, if one runs, and the number of its starts and stops so far.
@@ -25,7 +25,7 @@ pub(crate) struct Traffic {
 
 #[derive(Default)]
 struct Seen {
-    /// The different answers of each generation.
+    /// The different answers that each generation has given. There should be one.
     answers: BTreeMap<u64, Vec<Value>>,
     count: u64,
     faults: Vec<String>,

@@ -45,7 +45,7 @@ fn tables(state: &Path) -> (Vec<String>, bool) {
     (tables, state.join("data/more.unpublished").exists())
 }
 
-/// The host is killed between opening the database and publishing the generation.
+/// A host is killed during a change: after it has opened the new database, and before it publishes the generation.
 #[test]
 fn a_killed_change_leaves_no_database_that_counts() {
     for point in ["change::opened", "change::warm", "change::migrated", "history::aside"] {
@@ -92,7 +92,7 @@ fn a_killed_start_leaves_no_database_that_counts() {
     assert_eq!(tables(&state), (vec!["second".to_owned()], false));
 }
 
-/// The host is killed after it wrote the history and before it removed the mark.
+/// A host is killed after it has written the generation to the history, and before it has removed the mark of the database as unpublished.
 #[test]
 fn a_database_of_a_published_generation_is_kept_whatever_its_mark_says() {
     let apps = Apps::new();
@@ -127,7 +127,7 @@ fn full(apps: &Apps, state: &Path, file: &str, calls: &str) -> Host {
     apps.app.launch().state(state).argument("--published").under(&strace).start()
 }
 
-/// Makes the write of the history fail for lack of space or inodes.
+/// A change that is refused because the history can't be written also removes the database that it created. The disk lacks space or inodes.
 #[test]
 fn a_refused_change_takes_its_new_database_along() {
     check_strace();

@@ -64,7 +64,7 @@ const MANIFEST: &str = "[app]\nname = \"sales\"\nroutes = [\"routes.toml\"]\n[mo
     [modules.desk]\ncomponent = \"desk.wasm\"\ncalls = [\"stock\"]\n\
     [modules.till]\ncomponent = \"till.wasm\"\ncalls = [\"stock\"]\n";
 
-/// The application in a folder, and the host that runs it.
+/// A small application in a folder, and the host that runs it.
 struct Shop {
     folder: tempfile::TempDir,
     host: Host,
@@ -84,7 +84,8 @@ impl Shop {
         Self { folder, host }
     }
 
-    /// Writes a new build of a module and swaps it in. Returns the number of the generation.
+    /// Writes a new build of a module to the application's folder, and swaps the module to the build. Returns the number of the new
+    /// generation.
     fn swap(&self, module: &str, component: &[u8]) -> u64 {
         fs::write(self.folder.path().join(format!("{module}.wasm")), component).unwrap();
         Operator::of(&self.host).swapped(module, component)

@@ -135,7 +135,7 @@ fn crates() -> Vec<String> {
     crates.map(|folder| folder.file_name().unwrap().to_str().unwrap().to_owned()).collect()
 }
 
-/// Returns the modules of a crate whose `lib.rs` only declares modules, in their order. Returns none for other crates.
+/// Returns the modules that the `lib.rs` of a crate declares, in their order. Returns no module if the file does more than declare modules.
 fn layers(name: &str) -> Vec<String> {
     let text = fs::read_to_string(root().join("host").join(name).join("src/lib.rs")).unwrap();
     if text.lines().any(|line| line.starts_with("use ") || line.starts_with("pub use ")) {
@@ -304,7 +304,7 @@ fn nothing_unwraps_outside_tests() {
     none(&faults, "`expect` says the invariant, an error says what went wrong; `unwrap` says nothing");
 }
 
-/// Checks the text between two markers of a page, or rewrites it.
+/// Asserts that the text between the markers of the table `name` in a page is `expected`. With `BLESS=1`, replaces the text instead.
 fn check_table(page: &str, name: &str, expected: &str) {
     let file = root().join(page);
     let text = fs::read_to_string(&file).unwrap();
@@ -361,7 +361,7 @@ fn prose(text: &str) -> impl Iterator<Item = (usize, &str)> {
     })
 }
 
-/// Returns the anchor of a heading: in lower case, with `-` for spaces, without punctuation.
+/// Returns the anchor by which links name a heading: its text in lower case, with `-` for spaces, without punctuation.
 fn anchor(heading: &str) -> String {
     let kept = heading.trim_start_matches('#').trim().chars();
     let kept = kept.filter(|c| c.is_alphanumeric() || [' ', '-', '_'].contains(c));

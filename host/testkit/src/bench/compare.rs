@@ -16,7 +16,7 @@ pub enum Better {
 /// The goal for a ratio of the host's value to the baseline's.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Aim {
-    /// The direction in which the ratio is better.
+    /// Whether a higher or a lower ratio is better.
     pub better: Better,
     /// The value that the ratio should reach.
     pub goal: f64,
@@ -56,9 +56,9 @@ impl Aim {
 pub struct Values {
     /// The median of the values.
     pub median: f64,
-    /// The smallest value.
+    /// The smallest of the values.
     pub min: f64,
-    /// The largest value.
+    /// The largest of the values.
     pub max: f64,
     /// All values, in the order in which they were measured.
     pub all: Vec<f64>,

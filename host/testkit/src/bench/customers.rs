@@ -9,7 +9,7 @@ use super::load::{Requests, once};
 use super::server::Server;
 use crate::open::Request;
 
-/// The example request of the project's documentation.
+/// The JSON of the order that customers place: the example of the project's documentation.
 const DRAFT: &str = r#"{"customer":"ada","lines":[{"sku":"tea","quantity":2,"unit_price":{"currency":"EUR","minor":450}}],"payment":{"card":"tok_visa"}}"#;
 /// The number of different orders that the customers read.
 const ORDERS: usize = 64;

@@ -29,14 +29,14 @@ pub struct Requests {
 }
 
 impl Requests {
-    /// Creates `GET` requests for paths. The expected status is 200.
+    /// Creates a `GET` request for each path. Each must be answered with the status 200.
     pub fn get(paths: impl IntoIterator<Item = String>) -> Self {
         let request =
             |path| format!("GET {path} HTTP/1.1\r\nhost: bench\r\naccept: application/json\r\n\r\n").into_bytes();
         Self { bytes: paths.into_iter().map(request).collect(), status: 200 }
     }
 
-    /// Creates `POST` requests with one JSON text. `status` is the expected status.
+    /// Creates one `POST` request with the body `json`. It must be answered with the status `status`.
     pub fn post(path: &str, json: &str, status: u16) -> Self {
         let length = json.len();
         let head = format!("POST {path} HTTP/1.1\r\nhost: bench\r\naccept: application/json\r\n");
@@ -48,7 +48,7 @@ impl Requests {
 /// The result of one measured run of load.
 #[derive(Debug, Clone, Copy, serde::Serialize)]
 pub struct Sample {
-    /// Responses per second.
+    /// The number of responses per second.
     pub per_second: f64,
     /// The server's processor time for each request, in microseconds.
     pub cpu_micros: f64,
@@ -56,7 +56,7 @@ pub struct Sample {
     pub p50_micros: u64,
     /// The 99th percentile of the latency, in microseconds.
     pub p99_micros: u64,
-    /// The part of the time in which the server was running, over all its threads.
+    /// The processor time that all threads of the server used, divided by the measured time.
     pub server_busy: f64,
 }
 
@@ -84,7 +84,7 @@ struct Shared {
     latencies: Mutex<Histogram<u32>>,
 }
 
-/// Runs the load against the server `process` at `address`, from the driver's core.
+/// Sends the requests to the server at `address`, from the load driver's core, and measures. `process` is the server's process id.
 pub fn drive(
     cores: &Cores,
     process: u32,

@@ -59,7 +59,7 @@ struct Figure {
 }
 
 impl Report {
-    /// Creates an empty report.
+    /// Creates a report without results. `benchmark` is the benchmark's name, and `about` says what it measures.
     pub fn new(benchmark: &'static str, about: &'static str) -> Self {
         let quick = super::is_quick();
         Self { benchmark, about, machine: Machine::this(), quick, results: Vec::new(), figures: Vec::new() }

@@ -1,4 +1,4 @@
-//! A test module that returns its parameters.
+//! A test module whose functions return their parameters.
 #![cfg(target_arch = "wasm32")]
 
 mod bindings;
