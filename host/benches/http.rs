@@ -17,7 +17,7 @@ use watertight_testkit::bench::load::{Requests, Run, Sample, drive, once};
 use watertight_testkit::bench::report::Report;
 use watertight_testkit::bench::server::{self, Server};
 
-/// The numbers of connections. The goals apply to the last one, which keeps the server's core busy.
+/// The numbers of connections of the load that are measured. The goals apply to the last number, which keeps the server's core busy.
 const CONNECTIONS: [usize; 3] = [1, 8, 64];
 /// The modes of instances. Servers are measured in this order: the host in each mode, plain axum, and another build of the host in
 /// each mode.

@@ -17,7 +17,7 @@ use watertight_testkit::bench::report::Report;
 use watertight_testkit::bench::server::Server;
 use watertight_testkit::refused::{harmless, tangle};
 
-/// The goal for the duration of a rollback, in milliseconds.
+/// The goal for the duration of a rollback, in milliseconds: at most this much.
 const GOAL: f64 = 100.0;
 /// The module that is swapped. The shop does not use it.
 const MODULE: &str = "extra";
@@ -68,7 +68,7 @@ fn build(number: u32) -> Vec<u8> {
     harmless("", &format!("(func (result i32) (i32.const {number}))"))
 }
 
-/// Creates a database of the size that the backup must have.
+/// Creates a database with [`BALLAST`] MiB of rows, which the backup must copy.
 fn fill(file: &Path) -> anyhow::Result<()> {
     let database = rusqlite::Connection::open(file)?;
     database.execute_batch("PRAGMA journal_mode = wal; CREATE TABLE ballast (bytes BLOB)")?;

@@ -33,7 +33,7 @@ use watertight_model::ids::{Digest, ModuleName};
 /// The settings of a build.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// The folder that holds `wit/` and `target/`.
+    /// The root folder of the workspace, which holds the folders `wit` and `target`.
     pub workspace: PathBuf,
     /// The output folder for components. `None` means `target/components` of the workspace.
     pub out: Option<PathBuf>,
@@ -58,16 +58,16 @@ impl Options {
 /// The profile that decides what the compiler optimises for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Profile {
-    /// Small and fast code, without names and line numbers.
+    /// Small and fast code, without function names and line numbers.
     Release,
-    /// Small and fast code, with names and line numbers.
+    /// Small and fast code, with function names and line numbers.
     Debug,
-    /// Short compile times, with names and line numbers.
+    /// Short compile times, with function names and line numbers.
     Dev,
 }
 
 impl Profile {
-    /// Whether the code keeps names and line numbers.
+    /// Returns whether the compiled code keeps function names and line numbers.
     fn keeps_names(self) -> bool {
         self != Self::Release
     }
@@ -188,7 +188,7 @@ fn finish(
     })
 }
 
-/// Makes a component of the core module of a Rust module.
+/// Makes a component of the core WebAssembly module `core`, which Cargo compiled from a Rust module.
 fn encode(source: &Source, core: &Path) -> Result<Vec<u8>, BuildError> {
     let core = fs::read(core).map_err(|error| BuildError::unreadable(core, error))?;
     let encoded = ComponentEncoder::default().validate(true).module(&core).and_then(ComponentEncoder::encode);

@@ -17,7 +17,8 @@ use watertight_testkit::bench::rounds;
 
 use crate::{Hosted, in_words, is_asked_for};
 
-/// The kinds of calls: the name of the function, the number of calls within one outer call, and a description.
+/// The kinds of calls that are measured. Each has the name of the caller's function, the number of calls that it makes within one call of
+/// itself, and a description.
 const KINDS: [(&str, u32, &str); 3] = [
     ("scalar", 200_000, "func(u32, u32) -> u32"),
     ("record", 100_000, "record with texts -> result of one"),
@@ -66,19 +67,19 @@ pub(crate) fn measure(runtime: &Runtime, hosted: &Hosted, bare: Bare, report: &m
 /// A function that the caller exports: it takes the number of calls to make, and returns a sum of their results.
 type Drive = TypedFunc<(u32,), (u64,)>;
 
-/// The caller on bare Wasmtime, with the callee behind its import.
+/// The calling component on bare Wasmtime. Its import calls an instance of the other component.
 pub(crate) struct Bare {
     store: Store<()>,
     drives: Vec<(&'static str, Drive)>,
 }
 
-/// An instance of the callee, in a store of its own.
+/// An instance of the called component, in a Wasmtime store of its own.
 struct Callee {
     store: Store<()>,
     functions: Vec<Func>,
 }
 
-/// The callee's exports, each with the caller's export that calls it.
+/// The functions of the called component, each with the caller's function that calls it.
 const FUNCTIONS: [(&str, &str); 3] = [("add", "scalar"), ("update", "record"), ("total", "list")];
 
 impl Bare {

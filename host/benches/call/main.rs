@@ -30,7 +30,8 @@ use watertight_testkit::bench::cores::Cores;
 use watertight_testkit::bench::report::Report;
 use watertight_testkit::paths;
 
-/// The kinds of calls: the name of the function, the number of calls within one outer call, and a description.
+/// The kinds of calls that are measured. Each has the name of the caller's function, the number of calls that it makes within one call of
+/// itself, and a description.
 const KINDS: [(&str, u32, &str); 3] = [
     ("scalar", 1_000_000, "func(u32, u32) -> u32"),
     ("record", 1_000_000, "record with texts -> result of one"),
@@ -154,7 +155,8 @@ impl Hosted {
         self.generation.target(&module, &interface, kind).context("an export")
     }
 
-    /// Runs the measured calls as a request does: on a worker thread of the runtime.
+    /// Makes `times` calls of the kind `kind` as a request does: on a worker thread of the runtime. Returns the time in seconds and the
+    /// result.
     async fn run(&self, kind: &str, times: u32) -> anyhow::Result<(f64, u64)> {
         let (target, generation) = (self.target(kind)?, self.generation.clone());
         let call = CallContext::new("bench".into(), Instant::now() + TIMEOUT);

@@ -19,13 +19,13 @@ use watertight_testkit::open::{Load, Request, ask};
 
 use crate::p99;
 
-/// The number of open requests on one HTTP/2 connection.
+/// The number of requests that an attacker keeps open on one HTTP/2 connection.
 const STREAMS: usize = 256;
 /// The goal for the additional latency of other clients of the attacked listener, in milliseconds: at most this much.
 const MARGIN: f64 = 10.0;
-/// The goal for the operator's waiting time, in milliseconds.
+/// The goal for the time that the operator waits for a response, in milliseconds: at most this much.
 const OPERATOR: f64 = 100.0;
-/// The goal for the memory that is still held after an attack, in MiB.
+/// The goal for the memory that the host still holds after an attack, in MiB: at most this much.
 const LEFT: f64 = 16.0;
 
 /// An attack that runs until it is stopped.

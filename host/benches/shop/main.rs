@@ -16,11 +16,11 @@ use watertight_testkit::bench::load::{Requests, Run, Sample, drive, once};
 use watertight_testkit::bench::report::Report;
 use watertight_testkit::bench::server::{self, Server};
 
-/// The numbers of connections. The goals apply to the last one, which keeps the server's core busy.
+/// The numbers of connections of the load that are measured. The goals apply to the last number, which keeps the server's core busy.
 const CONNECTIONS: [usize; 3] = [1, 8, 64];
-/// The number of orders that are read.
+/// The number of different orders that the load reads.
 const ORDERS: usize = 256;
-/// The example request of the project's documentation.
+/// The JSON of the order that the load places: the example of the project's documentation.
 const DRAFT: &str = r#"{"customer":"ada","lines":[{"sku":"tea","quantity":2,"unit_price":{"currency":"EUR","minor":450}}],"payment":{"card":"tok_visa"}}"#;
 
 fn main() -> anyhow::Result<()> {

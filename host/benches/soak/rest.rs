@@ -14,7 +14,7 @@ use watertight_testkit::process::Holdings;
 
 /// The time after which an idle host has freed its resources: blocking threads stay for ten seconds, unused instances for two.
 const SETTLE_TIME: Duration = Duration::from_secs(15);
-/// The additional time on a busy machine: a drain may take 30 s.
+/// The additional time that a host may take to become idle on a busy machine: a drain may take 30 s.
 const TIMEOUT: Duration = Duration::from_secs(60);
 /// The interval between two measurements.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
@@ -24,11 +24,11 @@ const POLL_INTERVAL: Duration = Duration::from_secs(1);
 pub struct Rest {
     generations: f64,
     requests: f64,
-    /// Instances that run or are pooled.
+    /// The number of module instances that run or are pooled.
     instances: f64,
-    /// Instances that were created and not dropped.
+    /// The number of module instances that were created and not dropped.
     not_dropped: f64,
-    /// Calls, reads, writes and transactions that wait.
+    /// The number of calls and of database operations that wait.
     waiting: f64,
     threads: usize,
     files: usize,

@@ -15,7 +15,7 @@ use watertight_testkit::open::{Load, Request, Run, ask, saturate};
 const CONNECTIONS: usize = 64;
 /// The customers' requests per second, as a part of the rate that saturates the host.
 const PART: f64 = 0.5;
-/// The warm-up time, in seconds.
+/// How long load is sent before the measurement begins, in seconds.
 const WARM: u64 = 3;
 /// The interval between two swaps, in seconds. The seconds in between serve as the comparison.
 const EVERY: f64 = 2.0;
@@ -76,7 +76,7 @@ pub(crate) fn swaps_under_load(
     percentiles(report, placement, &run, &with_swap)
 }
 
-/// Returns percentiles of the latencies in seconds with a swap and in seconds without.
+/// Returns percentiles of the latencies of two kinds of measured seconds: those with a swap, and those without.
 fn percentiles(
     report: &mut Report,
     placement: &str,

@@ -21,7 +21,7 @@ use watertight_testkit::process::Holdings;
 const FUSED: &str = "";
 const APART: &str = "[compartments.a]\nmodules = [\"orders\"]\n[compartments.b]\nmodules = [\"payments\"]\n\
                      [compartments.c]\nmodules = [\"notifications\"]\n";
-/// The time until the resources of an earlier step are freed: blocking threads stay for ten seconds.
+/// The time after which the host has freed the resources of an earlier step: blocking threads stay for ten seconds.
 const SETTLE_TIME: Duration = Duration::from_secs(12);
 
 fn main() -> anyhow::Result<()> {

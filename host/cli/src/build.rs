@@ -53,7 +53,7 @@ pub(super) fn build_with_progress(folders: &[PathBuf], options: Options) -> anyh
     built.map_err(|errors| anyhow::Error::msg(errors.without_output().to_string()))
 }
 
-/// Returns the folders of the named modules, or of all modules with a folder if no name is given. A name is the module's name in the
+/// Returns the source folders of the named modules, or of all modules that have one if no name is given. A name is the module's name in the
 /// manifest, or the name of its folder beside the manifest.
 pub(super) fn folders(config: &AppConfig, names: &[String]) -> anyhow::Result<Vec<PathBuf>> {
     let folder = |source: &ComponentSource| match source {

@@ -92,7 +92,7 @@ pub(super) fn dev(arguments: DevArguments) -> anyhow::Result<()> {
     done
 }
 
-/// Checks that all listeners' addresses are free. Releases them again.
+/// Checks that no other process listens on the addresses of the host's listeners.
 fn check_addresses(config: &AppConfig) -> anyhow::Result<()> {
     let mut taken = Vec::new();
     let probe = config.probe.map(|address| (address, "--probe"));
@@ -131,7 +131,7 @@ struct Author {
     is_first: bool,
 }
 
-/// The result of a build.
+/// The result of building some modules.
 struct BuildResult {
     built: Vec<Built>,
     /// The modules that did not compile.
@@ -315,7 +315,7 @@ impl Author {
         }
     }
 
-    /// Records after a build which files the tools wrote, so that they do not count as changes by the author.
+    /// Records after a build which source files the tools wrote, so that these files do not count as changes by the author.
     async fn record_build_outputs(&mut self, changes: Changes) {
         if changes.modules.is_empty() {
             return;
@@ -355,7 +355,7 @@ impl Author {
         done
     }
 
-    /// Names the changed files, for a line of output.
+    /// Returns the names of the changed files, for a line of output.
     fn names(&self, changes: &Changes) -> String {
         let sources = self.sources.as_ref().expect("sources were given back");
         let short = |file: &PathBuf| sources.display_path(file, &self.config).display().to_string();

@@ -1,4 +1,4 @@
-//! `inspect`: prints a component's imports, exports and embedded facts.
+//! `inspect`: prints a component's imports, exports, and the facts that its build has embedded.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

@@ -183,7 +183,7 @@ fn capitalized(word: &str) -> String {
     word
 }
 
-/// The types of a world as JSON descriptions, each once. The JavaScript shim checks values against them.
+/// JSON descriptions of the types that occur in a WIT world, each type once. The JavaScript shim checks values against them.
 pub(super) struct Types<'a> {
     resolve: &'a Resolve,
     /// The interfaces that the module exports. The module itself defines the classes of their resources.
@@ -276,7 +276,7 @@ impl<'a> Types<'a> {
         matches!(self.resolve.types[self.real(id)].kind, TypeDefKind::Option(_))
     }
 
-    /// Resolves aliases to the type that they name.
+    /// Returns the type itself if `id` is an alias of a type.
     fn real(&self, mut id: TypeId) -> TypeId {
         while let TypeDefKind::Type(Type::Id(aliased)) = self.resolve.types[id].kind {
             id = aliased;

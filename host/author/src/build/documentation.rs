@@ -1,4 +1,4 @@
-//! Reads the documentation of interfaces from WIT text, because compiled components don't keep it.
+//! Reads the documentation comments of interfaces from WIT text, because compiled components don't keep them.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -16,7 +16,7 @@ use watertight_model::ids::InterfaceName;
 pub(super) struct Documentation(BTreeMap<InterfaceName, InterfaceDocs>);
 
 impl Documentation {
-    /// Reads the documentation of every package in the workspace: the folder `wit` and its subfolders.
+    /// Reads the documentation comments of every WIT package of the workspace: in the folder `wit` and its subfolders.
     pub(super) fn read(workspace: &Path, listener: &(dyn Fn(Event<'_>) + Sync)) -> Self {
         let mut documentation = Self::default();
         let wit = workspace.join("wit");
@@ -41,7 +41,7 @@ impl Documentation {
         Cow::Owned(documentation)
     }
 
-    /// Returns the documentation of these interfaces.
+    /// Returns the documentation comments of these interfaces.
     pub(super) fn of<'a>(&self, interfaces: impl Iterator<Item = &'a InterfaceName>) -> Docs {
         Docs(interfaces.filter_map(|name| Some((name.clone(), self.0.get(name)?.clone()))).collect())
     }

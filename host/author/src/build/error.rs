@@ -1,4 +1,4 @@
-//! The errors of a build, with advice.
+//! The errors of building modules, each with advice on how to correct it.
 
 use std::fmt;
 use std::io;
@@ -19,7 +19,7 @@ pub enum BuildError {
         #[source]
         source: io::Error,
     },
-    /// The folder doesn't exist.
+    /// The folder of a module to build doesn't exist.
     #[error("there is no folder `{folder}` to build a module from")]
     NoFolder {
         /// The path of the module's folder.
@@ -43,7 +43,7 @@ pub enum BuildError {
         #[source]
         source: BadName,
     },
-    /// Two folders have the same name.
+    /// Two folders of modules have the same name, so both modules would have this name.
     #[error("`{first}` and `{second}` would both be the module `{name}`")]
     SameName {
         /// The name that both folders have.
@@ -53,7 +53,7 @@ pub enum BuildError {
         /// The path of the second folder.
         second: PathBuf,
     },
-    /// The folder has no manifest of a known language.
+    /// The module's folder has no manifest of a known language, such as `Cargo.toml`.
     #[error(
         "the language of the module in `{folder}` is not known: it has no `Cargo.toml`, \
              `go.mod` or `package.json`"
@@ -78,17 +78,17 @@ pub enum BuildError {
         /// What is wrong with the migration.
         reason: &'static str,
     },
-    /// The folder has the manifests of several languages.
+    /// The module's folder has the manifests of several languages, such as `Cargo.toml` and `go.mod`.
     #[error("the language of the module in `{folder}` is not clear: it has both `{first}` and `{second}`")]
     SeveralLanguages {
         /// The path of the module's folder.
         folder: PathBuf,
-        /// The name of the first manifest.
+        /// The file name of the first manifest.
         first: &'static str,
-        /// The name of the second manifest.
+        /// The file name of the second manifest.
         second: &'static str,
     },
-    /// The world of the module is missing or invalid.
+    /// The WIT world of the module is missing or invalid.
     #[error("the WIT world of module `{module}` can't be used: {message}")]
     World {
         /// The name of the module that can't be built.
@@ -174,12 +174,12 @@ pub enum BuildError {
         /// The name of the module that can't be built.
         module: ModuleName,
     },
-    /// The section with name, migrations and documentation can't be embedded.
+    /// The custom section with the module's name, migrations and documentation can't be embedded in the component.
     #[error("the name, migrations and documentation of module `{module}` can't be embedded in its component")]
     Section {
         /// The name of the module that can't be built.
         module: ModuleName,
-        /// What is wrong with the section.
+        /// What is wrong with the custom section.
         #[source]
         source: SectionError,
     },

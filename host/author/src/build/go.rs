@@ -24,7 +24,7 @@ use super::source::Source;
 use super::world::World;
 use super::{Event, write_if_changed};
 
-/// The oldest supported Go version: it can pin the memory that is passed to the host.
+/// The oldest supported Go version. Older ones can't keep Go's garbage collector from moving or freeing memory that the host reads.
 const OLDEST: &str = "1.25";
 
 /// The advice on how to install Go.
@@ -76,7 +76,7 @@ fn go(source: &Source, arguments: &[&str]) -> Command {
 #[serde(rename_all = "PascalCase")]
 struct GoMod {
     module: Module,
-    /// The oldest Go version that the module accepts.
+    /// The oldest Go version that the module's `go.mod` accepts.
     go: Option<String>,
 }
 
@@ -118,7 +118,7 @@ fn check_contract(source: &Source, world: &World) -> Result<(), BuildError> {
     Err(BuildError::Unsupported { module: source.name.clone(), language: "Go", parts })
 }
 
-/// Writes the bindings into the module's folder, and removes those of an earlier world.
+/// Writes the bindings into the module's folder, and removes bindings that an earlier WIT world needed. `path` is the Go module's path.
 fn generate(source: &Source, world: &World, path: &str) -> Result<(), BuildError> {
     let refused =
         |error: anyhow::Error| BuildError::World { module: source.name.clone(), message: format!("{error:#}") };
@@ -157,7 +157,7 @@ fn generate(source: &Source, world: &World, path: &str) -> Result<(), BuildError
         .map_err(|error| BuildError::unwritable(&folder, error))
 }
 
-/// Removes all files that aren't in `written`, and folders that become empty.
+/// Removes all files of `folder` that aren't in `written`, and folders that become empty.
 fn remove_others(folder: &Path, written: &BTreeSet<PathBuf>) -> std::io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();

@@ -19,9 +19,9 @@ const WORKSPACE_FILES: [&str; 6] =
 /// The files and folders that the build of a module reads.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Inputs {
-    /// Folders, with all their contents.
+    /// The folders of which the build reads all contents.
     pub folders: BTreeSet<PathBuf>,
-    /// Single files, which may be missing.
+    /// The single files that the build reads. They may be missing.
     pub files: BTreeSet<PathBuf>,
 }
 
@@ -108,7 +108,7 @@ struct PackageOf {
 
 #[derive(Deserialize)]
 struct Dependency {
-    /// `dev`, `build`, or `None` for an ordinary dependency.
+    /// The kind of the dependency: `dev`, `build`, or `None` for an ordinary one.
     kind: Option<String>,
     path: Option<PathBuf>,
 }

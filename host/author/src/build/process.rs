@@ -96,7 +96,7 @@ fn version(text: &str) -> Option<[u32; 3]> {
     Some([major, next(), next()])
 }
 
-/// Refuses a tool that is older than the newest of the `wanted` versions.
+/// Returns an error if the version `found` of a tool is older than one of the versions in `wanted`.
 pub(super) fn check_version(tool: &'static str, found: &str, wanted: &[&str]) -> Result<(), BuildError> {
     let newest = wanted.iter().max_by_key(|text| version(text)).copied().unwrap_or_default();
     // A development build without a number may be recent enough. If it isn't, the tool itself fails later.

@@ -62,7 +62,7 @@ impl Place {
         fs::write(path, text).unwrap();
     }
 
-    /// Writes a complete Rust module.
+    /// Writes a complete Rust module with this name. Returns its folder.
     fn module(&self, name: &str) -> PathBuf {
         self.package(name, "crate-type = [\"cdylib\"]");
         self.write(&format!("modules/{name}/src/lib.rs"), CODE);
@@ -238,7 +238,7 @@ func Pairs() a_calc_calc.Pair { return a_calc_calc.Pair{Left: 1, Right: 2} }
 "#;
 
 impl Place {
-    /// Writes a complete Go module, with the dependencies that generated code needs pinned.
+    /// Writes a complete Go module with this name, and pins the dependencies that generated code needs. Returns its folder.
     fn go_module(&self, name: &str) -> PathBuf {
         // Without `exclude`, Cargo would treat every folder there as a package.
         let members = format!("members = [\"modules/*\"]\nexclude = [\"modules/{name}\"]\n");
@@ -324,7 +324,7 @@ fn what_a_go_module_lacks_is_told() {
     assert!(place.errors(&[folder]).to_string().contains("there is no `.wit` file"));
 }
 
-/// A contract with a resource.
+/// The WIT text of a contract with a resource.
 const COUNTS: &str = "package a:counts@1.0.0;
 interface counts {
     resource counter { constructor(start: s64); add: func(n: s64) -> s64; make: static func() -> counter; }

@@ -19,11 +19,11 @@ const LIFECYCLE: &str = include_str!("../../../../wit/lifecycle/lifecycle.wit");
 /// The interface by which a module reports why a call failed.
 pub(super) const FAILURE: &str = "watertight:lifecycle/failure@1.0.0";
 
-/// The world that a module implements, resolved.
+/// The WIT world that a module implements, with everything that the world uses.
 pub(super) struct World {
     /// The name of the world.
     pub(super) name: String,
-    /// The world and everything that it names, as one WIT text. The module's package comes first, and the others are nested in it.
+    /// The world and everything that the world uses, as one WIT text. The module's package comes first, and the others are nested in it.
     pub(super) text: String,
     resolve: Resolve,
     id: WorldId,

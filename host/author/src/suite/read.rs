@@ -72,7 +72,7 @@ pub enum Step {
         arguments: Vec<Value>,
         /// The expected answer of each call.
         answer: Value,
-        /// How many calls run at the same time.
+        /// The number of calls with these arguments that run at the same time.
         at_once: usize,
     },
     /// Queries a module's database.

@@ -69,7 +69,7 @@ pub enum RunError {
     Problems(#[from] Problems),
 }
 
-/// The result of running a contract suite.
+/// The result of running a contract suite for a module.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Report {
     /// The name of what the suite tests: an interface or a module.

@@ -13,7 +13,7 @@ use corosensei::stack::DefaultStack;
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 use send_wrapper::SendWrapper;
 
-/// The size of one stack, in bytes.
+/// The size of the stack of one request, in bytes.
 const STACK: usize = 256 << 10;
 
 thread_local! {
@@ -21,7 +21,7 @@ thread_local! {
     static STACKS: RefCell<Vec<DefaultStack>> = const { RefCell::new(Vec::new()) };
 }
 
-/// The handle with which blocking code waits for futures.
+/// The handle with which blocking code on its own stack waits for futures.
 pub(super) struct Fiber<'y> {
     yielder: &'y Yielder<Waker, ()>,
     waker: RefCell<Waker>,

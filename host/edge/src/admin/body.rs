@@ -21,7 +21,7 @@ use crate::http::server::BodyError;
 /// times.
 const PACE_BYTES: usize = 256 << 10;
 const PACE_PAUSE: Duration = Duration::from_millis(1);
-/// The maximum time between two pieces of a body.
+/// The maximum time for which no data of a request's body may arrive.
 const MAX_PAUSE: Duration = Duration::from_secs(10);
 /// The name of a request's body in error messages.
 const BODY: &str = "the body";
@@ -137,7 +137,7 @@ pub(super) async fn read(headers: &HeaderMap, mut body: Body, most: u64) -> Resu
     }
 }
 
-/// Returns whether reading a body failed because it stalled.
+/// Returns whether reading a body failed because the client sent too little data for too long.
 fn is_stalled(error: &axum::Error) -> bool {
     let mut cause = std::error::Error::source(error);
     while let Some(error) = cause {

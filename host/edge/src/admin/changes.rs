@@ -27,9 +27,9 @@ use watertight_model::ids::{GenerationNumber, ModuleName};
 
 /// The maximum number of uploads that are read at once. Each takes as much memory as it is long.
 pub(super) const MAX_UPLOADS: usize = 2;
-/// The largest upload of a whole application, in bytes.
+/// The maximum size of the upload of a whole application, in bytes.
 const MAX_APPLICATION: u64 = 2 * MAX_COMPONENT_BYTES;
-/// The largest body of a rollback request, in bytes.
+/// The maximum size of the body of a request to roll back, in bytes.
 const MAX_ROLLBACK: u64 = 1024;
 /// The name of the part of a multipart upload that has the manifest and the routes. Every other part is a component and has the name of its
 /// module.
@@ -48,7 +48,7 @@ pub(super) struct ChangeQuery {
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RollbackRequest {
-    /// The generation to return to. `None` means the one before the current.
+    /// The number of the generation to return to. `None` means the generation before the current one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<GenerationNumber>,
 }
@@ -56,9 +56,9 @@ pub struct RollbackRequest {
 /// The response to `GET /generations`.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Generations {
-    /// The generation that new requests run on.
+    /// The number of the generation that answers new requests.
     pub current: GenerationNumber,
-    /// The generations that only finish requests that began on them.
+    /// The numbers of the generations that were replaced and still have requests to finish.
     pub draining: Vec<GenerationNumber>,
     /// The published generations in the history, oldest first.
     pub generations: Vec<PublishedGeneration>,
@@ -150,7 +150,8 @@ pub(super) async fn rollback(
     change(&admin, arrival, Change::Rollback(request.to), &options).await
 }
 
-/// Records, before the body is read, which state the change will be compared with and who asks for it.
+/// Records which state of the application the client wants to change, and who asks for the change. Call it before the request's body is
+/// read, because another change may be made meanwhile.
 fn record_arrival(admin: &AdminApi, request: &Request) -> Result<ChangeRequest, Failure> {
     if !admin.is_ready() {
         return Err(not_ready());

@@ -31,7 +31,7 @@ pub struct ProblemDetails {
     /// The problem's type: `/problems/` followed by its stable name.
     #[serde(rename = "type")]
     pub kind: String,
-    /// The stable name written as words.
+    /// The problem's stable name written as words, such as `Not found`.
     pub title: String,
     /// The HTTP status of the response.
     pub status: u16,
@@ -39,13 +39,13 @@ pub struct ProblemDetails {
     pub detail: String,
     /// The id of the request.
     pub instance: String,
-    /// Every fault of the request.
+    /// Every fault of the request. Empty if the error is not about faults of the request.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<RequestFault>,
-    /// The payload of a module's typed error, as JSON.
+    /// The payload of the typed error that a module returned, as JSON. `None` for any other error.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payload: Option<Box<RawValue>>,
-    /// The problems for which a change of the application is refused.
+    /// The problems for which a change of the application is refused. Empty for any other error.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<Problem>,
 }
@@ -171,8 +171,8 @@ impl Failure {
     }
 }
 
-/// Handlers of the admin listener return a failure. The response carries it as an extension; [`Failure::into_response_for`] serializes it where the
-/// request's id is known.
+/// Handlers of the admin listener return a failure. The response carries it as an extension; [`Failure::into_response_for`] serializes the
+/// failure where the request's id is known.
 impl IntoResponse for Failure {
     fn into_response(self) -> axum::response::Response {
         let mut response = Response::new(Body::empty());

@@ -75,7 +75,7 @@ pub struct ListenerLimits {
     pub header_timeout: Duration,
     /// The minimum time for which a connection must have been idle before it may be closed to make room for another.
     pub min_idle_before_eviction: Duration,
-    /// The maximum time without progress of a request body, a response or a connection.
+    /// The maximum time in which a client may send too little of a request's body, or accept too little of a response.
     pub progress_timeout: Duration,
     /// The maximum number of bytes that are held in memory for all clients together: request bodies, responses until clients have taken
     /// them, and heads of open HTTP/2 requests.
@@ -93,7 +93,7 @@ pub struct UnauthenticatedLimits {
     pub idle: Duration,
 }
 
-/// A response that is ready to be sent.
+/// A response that is ready to be sent, with the guard of the memory that it takes.
 pub struct CountedResponse {
     /// The response.
     pub response: Response<Body>,

@@ -59,7 +59,7 @@ struct DescribedFunction {
     kind: &'static str,
     /// The resource to which the function belongs if it is a method, a static method or a constructor. `None` for any other function.
     resource: Option<String>,
-    /// Whether the world has the function directly.
+    /// Whether the function belongs to the world itself, and to no interface.
     root: bool,
     names: Vec<String>,
     params: Vec<Value>,

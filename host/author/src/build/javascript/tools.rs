@@ -64,7 +64,7 @@ pub(super) fn ready(
     Ok(scripts.join(SCRIPTS[0].0))
 }
 
-/// Installs into a temporary folder and renames it, so that an installation is always complete.
+/// Installs the programs into a temporary folder and renames the folder, so that an installation is always complete.
 fn install(
     source: &Source,
     folder: &Path,

@@ -34,7 +34,7 @@ enum Source {
 /// A reason for which a request body cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum BodyError {
-    /// The body made too little progress for too long.
+    /// The client sent too little of the body for too long.
     #[error("the request body makes too little progress")]
     Stalled,
     /// The host already holds too many bytes in memory for clients to read more of the body.

@@ -23,10 +23,10 @@ use super::{CountedResponse, refusal};
 use watertight_model::clock;
 use watertight_telemetry::table::{CutOffReason, RefusalReason};
 
-/// The largest head of an HTTP/2 request, in bytes. RFC 9113 counts each field with 32 bytes more (section 6.5.2).
+/// The maximum size of the head of an HTTP/2 request, in bytes. RFC 9113 counts each field with 32 bytes more (section 6.5.2).
 const MAX_HEAD: u64 = 16 << 10;
-/// The largest head that `h2` reads, in bytes. The host refuses a head between [`MAX_HEAD`] and this limit with problem details. `h2`
-/// itself refuses a larger head and does not report it.
+/// The maximum size of a head that `h2` reads, in bytes. The host refuses a head between [`MAX_HEAD`] and this limit with problem details.
+/// `h2` itself refuses a larger head and does not report it.
 const MAX_HEAD_READ: u32 = 64 << 10;
 /// The flow-control window, in bytes: what a client may send before the host has read it. It applies to each stream and to each
 /// connection.
