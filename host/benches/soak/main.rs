@@ -31,7 +31,8 @@ use rest::Rest;
 const PART: f64 = 0.3;
 /// The number of connections with which saturation is measured.
 const CONNECTIONS: usize = 64;
-/// Settings for the manifest: unused instances are dropped after a short time, so that none is left for the final count.
+/// Settings for the manifest: unused instances are dropped after two seconds, so that an idle host has none when its resources are measured
+/// ([`Rest`]).
 const SETTINGS: &str = "[defaults.instances]\nidle = \"2s\"\n";
 const DEFAULT_MINUTES: u64 = 10;
 const MINUTE: Duration = Duration::from_secs(60);

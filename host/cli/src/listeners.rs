@@ -126,8 +126,8 @@ fn files_beside(config: &AppConfig) -> u64 {
     OTHER_FILES + u64::from(ADMIN_CONNECTIONS + PROBE_CONNECTIONS) + databases + outbound
 }
 
-/// Raises this process's soft limit of open files to its hard limit. Returns the resulting limit, or `None` if the number of files is not
-/// limited.
+/// Raises this process's soft limit of open files to its hard limit, but at most to [`MAX_FILES`]. Returns the resulting limit, which is the
+/// old one if it can't be raised, or `None` if the soft limit is unlimited.
 fn raise_files() -> Option<u64> {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let current = current?;

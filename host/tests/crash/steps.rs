@@ -268,8 +268,8 @@ impl Run<'_> {
         if content.payments == ' ' { fs::read(component("payments")).unwrap() } else { payments(content.payments) }
     }
 
-    /// Runs a scenario with a host that is killed at a step, and records what the next start must serve. `is_new` says whether that is the
-    /// new generation.
+    /// Runs a scenario with a host that is killed at the step `point`, and records what the next start must serve: the new generation if
+    /// `is_new`. `time` is the number of the repetition; each repetition of `Orders` lets more commits pass before the kill.
     fn kill_at(&mut self, scenario: Scenario, point: CrashPoint, is_new: bool, time: usize) {
         let when = format!("{scenario:?} at {}, time {time}", point.name());
         let (number, content) = self.current();

@@ -85,7 +85,7 @@ fn pages() -> Vec<Source> {
     found
 }
 
-/// Adds the files below `folder` with this extension to `found`.
+/// Adds the files below `folder` with this extension to `found`. Leaves out `target`, `node_modules` and hidden folders.
 fn collect(folder: &Path, extension: &str, found: &mut Vec<Source>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();

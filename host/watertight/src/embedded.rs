@@ -1,10 +1,13 @@
 //! An application inside of another program.
 
+use std::convert::Infallible;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use serde_json::value::RawValue;
+use tokio::task::JoinHandle;
 
 use watertight_control::application::Host;
 use watertight_control::control::{Control, StartPlan, StartSource};
@@ -75,17 +78,33 @@ impl Embedding {
             let state = StateFolder::open(&state).map_err(|error| failed(&with_causes(&error)))?;
             let plan = StartPlan::find(config, manifest, &overrides, state, StartSource::Newest)?;
             let compiler = compiler.map_or_else(std::env::current_exe, Ok).map_err(|error| failed(&error))?;
-            plan.start(&Host { capabilities, ..Host::with_program(compiler) })
+            let drain = plan.config().http.drain;
+            Ok::<_, Problems>((plan.start(&Host { capabilities, ..Host::with_program(compiler) })?, drain))
         });
-        let control = started.await.unwrap_or_else(|error| Err(failed(&error).into()))?;
+        let (control, drain) = started.await.unwrap_or_else(|error| Err(failed(&error).into()))?;
         control.runtime().current().resume().await;
-        Ok(Application { control: Arc::new(control) })
+        let control = Arc::new(control);
+        let background = tokio::spawn(maintain(control.clone()));
+        Ok(Application { control, drain, background })
     }
 }
 
 /// An application that runs inside of another program, without listeners.
+///
+/// While it lives, it also calls the modules' `resume` on their schedule, and watches that the databases are not removed.
 pub struct Application {
     control: Arc<Control>,
+    /// How long [`Self::close`] waits for calls.
+    drain: Duration,
+    background: JoinHandle<Infallible>,
+}
+
+/// Does what a host does beside serving, for as long as it is polled.
+async fn maintain(control: Arc<Control>) -> Infallible {
+    tokio::select! {
+        never = control.clone().watch() => never,
+        never = control.runtime().clone().recover() => never,
+    }
 }
 
 impl Application {
@@ -109,9 +128,16 @@ impl Application {
         &self.control
     }
 
-    /// Closes the databases. Calls must have ended before.
+    /// Waits until all calls have ended, at most for the manifest's `http.drain`, and closes the databases. No call may begin meanwhile.
     pub async fn close(self) {
+        self.control.runtime().finish(Instant::now() + self.drain).await;
         self.control.close().await;
+    }
+}
+
+impl Drop for Application {
+    fn drop(&mut self) {
+        self.background.abort();
     }
 }
 

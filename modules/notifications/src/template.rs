@@ -30,7 +30,7 @@ const TEMPLATES: &[Template] = &[
 ];
 
 impl Template {
-    /// Returns the template with a name.
+    /// Returns the template of a notification that is called `name`.
     ///
     /// # Errors
     ///

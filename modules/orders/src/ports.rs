@@ -124,5 +124,5 @@ impl Event {
 
 /// The error that a customer could not be notified, with the reason.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("not notified: {0}")]
+#[error("the customer could not be notified: {0}")]
 pub struct NotifyError(pub String);

@@ -91,7 +91,11 @@ fn check(source: &Source) -> Result<String, BuildError> {
     let manifest = source.folder.join("go.mod");
     let wrong = |message| BuildError::Manifest { path: manifest.clone(), message };
     let json = capture_output(go(source, &["mod", "edit", "-json"]), HELP)?.map_err(wrong)?;
-    let read: GoMod = serde_json::from_str(&json).map_err(|error| wrong(format!("it names no module: {error}")))?;
+    let read: GoMod = serde_json::from_str(&json)
+        .map_err(|error| wrong(format!("the output of `go mod edit -json` can't be understood: {error}")))?;
+    if read.module.path.is_empty() {
+        return Err(wrong("it has no line `module PATH`: run `go mod edit -module=example.com/NAME`".to_owned()));
+    }
     let version = capture_output(go(source, &["env", "GOVERSION"]), HELP)?.map_err(wrong)?;
     check_version("Go", &version, &[OLDEST, read.go.as_deref().unwrap_or(OLDEST)])?;
     Ok(read.module.path)

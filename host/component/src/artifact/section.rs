@@ -112,7 +112,13 @@ pub enum SectionError {
         /// The name of the migration.
         name: String,
     },
-    /// The migrations are not sorted by name, or two have the same name.
+    /// Two migrations have the same name.
+    #[error("there are two migrations with the name `{name}`")]
+    SameName {
+        /// The name of the migrations.
+        name: String,
+    },
+    /// The migrations are not sorted by name.
     #[error("migration `{name}` stands after `{before}`, but migrations must be in the order of their names")]
     Order {
         /// The name of the migration that stands before the one that is out of order.
@@ -214,7 +220,10 @@ impl ModuleSection {
             }
         }
         for pair in self.migrations.windows(2) {
-            if pair[0].name >= pair[1].name {
+            if pair[0].name == pair[1].name {
+                return Err(SectionError::SameName { name: pair[0].name.clone() });
+            }
+            if pair[0].name > pair[1].name {
                 return Err(SectionError::Order { before: pair[0].name.clone(), name: pair[1].name.clone() });
             }
         }

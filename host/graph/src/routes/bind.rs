@@ -198,7 +198,8 @@ impl Binder<'_> {
                     if self.route.method.takes_body() {
                         format!("write `body = \"{}\"`, or `body = \"*\"`", parameter.name)
                     } else {
-                        format!("a {} request has no body to take it from: use another method", self.route.method)
+                        let (method, name) = (&self.route.method, &parameter.name);
+                        format!("a {method} request has no body to take `{name}` from: use another method")
                     },
                 ),
                 _ => (

@@ -221,7 +221,7 @@ impl<'a> Value<'a> {
         };
         let number = text.parse::<f64>().ok().filter(|number| (0.0..=1.0).contains(number));
         if number.is_none() {
-            self.refuse(format_args!("`{text}` is not within 0 and 1"));
+            self.refuse(format_args!("`{text}` is not a number from 0 to 1"));
         }
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is within 0 and a million")]
         number.map(|number| (number * WHOLE).round() as u32)

@@ -96,7 +96,7 @@ impl SecretSource {
                 },
                 (None, Some(name)) => Some(Self::Variable(variable(&name)?)),
                 _ => {
-                    value.refuse("a secret has one source, `file` or `env`");
+                    value.refuse("give a secret exactly one source: `file` or `env`");
                     None
                 }
             }
@@ -109,7 +109,7 @@ impl SecretSource {
 fn variable(value: &Value<'_>) -> Option<String> {
     let name = value.string()?;
     if name.is_empty() || name.contains(['=', '\0']) {
-        value.refuse(format_args!("`{}` is not the name of a variable", name.escape_debug()));
+        value.refuse(format_args!("`{}` is not the name of an environment variable", name.escape_debug()));
         return None;
     }
     if name.starts_with(OWN_VARIABLES) {

@@ -48,7 +48,7 @@ thread_local! {
 #[derive(Debug, Default)]
 pub(super) struct OffloadHistory(AtomicU32);
 
-/// A call's claim to a permit for offloading.
+/// A call's place in the queue for a permit to offload its steps to another thread, and the permit once it has one.
 pub(super) struct OffloadClaim {
     may_wait: bool,
     /// The permit for offloading that the call waits for or holds. `None` before it waits for one, and once it needs none.

@@ -70,7 +70,7 @@ impl Shop {
         self.notifications_db.count(&format!("select count(*) from notifications where {condition}"))
     }
 
-    /// Simulates a restart of the host: it repairs the fuse, and resumes unfinished orders.
+    /// Simulates a restart of the host: the databases can be reached again, and unfinished orders are resumed.
     pub(crate) fn restart(&self) {
         self.fuse.restart();
         while self.orders().resume(Duration::ZERO).unwrap() {}
