@@ -113,6 +113,8 @@ fn what_is_saved_is_built_and_serves() {
     author.write("modules/calc/src/.lib.rs.swp", "an editor's");
     author.write("modules/calc/src/lib.rs~", "an editor's");
     author.write("modules/calc/.git/index", "a tool's");
+    author.write("modules/calc/.gitignore", "/made\n");
+    author.write("modules/calc/made/code.rs", "a tool's");
     assert!(author.path("target/CACHEDIR.TAG").is_file() && author.path("target/components/dev/calc.wasm").is_file());
     author.stays_silent();
     assert!(!author.path("target/components/calc.wasm").exists(), "`dev` wrote the component that `run` uses");

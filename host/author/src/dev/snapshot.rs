@@ -4,20 +4,32 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 use std::time::{Duration, SystemTime};
+
+use ignore::WalkBuilder;
+use ignore::gitignore::{Gitignore, GitignoreBuilder};
 
 use crate::build::Inputs;
 use watertight_model::ids::Digest;
 
 /// How many files, and how many folders, a snapshot reads at most. Larger applications most likely name a folder that holds no sources.
 pub const MAX_FILES: usize = 50_000;
-/// How deeply folders may be nested.
+/// How deeply files may be nested in a folder of sources.
 const MAX_DEPTH: usize = 64;
 /// The largest file, in bytes, that is read for its digest. Larger files are compared by size and times only.
 const MAX_READ: u64 = 256 << 20;
 /// How long before the snapshot a file must have been modified for its metadata to be trusted. A more recent file can be modified again
 /// without a new timestamp.
 const TIMESTAMP_GRANULARITY: Duration = Duration::from_millis(100);
+
+/// What no author writes, in the syntax of `.gitignore`: hidden and temporary files, and what tools make. Vim creates a file named `4913` to
+/// test whether it may write to the folder.
+#[rustfmt::skip]
+const NOT_SOURCES: [&str; 13] = [
+    ".*", r"\#*", "*~", "*.swp", "*.swx", "*.swo", "*.tmp", "*.part", "*.orig", "*.rej",
+    "node_modules", "__pycache__", "4913",
+];
 
 /// The files and folders at one moment.
 #[derive(Debug, Clone, Default)]
@@ -57,7 +69,7 @@ impl FileState {
 impl Snapshot {
     /// Takes a snapshot of `inputs`. Reuses digests from `before` for files with unchanged metadata.
     pub(super) fn take(inputs: &Inputs, before: &Self) -> Self {
-        let mut walk = Walk { before, now: SystemTime::now(), above: Vec::new(), found: Self::default() };
+        let mut walk = Walk { before, now: SystemTime::now(), found: Self::default() };
         inputs.folders.iter().for_each(|folder| walk.folder(folder));
         for file in &inputs.files {
             walk.file(file);
@@ -107,39 +119,30 @@ impl Snapshot {
 struct Walk<'a> {
     before: &'a Snapshot,
     now: SystemTime,
-    /// The folders from the root of the walk to the current one, by device and inode number.
-    above: Vec<(u64, u64)>,
     found: Snapshot,
 }
 
 impl Walk<'_> {
+    /// Adds a folder with its contents, except for what no author writes and what `.gitignore` or `.ignore` names.
+    ///
+    /// As for git, `.gitignore` counts in a repository only, from the repository's folder down. Settings outside the repository count for nothing.
     fn folder(&mut self, folder: &Path) {
-        let Ok(metadata) = folder.metadata() else { return };
-        let itself = (metadata.dev(), metadata.ino());
-        // A symbolic link may lead back to a parent. Two such links would double the number of paths at each level.
-        if self.above.contains(&itself) || self.above.len() > MAX_DEPTH || self.found.exceeds_limit() {
+        if self.found.folders.contains_key(folder) {
+            // It is part of a folder that was added before.
             return;
         }
-        if self.found.folders.insert(folder.to_owned(), metadata.ino()).is_some() && !self.above.is_empty() {
-            return;
-        }
-        self.above.push(itself);
-        self.entries(folder);
-        self.above.pop();
-    }
-
-    fn entries(&mut self, folder: &Path) {
-        let Ok(entries) = fs::read_dir(folder) else { return };
-        // Code generators write their output beside the sources.
-        let generates = folder.join("go.mod").exists();
-        for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
-            if is_not_a_source(&path) || generates && path.ends_with("bindings") || path.ends_with("wit_bindings.go") {
-                continue;
+        let mut walk = WalkBuilder::new(folder);
+        walk.standard_filters(false).parents(true).ignore(true).git_ignore(true).git_exclude(true);
+        walk.filter_entry(|entry| !is_not_a_source(entry.path()) && !is_go_binding(entry.path()));
+        // A link that leads back to a parent is an error of the walk.
+        for entry in walk.follow_links(true).max_depth(Some(MAX_DEPTH)).build().filter_map(Result::ok) {
+            if self.found.exceeds_limit() {
+                return;
             }
-            if path.is_dir() {
-                self.folder(&path);
-            } else {
-                self.file(&path);
+            if !entry.file_type().is_some_and(|kind| kind.is_dir()) {
+                self.file(entry.path());
+            } else if let Ok(metadata) = entry.path().metadata() {
+                self.found.folders.insert(entry.into_path(), metadata.ino());
             }
         }
     }
@@ -172,16 +175,23 @@ fn stamp(metadata: &Metadata) -> FileStamp {
     }
 }
 
-/// Whether no author writes such a file or folder: it is hidden, temporary, or made by tools.
+/// Whether no author writes such a file or folder: see [`NOT_SOURCES`].
 pub(super) fn is_not_a_source(path: &Path) -> bool {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    // Vim creates a file named `4913` to test whether it may write to the folder.
-    name.starts_with(['.', '#'])
-        || name.ends_with('~')
-        || [".swp", ".swx", ".swo", ".tmp", ".part", ".orig", ".rej"].iter().any(|ending| name.ends_with(ending))
-        || ["node_modules", "__pycache__", "4913"].contains(&&*name)
-        // Only Cargo's output folder has `CACHEDIR.TAG`. Any other folder named `target` may hold sources.
-        || name == "target" && path.join("CACHEDIR.TAG").exists()
+    static MATCHER: LazyLock<Gitignore> = LazyLock::new(|| {
+        let mut builder = GitignoreBuilder::new("");
+        for pattern in NOT_SOURCES {
+            builder.add_line(None, pattern).expect("the pattern is valid");
+        }
+        builder.build().expect("every pattern is valid")
+    });
+    let Some(name) = path.file_name() else { return false };
+    // Only Cargo's output folder has `CACHEDIR.TAG`. Any other folder named `target` may hold sources.
+    MATCHER.matched(name, false).is_ignore() || name == "target" && path.join("CACHEDIR.TAG").exists()
+}
+
+/// Whether this is code that the generator of bindings for Go writes beside the sources.
+fn is_go_binding(path: &Path) -> bool {
+    path.ends_with("wit_bindings.go") || path.ends_with("bindings") && path.with_file_name("go.mod").exists()
 }
 
 #[cfg(test)]
@@ -258,6 +268,29 @@ mod tests {
         assert_eq!(place.changed(), ["module/a/one", "module/b/a/one"], "a link to a sibling folder must be followed");
         place.write("a/one", "2");
         assert_eq!(place.changed(), ["module/a/one", "module/b/a/one"]);
+    }
+
+    #[test]
+    fn what_a_repository_ignores_is_passed_by() {
+        let mut place = Place::new();
+        place.write("src/lib.rs", "1");
+        place.write("made/a.rs", "1");
+        // The file counts in repositories only.
+        fs::write(place.0.path().join(".gitignore"), "made/\n/module/src/*.log\n.*\n!.hidden\n").unwrap();
+        assert_eq!(place.changed(), ["module/made/a.rs", "module/src/lib.rs"]);
+        fs::create_dir(place.0.path().join(".git")).unwrap();
+        assert_eq!(place.changed(), ["module/made/a.rs"]);
+        place.write("made/b.rs", "1");
+        place.write("src/a.log", "1");
+        place.write("src/.hidden", "1");
+        place.write("lib.rs", "1");
+        assert_eq!(place.changed(), ["module/lib.rs"]);
+        place.write("src/.gitignore", "!b.log\n*.rs\n");
+        place.write("src/b.log", "1");
+        assert_eq!(place.changed(), ["module/src/b.log", "module/src/lib.rs"]);
+        // `.ignore` says what git ignores and builds read, and the other way round.
+        place.write(".ignore", "!made/\nlib.rs\n");
+        assert_eq!(place.changed(), ["module/lib.rs", "module/made/a.rs", "module/made/b.rs"]);
     }
 
     #[test]

@@ -146,6 +146,24 @@ fn what_decides_is_looked_at_anew() {
 }
 
 #[test]
+fn a_file_that_git_ignores_causes_no_build_unless_it_is_named() {
+    let place = place();
+    fs::create_dir(place.path().join(".git")).unwrap();
+    write(place.path(), ".gitignore", "*.log\n/modules/alpha/made\n*.wasm\n");
+    let mut sources = Sources::new(place.path().to_owned(), Overrides::default());
+    sources.find_changes();
+    for file in ["modules/alpha/a.log", "modules/alpha/made/a.rs", "modules/alpha/made/b/Cargo.toml"] {
+        write(place.path(), file, "");
+        assert!(!sources.find_changes().has_changes, "{file}");
+    }
+    // The manifest names this file.
+    write(place.path(), "modules/done.wasm", "new");
+    assert!(sources.find_changes().has_changes);
+    write(place.path(), "modules/beta/made/a.rs", "");
+    assert_eq!(modules(&sources.find_changes()), ["beta"]);
+}
+
+#[test]
 fn a_file_that_every_build_writes_is_passed_by() {
     let place = place();
     let mut sources = Sources::new(place.path().to_owned(), Overrides::default());
