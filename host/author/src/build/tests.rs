@@ -305,11 +305,13 @@ fn what_a_go_module_lacks_is_told() {
     let errors = error("go.mod", "module calc\n\ngo 1.999\n");
     assert!(matches!(&errors.as_slice()[0], BuildError::OldToolchain { wanted, .. } if wanted == "1.999"), "{errors}");
     assert!(errors.to_string().contains("help: install Go 1.999"), "{errors}");
-    let errors = error("go.mod", "modul calc\n");
-    assert!(
-        matches!(&errors.as_slice()[0], BuildError::Manifest { message, .. } if message.contains("modul")),
-        "{errors}"
-    );
+    for (text, part) in
+        [("modul calc\n", "modul"), ("go 1.25.0\n", "it has no line `module PATH`"), ("", "it has no line")]
+    {
+        let errors = error("go.mod", text);
+        let [BuildError::Manifest { message, .. }] = errors.as_slice() else { panic!("{errors}") };
+        assert!(message.contains(part), "{errors}");
+    }
     for (world, part) in [
         ("package a:module; world", "world.wit:1:24"),
         ("package a:module; world module { export a:cals/calc@1.0.0; }", "a:cals"),
