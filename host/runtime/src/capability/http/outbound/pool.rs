@@ -25,7 +25,8 @@ use super::trust::RootCertificates;
 use super::{MAX_FIELDS, MAX_HEAD, origin};
 use watertight_model::config::OutboundConfig;
 
-/// How long a connection may be idle and still serve a request that can be sent again. Shorter than most servers' own limit.
+/// How long a connection may be idle and still serve a request that can be sent again. Shorter than most servers' own limit. hyper-util looks
+/// for older ones as often, so it may close one only after twice that time.
 const MAX_IDLE: Duration = Duration::from_secs(30);
 /// How long a connection may be idle and still serve any other request. A server that closes idle connections may close this one while the
 /// request is on its way. Nobody then knows whether it was carried out. Hardly any server closes a connection that soon.
