@@ -50,7 +50,7 @@ pub struct Checked {
 }
 
 impl Checked {
-    /// Returns the parts of this application that a [`Plan`] compares with those of another one.
+    /// Returns the parts of this application that a `Plan` compares with those of another one.
     pub fn side(&self) -> PlanSide<'_> {
         PlanSide { config: &self.config, graph: &self.graph, values: &self.values }
     }

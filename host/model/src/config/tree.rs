@@ -78,7 +78,7 @@ impl<'a> Table<'a> {
         self.source.report(line, problem);
     }
 
-    /// Returns the number of problems reported so far: see [`Source::reported`].
+    /// Returns the number of problems reported so far in this file.
     pub fn reported(&self) -> usize {
         self.source.reported()
     }
@@ -143,7 +143,7 @@ impl<'a> Value<'a> {
         self.report(Problem::new(Code::BadValue, format!("`{}`: {why}", self.name)));
     }
 
-    /// Returns the number of problems reported so far: see [`Source::reported`].
+    /// Returns the number of problems reported so far in this file.
     pub fn reported(&self) -> usize {
         self.source.reported()
     }

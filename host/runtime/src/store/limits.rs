@@ -148,7 +148,7 @@ pub struct CpuMeter {
 }
 
 impl CpuMeter {
-    /// Creates a counter without a budget of processor time. [`Self::begin`] sets one for each call.
+    /// Creates a counter without a budget of processor time. `Self::begin` sets one for each call.
     pub fn new() -> Arc<Self> {
         Arc::new(Self {
             used: AtomicU64::new(0),
