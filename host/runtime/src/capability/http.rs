@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use ::http::Request;
+use futures::FutureExt as _;
 use tracing::Level;
 use wasmtime_wasi_http::{
     Error, RequestOptions, Result, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView,
@@ -110,7 +111,10 @@ impl WasiHttpHooks for Hooks {
         Box::new(async move {
             let outgoing = outgoing.ok_or(Error::HttpRequestDenied)?;
             match outgoing.send(request, options, deadline).await {
-                Ok(answer) => Ok((answer, Box::new(async { Ok(()) }) as Box<dyn Future<Output = Result<()>> + Send>)),
+                Ok((answer, closing)) => {
+                    let rest: Box<dyn Future<Output = Result<()>> + Send> = Box::new(closing.map(Ok));
+                    Ok((answer, rest))
+                }
                 Err(failure) => {
                     if failure.should_be_logged() {
                         voice.warn(&failure.to_string());

@@ -128,7 +128,8 @@ impl OutboundClient {
         Arc::new(Self { pools: Pools::new(&grant).into(), grant, permits, counters })
     }
 
-    /// Sends a request if the grant permits it. `deadline` also ends the reading of the response body.
+    /// Sends a request if the grant permits it. `deadline` also ends the reading of the response body. Returns the response, and a future that
+    /// must be polled beside it: it closes a response that a module keeps and does not read.
     ///
     /// # Errors
     ///
@@ -138,7 +139,7 @@ impl OutboundClient {
         request: Request<WasiBody>,
         options: Option<RequestOptions>,
         deadline: Instant,
-    ) -> Result<Response<WasiBody>, OutboundError> {
+    ) -> Result<(Response<WasiBody>, impl Future<Output = ()> + Send + use<>), OutboundError> {
         let sent = self.clone().try_send(request, options.unwrap_or_default(), deadline).await;
         self.counters.count(sent.as_ref().map_or_else(OutboundError::outcome, |_| OutboundOutcome::Answered));
         sent
@@ -149,7 +150,7 @@ impl OutboundClient {
         request: Request<WasiBody>,
         options: RequestOptions,
         deadline: Instant,
-    ) -> Result<Response<WasiBody>, OutboundError> {
+    ) -> Result<(Response<WasiBody>, impl Future<Output = ()> + Send + use<>), OutboundError> {
         let to = self.check(&request)?;
         let permit = self.admit(&to)?;
         let limits = TimeLimits::new(&options, deadline, self.grant.timeout);
@@ -170,7 +171,9 @@ impl OutboundClient {
         }
         let answer = answered.map_err(|error| self.send_error(&error, to))?;
         pool::set_served(&answer);
-        Ok(answer.map(|body| LimitedResponseBody::new(body, limits.end, self, permit, guard).boxed_unsync()))
+        let (head, body) = answer.into_parts();
+        let (body, closing) = LimitedResponseBody::new(body, limits.end, self, permit, guard);
+        Ok((Response::from_parts(head, body.boxed_unsync()), closing))
     }
 
     /// Returns the pools. Replaces them if the trusted certificates changed, so that no connection outlives the certificates that it was
@@ -296,5 +299,45 @@ fn from_hyper_error(error: &hyper::Error) -> Error {
         () if error.is_timeout() => Error::HttpResponseTimeout,
         () if error.is_closed() || error.is_canceled() => Error::ConnectionTerminated,
         () => Error::HttpProtocolError,
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+    use watertight_telemetry::Telemetry;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_answer_that_no_one_reads_ends_at_its_timeout() {
+        let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = server.local_addr().unwrap();
+        let (allow, timeout) = (vec![format!("http://{address}").parse().unwrap()], Duration::from_millis(500));
+        let grant = OutboundConfig { allow, timeout, concurrent: 1, ..OutboundConfig::default() };
+        let client = OutboundClient::new(grant, Telemetry::new().outbound(&"a".parse().unwrap()));
+        let send = || {
+            let request = Request::get(format!("http://{address}/")).body(WasiBody::default()).unwrap();
+            client.clone().send(request, None, Instant::now() + Duration::from_secs(60))
+        };
+        let (sent, mut connection) = tokio::join!(send(), async {
+            let (mut stream, _) = server.accept().await.unwrap();
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(stream.read_u8().await.unwrap());
+            }
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhello").await.unwrap();
+            stream
+        });
+        let (kept, closing) = sent.unwrap();
+        assert!(matches!(send().await, Err(OutboundError::Limit { limit: "concurrent", .. })));
+        closing.await;
+        assert_eq!(client.permits.available_permits(), 1);
+        // The connection is closed, too.
+        assert_eq!(connection.read(&mut [0]).await.unwrap(), 0);
+        let read = kept.into_body().collect().await;
+        assert!(matches!(read, Err(Error::ConnectionReadTimeout)));
     }
 }

@@ -1,7 +1,7 @@
 //! The bodies of outbound requests and responses, with their limits of size and time.
 
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll};
 use std::time::Instant;
 
@@ -66,28 +66,54 @@ impl Body for LimitedRequestBody {
     }
 }
 
-/// A response body that fails once it exceeds its limit of bytes or its deadline. Until it is dropped, it holds the request's permit, and the
-/// exchange goes on. Its connection is pooled again only if it was read to its end.
-pub(super) struct LimitedResponseBody {
+/// A response whose body was not read to its end yet, with what it takes of the module's limits.
+struct OpenResponse {
     inner: Incoming,
-    left: u64,
-    deadline: Pin<Box<Sleep>>,
-    outgoing: Arc<OutboundClient>,
     _permit: OwnedSemaphorePermit,
     _exchange: DropGuard,
 }
 
+/// A response body that fails once it exceeds its limit of bytes or its deadline.
+///
+/// Until it is dropped or its deadline passes, it holds the request's permit, and the exchange goes on. Its connection is pooled again only
+/// if it was read to its end.
+pub(super) struct LimitedResponseBody {
+    /// The response. It is `None` after the deadline: see [`close_at`].
+    open: Arc<Mutex<Option<OpenResponse>>>,
+    left: u64,
+    deadline: Pin<Box<Sleep>>,
+    outgoing: Arc<OutboundClient>,
+}
+
 impl LimitedResponseBody {
+    /// Returns the body, and the task that ends the exchange at `end`. A guest may keep a response that it never reads, so no one may ask the
+    /// body whether it is late.
     pub(super) fn new(
         inner: Incoming,
         end: Instant,
         outgoing: Arc<OutboundClient>,
         permit: OwnedSemaphorePermit,
         exchange: DropGuard,
-    ) -> Self {
+    ) -> (Self, impl Future<Output = ()> + Send + use<>) {
         let deadline = Box::pin(tokio::time::sleep_until(end.into()));
-        Self { inner, left: outgoing.grant.response, deadline, outgoing, _permit: permit, _exchange: exchange }
+        let open = Arc::new(Mutex::new(Some(OpenResponse { inner, _permit: permit, _exchange: exchange })));
+        let closing = close_at(end, Arc::downgrade(&open));
+        (Self { open, left: outgoing.grant.response, deadline, outgoing }, closing)
     }
+}
+
+/// Drops a response at `end`, if its body still exists then.
+async fn close_at(end: Instant, response: Weak<Mutex<Option<OpenResponse>>>) {
+    tokio::time::sleep_until(end.into()).await;
+    if let Some(response) = response.upgrade() {
+        let late = lock(&response).take();
+        drop(late);
+    }
+}
+
+/// Locks a response. A poisoned mutex is used all the same: a response that panicked fails again when it is read.
+fn lock(open: &Mutex<Option<OpenResponse>>) -> MutexGuard<'_, Option<OpenResponse>> {
+    open.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Body for LimitedResponseBody {
@@ -95,8 +121,12 @@ impl Body for LimitedResponseBody {
     type Error = Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        let Self { inner, left, deadline: end, outgoing, .. } = &mut *self;
+        let Self { open, left, deadline: end, outgoing } = &mut *self;
         let late = end.as_mut().poll(context).is_ready();
+        let mut open = lock(open);
+        let Some(OpenResponse { inner, .. }) = &mut *open else {
+            return Poll::Ready(Some(Err(Error::ConnectionReadTimeout)));
+        };
         let polled = match Pin::new(inner).poll_frame(context) {
             Poll::Ready(None) => return Poll::Ready(None),
             _ if late => Err(Error::ConnectionReadTimeout),
@@ -114,10 +144,10 @@ impl Body for LimitedResponseBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        lock(&self.open).as_ref().is_some_and(|open| open.inner.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        lock(&self.open).as_ref().map_or_else(SizeHint::default, |open| open.inner.size_hint())
     }
 }
