@@ -38,6 +38,43 @@ const GUEST: &str = r#"
   (export "t:t/api@1.0.0" (instance $api)))
 "#;
 
+/// A guest whose start function begins a transaction and keeps it. `begin` begins another, and returns 0 if that succeeds.
+const KEEPS_TRANSACTION: &str = r#"
+(component
+  (import "watertight:sql/sql@1.0.0" (instance $sql
+    (type $kind (enum "unique" "foreign-key" "not-null" "check" "other"))
+    (export "constraint-kind" (type $constraint-kind (eq $kind)))
+    (type $violation (record (field "kind" $constraint-kind) (field "detail" string)))
+    (export "constraint-violation" (type $constraint-violation (eq $violation)))
+    (type $cases (variant
+      (case "constraint" $constraint-violation) (case "syntax" string) (case "busy") (case "timeout")
+      (case "too-large") (case "closed") (case "storage" string)))
+    (export "error" (type $error (eq $cases)))
+    (export "transaction" (type $transaction (sub resource)))
+    (export "[static]transaction.begin" (func (result (result (own $transaction) (error $error)))))))
+  (alias export $sql "[static]transaction.begin" (func $begin))
+  (core module $memory
+    (memory (export "memory") 1)
+    (func (export "realloc") (param i32 i32 i32 i32) (result i32) (i32.const 1024)))
+  (core instance $l (instantiate $memory))
+  (core func $lowered
+    (canon lower (func $begin) (memory (core memory $l "memory")) (realloc (core func $l "realloc"))))
+  (core instance $host (export "begin" (func $lowered)))
+  (core module $starts
+    (import "host" "begin" (func $begin (param i32)))
+    (func $start (call $begin (i32.const 16)))
+    (start $start))
+  (core instance (instantiate $starts (with "host" (instance $host))))
+  (core module $m
+    (import "host" "begin" (func $begin (param i32)))
+    (import "l" "memory" (memory 1))
+    (func (export "begin") (result i32) (call $begin (i32.const 64)) (i32.load8_u (i32.const 64))))
+  (core instance $i (instantiate $m (with "host" (instance $host)) (with "l" (instance $l))))
+  (func $f (result u32) (canon lift (core func $i "begin")))
+  (instance $api (export "begin" (func $f)))
+  (export "t:t/api@1.0.0" (instance $api)))
+"#;
+
 struct App {
     runtime: Runtime,
     /// Holds the lock of the state folder while the application runs.
@@ -230,6 +267,16 @@ fn instances_end_after_their_calls_or_when_idle() {
             );
         }
         assert_eq!(stats(&generation).warm, 0);
+    });
+}
+
+#[test]
+fn what_a_start_function_began_does_not_last_until_the_first_call() {
+    run(async {
+        let app = start(KEEPS_TRANSACTION, "uses = [\"sql\"]\n").unwrap();
+        for _ in 0..2 {
+            assert_eq!(call(&app.runtime.current(), "begin").await, Ok(Some(Val::U32(0))));
+        }
     });
 }
 

@@ -69,8 +69,17 @@ impl PooledInstance {
             Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
         });
         store.set_epoch_deadline(1);
-        let instance = work.run_until(deadline, &cpu, pin!(pre.instantiate_async(&mut store))).await;
-        match instance {
+        let started = {
+            let store = &mut store;
+            let starting = pin!(async move {
+                let instance = pre.instantiate_async(&mut *store).await?;
+                // What a start function began must not last until the first call, which may be far away.
+                store.data_mut().end_call().await?;
+                Ok(instance)
+            });
+            work.run_until(deadline, &cpu, starting).await
+        };
+        match started {
             Ok(instance) => {
                 let functions = vec![None; exports];
                 Ok(Self { store, cpu, instance, functions, calls: 0, last_used: 0 })

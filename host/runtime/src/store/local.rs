@@ -12,6 +12,8 @@ use super::{CallContext, InstanceState, ModuleIndex};
 pub type SharedData = Box<dyn Any + Send + Sync>;
 
 /// The state that a capability keeps in a store, from one call to the next. See [`InstanceState::local`].
+///
+/// The start of the store's instances counts as a call. If a call fails, the store is dropped, and its states with it: then no call ends.
 pub trait StoreState: Any + Send {
     /// Begins a call. It is not called for the call in which the state was created.
     fn begin_call(&mut self, _call: &CallContext) {}
