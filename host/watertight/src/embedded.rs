@@ -1,6 +1,7 @@
 //! An application inside of another program.
 
 use std::convert::Infallible;
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -22,15 +23,32 @@ use watertight_runtime::invoke::{Caller, InvokeError, invoke};
 /// How an application is started inside of another program.
 ///
 /// ```no_run
-/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::process::ExitCode;
+///
 /// use watertight::Embedding;
 ///
-/// let application = Embedding::new("modules", "state").start().await?;
-/// let greeting = application.call("greeter/greet.hello", &["\"Ada\""]).await?;
-/// println!("{greeting}");
-/// application.close().await;
-/// # Ok(())
-/// # }
+/// fn main() -> ExitCode {
+///     // The program's own binary also compiles modules, in processes of their own.
+///     if let Some(code) = watertight::run_as_compiler() {
+///         return code;
+///     }
+///     let runtime = tokio::runtime::Runtime::new().expect("the system has threads");
+///     match runtime.block_on(greet()) {
+///         Ok(()) => ExitCode::SUCCESS,
+///         Err(error) => {
+///             eprintln!("{error}");
+///             ExitCode::FAILURE
+///         }
+///     }
+/// }
+///
+/// async fn greet() -> Result<(), Box<dyn std::error::Error>> {
+///     let application = Embedding::new("modules", "state").start().await?;
+///     let greeting = application.call("greeter/greet.hello", &["\"Ada\""]).await?;
+///     println!("{greeting}");
+///     application.close().await;
+///     Ok(())
+/// }
 /// ```
 #[derive(Debug, Clone)]
 pub struct Embedding {
@@ -55,7 +73,7 @@ impl Embedding {
     }
 
     /// Sets the binary that compiles modules, in a process of its own: `watertight` of the same version, or a program that calls
-    /// [`run_as_compiler`]. By default, it is the current executable.
+    /// [`run_as_compiler`]. By default, it is the current executable, which must then call that function itself.
     #[must_use]
     pub fn compiler(self, program: impl Into<PathBuf>) -> Self {
         Self { compiler: Some(program.into()), ..self }
@@ -68,6 +86,13 @@ impl Embedding {
     ///
     /// Returns all problems of the application, each with its code, its place and what helps.
     pub async fn start(self) -> Result<Application, Problems> {
+        if compiler_arguments(std::env::args_os()).is_some() {
+            // Without this, such a program would start itself again and again.
+            let problem =
+                Problem::new(Code::Compile, "this process was started to compile a module, and starts an application");
+            let help = "let the program's `main` begin with `watertight::run_as_compiler`, or name another binary with `Embedding::compiler`";
+            return Err(problem.help(help).into());
+        }
         let Self { manifest, state, capabilities, compiler } = self;
         let failed = |error: &dyn std::fmt::Display| Problem::new(Code::State, error.to_string());
         let started = tokio::task::spawn_blocking(move || {
@@ -146,13 +171,12 @@ impl Drop for Application {
 /// A program that uses [`Embedding`] with its own binary as the compiler calls this as the first statement of its `main`. [`main`](crate::main)
 /// does so itself.
 pub fn run_as_compiler() -> Option<ExitCode> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [command, profile, priority, memory, output] = arguments.as_slice() else { return None };
-    if command != CHILD_COMMAND {
-        return None;
-    }
-    let Ok(memory) = memory.parse() else { return Some(ExitCode::FAILURE) };
-    Some(match run_as_child(profile, priority, memory, output.as_ref()) {
+    let [profile, priority, memory, output] = compiler_arguments(std::env::args_os())?;
+    let compiled = match (profile.to_str(), priority.to_str(), memory.to_str().and_then(|memory| memory.parse().ok())) {
+        (Some(profile), Some(priority), Some(memory)) => run_as_child(profile, priority, memory, output.as_ref()),
+        _ => Err("the arguments of the compiling process are not valid".to_owned()),
+    };
+    Some(match compiled {
         Ok(()) => ExitCode::SUCCESS,
         Err(reason) => {
             // The parent process reads the reason from standard error.
@@ -160,4 +184,31 @@ pub fn run_as_compiler() -> Option<ExitCode> {
             ExitCode::FAILURE
         }
     })
+}
+
+/// Returns what a process must compile and how, if a host started it with `arguments` to compile a component.
+fn compiler_arguments(arguments: impl Iterator<Item = OsString>) -> Option<[OsString; 4]> {
+    let [command, rest @ ..]: [OsString; 5] = arguments.skip(1).collect::<Vec<_>>().try_into().ok()?;
+    (command == CHILD_COMMAND).then_some(rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::ffi::OsStringExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_process_that_compiles_is_told_by_its_arguments() {
+        let found = |arguments: &[&[u8]]| {
+            compiler_arguments(arguments.iter().map(|argument| OsString::from_vec(argument.to_vec())))
+        };
+        // Paths need not be UTF-8, neither those of a state folder nor those that a program itself is given.
+        let output = b"state\xff/code/1";
+        let compiling = found(&[b"program", CHILD_COMMAND.as_bytes(), b"reuse", b"low", b"1000", output]);
+        assert_eq!(compiling.map(|[.., output]| output.into_vec()), Some(output.to_vec()));
+        for other in [&[b"program".as_slice()][..], &[b"program", b"\xff"], &[b"program", CHILD_COMMAND.as_bytes()]] {
+            assert!(found(other).is_none());
+        }
+    }
 }
