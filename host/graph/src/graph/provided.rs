@@ -7,7 +7,7 @@ mod wasi;
 use std::sync::LazyLock;
 
 use wit_component::{ComponentEncoder, StringEncoding, dummy_module, embed_component_metadata};
-use wit_parser::{LiftLowerAbi, ManglingAndAbi, Resolve};
+use wit_parser::{LiftLowerAbi, ManglingAndAbi, PackageId, Resolve, UnresolvedPackageGroup};
 
 use watertight_component::shape::{self, Interface};
 use watertight_model::config::capability::{Declarations, WASI_SERIES};
@@ -114,10 +114,11 @@ fn read_interfaces<'a>(
 ) -> anyhow::Result<Vec<OwnInterface>> {
     let mut resolve = Resolve::default();
     for (place, text) in wit.enumerate() {
-        resolve.push_str(format!("{place}.wit"), text)?;
+        add_package(&mut resolve, &format!("{place}.wit"), text)?;
     }
     let imports: String = names.iter().map(|(_, name)| format!("import {name};")).collect();
-    let package = resolve.push_str("host.wit", &format!("package watertight:host; world host {{ {imports} }}"))?;
+    let package =
+        add_package(&mut resolve, "host.wit", &format!("package watertight:host; world host {{ {imports} }}"))?;
     let world = resolve.select_world(&[package], Some("host"))?;
     let mut module = dummy_module(&resolve, world, ManglingAndAbi::Legacy(LiftLowerAbi::Sync));
     embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8, false)?;
@@ -127,6 +128,16 @@ fn read_interfaces<'a>(
         Ok(OwnInterface { capability, name, interface })
     };
     names.into_iter().map(take).collect()
+}
+
+/// Adds the package of a WIT text. `Resolve` panics if it has the package already.
+fn add_package(resolve: &mut Resolve, path: &str, text: &str) -> anyhow::Result<PackageId> {
+    if let Ok(package) = UnresolvedPackageGroup::parse(path, text) {
+        for name in std::iter::once(&package.main).chain(&package.nested).map(|package| &package.name) {
+            anyhow::ensure!(!resolve.package_names.contains_key(name), "there are two texts of the package `{name}`");
+        }
+    }
+    resolve.push_str(path, text)
 }
 
 /// Returns the interface `resume`, which the host calls if a module exports it, with its types.
@@ -326,9 +337,16 @@ mod tests {
         let found = offers.provision(&name("acme:geo/lookup@1.0.0"));
         assert!(matches!(found, Some(HostService::WithIdentity(Some(geo), ..)) if geo.as_str() == "geo"));
 
-        let declarations = geo("package acme:geo@1.0.0;");
-        let (offers, problems) = Offers::of(&declarations);
-        assert!(offers.provision(&name("acme:geo/lookup@1.0.0")).is_none());
-        assert!(problems[0].message.starts_with("the WIT of the capability `geo` is not valid"), "{problems:?}");
+        for wrong in ["package acme:geo@1.0.0;", "package watertight:host; interface lookup { f: func(); }"] {
+            let declarations = geo(wrong);
+            let (offers, problems) = Offers::of(&declarations);
+            assert!(offers.provision(&name("acme:geo/lookup@1.0.0")).is_none());
+            assert!(problems[0].message.starts_with("the WIT of the capability `geo` is not valid"), "{problems:?}");
+        }
+        let text = "package acme:geo@1.0.0; interface lookup { f: func(); }";
+        let twice = Declaration::new("geo".parse().expect("a name")).interface(name("acme:geo/lookup@1.0.0"));
+        let declarations = Declarations::with([twice.wit(text).wit(text)]).expect("nothing clashes");
+        let (_, problems) = Offers::of(&declarations);
+        assert!(problems[0].message.contains("there are two texts of the package `acme:geo@1.0.0`"), "{problems:?}");
     }
 }
