@@ -39,7 +39,8 @@ pub trait Capability: Send + Sync + 'static {
     /// Returns what the manifest and the graph need to know: name, interfaces, settings. It is called once.
     fn declaration(&self) -> Declaration;
 
-    /// Checks an application, and prepares what its modules have in common, before the modules of a new generation are prepared.
+    /// Checks an application, and prepares what its modules have in common, before the modules of a new generation are prepared. `watertight
+    /// check` doesn't call it: what the manifest alone shows belongs into the reading of settings.
     ///
     /// # Errors
     ///

@@ -7,7 +7,7 @@
 //!
 //! - [`main`] is the whole command line, `watertight`, with capabilities of your own.
 //! - [`capability`] is what a capability is made of.
-//! - [`Application`] runs an application inside of another program, without listeners.
+//! - [`Embedding`] starts an [`Application`] inside of another program, without listeners.
 //!
 //! # A host with a capability of its own
 //!
@@ -71,12 +71,16 @@ mod embedded;
 /// # Ok::<(), watertight::capability::DeclarationError>(())
 /// ```
 pub mod capability {
-    pub use watertight_model::config::capability::{Declaration, DeclarationError, ReadSettings, SettingsValue};
-    pub use watertight_model::config::{AppConfig, ModuleConfig, Table, Value};
+    pub use watertight_model::config::capability::{
+        Declaration, DeclarationError, Declarations, ReadSettings, SettingsValue,
+    };
+    pub use watertight_model::config::{AppConfig, Limits, ModuleConfig, ModuleValues, Table, Value};
     pub use watertight_model::ids::{CapabilityName, InterfaceName, ModuleName};
     pub use watertight_model::problem::{Code, Problem, Problems};
     pub use watertight_runtime::capability::{Capabilities, Capability, CapabilityLinker, ModuleContext};
     pub use watertight_runtime::store::{CallContext, InstanceState, ModuleIndex, SharedData, StoreState};
+    pub use watertight_sql::Database;
+    pub use watertight_telemetry::Telemetry;
     pub use watertight_telemetry::table::LimitKind;
 }
 
