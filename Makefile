@@ -5,7 +5,7 @@
 # from PyPI into target/toolchains; the rest by apt-get if possible.
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev build shop modules check test test-all crash test-native test-go test-js fuzz soak bench lint doc deny fmt toolchain
+.PHONY: help run dev build shop modules check test test-all crash test-native test-go test-js fuzz fuzz-coverage soak bench lint doc deny fmt toolchain
 .PHONY: tools-languages tools-test tools-deny clean
 SHELL := /bin/bash
 
@@ -16,10 +16,11 @@ ARGS ?=
 # `http` and `shop` for another checkout of the project, in which `make shop` must have run.
 BENCH ?=
 BENCHES := call http limits rollback shop start swap
-# Variables of `make fuzz`: the seconds for each target, a single target, and the seed of a single case.
+# Variables of `make fuzz` and `make fuzz-coverage`: the seconds for each target, a single target, and a single case: its seed, or its file.
 SECONDS ?= 60
 TARGET ?=
 SEED ?=
+INPUT ?=
 
 HOST := target/release/watertight
 # The packages of the host's crates.
@@ -27,7 +28,7 @@ CRATES := $(patsubst host/%/Cargo.toml,-p watertight-%,$(filter-out host/waterti
 DEV_HOST := target/debug/watertight
 
 help: ## List the targets.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # Other builds of the shop's modules: in other languages, and with a payment provider over HTTP.
 BUILDS := notifications-go notifications-js payments-http
@@ -93,6 +94,22 @@ modules/notifications-js/node_modules/.package-lock.json: modules/notifications-
 fuzz: toolchain ## Fuzz the parsers: SECONDS=3600 sets the time for each target, TARGET=json picks one, SEED=1 repeats one case.
 	WATERTIGHT_FUZZ_SECONDS=$(SECONDS) $(if $(SEED),WATERTIGHT_FUZZ_SEED=$(SEED)) \
 	  cargo test --locked -p watertight-cli --features failpoints --test fuzz -- --nocapture $(if $(TARGET),::$(TARGET))
+
+# libFuzzer guides these targets by the edges that run, in Rust code and in SQLite. The flags are those of `cargo fuzz` without a sanitizer:
+# the stable compiler has them, and the host has little unsafe code. Inputs that found something new stay in target/fuzz/TARGET/corpus, and
+# the next run begins with them. A failing input is written to target/fuzz/TARGET/found.
+COVERED := $(or $(TARGET),json section shape sql)
+COVERAGE := -Cpasses=sancov-module $(patsubst %,-Cllvm-args=-sanitizer-coverage-%,level=4 inline-8bit-counters pc-table trace-compares)
+
+fuzz-coverage: toolchain ## Fuzz with coverage as the guide: SECONDS=3600, TARGET=json as above; INPUT=FILE with a TARGET repeats one input.
+	$(call need_program,c++,g++,a C++ compiler for libFuzzer)
+	CFLAGS='-fsanitize-coverage=trace-pc,trace-cmp' RUSTFLAGS='$(COVERAGE)' cargo build --locked --profile fuzz \
+	  -p watertight-fuzz --features libfuzzer --target $$(rustc --print host-tuple) --target-dir target/fuzz/build
+	@for target in $(COVERED); do mkdir -p target/fuzz/$$target/{corpus,found}; \
+	  WATERTIGHT_FUZZ_TARGET=$$target WATERTIGHT_FUZZ_FOLDER=target/fuzz/$$target \
+	  target/fuzz/build/*/fuzz/watertight-fuzz -max_total_time=$(SECONDS) -mutate_depth=2 -rss_limit_mb=2048 -timeout=10 \
+	    -print_final_stats=1 -artifact_prefix=target/fuzz/$$target/found/ -dict=target/fuzz/$$target/words $(or $(INPUT),target/fuzz/$$target/corpus) || exit 1; \
+	done
 
 soak: shop ## Run customers, attacks, swaps and rollbacks at once for ten minutes (SOAK_MINUTES=10): nothing may leak or be lost.
 	cargo bench --locked -p watertight-cli --bench soak

@@ -18,6 +18,7 @@ pub mod components;
 pub mod cases;
 pub mod types;
 pub mod documents;
+pub mod statements;
 pub mod command;
 pub mod host;
 pub mod client;
