@@ -239,7 +239,7 @@ fn read(path: &Path) -> Result<Suite, SuiteError> {
     let others = raw.cases.iter().flat_map(|case| case.steps.iter().filter_map(of));
     if let Some(label) = raw.interface.iter().cloned().chain(others).find(InterfaceName::is_label) {
         return Err(refused(format!(
-            "names `{label}`, a label that only one module's world has; write the interface's own name, such as \
+            "names `{label}`, which is not the full name of an interface; write it with its package, such as \
              `alpha:greeting/greet@1.0.0`"
         )));
     }

@@ -160,7 +160,7 @@ fn suites_stand_beside_their_contracts() {
         (r#"{"interface": "a b", "cases": []}"#, "a b"),
         (
             r#"{"interface": "text", "cases": [{"name": "x", "steps": [{"restart": true}]}]}"#,
-            "not an interface such as",
+            "not the full name of an interface",
         ),
         (r#"{"interface": "a:b/c", "module": "a", "cases": []}"#, "and not both"),
         (&case(""), "without steps"),
