@@ -114,7 +114,11 @@ fn a_damaged_section_is_refused_with_the_reason() {
             "0001_items.sql",
         ),
         ("a bad checksum", changed(|json| json["migrations"][0]["checksum"] = "sha256:00".into()), "digest"),
-        ("twice the same", changed(|json| json["migrations"][1] = json["migrations"][0].clone()), "order"),
+        (
+            "twice the same",
+            changed(|json| json["migrations"][1] = json["migrations"][0].clone()),
+            "two migrations with the name",
+        ),
         ("a wrong order", changed(|json| json["migrations"].as_array_mut().unwrap().reverse()), "order"),
         (
             "a name with a path",
