@@ -122,7 +122,7 @@ fn in_numbers() {
             "[telemetry]\notlp = \"127.0.0.1:4318\" #~ bad-value: `127.0.0.1:4318` is not a collector's address\nratio = \"all\" #~ bad-value: `telemetry.ratio` must be a number from 0 to 1",
             "[telemetry]\notlp = \"https://a\" #~ bad-value: without TLS\nratio = 1.5 #~ bad-value: `1.5` is not a number from 0 to 1",
             "[telemetry]\nratio = -1 #~ bad-value: `-1` is not a number from 0 to 1\nqueue = 0 #~ bad-value: is not within 1 and 1000000\nendpoint = 1 #~ unknown-key: there is no key `telemetry.endpoint`",
-            "[telemetry]\nratio = nan #~ bad-value: is not within\ninterval = \"1ms\" #~ bad-value: is not within 10ms\ntimeout = 10 #~ bad-value: a number has no unit",
+            "[telemetry]\nratio = nan #~ bad-value: `nan` is not a number from 0 to 1\ninterval = \"1ms\" #~ bad-value: is not within 10ms\ntimeout = 10 #~ bad-value: a number has no unit",
             "[log]\nformat = \"xml\" #~ bad-value: `xml` is none of `human`, `json`\nlevel = \"all\" #~ bad-value: `all` is none of `error`",
         ],
     );
