@@ -4,7 +4,7 @@
 //! The test kit's `attacks.rs` and its folder `hostile/` have the attacks.
 
 use std::fs;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use watertight_telemetry::table;
 use watertight_testkit::attacks::{Attack, Why};
@@ -167,11 +167,19 @@ async fn deep_stacks_are_given_back() {
     };
     all_at_once("/recursion-then-loop/fine", 200).await;
     let before = all_at_once("/recursion-then-loop/fine", 200).await;
-    let after = all_at_once("/recursion-then-loop/attack", 500).await;
-    // Beside the stacks, the allocator keeps some memory of backtraces and log lines.
-    assert!(after < before + DEEP_CALLS * DEEP_STACK / 2, "{before} bytes were resident, {after} are");
+    let mut after = all_at_once("/recursion-then-loop/attack", 500).await;
+    // Beside the stacks, the allocator keeps some memory of backtraces and log lines, and gives most of it back a little later.
+    let bound = before + DEEP_CALLS * DEEP_STACK / 2;
+    let start = Instant::now();
+    while after >= bound {
+        assert!(start.elapsed() < GIVEN_BACK, "{before} bytes were resident, {after} are");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        after = resident(&host);
+    }
 }
 
+/// How long the host may take to give back memory that it freed.
+const GIVEN_BACK: Duration = Duration::from_secs(60);
 /// The number of concurrent calls that each fill their stack by recursion, and then loop.
 const DEEP_CALLS: u64 = 48;
 /// The minimum size of the stack that each of these calls uses, in bytes: 8,000 stack frames of at least 32 bytes.
