@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::graph::{AppGraph, Compartment, Node};
 use watertight_component::artifact::BuildInfo;
 use watertight_model::config::capability::Settings;
-use watertight_model::config::{AppConfig, BodyBinding, RouteConfig, SecretSource, ValueSource, Values};
+use watertight_model::config::{AppConfig, RouteConfig, SecretSource, ValueSource, Values};
 use watertight_model::ids::{CapabilityName, CompartmentName, ModuleName};
 
 /// One of the two applications that a plan compares. It was checked, but need not run.
@@ -285,19 +285,17 @@ fn routes(old: &AppConfig, new: &AppConfig) -> Vec<RouteChange> {
 
 /// Whether two routes of the same path and method are equal, apart from their file and line.
 fn same_route(old: &RouteConfig, new: &RouteConfig) -> bool {
-    let body = |route: &RouteConfig| -> Option<BodyBinding> { route.body.as_ref().map(|body| body.value.clone()) };
-    let headers = |route: &RouteConfig| -> Vec<_> {
-        route.headers.iter().map(|(name, header)| (name.clone(), header.value.clone())).collect()
-    };
-    let errors = |route: &RouteConfig| -> Vec<_> {
-        route.errors.iter().map(|(case, status)| (case.clone(), status.value)).collect()
-    };
-    old.call.value == new.call.value
-        && old.status == new.status
-        && old.unknown_input == new.unknown_input
-        && body(old) == body(new)
-        && headers(old) == headers(new)
-        && errors(old) == errors(new)
+    essence(old) == essence(new)
+}
+
+/// Returns what decides how a route answers: all of its fields, without its file and the lines of its values.
+fn essence(route: &RouteConfig) -> impl PartialEq + use<'_> {
+    // Taken apart by name, so that a new field can't be forgotten.
+    let RouteConfig { file: _, line: _, method, path, call, body, headers, status, errors, unknown_input } = route;
+    let headers: Vec<_> = headers.iter().map(|(name, header)| (name.clone(), header.value.clone())).collect();
+    let errors: Vec<_> = errors.iter().map(|(case, status)| (case.clone(), status.value)).collect();
+    let body = body.as_ref().map(|body| body.value.clone());
+    (*method, path.value.as_str(), &call.value, body, headers, *status, errors, *unknown_input)
 }
 
 /// Lists the keys of the manifest that a process reads only at its start and in which `new` differs from `old`.
