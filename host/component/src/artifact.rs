@@ -63,7 +63,7 @@ impl From<&Artifact> for BuildInfo {
 #[derive(Debug, thiserror::Error)]
 pub enum ArtifactError {
     /// The file can't be read.
-    #[error("the component can't be read")]
+    #[error("the component file can't be read")]
     Unreadable {
         /// The path of the file.
         path: PathBuf,
@@ -89,7 +89,7 @@ pub enum ArtifactError {
         source: ShapeError,
     },
     /// The section `watertight:module`, which `watertight build` writes into a component, is damaged.
-    #[error("the section `{SECTION_NAME}` of the component can't be used")]
+    #[error("the facts embedded in the component can't be used")]
     Section {
         /// The path of the file.
         path: PathBuf,

@@ -80,28 +80,28 @@ pub enum SectionError {
     #[error("the component has the section `{SECTION_NAME}` more than once")]
     Twice,
     /// The section is larger than [`MAX_SECTION_BYTES`].
-    #[error("the section has {length} bytes; at most {MAX_SECTION_BYTES} are allowed")]
+    #[error("the section `{SECTION_NAME}` has {length} bytes; at most {MAX_SECTION_BYTES} are allowed")]
     TooLarge {
         /// The size of the section, in bytes.
         length: usize,
     },
     /// The section is not JSON, or its JSON has another structure than [`ModuleSection`].
-    #[error("the section is not JSON of the expected structure: {0}")]
+    #[error("the section `{SECTION_NAME}` is not JSON of the expected structure: {0}")]
     Json(String),
     /// The section has another version of the format: another release of the host made it.
-    #[error("the section has format {found}; this host knows format {FORMAT}")]
+    #[error("the section `{SECTION_NAME}` has format {found}; this host knows format {FORMAT}")]
     Format {
         /// The version of the format that the section has.
         found: u32,
     },
     /// The language or the build id is empty, too long or not printable.
-    #[error("the section's `{key}` is not 1 to {MAX_LABEL_BYTES} printable ASCII characters")]
+    #[error("`{key}` in the section `{SECTION_NAME}` is not 1 to {MAX_LABEL_BYTES} printable ASCII characters")]
     Label {
         /// The key in the section: `language` or `build`.
         key: &'static str,
     },
     /// The module has more than [`MAX_MIGRATIONS`] migrations.
-    #[error("the section has {count} migrations; at most {MAX_MIGRATIONS} are allowed")]
+    #[error("the section `{SECTION_NAME}` has {count} migrations; at most {MAX_MIGRATIONS} are allowed")]
     TooManyMigrations {
         /// The number of migrations that the section has.
         count: usize,
