@@ -70,21 +70,21 @@ impl Schema {
         // Objects that SQLite created by itself follow their table.
         for ((kind, name), old) in self.objects.iter().filter(|(_, old)| old.sql.is_some()) {
             let Some(new) = after.objects.get(&(kind.clone(), name.clone())) else {
-                return Err(format!("it removes or renames the {kind} `{name}`"));
+                return Err(format!("the migration removes or renames the {kind} `{name}`"));
             };
             if new != old {
-                old.check_added_columns(new).map_err(|reason| format!("it {reason} the {kind} `{name}`"))?;
+                old.check_added_columns(new).map_err(|reason| format!("the migration {reason} the {kind} `{name}`"))?;
             }
         }
         for ((kind, name), new) in &after.objects {
             let is_new = !self.objects.contains_key(&(kind.clone(), name.clone()));
             let on_old_table = self.objects.contains_key(&("table".to_owned(), new.table.clone()));
             if is_new && on_old_table && new.index.unique {
-                return Err(format!("the index `{name}` is unique, but rows that other builds write may not be"));
+                return Err(format!("the index `{name}` is unique, but other builds can write rows that violate it"));
             }
             if is_new && on_old_table && new.index.computes {
                 return Err(format!(
-                    "the {kind} `{name}` computes an expression, which may fail for rows that other builds write"
+                    "the {kind} `{name}` computes an expression, which can fail for rows that other builds write"
                 ));
             }
         }

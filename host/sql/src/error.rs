@@ -28,7 +28,7 @@ pub enum SqlError {
     #[error("{0}")]
     Syntax(String),
     /// The queue of the writer or of the readers is full.
-    #[error("too many statements wait for the database, or it is locked")]
+    #[error("the database is too busy for the statement; try again later")]
     Busy,
     /// The deadline passed, or the transaction's lease expired. Nothing was changed.
     #[error("the statement or its transaction took too long")]
@@ -143,7 +143,7 @@ pub enum OpenError {
         given: String,
     },
     /// A migration does more than add to the schema, while builds that do not know it may still serve.
-    #[error("the migration `{name}` can't be applied while another build may serve: {reason}")]
+    #[error("the migration `{name}` can't be applied while the host serves requests: {reason}")]
     NotAdditive {
         /// The migration's name.
         name: String,
@@ -170,7 +170,7 @@ pub enum OpenError {
         name: String,
     },
     /// The migrations took longer than allowed. None of them was applied.
-    #[error("the migration `{name}` was stopped: all pending migrations together may take {allowed}")]
+    #[error("the migration `{name}` was stopped: all pending migrations together can take at most {allowed}")]
     TooSlow {
         /// The migration that was running.
         name: String,

@@ -132,16 +132,16 @@ fn check_addition(context: &AuthContext<'_>) -> Result<(), String> {
             if has_prefix(table_name, "sqlite_") {
                 Ok(())
             } else {
-                Err(format!("it changes rows of `{table_name}`"))
+                Err(format!("the migration changes rows of `{table_name}`"))
             }
         }
         AuthAction::CreateTrigger { .. } | AuthAction::CreateView { .. } => {
-            Err("it creates a trigger or a view".to_owned())
+            Err("the migration creates a trigger or a view".to_owned())
         }
         AuthAction::DropTable { .. }
         | AuthAction::DropIndex { .. }
         | AuthAction::DropTrigger { .. }
-        | AuthAction::DropView { .. } => Err("it removes a table, index, trigger or view".to_owned()),
+        | AuthAction::DropView { .. } => Err("the migration removes a table, index, trigger or view".to_owned()),
         _ => Ok(()),
     }
 }

@@ -279,7 +279,7 @@ impl Databases {
             match database.with_limits(limits_of(graph, name)).migrate(node.artifact.migrations(), MIGRATION_TIME).await
             {
                 Ok(0) => {}
-                Ok(applied) => tracing::info!(module = %name, applied, "migrated"),
+                Ok(applied) => tracing::info!(module = %name, applied, "migrations were applied"),
                 Err(MigrateError::Refused(error)) => problems.push(problem(name, &node.artifact, &error)),
                 Err(MigrateError::Failed(error)) => {
                     let message = format!("the migrations could not be applied: {error}");
@@ -393,9 +393,9 @@ pub(super) fn problem(module: &ModuleName, artifact: &Artifact, error: &OpenErro
              no rollback can go back beyond it then. `--dry-run` shows in advance whether it can be applied to the existing data",
         ),
         OpenError::UnmarkedContraction { .. } => Problem::new(Code::Migration, with_causes(error)).file(&artifact.path).help(
-            "a rollback may bring earlier builds back: only create tables and indexes that are not unique, and add columns. Or write \
+            "a rollback can bring earlier builds back: only create tables and indexes that are not unique, and add columns. Or write \
              `-- contract` as the first line of the migration, build the module, and deploy the build by a start, not while a host serves: \
-             no rollback can go back beyond it then. The line may be added to a migration that was applied already",
+             no rollback can go back beyond it then. The line can also be added to a migration that was applied already",
         ),
         OpenError::InsertedMigration { before, .. } => {
             Problem::new(Code::Migration, with_causes(error)).file(&artifact.path).help(format!(

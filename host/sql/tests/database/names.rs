@@ -115,7 +115,7 @@ async fn a_trial_says_what_a_start_and_a_change_would_say() {
         ("CREATE TABLE c (x)", ""),
         ("ALTER TABLE a ADD COLUMN note TEXT", ""),
         ("CREATE INDEX a_size ON a (size)", ""),
-        ("DROP TABLE b", "doesn't say `-- contract`: it removes a table, index, trigger or view"),
+        ("DROP TABLE b", "doesn't say `-- contract`: the migration removes a table, index, trigger or view"),
         ("ALTER TABLE b DROP COLUMN late", "doesn't say `-- contract`"),
         ("ALTER TABLE a RENAME TO z", "removes or renames the table `a`"),
         ("UPDATE a SET size = 2", "changes rows of `a`"),
