@@ -147,7 +147,7 @@ fn calls_that_leave_it_open_are_refused_with_the_line_to_write() {
             "undeclared-call",
             "`secondary-2` (`field:text/text@1.0.0`), and its `calls` names no module for it",
         ),
-        (r#"{ primary = "twice", secondary-2 = "text-b" }"#, "cycle", "may call itself"),
+        (r#"{ primary = "twice", secondary-2 = "text-b" }"#, "cycle", "names the module itself"),
         (r#"{ primary = "text-c", secondary-2 = "text-b" }"#, "unknown-name", "there is no module `text-c`"),
         (r#"{ "a b" = "text-a", text = "text-b" }"#, "bad-value", "neither the label of an import nor an interface"),
     ] {

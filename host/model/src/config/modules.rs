@@ -134,7 +134,8 @@ impl ModuleConfig {
         };
         if let Some((name, line)) = calls.iter().find(|(callee, _)| Some(*callee) == name) {
             doubt.calls = true;
-            let problem = Problem::new(Code::Cycle, format!("module `{name}` may call itself")).module(name);
+            let problem =
+                Problem::new(Code::Cycle, format!("`calls` of module `{name}` names the module itself")).module(name);
             table.report(line, problem.help("leave the module out of its own `calls`: no module is linked to itself"));
         }
         Some(ModuleConfig {
@@ -270,7 +271,7 @@ fn read_compartment_modules(
         let before = placed.insert(module.clone(), (key.to_owned(), line));
         if let Some((other, other_line)) = before {
             let message = format!("module `{module}` stands in two compartments: `{other}` and `{key}`");
-            let help = format!("`{other}` names the module in line {other_line}");
+            let help = format!("leave the module out of one of them; `{other}` has it in line {other_line}");
             table.report(line, Problem::new(Code::Duplicate, message).module(module).help(help));
         }
     }

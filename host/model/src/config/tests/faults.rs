@@ -54,7 +54,7 @@ fn in_modules() {
             "[modules.a]\ncomponent = \"/a\" #~ bad-value: neither the name of a folder",
             "[modules.a]\ncomponent = \"x/a\" #~ bad-value: neither the name of a folder",
             "[modules.a]\ncomponent = \"a\"\ncalls = [\"c\"] #~ unknown-name: there is no module `c`",
-            "[modules.a]\ncomponent = \"a\"\ncalls = [\"a\"] #~ cycle: module `a` may call itself",
+            "[modules.a]\ncomponent = \"a\"\ncalls = [\"a\"] #~ cycle: `calls` of module `a` names the module itself",
             "[modules.a]\ncomponent = \"a\"\ncalls = [\"b\",\n\"b\"] #~ duplicate: `b` is in the list twice\n[modules.b] #~ missing-key: component",
             "[modules.a]\ncomponent = \"a\"\nresume = 60 #~ bad-value: `modules.a.resume`: a number has no unit",
             "[modules.a]\ncomponent = \"a\"\nresume = \"0s\" #~ bad-value: `modules.a.resume`: `0s` is not within 1s",
