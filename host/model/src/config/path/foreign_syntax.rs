@@ -82,7 +82,7 @@ fn rest(name: &str) -> String {
 }
 
 fn optional(name: &str) -> String {
-    format!("no parameter of a path is optional; {}, and add a route without it", parameter(name))
+    format!("a path parameter can't be optional; {}, and add a route without it", parameter(name))
 }
 
 fn is_name(c: char) -> bool {
@@ -120,8 +120,8 @@ mod tests {
             ("/:from-:to", "write `{from}`; a parameter is a whole segment"),
             ("/:id.json", "write `{id}`; a parameter is a whole segment"),
             ("/report.:format", "write `{format}`; a parameter is a whole segment"),
-            ("/:id?", "no parameter of a path is optional; write `{id}`"),
-            ("/(:locale)", "no parameter of a path is optional; write `{locale}`"),
+            ("/:id?", "a path parameter can't be optional; write `{id}`"),
+            ("/(:locale)", "a path parameter can't be optional; write `{locale}`"),
             ("/m/*", "the rest of a path; write `{rest}`"),
             ("/m/**", "the rest of a path; write `{rest}`"),
             ("/m/*path", "the rest of a path; write `{path}`"),
@@ -136,8 +136,8 @@ mod tests {
             ("/{file:.*}", "the rest of a path; write `{file}`"),
             ("/{n:int}", "the function's parameter says the type: write `{n}`"),
             ("/{id:[0-9]+}", "the function's parameter says the type: write `{id}`"),
-            ("/{id?}", "no parameter of a path is optional; write `{id}`"),
-            ("/{id=5}", "no parameter of a path is optional; write `{id}`"),
+            ("/{id?}", "a path parameter can't be optional; write `{id}`"),
+            ("/{id=5}", "a path parameter can't be optional; write `{id}`"),
             ("/<id>", "write `{id}`"),
             ("/<int:orderId>", "write `{order_id}`"),
             ("/<rest..>", "the rest of a path; write `{rest}`"),
