@@ -208,18 +208,18 @@ fn read_module(module: &ModuleConfig, mut report: impl FnMut(u32, String, &'stat
     }
     for (key, source) in &module.secrets {
         let found = match &source.value {
-            SecretSource::Variable(name) => from_environment(name)
-                .map(Zeroizing::new)
-                .map_err(|why| format!("`secrets.{key}`: the variable `{name}` {why}")),
-            SecretSource::File(file) => {
-                from_file(file).map_err(|why| format!("`secrets.{key}`: {} {why}", file.display()))
-            }
+            SecretSource::Variable(name) => from_environment(name).map(Zeroizing::new).map_err(|why| {
+                let message = format!("`secrets.{key}`: the variable `{name}` {why}");
+                (message, "set the variable where the host is started, and let only the host's user read it")
+            }),
+            SecretSource::File(file) => from_file(file).map_err(|why| {
+                let message = format!("`secrets.{key}`: {} {why}", file.display());
+                (message, "write the secret to the file, and let only the host's user read it")
+            }),
         };
         match found {
             Ok(text) => drop(values.secrets.insert(key.clone(), Secret::new(text))),
-            Err(message) => {
-                report(source.line, message, "provide the secret there, and let only the host's user read it");
-            }
+            Err((message, help)) => report(source.line, message, help),
         }
     }
     values
