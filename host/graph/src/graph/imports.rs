@@ -318,7 +318,7 @@ impl Resolver<'_> {
     fn report_ambiguous(&mut self, import: &InterfaceName, identity: &InterfaceName, providers: &[&ModuleName]) {
         let names = list_names(providers);
         let message = format!(
-            "module `{}` imports {}, which several modules that it may call export: {names}",
+            "module `{}` imports {}, which several modules in its `calls` export: {names}",
             self.name,
             display_name(import, identity)
         );

@@ -88,7 +88,7 @@ fn find<'a>(route: &RouteConfig, graph: &'a AppGraph, problems: &mut Vec<Problem
     };
     let (code, help) = match &error {
         FunctionNotFound::Ambiguous { exports, .. } => (Code::Ambiguous, which_of(path, exports)),
-        _ => (Code::UnknownFunction, format!("`watertight inspect {}` shows what there is", path.module)),
+        _ => (Code::UnknownFunction, format!("`watertight inspect {}` lists the module's functions", path.module)),
     };
     let problem = Problem::new(code, error.to_string()).module(&path.module).function(&path.function);
     problems.push(problem.file(&route.file).line(route.call.line).help(help));
