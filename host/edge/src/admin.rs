@@ -185,7 +185,7 @@ async fn readyz(State(admin): State<Arc<AdminApi>>) -> Response {
                 "the state folder or a database was removed or replaced while the host runs; the host's log says which";
             Failure::new(StatusCode::SERVICE_UNAVAILABLE, "state-lost", detail).into_response()
         }
-        None => not_ready().into_response(),
+        None => starting_or_stopping().into_response(),
     }
 }
 
@@ -193,12 +193,18 @@ async fn metrics(State(admin): State<Arc<AdminApi>>) -> Response {
     ([(header::CONTENT_TYPE, watertight_telemetry::CONTENT_TYPE)], admin.control.metrics()).into_response()
 }
 
+/// The answer while the host is not ready, for paths other than `/readyz`.
 fn not_ready() -> Failure {
     Failure::new(
         StatusCode::SERVICE_UNAVAILABLE,
         "not-ready",
         "the host is starting or stopping, or has lost its state; `/readyz` says which",
     )
+}
+
+/// The answer of `/readyz` while the host starts or stops, and of the probe listener before the application has started.
+fn starting_or_stopping() -> Failure {
+    Failure::new(StatusCode::SERVICE_UNAVAILABLE, "not-ready", "the host is starting or stopping")
 }
 
 async fn modules(State(admin): State<Arc<AdminApi>>) -> Response {

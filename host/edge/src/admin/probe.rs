@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
 use super::guard::finish;
-use super::{AdminApi, metrics, not_ready, readyz};
+use super::{AdminApi, metrics, readyz, starting_or_stopping};
 use crate::http::answer::HostProblem;
 use crate::http::details::Failure;
 use crate::http::panics::catch_panic;
@@ -62,13 +62,13 @@ async fn check_and_finish(State(probe): State<Arc<Probe>>, request: Request, nex
 async fn is_ready(State(probe): State<Arc<Probe>>) -> Response {
     match probe.admin.get() {
         Some(admin) => readyz(State(admin.clone())).await,
-        None => not_ready().into_response(),
+        None => starting_or_stopping().into_response(),
     }
 }
 
 async fn all_metrics(State(probe): State<Arc<Probe>>) -> Response {
     match probe.admin.get() {
         Some(admin) => metrics(State(admin.clone())).await,
-        None => not_ready().into_response(),
+        None => starting_or_stopping().into_response(),
     }
 }
