@@ -29,7 +29,7 @@ use watertight_disk::files::{TEMPORARY_EXTENSION, copy_with_digest, write_durabl
 use watertight_model::clock::now_text;
 use watertight_model::config::{self, Overrides};
 use watertight_model::ids::{Digest, GenerationNumber, ModuleName};
-use watertight_model::problem::Problems;
+use watertight_model::problem::{Problems, with_causes};
 use watertight_sql::CopyError;
 
 pub use restore::{RestoreReport, restore};
@@ -210,6 +210,7 @@ impl BackupWriter {
                 Err(CopyFailure::Write(error)) => return Err(error),
                 Err(CopyFailure::Read(error)) if needed.contains_key(&name) => return Err(error),
                 Err(CopyFailure::Read(error)) => {
+                    let error = with_causes(&error);
                     tracing::warn!(%error, name, "a file of an earlier generation is left out of the backup");
                     self.left_out.push(name);
                 }
