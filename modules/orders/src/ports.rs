@@ -70,13 +70,13 @@ pub enum PaymentStatus {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PaymentError {
     /// The charge was declined for good. Nothing was taken.
-    #[error("declined: {0}")]
+    #[error("the charge was declined: {0}")]
     Declined(String),
     /// The outcome is unknown. The same step may succeed later.
-    #[error("unavailable: {0}")]
+    #[error("payments are unavailable: {0}")]
     Unavailable(String),
     /// The payment's status does not allow the step.
-    #[error("refused: {0}")]
+    #[error("payments refused the step: {0}")]
     Refused(String),
 }
 
