@@ -39,7 +39,7 @@ pub(super) fn build_with_progress(folders: &[PathBuf], options: Options) -> anyh
             bar.suspend(|| output::say(&format!("  running {command}")));
         }
         Event::Output(line) => bar.suspend(|| output::say(line)),
-        Event::Warning(text) => bar.suspend(|| output::say(&format!("  warning {text}"))),
+        Event::Warning(text) => bar.suspend(|| output::say(&format!("  warning: {text}"))),
         Event::Built(built) => {
             let change = if built.changed { "" } else { " (unchanged)" };
             let size = bytesize::ByteSize(built.size);

@@ -289,7 +289,7 @@ impl Author {
             let listener = |event: Event<'_>| match event {
                 Event::Compiling { .. } => {}
                 Event::Output(line) => output::say(line),
-                Event::Warning(text) => output::say(&format!("warning {text}")),
+                Event::Warning(text) => output::say(&format!("warning: {text}")),
                 Event::Built(one) => built.lock().unwrap_or_else(PoisonError::into_inner).push(one.clone()),
             };
             let failed = match build(&folders, &options, &listener) {
@@ -337,7 +337,7 @@ impl Author {
         let sources = self.sources.as_ref().expect("sources were given back");
         if look.has_changes && sources.exceeds_limit() {
             output::say(&format!(
-                "warning there are more than {MAX_FILES} source files; changes of some are not noticed"
+                "warning: there are more than {MAX_FILES} source files; changes of some are not noticed"
             ));
         }
         self.watcher.set_folders(sources.folders());
