@@ -30,7 +30,7 @@ pub(super) fn log(arguments: &LogArguments) -> anyhow::Result<()> {
     output::print(&format!("{}\n", now.level));
     if level.is_some() {
         output::done(
-            "set until the host ends; the next start takes the manifest's `log.level` or WATERTIGHT_LOG again",
+            "the log level is set until the host ends; the next start takes the manifest's `log.level` or WATERTIGHT_LOG again",
         );
     }
     Ok(())

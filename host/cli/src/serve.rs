@@ -117,7 +117,7 @@ pub(super) async fn serve<B: Future<Output = std::convert::Infallible>>(
             let drain = config.http.drain;
             tracing::warn!(?drain, "stopped; some requests did not end in time and were cut off");
         }
-        None => tracing::info!("stopped before it served"),
+        None => tracing::info!("stopped before the start was complete"),
     }
     Ok(())
 }
@@ -215,7 +215,10 @@ impl Serving {
             }
         }
 
-        tracing::info!(drain = ?config.http.drain, "stopping: no new connections, requests in flight may finish");
+        tracing::info!(
+            drain = ?config.http.drain,
+            "stopping: no new connections are accepted, and requests in flight get the time `drain` to end"
+        );
         admin.set_ready(false);
         let drained_by = Instant::now() + config.http.drain;
         stop.send_replace(true);
@@ -250,7 +253,9 @@ impl Serving {
     async fn reload(&self) {
         match reload_certificates().await {
             Ok(trusted) => tracing::info!(trusted, "SIGHUP: the certificates that the system trusts were read again"),
-            Err(error) => tracing::error!(%error, "SIGHUP: the certificates read before stay trusted"),
+            Err(error) => {
+                tracing::error!(%error, "SIGHUP: no certificates were found, and the certificates read before stay trusted")
+            }
         }
         let manifest = self.config.manifest.clone();
         let read = tokio::task::spawn_blocking(move || config::load(&manifest, &overrides())).await;

@@ -326,7 +326,7 @@ pub fn link_all(
         match link(graph, compartment, compiler, capabilities) {
             Ok(done) => {
                 let millis = start.elapsed().as_millis();
-                tracing::info!(compartment = %compartment.name, cached = done.cached, millis, "linked");
+                tracing::info!(compartment = %compartment.name, cached = done.cached, millis, "a compartment was linked");
                 linked.push(done);
             }
             Err(error) => problems.push(Problem::from(error)),

@@ -316,12 +316,12 @@ impl Control {
             Ok(done) if done.published => {
                 self.telemetry.record_change(cause.as_str(), change_result, Duration::from_millis(done.millis));
                 let ChangeOutcome { generation, millis, .. } = done;
-                tracing::info!(target: "change", %generation, millis, %cause, by = asker, "published");
+                tracing::info!(target: "change", %generation, millis, %cause, by = asker, "a generation was published");
             }
             Err(ChangeError::Refused(problems)) if !only_plan => {
                 self.telemetry.record_change(cause.as_str(), change_result, start.elapsed());
                 let codes: Vec<&str> = problems.as_slice().iter().map(|problem| problem.code.as_str()).collect();
-                tracing::warn!(target: "change", %cause, by = asker, ?codes, "refused");
+                tracing::warn!(target: "change", %cause, by = asker, ?codes, "a change was refused");
                 let problems = problems.clone();
                 let publishing = self.queue.publishing.lock().await;
                 if let Err(error) =

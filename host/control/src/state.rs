@@ -225,7 +225,7 @@ impl StateFolder {
             tracing::error!(
                 target: "state",
                 state = %self.path().display(),
-                "{reason} while the host runs: it writes nothing more, and /readyz answers 503. Stop the host, put the files back or \
+                "{reason} while the host runs. The host writes nothing more, and /readyz answers 503. Stop it, put the files back or \
                  restore a backup, then start it again"
             );
         }

@@ -63,8 +63,8 @@ pub enum CompileError {
     /// The component was compiled, but its code can't be loaded.
     #[error("the compiled code can't be loaded")]
     Load(#[source] wasmtime::Error),
-    /// The compilation was ended because the host stops or a rollback overtook the change.
-    #[error("compiling was stopped, because the host stops or a rollback overtook the change")]
+    /// The compilation was ended because its result is no longer needed: the host stops or a rollback overtook the change.
+    #[error("compiling was stopped, because its result is no longer needed")]
     Stopped,
     /// The engine that the code is compiled for can't be created.
     #[error(transparent)]
@@ -201,7 +201,7 @@ impl Compiler {
         tracing::info!(
             profile = profile.as_str(),
             bytes = bytes.len(),
-            "compiling; the code is kept for the next start"
+            "compiling a component; its code is kept for the next start"
         );
         let file = self.run_child(bytes, profile, &key)?;
         prune(&self.folder, MAX_CACHED_FILES);

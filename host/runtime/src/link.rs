@@ -176,7 +176,7 @@ fn find_exports(
         let Some(instance) = component.get_export_index(None, export.as_str()) else { continue };
         let shape = &graph.modules[module].artifact.shape.exports[interface];
         let owner = compartment.modules.iter().position(|name| name == module);
-        let owner = module_index(owner.expect("a composition has its compartment's modules"));
+        let owner = module_index(owner.expect("every module of a composition is in its compartment"));
         for (name, function) in shape.functions.iter().filter(|(name, _)| !name.starts_with('[')) {
             if let Some(index) = component.get_export_index(Some(&instance), name.as_str()) {
                 let place = FunctionIndex(u32::try_from(exports.len()).expect("a component has fewer exports"));

@@ -333,7 +333,7 @@ fn signals_are_heard_before_the_application_is_read(setup: Setup) {
         }
     });
     assert_eq!(status.code(), Some(0), "{log}");
-    assert!(log.contains("stopped before it served"), "{log}");
+    assert!(log.contains("stopped before the start was complete"), "{log}");
 }
 
 fn a_state_folder_is_for_one_host(setup: Setup) {

@@ -116,7 +116,7 @@ fn a_rollback_finds_its_code_in_the_cache() {
     }
     let fails = back_with(tag, "(func $start unreachable) (start $start)");
     assert_eq!(operator.swap("back", &fails).expect(409).codes(), ["compile"]);
-    let compiled = |host: &Host| host.log().matches("compiling; the code is kept").count();
+    let compiled = |host: &Host| host.log().matches("compiling a component").count();
     let before = compiled(&host);
     assert_eq!(published(&operator.rollback(None)), 4);
     serves(&host, 4, Content { back: tag, ..first });

@@ -89,7 +89,7 @@ impl Source<'_> {
             let (app, generation) = backup::application(&history, self.state)?;
             let manifest = unfinished.finish(app, generation)?;
             let files = manifest.files.len();
-            tracing::info!(target: "change", %generation, to = %target.display(), files, "backed up");
+            tracing::info!(target: "change", %generation, to = %target.display(), files, "a backup was written");
             return Ok(manifest);
         }
         Err(BackupError::KeptChanging)

@@ -29,7 +29,7 @@ impl RunningWriter<'_> {
         let mut near = false;
         loop {
             if let Some(error) = self.writer.durability.failure() {
-                return Err(format!("{error}; what it holds is known only after a restart of the host"));
+                return Err(format!("{error}; what the database holds is known only after a restart of the host"));
             }
             // A step of zero pages counts the remaining ones. SQLite keeps copied pages up to date. The rollback of a
             // large transaction makes SQLite restart the copy.

@@ -27,7 +27,7 @@ pub(super) fn refuse(connection: &Connection, why: RefusalReason, detail: &str) 
     connection.mark_refused();
     if let Some(dropped) = all.refusals().0.try_acquire() {
         let (request, reason) = (id.as_str(), why.as_str());
-        tracing::info!(target: "http", request, reason, detail, dropped, "refused an invalid request");
+        tracing::info!(target: "http", request, reason, detail, dropped, "an invalid request was refused");
     }
     let problem = match why {
         RefusalReason::TargetTooLong => HostProblem::TargetTooLong,

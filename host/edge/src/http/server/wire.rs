@@ -73,7 +73,10 @@ impl Wire {
                 ready!(self.timer.poll_stalled(context));
                 self.timer.clear();
                 self.connection.listener().metrics().count_cut_off(CutOffReason::ConnectionStalled);
-                return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client does not read")));
+                return Poll::Ready(Err(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    "the client does not read the response",
+                )));
             }
         }
         written
