@@ -15,6 +15,9 @@ use watertight_edge::http::details::ProblemDetails;
 use watertight_model::config::{self, AppConfig, Overrides};
 use watertight_model::problem::Problems;
 
+/// What to check if a response can't be parsed.
+const CHECK_VERSIONS: &str = "check that this command and the host have the same version";
+
 /// The options that select a running host and its admin token.
 #[derive(Debug, Args)]
 pub(super) struct HostArguments {
@@ -124,10 +127,7 @@ impl Client {
             response.with_context(|| format!("the host's admin listener at {} doesn't answer", self.admin))?;
         let status = response.status();
         if status.is_success() {
-            return response
-                .json()
-                .await
-                .context("the host's response can't be parsed; this command and the host may be different versions");
+            return response.json().await.context(format!("the host's response can't be parsed; {CHECK_VERSIONS}"));
         }
         if status == reqwest::StatusCode::UNAUTHORIZED {
             anyhow::bail!(
@@ -137,7 +137,7 @@ impl Client {
             );
         }
         let ProblemDetails { detail, problems, .. } = response.json().await.with_context(|| {
-            format!("the host refused the request with status {status}, and its explanation can't be parsed; this command and the host may be different versions")
+            format!("the host refused the request with status {status}, and its explanation can't be parsed; {CHECK_VERSIONS}")
         })?;
         Problems::ok_or_problems(problems, ())?;
         anyhow::bail!("{detail}")

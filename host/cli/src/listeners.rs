@@ -108,8 +108,8 @@ fn connections(config: &AppConfig) -> u32 {
         needed = needed + u64::from(wanted),
         connections = room,
         configured = wanted,
-        "this process may open too few files: the data listener has fewer connections than `http.connections` says. Raise the hard \
-         limit (`ulimit -Hn`, `LimitNOFILE=` of systemd, `--ulimit nofile=` of Docker), or lower `http.connections`"
+        "this process is allowed to open too few files: the data listener has fewer connections than `http.connections` says. Raise the \
+         hard limit (`ulimit -Hn`, `LimitNOFILE=` of systemd, `--ulimit nofile=` of Docker), or lower `http.connections`"
     );
     u32::try_from(room).unwrap_or(wanted)
 }

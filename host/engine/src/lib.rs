@@ -215,8 +215,8 @@ fn tick(engine: &Engine) -> io::Result<()> {
             if ticks == 0 && !is_told && swap::is_possible() {
                 is_told = true;
                 tracing::error!(
-                    "swap was switched on while the host was running: a fresh instance may find data that an earlier one wrote; restart the host \
-                     (SECURITY.md)"
+                    "swap was switched on while the host was running: a fresh instance can find data that an earlier one wrote; \
+                     restart the host (SECURITY.md)"
                 );
             }
             std::thread::sleep(EPOCH_TICK);

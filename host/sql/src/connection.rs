@@ -299,7 +299,10 @@ impl GuardedConnection {
     /// close copies the log into the database file.
     pub(super) fn keep_log(&self) {
         if let Err(error) = self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true) {
-            tracing::error!(%error, "SQLite can't be told to keep the write-ahead log at the close: it may change files of another database");
+            tracing::error!(
+                %error,
+                "SQLite can't be told to keep the write-ahead log at the close: closing can change files of another database"
+            );
         }
     }
 

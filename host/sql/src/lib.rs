@@ -169,7 +169,9 @@ impl Database {
             let Writer { guarded, handover, .. } = writer;
             drop(handover);
             if syncer.join().is_err() {
-                tracing::error!("the thread that syncs a database panicked: its last commits may be lost");
+                tracing::error!(
+                    "the thread that syncs a database panicked: the last commits are possibly not on the disk"
+                );
             }
             // The last connection to close copies the log into the database file and removes the log. Both are found by
             // path, so the paths must still lead to this database's files.

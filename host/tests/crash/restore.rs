@@ -120,9 +120,9 @@ fn restores_that_would_do_harm_are_refused_and_change_nothing() {
         ("\"format\": 1", "\"format\": 2", "format 2"),
         ("\"app\": \"shop\"", "\"app\": \"stall\"", "of the application `stall`"),
         ("\"generation\": 1", "\"generation\": 2", "name different generations"),
-        ("data/orders.db", "../orders.db", "is not a file that a backup may have"),
-        ("data/orders.db", "/etc/hostname", "is not a file that a backup may have"),
-        ("history.json", "admin.token", "is not a file that a backup may have"),
+        ("data/orders.db", "../orders.db", "is not a file that a backup can have"),
+        ("data/orders.db", "/etc/hostname", "is not a file that a backup can have"),
+        ("history.json", "admin.token", "is not a file that a backup can have"),
         ("\"left_out\"", "\"left_over\"", "left_over"),
     ] {
         let spoilt = folder.path().join("spoilt");

@@ -380,7 +380,7 @@ async fn the_operator_and_probes_have_files_of_their_own() {
     // The host raises the soft limit to the hard one. If that is too low, the data listener gets fewer connections.
     let limited = ["sh", "-c", "ulimit -Sn 256 && ulimit -Hn 900 && exec \"$0\" \"$@\""];
     let host = app.launch().under(&limited).argument("--probe=127.0.0.1:0").start();
-    assert!(host.has_logged("this process may open too few files"), "{}", host.log());
+    assert!(host.has_logged("this process is allowed to open too few files"), "{}", host.log());
     let limits = std::fs::read_to_string(format!("/proc/{}/limits", host.process())).unwrap();
     let files = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
     assert!(files.split_whitespace().filter(|word| *word == "900").count() == 2, "{files}");

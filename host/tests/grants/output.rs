@@ -79,7 +79,7 @@ async fn what_a_guest_prints_is_bounded() {
     host.called("a/acts.print", json!([long, false])).await;
     // Of many lines, those within the limit are logged, and one line says that more were dropped.
     host.called("a/acts.print", json!(["y\n".repeat(200_000), true])).await;
-    assert!(host.has_logged("further lines of this call are dropped, because it may log only 40960 bytes"));
+    assert!(host.has_logged("further lines of this call are dropped, because a call can log at most 40960 bytes"));
     // Both streams count towards one limit.
     host.called("a/acts.print", json!(["after\n", false])).await;
     assert!(host.has_logged("after"));

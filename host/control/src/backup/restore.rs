@@ -120,7 +120,7 @@ fn check(from: &Path, app: Option<&str>) -> Result<Manifest, BackupError> {
     }
     for (name, entry) in &manifest.files {
         if !is_file_of_a_backup(name) {
-            return Err(spoilt(&file, format!("`{name}` is not a file that a backup may have")));
+            return Err(spoilt(&file, format!("`{name}` is not a file that a backup can have")));
         }
         let path = from.join(name);
         let found = path.symlink_metadata().map_err(file_error(&path))?;

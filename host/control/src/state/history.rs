@@ -237,7 +237,7 @@ impl History {
             };
             let mut is_uncertain = false;
             if !stands && let Err(again) = write_durably(&self.file, &before, Some(POINTS)) {
-                tracing::error!(%again, "a failed write of the history can't be undone: the next start may use what it wrote");
+                tracing::error!(%again, "a failed write of the history can't be undone: the next start can use what it wrote");
                 is_uncertain = true;
             }
             return Err(HistoryWriteError { source, is_uncertain });

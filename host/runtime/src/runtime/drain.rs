@@ -36,9 +36,9 @@ pub(super) async fn drain(retired: Arc<Generation>, time: Duration, permit: Owne
     let freed = tokio::task::spawn_blocking(move || drop(last)).await;
     let millis = start.elapsed().as_millis();
     match freed {
-        Ok(()) => tracing::info!(generation = %number, millis, "freed"),
+        Ok(()) => tracing::info!(generation = %number, millis, "a retired generation was freed"),
         Err(error) => {
-            tracing::error!(generation = %number, %error, "a retired generation could not be freed; its memory may stay in use");
+            tracing::error!(generation = %number, %error, "a retired generation could not be freed; its memory possibly stays in use");
         }
     }
     drop(permit);

@@ -247,7 +247,7 @@ fn trapped(module: &Option<ModuleName>, callees: &[ModuleName]) -> String {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
     /// The module's queue is full.
-    #[error("the queue of module `{module}` is full: at most {limit} calls may wait")]
+    #[error("the queue of module `{module}` is full: at most {limit} calls wait in it")]
     QueueFull {
         /// The module that was called.
         module: ModuleName,

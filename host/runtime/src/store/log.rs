@@ -97,7 +97,7 @@ impl GuestLog<'_> {
                             if let Some(unwritten) = self.budget.lines.try_acquire() {
                                 tracing::warn!(
                                     target: "limit", module = %name, request, %trace, unwritten,
-                                    "a limit was met: further lines of this call are dropped, because it may log only {limit} bytes"
+                                    "a limit was met: further lines of this call are dropped, because a call can log at most {limit} bytes"
                                 );
                             }
                         }
