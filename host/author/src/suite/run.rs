@@ -311,7 +311,7 @@ impl CaseRun<'_> {
         }
         let answers = calls.join_all().await.into_iter().map(|answer| {
             let answer = answer.map_err(|error| format!("the call failed: {error}"))?;
-            serde_json::from_str(answer.get()).map_err(|error| format!("the answer is not JSON: {error}"))
+            serde_json::from_str(answer.get()).map_err(|error| format!("the result of the call is not JSON: {error}"))
         });
         answers.collect()
     }

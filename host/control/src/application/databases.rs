@@ -188,7 +188,7 @@ impl Databases {
         for name in modules {
             if let Err(error) = state.unmark_unpublished(name) {
                 // The history overrides a mark that remains.
-                tracing::debug!(%error, module = %name, "the mark of a new database can't be removed");
+                tracing::debug!(%error, module = %name, "the mark that a database is not published yet can't be removed");
             }
         }
     }
@@ -389,8 +389,8 @@ pub(super) fn problem(module: &ModuleName, artifact: &Artifact, error: &OpenErro
     let problem = match error {
         OpenError::Database { .. } | OpenError::Files { .. } => Problem::new(Code::State, with_causes(error)),
         OpenError::NotAdditive { .. } => Problem::new(Code::Migration, with_causes(error)).help(
-            "only a start applies it: put this build where the manifest names the module's component, stop the host and start it again; \
-             no rollback can go back beyond it then. `--dry-run` shows in advance whether it can be applied to the existing data",
+            "only a start applies this migration: put this build where the manifest names the module's component, stop the host and start \
+             it again; no rollback can go back beyond it then. `--dry-run` shows in advance whether it can be applied to the existing data",
         ),
         OpenError::UnmarkedContraction { .. } => Problem::new(Code::Migration, with_causes(error)).file(&artifact.path).help(
             "a rollback can bring earlier builds back: only create tables and indexes that are not unique, and add columns. Or write \

@@ -113,7 +113,7 @@ impl Databases {
         let occasion = if trial.are_for_a_start() { MigrationOccasion::Start } else { MigrationOccasion::Serving };
         let tried = try_on_copy(database, &folder.join("copy.db"), migrations, occasion, MIGRATION_TIME);
         if let Err(error) = fs::remove_dir_all(&folder) {
-            tracing::warn!(%error, folder = %folder.display(), "the copy of a dry run can't be removed");
+            tracing::warn!(%error, folder = %folder.display(), "the copy of a database that a dry run made can't be removed");
         }
         match tried {
             Ok(Ok(CopyTrial { bytes, tried: true })) => {

@@ -33,11 +33,11 @@ pub enum TokenError {
     #[error("other users can read or write {}: remove it, and the next start makes a new one", .0.display())]
     ReadableByOthers(PathBuf),
     /// The token can't be sent in an HTTP header.
-    #[error("the token is empty, or has characters other than visible ASCII")]
+    #[error("the admin token must have only visible ASCII characters, and at least one")]
     Characters,
     /// The token is easy to guess.
     #[error(
-        "the token is too easy to guess: it must have at least 128 bits, as 32 random hexadecimal digits do (`openssl rand -hex 16`)"
+        "the admin token is too easy to guess: it must have at least 128 bits, as 32 random hexadecimal digits do (`openssl rand -hex 16`)"
     )]
     Weak,
 }

@@ -96,7 +96,7 @@ pub fn run_as_child(profile: &str, priority: &str, memory: u64, output: &Path) -
     let code = engine.precompile_component(&bytes).map_err(|error| format!("{error:#}"))?;
     drop(engine);
     drop(config);
-    write(output, &code, functions).map_err(|error| format!("the code can't be written: {error}"))
+    write(output, &code, functions).map_err(|error| format!("the compiled code can't be written: {error}"))
 }
 
 /// Writes the compiled code to `output`, then saves the function cache. If the disk is full, the function cache is removed to make room for
