@@ -127,7 +127,8 @@ impl Client {
             response.with_context(|| format!("the host's admin listener at {} doesn't answer", self.admin))?;
         let status = response.status();
         if status.is_success() {
-            return response.json().await.context(format!("the host's response can't be parsed; {CHECK_VERSIONS}"));
+            let unparsed = || format!("the host's response can't be parsed; {CHECK_VERSIONS}");
+            return response.json().await.with_context(unparsed);
         }
         if status == reqwest::StatusCode::UNAUTHORIZED {
             anyhow::bail!(
