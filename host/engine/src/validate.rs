@@ -1,6 +1,6 @@
 //! Finds without compiling what an engine would refuse in a component.
 
-use engine_wasmparser::{BinaryReaderError, Validator, WasmFeatures};
+use wasmparser::{BinaryReaderError, Validator, WasmFeatures};
 
 use watertight_component::profile::Profile;
 
