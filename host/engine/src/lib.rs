@@ -6,8 +6,8 @@
 //! see [`compile`].
 
 pub mod compile;
+mod fresh;
 pub mod validate;
-mod swap;
 
 use std::hash::{Hash, Hasher};
 use std::io;
@@ -15,7 +15,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails};
+use wasmtime::{
+    Config, Enabled, Engine, InstanceAllocationStrategy, PoolConcurrencyLimitError, PoolingAllocationConfig,
+    WasmBacktraceDetails,
+};
 
 use watertight_component::profile::{
     COMPARTMENT_LIMITS, MEMORIES_PER_MODULE, Profile, ProfileLimits, TABLES_PER_MODULE,
@@ -37,19 +40,12 @@ const TABLES_PER_MEMORY: u32 = 2;
 const CORE_INSTANCES_PER_MEMORY: u32 = 4;
 /// Number of stacks in an engine's pool for each call, in a profile where a call may wait in several places at once.
 const STACKS_PER_ASYNC_CALL: u32 = 4;
-/// The bytes of a fresh instance's memory that stay resident between uses, so that the kernel need not provide them again
-/// each time.
-const KEEP_MEMORY: usize = 2 << 20;
-/// The bytes of a fresh instance's table that stay resident between uses.
-const KEEP_TABLE: usize = 64 << 10;
 /// The bytes of a stack that stay resident between uses. Wasmtime reuses the least recently used stack, so in time each
 /// of thousands would hold what its deepest recursion touched. The rest is returned to the kernel. Most calls touch no
 /// more than this.
 const KEEP_STACK: usize = 16 << 10;
 /// The size of a call's stack as a multiple of what guests may use of it. The rest is for host functions.
 const STACK_FACTOR: usize = 2;
-/// The number of epoch ticks between two checks whether the kernel may swap memory out to a disk: 10 s.
-const TICKS_PER_SWAP_CHECK: u32 = 2_000;
 /// The most bytes that Wasmtime may keep for a component's instance, without its core instances.
 const COMPONENT_INSTANCE: usize = 4 << 20;
 
@@ -74,7 +70,7 @@ fn config_for(profile: Profile, calls: u32) -> Config {
         .wasm_component_model(true)
         .wasm_component_model_implements(true)
         .wasm_component_model_map(true)
-        // Wasmtime 48.0.8 can abort in builds without the features `gc` and `threads`, so it has both, and modules have neither.
+        // Wasmtime 50.0.1 can abort in builds without the features `gc` and `threads`, so it has both, and modules have neither.
         .gc_support(false)
         .wasm_gc(false)
         .wasm_function_references(false)
@@ -95,9 +91,16 @@ fn config_for(profile: Profile, calls: u32) -> Config {
             .memory_guard_size(0)
             .guard_before_linear_memory(false)
             .signals_based_traps(false);
+        fresh::configure(&mut config, profile, calls);
+    } else {
+        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(profile, calls)));
     }
-    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(profile, calls)));
     config
+}
+
+/// Whether a call failed because the pool of its engine has no room for another instance.
+pub fn is_out_of_room(error: &wasmtime::Error) -> bool {
+    error.is::<PoolConcurrencyLimitError>() || fresh::is_out_of_room(error)
 }
 
 fn pool(profile: Profile, calls: u32) -> PoolingAllocationConfig {
@@ -125,10 +128,7 @@ fn pool(profile: Profile, calls: u32) -> PoolingAllocationConfig {
         .max_memory_size(bytes(memory))
         .table_elements(bytes(table))
         .async_stack_keep_resident(KEEP_STACK)
-        .pagemap_scan(if swap::is_possible() { Enabled::No } else { Enabled::Auto });
-    if profile == Profile::Fresh {
-        pool.linear_memory_keep_resident(KEEP_MEMORY).table_keep_resident(KEEP_TABLE);
-    }
+        .pagemap_scan(Enabled::Auto);
     pool
 }
 
@@ -190,11 +190,6 @@ impl Engines {
         }
         let failed = |source| EngineError { profile, source };
         let engine = Engine::new(&config(profile)).map_err(failed)?;
-        if profile == Profile::Fresh && swap::is_possible() {
-            tracing::warn!(
-                "this machine can swap memory to disk, so fresh instances are reset in a slower way (SECURITY.md)"
-            );
-        }
         start_ticker(&engine)
             .map_err(|error| failed(wasmtime::Error::from(error).context("its ticker thread can't be started")))?;
         Ok(slot.insert(engine).clone())
@@ -204,21 +199,10 @@ impl Engines {
 /// Starts the thread that advances the engine's epoch, by which guests are interrupted, until the engine is dropped.
 fn tick(engine: &Engine) -> io::Result<()> {
     let weak = engine.weak();
-    // If swap was on from the start, the engine was configured for it.
-    let mut is_told = swap::is_possible();
     let ticker = move || {
-        let mut ticks = 0;
         while let Some(engine) = weak.upgrade() {
             engine.increment_epoch();
             drop(engine);
-            ticks = (ticks + 1) % TICKS_PER_SWAP_CHECK;
-            if ticks == 0 && !is_told && swap::is_possible() {
-                is_told = true;
-                tracing::error!(
-                    "swap was switched on while the host was running: a fresh instance can find data that an earlier one wrote; \
-                     restart the host (SECURITY.md)"
-                );
-            }
             std::thread::sleep(EPOCH_TICK);
         }
     };

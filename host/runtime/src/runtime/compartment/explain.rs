@@ -1,6 +1,6 @@
 //! Explains why a call gave no result: converts the error for the caller, and logs it with the guest's backtrace.
 
-use wasmtime::{PoolConcurrencyLimitError, Trap};
+use wasmtime::Trap;
 use wasmtime_wasi::I32Exit;
 
 use super::Compartment;
@@ -33,7 +33,7 @@ impl Compartment {
             (None, None) if let Some(exit) = error.downcast_ref::<I32Exit>() => {
                 CallError::Exit { code: exit.0, module }
             }
-            (None, None) if error.is::<PoolConcurrencyLimitError>() => {
+            (None, None) if watertight_engine::is_out_of_room(error) => {
                 CallError::NoRoom { compartment: self.name.clone() }
             }
             (None, None) => self.trapped(&stack, error.root_cause().to_string(), module, failure.as_ref()),
